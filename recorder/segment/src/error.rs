@@ -1,0 +1,70 @@
+//! What can be wrong with a store and its files.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// A segment's bytes are not what they should be.
+#[derive(Debug, Error)]
+pub enum SegmentError {
+    /// The file header is not one that we write.
+    #[error("not a segment: it does not begin with the header of a nanosecond pcap file written by netrewind")]
+    NotASegment,
+    /// The bytes end inside a record.
+    #[error("the record at byte {offset} is cut short")]
+    TornRecord {
+        /// Where its header begins.
+        offset: u64,
+    },
+    /// A record claims more bytes than a packet can have.
+    #[error("the record at byte {offset} claims a packet of {caplen} bytes, more than {max}", max = crate::layout::CAPLEN_MAX)]
+    ImplausibleRecord {
+        /// Where its header begins.
+        offset: u64,
+        /// What it claims.
+        caplen: u32,
+    },
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A store cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// There is no store in this folder.
+    #[error("{}: no store here (store.toml is missing): name the folder that `netrewind record` or `netrewind import` wrote", .0.display())]
+    Missing(PathBuf),
+    /// The store is of another version.
+    #[error("{}: the store has format version {found}, this netrewind reads version {known}: use the netrewind that wrote it", .path.display(), known = 1)]
+    Version {
+        /// Its `store.toml`.
+        path: PathBuf,
+        /// The version it names.
+        found: u32,
+    },
+    /// `store.toml` cannot be understood.
+    #[error("{}: {reason}", .path.display())]
+    Identity {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another process writes to the store.
+    #[error("{}: another netrewind ({holder}) writes to this store: stop it, or use another folder", .path.display())]
+    Locked {
+        /// The lock's path.
+        path: PathBuf,
+        /// What the lock says of its holder.
+        holder: String,
+    },
+    /// The file system refused.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,20 @@
+//! The store of netrewind: what a segment is, how files are named, what the logbook says.
+//!
+//! `FORMAT.md` beside this crate is the normative description; `layout` holds the offsets and `store` the names, and no
+//! other module of the project knows either.
+//!
+//! **Invariant:** no unsafe code, no threads, no clock: time is an argument.
+
+mod error;
+pub mod layout;
+mod link_type;
+mod record;
+pub mod time;
+mod writer;
+
+pub use error::{SegmentError, StoreError};
+pub use layout::RecordHeader;
+pub use link_type::LinkType;
+pub use record::{READ_AHEAD_BYTES, Record, RecordReader, Records};
+pub use time::Timestamp;
+pub use writer::PcapWriter;

@@ -1,0 +1,2 @@
+//! The command `netrewind`.
+fn main() {}
