@@ -1,1 +1,3 @@
-//! Skeleton.
+//! Records packets into a store without losing one.
+
+pub mod source;

@@ -1,0 +1,88 @@
+//! Where packets come from: live interfaces, capture files, standard input.
+
+use std::time::Duration;
+
+use netrewind_segment::{LinkType, RecordHeader};
+
+/// One packet as a source hands it over. It is valid only during the call that hands it over.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// Timestamp and lengths. `caplen` counts `head`, `tag` and `tail`.
+    pub header: RecordHeader,
+    /// What the first byte means.
+    pub link_type: LinkType,
+    /// The bytes before `tag`; all of them where there is no tag to put back.
+    pub head: &'a [u8],
+    /// A VLAN tag (TPID, then TCI) that the network card took out of the frame and that belongs back.
+    pub tag: Option<[u8; 4]>,
+    /// The bytes after `tag`.
+    pub tail: &'a [u8],
+}
+
+/// What a call of [`Source::receive`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// This many packets were handed over.
+    Packets(u64),
+    /// Nothing arrived in time.
+    Quiet,
+    /// Nothing will arrive any more.
+    End,
+}
+
+/// What a source counted itself since it was opened: the kernel's own counters for a live interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounters {
+    /// Packets that arrived, including those dropped below.
+    pub received: u64,
+    /// Packets dropped before they could be handed over: no room in the kernel's ring.
+    pub dropped: u64,
+}
+
+/// A source has ended early, or cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The system refused; the text names the source, what was tried, and the remedy.
+    #[error("{what}: {source}")]
+    System {
+        /// The source, the operation, and the remedy where one is known.
+        what: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Damaged input, up to which everything was handed over.
+    #[error("{name}: damaged at byte {offset}: {reason}")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// Where the damage begins, in the bytes as read (after decompression).
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// Not something that this source can read.
+    #[error("{name}: {reason}")]
+    Unsupported {
+        /// The source.
+        name: String,
+        /// Why not, and what to do instead.
+        reason: String,
+    },
+}
+
+/// A stream of packets.
+pub trait Source: Send {
+    /// What to call it in the logbook and to a person: the interface's or the file's name.
+    fn name(&self) -> &str;
+
+    /// Hands every packet that is there to `take`, in order of arrival, waiting at most `patience` for the first. Hands
+    /// over a bounded number a call. What `take` borrows is given back to the kernel before the call returns.
+    fn receive(
+        &mut self,
+        patience: Duration,
+        take: &mut dyn FnMut(Packet<'_>),
+    ) -> Result<Received, SourceError>;
+
+    /// Packets received and dropped since the source was opened.
+    fn counters(&mut self) -> Result<SourceCounters, SourceError>;
+}
