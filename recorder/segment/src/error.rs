@@ -8,7 +8,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SegmentError {
     /// The file header is not one that we write.
-    #[error("not a segment: it does not begin with the header of a nanosecond pcap file written by netrewind")]
+    #[error(
+        "not a segment: it does not begin with the header of a nanosecond pcap file written by netrewind"
+    )]
     NotASegment,
     /// The bytes end inside a record.
     #[error("the record at byte {offset} is cut short")]
@@ -36,7 +38,7 @@ pub enum StoreError {
     #[error("{}: no store here (store.toml is missing): name the folder that `netrewind record` or `netrewind import` wrote", .0.display())]
     Missing(PathBuf),
     /// The store is of another version.
-    #[error("{}: the store has format version {found}, this netrewind reads version {known}: use the netrewind that wrote it", .path.display(), known = 1)]
+    #[error("{}: the store has format version {found}, this netrewind reads version {known}: use the netrewind that wrote it", .path.display(), known = crate::store::FORMAT_VERSION)]
     Version {
         /// Its `store.toml`.
         path: PathBuf,

@@ -8,13 +8,21 @@
 mod error;
 pub mod layout;
 mod link_type;
+pub mod logbook;
+mod mark;
+mod name;
 mod record;
+pub mod store;
 pub mod time;
 mod writer;
 
 pub use error::{SegmentError, StoreError};
 pub use layout::RecordHeader;
 pub use link_type::LinkType;
+pub use logbook::{Account, Drops, Event, Logbook};
+pub use mark::Mark;
+pub use name::{NotASegmentName, SegmentName};
 pub use record::{READ_AHEAD_BYTES, Record, RecordReader, Records};
+pub use store::{SegmentState, Store, StoreLock};
 pub use time::Timestamp;
 pub use writer::PcapWriter;

@@ -1,0 +1,398 @@
+//! The logbook: what happened to the recording, beside the packets. One JSON object a line, one file a UTC day.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LinkType, SegmentName, Store, StoreError, Timestamp};
+
+/// Packets that arrived and were not written, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Drops {
+    /// The kernel's ring was full, or the kernel had no room for other reasons.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub kernel: u64,
+    /// The disk was full or failed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub disk: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Drops {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.kernel + self.disk
+    }
+
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &Self) {
+        self.kernel += other.kernel;
+        self.disk += other.disk;
+    }
+}
+
+/// What a recorder took in and what became of it: `received = written + dropped.total()`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Packets that arrived.
+    pub received: u64,
+    /// Packets in segments.
+    pub written: u64,
+    /// Packets in no segment.
+    pub dropped: Drops,
+    /// Bytes of the packets written, without headers.
+    pub bytes: u64,
+    /// Segments sealed.
+    pub segments: u64,
+}
+
+impl Account {
+    /// Whether every packet is accounted for.
+    pub fn adds_up(&self) -> bool {
+        self.received == self.written + self.dropped.total()
+    }
+
+    /// Adds another account to this one.
+    pub fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.written += other.written;
+        self.dropped.add(&other.dropped);
+        self.bytes += other.bytes;
+        self.segments += other.segments;
+    }
+}
+
+/// Something that happened. `FORMAT.md` describes each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A lane begins to record.
+    Start {
+        /// The lane.
+        lane: u16,
+        /// The interface, or what else the packets come from.
+        interface: String,
+        /// Bytes of a packet that are kept at most; absent where all are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snaplen: Option<u32>,
+        /// The capture filter, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        capture_filter: Option<String>,
+        /// The version of netrewind.
+        version: String,
+    },
+    /// A lane has ended as it should.
+    Stop {
+        /// The lane.
+        lane: u16,
+        /// All that it did since its start.
+        account: Account,
+    },
+    /// A lane's interface went away, or its capture failed: nothing is received until it is back.
+    Down {
+        /// The lane.
+        lane: u16,
+        /// Why.
+        reason: String,
+    },
+    /// A lane's interface is back.
+    Up {
+        /// The lane.
+        lane: u16,
+    },
+    /// One second of a lane: written for a second in which anything arrived or was dropped, and every ten seconds
+    /// besides, as a sign of life.
+    Second {
+        /// The lane.
+        lane: u16,
+        /// Packets that arrived.
+        received: u64,
+        /// Packets written.
+        written: u64,
+        /// Packets not written.
+        dropped: Drops,
+        /// Bytes of the packets written.
+        bytes: u64,
+    },
+    /// A segment was opened.
+    Open {
+        /// The segment.
+        segment: SegmentName,
+        /// Where its packets come from.
+        interface: String,
+        /// Its link type.
+        link_type: u16,
+    },
+    /// A segment was sealed.
+    Seal {
+        /// The segment.
+        segment: SegmentName,
+        /// Records in it.
+        records: u64,
+        /// Bytes of the file.
+        bytes: u64,
+        /// The earliest timestamp in it.
+        first: Timestamp,
+        /// The latest timestamp in it.
+        last: Timestamp,
+    },
+    /// A segment that its writer had left open was sealed.
+    Recover {
+        /// The segment.
+        segment: SegmentName,
+        /// Bytes that its writer had promised.
+        committed_bytes: u64,
+        /// Bytes that are kept.
+        kept_bytes: u64,
+        /// Bytes after them that held no whole record and were cut off; space that was only reserved does not count.
+        cut_bytes: u64,
+        /// Records kept.
+        records: u64,
+        /// The earliest timestamp kept.
+        first: Timestamp,
+        /// The latest timestamp kept.
+        last: Timestamp,
+    },
+    /// A segment was removed to keep to the budget or the greatest age.
+    Expire {
+        /// The segment.
+        segment: SegmentName,
+        /// Bytes of disk that this freed.
+        freed_bytes: u64,
+        /// Which limit asked for it: `budget`, `age` or `disk full`.
+        reason: String,
+        /// The earliest timestamp that was in it, where its index told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first: Option<Timestamp>,
+        /// The latest timestamp that was in it, where its index told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<Timestamp>,
+    },
+    /// The wall clock jumped against the monotonic one.
+    ClockStep {
+        /// By how many nanoseconds, negative where it went back.
+        by_ns: i64,
+    },
+    /// A segment's blocks could not be indexed while they were in memory; its index is built from the file.
+    IndexBehind {
+        /// The segment.
+        segment: SegmentName,
+        /// Why.
+        reason: String,
+    },
+    /// An index was found damaged, foreign or of another version.
+    IndexRejected {
+        /// Whose index it was.
+        segment: SegmentName,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Writing failed; packets are dropped until it works again.
+    DiskError {
+        /// The lane.
+        lane: u16,
+        /// What the system said.
+        reason: String,
+    },
+    /// A capture file was imported.
+    Import {
+        /// The file.
+        file: String,
+        /// Packets taken from it.
+        records: u64,
+        /// What was wrong with it, up to which it was imported.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        damage: Option<String>,
+    },
+}
+
+impl Event {
+    /// An [`Event::Open`].
+    pub fn open(segment: SegmentName, interface: &str, link_type: LinkType) -> Self {
+        Self::Open { segment, interface: interface.to_owned(), link_type: link_type.0 }
+    }
+}
+
+/// One line of the logbook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What happened. Comes first in the line, so that a reader can pass over the many `second` lines unparsed.
+    #[serde(flatten)]
+    pub event: Event,
+    /// When, by the wall clock.
+    pub at: Timestamp,
+}
+
+/// Appends to a store's logbook.
+#[derive(Debug)]
+pub struct Logbook {
+    store: Store,
+    today: Option<(String, File)>,
+}
+
+impl Logbook {
+    /// The logbook of `store`. Only who holds the store's lock writes to it.
+    pub fn new(store: &Store) -> Self {
+        Self { store: store.clone(), today: None }
+    }
+
+    /// Appends one line, by a single write.
+    pub fn append(&mut self, at: Timestamp, event: Event) -> Result<(), StoreError> {
+        let date = at.date();
+        let path = self.store.logbook_path(&date);
+        let failed = |source| StoreError::Io { path: path.clone(), source };
+        let mut line = serde_json::to_vec(&Entry { event, at }).map_err(io::Error::other).map_err(failed)?;
+        line.push(b'\n');
+        let file = match &mut self.today {
+            Some((open_date, file)) if *open_date == date => file,
+            today => {
+                let file = open_for_append(&path).map_err(failed)?;
+                &mut today.insert((date, file)).1
+            }
+        };
+        file.write_all(&line).map_err(failed)
+    }
+
+    /// Makes everything appended so far last through a power cut.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        if let Some((date, file)) = &self.today {
+            file.sync_data()
+                .map_err(|source| StoreError::Io { path: self.store.logbook_path(date), source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens a day's file; a last line that a crash cut short is ended, so that it spoils no other.
+fn open_for_append(path: &std::path::Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    if file.seek(SeekFrom::End(0))? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(file)
+}
+
+/// What a line of the logbook holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// An entry of interest.
+    Entry(Entry),
+    /// A line that cannot be read: cut by a crash, or written by a later version.
+    Unreadable(String),
+}
+
+/// What every quiet second's line contains and no other does.
+const SECOND_PREFIX: &str = "{\"event\":\"second\"";
+const NOTHING_DROPPED: &str = "\"dropped\":{}";
+
+/// The longest line that is read; a longer one is none of ours.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+
+/// Calls `visit` for each line of the days from `from` to `to` (both included), in order. Seconds in which nothing was
+/// dropped are passed over unless `all`: there are 86,400 a day, and what they count is in the indexes as well.
+pub fn read(
+    store: &Store,
+    from: Timestamp,
+    to: Timestamp,
+    all: bool,
+    mut visit: impl FnMut(Line),
+) -> Result<(), StoreError> {
+    let (first, last) = (from.date(), to.date());
+    for date in store.logbook_dates()? {
+        if date < first || date > last {
+            continue;
+        }
+        let path = store.logbook_path(&date);
+        let failed = |source| StoreError::Io { path: path.clone(), source };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // expired since
+            Err(error) => return Err(failed(error)),
+        };
+        let mut input = BufReader::with_capacity(1 << 18, file);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end();
+            let uneventful = text.starts_with(SECOND_PREFIX) && text.contains(NOTHING_DROPPED);
+            if text.is_empty() || (uneventful && !all) {
+                continue;
+            }
+            visit(serde_json::from_str(text).map_or_else(|_| Line::Unreadable(text.to_owned()), Line::Entry));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_back_in_order_and_a_torn_one_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp(0), 1).unwrap();
+        let day = |n: u32| Timestamp::new(1_795_300_000 + n * 86_400, 5);
+        let second = |kernel| Event::Second {
+            lane: 0,
+            received: 9,
+            written: 9 - kernel,
+            dropped: Drops { kernel, disk: 0 },
+            bytes: 100,
+        };
+        let mut logbook = Logbook::new(&store);
+        let start = Event::Start {
+            lane: 0,
+            interface: "eth0".into(),
+            snaplen: None,
+            capture_filter: None,
+            version: "1".into(),
+        };
+        let events = [
+            (day(0), start),
+            (day(0), second(0)),
+            (day(1), second(2)),
+            (day(2), Event::ClockStep { by_ns: -4 }),
+        ];
+        for (at, event) in &events {
+            logbook.append(*at, event.clone()).unwrap();
+        }
+        let path = store.logbook_path(&day(2).date());
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"event\":\"sto").unwrap();
+        let mut logbook = Logbook::new(&store);
+        logbook.append(day(2), second(1)).unwrap();
+        logbook.sync().unwrap();
+
+        let lines = |from, to, all| {
+            let mut lines = Vec::new();
+            read(&store, from, to, all, |line| lines.push(line)).unwrap();
+            lines
+        };
+        let entry = |i: usize| Line::Entry(Entry { at: events[i].0, event: events[i].1.clone() });
+        let torn = Line::Unreadable("{\"event\":\"sto".into());
+        let last = Line::Entry(Entry { at: day(2), event: second(1) });
+        assert_eq!(
+            lines(Timestamp::MIN, Timestamp::MAX, true),
+            [entry(0), entry(1), entry(2), entry(3), torn, last]
+        );
+        assert_eq!(lines(day(0), day(1), false), [entry(0), entry(2)]);
+        let text = std::fs::read_to_string(store.logbook_path(&day(0).date())).unwrap();
+        assert!(text.lines().nth(1).unwrap().starts_with(SECOND_PREFIX) && text.contains(NOTHING_DROPPED));
+    }
+}

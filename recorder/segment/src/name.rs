@@ -1,0 +1,91 @@
+//! What a segment is called: the wall clock of its opening, and its lane.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Timestamp;
+
+/// The name of a segment. Names of one lane increase strictly with the order of writing, whatever packets' timestamps
+/// or the wall clock do, so their order is the order of age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentName {
+    /// The wall clock when it was opened.
+    pub opened: Timestamp,
+    /// Which of the recorder's lanes wrote it.
+    pub lane: u16,
+}
+
+impl SegmentName {
+    /// The folder of its day, below `segments/`.
+    pub fn date(&self) -> String {
+        self.opened.date()
+    }
+
+    /// The file's name without folder and extension: `093101.628448290Z-0`.
+    pub fn stem(&self) -> String {
+        format!("{}-{}", self.opened.time_of_day(), self.lane)
+    }
+
+    /// The inverse of [`Self::date`] and [`Self::stem`].
+    pub fn parse(date: &str, stem: &str) -> Option<Self> {
+        let (time_of_day, lane) = stem.rsplit_once('-')?;
+        let name =
+            Self { opened: Timestamp::from_date_and_time(date, time_of_day)?, lane: lane.parse().ok()? };
+        (name.stem() == stem).then_some(name)
+    }
+}
+
+/// `2026-11-22/093101.628448290Z-0`: how messages and the logbook name a segment.
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.date(), self.stem())
+    }
+}
+
+/// A text that is no segment's name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not the name of a segment, such as 2026-11-22/093101.628448290Z-0")]
+pub struct NotASegmentName(String);
+
+impl FromStr for SegmentName {
+    type Err = NotASegmentName;
+    fn from_str(text: &str) -> Result<Self, NotASegmentName> {
+        text.split_once('/')
+            .and_then(|(date, stem)| Self::parse(date, stem))
+            .ok_or_else(|| NotASegmentName(text.to_owned()))
+    }
+}
+
+impl serde::Serialize for SegmentName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SegmentName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_and_others_do_not() {
+        let name = SegmentName { opened: Timestamp::new(1_795_339_861, 628_448_290), lane: 3 };
+        assert_eq!(name.to_string(), "2026-11-22/093101.628448290Z-3");
+        assert_eq!(name.to_string().parse::<SegmentName>().unwrap(), name);
+        for odd in [
+            "",
+            "x/y",
+            "2026-11-22/093101.628448290Z",
+            "2026-11-22/093101.628448290Z-03",
+            "2026-11-22/93101Z-0",
+        ] {
+            assert!(odd.parse::<SegmentName>().is_err(), "{odd}");
+        }
+    }
+}

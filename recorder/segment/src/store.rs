@@ -1,0 +1,517 @@
+//! The folder that is a store: its files, their names, and the few changes that are made to them.
+//!
+//! **Invariant:** no other module of the project builds a path inside a store.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
+
+/// The version of the store's format that this crate reads and writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+const IDENTITY: &str = "store.toml";
+const LOCK: &str = "lock";
+const SEGMENTS: &str = "segments";
+const LOGBOOK: &str = "logbook";
+const LOGBOOK_EXTENSION: &str = ".jsonl";
+const SEALED_EXTENSION: &str = ".pcap";
+const OPEN_EXTENSION: &str = ".pcap.open";
+const MARK_EXTENSION: &str = ".mark";
+const INDEX_EXTENSION: &str = ".idx";
+const UNFINISHED_INDEX_EXTENSION: &str = ".idx.new";
+
+/// How often a mark that is being rewritten is read again before it counts as damaged.
+const MARK_READS_MAX: usize = 16;
+/// How often a segment that is being sealed is looked for under its other name.
+const OPEN_TRIES_MAX: usize = 8;
+
+/// `store.toml`: what the store is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The version of the format; see [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// A name for this store that no other has: when and by whom it was created, as a number in hexadecimal.
+    pub id: String,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// Where a segment is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SegmentState {
+    /// Being written, or left behind by a writer that ended early.
+    Open,
+    /// Complete and unchanging.
+    Sealed,
+}
+
+/// A segment as the folder lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedSegment {
+    /// Its name.
+    pub name: SegmentName,
+    /// Whether it is sealed.
+    pub state: SegmentState,
+    /// Bytes of the file; of an open one this includes space that is only reserved.
+    pub file_bytes: u64,
+    /// Bytes that it takes on the disk, its index and mark included.
+    pub disk_bytes: u64,
+    /// Whether an index lies beside it.
+    pub has_index: bool,
+}
+
+/// A segment opened for reading.
+#[derive(Debug)]
+pub struct OpenedSegment {
+    /// The file.
+    pub file: File,
+    /// Whether it was sealed when it was opened.
+    pub state: SegmentState,
+    /// How many bytes of it may be read.
+    pub readable_bytes: u64,
+}
+
+/// Keeps other writers out of the store until it is dropped.
+#[derive(Debug)]
+pub struct StoreLock {
+    _file: File,
+}
+
+/// A store's folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+    identity: Identity,
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
+    result.map_err(|source| StoreError::Io { path: path.to_owned(), source })
+}
+
+/// The result, or nothing where the file is not there (any more).
+fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn disk_bytes(metadata: &fs::Metadata) -> u64 {
+    const STAT_BLOCK_BYTES: u64 = 512; // st_blocks counts these, whatever the file system's block size: stat(2)
+    metadata.blocks() * STAT_BLOCK_BYTES
+}
+
+/// Names in a folder, sorted; an absent folder has none.
+fn names_in(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let Some(entries) = at(folder, unless_missing(fs::read_dir(folder)))? else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in entries {
+        if let Ok(name) = at(folder, entry)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Makes the creation, renaming or removal of a file in `folder` last through a power cut.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+impl Store {
+    /// Opens the store in `root`.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let path = root.join(IDENTITY);
+        let text = at(&path, unless_missing(fs::read_to_string(&path)))?
+            .ok_or_else(|| StoreError::Missing(root.to_owned()))?;
+        let identity: Identity = toml::from_str(&text)
+            .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
+        if identity.format_version != FORMAT_VERSION {
+            return Err(StoreError::Version { path, found: identity.format_version });
+        }
+        Ok(Self { root: root.to_owned(), identity })
+    }
+
+    /// Opens the store in `root`, creating it where there is none. `chance` makes the identity unlike any other.
+    pub fn open_or_create(root: &Path, now: Timestamp, chance: u64) -> Result<Self, StoreError> {
+        match Self::open(root) {
+            Err(StoreError::Missing(_)) => {}
+            opened => return opened,
+        }
+        at(root, fs::create_dir_all(root.join(SEGMENTS)))?;
+        at(root, fs::create_dir_all(root.join(LOGBOOK)))?;
+        let identity = Identity {
+            format_version: FORMAT_VERSION,
+            id: format!("{:016x}{chance:016x}", now.ns()),
+            created: now,
+        };
+        let text = toml::to_string(&identity)
+            .map_err(|error| StoreError::Identity { path: root.join(IDENTITY), reason: error.to_string() })?;
+        let path = root.join(IDENTITY);
+        let new = root.join(format!("{IDENTITY}.new"));
+        at(&new, write_durably(&new, text.as_bytes()))?;
+        at(&path, fs::rename(&new, &path))?;
+        at(root, sync_folder(root))?;
+        Self::open(root)
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What `store.toml` says.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Keeps every other writer out. `holder` tells them who is in.
+    pub fn lock(&self, holder: &str) -> Result<StoreLock, StoreError> {
+        let path = self.root.join(LOCK);
+        let mut file =
+            at(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                at(&path, file.read_to_string(&mut holder))?;
+                return Err(StoreError::Locked { path, holder: holder.trim().to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(StoreError::Io { path, source }),
+        }
+        at(&path, file.set_len(0))?;
+        at(&path, writeln!(file, "{holder}"))?;
+        Ok(StoreLock { _file: file })
+    }
+
+    /// Who holds the lock now, if anybody.
+    pub fn locked_by(&self) -> Result<Option<String>, StoreError> {
+        let path = self.root.join(LOCK);
+        let Some(mut file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                at(&path, file.read_to_string(&mut holder))?;
+                Ok(Some(holder.trim().to_owned()))
+            }
+            Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
+        }
+    }
+
+    fn day_folder(&self, name: &SegmentName) -> PathBuf {
+        self.root.join(SEGMENTS).join(name.date())
+    }
+
+    fn path(&self, name: &SegmentName, extension: &str) -> PathBuf {
+        self.day_folder(name).join(name.stem() + extension)
+    }
+
+    /// Where the segment lies once it is sealed.
+    pub fn sealed_path(&self, name: &SegmentName) -> PathBuf {
+        self.path(name, SEALED_EXTENSION)
+    }
+
+    /// Where the segment lies while it is being written.
+    pub fn open_path(&self, name: &SegmentName) -> PathBuf {
+        self.path(name, OPEN_EXTENSION)
+    }
+
+    /// Where the committed mark of an open segment lies.
+    pub fn mark_path(&self, name: &SegmentName) -> PathBuf {
+        self.path(name, MARK_EXTENSION)
+    }
+
+    /// Where the segment's index lies.
+    pub fn index_path(&self, name: &SegmentName) -> PathBuf {
+        self.path(name, INDEX_EXTENSION)
+    }
+
+    /// Makes sure that the folder for a new segment is there, durably.
+    pub fn prepare_folder(&self, name: &SegmentName) -> Result<(), StoreError> {
+        let folder = self.day_folder(name);
+        if !folder.is_dir() {
+            at(&folder, fs::create_dir_all(&folder))?;
+            let segments = self.root.join(SEGMENTS);
+            at(&segments, sync_folder(&segments))?;
+        }
+        Ok(())
+    }
+
+    /// Gives an open segment, already cut to its length and synced, its sealed name.
+    pub fn seal(&self, name: &SegmentName) -> Result<(), StoreError> {
+        let open = self.open_path(name);
+        at(&open, fs::rename(&open, self.sealed_path(name)))?;
+        let mark = self.mark_path(name);
+        at(&mark, unless_missing(fs::remove_file(&mark)))?;
+        let folder = self.day_folder(name);
+        at(&folder, sync_folder(&folder))
+    }
+
+    /// Puts an index beside its segment, whole or not at all.
+    pub fn write_index(&self, name: &SegmentName, index: &[u8]) -> Result<(), StoreError> {
+        let new = self.path(name, UNFINISHED_INDEX_EXTENSION);
+        at(&new, write_durably(&new, index))?;
+        let path = self.index_path(name);
+        at(&path, fs::rename(&new, &path))
+    }
+
+    /// Removes the segment's index, if there is one.
+    pub fn remove_index(&self, name: &SegmentName) -> Result<(), StoreError> {
+        let path = self.index_path(name);
+        at(&path, unless_missing(fs::remove_file(&path)))?;
+        Ok(())
+    }
+
+    /// Removes a segment and everything that belongs to it; its day's folder too when that was the last. A reader that
+    /// has it open can go on.
+    pub fn remove(&self, name: &SegmentName) -> Result<(), StoreError> {
+        let extensions =
+            [INDEX_EXTENSION, UNFINISHED_INDEX_EXTENSION, SEALED_EXTENSION, OPEN_EXTENSION, MARK_EXTENSION];
+        for extension in extensions {
+            let path = self.path(name, extension);
+            at(&path, unless_missing(fs::remove_file(&path)))?;
+        }
+        // Refused while anything else is in it: that is the check.
+        let _ = fs::remove_dir(self.day_folder(name));
+        Ok(())
+    }
+
+    /// All segments, oldest first.
+    pub fn segments(&self) -> Result<Vec<ListedSegment>, StoreError> {
+        let root = self.root.join(SEGMENTS);
+        let mut found = Vec::new();
+        for date in names_in(&root)? {
+            self.list_day(&root.join(&date), &date, &mut found)?;
+        }
+        found.sort_unstable_by_key(|segment| segment.name);
+        Ok(found)
+    }
+
+    fn list_day(&self, folder: &Path, date: &str, found: &mut Vec<ListedSegment>) -> Result<(), StoreError> {
+        // A file or folder that is none of ours is left alone.
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        for file in names_in(folder)? {
+            let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION))
+            {
+                (Some(stem), _) => (stem, SegmentState::Sealed),
+                (_, Some(stem)) => (stem, SegmentState::Open),
+                _ => continue,
+            };
+            let Some(name) = SegmentName::parse(date, stem) else { continue };
+            // It may have been sealed or expired since the folder was read.
+            let Some(segment) = self.look_at(name, state)? else { continue };
+            if found.last().is_none_or(|last| last.name != name) {
+                found.push(segment);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at(&self, name: SegmentName, listed: SegmentState) -> Result<Option<ListedSegment>, StoreError> {
+        let look = |state| {
+            let path = match state {
+                SegmentState::Open => self.open_path(&name),
+                SegmentState::Sealed => self.sealed_path(&name),
+            };
+            at(&path, unless_missing(fs::metadata(&path)))
+        };
+        let (state, metadata) = match (look(listed)?, listed) {
+            (Some(metadata), _) => (listed, metadata),
+            (None, SegmentState::Sealed) => return Ok(None),
+            (None, SegmentState::Open) => match look(SegmentState::Sealed)? {
+                Some(metadata) => (SegmentState::Sealed, metadata),
+                None => return Ok(None),
+            },
+        };
+        let index_path = self.index_path(&name);
+        let index = at(&index_path, unless_missing(fs::metadata(&index_path)))?;
+        Ok(Some(ListedSegment {
+            name,
+            state,
+            file_bytes: metadata.len(),
+            disk_bytes: disk_bytes(&metadata) + index.as_ref().map_or(0, disk_bytes),
+            has_index: index.is_some(),
+        }))
+    }
+
+    /// Opens a segment for reading, as far as it can be read now. `None` where it is not there any more.
+    pub fn open_segment(&self, name: &SegmentName) -> Result<Option<OpenedSegment>, StoreError> {
+        let (sealed, open) = (self.sealed_path(name), self.open_path(name));
+        for _ in 0..OPEN_TRIES_MAX {
+            if let Some(file) = at(&sealed, unless_missing(File::open(&sealed)))? {
+                let readable_bytes = at(&sealed, file.metadata())?.len();
+                return Ok(Some(OpenedSegment { file, state: SegmentState::Sealed, readable_bytes }));
+            }
+            let Some(file) = at(&open, unless_missing(File::open(&open)))? else {
+                if sealed.exists() {
+                    continue; // sealed between the two looks
+                }
+                return Ok(None);
+            };
+            let mark = self.mark(name)?;
+            if mark.is_none() && sealed.exists() {
+                continue; // sealed since: its whole length can be read
+            }
+            let written = at(&open, file.metadata())?.len();
+            let readable_bytes = mark.unwrap_or_default().committed_bytes.min(written);
+            return Ok(Some(OpenedSegment { file, state: SegmentState::Open, readable_bytes }));
+        }
+        Ok(None)
+    }
+
+    /// The committed mark of an open segment; `None` where there is none (yet, or any more) or it is damaged.
+    pub fn mark(&self, name: &SegmentName) -> Result<Option<Mark>, StoreError> {
+        let path = self.mark_path(name);
+        let Some(file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
+        for _ in 0..MARK_READS_MAX {
+            let mut bytes = [0; layout::mark::BYTES];
+            match file.read_exact_at(&mut bytes, 0) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+                Err(source) => return Err(StoreError::Io { path, source }),
+            }
+            if let Some(mark) = Mark::from_bytes(&bytes) {
+                return Ok(Some(mark));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The bytes of a segment's index; `None` where there is none.
+    pub fn open_index(&self, name: &SegmentName) -> Result<Option<File>, StoreError> {
+        let path = self.index_path(name);
+        at(&path, unless_missing(File::open(&path)))
+    }
+
+    /// Where the logbook of the UTC day `date` lies.
+    pub fn logbook_path(&self, date: &str) -> PathBuf {
+        self.root.join(LOGBOOK).join(format!("{date}{LOGBOOK_EXTENSION}"))
+    }
+
+    /// The days that have a logbook, earliest first.
+    pub fn logbook_dates(&self) -> Result<Vec<String>, StoreError> {
+        let names = names_in(&self.root.join(LOGBOOK))?;
+        Ok(names.iter().filter_map(|name| Some(name.strip_suffix(LOGBOOK_EXTENSION)?.to_owned())).collect())
+    }
+
+    /// Removes a day's logbook, if there is one.
+    pub fn remove_logbook(&self, date: &str) -> Result<(), StoreError> {
+        let path = self.logbook_path(date);
+        at(&path, unless_missing(fs::remove_file(&path)))?;
+        Ok(())
+    }
+
+    /// Bytes that everything in the store takes on the disk: what the budget bounds.
+    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
+        folder_disk_bytes(&self.root)
+    }
+}
+
+fn folder_disk_bytes(folder: &Path) -> Result<u64, StoreError> {
+    let mut bytes = 0;
+    for name in names_in(folder)? {
+        let path = folder.join(name);
+        match at(&path, unless_missing(fs::symlink_metadata(&path)))? {
+            Some(metadata) if metadata.is_dir() => bytes += folder_disk_bytes(&path)?,
+            Some(metadata) => bytes += disk_bytes(&metadata),
+            None => {}
+        }
+    }
+    Ok(bytes)
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store =
+            Store::open_or_create(&folder.path().join("store"), Timestamp::new(1_795_339_861, 0), 7).unwrap();
+        (folder, store)
+    }
+
+    fn name(second: u32, lane: u16) -> SegmentName {
+        SegmentName { opened: Timestamp::new(1_795_339_861 + second, 5), lane }
+    }
+
+    #[test]
+    fn a_store_is_created_once_and_found_again() {
+        let (_folder, store) = store();
+        let again = Store::open_or_create(store.root(), Timestamp::new(1, 1), 8).unwrap();
+        assert_eq!(again.identity(), store.identity());
+        let other = store.root().join("elsewhere");
+        assert!(matches!(Store::open(&other), Err(StoreError::Missing(path)) if path == other));
+        fs::write(
+            store.root().join(IDENTITY),
+            "format_version = 9\nid = 'x'\ncreated = '2026-11-22T00:00:00Z'",
+        )
+        .unwrap();
+        assert!(matches!(Store::open(store.root()), Err(StoreError::Version { found: 9, .. })));
+    }
+
+    #[test]
+    fn a_second_writer_is_kept_out_and_told_of_the_first() {
+        let (_folder, store) = store();
+        assert_eq!(store.locked_by().unwrap(), None);
+        let lock = store.lock("record, process 7").unwrap();
+        assert!(
+            matches!(store.lock("other"), Err(StoreError::Locked { holder, .. }) if holder == "record, process 7")
+        );
+        assert_eq!(store.locked_by().unwrap().as_deref(), Some("record, process 7"));
+        drop(lock);
+        store.lock("other").unwrap();
+    }
+
+    #[test]
+    fn segments_go_from_open_to_sealed_to_gone() {
+        let (_folder, store) = store();
+        for segment in [name(2, 0), name(1, 1), name(1, 0)] {
+            store.prepare_folder(&segment).unwrap();
+            fs::write(store.open_path(&segment), [7; 100]).unwrap();
+        }
+        fs::write(store.root().join(SEGMENTS).join("notes.txt"), "left alone").unwrap();
+        let listed: Vec<_> =
+            store.segments().unwrap().iter().map(|s| (s.name, s.state, s.file_bytes)).collect();
+        let open = |segment| (segment, SegmentState::Open, 100);
+        assert_eq!(listed, [open(name(1, 0)), open(name(1, 1)), open(name(2, 0))]);
+
+        let first = name(1, 0);
+        assert_eq!(store.open_segment(&first).unwrap().unwrap().readable_bytes, 0, "nothing is promised");
+        let mark = Mark { committed_bytes: 60, records: 1, ..Mark::default() };
+        fs::write(store.mark_path(&first), mark.to_bytes()).unwrap();
+        assert_eq!(store.mark(&first).unwrap(), Some(mark));
+        assert_eq!(store.open_segment(&first).unwrap().unwrap().readable_bytes, 60);
+
+        store.seal(&first).unwrap();
+        store.write_index(&first, b"index").unwrap();
+        let sealed = store.open_segment(&first).unwrap().unwrap();
+        assert_eq!((sealed.state, sealed.readable_bytes), (SegmentState::Sealed, 100));
+        assert_eq!(store.mark(&first).unwrap(), None);
+        assert!(store.segments().unwrap()[0].has_index);
+        assert!(store.disk_bytes().unwrap() >= 300);
+
+        store.remove(&first).unwrap();
+        assert!(store.open_segment(&first).unwrap().is_none());
+        assert!(store.open_index(&first).unwrap().is_none());
+        store.remove(&name(1, 1)).unwrap();
+        store.remove(&name(2, 0)).unwrap();
+        assert!(!store.day_folder(&first).exists());
+    }
+}
