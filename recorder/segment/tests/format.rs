@@ -1,0 +1,128 @@
+//! Holds `FORMAT.md` against the code.
+
+use netrewind_segment::layout::{self, CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use netrewind_segment::{Account, Drops, Event, LinkType, Mark, SegmentName, Timestamp};
+
+const DOCUMENT: &str = include_str!("../FORMAT.md");
+
+/// The rows of the table below `heading`: their cells.
+fn table(heading: &str, header: &str) -> Vec<Vec<String>> {
+    let section = DOCUMENT.split(heading).nth(1).expect("the section");
+    let table = section.split(header).nth(1).expect("the table");
+    table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect())
+        .collect()
+}
+
+fn range(cell: &str) -> std::ops::Range<usize> {
+    let (from, to) = cell.split_once("..").expect("a range");
+    from.parse().unwrap()..to.parse().unwrap_or(usize::MAX)
+}
+
+fn row<'a>(rows: &'a [Vec<String>], name: &str) -> &'a [String] {
+    rows.iter().find(|cells| cells[0] == name).unwrap_or_else(|| panic!("no row {name}"))
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte))
+}
+
+#[test]
+fn the_file_header_is_as_documented() {
+    let rows = table("## A segment", "| Field | At | Value |");
+    let header = layout::file_header(LinkType(276));
+    let field = |name| number(&header[range(&row(&rows, name)[1])]);
+    assert_eq!(field("magic"), 0xa1b2_3c4d);
+    assert!(row(&rows, "magic")[2].contains("a1b23c4d"));
+    assert_eq!(field("version"), 2 | 4 << 16);
+    assert_eq!(field("reserved"), 0);
+    assert_eq!(field("snaplen"), u64::from(CAPLEN_MAX));
+    assert_eq!(row(&rows, "snaplen")[2], CAPLEN_MAX.to_string());
+    assert_eq!(field("link type"), 276);
+    assert_eq!(range(&row(&rows, "link type")[1]).end, FILE_HEADER_BYTES);
+}
+
+#[test]
+fn records_are_as_documented() {
+    let rows = table("Then the records", "| Field | At | Value |");
+    let header = RecordHeader { seconds: 1, nanoseconds: 2, caplen: 3, len: 4 };
+    let bytes = header.to_bytes();
+    for (name, value) in [("seconds", 1), ("nanoseconds", 2), ("caplen", 3), ("len", 4)] {
+        assert_eq!(number(&bytes[range(&row(&rows, name)[1])]), value, "{name}");
+    }
+    assert_eq!(range(&row(&rows, "packet")[1]).start, RECORD_HEADER_BYTES);
+    assert!(row(&rows, "caplen")[2].contains(&CAPLEN_MAX.to_string()));
+}
+
+#[test]
+fn the_mark_is_as_documented() {
+    let rows = table("## The committed mark", "| Field | At | Value |");
+    let mark = Mark { committed_bytes: 11, records: 12, first: Timestamp(13), last: Timestamp(14) };
+    let bytes = mark.to_bytes();
+    for (name, value) in
+        [("committed bytes", 11), ("records", 12), ("first", 13), ("last", 14), ("reserved", 0)]
+    {
+        assert_eq!(number(&bytes[range(&row(&rows, name)[1])]), value, "{name}");
+    }
+    let magic = row(&rows, "magic");
+    assert_eq!(magic[2].trim_matches('`').as_bytes(), &bytes[range(&magic[1])]);
+    assert_eq!(range(&row(&rows, "checksum")[1]).end, layout::mark::BYTES);
+}
+
+/// One of each event, so that a new one is documented.
+fn events() -> Vec<Event> {
+    let segment = SegmentName { opened: Timestamp(1), lane: 0 };
+    let (interface, reason) = (String::from("eth0"), String::from("why"));
+    let (first, last) = (Timestamp(1), Timestamp(2));
+    vec![
+        Event::Start {
+            lane: 0,
+            interface: interface.clone(),
+            snaplen: Some(1),
+            capture_filter: Some("tcp".into()),
+            version: "1".into(),
+        },
+        Event::Stop { lane: 0, account: Account::default() },
+        Event::Down { lane: 0, reason: reason.clone() },
+        Event::Up { lane: 0 },
+        Event::Second { lane: 0, received: 0, written: 0, dropped: Drops::default(), bytes: 0 },
+        Event::Open { segment, interface, link_type: 1 },
+        Event::Seal { segment, records: 1, bytes: 1, first, last },
+        Event::Recover { segment, committed_bytes: 1, kept_bytes: 1, cut_bytes: 1, records: 1, first, last },
+        Event::Expire {
+            segment,
+            freed_bytes: 1,
+            reason: reason.clone(),
+            first: Some(first),
+            last: Some(last),
+        },
+        Event::ClockStep { by_ns: 1 },
+        Event::IndexBehind { segment, reason: reason.clone() },
+        Event::IndexRejected { segment, reason: reason.clone() },
+        Event::DiskError { lane: 0, reason: reason.clone() },
+        Event::Import { file: "a".into(), records: 1, damage: Some(reason) },
+    ]
+}
+
+#[test]
+fn every_event_is_documented_with_its_fields() {
+    let rows = table("## The logbook", "| event | fields | meaning |");
+    let events = events();
+    assert_eq!(rows.len(), events.len());
+    for event in events {
+        let line = serde_json::to_value(&event).unwrap();
+        let fields = line.as_object().unwrap();
+        let name = fields["event"].as_str().unwrap();
+        let mut documented: Vec<_> = row(&rows, &format!("`{name}`"))[1]
+            .split(", ")
+            .map(|field| field.trim_matches(['`', '?']))
+            .collect();
+        let mut written: Vec<_> = fields.keys().map(String::as_str).filter(|key| *key != "event").collect();
+        documented.sort_unstable();
+        written.sort_unstable();
+        assert_eq!(documented, written, "{name}");
+    }
+}
