@@ -1,0 +1,59 @@
+//! The clocks, as an argument: whoever calls the library reads them.
+
+use netrewind_segment::Timestamp;
+
+/// What both clocks show at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock: names segments and logbook lines. It may jump.
+    pub wall: Timestamp,
+    /// Nanoseconds of a clock that never jumps, since any beginning: measures every interval.
+    pub monotonic_ns: u64,
+}
+
+/// Where the time comes from.
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now(&self) -> Now;
+}
+
+/// A smaller difference between the two clocks is slewing, not a step.
+pub const CLOCK_STEP_MIN_NS: u64 = 100_000_000;
+
+/// Notices when the wall clock jumps.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockWatch {
+    last: Now,
+}
+
+impl ClockWatch {
+    /// Begins to watch.
+    pub fn new(now: Now) -> Self {
+        Self { last: now }
+    }
+
+    /// By how many nanoseconds the wall clock has jumped since the last call; negative where it went back.
+    pub fn step(&mut self, now: Now) -> Option<i64> {
+        let passed = i128::from(now.monotonic_ns) - i128::from(self.last.monotonic_ns);
+        let shown = i128::from(now.wall.ns()) - i128::from(self.last.wall.ns());
+        self.last = now;
+        let by = shown - passed;
+        (by.unsigned_abs() >= u128::from(CLOCK_STEP_MIN_NS))
+            .then(|| i64::try_from(by).unwrap_or(if by < 0 { i64::MIN } else { i64::MAX }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_noticed_and_slewing_is_not() {
+        let at = |wall, monotonic_ns| Now { wall: Timestamp(wall), monotonic_ns };
+        const S: u64 = 1_000_000_000;
+        let mut watch = ClockWatch::new(at(100 * S, 5 * S));
+        assert_eq!(watch.step(at(101 * S + 500, 6 * S)), None);
+        assert_eq!(watch.step(at(90 * S, 7 * S)), Some(-12_000_000_000 - 500 + 0));
+        assert_eq!(watch.step(at(4_000_000_000 * S, 8 * S)), Some(3_999_999_909_000_000_000));
+    }
+}

@@ -1,0 +1,155 @@
+//! The buffers that packets are laid into: a fixed number, aligned for direct input and output, each owned by one place
+//! at a time or shared by readers only.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use memmap2::{MmapMut, MmapOptions};
+
+/// What direct input and output wants memory, file offsets and lengths to be a multiple of: the page, and no block
+/// device has larger sectors.
+pub const ALIGNMENT_BYTES: usize = 4096;
+
+#[derive(Debug)]
+struct Slot {
+    memory: MmapMut,
+    index: u16,
+}
+
+/// A fixed number of buffers of one size.
+#[derive(Debug)]
+pub struct Pool {
+    free: Mutex<Vec<Slot>>,
+    free_count: AtomicUsize,
+    returned: Condvar,
+    addresses: Vec<usize>,
+    buffer_bytes: usize,
+}
+
+/// A buffer that one place may write to. Goes back to its pool when dropped.
+#[derive(Debug)]
+pub struct Buffer {
+    slot: Option<Slot>,
+    home: Arc<Pool>,
+}
+
+/// A buffer that several places read, the disk among them; nobody can write to it any more. Goes back to its pool when
+/// the last of them lets it go.
+pub type Lease = Arc<Buffer>;
+
+impl Pool {
+    /// `count` buffers of `buffer_bytes` each (rounded up to [`ALIGNMENT_BYTES`]), in memory that is there from now on.
+    pub fn new(count: u16, buffer_bytes: usize) -> std::io::Result<Arc<Self>> {
+        let buffer_bytes = buffer_bytes.next_multiple_of(ALIGNMENT_BYTES);
+        let mut free = Vec::with_capacity(count.into());
+        for index in (0..count).rev() {
+            free.push(Slot { memory: MmapOptions::new().len(buffer_bytes).populate().map_anon()?, index });
+        }
+        let addresses = free.iter().rev().map(|slot| slot.memory.as_ptr().addr()).collect();
+        Ok(Arc::new(Self {
+            free_count: AtomicUsize::new(free.len()),
+            free: Mutex::new(free),
+            returned: Condvar::new(),
+            addresses,
+            buffer_bytes,
+        }))
+    }
+
+    /// Bytes of each buffer.
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
+    }
+
+    /// Buffers in all.
+    pub fn count(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Where each buffer lies, by its index; buffers never move.
+    pub(crate) fn addresses(&self) -> &[usize] {
+        &self.addresses
+    }
+
+    /// Buffers that nobody has now.
+    pub fn free_count(&self) -> usize {
+        self.free_count.load(Ordering::Acquire)
+    }
+
+    /// A free buffer, with whatever its last user left in it.
+    pub fn take(self: &Arc<Self>) -> Option<Buffer> {
+        let slot = self.lock().pop()?;
+        self.free_count.fetch_sub(1, Ordering::AcqRel);
+        Some(Buffer { slot: Some(slot), home: self.clone() })
+    }
+
+    /// Waits until a buffer is free, or for `patience`.
+    pub fn wait(&self, patience: Duration) {
+        let free = self.lock();
+        if free.is_empty() {
+            drop(self.returned.wait_timeout(free, patience));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
+        // The list is whole at every moment, so a panic elsewhere does not spoil it.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Buffer {
+    /// Which of the pool's buffers it is.
+    pub(crate) fn index(&self) -> u16 {
+        self.slot.as_ref().map_or(0, |slot| slot.index)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.slot.as_ref().map_or(&[], |slot| &slot.memory)
+    }
+}
+
+impl DerefMut for Buffer {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.slot.as_mut().map_or(&mut [], |slot| &mut slot.memory)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.home.lock().push(slot);
+            self.home.free_count.fetch_add(1, Ordering::AcqRel);
+            self.home.returned.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_come_back_when_the_last_reader_lets_go() {
+        let pool = Pool::new(2, 5000).unwrap();
+        assert_eq!((pool.buffer_bytes(), pool.free_count()), (8192, 2));
+        let mut first = pool.take().unwrap();
+        first[8191] = 7;
+        let second = pool.take().unwrap();
+        assert!(pool.take().is_none());
+        let lease: Lease = Arc::new(first);
+        let other = lease.clone();
+        drop(lease);
+        assert_eq!((pool.free_count(), other[8191]), (0, 7));
+        assert_eq!(pool.addresses()[usize::from(other.index())], other.as_ptr().addr());
+        drop(other);
+        drop(second);
+        assert_eq!(pool.free_count(), 2);
+        pool.wait(Duration::from_secs(9));
+    }
+}

@@ -1,0 +1,184 @@
+//! What becomes of written blocks outside the recorder: the indexer's entrance.
+//!
+//! **Invariant:** no sink can make the recorder drop a packet. A sink runs on a thread of its own at low priority; the
+//! buffers it may hold at one time are limited, and where it does not keep up it gets no more blocks of that segment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use netrewind_segment::{LinkType, SegmentName, Timestamp};
+
+use crate::pool::Lease;
+
+/// The niceness of a sink's thread: a lane that has work goes first.
+pub const SINK_NICENESS: i32 = 10;
+/// Messages that may wait for a sink. A segment opened while more wait is not announced to it at all.
+pub const SINK_QUEUE_MAX: usize = 4096;
+/// How long nothing must have happened before [`BlockSink::idle`] is called.
+pub const SINK_IDLE: Duration = Duration::from_millis(200);
+
+/// A segment that has been opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentStart {
+    /// Its name.
+    pub name: SegmentName,
+    /// Its link type.
+    pub link_type: LinkType,
+}
+
+/// A segment that has been sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentEnd {
+    /// Its name.
+    pub name: SegmentName,
+    /// Its length.
+    pub bytes: u64,
+    /// Its records.
+    pub records: u64,
+    /// The earliest timestamp in it.
+    pub first: Timestamp,
+    /// The latest timestamp in it.
+    pub last: Timestamp,
+    /// Whether the blocks that were handed over are all of the segment and nothing else. Where not, what was made of
+    /// them is to be thrown away; the segment can be read from the disk.
+    pub complete: bool,
+}
+
+/// Receives the blocks of one lane's segments after they have been written. The segments of a lane follow one another:
+/// the next one may be opened before the last one is sealed.
+pub trait BlockSink: Send {
+    /// A segment was opened; it is empty.
+    fn opened(&mut self, segment: &SegmentStart);
+
+    /// Whole records, the first of which begins at `offset` of the segment. Each block begins where the one before it
+    /// ended; the first one at the end of the file header.
+    fn block(&mut self, name: &SegmentName, offset: u64, records: &[u8]);
+
+    /// No more blocks of this segment will come, although it goes on: the sink did not keep up. [`Self::sealed`] or
+    /// [`Self::abandoned`] still comes.
+    fn hole(&mut self, name: &SegmentName);
+
+    /// The segment is complete, under its sealed name, and durable.
+    fn sealed(&mut self, segment: &SegmentEnd);
+
+    /// The segment was not kept, or could not be sealed.
+    fn abandoned(&mut self, name: &SegmentName);
+
+    /// Nothing waits: time for work that was put off, such as segments with holes. It may take its time; blocks that
+    /// arrive meanwhile wait, and become holes when buffers run low. Returns whether there is more to do.
+    fn idle(&mut self) -> bool {
+        false
+    }
+}
+
+/// No sink at all.
+impl BlockSink for () {
+    fn opened(&mut self, _: &SegmentStart) {}
+    fn block(&mut self, _: &SegmentName, _: u64, _: &[u8]) {}
+    fn hole(&mut self, _: &SegmentName) {}
+    fn sealed(&mut self, _: &SegmentEnd) {}
+    fn abandoned(&mut self, _: &SegmentName) {}
+}
+
+/// A block on its way to a sink; the buffer goes back to its pool when the sink is done.
+#[derive(Debug)]
+pub(crate) struct SinkBlock {
+    pub name: SegmentName,
+    pub offset: u64,
+    pub buffer: Lease,
+    pub records: std::ops::Range<usize>,
+}
+
+enum Message {
+    Opened(SegmentStart),
+    Block(SinkBlock),
+    Hole(SegmentName),
+    Sealed(SegmentEnd),
+    Abandoned(SegmentName),
+}
+
+/// The lane's end of the queue to a sink. Never waits.
+pub struct SinkFeed {
+    queue: mpsc::Sender<Message>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl SinkFeed {
+    /// Whether another segment may be announced.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) < SINK_QUEUE_MAX
+    }
+
+    fn send(&self, message: Message) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Refused only where the sink's thread is gone, because the sink panicked: recording goes on without it.
+        let _ = self.queue.send(message);
+    }
+
+    pub(crate) fn opened(&self, segment: SegmentStart) {
+        self.send(Message::Opened(segment));
+    }
+
+    pub(crate) fn block(&self, block: SinkBlock) {
+        self.send(Message::Block(block));
+    }
+
+    pub(crate) fn hole(&self, name: SegmentName) {
+        self.send(Message::Hole(name));
+    }
+
+    pub(crate) fn sealed(&self, segment: SegmentEnd) {
+        self.send(Message::Sealed(segment));
+    }
+
+    pub(crate) fn abandoned(&self, name: SegmentName) {
+        self.send(Message::Abandoned(name));
+    }
+}
+
+/// The sink's end of the queue.
+pub struct SinkQueue {
+    queue: mpsc::Receiver<Message>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A queue between a lane and its sink.
+pub fn queue() -> (SinkFeed, SinkQueue) {
+    let (sender, receiver) = mpsc::channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    (SinkFeed { queue: sender, waiting: waiting.clone() }, SinkQueue { queue: receiver, waiting })
+}
+
+impl SinkQueue {
+    /// Serves `sink` until the lane is gone and everything it sent has been taken.
+    pub fn serve(&self, sink: &mut dyn BlockSink) {
+        let mut more_to_do = true;
+        loop {
+            let patience = if more_to_do { SINK_IDLE } else { SINK_IDLE * 10 };
+            match self.queue.recv_timeout(patience) {
+                Ok(message) => {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    deliver(message, sink);
+                    more_to_do = true;
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => more_to_do = sink.idle(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+}
+
+fn deliver(message: Message, sink: &mut dyn BlockSink) {
+    match message {
+        Message::Opened(segment) => sink.opened(&segment),
+        Message::Block(block) => {
+            let records = block.buffer.get(block.records.clone()).unwrap_or_default();
+            sink.block(&block.name, block.offset, records);
+        }
+        Message::Hole(name) => sink.hole(&name),
+        Message::Sealed(segment) => sink.sealed(&segment),
+        Message::Abandoned(name) => sink.abandoned(&name),
+    }
+}
