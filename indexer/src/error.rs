@@ -1,0 +1,40 @@
+//! Why an index cannot be built or used.
+
+use thiserror::Error;
+
+/// An index cannot be used. Every case has the same remedy: answer from the segment without it, and build it again
+/// (`netrewind index --rebuild`).
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum IndexError {
+    /// The bytes are not an index, or not the ones that were written.
+    #[error("the index is damaged at its {part}: build it again with `netrewind index --rebuild`")]
+    Damaged {
+        /// The part that is wrong: a section's name of `FORMAT.md`, or "header".
+        part: &'static str,
+    },
+    /// The index has another version of the format.
+    #[error("the index has format version {found}, this netrewind reads version {known}: build it again with `netrewind index --rebuild`", known = crate::layout::VERSION)]
+    Version {
+        /// The version that it names.
+        found: u32,
+    },
+    /// The index belongs to another segment, or to another state of this one.
+    #[error(
+        "the index belongs to another segment ({reason}): build it again with `netrewind index --rebuild`"
+    )]
+    Foreign {
+        /// What does not fit.
+        reason: &'static str,
+    },
+}
+
+/// An index cannot be built.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The segment cannot be read to its end.
+    #[error(transparent)]
+    Segment(#[from] netrewind_segment::SegmentError),
+    /// The segment is longer than an index can describe.
+    #[error("the segment has more than {max} bytes, which is as much as an index describes", max = crate::layout::SEGMENT_BYTES_MAX)]
+    TooLong,
+}

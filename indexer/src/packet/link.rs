@@ -1,0 +1,179 @@
+//! The link layer: from the first byte of a view to where its network header stands.
+//!
+//! Sources: tcpdump.org/linktypes.html, IEEE 802.3, 802.1Q, 802.2, RFC 1661 and 1662 (PPP), RFC 2516 (PPPoE).
+
+use netrewind_segment::LinkType;
+
+use super::{Dissection, byte_at, u16_at};
+
+/// How many VLAN tags in a row are walked over.
+pub const VLAN_TAGS_MAX: usize = 8;
+
+/// What stands behind the prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Network {
+    /// Something that we do not take apart.
+    None,
+    /// IPv4 or IPv6, by the first nibble.
+    Ip,
+    Ipv4,
+    Ipv6,
+}
+
+mod ethertype {
+    pub const IPV4: u16 = 0x0800;
+    pub const IPV6: u16 = 0x86dd;
+    pub const VLAN_TPIDS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
+    /// Values up to here are an 802.3 length.
+    pub const LENGTH_MAX: u16 = 1500;
+}
+
+/// Bits of the high byte of an 802.3 length, a value of at most 1500, that can be set.
+const LENGTH_HIGH_MASK: u8 = 0x07;
+/// Priority and drop-eligible bits in the first byte of a VLAN tag: they vary within a flow, and filters test the id.
+const VLAN_PRIORITY_MASK: u8 = 0xf0;
+
+/// Walks the link layer that begins at `at`; sets the prefix to what is understood of it.
+#[inline]
+pub(super) fn walk(d: &mut Dissection, link_type: LinkType, packet: &[u8], at: usize) -> Network {
+    match link_type {
+        LinkType::ETHERNET => ethernet(d, packet, at),
+        LinkType::RAW | LinkType(12 | 14) => prefix(d, at, Network::Ip),
+        LinkType::IPV4 => prefix(d, at, Network::Ipv4),
+        LinkType::IPV6 => prefix(d, at, Network::Ipv6),
+        LinkType::NULL | LinkType::LOOP => address_family(d, packet, at),
+        LinkType::LINUX_SLL => match u16_at(packet, at + 14) {
+            Some(_) => after_ethertype(d, packet, at + 14),
+            None => Network::None,
+        },
+        LinkType::LINUX_SLL2 => match packet.get(at..at + 20) {
+            Some(_) => linux_sll2(d, packet, at),
+            None => Network::None,
+        },
+        LinkType(9) => ppp(d, packet, at),
+        LinkType(50) => ppp_serial(d, packet, at),
+        LinkType(51) => pppoe(d, packet, at),
+        LinkType(104) => match u16_at(packet, at + 2) {
+            Some(_) => after_ethertype(d, packet, at + 2),
+            None => Network::None,
+        },
+        _ => Network::None,
+    }
+}
+
+#[inline]
+fn prefix(d: &mut Dissection, end: usize, network: Network) -> Network {
+    d.prefix_bytes = end;
+    network
+}
+
+#[inline]
+fn ethernet(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
+    if packet.len() < at + 14 {
+        return Network::None;
+    }
+    after_ethertype(d, packet, at + 12)
+}
+
+/// Walks from an ethertype at `at`, which is in the packet, over VLAN tags and an 802.2 header.
+#[inline]
+fn after_ethertype(d: &mut Dissection, packet: &[u8], mut at: usize) -> Network {
+    for _ in 0..=VLAN_TAGS_MAX {
+        match u16_at(packet, at) {
+            Some(ethertype::IPV4) => return prefix(d, at + 2, Network::Ipv4),
+            Some(ethertype::IPV6) => return prefix(d, at + 2, Network::Ipv6),
+            Some(tpid) if ethertype::VLAN_TPIDS.contains(&tpid) && packet.len() >= at + 6 => {
+                d.mark_unknown(at + 2, 1, VLAN_PRIORITY_MASK);
+                at += 4;
+            }
+            Some(length) if length <= ethertype::LENGTH_MAX => return length_and_llc(d, packet, at),
+            _ => break,
+        }
+    }
+    prefix(d, at + 2, Network::None)
+}
+
+/// An 802.3 length at `at`, and the 802.2 header behind it: known are the service access points, the control byte of
+/// an unnumbered frame, and a SNAP header.
+fn length_and_llc(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
+    d.mark_unknown(at, 1, LENGTH_HIGH_MASK);
+    d.mark_unknown(at + 1, 1, 0xff);
+    let llc = at + 2;
+    let Some(&[dsap, ssap, control]) =
+        packet.get(llc..llc + 3).and_then(|bytes| <&[u8; 3]>::try_from(bytes).ok())
+    else {
+        return prefix(d, llc, Network::None);
+    };
+    if (dsap, ssap, control) != (0xaa, 0xaa, 0x03) {
+        // Information and supervisory frames carry sequence numbers in the control field.
+        return prefix(d, llc + if control & 3 == 3 { 3 } else { 2 }, Network::None);
+    }
+    let Some(snap) = packet.get(llc + 3..llc + 8) else {
+        return prefix(d, llc + 3, Network::None);
+    };
+    let network = match (&snap[..3], u16::from_be_bytes([snap[3], snap[4]])) {
+        ([0, 0, 0], ethertype::IPV4) => Network::Ipv4,
+        ([0, 0, 0], ethertype::IPV6) => Network::Ipv6,
+        _ => Network::None,
+    };
+    prefix(d, llc + 8, network)
+}
+
+/// BSD loopback: a 32-bit address family in either byte order. The systems number IPv6 differently.
+fn address_family(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
+    let Some(family) = packet.get(at..at + 4) else { return Network::None };
+    let network = match family {
+        [0, 0, 0, 2] | [2, 0, 0, 0] => Network::Ipv4,
+        [0, 0, 0, 10 | 24 | 28 | 30] | [10 | 24 | 28 | 30, 0, 0, 0] => Network::Ipv6,
+        _ => Network::None,
+    };
+    prefix(d, at + 4, network)
+}
+
+/// Linux cooked capture, version 2: the protocol comes first, the header is 20 bytes.
+fn linux_sll2(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
+    let network = match u16_at(packet, at) {
+        Some(ethertype::IPV4) => Network::Ipv4,
+        Some(ethertype::IPV6) => Network::Ipv6,
+        _ => Network::None,
+    };
+    prefix(d, at + 20, network)
+}
+
+/// PPP with or without the address and control bytes `ff 03` of RFC 1662.
+fn ppp(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
+    match u16_at(packet, at) {
+        Some(0xff03) => ppp_protocol(d, packet, at + 2),
+        Some(_) => ppp_protocol(d, packet, at),
+        None => Network::None,
+    }
+}
+
+/// PPP in HDLC-like framing, or Cisco HDLC by its address byte (0x0f unicast, 0x8f multicast).
+fn ppp_serial(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
+    match byte_at(packet, at) {
+        Some(0x0f | 0x8f) if packet.len() >= at + 4 => after_ethertype(d, packet, at + 2),
+        Some(_) => ppp(d, packet, at),
+        None => Network::None,
+    }
+}
+
+/// A PPPoE session header (6 bytes, its length varies), then the PPP protocol.
+fn pppoe(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
+    if packet.len() < at + 6 {
+        return Network::None;
+    }
+    d.mark_unknown(at + 4, 2, 0xff);
+    d.prefix_bytes = at + 6;
+    ppp_protocol(d, packet, at + 6)
+}
+
+/// The two-byte PPP protocol at `at`; compressed to one byte it is left unknown.
+fn ppp_protocol(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
+    match u16_at(packet, at) {
+        Some(0x0021) => prefix(d, at + 2, Network::Ipv4),
+        Some(0x0057) => prefix(d, at + 2, Network::Ipv6),
+        Some(other) if other & 0x0100 == 0 => prefix(d, at + 2, Network::None),
+        _ => prefix(d, at, Network::None),
+    }
+}

@@ -1,0 +1,267 @@
+//! Templates: everything of a packet that is constant for many flows, so that a flow needs only its key.
+//!
+//! A template fixes the offset of every field of the key. [`Template::describe`] writes down what it and a flow say of
+//! every packet of that flow.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use netrewind_segment::LinkType;
+
+use crate::flow::Flow;
+use crate::packet::protocol;
+use crate::packet::{TCP_FLAGS, ipv4_field, ipv6_field};
+
+/// One way to look at a packet: the bytes from `offset` on, as a packet of `link_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Where it begins in the stored packet.
+    pub offset: u16,
+    /// What its first byte means.
+    pub link_type: LinkType,
+}
+
+/// What of the transport header is in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TransportKey {
+    /// Nothing: another protocol, a later fragment, or cut.
+    None,
+    /// Source and destination port (TCP, UDP, SCTP, DCCP, UDP-Lite).
+    Ports,
+    /// Type and code of ICMP or ICMPv6, in the place of the source port.
+    TypeAndCode,
+}
+
+/// The innermost network header, where the prefix ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// Nothing is known behind the prefix: no IP, or cut, or malformed, or more flows than the index holds.
+    None,
+    /// A whole IPv4 header without its options is in the captured bytes.
+    Ipv4 {
+        /// Version and header length: the transport header stands at `(first_byte & 15) * 4`.
+        first_byte: u8,
+        /// Protocol (IANA).
+        protocol: u8,
+        /// The fragment offset is not zero: there is no transport header.
+        later_fragment: bool,
+        /// What of the transport header is in the key.
+        key: TransportKey,
+    },
+    /// A whole IPv6 header is in the captured bytes.
+    Ipv6 {
+        /// Next header of the IPv6 header itself.
+        next_header: u8,
+        /// Where the walk over extension headers ended, from the beginning of the IPv6 header.
+        transport: u16,
+        /// What stands there; an extension header where the walk had to stop before one.
+        protocol: u8,
+        /// The fragment offset is not zero: there is no transport header.
+        later_fragment: bool,
+        /// What of the transport header is in the key.
+        key: TransportKey,
+    },
+}
+
+/// A field of a flow's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyField {
+    /// Source address of the innermost network header.
+    SourceAddress,
+    /// Its destination address.
+    DestinationAddress,
+    /// Source port; for ICMP and ICMPv6 the two bytes type and code.
+    SourcePort,
+    /// Destination port.
+    DestinationPort,
+}
+
+impl KeyField {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::SourceAddress, Self::DestinationAddress, Self::SourcePort, Self::DestinationPort];
+}
+
+/// Everything of a packet that is constant for many flows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Template {
+    /// The bytes before the innermost network header; unknown bits are zero. At most
+    /// [`crate::packet::PREFIX_BYTES_MAX`]. Every packet of the template's flows has captured them.
+    pub prefix: Vec<u8>,
+    /// Which bits of the prefix are known: as long as the prefix.
+    pub known: Vec<u8>,
+    /// From the packet itself to the innermost: never empty, ascending.
+    pub views: Vec<View>,
+    /// The header behind the prefix.
+    pub shape: Shape,
+}
+
+impl Template {
+    /// The template of packets of which nothing is known.
+    pub fn opaque(link_type: LinkType) -> Self {
+        Self {
+            prefix: Vec::new(),
+            known: Vec::new(),
+            views: vec![View { offset: 0, link_type }],
+            shape: Shape::None,
+        }
+    }
+
+    /// Where the network header stands: behind the prefix.
+    pub fn network_offset(&self) -> usize {
+        self.prefix.len()
+    }
+
+    /// The protocol of the transport header, or what stands in its place.
+    pub fn protocol(&self) -> Option<u8> {
+        match self.shape {
+            Shape::None => None,
+            Shape::Ipv4 { protocol, .. } | Shape::Ipv6 { protocol, .. } => Some(protocol),
+        }
+    }
+
+    /// Where the transport header stands (for a later fragment: its payload).
+    pub fn transport_offset(&self) -> Option<usize> {
+        match self.shape {
+            Shape::None => None,
+            Shape::Ipv4 { first_byte, .. } => Some(self.prefix.len() + usize::from(first_byte & 0x0f) * 4),
+            Shape::Ipv6 { transport, .. } => Some(self.prefix.len() + usize::from(transport)),
+        }
+    }
+
+    /// What of the transport header is in the key.
+    pub fn transport_key(&self) -> TransportKey {
+        match self.shape {
+            Shape::None => TransportKey::None,
+            Shape::Ipv4 { key, .. } | Shape::Ipv6 { key, .. } => key,
+        }
+    }
+
+    /// True where the packets are fragments other than the first.
+    pub fn is_later_fragment(&self) -> bool {
+        matches!(
+            self.shape,
+            Shape::Ipv4 { later_fragment: true, .. } | Shape::Ipv6 { later_fragment: true, .. }
+        )
+    }
+
+    /// True where the IPv4 header has options, or an IPv6 extension header precedes the transport header.
+    pub fn has_options(&self) -> bool {
+        match self.shape {
+            Shape::None => false,
+            Shape::Ipv4 { first_byte, .. } => first_byte & 0x0f > 5,
+            Shape::Ipv6 { transport, .. } => usize::from(transport) > ipv6_field::HEADER_BYTES,
+        }
+    }
+
+    /// The bytes of the stored packet that hold a field of the key; `None` where the template's flows do not have it.
+    pub fn field(&self, field: KeyField) -> Option<Range<usize>> {
+        let network = self.prefix.len();
+        let shifted = |range: Range<usize>, by: usize| Some(range.start + by..range.end + by);
+        let transport = self.transport_offset()?;
+        match (field, self.shape, self.transport_key()) {
+            (KeyField::SourceAddress, Shape::Ipv4 { .. }, _) => shifted(ipv4_field::SOURCE, network),
+            (KeyField::SourceAddress, _, _) => shifted(ipv6_field::SOURCE, network),
+            (KeyField::DestinationAddress, Shape::Ipv4 { .. }, _) => {
+                shifted(ipv4_field::DESTINATION, network)
+            }
+            (KeyField::DestinationAddress, _, _) => shifted(ipv6_field::DESTINATION, network),
+            (KeyField::SourcePort, _, TransportKey::Ports | TransportKey::TypeAndCode) => {
+                shifted(0..2, transport)
+            }
+            (KeyField::DestinationPort, _, TransportKey::Ports) => shifted(2..4, transport),
+            _ => None,
+        }
+    }
+
+    /// Where the flags byte of TCP stands, in those packets that have captured it.
+    pub fn tcp_flags_offset(&self) -> Option<usize> {
+        let is_tcp = self.protocol() == Some(protocol::TCP) && self.transport_key() == TransportKey::Ports;
+        is_tcp.then(|| self.transport_offset().map(|at| at + TCP_FLAGS)).flatten()
+    }
+
+    /// What is known of every packet of the template, whatever its flow: fills `known` with a mask a byte and `bytes`
+    /// with the values under it (unknown bits are zero).
+    pub fn describe_any(&self, description: &mut Description) {
+        description.bytes.clear();
+        description.known.clear();
+        description.bytes.extend_from_slice(&self.prefix);
+        description.known.extend_from_slice(&self.known);
+        let network = self.prefix.len();
+        match self.shape {
+            Shape::None => {}
+            Shape::Ipv4 { first_byte, protocol, later_fragment, .. } => {
+                description.set(network, first_byte, 0xff);
+                description.set(network + ipv4_field::PROTOCOL, protocol, 0xff);
+                if !later_fragment {
+                    let [high, low] = ipv4_field::FRAGMENT_OFFSET_MASK.to_be_bytes();
+                    description.set(network + ipv4_field::FRAGMENT, 0, high);
+                    description.set(network + ipv4_field::FRAGMENT + 1, 0, low);
+                }
+            }
+            Shape::Ipv6 { next_header, transport, protocol, .. } => {
+                description.set(network, 0x60, 0xf0);
+                description.set(network + ipv6_field::NEXT_HEADER, next_header, 0xff);
+                if usize::from(transport) == ipv6_field::HEADER_BYTES + 8 {
+                    // One extension header of 8 bytes, the shortest there is: its first byte names the transport.
+                    description.set(network + ipv6_field::HEADER_BYTES, protocol, 0xff);
+                }
+            }
+        }
+    }
+
+    /// What is known of every packet of `flow`, which is of this template: [`Self::describe_any`], the key, and those
+    /// TCP flags that all or none of its packets have. The last are known of the packets that captured them: a packet
+    /// of the flow may end before (see [`Flow::caplen`]).
+    pub fn describe(&self, flow: &Flow, description: &mut Description) {
+        self.describe_any(description);
+        for field in [KeyField::SourceAddress, KeyField::DestinationAddress] {
+            let address = if field == KeyField::SourceAddress { flow.source } else { flow.destination };
+            match (self.field(field), address) {
+                (Some(range), Some(IpAddr::V4(address))) => {
+                    description.set_all(range.start, &address.octets())
+                }
+                (Some(range), Some(IpAddr::V6(address))) => {
+                    description.set_all(range.start, &address.octets())
+                }
+                _ => {}
+            }
+        }
+        for (field, port) in
+            [(KeyField::SourcePort, flow.source_port), (KeyField::DestinationPort, flow.destination_port)]
+        {
+            if let Some(range) = self.field(field) {
+                description.set_all(range.start, &port.to_be_bytes());
+            }
+        }
+        if let (Some(offset), Some(flags)) = (self.tcp_flags_offset(), flow.tcp_flags) {
+            description.set(offset, flags.all, !(flags.all ^ flags.any));
+        }
+    }
+}
+
+/// The bytes of an abstract packet from its beginning, as far as anything is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Values; unknown bits are zero.
+    pub bytes: Vec<u8>,
+    /// Which bits are known: as long as `bytes`.
+    pub known: Vec<u8>,
+}
+
+impl Description {
+    fn set(&mut self, offset: usize, value: u8, known: u8) {
+        if self.bytes.len() <= offset {
+            self.bytes.resize(offset + 1, 0);
+            self.known.resize(offset + 1, 0);
+        }
+        self.bytes[offset] = value & known;
+        self.known[offset] = known;
+    }
+
+    fn set_all(&mut self, offset: usize, values: &[u8]) {
+        for (i, &value) in values.iter().enumerate() {
+            self.set(offset + i, value, 0xff);
+        }
+    }
+}
