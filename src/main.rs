@@ -1,2 +1,44 @@
-//! The command `netrewind`.
-fn main() {}
+//! The command `netrewind`: records packets, and hands back exactly those that are asked for.
+//!
+//! **Invariant:** exit codes are decided here and nowhere else; clocks, the environment and the terminal are read in this
+//! package and in no library.
+
+mod arguments;
+mod clock;
+mod commands;
+mod outcome;
+
+use clap::Parser;
+
+use crate::commands::Command;
+use crate::outcome::{Failure, Outcome};
+
+/// Rewind your network: a continuous packet recorder that can always answer "give me those packets".
+#[derive(Debug, Parser)]
+#[command(name = "netrewind", version, max_term_width = 110, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo netrewind record --store /data/nr --interface eth1 --budget 500GiB
+  netrewind extract --store /data/nr --from '2h ago' --filter 'host 10.1.2.3 and port 443' -o talk.pcap
+  netrewind extract --store /data/nr --filter 'icmp' -o - | wireshark -k -i -
+  netrewind status --store /data/nr
+
+Exit status: 0 done, 1 done but incomplete or found wrong, 2 wrong usage, 3 failed.";
+
+fn main() -> std::process::ExitCode {
+    let outcome = CommandLine::parse().command.run();
+    if let Err(failure) = &outcome {
+        failure.tell();
+    }
+    match outcome {
+        Ok(Outcome::Done) => 0.into(),
+        Ok(Outcome::Incomplete) => 1.into(),
+        Err(Failure::Usage(_)) => 2.into(),
+        Err(Failure::Failed(_)) => 3.into(),
+    }
+}

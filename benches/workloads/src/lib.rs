@@ -1,0 +1,232 @@
+//! Synthetic traffic: the same work for every measurement and, in small, for tests.
+//!
+//! A workload is a set of conversations that are alive at the same time, each with a number of packets drawn from a heavy
+//! tail; packets are drawn from them in bursts. Clients are in 10.0.0.0/8 (and 2001:db8::/32), servers anywhere. The same
+//! workload and seed always make the same packets.
+
+mod frame;
+
+use fastrand::Rng;
+
+/// What the traffic is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// What to call it.
+    pub name: &'static str,
+    /// What it models.
+    pub about: &'static str,
+    /// Conversations alive at the same time.
+    alive: usize,
+    /// Mean of the distribution that a conversation's packets are drawn from.
+    mean_packets: f64,
+    /// Packets of one conversation in a row, on average.
+    burst: u32,
+    /// Frame sizes in bytes, with weights that add up to 100.
+    sizes: &'static [(u32, usize)],
+}
+
+const CAMPUS_SIZES: &[(u32, usize)] = &[(30, 66), (10, 200), (6, 900), (54, 1460)];
+
+/// All workloads.
+pub const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "imix",
+        about: "700 B mean, 10 packets a conversation, 5,000 alive: many short, fully interleaved flows",
+        alive: 5_000,
+        mean_packets: 10.0,
+        burst: 1,
+        sizes: &[(42, 60), (8, 120), (10, 576), (40, 1514)],
+    },
+    Workload {
+        name: "campus",
+        about: "880 B mean, 78 packets a conversation in the long run, 20,000 alive, bursty",
+        alive: 20_000,
+        mean_packets: 78.6,
+        burst: 4,
+        sizes: CAMPUS_SIZES,
+    },
+    Workload {
+        name: "million",
+        about: "as campus, 1,000,000 alive: the flow table falls out of the cache",
+        alive: 1_000_000,
+        mean_packets: 78.6,
+        burst: 4,
+        sizes: CAMPUS_SIZES,
+    },
+    Workload {
+        name: "synflood",
+        about: "60 B, one packet a flow: the worst case of an index",
+        alive: 1,
+        mean_packets: 1.0,
+        burst: 1,
+        sizes: &[(100, 60)],
+    },
+    Workload {
+        name: "small",
+        about: "60 B, 78 packets a conversation: the worst case of a capture path",
+        alive: 20_000,
+        mean_packets: 78.6,
+        burst: 4,
+        sizes: &[(100, 60)],
+    },
+    Workload {
+        name: "full",
+        about: "1514 B, 78 packets a conversation",
+        alive: 20_000,
+        mean_packets: 78.6,
+        burst: 4,
+        sizes: &[(100, 1514)],
+    },
+];
+
+/// The shape of the tail: most conversations are short, a few are very long.
+const PARETO_ALPHA: f64 = 1.2;
+const CONVERSATION_PACKETS_MAX: f64 = 1e6;
+/// One conversation in this many is IPv6.
+const IPV6_ONE_IN: u32 = 16;
+/// One packet in this many carries an 802.1Q tag.
+const TAGGED_ONE_IN: u64 = 64;
+/// Of a hundred packets, how many go from client to server.
+const FORWARD_PERCENT: u32 = 45;
+const SERVER_PORTS: [u16; 10] = [443, 443, 443, 443, 80, 53, 22, 8080, 3306, 123];
+
+#[derive(Clone, Debug)]
+struct Conversation {
+    client: u32,
+    server: u32,
+    client_port: u16,
+    server_port: u16,
+    ipv6: bool,
+    packets_left: u32,
+    sequence: u32,
+    begun: bool,
+}
+
+impl Conversation {
+    fn draw(rng: &mut Rng, mean_packets: f64) -> Self {
+        let packets = if mean_packets <= 1.0 {
+            1.0
+        } else {
+            let least = mean_packets * (PARETO_ALPHA - 1.0) / PARETO_ALPHA;
+            (least / (1.0 - rng.f64()).powf(1.0 / PARETO_ALPHA)).clamp(1.0, CONVERSATION_PACKETS_MAX)
+        };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
+        let packets_left = packets as u32;
+        Self {
+            client: 0x0a00_0000 | rng.u32(..1 << 24),
+            server: rng.u32(..),
+            client_port: rng.u16(1024..65_024),
+            server_port: SERVER_PORTS[rng.usize(..SERVER_PORTS.len())],
+            ipv6: rng.u32(..IPV6_ONE_IN) == 0,
+            packets_left,
+            sequence: rng.u32(..),
+            begun: false,
+        }
+    }
+
+    fn is_udp(&self) -> bool {
+        matches!(self.server_port, 53 | 123)
+    }
+}
+
+/// An endless stream of Ethernet frames.
+#[derive(Debug)]
+pub struct Frames {
+    workload: Workload,
+    rng: Rng,
+    conversations: Vec<Conversation>,
+    current: usize,
+    run_left: u32,
+    count: u64,
+    frame: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Workload {
+    /// The workload of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        WORKLOADS.iter().copied().find(|workload| workload.name == name)
+    }
+
+    /// The same kind of traffic with another number of conversations alive at the same time.
+    pub fn with_alive(self, alive: usize) -> Self {
+        Self { alive, ..self }
+    }
+
+    /// Its frames; the same seed makes the same ones.
+    pub fn frames(self, seed: u64) -> Frames {
+        let mut rng = Rng::with_seed(seed);
+        let conversations =
+            (0..self.alive).map(|_| Conversation::draw(&mut rng, self.mean_packets)).collect();
+        let payload = (0..frame::PAYLOAD_BYTES).map(|_| rng.u8(..)).collect();
+        Frames {
+            workload: self,
+            rng,
+            conversations,
+            current: 0,
+            run_left: 0,
+            count: 0,
+            frame: Vec::new(),
+            payload,
+        }
+    }
+}
+
+impl Frames {
+    /// The next frame; valid until the next call.
+    pub fn next_frame(&mut self) -> &[u8] {
+        if self.run_left == 0 {
+            self.current = self.rng.usize(..self.conversations.len());
+            self.run_left = self.rng.u32(1..2 * self.workload.burst);
+        }
+        self.run_left -= 1;
+        self.count += 1;
+        let size = self.draw_size();
+        let conversation = &mut self.conversations[self.current];
+        let forward = !conversation.begun || self.rng.u32(..100) < FORWARD_PERCENT;
+        let shape = frame::Shape {
+            forward,
+            tagged: self.count.is_multiple_of(TAGGED_ONE_IN),
+            size,
+            identification: self.count,
+        };
+        frame::write(&mut self.frame, conversation, &shape, &self.payload);
+        conversation.begun = true;
+        conversation.packets_left -= 1;
+        if conversation.packets_left == 0 {
+            *conversation = Conversation::draw(&mut self.rng, self.workload.mean_packets);
+            self.run_left = 0;
+        }
+        &self.frame
+    }
+
+    fn draw_size(&mut self) -> usize {
+        let mut pick = self.rng.u32(..100);
+        for &(weight, size) in self.workload.sizes {
+            if pick < weight {
+                return size;
+            }
+            pick -= weight;
+        }
+        self.workload.sizes[0].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_makes_the_same_frames() {
+        for workload in WORKLOADS.iter().filter(|workload| workload.name != "million") {
+            let (mut one, mut two, mut other) = (workload.frames(7), workload.frames(7), workload.frames(8));
+            let mut differ = false;
+            for _ in 0..1000 {
+                let frame = one.next_frame();
+                assert_eq!(frame, two.next_frame());
+                differ |= frame != other.next_frame();
+            }
+            assert!(differ);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The subcommands: arguments in, a library called, words for a person out.
+
+use crate::outcome::{Failure, Outcome};
+
+mod status;
+
+/// What netrewind can do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Tell what is in a store, and how far back one can rewind
+    Status(status::Arguments),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> Result<Outcome, Failure> {
+        match self {
+            Self::Status(arguments) => status::run(&arguments),
+        }
+    }
+}
