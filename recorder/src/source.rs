@@ -1,5 +1,8 @@
 //! Where packets come from: live interfaces, capture files, standard input.
 
+pub mod capture_file;
+pub mod replay;
+
 use std::time::Duration;
 
 use netrewind_segment::{LinkType, RecordHeader};

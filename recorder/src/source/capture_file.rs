@@ -1,0 +1,353 @@
+//! Capture files, and streams of the same form, as a source of packets: pcap and pcapng, plain or compressed.
+//!
+//! What counts as a packet is what `tcpdump -r` makes of the file: same packets, bytes, lengths and nanoseconds, up to where
+//! it stops. Beyond that, a pcapng file may change link type, snaplen and byte order between interfaces and sections, and
+//! may hold packets longer than its snaplen. Read are:
+//!
+//! * pcap of both byte orders, in microseconds and nanoseconds, versions 2.0 to 2.4, and the modified format of old Linux
+//!   systems;
+//! * pcapng of both byte orders, with enhanced, simple and obsolete packet blocks, and every clock;
+//! * either within gzip or zstd, told by their first bytes, of several members or frames.
+//!
+//! **Invariant:** memory is bounded whatever the file says: a buffer of at most twice the longest record
+//! ([`CAPLEN_MAX`] in pcap, 16 MiB in pcapng, more only for D-Bus, whose messages may have 128 MiB), zstd's window (128 MiB
+//! at most), and the interfaces of a section (65,536 at most). Nothing grows before the bytes that ask for it have arrived.
+
+mod byte_order;
+mod input;
+mod link_type;
+mod pcap;
+mod pcapng;
+mod pseudo_header;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_segment::{LinkType, RecordHeader};
+use rustix::event::Timespec;
+
+use self::byte_order::ByteOrder;
+use self::input::{Input, WhenReady};
+use self::pcap::PcapReader;
+use self::pcapng::PcapngReader;
+use super::{Packet, Received, Source, SourceCounters, SourceError};
+
+/// Packets that one call hands over at most.
+pub const PACKETS_PER_CALL_MAX: u64 = 4096;
+/// Bytes after which one call hands over no more packets.
+pub const BYTES_PER_CALL: u64 = 4 * 1024 * 1024;
+/// Bytes that tell one format from another.
+const FORMAT_BYTES: usize = 12;
+
+/// Where a file says that packets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The link type of its packets.
+    pub link_type: LinkType,
+    /// What the capturing system called it; pcap does not tell.
+    pub name: Option<String>,
+    /// Bits of frame check sequence at the end of each packet, where the file tells. The packets keep them.
+    pub fcs_bits: Option<u8>,
+}
+
+/// A capture file that is being read.
+pub struct CaptureFile {
+    name: String,
+    input: Input,
+    /// The same file, pipe or socket again, to wait for its next bytes.
+    waitable: Option<OwnedFd>,
+    format: Format,
+    current: Option<Located>,
+    /// What ended the reading, kept until the packets before it are handed over.
+    failure: Option<SourceError>,
+    ended: bool,
+    handed_over: u64,
+    cut: u64,
+}
+
+enum Format {
+    Unknown,
+    Pcap(PcapReader),
+    Pcapng(PcapngReader),
+}
+
+/// A packet found in the input's buffer.
+struct Located {
+    header: RecordHeader,
+    interface: usize,
+    packet: Range<usize>,
+    cut: bool,
+}
+
+/// Why a reader goes no further.
+enum Halt {
+    /// The bytes have not arrived yet. Nothing was consumed.
+    Pending,
+    Damaged {
+        offset: u64,
+        reason: String,
+    },
+    Unsupported(String),
+    System(io::Error),
+}
+
+/// What a step to the next packet came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advanced {
+    /// There is a current packet.
+    Packet,
+    /// It has not arrived yet.
+    Quiet,
+    /// There is no further packet.
+    End,
+}
+
+impl CaptureFile {
+    /// Opens a file or a named pipe. What is wrong with its contents is found when it is read.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|source| SourceError::System {
+            what: format!("{name}: cannot be opened for reading"),
+            source,
+        })?;
+        Self::from_stream(name, file)
+    }
+
+    /// Reads from a pipe, a socket or standard input, and waits for it no longer than each call allows.
+    pub fn from_stream<R>(name: impl Into<String>, stream: R) -> Result<Self, SourceError>
+    where
+        R: Read + AsFd + Send + 'static,
+    {
+        let name = name.into();
+        let waitable = stream.as_fd().try_clone_to_owned().map_err(|source| SourceError::System {
+            what: format!("{name}: no descriptor to wait on"),
+            source,
+        })?;
+        let mut file = Self::from_reader(name, WhenReady(stream));
+        file.waitable = Some(waitable);
+        Ok(file)
+    }
+
+    /// Reads from anything. A reader that has nothing yet may return [`io::ErrorKind::WouldBlock`] or `TimedOut`, which the
+    /// caller sees as [`Received::Quiet`]; any other reader is waited for, whatever the patience.
+    pub fn from_reader(name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
+        Self {
+            name: name.into(),
+            input: Input::new(Box::new(reader)),
+            waitable: None,
+            format: Format::Unknown,
+            current: None,
+            failure: None,
+            ended: false,
+            handed_over: 0,
+            cut: 0,
+        }
+    }
+
+    /// The interfaces described so far, of the section that is being read.
+    pub fn interfaces(&self) -> &[Interface] {
+        match &self.format {
+            Format::Unknown => &[],
+            Format::Pcap(reader) => reader.interfaces(),
+            Format::Pcapng(reader) => reader.interfaces(),
+        }
+    }
+
+    /// Packets handed over that were cut to [`CAPLEN_MAX`], which no segment can exceed. Their length is kept.
+    pub fn packets_cut(&self) -> u64 {
+        self.cut
+    }
+
+    /// [`Source::receive`], with the interface that each packet came from.
+    pub fn receive_with_interface(
+        &mut self,
+        patience: Duration,
+        take: &mut dyn FnMut(&Interface, Packet<'_>),
+    ) -> Result<Received, SourceError> {
+        let (mut packets, mut bytes) = (0, 0);
+        let mut patience = patience;
+        while packets < PACKETS_PER_CALL_MAX && bytes < BYTES_PER_CALL {
+            match self.advance(patience) {
+                Ok(Advanced::Packet) => {}
+                Ok(_) if packets > 0 => break,
+                Ok(Advanced::Quiet) => return Ok(Received::Quiet),
+                Ok(Advanced::End) => return Ok(Received::End),
+                Err(error) if packets > 0 => {
+                    self.failure = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            if let Some((interface, packet)) = self.current() {
+                bytes += u64::from(packet.header.caplen);
+                take(interface, packet);
+            }
+            packets += 1;
+            patience = Duration::ZERO;
+            self.release();
+        }
+        Ok(Received::Packets(packets))
+    }
+
+    /// Makes the next packet the current one, unless there is one, waiting at most `patience`.
+    pub(super) fn advance(&mut self, patience: Duration) -> Result<Advanced, SourceError> {
+        if self.current.is_some() {
+            return Ok(Advanced::Packet);
+        }
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        if self.ended {
+            return Ok(Advanced::End);
+        }
+        let mut step = self.step();
+        if matches!(step, Err(Halt::Pending)) && !patience.is_zero() && self.wait(patience)? {
+            step = self.step();
+        }
+        match step {
+            Ok(Some(located)) => {
+                self.current = Some(located);
+                Ok(Advanced::Packet)
+            }
+            Ok(None) => {
+                self.ended = true;
+                Ok(Advanced::End)
+            }
+            Err(Halt::Pending) => Ok(Advanced::Quiet),
+            Err(halt) => {
+                self.ended = true;
+                Err(self.explain(halt))
+            }
+        }
+    }
+
+    /// The current packet, and where it came from.
+    pub(super) fn current(&self) -> Option<(&Interface, Packet<'_>)> {
+        let located = self.current.as_ref()?;
+        let interface = self.interfaces().get(located.interface)?;
+        let head = self.input.taken(located.packet.clone());
+        let packet =
+            Packet { header: located.header, link_type: interface.link_type, head, tag: None, tail: &[] };
+        Some((interface, packet))
+    }
+
+    /// Lets go of the current packet, which was handed over.
+    pub(super) fn release(&mut self) {
+        if let Some(located) = self.current.take() {
+            self.handed_over += 1;
+            self.cut += u64::from(located.cut);
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Located>, Halt> {
+        match &mut self.format {
+            Format::Pcap(reader) => reader.next(&mut self.input),
+            Format::Pcapng(reader) => reader.next(&mut self.input),
+            Format::Unknown => {
+                self.format = recognize(&mut self.input)?;
+                self.step()
+            }
+        }
+    }
+
+    fn wait(&self, patience: Duration) -> Result<bool, SourceError> {
+        let Some(waitable) = &self.waitable else { return Ok(false) };
+        let patience = Timespec {
+            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        };
+        input::wait_until_readable(waitable, patience).map_err(|source| SourceError::System {
+            what: format!("{}: waiting for bytes", self.name),
+            source,
+        })
+    }
+
+    fn explain(&self, halt: Halt) -> SourceError {
+        let name = self.name.clone();
+        match halt {
+            Halt::Damaged { offset, reason } => SourceError::Damaged { name, offset, reason },
+            Halt::Unsupported(reason) => SourceError::Unsupported { name, reason },
+            Halt::System(source) => SourceError::System { what: format!("{name}: cannot be read"), source },
+            Halt::Pending => SourceError::System {
+                what: format!("{name}: not ready"),
+                source: io::ErrorKind::WouldBlock.into(),
+            },
+        }
+    }
+}
+
+impl Source for CaptureFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn receive(
+        &mut self,
+        patience: Duration,
+        take: &mut dyn FnMut(Packet<'_>),
+    ) -> Result<Received, SourceError> {
+        self.receive_with_interface(patience, &mut |_, packet| take(packet))
+    }
+
+    /// A file drops nothing.
+    fn counters(&mut self) -> Result<SourceCounters, SourceError> {
+        Ok(SourceCounters { received: self.handed_over, dropped: 0 })
+    }
+}
+
+fn recognize(input: &mut Input) -> Result<Format, Halt> {
+    let begun = input.peek(FORMAT_BYTES)?;
+    if pcap::is_pcap(begun) {
+        PcapReader::open(input).map(Format::Pcap)
+    } else if pcapng::is_pcapng(begun) {
+        PcapngReader::open(input).map(Format::Pcapng)
+    } else {
+        Err(Halt::Unsupported(refusal(begun)))
+    }
+}
+
+/// What to tell of a file that is no capture, and what to do about it.
+fn refusal(begun: &[u8]) -> String {
+    const KNOWN: [(&[u8], &str); 10] = [
+        (b"\xfd7zXZ\0", "an xz archive: decompress it first (xz -dc FILE | ...)"),
+        (b"BZh", "a bzip2 archive: decompress it first (bzip2 -dc FILE | ...)"),
+        (b"\x04\x22\x4d\x18", "an lz4 archive: decompress it first (lz4 -dc FILE | ...)"),
+        (b"PK\x03\x04", "a zip archive: unpack it first"),
+        (b"\x1f\x8b", "compressed twice: decompress it once"),
+        (b"\x28\xb5\x2f\xfd", "compressed twice: decompress it once"),
+        (b"snoop\0", "a snoop capture: convert it first (editcap -F pcap FILE OUT.pcap)"),
+        (b"btsnoop\0", "a btsnoop capture: convert it first (editcap -F pcapng FILE OUT.pcapng)"),
+        (b"GMBU", "a Network Monitor capture: convert it first (editcap -F pcap FILE OUT.pcap)"),
+        (b"RTSS", "a Network Monitor capture: convert it first (editcap -F pcap FILE OUT.pcap)"),
+    ];
+    if begun.is_empty() {
+        return "it is empty: a capture has at least a header; was it still being written?".into();
+    }
+    let known = KNOWN.iter().find(|(magic, _)| begun.starts_with(magic)).map(|(_, what)| *what);
+    known.map_or_else(
+        || "it is no capture file: pcap and pcapng are read, plain or compressed by gzip or zstd".into(),
+        |what| format!("it is {what}"),
+    )
+}
+
+/// A packet of the input at `packet`, as it is to be handed over: what depends on the capturing host put right, and no
+/// longer than a segment can hold.
+fn locate(
+    input: &mut Input,
+    interface: usize,
+    link_type: LinkType,
+    order: ByteOrder,
+    mut header: RecordHeader,
+    packet: Range<usize>,
+) -> Located {
+    let packet = packet.start..packet.start + header.caplen as usize;
+    pseudo_header::normalize(link_type, order, &mut header, input.taken_mut(packet.clone()));
+    let cut = header.caplen > CAPLEN_MAX;
+    header.caplen = header.caplen.min(CAPLEN_MAX);
+    Located { header, interface, packet: packet.start..packet.start + header.caplen as usize, cut }
+}

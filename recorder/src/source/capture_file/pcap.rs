@@ -1,0 +1,178 @@
+//! The pcap format: a file header, then records.
+//!
+//! Source: draft-ietf-opsawg-pcap and pcap-savefile(5). Read by hand and not through `pcap-file`, which refuses the
+//! modified format of old Linux systems and packets longer than the snaplen, and does not know versions before 2.4.
+
+use netrewind_segment::{LinkType, RecordHeader};
+
+use super::byte_order::ByteOrder;
+use super::input::Input;
+use super::{Halt, Interface, Located, link_type, locate};
+
+/// Bytes of the file header.
+const FILE_HEADER_BYTES: usize = 24;
+/// Bytes of a record's header.
+const RECORD_HEADER_BYTES: usize = 16;
+/// The same in the modified format: interface index, protocol and packet type follow, then padding.
+const MODIFIED_RECORD_HEADER_BYTES: usize = 24;
+/// What the modified format may store beyond the snaplen of Ethernet: a header that it made up.
+const MODIFIED_ETHERNET_EXTRA_BYTES: u32 = 14;
+
+mod magic {
+    pub(super) const MICROSECONDS: u32 = 0xa1b2_c3d4;
+    pub(super) const NANOSECONDS: u32 = 0xa1b2_3c4d;
+    /// Alexey Kuznetzov's modified format.
+    pub(super) const MODIFIED: u32 = 0xa1b2_cd34;
+}
+
+mod file_field {
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const VERSION_MAJOR: usize = 4;
+    pub(super) const VERSION_MINOR: usize = 6;
+    pub(super) const SNAPLEN: usize = 16;
+    pub(super) const LINK_TYPE: usize = 20;
+}
+
+mod record_field {
+    pub(super) const SECONDS: usize = 0;
+    pub(super) const FRACTION: usize = 4;
+    pub(super) const CAPLEN: usize = 8;
+    pub(super) const LEN: usize = 12;
+}
+
+/// In which order a record holds its two lengths: versions before 2.3 had them the other way round, and so did some
+/// writers of 2.3.
+#[derive(Clone, Copy)]
+enum Lengths {
+    CapturedFirst,
+    CapturedLast,
+    ShorterIsCaptured,
+}
+
+/// Reads the records of a pcap file.
+pub(super) struct PcapReader {
+    order: ByteOrder,
+    ns_per_fraction: u32,
+    record_header_bytes: usize,
+    lengths: Lengths,
+    snaplen: u32,
+    interface: Interface,
+}
+
+/// The byte order and the magic number of a file that begins so; `None` where it is not pcap.
+fn recognize(begun: &[u8]) -> Option<(ByteOrder, u32)> {
+    [ByteOrder::Little, ByteOrder::Big].into_iter().find_map(|order| {
+        let magic = order.u32_at(begun, file_field::MAGIC)?;
+        matches!(magic, magic::MICROSECONDS | magic::NANOSECONDS | magic::MODIFIED).then_some((order, magic))
+    })
+}
+
+/// Whether a file that begins so is pcap.
+pub(super) fn is_pcap(begun: &[u8]) -> bool {
+    recognize(begun).is_some()
+}
+
+impl PcapReader {
+    /// Reads the file header.
+    pub(super) fn open(input: &mut Input) -> Result<Self, Halt> {
+        let header = input.peek(FILE_HEADER_BYTES)?;
+        let Some(header) = header.first_chunk::<FILE_HEADER_BYTES>().copied() else {
+            let reason = format!("the file ends within its header, after {} bytes", header.len());
+            return Err(Halt::Damaged { offset: 0, reason });
+        };
+        let reader = Self::of_header(&header).map_err(Halt::Unsupported)?;
+        input.take(FILE_HEADER_BYTES);
+        Ok(reader)
+    }
+
+    fn of_header(header: &[u8; FILE_HEADER_BYTES]) -> Result<Self, String> {
+        let (order, magic) = recognize(header).ok_or("not a pcap file")?;
+        let u16_at = |at| order.u16_at(header, at).unwrap_or(0);
+        let u32_at = |at| order.u32_at(header, at).unwrap_or(0);
+        let lengths = lengths_of(u16_at(file_field::VERSION_MAJOR), u16_at(file_field::VERSION_MINOR))?;
+        let link_type_field = u32_at(file_field::LINK_TYPE);
+        let link_type = link_type::of_pcap(link_type_field)
+            .ok_or_else(|| format!("link type {link_type_field} does not exist"))?;
+        let modified = magic == magic::MODIFIED;
+        let snaplen = link_type::effective_snaplen(link_type, u32_at(file_field::SNAPLEN));
+        let extra =
+            if modified && link_type == LinkType::ETHERNET { MODIFIED_ETHERNET_EXTRA_BYTES } else { 0 };
+        Ok(Self {
+            order,
+            ns_per_fraction: if magic == magic::NANOSECONDS { 1 } else { 1000 },
+            record_header_bytes: if modified { MODIFIED_RECORD_HEADER_BYTES } else { RECORD_HEADER_BYTES },
+            lengths,
+            snaplen: snaplen.saturating_add(extra),
+            interface: Interface {
+                link_type,
+                name: None,
+                fcs_bits: link_type::fcs_bits_of_pcap(link_type_field),
+            },
+        })
+    }
+
+    /// The one interface that the packets come from.
+    pub(super) fn interfaces(&self) -> &[Interface] {
+        std::slice::from_ref(&self.interface)
+    }
+
+    /// Steps to the next packet; `None` where the file ends behind the last.
+    pub(super) fn next(&mut self, input: &mut Input) -> Result<Option<Located>, Halt> {
+        let offset = input.offset();
+        let damaged = |reason| Err(Halt::Damaged { offset, reason });
+        let record = input.peek(self.record_header_bytes)?;
+        if record.is_empty() {
+            return Ok(None);
+        }
+        if record.len() < self.record_header_bytes {
+            return damaged(format!("the file ends within a record's header, after {} bytes", record.len()));
+        }
+        let header = self.record_header(record);
+        let stored = header.caplen;
+        if stored > link_type::caplen_max(self.interface.link_type) {
+            return damaged(format!("a record claims a packet of {stored} bytes"));
+        }
+        let record_bytes = self.record_header_bytes + stored as usize;
+        let available = input.peek(record_bytes)?.len();
+        if available < record_bytes {
+            let missing = record_bytes - available;
+            return damaged(format!(
+                "the file ends within a packet of {stored} bytes, {missing} bytes early"
+            ));
+        }
+        let record = input.take(record_bytes);
+        let packet = record.start + self.record_header_bytes..record.end;
+        let header = RecordHeader { caplen: stored.min(self.snaplen), ..header };
+        Ok(Some(locate(input, 0, self.interface.link_type, self.order, header, packet)))
+    }
+
+    fn record_header(&self, record: &[u8]) -> RecordHeader {
+        let u32_at = |at| self.order.u32_at(record, at).unwrap_or(0);
+        let (first, second) = (u32_at(record_field::CAPLEN), u32_at(record_field::LEN));
+        let swapped = match self.lengths {
+            Lengths::CapturedFirst => false,
+            Lengths::CapturedLast => true,
+            Lengths::ShorterIsCaptured => first > second,
+        };
+        let (caplen, len) = if swapped { (second, first) } else { (first, second) };
+        RecordHeader {
+            seconds: u32_at(record_field::SECONDS),
+            // A damaged file may hold more than a second here. It is kept as tcpdump keeps it: what does not fit wraps.
+            nanoseconds: u32_at(record_field::FRACTION).wrapping_mul(self.ns_per_fraction),
+            caplen,
+            len,
+        }
+    }
+}
+
+fn lengths_of(version_major: u16, version_minor: u16) -> Result<Lengths, String> {
+    match (version_major, version_minor) {
+        (2, 4) => Ok(Lengths::CapturedFirst),
+        (2, 3) => Ok(Lengths::ShorterIsCaptured),
+        // DG/UX called its version 543.0.
+        (2, 0..=2) | (543, 0) => Ok(Lengths::CapturedLast),
+        _ => Err(format!(
+            "pcap of version {version_major}.{version_minor} is not known; versions 2.0 to 2.4 are"
+        )),
+    }
+}

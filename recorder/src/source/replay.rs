@@ -1,0 +1,216 @@
+//! Capture files played as if their packets arrived now: at their own speed, faster, slower, or as fast as possible.
+//!
+//! **Invariant:** no clock is read and nobody sleeps here but through [`Pace`], which the caller gives.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use netrewind_segment::Timestamp;
+use netrewind_segment::time::SECOND_NS;
+
+use super::capture_file::{Advanced, BYTES_PER_CALL, CaptureFile, PACKETS_PER_CALL_MAX};
+use super::{Packet, Received, Source, SourceCounters, SourceError};
+
+/// A packet earlier than the one before by more than this is a stepped clock, not reordering: from there on, time is
+/// counted anew.
+pub const REORDER_MAX: Duration = Duration::from_secs(1);
+/// The longest silence that is waited for, unless asked otherwise: a damaged timestamp must not stop a replay for years.
+pub const GAP_MAX_DEFAULT: Duration = Duration::from_secs(3600);
+
+/// The caller's clocks.
+pub trait Pace: Send {
+    /// Time since some fixed instant, on a clock that never steps back.
+    fn elapsed(&mut self) -> Duration;
+
+    /// Waits for this long; waking early does no harm.
+    fn sleep(&mut self, duration: Duration);
+
+    /// The wall clock, for packets that get new timestamps.
+    fn wall(&mut self) -> Timestamp;
+}
+
+/// How fast packets follow each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As recorded, times this factor: 1.0 is the recorded speed, 2.0 twice as fast. A factor that is not a positive
+    /// number counts as 1.0.
+    Recorded(f64),
+    /// Without waiting.
+    Unlimited,
+}
+
+/// What a replay does with time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReplayOptions {
+    /// How fast.
+    pub speed: Speed,
+    /// Packets get the wall clock's time at which they are handed over, instead of their own.
+    pub new_timestamps: bool,
+    /// The longest silence between two packets that is waited for.
+    pub gap_max: Duration,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> Self {
+        Self { speed: Speed::Recorded(1.0), new_timestamps: false, gap_max: GAP_MAX_DEFAULT }
+    }
+}
+
+/// Plays capture files one after the other. Each begins at once when the one before has ended, whatever their timestamps.
+pub struct Replay<P> {
+    name: String,
+    files: VecDeque<CaptureFile>,
+    options: ReplayOptions,
+    timeline: Option<Timeline>,
+    pace: P,
+    handed_over: u64,
+    failure: Option<SourceError>,
+}
+
+/// How timestamps of the file map to the caller's clock.
+#[derive(Clone, Copy, Debug)]
+struct Timeline {
+    /// This instant of the file ...
+    origin: Timestamp,
+    /// ... is this one of the clock.
+    starts_at: Duration,
+    latest: Timestamp,
+}
+
+impl<P: Pace> Replay<P> {
+    /// Plays `files` in this order.
+    pub fn new(files: impl IntoIterator<Item = CaptureFile>, options: ReplayOptions, pace: P) -> Self {
+        let files: VecDeque<_> = files.into_iter().collect();
+        let name = files.iter().map(Source::name).collect::<Vec<_>>().join(", ");
+        Self { name, files, options, timeline: None, pace, handed_over: 0, failure: None }
+    }
+
+    /// Waits at most `patience` for the current packet's time; false where it is not due by then.
+    fn is_due(&mut self, timestamp: Timestamp, patience: Duration) -> bool {
+        let Speed::Recorded(factor) = self.options.speed else { return true };
+        let now = self.pace.elapsed();
+        let due = Timeline::due(&mut self.timeline, timestamp, now, factor, self.options.gap_max);
+        let Some(early) = due.checked_sub(now).filter(|early| !early.is_zero()) else { return true };
+        if !patience.is_zero() {
+            self.pace.sleep(early.min(patience));
+        }
+        !patience.is_zero() && due <= self.pace.elapsed()
+    }
+
+    /// Finds the next packet and waits for its time.
+    fn next_due(&mut self, patience: Duration) -> Result<Advanced, SourceError> {
+        loop {
+            let Some(file) = self.files.front_mut() else { return Ok(Advanced::End) };
+            match file.advance(patience) {
+                Ok(Advanced::Packet) => {}
+                Ok(Advanced::Quiet) => return Ok(Advanced::Quiet),
+                Ok(Advanced::End) => {
+                    self.end_file();
+                    continue;
+                }
+                Err(error) => {
+                    self.end_file();
+                    return Err(error);
+                }
+            }
+            let timestamp = file.current().map(|(_, packet)| packet.header.timestamp());
+            let due = timestamp.is_none_or(|timestamp| self.is_due(timestamp, patience));
+            return Ok(if due { Advanced::Packet } else { Advanced::Quiet });
+        }
+    }
+
+    fn end_file(&mut self) {
+        self.files.pop_front();
+        self.timeline = None;
+    }
+
+    fn hand_over(&mut self, take: &mut dyn FnMut(Packet<'_>)) -> u64 {
+        let now = self.options.new_timestamps.then(|| self.pace.wall());
+        let Some(file) = self.files.front_mut() else { return 0 };
+        let mut bytes = 0;
+        if let Some((_, mut packet)) = file.current() {
+            if let Some(now) = now {
+                packet.header.seconds = u32::try_from(now.ns() / SECOND_NS).unwrap_or(u32::MAX);
+                packet.header.nanoseconds = u32::try_from(now.ns() % SECOND_NS).unwrap_or(0);
+            }
+            bytes = u64::from(packet.header.caplen);
+            take(packet);
+        }
+        file.release();
+        self.handed_over += 1;
+        bytes
+    }
+}
+
+impl Timeline {
+    /// When a packet of this timestamp is due on the caller's clock. Moves the timeline where the file's clock stepped.
+    fn due(
+        timeline: &mut Option<Self>,
+        timestamp: Timestamp,
+        now: Duration,
+        factor: f64,
+        gap_max: Duration,
+    ) -> Duration {
+        let begun = timeline.get_or_insert(Self { origin: timestamp, starts_at: now, latest: timestamp });
+        let ahead = Duration::from_nanos(timestamp.ns_since(begun.latest));
+        let behind = Duration::from_nanos(begun.latest.ns_since(timestamp));
+        if ahead > gap_max || behind > REORDER_MAX {
+            let pause = if ahead > gap_max { gap_max } else { Duration::ZERO };
+            let starts_at = begun.at(begun.latest, factor).saturating_add(scaled(pause, factor));
+            *begun = Self { origin: timestamp, starts_at, latest: timestamp };
+        }
+        begun.latest = begun.latest.max(timestamp);
+        begun.at(timestamp, factor)
+    }
+
+    fn at(&self, timestamp: Timestamp, factor: f64) -> Duration {
+        let since = Duration::from_nanos(timestamp.ns_since(self.origin));
+        self.starts_at.saturating_add(scaled(since, factor))
+    }
+}
+
+/// How long `duration` of the file takes at this speed.
+fn scaled(duration: Duration, factor: f64) -> Duration {
+    if factor == 1.0 || !factor.is_finite() || factor <= 0.0 {
+        return duration;
+    }
+    Duration::try_from_secs_f64(duration.as_secs_f64() / factor).unwrap_or(Duration::MAX)
+}
+
+impl<P: Pace> Source for Replay<P> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A damaged file is an error once; the call after it goes on with the next file.
+    fn receive(
+        &mut self,
+        patience: Duration,
+        take: &mut dyn FnMut(Packet<'_>),
+    ) -> Result<Received, SourceError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let (mut packets, mut bytes) = (0, 0);
+        while packets < PACKETS_PER_CALL_MAX && bytes < BYTES_PER_CALL {
+            let patience = if packets == 0 { patience } else { Duration::ZERO };
+            match self.next_due(patience) {
+                Ok(Advanced::Packet) => bytes += self.hand_over(take),
+                Ok(_) if packets > 0 => break,
+                Ok(Advanced::Quiet) => return Ok(Received::Quiet),
+                Ok(Advanced::End) => return Ok(Received::End),
+                Err(error) if packets > 0 => {
+                    self.failure = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            packets += 1;
+        }
+        Ok(Received::Packets(packets))
+    }
+
+    fn counters(&mut self) -> Result<SourceCounters, SourceError> {
+        Ok(SourceCounters { received: self.handed_over, dropped: 0 })
+    }
+}
