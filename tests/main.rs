@@ -1,0 +1,7 @@
+//! Tests of the command as its users run it, against tcpdump, tshark and capinfos.
+//!
+//! They need those tools (`scripts/test` installs them); tests over real captures find them through `NETREWIND_CORPUS`,
+//! tests with interfaces make network namespaces and need root. What is missing is said, and skipped.
+
+mod oracle;
+mod support;

@@ -1,0 +1,81 @@
+//! Packets as the tests see them, read by code that the project does not share.
+
+/// A packet of a capture file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// Seconds and nanoseconds, as the file has them.
+    pub seconds: u32,
+    pub nanoseconds: u32,
+    /// Length on the wire.
+    pub len: u32,
+    /// The bytes captured.
+    pub bytes: Vec<u8>,
+}
+
+impl Packet {
+    /// Nanoseconds since the Unix epoch.
+    pub fn at_ns(&self) -> u64 {
+        u64::from(self.seconds) * 1_000_000_000 + u64::from(self.nanoseconds)
+    }
+}
+
+impl std::fmt::Debug for Packet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let head = &self.bytes[..self.bytes.len().min(64)];
+        let (seconds, nanoseconds, len, caplen) =
+            (self.seconds, self.nanoseconds, self.len, self.bytes.len());
+        write!(f, "{seconds}.{nanoseconds:09} len {len} caplen {caplen} {head:02x?}")
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// Reads a whole little-endian nanosecond pcap file: what tcpdump and netrewind write here.
+pub fn read_pcap(file: &[u8]) -> Vec<Packet> {
+    assert!(file.len() >= 24, "no pcap file: {} bytes", file.len());
+    assert_eq!(u32_at(file, 0), 0xa1b2_3c4d, "nanosecond pcap");
+    let mut packets = Vec::new();
+    let mut at = 24;
+    while at < file.len() {
+        let caplen = u32_at(file, at + 8) as usize;
+        packets.push(Packet {
+            seconds: u32_at(file, at),
+            nanoseconds: u32_at(file, at + 4),
+            len: u32_at(file, at + 12),
+            bytes: file[at + 16..at + 16 + caplen].to_vec(),
+        });
+        at += 16 + caplen;
+    }
+    packets
+}
+
+/// The link type that a pcap file names.
+pub fn link_type(file: &[u8]) -> u32 {
+    u32_at(file, 20)
+}
+
+/// Writes packets as a little-endian nanosecond pcap file.
+pub fn write_pcap(link_type: u32, packets: &[Packet]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_3c4d, 2 | 4 << 16, 0, 0, 262_144, link_type] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    for packet in packets {
+        let caplen = u32::try_from(packet.bytes.len()).expect("a short packet");
+        for word in [packet.seconds, packet.nanoseconds, caplen, packet.len] {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+        file.extend_from_slice(&packet.bytes);
+    }
+    file
+}
+
+/// Asserts that two lists of packets are the same, naming the first that differs.
+pub fn assert_same(found: &[Packet], wanted: &[Packet], what: &str) {
+    if let Some(at) = (0..found.len().min(wanted.len())).find(|&i| found[i] != wanted[i]) {
+        panic!("{what}: packet {at} is\n  {:?}\nand should be\n  {:?}", found[at], wanted[at]);
+    }
+    assert_eq!(found.len(), wanted.len(), "{what}: as many packets");
+}
