@@ -1,1 +1,24 @@
-//! Skeleton.
+//! Answers queries over a store with exactly the packets asked for.
+//!
+//! ```text
+//! Query -> plan (pure: query x index -> granules to read) -> read (every packet through the real filter and the exact
+//!          time check) -> merge (time, lane, segment, position) -> Sink, and an Answer with its Completeness
+//! ```
+//!
+//! **Invariant:** an index only skips work. Deleting every index changes no answer, only the time it takes.
+//!
+//! **Invariant:** no async, no clock, nothing printed; nothing of a store is ever written.
+
+mod answer;
+mod completeness;
+mod error;
+mod query;
+mod sink;
+
+pub use answer::{
+    Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, RejectedIndex, Work,
+};
+pub use completeness::{Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, Span, Unreadable};
+pub use error::ExtractError;
+pub use query::{Limits, Query, TimeRange, View};
+pub use sink::{CountSink, Packet, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};

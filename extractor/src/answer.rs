@@ -1,0 +1,135 @@
+//! What comes back: the answer with its completeness, the estimate that precedes it, and the hooks of whoever waits.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use netrewind_segment::{Drops, LinkType, SegmentName, Timestamp};
+use serde::Serialize;
+
+use crate::Completeness;
+
+/// What an extraction gave.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Answer {
+    /// Packets in it.
+    pub packets: u64,
+    /// Their bytes as captured, without any file's headers.
+    pub bytes: u64,
+    /// Whether that is all there was to be had.
+    pub completeness: Completeness,
+    /// Indexes that could not be used, and why; their segments were read without.
+    pub rejected_indexes: Vec<RejectedIndex>,
+    /// What it took.
+    pub work: Work,
+    /// What each interface received and lost in the range, as far as the sink wanted to know
+    /// ([`crate::Wants::interfaces`]): in the order of [`crate::Preface::interfaces`].
+    #[serde(skip)]
+    pub interfaces: Vec<InterfaceAccount>,
+}
+
+/// An index that was bypassed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RejectedIndex {
+    /// Whose index it is.
+    pub segment: SegmentName,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What an answer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Work {
+    /// Segments in the store.
+    pub segments: u64,
+    /// Segments of which anything was read.
+    pub segments_read: u64,
+    /// Bytes of segments that were read.
+    pub bytes_read: u64,
+    /// Packets that went through the filter.
+    pub packets_judged: u64,
+}
+
+/// Where packets of an answer were captured.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Interface {
+    /// Its name, or the file that was imported; empty where the logbook does not tell (any more).
+    pub name: String,
+    /// Its link type.
+    pub link_type: LinkType,
+}
+
+/// What an interface received in the range of a query, by the logbook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceAccount {
+    /// Packets that arrived; absent where nothing counted them, as with an imported file.
+    pub received: Option<u64>,
+    /// Packets that arrived and were not written.
+    pub dropped: Drops,
+    /// The earliest second that was counted.
+    pub first: Option<Timestamp>,
+    /// The latest second that was counted.
+    pub last: Option<Timestamp>,
+}
+
+/// What an answer will hold at most, known before anything is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// Packets that the answer has in any case.
+    pub packets_min: u64,
+    /// Packets that the answer has at most.
+    pub packets_max: u64,
+    /// Bytes of packets that the answer has at most, as captured.
+    pub bytes_max: u64,
+    /// Segments of which anything would be read.
+    pub segments: u64,
+    /// Bytes of segments that would be read.
+    pub bytes_read: u64,
+}
+
+impl Estimate {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packets_min += other.packets_min;
+        self.packets_max += other.packets_max;
+        self.bytes_max += other.bytes_max;
+        self.segments += other.segments;
+        self.bytes_read += other.bytes_read;
+    }
+}
+
+/// How far an extraction has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Packets given to the sink.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Segments whose part has been planned.
+    pub segments_done: u64,
+    /// Segments that the range touches.
+    pub segments: u64,
+    /// The time that the answer has reached.
+    pub reached: Option<Timestamp>,
+}
+
+/// What whoever waits for an answer may do meanwhile.
+pub trait Hooks {
+    /// Asked at least every few milliseconds: whether to give up.
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    /// Told now and then how far it has come.
+    fn progress(&mut self, _progress: &Progress) {}
+}
+
+/// Waits to the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patient;
+
+impl Hooks for Patient {}
+
+/// Gives up once the flag is set.
+impl Hooks for &AtomicBool {
+    fn cancelled(&self) -> bool {
+        self.load(Ordering::Relaxed)
+    }
+}

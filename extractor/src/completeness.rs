@@ -1,0 +1,171 @@
+//! Whether an answer is complete for the range it was asked, and what it lacks.
+
+use std::fmt::Write;
+
+use netrewind_segment::{Drops, SegmentName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The most gaps, unreadable places and notes that an answer lists; more are only counted.
+pub const LISTED_MAX: usize = 1000;
+
+/// What an answer covers and what it lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Completeness {
+    /// The range as asked: absent ends were left open.
+    pub asked: Asked,
+    /// The range that the answer speaks of: an open end stands for the oldest packet kept, or the newest committed.
+    /// Absent where the store holds nothing that could stand for it.
+    pub covered: Option<Span>,
+    /// Parts of it in which nothing was recorded, in order of time.
+    pub gaps: Vec<Gap>,
+    /// Packets that arrived in it and were not written, as far as the logbook's seconds tell.
+    pub dropped: Drops,
+    /// Parts of it of which packets have expired.
+    pub no_longer_kept: Option<Span>,
+    /// Parts of segments that could not be read.
+    pub unreadable: Vec<Unreadable>,
+    /// The limit at which the answer ended although there was more.
+    pub limit_reached: Option<ReachedLimit>,
+    /// How many gaps, unreadable places and notes there were beyond the listed ones.
+    pub unlisted: u64,
+    /// What else one should know; nothing here makes the answer incomplete.
+    pub notes: Vec<String>,
+}
+
+/// The range of a query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Earliest timestamp.
+    pub from: Option<Timestamp>,
+    /// First timestamp that is too late.
+    pub to: Option<Timestamp>,
+}
+
+/// A stretch of time: `from <= t < to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Span {
+    /// Where it begins.
+    pub from: Timestamp,
+    /// Where it has ended.
+    pub to: Timestamp,
+}
+
+/// A time in which nothing was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Where it begins.
+    pub from: Timestamp,
+    /// Where it has ended.
+    pub to: Timestamp,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// A part of a segment that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The segment.
+    pub segment: SegmentName,
+    /// The byte from which on it could not be read.
+    pub offset: u64,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// The limit that ended an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReachedLimit {
+    /// [`crate::Limits::packets`].
+    Packets,
+    /// [`crate::Limits::bytes`].
+    Bytes,
+}
+
+impl Completeness {
+    /// Whether the answer holds every packet of the range that was on the wire and that the filter accepts.
+    pub fn is_complete(&self) -> bool {
+        self.gaps.is_empty()
+            && self.dropped.total() == 0
+            && self.no_longer_kept.is_none()
+            && self.unreadable.is_empty()
+            && self.limit_reached.is_none()
+    }
+
+    /// Where the covered range ends.
+    pub fn covered_to(&self) -> Option<Timestamp> {
+        self.covered.map(|span| span.to)
+    }
+
+    /// What a person should read, one line each; the first says whether the answer is complete.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![self.first_line()];
+        lines.extend(self.no_longer_kept.map(|span| format!("no longer kept: {span}")));
+        lines.extend(self.gaps.iter().map(|gap| format!("not recorded: {}: {}", gap.span(), gap.reason)));
+        if self.dropped.total() > 0 {
+            let Drops { kernel, disk } = self.dropped;
+            lines
+                .push(format!("dropped while recording: {kernel} packets by the kernel, {disk} by the disk"));
+        }
+        lines.extend(self.unreadable.iter().map(|at| {
+            format!("unreadable: segment {} from byte {} on: {}", at.segment, at.offset, at.reason)
+        }));
+        lines.extend(self.limit_reached.map(|limit| format!("stopped at the limit of {}", limit.noun())));
+        lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
+        if self.unlisted > 0 {
+            lines.push(format!("and {} more of these", self.unlisted));
+        }
+        lines
+    }
+
+    fn first_line(&self) -> String {
+        let mut line = String::from(if self.is_complete() { "complete" } else { "incomplete" });
+        match self.covered {
+            Some(span) => _ = write!(line, ": {span}"),
+            None => line.push_str(": nothing is stored"),
+        }
+        line
+    }
+
+    pub(crate) fn note(&mut self, note: String) {
+        push_bounded(&mut self.notes, note, &mut self.unlisted);
+    }
+
+    pub(crate) fn add_gap(&mut self, gap: Gap) {
+        push_bounded(&mut self.gaps, gap, &mut self.unlisted);
+    }
+
+    pub(crate) fn add_unreadable(&mut self, place: Unreadable) {
+        push_bounded(&mut self.unreadable, place, &mut self.unlisted);
+    }
+}
+
+fn push_bounded<T>(list: &mut Vec<T>, item: T, unlisted: &mut u64) {
+    if list.len() < LISTED_MAX {
+        list.push(item);
+    } else {
+        *unlisted += 1;
+    }
+}
+
+impl ReachedLimit {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Packets => "packets",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+impl Gap {
+    fn span(&self) -> Span {
+        Span { from: self.from, to: self.to }
+    }
+}
+
+/// `2026-11-22T09:31:01.000000000Z to 2026-11-22T09:32:01.000000000Z`.
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} to {}", self.from, self.to)
+    }
+}

@@ -1,0 +1,42 @@
+//! Why a query has no answer.
+
+use netrewind_segment::{SegmentName, StoreError};
+
+use crate::SinkError;
+
+/// An extraction could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// What is asked cannot be answered as asked: the asker's error.
+    #[error("{0}")]
+    Query(String),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A segment cannot be mapped.
+    #[error("segment {segment}: {source}")]
+    Segment {
+        /// Which.
+        segment: SegmentName,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The answer cannot be written in this form, or not at all.
+    #[error(transparent)]
+    Sink(SinkError),
+    /// Whoever read the answer has gone: nothing is wrong.
+    #[error("the reader of the answer has gone")]
+    ReaderGone,
+    /// The caller gave up ([`crate::Hooks::cancelled`]).
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl From<SinkError> for ExtractError {
+    fn from(error: SinkError) -> Self {
+        match error {
+            SinkError::ReaderGone => Self::ReaderGone,
+            other => Self::Sink(other),
+        }
+    }
+}

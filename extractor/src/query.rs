@@ -1,0 +1,142 @@
+//! What is asked of a store: the one type behind the command line, HTTP, the live tail and the tests.
+
+use netrewind_segment::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Which of a packet's views the filter sees. A packet's views are itself and every inner packet that peeling known
+/// tunnels exposes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// The innermost one, as if every tunnel had ended before the recorder.
+    #[default]
+    Inner,
+    /// The packet as it was received: what tcpdump sees.
+    Outer,
+    /// Any of them: a packet is accepted if one of its views is.
+    Any,
+}
+
+impl std::str::FromStr for View {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "inner" => Ok(Self::Inner),
+            "outer" => Ok(Self::Outer),
+            "any" => Ok(Self::Any),
+            _ => Err(format!("{text:?} is no view: say inner, outer or any")),
+        }
+    }
+}
+
+/// How much an answer may hold. It stops exactly there, and its completeness says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Packets at most.
+    pub packets: Option<u64>,
+    /// Bytes of packets at most, as captured, without any file's headers.
+    pub bytes: Option<u64>,
+}
+
+impl Limits {
+    /// Whether there is any.
+    pub fn are_set(&self) -> bool {
+        self.packets.is_some() || self.bytes.is_some()
+    }
+}
+
+/// A question: the packets with `from <= timestamp < to` that the filter accepts, in time order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    /// Earliest timestamp; absent: from the oldest packet kept.
+    pub from: Option<Timestamp>,
+    /// First timestamp that is too late; absent: up to the newest packet committed.
+    pub to: Option<Timestamp>,
+    /// A pcap-filter(7) expression; empty accepts every packet.
+    pub filter: String,
+    /// Which view of a packet the filter sees.
+    pub view: View,
+    /// Filter the frame as if its VLAN tags were gone.
+    pub ignore_vlan: bool,
+    /// How much the answer may hold.
+    pub limits: Limits,
+    /// Whether indexes may skip work. They never change an answer, only the time it takes.
+    pub use_index: bool,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            from: None,
+            to: None,
+            filter: String::new(),
+            view: View::default(),
+            ignore_vlan: false,
+            limits: Limits::default(),
+            use_index: true,
+        }
+    }
+}
+
+impl Query {
+    /// Every packet that `filter` accepts, whenever it was received.
+    pub fn of(filter: &str) -> Self {
+        Self { filter: filter.to_owned(), ..Self::default() }
+    }
+
+    /// The range as instants.
+    pub fn range(&self) -> TimeRange {
+        TimeRange { from: self.from.unwrap_or(Timestamp::MIN), to: self.to.map(Timestamp::ns) }
+    }
+}
+
+/// `from <= t < to`, and `to` may be open: even [`Timestamp::MAX`] is before that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The earliest instant in it.
+    pub from: Timestamp,
+    /// The first instant after it, in nanoseconds; absent: it has no end.
+    to: Option<u64>,
+}
+
+impl TimeRange {
+    /// Whether `at` is in it.
+    #[inline]
+    pub fn contains(&self, at: Timestamp) -> bool {
+        self.from <= at && self.to.is_none_or(|to| at.ns() < to)
+    }
+
+    /// Whether anything from `first` to `last`, both included, can be in it.
+    #[inline]
+    pub fn meets(&self, first: Timestamp, last: Timestamp) -> bool {
+        self.from <= last && self.to.is_none_or(|to| first.ns() < to)
+    }
+
+    /// Whether everything from `first` to `last`, both included, is in it.
+    #[inline]
+    pub fn covers(&self, first: Timestamp, last: Timestamp) -> bool {
+        self.contains(first) && self.contains(last)
+    }
+
+    /// Whether nothing can be in it.
+    pub fn is_empty(&self) -> bool {
+        self.to.is_some_and(|to| to <= self.from.ns())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_includes_its_start_and_not_its_end() {
+        let range = Query { from: Some(Timestamp(5)), to: Some(Timestamp(9)), ..Query::default() }.range();
+        let contained: Vec<u64> = (0..12).filter(|&ns| range.contains(Timestamp(ns))).collect();
+        assert_eq!(contained, [5, 6, 7, 8]);
+        assert!(range.meets(Timestamp(0), Timestamp(5)) && range.meets(Timestamp(8), Timestamp(99)));
+        assert!(!range.meets(Timestamp(0), Timestamp(4)) && !range.meets(Timestamp(9), Timestamp(99)));
+        assert!(Query::default().range().contains(Timestamp::MAX));
+    }
+}

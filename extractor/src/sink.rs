@@ -1,0 +1,112 @@
+//! Where an answer goes.
+
+mod count;
+mod pcap;
+mod pcapng;
+
+pub use count::CountSink;
+pub use pcap::PcapSink;
+pub use pcapng::PcapngSink;
+
+use std::io;
+
+use netrewind_segment::{LinkType, RecordHeader, SegmentName};
+
+use crate::{Answer, Completeness, Interface, Query};
+
+/// Takes the packets of an answer, one by one, in time order.
+pub trait Sink {
+    /// What it needs besides being told the end.
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
+
+    /// Called once, before the first packet.
+    fn begin(&mut self, _preface: &Preface<'_>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// The next packet.
+    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError>;
+
+    /// Called once, after the last packet of an answer that came to its end.
+    fn finish(&mut self, _answer: &Answer) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// What a sink needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// The packets. Without, [`Sink::packet`] is not called and only the counts of the [`Answer`] are right: much work
+    /// can be left out.
+    pub packets: bool,
+    /// The names of interfaces and what they received: looked up in the logbook.
+    pub interfaces: bool,
+}
+
+impl Default for Wants {
+    fn default() -> Self {
+        Self { packets: true, interfaces: false }
+    }
+}
+
+/// What is known before the first packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Preface<'a> {
+    /// What is asked.
+    pub query: &'a Query,
+    /// Link types that the answer can have.
+    pub possible_link_types: &'a [LinkType],
+    /// Link types that the answer has in any case; possibly not all of those.
+    pub certain_link_types: &'a [LinkType],
+    /// Where packets of the range were captured, if wanted; [`Packet::interface`] counts in these.
+    pub interfaces: &'a [Interface],
+    /// What is known about completeness so far.
+    pub completeness: &'a Completeness,
+}
+
+/// A packet of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// Its time and lengths, as recorded.
+    pub header: RecordHeader,
+    /// `header.caplen` bytes.
+    pub bytes: &'a [u8],
+    /// What the first byte means.
+    pub link_type: LinkType,
+    /// Which of [`Preface::interfaces`] it comes from; zero where they were not wanted.
+    pub interface: u32,
+    /// The segment that it lies in.
+    pub segment: SegmentName,
+}
+
+/// An answer cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// A pcap file has one link type, and the answer has several.
+    #[error("the answer has packets of several link types ({}), and a pcap file can hold only one: use --format pcapng, or narrow the range or the filter", join(.0))]
+    SeveralLinkTypes(Vec<LinkType>),
+    /// A format has no room for something.
+    #[error("{0}")]
+    Unwritable(String),
+    /// Whoever read the answer has gone.
+    #[error("the reader of the answer has gone")]
+    ReaderGone,
+    /// The file system refused.
+    #[error("the answer cannot be written: {0}")]
+    Io(io::Error),
+}
+
+fn join(link_types: &[LinkType]) -> String {
+    link_types.iter().map(|link_type| link_type.0.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+impl From<io::Error> for SinkError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::ReaderGone,
+            _ => Self::Io(error),
+        }
+    }
+}

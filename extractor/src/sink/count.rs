@@ -1,0 +1,17 @@
+//! Counts, and wants to see nothing.
+
+use super::{Packet, Sink, SinkError, Wants};
+
+/// For answers of which only the counts matter: they are in the [`crate::Answer`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CountSink;
+
+impl Sink for CountSink {
+    fn wants(&self) -> Wants {
+        Wants { packets: false, interfaces: false }
+    }
+
+    fn packet(&mut self, _packet: &Packet<'_>) -> Result<(), SinkError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! A nanosecond pcap file: the same bytes as a segment.
+
+use std::io::Write;
+
+use netrewind_segment::{LinkType, PcapWriter};
+
+use super::{Packet, Preface, Sink, SinkError};
+use crate::Answer;
+
+/// Writes a pcap file. The output should be buffered.
+#[derive(Debug)]
+pub struct PcapSink<W: Write> {
+    state: State<W>,
+    /// What an answer without packets is called.
+    default_link_type: LinkType,
+}
+
+#[derive(Debug)]
+enum State<W> {
+    /// Nothing written: the first packet tells the link type.
+    Waiting(W),
+    Writing(LinkType, PcapWriter<W>),
+    Ended,
+}
+
+impl<W: Write> PcapSink<W> {
+    /// Writes to `output`.
+    pub fn new(output: W) -> Self {
+        Self { state: State::Waiting(output), default_link_type: LinkType::ETHERNET }
+    }
+
+    /// Writes the file header where that is still to be done, and gives the writer.
+    fn writer(&mut self, link_type: LinkType) -> Result<&mut PcapWriter<W>, SinkError> {
+        if let State::Waiting(_) = self.state
+            && let State::Waiting(output) = std::mem::replace(&mut self.state, State::Ended)
+        {
+            self.state = State::Writing(link_type, PcapWriter::new(output, link_type)?);
+        }
+        match &mut self.state {
+            State::Writing(written, writer) if *written == link_type => Ok(writer),
+            State::Writing(written, _) => Err(SinkError::SeveralLinkTypes(vec![*written, link_type])),
+            State::Waiting(_) | State::Ended => Err(SinkError::Unwritable("the pcap file has ended".into())),
+        }
+    }
+}
+
+impl<W: Write> Sink for PcapSink<W> {
+    fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
+        if preface.certain_link_types.len() > 1 {
+            return Err(SinkError::SeveralLinkTypes(preface.certain_link_types.to_vec()));
+        }
+        let likely = preface.certain_link_types.first().or(preface.possible_link_types.first());
+        self.default_link_type = likely.copied().unwrap_or(LinkType::ETHERNET);
+        if preface.possible_link_types.len() == 1 {
+            self.writer(self.default_link_type)?; // a reader that waits for the header can open the file now
+        }
+        Ok(())
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+        Ok(self.writer(packet.link_type)?.write(&packet.header, packet.bytes)?)
+    }
+
+    fn finish(&mut self, _answer: &Answer) -> Result<(), SinkError> {
+        if let State::Waiting(_) = self.state {
+            self.writer(self.default_link_type)?;
+        }
+        if let State::Writing(_, writer) = std::mem::replace(&mut self.state, State::Ended) {
+            writer.finish()?;
+        }
+        Ok(())
+    }
+}

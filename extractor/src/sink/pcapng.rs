@@ -1,0 +1,220 @@
+//! A pcapng file: packets with their interfaces, what those lost, and what the answer lacks as comments.
+//!
+//! Source: draft-ietf-opsawg-pcapng.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::time::Duration;
+
+use netrewind_segment::Timestamp;
+use netrewind_segment::layout::CAPLEN_MAX;
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
+};
+use pcap_file::pcapng::blocks::interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption};
+use pcap_file::pcapng::blocks::opt_common::CommonOption;
+use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
+use pcap_file::pcapng::blocks::{ENHANCED_PACKET_BLOCK, RawBlock};
+use pcap_file::pcapng::{PcapNgWriteError, PcapNgWriter};
+use pcap_file::{DataLink, Endianness};
+
+use super::{Packet, Preface, Sink, SinkError, Wants};
+use crate::{Answer, Completeness, Interface};
+
+/// What the file says wrote it.
+const APPLICATION: &str = concat!("netrewind ", env!("CARGO_PKG_VERSION"));
+/// The longest comment; an option of a block has at most 65,535 bytes.
+const COMMENT_BYTES_MAX: usize = 60_000;
+/// Type and both lengths around a block's body.
+const BLOCK_FRAME_BYTES: u32 = 12;
+
+/// Writes a pcapng file. The output should be buffered.
+pub struct PcapngSink<W: Write> {
+    state: State<W>,
+    interfaces: Vec<Interface>,
+    /// The number in the file of each of `interfaces`, once it has one.
+    ids: Vec<Option<u32>>,
+    described: u32,
+    body: Vec<u8>,
+}
+
+enum State<W: Write> {
+    Waiting(W),
+    Writing(PcapNgWriter<W>),
+    Ended,
+}
+
+impl<W: Write> PcapngSink<W> {
+    /// Writes to `output`.
+    pub fn new(output: W) -> Self {
+        Self {
+            state: State::Waiting(output),
+            interfaces: Vec::new(),
+            ids: Vec::new(),
+            described: 0,
+            body: Vec::new(),
+        }
+    }
+
+    fn writer(&mut self) -> Result<&mut PcapNgWriter<W>, SinkError> {
+        match &mut self.state {
+            State::Writing(writer) => Ok(writer),
+            _ => Err(SinkError::Unwritable("the pcapng file has not begun, or has ended".into())),
+        }
+    }
+
+    /// The interface's number in the file; it is described there when it is first needed.
+    fn id(&mut self, interface: u32) -> Result<u32, SinkError> {
+        let at = interface as usize;
+        if let Some(Some(id)) = self.ids.get(at) {
+            return Ok(*id);
+        }
+        let described = self.interfaces.get(at).cloned();
+        let unknown = || SinkError::Unwritable(format!("the answer names no interface {interface}"));
+        let block = describe(&described.ok_or_else(unknown)?);
+        self.writer()?.write_pcapng_block(block).map_err(failed)?;
+        let id = self.described;
+        self.described += 1;
+        self.ids[at] = Some(id);
+        Ok(id)
+    }
+
+    fn write_statistics(
+        &mut self,
+        answer: &Answer,
+        at: usize,
+        comment: Option<String>,
+    ) -> Result<(), SinkError> {
+        let interface_id = self.id(u32::try_from(at).unwrap_or(u32::MAX))?;
+        let account = answer.interfaces.get(at).copied().unwrap_or_default();
+        let mut options = Vec::new();
+        options.extend(
+            comment.map(|text| InterfaceStatisticsOption::Common(CommonOption::Comment(text.into()))),
+        );
+        options
+            .extend(account.first.map(|first| InterfaceStatisticsOption::IsbStartTime(since_epoch(first))));
+        options.extend(account.last.map(|last| InterfaceStatisticsOption::IsbEndTime(since_epoch(last))));
+        if let Some(received) = account.received {
+            options.push(InterfaceStatisticsOption::IsbIfRecv(received));
+            options.push(InterfaceStatisticsOption::IsbIfDrop(account.dropped.total()));
+        }
+        let timestamp = since_epoch(account.last.or(answer.completeness.covered_to()).unwrap_or_default());
+        let block = InterfaceStatisticsBlock { interface_id, timestamp, options };
+        self.writer()?.write_pcapng_block(block).map_err(failed)?;
+        Ok(())
+    }
+}
+
+impl<W: Write> Sink for PcapngSink<W> {
+    fn wants(&self) -> Wants {
+        Wants { packets: true, interfaces: true }
+    }
+
+    fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
+        let State::Waiting(output) = std::mem::replace(&mut self.state, State::Ended) else {
+            return Err(SinkError::Unwritable("a pcapng file begins once".into()));
+        };
+        let comment = CommonOption::Comment(comment("Known before reading", preface.completeness).into());
+        let section = SectionHeaderBlock {
+            endianness: Endianness::Little,
+            options: vec![
+                SectionHeaderOption::Common(comment),
+                SectionHeaderOption::UserApplication(APPLICATION.into()),
+            ],
+            ..SectionHeaderBlock::default()
+        };
+        self.state = State::Writing(PcapNgWriter::with_section_header(output, section).map_err(failed)?);
+        self.interfaces = preface.interfaces.to_vec();
+        if self.interfaces.is_empty() {
+            // The statistics at the end need an interface to stand on.
+            let link_type = preface.possible_link_types.first().copied();
+            let link_type = link_type.unwrap_or(netrewind_segment::LinkType::ETHERNET);
+            self.interfaces.push(Interface { name: String::new(), link_type });
+        }
+        self.ids = vec![None; self.interfaces.len()];
+        Ok(())
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+        let id = self.id(packet.interface)?;
+        let mut body = std::mem::take(&mut self.body);
+        let written = lay_out(&mut body, id, packet).and_then(|length| {
+            let block = RawBlock {
+                type_: ENHANCED_PACKET_BLOCK,
+                initial_len: length,
+                body: Cow::Borrowed(&body),
+                trailer_len: length,
+            };
+            self.writer()?.write_raw_block(&block).map_err(failed)
+        });
+        self.body = body;
+        written.map(|_| ())
+    }
+
+    fn finish(&mut self, answer: &Answer) -> Result<(), SinkError> {
+        let described: Vec<usize> = (0..self.ids.len()).filter(|&at| self.ids[at].is_some()).collect();
+        let described = if described.is_empty() { vec![0] } else { described };
+        let mut final_comment = Some(comment("Known after reading", &answer.completeness));
+        for at in described {
+            self.write_statistics(answer, at, final_comment.take())?;
+        }
+        self.writer()?.get_mut().flush()?;
+        self.state = State::Ended;
+        Ok(())
+    }
+}
+
+/// The body of an enhanced packet block: interface, time (high, low), caplen, len, packet, padding. Laid out here because
+/// the library refuses a packet whose wire length is below its captured length, which the wild has. Gives the length of
+/// the whole block.
+fn lay_out(body: &mut Vec<u8>, interface_id: u32, packet: &Packet<'_>) -> Result<u32, SinkError> {
+    debug_assert!(packet.header.caplen <= CAPLEN_MAX);
+    let ns = packet.header.timestamp().ns();
+    body.clear();
+    body.extend_from_slice(&interface_id.to_le_bytes());
+    body.extend_from_slice(&((ns >> 32) as u32).to_le_bytes());
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+    body.extend_from_slice(&(ns as u32).to_le_bytes());
+    body.extend_from_slice(&packet.header.caplen.to_le_bytes());
+    body.extend_from_slice(&packet.header.len.to_le_bytes());
+    body.extend_from_slice(packet.bytes);
+    body.resize(body.len().next_multiple_of(4), 0);
+    u32::try_from(body.len())
+        .ok()
+        .and_then(|length| length.checked_add(BLOCK_FRAME_BYTES))
+        .ok_or_else(|| SinkError::Unwritable("a packet is too long for a pcapng block".into()))
+}
+
+fn describe(interface: &Interface) -> InterfaceDescriptionBlock<'static> {
+    let mut options = Vec::new();
+    if !interface.name.is_empty() {
+        options.push(InterfaceDescriptionOption::IfName(interface.name.clone().into()));
+    }
+    options.push(InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO));
+    InterfaceDescriptionBlock {
+        linktype: DataLink::from(u32::from(interface.link_type.0)),
+        snaplen: CAPLEN_MAX,
+        options,
+    }
+}
+
+fn comment(title: &str, completeness: &Completeness) -> String {
+    let mut text = title.to_owned() + ":";
+    for line in completeness.lines() {
+        text.push('\n');
+        text.push_str(&line);
+    }
+    text.truncate(text.floor_char_boundary(COMMENT_BYTES_MAX));
+    text
+}
+
+fn since_epoch(at: Timestamp) -> Duration {
+    Duration::from_nanos(at.ns())
+}
+
+fn failed(error: PcapNgWriteError) -> SinkError {
+    match error {
+        PcapNgWriteError::Io(error) => error.into(),
+        other => SinkError::Unwritable(format!("the pcapng file cannot be written: {other}")),
+    }
+}
