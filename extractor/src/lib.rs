@@ -12,8 +12,10 @@
 mod answer;
 mod completeness;
 mod error;
+pub mod filter;
 mod query;
 mod sink;
+mod sys;
 
 pub use answer::{
     Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, RejectedIndex, Work,

@@ -1,0 +1,36 @@
+//! Filters: an expression is compiled once by libpcap and run in three ways on one decoded form.
+//!
+//! ```text
+//!  expression -- guard -> libpcap -> Program -- accepts(packet) -> bool               a packet
+//!                                        \----- judge(abstract)  -> never/always/maybe  all packets of a flow
+//!                                         \---- terms(abstract)  -> necessary terms     a template, its key unknown
+//! ```
+//!
+//! The language is all of pcap-filter(7) as tcpdump understands it, but for names that would have to be looked up.
+//!
+//! **Invariant:** the expression is never looked at but for its tokens; what it means, only the compiled program says.
+
+mod abstract_packet;
+mod compile;
+mod concrete;
+mod error;
+mod facts;
+mod guard;
+mod lexer;
+mod machine;
+mod number;
+mod program;
+mod terms;
+
+pub use abstract_packet::{
+    AbstractPacket, DESCRIBED_BYTES_MAX, KEY_FIELD_BYTES_MAX, KeyField, KeyPlace, Verdict,
+};
+pub use compile::{CACHED_PROGRAMS_MAX, CompileLimits, Compiler, compile};
+pub use concrete::BACKWARD_JUMPS_MAX;
+pub use error::FilterError;
+pub use number::Number;
+pub use program::{
+    Arithmetic, INSTRUCTIONS_MAX, Instruction, MEMORY_WORDS, Operand, Program, ProgramError, RawInstruction,
+    Test, Width,
+};
+pub use terms::{Conjunction, Demand, Term, Terms};

@@ -1,0 +1,147 @@
+//! From an expression to a program, through libpcap, which is not trusted to look nothing up nor to end.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use netrewind_segment::LinkType;
+
+use super::error::FilterError;
+use super::guard;
+use super::program::{Program, RawInstruction};
+use crate::sys::savefile;
+
+/// Programs that a [`Compiler`] keeps.
+pub const CACHED_PROGRAMS_MAX: usize = 256;
+
+/// libpcap's words for an expression that it finds to accept nothing.
+const REJECTS_ALL: &str = "expression rejects all packets";
+
+/// What a compilation may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// The longest expression in bytes.
+    pub text_bytes_max: usize,
+    /// Expressions of more tokens than this are compiled by the worker.
+    pub in_process_tokens_max: usize,
+    /// The `netrewind` executable, which compiles larger expressions in a process of its own. Without one they are refused.
+    pub worker: Option<PathBuf>,
+    /// CPU time of one worker, in whole seconds.
+    pub cpu_seconds_max: u64,
+    /// Time until a worker is killed.
+    pub wall_time_max: Duration,
+    /// Address space of a worker, in bytes.
+    pub memory_bytes_max: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            text_bytes_max: 64 << 10,
+            in_process_tokens_max: 64,
+            worker: None,
+            cpu_seconds_max: 5,
+            wall_time_max: Duration::from_secs(10),
+            memory_bytes_max: 1 << 30,
+        }
+    }
+}
+
+/// Whether libpcap's optimizer runs. It takes most of the time and changes no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Optimize {
+    Yes,
+    No,
+}
+
+/// Compiles an expression of pcap-filter(7) for packets of a link type, exactly as `tcpdump -r` does on a file of that
+/// link type. An empty expression accepts every packet.
+pub fn compile(
+    expression: &str,
+    link_type: LinkType,
+    limits: &CompileLimits,
+) -> Result<Program, FilterError> {
+    if expression.len() > limits.text_bytes_max {
+        return Err(FilterError::TooLong { bytes: expression.len(), bytes_max: limits.text_bytes_max });
+    }
+    let tokens = guard::check(expression)?;
+    if tokens > limits.in_process_tokens_max {
+        return Err(FilterError::NoWorker { tokens, tokens_max: limits.in_process_tokens_max });
+    }
+    let raw = in_process(expression, link_type, Optimize::Yes)?;
+    Ok(Program::decode(link_type, &raw)?)
+}
+
+/// Compiles without limits; the names must have been checked.
+pub(super) fn in_process(
+    expression: &str,
+    link_type: LinkType,
+    optimize: Optimize,
+) -> Result<Vec<RawInstruction>, FilterError> {
+    let capture = savefile::open(link_type).map_err(FilterError::Libpcap)?;
+    match capture.compile(expression, optimize == Optimize::Yes) {
+        Ok(program) => Ok(program.get_instructions().iter().filter_map(raw_instruction).collect()),
+        Err(pcap::Error::PcapError(message)) if message == REJECTS_ALL => {
+            Err(FilterError::RejectsAll { expression: expression.to_owned() })
+        }
+        Err(error) => Err(FilterError::Syntax {
+            expression: expression.to_owned(),
+            span: 0..expression.len(),
+            message: error.to_string(),
+        }),
+    }
+}
+
+/// The binding keeps the fields to itself but prints them, as `tcpdump -ddd` does.
+fn raw_instruction(instruction: &pcap::BpfInstruction) -> Option<RawInstruction> {
+    parse_instruction(&instruction.to_string())
+}
+
+/// One line of `tcpdump -ddd`: code, jt, jf, k in decimal.
+pub(super) fn parse_instruction(line: &str) -> Option<RawInstruction> {
+    let mut numbers = line.split_ascii_whitespace();
+    let instruction = RawInstruction {
+        code: numbers.next()?.parse().ok()?,
+        jt: numbers.next()?.parse().ok()?,
+        jf: numbers.next()?.parse().ok()?,
+        k: numbers.next()?.parse().ok()?,
+    };
+    numbers.next().is_none().then_some(instruction)
+}
+
+/// Compiles and remembers. Shared between threads; a program is compiled outside the lock, so a slow one delays nobody.
+#[derive(Debug)]
+pub struct Compiler {
+    limits: CompileLimits,
+    programs: Mutex<HashMap<(String, LinkType), Arc<Program>>>,
+}
+
+impl Compiler {
+    /// A compiler with nothing in its memory.
+    pub fn new(limits: CompileLimits) -> Self {
+        Self { limits, programs: Mutex::default() }
+    }
+
+    /// The program of an expression for a link type; see [`compile`].
+    pub fn program(&self, expression: &str, link_type: LinkType) -> Result<Arc<Program>, FilterError> {
+        let key = (expression.to_owned(), link_type);
+        if let Some(program) = self.programs().get(&key) {
+            return Ok(Arc::clone(program));
+        }
+        let program = Arc::new(compile(expression, link_type, &self.limits)?);
+        let mut programs = self.programs();
+        if programs.len() >= CACHED_PROGRAMS_MAX {
+            // Which one goes does not matter: it can be compiled again.
+            let evicted = programs.keys().next().cloned();
+            evicted.and_then(|key| programs.remove(&key));
+        }
+        programs.insert(key, Arc::clone(&program));
+        Ok(program)
+    }
+
+    fn programs(&self) -> std::sync::MutexGuard<'_, HashMap<(String, LinkType), Arc<Program>>> {
+        // The map is whole between any two of its operations, so a panic elsewhere has not broken it.
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,115 @@
+//! Why an expression is refused, with the place in it.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::program::ProgramError;
+
+/// Columns of an expression that are shown on either side of the place of an error.
+const SHOWN_COLUMNS: usize = 40;
+
+/// Why an expression gives no program.
+#[derive(Debug, Error)]
+pub enum FilterError {
+    /// The expression is wrong, or has no meaning on this link type. The message is libpcap's.
+    #[error("{message}\n{}", Place { expression, span })]
+    Syntax {
+        /// The whole expression.
+        expression: String,
+        /// The bytes of it that are to blame; all of them where that is not known.
+        span: Range<usize>,
+        /// What is wrong.
+        message: String,
+    },
+    /// A name that would have to be looked up in DNS or a like service.
+    #[error(
+        "`{}` is neither a keyword nor an address, and names are not looked up: use the address\n{}",
+        &expression[span.clone()],
+        Place { expression, span }
+    )]
+    Name {
+        /// The whole expression.
+        expression: String,
+        /// The bytes of the name.
+        span: Range<usize>,
+    },
+    /// The expression contradicts itself or has no meaning for the link type: it would accept no packet at all.
+    #[error("the filter `{}` rejects all packets", shortened(expression))]
+    RejectsAll {
+        /// The whole expression.
+        expression: String,
+    },
+    /// More text than is compiled.
+    #[error("the filter is {bytes} bytes long; the limit is {bytes_max}")]
+    TooLong {
+        /// Length of the expression.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The compiler ran into one of its limits.
+    #[error(
+        "the filter is too expensive to compile: {limit}. Use networks in place of long lists of hosts, or ask in parts"
+    )]
+    TooExpensive {
+        /// The limit that was reached, in words.
+        limit: String,
+    },
+    /// A large expression where no compiler process can be started.
+    #[error("the filter has {tokens} words; without a compiler process the limit is {tokens_max}")]
+    NoWorker {
+        /// Words and signs in the expression.
+        tokens: usize,
+        /// The limit.
+        tokens_max: usize,
+    },
+    /// The compiler process could not be run, or broke.
+    #[error("the filter compiler {}: {source}", worker.display())]
+    Worker {
+        /// The executable.
+        worker: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// libpcap could not be prepared for the link type.
+    #[error("libpcap: {0}")]
+    Libpcap(#[source] io::Error),
+    /// libpcap's program is not one that we run.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+}
+
+/// An expression with a line of carets under a part of it, on two lines.
+struct Place<'a> {
+    expression: &'a str,
+    span: &'a Range<usize>,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.span.end.min(self.expression.len());
+        let before = printable(self.expression.get(..self.span.start).unwrap_or_default());
+        let blamed = printable(self.expression.get(self.span.start..end).unwrap_or_default());
+        let after = printable(self.expression.get(end..).unwrap_or_default());
+        let skipped = before.len().saturating_sub(SHOWN_COLUMNS);
+        let shown_before: String = before[skipped..].iter().collect();
+        let shown_blamed: String = blamed.iter().take(2 * SHOWN_COLUMNS).collect();
+        let shown_after: String = after.iter().take(SHOWN_COLUMNS).collect();
+        writeln!(f, "  {shown_before}{shown_blamed}{shown_after}")?;
+        let indent = shown_before.chars().count() + 2;
+        write!(f, "{:indent$}{:^<width$}", "", "", width = shown_blamed.chars().count().max(1))
+    }
+}
+
+/// One column for each character: line breaks and other control characters are shown as spaces.
+fn printable(text: &str) -> Vec<char> {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn shortened(expression: &str) -> String {
+    printable(expression).into_iter().take(2 * SHOWN_COLUMNS).collect()
+}

@@ -1,0 +1,275 @@
+//! What a path through a program has learnt of the key fields, and where the numbers in its registers come from.
+
+use super::abstract_packet::{AbstractPacket, KeyField, KeyPlace};
+use super::machine::Source;
+use super::number::Number;
+use super::program::{Arithmetic, Instruction, MEMORY_WORDS, Operand, Test, Width};
+use super::terms::{Demand, Term};
+
+/// The bytes of the packet that a register holds, as far as only a mask was applied to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Origin {
+    offset: u32,
+    width: Width,
+    mask: u32,
+}
+
+/// The origins of all that the machine holds.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct Origins {
+    a: Option<Origin>,
+    x: Option<Origin>,
+    memory: [Option<Origin>; MEMORY_WORDS],
+}
+
+/// Conditions on the key fields that hold together. The default is none.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct Facts([Fact; KeyField::ALL.len()]);
+
+/// Conditions on one field, as a number in network byte order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Fact {
+    mask: u128,
+    value: u128,
+    /// Only fields of two bytes have a range narrower than all numbers.
+    low: u16,
+    high: u16,
+}
+
+/// A packet as a path sees it: what is described of it and what the path has learnt.
+pub(super) struct Template<'a> {
+    pub packet: &'a AbstractPacket,
+    pub facts: &'a Facts,
+}
+
+impl Origins {
+    pub fn accumulator(&self) -> Option<Origin> {
+        self.a
+    }
+
+    /// Follows an instruction that is about to run; `x` is the index register before it, where known.
+    pub fn follow(&mut self, instruction: Instruction, x: Option<u32>) {
+        let slot = |slot: u8| usize::from(slot) % MEMORY_WORDS;
+        match instruction {
+            Instruction::Load { width, offset } => self.a = Some(Origin::new(offset, width)),
+            Instruction::LoadIndirect { width, offset } => {
+                self.a = x.and_then(|x| x.checked_add(offset)).map(|offset| Origin::new(offset, width));
+            }
+            Instruction::Compute { operation: Arithmetic::And, operand } => {
+                let mask = match operand {
+                    Operand::Constant(k) => Some(k),
+                    Operand::Index => x,
+                };
+                self.a = self.a.zip(mask).map(|(origin, mask)| Origin { mask: origin.mask & mask, ..origin });
+            }
+            Instruction::Compute { .. }
+            | Instruction::Negate
+            | Instruction::LoadLength
+            | Instruction::LoadConstant(_) => self.a = None,
+            Instruction::LoadHeaderLength { .. }
+            | Instruction::IndexLength
+            | Instruction::IndexConstant(_) => {
+                self.x = None;
+            }
+            Instruction::LoadMemory(from) => self.a = self.memory[slot(from)],
+            Instruction::IndexMemory(from) => self.x = self.memory[slot(from)],
+            Instruction::Store(to) => self.memory[slot(to)] = self.a,
+            Instruction::StoreIndex(to) => self.memory[slot(to)] = self.x,
+            Instruction::AccumulatorToIndex => self.x = self.a,
+            Instruction::IndexToAccumulator => self.a = self.x,
+            Instruction::Jump { .. }
+            | Instruction::Branch { .. }
+            | Instruction::Return { .. }
+            | Instruction::ReturnAccumulator => {}
+        }
+    }
+}
+
+impl Origin {
+    fn new(offset: u32, width: Width) -> Self {
+        Self { offset, width, mask: width.mask() }
+    }
+
+    /// Whether the register holds exactly the bytes of a two-byte field.
+    fn is_whole(self, place: KeyPlace) -> bool {
+        self.width == Width::Half && self.mask == 0xffff && is_port(place) && self.offset == place.offset
+    }
+}
+
+impl Default for Fact {
+    fn default() -> Self {
+        Self { mask: 0, value: 0, low: 0, high: u16::MAX }
+    }
+}
+
+impl Facts {
+    /// Adds what a branch has told of the accumulator. None where it contradicts what is known: no packet is here.
+    pub fn learn(
+        &mut self,
+        packet: &AbstractPacket,
+        origin: Origin,
+        test: Test,
+        constant: u32,
+        holds: bool,
+    ) -> Option<()> {
+        match (test, holds) {
+            (Test::Equal, true) => self.learn_bits(packet, origin, origin.mask, constant),
+            (Test::AnyBit, false) => self.learn_bits(packet, origin, origin.mask & constant, 0),
+            (Test::AnyBit, true) if (origin.mask & constant).is_power_of_two() => {
+                self.learn_bits(packet, origin, origin.mask & constant, constant)
+            }
+            (Test::Greater, true) => self.learn_range(packet, origin, constant.checked_add(1)?, u32::MAX),
+            (Test::Greater, false) => self.learn_range(packet, origin, 0, constant),
+            (Test::GreaterOrEqual, true) => self.learn_range(packet, origin, constant, u32::MAX),
+            (Test::GreaterOrEqual, false) => self.learn_range(packet, origin, 0, constant.checked_sub(1)?),
+            (Test::Equal, false) | (Test::AnyBit, true) => Some(()),
+        }
+    }
+
+    /// Forgets all but the field of which most is known, so that paths can meet again.
+    pub fn keep_most_selective(&mut self, packet: &AbstractPacket) {
+        let best = KeyField::ALL.into_iter().max_by_key(|field| {
+            let fact = self.0[*field as usize];
+            // An address tells more than a port of which as many bits are known.
+            let is_address = packet.key_place(*field).is_some_and(|place| !is_port(place));
+            (fact.known_bits(), is_address)
+        });
+        for field in KeyField::ALL {
+            if Some(field) != best {
+                self.0[field as usize] = Fact::default();
+            }
+        }
+    }
+
+    /// The conditions as terms.
+    pub fn terms(&self, packet: &AbstractPacket) -> Vec<Term> {
+        let mut terms = Vec::new();
+        for field in KeyField::ALL {
+            if let Some(place) = packet.key_place(field) {
+                self.0[field as usize].add_terms(field, place, &mut terms);
+            }
+        }
+        terms
+    }
+
+    fn learn_bits(&mut self, packet: &AbstractPacket, origin: Origin, mask: u32, value: u32) -> Option<()> {
+        for field in KeyField::ALL {
+            let Some(place) = packet.key_place(field) else { continue };
+            let mask = to_field(place, origin.offset, origin.width, mask);
+            let value = to_field(place, origin.offset, origin.width, value) & mask;
+            if mask != 0 {
+                self.0[field as usize].learn_bits(place, mask, value)?;
+            }
+        }
+        Some(())
+    }
+
+    fn learn_range(&mut self, packet: &AbstractPacket, origin: Origin, low: u32, high: u32) -> Option<()> {
+        for field in KeyField::ALL {
+            if packet.key_place(field).is_some_and(|place| origin.is_whole(place)) {
+                let low = u16::try_from(low).ok()?;
+                let high = u16::try_from(high).unwrap_or(u16::MAX);
+                self.0[field as usize].learn_range(low, high)?;
+            }
+        }
+        Some(())
+    }
+}
+
+impl Fact {
+    fn learn_bits(&mut self, place: KeyPlace, mask: u128, value: u128) -> Option<()> {
+        if (self.value ^ value) & self.mask & mask != 0 {
+            return None;
+        }
+        self.mask |= mask;
+        self.value |= value;
+        match u16::try_from(self.value) {
+            Ok(port) if is_port(place) && self.mask == 0xffff => self.learn_range(port, port),
+            _ => Some(()),
+        }
+    }
+
+    fn learn_range(&mut self, low: u16, high: u16) -> Option<()> {
+        self.low = self.low.max(low);
+        self.high = self.high.min(high);
+        (self.low <= self.high).then_some(())
+    }
+
+    fn known_bits(self) -> u32 {
+        self.mask.count_ones().max((self.high - self.low).leading_zeros())
+    }
+
+    fn add_terms(self, field: KeyField, place: KeyPlace, terms: &mut Vec<Term>) {
+        let ranged = (self.low, self.high) != (0, u16::MAX);
+        if ranged {
+            terms.push(Term { field, demand: Demand::Range { low: self.low, high: self.high } });
+        }
+        if self.mask != 0 && !(ranged && self.low == self.high) {
+            let demand = Demand::Bits { bytes: place.bytes, mask: self.mask, value: self.value };
+            terms.push(Term { field, demand });
+        }
+    }
+}
+
+impl Source for Template<'_> {
+    fn load(&self, offset: u64, width: Width, may_reject: &mut bool) -> Option<Number> {
+        let mut number = self.packet.load(offset, width, may_reject)?;
+        let Ok(offset) = u32::try_from(offset) else { return Some(number) };
+        for field in KeyField::ALL {
+            let (fact, Some(place)) = (self.facts.0[field as usize], self.packet.key_place(field)) else {
+                continue;
+            };
+            let known = from_field(place, offset, width, fact.mask);
+            if known != 0 {
+                number = number.learn(known, from_field(place, offset, width, fact.value))?;
+            }
+            if Origin::new(offset, width).is_whole(place) {
+                number = number.clamp(u32::from(fact.low), u32::from(fact.high))?;
+            }
+        }
+        Some(number)
+    }
+
+    fn load_anywhere(&self, lowest_offset: u64, width: Width, may_reject: &mut bool) -> Option<Number> {
+        self.packet.load_anywhere(lowest_offset, width, may_reject)
+    }
+
+    fn wire_len(&self) -> Number {
+        self.packet.wire_len()
+    }
+}
+
+fn is_port(place: KeyPlace) -> bool {
+    place.bytes == 2
+}
+
+/// The bits of a load that lie in a field, moved to where they stand in the field's number.
+fn to_field(place: KeyPlace, offset: u32, width: Width, bits: u32) -> u128 {
+    match distance(place, offset, width) {
+        left @ 0..128 => (u128::from(bits) << left) & field_mask(place),
+        right @ -31..0 => u128::from(bits >> -right) & field_mask(place),
+        _ => 0,
+    }
+}
+
+/// The bits of a field that lie in a load, moved to where they stand in the load's number.
+fn from_field(place: KeyPlace, offset: u32, width: Width, bits: u128) -> u32 {
+    let moved = match distance(place, offset, width) {
+        left @ 0..128 => bits >> left,
+        right @ -31..0 => bits << -right,
+        _ => 0,
+    };
+    // Only the low 32 bits can lie in the load.
+    (moved & u128::from(width.mask())) as u32
+}
+
+/// How many bits the end of a field lies behind the end of a load.
+fn distance(place: KeyPlace, offset: u32, width: Width) -> i64 {
+    let field_end = i64::from(place.offset) + i64::from(place.bytes);
+    let load_end = i64::from(offset) + i64::from(width.bytes());
+    (field_end - load_end) * 8
+}
+
+fn field_mask(place: KeyPlace) -> u128 {
+    u128::MAX >> (128 - u32::from(place.bytes) * 8)
+}

@@ -1,0 +1,231 @@
+//! What a filter demands of addresses and ports: the terms to look up in an index instead of walking over all flows.
+//!
+//! The program is run symbolically over a template whose key fields are unknown. Each accepting path has collected
+//! conditions on those fields; all other conditions are left out, so the terms are necessary and not sufficient.
+
+use std::collections::HashSet;
+
+use super::abstract_packet::{AbstractPacket, KeyField};
+use super::facts::{Facts, Origins, Template};
+use super::machine::Machine;
+use super::program::{Instruction, Program, Test};
+
+/// Conjunctions collected while every path keeps all of its terms.
+pub const CONJUNCTIONS_EXACT_MAX: usize = 1024;
+
+/// Conjunctions collected while every path keeps only its most selective field.
+pub const CONJUNCTIONS_COARSE_MAX: usize = 1 << 14;
+
+/// Instructions run while every path keeps all of its terms.
+const STEPS_EXACT_MAX: usize = 1 << 16;
+
+/// Instructions run while every path keeps only its most selective field.
+const STEPS_COARSE_MAX: usize = 1 << 18;
+
+/// Open branches on top of each other.
+const DEPTH_MAX: u32 = 128;
+
+/// What a filter demands of the key fields of a template's packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Terms {
+    /// Packets may be accepted whatever their key is, or there are too many ways to be accepted to name them.
+    Unconstrained,
+    /// Every accepted packet satisfies all terms of at least one of these. Sorted, without duplicates; where there is
+    /// none, no packet of the template is accepted.
+    AnyOf(Vec<Conjunction>),
+}
+
+/// Terms that hold together: at most two for each field, sorted by field; never empty.
+pub type Conjunction = Vec<Term>;
+
+/// A condition on one key field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Term {
+    /// The field.
+    pub field: KeyField,
+    /// What it must be.
+    pub demand: Demand,
+}
+
+/// What a key field must be. Fields are numbers in network byte order: an IPv4 address has the low 32 bits of a `u128`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Demand {
+    /// The field of so many bytes is equal to `value` in the bits of `mask`.
+    Bits {
+        /// Length of the field in bytes.
+        bytes: u8,
+        /// The bits that are compared; not zero.
+        mask: u128,
+        /// What they must be; zero outside `mask`.
+        value: u128,
+    },
+    /// The two-byte field is a number from `low` to `high`; equality is a range of one.
+    Range {
+        /// The lowest number.
+        low: u16,
+        /// The highest number.
+        high: u16,
+    },
+}
+
+impl Demand {
+    /// Whether a field with these bytes, in the packet's order, is as demanded.
+    pub fn admits(&self, field: &[u8]) -> bool {
+        let number = field.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+        match *self {
+            Self::Bits { bytes, mask, value } => field.len() == usize::from(bytes) && number & mask == value,
+            Self::Range { low, high } => {
+                field.len() == 2 && (u128::from(low)..=u128::from(high)).contains(&number)
+            }
+        }
+    }
+
+    /// The number of leading bits that are compared, where those are all that is: 32 for one IPv4 address, 24 for a /24.
+    pub fn prefix_bits(&self) -> Option<u8> {
+        let Self::Bits { bytes, mask, .. } = *self else { return None };
+        let field_bits = u32::from(bytes) * 8;
+        let aligned = mask.checked_shl(128 - field_bits)?;
+        (aligned.leading_ones() == mask.count_ones()).then(|| u8::try_from(mask.count_ones()).ok()).flatten()
+    }
+}
+
+impl Program {
+    /// The terms that a packet must satisfy to be accepted. Key fields are the places of the abstract packet whose bytes
+    /// are not described as known. Sound: a packet of the set that the program accepts satisfies one of the conjunctions.
+    pub fn terms(&self, packet: &AbstractPacket) -> Terms {
+        let exact = Search::new(self.instructions(), packet, Detail::Exact).run();
+        let found = exact.or_else(|| Search::new(self.instructions(), packet, Detail::Coarse).run());
+        found.unwrap_or(Terms::Unconstrained)
+    }
+}
+
+/// How much a path remembers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// Everything: paths multiply where alternatives follow on alternatives.
+    Exact,
+    /// Its most selective field, so that paths which agree in it meet again and are followed once.
+    Coarse,
+}
+
+/// What has happened on the way to a branch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Path {
+    at: usize,
+    machine: Machine,
+    origins: Origins,
+    facts: Facts,
+}
+
+/// The search for accepting paths.
+struct Search<'a> {
+    instructions: &'a [Instruction],
+    packet: &'a AbstractPacket,
+    detail: Detail,
+    steps_left: usize,
+    found: HashSet<Facts>,
+    /// Branch points already followed; used where paths meet again.
+    seen: HashSet<Path>,
+}
+
+/// Why a search ends before all paths are followed.
+enum End {
+    /// A path is accepted that demands nothing.
+    Unconstrained,
+    /// A limit is reached.
+    TooMuch,
+}
+
+impl<'a> Search<'a> {
+    fn new(instructions: &'a [Instruction], packet: &'a AbstractPacket, detail: Detail) -> Self {
+        let steps_left = if detail == Detail::Exact { STEPS_EXACT_MAX } else { STEPS_COARSE_MAX };
+        Self { instructions, packet, detail, steps_left, found: HashSet::new(), seen: HashSet::new() }
+    }
+
+    /// None where a limit is reached.
+    fn run(mut self) -> Option<Terms> {
+        let start =
+            Path { at: 0, machine: Machine::new(), origins: Origins::default(), facts: Facts::default() };
+        match self.follow(start, 0) {
+            Ok(()) => {}
+            Err(End::Unconstrained) => return Some(Terms::Unconstrained),
+            Err(End::TooMuch) => return None,
+        }
+        let mut conjunctions: Vec<_> = self.found.iter().map(|facts| facts.terms(self.packet)).collect();
+        conjunctions.sort_unstable();
+        conjunctions.dedup();
+        Some(Terms::AnyOf(conjunctions))
+    }
+
+    fn follow(&mut self, mut path: Path, depth: u32) -> Result<(), End> {
+        if depth > DEPTH_MAX {
+            return Err(End::TooMuch);
+        }
+        loop {
+            self.steps_left = self.steps_left.checked_sub(1).ok_or(End::TooMuch)?;
+            let instruction = self.instructions.get(path.at).copied().ok_or(End::TooMuch)?;
+            match instruction {
+                Instruction::Return { accept } => return self.conclude(accept, path.facts),
+                Instruction::ReturnAccumulator => {
+                    return self.conclude(path.machine.a.known() != Some(0), path.facts);
+                }
+                Instruction::Jump { target } => path.at = target as usize,
+                Instruction::Branch { test, operand, holds, fails } => {
+                    match path.machine.a.test(test, path.machine.operand(operand)) {
+                        Some(true) => path.at = holds as usize,
+                        Some(false) => path.at = fails as usize,
+                        None => {
+                            if self.detail == Detail::Coarse && !self.seen.insert(path) {
+                                return Ok(());
+                            }
+                            let constant = path.machine.operand(operand).known();
+                            if let Some(side) = self.side(&path, test, constant, true, holds) {
+                                self.follow(side, depth + 1)?;
+                            }
+                            match self.side(&path, test, constant, false, fails) {
+                                Some(side) => path = side,
+                                None => return Ok(()),
+                            }
+                        }
+                    }
+                }
+                _ => {
+                    path.origins.follow(instruction, path.machine.x.known());
+                    let template = Template { packet: self.packet, facts: &path.facts };
+                    // Whether some packets are rejected here does not matter: the others go on.
+                    if path.machine.execute(instruction, &template, &mut false).is_none() {
+                        return Ok(());
+                    }
+                    path.at += 1;
+                }
+            }
+        }
+    }
+
+    /// The path on one side of an open branch; none where no packet can be there.
+    fn side(&self, path: &Path, test: Test, constant: Option<u32>, holds: bool, target: u32) -> Option<Path> {
+        let mut side = Path { at: target as usize, ..*path };
+        let Some(constant) = constant else { return Some(side) };
+        side.machine.a = side.machine.a.refine(test, constant, holds)?;
+        if let Some(origin) = side.origins.accumulator() {
+            side.facts.learn(self.packet, origin, test, constant, holds)?;
+            if self.detail == Detail::Coarse {
+                side.facts.keep_most_selective(self.packet);
+            }
+        }
+        Some(side)
+    }
+
+    fn conclude(&mut self, accept: bool, facts: Facts) -> Result<(), End> {
+        if !accept {
+            return Ok(());
+        }
+        if facts == Facts::default() {
+            return Err(End::Unconstrained);
+        }
+        self.found.insert(facts);
+        let limit =
+            if self.detail == Detail::Exact { CONJUNCTIONS_EXACT_MAX } else { CONJUNCTIONS_COARSE_MAX };
+        if self.found.len() > limit { Err(End::TooMuch) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,3 @@
+//! The one place of this crate with unsafe code: the binding to libpcap. Each file states its obligations.
+
+pub(crate) mod savefile;
