@@ -313,7 +313,8 @@ fn decode_instruction(at: usize, count: usize, raw: RawInstruction) -> Result<In
         0x07 => Instruction::AccumulatorToIndex,
         0x87 => Instruction::IndexToAccumulator,
         _ => {
-            return decode_with_operand(at, count, raw).unwrap_or(Err(ProgramError::UnknownCode { at, code }));
+            return decode_with_operand(at, count, raw)
+                .unwrap_or(Err(ProgramError::UnknownCode { at, code }));
         }
     })
 }
