@@ -19,6 +19,8 @@ mod link_type;
 mod pcap;
 mod pcapng;
 mod pseudo_header;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -214,3 +214,6 @@ impl<P: Pace> Source for Replay<P> {
         Ok(SourceCounters { received: self.handed_over, dropped: 0 })
     }
 }
+
+#[cfg(test)]
+mod tests;
