@@ -1,6 +1,283 @@
-//! Offsets.
+//! The bytes of an index file: header, table of sections, checksums. `FORMAT.md` is normative and a test holds it against
+//! this module, the only one that knows offsets in the file.
 
+use netrewind_segment::{LinkType, Timestamp};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::IndexError;
+
+/// First bytes of an index.
+pub const MAGIC: [u8; 8] = *b"NRWINDEX";
 /// Version of the format.
 pub const VERSION: u32 = 1;
-/// The longest segment that an index describes.
+/// The longest segment that an index describes, so that records and granules are counted in 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 36;
+/// The longest section, so that directories hold 32-bit offsets.
+pub const SECTION_BYTES_MAX: u64 = u32::MAX as u64;
+/// Granules of 2^9 to 2^20 bytes can be read.
+pub const GRANULE_SHIFTS: std::ops::RangeInclusive<u8> = 9..=20;
+/// Bytes from the beginning of the segment that the header holds a hash of.
+pub const HEAD_BYTES: usize = 4096;
+/// Bytes of the checksum at the front of each block.
+pub const BLOCK_CHECKSUM_BYTES: usize = 4;
+
+/// The fields of the header.
+pub mod field {
+    use std::ops::Range;
+    pub const MAGIC: Range<usize> = 0..8;
+    pub const VERSION: Range<usize> = 8..12;
+    pub const LINK_TYPE: Range<usize> = 12..14;
+    pub const GRANULE_SHIFT: Range<usize> = 14..15;
+    pub const SECOND_SHIFT: Range<usize> = 15..16;
+    pub const FILE_BYTES: Range<usize> = 16..24;
+    pub const SEGMENT_BYTES: Range<usize> = 24..32;
+    pub const RECORDS: Range<usize> = 32..40;
+    pub const WIRE_BYTES: Range<usize> = 40..48;
+    pub const FIRST: Range<usize> = 48..56;
+    pub const LAST: Range<usize> = 56..64;
+    pub const DISORDER_NS: Range<usize> = 64..72;
+    pub const HEAD_HASH: Range<usize> = 72..80;
+    pub const HEADERS_HASH: Range<usize> = 80..88;
+    pub const LAST_RECORD: Range<usize> = 88..96;
+    pub const LAST_HEADER: Range<usize> = 96..112;
+    pub const FLOWS: Range<usize> = 112..116;
+    pub const GRANULES: Range<usize> = 116..120;
+    pub const ADDRESSES_V4: Range<usize> = 120..124;
+    pub const ADDRESSES_V6: Range<usize> = 124..128;
+    pub const PORTS: Range<usize> = 128..132;
+    pub const RESERVED: Range<usize> = 132..136;
+}
+
+/// Where the table of sections begins: an entry for each of [`Section::ALL`].
+pub const SECTION_TABLE: usize = 136;
+/// Bytes of an entry: length and checksum, 64 bits each.
+pub const SECTION_ENTRY_BYTES: usize = 16;
+/// Where the checksum of everything before it stands.
+pub const HEADER_CHECKSUM: usize = SECTION_TABLE + Section::ALL.len() * SECTION_ENTRY_BYTES;
+/// Bytes before the first section.
+pub const HEADER_BYTES: usize = HEADER_CHECKSUM + 8;
+
+/// The sections, in the order in which they stand in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Section {
+    Templates,
+    Rankings,
+    Seconds,
+    GranuleDirectory,
+    AddressV4Directory,
+    AddressV6Directory,
+    PortDirectory,
+    KeyDirectory,
+    DetailDirectory,
+    PositionDirectory,
+    Granules,
+    AddressesV4,
+    AddressesV6,
+    Ports,
+    Keys,
+    Details,
+    Positions,
+}
+
+impl Section {
+    /// In the order of the file.
+    pub const ALL: [Self; 17] = [
+        Self::Templates,
+        Self::Rankings,
+        Self::Seconds,
+        Self::GranuleDirectory,
+        Self::AddressV4Directory,
+        Self::AddressV6Directory,
+        Self::PortDirectory,
+        Self::KeyDirectory,
+        Self::DetailDirectory,
+        Self::PositionDirectory,
+        Self::Granules,
+        Self::AddressesV4,
+        Self::AddressesV6,
+        Self::Ports,
+        Self::Keys,
+        Self::Details,
+        Self::Positions,
+    ];
+
+    /// Its name in `FORMAT.md` and in errors.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Templates => "templates",
+            Self::Rankings => "rankings",
+            Self::Seconds => "seconds",
+            Self::GranuleDirectory => "granule directory",
+            Self::AddressV4Directory => "IPv4 directory",
+            Self::AddressV6Directory => "IPv6 directory",
+            Self::PortDirectory => "port directory",
+            Self::KeyDirectory => "key directory",
+            Self::DetailDirectory => "detail directory",
+            Self::PositionDirectory => "position directory",
+            Self::Granules => "granules",
+            Self::AddressesV4 => "IPv4 addresses",
+            Self::AddressesV6 => "IPv6 addresses",
+            Self::Ports => "ports",
+            Self::Keys => "keys",
+            Self::Details => "details",
+            Self::Positions => "positions",
+        }
+    }
+
+    /// True where the section is made of blocks, each with its own checksum, found through a directory.
+    pub const fn is_blocked(self) -> bool {
+        self as u8 >= Self::Granules as u8
+    }
+
+    /// The error that says that this section is not what was written.
+    pub(crate) const fn damaged(self) -> IndexError {
+        IndexError::Damaged { part: self.name() }
+    }
+}
+
+/// What the header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub link_type: LinkType,
+    pub granule_shift: u8,
+    /// Seconds of a bucket of the graph are 2^this.
+    pub second_shift: u8,
+    pub segment_bytes: u64,
+    pub records: u64,
+    pub wire_bytes: u64,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub disorder_ns: u64,
+    pub head_hash: u64,
+    pub headers_hash: u64,
+    pub last_record: u64,
+    pub last_header: [u8; 16],
+    pub flows: u32,
+    pub granules: u32,
+    pub addresses_v4: u32,
+    pub addresses_v6: u32,
+    pub ports: u32,
+}
+
+/// Length and checksum of a section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SectionEntry {
+    pub bytes: u64,
+    /// Of the whole section; zero where it is made of blocks.
+    pub checksum: u64,
+}
+
+/// The table of sections.
+pub type SectionTable = [SectionEntry; Section::ALL.len()];
+
+/// The checksum of a section that is not made of blocks.
+pub fn section_checksum(section: Section, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, section as u64)
+}
+
+/// The checksum of a block, over what follows it. The seed ties it to its place.
+pub fn block_checksum(section: Section, block: u32, bytes: &[u8]) -> u32 {
+    xxh3_64_with_seed(bytes, u64::from(block) << 8 | section as u64) as u32
+}
+
+/// The hash that [`field::HEAD_HASH`] holds of the segment's first [`HEAD_BYTES`] (or all, where it is shorter).
+pub fn head_hash(head: &[u8]) -> u64 {
+    xxh3_64(head)
+}
+
+fn number<const N: usize>(bytes: &[u8], field: std::ops::Range<usize>) -> [u8; N] {
+    let mut number = [0; N];
+    number.copy_from_slice(&bytes[field]);
+    number
+}
+
+impl Header {
+    /// The bytes of header and table.
+    pub fn to_bytes(&self, table: &SectionTable) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_BYTES];
+        let file_bytes = HEADER_BYTES as u64 + table.iter().map(|entry| entry.bytes).sum::<u64>();
+        let mut put = |field: std::ops::Range<usize>, value: &[u8]| bytes[field].copy_from_slice(value);
+        put(field::MAGIC, &MAGIC);
+        put(field::VERSION, &VERSION.to_le_bytes());
+        put(field::LINK_TYPE, &self.link_type.0.to_le_bytes());
+        put(field::GRANULE_SHIFT, &[self.granule_shift]);
+        put(field::SECOND_SHIFT, &[self.second_shift]);
+        put(field::FILE_BYTES, &file_bytes.to_le_bytes());
+        put(field::SEGMENT_BYTES, &self.segment_bytes.to_le_bytes());
+        put(field::RECORDS, &self.records.to_le_bytes());
+        put(field::WIRE_BYTES, &self.wire_bytes.to_le_bytes());
+        put(field::FIRST, &self.first.ns().to_le_bytes());
+        put(field::LAST, &self.last.ns().to_le_bytes());
+        put(field::DISORDER_NS, &self.disorder_ns.to_le_bytes());
+        put(field::HEAD_HASH, &self.head_hash.to_le_bytes());
+        put(field::HEADERS_HASH, &self.headers_hash.to_le_bytes());
+        put(field::LAST_RECORD, &self.last_record.to_le_bytes());
+        put(field::LAST_HEADER, &self.last_header);
+        put(field::FLOWS, &self.flows.to_le_bytes());
+        put(field::GRANULES, &self.granules.to_le_bytes());
+        put(field::ADDRESSES_V4, &self.addresses_v4.to_le_bytes());
+        put(field::ADDRESSES_V6, &self.addresses_v6.to_le_bytes());
+        put(field::PORTS, &self.ports.to_le_bytes());
+        for (entry, at) in table.iter().zip((SECTION_TABLE..).step_by(SECTION_ENTRY_BYTES)) {
+            put(at..at + 8, &entry.bytes.to_le_bytes());
+            put(at + 8..at + 16, &entry.checksum.to_le_bytes());
+        }
+        let checksum = xxh3_64(&bytes[..HEADER_CHECKSUM]);
+        bytes[HEADER_CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads header and table of an index whose bytes are `file`; checks them and the file's length.
+    pub fn read(file: &[u8]) -> Result<(Self, SectionTable), IndexError> {
+        const DAMAGED: IndexError = IndexError::Damaged { part: "header" };
+        if file.get(field::MAGIC) != Some(&MAGIC) || file.len() < HEADER_BYTES {
+            return Err(DAMAGED);
+        }
+        let bytes = &file[..HEADER_BYTES];
+        let u32_at = |field| u32::from_le_bytes(number(bytes, field));
+        let u64_at = |field| u64::from_le_bytes(number(bytes, field));
+        let version = u32_at(field::VERSION);
+        let is_whole = u64_at(HEADER_CHECKSUM..HEADER_BYTES) == xxh3_64(&bytes[..HEADER_CHECKSUM]);
+        if version != VERSION {
+            // Another version may keep its checksum elsewhere: believe the number.
+            return Err(IndexError::Version { found: version });
+        }
+        if !is_whole || u64_at(field::FILE_BYTES) != file.len() as u64 {
+            return Err(DAMAGED);
+        }
+        let mut table = SectionTable::default();
+        for (entry, at) in table.iter_mut().zip((SECTION_TABLE..).step_by(SECTION_ENTRY_BYTES)) {
+            *entry = SectionEntry { bytes: u64_at(at..at + 8), checksum: u64_at(at + 8..at + 16) };
+        }
+        let sections = table.iter().try_fold(HEADER_BYTES as u64, |sum, entry| sum.checked_add(entry.bytes));
+        if sections != Some(file.len() as u64) || table.iter().any(|entry| entry.bytes > SECTION_BYTES_MAX) {
+            return Err(DAMAGED);
+        }
+        let header = Self {
+            link_type: LinkType(u16::from_le_bytes(number(bytes, field::LINK_TYPE))),
+            granule_shift: bytes[field::GRANULE_SHIFT.start],
+            second_shift: bytes[field::SECOND_SHIFT.start],
+            segment_bytes: u64_at(field::SEGMENT_BYTES),
+            records: u64_at(field::RECORDS),
+            wire_bytes: u64_at(field::WIRE_BYTES),
+            first: Timestamp(u64_at(field::FIRST)),
+            last: Timestamp(u64_at(field::LAST)),
+            disorder_ns: u64_at(field::DISORDER_NS),
+            head_hash: u64_at(field::HEAD_HASH),
+            headers_hash: u64_at(field::HEADERS_HASH),
+            last_record: u64_at(field::LAST_RECORD),
+            last_header: number(bytes, field::LAST_HEADER),
+            flows: u32_at(field::FLOWS),
+            granules: u32_at(field::GRANULES),
+            addresses_v4: u32_at(field::ADDRESSES_V4),
+            addresses_v6: u32_at(field::ADDRESSES_V6),
+            ports: u32_at(field::PORTS),
+        };
+        let is_plausible = GRANULE_SHIFTS.contains(&header.granule_shift)
+            && header.second_shift < 64
+            && header.segment_bytes <= SEGMENT_BYTES_MAX
+            && u64::from(header.granules) == header.segment_bytes.div_ceil(1 << header.granule_shift);
+        if is_plausible { Ok((header, table)) } else { Err(DAMAGED) }
+    }
+}

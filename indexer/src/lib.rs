@@ -12,12 +12,28 @@
 //! **Invariant:** no unsafe code, no threads, no clock, no files, no chance: time and the seed of the flow table are
 //! arguments.
 
+mod blocks;
+mod column;
+mod details;
+mod dictionary;
 mod error;
 mod flow;
+mod granules;
+mod keys;
 mod layout;
 pub mod packet;
+mod positions;
+mod ranking;
+mod reader;
+mod seconds;
 mod template;
+mod template_list;
 
 pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};
+pub use granules::Granule;
+pub use reader::{Constraint, Cursor, Flows, Index, Second, Term};
 pub use template::{Description, KeyField, Shape, Template, TransportKey, View};
+
+/// Flows in more granules than this have the bits of their positions counted, so that a reader can skip them.
+pub(crate) const POSITIONS_WITHOUT_LENGTH_MAX: u64 = 64;

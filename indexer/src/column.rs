@@ -1,0 +1,285 @@
+//! A column of up to [`BLOCK_ROWS`] numbers in few bits: frame of reference, bit-packed, with exceptions.
+//!
+//! `FORMAT.md`, "Columns", is normative. Arithmetic is modulo 2^64, so that a column can hold differences of either sign.
+
+/// Rows of a block, and so the most values of a column.
+pub(crate) const BLOCK_ROWS: usize = 128;
+/// Set in the first byte of a column that has exceptions; the other bits are the width.
+const EXCEPTIONS: u8 = 0x80;
+/// Bits of the widest value.
+const WIDTH_MAX: u32 = 64;
+/// The widest value that one unaligned load of 64 bits always holds whole.
+const WIDTH_OF_ONE_LOAD: u32 = 57;
+/// Bytes of the longest variable-length number.
+const VARINT_BYTES_MAX: usize = 10;
+
+/// Values of a decoded column; those behind the column's last are not meaningful.
+pub(crate) type Values = [u64; BLOCK_ROWS];
+
+/// Appends `value` as LEB128.
+pub(crate) fn put_varint(output: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        output.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    output.push(value as u8);
+}
+
+/// Takes a LEB128 number from the front of `input`.
+pub(crate) fn take_varint(input: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for i in 0..VARINT_BYTES_MAX {
+        let (&byte, rest) = input.split_first()?;
+        *input = rest;
+        value |= u64::from(byte & 0x7f).checked_shl(7 * i as u32)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Takes `count` bytes from the front of `input`.
+pub(crate) fn take<'a>(input: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (front, rest) = input.split_at_checked(count)?;
+    *input = rest;
+    Some(front)
+}
+
+fn zigzag(value: u64) -> u64 {
+    let signed = value as i64;
+    ((signed << 1) ^ (signed >> 63)) as u64
+}
+
+fn unzigzag(value: u64) -> u64 {
+    (value >> 1) ^ (value & 1).wrapping_neg()
+}
+
+fn bits_of(value: u64) -> u32 {
+    WIDTH_MAX - value.leading_zeros()
+}
+
+/// Appends a column. Nothing is written for no values; the reader knows how many there are.
+pub(crate) fn put(output: &mut Vec<u8>, values: &[u64]) {
+    debug_assert!(values.len() <= BLOCK_ROWS);
+    let Some(base) = values.iter().map(|&value| value as i64).min() else { return };
+    let base = base as u64;
+    let mut widths = [0u32; WIDTH_MAX as usize + 1];
+    for value in values {
+        widths[bits_of(value.wrapping_sub(base)) as usize] += 1;
+    }
+    let width = cheapest_width(&widths, values.len() as u32);
+    let exceptions = || {
+        let wide = values.iter().enumerate().map(|(row, value)| (row, value.wrapping_sub(base)));
+        wide.filter(move |(_, value)| bits_of(*value) > width)
+    };
+    let exception_count = exceptions().count();
+    output.push(width as u8 | if exception_count > 0 { EXCEPTIONS } else { 0 });
+    put_varint(output, zigzag(base));
+    if exception_count > 0 {
+        output.push(exception_count as u8);
+        output.extend(exceptions().map(|(row, _)| row as u8));
+        exceptions().for_each(|(_, value)| put_varint(output, value >> width));
+    }
+    put_bits(output, values.iter().map(|value| value.wrapping_sub(base)), width);
+}
+
+/// The width that takes the fewest bits, exceptions included; the widest of those that take equally many.
+fn cheapest_width(widths: &[u32; WIDTH_MAX as usize + 1], rows: u32) -> u32 {
+    let widest = widths.iter().rposition(|&count| count > 0).unwrap_or(0) as u32;
+    let mut best = (rows * widest, widest);
+    for width in (0..widest).rev() {
+        let wider = (width + 1)..=widest;
+        let exceptions: u32 =
+            wider.map(|wide| widths[wide as usize] * (8 + 8 * (wide - width).div_ceil(7))).sum();
+        let bits = rows * width + 8 + exceptions;
+        if bits < best.0 {
+            best = (bits, width);
+        }
+    }
+    best.1
+}
+
+/// Appends the low `width` bits of each value, lowest bit first, and pads to a byte.
+fn put_bits(output: &mut Vec<u8>, values: impl Iterator<Item = u64>, width: u32) {
+    if width == 0 {
+        return;
+    }
+    let mut pending = 0u128;
+    let mut pending_bits = 0;
+    let mask = u64::MAX >> (WIDTH_MAX - width);
+    for value in values {
+        pending |= u128::from(value & mask) << pending_bits;
+        pending_bits += width;
+        while pending_bits >= 8 {
+            output.push(pending as u8);
+            pending >>= 8;
+            pending_bits -= 8;
+        }
+    }
+    if pending_bits > 0 {
+        output.push(pending as u8);
+    }
+}
+
+/// A column whose header has been read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column<'a> {
+    rows: usize,
+    base: u64,
+    width: u32,
+    exception_rows: &'a [u8],
+    /// The high bits of the exceptions as varints.
+    exception_bits: &'a [u8],
+    /// From the packed values to the end of the block.
+    packed: &'a [u8],
+}
+
+impl<'a> Column<'a> {
+    /// Takes a column of `rows` values from the front of `input`.
+    pub(crate) fn take(input: &mut &'a [u8], rows: usize) -> Option<Self> {
+        let mut column =
+            Self { rows, base: 0, width: 0, exception_rows: &[], exception_bits: &[], packed: &[] };
+        if rows == 0 {
+            return Some(column);
+        }
+        let &first = take(input, 1)?.first()?;
+        column.width = u32::from(first & !EXCEPTIONS);
+        if rows > BLOCK_ROWS || column.width > WIDTH_MAX {
+            return None;
+        }
+        column.base = unzigzag(take_varint(input)?);
+        if first & EXCEPTIONS != 0 {
+            let count = usize::from(*take(input, 1)?.first()?);
+            column.exception_rows = take(input, count)?;
+            let bits = *input;
+            for _ in 0..count {
+                take_varint(input)?;
+            }
+            column.exception_bits = &bits[..bits.len() - input.len()];
+        }
+        column.packed = input;
+        take(input, (rows * column.width as usize).div_ceil(8))?;
+        Some(column)
+    }
+
+    /// Writes the column's values to the front of `values`.
+    pub(crate) fn decode(&self, values: &mut Values) -> Option<()> {
+        let values = &mut values[..self.rows];
+        if self.width == 0 {
+            values.fill(self.base);
+        } else {
+            self.unpack(values);
+        }
+        let mut bits = self.exception_bits;
+        for &row in self.exception_rows {
+            let high = take_varint(&mut bits)?.checked_shl(self.width)?;
+            let value = values.get_mut(usize::from(row))?;
+            *value = value.wrapping_add(high);
+        }
+        Some(())
+    }
+
+    fn unpack(&self, values: &mut [u64]) {
+        let mask = u64::MAX >> (WIDTH_MAX - self.width);
+        let mut bit = 0;
+        for value in values {
+            let low = load(self.packed, bit / 8) >> (bit % 8);
+            let high = match self.width > WIDTH_OF_ONE_LOAD && bit % 8 != 0 {
+                true => load(self.packed, bit / 8 + 8) << (WIDTH_MAX as usize - bit % 8),
+                false => 0,
+            };
+            *value = self.base.wrapping_add((low | high) & mask);
+            bit += self.width as usize;
+        }
+    }
+
+    /// Bounds of the values where no exception widens them: the least, and how far above it the greatest can be.
+    pub(crate) fn bounds(&self) -> Option<(u64, u64)> {
+        let spread = if self.width == 0 { 0 } else { u64::MAX >> (WIDTH_MAX - self.width) };
+        self.exception_rows.is_empty().then_some((self.base, spread))
+    }
+}
+
+/// Eight bytes from `at` on as a little-endian number; those behind the end are zero.
+#[inline]
+fn load(bytes: &[u8], at: usize) -> u64 {
+    match bytes.get(at..at + 8) {
+        Some(bytes) => bytes.try_into().map_or(0, u64::from_le_bytes),
+        None => load_tail(bytes.get(at..).unwrap_or_default()),
+    }
+}
+
+#[cold]
+fn load_tail(bytes: &[u8]) -> u64 {
+    bytes.iter().take(8).rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+/// Takes a column of `rows` values and decodes it.
+pub(crate) fn take_values(input: &mut &[u8], rows: usize, values: &mut Values) -> Option<()> {
+    Column::take(input, rows)?.decode(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_values() -> impl Strategy<Value = Vec<u64>> {
+        (0u32..=64, any::<u64>(), 0..=BLOCK_ROWS).prop_flat_map(|(width, base, rows)| {
+            let mask = if width == 0 { 0 } else { u64::MAX >> (64 - width) };
+            let value = prop_oneof![20 => any::<u64>().prop_map(move |v| v & mask), 1 => any::<u64>()];
+            proptest::collection::vec(value.prop_map(move |v| v.wrapping_add(base)), rows)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn columns_come_back(values in any_values(), behind in proptest::collection::vec(any::<u8>(), 0..20)) {
+            let mut bytes = Vec::new();
+            put(&mut bytes, &values);
+            let bytes_of_column = bytes.len();
+            bytes.extend(&behind);
+            let mut input = &bytes[..];
+            let mut decoded = [0; BLOCK_ROWS];
+            take_values(&mut input, values.len(), &mut decoded).unwrap();
+            prop_assert_eq!(&decoded[..values.len()], &values[..]);
+            prop_assert_eq!(input, &behind[..]);
+            let worst = 1 + VARINT_BYTES_MAX + values.len() * 8;
+            prop_assert!(bytes_of_column <= worst);
+            if let Some((least, spread)) = Column::take(&mut &bytes[..], values.len()).unwrap().bounds() {
+                prop_assert!(values.iter().all(|value| value.wrapping_sub(least) <= spread));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_column_or_not(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200), rows in 0..=BLOCK_ROWS,
+        ) {
+            let mut decoded = [0; BLOCK_ROWS];
+            let _ = take_values(&mut &bytes[..], rows, &mut decoded);
+        }
+
+        #[test]
+        fn varints_come_back(value: u64) {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            let mut input = &bytes[..];
+            prop_assert_eq!(take_varint(&mut input), Some(value));
+            prop_assert!(input.is_empty());
+            prop_assert_eq!(unzigzag(zigzag(value)), value);
+        }
+    }
+
+    #[test]
+    fn a_constant_column_is_two_bytes_and_an_outlier_three_more() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, &[7; 128]);
+        assert_eq!(bytes.len(), 2);
+        let mut values = [7; 128];
+        values[5] = 8;
+        bytes.clear();
+        put(&mut bytes, &values);
+        assert_eq!(bytes.len(), 5);
+    }
+}

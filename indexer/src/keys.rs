@@ -1,0 +1,258 @@
+//! The blocks of keys: which conversations there are, and which flows each has.
+
+use crate::column::{self, BLOCK_ROWS, Column, Values, take};
+use crate::ranking::{Coder, Ranking};
+
+/// The id of "no address". Behind it come the ranks of the IPv4 addresses, then those of the IPv6 addresses.
+pub(crate) const NO_ADDRESS: u32 = 0;
+
+/// The key of a flow, as blocks hold it. An end is a port and an address id; the greater end of a conversation, by port
+/// first, is most often the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyRow {
+    pub(crate) greater_address: u32,
+    pub(crate) greater_port: u16,
+    pub(crate) lesser_address: u32,
+    pub(crate) lesser_port: u16,
+    /// Twice the template, plus one where the lesser end is the source.
+    pub(crate) code: u32,
+}
+
+impl KeyRow {
+    pub(crate) fn new(template: u32, source: (u16, u32), destination: (u16, u32)) -> Self {
+        let (greater, lesser, direction) = match source >= destination {
+            true => (source, destination, 0),
+            false => (destination, source, 1),
+        };
+        Self {
+            greater_address: greater.1,
+            greater_port: greater.0,
+            lesser_address: lesser.1,
+            lesser_port: lesser.0,
+            code: template << 1 | direction,
+        }
+    }
+
+    pub(crate) fn template(&self) -> u32 {
+        self.code >> 1
+    }
+
+    /// Port and address id of the source, then of the destination.
+    pub(crate) fn ends(&self) -> ((u16, u32), (u16, u32)) {
+        let greater = (self.greater_port, self.greater_address);
+        let lesser = (self.lesser_port, self.lesser_address);
+        if self.code & 1 == 0 { (greater, lesser) } else { (lesser, greater) }
+    }
+
+    /// True where the other flow is of the same conversation.
+    pub(crate) fn is_same_conversation(&self, other: &Self) -> bool {
+        (self.greater_address, self.greater_port, self.lesser_address, self.lesser_port)
+            == (other.greater_address, other.greater_port, other.lesser_address, other.lesser_port)
+    }
+}
+
+/// Appends a block of at most 128 rows, which ascend.
+pub(crate) fn put(block: &mut Vec<u8>, rows: &[KeyRow], lesser_ports: &Coder, codes: &Coder) {
+    let conversations: Vec<&[KeyRow]> = rows.chunk_by(KeyRow::is_same_conversation).collect();
+    block.push(conversations.len() as u8);
+    let mut values = Vec::with_capacity(BLOCK_ROWS);
+    let mut put = |block: &mut Vec<u8>, column: &mut dyn Iterator<Item = u64>| {
+        values.clear();
+        values.extend(column);
+        column::put(block, &values);
+    };
+    put(block, &mut conversations.iter().map(|flows| flows.len() as u64 - 1));
+    let mut previous = rows.first().map_or(0, |row| row.greater_address);
+    put(
+        block,
+        &mut conversations.iter().map(|flows| {
+            let step = flows[0].greater_address - previous;
+            previous = flows[0].greater_address;
+            u64::from(step)
+        }),
+    );
+    put(block, &mut conversations.iter().map(|flows| u64::from(flows[0].lesser_address)));
+    put(block, &mut conversations.iter().map(|flows| u64::from(flows[0].greater_port)));
+    put(block, &mut conversations.iter().map(|flows| lesser_ports.code(u64::from(flows[0].lesser_port))));
+    put(block, &mut rows.iter().map(|row| codes.code(u64::from(row.code))));
+}
+
+/// A decoded block of keys.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyBlock {
+    pub(crate) rows: usize,
+    pub(crate) conversations: usize,
+    /// For each flow the row of its conversation.
+    conversation_of: [u8; BLOCK_ROWS],
+    greater_addresses: [u32; BLOCK_ROWS],
+    greater_ports: [u16; BLOCK_ROWS],
+    lesser_addresses: [u32; BLOCK_ROWS],
+    lesser_ports: [u16; BLOCK_ROWS],
+    codes: [u32; BLOCK_ROWS],
+}
+
+impl Default for KeyBlock {
+    fn default() -> Self {
+        Self {
+            rows: 0,
+            conversations: 0,
+            conversation_of: [0; BLOCK_ROWS],
+            greater_addresses: [0; BLOCK_ROWS],
+            greater_ports: [0; BLOCK_ROWS],
+            lesser_addresses: [0; BLOCK_ROWS],
+            lesser_ports: [0; BLOCK_ROWS],
+            codes: [0; BLOCK_ROWS],
+        }
+    }
+}
+
+/// The columns of a block, not yet decoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyColumns<'a> {
+    rows: usize,
+    pub(crate) conversations: usize,
+    flows: Column<'a>,
+    greater_addresses: Column<'a>,
+    lesser_addresses: Column<'a>,
+    greater_ports: Column<'a>,
+    lesser_ports: Column<'a>,
+    codes: Column<'a>,
+}
+
+impl<'a> KeyColumns<'a> {
+    /// Finds the columns of a block of `rows` flows.
+    pub(crate) fn take(mut block: &'a [u8], rows: usize) -> Option<Self> {
+        let input = &mut block;
+        let conversations = usize::from(*take(input, 1)?.first()?);
+        let columns = Self {
+            rows,
+            conversations,
+            flows: Column::take(input, conversations)?,
+            greater_addresses: Column::take(input, conversations)?,
+            lesser_addresses: Column::take(input, conversations)?,
+            greater_ports: Column::take(input, conversations)?,
+            lesser_ports: Column::take(input, conversations)?,
+            codes: Column::take(input, rows)?,
+        };
+        (conversations <= rows && block.is_empty()).then_some(columns)
+    }
+}
+
+impl KeyBlock {
+    /// Decodes a block of `rows` flows whose first greater address is `first`.
+    pub(crate) fn decode(
+        &mut self,
+        block: &[u8],
+        rows: usize,
+        first: u32,
+        lesser_ports: &Ranking,
+        codes: &Ranking,
+    ) -> Option<()> {
+        let columns = KeyColumns::take(block, rows)?;
+        self.decode_all(&columns, first, lesser_ports, codes)
+    }
+
+    /// Decodes all columns.
+    pub(crate) fn decode_all(
+        &mut self,
+        columns: &KeyColumns<'_>,
+        first: u32,
+        lesser_ports: &Ranking,
+        codes: &Ranking,
+    ) -> Option<()> {
+        self.decode_addresses(columns, first)?;
+        self.decode_ports(columns, lesser_ports)?;
+        self.rows = columns.rows;
+        self.conversations = columns.conversations;
+        let mut values = [0; BLOCK_ROWS];
+        columns.flows.decode(&mut values)?;
+        self.spread(&values)?;
+        columns.codes.decode(&mut values)?;
+        for (slot, &value) in self.codes[..self.rows].iter_mut().zip(&values) {
+            *slot = u32::try_from(codes.value(value)).ok()?;
+        }
+        Some(())
+    }
+
+    /// Decodes the address ids of the conversations.
+    pub(crate) fn decode_addresses(&mut self, columns: &KeyColumns<'_>, first: u32) -> Option<()> {
+        let mut values = [0; BLOCK_ROWS];
+        columns.greater_addresses.decode(&mut values)?;
+        let mut address = first;
+        for (slot, &step) in self.greater_addresses[..columns.conversations].iter_mut().zip(&values) {
+            address = address.checked_add(u32::try_from(step).ok()?)?;
+            *slot = address;
+        }
+        columns.lesser_addresses.decode(&mut values)?;
+        for (slot, &value) in self.lesser_addresses[..columns.conversations].iter_mut().zip(&values) {
+            *slot = u32::try_from(value).ok()?;
+        }
+        Some(())
+    }
+
+    /// Decodes the ports of the conversations.
+    pub(crate) fn decode_ports(&mut self, columns: &KeyColumns<'_>, lesser_ports: &Ranking) -> Option<()> {
+        let mut values = [0; BLOCK_ROWS];
+        columns.greater_ports.decode(&mut values)?;
+        for (slot, &value) in self.greater_ports[..columns.conversations].iter_mut().zip(&values) {
+            *slot = u16::try_from(value).ok()?;
+        }
+        columns.lesser_ports.decode(&mut values)?;
+        for (slot, &value) in self.lesser_ports[..columns.conversations].iter_mut().zip(&values) {
+            *slot = u16::try_from(lesser_ports.value(value)).ok()?;
+        }
+        Some(())
+    }
+
+    /// Tells each flow its conversation; `flows` holds one less than the flows of each.
+    fn spread(&mut self, flows: &Values) -> Option<()> {
+        let mut row = 0usize;
+        for (conversation, &more) in flows[..self.conversations].iter().enumerate() {
+            let end = row.checked_add(usize::try_from(more).ok()?)?.checked_add(1)?;
+            let slots = self.conversation_of[..self.rows].get_mut(row..end)?;
+            slots.fill(conversation as u8);
+            row = end;
+        }
+        (row == self.rows).then_some(())
+    }
+
+    /// True where a flow is the first of its conversation in the block.
+    pub(crate) fn begins_conversation(&self, row: usize) -> bool {
+        row == 0 || self.conversation_of[row] != self.conversation_of[row - 1]
+    }
+
+    pub(crate) fn conversation(&self, row: usize) -> usize {
+        usize::from(self.conversation_of[row])
+    }
+
+    pub(crate) fn code(&self, row: usize) -> u32 {
+        self.codes[row]
+    }
+
+    pub(crate) fn greater_address(&self, conversation: usize) -> u32 {
+        self.greater_addresses[conversation]
+    }
+
+    pub(crate) fn lesser_address(&self, conversation: usize) -> u32 {
+        self.lesser_addresses[conversation]
+    }
+
+    pub(crate) fn greater_port(&self, conversation: usize) -> u16 {
+        self.greater_ports[conversation]
+    }
+
+    pub(crate) fn lesser_port(&self, conversation: usize) -> u16 {
+        self.lesser_ports[conversation]
+    }
+
+    pub(crate) fn row(&self, row: usize) -> KeyRow {
+        let conversation = self.conversation(row);
+        KeyRow {
+            greater_address: self.greater_addresses[conversation],
+            greater_port: self.greater_ports[conversation],
+            lesser_address: self.lesser_addresses[conversation],
+            lesser_port: self.lesser_ports[conversation],
+            code: self.codes[row],
+        }
+    }
+}

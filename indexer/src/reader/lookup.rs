@@ -1,0 +1,283 @@
+//! From a term to the flows that satisfy it, without looking at any other column than it needs.
+
+use std::net::IpAddr;
+use std::ops::{Range, RangeInclusive};
+
+use super::Index;
+use crate::IndexError;
+use crate::column::BLOCK_ROWS;
+use crate::dictionary::{Member, SortedSet};
+use crate::keys::{KeyBlock, KeyColumns};
+use crate::layout::Section;
+use crate::template::{KeyField, Shape, Template};
+
+/// What a field of the key must be, as a big-endian number of the field's width (16, 32 or 128 bits).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Constraint {
+    /// `field & mask == value`.
+    Masked {
+        /// Which bits count.
+        mask: u128,
+        /// What they are.
+        value: u128,
+    },
+    /// `low <= field <= high`.
+    Range(RangeInclusive<u128>),
+}
+
+impl Constraint {
+    /// True where a field with this value satisfies the constraint.
+    pub fn accepts(&self, field: u128) -> bool {
+        match self {
+            Self::Masked { mask, value } => field & mask == *value,
+            Self::Range(range) => range.contains(&field),
+        }
+    }
+
+    /// The values of `bits` bits that satisfy the constraint, where they are one range.
+    fn as_range(&self, bits: u32) -> Option<RangeInclusive<u128>> {
+        let all = u128::MAX >> (128 - bits);
+        match self {
+            Self::Range(range) => Some(range.clone()),
+            Self::Masked { mask, value } => {
+                let free = all & !mask;
+                let is_prefix = free & free.wrapping_add(1) == 0;
+                #[expect(
+                    clippy::reversed_empty_ranges,
+                    reason = "a value outside of the mask is satisfied by nothing"
+                )]
+                let nothing = 1..=0;
+                match value & !mask == 0 && *value <= all {
+                    true => is_prefix.then(|| *value..=value | free),
+                    false => Some(nothing),
+                }
+            }
+        }
+    }
+}
+
+/// A demand on one field of a flow's key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Term {
+    /// Which field.
+    pub field: KeyField,
+    /// What it must be.
+    pub constraint: Constraint,
+}
+
+/// A term after its addresses have been looked up.
+enum Resolved<'a> {
+    Address { is_source: bool, ids: Vec<Range<u32>> },
+    Port { is_source: bool, constraint: &'a Constraint },
+}
+
+impl Resolved<'_> {
+    fn has_address(&self, id: u32) -> bool {
+        let Self::Address { ids, .. } = self else { return false };
+        let behind = ids.partition_point(|range| range.end <= id);
+        ids.get(behind).is_some_and(|range| range.contains(&id))
+    }
+
+    fn can_hold(&self, keys: &KeyBlock, conversation: usize) -> bool {
+        match self {
+            Self::Address { .. } => {
+                self.has_address(keys.greater_address(conversation))
+                    || self.has_address(keys.lesser_address(conversation))
+            }
+            Self::Port { constraint, .. } => {
+                constraint.accepts(keys.greater_port(conversation).into())
+                    || constraint.accepts(keys.lesser_port(conversation).into())
+            }
+        }
+    }
+
+    fn holds(&self, keys: &KeyBlock, row: usize) -> bool {
+        let (source, destination) = keys.row(row).ends();
+        match self {
+            Self::Address { is_source, .. } => {
+                self.has_address(if *is_source { source.1 } else { destination.1 })
+            }
+            Self::Port { is_source, constraint } => {
+                constraint.accepts(u128::from(if *is_source { source.0 } else { destination.0 }))
+            }
+        }
+    }
+
+    fn is_impossible(&self) -> bool {
+        matches!(self, Self::Address { ids, .. } if ids.is_empty())
+    }
+}
+
+impl<B: AsRef<[u8]>> Index<B> {
+    /// The flows of the `wanted` templates (by their number) that satisfy at least one of the terms, ascending. A term on
+    /// a field that a template does not have is not satisfied by its flows.
+    pub fn flows_with_any(&self, wanted: &[bool], terms: &[Term]) -> Result<Vec<u32>, IndexError> {
+        let templates = self.templates()?;
+        let chosen: Vec<&Template> = templates
+            .iter()
+            .zip(wanted)
+            .filter(|(_, wanted)| **wanted)
+            .map(|(template, _)| template)
+            .collect();
+        let mut resolved = Vec::new();
+        for term in terms {
+            if chosen.iter().any(|template| template.field(term.field).is_some()) {
+                resolved.push((term.field, self.resolve(term, &chosen)?));
+            }
+        }
+        resolved.retain(|(_, term)| !term.is_impossible());
+        if resolved.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.scan(wanted, templates, &resolved)
+    }
+
+    fn scan(
+        &self,
+        wanted: &[bool],
+        templates: &[Template],
+        terms: &[(KeyField, Resolved<'_>)],
+    ) -> Result<Vec<u32>, IndexError> {
+        let keys = self.keys()?;
+        let rankings = self.rankings()?;
+        let needs_addresses = terms.iter().any(|(_, term)| matches!(term, Resolved::Address { .. }));
+        let needs_ports = terms.iter().any(|(_, term)| matches!(term, Resolved::Port { .. }));
+        let mut decoded = Box::<KeyBlock>::default();
+        let mut found = Vec::new();
+        for block in 0..keys.count() {
+            let first = u32::from_le_bytes(keys.key(block));
+            let begin = (block * BLOCK_ROWS) as u32;
+            let mut visit = || {
+                let columns = KeyColumns::take(keys.block(block).ok()?, keys.rows_of(block))?;
+                if needs_addresses {
+                    decoded.decode_addresses(&columns, first)?;
+                }
+                if needs_ports {
+                    decoded.decode_ports(&columns, &rankings.lesser_port)?;
+                }
+                let can_hold =
+                    |conversation: usize| terms.iter().any(|(_, term)| term.can_hold(&decoded, conversation));
+                if !(0..columns.conversations).any(can_hold) {
+                    return Some(());
+                }
+                decoded.decode_all(&columns, first, &rankings.lesser_port, &rankings.code)?;
+                let holds = |row: &usize| {
+                    let number = decoded.row(*row).template() as usize;
+                    wanted.get(number) == Some(&true)
+                        && terms.iter().any(|(field, term)| {
+                            term.holds(&decoded, *row)
+                                && templates
+                                    .get(number)
+                                    .is_some_and(|template| template.field(*field).is_some())
+                        })
+                };
+                found.extend((0..decoded.rows).filter(holds).map(|row| begin + row as u32));
+                Some(())
+            };
+            visit().ok_or(Section::Keys.damaged())?;
+        }
+        Ok(found)
+    }
+
+    fn resolve<'t>(&self, term: &'t Term, templates: &[&Template]) -> Result<Resolved<'t>, IndexError> {
+        let constraint = &term.constraint;
+        Ok(match term.field {
+            KeyField::SourcePort => Resolved::Port { is_source: true, constraint },
+            KeyField::DestinationPort => Resolved::Port { is_source: false, constraint },
+            KeyField::SourceAddress | KeyField::DestinationAddress => {
+                let has = |is_shape: fn(&Shape) -> bool| templates.iter().any(|t| is_shape(&t.shape));
+                let v4_count = self.header.addresses_v4;
+                let mut ids = Vec::new();
+                if has(|shape| matches!(shape, Shape::Ipv4 { .. })) {
+                    ids_of::<4, u32>(&self.v4()?, constraint, 1, v4_count, &mut ids)?;
+                }
+                if has(|shape| matches!(shape, Shape::Ipv6 { .. })) {
+                    let base = v4_count.saturating_add(1);
+                    ids_of::<16, u128>(&self.v6()?, constraint, base, self.header.addresses_v6, &mut ids)?;
+                }
+                Resolved::Address { is_source: term.field == KeyField::SourceAddress, ids }
+            }
+        })
+    }
+
+    /// True where a packet of the segment has this source or destination address in its innermost network header, as
+    /// far as the index knows them: packets that no flow is known of (see [`Shape::None`]) may have any. Reads one block.
+    pub fn contains_address(&self, address: IpAddr) -> Result<bool, IndexError> {
+        self.contains_addresses(address..=address)
+    }
+
+    /// Likewise for a range of addresses of one family.
+    pub fn contains_addresses(&self, range: RangeInclusive<IpAddr>) -> Result<bool, IndexError> {
+        match range.into_inner() {
+            (IpAddr::V4(low), IpAddr::V4(high)) => {
+                let (set, members) = (self.v4()?, self.header.addresses_v4);
+                Ok(!ranks(&set, low.to_bits()..=high.to_bits(), u32::MAX, members)?.is_empty())
+            }
+            (IpAddr::V6(low), IpAddr::V6(high)) => {
+                let (set, members) = (self.v6()?, self.header.addresses_v6);
+                Ok(!ranks(&set, low.to_bits()..=high.to_bits(), u128::MAX, members)?.is_empty())
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// True where a flow has a source or destination port in the range (type and code of ICMP do not count).
+    pub fn contains_ports(&self, range: RangeInclusive<u16>) -> Result<bool, IndexError> {
+        let range = u32::from(*range.start())..=u32::from(*range.end());
+        Ok(!ranks(&self.ports()?, range, u32::MAX, self.header.ports)?.is_empty())
+    }
+}
+
+/// The ranks of the members within a range.
+fn ranks<const BYTES: usize, T: Member<BYTES> + Into<u128> + TryFrom<u128>>(
+    set: &SortedSet<'_, BYTES>,
+    range: RangeInclusive<T>,
+    greatest: T,
+    members: u32,
+) -> Result<Range<u32>, IndexError> {
+    let (low, high) = range.into_inner();
+    if low > high {
+        return Ok(0..0);
+    }
+    let start = set.rank(low)?;
+    let end = match high == greatest {
+        true => members as usize,
+        false => T::try_from(high.into() + 1).map_or(Ok(members as usize), |next| set.rank(next))?,
+    };
+    Ok(start as u32..end as u32)
+}
+
+/// Appends the ids of the members that satisfy a constraint, `base` being the id of the first member.
+fn ids_of<const BYTES: usize, T: Member<BYTES> + Into<u128> + TryFrom<u128>>(
+    set: &SortedSet<'_, BYTES>,
+    constraint: &Constraint,
+    base: u32,
+    members: u32,
+    ids: &mut Vec<Range<u32>>,
+) -> Result<(), IndexError> {
+    let bits = BYTES as u32 * 8;
+    let all = u128::MAX >> (128 - bits);
+    let mut add = |range: Range<u32>| match ids.last_mut() {
+        _ if range.is_empty() => {}
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => ids.push(range),
+    };
+    if let Some(range) = constraint.as_range(bits) {
+        let (low, high) = (*range.start(), (*range.end()).min(all));
+        let (Ok(low), Ok(high), Ok(greatest)) = (T::try_from(low), T::try_from(high), T::try_from(all))
+        else {
+            return Ok(());
+        };
+        let ranks = ranks(set, low..=high, greatest, members)?;
+        add(ranks.start.saturating_add(base)..ranks.end.saturating_add(base));
+        return Ok(());
+    }
+    let mut every: Vec<T> = Vec::new();
+    set.decode_all(&mut every)?;
+    for (&member, id) in every.iter().zip(base..) {
+        if constraint.accepts(member.into()) {
+            add(id..id + 1);
+        }
+    }
+    Ok(())
+}
