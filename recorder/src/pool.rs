@@ -47,7 +47,8 @@ impl Pool {
         for index in (0..count).rev() {
             free.push(Slot { memory: MmapOptions::new().len(buffer_bytes).populate().map_anon()?, index });
         }
-        let addresses = free.iter().rev().map(|slot| slot.memory.as_ptr().addr()).collect();
+        let addresses =
+            free.iter_mut().rev().map(|slot| slot.memory.as_mut_ptr().expose_provenance()).collect();
         Ok(Arc::new(Self {
             free_count: AtomicUsize::new(free.len()),
             free: Mutex::new(free),

@@ -170,6 +170,17 @@ impl SinkQueue {
     }
 }
 
+#[cfg(test)]
+impl SinkQueue {
+    /// Serves `sink` with what is there.
+    pub(crate) fn serve_waiting(&self, sink: &mut dyn BlockSink) {
+        while let Ok(message) = self.queue.try_recv() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            deliver(message, sink);
+        }
+    }
+}
+
 fn deliver(message: Message, sink: &mut dyn BlockSink) {
     match message {
         Message::Opened(segment) => sink.opened(&segment),

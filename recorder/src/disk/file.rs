@@ -1,0 +1,282 @@
+//! The disk itself: direct writes through io_uring into files of a store.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netrewind_segment::{Mark, SegmentName, Store};
+use rustix::fs::OFlags;
+
+use super::attendant::{Attendant, Done, Job, OpenFiles};
+use super::{Disk, DiskEvent, SegmentKey, Write};
+use crate::pool::{ALIGNMENT_BYTES, Pool};
+use crate::retention::Keeper;
+use crate::sys::write_ring::WriteRing;
+
+/// How long io_uring is waited for before the attendant is looked at as well.
+const ATTENDANT_LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+enum Tag {
+    Write {
+        write: Write,
+        done: usize,
+    },
+    Sync {
+        segment: SegmentKey,
+    },
+    /// The mark has lasted until now as long as the system runs; after this, through a power cut. Nobody waits for it.
+    SyncMark,
+}
+
+enum Writer {
+    /// Before the first write: io_uring belongs to the thread that uses it.
+    NotYet,
+    Ring(WriteRing<Tag>),
+    /// io_uring is not available: the attendant writes.
+    Attendant,
+}
+
+/// One lane's files in a store. Writes go through io_uring with registered buffers, past the page cache; where the
+/// system or the file system does not allow that, they go as they can, and a notice says so once.
+pub struct FileDisk {
+    open: HashMap<SegmentKey, OpenFiles>,
+    attendant: Attendant,
+    writer: Writer,
+    pool: Arc<Pool>,
+    ready: VecDeque<DiskEvent>,
+    has_noted_cache: bool,
+}
+
+impl FileDisk {
+    /// Segments go into `store`, for which `keeper` makes room.
+    pub fn new(store: Store, keeper: Arc<Keeper>, pool: Arc<Pool>) -> io::Result<Self> {
+        Ok(Self {
+            open: HashMap::new(),
+            attendant: Attendant::new(store, keeper)?,
+            writer: Writer::NotYet,
+            pool,
+            ready: VecDeque::new(),
+            has_noted_cache: false,
+        })
+    }
+
+    fn notice(&mut self, text: String) {
+        self.ready.push_back(DiskEvent::Notice(text));
+    }
+
+    fn ring(&mut self) -> Option<&mut WriteRing<Tag>> {
+        if matches!(self.writer, Writer::NotYet) {
+            self.writer = match WriteRing::new(&self.pool) {
+                Ok(ring) => {
+                    if !ring.is_registered() {
+                        self.notice("io_uring: buffers are not registered: raise the limit of locked memory (ulimit -l)".into());
+                    }
+                    Writer::Ring(ring)
+                }
+                Err(error) => {
+                    self.notice(format!(
+                        "io_uring is not available ({error}): writing without it, at a higher cost"
+                    ));
+                    Writer::Attendant
+                }
+            };
+        }
+        match &mut self.writer {
+            Writer::Ring(ring) => Some(ring),
+            _ => None,
+        }
+    }
+
+    fn file(&self, segment: SegmentKey) -> io::Result<Arc<File>> {
+        let files = self.open.get(&segment).ok_or_else(|| io::Error::other("the segment is not open"))?;
+        Ok(files.segment.clone())
+    }
+
+    /// Begins to write what is left of `write` after its first `done` bytes.
+    fn write_from(&mut self, write: Write, done: usize) {
+        let file = match self.file(write.segment) {
+            Ok(file) => file,
+            Err(error) => return self.answer_write(write, Err(error)),
+        };
+        let Some(ring) = self.ring() else {
+            return self.attendant.ask(Job::Write { write, file });
+        };
+        let (buffer, offset) = (write.buffer.clone(), write.offset + done as u64);
+        let range = done..write.bytes;
+        if let Err((tag, error)) = ring.write(&file, &buffer, range, offset, Tag::Write { write, done }) {
+            self.take_ring_answer(tag, Err(error));
+        }
+    }
+
+    fn answer_write(&mut self, write: Write, result: io::Result<()>) {
+        self.ready.push_back(DiskEvent::Written { write, result });
+    }
+
+    fn take_ring_answer(&mut self, tag: Tag, result: io::Result<usize>) {
+        match tag {
+            Tag::Sync { segment } => {
+                self.ready.push_back(DiskEvent::Synced { segment, result: result.map(|_| ()) });
+            }
+            Tag::SyncMark => {}
+            Tag::Write { write, done } => self.take_write_answer(write, done, result),
+        }
+    }
+
+    fn take_write_answer(&mut self, write: Write, done: usize, result: io::Result<usize>) {
+        match result {
+            Ok(bytes) if done + bytes >= write.bytes => self.answer_write(write, Ok(())),
+            Ok(bytes) => {
+                // A direct write goes on at a whole sector.
+                let whole = (done + bytes) / ALIGNMENT_BYTES * ALIGNMENT_BYTES;
+                match whole > done {
+                    true => self.write_from(write, whole),
+                    false => self.answer_write(write, Err(io::ErrorKind::WriteZero.into())),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.write_from(write, done),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && self.use_cache(write.segment) => {
+                self.write_from(write, done);
+            }
+            Err(error) => self.answer_write(write, Err(error)),
+        }
+    }
+
+    /// Has the segment written through the page cache from now on; false where it already is.
+    fn use_cache(&mut self, segment: SegmentKey) -> bool {
+        let Ok(file) = self.file(segment) else { return false };
+        let Ok(flags) = rustix::fs::fcntl_getfl(&*file) else { return false };
+        if !flags.contains(OFlags::DIRECT) {
+            return false;
+        }
+        if rustix::fs::fcntl_setfl(&*file, flags - OFlags::DIRECT).is_err() {
+            return false;
+        }
+        self.note_cache();
+        true
+    }
+
+    fn note_cache(&mut self) {
+        if !self.has_noted_cache {
+            self.has_noted_cache = true;
+            self.notice(
+                "this file system takes no direct writes: going through the page cache, at a higher cost"
+                    .into(),
+            );
+        }
+    }
+
+    fn take_done(&mut self, done: Done) {
+        let event = match done {
+            Done::Event(event) => event,
+            Done::Created { segment, result } => {
+                let result = result.map(|files| {
+                    let is_direct = rustix::fs::fcntl_getfl(&*files.segment)
+                        .is_ok_and(|flags| flags.contains(OFlags::DIRECT));
+                    if !is_direct {
+                        self.note_cache();
+                    }
+                    self.open.insert(segment, files);
+                });
+                DiskEvent::Created { segment, result }
+            }
+        };
+        if let DiskEvent::Sealed { segment, result: Ok(()) } = &event {
+            self.open.remove(segment);
+        }
+        self.ready.push_back(event);
+    }
+
+    fn take_what_is_there(&mut self) {
+        while let Some(done) = self.attendant.answer(Duration::ZERO) {
+            self.take_done(done);
+        }
+        while let Writer::Ring(ring) = &mut self.writer {
+            let Some((tag, result)) = ring.answer() else { break };
+            self.take_ring_answer(tag, result);
+        }
+    }
+
+    fn wait(&mut self, patience: Duration) {
+        let is_attended = self.attendant.is_pending();
+        match &mut self.writer {
+            Writer::Ring(ring) if ring.flying() > 0 => {
+                let limit = if is_attended { ATTENDANT_LOOK_INTERVAL } else { patience };
+                ring.wait(patience.min(limit));
+            }
+            _ if is_attended => {
+                if let Some(done) = self.attendant.answer(patience) {
+                    self.take_done(done);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Disk for FileDisk {
+    fn create(&mut self, segment: SegmentKey, name: SegmentName, reserved_bytes: u64) {
+        self.attendant.ask(Job::Create { segment, name, reserved_bytes });
+    }
+
+    fn write(&mut self, write: Write) {
+        self.write_from(write, 0);
+    }
+
+    fn sync(&mut self, segment: SegmentKey) {
+        let file = match self.file(segment) {
+            Ok(file) => file,
+            Err(error) => return self.ready.push_back(DiskEvent::Synced { segment, result: Err(error) }),
+        };
+        match self.ring() {
+            Some(ring) => {
+                if let Err((tag, error)) = ring.sync(&file, Tag::Sync { segment }) {
+                    self.take_ring_answer(tag, Err(error));
+                }
+            }
+            None => self.attendant.ask(Job::Sync { segment, file }),
+        }
+    }
+
+    fn publish(&mut self, segment: SegmentKey, mark: &Mark) -> io::Result<()> {
+        let files = self.open.get(&segment).ok_or_else(|| io::Error::other("the segment is not open"))?;
+        files.mark.write_all_at(&mark.to_bytes(), 0)?;
+        let file = files.mark.clone();
+        if let Some(ring) = self.ring() {
+            let _ = ring.sync(&file, Tag::SyncMark);
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, segment: SegmentKey, bytes: u64) {
+        match self.open.get(&segment) {
+            Some(files) => {
+                let (name, file) = (files.name, files.segment.clone());
+                self.attendant.ask(Job::Seal { segment, name, file, bytes });
+            }
+            None => {
+                let result = Err(io::Error::other("the segment is not open"));
+                self.ready.push_back(DiskEvent::Sealed { segment, result });
+            }
+        }
+    }
+
+    fn discard(&mut self, segment: SegmentKey) {
+        if let Some(files) = self.open.remove(&segment) {
+            self.attendant.ask(Job::Discard { name: files.name });
+        }
+    }
+
+    fn next_event(&mut self, patience: Duration) -> Option<DiskEvent> {
+        if self.ready.is_empty() {
+            self.take_what_is_there();
+        }
+        if self.ready.is_empty() && !patience.is_zero() {
+            self.wait(patience);
+            self.take_what_is_there();
+        }
+        self.ready.pop_front()
+    }
+}

@@ -1,0 +1,327 @@
+//! One lane: packets in, segments out. A state machine that never waits but where its caller says so, reads no clock,
+//! and knows the disk and the sink only as traits.
+//!
+//! ```text
+//! accept -> Filling --full, or 0.5 s old--> Segment.blocks -> Disk::write -> in order: sink, sync, mark
+//!              \-- size, age, link type --> Segment closed --------------------> all written: Disk::seal
+//! ```
+//!
+//! **Invariant:** the committed mark never promises a byte that is not durable, and only ever ends with a whole record.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netrewind_segment::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
+use netrewind_segment::{Account, Event, LinkType, SegmentName, Timestamp};
+
+use crate::clock::Now;
+use crate::config::{BUFFERS_RESERVED, Config};
+use crate::disk::{Disk, SegmentKey};
+use crate::pool::{Buffer, Pool};
+use crate::rotation::{self, Extent, Limits};
+use crate::sink::SinkFeed;
+use crate::source::Packet;
+
+mod answers;
+mod filling;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use filling::Filling;
+use segment::{Segment, State};
+
+/// Free buffers that a lane wants before a source hands it more: one ring block fits in two, and ends in a third where
+/// the segment ends in between.
+pub const FREE_BUFFERS_MIN: usize = 2;
+/// How long to wait before the disk is tried again after it failed.
+pub const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Segments that may wait to be sealed; while more do, the disk has failed and packets are dropped.
+pub const SEGMENTS_UNSEALED_MAX: usize = 8;
+/// How long one wait for the disk or the sink takes at most, before anything else is looked at.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// Takes packets and writes them to segments, one after another.
+pub struct Lane<D> {
+    number: u16,
+    interface: Arc<str>,
+    config: Config,
+    disk: D,
+    pool: Arc<Pool>,
+    feed: Option<SinkFeed>,
+    now: Now,
+    /// Always of the last of `segments`, which is then not closed.
+    filling: Option<Filling>,
+    segments: VecDeque<Segment>,
+    next_key: u64,
+    last_opened: Timestamp,
+    opened_ns: u64,
+    /// Since when there are records that no block holds.
+    new_since_ns: Option<u64>,
+    /// The last thing that the disk was asked to do has failed.
+    is_disk_failing: bool,
+    /// No segment is created before this monotonic time.
+    retry_at_ns: u64,
+    account: Account,
+    cut_packets: u64,
+    events: Vec<Event>,
+    notices: Vec<String>,
+}
+
+impl<D: Disk> Lane<D> {
+    /// A lane that writes to `disk` through the buffers of `pool`. `feed` leads to its sink.
+    pub fn new(
+        number: u16,
+        interface: &str,
+        config: Config,
+        disk: D,
+        pool: Arc<Pool>,
+        feed: Option<SinkFeed>,
+        now: Now,
+    ) -> Self {
+        Self {
+            number,
+            interface: interface.into(),
+            config,
+            disk,
+            pool,
+            feed,
+            now,
+            filling: None,
+            segments: VecDeque::new(),
+            next_key: 0,
+            last_opened: Timestamp::MIN,
+            opened_ns: 0,
+            new_since_ns: None,
+            is_disk_failing: false,
+            retry_at_ns: 0,
+            account: Account::default(),
+            cut_packets: 0,
+            events: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// Takes a packet. Waits for the disk only where there is no buffer left, which [`Self::is_ready`] tells before.
+    /// While the disk fails, packets for which there is no buffer are dropped and counted.
+    #[inline]
+    pub fn accept(&mut self, packet: &Packet<'_>) {
+        self.account.received += 1;
+        let tag_bytes = packet.tag.map_or(0, |tag| tag.len());
+        let bytes = packet.head.len() + tag_bytes + packet.tail.len();
+        let caplen = bytes.min(self.config.snaplen as usize);
+        if bytes > CAPLEN_MAX as usize {
+            self.cut_packets += 1;
+        }
+        if let Some(filling) = &mut self.filling
+            && filling.link_type() == packet.link_type
+            && filling.append(packet, caplen)
+        {
+            return;
+        }
+        self.accept_elsewhere(packet, caplen);
+    }
+
+    /// Takes a packet that does not fit where the last one went.
+    #[cold]
+    fn accept_elsewhere(&mut self, packet: &Packet<'_>, caplen: usize) {
+        self.make_room(packet.link_type, RECORD_HEADER_BYTES + caplen);
+        let fits = self
+            .filling
+            .as_mut()
+            .is_some_and(|filling| filling.link_type() == packet.link_type && filling.append(packet, caplen));
+        if !fits {
+            self.account.dropped.disk += 1;
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { bytes: self.config.segment_bytes, age: self.config.segment_age }
+    }
+
+    fn extent(&self) -> Option<Extent> {
+        self.filling.as_ref().map(|filling| Extent {
+            bytes: filling.segment_end(),
+            link_type: filling.link_type(),
+            opened_ns: self.opened_ns,
+        })
+    }
+
+    /// Begins a buffer, and a segment where need be. Without a free buffer nothing changes.
+    fn make_room(&mut self, link_type: LinkType, record_bytes: usize) {
+        let Some(buffer) = self.wait_for_buffer() else { return };
+        // While waiting, the segment may have failed: only now is it settled what there is.
+        let limits = self.limits();
+        match self.extent().map(|extent| rotation::before_record(&extent, &limits, record_bytes, link_type)) {
+            Some(None) => self.go_on_in(buffer, false),
+            Some(Some(_)) => {
+                self.close();
+                self.open(buffer, link_type);
+            }
+            None => self.open(buffer, link_type),
+        }
+    }
+
+    /// Goes on in the next buffer and begins to write this one.
+    fn go_on_in(&mut self, next: Buffer, is_rest: bool) {
+        let (Some(filling), Some(segment)) = (self.filling.take(), self.segments.back_mut()) else { return };
+        let (block, filling) = filling.go_on(next, is_rest);
+        segment.give(block);
+        self.filling = Some(filling);
+        self.advance();
+    }
+
+    /// Ends the current segment, if there is one.
+    fn close(&mut self) {
+        let (Some(filling), Some(segment)) = (self.filling.take(), self.segments.back_mut()) else { return };
+        if filling.is_new() {
+            segment.give(filling.finish());
+        }
+        segment.closed = true;
+        self.new_since_ns = None;
+        self.advance();
+    }
+
+    /// Begins a segment, unless too many are waiting already.
+    fn open(&mut self, buffer: Buffer, link_type: LinkType) {
+        if self.segments.len() >= SEGMENTS_UNSEALED_MAX {
+            self.is_disk_failing = true;
+            return;
+        }
+        // Names increase strictly even where the wall clock stands still or goes back.
+        self.last_opened = self.now.wall.max(self.last_opened.plus_ns(1));
+        let name = SegmentName { opened: self.last_opened, lane: self.number };
+        let key = SegmentKey(self.next_key);
+        self.next_key += 1;
+        self.segments.push_back(Segment::new(key, name, link_type, self.retry_at_ns));
+        self.filling = Some(Filling::first(buffer, link_type, self.config.segment_bytes));
+        self.opened_ns = self.now.monotonic_ns;
+        self.new_since_ns = None;
+        self.advance();
+    }
+
+    /// A free buffer. Waits for one as long as the disk works, however slowly.
+    fn wait_for_buffer(&mut self) -> Option<Buffer> {
+        loop {
+            if let Some(buffer) = self.pool.take() {
+                return Some(buffer);
+            }
+            self.take_answers(Duration::ZERO);
+            if let Some(buffer) = self.pool.take() {
+                return Some(buffer);
+            }
+            if self.is_disk_failing() {
+                return None;
+            }
+            self.wait(WAIT);
+        }
+    }
+
+    /// Waits for the disk or the sink to give a buffer back, at most for `patience`.
+    pub fn wait(&mut self, patience: Duration) {
+        if self.is_disk_busy() {
+            self.take_answers(patience);
+        } else {
+            self.pool.wait(patience);
+        }
+    }
+
+    fn is_disk_busy(&self) -> bool {
+        self.segments.iter().any(|segment| {
+            segment.is_busy()
+                || matches!(segment.state, State::Creating | State::Sealing | State::SealingFailed)
+        })
+    }
+
+    /// Does what is due: takes the disk's answers, writes what has waited long enough, ends an old segment, tries again
+    /// what failed.
+    pub fn step(&mut self, now: Now) {
+        self.now = now;
+        self.take_answers(Duration::ZERO);
+        let limits = self.limits();
+        if self.extent().is_some_and(|it| rotation::by_age(&it, &limits, now.monotonic_ns).is_some()) {
+            self.close();
+        }
+        self.flush_if_due();
+        self.advance();
+    }
+
+    fn flush_if_due(&mut self) {
+        if !self.filling.as_ref().is_some_and(Filling::is_new) {
+            // What was new went with a full block: its last bytes, less than a sector, count from now.
+            self.new_since_ns = None;
+            return;
+        }
+        let now_ns = self.now.monotonic_ns;
+        let since_ns = *self.new_since_ns.get_or_insert(now_ns);
+        if u128::from(now_ns.saturating_sub(since_ns)) < self.config.flush_interval.as_nanos() {
+            return;
+        }
+        // Without a buffer the disk is behind anyway, or a full block comes first.
+        if let Some(next) = self.pool.take() {
+            self.go_on_in(next, true);
+            self.new_since_ns = None;
+        }
+    }
+
+    /// Whether a source's next packets can be taken without waiting. While the disk fails they can: dropping is quick.
+    pub fn is_ready(&self) -> bool {
+        self.pool.free_count() >= FREE_BUFFERS_MIN || self.is_disk_failing()
+    }
+
+    /// Ends the current segment: nothing more will come. Step on until [`Self::is_idle`].
+    pub fn finish(&mut self, now: Now) {
+        self.now = now;
+        self.close();
+    }
+
+    /// Whether every segment is sealed.
+    pub fn is_idle(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Gives up every segment that is not sealed: what was promised stays for recovery, the rest counts as dropped. For a
+    /// disk that does not work any more at the end.
+    pub fn give_up(&mut self) {
+        self.close();
+        while let Some(mut segment) = self.segments.pop_front() {
+            if !matches!(segment.state, State::Failed { .. } | State::SealingFailed) {
+                self.account.dropped.disk += segment.fail(0);
+            }
+            self.tell_abandoned(&segment);
+        }
+    }
+
+    /// What was received, and what became of it. Packets that are on their way are received, and neither written nor
+    /// dropped yet.
+    pub fn account(&self) -> Account {
+        self.account
+    }
+
+    /// Packets that were longer than a segment's records can be, and were cut.
+    pub fn cut_packets(&self) -> u64 {
+        self.cut_packets
+    }
+
+    /// Whether the disk fails at the moment.
+    pub fn is_disk_failing(&self) -> bool {
+        let waits_to_retry = |segment: &Segment| matches!(segment.state, State::Wanted { not_before_ns } if not_before_ns > self.now.monotonic_ns);
+        self.is_disk_failing || self.segments.iter().any(waits_to_retry)
+    }
+
+    /// What has happened since the last call, for the logbook.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// What a person should know once, since the last call.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Whether the sink may have another buffer.
+    fn can_share_buffers(&self) -> bool {
+        self.config.wait_for_sink || self.pool.free_count() >= BUFFERS_RESERVED.min(self.pool.count() / 2)
+    }
+}

@@ -1,0 +1,187 @@
+//! A segment that a lane has not sealed yet: what is to be written, what was, what was promised.
+
+use std::collections::VecDeque;
+
+use netrewind_segment::{LinkType, Mark, SegmentName};
+
+use super::filling::{Block, Contents};
+use crate::disk::{SegmentKey, Write};
+
+/// Where a segment is between its first packet and its seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// To be created, not before this monotonic time.
+    Wanted { not_before_ns: u64 },
+    /// Being created.
+    Creating,
+    /// Can be written to.
+    Ready,
+    /// Being sealed at its end.
+    Sealing,
+    /// Cannot be written to any more: what was promised is to be sealed, not before this monotonic time.
+    Failed { not_before_ns: u64 },
+    /// Being sealed at what was promised.
+    SealingFailed,
+}
+
+/// What the sink knows of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Following {
+    /// Nothing.
+    Unaware,
+    /// All blocks so far.
+    AllBlocks,
+    /// That blocks are missing.
+    Hole,
+}
+
+/// A stretch of a segment from its beginning, ending with a whole record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub bytes: u64,
+    pub contents: Contents,
+}
+
+impl Stretch {
+    const NOTHING: Self = Self { bytes: 0, contents: Contents::NONE };
+
+    fn extend(&mut self, block: &Block) {
+        self.bytes = block.end();
+        self.contents.add(&block.contents);
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark {
+            committed_bytes: self.bytes,
+            records: self.contents.records,
+            first: self.contents.first,
+            last: self.contents.last,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Waiting,
+    Writing,
+    Written,
+}
+
+/// A segment that is not sealed.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub key: SegmentKey,
+    pub name: SegmentName,
+    pub link_type: LinkType,
+    pub state: State,
+    pub following: Following,
+    /// No more blocks will come.
+    pub closed: bool,
+    /// All blocks that it was given.
+    pub given: Stretch,
+    /// All blocks that were written, and the last of them with its end.
+    pub written: Stretch,
+    /// What was promised last.
+    pub published: Stretch,
+    /// What will be promised when the sync under way is answered.
+    pub syncing: Option<Stretch>,
+    contiguous: Stretch,
+    blocks: VecDeque<(Block, Progress)>,
+    writes_in_flight: usize,
+}
+
+impl Segment {
+    pub fn new(key: SegmentKey, name: SegmentName, link_type: LinkType, not_before_ns: u64) -> Self {
+        Self {
+            key,
+            name,
+            link_type,
+            state: State::Wanted { not_before_ns },
+            following: Following::Unaware,
+            closed: false,
+            given: Stretch::NOTHING,
+            written: Stretch::NOTHING,
+            published: Stretch::NOTHING,
+            syncing: None,
+            contiguous: Stretch::NOTHING,
+            blocks: VecDeque::new(),
+            writes_in_flight: 0,
+        }
+    }
+
+    /// Adds a block at its end.
+    pub fn give(&mut self, block: Block) {
+        self.given.extend(&block);
+        self.blocks.push_back((block, Progress::Waiting));
+    }
+
+    /// The next write that can be begun. A block that overwrites the last sector of the one before it waits for that
+    /// one: the disk may carry writes out in any order.
+    pub fn next_write(&mut self) -> Option<Write> {
+        let at = self.blocks.iter().position(|(_, progress)| *progress == Progress::Waiting)?;
+        let overlaps = at
+            .checked_sub(1)
+            .and_then(|before| self.blocks.get(before))
+            .is_some_and(|(before, progress)| before.is_rest && *progress != Progress::Written);
+        if overlaps {
+            return None;
+        }
+        let (block, progress) = self.blocks.get_mut(at)?;
+        *progress = Progress::Writing;
+        self.writes_in_flight += 1;
+        Some(Write {
+            segment: self.key,
+            buffer: block.buffer.clone(),
+            bytes: block.bytes,
+            offset: block.offset,
+        })
+    }
+
+    /// Takes note that the write to `offset` has ended. No two writes under way go to one offset.
+    pub fn write_ended(&mut self, offset: u64) {
+        self.writes_in_flight = self.writes_in_flight.saturating_sub(1);
+        let block = self
+            .blocks
+            .iter_mut()
+            .find(|(block, progress)| block.offset == offset && *progress == Progress::Writing);
+        if let Some((_, progress)) = block {
+            *progress = Progress::Written;
+        }
+    }
+
+    /// The next block, in order, that is written.
+    pub fn next_written(&mut self) -> Option<Block> {
+        if !matches!(self.blocks.front(), Some((_, Progress::Written))) {
+            return None;
+        }
+        let (block, _) = self.blocks.pop_front()?;
+        self.contiguous.extend(&block);
+        if block.is_rest {
+            self.written = self.contiguous;
+        }
+        Some(block)
+    }
+
+    /// Whether there is something written that is not promised yet, and no sync under way.
+    pub fn wants_sync(&self) -> bool {
+        self.syncing.is_none() && self.written.bytes > self.published.bytes
+    }
+
+    /// Whether nothing is left to be written, or being written.
+    pub fn is_written(&self) -> bool {
+        self.blocks.is_empty() && !self.is_busy()
+    }
+
+    /// Whether the disk works for it.
+    pub fn is_busy(&self) -> bool {
+        self.writes_in_flight > 0 || self.syncing.is_some()
+    }
+
+    /// Gives up whatever was not promised; returns how many records that was, of those that it was given.
+    pub fn fail(&mut self, not_before_ns: u64) -> u64 {
+        self.state = State::Failed { not_before_ns };
+        self.closed = true;
+        self.blocks.clear();
+        self.given.contents.records - self.published.contents.records
+    }
+}

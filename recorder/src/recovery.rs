@@ -1,0 +1,290 @@
+//! After a crash: segments that were left open are cut to their whole records and sealed.
+//!
+//! **Invariant:** nothing that the committed mark promised is discarded. Behind the mark, a record counts as whole only
+//! where no sector of it reads as zero throughout: a power cut may have lost any sector that was not yet synced, and a
+//! lost sector cannot be told from one of zeros.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+
+use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
+use netrewind_segment::{
+    Event, LinkType, Mark, RecordHeader, RecordReader, SegmentError, SegmentName, SegmentState, Store,
+    StoreError, Timestamp,
+};
+
+/// The smallest unit that a disk writes whole.
+pub const SECTOR_BYTES: u64 = 512;
+/// Records in a row that must look right before a place behind damage counts as a record's beginning.
+const CHAIN_RECORDS: usize = 8;
+/// How far a record found behind damage may lie in time from what the mark promised.
+const CHAIN_TIME_NS: u64 = 86_400_000_000_000;
+/// Bytes looked through at a time.
+const SCAN_BYTES: usize = 1 << 20;
+/// Pieces that a damaged segment is split into at most.
+const PIECES_MAX: u64 = 1024;
+
+/// The whole records at the beginning of an open segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Walk {
+    kept_bytes: u64,
+    records: u64,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// Recovers every segment that was left open, and returns those that are sealed now, which have no index yet. Call it
+/// while holding the store's lock, before anything is written.
+pub fn recover(store: &Store, log: &mut dyn FnMut(Event)) -> Result<Vec<SegmentName>, StoreError> {
+    let mut recovered = Vec::new();
+    for segment in store.segments()? {
+        if segment.state == SegmentState::Open {
+            recover_segment(store, segment.name, &mut recovered, log)?;
+        }
+    }
+    Ok(recovered)
+}
+
+fn recover_segment(
+    store: &Store,
+    name: SegmentName,
+    recovered: &mut Vec<SegmentName>,
+    log: &mut dyn FnMut(Event),
+) -> Result<(), StoreError> {
+    let path = store.open_path(&name);
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let mark = store.mark(&name)?.unwrap_or_default();
+    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+    let Some((link_type, walk)) = walk(&file, mark.committed_bytes).map_err(failed)? else {
+        return remove_headless(store, &name, &file, &mark, log);
+    };
+    let data_end = data_end(&file, walk.kept_bytes).map_err(failed)?;
+    let rest = find_rest(&file, &walk, &mark, data_end.min(mark.committed_bytes)).map_err(failed)?;
+    if let Some(rest) = rest {
+        let piece = next_free_name(store, &name);
+        write_piece(store, &piece, link_type, &file, rest..mark.committed_bytes)?;
+        recover_segment(store, piece, recovered, log)?;
+    }
+    log(Event::Recover {
+        segment: name,
+        committed_bytes: mark.committed_bytes,
+        kept_bytes: if walk.records == 0 { 0 } else { walk.kept_bytes },
+        cut_bytes: rest.unwrap_or(data_end).saturating_sub(walk.kept_bytes),
+        records: walk.records,
+        first: walk.first,
+        last: walk.last,
+    });
+    if walk.records == 0 {
+        return store.remove(&name);
+    }
+    file.set_len(walk.kept_bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    store.seal(&name)?;
+    recovered.push(name);
+    Ok(())
+}
+
+/// A file without a header, in which nothing can be read. Where something had been promised, it is left as it is.
+fn remove_headless(
+    store: &Store,
+    name: &SegmentName,
+    file: &File,
+    mark: &Mark,
+    log: &mut dyn FnMut(Event),
+) -> Result<(), StoreError> {
+    let path = store.open_path(name);
+    if mark.committed_bytes > 0 {
+        let reason = format!("{}: its file header is damaged; the file is left as it is", path.display());
+        log(Event::DiskError { lane: name.lane, reason });
+        return Ok(());
+    }
+    let cut_bytes = data_end(file, 0).map_err(|source| StoreError::Io { path, source })?;
+    if cut_bytes > 0 {
+        log(Event::Recover {
+            segment: *name,
+            committed_bytes: 0,
+            kept_bytes: 0,
+            cut_bytes,
+            records: 0,
+            first: Timestamp::MAX,
+            last: Timestamp::MIN,
+        });
+    }
+    store.remove(name)
+}
+
+/// Walks the whole records from the beginning; `None` where there is no file header.
+fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, Walk)>> {
+    let mut input = file.try_clone()?;
+    input.seek(SeekFrom::Start(0))?;
+    let mut reader = match RecordReader::new(input) {
+        Ok(reader) => reader,
+        Err(SegmentError::Io(error)) => return Err(error),
+        Err(_) => return Ok(None),
+    };
+    let mut walk = Walk {
+        kept_bytes: FILE_HEADER_BYTES as u64,
+        records: 0,
+        first: Timestamp::MAX,
+        last: Timestamp::MIN,
+    };
+    loop {
+        let record = match reader.next_record() {
+            Ok(Some(record)) => record,
+            Err(SegmentError::Io(error)) => return Err(error),
+            Ok(None) | Err(_) => break,
+        };
+        if record.end() > committed_bytes {
+            let is_reserved_space = record.header.to_bytes() == [0; RECORD_HEADER_BYTES];
+            if is_reserved_space || has_lost_sector(file, &record)? {
+                break;
+            }
+        }
+        walk.kept_bytes = record.end();
+        walk.records += 1;
+        walk.first = walk.first.min(record.header.timestamp());
+        walk.last = walk.last.max(record.header.timestamp());
+    }
+    Ok(Some((reader.link_type(), walk)))
+}
+
+/// Whether a sector that the record touches reads as zero throughout.
+fn has_lost_sector(file: &File, record: &netrewind_segment::Record<'_>) -> io::Result<bool> {
+    let packet_offset = record.offset + RECORD_HEADER_BYTES as u64;
+    let mut sector = packet_offset / SECTOR_BYTES;
+    while sector * SECTOR_BYTES < record.end() {
+        let from = (sector * SECTOR_BYTES).max(packet_offset) - packet_offset;
+        let to = ((sector + 1) * SECTOR_BYTES).min(record.end()).saturating_sub(packet_offset);
+        let here =
+            record.packet.get(usize::try_from(from).unwrap_or(usize::MAX)..usize::try_from(to).unwrap_or(0));
+        if here.is_none_or(is_zero) && sector_is_zero(file, sector)? {
+            return Ok(true);
+        }
+        sector += 1;
+    }
+    Ok(false)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
+}
+
+fn sector_is_zero(file: &File, sector: u64) -> io::Result<bool> {
+    let mut bytes = [0; SECTOR_BYTES as usize];
+    let read = read_at_most(file, &mut bytes, sector * SECTOR_BYTES)?;
+    Ok(is_zero(&bytes[..read]))
+}
+
+fn read_at_most(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < bytes.len() {
+        match file.read_at(&mut bytes[read..], offset + read as u64) {
+            Ok(0) => break,
+            Ok(n) => read += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// Where the last byte that is not zero ends, or `from`. Space that is only reserved is not read.
+fn data_end(file: &File, from: u64) -> io::Result<u64> {
+    use rustix::fs::SeekFrom as Place;
+    let len = file.metadata()?.len();
+    let (mut end, mut position) = (from, from);
+    let mut bytes = vec![0; SCAN_BYTES];
+    while position < len {
+        let data = rustix::fs::seek(file, Place::Data(position)).unwrap_or(match from {
+            _ if position == from => position, // the file system does not tell: read it all
+            _ => len,
+        });
+        let hole = rustix::fs::seek(file, Place::Hole(data)).unwrap_or(len);
+        position = data;
+        while position < hole {
+            let wanted = usize::try_from(hole - position).unwrap_or(SCAN_BYTES).min(SCAN_BYTES);
+            let read = read_at_most(file, &mut bytes[..wanted], position)?;
+            if let Some(last) = bytes[..read].iter().rposition(|&byte| byte != 0) {
+                end = position + last as u64 + 1;
+            }
+            position += read.max(1) as u64;
+        }
+    }
+    Ok(end)
+}
+
+/// Where, behind a damaged record that the mark had promised, records begin again.
+fn find_rest(file: &File, walk: &Walk, mark: &Mark, end: u64) -> io::Result<Option<u64>> {
+    let mut offset = walk.kept_bytes + 1;
+    let mut bytes = vec![0; SCAN_BYTES + RECORD_HEADER_BYTES];
+    while offset < end {
+        let read = read_at_most(file, &mut bytes, offset)?;
+        for at in 0..SCAN_BYTES.min(read) {
+            let begins =
+                bytes.get(at..read).and_then(RecordHeader::read).is_some_and(|it| is_likely(&it, mark));
+            let here = offset + at as u64;
+            if begins && here < end && is_chain(file, here, mark, end)? {
+                return Ok(Some(here));
+            }
+        }
+        offset += SCAN_BYTES as u64;
+    }
+    Ok(None)
+}
+
+fn is_likely(header: &RecordHeader, mark: &Mark) -> bool {
+    let at = header.timestamp();
+    header.nanoseconds < 1_000_000_000
+        && header.caplen <= CAPLEN_MAX
+        && header.caplen <= header.len
+        && at >= Timestamp(mark.first.ns().saturating_sub(CHAIN_TIME_NS))
+        && at <= mark.last.plus_ns(CHAIN_TIME_NS)
+}
+
+fn is_chain(file: &File, mut offset: u64, mark: &Mark, end: u64) -> io::Result<bool> {
+    for _ in 0..CHAIN_RECORDS {
+        let mut bytes = [0; RECORD_HEADER_BYTES];
+        read_at_most(file, &mut bytes, offset)?;
+        match RecordHeader::read(&bytes) {
+            Some(header) if is_likely(&header, mark) => offset += header.record_bytes() as u64,
+            _ => return Ok(false),
+        }
+        if offset >= end {
+            return Ok(offset == end);
+        }
+    }
+    Ok(true)
+}
+
+/// The next name after `name` that no segment has.
+fn next_free_name(store: &Store, name: &SegmentName) -> SegmentName {
+    let is_taken = |name: &SegmentName| store.sealed_path(name).exists() || store.open_path(name).exists();
+    (1..PIECES_MAX)
+        .map(|later| SegmentName { opened: name.opened.plus_ns(later), lane: name.lane })
+        .find(|name| !is_taken(name))
+        .unwrap_or(SegmentName { opened: name.opened.plus_ns(PIECES_MAX), lane: name.lane })
+}
+
+/// Makes an open segment of its own of the records in `range`, promised as they were.
+fn write_piece(
+    store: &Store,
+    piece: &SegmentName,
+    link_type: LinkType,
+    file: &File,
+    range: std::ops::Range<u64>,
+) -> Result<(), StoreError> {
+    let path = store.open_path(piece);
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let copy = || {
+        let mut output = File::create(&path)?;
+        output.write_all(&file_header(link_type))?;
+        let mut input = file.try_clone()?;
+        input.seek(SeekFrom::Start(range.start))?;
+        io::copy(&mut input.take(range.end - range.start), &mut output)?;
+        output.sync_all()?;
+        let committed_bytes = FILE_HEADER_BYTES as u64 + range.end - range.start;
+        let mark = Mark { committed_bytes, records: 0, first: Timestamp::MIN, last: Timestamp::MAX };
+        std::fs::write(store.mark_path(piece), mark.to_bytes())
+    };
+    copy().map_err(failed)
+}

@@ -1,0 +1,72 @@
+//! When a segment is full, old, or of the wrong kind. Pure.
+
+use std::time::Duration;
+
+use netrewind_segment::LinkType;
+
+/// The limits of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that it never passes.
+    pub bytes: u64,
+    /// Age at which it ends.
+    pub age: Duration,
+}
+
+/// How far the current segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Its bytes so far, file header included.
+    pub bytes: u64,
+    /// What its first bytes mean.
+    pub link_type: LinkType,
+    /// When it was opened, by the monotonic clock.
+    pub opened_ns: u64,
+}
+
+/// Why a segment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The next record would pass its size.
+    Size,
+    /// It has reached its age.
+    Age,
+    /// The next packet has another link type, and a segment has only one.
+    LinkType,
+}
+
+/// Whether the segment must end before a record of `record_bytes` with this link type.
+pub fn before_record(
+    extent: &Extent,
+    limits: &Limits,
+    record_bytes: usize,
+    link_type: LinkType,
+) -> Option<Reason> {
+    if extent.link_type != link_type {
+        return Some(Reason::LinkType);
+    }
+    (extent.bytes + record_bytes as u64 > limits.bytes).then_some(Reason::Size)
+}
+
+/// Whether the segment is old enough to end, whatever comes next.
+pub fn by_age(extent: &Extent, limits: &Limits, now_ns: u64) -> Option<Reason> {
+    let age_ns = now_ns.saturating_sub(extent.opened_ns);
+    (u128::from(age_ns) >= limits.age.as_nanos()).then_some(Reason::Age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_ends_at_its_limits_and_not_before() {
+        let limits = Limits { bytes: 1000, age: Duration::from_nanos(50) };
+        let extent = Extent { bytes: 900, link_type: LinkType::ETHERNET, opened_ns: 7 };
+        assert_eq!(before_record(&extent, &limits, 100, LinkType::ETHERNET), None);
+        assert_eq!(before_record(&extent, &limits, 101, LinkType::ETHERNET), Some(Reason::Size));
+        assert_eq!(before_record(&extent, &limits, 1, LinkType::RAW), Some(Reason::LinkType));
+        assert_eq!(by_age(&extent, &limits, 56), None);
+        assert_eq!(by_age(&extent, &limits, 57), Some(Reason::Age));
+        assert_eq!(by_age(&extent, &limits, 0), None);
+    }
+}
