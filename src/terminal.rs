@@ -1,0 +1,97 @@
+//! What a person at a terminal sees: one line that is rewritten, and numbers in units.
+
+use std::io::{IsTerminal, Write};
+
+/// One line on standard error that is rewritten, where that is a terminal; elsewhere nothing.
+#[derive(Debug)]
+pub struct StatusLine {
+    shown: bool,
+    is_terminal: bool,
+}
+
+impl StatusLine {
+    /// No line yet.
+    pub fn new() -> Self {
+        Self { shown: false, is_terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// Whether anybody would see it.
+    pub fn is_visible(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Shows this text in place of the last one.
+    pub fn show(&mut self, text: &str) {
+        if self.is_terminal {
+            self.shown = true;
+            // Erase to the end of the line: ECMA-48, EL. A terminal that is gone is no reason to stop.
+            let _ = write!(std::io::stderr(), "\r{text}\x1b[K");
+        }
+    }
+
+    /// Takes the line away.
+    pub fn clear(&mut self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+            self.shown = false;
+        }
+    }
+}
+
+impl Drop for StatusLine {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Prints a line on standard error.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Prints a line on standard output; fails where nobody reads it any more.
+pub fn print(line: impl std::fmt::Display) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{line}")
+}
+
+/// `1.2 GiB`.
+pub fn bytes(n: u64) -> String {
+    bytesize::ByteSize::b(n).display().iec().to_string()
+}
+
+/// `560.1 k`, in steps of 1,000: for rates.
+pub fn thousands(n: f64) -> String {
+    const UNITS: [&str; 5] = ["", "k", "M", "G", "T"];
+    let mut n = n;
+    let mut unit = 0;
+    while n >= 999.95 && unit + 1 < UNITS.len() {
+        n /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n:.0} ") } else { format!("{n:.1} {}", UNITS[unit]) }
+}
+
+/// `3d 4h`, `2h 5m`, `7m 3s` or `12s`: the two largest units.
+pub fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_people_read_them() {
+        assert_eq!(thousands(560_123.0), "560.1 k");
+        assert_eq!(thousands(7.0), "7 ");
+        assert_eq!(thousands(999_999.0), "1.0 M");
+        assert_eq!([span(12), span(423), span(7500), span(273_600)], ["12s", "7m 3s", "2h 5m", "3d 4h"]);
+        assert_eq!(bytes(3 << 29), "1.5 GiB");
+    }
+}
