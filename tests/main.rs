@@ -3,8 +3,11 @@
 //! They need those tools (`scripts/test` installs them); tests over real captures find them through `NETREWIND_CORPUS`,
 //! tests with interfaces make network namespaces and need root. What is missing is said, and skipped.
 
+mod crash;
 mod hostile;
+mod live;
 mod oracle;
+mod rotation;
 mod roundtrip;
 mod support;
 mod tidy;
