@@ -96,6 +96,30 @@ fn a_completed_isochronous_usb_transfer_has_the_length_that_tcpdump_finds() {
 }
 
 #[test]
+fn attributes_of_nflog_are_turned_as_far_as_in_tcpdump() {
+    const NFLOG: u32 = 239;
+    let mut random = seeded();
+    for number in 0..50 {
+        let order = Order { big: true };
+        let mut packet = vec![2, u8::from(random.u8(..8) == 0), 0, 0];
+        for _ in 0..random.usize(..8) {
+            let value = vec![random.u8(..); random.usize(..14)];
+            let length = u16::try_from(value.len() + 4).expect("short");
+            packet.extend(order.u16(if random.u8(..9) == 0 { random.u16(..) } else { length }));
+            packet.extend(order.u16(random.u16(..)));
+            packet.extend(&value);
+            packet.resize(packet.len().next_multiple_of(4), 0);
+        }
+        let caplen = u32::try_from(packet.len()).expect("short");
+        let mut file = order.pcap(MAGICS[0], (2, 4), 0, NFLOG);
+        for len in 0..=caplen {
+            file.extend(order.record([1, 2, caplen, len], &packet));
+        }
+        agree(&format!("packet {number}: {packet:02x?}"), &file);
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_place() {
     let order = Order { big: true };
     let mut file = order.pcap(MAGICS[0], (2, 4), 0, 1);

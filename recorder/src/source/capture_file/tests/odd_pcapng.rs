@@ -104,3 +104,24 @@ fn a_block_that_lies_about_its_length_costs_no_memory() {
         assert!(matches!(error, Some(SourceError::Damaged { offset: 48, .. })), "{length}: {error:?}");
     }
 }
+
+#[test]
+fn damaged_options_of_an_interface_are_damage_as_in_tcpdump() {
+    let order = Order { big: true };
+    let damaged: [&[u8]; 6] = [
+        &order.option(0, &[1]),
+        &order.option(9, &[6, 6]),
+        &order.option(9, &[20]),
+        &[order.option(9, &[6]), order.option(9, &[9])].concat(),
+        &order.option(14, &[0; 4]),
+        &[0, 2, 0, 9, b'e', b't', b'h', b'0'],
+    ];
+    for options in damaged {
+        let packet = order.enhanced_packet(0, 5, [4, 4], b"abcd");
+        let file = [order.section(), order.interface(1, 0, 0, options), packet].concat();
+        assert_eq!(agree("damaged options", &file), 0);
+        let (packets, error) = read(file);
+        assert!(packets.is_empty());
+        assert!(matches!(error, Some(SourceError::Damaged { offset: 28, .. })), "{options:?}: {error:?}");
+    }
+}
