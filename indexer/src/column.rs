@@ -193,12 +193,6 @@ impl<'a> Column<'a> {
             bit += self.width as usize;
         }
     }
-
-    /// Bounds of the values where no exception widens them: the least, and how far above it the greatest can be.
-    pub(crate) fn bounds(&self) -> Option<(u64, u64)> {
-        let spread = if self.width == 0 { 0 } else { u64::MAX >> (WIDTH_MAX - self.width) };
-        self.exception_rows.is_empty().then_some((self.base, spread))
-    }
 }
 
 /// Eight bytes from `at` on as a little-endian number; those behind the end are zero.
@@ -247,9 +241,6 @@ mod tests {
             prop_assert_eq!(input, &behind[..]);
             let worst = 1 + VARINT_BYTES_MAX + values.len() * 8;
             prop_assert!(bytes_of_column <= worst);
-            if let Some((least, spread)) = Column::take(&mut &bytes[..], values.len()).unwrap().bounds() {
-                prop_assert!(values.iter().all(|value| value.wrapping_sub(least) <= spread));
-            }
         }
 
         #[test]

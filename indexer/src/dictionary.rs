@@ -164,7 +164,7 @@ mod tests {
         let set =
             SortedSet::<BYTES>::new(Section::Ports, &writer.blocks, &writer.directory, sorted.len() as u32)
                 .unwrap();
-        let mut all = Vec::new();
+        let mut all: Vec<T> = Vec::new();
         set.decode_all(&mut all).unwrap();
         assert_eq!(all, sorted);
         for (id, &member) in sorted.iter().enumerate() {

@@ -117,19 +117,17 @@ impl<'a> GranuleTable<'a> {
         };
         let [offsets, gaps, spans] = &columns;
         let mut next = 0;
-        let (mut first, mut last) = (self.bounds(block).0, self.bounds(block).0);
+        let mut last = self.bounds(block).0;
         for row in 0..rows {
+            decoded.firsts[row] = last;
             if records[row] > 0 {
                 let begin = ((block * BLOCK_ROWS + row) as u64) << self.granule_shift;
                 decoded.records[row] = u32::try_from(records[row]).ok()?;
                 decoded.offsets[row] = begin + (offsets[next] & ((1 << self.granule_shift) - 1));
-                first = last.wrapping_add(gaps[next]);
-                last = first.wrapping_add(spans[next]);
+                decoded.firsts[row] = last.wrapping_add(gaps[next]);
+                last = decoded.firsts[row].wrapping_add(spans[next]);
                 next += 1;
-            } else {
-                first = last;
             }
-            decoded.firsts[row] = first;
             decoded.lasts[row] = last;
         }
         bytes.is_empty().then_some(decoded)

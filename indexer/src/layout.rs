@@ -37,19 +37,18 @@ pub mod field {
     pub const LAST: Range<usize> = 56..64;
     pub const DISORDER_NS: Range<usize> = 64..72;
     pub const HEAD_HASH: Range<usize> = 72..80;
-    pub const HEADERS_HASH: Range<usize> = 80..88;
-    pub const LAST_RECORD: Range<usize> = 88..96;
-    pub const LAST_HEADER: Range<usize> = 96..112;
-    pub const FLOWS: Range<usize> = 112..116;
-    pub const GRANULES: Range<usize> = 116..120;
-    pub const ADDRESSES_V4: Range<usize> = 120..124;
-    pub const ADDRESSES_V6: Range<usize> = 124..128;
-    pub const PORTS: Range<usize> = 128..132;
-    pub const RESERVED: Range<usize> = 132..136;
+    pub const LAST_RECORD: Range<usize> = 80..88;
+    pub const LAST_HEADER: Range<usize> = 88..104;
+    pub const FLOWS: Range<usize> = 104..108;
+    pub const GRANULES: Range<usize> = 108..112;
+    pub const ADDRESSES_V4: Range<usize> = 112..116;
+    pub const ADDRESSES_V6: Range<usize> = 116..120;
+    pub const PORTS: Range<usize> = 120..124;
+    pub const TEMPLATES: Range<usize> = 124..128;
 }
 
 /// Where the table of sections begins: an entry for each of [`Section::ALL`].
-pub const SECTION_TABLE: usize = 136;
+pub const SECTION_TABLE: usize = 128;
 /// Bytes of an entry: length and checksum, 64 bits each.
 pub const SECTION_ENTRY_BYTES: usize = 16;
 /// Where the checksum of everything before it stands.
@@ -150,7 +149,6 @@ pub struct Header {
     pub last: Timestamp,
     pub disorder_ns: u64,
     pub head_hash: u64,
-    pub headers_hash: u64,
     pub last_record: u64,
     pub last_header: [u8; 16],
     pub flows: u32,
@@ -158,6 +156,7 @@ pub struct Header {
     pub addresses_v4: u32,
     pub addresses_v6: u32,
     pub ports: u32,
+    pub templates: u32,
 }
 
 /// Length and checksum of a section.
@@ -211,7 +210,6 @@ impl Header {
         put(field::LAST, &self.last.ns().to_le_bytes());
         put(field::DISORDER_NS, &self.disorder_ns.to_le_bytes());
         put(field::HEAD_HASH, &self.head_hash.to_le_bytes());
-        put(field::HEADERS_HASH, &self.headers_hash.to_le_bytes());
         put(field::LAST_RECORD, &self.last_record.to_le_bytes());
         put(field::LAST_HEADER, &self.last_header);
         put(field::FLOWS, &self.flows.to_le_bytes());
@@ -219,6 +217,7 @@ impl Header {
         put(field::ADDRESSES_V4, &self.addresses_v4.to_le_bytes());
         put(field::ADDRESSES_V6, &self.addresses_v6.to_le_bytes());
         put(field::PORTS, &self.ports.to_le_bytes());
+        put(field::TEMPLATES, &self.templates.to_le_bytes());
         for (entry, at) in table.iter().zip((SECTION_TABLE..).step_by(SECTION_ENTRY_BYTES)) {
             put(at..at + 8, &entry.bytes.to_le_bytes());
             put(at + 8..at + 16, &entry.checksum.to_le_bytes());
@@ -265,7 +264,6 @@ impl Header {
             last: Timestamp(u64_at(field::LAST)),
             disorder_ns: u64_at(field::DISORDER_NS),
             head_hash: u64_at(field::HEAD_HASH),
-            headers_hash: u64_at(field::HEADERS_HASH),
             last_record: u64_at(field::LAST_RECORD),
             last_header: number(bytes, field::LAST_HEADER),
             flows: u32_at(field::FLOWS),
@@ -273,6 +271,7 @@ impl Header {
             addresses_v4: u32_at(field::ADDRESSES_V4),
             addresses_v6: u32_at(field::ADDRESSES_V6),
             ports: u32_at(field::PORTS),
+            templates: u32_at(field::TEMPLATES),
         };
         let is_plausible = GRANULE_SHIFTS.contains(&header.granule_shift)
             && header.second_shift < 64

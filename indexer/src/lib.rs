@@ -13,6 +13,7 @@
 //! arguments.
 
 mod blocks;
+mod builder;
 mod column;
 mod details;
 mod dictionary;
@@ -29,6 +30,7 @@ mod seconds;
 mod template;
 mod template_list;
 
+pub use builder::{Builder, Limits, build_from};
 pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};
 pub use granules::Granule;

@@ -156,16 +156,11 @@ impl<B: AsRef<[u8]>> Index<B> {
         }
     }
 
-    /// A hash over the headers of all records: what [`crate::headers_hash`] gives for the segment.
-    pub fn headers_hash(&self) -> u64 {
-        self.header.headers_hash
-    }
-
     /// The templates, by number.
     pub fn templates(&self) -> Result<&[Template], IndexError> {
         let templates = self.templates.get_or_init(|| {
             let bytes = self.section(Section::Templates)?;
-            template_list::take_all(bytes).ok_or(Section::Templates.damaged())
+            template_list::take_all(bytes, self.header.templates).ok_or(Section::Templates.damaged())
         });
         templates.as_deref().map_err(Clone::clone)
     }

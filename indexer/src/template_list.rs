@@ -51,12 +51,9 @@ fn put_template(bytes: &mut Vec<u8>, template: &Template) {
 }
 
 /// Reads the section; `None` where it is not one.
-pub(crate) fn take_all(mut bytes: &[u8]) -> Option<Vec<Template>> {
-    let mut templates = Vec::new();
-    while !bytes.is_empty() {
-        templates.push(take_template(&mut bytes)?);
-    }
-    Some(templates)
+pub(crate) fn take_all(mut bytes: &[u8], count: u32) -> Option<Vec<Template>> {
+    let templates = (0..count).map(|_| take_template(&mut bytes)).collect::<Option<_>>()?;
+    bytes.is_empty().then_some(templates)
 }
 
 fn take_byte(input: &mut &[u8]) -> Option<u8> {

@@ -1,0 +1,134 @@
+//! Measures the index of a segment: bytes a packet by section, and what building, opening and looking up cost.
+//!
+//!   cargo run --release -p netrewind-indexer --example measure -- SEGMENT.pcap [GRANULE_SHIFT]
+//!
+//! The segment is read into memory whole before anything is measured.
+
+#![allow(missing_docs)]
+#![expect(clippy::print_stdout, reason = "an example speaks to its user")]
+
+use std::time::{Duration, Instant};
+
+use netrewind_indexer::{Builder, Constraint, Index, KeyField, Limits, Term};
+use netrewind_segment::{Records, layout};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// How often the build is repeated; the fastest counts.
+const ROUNDS: usize = 3;
+
+fn main() -> Outcome<()> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().ok_or("usage: measure SEGMENT.pcap [GRANULE_SHIFT]")?;
+    let mut limits = Limits::default();
+    if let Some(shift) = arguments.next() {
+        limits.granule_shift = shift.parse()?;
+    }
+    let segment = std::fs::read(&path)?;
+    let index = build(&segment, limits)?;
+    sizes(&index)?;
+    reading(&index)
+}
+
+fn build(segment: &[u8], limits: Limits) -> Outcome<Vec<u8>> {
+    let header = segment.first_chunk().ok_or("too short for a segment")?;
+    let link_type = layout::link_type_of(header).ok_or("not a segment")?;
+    let mut builder = Builder::with_limits(link_type, 7, limits);
+    let (mut push, mut finish) = (Duration::MAX, Duration::MAX);
+    let (mut index, mut walk, mut records) = (Vec::new(), Duration::MAX, 0);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        records = Records::of_segment(segment)
+            .map(|record| record.header.len)
+            .fold(0u64, |n, len| n + u64::from(len > 0));
+        walk = walk.min(start.elapsed());
+        let start = Instant::now();
+        Records::of_segment(segment).for_each(|record| builder.push(&record));
+        push = push.min(start.elapsed());
+        let start = Instant::now();
+        index = builder.finish_segment()?;
+        finish = finish.min(start.elapsed());
+    }
+    let nanoseconds = |time: Duration| time.as_nanos() as f64 / records.max(1) as f64;
+    println!(
+        "{records} records, {} bytes; ns a packet: walk alone {:.1}, walk and push {:.1}, finish {:.1}, index without walk {:.1}",
+        segment.len(),
+        nanoseconds(walk),
+        nanoseconds(push),
+        nanoseconds(finish),
+        nanoseconds(push + finish) - nanoseconds(walk),
+    );
+    Ok(index)
+}
+
+fn sizes(bytes: &[u8]) -> Outcome<()> {
+    let index = Index::open(bytes)?;
+    let a_packet = |bytes: u64| bytes as f64 / index.records().max(1) as f64;
+    println!(
+        "{} flows ({:.1} packets each), {} templates, {} granules; index {} bytes, {:.3} a packet",
+        index.flow_count(),
+        index.records() as f64 / f64::from(index.flow_count().max(1)),
+        index.templates()?.len(),
+        index.granule_count(),
+        bytes.len(),
+        a_packet(bytes.len() as u64),
+    );
+    for (name, bytes) in index.section_bytes().filter(|(_, bytes)| *bytes > 0) {
+        println!("  {name:20} {bytes:>10}  {:.3}", a_packet(bytes));
+    }
+    Ok(())
+}
+
+fn timed<T>(what: &str, action: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let start = Instant::now();
+    let outcome = action()?;
+    println!("{what:50} {:>12.1} us", start.elapsed().as_nanos() as f64 / 1e3);
+    Ok(outcome)
+}
+
+fn reading(bytes: &[u8]) -> Outcome<()> {
+    let index = timed("open", || Ok(Index::open(bytes)?))?;
+    timed("templates", || Ok(index.templates()?.len()))?;
+    let flow = timed("one flow", || Ok(index.flow(index.flow_count() / 2)?))?;
+    let wanted = vec![true; index.templates()?.len()];
+    if let Some(source) = flow.source {
+        timed("contains_address", || Ok(index.contains_address(source)?))?;
+        timed("contains_address again", || Ok(index.contains_address(source)?))?;
+        let value = match source {
+            std::net::IpAddr::V4(address) => u128::from(address.to_bits()),
+            std::net::IpAddr::V6(address) => address.to_bits(),
+        };
+        let host: Vec<Term> = [KeyField::SourceAddress, KeyField::DestinationAddress]
+            .map(|field| Term { field, constraint: Constraint::Range(value..=value) })
+            .into();
+        let found = timed("flows_with_any(host)", || Ok(index.flows_with_any(&wanted, &host)?))?;
+        let granules = timed("their granules", || {
+            let (mut cursor, mut granules) = (index.cursor(), Vec::new());
+            for &flow in &found {
+                cursor.granules_of(flow, &mut granules)?;
+            }
+            Ok(granules)
+        })?;
+        println!("  {} flows, {} positions", found.len(), granules.len());
+    }
+    for range in [443..=443, 1000..=1001u128] {
+        let port: Vec<Term> = [KeyField::SourcePort, KeyField::DestinationPort]
+            .map(|field| Term { field, constraint: Constraint::Range(range.clone()) })
+            .into();
+        let found = timed("flows_with_any(port)", || Ok(index.flows_with_any(&wanted, &port)?))?;
+        let granules = timed("their granules", || {
+            let (mut cursor, mut granules) = (index.cursor(), Vec::new());
+            for &flow in &found {
+                cursor.granules_of(flow, &mut granules)?;
+            }
+            Ok(granules)
+        })?;
+        println!("  {range:?}: {} flows, {} positions", found.len(), granules.len());
+    }
+    timed("all flows", || Ok(index.flows().filter_map(Result::ok).map(|(_, flow)| flow.bytes).sum::<u64>()))?;
+    timed("granules in the middle second", || {
+        let middle = netrewind_segment::Timestamp(index.first().ns().midpoint(index.last().ns()));
+        Ok(index.granules_in(middle..middle.plus_ns(1_000_000_000))?.len())
+    })?;
+    timed("verify", || Ok(index.verify()?))
+}

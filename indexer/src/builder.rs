@@ -1,0 +1,207 @@
+//! Building an index, record by record, while the segment's bytes are at hand.
+
+mod finish;
+mod flow_table;
+mod radix;
+mod template_table;
+
+use std::io::Read;
+
+use netrewind_segment::layout::{FILE_HEADER_BYTES, file_header};
+use netrewind_segment::time::SECOND_NS;
+use netrewind_segment::{LinkType, Record, RecordReader, Timestamp};
+
+use crate::BuildError;
+use crate::granules::Granule;
+use crate::layout::{HEAD_BYTES, SEGMENT_BYTES_MAX};
+use crate::packet::dissect;
+use crate::seconds::Seconds;
+use flow_table::FlowTable;
+use template_table::TemplateTable;
+
+/// The numbers that bound an index. They are part of the format: the same segment gives the same index only with the
+/// same limits, so that everything but tests and measurements uses the default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Granules are 2^this bytes.
+    pub granule_shift: u8,
+    /// How many flows have a key. Packets of further ones are in a flow of their template without a key.
+    pub flows_max: u32,
+    /// How many templates are kept whole. Further ones are kept without link-layer addresses, as many again; beyond
+    /// that nothing is known of a packet.
+    pub templates_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { granule_shift: 14, flows_max: 4 << 20, templates_max: 16 << 10 }
+    }
+}
+
+/// Builds the index of a segment from its records in their order.
+#[derive(Debug)]
+pub struct Builder {
+    link_type: LinkType,
+    limits: Limits,
+    templates: TemplateTable,
+    flows: FlowTable,
+    granules: Vec<Granule>,
+    /// For each granule and each flow with a packet in it, the flow: granule after granule.
+    postings: Vec<u32>,
+    /// For each granule, where its postings begin.
+    posting_starts: Vec<u32>,
+    seconds: Seconds,
+    totals: Totals,
+    /// The segment's first bytes.
+    head: Vec<u8>,
+}
+
+/// What the header of an index says of all records.
+#[derive(Clone, Debug)]
+struct Totals {
+    records: u64,
+    wire_bytes: u64,
+    first: u64,
+    last: u64,
+    disorder_ns: u64,
+    segment_bytes: u64,
+    last_record: u64,
+    last_header: [u8; 16],
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            records: 0,
+            wire_bytes: 0,
+            first: u64::MAX,
+            last: 0,
+            disorder_ns: 0,
+            segment_bytes: FILE_HEADER_BYTES as u64,
+            last_record: 0,
+            last_header: [0; 16],
+        }
+    }
+}
+
+impl Builder {
+    /// For a segment of this link type. `seed` keeps the senders of packets from foreseeing how flows fall into the
+    /// flow table; the index does not depend on it.
+    pub fn new(link_type: LinkType, seed: u64) -> Self {
+        Self::with_limits(link_type, seed, Limits::default())
+    }
+
+    /// With other limits than those of the format.
+    pub fn with_limits(link_type: LinkType, seed: u64, limits: Limits) -> Self {
+        Self {
+            link_type,
+            limits,
+            templates: TemplateTable::new(link_type, limits.templates_max),
+            flows: FlowTable::new(seed, limits.flows_max),
+            granules: Vec::new(),
+            postings: Vec::new(),
+            posting_starts: Vec::new(),
+            seconds: Seconds::default(),
+            totals: Totals::default(),
+            head: file_header(link_type).to_vec(),
+        }
+    }
+
+    /// Records pushed since the segment began.
+    pub fn records(&self) -> u64 {
+        self.totals.records
+    }
+
+    /// Adds the segment's next record.
+    #[inline]
+    pub fn push(&mut self, record: &Record<'_>) {
+        debug_assert_eq!(record.offset, self.totals.segment_bytes, "records follow each other without a gap");
+        let timestamp = record.header.timestamp();
+        self.count(record, timestamp);
+        if self.totals.segment_bytes > SEGMENT_BYTES_MAX {
+            return;
+        }
+        let granule = self.enter_granule(record.offset, timestamp);
+        let dissection = dissect(self.link_type, record.packet);
+        let template = self.templates.find(&dissection, record.packet);
+        let flow = self.flows.find(template, &dissection, &mut self.templates);
+        if self.flows.update(flow, granule, &record.header, timestamp, &dissection) {
+            self.postings.push(flow);
+        }
+    }
+
+    /// The index of the records pushed so far, as the bytes of its file.
+    pub fn finish(mut self) -> Result<Vec<u8>, BuildError> {
+        self.finish_segment()
+    }
+
+    /// As [`Self::finish`], and begins an empty segment of the same link type, keeping memory for it.
+    pub fn finish_segment(&mut self) -> Result<Vec<u8>, BuildError> {
+        let index = finish::assemble(self);
+        self.reset();
+        index
+    }
+
+    /// Forgets all records, and begins an empty segment of the same link type, keeping memory for it.
+    pub fn reset(&mut self) {
+        self.templates.reset();
+        self.flows.reset();
+        self.granules.clear();
+        self.postings.clear();
+        self.posting_starts.clear();
+        self.seconds.clear();
+        self.totals = Totals::default();
+        self.head.truncate(FILE_HEADER_BYTES);
+    }
+
+    #[inline]
+    fn count(&mut self, record: &Record<'_>, timestamp: Timestamp) {
+        let totals = &mut self.totals;
+        let at = timestamp.ns();
+        totals.records += 1;
+        totals.wire_bytes += u64::from(record.header.len);
+        totals.first = totals.first.min(at);
+        totals.disorder_ns = totals.disorder_ns.max(totals.last.saturating_sub(at));
+        totals.last = totals.last.max(at);
+        totals.last_record = record.offset;
+        totals.last_header = record.header.to_bytes();
+        totals.segment_bytes = record.end();
+        self.seconds.count(at / SECOND_NS, u64::from(record.header.len));
+        if self.head.len() < HEAD_BYTES {
+            self.head.extend_from_slice(&record.header.to_bytes());
+            self.head.extend_from_slice(record.packet);
+            self.head.truncate(HEAD_BYTES);
+        }
+    }
+
+    /// Counts a record into the granule in which it begins, and gives that granule's number.
+    #[inline]
+    fn enter_granule(&mut self, offset: u64, timestamp: Timestamp) -> u32 {
+        let number = (offset >> self.limits.granule_shift) as usize;
+        if number >= self.granules.len() {
+            self.begin_granule(number, offset, timestamp);
+        }
+        if let Some(granule) = self.granules.last_mut() {
+            granule.records += 1;
+            granule.first = granule.first.min(timestamp);
+            granule.last = granule.last.max(timestamp);
+        }
+        number as u32
+    }
+
+    #[cold]
+    fn begin_granule(&mut self, number: usize, offset: u64, timestamp: Timestamp) {
+        let empty = Granule { offset, records: 0, first: timestamp, last: timestamp };
+        self.granules.resize(number + 1, empty);
+        self.posting_starts.resize(number + 1, self.postings.len() as u32);
+    }
+}
+
+/// Builds the index of a whole segment. Fails where the segment ends in the middle of a record.
+pub fn build_from<R: Read>(mut reader: RecordReader<R>, seed: u64) -> Result<Vec<u8>, BuildError> {
+    let mut builder = Builder::new(reader.link_type(), seed);
+    while let Some(record) = reader.next_record()? {
+        builder.push(&record);
+    }
+    builder.finish()
+}
