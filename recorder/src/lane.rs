@@ -227,7 +227,8 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    fn is_disk_busy(&self) -> bool {
+    /// Whether the disk is at work for this lane, and its answer will let something else begin.
+    pub fn is_disk_busy(&self) -> bool {
         self.segments.iter().any(|segment| {
             segment.is_busy()
                 || matches!(segment.state, State::Creating | State::Sealing | State::SealingFailed)

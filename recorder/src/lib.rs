@@ -1,10 +1,24 @@
 //! Records packets into a store without losing one.
+//!
+//! ```text
+//! Source --packets--> Lane --4 MiB, aligned--> Disk --> segments of the store
+//!  PacketRing           |                       \-- committed mark, at most half a second behind
+//!  capture files        \--written blocks--> BlockSink (an index, on a thread of its own)
+//! ```
+//!
+//! A [`Recorder`](recorder::Recorder) runs a lane for each source, [`recorder::import`] runs lanes as fast as files can be
+//! read, and [`recover`] puts in order what a crash left. The limits, as numbers, are in [`config`]; a lane's ring is
+//! 256 MiB, its buffers 64 MiB.
+//!
+//! **Invariant:** the recorder never reads a segment back, except to recover it.
 
+pub mod account;
 pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod lane;
 pub mod pool;
+pub mod recorder;
 pub mod recovery;
 pub mod retention;
 pub mod rotation;
@@ -15,5 +29,6 @@ mod sys;
 pub use clock::{Clock, Now};
 pub use config::Config;
 pub use lane::Lane;
+pub use recorder::{Description, Recorder, RecorderError, Status, Summary};
 pub use recovery::recover;
 pub use sink::{BlockSink, SegmentEnd, SegmentStart};

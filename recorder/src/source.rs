@@ -1,6 +1,7 @@
 //! Where packets come from: live interfaces, capture files, standard input.
 
 pub mod capture_file;
+pub mod packet_ring;
 pub mod replay;
 
 use std::time::Duration;
@@ -85,6 +86,17 @@ pub trait Source: Send {
         patience: Duration,
         take: &mut dyn FnMut(Packet<'_>),
     ) -> Result<Received, SourceError>;
+
+    /// Whether packets arrive by themselves, so that an error may pass and the source is asked again.
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    /// Lets nothing more arrive. What has arrived can still be received: after this, a call of [`Self::receive`] that
+    /// comes to [`Received::Quiet`] means that nothing is left. A file has nothing to stop.
+    fn stop(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
 
     /// Packets received and dropped since the source was opened.
     fn counters(&mut self) -> Result<SourceCounters, SourceError>;

@@ -1,0 +1,67 @@
+//! Every packet is accounted for: received = written + dropped, by reason.
+
+use netrewind_segment::Account;
+
+use crate::source::SourceCounters;
+
+/// A lane's account with what its source dropped before the lane saw it.
+pub fn with_source(lane: &Account, source: &SourceCounters) -> Account {
+    let mut account = *lane;
+    account.received += source.dropped;
+    account.dropped.kernel += source.dropped;
+    account
+}
+
+/// Packets that have been received and are neither written nor dropped: on their way.
+pub fn pending(account: &Account) -> u64 {
+    account.received.saturating_sub(account.written + account.dropped.total())
+}
+
+/// What came between two accounts of one lane.
+pub fn since(now: &Account, before: &Account) -> Account {
+    let mut account = *now;
+    account.received -= before.received;
+    account.written -= before.written;
+    account.dropped.kernel -= before.dropped.kernel;
+    account.dropped.disk -= before.dropped.disk;
+    account.bytes -= before.bytes;
+    account.segments -= before.segments;
+    account
+}
+
+/// How a lane's account compares with its source's own count, once nothing is on its way any more. `None` where it adds
+/// up; otherwise what does not.
+pub fn discrepancy(account: &Account, source: Option<&SourceCounters>) -> Option<String> {
+    if !account.adds_up() {
+        let (written, dropped) = (account.written, account.dropped.total());
+        return Some(format!("{} received, but {written} written and {dropped} dropped", account.received));
+    }
+    let source = source.filter(|source| source.received != account.received)?;
+    Some(format!("{} received, but the kernel counted {}", account.received, source.received))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netrewind_segment::Drops;
+
+    #[test]
+    fn what_the_kernel_dropped_was_received_and_not_written() {
+        let lane = Account {
+            received: 10,
+            written: 7,
+            dropped: Drops { kernel: 0, disk: 2 },
+            bytes: 1,
+            segments: 1,
+        };
+        let counters = SourceCounters { received: 15, dropped: 5 };
+        let account = with_source(&lane, &counters);
+        assert_eq!((account.received, account.dropped.total(), pending(&account)), (15, 7, 1));
+        assert!(discrepancy(&account, Some(&counters)).is_some());
+        let whole = Account { written: 8, ..account };
+        assert_eq!(discrepancy(&whole, Some(&counters)), None);
+        let counters = SourceCounters { received: 16, dropped: 5 };
+        assert!(discrepancy(&whole, Some(&counters)).is_some());
+        assert_eq!(since(&whole, &account), Account { written: 1, ..Account::default() });
+    }
+}

@@ -1,0 +1,276 @@
+//! All lanes together: threads for lanes and sinks, one that watches, and what a person wants to know of them.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use netrewind_segment::{Account, Event, Store, StoreLock};
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::disk::FileDisk;
+use crate::lane::Lane;
+use crate::pool::Pool;
+use crate::retention::{Keeper, Usage};
+use crate::sink::{self, BlockSink, SINK_NICENESS, SinkFeed};
+use crate::source::{Source, SourceCounters};
+
+mod import;
+mod lane_thread;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use import::{IMPORT_LANES_MAX, Import, import};
+
+/// Why a recorder could not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system has no memory or threads for it.
+    #[error("starting {what}: {source}")]
+    Start {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// More sources than lanes can be numbered.
+    #[error("too many sources")]
+    TooManySources,
+}
+
+/// What the logbook says about a recording besides what the recorder knows itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// The capture filter's text.
+    pub capture_filter: Option<String>,
+    /// The program's version.
+    pub version: String,
+}
+
+/// How a lane does at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneStatus {
+    /// Its number.
+    pub lane: u16,
+    /// Its source's name.
+    pub interface: String,
+    /// What was received, and what became of it, with what the kernel dropped.
+    pub account: Account,
+    /// What the source counted itself.
+    pub source: SourceCounters,
+    /// Packets longer than any record, which were cut.
+    pub cut_packets: u64,
+    /// Why nothing can be received at the moment, or ever, if it cannot.
+    pub down: Option<String>,
+    /// The disk does not take packets at the moment.
+    pub is_disk_failing: bool,
+    /// The source has ended, and everything is sealed.
+    pub has_ended: bool,
+}
+
+/// How a recorder does at the moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Its lanes.
+    pub lanes: Vec<LaneStatus>,
+    /// All lanes together.
+    pub account: Account,
+    /// Packets received in the last whole second.
+    pub packets_per_second: f64,
+    /// Bits of packets written in the last whole second.
+    pub bits_per_second: f64,
+    /// What the store takes: looked at every few seconds.
+    pub usage: Usage,
+    /// What a person should know, each said once.
+    pub notices: Vec<String>,
+}
+
+/// What a recording came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// All lanes together.
+    pub account: Account,
+    /// Each lane.
+    pub lanes: Vec<LaneStatus>,
+    /// What does not add up; empty after every recording that went as it should.
+    pub discrepancies: Vec<String>,
+    /// What a person should know.
+    pub notices: Vec<String>,
+}
+
+/// Where the sink of each lane comes from.
+pub type SinkMaker<'a> = dyn FnMut(u16) -> Option<Box<dyn BlockSink>> + 'a;
+
+/// What all threads of a recorder share.
+struct Shared {
+    stop: AtomicBool,
+    lanes_ended: AtomicBool,
+    status: Mutex<Status>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    fn status(&self) -> MutexGuard<'_, Status> {
+        // Whole at every moment: a panic elsewhere does not spoil it.
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A recording under way. Stop it: dropping it lets its threads go on.
+pub struct Recorder {
+    shared: Arc<Shared>,
+    lanes: Vec<JoinHandle<()>>,
+    sinks: Vec<JoinHandle<()>>,
+    watch: JoinHandle<()>,
+    _lock: StoreLock,
+}
+
+fn spawn(
+    name: String,
+    what: &'static str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, RecorderError> {
+    let spawned = std::thread::Builder::new().name(name).spawn(work);
+    spawned.map_err(|source| RecorderError::Start { what, source })
+}
+
+/// Starts the thread of a sink.
+fn start_sink(lane: u16, mut sink: Box<dyn BlockSink>) -> Result<(SinkFeed, JoinHandle<()>), RecorderError> {
+    let (feed, queue) = sink::queue();
+    let serve = move || {
+        // Of this thread alone: setpriority(2). Refused nowhere, as it only lowers.
+        let _ = rustix::process::setpriority_process(None, SINK_NICENESS);
+        queue.serve(sink.as_mut());
+    };
+    Ok((feed, spawn(format!("sink-{lane}"), "a thread for the index", serve)?))
+}
+
+/// A lane that writes files, with buffers of its own.
+fn file_lane(
+    number: u16,
+    interface: &str,
+    config: Config,
+    store: &Store,
+    keeper: &Arc<Keeper>,
+    feed: Option<SinkFeed>,
+    clock: &dyn Clock,
+) -> Result<Lane<FileDisk>, RecorderError> {
+    let pool = Pool::new(config.buffers, config.buffer_bytes)
+        .map_err(|source| RecorderError::Start { what: "buffers", source })?;
+    let disk = FileDisk::new(store.clone(), keeper.clone(), pool.clone())
+        .map_err(|source| RecorderError::Start { what: "a thread for the disk", source })?;
+    Ok(Lane::new(number, interface, config, disk, pool, feed, clock.now()))
+}
+
+impl Recorder {
+    /// Records from every source, a lane each, until [`Self::stop`]. `sinks` makes the sink of each lane. Recover the store
+    /// before.
+    pub fn start(
+        config: Config,
+        description: &Description,
+        store: &Store,
+        lock: StoreLock,
+        sources: Vec<Box<dyn Source>>,
+        sinks: &mut SinkMaker<'_>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RecorderError> {
+        let config = config.fitted(sources.len())?;
+        let (events, logbook_events) = mpsc::channel();
+        let keeper = Arc::new(Keeper::new(
+            store.clone(),
+            config.budget_bytes,
+            config.age_max,
+            clock.clone(),
+            events.clone(),
+        ));
+        let mut status = Status::default();
+        let mut ready = Vec::new();
+        let mut sink_threads = Vec::new();
+        for (i, source) in sources.into_iter().enumerate() {
+            let number = u16::try_from(i).map_err(|_| RecorderError::TooManySources)?;
+            let name = source.name().to_owned();
+            let feed = match sinks(number) {
+                Some(sink) => {
+                    let (feed, thread) = start_sink(number, sink)?;
+                    sink_threads.push(thread);
+                    Some(feed)
+                }
+                None => None,
+            };
+            let lane = file_lane(number, &name, config, store, &keeper, feed, clock.as_ref())?;
+            // The watch is there before the lanes, and takes these in turn.
+            let _ = events.send(start_event(number, &name, &config, description));
+            status.lanes.push(LaneStatus { lane: number, interface: name, ..LaneStatus::default() });
+            ready.push((number, source, lane));
+        }
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            lanes_ended: AtomicBool::new(false),
+            status: Mutex::new(status),
+            clock,
+        });
+        let watch = watch::Watch::new(store, shared.clone(), keeper, logbook_events);
+        let watch = spawn("watch".into(), "a thread that watches", move || watch.run())?;
+        let mut lanes = Vec::new();
+        for (number, source, lane) in ready {
+            let thread = lane_thread::LaneThread::new(number, source, lane, shared.clone(), events.clone());
+            lanes.push(spawn(format!("lane-{number}"), "a thread for a lane", move || thread.run())?);
+        }
+        Ok(Self { shared, lanes, sinks: sink_threads, watch, _lock: lock })
+    }
+
+    /// How it does at the moment.
+    pub fn status(&self) -> Status {
+        self.shared.status().clone()
+    }
+
+    /// Whether all sources have ended by themselves, or all lanes.
+    pub fn is_finished(&self) -> bool {
+        self.lanes.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Stops: what has arrived is written, everything is sealed, the sinks finish their work. Takes as long as the disk
+    /// and the sinks need.
+    pub fn stop(self) -> Summary {
+        self.shared.stop.store(true, Ordering::Release);
+        let mut discrepancies = Vec::new();
+        for (number, lane) in self.lanes.into_iter().enumerate() {
+            if lane.join().is_err() {
+                discrepancies.push(format!("lane {number} ended by a fault of the program"));
+            }
+        }
+        for (number, sink) in self.sinks.into_iter().enumerate() {
+            if sink.join().is_err() {
+                discrepancies.push(format!("the sink of lane {number} ended by a fault of the program"));
+            }
+        }
+        self.shared.lanes_ended.store(true, Ordering::Release);
+        if self.watch.join().is_err() {
+            discrepancies.push("the watch ended by a fault of the program".into());
+        }
+        let status = self.shared.status().clone();
+        for lane in &status.lanes {
+            let kernel = (lane.source != SourceCounters::default()).then_some(&lane.source);
+            let found = crate::account::discrepancy(&lane.account, kernel);
+            discrepancies
+                .extend(found.map(|text| format!("lane {} ({}): {text}", lane.lane, lane.interface)));
+        }
+        Summary { account: status.account, lanes: status.lanes, discrepancies, notices: status.notices }
+    }
+}
+
+fn start_event(lane: u16, interface: &str, config: &Config, description: &Description) -> Event {
+    let is_whole = config.snaplen == netrewind_segment::layout::CAPLEN_MAX;
+    Event::Start {
+        lane,
+        interface: interface.to_owned(),
+        snaplen: (!is_whole).then_some(config.snaplen),
+        capture_filter: description.capture_filter.clone(),
+        version: description.version.clone(),
+    }
+}

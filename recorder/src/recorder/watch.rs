@@ -1,0 +1,142 @@
+//! The thread that writes the logbook, once a second tells how each lane does, and keeps the store within its limits.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use netrewind_segment::{Account, Event, Logbook, Store};
+
+use super::{LaneStatus, Shared};
+use crate::account;
+use crate::clock::ClockWatch;
+use crate::retention::Keeper;
+
+/// How often lanes are looked at.
+const SECOND_NS: u64 = 1_000_000_000;
+/// How long the watch sleeps at most.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// A lane without traffic has a line in the logbook this often.
+const SIGN_OF_LIFE_SECONDS: u64 = 10;
+/// How often, in seconds, the whole store is looked at: its age, its size.
+const TEND_INTERVAL_SECONDS: u64 = 5;
+
+pub(super) struct Watch {
+    logbook: Logbook,
+    shared: Arc<Shared>,
+    keeper: Arc<Keeper>,
+    events: mpsc::Receiver<Event>,
+    clock: ClockWatch,
+    second_began_ns: u64,
+    seconds: u64,
+    logged: Vec<Account>,
+}
+
+impl Watch {
+    pub fn new(
+        store: &Store,
+        shared: Arc<Shared>,
+        keeper: Arc<Keeper>,
+        events: mpsc::Receiver<Event>,
+    ) -> Self {
+        let now = shared.clock.now();
+        let logged = vec![Account::default(); shared.status().lanes.len()];
+        Self {
+            logbook: Logbook::new(store),
+            shared,
+            keeper,
+            events,
+            clock: ClockWatch::new(now),
+            second_began_ns: now.monotonic_ns,
+            seconds: 0,
+            logged,
+        }
+    }
+
+    pub fn run(mut self) {
+        self.tend();
+        loop {
+            // Read before the queue: what was sent before the end is in it.
+            let is_end = self.shared.lanes_ended.load(Ordering::Acquire);
+            if let Ok(event) = self.events.recv_timeout(if is_end { Duration::ZERO } else { PATIENCE }) {
+                self.log(event);
+            }
+            while let Ok(event) = self.events.try_recv() {
+                self.log(event);
+            }
+            let passed_ns = self.shared.clock.now().monotonic_ns.saturating_sub(self.second_began_ns);
+            if passed_ns >= SECOND_NS || is_end {
+                self.second(passed_ns);
+            }
+            if is_end {
+                break;
+            }
+        }
+        self.tend();
+        if let Err(error) = self.logbook.sync() {
+            self.notice(error.to_string());
+        }
+    }
+
+    fn notice(&self, text: String) {
+        let mut status = self.shared.status();
+        if !status.notices.contains(&text) {
+            status.notices.push(text);
+        }
+    }
+
+    fn log(&mut self, event: Event) {
+        // A logbook that cannot be written, on a full disk for instance, is no reason to stop recording.
+        if let Err(error) = self.logbook.append(self.shared.clock.now().wall, event) {
+            self.notice(format!("the logbook cannot be written: {error}"));
+        }
+    }
+
+    fn second(&mut self, passed_ns: u64) {
+        let now = self.shared.clock.now();
+        self.second_began_ns = now.monotonic_ns;
+        self.seconds += 1;
+        if let Some(by_ns) = self.clock.step(now) {
+            self.log(Event::ClockStep { by_ns });
+        }
+        let lanes = self.shared.status().lanes.clone();
+        let mut total = Account::default();
+        let mut last_second = Account::default();
+        for (i, lane) in lanes.iter().enumerate() {
+            total.add(&lane.account);
+            last_second.add(&self.log_second(i, lane));
+        }
+        let per_second = SECOND_NS as f64 / passed_ns.max(1) as f64;
+        let mut status = self.shared.status();
+        status.account = total;
+        status.packets_per_second = last_second.received as f64 * per_second;
+        status.bits_per_second = last_second.bytes as f64 * 8.0 * per_second;
+        drop(status);
+        if self.seconds.is_multiple_of(TEND_INTERVAL_SECONDS) {
+            self.tend();
+        }
+    }
+
+    fn log_second(&mut self, i: usize, lane: &LaneStatus) -> Account {
+        let Some(logged) = self.logged.get_mut(i) else { return Account::default() };
+        let passed = account::since(&lane.account, logged);
+        let is_quiet = passed.received == 0 && passed.written == 0 && passed.dropped.total() == 0;
+        *logged = lane.account;
+        if !is_quiet || self.seconds.is_multiple_of(SIGN_OF_LIFE_SECONDS) {
+            self.log(Event::Second {
+                lane: lane.lane,
+                received: passed.received,
+                written: passed.written,
+                dropped: passed.dropped,
+                bytes: passed.bytes,
+            });
+        }
+        passed
+    }
+
+    fn tend(&self) {
+        match self.keeper.tend() {
+            Ok(usage) => self.shared.status().usage = usage,
+            Err(error) => self.notice(format!("removing old segments: {error}")),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What an interface's packets are, and how a packet whose link-layer header is of no use is described.
+
+use netrewind_segment::{LinkType, RecordHeader};
+
+use super::super::{Packet, SourceError};
+use super::{half, packet_field, word};
+use crate::sys::packet_socket::{Framing, RingBlock};
+
+/// Where a VLAN tag stands in an Ethernet frame: after the two addresses.
+pub(super) const TAG_OFFSET: usize = 12;
+/// Bytes of a VLAN tag.
+pub(super) const TAG_BYTES: u32 = 4;
+/// The TPID where the kernel does not tell: IEEE 802.1Q.
+const TPID_DEFAULT: u16 = 0x8100;
+
+/// `ARPHRD_` numbers that libc does not have: linux/if_arp.h.
+const ARPHRD_RAWIP: u16 = 519;
+const ARPHRD_IP6GRE: u16 = 823;
+
+/// What is received from an interface with this ARPHRD_ number, as libpcap has it (`map_arphrd_to_dlt`).
+pub(super) fn of_hardware(hardware_type: u16) -> Option<(LinkType, Framing)> {
+    Some(match hardware_type {
+        libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK | libc::ARPHRD_METRICOM => {
+            (LinkType::ETHERNET, Framing::Raw)
+        }
+        libc::ARPHRD_NONE | ARPHRD_RAWIP | libc::ARPHRD_TUNNEL | libc::ARPHRD_TUNNEL6 | libc::ARPHRD_SIT => {
+            (LinkType::RAW, Framing::Raw)
+        }
+        libc::ARPHRD_PPP | libc::ARPHRD_IPGRE | ARPHRD_IP6GRE | libc::ARPHRD_VOID => {
+            (LinkType::LINUX_SLL2, Framing::Cooked)
+        }
+        libc::ARPHRD_IEEE80211 => (LinkType(105), Framing::Raw),
+        libc::ARPHRD_IEEE80211_PRISM => (LinkType(119), Framing::Raw),
+        libc::ARPHRD_IEEE80211_RADIOTAP => (LinkType(127), Framing::Raw),
+        _ => return None,
+    })
+}
+
+pub(super) fn unsupported(name: &str, hardware_type: u16) -> SourceError {
+    let reason = format!(
+        "interfaces of this kind (ARPHRD {hardware_type}) cannot be recorded: name an Ethernet, tunnel, PPP or Wi-Fi interface"
+    );
+    SourceError::Unsupported { name: name.to_owned(), reason }
+}
+
+/// The VLAN tag that was taken out of the frame, priority bits included.
+#[inline]
+pub(super) fn stripped_tag(header: &[u8; packet_field::BYTES]) -> Option<[u8; 4]> {
+    let status = word(header, packet_field::STATUS);
+    let tci = word(header, packet_field::VLAN_TCI);
+    if tci == 0 && status & libc::TP_STATUS_VLAN_VALID == 0 {
+        return None;
+    }
+    let tpid = match status & libc::TP_STATUS_VLAN_TPID_VALID {
+        0 => TPID_DEFAULT,
+        _ => half(header, packet_field::VLAN_TPID),
+    };
+    let [tpid_high, tpid_low] = tpid.to_be_bytes();
+    let [_, _, tci_high, tci_low] = tci.to_be_bytes();
+    Some([tpid_high, tpid_low, tci_high, tci_low])
+}
+
+/// Where the fields of the address behind a packet's header in the ring stand: `struct sockaddr_ll`.
+mod address_field {
+    use std::ops::Range;
+    pub const PROTOCOL: Range<usize> = 2..4;
+    pub const INTERFACE: Range<usize> = 4..8;
+    pub const HARDWARE_TYPE: Range<usize> = 8..10;
+    pub const PACKET_TYPE: usize = 10;
+    pub const ADDRESS_BYTES: usize = 11;
+    pub const ADDRESS: Range<usize> = 12..20;
+    pub const BYTES: usize = 20;
+}
+
+const SLL2_BYTES: usize = 20;
+
+/// A LINKTYPE_LINUX_SLL2 header: tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html. Its numbers are big endian.
+fn cooked_header(address: &[u8; address_field::BYTES]) -> [u8; SLL2_BYTES] {
+    let mut interface = [0; 4];
+    interface.copy_from_slice(&address[address_field::INTERFACE]);
+    let mut hardware_type = [0; 2];
+    hardware_type.copy_from_slice(&address[address_field::HARDWARE_TYPE]);
+    let mut header = [0; SLL2_BYTES];
+    header[0..2].copy_from_slice(&address[address_field::PROTOCOL]); // big endian already
+    header[4..8].copy_from_slice(&u32::from_ne_bytes(interface).to_be_bytes());
+    header[8..10].copy_from_slice(&u16::from_ne_bytes(hardware_type).to_be_bytes());
+    header[10] = address[address_field::PACKET_TYPE];
+    header[11] = address[address_field::ADDRESS_BYTES];
+    header[12..20].copy_from_slice(&address[address_field::ADDRESS]);
+    header
+}
+
+/// Hands over a packet without its link-layer header, with what the kernel knows in its place.
+pub(super) fn hand_over_cooked(
+    block: &RingBlock<'_>,
+    offset: usize,
+    header: &[u8; packet_field::BYTES],
+    link_type: LinkType,
+    take: &mut dyn FnMut(Packet<'_>),
+) {
+    let address =
+        block.bytes(offset + packet_field::BYTES, address_field::BYTES).and_then(|it| it.first_chunk());
+    let Some(address) = address else { return };
+    let cooked = cooked_header(address);
+    let caplen = word(header, packet_field::CAPLEN);
+    let start = offset + usize::from(half(header, packet_field::NET));
+    let record = RecordHeader {
+        seconds: word(header, packet_field::SECONDS),
+        nanoseconds: word(header, packet_field::NANOSECONDS),
+        caplen: caplen + SLL2_BYTES as u32,
+        len: word(header, packet_field::LEN).saturating_add(SLL2_BYTES as u32),
+    };
+    let tail = block.bytes(start, caplen as usize).unwrap_or_default();
+    take(Packet { header: record, link_type, head: &cooked, tag: None, tail });
+}
