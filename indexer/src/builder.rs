@@ -27,8 +27,8 @@ pub struct Limits {
     pub granule_shift: u8,
     /// How many flows have a key. Packets of further ones are in a flow of their template without a key.
     pub flows_max: u32,
-    /// How many templates are kept whole. Further ones are kept without link-layer addresses, as many again; beyond
-    /// that nothing is known of a packet.
+    /// How many templates are kept whole. Further ones are kept without Ethernet addresses and tunnel ids, as many again;
+    /// beyond that nothing is known of a packet.
     pub templates_max: u32,
 }
 
@@ -122,7 +122,7 @@ impl Builder {
             return;
         }
         let granule = self.enter_granule(record.offset, timestamp);
-        let dissection = dissect(self.link_type, record.packet);
+        let dissection = dissect(self.link_type, record.packet, record.header.len);
         let template = self.templates.find(&dissection, record.packet);
         let flow = self.flows.find(template, &dissection, &mut self.templates);
         if self.flows.update(flow, granule, &record.header, timestamp, &dissection) {

@@ -29,6 +29,7 @@ mod reader;
 mod seconds;
 mod template;
 mod template_list;
+pub mod tunnel;
 
 pub use builder::{Builder, Limits, build_from};
 pub use error::{BuildError, IndexError};

@@ -1,7 +1,8 @@
-//! One packet taken apart: where its network header stands, and the key of its flow.
+//! One packet taken apart: its views, where the innermost network header stands, and the key of its flow.
 //!
 //! [`dissect`] is a total function of bytes: whatever is cut, malformed or unknown only makes fewer things known. It
-//! allocates nothing.
+//! allocates nothing. It walks the link layer and the network header of the stored packet; where these can carry a tunnel
+//! it peels that ([`crate::tunnel`]) and walks again what is inside, until nothing more comes off.
 //!
 //! **Invariant:** what a [`Dissection`] calls known is in the packet's captured bytes, at the place that its shape tells.
 
@@ -13,25 +14,43 @@ use netrewind_segment::LinkType;
 pub use network::{EXTENSION_HEADERS_MAX, protocol};
 pub(crate) use network::{TCP_FLAGS, ipv4_field, ipv6_field};
 
+use self::link::Network;
 use crate::template::{Shape, View};
+use crate::tunnel::{self, Inner, Layer, Layers, Tunnel, TunnelPorts, Window};
 
 /// The longest prefix (everything before the innermost network header) that a template holds. What stands deeper is
 /// not taken apart.
 pub const PREFIX_BYTES_MAX: usize = 512;
 /// How many views a packet can have: itself and what nested tunnels hold.
 pub const VIEWS_MAX: usize = 8;
-/// How many stretches of unknown bits a prefix can have.
-pub const UNKNOWN_MAX: usize = 32;
+/// Room for the link layer of the innermost view: no view begins closer to the end of the longest prefix.
+const LINK_BYTES_MAX: usize = 64;
 
-/// Bits of a prefix that differ between packets of one flow: in each of `bytes` bytes from `offset`, the bits of `mask`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unknown {
-    /// The first byte.
-    pub offset: u16,
-    /// How many bytes.
-    pub bytes: u16,
-    /// Which bits of each of them are unknown.
-    pub mask: u8,
+/// One way to look at a stored packet: the packet itself, or one that a tunnel in it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketView {
+    /// Where it begins in the stored packet, and what its first byte means.
+    pub view: View,
+    /// How many of its bytes were captured.
+    pub caplen: u32,
+    /// Its length on the wire, as the headers around it tell; at least `caplen`.
+    pub len: u32,
+}
+
+impl PacketView {
+    fn new(window: Window, link_type: LinkType) -> Self {
+        Self {
+            view: View { offset: window.at as u16, link_type },
+            caplen: window.captured().len() as u32,
+            len: window.wire_bytes() as u32,
+        }
+    }
+
+    /// The view's captured bytes in the stored packet.
+    pub fn bytes<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
+        let offset = usize::from(self.view.offset);
+        packet.get(offset..offset + self.caplen as usize).unwrap_or_default()
+    }
 }
 
 /// What the fields of a flow's key hold. Fields that the shape does not have are zero.
@@ -58,58 +77,128 @@ pub struct Dissection {
     pub key: PacketKey,
     /// The flags byte of TCP, where it was captured.
     pub tcp_flags: Option<u8>,
-    /// The network header says that the packet is a fragment (the first one included).
+    /// A network header, of any view, says that the packet is a fragment (the first one included).
     pub fragment: bool,
-    unknown: [Unknown; UNKNOWN_MAX],
-    unknown_count: usize,
-    views: [View; VIEWS_MAX],
+    layers: Layers,
+    views: [PacketView; VIEWS_MAX],
     view_count: usize,
 }
 
 impl Dissection {
-    fn new(link_type: LinkType) -> Self {
+    fn new(stored: PacketView) -> Self {
         Self {
             prefix_bytes: 0,
             shape: Shape::None,
             key: PacketKey::default(),
             tcp_flags: None,
             fragment: false,
-            unknown: [Unknown::default(); UNKNOWN_MAX],
-            unknown_count: 0,
-            views: [View { offset: 0, link_type }; VIEWS_MAX],
+            layers: Layers::default(),
+            views: [stored; VIEWS_MAX],
             view_count: 1,
         }
     }
 
-    /// The stretches of the prefix whose bits vary, in no particular order.
-    pub fn unknown(&self) -> &[Unknown] {
-        &self.unknown[..self.unknown_count]
+    /// The headers in the prefix that are tunnels or whose bits vary between the packets of one flow.
+    pub fn layers(&self) -> &[Layer] {
+        self.layers.as_slice()
     }
 
     /// The packet's views, from itself (offset 0, the capture's link type) to the innermost.
-    pub fn views(&self) -> &[View] {
+    pub fn views(&self) -> &[PacketView] {
         &self.views[..self.view_count]
     }
 
-    /// Marks bits of the prefix as unknown. Where there is no room for another stretch the whole prefix becomes
-    /// unknown, so that nothing is called known by mistake.
-    fn mark_unknown(&mut self, offset: usize, bytes: usize, mask: u8) {
-        if let Some(slot) = self.unknown.get_mut(self.unknown_count) {
-            *slot = Unknown { offset: offset as u16, bytes: bytes as u16, mask };
-            self.unknown_count += 1;
-        } else {
-            self.unknown[UNKNOWN_MAX - 1] = Unknown { offset: 0, bytes: PREFIX_BYTES_MAX as u16, mask: 0xff };
+    /// What is looked at by default: the last of [`Self::views`].
+    pub fn innermost(&self) -> PacketView {
+        self.views[self.view_count - 1]
+    }
+
+    /// The tunnels between the views, from the outermost.
+    pub fn tunnels<'a>(&'a self, packet: &'a [u8]) -> impl Iterator<Item = Tunnel> + 'a {
+        tunnel::tunnels(self.layers(), packet)
+    }
+
+    /// Whether a tunnel can stand where the walk over the last view ended.
+    #[inline]
+    fn may_carry(&self, ports: &TunnelPorts, network: Network) -> bool {
+        match (network, self.shape) {
+            (Network::Mpls | Network::PppoeSession | Network::Nsh, _) => true,
+            (
+                _,
+                Shape::Ipv4 { protocol, later_fragment: false, .. }
+                | Shape::Ipv6 { protocol, later_fragment: false, .. },
+            ) => tunnel::may_carry(ports, protocol, self.key.source_port, self.key.destination_port),
+            _ => false,
         }
+    }
+
+    /// Makes `inner` the last view; what was found of the one around it is no longer the flow's.
+    fn enter(&mut self, inner: &Inner) {
+        self.views[self.view_count] = PacketView::new(inner.window, inner.link_type);
+        self.layers.view = self.view_count as u8;
+        self.view_count += 1;
+        self.shape = Shape::None;
+        self.key = PacketKey::default();
+        self.tcp_flags = None;
+        self.prefix_bytes = inner.window.at;
     }
 }
 
-/// Takes a packet apart as far as it is understood.
+/// Takes a packet of `len` bytes on the wire apart as far as it is understood, with the default tunnel ports.
 #[inline]
-pub fn dissect(link_type: LinkType, packet: &[u8]) -> Dissection {
-    let mut dissection = Dissection::new(link_type);
+pub fn dissect(link_type: LinkType, packet: &[u8], len: u32) -> Dissection {
+    dissect_with(&TunnelPorts::DEFAULT, link_type, packet, len)
+}
+
+/// Takes a packet of `len` bytes on the wire apart as far as it is understood.
+#[inline]
+pub fn dissect_with(ports: &TunnelPorts, link_type: LinkType, packet: &[u8], len: u32) -> Dissection {
+    let window = Window::new(packet, len);
+    let mut dissection = Dissection::new(PacketView::new(window, link_type));
     let network = link::walk(&mut dissection, link_type, packet, 0);
     network::walk(&mut dissection, network, packet);
+    if dissection.may_carry(ports, network) {
+        peel_all(&mut dissection, ports, window, network);
+    }
     dissection
+}
+
+/// Peels tunnel after tunnel from a packet whose outermost view was walked.
+#[inline(never)]
+fn peel_all(d: &mut Dissection, ports: &TunnelPorts, stored: Window, network: Network) {
+    let mut window = stored;
+    let mut network = network;
+    while d.view_count < VIEWS_MAX && d.may_carry(ports, network) {
+        let layer_count = d.layers().len();
+        let Some(inner) = peel(d, ports, Window { at: d.prefix_bytes, ..window }, network)
+            .filter(|inner| inner.window.at + LINK_BYTES_MAX <= PREFIX_BYTES_MAX)
+        else {
+            d.layers.truncate(layer_count);
+            return;
+        };
+        d.enter(&inner);
+        window = inner.window;
+        network = link::walk(d, inner.link_type, window.packet, window.at);
+        network::walk(d, network, window.packet);
+        // What is said of this byte holds for every view, so also where the innermost ends before it.
+        d.tcp_flags = network::tcp_flags(d, stored.packet);
+    }
+}
+
+/// Peels the tunnel at the beginning of `window`, where the walk over the link layer ended.
+fn peel<'a>(
+    d: &mut Dissection,
+    ports: &TunnelPorts,
+    window: Window<'a>,
+    network: Network,
+) -> Option<Inner<'a>> {
+    match network {
+        Network::Mpls => tunnel::mpls(&mut d.layers, window),
+        Network::PppoeSession => tunnel::pppoe(&mut d.layers, window),
+        Network::Nsh => tunnel::nsh(&mut d.layers, window),
+        Network::Ip | Network::Ipv4 | Network::Ipv6 => tunnel::peel_ip(&mut d.layers, ports, window),
+        Network::None => None,
+    }
 }
 
 #[inline]

@@ -11,6 +11,7 @@ use netrewind_segment::LinkType;
 use crate::flow::Flow;
 use crate::packet::protocol;
 use crate::packet::{TCP_FLAGS, ipv4_field, ipv6_field};
+use crate::tunnel::{Layer, Tunnel, tunnels};
 
 /// One way to look at a packet: the bytes from `offset` on, as a packet of `link_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +93,8 @@ pub struct Template {
     pub known: Vec<u8>,
     /// From the packet itself to the innermost: never empty, ascending.
     pub views: Vec<View>,
+    /// The headers in the prefix that are tunnels or have unknown bits, from the outermost.
+    pub layers: Vec<Layer>,
     /// The header behind the prefix.
     pub shape: Shape,
 }
@@ -103,8 +106,30 @@ impl Template {
             prefix: Vec::new(),
             known: Vec::new(),
             views: vec![View { offset: 0, link_type }],
+            layers: Vec::new(),
             shape: Shape::None,
         }
+    }
+
+    /// The tunnels between the views, from the outermost. An id or an address that is not known whole is not there.
+    pub fn tunnels(&self) -> impl Iterator<Item = Tunnel> {
+        // Once with zeros in the place of what is unknown, once with ones: what is known is the same in both.
+        let ones: Vec<u8> = self.prefix.iter().zip(&self.known).map(|(byte, known)| byte | !known).collect();
+        let others: Vec<Tunnel> = tunnels(&self.layers, &ones).collect();
+        tunnels(&self.layers, &self.prefix).zip(others).map(|(tunnel, other)| Tunnel {
+            id: tunnel.id.filter(|_| tunnel.id == other.id),
+            outer: tunnel.outer.filter(|_| tunnel.outer == other.outer),
+            ..tunnel
+        })
+    }
+
+    /// Makes unknown what `layer` says, and notes it.
+    pub(crate) fn forget(&mut self, layer: Layer) {
+        layer.clear_varying(&mut self.known);
+        for (byte, known) in self.prefix.iter_mut().zip(&self.known) {
+            *byte &= known;
+        }
+        self.layers.push(layer);
     }
 
     /// Where the network header stands: behind the prefix.

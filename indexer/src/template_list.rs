@@ -5,6 +5,7 @@ use netrewind_segment::LinkType;
 use crate::column::{put_varint, take, take_varint};
 use crate::packet::{PREFIX_BYTES_MAX, VIEWS_MAX};
 use crate::template::{Shape, Template, TransportKey, View};
+use crate::tunnel::{Layer, LayerKind};
 
 mod tag {
     pub const NONE: u8 = 0;
@@ -33,6 +34,12 @@ fn put_template(bytes: &mut Vec<u8>, template: &Template) {
     for view in &template.views {
         put_varint(bytes, u64::from(view.offset));
         put_varint(bytes, u64::from(view.link_type.0));
+    }
+    bytes.push(template.layers.len() as u8);
+    for layer in &template.layers {
+        bytes.extend([layer.kind.number(), layer.view]);
+        put_varint(bytes, u64::from(layer.offset));
+        put_varint(bytes, u64::from(layer.bytes));
     }
     let key_byte = |key: TransportKey, later_fragment: bool| {
         key as u8 | if later_fragment { tag::LATER_FRAGMENT } else { 0 }
@@ -71,13 +78,25 @@ fn take_template(input: &mut &[u8]) -> Option<Template> {
     if views.is_empty() || views.len() > VIEWS_MAX {
         return None;
     }
-    Some(Template { prefix, known, views, shape: take_shape(input)? })
+    let layers = (0..take_byte(input)?).map(|_| take_layer(input)).collect::<Option<Vec<Layer>>>()?;
+    if layers.iter().any(|layer| usize::from(layer.view) >= views.len()) {
+        return None;
+    }
+    Some(Template { prefix, known, views, layers, shape: take_shape(input)? })
 }
 
 fn take_view(input: &mut &[u8]) -> Option<View> {
     let offset = u16::try_from(take_varint(input)?).ok()?;
     let link_type = LinkType(u16::try_from(take_varint(input)?).ok()?);
     Some(View { offset, link_type })
+}
+
+fn take_layer(input: &mut &[u8]) -> Option<Layer> {
+    let kind = LayerKind::from_number(take_byte(input)?)?;
+    let view = take_byte(input)?;
+    let offset = u16::try_from(take_varint(input)?).ok()?;
+    let bytes = u16::try_from(take_varint(input)?).ok()?;
+    Some(Layer { kind, view, offset, bytes })
 }
 
 fn take_key(input: &mut &[u8]) -> Option<(TransportKey, bool)> {

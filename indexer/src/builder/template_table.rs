@@ -6,25 +6,23 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use netrewind_segment::LinkType;
 
-use crate::packet::{Dissection, Unknown};
+use crate::packet::{Dissection, PREFIX_BYTES_MAX};
 use crate::template::{Shape, Template};
+use crate::tunnel::{Layer, LayerKind};
 
 /// Templates found lately, by a cheap mix of what distinguishes most.
-const RECENT: usize = 256;
+const RECENT: usize = 1024;
+/// Most prefixes, all without tunnels, are this short.
+const SHORT_PREFIX_BYTES: usize = 64;
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// No template.
 const NONE: u32 = u32::MAX;
-
-#[derive(Debug)]
-struct Entry {
-    template: Template,
-    unknown: Vec<Unknown>,
-}
 
 #[derive(Debug)]
 pub(super) struct TemplateTable {
     link_type: LinkType,
     templates_max: usize,
-    entries: Vec<Entry>,
+    templates: Vec<Template>,
     table: HashTable<u32>,
     hasher: FixedState,
     recent: Box<[u32; RECENT]>,
@@ -37,7 +35,7 @@ impl TemplateTable {
         Self {
             link_type,
             templates_max: templates_max as usize,
-            entries: Vec::new(),
+            templates: Vec::new(),
             table: HashTable::new(),
             hasher: FixedState::default(),
             recent: Box::new([NONE; RECENT]),
@@ -46,36 +44,62 @@ impl TemplateTable {
     }
 
     pub(super) fn reset(&mut self) {
-        self.entries.clear();
+        self.templates.clear();
         self.table.clear();
         self.recent.fill(NONE);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.templates.len()
     }
 
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
-        self.entries.iter().map(|entry| &entry.template)
+        self.templates.iter()
     }
 
     #[inline]
     pub(super) fn shape(&self, template: u32) -> Shape {
-        self.entries[template as usize].template.shape
+        self.templates[template as usize].shape
     }
 
     /// The number of the packet's template.
     #[inline]
     pub(super) fn find(&mut self, dissection: &Dissection, packet: &[u8]) -> u32 {
         let prefix = &packet[..dissection.prefix_bytes];
-        let slot = recent_slot(prefix, &dissection.shape);
+        match prefix.len() {
+            _ if dissection.layers().is_empty() => self.find_known(dissection, prefix, None),
+            0..=SHORT_PREFIX_BYTES => self.find_masked::<SHORT_PREFIX_BYTES>(dissection, prefix),
+            _ => self.find_masked::<PREFIX_BYTES_MAX>(dissection, prefix),
+        }
+    }
+
+    /// Finds the template of a prefix of at most `BYTES` bytes, some of which are unknown.
+    #[inline]
+    fn find_masked<const BYTES: usize>(&mut self, dissection: &Dissection, prefix: &[u8]) -> u32 {
+        let mut known = [0xff; BYTES];
+        let mut values = [0; BYTES];
+        let known = &mut known[..prefix.len()];
+        let values = &mut values[..prefix.len()];
+        dissection.layers().iter().for_each(|layer| layer.clear_varying(known));
+        for ((value, byte), known) in values.iter_mut().zip(prefix).zip(&*known) {
+            *value = byte & known;
+        }
+        self.find_known(dissection, values, Some(known))
+    }
+
+    /// Finds the template with this prefix, whose unknown bits are zero. All its bits are known where there is no
+    /// `known`.
+    #[inline]
+    fn find_known(&mut self, dissection: &Dissection, prefix: &[u8], known: Option<&[u8]>) -> u32 {
+        let slot = recent_slot(prefix, &dissection.shape, known.is_some());
         let recent = self.recent[slot];
-        if let Some(entry) = self.entries.get(recent as usize)
-            && entry.is_of(dissection, prefix)
+        if let Some(template) = self.templates.get(recent as usize)
+            && template.prefix == prefix
+            && is_of(template, dissection)
         {
             return recent;
         }
-        let found = self.find_slowly(dissection, prefix);
+        let found = self.find_slowly(dissection, prefix, known);
         self.recent[slot] = found;
         found
     }
@@ -83,107 +107,103 @@ impl TemplateTable {
     /// The number of the template that knows as much of the prefix as `template` and nothing behind it.
     #[cold]
     pub(super) fn without_key(&mut self, template: u32) -> u32 {
-        let entry = &self.entries[template as usize];
-        self.wanted.clone_from(&entry.template);
+        self.wanted.clone_from(&self.templates[template as usize]);
         self.wanted.shape = Shape::None;
-        let unknown = entry.unknown.clone();
-        self.find_wanted(&unknown)
+        self.find_wanted()
     }
 
     #[cold]
-    fn find_slowly(&mut self, dissection: &Dissection, prefix: &[u8]) -> u32 {
+    fn find_slowly(&mut self, dissection: &Dissection, prefix: &[u8], known: Option<&[u8]>) -> u32 {
         let wanted = &mut self.wanted;
         wanted.prefix.clear();
         wanted.prefix.extend_from_slice(prefix);
         wanted.known.clear();
-        wanted.known.resize(prefix.len(), 0xff);
-        wanted.views.clear();
-        wanted.views.extend_from_slice(dissection.views());
-        wanted.shape = dissection.shape;
-        for unknown in dissection.unknown() {
-            forget(wanted, unknown);
+        match known {
+            Some(known) => wanted.known.extend_from_slice(known),
+            None => wanted.known.resize(prefix.len(), 0xff),
         }
-        self.find_wanted(dissection.unknown())
+        wanted.views.clear();
+        wanted.views.extend(dissection.views().iter().map(|view| view.view));
+        wanted.layers.clear();
+        wanted.layers.extend_from_slice(dissection.layers());
+        wanted.shape = dissection.shape;
+        self.find_wanted()
     }
 
     /// Finds or adds `wanted`, or what stands for it where there is no room.
-    fn find_wanted(&mut self, unknown: &[Unknown]) -> u32 {
-        if let Some(found) = self.find_or_add(unknown, self.templates_max) {
+    fn find_wanted(&mut self) -> u32 {
+        if let Some(found) = self.find_or_add(self.templates_max) {
             return found;
         }
-        let mut unknown = unknown.to_vec();
-        if let Some(addresses) = link_addresses(self.link_type) {
-            forget(&mut self.wanted, &addresses);
-            unknown.push(addresses);
-        }
-        if let Some(found) = self.find_or_add(&unknown, 2 * self.templates_max) {
+        generalise(&mut self.wanted);
+        if let Some(found) = self.find_or_add(2 * self.templates_max) {
             return found;
         }
         self.wanted = Template::opaque(self.link_type);
-        self.find_or_add(&[], usize::MAX).unwrap_or(0)
+        self.find_or_add(usize::MAX).unwrap_or(0)
     }
 
-    fn find_or_add(&mut self, unknown: &[Unknown], templates_max: usize) -> Option<u32> {
+    fn find_or_add(&mut self, templates_max: usize) -> Option<u32> {
         let hash = self.hasher.hash_one(&self.wanted);
-        let entries = &self.entries;
-        if let Some(&found) =
-            self.table.find(hash, |&number| entries[number as usize].template == self.wanted)
-        {
+        let templates = &self.templates;
+        if let Some(&found) = self.table.find(hash, |&number| templates[number as usize] == self.wanted) {
             return Some(found);
         }
-        if self.entries.len() >= templates_max {
+        if self.templates.len() >= templates_max {
             return None;
         }
-        let number = self.entries.len() as u32;
-        self.entries.push(Entry { template: self.wanted.clone(), unknown: unknown.to_vec() });
-        let (entries, hasher) = (&self.entries, &self.hasher);
-        self.table.insert_unique(hash, number, |&number| hasher.hash_one(&entries[number as usize].template));
+        let number = self.templates.len() as u32;
+        self.templates.push(self.wanted.clone());
+        let (templates, hasher) = (&self.templates, &self.hasher);
+        self.table.insert_unique(hash, number, |&number| hasher.hash_one(&templates[number as usize]));
         Some(number)
     }
 }
 
-impl Entry {
-    /// True where a packet that was taken apart so and begins with `prefix` is of this template.
-    #[inline]
-    fn is_of(&self, dissection: &Dissection, prefix: &[u8]) -> bool {
-        self.template.shape == dissection.shape
-            && self.unknown == dissection.unknown()
-            && self.template.views == dissection.views()
-            && match self.unknown.is_empty() {
-                true => self.template.prefix == prefix,
-                false => self.agrees_with(prefix),
-            }
-    }
-
-    fn agrees_with(&self, prefix: &[u8]) -> bool {
-        let template = &self.template;
-        let mut known = template.prefix.iter().zip(&template.known).zip(prefix);
-        template.prefix.len() == prefix.len() && known.all(|((&value, &known), &byte)| byte & known == value)
-    }
+/// True where a packet with the template's prefix, which was taken apart so, is of the template.
+#[inline]
+fn is_of(template: &Template, dissection: &Dissection) -> bool {
+    let views = dissection.views();
+    template.shape == dissection.shape
+        && template.layers == dissection.layers()
+        && template.views.len() == views.len()
+        && template.views.iter().zip(views).all(|(of_template, view)| *of_template == view.view)
 }
 
-/// Makes bits of a template's prefix unknown.
-fn forget(template: &mut Template, unknown: &Unknown) {
-    let start = usize::from(unknown.offset).min(template.prefix.len());
-    let end = (start + usize::from(unknown.bytes)).min(template.prefix.len());
-    for at in start..end {
-        template.known[at] &= !unknown.mask;
-        template.prefix[at] &= template.known[at];
-    }
+/// Makes unknown what differs most between the packets of a network: link-layer addresses and tunnel ids, of which a
+/// mobile network has one for each user.
+fn generalise(template: &mut Template) {
+    let varying = |view: usize, offset: usize, bytes: usize| Layer {
+        kind: LayerKind::Varying,
+        view: view as u8,
+        offset: offset as u16,
+        bytes: bytes as u16,
+    };
+    let ids = template.layers.iter().filter_map(|layer| {
+        layer
+            .id_place(&template.prefix)
+            .map(|place| varying(usize::from(layer.view), place.offset, place.bytes))
+    });
+    let addresses = template.views.iter().enumerate().filter_map(|(number, view)| {
+        let (offset, bytes) = link_addresses(view.link_type)?;
+        Some(varying(number, usize::from(view.offset) + offset, bytes))
+    });
+    let forgotten: Vec<Layer> = addresses.chain(ids).collect();
+    forgotten.into_iter().for_each(|layer| template.forget(layer));
 }
 
-/// Where the link layer has addresses.
-fn link_addresses(link_type: LinkType) -> Option<Unknown> {
+/// Where the link layer has addresses: offset and length.
+fn link_addresses(link_type: LinkType) -> Option<(usize, usize)> {
     match link_type {
-        LinkType::ETHERNET => Some(Unknown { offset: 0, bytes: 12, mask: 0xff }),
-        LinkType::LINUX_SLL => Some(Unknown { offset: 6, bytes: 8, mask: 0xff }),
-        LinkType::LINUX_SLL2 => Some(Unknown { offset: 12, bytes: 8, mask: 0xff }),
+        LinkType::ETHERNET => Some((0, 12)),
+        LinkType::LINUX_SLL => Some((6, 8)),
+        LinkType::LINUX_SLL2 => Some((12, 8)),
         _ => None,
     }
 }
 
 #[inline]
-fn recent_slot(prefix: &[u8], shape: &Shape) -> usize {
+fn recent_slot(prefix: &[u8], shape: &Shape, is_layered: bool) -> usize {
     let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let shape = match *shape {
         Shape::None => 1,
@@ -194,8 +214,13 @@ fn recent_slot(prefix: &[u8], shape: &Shape) -> usize {
             u64::from_le_bytes([3, next_header, protocol, key as u8, 0, 0, 0, 0])
         }
     };
-    let mixed =
-        (word(prefix.first_chunk()) ^ word(prefix.last_chunk()).rotate_left(29) ^ shape.rotate_left(47))
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 56) as usize % RECENT
+    let mut mixed =
+        word(prefix.first_chunk()) ^ word(prefix.last_chunk()).rotate_left(29) ^ shape.rotate_left(47);
+    if is_layered {
+        // What tells tunnels apart can stand anywhere in the prefix.
+        mixed = prefix.as_chunks().0.iter().fold(mixed, |mixed, chunk| {
+            (mixed ^ u64::from_le_bytes(*chunk)).wrapping_mul(MULTIPLIER).rotate_left(29)
+        });
+    }
+    (mixed.wrapping_mul(MULTIPLIER) >> 54) as usize % RECENT
 }

@@ -5,6 +5,7 @@
 use netrewind_segment::LinkType;
 
 use super::{Dissection, byte_at, u16_at};
+use crate::tunnel::LayerKind;
 
 /// How many VLAN tags in a row are walked over.
 pub const VLAN_TAGS_MAX: usize = 8;
@@ -18,20 +19,39 @@ pub(super) enum Network {
     Ip,
     Ipv4,
     Ipv6,
+    /// An MPLS stack.
+    Mpls,
+    /// A PPPoE session header.
+    PppoeSession,
+    /// A network service header.
+    Nsh,
+}
+
+impl Network {
+    #[inline]
+    fn of_ethertype(ethertype: u16) -> Self {
+        match ethertype {
+            ethertype::IPV4 => Self::Ipv4,
+            ethertype::IPV6 => Self::Ipv6,
+            ethertype::MPLS | ethertype::MPLS_MULTICAST => Self::Mpls,
+            ethertype::PPPOE_SESSION => Self::PppoeSession,
+            ethertype::NSH => Self::Nsh,
+            _ => Self::None,
+        }
+    }
 }
 
 mod ethertype {
     pub const IPV4: u16 = 0x0800;
     pub const IPV6: u16 = 0x86dd;
-    pub const VLAN_TPIDS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
+    pub const MPLS: u16 = 0x8847;
+    pub const MPLS_MULTICAST: u16 = 0x8848;
+    pub const PPPOE_SESSION: u16 = 0x8864;
+    pub const NSH: u16 = 0x894f;
+    pub const VLAN_TPIDS: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
     /// Values up to here are an 802.3 length.
     pub const LENGTH_MAX: u16 = 1500;
 }
-
-/// Bits of the high byte of an 802.3 length, a value of at most 1500, that can be set.
-const LENGTH_HIGH_MASK: u8 = 0x07;
-/// Priority and drop-eligible bits in the first byte of a VLAN tag: they vary within a flow, and filters test the id.
-const VLAN_PRIORITY_MASK: u8 = 0xf0;
 
 /// Walks the link layer that begins at `at`; sets the prefix to what is understood of it.
 #[inline]
@@ -83,11 +103,13 @@ fn after_ethertype(d: &mut Dissection, packet: &[u8], mut at: usize) -> Network 
             Some(ethertype::IPV4) => return prefix(d, at + 2, Network::Ipv4),
             Some(ethertype::IPV6) => return prefix(d, at + 2, Network::Ipv6),
             Some(tpid) if ethertype::VLAN_TPIDS.contains(&tpid) && packet.len() >= at + 6 => {
-                d.mark_unknown(at + 2, 1, VLAN_PRIORITY_MASK);
+                // Where there is no room to note it the priority counts as constant: more templates, none wrong.
+                let _ = d.layers.push(LayerKind::VlanPriority, at + 2, 1);
                 at += 4;
             }
             Some(length) if length <= ethertype::LENGTH_MAX => return length_and_llc(d, packet, at),
-            _ => break,
+            Some(ethertype) => return prefix(d, at + 2, Network::of_ethertype(ethertype)),
+            None => break,
         }
     }
     prefix(d, at + 2, Network::None)
@@ -96,8 +118,7 @@ fn after_ethertype(d: &mut Dissection, packet: &[u8], mut at: usize) -> Network 
 /// An 802.3 length at `at`, and the 802.2 header behind it: known are the service access points, the control byte of
 /// an unnumbered frame, and a SNAP header.
 fn length_and_llc(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
-    d.mark_unknown(at, 1, LENGTH_HIGH_MASK);
-    d.mark_unknown(at + 1, 1, 0xff);
+    let _ = d.layers.push(LayerKind::EthernetLength, at, 2);
     let llc = at + 2;
     let Some(&[dsap, ssap, control]) =
         packet.get(llc..llc + 3).and_then(|bytes| <&[u8; 3]>::try_from(bytes).ok())
@@ -132,11 +153,7 @@ fn address_family(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
 
 /// Linux cooked capture, version 2: the protocol comes first, the header is 20 bytes.
 fn linux_sll2(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
-    let network = match u16_at(packet, at) {
-        Some(ethertype::IPV4) => Network::Ipv4,
-        Some(ethertype::IPV6) => Network::Ipv6,
-        _ => Network::None,
-    };
+    let network = u16_at(packet, at).map_or(Network::None, Network::of_ethertype);
     prefix(d, at + 20, network)
 }
 
@@ -163,7 +180,7 @@ fn pppoe(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
     if packet.len() < at + 6 {
         return Network::None;
     }
-    d.mark_unknown(at + 4, 2, 0xff);
+    let _ = d.layers.push(LayerKind::Varying, at + 4, 2);
     d.prefix_bytes = at + 6;
     ppp_protocol(d, packet, at + 6)
 }
@@ -173,6 +190,7 @@ fn ppp_protocol(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
     match u16_at(packet, at) {
         Some(0x0021) => prefix(d, at + 2, Network::Ipv4),
         Some(0x0057) => prefix(d, at + 2, Network::Ipv6),
+        Some(0x0281 | 0x0283) => prefix(d, at + 2, Network::Mpls),
         Some(other) if other & 0x0100 == 0 => prefix(d, at + 2, Network::None),
         _ => prefix(d, at, Network::None),
     }

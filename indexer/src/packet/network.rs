@@ -89,7 +89,7 @@ fn ipv4(d: &mut Dissection, packet: &[u8], at: usize) {
     let protocol = header[PROTOCOL];
     let fragment = u16::from_be_bytes([header[FRAGMENT], header[FRAGMENT + 1]]);
     let later_fragment = fragment & FRAGMENT_OFFSET_MASK != 0;
-    d.fragment = fragment & FRAGMENT_MASK != 0;
+    d.fragment |= fragment & FRAGMENT_MASK != 0;
     d.key.source = u128::from(u32_of(&header[SOURCE]));
     d.key.destination = u128::from(u32_of(&header[DESTINATION]));
     let key = match later_fragment {
@@ -105,7 +105,7 @@ fn ipv6(d: &mut Dissection, packet: &[u8], at: usize) {
     let Some(header) = packet.get(at..at + HEADER_BYTES) else { return };
     let next_header = header[NEXT_HEADER];
     let last = extension_headers(packet, at, next_header);
-    d.fragment = last.fragment;
+    d.fragment |= last.fragment;
     d.key = PacketKey {
         source: u128_of(&header[SOURCE]),
         destination: u128_of(&header[DESTINATION]),
@@ -190,6 +190,20 @@ fn transport(d: &mut Dissection, packet: &[u8], at: usize, protocol: u8, icmp: u
         },
         _ => TransportKey::None,
     }
+}
+
+/// The flags byte of TCP where the walk found TCP's ports.
+pub(super) fn tcp_flags(d: &Dissection, packet: &[u8]) -> Option<u8> {
+    let transport = match d.shape {
+        Shape::Ipv4 { first_byte, protocol: protocol::TCP, key: TransportKey::Ports, .. } => {
+            usize::from(first_byte & 0x0f) * 4
+        }
+        Shape::Ipv6 { transport, protocol: protocol::TCP, key: TransportKey::Ports, .. } => {
+            usize::from(transport)
+        }
+        _ => return None,
+    };
+    byte_at(packet, d.prefix_bytes + transport + TCP_FLAGS)
 }
 
 #[inline]

@@ -1,0 +1,74 @@
+//! A stretch of a stored packet, as far as it goes on the wire and as far as it was captured.
+
+use netrewind_segment::LinkType;
+
+/// What is left of a packet from `at` on. Offsets count from the beginning of the stored packet.
+///
+/// **Invariant:** `packet.len() <= end` and `at <= end`; `at` can be behind the captured bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'a> {
+    /// The captured bytes of the stored packet, cut where this window ends on the wire.
+    pub packet: &'a [u8],
+    /// Where the window begins.
+    pub at: usize,
+    /// Where it ends on the wire.
+    pub end: usize,
+    /// It is the payload of a first fragment: what follows is in another packet.
+    pub is_fragment: bool,
+}
+
+/// An inner packet: where it stands and what its first byte means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inner<'a> {
+    pub window: Window<'a>,
+    pub link_type: LinkType,
+}
+
+impl<'a> Window<'a> {
+    /// A whole stored packet. A record that claims to be shorter on the wire than what was captured is as long as that.
+    #[inline]
+    pub fn new(packet: &'a [u8], len: u32) -> Self {
+        Self { packet, at: 0, end: packet.len().max(len as usize), is_fragment: false }
+    }
+
+    /// The byte `offset` bytes behind the beginning.
+    #[inline]
+    pub fn u8(&self, offset: usize) -> Option<u8> {
+        self.packet.get(self.at + offset).copied()
+    }
+
+    #[inline]
+    pub fn u16(&self, offset: usize) -> Option<u16> {
+        self.captured().get(offset..offset + 2)?.try_into().ok().map(u16::from_be_bytes)
+    }
+
+    #[inline]
+    pub fn u32(&self, offset: usize) -> Option<u32> {
+        self.captured().get(offset..offset + 4)?.try_into().ok().map(u32::from_be_bytes)
+    }
+
+    /// What of the window was captured.
+    #[inline]
+    pub fn captured(&self) -> &'a [u8] {
+        self.packet.get(self.at..).unwrap_or_default()
+    }
+
+    /// Its length on the wire.
+    #[inline]
+    pub fn wire_bytes(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// The window behind a header of `bytes` bytes; `None` where it does not reach that far.
+    #[inline]
+    pub fn skip(self, bytes: usize) -> Option<Self> {
+        (bytes <= self.wire_bytes()).then_some(Self { at: self.at + bytes, ..self })
+    }
+
+    /// The window cut to `bytes` bytes; unchanged where it is shorter.
+    #[inline]
+    pub fn limit(self, bytes: usize) -> Self {
+        let end = self.end.min(self.at + bytes);
+        Self { packet: self.packet.get(..end).unwrap_or(self.packet), end, ..self }
+    }
+}
