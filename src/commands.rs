@@ -1,21 +1,72 @@
 //! The subcommands: arguments in, a library called, words for a person out.
 
+use std::path::PathBuf;
+
 use crate::outcome::{Failure, Outcome};
 
+mod import;
+mod index;
+mod record;
 mod status;
+mod verify;
 
 /// What netrewind can do.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Record interfaces into a store, until Ctrl-C
+    Record(record::Arguments),
+    /// Take capture files into a store, as they are
+    Import(import::Arguments),
+    /// Build the indexes that are missing, or all of them again
+    Index(index::Arguments),
     /// Tell what is in a store, and how far back one can rewind
     Status(status::Arguments),
+    /// Check every segment, index and count
+    Verify(verify::Arguments),
 }
 
 impl Command {
     /// Does it.
     pub fn run(self) -> Result<Outcome, Failure> {
         match self {
+            Self::Record(arguments) => record::run(&arguments),
+            Self::Import(arguments) => import::run(&arguments),
+            Self::Index(arguments) => index::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),
+            Self::Verify(arguments) => verify::run(&arguments),
+        }
+    }
+}
+
+/// Where the store is.
+#[derive(Debug, clap::Args)]
+pub struct StoreArgument {
+    /// The store's folder
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+}
+
+/// How a store is written.
+#[derive(Debug, clap::Args)]
+pub struct WritingArguments {
+    /// Bytes of a segment at which the next one begins
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = crate::arguments::bytes)]
+    segment_bytes: u64,
+    /// Disk space that everything in the store may take; the oldest goes first [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = crate::arguments::bytes)]
+    budget: Option<u64>,
+    /// Age at which segments expire, from when they were written [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
+    max_age: Option<std::time::Duration>,
+}
+
+impl WritingArguments {
+    fn config(&self) -> netrewind_recorder::Config {
+        netrewind_recorder::Config {
+            segment_bytes: self.segment_bytes,
+            budget_bytes: self.budget,
+            age_max: self.max_age,
+            ..netrewind_recorder::Config::default()
         }
     }
 }

@@ -6,7 +6,11 @@
 mod arguments;
 mod clock;
 mod commands;
+mod indexing;
 mod outcome;
+mod signals;
+mod terminal;
+mod writing;
 
 use clap::Parser;
 

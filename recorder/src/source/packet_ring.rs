@@ -175,11 +175,7 @@ impl Bound {
             let what = what.to_owned();
             move |error| refused(name, &what, error)
         };
-        let looking = PacketSocket::open(Framing::Raw).map_err(|error| not_permitted(name, error))?;
-        let interface = looking.index_of(name).map_err(|_| unknown_interface(name))?;
-        let hardware_type = looking.hardware_type(name).map_err(failed("asking for its link type"))?;
-        let (link_type, framing) =
-            link::of_hardware(hardware_type).ok_or_else(|| link::unsupported(name, hardware_type))?;
+        let Hardware { interface, hardware_type, link_type, framing } = Hardware::of(name)?;
         if framing == Framing::Cooked && !config.capture_filter.is_empty() {
             let reason =
                 "a capture filter cannot be used on an interface of this kind: filter when you extract";
@@ -225,6 +221,31 @@ impl Bound {
         };
         result.map_err(|error| refused(&config.interface, "attaching the capture filter", error))
     }
+}
+
+/// What an interface is.
+struct Hardware {
+    interface: u32,
+    hardware_type: u16,
+    link_type: LinkType,
+    framing: Framing,
+}
+
+impl Hardware {
+    fn of(name: &str) -> Result<Self, SourceError> {
+        let looking = PacketSocket::open(Framing::Raw).map_err(|error| not_permitted(name, error))?;
+        let interface = looking.index_of(name).map_err(|_| unknown_interface(name))?;
+        let hardware_type =
+            looking.hardware_type(name).map_err(|error| refused(name, "asking for its link type", error))?;
+        let (link_type, framing) =
+            link::of_hardware(hardware_type).ok_or_else(|| link::unsupported(name, hardware_type))?;
+        Ok(Self { interface, hardware_type, link_type, framing })
+    }
+}
+
+/// The link type of an interface's packets: what a capture filter for it is compiled for.
+pub fn link_type_of(interface: &str) -> Result<LinkType, SourceError> {
+    Ok(Hardware::of(interface)?.link_type)
 }
 
 fn join(

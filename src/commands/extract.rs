@@ -1,0 +1,282 @@
+//! `netrewind extract`: exactly the packets asked for.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use netrewind_extractor::filter::CompileLimits;
+use netrewind_extractor::{
+    Answer, Estimate, ExtractError, Extractor, Hooks, Limits, Options, PcapSink, PcapngSink, Progress, Query, Sink,
+    SinkError, View,
+};
+use netrewind_segment::Store;
+
+use super::StoreArgument;
+use crate::outcome::{Failure, Outcome};
+use crate::{arguments, clock, signals, terminal};
+
+/// Bytes of the answer gathered before they are written.
+const OUTPUT_BUFFER_BYTES: usize = 1 << 18;
+/// An answer that takes less shows no progress.
+const PROGRESS_AFTER: Duration = Duration::from_millis(400);
+
+const EXAMPLES: &str = "\
+Examples:
+  netrewind extract --store /data/nr --from '2h ago' --filter 'host 10.1.2.3 and port 443' -o talk.pcap
+  netrewind extract --store /data/nr --from 2026-11-22T09:30:00Z --to 2026-11-22T09:35:00Z -o five-minutes.pcapng
+  netrewind extract --store /data/nr --filter 'icmp' -o - | wireshark -k -i -
+  netrewind extract --store /data/nr --filter 'not port 443' --count
+
+The filter is a pcap-filter(7) expression. Times: 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with --tz),
+1795339861.5 (Unix seconds), '2h ago'. The packets are those with from <= time < to, in order of time.
+Whether the answer is complete stands on standard error and in the exit status: 0 complete, 1 incomplete.";
+
+/// Arguments of `netrewind extract`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    store: StoreArgument,
+    /// Earliest time [default: the oldest packet kept]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// First time that is too late [default: up to the newest packet]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// Time zone of times that name none: UTC, local, or as Europe/Rome
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    tz: String,
+    /// Which packets, as a pcap-filter(7) expression [default: all]
+    #[arg(long, value_name = "EXPR", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    filter: String,
+    /// What the filter sees of a packet in a tunnel: its innermost packet, the packet as received, or either
+    #[arg(long, value_name = "VIEW", default_value = "inner", value_parser = ["inner", "outer", "any"])]
+    view: String,
+    /// Filter as if packets had no VLAN tags
+    #[arg(long)]
+    ignore_vlan: bool,
+    /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside) [default: by the file's name]
+    #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
+    format: Option<String>,
+    /// Stop after so many packets
+    #[arg(long, value_name = "N")]
+    max_packets: Option<u64>,
+    /// Stop before the packets have more bytes than this
+    #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
+    max_bytes: Option<u64>,
+    /// Print how many packets there are, and write none
+    #[arg(long, conflicts_with_all = ["estimate", "output"])]
+    count: bool,
+    /// Print how many packets there can be at most, without reading any
+    #[arg(long, conflicts_with = "output")]
+    estimate: bool,
+    /// Use no index: the same answer, slower
+    #[arg(long)]
+    no_index: bool,
+    /// Print the answer's account (packets, bytes, completeness) as one JSON object: on standard output with --count and
+    /// --estimate, else on standard error
+    #[arg(long)]
+    json: bool,
+    /// Do not tell what is complete, nor show progress
+    #[arg(long, short)]
+    quiet: bool,
+    /// The file to write; - for standard output
+    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["count", "estimate"])]
+    output: Option<PathBuf>,
+}
+
+/// Extracts them.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let query = query(arguments)?;
+    let options = Options {
+        compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
+        ..Options::default()
+    };
+    let extractor = Extractor::new(Store::open(&arguments.store.store)?, options);
+    if arguments.estimate {
+        let estimate = extractor.estimate(&query).map_err(failure)?;
+        print_estimate(&estimate, arguments.json)?;
+        return Ok(Outcome::Done);
+    }
+    let stop = signals::stop_flag()?;
+    let mut hooks = Waiting::new(stop, arguments.quiet || arguments.json);
+    let begun = Instant::now();
+    let answer = if arguments.count {
+        extractor.count(&query, &mut hooks)
+    } else {
+        let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
+        extract(&extractor, &query, output, arguments.format.as_deref(), &mut hooks)
+    };
+    hooks.end();
+    match answer {
+        Ok(answer) => tell(arguments, &answer, begun.elapsed()),
+        // Whoever read the answer has seen enough.
+        Err(ExtractError::ReaderGone) => Ok(Outcome::Done),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+fn query(arguments: &Arguments) -> Result<Query, Failure> {
+    let zone = arguments::time_zone(&arguments.tz).map_err(Failure::usage)?;
+    let now = clock::now();
+    let instant = |name: &str, text: &Option<String>| {
+        let read = |text: &String| {
+            arguments::instant(text, now, &zone).map_err(|error| Failure::usage(format!("--{name}: {error}")))
+        };
+        text.as_ref().map(read).transpose()
+    };
+    Ok(Query {
+        from: instant("from", &arguments.from)?,
+        to: instant("to", &arguments.to)?,
+        filter: arguments.filter.clone(),
+        view: arguments.view.parse::<View>().map_err(Failure::usage)?,
+        ignore_vlan: arguments.ignore_vlan,
+        limits: Limits { packets: arguments.max_packets, bytes: arguments.max_bytes },
+        use_index: !arguments.no_index,
+    })
+}
+
+/// What the asker can mend is wrong usage; the rest failed.
+fn failure(error: ExtractError) -> Failure {
+    match error {
+        ExtractError::Query(_) | ExtractError::Sink(SinkError::SeveralLinkTypes(_)) => Failure::Usage(error.into()),
+        other => Failure::Failed(other.into()),
+    }
+}
+
+/// Writes the answer to a file, which is there whole or not at all, or to standard output.
+fn extract(
+    extractor: &Extractor,
+    query: &Query,
+    output: &Path,
+    format: Option<&str>,
+    hooks: &mut Waiting,
+) -> Result<Answer, ExtractError> {
+    let is_pcapng = match format {
+        Some(format) => format == "pcapng",
+        None => output.extension().is_some_and(|extension| extension == "pcapng"),
+    };
+    let mut carry_out = |file: File| {
+        let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, file);
+        let mut sink: Box<dyn Sink> =
+            if is_pcapng { Box::new(PcapngSink::new(file)) } else { Box::new(PcapSink::new(file)) };
+        extractor.extract(query, sink.as_mut(), hooks)
+    };
+    if output == Path::new("-") {
+        if io::stdout().is_terminal() {
+            let advice = "standard output is a terminal: name a file with -o FILE, or pipe it into something";
+            return Err(ExtractError::Query(advice.into()));
+        }
+        return carry_out(standard_output().map_err(|error| ExtractError::Sink(SinkError::Io(error)))?);
+    }
+    let named = |error: io::Error| {
+        let text = format!("{}: {error}", output.display());
+        ExtractError::Sink(SinkError::Io(io::Error::new(error.kind(), text)))
+    };
+    // A fifo or a device is written as it is.
+    if fs::metadata(output).is_ok_and(|metadata| !metadata.is_file()) {
+        return carry_out(File::options().write(true).open(output).map_err(named)?);
+    }
+    let mut partial = output.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let answer = carry_out(File::create(&partial).map_err(named)?);
+    let moved = match answer {
+        Ok(_) => fs::rename(&partial, output).map_err(named),
+        Err(_) => fs::remove_file(&partial).map_err(named),
+    };
+    answer.and_then(|answer| moved.map(|()| answer))
+}
+
+/// Standard output without a line buffer.
+fn standard_output() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// Shows progress, and listens for Ctrl-C.
+struct Waiting {
+    stop: Arc<AtomicBool>,
+    begun: Instant,
+    bar: ProgressBar,
+    is_quiet: bool,
+}
+
+impl Waiting {
+    fn new(stop: Arc<AtomicBool>, is_quiet: bool) -> Self {
+        Self { stop, begun: Instant::now(), bar: ProgressBar::hidden(), is_quiet }
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Hooks for Waiting {
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        if self.is_quiet || self.begun.elapsed() < PROGRESS_AFTER {
+            return;
+        }
+        if self.bar.is_hidden() && io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} segments  {msg}");
+            self.bar = ProgressBar::new(progress.segments);
+            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        }
+        let reached = progress.reached.map_or_else(String::new, |at| format!(", at {at}"));
+        self.bar.set_message(format!(
+            "{} packets, {}{reached}",
+            progress.packets,
+            terminal::bytes(progress.bytes)
+        ));
+        self.bar.set_position(progress.segments_done);
+    }
+}
+
+fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {
+    if json {
+        terminal::print(serde_json::to_string(estimate)?)?;
+        return Ok(());
+    }
+    let Estimate { packets_min, packets_max, bytes_max, segments, bytes_read } = estimate;
+    terminal::print(format_args!(
+        "{packets_min} to {packets_max} packets, at most {}; to be read: {} in {segments} segments",
+        terminal::bytes(*bytes_max),
+        terminal::bytes(*bytes_read)
+    ))?;
+    Ok(())
+}
+
+/// Says what the answer is, and whether it is complete.
+fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcome, Failure> {
+    let outcome = if answer.completeness.is_complete() { Outcome::Done } else { Outcome::Incomplete };
+    if arguments.json {
+        let account = serde_json::to_string(answer)?;
+        if arguments.count { terminal::print(account)? } else { terminal::say(account) }
+        return Ok(outcome);
+    }
+    if arguments.count {
+        terminal::print(answer.packets)?;
+    }
+    if arguments.quiet {
+        return Ok(outcome);
+    }
+    terminal::say(format_args!(
+        "{} packets, {} in {:.3} s",
+        answer.packets,
+        terminal::bytes(answer.bytes),
+        took.as_secs_f64()
+    ));
+    for rejected in &answer.rejected_indexes {
+        terminal::say(format_args!("segment {} was read without its index: {}", rejected.segment, rejected.reason));
+    }
+    answer.completeness.lines().iter().for_each(terminal::say);
+    Ok(outcome)
+}

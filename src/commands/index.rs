@@ -1,0 +1,66 @@
+//! `netrewind index`: indexes that are missing, or all of them again.
+
+use netrewind_segment::{Event, SegmentState};
+
+use super::StoreArgument;
+use crate::indexing::{self, State};
+use crate::outcome::{Failure, Outcome};
+use crate::terminal::{self, StatusLine};
+use crate::writing::Writing;
+
+const EXAMPLES: &str = "\
+Examples:
+  netrewind index --store /data/nr              build what is missing or damaged
+  netrewind index --store /data/nr --rebuild    build every index again
+
+Indexes change no answer, only the time it takes; they can be deleted and built again at any time.";
+
+/// Arguments of `netrewind index`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    store: StoreArgument,
+    /// Build those again that are there and fit
+    #[arg(long)]
+    rebuild: bool,
+}
+
+/// Builds them.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    netrewind_segment::Store::open(&arguments.store.store)?; // an index makes no store
+    let writing = Writing::open(&arguments.store.store, "index")?;
+    let store = &writing.store;
+    let segments: Vec<_> =
+        store.segments()?.into_iter().filter(|segment| segment.state == SegmentState::Sealed).collect();
+    let mut line = StatusLine::new();
+    let (mut built, mut outcome) = (0, Outcome::Done);
+    for (number, segment) in segments.iter().enumerate() {
+        line.show(&format!("segment {} of {}: {}", number + 1, segments.len(), segment.name));
+        match indexing::look(store, segment)? {
+            State::Good if !arguments.rebuild => continue,
+            State::Bad(error) => {
+                line.clear();
+                terminal::say(format_args!("segment {}: {error}", segment.name));
+                let rejected = Event::IndexRejected { segment: segment.name, reason: error.to_string() };
+                let mut logbook = writing.logbook.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                logbook.append(crate::clock::now(), rejected)?;
+            }
+            State::Good | State::Missing => {}
+        }
+        match indexing::build(store, &segment.name) {
+            Ok(index) => {
+                store.write_index(&segment.name, &index)?;
+                built += 1;
+            }
+            Err(error) => {
+                line.clear();
+                terminal::say(format_args!("{error:#}"));
+                outcome = Outcome::Incomplete;
+            }
+        }
+    }
+    line.clear();
+    terminal::say(format_args!("{built} of {} indexes built", segments.len()));
+    Ok(outcome)
+}

@@ -1,0 +1,241 @@
+//! `netrewind record`: interfaces into a store.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use netrewind_extractor::filter::{self, CompileLimits};
+use netrewind_recorder::recorder::{Description, LaneStatus, Recorder, Status, Summary};
+use netrewind_recorder::source::Source;
+use netrewind_recorder::source::packet_ring::{self, PacketRing, RingConfig};
+use netrewind_recorder::{BlockSink, Config};
+use netrewind_segment::Account;
+use netrewind_segment::layout::CAPLEN_MAX;
+
+use super::{StoreArgument, WritingArguments};
+use crate::clock::{self, SystemClock};
+use crate::indexing::LiveIndexer;
+use crate::outcome::{Failure, Outcome};
+use crate::signals;
+use crate::terminal::{self, StatusLine};
+use crate::writing::Writing;
+
+/// How often signals and sources are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How many looks make a second: the status line's.
+const LOOKS_PER_STATUS: u32 = 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo netrewind record --store /data/nr --interface eth1 --budget 500GiB
+  sudo netrewind record --store /data/nr --interface eth1 --interface eth2 --lanes 2 --max-age 14d
+  sudo netrewind record --store /data/nr --interface eth1 --capture-filter 'not port 4789' --snaplen 256
+
+Needs the capability CAP_NET_RAW: run it with sudo, or once: sudo setcap cap_net_raw+ep $(command -v netrewind)
+Ctrl-C (or SIGTERM) writes what has arrived, seals, indexes, and prints the account.";
+
+/// Arguments of `netrewind record`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    store: StoreArgument,
+    /// Interface to record; may be given several times
+    #[arg(long, required = true, value_name = "IF")]
+    interface: Vec<String>,
+    /// Rings and writers for each interface, which share its packets by conversation
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    lanes: u16,
+    /// Bytes kept of each packet [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CAPLEN_MAX)))]
+    snaplen: Option<u32>,
+    /// Record only what this pcap-filter(7) expression accepts; the kernel looks at frames without VLAN tags
+    #[arg(long, value_name = "EXPR")]
+    capture_filter: Option<String>,
+    #[command(flatten)]
+    writing: WritingArguments,
+    /// Age of a segment at which the next one begins
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::arguments::duration)]
+    segment_age: Duration,
+    /// Memory of each ring, which holds packets while the disk is slow
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = crate::arguments::bytes)]
+    ring: u64,
+    /// Do not receive frames for other stations
+    #[arg(long)]
+    no_promiscuous: bool,
+    /// Use the interface's own time stamps where it has any (its clock must be kept on time, as by ptp4l)
+    #[arg(long)]
+    hardware_timestamps: bool,
+    /// Print the account as one JSON object on the last line of standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    fn config(&self) -> Config {
+        Config {
+            segment_age: self.segment_age,
+            snaplen: self.snaplen.unwrap_or(CAPLEN_MAX),
+            ..self.writing.config()
+        }
+    }
+
+    fn rings(&self, interface: &str) -> Result<Vec<PacketRing>, Failure> {
+        let mut ring = RingConfig::new(interface);
+        ring.snaplen = self.snaplen.unwrap_or(CAPLEN_MAX);
+        ring.is_promiscuous = !self.no_promiscuous;
+        ring.use_hardware_timestamps = self.hardware_timestamps;
+        ring.blocks = u32::try_from(self.ring / u64::from(ring.block_bytes)).unwrap_or(u32::MAX).max(2);
+        if let Some(expression) = &self.capture_filter {
+            let limits = CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() };
+            let program = filter::compile_raw(expression, packet_ring::link_type_of(interface)?, &limits)
+                .map_err(Failure::usage)?;
+            ring.capture_filter = program.iter().map(|raw| (raw.code, raw.jt, raw.jf, raw.k)).collect();
+        }
+        let rings = PacketRing::open(&ring, usize::from(self.lanes))?;
+        if self.hardware_timestamps && !rings[0].has_hardware_timestamps() {
+            terminal::say(format_args!("{interface} has no time stamps of its own: the kernel's are used"));
+        }
+        Ok(rings)
+    }
+}
+
+/// Records until told to stop.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let config = arguments
+        .config()
+        .fitted(arguments.interface.len() * usize::from(arguments.lanes))
+        .map_err(Failure::usage)?;
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    for interface in &arguments.interface {
+        for ring in arguments.rings(interface)? {
+            sources.push(Box::new(ring));
+        }
+    }
+    let stop = signals::stop_flag()?;
+    let Writing { store, lock, logbook, mut without_index } =
+        Writing::open(&arguments.store.store, "record")?;
+    let mut sinks = |_lane: u16| -> Option<Box<dyn BlockSink>> {
+        Some(Box::new(LiveIndexer::new(&store, logbook.clone(), std::mem::take(&mut without_index))))
+    };
+    let description = Description {
+        capture_filter: arguments.capture_filter.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let clock = Arc::new(SystemClock::new());
+    let recorder = Recorder::start(config, &description, &store, lock, sources, &mut sinks, clock)?;
+    greet(arguments, &config);
+    let mut screen = Screen { line: StatusLine::new(), notices: 0, budget: config.budget_bytes };
+    let mut looks = 0;
+    while !stop.load(Ordering::Relaxed) && !recorder.is_finished() {
+        std::thread::sleep(LOOK_INTERVAL);
+        looks += 1;
+        if looks % LOOKS_PER_STATUS == 0 {
+            screen.show(&recorder.status());
+        }
+    }
+    screen.line.clear();
+    let summary = recorder.stop();
+    tell(&summary, screen.notices, arguments.json)
+}
+
+/// Says what is being done, and how to get at the packets meanwhile.
+fn greet(arguments: &Arguments, config: &Config) {
+    let store = arguments.store.store.display();
+    let limit = config.budget_bytes.map_or_else(
+        || "until the disk is full, then over the oldest".to_owned(),
+        |budget| format!("at most {}, then over the oldest", terminal::bytes(budget)),
+    );
+    terminal::say(format_args!(
+        "Recording {} into {store}: {limit}. Ctrl-C ends it.",
+        arguments.interface.join(", ")
+    ));
+    let program: PathBuf = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let program = program.display();
+    terminal::say("From another terminal, at any time:");
+    terminal::say(format_args!(
+        "  {program} extract --store {store} --from '5m ago' --filter 'host 192.0.2.1 and port 443' -o packets.pcap"
+    ));
+    terminal::say(format_args!("  {program} status --store {store}"));
+}
+
+struct Screen {
+    line: StatusLine,
+    /// Notices that have been said.
+    notices: usize,
+    budget: Option<u64>,
+}
+
+impl Screen {
+    fn show(&mut self, status: &Status) {
+        for notice in status.notices.iter().skip(self.notices) {
+            self.line.clear();
+            terminal::say(notice);
+        }
+        self.notices = status.notices.len();
+        if self.line.is_visible() {
+            let text = self.text(status);
+            self.line.show(&text);
+        }
+    }
+
+    fn text(&self, status: &Status) -> String {
+        let now = clock::now();
+        let store = terminal::bytes(status.usage.bytes);
+        let store =
+            self.budget.map_or(store.clone(), |budget| format!("{store} of {}", terminal::bytes(budget)));
+        let rewind = status.usage.oldest.map_or_else(
+            || "nothing to rewind to yet".to_owned(),
+            |oldest| format!("rewind to {} ago", terminal::span(now.ns_since(oldest) / 1_000_000_000)),
+        );
+        let mut text = format!(
+            "{}packets/s  {}bit/s  {} dropped  {store}  {rewind}",
+            terminal::thousands(status.packets_per_second),
+            terminal::thousands(status.bits_per_second),
+            status.account.dropped.total(),
+        );
+        for LaneStatus { interface, down, is_disk_failing, .. } in &status.lanes {
+            if down.is_some() {
+                text.push_str(&format!("  {interface} is down"));
+            }
+            if *is_disk_failing {
+                text.push_str("  the disk fails");
+            }
+        }
+        text
+    }
+}
+
+/// Prints the account.
+fn tell(summary: &Summary, notices_said: usize, json: bool) -> Result<Outcome, Failure> {
+    summary.notices.iter().skip(notices_said).for_each(terminal::say);
+    let Account { received, written, dropped, bytes, segments } = summary.account;
+    terminal::say(format_args!(
+        "{received} packets received = {written} written + {} dropped by the kernel + {} by the disk; {} in {segments} segments",
+        dropped.kernel,
+        dropped.disk,
+        terminal::bytes(bytes)
+    ));
+    for lane in &summary.lanes {
+        if let Some(reason) = &lane.down {
+            terminal::say(format_args!("{}: {reason}", lane.interface));
+        }
+    }
+    if json {
+        let account = serde_json::json!({
+            "received": received,
+            "written": written,
+            "dropped": { "kernel": dropped.kernel, "disk": dropped.disk },
+            "bytes": bytes,
+            "segments": segments,
+        });
+        writeln!(std::io::stdout(), "{account}")?;
+    }
+    summary
+        .discrepancies
+        .iter()
+        .for_each(|text| terminal::say(format_args!("the account does not add up: {text}")));
+    Ok(if summary.discrepancies.is_empty() { Outcome::Done } else { Outcome::Incomplete })
+}

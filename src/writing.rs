@@ -1,0 +1,45 @@
+//! A store opened for writing: created where need be, locked, recovered.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use netrewind_segment::{Logbook, SegmentName, Store, StoreLock};
+
+use crate::{clock, indexing};
+
+/// A store that this process alone writes to.
+pub struct Writing {
+    /// The store.
+    pub store: Store,
+    /// Keeps others out.
+    pub lock: StoreLock,
+    /// Its logbook, for the threads that build indexes.
+    pub logbook: Arc<Mutex<Logbook>>,
+    /// Segments that have no index: recovered just now, or left behind earlier.
+    pub without_index: Vec<SegmentName>,
+}
+
+impl Writing {
+    /// Opens or creates the store in `folder`; what a crash left open is recovered first. `what` names the command to
+    /// others that find the store locked.
+    pub fn open(folder: &Path, what: &str) -> anyhow::Result<Self> {
+        let store = Store::open_or_create(folder, clock::now(), indexing::seed())?;
+        let lock = store.lock(&format!("netrewind {what}, process {}", std::process::id()))?;
+        let mut logbook = Logbook::new(&store);
+        let mut unlogged = None;
+        netrewind_recorder::recover(&store, &mut |event| {
+            unlogged = logbook.append(clock::now(), event).err().or(unlogged.take());
+        })?;
+        if let Some(error) = unlogged {
+            return Err(error.into());
+        }
+        logbook.sync()?;
+        let without_index = store
+            .segments()?
+            .iter()
+            .filter(|segment| !segment.has_index)
+            .map(|segment| segment.name)
+            .collect();
+        Ok(Self { store, lock, logbook: Arc::new(Mutex::new(logbook)), without_index })
+    }
+}
