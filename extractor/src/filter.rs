@@ -34,3 +34,6 @@ pub use program::{
     Test, Width,
 };
 pub use terms::{Conjunction, Demand, Term, Terms};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! The three runs of a program held against libpcap and against each other.
+
+mod corpus;
+mod expressions;
+mod guarding;
+mod interpreting;
+mod judging;
+mod random;
+mod searching;
