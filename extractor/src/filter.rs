@@ -13,6 +13,7 @@
 mod abstract_packet;
 mod compile;
 mod concrete;
+mod diagnosis;
 mod error;
 mod facts;
 mod guard;
@@ -21,6 +22,7 @@ mod machine;
 mod number;
 mod program;
 mod terms;
+mod worker;
 
 pub use abstract_packet::{
     AbstractPacket, DESCRIBED_BYTES_MAX, KEY_FIELD_BYTES_MAX, KeyField, KeyPlace, Verdict,
@@ -34,6 +36,7 @@ pub use program::{
     Test, Width,
 };
 pub use terms::{Conjunction, Demand, Term, Terms};
+pub use worker::{WORKER_SUBCOMMAND, serve_worker};
 
 #[cfg(test)]
 mod tests;

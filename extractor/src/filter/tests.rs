@@ -1,5 +1,6 @@
 //! The three runs of a program held against libpcap and against each other.
 
+mod compiling;
 mod corpus;
 mod expressions;
 mod guarding;

@@ -4,7 +4,7 @@ use netrewind_segment::LinkType;
 
 use super::corpus;
 use super::random::Random;
-use crate::filter::compile::{Optimize, in_process};
+use crate::filter::compile::{Optimize, compile_checked};
 use crate::filter::{FilterError, Program, RawInstruction};
 use crate::sys::oracle::Oracle;
 
@@ -25,7 +25,7 @@ pub fn filter(expression: &str, link_type: LinkType) -> Option<Filter> {
 
 pub fn raw(expression: &str, link_type: LinkType) -> Result<Vec<RawInstruction>, FilterError> {
     crate::filter::guard::check(expression)?;
-    in_process(expression, link_type, Optimize::Yes)
+    compile_checked(expression, link_type, Optimize::Yes)
 }
 
 /// The expressions of libpcap's own tests.
