@@ -2,6 +2,7 @@
 
 use crate::outcome::{Failure, Outcome};
 
+mod compile_filter;
 mod status;
 
 /// What netrewind can do.
@@ -9,6 +10,9 @@ mod status;
 pub enum Command {
     /// Tell what is in a store, and how far back one can rewind
     Status(status::Arguments),
+    /// The process in which large filters are compiled, started by netrewind itself
+    #[command(hide = true)]
+    CompileFilter,
 }
 
 impl Command {
@@ -16,6 +20,7 @@ impl Command {
     pub fn run(self) -> Result<Outcome, Failure> {
         match self {
             Self::Status(arguments) => status::run(&arguments),
+            Self::CompileFilter => compile_filter::run(),
         }
     }
 }
