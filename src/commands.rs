@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::outcome::{Failure, Outcome};
 
+mod compile_filter;
 mod import;
 mod index;
 mod record;
@@ -23,6 +24,9 @@ pub enum Command {
     Status(status::Arguments),
     /// Check every segment, index and count
     Verify(verify::Arguments),
+    /// The process in which large filters are compiled, started by netrewind itself
+    #[command(hide = true)]
+    CompileFilter,
 }
 
 impl Command {
@@ -34,6 +38,7 @@ impl Command {
             Self::Index(arguments) => index::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
+            Self::CompileFilter => compile_filter::run(),
         }
     }
 }

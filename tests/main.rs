@@ -4,6 +4,7 @@
 //! tests with interfaces make network namespaces and need root. What is missing is said, and skipped.
 
 mod crash;
+mod filters;
 mod hostile;
 mod live;
 mod oracle;

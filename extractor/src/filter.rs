@@ -13,6 +13,7 @@
 mod abstract_packet;
 mod compile;
 mod concrete;
+mod diagnosis;
 mod error;
 mod facts;
 mod guard;
@@ -21,11 +22,12 @@ mod machine;
 mod number;
 mod program;
 mod terms;
+mod worker;
 
 pub use abstract_packet::{
     AbstractPacket, DESCRIBED_BYTES_MAX, KEY_FIELD_BYTES_MAX, KeyField, KeyPlace, Verdict,
 };
-pub use compile::{CACHED_PROGRAMS_MAX, CompileLimits, Compiler, compile};
+pub use compile::{CACHED_PROGRAMS_MAX, CompileLimits, Compiler, compile, compile_raw};
 pub use concrete::BACKWARD_JUMPS_MAX;
 pub use error::FilterError;
 pub use number::Number;
@@ -34,3 +36,7 @@ pub use program::{
     Test, Width,
 };
 pub use terms::{Conjunction, Demand, Term, Terms};
+pub use worker::{WORKER_SUBCOMMAND, serve_worker};
+
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use netrewind_segment::LinkType;
 
+use super::diagnosis::diagnose;
 use super::error::FilterError;
 use super::guard;
 use super::program::{Program, RawInstruction};
+use super::worker::compile_in_worker;
 use crate::sys::savefile;
 
 /// Programs that a [`Compiler`] keeps.
 pub const CACHED_PROGRAMS_MAX: usize = 256;
+
+/// Larger expressions are not optimized: libpcap takes time in the cube of their size, and more than the limits allow.
+const OPTIMIZED_TOKENS_MAX: usize = 1200;
 
 /// libpcap's words for an expression that it finds to accept nothing.
 const REJECTS_ALL: &str = "expression rejects all packets";
@@ -39,6 +44,7 @@ impl Default for CompileLimits {
     fn default() -> Self {
         Self {
             text_bytes_max: 64 << 10,
+            // The worst found of this size, 32 port ranges, takes 45 ms.
             in_process_tokens_max: 64,
             worker: None,
             cpu_seconds_max: 5,
@@ -48,7 +54,8 @@ impl Default for CompileLimits {
     }
 }
 
-/// Whether libpcap's optimizer runs. It takes most of the time and changes no verdict.
+/// Whether libpcap's optimizer runs. It takes most of the time. A program without it gives the same verdicts but on packets
+/// that are cut inside a header which the optimizer found not worth looking at: those it rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Optimize {
     Yes,
@@ -57,39 +64,76 @@ pub(super) enum Optimize {
 
 /// Compiles an expression of pcap-filter(7) for packets of a link type, exactly as `tcpdump -r` does on a file of that
 /// link type. An empty expression accepts every packet.
+///
+/// Expressions too large for libpcap's optimizer are compiled without it, by the worker; see [`CompileLimits`].
 pub fn compile(
     expression: &str,
     link_type: LinkType,
     limits: &CompileLimits,
 ) -> Result<Program, FilterError> {
+    Ok(Program::decode(link_type, &compile_raw(expression, link_type, limits)?)?)
+}
+
+/// As [`compile`], into the form that the kernel takes as a capture filter.
+pub fn compile_raw(
+    expression: &str,
+    link_type: LinkType,
+    limits: &CompileLimits,
+) -> Result<Vec<RawInstruction>, FilterError> {
     if expression.len() > limits.text_bytes_max {
         return Err(FilterError::TooLong { bytes: expression.len(), bytes_max: limits.text_bytes_max });
     }
     let tokens = guard::check(expression)?;
-    if tokens > limits.in_process_tokens_max {
-        return Err(FilterError::NoWorker { tokens, tokens_max: limits.in_process_tokens_max });
+    if tokens <= limits.in_process_tokens_max {
+        compile_checked(expression, link_type, Optimize::Yes)
+    } else {
+        compile_large(expression, tokens, link_type, limits)
     }
-    let raw = in_process(expression, link_type, Optimize::Yes)?;
-    Ok(Program::decode(link_type, &raw)?)
 }
 
-/// Compiles without limits; the names must have been checked.
-pub(super) fn in_process(
+/// In the worker, and once more without the optimizer where that runs out of its limits.
+fn compile_large(
+    expression: &str,
+    tokens: usize,
+    link_type: LinkType,
+    limits: &CompileLimits,
+) -> Result<Vec<RawInstruction>, FilterError> {
+    let Some(worker) = &limits.worker else {
+        return Err(FilterError::NoWorker { tokens, tokens_max: limits.in_process_tokens_max });
+    };
+    let by_worker = |optimize| compile_in_worker(worker, expression, link_type, optimize, limits);
+    if tokens > OPTIMIZED_TOKENS_MAX {
+        return by_worker(Optimize::No);
+    }
+    match by_worker(Optimize::Yes) {
+        Err(FilterError::TooExpensive { .. }) => by_worker(Optimize::No),
+        compiled => compiled,
+    }
+}
+
+/// Compiles in this process, without limits; the names must have been checked.
+pub(super) fn compile_checked(
     expression: &str,
     link_type: LinkType,
     optimize: Optimize,
 ) -> Result<Vec<RawInstruction>, FilterError> {
-    let capture = savefile::open(link_type).map_err(FilterError::Libpcap)?;
+    in_process(expression, link_type, optimize).map_err(|message| match message.as_str() {
+        REJECTS_ALL => FilterError::RejectsAll { expression: expression.to_owned() },
+        _ => diagnose(expression, link_type, &message),
+    })
+}
+
+/// What libpcap makes of an expression, or its words against it.
+pub(super) fn in_process(
+    expression: &str,
+    link_type: LinkType,
+    optimize: Optimize,
+) -> Result<Vec<RawInstruction>, String> {
+    let capture = savefile::open(link_type).map_err(|error| error.to_string())?;
     match capture.compile(expression, optimize == Optimize::Yes) {
         Ok(program) => Ok(program.get_instructions().iter().filter_map(raw_instruction).collect()),
-        Err(pcap::Error::PcapError(message)) if message == REJECTS_ALL => {
-            Err(FilterError::RejectsAll { expression: expression.to_owned() })
-        }
-        Err(error) => Err(FilterError::Syntax {
-            expression: expression.to_owned(),
-            span: 0..expression.len(),
-            message: error.to_string(),
-        }),
+        Err(pcap::Error::PcapError(message)) => Err(message),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -75,9 +75,6 @@ pub enum FilterError {
         /// What went wrong.
         source: io::Error,
     },
-    /// libpcap could not be prepared for the link type.
-    #[error("libpcap: {0}")]
-    Libpcap(#[source] io::Error),
     /// libpcap's program is not one that we run.
     #[error(transparent)]
     Program(#[from] ProgramError),

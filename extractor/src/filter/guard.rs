@@ -22,23 +22,24 @@ enum Sense {
 const NAMING_WORDS: [&str; 11] =
     ["type", "subtype", "dir", "direction", "llc", "on", "ifname", "rset", "ruleset", "reason", "action"];
 
-/// Refuses an expression with a name that would be looked up, or with a NUL byte. Gives the number of tokens.
+/// Refuses an expression with a name that would be looked up, or with a character that the language does not have (a NUL
+/// byte among them). Gives the number of tokens.
 pub(super) fn check(expression: &str) -> Result<usize, FilterError> {
-    if let Some(at) = expression.find('\0') {
-        return Err(FilterError::Syntax {
-            expression: expression.to_owned(),
-            span: at..at + 1,
-            message: "a filter cannot hold a NUL byte".to_owned(),
-        });
-    }
     let tokens = tokens(expression);
-    match first_foreign_name(expression, &tokens) {
-        Some(token) => Err(FilterError::Name { expression: expression.to_owned(), span: token.span.clone() }),
+    match first_refused(expression, &tokens) {
         None => Ok(tokens.len()),
+        Some(Token { kind: TokenKind::Name, span }) => {
+            Err(FilterError::Name { expression: expression.to_owned(), span: span.clone() })
+        }
+        Some(Token { span, .. }) => Err(FilterError::Syntax {
+            expression: expression.to_owned(),
+            span: span.clone(),
+            message: format!("`{}` has no meaning in a filter", expression[span.clone()].escape_debug()),
+        }),
     }
 }
 
-fn first_foreign_name<'a>(expression: &str, tokens: &'a [Token]) -> Option<&'a Token> {
+fn first_refused<'a>(expression: &str, tokens: &'a [Token]) -> Option<&'a Token> {
     let mut sense = Sense::Foreign;
     let mut outside = Vec::new();
     let mut previous = "";
@@ -48,6 +49,7 @@ fn first_foreign_name<'a>(expression: &str, tokens: &'a [Token]) -> Option<&'a T
             (TokenKind::Name, _) if sense == Sense::Foreign && !NAMING_WORDS.contains(&previous) => {
                 return Some(token);
             }
+            (TokenKind::Invalid, _) => return Some(token),
             (TokenKind::Sign, "(") => outside.push(sense),
             (TokenKind::Sign, ")") => sense = outside.pop().unwrap_or(Sense::Foreign),
             (TokenKind::Keyword, "port" | "portrange" | "proto" | "protochain") => sense = Sense::Local,

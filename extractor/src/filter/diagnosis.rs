@@ -1,0 +1,133 @@
+//! Where in an expression an error is. libpcap says what is wrong but not where, so the place is found by asking it about
+//! beginnings of the expression.
+
+use std::ops::Range;
+
+use netrewind_segment::LinkType;
+
+use super::compile::{Optimize, in_process};
+use super::error::FilterError;
+use super::lexer::{Token, tokens};
+
+/// Longer expressions are blamed as a whole, because every try compiles a part of them.
+const DIAGNOSED_TOKENS_MAX: usize = 512;
+
+/// What can follow in the middle of an expression: one of these makes any beginning that is right so far compile, or fail
+/// for a reason other than its syntax.
+const COMPLETIONS: [&str; 11] = [
+    "",
+    " 1",
+    " 1.2.3.4",
+    " host 1.2.3.4",
+    " tcp",
+    " = 1",
+    " port 1",
+    " ::1",
+    " 1:1:1:1:1:1",
+    " mgt",
+    " subtype beacon",
+];
+
+/// A comparison may be missing behind the parentheses that are closed.
+const ENDINGS: [&str; 2] = ["", " = 1"];
+
+/// How libpcap's parser calls what it does not understand.
+const SYNTAX_ERROR: &str = "syntax error";
+
+/// The error with its place, from libpcap's message on the whole expression.
+pub(super) fn diagnose(expression: &str, link_type: LinkType, message: &str) -> FilterError {
+    let tokens = tokens(expression);
+    let case = Case { expression, link_type, tokens: &tokens };
+    let (span, message) = match () {
+        () if tokens.len() > DIAGNOSED_TOKENS_MAX => (0..expression.len(), message.to_owned()),
+        () if message.contains(SYNTAX_ERROR) => case.syntax_error(),
+        () => (case.place_of(message), message.to_owned()),
+    };
+    FilterError::Syntax { expression: expression.to_owned(), span, message }
+}
+
+struct Case<'a> {
+    expression: &'a str,
+    link_type: LinkType,
+    tokens: &'a [Token],
+}
+
+impl Case<'_> {
+    /// The last token of the shortest beginning that nothing can complete.
+    fn syntax_error(&self) -> (Range<usize>, String) {
+        let right = first_count(self.tokens.len(), |count| !self.can_be_completed(count)) - 1;
+        match self.tokens.get(right) {
+            Some(token) => {
+                let text = &self.expression[token.span.clone()];
+                (token.span.clone(), format!("syntax error at `{}`", text.escape_debug()))
+            }
+            None => {
+                let end = self.expression.trim_end().len();
+                (end..end, "syntax error: something is missing at the end of the filter".to_owned())
+            }
+        }
+    }
+
+    /// The last token of the shortest beginning that has the same error.
+    fn place_of(&self, message: &str) -> Range<usize> {
+        let count = first_count(self.tokens.len(), |count| {
+            let beginning = format!("{}{}", self.beginning(count), self.closing(count));
+            self.message(&beginning).as_deref() == Some(message)
+        });
+        match self.tokens.get(count - 1) {
+            Some(token) => token.span.clone(),
+            None => 0..self.expression.len(),
+        }
+    }
+
+    fn can_be_completed(&self, count: usize) -> bool {
+        let (beginning, closing) = (self.beginning(count), self.closing(count));
+        COMPLETIONS.iter().any(|completion| {
+            ENDINGS.iter().any(|ending| {
+                let message = self.message(&format!("{beginning}{completion}{closing}{ending}"));
+                !message.is_some_and(|message| message.contains(SYNTAX_ERROR))
+            })
+        })
+    }
+
+    fn beginning(&self, count: usize) -> &str {
+        let end =
+            count.checked_sub(1).and_then(|last| self.tokens.get(last)).map_or(0, |token| token.span.end);
+        &self.expression[..end]
+    }
+
+    /// The signs that close what the first tokens have opened.
+    fn closing(&self, count: usize) -> String {
+        let mut open = Vec::new();
+        for token in &self.tokens[..count.min(self.tokens.len())] {
+            match &self.expression[token.span.clone()] {
+                "(" => open.push(')'),
+                "[" => open.push(']'),
+                ")" | "]" => {
+                    open.pop();
+                }
+                _ => {}
+            }
+        }
+        open.iter().rev().collect()
+    }
+
+    /// libpcap's complaint about an expression, if it has one. The optimizer's are not asked for: they have no place.
+    fn message(&self, expression: &str) -> Option<String> {
+        in_process(expression, self.link_type, Optimize::No).err()
+    }
+}
+
+/// The smallest count from 1 on of which the predicate holds, which must then hold of all larger ones; `limit` + 1 if none.
+fn first_count(limit: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (1, limit + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
+}

@@ -1,0 +1,10 @@
+//! The three runs of a program held against libpcap and against each other.
+
+mod compiling;
+mod corpus;
+mod expressions;
+mod guarding;
+mod interpreting;
+mod judging;
+mod random;
+mod searching;

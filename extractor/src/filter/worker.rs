@@ -1,0 +1,191 @@
+//! The compiler in a process of its own, where time and memory can be limited: libpcap's optimizer takes minutes for a
+//! thousand hosts.
+//!
+//! The request is one line of numbers and the expression; the answer a line that says what follows, and then the program
+//! as `tcpdump -ddd` prints it, or the message and place of an error.
+
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use netrewind_segment::LinkType;
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::compile::{CompileLimits, Optimize, compile_checked, parse_instruction};
+use super::error::FilterError;
+use super::guard;
+use super::program::{INSTRUCTIONS_MAX, ProgramError, RawInstruction};
+
+/// The hidden subcommand of the worker's executable.
+pub const WORKER_SUBCOMMAND: &str = "compile-filter";
+
+/// The longest line of a printed instruction: four decimal numbers.
+const INSTRUCTION_LINE_BYTES_MAX: u64 = 32;
+
+/// The longest request that a worker reads.
+const REQUEST_BYTES_MAX: u64 = 1 << 20;
+
+/// The stack that libpcap's recursion over a large program gets.
+const STACK_BYTES: usize = 256 << 20;
+
+const PROGRAM: &str = "program";
+const REJECTS_ALL: &str = "rejects-all";
+const ERROR: &str = "error";
+
+/// Signals of a process that went over its limits (signal(7)).
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
+const SIGSEGV: i32 = 11;
+const SIGXCPU: i32 = 24;
+
+/// Compiles in a worker process; names must have been checked.
+pub(super) fn compile_in_worker(
+    worker: &Path,
+    expression: &str,
+    link_type: LinkType,
+    optimize: Optimize,
+    limits: &CompileLimits,
+) -> Result<Vec<RawInstruction>, FilterError> {
+    let broken = |source| FilterError::Worker { worker: worker.to_owned(), source };
+    let (cpu, memory) = (limits.cpu_seconds_max, limits.memory_bytes_max);
+    let request =
+        format!("{} {} {cpu} {memory}\n{expression}", link_type.0, u8::from(optimize == Optimize::Yes));
+    let mut child = Command::new(worker)
+        .arg(WORKER_SUBCOMMAND)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(broken)?;
+    let answer = converse(&mut child, request, limits).map_err(broken);
+    if !matches!(answer, Ok(Some(_))) {
+        // It may have ended by itself meanwhile, which is as good.
+        let _ = child.kill();
+    }
+    // No zombie stays in either case.
+    let status = child.wait().map_err(broken)?;
+    match answer? {
+        None => Err(too_expensive(format!("it took longer than {:?}", limits.wall_time_max))),
+        Some(answer) if answer.is_empty() => Err(without_answer(status, limits).unwrap_or_else(|| {
+            broken(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without an answer"))
+        })),
+        Some(answer) => read_answer(expression, &answer).unwrap_or_else(|| {
+            Err(broken(io::Error::new(io::ErrorKind::InvalidData, "its answer makes no sense")))
+        }),
+    }
+}
+
+/// Sends the request and reads the answer on a thread, so that the deadline holds whatever the process does; none if it
+/// passes.
+fn converse(child: &mut Child, request: String, limits: &CompileLimits) -> io::Result<Option<String>> {
+    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(io::Error::other("no pipes"));
+    };
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new().name("filter-worker".to_owned()).spawn(move || {
+        // A worker that dies early breaks the pipe; what it has said before tells more than that.
+        let _ = stdin.write_all(request.as_bytes());
+        drop(stdin);
+        let mut answer = String::new();
+        let bytes_max = INSTRUCTIONS_MAX as u64 * INSTRUCTION_LINE_BYTES_MAX;
+        let read = stdout.take(bytes_max).read_to_string(&mut answer).map(|_| answer);
+        // Nobody listens any more once the deadline has passed.
+        let _ = sender.send(read);
+    })?;
+    match receiver.recv_timeout(limits.wall_time_max) {
+        Ok(answer) => answer.map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+fn too_expensive(limit: String) -> FilterError {
+    FilterError::TooExpensive { limit }
+}
+
+/// The limit that ended a worker, if it was one.
+fn without_answer(status: ExitStatus, limits: &CompileLimits) -> Option<FilterError> {
+    let limit = match status.signal()? {
+        SIGXCPU | SIGKILL => format!("it took more than {} s of CPU time", limits.cpu_seconds_max),
+        SIGABRT | SIGSEGV => format!("it took more than {} MiB of memory", limits.memory_bytes_max >> 20),
+        _ => return None,
+    };
+    Some(too_expensive(limit))
+}
+
+fn read_answer(expression: &str, answer: &str) -> Option<Result<Vec<RawInstruction>, FilterError>> {
+    let (head, body) = answer.split_once('\n')?;
+    let mut words = head.split(' ');
+    match words.next()? {
+        PROGRAM => {
+            let count: usize = words.next()?.parse().ok()?;
+            if count > INSTRUCTIONS_MAX {
+                return Some(Err(ProgramError::TooLong(count).into()));
+            }
+            let instructions: Vec<_> = body.lines().map(parse_instruction).collect::<Option<_>>()?;
+            (instructions.len() == count).then_some(Ok(instructions))
+        }
+        REJECTS_ALL => Some(Err(FilterError::RejectsAll { expression: expression.to_owned() })),
+        ERROR => {
+            let span = Range { start: words.next()?.parse().ok()?, end: words.next()?.parse().ok()? };
+            expression.get(span.clone())?;
+            let message = body.trim_end().to_owned();
+            Some(Err(FilterError::Syntax { expression: expression.to_owned(), span, message }))
+        }
+        _ => None,
+    }
+}
+
+/// The worker's side, for a process that does nothing else: it lowers its own limits for good, reads one request and writes
+/// the answer. Out of time it ends by a signal, out of memory by an abort.
+pub fn serve_worker(input: impl Read, mut output: impl Write) -> io::Result<()> {
+    let mut request = String::new();
+    input.take(REQUEST_BYTES_MAX).read_to_string(&mut request)?;
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "not a request for the filter compiler");
+    let (head, expression) = request.split_once('\n').ok_or_else(malformed)?;
+    let numbers: Vec<u64> = head.split(' ').map_while(|word| word.parse().ok()).collect();
+    let [link_type, optimize, cpu_seconds, memory_bytes] = numbers[..] else { return Err(malformed()) };
+    let link_type = LinkType(u16::try_from(link_type).map_err(|_| malformed())?);
+    let optimize = if optimize == 1 { Optimize::Yes } else { Optimize::No };
+    limit_this_process(cpu_seconds, memory_bytes)?;
+    let answer = thread::scope(|scope| {
+        thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || answer_to(expression, link_type, optimize))?
+            .join()
+            .map_err(|_| io::Error::other("the compiler panicked"))
+    })?;
+    output.write_all(answer.as_bytes())?;
+    output.flush()
+}
+
+fn limit_this_process(cpu_seconds: u64, memory_bytes: u64) -> io::Result<()> {
+    let limit =
+        |resource, soft, hard| setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) });
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Cpu, cpu_seconds, cpu_seconds + 1)?;
+    Ok(limit(Resource::As, memory_bytes, memory_bytes)?)
+}
+
+fn answer_to(expression: &str, link_type: LinkType, optimize: Optimize) -> String {
+    let compiled = guard::check(expression).and_then(|_| compile_checked(expression, link_type, optimize));
+    match compiled {
+        Ok(program) => {
+            let mut answer = format!("{PROGRAM} {}\n", program.len());
+            for RawInstruction { code, jt, jf, k } in program {
+                // Writing to a string does not fail.
+                let _ = writeln!(answer, "{code} {jt} {jf} {k}");
+            }
+            answer
+        }
+        Err(FilterError::RejectsAll { .. }) => format!("{REJECTS_ALL}\n"),
+        Err(FilterError::Syntax { span, message, .. }) => {
+            format!("{ERROR} {} {}\n{message}\n", span.start, span.end)
+        }
+        Err(error) => format!("{ERROR} 0 {}\n{error}\n", expression.len()),
+    }
+}
