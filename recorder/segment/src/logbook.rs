@@ -299,6 +299,51 @@ const NOTHING_DROPPED: &str = "\"dropped\":{}";
 /// The longest line that is read; a longer one is none of ours.
 const LINE_BYTES_MAX: u64 = 64 << 10;
 
+/// How much of a day's file is read where only its beginning or its end is asked for.
+const PART_BYTES: u64 = 64 << 10;
+
+/// Which lines of a day are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of them.
+    Whole,
+    /// Some of the first ones: about half a thousand.
+    Head,
+    /// Some of the last ones.
+    Tail,
+}
+
+/// A line as it stands in the logbook, unparsed.
+#[derive(Clone, Copy, Debug)]
+pub struct RawLine<'a>(&'a str);
+
+impl<'a> RawLine<'a> {
+    /// A line that was kept aside.
+    pub fn new(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// The line's text.
+    pub fn text(&self) -> &'a str {
+        self.0
+    }
+
+    /// A second in which nothing was dropped.
+    pub fn is_uneventful(&self) -> bool {
+        self.0.starts_with(SECOND_PREFIX) && self.0.contains(NOTHING_DROPPED)
+    }
+
+    /// When, as it is written: compares as time does, with what [`Timestamp`] displays.
+    pub fn at(&self) -> Option<&'a str> {
+        self.0.rsplit_once("\"at\":\"")?.1.strip_suffix("\"}")
+    }
+
+    /// What it holds.
+    pub fn parse(&self) -> Line {
+        serde_json::from_str(self.0).map_or_else(|_| Line::Unreadable(self.0.to_owned()), Line::Entry)
+    }
+}
+
 /// Calls `visit` for each line of the days from `from` to `to` (both included), in order. Seconds in which nothing was
 /// dropped are passed over unless `all`: there are 86,400 a day, and what they count is in the indexes as well.
 pub fn read(
@@ -313,31 +358,52 @@ pub fn read(
         if date < first || date > last {
             continue;
         }
-        let path = store.logbook_path(&date);
-        let failed = |source| StoreError::Io { path: path.clone(), source };
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // expired since
-            Err(error) => return Err(failed(error)),
-        };
-        let mut input = BufReader::with_capacity(1 << 18, file);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
-            if read == 0 {
-                break;
+        read_day(store, &date, Part::Whole, |line| {
+            if all || !line.is_uneventful() {
+                visit(line.parse());
             }
-            let text = String::from_utf8_lossy(&line);
-            let text = text.trim_end();
-            let uneventful = text.starts_with(SECOND_PREFIX) && text.contains(NOTHING_DROPPED);
-            if text.is_empty() || (uneventful && !all) {
-                continue;
-            }
-            visit(serde_json::from_str(text).map_or_else(|_| Line::Unreadable(text.to_owned()), Line::Entry));
-        }
+        })?;
     }
     Ok(())
+}
+
+/// Calls `visit` for each line of a part of a day, in order, unparsed. A day without a file has none.
+pub fn read_day(
+    store: &Store,
+    date: &str,
+    part: Part,
+    mut visit: impl FnMut(RawLine<'_>),
+) -> Result<(), StoreError> {
+    let path = store.logbook_path(date);
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // expired, or not begun
+        Err(error) => return Err(failed(error)),
+    };
+    let bytes = file.metadata().map_err(failed)?.len();
+    let (skipped, wanted) = match part {
+        Part::Whole => (0, u64::MAX),
+        Part::Head => (0, PART_BYTES),
+        Part::Tail => (bytes.saturating_sub(PART_BYTES), u64::MAX),
+    };
+    file.seek(SeekFrom::Start(skipped)).map_err(failed)?;
+    let mut input = BufReader::with_capacity(1 << 18, file.take(wanted));
+    let mut line = Vec::new();
+    // A part may begin and end in the middle of a line.
+    let mut is_cut = skipped > 0;
+    loop {
+        line.clear();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
+        if read == 0 || (part == Part::Head && bytes > wanted && !line.ends_with(b"\n")) {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        if !text.is_empty() && !std::mem::take(&mut is_cut) {
+            visit(RawLine(text));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -392,6 +458,14 @@ mod tests {
             [entry(0), entry(1), entry(2), entry(3), torn, last]
         );
         assert_eq!(lines(day(0), day(1), false), [entry(0), entry(2)]);
+        let mut texts = Vec::new();
+        for part in [Part::Whole, Part::Head, Part::Tail] {
+            read_day(&store, &day(1).date(), part, |line| {
+                texts.push((line.is_uneventful(), line.at().map(str::to_owned)));
+            })
+            .unwrap();
+        }
+        assert_eq!(texts, vec![(false, Some(day(1).to_string())); 3]);
         let text = std::fs::read_to_string(store.logbook_path(&day(0).date())).unwrap();
         assert!(text.lines().nth(1).unwrap().starts_with(SECOND_PREFIX) && text.contains(NOTHING_DROPPED));
     }
