@@ -320,6 +320,11 @@ impl<'a, B: AsRef<[u8]>> Flows<'a, B> {
         Self { cursor: index.cursor(), wanted, next: 0 }
     }
 
+    /// What reads the flows: it has decoded what surrounds the last of them.
+    pub fn cursor(&mut self) -> &mut Cursor<'a, B> {
+        &mut self.cursor
+    }
+
     fn is_wanted(&mut self, id: u32) -> Result<bool, IndexError> {
         let Some(wanted) = self.wanted else { return Ok(true) };
         self.cursor.load_keys(id as usize / BLOCK_ROWS)?;
