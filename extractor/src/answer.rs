@@ -12,7 +12,7 @@ use crate::Completeness;
 pub struct Answer {
     /// Packets in it.
     pub packets: u64,
-    /// Their bytes as captured, without any file's headers.
+    /// Their bytes on the wire.
     pub bytes: u64,
     /// Whether that is all there was to be had.
     pub completeness: Completeness,
@@ -77,12 +77,10 @@ pub struct Estimate {
     pub packets_min: u64,
     /// Packets that the answer has at most.
     pub packets_max: u64,
-    /// Bytes of packets that the answer has at most, as captured.
+    /// Bytes on the wire that these have at most.
     pub bytes_max: u64,
-    /// Segments of which anything would be read.
+    /// Segments that can have any of them.
     pub segments: u64,
-    /// Bytes of segments that would be read.
-    pub bytes_read: u64,
 }
 
 impl Estimate {
@@ -91,16 +89,15 @@ impl Estimate {
         self.packets_max += other.packets_max;
         self.bytes_max += other.bytes_max;
         self.segments += other.segments;
-        self.bytes_read += other.bytes_read;
     }
 }
 
 /// How far an extraction has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Packets given to the sink.
+    /// Packets given to the sink, or counted.
     pub packets: u64,
-    /// Their bytes.
+    /// Their bytes on the wire.
     pub bytes: u64,
     /// Segments whose part has been planned.
     pub segments_done: u64,

@@ -1,5 +1,8 @@
 //! Whether an answer is complete for the range it was asked, and what it lacks.
 
+pub(crate) mod chronicle;
+pub(crate) mod coverage;
+
 use std::fmt::Write;
 
 use netrewind_segment::{Drops, SegmentName, Timestamp};

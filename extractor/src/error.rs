@@ -3,13 +3,14 @@
 use netrewind_segment::{SegmentName, StoreError};
 
 use crate::SinkError;
+use crate::filter::FilterError;
 
 /// An extraction could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
-    /// What is asked cannot be answered as asked: the asker's error.
-    #[error("{0}")]
-    Query(String),
+    /// The expression is wrong: the asker's error.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),

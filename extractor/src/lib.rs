@@ -12,15 +12,27 @@
 mod answer;
 mod completeness;
 mod error;
+mod extractor;
 pub mod filter;
+mod filters;
+mod merge;
+mod plan;
+mod pool;
 mod query;
+mod read;
+mod segment;
 mod sink;
+mod snapshot;
 mod sys;
+mod upcoming;
+mod views;
+mod walk;
 
 pub use answer::{
     Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, RejectedIndex, Work,
 };
 pub use completeness::{Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, Span, Unreadable};
 pub use error::ExtractError;
+pub use extractor::{Extractor, HELPERS_MAX, Options};
 pub use query::{Limits, Query, TimeRange, View};
 pub use sink::{CountSink, Packet, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};

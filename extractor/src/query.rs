@@ -120,6 +120,11 @@ impl TimeRange {
         self.contains(first) && self.contains(last)
     }
 
+    /// Where it ends, if it does.
+    pub fn end(&self) -> Option<Timestamp> {
+        self.to.map(Timestamp)
+    }
+
     /// Whether nothing can be in it.
     pub fn is_empty(&self) -> bool {
         self.to.is_some_and(|to| to <= self.from.ns())

@@ -1,0 +1,373 @@
+//! What the logbook says about a range of time: when lanes were recording, what they dropped, what has gone since.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use netrewind_segment::logbook::{Entry, Line, Part, RawLine, read_day};
+use netrewind_segment::time::SECOND_NS;
+use netrewind_segment::{Account, Drops, Event, SegmentName, Store, Timestamp};
+
+use super::Span;
+use crate::ExtractError;
+use crate::answer::InterfaceAccount;
+
+/// A logbook of so few bytes is read whole, whatever the range: what it says of other days may matter, such as the
+/// expiry of an imported segment.
+const WHOLE_BYTES_MAX: u64 = 1 << 20;
+
+/// A lane's recording, from its start to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) lane: u16,
+    pub(crate) interface: String,
+    pub(crate) from: Timestamp,
+    /// The last sign of life, or the stop.
+    pub(crate) to: Timestamp,
+    pub(crate) end: End,
+    /// What the seconds since its start have counted; absent where its start was not read.
+    pub(super) counted: Option<Counted>,
+}
+
+/// A lane's account so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    received: u64,
+    dropped: Drops,
+    until: Timestamp,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It has not, as far as was read.
+    Open,
+    /// As it should.
+    Stopped,
+    /// Without a word: a crash, or a power cut.
+    Silent,
+}
+
+/// A time in which a lane received nothing although it was recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outage {
+    pub(crate) lane: u16,
+    pub(crate) from: Timestamp,
+    /// Absent while it lasts.
+    pub(crate) to: Option<Timestamp>,
+    pub(crate) reason: String,
+}
+
+/// What is wanted of the logbook.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    /// The range that the answer speaks of.
+    pub(crate) range: Span,
+    /// Whether accounts by interface are wanted: then every second of the range is looked at.
+    pub(crate) accounts: bool,
+}
+
+/// What the logbook says.
+#[derive(Debug)]
+pub(crate) struct Chronicle {
+    scope: Scope,
+    pub(crate) sessions: Vec<Session>,
+    open: BTreeMap<u16, Session>,
+    seen: BTreeSet<u16>,
+    pub(crate) outages: Vec<Outage>,
+    pub(crate) dropped: Drops,
+    /// Where segments come from.
+    pub(crate) interfaces: HashMap<SegmentName, String>,
+    /// By interface, where wanted.
+    pub(crate) accounts: HashMap<String, InterfaceAccount>,
+    /// Segments that were sealed with packets of the range: which of them are still there, the store knows.
+    pub(crate) sealed: BTreeMap<SegmentName, Span>,
+    /// Segments that have expired, with the packets' time where it is known.
+    pub(crate) expired: BTreeMap<SegmentName, Option<Span>>,
+    imported: BTreeSet<String>,
+    /// Clock steps, failing disks and the like, within the range.
+    pub(crate) notes: Vec<String>,
+    pub(crate) unreadable_lines: u64,
+    last_quiet: String,
+}
+
+impl Chronicle {
+    /// Reads what the logbook says of the scope, and of the days on which `also` were opened.
+    pub(crate) fn read(store: &Store, scope: Scope, also: &[SegmentName]) -> Result<Self, ExtractError> {
+        let mut chronicle = Self::new(scope);
+        for (date, part) in days(store, scope, also)? {
+            read_day(store, &date, part, |line| chronicle.line(line, part))?;
+        }
+        chronicle.close();
+        Ok(chronicle)
+    }
+
+    fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            sessions: Vec::new(),
+            open: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            outages: Vec::new(),
+            dropped: Drops::default(),
+            interfaces: HashMap::new(),
+            accounts: HashMap::new(),
+            sealed: BTreeMap::new(),
+            expired: BTreeMap::new(),
+            imported: BTreeSet::new(),
+            notes: Vec::new(),
+            unreadable_lines: 0,
+            last_quiet: String::new(),
+        }
+    }
+
+    fn line(&mut self, line: RawLine<'_>, part: Part) {
+        if line.is_uneventful() && part == Part::Whole && !self.scope.accounts {
+            // One of a day's many: of those that follow each other only the last is worth parsing.
+            self.last_quiet.clear();
+            self.last_quiet.push_str(line.text());
+            return;
+        }
+        self.take_last_quiet();
+        self.parsed(line.parse());
+    }
+
+    fn take_last_quiet(&mut self) {
+        let quiet = std::mem::take(&mut self.last_quiet);
+        if !quiet.is_empty() {
+            self.parsed(RawLine::new(&quiet).parse());
+        }
+        self.last_quiet = quiet;
+        self.last_quiet.clear();
+    }
+
+    fn parsed(&mut self, line: Line) {
+        match line {
+            Line::Entry(entry) => self.entry(entry),
+            Line::Unreadable(_) => self.unreadable_lines += 1,
+        }
+    }
+
+    fn entry(&mut self, entry: Entry) {
+        let at = entry.at;
+        match entry.event {
+            Event::Start { lane, interface, .. } => self.start(lane, interface, at),
+            Event::Second { lane, received, dropped, .. } => {
+                let since = Timestamp(at.ns().saturating_sub(SECOND_NS));
+                self.sign_of_life(lane, since, at);
+                self.count(lane, received, &dropped, Span { from: since, to: at });
+            }
+            Event::Stop { lane, account } => {
+                self.sign_of_life(lane, at, at);
+                self.count_rest(lane, &account, at);
+                self.end(lane, End::Stopped);
+            }
+            Event::Down { lane, reason } => {
+                self.sign_of_life(lane, at, at);
+                self.outages.push(Outage { lane, from: at, to: None, reason });
+            }
+            Event::Up { lane } => self.up(lane, at),
+            Event::Open { segment, interface, .. } => {
+                self.interfaces.insert(segment, interface);
+                self.alive_by(segment, at);
+            }
+            Event::Seal { segment, records, first, last, .. } => {
+                self.alive_by(segment, at);
+                if records > 0 {
+                    self.sealed.insert(segment, Span { from: first, to: last.plus_ns(1) });
+                }
+            }
+            Event::Recover { segment, cut_bytes, records, first, last, .. } => {
+                self.recovered(segment, cut_bytes, (records > 0).then_some((first, last)), at);
+            }
+            Event::Expire { segment, first, last, .. } => {
+                let span = first.zip(last).map(|(from, last)| Span { from, to: last.plus_ns(1) });
+                self.expired.insert(segment, span);
+            }
+            Event::ClockStep { by_ns } => {
+                self.alive(at);
+                self.note_at(at, || format!("at {at} the clock stepped by {:.6} s", by_ns as f64 / 1e9));
+            }
+            Event::DiskError { lane, reason } => {
+                self.alive(at);
+                self.note_at(at, || format!("at {at} lane {lane} could not write: {reason}"));
+            }
+            Event::Import { file, .. } => {
+                self.imported.insert(file);
+            }
+            Event::IndexBehind { .. } | Event::IndexRejected { .. } => {}
+        }
+    }
+
+    /// A lane starts. If it had not stopped, the whole process had ended without a word.
+    fn start(&mut self, lane: u16, interface: String, at: Timestamp) {
+        if self.open.contains_key(&lane) {
+            for lane in self.open.keys().copied().collect::<Vec<_>>() {
+                self.end(lane, End::Silent);
+            }
+        }
+        self.seen.insert(lane);
+        let counted = Some(Counted { received: 0, dropped: Drops::default(), until: at });
+        self.open.insert(lane, Session { lane, interface, from: at, to: at, end: End::Open, counted });
+    }
+
+    fn end(&mut self, lane: u16, end: End) {
+        let Some(mut session) = self.open.remove(&lane) else { return };
+        session.end = end;
+        let to = session.to;
+        self.sessions.push(session);
+        for outage in self.outages.iter_mut().filter(|outage| outage.lane == lane) {
+            outage.to.get_or_insert(to);
+        }
+    }
+
+    /// The recording process was alive then.
+    fn alive(&mut self, at: Timestamp) {
+        for session in self.open.values_mut() {
+            session.to = session.to.max(at);
+        }
+    }
+
+    /// A lane was recording from `since` to `at`; of its start nothing may be known.
+    fn sign_of_life(&mut self, lane: u16, since: Timestamp, at: Timestamp) {
+        self.alive(at);
+        // A lane that has stopped says its last words about the second before.
+        if self.open.contains_key(&lane) || !self.seen.insert(lane) {
+            return;
+        }
+        let interface = String::new();
+        let session = Session { lane, interface, from: since, to: at, end: End::Open, counted: None };
+        self.open.insert(lane, session);
+    }
+
+    /// A segment was opened or sealed: by the recording process, unless an import did it after that had crashed.
+    fn alive_by(&mut self, segment: SegmentName, at: Timestamp) {
+        let session = self.open.get_mut(&segment.lane);
+        let (Some(session), Some(interface)) = (session, self.interfaces.get(&segment)) else { return };
+        if session.interface.is_empty() && !self.imported.contains(interface) {
+            session.interface.clone_from(interface);
+        }
+        if session.interface == *interface {
+            self.alive(at);
+        }
+    }
+
+    fn up(&mut self, lane: u16, at: Timestamp) {
+        self.sign_of_life(lane, at, at);
+        let known = self.outages.iter_mut().rev().find(|outage| outage.lane == lane && outage.to.is_none());
+        match known {
+            Some(outage) => outage.to = Some(at),
+            None => {
+                // It went away before what was read of the logbook.
+                let reason = "the interface was away".to_owned();
+                self.outages.push(Outage { lane, from: Timestamp::MIN, to: Some(at), reason });
+            }
+        }
+    }
+
+    /// What a lane received and dropped in a second, or in what was left of one when it stopped.
+    fn count(&mut self, lane: u16, received: u64, dropped: &Drops, second: Span) {
+        let session = self.open.get_mut(&lane);
+        let interface = session.map(|session| {
+            if let Some(counted) = &mut session.counted {
+                counted.received += received;
+                counted.dropped.add(dropped);
+                counted.until = second.to;
+            }
+            session.interface.clone()
+        });
+        if second.from >= self.scope.range.to || second.to <= self.scope.range.from {
+            return;
+        }
+        self.dropped.add(dropped);
+        if let Some(interface) = interface.filter(|_| self.scope.accounts) {
+            let account = self.accounts.entry(interface).or_default();
+            *account.received.get_or_insert(0) += received;
+            account.dropped.add(dropped);
+            account.first = Some(account.first.map_or(second.from, |first| first.min(second.from)));
+            account.last = Some(account.last.map_or(second.to, |last| last.max(second.to)));
+        }
+    }
+
+    /// What a lane that stops received and dropped since its last second. (Seconds that were passed over dropped nothing.)
+    fn count_rest(&mut self, lane: u16, account: &Account, at: Timestamp) {
+        let Some(counted) = self.open.get(&lane).and_then(|session| session.counted) else { return };
+        let received = account.received.saturating_sub(counted.received);
+        let dropped = Drops {
+            kernel: account.dropped.kernel.saturating_sub(counted.dropped.kernel),
+            disk: account.dropped.disk.saturating_sub(counted.dropped.disk),
+        };
+        if received > 0 || dropped.total() > 0 {
+            self.count(lane, received, &dropped, Span { from: counted.until, to: at });
+        }
+    }
+
+    /// A segment that was left open was sealed: its lane was alive until its last packet, whatever clock that had.
+    fn recovered(
+        &mut self,
+        segment: SegmentName,
+        cut: u64,
+        packets: Option<(Timestamp, Timestamp)>,
+        at: Timestamp,
+    ) {
+        let Some((first, last)) = packets else { return };
+        self.sealed.insert(segment, Span { from: first, to: last.plus_ns(1) });
+        if let Some(session) = self.open.get_mut(&segment.lane)
+            && last < at
+        {
+            session.to = session.to.max(last.plus_ns(1));
+        }
+        if cut > 0 {
+            self.note_at(last, || {
+                format!(
+                    "segment {segment} was left open by a crash; the last {cut} bytes held no whole packet"
+                )
+            });
+        }
+    }
+
+    fn note_at(&mut self, at: Timestamp, note: impl FnOnce() -> String) {
+        if self.scope.range.from <= at && at < self.scope.range.to && self.notes.len() < super::LISTED_MAX {
+            self.notes.push(note());
+        }
+    }
+
+    /// Ends the reading: what is open stays so.
+    fn close(&mut self) {
+        self.take_last_quiet();
+        self.sessions.extend(std::mem::take(&mut self.open).into_values());
+        // An import is no recording: it says nothing of the time that its packets are from.
+        let imported = &self.imported;
+        self.sessions.retain(|session| !imported.contains(&session.interface));
+        self.sessions.sort_by_key(|session| (session.from, session.lane));
+    }
+}
+
+/// The days to read, in order, and how much of each.
+fn days(store: &Store, scope: Scope, also: &[SegmentName]) -> Result<Vec<(String, Part)>, ExtractError> {
+    let dates = store.logbook_dates()?;
+    let bytes = |date: &String| std::fs::metadata(store.logbook_path(date)).map_or(0, |file| file.len());
+    if dates.iter().map(bytes).sum::<u64>() <= WHOLE_BYTES_MAX {
+        return Ok(dates.into_iter().map(|date| (date, Part::Whole)).collect());
+    }
+    let (first, last) = (scope.range.from.date(), scope.range.to.date());
+    let also: BTreeSet<String> = also.iter().map(SegmentName::date).collect();
+    let before = dates.iter().rev().find(|date| **date < first).cloned();
+    let after = dates.iter().find(|date| **date > last).cloned();
+    let latest = dates.last().cloned();
+    let part = |date: String| {
+        if (first <= date && date <= last) || also.contains(&date) {
+            Some((date, Part::Whole))
+        } else if before.as_ref() == Some(&date) {
+            // Whether a lane was recording when the first day began.
+            Some((date, Part::Tail))
+        } else if after.as_ref() == Some(&date) {
+            // Whether it still was when the last day ended.
+            Some((date, Part::Head))
+        } else if latest.as_ref() == Some(&date) {
+            // What has expired lately.
+            Some((date, Part::Tail))
+        } else {
+            None
+        }
+    };
+    Ok(dates.into_iter().filter_map(part).collect())
+}

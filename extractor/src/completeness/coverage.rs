@@ -1,0 +1,139 @@
+//! From the logbook and the segments kept to what an answer covers and what it lacks.
+
+use netrewind_segment::{SegmentName, Store, Timestamp};
+
+use super::chronicle::{Chronicle, End, Session};
+use super::{Completeness, Gap, Span};
+use crate::ExtractError;
+
+/// What is kept, as [`lacks`] needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept<'a> {
+    /// Names of all segments that were listed, ascending.
+    pub(crate) names: &'a [SegmentName],
+    /// The times of those that hold packets.
+    pub(crate) spans: Vec<Span>,
+}
+
+/// Fills in what the logbook knows about the range: gaps, drops, what has expired.
+pub(crate) fn fill(
+    completeness: &mut Completeness,
+    range: Span,
+    chronicle: &Chronicle,
+    kept: &Kept<'_>,
+    store: &Store,
+) -> Result<(), ExtractError> {
+    completeness.no_longer_kept = no_longer_kept(completeness, range, chronicle, kept, store)?;
+    for gap in gaps(range, chronicle, kept) {
+        completeness.add_gap(gap);
+    }
+    completeness.dropped = chronicle.dropped;
+    for note in &chronicle.notes {
+        completeness.note(note.clone());
+    }
+    if chronicle.unreadable_lines > 0 {
+        completeness.note(format!("{} lines of the logbook cannot be read", chronicle.unreadable_lines));
+    }
+    Ok(())
+}
+
+/// The part of the range of which packets have gone with their segments.
+fn no_longer_kept(
+    completeness: &Completeness,
+    range: Span,
+    chronicle: &Chronicle,
+    kept: &Kept<'_>,
+    store: &Store,
+) -> Result<Option<Span>, ExtractError> {
+    let mut gone: Option<Span> = None;
+    let mut add = |span: Span| {
+        let (from, to) = (span.from.max(range.from), span.to.min(range.to));
+        if from < to {
+            let all = gone.get_or_insert(Span { from, to });
+            *all = Span { from: all.from.min(from), to: all.to.max(to) };
+        }
+    };
+    for (name, span) in &chronicle.expired {
+        let sealed = chronicle.sealed.get(name).copied();
+        add(span.or(sealed).unwrap_or(Span { from: name.opened, to: name.opened.plus_ns(1) }));
+    }
+    for (name, span) in &chronicle.sealed {
+        let was_listed = kept.names.binary_search(name).is_ok() || chronicle.expired.contains_key(name);
+        // What was sealed since the listing is there.
+        if !was_listed && store.open_segment(name)?.is_none() {
+            add(*span);
+        }
+    }
+    // An open start is the oldest packet kept: whatever went before that was not asked for.
+    let oldest = kept.spans.iter().map(|span| span.from).min();
+    let asks_before = |oldest: &Timestamp| completeness.asked.from.is_some_and(|from| from < *oldest);
+    if !chronicle.expired.is_empty()
+        && let Some(oldest) = oldest.filter(asks_before)
+        && gone.is_none()
+        && chronicle.sessions.iter().any(|session| session.from < oldest && range.from < session.to)
+    {
+        gone = Some(Span { from: range.from, to: oldest.min(range.to) });
+    }
+    Ok(gone.filter(|span| span.from < span.to))
+}
+
+/// When nothing was recorded. A store that only ever imported has no such time.
+fn gaps(range: Span, chronicle: &Chronicle, kept: &Kept<'_>) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    if chronicle.sessions.is_empty() || range.from >= range.to {
+        return gaps;
+    }
+    let recorded = chronicle.sessions.iter().map(|session| Span { from: session.from, to: session.to });
+    let gone = chronicle.sealed.values().copied();
+    let mut covered: Vec<Span> = recorded.chain(kept.spans.iter().copied()).chain(gone).collect();
+    covered.sort_unstable();
+    let mut at = range.from;
+    let end = Span { from: range.to, to: range.to };
+    for span in covered.into_iter().filter(|span| span.to > range.from && span.from < range.to).chain([end]) {
+        if at < span.from {
+            gaps.push(Gap { from: at, to: span.from, reason: why(at, span.from, &chronicle.sessions) });
+        }
+        at = at.max(span.to);
+    }
+    gaps.extend(outages(range, chronicle));
+    gaps.sort_by_key(|gap| (gap.from, gap.to));
+    gaps
+}
+
+/// Times in which one lane was recording and received nothing.
+fn outages(range: Span, chronicle: &Chronicle) -> impl Iterator<Item = Gap> {
+    chronicle.outages.iter().filter_map(move |outage| {
+        let ended = chronicle
+            .sessions
+            .iter()
+            .filter(|session| session.lane == outage.lane && session.to >= outage.from)
+            .map(|session| session.to)
+            .min();
+        let from = outage.from.max(range.from);
+        let to = outage.to.or(ended).unwrap_or(range.to).min(range.to);
+        let reason = format!("lane {} received nothing: {}", outage.lane, outage.reason);
+        (from < to).then_some(Gap { from, to, reason })
+    })
+}
+
+/// Why nothing was recorded from `from` to `to`.
+fn why(from: Timestamp, to: Timestamp, sessions: &[Session]) -> String {
+    let before = sessions.iter().filter(|session| session.to <= from).max_by_key(|session| session.to);
+    let after = sessions.iter().any(|session| session.from >= to);
+    match (before, after) {
+        (None, _) if sessions.iter().all(|session| session.counted.is_some()) => {
+            "recording had not begun".to_owned()
+        }
+        (None, _) => "nothing is known of this time: the logbook begins later".to_owned(),
+        (Some(Session { end: End::Stopped, .. }), true) => {
+            "recording was stopped, and started again later".to_owned()
+        }
+        (Some(Session { end: End::Stopped, .. }), false) => "recording was stopped".to_owned(),
+        (Some(Session { end: End::Silent, .. }), _) => {
+            "the recorder had ended without stopping: a crash, or a power cut".to_owned()
+        }
+        (Some(Session { end: End::Open, .. }), _) => {
+            "recording has not reached this time, or has ended without stopping".to_owned()
+        }
+    }
+}

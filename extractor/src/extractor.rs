@@ -1,0 +1,392 @@
+//! Carrying out a query: from the store to the sink.
+
+use std::cell::RefCell;
+
+use netrewind_segment::layout::{RECORD_HEADER_BYTES, RecordHeader};
+use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
+
+use crate::answer::{Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress};
+use crate::completeness::chronicle::{Chronicle, Scope};
+use crate::completeness::coverage::{self, Kept};
+use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
+use crate::filter::{CompileLimits, Compiler};
+use crate::filters::{Choice, Filters};
+use crate::merge::{Emit, Next, merge};
+use crate::plan::{PlanError, Planner};
+use crate::pool::Pool;
+use crate::query::{Limits, Query, TimeRange};
+use crate::read::{Found, Match, Run, index, read};
+use crate::segment::{Segment, Walks};
+use crate::sink::{CountSink, Packet, Preface, Sink, Wants};
+use crate::snapshot::Snapshot;
+use crate::upcoming::{Report, Upcoming};
+use crate::views::Selection;
+use crate::{ExtractError, Limits as QueryLimits};
+
+/// Packets after which the caller is asked whether to go on.
+const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
+/// Segments of a link type that are looked at to learn whether the answer certainly has it.
+const SEGMENTS_LOOKED_AT_MAX: usize = 8;
+/// The most threads beside the caller's.
+pub const HELPERS_MAX: usize = 16;
+
+/// How an extractor works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads that read ahead, beside the caller's own; at most [`HELPERS_MAX`].
+    pub helpers: usize,
+    /// What compiling a filter may take.
+    pub compile: CompileLimits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { helpers: 1, compile: CompileLimits::default() }
+    }
+}
+
+/// Answers queries over one store. Shared between threads; what it remembers between queries is bounded.
+#[derive(Debug)]
+pub struct Extractor {
+    store: Store,
+    compiler: Compiler,
+    walks: Walks,
+    helpers: usize,
+}
+
+/// A query about to be carried out.
+struct Prepared {
+    snapshot: Snapshot,
+    range: TimeRange,
+    filters: Filters,
+    completeness: Completeness,
+    interfaces: Vec<Interface>,
+    accounts: Vec<InterfaceAccount>,
+    segments_in_store: usize,
+}
+
+impl Extractor {
+    /// Over a store. Nothing is read yet.
+    pub fn new(store: Store, options: Options) -> Self {
+        let compiler = Compiler::new(options.compile);
+        Self { store, compiler, walks: Walks::default(), helpers: options.helpers.min(HELPERS_MAX) }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Gives the packets of the answer to the sink, in order.
+    pub fn extract(
+        &self,
+        query: &Query,
+        sink: &mut dyn Sink,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Answer, ExtractError> {
+        let wants = sink.wants();
+        let mut prepared = self.prepare(query, wants, hooks)?;
+        let possible = prepared.possible_link_types();
+        let certain = self.certain_link_types(&prepared, &possible, query, hooks)?;
+        sink.begin(&Preface {
+            query,
+            possible_link_types: &possible,
+            certain_link_types: &certain,
+            interfaces: &prepared.interfaces,
+            completeness: &prepared.completeness,
+        })?;
+        let answer = self.carry_out(&mut prepared, query, wants, sink, hooks)?;
+        sink.finish(&answer)?;
+        Ok(answer)
+    }
+
+    /// How many packets the answer has. Nothing is read of segments whose index tells.
+    pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, ExtractError> {
+        self.extract(query, &mut CountSink, hooks)
+    }
+
+    /// What the answer holds at most, without reading any packet of a segment that has an index.
+    pub fn estimate(&self, query: &Query) -> Result<Estimate, ExtractError> {
+        let hooks = &mut Patient;
+        let prepared = self.prepare(query, Wants::default(), hooks)?;
+        let mut planner = Planner::new(prepared.range, &prepared.filters);
+        let mut total = Estimate::default();
+        for segment in &prepared.snapshot.segments {
+            total.add(&self.estimate_segment(segment, &mut planner, &prepared.filters, &|| false)?);
+        }
+        if let Some(limit) = query.limits.packets {
+            total.packets_max = total.packets_max.min(limit);
+            total.packets_min = total.packets_min.min(limit);
+        }
+        if query.limits.bytes.is_some() {
+            total.packets_min = 0;
+        }
+        Ok(total)
+    }
+
+    /// What is known before reading about the completeness of an answer.
+    pub fn completeness(&self, query: &Query) -> Result<Completeness, ExtractError> {
+        Ok(self.prepare(query, Wants::default(), &Patient)?.completeness)
+    }
+
+    fn prepare(&self, query: &Query, wants: Wants, hooks: &dyn Hooks) -> Result<Prepared, ExtractError> {
+        let range = query.range();
+        let mut snapshot = Snapshot::take(&self.store, query, &self.walks, self.helpers, hooks)?;
+        let link_types = snapshot.link_types();
+        let filters = Filters::compile(&self.compiler, &query.filter, &link_types, Selection::from(query))?;
+        let segments_in_store = snapshot.names.len();
+        let mut completeness =
+            Completeness { asked: Asked { from: query.from, to: query.to }, ..Completeness::default() };
+        for (link_type, reason) in &filters.refused {
+            completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
+        }
+        let covered = covered_span(query, &snapshot);
+        completeness.covered = covered;
+        let kept_spans = snapshot.spans();
+        snapshot.keep_in(range);
+        let mut prepared = Prepared {
+            range,
+            filters,
+            completeness,
+            interfaces: Vec::new(),
+            accounts: Vec::new(),
+            segments_in_store,
+            snapshot,
+        };
+        let names: Vec<SegmentName> = prepared.snapshot.segments.iter().map(|segment| segment.name).collect();
+        if let Some(span) = covered {
+            let scope = Scope { range: span, accounts: wants.interfaces };
+            let also = if wants.interfaces { &names[..] } else { &[] };
+            let chronicle = Chronicle::read(&self.store, scope, also)?;
+            let kept = Kept { names: &prepared.snapshot.names, spans: kept_spans };
+            coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, &self.store)?;
+            if wants.interfaces {
+                prepared.name_interfaces(&chronicle);
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn carry_out(
+        &self,
+        prepared: &mut Prepared,
+        query: &Query,
+        wants: Wants,
+        sink: &mut dyn Sink,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Answer, ExtractError> {
+        let snapshot = std::mem::take(&mut prepared.snapshot);
+        let (range, filters) = (prepared.range, &prepared.filters);
+        let only_counts = !wants.packets && !query.limits.are_set();
+        let segments = snapshot.segments.len() as u64;
+        let mut upcoming = Upcoming::new(snapshot.segments, range, filters, &self.walks, only_counts);
+        let hooks = RefCell::new(hooks);
+        let stop = || hooks.borrow().cancelled();
+        let mut output = Output {
+            sink,
+            wants,
+            only_counts,
+            limits: query.limits,
+            limit_reached: None,
+            captured_bytes: 0,
+            hooks: &hooks,
+            progress: Progress { segments, ..Progress::default() },
+        };
+        let reader = |run: &Run| read(run, range, filters, !only_counts);
+        let mut work = std::thread::scope(|scope| {
+            let mut pool = Pool::new(scope, self.helpers, &reader);
+            merge(&mut upcoming, &mut pool, &mut output, &stop)
+        })?;
+        let Output { progress, limit_reached, .. } = output;
+        let report = std::mem::take(&mut upcoming.report);
+        work.segments = prepared.segments_in_store as u64;
+        work.segments_read = report.segments_read;
+        let mut answer = Answer {
+            packets: progress.packets + report.counted_packets,
+            bytes: progress.bytes + report.counted_bytes,
+            completeness: std::mem::take(&mut prepared.completeness),
+            rejected_indexes: snapshot.rejected,
+            work,
+            interfaces: std::mem::take(&mut prepared.accounts),
+        };
+        conclude(&mut answer, report, snapshot.unreadable, limit_reached);
+        Ok(answer)
+    }
+
+    fn estimate_segment(
+        &self,
+        segment: &Segment,
+        planner: &mut Planner<'_>,
+        filters: &Filters,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Estimate, ExtractError> {
+        if let Some(index) = &segment.index {
+            match planner.estimate(index, stop) {
+                Ok(estimate) => return Ok(estimate),
+                Err(PlanError::Cancelled) => return Err(ExtractError::Cancelled),
+                Err(PlanError::Index(_)) => {} // reported when it is extracted
+            }
+        }
+        let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
+        Ok(planner.estimate_of_walk(&walk, filters.choice(segment.link_type)))
+    }
+
+    /// The link types that the answer has in any case, as far as a look at some segments tells. It only matters where
+    /// there can be several.
+    fn certain_link_types(
+        &self,
+        prepared: &Prepared,
+        possible: &[LinkType],
+        query: &Query,
+        hooks: &dyn Hooks,
+    ) -> Result<Vec<LinkType>, ExtractError> {
+        let mut certain = Vec::new();
+        if possible.len() < 2 || query.limits.are_set() {
+            return Ok(certain);
+        }
+        let stop = || hooks.cancelled();
+        let mut planner = Planner::new(prepared.range, &prepared.filters);
+        for &link_type in possible {
+            let of_type = prepared.snapshot.segments.iter().filter(|segment| segment.link_type == link_type);
+            for segment in of_type.take(SEGMENTS_LOOKED_AT_MAX) {
+                let estimate = self.estimate_segment(segment, &mut planner, &prepared.filters, &stop)?;
+                if estimate.packets_min > 0 {
+                    certain.push(link_type);
+                    break;
+                }
+            }
+        }
+        Ok(certain)
+    }
+}
+
+/// The range that an answer speaks of: an open end is the oldest packet kept, or the newest committed.
+fn covered_span(query: &Query, snapshot: &Snapshot) -> Option<Span> {
+    let from = query.from.or(snapshot.oldest())?;
+    let to = query.to.or(snapshot.newest().map(|newest| newest.plus_ns(1)))?;
+    Some(Span { from, to: to.max(from) })
+}
+
+/// Adds what only reading could tell.
+fn conclude(
+    answer: &mut Answer,
+    report: Report,
+    unreadable: Vec<crate::Unreadable>,
+    limit_reached: Option<ReachedLimit>,
+) {
+    answer.rejected_indexes.extend(report.rejected);
+    let completeness = &mut answer.completeness;
+    completeness.limit_reached = limit_reached;
+    for place in unreadable.into_iter().chain(report.unreadable) {
+        completeness.add_unreadable(place);
+    }
+    for rejected in &answer.rejected_indexes {
+        let reason = &rejected.reason;
+        completeness.note(format!("segment {} was read without its index: {reason}", rejected.segment));
+    }
+}
+
+impl Prepared {
+    fn possible_link_types(&self) -> Vec<LinkType> {
+        let mut link_types = self.snapshot.link_types();
+        link_types.retain(|&link_type| !matches!(self.filters.choice(link_type), Choice::Nothing));
+        link_types
+    }
+
+    /// Numbers the interfaces that packets of the range come from, in the order of their first segment.
+    fn name_interfaces(&mut self, chronicle: &Chronicle) {
+        for segment in &mut self.snapshot.segments {
+            let name = chronicle.interfaces.get(&segment.name).cloned().unwrap_or_default();
+            let interface = Interface { name, link_type: segment.link_type };
+            let known = self.interfaces.iter().position(|known| *known == interface);
+            let number = known.unwrap_or_else(|| {
+                self.accounts.push(chronicle.accounts.get(&interface.name).copied().unwrap_or_default());
+                self.interfaces.push(interface);
+                self.interfaces.len() - 1
+            });
+            segment.interface = u32::try_from(number).unwrap_or(u32::MAX);
+        }
+    }
+}
+
+/// Passes packets on to the sink, within the limits.
+struct Output<'a, 'h> {
+    sink: &'a mut dyn Sink,
+    wants: Wants,
+    only_counts: bool,
+    limits: QueryLimits,
+    limit_reached: Option<ReachedLimit>,
+    captured_bytes: u64,
+    hooks: &'a RefCell<&'h mut dyn Hooks>,
+    progress: Progress,
+}
+
+impl Output<'_, '_> {
+    /// The limit that a packet of so many bytes would pass.
+    fn limit_passed_by(&self, caplen: u32) -> Option<ReachedLimit> {
+        let Limits { packets, bytes } = self.limits;
+        if packets.is_some_and(|limit| self.progress.packets >= limit) {
+            return Some(ReachedLimit::Packets);
+        }
+        let with_it = self.captured_bytes + u64::from(caplen);
+        bytes.is_some_and(|limit| with_it > limit).then_some(ReachedLimit::Bytes)
+    }
+}
+
+impl Emit for Output<'_, '_> {
+    fn emit(&mut self, segment: &Segment, found: Match) -> Result<Next, ExtractError> {
+        let start = index(found.offset);
+        let record = segment.bytes.get(start..).unwrap_or_default();
+        // The reading has seen the whole record.
+        let Some(header) = RecordHeader::read(record) else { return Ok(Next::More) };
+        let Some(bytes) = record.get(RECORD_HEADER_BYTES..header.record_bytes()) else {
+            return Ok(Next::More);
+        };
+        if self.limits.are_set() {
+            self.limit_reached = self.limit_passed_by(header.caplen);
+            if self.limit_reached.is_some() {
+                return Ok(Next::NoMore);
+            }
+        }
+        if self.wants.packets {
+            self.sink.packet(&Packet {
+                header,
+                bytes,
+                link_type: segment.link_type,
+                interface: segment.interface,
+                segment: segment.name,
+            })?;
+        }
+        self.progress.packets += 1;
+        self.progress.bytes += u64::from(header.len);
+        self.captured_bytes += u64::from(header.caplen);
+        self.progress.reached = Some(found.at);
+        if self.progress.packets.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && self.hooks.borrow().cancelled()
+        {
+            return Err(ExtractError::Cancelled);
+        }
+        Ok(Next::More)
+    }
+
+    fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError> {
+        if self.only_counts {
+            self.progress.packets += found.packets;
+            self.progress.bytes += found.bytes;
+        }
+        self.progress.segments_done = upcoming.report.segments_planned;
+        let mut hooks = self.hooks.borrow_mut();
+        if hooks.cancelled() {
+            return Err(ExtractError::Cancelled);
+        }
+        hooks.progress(&self.progress);
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// The times of all segments that hold packets.
+    fn spans(&self) -> Vec<Span> {
+        let span = |(from, last): (Timestamp, Timestamp)| Span { from, to: last.plus_ns(1) };
+        self.segments.iter().filter_map(|segment| segment.bounds).map(span).collect()
+    }
+}

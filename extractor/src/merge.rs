@@ -1,0 +1,142 @@
+//! Putting runs in order: what has been read of them is given out as soon as nothing that is still to be read can come
+//! before it.
+//!
+//! Memory is bounded by the runs read ahead and by those that overlap in time: in a store whose lanes are in order that
+//! is one run a lane.
+
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use crate::ExtractError;
+use crate::answer::Work;
+use crate::pool::{Pool, Task};
+use crate::read::{Found, Match, Place, Run};
+use crate::segment::Segment;
+use crate::upcoming::Upcoming;
+
+/// Bytes of segments that are read ahead of the answer.
+const AHEAD_BYTES_MAX: u64 = 16 << 20;
+/// Runs that are read ahead of the answer.
+const AHEAD_RUNS_MAX: usize = 64;
+
+/// Takes the packets of the answer in order; says no when it wants no more.
+pub(crate) trait Emit {
+    fn emit(&mut self, segment: &Segment, found: Match) -> Result<Next, ExtractError>;
+    /// Once in a while: how far the reading has come. An error ends it.
+    fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError>;
+}
+
+/// Whether the answer goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    More,
+    /// A limit is reached.
+    NoMore,
+}
+
+/// A run whose packets are being given out.
+struct Active {
+    segment: Arc<Segment>,
+    matches: Vec<Match>,
+    given: usize,
+}
+
+impl Active {
+    fn head(&self) -> Option<Place> {
+        let next = self.matches.get(self.given)?;
+        Some(Place {
+            at: next.at,
+            lane: self.segment.name.lane,
+            ordinal: self.segment.ordinal,
+            offset: next.offset,
+        })
+    }
+}
+
+/// Ordered for the heap: the earliest is the greatest.
+impl Ord for Active {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.head().cmp(&self.head())
+    }
+}
+impl PartialOrd for Active {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl PartialEq for Active {
+    fn eq(&self, other: &Self) -> bool {
+        self.head() == other.head()
+    }
+}
+impl Eq for Active {}
+
+/// Reads all runs and gives their packets out in order.
+pub(crate) fn merge<'scope>(
+    upcoming: &mut Upcoming<'_>,
+    pool: &mut Pool<'scope, '_, Run, Found>,
+    emit: &mut dyn Emit,
+    stop: &dyn Fn() -> bool,
+) -> Result<Work, ExtractError> {
+    let mut ahead: VecDeque<Arc<Task<Run, Found>>> = VecDeque::new();
+    let mut ahead_bytes = 0;
+    let mut active: BinaryHeap<Active> = BinaryHeap::new();
+    let mut work = Work::default();
+    loop {
+        while ahead.len() < AHEAD_RUNS_MAX && ahead_bytes < AHEAD_BYTES_MAX {
+            let Some(run) = upcoming.next(stop)? else { break };
+            let bytes = run.bytes();
+            ahead_bytes += bytes;
+            run.prefetch();
+            ahead.push_back(pool.submit(run, bytes));
+        }
+        let unread = ahead.front().map(|task| task.input.place);
+        if give_out(&mut active, unread, emit)? == Next::NoMore {
+            return Ok(work);
+        }
+        let Some(task) = ahead.pop_front() else { return Ok(work) };
+        let found = pool.finish(&task);
+        let bytes = task.input.bytes();
+        ahead_bytes -= bytes;
+        work.bytes_read += bytes;
+        work.packets_judged += found.judged;
+        emit.pause(upcoming, &found)?;
+        for &offset in &found.damaged_at {
+            upcoming.report.unreadable.push(task.input.segment.unreadable_at(offset));
+        }
+        if !found.matches.is_empty() {
+            let segment = Arc::clone(&task.input.segment);
+            active.push(Active { segment, matches: found.matches, given: 0 });
+        }
+    }
+}
+
+/// Gives out all packets before `unread`, the place of the first run that has not been read.
+fn give_out(
+    active: &mut BinaryHeap<Active>,
+    unread: Option<Place>,
+    emit: &mut dyn Emit,
+) -> Result<Next, ExtractError> {
+    while let Some(mut run) = active.pop() {
+        let other = active.peek().and_then(Active::head);
+        let until = match (unread, other) {
+            (Some(unread), Some(other)) => Some(unread.min(other)),
+            (unread, other) => unread.or(other),
+        };
+        while let Some(head) = run.head()
+            && until.is_none_or(|until| head < until)
+        {
+            if emit.emit(&run.segment, run.matches[run.given])? == Next::NoMore {
+                return Ok(Next::NoMore);
+            }
+            run.given += 1;
+        }
+        let Some(head) = run.head() else { continue };
+        let waits = unread.is_some_and(|unread| unread <= head && other.is_none_or(|other| unread <= other));
+        active.push(run);
+        if waits {
+            break; // whatever is active comes after what is unread
+        }
+    }
+    Ok(Next::More)
+}

@@ -1,0 +1,331 @@
+//! From a query and what is known of a segment to the stretches that have to be read, and how many packets that can give.
+//!
+//! **Invariant:** pure: nothing of the segment's packets is looked at, and the same query and index give the same plan.
+//!
+//! **Invariant:** what is left out holds no packet of the answer: a template or flow that the filter judges *never*, a
+//! granule outside the range of time, a flow that satisfies none of the terms that the filter demands.
+
+mod judged;
+mod runs;
+
+use std::sync::Arc;
+
+use netrewind_indexer::{Cursor, Flow, Index, IndexError, Template, Term};
+use netrewind_segment::Timestamp;
+
+use crate::answer::Estimate;
+use crate::filter::{AbstractPacket, Verdict};
+use crate::filters::{Choice, Filters};
+use crate::query::TimeRange;
+use crate::sys::Map;
+use crate::walk::{Granule, Walk};
+use judged::{Judged, Judgements};
+use runs::GranuleSet;
+pub(crate) use runs::{PlannedRun, group};
+
+/// What judging a flow costs, with its positions, in bytes that could be read instead: where reading everything is
+/// cheaper, flows are not looked at.
+const FLOW_COST_BYTES: u64 = 3_000;
+/// Flows after which the walk over them asks whether it is worth going on.
+const FLOWS_BETWEEN_QUESTIONS: u32 = 512;
+/// The part of all granules, in tenths, from which on the rest are read as well: little is left to be skipped.
+const NEARLY_ALL_TENTHS: u64 = 9;
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub(crate) enum PlanError {
+    /// The index is damaged: plan without it.
+    Index(IndexError),
+    Cancelled,
+}
+
+impl From<IndexError> for PlanError {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error)
+    }
+}
+
+/// Plans the segments of one query.
+pub(crate) struct Planner<'q> {
+    range: TimeRange,
+    filters: &'q Filters,
+    judgements: Judgements,
+}
+
+/// The templates of a segment, judged.
+struct Templates<'i> {
+    judged: Vec<Arc<Judged>>,
+    scratch: Vec<Option<AbstractPacket>>,
+    /// Templates whose flows the index finds by their terms: of IPv4 and others, and of IPv6.
+    by_terms: [Lookup; 2],
+    /// Templates whose flows have to be walked over.
+    walked: Vec<bool>,
+    index: &'i Index<Map>,
+}
+
+#[derive(Default)]
+struct Lookup {
+    wanted: Vec<bool>,
+    terms: Vec<Term>,
+}
+
+/// What a walk over flows is told.
+enum Go {
+    On,
+    /// The rest does not matter any more.
+    Enough,
+}
+
+impl<'q> Planner<'q> {
+    pub(crate) fn new(range: TimeRange, filters: &'q Filters) -> Self {
+        Self { range, filters, judgements: Judgements::default() }
+    }
+
+    /// The runs of a segment without an index.
+    pub(crate) fn runs_of_walk(&self, walk: &Walk, choice: &Choice) -> Vec<PlannedRun> {
+        if matches!(choice, Choice::Nothing) {
+            return Vec::new();
+        }
+        let meets = |granule: &&Granule| self.range.meets(granule.first, granule.last);
+        group(walk.granules.iter().filter(meets).copied().collect())
+    }
+
+    /// What a segment without an index can give at most.
+    pub(crate) fn estimate_of_walk(&self, walk: &Walk, choice: &Choice) -> Estimate {
+        let Some((first, last)) = walk.bounds().filter(|(first, last)| self.range.meets(*first, *last))
+        else {
+            return Estimate::default();
+        };
+        let certain = matches!(choice, Choice::Everything) && self.range.covers(first, last);
+        match choice {
+            Choice::Nothing => Estimate::default(),
+            _ => Estimate {
+                packets_min: if certain { walk.records } else { 0 },
+                packets_max: walk.records,
+                bytes_max: walk.wire_bytes,
+                segments: 1,
+            },
+        }
+    }
+
+    /// The runs of a segment by its index.
+    pub(crate) fn runs(
+        &mut self,
+        index: &Index<Map>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<PlannedRun>, PlanError> {
+        let in_time = self.granules_in_time(index)?;
+        match self.filters.choice(index.link_type()) {
+            Choice::Nothing => return Ok(Vec::new()),
+            Choice::Everything => return runs_of(index, in_time.as_ref(), None),
+            Choice::Program(_) => {}
+        }
+        let mut templates = self.judge_templates(index)?;
+        let granules = in_time.as_ref().map_or(index.granule_count(), GranuleSet::count);
+        let bytes = u64::from(granules) * index.granule_bytes();
+        let mut found = GranuleSet::none(index.granule_count());
+        let mut numbers = Vec::new();
+        let mut flows_seen = 0;
+        let mut all = false;
+        self.for_each_flow(&mut templates, stop, bytes, &mut |cursor, id, _, verdict| {
+            flows_seen += 1;
+            if verdict == Verdict::Never {
+                return Ok(Go::On);
+            }
+            numbers.clear();
+            cursor.granules_of(id, &mut numbers)?;
+            numbers.iter().for_each(|&number| found.insert(number));
+            all = flows_seen % FLOWS_BETWEEN_QUESTIONS == 0
+                && u64::from(found.count()) * 10 >= u64::from(index.granule_count()) * NEARLY_ALL_TENTHS;
+            Ok(if all { Go::Enough } else { Go::On })
+        })
+        .map(|walked_to_its_end| all |= !walked_to_its_end)?;
+        runs_of(index, in_time.as_ref(), (!all).then_some(&found))
+    }
+
+    /// What a segment can give, by its index. Exact where `packets_min` and `packets_max` are the same.
+    pub(crate) fn estimate(
+        &mut self,
+        index: &Index<Map>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Estimate, PlanError> {
+        let mut estimate = Estimate::default();
+        let covers_all = self.range.covers(index.first(), index.last());
+        match self.filters.choice(index.link_type()) {
+            Choice::Nothing => return Ok(estimate),
+            Choice::Everything if covers_all => {
+                let packets = index.records();
+                return Ok(Estimate {
+                    packets_min: packets,
+                    packets_max: packets,
+                    bytes_max: index.wire_bytes(),
+                    segments: 1,
+                });
+            }
+            _ => {}
+        }
+        let range = self.range;
+        let mut templates = self.judge_templates(index)?;
+        self.for_each_flow(&mut templates, stop, u64::MAX, &mut |_, _, flow, verdict| {
+            if verdict != Verdict::Never {
+                estimate.packets_max += flow.packets;
+                estimate.bytes_max += flow.bytes;
+                if verdict == Verdict::Always && range.covers(flow.first, flow.last) {
+                    estimate.packets_min += flow.packets;
+                }
+            }
+            Ok(Go::On)
+        })?;
+        estimate.segments = u64::from(estimate.packets_max > 0);
+        Ok(estimate)
+    }
+
+    /// The granules that can hold a packet of the range; `None` where all can.
+    fn granules_in_time(&self, index: &Index<Map>) -> Result<Option<GranuleSet>, IndexError> {
+        if self.range.covers(index.first(), index.last()) {
+            return Ok(None);
+        }
+        let mut granules = GranuleSet::none(index.granule_count());
+        let to = self.range.end().unwrap_or(Timestamp::MAX);
+        for number in index.granules_in(self.range.from..to)? {
+            granules.insert(number);
+        }
+        Ok(Some(granules))
+    }
+
+    fn judge_templates<'i>(&mut self, index: &'i Index<Map>) -> Result<Templates<'i>, IndexError> {
+        let templates = index.templates()?;
+        let judged: Vec<_> =
+            templates.iter().map(|template: &Template| self.judgements.of(template, self.filters)).collect();
+        let mut by_terms = [Lookup::default(), Lookup::default()];
+        for (is_ipv6, lookup) in [false, true].into_iter().zip(&mut by_terms) {
+            let wanted = |judged: &Arc<Judged>| {
+                judged.verdict == Verdict::Maybe && judged.terms.is_some() && judged.is_ipv6 == is_ipv6
+            };
+            lookup.wanted = judged.iter().map(wanted).collect();
+            for judged in judged.iter().filter(|judged| wanted(judged)) {
+                let new = |term: &&Term| !lookup.terms.contains(term);
+                let terms: Vec<Term> = judged.terms.iter().flatten().filter(new).cloned().collect();
+                lookup.terms.extend(terms);
+            }
+        }
+        let walked = judged
+            .iter()
+            .map(|judged| match judged.verdict {
+                Verdict::Never => false,
+                Verdict::Always => true,
+                Verdict::Maybe => judged.terms.is_none(),
+            })
+            .collect();
+        Ok(Templates { scratch: vec![None; judged.len()], judged, by_terms, walked, index })
+    }
+
+    /// Calls `visit` for the flows that can have packets in the answer, judged. False where not all of them were visited,
+    /// because `visit` had enough, or because it would cost more than to read `bytes`.
+    fn for_each_flow(
+        &self,
+        templates: &mut Templates<'_>,
+        stop: &dyn Fn() -> bool,
+        bytes: u64,
+        visit: &mut dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdict) -> Result<Go, IndexError>,
+    ) -> Result<bool, PlanError> {
+        let index = templates.index;
+        let mut ids = Vec::new();
+        for lookup in &templates.by_terms {
+            if !lookup.terms.is_empty() {
+                ids.extend(index.flows_with_any(&lookup.wanted, &lookup.terms)?);
+            }
+        }
+        let too_dear = |flows: u64| flows.saturating_mul(FLOW_COST_BYTES) > bytes;
+        let walks = templates.walked.contains(&true);
+        if too_dear(ids.len() as u64) || (walks && too_dear(index.flow_count().into())) {
+            return Ok(false);
+        }
+        let mut cursor = index.cursor();
+        for (seen, &id) in (1u32..).zip(&ids) {
+            if seen % FLOWS_BETWEEN_QUESTIONS == 0 && stop() {
+                return Err(PlanError::Cancelled);
+            }
+            let flow = cursor.flow(id)?;
+            if let Go::Enough = self.visit_flow(templates, &mut cursor, id, &flow, visit)? {
+                return Ok(false);
+            }
+        }
+        if !walks {
+            return Ok(true);
+        }
+        let walked = std::mem::take(&mut templates.walked);
+        let mut flows = index.flows_of(&walked);
+        let mut seen = 0u32;
+        while let Some(item) = flows.next() {
+            seen = seen.wrapping_add(1);
+            if seen % FLOWS_BETWEEN_QUESTIONS == 0 && stop() {
+                return Err(PlanError::Cancelled);
+            }
+            let (id, flow) = item?;
+            if let Go::Enough = self.visit_flow(templates, flows.cursor(), id, &flow, visit)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn visit_flow(
+        &self,
+        templates: &mut Templates<'_>,
+        cursor: &mut Cursor<'_, Map>,
+        id: u32,
+        flow: &Flow,
+        visit: &mut dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdict) -> Result<Go, IndexError>,
+    ) -> Result<Go, IndexError> {
+        if !self.range.meets(flow.first, flow.last) {
+            return Ok(Go::On);
+        }
+        let verdict = templates.judge(flow, self.filters);
+        visit(cursor, id, flow, verdict)
+    }
+}
+
+impl Templates<'_> {
+    fn judge(&mut self, flow: &Flow, filters: &Filters) -> Verdict {
+        let number = flow.template as usize;
+        // A flow names a template of its index: the index has checked that.
+        let (Some(judged), Some(scratch)) = (self.judged.get(number), self.scratch.get_mut(number)) else {
+            return Verdict::Maybe;
+        };
+        match judged.verdict {
+            Verdict::Maybe => judged.judge(flow, filters, scratch.get_or_insert_with(|| judged.scratch())),
+            decided => decided,
+        }
+    }
+}
+
+/// The runs of the granules that are in both sets; an absent set has all.
+fn runs_of(
+    index: &Index<Map>,
+    in_time: Option<&GranuleSet>,
+    found: Option<&GranuleSet>,
+) -> Result<Vec<PlannedRun>, PlanError> {
+    let mut cursor = index.cursor();
+    let mut granules = Vec::new();
+    let mut add = |number: u32| -> Result<(), IndexError> {
+        let granule = cursor.granule(number)?;
+        if granule.records > 0 {
+            let (start, end) = (granule.offset, cursor.granule_end(number)?);
+            granules.push(Granule { start, end, first: granule.first, last: granule.last });
+        }
+        Ok(())
+    };
+    let (smaller, other) = match (in_time, found) {
+        (Some(in_time), found) => (Some(in_time), found),
+        (None, found) => (found, None),
+    };
+    match smaller {
+        None => (0..index.granule_count()).try_for_each(&mut add)?,
+        Some(set) => {
+            let both = |number: &u32| other.is_none_or(|other| other.contains(*number));
+            set.iter().filter(both).try_for_each(&mut add)?;
+        }
+    }
+    Ok(group(granules))
+}

@@ -1,0 +1,125 @@
+//! From the granules that are to be read to runs: stretches read in one go, in the order in which the answer needs them.
+
+use std::ops::Range;
+
+use netrewind_segment::Timestamp;
+
+use crate::walk::Granule;
+
+/// Bytes of a run: little enough that reading one is over within a few milliseconds.
+pub(crate) const RUN_BYTES_MAX: u64 = 512 << 10;
+
+/// Stretches of a segment that are read in one go. No packet in them is earlier than `first`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlannedRun {
+    pub(crate) first: Timestamp,
+    /// Ascending, apart from each other.
+    pub(crate) ranges: Vec<Range<u64>>,
+}
+
+/// Groups granules, given in stored order, into runs in the order of their earliest timestamp and then of their place.
+/// A segment in order gives runs in order; a stray granule becomes a run of its own, and only what overlaps in time has
+/// to be held back when the answer is put in order.
+pub(crate) fn group(mut granules: Vec<Granule>) -> Vec<PlannedRun> {
+    if !granules.is_sorted_by_key(|granule| granule.first) {
+        granules.sort_by_key(|granule| granule.first); // stable: place decides between equals
+    }
+    let mut runs: Vec<PlannedRun> = Vec::new();
+    let mut run_bytes = 0;
+    for granule in granules {
+        run_bytes += granule.end - granule.start;
+        let goes_on = |run: &&mut PlannedRun| {
+            run_bytes <= RUN_BYTES_MAX && run.ranges.last().is_some_and(|range| range.end <= granule.start)
+        };
+        let Some(run) = runs.last_mut().filter(goes_on) else {
+            run_bytes = granule.end - granule.start;
+            runs.push(PlannedRun { first: granule.first, ranges: vec![granule.start..granule.end] });
+            continue;
+        };
+        match run.ranges.last_mut() {
+            Some(range) if range.end == granule.start => range.end = granule.end,
+            _ => run.ranges.push(granule.start..granule.end),
+        }
+    }
+    runs
+}
+
+/// A set of granules by their number.
+#[derive(Clone, Debug)]
+pub(crate) struct GranuleSet {
+    words: Vec<u64>,
+    count: u32,
+}
+
+impl GranuleSet {
+    /// None of `granules`.
+    pub(crate) fn none(granules: u32) -> Self {
+        Self { words: vec![0; granules.div_ceil(u64::BITS) as usize], count: 0 }
+    }
+
+    pub(crate) fn insert(&mut self, number: u32) {
+        if let Some(word) = self.words.get_mut((number / u64::BITS) as usize) {
+            let bit = 1 << (number % u64::BITS);
+            self.count += u32::from(*word & bit == 0);
+            *word |= bit;
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub(crate) fn contains(&self, number: u32) -> bool {
+        let word = self.words.get((number / u64::BITS) as usize).copied().unwrap_or(0);
+        word >> (number % u64::BITS) & 1 == 1
+    }
+
+    /// Their numbers, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.words).flat_map(|(number, &word)| {
+            let mut rest = word;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros();
+                rest &= rest.wrapping_sub(1);
+                (bit < u64::BITS).then_some(number * u64::BITS + bit)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granule(start: u64, end: u64, first: u64) -> Granule {
+        Granule { start, end, first: Timestamp(first), last: Timestamp(first + 10) }
+    }
+
+    #[test]
+    fn neighbours_join_and_strays_stand_alone() {
+        let runs = group(vec![
+            granule(24, 100, 5),
+            granule(100, 200, 5),
+            granule(300, 400, 7),
+            granule(400, 500, 2),
+            granule(500, 500 + RUN_BYTES_MAX, 9),
+        ]);
+        let run =
+            |first, ranges: &[Range<u64>]| PlannedRun { first: Timestamp(first), ranges: ranges.to_vec() };
+        assert_eq!(
+            runs,
+            [run(2, &[400..500]), run(5, &[24..200, 300..400]), run(9, &[500..500 + RUN_BYTES_MAX])]
+        );
+    }
+
+    #[test]
+    fn a_set_counts_and_lists_its_members() {
+        let mut set = GranuleSet::none(200);
+        for number in [3, 64, 63, 199, 3] {
+            set.insert(number);
+        }
+        assert_eq!((set.count(), set.iter().collect::<Vec<_>>()), (4, vec![3, 63, 64, 199]));
+        assert!(set.contains(64) && !set.contains(65) && !set.contains(1000));
+    }
+}

@@ -1,0 +1,168 @@
+//! One segment as a query sees it: its bytes up to where they could be read when the query began, and what is known of
+//! their time and order, from its index or from a walk over it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use netrewind_indexer::{Index, IndexError};
+use netrewind_segment::layout::{FILE_HEADER_BYTES, link_type_of};
+use netrewind_segment::store::{ListedSegment, OpenedSegment};
+use netrewind_segment::{LinkType, SegmentName, SegmentState, Store, Timestamp};
+
+use crate::sys::Map;
+use crate::walk::{Walk, damage_at};
+use crate::{ExtractError, Unreadable};
+
+/// Granules of walks that are remembered, over all segments: 32 MB, which is 64 GiB of segments.
+const REMEMBERED_GRANULES_MAX: usize = 1 << 20;
+
+/// A segment opened for a query.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) name: SegmentName,
+    /// Its place among all segments of the store, by name.
+    pub(crate) ordinal: u32,
+    pub(crate) link_type: LinkType,
+    pub(crate) bytes: Map,
+    /// The index, found to belong to these bytes.
+    pub(crate) index: Option<Index<Map>>,
+    /// Bounds of its timestamps; absent until a walk has told.
+    pub(crate) bounds: Option<(Timestamp, Timestamp)>,
+    /// Which of the query's interfaces its packets come from.
+    pub(crate) interface: u32,
+}
+
+impl AsRef<[u8]> for Map {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+/// What became of a listed segment.
+pub(crate) enum Opening {
+    /// It can be read.
+    Ready(Box<Segment>, Option<IndexError>),
+    /// It is gone, or holds nothing yet.
+    Nothing,
+    /// It is there, and no segment.
+    Unreadable(Unreadable),
+}
+
+impl Segment {
+    /// Opens a segment, and its index if `use_index`.
+    pub(crate) fn open(
+        store: &Store,
+        listed: &ListedSegment,
+        ordinal: u32,
+        use_index: bool,
+    ) -> Result<Opening, ExtractError> {
+        let name = listed.name;
+        let Some(opened) = store.open_segment(&name)? else { return Ok(Opening::Nothing) };
+        let failed = |source| ExtractError::Segment { segment: name, source };
+        let bytes = Map::of(&opened.file, opened.readable_bytes).map_err(failed)?;
+        bytes.read_as_told();
+        let (index, rejected) = match use_index && opened.state == SegmentState::Sealed {
+            true => open_index(store, &name, &bytes)?,
+            false => (None, None),
+        };
+        let link_type = index
+            .as_ref()
+            .map(Index::link_type)
+            .or_else(|| bytes.first_chunk::<FILE_HEADER_BYTES>().and_then(link_type_of));
+        let Some(link_type) = link_type else { return Ok(without_header(name, &opened)) };
+        let bounds = match &index {
+            Some(index) if index.records() == 0 => return Ok(Opening::Nothing),
+            Some(index) => Some((index.first(), index.last())),
+            None => marked_bounds(store, &name, &opened)?,
+        };
+        let segment = Self { name, ordinal, link_type, bytes, index, bounds, interface: 0 };
+        Ok(Opening::Ready(Box::new(segment), rejected))
+    }
+
+    /// Where it cannot be read, after a walk that reached as far as `walk` says.
+    pub(crate) fn damage(&self, walk: &Walk) -> Option<Unreadable> {
+        let bytes = self.bytes.len() as u64;
+        (walk.end < bytes).then(|| self.unreadable_at(walk.end))
+    }
+
+    pub(crate) fn unreadable_at(&self, offset: u64) -> Unreadable {
+        Unreadable { segment: self.name, offset, reason: damage_at(&self.bytes, offset) }
+    }
+}
+
+type IndexOrRejection = (Option<Index<Map>>, Option<IndexError>);
+
+fn open_index(store: &Store, name: &SegmentName, segment: &Map) -> Result<IndexOrRejection, ExtractError> {
+    let Some(file) = store.open_index(name)? else { return Ok((None, None)) };
+    let failed = |source| ExtractError::Segment { segment: *name, source };
+    let length = file.metadata().map_err(failed)?.len();
+    let index = Map::of(&file, length).map_err(failed)?;
+    let checked = Index::open(index).and_then(|index| {
+        let head = &segment[..index.head_bytes().min(segment.len())];
+        index.matches(segment.len() as u64, head).map(|()| index)
+    });
+    Ok(match checked {
+        Ok(index) => (Some(index), None),
+        Err(rejection) => (None, Some(rejection)),
+    })
+}
+
+/// An open segment without a header has only just been created; a sealed one is none of ours.
+fn without_header(name: SegmentName, opened: &OpenedSegment) -> Opening {
+    if opened.state == SegmentState::Open && opened.readable_bytes == 0 {
+        return Opening::Nothing;
+    }
+    let reason = netrewind_segment::SegmentError::NotASegment.to_string();
+    Opening::Unreadable(Unreadable { segment: name, offset: 0, reason })
+}
+
+/// What the mark says of an open segment's timestamps. It may speak of more than was opened: then the bounds are wider.
+fn marked_bounds(
+    store: &Store,
+    name: &SegmentName,
+    opened: &OpenedSegment,
+) -> Result<Option<(Timestamp, Timestamp)>, ExtractError> {
+    let mark = if opened.state == SegmentState::Open { store.mark(name)? } else { None };
+    let tells =
+        |mark: &netrewind_segment::Mark| mark.records > 0 && mark.committed_bytes >= opened.readable_bytes;
+    Ok(mark.filter(tells).map(|mark| (mark.first, mark.last)))
+}
+
+/// Walks over segments without an index, remembered within a bound. An open segment's walk goes on where it had ended.
+#[derive(Debug, Default)]
+pub(crate) struct Walks(Mutex<HashMap<SegmentName, Arc<Walk>>>);
+
+impl Walks {
+    /// The walk over a segment as far as it was opened; `None` where `stop` said so.
+    pub(crate) fn of(&self, segment: &Segment, stop: &dyn Fn() -> bool) -> Option<Arc<Walk>> {
+        let known = self.lock().get(&segment.name).cloned();
+        let known = known.filter(|walk| walk.end <= segment.bytes.len() as u64);
+        if let Some(walk) = &known
+            && (walk.end == segment.bytes.len() as u64)
+        {
+            return known;
+        }
+        segment.bytes.read_in_order();
+        let begun = known.map(Arc::unwrap_or_clone).unwrap_or_default();
+        let walk = Arc::new(begun.extended(&segment.bytes, stop)?);
+        segment.bytes.read_as_told();
+        self.remember(segment.name, &walk);
+        Some(walk)
+    }
+
+    fn remember(&self, name: SegmentName, walk: &Arc<Walk>) {
+        let mut walks = self.lock();
+        walks.insert(name, Arc::clone(walk));
+        let mut granules: usize = walks.values().map(|walk| walk.granules.len()).sum();
+        while granules > REMEMBERED_GRANULES_MAX
+            && let Some(other) = walks.keys().min().copied()
+        {
+            // The oldest goes: the newest are the ones that grow and are asked for.
+            granules -= walks.remove(&other).map_or(0, |walk| walk.granules.len());
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SegmentName, Arc<Walk>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,134 @@
+//! The segments of a store as they were when a query began: listed once, then each opened, so that what expires or is
+//! sealed meanwhile stays readable and no packet is seen twice.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
+
+use crate::answer::{Hooks, RejectedIndex};
+use crate::segment::{Opening, Segment, Walks};
+use crate::{ExtractError, Query, TimeRange, Unreadable};
+
+/// How often whoever waits for walks looks up.
+const WAIT: Duration = Duration::from_millis(2);
+
+/// A store's segments at one instant.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Those that hold packets, by name; all with their bounds.
+    pub(crate) segments: Vec<Segment>,
+    /// Names of all that were listed, ascending.
+    pub(crate) names: Vec<SegmentName>,
+    pub(crate) rejected: Vec<RejectedIndex>,
+    pub(crate) unreadable: Vec<Unreadable>,
+}
+
+impl Snapshot {
+    /// Opens all segments of a store, and walks over those without an index that its bounds do not otherwise tell.
+    pub(crate) fn take(
+        store: &Store,
+        query: &Query,
+        walks: &Walks,
+        helpers: usize,
+        hooks: &dyn Hooks,
+    ) -> Result<Self, ExtractError> {
+        let listed = store.segments()?;
+        let mut snapshot =
+            Self { names: listed.iter().map(|listed| listed.name).collect(), ..Self::default() };
+        for (ordinal, listed) in (0..).zip(&listed) {
+            if hooks.cancelled() {
+                return Err(ExtractError::Cancelled);
+            }
+            match Segment::open(store, listed, ordinal, query.use_index)? {
+                Opening::Ready(segment, rejection) => {
+                    let reject = |reason: netrewind_indexer::IndexError| RejectedIndex {
+                        segment: listed.name,
+                        reason: reason.to_string(),
+                    };
+                    snapshot.rejected.extend(rejection.map(reject));
+                    snapshot.segments.push(*segment);
+                }
+                Opening::Unreadable(place) => snapshot.unreadable.push(place),
+                Opening::Nothing => {}
+            }
+        }
+        snapshot.bound_all(walks, helpers, hooks)?;
+        Ok(snapshot)
+    }
+
+    /// Has each segment bounded, and leaves those out that turn out to be empty.
+    fn bound_all(&mut self, walks: &Walks, helpers: usize, hooks: &dyn Hooks) -> Result<(), ExtractError> {
+        let unbounded: Vec<&mut Segment> =
+            self.segments.iter_mut().filter(|segment| segment.bounds.is_none()).collect();
+        if unbounded.is_empty() {
+            return Ok(());
+        }
+        walk_over_all(unbounded, walks, helpers, hooks)?;
+        // The damage of the others is found when their part is planned, if the query touches them at all.
+        for segment in self.segments.iter().filter(|segment| segment.bounds.is_none()) {
+            let walk = walks.of(segment, &|| false);
+            self.unreadable.extend(walk.and_then(|walk| segment.damage(&walk)));
+        }
+        self.segments.retain(|segment| segment.bounds.is_some());
+        Ok(())
+    }
+
+    /// The earliest timestamp kept.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.segments.iter().filter_map(|segment| segment.bounds).map(|(first, _)| first).min()
+    }
+
+    /// The latest timestamp committed.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        self.segments.iter().filter_map(|segment| segment.bounds).map(|(_, last)| last).max()
+    }
+
+    /// The link types of the store, ascending.
+    pub(crate) fn link_types(&self) -> Vec<LinkType> {
+        let mut link_types: Vec<_> = self.segments.iter().map(|segment| segment.link_type).collect();
+        link_types.sort_unstable();
+        link_types.dedup();
+        link_types
+    }
+
+    /// Leaves out the segments of which no packet can be in the range.
+    pub(crate) fn keep_in(&mut self, range: TimeRange) {
+        self.segments.retain(|segment| segment.bounds.is_some_and(|(first, last)| range.meets(first, last)));
+    }
+}
+
+/// Walks over segments to learn their bounds, on some threads; this one only waits and asks whether to give up.
+fn walk_over_all(
+    segments: Vec<&mut Segment>,
+    walks: &Walks,
+    helpers: usize,
+    hooks: &dyn Hooks,
+) -> Result<(), ExtractError> {
+    let stop = AtomicBool::new(false);
+    let running = AtomicUsize::new(helpers.saturating_add(1).min(segments.len()));
+    let work = Mutex::new(segments.into_iter());
+    let waiting = std::thread::current();
+    let walker = || {
+        loop {
+            let segment = work.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(segment) = segment else { break };
+            let Some(walk) = walks.of(segment, &|| stop.load(Ordering::Relaxed)) else { break };
+            segment.bounds = walk.bounds();
+        }
+        running.fetch_sub(1, Ordering::Release);
+        waiting.unpark();
+    };
+    std::thread::scope(|scope| {
+        let walkers: Vec<_> = (0..running.load(Ordering::Relaxed)).map(|_| scope.spawn(walker)).collect();
+        while running.load(Ordering::Acquire) > 0 && !walkers.iter().all(|walker| walker.is_finished()) {
+            if hooks.cancelled() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            std::thread::park_timeout(WAIT);
+        }
+    });
+    if hooks.cancelled() { Err(ExtractError::Cancelled) } else { Ok(()) }
+}

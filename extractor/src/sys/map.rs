@@ -1,0 +1,69 @@
+//! Memory maps of segments and indexes, for reading.
+//!
+//! **Obligation:** nobody shortens a file of the store while it is mapped; reading behind its new end would raise SIGBUS.
+//! netrewind keeps it: a sealed segment and an index never change, they are only removed, and a map of a removed file
+//! stays whole; an open segment is only ever cut behind its committed mark, and it is mapped up to that mark.
+//!
+//! What an open segment's map shows is what its mark promised: direct writes drop the pages that they touch from the page
+//! cache before they complete, and the mark is published after they have completed. The last page may be written again
+//! with more records behind the mark; the bytes before the mark are written again as they were.
+
+use std::fs::File;
+use std::io;
+use std::ops::{Deref, Range};
+
+use memmap2::{Advice, Mmap, MmapOptions};
+
+/// The first bytes of a file, mapped for reading.
+#[derive(Debug)]
+pub(crate) struct Map(Option<Mmap>);
+
+impl Map {
+    /// Maps the first `bytes` of `file`. Fails where it is shorter.
+    pub(crate) fn of(file: &File, bytes: u64) -> io::Result<Self> {
+        let file_bytes = file.metadata()?.len();
+        if bytes > file_bytes {
+            let message = format!("it has {file_bytes} bytes, fewer than the {bytes} that can be read of it");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
+        if bytes == 0 {
+            return Ok(Self(None)); // mmap(2) refuses an empty map
+        }
+        let length = usize::try_from(bytes).map_err(io::Error::other)?;
+        // SAFETY: the bytes must not change or vanish while the map is used: the store's writers keep to that, as the
+        // head of this module says; and the file was just seen to be long enough.
+        let map = unsafe { MmapOptions::new().len(length).map(file)? };
+        Ok(Self(Some(map)))
+    }
+
+    /// Pages are asked for by [`Self::will_need`]; the kernel need not guess.
+    pub(crate) fn read_as_told(&self) {
+        self.advise(Advice::Random, 0..self.len());
+    }
+
+    /// Pages are read from the front to the back.
+    pub(crate) fn read_in_order(&self) {
+        self.advise(Advice::Sequential, 0..self.len());
+    }
+
+    /// Has the disk read these bytes ahead, and returns at once.
+    pub(crate) fn will_need(&self, range: Range<usize>) {
+        self.advise(Advice::WillNeed, range);
+    }
+
+    /// Advice is only advice: what the kernel does not take costs time and nothing else.
+    fn advise(&self, advice: Advice, range: Range<usize>) {
+        if let Some(map) = &self.0 {
+            let end = range.end.min(map.len());
+            let start = range.start.min(end);
+            let _ = map.advise_range(advice, start, end - start);
+        }
+    }
+}
+
+impl Deref for Map {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}

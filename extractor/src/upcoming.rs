@@ -1,0 +1,167 @@
+//! The runs of all segments of a query, in the order in which the answer needs them. A segment is planned when the order
+//! reaches its first timestamp, not before.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+use netrewind_indexer::IndexError;
+
+use crate::answer::{Estimate, RejectedIndex};
+use crate::filters::Filters;
+use crate::plan::{PlanError, PlannedRun, Planner};
+use crate::query::TimeRange;
+use crate::read::{Place, Run};
+use crate::segment::{Segment, Walks};
+use crate::{ExtractError, Unreadable};
+
+/// Runs still to come.
+pub(crate) struct Upcoming<'q> {
+    next: BinaryHeap<Reverse<(Place, usize, Step)>>,
+    segments: Vec<Option<Arc<Segment>>>,
+    runs: HashMap<usize, IntoIter<PlannedRun>>,
+    planner: Planner<'q>,
+    filters: &'q Filters,
+    walks: &'q Walks,
+    /// Whether segments whose packets the index counts are only counted.
+    counts: bool,
+    /// What was found on the way.
+    pub(crate) report: Report,
+}
+
+/// What planning has found.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) rejected: Vec<RejectedIndex>,
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// Packets and their bytes on the wire that are in the answer without having been read.
+    pub(crate) counted_packets: u64,
+    pub(crate) counted_bytes: u64,
+    pub(crate) segments_planned: u64,
+    pub(crate) segments_read: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// Plan the segment.
+    Plan,
+    /// Its next run is due.
+    Run,
+}
+
+impl<'q> Upcoming<'q> {
+    pub(crate) fn new(
+        segments: Vec<Segment>,
+        range: TimeRange,
+        filters: &'q Filters,
+        walks: &'q Walks,
+        counts: bool,
+    ) -> Self {
+        let segments: Vec<_> = segments.into_iter().map(|segment| Some(Arc::new(segment))).collect();
+        let first = |(number, segment): (usize, &Option<Arc<Segment>>)| {
+            let segment = segment.as_ref()?;
+            let (at, _) = segment.bounds?;
+            Some(Reverse((place(segment, at, 0), number, Step::Plan)))
+        };
+        Self {
+            next: segments.iter().enumerate().filter_map(first).collect(),
+            segments,
+            runs: HashMap::new(),
+            planner: Planner::new(range, filters),
+            filters,
+            walks,
+            counts,
+            report: Report::default(),
+        }
+    }
+
+    /// The next run, in the order of [`Run::place`].
+    pub(crate) fn next(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Run>, ExtractError> {
+        while let Some(Reverse((place, number, step))) = self.next.pop() {
+            if stop() {
+                return Err(ExtractError::Cancelled);
+            }
+            let Some(segment) = self.segments.get(number).cloned().flatten() else { continue };
+            match step {
+                Step::Plan => {
+                    let runs = self.plan(&segment, stop)?;
+                    self.report.segments_planned += 1;
+                    self.report.segments_read += u64::from(!runs.is_empty());
+                    self.runs.insert(number, runs.into_iter());
+                    self.push_next(number, &segment);
+                }
+                Step::Run => {
+                    let planned = self.runs.get_mut(&number).and_then(Iterator::next);
+                    self.push_next(number, &segment);
+                    if let Some(planned) = planned {
+                        return Ok(Some(Run { segment, ranges: planned.ranges, place }));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn push_next(&mut self, number: usize, segment: &Segment) {
+        let upcoming = self.runs.get(&number).and_then(|runs| runs.as_slice().first());
+        match upcoming {
+            Some(run) => {
+                let offset = run.ranges.first().map_or(0, |range| range.start);
+                self.next.push(Reverse((place(segment, run.first, offset), number, Step::Run)));
+            }
+            None => {
+                self.runs.remove(&number);
+                self.segments[number] = None; // its map goes once its last packet is out
+            }
+        }
+    }
+
+    fn plan(&mut self, segment: &Segment, stop: &dyn Fn() -> bool) -> Result<Vec<PlannedRun>, ExtractError> {
+        if let Some(index) = &segment.index {
+            if self.counts && self.count(segment, stop)? {
+                return Ok(Vec::new());
+            }
+            match self.planner.runs(index, stop).and_then(|runs| belongs(segment, runs)) {
+                Ok(runs) => return Ok(runs),
+                Err(PlanError::Cancelled) => return Err(ExtractError::Cancelled),
+                Err(PlanError::Index(error)) => self.reject(segment, &error),
+            }
+        }
+        let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
+        self.report.unreadable.extend(segment.damage(&walk));
+        Ok(self.planner.runs_of_walk(&walk, self.filters.choice(segment.link_type)))
+    }
+
+    /// Counts a segment's packets by its index alone; false where that does not tell.
+    fn count(&mut self, segment: &Segment, stop: &dyn Fn() -> bool) -> Result<bool, ExtractError> {
+        let Some(index) = &segment.index else { return Ok(false) };
+        match self.planner.estimate(index, stop) {
+            Ok(Estimate { packets_min, packets_max, bytes_max, .. }) if packets_min == packets_max => {
+                self.report.counted_packets += packets_max;
+                self.report.counted_bytes += bytes_max;
+                Ok(true)
+            }
+            Err(PlanError::Cancelled) => Err(ExtractError::Cancelled),
+            // What is wrong with the index shows again when the runs are planned.
+            Ok(_) | Err(PlanError::Index(_)) => Ok(false),
+        }
+    }
+
+    fn reject(&mut self, segment: &Segment, error: &IndexError) {
+        self.report.rejected.push(RejectedIndex { segment: segment.name, reason: error.to_string() });
+    }
+}
+
+/// Looks at the segment itself once something of it is to be read.
+fn belongs(segment: &Segment, runs: Vec<PlannedRun>) -> Result<Vec<PlannedRun>, PlanError> {
+    match &segment.index {
+        Some(index) if !runs.is_empty() => index.matches_segment(&segment.bytes)?,
+        _ => {}
+    }
+    Ok(runs)
+}
+
+fn place(segment: &Segment, at: netrewind_segment::Timestamp, offset: u64) -> Place {
+    Place { at, lane: segment.name.lane, ordinal: segment.ordinal, offset }
+}

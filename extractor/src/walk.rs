@@ -1,0 +1,124 @@
+//! What a segment's index would say about time, taken from the record headers themselves: for segments without an index.
+
+use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RecordHeader};
+use netrewind_segment::{Records, Timestamp};
+
+/// The granules of a walk: coarser than an index's, for they serve only order and time.
+pub(crate) const WALK_GRANULE_BYTES: u64 = 64 << 10;
+/// Granules after which a walk asks whether it should go on.
+const GRANULES_BETWEEN_QUESTIONS: usize = 64;
+
+/// A stretch of a segment: the records whose headers begin in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Granule {
+    /// Where the first of them begins.
+    pub(crate) start: u64,
+    /// Where the last of them ends.
+    pub(crate) end: u64,
+    /// The earliest timestamp among them.
+    pub(crate) first: Timestamp,
+    /// The latest timestamp among them.
+    pub(crate) last: Timestamp,
+}
+
+/// A segment's granules, and how far it can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Walk {
+    /// In stored order, without those in which no record begins.
+    pub(crate) granules: Vec<Granule>,
+    /// Records in them.
+    pub(crate) records: u64,
+    /// Bytes of their packets on the wire.
+    pub(crate) wire_bytes: u64,
+    /// Where the last whole record ends.
+    pub(crate) end: u64,
+}
+
+impl Walk {
+    /// Walks over all whole records of a segment that begin behind those it knows; `None` where `stop` said so.
+    pub(crate) fn extended(mut self, segment: &[u8], stop: &dyn Fn() -> bool) -> Option<Self> {
+        self.end = self.end.max(FILE_HEADER_BYTES as u64);
+        let rest = usize::try_from(self.end).ok().and_then(|end| segment.get(end..)).unwrap_or_default();
+        let mut granule_end = self.granules.last().map_or(0, |granule| end_of_granule(granule.start));
+        for record in Records::new(rest, self.end) {
+            let at = record.header.timestamp();
+            self.records += 1;
+            self.wire_bytes += u64::from(record.header.len);
+            self.end = record.end();
+            match self.granules.last_mut() {
+                Some(granule) if record.offset < granule_end => {
+                    granule.end = self.end;
+                    granule.first = granule.first.min(at);
+                    granule.last = granule.last.max(at);
+                }
+                _ => {
+                    if self.granules.len().is_multiple_of(GRANULES_BETWEEN_QUESTIONS) && stop() {
+                        return None;
+                    }
+                    granule_end = end_of_granule(record.offset);
+                    self.granules.push(Granule { start: record.offset, end: self.end, first: at, last: at });
+                }
+            }
+        }
+        Some(self)
+    }
+
+    /// The earliest and the latest timestamp, where there is a record.
+    pub(crate) fn bounds(&self) -> Option<(Timestamp, Timestamp)> {
+        let first = self.granules.iter().map(|granule| granule.first).min()?;
+        let last = self.granules.iter().map(|granule| granule.last).max()?;
+        Some((first, last))
+    }
+}
+
+fn end_of_granule(offset: u64) -> u64 {
+    (offset / WALK_GRANULE_BYTES + 1) * WALK_GRANULE_BYTES
+}
+
+/// Why the record at `offset` of a segment cannot be read.
+pub(crate) fn damage_at(segment: &[u8], offset: u64) -> String {
+    let rest = usize::try_from(offset).ok().and_then(|at| segment.get(at..)).unwrap_or_default();
+    match RecordHeader::read(rest) {
+        Some(header) if header.caplen > CAPLEN_MAX => {
+            format!("the record claims a packet of {} bytes; run netrewind verify", header.caplen)
+        }
+        _ => "the record is cut short; run netrewind verify".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netrewind_segment::{LinkType, PcapWriter};
+
+    use super::*;
+
+    #[test]
+    fn granules_tile_the_records_and_bound_their_times() {
+        let mut writer = PcapWriter::new(Vec::new(), LinkType::ETHERNET).unwrap();
+        let mut seconds = 1000;
+        for n in 0..5000u32 {
+            seconds = (seconds * 17 + n) % 3000;
+            let caplen = if n == 700 { 200_000 } else { n % 400 };
+            let header = RecordHeader { seconds, nanoseconds: n, caplen, len: caplen };
+            writer.write(&header, &vec![0; caplen as usize]).unwrap();
+        }
+        let segment = writer.finish().unwrap();
+        let walk = Walk::default().extended(&segment[..segment.len() - 1], &|| false).unwrap();
+        for part in [0, 1000, 300_000] {
+            let begun = Walk::default().extended(&segment[..part], &|| false).unwrap();
+            assert_eq!(begun.extended(&segment[..segment.len() - 1], &|| false), Some(walk.clone()));
+        }
+        assert_eq!(walk.records, 4999, "the last one is cut");
+        assert!(damage_at(&segment[..segment.len() - 1], walk.end).contains("cut short"));
+        let mut at = FILE_HEADER_BYTES as u64;
+        for granule in &walk.granules {
+            assert_eq!(granule.start, at);
+            let bytes = &segment[granule.start as usize..granule.end as usize];
+            let times: Vec<_> = Records::new(bytes, at).map(|record| record.header.timestamp()).collect();
+            assert_eq!((times.iter().min(), times.iter().max()), (Some(&granule.first), Some(&granule.last)));
+            at = granule.end;
+        }
+        assert_eq!(at, walk.end);
+        assert_eq!(Walk::default().extended(&segment, &|| true), None);
+    }
+}

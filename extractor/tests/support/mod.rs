@@ -1,0 +1,192 @@
+//! Stores built packet by packet, and a model that answers queries the slow way.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use netrewind_extractor::{
+    Answer, ExtractError, Extractor, Options, Packet, Patient, Query, Sink, SinkError,
+};
+use netrewind_segment::{
+    LinkType, Mark, PcapWriter, RecordHeader, RecordReader, SegmentName, Store, Timestamp,
+};
+
+/// A packet as captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub header: RecordHeader,
+    pub bytes: Vec<u8>,
+    pub link_type: LinkType,
+}
+
+impl Stored {
+    pub fn at(&self) -> Timestamp {
+        self.header.timestamp()
+    }
+}
+
+/// A store in a folder that goes with it, and all that it holds.
+pub struct TestStore {
+    pub folder: tempfile::TempDir,
+    pub store: Store,
+    /// Lane, name and packets of each segment.
+    pub segments: Vec<(SegmentName, Vec<Stored>)>,
+}
+
+pub fn name(second: u32, lane: u16) -> SegmentName {
+    SegmentName { opened: Timestamp::new(1_795_339_861 + second, 5), lane }
+}
+
+pub fn segment_bytes(link_type: LinkType, packets: &[Stored]) -> Vec<u8> {
+    let mut writer = PcapWriter::new(Vec::new(), link_type).unwrap();
+    for packet in packets {
+        writer.write(&packet.header, &packet.bytes).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+pub fn index_of(segment: &[u8]) -> Vec<u8> {
+    netrewind_indexer::build_from(RecordReader::new(segment).unwrap(), 7).unwrap()
+}
+
+impl Default for TestStore {
+    fn default() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp::new(1_795_339_000, 0), 7).unwrap();
+        Self { folder, store, segments: Vec::new() }
+    }
+}
+
+impl TestStore {
+    /// Adds a sealed segment without an index.
+    pub fn seal(&mut self, name: SegmentName, packets: Vec<Stored>) -> Vec<u8> {
+        let bytes = segment_bytes(packets[0].link_type, &packets);
+        self.store.prepare_folder(&name).unwrap();
+        fs::write(self.store.sealed_path(&name), &bytes).unwrap();
+        self.segments.push((name, packets));
+        bytes
+    }
+
+    /// Adds a sealed segment and its index.
+    pub fn seal_indexed(&mut self, name: SegmentName, packets: Vec<Stored>) {
+        let bytes = self.seal(name, packets);
+        self.store.write_index(&name, &index_of(&bytes)).unwrap();
+    }
+
+    /// Adds an open segment of which `committed` packets are promised; the rest is there, and some reserved space.
+    pub fn open(&mut self, name: SegmentName, mut packets: Vec<Stored>, committed: usize) {
+        let bytes = segment_bytes(packets[0].link_type, &packets);
+        self.store.prepare_folder(&name).unwrap();
+        let mut file = bytes.clone();
+        file.resize(bytes.len() + 5000, 0);
+        fs::write(self.store.open_path(&name), file).unwrap();
+        packets.truncate(committed);
+        let promised = segment_bytes(packets[0].link_type, &packets);
+        let times = || packets.iter().map(Stored::at);
+        let mark = Mark {
+            committed_bytes: promised.len() as u64,
+            records: committed as u64,
+            first: times().min().unwrap(),
+            last: times().max().unwrap(),
+        };
+        fs::write(self.store.mark_path(&name), mark.to_bytes()).unwrap();
+        self.segments.push((name, packets));
+    }
+
+    pub fn extractor(&self) -> Extractor {
+        Extractor::new(self.store.clone(), Options { helpers: 1, ..Options::default() })
+    }
+
+    /// The answer, the slow way: every packet judged by `accepts`, then sorted.
+    pub fn model(&self, query: &Query, accepts: &mut dyn FnMut(&Stored) -> bool) -> Vec<Stored> {
+        let mut segments: Vec<_> = self.segments.iter().collect();
+        segments.sort_by_key(|(name, _)| (name.lane, *name));
+        let from = query.from.unwrap_or(Timestamp::MIN);
+        let in_time = |packet: &&Stored| from <= packet.at() && query.to.is_none_or(|to| packet.at() < to);
+        let mut answer: Vec<Stored> = segments
+            .iter()
+            .flat_map(|(_, packets)| packets)
+            .filter(in_time)
+            .filter(|packet| accepts(packet))
+            .cloned()
+            .collect();
+        answer.sort_by_key(Stored::at);
+        answer
+    }
+}
+
+/// Keeps an answer in memory.
+#[derive(Debug, Default)]
+pub struct Collect(pub Vec<Stored>);
+
+impl Sink for Collect {
+    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+        let Packet { header, bytes, link_type, .. } = *packet;
+        self.0.push(Stored { header, bytes: bytes.to_vec(), link_type });
+        Ok(())
+    }
+}
+
+pub fn extract(extractor: &Extractor, query: &Query) -> Result<(Vec<Stored>, Answer), ExtractError> {
+    let mut sink = Collect::default();
+    let answer = extractor.extract(query, &mut sink, &mut Patient)?;
+    assert_eq!(answer.packets, sink.0.len() as u64);
+    Ok((sink.0, answer))
+}
+
+/// libpcap's own verdict.
+pub struct Libpcap {
+    programs: Vec<(LinkType, Option<pcap::BpfProgram>)>,
+    expression: String,
+}
+
+impl Libpcap {
+    pub fn new(expression: &str) -> Self {
+        Self { programs: Vec::new(), expression: expression.to_owned() }
+    }
+
+    pub fn accepts(&mut self, packet: &Stored) -> bool {
+        let link_type = packet.link_type;
+        if !self.programs.iter().any(|(known, _)| *known == link_type) {
+            let dead = pcap::Capture::dead(pcap::Linktype(i32::from(link_type.0))).unwrap();
+            self.programs.push((link_type, dead.compile(&self.expression, true).ok()));
+        }
+        let program = self.programs.iter().find(|(known, _)| *known == link_type).unwrap();
+        program.1.as_ref().is_some_and(|program| program.filter(&packet.bytes))
+    }
+}
+
+/// The folder of public captures, if there is one.
+pub fn corpus() -> Option<PathBuf> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    let folder = std::env::var_os("NETREWIND_CORPUS").map_or(beside, PathBuf::from);
+    let found = folder.is_dir().then_some(folder);
+    if found.is_none() {
+        eprintln!("no corpus: set NETREWIND_CORPUS; skipped");
+    }
+    found
+}
+
+/// Small, seeded, the same everywhere (xorshift64*).
+pub struct Chance(pub u64);
+
+impl Chance {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.next()) * n as u128) >> 64) as usize
+    }
+
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}
