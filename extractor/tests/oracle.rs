@@ -160,7 +160,7 @@ fn with_index_is_without_is_the_model() {
         }
     }
     eprintln!("{packets} packets compared");
-    assert!(packets > 10_000);
+    assert!(packets > 1_000);
 }
 
 fn compare(
