@@ -21,6 +21,7 @@ mod lexer;
 mod machine;
 mod number;
 mod program;
+mod steps;
 mod terms;
 mod worker;
 

@@ -7,6 +7,7 @@ use netrewind_segment::LinkType;
 
 use super::compile::{Optimize, in_process};
 use super::error::FilterError;
+use super::guard;
 use super::lexer::{Token, tokens};
 
 /// Longer expressions are blamed as a whole, because every try compiles a part of them.
@@ -114,6 +115,10 @@ impl Case<'_> {
 
     /// libpcap's complaint about an expression, if it has one. The optimizer's are not asked for: they have no place.
     fn message(&self, expression: &str) -> Option<String> {
+        // A completion can turn into a name that would be looked up: it does not fit there.
+        if guard::check(expression).is_err() {
+            return Some(SYNTAX_ERROR.to_owned());
+        }
         in_process(expression, self.link_type, Optimize::No).err()
     }
 }

@@ -3,7 +3,7 @@
 use netrewind_segment::LinkType;
 use thiserror::Error;
 
-use super::concrete::Steps;
+use super::steps::Steps;
 
 /// The scratch words of the classic BPF machine (`BPF_MEMWORDS` of bpf(4)).
 pub const MEMORY_WORDS: usize = 16;

@@ -19,8 +19,8 @@ pub const CONJUNCTIONS_COARSE_MAX: usize = 1 << 14;
 /// Instructions run while every path keeps all of its terms.
 const STEPS_EXACT_MAX: usize = 1 << 16;
 
-/// Instructions run while every path keeps only its most selective field.
-const STEPS_COARSE_MAX: usize = 1 << 18;
+/// Instructions run while every path keeps only its most selective field: at most some 20 ms.
+const STEPS_COARSE_MAX: usize = 1 << 16;
 
 /// Open branches on top of each other.
 const DEPTH_MAX: u32 = 128;

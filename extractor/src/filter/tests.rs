@@ -6,5 +6,6 @@ mod expressions;
 mod guarding;
 mod interpreting;
 mod judging;
+mod numbers;
 mod random;
 mod searching;

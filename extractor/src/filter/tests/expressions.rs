@@ -5,7 +5,7 @@ use netrewind_segment::LinkType;
 use super::corpus;
 use super::random::Random;
 use crate::filter::compile::{Optimize, compile_checked};
-use crate::filter::{FilterError, Program, RawInstruction};
+use crate::filter::{FilterError, Instruction, Program, RawInstruction};
 use crate::sys::oracle::Oracle;
 
 /// The same filter for us and for libpcap.
@@ -13,6 +13,22 @@ pub struct Filter {
     pub expression: String,
     pub program: Program,
     pub oracle: Oracle,
+}
+
+impl Filter {
+    /// Whether it reads scratch memory that it has not written, as libpcap's compiler lets it for some variable-length link
+    /// headers. Old interpreters of libpcap then take what is on the stack; ours and new ones take zero.
+    pub fn reads_unwritten_memory(&self) -> bool {
+        let mut written = [false; crate::filter::MEMORY_WORDS];
+        self.program.instructions().iter().any(|instruction| match *instruction {
+            Instruction::Store(slot) | Instruction::StoreIndex(slot) => {
+                written[usize::from(slot)] = true;
+                false
+            }
+            Instruction::LoadMemory(slot) | Instruction::IndexMemory(slot) => !written[usize::from(slot)],
+            _ => false,
+        })
+    }
 }
 
 /// Compiles; none where the expression has no meaning for the link type.
