@@ -23,8 +23,8 @@ fn frame_to(address: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_thousand_hosts_compile_and_are_found() {
-    for count in [100, 1000] {
+fn hundreds_of_hosts_compile_and_are_found() {
+    for count in [100, 500] {
         let program = compile(&hosts(count), LinkType::ETHERNET, &limits()).expect("a program");
         for found in [0, count / 2, count - 1] {
             assert!(program.accepts(&frame_to(0x0a00_0000 + found), 64), "{found} of {count}");

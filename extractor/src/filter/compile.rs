@@ -48,8 +48,8 @@ impl Default for CompileLimits {
             // The worst found of this size, 32 port ranges, takes 45 ms.
             in_process_tokens_max: 64,
             worker: None,
-            cpu_seconds_max: 5,
-            wall_time_max: Duration::from_secs(10),
+            cpu_seconds_max: 10,
+            wall_time_max: Duration::from_secs(20),
             memory_bytes_max: 1 << 30,
         }
     }
