@@ -53,7 +53,7 @@ mod tests {
         const S: u64 = 1_000_000_000;
         let mut watch = ClockWatch::new(at(100 * S, 5 * S));
         assert_eq!(watch.step(at(101 * S + 500, 6 * S)), None);
-        assert_eq!(watch.step(at(90 * S, 7 * S)), Some(-12_000_000_000 - 500 + 0));
+        assert_eq!(watch.step(at(90 * S, 7 * S)), Some(-12_000_000_500));
         assert_eq!(watch.step(at(4_000_000_000 * S, 8 * S)), Some(3_999_999_909_000_000_000));
     }
 }

@@ -37,8 +37,11 @@ use segment::{Segment, State};
 pub const FREE_BUFFERS_MIN: usize = 2;
 /// How long to wait before the disk is tried again after it failed.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// Segments that may wait to be sealed; while more do, the disk has failed and packets are dropped.
-pub const SEGMENTS_UNSEALED_MAX: usize = 8;
+/// Segments of a lane that are not sealed at one time: the one being written, and the one before it. The budget has room
+/// for both.
+pub const SEGMENTS_UNSEALED_MAX: usize = 2;
+/// Bytes of packets that a source hands over in one call at most, if it is one that must not wait.
+pub const BURST_BYTES_MAX: u64 = 4 << 20;
 /// How long one wait for the disk or the sink takes at most, before anything else is looked at.
 const WAIT: Duration = Duration::from_millis(20);
 
@@ -153,13 +156,22 @@ impl<D: Disk> Lane<D> {
         let Some(buffer) = self.wait_for_buffer() else { return };
         // While waiting, the segment may have failed: only now is it settled what there is.
         let limits = self.limits();
-        match self.extent().map(|extent| rotation::before_record(&extent, &limits, record_bytes, link_type)) {
-            Some(None) => self.go_on_in(buffer, false),
-            Some(Some(_)) => {
-                self.close();
-                self.open(buffer, link_type);
-            }
-            None => self.open(buffer, link_type),
+        let goes_on =
+            |extent: Extent| rotation::before_record(&extent, &limits, record_bytes, link_type).is_none();
+        if self.extent().is_some_and(goes_on) {
+            return self.go_on_in(buffer, false);
+        }
+        self.close();
+        self.wait_for_seal();
+        if self.segments.len() < SEGMENTS_UNSEALED_MAX {
+            self.open(buffer, link_type);
+        }
+    }
+
+    /// Waits until another segment may be opened, as long as the disk works, however slowly.
+    fn wait_for_seal(&mut self) {
+        while self.segments.len() >= SEGMENTS_UNSEALED_MAX && !self.is_disk_failing() {
+            self.wait(WAIT);
         }
     }
 
@@ -183,12 +195,8 @@ impl<D: Disk> Lane<D> {
         self.advance();
     }
 
-    /// Begins a segment, unless too many are waiting already.
+    /// Begins a segment.
     fn open(&mut self, buffer: Buffer, link_type: LinkType) {
-        if self.segments.len() >= SEGMENTS_UNSEALED_MAX {
-            self.is_disk_failing = true;
-            return;
-        }
         // Names increase strictly even where the wall clock stands still or goes back.
         self.last_opened = self.now.wall.max(self.last_opened.plus_ns(1));
         let name = SegmentName { opened: self.last_opened, lane: self.number };
@@ -268,7 +276,11 @@ impl<D: Disk> Lane<D> {
 
     /// Whether a source's next packets can be taken without waiting. While the disk fails they can: dropping is quick.
     pub fn is_ready(&self) -> bool {
-        self.pool.free_count() >= FREE_BUFFERS_MIN || self.is_disk_failing()
+        let can_rotate = self.segments.len() < SEGMENTS_UNSEALED_MAX;
+        let has_room = self
+            .extent()
+            .is_some_and(|extent| extent.bytes.saturating_add(BURST_BYTES_MAX) <= self.config.segment_bytes);
+        self.is_disk_failing() || (self.pool.free_count() >= FREE_BUFFERS_MIN && (can_rotate || has_room))
     }
 
     /// Ends the current segment: nothing more will come. Step on until [`Self::is_idle`].
@@ -323,6 +335,8 @@ impl<D: Disk> Lane<D> {
 
     /// Whether the sink may have another buffer.
     fn can_share_buffers(&self) -> bool {
-        self.config.wait_for_sink || self.pool.free_count() >= BUFFERS_RESERVED.min(self.pool.count() / 2)
+        let reserved = BUFFERS_RESERVED.min(self.pool.count() / 2);
+        let held = self.feed.as_ref().map_or(0, SinkFeed::held);
+        self.config.wait_for_sink || held + reserved < self.pool.count()
     }
 }

@@ -135,8 +135,8 @@ fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, Walk)
             Ok(None) | Err(_) => break,
         };
         if record.end() > committed_bytes {
-            let is_reserved_space = record.header.to_bytes() == [0; RECORD_HEADER_BYTES];
-            if is_reserved_space || has_lost_sector(file, &record)? {
+            // No packet has length zero: this is reserved space, or a header that was torn before its last field.
+            if record.header.len == 0 || has_lost_sector(file, &record)? {
                 break;
             }
         }
@@ -287,4 +287,130 @@ fn write_piece(
         std::fs::write(store.mark_path(piece), mark.to_bytes())
     };
     copy().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netrewind_segment::PcapWriter;
+
+    const PROMISED: u32 = 400;
+
+    fn segment() -> (Vec<u8>, Vec<u64>) {
+        let mut writer = PcapWriter::new(Vec::new(), LinkType::ETHERNET).unwrap();
+        let mut ends = vec![FILE_HEADER_BYTES as u64];
+        for number in 0..500u32 {
+            let caplen = 60 + number % 1400;
+            let header =
+                RecordHeader { seconds: 1_700_000_000 + number, nanoseconds: number, caplen, len: caplen };
+            writer.write(&header, &vec![number as u8 | 1; caplen as usize]).unwrap();
+            ends.push(ends.last().unwrap() + header.record_bytes() as u64);
+        }
+        (writer.finish().unwrap(), ends)
+    }
+
+    /// Recovers a store with one open segment; returns the seconds in each sealed segment, and the events.
+    fn recovered(
+        bytes: &[u8],
+        committed_bytes: u64,
+    ) -> (Vec<Vec<u32>>, Vec<Event>, Store, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp(0), 1).unwrap();
+        let name = SegmentName { opened: Timestamp::new(1_700_000_000, 0), lane: 1 };
+        store.prepare_folder(&name).unwrap();
+        std::fs::write(store.open_path(&name), bytes).unwrap();
+        if committed_bytes > 0 {
+            let first = Timestamp::new(1_700_000_000, 0);
+            let last = Timestamp::new(1_700_000_000 + PROMISED, 0);
+            let mark = Mark { committed_bytes, records: u64::from(PROMISED), first, last };
+            std::fs::write(store.mark_path(&name), mark.to_bytes()).unwrap();
+        }
+        let mut events = Vec::new();
+        let names = recover(&store, &mut |event| events.push(event)).unwrap();
+        let sealed: Vec<_> = store
+            .segments()
+            .unwrap()
+            .iter()
+            .filter(|it| it.state == SegmentState::Sealed)
+            .map(|it| it.name)
+            .collect();
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>(), sealed.iter().collect());
+        let numbers = sealed.iter().map(|name| {
+            let bytes = std::fs::read(store.sealed_path(name)).unwrap();
+            let mut reader = RecordReader::new(&bytes[..]).unwrap();
+            let mut numbers = Vec::new();
+            while let Some(record) = reader.next_record().unwrap() {
+                numbers.push(record.header.nanoseconds);
+            }
+            numbers
+        });
+        (numbers.collect(), events, store.clone(), folder)
+    }
+
+    #[test]
+    fn whole_records_are_kept_and_the_torn_tail_and_reserved_space_are_cut() {
+        let (bytes, ends) = segment();
+        let committed = ends[PROMISED as usize];
+        for torn in [0, 1, 15, 16, 40] {
+            let mut image = bytes[..ends[450] as usize].to_vec();
+            image.extend_from_slice(&bytes[ends[450] as usize..ends[450] as usize + torn]);
+            image.resize(4 << 20, 0);
+            let (numbers, events, ..) = recovered(&image, committed);
+            assert_eq!(numbers, [(0..450).collect::<Vec<_>>()], "{torn}");
+            let Event::Recover { committed_bytes, kept_bytes, cut_bytes, records, first, last, .. } =
+                &events[0]
+            else {
+                panic!()
+            };
+            assert_eq!((*committed_bytes, *kept_bytes, *records), (committed, ends[450], 450));
+            // The last bytes of the torn record may be zeros, which look like reserved space.
+            assert!(*cut_bytes <= torn as u64 && *cut_bytes + 4 > torn as u64, "{cut_bytes} of {torn}");
+            assert_eq!(*first, Timestamp::new(1_700_000_000, 0));
+            assert_eq!(*last, Timestamp::new(1_700_000_449, 449));
+        }
+    }
+
+    #[test]
+    fn behind_the_mark_a_lost_sector_ends_the_segment_and_before_it_none_does() {
+        let (bytes, ends) = segment();
+        let lost = (ends[420] / SECTOR_BYTES + 1) * SECTOR_BYTES;
+        let mut image = bytes.clone();
+        image[lost as usize..(lost + SECTOR_BYTES) as usize].fill(0);
+        let kept = ends.iter().filter(|&&end| end <= lost).count() as u32 - 1;
+        let (numbers, ..) = recovered(&image, ends[PROMISED as usize]);
+        assert_eq!(numbers, [(0..kept).collect::<Vec<_>>()]);
+        // Zeros inside a packet that was promised are the packet's own.
+        let mut image = bytes.clone();
+        let within = ends[390] as usize + RECORD_HEADER_BYTES;
+        image[within..ends[391] as usize].fill(0);
+        let (numbers, ..) = recovered(&image, ends[PROMISED as usize]);
+        assert_eq!(numbers, [(0..500).collect::<Vec<_>>()]);
+    }
+
+    #[test]
+    fn damage_to_what_was_promised_costs_the_damaged_records_only() {
+        let (mut bytes, ends) = segment();
+        let at = ends[100] as usize + 8;
+        bytes[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+        let (numbers, events, ..) = recovered(&bytes, ends[PROMISED as usize]);
+        assert_eq!(numbers, [(0..100).collect::<Vec<_>>(), (101..400).collect()]);
+        let cut: u64 = events
+            .iter()
+            .map(|it| if let Event::Recover { cut_bytes, .. } = it { *cut_bytes } else { 0 })
+            .sum();
+        assert_eq!(cut, ends[101] - ends[100]);
+    }
+
+    #[test]
+    fn an_empty_segment_goes_and_a_headless_one_stays_where_it_promised_something() {
+        for image in [vec![], vec![0; 8192], file_header(LinkType::RAW).to_vec()] {
+            let (numbers, _, store, _folder) = recovered(&image, 0);
+            assert!(numbers.is_empty() && store.segments().unwrap().is_empty());
+        }
+        let (mut bytes, ends) = segment();
+        bytes[0] = 0;
+        let (numbers, events, store, _folder) = recovered(&bytes, ends[9]);
+        assert!(numbers.is_empty() && matches!(events[..], [Event::DiskError { .. }]));
+        assert_eq!(store.segments().unwrap().len(), 1);
+    }
 }

@@ -89,6 +89,17 @@ pub(crate) struct SinkBlock {
     pub offset: u64,
     pub buffer: Lease,
     pub records: std::ops::Range<usize>,
+    pub held: Option<Held>,
+}
+
+/// Counts a buffer as the sink's until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 enum Message {
@@ -103,9 +114,15 @@ enum Message {
 pub struct SinkFeed {
     queue: mpsc::Sender<Message>,
     waiting: Arc<AtomicUsize>,
+    held: Arc<AtomicUsize>,
 }
 
 impl SinkFeed {
+    /// Buffers that the sink has, or that wait for it.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Acquire)
+    }
+
     /// Whether another segment may be announced.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) < SINK_QUEUE_MAX
@@ -121,7 +138,9 @@ impl SinkFeed {
         self.send(Message::Opened(segment));
     }
 
-    pub(crate) fn block(&self, block: SinkBlock) {
+    pub(crate) fn block(&self, mut block: SinkBlock) {
+        self.held.fetch_add(1, Ordering::AcqRel);
+        block.held = Some(Held(self.held.clone()));
         self.send(Message::Block(block));
     }
 
@@ -148,7 +167,8 @@ pub struct SinkQueue {
 pub fn queue() -> (SinkFeed, SinkQueue) {
     let (sender, receiver) = mpsc::channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    (SinkFeed { queue: sender, waiting: waiting.clone() }, SinkQueue { queue: receiver, waiting })
+    let held = Arc::new(AtomicUsize::new(0));
+    (SinkFeed { queue: sender, waiting: waiting.clone(), held }, SinkQueue { queue: receiver, waiting })
 }
 
 impl SinkQueue {

@@ -34,7 +34,7 @@ enum Tag {
 enum Writer {
     /// Before the first write: io_uring belongs to the thread that uses it.
     NotYet,
-    Ring(WriteRing<Tag>),
+    Ring(Box<WriteRing<Tag>>),
     /// io_uring is not available: the attendant writes.
     Attendant,
 }
@@ -74,7 +74,7 @@ impl FileDisk {
                     if !ring.is_registered() {
                         self.notice("io_uring: buffers are not registered: raise the limit of locked memory (ulimit -l)".into());
                     }
-                    Writer::Ring(ring)
+                    Writer::Ring(Box::new(ring))
                 }
                 Err(error) => {
                     self.notice(format!(

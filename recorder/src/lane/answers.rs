@@ -54,11 +54,11 @@ impl<D: Disk> Lane<D> {
                     self.disk.sync(segment.key);
                 }
             }
-            State::Failed { not_before_ns } if now_ns >= not_before_ns && !segment.is_busy() => {
-                if segment.published.bytes > 0 {
-                    segment.state = State::SealingFailed;
-                    self.disk.seal(segment.key, segment.published.bytes);
-                }
+            State::Failed { not_before_ns }
+                if now_ns >= not_before_ns && !segment.is_busy() && segment.published.bytes > 0 =>
+            {
+                segment.state = State::SealingFailed;
+                self.disk.seal(segment.key, segment.published.bytes);
             }
             _ => {}
         }
@@ -226,6 +226,7 @@ impl<D: Disk> Lane<D> {
                 offset: block.offset + block.records.start as u64,
                 buffer: block.buffer,
                 records: block.records,
+                held: None,
             });
         }
     }

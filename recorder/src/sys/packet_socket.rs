@@ -314,6 +314,15 @@ impl PacketSocket {
     }
 }
 
+#[cfg(test)]
+impl PacketSocket {
+    /// Sends a frame out of the interface that the socket is bound to.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        rustix::io::write(&self.fd, frame)?;
+        Ok(())
+    }
+}
+
 /// A request about an interface.
 fn named(interface: &str) -> io::Result<libc::ifreq> {
     // SAFETY: `ifreq` is of integers and pointers that may all be zero.

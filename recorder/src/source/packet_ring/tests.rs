@@ -1,1 +1,276 @@
-//! x
+//! Live interfaces: veth pairs in network namespaces of their own. Held against what was sent.
+
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+
+use netrewind_segment::{LinkType, RecordHeader};
+
+use super::{Instruction, PacketRing, RingConfig};
+use crate::source::{Received, Source, SourceError};
+use crate::sys::packet_socket::{Framing, PacketSocket};
+
+/// A namespace with the pair `a0` - `a1`, which this thread is in.
+struct Namespace(String);
+
+fn ip(arguments: &str) -> bool {
+    Command::new("ip").args(arguments.split(' ')).output().is_ok_and(|output| output.status.success())
+}
+
+impl Namespace {
+    /// `None`, with a message, where the test cannot run.
+    fn enter(test: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root, to make network namespaces");
+            return None;
+        }
+        let name = format!("nr-recorder-{test}-{}", std::process::id());
+        let this = Self(name.clone());
+        if !ip(&format!("netns add {name}")) {
+            println!("skipped: cannot make network namespaces");
+            return None;
+        }
+        let namespace = std::fs::File::open(format!("/run/netns/{name}")).unwrap();
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind).unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").ok();
+        this.make_pair();
+        Some(this)
+    }
+
+    fn make_pair(&self) {
+        assert!(ip(&format!("-n {} link add a0 type veth peer name a1", self.0)));
+        self.run("link set a0 mtu 9000 up");
+        self.run("link set a1 mtu 9000 up");
+        self.run("link set lo up");
+    }
+
+    fn run(&self, arguments: &str) {
+        assert!(ip(&format!("-n {} {arguments}", self.0)), "ip {arguments}");
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        ip(&format!("netns del {}", self.0));
+    }
+}
+
+fn small(interface: &str) -> RingConfig {
+    RingConfig { block_bytes: 1 << 18, blocks: 8, ..RingConfig::new(interface) }
+}
+
+fn open(config: &RingConfig) -> PacketRing {
+    PacketRing::open(config, 1).unwrap().pop().unwrap()
+}
+
+fn sender(interface: &str) -> PacketSocket {
+    let socket = PacketSocket::open(Framing::Raw).unwrap();
+    socket.bind(socket.index_of(interface).unwrap()).unwrap();
+    socket
+}
+
+/// Everything that has arrived and will.
+fn receive_all(ring: &mut PacketRing) -> Vec<(RecordHeader, Vec<u8>)> {
+    let mut packets = Vec::new();
+    ring.stop().unwrap();
+    loop {
+        let received = ring.receive(Duration::from_millis(200), &mut |packet| {
+            let tag = packet.tag.map_or(Vec::new(), |tag| tag.to_vec());
+            let bytes = [packet.head, &tag, packet.tail].concat();
+            assert_eq!(packet.header.caplen as usize, bytes.len());
+            packets.push((packet.header, bytes));
+        });
+        if received.unwrap() == Received::Quiet {
+            return packets;
+        }
+    }
+}
+
+/// An Ethernet frame of `length` bytes with this behind its addresses.
+fn frame(after_addresses: &[u8], length: usize) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8];
+    frame.extend_from_slice(after_addresses);
+    (frame.len()..length).for_each(|i| frame.push(i as u8));
+    frame
+}
+
+/// A UDP packet over IPv4 in a frame.
+fn udp(source: [u8; 4], destination: [u8; 4], source_port: u16, destination_port: u16) -> Vec<u8> {
+    let mut packet = vec![8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend([source, destination].concat());
+    packet.extend([source_port.to_be_bytes(), destination_port.to_be_bytes(), [0, 26], [0, 0]].concat());
+    frame(&packet, 60)
+}
+
+#[test]
+fn frames_come_as_they_were_sent_with_their_tags() {
+    let Some(_namespace) = Namespace::enter("tags") else { return };
+    let mut ring = open(&small("a1"));
+    assert_eq!((ring.name(), ring.link_type()), ("a1", LinkType::ETHERNET));
+    let frames = [
+        frame(&[0x08, 0x00], 60),
+        frame(&[0x81, 0x00, 0xb0, 0x05, 0x08, 0x00], 100), // priority 5, drop eligible, VLAN 5
+        frame(&[0x81, 0x00, 0x00, 0x00, 0x08, 0x00], 64),  // a tag all of zeros
+        frame(&[0x88, 0xa8, 0xe0, 0x64, 0x81, 0x00, 0x20, 0xc8, 0x08, 0x06], 1522), // 802.1ad over 802.1Q
+        frame(&[0x81, 0x00, 0x0f, 0xff, 0x81, 0x00, 0x00, 0x01, 0x81, 0x00, 0x00, 0x02, 0x86, 0xdd], 80),
+        frame(&[0x88, 0x47, 0, 1, 0x41, 64], 9014),
+        frame(&[0x08, 0x00], 14),
+    ];
+    let socket = sender("a0");
+    frames.iter().for_each(|frame| socket.send(frame).unwrap());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let packets = receive_all(&mut ring);
+    assert_eq!(packets.len(), frames.len());
+    for ((header, bytes), sent) in packets.iter().zip(&frames) {
+        assert_eq!(bytes, sent);
+        assert_eq!(header.len as usize, sent.len());
+        assert!(header.timestamp().ns().abs_diff(now) < 10_000_000_000);
+    }
+    assert!(packets.is_sorted_by_key(|(header, _)| header.timestamp()));
+    let counters = ring.counters().unwrap();
+    assert_eq!((counters.received, counters.dropped), (frames.len() as u64, 0));
+    assert_eq!(ring.counters().unwrap(), counters, "reading does not count again");
+}
+
+#[test]
+fn the_kernel_cuts_and_filters() {
+    let Some(_namespace) = Namespace::enter("filter") else { return };
+    // ether proto 0x0806
+    let only_arp: [Instruction; 4] =
+        [(0x28, 0, 0, 12), (0x15, 0, 1, 0x0806), (0x06, 0, 0, 262_144), (0x06, 0, 0, 0)];
+    let mut all = open(&RingConfig { snaplen: 50, ..small("a1") });
+    let mut arp = open(&RingConfig { snaplen: 40, capture_filter: only_arp.to_vec(), ..small("a1") });
+    let socket = sender("a0");
+    for kind in [[0x08, 0x06], [0x08, 0x00], [0x08, 0x06]] {
+        socket.send(&frame(&kind, 60)).unwrap();
+    }
+    let lengths = |packets: &[(RecordHeader, Vec<u8>)]| -> Vec<_> {
+        packets.iter().map(|(header, bytes)| (bytes.len(), header.len)).collect()
+    };
+    assert_eq!(lengths(&receive_all(&mut all)), [(50, 60); 3]);
+    assert_eq!(lengths(&receive_all(&mut arp)), [(40, 60); 2]);
+    assert_eq!(arp.counters().unwrap().received, 2, "what the filter rejects was never received");
+}
+
+#[test]
+fn a_full_ring_drops_and_everything_adds_up() {
+    let Some(_namespace) = Namespace::enter("full") else { return };
+    let mut ring = open(&RingConfig { block_bytes: 1 << 16, blocks: 2, ..RingConfig::new("a1") });
+    let socket = sender("a0");
+    (0..1000).for_each(|_| socket.send(&frame(&[8, 0], 1000)).unwrap());
+    let packets = receive_all(&mut ring);
+    let counters = ring.counters().unwrap();
+    assert!(counters.dropped > 500, "{counters:?}");
+    assert_eq!(
+        counters,
+        crate::source::SourceCounters { received: 1000, dropped: 1000 - packets.len() as u64 }
+    );
+}
+
+#[test]
+fn loopback_is_not_doubled() {
+    let Some(_namespace) = Namespace::enter("lo") else { return };
+    for lanes in [1, 3] {
+        let mut rings = PacketRing::open(&small("lo"), lanes).unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..20 {
+            socket.send_to(b"once", socket.local_addr().unwrap()).unwrap();
+        }
+        let packets: Vec<_> = rings.iter_mut().flat_map(receive_all).collect();
+        assert_eq!(packets.len(), 20, "{lanes} lanes");
+        assert!(packets.iter().all(|(_, bytes)| bytes.ends_with(b"once") && bytes.len() == 46));
+    }
+}
+
+#[test]
+fn lanes_share_packets_and_keep_conversations_together() {
+    let Some(_namespace) = Namespace::enter("fanout") else { return };
+    let mut rings = PacketRing::open(&small("a1"), 3).unwrap();
+    let socket = sender("a0");
+    for port in 0..200 {
+        socket.send(&udp([10, 0, 0, 1], [10, 0, 0, 2], 10_000 + port, 53)).unwrap();
+        socket.send(&udp([10, 0, 0, 2], [10, 0, 0, 1], 53, 10_000 + port)).unwrap();
+    }
+    let lanes: Vec<_> = rings.iter_mut().map(receive_all).collect();
+    assert_eq!(lanes.iter().map(Vec::len).sum::<usize>(), 400, "each packet once");
+    assert!(lanes.iter().all(|packets| packets.len() > 40), "every lane has its share");
+    for packets in lanes {
+        let port = |bytes: &[u8]| {
+            let ports = [34, 36].map(|at| u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+            ports[0].max(ports[1])
+        };
+        let mut ports: Vec<_> = packets.iter().map(|(_, bytes)| port(bytes)).collect();
+        ports.sort_unstable();
+        assert!(ports.chunks(2).all(|pair| pair.len() == 2 && pair[0] == pair[1]), "both directions");
+    }
+}
+
+#[test]
+fn the_interface_is_promiscuous_as_long_as_it_is_recorded() {
+    let Some(namespace) = Namespace::enter("promisc") else { return };
+    let promiscuity = || {
+        let arguments = ["-n", &namespace.0, "-d", "link", "show", "a1"];
+        let output = Command::new("ip").args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().contains("promiscuity 1")
+    };
+    let ring = open(&small("a1"));
+    assert!(promiscuity());
+    drop(ring);
+    assert!(!promiscuity());
+    let _ring = open(&RingConfig { is_promiscuous: false, use_hardware_timestamps: true, ..small("a1") });
+    assert!(!promiscuity());
+}
+
+#[test]
+fn an_interface_that_goes_comes_back() {
+    let Some(namespace) = Namespace::enter("down") else { return };
+    let mut rings = PacketRing::open(&small("a1"), 2).unwrap();
+    let mut received = 0;
+    let mut until = |rings: &mut [PacketRing], wants_error: bool, wanted: u64| {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut are_done = vec![false; rings.len()];
+        while are_done.contains(&false) || received < wanted {
+            assert!(Instant::now() < deadline, "{wants_error} {wanted} {received}");
+            for (ring, is_done) in rings.iter_mut().zip(&mut are_done) {
+                let result = ring.receive(Duration::from_millis(20), &mut |_| received += 1);
+                *is_done = match result {
+                    Err(SourceError::System { what, .. }) => {
+                        assert!(what.contains("a1: the interface is"), "{what}");
+                        wants_error
+                    }
+                    Err(error) => panic!("{error}"),
+                    Ok(_) => !wants_error,
+                };
+            }
+        }
+    };
+    sender("a0").send(&udp([1, 1, 1, 1], [2, 2, 2, 2], 1, 2)).unwrap();
+    until(&mut rings, false, 1);
+    namespace.run("link set a1 down");
+    until(&mut rings, true, 1);
+    namespace.run("link set a1 up");
+    until(&mut rings, false, 1);
+    sender("a0").send(&udp([1, 1, 1, 1], [2, 2, 2, 2], 1, 2)).unwrap();
+    until(&mut rings, false, 2);
+    namespace.run("link del a1");
+    until(&mut rings, true, 2);
+    namespace.make_pair();
+    until(&mut rings, false, 2);
+    let socket = sender("a0");
+    (0..50).for_each(|port| socket.send(&udp([1, 1, 1, 1], [2, 2, 2, 2], port, 2)).unwrap());
+    until(&mut rings, false, 52);
+    until(&mut rings, false, 52);
+    let counted: u64 = rings.iter_mut().map(|ring| ring.counters().unwrap().received).sum();
+    assert_eq!(counted, 52, "over both sockets of each lane");
+}
+
+#[test]
+fn what_cannot_be_recorded_is_said() {
+    let Some(namespace) = Namespace::enter("unknown") else { return };
+    let error = PacketRing::open(&small("a7"), 1).err().unwrap().to_string();
+    assert!(error.contains("a7: no such interface; there are: ") && error.contains("a1"), "{error}");
+    if ip(&format!("-n {} tuntap add t0 mode tun", namespace.0)) {
+        namespace.run("link set t0 up");
+        assert_eq!(open(&small("t0")).link_type(), LinkType::RAW);
+    }
+}

@@ -1,0 +1,83 @@
+//! Records an interface into a store without an index, until no packet has come for a
+//! while, and tells what it cost: the recorder's own
+//! part of the work, to be measured.
+//!
+//! ```text
+//! record_ring INTERFACE STORE [LANES] [SEGMENT_BYTES] [BUFFER_BYTES] [BUFFERS] [RING_BLOCK_BYTES]
+//! ```
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command, not a library")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use netrewind_recorder::source::Source;
+use netrewind_recorder::source::packet_ring::{PacketRing, RingConfig};
+use netrewind_recorder::{Clock, Config, Description, Now, Recorder};
+use netrewind_segment::{Store, Timestamp};
+
+/// How long no packet must have come at the end.
+const QUIET: Duration = Duration::from_millis(1500);
+
+struct SystemClock(Instant);
+
+impl Clock for SystemClock {
+    fn now(&self) -> Now {
+        let monotonic_ns = u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Now { wall: Timestamp::from_system(SystemTime::now()), monotonic_ns }
+    }
+}
+
+/// Waits until packets have come, and then none for a while.
+fn wait_for_quiet(recorder: &Recorder) {
+    let mut before = 0;
+    loop {
+        std::thread::sleep(QUIET);
+        let received = recorder.status().account.received;
+        if received > 0 && received == before {
+            return;
+        }
+        before = received;
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (Some(interface), Some(folder)) = (arguments.first(), arguments.get(1)) else {
+        eprintln!(
+            "usage: record_ring INTERFACE STORE [LANES] [SEGMENT_BYTES] [BUFFER_BYTES] [BUFFERS] [RING_BLOCK_BYTES]"
+        );
+        return Ok(());
+    };
+    let number = |at: usize, default: u64| arguments.get(at).map_or(Ok(default), |text| text.parse());
+    let usual = Config::default();
+    let config = Config {
+        segment_bytes: number(3, usual.segment_bytes)?,
+        buffer_bytes: usize::try_from(number(4, usual.buffer_bytes as u64)?)?,
+        buffers: u16::try_from(number(5, usual.buffers.into())?)?,
+        ..usual
+    };
+    let mut ring = RingConfig::new(interface);
+    let ring_bytes = u64::from(ring.block_bytes) * u64::from(ring.blocks);
+    ring.block_bytes = u32::try_from(number(6, ring.block_bytes.into())?)?;
+    ring.blocks = u32::try_from(ring_bytes / u64::from(ring.block_bytes))?;
+
+    let clock = Arc::new(SystemClock(Instant::now()));
+    let store = Store::open_or_create(Path::new(folder), clock.now().wall, 0)?;
+    let lock = store.lock("record_ring")?;
+    netrewind_recorder::recover(&store, &mut |event| eprintln!("{event:?}"))?;
+    let rings = PacketRing::open(&ring, usize::try_from(number(2, 1)?)?)?;
+    let sources = rings.into_iter().map(|ring| Box::new(ring) as Box<dyn Source>).collect();
+    let description = Description { capture_filter: None, version: "record_ring".into() };
+    let recorder = Recorder::start(config, &description, &store, lock, sources, &mut |_| None, clock)?;
+    wait_for_quiet(&recorder);
+    let stopping = Instant::now();
+    let summary = recorder.stop();
+    let stopped: Duration = stopping.elapsed();
+    println!("{:?}", summary.account);
+    println!(
+        "discrepancies {:?} notices {:?} stopping took {stopped:?}",
+        summary.discrepancies, summary.notices
+    );
+    Ok(())
+}
