@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::outcome::{Failure, Outcome};
 
 mod compile_filter;
+mod extract;
 mod import;
 mod index;
 mod record;
@@ -20,6 +21,8 @@ pub enum Command {
     Import(import::Arguments),
     /// Build the indexes that are missing, or all of them again
     Index(index::Arguments),
+    /// Hand back exactly the packets asked for, as a capture file
+    Extract(Box<extract::Arguments>),
     /// Tell what is in a store, and how far back one can rewind
     Status(status::Arguments),
     /// Check every segment, index and count
@@ -36,6 +39,7 @@ impl Command {
             Self::Record(arguments) => record::run(&arguments),
             Self::Import(arguments) => import::run(&arguments),
             Self::Index(arguments) => index::run(&arguments),
+            Self::Extract(arguments) => extract::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
             Self::CompileFilter => compile_filter::run(),

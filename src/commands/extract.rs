@@ -1,17 +1,17 @@
 //! `netrewind extract`: exactly the packets asked for.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use netrewind_extractor::filter::CompileLimits;
+use netrewind_extractor::filter::{CompileLimits, FilterError};
 use netrewind_extractor::{
-    Answer, Estimate, ExtractError, Extractor, Hooks, Limits, Options, PcapSink, PcapngSink, Progress, Query, Sink,
-    SinkError, View,
+    Answer, Estimate, ExtractError, Extractor, Hooks, Limits, Options, PcapSink, PcapngSink, Progress, Query,
+    Sink, SinkError, View,
 };
 use netrewind_segment::Store;
 
@@ -51,7 +51,13 @@ pub struct Arguments {
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
     /// Which packets, as a pcap-filter(7) expression [default: all]
-    #[arg(long, value_name = "EXPR", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "EXPR",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     filter: String,
     /// What the filter sees of a packet in a tunnel: its innermost packet, the packet as received, or either
     #[arg(long, value_name = "VIEW", default_value = "inner", value_parser = ["inner", "outer", "any"])]
@@ -91,6 +97,9 @@ pub struct Arguments {
 
 /// Extracts them.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    if arguments.output.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() {
+        return Err(Failure::usage("standard output is a terminal: name a file with -o FILE, or pipe it on"));
+    }
     let query = query(arguments)?;
     let options = Options {
         compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
@@ -143,7 +152,10 @@ fn query(arguments: &Arguments) -> Result<Query, Failure> {
 /// What the asker can mend is wrong usage; the rest failed.
 fn failure(error: ExtractError) -> Failure {
     match error {
-        ExtractError::Query(_) | ExtractError::Sink(SinkError::SeveralLinkTypes(_)) => Failure::Usage(error.into()),
+        ExtractError::Filter(FilterError::Worker { .. }) => Failure::Failed(error.into()),
+        ExtractError::Filter(_) | ExtractError::Sink(SinkError::SeveralLinkTypes(_)) => {
+            Failure::Usage(error.into())
+        }
         other => Failure::Failed(other.into()),
     }
 }
@@ -167,10 +179,6 @@ fn extract(
         extractor.extract(query, sink.as_mut(), hooks)
     };
     if output == Path::new("-") {
-        if io::stdout().is_terminal() {
-            let advice = "standard output is a terminal: name a file with -o FILE, or pipe it into something";
-            return Err(ExtractError::Query(advice.into()));
-        }
         return carry_out(standard_output().map_err(|error| ExtractError::Sink(SinkError::Io(error)))?);
     }
     let named = |error: io::Error| {
@@ -245,11 +253,10 @@ fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {
         terminal::print(serde_json::to_string(estimate)?)?;
         return Ok(());
     }
-    let Estimate { packets_min, packets_max, bytes_max, segments, bytes_read } = estimate;
+    let Estimate { packets_min, packets_max, bytes_max, segments } = estimate;
     terminal::print(format_args!(
-        "{packets_min} to {packets_max} packets, at most {}; to be read: {} in {segments} segments",
-        terminal::bytes(*bytes_max),
-        terminal::bytes(*bytes_read)
+        "{packets_min} to {packets_max} packets, at most {} on the wire, in {segments} segments",
+        terminal::bytes(*bytes_max)
     ))?;
     Ok(())
 }
@@ -259,7 +266,11 @@ fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcom
     let outcome = if answer.completeness.is_complete() { Outcome::Done } else { Outcome::Incomplete };
     if arguments.json {
         let account = serde_json::to_string(answer)?;
-        if arguments.count { terminal::print(account)? } else { terminal::say(account) }
+        if arguments.count {
+            terminal::print(account)?
+        } else {
+            terminal::say(account)
+        }
         return Ok(outcome);
     }
     if arguments.count {
@@ -275,7 +286,10 @@ fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcom
         took.as_secs_f64()
     ));
     for rejected in &answer.rejected_indexes {
-        terminal::say(format_args!("segment {} was read without its index: {}", rejected.segment, rejected.reason));
+        terminal::say(format_args!(
+            "segment {} was read without its index: {}",
+            rejected.segment, rejected.reason
+        ));
     }
     answer.completeness.lines().iter().for_each(terminal::say);
     Ok(outcome)
