@@ -37,6 +37,9 @@ const PROGRAM: &str = "program";
 const REJECTS_ALL: &str = "rejects-all";
 const ERROR: &str = "error";
 
+/// How an answer ends where libpcap got no more memory.
+const OUT_OF_MEMORY: &str = "\nout of memory\n";
+
 /// Signals of a process that went over its limits (signal(7)).
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
@@ -74,6 +77,7 @@ pub(super) fn compile_in_worker(
         Some(answer) if answer.is_empty() => Err(without_answer(status, limits).unwrap_or_else(|| {
             broken(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without an answer"))
         })),
+        Some(answer) if answer.ends_with(OUT_OF_MEMORY) => Err(out_of_memory(limits)),
         Some(answer) => read_answer(expression, &answer).unwrap_or_else(|| {
             Err(broken(io::Error::new(io::ErrorKind::InvalidData, "its answer makes no sense")))
         }),
@@ -111,10 +115,14 @@ fn too_expensive(limit: String) -> FilterError {
 fn without_answer(status: ExitStatus, limits: &CompileLimits) -> Option<FilterError> {
     let limit = match status.signal()? {
         SIGXCPU | SIGKILL => format!("it took more than {} s of CPU time", limits.cpu_seconds_max),
-        SIGABRT | SIGSEGV => format!("it took more than {} MiB of memory", limits.memory_bytes_max >> 20),
+        SIGABRT | SIGSEGV => return Some(out_of_memory(limits)),
         _ => return None,
     };
     Some(too_expensive(limit))
+}
+
+fn out_of_memory(limits: &CompileLimits) -> FilterError {
+    too_expensive(format!("it took more than {} MiB of memory", limits.memory_bytes_max >> 20))
 }
 
 fn read_answer(expression: &str, answer: &str) -> Option<Result<Vec<RawInstruction>, FilterError>> {
