@@ -3,6 +3,7 @@
 mod finish;
 mod flow_table;
 mod radix;
+mod slots;
 mod template_table;
 
 use std::io::Read;
@@ -14,9 +15,11 @@ use netrewind_segment::{LinkType, Record, RecordReader, Timestamp};
 use crate::BuildError;
 use crate::granules::Granule;
 use crate::layout::{HEAD_BYTES, SEGMENT_BYTES_MAX};
-use crate::packet::dissect;
+use crate::packet::Dissection;
 use crate::seconds::Seconds;
-use flow_table::FlowTable;
+use crate::template::Shape;
+use crate::tunnel::TunnelPorts;
+use flow_table::{BATCH_PACKETS, FlowTable, Pending};
 use template_table::TemplateTable;
 
 /// The numbers that bound an index. They are part of the format: the same segment gives the same index only with the
@@ -52,6 +55,9 @@ pub struct Builder {
     posting_starts: Vec<u32>,
     seconds: Seconds,
     totals: Totals,
+    dissection: Dissection,
+    /// The last packets pushed: those of a batch are counted into their flows together.
+    batch: Vec<Pending>,
     /// The segment's first bytes.
     head: Vec<u8>,
 }
@@ -103,6 +109,8 @@ impl Builder {
             posting_starts: Vec::new(),
             seconds: Seconds::default(),
             totals: Totals::default(),
+            dissection: Dissection::new(link_type),
+            batch: Vec::with_capacity(BATCH_PACKETS),
             head: file_header(link_type).to_vec(),
         }
     }
@@ -122,12 +130,37 @@ impl Builder {
             return;
         }
         let granule = self.enter_granule(record.offset, timestamp);
-        let dissection = dissect(self.link_type, record.packet, record.header.len);
-        let template = self.templates.find(&dissection, record.packet);
-        let flow = self.flows.find(template, &dissection, &mut self.templates);
-        if self.flows.update(flow, granule, &record.header, timestamp, &dissection) {
-            self.postings.push(flow);
+        let packet = &mut self.dissection;
+        packet.take_apart(&TunnelPorts::DEFAULT, self.link_type, record.packet, record.header.len);
+        let template = self.templates.find(packet, record.packet);
+        let shape = self.templates.shape(template);
+        let flags = packet.tcp_flags.filter(|_| shape != Shape::None);
+        let mut pending = Pending {
+            granule,
+            len: record.header.len,
+            caplen: record.header.caplen,
+            timestamp: timestamp.ns(),
+            flags_all: flags.unwrap_or(0xff),
+            flags_any: flags.unwrap_or(0),
+            fragment: packet.fragment,
+            ..Pending::default()
+        };
+        pending.set_key(template, shape, &packet.key, &mut self.flows, &mut self.templates);
+        self.batch.push(pending);
+        if self.batch.len() == BATCH_PACKETS {
+            self.count_batch();
         }
+    }
+
+    fn count_batch(&mut self) {
+        let (postings, starts) = (&mut self.postings, &mut self.posting_starts);
+        self.flows.count(&mut self.batch, &mut self.templates, |flow, granule| {
+            if granule as usize >= starts.len() {
+                starts.resize(granule as usize + 1, postings.len() as u32);
+            }
+            postings.push(flow);
+        });
+        self.batch.clear();
     }
 
     /// The index of the records pushed so far, as the bytes of its file.
@@ -137,6 +170,7 @@ impl Builder {
 
     /// As [`Self::finish`], and begins an empty segment of the same link type, keeping memory for it.
     pub fn finish_segment(&mut self) -> Result<Vec<u8>, BuildError> {
+        self.count_batch();
         let index = finish::assemble(self);
         self.reset();
         index
@@ -151,6 +185,7 @@ impl Builder {
         self.posting_starts.clear();
         self.seconds.clear();
         self.totals = Totals::default();
+        self.batch.clear();
         self.head.truncate(FILE_HEADER_BYTES);
     }
 
@@ -193,7 +228,6 @@ impl Builder {
     fn begin_granule(&mut self, number: usize, offset: u64, timestamp: Timestamp) {
         let empty = Granule { offset, records: 0, first: timestamp, last: timestamp };
         self.granules.resize(number + 1, empty);
-        self.posting_starts.resize(number + 1, self.postings.len() as u32);
     }
 }
 

@@ -1,15 +1,18 @@
 //! The flows of a segment under construction, numbered as they appear.
+//!
+//! Looking a flow up is two waits for memory: for its slot and for its state. Packets are therefore taken in batches, and
+//! each step is made for all of a batch before the next, so that the waits overlap.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use netrewind_segment::{RecordHeader, Timestamp};
 
+use super::slots::Slots;
 use super::template_table::TemplateTable;
-use crate::packet::Dissection;
 use crate::template::Shape;
 
+/// Packets of a batch.
+pub(super) const BATCH_PACKETS: usize = 32;
 /// Memory for so many flows is kept from one segment to the next.
 const FLOWS_KEPT: usize = 1 << 20;
 
@@ -38,13 +41,30 @@ pub(super) struct FlowState {
 const _: () = assert!(size_of::<FlowState>() == 64);
 
 /// What distinguishes flows. For IPv6 `source` is the number of the pair of addresses and `destination` is zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FlowKey {
     pub(super) source: u32,
     pub(super) destination: u32,
     pub(super) source_port: u16,
     pub(super) destination_port: u16,
     pub(super) template: u16,
+}
+
+/// A packet whose flow is yet to be found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pending {
+    pub(super) key: FlowKey,
+    pub(super) hash: u32,
+    pub(super) granule: u32,
+    pub(super) len: u32,
+    pub(super) caplen: u32,
+    pub(super) timestamp: u64,
+    /// AND and OR of its TCP flags: those of no packet where it has none.
+    pub(super) flags_all: u8,
+    pub(super) flags_any: u8,
+    pub(super) fragment: bool,
+    /// It belongs to the flow of its template that has no key.
+    pub(super) without_key: bool,
 }
 
 impl FlowState {
@@ -79,14 +99,21 @@ impl FlowState {
             template: self.template,
         }
     }
-}
 
-impl FlowKey {
+    /// Counts a packet. True where it is the flow's first in its granule.
     #[inline]
-    fn hash(&self, hasher: &FixedState) -> u64 {
-        let addresses = u64::from(self.source) << 32 | u64::from(self.destination);
-        let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
-        hasher.hash_one((addresses, ports << 16 | u64::from(self.template)))
+    fn count(&mut self, packet: &Pending) -> bool {
+        self.first = self.first.min(packet.timestamp);
+        self.last = self.last.max(packet.timestamp);
+        self.bytes += u64::from(packet.len);
+        self.packets += 1;
+        self.len_min = self.len_min.min(packet.len);
+        self.len_max = self.len_max.max(packet.len);
+        self.caplen_min = self.caplen_min.min(packet.caplen);
+        self.caplen_max = self.caplen_max.max(packet.caplen);
+        self.flags_all &= packet.flags_all;
+        self.flags_any |= packet.flags_any;
+        std::mem::replace(&mut self.last_granule, packet.granule) != packet.granule
     }
 }
 
@@ -94,9 +121,9 @@ impl FlowKey {
 pub(super) struct FlowTable {
     flows_max: usize,
     hasher: FixedState,
-    table: HashTable<u32>,
+    slots: Slots,
     pub(super) states: Vec<FlowState>,
-    pair_table: HashTable<u32>,
+    pair_slots: Slots,
     /// Source and destination of each pair of IPv6 addresses.
     pub(super) pairs: Vec<[u128; 2]>,
     /// For each flow up to the last that has one, whether it has fragments.
@@ -108,95 +135,94 @@ impl FlowTable {
         Self {
             flows_max: flows_max as usize,
             hasher: FixedState::with_seed(seed),
-            table: HashTable::new(),
+            slots: Slots::new(),
             states: Vec::new(),
-            pair_table: HashTable::new(),
+            pair_slots: Slots::new(),
             pairs: Vec::new(),
             has_fragments: Vec::new(),
         }
     }
 
     pub(super) fn reset(&mut self) {
-        self.table.clear();
+        self.slots.clear(FLOWS_KEPT);
+        self.pair_slots.clear(FLOWS_KEPT);
         self.states.clear();
-        self.pair_table.clear();
         self.pairs.clear();
         self.has_fragments.clear();
-        if self.states.capacity() > FLOWS_KEPT {
-            self.table = HashTable::new();
-            self.states = Vec::new();
-            self.pair_table = HashTable::new();
-            self.pairs = Vec::new();
-            self.has_fragments = Vec::new();
+        self.states.shrink_to(FLOWS_KEPT);
+        self.pairs.shrink_to(FLOWS_KEPT);
+    }
+
+    /// Finds or adds the flows of a batch and counts its packets. `enter` learns of each packet that is the first of its
+    /// flow in its granule, and of the granule.
+    #[inline]
+    pub(super) fn count(
+        &mut self, batch: &mut [Pending], templates: &mut TemplateTable, mut enter: impl FnMut(u32, u32),
+    ) {
+        for packet in batch.iter_mut() {
+            packet.hash = self.hash(&packet.key);
+        }
+        let mut likely = [None; BATCH_PACKETS];
+        for (likely, packet) in likely.iter_mut().zip(batch.iter()) {
+            *likely = self.slots.touch(packet.hash);
+        }
+        let mut touched = 0;
+        for flow in likely.iter().flatten() {
+            touched |= self.states[*flow as usize].packets;
+        }
+        // The loads must happen; what they load is used below.
+        std::hint::black_box(touched);
+        for packet in batch.iter() {
+            let flow = self.find(packet, templates);
+            if packet.fragment {
+                self.mark_fragments(flow);
+            }
+            if self.states[flow as usize].count(packet) {
+                enter(flow, packet.granule);
+            }
         }
     }
 
-    /// The number of the packet's flow, which may be new.
     #[inline]
-    pub(super) fn find(&mut self, template: u32, packet: &Dissection, templates: &mut TemplateTable) -> u32 {
-        let key = &packet.key;
-        let (source, destination) = match templates.shape(template) {
-            Shape::None => return self.find_without_key(template),
-            Shape::Ipv4 { .. } => (key.source as u32, key.destination as u32),
-            Shape::Ipv6 { .. } => match self.pair([key.source, key.destination]) {
-                Some(pair) => (pair, 0),
-                None => return self.find_without_key(templates.without_key(template)),
-            },
-        };
-        let key = FlowKey {
-            source,
-            destination,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-            template: template as u16,
-        };
-        match self.find_or_add(key, self.flows_max) {
-            Some(flow) => flow,
-            None => self.find_without_key(templates.without_key(template)),
-        }
-    }
-
-    /// The one flow of a template that has no key.
-    #[inline(never)]
-    fn find_without_key(&mut self, template: u32) -> u32 {
-        let key = FlowKey {
-            source: 0,
-            destination: 0,
-            source_port: 0,
-            destination_port: 0,
-            template: template as u16,
-        };
-        self.find_or_add(key, usize::MAX).unwrap_or(0)
+    fn hash(&self, key: &FlowKey) -> u32 {
+        let addresses = u64::from(key.source) << 32 | u64::from(key.destination);
+        let ports = u64::from(key.source_port) << 16 | u64::from(key.destination_port);
+        let hash = self.hasher.hash_one((addresses, ports << 16 | u64::from(key.template)));
+        (hash ^ hash >> 32) as u32
     }
 
     #[inline]
-    fn find_or_add(&mut self, key: FlowKey, flows_max: usize) -> Option<u32> {
-        let hash = key.hash(&self.hasher);
+    fn find(&mut self, packet: &Pending, templates: &mut TemplateTable) -> u32 {
         let states = &self.states;
-        match self.table.find(hash, |&flow| states[flow as usize].key() == key) {
-            Some(&flow) => Some(flow),
-            None => self.add(key, hash, flows_max),
+        match self.slots.find(packet.hash, |flow| states[flow as usize].key() == packet.key) {
+            Some(flow) => flow,
+            None => self.add(packet, templates),
         }
     }
 
+    #[cold]
     #[inline(never)]
-    fn add(&mut self, key: FlowKey, hash: u64, flows_max: usize) -> Option<u32> {
-        let flow = self.states.len();
-        if flow >= flows_max {
-            return None;
+    fn add(&mut self, packet: &Pending, templates: &mut TemplateTable) -> u32 {
+        if packet.without_key || self.states.len() < self.flows_max {
+            let flow = self.states.len() as u32;
+            self.states.push(FlowState::new(packet.key));
+            self.slots.insert(packet.hash, flow);
+            return flow;
         }
-        self.states.push(FlowState::new(key));
-        let (states, hasher) = (&self.states, &self.hasher);
-        self.table.insert_unique(hash, flow as u32, |&flow| states[flow as usize].key().hash(hasher));
-        Some(flow as u32)
+        // Too many flows: the packet goes to the one flow that its template has without a key.
+        let template = templates.without_key(u32::from(packet.key.template));
+        let key = FlowKey { template: template as u16, ..FlowKey::default() };
+        let packet = Pending { key, hash: self.hash(&key), without_key: true, ..*packet };
+        self.find(&packet, templates)
     }
 
     /// The number of a pair of IPv6 addresses; `None` where there are as many as flows.
     #[inline]
-    fn pair(&mut self, pair: [u128; 2]) -> Option<u32> {
+    pub(super) fn pair(&mut self, pair: [u128; 2]) -> Option<u32> {
         let hash = self.hasher.hash_one(pair);
+        let hash = (hash ^ hash >> 32) as u32;
         let pairs = &self.pairs;
-        if let Some(&number) = self.pair_table.find(hash, |&number| pairs[number as usize] == pair) {
+        if let Some(number) = self.pair_slots.find(hash, |number| pairs[number as usize] == pair) {
             return Some(number);
         }
         if self.pairs.len() >= self.flows_max {
@@ -204,39 +230,8 @@ impl FlowTable {
         }
         let number = self.pairs.len() as u32;
         self.pairs.push(pair);
-        let (pairs, hasher) = (&self.pairs, &self.hasher);
-        self.pair_table.insert_unique(hash, number, |&number| hasher.hash_one(pairs[number as usize]));
+        self.pair_slots.insert(hash, number);
         Some(number)
-    }
-
-    /// Counts a packet into its flow. True where it is the flow's first in this granule.
-    #[inline]
-    pub(super) fn update(
-        &mut self,
-        flow: u32,
-        granule: u32,
-        header: &RecordHeader,
-        timestamp: Timestamp,
-        packet: &Dissection,
-    ) -> bool {
-        let state = &mut self.states[flow as usize];
-        state.first = state.first.min(timestamp.ns());
-        state.last = state.last.max(timestamp.ns());
-        state.bytes += u64::from(header.len);
-        state.packets += 1;
-        state.len_min = state.len_min.min(header.len);
-        state.len_max = state.len_max.max(header.len);
-        state.caplen_min = state.caplen_min.min(header.caplen);
-        state.caplen_max = state.caplen_max.max(header.caplen);
-        if let Some(flags) = packet.tcp_flags {
-            state.flags_all &= flags;
-            state.flags_any |= flags;
-        }
-        let is_first = std::mem::replace(&mut state.last_granule, granule) != granule;
-        if packet.fragment {
-            self.mark_fragments(flow);
-        }
-        is_first
     }
 
     #[cold]
@@ -245,5 +240,31 @@ impl FlowTable {
             self.has_fragments.resize(flow as usize + 1, false);
         }
         self.has_fragments[flow as usize] = true;
+    }
+}
+
+impl Pending {
+    /// The key of a packet's flow, by its template's shape.
+    #[inline]
+    pub(super) fn set_key(
+        &mut self, template: u32, shape: Shape, key: &crate::packet::PacketKey, table: &mut FlowTable,
+        templates: &mut TemplateTable,
+    ) {
+        let ends = match shape {
+            Shape::None => None,
+            Shape::Ipv4 { .. } => Some((template, key.source as u32, key.destination as u32)),
+            Shape::Ipv6 { .. } => table.pair([key.source, key.destination]).map(|pair| (template, pair, 0)),
+        };
+        self.without_key = ends.is_none();
+        self.key = match ends {
+            Some((template, source, destination)) => FlowKey {
+                source,
+                destination,
+                source_port: key.source_port,
+                destination_port: key.destination_port,
+                template: template as u16,
+            },
+            None => FlowKey { template: templates.without_key(template) as u16, ..FlowKey::default() },
+        };
     }
 }

@@ -105,8 +105,10 @@ impl TemplateTable {
     }
 
     /// The number of the template that knows as much of the prefix as `template` and nothing behind it.
-    #[cold]
     pub(super) fn without_key(&mut self, template: u32) -> u32 {
+        if self.shape(template) == Shape::None {
+            return template;
+        }
         self.wanted.clone_from(&self.templates[template as usize]);
         self.wanted.shape = Shape::None;
         self.find_wanted()
