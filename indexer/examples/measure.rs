@@ -49,7 +49,8 @@ fn build(segment: &[u8], limits: Limits) -> Outcome<Vec<u8>> {
     let (mut index, mut records) = (Vec::new(), 0);
     for _ in 0..ROUNDS {
         let start = cpu_time();
-        records = Records::of_segment(segment).fold(0u64, |count, record| count + u64::from(record.header.len > 0));
+        records =
+            Records::of_segment(segment).fold(0u64, |count, record| count + u64::from(record.header.len > 0));
         walk = walk.min(cpu_time() - start);
         let start = cpu_time();
         Records::of_segment(segment).for_each(|record| builder.push(&record));

@@ -2,6 +2,8 @@
 //! time it is decoded, and nothing else is touched.
 
 mod cursor;
+#[cfg(test)]
+mod hostile;
 mod lookup;
 mod time;
 

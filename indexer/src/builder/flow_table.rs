@@ -157,7 +157,10 @@ impl FlowTable {
     /// flow in its granule, and of the granule.
     #[inline]
     pub(super) fn count(
-        &mut self, batch: &mut [Pending], templates: &mut TemplateTable, mut enter: impl FnMut(u32, u32),
+        &mut self,
+        batch: &mut [Pending],
+        templates: &mut TemplateTable,
+        mut enter: impl FnMut(u32, u32),
     ) {
         for packet in batch.iter_mut() {
             packet.hash = self.hash(&packet.key);
@@ -247,7 +250,11 @@ impl Pending {
     /// The key of a packet's flow, by its template's shape.
     #[inline]
     pub(super) fn set_key(
-        &mut self, template: u32, shape: Shape, key: &crate::packet::PacketKey, table: &mut FlowTable,
+        &mut self,
+        template: u32,
+        shape: Shape,
+        key: &crate::packet::PacketKey,
+        table: &mut FlowTable,
         templates: &mut TemplateTable,
     ) {
         let ends = match shape {

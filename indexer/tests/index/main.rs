@@ -1,0 +1,43 @@
+//! The index held against slow models of it, over public captures and damaged ones.
+
+#![allow(missing_docs)]
+
+mod captures;
+mod damage;
+mod law;
+mod lookup;
+mod model;
+
+use netrewind_indexer::{Builder, Limits};
+use netrewind_segment::{LinkType, PcapWriter, RecordHeader, Records};
+
+/// A packet to be indexed.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub seconds: u32,
+    pub nanoseconds: u32,
+    pub len: u32,
+    pub bytes: Vec<u8>,
+}
+
+/// The bytes of a segment that holds these packets.
+pub fn segment(link_type: LinkType, packets: &[Packet]) -> Vec<u8> {
+    let mut writer = PcapWriter::new(Vec::new(), link_type).unwrap();
+    for packet in packets {
+        let header = RecordHeader {
+            seconds: packet.seconds,
+            nanoseconds: packet.nanoseconds,
+            caplen: packet.bytes.len() as u32,
+            len: packet.len,
+        };
+        writer.write(&header, &packet.bytes).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+/// Its index.
+pub fn index(link_type: LinkType, segment: &[u8], limits: Limits) -> Vec<u8> {
+    let mut builder = Builder::with_limits(link_type, 7, limits);
+    Records::of_segment(segment).for_each(|record| builder.push(&record));
+    builder.finish().unwrap()
+}
