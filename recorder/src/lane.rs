@@ -197,9 +197,7 @@ impl<D: Disk> Lane<D> {
 
     /// Begins a segment.
     fn open(&mut self, buffer: Buffer, link_type: LinkType) {
-        // Names increase strictly even where the wall clock stands still or goes back.
-        self.last_opened = self.now.wall.max(self.last_opened.plus_ns(1));
-        let name = SegmentName { opened: self.last_opened, lane: self.number };
+        let name = self.next_name();
         let key = SegmentKey(self.next_key);
         self.next_key += 1;
         self.segments.push_back(Segment::new(key, name, link_type, self.retry_at_ns));
@@ -207,6 +205,12 @@ impl<D: Disk> Lane<D> {
         self.opened_ns = self.now.monotonic_ns;
         self.new_since_ns = None;
         self.advance();
+    }
+
+    /// Names increase strictly even where the wall clock stands still or goes back.
+    fn next_name(&mut self) -> SegmentName {
+        self.last_opened = self.now.wall.max(self.last_opened.plus_ns(1));
+        SegmentName { opened: self.last_opened, lane: self.number }
     }
 
     /// A free buffer. Waits for one as long as the disk works, however slowly.

@@ -24,6 +24,9 @@ mod watch;
 
 pub use import::{IMPORT_LANES_MAX, Import, import};
 
+/// Notices kept at most.
+const NOTICES_MAX: usize = 64;
+
 /// Why a recorder could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
@@ -118,6 +121,14 @@ impl Shared {
     fn status(&self) -> MutexGuard<'_, Status> {
         // Whole at every moment: a panic elsewhere does not spoil it.
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what a person should know, once.
+    fn notice(&self, text: String) {
+        let mut status = self.status();
+        if status.notices.len() < NOTICES_MAX && !status.notices.contains(&text) {
+            status.notices.push(text);
+        }
     }
 }
 

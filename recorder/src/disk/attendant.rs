@@ -98,10 +98,7 @@ impl Drop for Attendant {
 fn carry_out(job: Job, store: &Store, keeper: &Keeper) -> Option<Done> {
     Some(match job {
         Job::Create { segment, name, reserved_bytes } => {
-            let result =
-                keeper.create(reserved_bytes, || create(store, &name, reserved_bytes)).inspect_err(|_| {
-                    let _ = store.remove(&name);
-                });
+            let result = keeper.create(reserved_bytes, || create(store, &name, reserved_bytes));
             Done::Created { segment, result }
         }
         Job::Write { write, file } => {
@@ -132,9 +129,19 @@ pub(super) fn plain_error(error: StoreError) -> io::Error {
 
 fn create(store: &Store, name: &SegmentName, reserved_bytes: u64) -> io::Result<OpenFiles> {
     store.prepare_folder(name).map_err(plain_error)?;
+    if store.sealed_path(name).exists() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("segment {name} is there already")));
+    }
     let segment = create_direct(&store.open_path(name))?;
+    fill(store, name, segment, reserved_bytes).inspect_err(|_| {
+        // Made by us just now: there is nothing in it.
+        let _ = store.remove(name);
+    })
+}
+
+fn fill(store: &Store, name: &SegmentName, segment: File, reserved_bytes: u64) -> io::Result<OpenFiles> {
     reserve(&segment, reserved_bytes.next_multiple_of(ALIGNMENT_BYTES as u64))?;
-    let mark = OpenOptions::new().write(true).create_new(true).open(store.mark_path(name))?;
+    let mark = OpenOptions::new().write(true).create(true).truncate(true).open(store.mark_path(name))?;
     mark.write_all_at(&Mark::default().to_bytes(), 0)?;
     Ok(OpenFiles { name: *name, segment: Arc::new(segment), mark: Arc::new(mark) })
 }

@@ -97,6 +97,12 @@ impl<D: Disk> Lane<D> {
         if let Err(error) = result {
             self.report(&format!("creating a segment: {error}"));
             self.retry_at_ns = self.now.monotonic_ns.saturating_add(nanoseconds(RETRY_INTERVAL));
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                // The name was taken before the wall clock was set back. One nanosecond keeps the order of names.
+                let name = &mut self.segments[at].name;
+                name.opened = name.opened.plus_ns(1);
+                self.last_opened = self.last_opened.max(name.opened);
+            }
             self.segments[at].state = State::Wanted { not_before_ns: self.retry_at_ns };
             return;
         }

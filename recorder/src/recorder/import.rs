@@ -63,7 +63,8 @@ pub fn import(
     clock: Arc<dyn Clock>,
     go_on: &mut dyn FnMut(&Account) -> bool,
 ) -> Result<Import, RecorderError> {
-    let config = Config { wait_for_sink: true, buffers: IMPORT_BUFFERS, ..config }.fitted(1)?;
+    let config = Config { wait_for_sink: true, buffers: IMPORT_BUFFERS, ..config };
+    let config = config.fitted(IMPORT_LANES_MAX).or_else(|_| config.fitted(1))?;
     let (events, expired) = mpsc::channel();
     let keeper = Keeper::new(store.clone(), config.budget_bytes, config.age_max, clock.clone(), events);
     let mut importer = Importer {
@@ -159,10 +160,7 @@ impl Importer<'_, '_> {
             }
             None => None,
         };
-        let mut config = self.config;
-        // Each lane holds a segment of its size while the budget must hold.
-        config.budget_bytes = None;
-        file_lane(number, &self.source_name, config, self.store, &self.keeper, feed, self.clock)
+        file_lane(number, &self.source_name, self.config, self.store, &self.keeper, feed, self.clock)
     }
 
     fn account(&self) -> Account {

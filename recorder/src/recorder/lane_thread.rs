@@ -142,13 +142,8 @@ impl<D: Disk> LaneThread<D> {
             Ok(counters) => self.counters = counters,
             Err(error) => self.note_down(&error),
         }
-        let notices = self.lane.take_notices();
+        self.lane.take_notices().into_iter().for_each(|notice| self.shared.notice(notice));
         let mut status = self.shared.status();
-        for notice in notices {
-            if !status.notices.contains(&notice) {
-                status.notices.push(notice);
-            }
-        }
         if let Some(lane) = status.lanes.get_mut(usize::from(self.number)) {
             lane.account = account::with_source(&self.lane.account(), &self.counters);
             lane.source = self.counters;

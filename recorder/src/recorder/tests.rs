@@ -308,3 +308,64 @@ fn an_import_keeps_link_types_apart_and_tells_of_each_file() {
     assert!(sink.ends.lock().unwrap().iter().all(|end| end.complete));
     assert_eq!(events(&store).iter().filter(|event| matches!(event, Event::Import { .. })).count(), 2);
 }
+
+/// A small file system of its own, taken away when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(folder.path());
+        match command.output() {
+            Ok(output) if output.status.success() => Some(Self(folder)),
+            _ => {
+                println!("skipped: needs root, to mount a small file system");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn a_full_disk_expires_the_oldest_and_recording_goes_on() {
+    let Some(disk) = SmallDisk::mount("size=24m") else { return };
+    let config = Config { segment_bytes: 4 << 20, ..Config::default() };
+    let (store, recorder) = record(disk.0.path(), config, Made::new(40_000), None);
+    wait_until("the source ends", || recorder.is_finished());
+    let summary = recorder.stop();
+    assert_eq!((summary.account.written, summary.account.dropped.total()), (40_000, 0));
+    let left = all_numbers(&store);
+    assert!(left.ends_with(&[39_998, 39_999]) && left.is_sorted());
+    let is_expiry = |event: &Event| matches!(event, Event::Expire { reason, .. } if reason == "disk full");
+    assert!(events(&store).iter().any(is_expiry));
+}
+
+#[test]
+fn a_disk_without_room_for_a_segment_drops_and_says_so() {
+    let Some(disk) = SmallDisk::mount("size=3m") else { return };
+    let config = Config { segment_bytes: 16 << 20, ..Config::default() };
+    let source = Made { is_live: true, ..Made::new(60_000) };
+    let (store, recorder) = record(disk.0.path(), config, source, None);
+    wait_until("packets are dropped", || {
+        let status = recorder.status();
+        status.lanes[0].is_disk_failing && status.lanes[0].account.dropped.disk > 0
+    });
+    // Room appears: everything from here on is recorded.
+    let mut command = std::process::Command::new("mount");
+    command.args(["-o", "remount,size=200m"]).arg(disk.0.path());
+    assert!(command.output().unwrap().status.success());
+    wait_until("the disk works again", || !recorder.status().lanes[0].is_disk_failing);
+    let summary = recorder.stop();
+    assert_eq!(summary.discrepancies, Vec::<String>::new());
+    assert_eq!(summary.account.received, 60_000);
+    assert_eq!(summary.account.written, all_numbers(&store).len() as u64);
+    assert!(summary.account.written > 0);
+    assert!(events(&store).iter().any(|event| matches!(event, Event::DiskError { .. })));
+}

@@ -73,21 +73,14 @@ impl Watch {
         }
         self.tend();
         if let Err(error) = self.logbook.sync() {
-            self.notice(error.to_string());
-        }
-    }
-
-    fn notice(&self, text: String) {
-        let mut status = self.shared.status();
-        if !status.notices.contains(&text) {
-            status.notices.push(text);
+            self.shared.notice(error.to_string());
         }
     }
 
     fn log(&mut self, event: Event) {
         // A logbook that cannot be written, on a full disk for instance, is no reason to stop recording.
         if let Err(error) = self.logbook.append(self.shared.clock.now().wall, event) {
-            self.notice(format!("the logbook cannot be written: {error}"));
+            self.shared.notice(format!("the logbook cannot be written: {error}"));
         }
     }
 
@@ -136,7 +129,7 @@ impl Watch {
     fn tend(&self) {
         match self.keeper.tend() {
             Ok(usage) => self.shared.status().usage = usage,
-            Err(error) => self.notice(format!("removing old segments: {error}")),
+            Err(error) => self.shared.notice(format!("removing old segments: {error}")),
         }
     }
 }
