@@ -1,8 +1,10 @@
 //! Indexes beside their segments: built from written blocks while recording, from the file otherwise.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use netrewind_indexer::{Builder, Index, IndexError, build_from};
 use netrewind_recorder::{BlockSink, SegmentEnd, SegmentStart};
@@ -59,39 +61,99 @@ pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<State> {
     })
 }
 
-/// Builds the indexes of one lane's segments from their blocks, as they are written.
-pub struct LiveIndexer {
+/// How little the thread that catches up asks of the processor: anything else goes first.
+const CATCH_UP_NICENESS: i32 = 19;
+
+/// Puts indexes beside segments, and says in the logbook where that fails.
+#[derive(Clone)]
+struct IndexWriter {
     store: Store,
     logbook: Arc<Mutex<Logbook>>,
-    building: HashMap<SegmentName, (LinkType, Builder)>,
-    /// Reused from one segment to the next: growing a flow table anew costs more than clearing it.
-    spare: Option<(LinkType, Builder)>,
-    /// Sealed segments that must be read from the disk.
-    behind: VecDeque<SegmentName>,
 }
 
-impl LiveIndexer {
-    /// An indexer that builds `behind` first, when it has time.
-    pub fn new(store: &Store, logbook: Arc<Mutex<Logbook>>, behind: Vec<SegmentName>) -> Self {
-        Self { store: store.clone(), logbook, building: HashMap::new(), spare: None, behind: behind.into() }
-    }
-
-    fn log(&self, event: Event) {
+impl IndexWriter {
+    fn behind(&self, name: &SegmentName, reason: String) {
         let mut logbook = self.logbook.lock().unwrap_or_else(PoisonError::into_inner);
         // A logbook that cannot be written is the recorder's to report: it writes there every second.
-        let _ = logbook.append(clock::now(), event);
+        let _ = logbook.append(clock::now(), Event::IndexBehind { segment: *name, reason });
     }
 
-    fn write(&mut self, name: &SegmentName, index: anyhow::Result<Vec<u8>>) {
+    fn write(&self, name: &SegmentName, index: anyhow::Result<Vec<u8>>) {
         let written = index.and_then(|index| Ok(self.store.write_index(name, &index)?));
-        if let Err(error) = written {
-            // The answers stay right, only slower; `netrewind index` tries again.
-            self.log(Event::IndexBehind { segment: *name, reason: format!("{error:#}") });
+        // One that has expired meanwhile needs none. Else the answers stay right, only slower: `netrewind index` tries
+        // again.
+        if let Err(error) = written
+            && self.store.sealed_path(name).exists()
+        {
+            self.behind(name, format!("{error:#}"));
         }
     }
 }
 
-impl BlockSink for LiveIndexer {
+/// The indexes of everything that a process writes: each lane's from its blocks, and on a thread of its own those of
+/// segments that were left without.
+pub struct Indexing {
+    writer: IndexWriter,
+    behind: Sender<SegmentName>,
+    catching_up: JoinHandle<()>,
+}
+
+impl Indexing {
+    /// Begins with the segments that have no index.
+    pub fn start(
+        store: &Store,
+        logbook: Arc<Mutex<Logbook>>,
+        without_index: Vec<SegmentName>,
+    ) -> std::io::Result<Self> {
+        let writer = IndexWriter { store: store.clone(), logbook };
+        let (behind, queue) = mpsc::channel();
+        // The receiver is held below: this cannot fail.
+        without_index.into_iter().for_each(|name| _ = behind.send(name));
+        let catching_up = std::thread::Builder::new().name("catch-up".into()).spawn({
+            let writer = writer.clone();
+            move || catch_up(&writer, &queue)
+        })?;
+        Ok(Self { writer, behind, catching_up })
+    }
+
+    /// What builds the indexes of a lane.
+    pub fn of_lane(&self) -> Box<dyn BlockSink> {
+        Box::new(LaneIndexer {
+            writer: self.writer.clone(),
+            behind: self.behind.clone(),
+            building: HashMap::new(),
+            spare: None,
+        })
+    }
+
+    /// Waits until every segment has its index. The lanes must have ended.
+    pub fn finish(self) {
+        drop(self.behind);
+        // A fault of the program there has been printed; what lacks an index is built by the next process.
+        let _ = self.catching_up.join();
+    }
+}
+
+fn catch_up(writer: &IndexWriter, queue: &Receiver<SegmentName>) {
+    // Of this thread alone: setpriority(2). Refused nowhere, as it only lowers.
+    let _ = rustix::process::nice(CATCH_UP_NICENESS);
+    for name in queue {
+        if writer.store.sealed_path(&name).exists() {
+            writer.write(&name, build(&writer.store, &name));
+        }
+    }
+}
+
+/// Builds the indexes of one lane's segments from their blocks, as they are written.
+struct LaneIndexer {
+    writer: IndexWriter,
+    behind: Sender<SegmentName>,
+    building: HashMap<SegmentName, (LinkType, Builder)>,
+    /// Reused from one segment to the next: growing a flow table anew costs more than clearing it.
+    spare: Option<(LinkType, Builder)>,
+}
+
+impl BlockSink for LaneIndexer {
     fn opened(&mut self, segment: &SegmentStart) {
         let builder = match self.spare.take() {
             Some(spare) if spare.0 == segment.link_type => spare,
@@ -108,8 +170,7 @@ impl BlockSink for LiveIndexer {
 
     fn hole(&mut self, name: &SegmentName) {
         self.building.remove(name);
-        let reason = "the indexer did not keep up with the recording".into();
-        self.log(Event::IndexBehind { segment: *name, reason });
+        self.writer.behind(name, "the indexer did not keep up with the recording".into());
     }
 
     fn sealed(&mut self, segment: &SegmentEnd) {
@@ -119,22 +180,14 @@ impl BlockSink for LiveIndexer {
                 let index = builder.finish_segment();
                 builder.reset();
                 self.spare = Some((link_type, builder));
-                self.write(&segment.name, index.map_err(Into::into));
+                self.writer.write(&segment.name, index.map_err(Into::into));
             }
-            None => self.behind.push_back(segment.name),
+            // Refused only where the other thread has failed: the next process builds it.
+            None => _ = self.behind.send(segment.name),
         }
     }
 
     fn abandoned(&mut self, name: &SegmentName) {
         self.building.remove(name);
-    }
-
-    fn idle(&mut self) -> bool {
-        if let Some(name) = self.behind.pop_front()
-            && self.store.sealed_path(&name).exists()
-        {
-            self.write(&name, build(&self.store, &name));
-        }
-        !self.behind.is_empty()
     }
 }

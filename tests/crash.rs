@@ -78,17 +78,17 @@ fn kill_at_random_moments_under_load() {
     std::fs::write(&capture, write_pcap(1, &packets)).expect("written");
 
     let link = Link::new();
-    let mut sender = link.send_forever(&capture, &["--mbps=600"]);
+    let mut sender = link.send_forever(&capture, &["--mbps=300"]);
     let mut remains: Option<Remains> = None;
     let (mut promised_bytes, mut recovered) = (0, 0);
     let store_text = store.display().to_string();
     for round in 0..KILLS {
-        let recording = link.record(&store, &["--segment-bytes", "8MiB", "--budget", "900MiB"]);
+        let recording = link.record(&store, &["--segment-bytes", "8MiB", "--budget", "8GiB"]);
         if let Some(remains) = &remains {
             remains.assert_kept(&format!("round {round}"));
             recovered += remains.promised.values().filter(|promised| promised.len() > 24).count();
         }
-        std::thread::sleep(Duration::from_millis(rng.u64(..900)));
+        std::thread::sleep(Duration::from_millis(rng.u64(..500)));
         recording.kill();
         let after = Remains::of(&store);
         promised_bytes += after.promised.values().map(Vec::len).sum::<usize>();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::packets::{Packet, assert_same, link_type, read_pcap};
+use crate::support::packets::{Packet, assert_same, link_type, read_pcap, read_pcapng};
 use crate::support::{captures, done, files_below, import, tcpdump};
 
 /// The sealed segments of a store, in order of age.
@@ -13,11 +13,17 @@ pub fn segments(store: &Path) -> Vec<std::path::PathBuf> {
     files_below(&store.join("segments")).into_iter().filter(is_segment).collect()
 }
 
-fn succeeds(command: &str, arguments: &[&str], file: &Path) -> String {
-    let output = Command::new(command).args(arguments).arg(file).output().expect("installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command} {}: {said}", file.display());
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// Packets in a file as capinfos counts them; `None` where it does not know the link type.
+fn capinfos_count(file: &Path) -> Option<usize> {
+    let output =
+        Command::new("capinfos").args(["-M", "-c", "-T", "-r"]).arg(file).output().expect("installed");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("unknown or unsupported") {
+        return None;
+    }
+    assert!(output.status.success(), "capinfos {}: {said}", file.display());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some(text.split_whitespace().last().and_then(|count| count.parse().ok()).expect("a count"))
 }
 
 fn comes_back(file: &Path) {
@@ -29,8 +35,7 @@ fn comes_back(file: &Path) {
     for segment in &segments {
         let bytes = std::fs::read(segment).expect("a segment");
         let packets = read_pcap(&bytes);
-        let counted = succeeds("capinfos", &["-M", "-c", "-T", "-r"], segment);
-        assert!(counted.trim().ends_with(&packets.len().to_string()), "capinfos counts {counted}");
+        assert!(capinfos_count(segment).is_none_or(|count| count == packets.len()), "{}", segment.display());
         assert_same(
             &tcpdump(segment, "").expect("tcpdump reads a segment"),
             &packets,
@@ -87,41 +92,25 @@ fn the_corpus_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
     import(&store, &captures.iter().map(std::path::PathBuf::as_path).collect::<Vec<_>>());
-    let mut stored: Vec<_> = segments(&store)
-        .iter()
-        .flat_map(|segment| read_pcap(&std::fs::read(segment).expect("a segment")))
-        .collect();
     done([Path::new("verify"), Path::new("--store"), &store]);
-
-    let output = folder.path().join("all.pcapng");
-    let store_text = store.display().to_string();
-    let count = done(["extract", "--store", &store_text, "--count"]);
-    assert_eq!(
-        String::from_utf8_lossy(&count).split_whitespace().next(),
-        Some(stored.len().to_string().as_str())
-    );
-    done(["extract", "--store", &store_text, "--format", "pcapng", "-o", &output.display().to_string()]);
-    let counted = succeeds("capinfos", &["-M", "-c", "-T", "-r"], &output);
-    assert!(counted.trim().ends_with(&stored.len().to_string()), "{counted}");
-
-    // Of one link type, in order of time; what has the same time stands in the order of the segments.
-    stored.clear();
+    let mut stored: Vec<(u32, Packet)> = Vec::new();
     for segment in segments(&store) {
         let bytes = std::fs::read(segment).expect("a segment");
-        if link_type(&bytes) == 1 {
-            stored.extend(read_pcap(&bytes));
-        }
+        let link_type = link_type(&bytes);
+        stored.extend(read_pcap(&bytes).into_iter().map(|packet| (link_type, packet)));
     }
-    stored.sort_by_key(Packet::at_ns);
-    let found =
-        done(["extract", "--store", &store_text, "--view", "outer", "--filter", "ether[0] >= 0", "-o", "-"]);
-    let wanted: Vec<_> = stored.into_iter().filter(|packet| !packet.bytes.is_empty()).collect();
-    let mut found = read_pcap(&found);
-    assert_eq!(found.len(), wanted.len());
-    assert!(found.is_sorted_by_key(Packet::at_ns));
-    let order = |packet: &Packet| (packet.at_ns(), packet.len, packet.bytes.clone());
-    let mut wanted = wanted;
+
+    let store = store.display().to_string();
+    let count = done(["extract", "--store", &store, "--count"]);
+    assert_eq!(String::from_utf8_lossy(&count).trim(), stored.len().to_string());
+    let mut found = read_pcapng(&done(["extract", "--store", &store, "--format", "pcapng", "-o", "-"]));
+    assert!(found.is_sorted_by_key(|(_, packet)| packet.at_ns()));
+    let order =
+        |(link_type, packet): &(u32, Packet)| (*link_type, packet.at_ns(), packet.len, packet.bytes.clone());
     found.sort_by_key(order);
-    wanted.sort_by_key(order);
-    assert_same(&found, &wanted, "the corpus whole");
+    stored.sort_by_key(order);
+    let split = |all: Vec<(u32, Packet)>| all.into_iter().unzip::<u32, Packet, Vec<_>, Vec<_>>();
+    let ((found_types, found), (stored_types, stored)) = (split(found), split(stored));
+    assert_eq!(found_types, stored_types);
+    assert_same(&found, &stored, "the corpus whole");
 }

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use netrewind_recorder::BlockSink;
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_segment::Account;
 
 use super::{StoreArgument, WritingArguments};
 use crate::clock::SystemClock;
-use crate::indexing::LiveIndexer;
+use crate::indexing::Indexing;
 use crate::outcome::{Failure, Outcome};
 use crate::signals;
 use crate::terminal::{self, StatusLine};
@@ -49,11 +48,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     let writing = Writing::open(&arguments.store.store, "import")?;
     let stop = signals::stop_flag()?;
-    let mut without_index = writing.without_index;
-    let (store, logbook) = (&writing.store, &writing.logbook);
-    let mut sinks = |_lane: u16| -> Option<Box<dyn BlockSink>> {
-        Some(Box::new(LiveIndexer::new(store, logbook.clone(), std::mem::take(&mut without_index))))
-    };
+    let store = &writing.store;
+    let indexing = Indexing::start(store, writing.logbook.clone(), writing.without_index)?;
+    let mut sinks = |_lane: u16| Some(indexing.of_lane());
     let mut unopened = Vec::new();
     let mut sources = arguments.files.iter().filter_map(|file| match open(file) {
         Ok(source) => Some(source),
@@ -76,6 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             !stop.load(Ordering::Relaxed)
         },
     )?;
+    indexing.finish();
     line.clear();
     tell(&imported, &unopened, &stop)
 }

@@ -7,16 +7,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use netrewind_extractor::filter::{self, CompileLimits};
+use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{Description, LaneStatus, Recorder, Status, Summary};
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::packet_ring::{self, PacketRing, RingConfig};
-use netrewind_recorder::{BlockSink, Config};
 use netrewind_segment::Account;
 use netrewind_segment::layout::CAPLEN_MAX;
 
 use super::{StoreArgument, WritingArguments};
 use crate::clock::{self, SystemClock};
-use crate::indexing::LiveIndexer;
+use crate::indexing::Indexing;
 use crate::outcome::{Failure, Outcome};
 use crate::signals;
 use crate::terminal::{self, StatusLine};
@@ -115,11 +115,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         }
     }
     let stop = signals::stop_flag()?;
-    let Writing { store, lock, logbook, mut without_index } =
-        Writing::open(&arguments.store.store, "record")?;
-    let mut sinks = |_lane: u16| -> Option<Box<dyn BlockSink>> {
-        Some(Box::new(LiveIndexer::new(&store, logbook.clone(), std::mem::take(&mut without_index))))
-    };
+    let Writing { store, lock, logbook, without_index } = Writing::open(&arguments.store.store, "record")?;
+    let indexing = Indexing::start(&store, logbook, without_index)?;
+    let mut sinks = |_lane: u16| Some(indexing.of_lane());
     let description = Description {
         capture_filter: arguments.capture_filter.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -138,6 +136,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     screen.line.clear();
     let summary = recorder.stop();
+    indexing.finish();
     tell(&summary, screen.notices, arguments.json)
 }
 

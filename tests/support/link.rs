@@ -46,7 +46,14 @@ impl Link {
 
     /// Sends a capture file, waiting until it is sent. `options` go to tcpreplay.
     pub fn send(&self, capture: &Path, options: &[&str]) {
-        must(Self::within(&self.sender, "tcpreplay").args(["-q", "-i", "tx0"]).args(options).arg(capture));
+        self.send_from("tx0", capture, options);
+    }
+
+    /// The same from one of several interfaces.
+    pub fn send_from(&self, interface: &str, capture: &Path, options: &[&str]) {
+        must(
+            Self::within(&self.sender, "tcpreplay").args(["-q", "-i", interface]).args(options).arg(capture),
+        );
     }
 
     /// Sends a capture file over and over until the child is killed.

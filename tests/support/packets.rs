@@ -51,6 +51,33 @@ pub fn read_pcap(file: &[u8]) -> Vec<Packet> {
     packets
 }
 
+/// Reads what netrewind writes as pcapng: little endian, enhanced packet blocks, nanoseconds; with the link type of each
+/// packet's interface.
+pub fn read_pcapng(file: &[u8]) -> Vec<(u32, Packet)> {
+    let (mut link_types, mut packets, mut at) = (Vec::new(), Vec::new(), 0);
+    while at < file.len() {
+        let (kind, length) = (u32_at(file, at), u32_at(file, at + 4) as usize);
+        let body = &file[at + 8..at + length - 4];
+        match kind {
+            1 => link_types.push(u32_at(body, 0) & 0xffff),
+            6 => {
+                let ns = u64::from(u32_at(body, 4)) << 32 | u64::from(u32_at(body, 8));
+                let caplen = u32_at(body, 12) as usize;
+                let packet = Packet {
+                    seconds: u32::try_from(ns / 1_000_000_000).expect("seconds"),
+                    nanoseconds: (ns % 1_000_000_000) as u32,
+                    len: u32_at(body, 16),
+                    bytes: body[20..20 + caplen].to_vec(),
+                };
+                packets.push((link_types[u32_at(body, 0) as usize], packet));
+            }
+            _ => {}
+        }
+        at += length;
+    }
+    packets
+}
+
 /// The link type that a pcap file names.
 pub fn link_type(file: &[u8]) -> u32 {
     u32_at(file, 20)
