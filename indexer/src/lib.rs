@@ -36,7 +36,7 @@ pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};
 pub use granules::Granule;
 pub use reader::{Constraint, Cursor, Flows, Index, Second, Term};
-pub use template::{Description, KeyField, Shape, Template, TransportKey, View};
+pub use template::{Description, KeyField, Shape, Template, TransportKey, View, ViewLengths};
 
 /// Flows in more granules than this have the bits of their positions counted, so that a reader can skip them.
 pub(crate) const POSITIONS_WITHOUT_LENGTH_MAX: u64 = 64;

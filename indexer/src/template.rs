@@ -4,7 +4,7 @@
 //! every packet of that flow.
 
 use std::net::IpAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use netrewind_segment::LinkType;
 
@@ -20,6 +20,15 @@ pub struct View {
     pub offset: u16,
     /// What its first byte means.
     pub link_type: LinkType,
+}
+
+/// Between which lengths a view lies, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewLengths {
+    /// On the wire; for an inner view, as the headers around it tell.
+    pub len: RangeInclusive<u32>,
+    /// Captured.
+    pub caplen: RangeInclusive<u32>,
 }
 
 /// What of the transport header is in the key.
@@ -111,6 +120,11 @@ impl Template {
         }
     }
 
+    /// True where nothing is known of the packets: they may have other views than [`Self::views`] tells.
+    pub fn is_opaque(&self) -> bool {
+        self.prefix.is_empty() && self.shape == Shape::None
+    }
+
     /// The tunnels between the views, from the outermost. An id or an address that is not known whole is not there.
     pub fn tunnels(&self) -> impl Iterator<Item = Tunnel> {
         // Once with zeros in the place of what is unknown, once with ones: what is known is the same in both.
@@ -130,6 +144,35 @@ impl Template {
             *byte &= known;
         }
         self.layers.push(layer);
+    }
+
+    /// Between which lengths the view with this number, of which there must be one, lies in the packets of `flow`. Of an
+    /// inner view no more is known than that it holds what the flow's key tells, and ends where the packet ends.
+    pub fn lengths_of(&self, view: usize, flow: &Flow) -> ViewLengths {
+        let offset = u32::from(self.views[view].offset);
+        if view == 0 {
+            let longest = *flow.len.end().max(flow.caplen.end());
+            return ViewLengths { len: *flow.len.start()..=longest, caplen: flow.caplen.clone() };
+        }
+        let shortest = (self.captured_bytes_min() as u32).saturating_sub(offset);
+        let longest = |end: u32| shortest..=end.saturating_sub(offset).max(shortest);
+        let caplen = longest(*flow.caplen.end());
+        ViewLengths { len: longest(*flow.len.end().max(flow.caplen.end())), caplen }
+    }
+
+    /// How many bytes all packets have captured, in every view.
+    fn captured_bytes_min(&self) -> usize {
+        let header_bytes = match self.shape {
+            Shape::None => 0,
+            Shape::Ipv4 { .. } => ipv4_field::HEADER_BYTES,
+            Shape::Ipv6 { .. } => ipv6_field::HEADER_BYTES,
+        };
+        let key_bytes = match self.transport_key() {
+            TransportKey::None => return self.prefix.len() + header_bytes,
+            TransportKey::Ports => 4,
+            TransportKey::TypeAndCode => 2,
+        };
+        self.transport_offset().unwrap_or(0) + key_bytes
     }
 
     /// Where the network header stands: behind the prefix.

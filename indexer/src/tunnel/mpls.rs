@@ -29,17 +29,18 @@ pub(crate) fn mpls<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<
 }
 
 fn bottom<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'a>> {
-    let nibble = window.u8(0)? >> 4;
-    if let Some(packet) = inner::ip(window) {
+    const CONTROL_WORD_NIBBLE: u8 = 0;
+    // Without a control word first: a tagged frame looks like an untagged one behind a control word, but not the other
+    // way round.
+    if let Some(packet) = inner::ip(window).or_else(|| inner::certain_ethernet(window)) {
         return Some(packet);
     }
-    if nibble == 0
-        && let Some(frame) = window.skip(CONTROL_WORD_BYTES).and_then(inner::certain_ethernet)
-    {
-        layers.push(LayerKind::Varying, window.at, CONTROL_WORD_BYTES)?;
-        return Some(frame);
+    if window.u8(0)? >> 4 != CONTROL_WORD_NIBBLE {
+        return None;
     }
-    inner::certain_ethernet(window)
+    let frame = inner::certain_ethernet(window.skip(CONTROL_WORD_BYTES)?)?;
+    layers.push(LayerKind::Varying, window.at, CONTROL_WORD_BYTES)?;
+    Some(frame)
 }
 
 /// Peels network service headers.

@@ -1,0 +1,1 @@
+//! The views of public captures, as tshark sees them.
