@@ -481,7 +481,8 @@ fn ip(chance: &mut Chance, protocol: u8, payload: &[u8]) -> Vec<u8> {
 fn sum(header: &[u8]) -> u16 {
     let words = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let total: u32 = words.sum();
-    ((total & 0xffff) + (total >> 16)) as u16
+    let folded = (total & 0xffff) + (total >> 16);
+    (folded + (folded >> 16)) as u16
 }
 
 fn ethernet_header(chance: &mut Chance, ethertype: u16) -> Vec<u8> {
