@@ -146,7 +146,7 @@ impl TemplateTable {
     }
 
     fn find_or_add(&mut self, templates_max: usize) -> Option<u32> {
-        let hash = self.hasher.hash_one(&self.wanted);
+        let hash = hash_of(&self.hasher, &self.wanted);
         let templates = &self.templates;
         if let Some(&found) = self.table.find(hash, |&number| templates[number as usize] == self.wanted) {
             return Some(found);
@@ -157,9 +157,14 @@ impl TemplateTable {
         let number = self.templates.len() as u32;
         self.templates.push(self.wanted.clone());
         let (templates, hasher) = (&self.templates, &self.hasher);
-        self.table.insert_unique(hash, number, |&number| hasher.hash_one(&templates[number as usize]));
+        self.table.insert_unique(hash, number, |&number| hash_of(hasher, &templates[number as usize]));
         Some(number)
     }
+}
+
+/// By what tells nearly all templates apart.
+fn hash_of(hasher: &FixedState, template: &Template) -> u64 {
+    hasher.hash_one((&template.prefix, template.shape))
 }
 
 /// True where a packet with the template's prefix, which was taken apart so, is of the template.

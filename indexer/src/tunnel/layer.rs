@@ -1,6 +1,7 @@
 //! The headers that stand between one view and the next: which bits of them vary within a flow, and what a tunnel is
 //! called.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::window::Window;
@@ -219,10 +220,11 @@ impl Layer {
     pub fn clear_varying(&self, known: &mut [u8]) {
         let offset = usize::from(self.offset).min(known.len());
         let end = (offset + usize::from(self.bytes)).min(known.len());
-        let table = self.kind.varying_bits().iter().chain(std::iter::repeat(&0xff));
-        for (byte, varying) in known[offset..end].iter_mut().zip(table) {
-            *byte &= !varying;
-        }
+        let header = &mut known[offset..end];
+        let table = self.kind.varying_bits();
+        let (named, rest) = header.split_at_mut(table.len().min(header.len()));
+        named.iter_mut().zip(table).for_each(|(byte, varying)| *byte &= !varying);
+        rest.fill(0);
     }
 }
 
@@ -243,7 +245,7 @@ pub struct Tunnel {
 
 /// The headers of a packet that stand before its innermost network header, as far as they are tunnels or have bits that
 /// vary.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Layers {
     layers: [Layer; LAYERS_MAX],
     count: usize,
@@ -255,6 +257,12 @@ impl Default for Layers {
     #[inline]
     fn default() -> Self {
         Self { layers: [Layer::EMPTY; LAYERS_MAX], count: 0, view: 0 }
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slice().fmt(f)
     }
 }
 

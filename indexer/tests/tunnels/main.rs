@@ -1,6 +1,9 @@
 //! What tunnels carry is found, and where: over packets whose nesting is known, over random bytes, and over public
 //! captures as tshark sees them.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
+#![expect(clippy::print_stdout, reason = "a test says what it skipped and what it compared")]
+
 mod generate;
 mod index;
 mod nested;
