@@ -135,7 +135,7 @@ impl Dissection {
         self.views[self.view_count - 1]
     }
 
-    /// The tunnels between the views, from the outermost.
+    /// The tunnels between the views, from the outermost, and the labels of an MPLS stack that carries nothing we know.
     pub fn tunnels<'a>(&'a self, packet: &'a [u8]) -> impl Iterator<Item = Tunnel> + 'a {
         tunnel::tunnels(self.layers(), packet)
     }
@@ -151,6 +151,16 @@ impl Dissection {
                 | Shape::Ipv6 { protocol, later_fragment: false, .. },
             ) => tunnel::may_carry(ports, protocol, self.key.source_port, self.key.destination_port),
             _ => false,
+        }
+    }
+
+    /// Keeps the labels of an MPLS stack that carries nothing we know: they end the prefix.
+    fn keep_labels(&mut self, layer_count: usize) {
+        let labels = self.layers().get(layer_count..).unwrap_or_default();
+        let end = labels.last().map_or(self.prefix_bytes, Layer::end);
+        match end <= PREFIX_BYTES_MAX {
+            true => self.prefix_bytes = end,
+            false => self.layers.truncate(layer_count),
         }
     }
 
@@ -190,7 +200,10 @@ fn peel_all(d: &mut Dissection, ports: &TunnelPorts, stored: Window, network: Ne
         let Some(inner) = peel(d, ports, Window { at: d.prefix_bytes, ..window }, network)
             .filter(|inner| inner.window.at + LINK_BYTES_MAX <= PREFIX_BYTES_MAX)
         else {
-            d.layers.truncate(layer_count);
+            match network {
+                Network::Mpls => d.keep_labels(layer_count),
+                _ => d.layers.truncate(layer_count),
+            }
             return;
         };
         d.enter(&inner);

@@ -216,6 +216,11 @@ pub struct Layer {
 impl Layer {
     const EMPTY: Self = Self { kind: LayerKind::Varying, view: 0, offset: 0, bytes: 0 };
 
+    /// Where it ends in the stored packet.
+    pub fn end(&self) -> usize {
+        usize::from(self.offset) + usize::from(self.bytes)
+    }
+
     /// Clears those bits of `known`, which begins with the stored packet's first byte, that vary.
     pub fn clear_varying(&self, known: &mut [u8]) {
         let offset = usize::from(self.offset).min(known.len());
@@ -235,7 +240,7 @@ pub struct Tunnel {
     pub kind: TunnelKind,
     /// Its id, see [`TunnelKind`].
     pub id: Option<u32>,
-    /// The view that its header stands in; the next one is what it carries.
+    /// The view that its header stands in; the next one, if there is one, is what it carries.
     pub view: u8,
     /// Where its header begins in the stored packet.
     pub offset: usize,

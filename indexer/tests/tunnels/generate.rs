@@ -254,8 +254,12 @@ fn carry_ip(chance: &mut Chance, packet: Packet) -> Carried {
     let ethertype = packet.ethertype();
     let is_ipv4 = packet.is_ipv4();
     let ppp = if is_ipv4 { [0, 0x21] } else { [0, 0x57] };
-    match chance.below(11) {
+    match chance.below(12) {
         0 => gre(chance, packet, ethertype),
+        11 if is_ipv4 => {
+            let header = if chance.one_in(2) { vec![1, 2, 3, 4] } else { Vec::new() };
+            gre_of(chance, packet.tunnel(&header, TunnelKind::Wccp, None), 0x883e)
+        }
         1 => pptp(chance, packet, ppp),
         2 => geneve(chance, packet, ethertype),
         3 => {
@@ -377,7 +381,13 @@ fn gtp(chance: &mut Chance, packet: Packet) -> Carried {
 
 fn mpls(chance: &mut Chance, inner: Tunnelled) -> Carried {
     let mut stack = inner;
-    for depth in 0..1 + chance.below(4) {
+    let has_entropy_label = chance.one_in(4);
+    if has_entropy_label {
+        let entry = (chance.varying(1 << 20) as u32) << 12 | 0x100;
+        stack = stack.plain(&entry.to_be_bytes());
+        stack = stack.then(&(7u32 << 12 | 64).to_be_bytes(), TunnelKind::Mpls, Some(7));
+    }
+    for depth in usize::from(has_entropy_label)..1 + chance.below(4) {
         let label = 16 + chance.below((1 << 20) - 16) as u32;
         let entry = label << 12
             | (chance.varying(8) as u32) << 9
@@ -447,6 +457,16 @@ fn udp(chance: &mut Chance, port: u16, payload: Tunnelled) -> Carried {
 
 /// An IP packet of either version, now and then with options or an extension header.
 fn ip(chance: &mut Chance, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    if !chance.one_in(8) {
+        return bare_ip(chance, protocol, payload);
+    }
+    // An authentication header: index of the association, then sequence number and check value.
+    let association = [protocol, 4, 0, 0, 0, 0, 1, chance.below(4) as u8];
+    let authenticated = [&association, &chance.bytes(16)[..], payload].concat();
+    bare_ip(chance, 51, &authenticated)
+}
+
+fn bare_ip(chance: &mut Chance, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let address = |chance: &mut Chance| chance.below(4) as u8 + 1;
     let (source, destination) = (address(chance), address(chance));
     if protocol == 1 || chance.one_in(2) {

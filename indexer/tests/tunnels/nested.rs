@@ -1,7 +1,7 @@
 //! Packets whose nesting is known, whole and cut, and bytes that mean nothing.
 
-use netrewind_indexer::packet::{PREFIX_BYTES_MAX, VIEWS_MAX, dissect};
-use netrewind_indexer::tunnel::{LAYERS_MAX, TunnelKind};
+use netrewind_indexer::packet::{PREFIX_BYTES_MAX, VIEWS_MAX, dissect, dissect_with};
+use netrewind_indexer::tunnel::{LAYERS_MAX, TunnelKind, TunnelPorts, UdpTunnel};
 use netrewind_segment::LinkType;
 use proptest::prelude::*;
 
@@ -111,6 +111,66 @@ fn heads() -> Vec<Vec<u8>> {
     heads
 }
 
+/// VXLAN in IPv4 without options, from a generated packet.
+fn vxlan() -> Vec<u8> {
+    (0..)
+        .map(|seed| packet(&mut Chance::new(seed, seed), 1).bytes)
+        .find(|bytes| bytes[12..15] == [8, 0, 0x45] && bytes[36..38] == 4789u16.to_be_bytes())
+        .unwrap()
+}
+
+fn views_of(packet: &[u8]) -> Vec<(u16, u32, u32)> {
+    let dissection = dissect(LinkType::ETHERNET, packet, packet.len() as u32);
+    dissection.views().iter().map(|view| (view.view.offset, view.caplen, view.len)).collect()
+}
+
+#[test]
+fn a_first_fragment_has_an_inner_view_and_a_later_one_has_none() {
+    let whole = vxlan();
+    let len = whole.len() as u32;
+    assert_eq!(views_of(&whole), [(0, len, len), (50, len - 50, len - 50)]);
+    let mut first = whole.clone();
+    let fragment_bytes = 88u16;
+    first[16..18].copy_from_slice(&fragment_bytes.to_be_bytes());
+    first[20] = 0x20;
+    let inner_bytes = u32::from(fragment_bytes) + 14 - 50;
+    assert_eq!(views_of(&first), [(0, len, len), (50, inner_bytes, inner_bytes)]);
+    let mut later = whole;
+    later[21] = 1;
+    assert_eq!(views_of(&later), [(0, len, len)]);
+}
+
+#[test]
+fn a_length_of_zero_limits_nothing() {
+    let whole = vxlan();
+    let len = whole.len() as u32;
+    let mut offloaded = whole;
+    offloaded[16..18].fill(0);
+    offloaded[38..40].fill(0);
+    assert_eq!(views_of(&offloaded), [(0, len, len), (50, len - 50, len - 50)]);
+}
+
+#[test]
+fn labels_of_an_unknown_payload_are_kept() {
+    let mut packet = vec![2; 12];
+    packet.extend([0x88, 0x47, 0, 0x01, 0x00, 64, 0, 0x02, 0x01, 64]);
+    packet.extend([0xee; 60]);
+    let dissection = dissect(LinkType::ETHERNET, &packet, packet.len() as u32);
+    let labels: Vec<_> = dissection.tunnels(&packet).map(|tunnel| tunnel.id).collect();
+    assert_eq!(labels, [Some(16), Some(32)]);
+    assert_eq!((dissection.views().len(), dissection.prefix_bytes), (1, 22));
+}
+
+#[test]
+fn ports_are_a_matter_of_configuration() {
+    let mut packet = vxlan();
+    packet[36..38].copy_from_slice(&5555u16.to_be_bytes());
+    let len = packet.len() as u32;
+    let views = |ports: &TunnelPorts| dissect_with(ports, LinkType::ETHERNET, &packet, len).views().len();
+    assert_eq!(views(&TunnelPorts::DEFAULT), 1);
+    assert_eq!(views(&TunnelPorts::DEFAULT.with(5555, UdpTunnel::Vxlan)), 2);
+}
+
 /// What holds of every dissection, whatever the bytes are.
 fn check_sound(bytes: &[u8], link_type: LinkType, len: u32) {
     let dissection = dissect(link_type, bytes, len);
@@ -131,5 +191,9 @@ fn check_sound(bytes: &[u8], link_type: LinkType, len: u32) {
         );
         assert!(inner.1 <= inner.2);
     }
-    assert!(dissection.tunnels(bytes).all(|tunnel| usize::from(tunnel.view) + 1 < views.len()));
+    for tunnel in dissection.tunnels(bytes) {
+        let carries = usize::from(tunnel.view) + 1;
+        assert!(carries < views.len() || (carries == views.len() && tunnel.kind == TunnelKind::Mpls));
+    }
+    assert!(dissection.layers().iter().all(|layer| layer.end() <= dissection.prefix_bytes));
 }
