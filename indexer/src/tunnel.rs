@@ -25,6 +25,7 @@
 mod gre;
 mod inner;
 mod ip;
+mod kind;
 mod layer;
 mod mpls;
 mod ports;
@@ -32,8 +33,9 @@ mod ppp;
 mod udp;
 mod window;
 
+pub use kind::{LayerKind, TunnelKind};
 pub(crate) use layer::Layers;
-pub use layer::{LAYERS_MAX, Layer, LayerKind, Tunnel, TunnelKind, erspan_timestamp, tunnels};
+pub use layer::{LAYERS_MAX, Layer, Tunnel, erspan_timestamp, tunnels};
 pub use ports::{PORTS_MAX, TunnelPorts, UdpTunnel};
 pub(crate) use window::{Inner, Window};
 

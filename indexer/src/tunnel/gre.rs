@@ -1,6 +1,7 @@
 //! GRE and what it carries: NVGRE, PPTP, ERSPAN, WCCP.
 
-use super::layer::{LayerKind, Layers, TunnelKind};
+use super::kind::{LayerKind, TunnelKind};
+use super::layer::Layers;
 use super::window::{Inner, Window};
 use super::{inner, mpls, ppp};
 

@@ -1,6 +1,7 @@
 //! From an IP header to what its payload carries.
 
-use super::layer::{LayerKind, Layers, TunnelKind};
+use super::kind::{LayerKind, TunnelKind};
+use super::layer::Layers;
 use super::ports::TunnelPorts;
 use super::window::{Inner, Window};
 use super::{gre, inner, mpls, ppp, udp};

@@ -1,6 +1,7 @@
 //! MPLS stacks and network service headers.
 
-use super::layer::{LayerKind, Layers, TunnelKind};
+use super::kind::{LayerKind, TunnelKind};
+use super::layer::Layers;
 use super::window::{Inner, Window};
 use super::{MPLS_LABELS_MAX, NSH_MAX, inner};
 

@@ -1,7 +1,8 @@
 //! Tunnels over UDP.
 
 use super::gre::skip_varying;
-use super::layer::{LayerKind, Layers, TunnelKind};
+use super::kind::{LayerKind, TunnelKind};
+use super::layer::Layers;
 use super::mpls::{by_next_protocol, mpls, next_protocol, nsh};
 use super::ports::{TunnelPorts, UdpTunnel};
 use super::window::{Inner, Window};

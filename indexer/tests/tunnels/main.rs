@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 #![expect(clippy::print_stdout, reason = "a test says what it skipped and what it compared")]
 
+mod chance;
 mod generate;
+mod headers;
 mod index;
 mod nested;
 mod tshark;
