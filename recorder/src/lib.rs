@@ -6,7 +6,7 @@
 //!  capture files        \--written blocks--> BlockSink (an index, on a thread of its own)
 //! ```
 //!
-//! A [`Recorder`](recorder::Recorder) runs a lane for each source, [`recorder::import`] runs lanes as fast as files can be
+//! A [`Recorder`] runs a lane for each source, [`recorder::import`] runs lanes as fast as files can be
 //! read, and [`recover`] puts in order what a crash left. The limits, as numbers, are in [`config`]; a lane's ring is
 //! 256 MiB, its buffers 64 MiB.
 //!
