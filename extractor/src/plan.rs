@@ -76,6 +76,9 @@ enum Go {
     Enough,
 }
 
+/// Takes a flow with its number and what the filter says of it; the cursor stands where the flow was read.
+type Visit<'v> = dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdict) -> Result<Go, IndexError> + 'v;
+
 impl<'q> Planner<'q> {
     pub(crate) fn new(range: TimeRange, filters: &'q Filters) -> Self {
         Self { range, filters, judgements: Judgements::default() }
@@ -125,7 +128,7 @@ impl<'q> Planner<'q> {
         let bytes = u64::from(granules) * index.granule_bytes();
         let mut found = GranuleSet::none(index.granule_count());
         let mut numbers = Vec::new();
-        let mut flows_seen = 0;
+        let mut flows_seen = 0u32;
         let mut all = false;
         self.for_each_flow(&mut templates, stop, bytes, &mut |cursor, id, _, verdict| {
             flows_seen += 1;
@@ -135,7 +138,7 @@ impl<'q> Planner<'q> {
             numbers.clear();
             cursor.granules_of(id, &mut numbers)?;
             numbers.iter().for_each(|&number| found.insert(number));
-            all = flows_seen % FLOWS_BETWEEN_QUESTIONS == 0
+            all = flows_seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS)
                 && u64::from(found.count()) * 10 >= u64::from(index.granule_count()) * NEARLY_ALL_TENTHS;
             Ok(if all { Go::Enough } else { Go::On })
         })
@@ -227,7 +230,7 @@ impl<'q> Planner<'q> {
         templates: &mut Templates<'_>,
         stop: &dyn Fn() -> bool,
         bytes: u64,
-        visit: &mut dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdict) -> Result<Go, IndexError>,
+        visit: &mut Visit<'_>,
     ) -> Result<bool, PlanError> {
         let index = templates.index;
         let mut ids = Vec::new();
@@ -243,7 +246,7 @@ impl<'q> Planner<'q> {
         }
         let mut cursor = index.cursor();
         for (seen, &id) in (1u32..).zip(&ids) {
-            if seen % FLOWS_BETWEEN_QUESTIONS == 0 && stop() {
+            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
                 return Err(PlanError::Cancelled);
             }
             let flow = cursor.flow(id)?;
@@ -259,7 +262,7 @@ impl<'q> Planner<'q> {
         let mut seen = 0u32;
         while let Some(item) = flows.next() {
             seen = seen.wrapping_add(1);
-            if seen % FLOWS_BETWEEN_QUESTIONS == 0 && stop() {
+            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
                 return Err(PlanError::Cancelled);
             }
             let (id, flow) = item?;
@@ -276,7 +279,7 @@ impl<'q> Planner<'q> {
         cursor: &mut Cursor<'_, Map>,
         id: u32,
         flow: &Flow,
-        visit: &mut dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdict) -> Result<Go, IndexError>,
+        visit: &mut Visit<'_>,
     ) -> Result<Go, IndexError> {
         if !self.range.meets(flow.first, flow.last) {
             return Ok(Go::On);

@@ -13,7 +13,7 @@ pub(crate) const RUN_BYTES_MAX: u64 = 512 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlannedRun {
     pub(crate) first: Timestamp,
-    /// Ascending, apart from each other.
+    /// One for each granule, ascending.
     pub(crate) ranges: Vec<Range<u64>>,
 }
 
@@ -27,18 +27,17 @@ pub(crate) fn group(mut granules: Vec<Granule>) -> Vec<PlannedRun> {
     let mut runs: Vec<PlannedRun> = Vec::new();
     let mut run_bytes = 0;
     for granule in granules {
-        run_bytes += granule.end - granule.start;
+        let range = granule.start..granule.end;
+        run_bytes += range.end - range.start;
         let goes_on = |run: &&mut PlannedRun| {
-            run_bytes <= RUN_BYTES_MAX && run.ranges.last().is_some_and(|range| range.end <= granule.start)
+            run_bytes <= RUN_BYTES_MAX && run.ranges.last().is_some_and(|last| last.end <= range.start)
         };
-        let Some(run) = runs.last_mut().filter(goes_on) else {
-            run_bytes = granule.end - granule.start;
-            runs.push(PlannedRun { first: granule.first, ranges: vec![granule.start..granule.end] });
-            continue;
-        };
-        match run.ranges.last_mut() {
-            Some(range) if range.end == granule.start => range.end = granule.end,
-            _ => run.ranges.push(granule.start..granule.end),
+        match runs.last_mut().filter(goes_on) {
+            Some(run) => run.ranges.push(range),
+            None => {
+                run_bytes = range.end - range.start;
+                runs.push(PlannedRun { first: granule.first, ranges: Vec::from([range]) });
+            }
         }
     }
     runs
@@ -89,6 +88,7 @@ impl GranuleSet {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a run of one range")]
 mod tests {
     use super::*;
 
@@ -109,7 +109,11 @@ mod tests {
             |first, ranges: &[Range<u64>]| PlannedRun { first: Timestamp(first), ranges: ranges.to_vec() };
         assert_eq!(
             runs,
-            [run(2, &[400..500]), run(5, &[24..200, 300..400]), run(9, &[500..500 + RUN_BYTES_MAX])]
+            [
+                run(2, &[400..500]),
+                run(5, &[24..100, 100..200, 300..400]),
+                run(9, &[500..500 + RUN_BYTES_MAX])
+            ]
         );
     }
 
