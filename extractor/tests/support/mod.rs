@@ -1,5 +1,6 @@
 //! Stores built packet by packet, and a model that answers queries the slow way.
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -189,4 +190,40 @@ impl Chance {
     pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
+}
+
+/// A TCP packet from 10.0.0.1, port 443, received `n` milliseconds after a certain instant.
+pub fn packet(n: u32, lane: u32, caplen: u32) -> Stored {
+    let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    bytes.extend_from_slice(&[0x45, 0, 0, 60, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 9, 0, lane as u8]);
+    bytes.extend_from_slice(&[
+        1,
+        187,
+        (n % 50) as u8,
+        n as u8,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0x50,
+        0x10,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    bytes.resize(caplen as usize, 0);
+    let header = RecordHeader {
+        seconds: 1_795_339_862 + n / 1000,
+        nanoseconds: n % 1000 * 1_000_000,
+        caplen,
+        len: caplen,
+    };
+    Stored { header, bytes, link_type: LinkType::ETHERNET }
 }
