@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use netrewind_indexer::{Builder, Index, IndexError, build_from};
+use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::{BlockSink, SegmentEnd, SegmentStart};
 use netrewind_segment::store::ListedSegment;
 use netrewind_segment::{Event, LinkType, Logbook, RecordReader, Records, SegmentName, Store};
@@ -78,8 +79,12 @@ impl IndexWriter {
         let _ = logbook.append(clock::now(), Event::IndexBehind { segment: *name, reason });
     }
 
-    fn write(&self, name: &SegmentName, index: anyhow::Result<Vec<u8>>) {
-        let written = index.and_then(|index| Ok(self.store.write_index(name, &index)?));
+    /// Opening a segment has reserved room for an index of the usual size; a larger one makes its own.
+    fn write(&self, name: &SegmentName, index: anyhow::Result<Vec<u8>>, keeper: &Keeper) {
+        let written = index.and_then(|index| {
+            keeper.make_room(index.len() as u64)?;
+            Ok(self.store.write_index(name, &index)?)
+        });
         // One that has expired meanwhile needs none. Else the answers stay right, only slower: `netrewind index` tries
         // again.
         if let Err(error) = written
@@ -94,9 +99,14 @@ impl IndexWriter {
 /// segments that were left without.
 pub struct Indexing {
     writer: IndexWriter,
-    behind: Sender<SegmentName>,
+    /// Waits for the first lane, which brings the keeper.
+    without_index: Vec<SegmentName>,
+    behind: Sender<Behind>,
     catching_up: JoinHandle<()>,
 }
+
+/// A segment to be read from the disk, and who makes room for its index.
+type Behind = (SegmentName, Arc<Keeper>);
 
 impl Indexing {
     /// Begins with the segments that have no index.
@@ -107,19 +117,22 @@ impl Indexing {
     ) -> std::io::Result<Self> {
         let writer = IndexWriter { store: store.clone(), logbook };
         let (behind, queue) = mpsc::channel();
-        // The receiver is held below: this cannot fail.
-        without_index.into_iter().for_each(|name| _ = behind.send(name));
         let catching_up = std::thread::Builder::new().name("catch-up".into()).spawn({
             let writer = writer.clone();
             move || catch_up(&writer, &queue)
         })?;
-        Ok(Self { writer, behind, catching_up })
+        Ok(Self { writer, without_index, behind, catching_up })
     }
 
     /// What builds the indexes of a lane.
-    pub fn of_lane(&self) -> Box<dyn BlockSink> {
+    pub fn of_lane(&mut self, keeper: &Arc<Keeper>) -> Box<dyn BlockSink> {
+        for name in self.without_index.drain(..) {
+            // Refused only where the other thread has failed: the next process builds it.
+            let _ = self.behind.send((name, keeper.clone()));
+        }
         Box::new(LaneIndexer {
             writer: self.writer.clone(),
+            keeper: keeper.clone(),
             behind: self.behind.clone(),
             building: HashMap::new(),
             spare: None,
@@ -134,12 +147,12 @@ impl Indexing {
     }
 }
 
-fn catch_up(writer: &IndexWriter, queue: &Receiver<SegmentName>) {
+fn catch_up(writer: &IndexWriter, queue: &Receiver<Behind>) {
     // Of this thread alone: setpriority(2). Refused nowhere, as it only lowers.
     let _ = rustix::process::nice(CATCH_UP_NICENESS);
-    for name in queue {
+    for (name, keeper) in queue {
         if writer.store.sealed_path(&name).exists() {
-            writer.write(&name, build(&writer.store, &name));
+            writer.write(&name, build(&writer.store, &name), &keeper);
         }
     }
 }
@@ -147,7 +160,8 @@ fn catch_up(writer: &IndexWriter, queue: &Receiver<SegmentName>) {
 /// Builds the indexes of one lane's segments from their blocks, as they are written.
 struct LaneIndexer {
     writer: IndexWriter,
-    behind: Sender<SegmentName>,
+    keeper: Arc<Keeper>,
+    behind: Sender<Behind>,
     building: HashMap<SegmentName, (LinkType, Builder)>,
     /// Reused from one segment to the next: growing a flow table anew costs more than clearing it.
     spare: Option<(LinkType, Builder)>,
@@ -180,10 +194,9 @@ impl BlockSink for LaneIndexer {
                 let index = builder.finish_segment();
                 builder.reset();
                 self.spare = Some((link_type, builder));
-                self.writer.write(&segment.name, index.map_err(Into::into));
+                self.writer.write(&segment.name, index.map_err(Into::into), &self.keeper);
             }
-            // Refused only where the other thread has failed: the next process builds it.
-            None => _ = self.behind.send(segment.name),
+            None => _ = self.behind.send((segment.name, self.keeper.clone())),
         }
     }
 

@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rings = PacketRing::open(&ring, usize::try_from(number(2, 1)?)?)?;
     let sources = rings.into_iter().map(|ring| Box::new(ring) as Box<dyn Source>).collect();
     let description = Description { capture_filter: None, version: "record_ring".into() };
-    let recorder = Recorder::start(config, &description, &store, lock, sources, &mut |_| None, clock)?;
+    let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut |_, _| None, clock)?;
     wait_for_quiet(&recorder);
     let stopping = Instant::now();
     let summary = recorder.stop();

@@ -106,8 +106,8 @@ pub struct Summary {
     pub notices: Vec<String>,
 }
 
-/// Where the sink of each lane comes from.
-pub type SinkMaker<'a> = dyn FnMut(u16) -> Option<Box<dyn BlockSink>> + 'a;
+/// Where the sink of each lane comes from: it is told the lane's number, and who makes room for what it writes.
+pub type SinkMaker<'a> = dyn FnMut(u16, &Arc<Keeper>) -> Option<Box<dyn BlockSink>> + 'a;
 
 /// What all threads of a recorder share.
 struct Shared {
@@ -138,7 +138,6 @@ pub struct Recorder {
     lanes: Vec<JoinHandle<()>>,
     sinks: Vec<JoinHandle<()>>,
     watch: JoinHandle<()>,
-    _lock: StoreLock,
 }
 
 fn spawn(
@@ -180,12 +179,12 @@ fn file_lane(
 
 impl Recorder {
     /// Records from every source, a lane each, until [`Self::stop`]. `sinks` makes the sink of each lane. Recover the store
-    /// before.
+    /// before; hold its lock until everything has ended that writes to it.
     pub fn start(
         config: Config,
         description: &Description,
         store: &Store,
-        lock: StoreLock,
+        _lock: &StoreLock,
         sources: Vec<Box<dyn Source>>,
         sinks: &mut SinkMaker<'_>,
         clock: Arc<dyn Clock>,
@@ -205,7 +204,7 @@ impl Recorder {
         for (i, source) in sources.into_iter().enumerate() {
             let number = u16::try_from(i).map_err(|_| RecorderError::TooManySources)?;
             let name = source.name().to_owned();
-            let feed = match sinks(number) {
+            let feed = match sinks(number, &keeper) {
                 Some(sink) => {
                     let (feed, thread) = start_sink(number, sink)?;
                     sink_threads.push(thread);
@@ -232,7 +231,7 @@ impl Recorder {
             let thread = lane_thread::LaneThread::new(number, source, lane, shared.clone(), events.clone());
             lanes.push(spawn(format!("lane-{number}"), "a thread for a lane", move || thread.run())?);
         }
-        Ok(Self { shared, lanes, sinks: sink_threads, watch, _lock: lock })
+        Ok(Self { shared, lanes, sinks: sink_threads, watch })
     }
 
     /// How it does at the moment.

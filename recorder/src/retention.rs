@@ -103,6 +103,12 @@ impl Keeper {
         create()
     }
 
+    /// Makes room for a file that another is about to write into the store, such as an index.
+    pub fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keep_budget(bytes).map_err(io::Error::other)
+    }
+
     /// Removes what has become too old, and what is over the budget since indexes have grown.
     pub fn tend(&self) -> Result<Usage, StoreError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);

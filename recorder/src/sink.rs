@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use netrewind_segment::{LinkType, SegmentName, Timestamp};
 
@@ -16,8 +15,6 @@ use crate::pool::Lease;
 pub const SINK_NICENESS: i32 = 10;
 /// Messages that may wait for a sink. A segment opened while more wait is not announced to it at all.
 pub const SINK_QUEUE_MAX: usize = 4096;
-/// How long nothing must have happened before [`BlockSink::idle`] is called.
-pub const SINK_IDLE: Duration = Duration::from_millis(200);
 
 /// A segment that has been opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +62,6 @@ pub trait BlockSink: Send {
 
     /// The segment was not kept, or could not be sealed.
     fn abandoned(&mut self, name: &SegmentName);
-
-    /// Nothing waits: time for work that was put off, such as segments with holes. It may take its time; blocks that
-    /// arrive meanwhile wait, and become holes when buffers run low. Returns whether there is more to do.
-    fn idle(&mut self) -> bool {
-        false
-    }
 }
 
 /// No sink at all.
@@ -174,18 +165,9 @@ pub fn queue() -> (SinkFeed, SinkQueue) {
 impl SinkQueue {
     /// Serves `sink` until the lane is gone and everything it sent has been taken.
     pub fn serve(&self, sink: &mut dyn BlockSink) {
-        let mut more_to_do = true;
-        loop {
-            let patience = if more_to_do { SINK_IDLE } else { SINK_IDLE * 10 };
-            match self.queue.recv_timeout(patience) {
-                Ok(message) => {
-                    self.waiting.fetch_sub(1, Ordering::Relaxed);
-                    deliver(message, sink);
-                    more_to_do = true;
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => more_to_do = sink.idle(),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
+        for message in &self.queue {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            deliver(message, sink);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_segment::Account;
@@ -49,8 +50,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let writing = Writing::open(&arguments.store.store, "import")?;
     let stop = signals::stop_flag()?;
     let store = &writing.store;
-    let indexing = Indexing::start(store, writing.logbook.clone(), writing.without_index)?;
-    let mut sinks = |_lane: u16| Some(indexing.of_lane());
+    let mut indexing = Indexing::start(store, writing.logbook.clone(), writing.without_index)?;
+    let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| Some(indexing.of_lane(keeper));
     let mut unopened = Vec::new();
     let mut sources = arguments.files.iter().filter_map(|file| match open(file) {
         Ok(source) => Some(source),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use netrewind_extractor::filter::{self, CompileLimits};
 use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{Description, LaneStatus, Recorder, Status, Summary};
+use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::packet_ring::{self, PacketRing, RingConfig};
 use netrewind_segment::Account;
@@ -116,14 +117,14 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     let stop = signals::stop_flag()?;
     let Writing { store, lock, logbook, without_index } = Writing::open(&arguments.store.store, "record")?;
-    let indexing = Indexing::start(&store, logbook, without_index)?;
-    let mut sinks = |_lane: u16| Some(indexing.of_lane());
+    let mut indexing = Indexing::start(&store, logbook, without_index)?;
+    let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| Some(indexing.of_lane(keeper));
     let description = Description {
         capture_filter: arguments.capture_filter.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let clock = Arc::new(SystemClock::new());
-    let recorder = Recorder::start(config, &description, &store, lock, sources, &mut sinks, clock)?;
+    let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut sinks, clock)?;
     greet(arguments, &config);
     let mut screen = Screen { line: StatusLine::new(), notices: 0, budget: config.budget_bytes };
     let mut looks = 0;

@@ -152,7 +152,7 @@ impl Importer<'_, '_> {
     }
 
     fn new_lane(&mut self, number: u16) -> Result<Lane<FileDisk>, RecorderError> {
-        let feed = match (self.sinks)(number) {
+        let feed = match (self.sinks)(number, &self.keeper) {
             Some(sink) => {
                 let (feed, thread) = start_sink(number, sink)?;
                 self.sink_threads.push(thread);

@@ -125,7 +125,8 @@ fn record(
     let mut sink = sink;
     let sources: Vec<Box<dyn Source>> = vec![Box::new(source)];
     let recorder =
-        Recorder::start(config, &description, &store, lock, sources, &mut |_| sink.take(), clock).unwrap();
+        Recorder::start(config, &description, &store, &lock, sources, &mut |_, _| sink.take(), clock)
+            .unwrap();
     (store, recorder)
 }
 
@@ -295,7 +296,7 @@ fn an_import_keeps_link_types_apart_and_tells_of_each_file() {
     let mixed = Made { link_types, name: "mixed.pcap".into(), ..Made::new(3000) };
     let mut sources = [mixed, Made::new(500)].into_iter().map(|made| Box::new(made) as Box<dyn Source>);
     let sink = Collector { delay: Duration::from_millis(20), ..Collector::default() };
-    let mut sinks = |_| Some(Box::new(sink.clone()) as Box<dyn BlockSink>);
+    let mut sinks = |_, _: &_| Some(Box::new(sink.clone()) as Box<dyn BlockSink>);
     let result = import(Config::default(), &store, &mut sources, &mut sinks, clock, &mut |_| true).unwrap();
     assert_eq!((result.account.written, result.account.dropped.total()), (3500, 0));
     assert!(!result.is_cut_short && result.notices.is_empty(), "{:?}", result.notices);
