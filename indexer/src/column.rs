@@ -181,13 +181,28 @@ impl<'a> Column<'a> {
     }
 
     fn unpack(&self, values: &mut [u64]) {
+        if self.width > WIDTH_OF_ONE_LOAD {
+            return self.unpack_wide(values);
+        }
+        let done = unpack_groups(self.width, self.packed, values);
+        let mask = u64::MAX >> (WIDTH_MAX - self.width);
+        let mut bit = done * self.width as usize;
+        for value in &mut values[done..] {
+            *value = load(self.packed, bit / 8) >> (bit % 8) & mask;
+            bit += self.width as usize;
+        }
+        values.iter_mut().for_each(|value| *value = value.wrapping_add(self.base));
+    }
+
+    /// Unpacks values of which one can reach over nine bytes.
+    fn unpack_wide(&self, values: &mut [u64]) {
         let mask = u64::MAX >> (WIDTH_MAX - self.width);
         let mut bit = 0;
         for value in values {
             let low = load(self.packed, bit / 8) >> (bit % 8);
-            let high = match self.width > WIDTH_OF_ONE_LOAD && bit % 8 != 0 {
-                true => load(self.packed, bit / 8 + 8) << (WIDTH_MAX as usize - bit % 8),
-                false => 0,
+            let high = match bit % 8 {
+                0 => 0,
+                shift => load(self.packed, bit / 8 + 8) << (WIDTH_MAX as usize - shift),
             };
             *value = self.base.wrapping_add((low | high) & mask);
             bit += self.width as usize;
@@ -195,18 +210,45 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Eight bytes from `at` on as a little-endian number; those behind the end are zero.
-#[inline]
-fn load(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..at + 8) {
-        Some(bytes) => bytes.try_into().map_or(0, u64::from_le_bytes),
-        None => load_tail(bytes.get(at..).unwrap_or_default()),
+/// Values of a group: it begins and ends with a byte, whatever the width.
+const GROUP_VALUES: usize = 8;
+
+/// Unpacks whole groups, as long as a load does not reach behind the bytes, and says how many values that were.
+fn unpack_groups(width: u32, packed: &[u8], values: &mut [u64]) -> usize {
+    macro_rules! by_width {
+        ($($width:literal)*) => {
+            match width {
+                $($width => unpack_groups_of::<$width>(packed, values),)*
+                _ => 0,
+            }
+        };
     }
+    by_width!(
+        1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42
+        43 44 45 46 47 48 49 50 51 52 53 54 55 56 57
+    )
 }
 
-#[cold]
-fn load_tail(bytes: &[u8]) -> u64 {
-    bytes.iter().take(8).rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+/// With a width that is known when this is compiled every shift is a constant.
+fn unpack_groups_of<const WIDTH: usize>(packed: &[u8], values: &mut [u64]) -> usize {
+    let mask = u64::MAX >> (WIDTH_MAX as usize - WIDTH);
+    let mut done = 0;
+    for (group, bytes) in values.chunks_exact_mut(GROUP_VALUES).zip(packed.windows(WIDTH + 8).step_by(WIDTH))
+    {
+        for (number, value) in group.iter_mut().enumerate() {
+            let bit = number * WIDTH;
+            let word = bytes[bit / 8..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+            *value = word >> (bit % 8) & mask;
+        }
+        done += GROUP_VALUES;
+    }
+    done
+}
+
+/// Up to eight bytes from `at` on as a little-endian number; those behind the end are zero.
+fn load(bytes: &[u8], at: usize) -> u64 {
+    let tail = bytes.get(at..).unwrap_or_default();
+    tail.iter().take(8).rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
 /// Takes a column of `rows` values and decodes it.

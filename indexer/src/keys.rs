@@ -77,6 +77,26 @@ pub(crate) fn put(block: &mut Vec<u8>, rows: &[KeyRow], lesser_ports: &Coder, co
     put(block, &mut rows.iter().map(|row| codes.code(u64::from(row.code))));
 }
 
+/// Copies values to the front of `narrow` by `cast`; `None` where one is above `most`, which is all ones.
+fn narrow<T>(values: &[u64], narrow: &mut [T], most: u64, cast: impl Fn(u64) -> T) -> Option<()> {
+    // All values fit where the bits of all taken together do: that needs no branch for each.
+    if values.iter().fold(0, |all, value| all | value) > most {
+        return None;
+    }
+    for (slot, &value) in narrow.iter_mut().zip(values) {
+        *slot = cast(value);
+    }
+    Some(())
+}
+
+fn narrow_u32(values: &[u64], to: &mut [u32]) -> Option<()> {
+    narrow(values, to, u32::MAX.into(), |value| value as u32)
+}
+
+fn narrow_u16(values: &[u64], to: &mut [u16]) -> Option<()> {
+    narrow(values, to, u16::MAX.into(), |value| value as u16)
+}
+
 /// A decoded block of keys.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyBlock {
@@ -89,6 +109,8 @@ pub(crate) struct KeyBlock {
     lesser_addresses: [u32; BLOCK_ROWS],
     lesser_ports: [u16; BLOCK_ROWS],
     codes: [u32; BLOCK_ROWS],
+    /// A column before it is copied to where it belongs.
+    values: Values,
 }
 
 impl Default for KeyBlock {
@@ -102,6 +124,7 @@ impl Default for KeyBlock {
             lesser_addresses: [0; BLOCK_ROWS],
             lesser_ports: [0; BLOCK_ROWS],
             codes: [0; BLOCK_ROWS],
+            values: [0; BLOCK_ROWS],
         }
     }
 }
@@ -164,50 +187,52 @@ impl KeyBlock {
         self.decode_ports(columns, lesser_ports)?;
         self.rows = columns.rows;
         self.conversations = columns.conversations;
-        let mut values = [0; BLOCK_ROWS];
-        columns.flows.decode(&mut values)?;
-        self.spread(&values)?;
-        columns.codes.decode(&mut values)?;
-        for (slot, &value) in self.codes[..self.rows].iter_mut().zip(&values) {
-            *slot = u32::try_from(codes.value(value)).ok()?;
-        }
-        Some(())
+        columns.flows.decode(&mut self.values)?;
+        self.spread()?;
+        columns.codes.decode(&mut self.values)?;
+        let rows = &mut self.values[..self.rows];
+        rows.iter_mut().for_each(|code| *code = codes.value(*code));
+        narrow_u32(rows, &mut self.codes)
     }
 
     /// Decodes the address ids of the conversations.
     pub(crate) fn decode_addresses(&mut self, columns: &KeyColumns<'_>, first: u32) -> Option<()> {
-        let mut values = [0; BLOCK_ROWS];
-        columns.greater_addresses.decode(&mut values)?;
-        let mut address = first;
-        for (slot, &step) in self.greater_addresses[..columns.conversations].iter_mut().zip(&values) {
-            address = address.checked_add(u32::try_from(step).ok()?)?;
-            *slot = address;
+        columns.greater_addresses.decode(&mut self.values)?;
+        let steps = &mut self.values[..columns.conversations];
+        let mut address = u64::from(first);
+        for step in steps.iter_mut() {
+            address = address.saturating_add(*step);
+            *step = address;
         }
-        columns.lesser_addresses.decode(&mut values)?;
-        for (slot, &value) in self.lesser_addresses[..columns.conversations].iter_mut().zip(&values) {
-            *slot = u32::try_from(value).ok()?;
-        }
-        Some(())
+        narrow_u32(steps, &mut self.greater_addresses)?;
+        columns.lesser_addresses.decode(&mut self.values)?;
+        narrow_u32(&self.values[..columns.conversations], &mut self.lesser_addresses)
     }
 
     /// Decodes the ports of the conversations.
     pub(crate) fn decode_ports(&mut self, columns: &KeyColumns<'_>, lesser_ports: &Ranking) -> Option<()> {
-        let mut values = [0; BLOCK_ROWS];
-        columns.greater_ports.decode(&mut values)?;
-        for (slot, &value) in self.greater_ports[..columns.conversations].iter_mut().zip(&values) {
-            *slot = u16::try_from(value).ok()?;
-        }
-        columns.lesser_ports.decode(&mut values)?;
-        for (slot, &value) in self.lesser_ports[..columns.conversations].iter_mut().zip(&values) {
-            *slot = u16::try_from(lesser_ports.value(value)).ok()?;
-        }
-        Some(())
+        columns.greater_ports.decode(&mut self.values)?;
+        narrow_u16(&self.values[..columns.conversations], &mut self.greater_ports)?;
+        columns.lesser_ports.decode(&mut self.values)?;
+        let codes = &mut self.values[..columns.conversations];
+        codes.iter_mut().for_each(|code| *code = lesser_ports.value(*code));
+        narrow_u16(codes, &mut self.lesser_ports)
     }
 
-    /// Tells each flow its conversation; `flows` holds one less than the flows of each.
-    fn spread(&mut self, flows: &Values) -> Option<()> {
+    /// The address ids of the greater and of the lesser ends of `conversations`.
+    pub(crate) fn addresses(&self, conversations: usize) -> [&[u32]; 2] {
+        [&self.greater_addresses[..conversations], &self.lesser_addresses[..conversations]]
+    }
+
+    /// The ports of the greater and of the lesser ends of `conversations`.
+    pub(crate) fn ports(&self, conversations: usize) -> [&[u16]; 2] {
+        [&self.greater_ports[..conversations], &self.lesser_ports[..conversations]]
+    }
+
+    /// Tells each flow its conversation; `values` holds one less than the flows of each.
+    fn spread(&mut self) -> Option<()> {
         let mut row = 0usize;
-        for (conversation, &more) in flows[..self.conversations].iter().enumerate() {
+        for (conversation, &more) in self.values[..self.conversations].iter().enumerate() {
             let end = row.checked_add(usize::try_from(more).ok()?)?.checked_add(1)?;
             let slots = self.conversation_of[..self.rows].get_mut(row..end)?;
             slots.fill(conversation as u8);
@@ -227,22 +252,6 @@ impl KeyBlock {
 
     pub(crate) fn code(&self, row: usize) -> u32 {
         self.codes[row]
-    }
-
-    pub(crate) fn greater_address(&self, conversation: usize) -> u32 {
-        self.greater_addresses[conversation]
-    }
-
-    pub(crate) fn lesser_address(&self, conversation: usize) -> u32 {
-        self.lesser_addresses[conversation]
-    }
-
-    pub(crate) fn greater_port(&self, conversation: usize) -> u16 {
-        self.greater_ports[conversation]
-    }
-
-    pub(crate) fn lesser_port(&self, conversation: usize) -> u16 {
-        self.lesser_ports[conversation]
     }
 
     pub(crate) fn row(&self, row: usize) -> KeyRow {

@@ -2,7 +2,7 @@
 //! this module, the only one that knows offsets in the file.
 
 use netrewind_segment::{LinkType, Timestamp};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::IndexError;
 
@@ -170,14 +170,15 @@ pub struct SectionEntry {
 /// The table of sections.
 pub type SectionTable = [SectionEntry; Section::ALL.len()];
 
-/// The checksum of a section that is not made of blocks.
+/// The checksum of a section that is not made of blocks: the hash of its bytes, and its number, by exclusive or.
 pub fn section_checksum(section: Section, bytes: &[u8]) -> u64 {
-    xxh3_64_with_seed(bytes, section as u64)
+    xxh3_64(bytes) ^ section as u64
 }
 
-/// The checksum of a block, over what follows it. The seed ties it to its place.
+/// The checksum of a block, over what follows it: the lower half of the hash, and the block's place, by exclusive or, so
+/// that a block is right nowhere else.
 pub fn block_checksum(section: Section, block: u32, bytes: &[u8]) -> u32 {
-    xxh3_64_with_seed(bytes, u64::from(block) << 8 | section as u64) as u32
+    xxh3_64(bytes) as u32 ^ block.rotate_left(8) ^ section as u32
 }
 
 /// The hash that [`field::HEAD_HASH`] holds of the segment's first [`HEAD_BYTES`] (or all, where it is shorter).

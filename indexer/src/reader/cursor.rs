@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netrewind_segment::Timestamp;
 
 use super::Index;
-use crate::column::{BLOCK_ROWS, take_values};
+use crate::column::{BLOCK_ROWS, Values, take_values};
 use crate::details::{self, DetailRow, NO_FLAGS};
 use crate::flow::{Flow, TcpFlags};
 use crate::granules::{Granule, GranuleBlock};
@@ -27,6 +27,7 @@ pub struct Cursor<'a, B> {
     keys_block: Option<usize>,
     details: Box<[DetailRow; BLOCK_ROWS]>,
     details_block: Option<usize>,
+    positions: Option<Positions<'a>>,
     v4: Members<u32>,
     v6: Members<u128>,
     granules: GranuleCache,
@@ -41,6 +42,7 @@ impl<'a, B: AsRef<[u8]>> Cursor<'a, B> {
             keys_block: None,
             details: Box::new([DetailRow::default(); BLOCK_ROWS]),
             details_block: None,
+            positions: None,
             v4: Members::default(),
             v6: Members::default(),
             granules: GranuleCache::default(),
@@ -64,10 +66,20 @@ impl<'a, B: AsRef<[u8]>> Cursor<'a, B> {
         if row >= self.keys.rows {
             return Err(Section::Details.damaged());
         }
-        let bytes = self.index.positions()?.block(block)?;
+        if !self.positions.as_ref().is_some_and(|positions| positions.block == block && positions.row <= row)
+        {
+            let bytes = self.index.positions()?.block(block)?;
+            self.positions = Some(Positions::new(block, bytes));
+        }
         let rows = &self.details[..self.keys.rows];
-        append_positions(bytes, rows, row, self.index.granule_count(), granules)
-            .ok_or(Section::Positions.damaged())
+        let read = self
+            .positions
+            .as_mut()
+            .and_then(|positions| positions.append(rows, row, self.index.granule_count(), granules));
+        if read.is_none() {
+            self.positions = None;
+        }
+        read.ok_or(Section::Positions.damaged())
     }
 
     /// The granule with a number below [`Index::granule_count`]; a greater number is an error.
@@ -178,13 +190,15 @@ impl<'a, B: AsRef<[u8]>> Cursor<'a, B> {
         let v4_count = self.index.header.addresses_v4 as usize;
         match rank.checked_sub(v4_count) {
             None => {
-                let set = self.index.v4()?;
-                let address = self.v4.get(rank, |id| set.member(id), |all| set.decode_all(all))?;
+                let index = self.index;
+                let decode_all = |all: &mut Vec<u32>| index.v4()?.decode_all(all);
+                let address = self.v4.get(rank, |id| index.v4()?.member(id), decode_all)?;
                 Ok(Some(IpAddr::V4(Ipv4Addr::from_bits(address))))
             }
             Some(rank) => {
-                let set = self.index.v6()?;
-                let address = self.v6.get(rank, |id| set.member(id), |all| set.decode_all(all))?;
+                let index = self.index;
+                let decode_all = |all: &mut Vec<u128>| index.v6()?.decode_all(all);
+                let address = self.v6.get(rank, |id| index.v6()?.member(id), decode_all)?;
                 Ok(Some(IpAddr::V6(Ipv6Addr::from_bits(address))))
             }
         }
@@ -271,40 +285,73 @@ impl GranuleCache {
     }
 }
 
-/// Appends the granules of the flow `row` of a block of positions: see `FORMAT.md`, "Positions".
-fn append_positions(
-    mut block: &[u8],
-    rows: &[DetailRow],
+/// A block of positions, read up to a flow: see `FORMAT.md`, "Positions".
+#[derive(Debug)]
+struct Positions<'a> {
+    block: usize,
+    /// The flow whose positions are read next.
     row: usize,
-    granule_count: u32,
-    output: &mut Vec<u32>,
-) -> Option<()> {
-    let is_long = |row: &DetailRow| row.granules > POSITIONS_WITHOUT_LENGTH_MAX;
-    let mut lengths = [0; BLOCK_ROWS];
-    take_values(&mut block, rows.iter().filter(|row| is_long(row)).count(), &mut lengths)?;
-    let mut lengths = lengths.iter();
-    let mut input = BitReader::new(block);
-    let mut passed = [0; POSITIONS_WITHOUT_LENGTH_MAX as usize];
-    for before in &rows[..row] {
-        if is_long(before) {
-            input.skip(*lengths.next()?)?;
-        } else if let Some(between) = before.granules.checked_sub(2) {
-            let between = passed.get_mut(..between as usize)?;
-            positions::take(&mut input, between, before.first_granule, before.last_granule)?;
+    /// The bits that the long lists take, from the next one on; not yet read where the first flow is the next.
+    lengths: Values,
+    next_length: usize,
+    input: BitReader<'a>,
+    bytes: &'a [u8],
+}
+
+fn is_long(row: &DetailRow) -> bool {
+    row.granules > POSITIONS_WITHOUT_LENGTH_MAX
+}
+
+impl<'a> Positions<'a> {
+    fn new(block: usize, bytes: &'a [u8]) -> Self {
+        let lengths = [0; BLOCK_ROWS];
+        Self { block, row: 0, lengths, next_length: 0, input: BitReader::new(&[]), bytes }
+    }
+
+    /// Appends the granules of the flow `row`, which is not before the next; `rows` are the details of the block.
+    fn append(
+        &mut self,
+        rows: &[DetailRow],
+        row: usize,
+        granule_count: u32,
+        output: &mut Vec<u32>,
+    ) -> Option<()> {
+        if self.row == 0 {
+            let mut block = self.bytes;
+            take_values(&mut block, rows.iter().filter(|row| is_long(row)).count(), &mut self.lengths)?;
+            self.input = BitReader::new(block);
+            self.next_length = 0;
         }
+        for before in rows.get(self.row..row)? {
+            self.skip(before)?;
+        }
+        self.row = row + 1;
+        let row = rows.get(row)?;
+        if row.last_granule >= granule_count || row.granules > u64::from(granule_count) {
+            return None;
+        }
+        output.push(row.first_granule);
+        if let Some(between) = row.granules.checked_sub(2) {
+            let start = output.len();
+            output.resize(start + between as usize, 0);
+            positions::take(&mut self.input, &mut output[start..], row.first_granule, row.last_granule)?;
+            output.push(row.last_granule);
+        }
+        self.next_length += usize::from(is_long(row));
+        Some(())
     }
-    let row = &rows[row];
-    if row.last_granule >= granule_count || row.granules > u64::from(granule_count) {
-        return None;
+
+    fn skip(&mut self, row: &DetailRow) -> Option<()> {
+        if is_long(row) {
+            self.input.skip(*self.lengths.get(self.next_length)?)?;
+            self.next_length += 1;
+        } else if let Some(between) = row.granules.checked_sub(2) {
+            let mut passed = [0; POSITIONS_WITHOUT_LENGTH_MAX as usize];
+            let between = passed.get_mut(..between as usize)?;
+            positions::take(&mut self.input, between, row.first_granule, row.last_granule)?;
+        }
+        Some(())
     }
-    output.push(row.first_granule);
-    if let Some(between) = row.granules.checked_sub(2) {
-        let start = output.len();
-        output.resize(start + between as usize, 0);
-        positions::take(&mut input, &mut output[start..], row.first_granule, row.last_granule)?;
-        output.push(row.last_granule);
-    }
-    Some(())
 }
 
 /// Flows in the order of their numbers: see [`Index::flows`]. Ends after the first error.

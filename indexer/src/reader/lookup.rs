@@ -67,8 +67,10 @@ pub struct Term {
 
 /// A term after its addresses have been looked up.
 enum Resolved<'a> {
+    /// `ids` ascend and do not touch each other.
     Address { is_source: bool, ids: Vec<Range<u32>> },
-    Port { is_source: bool, constraint: &'a Constraint },
+    /// `near` holds every port that satisfies the constraint.
+    Port { is_source: bool, constraint: &'a Constraint, near: RangeInclusive<u16> },
 }
 
 impl Resolved<'_> {
@@ -78,15 +80,20 @@ impl Resolved<'_> {
         ids.get(behind).is_some_and(|range| range.contains(&id))
     }
 
-    fn can_hold(&self, keys: &KeyBlock, conversation: usize) -> bool {
+    /// True where an end of one of the conversations may satisfy the term, be it source or destination.
+    fn can_hold(&self, keys: &KeyBlock, conversations: usize) -> bool {
         match self {
-            Self::Address { .. } => {
-                self.has_address(keys.greater_address(conversation))
-                    || self.has_address(keys.lesser_address(conversation))
+            Self::Address { ids, .. } => {
+                let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return false };
+                let is_near = |ends: &[u32]| any_within(ends, first.start, last.end - 1 - first.start);
+                let is_in = |ends: &[u32]| ids.len() == 1 || ends.iter().any(|&id| self.has_address(id));
+                keys.addresses(conversations).iter().any(|ends| is_near(ends) && is_in(ends))
             }
-            Self::Port { constraint, .. } => {
-                constraint.accepts(keys.greater_port(conversation).into())
-                    || constraint.accepts(keys.lesser_port(conversation).into())
+            Self::Port { constraint, near, .. } => {
+                let is_near =
+                    |ports: &[u16]| any_within(ports, *near.start(), near.end().wrapping_sub(*near.start()));
+                let is_in = |ports: &[u16]| ports.iter().any(|&port| constraint.accepts(port.into()));
+                keys.ports(conversations).iter().any(|ports| is_near(ports) && is_in(ports))
             }
         }
     }
@@ -97,7 +104,7 @@ impl Resolved<'_> {
             Self::Address { is_source, .. } => {
                 self.has_address(if *is_source { source.1 } else { destination.1 })
             }
-            Self::Port { is_source, constraint } => {
+            Self::Port { is_source, constraint, .. } => {
                 constraint.accepts(u128::from(if *is_source { source.0 } else { destination.0 }))
             }
         }
@@ -155,9 +162,7 @@ impl<B: AsRef<[u8]>> Index<B> {
                 if needs_ports {
                     decoded.decode_ports(&columns, &rankings.lesser_port)?;
                 }
-                let can_hold =
-                    |conversation: usize| terms.iter().any(|(_, term)| term.can_hold(&decoded, conversation));
-                if !(0..columns.conversations).any(can_hold) {
+                if !terms.iter().any(|(_, term)| term.can_hold(&decoded, columns.conversations)) {
                     return Some(());
                 }
                 decoded.decode_all(&columns, first, &rankings.lesser_port, &rankings.code)?;
@@ -182,8 +187,12 @@ impl<B: AsRef<[u8]>> Index<B> {
     fn resolve<'t>(&self, term: &'t Term, templates: &[&Template]) -> Result<Resolved<'t>, IndexError> {
         let constraint = &term.constraint;
         Ok(match term.field {
-            KeyField::SourcePort => Resolved::Port { is_source: true, constraint },
-            KeyField::DestinationPort => Resolved::Port { is_source: false, constraint },
+            KeyField::SourcePort | KeyField::DestinationPort => {
+                let is_source = term.field == KeyField::SourcePort;
+                let range = constraint.as_range(16).unwrap_or(0..=u128::MAX);
+                let port = |value: u128| u16::try_from(value).unwrap_or(u16::MAX);
+                Resolved::Port { is_source, constraint, near: port(*range.start())..=port(*range.end()) }
+            }
             KeyField::SourceAddress | KeyField::DestinationAddress => {
                 let has = |is_shape: fn(&Shape) -> bool| templates.iter().any(|t| is_shape(&t.shape));
                 let v4_count = self.header.addresses_v4;
@@ -225,6 +234,27 @@ impl<B: AsRef<[u8]>> Index<B> {
     pub fn contains_ports(&self, range: RangeInclusive<u16>) -> Result<bool, IndexError> {
         let range = u32::from(*range.start())..=u32::from(*range.end());
         Ok(!ranks(&self.ports()?, range, u32::MAX, self.header.ports)?.is_empty())
+    }
+}
+
+/// True where one of the numbers is from `low` to `low + span`. Looks at all of them, many at a time.
+fn any_within<T: Copy + PartialOrd + WrappingSub>(numbers: &[T], low: T, span: T) -> bool {
+    numbers.iter().fold(false, |any, number| any | (number.wrapping_sub(low) <= span))
+}
+
+trait WrappingSub {
+    fn wrapping_sub(self, other: Self) -> Self;
+}
+
+impl WrappingSub for u16 {
+    fn wrapping_sub(self, other: Self) -> Self {
+        Self::wrapping_sub(self, other)
+    }
+}
+
+impl WrappingSub for u32 {
+    fn wrapping_sub(self, other: Self) -> Self {
+        Self::wrapping_sub(self, other)
     }
 }
 
