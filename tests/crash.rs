@@ -83,12 +83,12 @@ fn kill_at_random_moments_under_load() {
     let (mut promised_bytes, mut recovered) = (0, 0);
     let store_text = store.display().to_string();
     for round in 0..KILLS {
-        let recording = link.record(&store, &["--segment-bytes", "8MiB", "--budget", "8GiB"]);
+        let recording = link.record(&store, &["--segment-bytes", "32MiB", "--budget", "8GiB"]);
         if let Some(remains) = &remains {
             remains.assert_kept(&format!("round {round}"));
             recovered += remains.promised.values().filter(|promised| promised.len() > 24).count();
         }
-        std::thread::sleep(Duration::from_millis(rng.u64(..500)));
+        std::thread::sleep(Duration::from_millis(rng.u64(..1000)));
         recording.kill();
         let after = Remains::of(&store);
         promised_bytes += after.promised.values().map(Vec::len).sum::<usize>();

@@ -77,11 +77,11 @@ fn wrong_clocks_in_packets_do_not_decide_what_goes() {
     for (name, seconds) in [("future", 4_070_908_800), ("now", 1_795_000_000), ("past", 5)] {
         let capture = folder.path().join(name);
         std::fs::write(&capture, write_pcap(1, &packets(20_000, seconds))).expect("written");
-        let options = ["--segment-bytes", "4MiB", "--budget", "30MiB"];
+        let options = ["--segment-bytes", "4MiB", "--budget", "20MiB"];
         let capture = capture.display().to_string();
         done(["import", "--store", &store_text].into_iter().chain(options).chain([capture.as_str()]));
     }
-    assert!(disk_bytes(&store) <= 30 * MIB + 64 * 1024);
+    assert!(disk_bytes(&store) <= 20 * MIB + 64 * 1024);
     let kept: Vec<u32> = segments(&store)
         .iter()
         .map(|segment| read_pcap(&std::fs::read(segment).expect("a segment"))[0].seconds)
