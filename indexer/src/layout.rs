@@ -288,3 +288,113 @@ pub(crate) fn reseal_header(bytes: &mut [u8]) {
     let checksum = xxh3_64(&bytes[..HEADER_CHECKSUM]);
     bytes[HEADER_CHECKSUM..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::BLOCK_ROWS;
+    use crate::packet::PREFIX_BYTES_MAX;
+    use crate::ranking::RANKS_MAX;
+    use crate::seconds::POINTS_MAX;
+    use crate::{Limits, POSITIONS_WITHOUT_LENGTH_MAX};
+
+    const DOCUMENT: &str = include_str!("../FORMAT.md");
+
+    /// The cells of the tables of a section of the document, without heads and rules.
+    fn rows(title: &str) -> Vec<Vec<&'static str>> {
+        let from = DOCUMENT.split(&format!("# {title}\n")).nth(1).expect(title);
+        let body = from.split("\n#").next().unwrap();
+        let rows = body.lines().filter(|line| line.starts_with('|'));
+        let cells = |line: &'static str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
+        rows.map(cells).filter(|cells| !cells[0].starts_with("---")).skip(1).collect()
+    }
+
+    #[test]
+    fn the_header_is_as_documented() {
+        let fields = [
+            ("magic", field::MAGIC),
+            ("version", field::VERSION),
+            ("link type", field::LINK_TYPE),
+            ("granule shift", field::GRANULE_SHIFT),
+            ("second shift", field::SECOND_SHIFT),
+            ("file bytes", field::FILE_BYTES),
+            ("segment bytes", field::SEGMENT_BYTES),
+            ("records", field::RECORDS),
+            ("wire bytes", field::WIRE_BYTES),
+            ("first", field::FIRST),
+            ("last", field::LAST),
+            ("disorder", field::DISORDER_NS),
+            ("head hash", field::HEAD_HASH),
+            ("last record", field::LAST_RECORD),
+            ("last header", field::LAST_HEADER),
+            ("flows", field::FLOWS),
+            ("granules", field::GRANULES),
+            ("IPv4 addresses", field::ADDRESSES_V4),
+            ("IPv6 addresses", field::ADDRESSES_V6),
+            ("ports", field::PORTS),
+            ("templates", field::TEMPLATES),
+        ];
+        let documented: Vec<_> =
+            rows("Header").iter().map(|row| (row[0], row[1].to_owned(), row[2].to_owned())).collect();
+        let coded: Vec<_> = fields
+            .iter()
+            .map(|(name, field)| (*name, field.start.to_string(), field.len().to_string()))
+            .collect();
+        assert_eq!(documented, coded);
+        assert!(fields.windows(2).all(|pair| pair[0].1.end == pair[1].1.start));
+        assert_eq!(fields[fields.len() - 1].1.end, SECTION_TABLE);
+        assert!(rows("Header")[0][3].contains(std::str::from_utf8(&MAGIC).unwrap()));
+        assert_eq!(rows("Header")[1][3], VERSION.to_string());
+        assert!(DOCUMENT.starts_with(&format!("# The index of a segment, version {VERSION}\n")));
+        assert!(
+            DOCUMENT.contains(&format!("from byte {SECTION_TABLE} an entry of {SECTION_ENTRY_BYTES} bytes"))
+        );
+        assert!(DOCUMENT.contains(&format!("opening reads {HEADER_BYTES} bytes")));
+        assert!(DOCUMENT.contains(&format!("the segment's first {HEAD_BYTES} bytes")));
+        let shifts = format!(
+            "{} to {}; {} in",
+            GRANULE_SHIFTS.start(),
+            GRANULE_SHIFTS.end(),
+            Limits::default().granule_shift
+        );
+        assert!(DOCUMENT.contains(&shifts));
+    }
+
+    #[test]
+    fn the_sections_are_as_documented() {
+        let table = rows("Sections");
+        let (sections, directories) = table.split_at(Section::ALL.len());
+        for ((number, section), row) in Section::ALL.into_iter().enumerate().zip(sections) {
+            assert_eq!(number, section as usize);
+            let is_blocked = if section.is_blocked() { "yes" } else { "no" };
+            assert_eq!(row[..], [number.to_string().as_str(), section.name(), is_blocked]);
+        }
+        let keys = [crate::granules::KEY_BYTES, 4, 16, 4, 4, 0, 0];
+        let names = Section::ALL[3..10].iter().map(|section| section.name());
+        let coded: Vec<_> = names.zip(keys.map(|bytes| bytes.to_string())).collect();
+        let documented: Vec<_> = directories[1..].iter().map(|row| (row[0], row[2].to_owned())).collect();
+        assert_eq!(documented, coded);
+        assert!(DOCUMENT.contains(&format!("{BLOCK_ROWS} rows make a block")));
+        assert!(DOCUMENT.contains(&format!("A block is {BLOCK_CHECKSUM_BYTES} bytes of checksum")));
+        assert!(DOCUMENT.contains(&format!("in more than {POSITIONS_WITHOUT_LENGTH_MAX} granules")));
+    }
+
+    #[test]
+    fn the_limits_are_as_documented() {
+        let limits = Limits::default();
+        let power = |number: u64| format!("2^{}", number.ilog2());
+        let coded = [
+            ("segment bytes", power(SEGMENT_BYTES_MAX)),
+            ("granule bytes", power(1 << limits.granule_shift)),
+            ("flows with a key", power(limits.flows_max.into())),
+            ("templates", power(limits.templates_max.into())),
+            ("prefix bytes", PREFIX_BYTES_MAX.to_string()),
+            ("points of the graph", POINTS_MAX.to_string()),
+            ("ranks of a column", RANKS_MAX.to_string()),
+            ("section bytes", "2^32 - 1".to_owned()),
+        ];
+        let documented: Vec<_> = rows("Limits").iter().map(|row| (row[0], row[1].to_owned())).collect();
+        assert_eq!(documented, coded);
+        assert_eq!(SECTION_BYTES_MAX, (1 << 32) - 1);
+    }
+}

@@ -63,6 +63,10 @@ fn ask(bytes: &[u8], segment: &[u8]) -> Result<Answers, IndexError> {
 
 /// A segment with a little of everything.
 fn sample() -> Vec<u8> {
+    segment(LinkType::ETHERNET, &packets())
+}
+
+pub fn packets() -> Vec<Packet> {
     let mut packets = Vec::new();
     for number in 0..60u8 {
         let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
@@ -87,7 +91,7 @@ fn sample() -> Vec<u8> {
             bytes,
         });
     }
-    segment(LinkType::ETHERNET, &packets)
+    packets
 }
 
 const LIMITS: Limits = Limits { granule_shift: 9, flows_max: 1000, templates_max: 100 };

@@ -4,6 +4,7 @@
 
 mod captures;
 mod damage;
+mod golden;
 mod law;
 mod lookup;
 mod model;

@@ -1,0 +1,49 @@
+//! An index of each version of the format is kept: it must be read, and built again to the same bytes.
+//!
+//! Where a new version is wanted, `NETREWIND_WRITE_GOLDEN=1` writes its files.
+
+use std::path::{Path, PathBuf};
+
+use netrewind_indexer::{Limits, build_from};
+use netrewind_segment::{LinkType, RecordReader};
+
+use crate::{Packet, damage, index, model};
+
+fn path(extension: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/version-1").with_extension(extension)
+}
+
+/// The packets of [`damage::sample`], some of them in GRE, cut, or long.
+fn segment() -> Vec<u8> {
+    let mut packets = damage::packets();
+    let tunnelled: Vec<Packet> =
+        packets[1..40].iter().filter(|packet| packet.bytes[12] != 0x81).cloned().collect();
+    for (number, mut packet) in tunnelled.into_iter().enumerate() {
+        let mut bytes =
+            vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 1, 0, 0, 0, 0, 0, 64, 47, 0, 0];
+        bytes.extend([192, 0, 2, number as u8 % 3, 192, 0, 2, 9, 0, 0, 0x65, 0x58]);
+        bytes.extend(packet.bytes);
+        packet.len = bytes.len() as u32;
+        bytes.truncate(if number % 5 == 0 { 90 } else { usize::MAX });
+        packet.bytes = bytes;
+        packet.seconds += 7;
+        packets.push(packet);
+    }
+    packets[20].bytes.resize(40_000, 1);
+    packets[20].len = 40_000;
+    crate::segment(LinkType::ETHERNET, &packets)
+}
+
+#[test]
+fn version_1_is_read_and_built_again() {
+    if std::env::var_os("NETREWIND_WRITE_GOLDEN").is_some() {
+        let segment = segment();
+        std::fs::create_dir_all(path("").parent().unwrap()).unwrap();
+        std::fs::write(path("pcap"), &segment).unwrap();
+        std::fs::write(path("idx"), index(LinkType::ETHERNET, &segment, Limits::default())).unwrap();
+    }
+    let segment = std::fs::read(path("pcap")).unwrap();
+    let index = std::fs::read(path("idx")).unwrap();
+    assert!(build_from(RecordReader::new(&segment[..]).unwrap(), 99).unwrap() == index);
+    model::check(LinkType::ETHERNET, &segment, &index, Limits::default());
+}
