@@ -18,8 +18,8 @@ use crate::query::{Limits, Query, TimeRange};
 use crate::read::{Found, Match, Run, index, read};
 use crate::segment::{Segment, Walks};
 use crate::sink::{CountSink, Packet, Preface, Sink, Wants};
-use crate::snapshot::Snapshot;
-use crate::upcoming::{Report, Upcoming};
+use crate::snapshot::{Snapshot, Workers};
+use crate::upcoming::{Purpose, Report, Upcoming};
 use crate::views::Selection;
 use crate::{ExtractError, Limits as QueryLimits};
 
@@ -35,13 +35,17 @@ pub const HELPERS_MAX: usize = 16;
 pub struct Options {
     /// Threads that read ahead, beside the caller's own; at most [`HELPERS_MAX`].
     pub helpers: usize,
+    /// Segments whose maps are kept from the beginning of a query until it has read them, so that they may expire
+    /// meanwhile. Of more than these the maps are made when they are needed: a process can have some 65,000 of them
+    /// (`vm.max_map_count`), and a segment takes two.
+    pub segments_held_max: usize,
     /// What compiling a filter may take.
     pub compile: CompileLimits,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { helpers: 1, compile: CompileLimits::default() }
+        Self { helpers: 1, segments_held_max: 8192, compile: CompileLimits::default() }
     }
 }
 
@@ -51,7 +55,7 @@ pub struct Extractor {
     store: Store,
     compiler: Compiler,
     walks: Walks,
-    helpers: usize,
+    workers: Workers,
 }
 
 /// A query about to be carried out.
@@ -69,7 +73,9 @@ impl Extractor {
     /// Over a store. Nothing is read yet.
     pub fn new(store: Store, options: Options) -> Self {
         let compiler = Compiler::new(options.compile);
-        Self { store, compiler, walks: Walks::default(), helpers: options.helpers.min(HELPERS_MAX) }
+        let helpers = options.helpers.min(HELPERS_MAX);
+        let workers = Workers { helpers, held_max: options.segments_held_max };
+        Self { store, compiler, walks: Walks::default(), workers }
     }
 
     /// The store.
@@ -112,7 +118,7 @@ impl Extractor {
         let mut planner = Planner::new(prepared.range, &prepared.filters);
         let mut total = Estimate::default();
         for segment in &prepared.snapshot.segments {
-            total.add(&self.estimate_segment(segment, &mut planner, &prepared.filters, &|| false)?);
+            total.add(&self.estimate_segment(segment, query, &mut planner, &prepared.filters, &|| false)?);
         }
         if let Some(limit) = query.limits.packets {
             total.packets_max = total.packets_max.min(limit);
@@ -131,7 +137,7 @@ impl Extractor {
 
     fn prepare(&self, query: &Query, wants: Wants, hooks: &dyn Hooks) -> Result<Prepared, ExtractError> {
         let range = query.range();
-        let mut snapshot = Snapshot::take(&self.store, query, &self.walks, self.helpers, hooks)?;
+        let mut snapshot = Snapshot::take(&self.store, query, &self.walks, self.workers, hooks)?;
         let link_types = snapshot.link_types();
         let filters = Filters::compile(&self.compiler, &query.filter, &link_types, Selection::from(query))?;
         let segments_in_store = snapshot.names.len();
@@ -179,7 +185,9 @@ impl Extractor {
         let (range, filters) = (prepared.range, &prepared.filters);
         let only_counts = !wants.packets && !query.limits.are_set();
         let segments = snapshot.segments.len() as u64;
-        let mut upcoming = Upcoming::new(snapshot.segments, range, filters, &self.walks, only_counts);
+        let purpose = Purpose { use_index: query.use_index, counts: only_counts };
+        let mut upcoming =
+            Upcoming::new(snapshot.segments, range, filters, &self.walks, &self.store, purpose);
         let hooks = RefCell::new(hooks);
         let stop = || hooks.borrow().cancelled();
         let mut output = Output {
@@ -194,7 +202,7 @@ impl Extractor {
         };
         let reader = |run: &Run| read(run, range, filters, !only_counts);
         let mut work = std::thread::scope(|scope| {
-            let mut pool = Pool::new(scope, self.helpers, &reader);
+            let mut pool = Pool::new(scope, self.workers.helpers, &reader);
             merge(&mut upcoming, &mut pool, &mut output, &stop)
         })?;
         let Output { progress, limit_reached, .. } = output;
@@ -216,10 +224,20 @@ impl Extractor {
     fn estimate_segment(
         &self,
         segment: &Segment,
+        query: &Query,
         planner: &mut Planner<'_>,
         filters: &Filters,
         stop: &dyn Fn() -> bool,
     ) -> Result<Estimate, ExtractError> {
+        let reopened = match segment.is_released() {
+            true => segment.reopen(&self.store, query.use_index)?,
+            false => None,
+        };
+        let segment = match (&reopened, segment.is_released()) {
+            (Some(reopened), _) => reopened,
+            (None, true) => return Ok(Estimate::default()), // it has expired since
+            (None, false) => segment,
+        };
         if let Some(index) = &segment.index {
             match planner.estimate(index, stop) {
                 Ok(estimate) => return Ok(estimate),
@@ -249,7 +267,8 @@ impl Extractor {
         for &link_type in possible {
             let of_type = prepared.snapshot.segments.iter().filter(|segment| segment.link_type == link_type);
             for segment in of_type.take(SEGMENTS_LOOKED_AT_MAX) {
-                let estimate = self.estimate_segment(segment, &mut planner, &prepared.filters, &stop)?;
+                let estimate =
+                    self.estimate_segment(segment, query, &mut planner, &prepared.filters, &stop)?;
                 if estimate.packets_min > 0 {
                     certain.push(link_type);
                     break;
@@ -277,6 +296,10 @@ fn conclude(
     answer.rejected_indexes.extend(report.rejected);
     let completeness = &mut answer.completeness;
     completeness.limit_reached = limit_reached;
+    for gone in report.gone {
+        let all = completeness.no_longer_kept.get_or_insert(gone);
+        *all = Span { from: all.from.min(gone.from), to: all.to.max(gone.to) };
+    }
     for place in unreadable.into_iter().chain(report.unreadable) {
         completeness.add_unreadable(place);
     }

@@ -146,11 +146,31 @@ impl<'q> Planner<'q> {
         runs_of(index, in_time.as_ref(), (!all).then_some(&found))
     }
 
-    /// What a segment can give, by its index. Exact where `packets_min` and `packets_max` are the same.
+    /// What a segment can give, by its index.
     pub(crate) fn estimate(
         &mut self,
         index: &Index<Map>,
         stop: &dyn Fn() -> bool,
+    ) -> Result<Estimate, PlanError> {
+        self.add_up(index, stop, false)
+    }
+
+    /// What a segment gives, where its index tells that exactly.
+    pub(crate) fn count(
+        &mut self,
+        index: &Index<Map>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Estimate>, PlanError> {
+        let estimate = self.add_up(index, stop, true)?;
+        Ok((estimate.packets_min == estimate.packets_max).then_some(estimate))
+    }
+
+    /// Adds up the flows; only as long as their packets can be counted, if `only_exact`.
+    fn add_up(
+        &mut self,
+        index: &Index<Map>,
+        stop: &dyn Fn() -> bool,
+        only_exact: bool,
     ) -> Result<Estimate, PlanError> {
         let mut estimate = Estimate::default();
         let covers_all = self.range.covers(index.first(), index.last());
@@ -177,7 +197,8 @@ impl<'q> Planner<'q> {
                     estimate.packets_min += flow.packets;
                 }
             }
-            Ok(Go::On)
+            let is_exact = estimate.packets_min == estimate.packets_max;
+            Ok(if only_exact && !is_exact { Go::Enough } else { Go::On })
         })?;
         estimate.segments = u64::from(estimate.packets_max > 0);
         Ok(estimate)

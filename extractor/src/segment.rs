@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use netrewind_indexer::{Index, IndexError};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, link_type_of};
-use netrewind_segment::store::{ListedSegment, OpenedSegment};
+use netrewind_segment::store::OpenedSegment;
 use netrewind_segment::{LinkType, SegmentName, SegmentState, Store, Timestamp};
 
 use crate::sys::Map;
@@ -30,6 +30,12 @@ pub(crate) struct Segment {
     pub(crate) bounds: Option<(Timestamp, Timestamp)>,
     /// Which of the query's interfaces its packets come from.
     pub(crate) interface: u32,
+    /// Its maps are kept until the query has read it.
+    pub(crate) is_held: bool,
+    /// It is sealed: what it holds stays as it is.
+    is_sealed: bool,
+    /// Its maps were given up, and it has to be opened again to be read.
+    is_released: bool,
 }
 
 impl AsRef<[u8]> for Map {
@@ -52,11 +58,10 @@ impl Segment {
     /// Opens a segment, and its index if `use_index`.
     pub(crate) fn open(
         store: &Store,
-        listed: &ListedSegment,
+        name: SegmentName,
         ordinal: u32,
         use_index: bool,
     ) -> Result<Opening, ExtractError> {
-        let name = listed.name;
         let Some(opened) = store.open_segment(&name)? else { return Ok(Opening::Nothing) };
         let failed = |source| ExtractError::Segment { segment: name, source };
         let bytes = Map::of(&opened.file, opened.readable_bytes).map_err(failed)?;
@@ -75,8 +80,44 @@ impl Segment {
             Some(index) => Some((index.first(), index.last())),
             None => marked_bounds(store, &name, &opened)?,
         };
-        let segment = Self { name, ordinal, link_type, bytes, index, bounds, interface: 0 };
+        let is_sealed = opened.state == SegmentState::Sealed;
+        let segment = Self {
+            name,
+            ordinal,
+            link_type,
+            bytes,
+            index,
+            bounds,
+            interface: 0,
+            is_held: false,
+            is_sealed,
+            is_released: false,
+        };
         Ok(Opening::Ready(Box::new(segment), rejected))
+    }
+
+    /// Gives up its maps, of which a process can have only so many. Only what cannot change is released: a sealed segment
+    /// whose bounds are known.
+    pub(crate) fn release(&mut self) {
+        if self.is_sealed && self.bounds.is_some() {
+            self.index = None;
+            self.bytes = Map::default();
+            self.is_released = true;
+        }
+    }
+
+    pub(crate) fn is_released(&self) -> bool {
+        self.is_released
+    }
+
+    /// Opens a released segment again; `None` where it is gone.
+    pub(crate) fn reopen(&self, store: &Store, use_index: bool) -> Result<Option<Self>, ExtractError> {
+        match Self::open(store, self.name, self.ordinal, use_index)? {
+            Opening::Ready(segment, _) => {
+                Ok(Some(Self { interface: self.interface, bounds: self.bounds, ..*segment }))
+            }
+            Opening::Nothing | Opening::Unreadable(_) => Ok(None),
+        }
     }
 
     /// Where it cannot be read, after a walk that reached as far as `walk` says.

@@ -12,8 +12,19 @@ use crate::answer::{Hooks, RejectedIndex};
 use crate::segment::{Opening, Segment, Walks};
 use crate::{ExtractError, Query, TimeRange, Unreadable};
 
+/// Segments that are walked over at a time to learn their bounds.
+const WALKED_AT_A_TIME: usize = 1024;
 /// How often whoever waits for walks looks up.
 const WAIT: Duration = Duration::from_millis(2);
+
+/// What a query may take of the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Workers {
+    /// Threads beside the caller's.
+    pub(crate) helpers: usize,
+    /// Segments that are kept mapped.
+    pub(crate) held_max: usize,
+}
 
 /// A store's segments at one instant.
 #[derive(Debug, Default)]
@@ -24,6 +35,7 @@ pub(crate) struct Snapshot {
     pub(crate) names: Vec<SegmentName>,
     pub(crate) rejected: Vec<RejectedIndex>,
     pub(crate) unreadable: Vec<Unreadable>,
+    held: usize,
 }
 
 impl Snapshot {
@@ -32,31 +44,58 @@ impl Snapshot {
         store: &Store,
         query: &Query,
         walks: &Walks,
-        helpers: usize,
+        workers: Workers,
         hooks: &dyn Hooks,
     ) -> Result<Self, ExtractError> {
+        let Workers { helpers, held_max } = workers;
         let listed = store.segments()?;
         let mut snapshot =
             Self { names: listed.iter().map(|listed| listed.name).collect(), ..Self::default() };
+        let mut unbounded = 0;
         for (ordinal, listed) in (0..).zip(&listed) {
             if hooks.cancelled() {
                 return Err(ExtractError::Cancelled);
             }
-            match Segment::open(store, listed, ordinal, query.use_index)? {
+            match Segment::open(store, listed.name, ordinal, query.use_index)? {
                 Opening::Ready(segment, rejection) => {
                     let reject = |reason: netrewind_indexer::IndexError| RejectedIndex {
                         segment: listed.name,
                         reason: reason.to_string(),
                     };
                     snapshot.rejected.extend(rejection.map(reject));
+                    unbounded += usize::from(segment.bounds.is_none());
                     snapshot.segments.push(*segment);
+                    let newest = snapshot.segments.len() - 1;
+                    snapshot.settle_from(newest, query.range(), held_max);
                 }
                 Opening::Unreadable(place) => snapshot.unreadable.push(place),
                 Opening::Nothing => {}
             }
+            if unbounded == WALKED_AT_A_TIME {
+                unbounded = 0;
+                snapshot.bound_all(walks, helpers, hooks)?;
+                snapshot.settle_from(0, query.range(), held_max);
+            }
         }
         snapshot.bound_all(walks, helpers, hooks)?;
+        snapshot.settle_from(0, query.range(), held_max);
         Ok(snapshot)
+    }
+
+    /// Gives up the maps of segments that the range does not touch, and of those beyond `held_max`.
+    fn settle_from(&mut self, number: usize, range: TimeRange, held_max: usize) {
+        for segment in &mut self.segments[number..] {
+            let Some((first, last)) = segment.bounds.filter(|_| !segment.is_released() && !segment.is_held)
+            else {
+                continue;
+            };
+            if range.meets(first, last) && self.held < held_max {
+                segment.is_held = true;
+                self.held += 1;
+            } else {
+                segment.release();
+            }
+        }
     }
 
     /// Has each segment bounded, and leaves those out that turn out to be empty.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 use netrewind_indexer::IndexError;
+use netrewind_segment::Store;
 
 use crate::answer::{Estimate, RejectedIndex};
 use crate::filters::Filters;
@@ -14,7 +15,7 @@ use crate::plan::{PlanError, PlannedRun, Planner};
 use crate::query::TimeRange;
 use crate::read::{Place, Run};
 use crate::segment::{Segment, Walks};
-use crate::{ExtractError, Unreadable};
+use crate::{ExtractError, Span, Unreadable};
 
 /// Runs still to come.
 pub(crate) struct Upcoming<'q> {
@@ -24,6 +25,8 @@ pub(crate) struct Upcoming<'q> {
     planner: Planner<'q>,
     filters: &'q Filters,
     walks: &'q Walks,
+    store: &'q Store,
+    use_index: bool,
     /// Whether segments whose packets the index counts are only counted.
     counts: bool,
     /// What was found on the way.
@@ -35,11 +38,22 @@ pub(crate) struct Upcoming<'q> {
 pub(crate) struct Report {
     pub(crate) rejected: Vec<RejectedIndex>,
     pub(crate) unreadable: Vec<Unreadable>,
+    /// The times of segments that expired before they were read.
+    pub(crate) gone: Vec<Span>,
     /// Packets and their bytes on the wire that are in the answer without having been read.
     pub(crate) counted_packets: u64,
     pub(crate) counted_bytes: u64,
     pub(crate) segments_planned: u64,
     pub(crate) segments_read: u64,
+}
+
+/// What the runs are for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purpose {
+    /// Indexes may skip work.
+    pub(crate) use_index: bool,
+    /// Only counts are wanted: segments whose packets the index counts are not read.
+    pub(crate) counts: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +70,8 @@ impl<'q> Upcoming<'q> {
         range: TimeRange,
         filters: &'q Filters,
         walks: &'q Walks,
-        counts: bool,
+        store: &'q Store,
+        purpose: Purpose,
     ) -> Self {
         let segments: Vec<_> = segments.into_iter().map(|segment| Some(Arc::new(segment))).collect();
         let first = |(number, segment): (usize, &Option<Arc<Segment>>)| {
@@ -71,7 +86,9 @@ impl<'q> Upcoming<'q> {
             planner: Planner::new(range, filters),
             filters,
             walks,
-            counts,
+            store,
+            use_index: purpose.use_index,
+            counts: purpose.counts,
             report: Report::default(),
         }
     }
@@ -85,6 +102,7 @@ impl<'q> Upcoming<'q> {
             let Some(segment) = self.segments.get(number).cloned().flatten() else { continue };
             match step {
                 Step::Plan => {
+                    let Some(segment) = self.held(number, segment)? else { continue };
                     let runs = self.plan(&segment, stop)?;
                     self.report.segments_planned += 1;
                     self.report.segments_read += u64::from(!runs.is_empty());
@@ -101,6 +119,19 @@ impl<'q> Upcoming<'q> {
             }
         }
         Ok(None)
+    }
+
+    /// The segment with its maps; `None` where they had been given up, and it has expired since.
+    fn held(&mut self, number: usize, segment: Arc<Segment>) -> Result<Option<Arc<Segment>>, ExtractError> {
+        if !segment.is_released() {
+            return Ok(Some(segment));
+        }
+        self.segments[number] = segment.reopen(self.store, self.use_index)?.map(Arc::new);
+        if self.segments[number].is_none() {
+            let gone = segment.bounds.map(|(from, last)| Span { from, to: last.plus_ns(1) });
+            self.report.gone.extend(gone);
+        }
+        Ok(self.segments[number].clone())
     }
 
     fn push_next(&mut self, number: usize, segment: &Segment) {
@@ -136,15 +167,15 @@ impl<'q> Upcoming<'q> {
     /// Counts a segment's packets by its index alone; false where that does not tell.
     fn count(&mut self, segment: &Segment, stop: &dyn Fn() -> bool) -> Result<bool, ExtractError> {
         let Some(index) = &segment.index else { return Ok(false) };
-        match self.planner.estimate(index, stop) {
-            Ok(Estimate { packets_min, packets_max, bytes_max, .. }) if packets_min == packets_max => {
+        match self.planner.count(index, stop) {
+            Ok(Some(Estimate { packets_max, bytes_max, .. })) => {
                 self.report.counted_packets += packets_max;
                 self.report.counted_bytes += bytes_max;
                 Ok(true)
             }
             Err(PlanError::Cancelled) => Err(ExtractError::Cancelled),
             // What is wrong with the index shows again when the runs are planned.
-            Ok(_) | Err(PlanError::Index(_)) => Ok(false),
+            Ok(None) | Err(PlanError::Index(_)) => Ok(false),
         }
     }
 

@@ -36,12 +36,14 @@ fn lanes_and_disorder_merge_exactly_whatever_the_helpers() {
     }
     test.seal(name(4, 0), disordered(5000, 0));
     let model = test.model(&Query::default(), &mut |_| true);
-    for helpers in [0, 1, 3] {
-        let options = netrewind_extractor::Options { helpers, ..Default::default() };
+    for (helpers, segments_held_max) in [(0, 8192), (1, 1), (3, 2)] {
+        let options = netrewind_extractor::Options { helpers, segments_held_max, ..Default::default() };
         let extractor = netrewind_extractor::Extractor::new(test.store.clone(), options);
         for use_index in [true, false] {
             let (answer, _) = extract(&extractor, &Query { use_index, ..Query::default() }).unwrap();
             assert!(answer == model, "{helpers} helpers, index {use_index}");
+            let estimate = extractor.estimate(&Query { use_index, ..Query::default() }).unwrap();
+            assert_eq!(estimate.packets_max, model.len() as u64);
         }
     }
 }
@@ -212,6 +214,26 @@ fn segments_may_expire_and_be_sealed_while_they_are_read() {
     let mut sink = Meddle(Collect::default(), Some(Box::new(meddle)));
     test.extractor().extract(&Query::default(), &mut sink, &mut Patient).unwrap();
     assert_eq!(times(&sink.0.0), times(&model), "all that was committed when it was asked, each once");
+}
+
+#[test]
+fn what_expires_before_it_is_reached_and_was_not_held_is_no_longer_kept() {
+    let mut test = TestStore::default();
+    for part in 0..3 {
+        test.seal_indexed(
+            name(part + 1, 0),
+            (part * 12_000..part * 12_000 + 12_000).map(|n| packet(n, 0, 900)).collect(),
+        );
+    }
+    let store = test.store.clone();
+    let meddle = move || store.remove(&name(3, 0)).unwrap();
+    let mut sink = Meddle(Collect::default(), Some(Box::new(meddle)));
+    let options = netrewind_extractor::Options { segments_held_max: 1, helpers: 0, ..Default::default() };
+    let extractor = netrewind_extractor::Extractor::new(test.store.clone(), options);
+    let answer = extractor.extract(&Query::default(), &mut sink, &mut Patient).unwrap();
+    assert_eq!(sink.0.0.len(), 24_000);
+    let gone = answer.completeness.no_longer_kept.unwrap();
+    assert_eq!((gone.from, gone.to), (packet(24_000, 0, 0).at(), packet(35_999, 0, 0).at().plus_ns(1)));
 }
 
 #[test]

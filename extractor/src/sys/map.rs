@@ -15,7 +15,7 @@ use std::ops::{Deref, Range};
 use memmap2::{Advice, Mmap, MmapOptions};
 
 /// The first bytes of a file, mapped for reading.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Map(Option<Mmap>);
 
 impl Map {
