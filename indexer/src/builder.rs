@@ -102,7 +102,7 @@ impl Builder {
         Self {
             link_type,
             limits,
-            templates: TemplateTable::new(link_type, limits.templates_max),
+            templates: TemplateTable::new(link_type, seed, limits.templates_max),
             flows: FlowTable::new(seed, limits.flows_max),
             granules: Vec::new(),
             postings: Vec::new(),

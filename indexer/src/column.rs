@@ -88,11 +88,17 @@ pub(crate) fn put(output: &mut Vec<u8>, values: &[u64]) {
 fn cheapest_width(widths: &[u32; WIDTH_MAX as usize + 1], rows: u32) -> u32 {
     let widest = widths.iter().rposition(|&count| count > 0).unwrap_or(0) as u32;
     let mut best = (rows * widest, widest);
+    let mut exceptions = 0;
     for width in (0..widest).rev() {
+        exceptions += widths[width as usize + 1];
+        if 8 + 16 * exceptions >= best.0 {
+            // An exception takes 16 bits at least, and narrower widths have no fewer of them.
+            break;
+        }
         let wider = (width + 1)..=widest;
-        let exceptions: u32 =
+        let exception_bits: u32 =
             wider.map(|wide| widths[wide as usize] * (8 + 8 * (wide - width).div_ceil(7))).sum();
-        let bits = rows * width + 8 + exceptions;
+        let bits = rows * width + 8 + exception_bits;
         if bits < best.0 {
             best = (bits, width);
         }
@@ -111,15 +117,13 @@ fn put_bits(output: &mut Vec<u8>, values: impl Iterator<Item = u64>, width: u32)
     for value in values {
         pending |= u128::from(value & mask) << pending_bits;
         pending_bits += width;
-        while pending_bits >= 8 {
-            output.push(pending as u8);
-            pending >>= 8;
-            pending_bits -= 8;
+        if pending_bits >= u64::BITS {
+            output.extend_from_slice(&(pending as u64).to_le_bytes());
+            pending >>= u64::BITS;
+            pending_bits -= u64::BITS;
         }
     }
-    if pending_bits > 0 {
-        output.push(pending as u8);
-    }
+    output.extend_from_slice(&pending.to_le_bytes()[..pending_bits.div_ceil(8) as usize]);
 }
 
 /// A column whose header has been read.

@@ -118,11 +118,11 @@ impl<'a> GranuleTable<'a> {
         let [offsets, gaps, spans] = &columns;
         let mut next = 0;
         let mut last = self.bounds(block).0;
-        for row in 0..rows {
+        for (row, &records) in records[..rows].iter().enumerate() {
             decoded.firsts[row] = last;
-            if records[row] > 0 {
+            if records > 0 {
                 let begin = ((block * BLOCK_ROWS + row) as u64) << self.granule_shift;
-                decoded.records[row] = u32::try_from(records[row]).ok()?;
+                decoded.records[row] = u32::try_from(records).ok()?;
                 decoded.offsets[row] = begin + (offsets[next] & ((1 << self.granule_shift) - 1));
                 decoded.firsts[row] = last.wrapping_add(gaps[next]);
                 last = decoded.firsts[row].wrapping_add(spans[next]);

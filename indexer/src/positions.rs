@@ -14,10 +14,10 @@ impl BitWriter {
         debug_assert!(bits <= 32 && value >> bits == 0);
         self.pending |= value << self.pending_bits;
         self.pending_bits += bits;
-        while self.pending_bits >= 8 {
-            self.bytes.push(self.pending as u8);
-            self.pending >>= 8;
-            self.pending_bits -= 8;
+        if self.pending_bits >= u32::BITS {
+            self.bytes.extend_from_slice(&(self.pending as u32).to_le_bytes());
+            self.pending >>= u32::BITS;
+            self.pending_bits -= u32::BITS;
         }
     }
 
@@ -28,9 +28,10 @@ impl BitWriter {
 
     /// Pads with zeros to a byte.
     pub(crate) fn finish(&mut self) {
-        if self.pending_bits > 0 {
-            self.put(0, 8 - self.pending_bits);
-        }
+        let bytes = self.pending.to_le_bytes();
+        self.bytes.extend_from_slice(&bytes[..self.pending_bits.div_ceil(8) as usize]);
+        self.pending = 0;
+        self.pending_bits = 0;
     }
 
     pub(crate) fn clear(&mut self) {

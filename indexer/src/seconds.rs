@@ -101,9 +101,10 @@ pub(crate) fn take_all(mut input: &[u8]) -> Option<Vec<SecondRow>> {
         for values in &mut columns {
             take_values(&mut input, count, values)?;
         }
-        for row in 0..count {
-            number = number.checked_add(columns[0][row])?;
-            rows.push(SecondRow { number, packets: columns[1][row], bytes: columns[2][row] });
+        let [steps, packets, bytes] = &columns;
+        for ((&step, &packets), &bytes) in steps.iter().zip(packets).zip(bytes).take(count) {
+            number = number.checked_add(step)?;
+            rows.push(SecondRow { number, packets, bytes });
         }
         left -= count;
     }

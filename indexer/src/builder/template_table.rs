@@ -18,11 +18,29 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// No template.
 const NONE: u32 = u32::MAX;
 
+/// A prefix of 8 to 16 bytes: its length, its first and its last eight bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends(usize, u64, u64);
+
+impl Ends {
+    #[inline]
+    fn of(prefix: &[u8]) -> Option<Self> {
+        let (first, last) = (prefix.first_chunk()?, prefix.last_chunk()?);
+        (prefix.len() <= 16).then_some(Self(
+            prefix.len(),
+            u64::from_le_bytes(*first),
+            u64::from_le_bytes(*last),
+        ))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct TemplateTable {
     link_type: LinkType,
     templates_max: usize,
     templates: Vec<Template>,
+    /// For each template that has no layers the ends of its prefix, if they are all of it.
+    ends: Vec<Option<Ends>>,
     table: HashTable<u32>,
     hasher: FixedState,
     recent: Box<[u32; RECENT]>,
@@ -31,13 +49,15 @@ pub(super) struct TemplateTable {
 }
 
 impl TemplateTable {
-    pub(super) fn new(link_type: LinkType, templates_max: u32) -> Self {
+    /// `seed` keeps senders from foreseeing which templates collide.
+    pub(super) fn new(link_type: LinkType, seed: u64, templates_max: u32) -> Self {
         Self {
             link_type,
             templates_max: templates_max as usize,
             templates: Vec::new(),
+            ends: Vec::new(),
             table: HashTable::new(),
-            hasher: FixedState::default(),
+            hasher: FixedState::with_seed(seed),
             recent: Box::new([NONE; RECENT]),
             wanted: Template::opaque(link_type),
         }
@@ -45,6 +65,7 @@ impl TemplateTable {
 
     pub(super) fn reset(&mut self) {
         self.templates.clear();
+        self.ends.clear();
         self.table.clear();
         self.recent.fill(NONE);
     }
@@ -67,10 +88,24 @@ impl TemplateTable {
     pub(super) fn find(&mut self, dissection: &Dissection, packet: &[u8]) -> u32 {
         let prefix = &packet[..dissection.prefix_bytes];
         match prefix.len() {
-            _ if dissection.layers().is_empty() => self.find_known(dissection, prefix, None),
+            _ if dissection.layers().is_empty() => self.find_plain(dissection, prefix),
             0..=SHORT_PREFIX_BYTES => self.find_masked::<SHORT_PREFIX_BYTES>(dissection, prefix),
             _ => self.find_masked::<PREFIX_BYTES_MAX>(dissection, prefix),
         }
+    }
+
+    /// Finds the template of a prefix all of which is known: of nearly all packets where there are no tunnels.
+    #[inline]
+    fn find_plain(&mut self, dissection: &Dissection, prefix: &[u8]) -> u32 {
+        let recent = self.recent[recent_slot(prefix, &dissection.shape, false)];
+        let ends = Ends::of(prefix);
+        if ends.is_some()
+            && self.ends.get(recent as usize) == Some(&ends)
+            && self.templates[recent as usize].shape == dissection.shape
+        {
+            return recent;
+        }
+        self.find_known(dissection, prefix, None)
     }
 
     /// Finds the template of a prefix of at most `BYTES` bytes, some of which are unknown.
@@ -89,7 +124,6 @@ impl TemplateTable {
 
     /// Finds the template with this prefix, whose unknown bits are zero. All its bits are known where there is no
     /// `known`.
-    #[inline]
     fn find_known(&mut self, dissection: &Dissection, prefix: &[u8], known: Option<&[u8]>) -> u32 {
         let slot = recent_slot(prefix, &dissection.shape, known.is_some());
         let recent = self.recent[slot];
@@ -156,6 +190,8 @@ impl TemplateTable {
         }
         let number = self.templates.len() as u32;
         self.templates.push(self.wanted.clone());
+        let is_plain = self.wanted.layers.is_empty() && self.wanted.views.len() == 1;
+        self.ends.push(is_plain.then(|| Ends::of(&self.wanted.prefix)).flatten());
         let (templates, hasher) = (&self.templates, &self.hasher);
         self.table.insert_unique(hash, number, |&number| hash_of(hasher, &templates[number as usize]));
         Some(number)

@@ -1,6 +1,7 @@
 //! The index held against slow models of it, over public captures and damaged ones.
 
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is tests")]
 
 mod captures;
 mod damage;
