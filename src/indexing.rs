@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -62,8 +62,13 @@ pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<State> {
     })
 }
 
-/// How little the thread that catches up asks of the processor: anything else goes first.
+/// How little the thread asks of the processor that turns what was counted into an index: recording and counting go
+/// first.
+const FINISH_NICENESS: i32 = 15;
+/// And the one that catches up: anything else goes first.
 const CATCH_UP_NICENESS: i32 = 19;
+/// Segments that wait to be finished at most; one beyond is read from the disk later, so that memory stays bounded.
+const UNFINISHED_MAX: usize = 2;
 
 /// Puts indexes beside segments, and says in the logbook where that fails.
 #[derive(Clone)]
@@ -95,15 +100,30 @@ impl IndexWriter {
     }
 }
 
-/// The indexes of everything that a process writes: each lane's from its blocks, and on a thread of its own those of
-/// segments that were left without.
+/// The indexes of everything that a process writes. Packets are counted on each lane's sink thread, which must keep up
+/// with the recording; indexes are laid out and written on a second thread, because that takes longer than the buffers
+/// last; and segments that were left without one are read from the disk on a third.
 pub struct Indexing {
     writer: IndexWriter,
     /// Waits for the first lane, which brings the keeper.
     without_index: Vec<SegmentName>,
+    counted: SyncSender<Counted>,
     behind: Sender<Behind>,
-    catching_up: JoinHandle<()>,
+    threads: [JoinHandle<()>; 2],
 }
+
+/// A segment all of whose packets have been counted.
+struct Counted {
+    name: SegmentName,
+    link_type: LinkType,
+    builder: Builder,
+    keeper: Arc<Keeper>,
+    /// Takes the builder back, to be used for another segment of the lane.
+    spare: Spare,
+}
+
+/// A builder that nobody uses. Reusing one saves growing a flow table anew.
+type Spare = Arc<Mutex<Option<(LinkType, Builder)>>>;
 
 /// A segment to be read from the disk, and who makes room for its index.
 type Behind = (SegmentName, Arc<Keeper>);
@@ -116,12 +136,14 @@ impl Indexing {
         without_index: Vec<SegmentName>,
     ) -> std::io::Result<Self> {
         let writer = IndexWriter { store: store.clone(), logbook };
-        let (behind, queue) = mpsc::channel();
-        let catching_up = std::thread::Builder::new().name("catch-up".into()).spawn({
-            let writer = writer.clone();
-            move || catch_up(&writer, &queue)
-        })?;
-        Ok(Self { writer, without_index, behind, catching_up })
+        let (behind, to_read) = mpsc::channel();
+        let (counted, to_finish) = mpsc::sync_channel(UNFINISHED_MAX);
+        let (finisher, reader) = (writer.clone(), writer.clone());
+        let threads = [
+            spawn("finish", FINISH_NICENESS, move || finish(&finisher, &to_finish))?,
+            spawn("catch-up", CATCH_UP_NICENESS, move || catch_up(&reader, &to_read))?,
+        ];
+        Ok(Self { writer, without_index, counted, behind, threads })
     }
 
     /// What builds the indexes of a lane.
@@ -133,23 +155,41 @@ impl Indexing {
         Box::new(LaneIndexer {
             writer: self.writer.clone(),
             keeper: keeper.clone(),
+            counted: self.counted.clone(),
             behind: self.behind.clone(),
             building: HashMap::new(),
-            spare: None,
+            spare: Spare::default(),
         })
     }
 
     /// Waits until every segment has its index. The lanes must have ended.
     pub fn finish(self) {
-        drop(self.behind);
-        // A fault of the program there has been printed; what lacks an index is built by the next process.
-        let _ = self.catching_up.join();
+        drop((self.counted, self.behind));
+        for thread in self.threads {
+            // A fault of the program there has been printed; what lacks an index is built by the next process.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(name: &str, niceness: i32, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        // Of this thread alone: nice(2) on Linux. Refused nowhere, as it only lowers.
+        let _ = rustix::process::nice(niceness);
+        work();
+    })
+}
+
+fn finish(writer: &IndexWriter, queue: &Receiver<Counted>) {
+    for Counted { name, link_type, mut builder, keeper, spare } in queue {
+        let index = builder.finish_segment();
+        builder.reset();
+        *spare.lock().unwrap_or_else(PoisonError::into_inner) = Some((link_type, builder));
+        writer.write(&name, index.map_err(Into::into), &keeper);
     }
 }
 
 fn catch_up(writer: &IndexWriter, queue: &Receiver<Behind>) {
-    // Of this thread alone: setpriority(2). Refused nowhere, as it only lowers.
-    let _ = rustix::process::nice(CATCH_UP_NICENESS);
     for (name, keeper) in queue {
         if writer.store.sealed_path(&name).exists() {
             writer.write(&name, build(&writer.store, &name), &keeper);
@@ -161,15 +201,16 @@ fn catch_up(writer: &IndexWriter, queue: &Receiver<Behind>) {
 struct LaneIndexer {
     writer: IndexWriter,
     keeper: Arc<Keeper>,
+    counted: SyncSender<Counted>,
     behind: Sender<Behind>,
     building: HashMap<SegmentName, (LinkType, Builder)>,
-    /// Reused from one segment to the next: growing a flow table anew costs more than clearing it.
-    spare: Option<(LinkType, Builder)>,
+    spare: Spare,
 }
 
 impl BlockSink for LaneIndexer {
     fn opened(&mut self, segment: &SegmentStart) {
-        let builder = match self.spare.take() {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let builder = match spare {
             Some(spare) if spare.0 == segment.link_type => spare,
             _ => (segment.link_type, Builder::new(segment.link_type, seed())),
         };
@@ -188,15 +229,15 @@ impl BlockSink for LaneIndexer {
     }
 
     fn sealed(&mut self, segment: &SegmentEnd) {
-        let builder = self.building.remove(&segment.name);
-        match builder.filter(|(_, builder)| segment.complete && builder.records() == segment.records) {
-            Some((link_type, mut builder)) => {
-                let index = builder.finish_segment();
-                builder.reset();
-                self.spare = Some((link_type, builder));
-                self.writer.write(&segment.name, index.map_err(Into::into), &self.keeper);
-            }
-            None => _ = self.behind.send((segment.name, self.keeper.clone())),
+        let built = self.building.remove(&segment.name);
+        let whole = built.filter(|(_, builder)| segment.complete && builder.records() == segment.records);
+        let was_taken = whole.is_some_and(|(link_type, builder)| {
+            let (keeper, spare) = (self.keeper.clone(), self.spare.clone());
+            self.counted.try_send(Counted { name: segment.name, link_type, builder, keeper, spare }).is_ok()
+        });
+        if !was_taken {
+            // Refused only where the other thread has failed: the next process builds it.
+            let _ = self.behind.send((segment.name, self.keeper.clone()));
         }
     }
 

@@ -3,6 +3,7 @@
 //! They need those tools (`scripts/test` installs them); tests over real captures find them through `NETREWIND_CORPUS`,
 //! tests with interfaces make network namespaces and need root. What is missing is said, and skipped.
 
+mod cli;
 mod crash;
 mod filters;
 mod hostile;

@@ -17,7 +17,7 @@ pub const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// Bytes of one write to the disk. It holds the longest record several times.
 pub const BUFFER_BYTES: usize = 4 << 20;
 /// Buffers of one lane.
-pub const BUFFERS: u16 = 16;
+pub const BUFFERS: u16 = 24;
 /// Buffers that a sink leaves to the lane: below this, written blocks are not handed to the sink any more.
 pub const BUFFERS_RESERVED: usize = 8;
 /// Segments a budget must have room for, for each lane: one being written, and one to look at.

@@ -12,7 +12,7 @@ use netrewind_segment::{LinkType, SegmentName, Timestamp};
 use crate::pool::Lease;
 
 /// The niceness of a sink's thread: a lane that has work goes first.
-pub const SINK_NICENESS: i32 = 10;
+pub const SINK_NICENESS: i32 = 5;
 /// Messages that may wait for a sink. A segment opened while more wait is not announced to it at all.
 pub const SINK_QUEUE_MAX: usize = 4096;
 
