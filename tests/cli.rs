@@ -48,7 +48,7 @@ fn said(output: &std::process::Output) -> String {
 
 #[test]
 fn a_wrong_filter_is_named_with_its_place() {
-    let Imported { store, .. } = imported(10, &[]);
+    let Imported { store, folder: _folder, .. } = imported(10, &[]);
     for (filter, place) in
         [("host 10.0.0.1 and prot 80", "prot"), ("tcp port 99999", "99999"), ("host www", "www")]
     {
@@ -94,7 +94,7 @@ fn every_subcommand_shows_examples() {
 
 #[test]
 fn time_ranges_are_half_open_and_exact_to_the_nanosecond() {
-    let Imported { store, packets, .. } = imported(3000, &[]);
+    let Imported { store, packets, folder: _folder, .. } = imported(3000, &[]);
     let (first, last) = (&packets[100], &packets[200]);
     let text = |packet: &Packet| format!("{}.{:09}", packet.seconds, packet.nanoseconds);
     let extract = |from: &str, to: &str| {
@@ -113,7 +113,7 @@ fn time_ranges_are_half_open_and_exact_to_the_nanosecond() {
 
 #[test]
 fn counts_estimates_and_limits_agree_with_the_packets() {
-    let Imported { store, capture, .. } = imported(5000, &[]);
+    let Imported { store, capture, folder: _folder, .. } = imported(5000, &[]);
     let filter = "tcp and greater 500";
     let wanted = tcpdump(&capture, filter).expect("tcpdump");
     let number =
@@ -136,7 +136,7 @@ fn counts_estimates_and_limits_agree_with_the_packets() {
 
 #[test]
 fn a_reader_that_goes_ends_it_quietly() {
-    let Imported { store, .. } = imported(20_000, &[]);
+    let Imported { store, folder: _folder, .. } = imported(20_000, &[]);
     let mut child = netrewind()
         .args(["extract", "--store", &store, "--quiet", "-o", "-"])
         .stdout(Stdio::piped())
@@ -170,7 +170,7 @@ fn pcapng_names_interface_drops_and_completeness() {
 
 #[test]
 fn indexes_built_again_are_the_same_and_damage_is_found_and_mended() {
-    let Imported { store, packets, .. } = imported(20_000, &["--segment-bytes", "4MiB"]);
+    let Imported { store, packets, folder: _folder, .. } = imported(20_000, &["--segment-bytes", "4MiB"]);
     let indexes = || -> Vec<Vec<u8>> {
         segments(Path::new(&store))
             .iter()
@@ -224,7 +224,7 @@ fn indexes_built_again_are_the_same_and_damage_is_found_and_mended() {
 
 #[test]
 fn status_tells_what_there_is() {
-    let Imported { store, .. } = imported(100, &[]);
+    let Imported { store, folder: _folder, .. } = imported(100, &[]);
     let status: serde_json::Value =
         serde_json::from_slice(&done(["status", "--store", &store, "--json"])).expect("JSON");
     assert_eq!(status["segments"], 1);
