@@ -3,6 +3,8 @@
 //! They need those tools (`scripts/test` installs them); tests over real captures find them through `NETREWIND_CORPUS`,
 //! tests with interfaces make network namespaces and need root. What is missing is said, and skipped.
 
+#![expect(clippy::print_stderr, reason = "a test says what it skips, and its seed")]
+
 mod cli;
 mod crash;
 mod filters;
