@@ -1,7 +1,7 @@
 //! Tunnels: what a packet carries inside, and where it stands.
 //!
 //! A packet is stored as it was received. Its *views* are itself and every inner packet that peeling a known tunnel
-//! exposes, nested. [`peel_ip`] and its siblings take the headers of one tunnel off and say where the inner packet
+//! exposes, nested. `peel_ip` and its siblings take the headers of one tunnel off and say where the inner packet
 //! begins; the walk in [`crate::packet`] calls them until nothing more comes off. An inner packet is always a run of the
 //! stored packet's bytes: nothing is copied, decompressed or put together.
 //!

@@ -19,7 +19,7 @@ fn table(heading: &str, header: &str) -> Vec<Vec<String>> {
 
 fn range(cell: &str) -> std::ops::Range<usize> {
     let (from, to) = cell.split_once("..").expect("a range");
-    from.parse().unwrap()..to.parse().unwrap_or(usize::MAX)
+    from.parse().expect("a number")..to.parse().unwrap_or(usize::MAX)
 }
 
 fn row<'a>(rows: &'a [Vec<String>], name: &str) -> &'a [String] {
