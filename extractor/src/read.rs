@@ -95,7 +95,7 @@ pub(crate) fn read(run: &Run, range: TimeRange, filters: &Filters, collect: bool
 
 /// Ranges that are walked over side by side. Where the next record begins is known only once the header before it has
 /// come from memory; so that these waits overlap, several chains of headers are followed at once.
-const LANES: usize = 8;
+const LANES: usize = 16;
 /// Bytes behind a record's beginning that a filter is most likely to look at next, after its first cache line.
 const LIKELY_BYTES: usize = 64;
 
