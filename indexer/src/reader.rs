@@ -63,6 +63,11 @@ impl<B: AsRef<[u8]>> Index<B> {
         })
     }
 
+    /// What it was opened from.
+    pub fn bytes(&self) -> &B {
+        &self.bytes
+    }
+
     /// The segment's link type.
     pub fn link_type(&self) -> LinkType {
         self.header.link_type

@@ -119,6 +119,25 @@ impl<B: AsRef<[u8]>> Index<B> {
     /// The flows of the `wanted` templates (by their number) that satisfy at least one of the terms, ascending. A term on
     /// a field that a template does not have is not satisfied by its flows.
     pub fn flows_with_any(&self, wanted: &[bool], terms: &[Term]) -> Result<Vec<u32>, IndexError> {
+        let resolved = self.resolve_all(wanted, terms)?;
+        match resolved.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.scan(wanted, self.templates()?, &resolved),
+        }
+    }
+
+    /// Whether [`Self::flows_with_any`] has to look through the flows: false where it finds nothing, which takes a look at
+    /// a block of addresses for each term and nothing else.
+    pub fn may_have_any(&self, wanted: &[bool], terms: &[Term]) -> Result<bool, IndexError> {
+        Ok(!self.resolve_all(wanted, terms)?.is_empty())
+    }
+
+    /// The terms that some flow can satisfy.
+    fn resolve_all<'t>(
+        &self,
+        wanted: &[bool],
+        terms: &'t [Term],
+    ) -> Result<Vec<(KeyField, Resolved<'t>)>, IndexError> {
         let templates = self.templates()?;
         let chosen: Vec<&Template> = templates
             .iter()
@@ -133,10 +152,7 @@ impl<B: AsRef<[u8]>> Index<B> {
             }
         }
         resolved.retain(|(_, term)| !term.is_impossible());
-        if resolved.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.scan(wanted, templates, &resolved)
+        Ok(resolved)
     }
 
     fn scan(
