@@ -255,13 +255,17 @@ impl<'q> Planner<'q> {
     ) -> Result<bool, PlanError> {
         let index = templates.index;
         let mut ids = Vec::new();
-        for lookup in &templates.by_terms {
-            if !lookup.terms.is_empty() {
-                ids.extend(index.flows_with_any(&lookup.wanted, &lookup.terms)?);
+        let walks = templates.walked.contains(&true);
+        if walks {
+            index.bytes().read_around();
+        }
+        for Lookup { wanted, terms } in &templates.by_terms {
+            if !terms.is_empty() && index.may_have_any(wanted, terms)? {
+                index.bytes().read_around();
+                ids.extend(index.flows_with_any(wanted, terms)?);
             }
         }
         let too_dear = |flows: u64| flows.saturating_mul(FLOW_COST_BYTES) > bytes;
-        let walks = templates.walked.contains(&true);
         if too_dear(ids.len() as u64) || (walks && too_dear(index.flow_count().into())) {
             return Ok(false);
         }

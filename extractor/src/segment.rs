@@ -13,6 +13,8 @@ use crate::sys::Map;
 use crate::walk::{Walk, damage_at};
 use crate::{ExtractError, Unreadable};
 
+/// Bytes at the front of an index that are fetched at once: its header, templates and directories stand there.
+const INDEX_FRONT_BYTES: usize = 128 << 10;
 /// Granules of walks that are remembered, over all segments: 32 MB, which is 64 GiB of segments.
 const REMEMBERED_GRANULES_MAX: usize = 1 << 20;
 
@@ -62,38 +64,7 @@ impl Segment {
         ordinal: u32,
         use_index: bool,
     ) -> Result<Opening, ExtractError> {
-        let Some(opened) = store.open_segment(&name)? else { return Ok(Opening::Nothing) };
-        let failed = |source| ExtractError::Segment { segment: name, source };
-        let bytes = Map::of(&opened.file, opened.readable_bytes).map_err(failed)?;
-        bytes.read_as_told();
-        let (index, rejected) = match use_index && opened.state == SegmentState::Sealed {
-            true => open_index(store, &name, &bytes)?,
-            false => (None, None),
-        };
-        let link_type = index
-            .as_ref()
-            .map(Index::link_type)
-            .or_else(|| bytes.first_chunk::<FILE_HEADER_BYTES>().and_then(link_type_of));
-        let Some(link_type) = link_type else { return Ok(without_header(name, &opened)) };
-        let bounds = match &index {
-            Some(index) if index.records() == 0 => return Ok(Opening::Nothing),
-            Some(index) => Some((index.first(), index.last())),
-            None => marked_bounds(store, &name, &opened)?,
-        };
-        let is_sealed = opened.state == SegmentState::Sealed;
-        let segment = Self {
-            name,
-            ordinal,
-            link_type,
-            bytes,
-            index,
-            bounds,
-            interface: 0,
-            is_held: false,
-            is_sealed,
-            is_released: false,
-        };
-        Ok(Opening::Ready(Box::new(segment), rejected))
+        Ok(Mapped::new(store, name, ordinal, use_index)?.map_or(Opening::Nothing, Mapped::check))
     }
 
     /// Gives up its maps, of which a process can have only so many. Only what cannot change is released: a sealed segment
@@ -131,26 +102,86 @@ impl Segment {
     }
 }
 
-type IndexOrRejection = (Option<Index<Map>>, Option<IndexError>);
+/// The files of a segment, mapped; nothing of them has been looked at. The disk fetches what will be looked at first.
+pub(crate) struct Mapped {
+    name: SegmentName,
+    ordinal: u32,
+    is_sealed: bool,
+    bytes: Map,
+    index: Option<Map>,
+    marked: Option<(Timestamp, Timestamp)>,
+}
 
-fn open_index(store: &Store, name: &SegmentName, segment: &Map) -> Result<IndexOrRejection, ExtractError> {
-    let Some(file) = store.open_index(name)? else { return Ok((None, None)) };
-    let failed = |source| ExtractError::Segment { segment: *name, source };
-    let length = file.metadata().map_err(failed)?.len();
-    let index = Map::of(&file, length).map_err(failed)?;
-    let checked = Index::open(index).and_then(|index| {
-        let head = &segment[..index.head_bytes().min(segment.len())];
-        index.matches(segment.len() as u64, head).map(|()| index)
-    });
-    Ok(match checked {
-        Ok(index) => (Some(index), None),
-        Err(rejection) => (None, Some(rejection)),
-    })
+impl Mapped {
+    /// `None` where the segment is gone.
+    pub(crate) fn new(
+        store: &Store,
+        name: SegmentName,
+        ordinal: u32,
+        use_index: bool,
+    ) -> Result<Option<Self>, ExtractError> {
+        let Some(opened) = store.open_segment(&name)? else { return Ok(None) };
+        let failed = |source| ExtractError::Segment { segment: name, source };
+        let bytes = Map::of(&opened.file, opened.readable_bytes).map_err(failed)?;
+        bytes.read_as_told();
+        let is_sealed = opened.state == SegmentState::Sealed;
+        let mut index = None;
+        if let (true, Some(file)) = (use_index && is_sealed, store.open_index(&name)?) {
+            let length = file.metadata().map_err(failed)?.len();
+            let map = Map::of(&file, length).map_err(failed)?;
+            map.read_as_told(); // most often a page of it tells that nothing is there
+            map.will_need(0..INDEX_FRONT_BYTES);
+            bytes.will_need(0..FILE_HEADER_BYTES); // and what the index has a hash of: all in one page
+            index = Some(map);
+        }
+        let marked = marked_bounds(store, &name, &opened)?;
+        Ok(Some(Self { name, ordinal, is_sealed, bytes, index, marked }))
+    }
+
+    /// Looks at the headers.
+    pub(crate) fn check(self) -> Opening {
+        let Self { name, ordinal, is_sealed, bytes, index, marked } = self;
+        let (index, rejection) = match index.map(|index| check_index(index, &bytes)) {
+            None => (None, None),
+            Some(Ok(index)) => (Some(index), None),
+            Some(Err(rejection)) => (None, Some(rejection)),
+        };
+        let from_header = || bytes.first_chunk::<FILE_HEADER_BYTES>().and_then(link_type_of);
+        let Some(link_type) = index.as_ref().map(Index::link_type).or_else(from_header) else {
+            return without_header(name, is_sealed, &bytes);
+        };
+        let bounds = match &index {
+            Some(index) if index.records() == 0 => return Opening::Nothing,
+            Some(index) => Some((index.first(), index.last())),
+            None => marked,
+        };
+        let (interface, is_held, is_released) = (0, false, false);
+        let segment = Segment {
+            name,
+            ordinal,
+            link_type,
+            bytes,
+            index,
+            bounds,
+            interface,
+            is_held,
+            is_sealed,
+            is_released,
+        };
+        Opening::Ready(Box::new(segment), rejection)
+    }
+}
+
+fn check_index(index: Map, segment: &Map) -> Result<Index<Map>, IndexError> {
+    let index = Index::open(index)?;
+    let head = &segment[..index.head_bytes().min(segment.len())];
+    index.matches(segment.len() as u64, head)?;
+    Ok(index)
 }
 
 /// An open segment without a header has only just been created; a sealed one is none of ours.
-fn without_header(name: SegmentName, opened: &OpenedSegment) -> Opening {
-    if opened.state == SegmentState::Open && opened.readable_bytes == 0 {
+fn without_header(name: SegmentName, is_sealed: bool, bytes: &Map) -> Opening {
+    if !is_sealed && bytes.is_empty() {
         return Opening::Nothing;
     }
     let reason = netrewind_segment::SegmentError::NotASegment.to_string();

@@ -9,9 +9,11 @@ use std::time::Duration;
 use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 
 use crate::answer::{Hooks, RejectedIndex};
-use crate::segment::{Opening, Segment, Walks};
+use crate::segment::{Mapped, Opening, Segment, Walks};
 use crate::{ExtractError, Query, TimeRange, Unreadable};
 
+/// Segments that are mapped before the first of them is looked at, so that the disk works on all of them.
+const MAPPED_AHEAD: usize = 64;
 /// Segments that are walked over at a time to learn their bounds.
 const WALKED_AT_A_TIME: usize = 1024;
 /// How often whoever waits for walks looks up.
@@ -52,26 +54,19 @@ impl Snapshot {
         let mut snapshot =
             Self { names: listed.iter().map(|listed| listed.name).collect(), ..Self::default() };
         let mut unbounded = 0;
-        for (ordinal, listed) in (0..).zip(&listed) {
-            if hooks.cancelled() {
-                return Err(ExtractError::Cancelled);
-            }
-            match Segment::open(store, listed.name, ordinal, query.use_index)? {
-                Opening::Ready(segment, rejection) => {
-                    let reject = |reason: netrewind_indexer::IndexError| RejectedIndex {
-                        segment: listed.name,
-                        reason: reason.to_string(),
-                    };
-                    snapshot.rejected.extend(rejection.map(reject));
-                    unbounded += usize::from(segment.bounds.is_none());
-                    snapshot.segments.push(*segment);
-                    let newest = snapshot.segments.len() - 1;
-                    snapshot.settle_from(newest, query.range(), held_max);
+        let mut ordinals = 0..;
+        for part in listed.chunks(MAPPED_AHEAD) {
+            let mut mapped = Vec::with_capacity(part.len());
+            for (listed, ordinal) in part.iter().zip(&mut ordinals) {
+                if hooks.cancelled() {
+                    return Err(ExtractError::Cancelled);
                 }
-                Opening::Unreadable(place) => snapshot.unreadable.push(place),
-                Opening::Nothing => {}
+                mapped.extend(Mapped::new(store, listed.name, ordinal, query.use_index)?);
             }
-            if unbounded == WALKED_AT_A_TIME {
+            for opening in mapped.into_iter().map(Mapped::check) {
+                unbounded += usize::from(snapshot.add(opening, query.range(), held_max));
+            }
+            if unbounded >= WALKED_AT_A_TIME {
                 unbounded = 0;
                 snapshot.bound_all(walks, helpers, hooks)?;
                 snapshot.settle_from(0, query.range(), held_max);
@@ -80,6 +75,27 @@ impl Snapshot {
         snapshot.bound_all(walks, helpers, hooks)?;
         snapshot.settle_from(0, query.range(), held_max);
         Ok(snapshot)
+    }
+
+    /// Takes a segment in; true where its bounds are still to be found.
+    fn add(&mut self, opening: Opening, range: TimeRange, held_max: usize) -> bool {
+        match opening {
+            Opening::Ready(segment, rejection) => {
+                let name = segment.name;
+                self.rejected.extend(
+                    rejection.map(|error| RejectedIndex { segment: name, reason: error.to_string() }),
+                );
+                let is_unbounded = segment.bounds.is_none();
+                self.segments.push(*segment);
+                self.settle_from(self.segments.len() - 1, range, held_max);
+                is_unbounded
+            }
+            Opening::Unreadable(place) => {
+                self.unreadable.push(place);
+                false
+            }
+            Opening::Nothing => false,
+        }
     }
 
     /// Gives up the maps of segments that the range does not touch, and of those beyond `held_max`.

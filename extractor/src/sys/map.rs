@@ -41,6 +41,11 @@ impl Map {
         self.advise(Advice::Random, 0..self.len());
     }
 
+    /// Pages are read with those around them.
+    pub(crate) fn read_around(&self) {
+        self.advise(Advice::Normal, 0..self.len());
+    }
+
     /// Pages are read from the front to the back.
     pub(crate) fn read_in_order(&self) {
         self.advise(Advice::Sequential, 0..self.len());
