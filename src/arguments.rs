@@ -87,6 +87,18 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         .map_err(|error| format!("{error}; write a size as 10GiB, 500MB, or a number of bytes"))
 }
 
+/// Reads a number of at most `bits` bits: `42`, `0x2a`.
+pub fn number(text: &str, bits: u32) -> Result<u32, String> {
+    let read = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) if !digits.starts_with('+') => u32::from_str_radix(digits, 16),
+        _ => text.parse(),
+    };
+    let most = u32::MAX >> (u32::BITS - bits);
+    read.ok()
+        .filter(|&number| number <= most)
+        .ok_or_else(|| format!("{text:?} is not a number from 0 to {most}; write one as 42 or 0x2a"))
+}
+
 /// Reads a duration: `60s`, `7d`, `1h 30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = |error: jiff::Error| format!("{error}; write a duration as 60s, 1h 30m, or 7d");
@@ -146,6 +158,11 @@ mod tests {
         assert_eq!(bytes("500MB"), Ok(500_000_000));
         assert_eq!(bytes("65536"), Ok(65_536));
         assert!(bytes("much").is_err());
+        assert_eq!(
+            [number("42", 10), number("0x3ff", 10), number("0xFFFFFFFF", 32)],
+            [42, 1023, u32::MAX].map(Ok)
+        );
+        assert!(["1024", "0x400", "", "0x", "-1", "0x+1"].iter().all(|text| number(text, 10).is_err()));
         assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
         assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));

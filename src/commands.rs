@@ -6,10 +6,12 @@ use crate::outcome::{Failure, Outcome};
 
 mod compile_filter;
 mod extract;
+mod hint;
 mod import;
 mod index;
 mod record;
 mod status;
+mod tunnels;
 mod verify;
 
 /// What netrewind can do.

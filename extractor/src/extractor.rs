@@ -9,8 +9,9 @@ use crate::answer::{Answer, Estimate, Hooks, Interface, InterfaceAccount, Patien
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
 use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
+use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::filter::{CompileLimits, Compiler};
-use crate::filters::{Choice, Filters};
+use crate::filters::{Filters, Outlook};
 use crate::merge::{Emit, Next, merge};
 use crate::plan::{PlanError, Planner};
 use crate::pool::Pool;
@@ -20,7 +21,7 @@ use crate::segment::{Segment, Walks};
 use crate::sink::{CountSink, Packet, Preface, Sink, Wants};
 use crate::snapshot::{Snapshot, Workers};
 use crate::upcoming::{Purpose, Report, Upcoming};
-use crate::views::Selection;
+use crate::views::INNER_LINK_TYPES;
 use crate::{ExtractError, Limits as QueryLimits};
 
 /// Packets after which the caller is asked whether to go on.
@@ -66,6 +67,7 @@ struct Prepared {
     completeness: Completeness,
     interfaces: Vec<Interface>,
     accounts: Vec<InterfaceAccount>,
+    inner_interfaces: InnerInterfaces,
     segments_in_store: usize,
 }
 
@@ -92,7 +94,7 @@ impl Extractor {
     ) -> Result<Answer, ExtractError> {
         let wants = sink.wants();
         let mut prepared = self.prepare(query, wants, hooks)?;
-        let possible = prepared.possible_link_types();
+        let possible = prepared.possible_link_types(query.decapsulate);
         let certain = self.certain_link_types(&prepared, &possible, query, hooks)?;
         sink.begin(&Preface {
             query,
@@ -118,7 +120,7 @@ impl Extractor {
         let mut planner = Planner::new(prepared.range, &prepared.filters);
         let mut total = Estimate::default();
         for segment in &prepared.snapshot.segments {
-            total.add(&self.estimate_segment(segment, query, &mut planner, &prepared.filters, &|| false)?);
+            total.add(&self.estimate_segment(segment, query, &mut planner, &|| false)?);
         }
         if let Some(limit) = query.limits.packets {
             total.packets_max = total.packets_max.min(limit);
@@ -139,7 +141,7 @@ impl Extractor {
         let range = query.range();
         let mut snapshot = Snapshot::take(&self.store, query, &self.walks, self.workers, hooks)?;
         let link_types = snapshot.link_types();
-        let filters = Filters::compile(&self.compiler, &query.filter, &link_types, Selection::from(query))?;
+        let filters = Filters::compile(&self.compiler, query, &link_types)?;
         let segments_in_store = snapshot.names.len();
         let mut completeness =
             Completeness { asked: Asked { from: query.from, to: query.to }, ..Completeness::default() };
@@ -156,6 +158,7 @@ impl Extractor {
             completeness,
             interfaces: Vec::new(),
             accounts: Vec::new(),
+            inner_interfaces: InnerInterfaces::new(),
             segments_in_store,
             snapshot,
         };
@@ -168,6 +171,10 @@ impl Extractor {
             coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, &self.store)?;
             if wants.interfaces {
                 prepared.name_interfaces(&chronicle);
+                if query.decapsulate {
+                    prepared.inner_interfaces =
+                        add_inner_interfaces(&mut prepared.interfaces, &mut prepared.accounts);
+                }
             }
         }
         Ok(prepared)
@@ -197,6 +204,9 @@ impl Extractor {
             limits: query.limits,
             limit_reached: None,
             captured_bytes: 0,
+            decapsulator: query
+                .decapsulate
+                .then(|| Decapsulator::new(std::mem::take(&mut prepared.inner_interfaces))),
             hooks: &hooks,
             progress: Progress { segments, ..Progress::default() },
         };
@@ -226,7 +236,6 @@ impl Extractor {
         segment: &Segment,
         query: &Query,
         planner: &mut Planner<'_>,
-        filters: &Filters,
         stop: &dyn Fn() -> bool,
     ) -> Result<Estimate, ExtractError> {
         let reopened = match segment.is_released() {
@@ -246,7 +255,7 @@ impl Extractor {
             }
         }
         let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
-        Ok(planner.estimate_of_walk(&walk, filters.choice(segment.link_type)))
+        Ok(planner.estimate_of_walk(&walk, segment.link_type))
     }
 
     /// The link types that the answer has in any case, as far as a look at some segments tells. It only matters where
@@ -259,7 +268,8 @@ impl Extractor {
         hooks: &dyn Hooks,
     ) -> Result<Vec<LinkType>, ExtractError> {
         let mut certain = Vec::new();
-        if possible.len() < 2 || query.limits.are_set() {
+        // What packets carry is not known before they are read.
+        if possible.len() < 2 || query.limits.are_set() || query.decapsulate {
             return Ok(certain);
         }
         let stop = || hooks.cancelled();
@@ -267,8 +277,7 @@ impl Extractor {
         for &link_type in possible {
             let of_type = prepared.snapshot.segments.iter().filter(|segment| segment.link_type == link_type);
             for segment in of_type.take(SEGMENTS_LOOKED_AT_MAX) {
-                let estimate =
-                    self.estimate_segment(segment, query, &mut planner, &prepared.filters, &stop)?;
+                let estimate = self.estimate_segment(segment, query, &mut planner, &stop)?;
                 if estimate.packets_min > 0 {
                     certain.push(link_type);
                     break;
@@ -310,9 +319,14 @@ fn conclude(
 }
 
 impl Prepared {
-    fn possible_link_types(&self) -> Vec<LinkType> {
+    fn possible_link_types(&self, decapsulate: bool) -> Vec<LinkType> {
         let mut link_types = self.snapshot.link_types();
-        link_types.retain(|&link_type| !matches!(self.filters.choice(link_type), Choice::Nothing));
+        link_types.retain(|&link_type| self.filters.outlook(link_type) != Outlook::Nothing);
+        if decapsulate && !link_types.is_empty() {
+            link_types.extend(INNER_LINK_TYPES);
+            link_types.sort_unstable();
+            link_types.dedup();
+        }
         link_types
     }
 
@@ -340,6 +354,7 @@ struct Output<'a, 'h> {
     limits: QueryLimits,
     limit_reached: Option<ReachedLimit>,
     captured_bytes: u64,
+    decapsulator: Option<Decapsulator>,
     hooks: &'a RefCell<&'h mut dyn Hooks>,
     progress: Progress,
 }
@@ -365,24 +380,25 @@ impl Emit for Output<'_, '_> {
         let Some(bytes) = record.get(RECORD_HEADER_BYTES..header.record_bytes()) else {
             return Ok(Next::More);
         };
+        let Segment { link_type, interface, name, .. } = *segment;
+        let stored = Packet { header, bytes, link_type, interface, segment: name };
+        let packet = match &mut self.decapsulator {
+            Some(decapsulator) => decapsulator.decapsulate(stored),
+            None => stored,
+        };
+        let caplen = packet.header.caplen;
         if self.limits.are_set() {
-            self.limit_reached = self.limit_passed_by(header.caplen);
+            self.limit_reached = self.limit_passed_by(caplen);
             if self.limit_reached.is_some() {
                 return Ok(Next::NoMore);
             }
         }
         if self.wants.packets {
-            self.sink.packet(&Packet {
-                header,
-                bytes,
-                link_type: segment.link_type,
-                interface: segment.interface,
-                segment: segment.name,
-            })?;
+            self.sink.packet(&packet)?;
         }
         self.progress.packets += 1;
         self.progress.bytes += u64::from(header.len);
-        self.captured_bytes += u64::from(header.caplen);
+        self.captured_bytes += u64::from(caplen);
         self.progress.reached = Some(found.at);
         if self.progress.packets.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && self.hooks.borrow().cancelled()
         {

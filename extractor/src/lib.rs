@@ -11,6 +11,7 @@
 
 mod answer;
 mod completeness;
+mod decapsulate;
 mod error;
 mod extractor;
 pub mod filter;
@@ -24,6 +25,7 @@ mod segment;
 mod sink;
 mod snapshot;
 mod sys;
+mod tunnels;
 mod upcoming;
 mod views;
 mod walk;
@@ -36,3 +38,4 @@ pub use error::ExtractError;
 pub use extractor::{Extractor, HELPERS_MAX, Options};
 pub use query::{Limits, Query, TimeRange, View};
 pub use sink::{CountSink, Packet, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
+pub use tunnels::TunnelDemands;

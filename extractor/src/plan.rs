@@ -11,11 +11,11 @@ mod runs;
 use std::sync::Arc;
 
 use netrewind_indexer::{Cursor, Flow, Index, IndexError, Template, Term};
-use netrewind_segment::Timestamp;
+use netrewind_segment::{LinkType, Timestamp};
 
 use crate::answer::Estimate;
 use crate::filter::{AbstractPacket, Verdict};
-use crate::filters::{Choice, Filters};
+use crate::filters::{Filters, Outlook};
 use crate::query::TimeRange;
 use crate::sys::Map;
 use crate::walk::{Granule, Walk};
@@ -55,7 +55,9 @@ pub(crate) struct Planner<'q> {
 /// The templates of a segment, judged.
 struct Templates<'i> {
     judged: Vec<Arc<Judged>>,
-    scratch: Vec<Option<AbstractPacket>>,
+    /// Of the index, by the same numbers.
+    templates: &'i [Template],
+    scratch: Vec<Option<Vec<AbstractPacket>>>,
     /// Templates whose flows the index finds by their terms: of IPv4 and others, and of IPv6.
     by_terms: [Lookup; 2],
     /// Templates whose flows have to be walked over.
@@ -85,8 +87,8 @@ impl<'q> Planner<'q> {
     }
 
     /// The runs of a segment without an index.
-    pub(crate) fn runs_of_walk(&self, walk: &Walk, choice: &Choice) -> Vec<PlannedRun> {
-        if matches!(choice, Choice::Nothing) {
+    pub(crate) fn runs_of_walk(&self, walk: &Walk, link_type: LinkType) -> Vec<PlannedRun> {
+        if self.filters.outlook(link_type) == Outlook::Nothing {
             return Vec::new();
         }
         let meets = |granule: &&Granule| self.range.meets(granule.first, granule.last);
@@ -94,14 +96,15 @@ impl<'q> Planner<'q> {
     }
 
     /// What a segment without an index can give at most.
-    pub(crate) fn estimate_of_walk(&self, walk: &Walk, choice: &Choice) -> Estimate {
+    pub(crate) fn estimate_of_walk(&self, walk: &Walk, link_type: LinkType) -> Estimate {
         let Some((first, last)) = walk.bounds().filter(|(first, last)| self.range.meets(*first, *last))
         else {
             return Estimate::default();
         };
-        let certain = matches!(choice, Choice::Everything) && self.range.covers(first, last);
-        match choice {
-            Choice::Nothing => Estimate::default(),
+        let outlook = self.filters.outlook(link_type);
+        let certain = outlook == Outlook::Everything && self.range.covers(first, last);
+        match outlook {
+            Outlook::Nothing => Estimate::default(),
             _ => Estimate {
                 packets_min: if certain { walk.records } else { 0 },
                 packets_max: walk.records,
@@ -118,10 +121,10 @@ impl<'q> Planner<'q> {
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<PlannedRun>, PlanError> {
         let in_time = self.granules_in_time(index)?;
-        match self.filters.choice(index.link_type()) {
-            Choice::Nothing => return Ok(Vec::new()),
-            Choice::Everything => return runs_of(index, in_time.as_ref(), None),
-            Choice::Program(_) => {}
+        match self.filters.outlook(index.link_type()) {
+            Outlook::Nothing => return Ok(Vec::new()),
+            Outlook::Everything => return runs_of(index, in_time.as_ref(), None),
+            Outlook::Depends => {}
         }
         let mut templates = self.judge_templates(index)?;
         let granules = in_time.as_ref().map_or(index.granule_count(), GranuleSet::count);
@@ -174,9 +177,9 @@ impl<'q> Planner<'q> {
     ) -> Result<Estimate, PlanError> {
         let mut estimate = Estimate::default();
         let covers_all = self.range.covers(index.first(), index.last());
-        match self.filters.choice(index.link_type()) {
-            Choice::Nothing => return Ok(estimate),
-            Choice::Everything if covers_all => {
+        match self.filters.outlook(index.link_type()) {
+            Outlook::Nothing => return Ok(estimate),
+            Outlook::Everything if covers_all => {
                 let packets = index.records();
                 return Ok(Estimate {
                     packets_min: packets,
@@ -241,7 +244,7 @@ impl<'q> Planner<'q> {
                 Verdict::Maybe => judged.terms.is_none(),
             })
             .collect();
-        Ok(Templates { scratch: vec![None; judged.len()], judged, by_terms, walked, index })
+        Ok(Templates { templates, scratch: vec![None; judged.len()], judged, by_terms, walked, index })
     }
 
     /// Calls `visit` for the flows that can have packets in the answer, judged. False where not all of them were visited,
@@ -318,11 +321,16 @@ impl Templates<'_> {
     fn judge(&mut self, flow: &Flow, filters: &Filters) -> Verdict {
         let number = flow.template as usize;
         // A flow names a template of its index: the index has checked that.
-        let (Some(judged), Some(scratch)) = (self.judged.get(number), self.scratch.get_mut(number)) else {
+        let (Some(template), Some(judged), Some(scratch)) =
+            (self.templates.get(number), self.judged.get(number), self.scratch.get_mut(number))
+        else {
             return Verdict::Maybe;
         };
         match judged.verdict {
-            Verdict::Maybe => judged.judge(flow, filters, scratch.get_or_insert_with(|| judged.scratch())),
+            Verdict::Maybe => {
+                let scratch = scratch.get_or_insert_with(|| judged.scratch());
+                judged.judge(template, flow, filters, scratch)
+            }
             decided => decided,
         }
     }

@@ -3,6 +3,8 @@
 use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::TunnelDemands;
+
 /// Which of a packet's views the filter sees. A packet's views are itself and every inner packet that peeling known
 /// tunnels exposes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,6 +62,11 @@ pub struct Query {
     pub view: View,
     /// Filter the frame as if its VLAN tags were gone.
     pub ignore_vlan: bool,
+    /// What the packet's tunnels have to be, besides.
+    pub tunnels: TunnelDemands,
+    /// The answer has the innermost view of each packet in its place, with its own lengths and link type. Limits of bytes
+    /// count what is written.
+    pub decapsulate: bool,
     /// How much the answer may hold.
     pub limits: Limits,
     /// Whether indexes may skip work. They never change an answer, only the time it takes.
@@ -74,6 +81,8 @@ impl Default for Query {
             filter: String::new(),
             view: View::default(),
             ignore_vlan: false,
+            tunnels: TunnelDemands::default(),
+            decapsulate: false,
             limits: Limits::default(),
             use_index: true,
         }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use netrewind_segment::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
 use netrewind_segment::{RecordHeader, Timestamp};
 
-use crate::filters::Filters;
+use crate::filters::{Filters, Scratch};
 use crate::query::TimeRange;
 use crate::segment::Segment;
 use crate::sys::prefetch;
-use crate::views::{PacketView, Scratch};
+use crate::views::PacketView;
 
 /// The place of a packet in the order of answers: time, then lane, then the age of its segment, then position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,6 +145,7 @@ impl Reader<'_> {
     fn judge(&mut self, offsets: &[usize]) {
         let segment: &[u8] = &self.run.segment.bytes;
         let link_type = self.run.segment.link_type;
+        let is_plain = self.run.segment.is_plain();
         self.found.judged += offsets.len() as u64;
         for &offset in offsets {
             let record = &segment[offset..];
@@ -152,7 +153,7 @@ impl Reader<'_> {
             let Some(bytes) = record.get(RECORD_HEADER_BYTES..header.record_bytes()) else { continue };
             let at = header.timestamp();
             let packet = PacketView { link_type, bytes, len: header.len };
-            if !self.range.contains(at) || !self.filters.accept(packet, &mut self.scratch) {
+            if !self.range.contains(at) || !self.filters.accept(packet, is_plain, &mut self.scratch) {
                 continue;
             }
             self.found.packets += 1;

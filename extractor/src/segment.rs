@@ -2,7 +2,7 @@
 //! their time and order, from its index or from a walk over it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use netrewind_indexer::{Index, IndexError};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, link_type_of};
@@ -32,6 +32,8 @@ pub(crate) struct Segment {
     pub(crate) bounds: Option<(Timestamp, Timestamp)>,
     /// Which of the query's interfaces its packets come from.
     pub(crate) interface: u32,
+    /// See [`Self::is_plain`].
+    plain: OnceLock<bool>,
     /// Its maps are kept until the query has read it.
     pub(crate) is_held: bool,
     /// It is sealed: what it holds stays as it is.
@@ -89,6 +91,16 @@ impl Segment {
             }
             Opening::Nothing | Opening::Unreadable(_) => Ok(None),
         }
+    }
+
+    /// Whether the index knows that no packet has a view but itself, so that none has to be taken apart.
+    pub(crate) fn is_plain(&self) -> bool {
+        *self.plain.get_or_init(|| {
+            let templates = self.index.as_ref().and_then(|index| index.templates().ok());
+            templates.is_some_and(|templates| {
+                templates.iter().all(|template| template.views.len() == 1 && !template.is_opaque())
+            })
+        })
     }
 
     /// Where it cannot be read, after a walk that reached as far as `walk` says.
@@ -157,6 +169,7 @@ impl Mapped {
         };
         let (interface, is_held, is_released) = (0, false, false);
         let segment = Segment {
+            plain: OnceLock::new(),
             name,
             ordinal,
             link_type,

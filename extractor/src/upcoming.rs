@@ -23,7 +23,6 @@ pub(crate) struct Upcoming<'q> {
     segments: Vec<Option<Arc<Segment>>>,
     runs: HashMap<usize, IntoIter<PlannedRun>>,
     planner: Planner<'q>,
-    filters: &'q Filters,
     walks: &'q Walks,
     store: &'q Store,
     use_index: bool,
@@ -84,7 +83,6 @@ impl<'q> Upcoming<'q> {
             segments,
             runs: HashMap::new(),
             planner: Planner::new(range, filters),
-            filters,
             walks,
             store,
             use_index: purpose.use_index,
@@ -161,7 +159,7 @@ impl<'q> Upcoming<'q> {
         }
         let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
         self.report.unreadable.extend(segment.damage(&walk));
-        Ok(self.planner.runs_of_walk(&walk, self.filters.choice(segment.link_type)))
+        Ok(self.planner.runs_of_walk(&walk, segment.link_type))
     }
 
     /// Counts a segment's packets by its index alone; false where that does not tell.

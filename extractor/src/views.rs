@@ -1,9 +1,18 @@
 //! The views of a packet that a filter sees: of packets in full, and of templates. The one place that enumerates them.
+//!
+//! A packet's views are itself and every inner packet that peeling known tunnels exposes, as the index takes them apart:
+//! with the same tunnel ports. The first of them is the packet as it is stored, to the letter of its header.
 
-use netrewind_indexer::{Description, Template};
+mod template;
+
+use std::ops::Range;
+
+use netrewind_indexer::packet::{self, Dissection};
+use netrewind_indexer::tunnel::{Tunnel, TunnelPorts};
 use netrewind_segment::LinkType;
 
 use crate::query::{Query, View};
+pub(crate) use template::{Lengths, TemplateView, template_views};
 
 /// Where the type stands in an Ethernet frame, behind both addresses; also where its VLAN tags begin.
 const ETHERNET_TYPE: usize = 12;
@@ -11,6 +20,9 @@ const ETHERNET_TYPE: usize = 12;
 const TAG_BYTES: usize = 4;
 /// Types of VLAN tags: 802.1Q, 802.1ad, and what was used for the latter before.
 const TAG_TYPES: [[u8; 2]; 4] = [[0x81, 0x00], [0x88, 0xa8], [0x91, 0x00], [0x92, 0x00]];
+
+/// What an inner view's first byte can mean.
+pub(crate) const INNER_LINK_TYPES: [LinkType; 2] = [LinkType::ETHERNET, LinkType::RAW];
 
 /// Which views are selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,11 +37,18 @@ impl From<&Query> for Selection {
     }
 }
 
-/// Memory for views that are no slice of their packet.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Scratch(Vec<u8>);
+impl Selection {
+    /// Which of so many views, counted from the outermost.
+    fn numbers(self, views: usize) -> Range<usize> {
+        match self.view {
+            View::Outer => 0..views.min(1),
+            View::Inner => views.saturating_sub(1)..views,
+            View::Any => 0..views,
+        }
+    }
+}
 
-/// One selected view of one packet.
+/// One view of one packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PacketView<'a> {
     pub(crate) link_type: LinkType,
@@ -38,23 +57,79 @@ pub(crate) struct PacketView<'a> {
     pub(crate) len: u32,
 }
 
-/// Whether one of the selected views of a packet is accepted. Every packet has one view, itself.
-#[inline]
-pub(crate) fn any_view(
-    selection: Selection,
-    packet: PacketView<'_>,
-    scratch: &mut Scratch,
-    accepts: impl Fn(PacketView<'_>) -> bool,
-) -> bool {
-    let tags = if selection.ignore_vlan { tag_bytes(packet.link_type, packet.bytes) } else { 0 };
-    if tags == 0 {
-        return accepts(packet);
+impl<'a> PacketView<'a> {
+    /// The view of this stored packet that a dissection has found.
+    fn peeled(self, found: &packet::PacketView) -> Self {
+        match found.view.offset {
+            0 => self,
+            _ => Self { link_type: found.view.link_type, bytes: found.bytes(self.bytes), len: found.len },
+        }
     }
-    scratch.0.clear();
-    scratch.0.extend_from_slice(&packet.bytes[..ETHERNET_TYPE]);
-    scratch.0.extend_from_slice(&packet.bytes[ETHERNET_TYPE + tags..]);
+}
+
+/// Takes packets apart, one after the other, in the same memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Peeler(Dissection);
+
+impl Default for Peeler {
+    fn default() -> Self {
+        Self(Dissection::new(LinkType::ETHERNET))
+    }
+}
+
+impl Peeler {
+    /// Takes a stored packet apart.
+    #[inline]
+    pub(crate) fn take_apart<'p>(&mut self, stored: PacketView<'p>) -> Peeled<'_, 'p> {
+        self.0.take_apart(&TunnelPorts::DEFAULT, stored.link_type, stored.bytes, stored.len);
+        Peeled { dissection: &self.0, stored }
+    }
+}
+
+/// A stored packet, taken apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peeled<'d, 'p> {
+    dissection: &'d Dissection,
+    stored: PacketView<'p>,
+}
+
+impl<'d, 'p> Peeled<'d, 'p> {
+    /// What is left once all tunnels have ended; `None` where there is none.
+    pub(crate) fn inner(&self) -> Option<PacketView<'p>> {
+        let innermost = self.dissection.innermost();
+        (innermost.view.offset > 0).then(|| self.stored.peeled(&innermost))
+    }
+
+    /// The tunnels, from the outermost.
+    pub(crate) fn tunnels(&self) -> impl Iterator<Item = Tunnel> {
+        self.dissection.tunnels(self.stored.bytes)
+    }
+
+    /// The selected views.
+    #[inline]
+    pub(crate) fn views(&self, selection: Selection) -> impl Iterator<Item = PacketView<'p>> + use<'d, 'p> {
+        let views = self.dissection.views();
+        let stored = self.stored;
+        views[selection.numbers(views.len())].iter().map(move |found| stored.peeled(found))
+    }
+}
+
+/// Gives `accepts` a view without its VLAN tags, for which `untagged` has room.
+#[inline]
+pub(crate) fn without_tags(
+    view: PacketView<'_>,
+    untagged: &mut Vec<u8>,
+    accepts: impl FnOnce(PacketView<'_>) -> bool,
+) -> bool {
+    let tags = tag_bytes(view.link_type, view.bytes);
+    if tags == 0 {
+        return accepts(view);
+    }
+    untagged.clear();
+    untagged.extend_from_slice(&view.bytes[..ETHERNET_TYPE]);
+    untagged.extend_from_slice(&view.bytes[ETHERNET_TYPE + tags..]);
     let cut = u32::try_from(tags).unwrap_or(0);
-    accepts(PacketView { bytes: &scratch.0, len: packet.len.saturating_sub(cut), ..packet })
+    accepts(PacketView { bytes: untagged, len: view.len.saturating_sub(cut), ..view })
 }
 
 /// Bytes of the VLAN tags that follow the addresses of an Ethernet frame and are captured, with the type behind them.
@@ -68,57 +143,6 @@ fn tag_bytes(link_type: LinkType, frame: &[u8]) -> usize {
         tags += TAG_BYTES;
     }
     tags
-}
-
-/// How a selected view lies in the packets of a template: from `offset` on, without `cut_bytes` at `cut_at` (in the
-/// view).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TemplateView {
-    pub(crate) link_type: LinkType,
-    pub(crate) offset: usize,
-    pub(crate) cut_at: usize,
-    pub(crate) cut_bytes: usize,
-}
-
-impl TemplateView {
-    /// Where a byte of the packet stands in the view; `None` where the view does not have it.
-    pub(crate) fn place(&self, offset: usize) -> Option<usize> {
-        let at = offset.checked_sub(self.offset)?;
-        match at {
-            _ if at < self.cut_at => Some(at),
-            _ => at.checked_sub(self.cut_bytes).filter(|&at| at >= self.cut_at),
-        }
-    }
-
-    /// A length of the packet as a length of the view.
-    pub(crate) fn length(&self, length: u32) -> u32 {
-        let less = u32::try_from(self.offset + self.cut_bytes).unwrap_or(u32::MAX);
-        length.saturating_sub(less)
-    }
-}
-
-/// The selected view of all packets of a template, which `description` describes; `None` where they may have different
-/// ones. It is the view of which [`any_view`] asks.
-pub(crate) fn template_view(
-    selection: Selection,
-    template: &Template,
-    description: &Description,
-) -> Option<TemplateView> {
-    let outer = template.views.first()?;
-    let mut view =
-        TemplateView { link_type: outer.link_type, offset: 0, cut_at: ETHERNET_TYPE, cut_bytes: 0 };
-    if selection.ignore_vlan && outer.link_type == LinkType::ETHERNET {
-        // Only what every packet has captured tells whether a tag is cut out of all of them.
-        let captured = template.prefix.len();
-        let known_type = |at: usize| {
-            (at + 2 <= captured && description.known.get(at..at + 2)? == [0xff; 2])
-                .then(|| [description.bytes[at], description.bytes[at + 1]])
-        };
-        while TAG_TYPES.contains(&known_type(ETHERNET_TYPE + view.cut_bytes)?) {
-            view.cut_bytes += TAG_BYTES;
-        }
-    }
-    Some(view)
 }
 
 #[cfg(test)]
@@ -137,30 +161,25 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_ignored_only_where_asked_and_whole() {
-        let seen = |ignore_vlan, bytes: &[u8]| {
+    fn tags_are_ignored_whole() {
+        let seen = |bytes: &[u8]| {
             let view = PacketView { link_type: LinkType::ETHERNET, bytes, len: 100 };
-            let selection = Selection { view: View::Outer, ignore_vlan };
-            let seen = std::cell::RefCell::new((Vec::new(), 0));
-            any_view(selection, view, &mut Scratch::default(), |view| {
-                *seen.borrow_mut() = (view.bytes.to_vec(), view.len);
+            let mut seen = (Vec::new(), 0);
+            without_tags(view, &mut Vec::new(), |view| {
+                seen = (view.bytes.to_vec(), view.len);
                 true
             });
-            seen.into_inner()
+            seen
         };
         let tagged = frame(&[0x88a8, 0x8100, 0x0800]);
-        assert_eq!(seen(true, &tagged), (frame(&[0x0800]), 92));
-        assert_eq!(seen(false, &tagged), (tagged.clone(), 100));
-        assert_eq!(seen(true, &tagged[..17]), (tagged[..17].to_vec(), 100), "the tag's successor is cut off");
+        assert_eq!(seen(&tagged), (frame(&[0x0800]), 92));
+        assert_eq!(seen(&tagged[..17]), (tagged[..17].to_vec(), 100), "the tag's successor is cut off");
     }
 
     #[test]
-    fn a_place_behind_the_cut_moves() {
-        let view = TemplateView { link_type: LinkType::ETHERNET, offset: 0, cut_at: 12, cut_bytes: 4 };
-        assert_eq!(
-            [0, 11, 12, 15, 16, 30].map(|at| view.place(at)),
-            [Some(0), Some(11), None, None, Some(12), Some(26)]
-        );
-        assert_eq!(view.length(60), 56);
+    fn views_are_numbered_from_the_outermost() {
+        let numbers = |view, count| Selection { view, ignore_vlan: false }.numbers(count);
+        assert_eq!([View::Outer, View::Inner, View::Any].map(|view| numbers(view, 3)), [0..1, 2..3, 0..3]);
+        assert_eq!([View::Outer, View::Inner, View::Any].map(|view| numbers(view, 1)), [0..1, 0..1, 0..1]);
     }
 }

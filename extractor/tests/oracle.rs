@@ -8,36 +8,14 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use netrewind_extractor::{ExtractError, Query};
-use netrewind_segment::{LinkType, RecordHeader, Timestamp};
-use support::{Chance, Libpcap, Stored, TestStore, corpus, extract, index_of, name};
+use netrewind_extractor::{ExtractError, Query, View};
+use netrewind_segment::Timestamp;
+use support::{Chance, Libpcap, Stored, TestStore, corpus, extract, index_of, name, read_capture};
 
 const STORES: usize = 12;
 const CAPTURES: usize = 12;
 const QUERIES: usize = 40;
 const PACKETS_MAX: usize = 2000;
-
-fn read(path: &Path) -> Option<Vec<Stored>> {
-    let mut capture = pcap::Capture::from_file_with_precision(path, pcap::Precision::Nano).ok()?;
-    let link_type = LinkType(u16::try_from(capture.get_datalink().0).ok()?);
-    let mut packets = Vec::new();
-    while let Ok(packet) = capture.next_packet() {
-        let header = RecordHeader {
-            seconds: packet.header.ts.tv_sec as u32,
-            nanoseconds: packet.header.ts.tv_usec as u32,
-            caplen: packet.header.caplen,
-            len: packet.header.len,
-        };
-        packets.push(Stored { header, bytes: packet.data.to_vec(), link_type });
-        if packets.len() == PACKETS_MAX {
-            break;
-        }
-    }
-    // A bare header of this type asks libpcap for a link type that it knows by another number.
-    let known = |packet: &Stored| packet.header.caplen as usize == packet.bytes.len();
-    packets.retain(known);
-    (!packets.is_empty()).then_some(packets)
-}
 
 fn captures(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -53,7 +31,7 @@ fn build(chance: &mut Chance, captures: &[PathBuf]) -> TestStore {
     let mut test = TestStore::default();
     let mut second = 0;
     for _ in 0..CAPTURES {
-        let Some(mut packets) = read(chance.pick::<PathBuf>(captures).as_path()) else { continue };
+        let Some(mut packets) = read_capture(chance.pick::<PathBuf>(captures), PACKETS_MAX) else { continue };
         let start = packets.iter().map(|packet| packet.header.seconds).min().unwrap();
         for packet in &mut packets {
             packet.header.seconds = 1_795_339_861 + (packet.header.seconds - start) % 100;
@@ -126,7 +104,8 @@ fn filter_near(chance: &mut Chance, test: &TestStore, expressions: &[String]) ->
 }
 
 fn random_query(chance: &mut Chance, test: &TestStore, expressions: &[String]) -> Query {
-    let mut query = Query::of(&filter_near(chance, test, expressions));
+    let filter = filter_near(chance, test, expressions);
+    let mut query = Query { view: View::Outer, ..Query::of(&filter) };
     let instant = |chance: &mut Chance| {
         let (_, packets) = chance.pick(&test.segments);
         Timestamp(chance.pick(packets).at().ns() + chance.below(3) as u64 - 1)

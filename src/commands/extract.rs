@@ -16,6 +16,8 @@ use netrewind_extractor::{
 use netrewind_segment::Store;
 
 use super::StoreArgument;
+use super::hint;
+use super::tunnels::TunnelArguments;
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, clock, signals, terminal};
 
@@ -30,6 +32,7 @@ Examples:
   netrewind extract --store /data/nr --from 2026-11-22T09:30:00Z --to 2026-11-22T09:35:00Z -o five-minutes.pcapng
   netrewind extract --store /data/nr --filter 'icmp' -o - | wireshark -k -i -
   netrewind extract --store /data/nr --filter 'not port 443' --count
+  netrewind extract --store /data/nr --vni 42 --filter 'host 10.0.0.5' --decapsulate -o inner.pcap
 
 The filter is a pcap-filter(7) expression. Times: 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with --tz),
 1795339861.5 (Unix seconds), '2h ago'. The packets are those with from <= time < to, in order of time.
@@ -65,6 +68,11 @@ pub struct Arguments {
     /// Filter as if packets had no VLAN tags
     #[arg(long)]
     ignore_vlan: bool,
+    /// Write the innermost packet in place of the tunnel that it came in
+    #[arg(long)]
+    decapsulate: bool,
+    #[command(flatten)]
+    tunnels: TunnelArguments,
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside) [default: by the file's name]
     #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
     format: Option<String>,
@@ -122,7 +130,13 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     };
     hooks.end();
     match answer {
-        Ok(answer) => tell(arguments, &answer, begun.elapsed()),
+        Ok(answer) => {
+            let outcome = tell(arguments, &answer, begun.elapsed())?;
+            if answer.packets == 0 && !arguments.quiet && !arguments.json {
+                hint::for_empty(&extractor, &query).iter().for_each(terminal::say);
+            }
+            Ok(outcome)
+        }
         // Whoever read the answer has seen enough.
         Err(ExtractError::ReaderGone) => Ok(Outcome::Done),
         Err(error) => Err(failure(error)),
@@ -144,6 +158,8 @@ fn query(arguments: &Arguments) -> Result<Query, Failure> {
         filter: arguments.filter.clone(),
         view: arguments.view.parse::<View>().map_err(Failure::usage)?,
         ignore_vlan: arguments.ignore_vlan,
+        tunnels: (&arguments.tunnels).into(),
+        decapsulate: arguments.decapsulate,
         limits: Limits { packets: arguments.max_packets, bytes: arguments.max_bytes },
         use_index: !arguments.no_index,
     })

@@ -31,6 +31,27 @@ pub enum Verdict {
     Maybe,
 }
 
+impl Verdict {
+    /// Of packets that are accepted where one of several filters accepts them.
+    pub fn any(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        verdicts.into_iter().fold(Self::Never, |one, other| match (one, other) {
+            (Self::Always, _) | (_, Self::Always) => Self::Always,
+            (Self::Never, Self::Never) => Self::Never,
+            _ => Self::Maybe,
+        })
+    }
+
+    /// Of packets that are accepted where both filters accept them.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Never, _) | (_, Self::Never) => Self::Never,
+            (Self::Always, Self::Always) => Self::Always,
+            _ => Self::Maybe,
+        }
+    }
+}
+
 /// A part of the key by which the index finds flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyField {

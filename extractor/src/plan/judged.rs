@@ -1,4 +1,4 @@
-//! Templates and flows as the filter sees them: abstract packets of the selected view.
+//! Templates and flows as the filter sees them: abstract packets of the selected views.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use netrewind_segment::layout::CAPLEN_MAX;
 
 use crate::filter::{AbstractPacket, Conjunction, Demand, KeyField, Term, Terms, Verdict};
 use crate::filters::{Choice, Filters};
-use crate::views::{TemplateView, template_view};
+use crate::views::{Lengths, TemplateView, template_views};
 
 /// Templates of which the judgement is remembered from segment to segment.
 const REMEMBERED_TEMPLATES_MAX: usize = 1 << 14;
@@ -27,8 +27,18 @@ pub(crate) struct Judged {
     pub(crate) terms: Option<Vec<indexer::Term>>,
     /// Whether addresses are of IPv6.
     pub(crate) is_ipv6: bool,
-    /// The link type of the view that is judged, and the view, where all packets have the same.
-    view: Option<TemplateView>,
+    /// What the demands on tunnels say of them.
+    of_tunnels: Verdict,
+    /// The selected views; none where they are not the same in all packets.
+    views: Option<Vec<JudgedView>>,
+}
+
+/// A selected view of a template's packets.
+#[derive(Clone, Debug)]
+struct JudgedView {
+    view: TemplateView,
+    verdict: Verdict,
+    terms: Option<Vec<indexer::Term>>,
     packet: AbstractPacket,
     tcp_flags: Option<usize>,
 }
@@ -37,20 +47,67 @@ impl Judged {
     pub(crate) fn new(template: &Template, filters: &Filters) -> Self {
         let mut description = Description::default();
         template.describe_any(&mut description);
-        let view = template_view(filters.selection(), template, &description);
-        let mut judged = Self {
-            verdict: Verdict::Maybe,
-            terms: None,
-            is_ipv6: matches!(template.shape, Shape::Ipv6 { .. }),
-            view,
-            packet: AbstractPacket::new(),
-            tcp_flags: None,
+        let views = template_views(filters.selection(), template, &description);
+        let judge = |view| JudgedView::new(view, template, &description, filters);
+        let views: Option<Vec<_>> = views.map(|views| views.into_iter().map(judge).collect());
+        let of_filter = match &views {
+            _ if filters.accept_all_views() => Verdict::Always,
+            Some(views) => Verdict::any(views.iter().map(|view| view.verdict)),
+            None => Verdict::Maybe,
         };
-        if let Some(view) = view {
-            fill(&mut judged.packet, template, &description, &view);
-            judged.tcp_flags = template.tcp_flags_offset().and_then(|offset| view.place(offset));
-            judged.conclude(filters.choice(view.link_type));
+        let of_tunnels = filters.tunnels().judge(template);
+        Self {
+            verdict: of_filter.and(of_tunnels),
+            terms: if of_filter == Verdict::Maybe { views.as_deref().and_then(terms_of_any) } else { None },
+            is_ipv6: matches!(template.shape, Shape::Ipv6 { .. }),
+            of_tunnels,
+            views,
         }
+    }
+
+    /// What the filter says of all packets of a flow of `template`, which this is. `scratch` is this template's
+    /// [`Self::scratch`].
+    pub(crate) fn judge(
+        &self,
+        template: &Template,
+        flow: &Flow,
+        filters: &Filters,
+        scratch: &mut [AbstractPacket],
+    ) -> Verdict {
+        let Some(views) = self.views.as_ref().filter(|_| self.verdict == Verdict::Maybe) else {
+            return self.verdict;
+        };
+        let verdicts = views.iter().zip(scratch);
+        let verdicts = verdicts.map(|(view, scratch)| view.judge(template, flow, filters, scratch));
+        Verdict::any(verdicts).and(self.of_tunnels)
+    }
+
+    /// Abstract packets for [`Self::judge`], one for each view.
+    pub(crate) fn scratch(&self) -> Vec<AbstractPacket> {
+        self.views.iter().flatten().map(|view| view.packet.clone()).collect()
+    }
+}
+
+/// What is demanded of a key so that one of the views is accepted.
+fn terms_of_any(views: &[JudgedView]) -> Option<Vec<indexer::Term>> {
+    let mut all = Vec::new();
+    for view in views.iter().filter(|view| view.verdict != Verdict::Never) {
+        for term in view.terms.as_ref()? {
+            if !all.contains(term) {
+                all.push(term.clone());
+            }
+        }
+    }
+    Some(all)
+}
+
+impl JudgedView {
+    fn new(view: TemplateView, template: &Template, description: &Description, filters: &Filters) -> Self {
+        let mut packet = AbstractPacket::new();
+        fill(&mut packet, template, description, &view);
+        let tcp_flags = template.tcp_flags_offset().and_then(|offset| view.place(offset));
+        let mut judged = Self { view, verdict: Verdict::Maybe, terms: None, packet, tcp_flags };
+        judged.conclude(filters.choice(view.link_type));
         judged
     }
 
@@ -71,16 +128,24 @@ impl Judged {
         }
     }
 
-    /// What the filter says of all packets of a flow of this template. `scratch` is this template's abstract packet.
-    pub(crate) fn judge(&self, flow: &Flow, filters: &Filters, scratch: &mut AbstractPacket) -> Verdict {
-        let Some(view) = self.view.filter(|_| self.verdict == Verdict::Maybe) else { return self.verdict };
-        let Choice::Program(program) = filters.choice(view.link_type) else { return self.verdict };
+    fn judge(
+        &self,
+        template: &Template,
+        flow: &Flow,
+        filters: &Filters,
+        scratch: &mut AbstractPacket,
+    ) -> Verdict {
+        if self.verdict != Verdict::Maybe {
+            return self.verdict;
+        }
+        let Choice::Program(program) = filters.choice(self.view.link_type) else { return self.verdict };
         set_address(scratch, KeyField::SourceAddress, flow.source);
         set_address(scratch, KeyField::DestinationAddress, flow.destination);
         scratch.set_key(KeyField::SourcePort, &flow.source_port.to_be_bytes());
         scratch.set_key(KeyField::DestinationPort, &flow.destination_port.to_be_bytes());
-        scratch.set_wire_len(view.length(*flow.len.start())..=view.length(*flow.len.end()));
-        scratch.set_captured_len(view.length(*flow.caplen.start())..=view.length(*flow.caplen.end()));
+        let Lengths { len, caplen } = self.view.lengths(template, flow);
+        scratch.set_wire_len(len);
+        scratch.set_captured_len(caplen);
         match (self.tcp_flags, flow.tcp_flags) {
             (Some(offset), Some(flags)) => {
                 scratch.describe(offset, &[flags.all], &[!(flags.all ^ flags.any)])
@@ -89,11 +154,6 @@ impl Judged {
             _ => {}
         }
         program.judge(scratch)
-    }
-
-    /// An abstract packet for [`Self::judge`].
-    pub(crate) fn scratch(&self) -> AbstractPacket {
-        self.packet.clone()
     }
 }
 
@@ -120,7 +180,7 @@ fn fill(packet: &mut AbstractPacket, template: &Template, description: &Descript
         }
     }
     debug_assert!(template.transport_key() == TransportKey::None || captured > template.prefix.len());
-    packet.set_captured_len(view.length(u32::try_from(captured).unwrap_or(0))..=CAPLEN_MAX);
+    packet.set_captured_len(view.captured(captured)..=CAPLEN_MAX);
 }
 
 fn set_address(packet: &mut AbstractPacket, field: KeyField, address: Option<IpAddr>) {

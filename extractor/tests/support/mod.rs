@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "what fails here fails the test")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use netrewind_extractor::{
     Answer, ExtractError, Extractor, Options, Packet, Patient, Query, Sink, SinkError,
@@ -149,7 +149,11 @@ impl Libpcap {
     pub fn accepts(&mut self, packet: &Stored) -> bool {
         let link_type = packet.link_type;
         if !self.programs.iter().any(|(known, _)| *known == link_type) {
-            let dead = pcap::Capture::dead(pcap::Linktype(i32::from(link_type.0))).unwrap();
+            let dead = pcap::Capture::dead(pcap::Linktype(match link_type {
+                LinkType::RAW => 12, // as libpcap calls it
+                other => i32::from(other.0),
+            }))
+            .unwrap();
             self.programs.push((link_type, dead.compile(&self.expression, true).ok()));
         }
         let program = self.programs.iter().find(|(known, _)| *known == link_type).unwrap();
@@ -166,6 +170,29 @@ pub fn corpus() -> Option<PathBuf> {
         eprintln!("no corpus: set NETREWIND_CORPUS; skipped");
     }
     found
+}
+
+/// The first packets of a capture file of one link type.
+pub fn read_capture(path: &Path, packets_max: usize) -> Option<Vec<Stored>> {
+    let mut capture = pcap::Capture::from_file_with_precision(path, pcap::Precision::Nano).ok()?;
+    let link_type = LinkType(u16::try_from(capture.get_datalink().0).ok()?);
+    let mut packets = Vec::new();
+    while let Ok(packet) = capture.next_packet() {
+        let header = RecordHeader {
+            seconds: packet.header.ts.tv_sec as u32,
+            nanoseconds: packet.header.ts.tv_usec as u32,
+            caplen: packet.header.caplen,
+            len: packet.header.len,
+        };
+        packets.push(Stored { header, bytes: packet.data.to_vec(), link_type });
+        if packets.len() == packets_max {
+            break;
+        }
+    }
+    // A bare header of this type asks libpcap for a link type that it knows by another number.
+    let known = |packet: &Stored| packet.header.caplen as usize == packet.bytes.len();
+    packets.retain(known);
+    (!packets.is_empty()).then_some(packets)
 }
 
 /// Small, seeded, the same everywhere (xorshift64*).

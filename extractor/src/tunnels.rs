@@ -1,0 +1,96 @@
+//! What a query demands of the tunnels that a packet came through.
+
+use std::net::IpAddr;
+
+use netrewind_indexer::Template;
+use netrewind_indexer::tunnel::{LayerKind, Tunnel, TunnelKind};
+use serde::{Deserialize, Serialize};
+
+use crate::filter::Verdict;
+
+/// Demands on the tunnels of a packet, joined by AND with each other and with the filter. Each is met by any of the
+/// packet's tunnels; a packet without tunnels meets none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TunnelDemands {
+    /// The network identifier of VXLAN, VXLAN-GPE or Geneve (24 bits).
+    pub vni: Option<u32>,
+    /// The key of GRE (RFC 2890).
+    pub gre_key: Option<u32>,
+    /// The session of ERSPAN II or III (10 bits).
+    pub erspan_session: Option<u32>,
+    /// Source or destination of an IP header that carries a tunnel.
+    pub peer: Option<IpAddr>,
+}
+
+/// One of the demands.
+#[derive(Clone, Copy, Debug)]
+enum Demand {
+    Id(&'static [TunnelKind], u32),
+    Peer(IpAddr),
+}
+
+impl Demand {
+    /// Whether a tunnel meets it; `None` where the tunnel tells nothing of what is demanded.
+    fn is_met_by(self, tunnel: &Tunnel) -> Option<bool> {
+        match self {
+            Self::Id(kinds, wanted) if kinds.contains(&tunnel.kind) => tunnel.id.map(|id| id == wanted),
+            Self::Id(..) => Some(false),
+            Self::Peer(wanted) => {
+                tunnel.outer.map(|(source, destination)| [source, destination].contains(&wanted))
+            }
+        }
+    }
+}
+
+impl TunnelDemands {
+    /// Whether nothing is demanded.
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn each(&self) -> impl Iterator<Item = Demand> {
+        use TunnelKind::{Erspan2, Erspan3, Geneve, Gre, Vxlan, VxlanGpe};
+        let ids = [
+            (&[Vxlan, VxlanGpe, Geneve] as &[_], self.vni),
+            (&[Gre], self.gre_key),
+            (&[Erspan2, Erspan3], self.erspan_session),
+        ];
+        let ids = ids.into_iter().filter_map(|(kinds, id)| Some(Demand::Id(kinds, id?)));
+        ids.chain(self.peer.map(Demand::Peer))
+    }
+
+    /// Whether the tunnels of a packet meet all of them.
+    pub(crate) fn are_met<T: Iterator<Item = Tunnel>>(&self, tunnels: impl Fn() -> T) -> bool {
+        self.each().all(|demand| tunnels().any(|tunnel| demand.is_met_by(&tunnel) == Some(true)))
+    }
+
+    /// Whether the packets of a template meet all of them.
+    pub(crate) fn judge(&self, template: &Template) -> Verdict {
+        if self.are_none() {
+            return Verdict::Always;
+        }
+        if template.is_opaque() {
+            return Verdict::Maybe;
+        }
+        let tunnels: Vec<Tunnel> = template.tunnels().collect();
+        let verdicts = self.each().map(|demand| {
+            Verdict::any(tunnels.iter().map(|tunnel| match demand.is_met_by(tunnel) {
+                Some(true) => Verdict::Always,
+                Some(false) => Verdict::Never,
+                None if matches!(demand, Demand::Peer(_)) && !is_in_ip(template, tunnel) => Verdict::Never,
+                None => Verdict::Maybe, // it may be one that the template has forgotten
+            }))
+        });
+        verdicts.fold(Verdict::Always, Verdict::and)
+    }
+}
+
+/// Whether the tunnel's header stands behind an IP header of its view.
+fn is_in_ip(template: &Template, tunnel: &Tunnel) -> bool {
+    template.layers.iter().any(|layer| {
+        matches!(layer.kind, LayerKind::Ipv4 | LayerKind::Ipv6)
+            && layer.view == tunnel.view
+            && usize::from(layer.offset) <= tunnel.offset
+    })
+}
