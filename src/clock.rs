@@ -1,7 +1,8 @@
 //! The clocks, read here and handed on as arguments.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use netrewind_recorder::source::replay::Pace;
 use netrewind_recorder::{Clock, Now};
 use netrewind_segment::Timestamp;
 
@@ -27,5 +28,19 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         let monotonic_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Now { wall: now(), monotonic_ns }
+    }
+}
+
+impl Pace for SystemClock {
+    fn elapsed(&mut self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn sleep(&mut self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
+    fn wall(&mut self) -> Timestamp {
+        now()
     }
 }

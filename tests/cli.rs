@@ -281,3 +281,27 @@ fn compressed_captures_and_pipes_are_imported() {
         assert_same(&read_pcap(&done(["extract", "--store", &store, "-o", "-"])), &packets, name);
     }
 }
+
+#[test]
+fn a_capture_is_replayed_through_the_recorder() {
+    let Imported { folder, capture, packets, .. } = imported(2000, &[]);
+    let (store, file) = (folder.path().join("replayed").display().to_string(), capture.display().to_string());
+    let account = done(["record", "--store", &store, "--replay", &file, "--replay-speed", "max", "--json"]);
+    let account: serde_json::Value =
+        serde_json::from_slice(account.split(|&byte| byte == b'\n').rev().nth(1).expect("a line"))
+            .expect("JSON");
+    assert_eq!(account["written"].as_u64(), Some(packets.len() as u64), "{account}");
+    assert_same(&read_pcap(&done(["extract", "--store", &store, "-o", "-"])), &packets, "replayed");
+    done(["verify", "--store", &store]);
+
+    // Two seconds of traffic at ten times its speed, as if it arrived now.
+    let store = folder.path().join("now").display().to_string();
+    let before = std::time::SystemTime::now();
+    done(["record", "--store", &store, "--replay", &file, "--replay-speed", "10", "--replay-now"]);
+    let took = before.elapsed().expect("a clock");
+    assert!(took >= std::time::Duration::from_millis(190), "{took:?}");
+    let found = read_pcap(&done(["extract", "--store", &store, "-o", "-"]));
+    assert_eq!(found.len(), packets.len());
+    let since = before.duration_since(std::time::UNIX_EPOCH).expect("a clock").as_nanos() as u64;
+    assert!(found.iter().all(|packet| packet.at_ns() >= since));
+}

@@ -288,10 +288,12 @@ impl Extractor {
     }
 }
 
-/// The range that an answer speaks of: an open end is the oldest packet kept, or the newest committed.
+/// The range that an answer speaks of: an open end is the oldest packet kept, or the newest committed. Where nothing is
+/// kept from the start that was asked for on, it still speaks of that start: was anything recording then?
 fn covered_span(query: &Query, snapshot: &Snapshot) -> Option<Span> {
     let from = query.from.or(snapshot.oldest())?;
-    let to = query.to.or(snapshot.newest().map(|newest| newest.plus_ns(1)))?;
+    let open_end = || snapshot.newest().unwrap_or(from).max(from).plus_ns(1);
+    let to = query.to.unwrap_or_else(open_end);
     Some(Span { from, to: to.max(from) })
 }
 

@@ -11,7 +11,9 @@ use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{Description, LaneStatus, Recorder, Status, Summary};
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::Source;
+use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::packet_ring::{self, PacketRing, RingConfig};
+use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
 use netrewind_segment::Account;
 use netrewind_segment::layout::CAPLEN_MAX;
 
@@ -33,6 +35,7 @@ Examples:
   sudo netrewind record --store /data/nr --interface eth1 --budget 500GiB
   sudo netrewind record --store /data/nr --interface eth1 --interface eth2 --lanes 2 --max-age 14d
   sudo netrewind record --store /data/nr --interface eth1 --capture-filter 'not port 4789' --snaplen 256
+  netrewind record --store ./store --replay capture.pcap --replay-now
 
 Needs the capability CAP_NET_RAW: run it with sudo, or once: sudo setcap cap_net_raw+ep $(command -v netrewind)
 Ctrl-C (or SIGTERM) writes what has arrived, seals, indexes, and prints the account.";
@@ -44,8 +47,17 @@ pub struct Arguments {
     #[command(flatten)]
     store: StoreArgument,
     /// Interface to record; may be given several times
-    #[arg(long, required = true, value_name = "IF")]
+    #[arg(long, required_unless_present = "replay", value_name = "IF")]
     interface: Vec<String>,
+    /// Record a capture file as if its packets arrived now; may be given several times, and beside interfaces
+    #[arg(long, value_name = "FILE")]
+    replay: Vec<PathBuf>,
+    /// How fast to replay: a factor of the recorded speed, or max
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = replay_speed, requires = "replay")]
+    replay_speed: Speed,
+    /// Give replayed packets the time at which they are replayed instead of their own
+    #[arg(long, requires = "replay")]
+    replay_now: bool,
     /// Rings and writers for each interface, which share its packets by conversation
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     lanes: u16,
@@ -74,6 +86,14 @@ pub struct Arguments {
     json: bool,
 }
 
+fn replay_speed(text: &str) -> Result<Speed, String> {
+    match (text, text.parse::<f64>()) {
+        ("max", _) => Ok(Speed::Unlimited),
+        (_, Ok(factor)) if factor > 0.0 && factor.is_finite() => Ok(Speed::Recorded(factor)),
+        _ => Err("write a factor such as 1, 0.5 or 10, or max".into()),
+    }
+}
+
 impl Arguments {
     fn config(&self) -> Config {
         Config {
@@ -81,6 +101,34 @@ impl Arguments {
             snaplen: self.snaplen.unwrap_or(CAPLEN_MAX),
             ..self.writing.config()
         }
+    }
+
+    fn sources(&self) -> Result<Vec<Box<dyn Source>>, Failure> {
+        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+        for interface in &self.interface {
+            for ring in self.rings(interface)? {
+                sources.push(Box::new(ring));
+            }
+        }
+        if !self.replay.is_empty() {
+            let open = |file: &PathBuf| {
+                CaptureFile::open(file).map_err(|error| Failure::usage(format!("--replay: {error}")))
+            };
+            let files = self.replay.iter().map(open).collect::<Result<Vec<_>, Failure>>()?;
+            let options = ReplayOptions {
+                speed: self.replay_speed,
+                new_timestamps: self.replay_now,
+                ..ReplayOptions::default()
+            };
+            sources.push(Box::new(Replay::new(files, options, SystemClock::new())));
+        }
+        Ok(sources)
+    }
+
+    /// What is recorded, for a person.
+    fn names(&self) -> String {
+        let files = self.replay.iter().map(|file| file.display().to_string());
+        self.interface.iter().cloned().chain(files).collect::<Vec<_>>().join(", ")
     }
 
     fn rings(&self, interface: &str) -> Result<Vec<PacketRing>, Failure> {
@@ -105,16 +153,8 @@ impl Arguments {
 
 /// Records until told to stop.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let config = arguments
-        .config()
-        .fitted(arguments.interface.len() * usize::from(arguments.lanes))
-        .map_err(Failure::usage)?;
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
-    for interface in &arguments.interface {
-        for ring in arguments.rings(interface)? {
-            sources.push(Box::new(ring));
-        }
-    }
+    let sources = arguments.sources()?;
+    let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
     let stop = signals::stop_flag()?;
     let Writing { store, lock, logbook, without_index } = Writing::open(&arguments.store.store, "record")?;
     let mut indexing = Indexing::start(&store, logbook, without_index)?;
@@ -148,10 +188,7 @@ fn greet(arguments: &Arguments, config: &Config) {
         || "until the disk is full, then over the oldest".to_owned(),
         |budget| format!("at most {}, then over the oldest", terminal::bytes(budget)),
     );
-    terminal::say(format_args!(
-        "Recording {} into {store}: {limit}. Ctrl-C ends it.",
-        arguments.interface.join(", ")
-    ));
+    terminal::say(format_args!("Recording {} into {store}: {limit}. Ctrl-C ends it.", arguments.names()));
     let program: PathBuf = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let program = program.display();
     terminal::say("From another terminal, at any time:");
