@@ -15,3 +15,4 @@ mod rotation;
 mod roundtrip;
 mod support;
 mod tidy;
+mod tunnels;
