@@ -162,8 +162,8 @@ impl Subject {
         let outer = self.extract(&["--filter", &filter, "--view", "outer", "--count"]);
         assert_eq!(String::from_utf8_lossy(&outer.stdout).trim(), "0", "{filter}");
         let said = String::from_utf8_lossy(&outer.stderr).into_owned();
-        let hinted = said.contains("with --view inner there would be some");
-        assert_eq!(hinted, !wanted.is_empty() && filter != "not ip", "{filter}: {said}");
+        assert!(wanted.is_empty() || said.contains("with --view inner there "), "{filter}: {said}");
+        assert!(!wanted.is_empty() || !said.contains("there would be"), "{filter}: {said}");
         for (place, (_, select)) in WRAPPINGS.iter().enumerate() {
             let wrapped_so: Vec<_> =
                 self.packets.iter().skip(place).step_by(WRAPPINGS.len()).cloned().collect();
