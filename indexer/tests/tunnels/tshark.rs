@@ -155,14 +155,15 @@ fn compare(agreement: &mut Agreement, corpus: &Path, name: &str, scratch: &Path)
     }
 }
 
-fn compare_all<'a>(names: impl Iterator<Item = &'a str>) {
+/// Compares all of them; how many packets had tunnels, or nothing where there is nothing to compare with.
+fn compare_all<'a>(names: impl Iterator<Item = &'a str>) -> Option<usize> {
     let Some(corpus) = corpus() else {
         println!("skipped: no captures in $NETREWIND_CORPUS");
-        return;
+        return None;
     };
     if Command::new("tshark").arg("--version").output().is_err() {
         println!("skipped: no tshark");
-        return;
+        return None;
     }
     let scratch = tempfile::tempdir().unwrap();
     let mut agreement = Agreement::default();
@@ -170,17 +171,20 @@ fn compare_all<'a>(names: impl Iterator<Item = &'a str>) {
     let Agreement { captures, packets, with_tunnel, headers, differences } = agreement;
     println!("{captures} captures, {packets} packets, {with_tunnel} with {headers} inner headers");
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
-    assert!(with_tunnel > 0);
+    Some(with_tunnel)
 }
 
 #[test]
 fn inner_headers_stand_where_tshark_sees_them() {
-    compare_all(CAPTURES.iter().copied());
+    let with_tunnel = compare_all(CAPTURES.iter().copied());
+    assert!(with_tunnel.is_none_or(|packets| packets > 0));
 }
 
+/// tshark takes minutes over every capture, so each run takes some others.
+const CAPTURES_A_RUN: usize = 12;
+
 #[test]
-#[ignore = "runs tshark over every capture, which takes minutes"]
-fn inner_headers_of_the_whole_corpus_stand_where_tshark_sees_them() {
+fn inner_headers_of_any_capture_stand_where_tshark_sees_them() {
     let Some(corpus) = corpus() else { return };
     let mut names = Vec::new();
     for folder in ["arkime", "ndpi", "tcpdump"] {
@@ -189,5 +193,10 @@ fn inner_headers_of_the_whole_corpus_stand_where_tshark_sees_them() {
         }
     }
     names.sort();
+    let seed = std::env::var("NETREWIND_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("NETREWIND_SEED={seed}");
+    fastrand::Rng::with_seed(seed).shuffle(&mut names);
+    names.truncate(CAPTURES_A_RUN);
     compare_all(names.iter().map(String::as_str));
 }
