@@ -29,8 +29,15 @@ impl Failure {
     /// Says on standard error what went wrong.
     pub fn tell(&self) {
         let (Self::Usage(error) | Self::Failed(error)) = self;
+        let mut text = String::from("netrewind");
+        for cause in error.chain().map(ToString::to_string) {
+            // Many errors end with their cause already.
+            if !text.ends_with(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
         // A closed standard error leaves the exit status to speak.
-        let _ = writeln!(std::io::stderr(), "netrewind: {error:#}");
+        let _ = writeln!(std::io::stderr(), "{text}");
     }
 }
 

@@ -10,10 +10,10 @@ use netrewind_extractor::filter::{self, CompileLimits};
 use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{Description, LaneStatus, Recorder, Status, Summary};
 use netrewind_recorder::retention::Keeper;
-use netrewind_recorder::source::Source;
 use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::packet_ring::{self, PacketRing, RingConfig};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
+use netrewind_recorder::source::{Source, SourceError};
 use netrewind_segment::Account;
 use netrewind_segment::layout::CAPLEN_MAX;
 
@@ -139,11 +139,13 @@ impl Arguments {
         ring.blocks = u32::try_from(self.ring / u64::from(ring.block_bytes)).unwrap_or(u32::MAX).max(2);
         if let Some(expression) = &self.capture_filter {
             let limits = CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() };
-            let program = filter::compile_raw(expression, packet_ring::link_type_of(interface)?, &limits)
-                .map_err(Failure::usage)?;
+            let link_type =
+                packet_ring::link_type_of(interface).map_err(|error| unopened(interface, error))?;
+            let program = filter::compile_raw(expression, link_type, &limits).map_err(Failure::usage)?;
             ring.capture_filter = program.iter().map(|raw| (raw.code, raw.jt, raw.jf, raw.k)).collect();
         }
-        let rings = PacketRing::open(&ring, usize::from(self.lanes))?;
+        let rings =
+            PacketRing::open(&ring, usize::from(self.lanes)).map_err(|error| unopened(interface, error))?;
         if self.hardware_timestamps && !rings[0].has_hardware_timestamps() {
             terminal::say(format_args!("{interface} has no time stamps of its own: the kernel's are used"));
         }
@@ -179,6 +181,21 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let summary = recorder.stop();
     indexing.finish();
     tell(&summary, screen.notices, arguments.json)
+}
+
+/// Names the remedy with this program's own path where the privilege to capture is missing.
+fn unopened(interface: &str, error: SourceError) -> Failure {
+    match &error {
+        SourceError::System { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            let program = std::env::current_exe().unwrap_or_else(|_| "netrewind".into());
+            Failure::Failed(anyhow::anyhow!(
+                "{interface}: capturing needs the capability CAP_NET_RAW: run it with sudo, or once: \
+                 sudo setcap cap_net_raw+ep {}",
+                program.display()
+            ))
+        }
+        _ => error.into(),
+    }
 }
 
 /// Says what is being done, and how to get at the packets meanwhile.

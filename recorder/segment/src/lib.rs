@@ -13,6 +13,7 @@ mod mark;
 mod name;
 mod record;
 pub mod store;
+mod text;
 pub mod time;
 mod writer;
 
