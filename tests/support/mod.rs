@@ -56,6 +56,45 @@ pub fn tcpdump(file: &Path, expression: &str) -> Result<Vec<Packet>, String> {
     if output.stdout.is_empty() { Err(said) } else { Ok(packets::read_pcap(&output.stdout)) }
 }
 
+/// Whether tcpdump's verdict on an expression is chance: libpcap 1.10 compiles some (`geneve or ...`) to programs that read
+/// memory which no instruction on the way has written, and its interpreter does not clear that.
+pub fn is_left_to_chance(file: &Path, expression: &str) -> bool {
+    // Opcodes: bpf(4).
+    const STORE_A: u32 = 0x02;
+    const STORE_X: u32 = 0x03;
+    const LOAD_A: u32 = 0x60;
+    const LOAD_X: u32 = 0x61;
+    let listing = Command::new("tcpdump")
+        .args(["-ddd", "-r"])
+        .arg(file)
+        .arg(expression)
+        .output()
+        .expect("tcpdump runs");
+    let text = String::from_utf8_lossy(&listing.stdout).into_owned();
+    let program: Vec<Vec<u32>> = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+        .collect();
+    // Every place with every set of words that may have been written by then.
+    let (mut waiting, mut seen) = (vec![(0, 0u32)], std::collections::BTreeSet::new());
+    while let Some((at, written)) = waiting.pop() {
+        let Some([code, jump_true, jump_false, k]) = program.get(at).map(Vec::as_slice) else { continue };
+        if !seen.insert((at, written)) {
+            continue;
+        }
+        match (code, code & 7) {
+            (&LOAD_A | &LOAD_X, _) if written >> k & 1 == 0 => return true,
+            (&STORE_A | &STORE_X, _) => waiting.push((at + 1, written | 1 << k)),
+            (0x05, _) => waiting.push((at + 1 + *k as usize, written)),
+            (_, 5) => waiting.extend([jump_true, jump_false].map(|jump| (at + 1 + *jump as usize, written))),
+            (_, 6) => {}
+            _ => waiting.push((at + 1, written)),
+        }
+    }
+    false
+}
+
 /// Every file below a folder, sorted.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
