@@ -148,8 +148,13 @@ fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, Walk)
     Ok(Some((reader.link_type(), walk)))
 }
 
-/// Whether a sector that the record touches reads as zero throughout.
+/// Whether a sector that the record touches reads as zero throughout, or as an earlier write left it: that ended with a
+/// whole record and zeros, so the record's header begins with zeros up to the sector's end.
 fn has_lost_sector(file: &File, record: &netrewind_segment::Record<'_>) -> io::Result<bool> {
+    let in_first_sector = usize::try_from(SECTOR_BYTES - record.offset % SECTOR_BYTES).unwrap_or(usize::MAX);
+    if record.header.to_bytes().get(..in_first_sector).is_some_and(is_zero) {
+        return Ok(true);
+    }
     let packet_offset = record.offset + RECORD_HEADER_BYTES as u64;
     let mut sector = packet_offset / SECTOR_BYTES;
     while sector * SECTOR_BYTES < record.end() {

@@ -89,6 +89,7 @@ pub(crate) enum Crash {
     /// The process ends; the system goes on.
     Kill,
     /// Nothing that was not synced need be there.
+    #[expect(dead_code, reason = "recovery does not hold for every simulated power cut yet")]
     PowerCut,
 }
 
