@@ -230,8 +230,8 @@ proptest! {
     }
 
     #[test]
-    fn a_kill_loses_nothing_that_was_promised(seed: u64, packets in 0u64..400) {
-        crash_and_recover(seed, packets, Crash::Kill);
+    fn a_crash_loses_nothing_that_was_promised(seed: u64, packets in 0u64..400, is_power_cut: bool) {
+        crash_and_recover(seed, packets, if is_power_cut { Crash::PowerCut } else { Crash::Kill });
     }
 }
 
