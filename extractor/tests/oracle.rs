@@ -128,7 +128,8 @@ fn with_index_is_without_is_the_model() {
     let asks_length = |line: &&str| ["len", "greater", "less"].iter().any(|word| line.contains(word));
     let expressions: Vec<String> =
         text.lines().filter(|line| !asks_length(line)).map(str::to_owned).collect();
-    let seed = std::env::var("NETREWIND_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
+    let seed =
+        std::env::var("NETREWIND_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
     eprintln!("seed {seed}");
     let mut chance = Chance(seed);
     let mut packets = 0;

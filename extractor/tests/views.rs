@@ -266,7 +266,8 @@ fn same(answer: &[Stored], model: &[Stored], context: &str) {
 }
 
 fn seed() -> u64 {
-    let seed = std::env::var("NETREWIND_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
+    let seed =
+        std::env::var("NETREWIND_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
     eprintln!("seed {seed}");
     seed
 }

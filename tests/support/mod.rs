@@ -125,13 +125,13 @@ pub fn captures() -> Option<Vec<PathBuf>> {
     Some(files_below(&folder).into_iter().filter(is_capture).collect())
 }
 
-/// A seed for this run: `NETREWIND_SEED`, or one of its own; printed, so that a failure can be repeated.
+/// A seed for this run: `NETREWIND_TEST_SEED`, or one of its own; printed, so that a failure can be repeated.
 pub fn seed() -> u64 {
-    let seed = std::env::var("NETREWIND_SEED")
+    let seed = std::env::var("NETREWIND_TEST_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("NETREWIND_SEED={seed}");
+    eprintln!("NETREWIND_TEST_SEED={seed}");
     seed
 }
 

@@ -193,9 +193,9 @@ fn inner_headers_of_any_capture_stand_where_tshark_sees_them() {
         }
     }
     names.sort();
-    let seed = std::env::var("NETREWIND_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = std::env::var("NETREWIND_TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("NETREWIND_SEED={seed}");
+    println!("NETREWIND_TEST_SEED={seed}");
     fastrand::Rng::with_seed(seed).shuffle(&mut names);
     names.truncate(CAPTURES_A_RUN);
     compare_all(names.iter().map(String::as_str));

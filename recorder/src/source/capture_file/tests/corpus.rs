@@ -42,8 +42,23 @@ fn a_damaged_file_reads_as_in_tcpdump_as_far_as_tcpdump_reads() {
         let reach = if random.bool() { bytes.len() } else { bytes.len().min(300) };
         let flips: Vec<_> = (0..random.usize(1..6)).map(|_| (random.usize(..reach), random.u8(..))).collect();
         flips.iter().for_each(|&(at, byte)| bytes[at] = byte);
+        if has_a_clock_too_fine_for_tcpdump(&bytes) {
+            continue;
+        }
         agree(&format!("{} with {flips:?}", path.display()), &bytes);
     }
+}
+
+/// Whether a clock (`if_tsresol`) has so many ticks a second that nanoseconds do not come out of the 64-bit arithmetic of
+/// libpcap 1.10 and Wireshark, which overflows there; ours is wide enough, and a test of its own.
+fn has_a_clock_too_fine_for_tcpdump(bytes: &[u8]) -> bool {
+    const DECIMAL_DIGITS_MAX: u8 = 10;
+    const BINARY_DIGITS_MAX: u8 = 0x80 | 34;
+    let too_fine = |resolution| match resolution {
+        0..0x80 => resolution > DECIMAL_DIGITS_MAX,
+        _ => resolution > BINARY_DIGITS_MAX,
+    };
+    bytes.windows(5).any(|option| matches!(*option, [9, 0, 1, 0, it] | [0, 9, 0, 1, it] if too_fine(it)))
 }
 
 #[test]
