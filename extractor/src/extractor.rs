@@ -113,14 +113,28 @@ impl Extractor {
         self.extract(query, &mut CountSink, hooks)
     }
 
-    /// What the answer holds at most, without reading any packet of a segment that has an index.
+    /// What the answer holds at most, without reading any packet of a segment that has an index: but where that would
+    /// tell of packets that a joined filter may not accept, they are read and counted.
     pub fn estimate(&self, query: &Query) -> Result<Estimate, ExtractError> {
-        let hooks = &mut Patient;
-        let prepared = self.prepare(query, Wants::default(), hooks)?;
-        let mut planner = Planner::new(prepared.range, &prepared.filters);
+        self.estimate_with(query, &mut Patient)
+    }
+
+    /// As [`Self::estimate`], for somebody who may give up.
+    pub fn estimate_with(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Estimate, ExtractError> {
+        let mut prepared = self.prepare(query, Wants::default(), hooks)?;
+        let segments = std::mem::take(&mut prepared.snapshot.segments);
         let mut total = Estimate::default();
-        for segment in &prepared.snapshot.segments {
-            total.add(&self.estimate_segment(segment, query, &mut planner, &|| false)?);
+        let mut untold = Vec::new();
+        let mut planner = Planner::new(prepared.range, &prepared.filters);
+        for segment in segments {
+            match self.estimate_segment(&segment, query, &mut planner, &|| hooks.cancelled())? {
+                Some(estimate) => total.add(&estimate),
+                None => untold.push(segment),
+            }
+        }
+        for segment in untold {
+            prepared.snapshot.segments = vec![segment];
+            total.add(&self.count_prepared(&mut prepared, query, hooks)?);
         }
         if let Some(limit) = query.limits.packets {
             total.packets_max = total.packets_max.min(limit);
@@ -130,6 +144,23 @@ impl Extractor {
             total.packets_min = 0;
         }
         Ok(total)
+    }
+
+    /// Counts the packets of the prepared segments by reading what has to be read.
+    fn count_prepared(
+        &self,
+        prepared: &mut Prepared,
+        query: &Query,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Estimate, ExtractError> {
+        let unlimited = Query { limits: Limits::default(), ..query.clone() };
+        let answer = self.carry_out(prepared, &unlimited, Wants::default(), &mut CountSink, hooks)?;
+        Ok(Estimate {
+            packets_min: answer.packets,
+            packets_max: answer.packets,
+            bytes_max: answer.bytes,
+            segments: u64::from(answer.packets > 0),
+        })
     }
 
     /// What is known before reading about the completeness of an answer.
@@ -171,6 +202,10 @@ impl Extractor {
             coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, &self.store)?;
             if wants.interfaces {
                 prepared.name_interfaces(&chronicle);
+                if !query.joined.is_empty() {
+                    // They count packets that the asker may not know of.
+                    prepared.accounts.iter_mut().for_each(|account| account.received = None);
+                }
                 if query.decapsulate {
                     prepared.inner_interfaces =
                         add_inner_interfaces(&mut prepared.interfaces, &mut prepared.accounts);
@@ -237,14 +272,14 @@ impl Extractor {
         query: &Query,
         planner: &mut Planner<'_>,
         stop: &dyn Fn() -> bool,
-    ) -> Result<Estimate, ExtractError> {
+    ) -> Result<Option<Estimate>, ExtractError> {
         let reopened = match segment.is_released() {
             true => segment.reopen(&self.store, query.use_index)?,
             false => None,
         };
         let segment = match (&reopened, segment.is_released()) {
             (Some(reopened), _) => reopened,
-            (None, true) => return Ok(Estimate::default()), // it has expired since
+            (None, true) => return Ok(Some(Estimate::default())), // it has expired since
             (None, false) => segment,
         };
         if let Some(index) = &segment.index {
@@ -278,7 +313,7 @@ impl Extractor {
             let of_type = prepared.snapshot.segments.iter().filter(|segment| segment.link_type == link_type);
             for segment in of_type.take(SEGMENTS_LOOKED_AT_MAX) {
                 let estimate = self.estimate_segment(segment, query, &mut planner, &stop)?;
-                if estimate.packets_min > 0 {
+                if estimate.is_some_and(|estimate| estimate.packets_min > 0) {
                     certain.push(link_type);
                     break;
                 }

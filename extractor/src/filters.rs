@@ -1,4 +1,4 @@
-//! What a query accepts: one expression, compiled for every link type among the views, and demands on tunnels.
+//! What a query accepts: expressions, compiled for every link type among the views, and demands on tunnels.
 
 use std::sync::Arc;
 
@@ -31,6 +31,17 @@ pub(crate) enum Outlook {
     Depends,
 }
 
+impl Outlook {
+    /// Of packets that are accepted where both accept them.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
+            (Self::Everything, Self::Everything) => Self::Everything,
+            _ => Self::Depends,
+        }
+    }
+}
+
 /// Memory for judging packets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
@@ -38,52 +49,27 @@ pub(crate) struct Scratch {
     untagged: Vec<u8>,
 }
 
-/// The filter of a query, for every link type of the store and of what its packets can carry.
+/// One expression, for every link type of the store and of what its packets can carry, and the views that it sees.
 #[derive(Clone, Debug)]
-pub(crate) struct Filters {
+pub(crate) struct Expression {
     choices: Vec<(LinkType, Choice)>,
     selection: Selection,
+}
+
+/// The filter of a query and those that are joined to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Filters {
+    /// All of them have to accept a packet; the query's own comes first.
+    expressions: Vec<Expression>,
     tunnels: TunnelDemands,
-    /// Link types of the store for which it has no meaning, and libpcap's word for it.
+    /// Whether a packet has to be taken apart before it can be judged, unless it is known to be plain.
+    peels: bool,
+    /// Link types of the store for which the query's own has no meaning, and libpcap's word for it.
     pub(crate) refused: Vec<(LinkType, String)>,
 }
 
-impl Filters {
-    /// Compiles for a store with these link types. Where the expression has no meaning for a link type, it accepts nothing
-    /// there; where that is so for all of them, it is wrong.
-    pub(crate) fn compile(
-        compiler: &Compiler,
-        query: &Query,
-        of_store: &[LinkType],
-    ) -> Result<Self, FilterError> {
-        let selection = Selection::from(query);
-        let mut filters =
-            Self { choices: Vec::new(), selection, tunnels: query.tunnels, refused: Vec::new() };
-        let (expression, mut refusal) = (&query.filter, None);
-        for (link_type, is_of_store) in link_types(of_store, query.view) {
-            let choice = match compiler.program(expression, link_type) {
-                _ if expression.trim().is_empty() => Choice::Everything,
-                Ok(program) => Choice::Program(program),
-                Err(error @ (FilterError::Syntax { .. } | FilterError::RejectsAll { .. })) => {
-                    if is_of_store {
-                        filters.refused.push((link_type, first_line(&error)));
-                    }
-                    refusal.get_or_insert(error);
-                    Choice::Nothing
-                }
-                Err(error) => return Err(error),
-            };
-            filters.choices.push((link_type, choice));
-        }
-        match refusal {
-            Some(error) if filters.choices.iter().all(|(_, choice)| matches!(choice, Choice::Nothing)) => {
-                Err(error)
-            }
-            _ => Ok(filters),
-        }
-    }
-
-    /// What the expression means for a link type.
+impl Expression {
+    /// What it means for a link type.
     #[inline]
     pub(crate) fn choice(&self, link_type: LinkType) -> &Choice {
         self.choices
@@ -92,42 +78,27 @@ impl Filters {
             .map_or(&Choice::Nothing, |(_, choice)| choice)
     }
 
-    /// What can be said of all packets of a segment of this link type.
-    pub(crate) fn outlook(&self, link_type: LinkType) -> Outlook {
-        let is_nothing = |link_type: &LinkType| matches!(self.choice(*link_type), Choice::Nothing);
-        let carried = if self.selection.view == View::Outer { &[] } else { &INNER_LINK_TYPES[..] };
-        match self.choice(link_type) {
-            Choice::Everything if self.tunnels.are_none() => Outlook::Everything,
-            Choice::Nothing if carried.iter().all(is_nothing) => Outlook::Nothing,
-            _ => Outlook::Depends,
-        }
-    }
-
-    /// Whether the expression is empty.
-    pub(crate) fn accept_all_views(&self) -> bool {
-        self.choices.iter().all(|(_, choice)| matches!(choice, Choice::Everything))
-    }
-
     /// What selects among a packet's views.
     pub(crate) fn selection(&self) -> Selection {
         self.selection
     }
 
-    /// What is demanded of a packet's tunnels.
-    pub(crate) fn tunnels(&self) -> &TunnelDemands {
-        &self.tunnels
+    /// Whether it is empty.
+    pub(crate) fn accepts_all_views(&self) -> bool {
+        self.choices.iter().all(|(_, choice)| matches!(choice, Choice::Everything))
     }
 
-    /// Whether the packet is in the answer, as far as the filter goes. `is_plain` where it is known to have no view but
-    /// itself.
-    #[inline]
-    pub(crate) fn accept(&self, packet: PacketView<'_>, is_plain: bool, scratch: &mut Scratch) -> bool {
-        if (is_plain || self.selection.view == View::Outer) && self.tunnels.are_none() {
-            return self.accept_view(packet, &mut scratch.untagged);
+    fn accepts_nothing(&self) -> bool {
+        self.choices.iter().all(|(_, choice)| matches!(choice, Choice::Nothing))
+    }
+
+    fn outlook(&self, link_type: LinkType) -> Outlook {
+        let is_nothing = |link_type: &LinkType| matches!(self.choice(*link_type), Choice::Nothing);
+        match self.choice(link_type) {
+            Choice::Everything => Outlook::Everything,
+            Choice::Nothing if carried(self.selection.view).iter().all(is_nothing) => Outlook::Nothing,
+            _ => Outlook::Depends,
         }
-        let peeled = scratch.peeler.take_apart(packet);
-        self.tunnels.are_met(|| peeled.tunnels())
-            && peeled.views(self.selection).any(|view| self.accept_view(view, &mut scratch.untagged))
     }
 
     #[inline]
@@ -141,11 +112,117 @@ impl Filters {
     }
 }
 
+impl Filters {
+    /// Compiles for a store with these link types. Where the query's own expression has no meaning for a link type, it
+    /// accepts nothing there; where that is so for all of them, it is wrong. A joined one without meaning accepts nothing.
+    pub(crate) fn compile(
+        compiler: &Compiler,
+        query: &Query,
+        of_store: &[LinkType],
+    ) -> Result<Self, FilterError> {
+        let own = compile(compiler, &query.filter, Selection::from(query), of_store)?;
+        if let Some(error) = own.refusal.filter(|_| own.expression.accepts_nothing()) {
+            return Err(error);
+        }
+        let mut expressions = vec![own.expression];
+        for joined in &query.joined {
+            expressions
+                .push(compile(compiler, &joined.filter, Selection::from(joined), of_store)?.expression);
+        }
+        let looks_inside = |expression: &Expression| expression.selection.view != View::Outer;
+        Ok(Self {
+            peels: expressions.iter().any(looks_inside),
+            expressions,
+            tunnels: query.tunnels,
+            refused: own.refused,
+        })
+    }
+
+    /// The expressions, all of which have to accept a packet; the query's own comes first.
+    pub(crate) fn expressions(&self) -> &[Expression] {
+        &self.expressions
+    }
+
+    /// What can be said of all packets of a segment of this link type.
+    pub(crate) fn outlook(&self, link_type: LinkType) -> Outlook {
+        let of_tunnels = if self.tunnels.are_none() { Outlook::Everything } else { Outlook::Depends };
+        let outlooks = self.expressions.iter().map(|expression| expression.outlook(link_type));
+        outlooks.fold(of_tunnels, Outlook::and)
+    }
+
+    /// What the joined filters alone say of all packets of a segment of this link type.
+    pub(crate) fn joined_outlook(&self, link_type: LinkType) -> Outlook {
+        let joined = self.expressions.iter().skip(1);
+        joined.map(|expression| expression.outlook(link_type)).fold(Outlook::Everything, Outlook::and)
+    }
+
+    /// What is demanded of a packet's tunnels.
+    pub(crate) fn tunnels(&self) -> &TunnelDemands {
+        &self.tunnels
+    }
+
+    /// Whether the packet is in the answer, as far as the filters go. `is_plain` where it is known to have no view but
+    /// itself.
+    #[inline]
+    pub(crate) fn accept(&self, packet: PacketView<'_>, is_plain: bool, scratch: &mut Scratch) -> bool {
+        let Scratch { peeler, untagged } = scratch;
+        if (is_plain || !self.peels) && self.tunnels.are_none() {
+            return self.expressions.iter().all(|expression| expression.accept_view(packet, untagged));
+        }
+        let peeled = peeler.take_apart(packet);
+        self.tunnels.are_met(|| peeled.tunnels())
+            && self.expressions.iter().all(|expression| {
+                let mut views = peeled.views(expression.selection);
+                views.any(|view| expression.accept_view(view, untagged))
+            })
+    }
+}
+
+/// An expression, and why it has no meaning for some link types.
+struct Compiled {
+    expression: Expression,
+    refused: Vec<(LinkType, String)>,
+    refusal: Option<FilterError>,
+}
+
+fn compile(
+    compiler: &Compiler,
+    text: &str,
+    selection: Selection,
+    of_store: &[LinkType],
+) -> Result<Compiled, FilterError> {
+    let mut compiled = Compiled {
+        expression: Expression { choices: Vec::new(), selection },
+        refused: Vec::new(),
+        refusal: None,
+    };
+    for (link_type, is_of_store) in link_types(of_store, selection.view) {
+        let choice = match compiler.program(text, link_type) {
+            _ if text.trim().is_empty() => Choice::Everything,
+            Ok(program) => Choice::Program(program),
+            Err(error @ (FilterError::Syntax { .. } | FilterError::RejectsAll { .. })) => {
+                if is_of_store {
+                    compiled.refused.push((link_type, first_line(&error)));
+                }
+                compiled.refusal.get_or_insert(error);
+                Choice::Nothing
+            }
+            Err(error) => return Err(error),
+        };
+        compiled.expression.choices.push((link_type, choice));
+    }
+    Ok(compiled)
+}
+
+/// The link types that a packet can carry, as far as a filter with this view sees them.
+fn carried(view: View) -> &'static [LinkType] {
+    if view == View::Outer { &[] } else { &INNER_LINK_TYPES }
+}
+
 /// The link types that a filter can see, and whether the store has them. A store without any is as one of Ethernet.
 fn link_types(of_store: &[LinkType], view: View) -> impl Iterator<Item = (LinkType, bool)> {
     let of_store = if of_store.is_empty() { &[LinkType::ETHERNET] } else { of_store };
-    let carried = if view == View::Outer { &[] } else { &INNER_LINK_TYPES[..] };
-    let more = carried.iter().filter(|link_type| !of_store.contains(link_type));
+    let more = carried(view).iter().filter(|link_type| !of_store.contains(link_type));
     of_store.iter().map(|&link_type| (link_type, true)).chain(more.map(|&link_type| (link_type, false)))
 }
 
@@ -182,12 +259,15 @@ mod tests {
     fn an_expression_may_mean_nothing_for_some_link_types_but_not_for_all() {
         let both = [LinkType::ETHERNET, LinkType::RAW];
         let filters = compile("ether src 1:2:3:4:5:6", &both).unwrap();
-        assert!(matches!(filters.choice(LinkType::ETHERNET), Choice::Program(_)));
-        assert!(matches!(filters.choice(LinkType::RAW), Choice::Nothing));
+        assert!(matches!(filters.expressions[0].choice(LinkType::ETHERNET), Choice::Program(_)));
+        assert!(matches!(filters.expressions[0].choice(LinkType::RAW), Choice::Nothing));
         assert_eq!(filters.refused.len(), 1);
         assert!(compile("ether src 1:2:3:4:5:6", &both[1..]).is_err());
         assert!(compile("ip and and", &both).is_err());
         assert!(compile("ip and and", &[]).is_err());
-        assert!(matches!(compile("", &[LinkType(9999)]).unwrap().choice(LinkType(9999)), Choice::Everything));
+        assert!(matches!(
+            compile("", &[LinkType(9999)]).unwrap().expressions[0].choice(LinkType(9999)),
+            Choice::Everything
+        ));
     }
 }

@@ -36,6 +36,6 @@ pub use answer::{
 pub use completeness::{Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, Span, Unreadable};
 pub use error::ExtractError;
 pub use extractor::{Extractor, HELPERS_MAX, Options};
-pub use query::{Limits, Query, TimeRange, View};
+pub use query::{JoinedFilter, Limits, Query, TimeRange, View};
 pub use sink::{CountSink, Packet, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
 pub use tunnels::TunnelDemands;

@@ -19,7 +19,7 @@ use crate::filters::{Filters, Outlook};
 use crate::query::TimeRange;
 use crate::sys::Map;
 use crate::walk::{Granule, Walk};
-use judged::{Judged, Judgements};
+use judged::{Judged, Judgements, Verdicts};
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};
 
@@ -71,6 +71,14 @@ struct Lookup {
     terms: Vec<Term>,
 }
 
+/// What the flows of a segment add up to.
+#[derive(Default)]
+struct Sum {
+    estimate: Estimate,
+    /// It counts flows whose packets a joined filter may not accept.
+    tells_too_much: bool,
+}
+
 /// What a walk over flows is told.
 enum Go {
     On,
@@ -78,8 +86,8 @@ enum Go {
     Enough,
 }
 
-/// Takes a flow with its number and what the filter says of it; the cursor stands where the flow was read.
-type Visit<'v> = dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdict) -> Result<Go, IndexError> + 'v;
+/// Takes a flow with its number and what the filters say of it; the cursor stands where the flow was read.
+type Visit<'v> = dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdicts) -> Result<Go, IndexError> + 'v;
 
 impl<'q> Planner<'q> {
     pub(crate) fn new(range: TimeRange, filters: &'q Filters) -> Self {
@@ -95,22 +103,24 @@ impl<'q> Planner<'q> {
         group(walk.granules.iter().filter(meets).copied().collect())
     }
 
-    /// What a segment without an index can give at most.
-    pub(crate) fn estimate_of_walk(&self, walk: &Walk, link_type: LinkType) -> Estimate {
+    /// What a segment without an index can give at most; `None` where that would tell of packets that a joined filter
+    /// may not accept.
+    pub(crate) fn estimate_of_walk(&self, walk: &Walk, link_type: LinkType) -> Option<Estimate> {
         let Some((first, last)) = walk.bounds().filter(|(first, last)| self.range.meets(*first, *last))
         else {
-            return Estimate::default();
+            return Some(Estimate::default());
         };
         let outlook = self.filters.outlook(link_type);
         let certain = outlook == Outlook::Everything && self.range.covers(first, last);
         match outlook {
-            Outlook::Nothing => Estimate::default(),
-            _ => Estimate {
+            Outlook::Nothing => Some(Estimate::default()),
+            _ if self.filters.joined_outlook(link_type) != Outlook::Everything => None,
+            _ => Some(Estimate {
                 packets_min: if certain { walk.records } else { 0 },
                 packets_max: walk.records,
                 bytes_max: walk.wire_bytes,
                 segments: 1,
-            },
+            }),
         }
     }
 
@@ -133,9 +143,9 @@ impl<'q> Planner<'q> {
         let mut numbers = Vec::new();
         let mut flows_seen = 0u32;
         let mut all = false;
-        self.for_each_flow(&mut templates, stop, bytes, &mut |cursor, id, _, verdict| {
+        self.for_each_flow(&mut templates, stop, bytes, &mut |cursor, id, _, verdicts| {
             flows_seen += 1;
-            if verdict == Verdict::Never {
+            if verdicts.all == Verdict::Never {
                 return Ok(Go::On);
             }
             numbers.clear();
@@ -149,13 +159,15 @@ impl<'q> Planner<'q> {
         runs_of(index, in_time.as_ref(), (!all).then_some(&found))
     }
 
-    /// What a segment can give, by its index.
+    /// What a segment can give, by its index; `None` where that would tell of packets that a joined filter may not
+    /// accept.
     pub(crate) fn estimate(
         &mut self,
         index: &Index<Map>,
         stop: &dyn Fn() -> bool,
-    ) -> Result<Estimate, PlanError> {
-        self.add_up(index, stop, false)
+    ) -> Result<Option<Estimate>, PlanError> {
+        let sum = self.add_up(index, stop, false)?;
+        Ok((!sum.tells_too_much).then_some(sum.estimate))
     }
 
     /// What a segment gives, where its index tells that exactly.
@@ -164,7 +176,7 @@ impl<'q> Planner<'q> {
         index: &Index<Map>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Estimate>, PlanError> {
-        let estimate = self.add_up(index, stop, true)?;
+        let Sum { estimate, .. } = self.add_up(index, stop, true)?;
         Ok((estimate.packets_min == estimate.packets_max).then_some(estimate))
     }
 
@@ -174,37 +186,36 @@ impl<'q> Planner<'q> {
         index: &Index<Map>,
         stop: &dyn Fn() -> bool,
         only_exact: bool,
-    ) -> Result<Estimate, PlanError> {
-        let mut estimate = Estimate::default();
+    ) -> Result<Sum, PlanError> {
+        let mut sum = Sum::default();
         let covers_all = self.range.covers(index.first(), index.last());
         match self.filters.outlook(index.link_type()) {
-            Outlook::Nothing => return Ok(estimate),
+            Outlook::Nothing => return Ok(sum),
             Outlook::Everything if covers_all => {
-                let packets = index.records();
-                return Ok(Estimate {
-                    packets_min: packets,
-                    packets_max: packets,
-                    bytes_max: index.wire_bytes(),
-                    segments: 1,
-                });
+                let (packets, bytes_max) = (index.records(), index.wire_bytes());
+                sum.estimate =
+                    Estimate { packets_min: packets, packets_max: packets, bytes_max, segments: 1 };
+                return Ok(sum);
             }
             _ => {}
         }
         let range = self.range;
         let mut templates = self.judge_templates(index)?;
-        self.for_each_flow(&mut templates, stop, u64::MAX, &mut |_, _, flow, verdict| {
-            if verdict != Verdict::Never {
+        self.for_each_flow(&mut templates, stop, u64::MAX, &mut |_, _, flow, verdicts| {
+            let Sum { estimate, tells_too_much } = &mut sum;
+            if verdicts.all != Verdict::Never {
                 estimate.packets_max += flow.packets;
                 estimate.bytes_max += flow.bytes;
-                if verdict == Verdict::Always && range.covers(flow.first, flow.last) {
+                *tells_too_much |= verdicts.joined != Verdict::Always;
+                if verdicts.all == Verdict::Always && range.covers(flow.first, flow.last) {
                     estimate.packets_min += flow.packets;
                 }
             }
             let is_exact = estimate.packets_min == estimate.packets_max;
             Ok(if only_exact && !is_exact { Go::Enough } else { Go::On })
         })?;
-        estimate.segments = u64::from(estimate.packets_max > 0);
-        Ok(estimate)
+        sum.estimate.segments = u64::from(sum.estimate.packets_max > 0);
+        Ok(sum)
     }
 
     /// The granules that can hold a packet of the range; `None` where all can.
@@ -227,7 +238,7 @@ impl<'q> Planner<'q> {
         let mut by_terms = [Lookup::default(), Lookup::default()];
         for (is_ipv6, lookup) in [false, true].into_iter().zip(&mut by_terms) {
             let wanted = |judged: &Arc<Judged>| {
-                judged.verdict == Verdict::Maybe && judged.terms.is_some() && judged.is_ipv6 == is_ipv6
+                judged.verdicts.all == Verdict::Maybe && judged.terms.is_some() && judged.is_ipv6 == is_ipv6
             };
             lookup.wanted = judged.iter().map(wanted).collect();
             for judged in judged.iter().filter(|judged| wanted(judged)) {
@@ -238,7 +249,7 @@ impl<'q> Planner<'q> {
         }
         let walked = judged
             .iter()
-            .map(|judged| match judged.verdict {
+            .map(|judged| match judged.verdicts.all {
                 Verdict::Never => false,
                 Verdict::Always => true,
                 Verdict::Maybe => judged.terms.is_none(),
@@ -312,27 +323,25 @@ impl<'q> Planner<'q> {
         if !self.range.meets(flow.first, flow.last) {
             return Ok(Go::On);
         }
-        let verdict = templates.judge(flow, self.filters);
-        visit(cursor, id, flow, verdict)
+        let verdicts = templates.judge(flow, self.filters);
+        visit(cursor, id, flow, verdicts)
     }
 }
 
 impl Templates<'_> {
-    fn judge(&mut self, flow: &Flow, filters: &Filters) -> Verdict {
+    fn judge(&mut self, flow: &Flow, filters: &Filters) -> Verdicts {
         let number = flow.template as usize;
         // A flow names a template of its index: the index has checked that.
         let (Some(template), Some(judged), Some(scratch)) =
             (self.templates.get(number), self.judged.get(number), self.scratch.get_mut(number))
         else {
-            return Verdict::Maybe;
+            return Verdicts { all: Verdict::Maybe, joined: Verdict::Maybe };
         };
-        match judged.verdict {
-            Verdict::Maybe => {
-                let scratch = scratch.get_or_insert_with(|| judged.scratch());
-                judged.judge(template, flow, filters, scratch)
-            }
-            decided => decided,
+        if judged.verdicts.all != Verdict::Maybe {
+            return judged.verdicts;
         }
+        let scratch = scratch.get_or_insert_with(|| judged.scratch());
+        judged.judge(template, flow, filters, scratch)
     }
 }
 

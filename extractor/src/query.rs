@@ -48,6 +48,18 @@ impl Limits {
     }
 }
 
+/// A filter that is joined by AND to whatever is asked, such as what an access token may see. It sees its own view of a
+/// packet, whichever the query chooses for its own filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JoinedFilter {
+    /// A pcap-filter(7) expression; empty accepts every packet.
+    pub filter: String,
+    /// Which view of a packet it sees.
+    pub view: View,
+    /// It sees the frame as if its VLAN tags were gone.
+    pub ignore_vlan: bool,
+}
+
 /// A question: the packets with `from <= timestamp < to` that the filter accepts, in time order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -67,6 +79,11 @@ pub struct Query {
     /// The answer has the innermost view of each packet in its place, with its own lengths and link type. Limits of bytes
     /// count what is written.
     pub decapsulate: bool,
+    /// Filters that have to accept each packet too. Each is compiled by itself: no text of the asker can reach into them.
+    /// They are never read from an asker's words. Of packets that one of them does not accept an answer tells nothing: not
+    /// how many there are, in estimates or in the statistics of interfaces.
+    #[serde(skip)]
+    pub joined: Vec<JoinedFilter>,
     /// How much the answer may hold.
     pub limits: Limits,
     /// Whether indexes may skip work. They never change an answer, only the time it takes.
@@ -83,6 +100,7 @@ impl Default for Query {
             ignore_vlan: false,
             tunnels: TunnelDemands::default(),
             decapsulate: false,
+            joined: Vec::new(),
             limits: Limits::default(),
             use_index: true,
         }

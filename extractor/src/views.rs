@@ -11,7 +11,7 @@ use netrewind_indexer::packet::{self, Dissection};
 use netrewind_indexer::tunnel::{Tunnel, TunnelPorts};
 use netrewind_segment::LinkType;
 
-use crate::query::{Query, View};
+use crate::query::{JoinedFilter, Query, View};
 pub(crate) use template::{Lengths, TemplateView, template_views};
 
 /// Where the type stands in an Ethernet frame, behind both addresses; also where its VLAN tags begin.
@@ -34,6 +34,12 @@ pub(crate) struct Selection {
 impl From<&Query> for Selection {
     fn from(query: &Query) -> Self {
         Self { view: query.view, ignore_vlan: query.ignore_vlan }
+    }
+}
+
+impl From<&JoinedFilter> for Selection {
+    fn from(joined: &JoinedFilter) -> Self {
+        Self { view: joined.view, ignore_vlan: joined.ignore_vlan }
     }
 }
 

@@ -15,7 +15,7 @@ mod support;
 use std::collections::HashMap;
 use std::fs;
 
-use netrewind_extractor::{ExtractError, Patient, Query, TunnelDemands, View};
+use netrewind_extractor::{ExtractError, JoinedFilter, Patient, Query, TunnelDemands, View};
 use netrewind_indexer::packet::{PREFIX_BYTES_MAX, dissect};
 use netrewind_indexer::tunnel::TunnelKind;
 use netrewind_segment::{LinkType, RecordHeader};
@@ -141,12 +141,16 @@ fn accepts(query: &Query, truth: &Truth, libpcap: &mut Libpcap) -> bool {
     {
         return false;
     }
-    let views = match query.view {
+    accepts_view(truth, query.view, query.ignore_vlan, libpcap)
+}
+
+fn accepts_view(truth: &Truth, view: View, ignore_vlan: bool, libpcap: &mut Libpcap) -> bool {
+    let views = match view {
         View::Outer => &truth.views[..1],
         View::Inner => &truth.views[truth.views.len() - 1..],
         View::Any => &truth.views,
     };
-    views.iter().any(|view| match query.ignore_vlan {
+    views.iter().any(|view| match ignore_vlan {
         true => libpcap.accepts(&untagged(view)),
         false => libpcap.accepts(view),
     })
@@ -207,6 +211,13 @@ fn random_query(chance: &mut Chance, test: &TestStore, known: &Known, asks_lengt
     if chance.one_in(4) {
         query.tunnels = demands_near(chance, &truth);
     }
+    for _ in 0..chance.below(3) {
+        let truth = known.of(chance.pick(packets));
+        let view = chance.pick(&truth.views).clone();
+        let filter = filter_near(chance, &view, asks_length);
+        let view = *chance.pick(&[View::Inner, View::Inner, View::Outer, View::Any]);
+        query.joined.push(JoinedFilter { filter, view, ignore_vlan: chance.one_in(3) });
+    }
     query
 }
 
@@ -240,7 +251,14 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
         }
         Err(error) => panic!("{context}, {query:?}: {error}"),
     };
-    let mut model = test.model(query, &mut |packet| accepts(query, &known.of(packet), &mut libpcap));
+    let mut joined: Vec<_> =
+        query.joined.iter().map(|joined| (joined, Libpcap::new(&joined.filter))).collect();
+    let mut model = test.model(query, &mut |packet| {
+        let truth = known.of(packet);
+        let mut joined = joined.iter_mut();
+        accepts(query, &truth, &mut libpcap)
+            && joined.all(|(joined, libpcap)| accepts_view(&truth, joined.view, joined.ignore_vlan, libpcap))
+    });
     if query.decapsulate {
         model.iter_mut().for_each(|packet| *packet = known.of(packet).views.pop().unwrap());
     }

@@ -160,6 +160,7 @@ fn query(arguments: &Arguments) -> Result<Query, Failure> {
         ignore_vlan: arguments.ignore_vlan,
         tunnels: (&arguments.tunnels).into(),
         decapsulate: arguments.decapsulate,
+        joined: Vec::new(),
         limits: Limits { packets: arguments.max_packets, bytes: arguments.max_bytes },
         use_index: !arguments.no_index,
     })

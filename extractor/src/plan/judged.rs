@@ -8,7 +8,7 @@ use netrewind_indexer::{self as indexer, Description, Flow, Shape, Template, Tra
 use netrewind_segment::layout::CAPLEN_MAX;
 
 use crate::filter::{AbstractPacket, Conjunction, Demand, KeyField, Term, Terms, Verdict};
-use crate::filters::{Choice, Filters};
+use crate::filters::{Choice, Expression, Filters};
 use crate::views::{Lengths, TemplateView, template_views};
 
 /// Templates of which the judgement is remembered from segment to segment.
@@ -18,17 +18,34 @@ const REMEMBERED_TEMPLATES_MAX: usize = 1 << 14;
 const IPV4_HEADER_BYTES: usize = 20;
 const IPV6_HEADER_BYTES: usize = 40;
 
-/// A template under a filter.
+/// What is said of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdicts {
+    /// By the filter, those that are joined to it and the demands on tunnels together.
+    pub(crate) all: Verdict,
+    /// By the joined filters alone: whether the asker may know of the packets.
+    pub(crate) joined: Verdict,
+}
+
+/// A template under the filters.
 #[derive(Clone, Debug)]
 pub(crate) struct Judged {
-    /// What the filter says of all its packets.
-    pub(crate) verdict: Verdict,
-    /// What it demands of their key, where that is little enough to be looked up; nothing where it may be any.
+    /// What the filters say of all its packets.
+    pub(crate) verdicts: Verdicts,
+    /// What they demand of their key, where that is little enough to be looked up; nothing where it may be any.
     pub(crate) terms: Option<Vec<indexer::Term>>,
     /// Whether addresses are of IPv6.
     pub(crate) is_ipv6: bool,
     /// What the demands on tunnels say of them.
     of_tunnels: Verdict,
+    /// By expression.
+    expressions: Vec<JudgedExpression>,
+}
+
+/// A template under one expression.
+#[derive(Clone, Debug)]
+struct JudgedExpression {
+    verdict: Verdict,
     /// The selected views; none where they are not the same in all packets.
     views: Option<Vec<JudgedView>>,
 }
@@ -43,29 +60,34 @@ struct JudgedView {
     tcp_flags: Option<usize>,
 }
 
+impl Verdicts {
+    /// Of the query's own expression first, then of those that are joined to it.
+    fn of(of_tunnels: Verdict, expressions: impl IntoIterator<Item = Verdict>) -> Self {
+        let mut verdicts = expressions.into_iter();
+        let own = verdicts.next().unwrap_or(Verdict::Always);
+        let joined = verdicts.fold(Verdict::Always, Verdict::and);
+        Self { all: own.and(joined).and(of_tunnels), joined }
+    }
+}
+
 impl Judged {
     pub(crate) fn new(template: &Template, filters: &Filters) -> Self {
         let mut description = Description::default();
         template.describe_any(&mut description);
-        let views = template_views(filters.selection(), template, &description);
-        let judge = |view| JudgedView::new(view, template, &description, filters);
-        let views: Option<Vec<_>> = views.map(|views| views.into_iter().map(judge).collect());
-        let of_filter = match &views {
-            _ if filters.accept_all_views() => Verdict::Always,
-            Some(views) => Verdict::any(views.iter().map(|view| view.verdict)),
-            None => Verdict::Maybe,
-        };
+        let judge = |expression| JudgedExpression::new(expression, template, &description);
+        let expressions: Vec<_> = filters.expressions().iter().map(judge).collect();
         let of_tunnels = filters.tunnels().judge(template);
+        let terms = expressions.iter().filter_map(JudgedExpression::terms);
         Self {
-            verdict: of_filter.and(of_tunnels),
-            terms: if of_filter == Verdict::Maybe { views.as_deref().and_then(terms_of_any) } else { None },
+            verdicts: Verdicts::of(of_tunnels, expressions.iter().map(|expression| expression.verdict)),
+            terms: terms.max_by_key(|terms| least_selectivity(terms)),
             is_ipv6: matches!(template.shape, Shape::Ipv6 { .. }),
             of_tunnels,
-            views,
+            expressions,
         }
     }
 
-    /// What the filter says of all packets of a flow of `template`, which this is. `scratch` is this template's
+    /// What the filters say of all packets of a flow of `template`, which this is. `scratch` is this template's
     /// [`Self::scratch`].
     pub(crate) fn judge(
         &self,
@@ -73,18 +95,39 @@ impl Judged {
         flow: &Flow,
         filters: &Filters,
         scratch: &mut [AbstractPacket],
-    ) -> Verdict {
-        let Some(views) = self.views.as_ref().filter(|_| self.verdict == Verdict::Maybe) else {
-            return self.verdict;
-        };
-        let verdicts = views.iter().zip(scratch);
-        let verdicts = verdicts.map(|(view, scratch)| view.judge(template, flow, filters, scratch));
-        Verdict::any(verdicts).and(self.of_tunnels)
+    ) -> Verdicts {
+        let mut scratch = scratch.iter_mut();
+        let verdicts = self.expressions.iter().zip(filters.expressions()).map(|(judged, expression)| {
+            let views = judged.views.iter().flatten().zip(scratch.by_ref());
+            let verdicts = views.map(|(view, scratch)| view.judge(template, flow, expression, scratch));
+            let verdict = Verdict::any(verdicts);
+            if judged.verdict == Verdict::Maybe && judged.views.is_some() { verdict } else { judged.verdict }
+        });
+        Verdicts::of(self.of_tunnels, verdicts)
     }
 
     /// Abstract packets for [`Self::judge`], one for each view.
     pub(crate) fn scratch(&self) -> Vec<AbstractPacket> {
-        self.views.iter().flatten().map(|view| view.packet.clone()).collect()
+        let views = self.expressions.iter().flat_map(|expression| expression.views.iter().flatten());
+        views.map(|view| view.packet.clone()).collect()
+    }
+}
+
+impl JudgedExpression {
+    fn new(expression: &Expression, template: &Template, description: &Description) -> Self {
+        let views = template_views(expression.selection(), template, description);
+        let judge = |view| JudgedView::new(view, template, description, expression);
+        let views: Option<Vec<_>> = views.map(|views| views.into_iter().map(judge).collect());
+        let verdict = match &views {
+            _ if expression.accepts_all_views() => Verdict::Always,
+            Some(views) => Verdict::any(views.iter().map(|view| view.verdict)),
+            None => Verdict::Maybe,
+        };
+        Self { verdict, views }
+    }
+
+    fn terms(&self) -> Option<Vec<indexer::Term>> {
+        if self.verdict == Verdict::Maybe { self.views.as_deref().and_then(terms_of_any) } else { None }
     }
 }
 
@@ -102,12 +145,17 @@ fn terms_of_any(views: &[JudgedView]) -> Option<Vec<indexer::Term>> {
 }
 
 impl JudgedView {
-    fn new(view: TemplateView, template: &Template, description: &Description, filters: &Filters) -> Self {
+    fn new(
+        view: TemplateView,
+        template: &Template,
+        description: &Description,
+        expression: &Expression,
+    ) -> Self {
         let mut packet = AbstractPacket::new();
         fill(&mut packet, template, description, &view);
         let tcp_flags = template.tcp_flags_offset().and_then(|offset| view.place(offset));
         let mut judged = Self { view, verdict: Verdict::Maybe, terms: None, packet, tcp_flags };
-        judged.conclude(filters.choice(view.link_type));
+        judged.conclude(expression.choice(view.link_type));
         judged
     }
 
@@ -132,13 +180,13 @@ impl JudgedView {
         &self,
         template: &Template,
         flow: &Flow,
-        filters: &Filters,
+        expression: &Expression,
         scratch: &mut AbstractPacket,
     ) -> Verdict {
         if self.verdict != Verdict::Maybe {
             return self.verdict;
         }
-        let Choice::Program(program) = filters.choice(self.view.link_type) else { return self.verdict };
+        let Choice::Program(program) = expression.choice(self.view.link_type) else { return self.verdict };
         set_address(scratch, KeyField::SourceAddress, flow.source);
         set_address(scratch, KeyField::DestinationAddress, flow.destination);
         scratch.set_key(KeyField::SourcePort, &flow.source_port.to_be_bytes());
@@ -199,6 +247,18 @@ fn most_selective(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
     terms.sort_unstable();
     terms.dedup();
     Some(terms.iter().map(index_term).collect())
+}
+
+/// How many bits each of some alternatives pins down at least: what the index has to look through grows with every bit less.
+fn least_selectivity(terms: &[indexer::Term]) -> u32 {
+    let bits = |term: &indexer::Term| match &term.constraint {
+        indexer::Constraint::Masked { mask, .. } => mask.count_ones(),
+        indexer::Constraint::Range(range) => {
+            let numbers = u32::try_from(range.end().saturating_sub(*range.start())).unwrap_or(u32::MAX);
+            u16::BITS.saturating_sub(numbers.saturating_add(1).ilog2())
+        }
+    };
+    terms.iter().map(bits).min().unwrap_or(u32::MAX)
 }
 
 /// How many bits a demand pins down.

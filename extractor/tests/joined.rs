@@ -1,0 +1,147 @@
+//! Filters that are joined to whatever is asked: nothing that an asker says reaches beyond them, and no number tells of the
+//! packets behind them.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod support;
+
+use netrewind_extractor::{ExtractError, JoinedFilter, Patient, PcapngSink, Query, View};
+use support::{Stored, TestStore, extract, name, packet};
+
+/// Packets of a segment: every fifth of them is to 10.9.0.1, the others to 10.9.0.2.
+const PACKETS: u32 = 1000;
+const VISIBLE_ONE_IN: u32 = 5;
+
+fn lane(n: u32) -> u32 {
+    if n.is_multiple_of(VISIBLE_ONE_IN) { 1 } else { 2 }
+}
+
+/// A store of segments with an index, without one, and still open.
+fn store() -> TestStore {
+    let packets = |first: u32| (first..first + PACKETS).map(|n| packet(n, lane(n), 60)).collect::<Vec<_>>();
+    let mut test = TestStore::default();
+    test.seal_indexed(name(1, 0), packets(0));
+    test.seal(name(2, 0), packets(PACKETS));
+    test.open(name(3, 0), packets(2 * PACKETS), PACKETS as usize);
+    test
+}
+
+fn visible() -> JoinedFilter {
+    JoinedFilter { filter: "net 10.9.0.1/32".into(), ..JoinedFilter::default() }
+}
+
+fn restricted(filter: &str) -> Query {
+    Query { joined: vec![visible()], ..Query::of(filter) }
+}
+
+fn is_visible(packet: &Stored) -> bool {
+    packet.bytes[33] == 1
+}
+
+#[test]
+fn every_answer_keeps_to_the_joined_filter() {
+    let test = store();
+    let extractor = test.extractor();
+    let visible = u64::from(3 * PACKETS / VISIBLE_ONE_IN);
+    for filter in ["", "ip", "host 10.9.0.1 or host 10.9.0.2", "not host 10.9.0.1 or ip", "host 10.9.0.2"] {
+        for view in [View::Inner, View::Outer, View::Any] {
+            for (use_index, ignore_vlan) in [(true, false), (false, true)] {
+                let query = Query { view, use_index, ignore_vlan, ..restricted(filter) };
+                let (packets, _) = extract(&extractor, &query).unwrap();
+                let expected = if filter == "host 10.9.0.2" { 0 } else { visible };
+                assert_eq!(packets.len() as u64, expected, "{query:?}");
+                assert!(packets.iter().all(is_visible), "{query:?}");
+                assert_eq!(extractor.count(&query, &mut Patient).unwrap().packets, expected, "{query:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_text_of_the_asker_escapes_from_it() {
+    let test = store();
+    let extractor = test.extractor();
+    for trick in
+        [") or (", "ip) or (ip", "1 = 1) or (1 = 1", "ip or", "\" or \"", "ip) or", "ip #", "ip\0 or"]
+    {
+        match extract(&extractor, &restricted(trick)) {
+            Ok((packets, _)) => assert!(packets.iter().all(is_visible), "{trick}"),
+            Err(error) => assert!(matches!(error, ExtractError::Filter(_)), "{trick}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn an_estimate_does_not_tell_what_is_behind_it() {
+    let test = store();
+    let extractor = test.extractor();
+    for filter in
+        ["", "host 10.9.0.2", "tcp[tcpflags] & tcp-ack != 0", "greater 60", "len > 10 and ip[2:2] > 5"]
+    {
+        for use_index in [true, false] {
+            let query = Query { use_index, ..restricted(filter) };
+            let (answer, _) = extract(&extractor, &query).unwrap();
+            let estimate = extractor.estimate(&query).unwrap();
+            let visible = u64::from(3 * PACKETS / VISIBLE_ONE_IN);
+            assert!(estimate.packets_max <= visible, "{query:?}: {estimate:?}");
+            assert!(estimate.bytes_max <= visible * 60, "{query:?}: {estimate:?}");
+            assert!((estimate.packets_min..=estimate.packets_max).contains(&(answer.len() as u64)));
+        }
+    }
+    // What the index cannot tell is read, not guessed.
+    let payload = JoinedFilter { filter: "tcp[13] & 1 != 0".into(), ..JoinedFilter::default() };
+    let nothing = Query { joined: vec![payload], ..Query::default() };
+    assert_eq!(extractor.estimate(&nothing).unwrap(), netrewind_extractor::Estimate::default());
+}
+
+#[test]
+fn what_has_no_meaning_accepts_nothing() {
+    let test = store();
+    let senseless = |filter: &str| JoinedFilter { filter: filter.into(), ..visible() };
+    for filter in ["ip and and", ") or (", "host nowhere.example"] {
+        let query = Query { joined: vec![senseless(filter)], ..Query::default() };
+        match extract(&test.extractor(), &query) {
+            Ok((packets, _)) => assert!(packets.is_empty(), "{filter}"),
+            Err(error) => assert!(matches!(error, ExtractError::Filter(_)), "{filter}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn several_all_have_to_accept() {
+    let test = store();
+    let other = JoinedFilter { filter: "host 10.9.0.2".into(), ..visible() };
+    let query = Query { joined: vec![visible(), other], ..Query::default() };
+    assert!(extract(&test.extractor(), &query).unwrap().0.is_empty());
+}
+
+#[test]
+fn a_file_of_the_answer_has_no_numbers_of_what_is_behind_it() {
+    use netrewind_segment::{Account, Event, LinkType, Logbook};
+    let test = store();
+    let mut logbook = Logbook::new(&test.store);
+    let start = Event::Start {
+        lane: 0,
+        interface: "eth7".into(),
+        snaplen: None,
+        capture_filter: None,
+        version: String::new(),
+    };
+    let at = |seconds: u32| netrewind_segment::Timestamp::new(1_795_339_861 + seconds, 0);
+    logbook.append(at(0), start).unwrap();
+    for second in 1..4 {
+        logbook.append(at(0), Event::open(name(second, 0), "eth7", LinkType::ETHERNET)).unwrap();
+    }
+    let Account { received, written, dropped, bytes, .. } =
+        Account { received: 3000, written: 3000, bytes: 180_000, ..Account::default() };
+    logbook.append(at(2), Event::Second { lane: 0, received, written, dropped, bytes }).unwrap();
+    logbook.sync().unwrap();
+    let extractor = test.extractor();
+    let accounts = |query: &Query| {
+        let mut sink = PcapngSink::new(Vec::new());
+        extractor.extract(query, &mut sink, &mut Patient).unwrap().interfaces
+    };
+    let is_told = |query: &Query| accounts(query).iter().any(|account| account.received.is_some());
+    assert!(is_told(&Query::of("host 10.9.0.1")), "the test would see it");
+    assert!(!is_told(&restricted("")));
+}
