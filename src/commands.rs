@@ -9,6 +9,7 @@ mod extract;
 mod hint;
 mod import;
 mod index;
+mod query;
 mod record;
 mod status;
 mod tunnels;

@@ -8,18 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use netrewind_extractor::filter::{CompileLimits, FilterError};
 use netrewind_extractor::{
-    Answer, Estimate, ExtractError, Extractor, Hooks, Limits, Options, PcapSink, PcapngSink, Progress, Query,
-    Sink, SinkError, View,
+    Answer, Estimate, ExtractError, Extractor, Hooks, Limits, PcapSink, PcapngSink, Progress, Query, Sink,
+    SinkError,
 };
 use netrewind_segment::Store;
 
 use super::StoreArgument;
 use super::hint;
-use super::tunnels::TunnelArguments;
+use super::query::{QueryArguments, failure, options};
 use crate::outcome::{Failure, Outcome};
-use crate::{arguments, clock, signals, terminal};
+use crate::{arguments, signals, terminal};
 
 /// Bytes of the answer gathered before they are written.
 const OUTPUT_BUFFER_BYTES: usize = 1 << 18;
@@ -44,35 +43,11 @@ Whether the answer is complete stands on standard error and in the exit status: 
 pub struct Arguments {
     #[command(flatten)]
     store: StoreArgument,
-    /// Earliest time [default: the oldest packet kept]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    from: Option<String>,
-    /// First time that is too late [default: up to the newest packet]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    to: Option<String>,
-    /// Time zone of times that name none: UTC, local, or as Europe/Rome
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    tz: String,
-    /// Which packets, as a pcap-filter(7) expression [default: all]
-    #[arg(
-        long,
-        value_name = "EXPR",
-        default_value = "",
-        hide_default_value = true,
-        allow_hyphen_values = true
-    )]
-    filter: String,
-    /// What the filter sees of a packet in a tunnel: its innermost packet, the packet as received, or either
-    #[arg(long, value_name = "VIEW", default_value = "inner", value_parser = ["inner", "outer", "any"])]
-    view: String,
-    /// Filter as if packets had no VLAN tags
-    #[arg(long)]
-    ignore_vlan: bool,
+    #[command(flatten)]
+    query: QueryArguments,
     /// Write the innermost packet in place of the tunnel that it came in
     #[arg(long)]
     decapsulate: bool,
-    #[command(flatten)]
-    tunnels: TunnelArguments,
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside) [default: by the file's name]
     #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
     format: Option<String>,
@@ -88,9 +63,6 @@ pub struct Arguments {
     /// Print how many packets there can be at most, without reading any
     #[arg(long, conflicts_with = "output")]
     estimate: bool,
-    /// Use no index: the same answer, slower
-    #[arg(long)]
-    no_index: bool,
     /// Print the answer's account (packets, bytes, completeness) as one JSON object: on standard output with --count and
     /// --estimate, else on standard error
     #[arg(long)]
@@ -109,11 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         return Err(Failure::usage("standard output is a terminal: name a file with -o FILE, or pipe it on"));
     }
     let query = query(arguments)?;
-    let options = Options {
-        compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
-        ..Options::default()
-    };
-    let extractor = Extractor::new(Store::open(&arguments.store.store)?, options);
+    let extractor = Extractor::new(Store::open(&arguments.store.store)?, options());
     if arguments.estimate {
         let estimate = extractor.estimate(&query).map_err(failure)?;
         print_estimate(&estimate, arguments.json)?;
@@ -144,37 +112,11 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 }
 
 fn query(arguments: &Arguments) -> Result<Query, Failure> {
-    let zone = arguments::time_zone(&arguments.tz).map_err(Failure::usage)?;
-    let now = clock::now();
-    let instant = |name: &str, text: &Option<String>| {
-        let read = |text: &String| {
-            arguments::instant(text, now, &zone).map_err(|error| Failure::usage(format!("--{name}: {error}")))
-        };
-        text.as_ref().map(read).transpose()
-    };
     Ok(Query {
-        from: instant("from", &arguments.from)?,
-        to: instant("to", &arguments.to)?,
-        filter: arguments.filter.clone(),
-        view: arguments.view.parse::<View>().map_err(Failure::usage)?,
-        ignore_vlan: arguments.ignore_vlan,
-        tunnels: (&arguments.tunnels).into(),
         decapsulate: arguments.decapsulate,
-        joined: Vec::new(),
         limits: Limits { packets: arguments.max_packets, bytes: arguments.max_bytes },
-        use_index: !arguments.no_index,
+        ..arguments.query.query()?
     })
-}
-
-/// What the asker can mend is wrong usage; the rest failed.
-fn failure(error: ExtractError) -> Failure {
-    match error {
-        ExtractError::Filter(FilterError::Worker { .. }) => Failure::Failed(error.into()),
-        ExtractError::Filter(_) | ExtractError::Sink(SinkError::SeveralLinkTypes(_)) => {
-            Failure::Usage(error.into())
-        }
-        other => Failure::Failed(other.into()),
-    }
 }
 
 /// Writes the answer to a file, which is there whole or not at all, or to standard output.

@@ -1,0 +1,86 @@
+//! What is asked of a store, as arguments: shared by the commands that read packets or flows.
+
+use netrewind_extractor::filter::{CompileLimits, FilterError};
+use netrewind_extractor::{ExtractError, Options, Query, SinkError, View};
+
+use super::tunnels::TunnelArguments;
+use crate::outcome::Failure;
+use crate::{arguments, clock};
+
+/// Which packets.
+#[derive(Debug, clap::Args)]
+pub struct QueryArguments {
+    /// Earliest time [default: the oldest packet kept]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// First time that is too late [default: up to the newest packet]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// Time zone of times that name none: UTC, local, or as Europe/Rome
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    tz: String,
+    /// Which packets, as a pcap-filter(7) expression [default: all]
+    #[arg(
+        long,
+        value_name = "EXPR",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    filter: String,
+    /// What the filter sees of a packet in a tunnel: its innermost packet, the packet as received, or either
+    #[arg(long, value_name = "VIEW", default_value = "inner", value_parser = ["inner", "outer", "any"])]
+    view: String,
+    /// Filter as if packets had no VLAN tags
+    #[arg(long)]
+    ignore_vlan: bool,
+    #[command(flatten)]
+    tunnels: TunnelArguments,
+    /// Use no index: the same answer, slower
+    #[arg(long)]
+    no_index: bool,
+}
+
+impl QueryArguments {
+    /// The query, without limits.
+    pub fn query(&self) -> Result<Query, Failure> {
+        let zone = arguments::time_zone(&self.tz).map_err(Failure::usage)?;
+        let now = clock::now();
+        let instant = |name: &str, text: &Option<String>| {
+            let read = |text: &String| {
+                arguments::instant(text, now, &zone)
+                    .map_err(|error| Failure::usage(format!("--{name}: {error}")))
+            };
+            text.as_ref().map(read).transpose()
+        };
+        Ok(Query {
+            from: instant("from", &self.from)?,
+            to: instant("to", &self.to)?,
+            filter: self.filter.clone(),
+            view: self.view.parse::<View>().map_err(Failure::usage)?,
+            ignore_vlan: self.ignore_vlan,
+            tunnels: (&self.tunnels).into(),
+            use_index: !self.no_index,
+            ..Query::default()
+        })
+    }
+}
+
+/// How the commands' extractor works: large filters are compiled by this very program.
+pub fn options() -> Options {
+    Options {
+        compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
+        ..Options::default()
+    }
+}
+
+/// What the asker can mend is wrong usage; the rest failed.
+pub fn failure(error: ExtractError) -> Failure {
+    match error {
+        ExtractError::Filter(FilterError::Worker { .. }) => Failure::Failed(error.into()),
+        ExtractError::Filter(_) | ExtractError::Sink(SinkError::SeveralLinkTypes(_)) => {
+            Failure::Usage(error.into())
+        }
+        other => Failure::Failed(other.into()),
+    }
+}
