@@ -16,13 +16,18 @@ use crate::retention::{Keeper, Usage};
 use crate::sink::{self, BlockSink, SINK_NICENESS, SinkFeed};
 use crate::source::{Source, SourceCounters};
 
+use self::lane_thread::LaneThread;
+use self::lanes::{Lanes, Opener, Seed};
+
 mod import;
 mod lane_thread;
+mod lanes;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use import::{IMPORT_LANES_MAX, Import, import};
+pub use lanes::FURTHER_LANES_MAX;
 
 /// Notices kept at most.
 const NOTICES_MAX: usize = 64;
@@ -60,11 +65,13 @@ pub struct Description {
 pub struct LaneStatus {
     /// Its number.
     pub lane: u16,
+    /// Which of the sources it takes packets from, counted from 0; a source has a lane for each of its link types.
+    pub source_number: usize,
     /// Its source's name.
     pub interface: String,
     /// What was received, and what became of it, with what the kernel dropped.
     pub account: Account,
-    /// What the source counted itself.
+    /// What the source counted itself; only in its first lane.
     pub source: SourceCounters,
     /// Packets longer than any record, which were cut.
     pub cut_packets: u64,
@@ -135,8 +142,8 @@ impl Shared {
 /// A recording under way. Stop it: dropping it lets its threads go on.
 pub struct Recorder {
     shared: Arc<Shared>,
+    opener: Arc<Opener>,
     lanes: Vec<JoinHandle<()>>,
-    sinks: Vec<JoinHandle<()>>,
     watch: JoinHandle<()>,
 }
 
@@ -178,8 +185,9 @@ fn file_lane(
 }
 
 impl Recorder {
-    /// Records from every source, a lane each, until [`Self::stop`]. `sinks` makes the sink of each lane. Recover the store
-    /// before; hold its lock until everything has ended that writes to it.
+    /// Records from every source until [`Self::stop`], each in a lane of its own, and in more where it mixes link types.
+    /// `sinks` makes the sink of each lane. Recover the store before; hold its lock until everything has ended that writes
+    /// to it.
     pub fn start(
         config: Config,
         description: &Description,
@@ -198,40 +206,49 @@ impl Recorder {
             clock.clone(),
             events.clone(),
         ));
-        let mut status = Status::default();
-        let mut ready = Vec::new();
-        let mut sink_threads = Vec::new();
-        for (i, source) in sources.into_iter().enumerate() {
-            let number = u16::try_from(i).map_err(|_| RecorderError::TooManySources)?;
-            let name = source.name().to_owned();
-            let feed = match sinks(number, &keeper) {
-                Some(sink) => {
-                    let (feed, thread) = start_sink(number, sink)?;
-                    sink_threads.push(thread);
-                    Some(feed)
-                }
-                None => None,
-            };
-            let lane = file_lane(number, &name, config, store, &keeper, feed, clock.as_ref())?;
-            // The watch is there before the lanes, and takes these in turn.
-            let _ = events.send(start_event(number, &name, &config, description));
-            status.lanes.push(LaneStatus { lane: number, interface: name, ..LaneStatus::default() });
-            ready.push((number, source, lane));
-        }
+        let mut seed = |number: usize| {
+            let number = u16::try_from(number).map_err(|_| RecorderError::TooManySources)?;
+            Ok(Seed { number, sink: sinks(number, &keeper) })
+        };
+        let seeds = (0..sources.len()).map(&mut seed).collect::<Result<Vec<_>, RecorderError>>()?;
+        let further = match sources.iter().any(|source| source.can_wait()) {
+            true => Opener::further_lanes(&config, sources.len()),
+            false => 0,
+        };
+        let further = (sources.len()..sources.len() + further).map(seed).collect::<Result<_, _>>()?;
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             lanes_ended: AtomicBool::new(false),
-            status: Mutex::new(status),
+            status: Mutex::default(),
             clock,
         });
+        let opener = Arc::new(Opener {
+            config,
+            description: description.clone(),
+            store: store.clone(),
+            keeper: keeper.clone(),
+            shared: shared.clone(),
+            events,
+            further: Mutex::new(further),
+            sink_threads: Mutex::default(),
+        });
+        let mut ready = Vec::new();
+        for (number, (source, seed)) in sources.into_iter().zip(seeds).enumerate() {
+            let mut lanes =
+                Lanes::new(opener.clone(), number, source.name().to_owned(), source.can_wait(), seed);
+            if !source.is_spare() {
+                lanes.begin()?;
+            }
+            ready.push(LaneThread::new(source, lanes, shared.clone(), opener.events.clone()));
+        }
+        // Their first words wait for the watch.
         let watch = watch::Watch::new(store, shared.clone(), keeper, logbook_events);
         let watch = spawn("watch".into(), "a thread that watches", move || watch.run())?;
         let mut lanes = Vec::new();
-        for (number, source, lane) in ready {
-            let thread = lane_thread::LaneThread::new(number, source, lane, shared.clone(), events.clone());
+        for (number, thread) in ready.into_iter().enumerate() {
             lanes.push(spawn(format!("lane-{number}"), "a thread for a lane", move || thread.run())?);
         }
-        Ok(Self { shared, lanes, sinks: sink_threads, watch })
+        Ok(Self { shared, opener, lanes, watch })
     }
 
     /// How it does at the moment.
@@ -254,24 +271,56 @@ impl Recorder {
                 discrepancies.push(format!("lane {number} ended by a fault of the program"));
             }
         }
-        for (number, sink) in self.sinks.into_iter().enumerate() {
-            if sink.join().is_err() {
-                discrepancies.push(format!("the sink of lane {number} ended by a fault of the program"));
-            }
+        // What was never opened has a sink as well, which others may wait for.
+        self.opener.further.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let sinks =
+            std::mem::take(&mut *self.opener.sink_threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if sinks.into_iter().filter_map(|sink| sink.join().err()).count() > 0 {
+            discrepancies.push("a sink ended by a fault of the program".into());
         }
         self.shared.lanes_ended.store(true, Ordering::Release);
         if self.watch.join().is_err() {
             discrepancies.push("the watch ended by a fault of the program".into());
         }
         let status = self.shared.status().clone();
-        for lane in &status.lanes {
-            let kernel = (lane.source != SourceCounters::default()).then_some(&lane.source);
-            let found = crate::account::discrepancy(&lane.account, kernel);
-            discrepancies
-                .extend(found.map(|text| format!("lane {} ({}): {text}", lane.lane, lane.interface)));
-        }
+        discrepancies.extend(by_source(&status.lanes).iter().filter_map(SourceAccount::discrepancy));
         Summary { account: status.account, lanes: status.lanes, discrepancies, notices: status.notices }
     }
+}
+
+/// What came of one source, over all its lanes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceAccount {
+    /// Its name.
+    pub name: String,
+    /// What was received, and what became of it.
+    pub account: Account,
+    /// What the source counted itself.
+    pub counters: SourceCounters,
+    /// Why nothing can be received from it, if nothing can.
+    pub down: Option<String>,
+}
+
+impl SourceAccount {
+    fn discrepancy(&self) -> Option<String> {
+        let counted = (self.counters != SourceCounters::default()).then_some(&self.counters);
+        let text = crate::account::discrepancy(&self.account, counted)?;
+        Some(format!("{}: {text}", self.name))
+    }
+}
+
+/// The accounts of lanes, by source.
+pub fn by_source(lanes: &[LaneStatus]) -> Vec<SourceAccount> {
+    let mut sources = std::collections::BTreeMap::<usize, SourceAccount>::new();
+    for lane in lanes {
+        let source = sources.entry(lane.source_number).or_default();
+        source.name.clone_from(&lane.interface);
+        source.account.add(&lane.account);
+        source.counters.received += lane.source.received;
+        source.counters.dropped += lane.source.dropped;
+        source.down = source.down.take().or_else(|| lane.down.clone());
+    }
+    sources.into_values().collect()
 }
 
 fn start_event(lane: u16, interface: &str, config: &Config, description: &Description) -> Event {

@@ -1,7 +1,8 @@
-//! Where packets come from: live interfaces, capture files, standard input.
+//! Where packets come from: live interfaces, capture files, standard input, pcap-over-IP.
 
 pub mod capture_file;
 pub mod packet_ring;
+pub mod pcap_over_ip;
 pub mod replay;
 
 use std::time::Duration;
@@ -41,6 +42,25 @@ pub struct SourceCounters {
     pub received: u64,
     /// Packets dropped before they could be handed over: no room in the kernel's ring.
     pub dropped: u64,
+}
+
+/// What became of a source's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerChange {
+    /// A peer's packets will follow.
+    Connected {
+        /// Its address.
+        peer: String,
+    },
+    /// No more will follow from this peer.
+    Disconnected {
+        /// Its address.
+        peer: String,
+        /// Packets that it sent.
+        records: u64,
+        /// Why: it ended its stream, it fell silent, its stream was damaged.
+        reason: String,
+    },
 }
 
 /// A source has ended early, or cannot be used.
@@ -92,8 +112,26 @@ pub trait Source: Send {
         false
     }
 
+    /// Whether packets wait where they come from while nobody takes them, as in a file, a pipe or a TCP stream: no ring is
+    /// about to overflow.
+    fn can_wait(&self) -> bool {
+        false
+    }
+
+    /// Whether it is one of several that wait for peers at the same place, and has had none yet: nothing is said of it, and
+    /// nothing kept ready for it, until one comes.
+    fn is_spare(&self) -> bool {
+        false
+    }
+
+    /// Connections made and lost since the last call.
+    fn take_changes(&mut self) -> Vec<PeerChange> {
+        Vec::new()
+    }
+
     /// Lets nothing more arrive. What has arrived can still be received: after this, a call of [`Self::receive`] that
-    /// comes to [`Received::Quiet`] means that nothing is left. A file has nothing to stop.
+    /// comes to [`Received::Quiet`] means that nothing is left. A stream goes on
+    /// with what its peer sends meanwhile: the caller ends that after a while.
     fn stop(&mut self) -> Result<(), SourceError> {
         Ok(())
     }

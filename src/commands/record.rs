@@ -1,17 +1,21 @@
-//! `netrewind record`: interfaces into a store.
+//! `netrewind record`: interfaces, streams and files into a store.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use netrewind_extractor::filter::{self, CompileLimits};
+use netrewind_recorder::Clock;
 use netrewind_recorder::Config;
-use netrewind_recorder::recorder::{Description, LaneStatus, Recorder, Status, Summary};
+use netrewind_recorder::recorder::{
+    Description, LaneStatus, Recorder, SourceAccount, Status, Summary, by_source,
+};
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::packet_ring::{self, PacketRing, RingConfig};
+use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
 use netrewind_recorder::source::{Source, SourceError};
 use netrewind_segment::Account;
@@ -35,9 +39,13 @@ Examples:
   sudo netrewind record --store /data/nr --interface eth1 --budget 500GiB
   sudo netrewind record --store /data/nr --interface eth1 --interface eth2 --lanes 2 --max-age 14d
   sudo netrewind record --store /data/nr --interface eth1 --capture-filter 'not port 4789' --snaplen 256
+  ssh probe tcpdump -i eth0 -U -w - | netrewind record --store ./store --stdin
+  netrewind record --store ./store --pcap-over-ip listen:0.0.0.0:57012 --pcap-over-ip connect:10.0.0.5:57012
   netrewind record --store ./store --replay capture.pcap --replay-now
 
-Needs the capability CAP_NET_RAW: run it with sudo, or once: sudo setcap cap_net_raw+ep $(command -v netrewind)
+--pcap-over-ip takes what `tcpdump -U -w - | nc HOST 57012`, PolarProxy and the like send: a capture file as a TCP stream,
+pcap or pcapng. It is not encrypted and asks nobody who they are: listen where only those you trust can connect.
+Recording an interface needs the capability CAP_NET_RAW: run it with sudo, or once: sudo setcap cap_net_raw+ep $(command -v netrewind)
 Ctrl-C (or SIGTERM) writes what has arrived, seals, indexes, and prints the account.";
 
 /// Arguments of `netrewind record`.
@@ -47,8 +55,15 @@ pub struct Arguments {
     #[command(flatten)]
     store: StoreArgument,
     /// Interface to record; may be given several times
-    #[arg(long, required_unless_present = "replay", value_name = "IF")]
+    #[arg(long, required_unless_present_any = ["replay", "pcap_over_ip", "stdin"], value_name = "IF")]
     interface: Vec<String>,
+    /// Record a capture stream over TCP: connect to a peer, again whenever it goes, or listen for peers (eight at one time);
+    /// may be given several times
+    #[arg(long, value_name = "connect:HOST:PORT|listen:ADDRESS:PORT")]
+    pcap_over_ip: Vec<Endpoint>,
+    /// Record the capture stream that comes on standard input, until it ends
+    #[arg(long)]
+    stdin: bool,
     /// Record a capture file as if its packets arrived now; may be given several times, and beside interfaces
     #[arg(long, value_name = "FILE")]
     replay: Vec<PathBuf>,
@@ -65,7 +80,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CAPLEN_MAX)))]
     snaplen: Option<u32>,
     /// Record only what this pcap-filter(7) expression accepts; the kernel looks at frames without VLAN tags
-    #[arg(long, value_name = "EXPR")]
+    #[arg(long, value_name = "EXPR", requires = "interface")]
     capture_filter: Option<String>,
     #[command(flatten)]
     writing: WritingArguments,
@@ -103,12 +118,22 @@ impl Arguments {
         }
     }
 
-    fn sources(&self) -> Result<Vec<Box<dyn Source>>, Failure> {
+    fn sources(&self, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Source>>, Failure> {
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         for interface in &self.interface {
             for ring in self.rings(interface)? {
                 sources.push(Box::new(ring));
             }
+        }
+        for endpoint in &self.pcap_over_ip {
+            let streams = PcapOverIp::open(endpoint, clock)?;
+            if let (Endpoint::Listen { .. }, Some(stream)) = (endpoint, streams.first()) {
+                terminal::say(format_args!("Waiting for peers: {}", stream.name()));
+            }
+            streams.into_iter().for_each(|stream| sources.push(Box::new(stream)));
+        }
+        if self.stdin {
+            sources.push(Box::new(standard_input()?));
         }
         if !self.replay.is_empty() {
             let open = |file: &PathBuf| {
@@ -128,7 +153,9 @@ impl Arguments {
     /// What is recorded, for a person.
     fn names(&self) -> String {
         let files = self.replay.iter().map(|file| file.display().to_string());
-        self.interface.iter().cloned().chain(files).collect::<Vec<_>>().join(", ")
+        let streams = self.pcap_over_ip.iter().map(ToString::to_string);
+        let stdin = self.stdin.then(|| STDIN_NAME.to_owned());
+        self.interface.iter().cloned().chain(streams).chain(stdin).chain(files).collect::<Vec<_>>().join(", ")
     }
 
     fn rings(&self, interface: &str) -> Result<Vec<PacketRing>, Failure> {
@@ -153,9 +180,23 @@ impl Arguments {
     }
 }
 
+/// What standard input is called in the logbook.
+const STDIN_NAME: &str = "standard input";
+
+fn standard_input() -> Result<CaptureFile, Failure> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(Failure::usage("--stdin: standard input is a terminal: pipe a capture into it"));
+    }
+    // Not through the standard library's buffer: what waits in there would not be seen as ready.
+    let pipe = rustix::io::dup(&stdin).map_err(|error| Failure::Failed(error.into()))?;
+    Ok(CaptureFile::from_stream(STDIN_NAME, std::fs::File::from(pipe))?)
+}
+
 /// Records until told to stop.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let sources = arguments.sources()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let sources = arguments.sources(&clock)?;
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
     let stop = signals::stop_flag()?;
     let Writing { store, lock, logbook, without_index } = Writing::open(&arguments.store.store, "record")?;
@@ -165,7 +206,6 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         capture_filter: arguments.capture_filter.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let clock = Arc::new(SystemClock::new());
     let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut sinks, clock)?;
     greet(arguments, &config);
     let mut screen = Screen { line: StatusLine::new(), notices: 0, budget: config.budget_bytes };
@@ -262,6 +302,17 @@ impl Screen {
     }
 }
 
+fn in_json(source: &SourceAccount) -> serde_json::Value {
+    let Account { received, written, dropped, bytes, .. } = source.account;
+    serde_json::json!({
+        "name": source.name,
+        "received": received,
+        "written": written,
+        "dropped": { "kernel": dropped.kernel, "disk": dropped.disk },
+        "bytes": bytes,
+    })
+}
+
 /// Prints the account.
 fn tell(summary: &Summary, notices_said: usize, json: bool) -> Result<Outcome, Failure> {
     summary.notices.iter().skip(notices_said).for_each(terminal::say);
@@ -272,9 +323,14 @@ fn tell(summary: &Summary, notices_said: usize, json: bool) -> Result<Outcome, F
         dropped.disk,
         terminal::bytes(bytes)
     ));
-    for lane in &summary.lanes {
-        if let Some(reason) = &lane.down {
-            terminal::say(format_args!("{}: {reason}", lane.interface));
+    let sources = by_source(&summary.lanes);
+    for SourceAccount { name, account, down, .. } in &sources {
+        if sources.len() > 1 {
+            let Account { received, written, .. } = account;
+            terminal::say(format_args!("  {name}: {received} received, {written} written"));
+        }
+        if let Some(reason) = down {
+            terminal::say(format_args!("{name}: {reason}"));
         }
     }
     if json {
@@ -284,6 +340,7 @@ fn tell(summary: &Summary, notices_said: usize, json: bool) -> Result<Outcome, F
             "dropped": { "kernel": dropped.kernel, "disk": dropped.disk },
             "bytes": bytes,
             "segments": segments,
+            "sources": sources.iter().map(in_json).collect::<Vec<_>>(),
         });
         writeln!(std::io::stdout(), "{account}")?;
     }

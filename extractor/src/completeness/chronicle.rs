@@ -193,6 +193,7 @@ impl Chronicle {
             Event::Import { file, .. } => {
                 self.imported.insert(file);
             }
+            Event::Connected { .. } | Event::Disconnected { .. } => self.alive(at),
             Event::IndexBehind { .. } | Event::IndexRejected { .. } => {}
         }
     }

@@ -106,6 +106,24 @@ pub enum Event {
         /// The lane.
         lane: u16,
     },
+    /// A peer has connected, whose packets this lane takes.
+    Connected {
+        /// The lane.
+        lane: u16,
+        /// Its address.
+        peer: String,
+    },
+    /// A peer's stream has ended.
+    Disconnected {
+        /// The lane.
+        lane: u16,
+        /// Its address.
+        peer: String,
+        /// Packets taken from it.
+        records: u64,
+        /// Why it ended, and what was lost with it.
+        reason: String,
+    },
     /// One second of a lane: written for a second in which anything arrived or was dropped, and every ten seconds
     /// besides, as a sign of life.
     Second {

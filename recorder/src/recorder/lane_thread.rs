@@ -1,4 +1,4 @@
-//! The thread of one lane: between its source, its state machine and the clock.
+//! The thread of one source: between it, its lanes and the clock.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use netrewind_segment::Event;
 
-use super::Shared;
-use crate::account;
+use super::lanes::Lanes;
+use super::{RecorderError, Shared};
 use crate::clock::Now;
-use crate::disk::Disk;
-use crate::lane::Lane;
-use crate::source::{Received, Source, SourceCounters, SourceError};
+use crate::source::{PeerChange, Received, Source, SourceCounters, SourceError};
 
 /// How long a source is waited for at most.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -19,15 +17,16 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const PATIENCE_WHILE_WRITING: Duration = Duration::from_millis(5);
 /// Longer than the kernel keeps a ring block that does not fill.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(200);
+/// How long a stream whose peer goes on sending is read at the end.
+const STREAM_END_NS: u64 = 1_000_000_000;
 /// How often the status is brought up to date.
 const STATUS_INTERVAL_NS: u64 = 200_000_000;
 /// How long the disk may fail at the end before what is left to be written is given up.
 const END_PATIENCE_NS: u64 = 20_000_000_000;
 
-pub(super) struct LaneThread<D> {
-    number: u16,
+pub(super) struct LaneThread {
     source: Box<dyn Source>,
-    lane: Lane<D>,
+    lanes: Lanes,
     shared: Arc<Shared>,
     events: mpsc::Sender<Event>,
     down: Option<String>,
@@ -35,22 +34,23 @@ pub(super) struct LaneThread<D> {
     reported_ns: u64,
 }
 
-impl<D: Disk> LaneThread<D> {
+impl LaneThread {
     pub fn new(
-        number: u16,
         source: Box<dyn Source>,
-        lane: Lane<D>,
+        lanes: Lanes,
         shared: Arc<Shared>,
         events: mpsc::Sender<Event>,
     ) -> Self {
         let counters = SourceCounters::default();
-        Self { number, source, lane, shared, events, down: None, counters, reported_ns: 0 }
+        Self { source, lanes, shared, events, down: None, counters, reported_ns: 0 }
     }
 
     pub fn run(mut self) {
         while !self.shared.stop.load(Ordering::Acquire) {
-            let patience = if self.lane.is_disk_busy() { PATIENCE_WHILE_WRITING } else { PATIENCE };
-            match self.turn(patience) {
+            let patience = if self.lanes.is_disk_busy() { PATIENCE_WHILE_WRITING } else { PATIENCE };
+            let turn = self.turn(patience);
+            self.note_changes();
+            match turn {
                 Ok(Received::End) => break,
                 Ok(_) => self.note_up(),
                 Err(error) => {
@@ -61,10 +61,12 @@ impl<D: Disk> LaneThread<D> {
                     std::thread::sleep(PATIENCE);
                 }
             }
+            if let Some(error) = self.lanes.take_failure() {
+                self.give_up(&error);
+                break;
+            }
         }
-        if self.source.is_live() {
-            self.drain();
-        }
+        self.drain();
         self.finish();
     }
 
@@ -72,31 +74,58 @@ impl<D: Disk> LaneThread<D> {
     fn turn(&mut self, patience: Duration) -> Result<Received, SourceError> {
         let now = self.step();
         self.report(now, false);
-        if !self.lane.is_ready() {
-            self.lane.wait(patience);
+        if !self.lanes.is_ready() {
+            self.lanes.wait(patience);
             return Ok(Received::Packets(0));
         }
-        let lane = &mut self.lane;
-        self.source.receive(patience, &mut |packet| lane.accept(&packet))
+        let lanes = &mut self.lanes;
+        self.source.receive(patience, &mut |packet| lanes.accept(&packet))
     }
 
     fn step(&mut self) -> Now {
         let now = self.shared.clock.now();
-        self.lane.step(now);
+        self.lanes.step(now);
         now
+    }
+
+    /// Nothing can be recorded from this source.
+    fn give_up(&mut self, error: &RecorderError) {
+        self.shared.notice(format!("{} is not recorded: {error}", self.source.name()));
+    }
+
+    /// Says what of a source that has lanes.
+    fn tell(&self, event: impl FnOnce(u16) -> Event) {
+        if let Some(lane) = self.lanes.number() {
+            let _ = self.events.send(event(lane));
+        }
+    }
+
+    fn note_changes(&mut self) {
+        for change in self.source.take_changes() {
+            // A peer has come: from now on the source is one that is recorded.
+            if let Err(error) = self.lanes.begin() {
+                self.give_up(&error);
+            }
+            self.tell(|lane| match change {
+                PeerChange::Connected { peer } => Event::Connected { lane, peer },
+                PeerChange::Disconnected { peer, records, reason } => {
+                    Event::Disconnected { lane, peer, records, reason }
+                }
+            });
+        }
     }
 
     fn note_down(&mut self, error: &SourceError) {
         if self.down.is_none() {
             let reason = error.to_string();
-            let _ = self.events.send(Event::Down { lane: self.number, reason: reason.clone() });
+            self.tell(|lane| Event::Down { lane, reason: reason.clone() });
             self.down = Some(reason);
         }
     }
 
     fn note_up(&mut self) {
         if self.down.take().is_some() {
-            let _ = self.events.send(Event::Up { lane: self.number });
+            self.tell(|lane| Event::Up { lane });
         }
     }
 
@@ -105,33 +134,41 @@ impl<D: Disk> LaneThread<D> {
         if let Err(error) = self.source.stop() {
             self.note_down(&error);
         }
-        while let Ok(Received::Packets(_)) = self.turn(PATIENCE_AT_THE_END) {}
+        let began_ns = self.shared.clock.now().monotonic_ns;
+        while let Ok(Received::Packets(_)) = self.turn(PATIENCE_AT_THE_END) {
+            let passed_ns = self.shared.clock.now().monotonic_ns.saturating_sub(began_ns);
+            if self.source.can_wait() && passed_ns > STREAM_END_NS {
+                break;
+            }
+        }
+        self.note_changes();
     }
 
     fn finish(&mut self) {
         let now = self.shared.clock.now();
-        self.lane.finish(now);
+        self.lanes.finish(now);
         let mut failing_since_ns = None;
-        while !self.lane.is_idle() {
+        while !self.lanes.is_idle() {
             let now = self.step();
             self.report(now, false);
             failing_since_ns =
-                self.lane.is_disk_failing().then(|| failing_since_ns.unwrap_or(now.monotonic_ns));
+                self.lanes.is_disk_failing().then(|| failing_since_ns.unwrap_or(now.monotonic_ns));
             let has_failed_long = |since_ns: u64| now.monotonic_ns.saturating_sub(since_ns) > END_PATIENCE_NS;
             if failing_since_ns.is_some_and(has_failed_long) {
-                self.lane.give_up();
+                self.lanes.give_up();
             }
-            self.lane.wait(PATIENCE_WHILE_WRITING);
+            self.lanes.wait(PATIENCE_WHILE_WRITING);
         }
         let now = self.step();
         self.report(now, true);
-        let account = account::with_source(&self.lane.account(), &self.counters);
-        let _ = self.events.send(Event::Stop { lane: self.number, account });
+        for (lane, account) in self.lanes.accounts(&self.counters) {
+            let _ = self.events.send(Event::Stop { lane, account });
+        }
     }
 
     /// Tells the watch what happened, and brings the status up to date.
     fn report(&mut self, now: Now, is_end: bool) {
-        for event in self.lane.take_events() {
+        for event in self.lanes.take_events() {
             let _ = self.events.send(event);
         }
         if now.monotonic_ns.saturating_sub(self.reported_ns) < STATUS_INTERVAL_NS && !is_end {
@@ -142,15 +179,7 @@ impl<D: Disk> LaneThread<D> {
             Ok(counters) => self.counters = counters,
             Err(error) => self.note_down(&error),
         }
-        self.lane.take_notices().into_iter().for_each(|notice| self.shared.notice(notice));
-        let mut status = self.shared.status();
-        if let Some(lane) = status.lanes.get_mut(usize::from(self.number)) {
-            lane.account = account::with_source(&self.lane.account(), &self.counters);
-            lane.source = self.counters;
-            lane.cut_packets = self.lane.cut_packets();
-            lane.down.clone_from(&self.down);
-            lane.is_disk_failing = self.lane.is_disk_failing();
-            lane.has_ended = is_end;
-        }
+        self.lanes.take_notices().into_iter().for_each(|notice| self.shared.notice(notice));
+        self.lanes.report(&self.counters, self.down.as_ref(), is_end);
     }
 }

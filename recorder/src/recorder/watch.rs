@@ -39,7 +39,6 @@ impl Watch {
         events: mpsc::Receiver<Event>,
     ) -> Self {
         let now = shared.clock.now();
-        let logged = vec![Account::default(); shared.status().lanes.len()];
         Self {
             logbook: Logbook::new(store),
             shared,
@@ -48,7 +47,7 @@ impl Watch {
             clock: ClockWatch::new(now),
             second_began_ns: now.monotonic_ns,
             seconds: 0,
-            logged,
+            logged: Vec::new(),
         }
     }
 
@@ -110,6 +109,9 @@ impl Watch {
     }
 
     fn log_second(&mut self, i: usize, lane: &LaneStatus) -> Account {
+        if i >= self.logged.len() {
+            self.logged.resize(i + 1, Account::default());
+        }
         let Some(logged) = self.logged.get_mut(i) else { return Account::default() };
         let passed = account::since(&lane.account, logged);
         let is_quiet = passed.received == 0 && passed.written == 0 && passed.dropped.total() == 0;

@@ -296,6 +296,10 @@ impl Source for CaptureFile {
         self.receive_with_interface(patience, &mut |_, packet| take(packet))
     }
 
+    fn can_wait(&self) -> bool {
+        true
+    }
+
     /// A file drops nothing.
     fn counters(&mut self) -> Result<SourceCounters, SourceError> {
         Ok(SourceCounters { received: self.handed_over, dropped: 0 })

@@ -210,6 +210,16 @@ impl<P: Pace> Source for Replay<P> {
         Ok(Received::Packets(packets))
     }
 
+    fn can_wait(&self) -> bool {
+        true
+    }
+
+    /// What has not been played by now is not.
+    fn stop(&mut self) -> Result<(), SourceError> {
+        self.files.clear();
+        Ok(())
+    }
+
     fn counters(&mut self) -> Result<SourceCounters, SourceError> {
         Ok(SourceCounters { received: self.handed_over, dropped: 0 })
     }

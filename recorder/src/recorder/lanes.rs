@@ -1,0 +1,251 @@
+//! The lanes of one source: one for each link type of its packets, as far as the recorder has lanes to spare. A segment has
+//! one link type, and a stream may mix them: in a single lane each change would end a segment.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use netrewind_segment::{Account, Event, LinkType, Store};
+
+use super::{Description, LaneStatus, RecorderError, Shared, file_lane, start_event, start_sink};
+use crate::account;
+use crate::clock::Now;
+use crate::config::Config;
+use crate::disk::FileDisk;
+use crate::lane::Lane;
+use crate::retention::Keeper;
+use crate::sink::BlockSink;
+use crate::source::{Packet, SourceCounters};
+
+/// Lanes that all sources together may open for further link types.
+pub const FURTHER_LANES_MAX: usize = 8;
+/// Buffers of the lane of a source whose packets can wait.
+const BUFFERS_OF_PATIENT: u16 = 12;
+
+/// A lane that is not open yet.
+pub(super) struct Seed {
+    pub number: u16,
+    pub sink: Option<Box<dyn BlockSink>>,
+}
+
+/// Opens lanes.
+pub(super) struct Opener {
+    pub config: Config,
+    pub description: Description,
+    pub store: Store,
+    pub keeper: Arc<Keeper>,
+    pub shared: Arc<Shared>,
+    pub events: mpsc::Sender<Event>,
+    /// For link types beyond the first of each source.
+    pub further: Mutex<VecDeque<Seed>>,
+    pub sink_threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Opener {
+    /// How many lanes for further link types there is room for beside `lanes`, without making segments smaller for it.
+    pub fn further_lanes(config: &Config, lanes: usize) -> usize {
+        let fits = |further: &usize| config.fitted(lanes + further).as_ref() == Ok(config);
+        (1..=FURTHER_LANES_MAX).rev().find(fits).unwrap_or(0)
+    }
+
+    fn open(&self, seed: Seed, interface: &str, can_wait: bool) -> Result<Lane<FileDisk>, RecorderError> {
+        let feed = match seed.sink {
+            Some(sink) => {
+                let (feed, thread) = start_sink(seed.number, sink)?;
+                self.sink_threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+                Some(feed)
+            }
+            None => None,
+        };
+        let buffers =
+            if can_wait { BUFFERS_OF_PATIENT.min(self.config.buffers) } else { self.config.buffers };
+        let config = Config { buffers, ..self.config };
+        let clock = self.shared.clock.as_ref();
+        file_lane(seed.number, interface, config, &self.store, &self.keeper, feed, clock)
+    }
+
+    fn announce(&self, number: u16, source: usize, interface: &str) {
+        let _ = self.events.send(start_event(number, interface, &self.config, &self.description));
+        let interface = interface.to_owned();
+        let status = LaneStatus { lane: number, source_number: source, interface, ..LaneStatus::default() };
+        self.shared.status().lanes.push(status);
+    }
+}
+
+/// A lane and what it takes.
+struct Open {
+    number: u16,
+    /// Unknown until the first packet.
+    link_type: Option<LinkType>,
+    lane: Lane<FileDisk>,
+}
+
+/// The lanes of one source.
+pub(super) struct Lanes {
+    opener: Arc<Opener>,
+    source: usize,
+    interface: String,
+    can_wait: bool,
+    first: Option<Seed>,
+    open: Vec<Open>,
+    /// The one that took the last packet.
+    current: usize,
+    failure: Option<RecorderError>,
+    /// Packets for which no lane could be opened.
+    lost: u64,
+}
+
+impl Lanes {
+    /// No lane yet: `first` is for the first link type.
+    pub fn new(opener: Arc<Opener>, source: usize, interface: String, can_wait: bool, first: Seed) -> Self {
+        let (first, open) = (Some(first), Vec::new());
+        Self { opener, source, interface, can_wait, first, open, current: 0, failure: None, lost: 0 }
+    }
+
+    /// Opens the first lane, unless it is open, and says in the logbook that the source is recorded.
+    pub fn begin(&mut self) -> Result<(), RecorderError> {
+        let Some(seed) = self.first.take() else { return Ok(()) };
+        self.grow(seed)
+    }
+
+    fn grow(&mut self, seed: Seed) -> Result<(), RecorderError> {
+        let number = seed.number;
+        let lane = self.opener.open(seed, &self.interface, self.can_wait)?;
+        self.opener.announce(number, self.source, &self.interface);
+        self.open.push(Open { number, link_type: None, lane });
+        Ok(())
+    }
+
+    /// The number of the first lane, which speaks for the source; none before it is open.
+    pub fn number(&self) -> Option<u16> {
+        self.open.first().map(|open| open.number)
+    }
+
+    /// Takes a packet.
+    #[inline]
+    pub fn accept(&mut self, packet: &Packet<'_>) {
+        match self.open.get_mut(self.current) {
+            Some(open) if open.link_type == Some(packet.link_type) => open.lane.accept(packet),
+            _ => self.accept_elsewhere(packet),
+        }
+    }
+
+    #[cold]
+    fn accept_elsewhere(&mut self, packet: &Packet<'_>) {
+        self.current = self.lane_for(packet.link_type);
+        match self.open.get_mut(self.current) {
+            Some(open) => open.lane.accept(packet),
+            None => self.lost += 1,
+        }
+    }
+
+    /// The lane of a link type: opened where there is one to spare, otherwise the last one, in short segments.
+    fn lane_for(&mut self, link_type: LinkType) -> usize {
+        if let Some(at) = self.open.iter().position(|open| open.link_type == Some(link_type)) {
+            return at;
+        }
+        if self.open.iter().all(|open| open.link_type.is_some()) {
+            let seed = self.first.take().or_else(|| self.opener.further());
+            if let Some(Err(error)) = seed.map(|seed| self.grow(seed)) {
+                self.failure.get_or_insert(error);
+            }
+        }
+        let at = self.open.len().saturating_sub(1);
+        if let Some(open) = self.open.get_mut(at) {
+            open.link_type.get_or_insert(link_type);
+        }
+        at
+    }
+
+    /// Why a lane could not be opened, once.
+    pub fn take_failure(&mut self) -> Option<RecorderError> {
+        self.failure.take()
+    }
+
+    /// Does what is due in every lane.
+    pub fn step(&mut self, now: Now) {
+        self.open.iter_mut().for_each(|open| open.lane.step(now));
+    }
+
+    /// Whether the next packets can be taken without waiting.
+    pub fn is_ready(&self) -> bool {
+        self.open.iter().all(|open| open.lane.is_ready())
+    }
+
+    /// Waits for the disk where a lane is not ready, or not idle at the end.
+    pub fn wait(&mut self, patience: Duration) {
+        let at = self.open.iter().position(|open| !open.lane.is_ready());
+        let at = at.or_else(|| self.open.iter().position(|open| !open.lane.is_idle()));
+        if let Some(open) = at.and_then(|at| self.open.get_mut(at)) {
+            open.lane.wait(patience);
+        }
+    }
+
+    /// Whether the disk is at work.
+    pub fn is_disk_busy(&self) -> bool {
+        self.open.iter().any(|open| open.lane.is_disk_busy())
+    }
+
+    /// Whether the disk fails.
+    pub fn is_disk_failing(&self) -> bool {
+        self.open.iter().any(|open| open.lane.is_disk_failing())
+    }
+
+    /// Ends every segment.
+    pub fn finish(&mut self, now: Now) {
+        self.open.iter_mut().for_each(|open| open.lane.finish(now));
+    }
+
+    /// Whether every segment is sealed.
+    pub fn is_idle(&self) -> bool {
+        self.open.iter().all(|open| open.lane.is_idle())
+    }
+
+    /// Gives up what is not sealed.
+    pub fn give_up(&mut self) {
+        self.open.iter_mut().for_each(|open| open.lane.give_up());
+    }
+
+    /// What has happened in the lanes.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.open.iter_mut().flat_map(|open| open.lane.take_events()).collect()
+    }
+
+    /// What a person should know.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        self.open.iter_mut().flat_map(|open| open.lane.take_notices()).collect()
+    }
+
+    /// Each lane's number and account. What the source dropped, and what no lane could be opened for, counts in the first.
+    pub fn accounts(&self, counters: &SourceCounters) -> Vec<(u16, Account)> {
+        let mut accounts: Vec<_> = self.open.iter().map(|open| (open.number, open.lane.account())).collect();
+        if let Some((_, first)) = accounts.first_mut() {
+            *first = account::with_source(first, counters);
+            first.received += self.lost;
+            first.dropped.disk += self.lost;
+        }
+        accounts
+    }
+
+    /// Brings the status of every lane up to date.
+    pub fn report(&self, counters: &SourceCounters, down: Option<&String>, has_ended: bool) {
+        let accounts = self.accounts(counters);
+        let mut status = self.opener.shared.status();
+        for (i, (open, (number, account))) in self.open.iter().zip(accounts).enumerate() {
+            let Some(lane) = status.lanes.iter_mut().find(|lane| lane.lane == number) else { continue };
+            lane.account = account;
+            lane.source = if i == 0 { *counters } else { SourceCounters::default() };
+            lane.cut_packets = open.lane.cut_packets();
+            lane.down = down.filter(|_| i == 0).cloned();
+            lane.is_disk_failing = open.lane.is_disk_failing();
+            lane.has_ended = has_ended;
+        }
+    }
+}
+
+impl Opener {
+    fn further(&self) -> Option<Seed> {
+        self.further.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}

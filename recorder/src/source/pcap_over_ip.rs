@@ -1,0 +1,254 @@
+//! Capture streams over TCP: a pcap or pcapng file that does not end, as `tcpdump -w - | nc`, PolarProxy and Wireshark's
+//! `TCP@host:port` speak it. There is no other protocol: the connection is the file.
+//!
+//! A recorder connects to its peer, again and again where need be, or listens for peers that connect. What of a stream has
+//! arrived whole is kept, however the stream ends.
+//!
+//! **Invariant:** nobody waits here for longer than a call allows, whatever a peer does: names are looked up and connections
+//! made on a thread aside, and sockets are read only when bytes are there. No clock is read but the caller's.
+
+mod dial;
+mod listen;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::TcpStream;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+
+use self::dial::Dialer;
+use self::listen::Desk;
+use super::capture_file::CaptureFile;
+use super::{Packet, PeerChange, Received, Source, SourceCounters, SourceError};
+use crate::clock::Clock;
+
+/// Peers that one listening source takes at one time. Those beyond wait, unread, until one of these has gone.
+pub const PEERS_MAX: usize = 8;
+/// How long a peer may be silent before the kernel asks whether it is still there.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// How long the kernel waits for each answer.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How many times it asks before the peer counts as gone.
+pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// Where the streams come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `connect:HOST:PORT`: a peer that serves its packets.
+    Connect {
+        /// A name or an address; an IPv6 address without brackets.
+        host: String,
+        /// The TCP port.
+        port: u16,
+    },
+    /// `listen:ADDR:PORT`: peers that connect to us.
+    Listen {
+        /// An address of this machine, or a name that it has; an IPv6 address without brackets.
+        host: String,
+        /// The TCP port; 0 has the system choose one.
+        port: u16,
+    },
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?}: write connect:HOST:PORT or listen:ADDRESS:PORT (IPv6: [ADDRESS]:PORT)");
+        let (way, place) = text.split_once(':').ok_or_else(wrong)?;
+        let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if host.is_empty() || (bare.is_none() && host.contains(':')) {
+            return Err(wrong());
+        }
+        let host = bare.unwrap_or(host).to_owned();
+        match way {
+            "connect" if port > 0 => Ok(Self::Connect { host, port }),
+            "listen" => Ok(Self::Listen { host, port }),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (way, host, port) = match self {
+            Self::Connect { host, port } => ("connect", host, port),
+            Self::Listen { host, port } => ("listen", host, port),
+        };
+        match host.contains(':') {
+            true => write!(f, "{way}:[{host}]:{port}"),
+            false => write!(f, "{way}:{host}:{port}"),
+        }
+    }
+}
+
+/// One stream at a time: from the peer that is connected to, or from one of those that connect.
+pub struct PcapOverIp {
+    name: String,
+    origin: Origin,
+    peer: Option<Peer>,
+    changes: Vec<PeerChange>,
+    handed_over: u64,
+    has_had_peer: bool,
+    is_stopped: bool,
+}
+
+enum Origin {
+    Dialer(Dialer),
+    Desk(Desk),
+}
+
+/// A connection.
+struct Peer {
+    address: String,
+    stream: CaptureFile,
+    records: u64,
+}
+
+impl Peer {
+    fn new(source: &str, stream: TcpStream) -> Result<Self, SourceError> {
+        let address = stream.peer_addr().map_or_else(|_| "a peer".to_owned(), |address| address.to_string());
+        let name = format!("{source}, peer {address}");
+        if let Err(source) = notice_when_gone(&stream) {
+            return Err(SourceError::System { what: name, source });
+        }
+        Ok(Self { stream: CaptureFile::from_stream(name, stream)?, address, records: 0 })
+    }
+}
+
+/// A peer whose machine has gone says nothing: the kernel has to ask. tcp(7).
+fn notice_when_gone(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(())
+}
+
+impl PcapOverIp {
+    /// Opens `endpoint`: one source that connects, or [`PEERS_MAX`] that take peers in turn. Listening begins at once;
+    /// connecting at the first call of [`Source::receive`].
+    pub fn open(endpoint: &Endpoint, clock: &Arc<dyn Clock>) -> Result<Vec<Self>, SourceError> {
+        match endpoint {
+            Endpoint::Connect { host, port } => {
+                let dialer = Dialer::new(host.clone(), *port, clock.clone());
+                Ok(vec![Self::new(endpoint.to_string(), Origin::Dialer(dialer))])
+            }
+            Endpoint::Listen { host, port } => {
+                let (desks, address) = Desk::open(host, *port, PEERS_MAX)?;
+                let name = format!("listen:{address}");
+                Ok(desks.into_iter().map(|desk| Self::new(name.clone(), Origin::Desk(desk))).collect())
+            }
+        }
+    }
+
+    fn new(name: String, origin: Origin) -> Self {
+        let (peer, changes) = (None, Vec::new());
+        Self { name, origin, peer, changes, handed_over: 0, has_had_peer: false, is_stopped: false }
+    }
+
+    /// Waits for a peer, at most for `patience`. An error says that there is none, and why; a listener's silence is none.
+    fn seek_peer(&mut self, patience: Duration) -> Result<Received, SourceError> {
+        let found = match &mut self.origin {
+            Origin::Dialer(dialer) => dialer.dial(&self.name, patience)?,
+            Origin::Desk(desk) => desk.accept(&self.name, patience)?,
+        };
+        let Some(stream) = found else { return Ok(Received::Quiet) };
+        let peer = Peer::new(&self.name, stream).inspect_err(|_| self.origin.let_go(false))?;
+        self.changes.push(PeerChange::Connected { peer: peer.address.clone() });
+        self.has_had_peer = true;
+        self.peer = Some(peer);
+        Ok(Received::Quiet)
+    }
+
+    /// The peer's stream has ended, in one way or another.
+    fn part(&mut self, result: Result<(), SourceError>) -> Result<Received, SourceError> {
+        let Some(peer) = self.peer.take() else { return Ok(Received::Quiet) };
+        let reason = match &result {
+            Ok(()) => "the peer ended its stream".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.changes.push(PeerChange::Disconnected { peer: peer.address, records: peer.records, reason });
+        self.origin.let_go(peer.records > 0);
+        match (result, &self.origin) {
+            (Err(error), _) => Err(error),
+            // Whoever is connected to was meant to stay; whoever connects has said all it had to say.
+            (Ok(()), Origin::Dialer(_)) => Err(closed(&self.name)),
+            (Ok(()), Origin::Desk(_)) => Ok(Received::Quiet),
+        }
+    }
+}
+
+impl Origin {
+    /// The peer has gone; `was_useful` where it had sent anything.
+    fn let_go(&mut self, was_useful: bool) {
+        match self {
+            Self::Dialer(dialer) => dialer.let_go(was_useful),
+            Self::Desk(desk) => desk.let_go(),
+        }
+    }
+}
+
+fn closed(name: &str) -> SourceError {
+    let what = format!("{name}: the peer ended its stream; it is connected to again");
+    SourceError::System { what, source: io::ErrorKind::ConnectionAborted.into() }
+}
+
+impl Source for PcapOverIp {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn receive(
+        &mut self,
+        patience: Duration,
+        take: &mut dyn FnMut(Packet<'_>),
+    ) -> Result<Received, SourceError> {
+        let Some(peer) = &mut self.peer else {
+            return if self.is_stopped { Ok(Received::End) } else { self.seek_peer(patience) };
+        };
+        match peer.stream.receive(patience, take) {
+            Ok(Received::Packets(packets)) => {
+                peer.records += packets;
+                self.handed_over += packets;
+                Ok(Received::Packets(packets))
+            }
+            Ok(Received::Quiet) => Ok(Received::Quiet),
+            Ok(Received::End) => self.part(Ok(())),
+            Err(error) => self.part(Err(error)),
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn can_wait(&self) -> bool {
+        true
+    }
+
+    fn is_spare(&self) -> bool {
+        matches!(&self.origin, Origin::Desk(desk) if desk.number() > 0) && !self.has_had_peer
+    }
+
+    fn take_changes(&mut self) -> Vec<PeerChange> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn stop(&mut self) -> Result<(), SourceError> {
+        self.is_stopped = true;
+        Ok(())
+    }
+
+    fn counters(&mut self) -> Result<SourceCounters, SourceError> {
+        Ok(SourceCounters { received: self.handed_over, dropped: 0 })
+    }
+}
