@@ -1,0 +1,130 @@
+// Requests to the service that the page came from.
+
+import { effect, signal, type Signal } from "@preact/signals";
+import { asked, isLive, looked } from "./state";
+import type { Conversation, Estimate, FlowPage, Problem, Stream, Summary } from "./types";
+
+const BASE = "api/v1";
+const BUCKETS = 300;
+const TOP = 10;
+export const FLOWS_A_PAGE = 50;
+const STREAM_BYTES_MAX = 262144;
+const LIVE_EVERY_MS = 5000;
+const STATUS_EVERY_MS = 2000;
+/** Someone who types is not asked for at every letter. */
+const PATIENCE_MS = 150;
+
+/** An answer that is a problem document, or none at all. */
+export class Refused extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail ?? problem.title);
+  }
+}
+
+async function get<T>(path: string, abort?: AbortSignal): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(path, { headers: { accept: "application/json" }, ...(abort ? { signal: abort } : {}) });
+  } catch (error) {
+    if (abort?.aborted) throw error;
+    throw new Refused({ type: "about:blank", title: "The service does not answer", status: 0 });
+  }
+  if (response.ok) return (await response.json()) as T;
+  const problem = await response.json().catch(() => null) as Problem | null;
+  throw new Refused(problem ?? { type: "about:blank", title: response.statusText, status: response.status });
+}
+
+/** What a part of the page shows: the last answer stays while the next is on its way. */
+export interface Shown<T> {
+  value: T | null;
+  problem: Problem | null;
+  busy: boolean;
+}
+
+const nothing = <T>(): Shown<T> => ({ value: null, problem: null, busy: false });
+
+/** Keeps `shown` at the answer to `path()`, which is asked again whenever what it reads changes, and with `refresh`. */
+function keep<T>(path: () => string | null, refresh: () => number): Signal<Shown<T>> {
+  const shown = signal<Shown<T>>(nothing());
+  effect(() => {
+    refresh();
+    const wanted = path();
+    if (wanted === null) {
+      shown.value = nothing();
+      return;
+    }
+    const abort = new AbortController();
+    const timer = setTimeout(async () => {
+      shown.value = { ...shown.peek(), busy: true };
+      try {
+        const value = await get<T>(wanted, abort.signal);
+        if (!abort.signal.aborted) shown.value = { value, problem: null, busy: false };
+      } catch (error) {
+        if (abort.signal.aborted) return;
+        const problem = error instanceof Refused ? error.problem : { type: "about:blank", title: String(error), status: 0 };
+        shown.value = { value: shown.peek().value, problem, busy: false };
+      }
+    }, PATIENCE_MS);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
+  });
+  return shown;
+}
+
+const ticks = signal(0);
+const statusTicks = signal(0);
+setInterval(() => {
+  if (isLive.peek() && !document.hidden) ticks.value += 1;
+}, LIVE_EVERY_MS);
+setInterval(() => {
+  if (!document.hidden) statusTicks.value += 1;
+}, STATUS_EVERY_MS);
+
+const joined = (path: string, ...parts: string[]): string =>
+  `${BASE}/${path}?${parts.filter((part) => part !== "").join("&")}`;
+const search = (): string => {
+  const text = looked.value.search.trim();
+  return text === "" ? "" : `query=${encodeURIComponent(text)}`;
+};
+
+export const summary = keep<Summary>(
+  () => joined("summary", asked.value, search(), `buckets=${BUCKETS}`, `top=${TOP}`), () => ticks.value);
+
+export const flows = keep<FlowPage>(() => {
+  const { sort, cursor } = looked.value;
+  const at = cursor === null ? "" : `cursor=${encodeURIComponent(cursor)}`;
+  return joined("flows", asked.value, search(), `sort=${sort}`, `limit=${FLOWS_A_PAGE}`, at);
+}, () => (looked.value.cursor === null ? ticks.value : 0));
+
+export const estimate = keep<Estimate>(() => joined("packets/estimate", asked.value), () => ticks.value);
+
+export const status = keep<Record<string, unknown>>(() => `${BASE}/status`, () => statusTicks.value);
+
+export const flow = keep<Conversation>(
+  () => (looked.value.flow === null ? null : `${BASE}/flows/${encodeURIComponent(looked.value.flow)}`), () => 0);
+
+export const followed = signal(false);
+export const stream = keep<Stream>(() => {
+  const id = looked.value.flow;
+  if (id === null || !followed.value) return null;
+  return `${BASE}/flows/${encodeURIComponent(id)}/stream?max_bytes=${STREAM_BYTES_MAX}`;
+}, () => 0);
+
+/** What would be wrong with a filter, as the service says it; null: nothing. */
+export async function checkFilter(filter: string, abort: AbortSignal): Promise<Problem | null> {
+  if (filter.trim() === "") return null;
+  try {
+    await get(`${BASE}/filter?filter=${encodeURIComponent(filter)}`, abort);
+    return null;
+  } catch (error) {
+    if (error instanceof Refused && error.problem.status === 400) return error.problem;
+    return null;
+  }
+}
+
+/** Where the packets of what is looked at are. */
+export function packetsAddress(parameters: string, format: "pcap" | "pcapng"): string {
+  return joined("packets", parameters, `format=${format}`);
+}

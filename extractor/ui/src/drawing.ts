@@ -1,0 +1,131 @@
+// The pictures themselves. A part of its own, since the library is larger than the rest of the page.
+
+import { GraphChart, LinesChart, ScatterChart } from "echarts/charts";
+import { GeoComponent, TooltipComponent } from "echarts/components";
+import { init, registerMap, use } from "echarts/core";
+import { CanvasRenderer } from "echarts/renderers";
+import { feature } from "topojson-client";
+import type { GeometryCollection, Topology } from "topojson-specification";
+import world from "world-atlas/countries-110m.json";
+import * as format from "./format";
+import type { Summary } from "./types";
+
+use([GraphChart, LinesChart, ScatterChart, GeoComponent, TooltipComponent, CanvasRenderer]);
+
+const NODE_MIN = 8;
+const NODE_MORE = 34;
+const LINE_MIN = 1;
+const LINE_MORE = 9;
+const LABELLED = 24;
+
+let hasWorld = false;
+function registerWorld(): void {
+  if (hasWorld) return;
+  const topology = world as unknown as Topology<{ countries: GeometryCollection }>;
+  registerMap("world", feature(topology, topology.objects.countries) as never);
+  hasWorld = true;
+}
+
+function colour(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/** A drawing on an element. A click on a host gives its filter to `narrow`. */
+export function draw(element: HTMLElement, dark: boolean, narrow: (demand: string) => void) {
+  const chart = init(element, dark ? "dark" : null);
+  chart.on("click", (event) => {
+    const { address, pair } = (event.data ?? {}) as { address?: string; pair?: [string, string] };
+    if (address !== undefined) narrow(`host ${address}`);
+    if (pair !== undefined) narrow(`(host ${pair[0]} and host ${pair[1]})`);
+  });
+  let before = "";
+  return {
+    resize: () => chart.resize(),
+    dispose: () => chart.dispose(),
+    show(summary: Summary, picture: "graph" | "map") {
+      // A picture that moved at every refresh could not be clicked.
+      const hosts = JSON.stringify([picture, summary.edges.map((edge) => [edge.a, edge.b])]);
+      const options = picture === "graph" ? graph(summary) : map(summary);
+      if (hosts !== before) chart.setOption(options as never, true);
+      before = hosts;
+    },
+  };
+}
+
+/** What each host exchanged. */
+function volumes({ edges }: Summary): Map<string, number> {
+  const of = new Map<string, number>();
+  for (const { a, b, bytes } of edges) {
+    of.set(a, (of.get(a) ?? 0) + bytes);
+    of.set(b, (of.get(b) ?? 0) + bytes);
+  }
+  return of;
+}
+
+const share = (value: number, most: number): number => Math.sqrt(value / Math.max(most, 1));
+
+// Rich text: a strict content policy lets no HTML with styles be put in.
+const tooltip = { renderMode: "richText", confine: true, backgroundColor: undefined as string | undefined };
+
+function graph(summary: Summary) {
+  const of = volumes(summary);
+  const most = Math.max(...of.values());
+  const thickest = Math.max(...summary.edges.map((edge) => edge.bytes));
+  const labelled = new Set([...of].sort((a, b) => b[1] - a[1]).slice(0, LABELLED).map(([address]) => address));
+  return {
+    backgroundColor: "transparent",
+    tooltip: { ...tooltip, formatter: ({ data }: { data: { words: string } }) => data.words },
+    series: [{
+      type: "graph",
+      layout: "force",
+      roam: "move",
+      draggable: true,
+      force: { repulsion: 220, edgeLength: [40, 160], gravity: 0.12, layoutAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches },
+      emphasis: { focus: "adjacency" },
+      itemStyle: { color: colour("--accent") },
+      lineStyle: { color: colour("--ink-soft"), opacity: 0.45, curveness: 0.1 },
+      label: { show: true, position: "right", color: colour("--ink"), fontSize: 11 },
+      data: [...of].map(([address, bytes]) => ({
+        id: address, name: address, address, words: `${address}: ${format.bytes(bytes)}`, symbolSize: NODE_MIN + NODE_MORE * share(bytes, most),
+        label: { show: labelled.has(address) },
+      })),
+      links: summary.edges.filter(({ a, b }) => a !== b).map(({ a, b, bytes, packets }) => ({
+        source: a, target: b, pair: [a, b], words: `${a} – ${b}: ${format.bytes(bytes)}, ${format.count(packets)} packets`,
+        lineStyle: { width: LINE_MIN + LINE_MORE * share(bytes, thickest) },
+      })),
+    }],
+  };
+}
+
+function map(summary: Summary) {
+  registerWorld();
+  const of = volumes(summary);
+  const most = Math.max(...of.values());
+  const places = summary.places ?? {};
+  const at = (address: string): [number, number] | null => {
+    const place = places[address];
+    return place === undefined ? null : [place.longitude, place.latitude];
+  };
+  const where = (address: string): string => [places[address]?.city, places[address]?.country].filter(Boolean).join(", ");
+  return {
+    backgroundColor: "transparent",
+    tooltip: { ...tooltip, formatter: ({ data }: { data: { words?: string } }) => data?.words ?? "" },
+    geo: {
+      map: "world", roam: true, silent: true,
+      itemStyle: { areaColor: colour("--map"), borderColor: colour("--line") },
+    },
+    series: [
+      { type: "lines", coordinateSystem: "geo", lineStyle: { color: colour("--accent"), opacity: 0.5, curveness: 0.2 },
+        data: summary.edges.flatMap(({ a, b, bytes }) => {
+          const [from, to] = [at(a), at(b)];
+          if (from === null || to === null) return [];
+          return [{ coords: [from, to], pair: [a, b], words: `${a} – ${b}: ${format.bytes(bytes)}`, lineStyle: { width: LINE_MIN + LINE_MORE / 2 * share(bytes, most) } }];
+        }) },
+      { type: "scatter", coordinateSystem: "geo", itemStyle: { color: colour("--accent") },
+        data: [...of].flatMap(([address, bytes]) => {
+          const value = at(address);
+          return value === null ? [] : [{ name: address, address, value, symbolSize: NODE_MIN + NODE_MORE / 2 * share(bytes, most), words: `${address} (${where(address)}): ${format.bytes(bytes)}` }];
+        }) },
+    ],
+  };
+}

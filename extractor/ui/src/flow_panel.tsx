@@ -1,0 +1,127 @@
+// One conversation: what is known of it, what was said, and its packets.
+
+import { useEffect, useRef } from "preact/hooks";
+import { useSignal } from "@preact/signals";
+import { flow, followed, stream } from "./api";
+import * as format from "./format";
+import { Ways } from "./packets";
+import { look, looked, narrow } from "./state";
+import { conversationFilter } from "./tops";
+import type { Chunk, Conversation } from "./types";
+
+/** A packet that came at the very end is in the range too: its end is exclusive. */
+const AFTER_LAST_MS = 1;
+const HEX_BYTES_A_LINE = 16;
+
+export function FlowPanel() {
+  const { flow: id } = looked.value;
+  const panel = useRef<HTMLElement>(null);
+  useEffect(() => {
+    followed.value = false;
+    if (id === null) return;
+    panel.current?.focus();
+    const close = (event: KeyboardEvent) => { if (event.key === "Escape") look({ flow: null }); };
+    addEventListener("keydown", close);
+    return () => removeEventListener("keydown", close);
+  }, [id]);
+  if (id === null) return null;
+  const { value, problem } = flow.value;
+  return (
+    <aside class="panel" ref={panel} tabIndex={-1} aria-label="Conversation">
+      <button type="button" class="icon close" aria-label="Close" onClick={() => look({ flow: null })}>×</button>
+      {problem !== null && <p class="problem" role="alert">{problem.detail ?? problem.title}</p>}
+      {value !== null && <Details flow={value} />}
+      {value !== null && <Follow />}
+    </aside>
+  );
+}
+
+function Details({ flow: one }: { flow: Conversation }) {
+  const filter = conversationFilter(one);
+  const to = new Date(Math.floor(Date.parse(one.last)) + AFTER_LAST_MS).toISOString();
+  const parameters = new URLSearchParams({ from: one.first, to, filter }).toString();
+  return (
+    <>
+      <h2>{one.protocol} <code>{format.endpoint(one.client)}</code> → <code>{format.endpoint(one.server)}</code></h2>
+      <p class="ways-line">
+        <Ways parameters={parameters} disabled={false} />
+        <button type="button" onClick={() => narrow(filter)}>Narrow to it</button>
+      </p>
+      <dl>
+        <Fact name="Start" value={`${format.dayTime(one.first)}.${format.fraction(one.first)}`} />
+        <Fact name="Duration" value={format.duration(format.seconds(one.first, one.last))} />
+        <Fact name="Client sent" value={`${format.count(one.client_packets)} packets, ${format.bytes(one.client_bytes)}`} />
+        <Fact name="Server sent" value={`${format.count(one.server_packets)} packets, ${format.bytes(one.server_bytes)}`} />
+        {Object.entries(one.tcp ?? {}).map(([name, value]) => <Fact key={name} name={`TCP ${words(name)}`} value={shown(value)} />)}
+        {Object.entries(one.labels ?? {}).map(([name, value]) => <Fact key={name} name={words(name)} value={shown(value)} />)}
+        <Fact name="VLANs" value={(one.vlans ?? []).join(", ")} />
+        {(one.tunnels ?? []).map((tunnel, index) => (
+          <Fact key={index} name="Tunnel" value={[tunnel.kind, tunnel.id, tunnel.source && `${tunnel.source} → ${tunnel.destination}`].filter((part) => part != null).join(" ")} />
+        ))}
+        <Fact name="Community ID" value={one.community_id ?? ""} />
+      </dl>
+    </>
+  );
+}
+
+const words = (name: string): string => name.replaceAll("_", " ");
+function shown(value: unknown): string {
+  if (value === null || value === undefined) return "";
+  if (Array.isArray(value)) return value.map(shown).join(", ");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+function Fact({ name, value }: { name: string; value: string }) {
+  return value === "" ? null : <><dt>{name}</dt><dd>{value}</dd></>;
+}
+
+function Follow() {
+  const as = useSignal<"text" | "hex">("text");
+  if (!followed.value) {
+    return <p><button type="button" class="primary" onClick={() => { followed.value = true; }}>Follow stream</button></p>;
+  }
+  const { value, problem, busy } = stream.value;
+  return (
+    <section class="stream" aria-busy={busy}>
+      <h3>Stream
+        <span class="choice" role="group" aria-label="Shown as">
+          <button type="button" aria-pressed={as.value === "text"} onClick={() => { as.value = "text"; }}>Text</button>
+          <button type="button" aria-pressed={as.value === "hex"} onClick={() => { as.value = "hex"; }}>Hex</button>
+        </span>
+        <small><i class="client">client</i> <i class="server">server</i></small>
+      </h3>
+      {problem !== null && <p class="problem" role="alert">{problem.detail ?? problem.title}</p>}
+      {value !== null && value.chunks.length === 0 && <p class="empty">No payload.</p>}
+      <div class="chunks" tabIndex={0}>
+        {value?.chunks.map((chunk, index) => <Said key={index} chunk={chunk} as={as.value} />)}
+      </div>
+      {value?.truncated === true && <p class="empty">The rest is left out: download the packets.</p>}
+    </section>
+  );
+}
+
+function Said({ chunk, as }: { chunk: Chunk; as: "text" | "hex" }) {
+  const bytes = Uint8Array.from(atob(chunk.bytes), (letter) => letter.charCodeAt(0));
+  return (
+    <>
+      {(chunk.missing ?? 0) > 0 && <p class="missing">{format.count(chunk.missing ?? 0)} bytes were not captured</p>}
+      <pre class={chunk.from} title={chunk.at}>{as === "text" ? printable(bytes) : hex(bytes)}</pre>
+    </>
+  );
+}
+
+/** Text as it is, and a dot for what no terminal should see. */
+function printable(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes).replaceAll(/[^\P{C}\n\t]|\uFFFD/gu, "·");
+}
+
+function hex(bytes: Uint8Array): string {
+  const lines: string[] = [];
+  for (let at = 0; at < bytes.length; at += HEX_BYTES_A_LINE) {
+    const line = [...bytes.subarray(at, at + HEX_BYTES_A_LINE)];
+    const digits = line.map((byte) => byte.toString(16).padStart(2, "0")).join(" ").padEnd(HEX_BYTES_A_LINE * 3);
+    const letters = line.map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : ".")).join("");
+    lines.push(`${at.toString(16).padStart(6, "0")}  ${digits} ${letters}`);
+  }
+  return lines.join("\n");
+}

@@ -1,0 +1,52 @@
+// Numbers and times as a person reads them.
+
+const STEPS = ["", "k", "M", "G", "T", "P"];
+
+function scaled(value: number, unit: string): string {
+  let step = 0;
+  while (Math.abs(value) >= 1000 && step < STEPS.length - 1) {
+    value /= 1000;
+    step += 1;
+  }
+  const digits = step === 0 || Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return `${value.toFixed(digits)} ${STEPS[step]}${unit}`.trim();
+}
+
+export const bytes = (value: number): string => scaled(value, "B");
+export const bits = (value: number): string => scaled(value, "bit/s");
+export const rate = (value: number): string => scaled(value, "/s");
+export const count = (value: number): string => value.toLocaleString("en");
+
+const TWO = (value: number): string => String(value).padStart(2, "0");
+
+/** A day and a time of day in the zone of whoever looks. */
+export function dayTime(at: string | number): string {
+  const date = new Date(at);
+  return `${date.getFullYear()}-${TWO(date.getMonth() + 1)}-${TWO(date.getDate())} ${timeOfDay(date.getTime())}`;
+}
+
+export function timeOfDay(at: string | number): string {
+  const date = new Date(at);
+  return `${TWO(date.getHours())}:${TWO(date.getMinutes())}:${TWO(date.getSeconds())}`;
+}
+
+/** The fraction of a second of an RFC 3339 text, which `Date` would cut to milliseconds. */
+export function fraction(at: string): string {
+  return /\.(\d+)/.exec(at)?.[1]?.padEnd(9, "0").slice(0, 6) ?? "000000";
+}
+
+export function duration(seconds: number): string {
+  if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+  return `${Math.floor(seconds / 86400)} d ${Math.round((seconds % 86400) / 3600)} h`;
+}
+
+export const seconds = (from: string, to: string): number => (Date.parse(to) - Date.parse(from)) / 1000;
+
+export function endpoint(end: { address: string; port?: number | null }): string {
+  if (end.port === undefined || end.port === null) return end.address;
+  return end.address.includes(":") ? `[${end.address}]:${end.port}` : `${end.address}:${end.port}`;
+}

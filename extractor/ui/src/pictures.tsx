@@ -1,0 +1,54 @@
+// Who talks to whom: a graph, and a map of the world where the service knows places. Loaded after the rest of the page.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { summary } from "./api";
+import { isDark, look, looked, narrow } from "./state";
+import type { Summary } from "./types";
+
+type Drawing = typeof import("./drawing");
+
+export function Pictures() {
+  const value = summary.value.value;
+  const { picture } = looked.value;
+  if (value === null) return null;
+  const hasPlaces = Object.keys(value.places ?? {}).length > 0;
+  return (
+    <section class="card pictures">
+      <h2>Who talks to whom
+        <span class="choice" role="group" aria-label="Picture">
+          <button type="button" aria-pressed={picture === "graph"} onClick={() => look({ picture: "graph" })}>Graph</button>
+          <button type="button" aria-pressed={picture === "map"} onClick={() => look({ picture: "map" })}>World</button>
+        </span>
+        <small>Click a host to narrow the page to it.</small>
+      </h2>
+      {picture === "map" && !hasPlaces
+        ? <p class="empty">No address has a known place. Places come from a GeoIP database: <code>netrewind serve --geoip FILE.mmdb</code></p>
+        : value.edges.length === 0 ? <p class="empty">Nobody talks to anybody.</p>
+        : <Picture value={value} picture={picture} dark={isDark.value} />}
+    </section>
+  );
+}
+
+function Picture({ value, picture, dark }: { value: Summary; picture: "graph" | "map"; dark: boolean }) {
+  const place = useRef<HTMLDivElement>(null);
+  const [drawing, setDrawing] = useState<Drawing | null>(null);
+  useEffect(() => {
+    import("./drawing").then(setDrawing).catch(() => undefined);
+  }, []);
+  const drawn = useRef<ReturnType<Drawing["draw"]> | null>(null);
+  useEffect(() => {
+    const element = place.current;
+    if (drawing === null || element === null) return;
+    const chart = drawing.draw(element, dark, narrow);
+    drawn.current = chart;
+    const watch = new ResizeObserver(() => chart.resize());
+    watch.observe(element);
+    return () => {
+      watch.disconnect();
+      chart.dispose();
+      drawn.current = null;
+    };
+  }, [drawing, dark]);
+  useEffect(() => drawn.current?.show(value, picture), [value, picture, drawing, dark]);
+  return <div ref={place} class="picture" role="img" aria-label="Hosts and what they exchanged; the same numbers are in the lists" />;
+}

@@ -1,0 +1,103 @@
+// What is looked at. The address bar holds all of it, so that a link shows another person the same.
+
+import { computed, effect, signal } from "@preact/signals";
+
+export type View = "inner" | "outer" | "any";
+export type Sort = "bytes" | "packets" | "start" | "duration";
+
+export interface Looked {
+  /** Any time that the service reads, also "1h ago"; null: the oldest packet kept. */
+  from: string | null;
+  /** null: now, and the page follows. */
+  to: string | null;
+  filter: string;
+  search: string;
+  view: View;
+  sort: Sort;
+  /** Where the page of flows begins. */
+  cursor: string | null;
+  /** The flow whose panel is open. */
+  flow: string | null;
+  picture: "graph" | "map";
+}
+
+const DEFAULT: Looked = {
+  from: "1h ago", to: null, filter: "", search: "", view: "inner", sort: "bytes", cursor: null, flow: null, picture: "graph",
+};
+const EVERYTHING = "all";
+
+function read(address: string): Looked {
+  const parameters = new URLSearchParams(address);
+  const choice = <T extends string>(name: string, known: readonly T[], otherwise: T): T =>
+    known.find((one) => one === parameters.get(name)) ?? otherwise;
+  const from = parameters.get("from");
+  return {
+    from: from === null ? DEFAULT.from : from === EVERYTHING ? null : from,
+    to: parameters.get("to"),
+    filter: parameters.get("filter") ?? "",
+    search: parameters.get("search") ?? "",
+    view: choice("view", ["inner", "outer", "any"] as const, "inner"),
+    sort: choice("sort", ["bytes", "packets", "start", "duration"] as const, "bytes"),
+    cursor: parameters.get("cursor"),
+    flow: parameters.get("flow"),
+    picture: choice("picture", ["graph", "map"] as const, "graph"),
+  };
+}
+
+function written(looked: Looked): string {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(looked)) {
+    const plain = name === "from" && value === null ? EVERYTHING : value;
+    if (plain !== null && plain !== "" && plain !== DEFAULT[name as keyof Looked]) parameters.set(name, plain);
+  }
+  const text = parameters.toString();
+  return text === "" ? location.pathname : `?${text}`;
+}
+
+export const looked = signal<Looked>(read(location.search));
+
+/** Looks at something else, and remembers where one was for the browser's way back. */
+export function look(change: Partial<Looked>): void {
+  const elsewhere = ["from", "to", "filter", "search", "view", "sort"].some((name) => name in change);
+  const next = { ...looked.value, ...(elsewhere ? { cursor: null } : {}), ...change };
+  if (written(next) === written(looked.value)) return;
+  history.pushState(null, "", written(next));
+  looked.value = next;
+}
+
+addEventListener("popstate", () => {
+  looked.value = read(location.search);
+});
+
+/** The filter with one more demand. */
+export function narrow(demand: string): void {
+  const { filter } = looked.value;
+  if (filter.includes(demand)) return;
+  look({ filter: filter.trim() === "" ? demand : `(${filter.trim()}) and ${demand}` });
+}
+
+/** Whether the end moves on with the clock. */
+export const isLive = computed(() => looked.value.to === null);
+
+/** What the parameters of a request have in common. */
+export const asked = computed(() => {
+  const { from, to, filter, view } = looked.value;
+  const parameters = new URLSearchParams();
+  if (from !== null) parameters.set("from", from);
+  if (to !== null) parameters.set("to", to);
+  if (filter.trim() !== "") parameters.set("filter", filter.trim());
+  if (view !== "inner") parameters.set("view", view);
+  return parameters.toString();
+});
+
+export type Theme = "light" | "dark" | "system";
+const THEME = "netrewind.theme";
+export const theme = signal<Theme>((localStorage.getItem(THEME) as Theme | null) ?? "system");
+const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
+const systemDark = signal(systemIsDark.matches);
+systemIsDark.addEventListener("change", () => { systemDark.value = systemIsDark.matches; });
+export const isDark = computed(() => (theme.value === "system" ? systemDark.value : theme.value === "dark"));
+effect(() => {
+  document.documentElement.dataset["theme"] = isDark.value ? "dark" : "light";
+  localStorage.setItem(THEME, theme.value);
+});

@@ -1,0 +1,140 @@
+// The shapes that the service answers with. Times are RFC 3339 with nanoseconds; bytes are bytes on the wire.
+
+export interface Point {
+  at: string;
+  packets: number;
+  bytes: number;
+  dropped: number;
+}
+
+export interface HostRow {
+  address: string;
+  packets: number;
+  bytes: number;
+  sent_bytes: number;
+  received_bytes: number;
+  conversations: number;
+}
+
+export interface PortRow {
+  protocol: string;
+  port: number;
+  packets: number;
+  bytes: number;
+  conversations: number;
+}
+
+export interface ApplicationRow {
+  name: string;
+  guessed: boolean;
+  packets: number;
+  bytes: number;
+  conversations: number;
+}
+
+export interface Edge {
+  a: string;
+  b: string;
+  packets: number;
+  bytes: number;
+}
+
+export interface Endpoint {
+  address: string;
+  port?: number | null;
+}
+
+export interface Tunnel {
+  kind: string;
+  id?: number | null;
+  source?: string | null;
+  destination?: string | null;
+}
+
+export interface Labels {
+  application?: string;
+  guessed?: boolean;
+  [name: string]: unknown;
+}
+
+export interface Conversation {
+  id: string;
+  first: string;
+  last: string;
+  protocol: string;
+  client: Endpoint;
+  server: Endpoint;
+  client_packets: number;
+  client_bytes: number;
+  server_packets: number;
+  server_bytes: number;
+  tcp?: { client_flags: string; server_flags: string; state: string; [name: string]: unknown } | null;
+  vlans?: number[];
+  tunnels?: Tunnel[];
+  labels?: Labels | null;
+  community_id?: string | null;
+}
+
+export interface Span {
+  from: string;
+  to: string;
+}
+
+export interface Place {
+  country?: string;
+  city?: string;
+  latitude: number;
+  longitude: number;
+}
+
+export interface Completeness {
+  complete?: boolean;
+  [name: string]: unknown;
+}
+
+export interface Summary {
+  from: string;
+  to: string;
+  bucket_seconds: number;
+  series: Point[];
+  totals: { packets: number; bytes: number; conversations: number };
+  top: { hosts: HostRow[]; ports: PortRow[]; applications: ApplicationRow[]; conversations: Conversation[] };
+  edges: Edge[];
+  gaps: Span[];
+  places?: Record<string, Place>;
+  completeness: Completeness;
+}
+
+export interface FlowPage {
+  flows: Conversation[];
+  next: string | null;
+}
+
+export interface Estimate {
+  packets_min: number;
+  packets_max: number;
+  bytes_max: number;
+}
+
+export interface Chunk {
+  from: "client" | "server";
+  at: string;
+  // Base64.
+  bytes: string;
+  // Bytes of the stream that were not captured before this chunk.
+  missing?: number;
+}
+
+export interface Stream {
+  chunks: Chunk[];
+  truncated: boolean;
+}
+
+/** RFC 9457. */
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  detail?: string;
+  position?: number;
+}
