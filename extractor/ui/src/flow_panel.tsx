@@ -39,7 +39,8 @@ export function FlowPanel() {
 function Details({ flow: one }: { flow: Conversation }) {
   const filter = conversationFilter(one);
   const to = new Date(Math.floor(Date.parse(one.last)) + AFTER_LAST_MS).toISOString();
-  const parameters = new URLSearchParams({ from: one.first, to, filter }).toString();
+  const tagged = (one.vlans ?? []).length > 0;
+  const parameters = new URLSearchParams({ from: one.first, to, filter, ...(tagged ? { ignore_vlan: "true" } : {}) }).toString();
   return (
     <>
       <h2>{one.protocol} <code>{format.endpoint(one.client)}</code> → <code>{format.endpoint(one.server)}</code></h2>

@@ -1,0 +1,179 @@
+//! Following a stream: what the two ends of one conversation said, in the order in which it was said.
+//!
+//! TCP payload is put in order by its sequence numbers (RFC 9293): what was sent twice is there once, what was not
+//! captured is counted where it is missing. Of UDP each datagram is a chunk. Nothing is held but the answer, and the
+//! segments that wait for one before them; both have their bounds.
+
+mod payload;
+mod reassembly;
+
+use std::net::IpAddr;
+
+use netrewind_indexer::packet::{Dissection, protocol};
+use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_segment::{LinkType, Timestamp};
+use serde::{Serialize, Serializer};
+
+use crate::{ExtractError, Extractor, Hooks, Packet, Query, Sink, SinkError};
+use payload::Payload;
+use reassembly::Reassembly;
+
+/// An end of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct End {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port; zero where the protocol has none.
+    pub port: u16,
+}
+
+/// Whose stream is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Protocol (IANA): the payload of TCP and UDP, of others all that is behind the network header.
+    pub protocol: u8,
+    /// Who is shown as the client.
+    pub client: End,
+    /// The other one.
+    pub server: End,
+}
+
+/// Who said something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaker {
+    /// [`Ends::client`].
+    Client,
+    /// [`Ends::server`].
+    Server,
+}
+
+impl Speaker {
+    fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// What one of them said before the other said something: or one datagram.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Chunk {
+    /// Who.
+    pub from: Speaker,
+    /// When its first byte was captured.
+    pub at: Timestamp,
+    /// Bytes of the stream before these which were not captured.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub missing: u64,
+    /// What; in JSON as base64 (RFC 4648).
+    #[serde(serialize_with = "as_base64")]
+    pub bytes: Vec<u8>,
+}
+
+/// A conversation's payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stream {
+    /// In the order in which it was said.
+    pub chunks: Vec<Chunk>,
+    /// There is more, beyond the bound.
+    pub truncated: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+fn as_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits =
+            group.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
+        for letter in 0..4 {
+            let shown = letter <= group.len();
+            text.push(if shown {
+                char::from(LETTERS[(bits >> (18 - 6 * letter)) as usize & 63])
+            } else {
+                '='
+            });
+        }
+    }
+    serializer.serialize_str(&text)
+}
+
+impl Extractor {
+    /// What the two ends said in the packets of the query, at most so many bytes of it.
+    pub fn stream(
+        &self,
+        query: &Query,
+        ends: Ends,
+        bytes_max: usize,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Stream, ExtractError> {
+        let mut sink = StreamSink::new(ends, bytes_max);
+        match self.extract(query, &mut sink, hooks) {
+            Ok(_) => Ok(sink.end()),
+            Err(ExtractError::ReaderGone) if sink.reassembly.is_full() => Ok(sink.end()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Puts the payload of one conversation together.
+struct StreamSink {
+    ends: Ends,
+    dissection: Dissection,
+    reassembly: Reassembly,
+}
+
+impl StreamSink {
+    fn new(ends: Ends, bytes_max: usize) -> Self {
+        Self {
+            ends,
+            dissection: Dissection::new(LinkType::ETHERNET),
+            reassembly: Reassembly::new(ends.protocol == protocol::TCP, bytes_max),
+        }
+    }
+
+    fn end(self) -> Stream {
+        self.reassembly.end()
+    }
+}
+
+impl Sink for StreamSink {
+    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+        let Self { ends, dissection, reassembly } = self;
+        dissection.take_apart(&TunnelPorts::DEFAULT, packet.link_type, packet.bytes, packet.header.len);
+        if let Some(payload) = Payload::of(dissection, packet.bytes, ends) {
+            reassembly.take(packet.header.timestamp(), &payload);
+        }
+        // Nothing more is wanted: the rest need not be read.
+        if reassembly.is_full() { Err(SinkError::ReaderGone) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_base64() {
+        let written = |bytes: &[u8]| {
+            let chunk = Chunk { from: Speaker::Client, at: Timestamp(0), missing: 0, bytes: bytes.to_vec() };
+            serde_json::to_value(chunk).expect("JSON")["bytes"].as_str().map(str::to_owned)
+        };
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("\u{ff}?", "w78/"),
+        ] {
+            assert_eq!(written(bytes.as_bytes()).as_deref(), Some(text), "RFC 4648 section 10");
+        }
+    }
+}
