@@ -7,6 +7,7 @@
 
 mod cli;
 mod crash;
+mod dedup;
 mod filters;
 mod hostile;
 mod live;

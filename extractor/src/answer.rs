@@ -14,6 +14,8 @@ pub struct Answer {
     pub packets: u64,
     /// Their bytes on the wire.
     pub bytes: u64,
+    /// Packets left out because the answer has had them already ([`crate::Query::dedup`]).
+    pub duplicates_dropped: u64,
     /// Whether that is all there was to be had.
     pub completeness: Completeness,
     /// Indexes that could not be used, and why; their segments were read without.

@@ -10,6 +10,7 @@ use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
 use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
+use crate::dedup::Dedup;
 use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
 use crate::merge::{Emit, Next, merge};
@@ -21,7 +22,7 @@ use crate::segment::{Segment, Walks};
 use crate::sink::{CountSink, Packet, Preface, Sink, Wants};
 use crate::snapshot::{Snapshot, Workers};
 use crate::upcoming::{Purpose, Report, Upcoming};
-use crate::views::INNER_LINK_TYPES;
+use crate::views::{INNER_LINK_TYPES, PacketView};
 use crate::{ExtractError, Limits as QueryLimits};
 
 /// Packets after which the caller is asked whether to go on.
@@ -143,6 +144,9 @@ impl Extractor {
         if query.limits.bytes.is_some() {
             total.packets_min = 0;
         }
+        if query.dedup.is_some() {
+            total.packets_min = total.packets_min.min(1); // the first packet is no duplicate
+        }
         Ok(total)
     }
 
@@ -225,7 +229,7 @@ impl Extractor {
     ) -> Result<Answer, ExtractError> {
         let snapshot = std::mem::take(&mut prepared.snapshot);
         let (range, filters) = (prepared.range, &prepared.filters);
-        let only_counts = !wants.packets && !query.limits.are_set();
+        let only_counts = !wants.packets && !query.limits.are_set() && query.dedup.is_none();
         let segments = snapshot.segments.len() as u64;
         let purpose = Purpose { use_index: query.use_index, counts: only_counts };
         let mut upcoming =
@@ -242,6 +246,7 @@ impl Extractor {
             decapsulator: query
                 .decapsulate
                 .then(|| Decapsulator::new(std::mem::take(&mut prepared.inner_interfaces))),
+            dedup: query.dedup.map(Dedup::new),
             hooks: &hooks,
             progress: Progress { segments, ..Progress::default() },
         };
@@ -250,18 +255,20 @@ impl Extractor {
             let mut pool = Pool::new(scope, self.workers.helpers, &reader);
             merge(&mut upcoming, &mut pool, &mut output, &stop)
         })?;
-        let Output { progress, limit_reached, .. } = output;
+        let Output { progress, limit_reached, dedup, .. } = output;
         let report = std::mem::take(&mut upcoming.report);
         work.segments = prepared.segments_in_store as u64;
         work.segments_read = report.segments_read;
         let mut answer = Answer {
             packets: progress.packets + report.counted_packets,
             bytes: progress.bytes + report.counted_bytes,
+            duplicates_dropped: dedup.as_ref().map_or(0, Dedup::dropped),
             completeness: std::mem::take(&mut prepared.completeness),
             rejected_indexes: snapshot.rejected,
             work,
             interfaces: std::mem::take(&mut prepared.accounts),
         };
+        dedup.iter().flat_map(Dedup::notes).for_each(|note| answer.completeness.note(note));
         conclude(&mut answer, report, snapshot.unreadable, limit_reached);
         Ok(answer)
     }
@@ -304,7 +311,7 @@ impl Extractor {
     ) -> Result<Vec<LinkType>, ExtractError> {
         let mut certain = Vec::new();
         // What packets carry is not known before they are read.
-        if possible.len() < 2 || query.limits.are_set() || query.decapsulate {
+        if possible.len() < 2 || query.limits.are_set() || query.decapsulate || query.dedup.is_some() {
             return Ok(certain);
         }
         let stop = || hooks.cancelled();
@@ -391,6 +398,7 @@ struct Output<'a, 'h> {
     limits: QueryLimits,
     limit_reached: Option<ReachedLimit>,
     captured_bytes: u64,
+    dedup: Option<Dedup>,
     decapsulator: Option<Decapsulator>,
     hooks: &'a RefCell<&'h mut dyn Hooks>,
     progress: Progress,
@@ -406,6 +414,16 @@ impl Output<'_, '_> {
         let with_it = self.captured_bytes + u64::from(caplen);
         bytes.is_some_and(|limit| with_it > limit).then_some(ReachedLimit::Bytes)
     }
+
+    /// Notes how far the answer has come, and asks now and then whether it should go on.
+    fn go_on(&mut self, reached: Timestamp) -> Result<Next, ExtractError> {
+        self.progress.reached = Some(reached);
+        let looked_at = self.progress.packets + self.dedup.as_ref().map_or(0, Dedup::dropped);
+        if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && self.hooks.borrow().cancelled() {
+            return Err(ExtractError::Cancelled);
+        }
+        Ok(Next::More)
+    }
 }
 
 impl Emit for Output<'_, '_> {
@@ -418,6 +436,10 @@ impl Emit for Output<'_, '_> {
             return Ok(Next::More);
         };
         let Segment { link_type, interface, name, .. } = *segment;
+        let as_stored = PacketView { link_type, bytes, len: header.len };
+        if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(found.at, as_stored)) {
+            return self.go_on(found.at);
+        }
         let stored = Packet { header, bytes, link_type, interface, segment: name };
         let packet = match &mut self.decapsulator {
             Some(decapsulator) => decapsulator.decapsulate(stored),
@@ -436,12 +458,7 @@ impl Emit for Output<'_, '_> {
         self.progress.packets += 1;
         self.progress.bytes += u64::from(header.len);
         self.captured_bytes += u64::from(caplen);
-        self.progress.reached = Some(found.at);
-        if self.progress.packets.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && self.hooks.borrow().cancelled()
-        {
-            return Err(ExtractError::Cancelled);
-        }
-        Ok(Next::More)
+        self.go_on(found.at)
     }
 
     fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError> {

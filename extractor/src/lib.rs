@@ -12,6 +12,7 @@
 mod answer;
 mod completeness;
 mod decapsulate;
+mod dedup;
 mod error;
 mod extractor;
 pub mod filter;
@@ -35,6 +36,7 @@ pub use answer::{
     Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, RejectedIndex, Work,
 };
 pub use completeness::{Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, Span, Unreadable};
+pub use dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, DedupWindow};
 pub use error::ExtractError;
 pub use extractor::{Extractor, HELPERS_MAX, Options};
 pub use query::{JoinedFilter, Limits, Query, TimeRange, View};

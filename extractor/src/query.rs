@@ -3,7 +3,7 @@
 use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::TunnelDemands;
+use crate::{DedupWindow, TunnelDemands};
 
 /// Which of a packet's views the filter sees. A packet's views are itself and every inner packet that peeling known
 /// tunnels exposes.
@@ -84,6 +84,8 @@ pub struct Query {
     /// how many there are, in estimates or in the statistics of interfaces.
     #[serde(skip)]
     pub joined: Vec<JoinedFilter>,
+    /// Packets that the answer has had already, at most so long before, are left out: see [`DedupWindow`].
+    pub dedup: Option<DedupWindow>,
     /// How much the answer may hold.
     pub limits: Limits,
     /// Whether indexes may skip work. They never change an answer, only the time it takes.
@@ -101,6 +103,7 @@ impl Default for Query {
             tunnels: TunnelDemands::default(),
             decapsulate: false,
             joined: Vec::new(),
+            dedup: None,
             limits: Limits::default(),
             use_index: true,
         }

@@ -7,6 +7,7 @@ mod template;
 
 use std::ops::Range;
 
+use netrewind_indexer::Shape;
 use netrewind_indexer::packet::{self, Dissection};
 use netrewind_indexer::tunnel::{Tunnel, TunnelPorts};
 use netrewind_segment::LinkType;
@@ -106,6 +107,21 @@ impl<'d, 'p> Peeled<'d, 'p> {
         (innermost.view.offset > 0).then(|| self.stored.peeled(&innermost))
     }
 
+    /// The innermost IP packet, from its header on, of which the fixed part is captured; `None` where there is none. Its
+    /// link type tells the version. Padding may stand behind it.
+    pub(crate) fn datagram(&self) -> Option<PacketView<'p>> {
+        let link_type = match self.dissection.shape {
+            Shape::None => return None,
+            Shape::Ipv4 { .. } => LinkType::IPV4,
+            Shape::Ipv6 { .. } => LinkType::IPV6,
+        };
+        let innermost = self.dissection.innermost();
+        let before = self.dissection.prefix_bytes.checked_sub(usize::from(innermost.view.offset))?;
+        let view = self.stored.peeled(&innermost);
+        let len = view.len.saturating_sub(u32::try_from(before).ok()?);
+        Some(PacketView { link_type, bytes: view.bytes.get(before..)?, len })
+    }
+
     /// The tunnels, from the outermost.
     pub(crate) fn tunnels(&self) -> impl Iterator<Item = Tunnel> {
         self.dissection.tunnels(self.stored.bytes)
@@ -136,6 +152,22 @@ pub(crate) fn without_tags(
     untagged.extend_from_slice(&view.bytes[ETHERNET_TYPE + tags..]);
     let cut = u32::try_from(tags).unwrap_or(0);
     accepts(PacketView { bytes: untagged, len: view.len.saturating_sub(cut), ..view })
+}
+
+/// The two bytes that tell what a frame carries, and what it carries: without addresses and VLAN tags. Where they are not
+/// known, nothing and the whole view.
+pub(crate) fn split_type<'p>(view: PacketView<'p>) -> (&'p [u8], &'p [u8]) {
+    let (type_at, payload_at) = match view.link_type {
+        LinkType::ETHERNET => {
+            let type_at = ETHERNET_TYPE + tag_bytes(view.link_type, view.bytes);
+            (type_at, type_at + 2)
+        }
+        LinkType::LINUX_SLL => (14, 16),
+        LinkType::LINUX_SLL2 => (0, 20),
+        _ => (0, 0),
+    };
+    let kind = view.bytes.get(type_at..(type_at + 2).min(payload_at));
+    kind.zip(view.bytes.get(payload_at..)).unwrap_or((&[], view.bytes))
 }
 
 /// Bytes of the VLAN tags that follow the addresses of an Ethernet frame and are captured, with the type behind them.

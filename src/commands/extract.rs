@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use netrewind_extractor::{
-    Answer, Estimate, ExtractError, Extractor, Hooks, Limits, PcapSink, PcapngSink, Progress, Query, Sink,
-    SinkError,
+    Answer, DedupWindow, Estimate, ExtractError, Extractor, Hooks, Limits, PcapSink, PcapngSink, Progress,
+    Query, Sink, SinkError,
 };
 use netrewind_segment::Store;
 
@@ -32,6 +32,7 @@ Examples:
   netrewind extract --store /data/nr --filter 'icmp' -o - | wireshark -k -i -
   netrewind extract --store /data/nr --filter 'not port 443' --count
   netrewind extract --store /data/nr --vni 42 --filter 'host 10.0.0.5' --decapsulate -o inner.pcap
+  netrewind extract --store /data/nr --filter 'host 10.0.0.5' --dedup 5ms -o both-ends-mirrored.pcap
 
 The filter is a pcap-filter(7) expression. Times: 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with --tz),
 1795339861.5 (Unix seconds), '2h ago'. The packets are those with from <= time < to, in order of time.
@@ -48,6 +49,10 @@ pub struct Arguments {
     /// Write the innermost packet in place of the tunnel that it came in
     #[arg(long)]
     decapsulate: bool,
+    /// Leave out packets that were recorded before, at most so long ago (5ms; at most 10s), in whatever tunnel, VLAN or
+    /// distance
+    #[arg(long, value_name = "DURATION", value_parser = dedup_window)]
+    dedup: Option<DedupWindow>,
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside) [default: by the file's name]
     #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
     format: Option<String>,
@@ -111,9 +116,14 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
 }
 
+fn dedup_window(text: &str) -> Result<DedupWindow, String> {
+    arguments::duration(text)?.try_into()
+}
+
 fn query(arguments: &Arguments) -> Result<Query, Failure> {
     Ok(Query {
         decapsulate: arguments.decapsulate,
+        dedup: arguments.dedup,
         limits: Limits { packets: arguments.max_packets, bytes: arguments.max_bytes },
         ..arguments.query.query()?
     })
