@@ -14,6 +14,7 @@ mod live;
 mod oracle;
 mod rotation;
 mod roundtrip;
+mod sources;
 mod support;
 mod tidy;
 mod tunnels;

@@ -98,6 +98,11 @@ impl Link {
         }
     }
 
+    /// A program that runs in the recording namespace.
+    pub fn inside(&self, program: &str) -> Command {
+        Self::within(&self.recorder, program)
+    }
+
     /// Runs `ip` in the recording namespace.
     pub fn ip(&self, arguments: &[&str]) {
         must(Command::new("ip").args(["-n", &self.recorder]).args(arguments));
@@ -118,6 +123,11 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// A recorder that was started in another way, with its standard output piped.
+    pub fn of(child: Child) -> Self {
+        Self { child: Some(child) }
+    }
+
     fn still_runs(&mut self) {
         let child = self.child.as_mut().expect("not ended");
         if child.try_wait().expect("a child").is_some() {
