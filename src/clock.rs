@@ -31,6 +31,12 @@ impl Clock for SystemClock {
     }
 }
 
+impl netrewind_extractor::http::Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+}
+
 impl Pace for SystemClock {
     fn elapsed(&mut self) -> Duration {
         self.started.elapsed()

@@ -11,6 +11,7 @@ mod import;
 mod index;
 mod query;
 mod record;
+mod serve;
 mod status;
 mod tunnels;
 mod verify;
@@ -26,6 +27,8 @@ pub enum Command {
     Index(index::Arguments),
     /// Hand back exactly the packets asked for, as a capture file
     Extract(Box<extract::Arguments>),
+    /// Answer over HTTP
+    Serve(serve::Arguments),
     /// Tell what is in a store, and how far back one can rewind
     Status(status::Arguments),
     /// Check every segment, index and count
@@ -43,6 +46,7 @@ impl Command {
             Self::Import(arguments) => import::run(&arguments),
             Self::Index(arguments) => index::run(&arguments),
             Self::Extract(arguments) => extract::run(&arguments),
+            Self::Serve(arguments) => serve::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
             Self::CompileFilter => compile_filter::run(),

@@ -7,6 +7,7 @@ mod arguments;
 mod clock;
 mod commands;
 mod indexing;
+mod logs;
 mod outcome;
 mod signals;
 mod terminal;

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use netrewind_segment::{Drops, LinkType, SegmentName, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::Completeness;
+use crate::{Completeness, ReachedLimit};
 
 /// What an extraction gave.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Answer {
     /// Packets in it.
     pub packets: u64,
@@ -25,20 +26,22 @@ pub struct Answer {
     /// What each interface received and lost in the range, as far as the sink wanted to know
     /// ([`crate::Wants::interfaces`]): in the order of [`crate::Preface::interfaces`].
     #[serde(skip)]
+    #[schema(ignore)]
     pub interfaces: Vec<InterfaceAccount>,
 }
 
 /// An index that was bypassed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RejectedIndex {
     /// Whose index it is.
+    #[schema(value_type = String)]
     pub segment: SegmentName,
     /// What is wrong with it.
     pub reason: String,
 }
 
 /// What an answer took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Work {
     /// Segments in the store.
     pub segments: u64,
@@ -73,7 +76,7 @@ pub struct InterfaceAccount {
 }
 
 /// What an answer will hold at most, known before anything is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Estimate {
     /// Packets that the answer has in any case.
     pub packets_min: u64,
@@ -114,6 +117,11 @@ pub trait Hooks {
     /// Asked at least every few milliseconds: whether to give up.
     fn cancelled(&self) -> bool {
         false
+    }
+
+    /// Asked as often: whether the answer has to end where it is, as at a limit. What has been given stays an answer.
+    fn cut(&self) -> Option<ReachedLimit> {
+        None
     }
 
     /// Told now and then how far it has come.

@@ -7,12 +7,13 @@ use std::fmt::Write;
 
 use netrewind_segment::{Drops, SegmentName, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The most gaps, unreadable places and notes that an answer lists; more are only counted.
 pub const LISTED_MAX: usize = 1000;
 
 /// What an answer covers and what it lacks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Completeness {
     /// The range as asked: absent ends were left open.
     pub asked: Asked,
@@ -22,6 +23,7 @@ pub struct Completeness {
     /// Parts of it in which nothing was recorded, in order of time.
     pub gaps: Vec<Gap>,
     /// Packets that arrived in it and were not written, as far as the logbook's seconds tell.
+    #[schema(value_type = crate::http::DropsSchema)]
     pub dropped: Drops,
     /// Parts of it of which packets have expired.
     pub no_longer_kept: Option<Span>,
@@ -36,38 +38,45 @@ pub struct Completeness {
 }
 
 /// The range of a query.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Asked {
     /// Earliest timestamp.
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub from: Option<Timestamp>,
     /// First timestamp that is too late.
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub to: Option<Timestamp>,
 }
 
 /// A stretch of time: `from <= t < to`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct Span {
     /// Where it begins.
+    #[schema(value_type = String, format = "date-time")]
     pub from: Timestamp,
     /// Where it has ended.
+    #[schema(value_type = String, format = "date-time")]
     pub to: Timestamp,
 }
 
 /// A time in which nothing was recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Gap {
     /// Where it begins.
+    #[schema(value_type = String, format = "date-time")]
     pub from: Timestamp,
     /// Where it has ended.
+    #[schema(value_type = String, format = "date-time")]
     pub to: Timestamp,
     /// Why, for a person.
     pub reason: String,
 }
 
 /// A part of a segment that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unreadable {
     /// The segment.
+    #[schema(value_type = String)]
     pub segment: SegmentName,
     /// The byte from which on it could not be read.
     pub offset: u64,
@@ -76,13 +85,17 @@ pub struct Unreadable {
 }
 
 /// The limit that ended an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReachedLimit {
     /// [`crate::Limits::packets`].
     Packets,
     /// [`crate::Limits::bytes`].
     Bytes,
+    /// The time that the asker allowed ([`crate::Hooks::cut`]).
+    Time,
+    /// The service's own end ([`crate::Hooks::cut`]).
+    Shutdown,
 }
 
 impl Completeness {
@@ -113,7 +126,7 @@ impl Completeness {
         lines.extend(self.unreadable.iter().map(|at| {
             format!("unreadable: segment {} from byte {} on: {}", at.segment, at.offset, at.reason)
         }));
-        lines.extend(self.limit_reached.map(|limit| format!("stopped at the limit of {}", limit.noun())));
+        lines.extend(self.limit_reached.map(|limit| limit.line().to_owned()));
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         if self.unlisted > 0 {
             lines.push(format!("and {} more of these", self.unlisted));
@@ -152,10 +165,12 @@ fn push_bounded<T>(list: &mut Vec<T>, item: T, unlisted: &mut u64) {
 }
 
 impl ReachedLimit {
-    fn noun(self) -> &'static str {
+    fn line(self) -> &'static str {
         match self {
-            Self::Packets => "packets",
-            Self::Bytes => "bytes",
+            Self::Packets => "stopped at the limit of packets",
+            Self::Bytes => "stopped at the limit of bytes",
+            Self::Time => "stopped at the limit of time",
+            Self::Shutdown => "cut by shutdown",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use netrewind_segment::layout::{RECORD_HEADER_BYTES, RecordHeader};
 use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 
-use crate::answer::{Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress};
+use crate::answer::{Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, Work};
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
 use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
@@ -235,7 +235,7 @@ impl Extractor {
         let mut upcoming =
             Upcoming::new(snapshot.segments, range, filters, &self.walks, &self.store, purpose);
         let hooks = RefCell::new(hooks);
-        let stop = || hooks.borrow().cancelled();
+        let stop = || is_over(&**hooks.borrow());
         let mut output = Output {
             sink,
             wants,
@@ -251,11 +251,19 @@ impl Extractor {
             progress: Progress { segments, ..Progress::default() },
         };
         let reader = |run: &Run| read(run, range, filters, !only_counts);
-        let mut work = std::thread::scope(|scope| {
+        let merged = std::thread::scope(|scope| {
             let mut pool = Pool::new(scope, self.workers.helpers, &reader);
             merge(&mut upcoming, &mut pool, &mut output, &stop)
-        })?;
-        let Output { progress, limit_reached, dedup, .. } = output;
+        });
+        let Output { progress, mut limit_reached, dedup, .. } = output;
+        let mut work = match merged {
+            // What has been given out is in order, so it is the beginning of the answer.
+            Err(ExtractError::Cancelled) if !hooks.borrow().cancelled() => {
+                limit_reached = hooks.borrow().cut();
+                Work::default()
+            }
+            merged => merged?,
+        };
         let report = std::mem::take(&mut upcoming.report);
         work.segments = prepared.segments_in_store as u64;
         work.segments_read = report.segments_read;
@@ -328,6 +336,11 @@ impl Extractor {
         }
         Ok(certain)
     }
+}
+
+/// Whether reading has to end, for whatever reason.
+fn is_over(hooks: &dyn Hooks) -> bool {
+    hooks.cancelled() || hooks.cut().is_some()
 }
 
 /// The range that an answer speaks of: an open end is the oldest packet kept, or the newest committed. Where nothing is
@@ -419,7 +432,7 @@ impl Output<'_, '_> {
     fn go_on(&mut self, reached: Timestamp) -> Result<Next, ExtractError> {
         self.progress.reached = Some(reached);
         let looked_at = self.progress.packets + self.dedup.as_ref().map_or(0, Dedup::dropped);
-        if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && self.hooks.borrow().cancelled() {
+        if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && is_over(&**self.hooks.borrow()) {
             return Err(ExtractError::Cancelled);
         }
         Ok(Next::More)
@@ -468,7 +481,7 @@ impl Emit for Output<'_, '_> {
         }
         self.progress.segments_done = upcoming.report.segments_planned;
         let mut hooks = self.hooks.borrow_mut();
-        if hooks.cancelled() {
+        if is_over(&**hooks) {
             return Err(ExtractError::Cancelled);
         }
         hooks.progress(&self.progress);

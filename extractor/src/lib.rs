@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** an index only skips work. Deleting every index changes no answer, only the time it takes.
 //!
-//! **Invariant:** no async, no clock, nothing printed; nothing of a store is ever written.
+//! **Invariant:** no async outside [`http`], no clock, nothing printed; nothing of a store is ever written.
 
 mod answer;
 mod completeness;
@@ -17,7 +17,9 @@ mod error;
 mod extractor;
 pub mod filter;
 mod filters;
+pub mod http;
 mod merge;
+mod overview;
 mod plan;
 mod pool;
 mod query;
@@ -27,6 +29,7 @@ mod sink;
 mod snapshot;
 mod stream;
 mod sys;
+pub mod time_text;
 mod tunnels;
 mod upcoming;
 mod views;
@@ -39,6 +42,7 @@ pub use completeness::{Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, Span,
 pub use dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, DedupWindow};
 pub use error::ExtractError;
 pub use extractor::{Extractor, HELPERS_MAX, Options};
+pub use overview::{Overview, SegmentOverview};
 pub use query::{JoinedFilter, Limits, Query, TimeRange, View};
 pub use sink::{CountSink, Packet, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
 pub use stream::{Chunk, End, Ends, Speaker, Stream};

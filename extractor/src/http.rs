@@ -1,0 +1,37 @@
+//! The extractor as a service.
+//!
+//! ```text
+//! request -> fields -> Selection -> Query (joined with the asker's filter) -> Pool -> Reading, on a thread -> Outlet -> body
+//! ```
+//!
+//! **Invariant:** handlers are thin: parameters to query to pool to stream. Nothing here reads a packet.
+//!
+//! **Invariant:** a body that ends well is a whole answer, or says inside that it is not. What fails after the head has gone
+//! breaks the body off.
+//!
+//! **Invariant:** an idle or slow client costs no thread, and a client that is slow to take an answer keeps no other from
+//! reading: see [`pool`].
+
+mod api;
+mod capture;
+mod connection;
+mod fields;
+mod identity;
+mod lookups;
+mod outlet;
+mod parameters;
+pub mod pool;
+mod problem;
+mod reading;
+mod request;
+mod schema;
+mod server;
+mod service;
+mod summary;
+
+pub use api::{openapi, router};
+pub use identity::Identity;
+pub use problem::{Kind, Problem};
+pub(crate) use schema::DropsSchema;
+pub use server::Server;
+pub use service::{Clock, Phase, Service, ServiceLimits};

@@ -1,0 +1,87 @@
+//! The routes, and the document that describes them.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router, middleware};
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::{Kind, Problem};
+use super::request::fields_of;
+use super::service::Service;
+use super::{capture, identity, lookups};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "netrewind", description = "Exactly the packets asked for, by time range and filter."),
+    components(schemas(Problem, super::summary::Summary, super::summary::Account))
+)]
+struct Document;
+
+/// Whether the service answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`
+    status: &'static str,
+}
+
+/// Whether the service answers
+#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, description = "It does", body = Health)))]
+async fn healthz(State(service): State<Arc<Service>>, request: Request) -> Result<Json<Health>, Problem> {
+    fields_of(request, &service.limits).await?.end()?;
+    Ok(Json(Health { status: "ok" }))
+}
+
+/// This description of the service
+#[utoipa::path(get, path = "/openapi.json", tag = "service", responses(
+    (status = 200, description = "An OpenAPI document", body = serde_json::Value)
+))]
+async fn openapi_json(
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Json<utoipa::openapi::OpenApi>, Problem> {
+    fields_of(request, &service.limits).await?.end()?;
+    Ok(Json(openapi()))
+}
+
+fn documented() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(healthz))
+        .routes(routes!(openapi_json))
+        .routes(routes!(capture::get_packets, capture::post_packets))
+        .routes(routes!(lookups::count))
+        .routes(routes!(lookups::estimate))
+        .routes(routes!(lookups::status))
+        .routes(routes!(lookups::segments))
+}
+
+/// The document that describes the service.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().split_for_parts().1
+}
+
+/// The routes. Layers that are put around this one see every request first.
+pub fn router(service: Arc<Service>) -> Router {
+    let (router, _) = documented().split_for_parts();
+    router
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_for_this_method)
+        .layer(middleware::from_fn(identity::as_local))
+        .with_state(service)
+}
+
+async fn nothing_here(uri: Uri) -> Response {
+    let detail = format!("there is nothing at {}: /openapi.json lists what there is", uri.path());
+    Problem::new(Kind::NotFound, detail).into_response()
+}
+
+/// The layer above adds which methods are allowed.
+async fn not_for_this_method(request: Request) -> Response {
+    let detail = format!("{} is not for {}: see Allow", request.uri().path(), request.method());
+    Problem::new(Kind::MethodNotAllowed, detail).into_response()
+}

@@ -1,0 +1,228 @@
+//! `/api/v1/packets`: a capture file, streamed from its first packet.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http_body::Frame;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::Instant;
+
+use super::identity::Identity;
+use super::outlet::{Outlet, PARTS_MAX, Part};
+use super::parameters::{Bounds, Form, Format, PacketsRequest, Selection};
+use super::problem::{Kind, Problem};
+use super::reading::{Reading, ending};
+use super::request::fields_of;
+use super::service::{Phase, Service};
+use super::summary::{ANSWER_HEADER, Account, COMPLETENESS_HEADER, Summary, header_value};
+use crate::{Answer, Completeness, Query};
+
+/// An answer that is whole within this time is sent with its account and its length in the head.
+const WHOLE_WITHIN: Duration = Duration::from_millis(100);
+
+/// Exactly the packets asked for, as a capture file
+#[utoipa::path(get, path = "/api/v1/packets", tag = "packets", params(Selection, Bounds, Form), responses(
+    (status = 200, description = "A capture file. A body that breaks off is no answer.", content(
+        (Vec<u8> = "application/vnd.tcpdump.pcap"), (Vec<u8> = "application/x-pcapng")
+    ), headers(
+        ("Netrewind-Completeness" = String, description = "What is known before reading: Summary, as JSON"),
+        ("Netrewind-Answer" = String, description = "What came of it: Account, as JSON. A trailer, unless the answer is small"),
+    ))
+))]
+pub async fn get_packets(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Response, Problem> {
+    packets(service, identity, request).await
+}
+
+/// The same, with the parameters in the body
+#[utoipa::path(post, path = "/api/v1/packets", tag = "packets", request_body(content(
+    (PacketsRequest = "application/json"), (PacketsRequest = "application/x-www-form-urlencoded")
+)), responses(
+    (status = 200, description = "A capture file. A body that breaks off is no answer.", content(
+        (Vec<u8> = "application/vnd.tcpdump.pcap"), (Vec<u8> = "application/x-pcapng")
+    ), headers(
+        ("Netrewind-Completeness" = String, description = "What is known before reading: Summary, as JSON"),
+        ("Netrewind-Answer" = String, description = "What came of it: Account, as JSON. A trailer, unless the answer is small"),
+    ))
+))]
+pub async fn post_packets(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Response, Problem> {
+    packets(service, identity, request).await
+}
+
+async fn packets(service: Arc<Service>, identity: Identity, request: Request) -> Result<Response, Problem> {
+    let head_only = request.method() == Method::HEAD;
+    let mut fields = fields_of(request, &service.limits).await?;
+    let selection = Selection::take(&mut fields)?;
+    let (bounds, form) = (Bounds::take(&mut fields)?, Form::take(&mut fields)?);
+    fields.end()?;
+    let query = Query {
+        limits: bounds.limits(),
+        decapsulate: form.decapsulate.unwrap_or_default(),
+        ..service.query_for(&identity, selection)?
+    };
+    if service.phase() != Phase::Serving {
+        return Err(ending());
+    }
+    let slot = service.packets.slot().await?;
+    let format = form.format.unwrap_or_default();
+    let (outlet, parts) = Outlet::new(Arc::clone(&service), slot);
+    let timer = Timer::new(bounds.time());
+    let out_of_time = Arc::clone(&timer.is_over);
+    let reading = Reading { service, identity, query, format, head_only, out_of_time };
+    tokio::task::spawn_blocking(move || reading.carry_out(outlet));
+    respond(parts, timer, format, head_only).await
+}
+
+/// Waits until it is known whether there is an answer, a little longer for one that is whole, and begins to send it.
+async fn respond(
+    mut parts: Receiver<Part>,
+    timer: Timer,
+    format: Format,
+    head_only: bool,
+) -> Result<Response, Problem> {
+    let completeness = match parts.recv().await {
+        Some(Part::Head(completeness)) => completeness,
+        Some(Part::End(Err(problem))) => return Err(problem),
+        Some(Part::Chunk(_) | Part::End(Ok(_))) | None => return Err(broken()),
+    };
+    let headers = headers(&completeness, format);
+    if head_only {
+        return Ok((headers, Body::new(CaptureBody::unsized_and_empty(parts))).into_response());
+    }
+    let mut ready = VecDeque::new();
+    let until = Instant::now() + WHOLE_WITHIN;
+    while ready.len() < PARTS_MAX {
+        match tokio::time::timeout_at(until, parts.recv()).await {
+            Ok(Some(Part::Chunk(chunk))) => ready.push_back(chunk),
+            Ok(Some(Part::End(Ok(answer)))) => return Ok(whole(headers, &answer, ready)),
+            Ok(Some(Part::End(Err(problem)))) => return Err(problem),
+            Ok(Some(Part::Head(_)) | None) => return Err(broken()),
+            Err(_) => break,
+        }
+    }
+    let trailer = [(header::TRAILER, HeaderValue::from_static(ANSWER_HEADER))];
+    let body = CaptureBody { ready, parts, is_ended: false, _timer: Some(timer) };
+    Ok((headers, trailer, Body::new(body)).into_response())
+}
+
+fn broken() -> Problem {
+    Problem::new(Kind::Failed, "the answer broke off: the service's log says why")
+}
+
+fn headers(completeness: &Completeness, format: Format) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(disposition) = HeaderValue::from_str(&disposition(completeness, format)) {
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    let summary = header_value(&Summary::from(completeness));
+    headers.insert(HeaderName::from_static(COMPLETENESS_HEADER), summary);
+    headers
+}
+
+/// `attachment; filename="netrewind-2026-11-22T093101Z.pcap"`, by where the answer begins.
+fn disposition(completeness: &Completeness, format: Format) -> String {
+    let from = completeness.covered.map(|span| {
+        let time = span.from.time_of_day();
+        format!("-{}T{}Z", span.from.date(), time.get(..6).unwrap_or_default())
+    });
+    format!("attachment; filename=\"netrewind{}.{}\"", from.unwrap_or_default(), format.extension())
+}
+
+/// An answer that is known to its end: nothing has to be told after it.
+fn whole(headers: HeaderMap, answer: &Answer, chunks: VecDeque<Bytes>) -> Response {
+    let account = [(HeaderName::from_static(ANSWER_HEADER), header_value(&Account::from(answer)))];
+    let body = chunks.into_iter().flatten().collect::<Vec<u8>>();
+    (headers, account, body).into_response()
+}
+
+/// Runs out after the time that the asker allowed.
+struct Timer {
+    is_over: Arc<AtomicBool>,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Timer {
+    fn new(time: Option<Duration>) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let task = time.map(|time| {
+            let is_over = Arc::clone(&is_over);
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                is_over.store(true, Ordering::Relaxed);
+            })
+        });
+        Self { is_over, task }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// The bytes of an answer and then, as a trailer, its account. Where the answer fails, the body does: its end is missing
+/// then, and no client can take it for whole.
+struct CaptureBody {
+    ready: VecDeque<Bytes>,
+    parts: Receiver<Part>,
+    is_ended: bool,
+    _timer: Option<Timer>,
+}
+
+impl CaptureBody {
+    /// For an answer of which only the head is wanted: no length is told.
+    fn unsized_and_empty(parts: Receiver<Part>) -> Self {
+        Self { ready: VecDeque::new(), parts, is_ended: false, _timer: None }
+    }
+}
+
+impl http_body::Body for CaptureBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(chunk) = self.ready.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        if self.is_ended {
+            return Poll::Ready(None);
+        }
+        let frame = match ready!(self.parts.poll_recv(context)) {
+            Some(Part::Chunk(chunk)) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
+            Some(Part::End(Ok(answer))) => {
+                let account = header_value(&Account::from(&*answer));
+                let name = HeaderName::from_static(ANSWER_HEADER);
+                Ok(Frame::trailers(HeaderMap::from_iter([(name, account)])))
+            }
+            Some(Part::End(Err(problem))) => Err(std::io::Error::other(problem.detail().to_owned())),
+            Some(Part::Head(_)) | None => Err(std::io::Error::other("the answer broke off")),
+        };
+        self.is_ended = true;
+        Poll::Ready(Some(frame))
+    }
+}

@@ -1,0 +1,156 @@
+//! What is answered in JSON: counts, estimates, the store at a glance.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::{Extension, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::identity::Identity;
+use super::parameters::{Bounds, Selection};
+use super::pool::{Pool, Slot};
+use super::problem::{Kind, Problem};
+use super::reading::ending;
+use super::request::fields_of;
+use super::service::{Phase, Service};
+use crate::{
+    Answer, Completeness, Estimate, ExtractError, Hooks, Overview, Query, ReachedLimit, SegmentOverview,
+};
+
+/// How many packets match
+///
+/// The account of the answer, with its whole completeness. Segments whose index tells are not read.
+#[utoipa::path(get, path = "/api/v1/packets/count", tag = "packets", params(Selection, Bounds), responses(
+    (status = 200, description = "The account of the answer", body = Answer)
+))]
+pub async fn count(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Json<Answer>, Problem> {
+    let mut fields = fields_of(request, &service.limits).await?;
+    let (selection, bounds) = (Selection::take(&mut fields)?, Bounds::take(&mut fields)?);
+    fields.end()?;
+    let query = Query { limits: bounds.limits(), ..service.query_for(&identity, selection)? };
+    let work = move |service: &Service, gone: &AtomicBool| {
+        let mut hooks = Caller { service, gone };
+        service.extractor.count(&query, &mut hooks)
+    };
+    let answer = look_up(&service, &service.packets, bounds.time(), work).await?;
+    Ok(Json(answer))
+}
+
+/// What an answer holds at most, from indexes alone.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EstimateAnswer {
+    #[serde(flatten)]
+    estimate: Estimate,
+    /// What the answer lacks, as far as that is known before reading.
+    completeness: Completeness,
+}
+
+/// How many packets can match at most, from indexes alone
+#[utoipa::path(get, path = "/api/v1/packets/estimate", tag = "packets", params(Selection, Bounds), responses(
+    (status = 200, description = "Bounds of the answer", body = EstimateAnswer)
+))]
+pub async fn estimate(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Json<EstimateAnswer>, Problem> {
+    let mut fields = fields_of(request, &service.limits).await?;
+    let (selection, bounds) = (Selection::take(&mut fields)?, Bounds::take(&mut fields)?);
+    fields.end()?;
+    let query = Query { limits: bounds.limits(), ..service.query_for(&identity, selection)? };
+    let work = move |service: &Service, _: &AtomicBool| {
+        let estimate = service.extractor.estimate(&query)?;
+        Ok(EstimateAnswer { estimate, completeness: service.extractor.completeness(&query)? })
+    };
+    Ok(Json(look_up(&service, &service.lookups, bounds.time(), work).await?))
+}
+
+/// What is in the store, and how far back one can rewind
+#[utoipa::path(get, path = "/api/v1/status", tag = "store", responses(
+    (status = 200, description = "The store at a glance", body = Overview)
+))]
+pub async fn status(
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Json<Overview>, Problem> {
+    fields_of(request, &service.limits).await?.end()?;
+    let work =
+        |service: &Service, _: &AtomicBool| Ok(Overview::of(service.extractor.store(), service.clock.now())?);
+    Ok(Json(look_up(&service, &service.lookups, None, work).await?))
+}
+
+/// The segments of the store, oldest first
+#[utoipa::path(get, path = "/api/v1/segments", tag = "store", responses(
+    (status = 200, description = "Every segment", body = Vec<SegmentOverview>)
+))]
+pub async fn segments(
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Json<Vec<SegmentOverview>>, Problem> {
+    fields_of(request, &service.limits).await?.end()?;
+    let work = |service: &Service, _: &AtomicBool| Ok(SegmentOverview::all(service.extractor.store())?);
+    Ok(Json(look_up(&service, &service.lookups, None, work).await?))
+}
+
+/// Does work on a thread of its own, once there is a place; gives it up when the client goes.
+async fn look_up<T: Send + 'static>(
+    service: &Arc<Service>,
+    pool: &Pool,
+    time: Option<Duration>,
+    work: impl FnOnce(&Service, &AtomicBool) -> Result<T, ExtractError> + Send + 'static,
+) -> Result<T, Problem> {
+    if service.phase() != Phase::Serving {
+        return Err(ending());
+    }
+    let slot = pool.slot().await?;
+    let gone = SetOnDrop(Arc::default());
+    let (of_work, flag) = (Arc::clone(service), Arc::clone(&gone.0));
+    let task = tokio::task::spawn_blocking(move || {
+        let _slot: Slot = slot;
+        work(&of_work, &flag)
+    });
+    let done = match time {
+        None => task.await,
+        Some(time) => tokio::time::timeout(time, task).await.map_err(|_| {
+            let detail = format!("the time of {} s passed: allow more, or ask for less", time.as_secs());
+            Problem::new(Kind::OutOfTime, detail)
+        })?,
+    };
+    match done {
+        Ok(Err(ExtractError::Cancelled)) => Err(ending()),
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Problem::new(Kind::Failed, "the answer broke off: the service's log says why")),
+    }
+}
+
+/// Set when whoever waits does not any more.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Gives up when the client has gone or the service ends.
+struct Caller<'a> {
+    service: &'a Service,
+    gone: &'a AtomicBool,
+}
+
+impl Hooks for Caller<'_> {
+    fn cancelled(&self) -> bool {
+        self.gone.load(Ordering::Relaxed) || self.service.phase() == Phase::Cutting
+    }
+
+    fn cut(&self) -> Option<ReachedLimit> {
+        None
+    }
+}

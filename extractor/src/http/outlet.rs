@@ -1,0 +1,117 @@
+//! From the thread that reads to the task that sends: a short queue of parts, which the reading waits for.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::pool::Slot;
+use super::problem::Problem;
+use super::service::{Phase, Service};
+use crate::{Answer, Completeness};
+
+/// Bytes of an answer that are gathered before they are sent. More than any sink writes before its first packet.
+pub const CHUNK_BYTES: usize = 128 << 10;
+/// Parts that wait to be sent: a megabyte.
+pub const PARTS_MAX: usize = 8;
+
+/// A part of an answer.
+#[derive(Debug)]
+pub enum Part {
+    /// First: what is known before reading.
+    Head(Box<Completeness>),
+    /// Then bytes of the file.
+    Chunk(Bytes),
+    /// Last: what came of it. Where this does not come, the answer broke off.
+    End(Result<Box<Answer>, Problem>),
+}
+
+/// Where the reading thread puts parts.
+#[derive(Debug)]
+pub struct Outlet {
+    parts: mpsc::Sender<Part>,
+    gathered: BytesMut,
+    slot: Slot,
+    service: Arc<Service>,
+    runtime: Handle,
+}
+
+impl Outlet {
+    /// An outlet and the parts that come out of it. Must be called on the runtime.
+    pub fn new(service: Arc<Service>, slot: Slot) -> (Self, mpsc::Receiver<Part>) {
+        let (parts, taken) = mpsc::channel(PARTS_MAX);
+        let gathered = BytesMut::new();
+        (Self { parts, gathered, slot, service, runtime: Handle::current() }, taken)
+    }
+
+    /// Whether nobody takes parts any more.
+    pub fn is_closed(&self) -> bool {
+        self.parts.is_closed()
+    }
+
+    /// Whether everything that was sent has been taken.
+    pub fn is_drained(&self) -> bool {
+        self.parts.capacity() == self.parts.max_capacity()
+    }
+
+    /// Sends a part after all bytes that have been written. Waits, without the right to read, for a client that is slow;
+    /// not longer than for a named time, and not beyond the service's own end.
+    pub fn send(&mut self, part: Part) -> io::Result<()> {
+        self.flush()?;
+        self.put(part)
+    }
+
+    /// Sends what is known before reading, ahead of what has been written so far: less than a chunk.
+    pub fn announce(&mut self, completeness: Completeness) -> io::Result<()> {
+        self.put(Part::Head(Box::new(completeness)))
+    }
+
+    fn put(&mut self, part: Part) -> io::Result<()> {
+        let part = match self.parts.try_send(part) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Err(TrySendError::Full(part)) => part,
+        };
+        self.slot.pause();
+        let runtime = self.runtime.clone();
+        runtime.block_on(self.wait_for_room(part))?;
+        self.slot.resume(&runtime);
+        Ok(())
+    }
+
+    async fn wait_for_room(&self, part: Part) -> io::Result<()> {
+        let mut phases = self.service.phases();
+        let stall_time = self.service.limits.stall_time_max;
+        tokio::select! {
+            sent = self.parts.send(part) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
+            () = tokio::time::sleep(stall_time) => {
+                let text = format!("the client took nothing for {} s: the answer is cut", stall_time.as_secs());
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            }
+            _ = phases.wait_for(|phase| *phase == Phase::Cutting) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the service ends: the answer is cut"))
+            }
+        }
+    }
+}
+
+/// Takes bytes of the file.
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() >= CHUNK_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let chunk = self.gathered.split().freeze();
+        self.put(Part::Chunk(chunk))
+    }
+}

@@ -1,0 +1,271 @@
+//! What can be asked over HTTP, and the query that it means.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use netrewind_segment::Timestamp;
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
+
+use super::fields::{Fields, NUMBER_MAX};
+use super::problem::{Kind, Problem};
+use crate::{Limits, Query, TunnelDemands, View, time_text};
+
+/// The longest that an answer may be asked to take, in seconds: a day.
+pub const SECONDS_MAX: u64 = 86_400;
+
+/// Which packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Selection {
+    /// Earliest time: RFC 3339 with nanoseconds, Unix seconds with a fraction, `2h ago`, or `2026-11-22 09:30` in `tz`.
+    /// Absent: the oldest packet kept.
+    #[param(example = "2h ago")]
+    from: Option<String>,
+    /// First time that is too late. Absent: up to the newest packet.
+    #[param(example = "now")]
+    to: Option<String>,
+    /// Time zone of times that name none, as `Europe/Rome`. Absent: UTC.
+    tz: Option<String>,
+    /// A pcap-filter(7) expression. Absent: every packet.
+    #[param(example = "tcp port 443")]
+    filter: Option<String>,
+    /// What the filter sees of a packet in a tunnel: its innermost packet, the packet as received, or either.
+    #[param(inline)]
+    view: Option<ViewName>,
+    /// Filter as if packets had no VLAN tags.
+    ignore_vlan: Option<bool>,
+    /// Packets in VXLAN, VXLAN-GPE or Geneve with this network identifier.
+    #[param(minimum = 0, maximum = 16_777_215)]
+    vni: Option<u32>,
+    /// Packets in GRE with this key.
+    #[param(minimum = 0, maximum = 4_294_967_295_u32)]
+    gre_key: Option<u32>,
+    /// Packets in ERSPAN of this session.
+    #[param(minimum = 0, maximum = 1023)]
+    erspan_session: Option<u32>,
+    /// Packets in a tunnel from or to this IPv4 or IPv6 address.
+    tunnel_peer: Option<String>,
+}
+
+/// A view of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum ViewName {
+    /// Its innermost packet.
+    Inner,
+    /// The packet as received.
+    Outer,
+    /// Any of its views.
+    Any,
+}
+
+impl From<ViewName> for View {
+    fn from(name: ViewName) -> Self {
+        match name {
+            ViewName::Inner => Self::Inner,
+            ViewName::Outer => Self::Outer,
+            ViewName::Any => Self::Any,
+        }
+    }
+}
+
+/// How much.
+#[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Bounds {
+    /// Stop after so many packets.
+    #[param(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
+    pub max_packets: Option<u64>,
+    /// Stop before the packets have more bytes than this, as captured.
+    #[param(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
+    pub max_bytes: Option<u64>,
+    /// Stop after so many seconds of reading.
+    #[param(minimum = 1, maximum = 86_400)]
+    pub max_seconds: Option<u64>,
+}
+
+/// As what kind of file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum Format {
+    /// One link type; read by everything.
+    #[default]
+    Pcap,
+    /// Several link types; interfaces, drops and completeness are inside.
+    Pcapng,
+}
+
+impl Format {
+    /// Its media type.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Pcap => "application/vnd.tcpdump.pcap",
+            Self::Pcapng => "application/x-pcapng",
+        }
+    }
+
+    /// How names of such files end.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Pcap => "pcap",
+            Self::Pcapng => "pcapng",
+        }
+    }
+}
+
+/// In which form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Form {
+    /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside). Absent: pcap.
+    #[param(inline)]
+    pub format: Option<Format>,
+    /// Write the innermost packet in place of the tunnel that it came in.
+    pub decapsulate: Option<bool>,
+}
+
+/// All of these in the body of a POST.
+#[derive(Debug)]
+pub struct PacketsRequest;
+
+impl ToSchema for PacketsRequest {}
+
+/// The same names and values as in a query string, and no others.
+impl PartialSchema for PacketsRequest {
+    fn schema() -> RefOr<Schema> {
+        let in_body = || None;
+        let groups =
+            [Selection::into_params(in_body), Bounds::into_params(in_body), Form::into_params(in_body)];
+        let mut object = ObjectBuilder::new();
+        for parameter in groups.into_iter().flatten() {
+            if let Some(schema) = parameter.schema {
+                object = object.property(parameter.name, schema);
+            }
+        }
+        object.additional_properties(Some(AdditionalProperties::FreeForm(false))).into()
+    }
+}
+
+impl Selection {
+    /// Takes what belongs to it.
+    pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
+        let view = |text: &str| match text {
+            "inner" => Some(ViewName::Inner),
+            "outer" => Some(ViewName::Outer),
+            "any" => Some(ViewName::Any),
+            _ => None,
+        };
+        Ok(Self {
+            from: fields.text("from")?,
+            to: fields.text("to")?,
+            tz: fields.text("tz")?,
+            filter: fields.text("filter")?,
+            view: fields.parsed("view", "inner, outer or any", view)?,
+            ignore_vlan: Some(fields.flag("ignore_vlan")?),
+            vni: bits(fields, "vni", 24)?,
+            gre_key: bits(fields, "gre_key", 32)?,
+            erspan_session: bits(fields, "erspan_session", 10)?,
+            tunnel_peer: fields.text("tunnel_peer")?,
+        })
+    }
+
+    /// The query that it means at this time.
+    pub fn query(self, now: Timestamp) -> Result<Query, Problem> {
+        let zone = match &self.tz {
+            None => TimeZone::UTC,
+            Some(text) => time_text::time_zone(text).map_err(|error| {
+                Problem::new(Kind::BadParameter, format!("tz: {error}")).with("parameter", "tz")
+            })?,
+        };
+        let from = instant("from", self.from.as_deref(), now, &zone)?;
+        let to = instant("to", self.to.as_deref(), now, &zone)?;
+        if let (Some(from), Some(to)) = (from, to)
+            && to <= from
+        {
+            let detail = format!("to ({to}) is not later than from ({from}): no packet can be between them");
+            return Err(Problem::new(Kind::BadTime, detail).with("parameter", "to"));
+        }
+        let peer = self.tunnel_peer.as_deref().map(|text| {
+            let expected = "an IPv4 or IPv6 address";
+            text.parse::<IpAddr>().map_err(|_| super::fields::bad_value("tunnel_peer", text, expected))
+        });
+        Ok(Query {
+            from,
+            to,
+            filter: self.filter.unwrap_or_default(),
+            view: self.view.map(View::from).unwrap_or_default(),
+            ignore_vlan: self.ignore_vlan.unwrap_or_default(),
+            tunnels: TunnelDemands {
+                vni: self.vni,
+                gre_key: self.gre_key,
+                erspan_session: self.erspan_session,
+                peer: peer.transpose()?,
+            },
+            ..Query::default()
+        })
+    }
+}
+
+fn bits(fields: &mut Fields, name: &'static str, bits: u32) -> Result<Option<u32>, Problem> {
+    let number = fields.number(name, (1 << bits) - 1)?;
+    Ok(number.and_then(|number| u32::try_from(number).ok()))
+}
+
+fn instant(
+    name: &str,
+    text: Option<&str>,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Result<Option<Timestamp>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    time_text::instant(text, now, zone).map(Some).map_err(|error| {
+        // A plus sign in a query string is a space: the offset of a time has lost its sign.
+        let plus = text.replace(' ', "+");
+        let was_plus = plus != text && time_text::instant(&plus, now, zone).is_ok();
+        let hint = if was_plus { " (write a + in a query string as %2B)" } else { "" };
+        Problem::new(Kind::BadTime, format!("{name}: {error}{hint}")).with("parameter", name)
+    })
+}
+
+impl Bounds {
+    /// Takes what belongs to it.
+    pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
+        let max_seconds = fields.number("max_seconds", SECONDS_MAX)?;
+        if max_seconds == Some(0) {
+            return Err(super::fields::bad_value("max_seconds", "0", "a whole number of at least 1"));
+        }
+        Ok(Self {
+            max_packets: fields.number("max_packets", NUMBER_MAX)?,
+            max_bytes: fields.number("max_bytes", NUMBER_MAX)?,
+            max_seconds,
+        })
+    }
+
+    /// As limits of a query.
+    pub fn limits(&self) -> Limits {
+        Limits { packets: self.max_packets, bytes: self.max_bytes }
+    }
+
+    /// How long reading may take.
+    pub fn time(&self) -> Option<Duration> {
+        self.max_seconds.map(Duration::from_secs)
+    }
+}
+
+impl Form {
+    /// Takes what belongs to it.
+    pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
+        let format = |text: &str| match text {
+            "pcap" => Some(Format::Pcap),
+            "pcapng" => Some(Format::Pcapng),
+            _ => None,
+        };
+        Ok(Self {
+            format: fields.parsed("format", "pcap or pcapng", format)?,
+            decapsulate: Some(fields.flag("decapsulate")?),
+        })
+    }
+}

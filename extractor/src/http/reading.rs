@@ -1,0 +1,238 @@
+//! The reading of one answer, on a thread of its own.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use netrewind_segment::Timestamp;
+
+use super::identity::Identity;
+use super::outlet::{Outlet, Part};
+use super::parameters::Format;
+use super::problem::{Kind, Problem};
+use super::service::{Phase, Service};
+use crate::{
+    Answer, Completeness, ExtractError, Hooks, Packet, PcapSink, PcapngSink, Preface, Progress, Query,
+    ReachedLimit, Sink, SinkError, Wants,
+};
+
+/// What is to be read.
+pub struct Reading {
+    /// What all requests share.
+    pub service: Arc<Service>,
+    /// Who asks.
+    pub identity: Identity,
+    /// What.
+    pub query: Query,
+    /// As what kind of file.
+    pub format: Format,
+    /// Only what is known before reading.
+    pub head_only: bool,
+    /// Set once the time is over that the asker allowed.
+    pub out_of_time: Arc<AtomicBool>,
+}
+
+type SharedOutlet = Rc<RefCell<Outlet>>;
+
+impl Reading {
+    /// Reads, and puts the answer into the outlet. Blocks.
+    pub fn carry_out(self, outlet: Outlet) {
+        let begun = Instant::now();
+        let outlet = Rc::new(RefCell::new(outlet));
+        let answer = self.extract(&outlet);
+        self.log(&answer, begun);
+        let mut outlet = outlet.borrow_mut();
+        let end = match answer {
+            Ok(answer) => Ok(Box::new(answer)),
+            // Nobody listens.
+            Err(ReadingError::Extract(ExtractError::ReaderGone)) => return,
+            Err(ReadingError::Problem(problem)) => Err(problem),
+            Err(ReadingError::Extract(ExtractError::Cancelled)) => Err(ending()),
+            Err(ReadingError::Extract(error)) => Err(error.into()),
+        };
+        // Where it does not arrive, the body breaks off, which says the same.
+        let _ = outlet.send(Part::End(end));
+    }
+
+    fn extract(&self, outlet: &SharedOutlet) -> Result<Answer, ReadingError> {
+        let writer = Shared(Rc::clone(outlet));
+        let inner: Box<dyn Sink> = match self.format {
+            Format::Pcap => Box::new(PcapSink::new(writer)),
+            Format::Pcapng => Box::new(PcapngSink::new(writer)),
+        };
+        let mut sink = Announcing { inner, outlet: Rc::clone(outlet), reading: self, problem: None };
+        let mut hooks = Watching { outlet: Rc::clone(outlet), reading: self };
+        let answer = self.service.extractor.extract(&self.query, &mut sink, &mut hooks);
+        if let Some(problem) = sink.problem {
+            return Err(ReadingError::Problem(problem));
+        }
+        let answer = answer?;
+        let limit = answer.completeness.limit_reached;
+        if answer.packets == 0 && limit == Some(ReachedLimit::Time) {
+            let detail = "the time passed before a packet was found: allow more, or ask for a shorter range";
+            return Err(ReadingError::Problem(Problem::new(Kind::OutOfTime, detail)));
+        }
+        Ok(answer)
+    }
+
+    fn log(&self, answer: &Result<Answer, ReadingError>, begun: Instant) {
+        let (name, seconds) = (self.identity.name.as_str(), begun.elapsed().as_secs_f64());
+        match answer {
+            Ok(answer) => {
+                let complete = answer.completeness.is_complete();
+                tracing::info!(
+                    identity = name,
+                    packets = answer.packets,
+                    bytes = answer.bytes,
+                    complete,
+                    seconds,
+                    "answered"
+                );
+            }
+            Err(ReadingError::Problem(problem)) => {
+                tracing::info!(identity = name, problem = problem.type_uri(), seconds, "refused");
+            }
+            Err(ReadingError::Extract(ExtractError::ReaderGone)) if self.head_only => {}
+            Err(ReadingError::Extract(error)) => {
+                tracing::warn!(identity = name, %error, seconds, "not answered to its end");
+            }
+        }
+    }
+}
+
+/// What a service says that is about to end.
+pub fn ending() -> Problem {
+    Problem::new(Kind::ShuttingDown, "the service is about to end: ask again later").retry_after(5)
+}
+
+enum ReadingError {
+    Extract(ExtractError),
+    Problem(Problem),
+}
+
+impl From<ExtractError> for ReadingError {
+    fn from(error: ExtractError) -> Self {
+        Self::Extract(error)
+    }
+}
+
+/// The outlet, as a writer that can be given away.
+struct Shared(SharedOutlet);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().flush()
+    }
+}
+
+/// Gives up when the client has gone, ends when the time is over, and lets a waiting client have what there is.
+struct Watching<'a> {
+    outlet: SharedOutlet,
+    reading: &'a Reading,
+}
+
+impl Hooks for Watching<'_> {
+    fn cancelled(&self) -> bool {
+        // A pcap file cannot say that it was cut, so that one is broken off.
+        let is_cut = self.reading.format == Format::Pcap && self.reading.service.phase() == Phase::Cutting;
+        is_cut || self.outlet.borrow().is_closed()
+    }
+
+    fn cut(&self) -> Option<ReachedLimit> {
+        if self.reading.service.phase() == Phase::Cutting {
+            return Some(ReachedLimit::Shutdown);
+        }
+        self.reading.out_of_time.load(Ordering::Relaxed).then_some(ReachedLimit::Time)
+    }
+
+    fn progress(&mut self, _progress: &Progress) {
+        let mut outlet = self.outlet.borrow_mut();
+        if outlet.is_drained() {
+            // A client that has gone is noticed at the next question.
+            let _ = outlet.flush();
+        }
+    }
+}
+
+/// Says what is known before reading ahead of everything that another sink writes.
+struct Announcing<'a> {
+    inner: Box<dyn Sink>,
+    outlet: SharedOutlet,
+    reading: &'a Reading,
+    problem: Option<Problem>,
+}
+
+impl Sink for Announcing<'_> {
+    fn wants(&self) -> Wants {
+        self.inner.wants()
+    }
+
+    fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
+        if preface.possible_link_types.is_empty() {
+            self.problem = self.not_kept(preface.completeness);
+            if self.problem.is_some() {
+                return Err(SinkError::ReaderGone);
+            }
+        }
+        // What it writes here stays in the outlet until the head has gone.
+        self.inner.begin(preface)?;
+        let mut outlet = self.outlet.borrow_mut();
+        outlet.announce(preface.completeness.clone())?;
+        if self.reading.head_only { Err(SinkError::ReaderGone) } else { Ok(()) }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+        self.inner.packet(packet)
+    }
+
+    fn finish(&mut self, answer: &Answer) -> Result<(), SinkError> {
+        self.inner.finish(answer)
+    }
+}
+
+impl Announcing<'_> {
+    /// The problem with a range of which nothing is kept: an empty file would look like an answer.
+    fn not_kept(&self, completeness: &Completeness) -> Option<Problem> {
+        let extractor = &self.reading.service.extractor;
+        let query = &self.reading.query;
+        let kept = extractor.completeness(&Query::default()).ok()?.covered;
+        let is_written = extractor.store().locked_by().is_ok_and(|writer| writer.is_some());
+        let detail = match kept {
+            None if !is_written => "nothing is kept yet".to_owned(),
+            None => return None,
+            Some(kept) if query.to.is_some_and(|to| to <= kept.from) => {
+                format!("the oldest packet kept is of {}", kept.from)
+            }
+            Some(kept) if !is_written && query.from.is_some_and(|from| from >= kept.to) => {
+                format!("the newest packet kept is before {}", kept.to)
+            }
+            Some(kept) if is_without_records(completeness) => {
+                format!("nothing was recorded then, or it has expired; packets are kept of {kept}")
+            }
+            Some(_) => return None,
+        };
+        let problem = Problem::new(Kind::NotKept, detail);
+        Some(match kept {
+            Some(kept) => problem.with("kept", serde_json::json!(kept)),
+            None => problem,
+        })
+    }
+}
+
+/// Whether nothing of the range was recorded and is still kept.
+fn is_without_records(completeness: &Completeness) -> bool {
+    let Some(covered) = completeness.covered else { return true };
+    let gaps = completeness.gaps.iter().map(|gap| (gap.from, gap.to));
+    let expired = completeness.no_longer_kept.iter().map(|span| (span.from, span.to));
+    let mut missing: Vec<(Timestamp, Timestamp)> = gaps.chain(expired).collect();
+    missing.sort_unstable();
+    let reach = |at, (from, to): (Timestamp, Timestamp)| if from <= at { to.max(at) } else { at };
+    missing.into_iter().fold(covered.from, reach) >= covered.to
+}

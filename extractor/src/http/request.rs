@@ -1,0 +1,59 @@
+//! From a request to its parameters.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use http::{HeaderMap, Method, header};
+
+use super::fields::Fields;
+use super::problem::{Kind, Problem};
+use super::service::ServiceLimits;
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The parameters of a request: in its query string, or, where it is a POST, in its body.
+pub async fn fields_of(request: Request, limits: &ServiceLimits) -> Result<Fields, Problem> {
+    let (parts, body) = request.into_parts();
+    let query = parts.uri.query().unwrap_or_default();
+    if parts.method != Method::POST {
+        return Fields::from_form(query.as_bytes());
+    }
+    if !query.is_empty() {
+        let detail = "the parameters of a POST stand in its body, not in its query string";
+        return Err(Problem::new(Kind::BadParameter, detail));
+    }
+    let media_type = media_type(&parts.headers);
+    match media_type.as_str() {
+        JSON => Fields::from_json(&read(body, limits.body_bytes_max, limits.body_time_max).await?),
+        FORM => Fields::from_form(&read(body, limits.body_bytes_max, limits.body_time_max).await?),
+        _ => Err(Problem::new(
+            Kind::UnsupportedBody,
+            format!("a body of {media_type:?} is not read: send {JSON} or {FORM}"),
+        )),
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+async fn read(body: Body, bytes_max: usize, time_max: Duration) -> Result<bytes::Bytes, Problem> {
+    match tokio::time::timeout(time_max, to_bytes(body, bytes_max)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_large(&error) => {
+            Err(Problem::new(Kind::BodyTooLarge, format!("the body has more than {bytes_max} bytes")))
+        }
+        Ok(Err(error)) => Err(Problem::new(Kind::BadBody, format!("the body cannot be read: {error}"))),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {} s", time_max.as_secs());
+            Err(Problem::new(Kind::SlowRequest, detail))
+        }
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+}

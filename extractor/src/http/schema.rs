@@ -1,0 +1,14 @@
+//! How types of other crates look in JSON.
+
+use utoipa::ToSchema;
+
+/// Packets that arrived and were not written, by who dropped them.
+#[derive(Debug, ToSchema)]
+#[schema(as = Drops)]
+#[expect(dead_code, reason = "only its schema is used: netrewind_segment::Drops is what is sent")]
+pub struct DropsSchema {
+    /// By the kernel, for want of room in the ring.
+    kernel: u64,
+    /// By the recorder, for want of room on the disk.
+    disk: u64,
+}

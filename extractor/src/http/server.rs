@@ -1,0 +1,106 @@
+//! Sockets and threads: from a listener to the routes, and the end of it all.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use axum_server::accept::DefaultAcceptor;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use super::connection::Bounded;
+use super::service::{Phase, Service};
+
+/// Threads that send and receive.
+const SENDING_THREADS: usize = 2;
+/// How little the service asks of the processor: a recorder in the same process goes first.
+const NICENESS: i32 = 10;
+/// Streams of one HTTP/2 connection at a time.
+const STREAMS_MAX: u32 = 32;
+/// How often an HTTP/2 client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// Time that cut answers have to reach their clients.
+const CUT_TIME: Duration = Duration::from_secs(2);
+
+/// A running service.
+#[derive(Debug)]
+pub struct Server {
+    runtime: Runtime,
+    service: Arc<Service>,
+    handle: Handle<SocketAddr>,
+    tasks: Vec<JoinHandle<io::Result<()>>>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Server {
+    /// Starts answering on these listeners.
+    pub fn start(service: Arc<Service>, router: Router, listeners: Vec<TcpListener>) -> io::Result<Self> {
+        let limits = service.limits;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(SENDING_THREADS)
+            .max_blocking_threads(limits.packets.answers_max + limits.lookups.answers_max)
+            .thread_name("http")
+            .on_thread_start(|| {
+                // Of this thread alone, and of those that it starts: nice(2) on Linux. Refused nowhere, as it only lowers.
+                let _ = rustix::process::nice(NICENESS);
+            })
+            .enable_all()
+            .build()?;
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let handle = Handle::new();
+        let acceptor = Bounded::new(DefaultAcceptor::new(), &limits);
+        let _on_runtime = runtime.enter();
+        let mut tasks = Vec::new();
+        for listener in listeners {
+            let mut server =
+                axum_server::from_tcp(listener)?.handle(handle.clone()).acceptor(acceptor.clone());
+            let builder = server.http_builder();
+            builder.http1().header_read_timeout(limits.head_time_max);
+            builder
+                .http2()
+                .max_concurrent_streams(STREAMS_MAX)
+                .keep_alive_interval(PING_INTERVAL)
+                .keep_alive_timeout(limits.stall_time_max);
+            let server = server.first_request_timeout(limits.head_time_max);
+            let make = router.clone().into_make_service_with_connect_info::<SocketAddr>();
+            tasks.push(runtime.spawn(server.serve(make)));
+        }
+        drop(_on_runtime);
+        Ok(Self { runtime, service, handle, tasks, addresses })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Whether it has ended by itself, which it should not.
+    pub fn is_finished(&self) -> bool {
+        self.tasks.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Takes no more requests, lets running answers end for a named time, cuts those that have not, and returns.
+    pub fn stop(self) {
+        self.service.enter(Phase::Ending);
+        let time = self.service.limits.shutdown_time_max;
+        self.handle.graceful_shutdown(Some(time + CUT_TIME));
+        let service = Arc::clone(&self.service);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(time).await;
+            service.enter(Phase::Cutting);
+        });
+        let tasks = self.tasks;
+        self.runtime.block_on(async {
+            for task in tasks {
+                // A listener that failed has nothing left to end.
+                let _ = task.await;
+            }
+        });
+        // Nobody waits for what still reads.
+        self.service.enter(Phase::Cutting);
+        self.runtime.shutdown_timeout(CUT_TIME);
+    }
+}

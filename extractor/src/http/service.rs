@@ -1,0 +1,126 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use netrewind_segment::Timestamp;
+use tokio::sync::watch;
+
+use super::identity::Identity;
+use super::parameters::Selection;
+use super::pool::{Pool, PoolLimits};
+use super::problem::Problem;
+use crate::{Extractor, Query};
+
+/// The wall clock.
+pub trait Clock: Send + Sync {
+    /// What it says.
+    fn now(&self) -> Timestamp;
+}
+
+/// The bounds of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceLimits {
+    /// Answers that read packets.
+    pub packets: PoolLimits,
+    /// Answers from indexes and the logbook alone.
+    pub lookups: PoolLimits,
+    /// Connections; more are closed at once.
+    pub connections_max: usize,
+    /// Bytes of a request's body.
+    pub body_bytes_max: usize,
+    /// Time for a request's head, and between two requests.
+    pub head_time_max: Duration,
+    /// Time for a request's body.
+    pub body_time_max: Duration,
+    /// Time in which a client must take something of an answer; else the answer is cut.
+    pub stall_time_max: Duration,
+    /// Time that running answers have to end once the service is told to.
+    pub shutdown_time_max: Duration,
+}
+
+impl Default for ServiceLimits {
+    fn default() -> Self {
+        Self {
+            packets: PoolLimits { reading_max: 8, answers_max: 64, waiting_max: 64 },
+            lookups: PoolLimits { reading_max: 4, answers_max: 4, waiting_max: 252 },
+            connections_max: 4096,
+            body_bytes_max: 256 << 10, // a filter of the longest kind, every byte of it escaped
+            head_time_max: Duration::from_secs(30),
+            body_time_max: Duration::from_secs(30),
+            stall_time_max: Duration::from_secs(60),
+            shutdown_time_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where the service is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Everything is answered.
+    Serving,
+    /// What is being answered is brought to its end; nothing new is begun.
+    Ending,
+    /// What is still being answered is cut.
+    Cutting,
+}
+
+/// What all requests share.
+pub struct Service {
+    /// Answers them.
+    pub extractor: Arc<Extractor>,
+    /// Tells what `2h ago` means.
+    pub clock: Arc<dyn Clock>,
+    /// Its bounds.
+    pub limits: ServiceLimits,
+    /// Places for answers that read packets.
+    pub packets: Pool,
+    /// Places for answers from indexes and the logbook alone.
+    pub lookups: Pool,
+    phase: watch::Sender<Phase>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Over a store.
+    pub fn new(extractor: Arc<Extractor>, clock: Arc<dyn Clock>, limits: ServiceLimits) -> Self {
+        Self {
+            extractor,
+            clock,
+            limits,
+            packets: Pool::new(limits.packets),
+            lookups: Pool::new(limits.lookups),
+            phase: watch::Sender::new(Phase::Serving),
+        }
+    }
+
+    /// The query that this selection means for this asker: the one place where a selection becomes a query.
+    pub fn query_for(&self, identity: &Identity, selection: Selection) -> Result<Query, Problem> {
+        let joined = identity.filter.iter().cloned().collect();
+        Ok(Query { joined, ..selection.query(self.clock.now())? })
+    }
+
+    /// Where the service is in its life.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Told of every phase that follows.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Enters a later phase.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let is_later = *now < phase;
+            *now = phase.max(*now);
+            is_later
+        });
+    }
+}

@@ -1,0 +1,78 @@
+//! What an answer lacks, short enough for a header.
+
+use http::HeaderValue;
+use netrewind_segment::{Drops, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{Answer, Completeness, ReachedLimit, Span};
+
+/// The header with what is known of an answer's completeness before it is read: a [`Summary`].
+pub const COMPLETENESS_HEADER: &str = "netrewind-completeness";
+/// The trailer, or, where the answer is small, the header, with what is known after it was read: an [`Account`].
+pub const ANSWER_HEADER: &str = "netrewind-answer";
+
+/// A completeness in a few numbers. `/api/v1/packets/count` has all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Summary {
+    /// Whether nothing is known to be missing.
+    complete: bool,
+    /// Where the range begins that the answer speaks of.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    from: Option<Timestamp>,
+    /// Where it ends.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    to: Option<Timestamp>,
+    /// Times in it in which nothing was recorded.
+    gaps: u64,
+    /// Packets dropped in it while recording.
+    #[schema(value_type = crate::http::schema::DropsSchema)]
+    dropped: Drops,
+    /// The part of it of which packets have expired.
+    no_longer_kept: Option<Span>,
+    /// Parts of segments that could not be read.
+    unreadable: u64,
+    /// The limit at which the answer ended although there was more.
+    limit_reached: Option<ReachedLimit>,
+}
+
+/// What came of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Account {
+    /// Packets in it.
+    packets: u64,
+    /// Their bytes on the wire.
+    bytes: u64,
+    /// What it lacks.
+    #[serde(flatten)]
+    summary: Summary,
+}
+
+impl From<&Completeness> for Summary {
+    fn from(completeness: &Completeness) -> Self {
+        Self {
+            complete: completeness.is_complete(),
+            from: completeness.covered.map(|span| span.from),
+            to: completeness.covered_to(),
+            gaps: completeness.gaps.len() as u64,
+            dropped: completeness.dropped,
+            no_longer_kept: completeness.no_longer_kept,
+            unreadable: completeness.unreadable.len() as u64,
+            limit_reached: completeness.limit_reached,
+        }
+    }
+}
+
+impl From<&Answer> for Account {
+    fn from(answer: &Answer) -> Self {
+        let Answer { packets, bytes, .. } = *answer;
+        Self { packets, bytes, summary: (&answer.completeness).into() }
+    }
+}
+
+/// As the value of a header.
+pub fn header_value(object: &impl Serialize) -> HeaderValue {
+    let text = serde_json::to_string(object).unwrap_or_default();
+    // Numbers, times and fixed words: all of it is ASCII.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("{}"))
+}

@@ -1,0 +1,206 @@
+//! A store at a glance: what is in it, and how far back one can rewind.
+
+use netrewind_indexer::Index;
+use netrewind_segment::logbook::{self, Entry, Line};
+use netrewind_segment::store::ListedSegment;
+use netrewind_segment::time::SECOND_NS;
+use netrewind_segment::{Drops, Event, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Rates are means over this time.
+const RATE_SECONDS: u64 = 10;
+/// Drops are told for this time.
+const DROPS_SECONDS: u64 = 86_400;
+/// Bytes of an index that tell when its packets are from.
+const INDEX_HEAD_BYTES: u64 = 4096;
+
+/// A store at a glance.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Overview {
+    /// Its folder.
+    pub store: String,
+    /// What tells it from other stores.
+    pub id: String,
+    /// When it was created.
+    #[schema(value_type = String, format = "date-time")]
+    pub created: Timestamp,
+    /// Who writes to it now.
+    pub writer: Option<String>,
+    /// Segments that are kept.
+    pub segments: usize,
+    /// Those of them that are being written.
+    pub open_segments: usize,
+    /// Sealed ones without an index.
+    pub without_index: usize,
+    /// What everything in the store takes on the disk.
+    pub disk_bytes: u64,
+    /// The earliest packet kept.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub rewind_to: Option<Timestamp>,
+    /// The latest packet kept.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub newest: Option<Timestamp>,
+    /// Means over the last ten seconds, while somebody records.
+    pub packets_per_second: Option<f64>,
+    /// Their bits.
+    pub bits_per_second: Option<f64>,
+    /// Packets dropped in the last 24 hours.
+    #[schema(value_type = crate::http::DropsSchema)]
+    pub dropped_last_day: Drops,
+    /// Lanes whose interface is away.
+    pub down: Vec<String>,
+}
+
+impl Overview {
+    /// Looks at a store.
+    pub fn of(store: &Store, now: Timestamp) -> Result<Self, StoreError> {
+        let segments = store.segments()?;
+        let writer = store.locked_by()?;
+        let (mut rewind_to, mut newest) = (None::<Timestamp>, None::<Timestamp>);
+        for segment in &segments {
+            if let Some((first, last)) = times(store, segment)? {
+                rewind_to = Some(rewind_to.map_or(first, |time| time.min(first)));
+                newest = Some(newest.map_or(last, |time| time.max(last)));
+            }
+        }
+        let recent = Recent::of(store, now)?;
+        let records =
+            writer.as_deref().is_some_and(|writer| writer.contains("record") || writer.contains("run,"));
+        let is_open = |segment: &&ListedSegment| segment.state == SegmentState::Open;
+        let open_segments = segments.iter().filter(is_open).count();
+        Ok(Self {
+            store: store.root().display().to_string(),
+            id: store.identity().id.clone(),
+            created: store.identity().created,
+            writer,
+            segments: segments.len(),
+            open_segments,
+            without_index: segments
+                .iter()
+                .filter(|s| !s.has_index && s.state == SegmentState::Sealed)
+                .count(),
+            disk_bytes: store.disk_bytes()?,
+            rewind_to,
+            newest,
+            packets_per_second: records.then(|| recent.received as f64 / RATE_SECONDS as f64),
+            bits_per_second: records.then(|| recent.bytes as f64 * 8.0 / RATE_SECONDS as f64),
+            dropped_last_day: recent.dropped,
+            down: recent.down,
+        })
+    }
+}
+
+/// A segment at a glance.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SegmentOverview {
+    /// Its name: the time of its opening, and its lane.
+    #[schema(value_type = String)]
+    pub name: SegmentName,
+    /// `open` while it is being written, then `sealed`.
+    pub state: &'static str,
+    /// The earliest packet in it.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub first: Option<Timestamp>,
+    /// The latest packet in it.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub last: Option<Timestamp>,
+    /// Bytes of the file; of an open one this includes space that is only reserved.
+    pub file_bytes: u64,
+    /// Bytes that it takes on the disk, its index included.
+    pub disk_bytes: u64,
+    /// Whether an index lies beside it.
+    pub has_index: bool,
+}
+
+impl SegmentOverview {
+    /// Every segment of a store, oldest first.
+    pub fn all(store: &Store) -> Result<Vec<Self>, StoreError> {
+        store.segments()?.iter().map(|segment| Self::of(store, segment)).collect()
+    }
+
+    fn of(store: &Store, segment: &ListedSegment) -> Result<Self, StoreError> {
+        let (first, last) = times(store, segment)?.unzip();
+        let ListedSegment { name, state, file_bytes, disk_bytes, has_index } = *segment;
+        let state = if state == SegmentState::Open { "open" } else { "sealed" };
+        Ok(Self { name, state, first, last, file_bytes, disk_bytes, has_index })
+    }
+}
+
+/// The earliest and latest timestamps of a segment: from its mark while it is open, from its index once it is sealed.
+fn times(store: &Store, segment: &ListedSegment) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+    use std::io::Read;
+    if segment.state == SegmentState::Open {
+        let mark = store.mark(&segment.name)?;
+        return Ok(mark.filter(|mark| mark.records > 0).map(|mark| (mark.first, mark.last)));
+    }
+    let Some(file) = store.open_index(&segment.name)? else { return Ok(walk_times(store, segment)) };
+    let failed = |source| StoreError::Io { path: store.index_path(&segment.name), source };
+    let length = file.metadata().map_err(failed)?.len();
+    let mut bytes = Vec::new();
+    file.take(INDEX_HEAD_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    // The rest is not looked at, but its absence would be noticed.
+    bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+    Ok(match Index::open(bytes) {
+        Ok(index) if index.records() > 0 => Some((index.first(), index.last())),
+        Ok(_) => None,
+        Err(_) => walk_times(store, segment),
+    })
+}
+
+/// The same from the segment itself, as far as it can be read.
+fn walk_times(store: &Store, segment: &ListedSegment) -> Option<(Timestamp, Timestamp)> {
+    let opened = store.open_segment(&segment.name).ok()??;
+    let mut reader = netrewind_segment::RecordReader::new(opened.file).ok()?;
+    let mut times = None::<(Timestamp, Timestamp)>;
+    while let Ok(Some(record)) = reader.next_record() {
+        let at = record.header.timestamp();
+        times = Some(times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+    }
+    times
+}
+
+/// What the logbook says of the last day.
+#[derive(Default)]
+struct Recent {
+    received: u64,
+    bytes: u64,
+    dropped: Drops,
+    down: Vec<String>,
+}
+
+impl Recent {
+    fn of(store: &Store, now: Timestamp) -> Result<Self, StoreError> {
+        let since = |seconds: u64| Timestamp(now.ns().saturating_sub(seconds * SECOND_NS));
+        let (day, rate) = (since(DROPS_SECONDS), since(RATE_SECONDS));
+        let mut recent = Self::default();
+        let mut interfaces = std::collections::BTreeMap::new();
+        logbook::read(store, day, now, true, |line| {
+            let Line::Entry(Entry { event, at }) = line else { return };
+            match event {
+                Event::Second { received, dropped, bytes, .. } if at >= day => {
+                    recent.dropped.add(&dropped);
+                    if at >= rate {
+                        recent.received += received;
+                        recent.bytes += bytes;
+                    }
+                }
+                Event::Start { lane, interface, .. } => {
+                    interfaces.insert(lane, (interface, None));
+                }
+                Event::Down { lane, reason } => {
+                    interfaces.entry(lane).or_default().1 = Some(reason);
+                }
+                Event::Up { lane } | Event::Stop { lane, .. } => {
+                    interfaces.entry(lane).or_default().1 = None;
+                }
+                _ => {}
+            }
+        })?;
+        recent.down = interfaces
+            .into_values()
+            .filter_map(|(interface, down): (String, Option<String>)| Some(format!("{interface}: {}", down?)))
+            .collect();
+        Ok(recent)
+    }
+}

@@ -1,0 +1,92 @@
+//! `netrewind serve`: the extractor over HTTP.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use netrewind_extractor::filter::CompileLimits;
+use netrewind_extractor::http::{Server, Service, ServiceLimits, router};
+use netrewind_extractor::{Extractor, Options};
+use netrewind_segment::Store;
+
+use super::StoreArgument;
+use crate::clock::SystemClock;
+use crate::outcome::{Failure, Outcome};
+use crate::{logs, signals, terminal};
+
+/// How often signals are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+const EXAMPLES: &str = "\
+Examples:
+  netrewind serve --store /data/nr
+  curl -fOJ 'http://127.0.0.1:8640/api/v1/packets?from=5m+ago&filter=tcp+port+443'
+  curl 'http://127.0.0.1:8640/api/v1/packets/count?from=2h+ago&filter=icmp'
+
+What can be asked stands in http://127.0.0.1:8640/openapi.json. Ctrl-C (or SIGTERM) lets running answers end.";
+
+/// Arguments of `netrewind serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    store: StoreArgument,
+    #[command(flatten)]
+    serving: ServingArguments,
+}
+
+/// How a store is served.
+#[derive(Debug, clap::Args)]
+pub struct ServingArguments {
+    /// Address and port to listen on; may be given several times
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8640")]
+    listen: Vec<SocketAddr>,
+}
+
+impl ServingArguments {
+    /// Begins to serve the store.
+    pub fn start(&self, store: Store) -> Result<Server, Failure> {
+        let listeners = self.listen.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
+        let options = Options {
+            compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
+            ..Options::default()
+        };
+        let extractor = Arc::new(Extractor::new(store, options));
+        let clock = Arc::new(SystemClock::new());
+        let service = Arc::new(Service::new(extractor, clock, ServiceLimits::default()));
+        let routes = router(Arc::clone(&service));
+        let server = Server::start(service, routes, listeners)?;
+        for address in server.addresses() {
+            terminal::say(format_args!("Answering on http://{address}/ (what can be asked: /openapi.json)"));
+        }
+        Ok(server)
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    if !address.ip().is_loopback() {
+        return Err(Failure::usage(format!(
+            "--listen {address}: other machines can reach this address, so it needs --tls-cert, --tls-key and --tokens; \
+             without them only this machine is served, as on 127.0.0.1:{}",
+            address.port()
+        )));
+    }
+    TcpListener::bind(address)
+        .map_err(|error| Failure::Failed(anyhow::anyhow!("--listen {address}: {error}")))
+}
+
+/// Serves until told to stop.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    logs::start();
+    let stop = signals::stop_flag()?;
+    let server = arguments.serving.start(Store::open(&arguments.store.store)?)?;
+    while !stop.load(Ordering::Relaxed) {
+        if server.is_finished() {
+            return Err(Failure::Failed(anyhow::anyhow!("the service has ended by itself")));
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    server.stop();
+    Ok(Outcome::Done)
+}
