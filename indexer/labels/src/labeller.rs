@@ -1,0 +1,226 @@
+//! The state of a conversation from its first packet until its labels are known.
+
+use crate::labels::Labels;
+use crate::prefix::Prefix;
+use crate::verdict::Verdict;
+use crate::{BYTES_MAX, DATAGRAMS_MAX, Direction, Transport, dns, http, quic, services, ssh, tls};
+
+/// What is known of a conversation without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// The ports of the endpoint that [`Direction::Forward`] comes from and of the other one.
+    pub ports: [u16; 2],
+}
+
+/// What to do after a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// More bytes may tell more: by direction (forward, backward) those below this offset of the stream, or of each
+    /// datagram; 0 where that direction has nothing more to tell. At the end of the conversation, or of patience, call
+    /// [`Labeller::finish`].
+    NeedMore([u16; 2]),
+    /// That is all there is to know. Nothing further is to be pushed.
+    Done(Option<Box<Labels>>),
+}
+
+/// Recognises what one conversation carries. It takes 48 bytes, and allocates only once the bytes seen so far may be the
+/// front of something: at most [`crate::HEAP_BYTES_MAX`].
+#[derive(Debug, Default)]
+pub struct Labeller {
+    sides: [Side; 2],
+    quic: Option<Box<quic::Connection>>,
+    found: Option<Box<Labels>>,
+    is_done: bool,
+}
+
+#[derive(Debug, Default)]
+struct Side {
+    pending: Option<Box<Prefix>>,
+    is_closed: bool,
+    datagrams: u8,
+}
+
+impl Labeller {
+    /// A conversation of which nothing is known yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the payload of a packet. Over TCP `offset` is the place of its first byte in the stream, counted from the first
+    /// byte after the SYN (or from the first byte seen); packets may come in any order and overlap. Over UDP it is ignored.
+    /// Empty payloads tell nothing.
+    pub fn push(
+        &mut self,
+        conversation: &Conversation,
+        direction: Direction,
+        offset: u32,
+        payload: &[u8],
+    ) -> Step {
+        if self.is_done {
+            return Step::Done(None);
+        }
+        if !payload.is_empty() && !self.sides[direction as usize].is_closed {
+            match conversation.transport {
+                Transport::Tcp => self.segment(conversation, direction, offset as usize, payload),
+                Transport::Udp => self.datagram(conversation, direction, payload),
+            }
+        }
+        self.step(conversation)
+    }
+
+    /// Ends the conversation: what is known of it, from whatever bytes came.
+    pub fn finish(mut self, conversation: &Conversation) -> Option<Box<Labels>> {
+        for direction in [Direction::Forward, Direction::Backward] {
+            if let Some(pending) = self.sides[direction as usize].pending.take() {
+                let verdict = recognise(conversation, direction, pending.contiguous(), true);
+                self.take(direction, verdict);
+            }
+        }
+        self.conclude(conversation)
+    }
+
+    /// What this takes on the heap, without the labels that were found.
+    pub fn heap_bytes(&self) -> usize {
+        let pending = self.sides.iter().flat_map(|side| &side.pending);
+        let prefixes: usize = pending.map(|prefix| size_of::<Prefix>() + prefix.heap_bytes()).sum();
+        let quic = self.quic.as_ref().map_or(0, |quic| size_of::<quic::Connection>() + quic.heap_bytes());
+        prefixes + quic
+    }
+
+    fn segment(&mut self, conversation: &Conversation, direction: Direction, offset: usize, payload: &[u8]) {
+        let side = &mut self.sides[direction as usize];
+        if offset >= BYTES_MAX {
+            return;
+        }
+        // The first packet mostly decides, and then nothing needs to be kept.
+        let front = &payload[..payload.len().min(BYTES_MAX)];
+        let is_first = side.pending.is_none() && offset == 0;
+        if !is_first {
+            side.pending.get_or_insert_default().insert(offset, payload);
+        }
+        let bytes = side.pending.as_ref().map_or(front, |pending| pending.contiguous());
+        if bytes.is_empty() {
+            return;
+        }
+        let verdict = recognise(conversation, direction, bytes, bytes.len() == BYTES_MAX);
+        if is_first && matches!(verdict, Verdict::More) {
+            side.pending.get_or_insert_default().insert(0, front);
+        }
+        self.take(direction, verdict);
+    }
+
+    fn datagram(&mut self, conversation: &Conversation, direction: Direction, payload: &[u8]) {
+        let side = &mut self.sides[direction as usize];
+        side.datagrams += 1;
+        let is_last = side.datagrams == DATAGRAMS_MAX;
+        let verdict = if quic::is_likely(payload) {
+            self.quic_datagram(direction, payload)
+        } else if let [22, 0xfe, ..] = payload {
+            tls::recognise_dtls(payload)
+        } else {
+            match http::recognise_datagram(payload) {
+                Verdict::Nothing => {
+                    dns::recognise(&payload[..payload.len().min(BYTES_MAX)], conversation.ports)
+                }
+                verdict => verdict,
+            }
+        };
+        match verdict {
+            Verdict::Nothing | Verdict::More if !is_last => {}
+            verdict => self.take(direction, verdict),
+        }
+    }
+
+    /// QUIC's labels grow with each datagram, until the client hello is whole.
+    fn quic_datagram(&mut self, direction: Direction, payload: &[u8]) -> Verdict {
+        let connection = self.quic.get_or_insert_with(|| Box::new(quic::Connection::new()));
+        match connection.push(direction, payload) {
+            Some(told @ quic::Told::Hello(..)) => Verdict::Whole(told.labels()),
+            Some(told) => {
+                self.keep(direction, told.labels());
+                Verdict::More
+            }
+            None => Verdict::Nothing,
+        }
+    }
+
+    fn take(&mut self, direction: Direction, verdict: Verdict) {
+        let side = &mut self.sides[direction as usize];
+        match verdict {
+            Verdict::More if side.pending.is_some() => return,
+            Verdict::More | Verdict::Nothing => {}
+            Verdict::Part(labels) => self.keep(direction, labels),
+            Verdict::Whole(mut labels) => {
+                if let Some(found) = self.found.take().filter(|found| found.application == labels.application)
+                {
+                    labels.fill_from(*found);
+                }
+                self.found = Some(labels);
+                self.sides.iter_mut().for_each(Side::close);
+            }
+        }
+        self.sides[direction as usize].close();
+    }
+
+    /// Joins what both directions told. Where they contradict each other, what came from the forward one counts.
+    fn keep(&mut self, direction: Direction, mut labels: Box<Labels>) {
+        self.found = Some(match self.found.take() {
+            None => labels,
+            Some(mut found) if direction == Direction::Backward || found.application == "quic" => {
+                if found.application == labels.application {
+                    found.fill_from(*labels);
+                }
+                found
+            }
+            Some(found) => {
+                if found.application == labels.application {
+                    labels.fill_from(*found);
+                }
+                labels
+            }
+        });
+    }
+
+    fn step(&mut self, conversation: &Conversation) -> Step {
+        let wanted = self.sides.each_ref().map(|side| if side.is_closed { 0 } else { BYTES_MAX as u16 });
+        if wanted == [0, 0] {
+            self.is_done = true;
+            return Step::Done(self.conclude(conversation));
+        }
+        Step::NeedMore(wanted)
+    }
+
+    fn conclude(&mut self, conversation: &Conversation) -> Option<Box<Labels>> {
+        self.quic = None;
+        self.found.take().or_else(|| {
+            let guess = services::guess(conversation.transport, conversation.ports)?;
+            Some(Box::new(Labels { is_guess: true, ..*Labels::of(guess) }))
+        })
+    }
+}
+
+impl Side {
+    fn close(&mut self) {
+        *self = Self { pending: None, is_closed: true, datagrams: self.datagrams };
+    }
+}
+
+/// Judges the front of one direction of a TCP stream, which is not empty.
+fn recognise(conversation: &Conversation, direction: Direction, bytes: &[u8], is_last: bool) -> Verdict {
+    if let Some(application) = dns::application(conversation.ports) {
+        return dns::recognise_stream(bytes, application, is_last);
+    }
+    match bytes.first() {
+        Some(22) => tls::recognise(bytes, is_last),
+        Some(b'S') if bytes.get(1).is_none_or(|&second| second == b'S') => {
+            match ssh::recognise(bytes, direction, is_last) {
+                Verdict::Nothing => http::recognise(bytes, is_last),
+                verdict => verdict,
+            }
+        }
+        Some(b'A'..=b'Z') => http::recognise(bytes, is_last),
+        _ => Verdict::Nothing,
+    }
+}

@@ -1,0 +1,7 @@
+//! The labels of conversations: made up, taken from public captures, and of any bytes at all.
+
+mod bytes;
+mod captures;
+mod made;
+mod quic;
+mod support;
