@@ -15,6 +15,7 @@ mod oracle;
 mod rotation;
 mod roundtrip;
 mod sources;
+mod story;
 mod support;
 mod tidy;
 mod tunnels;

@@ -98,6 +98,16 @@ impl Link {
         }
     }
 
+    /// Where the sending namespace can be entered.
+    pub fn sender_namespace(&self) -> std::path::PathBuf {
+        Path::new("/run/netns").join(&self.sender)
+    }
+
+    /// Runs `ip` in the sending namespace.
+    pub fn ip_of_sender(&self, arguments: &[&str]) {
+        must(Command::new("ip").args(["-n", &self.sender]).args(arguments));
+    }
+
     /// A program that runs in the recording namespace.
     pub fn inside(&self, program: &str) -> Command {
         Self::within(&self.recorder, program)
