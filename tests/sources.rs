@@ -272,31 +272,35 @@ fn standard_input_is_recorded_live_and_its_end_is_the_end() {
     assert_same(&extract(&store, ""), &sent, "all of it");
 }
 
-#[test]
-fn link_types_of_one_stream_go_into_few_segments() {
+/// Records a pcapng stream in which packets of these link types take turns; gives the number of segments.
+fn segments_of_mixed(link_types: &[u32], count: u32) -> usize {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
-    let sent: Vec<_> = packets(1_790_000_000, 600)
-        .into_iter()
-        .enumerate()
-        .map(|(i, packet)| (if i % 2 == 0 { ETHERNET } else { RAW }, packet))
-        .collect();
+    let turns = link_types.iter().copied().cycle();
+    let sent: Vec<_> = turns.zip(packets(1_790_000_000, count)).collect();
     let file = folder.path().join("mixed.pcapng");
     std::fs::write(&file, write_pcapng(&sent)).expect("written");
     let status = netrewind()
-        .args(["record", "--stdin", "--store"])
+        .args(["record", "--stdin", "--segment-bytes", "4MiB", "--store"])
         .arg(&store)
         .stdin(std::fs::File::open(&file).expect("a file"))
         .stderr(Stdio::null())
         .status()
         .expect("netrewind runs");
     assert!(status.success());
-    let segments = files_below(&store.join("segments"));
-    let segments = segments.iter().filter(|file| file.extension().is_some_and(|it| it == "pcap")).count();
-    assert_eq!(segments, 2);
     let text = store.display().to_string();
     let output = run(["extract", "--store", &text, "--view", "outer", "--format", "pcapng", "-o", "-"]);
     assert_eq!(read_pcapng(&output.stdout), sent);
+    let segments = files_below(&store.join("segments"));
+    segments.iter().filter(|file| file.extension().is_some_and(|it| it == "pcap")).count()
+}
+
+#[test]
+fn link_types_of_one_stream_go_into_few_segments() {
+    assert_eq!(segments_of_mixed(&[ETHERNET, RAW], 600), 2);
+    // More than there are lanes for: the rest take turns in one of them, and nothing is lost.
+    let many = [ETHERNET, RAW, 105, 113, 228, 229, 276, 9, 50, 104, 107, 127];
+    assert!(segments_of_mixed(&many, 60) > many.len());
 }
 
 #[test]

@@ -237,8 +237,7 @@ impl Hardware {
         let interface = looking.index_of(name).map_err(|_| unknown_interface(name))?;
         let hardware_type =
             looking.hardware_type(name).map_err(|error| refused(name, "asking for its link type", error))?;
-        let (link_type, framing) =
-            link::of_hardware(hardware_type).ok_or_else(|| link::unsupported(name, hardware_type))?;
+        let (link_type, framing) = link::of_hardware(hardware_type);
         Ok(Self { interface, hardware_type, link_type, framing })
     }
 }

@@ -2,7 +2,7 @@
 
 use netrewind_segment::{LinkType, RecordHeader};
 
-use super::super::{Packet, SourceError};
+use super::super::Packet;
 use super::{half, packet_field, word};
 use crate::sys::packet_socket::{Framing, RingBlock};
 
@@ -13,34 +13,24 @@ pub(super) const TAG_BYTES: u32 = 4;
 /// The TPID where the kernel does not tell: IEEE 802.1Q.
 const TPID_DEFAULT: u16 = 0x8100;
 
-/// `ARPHRD_` numbers that libc does not have: linux/if_arp.h.
+/// An `ARPHRD_` number that libc does not have: linux/if_arp.h.
 const ARPHRD_RAWIP: u16 = 519;
-const ARPHRD_IP6GRE: u16 = 823;
 
-/// What is received from an interface with this ARPHRD_ number, as libpcap has it (`map_arphrd_to_dlt`).
-pub(super) fn of_hardware(hardware_type: u16) -> Option<(LinkType, Framing)> {
-    Some(match hardware_type {
+/// What is received from an interface with this ARPHRD_ number, as libpcap has it (`map_arphrd_to_dlt`). What it does not
+/// know comes without its link-layer header, as with libpcap: PPP, GRE, and whatever will be invented.
+pub(super) fn of_hardware(hardware_type: u16) -> (LinkType, Framing) {
+    match hardware_type {
         libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK | libc::ARPHRD_METRICOM => {
             (LinkType::ETHERNET, Framing::Raw)
         }
         libc::ARPHRD_NONE | ARPHRD_RAWIP | libc::ARPHRD_TUNNEL | libc::ARPHRD_TUNNEL6 | libc::ARPHRD_SIT => {
             (LinkType::RAW, Framing::Raw)
         }
-        libc::ARPHRD_PPP | libc::ARPHRD_IPGRE | ARPHRD_IP6GRE | libc::ARPHRD_VOID => {
-            (LinkType::LINUX_SLL2, Framing::Cooked)
-        }
         libc::ARPHRD_IEEE80211 => (LinkType(105), Framing::Raw),
         libc::ARPHRD_IEEE80211_PRISM => (LinkType(119), Framing::Raw),
         libc::ARPHRD_IEEE80211_RADIOTAP => (LinkType(127), Framing::Raw),
-        _ => return None,
-    })
-}
-
-pub(super) fn unsupported(name: &str, hardware_type: u16) -> SourceError {
-    let reason = format!(
-        "interfaces of this kind (ARPHRD {hardware_type}) cannot be recorded: name an Ethernet, tunnel, PPP or Wi-Fi interface"
-    );
-    SourceError::Unsupported { name: name.to_owned(), reason }
+        _ => (LinkType::LINUX_SLL2, Framing::Cooked),
+    }
 }
 
 /// The VLAN tag that was taken out of the frame, priority bits included.
