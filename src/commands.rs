@@ -74,6 +74,8 @@ pub struct WritingArguments {
     /// Age at which segments expire, from when they were written [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
     max_age: Option<std::time::Duration>,
+    #[command(flatten)]
+    ports: tunnels::PortArguments,
 }
 
 impl WritingArguments {

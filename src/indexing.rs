@@ -6,7 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use netrewind_indexer::{Builder, Index, IndexError, build_from};
+use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_indexer::{Builder, Index, IndexError, build_with};
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::{BlockSink, SegmentEnd, SegmentStart};
 use netrewind_segment::store::ListedSegment;
@@ -19,13 +20,22 @@ pub fn seed() -> u64 {
     RandomState::new().hash_one(0)
 }
 
+/// Which UDP ports are tunnels in a store.
+pub fn ports_of(store: &Store) -> anyhow::Result<TunnelPorts> {
+    TunnelPorts::written(&store.identity().tunnel_ports).map_err(|error| {
+        anyhow::anyhow!(
+            "the store's tunnel ports cannot be read: {error}; run netrewind index --tunnel-port default"
+        )
+    })
+}
+
 /// Builds the index of a sealed segment from its file.
 pub fn build(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<u8>> {
     let path = store.sealed_path(name);
     let failed = |error: anyhow::Error| error.context(path.display().to_string());
     let file = std::fs::File::open(&path).map_err(|error| failed(error.into()))?;
     let reader = RecordReader::new(file).map_err(|error| failed(error.into()))?;
-    build_from(reader, seed()).map_err(|error| failed(error.into()))
+    build_with(reader, seed(), &ports_of(store)?).map_err(|error| failed(error.into()))
 }
 
 /// The state of a segment's index.
@@ -56,7 +66,8 @@ pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<State> {
         Ok(()) => index.matches(opened.readable_bytes, &head),
         Err(_) => Err(IndexError::Foreign { reason: "the segment is shorter" }),
     };
-    Ok(match fits.and_then(|()| index.verify()) {
+    let ports = ports_of(store)?;
+    Ok(match fits.and_then(|()| index.matches_ports(&ports)).and_then(|()| index.verify()) {
         Ok(()) => State::Good,
         Err(error) => State::Bad(error),
     })
@@ -105,6 +116,7 @@ impl IndexWriter {
 /// last; and segments that were left without one are read from the disk on a third.
 pub struct Indexing {
     writer: IndexWriter,
+    ports: TunnelPorts,
     /// Waits for the first lane, which brings the keeper.
     without_index: Vec<SegmentName>,
     counted: SyncSender<Counted>,
@@ -134,7 +146,8 @@ impl Indexing {
         store: &Store,
         logbook: Arc<Mutex<Logbook>>,
         without_index: Vec<SegmentName>,
-    ) -> std::io::Result<Self> {
+    ) -> anyhow::Result<Self> {
+        let ports = ports_of(store)?;
         let writer = IndexWriter { store: store.clone(), logbook };
         let (behind, to_read) = mpsc::channel();
         let (counted, to_finish) = mpsc::sync_channel(UNFINISHED_MAX);
@@ -143,7 +156,7 @@ impl Indexing {
             spawn("finish", FINISH_NICENESS, move || finish(&finisher, &to_finish))?,
             spawn("catch-up", CATCH_UP_NICENESS, move || catch_up(&reader, &to_read))?,
         ];
-        Ok(Self { writer, without_index, counted, behind, threads })
+        Ok(Self { writer, ports, without_index, counted, behind, threads })
     }
 
     /// What builds the indexes of a lane.
@@ -154,6 +167,7 @@ impl Indexing {
         }
         Box::new(LaneIndexer {
             writer: self.writer.clone(),
+            ports: self.ports.clone(),
             keeper: keeper.clone(),
             counted: self.counted.clone(),
             behind: self.behind.clone(),
@@ -200,6 +214,7 @@ fn catch_up(writer: &IndexWriter, queue: &Receiver<Behind>) {
 /// Builds the indexes of one lane's segments from their blocks, as they are written.
 struct LaneIndexer {
     writer: IndexWriter,
+    ports: TunnelPorts,
     keeper: Arc<Keeper>,
     counted: SyncSender<Counted>,
     behind: Sender<Behind>,
@@ -212,7 +227,7 @@ impl BlockSink for LaneIndexer {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         let builder = match spare {
             Some(spare) if spare.0 == segment.link_type => spare,
-            _ => (segment.link_type, Builder::new(segment.link_type, seed())),
+            _ => (segment.link_type, Builder::new(segment.link_type, seed()).with_ports(&self.ports)),
         };
         self.building.insert(segment.name, builder);
     }

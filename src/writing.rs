@@ -17,6 +17,8 @@ pub struct Writing {
     pub logbook: Arc<Mutex<Logbook>>,
     /// Segments that have no index: recovered just now, or left behind earlier.
     pub without_index: Vec<SegmentName>,
+    /// Whether others have one.
+    pub has_indexes: bool,
 }
 
 impl Writing {
@@ -34,12 +36,10 @@ impl Writing {
             return Err(error.into());
         }
         logbook.sync()?;
-        let without_index = store
-            .segments()?
-            .iter()
-            .filter(|segment| !segment.has_index)
-            .map(|segment| segment.name)
-            .collect();
-        Ok(Self { store, lock, logbook: Arc::new(Mutex::new(logbook)), without_index })
+        let segments = store.segments()?;
+        let has_indexes = segments.iter().any(|segment| segment.has_index);
+        let without_index =
+            segments.iter().filter(|segment| !segment.has_index).map(|segment| segment.name).collect();
+        Ok(Self { store, lock, logbook: Arc::new(Mutex::new(logbook)), without_index, has_indexes })
     }
 }

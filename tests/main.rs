@@ -18,4 +18,5 @@ mod sources;
 mod story;
 mod support;
 mod tidy;
+mod tunnel_ports;
 mod tunnels;

@@ -1,5 +1,6 @@
 //! Packets without the tunnels that they came through.
 
+use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::RecordHeader;
 
 use crate::answer::{Interface, InterfaceAccount};
@@ -17,8 +18,8 @@ pub(crate) struct Decapsulator {
 pub(crate) type InnerInterfaces = Vec<[u32; INNER_LINK_TYPES.len()]>;
 
 impl Decapsulator {
-    pub(crate) fn new(inner_interfaces: InnerInterfaces) -> Self {
-        Self { peeler: Peeler::default(), inner_interfaces }
+    pub(crate) fn new(ports: &TunnelPorts, inner_interfaces: InnerInterfaces) -> Self {
+        Self { peeler: Peeler::new(ports), inner_interfaces }
     }
 
     /// A packet without tunnels stays as it is.

@@ -15,6 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -70,10 +71,10 @@ pub(crate) struct Dedup {
 }
 
 impl Dedup {
-    pub(crate) fn new(window: DedupWindow) -> Self {
+    pub(crate) fn new(window: DedupWindow, ports: &TunnelPorts) -> Self {
         Self {
             window,
-            peeler: Peeler::default(),
+            peeler: Peeler::new(ports),
             content: Vec::new(),
             memory: Memory::new(window.0.as_nanos() as u64, DEDUP_PACKETS_MAX),
             seed: RandomState::new().hash_one(0),

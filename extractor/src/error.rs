@@ -14,6 +14,9 @@ pub enum ExtractError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// `store.toml` names tunnel ports that are none.
+    #[error("the store's tunnel ports cannot be read: {0}; run netrewind index --tunnel-port default")]
+    TunnelPorts(String),
     /// A segment cannot be mapped.
     #[error("segment {segment}: {source}")]
     Segment {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::layout::{RECORD_HEADER_BYTES, RecordHeader};
 use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 
@@ -103,6 +104,7 @@ impl Extractor {
             certain_link_types: &certain,
             interfaces: &prepared.interfaces,
             completeness: &prepared.completeness,
+            tunnel_ports: &prepared.filters.ports,
         })?;
         let answer = self.carry_out(&mut prepared, query, wants, sink, hooks)?;
         sink.finish(&answer)?;
@@ -174,9 +176,11 @@ impl Extractor {
 
     fn prepare(&self, query: &Query, wants: Wants, hooks: &dyn Hooks) -> Result<Prepared, ExtractError> {
         let range = query.range();
+        let ports =
+            TunnelPorts::written(&self.store.identity().tunnel_ports).map_err(ExtractError::TunnelPorts)?;
         let mut snapshot = Snapshot::take(&self.store, query, &self.walks, self.workers, hooks)?;
         let link_types = snapshot.link_types();
-        let filters = Filters::compile(&self.compiler, query, &link_types)?;
+        let filters = Filters::compile(&self.compiler, query, &link_types)?.with_ports(&ports);
         let segments_in_store = snapshot.names.len();
         let mut completeness =
             Completeness { asked: Asked { from: query.from, to: query.to }, ..Completeness::default() };
@@ -245,8 +249,8 @@ impl Extractor {
             captured_bytes: 0,
             decapsulator: query
                 .decapsulate
-                .then(|| Decapsulator::new(std::mem::take(&mut prepared.inner_interfaces))),
-            dedup: query.dedup.map(Dedup::new),
+                .then(|| Decapsulator::new(&filters.ports, std::mem::take(&mut prepared.inner_interfaces))),
+            dedup: query.dedup.map(|window| Dedup::new(window, &filters.ports)),
             hooks: &hooks,
             progress: Progress { segments, ..Progress::default() },
         };

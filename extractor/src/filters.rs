@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::LinkType;
 
 use crate::filter::{Compiler, FilterError, Program};
@@ -43,7 +44,7 @@ impl Outlook {
 }
 
 /// Memory for judging packets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Scratch {
     peeler: Peeler,
     untagged: Vec<u8>,
@@ -62,6 +63,8 @@ pub(crate) struct Filters {
     /// All of them have to accept a packet; the query's own comes first.
     expressions: Vec<Expression>,
     tunnels: TunnelDemands,
+    /// Which UDP ports are tunnels in this store.
+    pub(crate) ports: TunnelPorts,
     /// Whether a packet has to be taken apart before it can be judged, unless it is known to be plain.
     peels: bool,
     /// Link types of the store for which the query's own has no meaning, and libpcap's word for it.
@@ -131,6 +134,7 @@ impl Filters {
         }
         let looks_inside = |expression: &Expression| expression.selection.view != View::Outer;
         Ok(Self {
+            ports: TunnelPorts::DEFAULT,
             peels: expressions.iter().any(looks_inside),
             expressions,
             tunnels: query.tunnels,
@@ -159,6 +163,16 @@ impl Filters {
     /// What is demanded of a packet's tunnels.
     pub(crate) fn tunnels(&self) -> &TunnelDemands {
         &self.tunnels
+    }
+
+    /// For a store with these tunnel ports.
+    pub(crate) fn with_ports(self, ports: &TunnelPorts) -> Self {
+        Self { ports: ports.clone(), ..self }
+    }
+
+    /// Memory for judging packets.
+    pub(crate) fn scratch(&self) -> Scratch {
+        Scratch { peeler: Peeler::new(&self.ports), untagged: Vec::new() }
     }
 
     /// Whether the packet is in the answer, as far as the filters go. `is_plain` where it is known to have no view but

@@ -81,7 +81,7 @@ pub(crate) struct Found {
 /// Reads a run. Without `collect` only the counts are right.
 pub(crate) fn read(run: &Run, range: TimeRange, filters: &Filters, collect: bool) -> Found {
     let mut found = Found::default();
-    let mut reader = Reader { run, range, filters, collect, scratch: Scratch::default(), found: &mut found };
+    let mut reader = Reader { run, range, filters, collect, scratch: filters.scratch(), found: &mut found };
     let mut offsets: [Vec<usize>; LANES] = Default::default();
     for ranges in run.ranges.chunks(LANES) {
         reader.walk(ranges, &mut offsets);

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Index, IndexError};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, link_type_of};
 use netrewind_segment::store::OpenedSegment;
@@ -121,6 +122,8 @@ pub(crate) struct Mapped {
     is_sealed: bool,
     bytes: Map,
     index: Option<Map>,
+    /// The store's, which an index has to have been built with.
+    ports: TunnelPorts,
     marked: Option<(Timestamp, Timestamp)>,
 }
 
@@ -147,13 +150,15 @@ impl Mapped {
             index = Some(map);
         }
         let marked = marked_bounds(store, &name, &opened)?;
-        Ok(Some(Self { name, ordinal, is_sealed, bytes, index, marked }))
+        // A query over a store whose ports cannot be read has ended before.
+        let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();
+        Ok(Some(Self { name, ordinal, is_sealed, bytes, index, ports, marked }))
     }
 
     /// Looks at the headers.
     pub(crate) fn check(self) -> Opening {
-        let Self { name, ordinal, is_sealed, bytes, index, marked } = self;
-        let (index, rejection) = match index.map(|index| check_index(index, &bytes)) {
+        let Self { name, ordinal, is_sealed, bytes, index, ports, marked } = self;
+        let (index, rejection) = match index.map(|index| check_index(index, &ports, &bytes)) {
             None => (None, None),
             Some(Ok(index)) => (Some(index), None),
             Some(Err(rejection)) => (None, Some(rejection)),
@@ -185,8 +190,9 @@ impl Mapped {
     }
 }
 
-fn check_index(index: Map, segment: &Map) -> Result<Index<Map>, IndexError> {
+fn check_index(index: Map, ports: &TunnelPorts, segment: &Map) -> Result<Index<Map>, IndexError> {
     let index = Index::open(index)?;
+    index.matches_ports(ports)?;
     let head = &segment[..index.head_bytes().min(segment.len())];
     index.matches(segment.len() as u64, head)?;
     Ok(index)

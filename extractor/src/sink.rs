@@ -10,6 +10,7 @@ pub use pcapng::PcapngSink;
 
 use std::io;
 
+use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::{LinkType, RecordHeader, SegmentName};
 
 use crate::{Answer, Completeness, Interface, Query};
@@ -64,6 +65,8 @@ pub struct Preface<'a> {
     pub interfaces: &'a [Interface],
     /// What is known about completeness so far.
     pub completeness: &'a Completeness,
+    /// Which UDP ports are tunnels in the store.
+    pub tunnel_ports: &'a TunnelPorts,
 }
 
 /// A packet of an answer.

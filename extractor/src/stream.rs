@@ -14,7 +14,7 @@ use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::{LinkType, Timestamp};
 use serde::{Serialize, Serializer};
 
-use crate::{ExtractError, Extractor, Hooks, Packet, Query, Sink, SinkError};
+use crate::{ExtractError, Extractor, Hooks, Packet, Preface, Query, Sink, SinkError};
 use payload::Payload;
 use reassembly::Reassembly;
 
@@ -125,6 +125,7 @@ impl Extractor {
 /// Puts the payload of one conversation together.
 struct StreamSink {
     ends: Ends,
+    ports: TunnelPorts,
     dissection: Dissection,
     reassembly: Reassembly,
 }
@@ -133,6 +134,7 @@ impl StreamSink {
     fn new(ends: Ends, bytes_max: usize) -> Self {
         Self {
             ends,
+            ports: TunnelPorts::DEFAULT,
             dissection: Dissection::new(LinkType::ETHERNET),
             reassembly: Reassembly::new(ends.protocol == protocol::TCP, bytes_max),
         }
@@ -144,9 +146,14 @@ impl StreamSink {
 }
 
 impl Sink for StreamSink {
+    fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
+        self.ports = preface.tunnel_ports.clone();
+        Ok(())
+    }
+
     fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
-        let Self { ends, dissection, reassembly } = self;
-        dissection.take_apart(&TunnelPorts::DEFAULT, packet.link_type, packet.bytes, packet.header.len);
+        let Self { ends, ports, dissection, reassembly } = self;
+        dissection.take_apart(ports, packet.link_type, packet.bytes, packet.header.len);
         if let Some(payload) = Payload::of(dissection, packet.bytes, ends) {
             reassembly.take(packet.header.timestamp(), &payload);
         }

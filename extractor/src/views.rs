@@ -76,20 +76,21 @@ impl<'a> PacketView<'a> {
 
 /// Takes packets apart, one after the other, in the same memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Peeler(Dissection);
-
-impl Default for Peeler {
-    fn default() -> Self {
-        Self(Dissection::new(LinkType::ETHERNET))
-    }
+pub(crate) struct Peeler {
+    ports: TunnelPorts,
+    dissection: Dissection,
 }
 
 impl Peeler {
+    pub(crate) fn new(ports: &TunnelPorts) -> Self {
+        Self { ports: ports.clone(), dissection: Dissection::new(LinkType::ETHERNET) }
+    }
+
     /// Takes a stored packet apart.
     #[inline]
     pub(crate) fn take_apart<'p>(&mut self, stored: PacketView<'p>) -> Peeled<'_, 'p> {
-        self.0.take_apart(&TunnelPorts::DEFAULT, stored.link_type, stored.bytes, stored.len);
-        Peeled { dissection: &self.0, stored }
+        self.dissection.take_apart(&self.ports, stored.link_type, stored.bytes, stored.len);
+        Peeled { dissection: &self.dissection, stored }
     }
 }
 

@@ -46,6 +46,7 @@ impl Default for Limits {
 pub struct Builder {
     link_type: LinkType,
     limits: Limits,
+    ports: TunnelPorts,
     templates: TemplateTable,
     flows: FlowTable,
     granules: Vec<Granule>,
@@ -102,6 +103,7 @@ impl Builder {
         Self {
             link_type,
             limits,
+            ports: TunnelPorts::DEFAULT,
             templates: TemplateTable::new(link_type, seed, limits.templates_max),
             flows: FlowTable::new(seed, limits.flows_max),
             granules: Vec::new(),
@@ -113,6 +115,11 @@ impl Builder {
             batch: Vec::with_capacity(BATCH_PACKETS),
             head: file_header(link_type).to_vec(),
         }
+    }
+
+    /// Takes packets apart with these ports, from now on.
+    pub fn with_ports(self, ports: &TunnelPorts) -> Self {
+        Self { ports: ports.clone(), ..self }
     }
 
     /// Records pushed since the segment began.
@@ -131,7 +138,7 @@ impl Builder {
         }
         let granule = self.enter_granule(record.offset, timestamp);
         let packet = &mut self.dissection;
-        packet.take_apart(&TunnelPorts::DEFAULT, self.link_type, record.packet, record.header.len);
+        packet.take_apart(&self.ports, self.link_type, record.packet, record.header.len);
         let template = self.templates.find(packet, record.packet);
         let shape = self.templates.shape(template);
         let flags = packet.tcp_flags.filter(|_| shape != Shape::None);
@@ -232,8 +239,17 @@ impl Builder {
 }
 
 /// Builds the index of a whole segment. Fails where the segment ends in the middle of a record.
-pub fn build_from<R: Read>(mut reader: RecordReader<R>, seed: u64) -> Result<Vec<u8>, BuildError> {
-    let mut builder = Builder::new(reader.link_type(), seed);
+pub fn build_from<R: Read>(reader: RecordReader<R>, seed: u64) -> Result<Vec<u8>, BuildError> {
+    build_with(reader, seed, &TunnelPorts::DEFAULT)
+}
+
+/// As [`build_from`], with other tunnel ports.
+pub fn build_with<R: Read>(
+    mut reader: RecordReader<R>,
+    seed: u64,
+    ports: &TunnelPorts,
+) -> Result<Vec<u8>, BuildError> {
+    let mut builder = Builder::new(reader.link_type(), seed).with_ports(ports);
     while let Some(record) = reader.next_record()? {
         builder.push(&record);
     }

@@ -26,6 +26,11 @@ pub enum IndexError {
         /// What does not fit.
         reason: &'static str,
     },
+    /// The index takes other UDP ports for tunnels than the store does.
+    #[error(
+        "the index was built with other tunnel ports than the store has now: build it again with `netrewind index`"
+    )]
+    OtherPorts,
 }
 
 /// An index cannot be built.

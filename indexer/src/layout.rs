@@ -5,11 +5,12 @@ use netrewind_segment::{LinkType, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::IndexError;
+use crate::tunnel::TunnelPorts;
 
 /// First bytes of an index.
 pub const MAGIC: [u8; 8] = *b"NRWINDEX";
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The longest segment that an index describes, so that records and granules are counted in 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 36;
 /// The longest section, so that directories hold 32-bit offsets.
@@ -45,10 +46,11 @@ pub mod field {
     pub const ADDRESSES_V6: Range<usize> = 116..120;
     pub const PORTS: Range<usize> = 120..124;
     pub const TEMPLATES: Range<usize> = 124..128;
+    pub const TUNNEL_PORTS: Range<usize> = 128..136;
 }
 
 /// Where the table of sections begins: an entry for each of [`Section::ALL`].
-pub const SECTION_TABLE: usize = 128;
+pub const SECTION_TABLE: usize = 136;
 /// Bytes of an entry: length and checksum, 64 bits each.
 pub const SECTION_ENTRY_BYTES: usize = 16;
 /// Where the checksum of everything before it stands.
@@ -157,6 +159,8 @@ pub struct Header {
     pub addresses_v6: u32,
     pub ports: u32,
     pub templates: u32,
+    /// See [`tunnel_ports_hash`].
+    pub tunnel_ports: u64,
 }
 
 /// Length and checksum of a section.
@@ -184,6 +188,11 @@ pub fn block_checksum(section: Section, block: u32, bytes: &[u8]) -> u32 {
 /// The hash that [`field::HEAD_HASH`] holds of the segment's first [`HEAD_BYTES`] (or all, where it is shorter).
 pub fn head_hash(head: &[u8]) -> u64 {
     xxh3_64(head)
+}
+
+/// The hash that [`field::TUNNEL_PORTS`] holds of the ports that the segment's packets were taken apart with.
+pub fn tunnel_ports_hash(ports: &TunnelPorts) -> u64 {
+    xxh3_64(&ports.list())
 }
 
 fn number<const N: usize>(bytes: &[u8], field: std::ops::Range<usize>) -> [u8; N] {
@@ -219,6 +228,7 @@ impl Header {
         put(field::ADDRESSES_V6, &self.addresses_v6.to_le_bytes());
         put(field::PORTS, &self.ports.to_le_bytes());
         put(field::TEMPLATES, &self.templates.to_le_bytes());
+        put(field::TUNNEL_PORTS, &self.tunnel_ports.to_le_bytes());
         for (entry, at) in table.iter().zip((SECTION_TABLE..).step_by(SECTION_ENTRY_BYTES)) {
             put(at..at + 8, &entry.bytes.to_le_bytes());
             put(at + 8..at + 16, &entry.checksum.to_le_bytes());
@@ -273,6 +283,7 @@ impl Header {
             addresses_v6: u32_at(field::ADDRESSES_V6),
             ports: u32_at(field::PORTS),
             templates: u32_at(field::TEMPLATES),
+            tunnel_ports: u64_at(field::TUNNEL_PORTS),
         };
         let is_plausible = GRANULE_SHIFTS.contains(&header.granule_shift)
             && header.second_shift < 64
@@ -333,6 +344,7 @@ mod tests {
             ("IPv6 addresses", field::ADDRESSES_V6),
             ("ports", field::PORTS),
             ("templates", field::TEMPLATES),
+            ("tunnel ports", field::TUNNEL_PORTS),
         ];
         let documented: Vec<_> =
             rows("Header").iter().map(|row| (row[0], row[1].to_owned(), row[2].to_owned())).collect();

@@ -31,7 +31,7 @@ mod template;
 mod template_list;
 pub mod tunnel;
 
-pub use builder::{Builder, Limits, build_from};
+pub use builder::{Builder, Limits, build_from, build_with};
 pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};
 pub use granules::Granule;

@@ -20,10 +20,13 @@ use crate::IndexError;
 use crate::blocks::Blocks;
 use crate::dictionary::SortedSet;
 use crate::granules::GranuleTable;
-use crate::layout::{HEAD_BYTES, HEADER_BYTES, Header, Section, SectionTable, head_hash, section_checksum};
+use crate::layout::{
+    HEAD_BYTES, HEADER_BYTES, Header, Section, SectionTable, head_hash, section_checksum, tunnel_ports_hash,
+};
 use crate::ranking::Rankings;
 use crate::template::Template;
 use crate::template_list;
+use crate::tunnel::TunnelPorts;
 
 /// The index of one segment. Opening reads a few hundred bytes; every other call reads what it needs and verifies it
 /// first, so that damage is an error and never a wrong answer.
@@ -148,6 +151,15 @@ impl<B: AsRef<[u8]>> Index<B> {
         match head.get(..self.head_bytes()) {
             Some(head) if head_hash(head) == self.header.head_hash => Ok(()),
             _ => Err(IndexError::Foreign { reason: "the segment begins with other bytes" }),
+        }
+    }
+
+    /// Checks that packets were taken apart with these ports. What is taken apart otherwise has other flows.
+    pub fn matches_ports(&self, ports: &TunnelPorts) -> Result<(), IndexError> {
+        if self.header.tunnel_ports == tunnel_ports_hash(ports) {
+            Ok(())
+        } else {
+            Err(IndexError::OtherPorts)
         }
     }
 

@@ -28,6 +28,7 @@ mod ip;
 mod kind;
 mod layer;
 mod mpls;
+mod port_change;
 mod ports;
 mod ppp;
 mod udp;
@@ -36,6 +37,7 @@ mod window;
 pub use kind::{LayerKind, TunnelKind};
 pub(crate) use layer::Layers;
 pub use layer::{LAYERS_MAX, Layer, Tunnel, erspan_timestamp, tunnels};
+pub use port_change::PortChange;
 pub use ports::{PORTS_MAX, TunnelPorts, UdpTunnel};
 pub(crate) use window::{Inner, Window};
 

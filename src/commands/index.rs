@@ -3,6 +3,7 @@
 use netrewind_segment::{Event, SegmentState};
 
 use super::StoreArgument;
+use super::tunnels::PortArguments;
 use crate::indexing::{self, State};
 use crate::outcome::{Failure, Outcome};
 use crate::terminal::{self, StatusLine};
@@ -12,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   netrewind index --store /data/nr              build what is missing or damaged
   netrewind index --store /data/nr --rebuild    build every index again
+  netrewind index --store /data/nr --tunnel-port vxlan=5555    that port carries VXLAN, in what is stored and what comes
 
 Indexes change no answer, only the time it takes; they can be deleted and built again at any time.";
 
@@ -24,12 +26,16 @@ pub struct Arguments {
     /// Build those again that are there and fit
     #[arg(long)]
     rebuild: bool,
+    #[command(flatten)]
+    ports: PortArguments,
 }
 
 /// Builds them.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     netrewind_segment::Store::open(&arguments.store.store)?; // an index makes no store
-    let writing = Writing::open(&arguments.store.store, "index")?;
+    let mut writing = Writing::open(&arguments.store.store, "index")?;
+    writing.has_indexes = false; // they are built again right here
+    arguments.ports.apply(&mut writing)?;
     let store = &writing.store;
     let segments: Vec<_> =
         store.segments()?.into_iter().filter(|segment| segment.state == SegmentState::Sealed).collect();

@@ -199,7 +199,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let sources = arguments.sources(&clock)?;
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
     let stop = signals::stop_flag()?;
-    let Writing { store, lock, logbook, without_index } = Writing::open(&arguments.store.store, "record")?;
+    let mut writing = Writing::open(&arguments.store.store, "record")?;
+    arguments.writing.ports.apply(&mut writing)?;
+    let Writing { store, lock, logbook, without_index, .. } = writing;
     let mut indexing = Indexing::start(&store, logbook, without_index)?;
     let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| Some(indexing.of_lane(keeper));
     let description = Description {

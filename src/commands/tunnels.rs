@@ -1,10 +1,14 @@
-//! Which tunnels the packets of a query come through, as arguments.
+//! Tunnels as arguments: those that the packets of a query come through, and the ports that are tunnels in a store.
 
 use std::net::IpAddr;
 
 use netrewind_extractor::TunnelDemands;
+use netrewind_indexer::tunnel::{PortChange, TunnelPorts};
 
 use crate::arguments;
+use crate::outcome::Failure;
+use crate::terminal;
+use crate::writing::Writing;
 
 /// Demands on tunnels.
 #[derive(Debug, clap::Args)]
@@ -36,5 +40,48 @@ impl From<&TunnelArguments> for TunnelDemands {
             erspan_session: arguments.erspan_session,
             peer: arguments.tunnel_peer,
         }
+    }
+}
+
+/// Back to the usual ports.
+const USUAL: &str = "default";
+
+/// Which UDP ports are tunnels in a store.
+#[derive(Debug, clap::Args)]
+pub struct PortArguments {
+    /// A UDP port that is a tunnel in this store from now on, as vxlan=5555 (or vxlan-gpe, geneve, gtp-u, mpls, teredo, l2tp);
+    /// none=8472: no tunnel; default: only the usual ports; may be given several times
+    #[arg(long, value_name = "TUNNEL=PORT", value_parser = port_change)]
+    tunnel_port: Vec<String>,
+}
+
+fn port_change(text: &str) -> Result<String, String> {
+    if text == USUAL {
+        Ok(text.to_owned())
+    } else {
+        text.parse().map(|change: PortChange| change.to_string())
+    }
+}
+
+impl PortArguments {
+    /// Keeps them in the store, where any are given.
+    pub fn apply(&self, writing: &mut Writing) -> Result<(), Failure> {
+        if self.tunnel_port.is_empty() {
+            return Ok(());
+        }
+        let mut changes: Vec<String> =
+            self.tunnel_port.iter().filter(|text| *text != USUAL).cloned().collect();
+        changes.sort_unstable();
+        changes.dedup();
+        TunnelPorts::written(&changes).map_err(|error| Failure::usage(format!("--tunnel-port: {error}")))?;
+        if writing.store.identity().tunnel_ports != changes {
+            writing.store.set_tunnel_ports(changes, &writing.lock)?;
+            if writing.has_indexes {
+                terminal::say(
+                    "the tunnel ports have changed: netrewind index builds the indexes of before again",
+                );
+            }
+        }
+        Ok(())
     }
 }

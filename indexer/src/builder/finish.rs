@@ -11,7 +11,7 @@ use crate::granules;
 use crate::keys::{self, KeyRow, NO_ADDRESS};
 use crate::layout::{
     Header, SECTION_BYTES_MAX, SEGMENT_BYTES_MAX, Section, SectionEntry, SectionTable, head_hash,
-    section_checksum,
+    section_checksum, tunnel_ports_hash,
 };
 use crate::positions::{self, BitWriter};
 use crate::ranking::{Census, Rankings};
@@ -96,6 +96,7 @@ fn header(builder: &Builder, addresses: &Addresses, flows: usize, ports: usize) 
         addresses_v6: addresses.v6.len() as u32,
         ports: ports as u32,
         templates: builder.templates.len() as u32,
+        tunnel_ports: tunnel_ports_hash(&builder.ports),
     }
 }
 

@@ -3,23 +3,24 @@
 /// How many ports a [`TunnelPorts`] can name.
 pub const PORTS_MAX: usize = 32;
 
-/// A tunnel over UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A tunnel over UDP. The number is what the index's list of ports holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum UdpTunnel {
     /// VXLAN, and OTV, which looks the same.
-    Vxlan,
+    Vxlan = 1,
     /// VXLAN with a next protocol.
-    VxlanGpe,
+    VxlanGpe = 2,
     /// Geneve.
-    Geneve,
+    Geneve = 3,
     /// GTP version 1, user plane.
-    GtpU,
+    GtpU = 4,
     /// An MPLS stack.
-    Mpls,
+    Mpls = 5,
     /// Teredo: IPv6 through NAT.
-    Teredo,
+    Teredo = 6,
     /// L2TP version 2 or 3.
-    L2tp,
+    L2tp = 7,
 }
 
 impl UdpTunnel {

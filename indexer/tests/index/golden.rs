@@ -4,13 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use netrewind_indexer::{Limits, build_from};
+use netrewind_indexer::tunnel::{TunnelPorts, UdpTunnel};
+use netrewind_indexer::{Index, IndexError, Limits, build_from, build_with};
 use netrewind_segment::{LinkType, RecordReader};
 
 use crate::{Packet, damage, index, model};
 
 fn path(extension: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/version-1").with_extension(extension)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/version-2").with_extension(extension)
 }
 
 /// The packets of [`damage::sample`], some of them in GRE, cut, or long.
@@ -35,7 +36,7 @@ fn segment() -> Vec<u8> {
 }
 
 #[test]
-fn version_1_is_read_and_built_again() {
+fn version_2_is_read_and_built_again() {
     if std::env::var_os("NETREWIND_WRITE_GOLDEN").is_some() {
         let segment = segment();
         std::fs::create_dir_all(path("").parent().unwrap()).unwrap();
@@ -46,4 +47,23 @@ fn version_1_is_read_and_built_again() {
     let index = std::fs::read(path("idx")).unwrap();
     assert!(build_from(RecordReader::new(&segment[..]).unwrap(), 99).unwrap() == index);
     model::check(LinkType::ETHERNET, &segment, &index, Limits::default());
+}
+
+/// An index of before is noticed, and built again from its segment.
+#[test]
+fn version_1_is_not_believed() {
+    let index = std::fs::read(path("idx").with_file_name("version-1.idx")).unwrap();
+    assert_eq!(Index::open(index).unwrap_err(), IndexError::Version { found: 1 });
+}
+
+#[test]
+fn other_ports_are_noticed() {
+    let segment = std::fs::read(path("pcap")).unwrap();
+    let built = |ports: &TunnelPorts| build_with(RecordReader::new(&segment[..]).unwrap(), 1, ports).unwrap();
+    let other = TunnelPorts::DEFAULT.with(5555, UdpTunnel::Vxlan);
+    for (ports, others) in [(&TunnelPorts::DEFAULT, &other), (&other, &TunnelPorts::DEFAULT)] {
+        let index = Index::open(built(ports)).unwrap();
+        assert_eq!(index.matches_ports(ports), Ok(()));
+        assert_eq!(index.matches_ports(others), Err(IndexError::OtherPorts));
+    }
 }

@@ -39,6 +39,9 @@ pub struct Identity {
     pub id: String,
     /// When it was created.
     pub created: Timestamp,
+    /// How its tunnel ports differ from the usual ones, as `vxlan=5555`: the indexer's business.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tunnel_ports: Vec<String>,
 }
 
 /// Where a segment is in its life.
@@ -125,6 +128,17 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Writes `store.toml`, whole or not at all.
+fn write_identity(root: &Path, identity: &Identity) -> Result<(), StoreError> {
+    let path = root.join(IDENTITY);
+    let text = toml::to_string(identity)
+        .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
+    let new = root.join(format!("{IDENTITY}.new"));
+    at(&new, write_durably(&new, text.as_bytes()))?;
+    at(&path, fs::rename(&new, &path))?;
+    at(root, sync_folder(root))
+}
+
 impl Store {
     /// Opens the store in `root`.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
@@ -151,15 +165,18 @@ impl Store {
             format_version: FORMAT_VERSION,
             id: format!("{:016x}{chance:016x}", now.ns()),
             created: now,
+            tunnel_ports: Vec::new(),
         };
-        let text = toml::to_string(&identity)
-            .map_err(|error| StoreError::Identity { path: root.join(IDENTITY), reason: error.to_string() })?;
-        let path = root.join(IDENTITY);
-        let new = root.join(format!("{IDENTITY}.new"));
-        at(&new, write_durably(&new, text.as_bytes()))?;
-        at(&path, fs::rename(&new, &path))?;
-        at(root, sync_folder(root))?;
+        write_identity(root, &identity)?;
         Self::open(root)
+    }
+
+    /// Changes which UDP ports are tunnels. `_lock` is the store's.
+    pub fn set_tunnel_ports(&mut self, ports: Vec<String>, _lock: &StoreLock) -> Result<(), StoreError> {
+        let identity = Identity { tunnel_ports: ports, ..self.identity.clone() };
+        write_identity(&self.root, &identity)?;
+        self.identity = identity;
+        Ok(())
     }
 
     /// Its folder.

@@ -1,0 +1,142 @@
+//! How the ports of a store differ from the usual ones, as people write it: `vxlan=5555`, `none=8472`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::ports::{PORTS_MAX, TunnelPorts, UdpTunnel};
+
+/// What a UDP port is, in difference to [`TunnelPorts::DEFAULT`]. Written `vxlan=5555`; `none=8472` for one that is no
+/// tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortChange {
+    /// The port.
+    pub port: u16,
+    /// What it is; `None`: no tunnel.
+    pub tunnel: Option<UdpTunnel>,
+}
+
+/// The names, in the order of the numbers.
+const NAMES: [(&str, UdpTunnel); 7] = [
+    ("vxlan", UdpTunnel::Vxlan),
+    ("vxlan-gpe", UdpTunnel::VxlanGpe),
+    ("geneve", UdpTunnel::Geneve),
+    ("gtp-u", UdpTunnel::GtpU),
+    ("mpls", UdpTunnel::Mpls),
+    ("teredo", UdpTunnel::Teredo),
+    ("l2tp", UdpTunnel::L2tp),
+];
+const NO_TUNNEL: &str = "none";
+
+impl FromStr for PortChange {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || NAMES.map(|(name, _)| name).join(", ");
+        let wrong = || format!("{text:?} is no tunnel port; write vxlan=5555 (or {}), or none=8472", names());
+        let (name, port) = text.split_once('=').ok_or_else(wrong)?;
+        let port = port.parse().ok().filter(|&port| port > 0).ok_or_else(wrong)?;
+        let known = NAMES.iter().find(|(known, _)| *known == name).map(|&(_, tunnel)| tunnel);
+        match (known, name) {
+            (Some(_), _) | (None, NO_TUNNEL) => Ok(Self { port, tunnel: known }),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for PortChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = NAMES
+            .iter()
+            .find(|&&(_, tunnel)| Some(tunnel) == self.tunnel)
+            .map_or(NO_TUNNEL, |(name, _)| name);
+        write!(f, "{name}={}", self.port)
+    }
+}
+
+impl TunnelPorts {
+    /// The usual ports with these changes, of which each port may have one.
+    pub fn changed(changes: &[PortChange]) -> Result<Self, String> {
+        let mut ports = Self::none();
+        for (number, change) in changes.iter().enumerate() {
+            if let Some(other) = changes[..number].iter().find(|other| other.port == change.port) {
+                return Err(format!("port {} is named twice: {other} and {change}", change.port));
+            }
+        }
+        let unchanged =
+            Self::DEFAULT.iter().filter(|(port, _)| changes.iter().all(|change| change.port != *port));
+        let changed = changes.iter().filter_map(|change| Some((change.port, change.tunnel?)));
+        let all: Vec<_> = changed.chain(unchanged).collect();
+        if all.len() > PORTS_MAX {
+            return Err(format!("{} tunnel ports are too many: at most {PORTS_MAX}", all.len()));
+        }
+        for (port, tunnel) in all {
+            ports = ports.with(port, tunnel);
+        }
+        Ok(ports)
+    }
+
+    /// As [`Self::changed`], of changes as they are written.
+    pub fn written(changes: &[String]) -> Result<Self, String> {
+        let changes: Vec<PortChange> = changes.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        Self::changed(&changes)
+    }
+
+    /// What tells these from other ports, by which an index knows what it was built with: for each port, ascending, its two
+    /// bytes and the tunnel's number.
+    pub(crate) fn list(&self) -> Vec<u8> {
+        let mut ports: Vec<_> = self.iter().collect();
+        ports.sort_by_key(|&(port, _)| port); // stable: the first that names a port is the one
+        ports.dedup_by_key(|&mut (port, _)| port);
+        ports
+            .into_iter()
+            .flat_map(|(port, tunnel)| [port.to_le_bytes()[0], port.to_le_bytes()[1], tunnel as u8])
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(changes: &[&str]) -> Result<TunnelPorts, String> {
+        TunnelPorts::written(&changes.iter().map(|&text| text.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn changes_are_read_as_they_are_written() {
+        for (number, (name, tunnel)) in NAMES.iter().enumerate() {
+            let change = PortChange { port: 5555, tunnel: Some(*tunnel) };
+            assert_eq!((change.to_string(), *tunnel as usize), (format!("{name}=5555"), number + 1));
+            assert_eq!(change.to_string().parse(), Ok(change));
+        }
+        assert_eq!("none=8472".parse::<PortChange>().unwrap().to_string(), "none=8472");
+        for wrong in ["", "vxlan", "vxlan=", "vxlan=0", "vxlan=65536", "VXLAN=1", "wireguard=1", "none", "=1"]
+        {
+            assert!(wrong.parse::<PortChange>().unwrap_err().contains("vxlan=5555"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn changes_precede_the_usual_ports() {
+        let ports = written(&["vxlan=2152", "none=8472", "geneve=7"]).unwrap();
+        let of = |port| ports.tunnel_of(40_000, port).map(|(tunnel, _)| tunnel);
+        assert_eq!(
+            [2152, 8472, 7, 4789].map(of),
+            [Some(UdpTunnel::Vxlan), None, Some(UdpTunnel::Geneve), Some(UdpTunnel::Vxlan)]
+        );
+        assert!(written(&["vxlan=7", "geneve=7"]).unwrap_err().contains("twice"));
+        let many: Vec<String> = (1..40).map(|port| format!("vxlan={port}")).collect();
+        assert!(TunnelPorts::written(&many).unwrap_err().contains("at most 32"));
+    }
+
+    #[test]
+    fn the_same_ports_have_the_same_list() {
+        let list = |changes: &[&str]| written(changes).unwrap().list();
+        assert_eq!(list(&[]), TunnelPorts::DEFAULT.list());
+        assert_eq!(list(&["vxlan=4789"]), list(&[]));
+        assert_eq!(list(&["vxlan=7", "geneve=8"]), list(&["geneve=8", "vxlan=7"]));
+        let others = [list(&["vxlan=7"]), list(&["geneve=7"]), list(&["none=4789"]), list(&["geneve=4789"])];
+        for (number, other) in others.iter().enumerate() {
+            assert!(*other != list(&[]) && !others[..number].contains(other));
+        }
+    }
+}
