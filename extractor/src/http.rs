@@ -12,7 +12,9 @@
 //! **Invariant:** an idle or slow client costs no thread, and a client that is slow to take an answer keeps no other from
 //! reading: see [`pool`].
 
+pub mod access;
 mod api;
+pub mod audit;
 mod capture;
 mod connection;
 mod fields;

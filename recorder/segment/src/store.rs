@@ -19,6 +19,7 @@ const LOCK: &str = "lock";
 const SEGMENTS: &str = "segments";
 const LOGBOOK: &str = "logbook";
 const LOGBOOK_EXTENSION: &str = ".jsonl";
+const AUDIT: &str = "audit";
 const SEALED_EXTENSION: &str = ".pcap";
 const OPEN_EXTENSION: &str = ".pcap.open";
 const MARK_EXTENSION: &str = ".mark";
@@ -426,6 +427,14 @@ impl Store {
         let path = self.logbook_path(date);
         at(&path, unless_missing(fs::remove_file(&path)))?;
         Ok(())
+    }
+
+    /// Where it is written who extracted what: number 0, and the full files before it, the youngest first.
+    pub fn audit_path(&self, number: u32) -> PathBuf {
+        match number {
+            0 => self.root.join(format!("{AUDIT}{LOGBOOK_EXTENSION}")),
+            _ => self.root.join(format!("{AUDIT}.{number}{LOGBOOK_EXTENSION}")),
+        }
     }
 
     /// Bytes that everything in the store takes on the disk: what the budget bounds.

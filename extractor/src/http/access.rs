@@ -1,0 +1,269 @@
+//! Who may ask what: bearer tokens (RFC 6750) with scopes, and filters that are joined to whatever they ask.
+//!
+//! Computing a hash is slow on purpose, so it is done for a token that is not known yet, a few at a time, and not at all for
+//! a source that has shown too many wrong ones; a token that was right is remembered for a while, by a keyed hash.
+//!
+//! **Invariant:** no secret is in a log, an error, the audit or what `Debug` prints.
+
+mod failures;
+#[cfg(test)]
+mod tests;
+mod token;
+mod tokens;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use netrewind_segment::Timestamp;
+use ring::hmac;
+
+use crate::JoinedFilter;
+use failures::Failures;
+pub use token::Token;
+pub use tokens::{CHANCE_BYTES, Entry, Grant, NAME_CHARACTERS_MAX, Scope, TOKENS_MAX, Tokens, TokensError};
+
+/// How long a token that was right is remembered after its last use.
+const REMEMBERED_FOR: Duration = Duration::from_secs(300);
+/// How often it is looked whether the file of tokens has changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of the key that remembered tokens are hashed with.
+pub const KEY_BYTES: usize = 32;
+/// The scheme of RFC 6750, which is compared without regard to case (RFC 9110, section 11.1).
+const SCHEME: &str = "bearer";
+
+/// An instant, by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The wall clock's.
+    pub wall: Timestamp,
+    /// The monotonic clock's, from whatever beginning.
+    pub monotonic: Duration,
+}
+
+/// Who asks, and what they may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// A name for the audit.
+    pub name: String,
+    /// What they may do; nothing here: everything.
+    scopes: Option<Vec<Scope>>,
+    /// What is joined to every query.
+    pub joined: Option<JoinedFilter>,
+}
+
+impl Caller {
+    /// Whoever reaches a loopback address of this machine, where no tokens are asked for.
+    pub fn local() -> Self {
+        Self { name: "local".to_owned(), scopes: None, joined: None }
+    }
+
+    fn of(grant: &Grant) -> Self {
+        Self { name: grant.name.clone(), scopes: Some(grant.scopes.clone()), joined: grant.joined() }
+    }
+
+    /// Whether they may do what this scope is for.
+    pub fn may(&self, scope: Scope) -> bool {
+        let Some(scopes) = &self.scopes else { return true };
+        scopes.iter().any(|&granted| granted == scope || granted == Scope::Admin)
+    }
+}
+
+/// Why a request is not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It has no token.
+    #[error("a token is needed: send it as Authorization: Bearer nrw_...")]
+    NoToken,
+    /// It has one that is worth nothing: unknown, wrong, removed or expired, which is not told apart.
+    #[error("the token is not valid")]
+    WrongToken,
+    /// It has one that is for something else.
+    #[error("the token is not for this: it needs the scope {}", .0.name())]
+    OutOfScope(Scope),
+    /// There were too many wrong ones.
+    #[error("too many wrong tokens: wait {} s", .0.as_secs() + 1)]
+    TooMany(Duration),
+    /// The file of tokens cannot be used.
+    #[error("the tokens cannot be read at the moment: see the log")]
+    Unavailable,
+}
+
+/// What a look at a request says of it.
+#[derive(Debug)]
+pub enum Look {
+    /// Who it is.
+    Known(Caller),
+    /// It is not answered.
+    Refused(Refusal),
+    /// Only a hash can tell, which takes its time: see [`Access::verify`].
+    Unknown(Claim),
+}
+
+/// A token that is held against its hash.
+#[derive(Debug)]
+pub struct Claim {
+    token: Token,
+    peer: IpAddr,
+}
+
+/// Judges requests by a file of tokens, which may change meanwhile.
+#[derive(Debug)]
+pub struct Access {
+    path: PathBuf,
+    key: hmac::Key,
+    file: Mutex<Watched>,
+    remembered: Mutex<HashMap<String, Remembered>>,
+    failures: Mutex<Failures>,
+}
+
+/// The file of tokens as it was read last.
+#[derive(Debug)]
+struct Watched {
+    looked_at: Duration,
+    stamp: Option<Stamp>,
+    tokens: Option<Arc<Tokens>>,
+}
+
+/// By what a changed file is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+/// A token that was right; by its id.
+#[derive(Debug)]
+struct Remembered {
+    tag: hmac::Tag,
+    /// What it was right by: another hash is another token.
+    hash: tokens::SecretHash,
+    until: Duration,
+}
+
+/// Held for moments only, and whole between any two operations: a panic elsewhere breaks nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Access {
+    /// By the tokens in a file. The key has to be random.
+    pub fn open(path: &Path, key: &[u8; KEY_BYTES], now: Moment) -> Result<Self, TokensError> {
+        // The stamp first: a change in between is found at the next look.
+        let stamp = Stamp::of(path);
+        let tokens = Some(Arc::new(Tokens::load(path)?));
+        Ok(Self {
+            path: path.to_owned(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            file: Mutex::new(Watched { looked_at: now.monotonic, stamp, tokens }),
+            remembered: Mutex::default(),
+            failures: Mutex::default(),
+        })
+    }
+
+    /// Looks at a request's `Authorization`, without taking long.
+    pub fn look(&self, authorization: Option<&str>, peer: IpAddr, now: Moment) -> Look {
+        let Some(authorization) = authorization else { return Look::Refused(Refusal::NoToken) };
+        let Some(tokens) = self.tokens(now) else { return Look::Refused(Refusal::Unavailable) };
+        let token = bearer(authorization).and_then(Token::parse);
+        if let Some(token) = &token
+            && let Some(caller) = self.remembered(token, &tokens, now)
+        {
+            return Look::Known(caller);
+        }
+        if let Some(wait) = lock(&self.failures).wait(peer, now.monotonic) {
+            return Look::Refused(Refusal::TooMany(wait));
+        }
+        match token {
+            Some(token) if tokens.find(&token.id).is_some() => Look::Unknown(Claim { token, peer }),
+            _ => {
+                lock(&self.failures).add(peer, now.monotonic);
+                Look::Refused(Refusal::WrongToken)
+            }
+        }
+    }
+
+    /// Holds a token against its hash. Takes some 20 ms of a core.
+    pub fn verify(&self, claim: &Claim, now: Moment) -> Result<Caller, Refusal> {
+        let tokens = self.tokens(now).ok_or(Refusal::Unavailable)?;
+        // Those that came at the same time may have used up what is put up with.
+        if let Some(wait) = lock(&self.failures).wait(claim.peer, now.monotonic) {
+            return Err(Refusal::TooMany(wait));
+        }
+        let entry = tokens.find(&claim.token.id);
+        match entry.filter(|entry| entry.hash.is_of(&claim.token) && !entry.grant.has_expired(now.wall)) {
+            Some(entry) => {
+                self.remember(&claim.token, entry, now);
+                Ok(Caller::of(&entry.grant))
+            }
+            None => {
+                lock(&self.failures).add(claim.peer, now.monotonic);
+                Err(Refusal::WrongToken)
+            }
+        }
+    }
+
+    /// The tokens, read again where the file has changed; `None` where it cannot be used: then nobody gets in, as the
+    /// change may have been to keep somebody out.
+    fn tokens(&self, now: Moment) -> Option<Arc<Tokens>> {
+        let mut file = lock(&self.file);
+        if now.monotonic.saturating_sub(file.looked_at) >= LOOK_INTERVAL {
+            file.looked_at = now.monotonic;
+            let stamp = Stamp::of(&self.path);
+            if stamp != file.stamp || stamp.is_none() {
+                file.stamp = stamp;
+                file.tokens = match Tokens::load(&self.path) {
+                    Ok(tokens) => Some(Arc::new(tokens)),
+                    Err(error) => {
+                        tracing::error!(%error, "nobody gets in until the tokens can be read");
+                        None
+                    }
+                };
+            }
+        }
+        file.tokens.clone()
+    }
+
+    fn remembered(&self, token: &Token, tokens: &Tokens, now: Moment) -> Option<Caller> {
+        let mut remembered = lock(&self.remembered);
+        let known = remembered.get_mut(&token.id).filter(|known| now.monotonic < known.until)?;
+        // In constant time.
+        hmac::verify(&self.key, &token.secret, known.tag.as_ref()).ok()?;
+        let entry = tokens.find(&token.id).filter(|entry| entry.hash == known.hash)?;
+        if entry.grant.has_expired(now.wall) {
+            return None;
+        }
+        known.until = now.monotonic + REMEMBERED_FOR;
+        Some(Caller::of(&entry.grant))
+    }
+
+    fn remember(&self, token: &Token, entry: &Entry, now: Moment) {
+        let mut remembered = lock(&self.remembered);
+        remembered.retain(|_, known| now.monotonic < known.until);
+        // A file has no more, but it may be another one by now.
+        if remembered.len() < TOKENS_MAX {
+            let tag = hmac::sign(&self.key, &token.secret);
+            let until = now.monotonic + REMEMBERED_FOR;
+            remembered.insert(token.id.clone(), Remembered { tag, hash: entry.hash.clone(), until });
+        }
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        // The change of the inode: nobody can set it back.
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Some(Self { inode: metadata.ino(), bytes: metadata.len(), changed })
+    }
+}
+
+/// What follows the scheme.
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| token.trim_start_matches(' '))
+}

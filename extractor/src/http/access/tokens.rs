@@ -1,0 +1,359 @@
+//! The file of tokens: who may do what, and a hash of each secret. TOML, to be read by people; written whole or not at all.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use netrewind_segment::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::token::{ID_BYTES, SECRET_BYTES, Token};
+use crate::{JoinedFilter, View};
+
+/// Tokens in a file.
+pub const TOKENS_MAX: usize = 1024;
+/// Bytes of a file that are read: filters can be long.
+pub const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Characters of a token's name.
+pub const NAME_CHARACTERS_MAX: usize = 64;
+/// Random bytes that a new token takes: its id, its secret, and the salt of the hash.
+pub const CHANCE_BYTES: usize = ID_BYTES + SECRET_BYTES + SALT_BYTES;
+
+const SALT_BYTES: usize = 16;
+/// Who else but the owner may write, of a file's mode: chmod(2).
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+const MODE: u32 = 0o600;
+const HEADER: &str =
+    "# Who may ask netrewind what. Written by `netrewind token`; only hashes of the tokens are kept.\n\n";
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// How the recorder and the store do: state, segments, metrics.
+    Status,
+    /// Flows and summaries: who spoke with whom, when, how much.
+    Flows,
+    /// Packets, and what was said in them.
+    Extract,
+    /// All of these, and whatever changes anything.
+    Admin,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 4] = [Self::Status, Self::Flows, Self::Extract, Self::Admin];
+    /// All their names, for a person.
+    pub const NAMES: &str = "status, flows, extract or admin";
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Flows => "flows",
+            Self::Extract => "extract",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|scope| scope.name() == text);
+        known.ok_or_else(|| format!("{text:?} is no scope: say {}", Self::NAMES))
+    }
+}
+
+/// What the owner of a token may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Who it is, for the audit.
+    pub name: String,
+    /// What it is for.
+    pub scopes: Vec<Scope>,
+    /// A pcap-filter(7) expression that is joined to every query.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub filter: String,
+    /// The view of a packet that this filter sees, whichever the query chooses for its own.
+    #[serde(default)]
+    pub view: View,
+    /// This filter sees frames as if their VLAN tags were gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_vlan: bool,
+    /// When it was made.
+    pub created: Timestamp,
+    /// From when on it is worth nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+impl Grant {
+    /// What is joined to every query.
+    pub fn joined(&self) -> Option<JoinedFilter> {
+        let Self { filter, view, ignore_vlan, .. } = self.clone();
+        (!filter.trim().is_empty()).then_some(JoinedFilter { filter, view, ignore_vlan })
+    }
+
+    /// Whether it is worth nothing any more.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Whether it can be granted.
+    pub fn check(&self) -> Result<(), TokensError> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
+        let length = self.name.chars().count();
+        if length == 0 || length > NAME_CHARACTERS_MAX || !self.name.chars().all(is_plain) {
+            return Err(TokensError::Name(self.name.clone()));
+        }
+        if self.scopes.is_empty() {
+            return Err(TokensError::NoScope(self.name.clone()));
+        }
+        let tells_of_all =
+            [Scope::Status, Scope::Admin].into_iter().find(|scope| self.scopes.contains(scope));
+        match tells_of_all {
+            Some(scope) if self.joined().is_some() => {
+                Err(TokensError::FilterBesideScope { name: self.name.clone(), scope: scope.name() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A hash of a secret, as a PHC string.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretHash(String);
+
+/// Not in any log.
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hash)")
+    }
+}
+
+impl SecretHash {
+    fn new(secret: &[u8], salt: &[u8]) -> Result<Self, TokensError> {
+        let hash: PasswordHash = Argon2::default()
+            .hash_password_with_salt(secret, salt)
+            .map_err(|error| TokensError::Hash(error.to_string()))?;
+        Ok(Self(hash.to_string()))
+    }
+
+    /// Whether it is of this secret. Takes some 20 ms of a core and 19 MiB, on purpose.
+    pub(super) fn is_of(&self, token: &Token) -> bool {
+        PasswordHash::new(&self.0)
+            .is_ok_and(|hash| Argon2::default().verify_password(&token.secret, &hash).is_ok())
+    }
+}
+
+/// A token as the file has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The part of the token that is no secret.
+    pub id: String,
+    /// Of the part that is.
+    pub hash: SecretHash,
+    /// What its owner may do.
+    pub grant: Grant,
+}
+
+/// The tokens of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    #[serde(default, rename = "token")]
+    entries: Vec<Entry>,
+}
+
+/// The file of tokens cannot be used as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// It cannot be read or written.
+    #[error("tokens file {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is none.
+    #[error(
+        "there is no tokens file {path}: make one with netrewind token add NAME --tokens {path} --scope extract",
+        path = .0.display()
+    )]
+    Missing(PathBuf),
+    /// Others could add tokens of their own.
+    #[error(
+        "tokens file {path}: others than its owner may write it: chmod go-w {path}",
+        path = .0.display()
+    )]
+    Writable(PathBuf),
+    /// It is not what it should be.
+    #[error("tokens file {}: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        reason: String,
+    },
+    /// The name is no name.
+    #[error(
+        "{0:?} is no name for a token: take 1 to {NAME_CHARACTERS_MAX} letters, digits and . _ @ - \
+         (they stand in the audit)"
+    )]
+    Name(String),
+    /// It would be of no use.
+    #[error("the token {0} has no scope: say {names}", names = Scope::NAMES)]
+    NoScope(String),
+    /// Both cannot be had.
+    #[error(
+        "the token {name} cannot have a filter and the scope {scope}, which tells of everything that is recorded: \
+         make two tokens"
+    )]
+    FilterBesideScope {
+        /// The token's name.
+        name: String,
+        /// The scope.
+        scope: &'static str,
+    },
+    /// The name is taken.
+    #[error("there is a token {0} already: remove it first, or take another name")]
+    Taken(String),
+    /// There is none of this name.
+    #[error("there is no token {0}")]
+    Unknown(String),
+    /// Too many.
+    #[error("{TOKENS_MAX} tokens are the most that a file holds")]
+    Full,
+    /// No hash could be computed.
+    #[error("hashing the secret: {0}")]
+    Hash(String),
+}
+
+impl Tokens {
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Self, TokensError> {
+        let failed = |source| TokensError::Io { path: path.to_owned(), source };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(TokensError::Missing(path.to_owned()));
+            }
+            opened => opened.map_err(failed)?,
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+            return Err(TokensError::Writable(path.to_owned()));
+        }
+        let mut text = String::new();
+        file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+        let malformed = |reason| TokensError::Malformed { path: path.to_owned(), reason };
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(malformed(format!("it has more than {FILE_BYTES_MAX} bytes")));
+        }
+        // A parser's error quotes the line, and a line may be a hash: only its own words are passed on.
+        let tokens: Self = toml::from_str(&text).map_err(|error| {
+            let at = error.span().map_or(0, |span| text[..span.start].lines().count());
+            malformed(format!("near line {at}: {}", error.message()))
+        })?;
+        tokens.check().map_err(|error| malformed(error.to_string()))?;
+        Ok(tokens)
+    }
+
+    fn check(&self) -> Result<(), TokensError> {
+        let (mut ids, mut names) = (HashSet::new(), HashSet::new());
+        for Entry { id, grant, .. } in &self.entries {
+            grant.check()?;
+            if !ids.insert(id) || !names.insert(&grant.name) {
+                return Err(TokensError::Taken(grant.name.clone()));
+            }
+        }
+        if self.entries.len() > TOKENS_MAX { Err(TokensError::Full) } else { Ok(()) }
+    }
+
+    /// Changes a file, which is created where there is none; nobody else changes it meanwhile.
+    pub fn change<T>(
+        path: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, TokensError>,
+    ) -> Result<T, TokensError> {
+        let failed = |source| TokensError::Io { path: path.to_owned(), source };
+        // The file is replaced: the lock is on its folder.
+        let folder = File::open(folder_of(path)).map_err(failed)?;
+        folder.lock().map_err(failed)?;
+        let mut tokens = match Self::load(path) {
+            Err(TokensError::Missing(_)) => Self::default(),
+            loaded => loaded?,
+        };
+        let changed = change(&mut tokens)?;
+        tokens.save(path).map_err(failed)?;
+        folder.sync_all().map_err(failed)?;
+        Ok(changed)
+    }
+
+    fn save(&self, path: &Path) -> io::Result<()> {
+        let text = toml::to_string(self).map_err(io::Error::other)?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let new = path.with_file_name(name);
+        // Left behind by one that was ended.
+        let _ = fs::remove_file(&new);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&new)?;
+        file.write_all(HEADER.as_bytes())?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    }
+
+    /// Adds a token, made of random bytes. It is told once: the file has only a hash.
+    pub fn add(&mut self, grant: Grant, chance: &[u8; CHANCE_BYTES]) -> Result<Token, TokensError> {
+        grant.check()?;
+        if self.entries.len() >= TOKENS_MAX {
+            return Err(TokensError::Full);
+        }
+        let (mut id, mut secret) = ([0; ID_BYTES], [0; SECRET_BYTES]);
+        let (of_id, rest) = chance.split_at(ID_BYTES);
+        let (of_secret, salt) = rest.split_at(SECRET_BYTES);
+        id.copy_from_slice(of_id);
+        secret.copy_from_slice(of_secret);
+        let token = Token::new(id, secret);
+        let is_taken = |entry: &Entry| entry.id == token.id || entry.grant.name == grant.name;
+        if self.entries.iter().any(is_taken) {
+            return Err(TokensError::Taken(grant.name));
+        }
+        self.entries.push(Entry { id: token.id.clone(), hash: SecretHash::new(&secret, salt)?, grant });
+        Ok(token)
+    }
+
+    /// Removes the token of this name.
+    pub fn remove(&mut self, name: &str) -> Result<(), TokensError> {
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.grant.name != name);
+        if self.entries.len() == before { Err(TokensError::Unknown(name.to_owned())) } else { Ok(()) }
+    }
+
+    /// All of them, in the order in which they were added.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The token with this id.
+    pub(super) fn find(&self, id: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.id == id)
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}

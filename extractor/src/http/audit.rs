@@ -1,0 +1,262 @@
+//! Who was given which packets, and who was refused: a JSON object a line, written by one thread, so that no answer waits
+//! for the disk. Bounded: the file is renamed once it is full, and the oldest one goes.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use netrewind_segment::Timestamp;
+use serde::Serialize;
+
+use crate::{JoinedFilter, Query};
+pub use file::{AuditError, AuditFile, FILE_BYTES_MAX, FILES_MAX};
+
+/// Lines that wait to be written.
+const QUEUE_MAX: usize = 1024;
+/// Refusals that are written within a minute: whoever is refused must not push out what others were given. The rest are
+/// counted in the next line about one.
+const REFUSALS_A_MINUTE_MAX: u32 = 60;
+const MINUTE_NS: u64 = 60_000_000_000;
+/// Characters of a path or a reason that are kept.
+const TEXT_CHARACTERS_MAX: usize = 200;
+
+/// How an extraction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// With all that was asked for.
+    Complete,
+    /// With all that there is, which is not all that there was.
+    Incomplete,
+    /// At a limit of packets or bytes.
+    Limit,
+    /// At the limit of time.
+    OutOfTime,
+    /// Whoever asked went away.
+    ClientGone,
+    /// It failed.
+    Error,
+    /// The service ended.
+    Shutdown,
+}
+
+/// What was given to somebody.
+#[derive(Clone, Debug)]
+pub struct Extraction {
+    /// When it was asked for.
+    pub asked: Timestamp,
+    /// By whom: a token's name, or `local`.
+    pub who: String,
+    /// From where.
+    pub peer: Option<SocketAddr>,
+    /// What kind of answer: `packets`, `stream`.
+    pub what: &'static str,
+    /// Which packets.
+    pub query: Query,
+    /// How many there were.
+    pub packets: u64,
+    /// Bytes that were sent.
+    pub bytes: u64,
+    /// How it ended.
+    pub ending: Ending,
+    /// Why, where it failed.
+    pub error: Option<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A request that was not answered, for want of a right.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// When.
+    pub at: Timestamp,
+    /// Whose token it was, where that is known.
+    pub who: Option<String>,
+    /// From where.
+    pub peer: Option<SocketAddr>,
+    /// The status that it was answered with.
+    pub status: u16,
+    /// What was asked for: the path alone.
+    pub path: String,
+    /// Why it was not answered.
+    pub reason: String,
+}
+
+/// A line of the file.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Line<'a> {
+    Extraction {
+        at: Timestamp,
+        who: &'a str,
+        peer: Option<SocketAddr>,
+        what: &'static str,
+        query: &'a Query,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        joined: Vec<Joined<'a>>,
+        packets: u64,
+        bytes: u64,
+        ending: Ending,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+        seconds: f64,
+    },
+    Refused {
+        at: Timestamp,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        who: Option<&'a str>,
+        peer: Option<SocketAddr>,
+        status: u16,
+        path: &'a str,
+        reason: &'a str,
+        /// Others since the last such line.
+        #[serde(skip_serializing_if = "is_zero")]
+        unlisted: u64,
+    },
+    /// Lines that could not be written.
+    Lost { at: Timestamp, lines: u64 },
+}
+
+#[derive(Serialize)]
+struct Joined<'a> {
+    filter: &'a str,
+    view: crate::View,
+    ignore_vlan: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl<'a> From<&'a JoinedFilter> for Joined<'a> {
+    fn from(joined: &'a JoinedFilter) -> Self {
+        Self { filter: &joined.filter, view: joined.view, ignore_vlan: joined.ignore_vlan }
+    }
+}
+
+/// The thread that writes, as all others see it. The last one to go waits until everything is written.
+#[derive(Debug)]
+pub struct Audit {
+    queue: Option<mpsc::SyncSender<String>>,
+    lost: Arc<AtomicU64>,
+    refusals: Mutex<Refusals>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How many have been written within this minute.
+#[derive(Debug, Default)]
+struct Refusals {
+    minute: u64,
+    written: u32,
+    unlisted: u64,
+}
+
+impl Audit {
+    /// Into a file.
+    pub fn start(mut file: AuditFile) -> std::io::Result<Self> {
+        let (queue, lines) = mpsc::sync_channel::<String>(QUEUE_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        let unwritten = lost.clone();
+        let write = move || {
+            for line in lines {
+                if let Err(error) = file.append(&line) {
+                    tracing::error!(%error, "the audit cannot be written");
+                    unwritten.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("audit".into()).spawn(write)?;
+        Ok(Self { queue: Some(queue), lost, refusals: Mutex::default(), thread: Some(thread) })
+    }
+
+    /// Notes what was given to somebody.
+    pub fn extraction(&self, extraction: &Extraction) {
+        let Extraction { asked, who, peer, what, query, packets, bytes, ending, error, seconds } = extraction;
+        let line = Line::Extraction {
+            at: *asked,
+            who,
+            peer: *peer,
+            what,
+            joined: query.joined.iter().map(Joined::from).collect(),
+            query,
+            packets: *packets,
+            bytes: *bytes,
+            ending: *ending,
+            error: error.as_deref(),
+            seconds: *seconds,
+        };
+        self.write(*asked, &line);
+    }
+
+    /// Notes that somebody was refused.
+    pub fn refused(&self, refused: &Refused) {
+        let Some(unlisted) = self.refusals().unlisted_before(refused.at) else { return };
+        let shown = |text: &str| text.chars().take(TEXT_CHARACTERS_MAX).collect::<String>();
+        let (path, reason) = (shown(&refused.path), shown(&refused.reason));
+        let line = Line::Refused {
+            at: refused.at,
+            who: refused.who.as_deref(),
+            peer: refused.peer,
+            status: refused.status,
+            path: &path,
+            reason: &reason,
+            unlisted,
+        };
+        self.write(refused.at, &line);
+    }
+
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
+        // Numbers only, right at every moment.
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, at: Timestamp, line: &Line<'_>) {
+        let lines = self.lost.swap(0, Ordering::Relaxed);
+        if lines > 0 {
+            self.send(&Line::Lost { at, lines }, lines);
+        }
+        self.send(line, 1);
+    }
+
+    /// Puts a line in the queue; where there is no room, `worth` lines are lost.
+    fn send(&self, line: &Line<'_>, worth: u64) {
+        // It has no maps and no numbers that JSON does not know.
+        let text = serde_json::to_string(line).unwrap_or_default();
+        let was_sent = self.queue.as_ref().is_some_and(|queue| queue.try_send(text).is_ok());
+        if !was_sent {
+            self.lost.fetch_add(worth, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A fault of the program there has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Refusals {
+    /// How many have not been written since the last one that was, if this one may be.
+    fn unlisted_before(&mut self, at: Timestamp) -> Option<u64> {
+        let minute = at.ns() / MINUTE_NS;
+        if minute != self.minute {
+            (self.minute, self.written) = (minute, 0);
+        }
+        if self.written >= REFUSALS_A_MINUTE_MAX {
+            self.unlisted += 1;
+            return None;
+        }
+        self.written += 1;
+        Some(std::mem::take(&mut self.unlisted))
+    }
+}
