@@ -13,6 +13,7 @@ mod query;
 mod record;
 mod serve;
 mod status;
+mod token;
 mod tunnels;
 mod verify;
 
@@ -33,6 +34,8 @@ pub enum Command {
     Status(status::Arguments),
     /// Check every segment, index and count
     Verify(verify::Arguments),
+    /// Say who may ask the service what
+    Token(token::Arguments),
     /// The process in which large filters are compiled, started by netrewind itself
     #[command(hide = true)]
     CompileFilter,
@@ -49,6 +52,7 @@ impl Command {
             Self::Serve(arguments) => serve::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
+            Self::Token(arguments) => token::run(&arguments),
             Self::CompileFilter => compile_filter::run(),
         }
     }

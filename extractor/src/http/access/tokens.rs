@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use netrewind_segment::Timestamp;
+use netrewind_segment::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::token::{ID_BYTES, SECRET_BYTES, Token};
+use crate::filter::{CompileLimits, FilterError, compile};
 use crate::{JoinedFilter, View};
 
 /// Tokens in a file.
@@ -105,6 +106,18 @@ impl Grant {
     /// Whether it is worth nothing any more.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Whether its filter means anything: for Ethernet, or for IP alone.
+    pub fn check_filter(&self, limits: &CompileLimits) -> Result<(), FilterError> {
+        let mut refusal = None;
+        for link_type in [LinkType::ETHERNET, LinkType::RAW] {
+            match compile(&self.filter, link_type, limits) {
+                Ok(_) => return Ok(()),
+                Err(error) => _ = refusal.get_or_insert(error),
+            }
+        }
+        refusal.map_or(Ok(()), Err)
     }
 
     /// Whether it can be granted.

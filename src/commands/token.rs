@@ -1,0 +1,172 @@
+//! `netrewind token`: who may ask the service what.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use netrewind_extractor::View;
+use netrewind_extractor::filter::CompileLimits;
+use netrewind_extractor::http::access::{CHANCE_BYTES, Entry, Grant, Scope, Tokens, TokensError};
+use netrewind_segment::Timestamp;
+
+use crate::clock;
+use crate::outcome::{Failure, Outcome};
+use crate::terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  netrewind token add soc --tokens /etc/netrewind/tokens.toml --scope extract --scope flows --expires 90d
+  netrewind token add site-a --tokens /etc/netrewind/tokens.toml --scope extract --filter 'net 10.1.0.0/16'
+  netrewind token list --tokens /etc/netrewind/tokens.toml
+  netrewind token remove soc --tokens /etc/netrewind/tokens.toml
+
+A token is printed once, on standard output; the file keeps only a hash. A running service sees changes within seconds.";
+
+const ADD_NOTES: &str = "\
+Scopes: status (state, segments, metrics), flows (flows and summaries), extract (packets), admin (everything).
+
+--filter is joined to every query: the token's owner gets no packet, and no count of packets, that it does not accept. It is
+judged by itself, whatever the query says, on the innermost packet unless --view says otherwise; a packet that it accepts is
+handed out whole, with the tunnel it came in. Say what may be seen ('net 10.1.0.0/16'), not what may not: 'not host 10.0.0.5'
+also accepts what it cannot see into, such as tagged frames (see --ignore-vlan) and later fragments.";
+
+/// Arguments of `netrewind token`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make a token, and print it once
+    Add(Box<Add>),
+    /// List the tokens of a file, without any secret
+    List(File),
+    /// Remove a token: it is worth nothing within seconds
+    Remove(Remove),
+}
+
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The file of tokens, as `serve --tokens` has it
+    #[arg(long, value_name = "FILE")]
+    tokens: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = ADD_NOTES)]
+struct Add {
+    /// Whose it is: stands in the audit
+    name: String,
+    #[command(flatten)]
+    file: File,
+    /// What it is for: status, flows, extract or admin; may be given several times
+    #[arg(long, value_name = "SCOPE", required = true, value_delimiter = ',')]
+    scope: Vec<Scope>,
+    /// A pcap-filter(7) expression that is joined to every query
+    #[arg(long, value_name = "EXPR", default_value = "")]
+    filter: String,
+    /// What that filter sees: the innermost packet, the packet as received, or either
+    #[arg(long, value_name = "inner|outer|any", default_value = "inner", requires = "filter")]
+    view: View,
+    /// That filter sees frames as if their VLAN tags were gone
+    #[arg(long, requires = "filter")]
+    ignore_vlan: bool,
+    /// For how long it is valid [default: until it is removed]
+    #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
+    expires: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Remove {
+    /// Whose
+    name: String,
+    #[command(flatten)]
+    file: File,
+}
+
+/// Adds, lists or removes.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    match &arguments.command {
+        Command::Add(arguments) => add(arguments),
+        Command::List(file) => list(file),
+        Command::Remove(arguments) => {
+            Tokens::change(&arguments.file.tokens, |tokens| tokens.remove(&arguments.name))
+                .map_err(failure)?;
+            terminal::say(format_args!("The token {} is removed.", arguments.name));
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn add(arguments: &Add) -> Result<Outcome, Failure> {
+    let created = clock::now();
+    let after = |duration: Duration| {
+        let ns = u64::try_from(duration.as_nanos()).ok().and_then(|ns| created.ns().checked_add(ns));
+        ns.map(Timestamp).ok_or_else(|| Failure::usage("--expires: that is too long"))
+    };
+    let mut scopes = arguments.scope.clone();
+    scopes.sort_unstable();
+    scopes.dedup();
+    let grant = Grant {
+        name: arguments.name.clone(),
+        scopes,
+        filter: arguments.filter.trim().to_owned(),
+        view: arguments.view,
+        ignore_vlan: arguments.ignore_vlan,
+        created,
+        expires: arguments.expires.map(after).transpose()?,
+    };
+    let limits = CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() };
+    grant.check_filter(&limits).map_err(|error| Failure::usage(format!("--filter: {error}")))?;
+    let chance = chance()?;
+    let token =
+        Tokens::change(&arguments.file.tokens, |tokens| tokens.add(grant, &chance)).map_err(failure)?;
+    terminal::say("This is the token. It is not shown again:");
+    terminal::print(token.reveal())?;
+    Ok(Outcome::Done)
+}
+
+fn list(file: &File) -> Result<Outcome, Failure> {
+    let now = clock::now();
+    let tokens = Tokens::load(&file.tokens).map_err(failure)?;
+    for Entry { grant, .. } in tokens.entries() {
+        let scopes: Vec<&str> = grant.scopes.iter().map(|scope| scope.name()).collect();
+        let expires = match grant.expires {
+            None => "does not expire".to_owned(),
+            Some(at) if at <= now => format!("expired {at}"),
+            Some(at) => format!("expires {at}"),
+        };
+        let view = match grant.view {
+            View::Inner => "",
+            View::Outer => " (of the packet as received)",
+            View::Any => " (of any packet in it)",
+        };
+        let filter = grant.joined().map(|joined| format!("  only {}{view}", joined.filter));
+        terminal::print(format_args!(
+            "{}  {}  created {}  {expires}{}",
+            grant.name,
+            scopes.join(","),
+            grant.created,
+            filter.unwrap_or_default()
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Bytes that nobody can guess: random(4).
+fn chance() -> Result<[u8; CHANCE_BYTES], Failure> {
+    let mut bytes = [0; CHANCE_BYTES];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What can be mended on the command line is wrong usage.
+fn failure(error: TokensError) -> Failure {
+    match error {
+        TokensError::Io { .. } | TokensError::Hash(_) => Failure::Failed(error.into()),
+        _ => Failure::Usage(error.into()),
+    }
+}
