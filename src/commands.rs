@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::outcome::{Failure, Outcome};
 
+mod access;
 mod compile_filter;
 mod extract;
 mod hint;

@@ -30,6 +30,7 @@ mod schema;
 mod server;
 mod service;
 mod summary;
+pub mod tls;
 
 pub use api::{openapi, router};
 pub use identity::Identity;

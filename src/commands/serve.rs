@@ -11,6 +11,7 @@ use netrewind_extractor::{Extractor, Options};
 use netrewind_segment::Store;
 
 use super::StoreArgument;
+use super::access::AccessArguments;
 use crate::clock::SystemClock;
 use crate::outcome::{Failure, Outcome};
 use crate::{logs, signals, terminal};
@@ -24,6 +25,10 @@ Examples:
   curl -fOJ 'http://127.0.0.1:8640/api/v1/packets?from=5m+ago&filter=tcp+port+443'
   curl 'http://127.0.0.1:8640/api/v1/packets/count?from=2h+ago&filter=icmp'
 
+  netrewind serve --store /data/nr --listen 0.0.0.0:8640 --tls-cert cert.pem --tls-key key.pem --tokens tokens.toml
+  curl --cacert cert.pem -H 'Authorization: Bearer nrw_...' -fOJ 'https://nr.example:8640/api/v1/packets?from=5m+ago'
+
+Without tokens only this machine is answered, on a loopback address. See: netrewind token --help.
 What can be asked stands in http://127.0.0.1:8640/openapi.json. Ctrl-C (or SIGTERM) lets running answers end.";
 
 /// Arguments of `netrewind serve`.
@@ -42,36 +47,38 @@ pub struct ServingArguments {
     /// Address and port to listen on; may be given several times
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8640")]
     listen: Vec<SocketAddr>,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 impl ServingArguments {
     /// Begins to serve the store.
     pub fn start(&self, store: Store) -> Result<Server, Failure> {
+        let access = &self.access;
+        self.listen.iter().try_for_each(|&address| access.check(address))?;
+        let (admission, tls) = (access.admission()?, access.tls()?);
         let listeners = self.listen.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
+        let audit = access.audit(&store)?;
         let options = Options {
             compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
             ..Options::default()
         };
         let extractor = Arc::new(Extractor::new(store, options));
         let clock = Arc::new(SystemClock::new());
-        let service = Arc::new(Service::new(extractor, clock, ServiceLimits::default()));
-        let routes = router(Arc::clone(&service));
-        let server = Server::start(service, routes, listeners)?;
+        let service = Arc::new(Service::new(extractor, clock, ServiceLimits::default(), audit));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let routes = router(Arc::clone(&service), admission);
+        let server = Server::start(service, routes, listeners, tls)?;
         for address in server.addresses() {
-            terminal::say(format_args!("Answering on http://{address}/ (what can be asked: /openapi.json)"));
+            terminal::say(format_args!(
+                "Answering on {scheme}://{address}/ (what can be asked: /openapi.json)"
+            ));
         }
         Ok(server)
     }
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    if !address.ip().is_loopback() {
-        return Err(Failure::usage(format!(
-            "--listen {address}: other machines can reach this address, so it needs --tls-cert, --tls-key and --tokens; \
-             without them only this machine is served, as on 127.0.0.1:{}",
-            address.port()
-        )));
-    }
     TcpListener::bind(address)
         .map_err(|error| Failure::Failed(anyhow::anyhow!("--listen {address}: {error}")))
 }

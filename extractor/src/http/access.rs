@@ -6,6 +6,7 @@
 //! **Invariant:** no secret is in a log, an error, the audit or what `Debug` prints.
 
 mod failures;
+mod gate;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -23,6 +24,7 @@ use ring::hmac;
 
 use crate::JoinedFilter;
 use failures::Failures;
+pub use gate::{Admission, guard};
 pub use token::Token;
 pub use tokens::{CHANCE_BYTES, Entry, Grant, NAME_CHARACTERS_MAX, Scope, TOKENS_MAX, Tokens, TokensError};
 
@@ -84,6 +86,12 @@ pub enum Refusal {
     /// It has one that is for something else.
     #[error("the token is not for this: it needs the scope {}", .0.name())]
     OutOfScope(Scope),
+    /// It is for a host of another name.
+    #[error("{0:?} is not this machine: without tokens only requests to a loopback address are answered")]
+    WrongHost(String),
+    /// A page of another origin sent it.
+    #[error("pages of other origins are not answered: see --allow-origin")]
+    WrongOrigin,
     /// There were too many wrong ones.
     #[error("too many wrong tokens: wait {} s", .0.as_secs() + 1)]
     TooMany(Duration),

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router, middleware};
+use axum::{Json, Router};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::access::{Admission, guard};
 use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
-use super::{capture, identity, lookups};
+use super::{capture, lookups};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -65,14 +66,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     documented().split_for_parts().1
 }
 
-/// The routes. Layers that are put around this one see every request first.
-pub fn router(service: Arc<Service>) -> Router {
+/// The routes, behind the gate.
+pub fn router(service: Arc<Service>, admission: Admission) -> Router {
     let (router, _) = documented().split_for_parts();
-    router
+    let router = router
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_for_this_method)
-        .layer(middleware::from_fn(identity::as_local))
-        .with_state(service)
+        .with_state(Arc::clone(&service));
+    guard(router, service, admission)
 }
 
 async fn nothing_here(uri: Uri) -> Response {

@@ -60,7 +60,7 @@ pub struct Extraction {
     pub query: Query,
     /// How many there were.
     pub packets: u64,
-    /// Bytes that were sent.
+    /// Their bytes, as captured.
     pub bytes: u64,
     /// How it ended.
     pub ending: Ending,

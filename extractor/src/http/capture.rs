@@ -1,5 +1,6 @@
 //! `/api/v1/packets`: a capture file, streamed from its first packet.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -85,7 +86,8 @@ async fn packets(service: Arc<Service>, identity: Identity, request: Request) ->
     let (outlet, parts) = Outlet::new(Arc::clone(&service), slot);
     let timer = Timer::new(bounds.time());
     let out_of_time = Arc::clone(&timer.is_over);
-    let reading = Reading { service, identity, query, format, head_only, out_of_time };
+    let given = Cell::default();
+    let reading = Reading { service, identity, query, format, head_only, given, out_of_time };
     tokio::task::spawn_blocking(move || reading.carry_out(outlet));
     respond(parts, timer, format, head_only).await
 }

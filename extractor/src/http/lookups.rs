@@ -17,7 +17,7 @@ use super::reading::ending;
 use super::request::fields_of;
 use super::service::{Phase, Service};
 use crate::{
-    Answer, Completeness, Estimate, ExtractError, Hooks, Overview, Query, ReachedLimit, SegmentOverview,
+    Answer, Completeness, Estimate, ExtractError, Hooks, Overview, Query, ReachedLimit, SegmentOverview, Work,
 };
 
 /// How many packets match
@@ -39,7 +39,11 @@ pub async fn count(
         let mut hooks = Caller { service, gone };
         service.extractor.count(&query, &mut hooks)
     };
-    let answer = look_up(&service, &service.packets, bounds.time(), work).await?;
+    let mut answer = look_up(&service, &service.packets, bounds.time(), work).await?;
+    if identity.filter.is_some() {
+        // How many packets were looked at tells of those that the asker may not know of.
+        answer.work = Work::default();
+    }
     Ok(Json(answer))
 }
 
@@ -65,8 +69,8 @@ pub async fn estimate(
     let (selection, bounds) = (Selection::take(&mut fields)?, Bounds::take(&mut fields)?);
     fields.end()?;
     let query = Query { limits: bounds.limits(), ..service.query_for(&identity, selection)? };
-    let work = move |service: &Service, _: &AtomicBool| {
-        let estimate = service.extractor.estimate(&query)?;
+    let work = move |service: &Service, gone: &AtomicBool| {
+        let estimate = service.extractor.estimate_with(&query, &mut Caller { service, gone })?;
         Ok(EstimateAnswer { estimate, completeness: service.extractor.completeness(&query)? })
     };
     Ok(Json(look_up(&service, &service.lookups, bounds.time(), work).await?))

@@ -43,6 +43,16 @@ pub enum Kind {
     MethodNotAllowed,
     /// The answer has several link types, and a pcap file can hold only one.
     SeveralLinkTypes,
+    /// There is no token, or one that is worth nothing.
+    NoAccess,
+    /// The token is for something else, or the page that asks is.
+    Forbidden,
+    /// The request is for another host.
+    WrongHost,
+    /// There were too many wrong tokens.
+    TooManyFailures,
+    /// Nobody's token can be checked.
+    AccessUnavailable,
     /// More is being asked than is answered at once.
     Busy,
     /// The time that was allowed passed before the answer could begin.
@@ -55,7 +65,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::BadFilter,
         Self::FilterTooExpensive,
         Self::BadTime,
@@ -70,6 +80,11 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::SeveralLinkTypes,
+        Self::NoAccess,
+        Self::Forbidden,
+        Self::WrongHost,
+        Self::TooManyFailures,
+        Self::AccessUnavailable,
         Self::Busy,
         Self::OutOfTime,
         Self::ShuttingDown,
@@ -112,6 +127,17 @@ impl Kind {
                 S::UNPROCESSABLE_ENTITY,
                 "A pcap file can hold only one link type",
             ),
+            Self::NoAccess => ("/problems/no-access", S::UNAUTHORIZED, "A valid token is needed"),
+            Self::Forbidden => ("/problems/forbidden", S::FORBIDDEN, "This is not allowed"),
+            Self::WrongHost => {
+                ("/problems/wrong-host", S::MISDIRECTED_REQUEST, "The request is for another host")
+            }
+            Self::TooManyFailures => {
+                ("/problems/too-many-failures", S::TOO_MANY_REQUESTS, "Too many wrong tokens")
+            }
+            Self::AccessUnavailable => {
+                ("/problems/access-unavailable", S::SERVICE_UNAVAILABLE, "Tokens cannot be checked")
+            }
             Self::Busy => ("/problems/busy", S::TOO_MANY_REQUESTS, "Too much is being asked at once"),
             Self::OutOfTime => {
                 ("/problems/out-of-time", S::SERVICE_UNAVAILABLE, "The time passed before the answer began")

@@ -1,6 +1,6 @@
 //! The reading of one answer, on a thread of its own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use netrewind_segment::Timestamp;
 
+use super::audit::{Ending, Extraction};
 use super::identity::Identity;
 use super::outlet::{Outlet, Part};
 use super::parameters::Format;
@@ -31,6 +32,8 @@ pub struct Reading {
     pub format: Format,
     /// Only what is known before reading.
     pub head_only: bool,
+    /// Packets that were written into the answer, and their captured bytes.
+    pub given: Cell<(u64, u64)>,
     /// Set once the time is over that the asker allowed.
     pub out_of_time: Arc<AtomicBool>,
 }
@@ -40,10 +43,11 @@ type SharedOutlet = Rc<RefCell<Outlet>>;
 impl Reading {
     /// Reads, and puts the answer into the outlet. Blocks.
     pub fn carry_out(self, outlet: Outlet) {
-        let begun = Instant::now();
+        let (begun, asked) = (Instant::now(), self.service.clock.now());
         let outlet = Rc::new(RefCell::new(outlet));
         let answer = self.extract(&outlet);
         self.log(&answer, begun);
+        self.note(&answer, begun, asked);
         let mut outlet = outlet.borrow_mut();
         let end = match answer {
             Ok(answer) => Ok(Box::new(answer)),
@@ -78,6 +82,34 @@ impl Reading {
         Ok(answer)
     }
 
+    /// Puts it into the audit.
+    fn note(&self, answer: &Result<Answer, ReadingError>, begun: Instant, asked: Timestamp) {
+        let Some(audit) = self.service.audit.as_ref().filter(|_| !self.head_only) else { return };
+        let (ending, error) = match answer {
+            Ok(answer) => (ending_of(&answer.completeness), None),
+            Err(ReadingError::Problem(problem)) => (Ending::Error, Some(problem.detail().to_owned())),
+            Err(ReadingError::Extract(ExtractError::ReaderGone)) => (Ending::ClientGone, None),
+            Err(ReadingError::Extract(ExtractError::Cancelled)) => match self.service.phase() {
+                Phase::Cutting => (Ending::Shutdown, None),
+                _ => (Ending::ClientGone, None),
+            },
+            Err(ReadingError::Extract(error)) => (Ending::Error, Some(error.to_string())),
+        };
+        let given = self.given.get();
+        audit.extraction(&Extraction {
+            asked,
+            who: self.identity.name.clone(),
+            peer: self.identity.peer,
+            what: "packets",
+            query: self.query.clone(),
+            packets: given.0,
+            bytes: given.1,
+            ending,
+            error,
+            seconds: begun.elapsed().as_secs_f64(),
+        });
+    }
+
     fn log(&self, answer: &Result<Answer, ReadingError>, begun: Instant) {
         let (name, seconds) = (self.identity.name.as_str(), begun.elapsed().as_secs_f64());
         match answer {
@@ -100,6 +132,16 @@ impl Reading {
                 tracing::warn!(identity = name, %error, seconds, "not answered to its end");
             }
         }
+    }
+}
+
+fn ending_of(completeness: &Completeness) -> Ending {
+    match completeness.limit_reached {
+        Some(ReachedLimit::Time) => Ending::OutOfTime,
+        Some(ReachedLimit::Shutdown) => Ending::Shutdown,
+        Some(_) => Ending::Limit,
+        None if completeness.is_complete() => Ending::Complete,
+        None => Ending::Incomplete,
     }
 }
 
@@ -189,7 +231,10 @@ impl Sink for Announcing<'_> {
     }
 
     fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
-        self.inner.packet(packet)
+        self.inner.packet(packet)?;
+        let (packets, bytes) = self.reading.given.get();
+        self.reading.given.set((packets + 1, bytes + u64::from(packet.header.caplen)));
+        Ok(())
     }
 
     fn finish(&mut self, answer: &Answer) -> Result<(), SinkError> {

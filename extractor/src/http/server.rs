@@ -8,11 +8,13 @@ use std::time::Duration;
 use axum::Router;
 use axum_server::Handle;
 use axum_server::accept::DefaultAcceptor;
+use axum_server::tls_rustls::RustlsAcceptor;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::connection::Bounded;
 use super::service::{Phase, Service};
+use super::tls::Tls;
 
 /// Threads that send and receive.
 const SENDING_THREADS: usize = 2;
@@ -37,7 +39,12 @@ pub struct Server {
 
 impl Server {
     /// Starts answering on these listeners.
-    pub fn start(service: Arc<Service>, router: Router, listeners: Vec<TcpListener>) -> io::Result<Self> {
+    pub fn start(
+        service: Arc<Service>,
+        router: Router,
+        listeners: Vec<TcpListener>,
+        tls: Option<Tls>,
+    ) -> io::Result<Self> {
         let limits = service.limits;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(SENDING_THREADS)
@@ -51,12 +58,15 @@ impl Server {
             .build()?;
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         let handle = Handle::new();
-        let acceptor = Bounded::new(DefaultAcceptor::new(), &limits);
-        let _on_runtime = runtime.enter();
+        let plain = Bounded::new(DefaultAcceptor::new(), &limits);
+        let encrypted = tls.as_ref().map(|tls| {
+            let acceptor = RustlsAcceptor::new(tls.config()).handshake_timeout(limits.head_time_max);
+            Bounded::new(acceptor, &limits)
+        });
+        let on_runtime = runtime.enter();
         let mut tasks = Vec::new();
         for listener in listeners {
-            let mut server =
-                axum_server::from_tcp(listener)?.handle(handle.clone()).acceptor(acceptor.clone());
+            let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
             let builder = server.http_builder();
             builder.http1().header_read_timeout(limits.head_time_max);
             builder
@@ -66,9 +76,15 @@ impl Server {
                 .keep_alive_timeout(limits.stall_time_max);
             let server = server.first_request_timeout(limits.head_time_max);
             let make = router.clone().into_make_service_with_connect_info::<SocketAddr>();
-            tasks.push(runtime.spawn(server.serve(make)));
+            tasks.push(match encrypted.clone() {
+                Some(acceptor) => runtime.spawn(server.acceptor(acceptor).serve(make)),
+                None => runtime.spawn(server.acceptor(plain.clone()).serve(make)),
+            });
         }
-        drop(_on_runtime);
+        if let Some(tls) = tls {
+            runtime.spawn(tls.watch());
+        }
+        drop(on_runtime);
         Ok(Self { runtime, service, handle, tasks, addresses })
     }
 

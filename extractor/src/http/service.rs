@@ -6,6 +6,7 @@ use std::time::Duration;
 use netrewind_segment::Timestamp;
 use tokio::sync::watch;
 
+use super::audit::Audit;
 use super::identity::Identity;
 use super::parameters::Selection;
 use super::pool::{Pool, PoolLimits};
@@ -77,6 +78,8 @@ pub struct Service {
     pub packets: Pool,
     /// Places for answers from indexes and the logbook alone.
     pub lookups: Pool,
+    /// Who was given what.
+    pub audit: Option<Audit>,
     phase: watch::Sender<Phase>,
 }
 
@@ -88,13 +91,19 @@ impl std::fmt::Debug for Service {
 
 impl Service {
     /// Over a store.
-    pub fn new(extractor: Arc<Extractor>, clock: Arc<dyn Clock>, limits: ServiceLimits) -> Self {
+    pub fn new(
+        extractor: Arc<Extractor>,
+        clock: Arc<dyn Clock>,
+        limits: ServiceLimits,
+        audit: Option<Audit>,
+    ) -> Self {
         Self {
             extractor,
             clock,
             limits,
             packets: Pool::new(limits.packets),
             lookups: Pool::new(limits.lookups),
+            audit,
             phase: watch::Sender::new(Phase::Serving),
         }
     }

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use argon2::Argon2;
@@ -320,6 +320,11 @@ impl Tokens {
         // Left behind by one that was ended.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&new)?;
+        // The service's file stays the service's, whoever changes it.
+        if let Ok(before) = fs::metadata(path) {
+            fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            file.set_permissions(Permissions::from_mode(before.mode() & 0o777 & !WRITABLE_BY_OTHERS))?;
+        }
         file.write_all(HEADER.as_bytes())?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;

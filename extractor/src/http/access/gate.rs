@@ -1,0 +1,297 @@
+//! What stands before the routes: every request passes here first, and every response last.
+//!
+//! A route that is not named here is for administrators only: whoever adds one says whom it is for.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use tokio::sync::Semaphore;
+use tower_http::cors::CorsLayer;
+
+use super::{Access, Caller, Look, Moment, Refusal, Scope};
+use crate::http::audit::Refused;
+use crate::http::identity::Identity;
+use crate::http::problem::{Kind, Problem};
+use crate::http::service::Service;
+use crate::http::summary::{ANSWER_HEADER, COMPLETENESS_HEADER};
+
+/// Hashes that are computed at a time: each takes a core and 19 MiB.
+const VERIFYING_MAX: usize = 2;
+/// Requests that wait for one.
+const WAITING_MAX: usize = 64;
+/// What those are told to wait that find no room.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Pages may load what comes from here, and nothing else; nobody may frame them.
+const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \
+                              form-action 'self'; frame-ancestors 'none'";
+/// On every response that does not say otherwise.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+/// A year: RFC 6797.
+const STRICT_TRANSPORT: &str = "max-age=31536000";
+
+/// Who is let in.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// By which tokens; absent: whoever can connect, which must be this machine alone.
+    pub access: Option<Access>,
+    /// Connections are encrypted.
+    pub is_encrypted: bool,
+    /// Pages of these origins may read answers too.
+    pub origins: Vec<HeaderValue>,
+}
+
+/// The gate, as it is shared by all requests.
+struct Gate {
+    service: Arc<Service>,
+    access: Option<Arc<Access>>,
+    is_encrypted: bool,
+    origins: Vec<HeaderValue>,
+    begun: Instant,
+    verifying: Semaphore,
+    waiting: Semaphore,
+}
+
+/// Whom a route is for; `None`: for everybody, as it tells nothing of what is recorded.
+fn scope_of(route: &str) -> Option<Scope> {
+    match route {
+        "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" => None,
+        "/metrics" | "/api/v1/status" | "/api/v1/segments" => Some(Scope::Status),
+        "/api/v1/flows" | "/api/v1/flows/{id}" | "/api/v1/summary" => Some(Scope::Flows),
+        "/api/v1/packets"
+        | "/api/v1/packets/count"
+        | "/api/v1/packets/estimate"
+        | "/api/v1/flows/{id}/stream" => Some(Scope::Extract),
+        _ => Some(Scope::Admin),
+    }
+}
+
+/// Puts the gate before routes.
+pub fn guard(router: Router, service: Arc<Service>, admission: Admission) -> Router {
+    let Admission { access, is_encrypted, origins } = admission;
+    let cross_origin = (!origins.is_empty()).then(|| {
+        CorsLayer::new()
+            .allow_origin(origins.clone())
+            .allow_methods([Method::GET, Method::HEAD, Method::POST])
+            .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+            .expose_headers([COMPLETENESS_HEADER, ANSWER_HEADER].map(HeaderName::from_static))
+    });
+    let gate = Arc::new(Gate {
+        service,
+        access: access.map(Arc::new),
+        is_encrypted,
+        origins,
+        begun: Instant::now(),
+        verifying: Semaphore::new(VERIFYING_MAX),
+        waiting: Semaphore::new(WAITING_MAX),
+    });
+    let guarded = router.layer(from_fn_with_state(gate, pass));
+    match cross_origin {
+        Some(layer) => guarded.layer(layer),
+        None => guarded,
+    }
+}
+
+async fn pass(
+    State(gate): State<Arc<Gate>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
+    let path = request.uri().path().to_owned();
+    let admitted = match gate.check_origin(&request) {
+        Ok(()) => gate.admit(request.headers(), route.as_deref(), peer).await,
+        Err(refusal) => Err((refusal, None)),
+    };
+    let mut response = match admitted {
+        Ok(caller) => {
+            if let Some(Caller { name, joined, .. }) = caller {
+                request.extensions_mut().insert(Identity { name, filter: joined, peer: Some(peer) });
+            }
+            next.run(request).await
+        }
+        Err((refusal, who)) => gate.refuse(&refusal, who, peer, path),
+    };
+    gate.dress(response.headers_mut());
+    response
+}
+
+impl Gate {
+    fn now(&self) -> Moment {
+        Moment { wall: self.service.clock.now(), monotonic: self.begun.elapsed() }
+    }
+
+    /// Where no tokens are asked for, a page from elsewhere must not ask in its reader's place: neither by a name of its
+    /// own that suddenly means this machine, nor by sending a form here.
+    fn check_origin(&self, request: &Request) -> Result<(), Refusal> {
+        if self.access.is_some() {
+            return Ok(());
+        }
+        let host = authority(request);
+        if let Some(host) = host.as_deref().filter(|host| !is_loopback(host)) {
+            return Err(Refusal::WrongHost(host.chars().take(80).collect()));
+        }
+        let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
+        let is_own = |origin: &str| {
+            let (_, of_origin) = origin.split_once("://")?;
+            Some(host.as_deref()? == of_origin)
+        };
+        let is_allowed =
+            self.origins.contains(origin) || origin.to_str().is_ok_and(|origin| is_own(origin) == Some(true));
+        if is_allowed { Ok(()) } else { Err(Refusal::WrongOrigin) }
+    }
+
+    /// Who it is, where that matters; or why not, and who it is where that is known.
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        route: Option<&str>,
+        peer: SocketAddr,
+    ) -> Result<Option<Caller>, (Refusal, Option<String>)> {
+        // Where there is no route, there is nothing to be told.
+        let Some(scope) = route.and_then(scope_of) else { return Ok(None) };
+        let Some(access) = &self.access else { return Ok(Some(Caller::local())) };
+        let authorization =
+            headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+        let caller = match access.look(authorization, peer.ip(), self.now()) {
+            Look::Known(caller) => Ok(caller),
+            Look::Refused(refusal) => Err(refusal),
+            Look::Unknown(claim) => {
+                let Ok(_waiting) = self.waiting.try_acquire() else {
+                    return Err((Refusal::TooMany(RETRY_AFTER), None));
+                };
+                let _verifying = self.verifying.acquire().await;
+                let (access, now) = (Arc::clone(access), self.now());
+                let verified = tokio::task::spawn_blocking(move || access.verify(&claim, now)).await;
+                verified.unwrap_or(Err(Refusal::Unavailable))
+            }
+        };
+        let caller = caller.map_err(|refusal| (refusal, None))?;
+        if caller.may(scope) {
+            Ok(Some(caller))
+        } else {
+            Err((Refusal::OutOfScope(scope), Some(caller.name)))
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal, who: Option<String>, peer: SocketAddr, path: String) -> Response {
+        let response = problem(refusal).into_response();
+        let (status, reason) = (response.status().as_u16(), refusal.to_string());
+        tracing::info!(%peer, status, reason, "not let in");
+        if let Some(audit) = &self.service.audit {
+            let at = self.service.clock.now();
+            audit.refused(&Refused { at, who, peer: Some(peer), status, path, reason });
+        }
+        let challenge = match refusal {
+            Refusal::NoToken => "Bearer realm=\"netrewind\"",
+            Refusal::WrongToken => "Bearer realm=\"netrewind\", error=\"invalid_token\"",
+            Refusal::OutOfScope(_) => "Bearer realm=\"netrewind\", error=\"insufficient_scope\"",
+            _ => return response,
+        };
+        ([(header::WWW_AUTHENTICATE, challenge)], response).into_response()
+    }
+
+    /// Gives a response what every one has.
+    fn dress(&self, headers: &mut HeaderMap) {
+        for (name, value) in HEADERS {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        if self.is_encrypted {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT_TRANSPORT));
+        }
+    }
+}
+
+fn problem(refusal: &Refusal) -> Problem {
+    let kind = match refusal {
+        Refusal::NoToken | Refusal::WrongToken => Kind::NoAccess,
+        Refusal::OutOfScope(_) | Refusal::WrongOrigin => Kind::Forbidden,
+        Refusal::WrongHost(_) => Kind::WrongHost,
+        Refusal::TooMany(_) => Kind::TooManyFailures,
+        Refusal::Unavailable => Kind::AccessUnavailable,
+    };
+    let problem = Problem::new(kind, refusal.to_string());
+    match refusal {
+        Refusal::TooMany(wait) => problem.retry_after(u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX)),
+        _ => problem,
+    }
+}
+
+/// To which host and port the request is, by its target or its `Host`.
+fn authority(request: &Request) -> Option<String> {
+    let of_header =
+        || request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+    match request.uri().authority() {
+        Some(authority) => Some(authority.as_str().to_owned()),
+        None => of_header().map(|host| host.into_owned()),
+    }
+}
+
+/// Whether only this machine can be meant: no name that anybody could let mean it.
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
+        Some(_) => return false,
+        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_nobody_can_bend_mean_this_machine() {
+        let own = [
+            "localhost",
+            "LOCALHOST:8640",
+            "127.0.0.1:8640",
+            "127.9.9.9",
+            "[::1]:8640",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ];
+        assert_eq!(own.iter().find(|host| !is_loopback(host)), None);
+        let foreign = [
+            "evil.example",
+            "localhost.evil.example:8640",
+            "127.0.0.1.evil.example",
+            "10.0.0.1:8640",
+            "[::2]",
+            "",
+            "[::1]evil.example",
+            "localhost@evil.example",
+            "0.0.0.0",
+            "2130706433",
+        ];
+        assert_eq!(foreign.iter().find(|host| is_loopback(host)), None);
+    }
+
+    /// A route of which nobody has said whom it is for would be closed to all but administrators: that is an oversight.
+    #[test]
+    fn every_route_says_whom_it_is_for() {
+        let document = serde_json::to_value(crate::http::openapi()).expect("a document");
+        let paths = document["paths"].as_object().expect("paths");
+        assert!(paths.len() > 4);
+        let unsaid: Vec<_> = paths.keys().filter(|path| scope_of(path) == Some(Scope::Admin)).collect();
+        assert!(unsaid.is_empty(), "{unsaid:?}");
+        assert_eq!(scope_of("/api/v1/anything/else"), Some(Scope::Admin));
+    }
+}

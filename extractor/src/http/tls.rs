@@ -1,0 +1,137 @@
+//! TLS: a certificate and its key from files, which may change while the service runs.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::tls_rustls::RustlsConfig;
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// How often it is looked whether the files have changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// What is offered to clients, best first: RFC 7301.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A certificate or its key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file is none, or cannot be read.
+    #[error("{}: {reason}: give a PEM file", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong. Nothing of what the file holds.
+        reason: String,
+    },
+    /// They do not fit together, or are of an unknown kind.
+    #[error("the certificate {} and the key {} cannot be used together: {source}", certificate.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why not.
+        source: rustls::Error,
+    },
+}
+
+/// A certificate that is read again when it changes.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    config: RustlsConfig,
+}
+
+impl Tls {
+    /// From PEM files: the certificate with the chain behind it, and its key.
+    pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let config = RustlsConfig::from_config(Arc::new(load(certificate, key)?));
+        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), config })
+    }
+
+    pub(super) fn config(&self) -> RustlsConfig {
+        self.config.clone()
+    }
+
+    /// Reads the files again whenever they change, for ever. What is wrong then is logged, and the old ones stay.
+    pub(super) async fn watch(self) {
+        let mut known = self.stamps();
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let stamps = self.stamps();
+            if stamps == known {
+                continue;
+            }
+            match load(&self.certificate, &self.key) {
+                Ok(config) => {
+                    self.config.reload_from_config(Arc::new(config));
+                    tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
+                    known = stamps;
+                }
+                // The key may come a moment after its certificate: it is tried again.
+                Err(error) => tracing::warn!(%error, "the certificate has changed; the old one stays in use"),
+            }
+        }
+    }
+
+    fn stamps(&self) -> [Option<(u64, i64, i64)>; 2] {
+        [&self.certificate, &self.key].map(|path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
+        })
+    }
+}
+
+fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+    let wrong = |path: &Path, reason: String| TlsError::File { path: path.to_owned(), reason };
+    let read = |path: &Path| std::fs::read(path).map_err(|error: io::Error| wrong(path, error.to_string()));
+    let chain = CertificateDer::pem_slice_iter(&read(certificate)?).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| wrong(certificate, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(wrong(certificate, "there is no certificate in it".to_owned()));
+    }
+    let secret = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .map_err(|_| wrong(key, "there is no private key in it".to_owned()))?;
+    let pair = |source| TlsError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(pair)?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(pair)?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_file_names_it_and_not_what_it_holds() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let pair = || rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+        let (one, other) = (pair(), pair());
+        std::fs::write(path("cert.pem"), one.cert.pem()).expect("a file");
+        std::fs::write(path("key.pem"), one.signing_key.serialize_pem()).expect("a file");
+        std::fs::write(path("other.pem"), other.signing_key.serialize_pem()).expect("a file");
+        std::fs::write(path("empty.pem"), "").expect("a file");
+        Tls::open(&path("cert.pem"), &path("key.pem")).expect("they belong together");
+        for (certificate, key, named) in [
+            ("cert.pem", "other.pem", "cannot be used together"),
+            ("empty.pem", "key.pem", "empty.pem"),
+            ("key.pem", "key.pem", "key.pem"),
+            ("cert.pem", "cert.pem", "no private key"),
+            ("cert.pem", "none.pem", "none.pem"),
+        ] {
+            let error = Tls::open(&path(certificate), &path(key)).expect_err(named).to_string();
+            assert!(error.contains(named) && !error.contains("BEGIN"), "{error}");
+        }
+    }
+}

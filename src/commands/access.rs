@@ -1,0 +1,99 @@
+//! Who is let in, by which arguments of `serve` and `run`.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use netrewind_extractor::http::access::{Access, Admission, KEY_BYTES, Moment};
+use netrewind_extractor::http::audit::{Audit, AuditError, AuditFile};
+use netrewind_extractor::http::tls::Tls;
+use netrewind_segment::Store;
+
+use crate::clock;
+use crate::outcome::Failure;
+
+/// Who is let in, and what is kept of it.
+#[derive(Debug, clap::Args)]
+pub struct AccessArguments {
+    /// Certificate, with its chain, as PEM; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Tokens that let in, as `netrewind token` makes them; read again when they change
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Let pages of this origin read answers, as https://tools.example; may be given several times
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    allow_origin: Vec<String>,
+    /// Where it is written who was given which packets [default: audit.jsonl in the store]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_audit")]
+    audit: Option<PathBuf>,
+    /// Do not write who was given which packets
+    #[arg(long)]
+    no_audit: bool,
+}
+
+/// Scheme, host and port, and nothing behind them: RFC 6454.
+fn origin(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    match host {
+        Some(host) if !host.is_empty() && host.chars().all(is_plain) => Ok(text.to_ascii_lowercase()),
+        _ => Err("write an origin as https://tools.example or http://127.0.0.1:3000".into()),
+    }
+}
+
+impl AccessArguments {
+    /// Whether this address may be listened on.
+    pub fn check(&self, address: SocketAddr) -> Result<(), Failure> {
+        let missing = match (&self.tls_cert, &self.tokens) {
+            _ if address.ip().to_canonical().is_loopback() => return Ok(()),
+            (Some(_), Some(_)) => return Ok(()),
+            (None, None) => "--tls-cert, --tls-key and --tokens",
+            (None, Some(_)) => "--tls-cert and --tls-key",
+            (Some(_), None) => "--tokens",
+        };
+        Err(Failure::usage(format!(
+            "--listen {address}: other machines can reach this address, so it needs {missing} (netrewind token add NAME \
+             --tokens FILE --scope extract makes a token); without them only this machine is served, as on 127.0.0.1:{}",
+            address.port()
+        )))
+    }
+
+    /// Who is let in.
+    pub fn admission(&self) -> Result<Admission, Failure> {
+        let open = |path: &PathBuf| -> Result<Access, Failure> {
+            let mut key = [0; KEY_BYTES];
+            std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
+            let now = Moment { wall: clock::now(), monotonic: Duration::ZERO };
+            Access::open(path, &key, now).map_err(Failure::usage)
+        };
+        let origins = self.allow_origin.iter().filter_map(|origin| origin.parse().ok());
+        Ok(Admission {
+            access: self.tokens.as_ref().map(open).transpose()?,
+            is_encrypted: self.tls_cert.is_some(),
+            origins: origins.collect(),
+        })
+    }
+
+    /// What connections are encrypted with.
+    pub fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        Tls::open(certificate, key).map(Some).map_err(Failure::usage)
+    }
+
+    /// Where it is written who was given what.
+    pub fn audit(&self, store: &Store) -> Result<Option<Audit>, Failure> {
+        if self.no_audit {
+            return Ok(None);
+        }
+        let file: Result<AuditFile, AuditError> = match &self.audit {
+            Some(path) => AuditFile::at(path),
+            None => AuditFile::in_store(store),
+        };
+        Ok(Some(Audit::start(file.map_err(|error| Failure::Failed(error.into()))?)?))
+    }
+}
