@@ -13,6 +13,8 @@ const HEADER_BYTES: usize = 12;
 const DNS_PORT: u16 = 53;
 const MDNS_PORT: u16 = 5353;
 const LLMNR_PORT: u16 = 5355;
+/// NetBIOS has the same messages with names of its own (RFC 1002).
+const NETBIOS_PORT: u16 = 137;
 /// Pointers followed for one name: a name has at most 127 labels, and senders compress by suffix.
 const POINTERS_MAX: usize = 16;
 /// The longest name on the wire.
@@ -46,7 +48,8 @@ pub(crate) fn application(ports: [u16; 2]) -> Option<&'static str> {
 /// Judges a datagram. Away from DNS's ports only messages without any irregularity are taken for DNS.
 pub(crate) fn recognise(datagram: &[u8], ports: [u16; 2]) -> Verdict {
     let application = application(ports);
-    if application.is_none() && !is_regular(datagram) {
+    let may_be_dns = || !ports.contains(&NETBIOS_PORT) && is_regular(datagram);
+    if application.is_none() && !may_be_dns() {
         return Verdict::Nothing;
     }
     judge(datagram, application.unwrap_or("dns"))

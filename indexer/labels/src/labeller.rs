@@ -25,7 +25,7 @@ pub enum Step {
     Done(Option<Box<Labels>>),
 }
 
-/// Recognises what one conversation carries. It takes 48 bytes, and allocates only once the bytes seen so far may be the
+/// Recognises what one conversation carries. It takes 56 bytes, and allocates only once the bytes seen so far may be the
 /// front of something: at most [`crate::HEAP_BYTES_MAX`].
 #[derive(Debug, Default)]
 pub struct Labeller {
@@ -117,7 +117,7 @@ impl Labeller {
         let is_last = side.datagrams == DATAGRAMS_MAX;
         let verdict = if quic::is_likely(payload) {
             self.quic_datagram(direction, payload)
-        } else if let [22, 0xfe, ..] = payload {
+        } else if tls::is_likely_dtls(payload) {
             tls::recognise_dtls(payload)
         } else {
             match http::recognise_datagram(payload) {
@@ -128,9 +128,20 @@ impl Labeller {
             }
         };
         match verdict {
-            Verdict::Nothing | Verdict::More if !is_last => {}
-            verdict => self.take(direction, verdict),
+            // An answer to another question: the first question's may still come.
+            Verdict::Whole(labels) if self.asked_something_else(&labels) => {}
+            Verdict::Nothing | Verdict::More => {}
+            verdict => return self.take(direction, verdict),
         }
+        if is_last {
+            self.sides[direction as usize].close();
+        }
+    }
+
+    fn asked_something_else(&self, answer: &Labels) -> bool {
+        let question = |labels: &Labels| labels.dns.as_ref().and_then(|dns| dns.question.clone());
+        let asked = self.found.as_deref().and_then(question);
+        asked.is_some() && question(answer).is_some() && asked != question(answer)
     }
 
     /// QUIC's labels grow with each datagram, until the client hello is whole.

@@ -202,6 +202,14 @@ fn defragment<'a>(bytes: &'a [u8], fragment: &'a [u8]) -> Option<Cow<'a, [u8]>> 
     Some(Cow::Owned(message))
 }
 
+/// The versions in DTLS's record headers; the last is that of Cisco's first clients.
+const DTLS_VERSIONS: [u16; 3] = [0xfeff, 0xfefd, 0x0100];
+
+/// Whether a datagram may begin with a DTLS handshake record.
+pub(crate) fn is_likely_dtls(datagram: &[u8]) -> bool {
+    matches!(datagram, [HANDSHAKE, high, low, ..] if DTLS_VERSIONS.contains(&u16::from_be_bytes([*high, *low])))
+}
+
 /// Judges a datagram: is it a DTLS record with a hello whose first fragment is at its front?
 pub(crate) fn recognise_dtls(datagram: &[u8]) -> Verdict {
     match dtls_hello(datagram) {
@@ -214,7 +222,8 @@ pub(crate) fn recognise_dtls(datagram: &[u8]) -> Verdict {
 
 fn dtls_hello(datagram: &[u8]) -> Option<Tls> {
     let mut cursor = Cursor(datagram);
-    if cursor.u8()? != HANDSHAKE || !matches!(cursor.u16()?, 0xfeff | 0xfefd | 0x0100) {
+    let _type_and_version = cursor.take(3)?;
+    if !is_likely_dtls(datagram) {
         return None;
     }
     let epoch_and_sequence = cursor.take(8)?;

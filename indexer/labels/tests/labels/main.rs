@@ -2,6 +2,8 @@
 
 mod bytes;
 mod captures;
+mod ja4_model;
 mod made;
 mod quic;
 mod support;
+mod tshark;
