@@ -15,10 +15,15 @@ use crate::support::{captures, may_make_namespaces, run, tcpdump};
 const MIRROR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const RECORDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const ETHERNET: u32 = 1;
-/// The link between them.
-const MTU: u32 = 9000;
-/// Headers that the longest wrapping adds, the outer Ethernet header excepted.
-const HEADERS_MAX: u32 = 20 + 8 + 8 + 32 + 20 + 8 + 8;
+/// A link that holds every wrapped packet here, and one that does not.
+const WIDE_MTU: usize = 9000;
+const NARROW_MTU: usize = 1500;
+/// Bytes of an outer Ethernet header, of an IPv4 header without options, of a UDP header.
+const ETHERNET_BYTES: usize = 14;
+const IPV4_BYTES: usize = 20;
+const UDP_BYTES: usize = 8;
+/// Longer frames do not fit the wide link together with the longest tunnel's headers.
+const FRAME_BYTES_MAX: usize = 8800;
 const PACKETS_MAX: usize = 3000;
 const CAPTURES: usize = 3;
 /// Longer frames do not fit a link of 1500 bytes together with a tunnel's headers.
@@ -64,12 +69,34 @@ const TUNNELS: [Tunnel; 4] = [
 ];
 
 impl Tunnel {
+    /// Bytes between the outer IP header and the frame.
+    fn header_bytes(&self) -> usize {
+        (self.header)(&[]).len() + if matches!(self.carrier, Carrier::Udp(_)) { UDP_BYTES } else { 0 }
+    }
+
     /// How many packets the kernel makes of one: RFC 791, section 3.2.
-    fn fragments(&self, packet: &Packet) -> u64 {
-        let udp_bytes = if matches!(self.carrier, Carrier::Udp(_)) { 8 } else { 0 };
-        let bytes = udp_bytes + (self.header)(&packet.bytes).len() + packet.bytes.len();
-        let room = MTU as usize - 20;
+    fn fragments(&self, packet: &Packet, mtu: usize) -> u64 {
+        let bytes = self.header_bytes() + packet.bytes.len();
+        let room = mtu - IPV4_BYTES;
         if bytes <= room { 1 } else { bytes.div_ceil(room / 8 * 8) as u64 }
+    }
+
+    /// The frames that were wrapped, out of what the link carried, whose fragments follow each other.
+    fn unwrap(&self, carried: &[Packet]) -> Vec<Packet> {
+        let (mut frames, mut payload) = (Vec::new(), Vec::new());
+        for packet in carried {
+            let ip = &packet.bytes[ETHERNET_BYTES..];
+            let fragment = u16::from_be_bytes([ip[6], ip[7]]);
+            let (more, offset) = (fragment & 0x2000 != 0, usize::from(fragment & 0x1fff) * 8);
+            assert_eq!(payload.len(), offset, "{}: a fragment is missing or out of place", self.name);
+            payload.extend_from_slice(&ip[IPV4_BYTES..]);
+            if !more {
+                let bytes = std::mem::take(&mut payload).split_off(self.header_bytes());
+                frames.push(Packet { len: bytes.len() as u32, bytes, ..packet.clone() });
+            }
+        }
+        assert!(payload.is_empty(), "{}: the last fragment is missing", self.name);
+        frames
     }
 }
 
@@ -138,21 +165,22 @@ fn send(namespace: &Path, tunnel: &Tunnel, packets: &[Packet]) {
 struct Scene {
     folder: tempfile::TempDir,
     link: Link,
+    mtu: usize,
 }
 
 impl Scene {
-    fn new() -> Option<Self> {
+    fn new(mtu: usize) -> Option<Self> {
         if !may_make_namespaces() {
             return None;
         }
         let link = Link::new();
         // The recorder's interface has no address: its kernel answers nothing, and nothing but the mirror is on the link.
         link.ip_of_sender(&["address", "add", &format!("{MIRROR}/24"), "dev", "tx0"]);
-        link.ip_of_sender(&["link", "set", "tx0", "mtu", &MTU.to_string()]);
+        link.ip_of_sender(&["link", "set", "tx0", "mtu", &mtu.to_string()]);
         let neighbour =
             ["neighbour", "add", &RECORDER.to_string(), "lladdr", "02:00:00:00:00:07", "dev", "tx0"];
         link.ip_of_sender(&neighbour);
-        Some(Self { folder: tempfile::tempdir().expect("a folder"), link })
+        Some(Self { folder: tempfile::tempdir().expect("a folder"), link, mtu })
     }
 
     fn store(&self, name: &str) -> PathBuf {
@@ -167,8 +195,7 @@ impl Scene {
         }
         let mut packets = read_pcap(&truth.stdout);
         packets.truncate(PACKETS_MAX);
-        packets.retain(|packet| (14..=60_000).contains(&packet.bytes.len()));
-        packets.retain(|packet| packet.bytes.len() as u32 + HEADERS_MAX <= MTU);
+        packets.retain(|packet| (ETHERNET_BYTES..=FRAME_BYTES_MAX).contains(&packet.bytes.len()));
         // What the capture has of a packet is what is mirrored.
         packets.iter_mut().for_each(|packet| packet.len = packet.bytes.len() as u32);
         let plain = self.folder.path().join("plain.pcap");
@@ -193,16 +220,33 @@ fn hosts(packets: &[Packet]) -> Vec<String> {
 
 fn answer(store: &Path, arguments: &[&str]) -> Vec<Packet> {
     let store = store.display().to_string();
-    let output = run(["extract", "--store", &store, "--decapsulate", "-o", "-"].iter().chain(arguments));
+    let output = run(["extract", "--store", &store, "-o", "-"].iter().chain(arguments));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     read_pcap(&output.stdout)
 }
 
 fn assert_same_bytes(found: &[Packet], wanted: &[Packet], what: &str) {
     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
-        assert_eq!((found.len, &found.bytes), (wanted.len, &wanted.bytes), "{what}: packet {i}");
+        let is_same = found.len == wanted.len && found.bytes == wanted.bytes;
+        assert!(is_same, "{what}: packet {i} is\n  {found:?}\nand should be\n  {wanted:?}");
     }
     assert_eq!(found.len(), wanted.len(), "{what}: as many packets");
+}
+
+/// Asks for the hosts of a capture that is recorded in a tunnel.
+fn ask(store: &Path, tunnel: &Tunnel, plain: &Path, packets: &[Packet]) {
+    assert_same_bytes(&answer(store, &["--decapsulate"]), packets, tunnel.name);
+    for host in hosts(packets) {
+        let wanted = tcpdump(plain, &host).expect("tcpdump reads it");
+        assert!(!wanted.is_empty(), "{host}");
+        for more in [&[][..], &tunnel.selector] {
+            let question = [&["--filter", &host][..], more].concat();
+            let what = format!("{}, {question:?}", tunnel.name);
+            assert_same_bytes(&tunnel.unwrap(&answer(store, &question)), &wanted, &what);
+            let question = [&question[..], &["--decapsulate"]].concat();
+            assert_same_bytes(&answer(store, &question), &wanted, &format!("{what}, decapsulated"));
+        }
+    }
 }
 
 /// Records one capture in every tunnel and asks for its hosts; says how many packets were longer than the link.
@@ -210,42 +254,49 @@ fn tell(scene: &Scene, title: &str, plain: &Path, packets: &[Packet]) -> usize {
     let mut cut = 0;
     for tunnel in &TUNNELS {
         let store = scene.store(&format!("{title} {}", tunnel.name));
+        let fragments = packets.iter().map(|packet| tunnel.fragments(packet, scene.mtu));
+        cut += fragments.clone().filter(|count| *count > 1).count();
+        let carried: u64 = fragments.sum();
         let recording = scene.link.record(&store, &[]);
         send(&scene.link.sender_namespace(), tunnel, packets);
-        let fragments = packets.iter().map(|packet| tunnel.fragments(packet));
-        cut += fragments.clone().filter(|count| *count > 1).count();
-        wait_until("all is at hand", || answer(&store, &[]).len() >= packets.len());
+        wait_until("all is at hand", || answer(&store, &["--view", "outer"]).len() as u64 >= carried);
         let account = recording.stop();
         assert_eq!(account["dropped"]["kernel"].as_u64(), Some(0), "{}: {account}", tunnel.name);
-        assert_eq!(account["received"].as_u64(), Some(fragments.sum()), "{}: {account}", tunnel.name);
+        assert_eq!(account["received"].as_u64(), Some(carried), "{}: {account}", tunnel.name);
         assert_eq!(account["received"], account["written"], "{}: {account}", tunnel.name);
-        assert_same_bytes(&answer(&store, &[]), packets, tunnel.name);
-        for host in hosts(packets) {
-            let wanted = tcpdump(plain, &host).expect("tcpdump reads it");
-            assert!(!wanted.is_empty(), "{host}");
-            let what = format!("{}, {host}", tunnel.name);
-            assert_same_bytes(&answer(&store, &["--filter", &host]), &wanted, &what);
-            let selected = [&["--filter", &host][..], &tunnel.selector].concat();
-            assert_same_bytes(&answer(&store, &selected), &wanted, &format!("{what}, selected"));
+        let carried = answer(&store, &["--view", "outer"]);
+        assert_same_bytes(&tunnel.unwrap(&carried), packets, tunnel.name);
+        if scene.mtu == WIDE_MTU {
+            ask(&store, tunnel, plain, packets);
         }
     }
     cut
 }
 
-#[test]
-fn a_mirrored_host_is_found_as_it_was_before_it_was_wrapped() {
-    let (Some(scene), Some(captures)) = (Scene::new(), captures()) else { return };
-    let (mut told, mut cut) = (0, 0);
+/// Tells the story of the first captures that have what it takes; says how many packets were longer than the link.
+fn tell_over(mtu: usize) -> Option<usize> {
+    let (scene, captures) = (Scene::new(mtu)?, captures()?);
+    let mut cut = Vec::new();
     for file in &captures {
         let Some((plain, packets)) = scene.capture(file) else { continue };
-        cut += tell(&scene, &format!("capture {told}"), &plain, &packets);
-        told += 1;
-        if told == CAPTURES {
-            break;
+        cut.push(tell(&scene, &format!("capture {}", cut.len()), &plain, &packets));
+        if cut.len() == CAPTURES {
+            return Some(cut.iter().sum());
         }
     }
-    assert!(
-        told == CAPTURES,
-        "{told} captures have enough plain packets, {cut} of them longer than the link"
-    );
+    panic!("{} captures have enough plain packets", cut.len());
+}
+
+#[test]
+fn a_mirrored_host_is_found_as_it_was_before_it_was_wrapped() {
+    if let Some(cut) = tell_over(WIDE_MTU) {
+        assert_eq!(cut, 0, "the link holds everything");
+    }
+}
+
+#[test]
+fn a_mirror_is_recorded_whole_where_the_link_cuts_the_tunnels_packets() {
+    if let Some(cut) = tell_over(NARROW_MTU) {
+        assert!(cut > 100, "{cut} packets came in fragments");
+    }
 }
