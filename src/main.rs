@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod indexing;
 mod logs;
+mod manager;
 mod outcome;
 mod signals;
 mod terminal;

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stderr, reason = "a test says what it skips, and its seed")]
 
+mod access;
 mod cli;
 mod crash;
 mod dedup;

@@ -20,6 +20,8 @@ mod connection;
 mod fields;
 mod identity;
 mod lookups;
+pub mod metrics;
+mod operations;
 mod outlet;
 mod parameters;
 pub mod pool;

@@ -79,6 +79,8 @@ pub struct LaneStatus {
     pub down: Option<String>,
     /// The disk does not take packets at the moment.
     pub is_disk_failing: bool,
+    /// How often its thread has told how it does, which is several times a second as long as it is not stuck.
+    pub turns: u64,
     /// The source has ended, and everything is sealed.
     pub has_ended: bool,
 }

@@ -24,6 +24,7 @@ use netrewind_segment::layout::CAPLEN_MAX;
 use super::{StoreArgument, WritingArguments};
 use crate::clock::{self, SystemClock};
 use crate::indexing::Indexing;
+use crate::manager::{Manager, Turns};
 use crate::outcome::{Failure, Outcome};
 use crate::signals;
 use crate::terminal::{self, StatusLine};
@@ -210,19 +211,30 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     };
     let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut sinks, clock)?;
     greet(arguments, &config);
+    let (mut manager, mut turns) = (Manager::new(), Turns::default());
+    manager.ready(&format!("recording {}", arguments.names()));
     let mut screen = Screen { line: StatusLine::new(), notices: 0, budget: config.budget_bytes };
     let mut looks = 0;
     while !stop.load(Ordering::Relaxed) && !recorder.is_finished() {
         std::thread::sleep(LOOK_INTERVAL);
         looks += 1;
+        if manager.is_due() && turns.all_taken(&turns_of(&recorder.status())) {
+            manager.progress();
+        }
         if looks % LOOKS_PER_STATUS == 0 {
             screen.show(&recorder.status());
         }
     }
     screen.line.clear();
+    manager.stopping();
     let summary = recorder.stop();
     indexing.finish();
     tell(&summary, screen.notices, arguments.json)
+}
+
+/// How many turns each lane has taken.
+fn turns_of(status: &Status) -> Vec<Option<u64>> {
+    status.lanes.iter().map(|lane| (!lane.has_ended).then_some(lane.turns)).collect()
 }
 
 /// Names the remedy with this program's own path where the privilege to capture is missing.

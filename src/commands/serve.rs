@@ -13,6 +13,7 @@ use netrewind_segment::Store;
 use super::StoreArgument;
 use super::access::AccessArguments;
 use crate::clock::SystemClock;
+use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
 use crate::{logs, signals, terminal};
 
@@ -88,12 +89,18 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     logs::start();
     let stop = signals::stop_flag()?;
     let server = arguments.serving.start(Store::open(&arguments.store.store)?)?;
+    let mut manager = Manager::new();
+    manager.ready("answering");
     while !stop.load(Ordering::Relaxed) {
         if server.is_finished() {
             return Err(Failure::Failed(anyhow::anyhow!("the service has ended by itself")));
         }
+        if manager.is_due() && server.is_answering() {
+            manager.progress();
+        }
         std::thread::sleep(LOOK_INTERVAL);
     }
+    manager.stopping();
     server.stop();
     Ok(Outcome::Done)
 }

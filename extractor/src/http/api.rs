@@ -6,8 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -15,7 +14,7 @@ use super::access::{Admission, guard};
 use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
-use super::{capture, lookups};
+use super::{capture, lookups, operations};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,20 +22,6 @@ use super::{capture, lookups};
     components(schemas(Problem, super::summary::Summary, super::summary::Account))
 )]
 struct Document;
-
-/// Whether the service answers.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Health {
-    /// `ok`
-    status: &'static str,
-}
-
-/// Whether the service answers
-#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, description = "It does", body = Health)))]
-async fn healthz(State(service): State<Arc<Service>>, request: Request) -> Result<Json<Health>, Problem> {
-    fields_of(request, &service.limits).await?.end()?;
-    Ok(Json(Health { status: "ok" }))
-}
 
 /// This description of the service
 #[utoipa::path(get, path = "/openapi.json", tag = "service", responses(
@@ -52,7 +37,8 @@ async fn openapi_json(
 
 fn documented() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(healthz))
+        .routes(routes!(operations::healthz))
+        .routes(routes!(operations::figures))
         .routes(routes!(openapi_json))
         .routes(routes!(capture::get_packets, capture::post_packets))
         .routes(routes!(lookups::count))

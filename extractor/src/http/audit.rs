@@ -45,6 +45,21 @@ pub enum Ending {
     Shutdown,
 }
 
+impl Ending {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Incomplete => "incomplete",
+            Self::Limit => "limit",
+            Self::OutOfTime => "out-of-time",
+            Self::ClientGone => "client-gone",
+            Self::Error => "error",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// What was given to somebody.
 #[derive(Clone, Debug)]
 pub struct Extraction {

@@ -30,6 +30,7 @@ pub struct Pool {
     admitted: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     reading: Arc<Semaphore>,
+    limits: PoolLimits,
 }
 
 /// The right to answer, until it is dropped.
@@ -49,7 +50,20 @@ impl Pool {
             admitted: Arc::new(Semaphore::new(answers_max + waiting_max)),
             answers: Arc::new(Semaphore::new(answers_max)),
             reading: Arc::new(Semaphore::new(reading_max)),
+            limits,
         }
+    }
+
+    /// Answers that have begun and not ended.
+    pub fn running(&self) -> u64 {
+        (self.limits.answers_max - self.answers.available_permits()) as u64
+    }
+
+    /// Answers that wait to begin.
+    pub fn waiting(&self) -> u64 {
+        let PoolLimits { answers_max, waiting_max, .. } = self.limits;
+        let admitted = (answers_max + waiting_max - self.admitted.available_permits()) as u64;
+        admitted.saturating_sub(self.running())
     }
 
     /// Waits for a place, first come, first served; a client that gives up leaves the queue. Refused where the queue is

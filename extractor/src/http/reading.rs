@@ -84,7 +84,9 @@ impl Reading {
 
     /// Puts it into the audit.
     fn note(&self, answer: &Result<Answer, ReadingError>, begun: Instant, asked: Timestamp) {
-        let Some(audit) = self.service.audit.as_ref().filter(|_| !self.head_only) else { return };
+        if self.head_only {
+            return;
+        }
         let (ending, error) = match answer {
             Ok(answer) => (ending_of(&answer.completeness), None),
             Err(ReadingError::Problem(problem)) => (Ending::Error, Some(problem.detail().to_owned())),
@@ -96,6 +98,8 @@ impl Reading {
             Err(ReadingError::Extract(error)) => (Ending::Error, Some(error.to_string())),
         };
         let given = self.given.get();
+        self.service.metrics.extraction(ending, given.0, given.1);
+        let Some(audit) = &self.service.audit else { return };
         audit.extraction(&Extraction {
             asked,
             who: self.identity.name.clone(),

@@ -24,6 +24,8 @@ const NICENESS: i32 = 10;
 const STREAMS_MAX: u32 = 32;
 /// How often an HTTP/2 client is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// Time in which a thread takes up work, where they are well.
+const ANSWERING_WITHIN: Duration = Duration::from_secs(5);
 /// Time that cut answers have to reach their clients.
 const CUT_TIME: Duration = Duration::from_secs(2);
 
@@ -96,6 +98,13 @@ impl Server {
     /// Whether it has ended by itself, which it should not.
     pub fn is_finished(&self) -> bool {
         self.tasks.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Whether its threads still take up work.
+    pub fn is_answering(&self) -> bool {
+        let (done, is_done) = std::sync::mpsc::channel();
+        self.runtime.spawn(async move { done.send(()) });
+        is_done.recv_timeout(ANSWERING_WITHIN).is_ok()
     }
 
     /// Takes no more requests, lets running answers end for a named time, cuts those that have not, and returns.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::audit::Audit;
 use super::identity::Identity;
+use super::metrics::Metrics;
 use super::parameters::Selection;
 use super::pool::{Pool, PoolLimits};
 use super::problem::Problem;
@@ -78,6 +79,8 @@ pub struct Service {
     pub packets: Pool,
     /// Places for answers from indexes and the logbook alone.
     pub lookups: Pool,
+    /// What it counts.
+    pub metrics: Metrics,
     /// Who was given what.
     pub audit: Option<Audit>,
     phase: watch::Sender<Phase>,
@@ -103,6 +106,7 @@ impl Service {
             limits,
             packets: Pool::new(limits.packets),
             lookups: Pool::new(limits.lookups),
+            metrics: Metrics::default(),
             audit,
             phase: watch::Sender::new(Phase::Serving),
         }

@@ -239,6 +239,7 @@ impl Lanes {
             lane.cut_packets = open.lane.cut_packets();
             lane.down = down.filter(|_| i == 0).cloned();
             lane.is_disk_failing = open.lane.is_disk_failing();
+            lane.turns += 1;
             lane.has_ended = has_ended;
         }
     }

@@ -111,6 +111,7 @@ async fn pass(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let begun = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
     let path = request.uri().path().to_owned();
     let admitted = match gate.check_origin(&request) {
@@ -127,6 +128,7 @@ async fn pass(
         Err((refusal, who)) => gate.refuse(&refusal, who, peer, path),
     };
     gate.dress(response.headers_mut());
+    gate.service.metrics.request(route.as_deref(), response.status().as_u16(), begun.elapsed());
     response
 }
 

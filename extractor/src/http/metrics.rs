@@ -1,0 +1,200 @@
+//! Figures for those who watch over the service: the OpenMetrics text that Prometheus reads.
+//!
+//! What the recorder does is told by the logbook, whether it runs in this process or in another: one line a second.
+
+mod recording;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use netrewind_segment::time::SECOND_NS;
+use netrewind_segment::{SegmentState, Store, StoreError, Timestamp};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::audit::Ending;
+use super::pool::Pool;
+use recording::Tally;
+pub use recording::{Recording, State};
+
+/// The media type of the text.
+pub const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Bounds of the histogram of times: from a millisecond on, twelve of them, each four times the one before.
+const TIME_BUCKETS: (f64, f64, u16) = (0.001, 4.0, 12);
+/// What a route is called that is none.
+const NO_ROUTE: &str = "none";
+
+type Labels = Vec<(&'static str, String)>;
+
+/// What the service counts of itself.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Labels, Counter>,
+    request_seconds: Family<Labels, Histogram, fn() -> Histogram>,
+    extractions: Family<Labels, Counter>,
+    packets: Counter,
+    bytes: Counter,
+    recorded: Mutex<Tally>,
+}
+
+fn time_histogram() -> Histogram {
+    let (first, factor, length) = TIME_BUCKETS;
+    Histogram::new(exponential_buckets(first, factor, length))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("netrewind"),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(time_histogram),
+            extractions: Family::default(),
+            packets: Counter::default(),
+            bytes: Counter::default(),
+            recorded: Mutex::default(),
+        };
+        let Self { registry, requests, request_seconds, extractions, packets, bytes, .. } = &mut metrics;
+        registry.register("requests", "Requests, by route and status", requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "Time until an answer begins, by route",
+            Unit::Seconds,
+            request_seconds.clone(),
+        );
+        registry.register("extractions", "Extractions that have ended, by how", extractions.clone());
+        registry.register("extracted_packets", "Packets given to clients", packets.clone());
+        registry.register_with_unit(
+            "extracted",
+            "Bytes of packets given to clients",
+            Unit::Bytes,
+            bytes.clone(),
+        );
+        let build = Family::<Labels, Gauge>::default();
+        build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
+        registry.register("build", "The program's version", build);
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Counts a request.
+    pub fn request(&self, route: Option<&str>, status: u16, time: Duration) {
+        let route = route.unwrap_or(NO_ROUTE).to_owned();
+        self.request_seconds.get_or_create(&vec![("route", route.clone())]).observe(time.as_secs_f64());
+        self.requests.get_or_create(&vec![("route", route), ("status", status.to_string())]).inc();
+    }
+
+    /// Counts an extraction.
+    pub fn extraction(&self, ending: Ending, packets: u64, bytes: u64) {
+        self.extractions.get_or_create(&vec![("ending", ending.name().to_owned())]).inc();
+        self.packets.inc_by(packets);
+        self.bytes.inc_by(bytes);
+    }
+
+    /// All figures as text. Looks at the store.
+    pub fn text(&self, store: &Store, packets: &Pool, now: Timestamp) -> Result<String, StoreError> {
+        let recording = self.recorded.lock().unwrap_or_else(PoisonError::into_inner).look(store, now)?;
+        let mut looked = Registry::with_prefix("netrewind");
+        gauge(
+            &mut looked,
+            "extractions_running",
+            "Extractions that have begun and not ended",
+            packets.running(),
+        );
+        gauge(&mut looked, "extractions_waiting", "Extractions that wait to begin", packets.waiting());
+        add_recording(&mut looked, &recording);
+        add_store(&mut looked, store, now)?;
+        let mut text = String::new();
+        // Writing into a text does not fail.
+        let _ = encode_registry(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &looked);
+        let _ = encode_eof(&mut text);
+        Ok(text)
+    }
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    registry.register(name, help, gauge);
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter = Counter::<u64>::default();
+    counter.inc_by(value);
+    registry.register(name, help, counter);
+}
+
+fn add_recording(registry: &mut Registry, recording: &Recording) {
+    let Recording { state, account, last_line } = recording;
+    gauge(registry, "recording", "1 while packets are recorded, 0 otherwise", (*state == State::Yes).into());
+    let dropped = Family::<Labels, Counter>::default();
+    for (reason, packets) in [("kernel", account.dropped.kernel), ("disk", account.dropped.disk)] {
+        dropped.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(packets);
+    }
+    counter(registry, "recorder_received_packets", "Packets that arrived, by the logbook", account.received);
+    counter(
+        registry,
+        "recorder_written_packets",
+        "Packets that were written, by the logbook",
+        account.written,
+    );
+    registry.register("recorder_dropped_packets", "Packets that arrived and were not written", dropped);
+    counter(registry, "recorder_written_bytes", "Bytes of the packets that were written", account.bytes);
+    let last = last_line.map_or(0, |at| at.ns() / SECOND_NS);
+    gauge(registry, "recorder_last_sign_timestamp_seconds", "When the logbook was last written", last);
+}
+
+fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    let segments = store.segments()?;
+    let unindexed = || segments.iter().filter(|s| s.state == SegmentState::Sealed && !s.has_index);
+    let lag = unindexed().next().map_or(0, |oldest| now.ns_since(oldest.name.opened) / SECOND_NS);
+    let opened = segments.first().map_or(0, |oldest| oldest.name.opened.ns() / SECOND_NS);
+    gauge(registry, "store_bytes", "What everything in the store takes on the disk", store.disk_bytes()?);
+    gauge(registry, "store_segments", "Segments that are kept", segments.len() as u64);
+    gauge(registry, "store_oldest_timestamp_seconds", "When the oldest segment was opened", opened);
+    gauge(registry, "index_missing_segments", "Sealed segments without an index", unindexed().count() as u64);
+    gauge(registry, "index_lag_seconds", "Since when the oldest of these was opened", lag);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::pool::PoolLimits;
+
+    /// Lines of the format, read as its specification says.
+    #[test]
+    fn the_text_is_in_the_format() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open_or_create(folder.path(), Timestamp(1), 1).expect("a store");
+        let metrics = Metrics::default();
+        metrics.request(Some("/api/v1/packets"), 200, Duration::from_millis(5));
+        metrics.request(None, 404, Duration::from_millis(5));
+        metrics.extraction(Ending::ClientGone, 7, 700);
+        let pool = Pool::new(PoolLimits { reading_max: 1, answers_max: 1, waiting_max: 1 });
+        let text = metrics.text(&store, &pool, Timestamp::new(1_795_339_861, 0)).expect("figures");
+        assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
+        let mut types = std::collections::HashMap::new();
+        for line in text.lines() {
+            if let Some(described) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = described.split_once(' ').expect("a name and a type");
+                assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} twice");
+            } else if !line.starts_with('#') {
+                let (sample, value) = line.rsplit_once(' ').expect("a sample and its value");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                let name = sample.split('{').next().expect("a name");
+                let is_known =
+                    |suffix: &str| name.strip_suffix(suffix).is_some_and(|name| types.contains_key(name));
+                assert!(["", "_total", "_bucket", "_sum", "_count"].into_iter().any(is_known), "{line}");
+            }
+        }
+        assert!(text.contains("netrewind_extractions_total{ending=\"client-gone\"} 1\n"), "{text}");
+        assert!(text.contains("netrewind_requests_total{route=\"none\",status=\"404\"} 1\n"), "{text}");
+        assert!(text.contains("netrewind_recording 0\n"), "{text}");
+    }
+}

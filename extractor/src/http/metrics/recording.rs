@@ -1,0 +1,152 @@
+//! What the recorder does, by its lock and its logbook.
+
+use std::collections::HashMap;
+
+use netrewind_segment::logbook::{Entry, Line, Part, RawLine, read_day};
+use netrewind_segment::time::SECOND_NS;
+use netrewind_segment::{Account, Event, Store, StoreError, Timestamp};
+
+/// A recorder that has written nothing into its logbook for so long does not record. It writes at least every ten seconds.
+const STALLED_AFTER_SECONDS: u64 = 35;
+
+/// Whether packets are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// They are.
+    Yes,
+    /// Nobody records into this store.
+    No,
+    /// Somebody does, but the logbook has not been written for a while.
+    Stalled,
+}
+
+impl State {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// What the recorder does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// Whether it records.
+    pub state: State,
+    /// What it has counted since the beginning of the day on which the service was first asked.
+    pub account: Account,
+    /// When the logbook was last written.
+    pub last_line: Option<Timestamp>,
+}
+
+impl Recording {
+    /// Whether packets are recorded, without adding up what has been counted.
+    pub fn state(store: &Store, now: Timestamp) -> Result<State, StoreError> {
+        let mut last = None;
+        read_day(store, &now.date(), Part::Tail, |line| last = last.max(entry(line).map(|entry| entry.at)))?;
+        state(store, last, now)
+    }
+}
+
+fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<State, StoreError> {
+    let writer = store.locked_by()?;
+    let records = writer.is_some_and(|writer| writer.contains("record") || writer.contains("run"));
+    // At midnight the new day's logbook may not have begun; then the clock says how young the day is.
+    let day_began = Timestamp(now.ns() / (86_400 * SECOND_NS) * 86_400 * SECOND_NS);
+    let silent_ns = now.ns().saturating_sub(last_line.unwrap_or(day_began).ns());
+    Ok(match records {
+        false => State::No,
+        true if silent_ns > STALLED_AFTER_SECONDS * SECOND_NS => State::Stalled,
+        true => State::Yes,
+    })
+}
+
+fn entry(line: RawLine<'_>) -> Option<Entry> {
+    match line.parse() {
+        Line::Entry(entry) => Some(entry),
+        Line::Unreadable(_) => None,
+    }
+}
+
+/// Adds up what the logbook says, each line once.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    account: Account,
+    /// The time of the last line of each lane.
+    seen: HashMap<u16, Timestamp>,
+    last_line: Option<Timestamp>,
+    looked_at: Option<Timestamp>,
+}
+
+impl Tally {
+    pub(super) fn look(&mut self, store: &Store, now: Timestamp) -> Result<Recording, StoreError> {
+        let (today, before) = (now.date(), self.looked_at.replace(now).map(Timestamp::date));
+        let days = before.filter(|date| *date < today).into_iter().chain([today]);
+        for date in days {
+            let mut last_ones = Vec::new();
+            read_day(store, &date, Part::Tail, |line| last_ones.extend(entry(line)))?;
+            if last_ones.first().is_some_and(|first| Some(first.at) <= self.last_line) {
+                last_ones.iter().for_each(|entry| self.take(entry));
+            } else {
+                read_day(store, &date, Part::Whole, |line| {
+                    entry(line).iter().for_each(|entry| self.take(entry))
+                })?;
+            }
+        }
+        let state = state(store, self.last_line, now)?;
+        Ok(Recording { state, account: self.account, last_line: self.last_line })
+    }
+
+    fn take(&mut self, Entry { at, event }: &Entry) {
+        self.last_line = self.last_line.max(Some(*at));
+        if let Event::Second { lane, received, written, dropped, bytes } = event
+            && self.seen.get(lane).is_none_or(|seen| seen < at)
+        {
+            self.seen.insert(*lane, *at);
+            self.account.received += received;
+            self.account.written += written;
+            self.account.bytes += bytes;
+            self.account.dropped.add(dropped);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netrewind_segment::{Drops, Logbook};
+
+    use super::*;
+
+    fn at(second: u32) -> Timestamp {
+        Timestamp::new(1_795_339_861 + second, 0)
+    }
+
+    #[test]
+    fn each_line_counts_once_and_silence_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open_or_create(folder.path(), at(0), 1).expect("a store");
+        let mut logbook = Logbook::new(&store);
+        let mut log = |second, lane| {
+            let dropped = Drops { kernel: 1, disk: 0 };
+            let event = Event::Second { lane, received: 10, written: 9, dropped, bytes: 900 };
+            logbook.append(at(second), event).expect("a line");
+        };
+        let mut tally = Tally::default();
+        (1..4).for_each(|second| log(second, 0));
+        assert_eq!(tally.look(&store, at(4)).expect("a look").state, State::No);
+        let lock = store.lock("netrewind record, process 1").expect("a lock");
+        log(5, 0);
+        log(5, 1);
+        let recording = tally.look(&store, at(6)).expect("a look");
+        assert_eq!((recording.account.received, recording.account.dropped.kernel), (50, 5));
+        assert_eq!((recording.state, recording.last_line), (State::Yes, Some(at(5))));
+        let later = tally.look(&store, at(60)).expect("a look");
+        assert_eq!((later.state, later.account), (State::Stalled, recording.account));
+        assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::Stalled);
+        drop(lock);
+        assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::No);
+    }
+}

@@ -1,0 +1,81 @@
+//! For those who watch over the service: is it well, and its figures.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::metrics::{self, OPENMETRICS_TEXT, Recording};
+use super::problem::{Kind, Problem};
+use super::request::fields_of;
+use super::service::{Phase, Service};
+use crate::ExtractError;
+
+/// Whether the service answers, and whether packets are recorded.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`, or what is not: `ending`, `not-recording`
+    status: &'static str,
+    /// Whether queries are answered.
+    serving: bool,
+    /// Whether packets are recorded into the store, by this process or another: `yes`, `no` or `stalled`
+    recording: &'static str,
+}
+
+/// Whether the service answers, and whether packets are recorded
+///
+/// With `recording=required` it is well only while packets are recorded.
+#[utoipa::path(get, path = "/healthz", tag = "service",
+    params(("recording" = Option<String>, Query, description = "`required`: not well unless packets are recorded")),
+    responses(
+        (status = 200, description = "It is well", body = Health),
+        (status = 503, description = "It is not", body = Health)
+    )
+)]
+pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
+    let mut fields = fields_of(request, &service.limits).await?;
+    let requires = match fields.text("recording")?.as_deref() {
+        None => false,
+        Some("required") => true,
+        Some(_) => return Err(Problem::new(Kind::BadParameter, "recording can only be required")),
+    };
+    fields.end()?;
+    let serving = service.phase() == Phase::Serving;
+    let state =
+        look(service, |service| Recording::state(service.extractor.store(), service.clock.now())).await?;
+    let (code, status) = match serving {
+        false => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
+        true if requires && state != metrics::State::Yes => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not-recording")
+        }
+        true => (StatusCode::OK, "ok"),
+    };
+    Ok((code, Json(Health { status, serving, recording: state.name() })).into_response())
+}
+
+/// Figures of the service, the store and the recorder, as OpenMetrics text
+#[utoipa::path(get, path = "/metrics", tag = "service", responses(
+    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")
+))]
+pub async fn figures(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
+    fields_of(request, &service.limits).await?.end()?;
+    let text = look(service, |service| {
+        service.metrics.text(service.extractor.store(), &service.packets, service.clock.now())
+    });
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS_TEXT)], text.await?).into_response())
+}
+
+/// Looks at the store on a thread that may wait for the disk. These are answered however much else is asked.
+async fn look<T: Send + 'static>(
+    service: Arc<Service>,
+    work: impl FnOnce(&Service) -> Result<T, netrewind_segment::StoreError> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(move || work(&service)).await {
+        Ok(looked) => Ok(looked.map_err(ExtractError::from)?),
+        Err(_) => Err(Problem::new(Kind::Failed, "the answer broke off: the service's log says why")),
+    }
+}

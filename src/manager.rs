@@ -1,0 +1,82 @@
+//! What the service manager is told: sd_notify(3). Without one, nothing is.
+
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+/// The parts of the manager's patience after which it is told that all is well.
+const PINGS_A_PATIENCE: u32 = 3;
+
+/// The service manager, as far as there is one.
+#[derive(Debug)]
+pub struct Manager {
+    interval: Option<Duration>,
+    told: Instant,
+}
+
+impl Manager {
+    /// The one that the environment names.
+    pub fn new() -> Self {
+        let interval = sd_notify::watchdog_enabled().map(|patience| patience / PINGS_A_PATIENCE);
+        Self { interval, told: Instant::now() }
+    }
+
+    /// Everything works, and this is what is being done.
+    pub fn ready(&self, what: &str) {
+        tell(&[NotifyState::Ready, NotifyState::Status(what)]);
+    }
+
+    /// The end has begun.
+    pub fn stopping(&self) {
+        tell(&[NotifyState::Stopping]);
+    }
+
+    /// Whether it is time to say that there is progress.
+    pub fn is_due(&self) -> bool {
+        self.interval.is_some_and(|interval| self.told.elapsed() >= interval)
+    }
+
+    /// There is progress.
+    pub fn progress(&mut self) {
+        self.told = Instant::now();
+        tell(&[NotifyState::Watchdog]);
+    }
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    // Nobody to tell is no reason to stop.
+    let _ = sd_notify::notify(state);
+}
+
+/// Whether every one of several threads has taken a turn since it was last asked.
+#[derive(Debug, Default)]
+pub struct Turns(Vec<u64>);
+
+impl Turns {
+    /// By how many turns each has taken by now; `None` of one that has ended.
+    pub fn all_taken(&mut self, now: &[Option<u64>]) -> bool {
+        let is_taken = |(number, turns): (usize, &Option<u64>)| {
+            turns.is_none_or(|turns| self.0.get(number).is_none_or(|before| turns > *before))
+        };
+        let all = now.iter().enumerate().all(is_taken);
+        if all {
+            self.0 = now.iter().map(|turns| turns.unwrap_or_default()).collect();
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_stuck_is_noticed_among_others() {
+        let mut turns = Turns::default();
+        assert!(turns.all_taken(&[Some(1), Some(1)]));
+        assert!(!turns.all_taken(&[Some(2), Some(1)]));
+        assert!(!turns.all_taken(&[Some(9), Some(1)]), "for as long as it is");
+        assert!(turns.all_taken(&[Some(10), Some(2)]));
+        assert!(turns.all_taken(&[Some(11), None]), "one that has ended is not");
+    }
+}

@@ -1,0 +1,290 @@
+//! Who is let in, and what is kept of it: `netrewind serve` as curl finds it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{done, import, netrewind, run};
+
+/// How long changes of files may take to be seen.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// A running service, ended when it goes out of scope.
+struct Service {
+    process: Child,
+    url: String,
+}
+
+impl Service {
+    fn start(store: &Path, arguments: &[&str]) -> Self {
+        let mut process = netrewind()
+            .args(["serve", "--listen", "127.0.0.1:0", "--store"])
+            .arg(store)
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("netrewind runs");
+        let mut lines = BufReader::new(process.stderr.take().expect("its standard error")).lines();
+        let first = lines.next().expect("a line").expect("text");
+        let url = first.split_whitespace().find(|word| word.contains("://")).expect("an address");
+        let url = url.trim_end_matches('/').replace("127.0.0.1", "localhost");
+        // Its standard error must not fill up.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, url }
+    }
+
+    /// The status, and the body, of `path`.
+    fn get(&self, path: &str, options: &[&str]) -> (u16, String) {
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--max-time", "20", "--write-out", "\n%{http_code}"])
+            .args(options)
+            .arg(format!("{}{path}", self.url))
+            .output()
+            .expect("curl runs: scripts/install test");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n').expect("a status");
+        (status.parse().expect("a number"), body.to_owned())
+    }
+
+    fn with_token(&self, path: &str, token: &str, options: &[&str]) -> (u16, String) {
+        let header = format!("Authorization: Bearer {token}");
+        self.get(path, &[&["--header", &header], options].concat())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A capture file of Ethernet frames, every third of them of UDP, the others of TCP; a millisecond apart.
+fn capture_of(count: u32) -> Vec<u8> {
+    const FRAME_BYTES: u32 = 60;
+    let mut file = Vec::new();
+    [0xa1b2_3c4d, 0x0004_0002, 0, 0, 262_144, 1]
+        .iter()
+        .for_each(|word: &u32| file.extend(word.to_le_bytes()));
+    for n in 0..count {
+        let header = [1_795_339_861, n * 1_000_000, FRAME_BYTES, FRAME_BYTES];
+        header.iter().for_each(|word: &u32| file.extend(word.to_le_bytes()));
+        let protocol = if n.is_multiple_of(3) { 17 } else { 6 };
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+        frame.extend([0x45, 0, 0, 46, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 1, 0, 1, 10, 2, 0, 1]);
+        frame.extend([0x13, 0x88, 0x13, 0x89, 0, 26, 0, 0, 0, 0, 0, 0, 0x50, 0x10]);
+        frame.resize(FRAME_BYTES as usize, 0);
+        file.extend(frame);
+    }
+    file
+}
+
+/// A store of 300 packets, a hundred of them of UDP.
+fn store(folder: &Path) -> std::path::PathBuf {
+    let capture = folder.join("capture.pcap");
+    std::fs::write(&capture, capture_of(300)).expect("a capture");
+    let store = folder.join("store");
+    import(&store, &[&capture]);
+    store
+}
+
+fn token(file: &Path, name: &str, arguments: &[&str]) -> String {
+    let file = file.to_str().expect("a path");
+    let output = done([&["token", "add", name, "--tokens", file][..], arguments].concat());
+    String::from_utf8(output).expect("a token").trim().to_owned()
+}
+
+/// A certificate of `localhost` and its key, in files.
+fn certificate(folder: &Path) -> (String, String) {
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&key, pair.signing_key.serialize_pem()).expect("a file");
+    std::fs::write(&certificate, pair.cert.pem()).expect("a file");
+    (certificate.display().to_string(), key.display().to_string())
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn tokens_let_in_over_tls_by_scope_and_filter() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let (certificate, key) = certificate(folder.path());
+    let tokens = folder.path().join("tokens.toml");
+    let all = token(&tokens, "all", &["--scope", "extract"]);
+    let some = token(&tokens, "some", &["--scope", "extract", "--filter", "udp"]);
+    let watcher = token(&tokens, "watcher", &["--scope", "status"]);
+    let file = tokens.to_str().expect("a path");
+    let service = Service::start(&store, &["--tls-cert", &certificate, "--tls-key", &key, "--tokens", file]);
+    assert!(service.url.starts_with("https://"), "{}", service.url);
+    let trust = ["--cacert", certificate.as_str()];
+    let count = |token: &str, query: &str| {
+        let (status, body) = service.with_token(&format!("/api/v1/packets/count?{query}"), token, &trust);
+        (status, if status == 200 { json(&body)["packets"].as_u64() } else { None })
+    };
+
+    assert_eq!(count(&all, ""), (200, Some(300)));
+    for query in ["", "view=outer", "view=any", "filter=ip", "filter=tcp+or+udp", "ignore_vlan=true"] {
+        assert_eq!(count(&some, query), (200, Some(100)), "{query}");
+    }
+    assert_eq!(count(&some, "filter=tcp"), (200, Some(0)));
+    assert_eq!(count(&some, "filter=ip)+or+(ip").0, 400, "no trick opens the filter");
+    assert_eq!(count(&watcher, "").0, 403);
+    assert_eq!(count("nrw_0", "").0, 401);
+    let (_, estimate) = service.with_token("/api/v1/packets/estimate", &some, &trust);
+    assert_eq!(json(&estimate)["packets_max"], 100);
+    assert_eq!(service.get("/api/v1/status", &trust).0, 401);
+    assert_eq!(service.with_token("/api/v1/status", &some, &trust).0, 403);
+    assert_eq!(service.with_token("/api/v1/status", &watcher, &trust).0, 200);
+    assert_eq!(service.with_token("/metrics", &all, &trust).0, 403);
+    assert_eq!(service.get("/healthz", &trust).0, 200, "whoever watches over it needs no token");
+
+    let answer = folder.path().join("answer.pcapng");
+    let into = [&trust[..], &["--output", answer.to_str().expect("a path")]].concat();
+    assert_eq!(service.with_token("/api/v1/packets?format=pcapng", &some, &into).0, 200);
+    let fields = Command::new("tshark").args(["-T", "fields", "-e", "ip.proto", "-r"]).arg(&answer).output();
+    let protocols = String::from_utf8(fields.expect("tshark runs").stdout).expect("text");
+    assert_eq!(protocols.lines().count(), 100);
+    assert!(protocols.lines().all(|protocol| protocol == "17"), "{protocols}");
+
+    let audit = std::fs::read_to_string(store.join("audit.jsonl")).expect("an audit");
+    let given = audit.lines().map(json).find(|line| line["event"] == "extraction").expect("an extraction");
+    assert_eq!(
+        (&given["who"], &given["packets"], &given["ending"]),
+        (&"some".into(), &100.into(), &"complete".into())
+    );
+    assert_eq!(given["joined"][0]["filter"], "udp");
+    assert!(audit.lines().map(json).any(|line| line["event"] == "refused" && line["status"] == 401));
+    for token in [&all, &some, &watcher] {
+        let secret = token.rsplit('_').next().expect("a secret");
+        assert!(!audit.contains(secret));
+    }
+    removed_tokens_are_worth_nothing(&service, &all, file, &trust);
+}
+
+fn removed_tokens_are_worth_nothing(service: &Service, token: &str, file: &str, trust: &[&str]) {
+    done(["token", "remove", "all", "--tokens", file]);
+    let since = Instant::now();
+    while service.with_token("/api/v1/packets/count", token, trust).0 != 401 {
+        assert!(since.elapsed() < SEEN_WITHIN, "the token still works");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Whoever goes on has to wait at last.
+    let (status, _) = (0..20)
+        .map(|_| service.with_token("/api/v1/packets/count", "nrw_0", trust))
+        .find(|(status, _)| *status == 429)
+        .expect("too many are too many");
+    assert_eq!(status, 429);
+}
+
+#[test]
+fn other_machines_are_not_answered_without_tls_and_tokens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let store = store.to_str().expect("a path");
+    let (certificate, key) = certificate(folder.path());
+    let tls = ["--tls-cert", certificate.as_str(), "--tls-key", key.as_str()];
+    for (more, missing) in [(&[][..], "--tokens"), (&tls[..], "--tokens")] {
+        let output = run([&["serve", "--store", store, "--listen", "0.0.0.0:0"][..], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(missing) && said.contains("netrewind token add"), "{said}");
+    }
+}
+
+#[test]
+fn without_tokens_only_this_machine_is_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = Service::start(&store(folder.path()), &["--allow-origin", "https://tools.example"]);
+    let status = |header: &str| service.get("/api/v1/status", &["--header", header]).0;
+    assert_eq!(status("Accept: */*"), 200);
+    assert_eq!(status("Host: rebound.example"), 421);
+    assert_eq!(status("Host: localhost.rebound.example"), 421);
+    assert_eq!(status("Origin: https://elsewhere.example"), 403);
+    assert_eq!(status("Origin: null"), 403);
+    assert_eq!(status("Origin: https://tools.example"), 200);
+    assert_eq!(status(&format!("Origin: {}", service.url)), 200);
+    let (_, head) = service.get("/healthz", &["--head"]);
+    for header in [
+        "content-security-policy: default-src 'self'",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+    ] {
+        assert!(head.contains(header), "{head}");
+    }
+    assert!(!head.contains("strict-transport-security"), "not without TLS");
+    let (_, head) = service.get("/api/v1/status", &["--head", "--header", "Origin: https://tools.example"]);
+    assert!(head.contains("access-control-allow-origin: https://tools.example"), "{head}");
+}
+
+#[test]
+fn those_who_watch_are_told_how_it_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = Service::start(&store(folder.path()), &[]);
+    let (status, health) = service.get("/healthz", &[]);
+    assert_eq!((status, &json(&health)["recording"]), (200, &"no".into()));
+    assert_eq!(service.get("/healthz?recording=required", &[]).0, 503);
+    assert_eq!(service.get("/api/v1/packets?filter=udp", &["--output", "/dev/null"]).0, 200);
+    let (_, text) = service.get("/metrics", &[]);
+    for line in [
+        "netrewind_extractions_total{ending=\"complete\"} 1",
+        "netrewind_extracted_packets_total 100",
+        "netrewind_requests_total{route=\"/api/v1/packets\",status=\"200\"} 1",
+        "netrewind_recording 0",
+        "netrewind_store_segments 1",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_audited_is_not_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let store = store.to_str().expect("a path");
+    let output =
+        run(["serve", "--store", store, "--listen", "127.0.0.1:0", "--audit", "/proc/none/audit.jsonl"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("/proc/none/audit.jsonl") && said.contains("--no-audit"), "{said}");
+}
+
+/// The service manager is told of the beginning and the end, and all along that there is progress.
+#[test]
+fn the_service_manager_is_kept_informed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let address = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&address).expect("a socket");
+    socket.set_read_timeout(Some(SEEN_WITHIN)).expect("a timeout");
+    let mut process = netrewind()
+        .args(["serve", "--listen", "127.0.0.1:0", "--store"])
+        .arg(&store)
+        .env("NOTIFY_SOCKET", &address)
+        .env("WATCHDOG_USEC", "600000")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("netrewind runs");
+    let told = |wanted: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let bytes = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{wanted}: {error}"));
+            if String::from_utf8_lossy(&buffer[..bytes]).lines().any(|line| line == wanted) {
+                return;
+            }
+        }
+    };
+    told("READY=1");
+    told("WATCHDOG=1");
+    told("WATCHDOG=1");
+    let id = rustix::process::Pid::from_child(&process);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a signal");
+    told("STOPPING=1");
+    assert!(process.wait().expect("an end").success());
+}
