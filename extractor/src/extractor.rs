@@ -1,9 +1,11 @@
 //! Carrying out a query: from the store to the sink.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::layout::{RECORD_HEADER_BYTES, RecordHeader};
+use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 
 use crate::answer::{Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, Work};
@@ -14,6 +16,7 @@ use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
+use crate::fragments::{FRAGMENT_WINDOW_NS, Relevant, Scouts, reach};
 use crate::merge::{Emit, Next, merge};
 use crate::plan::{PlanError, Planner};
 use crate::pool::Pool;
@@ -125,18 +128,45 @@ impl Extractor {
     /// As [`Self::estimate`], for somebody who may give up.
     pub fn estimate_with(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Estimate, ExtractError> {
         let mut prepared = self.prepare(query, Wants::default(), hooks)?;
-        let segments = std::mem::take(&mut prepared.snapshot.segments);
+        let in_range = prepared.snapshot.segments.len();
+        let segments = std::mem::take(&mut prepared.snapshot).into_segments();
         let mut total = Estimate::default();
         let mut untold = Vec::new();
         let mut planner = Planner::new(prepared.range, &prepared.filters);
-        for segment in segments {
-            match self.estimate_segment(&segment, query, &mut planner, &|| hooks.cancelled())? {
+        let spans = segments.iter().map(|segment| segment.bounds);
+        let mut scouts = prepared.filters.link_fragments().then(|| Scouts::new(spans.collect()));
+        let mut open = |number: usize| match segments.get(number) {
+            Some(segment) if segment.is_released() => {
+                Ok(segment.reopen(&self.store, query.use_index)?.map(Arc::new))
+            }
+            segment => Ok(segment.cloned()),
+        };
+        for (number, segment) in segments.iter().enumerate().take(in_range) {
+            let stop = || hooks.cancelled();
+            let relevant = match &mut scouts {
+                Some(scouts) => scouts.relevant(number, &mut planner, &mut open, &stop)?,
+                None => Relevant::default(),
+            };
+            match self.estimate_segment(segment, &relevant, query, &mut planner, &stop)? {
                 Some(estimate) => total.add(&estimate),
-                None => untold.push(segment),
+                None => untold.push(number),
             }
         }
-        for segment in untold {
-            prepared.snapshot.segments = vec![segment];
+        if !untold.is_empty() {
+            let mut segments: Vec<Segment> = segments.into_iter().filter_map(Arc::into_inner).collect();
+            if scouts.is_some() {
+                // What decides about their fragments may lie in any segment near.
+                total = Estimate::default();
+                prepared.snapshot.beside = segments.split_off(in_range);
+            } else {
+                segments = segments
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(number, _)| untold.contains(number))
+                    .map(|(_, segment)| segment)
+                    .collect();
+            }
+            prepared.snapshot.segments = segments;
             total.add(&self.count_prepared(&mut prepared, query, hooks)?);
         }
         if let Some(limit) = query.limits.packets {
@@ -190,7 +220,8 @@ impl Extractor {
         let covered = covered_span(query, &snapshot);
         completeness.covered = covered;
         let kept_spans = snapshot.spans();
-        snapshot.keep_in(range);
+        let reached = if filters.link_fragments() { reach(range) } else { range };
+        let beside = snapshot.keep_in(range, reached);
         let mut prepared = Prepared {
             range,
             filters,
@@ -201,6 +232,7 @@ impl Extractor {
             segments_in_store,
             snapshot,
         };
+        prepared.snapshot.beside = beside;
         let names: Vec<SegmentName> = prepared.snapshot.segments.iter().map(|segment| segment.name).collect();
         if let Some(span) = covered {
             let scope = Scope { range: span, accounts: wants.interfaces };
@@ -231,13 +263,15 @@ impl Extractor {
         sink: &mut dyn Sink,
         hooks: &mut dyn Hooks,
     ) -> Result<Answer, ExtractError> {
-        let snapshot = std::mem::take(&mut prepared.snapshot);
+        let mut snapshot = std::mem::take(&mut prepared.snapshot);
         let (range, filters) = (prepared.range, &prepared.filters);
         let only_counts = !wants.packets && !query.limits.are_set() && query.dedup.is_none();
+        let Snapshot { rejected, unreadable, .. } = &mut snapshot;
+        let (rejected, unreadable) = (std::mem::take(rejected), std::mem::take(unreadable));
         let segments = snapshot.segments.len() as u64;
         let purpose = Purpose { use_index: query.use_index, counts: only_counts };
         let mut upcoming =
-            Upcoming::new(snapshot.segments, range, filters, &self.walks, &self.store, purpose);
+            Upcoming::new(snapshot.into_segments(), range, filters, &self.walks, &self.store, purpose);
         let hooks = RefCell::new(hooks);
         let stop = || is_over(&**hooks.borrow());
         let mut output = Output {
@@ -276,18 +310,19 @@ impl Extractor {
             bytes: progress.bytes + report.counted_bytes,
             duplicates_dropped: dedup.as_ref().map_or(0, Dedup::dropped),
             completeness: std::mem::take(&mut prepared.completeness),
-            rejected_indexes: snapshot.rejected,
+            rejected_indexes: rejected,
             work,
             interfaces: std::mem::take(&mut prepared.accounts),
         };
         dedup.iter().flat_map(Dedup::notes).for_each(|note| answer.completeness.note(note));
-        conclude(&mut answer, report, snapshot.unreadable, limit_reached);
+        conclude(&mut answer, report, unreadable, limit_reached);
         Ok(answer)
     }
 
     fn estimate_segment(
         &self,
         segment: &Segment,
+        relevant: &Relevant,
         query: &Query,
         planner: &mut Planner<'_>,
         stop: &dyn Fn() -> bool,
@@ -302,7 +337,7 @@ impl Extractor {
             (None, false) => segment,
         };
         if let Some(index) = &segment.index {
-            match planner.estimate(index, stop) {
+            match planner.estimate(index, relevant, stop) {
                 Ok(estimate) => return Ok(estimate),
                 Err(PlanError::Cancelled) => return Err(ExtractError::Cancelled),
                 Err(PlanError::Index(_)) => {} // reported when it is extracted
@@ -331,7 +366,8 @@ impl Extractor {
         for &link_type in possible {
             let of_type = prepared.snapshot.segments.iter().filter(|segment| segment.link_type == link_type);
             for segment in of_type.take(SEGMENTS_LOOKED_AT_MAX) {
-                let estimate = self.estimate_segment(segment, query, &mut planner, &stop)?;
+                let nothing = Relevant::default();
+                let estimate = self.estimate_segment(segment, &nothing, query, &mut planner, &stop)?;
                 if estimate.is_some_and(|estimate| estimate.packets_min > 0) {
                     certain.push(link_type);
                     break;
@@ -372,6 +408,14 @@ fn conclude(
     }
     for place in unreadable.into_iter().chain(report.unreadable) {
         completeness.add_unreadable(place);
+    }
+    if report.unlinked > 0 {
+        completeness.note(format!(
+            "{} fragments were judged without the first one of their packet, or are missing: there are more fragments \
+             within {} s than can be kept in mind; a shorter range or a narrower filter has fewer",
+            report.unlinked,
+            FRAGMENT_WINDOW_NS / SECOND_NS
+        ));
     }
     for rejected in &answer.rejected_indexes {
         let reason = &rejected.reason;

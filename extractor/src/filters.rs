@@ -8,7 +8,7 @@ use netrewind_segment::LinkType;
 use crate::filter::{Compiler, FilterError, Program};
 use crate::query::{Query, View};
 use crate::tunnels::TunnelDemands;
-use crate::views::{INNER_LINK_TYPES, PacketView, Peeler, Selection, without_tags};
+use crate::views::{INNER_LINK_TYPES, PacketView, Peeled, Peeler, Selection, without_tags};
 
 /// What an expression means for one link type.
 #[derive(Clone, Debug)]
@@ -175,6 +175,50 @@ impl Filters {
         Scratch { peeler: Peeler::new(&self.ports), untagged: Vec::new() }
     }
 
+    /// Whether fragments are judged together with the first of their packet: not where packets are looked at as received,
+    /// and not where all are accepted.
+    pub(crate) fn link_fragments(&self) -> bool {
+        let accept_all =
+            self.tunnels.are_none() && self.expressions.iter().all(Expression::accepts_all_views);
+        self.peels && !accept_all
+    }
+
+    /// Whether an expression asks for the innermost view.
+    pub(crate) fn ask_innermost(&self) -> bool {
+        self.expressions.iter().any(|expression| expression.selection.view == View::Inner)
+    }
+
+    /// Takes a packet apart, for [`Self::accept_peeled`] and [`Self::may_accept_linked`].
+    pub(crate) fn take_apart<'s, 'p>(
+        &self,
+        packet: PacketView<'p>,
+        scratch: &'s mut Scratch,
+    ) -> (Peeled<'s, 'p>, &'s mut Vec<u8>) {
+        (scratch.peeler.take_apart(packet), &mut scratch.untagged)
+    }
+
+    /// Whether the packet is in the answer, as far as the filters go.
+    #[inline]
+    pub(crate) fn accept_peeled(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
+        self.tunnels.are_met(|| peeled.tunnels())
+            && self.expressions.iter().all(|expression| {
+                let mut views = peeled.views(expression.selection);
+                views.any(|view| expression.accept_view(view, untagged))
+            })
+    }
+
+    /// Whether a later fragment can be in the answer for the sake of the first: what looks at packets as received judges
+    /// each alone.
+    pub(crate) fn may_accept_linked(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
+        let is_outer = |expression: &&Expression| expression.selection.view == View::Outer;
+        let judges_alone = self.expressions.first().is_some_and(|own| is_outer(&own));
+        (!judges_alone || self.tunnels.are_met(|| peeled.tunnels()))
+            && self.expressions.iter().filter(is_outer).all(|expression| {
+                let mut views = peeled.views(expression.selection);
+                views.any(|view| expression.accept_view(view, untagged))
+            })
+    }
+
     /// Whether the packet is in the answer, as far as the filters go. `is_plain` where it is known to have no view but
     /// itself.
     #[inline]
@@ -183,12 +227,7 @@ impl Filters {
         if (is_plain || !self.peels) && self.tunnels.are_none() {
             return self.expressions.iter().all(|expression| expression.accept_view(packet, untagged));
         }
-        let peeled = peeler.take_apart(packet);
-        self.tunnels.are_met(|| peeled.tunnels())
-            && self.expressions.iter().all(|expression| {
-                let mut views = peeled.views(expression.selection);
-                views.any(|view| expression.accept_view(view, untagged))
-            })
+        self.accept_peeled(peeler.take_apart(packet), untagged)
     }
 }
 

@@ -17,6 +17,7 @@ mod error;
 mod extractor;
 pub mod filter;
 mod filters;
+mod fragments;
 pub mod http;
 mod merge;
 mod overview;

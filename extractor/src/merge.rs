@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::ExtractError;
 use crate::answer::Work;
+use crate::fragments::{HELD_PACKETS_MAX, Later, Links, REACH_NS};
 use crate::pool::{Pool, Task};
 use crate::read::{Found, Match, Place, Run};
 use crate::segment::Segment;
@@ -38,6 +39,7 @@ pub(crate) enum Next {
 struct Active {
     segment: Arc<Segment>,
     matches: Vec<Match>,
+    laters: Vec<Later>,
     given: usize,
 }
 
@@ -50,6 +52,11 @@ impl Active {
             ordinal: self.segment.ordinal,
             offset: next.offset,
         })
+    }
+
+    /// The later fragment that the next packet is, if it is one.
+    fn later(&self) -> Option<&Later> {
+        self.laters.get(self.matches.get(self.given)?.later as usize)
     }
 }
 
@@ -80,7 +87,7 @@ pub(crate) fn merge<'scope>(
 ) -> Result<Work, ExtractError> {
     let mut ahead: VecDeque<Arc<Task<Run, Found>>> = VecDeque::new();
     let mut ahead_bytes = 0;
-    let mut active: BinaryHeap<Active> = BinaryHeap::new();
+    let mut held = Held::default();
     let mut work = Work::default();
     loop {
         while ahead.len() < AHEAD_RUNS_MAX && ahead_bytes < AHEAD_BYTES_MAX {
@@ -91,10 +98,9 @@ pub(crate) fn merge<'scope>(
             ahead.push_back(pool.submit(run, bytes));
         }
         let unread = ahead.front().map(|task| task.input.place);
-        if give_out(&mut active, unread, emit)? == Next::NoMore {
-            return Ok(work);
-        }
-        let Some(task) = ahead.pop_front() else { return Ok(work) };
+        let next = held.give_out(unread, emit)?;
+        upcoming.report.unlinked = held.links.forgotten;
+        let Some(task) = ahead.pop_front().filter(|_| next == Next::More) else { return Ok(work) };
         let found = pool.finish(&task);
         let bytes = task.input.bytes();
         ahead_bytes -= bytes;
@@ -104,39 +110,82 @@ pub(crate) fn merge<'scope>(
         for &offset in &found.damaged_at {
             upcoming.report.unreadable.push(task.input.segment.unreadable_at(offset));
         }
-        if !found.matches.is_empty() {
-            let segment = Arc::clone(&task.input.segment);
-            active.push(Active { segment, matches: found.matches, given: 0 });
-        }
+        held.add(found, &task.input);
     }
 }
 
-/// Gives out all packets before `unread`, the place of the first run that has not been read.
-fn give_out(
-    active: &mut BinaryHeap<Active>,
-    unread: Option<Place>,
-    emit: &mut dyn Emit,
-) -> Result<Next, ExtractError> {
-    while let Some(mut run) = active.pop() {
-        let other = active.peek().and_then(Active::head);
-        let until = match (unread, other) {
-            (Some(unread), Some(other)) => Some(unread.min(other)),
-            (unread, other) => unread.or(other),
-        };
-        while let Some(head) = run.head()
-            && until.is_none_or(|until| head < until)
-        {
-            if emit.emit(&run.segment, run.matches[run.given])? == Next::NoMore {
-                return Ok(Next::NoMore);
-            }
-            run.given += 1;
+/// What has been read and not been given out.
+#[derive(Default)]
+struct Held {
+    active: BinaryHeap<Active>,
+    packets: usize,
+    links: Links,
+}
+
+impl Held {
+    fn add(&mut self, found: Found, run: &Run) {
+        let Found { matches, laters, firsts, .. } = found;
+        if !firsts.is_empty() {
+            let earliest = self.active.peek().and_then(Active::head).map(|head| head.at);
+            self.links.add(firsts, earliest.map_or(run.place.at, |at| at.min(run.place.at)));
         }
-        let Some(head) = run.head() else { continue };
-        let waits = unread.is_some_and(|unread| unread <= head && other.is_none_or(|other| unread <= other));
-        active.push(run);
-        if waits {
-            break; // whatever is active comes after what is unread
+        if !matches.is_empty() {
+            self.packets += matches.len();
+            let segment = Arc::clone(&run.segment);
+            self.active.push(Active { segment, matches, laters, given: 0 });
         }
     }
-    Ok(Next::More)
+
+    /// Gives out all packets before `unread`, the place of the first run that has not been read, up to a fragment whose
+    /// first one may be in there.
+    fn give_out(&mut self, unread: Option<Place>, emit: &mut dyn Emit) -> Result<Next, ExtractError> {
+        while let Some(mut run) = self.active.pop() {
+            let other = self.active.peek().and_then(Active::head);
+            let until = match (unread, other) {
+                (Some(unread), Some(other)) => Some(unread.min(other)),
+                (unread, other) => unread.or(other),
+            };
+            let mut waits_for_first = false;
+            while let Some(head) = run.head()
+                && until.is_none_or(|until| head < until)
+            {
+                if let Some(later) = run.later() {
+                    waits_for_first = self.must_wait(later, unread);
+                    if waits_for_first {
+                        break;
+                    }
+                    if !self.links.accept(later) {
+                        run.given += 1;
+                        self.packets -= 1;
+                        continue;
+                    }
+                }
+                if emit.emit(&run.segment, run.matches[run.given])? == Next::NoMore {
+                    return Ok(Next::NoMore);
+                }
+                run.given += 1;
+                self.packets -= 1;
+            }
+            let Some(head) = run.head() else { continue };
+            let waits =
+                unread.is_some_and(|unread| unread <= head && other.is_none_or(|other| unread <= other));
+            self.active.push(run);
+            if waits || waits_for_first {
+                break; // whatever is active comes after what is unread, or after what waits
+            }
+        }
+        Ok(Next::More)
+    }
+
+    /// Whether what decides about a fragment may still be unread. Where too many packets wait already, it is as if it were
+    /// not there.
+    fn must_wait(&mut self, later: &Later, unread: Option<Place>) -> bool {
+        let decided_at = later.at.plus_ns(REACH_NS);
+        let may_come = unread.is_some_and(|unread| unread.at <= decided_at);
+        if may_come && self.packets > HELD_PACKETS_MAX {
+            self.links.forgotten += 1;
+            return false;
+        }
+        may_come
+    }
 }

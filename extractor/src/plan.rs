@@ -5,6 +5,7 @@
 //! **Invariant:** what is left out holds no packet of the answer: a template or flow that the filter judges *never*, a
 //! granule outside the range of time, a flow that satisfies none of the terms that the filter demands.
 
+mod fragments;
 mod judged;
 mod runs;
 
@@ -16,6 +17,7 @@ use netrewind_segment::{LinkType, Timestamp};
 use crate::answer::Estimate;
 use crate::filter::{AbstractPacket, Verdict};
 use crate::filters::{Filters, Outlook};
+use crate::fragments::{Relevant, can_be_later, reach};
 use crate::query::TimeRange;
 use crate::sys::Map;
 use crate::walk::{Granule, Walk};
@@ -48,6 +50,8 @@ impl From<IndexError> for PlanError {
 /// Plans the segments of one query.
 pub(crate) struct Planner<'q> {
     range: TimeRange,
+    /// In which packets can decide about those of the range.
+    wide: TimeRange,
     filters: &'q Filters,
     judgements: Judgements,
 }
@@ -91,7 +95,8 @@ type Visit<'v> = dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdicts) -> Result
 
 impl<'q> Planner<'q> {
     pub(crate) fn new(range: TimeRange, filters: &'q Filters) -> Self {
-        Self { range, filters, judgements: Judgements::default() }
+        let wide = if filters.link_fragments() { reach(range) } else { range };
+        Self { range, wide, filters, judgements: Judgements::default() }
     }
 
     /// The runs of a segment without an index.
@@ -99,7 +104,7 @@ impl<'q> Planner<'q> {
         if self.filters.outlook(link_type) == Outlook::Nothing {
             return Vec::new();
         }
-        let meets = |granule: &&Granule| self.range.meets(granule.first, granule.last);
+        let meets = |granule: &&Granule| self.wide.meets(granule.first, granule.last);
         group(walk.granules.iter().filter(meets).copied().collect())
     }
 
@@ -124,13 +129,15 @@ impl<'q> Planner<'q> {
         }
     }
 
-    /// The runs of a segment by its index.
+    /// The runs of a segment by its index, with the fragments that are `relevant`.
     pub(crate) fn runs(
         &mut self,
         index: &Index<Map>,
+        relevant: &Relevant,
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<PlannedRun>, PlanError> {
-        let in_time = self.granules_in_time(index)?;
+        let range = if relevant.is_empty() { self.range } else { self.wide };
+        let in_time = granules_in_time(index, range)?;
         match self.filters.outlook(index.link_type()) {
             Outlook::Nothing => return Ok(Vec::new()),
             Outlook::Everything => return runs_of(index, in_time.as_ref(), None),
@@ -143,9 +150,10 @@ impl<'q> Planner<'q> {
         let mut numbers = Vec::new();
         let mut flows_seen = 0u32;
         let mut all = false;
-        self.for_each_flow(&mut templates, stop, bytes, &mut |cursor, id, _, verdicts| {
+        let range = self.range;
+        self.for_each_flow(&mut templates, stop, bytes, &mut |cursor, id, flow, verdicts| {
             flows_seen += 1;
-            if verdicts.all == Verdict::Never {
+            if verdicts.all == Verdict::Never || !range.meets(flow.first, flow.last) {
                 return Ok(Go::On);
             }
             numbers.clear();
@@ -156,6 +164,9 @@ impl<'q> Planner<'q> {
             Ok(if all { Go::Enough } else { Go::On })
         })
         .map(|walked_to_its_end| all |= !walked_to_its_end)?;
+        if !all && !relevant.is_empty() {
+            self.add_fragments(&mut templates, relevant, &mut found, stop)?;
+        }
         runs_of(index, in_time.as_ref(), (!all).then_some(&found))
     }
 
@@ -164,9 +175,15 @@ impl<'q> Planner<'q> {
     pub(crate) fn estimate(
         &mut self,
         index: &Index<Map>,
+        relevant: &Relevant,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Estimate>, PlanError> {
-        let sum = self.add_up(index, stop, false)?;
+        let mut sum = self.add_up(index, stop, false)?;
+        if !relevant.is_empty() {
+            // By how many fragments there are it may tell of packets that a joined filter does not accept.
+            sum.tells_too_much |= self.filters.expressions().len() > 1;
+            self.add_later_fragments(&mut sum.estimate, index, relevant, stop)?;
+        }
         Ok((!sum.tells_too_much).then_some(sum.estimate))
     }
 
@@ -174,8 +191,12 @@ impl<'q> Planner<'q> {
     pub(crate) fn count(
         &mut self,
         index: &Index<Map>,
+        relevant: &Relevant,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Estimate>, PlanError> {
+        if !relevant.is_empty() {
+            return Ok(None); // fragments have to be read, by which others are judged
+        }
         let Sum { estimate, .. } = self.add_up(index, stop, true)?;
         Ok((estimate.packets_min == estimate.packets_max).then_some(estimate))
     }
@@ -200,14 +221,18 @@ impl<'q> Planner<'q> {
             _ => {}
         }
         let range = self.range;
+        let links = self.filters.link_fragments();
         let mut templates = self.judge_templates(index)?;
+        let of_index = templates.templates;
         self.for_each_flow(&mut templates, stop, u64::MAX, &mut |_, _, flow, verdicts| {
             let Sum { estimate, tells_too_much } = &mut sum;
-            if verdicts.all != Verdict::Never {
+            if verdicts.all != Verdict::Never && range.meets(flow.first, flow.last) {
                 estimate.packets_max += flow.packets;
                 estimate.bytes_max += flow.bytes;
                 *tells_too_much |= verdicts.joined != Verdict::Always;
-                if verdicts.all == Verdict::Always && range.covers(flow.first, flow.last) {
+                // About a later fragment the first one decides.
+                let is_certain = !links || !can_be_later(of_index, flow);
+                if verdicts.all == Verdict::Always && is_certain && range.covers(flow.first, flow.last) {
                     estimate.packets_min += flow.packets;
                 }
             }
@@ -216,19 +241,6 @@ impl<'q> Planner<'q> {
         })?;
         sum.estimate.segments = u64::from(sum.estimate.packets_max > 0);
         Ok(sum)
-    }
-
-    /// The granules that can hold a packet of the range; `None` where all can.
-    fn granules_in_time(&self, index: &Index<Map>) -> Result<Option<GranuleSet>, IndexError> {
-        if self.range.covers(index.first(), index.last()) {
-            return Ok(None);
-        }
-        let mut granules = GranuleSet::none(index.granule_count());
-        let to = self.range.end().unwrap_or(Timestamp::MAX);
-        for number in index.granules_in(self.range.from..to)? {
-            granules.insert(number);
-        }
-        Ok(Some(granules))
     }
 
     fn judge_templates<'i>(&mut self, index: &'i Index<Map>) -> Result<Templates<'i>, IndexError> {
@@ -320,7 +332,7 @@ impl<'q> Planner<'q> {
         flow: &Flow,
         visit: &mut Visit<'_>,
     ) -> Result<Go, IndexError> {
-        if !self.range.meets(flow.first, flow.last) {
+        if !self.wide.meets(flow.first, flow.last) {
             return Ok(Go::On);
         }
         let verdicts = templates.judge(flow, self.filters);
@@ -343,6 +355,19 @@ impl Templates<'_> {
         let scratch = scratch.get_or_insert_with(|| judged.scratch());
         judged.judge(template, flow, filters, scratch)
     }
+}
+
+/// The granules that can hold a packet of the range; `None` where all can.
+fn granules_in_time(index: &Index<Map>, range: TimeRange) -> Result<Option<GranuleSet>, IndexError> {
+    if range.covers(index.first(), index.last()) {
+        return Ok(None);
+    }
+    let mut granules = GranuleSet::none(index.granule_count());
+    let to = range.end().unwrap_or(Timestamp::MAX);
+    for number in index.granules_in(range.from..to)? {
+        granules.insert(number);
+    }
+    Ok(Some(granules))
 }
 
 /// The runs of the granules that are in both sets; an absent set has all.

@@ -155,6 +155,14 @@ impl TimeRange {
         self.to.map(Timestamp)
     }
 
+    /// With so many nanoseconds more at both ends.
+    pub(crate) fn widened(&self, by_ns: u64) -> Self {
+        Self {
+            from: Timestamp(self.from.ns().saturating_sub(by_ns)),
+            to: self.to.map(|to| to.saturating_add(by_ns)),
+        }
+    }
+
     /// Whether nothing can be in it.
     pub fn is_empty(&self) -> bool {
         self.to.is_some_and(|to| to <= self.from.ns())

@@ -7,6 +7,7 @@ use netrewind_segment::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
 use netrewind_segment::{RecordHeader, Timestamp};
 
 use crate::filters::{Filters, Scratch};
+use crate::fragments::{self, First, FirstVerdict, Later};
 use crate::query::TimeRange;
 use crate::segment::Segment;
 use crate::sys::prefetch;
@@ -28,6 +29,8 @@ pub(crate) struct Run {
     /// Each begins and ends with a whole record; ascending.
     pub(crate) ranges: Vec<Range<u64>>,
     pub(crate) place: Place,
+    /// Fragments are noted, so that they can be judged together with the first of their packet.
+    pub(crate) links: bool,
 }
 
 impl Run {
@@ -56,19 +59,29 @@ impl Run {
     }
 }
 
-/// An accepted packet.
+/// An accepted packet, or a later fragment of which that is still to be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Match {
     pub(crate) at: Timestamp,
     pub(crate) offset: u64,
+    /// Which of [`Found::laters`] it is, or [`ACCEPTED`].
+    pub(crate) later: u32,
 }
+
+/// The number of no later fragment.
+pub(crate) const ACCEPTED: u32 = u32::MAX;
 
 /// What a run gave.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// The accepted packets in order of time and position, where they were to be collected.
+    /// The accepted packets in order of time and position, where they were to be collected, and in any case those that
+    /// may be.
     pub(crate) matches: Vec<Match>,
-    /// How many were accepted.
+    /// Later fragments among them.
+    pub(crate) laters: Vec<Later>,
+    /// First fragments, also of packets outside of the range.
+    pub(crate) firsts: Vec<First>,
+    /// How many were accepted beyond doubt.
     pub(crate) packets: u64,
     /// Their bytes on the wire.
     pub(crate) bytes: u64,
@@ -81,7 +94,9 @@ pub(crate) struct Found {
 /// Reads a run. Without `collect` only the counts are right.
 pub(crate) fn read(run: &Run, range: TimeRange, filters: &Filters, collect: bool) -> Found {
     let mut found = Found::default();
-    let mut reader = Reader { run, range, filters, collect, scratch: filters.scratch(), found: &mut found };
+    let wide = if run.links { fragments::reach(range) } else { range };
+    let mut reader =
+        Reader { run, range, wide, filters, collect, scratch: filters.scratch(), found: &mut found };
     let mut offsets: [Vec<usize>; LANES] = Default::default();
     for ranges in run.ranges.chunks(LANES) {
         reader.walk(ranges, &mut offsets);
@@ -102,6 +117,7 @@ const LIKELY_BYTES: usize = 64;
 struct Reader<'a> {
     run: &'a Run,
     range: TimeRange,
+    wide: TimeRange,
     filters: &'a Filters,
     collect: bool,
     scratch: Scratch,
@@ -153,14 +169,53 @@ impl Reader<'_> {
             let Some(bytes) = record.get(RECORD_HEADER_BYTES..header.record_bytes()) else { continue };
             let at = header.timestamp();
             let packet = PacketView { link_type, bytes, len: header.len };
-            if !self.range.contains(at) || !self.filters.accept(packet, is_plain, &mut self.scratch) {
+            if !self.wide.contains(at) {
                 continue;
             }
-            self.found.packets += 1;
-            self.found.bytes += u64::from(header.len);
-            if self.collect {
-                self.found.matches.push(Match { at, offset: offset as u64 });
+            let (is_accepted, later) = match self.run.links {
+                true => self.judge_linked(packet, at),
+                false => (self.filters.accept(packet, is_plain, &mut self.scratch), ACCEPTED),
+            };
+            let is_certain = later == ACCEPTED;
+            if !self.range.contains(at) || (is_certain && !is_accepted) {
+                continue;
             }
+            if is_certain {
+                self.found.packets += 1;
+                self.found.bytes += u64::from(header.len);
+            }
+            if self.collect || !is_certain {
+                self.found.matches.push(Match { at, offset: offset as u64, later });
+            }
+        }
+    }
+
+    /// What the filter says of a packet, and its number among the later fragments. Notes what fragments it is.
+    fn judge_linked(&mut self, packet: PacketView<'_>, at: Timestamp) -> (bool, u32) {
+        let (peeled, untagged) = self.filters.take_apart(packet, &mut self.scratch);
+        let is_accepted = self.filters.accept_peeled(peeled, untagged);
+        if !peeled.is_fragment() {
+            return (is_accepted, ACCEPTED);
+        }
+        let innermost = peeled.innermost_view();
+        let asks_innermost = self.filters.ask_innermost();
+        let later = peeled.fragments().find(|fragment| fragment.is_later()).map(|fragment| fragment.series);
+        let later = later.filter(|_| self.filters.may_accept_linked(peeled, untagged));
+        for first in peeled.fragments().filter(|fragment| fragment.is_first()) {
+            let verdict = FirstVerdict {
+                is_accepted,
+                is_deeper: asks_innermost && innermost > first.series.view,
+                within: later.map(Box::new),
+            };
+            self.found.firsts.push(First { at, series: first.series, verdict });
+        }
+        let number = u32::try_from(self.found.laters.len()).unwrap_or(ACCEPTED);
+        match later.filter(|_| number != ACCEPTED && self.range.contains(at)) {
+            Some(series) => {
+                self.found.laters.push(Later { at, series, is_accepted });
+                (is_accepted, number)
+            }
+            None => (is_accepted, ACCEPTED),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The segments of a store as they were when a query began: listed once, then each opened, so that what expires or is
 //! sealed meanwhile stays readable and no packet is seen twice.
 
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,6 +34,8 @@ pub(crate) struct Workers {
 pub(crate) struct Snapshot {
     /// Those that hold packets, by name; all with their bounds.
     pub(crate) segments: Vec<Segment>,
+    /// Those that hold none of the range, but packets that can decide about some in it.
+    pub(crate) beside: Vec<Segment>,
     /// Names of all that were listed, ascending.
     pub(crate) names: Vec<SegmentName>,
     pub(crate) rejected: Vec<RejectedIndex>,
@@ -149,9 +152,21 @@ impl Snapshot {
         link_types
     }
 
-    /// Leaves out the segments of which no packet can be in the range.
-    pub(crate) fn keep_in(&mut self, range: TimeRange) {
-        self.segments.retain(|segment| segment.bounds.is_some_and(|(first, last)| range.meets(first, last)));
+    /// Leaves out the segments of which no packet can be in the range, and gives back those of them of which one can be in
+    /// `reached`.
+    pub(crate) fn keep_in(&mut self, range: TimeRange, reached: TimeRange) -> Vec<Segment> {
+        let meets = |segment: &Segment, range: TimeRange| {
+            segment.bounds.is_some_and(|(first, last)| range.meets(first, last))
+        };
+        let is_beside = |segment: &mut Segment| !meets(segment, range);
+        let mut beside: Vec<Segment> = self.segments.extract_if(.., is_beside).collect();
+        beside.retain(|segment| meets(segment, reached));
+        beside
+    }
+
+    /// Those that hold packets of the range, and then those beside it.
+    pub(crate) fn into_segments(self) -> Vec<Arc<Segment>> {
+        self.segments.into_iter().chain(self.beside).map(Arc::new).collect()
     }
 }
 

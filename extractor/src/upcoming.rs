@@ -11,6 +11,7 @@ use netrewind_segment::Store;
 
 use crate::answer::{Estimate, RejectedIndex};
 use crate::filters::Filters;
+use crate::fragments::{Relevant, Scouts};
 use crate::plan::{PlanError, PlannedRun, Planner};
 use crate::query::TimeRange;
 use crate::read::{Place, Run};
@@ -21,7 +22,10 @@ use crate::{ExtractError, Span, Unreadable};
 pub(crate) struct Upcoming<'q> {
     next: BinaryHeap<Reverse<(Place, usize, Step)>>,
     segments: Vec<Option<Arc<Segment>>>,
-    runs: HashMap<usize, IntoIter<PlannedRun>>,
+    runs: HashMap<usize, Planned>,
+    /// Where fragments are judged together with the first of their packet.
+    scouts: Option<Scouts>,
+    range: TimeRange,
     planner: Planner<'q>,
     walks: &'q Walks,
     store: &'q Store,
@@ -44,6 +48,8 @@ pub(crate) struct Report {
     pub(crate) counted_bytes: u64,
     pub(crate) segments_planned: u64,
     pub(crate) segments_read: u64,
+    /// Fragments that could not be judged together with the first of their packet.
+    pub(crate) unlinked: u64,
 }
 
 /// What the runs are for.
@@ -53,6 +59,12 @@ pub(crate) struct Purpose {
     pub(crate) use_index: bool,
     /// Only counts are wanted: segments whose packets the index counts are not read.
     pub(crate) counts: bool,
+}
+
+/// The rest of a segment's runs.
+struct Planned {
+    runs: IntoIter<PlannedRun>,
+    links: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,23 +77,27 @@ enum Step {
 
 impl<'q> Upcoming<'q> {
     pub(crate) fn new(
-        segments: Vec<Segment>,
+        segments: Vec<Arc<Segment>>,
         range: TimeRange,
         filters: &'q Filters,
         walks: &'q Walks,
         store: &'q Store,
         purpose: Purpose,
     ) -> Self {
-        let segments: Vec<_> = segments.into_iter().map(|segment| Some(Arc::new(segment))).collect();
+        let segments: Vec<_> = segments.into_iter().map(Some).collect();
         let first = |(number, segment): (usize, &Option<Arc<Segment>>)| {
             let segment = segment.as_ref()?;
             let (at, _) = segment.bounds?;
             Some(Reverse((place(segment, at, 0), number, Step::Plan)))
         };
+        let spans = || segments.iter().map(|segment| segment.as_ref().and_then(|segment| segment.bounds));
+        let scouts = filters.link_fragments().then(|| Scouts::new(spans().collect()));
         Self {
             next: segments.iter().enumerate().filter_map(first).collect(),
+            scouts,
             segments,
             runs: HashMap::new(),
+            range,
             planner: Planner::new(range, filters),
             walks,
             store,
@@ -101,17 +117,18 @@ impl<'q> Upcoming<'q> {
             match step {
                 Step::Plan => {
                     let Some(segment) = self.held(number, segment)? else { continue };
-                    let runs = self.plan(&segment, stop)?;
+                    let (runs, links) = self.plan(number, &segment, stop)?;
                     self.report.segments_planned += 1;
                     self.report.segments_read += u64::from(!runs.is_empty());
-                    self.runs.insert(number, runs.into_iter());
+                    self.runs.insert(number, Planned { runs: runs.into_iter(), links });
                     self.push_next(number, &segment);
                 }
                 Step::Run => {
-                    let planned = self.runs.get_mut(&number).and_then(Iterator::next);
+                    let planned = self.runs.get_mut(&number);
+                    let planned = planned.and_then(|planned| Some((planned.runs.next()?, planned.links)));
                     self.push_next(number, &segment);
-                    if let Some(planned) = planned {
-                        return Ok(Some(Run { segment, ranges: planned.ranges, place }));
+                    if let Some((PlannedRun { ranges, .. }, links)) = planned {
+                        return Ok(Some(Run { segment, ranges, place, links }));
                     }
                 }
             }
@@ -126,14 +143,14 @@ impl<'q> Upcoming<'q> {
         }
         self.segments[number] = segment.reopen(self.store, self.use_index)?.map(Arc::new);
         if self.segments[number].is_none() {
-            let gone = segment.bounds.map(|(from, last)| Span { from, to: last.plus_ns(1) });
-            self.report.gone.extend(gone);
+            let gone = segment.bounds.filter(|(first, last)| self.range.meets(*first, *last));
+            self.report.gone.extend(gone.map(|(from, last)| Span { from, to: last.plus_ns(1) }));
         }
         Ok(self.segments[number].clone())
     }
 
     fn push_next(&mut self, number: usize, segment: &Segment) {
-        let upcoming = self.runs.get(&number).and_then(|runs| runs.as_slice().first());
+        let upcoming = self.runs.get(&number).and_then(|planned| planned.runs.as_slice().first());
         match upcoming {
             Some(run) => {
                 let offset = run.ranges.first().map_or(0, |range| range.start);
@@ -146,26 +163,51 @@ impl<'q> Upcoming<'q> {
         }
     }
 
-    fn plan(&mut self, segment: &Segment, stop: &dyn Fn() -> bool) -> Result<Vec<PlannedRun>, ExtractError> {
+    /// The runs of a segment, and whether fragments in them are noted.
+    fn plan(
+        &mut self,
+        number: usize,
+        segment: &Segment,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(Vec<PlannedRun>, bool), ExtractError> {
         if let Some(index) = &segment.index {
-            if self.counts && self.count(segment, stop)? {
-                return Ok(Vec::new());
+            let relevant = self.relevant(number, stop)?;
+            if self.counts && self.count(segment, &relevant, stop)? {
+                return Ok((Vec::new(), false));
             }
-            match self.planner.runs(index, stop).and_then(|runs| belongs(segment, runs)) {
-                Ok(runs) => return Ok(runs),
+            match self.planner.runs(index, &relevant, stop).and_then(|runs| belongs(segment, runs)) {
+                Ok(runs) => return Ok((runs, !relevant.is_empty())),
                 Err(PlanError::Cancelled) => return Err(ExtractError::Cancelled),
                 Err(PlanError::Index(error)) => self.reject(segment, &error),
             }
         }
         let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
         self.report.unreadable.extend(segment.damage(&walk));
-        Ok(self.planner.runs_of_walk(&walk, segment.link_type))
+        Ok((self.planner.runs_of_walk(&walk, segment.link_type), self.scouts.is_some()))
+    }
+
+    /// The fragments that decide about others, as far as those can be in a segment.
+    fn relevant(&mut self, number: usize, stop: &dyn Fn() -> bool) -> Result<Relevant, ExtractError> {
+        let Some(mut scouts) = self.scouts.take() else { return Ok(Relevant::default()) };
+        let (segments, store, use_index) = (&self.segments, self.store, self.use_index);
+        let open = &mut |number: usize| match segments.get(number).and_then(Option::as_ref) {
+            Some(segment) if segment.is_released() => Ok(segment.reopen(store, use_index)?.map(Arc::new)),
+            segment => Ok(segment.cloned()),
+        };
+        let relevant = scouts.relevant(number, &mut self.planner, open, stop);
+        self.scouts = Some(scouts);
+        relevant
     }
 
     /// Counts a segment's packets by its index alone; false where that does not tell.
-    fn count(&mut self, segment: &Segment, stop: &dyn Fn() -> bool) -> Result<bool, ExtractError> {
+    fn count(
+        &mut self,
+        segment: &Segment,
+        relevant: &Relevant,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<bool, ExtractError> {
         let Some(index) = &segment.index else { return Ok(false) };
-        match self.planner.count(index, stop) {
+        match self.planner.count(index, relevant, stop) {
             Ok(Some(Estimate { packets_max, bytes_max, .. })) => {
                 self.report.counted_packets += packets_max;
                 self.report.counted_bytes += bytes_max;

@@ -123,6 +123,23 @@ impl<'d, 'p> Peeled<'d, 'p> {
         Some(PacketView { link_type, bytes: view.bytes.get(before..)?, len })
     }
 
+    /// Whether an IP header of any view says that the packet is a fragment.
+    #[inline]
+    pub(crate) fn is_fragment(&self) -> bool {
+        self.dissection.fragment
+    }
+
+    /// The number of the innermost view.
+    pub(crate) fn innermost_view(&self) -> u8 {
+        u8::try_from(self.dissection.views().len().saturating_sub(1)).unwrap_or(u8::MAX)
+    }
+
+    /// What it is a fragment of, from the outermost view.
+    pub(crate) fn fragments(&self) -> impl Iterator<Item = packet::Fragment> + use<'d, 'p> {
+        let (dissection, stored) = (self.dissection, self.stored);
+        dissection.fragments(stored.bytes)
+    }
+
     /// The tunnels, from the outermost.
     pub(crate) fn tunnels(&self) -> impl Iterator<Item = Tunnel> {
         self.dissection.tunnels(self.stored.bytes)

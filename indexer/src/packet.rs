@@ -6,11 +6,13 @@
 //!
 //! **Invariant:** what a [`Dissection`] calls known is in the packet's captured bytes, at the place that its shape tells.
 
+mod fragment;
 mod link;
 mod network;
 
 use netrewind_segment::LinkType;
 
+pub use fragment::{Fragment, Series};
 pub use network::{EXTENSION_HEADERS_MAX, protocol};
 pub(crate) use network::{TCP_FLAGS, ipv4_field, ipv6_field};
 

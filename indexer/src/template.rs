@@ -11,7 +11,7 @@ use netrewind_segment::LinkType;
 use crate::flow::Flow;
 use crate::packet::protocol;
 use crate::packet::{TCP_FLAGS, ipv4_field, ipv6_field};
-use crate::tunnel::{Layer, Tunnel, tunnels};
+use crate::tunnel::{Layer, Tunnel, addresses_of, tunnels};
 
 /// One way to look at a packet: the bytes from `offset` on, as a packet of `link_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +134,14 @@ impl Template {
             id: tunnel.id.filter(|_| tunnel.id == other.id),
             outer: tunnel.outer.filter(|_| tunnel.outer == other.outer),
             ..tunnel
+        })
+    }
+
+    /// The IP headers that carry tunnels: view, source and destination, from the outermost.
+    pub fn outer_addresses(&self) -> impl Iterator<Item = (u8, IpAddr, IpAddr)> {
+        self.layers.iter().filter_map(|layer| {
+            let (source, destination) = addresses_of(*layer, &self.prefix)?;
+            Some((layer.view, source, destination))
         })
     }
 

@@ -35,8 +35,8 @@ mod udp;
 mod window;
 
 pub use kind::{LayerKind, TunnelKind};
-pub(crate) use layer::Layers;
 pub use layer::{LAYERS_MAX, Layer, Tunnel, erspan_timestamp, tunnels};
+pub(crate) use layer::{Layers, addresses_of};
 pub use port_change::PortChange;
 pub use ports::{PORTS_MAX, TunnelPorts, UdpTunnel};
 pub(crate) use window::{Inner, Window};

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "what fails here fails the test")]
 
+pub mod linking;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -41,6 +41,8 @@ pub mod protocol {
 /// Offsets in the IPv4 header.
 pub(crate) mod ipv4_field {
     use std::ops::Range;
+    pub const TOTAL_BYTES: usize = 2;
+    pub const ID: usize = 4;
     pub const FRAGMENT: usize = 6;
     pub const PROTOCOL: usize = 9;
     pub const SOURCE: Range<usize> = 12..16;
@@ -54,6 +56,7 @@ pub(crate) mod ipv4_field {
 /// Offsets in the IPv6 header.
 pub(crate) mod ipv6_field {
     use std::ops::Range;
+    pub const PAYLOAD_BYTES: usize = 4;
     pub const NEXT_HEADER: usize = 6;
     pub const SOURCE: Range<usize> = 8..24;
     pub const DESTINATION: Range<usize> = 24..40;

@@ -177,7 +177,8 @@ impl Layer {
     }
 }
 
-fn addresses_of(layer: Layer, packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+/// Source and destination of an IP header.
+pub(crate) fn addresses_of(layer: Layer, packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     let header = packet.get(usize::from(layer.offset)..)?;
     let v4 = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(header.get(at..at + 4)?).ok()?).into());
     let v6 = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(header.get(at..at + 16)?).ok()?).into());

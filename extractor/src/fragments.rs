@@ -1,0 +1,55 @@
+//! Fragments of IP packets: a later one shows neither ports nor what the packet carries, so that it is judged together
+//! with the first.
+//!
+//! A later fragment belongs to the first fragment of its series (addresses, protocol and id, in the same view) that is
+//! nearest in time, at most [`FRAGMENT_WINDOW_NS`] before or behind it; of several that are equally near to any of them.
+//!
+//! - Where the first one shows deeper views than the later one, which then is a piece of a tunnel's packet, and the
+//!   innermost view is asked for, the later one is accepted if the first is.
+//! - Else it is accepted if it or the first is.
+//!
+//! A first fragment can be a later one itself, of a packet that was fragmented again inside: what it is judged as follows
+//! from that packet's first fragment, and so on through [`CHAIN_MAX`] packets. Without a first fragment each is judged as it
+//! is, and so it is where the packets are looked at as received.
+//!
+//! **Invariant:** the verdict does not depend on which packets were read besides: the plan has all first fragments read
+//! that can be the nearest to a fragment of the answer.
+
+mod links;
+mod relevant;
+mod scouts;
+
+pub(crate) use links::{First, FirstVerdict, Later, Links};
+pub(crate) use relevant::{Nested, Pair, Relevant, innermost_view};
+pub(crate) use scouts::Scouts;
+
+use netrewind_indexer::{Flow, Shape, Template};
+
+use crate::query::TimeRange;
+
+/// How far apart in time two fragments of one packet can be. Ids of a busy pair of hosts come again within less: the nearest
+/// counts.
+pub(crate) const FRAGMENT_WINDOW_NS: u64 = 1_000_000_000;
+/// From how many first fragments a verdict is taken, one inside the other.
+pub(crate) const CHAIN_MAX: u32 = 2;
+/// How far the packets that decide about a packet can be away from it.
+pub(crate) const REACH_NS: u64 = FRAGMENT_WINDOW_NS * CHAIN_MAX as u64;
+/// Packets of the answer that are held back, at most, while they wait for a first fragment: 100 MB.
+pub(crate) const HELD_PACKETS_MAX: usize = 4 << 20;
+/// First fragments that are kept in mind, at most: some 100 MB.
+pub(crate) const FIRSTS_MAX: usize = 1 << 19;
+/// First fragments of one series and one instant that are told apart.
+const FIRSTS_AT_ONCE_MAX: usize = 16;
+
+/// Whether packets of a flow can be later fragments.
+pub(crate) fn can_be_later(templates: &[Template], flow: &Flow) -> bool {
+    flow.has_fragments
+        && templates
+            .get(flow.template as usize)
+            .is_none_or(|template| template.is_later_fragment() || template.shape == Shape::None)
+}
+
+/// The range in which packets can decide about packets of `range`.
+pub(crate) fn reach(range: TimeRange) -> TimeRange {
+    range.widened(REACH_NS)
+}

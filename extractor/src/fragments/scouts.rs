@@ -1,0 +1,202 @@
+//! Which fragments are relevant to the packets of a segment: by its own index, and by those of segments near in time, as a
+//! packet's fragments can lie in different lanes and on both sides of a segment's end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use netrewind_segment::Timestamp;
+
+use super::{Nested, REACH_NS, Relevant};
+use crate::ExtractError;
+use crate::filters::Outlook;
+use crate::plan::{PlanError, Planner};
+use crate::segment::Segment;
+
+/// How far apart a segment's packets can be from others that make them relevant: one reach to the fragment of the answer,
+/// one from there.
+const NEAR_NS: u64 = 2 * REACH_NS;
+/// Later fragments may be in any view.
+const ALL_VIEWS: u8 = u8::MAX;
+
+/// Opens a segment by its number; `None` where it is gone.
+pub(crate) type Open<'o> = dyn FnMut(usize) -> Result<Option<Arc<Segment>>, ExtractError> + 'o;
+
+/// What a segment's index says of fragments, by itself.
+#[derive(Clone, Debug, Default)]
+struct Scouted {
+    /// Bits of the views in which there can be later fragments.
+    later_views: u8,
+    /// Fragments that the filter may accept; looked for only where there are later ones near.
+    relevant: Option<Arc<Relevant>>,
+    /// Likewise, where there are later ones in several views.
+    nested: Option<Arc<Nested>>,
+}
+
+/// Finds out about the segments of a query, each when it is asked for.
+#[derive(Debug)]
+pub(crate) struct Scouts {
+    /// First and last timestamp of each segment, by number.
+    spans: Vec<Option<(Timestamp, Timestamp)>>,
+    /// Numbers by first timestamp, each with the latest timestamp of those up to it.
+    by_first: Vec<(Timestamp, usize, Timestamp)>,
+    scouted: HashMap<usize, Scouted>,
+}
+
+impl Scouts {
+    /// For segments with these bounds.
+    pub(crate) fn new(spans: Vec<Option<(Timestamp, Timestamp)>>) -> Self {
+        let bounded = spans.iter().enumerate();
+        let bounded = bounded.filter_map(|(number, span)| span.map(|(first, last)| (first, number, last)));
+        let mut by_first: Vec<_> = bounded.collect();
+        by_first.sort_unstable();
+        let mut latest = Timestamp::MIN;
+        for (_, _, last) in &mut by_first {
+            latest = latest.max(*last);
+            *last = latest;
+        }
+        Self { spans, by_first, scouted: HashMap::new() }
+    }
+
+    /// The fragments that are relevant to the packets of segment `number`; none where none has to be looked at but for its
+    /// own sake.
+    pub(crate) fn relevant(
+        &mut self,
+        number: usize,
+        planner: &mut Planner<'_>,
+        open: &mut Open<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Relevant, ExtractError> {
+        let mut relevant = Relevant::default();
+        let Some((first, last)) = self.spans.get(number).copied().flatten() else { return Ok(relevant) };
+        self.forget_before(first);
+        let near = self.near(first, last);
+        let mut later_views = 0;
+        for &other in &near {
+            later_views |= self.later_views(other, open)?;
+        }
+        if later_views == 0 {
+            return Ok(relevant);
+        }
+        for &other in &near {
+            relevant.join(&*self.relevant_of(other, planner, open, stop)?);
+        }
+        if later_views.count_ones() > 1 && !relevant.is_empty() {
+            for &other in &near {
+                let nested = self.nested_of(other, open, stop)?;
+                if let Some(span) = self.spans[other] {
+                    relevant.join(&nested.outside(&relevant, span));
+                }
+            }
+        }
+        relevant.keep_views(later_views);
+        if !relevant.has_any(first, last) {
+            return Ok(Relevant::default());
+        }
+        Ok(relevant)
+    }
+
+    fn forget_before(&mut self, first: Timestamp) {
+        let spans = &self.spans;
+        self.scouted.retain(|&number, _| {
+            spans[number].is_some_and(|(_, last)| last.ns().saturating_add(2 * NEAR_NS) >= first.ns())
+        });
+    }
+
+    /// The numbers of the segments that are near in time, the segment itself among them.
+    fn near(&self, first: Timestamp, last: Timestamp) -> Vec<usize> {
+        let from = first.ns().saturating_sub(NEAR_NS);
+        let to = last.ns().saturating_add(NEAR_NS);
+        let begun = self.by_first.partition_point(|(first, ..)| first.ns() <= to);
+        let near = self.by_first[..begun].iter().rev().take_while(|(.., latest)| latest.ns() >= from);
+        let ends_behind = |number: &usize| self.spans[*number].is_some_and(|(_, last)| last.ns() >= from);
+        near.map(|(_, number, _)| *number).filter(ends_behind).collect()
+    }
+
+    fn later_views(&mut self, number: usize, open: &mut Open<'_>) -> Result<u8, ExtractError> {
+        if let Some(scouted) = self.scouted.get(&number) {
+            return Ok(scouted.later_views);
+        }
+        let later_views = match open(number)? {
+            None => 0,
+            Some(segment) => match &segment.index {
+                None => ALL_VIEWS,
+                Some(index) => Planner::later_views(index).unwrap_or(ALL_VIEWS),
+            },
+        };
+        self.scouted.insert(number, Scouted { later_views, ..Scouted::default() });
+        Ok(later_views)
+    }
+
+    fn relevant_of(
+        &mut self,
+        number: usize,
+        planner: &mut Planner<'_>,
+        open: &mut Open<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Arc<Relevant>, ExtractError> {
+        if let Some(Scouted { relevant: Some(relevant), .. }) = self.scouted.get(&number) {
+            return Ok(Arc::clone(relevant));
+        }
+        let mut relevant = Relevant::default();
+        if let (Some(segment), Some((first, last))) = (open(number)?, self.spans[number])
+            && planner.outlook(segment.link_type) != Outlook::Nothing
+        {
+            let known = match &segment.index {
+                Some(index) => uncancelled(planner.relevant_of(index, stop))?,
+                None => None,
+            };
+            match known {
+                Some(known) => relevant = known,
+                None => relevant.add_all(first, last), // nobody knows
+            }
+        }
+        let relevant = Arc::new(relevant);
+        self.scouted.entry(number).or_default().relevant = Some(Arc::clone(&relevant));
+        Ok(relevant)
+    }
+
+    fn nested_of(
+        &mut self,
+        number: usize,
+        open: &mut Open<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Arc<Nested>, ExtractError> {
+        if let Some(Scouted { nested: Some(nested), .. }) = self.scouted.get(&number) {
+            return Ok(Arc::clone(nested));
+        }
+        let known = match open(number)? {
+            None => Some(Nested::default()), // it was asked for while it was there, if anything of it matters
+            Some(segment) => match &segment.index {
+                Some(index) => uncancelled(Planner::nested(index, stop))?,
+                None => None,
+            },
+        };
+        let nested = Arc::new(known.unwrap_or_else(Nested::unknown));
+        self.scouted.entry(number).or_default().nested = Some(Arc::clone(&nested));
+        Ok(nested)
+    }
+}
+
+/// A damaged index tells nothing; that it is damaged is said when the segment is planned.
+fn uncancelled<T>(found: Result<T, PlanError>) -> Result<Option<T>, ExtractError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(PlanError::Index(_)) => Ok(None),
+        Err(PlanError::Cancelled) => Err(ExtractError::Cancelled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_is_what_can_hold_a_fragment_of_the_same_packet() {
+        let at = |n: u64| Timestamp(n * NEAR_NS);
+        let span = |first, last| Some((at(first), at(last)));
+        let scouts = Scouts::new(vec![span(5, 6), span(0, 50), None, span(8, 9), span(11, 12), span(20, 21)]);
+        let mut near = scouts.near(at(7), at(10));
+        near.sort_unstable();
+        assert_eq!(near, [0, 1, 3, 4]);
+    }
+}

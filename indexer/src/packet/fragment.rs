@@ -1,0 +1,189 @@
+//! Fragments of IP packets, in every view of a packet: to which series they belong, and which part they are.
+//!
+//! Sources: RFC 791 (section 3.2), RFC 8200 (section 4.5).
+
+use super::network::{ipv4_field, ipv6_field, protocol};
+use super::{Dissection, EXTENSION_HEADERS_MAX, u16_at};
+use crate::template::Shape;
+use crate::tunnel::LayerKind;
+
+/// What the fragments of one packet have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Series {
+    /// In which view the header stands: so many tunnels are around it.
+    pub view: u8,
+    /// Addresses and id are those of IPv6.
+    pub is_ipv6: bool,
+    /// Of IPv4; zero for IPv6, where fragments may name different ones.
+    pub protocol: u8,
+    /// Identification: 16 bits of IPv4, 32 of IPv6.
+    pub id: u32,
+    /// Source address as a big-endian number.
+    pub source: u128,
+    /// Destination address, likewise.
+    pub destination: u128,
+}
+
+/// A part of a fragmented packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// What it is a fragment of.
+    pub series: Series,
+    /// Where the IP header begins in the stored packet.
+    pub header: usize,
+    /// Where the IPv6 fragment header begins in it; for IPv4 where the payload does.
+    pub header_end: usize,
+    /// Where the part begins in it.
+    pub payload: usize,
+    /// Bytes of the part on the wire, as the IP header tells.
+    pub bytes: usize,
+    /// Where the part stands in the packet's payload, in bytes: a multiple of 8.
+    pub offset: usize,
+    /// More follow.
+    pub more: bool,
+    /// What the IPv6 fragment header says comes behind it; of IPv4 the protocol.
+    pub next_header: u8,
+}
+
+impl Fragment {
+    /// The first of several.
+    pub fn is_first(&self) -> bool {
+        self.offset == 0 && self.more
+    }
+
+    /// Not the first: it shows nothing of what the packet carries.
+    pub fn is_later(&self) -> bool {
+        self.offset > 0
+    }
+}
+
+impl Dissection {
+    /// The innermost view is a fragment other than the first.
+    pub fn is_later_fragment(&self) -> bool {
+        matches!(
+            self.shape,
+            Shape::Ipv4 { later_fragment: true, .. } | Shape::Ipv6 { later_fragment: true, .. }
+        )
+    }
+
+    /// The fragments that the packet's IP headers say it is, from the outermost view. A later one is the last. `packet`
+    /// is what was taken apart.
+    pub fn fragments<'d, 'p>(&'d self, packet: &'p [u8]) -> impl Iterator<Item = Fragment> + use<'d, 'p> {
+        let layers = if self.fragment { self.layers() } else { &[] };
+        let outer = layers.iter().filter(|layer| matches!(layer.kind, LayerKind::Ipv4 | LayerKind::Ipv6));
+        let outer = outer.map(|layer| (layer.view, usize::from(layer.offset)));
+        let last = self.views().len().saturating_sub(1) as u8;
+        let innermost = (self.fragment && self.shape != Shape::None).then_some((last, self.prefix_bytes));
+        // What lies behind a view's end is none of its headers, and the walk knows where that is.
+        let is_later = self.is_later_fragment();
+        outer
+            .chain(innermost)
+            .filter_map(|(view, at)| fragment_at(packet, view, at))
+            .filter(move |fragment| !fragment.is_later() || (is_later && fragment.series.view == last))
+    }
+}
+
+fn fragment_at(packet: &[u8], view: u8, at: usize) -> Option<Fragment> {
+    match packet.get(at)? >> 4 {
+        4 => ipv4(packet, view, at),
+        6 => ipv6(packet, view, at),
+        _ => None,
+    }
+}
+
+fn ipv4(packet: &[u8], view: u8, at: usize) -> Option<Fragment> {
+    use ipv4_field::{
+        DESTINATION, FRAGMENT, FRAGMENT_MASK, FRAGMENT_OFFSET_MASK, HEADER_BYTES, ID, PROTOCOL, SOURCE,
+        TOTAL_BYTES,
+    };
+    let header = packet.get(at..at + HEADER_BYTES)?;
+    let place = u16_at(header, FRAGMENT)? & FRAGMENT_MASK;
+    let header_bytes = usize::from(header[0] & 0x0f) * 4;
+    if place == 0 || header_bytes < HEADER_BYTES {
+        return None;
+    }
+    let series = Series {
+        view,
+        is_ipv6: false,
+        protocol: header[PROTOCOL],
+        id: u16_at(header, ID)?.into(),
+        source: number(&header[SOURCE]),
+        destination: number(&header[DESTINATION]),
+    };
+    Some(Fragment {
+        series,
+        header: at,
+        header_end: at + header_bytes,
+        payload: at + header_bytes,
+        bytes: usize::from(u16_at(header, TOTAL_BYTES)?).saturating_sub(header_bytes),
+        offset: usize::from(place & FRAGMENT_OFFSET_MASK) * 8,
+        more: place & !FRAGMENT_OFFSET_MASK != 0,
+        next_header: series.protocol,
+    })
+}
+
+fn ipv6(packet: &[u8], view: u8, at: usize) -> Option<Fragment> {
+    use ipv6_field::{DESTINATION, HEADER_BYTES, PAYLOAD_BYTES, SOURCE};
+    const FRAGMENT_BYTES: usize = 8;
+    let header = packet.get(at..at + HEADER_BYTES)?;
+    let found = last_fragment_header(packet, at)?;
+    let fragment = packet.get(found..found + FRAGMENT_BYTES)?;
+    let place = u16_at(fragment, 2)?;
+    let series = Series {
+        view,
+        is_ipv6: true,
+        protocol: 0,
+        id: number(&fragment[4..8]) as u32,
+        source: number(&header[SOURCE]),
+        destination: number(&header[DESTINATION]),
+    };
+    let payload = found + FRAGMENT_BYTES;
+    Some(Fragment {
+        series,
+        header: at,
+        header_end: found,
+        payload,
+        bytes: (HEADER_BYTES + usize::from(u16_at(header, PAYLOAD_BYTES)?)).saturating_sub(payload - at),
+        offset: usize::from(place & 0xfff8),
+        more: place & 1 != 0,
+        next_header: fragment[0],
+    })
+}
+
+/// Where the last fragment header stands that the walk over extension headers reaches: behind that of a later fragment
+/// nothing is a header.
+fn last_fragment_header(packet: &[u8], at: usize) -> Option<usize> {
+    let mut next = *packet.get(at + ipv6_field::NEXT_HEADER)?;
+    let mut place = at + ipv6_field::HEADER_BYTES;
+    let mut found = None;
+    for _ in 0..EXTENSION_HEADERS_MAX {
+        let header = match next {
+            protocol::FRAGMENT
+            | protocol::AUTHENTICATION
+            | protocol::HOP_BY_HOP
+            | protocol::ROUTING
+            | protocol::DESTINATION_OPTIONS => packet.get(place..place + 8),
+            _ => None,
+        };
+        let Some(header) = header else { break };
+        let bytes = match next {
+            protocol::FRAGMENT => 8,
+            protocol::AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
+            _ => (usize::from(header[1]) + 1) * 8,
+        };
+        if next == protocol::FRAGMENT {
+            found = Some(place);
+            if u16_at(header, 2)? & 0xfff8 != 0 {
+                break;
+            }
+        }
+        next = header[0];
+        place += bytes;
+    }
+    found
+}
+
+/// A big-endian number of at most 16 bytes.
+fn number(bytes: &[u8]) -> u128 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
