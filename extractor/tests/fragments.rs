@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use netrewind_extractor::{Patient, Query, View};
 use netrewind_indexer::packet::Series;
 use netrewind_segment::{LinkType, RecordHeader, Timestamp};
-use support::linking::{Parts, linked_model};
+use support::linking::{Own, Parts, linked_model};
 use support::{Chance, Libpcap, Stored, TestStore, extract, name};
 
 const STORES: usize = 24;
@@ -44,7 +44,7 @@ fn ipv4(series: &Series, offset: usize, more: bool, payload: &[u8]) -> Vec<u8> {
     header
 }
 
-fn ipv6(series: &Series, protocol: u8, part: Option<(usize, bool)>, payload: &[u8]) -> Vec<u8> {
+fn ipv6(series: &Series, protocol: u8, part: Option<Part>, payload: &[u8]) -> Vec<u8> {
     let extension = if part.is_some() { 8 } else { 0 };
     let mut header = vec![0x60, 0, 0, 0];
     header.extend(((extension + payload.len()) as u16).to_be_bytes());
@@ -60,14 +60,17 @@ fn ipv6(series: &Series, protocol: u8, part: Option<(usize, bool)>, payload: &[u
     header
 }
 
+/// Offset, and whether more follow.
+type Part = (usize, bool);
+
 /// An IP packet with this payload, perhaps in fragments. Each comes with its offset, where it is one.
 fn ip_packets(
     chance: &mut Chance,
     series: &Series,
     protocol: u8,
     payload: &[u8],
-) -> Vec<(Vec<u8>, Option<(usize, bool)>)> {
-    let whole = |part: Option<(usize, bool)>, payload: &[u8]| match series.is_ipv6 {
+) -> Vec<(Vec<u8>, Option<Part>)> {
+    let whole = |part: Option<Part>, payload: &[u8]| match series.is_ipv6 {
         true => ipv6(series, protocol, part, payload),
         false => {
             let (offset, more) = part.unwrap_or((0, false));
@@ -307,7 +310,8 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
         Parts { parts: built.parts.clone(), views: built.views }
     };
     let model = linked_model(test, query, &parts, &mut |packet| {
-        accepts(query, &known[&packet.bytes], packet, &mut libpcap)
+        let is_accepted = accepts(query, &known[&packet.bytes], packet, &mut libpcap);
+        Own { is_accepted, by_outer: query.view != View::Outer || is_accepted }
     });
     let extractor = test.extractor();
     for use_index in [false, true] {

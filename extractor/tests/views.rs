@@ -19,6 +19,7 @@ use netrewind_extractor::{ExtractError, JoinedFilter, Patient, Query, TunnelDema
 use netrewind_indexer::packet::{PREFIX_BYTES_MAX, dissect};
 use netrewind_indexer::tunnel::TunnelKind;
 use netrewind_segment::{LinkType, RecordHeader};
+use support::linking::{Own, Parts, linked_model};
 use support::{Chance, Libpcap, Stored, TestStore, corpus, extract, name};
 
 const STORES: usize = 8;
@@ -253,11 +254,16 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
     };
     let mut joined: Vec<_> =
         query.joined.iter().map(|joined| (joined, Libpcap::new(&joined.filter))).collect();
-    let mut model = test.model(query, &mut |packet| {
+    let mut model = linked_model(test, query, &Parts::dissected, &mut |packet| {
         let truth = known.of(packet);
-        let mut joined = joined.iter_mut();
-        accepts(query, &truth, &mut libpcap)
-            && joined.all(|(joined, libpcap)| accepts_view(&truth, joined.view, joined.ignore_vlan, libpcap))
+        let is_accepted = accepts(query, &truth, &mut libpcap);
+        let mut own = Own { is_accepted, by_outer: query.view != View::Outer || is_accepted };
+        for (joined, libpcap) in &mut joined {
+            let is_accepted = accepts_view(&truth, joined.view, joined.ignore_vlan, libpcap);
+            own.is_accepted &= is_accepted;
+            own.by_outer &= joined.view != View::Outer || is_accepted;
+        }
+        own
     });
     if query.decapsulate {
         model.iter_mut().for_each(|packet| *packet = known.of(packet).views.pop().unwrap());

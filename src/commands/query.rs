@@ -28,7 +28,8 @@ pub struct QueryArguments {
         allow_hyphen_values = true
     )]
     filter: String,
-    /// What the filter sees of a packet in a tunnel: its innermost packet, the packet as received, or either
+    /// What the filter sees of a packet in a tunnel: its innermost packet, the packet as received, or either. Later
+    /// fragments come with the first of their packet, but with outer each packet is judged alone
     #[arg(long, value_name = "VIEW", default_value = "inner", value_parser = ["inner", "outer", "any"])]
     view: String,
     /// Filter as if packets had no VLAN tags

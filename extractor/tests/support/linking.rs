@@ -37,44 +37,52 @@ impl Parts {
     }
 }
 
+/// What the filters say of a packet as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    pub is_accepted: bool,
+    /// Those that look at it as received accept it: only then it can be accepted for the sake of another.
+    pub by_outer: bool,
+}
+
 struct Linking<'a> {
-    packets: Vec<(&'a Stored, Parts)>,
-    accepted: Vec<bool>,
-    view: View,
+    packets: Vec<(&'a Stored, Parts, Own)>,
+    asks_innermost: bool,
 }
 
 impl Linking<'_> {
     fn accepts(&self, number: usize, chain: usize) -> bool {
-        let own = self.accepted[number];
-        let (packet, parts) = &self.packets[number];
-        let Some(series) = parts.later().filter(|_| chain > 0 && self.view != View::Outer) else {
-            return own;
-        };
+        let (packet, parts, own) = &self.packets[number];
+        let series = parts.later().filter(|_| chain > 0 && own.by_outer);
+        let Some(series) = series else { return own.is_accepted };
         let distance = |other: usize| self.packets[other].0.at().ns().abs_diff(packet.at().ns());
         let is_near =
             |other: &usize| self.packets[*other].1.is_first_of(series) && distance(*other) <= WINDOW_NS;
         let firsts: Vec<usize> = (0..self.packets.len()).filter(is_near).collect();
-        let Some(nearest) = firsts.iter().map(|&first| distance(first)).min() else { return own };
+        let Some(nearest) = firsts.iter().map(|&first| distance(first)).min() else {
+            return own.is_accepted;
+        };
         firsts.iter().filter(|&&first| distance(first) == nearest).any(|&first| {
-            let is_deeper =
-                self.view == View::Inner && self.packets[first].1.views > usize::from(series.view) + 1;
-            self.accepts(first, chain - 1) || (own && !is_deeper)
+            let is_deeper = self.asks_innermost && self.packets[first].1.views > usize::from(series.view) + 1;
+            self.accepts(first, chain - 1) || (own.is_accepted && !is_deeper)
         })
     }
 }
 
-/// The answer: what `accepts` says of every packet, and of later fragments together with their first.
+/// The answer: what `own` says of every packet, and of later fragments together with their first.
 pub fn linked_model(
     test: &TestStore,
     query: &Query,
     parts: &dyn Fn(&Stored) -> Parts,
-    accepts: &mut dyn FnMut(&Stored) -> bool,
+    own: &mut dyn FnMut(&Stored) -> Own,
 ) -> Vec<Stored> {
     let mut segments: Vec<_> = test.segments.iter().collect();
     segments.sort_by_key(|(name, _)| (name.lane, *name));
-    let packets: Vec<_> = segments.iter().flat_map(|(_, packets)| packets).map(|p| (p, parts(p))).collect();
-    let accepted = packets.iter().map(|(packet, _)| accepts(packet)).collect();
-    let linking = Linking { packets, accepted, view: query.view };
+    let packets = segments.iter().flat_map(|(_, packets)| packets);
+    let packets = packets.map(|packet| (packet, parts(packet), own(packet))).collect();
+    let asks_innermost =
+        query.view == View::Inner || query.joined.iter().any(|joined| joined.view == View::Inner);
+    let linking = Linking { packets, asks_innermost };
     let number = RefCell::new(0..);
     test.model(query, &mut |packet| {
         // The model asks for the packets of the range in this order.
