@@ -207,7 +207,7 @@ impl Labeller {
         self.quic = None;
         self.found.take().or_else(|| {
             let guess = services::guess(conversation.transport, conversation.ports)?;
-            Some(Box::new(Labels { is_guess: true, ..*Labels::of(guess) }))
+            Some(Box::new(Labels { application: guess, is_guess: true, ..Labels::default() }))
         })
     }
 }

@@ -15,13 +15,13 @@ use crate::tshark::{Row, rows};
 /// | Captures | Why |
 /// |---|---|
 /// | socks*, *starttls, http_connect, https-connect, haproxy, rdp2, shadowsocks | the labels are those of the protocol that a proxy or upgrade precedes; tshark looks behind it |
-/// | quic-27, quic-mvfst-exp, quic_t51 | versions before draft 29 and of Google and Facebook have keys of their own: only the version is labelled |
-/// | quic_0RTT, quic-forcing-vn-with-data | the client hello follows a Retry or a version negotiation, which one side only follows |
+/// | quic-27, quic_0RTT, quic-mvfst-exp, quic_t51 | drafts before 29 and the versions of Google and Facebook have keys of their own: only the version is labelled |
+/// | quic-forcing-vn-with-data | tshark gives up at the version that was made up |
 /// | stun_zoom, capwap | DTLS after more than four datagrams of STUN, or inside CAPWAP |
 /// | fuzz-*, ossfuzz*, tls_cipher_lens, pppoe, dns-badlabel, dns_fwdptr | damaged: where the damage is fatal is a matter of taste |
 /// | soap, ookla, tls_missing_ch_frag | tshark waits for bytes that are missing, or takes the port's word for it |
 /// | dns-invalid-chars | control characters are written `\x04` here and `\004` there |
-/// | iphone | mDNS whose question tshark shows in a response |
+/// | iphone | mDNS whose first message is an answer without a question; tshark's question comes later |
 const FLOORS: &[(&str, f64)] = &[
     ("alpn", 86.0),
     ("dns_question", 96.0),
