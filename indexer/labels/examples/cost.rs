@@ -2,6 +2,8 @@
 //!
 //! Each line is the time of one conversation with one packet, from a new [`Labeller`] to its end.
 
+#![expect(clippy::print_stdout, reason = "it is what an example is for")]
+
 use std::hint::black_box;
 use std::time::Instant;
 
