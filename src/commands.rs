@@ -7,6 +7,7 @@ use crate::outcome::{Failure, Outcome};
 mod access;
 mod compile_filter;
 mod extract;
+mod flows;
 mod hint;
 mod import;
 mod index;
@@ -17,6 +18,7 @@ mod status;
 mod token;
 mod tunnels;
 mod verify;
+mod waiting;
 
 /// What netrewind can do.
 #[derive(Debug, clap::Subcommand)]
@@ -29,6 +31,8 @@ pub enum Command {
     Index(index::Arguments),
     /// Hand back exactly the packets asked for, as a capture file
     Extract(Box<extract::Arguments>),
+    /// List conversations, hosts, ports or applications, from the indexes
+    Flows(Box<flows::Arguments>),
     /// Answer over HTTP
     Serve(serve::Arguments),
     /// Tell what is in a store, and how far back one can rewind
@@ -50,6 +54,7 @@ impl Command {
             Self::Import(arguments) => import::run(&arguments),
             Self::Index(arguments) => index::run(&arguments),
             Self::Extract(arguments) => extract::run(&arguments),
+            Self::Flows(arguments) => flows::run(&arguments),
             Self::Serve(arguments) => serve::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),

@@ -151,6 +151,11 @@ impl Completeness {
         push_bounded(&mut self.gaps, gap, &mut self.unlisted);
     }
 
+    pub(crate) fn add_gone(&mut self, gone: Span) {
+        let all = self.no_longer_kept.get_or_insert(gone);
+        *all = Span { from: all.from.min(gone.from), to: all.to.max(gone.to) };
+    }
+
     pub(crate) fn add_unreadable(&mut self, place: Unreadable) {
         push_bounded(&mut self.unreadable, place, &mut self.unlisted);
     }

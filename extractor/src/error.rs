@@ -25,6 +25,14 @@ pub enum ExtractError {
         /// Why.
         source: std::io::Error,
     },
+    /// The flows of a segment's packets cannot be counted.
+    #[error("segment {segment}: its flows cannot be counted: {reason}")]
+    Flows {
+        /// Which.
+        segment: SegmentName,
+        /// Why.
+        reason: String,
+    },
     /// The answer cannot be written in this form, or not at all.
     #[error(transparent)]
     Sink(SinkError),

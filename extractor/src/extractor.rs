@@ -16,6 +16,7 @@ use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
+use crate::flows::GatherSource;
 use crate::fragments::{FRAGMENT_WINDOW_NS, Relevant, Scouts, reach};
 use crate::merge::{Emit, Next, merge};
 use crate::plan::{PlanError, Planner};
@@ -65,15 +66,17 @@ pub struct Extractor {
 }
 
 /// A query about to be carried out.
-struct Prepared {
-    snapshot: Snapshot,
-    range: TimeRange,
-    filters: Filters,
-    completeness: Completeness,
+pub(crate) struct Prepared {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) range: TimeRange,
+    pub(crate) filters: Filters,
+    pub(crate) completeness: Completeness,
+    /// Packets that were not written, by the second.
+    pub(crate) drops: Vec<(Span, u64)>,
     interfaces: Vec<Interface>,
     accounts: Vec<InterfaceAccount>,
     inner_interfaces: InnerInterfaces,
-    segments_in_store: usize,
+    pub(crate) segments_in_store: usize,
 }
 
 impl Extractor {
@@ -83,6 +86,17 @@ impl Extractor {
         let helpers = options.helpers.min(HELPERS_MAX);
         let workers = Workers { helpers, held_max: options.segments_held_max };
         Self { store, compiler, walks: Walks::default(), workers }
+    }
+
+    /// What gathering flows needs of it.
+    pub(crate) fn gather_source<'q>(
+        &'q self,
+        use_index: bool,
+        range: TimeRange,
+        filters: &'q Filters,
+    ) -> GatherSource<'q> {
+        let Self { walks, store, workers, .. } = self;
+        GatherSource { range, filters, walks, store, use_index, helpers: workers.helpers }
     }
 
     /// The store.
@@ -204,7 +218,12 @@ impl Extractor {
         Ok(self.prepare(query, Wants::default(), &Patient)?.completeness)
     }
 
-    fn prepare(&self, query: &Query, wants: Wants, hooks: &dyn Hooks) -> Result<Prepared, ExtractError> {
+    pub(crate) fn prepare(
+        &self,
+        query: &Query,
+        wants: Wants,
+        hooks: &dyn Hooks,
+    ) -> Result<Prepared, ExtractError> {
         let range = query.range();
         let ports =
             TunnelPorts::written(&self.store.identity().tunnel_ports).map_err(ExtractError::TunnelPorts)?;
@@ -226,6 +245,7 @@ impl Extractor {
             range,
             filters,
             completeness,
+            drops: Vec::new(),
             interfaces: Vec::new(),
             accounts: Vec::new(),
             inner_interfaces: InnerInterfaces::new(),
@@ -238,6 +258,7 @@ impl Extractor {
             let scope = Scope { range: span, accounts: wants.interfaces };
             let also = if wants.interfaces { &names[..] } else { &[] };
             let chronicle = Chronicle::read(&self.store, scope, also)?;
+            prepared.drops.clone_from(&chronicle.drops);
             let kept = Kept { names: &prepared.snapshot.names, spans: kept_spans };
             coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, &self.store)?;
             if wants.interfaces {
@@ -402,10 +423,7 @@ fn conclude(
     answer.rejected_indexes.extend(report.rejected);
     let completeness = &mut answer.completeness;
     completeness.limit_reached = limit_reached;
-    for gone in report.gone {
-        let all = completeness.no_longer_kept.get_or_insert(gone);
-        *all = Span { from: all.from.min(gone.from), to: all.to.max(gone.to) };
-    }
+    report.gone.into_iter().for_each(|gone| completeness.add_gone(gone));
     for place in unreadable.into_iter().chain(report.unreadable) {
         completeness.add_unreadable(place);
     }

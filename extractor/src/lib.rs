@@ -18,6 +18,7 @@ mod extractor;
 pub mod filter;
 mod filters;
 mod fragments;
+pub mod flows;
 pub mod http;
 mod merge;
 mod overview;

@@ -5,6 +5,7 @@
 //! **Invariant:** what is left out holds no packet of the answer: a template or flow that the filter judges *never*, a
 //! granule outside the range of time, a flow that satisfies none of the terms that the filter demands.
 
+mod divide;
 mod fragments;
 mod judged;
 mod runs;
@@ -21,6 +22,7 @@ use crate::fragments::{Relevant, can_be_later, reach};
 use crate::query::TimeRange;
 use crate::sys::Map;
 use crate::walk::{Granule, Walk};
+pub(crate) use divide::Division;
 use judged::{Judged, Judgements, Verdicts};
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};

@@ -3,27 +3,23 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use netrewind_extractor::{
-    Answer, DedupWindow, Estimate, ExtractError, Extractor, Hooks, Limits, PcapSink, PcapngSink, Progress,
-    Query, Sink, SinkError,
+    Answer, DedupWindow, Estimate, ExtractError, Extractor, Limits, PcapSink, PcapngSink, Query, Sink,
+    SinkError,
 };
 use netrewind_segment::Store;
 
 use super::StoreArgument;
 use super::hint;
 use super::query::{QueryArguments, failure, options};
+use super::waiting::Waiting;
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, signals, terminal};
 
 /// Bytes of the answer gathered before they are written.
 const OUTPUT_BUFFER_BYTES: usize = 1 << 18;
-/// An answer that takes less shows no progress.
-const PROGRESS_AFTER: Duration = Duration::from_millis(400);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -173,48 +169,6 @@ fn extract(
 fn standard_output() -> io::Result<File> {
     use std::os::fd::AsFd;
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
-}
-
-/// Shows progress, and listens for Ctrl-C.
-struct Waiting {
-    stop: Arc<AtomicBool>,
-    begun: Instant,
-    bar: ProgressBar,
-    is_quiet: bool,
-}
-
-impl Waiting {
-    fn new(stop: Arc<AtomicBool>, is_quiet: bool) -> Self {
-        Self { stop, begun: Instant::now(), bar: ProgressBar::hidden(), is_quiet }
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-impl Hooks for Waiting {
-    fn cancelled(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    fn progress(&mut self, progress: &Progress) {
-        if self.is_quiet || self.begun.elapsed() < PROGRESS_AFTER {
-            return;
-        }
-        if self.bar.is_hidden() && io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} segments  {msg}");
-            self.bar = ProgressBar::new(progress.segments);
-            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        }
-        let reached = progress.reached.map_or_else(String::new, |at| format!(", at {at}"));
-        self.bar.set_message(format!(
-            "{} packets, {}{reached}",
-            progress.packets,
-            terminal::bytes(progress.bytes)
-        ));
-        self.bar.set_position(progress.segments_done);
-    }
 }
 
 fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {

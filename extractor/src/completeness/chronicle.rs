@@ -13,6 +13,8 @@ use crate::answer::InterfaceAccount;
 /// A logbook of so few bytes is read whole, whatever the range: what it says of other days may matter, such as the
 /// expiry of an imported segment.
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
+/// Seconds with drops that are listed: as many as ten lanes have in a day, and more.
+const DROPS_LISTED_MAX: usize = 1 << 20;
 
 /// A lane's recording, from its start to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub(crate) struct Chronicle {
     seen: BTreeSet<u16>,
     pub(crate) outages: Vec<Outage>,
     pub(crate) dropped: Drops,
+    /// Packets of the range that were not written, by the second; those beyond [`DROPS_LISTED_MAX`] count in the last.
+    pub(crate) drops: Vec<(Span, u64)>,
     /// Where segments come from.
     pub(crate) interfaces: HashMap<SegmentName, String>,
     /// By interface, where wanted.
@@ -108,6 +112,7 @@ impl Chronicle {
             seen: BTreeSet::new(),
             outages: Vec::new(),
             dropped: Drops::default(),
+            drops: Vec::new(),
             interfaces: HashMap::new(),
             accounts: HashMap::new(),
             sealed: BTreeMap::new(),
@@ -279,6 +284,13 @@ impl Chronicle {
             return;
         }
         self.dropped.add(dropped);
+        if dropped.total() > 0 {
+            let is_full = self.drops.len() >= DROPS_LISTED_MAX;
+            match self.drops.last_mut().filter(|_| is_full) {
+                Some((_, drops)) => *drops += dropped.total(),
+                None => self.drops.push((second, dropped.total())),
+            }
+        }
         if let Some(interface) = interface.filter(|_| self.scope.accounts) {
             let account = self.accounts.entry(interface).or_default();
             *account.received.get_or_insert(0) += received;

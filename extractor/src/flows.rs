@@ -1,0 +1,214 @@
+//! Flow records: the conversations of a range of time, out of the indexes where they tell, else out of the packets.
+//!
+//! ```text
+//! segment -> parts (a conversation within one segment) -> conversations (parts joined over segments and lanes)
+//!         -> a list, sorted and paged; or a summary: series, totals, top lists
+//! ```
+//!
+//! What a record is:
+//! - A *conversation* is all packets between two ends, both ways, that share the innermost addresses, protocol and ports and
+//!   came through the same tunnels ([`Carriers`](carrier::Carriers) says what "the same" is). Seen in two tunnels (a
+//!   network mirrored at both ends), it is two records: each is what one place has seen. Lists of hosts and ports add
+//!   them up. VLAN tags, interfaces and lanes are no part of it: the two ways of a conversation often differ in them.
+//! - It is cut into several records by silence longer than the idle time of its protocol, and by a new SYN after its end.
+//!   Both are looked for *between segments*, never within one: what a segment holds of a conversation is one *part*.
+//! - Later IP fragments have no ports: those between two hosts, of one protocol, are a record of their own. Packets without
+//!   an IP header are records by their EtherType, without addresses.
+//!
+//! **Invariant:** each packet of the answer is in exactly one record: their packets and bytes add up to what
+//! [`Extractor::count`] counts for the same query.
+//!
+//! **Invariant:** an index only skips work: the records are the same without it.
+
+mod carrier;
+mod gather;
+mod join;
+mod key;
+mod leaders;
+mod list;
+mod part;
+mod pipeline;
+mod record;
+mod series;
+mod services;
+mod summary;
+
+pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
+pub use record::{Conversation, End, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState, TunnelRecord};
+pub use series::{BUCKETS_MAX, Point};
+pub use summary::{
+    ApplicationCount, Edge, HostCount, PortCount, Summary, SummaryQuery, TOP_MAX, Top, Totals,
+};
+
+use crate::completeness::Completeness;
+use crate::extractor::Prepared;
+use crate::sink::Wants;
+use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Work};
+use carrier::Carriers;
+use join::Joiner;
+use key::Key;
+use list::TopFlows;
+use part::Body;
+pub(crate) use pipeline::Source as GatherSource;
+use pipeline::{Gathering, Goes};
+use record::{Ending, describe};
+use series::Buckets;
+use summary::Tally;
+
+/// What the records of an answer came from.
+#[derive(Clone, Debug, Default)]
+struct Outcome {
+    work: Work,
+    rejected: Vec<RejectedIndex>,
+    /// Some conversations were ended before their time, because too many were open at once.
+    approximate: bool,
+}
+
+impl Extractor {
+    /// The conversations of a query's packets, sorted. Limits of the query do not count.
+    pub fn flows(
+        &self,
+        query: &Query,
+        flows: &FlowQuery,
+        hooks: &mut dyn Hooks,
+    ) -> Result<FlowAnswer, ExtractError> {
+        let query = &flows.continued(query);
+        let mut prepared = self.prepare(query, Wants::default(), hooks)?;
+        let carriers = Carriers::default();
+        let ending = Ending::of(&prepared.completeness);
+        let mut top = TopFlows::new(flows, &carriers);
+        let gathering = Gathering { carriers: &carriers, buckets: None, wanted: None };
+        let outcome = self.join(&mut prepared, query, gathering, hooks, &mut |_| {}, &mut |key, body| {
+            top.take(key, body);
+            Goes::On
+        })?;
+        Ok(top.answer(ending, prepared.completeness, outcome))
+    }
+
+    /// The conversation of this id, from its first packet on to its end or the query's; `None` where it is not (any more)
+    /// in the query's packets.
+    pub fn flow(
+        &self,
+        query: &Query,
+        id: FlowId,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Option<Conversation>, ExtractError> {
+        if !query.range().contains(id.first) {
+            return Ok(None);
+        }
+        let carriers = Carriers::default();
+        let gathering = Gathering { carriers: &carriers, buckets: None, wanted: Some(id.key_hash) };
+        let mut found = None;
+        // First its first instant alone, which tells whether it is there at all.
+        for to in [Some(id.first.plus_ns(1)), query.to] {
+            let query = Query { from: Some(id.first), to, ..query.clone() };
+            let mut prepared = self.prepare(&query, Wants::default(), hooks)?;
+            let ending = Ending::of(&prepared.completeness);
+            found = None;
+            self.join(&mut prepared, &query, gathering, hooks, &mut |_| {}, &mut |key, body| {
+                if body.first() == id.first.ns() {
+                    found = Some(describe(key, body, &carriers, ending));
+                }
+                Goes::NoFurther
+            })?;
+            if found.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// What a query's packets add up to: over time, and by host, port, application and conversation.
+    pub fn summary(
+        &self,
+        query: &Query,
+        summary: &SummaryQuery,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Summary, ExtractError> {
+        let mut prepared = self.prepare(query, Wants::default(), hooks)?;
+        let carriers = Carriers::default();
+        let ending = Ending::of(&prepared.completeness);
+        let buckets = Buckets::of(prepared.completeness.covered, summary.buckets);
+        let mut tally = Tally::new(summary, &carriers);
+        let mut series = buckets.series();
+        let gathering = Gathering { carriers: &carriers, buckets: Some(buckets), wanted: None };
+        let outcome = self.join(
+            &mut prepared,
+            query,
+            gathering,
+            hooks,
+            &mut |gathered| series.add_all(&gathered.series),
+            &mut |key, body| {
+                tally.take(key, body);
+                Goes::On
+            },
+        )?;
+        for (span, dropped) in &prepared.drops {
+            series.add_dropped(*span, *dropped);
+        }
+        Ok(tally.summary(series, ending, prepared.completeness, outcome))
+    }
+
+    /// Joins the parts of all segments, and gives each conversation to `take` when it has ended, in no order.
+    fn join(
+        &self,
+        prepared: &mut Prepared,
+        query: &Query,
+        gathering: Gathering<'_>,
+        hooks: &mut dyn Hooks,
+        see: &mut dyn FnMut(&gather::Gathered),
+        take: &mut dyn FnMut(&Key, &Body) -> Goes,
+    ) -> Result<Outcome, ExtractError> {
+        let mut joiner = match gathering.wanted {
+            None => Joiner::new(gathering.carriers),
+            Some(_) => Joiner::eager(gathering.carriers),
+        };
+        let mut outcome = Outcome::default();
+        outcome.rejected.append(&mut prepared.snapshot.rejected);
+        let unreadable = std::mem::take(&mut prepared.snapshot.unreadable);
+        let completeness: &mut Completeness = &mut prepared.completeness;
+        unreadable.into_iter().for_each(|place| completeness.add_unreadable(place));
+        outcome.work.segments = prepared.segments_in_store as u64;
+        let segments = std::mem::take(&mut prepared.snapshot.segments);
+        let (range, filters) = (prepared.range, &prepared.filters);
+        let source = self.gather_source(query.use_index, range, filters);
+        pipeline::run(source, gathering, segments, hooks, &mut |gathered, horizon| {
+            see(&gathered);
+            outcome.note(&gathered, completeness);
+            let mut goes = Goes::On;
+            let mut close = |key: &Key, body: &Body| {
+                if goes == Goes::On {
+                    goes = take(key, body);
+                }
+            };
+            for part in &gathered.parts {
+                joiner.add(&part.key, &part.body, &mut close);
+            }
+            match horizon {
+                Some(horizon) => joiner.expire(horizon, &mut close),
+                None => joiner.finish(&mut close),
+            }
+            goes
+        })?;
+        outcome.approximate = joiner.is_approximate();
+        for rejected in &outcome.rejected {
+            let reason = &rejected.reason;
+            completeness.note(format!("segment {} was read without its index: {reason}", rejected.segment));
+        }
+        Ok(outcome)
+    }
+}
+
+impl Outcome {
+    /// What gathering the parts of a segment took, and what it met with.
+    fn note(&mut self, gathered: &gather::Gathered, completeness: &mut Completeness) {
+        self.work.segments_read += u64::from(gathered.bytes_read > 0);
+        self.work.bytes_read += gathered.bytes_read;
+        self.work.packets_judged += gathered.packets_judged;
+        self.rejected.extend(gathered.rejected.clone());
+        gathered.unreadable.iter().for_each(|place| completeness.add_unreadable(place.clone()));
+        if let Some(gone) = gathered.gone {
+            completeness.add_gone(gone);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What the templates of flows say of conversations: VLANs, tunnels, and which tunnels are the same for both ways.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use netrewind_indexer::tunnel::{Tunnel, TunnelKind};
+use netrewind_indexer::{Template, TransportKey};
+use netrewind_segment::LinkType;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::key::Kind;
+use super::record::TunnelRecord;
+
+/// Distinct stacks of tunnels, and distinct sets of VLANs, that are told apart in one answer.
+pub(super) const CARRIERS_MAX: usize = 1 << 18;
+/// VLANs of one conversation that are listed.
+pub(super) const VLANS_LISTED_MAX: usize = 16;
+/// Templates whose facts a thread remembers from segment to segment.
+const REMEMBERED_TEMPLATES_MAX: usize = 1 << 15;
+
+/// Where the type or length stands in an Ethernet frame, and its VLAN tags begin.
+const ETHERNET_TYPE: usize = 12;
+const TAG_BYTES: usize = 4;
+/// Types of VLAN tags, as the index walks over them.
+const TAG_TYPES: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
+const VLAN_ID_MASK: u16 = 0x0fff;
+/// Lower numbers in the place of an EtherType are a length (IEEE 802.3).
+const ETHER_TYPE_MIN: u16 = 0x0600;
+
+/// The part of a tunnel that is the same for both ways of a conversation: its kind, its id where that names a network and
+/// not one way (as a TEID or an MPLS label does), and its two ends, in order.
+type Identity = (TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>);
+
+/// Numbers for what conversations have in common. Zero is nothing: no tunnel, no VLAN. Shared between threads.
+#[derive(Debug, Default)]
+pub(super) struct Carriers(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    is_full: bool,
+    identities: Numbered<Vec<Identity>>,
+    hashes: Vec<u64>,
+    stacks: Numbered<Vec<TunnelRecord>>,
+    vlans: Numbered<Vec<u16>>,
+}
+
+/// Values and their numbers from one on. Beyond [`CARRIERS_MAX`] all have number zero.
+#[derive(Debug)]
+struct Numbered<T> {
+    numbers: HashMap<T, u32>,
+    values: Vec<T>,
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self { numbers: HashMap::new(), values: Vec::new() }
+    }
+}
+
+impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
+    fn number(&mut self, value: T) -> u32 {
+        if let Some(&number) = self.numbers.get(&value) {
+            return number;
+        }
+        if self.values.len() >= CARRIERS_MAX {
+            return 0;
+        }
+        self.values.push(value.clone());
+        let number = u32::try_from(self.values.len()).unwrap_or(0);
+        self.numbers.insert(value, number);
+        number
+    }
+
+    fn value(&self, number: u32) -> Option<&T> {
+        self.values.get((number as usize).checked_sub(1)?)
+    }
+}
+
+impl Carriers {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tunnels of a stack.
+    pub(super) fn tunnels(&self, stack: u32) -> Vec<TunnelRecord> {
+        self.lock().stacks.value(stack).cloned().unwrap_or_default()
+    }
+
+    /// The VLANs of a set.
+    pub(super) fn vlans(&self, set: u32) -> Vec<u16> {
+        self.lock().vlans.value(set).cloned().unwrap_or_default()
+    }
+
+    /// The set of all VLANs of two sets.
+    pub(super) fn union(&self, one: u32, other: u32) -> u32 {
+        if one == other || other == 0 {
+            return one;
+        }
+        if one == 0 {
+            return other;
+        }
+        let mut inner = self.lock();
+        let mut all: Vec<u16> =
+            [one, other].iter().filter_map(|&set| inner.vlans.value(set)).flatten().copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all.truncate(VLANS_LISTED_MAX);
+        match inner.vlans.number(all) {
+            0 => one,
+            number => number,
+        }
+    }
+
+    /// Whether there were more than are told apart: those beyond count as no tunnel.
+    pub(super) fn are_full(&self) -> bool {
+        self.lock().is_full
+    }
+
+    /// A number that stands for a carrier everywhere.
+    pub(super) fn hash_of(&self, carrier: u32) -> u64 {
+        match (carrier as usize).checked_sub(1) {
+            None => 0,
+            Some(place) => self.lock().hashes.get(place).copied().unwrap_or(0),
+        }
+    }
+
+    fn facts(&self, template: &Template) -> Facts {
+        let (kind, detail) = kind_and_detail(template);
+        let tunnels: Vec<Tunnel> = template.tunnels().collect();
+        let vlans = vlans_of(template);
+        let mut facts = Facts {
+            kind,
+            detail,
+            protocol: template.protocol().unwrap_or(0),
+            is_ipv6: matches!(template.shape, netrewind_indexer::Shape::Ipv6 { .. }),
+            ..Facts::default()
+        };
+        let mut inner = self.lock();
+        if !tunnels.is_empty() {
+            let identity: Vec<Identity> = tunnels.iter().map(identity).collect();
+            let hash = stable_hash(&identity);
+            facts.carrier = inner.identities.number(identity);
+            inner.is_full |= facts.carrier == 0;
+            if inner.hashes.len() < inner.identities.values.len() {
+                inner.hashes.push(hash);
+            }
+            facts.stack = inner.stacks.number(tunnels.iter().map(TunnelRecord::of).collect());
+        }
+        if !vlans.is_empty() {
+            facts.vlans = inner.vlans.number(vlans);
+        }
+        facts
+    }
+}
+
+fn identity(tunnel: &Tunnel) -> Identity {
+    use TunnelKind::{Erspan2, Erspan3, Geneve, Gre, PppoE, Vxlan, VxlanGpe};
+    let names_a_network = matches!(tunnel.kind, Gre | Erspan2 | Erspan3 | Vxlan | VxlanGpe | Geneve | PppoE);
+    let ends = tunnel.outer.map(|(one, other)| (one.min(other), one.max(other)));
+    (tunnel.kind, tunnel.id.filter(|_| names_a_network), ends)
+}
+
+/// A hash of the tunnels' numbers and addresses that is the same everywhere.
+fn stable_hash(tunnels: &[Identity]) -> u64 {
+    let mut bytes = Vec::new();
+    for (kind, id, ends) in tunnels {
+        bytes.push(*kind as u8);
+        bytes.push(u8::from(id.is_some()));
+        bytes.extend_from_slice(&id.unwrap_or(0).to_be_bytes());
+        for end in ends.iter().flat_map(|(one, other)| [one, other]) {
+            match end {
+                IpAddr::V4(address) => bytes.extend_from_slice(&address.octets()),
+                IpAddr::V6(address) => bytes.extend_from_slice(&address.octets()),
+            }
+        }
+    }
+    xxh3_64(&bytes)
+}
+
+fn kind_and_detail(template: &Template) -> (Kind, u16) {
+    let kind = match template.transport_key() {
+        _ if template.protocol().is_none() => return (Kind::Other, ether_type(template).unwrap_or(0)),
+        _ if template.is_later_fragment() => Kind::Fragment,
+        TransportKey::Ports => Kind::Ports,
+        TransportKey::TypeAndCode => Kind::Icmp,
+        TransportKey::None => Kind::Ip,
+    };
+    (kind, 0)
+}
+
+/// The EtherType of the innermost view, where that is Ethernet and the prefix ends with it.
+fn ether_type(template: &Template) -> Option<u16> {
+    let view = template.views.last().filter(|view| view.link_type == LinkType::ETHERNET)?;
+    let mut at = usize::from(view.offset) + ETHERNET_TYPE;
+    while TAG_TYPES.contains(&known_u16(template, at)?) {
+        at += TAG_BYTES;
+    }
+    known_u16(template, at).filter(|&found| found >= ETHER_TYPE_MIN)
+}
+
+/// The VLANs of all views that are Ethernet, ascending.
+fn vlans_of(template: &Template) -> Vec<u16> {
+    let mut vlans = Vec::new();
+    for view in template.views.iter().filter(|view| view.link_type == LinkType::ETHERNET) {
+        let mut at = usize::from(view.offset) + ETHERNET_TYPE;
+        while known_u16(template, at).is_some_and(|found| TAG_TYPES.contains(&found)) {
+            let tag = template.prefix.get(at + 2..at + TAG_BYTES).unwrap_or(&[0, 0]);
+            vlans.push(u16::from_be_bytes([tag[0], *tag.get(1).unwrap_or(&0)]) & VLAN_ID_MASK);
+            at += TAG_BYTES;
+        }
+    }
+    vlans.sort_unstable();
+    vlans.dedup();
+    vlans.truncate(VLANS_LISTED_MAX);
+    vlans
+}
+
+/// Two bytes of the prefix, where all of their bits are known.
+fn known_u16(template: &Template, at: usize) -> Option<u16> {
+    let known = template.known.get(at..at + 2)? == [0xff; 2];
+    let bytes = template.prefix.get(at..at + 2)?.first_chunk()?;
+    known.then(|| u16::from_be_bytes(*bytes))
+}
+
+/// What a template says of the conversations that its flows are of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) kind: Kind,
+    pub(super) detail: u16,
+    pub(super) protocol: u8,
+    pub(super) is_ipv6: bool,
+    /// Its tunnels, as far as they are the same for both ways.
+    pub(super) carrier: u32,
+    /// Its tunnels.
+    pub(super) stack: u32,
+    /// Its VLANs.
+    pub(super) vlans: u32,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self { kind: Kind::Other, detail: 0, protocol: 0, is_ipv6: false, carrier: 0, stack: 0, vlans: 0 }
+    }
+}
+
+/// The facts of templates, remembered: the same ones come back in every segment.
+pub(super) struct TemplateFacts<'q> {
+    carriers: &'q Carriers,
+    known: HashMap<Template, Facts>,
+}
+
+impl<'q> TemplateFacts<'q> {
+    pub(super) fn new(carriers: &'q Carriers) -> Self {
+        Self { carriers, known: HashMap::new() }
+    }
+
+    /// Of each template.
+    pub(super) fn of(&mut self, templates: &[Template]) -> Vec<Facts> {
+        if self.known.len() > REMEMBERED_TEMPLATES_MAX {
+            self.known.clear();
+        }
+        let carriers = self.carriers;
+        let mut of_one = |template: &Template| match self.known.get(template) {
+            Some(facts) => *facts,
+            None => *self.known.entry(template.clone()).or_insert(carriers.facts(template)),
+        };
+        templates.iter().map(&mut of_one).collect()
+    }
+}

@@ -1,0 +1,326 @@
+//! The parts of one segment: from its index where that tells, else from its packets.
+//!
+//! Packets that have to be read are counted by the indexer itself: what the filter accepts of them gets an index in memory,
+//! whose flows are the parts. So both ways know the same flows, down to the limits of an index.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netrewind_indexer::{Builder, Flow, Index, Limits, Template};
+use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
+use netrewind_segment::{LinkType, Record, RecordHeader};
+
+use super::carrier::{Facts, TemplateFacts};
+use super::part::{Part, Parts};
+use super::pipeline::{Gathering, Source};
+use super::series::Series;
+use crate::answer::RejectedIndex;
+use crate::filters::Outlook;
+use crate::plan::{Division, PlanError, PlannedRun, Planner};
+use crate::read::{Place, Run, index as offset_in, read};
+use crate::segment::Segment;
+use crate::sys::Map;
+use crate::{ExtractError, Span, Unreadable};
+
+/// Flows after which is asked whether to go on.
+const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
+/// The seed of the flow tables: the index does not depend on it, and no packet's sender can know which queries come.
+const SEED: u64 = 0x6e65_7472_6577_696e;
+
+/// The parts of one segment, and what it took to find them.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) parts: Vec<Part>,
+    pub(super) series: Series,
+    pub(super) bytes_read: u64,
+    pub(super) packets_judged: u64,
+    pub(super) unreadable: Vec<Unreadable>,
+    pub(super) rejected: Vec<RejectedIndex>,
+    /// When the packets were that have expired meanwhile.
+    pub(super) gone: Option<Span>,
+}
+
+/// Gathers the parts of segments, one after the other.
+pub(super) struct Gatherer<'q> {
+    source: Source<'q>,
+    gathering: Gathering<'q>,
+    planner: Planner<'q>,
+    facts: TemplateFacts<'q>,
+    /// Kept from segment to segment for its memory.
+    builder: Option<(LinkType, Builder)>,
+    stop: &'q (dyn Fn() -> bool + Sync),
+}
+
+/// Flows by what their packets share, which is the same in every index.
+type Known = (u32, Option<IpAddr>, Option<IpAddr>, u16, u16);
+
+impl<'q> Gatherer<'q> {
+    pub(super) fn new(
+        source: Source<'q>,
+        gathering: Gathering<'q>,
+        stop: &'q (dyn Fn() -> bool + Sync),
+    ) -> Self {
+        Self {
+            source,
+            gathering,
+            planner: Planner::new(source.range, source.filters),
+            facts: TemplateFacts::new(gathering.carriers),
+            builder: None,
+            stop,
+        }
+    }
+
+    /// The parts of a segment.
+    pub(super) fn gather(&mut self, segment: Arc<Segment>) -> Result<Gathered, ExtractError> {
+        let mut gathered = Gathered::nothing(&self.gathering);
+        let segment = match segment.is_released() {
+            false => segment,
+            true => match segment.reopen(self.source.store, self.source.use_index)? {
+                Some(reopened) => Arc::new(reopened),
+                None => {
+                    gathered.gone = segment.bounds.map(|(from, last)| Span { from, to: last.plus_ns(1) });
+                    return Ok(gathered);
+                }
+            },
+        };
+        if self.source.filters.outlook(segment.link_type) == Outlook::Nothing {
+            return Ok(gathered);
+        }
+        if let Some(index) = &segment.index {
+            match self.by_index(&segment, index, &mut gathered) {
+                Ok(()) => return Ok(gathered),
+                Err(Failure::Index(reason)) => {
+                    gathered = Gathered::nothing(&self.gathering);
+                    gathered.rejected.push(RejectedIndex { segment: segment.name, reason });
+                }
+                Err(Failure::Extract(error)) => return Err(error),
+            }
+        }
+        let stop = self.stop;
+        let walk = self.source.walks.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
+        gathered.unreadable.extend(segment.damage(&walk));
+        let runs = self.planner.runs_of_walk(&walk, segment.link_type);
+        let mut parts = Parts::default();
+        // An index that was built in memory is never damaged.
+        self.by_packets(&segment, runs, None, &mut parts, &mut gathered).map_err(
+            |failure| match failure {
+                Failure::Index(reason) => flows_error(&segment, reason),
+                Failure::Extract(error) => error,
+            },
+        )?;
+        self.finish(parts, &mut gathered);
+        Ok(gathered)
+    }
+
+    fn by_index(
+        &mut self,
+        segment: &Arc<Segment>,
+        index: &Index<Map>,
+        gathered: &mut Gathered,
+    ) -> Result<(), Failure> {
+        let mut parts = Parts::default();
+        let stop = self.stop;
+        let covered = self.source.range.covers(index.first(), index.last());
+        let outlook = self.source.filters.outlook(index.link_type());
+        let facts = self.facts.of(index.templates()?);
+        match outlook {
+            Outlook::Everything if covered => {
+                index.bytes().read_around();
+                self.all_flows(index, &facts, &mut parts)?;
+                index.seconds()?.iter().for_each(|second| gathered.series.add_second(second));
+            }
+            // What the index could not hold apart it cannot tell apart either.
+            _ if !covered || is_full(index)? => {
+                index.matches_segment(&segment.bytes)?;
+                let runs = self.planner.runs(index, stop)?;
+                self.by_packets(segment, runs, None, &mut parts, gathered)?;
+            }
+            _ => {
+                index.matches_segment(&segment.bytes)?;
+                let mut untold = HashSet::new();
+                let division = self.planner.divide(
+                    index,
+                    stop,
+                    &mut |flow| {
+                        parts.add(flow, &facts[flow.template as usize]);
+                        gathered.series.add_flow(flow);
+                    },
+                    &mut |flow| _ = untold.insert(known(flow, flow.template)),
+                )?;
+                match division {
+                    Division::Told => {}
+                    Division::Partly(runs) => {
+                        let numbers =
+                            (0..).zip(index.templates()?).map(|(number, template)| (template, number));
+                        let untold = Untold { flows: untold, templates: numbers.collect() };
+                        self.by_packets(segment, runs, Some(&untold), &mut parts, gathered)?;
+                    }
+                    Division::Untold(runs) => {
+                        parts = Parts::default();
+                        gathered.series = self.gathering.series();
+                        self.by_packets(segment, runs, None, &mut parts, gathered)?;
+                    }
+                }
+            }
+        }
+        self.finish(parts, gathered);
+        Ok(())
+    }
+
+    /// The parts of all flows of an index.
+    fn all_flows<B: AsRef<[u8]>>(
+        &self,
+        index: &Index<B>,
+        facts: &[Facts],
+        parts: &mut Parts,
+    ) -> Result<(), Failure> {
+        for (seen, item) in (1u32..).zip(index.flows()) {
+            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && (self.stop)() {
+                return Err(Failure::Extract(ExtractError::Cancelled));
+            }
+            let (_, flow) = item?;
+            // A flow names a template of its index: the index has checked that.
+            if let Some(facts) = facts.get(flow.template as usize) {
+                parts.add_in_order(&flow, facts, self.gathering.carriers);
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts of the packets of these runs that the filter accepts; only of the flows that are `untold`, if it is given.
+    fn by_packets(
+        &mut self,
+        segment: &Arc<Segment>,
+        runs: Vec<PlannedRun>,
+        untold: Option<&Untold<'_>>,
+        parts: &mut Parts,
+        gathered: &mut Gathered,
+    ) -> Result<(), Failure> {
+        let link_type = segment.link_type;
+        let (_, builder) = match &mut self.builder {
+            Some(kept) if kept.0 == link_type => kept,
+            other => other.insert((link_type, Builder::new(link_type, SEED))),
+        };
+        builder.reset();
+        let mut offset = FILE_HEADER_BYTES as u64;
+        let mut runs = runs.into_iter().map(|run| run_of(segment, run)).peekable();
+        while let Some(run) = runs.next() {
+            if (self.stop)() {
+                return Err(Failure::Extract(ExtractError::Cancelled));
+            }
+            runs.peek().inspect(|next| next.prefetch());
+            let found = read(&run, self.source.range, self.source.filters, true);
+            gathered.bytes_read += run.bytes();
+            gathered.packets_judged += found.judged;
+            gathered.unreadable.extend(found.damaged_at.iter().map(|&at| segment.unreadable_at(at)));
+            for found in &found.matches {
+                let Some(record) = record_at(segment, found.offset, offset) else { continue };
+                offset = record.end();
+                builder.push(&record);
+                if untold.is_none() {
+                    gathered.series.add(found.at, 1, u64::from(record.header.len));
+                }
+            }
+        }
+        let built = builder.finish_segment().map_err(|error| flows_error(segment, error.to_string()));
+        let index = Index::open(built.map_err(Failure::Extract)?)?;
+        let facts = self.facts.of(index.templates()?);
+        match untold {
+            None => self.all_flows(&index, &facts, parts),
+            Some(untold) => {
+                let templates = index.templates()?;
+                for item in index.flows() {
+                    let (_, flow) = item?;
+                    let template =
+                        templates.get(flow.template as usize).and_then(|t| untold.templates.get(t));
+                    if template.is_some_and(|&number| untold.flows.contains(&known(&flow, number))) {
+                        parts.add(&flow, &facts[flow.template as usize]);
+                        gathered.series.add_flow(&flow);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&self, parts: Parts, gathered: &mut Gathered) {
+        let Gathering { carriers, wanted, .. } = self.gathering;
+        gathered.parts = parts.finish(carriers);
+        if let Some(hash) = wanted {
+            gathered.parts.retain(|part| part.key.stable_hash(carriers) == hash);
+        }
+    }
+}
+
+/// Flows of which the index does not tell how many of their packets are in the answer.
+struct Untold<'i> {
+    flows: HashSet<Known>,
+    /// The index's numbers of its templates.
+    templates: HashMap<&'i Template, u32>,
+}
+
+/// Why there are no parts.
+enum Failure {
+    /// The index is damaged: gather without it.
+    Index(String),
+    Extract(ExtractError),
+}
+
+fn flows_error(segment: &Segment, reason: String) -> ExtractError {
+    ExtractError::Flows { segment: segment.name, reason }
+}
+
+impl From<netrewind_indexer::IndexError> for Failure {
+    fn from(error: netrewind_indexer::IndexError) -> Self {
+        Self::Index(error.to_string())
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Index(error) => error.into(),
+            PlanError::Cancelled => Self::Extract(ExtractError::Cancelled),
+        }
+    }
+}
+
+impl Gathered {
+    fn nothing(gathering: &Gathering<'_>) -> Self {
+        Self {
+            parts: Vec::new(),
+            series: gathering.series(),
+            bytes_read: 0,
+            packets_judged: 0,
+            unreadable: Vec::new(),
+            rejected: Vec::new(),
+            gone: None,
+        }
+    }
+}
+
+fn known(flow: &Flow, template: u32) -> Known {
+    (template, flow.source, flow.destination, flow.source_port, flow.destination_port)
+}
+
+/// Whether the index has reached a limit, and counts packets in flows that are not theirs.
+fn is_full(index: &Index<Map>) -> Result<bool, netrewind_indexer::IndexError> {
+    let limits = Limits::default();
+    let templates = index.templates()?.len();
+    Ok(index.flow_count() >= limits.flows_max || templates >= limits.templates_max as usize)
+}
+
+fn run_of(segment: &Arc<Segment>, run: PlannedRun) -> Run {
+    let offset = run.ranges.first().map_or(0, |range| range.start);
+    let place = Place { at: run.first, lane: segment.name.lane, ordinal: segment.ordinal, offset };
+    Run { segment: Arc::clone(segment), ranges: run.ranges, place }
+}
+
+/// The record at `offset` of a segment, as if it stood at `place`.
+fn record_at(segment: &Segment, offset: u64, place: u64) -> Option<Record<'_>> {
+    let record = segment.bytes.get(offset_in(offset)..)?;
+    let header = RecordHeader::read(record)?;
+    let packet = record.get(RECORD_HEADER_BYTES..header.record_bytes())?;
+    Some(Record { offset: place, header, packet })
+}

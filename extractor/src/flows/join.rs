@@ -1,0 +1,122 @@
+//! From parts to conversations: across segments and lanes.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::carrier::Carriers;
+use super::key::Key;
+use super::part::Body;
+
+/// Conversations that are open at the same time, some 150 bytes each. Beyond, those that have been silent for longest are
+/// ended before their time, and what comes after counts as another conversation.
+pub(super) const OPEN_MAX: usize = 1 << 22;
+/// Fewer open ones are not looked through for those that have ended.
+const WORTH_LOOKING_THROUGH: usize = 1 << 14;
+
+/// Conversations of which parts can still come. Parts have to be added segment by segment, in the order of the segments'
+/// earliest timestamps, each key once a segment.
+#[derive(Debug)]
+pub(super) struct Joiner<'q> {
+    open: HashMap<Key, Body, RandomState>,
+    carriers: &'q Carriers,
+    open_max: usize,
+    /// Fewer open ones are not looked through.
+    worth_it: usize,
+    looked_through_at: usize,
+    is_approximate: bool,
+}
+
+impl<'q> Joiner<'q> {
+    pub(super) fn new(carriers: &'q Carriers) -> Self {
+        Self {
+            open: HashMap::default(),
+            carriers,
+            open_max: OPEN_MAX,
+            worth_it: WORTH_LOOKING_THROUGH,
+            looked_through_at: WORTH_LOOKING_THROUGH,
+            is_approximate: false,
+        }
+    }
+
+    /// Tells of each conversation as soon as it has ended.
+    pub(super) fn eager(carriers: &'q Carriers) -> Self {
+        Self { worth_it: 0, looked_through_at: 0, ..Self::new(carriers) }
+    }
+
+    /// Whether conversations were ended before their time.
+    pub(super) fn is_approximate(&self) -> bool {
+        self.is_approximate || self.carriers.are_full()
+    }
+
+    /// Adds a part; gives the conversation to `close` that it shows to be over.
+    pub(super) fn add(&mut self, key: &Key, part: &Body, close: &mut dyn FnMut(&Key, &Body)) {
+        if self.open.len() >= self.open_max && !self.open.contains_key(key) {
+            self.end_half(close);
+        }
+        let open = match self.open.entry(*key) {
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(*part);
+                return;
+            }
+            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
+        };
+        if goes_on(key, open, part) {
+            open.add(part, self.carriers);
+            open.segments += part.segments;
+        } else {
+            let over = std::mem::replace(open, *part);
+            close(key, &over);
+        }
+    }
+
+    /// Ends the conversations of which no part can come any more, as every one to come begins at `horizon` or later.
+    pub(super) fn expire(&mut self, horizon: u64, close: &mut dyn FnMut(&Key, &Body)) {
+        if self.open.len() < self.looked_through_at {
+            return;
+        }
+        self.open.retain(|key, open| {
+            let is_open = last_moment(key, open) >= horizon;
+            if !is_open {
+                close(key, open);
+            }
+            is_open
+        });
+        self.looked_through_at =
+            if self.worth_it == 0 { 0 } else { (self.open.len() * 2).max(self.worth_it) };
+    }
+
+    /// Ends all of them.
+    pub(super) fn finish(&mut self, close: &mut dyn FnMut(&Key, &Body)) {
+        self.open.drain().for_each(|(key, open)| close(&key, &open));
+    }
+
+    /// Ends those that have been silent for longest.
+    fn end_half(&mut self, close: &mut dyn FnMut(&Key, &Body)) {
+        self.is_approximate = true;
+        let mut lasts: Vec<u64> = self.open.values().map(Body::last).collect();
+        let middle = lasts.len() / 2;
+        let (_, &mut median, _) = lasts.select_nth_unstable(middle);
+        self.open.retain(|key, open| {
+            let stays = open.last() > median;
+            if !stays {
+                close(key, open);
+            }
+            stays
+        });
+    }
+}
+
+/// Until when a further part would belong to it.
+fn last_moment(key: &Key, open: &Body) -> u64 {
+    open.last().saturating_add(key.idle_ns(key.is_tcp() && open.has_ended()))
+}
+
+/// Whether a part of a later segment belongs to the conversation.
+fn goes_on(key: &Key, open: &Body, part: &Body) -> bool {
+    let has_ended = key.is_tcp() && open.has_ended();
+    let begins_anew = has_ended && part.first() > open.last() && part.opens_tcp();
+    let is_near = part.first() <= last_moment(key, open)
+        && open.first() <= part.last().saturating_add(key.idle_ns(false));
+    is_near && !begins_anew
+}

@@ -1,0 +1,194 @@
+//! What makes packets one conversation.
+
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netrewind_indexer::Flow;
+use netrewind_indexer::packet::protocol;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::carrier::{Carriers, Facts};
+
+/// Silence after which packets of the same key are another conversation, in nanoseconds.
+const SECOND_NS: u64 = netrewind_segment::time::SECOND_NS;
+/// TCP that is open: as long as Zeek waits. Connections that pause for longer make a record for each burst.
+pub(super) const TCP_IDLE_NS: u64 = 300 * SECOND_NS;
+/// TCP that both ends have finished, or one has reset: TIME-WAIT is twice the maximum segment lifetime (RFC 9293), which
+/// implementations take as half a minute.
+pub(super) const TCP_ENDED_IDLE_NS: u64 = 60 * SECOND_NS;
+/// UDP: what a NAT has to wait at least (RFC 4787).
+pub(super) const UDP_IDLE_NS: u64 = 120 * SECOND_NS;
+/// ICMP queries (RFC 5508).
+pub(super) const ICMP_IDLE_NS: u64 = 60 * SECOND_NS;
+/// Everything else.
+pub(super) const OTHER_IDLE_NS: u64 = 120 * SECOND_NS;
+
+/// What stands in a key besides addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// No IP header is known.
+    Other,
+    /// IP without ports: another protocol, or cut.
+    Ip,
+    /// Later fragments.
+    Fragment,
+    /// Ports.
+    Ports,
+    /// Type and code of ICMP or ICMPv6.
+    Icmp,
+}
+
+/// What the packets of a conversation share. Of its two ends the lesser one (by address, then port) comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    addresses: [u128; 2],
+    ports: [u16; 2],
+    /// Type and code of ICMP (of the request, where it is a pair); the EtherType where there is no IP.
+    pub(super) detail: u16,
+    pub(super) protocol: u8,
+    pub(super) kind: Kind,
+    pub(super) is_ipv6: bool,
+    /// Which tunnels, see [`Carriers`].
+    pub(super) carrier: u32,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if self.is_ipv6 {
+            state.write_u128(self.addresses[0]);
+            state.write_u128(self.addresses[1]);
+        } else {
+            state.write_u128(self.addresses[0] << 64 | self.addresses[1]);
+        }
+        let [lesser, greater] = self.ports.map(u64::from);
+        state.write_u64(lesser << 48 | greater << 32 | u64::from(self.detail) << 16 | self.tag());
+        state.write_u32(self.carrier);
+    }
+}
+
+/// In which role a flow stands in a pair of ICMP messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Request,
+    Reply,
+    None,
+}
+
+/// Pairs of ICMP messages, request and reply (RFC 792, 950, 1256, 8335).
+const ICMP_PAIRS: [(u8, u8); 6] = [(8, 0), (13, 14), (15, 16), (17, 18), (10, 9), (42, 43)];
+/// Pairs of ICMPv6 messages (RFC 4443, 4861, 2710, 4620, 4065, 8335).
+const ICMPV6_PAIRS: [(u8, u8); 6] = [(128, 129), (133, 134), (135, 136), (139, 140), (144, 145), (160, 161)];
+
+/// Type and code under which request and reply are found, and which of them these are.
+fn icmp_pair(protocol: u8, type_and_code: u16) -> (u16, Role) {
+    let [kind, code] = type_and_code.to_be_bytes();
+    let pairs = if protocol == protocol::ICMPV6 { &ICMPV6_PAIRS } else { &ICMP_PAIRS };
+    match pairs.iter().find(|(request, reply)| [*request, *reply].contains(&kind)) {
+        Some((request, _)) if *request == kind => (u16::from_be_bytes([kind, code]), Role::Request),
+        Some((request, _)) => (u16::from_be_bytes([*request, 0]), Role::Reply),
+        None => (type_and_code, Role::None),
+    }
+}
+
+fn number(address: Option<IpAddr>) -> u128 {
+    match address {
+        Some(IpAddr::V4(address)) => u128::from(address.to_bits()),
+        Some(IpAddr::V6(address)) => address.to_bits(),
+        None => 0,
+    }
+}
+
+impl Key {
+    /// The key of a flow, which of the two ends has sent it, and its role.
+    pub(super) fn of(flow: &Flow, facts: &Facts) -> (Self, usize, Role) {
+        let (mut detail, mut role, mut ports) = (facts.detail, Role::None, [0, 0]);
+        match facts.kind {
+            Kind::Ports => ports = [flow.source_port, flow.destination_port],
+            Kind::Icmp => (detail, role) = icmp_pair(facts.protocol, flow.source_port),
+            Kind::Ip | Kind::Fragment | Kind::Other => {}
+        }
+        let mut addresses = [number(flow.source), number(flow.destination)];
+        let is_swapped = (addresses[0], ports[0]) > (addresses[1], ports[1]);
+        if is_swapped {
+            addresses.reverse();
+            ports.reverse();
+        }
+        let Facts { kind, protocol, is_ipv6, carrier, .. } = *facts;
+        (Self { addresses, ports, detail, protocol, kind, is_ipv6, carrier }, usize::from(is_swapped), role)
+    }
+
+    /// What two flows share that stand side by side in an index.
+    pub(super) fn ends(&self) -> (u128, u128) {
+        let [lesser, greater] = self.ports.map(u128::from);
+        // Addresses of IPv6 and of IPv4 are never mistaken for each other: `is_ipv6` is compared with the rest of the key.
+        (self.addresses[0] ^ lesser.rotate_right(16), self.addresses[1] ^ greater.rotate_right(16))
+    }
+
+    /// Whether all flows of it stand side by side in an index: those that have the same ends there. Request and reply of
+    /// ICMP have other types, and without IP there are no ends.
+    pub(super) fn is_adjacent(&self) -> bool {
+        self.kind == Kind::Ports
+    }
+
+    fn tag(&self) -> u64 {
+        u64::from(self.protocol) << 8 | (self.kind as u64) << 1 | u64::from(self.is_ipv6)
+    }
+
+    pub(super) fn is_tcp(&self) -> bool {
+        self.protocol == protocol::TCP && self.kind == Kind::Ports
+    }
+
+    /// The address of an end; `None` where there is no IP.
+    pub(super) fn address(&self, end: usize) -> Option<IpAddr> {
+        let address = self.addresses[end & 1];
+        match self.kind {
+            Kind::Other => None,
+            _ if self.is_ipv6 => Some(Ipv6Addr::from_bits(address).into()),
+            _ => u32::try_from(address).ok().map(|address| Ipv4Addr::from_bits(address).into()),
+        }
+    }
+
+    /// The port of an end; `None` where there is none.
+    pub(super) fn port(&self, end: usize) -> Option<u16> {
+        (self.kind == Kind::Ports).then_some(self.ports[end & 1])
+    }
+
+    /// Silence that ends it, in nanoseconds.
+    pub(super) fn idle_ns(&self, has_ended: bool) -> u64 {
+        match (self.kind, self.protocol) {
+            (Kind::Ports, protocol::TCP) if has_ended => TCP_ENDED_IDLE_NS,
+            (Kind::Ports, protocol::TCP) => TCP_IDLE_NS,
+            (Kind::Ports, protocol::UDP | protocol::UDP_LITE) => UDP_IDLE_NS,
+            (Kind::Icmp, _) => ICMP_IDLE_NS,
+            _ => OTHER_IDLE_NS,
+        }
+    }
+
+    /// A number that stands for this key in every store and process.
+    pub(super) fn stable_hash(&self, carriers: &Carriers) -> u64 {
+        let mut bytes = [0; 64];
+        bytes[..16].copy_from_slice(&self.addresses[0].to_be_bytes());
+        bytes[16..32].copy_from_slice(&self.addresses[1].to_be_bytes());
+        bytes[32..34].copy_from_slice(&self.ports[0].to_be_bytes());
+        bytes[34..36].copy_from_slice(&self.ports[1].to_be_bytes());
+        bytes[36..38].copy_from_slice(&self.detail.to_be_bytes());
+        bytes[40..48].copy_from_slice(&self.tag().to_be_bytes());
+        bytes[48..56].copy_from_slice(&carriers.hash_of(self.carrier).to_be_bytes());
+        xxh3_64(&bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_and_reply_are_a_pair() {
+        assert_eq!(icmp_pair(1, 0x0800), (0x0800, Role::Request));
+        assert_eq!(icmp_pair(1, 0x0000), (0x0800, Role::Reply));
+        assert_eq!(icmp_pair(1, 0x0301), (0x0301, Role::None));
+        assert_eq!(icmp_pair(58, 0x8100), (0x8000, Role::Reply));
+        assert_eq!(icmp_pair(58, 0x0800), (0x0800, Role::None), "no echo in ICMPv6");
+    }
+}

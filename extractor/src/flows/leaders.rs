@@ -1,0 +1,88 @@
+//! Counting by key in bounded memory.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use foldhash::fast::RandomState;
+
+/// What is counted, and by what the greatest are chosen.
+pub(super) trait Weigh: Default {
+    fn weight(&self) -> u64;
+}
+
+/// Counts by key. When twice as many are held as may be, the lighter half is forgotten: what stands at the top then lacks
+/// at most what was forgotten of it.
+#[derive(Debug)]
+pub(super) struct Leaders<K, V> {
+    counts: HashMap<K, V, RandomState>,
+    held_max: usize,
+    forgotten: bool,
+}
+
+impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
+    pub(super) fn new(held_max: usize) -> Self {
+        Self { counts: HashMap::default(), held_max: held_max.max(1), forgotten: false }
+    }
+
+    /// The count of a key.
+    pub(super) fn of(&mut self, key: K) -> &mut V {
+        if self.counts.len() >= self.held_max * 2 && !self.counts.contains_key(&key) {
+            self.forget_half();
+        }
+        self.counts.entry(key).or_default()
+    }
+
+    fn forget_half(&mut self) {
+        self.forgotten = true;
+        let mut weights: Vec<u64> = self.counts.values().map(Weigh::weight).collect();
+        let middle = weights.len() / 2;
+        let (_, &mut median, _) = weights.select_nth_unstable(middle);
+        self.counts.retain(|_, count| count.weight() > median);
+    }
+
+    /// Whether anything was forgotten.
+    pub(super) fn are_approximate(&self) -> bool {
+        self.forgotten
+    }
+
+    /// The heaviest, the heaviest first; equals in the order of their keys.
+    pub(super) fn top(self, count: usize) -> Vec<(K, V)> {
+        let mut all: Vec<(K, V)> = self.counts.into_iter().collect();
+        let order = |one: &(K, V), other: &(K, V)| {
+            other.1.weight().cmp(&one.1.weight()).then_with(|| one.0.cmp(&other.0))
+        };
+        if count < all.len() {
+            all.select_nth_unstable_by(count, order);
+            all.truncate(count);
+        }
+        all.sort_unstable_by(order);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Count(u64);
+
+    impl Weigh for Count {
+        fn weight(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn what_is_heavy_stays_in_bounded_memory() {
+        let mut leaders = Leaders::new(10);
+        for n in 0..1000u64 {
+            leaders.of(n % 3).0 += 5;
+            leaders.of(1000 + n).0 += 1;
+            assert!(leaders.counts.len() <= 20);
+        }
+        assert!(leaders.are_approximate());
+        let top = leaders.top(3);
+        assert_eq!(top, [(0, Count(1670)), (1, Count(1665)), (2, Count(1665))]);
+    }
+}

@@ -1,0 +1,207 @@
+//! Parts: what one segment holds of a conversation.
+
+use netrewind_indexer::Flow;
+
+use super::carrier::{Carriers, Facts};
+use super::key::{Key, Role};
+
+/// TCP flags (RFC 9293).
+pub(super) mod tcp {
+    pub(in super::super) const FIN: u8 = 0x01;
+    pub(in super::super) const SYN: u8 = 0x02;
+    pub(in super::super) const RST: u8 = 0x04;
+    pub(in super::super) const ACK: u8 = 0x10;
+    /// Letters of the flags, from the lowest bit on.
+    pub(in super::super) const LETTERS: [char; 8] = ['F', 'S', 'R', 'P', 'A', 'U', 'E', 'C'];
+}
+
+/// What of a side's flags says of ICMP that it sent requests, or replies.
+pub(super) const REQUESTS: u8 = 1;
+pub(super) const REPLIES: u8 = 2;
+
+/// What one end has sent. Times are in nanoseconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Side {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// The tunnels of its first packets, see [`Carriers::tunnels`].
+    pub(super) stack: u32,
+    /// TCP flags that some packet has; of ICMP [`REQUESTS`] and [`REPLIES`].
+    pub(super) flags_any: u8,
+    /// TCP flags that all packets have.
+    pub(super) flags_all: u8,
+}
+
+impl Side {
+    const NOTHING: Self =
+        Self { packets: 0, bytes: 0, first: u64::MAX, last: 0, stack: 0, flags_any: 0, flags_all: 0xff };
+
+    fn add(&mut self, other: &Self) {
+        if other.first < self.first {
+            self.first = other.first;
+            self.stack = other.stack;
+        }
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.last = self.last.max(other.last);
+        self.flags_any |= other.flags_any;
+        self.flags_all &= other.flags_all;
+    }
+
+    /// It has sent a SYN without ACK, as far as the flags of its packets together tell.
+    pub(super) fn opens_tcp(&self) -> bool {
+        self.flags_any & tcp::SYN != 0 && self.flags_all & tcp::ACK == 0
+    }
+
+    /// It has sent a SYN, always with ACK.
+    pub(super) fn answers_tcp(&self) -> bool {
+        self.flags_any & tcp::SYN != 0 && self.flags_all & tcp::ACK != 0
+    }
+}
+
+/// What is known of a conversation, or of a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Body {
+    /// What the lesser and the greater end of the key have sent.
+    pub(super) sides: [Side; 2],
+    /// See [`Carriers::vlans`].
+    pub(super) vlans: u32,
+    /// Segments that hold packets of it.
+    pub(super) segments: u32,
+    /// Some packet is a fragment.
+    pub(super) has_fragments: bool,
+}
+
+impl Body {
+    /// Of one flow.
+    fn of(flow: &Flow, facts: &Facts, side: usize, role: Role) -> Self {
+        let (flags_any, flags_all) = match (role, flow.tcp_flags) {
+            (Role::Request, _) => (REQUESTS, 0xff),
+            (Role::Reply, _) => (REPLIES, 0xff),
+            (Role::None, Some(flags)) => (flags.any, flags.all),
+            (Role::None, None) => (0, 0xff),
+        };
+        let mut sides = [Side::NOTHING; 2];
+        sides[side & 1] = Side {
+            packets: flow.packets,
+            bytes: flow.bytes,
+            first: flow.first.ns(),
+            last: flow.last.ns(),
+            stack: facts.stack,
+            flags_any,
+            flags_all,
+        };
+        Self { sides, vlans: facts.vlans, segments: 1, has_fragments: flow.has_fragments }
+    }
+
+    /// Adds what another part knows. In which order parts are added does not matter.
+    pub(super) fn add(&mut self, other: &Self, carriers: &Carriers) {
+        self.sides.iter_mut().zip(&other.sides).for_each(|(side, other)| side.add(other));
+        self.vlans = carriers.union(self.vlans, other.vlans);
+        self.has_fragments |= other.has_fragments;
+    }
+
+    /// Earliest instant.
+    pub(super) fn first(&self) -> u64 {
+        self.sides[0].first.min(self.sides[1].first)
+    }
+
+    /// Latest instant.
+    pub(super) fn last(&self) -> u64 {
+        self.sides[0].last.max(self.sides[1].last)
+    }
+
+    pub(super) fn packets(&self) -> u64 {
+        self.sides[0].packets + self.sides[1].packets
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.sides[0].bytes + self.sides[1].bytes
+    }
+
+    /// Whether one end has reset the connection.
+    pub(super) fn is_reset(&self) -> bool {
+        (self.sides[0].flags_any | self.sides[1].flags_any) & tcp::RST != 0
+    }
+
+    /// How many ends have finished it.
+    pub(super) fn finished_ends(&self) -> usize {
+        self.sides.iter().filter(|side| side.flags_any & tcp::FIN != 0).count()
+    }
+
+    /// Whether it is over, if it is a TCP connection.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_reset() || self.finished_ends() == 2
+    }
+
+    /// Whether one end opens a TCP connection in it.
+    pub(super) fn opens_tcp(&self) -> bool {
+        self.sides.iter().any(Side::opens_tcp)
+    }
+}
+
+/// A conversation's packets in one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) key: Key,
+    pub(super) body: Body,
+}
+
+/// The parts of one segment, each with all of its flows.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    parts: Vec<Part>,
+    /// Where the group of the last flow begins.
+    group: usize,
+    /// Keys of which flows can stand anywhere in the segment.
+    scattered: Vec<Part>,
+    ends: Option<(u128, u128)>,
+}
+
+impl Parts {
+    /// Adds a flow, in any order.
+    pub(super) fn add(&mut self, flow: &Flow, facts: &Facts) {
+        self.scattered.push(part_of(flow, facts).0);
+    }
+
+    /// Adds a flow in the order of an index, in which those between the same ports of the same addresses follow each other.
+    pub(super) fn add_in_order(&mut self, flow: &Flow, facts: &Facts, carriers: &Carriers) {
+        let (part, is_adjacent) = part_of(flow, facts);
+        if !is_adjacent {
+            self.scattered.push(part);
+            return;
+        }
+        let ends = part.key.ends();
+        if self.ends != Some(ends) {
+            self.ends = Some(ends);
+            self.group = self.parts.len();
+        }
+        match self.parts[self.group..].iter_mut().find(|known| known.key == part.key) {
+            Some(known) => known.body.add(&part.body, carriers),
+            None => self.parts.push(part),
+        }
+    }
+
+    /// Each key once.
+    pub(super) fn finish(self, carriers: &Carriers) -> Vec<Part> {
+        let Self { mut parts, mut scattered, .. } = self;
+        scattered.sort_unstable_by_key(|part| part.key);
+        let from = parts.len();
+        for part in scattered {
+            match parts.get_mut(from..).and_then(<[Part]>::last_mut).filter(|last| last.key == part.key) {
+                Some(last) => last.body.add(&part.body, carriers),
+                None => parts.push(part),
+            }
+        }
+        parts
+    }
+}
+
+/// The part that a flow makes, and whether all flows of its key stand side by side in an index.
+fn part_of(flow: &Flow, facts: &Facts) -> (Part, bool) {
+    let (key, side, role) = Key::of(flow, facts);
+    let body = Body::of(flow, facts, side, role);
+    (Part { key, body }, key.is_adjacent())
+}

@@ -1,0 +1,144 @@
+//! Gathering on some threads, joining on the caller's: segments are taken up in the order of their earliest timestamps,
+//! and their parts come back in that order. The caller's thread asks now and then whether to give up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use netrewind_segment::Store;
+
+use super::carrier::Carriers;
+use super::gather::{Gathered, Gatherer};
+use super::series::{Buckets, Series};
+use crate::ExtractError;
+use crate::answer::{Hooks, Progress};
+use crate::filters::Filters;
+use crate::query::TimeRange;
+use crate::segment::{Segment, Walks};
+
+/// How often whoever waits for parts looks up.
+const WAIT: Duration = Duration::from_millis(2);
+
+/// Where parts come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'q> {
+    pub(crate) range: TimeRange,
+    pub(crate) filters: &'q Filters,
+    pub(crate) walks: &'q Walks,
+    pub(crate) store: &'q Store,
+    pub(crate) use_index: bool,
+    pub(crate) helpers: usize,
+}
+
+/// What is gathered.
+#[derive(Clone, Copy)]
+pub(super) struct Gathering<'q> {
+    pub(super) carriers: &'q Carriers,
+    /// Of a series, if one is wanted.
+    pub(super) buckets: Option<Buckets>,
+    /// Only parts of which the key has this hash.
+    pub(super) wanted: Option<u64>,
+}
+
+impl Gathering<'_> {
+    pub(super) fn series(&self) -> Series {
+        self.buckets.unwrap_or(Buckets::of(None, 1)).series()
+    }
+}
+
+/// Whether more is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goes {
+    On,
+    NoFurther,
+}
+
+/// Takes the parts of a segment, and the instant before which those to come have nothing; none where none come.
+pub(super) type Take<'t> = dyn FnMut(Gathered, Option<u64>) -> Goes + 't;
+
+/// Gathers the parts of all segments.
+pub(super) fn run(
+    source: Source<'_>,
+    gathering: Gathering<'_>,
+    mut segments: Vec<Segment>,
+    hooks: &mut dyn Hooks,
+    take: &mut Take<'_>,
+) -> Result<(), ExtractError> {
+    segments.sort_by_key(|segment| (segment.bounds, segment.name.lane, segment.ordinal));
+    let starts: Vec<Option<u64>> =
+        segments.iter().map(|segment| segment.bounds.map(|(first, _)| first.ns())).collect();
+    let threads = source.helpers.max(1).min(segments.len());
+    let mut shares: Vec<Vec<Arc<Segment>>> = vec![Vec::new(); threads];
+    for (number, segment) in segments.into_iter().enumerate() {
+        shares[number % threads].push(Arc::new(segment));
+    }
+    let stop = AtomicBool::new(false);
+    let stops = || stop.load(Ordering::Relaxed);
+    let stops: &(dyn Fn() -> bool + Sync) = &stops;
+    std::thread::scope(|scope| {
+        let mut results = Vec::new();
+        for share in shares {
+            let (sender, receiver) = sync_channel(1);
+            let gatherer = Gatherer::new(source, gathering, stops);
+            scope.spawn(move || work(gatherer, share, &sender));
+            results.push(receiver);
+        }
+        let joined = join(&results, &starts, hooks, take);
+        stop.store(true, Ordering::Relaxed);
+        joined
+    })
+}
+
+fn work(
+    mut gatherer: Gatherer<'_>,
+    share: Vec<Arc<Segment>>,
+    sender: &SyncSender<Result<Gathered, ExtractError>>,
+) {
+    for segment in share {
+        // The maps go with the segment, once it has been gathered.
+        if sender.send(gatherer.gather(segment)).is_err() {
+            return; // no more is wanted
+        }
+    }
+}
+
+fn join(
+    results: &[Receiver<Result<Gathered, ExtractError>>],
+    starts: &[Option<u64>],
+    hooks: &mut dyn Hooks,
+    take: &mut Take<'_>,
+) -> Result<(), ExtractError> {
+    let mut progress = Progress { segments: starts.len() as u64, ..Progress::default() };
+    for number in 0..starts.len() {
+        let gathered = receive(&results[number % results.len()], hooks)?;
+        for part in &gathered.parts {
+            progress.packets += part.body.packets();
+            progress.bytes += part.body.bytes();
+        }
+        progress.segments_done += 1;
+        let horizon = starts.get(number + 1).map(|start| start.unwrap_or(0));
+        if take(gathered, horizon) == Goes::NoFurther {
+            return Ok(());
+        }
+        hooks.progress(&progress);
+    }
+    Ok(())
+}
+
+fn receive(
+    results: &Receiver<Result<Gathered, ExtractError>>,
+    hooks: &mut dyn Hooks,
+) -> Result<Gathered, ExtractError> {
+    loop {
+        if hooks.cancelled() {
+            return Err(ExtractError::Cancelled);
+        }
+        match results.recv_timeout(WAIT) {
+            Ok(gathered) => return gathered,
+            Err(RecvTimeoutError::Timeout) => {}
+            // Its thread has panicked: the panic comes out where the threads are joined.
+            Err(RecvTimeoutError::Disconnected) => return Err(ExtractError::Cancelled),
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The record of a conversation, as it is told.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use netrewind_indexer::packet::protocol;
+use netrewind_indexer::tunnel::{Tunnel, TunnelKind};
+use netrewind_segment::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::carrier::Carriers;
+use super::key::{Key, Kind};
+use super::part::{Body, REPLIES, REQUESTS, Side, tcp};
+use crate::Completeness;
+
+/// A conversation: all packets between two ends. Sides without an address are of packets without an IP header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Conversation {
+    /// Finds it again.
+    pub id: FlowId,
+    /// Its earliest packet of the answer.
+    pub first: Timestamp,
+    /// Its latest.
+    pub last: Timestamp,
+    /// `tcp`, `udp`, `icmp`..., or the number of the IP protocol; without IP `arp`..., or the EtherType as `0x88cc`.
+    pub protocol: String,
+    /// Who began it: the sender of a SYN without ACK or of an ICMP request; where flags do not tell the end with the greater
+    /// port; else the first sender.
+    pub client: End,
+    /// The other.
+    pub server: End,
+    /// Packets that the client has sent.
+    pub client_packets: u64,
+    /// Their bytes on the wire, tunnels included.
+    pub client_bytes: u64,
+    /// Packets that the server has sent.
+    pub server_packets: u64,
+    /// Their bytes on the wire.
+    pub server_bytes: u64,
+    /// Of TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpRecord>,
+    /// Of ICMP and ICMPv6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<Icmp>,
+    /// Some packets are IP fragments; of those without ports all are later ones.
+    pub fragments: bool,
+    /// VLAN ids of any of its packets, ascending; the first 16.
+    pub vlans: Vec<u16>,
+    /// The tunnels of the client's packets (of the server's where the client has sent none), from the outermost.
+    pub tunnels: Vec<TunnelRecord>,
+    /// The tunnels of the server's packets, where they are not the same ones the other way round.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub server_tunnels: Vec<TunnelRecord>,
+    /// Segments that hold packets of it.
+    pub segments: u32,
+}
+
+impl Conversation {
+    /// Packets both ways.
+    pub fn packets(&self) -> u64 {
+        self.client_packets + self.server_packets
+    }
+
+    /// Bytes both ways.
+    pub fn bytes(&self) -> u64 {
+        self.client_bytes + self.server_bytes
+    }
+}
+
+/// One end of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct End {
+    /// Absent where there is no IP header.
+    pub address: Option<IpAddr>,
+    /// Absent where there are no ports.
+    pub port: Option<u16>,
+}
+
+/// What TCP flags tell of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TcpRecord {
+    /// Flags that the client has sent, in letters of `FSRPAUEC`.
+    pub client_flags: String,
+    /// Flags that the server has sent.
+    pub server_flags: String,
+    /// How it stands at the end of the range.
+    pub state: TcpState,
+}
+
+/// How a TCP connection ended, if it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TcpState {
+    /// Nobody has ended it, and it was not silent for long when the range ended.
+    Open,
+    /// One end has sent a FIN, and it was not silent for long when the range ended.
+    HalfClosed,
+    /// Both ends have sent a FIN.
+    Finished,
+    /// One end has sent a RST.
+    Reset,
+    /// It fell silent without an end, for five minutes.
+    TimedOut,
+}
+
+/// What ICMP messages a conversation has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Icmp {
+    /// Their type; the request's, where there are replies.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// Their code.
+    pub code: u8,
+}
+
+/// A tunnel that packets came through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct TunnelRecord {
+    /// `vxlan`, `gre`...
+    pub kind: &'static str,
+    /// VNI, key, session, TEID, label: as the kind has it.
+    pub id: Option<u32>,
+    /// Source of the IP header that carries it; absent where Ethernet does.
+    pub source: Option<IpAddr>,
+    /// Its destination.
+    pub destination: Option<IpAddr>,
+}
+
+impl TunnelRecord {
+    pub(super) fn of(tunnel: &Tunnel) -> Self {
+        let (source, destination) = tunnel.outer.unzip();
+        Self { kind: tunnel_name(tunnel.kind), id: tunnel.id, source, destination }
+    }
+
+    fn reversed(&self) -> Self {
+        Self { source: self.destination, destination: self.source, ..self.clone() }
+    }
+}
+
+fn tunnel_name(kind: TunnelKind) -> &'static str {
+    match kind {
+        TunnelKind::Gre => "gre",
+        TunnelKind::Pptp => "pptp",
+        TunnelKind::Erspan1 => "erspan1",
+        TunnelKind::Erspan2 => "erspan2",
+        TunnelKind::Erspan3 => "erspan3",
+        TunnelKind::Vxlan => "vxlan",
+        TunnelKind::VxlanGpe => "vxlan-gpe",
+        TunnelKind::Geneve => "geneve",
+        TunnelKind::Nsh => "nsh",
+        TunnelKind::GtpU => "gtp-u",
+        TunnelKind::Mpls => "mpls",
+        TunnelKind::PppoE => "pppoe",
+        TunnelKind::IpInIp => "ip-in-ip",
+        TunnelKind::Teredo => "teredo",
+        TunnelKind::L2tp2 => "l2tpv2",
+        TunnelKind::L2tp3 => "l2tpv3",
+        TunnelKind::EtherIp => "etherip",
+        TunnelKind::Wccp => "wccp",
+    }
+}
+
+/// Finds a conversation again: its first instant and a hash of its key. As text 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FlowId {
+    /// Its earliest packet.
+    pub first: Timestamp,
+    pub(super) key_hash: u64,
+}
+
+/// A text is no id of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the id of a flow: 32 hexadecimal digits, as flows are listed with")]
+pub struct NotAFlowId(String);
+
+const FLOW_ID_DIGITS: usize = 32;
+
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.first.ns(), self.key_hash)
+    }
+}
+
+impl std::str::FromStr for FlowId {
+    type Err = NotAFlowId;
+    fn from_str(text: &str) -> Result<Self, NotAFlowId> {
+        let is_hex = text.len() == FLOW_ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
+        let number = number.ok_or_else(|| NotAFlowId(text.to_owned()))?;
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves of a number")]
+        Ok(Self { first: Timestamp((number >> 64) as u64), key_hash: number as u64 })
+    }
+}
+
+impl TryFrom<String> for FlowId {
+    type Error = NotAFlowId;
+    fn try_from(text: String) -> Result<Self, NotAFlowId> {
+        text.parse()
+    }
+}
+
+impl From<FlowId> for String {
+    fn from(id: FlowId) -> Self {
+        id.to_string()
+    }
+}
+
+/// When the range of an answer ends: what was silent for long by then has timed out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending(u64);
+
+impl Ending {
+    pub(super) fn of(completeness: &Completeness) -> Self {
+        Self(completeness.covered_to().unwrap_or(Timestamp::MIN).ns())
+    }
+}
+
+/// The id of a conversation.
+pub(super) fn id_of(key: &Key, body: &Body, carriers: &Carriers) -> FlowId {
+    FlowId { first: Timestamp(body.first()), key_hash: key.stable_hash(carriers) }
+}
+
+/// Writes a conversation down.
+pub(super) fn describe(key: &Key, body: &Body, carriers: &Carriers, ending: Ending) -> Conversation {
+    let client = client_of(key, body);
+    let server = 1 - client;
+    let end = |end: usize| End { address: key.address(end), port: key.port(end) };
+    let (sent, answered) = (&body.sides[client], &body.sides[server]);
+    let mut tunnels = carriers.tunnels(sent.stack);
+    let mut server_tunnels = carriers.tunnels(answered.stack);
+    if sent.packets == 0 {
+        tunnels = std::mem::take(&mut server_tunnels);
+    }
+    if server_tunnels == tunnels
+        || server_tunnels.iter().map(TunnelRecord::reversed).eq(tunnels.iter().cloned())
+    {
+        server_tunnels.clear();
+    }
+    Conversation {
+        id: id_of(key, body, carriers),
+        first: Timestamp(body.first()),
+        last: Timestamp(body.last()),
+        protocol: protocol_name(key),
+        client: end(client),
+        server: end(server),
+        client_packets: sent.packets,
+        client_bytes: sent.bytes,
+        server_packets: answered.packets,
+        server_bytes: answered.bytes,
+        tcp: key.is_tcp().then(|| TcpRecord {
+            client_flags: letters(sent),
+            server_flags: letters(answered),
+            state: state_of(key, body, ending),
+        }),
+        icmp: (key.kind == Kind::Icmp).then(|| {
+            let [kind, code] = key.detail.to_be_bytes();
+            Icmp { kind, code }
+        }),
+        fragments: body.has_fragments || key.kind == Kind::Fragment,
+        vlans: carriers.vlans(body.vlans),
+        tunnels,
+        server_tunnels,
+        segments: body.segments,
+    }
+}
+
+/// Which end of the key is the client.
+pub(super) fn client_of(key: &Key, body: &Body) -> usize {
+    let told = |is_client: fn(&Side) -> bool| match body.sides.each_ref().map(is_client) {
+        [true, false] => Some(0),
+        [false, true] => Some(1),
+        _ => None,
+    };
+    let by_role = match key.kind {
+        Kind::Ports if key.is_tcp() => told(Side::opens_tcp).or_else(|| Some(1 - told(Side::answers_tcp)?)),
+        Kind::Icmp => told(|side| side.flags_any & REQUESTS != 0)
+            .or_else(|| Some(1 - told(|side| side.flags_any & REPLIES != 0)?)),
+        _ => None,
+    };
+    by_role.unwrap_or_else(|| match key.port(0).cmp(&key.port(1)) {
+        std::cmp::Ordering::Greater => 0,
+        std::cmp::Ordering::Less => 1,
+        std::cmp::Ordering::Equal => usize::from(body.sides[1].first < body.sides[0].first),
+    })
+}
+
+fn state_of(key: &Key, body: &Body, ending: Ending) -> TcpState {
+    let is_silent = body.last().saturating_add(key.idle_ns(false)) < ending.0;
+    match body.finished_ends() {
+        _ if body.is_reset() => TcpState::Reset,
+        2 => TcpState::Finished,
+        _ if is_silent => TcpState::TimedOut,
+        1 => TcpState::HalfClosed,
+        _ => TcpState::Open,
+    }
+}
+
+fn letters(side: &Side) -> String {
+    let set = |bit: &usize| side.flags_any >> bit & 1 == 1;
+    (0..tcp::LETTERS.len()).filter(set).map(|bit| tcp::LETTERS[bit]).collect()
+}
+
+/// What to call the protocol of a key.
+pub(super) fn protocol_name(key: &Key) -> String {
+    if key.kind == Kind::Other {
+        return match key.detail {
+            0 => "unknown".to_owned(),
+            0x0800 => "ip".to_owned(),
+            0x0806 => "arp".to_owned(),
+            0x8035 => "rarp".to_owned(),
+            0x86dd => "ip6".to_owned(),
+            0x8809 => "slow".to_owned(),
+            0x888e => "eapol".to_owned(),
+            0x88cc => "lldp".to_owned(),
+            0x88f7 => "ptp".to_owned(),
+            other => format!("{other:#06x}"),
+        };
+    }
+    ip_protocol_name(key.protocol).map_or_else(|| key.protocol.to_string(), str::to_owned)
+}
+
+/// The name of an IP protocol (IANA), of those that are met.
+pub(super) fn ip_protocol_name(number: u8) -> Option<&'static str> {
+    Some(match number {
+        protocol::ICMP => "icmp",
+        2 => "igmp",
+        4 => "ipip",
+        protocol::TCP => "tcp",
+        protocol::UDP => "udp",
+        protocol::DCCP => "dccp",
+        41 => "ipv6",
+        47 => "gre",
+        50 => "esp",
+        protocol::AUTHENTICATION => "ah",
+        protocol::ICMPV6 => "icmp6",
+        88 => "eigrp",
+        89 => "ospf",
+        103 => "pim",
+        112 => "vrrp",
+        115 => "l2tp",
+        protocol::SCTP => "sctp",
+        protocol::UDP_LITE => "udplite",
+        _ => return None,
+    })
+}

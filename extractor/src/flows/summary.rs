@@ -1,0 +1,307 @@
+//! Summaries: what the conversations of a range add up to.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use super::carrier::Carriers;
+use super::key::{Key, Kind};
+use super::leaders::{Leaders, Weigh};
+use super::list::TopFlows;
+use super::part::Body;
+use super::record::{Conversation, Ending, client_of, ip_protocol_name, protocol_name};
+use super::series::{Point, Series};
+use super::services;
+use crate::{Completeness, Gap, RejectedIndex, Work};
+use netrewind_segment::Timestamp;
+
+/// The most entries of each top list.
+pub const TOP_MAX: usize = 10_000;
+/// Those of a list when nothing else is said.
+const TOP_DEFAULT: usize = 10;
+/// Buckets of the series when nothing else is said.
+const BUCKETS_DEFAULT: usize = 200;
+/// Hosts, and pairs of hosts, that are counted exactly, some 80 bytes each; twice as many are held.
+const HELD_MAX: usize = 1 << 20;
+
+/// How much a summary holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SummaryQuery {
+    /// Buckets of the series, about; at most [`super::BUCKETS_MAX`].
+    pub buckets: usize,
+    /// Entries of each top list; at most [`TOP_MAX`].
+    pub top: usize,
+}
+
+impl Default for SummaryQuery {
+    fn default() -> Self {
+        Self { buckets: BUCKETS_DEFAULT, top: TOP_DEFAULT }
+    }
+}
+
+/// What a range of time adds up to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Where the range begins; an open end stands for the oldest packet kept. Absent where nothing is kept.
+    pub from: Option<Timestamp>,
+    /// Where it ends; an open end stands for the newest packet.
+    pub to: Option<Timestamp>,
+    /// Width of the series' buckets.
+    pub bucket_seconds: u64,
+    /// Over time, without gaps between buckets. The first and the last may reach beyond the range.
+    pub series: Vec<Point>,
+    /// Whether each packet is in the bucket of its time. Without a filter it is; with one, flows that need not be read are
+    /// spread evenly from their first packet of a segment to their last.
+    pub series_exact: bool,
+    /// Of the whole range.
+    pub totals: Totals,
+    /// What has the most bytes.
+    pub top: Top,
+    /// Pairs of hosts with the most bytes.
+    pub edges: Vec<Edge>,
+    /// Times of the range in which nothing was recorded.
+    pub gaps: Vec<Gap>,
+    /// Whether top lists may lack some of what they count, or conversations were divided, because there were more hosts,
+    /// pairs or open conversations than are held. Totals and series are as they are.
+    pub approximate: bool,
+    /// Whether that is all there was to be had.
+    pub completeness: Completeness,
+    /// Indexes that could not be used.
+    pub rejected_indexes: Vec<RejectedIndex>,
+    /// What it took.
+    pub work: Work,
+}
+
+/// What conversations add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Packets of the answer.
+    pub packets: u64,
+    /// Their bytes on the wire.
+    pub bytes: u64,
+    /// Conversations that they are of.
+    pub conversations: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, body: &Body) {
+        self.packets += body.packets();
+        self.bytes += body.bytes();
+        self.conversations += 1;
+    }
+}
+
+impl Weigh for Totals {
+    fn weight(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// The top lists: the most bytes first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Top {
+    /// Addresses.
+    pub hosts: Vec<HostCount>,
+    /// Ports of servers.
+    pub ports: Vec<PortCount>,
+    /// Applications.
+    pub applications: Vec<ApplicationCount>,
+    /// Conversations.
+    pub conversations: Vec<Conversation>,
+}
+
+/// What a host has sent and received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostCount {
+    /// Its address.
+    pub address: IpAddr,
+    /// Packets from it and to it.
+    pub packets: u64,
+    /// Their bytes on the wire.
+    pub bytes: u64,
+    /// Bytes of those from it.
+    pub sent_bytes: u64,
+    /// Bytes of those to it.
+    pub received_bytes: u64,
+    /// Conversations that it is an end of.
+    pub conversations: u64,
+}
+
+/// What went to and from a port of servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PortCount {
+    /// `tcp`, `udp`...
+    pub protocol: String,
+    /// The server's port.
+    pub port: u16,
+    /// What it adds up to.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// What an application has sent and received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ApplicationCount {
+    /// What to call it: a service, or the protocol where no service is known.
+    pub name: String,
+    /// Told by the server's port, not by what the packets say.
+    pub guessed: bool,
+    /// What it adds up to.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// What two hosts have exchanged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Edge {
+    /// The lesser address.
+    pub a: IpAddr,
+    /// The greater.
+    pub b: IpAddr,
+    /// Packets both ways.
+    pub packets: u64,
+    /// Their bytes on the wire.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct HostTally {
+    totals: Totals,
+    sent_bytes: u64,
+}
+
+impl Weigh for HostTally {
+    fn weight(&self) -> u64 {
+        self.totals.bytes
+    }
+}
+
+/// Counts conversations.
+pub(super) struct Tally<'q> {
+    top: usize,
+    hosts: Leaders<IpAddr, HostTally>,
+    edges: Leaders<(IpAddr, IpAddr), Totals>,
+    /// By protocol and port of the server.
+    ports: Leaders<(u8, u16), Totals>,
+    /// Conversations without ports, by what they are.
+    portless: BTreeMap<(bool, u8, u16), (Key, Totals)>,
+    flows: TopFlows<'q>,
+}
+
+impl<'q> Tally<'q> {
+    pub(super) fn new(query: &SummaryQuery, carriers: &'q Carriers) -> Self {
+        let top = query.top.min(TOP_MAX);
+        Self {
+            top,
+            hosts: Leaders::new(HELD_MAX),
+            edges: Leaders::new(HELD_MAX),
+            ports: Leaders::new(HELD_MAX),
+            portless: BTreeMap::new(),
+            flows: TopFlows::by_bytes(top, carriers),
+        }
+    }
+
+    pub(super) fn take(&mut self, key: &Key, body: &Body) {
+        self.flows.take(key, body);
+        match key.port(1 - client_of(key, body)) {
+            Some(port) => self.ports.of((key.protocol, port)).add(body),
+            None => {
+                let is_other = key.kind == Kind::Other;
+                let place = (is_other, key.protocol, if is_other { key.detail } else { 0 });
+                self.portless.entry(place).or_insert_with(|| (*key, Totals::default())).1.add(body);
+            }
+        }
+        let (Some(one), Some(other)) = (key.address(0), key.address(1)) else { return };
+        self.edges.of((one, other)).add(body);
+        self.take_host(one, body, 0);
+        if one == other {
+            self.hosts.of(one).sent_bytes += body.sides[1].bytes;
+        } else {
+            self.take_host(other, body, 1);
+        }
+    }
+
+    fn take_host(&mut self, address: IpAddr, body: &Body, side: usize) {
+        let host = self.hosts.of(address);
+        host.totals.add(body);
+        host.sent_bytes += body.sides[side].bytes;
+    }
+
+    pub(super) fn summary(
+        self,
+        series: Series,
+        ending: Ending,
+        completeness: Completeness,
+        outcome: Outcome,
+    ) -> Summary {
+        let Self { top, hosts, edges, ports, portless, flows } = self;
+        let is_approximate = [hosts.are_approximate(), edges.are_approximate(), ports.are_approximate()];
+        let totals = flows.totals();
+        let ports = ports.top(usize::MAX);
+        let top = Top {
+            hosts: hosts.top(top).into_iter().map(host_count).collect(),
+            applications: applications(&ports, portless, top),
+            ports: ports.into_iter().take(top).map(port_count).collect(),
+            conversations: flows.describe(ending).0,
+        };
+        let edges = edges.top(self.top).into_iter();
+        Summary {
+            from: completeness.covered.map(|span| span.from),
+            to: completeness.covered.map(|span| span.to),
+            bucket_seconds: series.buckets().width_seconds(),
+            series: series.points(),
+            series_exact: series.is_exact(),
+            totals,
+            top,
+            edges: edges
+                .map(|((a, b), Totals { packets, bytes, .. })| Edge { a, b, packets, bytes })
+                .collect(),
+            gaps: completeness.gaps.clone(),
+            approximate: outcome.approximate || is_approximate.contains(&true),
+            completeness,
+            rejected_indexes: outcome.rejected,
+            work: outcome.work,
+        }
+    }
+}
+
+fn host_count((address, host): (IpAddr, HostTally)) -> HostCount {
+    let HostTally { totals: Totals { packets, bytes, conversations }, sent_bytes } = host;
+    // A host that talks to itself has received all that it sent.
+    let received_bytes = bytes - sent_bytes;
+    HostCount { address, packets, bytes, sent_bytes, received_bytes, conversations }
+}
+
+fn port_count(((protocol, port), totals): ((u8, u16), Totals)) -> PortCount {
+    PortCount { protocol: protocol_text(protocol), port, totals }
+}
+
+fn protocol_text(number: u8) -> String {
+    ip_protocol_name(number).map_or_else(|| number.to_string(), str::to_owned)
+}
+
+fn applications(
+    ports: &[((u8, u16), Totals)],
+    portless: BTreeMap<(bool, u8, u16), (Key, Totals)>,
+    top: usize,
+) -> Vec<ApplicationCount> {
+    let of_port = |&((protocol, port), totals): &((u8, u16), Totals)| {
+        (services::name_of(protocol, port).map_or_else(|| protocol_text(protocol), str::to_owned), totals)
+    };
+    let of_other = |(key, totals): (Key, Totals)| (protocol_name(&key), totals);
+    let mut by_name: BTreeMap<String, Totals> = BTreeMap::new();
+    for (name, totals) in ports.iter().map(of_port).chain(portless.into_values().map(of_other)) {
+        let sum = by_name.entry(name).or_default();
+        sum.packets += totals.packets;
+        sum.bytes += totals.bytes;
+        sum.conversations += totals.conversations;
+    }
+    let mut all: Vec<ApplicationCount> =
+        by_name.into_iter().map(|(name, totals)| ApplicationCount { name, guessed: true, totals }).collect();
+    all.sort_by_key(|application| std::cmp::Reverse(application.totals.bytes)); // stable: names decide
+    all.truncate(top);
+    all
+}

@@ -1,0 +1,58 @@
+//! Dividing the flows of a segment into those that the index tells all of, and those whose packets have to be looked at.
+
+use netrewind_indexer::{Flow, Index};
+
+use super::runs::GranuleSet;
+use super::{Go, PlanError, PlannedRun, Planner, runs_of};
+use crate::filter::Verdict;
+use crate::sys::Map;
+
+/// Flows of which packets are looked at one flow by one, at most: of more the whole segment is read.
+const UNTOLD_MAX: usize = 1 << 18;
+
+/// What is left to be read once a segment's flows are divided.
+pub(crate) enum Division {
+    /// Nothing.
+    Told,
+    /// These runs hold all packets of the flows that are not told.
+    Partly(Vec<PlannedRun>),
+    /// Too many flows are not told: forget those that were, and read these runs, which are the whole segment.
+    Untold(Vec<PlannedRun>),
+}
+
+impl Planner<'_> {
+    /// Gives the flows of a segment that lies wholly in the range to `told` where all of their packets are in the answer,
+    /// and to `untold` where some may be.
+    pub(crate) fn divide(
+        &mut self,
+        index: &Index<Map>,
+        stop: &dyn Fn() -> bool,
+        told: &mut dyn FnMut(&Flow),
+        untold: &mut dyn FnMut(&Flow),
+    ) -> Result<Division, PlanError> {
+        let mut templates = self.judge_templates(index)?;
+        let mut found = GranuleSet::none(index.granule_count());
+        let mut numbers = Vec::new();
+        let mut untold_count = 0;
+        let is_whole =
+            self.for_each_flow(&mut templates, stop, u64::MAX, &mut |cursor, id, flow, verdicts| {
+                match verdicts.all {
+                    Verdict::Never => {}
+                    Verdict::Always => told(flow),
+                    Verdict::Maybe => {
+                        untold(flow);
+                        untold_count += 1;
+                        numbers.clear();
+                        cursor.granules_of(id, &mut numbers)?;
+                        numbers.iter().for_each(|&number| found.insert(number));
+                    }
+                }
+                Ok(if untold_count > UNTOLD_MAX { Go::Enough } else { Go::On })
+            })?;
+        match (is_whole, untold_count) {
+            (false, _) => Ok(Division::Untold(runs_of(index, None, None)?)),
+            (true, 0) => Ok(Division::Told),
+            (true, _) => Ok(Division::Partly(runs_of(index, None, Some(&found))?)),
+        }
+    }
+}

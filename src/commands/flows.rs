@@ -1,0 +1,181 @@
+//! `netrewind flows`: conversations, hosts, ports and applications.
+
+mod rows;
+
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use netrewind_extractor::flows::{Cursor, FlowQuery, FlowSort, SummaryQuery, TOP_MAX};
+use netrewind_extractor::{Completeness, ExtractError, Extractor};
+use netrewind_segment::Store;
+use serde::Serialize;
+
+use super::StoreArgument;
+use super::query::{QueryArguments, failure, options};
+use super::waiting::Waiting;
+use crate::outcome::{Failure, Outcome};
+use crate::{signals, terminal};
+use rows::Row;
+
+const EXAMPLES: &str = "\
+Examples:
+  netrewind flows --store /data/nr --from '1h ago'
+  netrewind flows --store /data/nr --filter 'net 10.1.0.0/16 and port 443' --sort duration --limit 50
+  netrewind flows --store /data/nr --from 2026-11-22T09:30:00Z --to 2026-11-22T09:35:00Z --top hosts
+  netrewind flows --store /data/nr --sort start --limit 100000 --format csv > flows.csv
+  netrewind flows --store /data/nr --format json | jq 'select(.tcp.state == \"reset\")'
+
+A flow is a conversation: all packets between two ends, both ways, through the same tunnels, until it has been silent for
+its idle time (TCP 5 minutes, UDP 2, ICMP 1) or a new connection begins. Of packets in tunnels it is the innermost one.
+Packets and bytes are exactly those of the range that the filter accepts. Bytes are those on the wire.
+Whether the answer is complete stands on standard error and in the exit status: 0 complete, 1 incomplete.";
+
+/// Arguments of `netrewind flows`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    store: StoreArgument,
+    #[command(flatten)]
+    query: QueryArguments,
+    /// What is listed
+    #[arg(long, value_name = "WHAT", default_value = "conversations",
+        value_parser = ["conversations", "hosts", "ports", "apps"])]
+    top: String,
+    /// By what conversations are sorted; the others are by bytes
+    #[arg(long, value_name = "ORDER", default_value = "bytes",
+        value_parser = ["bytes", "packets", "start", "duration"])]
+    sort: String,
+    /// How many are listed at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// List the conversations that come after a page, as it said on standard error
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<Cursor>,
+    /// A table, JSON lines, or CSV with a head
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json", "csv"])]
+    format: String,
+    /// Do not tell what is complete, nor show progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Lists them.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    if arguments.top != "conversations" && (arguments.sort != "bytes" || arguments.after.is_some()) {
+        return Err(Failure::usage(
+            "--sort and --after are for conversations: hosts, ports and apps are by bytes",
+        ));
+    }
+    let query = arguments.query.query()?;
+    let extractor = Extractor::new(Store::open(&arguments.store.store)?, options());
+    let mut hooks = Waiting::new(signals::stop_flag()?, arguments.quiet);
+    let ended = |hooks: &Waiting, error: ExtractError| {
+        hooks.end();
+        failure(error)
+    };
+    if arguments.top == "conversations" {
+        let sort = arguments.sort.parse::<FlowSort>().map_err(Failure::usage)?;
+        let flows = FlowQuery { sort, limit: arguments.limit, after: arguments.after };
+        let answer = extractor.flows(&query, &flows, &mut hooks).map_err(|error| ended(&hooks, error))?;
+        hooks.end();
+        print(&answer.flows, &arguments.format)?;
+        let what = Told {
+            listed: answer.flows.len() as u64,
+            all: Some(answer.totals.conversations),
+            approximate: answer.approximate,
+        };
+        if let Some(next) = answer.next.filter(|_| !arguments.quiet) {
+            terminal::say(format_args!("more with --after {next}"));
+        }
+        return Ok(tell(arguments, &what, &answer.completeness));
+    }
+    let summary = SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1 };
+    let answer = extractor.summary(&query, &summary, &mut hooks).map_err(|error| ended(&hooks, error))?;
+    hooks.end();
+    let listed = match arguments.top.as_str() {
+        "hosts" => print(&answer.top.hosts, &arguments.format)?,
+        "ports" => print(&answer.top.ports, &arguments.format)?,
+        _ => print(&answer.top.applications, &arguments.format)?,
+    };
+    Ok(tell(arguments, &Told { listed, all: None, approximate: answer.approximate }, &answer.completeness))
+}
+
+/// What is said of a list.
+struct Told {
+    listed: u64,
+    all: Option<u64>,
+    approximate: bool,
+}
+
+fn tell(arguments: &Arguments, told: &Told, completeness: &Completeness) -> Outcome {
+    if !arguments.quiet {
+        if let Some(all) = told.all {
+            terminal::say(format_args!("{} of {all} conversations", told.listed));
+        }
+        if told.approximate {
+            terminal::say("approximate: there were more hosts or open conversations than are held in memory");
+        }
+        completeness.lines().iter().for_each(terminal::say);
+    }
+    if completeness.is_complete() { Outcome::Done } else { Outcome::Incomplete }
+}
+
+/// Prints a list, and gives how many it has.
+fn print<R: Row + Serialize>(rows: &[R], format: &str) -> Result<u64, Failure> {
+    let output = io::stdout().lock();
+    let printed = match format {
+        "json" => print_json(rows, io::BufWriter::new(output)),
+        "csv" => print_csv(rows, io::BufWriter::new(output)),
+        _ => print_table(rows, io::stdout().is_terminal(), io::BufWriter::new(output)),
+    };
+    match printed {
+        // Whoever read the list has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        other => other?,
+    }
+    Ok(rows.len() as u64)
+}
+
+fn print_json<R: Serialize>(rows: &[R], mut output: impl Write) -> io::Result<()> {
+    for row in rows {
+        serde_json::to_writer(&mut output, row)?;
+        output.write_all(b"\n")?;
+    }
+    output.flush()
+}
+
+fn print_csv<R: Row>(rows: &[R], output: impl Write) -> io::Result<()> {
+    let mut writer = csv::Writer::from_writer(output);
+    let failed = |error: csv::Error| match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    };
+    writer.write_record(R::FIELDS).map_err(failed)?;
+    for row in rows {
+        writer.write_record(row.fields()).map_err(failed)?;
+    }
+    writer.flush()
+}
+
+fn print_table<R: Row>(rows: &[R], is_terminal: bool, mut output: impl Write) -> io::Result<()> {
+    let mut table = Table::new();
+    if is_terminal {
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    } else {
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    }
+    table.set_header(R::COLUMNS.iter().map(|(name, _)| *name));
+    for row in rows {
+        table.add_row(row.columns(is_terminal));
+    }
+    for (column, (_, is_number)) in table.column_iter_mut().zip(R::COLUMNS) {
+        if *is_number {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for line in table.lines() {
+        writeln!(output, "{}", line.trim_end())?;
+    }
+    output.flush()
+}

@@ -1,0 +1,218 @@
+//! How a line of each list is written: as a row of a table, and as the fields of CSV.
+
+use netrewind_extractor::flows::{
+    ApplicationCount, Conversation, End, HostCount, PortCount, Totals, TunnelRecord,
+};
+
+use crate::terminal;
+
+/// A line of a list.
+pub trait Row {
+    /// The columns of the table, and whether they are numbers.
+    const COLUMNS: &'static [(&'static str, bool)];
+    /// The fields of CSV.
+    const FIELDS: &'static [&'static str];
+    /// What stands in the columns; in units that people read where it is for a person.
+    fn columns(&self, for_person: bool) -> Vec<String>;
+    /// What stands in the fields.
+    fn fields(&self) -> Vec<String>;
+}
+
+fn size(bytes: u64, for_person: bool) -> String {
+    if for_person { terminal::bytes(bytes) } else { bytes.to_string() }
+}
+
+fn end(end: &End) -> String {
+    match (end.address, end.port) {
+        (None, _) => "-".to_owned(),
+        (Some(address), None) => address.to_string(),
+        (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
+    }
+}
+
+fn or_empty(value: Option<impl ToString>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn joined(values: impl IntoIterator<Item = impl ToString>) -> String {
+    values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// `vxlan:42:192.0.2.1>192.0.2.2`.
+fn tunnel(tunnel: &TunnelRecord) -> String {
+    let id = tunnel.id.map_or_else(String::new, |id| format!(":{id}"));
+    match tunnel.source.zip(tunnel.destination) {
+        Some((source, destination)) => format!("{}{id}:{source}>{destination}", tunnel.kind),
+        None => format!("{}{id}", tunnel.kind),
+    }
+}
+
+/// What is to be said besides: how TCP ended, which ICMP messages, fragments, tunnels.
+fn remarks(conversation: &Conversation) -> String {
+    let mut remarks: Vec<String> = Vec::new();
+    remarks.extend(state(conversation));
+    remarks.extend(conversation.icmp.map(|icmp| format!("type {} code {}", icmp.kind, icmp.code)));
+    remarks.extend(
+        (conversation.fragments && conversation.client.port.is_none()).then(|| "fragments".to_owned()),
+    );
+    remarks.extend(conversation.vlans.iter().map(|vlan| format!("vlan {vlan}")));
+    remarks.extend(conversation.tunnels.iter().map(|tunnel| {
+        let id = tunnel.id.map_or_else(String::new, |id| format!(" {id}"));
+        format!("{}{id}", tunnel.kind)
+    }));
+    remarks.join(", ")
+}
+
+fn state(conversation: &Conversation) -> Option<String> {
+    let tcp = conversation.tcp.as_ref()?;
+    let value = serde_json::to_value(tcp.state).ok()?;
+    value.as_str().map(|name| name.replace('_', " "))
+}
+
+impl Row for Conversation {
+    const COLUMNS: &'static [(&'static str, bool)] = &[
+        ("START", false),
+        ("SECONDS", true),
+        ("PROTO", false),
+        ("CLIENT", false),
+        ("SERVER", false),
+        ("PACKETS OUT", true),
+        ("IN", true),
+        ("BYTES OUT", true),
+        ("IN", true),
+        ("REMARKS", false),
+    ];
+    const FIELDS: &'static [&'static str] = &[
+        "id",
+        "first",
+        "last",
+        "protocol",
+        "client_address",
+        "client_port",
+        "server_address",
+        "server_port",
+        "client_packets",
+        "client_bytes",
+        "server_packets",
+        "server_bytes",
+        "tcp_client_flags",
+        "tcp_server_flags",
+        "tcp_state",
+        "icmp_type",
+        "icmp_code",
+        "fragments",
+        "vlans",
+        "tunnels",
+        "segments",
+    ];
+
+    fn columns(&self, for_person: bool) -> Vec<String> {
+        let seconds = self.last.ns_since(self.first) as f64 / 1e9;
+        vec![
+            self.first.to_string(),
+            format!("{seconds:.3}"),
+            self.protocol.clone(),
+            end(&self.client),
+            end(&self.server),
+            self.client_packets.to_string(),
+            self.server_packets.to_string(),
+            size(self.client_bytes, for_person),
+            size(self.server_bytes, for_person),
+            remarks(self),
+        ]
+    }
+
+    fn fields(&self) -> Vec<String> {
+        let tcp = self.tcp.as_ref();
+        vec![
+            self.id.to_string(),
+            self.first.to_string(),
+            self.last.to_string(),
+            self.protocol.clone(),
+            or_empty(self.client.address),
+            or_empty(self.client.port),
+            or_empty(self.server.address),
+            or_empty(self.server.port),
+            self.client_packets.to_string(),
+            self.client_bytes.to_string(),
+            self.server_packets.to_string(),
+            self.server_bytes.to_string(),
+            or_empty(tcp.map(|tcp| &tcp.client_flags)),
+            or_empty(tcp.map(|tcp| &tcp.server_flags)),
+            or_empty(state(self)).replace(' ', "_"),
+            or_empty(self.icmp.map(|icmp| icmp.kind)),
+            or_empty(self.icmp.map(|icmp| icmp.code)),
+            self.fragments.to_string(),
+            joined(&self.vlans),
+            joined(self.tunnels.iter().map(tunnel)),
+            self.segments.to_string(),
+        ]
+    }
+}
+
+fn totals(Totals { packets, bytes, conversations, .. }: &Totals, for_person: bool) -> [String; 3] {
+    [packets.to_string(), size(*bytes, for_person), conversations.to_string()]
+}
+
+impl Row for HostCount {
+    const COLUMNS: &'static [(&'static str, bool)] = &[
+        ("HOST", false),
+        ("PACKETS", true),
+        ("BYTES", true),
+        ("SENT", true),
+        ("RECEIVED", true),
+        ("CONVERSATIONS", true),
+    ];
+    const FIELDS: &'static [&'static str] =
+        &["address", "packets", "bytes", "sent_bytes", "received_bytes", "conversations"];
+
+    fn columns(&self, for_person: bool) -> Vec<String> {
+        vec![
+            self.address.to_string(),
+            self.packets.to_string(),
+            size(self.bytes, for_person),
+            size(self.sent_bytes, for_person),
+            size(self.received_bytes, for_person),
+            self.conversations.to_string(),
+        ]
+    }
+
+    fn fields(&self) -> Vec<String> {
+        self.columns(false)
+    }
+}
+
+impl Row for PortCount {
+    const COLUMNS: &'static [(&'static str, bool)] =
+        &[("PROTO", false), ("PORT", true), ("PACKETS", true), ("BYTES", true), ("CONVERSATIONS", true)];
+    const FIELDS: &'static [&'static str] = &["protocol", "port", "packets", "bytes", "conversations"];
+
+    fn columns(&self, for_person: bool) -> Vec<String> {
+        let mut columns = vec![self.protocol.clone(), self.port.to_string()];
+        columns.extend(totals(&self.totals, for_person));
+        columns
+    }
+
+    fn fields(&self) -> Vec<String> {
+        self.columns(false)
+    }
+}
+
+impl Row for ApplicationCount {
+    const COLUMNS: &'static [(&'static str, bool)] =
+        &[("APPLICATION", false), ("PACKETS", true), ("BYTES", true), ("CONVERSATIONS", true)];
+    const FIELDS: &'static [&'static str] = &["name", "guessed", "packets", "bytes", "conversations"];
+
+    fn columns(&self, for_person: bool) -> Vec<String> {
+        let name = if self.guessed { format!("{} (by port)", self.name) } else { self.name.clone() };
+        let mut columns = vec![name];
+        columns.extend(totals(&self.totals, for_person));
+        columns
+    }
+
+    fn fields(&self) -> Vec<String> {
+        let mut fields = vec![self.name.clone(), self.guessed.to_string()];
+        fields.extend(totals(&self.totals, false));
+        fields
+    }
+}

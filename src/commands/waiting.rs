@@ -1,0 +1,58 @@
+//! What a person sees, and can do, while an answer is on its way.
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use netrewind_extractor::{Hooks, Progress};
+
+use crate::terminal;
+
+/// An answer that takes less shows no progress.
+const PROGRESS_AFTER: Duration = Duration::from_millis(400);
+
+/// Shows progress, and listens for Ctrl-C.
+pub struct Waiting {
+    stop: Arc<AtomicBool>,
+    begun: Instant,
+    bar: ProgressBar,
+    is_quiet: bool,
+}
+
+impl Waiting {
+    /// From now on. `is_quiet` shows nothing.
+    pub fn new(stop: Arc<AtomicBool>, is_quiet: bool) -> Self {
+        Self { stop, begun: Instant::now(), bar: ProgressBar::hidden(), is_quiet }
+    }
+
+    /// Takes what it shows away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Hooks for Waiting {
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        if self.is_quiet || self.begun.elapsed() < PROGRESS_AFTER {
+            return;
+        }
+        if self.bar.is_hidden() && io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} segments  {msg}");
+            self.bar = ProgressBar::new(progress.segments);
+            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        }
+        let reached = progress.reached.map_or_else(String::new, |at| format!(", at {at}"));
+        self.bar.set_message(format!(
+            "{} packets, {}{reached}",
+            progress.packets,
+            terminal::bytes(progress.bytes)
+        ));
+        self.bar.set_position(progress.segments_done);
+    }
+}
