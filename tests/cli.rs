@@ -86,7 +86,7 @@ fn wrong_usage_has_status_2_and_failures_have_3() {
 
 #[test]
 fn every_subcommand_shows_examples() {
-    for command in ["record", "import", "index", "extract", "status", "verify"] {
+    for command in ["record", "import", "index", "extract", "flows", "status", "verify"] {
         let help = String::from_utf8(done([command, "--help"])).expect("text");
         assert!(help.contains("Example") && help.contains(&format!("netrewind {command} --store")), "{help}");
     }

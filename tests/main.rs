@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod dedup;
 mod filters;
+mod flows;
 mod hostile;
 mod live;
 mod oracle;

@@ -191,6 +191,9 @@ impl Extractor {
             goes
         })?;
         outcome.approximate = joiner.is_approximate();
+        if query.dedup.is_some() {
+            completeness.note("flows count duplicates: only extraction leaves them out".to_owned());
+        }
         for rejected in &outcome.rejected {
             let reason = &rejected.reason;
             completeness.note(format!("segment {} was read without its index: {reason}", rejected.segment));

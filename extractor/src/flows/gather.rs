@@ -200,7 +200,8 @@ impl<'q> Gatherer<'q> {
         let link_type = segment.link_type;
         let (_, builder) = match &mut self.builder {
             Some(kept) if kept.0 == link_type => kept,
-            other => other.insert((link_type, Builder::new(link_type, SEED))),
+            other => other
+                .insert((link_type, Builder::new(link_type, SEED).with_ports(&self.source.filters.ports))),
         };
         builder.reset();
         let mut offset = FILE_HEADER_BYTES as u64;
