@@ -60,6 +60,8 @@ use summary::Tally;
 struct Outcome {
     work: Work,
     rejected: Vec<RejectedIndex>,
+    /// Some packets are fragments.
+    has_fragments: bool,
     /// Some conversations were ended before their time, because too many were open at once.
     approximate: bool,
 }
@@ -191,6 +193,10 @@ impl Extractor {
             goes
         })?;
         outcome.approximate = joiner.is_approximate();
+        if outcome.has_fragments && filters.link_fragments() {
+            let note = "of later fragments, flows count those that the filter accepts by themselves";
+            completeness.note(format!("{note}; extraction also finds them with the first of their packet"));
+        }
         if query.dedup.is_some() {
             completeness.note("flows count duplicates: only extraction leaves them out".to_owned());
         }
@@ -208,6 +214,7 @@ impl Outcome {
         self.work.segments_read += u64::from(gathered.bytes_read > 0);
         self.work.bytes_read += gathered.bytes_read;
         self.work.packets_judged += gathered.packets_judged;
+        self.has_fragments |= gathered.parts.iter().any(|part| part.body.has_fragments);
         self.rejected.extend(gathered.rejected.clone());
         gathered.unreadable.iter().for_each(|place| completeness.add_unreadable(place.clone()));
         if let Some(gone) = gathered.gone {

@@ -17,6 +17,7 @@ use super::pipeline::{Gathering, Source};
 use super::series::Series;
 use crate::answer::RejectedIndex;
 use crate::filters::Outlook;
+use crate::fragments::Relevant;
 use crate::plan::{Division, PlanError, PlannedRun, Planner};
 use crate::read::{Place, Run, index as offset_in, read};
 use crate::segment::Segment;
@@ -133,7 +134,7 @@ impl<'q> Gatherer<'q> {
             // What the index could not hold apart it cannot tell apart either.
             _ if !covered || is_full(index)? => {
                 index.matches_segment(&segment.bytes)?;
-                let runs = self.planner.runs(index, stop)?;
+                let runs = self.planner.runs(index, &Relevant::default(), stop)?;
                 self.by_packets(segment, runs, None, &mut parts, gathered)?;
             }
             _ => {
@@ -315,7 +316,7 @@ fn is_full(index: &Index<Map>) -> Result<bool, netrewind_indexer::IndexError> {
 fn run_of(segment: &Arc<Segment>, run: PlannedRun) -> Run {
     let offset = run.ranges.first().map_or(0, |range| range.start);
     let place = Place { at: run.first, lane: segment.name.lane, ordinal: segment.ordinal, offset };
-    Run { segment: Arc::clone(segment), ranges: run.ranges, place }
+    Run { segment: Arc::clone(segment), ranges: run.ranges, place, links: false }
 }
 
 /// The record at `offset` of a segment, as if it stood at `place`.

@@ -271,7 +271,7 @@ impl<'q> TopFlows<'q> {
             from: covered.from,
             to: covered.to,
         });
-        let Outcome { work, rejected, approximate } = outcome;
+        let Outcome { work, rejected, approximate, .. } = outcome;
         FlowAnswer { flows, next, totals, approximate, completeness, rejected_indexes: rejected, work }
     }
 }
