@@ -355,3 +355,20 @@ fn fragments_are_found_with_the_first_of_their_packet() {
     eprintln!("{packets} packets compared");
     assert!(packets > 10_000);
 }
+
+/// Looking for a fragment's first costs nothing where there are no fragments.
+#[test]
+fn what_has_no_fragments_costs_what_it_did() {
+    let mut test = TestStore::default();
+    for second in 0..4 {
+        let packets = (0..3000).map(|n| support::packet(second * 1000 + n % 1000, n % 40, 300)).collect();
+        test.seal_indexed(name(second, 0), packets);
+    }
+    let work = |test: &TestStore, view| {
+        let query = Query { view, ..Query::of("host 10.9.0.7") };
+        let (found, answer) = extract(&test.extractor(), &query).unwrap();
+        assert!(!found.is_empty());
+        answer.work
+    };
+    assert_eq!(work(&test, View::Inner), work(&test, View::Outer));
+}
