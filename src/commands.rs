@@ -8,6 +8,7 @@ mod access;
 mod compile_filter;
 mod extract;
 mod flows;
+mod following;
 mod hint;
 mod import;
 mod index;

@@ -11,6 +11,7 @@ mod crash;
 mod dedup;
 mod filters;
 mod flows;
+mod follow;
 mod hostile;
 mod live;
 mod oracle;

@@ -22,6 +22,11 @@ impl Decapsulator {
         Self { peeler: Peeler::new(ports), inner_interfaces }
     }
 
+    /// More interfaces have become known.
+    pub(crate) fn know_interfaces(&mut self, inner_interfaces: InnerInterfaces) {
+        self.inner_interfaces = inner_interfaces;
+    }
+
     /// A packet without tunnels stays as it is.
     pub(crate) fn decapsulate<'p>(&mut self, stored: Packet<'p>) -> Packet<'p> {
         let Packet { header, bytes, link_type, interface, .. } = stored;

@@ -1,5 +1,7 @@
 //! Carrying out a query: from the store to the sink.
 
+mod follow;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -506,7 +508,7 @@ impl Output<'_, '_> {
 }
 
 impl Emit for Output<'_, '_> {
-    fn emit(&mut self, segment: &Segment, found: Match) -> Result<Next, ExtractError> {
+    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError> {
         let start = index(found.offset);
         let record = segment.bytes.get(start..).unwrap_or_default();
         // The reading has seen the whole record.
@@ -514,7 +516,7 @@ impl Emit for Output<'_, '_> {
         let Some(bytes) = record.get(RECORD_HEADER_BYTES..header.record_bytes()) else {
             return Ok(Next::More);
         };
-        let Segment { link_type, interface, name, .. } = *segment;
+        let Segment { link_type, interface, name, .. } = **segment;
         let as_stored = PacketView { link_type, bytes, len: header.len };
         if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(found.at, as_stored)) {
             return self.go_on(found.at);

@@ -18,6 +18,7 @@ mod extractor;
 pub mod filter;
 mod filters;
 pub mod flows;
+mod follow;
 mod fragments;
 pub mod http;
 mod merge;
@@ -44,6 +45,7 @@ pub use completeness::{Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, Span,
 pub use dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, DedupWindow};
 pub use error::ExtractError;
 pub use extractor::{Extractor, HELPERS_MAX, Options};
+pub use follow::{FollowClock, HOLD_BACK, POLL_INTERVAL};
 pub use overview::{Overview, SegmentOverview};
 pub use query::{JoinedFilter, Limits, Query, TimeRange, View};
 pub use sink::{CountSink, Packet, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};

@@ -22,7 +22,7 @@ const AHEAD_RUNS_MAX: usize = 64;
 
 /// Takes the packets of the answer in order; says no when it wants no more.
 pub(crate) trait Emit {
-    fn emit(&mut self, segment: &Segment, found: Match) -> Result<Next, ExtractError>;
+    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError>;
     /// Once in a while: how far the reading has come. An error ends it.
     fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError>;
 }
@@ -46,12 +46,7 @@ struct Active {
 impl Active {
     fn head(&self) -> Option<Place> {
         let next = self.matches.get(self.given)?;
-        Some(Place {
-            at: next.at,
-            lane: self.segment.name.lane,
-            ordinal: self.segment.ordinal,
-            offset: next.offset,
-        })
+        Some(self.segment.place_of(*next))
     }
 
     /// The later fragment that the next packet is, if it is one.

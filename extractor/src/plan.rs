@@ -101,13 +101,17 @@ impl<'q> Planner<'q> {
         Self { range, wide, filters, judgements: Judgements::default() }
     }
 
-    /// The runs of a segment without an index.
-    pub(crate) fn runs_of_walk(&self, walk: &Walk, link_type: LinkType) -> Vec<PlannedRun> {
+    /// The runs of these granules of a segment without an index.
+    pub(crate) fn runs_of_walk(
+        &self,
+        granules: impl Iterator<Item = Granule>,
+        link_type: LinkType,
+    ) -> Vec<PlannedRun> {
         if self.filters.outlook(link_type) == Outlook::Nothing {
             return Vec::new();
         }
-        let meets = |granule: &&Granule| self.wide.meets(granule.first, granule.last);
-        group(walk.granules.iter().filter(meets).copied().collect())
+        let meets = |granule: &Granule| self.wide.meets(granule.first, granule.last);
+        group(granules.filter(meets).collect())
     }
 
     /// What a segment without an index can give at most; `None` where that would tell of packets that a joined filter

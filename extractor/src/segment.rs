@@ -10,6 +10,7 @@ use netrewind_segment::layout::{FILE_HEADER_BYTES, link_type_of};
 use netrewind_segment::store::OpenedSegment;
 use netrewind_segment::{LinkType, SegmentName, SegmentState, Store, Timestamp};
 
+use crate::read::{Match, Place};
 use crate::sys::Map;
 use crate::walk::{Walk, damage_at};
 use crate::{ExtractError, Unreadable};
@@ -29,6 +30,8 @@ pub(crate) struct Segment {
     pub(crate) bytes: Map,
     /// The index, found to belong to these bytes.
     pub(crate) index: Option<Index<Map>>,
+    /// Where what the query has not read before begins: what lies before is left out.
+    pub(crate) begin: u64,
     /// Bounds of its timestamps; absent until a walk has told.
     pub(crate) bounds: Option<(Timestamp, Timestamp)>,
     /// Which of the query's interfaces its packets come from.
@@ -92,6 +95,16 @@ impl Segment {
             }
             Opening::Nothing | Opening::Unreadable(_) => Ok(None),
         }
+    }
+
+    /// Whether nothing will be added to it.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.is_sealed
+    }
+
+    /// The place of one of its packets in the order of answers.
+    pub(crate) fn place_of(&self, found: Match) -> Place {
+        Place { at: found.at, lane: self.name.lane, ordinal: self.ordinal, offset: found.offset }
     }
 
     /// Whether the index knows that no packet has a view but itself, so that none has to be taken apart.
@@ -174,6 +187,7 @@ impl Mapped {
         };
         let (interface, is_held, is_released) = (0, false, false);
         let segment = Segment {
+            begin: 0,
             plain: OnceLock::new(),
             name,
             ordinal,

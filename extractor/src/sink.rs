@@ -30,6 +30,15 @@ pub trait Sink {
     /// The next packet.
     fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError>;
 
+    /// Called where packets are followed: what was given is to reach the reader now.
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Called where packets are followed and more interfaces have become known: these are all of them, the first ones as
+    /// they were.
+    fn know_interfaces(&mut self, _interfaces: &[Interface]) {}
+
     /// Called once, after the last packet of an answer that came to its end.
     fn finish(&mut self, _answer: &Answer) -> Result<(), SinkError> {
         Ok(())

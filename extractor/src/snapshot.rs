@@ -36,6 +36,8 @@ pub(crate) struct Snapshot {
     pub(crate) segments: Vec<Segment>,
     /// Those that hold none of the range, but packets that can decide about some in it.
     pub(crate) beside: Vec<Segment>,
+    /// Those of which no packet is in the range that was asked for.
+    pub(crate) outside: Vec<Segment>,
     /// Names of all that were listed, ascending.
     pub(crate) names: Vec<SegmentName>,
     pub(crate) rejected: Vec<RejectedIndex>,
@@ -159,8 +161,9 @@ impl Snapshot {
             segment.bounds.is_some_and(|(first, last)| range.meets(first, last))
         };
         let is_beside = |segment: &mut Segment| !meets(segment, range);
-        let mut beside: Vec<Segment> = self.segments.extract_if(.., is_beside).collect();
-        beside.retain(|segment| meets(segment, reached));
+        let rest = self.segments.extract_if(.., is_beside);
+        let (beside, outside) = rest.partition(|segment| meets(segment, reached));
+        self.outside = outside;
         beside
     }
 

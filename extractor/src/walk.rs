@@ -63,6 +63,14 @@ impl Walk {
         Some(self)
     }
 
+    /// The granules behind `begin`, where a record begins; of the one that it lies in, what follows, within the bounds of
+    /// the whole.
+    pub(crate) fn granules_from(&self, begin: u64) -> impl Iterator<Item = Granule> {
+        let known = self.granules.partition_point(|granule| granule.end <= begin);
+        let rest = self.granules.get(known..).unwrap_or_default().iter();
+        rest.map(move |granule| Granule { start: granule.start.max(begin), ..*granule })
+    }
+
     /// The earliest and the latest timestamp, where there is a record.
     pub(crate) fn bounds(&self) -> Option<(Timestamp, Timestamp)> {
         let first = self.granules.iter().map(|granule| granule.first).min()?;
@@ -120,5 +128,12 @@ mod tests {
         }
         assert_eq!(at, walk.end);
         assert_eq!(Walk::default().extended(&segment, &|| true), None);
+        for begin in [0, FILE_HEADER_BYTES as u64, walk.granules[3].end, walk.end] {
+            let rest: Vec<_> = walk.granules_from(begin).collect();
+            assert_eq!(rest, walk.granules.iter().filter(|g| g.start >= begin).copied().collect::<Vec<_>>());
+        }
+        let Granule { start, end, first, last } = walk.granules[3];
+        let rest = Granule { start: end - 16, end, first, last };
+        assert!(start < rest.start && walk.granules_from(end - 16).next() == Some(rest));
     }
 }

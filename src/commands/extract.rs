@@ -12,6 +12,7 @@ use netrewind_extractor::{
 use netrewind_segment::Store;
 
 use super::StoreArgument;
+use super::following::FollowingClock;
 use super::hint;
 use super::query::{QueryArguments, failure, options};
 use super::waiting::Waiting;
@@ -26,6 +27,7 @@ Examples:
   netrewind extract --store /data/nr --from '2h ago' --filter 'host 10.1.2.3 and port 443' -o talk.pcap
   netrewind extract --store /data/nr --from 2026-11-22T09:30:00Z --to 2026-11-22T09:35:00Z -o five-minutes.pcapng
   netrewind extract --store /data/nr --filter 'icmp' -o - | wireshark -k -i -
+  netrewind extract --store /data/nr --from now --filter 'port 53' --follow -o - | tcpdump -n -r -
   netrewind extract --store /data/nr --filter 'not port 443' --count
   netrewind extract --store /data/nr --vni 42 --filter 'host 10.0.0.5' --decapsulate -o inner.pcap
   netrewind extract --store /data/nr --filter 'host 10.0.0.5' --dedup 5ms -o both-ends-mirrored.pcap
@@ -64,6 +66,9 @@ pub struct Arguments {
     /// Print how many packets there can be at most, without reading any
     #[arg(long, conflicts_with = "output")]
     estimate: bool,
+    /// Go on with the packets that are recorded from now on, until Ctrl-C, a limit, or --to has passed
+    #[arg(long, short = 'F', conflicts_with_all = ["count", "estimate"])]
+    follow: bool,
     /// Print the answer's account (packets, bytes, completeness) as one JSON object: on standard output with --count and
     /// --estimate, else on standard error
     #[arg(long)]
@@ -89,13 +94,13 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         return Ok(Outcome::Done);
     }
     let stop = signals::stop_flag()?;
-    let mut hooks = Waiting::new(stop, arguments.quiet || arguments.json);
+    let mut hooks = Waiting::new(stop, arguments.quiet || arguments.json || arguments.follow);
     let begun = Instant::now();
     let answer = if arguments.count {
         extractor.count(&query, &mut hooks)
     } else {
         let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
-        extract(&extractor, &query, output, arguments.format.as_deref(), &mut hooks)
+        extract(&extractor, &query, output, arguments, &mut hooks)
     };
     hooks.end();
     match answer {
@@ -130,21 +135,26 @@ fn extract(
     extractor: &Extractor,
     query: &Query,
     output: &Path,
-    format: Option<&str>,
+    arguments: &Arguments,
     hooks: &mut Waiting,
 ) -> Result<Answer, ExtractError> {
-    let is_pcapng = match format {
+    let is_pcapng = match &arguments.format {
         Some(format) => format == "pcapng",
         None => output.extension().is_some_and(|extension| extension == "pcapng"),
     };
+    let io_error = |error| ExtractError::Sink(SinkError::Io(error));
     let mut carry_out = |file: File| {
+        let reader = file.try_clone().map_err(io_error)?;
         let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, file);
         let mut sink: Box<dyn Sink> =
             if is_pcapng { Box::new(PcapngSink::new(file)) } else { Box::new(PcapSink::new(file)) };
-        extractor.extract(query, sink.as_mut(), hooks)
+        match arguments.follow {
+            true => extractor.follow(query, sink.as_mut(), hooks, &FollowingClock::new(reader)),
+            false => extractor.extract(query, sink.as_mut(), hooks),
+        }
     };
     if output == Path::new("-") {
-        return carry_out(standard_output().map_err(|error| ExtractError::Sink(SinkError::Io(error)))?);
+        return carry_out(standard_output().map_err(io_error)?);
     }
     let named = |error: io::Error| {
         let text = format!("{}: {error}", output.display());
@@ -153,6 +163,10 @@ fn extract(
     // A fifo or a device is written as it is.
     if fs::metadata(output).is_ok_and(|metadata| !metadata.is_file()) {
         return carry_out(File::options().write(true).open(output).map_err(named)?);
+    }
+    // What goes on is looked at meanwhile.
+    if arguments.follow {
+        return carry_out(File::create(output).map_err(named)?);
     }
     let mut partial = output.as_os_str().to_owned();
     partial.push(".partial");

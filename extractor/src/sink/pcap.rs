@@ -61,6 +61,13 @@ impl<W: Write> Sink for PcapSink<W> {
         Ok(self.writer(packet.link_type)?.write(&packet.header, packet.bytes)?)
     }
 
+    fn flush(&mut self) -> Result<(), SinkError> {
+        match &mut self.state {
+            State::Writing(_, writer) => Ok(writer.flush()?),
+            State::Waiting(_) | State::Ended => Ok(()),
+        }
+    }
+
     fn finish(&mut self, _answer: &Answer) -> Result<(), SinkError> {
         if let State::Waiting(_) = self.state {
             self.writer(self.default_link_type)?;

@@ -151,6 +151,15 @@ impl<W: Write> Sink for PcapngSink<W> {
         written.map(|_| ())
     }
 
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(self.writer()?.get_mut().flush()?)
+    }
+
+    fn know_interfaces(&mut self, interfaces: &[Interface]) {
+        self.interfaces = interfaces.to_vec();
+        self.ids.resize(self.interfaces.len(), None);
+    }
+
     fn finish(&mut self, answer: &Answer) -> Result<(), SinkError> {
         let described: Vec<usize> = (0..self.ids.len()).filter(|&at| self.ids[at].is_some()).collect();
         let described = if described.is_empty() { vec![0] } else { described };

@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+mod watcher;
+
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
+
+pub use watcher::Watcher;
 
 /// The version of the store's format that this crate reads and writes.
 pub const FORMAT_VERSION: u32 = 1;

@@ -30,6 +30,11 @@ impl<W: Write> PcapWriter<W> {
         self.write(&record.header, record.packet)
     }
 
+    /// Hands what is buffered on.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+
     /// Flushes, and gives the output back.
     pub fn finish(mut self) -> io::Result<W> {
         self.output.flush()?;

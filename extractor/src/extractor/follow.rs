@@ -1,0 +1,393 @@
+//! Carrying out a query that goes on: round after round, from the store to the sink.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use netrewind_segment::logbook::{Line, Part, read_day};
+use netrewind_segment::{Event, LinkType, SegmentName, Timestamp};
+
+use super::{Extractor, Output, Prepared, conclude, is_over};
+use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Progress, Work};
+use crate::completeness::chronicle::{Chronicle, Scope};
+use crate::completeness::coverage::{self, Kept};
+use crate::completeness::{Asked, Completeness, Span};
+use crate::decapsulate::{Decapsulator, add_inner_interfaces};
+use crate::dedup::Dedup;
+use crate::filters::Filters;
+use crate::follow::{FollowClock, HOLD_BACK, Held, HoldBack, Known, POLL_INTERVAL, Round, SETTLE};
+use crate::merge::{Next, merge};
+use crate::pool::Pool;
+use crate::query::{Query, TimeRange};
+use crate::read::{Run, read};
+use crate::segment::Segment;
+use crate::sink::{Preface, Sink};
+use crate::snapshot::Snapshot;
+use crate::upcoming::{Purpose, Report, Upcoming};
+use crate::{ExtractError, Unreadable};
+
+/// A query being followed.
+struct Following<'f> {
+    extractor: &'f Extractor,
+    query: &'f Query,
+    range: TimeRange,
+    /// Compiled for these link types; for more as segments of others turn up.
+    filters: Filters,
+    link_types: Vec<LinkType>,
+    known: Known,
+    held: Held,
+    names: Names,
+    work: Work,
+    report: Report,
+    unreadable: Vec<Unreadable>,
+    stop: &'f dyn Fn() -> bool,
+}
+
+/// Where packets come from.
+struct Names {
+    are_wanted: bool,
+    interfaces: Vec<Interface>,
+    /// The last segment of each lane, and the number of its interface.
+    of_lanes: HashMap<u16, (SegmentName, u32)>,
+}
+
+/// Why the following ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The caller's word, between two rounds: everything committed was given.
+    Stopped,
+    /// The end of the range has passed.
+    Passed,
+    /// The caller's word, amid a round.
+    Broken,
+    /// A limit.
+    Limit,
+}
+
+impl Extractor {
+    /// Gives the packets of the answer to the sink, in order, and then those that are recorded from now on, within a second
+    /// of their arrival, until [`Hooks::cancelled`] says so, a limit is reached, or the end of the range has passed.
+    ///
+    /// The sink is flushed after every round. A recorder that stops is waited for.
+    pub fn follow(
+        &self,
+        query: &Query,
+        sink: &mut dyn Sink,
+        hooks: &mut dyn Hooks,
+        clock: &dyn FollowClock,
+    ) -> Result<Answer, ExtractError> {
+        let wants = sink.wants();
+        let mut held = Held::default();
+        held.advance(clock.now(), clock.elapsed());
+        let mut prepared = self.prepare(query, wants, hooks)?;
+        let possible = prepared.possible_link_types(query.decapsulate);
+        let certain = self.certain_link_types(&prepared, &possible, query, hooks)?;
+        sink.begin(&Preface {
+            query,
+            possible_link_types: &possible,
+            certain_link_types: &certain,
+            interfaces: &prepared.interfaces,
+            completeness: &prepared.completeness,
+        })?;
+        sink.flush()?;
+        let hooks = RefCell::new(hooks);
+        let stop = || is_over(&**hooks.borrow());
+        let snapshot = std::mem::take(&mut prepared.snapshot);
+        let decapsulator =
+            query.decapsulate.then(|| Decapsulator::new(std::mem::take(&mut prepared.inner_interfaces)));
+        let mut output = Output {
+            sink,
+            wants,
+            only_counts: false,
+            limits: query.limits,
+            limit_reached: None,
+            captured_bytes: 0,
+            dedup: query.dedup.map(Dedup::new),
+            decapsulator,
+            hooks: &hooks,
+            progress: Progress { segments: snapshot.segments.len() as u64, ..Progress::default() },
+        };
+        let oldest = prepared.completeness.covered.map(|span| span.from);
+        let mut following = Following::new(self, query, prepared, &snapshot, held, &stop)?;
+        following.names.are_wanted = wants.interfaces;
+        let end = following.go_on(snapshot, &mut output, clock)?;
+        let answer = following.answer(&mut output, oldest, end)?;
+        output.sink.finish(&answer)?;
+        Ok(answer)
+    }
+}
+
+impl<'f> Following<'f> {
+    fn new(
+        extractor: &'f Extractor,
+        query: &'f Query,
+        prepared: Prepared,
+        snapshot: &Snapshot,
+        held: Held,
+        stop: &'f dyn Fn() -> bool,
+    ) -> Result<Self, ExtractError> {
+        let known = Known::new(&extractor.store, snapshot, &extractor.walks, stop)?;
+        let last = |segment: &Segment| (segment.name.lane, (segment.name, segment.interface));
+        let all = snapshot.segments.iter().chain(&snapshot.outside);
+        let mut link_types: Vec<_> = all.map(|segment| segment.link_type).collect();
+        link_types.sort_unstable();
+        link_types.dedup();
+        Ok(Self {
+            extractor,
+            query,
+            range: prepared.range,
+            filters: prepared.filters,
+            link_types,
+            known,
+            held,
+            names: Names {
+                are_wanted: false,
+                interfaces: prepared.interfaces,
+                of_lanes: snapshot.segments.iter().map(last).collect(),
+            },
+            work: Work { segments: prepared.segments_in_store as u64, ..Work::default() },
+            report: Report { rejected: snapshot.rejected.clone(), ..Report::default() },
+            unreadable: snapshot.unreadable.clone(),
+            stop,
+        })
+    }
+
+    /// Round after round.
+    fn go_on(
+        &mut self,
+        first: Snapshot,
+        output: &mut Output<'_, '_>,
+        clock: &dyn FollowClock,
+    ) -> Result<End, ExtractError> {
+        let mut segments = first.segments;
+        drop(first.outside);
+        let mut is_behind = false;
+        loop {
+            match self.read(segments, output) {
+                Ok(Next::More) => {}
+                Ok(Next::NoMore) => return Ok(End::Limit),
+                Err(ExtractError::Cancelled) => return Ok(End::Broken),
+                Err(error) => return Err(error),
+            }
+            output.sink.flush()?;
+            if self.has_passed(clock.now()) && !is_behind {
+                return self.give_rest(output, End::Passed);
+            }
+            if !(self.stop)() {
+                clock.wait(POLL_INTERVAL)?;
+            }
+            if (self.stop)() {
+                return self.give_rest(output, End::Stopped);
+            }
+            self.held.advance(clock.now(), clock.elapsed());
+            segments = match self.look(output) {
+                Ok(segments) => segments,
+                Err(ExtractError::Cancelled) => return self.give_rest(output, End::Stopped),
+                Err(error) => return Err(error),
+            };
+            is_behind = self.is_behind(&segments);
+        }
+    }
+
+    /// Whether the range has ended, and all of it should have been committed.
+    fn has_passed(&self, now: Timestamp) -> bool {
+        let settle_ns = u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX);
+        self.range.end().is_some_and(|end| now.ns() >= end.ns().saturating_add(settle_ns))
+    }
+
+    /// Whether a recorder is at work that has not come to the end of the range.
+    fn is_behind(&self, grown: &[Segment]) -> bool {
+        let end = self.range.end();
+        let is_before = |segment: &Segment| segment.bounds.map(|(_, last)| last) < end;
+        grown.iter().any(|segment| !segment.is_sealed() && is_before(segment))
+    }
+
+    /// What has come since the last round.
+    fn look(&mut self, output: &mut Output<'_, '_>) -> Result<Vec<Segment>, ExtractError> {
+        let Extractor { store, walks, compiler, .. } = self.extractor;
+        let Round { mut segments, rejected, unreadable } =
+            self.known.look(store, walks, self.query.use_index, self.stop)?;
+        self.report.rejected.extend(rejected);
+        self.take_unreadable(unreadable);
+        let known = self.link_types.len();
+        for segment in &segments {
+            if !self.link_types.contains(&segment.link_type) {
+                self.link_types.push(segment.link_type);
+            }
+        }
+        if self.link_types.len() > known {
+            self.filters = Filters::compile(compiler, self.query, &self.link_types)?;
+        }
+        if self.names.are_wanted && self.names.give(self.extractor, &mut segments)? {
+            if let Some(decapsulator) = &mut output.decapsulator {
+                let accounts = &mut vec![InterfaceAccount::default(); self.names.interfaces.len()];
+                let inner = add_inner_interfaces(&mut self.names.interfaces, accounts);
+                decapsulator.know_interfaces(inner);
+            }
+            output.sink.know_interfaces(&self.names.interfaces);
+        }
+        Ok(segments)
+    }
+
+    fn take_unreadable(&mut self, places: Vec<Unreadable>) {
+        for place in places {
+            // What is damaged is met in every round.
+            if self.unreadable.len() < crate::LISTED_MAX && !self.unreadable.contains(&place) {
+                self.unreadable.push(place);
+            }
+        }
+    }
+
+    /// Reads what is new, and gives out what is due.
+    fn read(&mut self, segments: Vec<Segment>, output: &mut Output<'_, '_>) -> Result<Next, ExtractError> {
+        let Extractor { store, walks, workers, .. } = self.extractor;
+        let (range, filters) = (self.range, &self.filters);
+        if !segments.is_empty() {
+            let purpose = Purpose { use_index: self.query.use_index, counts: false };
+            let mut upcoming = Upcoming::new(segments, range, filters, walks, store, purpose);
+            let reader = |run: &Run| read(run, range, filters, true);
+            let mut hold_back = HoldBack { held: &mut self.held, output };
+            let work = std::thread::scope(|scope| {
+                let mut pool = Pool::new(scope, workers.helpers, &reader);
+                merge(&mut upcoming, &mut pool, &mut hold_back, self.stop)
+            });
+            let Report { rejected, unreadable, gone, segments_read, .. } =
+                std::mem::take(&mut upcoming.report);
+            drop(upcoming);
+            self.report.rejected.extend(rejected);
+            self.report.gone.extend(gone);
+            self.take_unreadable(unreadable);
+            let Work { bytes_read, packets_judged, .. } = work?;
+            self.work.bytes_read += bytes_read;
+            self.work.packets_judged += packets_judged;
+            self.work.segments_read += segments_read;
+        }
+        if output.limit_reached.is_some() {
+            return Ok(Next::NoMore);
+        }
+        HoldBack { held: &mut self.held, output }.give_due()
+    }
+
+    /// Gives out what is held back: nothing more is read.
+    fn give_rest(&mut self, output: &mut Output<'_, '_>, end: End) -> Result<End, ExtractError> {
+        loop {
+            match (HoldBack { held: &mut self.held, output }.give_all()) {
+                Ok(Next::More) => return Ok(end),
+                Ok(Next::NoMore) => return Ok(End::Limit),
+                Err(ExtractError::Cancelled) => {} // the packet was given: it is asked once in many
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What it was, and whether it is complete.
+    fn answer(
+        self,
+        output: &mut Output<'_, '_>,
+        oldest: Option<Timestamp>,
+        end: End,
+    ) -> Result<Answer, ExtractError> {
+        let asked = Asked { from: self.query.from, to: self.query.to };
+        let mut completeness = Completeness { asked, ..Completeness::default() };
+        for (link_type, reason) in &self.filters.refused {
+            completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
+        }
+        completeness.covered = self.covered(oldest, output.progress.reached, end);
+        let mut interfaces = Vec::new();
+        if let Some(span) = completeness.covered {
+            let store = &self.extractor.store;
+            let scope = Scope { range: span, accounts: self.names.are_wanted };
+            let mut chronicle = Chronicle::read(store, scope, &[])?;
+            self.known.leave_out_what_was_read(&mut chronicle);
+            let (names, spans) = (self.known.names(), self.known.spans());
+            coverage::fill(&mut completeness, span, &chronicle, &Kept { names: &names, spans }, store)?;
+            let account = |interface: &Interface| chronicle.accounts.get(&interface.name).copied();
+            interfaces.extend(self.names.interfaces.iter().map(|name| account(name).unwrap_or_default()));
+            if !self.query.joined.is_empty() {
+                interfaces.iter_mut().for_each(|account: &mut InterfaceAccount| account.received = None);
+            }
+        }
+        if self.held.late > 0 {
+            completeness.note(format!(
+                "{} packets were committed more than {} ms behind others that had been given by then: they stand out of order",
+                self.held.late,
+                HOLD_BACK.as_millis()
+            ));
+        }
+        let dedup = output.dedup.as_ref();
+        dedup.iter().flat_map(|dedup| dedup.notes()).for_each(|note| completeness.note(note));
+        let mut answer = Answer {
+            duplicates_dropped: dedup.map_or(0, Dedup::dropped),
+            packets: output.progress.packets,
+            bytes: output.progress.bytes,
+            completeness,
+            rejected_indexes: Vec::new(),
+            work: self.work,
+            interfaces,
+        };
+        let limit_reached = output.limit_reached.or(output.hooks.borrow().cut());
+        conclude(&mut answer, self.report, self.unreadable, limit_reached);
+        Ok(answer)
+    }
+
+    /// The range that the answer speaks of.
+    fn covered(&self, oldest: Option<Timestamp>, given: Option<Timestamp>, end: End) -> Option<Span> {
+        let from = self.query.from.or(oldest).or(self.known.oldest())?;
+        let reached = if end == End::Broken { given } else { self.known.newest() };
+        let reached = reached.unwrap_or(from).max(from).plus_ns(1);
+        let to = match self.query.to {
+            Some(to) if end == End::Passed => to,
+            Some(to) => to.min(reached),
+            None => reached,
+        };
+        Some(Span { from, to: to.max(from) })
+    }
+}
+
+impl Names {
+    /// Numbers the interfaces of these segments; true where there are new ones.
+    fn give(&mut self, extractor: &Extractor, segments: &mut [Segment]) -> Result<bool, ExtractError> {
+        let known = self.interfaces.len();
+        for segment in segments {
+            let before = self.of_lanes.get(&segment.name.lane).copied();
+            if let Some((_, number)) = before.filter(|(name, _)| *name == segment.name) {
+                segment.interface = number;
+                continue;
+            }
+            let of_lane = before.and_then(|(_, number)| self.interfaces.get(number as usize));
+            let name = match logged(extractor, segment.name)? {
+                Some(name) => name,
+                None => of_lane.map(|interface| interface.name.clone()).unwrap_or_default(),
+            };
+            let interface = Interface { name, link_type: segment.link_type };
+            let number = self.interfaces.iter().position(|known| *known == interface);
+            let number = number.unwrap_or_else(|| {
+                self.interfaces.push(interface);
+                self.interfaces.len() - 1
+            });
+            segment.interface = u32::try_from(number).unwrap_or(u32::MAX);
+            self.of_lanes.insert(segment.name.lane, (segment.name, segment.interface));
+        }
+        Ok(self.interfaces.len() > known)
+    }
+}
+
+/// Where a segment's packets come from, as the logbook tells.
+fn logged(extractor: &Extractor, name: SegmentName) -> Result<Option<String>, ExtractError> {
+    let text = name.to_string();
+    let mut found = None;
+    for part in [Part::Tail, Part::Whole] {
+        read_day(&extractor.store, &name.date(), part, |line| {
+            if line.text().contains(&text)
+                && let Line::Entry(entry) = line.parse()
+                && let Event::Open { segment, interface, .. } = entry.event
+                && segment == name
+            {
+                found = Some(interface);
+            }
+        })?;
+        if found.is_some() {
+            break;
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,44 @@
+//! The live tail: packets that are recorded while the answer is given.
+//!
+//! ```text
+//! round: look at the store -> segments that have grown, or are new -> plan -> read -> hold back -> Sink, flushed
+//! ```
+//!
+//! The first round answers the query as it stands. Each further round reads only what lies behind the place to which each
+//! segment was read, up to its committed mark: so nothing is missing and nothing comes twice, whether a segment is sealed
+//! meanwhile, recovered, or new.
+//!
+//! Lanes commit at different moments, so that a lane's newest packets can be at hand half a second before older ones of
+//! another lane. So that they come in order all the same, packets are held back until they are [`HOLD_BACK`] old.
+
+mod hold_back;
+mod known;
+
+use std::time::Duration;
+
+use netrewind_segment::Timestamp;
+
+use crate::SinkError;
+pub(crate) use hold_back::{Held, HoldBack};
+pub(crate) use known::{Known, Round};
+
+/// How often a store is looked at for packets that are new.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How old a packet is when it is given out: longer than a recorder takes to commit it, and short enough that it comes
+/// within a second of its arrival.
+pub const HOLD_BACK: Duration = Duration::from_millis(750);
+/// How long after the end of the range packets of it are still waited for.
+pub(crate) const SETTLE: Duration = Duration::from_secs(2);
+
+/// The clocks of whoever follows, and a way to wait.
+pub trait FollowClock {
+    /// The wall clock's reading: what the packets' timestamps are compared with.
+    fn now(&self) -> Timestamp;
+
+    /// The time since some fixed instant; it never goes back.
+    fn elapsed(&self) -> Duration;
+
+    /// Waits so long, or less. Fails with [`SinkError::ReaderGone`] where nobody reads the answer any more: while no packet
+    /// arrives, nothing else would tell.
+    fn wait(&self, at_most: Duration) -> Result<(), SinkError>;
+}

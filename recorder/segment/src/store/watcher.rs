@@ -1,0 +1,127 @@
+//! What segments a store has, looked at again and again: cheap where nothing has changed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing};
+use crate::{SegmentName, SegmentState, StoreError};
+
+/// The names of a store's segments, as of the last look.
+///
+/// A look costs a stat(2) for each day that is kept; only folders that have changed are listed again.
+#[derive(Debug)]
+pub struct Watcher {
+    store: Store,
+    root: Stamp,
+    days: BTreeMap<String, Day>,
+}
+
+#[derive(Debug, Default)]
+struct Day {
+    stamp: Stamp,
+    segments: BTreeMap<SegmentName, SegmentState>,
+}
+
+/// When a folder was last changed, as far as its time stamp tells.
+#[derive(Debug, Default)]
+struct Stamp {
+    modified: Option<(i64, i64)>,
+    is_settled: bool,
+}
+
+impl Stamp {
+    /// Whether the folder may hold other names than at the last call. After a change it says yes once more: the stamp is
+    /// as coarse as the kernel's tick, and a second change within one tick does not show.
+    fn has_changed(&mut self, folder: &Path) -> Result<bool, StoreError> {
+        let found = at(folder, unless_missing(fs::metadata(folder)))?;
+        let modified = found.map(|metadata| (metadata.mtime(), metadata.mtime_nsec()));
+        let is_same = modified == self.modified;
+        let has_changed = !is_same || !self.is_settled;
+        (self.modified, self.is_settled) = (modified, is_same);
+        Ok(has_changed)
+    }
+}
+
+impl Watcher {
+    /// Watches a store; nothing has been looked at yet.
+    pub fn new(store: &Store) -> Self {
+        Self { store: store.clone(), root: Stamp::default(), days: BTreeMap::new() }
+    }
+
+    /// Looks; true where the segments may be others than before. While a segment is given its sealed name it can be missing
+    /// from one look.
+    pub fn look(&mut self) -> Result<bool, StoreError> {
+        let root = self.store.root.join(SEGMENTS);
+        let mut has_changed = self.root.has_changed(&root)?;
+        if has_changed {
+            let dates = names_in(&root)?;
+            self.days.retain(|date, _| dates.contains(date));
+            for date in dates {
+                self.days.entry(date).or_default();
+            }
+        }
+        for (date, day) in &mut self.days {
+            let folder = root.join(date);
+            if day.stamp.has_changed(&folder)? {
+                day.segments = list(&folder, date)?;
+                has_changed = true;
+            }
+        }
+        Ok(has_changed)
+    }
+
+    /// The segments, oldest first.
+    pub fn segments(&self) -> impl Iterator<Item = (SegmentName, SegmentState)> {
+        self.days.values().flat_map(|day| &day.segments).map(|(name, state)| (*name, *state))
+    }
+}
+
+fn list(folder: &Path, date: &str) -> Result<BTreeMap<SegmentName, SegmentState>, StoreError> {
+    let mut segments = BTreeMap::new();
+    // A file or folder that is none of ours is left alone.
+    let files = if folder.is_dir() { names_in(folder)? } else { Vec::new() };
+    for file in files {
+        let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION)) {
+            (Some(stem), _) => (stem, SegmentState::Sealed),
+            (_, Some(stem)) => (stem, SegmentState::Open),
+            _ => continue,
+        };
+        if let Some(name) = SegmentName::parse(date, stem) {
+            let known = segments.entry(name).or_insert(state);
+            *known = state.max(*known);
+        }
+    }
+    Ok(segments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    #[test]
+    fn a_look_finds_what_was_opened_sealed_and_removed_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp::new(1_795_339_861, 0), 7).unwrap();
+        let mut watcher = Watcher::new(&store);
+        let mut look = || (watcher.look().unwrap(), watcher.segments().collect::<Vec<_>>());
+        assert_eq!(look(), (true, vec![]));
+        let name =
+            |day: u32| SegmentName { opened: Timestamp::new(1_795_339_861 + day * 86_400, 5), lane: 0 };
+        for day in [1, 0] {
+            store.prepare_folder(&name(day)).unwrap();
+            fs::write(store.open_path(&name(day)), [7; 100]).unwrap();
+        }
+        let open = |day| (name(day), SegmentState::Open);
+        assert_eq!(look(), (true, vec![open(0), open(1)]));
+        store.seal(&name(0)).unwrap();
+        let sealed = (name(0), SegmentState::Sealed);
+        assert_eq!(look(), (true, vec![sealed, open(1)]), "within the tick of the change before");
+        store.remove(&name(0)).unwrap();
+        assert_eq!(look(), (true, vec![open(1)]));
+        look();
+        assert_eq!(look(), (false, vec![open(1)]), "nothing has happened");
+    }
+}
