@@ -10,7 +10,7 @@ use super::{Extractor, Output, Prepared, conclude, is_over};
 use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Progress, Work};
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
-use crate::completeness::{Asked, Completeness, Span};
+use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filters::Filters;
@@ -264,7 +264,13 @@ impl<'f> Following<'f> {
         if output.limit_reached.is_some() {
             return Ok(Next::NoMore);
         }
-        HoldBack { held: &mut self.held, output }.give_due()
+        let next = HoldBack { held: &mut self.held, output: &mut *output }.give_due()?;
+        // Whoever waits for so many packets does not wait for one more.
+        if output.limits.packets.is_some_and(|limit| output.progress.packets >= limit) {
+            output.limit_reached = Some(ReachedLimit::Packets);
+            return Ok(Next::NoMore);
+        }
+        Ok(next)
     }
 
     /// Gives out what is held back: nothing more is read.
