@@ -12,6 +12,7 @@ mod following;
 mod hint;
 mod import;
 mod index;
+mod place;
 mod query;
 mod record;
 mod serve;

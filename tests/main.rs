@@ -15,6 +15,7 @@ mod follow;
 mod hostile;
 mod live;
 mod oracle;
+mod remote;
 mod rotation;
 mod roundtrip;
 mod sources;

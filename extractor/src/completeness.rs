@@ -35,6 +35,31 @@ pub struct Completeness {
     pub unlisted: u64,
     /// What else one should know; nothing here makes the answer incomplete.
     pub notes: Vec<String>,
+    /// Where recorders were asked over the network: what each of them says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recorders: Vec<RecorderCompleteness>,
+}
+
+/// Whether what one recorder gave is complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecorderCompleteness {
+    /// Its host and port.
+    pub recorder: String,
+    /// Whether it is.
+    pub is_complete: bool,
+    /// What a person should read.
+    pub lines: Vec<String>,
+}
+
+impl RecorderCompleteness {
+    pub(crate) fn of(recorder: String, completeness: &Completeness) -> Self {
+        Self { recorder, is_complete: completeness.is_complete(), lines: completeness.lines() }
+    }
+
+    /// Of a recorder that did not give everything.
+    pub(crate) fn lacking(recorder: String, why: &str) -> Self {
+        Self { recorder, is_complete: false, lines: vec![format!("incomplete: {why}")] }
+    }
 }
 
 /// The range of a query.
@@ -106,6 +131,7 @@ impl Completeness {
             && self.no_longer_kept.is_none()
             && self.unreadable.is_empty()
             && self.limit_reached.is_none()
+            && self.recorders.iter().all(|recorder| recorder.is_complete)
     }
 
     /// Where the covered range ends.
@@ -115,6 +141,9 @@ impl Completeness {
 
     /// What a person should read, one line each; the first says whether the answer is complete.
     pub fn lines(&self) -> Vec<String> {
+        if !self.recorders.is_empty() {
+            return self.lines_of_recorders();
+        }
         let mut lines = vec![self.first_line()];
         lines.extend(self.no_longer_kept.map(|span| format!("no longer kept: {span}")));
         lines.extend(self.gaps.iter().map(|gap| format!("not recorded: {}: {}", gap.span(), gap.reason)));
@@ -130,6 +159,25 @@ impl Completeness {
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         if self.unlisted > 0 {
             lines.push(format!("and {} more of these", self.unlisted));
+        }
+        lines
+    }
+
+    fn lines_of_recorders(&self) -> Vec<String> {
+        let limit = self.limit_reached.map(|limit| limit.line().to_owned());
+        if let [only] = &self.recorders[..] {
+            let is_told = |line: &String| only.lines.contains(line);
+            return only.lines.iter().cloned().chain(limit.filter(|line| !is_told(line))).collect();
+        }
+        let complete = self.recorders.iter().filter(|recorder| recorder.is_complete).count();
+        let word = if self.is_complete() { "complete" } else { "incomplete" };
+        let mut lines = vec![format!(
+            "{word}: {complete} of {} recorders gave all they were asked for",
+            self.recorders.len()
+        )];
+        lines.extend(limit);
+        for recorder in &self.recorders {
+            lines.extend(recorder.lines.iter().map(|line| format!("{}: {line}", recorder.recorder)));
         }
         lines
     }

@@ -16,6 +16,7 @@ pub mod access;
 mod api;
 pub mod audit;
 mod capture;
+pub mod client;
 mod connection;
 mod fields;
 mod identity;

@@ -41,7 +41,9 @@ mod walk;
 pub use answer::{
     Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, RejectedIndex, Work,
 };
-pub use completeness::{Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, Span, Unreadable};
+pub use completeness::{
+    Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Span, Unreadable,
+};
 pub use dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, DedupWindow};
 pub use error::ExtractError;
 pub use extractor::{Extractor, HELPERS_MAX, Options};

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 use netrewind_extractor::{
     Answer, DedupWindow, Estimate, ExtractError, Extractor, Limits, PcapSink, PcapngSink, Query, Sink,
     SinkError,
+    Answer, DedupWindow, Estimate, ExtractError, Hooks, Limits, Patient, PcapSink, PcapngSink, Progress,
+    Query, Sink, SinkError,
 };
-use netrewind_segment::Store;
 
-use super::StoreArgument;
 use super::following::FollowingClock;
 use super::hint;
 use super::query::{QueryArguments, failure, options};
 use super::waiting::Waiting;
+use super::place::{NoAnswer, Place, PlaceArguments};
+use super::query::QueryArguments;
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, signals, terminal};
 
@@ -29,6 +31,7 @@ Examples:
   netrewind extract --store /data/nr --filter 'icmp' -o - | wireshark -k -i -
   netrewind extract --store /data/nr --from now --filter 'port 53' --follow -o - | tcpdump -n -r -
   netrewind extract --store /data/nr --filter 'not port 443' --count
+  netrewind extract --url https://nr1:8640 --url https://nr2:8640 --token-file token --from '5m ago' -o both.pcapng
   netrewind extract --store /data/nr --vni 42 --filter 'host 10.0.0.5' --decapsulate -o inner.pcap
   netrewind extract --store /data/nr --filter 'host 10.0.0.5' --dedup 5ms -o both-ends-mirrored.pcap
 
@@ -41,7 +44,7 @@ Whether the answer is complete stands on standard error and in the exit status: 
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
-    store: StoreArgument,
+    place: PlaceArguments,
     #[command(flatten)]
     query: QueryArguments,
     /// Write the innermost packet in place of the tunnel that it came in
@@ -87,33 +90,39 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         return Err(Failure::usage("standard output is a terminal: name a file with -o FILE, or pipe it on"));
     }
     let query = query(arguments)?;
-    let extractor = Extractor::new(Store::open(&arguments.store.store)?, options());
-    if arguments.estimate {
-        let estimate = extractor.estimate(&query).map_err(failure)?;
-        print_estimate(&estimate, arguments.json)?;
-        return Ok(Outcome::Done);
-    }
+    let place = arguments.place.open()?;
     let stop = signals::stop_flag()?;
     let mut hooks = Waiting::new(stop, arguments.quiet || arguments.json || arguments.follow);
+    if arguments.estimate {
+        let estimate = match place.estimate(&query, &mut hooks) {
+            Ok(estimate) => estimate,
+            Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
+            Err(NoAnswer::Because(failure)) => return Err(failure),
+        };
+        print_estimate(&estimate.bounds, arguments.json)?;
+        estimate.troubles.iter().for_each(terminal::say);
+        return Ok(if estimate.troubles.is_empty() { Outcome::Done } else { Outcome::Incomplete });
+    }
     let begun = Instant::now();
     let answer = if arguments.count {
-        extractor.count(&query, &mut hooks)
+        place.count(&query, &mut hooks)
     } else {
         let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
-        extract(&extractor, &query, output, arguments, &mut hooks)
+        extract(&place, &query, output, arguments, &mut hooks)
     };
     hooks.end();
     match answer {
         Ok(answer) => {
             let outcome = tell(arguments, &answer, begun.elapsed())?;
             if answer.packets == 0 && !arguments.quiet && !arguments.json {
-                hint::for_empty(&extractor, &query).iter().for_each(terminal::say);
+                let estimate = |query: &Query| Some(place.estimate(query, &mut Patient).ok()?.bounds);
+                hint::for_empty(&query, &estimate).iter().for_each(terminal::say);
             }
             Ok(outcome)
         }
         // Whoever read the answer has seen enough.
-        Err(ExtractError::ReaderGone) => Ok(Outcome::Done),
-        Err(error) => Err(failure(error)),
+        Err(NoAnswer::ReaderGone) => Ok(Outcome::Done),
+        Err(NoAnswer::Because(failure)) => Err(failure),
     }
 }
 
@@ -132,12 +141,12 @@ fn query(arguments: &Arguments) -> Result<Query, Failure> {
 
 /// Writes the answer to a file, which is there whole or not at all, or to standard output.
 fn extract(
-    extractor: &Extractor,
+    place: &Place,
     query: &Query,
     output: &Path,
     arguments: &Arguments,
     hooks: &mut Waiting,
-) -> Result<Answer, ExtractError> {
+) -> Result<Answer, NoAnswer> {
     let is_pcapng = match &arguments.format {
         Some(format) => format == "pcapng",
         None => output.extension().is_some_and(|extension| extension == "pcapng"),
@@ -148,10 +157,8 @@ fn extract(
         let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, file);
         let mut sink: Box<dyn Sink> =
             if is_pcapng { Box::new(PcapngSink::new(file)) } else { Box::new(PcapSink::new(file)) };
-        match arguments.follow {
-            true => extractor.follow(query, sink.as_mut(), hooks, &FollowingClock::new(reader)),
-            false => extractor.extract(query, sink.as_mut(), hooks),
-        }
+        let clock = arguments.follow.then(|| FollowingClock::new(reader));
+        place.extract(query, sink.as_mut(), hooks, clock.as_ref())
     };
     if output == Path::new("-") {
         return carry_out(standard_output().map_err(io_error)?);
@@ -176,7 +183,7 @@ fn extract(
         Ok(_) => fs::rename(&partial, output).map_err(named),
         Err(_) => fs::remove_file(&partial).map_err(named),
     };
-    answer.and_then(|answer| moved.map(|()| answer))
+    answer.and_then(|answer| Ok(moved.map(|()| answer)?))
 }
 
 /// Standard output without a line buffer.

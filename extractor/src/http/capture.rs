@@ -81,13 +81,15 @@ async fn packets(service: Arc<Service>, identity: Identity, request: Request) ->
     if service.phase() != Phase::Serving {
         return Err(ending());
     }
-    let slot = service.packets.slot().await?;
+    let follow = form.follow.unwrap_or_default();
+    let places = if follow { &service.followers } else { &service.packets };
+    let slot = places.slot().await?;
     let format = form.format.unwrap_or_default();
     let (outlet, parts) = Outlet::new(Arc::clone(&service), slot);
     let timer = Timer::new(bounds.time());
     let out_of_time = Arc::clone(&timer.is_over);
     let given = Cell::default();
-    let reading = Reading { service, identity, query, format, head_only, given, out_of_time };
+    let reading = Reading { service, identity, query, format, follow, head_only, given, out_of_time };
     tokio::task::spawn_blocking(move || reading.carry_out(outlet));
     respond(parts, timer, format, head_only).await
 }

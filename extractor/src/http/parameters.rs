@@ -125,6 +125,9 @@ pub struct Form {
     pub format: Option<Format>,
     /// Write the innermost packet in place of the tunnel that it came in.
     pub decapsulate: Option<bool>,
+    /// Go on with the packets that are recorded from now on, until the client goes, a limit is reached, or `to` has
+    /// passed.
+    pub follow: Option<bool>,
 }
 
 /// All of these in the body of a POST.
@@ -266,6 +269,7 @@ impl Form {
         Ok(Self {
             format: fields.parsed("format", "pcap or pcapng", format)?,
             decapsulate: Some(fields.flag("decapsulate")?),
+            follow: Some(fields.flag("follow")?),
         })
     }
 }

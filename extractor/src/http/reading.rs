@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use netrewind_segment::Timestamp;
 
@@ -16,8 +16,8 @@ use super::parameters::Format;
 use super::problem::{Kind, Problem};
 use super::service::{Phase, Service};
 use crate::{
-    Answer, Completeness, ExtractError, Hooks, Packet, PcapSink, PcapngSink, Preface, Progress, Query,
-    ReachedLimit, Sink, SinkError, Wants,
+    Answer, Completeness, ExtractError, FollowClock, Hooks, Interface, Packet, PcapSink, PcapngSink, Preface,
+    Progress, Query, ReachedLimit, Sink, SinkError, Wants,
 };
 
 /// What is to be read.
@@ -30,6 +30,8 @@ pub struct Reading {
     pub query: Query,
     /// As what kind of file.
     pub format: Format,
+    /// It goes on with what is being recorded.
+    pub follow: bool,
     /// Only what is known before reading.
     pub head_only: bool,
     /// Packets that were written into the answer, and their captured bytes.
@@ -69,7 +71,14 @@ impl Reading {
         };
         let mut sink = Announcing { inner, outlet: Rc::clone(outlet), reading: self, problem: None };
         let mut hooks = Watching { outlet: Rc::clone(outlet), reading: self };
-        let answer = self.service.extractor.extract(&self.query, &mut sink, &mut hooks);
+        let extractor = &self.service.extractor;
+        let answer = match self.follow {
+            true => {
+                let clock = Clocks { started: Instant::now(), reading: self };
+                extractor.follow(&self.query, &mut sink, &mut hooks, &clock)
+            }
+            false => extractor.extract(&self.query, &mut sink, &mut hooks),
+        };
         if let Some(problem) = sink.problem {
             return Err(ReadingError::Problem(problem));
         }
@@ -192,7 +201,9 @@ impl Hooks for Watching<'_> {
     }
 
     fn cut(&self) -> Option<ReachedLimit> {
-        if self.reading.service.phase() == Phase::Cutting {
+        let phase = self.reading.service.phase();
+        // What goes on would not end by itself.
+        if phase == Phase::Cutting || (self.reading.follow && phase != Phase::Serving) {
             return Some(ReachedLimit::Shutdown);
         }
         self.reading.out_of_time.load(Ordering::Relaxed).then_some(ReachedLimit::Time)
@@ -204,6 +215,27 @@ impl Hooks for Watching<'_> {
             // A client that has gone is noticed at the next question.
             let _ = outlet.flush();
         }
+    }
+}
+
+/// The clocks of an answer that goes on. A client that has gone is noticed by [`Watching`].
+struct Clocks<'a> {
+    started: Instant,
+    reading: &'a Reading,
+}
+
+impl FollowClock for Clocks<'_> {
+    fn now(&self) -> Timestamp {
+        self.reading.service.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn wait(&self, at_most: Duration) -> Result<(), SinkError> {
+        std::thread::sleep(at_most);
+        Ok(())
     }
 }
 
@@ -221,7 +253,7 @@ impl Sink for Announcing<'_> {
     }
 
     fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
-        if preface.possible_link_types.is_empty() {
+        if preface.possible_link_types.is_empty() && !self.reading.follow {
             self.problem = self.not_kept(preface.completeness);
             if self.problem.is_some() {
                 return Err(SinkError::ReaderGone);
@@ -239,6 +271,14 @@ impl Sink for Announcing<'_> {
         let (packets, bytes) = self.reading.given.get();
         self.reading.given.set((packets + 1, bytes + u64::from(packet.header.caplen)));
         Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.inner.flush()
+    }
+
+    fn know_interfaces(&mut self, interfaces: &[Interface]) {
+        self.inner.know_interfaces(interfaces);
     }
 
     fn finish(&mut self, answer: &Answer) -> Result<(), SinkError> {

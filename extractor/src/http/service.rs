@@ -25,6 +25,8 @@ pub trait Clock: Send + Sync {
 pub struct ServiceLimits {
     /// Answers that read packets.
     pub packets: PoolLimits,
+    /// Answers that go on with what is being recorded. They read little at a time.
+    pub followers: PoolLimits,
     /// Answers from indexes and the logbook alone.
     pub lookups: PoolLimits,
     /// Connections; more are closed at once.
@@ -45,6 +47,7 @@ impl Default for ServiceLimits {
     fn default() -> Self {
         Self {
             packets: PoolLimits { reading_max: 8, answers_max: 64, waiting_max: 64 },
+            followers: PoolLimits { reading_max: 32, answers_max: 32, waiting_max: 0 },
             lookups: PoolLimits { reading_max: 4, answers_max: 4, waiting_max: 252 },
             connections_max: 4096,
             body_bytes_max: 256 << 10, // a filter of the longest kind, every byte of it escaped
@@ -77,6 +80,8 @@ pub struct Service {
     pub limits: ServiceLimits,
     /// Places for answers that read packets.
     pub packets: Pool,
+    /// Places for answers that go on.
+    pub followers: Pool,
     /// Places for answers from indexes and the logbook alone.
     pub lookups: Pool,
     /// What it counts.
@@ -105,6 +110,7 @@ impl Service {
             clock,
             limits,
             packets: Pool::new(limits.packets),
+            followers: Pool::new(limits.followers),
             lookups: Pool::new(limits.lookups),
             metrics: Metrics::default(),
             audit,

@@ -1,0 +1,219 @@
+//! The other end of the service: asking recorders over HTTP, one or several at once.
+//!
+//! ```text
+//! request -> recorder 1 -> blocks of pcapng -\
+//! request -> recorder 2 -> blocks of pcapng --> merge by time -> Sink, and an Answer with what each recorder says
+//! ```
+//!
+//! **Invariant:** what a recorder sends is as untrusted as any file: lengths are bounded, and nothing that it says is taken
+//! for whole unless its account stands at the end.
+
+mod blocks;
+mod connection;
+mod merge;
+
+use std::time::Duration;
+
+use netrewind_segment::Timestamp;
+use serde_json::{Map, Value, json};
+use tokio::runtime::Runtime;
+
+use crate::{
+    Answer, Completeness, Estimate, FollowClock, Hooks, Query, RecorderCompleteness, Sink, SinkError, View,
+};
+use connection::{Connection, Trouble};
+
+/// How often whoever waits for a recorder is asked whether to give up.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How recorders are reached.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// What is sent to them to be let in.
+    pub token: Option<String>,
+    /// Certificates that theirs may be signed by, as PEM; absent: those that the system trusts.
+    pub authorities: Option<Vec<u8>>,
+}
+
+/// There is no answer of any recorder.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// Because of how it was asked.
+    #[error("{0}")]
+    Usage(String),
+    /// Because no recorder could be reached, or none would answer.
+    #[error("{0}")]
+    Failed(String),
+    /// The answer cannot be written.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The caller gave up.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Recorders that are asked together.
+#[derive(Debug)]
+pub struct Remote {
+    runtime: Runtime,
+    recorders: Vec<Connection>,
+}
+
+impl Remote {
+    /// Recorders at these addresses, as `https://recorder:8640`. Nothing is asked yet.
+    pub fn new(urls: &[String], access: &Access) -> Result<Self, RemoteError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| RemoteError::Failed(error.to_string()))?;
+        let client = connection::client(access)?;
+        let connection = |url: &String| Connection::new(url, client.clone(), access);
+        let recorders = urls.iter().map(connection).collect::<Result<_, _>>()?;
+        Ok(Self { runtime, recorders })
+    }
+
+    /// Gives the packets of all recorders to the sink, in order of time; with a clock, also those that are recorded from
+    /// now on. Interfaces are named `recorder/interface` where there are several recorders.
+    pub fn extract(
+        &self,
+        query: &Query,
+        sink: &mut dyn Sink,
+        hooks: &mut dyn Hooks,
+        clock: Option<&dyn FollowClock>,
+    ) -> Result<Answer, RemoteError> {
+        let mut fields = fields(query);
+        fields.insert("format".into(), json!("pcapng"));
+        fields.insert("decapsulate".into(), json!(query.decapsulate));
+        fields.insert("follow".into(), json!(clock.is_some()));
+        merge::Merge::new(self, query, &fields).carry_out(sink, hooks, clock)
+    }
+
+    /// How many packets there are.
+    pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, RemoteError> {
+        let mut answer = Answer::default();
+        for (name, found) in self.look_up("count", query, hooks)? {
+            let count = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
+            answer.packets += count("packets");
+            answer.bytes += count("bytes");
+            let completeness = found.get("completeness").cloned().unwrap_or_default();
+            let completeness = match found.get("trouble").and_then(Value::as_str) {
+                Some(trouble) => RecorderCompleteness::lacking(name, trouble),
+                None => RecorderCompleteness::of(
+                    name,
+                    &serde_json::from_value::<Completeness>(completeness)
+                        .map_err(|error| RemoteError::Failed(error.to_string()))?,
+                ),
+            };
+            answer.completeness.recorders.push(completeness);
+        }
+        answer.packets = answer.packets.min(query.limits.packets.unwrap_or(u64::MAX));
+        Ok(answer)
+    }
+
+    /// How many packets there can be. Gives besides what is to be said of recorders that did not tell.
+    pub fn estimate(
+        &self,
+        query: &Query,
+        hooks: &mut dyn Hooks,
+    ) -> Result<(Estimate, Vec<String>), RemoteError> {
+        let (mut total, mut troubles) = (Estimate::default(), Vec::new());
+        for (name, found) in self.look_up("estimate", query, hooks)? {
+            let number = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
+            total.add(&Estimate {
+                packets_min: number("packets_min"),
+                packets_max: number("packets_max"),
+                bytes_max: number("bytes_max"),
+                segments: number("segments"),
+            });
+            let trouble = found.get("trouble").and_then(Value::as_str);
+            troubles.extend(trouble.map(|trouble| format!("{name}: {trouble}")));
+        }
+        if let Some(limit) = query.limits.packets {
+            total.packets_max = total.packets_max.min(limit);
+            total.packets_min = total.packets_min.min(limit);
+        }
+        Ok((total, troubles))
+    }
+
+    /// Asks all recorders at once; what one lacks stands in its object as `trouble`.
+    fn look_up(
+        &self,
+        what: &str,
+        query: &Query,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Vec<(String, Value)>, RemoteError> {
+        let fields = fields(query);
+        let tasks: Vec<_> = self
+            .recorders
+            .iter()
+            .map(|recorder| self.runtime.spawn(recorder.clone().look_up(what.to_owned(), fields.clone())))
+            .collect();
+        let (mut found, mut troubles) = (Vec::new(), Vec::new());
+        for (recorder, mut task) in self.recorders.iter().zip(tasks) {
+            let done = loop {
+                let look = async { tokio::time::timeout(LOOK_INTERVAL, &mut task).await };
+                match self.runtime.block_on(look) {
+                    Ok(done) => break done,
+                    Err(_) if hooks.cancelled() => return Err(RemoteError::Cancelled),
+                    Err(_) => {}
+                }
+            };
+            let object = match done {
+                Ok(Ok(object)) => object,
+                Ok(Err(trouble)) => {
+                    let object = json!({ "trouble": trouble.to_string() });
+                    troubles.push((recorder.name.clone(), trouble));
+                    object
+                }
+                Err(error) => return Err(RemoteError::Failed(error.to_string())),
+            };
+            found.push((recorder.name.clone(), object));
+        }
+        none_answered(&troubles, self.recorders.len())?;
+        Ok(found)
+    }
+}
+
+/// Fails where the question was wrong, or where nobody answered.
+fn none_answered(troubles: &[(String, Trouble)], recorders: usize) -> Result<(), RemoteError> {
+    for (_, trouble) in troubles {
+        if let Trouble::Wrong(text) = trouble {
+            return Err(RemoteError::Usage(text.clone()));
+        }
+    }
+    let unanswered: Vec<_> = troubles.iter().filter(|(_, trouble)| trouble.is_silence()).collect();
+    if unanswered.len() < recorders {
+        return Ok(());
+    }
+    let lines: Vec<_> = unanswered.iter().map(|(name, trouble)| format!("{name}: {trouble}")).collect();
+    Err(RemoteError::Failed(lines.join("\n")))
+}
+
+/// The query as parameters of a request.
+fn fields(query: &Query) -> Map<String, Value> {
+    let view = match query.view {
+        View::Inner => "inner",
+        View::Outer => "outer",
+        View::Any => "any",
+    };
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let tunnels = &query.tunnels;
+    let all = json!({
+        "from": time(query.from),
+        "to": time(query.to),
+        "filter": (!query.filter.is_empty()).then_some(&query.filter),
+        "view": view,
+        "ignore_vlan": query.ignore_vlan.then_some(true),
+        "vni": tunnels.vni,
+        "gre_key": tunnels.gre_key,
+        "erspan_session": tunnels.erspan_session,
+        "tunnel_peer": tunnels.peer.map(|peer| peer.to_string()),
+        "max_packets": query.limits.packets,
+        "max_bytes": query.limits.bytes,
+    });
+    match all {
+        Value::Object(all) => all.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        _ => Map::new(),
+    }
+}

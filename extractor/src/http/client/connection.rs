@@ -1,0 +1,239 @@
+//! One recorder: requests out, pieces of its answer in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc::Sender;
+
+use super::blocks::{Block, Blocks};
+use super::{Access, RemoteError};
+use crate::http::summary::ANSWER_HEADER;
+
+/// Time for a connection to come about.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Silence after which a connection is asked whether it still stands.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Bytes of an answer that is not a capture file.
+const OBJECT_BYTES_MAX: usize = 16 << 20;
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// A recorder that can be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    /// Its host and port: how a person tells it from others.
+    pub(super) name: String,
+    base: String,
+    token: Option<String>,
+    client: HttpClient,
+}
+
+/// Why a recorder's answer is not there, or not whole.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// The question is wrong, whoever is asked.
+    #[error("{0}")]
+    Wrong(String),
+    /// Nothing of the range is kept there.
+    #[error("{0}")]
+    NothingKept(String),
+    /// It could not be reached, or would not answer.
+    #[error("{0}")]
+    Silent(String),
+    /// The answer broke off.
+    #[error("the answer broke off: {0}")]
+    Broken(String),
+}
+
+impl Trouble {
+    /// Whether it has said nothing at all about packets.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Silent(_))
+    }
+}
+
+/// A piece of an answer.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Blocks(Vec<Block>),
+    /// The recorder's account; last.
+    End(Result<Value, Trouble>),
+}
+
+/// What all connections share.
+pub(super) fn client(access: &Access) -> Result<HttpClient, RemoteError> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(CONNECT_TIME));
+    http.set_keepalive(Some(KEEPALIVE));
+    http.set_nodelay(true);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| RemoteError::Failed(error.to_string()))?
+        .with_root_certificates(authorities(access)?)
+        .with_no_client_auth();
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+    Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
+fn authorities(access: &Access) -> Result<rustls::RootCertStore, RemoteError> {
+    let mut roots = rustls::RootCertStore::empty();
+    let Some(pem) = &access.authorities else {
+        // A certificate of the system that cannot be read is none that a recorder needs.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    };
+    let wrong =
+        |error: String| RemoteError::Usage(format!("the certificate authorities cannot be read: {error}"));
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+    }
+    match roots.is_empty() {
+        true => Err(wrong("there is no certificate in the file".to_owned())),
+        false => Ok(roots),
+    }
+}
+
+impl Connection {
+    pub(super) fn new(url: &str, client: HttpClient, access: &Access) -> Result<Self, RemoteError> {
+        let wrong =
+            |why: &str| RemoteError::Usage(format!("{url:?} {why}; write one as https://recorder:8640"));
+        let uri: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
+        let authority = uri.authority().ok_or_else(|| wrong("names no host"))?.clone();
+        match uri.scheme_str() {
+            Some("https") => {}
+            Some("http") if access.token.is_none() || is_loopback(authority.host()) => {}
+            Some("http") => return Err(wrong("is not encrypted: a token is not sent over it")),
+            _ => return Err(wrong("is not a URL of http or https")),
+        }
+        let base = url.trim_end_matches('/').to_owned();
+        Ok(Self { name: authority.to_string(), base, token: access.token.clone(), client })
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Trouble> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v1/packets{path}", self.base))
+            .header(header::TE, "trailers")
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        request.body(Full::new(body)).map_err(|error| Trouble::Wrong(error.to_string()))
+    }
+
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Trouble> {
+        let response = self.client.request(request).await;
+        let response =
+            response.map_err(|error| Trouble::Silent(format!("it cannot be reached: {}", causes(&error))))?;
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            status => Err(problem(status, response.into_body()).await),
+        }
+    }
+
+    /// Asks for a number of packets: `count` or `estimate`.
+    pub(super) async fn look_up(self, what: String, fields: Map<String, Value>) -> Result<Value, Trouble> {
+        let path = format!("/{what}?{}", query_string(&fields));
+        let response = self.ask(self.request(Method::GET, &path, Bytes::new())?).await?;
+        let body = Limited::new(response.into_body(), OBJECT_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| Trouble::Broken(error.to_string()))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|error| Trouble::Broken(error.to_string()))
+    }
+
+    /// Asks for packets, and gives them on as they arrive, as fast as they are taken.
+    pub(super) async fn stream(self, fields: Map<String, Value>, pieces: Sender<Piece>) {
+        let end = self.read(&fields, &pieces).await;
+        // Whoever does not listen any more has ended.
+        let _ = pieces.send(Piece::End(end)).await;
+    }
+
+    async fn read(&self, fields: &Map<String, Value>, pieces: &Sender<Piece>) -> Result<Value, Trouble> {
+        let body = serde_json::to_vec(fields).map_err(|error| Trouble::Wrong(error.to_string()))?;
+        let response = self.ask(self.request(Method::POST, "", body.into())?).await?;
+        let mut account = account(response.headers());
+        let mut body = response.into_body();
+        let mut blocks = Blocks::default();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Trouble::Broken(causes(&error)))?;
+            match frame.into_data() {
+                Ok(bytes) => {
+                    blocks.feed(&bytes);
+                    let mut found = Vec::new();
+                    while let Some(block) = blocks.next().map_err(Trouble::Broken)? {
+                        found.push(block);
+                    }
+                    if pieces.send(Piece::Blocks(found)).await.is_err() {
+                        return Err(Trouble::Broken("nobody listens".to_owned()));
+                    }
+                }
+                Err(frame) => account = frame.trailers_ref().and_then(self::account).or(account),
+            }
+        }
+        match account {
+            Some(account) if blocks.is_at_end() => Ok(account),
+            Some(_) => Err(Trouble::Broken("its last block is cut".to_owned())),
+            None => Err(Trouble::Broken("its account is missing".to_owned())),
+        }
+    }
+}
+
+fn query_string(fields: &Map<String, Value>) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields {
+        form.append_pair(name, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    }
+    form.finish()
+}
+
+fn account(headers: &HeaderMap) -> Option<Value> {
+    serde_json::from_slice(headers.get(ANSWER_HEADER)?.as_bytes()).ok()
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// What a problem document says (RFC 9457).
+async fn problem(status: StatusCode, body: Incoming) -> Trouble {
+    let body = Limited::new(body, OBJECT_BYTES_MAX).collect().await.map(|body| body.to_bytes());
+    let document: Value = body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
+    let member = |name: &str| document.get(name).and_then(Value::as_str);
+    let text =
+        member("detail").or(member("title")).map_or_else(|| format!("it answers {status}"), str::to_owned);
+    match (member("type"), status) {
+        (Some("/problems/not-kept"), _) => Trouble::NothingKept(text),
+        (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
+            Trouble::Silent(text)
+        }
+        (_, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) => Trouble::Silent(text),
+        (_, status) if status.is_client_error() => Trouble::Wrong(text),
+        _ => Trouble::Silent(text),
+    }
+}
+
+/// An error with what has caused it.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

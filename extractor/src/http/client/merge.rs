@@ -1,0 +1,359 @@
+//! The answers of several recorders, put into one order.
+//!
+//! Memory is bounded by the pieces that wait for each recorder.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use netrewind_segment::{SegmentName, Timestamp};
+use serde_json::{Map, Value};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{self, Receiver};
+
+use super::blocks::{Block, RemotePacket};
+use super::connection::{Piece, Trouble};
+use super::{LOOK_INTERVAL, Remote, RemoteError, none_answered};
+use crate::{
+    Answer, Completeness, FollowClock, HOLD_BACK, Hooks, Interface, Packet, Preface, Progress, Query,
+    ReachedLimit, RecorderCompleteness, Sink, Span,
+};
+
+/// Pieces of an answer that wait, for each recorder: a piece has some tens of kilobytes.
+const PIECES_MAX: usize = 32;
+/// Packets after which the caller is asked whether to go on.
+const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
+
+/// One recorder's answer.
+struct Source {
+    name: String,
+    pieces: Receiver<Piece>,
+    ready: VecDeque<RemotePacket>,
+    /// When the first of these came to be the first, by the clock of whoever follows.
+    since: Duration,
+    /// Numbers of its interfaces among all.
+    interfaces: Vec<u32>,
+    comment: Option<String>,
+    end: Option<Result<Value, Trouble>>,
+    reached: Option<Timestamp>,
+}
+
+impl Source {
+    fn waits(&self) -> bool {
+        self.ready.is_empty() && self.end.is_none()
+    }
+
+    /// The limit at which the recorder itself has stopped.
+    fn limit(&self) -> Option<ReachedLimit> {
+        let account = self.end.as_ref()?.as_ref().ok()?;
+        serde_json::from_value(account.get("limit_reached")?.clone()).ok()?
+    }
+
+    fn completeness(self) -> RecorderCompleteness {
+        let lines = self.comment.iter().flat_map(|comment| comment.lines().skip(1)).map(str::to_owned);
+        match self.end {
+            Some(Ok(account)) => RecorderCompleteness {
+                recorder: self.name,
+                is_complete: account.get("complete").and_then(Value::as_bool).unwrap_or_default(),
+                lines: lines.collect(),
+            },
+            Some(Err(trouble @ Trouble::Broken(_))) => {
+                let at = self
+                    .reached
+                    .map_or_else(|| "before its first packet".to_owned(), |at| format!("at {at}"));
+                RecorderCompleteness::lacking(self.name, &format!("{trouble}, {at}"))
+            }
+            Some(Err(trouble)) => RecorderCompleteness::lacking(self.name, &trouble.to_string()),
+            None => {
+                let at = self
+                    .reached
+                    .map_or_else(|| "nothing was taken".to_owned(), |at| format!("taken up to {at}"));
+                RecorderCompleteness { recorder: self.name, is_complete: true, lines: vec![at] }
+            }
+        }
+    }
+}
+
+/// A merge in progress.
+pub(super) struct Merge<'r> {
+    remote: &'r Remote,
+    query: &'r Query,
+    sources: Vec<Source>,
+    interfaces: Vec<Interface>,
+    /// How many of them the sink knows.
+    told: usize,
+    /// A recorder has begun to send.
+    has_answered: bool,
+    progress: Progress,
+    captured_bytes: u64,
+    limit_reached: Option<ReachedLimit>,
+    first: Option<Timestamp>,
+}
+
+/// What to do next.
+enum Turn {
+    /// Give the first packet of this source.
+    Give(usize),
+    /// Wait: what comes next is not known.
+    Wait,
+    /// All have ended.
+    End,
+}
+
+impl<'r> Merge<'r> {
+    pub(super) fn new(remote: &'r Remote, query: &'r Query, fields: &Map<String, Value>) -> Self {
+        let source = |recorder: &super::Connection| {
+            let (sender, pieces) = mpsc::channel(PIECES_MAX);
+            remote.runtime.spawn(recorder.clone().stream(fields.clone(), sender));
+            Source {
+                name: recorder.name.clone(),
+                pieces,
+                ready: VecDeque::new(),
+                since: Duration::ZERO,
+                interfaces: Vec::new(),
+                comment: None,
+                end: None,
+                reached: None,
+            }
+        };
+        Self {
+            remote,
+            query,
+            sources: remote.recorders.iter().map(source).collect(),
+            interfaces: Vec::new(),
+            told: 0,
+            has_answered: false,
+            progress: Progress::default(),
+            captured_bytes: 0,
+            limit_reached: None,
+            first: None,
+        }
+    }
+
+    pub(super) fn carry_out(
+        mut self,
+        sink: &mut dyn Sink,
+        hooks: &mut dyn Hooks,
+        clock: Option<&dyn FollowClock>,
+    ) -> Result<Answer, RemoteError> {
+        let mut has_begun = false;
+        let mut is_flushed = true;
+        loop {
+            let elapsed = clock.map(FollowClock::elapsed);
+            self.take_pieces(elapsed.unwrap_or_default());
+            // A wrong question is found before a file is begun.
+            none_answered(&self.troubles(), usize::MAX)?;
+            if self.has_answered && !std::mem::replace(&mut has_begun, true) {
+                self.begin(sink)?;
+                is_flushed = false;
+            }
+            self.stop_where_one_has_stopped();
+            if clock.is_some()
+                && self.query.limits.packets.is_some_and(|limit| self.progress.packets >= limit)
+            {
+                self.limit_reached = Some(ReachedLimit::Packets);
+            }
+            if self.limit_reached.is_some() {
+                break;
+            }
+            match self.turn(elapsed) {
+                _ if hooks.cancelled() => match clock {
+                    Some(_) => break,
+                    None => return Err(RemoteError::Cancelled),
+                },
+                Turn::End => break,
+                Turn::Give(number) => {
+                    is_flushed = false;
+                    self.give(number, sink, hooks, elapsed)?;
+                }
+                Turn::Wait => {
+                    if clock.is_some() && !std::mem::replace(&mut is_flushed, true) {
+                        sink.flush()?;
+                    }
+                    self.wait(clock)?;
+                    hooks.progress(&self.progress);
+                }
+            }
+        }
+        none_answered(&self.troubles(), self.sources.len())?;
+        if !has_begun {
+            self.begin(sink)?;
+        }
+        let answer = self.answer();
+        sink.finish(&answer)?;
+        Ok(answer)
+    }
+
+    fn troubles(&self) -> Vec<(String, Trouble)> {
+        let trouble = |source: &Source| {
+            let trouble = source.end.as_ref()?.as_ref().err()?;
+            Some((source.name.clone(), trouble.clone()))
+        };
+        self.sources.iter().filter_map(trouble).collect()
+    }
+
+    /// Behind what a recorder has stopped at by its limit, the order of what follows is not known.
+    fn stop_where_one_has_stopped(&mut self) {
+        let spent = |source: &Source| if source.ready.is_empty() { source.limit() } else { None };
+        self.limit_reached = self.limit_reached.or(self.sources.iter().find_map(spent));
+    }
+
+    fn begin(&self, sink: &mut dyn Sink) -> Result<(), RemoteError> {
+        let link_types: Vec<_> =
+            self.interfaces.first().map(|interface| interface.link_type).into_iter().collect();
+        sink.begin(&Preface {
+            query: self.query,
+            possible_link_types: &link_types,
+            certain_link_types: &[],
+            interfaces: &self.interfaces,
+            completeness: &Completeness::default(),
+        })?;
+        Ok(())
+    }
+
+    /// Takes what has arrived of those that have nothing ready.
+    fn take_pieces(&mut self, elapsed: Duration) {
+        for number in 0..self.sources.len() {
+            while let Some(source) = self.sources.get_mut(number).filter(|source| source.waits()) {
+                match source.pieces.try_recv() {
+                    Ok(piece) => self.take(number, piece, elapsed),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => {
+                        source.end = Some(Err(Trouble::Broken("the connection was lost".to_owned())));
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, number: usize, piece: Piece, elapsed: Duration) {
+        let is_alone = self.sources.len() == 1;
+        let Some(source) = self.sources.get_mut(number) else { return };
+        let blocks = match piece {
+            Piece::End(end) => {
+                source.end = Some(end);
+                return;
+            }
+            Piece::Blocks(blocks) => blocks,
+        };
+        self.has_answered = true;
+        for block in blocks {
+            match block {
+                Block::Packet(packet) => source.ready.push_back(packet),
+                Block::Comment(comment) => source.comment = Some(comment),
+                Block::Interface(interface) => {
+                    let name = match is_alone {
+                        true => interface.name,
+                        false => format!("{}/{}", source.name, interface.name),
+                    };
+                    source.interfaces.push(u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX));
+                    self.interfaces.push(Interface { name, ..interface });
+                }
+            }
+        }
+        source.since = elapsed;
+    }
+
+    /// What comes next. Who follows does not wait for a recorder that has nothing to say.
+    fn turn(&self, elapsed: Option<Duration>) -> Turn {
+        let heads = self.sources.iter().enumerate();
+        let earliest = heads
+            .filter_map(|(number, source)| Some((source.ready.front()?.at(), number)))
+            .min()
+            .map(|(_, number)| number);
+        let is_unknown = self.sources.iter().any(Source::waits);
+        match earliest {
+            None if is_unknown => Turn::Wait,
+            None => Turn::End,
+            Some(number) if !is_unknown => Turn::Give(number),
+            Some(number) => {
+                let since = self.sources.get(number).map_or(Duration::ZERO, |source| source.since);
+                match elapsed {
+                    Some(elapsed) if elapsed.saturating_sub(since) >= HOLD_BACK => Turn::Give(number),
+                    _ => Turn::Wait,
+                }
+            }
+        }
+    }
+
+    /// Waits for any of those that have nothing ready.
+    fn wait(&mut self, clock: Option<&dyn FollowClock>) -> Result<(), RemoteError> {
+        let Some(number) = self.sources.iter().position(Source::waits) else { return Ok(()) };
+        if let Some(clock) = clock {
+            // A reader that has gone shows nowhere else.
+            clock.wait(Duration::ZERO)?;
+        }
+        let Some(source) = self.sources.get_mut(number) else { return Ok(()) };
+        let pieces = &mut source.pieces;
+        let next =
+            self.remote.runtime.block_on(async { tokio::time::timeout(LOOK_INTERVAL, pieces.recv()).await });
+        let elapsed = clock.map(FollowClock::elapsed).unwrap_or_default();
+        match next {
+            Ok(Some(piece)) => self.take(number, piece, elapsed),
+            Ok(None) => source.end = Some(Err(Trouble::Broken("the connection was lost".to_owned()))),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn give(
+        &mut self,
+        number: usize,
+        sink: &mut dyn Sink,
+        hooks: &mut dyn Hooks,
+        elapsed: Option<Duration>,
+    ) -> Result<(), RemoteError> {
+        let Some(source) = self.sources.get_mut(number) else { return Ok(()) };
+        let Some(packet) = source.ready.pop_front() else { return Ok(()) };
+        let caplen = u64::from(packet.header.caplen);
+        let limits = self.query.limits;
+        if limits.packets.is_some_and(|limit| self.progress.packets >= limit) {
+            self.limit_reached = Some(ReachedLimit::Packets);
+            return Ok(());
+        }
+        if limits.bytes.is_some_and(|limit| self.captured_bytes + caplen > limit) {
+            self.limit_reached = Some(ReachedLimit::Bytes);
+            return Ok(());
+        }
+        source.reached = Some(packet.at());
+        source.since = elapsed.unwrap_or_default().min(source.since);
+        let interface = source.interfaces.get(packet.interface as usize).copied().unwrap_or(u32::MAX);
+        let Some(link_type) = self.interfaces.get(interface as usize).map(|interface| interface.link_type)
+        else {
+            return Err(RemoteError::Failed(format!("{}: it names no such interface", source.name)));
+        };
+        let segment = SegmentName { opened: packet.at(), lane: 0 };
+        if std::mem::replace(&mut self.told, self.interfaces.len()) < self.interfaces.len() {
+            sink.know_interfaces(&self.interfaces);
+        }
+        sink.packet(&Packet { header: packet.header, bytes: &packet.bytes, link_type, interface, segment })?;
+        self.first = self.first.or(Some(packet.at()));
+        self.captured_bytes += caplen;
+        self.progress.packets += 1;
+        self.progress.bytes += u64::from(packet.header.len);
+        self.progress.reached = Some(packet.at());
+        if self.progress.packets.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) {
+            hooks.progress(&self.progress);
+        }
+        Ok(())
+    }
+
+    fn answer(self) -> Answer {
+        let span = self.first.zip(self.progress.reached);
+        let mut completeness = Completeness {
+            asked: crate::Asked { from: self.query.from, to: self.query.to },
+            covered: span.map(|(from, last)| Span {
+                from: self.query.from.unwrap_or(from),
+                to: self.query.to.unwrap_or(last.plus_ns(1)),
+            }),
+            ..Completeness::default()
+        };
+        completeness.limit_reached = self.limit_reached;
+        completeness.recorders = self.sources.into_iter().map(Source::completeness).collect();
+        Answer {
+            packets: self.progress.packets,
+            bytes: self.progress.bytes,
+            completeness,
+            ..Answer::default()
+        }
+    }
+}

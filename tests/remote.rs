@@ -1,0 +1,236 @@
+//! Extracting from recorders over HTTP: as from a store, and from several in one order.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::time::Duration;
+
+use crate::support::link::wait_until;
+use crate::support::packets::{Packet, assert_same, read_pcap, read_pcapng, write_pcap};
+use crate::support::{import, netrewind, run};
+
+/// A store being served; ended when dropped.
+struct Service {
+    child: Child,
+    url: String,
+}
+
+impl Service {
+    fn start(store: &Path) -> Self {
+        let mut child = netrewind()
+            .args(["serve", "--listen", "127.0.0.1:0", "--store"])
+            .arg(store)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("netrewind runs");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let url = lines.by_ref().find_map(|line| {
+            let line = line.expect("text");
+            let at = line.find("http://")?;
+            line[at..].split('/').nth(2).map(|authority| format!("http://{authority}"))
+        });
+        // What it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url: url.expect("an address") }
+    }
+
+    fn authority(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const START: u32 = 1_700_000_000;
+
+/// Packets a millisecond apart, of which this store has every `of`-th from `first` on.
+fn packets(count: usize, first: usize, of: usize) -> Vec<Packet> {
+    let mut frames =
+        netrewind_workloads::Workload::named("campus").expect("a workload").with_alive(50).frames(5);
+    let all = (0..count).map(|i| {
+        let bytes = frames.next_frame().to_vec();
+        let at = i as u64 * 1_000_003;
+        Packet {
+            seconds: START + (at / 1_000_000_000) as u32,
+            nanoseconds: (at % 1_000_000_000) as u32,
+            len: bytes.len() as u32,
+            bytes,
+        }
+    });
+    all.enumerate().filter(|(i, _)| i % of == first).map(|(_, packet)| packet).collect()
+}
+
+/// A store in a folder that goes with it.
+fn store_of(packets: &[Packet]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let capture = folder.path().join("capture.pcap");
+    std::fs::write(&capture, write_pcap(1, packets)).expect("written");
+    import(&folder.path().join("store"), &[&capture]);
+    folder
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_recorder_answers_as_its_store_does() {
+    let folder = store_of(&packets(3000, 0, 1));
+    let store = folder.path().join("store").display().to_string();
+    let service = Service::start(Path::new(&store));
+    let (from, to) = (format!("{}", START + 1), format!("{}.5", START + 2));
+    for options in [
+        vec!["-o", "-"],
+        vec!["-o", "-", "--filter", "tcp and greater 200", "--view", "outer"],
+        vec!["-o", "-", "--max-packets", "7"],
+        vec!["-o", "-", "--max-bytes", "2000"],
+        vec!["-o", "-", "--filter", "udp port 1 and udp port 2"],
+        vec!["-o", "-", "--from", &from, "--to", &to],
+        vec!["--count", "--filter", "tcp"],
+        vec!["--estimate", "--filter", "tcp"],
+        vec!["-o", "-", "--filter", "tcp port 99999"],
+        vec!["-o", "-", "--filter", "host 10.0.0.1 and prot 80"],
+    ] {
+        let local = run(["extract", "--store", &store].iter().chain(&options));
+        let remote = run(["extract", "--url", &service.url].iter().chain(&options));
+        assert_eq!(remote.status.code(), local.status.code(), "{options:?}: {}", said(&remote));
+        assert!(remote.stdout == local.stdout, "{options:?}: {}", said(&remote));
+        let untimed = |output: &Output| -> Vec<String> {
+            let line = |line: &str| line.split(" in 0.").next().unwrap_or_default().to_owned();
+            said(output).lines().map(line).collect()
+        };
+        assert_eq!(untimed(&remote), untimed(&local), "{options:?}");
+    }
+    let wrong = run(["extract", "--url", "gopher://x", "--count"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
+}
+
+#[test]
+fn several_recorders_give_one_answer_in_order() {
+    let folders = [0, 1, 2].map(|first| store_of(&packets(3000, first, 3)));
+    let services = folders.each_ref().map(|folder| Service::start(&folder.path().join("store")));
+    let urls: Vec<&str> = services.iter().flat_map(|service| ["--url", service.url.as_str()]).collect();
+    let all = |options: &[&'static str]| run(["extract"].iter().chain(&urls).chain(options));
+    let output = all(&["-o", "-"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_same(&read_pcap(&output.stdout), &packets(3000, 0, 1), "the packets of all three");
+    assert!(said(&output).contains("complete: 3 of 3 recorders"), "{}", said(&output));
+    let limited = all(&["-o", "-", "--max-packets", "100"]);
+    assert_same(&read_pcap(&limited.stdout), &packets(3000, 0, 1)[..100], "the first hundred");
+    assert_eq!(limited.status.code(), Some(1), "{}", said(&limited));
+    let count = all(&["--count"]);
+    assert_eq!(String::from_utf8_lossy(&count.stdout).trim(), "3000");
+
+    let file = folders[0].path().join("all.pcapng");
+    let output = run(["extract"].iter().chain(&urls).copied().chain(["-o", &file.display().to_string()]));
+    assert!(output.status.success());
+    assert_eq!(read_pcapng(&std::fs::read(&file).expect("a file")).len(), 3000);
+    let fields = ["-T", "fields", "-e", "frame.interface_name", "-r"];
+    let tshark = std::process::Command::new("tshark").args(fields).arg(&file).output().expect("tshark runs");
+    let names = String::from_utf8_lossy(&tshark.stdout).into_owned();
+    for service in &services {
+        let of = names.lines().filter(|name| name.starts_with(&format!("{}/", service.authority())));
+        assert_eq!(of.count(), 1000, "{}", service.url);
+    }
+}
+
+#[test]
+fn a_recorder_that_is_not_there_makes_the_answer_incomplete() {
+    let folder = store_of(&packets(500, 0, 1));
+    let service = Service::start(&folder.path().join("store"));
+    // A port that nobody listens on: it was just free.
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let nobody = format!("http://{free}");
+    let output = run(["extract", "--url", &service.url, "--url", &nobody, "-o", "-"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(read_pcap(&output.stdout).len(), 500);
+    let words = format!("{free}: incomplete: it cannot be reached");
+    assert!(said(&output).contains(&words), "{}", said(&output));
+    for options in [["-o", "-"].as_slice(), &["--count"], &["--estimate"]] {
+        let output = run(["extract", "--url", &nobody].iter().chain(options));
+        assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+        assert!(said(&output).contains("it cannot be reached"), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_is_noticed_with_its_time() {
+    let folder = store_of(&packets(20_000, 0, 1));
+    let service = Service::start(&folder.path().join("store"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let authority = service.authority().to_owned();
+    // A line that is cut after a megabyte.
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client");
+        let mut server = TcpStream::connect(authority).expect("the service");
+        let mut request = client.try_clone().expect("a socket");
+        let mut to_server = server.try_clone().expect("a socket");
+        std::thread::spawn(move || std::io::copy(&mut request, &mut to_server));
+        let mut left = vec![0; 1 << 20];
+        server.read_exact(&mut left).expect("a megabyte");
+        client.write_all(&left).expect("sent");
+        let _ = client.shutdown(std::net::Shutdown::Both);
+    });
+    let output = run(["extract", "--url", &url, "-o", "-"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let found = read_pcap(&output.stdout);
+    assert_same(&found, &packets(20_000, 0, 1)[..found.len()], "what had come by then");
+    assert!(!found.is_empty() && found.len() < 20_000);
+    let said = said(&output);
+    assert!(
+        said.contains("incomplete: the answer broke off") && said.contains(", at 2023-11-14T22:13:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_followed_over_http_arrives_and_followers_are_bounded() {
+    let folder = store_of(&packets(100, 0, 1));
+    let store = folder.path().join("store");
+    let service = Service::start(&store);
+    let output = folder.path().join("followed.pcap");
+    let mut follower = netrewind()
+        .args(["extract", "--follow", "--url", &service.url, "-o"])
+        .arg(&output)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("netrewind runs");
+    let bytes = || std::fs::read(&output).unwrap_or_default();
+    let size = |packets: &[Packet]| 24 + packets.iter().map(|packet| 16 + packet.bytes.len()).sum::<usize>();
+    let past = packets(100, 0, 1);
+    wait_until("the past has come", || bytes().len() == size(&past));
+    let later = folder.path().join("later.pcap");
+    let new: Vec<_> = packets(300, 0, 1).split_off(100);
+    std::fs::write(&later, write_pcap(1, &new)).expect("written");
+    import(&store, &[&later]);
+    wait_until("what is new has come", || bytes().len() == size(&past) + size(&new) - 24);
+    let id = follower.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill runs").success());
+    let mut text = String::new();
+    follower.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
+    assert!(follower.wait().expect("a child").success(), "{text}");
+    assert_same(&read_pcap(&bytes()), &packets(300, 0, 1), "past and new");
+
+    let mut clients = Vec::new();
+    let mut refused = 0;
+    for _ in 0..40 {
+        let mut client = TcpStream::connect(service.authority()).expect("the service");
+        let request = "GET /api/v1/packets?follow=true HTTP/1.1\r\nHost: x\r\n\r\n";
+        client.write_all(request.as_bytes()).expect("sent");
+        client.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let mut status = [0; 12];
+        client.read_exact(&mut status).expect("a status");
+        refused += usize::from(status.ends_with(b"429"));
+        clients.push(client);
+    }
+    assert_eq!(refused, 8, "32 may follow");
+    let count = run(["extract", "--url", &service.url, "--count"]);
+    assert!(count.status.success(), "followers keep nobody from asking: {}", said(&count));
+}
