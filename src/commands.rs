@@ -6,6 +6,7 @@ use crate::outcome::{Failure, Outcome};
 
 mod access;
 mod compile_filter;
+pub mod extcap;
 mod extract;
 mod flows;
 mod following;
@@ -37,6 +38,8 @@ pub enum Command {
     Flows(Box<flows::Arguments>),
     /// Answer over HTTP
     Serve(serve::Arguments),
+    /// Show recorded packets as an interface of Wireshark
+    Extcap(Box<extcap::Arguments>),
     /// Tell what is in a store, and how far back one can rewind
     Status(status::Arguments),
     /// Check every segment, index and count
@@ -58,6 +61,7 @@ impl Command {
             Self::Extract(arguments) => extract::run(&arguments),
             Self::Flows(arguments) => flows::run(&arguments),
             Self::Serve(arguments) => serve::run(&arguments),
+            Self::Extcap(arguments) => extcap::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
             Self::Token(arguments) => token::run(&arguments),

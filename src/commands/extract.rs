@@ -84,6 +84,13 @@ pub struct Arguments {
     output: Option<PathBuf>,
 }
 
+impl Arguments {
+    /// The token that recorders ask for, where no file has it.
+    pub fn set_token(&mut self, token: Option<String>) {
+        self.place.token = token;
+    }
+}
+
 /// Extracts them.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if arguments.output.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() {

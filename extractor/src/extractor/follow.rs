@@ -86,14 +86,16 @@ impl Extractor {
             possible_link_types: &possible,
             certain_link_types: &certain,
             interfaces: &prepared.interfaces,
+            tunnel_ports: &prepared.filters.ports,
             completeness: &prepared.completeness,
         })?;
         sink.flush()?;
         let hooks = RefCell::new(hooks);
         let stop = || is_over(&**hooks.borrow());
         let snapshot = std::mem::take(&mut prepared.snapshot);
+        let ports = prepared.filters.ports.clone();
         let decapsulator =
-            query.decapsulate.then(|| Decapsulator::new(std::mem::take(&mut prepared.inner_interfaces)));
+            query.decapsulate.then(|| Decapsulator::new(&ports, std::mem::take(&mut prepared.inner_interfaces)));
         let mut output = Output {
             sink,
             wants,
@@ -101,7 +103,7 @@ impl Extractor {
             limits: query.limits,
             limit_reached: None,
             captured_bytes: 0,
-            dedup: query.dedup.map(Dedup::new),
+            dedup: query.dedup.map(|window| Dedup::new(window, &ports)),
             decapsulator,
             hooks: &hooks,
             progress: Progress { segments: snapshot.segments.len() as u64, ..Progress::default() },
@@ -215,7 +217,8 @@ impl<'f> Following<'f> {
             }
         }
         if self.link_types.len() > known {
-            self.filters = Filters::compile(compiler, self.query, &self.link_types)?;
+            let ports = self.filters.ports.clone();
+            self.filters = Filters::compile(compiler, self.query, &self.link_types)?.with_ports(&ports);
         }
         if self.names.are_wanted && self.names.give(self.extractor, &mut segments)? {
             if let Some(decapsulator) = &mut output.decapsulator {

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::{SegmentName, Timestamp};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -206,6 +207,7 @@ impl<'r> Merge<'r> {
             certain_link_types: &[],
             interfaces: &self.interfaces,
             completeness: &Completeness::default(),
+            tunnel_ports: &TunnelPorts::default(),
         })?;
         Ok(())
     }
