@@ -24,3 +24,4 @@ mod support;
 mod tidy;
 mod tunnel_ports;
 mod tunnels;
+mod wireshark;

@@ -94,8 +94,9 @@ impl Extractor {
         let stop = || is_over(&**hooks.borrow());
         let snapshot = std::mem::take(&mut prepared.snapshot);
         let ports = prepared.filters.ports.clone();
-        let decapsulator =
-            query.decapsulate.then(|| Decapsulator::new(&ports, std::mem::take(&mut prepared.inner_interfaces)));
+        let decapsulator = query
+            .decapsulate
+            .then(|| Decapsulator::new(&ports, std::mem::take(&mut prepared.inner_interfaces)));
         let mut output = Output {
             sink,
             wants,

@@ -1,0 +1,150 @@
+//! The live tail, round by round: what the store does happens while the follower waits.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use netrewind_extractor::{Answer, FollowClock, HOLD_BACK, Query, SinkError};
+use netrewind_segment::Timestamp;
+use support::{Collect, Stored, TestStore, name, packet};
+
+/// What happens in one wait.
+type Step<'s> = Box<dyn FnOnce(&mut TestStore) + 's>;
+
+/// Clocks that go on by 100 ms a wait, and a store in which something happens meanwhile.
+struct Script<'s> {
+    store: &'s RefCell<TestStore>,
+    steps: RefCell<std::vec::IntoIter<Step<'s>>>,
+    begun: Timestamp,
+    waits: Cell<u32>,
+    stop: &'s AtomicBool,
+}
+
+impl FollowClock for Script<'_> {
+    fn now(&self) -> Timestamp {
+        self.begun.plus_ns(u64::try_from(self.elapsed().as_nanos()).unwrap())
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(100) * self.waits.get()
+    }
+
+    fn wait(&self, _: Duration) -> Result<(), SinkError> {
+        self.waits.set(self.waits.get() + 1);
+        match self.steps.borrow_mut().next() {
+            Some(step) => step(&mut self.store.borrow_mut()),
+            None => self.stop.store(true, Ordering::Relaxed),
+        }
+        Ok(())
+    }
+}
+
+/// The time of [`packet`] number `n`.
+fn at(n: u32) -> Timestamp {
+    packet(n, 0, 60).at()
+}
+
+/// Follows a store from `begun` on, through these steps.
+fn follow(store: TestStore, begun: Timestamp, steps: Vec<Step<'_>>) -> (Vec<Stored>, Answer, TestStore) {
+    let extractor = store.extractor();
+    let store = RefCell::new(store);
+    let stop = AtomicBool::new(false);
+    let steps = RefCell::new(steps.into_iter());
+    let script = Script { store: &store, steps, begun, waits: Cell::new(0), stop: &stop };
+    let mut sink = Collect::default();
+    let answer = extractor.follow(&Query::default(), &mut sink, &mut &stop, &script).unwrap();
+    assert_eq!(answer.packets, sink.0.len() as u64);
+    (sink.0, answer, store.into_inner())
+}
+
+fn packets(numbers: std::ops::Range<u32>, lane: u32) -> Vec<Stored> {
+    numbers.step_by(2).map(|n| packet(n, lane, 60)).collect()
+}
+
+fn idle<'s>(waits: usize) -> Vec<Step<'s>> {
+    (0..waits).map(|_| Box::new(|_: &mut TestStore| {}) as Step<'s>).collect()
+}
+
+#[test]
+fn lanes_that_commit_at_different_moments_come_in_order() {
+    let mut store = TestStore::default();
+    let (even, odd) = (packets(0..800, 0), packets(1..801, 1));
+    store.open(name(1, 0), even.clone(), 50);
+    store.open(name(1, 1), odd.clone(), 1);
+    let mut steps: Vec<Step<'_>> = Vec::new();
+    for part in 1..=8usize {
+        let (even, odd) = (even.clone(), odd.clone());
+        steps.push(Box::new(move |store| {
+            store.segments.clear();
+            // The one is half a second ahead of the other.
+            store.open(name(1, 0), even, (50 * part + 250).min(400));
+            store.open(name(1, 1), odd, 50 * part);
+        }));
+    }
+    steps.extend(idle(9));
+    let (found, answer, store) = follow(store, at(100), steps);
+    let later = support::extract(&store.extractor(), &Query::default()).unwrap().0;
+    assert_eq!(later.len(), 800);
+    assert!(found == later, "as if it had been asked for later");
+    assert!(answer.completeness.notes.is_empty(), "{:?}", answer.completeness.notes);
+}
+
+#[test]
+fn what_is_committed_too_late_is_given_and_told() {
+    let mut store = TestStore::default();
+    store.open(name(1, 0), packets(0..400, 0), 200);
+    let mut steps = idle(20);
+    steps.push(Box::new(|store| store.open(name(1, 1), packets(1..401, 1), 200)));
+    steps.extend(idle(2));
+    let (found, answer, _) = follow(store, at(400), steps);
+    assert_eq!(found.len(), 400, "nothing is lost");
+    assert!(found[200..].is_sorted_by_key(Stored::at) && !found.is_sorted_by_key(Stored::at));
+    let notes = answer.completeness.notes.join("\n");
+    assert!(notes.contains("199 packets were committed more than 750 ms behind"), "{notes}");
+}
+
+#[test]
+fn timestamps_of_the_future_are_held_no_longer_than_others() {
+    let mut store = TestStore::default();
+    store.open(name(1, 0), packets(0..400, 0), 200);
+    let begun = Timestamp(at(0).ns() - 3_600_000_000_000);
+    let extractor = store.extractor();
+    let (store, stop) = (RefCell::new(store), AtomicBool::new(false));
+    let rounds = HOLD_BACK.as_millis().div_ceil(100) as usize;
+    for (waits, expected) in [(rounds - 2, 200), (rounds + 2, 200)] {
+        stop.store(false, Ordering::Relaxed);
+        let steps = RefCell::new(idle(waits).into_iter());
+        let script = Script { store: &store, steps, begun, waits: Cell::new(0), stop: &stop };
+        let mut sink = Collect::default();
+        extractor.follow(&Query::default(), &mut sink, &mut &stop, &script).unwrap();
+        assert_eq!(sink.0.len(), expected, "what is held when it ends is given all the same");
+    }
+}
+
+#[test]
+fn segments_sealed_indexed_and_expired_meanwhile_are_given_once() {
+    let mut store = TestStore::default();
+    store.seal_indexed(name(0, 0), packets(0..100, 0));
+    store.open(name(1, 0), packets(100..300, 0), 10);
+    let seal = |second: u32, range: std::ops::Range<u32>| -> Step<'static> {
+        Box::new(move |store| {
+            std::fs::remove_file(store.store.open_path(&name(second, 0))).ok();
+            std::fs::remove_file(store.store.mark_path(&name(second, 0))).ok();
+            store.seal_indexed(name(second, 0), packets(range, 0));
+        })
+    };
+    let remove = |second: u32| -> Step<'static> {
+        Box::new(move |store| store.store.remove(&name(second, 0)).unwrap())
+    };
+    let mut steps = idle(2);
+    steps.extend([seal(1, 100..300), seal(2, 300..500)]);
+    steps.extend(idle(1));
+    steps.extend([remove(0), remove(1), seal(3, 500..600), remove(2)]);
+    steps.extend(idle(2));
+    let (found, answer, _) = follow(store, at(10_000), steps);
+    assert!(found == packets(0..600, 0), "each once, in order");
+    assert!(answer.completeness.is_complete(), "{:?}", answer.completeness);
+}
