@@ -243,7 +243,8 @@ fn a_packet_is_followed_within_a_second_and_the_end_of_the_range_ends_it() {
     let begun = Instant::now();
     let mut follower = scene.follow("until.pcap", &["--to", &to]);
     let (status, said) = follower.end();
-    assert!(status.success(), "{said}");
+    // An idle recorder tells of itself every ten seconds: of the last ones nothing is known yet.
+    assert!(matches!(status.code(), Some(0 | 1)) && !said.contains("no longer kept"), "{said}");
     assert!(begun.elapsed() > Duration::from_secs(1), "it waited for the end of the range");
     assert_eq!(follower.packets(), 4);
     recording.stop();

@@ -57,6 +57,7 @@ fn follow(store: TestStore, begun: Timestamp, steps: Vec<Step<'_>>) -> (Vec<Stor
     let mut sink = Collect::default();
     let answer = extractor.follow(&Query::default(), &mut sink, &mut &stop, &script).unwrap();
     assert_eq!(answer.packets, sink.0.len() as u64);
+    drop(script);
     (sink.0, answer, store.into_inner())
 }
 
