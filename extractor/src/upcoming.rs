@@ -183,7 +183,10 @@ impl<'q> Upcoming<'q> {
         }
         let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
         self.report.unreadable.extend(segment.damage(&walk));
-        Ok((self.planner.runs_of_walk(walk.granules_from(segment.begin), segment.link_type), self.scouts.is_some()))
+        Ok((
+            self.planner.runs_of_walk(walk.granules_from(segment.begin), segment.link_type),
+            self.scouts.is_some(),
+        ))
     }
 
     /// The fragments that decide about others, as far as those can be in a segment.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use netrewind_segment::logbook::{Line, Part, read_day};
 use netrewind_segment::{Event, LinkType, SegmentName, Timestamp};
@@ -130,7 +131,7 @@ impl<'f> Following<'f> {
     ) -> Result<Self, ExtractError> {
         let known = Known::new(&extractor.store, snapshot, &extractor.walks, stop)?;
         let last = |segment: &Segment| (segment.name.lane, (segment.name, segment.interface));
-        let all = snapshot.segments.iter().chain(&snapshot.outside);
+        let all = snapshot.segments.iter().chain(&snapshot.outside).chain(&snapshot.beside);
         let mut link_types: Vec<_> = all.map(|segment| segment.link_type).collect();
         link_types.sort_unstable();
         link_types.dedup();
@@ -161,8 +162,7 @@ impl<'f> Following<'f> {
         output: &mut Output<'_, '_>,
         clock: &dyn FollowClock,
     ) -> Result<End, ExtractError> {
-        let mut segments = first.segments;
-        drop(first.outside);
+        let mut segments = first.into_segments();
         let mut is_behind = false;
         loop {
             match self.read(segments, output) {
@@ -198,14 +198,14 @@ impl<'f> Following<'f> {
     }
 
     /// Whether a recorder is at work that has not come to the end of the range.
-    fn is_behind(&self, grown: &[Segment]) -> bool {
+    fn is_behind(&self, grown: &[Arc<Segment>]) -> bool {
         let end = self.range.end();
-        let is_before = |segment: &Segment| segment.bounds.map(|(_, last)| last) < end;
-        grown.iter().any(|segment| !segment.is_sealed() && is_before(segment))
+        let is_before = |segment: &Arc<Segment>| segment.bounds.map(|(_, last)| last) < end;
+        grown.iter().any(|segment: &Arc<Segment>| !segment.is_sealed() && is_before(segment))
     }
 
     /// What has come since the last round.
-    fn look(&mut self, output: &mut Output<'_, '_>) -> Result<Vec<Segment>, ExtractError> {
+    fn look(&mut self, output: &mut Output<'_, '_>) -> Result<Vec<Arc<Segment>>, ExtractError> {
         let Extractor { store, walks, compiler, .. } = self.extractor;
         let Round { mut segments, rejected, unreadable } =
             self.known.look(store, walks, self.query.use_index, self.stop)?;
@@ -229,7 +229,7 @@ impl<'f> Following<'f> {
             }
             output.sink.know_interfaces(&self.names.interfaces);
         }
-        Ok(segments)
+        Ok(segments.into_iter().map(Arc::new).collect())
     }
 
     fn take_unreadable(&mut self, places: Vec<Unreadable>) {
@@ -242,7 +242,11 @@ impl<'f> Following<'f> {
     }
 
     /// Reads what is new, and gives out what is due.
-    fn read(&mut self, segments: Vec<Segment>, output: &mut Output<'_, '_>) -> Result<Next, ExtractError> {
+    fn read(
+        &mut self,
+        segments: Vec<Arc<Segment>>,
+        output: &mut Output<'_, '_>,
+    ) -> Result<Next, ExtractError> {
         let Extractor { store, walks, workers, .. } = self.extractor;
         let (range, filters) = (self.range, &self.filters);
         if !segments.is_empty() {
@@ -254,11 +258,12 @@ impl<'f> Following<'f> {
                 let mut pool = Pool::new(scope, workers.helpers, &reader);
                 merge(&mut upcoming, &mut pool, &mut hold_back, self.stop)
             });
-            let Report { rejected, unreadable, gone, segments_read, .. } =
+            let Report { rejected, unreadable, gone, segments_read, unlinked, .. } =
                 std::mem::take(&mut upcoming.report);
             drop(upcoming);
             self.report.rejected.extend(rejected);
             self.report.gone.extend(gone);
+            self.report.unlinked += unlinked;
             self.take_unreadable(unreadable);
             let Work { bytes_read, packets_judged, .. } = work?;
             self.work.bytes_read += bytes_read;

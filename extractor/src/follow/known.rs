@@ -52,7 +52,7 @@ impl Known {
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, ExtractError> {
         let mut reached = BTreeMap::new();
-        for segment in snapshot.segments.iter().chain(&snapshot.outside) {
+        for segment in snapshot.segments.iter().chain(&snapshot.outside).chain(&snapshot.beside) {
             let is_whole = segment.is_sealed();
             let end = match is_whole {
                 true => segment.bytes.len() as u64,
