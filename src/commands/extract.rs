@@ -6,18 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use netrewind_extractor::{
-    Answer, DedupWindow, Estimate, ExtractError, Extractor, Limits, PcapSink, PcapngSink, Query, Sink,
+    Answer, DedupWindow, Estimate, ExtractError, Limits, Patient, PcapSink, PcapngSink, Query, Sink,
     SinkError,
-    Answer, DedupWindow, Estimate, ExtractError, Hooks, Limits, Patient, PcapSink, PcapngSink, Progress,
-    Query, Sink, SinkError,
 };
 
 use super::following::FollowingClock;
 use super::hint;
-use super::query::{QueryArguments, failure, options};
-use super::waiting::Waiting;
 use super::place::{NoAnswer, Place, PlaceArguments};
 use super::query::QueryArguments;
+use super::waiting::Waiting;
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, signals, terminal};
 

@@ -101,7 +101,7 @@ impl<'q> Gatherer<'q> {
         let stop = self.stop;
         let walk = self.source.walks.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
         gathered.unreadable.extend(segment.damage(&walk));
-        let runs = self.planner.runs_of_walk(&walk, segment.link_type);
+        let runs = self.planner.runs_of_walk(walk.granules_from(0), segment.link_type);
         let mut parts = Parts::default();
         // An index that was built in memory is never damaged.
         self.by_packets(&segment, runs, None, &mut parts, &mut gathered).map_err(
