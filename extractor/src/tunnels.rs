@@ -13,7 +13,7 @@ use crate::filter::Verdict;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TunnelDemands {
-    /// The network identifier of VXLAN, VXLAN-GPE or Geneve (24 bits).
+    /// The network identifier of VXLAN, VXLAN-GPE, Geneve or NVGRE (24 bits).
     pub vni: Option<u32>,
     /// The key of GRE (RFC 2890).
     pub gre_key: Option<u32>,
@@ -26,6 +26,7 @@ pub struct TunnelDemands {
 /// One of the demands.
 #[derive(Clone, Copy, Debug)]
 enum Demand {
+    VirtualNetwork(u32),
     Id(&'static [TunnelKind], u32),
     Peer(IpAddr),
 }
@@ -34,6 +35,10 @@ impl Demand {
     /// Whether a tunnel meets it; `None` where the tunnel tells nothing of what is demanded.
     fn is_met_by(self, tunnel: &Tunnel) -> Option<bool> {
         match self {
+            Self::VirtualNetwork(wanted) if tunnel.is_of_virtual_network() => {
+                tunnel.virtual_network().map(|number| number == wanted)
+            }
+            Self::VirtualNetwork(_) => Some(false),
             Self::Id(kinds, wanted) if kinds.contains(&tunnel.kind) => tunnel.id.map(|id| id == wanted),
             Self::Id(..) => Some(false),
             Self::Peer(wanted) => {
@@ -50,14 +55,11 @@ impl TunnelDemands {
     }
 
     fn each(&self) -> impl Iterator<Item = Demand> {
-        use TunnelKind::{Erspan2, Erspan3, Geneve, Gre, Vxlan, VxlanGpe};
-        let ids = [
-            (&[Vxlan, VxlanGpe, Geneve] as &[_], self.vni),
-            (&[Gre], self.gre_key),
-            (&[Erspan2, Erspan3], self.erspan_session),
-        ];
+        use TunnelKind::{Erspan2, Erspan3, Gre};
+        let ids = [(&[Gre] as &[_], self.gre_key), (&[Erspan2, Erspan3], self.erspan_session)];
         let ids = ids.into_iter().filter_map(|(kinds, id)| Some(Demand::Id(kinds, id?)));
-        ids.chain(self.peer.map(Demand::Peer))
+        let network = self.vni.map(Demand::VirtualNetwork);
+        network.into_iter().chain(ids).chain(self.peer.map(Demand::Peer))
     }
 
     /// Whether the tunnels of a packet meet all of them.

@@ -14,7 +14,7 @@ use crate::writing::Writing;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Tunnels (joined to the filter by AND; numbers as 42 or 0x2a)")]
 pub struct TunnelArguments {
-    /// Packets in VXLAN, VXLAN-GPE or Geneve with this network identifier
+    /// Packets in VXLAN, VXLAN-GPE, Geneve or NVGRE with this network identifier
     #[arg(long, value_name = "N", value_parser = number::<24>)]
     vni: Option<u32>,
     /// Packets in GRE with this key

@@ -29,6 +29,13 @@ mod protocol {
     pub const NSH: u16 = 0x894f;
 }
 
+/// Whether a GRE header is NVGRE's: these bits and this protocol are the whole of what RFC 7637 lets it have.
+pub(super) fn is_nvgre(header: Option<&[u8]>) -> bool {
+    let [key_high, key_low] = KEY.to_be_bytes();
+    let [ethernet_high, ethernet_low] = protocol::ETHERNET.to_be_bytes();
+    header.and_then(|header| header.get(..4)) == Some(&[key_high, key_low, ethernet_high, ethernet_low])
+}
+
 /// Peels a GRE header. One with a routing field (RFC 1701) stays closed.
 pub(super) fn gre<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'a>> {
     let flags = window.u16(0)?;

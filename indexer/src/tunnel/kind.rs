@@ -4,7 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum TunnelKind {
-    /// GRE version 0. Id: the key, where there is one. NVGRE is GRE with the key `VSID << 8 | flow id`.
+    /// GRE version 0. Id: the key, where there is one. NVGRE is GRE with the key `VSID << 8 | flow id`, see
+    /// [`super::Tunnel::virtual_network`].
     Gre = 1,
     /// GRE version 1, with PPP. Id: the call id.
     Pptp = 2,

@@ -55,7 +55,26 @@ pub struct Tunnel {
     pub offset: usize,
     /// Source and destination of the IP header that carries it; none where Ethernet does.
     pub outer: Option<(IpAddr, IpAddr)>,
+    /// It is GRE as NVGRE has it (RFC 7637): with a key, which then is `VSID << 8 | flow id`, without checksum and sequence,
+    /// around Ethernet.
+    pub is_nvgre: bool,
 }
+
+impl Tunnel {
+    /// Whether it carries a virtual network that has a number: VXLAN, VXLAN-GPE, Geneve and NVGRE.
+    pub fn is_of_virtual_network(&self) -> bool {
+        self.is_nvgre || matches!(self.kind, TunnelKind::Vxlan | TunnelKind::VxlanGpe | TunnelKind::Geneve)
+    }
+
+    /// The number of the virtual network that it carries: VNI or VSID (24 bits).
+    pub fn virtual_network(&self) -> Option<u32> {
+        let id = self.id.filter(|_| self.is_of_virtual_network())?;
+        Some(if self.is_nvgre { id >> NVGRE_FLOW_BITS } else { id })
+    }
+}
+
+/// The lower bits of NVGRE's key tell flows (RFC 7637).
+const NVGRE_FLOW_BITS: u32 = 8;
 
 /// The headers of a packet that stand before its innermost network header, as far as they are tunnels or have bits that
 /// vary.
@@ -125,6 +144,8 @@ pub fn tunnels<'a>(layers: &'a [Layer], packet: &'a [u8]) -> impl Iterator<Item 
             view: layer.view,
             offset: usize::from(layer.offset),
             outer: outer.find_map(|before| addresses_of(*before, packet)),
+            is_nvgre: kind == TunnelKind::Gre
+                && super::gre::is_nvgre(packet.get(usize::from(layer.offset)..)),
         })
     })
 }
