@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_is_heavy_stays_in_bounded_memory() {
-        let mut leaders = Leaders::new(10);
+        let mut leaders = Leaders::<u64, Count>::new(10);
         for n in 0..1000u64 {
             leaders.of(n % 3).0 += 5;
             leaders.of(1000 + n).0 += 1;
