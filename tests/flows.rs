@@ -11,7 +11,7 @@ use crate::support::packets::{Packet, write_pcap};
 use crate::support::{captures, done, import, seed};
 
 /// Captures of one run, and of those that are compared with tshark.
-const CAPTURES: usize = 24;
+const CAPTURES: usize = 10;
 const PACKETS_MAX: u64 = 20_000;
 const START: u32 = 1_700_000_000;
 
