@@ -1,4 +1,4 @@
-//! How zones, sizes and durations are written on the command line; times are read by [`netrewind_extractor::time_text`].
+//! How zones, sizes and numbers are written on the command line; times and durations are read by [`netrewind_extractor::time_text`].
 
 use std::time::Duration;
 
@@ -33,16 +33,10 @@ pub fn number(text: &str, bits: u32) -> Result<u32, String> {
         .ok_or_else(|| format!("{text:?} is not a number from 0 to {most}; write one as 42 or 0x2a"))
 }
 
-/// Reads a duration: `60s`, `7d`, `1h 30m`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = |error: jiff::Error| format!("{error}; write a duration as 60s, 1h 30m, or 7d");
-    let span: jiff::Span = text.parse().map_err(wrong)?;
-    let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(wrong)?;
-    Duration::try_from(duration).map_err(|_| format!("{text:?} is negative"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

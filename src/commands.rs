@@ -16,6 +16,7 @@ mod index;
 mod place;
 mod query;
 mod record;
+mod run;
 mod serve;
 mod status;
 mod token;
@@ -36,6 +37,8 @@ pub enum Command {
     Extract(Box<extract::Arguments>),
     /// List conversations, hosts, ports or applications, from the indexes
     Flows(Box<flows::Arguments>),
+    /// Record, index and answer over HTTP in one process
+    Run(Box<run::Arguments>),
     /// Answer over HTTP
     Serve(serve::Arguments),
     /// Show recorded packets as an interface of Wireshark
@@ -60,6 +63,7 @@ impl Command {
             Self::Index(arguments) => index::run(&arguments),
             Self::Extract(arguments) => extract::run(&arguments),
             Self::Flows(arguments) => flows::run(&arguments),
+            Self::Run(arguments) => run::run(&arguments),
             Self::Serve(arguments) => serve::run(&arguments),
             Self::Extcap(arguments) => extcap::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),

@@ -13,6 +13,7 @@ mod filters;
 mod flows;
 mod follow;
 mod hostile;
+mod http;
 mod live;
 mod oracle;
 mod remote;

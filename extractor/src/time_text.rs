@@ -1,5 +1,7 @@
 //! How times are written: on the command line and over HTTP alike.
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use netrewind_segment::Timestamp;
 
@@ -75,6 +77,14 @@ pub fn time_zone(text: &str) -> Result<TimeZone, String> {
         "UTC" | "utc" | "Z" => Ok(TimeZone::UTC),
         name => TimeZone::get(name).map_err(|error| format!("{name:?} is not a time zone: {error}")),
     }
+}
+
+/// Reads a duration: `60s`, `7d`, `1h 30m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = |error: jiff::Error| format!("{error}; write a duration as 60s, 1h 30m, or 7d");
+    let span: jiff::Span = text.parse().map_err(wrong)?;
+    let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(wrong)?;
+    Duration::try_from(duration).map_err(|_| format!("{text:?} is negative"))
 }
 
 #[cfg(test)]

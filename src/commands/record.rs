@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use netrewind_extractor::filter::{self, CompileLimits};
+use netrewind_extractor::http::Server;
 use netrewind_recorder::Clock;
 use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{
@@ -21,6 +22,7 @@ use netrewind_recorder::source::{Source, SourceError};
 use netrewind_segment::Account;
 use netrewind_segment::layout::CAPLEN_MAX;
 
+use super::serve::ServingArguments;
 use super::{StoreArgument, WritingArguments};
 use crate::clock::{self, SystemClock};
 use crate::indexing::Indexing;
@@ -196,6 +198,11 @@ fn standard_input() -> Result<CaptureFile, Failure> {
 
 /// Records until told to stop.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    record(arguments, None)
+}
+
+/// Records until told to stop, and serves meanwhile if asked to.
+pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Result<Outcome, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let sources = arguments.sources(&clock)?;
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
@@ -203,6 +210,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let mut writing = Writing::open(&arguments.store.store, "record")?;
     arguments.writing.ports.apply(&mut writing)?;
     let Writing { store, lock, logbook, without_index, .. } = writing;
+    let server = serving.map(|serving| serving.start(store.clone())).transpose()?;
     let mut indexing = Indexing::start(&store, logbook, without_index)?;
     let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| Some(indexing.of_lane(keeper));
     let description = Description {
@@ -215,7 +223,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     manager.ready(&format!("recording {}", arguments.names()));
     let mut screen = Screen { line: StatusLine::new(), notices: 0, budget: config.budget_bytes };
     let mut looks = 0;
-    while !stop.load(Ordering::Relaxed) && !recorder.is_finished() {
+    // What was replayed to its end can still be asked for.
+    while !stop.load(Ordering::Relaxed) && (server.is_some() || !recorder.is_finished()) {
         std::thread::sleep(LOOK_INTERVAL);
         looks += 1;
         if manager.is_due() && turns.all_taken(&turns_of(&recorder.status())) {
@@ -227,6 +236,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     screen.line.clear();
     manager.stopping();
+    // Recording goes on while running answers end.
+    server.into_iter().for_each(Server::stop);
     let summary = recorder.stop();
     indexing.finish();
     tell(&summary, screen.notices, arguments.json)

@@ -3,6 +3,7 @@
 pub mod expressions;
 pub mod link;
 pub mod packets;
+pub mod service;
 pub mod wrapping;
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,11 +14,13 @@ use super::access::{Admission, guard};
 use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
-use super::{capture, lookups, operations};
+use super::{capture, log, lookups, operations, problems_in_api};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "netrewind", description = "Exactly the packets asked for, by time range and filter."),
+    info(title = "netrewind", description = "Exactly the packets asked for, by time range and filter. HEAD is \
+        answered wherever GET is. Whatever goes wrong is told by a problem document (RFC 9457), also unknown paths (404) and \
+        methods (405, with Allow)."),
     components(schemas(Problem, super::summary::Summary, super::summary::Account))
 )]
 struct Document;
@@ -49,7 +51,9 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
 
 /// The document that describes the service.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().split_for_parts().1
+    let mut document = documented().split_for_parts().1;
+    problems_in_api::add_problems(&mut document);
+    document
 }
 
 /// The routes, behind the gate.
@@ -59,7 +63,7 @@ pub fn router(service: Arc<Service>, admission: Admission) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_for_this_method)
         .with_state(Arc::clone(&service));
-    guard(router, service, admission)
+    guard(router, service, admission).layer(middleware::from_fn(log::each_request))
 }
 
 async fn nothing_here(uri: Uri) -> Response {

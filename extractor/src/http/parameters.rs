@@ -11,7 +11,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::fields::{Fields, NUMBER_MAX};
 use super::problem::{Kind, Problem};
-use crate::{Limits, Query, TunnelDemands, View, time_text};
+use crate::{DedupWindow, Limits, Query, TunnelDemands, View, time_text};
 
 /// The longest that an answer may be asked to take, in seconds: a day.
 pub const SECONDS_MAX: u64 = 86_400;
@@ -48,6 +48,8 @@ pub struct Selection {
     erspan_session: Option<u32>,
     /// Packets in a tunnel from or to this IPv4 or IPv6 address.
     tunnel_peer: Option<String>,
+    /// Leave packets out that the answer has had already, at most so long before, as `5ms`.
+    dedup: Option<String>,
 }
 
 /// A view of a packet.
@@ -172,6 +174,7 @@ impl Selection {
             gre_key: bits(fields, "gre_key", 32)?,
             erspan_session: bits(fields, "erspan_session", 10)?,
             tunnel_peer: fields.text("tunnel_peer")?,
+            dedup: fields.text("dedup")?,
         })
     }
 
@@ -207,9 +210,16 @@ impl Selection {
                 erspan_session: self.erspan_session,
                 peer: peer.transpose()?,
             },
+            dedup: self.dedup.as_deref().map(dedup_window).transpose()?,
             ..Query::default()
         })
     }
+}
+
+fn dedup_window(text: &str) -> Result<DedupWindow, Problem> {
+    time_text::duration(text).and_then(DedupWindow::try_from).map_err(|error| {
+        Problem::new(Kind::BadParameter, format!("dedup: {error}")).with("parameter", "dedup")
+    })
 }
 
 fn bits(fields: &mut Fields, name: &'static str, bits: u32) -> Result<Option<u32>, Problem> {

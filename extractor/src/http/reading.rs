@@ -291,7 +291,8 @@ impl Announcing<'_> {
     fn not_kept(&self, completeness: &Completeness) -> Option<Problem> {
         let extractor = &self.reading.service.extractor;
         let query = &self.reading.query;
-        let kept = extractor.completeness(&Query::default()).ok()?.covered;
+        let of_store = Query { joined: query.joined.clone(), ..Query::default() };
+        let kept = extractor.completeness(&of_store).ok()?.covered;
         let is_written = extractor.store().locked_by().is_ok_and(|writer| writer.is_some());
         let detail = match kept {
             None if !is_written => "nothing is kept yet".to_owned(),

@@ -1,0 +1,27 @@
+//! One line for each request: never its query string, which can name what nobody else should read.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::time::Instant;
+
+use super::problem::Problem;
+
+/// Asked every few seconds by whatever watches the service: not worth a line each.
+const HEALTH_PATH: &str = "/healthz";
+
+/// Says what was asked and how it was answered. Of a body that is still being sent only the beginning is known.
+pub(super) async fn each_request(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    let problem = response.extensions().get::<Problem>().map_or("", Problem::type_uri);
+    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if path == HEALTH_PATH {
+        tracing::debug!(%method, path, status, problem, milliseconds, "request");
+    } else {
+        tracing::info!(%method, path, status, problem, milliseconds, "request");
+    }
+    response
+}

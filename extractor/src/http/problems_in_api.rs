@@ -1,0 +1,61 @@
+//! Every problem that an operation can have, written into the document that describes the service.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
+
+use super::problem::{Kind, PROBLEM_JSON};
+
+/// Of anything that takes parameters.
+const OF_PARAMETERS: [Kind; 3] = [Kind::BadParameter, Kind::UnknownParameter, Kind::RepeatedParameter];
+/// Of anything that waits for a place and reads the store.
+const OF_READING: [Kind; 3] = [Kind::Busy, Kind::ShuttingDown, Kind::Failed];
+/// Of anything that means a query.
+const OF_QUERIES: [Kind; 4] = [Kind::BadFilter, Kind::FilterTooExpensive, Kind::BadTime, Kind::OutOfTime];
+/// Of capture files.
+const OF_CAPTURES: [Kind; 2] = [Kind::NotKept, Kind::SeveralLinkTypes];
+/// Of anything with a body.
+const OF_BODIES: [Kind; 4] = [Kind::BadBody, Kind::BodyTooLarge, Kind::UnsupportedBody, Kind::SlowRequest];
+
+/// Adds them to each operation.
+pub fn add_problems(document: &mut OpenApi) {
+    for (path, item) in &mut document.paths.paths {
+        let takes_query = path.starts_with("/api/v1/packets");
+        let is_capture = path == "/api/v1/packets";
+        let reads = path.starts_with("/api/");
+        let mut kinds = OF_PARAMETERS.to_vec();
+        kinds.extend(OF_READING.iter().filter(|_| reads));
+        kinds.extend(OF_QUERIES.iter().filter(|_| takes_query));
+        kinds.extend(OF_CAPTURES.iter().filter(|_| is_capture));
+        if let Some(operation) = &mut item.get {
+            add(operation, &kinds);
+        }
+        if let Some(operation) = &mut item.post {
+            kinds.extend(OF_BODIES);
+            add(operation, &kinds);
+        }
+    }
+}
+
+fn add(operation: &mut Operation, kinds: &[Kind]) {
+    let mut by_status = BTreeMap::<u16, Vec<Kind>>::new();
+    for &kind in kinds {
+        by_status.entry(kind.status().as_u16()).or_default().push(kind);
+    }
+    for (status, kinds) in by_status {
+        operation.responses.responses.insert(status.to_string(), response(&kinds).into());
+    }
+}
+
+fn response(kinds: &[Kind]) -> Response {
+    let lines: Vec<_> = kinds.iter().map(|kind| format!("{}: `{}`", kind.title(), kind.type_uri())).collect();
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response = ResponseBuilder::new().description(lines.join("; ")).content(PROBLEM_JSON, content);
+    if kinds.contains(&Kind::Busy) || kinds.contains(&Kind::ShuttingDown) {
+        let header = HeaderBuilder::new().description(Some("Seconds to wait")).build();
+        return response.header("Retry-After", header).build();
+    }
+    response.build()
+}

@@ -1,0 +1,30 @@
+//! `netrewind run`: record, index and serve in one process.
+
+use super::record;
+use super::serve::ServingArguments;
+use crate::logs;
+use crate::outcome::{Failure, Outcome};
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo netrewind run --store /data/nr --interface eth1 --budget 500GiB
+  curl -fOJ 'http://127.0.0.1:8640/api/v1/packets?from=5m+ago&filter=tcp+port+443'
+
+Records as `netrewind record` and answers as `netrewind serve`; recording goes first. Ctrl-C (or SIGTERM) lets running
+answers end, and then ends the recording.";
+
+/// Arguments of `netrewind run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    recording: record::Arguments,
+    #[command(flatten)]
+    serving: ServingArguments,
+}
+
+/// Records and serves until told to stop.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    logs::start();
+    record::record(&arguments.recording, Some(&arguments.serving))
+}

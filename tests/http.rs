@@ -1,0 +1,306 @@
+//! The service over HTTP: the same bytes as the command line, and never a body that only looks whole.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::support::packets::{Packet, write_pcap};
+use crate::support::service::{Response, Service};
+use crate::support::{done, run};
+
+const START: u32 = 1_700_000_000;
+const PACKETS: &str = "/api/v1/packets";
+
+/// A store with so many UDP packets of these sizes, ten milliseconds apart.
+fn store(folder: &Path, count: usize, payload_bytes: usize) -> String {
+    let packets: Vec<_> = (0..count).map(|number| packet(number, payload_bytes)).collect();
+    let capture = folder.join("capture.pcap");
+    std::fs::write(&capture, write_pcap(1, &packets)).expect("written");
+    let store = folder.join("store").display().to_string();
+    done(["import", "--store", &store, &capture.display().to_string()]);
+    store
+}
+
+/// Ethernet, IPv4, UDP from 10.0.x.y, port 1000 + its number modulo 100, to port 53.
+fn packet(number: usize, payload_bytes: usize) -> Packet {
+    let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    let length = |bytes: usize| u16::try_from(bytes).expect("short").to_be_bytes();
+    bytes.extend([0x45, 0]);
+    bytes.extend(length(28 + payload_bytes));
+    bytes.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, (number >> 8 & 255) as u8, (number & 255) as u8, 10, 9, 9, 9]);
+    bytes.extend(length(1000 + number % 100));
+    bytes.extend(length(53));
+    bytes.extend(length(8 + payload_bytes));
+    bytes.extend([0, 0]);
+    bytes.resize(bytes.len() + payload_bytes, number as u8);
+    let at = number as u64 * 10_000_000;
+    Packet {
+        seconds: START + (at / 1_000_000_000) as u32,
+        nanoseconds: (at % 1_000_000_000) as u32,
+        len: bytes.len() as u32,
+        bytes,
+    }
+}
+
+fn served(count: usize, payload_bytes: usize) -> (tempfile::TempDir, String, Service) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path(), count, payload_bytes);
+    let service = Service::of(&store);
+    (folder, store, service)
+}
+
+fn account(response: &Response) -> serde_json::Value {
+    let text = response.header("netrewind-answer").or(response.trailer("netrewind-answer"));
+    serde_json::from_str(text.unwrap_or_else(|| panic!("no account: {:?}", response.headers))).expect("JSON")
+}
+
+#[test]
+fn an_answer_has_the_bytes_of_the_command_line() {
+    let (_folder, store, service) = served(3000, 100);
+    for (query, json, arguments) in [
+        ("", "{}", &[][..]),
+        ("?filter=port+1007", r#"{"filter":"port 1007"}"#, &["--filter", "port 1007"]),
+        (
+            "?from=2023-11-14T22:13:25Z&to=1700000010.5&filter=net%2010.0.2.0/24&format=pcapng",
+            r#"{"from":"2023-11-14T22:13:25Z","to":"1700000010.5","filter":"net 10.0.2.0/24","format":"pcapng"}"#,
+            &["--from", "2023-11-14T22:13:25Z", "--to", "1700000010.5", "--filter", "net 10.0.2.0/24", "--format", "pcapng"],
+        ),
+        ("?max_packets=7&view=outer", r#"{"max_packets":7,"view":"outer"}"#, &["--max-packets", "7", "--view", "outer"]),
+        ("?filter=port+9999", r#"{"filter":"port 9999"}"#, &["--filter", "port 9999"]),
+    ] {
+        let expected = run(["extract", "--store", &store, "-q", "-o", "-"].iter().chain(arguments)).stdout;
+        assert!(expected.len() >= 24, "{arguments:?}");
+        let media_type = if query.contains("pcapng") { "application/x-pcapng" } else { "application/vnd.tcpdump.pcap" };
+        let target = format!("{PACKETS}{query}");
+        let answers = [
+            service.get(&target),
+            service.post(PACKETS, "application/json", json),
+            service.post(PACKETS, "application/x-www-form-urlencoded", query.trim_start_matches('?')),
+        ];
+        for answer in answers {
+            assert_eq!((answer.status, answer.is_whole), (200, true), "{query}");
+            assert_eq!(answer.header("content-type"), Some(media_type));
+            assert!(answer.header("content-disposition").expect("a name").starts_with("attachment; filename=\"netrewind-"));
+            assert!(answer.body == expected, "{query}: {} bytes, not {}", answer.body.len(), expected.len());
+            assert_eq!(account(&answer)["complete"], !query.contains("max_packets"), "{query}");
+        }
+        let head = service.head(&target);
+        assert_eq!((head.status, head.header("content-type")), (200, Some(media_type)), "{query}");
+        assert!(head.header("netrewind-completeness").is_some() && head.header("content-length").is_none());
+    }
+}
+
+#[test]
+fn counts_estimates_status_and_segments_are_those_of_the_command_line() {
+    let (_folder, store, service) = served(500, 60);
+    let count = service.get(&format!("{PACKETS}/count?filter=port+1007")).json();
+    let printed = done(["extract", "--store", &store, "--filter", "port 1007", "--count", "--json"]);
+    let printed: serde_json::Value = serde_json::from_slice(&printed).expect("JSON");
+    assert_eq!((&count, &count["packets"]), (&printed, &5.into()));
+    let estimate = service.get(&format!("{PACKETS}/estimate?filter=port+1007")).json();
+    let printed = done(["extract", "--store", &store, "--filter", "port 1007", "--estimate", "--json"]);
+    let printed: serde_json::Value = serde_json::from_slice(&printed).expect("JSON");
+    assert_eq!(estimate["packets_max"], printed["packets_max"]);
+    assert!(estimate["completeness"]["gaps"].is_array());
+    let status = service.get("/api/v1/status").json();
+    let printed = done(["status", "--store", &store, "--json"]);
+    assert_eq!(status, serde_json::from_slice::<serde_json::Value>(&printed).expect("JSON"));
+    let segments = service.get("/api/v1/segments").json();
+    assert_eq!(segments[0]["first"], "2023-11-14T22:13:20.000000000Z");
+    assert_eq!(service.get("/healthz").json()["status"], "ok");
+}
+
+#[test]
+fn what_is_wrong_is_told_by_a_problem_document() {
+    let (_folder, _store, service) = served(10, 60);
+    for (target, status, kind, member, value) in [
+        ("/api/v1/packets?filter=tcp+prot+80", 400, "bad-filter", "position", "4"),
+        ("/api/v1/packets?filter=host+www.example.com", 400, "bad-filter", "length", "15"),
+        ("/api/v1/packets?from=yesterdayish", 400, "bad-time", "parameter", "\"from\""),
+        ("/api/v1/packets?from=now&to=2h+ago", 400, "bad-time", "parameter", "\"to\""),
+        ("/api/v1/packets?fliter=tcp", 400, "unknown-parameter", "parameter", "\"fliter\""),
+        ("/api/v1/packets?filter=tcp&filter=udp", 400, "repeated-parameter", "parameter", "\"filter\""),
+        ("/api/v1/packets?max_packets=-1", 400, "bad-parameter", "parameter", "\"max_packets\""),
+        ("/api/v1/packets?decapsulate=maybe", 400, "bad-parameter", "parameter", "\"decapsulate\""),
+        ("/api/v1/packets?tz=Mars/Olympus", 400, "bad-parameter", "parameter", "\"tz\""),
+        ("/api/v1/packets?to=2001-01-01", 404, "not-kept", "status", "404"),
+        ("/api/v1/packets?from=2033-01-01", 404, "not-kept", "status", "404"),
+        ("/api/v1/packets/count?format=pcap", 400, "unknown-parameter", "parameter", "\"format\""),
+        ("/api/v1/status?verbose=1", 400, "unknown-parameter", "parameter", "\"verbose\""),
+        ("/api/v1/nothing", 404, "not-found", "status", "404"),
+    ] {
+        let answer = service.get(target);
+        let problem = answer.json();
+        assert_eq!(answer.status, status, "{target}: {problem}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{target}");
+        assert_eq!(problem["type"], format!("/problems/{kind}"), "{target}");
+        assert_eq!(problem[member].to_string(), value, "{target}: {problem}");
+    }
+    let post = |media_type: &str, body: &str| service.post(PACKETS, media_type, body);
+    for (answer, status, kind) in [
+        (post("application/json", "[]"), 400, "bad-body"),
+        (post("application/json", r#"{"vni":1,"vni":2}"#), 400, "repeated-parameter"),
+        (post("application/json", r#"{"filter":7}"#), 400, "bad-parameter"),
+        (post("text/plain", "filter=tcp"), 415, "unsupported-body"),
+        (post("application/json", &" ".repeat(300 << 10)), 413, "body-too-large"),
+        (service.post("/api/v1/packets?filter=tcp", "application/json", "{}"), 400, "bad-parameter"),
+        (service.post("/healthz", "application/json", "{}"), 405, "method-not-allowed"),
+    ] {
+        assert_eq!((answer.status, &answer.json()["type"]), (status, &format!("/problems/{kind}").into()));
+        if status == 405 {
+            assert_eq!(answer.header("allow"), Some("GET,HEAD"));
+        }
+    }
+}
+
+#[test]
+fn several_link_types_are_refused_before_a_byte_is_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path(), 10, 60);
+    let raw: Vec<_> = (0..10).map(|number| packet(number, 60)).map(|packet| Packet { bytes: packet.bytes[14..].to_vec(), len: packet.len - 14, ..packet }).collect();
+    let capture = folder.path().join("raw.pcap");
+    std::fs::write(&capture, write_pcap(101, &raw)).expect("written");
+    done(["import", "--store", &store, &capture.display().to_string()]);
+    let service = Service::of(&store);
+    let answer = service.get(PACKETS);
+    assert_eq!((answer.status, &answer.json()["type"]), (422, &"/problems/several-link-types".into()));
+    assert!(answer.json()["detail"].to_string().contains("format=pcapng"));
+    assert_eq!(service.head(PACKETS).status, 422);
+    assert_eq!(service.get(&format!("{PACKETS}?format=pcapng")).status, 200);
+}
+
+#[test]
+fn large_answers_are_streamed_and_accounted_for_in_trailers() {
+    let (_folder, store, service) = served(20_000, 1400);
+    let answer = service.get(PACKETS);
+    let expected = done(["extract", "--store", &store, "-q", "-o", "-"]);
+    assert!(answer.body == expected && answer.is_whole);
+    assert_eq!((answer.header("content-length"), answer.header("trailer")), (None, Some("netrewind-answer")));
+    let account = account(&answer);
+    assert_eq!((&account["packets"], &account["complete"]), (&20_000.into(), &true.into()), "{account}");
+    let limited = service.get(&format!("{PACKETS}?max_bytes=10000000"));
+    assert!(limited.body.len() < 11_000_000 && limited.is_whole);
+    assert_eq!(self::account(&limited)["limit_reached"], "bytes");
+}
+
+/// Anonymous memory of a process, in bytes.
+fn memory_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a line");
+    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number") << 10
+}
+
+#[test]
+fn slow_clients_cost_little_and_gone_ones_nothing() {
+    const CLIENTS: usize = 20;
+    let (_folder, _store, service) = served(20_000, 1400);
+    assert_eq!(service.get(&format!("{PACKETS}/count")).status, 200);
+    let before = memory_of(service.pid());
+    let waiting: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut stream = service.send("GET", PACKETS, &[], "");
+            stream.read_exact(&mut [0; 1000]).expect("it begins");
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let grown = memory_of(service.pid()).saturating_sub(before);
+    assert!(grown < CLIENTS as u64 * (5 << 20), "{CLIENTS} waiting clients take {grown} bytes");
+    // They hold no right to read.
+    let begun = Instant::now();
+    assert_eq!(service.get(&format!("{PACKETS}?filter=port+1007")).status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let gone = || service.said().iter().filter(|line| line.contains("not answered to its end")).count();
+    assert_eq!(gone(), 0);
+    drop(waiting);
+    let dropped = Instant::now();
+    while gone() < CLIENTS {
+        assert!(dropped.elapsed() < Duration::from_secs(1), "{} of {CLIENTS} were noticed", gone());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn fifty_extractions_at_once_are_all_answered() {
+    let (_folder, store, service) = served(5000, 600);
+    let expected = done(["extract", "--store", &store, "-q", "--filter", "portrange 1000-1050", "-o", "-"]);
+    std::thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| {
+                let answer = service.get(&format!("{PACKETS}?filter=portrange+1000-1050"));
+                assert_eq!((answer.status, answer.is_whole), (200, true));
+                assert!(answer.body == expected);
+            });
+        }
+    });
+}
+
+#[test]
+fn idle_connections_keep_nobody_waiting() {
+    let (_folder, _store, service) = served(10, 60);
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", service.pid())).expect("a process").count();
+    assert_eq!(service.get(PACKETS).status, 200);
+    let before = threads();
+    let idle: Vec<_> = (0..800).map(|_| std::net::TcpStream::connect(service.address).expect("connected")).collect();
+    assert_eq!(service.get("/healthz").status, 200);
+    assert!(threads() <= before + 1, "{} threads for {} idle connections", threads(), idle.len());
+}
+
+#[test]
+fn a_service_that_is_told_to_end_does() {
+    let (_folder, _store, mut service) = served(10, 60);
+    assert_eq!(service.get(PACKETS).status, 200);
+    assert_eq!(service.terminate(), Some(0));
+    let line = service.said().into_iter().find(|line| line.contains("answered")).expect("a line");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("JSON, where there is no terminal");
+    assert_eq!((&line["packets"], &line["level"]), (&10.into(), &"INFO".into()));
+}
+
+#[test]
+fn other_machines_are_not_served_without_tokens() {
+    let (_folder, store, _service) = served(10, 60);
+    let output = run(["serve", "--store", &store, "--listen", "0.0.0.0:0"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(["--tls-cert", "--tls-key", "--tokens"].iter().all(|flag| said.contains(flag)), "{said}");
+}
+
+#[test]
+fn one_process_records_and_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let packets: Vec<_> = (0..100).map(|number| packet(number, 60)).collect();
+    let capture = folder.path().join("capture.pcap");
+    std::fs::write(&capture, write_pcap(1, &packets)).expect("written");
+    let store = folder.path().join("store").display().to_string();
+    let replay = capture.display().to_string();
+    let mut service =
+        Service::start(&["run", "--store", &store, "--replay", &replay, "--replay-speed", "max", "--json"]);
+    let until = Instant::now() + Duration::from_secs(10);
+    while service.get(&format!("{PACKETS}/count")).json()["packets"] != 100 {
+        assert!(Instant::now() < until, "{:?}", service.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(service.get("/api/v1/status").json()["writer"].to_string().contains("netrewind"));
+    assert_eq!(service.terminate(), Some(0));
+    assert!(service.said().iter().any(|line| line.starts_with("100 packets received = 100 written")));
+}
+
+#[test]
+fn the_description_of_the_service_is_the_one_kept() {
+    let (_folder, _store, service) = served(1, 60);
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("extractor/openapi.json");
+    let kept: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&kept).expect("extractor/openapi.json")).expect("JSON");
+    let served = service.get("/openapi.json").json();
+    assert!(kept == served, "the service is described otherwise now: curl -s http://{}/openapi.json", service.address);
+    let names = |path: &str, method: &str| -> Vec<String> {
+        let parameters = served["paths"][path][method]["parameters"].as_array().cloned().unwrap_or_default();
+        parameters.iter().map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let refused = service.get(&format!("{PACKETS}?frobnicate=1")).json();
+    let known: Vec<String> = serde_json::from_value(refused["known"].clone()).expect("names");
+    let (mut described, mut taken) = (names(PACKETS, "get"), known);
+    described.sort_unstable();
+    taken.sort_unstable();
+    assert_eq!(described, taken);
+}
