@@ -1,9 +1,8 @@
 //! How zones, sizes and numbers are written on the command line; times and durations are read by [`netrewind_extractor::time_text`].
 
-use std::time::Duration;
-
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text;
+pub use netrewind_extractor::time_text::duration;
 pub use netrewind_extractor::time_text::instant;
 
 /// Reads a time zone: an IANA name such as `Europe/Rome`, `UTC`, or `local`.

@@ -27,7 +27,24 @@ fn packet(number: usize, payload_bytes: usize) -> Packet {
     let length = |bytes: usize| u16::try_from(bytes).expect("short").to_be_bytes();
     bytes.extend([0x45, 0]);
     bytes.extend(length(28 + payload_bytes));
-    bytes.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, (number >> 8 & 255) as u8, (number & 255) as u8, 10, 9, 9, 9]);
+    bytes.extend([
+        0,
+        0,
+        0,
+        0,
+        64,
+        17,
+        0,
+        0,
+        10,
+        0,
+        (number >> 8 & 255) as u8,
+        (number & 255) as u8,
+        10,
+        9,
+        9,
+        9,
+    ]);
     bytes.extend(length(1000 + number % 100));
     bytes.extend(length(53));
     bytes.extend(length(8 + payload_bytes));
@@ -63,14 +80,28 @@ fn an_answer_has_the_bytes_of_the_command_line() {
         (
             "?from=2023-11-14T22:13:25Z&to=1700000010.5&filter=net%2010.0.2.0/24&format=pcapng",
             r#"{"from":"2023-11-14T22:13:25Z","to":"1700000010.5","filter":"net 10.0.2.0/24","format":"pcapng"}"#,
-            &["--from", "2023-11-14T22:13:25Z", "--to", "1700000010.5", "--filter", "net 10.0.2.0/24", "--format", "pcapng"],
+            &[
+                "--from",
+                "2023-11-14T22:13:25Z",
+                "--to",
+                "1700000010.5",
+                "--filter",
+                "net 10.0.2.0/24",
+                "--format",
+                "pcapng",
+            ],
         ),
-        ("?max_packets=7&view=outer", r#"{"max_packets":7,"view":"outer"}"#, &["--max-packets", "7", "--view", "outer"]),
+        (
+            "?max_packets=7&view=outer",
+            r#"{"max_packets":7,"view":"outer"}"#,
+            &["--max-packets", "7", "--view", "outer"],
+        ),
         ("?filter=port+9999", r#"{"filter":"port 9999"}"#, &["--filter", "port 9999"]),
     ] {
         let expected = run(["extract", "--store", &store, "-q", "-o", "-"].iter().chain(arguments)).stdout;
         assert!(expected.len() >= 24, "{arguments:?}");
-        let media_type = if query.contains("pcapng") { "application/x-pcapng" } else { "application/vnd.tcpdump.pcap" };
+        let media_type =
+            if query.contains("pcapng") { "application/x-pcapng" } else { "application/vnd.tcpdump.pcap" };
         let target = format!("{PACKETS}{query}");
         let answers = [
             service.get(&target),
@@ -80,7 +111,12 @@ fn an_answer_has_the_bytes_of_the_command_line() {
         for answer in answers {
             assert_eq!((answer.status, answer.is_whole), (200, true), "{query}");
             assert_eq!(answer.header("content-type"), Some(media_type));
-            assert!(answer.header("content-disposition").expect("a name").starts_with("attachment; filename=\"netrewind-"));
+            assert!(
+                answer
+                    .header("content-disposition")
+                    .expect("a name")
+                    .starts_with("attachment; filename=\"netrewind-")
+            );
             assert!(answer.body == expected, "{query}: {} bytes, not {}", answer.body.len(), expected.len());
             assert_eq!(account(&answer)["complete"], !query.contains("max_packets"), "{query}");
         }
@@ -157,7 +193,10 @@ fn what_is_wrong_is_told_by_a_problem_document() {
 fn several_link_types_are_refused_before_a_byte_is_sent() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = store(folder.path(), 10, 60);
-    let raw: Vec<_> = (0..10).map(|number| packet(number, 60)).map(|packet| Packet { bytes: packet.bytes[14..].to_vec(), len: packet.len - 14, ..packet }).collect();
+    let raw: Vec<_> = (0..10)
+        .map(|number| packet(number, 60))
+        .map(|packet| Packet { bytes: packet.bytes[14..].to_vec(), len: packet.len - 14, ..packet })
+        .collect();
     let capture = folder.path().join("raw.pcap");
     std::fs::write(&capture, write_pcap(101, &raw)).expect("written");
     done(["import", "--store", &store, &capture.display().to_string()]);
@@ -187,7 +226,8 @@ fn large_answers_are_streamed_and_accounted_for_in_trailers() {
 fn memory_of(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a line");
-    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number") << 10
+    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number")
+        << 10
 }
 
 #[test]
@@ -241,7 +281,8 @@ fn idle_connections_keep_nobody_waiting() {
     let threads = || std::fs::read_dir(format!("/proc/{}/task", service.pid())).expect("a process").count();
     assert_eq!(service.get(PACKETS).status, 200);
     let before = threads();
-    let idle: Vec<_> = (0..800).map(|_| std::net::TcpStream::connect(service.address).expect("connected")).collect();
+    let idle: Vec<_> =
+        (0..800).map(|_| std::net::TcpStream::connect(service.address).expect("connected")).collect();
     assert_eq!(service.get("/healthz").status, 200);
     assert!(threads() <= before + 1, "{} threads for {} idle connections", threads(), idle.len());
 }
@@ -292,7 +333,11 @@ fn the_description_of_the_service_is_the_one_kept() {
     let kept: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&kept).expect("extractor/openapi.json")).expect("JSON");
     let served = service.get("/openapi.json").json();
-    assert!(kept == served, "the service is described otherwise now: curl -s http://{}/openapi.json", service.address);
+    assert!(
+        kept == served,
+        "the service is described otherwise now: curl -s http://{}/openapi.json",
+        service.address
+    );
     let names = |path: &str, method: &str| -> Vec<String> {
         let parameters = served["paths"][path][method]["parameters"].as_array().cloned().unwrap_or_default();
         parameters.iter().map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect()

@@ -16,6 +16,7 @@ answers end, and then ends the recording.";
 /// Arguments of `netrewind run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[group(skip)] // Those of `record` have the name already.
 pub struct Arguments {
     #[command(flatten)]
     recording: record::Arguments,

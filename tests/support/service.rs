@@ -35,7 +35,10 @@ impl Service {
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let heard = Arc::clone(&said);
         std::thread::spawn(move || {
-            stderr.lines().map_while(Result::ok).for_each(|line| heard.lock().expect("unpoisoned").push(line));
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .for_each(|line| heard.lock().expect("unpoisoned").push(line));
         });
         let mut service = Self { child, address: ([127, 0, 0, 1], 0).into(), said };
         let line = service.wait_for_line("Answering on http://", PATIENCE).expect("an address");
@@ -130,8 +133,7 @@ impl Response {
         let status = status_line.split(' ').nth(1).and_then(|text| text.parse().ok());
         let headers = read_fields(&mut reader).expect("headers");
         let status = status.unwrap_or_else(|| panic!("no status: {status_line:?}"));
-        let mut response =
-            Self { status, headers, body: Vec::new(), trailers: Vec::new(), is_whole: true };
+        let mut response = Self { status, headers, body: Vec::new(), trailers: Vec::new(), is_whole: true };
         if of_head {
             return response;
         }

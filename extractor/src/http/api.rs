@@ -18,9 +18,12 @@ use super::{capture, log, lookups, operations, problems_in_api};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "netrewind", description = "Exactly the packets asked for, by time range and filter. HEAD is \
+    info(
+        title = "netrewind",
+        description = "Exactly the packets asked for, by time range and filter. HEAD is \
         answered wherever GET is. Whatever goes wrong is told by a problem document (RFC 9457), also unknown paths (404) and \
-        methods (405, with Allow)."),
+        methods (405, with Allow)."
+    ),
     components(schemas(Problem, super::summary::Summary, super::summary::Account))
 )]
 struct Document;

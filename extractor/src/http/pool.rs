@@ -99,3 +99,46 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn places_are_given_in_turn_and_beyond_the_queue_none() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let pool = Pool::new(PoolLimits { reading_max: 1, answers_max: 2, waiting_max: 1 });
+            let is_busy = |slot: Result<Slot, Problem>| {
+                slot.is_err_and(|problem| problem.type_uri() == "/problems/busy")
+            };
+            let mut first = pool.slot().await.expect("a place");
+            let second = tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.slot().await }
+            });
+            let third = tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.slot().await }
+            });
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(!second.is_finished() && !third.is_finished(), "one reads at a time");
+            assert!(is_busy(pool.slot().await), "the queue is full");
+            first.pause();
+            let (one, other) = (second, third);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(one.is_finished() || other.is_finished(), "the right to read is free");
+            // A client that gives up leaves the queue.
+            let waiting = if one.is_finished() { other } else { one };
+            waiting.abort();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(!is_busy(
+                tokio::time::timeout(Duration::from_millis(50), pool.slot())
+                    .await
+                    .unwrap_or_else(|_| { Err(Problem::new(Kind::Failed, "it waits, as it should")) })
+            ));
+        });
+    }
+}

@@ -19,6 +19,11 @@ const OF_CAPTURES: [Kind; 2] = [Kind::NotKept, Kind::SeveralLinkTypes];
 /// Of anything with a body.
 const OF_BODIES: [Kind; 4] = [Kind::BadBody, Kind::BodyTooLarge, Kind::UnsupportedBody, Kind::SlowRequest];
 
+/// Of anything at all: the gate's.
+const OF_THE_GATE: [Kind; 2] = [Kind::WrongHost, Kind::Forbidden];
+/// Of anything that tells what is recorded: the gate's, where there are tokens.
+const OF_TOKENS: [Kind; 3] = [Kind::NoAccess, Kind::TooManyFailures, Kind::AccessUnavailable];
+
 /// Adds them to each operation.
 pub fn add_problems(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
@@ -26,6 +31,8 @@ pub fn add_problems(document: &mut OpenApi) {
         let is_capture = path == "/api/v1/packets";
         let reads = path.starts_with("/api/");
         let mut kinds = OF_PARAMETERS.to_vec();
+        kinds.extend(OF_THE_GATE);
+        kinds.extend(OF_TOKENS.iter().filter(|_| reads));
         kinds.extend(OF_READING.iter().filter(|_| reads));
         kinds.extend(OF_QUERIES.iter().filter(|_| takes_query));
         kinds.extend(OF_CAPTURES.iter().filter(|_| is_capture));
@@ -53,7 +60,7 @@ fn response(kinds: &[Kind]) -> Response {
     let lines: Vec<_> = kinds.iter().map(|kind| format!("{}: `{}`", kind.title(), kind.type_uri())).collect();
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let response = ResponseBuilder::new().description(lines.join("; ")).content(PROBLEM_JSON, content);
-    if kinds.contains(&Kind::Busy) || kinds.contains(&Kind::ShuttingDown) {
+    if kinds.iter().any(|kind| [429, 503].contains(&kind.status().as_u16())) {
         let header = HeaderBuilder::new().description(Some("Seconds to wait")).build();
         return response.header("Retry-After", header).build();
     }

@@ -141,6 +141,10 @@ impl Reading {
                 tracing::info!(identity = name, problem = problem.type_uri(), seconds, "refused");
             }
             Err(ReadingError::Extract(ExtractError::ReaderGone)) if self.head_only => {}
+            // Its words would tell the filter.
+            Err(ReadingError::Extract(ExtractError::Filter(_))) => {
+                tracing::info!(identity = name, problem = Kind::BadFilter.type_uri(), seconds, "refused");
+            }
             Err(ReadingError::Extract(error)) => {
                 tracing::warn!(identity = name, %error, seconds, "not answered to its end");
             }

@@ -18,6 +18,8 @@ use super::tls::Tls;
 
 /// Threads that send and receive.
 const SENDING_THREADS: usize = 2;
+/// Threads for short work beside answers, as looking at tokens.
+const SPARE_THREADS: usize = 4;
 /// How little the service asks of the processor: a recorder in the same process goes first.
 const NICENESS: i32 = 10;
 /// Streams of one HTTP/2 connection at a time.
@@ -53,6 +55,7 @@ impl Server {
             .max_blocking_threads(
                 limits.packets.answers_max + limits.followers.answers_max + limits.lookups.answers_max,
             )
+            .max_blocking_threads(limits.packets.answers_max + limits.lookups.answers_max + SPARE_THREADS)
             .thread_name("http")
             .on_thread_start(|| {
                 // Of this thread alone, and of those that it starts: nice(2) on Linux. Refused nowhere, as it only lowers.
