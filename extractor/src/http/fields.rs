@@ -61,8 +61,7 @@ impl Fields {
 
     fn take(&mut self, name: &'static str) -> Option<Given> {
         self.known.push(name);
-        // A null says that there is no value.
-        self.given.remove(name).filter(|given| *given != Given::Json(Value::Null))
+        self.given.remove(name)
     }
 
     /// A text.
