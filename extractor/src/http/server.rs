@@ -53,9 +53,11 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(SENDING_THREADS)
             .max_blocking_threads(
-                limits.packets.answers_max + limits.followers.answers_max + limits.lookups.answers_max,
+                limits.packets.answers_max
+                    + limits.followers.answers_max
+                    + limits.lookups.answers_max
+                    + SPARE_THREADS,
             )
-            .max_blocking_threads(limits.packets.answers_max + limits.lookups.answers_max + SPARE_THREADS)
             .thread_name("http")
             .on_thread_start(|| {
                 // Of this thread alone, and of those that it starts: nice(2) on Linux. Refused nowhere, as it only lowers.
