@@ -197,7 +197,7 @@ mod tests {
         assert!(!series.is_exact());
         let points = series.points();
         assert_eq!(points.iter().map(|point| point.packets).sum::<u64>(), 7);
-        assert_eq!(points.iter().map(|point| point.bytes).collect::<Vec<_>>()[..4], [166, 333, 334, 167]);
+        assert_eq!(points.iter().map(|point| point.bytes).collect::<Vec<_>>()[..4], [166, 334, 333, 167]);
         series.add_dropped(Span { from: second(2), to: second(3) }, 9);
         assert_eq!(series.points()[2].dropped, 9);
     }

@@ -1,0 +1,91 @@
+//! Flow records and summaries against a model that looks at every packet.
+
+mod support;
+
+use std::sync::atomic::AtomicBool;
+
+use netrewind_extractor::flows::{FlowQuery, FlowSort, SummaryQuery};
+use netrewind_extractor::{ExtractError, Patient, Query};
+use netrewind_segment::Timestamp;
+use support::{Stored, TestStore, name, packet};
+
+/// Three segments on two lanes, one of them open; some have no index. 40 conversations a lane.
+fn store() -> TestStore {
+    let mut store = TestStore::default();
+    let one = |n: u32, lane: u32| {
+        let mut packet = packet(n, lane, 60 + n % 200);
+        packet.bytes[36..38].copy_from_slice(&[0x10, (n % 40) as u8]); // the destination port
+        packet
+    };
+    let packets = |from: u32, to: u32, lane: u32| (from..to).map(|n| one(n, lane)).collect();
+    store.seal_indexed(name(0, 0), packets(0, 3000, 0));
+    store.seal(name(1, 1), packets(500, 4000, 1));
+    store.open(name(4, 0), packets(3000, 5000, 0), 1500);
+    store
+}
+
+fn all(store: &TestStore) -> Vec<Stored> {
+    store.segments.iter().flat_map(|(_, packets)| packets.clone()).collect()
+}
+
+fn ranges() -> [Query; 3] {
+    let from = Some(packet(700, 0, 60).at());
+    let to = Some(packet(4100, 0, 60).at());
+    [Query::default(), Query { from, ..Query::default() }, Query { from, to, ..Query::of("greater 150") }]
+}
+
+#[test]
+fn a_summary_counts_each_packet_once_and_in_its_time() {
+    let store = store();
+    for query in ranges() {
+        let longer = |packet: &Stored| query.filter.is_empty() || packet.header.len >= 150;
+        let wanted: Vec<Stored> = all(&store)
+            .into_iter()
+            .filter(|packet| query.range().contains(packet.at()) && longer(packet))
+            .collect();
+        for use_index in [true, false] {
+            let query = Query { use_index, ..query.clone() };
+            let asked = SummaryQuery { buckets: 100, top: 1000 };
+            let summary = store.extractor().summary(&query, &asked, &mut Patient).unwrap();
+            let bytes: u64 = wanted.iter().map(|packet| u64::from(packet.header.len)).sum();
+            assert_eq!((summary.totals.packets, summary.totals.bytes), (wanted.len() as u64, bytes));
+            assert_eq!(summary.bucket_seconds, 1);
+            assert_eq!(summary.series.iter().map(|point| point.bytes).sum::<u64>(), bytes);
+            for point in summary.series.iter().filter(|_| summary.series_exact) {
+                let end = point.at.plus_ns(1_000_000_000);
+                let inside = wanted.iter().filter(|packet| (point.at..end).contains(&packet.at()));
+                assert_eq!(point.packets, inside.count() as u64, "{:?}", point.at);
+            }
+            assert!(summary.series_exact || !query.filter.is_empty());
+            assert_eq!(summary.top.hosts.iter().map(|host| host.sent_bytes).sum::<u64>(), bytes);
+            assert_eq!(summary.edges.iter().map(|edge| edge.bytes).sum::<u64>(), bytes);
+            let listed: u64 = summary.top.conversations.iter().map(|found| found.packets()).sum();
+            assert!(listed <= wanted.len() as u64 && !summary.approximate);
+        }
+    }
+}
+
+#[test]
+fn a_conversation_is_found_again_by_its_id() {
+    let store = store();
+    let extractor = store.extractor();
+    let query = Query::default();
+    let flows = FlowQuery { sort: FlowSort::Start, limit: 1000, after: None };
+    let listed = extractor.flows(&query, &flows, &mut Patient).unwrap();
+    assert!(listed.flows.len() > 50 && listed.next.is_none());
+    for flow in listed.flows.iter().step_by(7) {
+        let id = flow.id.to_string().parse().unwrap();
+        assert_eq!(extractor.flow(&query, id, &mut Patient).unwrap().as_ref(), Some(flow));
+    }
+    let mut missing = listed.flows[0].id;
+    missing.first = Timestamp(missing.first.ns() + 1);
+    assert_eq!(extractor.flow(&query, missing, &mut Patient).unwrap(), None);
+    assert!("xyz".parse::<netrewind_extractor::flows::FlowId>().is_err());
+}
+
+#[test]
+fn whoever_waits_can_give_up() {
+    let stopped = AtomicBool::new(true);
+    let answer = store().extractor().flows(&Query::default(), &FlowQuery::default(), &mut &stopped);
+    assert!(matches!(answer, Err(ExtractError::Cancelled)));
+}
