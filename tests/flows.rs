@@ -1,4 +1,4 @@
-//! Flow records are held against tshark's conversations, capinfos' totals, and the counts of extraction.
+//! Flow records are held against tshark's packets, added up by their ends, and against the counts of extraction.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
