@@ -2,8 +2,12 @@
 
 mod finish;
 mod flow_table;
+mod labelling;
+mod message;
+mod observer;
 mod radix;
 mod slots;
+mod stream;
 mod template_table;
 
 use std::io::Read;
@@ -20,7 +24,14 @@ use crate::seconds::Seconds;
 use crate::template::Shape;
 use crate::tunnel::TunnelPorts;
 use flow_table::{BATCH_PACKETS, FlowTable, Pending};
+use message::Message;
+use observer::Observer;
 use template_table::TemplateTable;
+
+#[cfg(test)]
+pub(crate) use labelling::{HOLDING_MAX, LABELLING_MAX, TEXT_BYTES_MAX};
+#[cfg(test)]
+pub(crate) use observer::CONVERSATIONS_MAX;
 
 /// The numbers that bound an index. They are part of the format: the same segment gives the same index only with the
 /// same limits, so that everything but tests and measurements uses the default.
@@ -49,6 +60,8 @@ pub struct Builder {
     ports: TunnelPorts,
     templates: TemplateTable,
     flows: FlowTable,
+    /// None where nothing is to be observed.
+    observer: Option<Observer>,
     granules: Vec<Granule>,
     /// For each granule and each flow with a packet in it, the flow: granule after granule.
     postings: Vec<u32>,
@@ -106,6 +119,7 @@ impl Builder {
             ports: TunnelPorts::DEFAULT,
             templates: TemplateTable::new(link_type, seed, limits.templates_max),
             flows: FlowTable::new(seed, limits.flows_max),
+            observer: Some(Observer::new(seed)),
             granules: Vec::new(),
             postings: Vec::new(),
             posting_starts: Vec::new(),
@@ -120,6 +134,11 @@ impl Builder {
     /// Takes packets apart with these ports, from now on.
     pub fn with_ports(self, ports: &TunnelPorts) -> Self {
         Self { ports: ports.clone(), ..self }
+    }
+
+    /// Observes nothing: neither round trips nor retransmissions nor labels. The flows are the same, the index another.
+    pub fn without_observations(self) -> Self {
+        Self { observer: None, ..self }
     }
 
     /// Records pushed since the segment began.
@@ -153,6 +172,12 @@ impl Builder {
             ..Pending::default()
         };
         pending.set_key(template, shape, &packet.key, &mut self.flows, &mut self.templates);
+        if let Some(observer) = &mut self.observer {
+            let (message, payload) = Message::read(packet, record.packet);
+            pending.message = message;
+            let ports = [pending.key.source_port, pending.key.destination_port];
+            observer.payloads.keep(&mut pending.message, pending.hash, ports, payload);
+        }
         self.batch.push(pending);
         if self.batch.len() == BATCH_PACKETS {
             self.count_batch();
@@ -167,6 +192,9 @@ impl Builder {
             }
             postings.push(flow);
         });
+        if let Some(observer) = &mut self.observer {
+            observer.take_batch(&self.batch, &self.flows, &self.templates);
+        }
         self.batch.clear();
     }
 
@@ -187,6 +215,7 @@ impl Builder {
     pub fn reset(&mut self) {
         self.templates.reset();
         self.flows.reset();
+        self.observer.iter_mut().for_each(Observer::reset);
         self.granules.clear();
         self.postings.clear();
         self.posting_starts.clear();

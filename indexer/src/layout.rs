@@ -47,10 +47,12 @@ pub mod field {
     pub const PORTS: Range<usize> = 120..124;
     pub const TEMPLATES: Range<usize> = 124..128;
     pub const TUNNEL_PORTS: Range<usize> = 128..136;
+    pub const OBSERVATIONS: Range<usize> = 136..140;
+    pub const STRINGS: Range<usize> = 140..144;
 }
 
 /// Where the table of sections begins: an entry for each of [`Section::ALL`].
-pub const SECTION_TABLE: usize = 136;
+pub const SECTION_TABLE: usize = 144;
 /// Bytes of an entry: length and checksum, 64 bits each.
 pub const SECTION_ENTRY_BYTES: usize = 16;
 /// Where the checksum of everything before it stands.
@@ -72,6 +74,8 @@ pub enum Section {
     KeyDirectory,
     DetailDirectory,
     PositionDirectory,
+    ObservationDirectory,
+    StringDirectory,
     Granules,
     AddressesV4,
     AddressesV6,
@@ -79,11 +83,13 @@ pub enum Section {
     Keys,
     Details,
     Positions,
+    Observations,
+    Strings,
 }
 
 impl Section {
     /// In the order of the file.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Templates,
         Self::Rankings,
         Self::Seconds,
@@ -94,6 +100,8 @@ impl Section {
         Self::KeyDirectory,
         Self::DetailDirectory,
         Self::PositionDirectory,
+        Self::ObservationDirectory,
+        Self::StringDirectory,
         Self::Granules,
         Self::AddressesV4,
         Self::AddressesV6,
@@ -101,6 +109,8 @@ impl Section {
         Self::Keys,
         Self::Details,
         Self::Positions,
+        Self::Observations,
+        Self::Strings,
     ];
 
     /// Its name in `FORMAT.md` and in errors.
@@ -116,6 +126,8 @@ impl Section {
             Self::KeyDirectory => "key directory",
             Self::DetailDirectory => "detail directory",
             Self::PositionDirectory => "position directory",
+            Self::ObservationDirectory => "observation directory",
+            Self::StringDirectory => "string directory",
             Self::Granules => "granules",
             Self::AddressesV4 => "IPv4 addresses",
             Self::AddressesV6 => "IPv6 addresses",
@@ -123,6 +135,8 @@ impl Section {
             Self::Keys => "keys",
             Self::Details => "details",
             Self::Positions => "positions",
+            Self::Observations => "observations",
+            Self::Strings => "strings",
         }
     }
 
@@ -161,6 +175,10 @@ pub struct Header {
     pub templates: u32,
     /// See [`tunnel_ports_hash`].
     pub tunnel_ports: u64,
+    /// Flows of which something was observed.
+    pub observations: u32,
+    /// Distinct texts of labels.
+    pub strings: u32,
 }
 
 /// Length and checksum of a section.
@@ -229,6 +247,8 @@ impl Header {
         put(field::PORTS, &self.ports.to_le_bytes());
         put(field::TEMPLATES, &self.templates.to_le_bytes());
         put(field::TUNNEL_PORTS, &self.tunnel_ports.to_le_bytes());
+        put(field::OBSERVATIONS, &self.observations.to_le_bytes());
+        put(field::STRINGS, &self.strings.to_le_bytes());
         for (entry, at) in table.iter().zip((SECTION_TABLE..).step_by(SECTION_ENTRY_BYTES)) {
             put(at..at + 8, &entry.bytes.to_le_bytes());
             put(at + 8..at + 16, &entry.checksum.to_le_bytes());
@@ -284,6 +304,8 @@ impl Header {
             ports: u32_at(field::PORTS),
             templates: u32_at(field::TEMPLATES),
             tunnel_ports: u64_at(field::TUNNEL_PORTS),
+            observations: u32_at(field::OBSERVATIONS),
+            strings: u32_at(field::STRINGS),
         };
         let is_plausible = GRANULE_SHIFTS.contains(&header.granule_shift)
             && header.second_shift < 64
@@ -303,10 +325,13 @@ pub(crate) fn reseal_header(bytes: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builder::{CONVERSATIONS_MAX, HOLDING_MAX, LABELLING_MAX, TEXT_BYTES_MAX};
     use crate::column::BLOCK_ROWS;
+    use crate::observations::LabelKey;
     use crate::packet::PREFIX_BYTES_MAX;
     use crate::ranking::RANKS_MAX;
     use crate::seconds::POINTS_MAX;
+    use crate::strings::STRING_BYTES_MAX;
     use crate::{Limits, POSITIONS_WITHOUT_LENGTH_MAX};
 
     const DOCUMENT: &str = include_str!("../FORMAT.md");
@@ -345,6 +370,8 @@ mod tests {
             ("ports", field::PORTS),
             ("templates", field::TEMPLATES),
             ("tunnel ports", field::TUNNEL_PORTS),
+            ("observations", field::OBSERVATIONS),
+            ("strings", field::STRINGS),
         ];
         let documented: Vec<_> =
             rows("Header").iter().map(|row| (row[0], row[1].to_owned(), row[2].to_owned())).collect();
@@ -381,8 +408,8 @@ mod tests {
             let is_blocked = if section.is_blocked() { "yes" } else { "no" };
             assert_eq!(row[..], [number.to_string().as_str(), section.name(), is_blocked]);
         }
-        let keys = [crate::granules::KEY_BYTES, 4, 16, 4, 4, 0, 0];
-        let names = Section::ALL[3..10].iter().map(|section| section.name());
+        let keys = [crate::granules::KEY_BYTES, 4, 16, 4, 4, 0, 0, 4, 0];
+        let names = Section::ALL[3..12].iter().map(|section| section.name());
         let coded: Vec<_> = names.zip(keys.map(|bytes| bytes.to_string())).collect();
         let documented: Vec<_> = directories[1..].iter().map(|row| (row[0], row[2].to_owned())).collect();
         assert_eq!(documented, coded);
@@ -404,9 +431,24 @@ mod tests {
             ("points of the graph", POINTS_MAX.to_string()),
             ("ranks of a column", RANKS_MAX.to_string()),
             ("section bytes", "2^32 - 1".to_owned()),
+            ("observed conversations", power(CONVERSATIONS_MAX as u64)),
+            ("conversations in labelling", power(LABELLING_MAX as u64)),
+            ("conversations of which bytes are held", power(HOLDING_MAX as u64)),
+            ("bytes of all texts", power(TEXT_BYTES_MAX as u64)),
+            ("bytes of a text", power(STRING_BYTES_MAX as u64)),
+            ("bytes of a stream that are looked at", power(netrewind_labels::BYTES_MAX as u64)),
+            ("datagrams of a direction that are looked at", netrewind_labels::DATAGRAMS_MAX.to_string()),
         ];
         let documented: Vec<_> = rows("Limits").iter().map(|row| (row[0], row[1].to_owned())).collect();
         assert_eq!(documented, coded);
         assert_eq!(SECTION_BYTES_MAX, (1 << 32) - 1);
+    }
+
+    #[test]
+    fn the_label_keys_are_as_documented() {
+        let table = rows("Observations");
+        let documented: Vec<_> = table.iter().map(|row| (row[0].to_owned(), row[1])).collect();
+        let coded: Vec<_> = LabelKey::ALL.iter().map(|key| ((*key as u8).to_string(), key.name())).collect();
+        assert_eq!(documented, coded);
     }
 }

@@ -22,11 +22,13 @@ mod flow;
 mod granules;
 mod keys;
 mod layout;
+mod observations;
 pub mod packet;
 mod positions;
 mod ranking;
 mod reader;
 mod seconds;
+mod strings;
 mod template;
 mod template_list;
 pub mod tunnel;
@@ -35,7 +37,8 @@ pub use builder::{Builder, Limits, build_from, build_with};
 pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};
 pub use granules::Granule;
-pub use reader::{Constraint, Cursor, Flows, Index, Second, Term};
+pub use observations::{LabelKey, Observation};
+pub use reader::{Constraint, Cursor, Flows, Index, Observations, Second, Term};
 pub use template::{Description, KeyField, Shape, Template, TransportKey, View, ViewLengths};
 
 /// Flows in more granules than this have the bits of their positions counted, so that a reader can skip them.

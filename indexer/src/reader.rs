@@ -5,6 +5,7 @@ mod cursor;
 #[cfg(test)]
 mod hostile;
 mod lookup;
+mod observations;
 mod time;
 
 use std::sync::OnceLock;
@@ -14,6 +15,7 @@ use netrewind_segment::{LinkType, Timestamp};
 
 pub use cursor::{Cursor, Flows};
 pub use lookup::{Constraint, Term};
+pub use observations::Observations;
 pub use time::Second;
 
 use crate::IndexError;
@@ -204,6 +206,16 @@ impl<B: AsRef<[u8]>> Index<B> {
         Flows::new(self, Some(wanted))
     }
 
+    /// Reads what was observed of flows.
+    pub fn observations(&self) -> Result<Observations<'_>, IndexError> {
+        let directory = self.section(Section::ObservationDirectory)?;
+        let blocks = self.section(Section::Observations)?;
+        let rows = Blocks::new(Section::Observations, blocks, directory, self.header.observations)?;
+        let directory = self.section(Section::StringDirectory)?;
+        let blocks = self.section(Section::Strings)?;
+        Ok(Observations::new(rows, Blocks::new(Section::Strings, blocks, directory, self.header.strings)?))
+    }
+
     /// Verifies every checksum and decodes everything once.
     pub fn verify(&self) -> Result<(), IndexError> {
         for section in Section::ALL {
@@ -213,6 +225,7 @@ impl<B: AsRef<[u8]>> Index<B> {
         self.v4()?.decode_all::<u32>(&mut Vec::new())?;
         self.v6()?.decode_all::<u128>(&mut Vec::new())?;
         self.ports()?.decode_all::<u32>(&mut Vec::new())?;
+        self.observations()?.verify(self.flow_count())?;
         let mut cursor = self.cursor();
         let mut positions = Vec::new();
         for granule in 0..self.granule_count() {

@@ -70,6 +70,11 @@ impl Labeller {
         self.step(conversation)
     }
 
+    /// As [`Self::push`], of a payload at the front of which nothing stands that [`may_tell`] something.
+    pub fn pass(&mut self, conversation: &Conversation, direction: Direction) -> Step {
+        self.push(conversation, direction, 0, &[0])
+    }
+
     /// Ends the conversation: what is known of it, from whatever bytes came.
     pub fn finish(mut self, conversation: &Conversation) -> Option<Box<Labels>> {
         for direction in [Direction::Forward, Direction::Backward] {
@@ -215,6 +220,24 @@ impl Labeller {
 impl Side {
     fn close(&mut self) {
         *self = Self { pending: None, is_closed: true, datagrams: self.datagrams };
+    }
+}
+
+/// Whether a payload between these ports can be the front of a stream, or a datagram, that tells anything: a question of
+/// nanoseconds. Of one that cannot it is all the same to a [`Labeller`] what it holds.
+pub fn may_tell(transport: Transport, ports: [u16; 2], payload: &[u8]) -> bool {
+    let Some(&first) = payload.first() else { return false };
+    if dns::application(ports).is_some() {
+        return true;
+    }
+    match transport {
+        Transport::Tcp => matches!(first, 22 | b'A'..=b'Z'),
+        Transport::Udp => {
+            first.is_ascii_uppercase()
+                || quic::is_likely(payload)
+                || tls::is_likely_dtls(payload)
+                || dns::may_be_message(payload)
+        }
     }
 }
 

@@ -30,7 +30,7 @@ mod tls;
 mod verdict;
 
 pub use community_id::{CommunityId, community_id};
-pub use labeller::{Conversation, Labeller, Step};
+pub use labeller::{Conversation, Labeller, Step, may_tell};
 pub use labels::{
     ALPN_BYTES_MAX, ALPN_MAX, ANSWERS_MAX, Answer, BANNER_BYTES_MAX, Dns, Http, Ja4, Labels,
     METHOD_BYTES_MAX, NAME_BYTES_MAX, Question, Ssh, Tls, USER_AGENT_BYTES_MAX, record_type_name,

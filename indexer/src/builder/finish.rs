@@ -13,8 +13,10 @@ use crate::layout::{
     Header, SECTION_BYTES_MAX, SEGMENT_BYTES_MAX, Section, SectionEntry, SectionTable, head_hash,
     section_checksum, tunnel_ports_hash,
 };
+use crate::observations;
 use crate::positions::{self, BitWriter};
 use crate::ranking::{Census, Rankings};
+use crate::strings;
 use crate::template::{Shape, TransportKey};
 use crate::{BuildError, POSITIONS_WITHOUT_LENGTH_MAX, template_list};
 use netrewind_segment::Timestamp;
@@ -62,8 +64,17 @@ pub(super) fn assemble(builder: &mut Builder) -> Result<Vec<u8>, BuildError> {
     put(Section::Rankings, flows.rankings.put());
     put(Section::Templates, template_list::put(builder.templates.templates()));
     put(Section::Seconds, builder.seconds.put());
-
-    let header = header(builder, &addresses, places.len(), ports.len());
+    let mut header = header(builder, &addresses, places.len(), ports.len());
+    if let Some(observer) = &mut builder.observer {
+        let (observed, texts) = observer.finish(places.iter().map(|place| place.flow));
+        (header.observations, header.strings) = (observed.len() as u32, texts.len() as u32);
+        let mut put_blocks = |section: Section, directory: Section, writer: BlockWriter| {
+            sections[section as usize] = writer.blocks;
+            sections[directory as usize] = writer.directory;
+        };
+        put_blocks(Section::Observations, Section::ObservationDirectory, observations::put(&observed));
+        put_blocks(Section::Strings, Section::StringDirectory, strings::put(&texts));
+    }
     join(&header, &sections)
 }
 
@@ -97,6 +108,8 @@ fn header(builder: &Builder, addresses: &Addresses, flows: usize, ports: usize) 
         ports: ports as u32,
         templates: builder.templates.len() as u32,
         tunnel_ports: tunnel_ports_hash(&builder.ports),
+        observations: 0,
+        strings: 0,
     }
 }
 

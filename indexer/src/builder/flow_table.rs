@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
+use super::message::Message;
 use super::slots::Slots;
 use super::template_table::TemplateTable;
 use crate::template::Shape;
@@ -55,6 +56,8 @@ pub(super) struct FlowKey {
 pub(super) struct Pending {
     pub(super) key: FlowKey,
     pub(super) hash: u32,
+    /// The flow's number, once it is found.
+    pub(super) flow: u32,
     pub(super) granule: u32,
     pub(super) len: u32,
     pub(super) caplen: u32,
@@ -63,6 +66,8 @@ pub(super) struct Pending {
     pub(super) flags_all: u8,
     pub(super) flags_any: u8,
     pub(super) fragment: bool,
+    /// What it brings to its conversation.
+    pub(super) message: Message,
     /// It belongs to the flow of its template that has no key.
     pub(super) without_key: bool,
 }
@@ -162,9 +167,6 @@ impl FlowTable {
         templates: &mut TemplateTable,
         mut enter: impl FnMut(u32, u32),
     ) {
-        for packet in batch.iter_mut() {
-            packet.hash = self.hash(&packet.key);
-        }
         let mut likely = [None; BATCH_PACKETS];
         for (likely, packet) in likely.iter_mut().zip(batch.iter()) {
             *likely = self.slots.touch(packet.hash);
@@ -175,8 +177,9 @@ impl FlowTable {
         }
         // The loads must happen; what they load is used below.
         std::hint::black_box(touched);
-        for packet in batch.iter() {
+        for packet in batch {
             let flow = self.find(packet, templates);
+            packet.flow = flow;
             if packet.fragment {
                 self.mark_fragments(flow);
             }
@@ -186,8 +189,9 @@ impl FlowTable {
         }
     }
 
+    /// Where a flow is looked for.
     #[inline]
-    fn hash(&self, key: &FlowKey) -> u32 {
+    pub(super) fn hash(&self, key: &FlowKey) -> u32 {
         let addresses = u64::from(key.source) << 32 | u64::from(key.destination);
         let ports = u64::from(key.source_port) << 16 | u64::from(key.destination_port);
         let hash = self.hasher.hash_one((addresses, ports << 16 | u64::from(key.template)));
@@ -273,5 +277,6 @@ impl Pending {
             },
             None => FlowKey { template: templates.without_key(template) as u16, ..FlowKey::default() },
         };
+        self.hash = table.hash(&self.key);
     }
 }

@@ -78,6 +78,10 @@ impl TemplateTable {
         self.templates.iter()
     }
 
+    pub(super) fn get(&self, template: u32) -> Option<&Template> {
+        self.templates.get(template as usize)
+    }
+
     #[inline]
     pub(super) fn shape(&self, template: u32) -> Shape {
         self.templates[template as usize].shape

@@ -9,7 +9,7 @@ use crate::column::{BLOCK_ROWS, Values, take_values};
 use crate::details::{self, DetailRow, NO_FLAGS};
 use crate::flow::{Flow, TcpFlags};
 use crate::granules::{Granule, GranuleBlock};
-use crate::keys::{KeyBlock, NO_ADDRESS};
+use crate::keys::{KeyBlock, KeyRow, NO_ADDRESS};
 use crate::layout::Section;
 use crate::positions::{self, BitReader};
 use crate::template::Template;
@@ -57,6 +57,28 @@ impl<'a, B: AsRef<[u8]>> Cursor<'a, B> {
             return Err(Section::Details.damaged());
         }
         self.assemble(row)
+    }
+
+    /// The numbers of all flows with the same two ends as the flow with a number.
+    pub fn conversation_of(&mut self, id: u32) -> Result<std::ops::Range<u32>, IndexError> {
+        let key = self.key_of(id)?;
+        let (mut from, mut to) = (id, id + 1);
+        while from > 0 && self.key_of(from - 1)?.is_same_conversation(&key) {
+            from -= 1;
+        }
+        while to < self.index.flow_count() && self.key_of(to)?.is_same_conversation(&key) {
+            to += 1;
+        }
+        Ok(from..to)
+    }
+
+    fn key_of(&mut self, id: u32) -> Result<KeyRow, IndexError> {
+        let (block, row) = (id as usize / BLOCK_ROWS, id as usize % BLOCK_ROWS);
+        if id >= self.index.flow_count() {
+            return Err(Section::Keys.damaged());
+        }
+        self.load_keys(block)?;
+        Ok(self.keys.row(row))
     }
 
     /// Appends the numbers of the granules that hold the flow's packets to `granules`, ascending.

@@ -44,6 +44,8 @@ fn reseal(bytes: &mut [u8], original: &[u8]) {
         (Section::KeyDirectory, Section::Keys, 8),
         (Section::DetailDirectory, Section::Details, 4),
         (Section::PositionDirectory, Section::Positions, 4),
+        (Section::ObservationDirectory, Section::Observations, 8),
+        (Section::StringDirectory, Section::Strings, 4),
     ] {
         let entries = bytes[range(directory)].chunks(entry_bytes).map(|entry| entry[..4].try_into().unwrap());
         let mut offsets: Vec<usize> = entries.map(|offset| u32::from_le_bytes(offset) as usize).collect();
@@ -79,6 +81,9 @@ fn ask(index: &Index<&[u8]>) -> Result<(), IndexError> {
         index.contains_address([10, 0, 0, 3].into()).map(drop),
         index.contains_ports(0..=u16::MAX).map(drop),
         index.flows_of(&[true, false]).last().transpose().map(drop),
+        index.cursor().conversation_of(3).map(drop),
+        index.cursor().conversation_of(u32::MAX).map(drop),
+        index.observations().and_then(|mut rows| rows.of(3)).map(drop),
     ];
     for number in 0..index.flow_count().min(1000) {
         let _ = index.cursor().granules_of(number, &mut Vec::new());

@@ -76,6 +76,18 @@ impl Tunnel {
 /// The lower bits of NVGRE's key tell flows (RFC 7637).
 const NVGRE_FLOW_BITS: u32 = 8;
 
+impl Tunnel {
+    /// What of it is the same for both ways of a conversation: its kind, its id where that names a network and not one way (as
+    /// a TEID or an MPLS label does), and its two ends, in order.
+    pub fn both_ways(&self) -> (TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>) {
+        use TunnelKind::{Erspan2, Erspan3, Geneve, Gre, PppoE, Vxlan, VxlanGpe};
+        let names_a_network =
+            matches!(self.kind, Gre | Erspan2 | Erspan3 | Vxlan | VxlanGpe | Geneve | PppoE);
+        let ends = self.outer.map(|(one, other)| (one.min(other), one.max(other)));
+        (self.kind, self.id.filter(|_| names_a_network), ends)
+    }
+}
+
 /// The headers of a packet that stand before its innermost network header, as far as they are tunnels or have bits that
 /// vary.
 #[derive(Clone)]

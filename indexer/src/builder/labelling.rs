@@ -1,0 +1,197 @@
+//! The conversations of a segment of which something is observed, and their labels.
+
+use std::collections::{HashMap, VecDeque};
+
+use netrewind_labels::{self as labels, Direction, Labeller, Labels, Step, Transport};
+
+use crate::observations::{Label, LabelKey};
+use crate::strings::STRING_BYTES_MAX;
+
+/// Conversations that are being labelled at the same time.
+pub(crate) const LABELLING_MAX: usize = 1 << 16;
+/// Those of which bytes are held.
+pub(crate) const HOLDING_MAX: usize = 1 << 11;
+/// Bytes of all distinct texts together.
+pub(crate) const TEXT_BYTES_MAX: usize = 1 << 26;
+
+/// Both directions of flows with the same two ends, protocol and tunnels.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    facts: labels::Conversation,
+    /// The lesser end is the one that [`Direction::Forward`] comes from.
+    pub(super) is_lesser_forward: bool,
+    /// None where the labels are settled.
+    labeller: Option<Box<Labeller>>,
+    is_holding: bool,
+    pub(super) round_trip_ns: Option<u64>,
+    /// What client and server have to send next after a SYN of both.
+    pub(super) handshake: Option<(u32, u32)>,
+    /// Its place in [`Labelling::labels`].
+    labels: (u32, u32),
+}
+
+/// All conversations, by number.
+#[derive(Debug, Default)]
+pub(super) struct Labelling {
+    pub(super) conversations: Vec<Conversation>,
+    open: Queue,
+    holding: Queue,
+    labels: Vec<Label>,
+    texts: HashMap<Box<str>, u32>,
+    text_bytes: usize,
+}
+
+/// Conversations in the order in which they came, some of which have left since.
+#[derive(Debug, Default)]
+struct Queue {
+    numbers: VecDeque<u32>,
+    present: usize,
+}
+
+impl Labelling {
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A new conversation's number.
+    pub(super) fn begin(&mut self, transport: Transport, ports: [u16; 2], is_lesser_forward: bool) -> u32 {
+        let number = self.conversations.len() as u32;
+        self.conversations.push(Conversation {
+            facts: labels::Conversation { transport, ports },
+            is_lesser_forward,
+            labeller: Some(Box::default()),
+            is_holding: false,
+            round_trip_ns: None,
+            handshake: None,
+            labels: (0, 0),
+        });
+        self.open.numbers.push_back(number);
+        self.open.present += 1;
+        if self.open.present > LABELLING_MAX {
+            self.end_oldest(false);
+        }
+        number
+    }
+
+    /// Whether payloads can still tell something.
+    pub(super) fn is_open(&self, number: u32) -> bool {
+        self.conversations[number as usize].labeller.is_some()
+    }
+
+    /// Takes a payload with its offset in the stream, or none where it cannot tell anything. True where more of this
+    /// direction may tell more.
+    pub(super) fn push(&mut self, number: u32, is_lesser: bool, payload: Option<(u32, &[u8])>) -> bool {
+        let conversation = &mut self.conversations[number as usize];
+        let Some(labeller) = &mut conversation.labeller else { return false };
+        let direction = match is_lesser == conversation.is_lesser_forward {
+            true => Direction::Forward,
+            false => Direction::Backward,
+        };
+        let step = match payload {
+            Some((offset, bytes)) => labeller.push(&conversation.facts, direction, offset, bytes),
+            None => labeller.pass(&conversation.facts, direction),
+        };
+        match step {
+            Step::Done(found) => {
+                conversation.labeller = None;
+                self.settle(number, found);
+                false
+            }
+            Step::NeedMore(wanted) => {
+                let holds = labeller.heap_bytes() > 0;
+                self.hold(number, holds);
+                wanted[direction as usize] > 0
+            }
+        }
+    }
+
+    /// Ends the labelling of all conversations.
+    pub(super) fn finish(&mut self) {
+        for number in 0..self.conversations.len() as u32 {
+            self.end(number);
+        }
+    }
+
+    /// The labels of a conversation, their texts by number as in [`Self::texts`].
+    pub(super) fn labels_of(&self, number: u32) -> &[Label] {
+        let (from, to) = self.conversations[number as usize].labels;
+        &self.labels[from as usize..to as usize]
+    }
+
+    /// All texts, ascending, and for each number its place among them.
+    pub(super) fn texts(&self) -> (Vec<&str>, Vec<u32>) {
+        let mut sorted: Vec<(&str, u32)> =
+            self.texts.iter().map(|(text, &number)| (&**text, number)).collect();
+        sorted.sort_unstable();
+        let mut places = vec![0; sorted.len()];
+        for (place, (_, number)) in (0..).zip(&sorted) {
+            places[*number as usize] = place;
+        }
+        (sorted.into_iter().map(|(text, _)| text).collect(), places)
+    }
+
+    fn hold(&mut self, number: u32, holds: bool) {
+        let conversation = &mut self.conversations[number as usize];
+        match (std::mem::replace(&mut conversation.is_holding, holds), holds) {
+            (false, true) => {
+                self.holding.numbers.push_back(number);
+                self.holding.present += 1;
+            }
+            (true, false) => self.holding.present -= 1,
+            _ => {}
+        }
+        if self.holding.present > HOLDING_MAX {
+            self.end_oldest(true);
+        }
+    }
+
+    /// Ends the conversation that has been labelled, or held, for longest.
+    #[cold]
+    fn end_oldest(&mut self, of_holding: bool) {
+        loop {
+            let queue = if of_holding { &mut self.holding } else { &mut self.open };
+            let Some(number) = queue.numbers.pop_front() else { return };
+            let conversation = &self.conversations[number as usize];
+            if conversation.labeller.is_some() && (conversation.is_holding || !of_holding) {
+                return self.end(number);
+            }
+        }
+    }
+
+    fn end(&mut self, number: u32) {
+        let conversation = &mut self.conversations[number as usize];
+        if let Some(labeller) = conversation.labeller.take() {
+            let found = labeller.finish(&conversation.facts);
+            self.settle(number, found);
+        }
+    }
+
+    fn settle(&mut self, number: u32, found: Option<Box<Labels>>) {
+        self.hold(number, false);
+        self.open.present -= 1;
+        let Some(found) = found.filter(|found| !found.is_guess) else { return };
+        let (from, texts) = (self.labels.len(), &mut self.texts);
+        let mut is_whole = true;
+        found.visit(|key, text| {
+            let Some(key) = LabelKey::of_name(key).filter(|_| text.len() <= STRING_BYTES_MAX) else { return };
+            let number = match texts.get(text) {
+                Some(&number) => number,
+                None if self.text_bytes + text.len() > TEXT_BYTES_MAX => {
+                    is_whole = false;
+                    return;
+                }
+                None => {
+                    let number = texts.len() as u32;
+                    self.text_bytes += text.len();
+                    texts.insert(text.into(), number);
+                    number
+                }
+            };
+            self.labels.push((key, number));
+        });
+        if !is_whole {
+            self.labels.truncate(from);
+        }
+        self.conversations[number as usize].labels = (from as u32, self.labels.len() as u32);
+    }
+}

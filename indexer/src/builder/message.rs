@@ -1,0 +1,131 @@
+//! What a packet brings to its conversation, beside what its flow counts: a piece of a stream, or a datagram.
+
+use netrewind_labels::{BYTES_MAX, Transport, may_tell};
+
+use crate::packet::{Dissection, protocol};
+use crate::template::{Shape, TransportKey};
+
+/// Slots for marks: see [`Payloads`].
+const MARKS: usize = 4096;
+
+/// A TCP segment or a UDP datagram.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Message {
+    /// None where the packet is neither, or a fragment.
+    pub(super) transport: Option<Transport>,
+    pub(super) sequence: u32,
+    pub(super) acknowledged: u32,
+    /// Bytes of payload on the wire.
+    pub(super) payload: u32,
+    /// The payload may be the front of something.
+    pub(super) may_tell: bool,
+    /// Where its front is kept in [`Payloads`], and how many bytes.
+    kept: (u32, u16),
+}
+
+impl Message {
+    /// Reads the packet's transport header; gives the payload as far as it was captured.
+    #[inline]
+    pub(super) fn read<'p>(d: &Dissection, packet: &'p [u8]) -> (Self, &'p [u8]) {
+        Self::try_read(d, packet).unwrap_or_default()
+    }
+
+    #[inline]
+    fn try_read<'p>(d: &Dissection, packet: &'p [u8]) -> Option<(Self, &'p [u8])> {
+        let network = d.prefix_bytes;
+        let (protocol, at, network_bytes) = match d.shape {
+            Shape::Ipv4 { first_byte, protocol, key: TransportKey::Ports, .. } => {
+                let length = u16_at(packet, network + 2)?;
+                (protocol, network + usize::from(first_byte & 0x0f) * 4, usize::from(length))
+            }
+            Shape::Ipv6 { transport, protocol, key: TransportKey::Ports, .. } => {
+                let length = usize::from(u16_at(packet, network + 4)?);
+                (protocol, network + usize::from(transport), if length > 0 { length + 40 } else { 0 })
+            }
+            _ => return None,
+        };
+        if d.fragment || !matches!(protocol, protocol::TCP | protocol::UDP) {
+            return None;
+        }
+        let view = d.innermost();
+        let view_end = usize::from(view.view.offset) + view.len as usize;
+        // No length at all: the sending host's card was to fill it in.
+        let end = if network_bytes == 0 { view_end } else { view_end.min(network + network_bytes) };
+        let mut message = Self::default();
+        let payload_at = if protocol == protocol::TCP {
+            let header = packet.get(at..at + 20)?;
+            message.transport = Some(Transport::Tcp);
+            message.sequence = header[4..8].try_into().map_or(0, u32::from_be_bytes);
+            message.acknowledged = header[8..12].try_into().map_or(0, u32::from_be_bytes);
+            at + usize::from(header[12] >> 4).max(5) * 4
+        } else {
+            message.transport = Some(Transport::Udp);
+            at + 8
+        };
+        message.payload = end.saturating_sub(payload_at) as u32;
+        Some((message, packet.get(payload_at..end.min(packet.len())).unwrap_or_default()))
+    }
+}
+
+#[inline]
+fn u16_at(packet: &[u8], at: usize) -> Option<u16> {
+    packet.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes)
+}
+
+/// The fronts of those payloads of a batch that labels may come from: when a packet's flow is found, its bytes are gone.
+///
+/// Which these are has to be known before the flow is. What may be the front of something can be seen. What continues it
+/// cannot: so a mark is left under the hash of each flow that waits for more. A mark may be another flow's, and then bytes are
+/// kept that nobody asks for; none that is asked for is missing.
+#[derive(Debug)]
+pub(super) struct Payloads {
+    bytes: Vec<u8>,
+    marks: Box<[u32; MARKS]>,
+}
+
+impl Payloads {
+    pub(super) fn new() -> Self {
+        Self { bytes: Vec::new(), marks: Box::new([0; MARKS]) }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.bytes.clear();
+        self.marks.fill(0);
+    }
+
+    /// Keeps what may be needed of a message's payload, of a flow with this hash.
+    #[inline]
+    pub(super) fn keep(&mut self, message: &mut Message, hash: u32, ports: [u16; 2], payload: &[u8]) {
+        let Some(transport) = message.transport.filter(|_| !payload.is_empty()) else { return };
+        let mark = &mut self.marks[hash as usize % MARKS];
+        message.may_tell = may_tell(transport, ports, payload);
+        if message.may_tell && transport == Transport::Tcp {
+            *mark += 1;
+        } else if !message.may_tell && (*mark == 0 || transport == Transport::Udp) {
+            return;
+        }
+        let front = &payload[..payload.len().min(BYTES_MAX)];
+        message.kept = (self.bytes.len() as u32, front.len() as u16);
+        self.bytes.extend_from_slice(front);
+    }
+
+    pub(super) fn of(&self, message: &Message) -> &[u8] {
+        let (at, bytes) = message.kept;
+        self.bytes.get(at as usize..at as usize + usize::from(bytes)).unwrap_or_default()
+    }
+
+    /// Leaves a mark for a flow of which the front is held.
+    pub(super) fn mark(&mut self, hash: u32) {
+        self.marks[hash as usize % MARKS] += 1;
+    }
+
+    /// Takes back a mark that [`Self::keep`] or [`Self::mark`] has left.
+    pub(super) fn unmark(&mut self, hash: u32) {
+        let mark = &mut self.marks[hash as usize % MARKS];
+        *mark = mark.saturating_sub(1);
+    }
+
+    pub(super) fn forget_batch(&mut self) {
+        self.bytes.clear();
+    }
+}

@@ -1,0 +1,316 @@
+//! Follows streams and conversations, packet by packet, as far as their flows have ports of TCP or UDP.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use foldhash::fast::FixedState;
+use netrewind_labels::{BYTES_MAX, Transport};
+
+use super::flow_table::{FlowTable, Pending};
+use super::labelling::Labelling;
+use super::message::Payloads;
+use super::stream::{Segment, Stream, UNLINKED, WITHOUT, tcp};
+use super::template_table::TemplateTable;
+use crate::observations::Observation;
+use crate::template::Shape;
+use crate::tunnel::TunnelKind;
+
+/// Conversations of which something is observed.
+pub(crate) const CONVERSATIONS_MAX: usize = 1 << 20;
+/// How late a segment may be that is only out of order where the round trip is not known, as tshark has it.
+const NEAR_NS: u64 = 3_000_000;
+/// Streams of so many flows keep their memory from one segment to the next.
+const STREAMS_KEPT: usize = 1 << 20;
+
+/// What flows of a conversation share: protocol, tunnels, and the two ends, the lesser first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Ends {
+    ends: [(u128, u16); 2],
+    carrier: u32,
+    transport: Transport,
+    is_ipv6: bool,
+}
+
+/// A template's tunnels, as far as they are the same both ways.
+type Carrier = Vec<(TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>)>;
+
+/// What has been observed so far.
+#[derive(Debug)]
+pub(super) struct Observer {
+    pub(super) payloads: Payloads,
+    /// By the numbers of the flows.
+    streams: Vec<Stream>,
+    labelling: Labelling,
+    numbers: HashMap<Ends, u32, FixedState>,
+    carriers: HashMap<Carrier, u32>,
+}
+
+impl Observer {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            payloads: Payloads::new(),
+            streams: Vec::new(),
+            labelling: Labelling::default(),
+            numbers: HashMap::with_hasher(FixedState::with_seed(seed)),
+            carriers: HashMap::new(),
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.payloads.reset();
+        self.streams.clear();
+        self.streams.shrink_to(STREAMS_KEPT);
+        self.labelling.reset();
+        self.numbers.clear();
+        self.numbers.shrink_to(STREAMS_KEPT);
+        self.carriers.clear();
+    }
+
+    /// Takes a batch of packets whose flows have been found.
+    #[inline]
+    pub(super) fn take_batch(&mut self, batch: &[Pending], flows: &FlowTable, templates: &TemplateTable) {
+        self.streams.resize(flows.states.len(), Stream::default());
+        // As for the flows: the waits for memory overlap.
+        let touch = |sum, packet: &Pending| sum ^ self.streams[packet.flow as usize].next;
+        std::hint::black_box(batch.iter().fold(0, touch));
+        for packet in batch {
+            let Some(transport) = packet.message.transport else { continue };
+            // What has no place of its own among too many flows is not followed.
+            if packet.without_key || flows.states[packet.flow as usize].key() != packet.key {
+                continue;
+            }
+            match transport {
+                Transport::Tcp => self.take_segment(packet, flows, templates),
+                Transport::Udp if packet.message.payload > 0 => self.take_datagram(packet, flows, templates),
+                Transport::Udp => {}
+            }
+        }
+        self.payloads.forget_batch();
+    }
+
+    #[inline]
+    fn take_segment(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
+        let (message, flags) = (&packet.message, packet.flags_any);
+        let stream = &self.streams[packet.flow as usize];
+        if flags & tcp::SYN != 0 || stream.awaits_answer {
+            self.take_handshake(packet, flows, templates);
+        }
+        if message.payload > 0 || flags & (tcp::SYN | tcp::FIN) != 0 {
+            let Self { streams, labelling, .. } = self;
+            let stream = &mut streams[packet.flow as usize];
+            let segment =
+                Segment { sequence: message.sequence, payload: message.payload, flags, at: packet.timestamp };
+            let number = stream.conversation;
+            stream.take(segment, || {
+                let known = labelling.conversations.get(number as usize);
+                known
+                    .and_then(|conversation| conversation.round_trip_ns)
+                    .filter(|&ns| ns > 0)
+                    .unwrap_or(NEAR_NS)
+            });
+            if message.payload > 0 && !stream.is_labelled {
+                self.label_segment(packet, flows, templates);
+            }
+        }
+        if message.may_tell {
+            self.payloads.unmark(packet.hash);
+        }
+    }
+
+    /// Takes a segment with SYN, or the first one after it.
+    #[cold]
+    #[inline(never)]
+    fn take_handshake(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
+        let message = &packet.message;
+        let stream = &mut self.streams[packet.flow as usize];
+        match packet.flags_any & (tcp::SYN | tcp::ACK) {
+            tcp::SYN => {
+                stream.awaits_answer = true;
+                stream.opens = true;
+                stream.highest_at = packet.timestamp;
+            }
+            tcp::ACK => {
+                stream.awaits_answer = false;
+                let (sent_at, next) = (stream.highest_at, stream.next);
+                let Some(number) = self.link(packet, flows, templates, false) else { return };
+                let conversation = &mut self.labelling.conversations[number as usize];
+                let is_answer = conversation.handshake == Some((next, message.acknowledged))
+                    && message.sequence == next
+                    && packet.flags_any & tcp::RST == 0;
+                if is_answer && conversation.round_trip_ns.is_none() {
+                    conversation.round_trip_ns = Some(packet.timestamp.saturating_sub(sent_at));
+                }
+            }
+            0 => stream.awaits_answer = false,
+            _ => {
+                stream.awaits_answer = false;
+                let Some(number) = self.link(packet, flows, templates, true) else { return };
+                let conversation = &mut self.labelling.conversations[number as usize];
+                conversation.handshake = Some((message.acknowledged, message.sequence.wrapping_add(1)));
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn label_segment(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
+        let message = &packet.message;
+        let number = self.link(packet, flows, templates, true);
+        let stream = &mut self.streams[packet.flow as usize];
+        let Some(number) = number.filter(|&number| self.labelling.is_open(number)) else {
+            stream.is_labelled = true;
+            if std::mem::take(&mut stream.is_held) {
+                self.payloads.unmark(packet.hash);
+            }
+            return;
+        };
+        let syn = u32::from(packet.flags_any & tcp::SYN != 0);
+        let offset = message.sequence.wrapping_add(syn).wrapping_sub(stream.base);
+        let front = self.payloads.of(message);
+        let payload = match offset {
+            0 if message.may_tell && !front.is_empty() => Some((0, front)),
+            0 if !stream.is_held => None,
+            _ if stream.is_held && (offset as usize) < BYTES_MAX => Some((offset, front)),
+            // Far behind the front, or before it.
+            _ => {
+                stream.is_labelled = !stream.is_held && (BYTES_MAX..1 << 31).contains(&(offset as usize));
+                return;
+            }
+        };
+        let is_kept = payload.is_some();
+        let wants_more = self.labelling.push(number, stream.is_lesser, payload);
+        stream.is_labelled = !wants_more;
+        // The mark that these bytes have left themselves is taken back with the packet.
+        let is_held = wants_more && is_kept;
+        match (std::mem::replace(&mut stream.is_held, is_held), is_held) {
+            (false, true) => self.payloads.mark(packet.hash),
+            (true, false) => self.payloads.unmark(packet.hash),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn take_datagram(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
+        if !self.streams[packet.flow as usize].is_labelled {
+            self.label_datagram(packet, flows, templates);
+        }
+    }
+
+    #[inline(never)]
+    fn label_datagram(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
+        let number = self.link(packet, flows, templates, true);
+        let stream = &mut self.streams[packet.flow as usize];
+        let Some(number) = number else {
+            stream.is_labelled = true;
+            return;
+        };
+        let payload = packet.message.may_tell.then(|| (0, self.payloads.of(&packet.message)));
+        stream.is_labelled = !self.labelling.push(number, stream.is_lesser, payload);
+    }
+
+    /// The number of a packet's conversation; where it has none yet it gets one, if that is wanted and there is room.
+    #[inline]
+    fn link(
+        &mut self,
+        packet: &Pending,
+        flows: &FlowTable,
+        templates: &TemplateTable,
+        wanted: bool,
+    ) -> Option<u32> {
+        match self.streams[packet.flow as usize].conversation {
+            UNLINKED => self.find(packet, flows, templates, wanted),
+            WITHOUT => None,
+            number => Some(number),
+        }
+    }
+
+    #[inline(never)]
+    fn find(
+        &mut self,
+        packet: &Pending,
+        flows: &FlowTable,
+        templates: &TemplateTable,
+        wanted: bool,
+    ) -> Option<u32> {
+        let transport = packet.message.transport?;
+        let key = &packet.key;
+        let is_ipv6 = matches!(templates.shape(u32::from(key.template)), Shape::Ipv6 { .. });
+        let [source, destination] = match is_ipv6 {
+            true => *flows.pairs.get(key.source as usize)?,
+            false => [u128::from(key.source), u128::from(key.destination)],
+        };
+        let mut ends = [(source, key.source_port), (destination, key.destination_port)];
+        let is_lesser = ends[0] <= ends[1];
+        ends.sort_unstable();
+        let carrier = self.carrier(templates, key.template);
+        let ends = Ends { ends, carrier, transport, is_ipv6 };
+        let number = match self.numbers.get(&ends) {
+            Some(&number) => number,
+            None if !wanted => return None,
+            None if self.numbers.len() >= CONVERSATIONS_MAX => WITHOUT,
+            None => {
+                let is_lesser_forward = self.is_forward(packet) == is_lesser;
+                let [lesser, greater] = ends.ends.map(|(_, port)| port);
+                let ports = if is_lesser_forward { [lesser, greater] } else { [greater, lesser] };
+                let number = self.labelling.begin(transport, ports, is_lesser_forward);
+                self.numbers.insert(ends, number);
+                number
+            }
+        };
+        let stream = &mut self.streams[packet.flow as usize];
+        (stream.conversation, stream.is_lesser) = (number, is_lesser);
+        (number != WITHOUT).then_some(number)
+    }
+
+    /// Whether the sender of the first packet that a conversation is made for is its client.
+    fn is_forward(&self, packet: &Pending) -> bool {
+        let key = &packet.key;
+        match packet.flags_any & (tcp::SYN | tcp::ACK) {
+            flags if packet.message.transport == Some(Transport::Tcp) && flags == tcp::SYN | tcp::ACK => {
+                false
+            }
+            _ if self.streams[packet.flow as usize].opens => true,
+            _ => key.source_port >= key.destination_port,
+        }
+    }
+
+    fn carrier(&mut self, templates: &TemplateTable, template: u16) -> u32 {
+        let Some(template) = templates.get(u32::from(template)) else { return 0 };
+        if template.layers.is_empty() {
+            return 0;
+        }
+        let carrier: Carrier = template.tunnels().map(|tunnel| tunnel.both_ways()).collect();
+        if carrier.is_empty() {
+            return 0;
+        }
+        let next = self.carriers.len() as u32 + 1;
+        *self.carriers.entry(carrier).or_insert(next)
+    }
+
+    /// What was observed of flows, in the order of the index, and the texts of labels.
+    pub(super) fn finish(&mut self, order: impl Iterator<Item = u32>) -> (Vec<Observation>, Vec<&str>) {
+        self.labelling.finish();
+        let (texts, places) = self.labelling.texts();
+        let mut is_told = vec![false; self.labelling.conversations.len()];
+        let mut rows = Vec::new();
+        for (flow, number) in (0..).zip(order) {
+            let Some(stream) = self.streams.get(number as usize) else { continue };
+            let mut row = Observation {
+                flow,
+                retransmissions: stream.retransmissions.into(),
+                out_of_order: stream.out_of_order.into(),
+                ..Observation::default()
+            };
+            if let Some(is_told) = is_told.get_mut(stream.conversation as usize)
+                && !std::mem::replace(is_told, true)
+            {
+                row.round_trip_ns = self.labelling.conversations[stream.conversation as usize].round_trip_ns;
+                let labels = self.labelling.labels_of(stream.conversation).iter();
+                row.labels = labels.map(|&(key, text)| (key, places[text as usize])).collect();
+            }
+            if row != (Observation { flow, ..Observation::default() }) {
+                rows.push(row);
+            }
+        }
+        (rows, texts)
+    }
+}
