@@ -15,6 +15,7 @@ function scaled(value: number, unit: string): string {
 export const bytes = (value: number): string => scaled(value, "B");
 export const bits = (value: number): string => scaled(value, "bit/s");
 export const rate = (value: number): string => scaled(value, "/s");
+export const packets = (value: number): string => scaled(value, " packets/s").replace(/ +/g, " ");
 export const count = (value: number): string => value.toLocaleString("en");
 
 const TWO = (value: number): string => String(value).padStart(2, "0");

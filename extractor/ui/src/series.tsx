@@ -12,6 +12,8 @@ import type { Summary } from "./types";
 
 const HEIGHT = 220;
 const COLUMNS_MIN = 2;
+const SECONDS_A_MINUTE = 60;
+const SECONDS_A_DAY = 86400;
 
 export function Series() {
   const { value, problem, busy } = summary.value;
@@ -86,8 +88,8 @@ function options(width: number, unit: "bits" | "packets", latest: { current: Sum
     height: HEIGHT,
     cursor: { drag: { x: true, y: false, setScale: false } },
     legend: { live: true },
-    scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.08 : 1] }, drops: { range: (_plot, _low, high) => [0, high > 0 ? high * 3 : 1] } },
-    axes: [axis, { ...axis, size: 76, values: (_plot, ticks) => ticks.map((tick) => shownAs(tick)) }],
+    scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.08 : 1] }, drops: { range: (_plot, _low, high) => [0, high > 0 ? high * 6 : 1] } },
+    axes: [{ ...axis, values: times }, { ...axis, size: 76, values: (_plot, ticks) => ticks.map((tick) => shownAs(tick)) }],
     series: [
       { value: (_plot, at) => (at === null ? "" : format.dayTime(at * 1000)) },
       { label: unit === "bits" ? "bits/s" : "packets/s", stroke: colour("--accent"), fill: colour("--accent-soft"), width: 1.5,
@@ -101,6 +103,18 @@ function options(width: number, unit: "bits" | "packets", latest: { current: Sum
       setSelect: [(plot) => zoom(plot)],
     },
   };
+}
+
+/** Twenty-four hours, with the day where it begins to be another. */
+function times(_plot: UPlot, ticks: number[], _axis: number, _space: number, step: number): string[] {
+  let day = "";
+  return ticks.map((tick) => {
+    const [date = "", time = ""] = format.dayTime(tick * 1000).split(" ");
+    const shown = step >= SECONDS_A_DAY ? "" : step >= SECONDS_A_MINUTE ? time.slice(0, 5) : time;
+    const words = date === day ? shown : `${shown}\n${date}`.trimStart();
+    day = date;
+    return words;
+  });
 }
 
 /** Where nothing was recorded, nothing is known: that looks unlike a line at zero. */

@@ -1,0 +1,73 @@
+//! The flow summary view: files that the build put into this program, if it had them.
+//!
+//! `scripts/run` builds them from `extractor/ui` before the program. Where there was no npm, the program is whole without
+//! them, and says here where they are missing.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+use super::problem::{Kind, Problem};
+
+/// What Vite has made of `extractor/ui`.
+#[derive(RustEmbed)]
+#[folder = "ui/dist"]
+#[allow_missing = true]
+struct Files;
+
+const PAGE: &str = "index.html";
+/// Names of assets hold a hash of what is in them.
+const FOREVER: &str = "public, max-age=31536000, immutable";
+/// The page names its assets: it is asked for again each time, and mostly not sent again.
+const ASK_AGAIN: &str = "no-cache";
+const MISSING: &str = "This build has no flow summary view: there was no npm when it was made. Install nodejs and npm, and \
+                       build with scripts/run.\nEverything else is there: see /openapi.json, netrewind flows, netrewind extract.\n";
+
+/// The page and its assets.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/", get(page)).route("/assets/{name}", get(asset))
+}
+
+async fn page(headers: HeaderMap) -> Response {
+    match Files::get(PAGE) {
+        Some(file) => answer(PAGE, &file, ASK_AGAIN, &headers),
+        None => (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], MISSING).into_response(),
+    }
+}
+
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let path = format!("assets/{name}");
+    match Files::get(&path) {
+        Some(file) => answer(&path, &file, FOREVER, &headers),
+        None => Problem::new(Kind::NotFound, format!("the view has no {path}")).into_response(),
+    }
+}
+
+fn answer(path: &str, file: &EmbeddedFile, caching: &'static str, asked: &HeaderMap) -> Response {
+    let tag = tag(file);
+    let kept = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, HeaderValue::from_static(caching))];
+    if asked.get(header::IF_NONE_MATCH) == Some(&tag) {
+        return (StatusCode::NOT_MODIFIED, kept).into_response();
+    }
+    let content_type = HeaderValue::from_static(content_type(path));
+    (kept, [(header::CONTENT_TYPE, content_type)], file.data.clone().into_owned()).into_response()
+}
+
+fn tag(file: &EmbeddedFile) -> HeaderValue {
+    let digits: String = file.metadata.sha256_hash()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::from_str(&format!("\"{digits}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("json") => "application/json",
+        _ => "application/octet-stream",
+    }
+}
