@@ -13,6 +13,7 @@ use netrewind_indexer::packet::{Dissection, protocol};
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::{LinkType, Timestamp};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::{ExtractError, Extractor, Hooks, Packet, Preface, Query, Sink, SinkError};
 use payload::Payload;
@@ -39,7 +40,7 @@ pub struct Ends {
 }
 
 /// Who said something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Speaker {
     /// [`Ends::client`].
@@ -58,22 +59,25 @@ impl Speaker {
 }
 
 /// What one of them said before the other said something: or one datagram.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Chunk {
     /// Who.
     pub from: Speaker,
     /// When its first byte was captured.
+    #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
     /// Bytes of the stream before these which were not captured.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     pub missing: u64,
     /// What; in JSON as base64 (RFC 4648).
     #[serde(serialize_with = "as_base64")]
+    #[schema(value_type = String)]
     pub bytes: Vec<u8>,
 }
 
 /// A conversation's payload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Stream {
     /// In the order in which it was said.
     pub chunks: Vec<Chunk>,

@@ -5,6 +5,7 @@ use std::fmt;
 
 use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Outcome;
 use super::carrier::Carriers;
@@ -160,11 +161,12 @@ impl From<Cursor> for String {
 }
 
 /// A page of conversations.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FlowAnswer {
     /// In the order asked for.
     pub flows: Vec<Conversation>,
     /// Asks for the next page; absent where this is the last one.
+    #[schema(value_type = Option<String>)]
     pub next: Option<Cursor>,
     /// What all conversations of the range add up to, those of other pages included.
     pub totals: Totals,

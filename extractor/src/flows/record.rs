@@ -7,6 +7,7 @@ use netrewind_indexer::packet::protocol;
 use netrewind_indexer::tunnel::{Tunnel, TunnelKind};
 use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::carrier::Carriers;
 use super::key::{Key, Kind};
@@ -14,14 +15,17 @@ use super::part::{Body, REPLIES, REQUESTS, Side, tcp};
 use crate::Completeness;
 
 /// A conversation: all packets between two ends. Sides without an address are of packets without an IP header.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct Conversation {
     /// Finds it again.
+    #[schema(value_type = String)]
     pub id: FlowId,
     /// Its earliest packet of the answer.
+    #[schema(value_type = String, format = "date-time")]
     pub first: Timestamp,
     /// Its latest.
+    #[schema(value_type = String, format = "date-time")]
     pub last: Timestamp,
     /// `tcp`, `udp`, `icmp`..., or the number of the IP protocol; without IP `arp`..., or the EtherType as `0x88cc`.
     pub protocol: String,
@@ -40,9 +44,11 @@ pub struct Conversation {
     pub server_bytes: u64,
     /// Of TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub tcp: Option<TcpRecord>,
     /// Of ICMP and ICMPv6.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub icmp: Option<Icmp>,
     /// Some packets are IP fragments; of those without ports all are later ones.
     pub fragments: bool,
@@ -70,16 +76,18 @@ impl Conversation {
 }
 
 /// One end of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[schema(as = FlowEnd)]
 pub struct End {
     /// Absent where there is no IP header.
+    #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
     /// Absent where there are no ports.
     pub port: Option<u16>,
 }
 
 /// What TCP flags tell of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TcpRecord {
     /// Flags that the client has sent, in letters of `FSRPAUEC`.
     pub client_flags: String,
@@ -90,7 +98,7 @@ pub struct TcpRecord {
 }
 
 /// How a TCP connection ended, if it did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TcpState {
     /// Nobody has ended it, and it was not silent for long when the range ended.
@@ -106,7 +114,7 @@ pub enum TcpState {
 }
 
 /// What ICMP messages a conversation has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Icmp {
     /// Their type; the request's, where there are replies.
     #[serde(rename = "type")]
@@ -116,15 +124,17 @@ pub struct Icmp {
 }
 
 /// A tunnel that packets came through.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 pub struct TunnelRecord {
     /// `vxlan`, `gre`...
     pub kind: &'static str,
     /// VNI, key, session, TEID, label: as the kind has it.
     pub id: Option<u32>,
     /// Source of the IP header that carries it; absent where Ethernet does.
+    #[schema(value_type = Option<String>)]
     pub source: Option<IpAddr>,
     /// Its destination.
+    #[schema(value_type = Option<String>)]
     pub destination: Option<IpAddr>,
 }
 

@@ -4,6 +4,7 @@ use netrewind_indexer::{Flow, Second};
 use netrewind_segment::Timestamp;
 use netrewind_segment::time::SECOND_NS;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::Span;
 
@@ -17,9 +18,10 @@ const WIDTHS: [u64; 20] = [
 const DAY_SECONDS: u64 = 86_400;
 
 /// What was received within one bucket of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Point {
     /// When it begins; it ends where the next one begins.
+    #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
     /// Packets of the answer.
     pub packets: u64,

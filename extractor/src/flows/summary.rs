@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Outcome;
 use super::carrier::Carriers;
@@ -43,11 +44,14 @@ impl Default for SummaryQuery {
 }
 
 /// What a range of time adds up to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = FlowSummary)]
 pub struct Summary {
     /// Where the range begins; an open end stands for the oldest packet kept. Absent where nothing is kept.
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub from: Option<Timestamp>,
     /// Where it ends; an open end stands for the newest packet.
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub to: Option<Timestamp>,
     /// Width of the series' buckets.
     pub bucket_seconds: u64,
@@ -76,7 +80,7 @@ pub struct Summary {
 }
 
 /// What conversations add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Totals {
     /// Packets of the answer.
     pub packets: u64,
@@ -101,7 +105,7 @@ impl Weigh for Totals {
 }
 
 /// The top lists: the most bytes first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Top {
     /// Addresses.
     pub hosts: Vec<HostCount>,
@@ -114,9 +118,10 @@ pub struct Top {
 }
 
 /// What a host has sent and received.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HostCount {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Packets from it and to it.
     pub packets: u64,
@@ -131,7 +136,7 @@ pub struct HostCount {
 }
 
 /// What went to and from a port of servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PortCount {
     /// `tcp`, `udp`...
     pub protocol: String,
@@ -143,7 +148,7 @@ pub struct PortCount {
 }
 
 /// What an application has sent and received.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ApplicationCount {
     /// What to call it: a service, or the protocol where no service is known.
     pub name: String,
@@ -155,11 +160,13 @@ pub struct ApplicationCount {
 }
 
 /// What two hosts have exchanged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Edge {
     /// The lesser address.
+    #[schema(value_type = String)]
     pub a: IpAddr,
     /// The greater.
+    #[schema(value_type = String)]
     pub b: IpAddr,
     /// Packets both ways.
     pub packets: u64,

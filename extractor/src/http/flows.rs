@@ -1,0 +1,270 @@
+//! Conversations: lists, one of them, what was said in it, and what all add up to.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::extract::{Path, Request, State};
+use axum::{Extension, Json};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::fields::{Fields, bad_value};
+use super::identity::Identity;
+use super::lookups::{Caller, look_up};
+use super::parameters::Selection;
+use super::problem::{Kind, Problem};
+use super::request::fields_of;
+use super::service::Service;
+use crate::flows::{BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Summary, SummaryQuery};
+use crate::stream::{End, Ends, Stream};
+use crate::{Query, Work};
+
+/// Conversations of a page at most.
+pub const PAGE_MAX: u64 = 10_000;
+/// Entries of a top list at most.
+pub const TOP_MAX: u64 = 1_000;
+/// Bytes of a stream at most, and when nothing is said.
+pub const STREAM_BYTES_MAX: u64 = 16 << 20;
+const STREAM_BYTES_DEFAULT: u64 = 1 << 20;
+/// A conversation's last packet is in a range that ends this much later.
+const AFTER_LAST_NS: u64 = 1;
+
+/// Which conversations of the packets, and in which order.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its description is used")]
+pub struct Listing {
+    /// By what they are sorted: `bytes` (absent), `packets` and `duration` the greatest first, `start` the earliest first.
+    #[param(inline)]
+    sort: Option<SortName>,
+    /// How many at most. Absent: 100.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<u64>,
+    /// The `next` of the page before: it fixes range and order.
+    cursor: Option<String>,
+}
+
+/// An order.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only its description is used")]
+pub enum SortName {
+    /// Bytes both ways.
+    Bytes,
+    /// Packets both ways.
+    Packets,
+    /// The first packet.
+    Start,
+    /// From first to last packet.
+    Duration,
+}
+
+/// How much a summary holds.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its description is used")]
+pub struct Extent {
+    /// Buckets of the series, about. Absent: 200.
+    #[param(minimum = 1, maximum = 4096)]
+    buckets: Option<u64>,
+    /// Entries of each top list. Absent: 10.
+    #[param(minimum = 1, maximum = 1000)]
+    top: Option<u64>,
+}
+
+/// Conversations, sorted and paged
+///
+/// Packets and bytes are those of the range that the filter accepts. Pages fit together while recording goes on.
+#[utoipa::path(get, path = "/api/v1/flows", tag = "flows", params(Selection, Listing), responses(
+    (status = 200, description = "A page of conversations", body = FlowAnswer)
+))]
+pub async fn list(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Json<FlowAnswer>, Problem> {
+    let mut fields = fields_of(request, &service.limits).await?;
+    let (selection, flows) = (Selection::take(&mut fields)?, listing(&mut fields)?);
+    fields.end()?;
+    let query = service.query_for(&identity, selection)?;
+    let work = move |service: &Service, gone: &AtomicBool| {
+        service.extractor.flows(&query, &flows, &mut Caller::new(service, gone))
+    };
+    let mut answer = look_up(&service, &service.packets, None, work).await?;
+    if identity.filter.is_some() {
+        // What it took tells of packets that the asker may not know of.
+        (answer.work, answer.rejected_indexes) = (Work::default(), Vec::new());
+    }
+    Ok(Json(answer))
+}
+
+fn listing(fields: &mut Fields) -> Result<FlowQuery, Problem> {
+    let sort = fields.parsed("sort", "bytes, packets, start or duration", |text| text.parse::<FlowSort>().ok())?;
+    let limit = at_least_one(fields, "limit", PAGE_MAX)?;
+    let after = fields.parsed("cursor", "the next of a page", |text| text.parse::<Cursor>().ok())?;
+    let plain = FlowQuery::default();
+    Ok(FlowQuery { sort: sort.unwrap_or(plain.sort), limit: limit.unwrap_or(plain.limit), after })
+}
+
+fn at_least_one(fields: &mut Fields, name: &'static str, most: u64) -> Result<Option<usize>, Problem> {
+    match fields.number(name, most)? {
+        Some(0) => Err(bad_value(name, "0", "a whole number of at least 1")),
+        number => Ok(number.and_then(|number| usize::try_from(number).ok())),
+    }
+}
+
+/// One conversation, by its id
+///
+/// From its first packet on to its end, or to the end of the range.
+#[utoipa::path(get, path = "/api/v1/flows/{id}", tag = "flows",
+    params(("id" = String, Path, description = "As flows are listed with"), Selection), responses(
+    (status = 200, description = "The conversation", body = Conversation)
+))]
+pub async fn one(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Conversation>, Problem> {
+    let id = flow_id(&id)?;
+    let mut fields = fields_of(request, &service.limits).await?;
+    let selection = Selection::take(&mut fields)?;
+    fields.end()?;
+    let query = service.query_for(&identity, selection)?;
+    let work = move |service: &Service, gone: &AtomicBool| {
+        service.extractor.flow(&query, id, &mut Caller::new(service, gone))
+    };
+    look_up(&service, &service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
+}
+
+fn flow_id(text: &str) -> Result<FlowId, Problem> {
+    text.parse().map_err(|error| Problem::new(Kind::NotFound, format!("{error}")))
+}
+
+fn no_such_flow(id: FlowId) -> Problem {
+    let detail = format!("no conversation of the range has the id {id}: its packets may have been let go");
+    Problem::new(Kind::NotFound, detail)
+}
+
+/// How much of a stream.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its description is used")]
+pub struct StreamBound {
+    /// Bytes of payload at most. Absent: 1 MiB.
+    #[param(minimum = 1, maximum = 16_777_216)]
+    max_bytes: Option<u64>,
+}
+
+/// What both ends of a conversation said, in order
+///
+/// The payload of TCP is put together by its sequence numbers; each datagram of UDP is a chunk.
+#[utoipa::path(get, path = "/api/v1/flows/{id}/stream", tag = "flows",
+    params(("id" = String, Path, description = "As flows are listed with"), Selection, StreamBound), responses(
+    (status = 200, description = "What was said", body = Stream)
+))]
+pub async fn stream(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Stream>, Problem> {
+    let id = flow_id(&id)?;
+    let mut fields = fields_of(request, &service.limits).await?;
+    let selection = Selection::take(&mut fields)?;
+    let bytes_max = fields.number("max_bytes", STREAM_BYTES_MAX)?.unwrap_or(STREAM_BYTES_DEFAULT);
+    fields.end()?;
+    let query = service.query_for(&identity, selection)?;
+    let work = move |service: &Service, gone: &AtomicBool| {
+        let mut hooks = Caller::new(service, gone);
+        let Some(flow) = service.extractor.flow(&query, id, &mut hooks)? else { return Ok(None) };
+        let (query, ends) = packets_of(&query, &flow);
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        service.extractor.stream(&query, ends, bytes_max, &mut hooks).map(Some)
+    };
+    look_up(&service, &service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
+}
+
+/// The query for the packets of a conversation, and its ends.
+fn packets_of(query: &Query, flow: &Conversation) -> (Query, Ends) {
+    let end = |end: &crate::flows::End| End {
+        address: end.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        port: end.port.unwrap_or(0),
+    };
+    let (client, server) = (end(&flow.client), end(&flow.server));
+    let hosts = format!("host {} and host {}", client.address, server.address);
+    let protocol = crate::flows::protocol_number(&flow.protocol);
+    let filter = match (flow.client.address, flow.client.port) {
+        (None, _) => String::new(),
+        (_, None) => hosts,
+        (_, Some(_)) => format!("{} and {hosts} and port {} and port {}", flow.protocol, client.port, server.port),
+    };
+    let to = flow.last.plus_ns(AFTER_LAST_NS);
+    // The id tells the view and the tags: the conversation is the innermost one.
+    let query = Query { from: Some(flow.first), to: Some(to), filter, ignore_vlan: true, ..query.clone() };
+    (query, Ends { protocol, client, server })
+}
+
+/// What the packets add up to
+///
+/// Over time, and by host, port, application and conversation.
+#[utoipa::path(get, path = "/api/v1/summary", tag = "flows", params(Selection, Extent), responses(
+    (status = 200, description = "Series, totals and top lists", body = Summary)
+))]
+pub async fn summary(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Json<Summary>, Problem> {
+    let mut fields = fields_of(request, &service.limits).await?;
+    let selection = Selection::take(&mut fields)?;
+    let buckets = at_least_one(&mut fields, "buckets", BUCKETS_MAX as u64)?;
+    let top = at_least_one(&mut fields, "top", TOP_MAX)?;
+    fields.end()?;
+    let plain = SummaryQuery::default();
+    let extent = SummaryQuery { buckets: buckets.unwrap_or(plain.buckets), top: top.unwrap_or(plain.top) };
+    let query = service.query_for(&identity, selection)?;
+    let work = move |service: &Service, gone: &AtomicBool| {
+        service.extractor.summary(&query, &extent, &mut Caller::new(service, gone))
+    };
+    let mut answer = look_up(&service, &service.packets, None, work).await?;
+    if identity.filter.is_some() {
+        (answer.work, answer.rejected_indexes) = (Work::default(), Vec::new());
+    }
+    Ok(Json(answer))
+}
+
+/// That a filter is right.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RightFilter {
+    /// The filter.
+    filter: String,
+}
+
+/// An expression.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its description is used")]
+pub struct Expression {
+    /// A pcap-filter(7) expression.
+    filter: String,
+}
+
+/// Whether a filter is right
+///
+/// Checked as it is typed: nothing is looked up. What is wrong with it is told as where it is used.
+#[utoipa::path(get, path = "/api/v1/filter", tag = "packets", params(Expression), responses(
+    (status = 200, description = "It is", body = RightFilter)
+))]
+pub async fn filter(
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Json<RightFilter>, Problem> {
+    let mut fields = fields_of(request, &service.limits).await?;
+    let filter = fields.text("filter")?.unwrap_or_default();
+    fields.end()?;
+    let checked = filter.clone();
+    look_up(&service, &service.lookups, None, move |service, _| service.extractor.check_filter(&checked)).await?;
+    Ok(Json(RightFilter { filter }))
+}
