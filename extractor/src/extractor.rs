@@ -215,6 +215,18 @@ impl Extractor {
         })
     }
 
+    /// Whether a filter is right for packets from Ethernet, or at least for bare IP packets. Nothing is looked up.
+    pub fn check_filter(&self, filter: &str) -> Result<(), ExtractError> {
+        if filter.trim().is_empty() {
+            return Ok(());
+        }
+        let of_ethernet = self.compiler.program(filter, LinkType::ETHERNET);
+        match of_ethernet.or_else(|error| self.compiler.program(filter, LinkType::RAW).map_err(|_| error)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// What is known before reading about the completeness of an answer.
     pub fn completeness(&self, query: &Query) -> Result<Completeness, ExtractError> {
         Ok(self.prepare(query, Wants::default(), &Patient)?.completeness)

@@ -34,6 +34,7 @@ mod services;
 mod summary;
 
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
+pub(crate) use record::protocol_number;
 pub use record::{Conversation, End, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState, TunnelRecord};
 pub use series::{BUCKETS_MAX, Point};
 pub use summary::{

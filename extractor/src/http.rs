@@ -19,6 +19,7 @@ mod capture;
 pub mod client;
 mod connection;
 mod fields;
+mod flows;
 mod identity;
 mod log;
 mod lookups;
@@ -36,6 +37,7 @@ mod server;
 mod service;
 mod summary;
 pub mod tls;
+mod view;
 
 pub use api::{openapi, router};
 pub use identity::Identity;

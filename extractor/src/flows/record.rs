@@ -332,6 +332,12 @@ pub(super) fn protocol_name(key: &Key) -> String {
     ip_protocol_name(key.protocol).map_or_else(|| key.protocol.to_string(), str::to_owned)
 }
 
+/// The number of an IP protocol by the name that records have; zero where it is none.
+pub(crate) fn protocol_number(name: &str) -> u8 {
+    let named = (0..=u8::MAX).find(|&number| ip_protocol_name(number) == Some(name));
+    named.or_else(|| name.parse().ok()).unwrap_or(0)
+}
+
 /// The name of an IP protocol (IANA), of those that are met.
 pub(super) fn ip_protocol_name(number: u8) -> Option<&'static str> {
     Some(match number {

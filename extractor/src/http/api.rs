@@ -14,7 +14,7 @@ use super::access::{Admission, guard};
 use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
-use super::{capture, log, lookups, operations, problems_in_api};
+use super::{capture, flows, log, lookups, operations, problems_in_api, view};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -50,6 +50,11 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(lookups::estimate))
         .routes(routes!(lookups::status))
         .routes(routes!(lookups::segments))
+        .routes(routes!(flows::list))
+        .routes(routes!(flows::one))
+        .routes(routes!(flows::stream))
+        .routes(routes!(flows::summary))
+        .routes(routes!(flows::filter))
 }
 
 /// The document that describes the service.
@@ -63,6 +68,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(service: Arc<Service>, admission: Admission) -> Router {
     let (router, _) = documented().split_for_parts();
     let router = router
+        .merge(view::routes())
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_for_this_method)
         .with_state(Arc::clone(&service));

@@ -16,7 +16,9 @@ use super::parameters::Selection;
 use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
-use crate::flows::{BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Summary, SummaryQuery};
+use crate::flows::{
+    BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Summary, SummaryQuery,
+};
 use crate::stream::{End, Ends, Stream};
 use crate::{Query, Work};
 
@@ -100,7 +102,8 @@ pub async fn list(
 }
 
 fn listing(fields: &mut Fields) -> Result<FlowQuery, Problem> {
-    let sort = fields.parsed("sort", "bytes, packets, start or duration", |text| text.parse::<FlowSort>().ok())?;
+    let sort =
+        fields.parsed("sort", "bytes, packets, start or duration", |text| text.parse::<FlowSort>().ok())?;
     let limit = at_least_one(fields, "limit", PAGE_MAX)?;
     let after = fields.parsed("cursor", "the next of a page", |text| text.parse::<Cursor>().ok())?;
     let plain = FlowQuery::default();
@@ -198,7 +201,9 @@ fn packets_of(query: &Query, flow: &Conversation) -> (Query, Ends) {
     let filter = match (flow.client.address, flow.client.port) {
         (None, _) => String::new(),
         (_, None) => hosts,
-        (_, Some(_)) => format!("{} and {hosts} and port {} and port {}", flow.protocol, client.port, server.port),
+        (_, Some(_)) => {
+            format!("{} and {hosts} and port {} and port {}", flow.protocol, client.port, server.port)
+        }
     };
     let to = flow.last.plus_ns(AFTER_LAST_NS);
     // The id tells the view and the tags: the conversation is the innermost one.
@@ -265,6 +270,7 @@ pub async fn filter(
     let filter = fields.text("filter")?.unwrap_or_default();
     fields.end()?;
     let checked = filter.clone();
-    look_up(&service, &service.lookups, None, move |service, _| service.extractor.check_filter(&checked)).await?;
+    look_up(&service, &service.lookups, None, move |service, _| service.extractor.check_filter(&checked))
+        .await?;
     Ok(Json(RightFilter { filter }))
 }

@@ -36,7 +36,7 @@ pub async fn count(
     fields.end()?;
     let query = Query { limits: bounds.limits(), ..service.query_for(&identity, selection)? };
     let work = move |service: &Service, gone: &AtomicBool| {
-        let mut hooks = Caller { service, gone };
+        let mut hooks = Caller::new(service, gone);
         service.extractor.count(&query, &mut hooks)
     };
     let mut answer = look_up(&service, &service.packets, bounds.time(), work).await?;
@@ -70,7 +70,7 @@ pub async fn estimate(
     fields.end()?;
     let query = Query { limits: bounds.limits(), ..service.query_for(&identity, selection)? };
     let work = move |service: &Service, gone: &AtomicBool| {
-        let estimate = service.extractor.estimate_with(&query, &mut Caller { service, gone })?;
+        let estimate = service.extractor.estimate_with(&query, &mut Caller::new(service, gone))?;
         Ok(EstimateAnswer { estimate, completeness: service.extractor.completeness(&query)? })
     };
     Ok(Json(look_up(&service, &service.lookups, bounds.time(), work).await?))
@@ -104,7 +104,7 @@ pub async fn segments(
 }
 
 /// Does work on a thread of its own, once there is a place; gives it up when the client goes.
-async fn look_up<T: Send + 'static>(
+pub(super) async fn look_up<T: Send + 'static>(
     service: &Arc<Service>,
     pool: &Pool,
     time: Option<Duration>,
@@ -144,9 +144,15 @@ impl Drop for SetOnDrop {
 }
 
 /// Gives up when the client has gone or the service ends.
-struct Caller<'a> {
+pub(super) struct Caller<'a> {
     service: &'a Service,
     gone: &'a AtomicBool,
+}
+
+impl<'a> Caller<'a> {
+    pub(super) fn new(service: &'a Service, gone: &'a AtomicBool) -> Self {
+        Self { service, gone }
+    }
 }
 
 impl Hooks for Caller<'_> {

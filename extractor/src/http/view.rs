@@ -28,13 +28,14 @@ const MISSING: &str = "This build has no flow summary view: there was no npm whe
 
 /// The page and its assets.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new().route("/", get(page)).route("/assets/{name}", get(asset))
+    Router::new().route("/", get(page)).route("/assets/{*path}", get(asset))
 }
 
 async fn page(headers: HeaderMap) -> Response {
     match Files::get(PAGE) {
         Some(file) => answer(PAGE, &file, ASK_AGAIN, &headers),
-        None => (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], MISSING).into_response(),
+        None => (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], MISSING)
+            .into_response(),
     }
 }
 

@@ -70,7 +70,7 @@ fn scope_of(route: &str) -> Option<Scope> {
     match route {
         "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" => None,
         "/metrics" | "/api/v1/status" | "/api/v1/segments" => Some(Scope::Status),
-        "/api/v1/flows" | "/api/v1/flows/{id}" | "/api/v1/summary" => Some(Scope::Flows),
+        "/api/v1/flows" | "/api/v1/flows/{id}" | "/api/v1/summary" | "/api/v1/filter" => Some(Scope::Flows),
         "/api/v1/packets"
         | "/api/v1/packets/count"
         | "/api/v1/packets/estimate"
