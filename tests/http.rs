@@ -323,7 +323,8 @@ fn one_process_records_and_serves() {
     }
     assert!(service.get("/api/v1/status").json()["writer"].to_string().contains("netrewind"));
     assert_eq!(service.terminate(), Some(0));
-    assert!(service.said().iter().any(|line| line.starts_with("100 packets received = 100 written")));
+    let account = service.wait_for_line("100 packets received = 100 written", Duration::from_secs(10));
+    assert!(account.is_some(), "{:?}", service.said());
 }
 
 #[test]

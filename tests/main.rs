@@ -25,4 +25,5 @@ mod support;
 mod tidy;
 mod tunnel_ports;
 mod tunnels;
+mod view;
 mod wireshark;

@@ -38,8 +38,8 @@ function Heading({ name, sort, kind }: { name: string; sort: Sort | null; kind: 
   if (sort === null) return <th class={kind} scope="col">{name}</th>;
   const sorted = looked.value.sort === sort;
   return (
-    <th class={kind} scope="col" aria-sort={sorted ? "descending" : "none"}>
-      <button type="button" onClick={() => look({ sort })}>{name}{sorted && " ▾"}</button>
+    <th class={kind} scope="col" aria-sort={!sorted ? "none" : sort === "start" ? "ascending" : "descending"}>
+      <button type="button" onClick={() => look({ sort })}>{name}{sorted && (sort === "start" ? " ▴" : " ▾")}</button>
     </th>
   );
 }
@@ -55,7 +55,7 @@ function Row({ flow }: { flow: Conversation }) {
       <td><code>{format.endpoint(flow.client)}</code></td>
       <td><code>{format.endpoint(flow.server)}</code></td>
       <td class="label">{label(flow)}</td>
-      <td>{flow.tcp?.state ?? ""}</td>
+      <td>{(flow.tcp?.state ?? "").replace("_", " ")}</td>
       <td class="amount">{format.count(flow.client_packets + flow.server_packets)}</td>
       <td class="amount">{format.bytes(flow.client_bytes + flow.server_bytes)}</td>
     </tr>

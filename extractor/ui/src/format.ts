@@ -47,7 +47,8 @@ export function duration(seconds: number): string {
 
 export const seconds = (from: string, to: string): number => (Date.parse(to) - Date.parse(from)) / 1000;
 
-export function endpoint(end: { address: string; port?: number | null }): string {
+export function endpoint(end: { address: string | null; port?: number | null }): string {
+  if (end.address === null) return "–";
   if (end.port === undefined || end.port === null) return end.address;
   return end.address.includes(":") ? `[${end.address}]:${end.port}` : `${end.address}:${end.port}`;
 }

@@ -48,7 +48,7 @@ function Instant({ name, value, absent, set }: { name: string; value: string | n
 /** The range shown, and half of it more at either end. */
 function zoomOut() {
   const shown = summary.value.value;
-  if (shown === null) return;
+  if (shown === null || shown.from === null || shown.to === null) return;
   const [from, to] = [Date.parse(shown.from), Date.parse(shown.to)];
   const half = Math.max((to - from) / 2, 500);
   const end = to + half;
@@ -111,7 +111,7 @@ function FilterProblem({ id, text, problem }: { id: string; text: string; proble
   return (
     <p id={id} class="problem" role="alert">
       {problem !== null && position !== undefined && <code>{text.slice(0, position)}<mark>{text.slice(position) || " "}</mark></code>}
-      {problem !== null && <span>{problem.detail ?? problem.title}</span>}
+      {problem !== null && <span>{problem.message ?? problem.detail ?? problem.title}</span>}
     </p>
   );
 }
@@ -133,6 +133,6 @@ function Search() {
 /** What the range is in words, for others to show. */
 export function rangeWords(): string {
   const shown = summary.value.value;
-  if (shown === null) return "";
+  if (shown === null || shown.from === null || shown.to === null) return "";
   return `${format.dayTime(shown.from)} to ${format.timeOfDay(shown.to)} (${format.duration(format.seconds(shown.from, shown.to))})`;
 }

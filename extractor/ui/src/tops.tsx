@@ -66,6 +66,7 @@ function Top({ name, rows }: { name: string; rows: Row[] }) {
 /** The pcap-filter expression of one conversation. */
 export function conversationFilter(one: Conversation): string {
   const hosts = `host ${one.client.address} and host ${one.server.address}`;
+  if (one.client.address === null) return one.protocol === "arp" ? "arp" : "not ip and not ip6";
   const ported = ["tcp", "udp", "sctp"].includes(one.protocol);
   if (!ported || one.client.port == null || one.server.port == null) return hosts;
   return `${one.protocol} and ${hosts} and port ${one.client.port} and port ${one.server.port}`;

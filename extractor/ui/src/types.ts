@@ -40,7 +40,8 @@ export interface Edge {
 }
 
 export interface Endpoint {
-  address: string;
+  /** null: there is no IP header. */
+  address: string | null;
   port?: number | null;
 }
 
@@ -93,8 +94,8 @@ export interface Completeness {
 }
 
 export interface Summary {
-  from: string;
-  to: string;
+  from: string | null;
+  to: string | null;
   bucket_seconds: number;
   series: Point[];
   totals: { packets: number; bytes: number; conversations: number };
@@ -137,4 +138,6 @@ export interface Problem {
   status: number;
   detail?: string;
   position?: number;
+  /** What is wrong with a filter, without the place. */
+  message?: string;
 }
