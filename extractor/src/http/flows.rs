@@ -28,7 +28,7 @@ pub const PAGE_MAX: u64 = 10_000;
 pub const TOP_MAX: u64 = 1_000;
 /// Bytes of a stream at most, and when nothing is said.
 pub const STREAM_BYTES_MAX: u64 = 16 << 20;
-const STREAM_BYTES_DEFAULT: u64 = 1 << 20;
+const STREAM_BYTES_DEFAULT: usize = 1 << 20;
 /// A conversation's last packet is in a range that ends this much later.
 const AFTER_LAST_NS: u64 = 1;
 
@@ -176,14 +176,13 @@ pub async fn stream(
     let id = flow_id(&id)?;
     let mut fields = fields_of(request, &service.limits).await?;
     let selection = Selection::take(&mut fields)?;
-    let bytes_max = fields.number("max_bytes", STREAM_BYTES_MAX)?.unwrap_or(STREAM_BYTES_DEFAULT);
+    let bytes_max = at_least_one(&mut fields, "max_bytes", STREAM_BYTES_MAX)?.unwrap_or(STREAM_BYTES_DEFAULT);
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
     let work = move |service: &Service, gone: &AtomicBool| {
         let mut hooks = Caller::new(service, gone);
         let Some(flow) = service.extractor.flow(&query, id, &mut hooks)? else { return Ok(None) };
         let (query, ends) = packets_of(&query, &flow);
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         service.extractor.stream(&query, ends, bytes_max, &mut hooks).map(Some)
     };
     look_up(&service, &service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
@@ -267,8 +266,11 @@ pub async fn filter(
     request: Request,
 ) -> Result<Json<RightFilter>, Problem> {
     let mut fields = fields_of(request, &service.limits).await?;
-    let filter = fields.text("filter")?.unwrap_or_default();
+    let filter = fields.text("filter")?;
     fields.end()?;
+    let missing =
+        || Problem::new(Kind::BadParameter, "filter: an expression is missing").with("parameter", "filter");
+    let filter = filter.ok_or_else(missing)?;
     let checked = filter.clone();
     look_up(&service, &service.lookups, None, move |service, _| service.extractor.check_filter(&checked))
         .await?;

@@ -30,7 +30,7 @@ pub struct Health {
 ///
 /// With `recording=required` it is well only while packets are recorded.
 #[utoipa::path(get, path = "/healthz", tag = "service",
-    params(("recording" = Option<String>, Query, description = "`required`: not well unless packets are recorded")),
+    params(("recording" = Option<String>, Query, description = "`required`: not well unless packets are recorded", example = "required", pattern = "^required$")),
     responses(
         (status = 200, description = "It is well", body = Health),
         (status = 503, description = "It is not", body = Health)

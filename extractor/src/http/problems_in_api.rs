@@ -27,7 +27,10 @@ const OF_TOKENS: [Kind; 3] = [Kind::NoAccess, Kind::TooManyFailures, Kind::Acces
 /// Adds them to each operation.
 pub fn add_problems(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
-        let takes_query = path.starts_with("/api/v1/packets");
+        let takes_query = ["/api/v1/packets", "/api/v1/flows", "/api/v1/summary", "/api/v1/filter"]
+            .iter()
+            .any(|queried| path.starts_with(queried));
+        let names_a_flow = path.contains("{id}");
         let is_capture = path == "/api/v1/packets";
         let reads = path.starts_with("/api/");
         let mut kinds = OF_PARAMETERS.to_vec();
@@ -36,6 +39,7 @@ pub fn add_problems(document: &mut OpenApi) {
         kinds.extend(OF_READING.iter().filter(|_| reads));
         kinds.extend(OF_QUERIES.iter().filter(|_| takes_query));
         kinds.extend(OF_CAPTURES.iter().filter(|_| is_capture));
+        kinds.extend(Some(Kind::NotFound).filter(|_| names_a_flow));
         if let Some(operation) = &mut item.get {
             add(operation, &kinds);
         }
