@@ -14,6 +14,8 @@
 //!   Both are looked for *between segments*, never within one: what a segment holds of a conversation is one *part*.
 //! - Later IP fragments have no ports: those between two hosts, of one protocol, are a record of their own. Packets without
 //!   an IP header are records by their EtherType, without addresses.
+//! - Labels, the round trip, retransmissions and segments out of order are what the indexes have learnt from the packets, of
+//!   each segment's whole conversation: of what a filter or the ends of a range leave out too.
 //!
 //! **Invariant:** each packet of the answer is in exactly one record: their packets and bytes add up to what
 //! [`Extractor::count`] counts for the same query.
@@ -24,8 +26,10 @@ mod carrier;
 mod gather;
 mod join;
 mod key;
+mod labels;
 mod leaders;
 mod list;
+mod observed;
 mod part;
 mod pipeline;
 mod record;
@@ -33,6 +37,7 @@ mod series;
 mod services;
 mod summary;
 
+pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
 pub(crate) use record::protocol_number;
 pub use record::{Conversation, End, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState, TunnelRecord};

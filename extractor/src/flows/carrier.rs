@@ -28,8 +28,7 @@ const VLAN_ID_MASK: u16 = 0x0fff;
 /// Lower numbers in the place of an EtherType are a length (IEEE 802.3).
 const ETHER_TYPE_MIN: u16 = 0x0600;
 
-/// The part of a tunnel that is the same for both ways of a conversation: its kind, its id where that names a network and
-/// not one way (as a TEID or an MPLS label does), and its two ends, in order.
+/// The part of a tunnel that is the same for both ways of a conversation, see [`Tunnel::both_ways`].
 type Identity = (TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>);
 
 /// Numbers for what conversations have in common. Zero is nothing: no tunnel, no VLAN. Shared between threads.
@@ -138,7 +137,7 @@ impl Carriers {
         };
         let mut inner = self.lock();
         if !tunnels.is_empty() {
-            let identity: Vec<Identity> = tunnels.iter().map(identity).collect();
+            let identity: Vec<Identity> = tunnels.iter().map(Tunnel::both_ways).collect();
             let hash = stable_hash(&identity);
             facts.carrier = inner.identities.number(identity);
             inner.is_full |= facts.carrier == 0;
@@ -152,13 +151,6 @@ impl Carriers {
         }
         facts
     }
-}
-
-fn identity(tunnel: &Tunnel) -> Identity {
-    use TunnelKind::{Erspan2, Erspan3, Geneve, Gre, PppoE, Vxlan, VxlanGpe};
-    let names_a_network = matches!(tunnel.kind, Gre | Erspan2 | Erspan3 | Vxlan | VxlanGpe | Geneve | PppoE);
-    let ends = tunnel.outer.map(|(one, other)| (one.min(other), one.max(other)));
-    (tunnel.kind, tunnel.id.filter(|_| names_a_network), ends)
 }
 
 /// A hash of the tunnels' numbers and addresses that is the same everywhere.

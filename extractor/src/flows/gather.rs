@@ -3,15 +3,18 @@
 //! Packets that have to be read are counted by the indexer itself: what the filter accepts of them gets an index in memory,
 //! whose flows are the parts. So both ways know the same flows, down to the limits of an index.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Builder, Flow, Index, Limits, Template};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
-use netrewind_segment::{LinkType, Record, RecordHeader};
+use netrewind_segment::{LinkType, Record, RecordHeader, Records};
 
 use super::carrier::{Facts, TemplateFacts};
+use super::observed::{Made, Told};
 use super::part::{Part, Parts};
 use super::pipeline::{Gathering, Source};
 use super::series::Series;
@@ -104,13 +107,15 @@ impl<'q> Gatherer<'q> {
         let runs = self.planner.runs_of_walk(walk.granules_from(0), segment.link_type);
         let mut parts = Parts::default();
         // An index that was built in memory is never damaged.
-        self.by_packets(&segment, runs, None, &mut parts, &mut gathered).map_err(
-            |failure| match failure {
-                Failure::Index(reason) => flows_error(&segment, reason),
-                Failure::Extract(error) => error,
-            },
-        )?;
-        self.finish(parts, &mut gathered);
+        let by_packets = || {
+            self.by_packets(&segment, runs, None, &mut parts, &mut gathered)?;
+            self.finish(parts, &mut gathered);
+            self.observe(&segment, walk.end, &mut gathered)
+        };
+        by_packets().map_err(|failure| match failure {
+            Failure::Index(reason) => flows_error(&segment, reason),
+            Failure::Extract(error) => error,
+        })?;
         Ok(gathered)
     }
 
@@ -125,6 +130,7 @@ impl<'q> Gatherer<'q> {
         let covered = self.source.range.covers(index.first(), index.last());
         let outlook = self.source.filters.outlook(index.link_type());
         let facts = self.facts.of(index.templates()?);
+        let mut made = Made::OfAny;
         match outlook {
             Outlook::Everything if covered => {
                 index.bytes().read_around();
@@ -139,16 +145,23 @@ impl<'q> Gatherer<'q> {
             }
             _ => {
                 index.matches_segment(&segment.bytes)?;
-                let mut untold = HashSet::new();
+                let (mut untold, mut numbers) = (HashSet::new(), RefCell::new(Vec::new()));
                 let division = self.planner.divide(
                     index,
                     stop,
-                    &mut |flow| {
+                    &mut |number, flow| {
+                        numbers.borrow_mut().push(number);
                         parts.add(flow, &facts[flow.template as usize]);
                         gathered.series.add_flow(flow);
                     },
-                    &mut |flow| _ = untold.insert(known(flow, flow.template)),
+                    &mut |number, flow| {
+                        numbers.borrow_mut().push(number);
+                        untold.insert(known(flow, flow.template));
+                    },
                 )?;
+                if !matches!(division, Division::Untold(_)) {
+                    made = Made::Of(std::mem::take(numbers.get_mut()));
+                }
                 match division {
                     Division::Told => {}
                     Division::Partly(runs) => {
@@ -166,7 +179,37 @@ impl<'q> Gatherer<'q> {
             }
         }
         self.finish(parts, gathered);
-        Ok(())
+        Ok(self.told(index, &facts).add_to(&mut gathered.parts, made)?)
+    }
+
+    fn told<'i, B>(&self, index: &'i Index<B>, facts: &'i [Facts]) -> Told<'i, B>
+    where
+        B: AsRef<[u8]>,
+    {
+        let outlook = self.source.filters.joined_outlook(index.link_type());
+        Told { index, facts, only_whole: outlook != Outlook::Everything }
+    }
+
+    /// Observes the conversations of a segment that has no index, up to `end`, as its index would have.
+    fn observe(&mut self, segment: &Segment, end: u64, gathered: &mut Gathered) -> Result<(), Failure> {
+        if gathered.parts.is_empty() {
+            return Ok(());
+        }
+        let link_type = segment.link_type;
+        let mut builder = new_builder(link_type, &self.source.filters.ports);
+        for (seen, record) in (1u32..).zip(Records::of_segment(&segment.bytes)) {
+            if record.end() > end {
+                break;
+            }
+            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && (self.stop)() {
+                return Err(Failure::Extract(ExtractError::Cancelled));
+            }
+            builder.push(&record);
+        }
+        let built = builder.finish().map_err(|error| flows_error(segment, error.to_string()));
+        let index = Index::open(built.map_err(Failure::Extract)?)?;
+        let facts = self.facts.of(index.templates()?);
+        Ok(self.told(&index, &facts).add_to(&mut gathered.parts, Made::OfAny)?)
     }
 
     /// The parts of all flows of an index.
@@ -201,8 +244,10 @@ impl<'q> Gatherer<'q> {
         let link_type = segment.link_type;
         let (_, builder) = match &mut self.builder {
             Some(kept) if kept.0 == link_type => kept,
-            other => other
-                .insert((link_type, Builder::new(link_type, SEED).with_ports(&self.source.filters.ports))),
+            other => other.insert((
+                link_type,
+                new_builder(link_type, &self.source.filters.ports).without_observations(),
+            )),
         };
         builder.reset();
         let mut offset = FILE_HEADER_BYTES as u64;
@@ -253,6 +298,10 @@ impl<'q> Gatherer<'q> {
             gathered.parts.retain(|part| part.key.stable_hash(carriers) == hash);
         }
     }
+}
+
+fn new_builder(link_type: LinkType, ports: &TunnelPorts) -> Builder {
+    Builder::new(link_type, SEED).with_ports(ports)
 }
 
 /// Flows of which the index does not tell how many of their packets are in the answer.

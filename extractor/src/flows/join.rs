@@ -56,7 +56,7 @@ impl<'q> Joiner<'q> {
         }
         let open = match self.open.entry(*key) {
             std::collections::hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(*part);
+                vacant.insert(part.clone());
                 return;
             }
             std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
@@ -65,7 +65,7 @@ impl<'q> Joiner<'q> {
             open.add(part, self.carriers);
             open.segments += part.segments;
         } else {
-            let over = std::mem::replace(open, *part);
+            let over = std::mem::replace(open, part.clone());
             close(key, &over);
         }
     }

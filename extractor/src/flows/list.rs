@@ -191,7 +191,6 @@ pub(super) struct TopFlows<'q> {
     carriers: &'q Carriers,
 }
 
-#[derive(Clone, Copy)]
 struct Ranked {
     place: (u64, FlowId),
     key: Key,
@@ -243,7 +242,7 @@ impl<'q> TopFlows<'q> {
         if self.after.is_some_and(|after| place <= after) {
             return;
         }
-        self.kept.push(Ranked { place, key: *key, body: *body });
+        self.kept.push(Ranked { place, key: *key, body: body.clone() });
         if self.kept.len() > self.limit + 1 {
             self.kept.pop();
         }

@@ -1,9 +1,12 @@
 //! Parts: what one segment holds of a conversation.
 
+use std::sync::Arc;
+
 use netrewind_indexer::Flow;
 
 use super::carrier::{Carriers, Facts};
 use super::key::{Key, Role};
+use super::observed::LabelTexts;
 
 /// TCP flags (RFC 9293).
 pub(super) mod tcp {
@@ -32,11 +35,24 @@ pub(super) struct Side {
     pub(super) flags_any: u8,
     /// TCP flags that all packets have.
     pub(super) flags_all: u8,
+    /// Segments that it has sent again.
+    pub(super) retransmissions: u64,
+    /// Segments of it that came out of order.
+    pub(super) out_of_order: u64,
 }
 
 impl Side {
-    const NOTHING: Self =
-        Self { packets: 0, bytes: 0, first: u64::MAX, last: 0, stack: 0, flags_any: 0, flags_all: 0xff };
+    const NOTHING: Self = Self {
+        packets: 0,
+        bytes: 0,
+        first: u64::MAX,
+        last: 0,
+        stack: 0,
+        flags_any: 0,
+        flags_all: 0xff,
+        retransmissions: 0,
+        out_of_order: 0,
+    };
 
     fn add(&mut self, other: &Self) {
         if other.first < self.first {
@@ -48,6 +64,8 @@ impl Side {
         self.last = self.last.max(other.last);
         self.flags_any |= other.flags_any;
         self.flags_all &= other.flags_all;
+        self.retransmissions += other.retransmissions;
+        self.out_of_order += other.out_of_order;
     }
 
     /// It has sent a SYN without ACK, as far as the flags of its packets together tell.
@@ -62,7 +80,7 @@ impl Side {
 }
 
 /// What is known of a conversation, or of a part of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Body {
     /// What the lesser and the greater end of the key have sent.
     pub(super) sides: [Side; 2],
@@ -72,6 +90,10 @@ pub(super) struct Body {
     pub(super) segments: u32,
     /// Some packet is a fragment.
     pub(super) has_fragments: bool,
+    /// Of its first handshake.
+    pub(super) round_trip_ns: Option<u64>,
+    /// Of its first part that has any.
+    pub(super) labels: Option<Arc<LabelTexts>>,
 }
 
 impl Body {
@@ -92,15 +114,27 @@ impl Body {
             stack: facts.stack,
             flags_any,
             flags_all,
+            ..Side::NOTHING
         };
-        Self { sides, vlans: facts.vlans, segments: 1, has_fragments: flow.has_fragments }
+        Self {
+            sides,
+            vlans: facts.vlans,
+            segments: 1,
+            has_fragments: flow.has_fragments,
+            round_trip_ns: None,
+            labels: None,
+        }
     }
 
-    /// Adds what another part knows. In which order parts are added does not matter.
+    /// Adds what another part knows. In which order parts are added matters to the round trip and to labels alone.
     pub(super) fn add(&mut self, other: &Self, carriers: &Carriers) {
         self.sides.iter_mut().zip(&other.sides).for_each(|(side, other)| side.add(other));
         self.vlans = carriers.union(self.vlans, other.vlans);
         self.has_fragments |= other.has_fragments;
+        self.round_trip_ns = self.round_trip_ns.or(other.round_trip_ns);
+        if self.labels.is_none() {
+            self.labels.clone_from(&other.labels);
+        }
     }
 
     /// Earliest instant.
@@ -143,7 +177,7 @@ impl Body {
 }
 
 /// A conversation's packets in one segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) key: Key,
     pub(super) body: Body,

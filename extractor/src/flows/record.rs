@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::carrier::Carriers;
 use super::key::{Key, Kind};
+use super::labels::FlowLabels;
 use super::part::{Body, REPLIES, REQUESTS, Side, tcp};
 use crate::Completeness;
 
@@ -59,6 +60,12 @@ pub struct Conversation {
     /// The tunnels of the server's packets, where they are not the same ones the other way round.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub server_tunnels: Vec<TunnelRecord>,
+    /// What it carries; absent where neither its first bytes nor its ports tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<FlowLabels>,
+    /// Its Community ID, version 1 with seed 0, as Zeek, Suricata and Wireshark have it; absent without IP addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub community_id: Option<String>,
     /// Segments that hold packets of it.
     pub segments: u32,
 }
@@ -86,7 +93,8 @@ pub struct End {
     pub port: Option<u16>,
 }
 
-/// What TCP flags tell of a conversation.
+/// What TCP headers tell of a conversation. Round trip, retransmissions and segments out of order are those of whole segments of
+/// the store: packets that the filter or the range left out count as well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TcpRecord {
     /// Flags that the client has sent, in letters of `FSRPAUEC`.
@@ -95,6 +103,18 @@ pub struct TcpRecord {
     pub server_flags: String,
     /// How it stands at the end of the range.
     pub state: TcpState,
+    /// From the client's SYN over the server's to the client's first ACK, in nanoseconds; absent where the store does not hold
+    /// the handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ns: Option<u64>,
+    /// Segments that the client has sent again.
+    pub client_retransmissions: u64,
+    /// Segments that the server has sent again.
+    pub server_retransmissions: u64,
+    /// Segments of the client that came out of order.
+    pub client_out_of_order: u64,
+    /// Segments of the server that came out of order.
+    pub server_out_of_order: u64,
 }
 
 /// How a TCP connection ended, if it did.
@@ -264,6 +284,11 @@ pub(super) fn describe(key: &Key, body: &Body, carriers: &Carriers, ending: Endi
             client_flags: letters(sent),
             server_flags: letters(answered),
             state: state_of(key, body, ending),
+            rtt_ns: body.round_trip_ns,
+            client_retransmissions: sent.retransmissions,
+            server_retransmissions: answered.retransmissions,
+            client_out_of_order: sent.out_of_order,
+            server_out_of_order: answered.out_of_order,
         }),
         icmp: (key.kind == Kind::Icmp).then(|| {
             let [kind, code] = key.detail.to_be_bytes();
@@ -273,8 +298,22 @@ pub(super) fn describe(key: &Key, body: &Body, carriers: &Carriers, ending: Endi
         vlans: carriers.vlans(body.vlans),
         tunnels,
         server_tunnels,
+        labels: FlowLabels::of(key, body, key.port(server)),
+        community_id: community_id_of(key, client),
         segments: body.segments,
     }
+}
+
+fn community_id_of(key: &Key, client: usize) -> Option<String> {
+    let (from, to) = (key.address(client)?, key.address(1 - client)?);
+    let ports = match key.kind {
+        Kind::Icmp => {
+            let [kind, code] = key.detail.to_be_bytes();
+            Some((kind.into(), code.into()))
+        }
+        _ => key.port(client).zip(key.port(1 - client)),
+    };
+    Some(netrewind_labels::community_id(0, key.protocol, from, to, ports).to_string())
 }
 
 /// Which end of the key is the client.

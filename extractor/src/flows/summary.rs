@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::Outcome;
 use super::carrier::Carriers;
 use super::key::{Key, Kind};
+use super::labels::application_of;
 use super::leaders::{Leaders, Weigh};
 use super::list::TopFlows;
 use super::part::Body;
@@ -26,6 +27,9 @@ const TOP_DEFAULT: usize = 10;
 const BUCKETS_DEFAULT: usize = 200;
 /// Hosts, and pairs of hosts, that are counted exactly, some 80 bytes each; twice as many are held.
 const HELD_MAX: usize = 1 << 20;
+
+/// Names of applications that are told apart: those that labels have are a dozen.
+const APPLICATIONS_MAX: usize = 1024;
 
 /// How much a summary holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +197,10 @@ pub(super) struct Tally<'q> {
     edges: Leaders<(IpAddr, IpAddr), Totals>,
     /// By protocol and port of the server.
     ports: Leaders<(u8, u16), Totals>,
+    /// Likewise, of conversations of which only the port tells what they carry.
+    unlabelled: Leaders<(u8, u16), Totals>,
+    /// By what the first bytes show.
+    labelled: BTreeMap<String, Totals>,
     /// Conversations without ports, by what they are.
     portless: BTreeMap<(bool, u8, u16), (Key, Totals)>,
     flows: TopFlows<'q>,
@@ -206,6 +214,8 @@ impl<'q> Tally<'q> {
             hosts: Leaders::new(HELD_MAX),
             edges: Leaders::new(HELD_MAX),
             ports: Leaders::new(HELD_MAX),
+            unlabelled: Leaders::new(HELD_MAX),
+            labelled: BTreeMap::new(),
             portless: BTreeMap::new(),
             flows: TopFlows::by_bytes(top, carriers),
         }
@@ -214,7 +224,10 @@ impl<'q> Tally<'q> {
     pub(super) fn take(&mut self, key: &Key, body: &Body) {
         self.flows.take(key, body);
         match key.port(1 - client_of(key, body)) {
-            Some(port) => self.ports.of((key.protocol, port)).add(body),
+            Some(port) => {
+                self.ports.of((key.protocol, port)).add(body);
+                self.take_application(key, body, port);
+            }
             None => {
                 let is_other = key.kind == Kind::Other;
                 let place = (is_other, key.protocol, if is_other { key.detail } else { 0 });
@@ -231,6 +244,17 @@ impl<'q> Tally<'q> {
         }
     }
 
+    fn take_application(&mut self, key: &Key, body: &Body, port: u16) {
+        let Some(application) = application_of(body) else {
+            return self.unlabelled.of((key.protocol, port)).add(body);
+        };
+        if let Some(totals) = self.labelled.get_mut(application) {
+            totals.add(body);
+        } else if self.labelled.len() < APPLICATIONS_MAX {
+            self.labelled.entry(application.to_owned()).or_default().add(body);
+        }
+    }
+
     fn take_host(&mut self, address: IpAddr, body: &Body, side: usize) {
         let host = self.hosts.of(address);
         host.totals.add(body);
@@ -244,13 +268,18 @@ impl<'q> Tally<'q> {
         completeness: Completeness,
         outcome: Outcome,
     ) -> Summary {
-        let Self { top, hosts, edges, ports, portless, flows } = self;
-        let is_approximate = [hosts.are_approximate(), edges.are_approximate(), ports.are_approximate()];
+        let Self { top, hosts, edges, ports, unlabelled, labelled, portless, flows } = self;
+        let is_approximate = [
+            hosts.are_approximate(),
+            edges.are_approximate(),
+            ports.are_approximate(),
+            unlabelled.are_approximate(),
+        ];
         let totals = flows.totals();
         let ports = ports.top(usize::MAX);
         let top = Top {
             hosts: hosts.top(top).into_iter().map(host_count).collect(),
-            applications: applications(&ports, portless, top),
+            applications: applications(&unlabelled.top(usize::MAX), portless, labelled, top),
             ports: ports.into_iter().take(top).map(port_count).collect(),
             conversations: flows.describe(ending).0,
         };
@@ -293,6 +322,7 @@ fn protocol_text(number: u8) -> String {
 fn applications(
     ports: &[((u8, u16), Totals)],
     portless: BTreeMap<(bool, u8, u16), (Key, Totals)>,
+    labelled: BTreeMap<String, Totals>,
     top: usize,
 ) -> Vec<ApplicationCount> {
     let of_port = |&((protocol, port), totals): &((u8, u16), Totals)| {
@@ -306,8 +336,9 @@ fn applications(
         sum.bytes += totals.bytes;
         sum.conversations += totals.conversations;
     }
+    let counts = |guessed| move |(name, totals)| ApplicationCount { name, guessed, totals };
     let mut all: Vec<ApplicationCount> =
-        by_name.into_iter().map(|(name, totals)| ApplicationCount { name, guessed: true, totals }).collect();
+        labelled.into_iter().map(counts(false)).chain(by_name.into_iter().map(counts(true))).collect();
     all.sort_by_key(|application| std::cmp::Reverse(application.totals.bytes)); // stable: names decide
     all.truncate(top);
     all

@@ -22,13 +22,13 @@ pub(crate) enum Division {
 
 impl Planner<'_> {
     /// Gives the flows of a segment that lies wholly in the range to `told` where all of their packets are in the answer,
-    /// and to `untold` where some may be.
+    /// and to `untold` where some may be, with their numbers.
     pub(crate) fn divide(
         &mut self,
         index: &Index<Map>,
         stop: &dyn Fn() -> bool,
-        told: &mut dyn FnMut(&Flow),
-        untold: &mut dyn FnMut(&Flow),
+        told: &mut dyn FnMut(u32, &Flow),
+        untold: &mut dyn FnMut(u32, &Flow),
     ) -> Result<Division, PlanError> {
         let mut templates = self.judge_templates(index)?;
         let mut found = GranuleSet::none(index.granule_count());
@@ -38,9 +38,9 @@ impl Planner<'_> {
             self.for_each_flow(&mut templates, stop, u64::MAX, &mut |cursor, id, flow, verdicts| {
                 match verdicts.all {
                     Verdict::Never => {}
-                    Verdict::Always => told(flow),
+                    Verdict::Always => told(id, flow),
                     Verdict::Maybe => {
-                        untold(flow);
+                        untold(id, flow);
                         untold_count += 1;
                         numbers.clear();
                         cursor.granules_of(id, &mut numbers)?;

@@ -70,11 +70,6 @@ impl Labeller {
         self.step(conversation)
     }
 
-    /// As [`Self::push`], of a payload at the front of which nothing stands that [`may_tell`] something.
-    pub fn pass(&mut self, conversation: &Conversation, direction: Direction) -> Step {
-        self.push(conversation, direction, 0, &[0])
-    }
-
     /// Ends the conversation: what is known of it, from whatever bytes came.
     pub fn finish(mut self, conversation: &Conversation) -> Option<Box<Labels>> {
         for direction in [Direction::Forward, Direction::Backward] {
@@ -224,7 +219,7 @@ impl Side {
 }
 
 /// Whether a payload between these ports can be the front of a stream, or a datagram, that tells anything: a question of
-/// nanoseconds. Of one that cannot it is all the same to a [`Labeller`] what it holds.
+/// nanoseconds. A [`Labeller`] learns nothing from one that cannot, but that it was there.
 pub fn may_tell(transport: Transport, ports: [u16; 2], payload: &[u8]) -> bool {
     let Some(&first) = payload.first() else { return false };
     if dns::application(ports).is_some() {

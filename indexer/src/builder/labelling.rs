@@ -14,14 +14,18 @@ pub(crate) const HOLDING_MAX: usize = 1 << 11;
 /// Bytes of all distinct texts together.
 pub(crate) const TEXT_BYTES_MAX: usize = 1 << 26;
 
+/// Memory for so many conversations is kept from one segment to the next.
+const CONVERSATIONS_KEPT: usize = 1 << 18;
+
 /// Both directions of flows with the same two ends, protocol and tunnels.
 #[derive(Debug)]
 pub(super) struct Conversation {
     facts: labels::Conversation,
     /// The lesser end is the one that [`Direction::Forward`] comes from.
     pub(super) is_lesser_forward: bool,
-    /// None where the labels are settled.
+    /// None before anything was recognised that could tell something, and where the labels are settled.
     labeller: Option<Box<Labeller>>,
+    is_settled: bool,
     is_holding: bool,
     pub(super) round_trip_ns: Option<u64>,
     /// What client and server have to send next after a SYN of both.
@@ -50,7 +54,12 @@ struct Queue {
 
 impl Labelling {
     pub(super) fn reset(&mut self) {
-        *self = Self::default();
+        self.conversations.clear();
+        self.conversations.shrink_to(CONVERSATIONS_KEPT);
+        self.labels.clear();
+        self.labels.shrink_to(CONVERSATIONS_KEPT);
+        (self.open, self.holding) = Default::default();
+        (self.texts, self.text_bytes) = Default::default();
     }
 
     /// A new conversation's number.
@@ -59,38 +68,36 @@ impl Labelling {
         self.conversations.push(Conversation {
             facts: labels::Conversation { transport, ports },
             is_lesser_forward,
-            labeller: Some(Box::default()),
+            labeller: None,
+            is_settled: false,
             is_holding: false,
             round_trip_ns: None,
             handshake: None,
             labels: (0, 0),
         });
-        self.open.numbers.push_back(number);
-        self.open.present += 1;
-        if self.open.present > LABELLING_MAX {
-            self.end_oldest(false);
-        }
         number
     }
 
-    /// Whether payloads can still tell something.
-    pub(super) fn is_open(&self, number: u32) -> bool {
-        self.conversations[number as usize].labeller.is_some()
-    }
-
-    /// Takes a payload with its offset in the stream, or none where it cannot tell anything. True where more of this
-    /// direction may tell more.
-    pub(super) fn push(&mut self, number: u32, is_lesser: bool, payload: Option<(u32, &[u8])>) -> bool {
+    /// Takes a payload with its offset in the stream. True where more of this direction may tell more.
+    pub(super) fn push(&mut self, number: u32, is_lesser: bool, offset: u32, payload: &[u8]) -> bool {
         let conversation = &mut self.conversations[number as usize];
-        let Some(labeller) = &mut conversation.labeller else { return false };
+        if conversation.is_settled {
+            return false;
+        }
+        if conversation.labeller.is_none() {
+            self.open.numbers.push_back(number);
+            self.open.present += 1;
+            if self.open.present > LABELLING_MAX {
+                self.end_oldest(false);
+            }
+        }
+        let conversation = &mut self.conversations[number as usize];
+        let labeller = conversation.labeller.get_or_insert_default();
         let direction = match is_lesser == conversation.is_lesser_forward {
             true => Direction::Forward,
             false => Direction::Backward,
         };
-        let step = match payload {
-            Some((offset, bytes)) => labeller.push(&conversation.facts, direction, offset, bytes),
-            None => labeller.pass(&conversation.facts, direction),
-        };
+        let step = labeller.push(&conversation.facts, direction, offset, payload);
         match step {
             Step::Done(found) => {
                 conversation.labeller = None;
@@ -169,6 +176,7 @@ impl Labelling {
     fn settle(&mut self, number: u32, found: Option<Box<Labels>>) {
         self.hold(number, false);
         self.open.present -= 1;
+        self.conversations[number as usize].is_settled = true;
         let Some(found) = found.filter(|found| !found.is_guess) else { return };
         let (from, texts) = (self.labels.len(), &mut self.texts);
         let mut is_whole = true;

@@ -1,10 +1,12 @@
 //! Follows streams and conversations, packet by packet, as far as their flows have ports of TCP or UDP.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
-use netrewind_labels::{BYTES_MAX, Transport};
+use hashbrown::HashTable;
+use netrewind_labels::{BYTES_MAX, DATAGRAMS_MAX, Transport};
 
 use super::flow_table::{FlowTable, Pending};
 use super::labelling::Labelling;
@@ -41,7 +43,11 @@ pub(super) struct Observer {
     /// By the numbers of the flows.
     streams: Vec<Stream>,
     labelling: Labelling,
-    numbers: HashMap<Ends, u32, FixedState>,
+    hasher: FixedState,
+    /// Conversations with the hashes of their ends.
+    numbers: HashTable<(u64, u32)>,
+    /// By their numbers.
+    ends: Vec<Ends>,
     carriers: HashMap<Carrier, u32>,
 }
 
@@ -51,7 +57,9 @@ impl Observer {
             payloads: Payloads::new(),
             streams: Vec::new(),
             labelling: Labelling::default(),
-            numbers: HashMap::with_hasher(FixedState::with_seed(seed)),
+            hasher: FixedState::with_seed(seed),
+            numbers: HashTable::new(),
+            ends: Vec::new(),
             carriers: HashMap::new(),
         }
     }
@@ -62,7 +70,7 @@ impl Observer {
         self.streams.shrink_to(STREAMS_KEPT);
         self.labelling.reset();
         self.numbers.clear();
-        self.numbers.shrink_to(STREAMS_KEPT);
+        self.ends.clear();
         self.carriers.clear();
     }
 
@@ -151,37 +159,37 @@ impl Observer {
         }
     }
 
-    #[inline(never)]
+    /// Takes a segment with payload of a stream that may still have labels.
+    #[inline]
     fn label_segment(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
-        let message = &packet.message;
-        let number = self.link(packet, flows, templates, true);
-        let stream = &mut self.streams[packet.flow as usize];
-        let Some(number) = number.filter(|&number| self.labelling.is_open(number)) else {
-            stream.is_labelled = true;
-            if std::mem::take(&mut stream.is_held) {
-                self.payloads.unmark(packet.hash);
-            }
-            return;
-        };
+        let (message, stream) = (&packet.message, &mut self.streams[packet.flow as usize]);
         let syn = u32::from(packet.flags_any & tcp::SYN != 0);
         let offset = message.sequence.wrapping_add(syn).wrapping_sub(stream.base);
-        let front = self.payloads.of(message);
-        let payload = match offset {
-            0 if message.may_tell && !front.is_empty() => Some((0, front)),
-            0 if !stream.is_held => None,
-            _ if stream.is_held && (offset as usize) < BYTES_MAX => Some((offset, front)),
-            // Far behind the front, or before it.
-            _ => {
-                stream.is_labelled = !stream.is_held && (BYTES_MAX..1 << 31).contains(&(offset as usize));
-                return;
+        match offset {
+            0 if message.may_tell => self.push_segment(packet, 0, flows, templates),
+            _ if stream.is_held && (offset as usize) < BYTES_MAX => {
+                self.push_segment(packet, offset, flows, templates);
             }
-        };
-        let is_kept = payload.is_some();
-        let wants_more = self.labelling.push(number, stream.is_lesser, payload);
+            // The front says nothing, or what comes stands far behind it.
+            0 => stream.is_labelled = !stream.is_held,
+            _ => {
+                let is_far = (BYTES_MAX..1 << 31).contains(&(offset as usize));
+                stream.is_labelled = !stream.is_held && is_far;
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn push_segment(&mut self, packet: &Pending, offset: u32, flows: &FlowTable, templates: &TemplateTable) {
+        let number = self.link(packet, flows, templates, true);
+        let stream = &mut self.streams[packet.flow as usize];
+        let wants_more = number.is_some_and(|number| {
+            let front = self.payloads.of(&packet.message);
+            self.labelling.push(number, stream.is_lesser, offset, front)
+        });
         stream.is_labelled = !wants_more;
         // The mark that these bytes have left themselves is taken back with the packet.
-        let is_held = wants_more && is_kept;
-        match (std::mem::replace(&mut stream.is_held, is_held), is_held) {
+        match (std::mem::replace(&mut stream.is_held, wants_more), wants_more) {
             (false, true) => self.payloads.mark(packet.hash),
             (true, false) => self.payloads.unmark(packet.hash),
             _ => {}
@@ -190,21 +198,25 @@ impl Observer {
 
     #[inline]
     fn take_datagram(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
-        if !self.streams[packet.flow as usize].is_labelled {
+        let stream = &mut self.streams[packet.flow as usize];
+        if stream.is_labelled {
+            return;
+        }
+        stream.datagrams += 1;
+        let is_last = stream.datagrams >= DATAGRAMS_MAX;
+        if packet.message.may_tell {
             self.label_datagram(packet, flows, templates);
         }
+        self.streams[packet.flow as usize].is_labelled |= is_last;
     }
 
     #[inline(never)]
     fn label_datagram(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
         let number = self.link(packet, flows, templates, true);
         let stream = &mut self.streams[packet.flow as usize];
-        let Some(number) = number else {
-            stream.is_labelled = true;
-            return;
-        };
-        let payload = packet.message.may_tell.then(|| (0, self.payloads.of(&packet.message)));
-        stream.is_labelled = !self.labelling.push(number, stream.is_lesser, payload);
+        stream.is_labelled = !number.is_some_and(|number| {
+            self.labelling.push(number, stream.is_lesser, 0, self.payloads.of(&packet.message))
+        });
     }
 
     /// The number of a packet's conversation; where it has none yet it gets one, if that is wanted and there is room.
@@ -243,16 +255,19 @@ impl Observer {
         ends.sort_unstable();
         let carrier = self.carrier(templates, key.template);
         let ends = Ends { ends, carrier, transport, is_ipv6 };
-        let number = match self.numbers.get(&ends) {
-            Some(&number) => number,
+        let hash = self.hasher.hash_one(ends);
+        let known = |&(known, number): &(u64, u32)| known == hash && self.ends[number as usize] == ends;
+        let number = match self.numbers.find(hash, known) {
+            Some(&(_, number)) => number,
             None if !wanted => return None,
-            None if self.numbers.len() >= CONVERSATIONS_MAX => WITHOUT,
+            None if self.ends.len() >= CONVERSATIONS_MAX => WITHOUT,
             None => {
                 let is_lesser_forward = self.is_forward(packet) == is_lesser;
                 let [lesser, greater] = ends.ends.map(|(_, port)| port);
                 let ports = if is_lesser_forward { [lesser, greater] } else { [greater, lesser] };
                 let number = self.labelling.begin(transport, ports, is_lesser_forward);
-                self.numbers.insert(ends, number);
+                self.numbers.insert_unique(hash, (hash, number), |&(hash, _)| hash);
+                self.ends.push(ends);
                 number
             }
         };

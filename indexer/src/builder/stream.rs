@@ -28,6 +28,8 @@ pub(super) struct Stream {
     pub(super) out_of_order: u32,
     /// Its conversation's number.
     pub(super) conversation: u32,
+    /// Datagrams that were looked at.
+    pub(super) datagrams: u8,
     /// Some byte was seen: `base` and `next` are known.
     pub(super) has_begun: bool,
     /// It has sent a SYN without ACK, and nothing else since.
@@ -52,6 +54,7 @@ impl Default for Stream {
             retransmissions: 0,
             out_of_order: 0,
             conversation: UNLINKED,
+            datagrams: 0,
             has_begun: false,
             awaits_answer: false,
             opens: false,

@@ -47,6 +47,23 @@ fn tunnel(tunnel: &TunnelRecord) -> String {
     }
 }
 
+/// `tls example.org`; in brackets what only the port tells.
+fn application(conversation: &Conversation) -> String {
+    let Some(labels) = &conversation.labels else { return String::new() };
+    match labels.name() {
+        _ if labels.guessed => format!("({})", labels.application),
+        Some(name) => format!("{} {name}", labels.application),
+        None => labels.application.clone(),
+    }
+}
+
+/// All labels beside the application, as JSON.
+fn labels(conversation: &Conversation) -> String {
+    let others =
+        conversation.labels.as_ref().map(|labels| &labels.others).filter(|others| !others.is_empty());
+    others.and_then(|others| serde_json::to_string(others).ok()).unwrap_or_default()
+}
+
 /// What is to be said besides: how TCP ended, which ICMP messages, fragments, tunnels.
 fn remarks(conversation: &Conversation) -> String {
     let mut remarks: Vec<String> = Vec::new();
@@ -80,6 +97,7 @@ impl Row for Conversation {
         ("IN", true),
         ("BYTES OUT", true),
         ("IN", true),
+        ("APPLICATION", false),
         ("REMARKS", false),
     ];
     const FIELDS: &'static [&'static str] = &[
@@ -103,6 +121,15 @@ impl Row for Conversation {
         "fragments",
         "vlans",
         "tunnels",
+        "application",
+        "application_guessed",
+        "labels",
+        "community_id",
+        "rtt_ns",
+        "client_retransmissions",
+        "server_retransmissions",
+        "client_out_of_order",
+        "server_out_of_order",
         "segments",
     ];
 
@@ -118,6 +145,7 @@ impl Row for Conversation {
             self.server_packets.to_string(),
             size(self.client_bytes, for_person),
             size(self.server_bytes, for_person),
+            application(self),
             remarks(self),
         ]
     }
@@ -145,6 +173,15 @@ impl Row for Conversation {
             self.fragments.to_string(),
             joined(&self.vlans),
             joined(self.tunnels.iter().map(tunnel)),
+            or_empty(self.labels.as_ref().map(|labels| &labels.application)),
+            or_empty(self.labels.as_ref().map(|labels| labels.guessed)),
+            labels(self),
+            or_empty(self.community_id.as_ref()),
+            or_empty(tcp.and_then(|tcp| tcp.rtt_ns)),
+            or_empty(tcp.map(|tcp| tcp.client_retransmissions)),
+            or_empty(tcp.map(|tcp| tcp.server_retransmissions)),
+            or_empty(tcp.map(|tcp| tcp.client_out_of_order)),
+            or_empty(tcp.map(|tcp| tcp.server_out_of_order)),
             self.segments.to_string(),
         ]
     }

@@ -1,0 +1,86 @@
+//! The labels of a conversation, as they are told.
+
+use std::collections::BTreeMap;
+
+use netrewind_indexer::LabelKey;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::key::Key;
+use super::observed::LabelTexts;
+use super::part::Body;
+use super::services;
+
+/// What a conversation carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FlowLabels {
+    /// The protocol that its first bytes show, as `tls`; else what the server's port most often means.
+    pub application: String,
+    /// Only the port tells.
+    pub guessed: bool,
+    /// Whatever else its first bytes show, by key: `server_name`, `alpn`, `ja4`, `tls_version`, `http_method`, `http_host`,
+    /// `http_user_agent`, `dns_question`, `dns_type`, `dns_answer`, `ssh_banner`, `quic_version`.
+    #[serde(flatten)]
+    pub others: BTreeMap<&'static str, LabelValue>,
+}
+
+/// One text or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum LabelValue {
+    /// One.
+    One(String),
+    /// Several, in their order.
+    Several(Vec<String>),
+}
+
+impl LabelValue {
+    /// The first text.
+    pub fn first(&self) -> &str {
+        match self {
+            Self::One(text) => text,
+            Self::Several(texts) => texts.first().map_or("", String::as_str),
+        }
+    }
+
+    fn push(&mut self, text: &str) {
+        match self {
+            Self::One(first) => *self = Self::Several(vec![std::mem::take(first), text.to_owned()]),
+            Self::Several(texts) => texts.push(text.to_owned()),
+        }
+    }
+}
+
+impl FlowLabels {
+    /// Of a conversation whose server's end has this port.
+    pub(super) fn of(key: &Key, body: &Body, port: Option<u16>) -> Option<Self> {
+        let guess = || services::name_of(key.protocol, port?);
+        let Some(application) = application_of(body) else {
+            let application = guess()?.to_owned();
+            return Some(Self { application, guessed: true, others: BTreeMap::new() });
+        };
+        let mut labels =
+            Self { application: application.to_owned(), guessed: false, others: BTreeMap::new() };
+        for (key, text) in body.labels.iter().flat_map(|texts| texts.iter()) {
+            if key != LabelKey::Application {
+                let value = labels.others.get_mut(key.name());
+                match value {
+                    Some(value) => value.push(text),
+                    None => _ = labels.others.insert(key.name(), LabelValue::One(text.to_owned())),
+                }
+            }
+        }
+        Some(labels)
+    }
+
+    /// The name that tells most of whom the conversation was with: of a server, host or question.
+    pub fn name(&self) -> Option<&str> {
+        let keys = [LabelKey::ServerName, LabelKey::HttpHost, LabelKey::DnsQuestion];
+        keys.iter().find_map(|key| self.others.get(key.name())).map(LabelValue::first)
+    }
+}
+
+/// What the first bytes of a conversation show.
+pub(super) fn application_of(body: &Body) -> Option<&str> {
+    body.labels.as_deref().and_then(LabelTexts::application)
+}
