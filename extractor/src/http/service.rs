@@ -46,7 +46,7 @@ pub struct ServiceLimits {
 impl Default for ServiceLimits {
     fn default() -> Self {
         Self {
-            packets: PoolLimits { reading_max: 8, answers_max: 64, waiting_max: 64 },
+            packets: PoolLimits { reading_max: 8, answers_max: 64, waiting_max: 448 },
             followers: PoolLimits { reading_max: 32, answers_max: 32, waiting_max: 0 },
             lookups: PoolLimits { reading_max: 4, answers_max: 4, waiting_max: 252 },
             connections_max: 4096,

@@ -1,0 +1,199 @@
+//! Many clients at once, each of whom asks a service for one conversation after another and checks what it gets against
+//! the capture file that was imported.
+
+mod capture;
+mod connection;
+mod process;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
+
+use capture::{Conversation, Truth};
+use connection::{Answer, Connection};
+use process::Usage;
+
+/// How long a client that was told to come again later waits.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// The status by which a service tells that as much is being asked as it takes at once (RFC 6585).
+const BUSY: u16 = 429;
+/// Mistakes that are told in full.
+const TOLD_MAX: usize = 5;
+
+/// Asks a service for conversations, many at once, and checks every answer
+#[derive(Parser)]
+struct Arguments {
+    /// Address and port of the service
+    server: SocketAddr,
+    /// A nanosecond pcap file of Ethernet: the conversations that are asked for
+    capture: PathBuf,
+    /// How many clients ask at once, each on a connection of its own
+    #[arg(long, default_value_t = 200)]
+    clients: usize,
+    /// For how long
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// Ask for one of so many conversations
+    #[arg(long, default_value_t = 500)]
+    one_of: u64,
+    /// The process of the service: its memory, threads and files are shown
+    #[arg(long)]
+    pid: Option<u32>,
+    /// The store holds the capture's packets at other times or more than once: answers are checked for what is in them
+    #[arg(long)]
+    live: bool,
+    /// Of the order in which conversations are asked for
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+}
+
+/// What a client saw.
+#[derive(Default)]
+struct Seen {
+    latencies: Vec<Duration>,
+    bytes: u64,
+    packets: u64,
+    busy: u64,
+    wrong: Vec<String>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let truth = Truth::of(&arguments.capture, arguments.one_of)?;
+    ensure!(!truth.conversations.is_empty(), "no conversation was chosen: lower --one-of");
+    let conversations: Vec<(String, Conversation)> =
+        truth.conversations.iter().map(|(key, known)| (target(&key.filter()), *known)).collect();
+    say(&format!("conversations={} of {} packets", conversations.len(), truth.packets));
+    let usage = |when: &str| -> anyhow::Result<()> {
+        arguments.pid.map_or(Ok(()), |pid| {
+            say(&format!("server {when}: {}", Usage::of(pid)?));
+            Ok(())
+        })
+    };
+    usage("before")?;
+    let begun = Instant::now();
+    let until = begun + Duration::from_secs(arguments.seconds);
+    let mut seen = Seen::default();
+    std::thread::scope(|scope| -> anyhow::Result<()> {
+        let client = |number: usize| Client {
+            conversations: &conversations,
+            arguments: &arguments,
+            chance: fastrand::Rng::with_seed(arguments.seed + number as u64),
+        };
+        let clients: Vec<_> = (0..arguments.clients)
+            .map(|number| scope.spawn(move || client(number).ask_until(until)))
+            .collect();
+        std::thread::sleep(until.saturating_duration_since(Instant::now()) / 2);
+        usage("amid")?;
+        for client in clients {
+            seen.join(client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??);
+        }
+        Ok(())
+    })?;
+    seen.tell(begun.elapsed());
+    usage("after")?;
+    if arguments.pid.is_some() {
+        // Threads that are idle are kept for ten seconds.
+        std::thread::sleep(Duration::from_secs(12));
+        usage("later")?;
+    }
+    ensure!(seen.wrong.is_empty(), "{} answers were wrong", seen.wrong.len());
+    Ok(())
+}
+
+fn target(filter: &str) -> String {
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("filter", filter).finish();
+    format!("/api/v1/packets?{query}")
+}
+
+struct Client<'a> {
+    conversations: &'a [(String, Conversation)],
+    arguments: &'a Arguments,
+    chance: fastrand::Rng,
+}
+
+impl Client<'_> {
+    fn ask_until(mut self, until: Instant) -> anyhow::Result<Seen> {
+        let mut seen = Seen::default();
+        let mut connection = Connection::open(self.arguments.server)?;
+        while Instant::now() < until {
+            let number = self.chance.usize(..self.conversations.len());
+            let (target, known) = &self.conversations[number];
+            let asked = Instant::now();
+            let answer = match connection.get(target) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    seen.wrong.push(format!("{target}: {error:#}"));
+                    connection = Connection::open(self.arguments.server)?;
+                    continue;
+                }
+            };
+            if answer.status == BUSY {
+                seen.busy += 1;
+                std::thread::sleep(BUSY_PAUSE);
+                continue;
+            }
+            seen.latencies.push(asked.elapsed());
+            seen.bytes += answer.body.len() as u64;
+            match self.check(&answer, known) {
+                Ok(packets) => seen.packets += packets,
+                Err(error) => seen.wrong.push(format!("{target}: {error:#}")),
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The packets of an answer that is right.
+    fn check(&self, answer: &Answer, known: &Conversation) -> anyhow::Result<u64> {
+        ensure!(answer.status == 200, "status {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+        let account = answer.account.as_deref().context("it has no account: it broke off")?;
+        let account: serde_json::Value = serde_json::from_str(account)?;
+        let packets = account["packets"].as_u64().context("an account without packets")?;
+        ensure!(self.arguments.live || account["complete"] == true, "it is not complete: {account}");
+        let found = capture::conversation_of(&answer.body, known.number)?;
+        ensure!(found.packets == packets, "{} packets, of {packets} in its account", found.packets);
+        if !self.arguments.live && found != *known {
+            bail!("{found:?} is not {known:?}");
+        }
+        Ok(packets)
+    }
+}
+
+impl Seen {
+    fn join(&mut self, other: Self) {
+        self.latencies.extend(other.latencies);
+        self.bytes += other.bytes;
+        self.packets += other.packets;
+        self.busy += other.busy;
+        self.wrong.extend(other.wrong);
+    }
+
+    fn tell(&mut self, took: Duration) {
+        self.latencies.sort_unstable();
+        let count = self.latencies.len();
+        let at = |share: f64| {
+            let place = ((count as f64 * share).ceil() as usize).clamp(1, count.max(1)) - 1;
+            self.latencies.get(place).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+        };
+        let (p50, p99, worst) = (at(0.5), at(0.99), at(1.0));
+        say(&format!(
+            "requests={count} per_s={:.0} p50_ms={p50:.1} p99_ms={p99:.1} worst_ms={worst:.1} bytes={} packets={} busy={} wrong={}",
+            count as f64 / took.as_secs_f64(),
+            self.bytes,
+            self.packets,
+            self.busy,
+            self.wrong.len()
+        ));
+        let kinds: BTreeMap<&String, ()> = self.wrong.iter().map(|text| (text, ())).collect();
+        kinds.keys().take(TOLD_MAX).for_each(|text| say(&format!("wrong: {text}")));
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what was measured is what this program is for")]
+fn say(line: &str) {
+    println!("{line}");
+}
