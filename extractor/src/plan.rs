@@ -12,7 +12,7 @@ mod runs;
 
 use std::sync::Arc;
 
-use netrewind_indexer::{Cursor, Flow, Index, IndexError, Template, Term};
+use netrewind_indexer::{Cursor, Flow, Index, IndexError, Template};
 use netrewind_segment::{LinkType, Timestamp};
 
 use crate::answer::Estimate;
@@ -23,7 +23,7 @@ use crate::query::TimeRange;
 use crate::sys::Map;
 use crate::walk::{Granule, Walk};
 pub(crate) use divide::Division;
-use judged::{Judged, Judgements, Verdicts};
+use judged::{Demands, Judged, Judgements, Verdicts};
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};
 
@@ -71,10 +71,9 @@ struct Templates<'i> {
     index: &'i Index<Map>,
 }
 
-#[derive(Default)]
 struct Lookup {
     wanted: Vec<bool>,
-    terms: Vec<Term>,
+    demands: Demands,
 }
 
 /// What the flows of a segment add up to.
@@ -253,24 +252,21 @@ impl<'q> Planner<'q> {
         let templates = index.templates()?;
         let judged: Vec<_> =
             templates.iter().map(|template: &Template| self.judgements.of(template, self.filters)).collect();
-        let mut by_terms = [Lookup::default(), Lookup::default()];
-        for (is_ipv6, lookup) in [false, true].into_iter().zip(&mut by_terms) {
+        let by_terms = [false, true].map(|is_ipv6| {
             let wanted = |judged: &Arc<Judged>| {
-                judged.verdicts.all == Verdict::Maybe && judged.terms.is_some() && judged.is_ipv6 == is_ipv6
+                judged.verdicts.all == Verdict::Maybe && judged.demands.is_some() && judged.is_ipv6 == is_ipv6
             };
-            lookup.wanted = judged.iter().map(wanted).collect();
-            for judged in judged.iter().filter(|judged| wanted(judged)) {
-                let new = |term: &&Term| !lookup.terms.contains(term);
-                let terms: Vec<Term> = judged.terms.iter().flatten().filter(new).cloned().collect();
-                lookup.terms.extend(terms);
-            }
-        }
+            let mut demands = Demands::none();
+            let chosen = judged.iter().filter(|judged| wanted(judged));
+            chosen.filter_map(|judged| judged.demands.as_ref()).for_each(|more| demands.join(more));
+            Lookup { wanted: judged.iter().map(wanted).collect(), demands }
+        });
         let walked = judged
             .iter()
             .map(|judged| match judged.verdicts.all {
                 Verdict::Never => false,
                 Verdict::Always => true,
-                Verdict::Maybe => judged.terms.is_none(),
+                Verdict::Maybe => judged.demands.is_none(),
             })
             .collect();
         Ok(Templates { templates, scratch: vec![None; judged.len()], judged, by_terms, walked, index })
@@ -291,10 +287,16 @@ impl<'q> Planner<'q> {
         if walks {
             index.bytes().read_around();
         }
-        for Lookup { wanted, terms } in &templates.by_terms {
-            if !terms.is_empty() && index.may_have_any(wanted, terms)? {
-                index.bytes().read_around();
-                ids.extend(index.flows_with_any(wanted, terms)?);
+        for Lookup { wanted, demands: Demands { terms, ends } } in &templates.by_terms {
+            if terms.is_empty() || !index.may_have_any(wanted, terms)? {
+                continue;
+            }
+            match ends {
+                Some(ends) => ids.extend(index.flows_between(wanted, terms, ends)?),
+                None => {
+                    index.bytes().read_around();
+                    ids.extend(index.flows_with_any(wanted, terms)?);
+                }
             }
         }
         let too_dear = |flows: u64| flows.saturating_mul(FLOW_COST_BYTES) > bytes;

@@ -33,13 +33,22 @@ pub(crate) struct Judged {
     /// What the filters say of all its packets.
     pub(crate) verdicts: Verdicts,
     /// What they demand of their key, where that is little enough to be looked up; nothing where it may be any.
-    pub(crate) terms: Option<Vec<indexer::Term>>,
+    pub(crate) demands: Option<Demands>,
     /// Whether addresses are of IPv6.
     pub(crate) is_ipv6: bool,
     /// What the demands on tunnels say of them.
     of_tunnels: Verdict,
     /// By expression.
     expressions: Vec<JudgedExpression>,
+}
+
+/// What is demanded of a key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Demands {
+    /// One of these.
+    pub(crate) terms: Vec<indexer::Term>,
+    /// Where it is always demanded of both addresses: whatever is demanded of either.
+    pub(crate) ends: Option<Vec<indexer::Term>>,
 }
 
 /// A template under one expression.
@@ -55,7 +64,7 @@ struct JudgedExpression {
 struct JudgedView {
     view: TemplateView,
     verdict: Verdict,
-    terms: Option<Vec<indexer::Term>>,
+    demands: Option<Demands>,
     packet: AbstractPacket,
     tcp_flags: Option<usize>,
 }
@@ -77,10 +86,10 @@ impl Judged {
         let judge = |expression| JudgedExpression::new(expression, template, &description);
         let expressions: Vec<_> = filters.expressions().iter().map(judge).collect();
         let of_tunnels = filters.tunnels().judge(template);
-        let terms = expressions.iter().filter_map(JudgedExpression::terms);
+        let demands = expressions.iter().filter_map(JudgedExpression::demands);
         Self {
             verdicts: Verdicts::of(of_tunnels, expressions.iter().map(|expression| expression.verdict)),
-            terms: terms.max_by_key(|terms| least_selectivity(terms)),
+            demands: demands.max_by_key(|demands| least_selectivity(&demands.terms)),
             is_ipv6: matches!(template.shape, Shape::Ipv6 { .. }),
             of_tunnels,
             expressions,
@@ -126,22 +135,46 @@ impl JudgedExpression {
         Self { verdict, views }
     }
 
-    fn terms(&self) -> Option<Vec<indexer::Term>> {
-        if self.verdict == Verdict::Maybe { self.views.as_deref().and_then(terms_of_any) } else { None }
+    fn demands(&self) -> Option<Demands> {
+        if self.verdict == Verdict::Maybe { self.views.as_deref().and_then(demands_of_any) } else { None }
     }
 }
 
 /// What is demanded of a key so that one of the views is accepted.
-fn terms_of_any(views: &[JudgedView]) -> Option<Vec<indexer::Term>> {
-    let mut all = Vec::new();
+fn demands_of_any(views: &[JudgedView]) -> Option<Demands> {
+    let mut all = Demands::none();
     for view in views.iter().filter(|view| view.verdict != Verdict::Never) {
-        for term in view.terms.as_ref()? {
-            if !all.contains(term) {
-                all.push(term.clone());
-            }
-        }
+        all.join(view.demands.as_ref()?);
     }
     Some(all)
+}
+
+impl Demands {
+    /// Of no template: to be joined with those of some.
+    pub(crate) fn none() -> Self {
+        Self { terms: Vec::new(), ends: Some(Vec::new()) }
+    }
+
+    /// What is demanded where these or those are.
+    pub(crate) fn join(&mut self, other: &Self) {
+        let add = |all: &mut Vec<indexer::Term>, more: &[indexer::Term]| {
+            for term in more {
+                if !all.contains(term) {
+                    all.push(term.clone());
+                }
+            }
+        };
+        add(&mut self.terms, &other.terms);
+        match (&mut self.ends, &other.ends) {
+            (Some(all), Some(more)) => add(all, more),
+            (ends, _) => *ends = None,
+        }
+    }
+
+    /// None where one of the conjunctions demands nothing.
+    fn of(conjunctions: &[Conjunction]) -> Option<Self> {
+        Some(Self { terms: most_selective(conjunctions)?, ends: ends_of(conjunctions) })
+    }
 }
 
 impl JudgedView {
@@ -154,7 +187,7 @@ impl JudgedView {
         let mut packet = AbstractPacket::new();
         fill(&mut packet, template, description, &view);
         let tcp_flags = template.tcp_flags_offset().and_then(|offset| view.place(offset));
-        let mut judged = Self { view, verdict: Verdict::Maybe, terms: None, packet, tcp_flags };
+        let mut judged = Self { view, verdict: Verdict::Maybe, demands: None, packet, tcp_flags };
         judged.conclude(expression.choice(view.link_type));
         judged
     }
@@ -169,7 +202,7 @@ impl JudgedView {
                     match program.terms(&self.packet) {
                         Terms::Unconstrained => {}
                         Terms::AnyOf(none) if none.is_empty() => self.verdict = Verdict::Never,
-                        Terms::AnyOf(some) => self.terms = most_selective(&some),
+                        Terms::AnyOf(some) => self.demands = Demands::of(&some),
                     }
                 }
             }
@@ -247,6 +280,24 @@ fn most_selective(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
     terms.sort_unstable();
     terms.dedup();
     Some(terms.iter().map(index_term).collect())
+}
+
+/// What the conjunctions demand of addresses; none where one of them leaves the source or the destination open.
+fn ends_of(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
+    let is_of = |field: KeyField| move |term: &&Term| term.field == field;
+    let mut ends: Vec<Term> = Vec::new();
+    for terms in conjunctions {
+        for field in [KeyField::SourceAddress, KeyField::DestinationAddress] {
+            let before = ends.len();
+            ends.extend(terms.iter().filter(is_of(field)));
+            if ends.len() == before {
+                return None;
+            }
+        }
+    }
+    ends.sort_unstable();
+    ends.dedup();
+    Some(ends.iter().map(index_term).collect())
 }
 
 /// How many bits each of some alternatives pins down at least: what the index has to look through grows with every bit less.

@@ -1,10 +1,12 @@
 //! From a term to the flows that satisfy it, without looking at any other column than it needs.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 
 use super::Index;
 use crate::IndexError;
+use crate::blocks::Blocks;
 use crate::column::BLOCK_ROWS;
 use crate::dictionary::{Member, SortedSet};
 use crate::keys::{KeyBlock, KeyColumns};
@@ -122,8 +124,33 @@ impl<B: AsRef<[u8]>> Index<B> {
         let resolved = self.resolve_all(wanted, terms)?;
         match resolved.is_empty() {
             true => Ok(Vec::new()),
-            false => self.scan(wanted, self.templates()?, &resolved),
+            false => self.scan(wanted, 0..self.keys()?.count(), &resolved),
         }
+    }
+
+    /// Of those flows at least the ones both of whose addresses satisfy one of `ends`, be it as source or destination.
+    /// As flows are in the order of one of their addresses, this looks at the few blocks that can hold them.
+    pub fn flows_between(
+        &self,
+        wanted: &[bool],
+        terms: &[Term],
+        ends: &[Term],
+    ) -> Result<Vec<u32>, IndexError> {
+        let resolved = self.resolve_all(wanted, terms)?;
+        if resolved.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = self.keys()?;
+        let mut blocks = BTreeSet::new();
+        for (_, end) in self.resolve_all(wanted, ends)? {
+            match end {
+                Resolved::Address { ids, .. } => {
+                    blocks.extend(ids.iter().flat_map(|ids| blocks_of(&keys, ids)));
+                }
+                Resolved::Port { .. } => blocks.extend(0..keys.count()),
+            }
+        }
+        self.scan(wanted, blocks, &resolved)
     }
 
     /// Whether [`Self::flows_with_any`] has to look through the flows: false where it finds nothing, which takes a look at
@@ -158,16 +185,17 @@ impl<B: AsRef<[u8]>> Index<B> {
     fn scan(
         &self,
         wanted: &[bool],
-        templates: &[Template],
+        blocks: impl IntoIterator<Item = usize>,
         terms: &[(KeyField, Resolved<'_>)],
     ) -> Result<Vec<u32>, IndexError> {
+        let templates = self.templates()?;
         let keys = self.keys()?;
         let rankings = self.rankings()?;
         let needs_addresses = terms.iter().any(|(_, term)| matches!(term, Resolved::Address { .. }));
         let needs_ports = terms.iter().any(|(_, term)| matches!(term, Resolved::Port { .. }));
         let mut decoded = Box::<KeyBlock>::default();
         let mut found = Vec::new();
-        for block in 0..keys.count() {
+        for block in blocks {
             let first = u32::from_le_bytes(keys.key(block));
             let begin = (block * BLOCK_ROWS) as u32;
             let mut visit = || {
@@ -251,6 +279,14 @@ impl<B: AsRef<[u8]>> Index<B> {
         let range = u32::from(*range.start())..=u32::from(*range.end());
         Ok(!ranks(&self.ports()?, range, u32::MAX, self.header.ports)?.is_empty())
     }
+}
+
+/// The blocks of keys in which the greater end of a conversation can have one of these addresses.
+fn blocks_of(keys: &Blocks<'_, 4>, ids: &Range<u32>) -> Range<usize> {
+    // The block before the first that begins with one of them may end with it.
+    let begin = keys.find(|key| u32::from_le_bytes(key) >= ids.start).unwrap_or(0);
+    let end = keys.find(|key| u32::from_le_bytes(key) >= ids.end).map_or(0, |last| last + 1);
+    begin..end
 }
 
 /// True where one of the numbers is from `low` to `low + span`. Looks at all of them, many at a time.

@@ -95,6 +95,29 @@ fn lookups_find_what_a_scan_finds() {
                 })
                 .collect();
             assert_eq!(found, expected, "{terms:?} in {}", path.display());
+            // Of two addresses, and of those that the terms themselves demand.
+            let flow = &flows[round * 31 % flows.len()];
+            let exactly = |field| Constraint::Range(value(flow, field)..=value(flow, field));
+            let two = [KeyField::SourceAddress, KeyField::DestinationAddress]
+                .map(|field| Term { field, constraint: exactly(field) });
+            let is_address =
+                |term: &&Term| !matches!(term.field, KeyField::SourcePort | KeyField::DestinationPort);
+            let own: Vec<Term> = terms.iter().filter(is_address).cloned().collect();
+            for ends in [&two[..], &own] {
+                let between = index.flows_between(&wanted, &terms, ends).unwrap();
+                assert!(between.is_sorted() && between.iter().all(|id| found.binary_search(id).is_ok()));
+                let is_end = |flow: &Flow, is: KeyField| {
+                    let has_it = templates[flow.template as usize].field(is).is_some();
+                    has_it && ends.iter().any(|term| term.constraint.accepts(value(flow, is)))
+                };
+                let ends_are = |id: &&u32| {
+                    let flow = &flows[**id as usize];
+                    is_end(flow, KeyField::SourceAddress) && is_end(flow, KeyField::DestinationAddress)
+                };
+                for id in found.iter().filter(ends_are) {
+                    assert!(between.binary_search(id).is_ok(), "flow {id} of {terms:?} between {ends:?}");
+                }
+            }
             let chosen = index.flows_of(&wanted).map(|item| item.unwrap().0);
             assert!(
                 chosen.eq((0..index.flow_count()).filter(|&id| wanted[flows[id as usize].template as usize]))
