@@ -243,9 +243,10 @@ fn a_packet_is_followed_within_a_second_and_the_end_of_the_range_ends_it() {
     let begun = Instant::now();
     let mut follower = scene.follow("until.pcap", &["--to", &to]);
     let (status, said) = follower.end();
-    // An idle recorder tells of itself every ten seconds: of the last ones nothing is known yet.
-    assert!(matches!(status.code(), Some(0 | 1)) && !said.contains("no longer kept"), "{said}");
-    assert!(begun.elapsed() > Duration::from_secs(1), "it waited for the end of the range");
+    // An idle recorder tells of itself every ten seconds: that is waited for.
+    assert_eq!(status.code(), Some(0), "{said}");
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(16), "{took:?}");
     assert_eq!(follower.packets(), 4);
     recording.stop();
 }

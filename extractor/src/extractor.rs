@@ -19,7 +19,7 @@ use crate::dedup::Dedup;
 use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
 use crate::flows::GatherSource;
-use crate::fragments::{FRAGMENT_WINDOW_NS, Relevant, Scouts, reach};
+use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, Scouts, reach};
 use crate::merge::{Emit, Next, merge};
 use crate::plan::{PlanError, Planner};
 use crate::pool::Pool;
@@ -326,7 +326,7 @@ impl Extractor {
         let reader = |run: &Run| read(run, range, filters, !only_counts);
         let merged = std::thread::scope(|scope| {
             let mut pool = Pool::new(scope, self.workers.helpers, &reader);
-            merge(&mut upcoming, &mut pool, &mut output, &stop)
+            merge(&mut upcoming, &mut pool, &mut Links::default(), &mut output, &stop)
         });
         let Output { progress, mut limit_reached, dedup, .. } = output;
         let mut work = match merged {

@@ -9,7 +9,8 @@
 //! meanwhile, recovered, or new.
 //!
 //! Lanes commit at different moments, so that a lane's newest packets can be at hand half a second before older ones of
-//! another lane. So that they come in order all the same, packets are held back until they are [`HOLD_BACK`] old.
+//! another lane. So that they come in order all the same, packets are held back until they are [`HOLD_BACK`] old. A later
+//! fragment whose first one has not been met waits as long as that can still turn up.
 
 mod hold_back;
 mod known;
@@ -29,6 +30,11 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub const HOLD_BACK: Duration = Duration::from_millis(750);
 /// How long after the end of the range packets of it are still waited for.
 pub(crate) const SETTLE: Duration = Duration::from_secs(2);
+/// How long after the end of the range a running recorder has told of it, even if it receives nothing: every ten seconds it
+/// gives a sign of life.
+pub(crate) const SIGN_OF_LIFE_WITHIN: Duration = Duration::from_secs(12);
+/// How often the logbook is asked for that.
+pub(crate) const LOGBOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The clocks of whoever follows, and a way to wait.
 pub trait FollowClock {

@@ -23,6 +23,10 @@ const AHEAD_RUNS_MAX: usize = 64;
 /// Takes the packets of the answer in order; says no when it wants no more.
 pub(crate) trait Emit {
     fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError>;
+    /// Takes a later fragment whose first one has not been met and can still be recorded. Else it is judged as it is.
+    fn postpone(&mut self, _segment: &Arc<Segment>, _found: Match, _later: &Later) -> bool {
+        false
+    }
     /// Once in a while: how far the reading has come. An error ends it.
     fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError>;
 }
@@ -73,16 +77,17 @@ impl PartialEq for Active {
 }
 impl Eq for Active {}
 
-/// Reads all runs and gives their packets out in order.
+/// Reads all runs and gives their packets out in order. `links` are the first fragments met so far.
 pub(crate) fn merge<'scope>(
     upcoming: &mut Upcoming<'_>,
     pool: &mut Pool<'scope, '_, Run, Found>,
+    links: &mut Links,
     emit: &mut dyn Emit,
     stop: &dyn Fn() -> bool,
 ) -> Result<Work, ExtractError> {
     let mut ahead: VecDeque<Arc<Task<Run, Found>>> = VecDeque::new();
     let mut ahead_bytes = 0;
-    let mut held = Held::default();
+    let mut held = Held { active: BinaryHeap::new(), packets: 0, links };
     let mut work = Work::default();
     loop {
         while ahead.len() < AHEAD_RUNS_MAX && ahead_bytes < AHEAD_BYTES_MAX {
@@ -110,14 +115,13 @@ pub(crate) fn merge<'scope>(
 }
 
 /// What has been read and not been given out.
-#[derive(Default)]
-struct Held {
+struct Held<'l> {
     active: BinaryHeap<Active>,
     packets: usize,
-    links: Links,
+    links: &'l mut Links,
 }
 
-impl Held {
+impl Held<'_> {
     fn add(&mut self, found: Found, run: &Run) {
         let Found { matches, laters, firsts, .. } = found;
         if !firsts.is_empty() {
@@ -149,7 +153,9 @@ impl Held {
                     if waits_for_first {
                         break;
                     }
-                    if !self.links.accept(later) {
+                    let found = run.matches[run.given];
+                    let is_postponed = !self.links.knows(later) && emit.postpone(&run.segment, found, later);
+                    if is_postponed || !self.links.accept(later) {
                         run.given += 1;
                         self.packets -= 1;
                         continue;

@@ -49,13 +49,22 @@ fn at(n: u32) -> Timestamp {
 
 /// Follows a store from `begun` on, through these steps.
 fn follow(store: TestStore, begun: Timestamp, steps: Vec<Step<'_>>) -> (Vec<Stored>, Answer, TestStore) {
+    follow_query(&Query::default(), store, begun, steps)
+}
+
+fn follow_query(
+    query: &Query,
+    store: TestStore,
+    begun: Timestamp,
+    steps: Vec<Step<'_>>,
+) -> (Vec<Stored>, Answer, TestStore) {
     let extractor = store.extractor();
     let store = RefCell::new(store);
     let stop = AtomicBool::new(false);
     let steps = RefCell::new(steps.into_iter());
     let script = Script { store: &store, steps, begun, waits: Cell::new(0), stop: &stop };
     let mut sink = Collect::default();
-    let answer = extractor.follow(&Query::default(), &mut sink, &mut &stop, &script).unwrap();
+    let answer = extractor.follow(query, &mut sink, &mut &stop, &script).unwrap();
     assert_eq!(answer.packets, sink.0.len() as u64);
     drop(script);
     (sink.0, answer, store.into_inner())
@@ -148,4 +157,69 @@ fn segments_sealed_indexed_and_expired_meanwhile_are_given_once() {
     let (found, answer, _) = follow(store, at(10_000), steps);
     assert!(found == packets(0..600, 0), "each once, in order");
     assert!(answer.completeness.is_complete(), "{:?}", answer.completeness);
+}
+
+/// A fragment of a UDP packet to port 53, or to 54 where its id is odd. A later one shows no port.
+fn fragment(n: u32, id: u32, is_first: bool) -> Stored {
+    let mut stored = packet(n, 0, 50);
+    let flags = if is_first { [0x20, 0] } else { [0, 2] };
+    let (id, port) = (id as u8, 53 + (id % 2) as u8);
+    stored.bytes[14..38].copy_from_slice(&[
+        0x45, 0, 0, 36, 0, id, flags[0], flags[1], 64, 17, 0, 0, 10, 0, 0, 1, 10, 9, 0, 1, 4, 0, 0, port,
+    ]);
+    stored
+}
+
+/// Commits the packets as their time comes, up to the middle of a fragmented packet.
+fn committed_in_time(packets: &[Stored], rounds: u32) -> Vec<Step<'static>> {
+    let step = |round: u32| -> Step<'static> {
+        let packets = packets.to_vec();
+        let committed = packets.iter().filter(|packet| packet.at() < at(100 * round - 35)).count();
+        Box::new(move |store| {
+            store.segments.clear();
+            store.open(name(1, 0), packets, committed.max(1));
+        })
+    };
+    (1..=rounds).map(step).collect()
+}
+
+#[test]
+fn fragments_are_linked_with_a_first_one_of_another_round() {
+    let query = Query { filter: "port 53".to_owned(), ..Query::default() };
+    let mut all = Vec::new();
+    for id in 0..100u32 {
+        // Now and then the later one comes first, or the first one never.
+        let (first, later) = if id % 10 < 2 { (20 * id + 10, 20 * id) } else { (20 * id, 20 * id + 10) };
+        all.extend((id % 9 > 0).then(|| fragment(first, id, true)));
+        all.push(fragment(later, id, false));
+    }
+    all.sort_by_key(Stored::at);
+    let mut store = TestStore::default();
+    store.open(name(1, 0), all.clone(), 1);
+    let mut steps = committed_in_time(&all, 22);
+    steps.extend(idle(30));
+    let (found, answer, store) = follow_query(&query, store, at(0), steps);
+    let later = support::extract(&store.extractor(), &query).unwrap().0;
+    assert_eq!(later.len(), 2 * (0..100).step_by(2).filter(|id| id % 9 > 0).count());
+    assert!(found == later, "as if it had been asked for later");
+    assert!(answer.completeness.notes.is_empty(), "{:?}", answer.completeness.notes);
+}
+
+#[test]
+fn a_fragment_long_before_the_first_of_its_packet_is_given_late_and_told() {
+    let query = Query { filter: "port 53".to_owned(), ..Query::default() };
+    let mut all = vec![fragment(0, 2, true), fragment(100, 4, false)];
+    all.extend((20..95).map(|n| fragment(10 * n, 6, true)));
+    all.extend([fragment(980, 4, true), fragment(990, 4, false), fragment(2990, 8, true)]);
+    let mut store = TestStore::default();
+    store.open(name(1, 0), all.clone(), 1);
+    let mut steps = committed_in_time(&all, 32);
+    steps.extend(idle(30));
+    let (mut found, answer, store) = follow_query(&query, store, at(0), steps);
+    assert!(!found.is_sorted_by_key(Stored::at));
+    found.sort_by_key(Stored::at);
+    let later = support::extract(&store.extractor(), &query).unwrap().0;
+    assert!(found == later && later.len() == all.len(), "{} of {}", found.len(), later.len());
+    let notes = answer.completeness.notes.join("\n");
+    assert!(notes.starts_with("1 packets") && notes.contains("before the first of their packet"), "{notes}");
 }

@@ -343,6 +343,11 @@ impl Chronicle {
         }
     }
 
+    /// Whether every lane that is recording is known to have done so until then.
+    pub(crate) fn is_told_until(&self, at: Timestamp) -> bool {
+        self.sessions.iter().filter(|session| session.end == End::Open).all(|session| session.to >= at)
+    }
+
     /// Ends the reading: what is open stays so.
     fn close(&mut self) {
         self.take_last_quiet();

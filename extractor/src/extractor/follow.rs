@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use netrewind_segment::logbook::{Line, Part, read_day};
 use netrewind_segment::{Event, LinkType, SegmentName, Timestamp};
@@ -15,7 +16,11 @@ use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filters::Filters;
-use crate::follow::{FollowClock, HOLD_BACK, Held, HoldBack, Known, POLL_INTERVAL, Round, SETTLE};
+use crate::follow::{
+    FollowClock, HOLD_BACK, Held, HoldBack, Known, LOGBOOK_INTERVAL, POLL_INTERVAL, Round, SETTLE,
+    SIGN_OF_LIFE_WITHIN,
+};
+use crate::fragments::Links;
 use crate::merge::{Next, merge};
 use crate::pool::Pool;
 use crate::query::{Query, TimeRange};
@@ -36,7 +41,11 @@ struct Following<'f> {
     link_types: Vec<LinkType>,
     known: Known,
     held: Held,
+    /// The first fragments of all rounds.
+    links: Links,
     names: Names,
+    /// When the logbook was last asked how far it tells.
+    asked_at: Option<Duration>,
     work: Work,
     report: Report,
     unreadable: Vec<Unreadable>,
@@ -143,6 +152,8 @@ impl<'f> Following<'f> {
             link_types,
             known,
             held,
+            links: Links::default(),
+            asked_at: None,
             names: Names {
                 are_wanted: false,
                 interfaces: prepared.interfaces,
@@ -172,7 +183,7 @@ impl<'f> Following<'f> {
                 Err(error) => return Err(error),
             }
             output.sink.flush()?;
-            if self.has_passed(clock.now()) && !is_behind {
+            if self.has_passed(clock.now()) && !is_behind && self.is_told(clock)? {
                 return self.give_rest(output, End::Passed);
             }
             if !(self.stop)() {
@@ -195,6 +206,24 @@ impl<'f> Following<'f> {
     fn has_passed(&self, now: Timestamp) -> bool {
         let settle_ns = u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX);
         self.range.end().is_some_and(|end| now.ns() >= end.ns().saturating_add(settle_ns))
+    }
+
+    /// Whether the logbook tells of the whole range, as far as that can be expected: a recorder that receives nothing gives
+    /// a sign of life only now and then.
+    fn is_told(&mut self, clock: &dyn FollowClock) -> Result<bool, ExtractError> {
+        let Some(end) = self.range.end() else { return Ok(false) };
+        let store = &self.extractor.store;
+        let patience_ns = u64::try_from(SIGN_OF_LIFE_WITHIN.as_nanos()).unwrap_or(u64::MAX);
+        if clock.now().ns() >= end.ns().saturating_add(patience_ns) || store.locked_by()?.is_none() {
+            return Ok(true);
+        }
+        if self.asked_at.is_some_and(|asked_at| clock.elapsed() < asked_at + LOGBOOK_INTERVAL) {
+            return Ok(false);
+        }
+        self.asked_at = Some(clock.elapsed());
+        let last = Span { from: Timestamp(end.ns().saturating_sub(1)), to: end };
+        let chronicle = Chronicle::read(store, Scope { range: last, accounts: false }, &[])?;
+        Ok(chronicle.is_told_until(end))
     }
 
     /// Whether a recorder is at work that has not come to the end of the range.
@@ -256,14 +285,13 @@ impl<'f> Following<'f> {
             let mut hold_back = HoldBack { held: &mut self.held, output };
             let work = std::thread::scope(|scope| {
                 let mut pool = Pool::new(scope, workers.helpers, &reader);
-                merge(&mut upcoming, &mut pool, &mut hold_back, self.stop)
+                merge(&mut upcoming, &mut pool, &mut self.links, &mut hold_back, self.stop)
             });
-            let Report { rejected, unreadable, gone, segments_read, unlinked, .. } =
+            let Report { rejected, unreadable, gone, segments_read, .. } =
                 std::mem::take(&mut upcoming.report);
             drop(upcoming);
             self.report.rejected.extend(rejected);
             self.report.gone.extend(gone);
-            self.report.unlinked += unlinked;
             self.take_unreadable(unreadable);
             let Work { bytes_read, packets_judged, .. } = work?;
             self.work.bytes_read += bytes_read;
@@ -273,6 +301,7 @@ impl<'f> Following<'f> {
         if output.limit_reached.is_some() {
             return Ok(Next::NoMore);
         }
+        self.held.link(&self.links, false);
         let next = HoldBack { held: &mut self.held, output: &mut *output }.give_due()?;
         // Whoever waits for so many packets does not wait for one more.
         if output.limits.packets.is_some_and(|limit| output.progress.packets >= limit) {
@@ -284,6 +313,7 @@ impl<'f> Following<'f> {
 
     /// Gives out what is held back: nothing more is read.
     fn give_rest(&mut self, output: &mut Output<'_, '_>, end: End) -> Result<End, ExtractError> {
+        self.held.link(&self.links, true);
         loop {
             match (HoldBack { held: &mut self.held, output }.give_all()) {
                 Ok(Next::More) => return Ok(end),
@@ -296,7 +326,7 @@ impl<'f> Following<'f> {
 
     /// What it was, and whether it is complete.
     fn answer(
-        self,
+        mut self,
         output: &mut Output<'_, '_>,
         oldest: Option<Timestamp>,
         end: End,
@@ -323,11 +353,12 @@ impl<'f> Following<'f> {
         }
         if self.held.late > 0 {
             completeness.note(format!(
-                "{} packets were committed more than {} ms behind others that had been given by then: they stand out of order",
+                "{} packets were committed more than {} ms behind others that had been given by then, or are fragments that came so long before the first of their packet: they stand out of order",
                 self.held.late,
                 HOLD_BACK.as_millis()
             ));
         }
+        self.report.unlinked = self.links.forgotten + self.held.unlinked;
         let dedup = output.dedup.as_ref();
         dedup.iter().flat_map(|dedup| dedup.notes()).for_each(|note| completeness.note(note));
         let mut answer = Answer {

@@ -8,6 +8,7 @@ use netrewind_segment::Timestamp;
 
 use super::HOLD_BACK;
 use crate::ExtractError;
+use crate::fragments::{Later, Links, REACH_NS};
 use crate::merge::{Emit, Next};
 use crate::read::{Found, Match, Place};
 use crate::segment::Segment;
@@ -15,11 +16,15 @@ use crate::upcoming::Upcoming;
 
 /// The most packets that are held back; beyond, the earliest is given out before its time.
 const HELD_PACKETS_MAX: usize = 1 << 20;
+/// The most later fragments that wait for the first of their packet; beyond, they are judged as they are.
+const ORPHANS_MAX: usize = 1 << 16;
 
 /// What is held back.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     waiting: BTreeMap<Place, Waiting>,
+    /// Later fragments whose first one has not been met.
+    orphans: Vec<(Waiting, Later)>,
     /// Packets up to here are old enough.
     until: Timestamp,
     elapsed: Duration,
@@ -27,6 +32,8 @@ pub(crate) struct Held {
     newest: Timestamp,
     /// Packets given out after one with a later timestamp.
     pub(crate) late: u64,
+    /// Later fragments for which there was no room to wait.
+    pub(crate) unlinked: u64,
 }
 
 #[derive(Debug)]
@@ -42,6 +49,22 @@ impl Held {
         let hold_back_ns = u64::try_from(HOLD_BACK.as_nanos()).unwrap_or(u64::MAX);
         self.until = Timestamp(now.ns().saturating_sub(hold_back_ns));
         self.elapsed = elapsed;
+    }
+
+    /// Whether the first of a fragment's packet can still turn up.
+    fn can_be_linked(&self, at: Timestamp, since: Duration) -> bool {
+        self.until < at.plus_ns(REACH_NS) && self.elapsed < since + HOLD_BACK + Duration::from_nanos(REACH_NS)
+    }
+
+    /// Judges the later fragments whose first one has been met by now, or is not waited for any longer.
+    pub(crate) fn link(&mut self, links: &Links, is_end: bool) {
+        for (waiting, later) in std::mem::take(&mut self.orphans) {
+            if !is_end && !links.knows(&later) && self.can_be_linked(later.at, waiting.since) {
+                self.orphans.push((waiting, later));
+            } else if links.accept(&later) {
+                self.waiting.insert(waiting.segment.place_of(waiting.found), waiting);
+            }
+        }
     }
 }
 
@@ -59,19 +82,12 @@ impl HoldBack<'_> {
         }
         let elapsed = self.held.elapsed;
         let is_due = |waiting: &Waiting| waiting.since + HOLD_BACK <= elapsed;
-        let due: Vec<Place> = self
-            .held
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| is_due(waiting))
-            .map(|(place, _)| *place)
-            .collect();
-        for place in due {
-            if self.give(place)? == Next::NoMore {
-                return Ok(Next::NoMore);
-            }
+        let due = self.held.waiting.iter().rev().find(|(_, waiting)| is_due(waiting));
+        match due.map(|(place, _)| *place) {
+            // What comes before it is at hand, and goes ahead of it.
+            Some(due) => self.give_while(|place, _| *place <= due),
+            None => Ok(Next::More),
         }
-        Ok(Next::More)
     }
 
     /// Gives out everything: nothing more will come.
@@ -119,6 +135,19 @@ impl Emit for HoldBack<'_> {
             Some(earliest) if self.held.waiting.len() > HELD_PACKETS_MAX => self.give(earliest),
             _ => Ok(Next::More),
         }
+    }
+
+    fn postpone(&mut self, segment: &Arc<Segment>, found: Match, later: &Later) -> bool {
+        let since = self.held.elapsed;
+        if !self.held.can_be_linked(later.at, since) {
+            return false;
+        }
+        if self.held.orphans.len() >= ORPHANS_MAX {
+            self.held.unlinked += 1;
+            return false;
+        }
+        self.held.orphans.push((Waiting { segment: Arc::clone(segment), found, since }, *later));
+        true
     }
 
     fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError> {

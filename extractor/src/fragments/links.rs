@@ -82,6 +82,11 @@ impl Links {
         self.pruned_at = needed_from;
     }
 
+    /// Whether a first fragment is known that the later one can belong to.
+    pub(crate) fn knows(&self, later: &Later) -> bool {
+        self.nearest(later.series, later.at).next().is_some()
+    }
+
     /// Whether the filter accepts the fragment together with the packet that it belongs to.
     pub(crate) fn accept(&self, later: &Later) -> bool {
         self.accept_within(later, CHAIN_MAX)
