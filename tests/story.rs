@@ -281,9 +281,7 @@ fn tell(scene: &Scene, title: &str, plain: &Path, packets: &[Packet]) -> usize {
         let carried = answer(&store, &["--view", "outer"]);
         assert_same_bytes(&tunnel.unwrap(&carried), packets, tunnel.name);
         ask(&store, tunnel, plain, packets);
-        if scene.mtu == WIDE_MTU {
-            ask_decapsulated(&store, tunnel, plain, packets);
-        }
+        ask_decapsulated(&store, tunnel, plain, packets);
     }
     cut
 }

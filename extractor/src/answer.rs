@@ -6,7 +6,7 @@ use netrewind_segment::{Drops, LinkType, SegmentName, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Completeness, ReachedLimit};
+use crate::{Completeness, ReachedLimit, ReassemblyAccount};
 
 /// What an extraction gave.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
@@ -17,6 +17,8 @@ pub struct Answer {
     pub bytes: u64,
     /// Packets left out because the answer has had them already ([`crate::Query::dedup`]).
     pub duplicates_dropped: u64,
+    /// What became of fragments, where the answer is decapsulated.
+    pub reassembly: ReassemblyAccount,
     /// Whether that is all there was to be had.
     pub completeness: Completeness,
     /// Indexes that could not be used, and why; their segments were read without.

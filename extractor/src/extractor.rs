@@ -25,6 +25,7 @@ use crate::plan::{PlanError, Planner};
 use crate::pool::Pool;
 use crate::query::{Limits, Query, TimeRange};
 use crate::read::{Found, Match, Run, index, read};
+use crate::reassembly::{Item, Reassembler};
 use crate::segment::{Segment, Walks};
 use crate::sink::{CountSink, Packet, Preface, Sink, Wants};
 use crate::snapshot::{Snapshot, Workers};
@@ -192,6 +193,9 @@ impl Extractor {
         if query.limits.bytes.is_some() {
             total.packets_min = 0;
         }
+        if query.decapsulate {
+            total.packets_min = 0; // of fragments there may be none that can be written
+        }
         if query.dedup.is_some() {
             total.packets_min = total.packets_min.min(1); // the first packet is no duplicate
         }
@@ -300,7 +304,9 @@ impl Extractor {
     ) -> Result<Answer, ExtractError> {
         let mut snapshot = std::mem::take(&mut prepared.snapshot);
         let (range, filters) = (prepared.range, &prepared.filters);
-        let only_counts = !wants.packets && !query.limits.are_set() && query.dedup.is_none();
+        // How many packets fragments give is known when they have been put together.
+        let only_counts =
+            !wants.packets && !query.limits.are_set() && query.dedup.is_none() && !query.decapsulate;
         let Snapshot { rejected, unreadable, .. } = &mut snapshot;
         let (rejected, unreadable) = (std::mem::take(rejected), std::mem::take(unreadable));
         let segments = snapshot.segments.len() as u64;
@@ -316,6 +322,7 @@ impl Extractor {
             limits: query.limits,
             limit_reached: None,
             captured_bytes: 0,
+            reassembler: query.decapsulate.then(|| Reassembler::new(&filters.ports)),
             decapsulator: query
                 .decapsulate
                 .then(|| Decapsulator::new(&filters.ports, std::mem::take(&mut prepared.inner_interfaces))),
@@ -328,7 +335,8 @@ impl Extractor {
             let mut pool = Pool::new(scope, self.workers.helpers, &reader);
             merge(&mut upcoming, &mut pool, &mut Links::default(), &mut output, &stop)
         });
-        let Output { progress, mut limit_reached, dedup, .. } = output;
+        let merged = merged.and_then(|work| output.write_rest().map(|_| work));
+        let Output { progress, mut limit_reached, dedup, reassembler, .. } = output;
         let mut work = match merged {
             // What has been given out is in order, so it is the beginning of the answer.
             Err(ExtractError::Cancelled) if !hooks.borrow().cancelled() => {
@@ -344,6 +352,7 @@ impl Extractor {
             packets: progress.packets + report.counted_packets,
             bytes: progress.bytes + report.counted_bytes,
             duplicates_dropped: dedup.as_ref().map_or(0, Dedup::dropped),
+            reassembly: reassembler.map(|reassembler| reassembler.account()).unwrap_or_default(),
             completeness: std::mem::take(&mut prepared.completeness),
             rejected_indexes: rejected,
             work,
@@ -435,6 +444,7 @@ fn conclude(
     limit_reached: Option<ReachedLimit>,
 ) {
     answer.rejected_indexes.extend(report.rejected);
+    answer.reassembly.notes().for_each(|note| answer.completeness.note(note));
     let completeness = &mut answer.completeness;
     completeness.limit_reached = limit_reached;
     report.gone.into_iter().for_each(|gone| completeness.add_gone(gone));
@@ -491,6 +501,7 @@ struct Output<'a, 'h> {
     limits: QueryLimits,
     limit_reached: Option<ReachedLimit>,
     captured_bytes: u64,
+    reassembler: Option<Reassembler>,
     dedup: Option<Dedup>,
     decapsulator: Option<Decapsulator>,
     hooks: &'a RefCell<&'h mut dyn Hooks>,
@@ -517,26 +528,46 @@ impl Output<'_, '_> {
         }
         Ok(Next::More)
     }
-}
 
-impl Emit for Output<'_, '_> {
-    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError> {
-        let start = index(found.offset);
-        let record = segment.bytes.get(start..).unwrap_or_default();
-        // The reading has seen the whole record.
-        let Some(header) = RecordHeader::read(record) else { return Ok(Next::More) };
-        let Some(bytes) = record.get(RECORD_HEADER_BYTES..header.record_bytes()) else {
-            return Ok(Next::More);
-        };
-        let Segment { link_type, interface, name, .. } = **segment;
-        let as_stored = PacketView { link_type, bytes, len: header.len };
-        if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(found.at, as_stored)) {
-            return self.go_on(found.at);
+    /// Writes the packets that nothing waits for any more, now that no packet before this time comes.
+    fn advance(&mut self, now: Timestamp) -> Result<Next, ExtractError> {
+        if let Some(reassembler) = &mut self.reassembler {
+            reassembler.advance(now);
         }
-        let stored = Packet { header, bytes, link_type, interface, segment: name };
+        self.write_ready()
+    }
+
+    /// Writes what still waits: nothing more will come.
+    fn write_rest(&mut self) -> Result<Next, ExtractError> {
+        if self.limit_reached.is_some() {
+            return Ok(Next::NoMore);
+        }
+        if let Some(reassembler) = &mut self.reassembler {
+            reassembler.end();
+        }
+        self.write_ready()
+    }
+
+    fn write_ready(&mut self) -> Result<Next, ExtractError> {
+        while let Some(item) = self.reassembler.as_mut().and_then(Reassembler::next) {
+            if self.write(item.packet(), item.wire_bytes)? == Next::NoMore {
+                return Ok(Next::NoMore);
+            }
+        }
+        Ok(Next::More)
+    }
+
+    /// Writes a packet that came in so many bytes, if it is no duplicate.
+    fn write(&mut self, packet: Packet<'_>, wire_bytes: u64) -> Result<Next, ExtractError> {
+        let Packet { header, bytes, link_type, .. } = packet;
+        let at = header.timestamp();
+        let as_stored = PacketView { link_type, bytes, len: header.len };
+        if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(at, as_stored)) {
+            return self.go_on(at);
+        }
         let packet = match &mut self.decapsulator {
-            Some(decapsulator) => decapsulator.decapsulate(stored),
-            None => stored,
+            Some(decapsulator) => decapsulator.decapsulate(packet),
+            None => packet,
         };
         let caplen = packet.header.caplen;
         if self.limits.are_set() {
@@ -549,9 +580,31 @@ impl Emit for Output<'_, '_> {
             self.sink.packet(&packet)?;
         }
         self.progress.packets += 1;
-        self.progress.bytes += u64::from(header.len);
+        self.progress.bytes += wire_bytes;
         self.captured_bytes += u64::from(caplen);
-        self.go_on(found.at)
+        self.go_on(at)
+    }
+}
+
+impl Emit for Output<'_, '_> {
+    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError> {
+        let start = index(found.offset);
+        let record = segment.bytes.get(start..).unwrap_or_default();
+        // The reading has seen the whole record.
+        let Some(header) = RecordHeader::read(record) else { return Ok(Next::More) };
+        let place = RECORD_HEADER_BYTES..header.record_bytes();
+        let Some(bytes) = record.get(place.clone()) else { return Ok(Next::More) };
+        let Segment { link_type, interface, name, .. } = **segment;
+        let stored = Packet { header, bytes, link_type, interface, segment: name };
+        let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
+        if self.reassembler.as_mut().is_none_or(passes) {
+            return self.write(stored, header.len.into());
+        }
+        if let Some(reassembler) = &mut self.reassembler {
+            let place = start + place.start..start + place.end;
+            reassembler.take(Item::stored(&stored, Arc::clone(segment), place));
+        }
+        self.write_ready()
     }
 
     fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError> {

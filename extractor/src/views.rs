@@ -140,6 +140,26 @@ impl<'d, 'p> Peeled<'d, 'p> {
         dissection.fragments(stored.bytes)
     }
 
+    /// Where a view begins in the stored packet, and what its first byte means.
+    pub(crate) fn begin_of(&self, view: u8) -> Option<(usize, LinkType)> {
+        let found = self.dissection.views().get(usize::from(view))?.view;
+        Some((found.offset.into(), found.link_type))
+    }
+
+    /// Where the innermost IP packet ends by its own header, counted in the stored packet; `None` where it does not tell.
+    pub(crate) fn datagram_end(&self) -> Option<usize> {
+        let datagram = self.datagram()?;
+        let u16_at = |at: usize| {
+            let bytes = datagram.bytes.get(at..at + 2)?;
+            Some(usize::from(u16::from_be_bytes([bytes[0], bytes[1]])))
+        };
+        let bytes = match datagram.link_type {
+            LinkType::IPV4 => u16_at(2).filter(|bytes| *bytes > 0),
+            _ => u16_at(4).filter(|bytes| *bytes > 0).map(|bytes| 40 + bytes),
+        };
+        Some(self.dissection.prefix_bytes + bytes?)
+    }
+
     /// The tunnels, from the outermost.
     pub(crate) fn tunnels(&self) -> impl Iterator<Item = Tunnel> {
         self.dissection.tunnels(self.stored.bytes)

@@ -25,6 +25,7 @@ use crate::merge::{Next, merge};
 use crate::pool::Pool;
 use crate::query::{Query, TimeRange};
 use crate::read::{Run, read};
+use crate::reassembly::Reassembler;
 use crate::segment::Segment;
 use crate::sink::{Preface, Sink};
 use crate::snapshot::Snapshot;
@@ -115,6 +116,7 @@ impl Extractor {
             limit_reached: None,
             captured_bytes: 0,
             dedup: query.dedup.map(|window| Dedup::new(window, &ports)),
+            reassembler: query.decapsulate.then(|| Reassembler::new(&ports)),
             decapsulator,
             hooks: &hooks,
             progress: Progress { segments: snapshot.segments.len() as u64, ..Progress::default() },
@@ -302,7 +304,10 @@ impl<'f> Following<'f> {
             return Ok(Next::NoMore);
         }
         self.held.link(&self.links, false);
-        let next = HoldBack { held: &mut self.held, output: &mut *output }.give_due()?;
+        let mut next = HoldBack { held: &mut self.held, output: &mut *output }.give_due()?;
+        if next == Next::More {
+            next = output.advance(self.held.until())?;
+        }
         // Whoever waits for so many packets does not wait for one more.
         if output.limits.packets.is_some_and(|limit| output.progress.packets >= limit) {
             output.limit_reached = Some(ReachedLimit::Packets);
@@ -316,9 +321,17 @@ impl<'f> Following<'f> {
         self.held.link(&self.links, true);
         loop {
             match (HoldBack { held: &mut self.held, output }.give_all()) {
-                Ok(Next::More) => return Ok(end),
+                Ok(Next::More) => break,
                 Ok(Next::NoMore) => return Ok(End::Limit),
                 Err(ExtractError::Cancelled) => {} // the packet was given: it is asked once in many
+                Err(error) => return Err(error),
+            }
+        }
+        loop {
+            match output.write_rest() {
+                Ok(Next::More) => return Ok(end),
+                Ok(Next::NoMore) => return Ok(End::Limit),
+                Err(ExtractError::Cancelled) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -363,6 +376,7 @@ impl<'f> Following<'f> {
         dedup.iter().flat_map(|dedup| dedup.notes()).for_each(|note| completeness.note(note));
         let mut answer = Answer {
             duplicates_dropped: dedup.map_or(0, Dedup::dropped),
+            reassembly: output.reassembler.as_ref().map(Reassembler::account).unwrap_or_default(),
             packets: output.progress.packets,
             bytes: output.progress.bytes,
             completeness,

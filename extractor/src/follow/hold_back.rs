@@ -66,6 +66,11 @@ impl Held {
             }
         }
     }
+
+    /// Packets up to here are given out, as far as they have been committed.
+    pub(crate) fn until(&self) -> Timestamp {
+        self.until
+    }
 }
 
 /// Takes packets that each round gives in order, and gives them on in the order of all rounds.

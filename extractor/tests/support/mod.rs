@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "what fails here fails the test")]
 
 pub mod linking;
+pub mod tunnelled;
 
 use std::fs;
 use std::path::{Path, PathBuf};

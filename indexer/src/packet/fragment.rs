@@ -43,6 +43,8 @@ pub struct Fragment {
     pub more: bool,
     /// What the IPv6 fragment header says comes behind it; of IPv4 the protocol.
     pub next_header: u8,
+    /// Where the byte stands that tells what begins at `header_end`: of IPv4 the protocol.
+    pub next_header_at: usize,
 }
 
 impl Fragment {
@@ -119,6 +121,7 @@ fn ipv4(packet: &[u8], view: u8, at: usize) -> Option<Fragment> {
         offset: usize::from(place & FRAGMENT_OFFSET_MASK) * 8,
         more: place & !FRAGMENT_OFFSET_MASK != 0,
         next_header: series.protocol,
+        next_header_at: at + PROTOCOL,
     })
 }
 
@@ -126,7 +129,7 @@ fn ipv6(packet: &[u8], view: u8, at: usize) -> Option<Fragment> {
     use ipv6_field::{DESTINATION, HEADER_BYTES, PAYLOAD_BYTES, SOURCE};
     const FRAGMENT_BYTES: usize = 8;
     let header = packet.get(at..at + HEADER_BYTES)?;
-    let found = last_fragment_header(packet, at)?;
+    let (found, next_header_at) = last_fragment_header(packet, at)?;
     let fragment = packet.get(found..found + FRAGMENT_BYTES)?;
     let place = u16_at(fragment, 2)?;
     let series = Series {
@@ -147,13 +150,15 @@ fn ipv6(packet: &[u8], view: u8, at: usize) -> Option<Fragment> {
         offset: usize::from(place & 0xfff8),
         more: place & 1 != 0,
         next_header: fragment[0],
+        next_header_at,
     })
 }
 
-/// Where the last fragment header stands that the walk over extension headers reaches: behind that of a later fragment
-/// nothing is a header.
-fn last_fragment_header(packet: &[u8], at: usize) -> Option<usize> {
-    let mut next = *packet.get(at + ipv6_field::NEXT_HEADER)?;
+/// Where the last fragment header stands that the walk over extension headers reaches, and where the byte that names it:
+/// behind that of a later fragment nothing is a header.
+fn last_fragment_header(packet: &[u8], at: usize) -> Option<(usize, usize)> {
+    let mut named_at = at + ipv6_field::NEXT_HEADER;
+    let mut next = *packet.get(named_at)?;
     let mut place = at + ipv6_field::HEADER_BYTES;
     let mut found = None;
     for _ in 0..EXTENSION_HEADERS_MAX {
@@ -172,12 +177,13 @@ fn last_fragment_header(packet: &[u8], at: usize) -> Option<usize> {
             _ => (usize::from(header[1]) + 1) * 8,
         };
         if next == protocol::FRAGMENT {
-            found = Some(place);
+            found = Some((place, named_at));
             if u16_at(header, 2)? & 0xfff8 != 0 {
                 break;
             }
         }
         next = header[0];
+        named_at = place;
         place += bytes;
     }
     found

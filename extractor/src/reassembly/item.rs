@@ -1,0 +1,87 @@
+//! A packet that waits.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use netrewind_segment::{LinkType, RecordHeader, SegmentName, Timestamp};
+
+use crate::segment::Segment;
+use crate::sink::Packet;
+use crate::views::PacketView;
+
+/// A packet on its way to the answer: as it is stored, or put together.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(super) header: RecordHeader,
+    pub(super) link_type: LinkType,
+    pub(super) interface: u32,
+    pub(super) segment: SegmentName,
+    pub(super) bytes: Bytes,
+    /// Bytes on the wire that it came in.
+    pub(crate) wire_bytes: u64,
+    /// How many times it was put together.
+    pub(super) depth: u8,
+    /// Views that stood around it, where it was put together.
+    pub(super) views: u8,
+    /// A hash of the tunnels that did.
+    pub(super) tunnels: u64,
+}
+
+/// Where the bytes of a packet are.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    /// In a segment.
+    Stored(Arc<Segment>, Range<usize>),
+    /// Put together.
+    Own(Vec<u8>),
+}
+
+impl Item {
+    /// A stored packet, whose bytes stand at this place of its segment.
+    pub(crate) fn stored(packet: &Packet<'_>, segment: Arc<Segment>, place: Range<usize>) -> Self {
+        Self::of(packet, Bytes::Stored(segment, place))
+    }
+
+    pub(super) fn of(packet: &Packet<'_>, bytes: Bytes) -> Self {
+        let Packet { header, link_type, interface, segment, .. } = *packet;
+        let wire_bytes = header.len.into();
+        Self { header, link_type, interface, segment, bytes, wire_bytes, depth: 0, views: 0, tunnels: 0 }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Stored(segment, place) => segment.bytes.get(place.clone()).unwrap_or_default(),
+            Bytes::Own(bytes) => bytes,
+        }
+    }
+
+    /// Bytes that are held for it alone.
+    pub(super) fn own_bytes(&self) -> usize {
+        match &self.bytes {
+            Bytes::Stored(..) => 0,
+            Bytes::Own(bytes) => bytes.capacity(),
+        }
+    }
+
+    pub(super) fn view(&self) -> PacketView<'_> {
+        PacketView { link_type: self.link_type, bytes: self.bytes(), len: self.header.len }
+    }
+
+    pub(super) fn at(&self) -> Timestamp {
+        self.header.timestamp()
+    }
+
+    /// In the place of another, at its time.
+    pub(super) fn placed_as(mut self, other: &Self) -> Self {
+        self.header.seconds = other.header.seconds;
+        self.header.nanoseconds = other.header.nanoseconds;
+        self.segment = other.segment;
+        self
+    }
+
+    /// As the sinks take it.
+    pub(crate) fn packet(&self) -> Packet<'_> {
+        let Self { header, link_type, interface, segment, .. } = *self;
+        Packet { header, bytes: self.bytes(), link_type, interface, segment }
+    }
+}

@@ -1,0 +1,142 @@
+//! The fragments of one packet.
+
+use std::collections::BTreeMap;
+
+use netrewind_indexer::packet::Fragment;
+use netrewind_segment::{LinkType, Timestamp};
+
+use super::Deadline;
+
+/// What becomes of fragments that are not put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Each is written as it is.
+    AsSent,
+    Dropped,
+}
+
+/// A fragment that waits, or has waited, in a place of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) slot: u64,
+    /// On the wire; [`Self::captured`] of them are there.
+    pub(super) bytes: usize,
+    /// Where its payload begins in the packet.
+    pub(super) payload: usize,
+    pub(super) captured: usize,
+    /// Of what is there.
+    pub(super) hash: u64,
+}
+
+/// What the first fragment tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct First {
+    /// Where the view that its IP header stands in begins.
+    pub(super) begin: usize,
+    /// What the first byte of that view means.
+    pub(super) link_type: LinkType,
+    pub(super) fragment: Fragment,
+    /// It shows what a tunnel carries.
+    pub(super) is_tunnel: bool,
+}
+
+/// How a fragment goes with those that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    New,
+    Duplicate,
+    Contradiction,
+}
+
+/// A series that has met its fate: what comes again soon meets the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed {
+    pub(super) fate: Fate,
+    pub(super) is_refused: bool,
+}
+
+/// The fragments of one packet, none of which overlap.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) deadline: Deadline,
+    /// When a fragment came last.
+    pub(super) newest: Timestamp,
+    /// By their offset.
+    pub(super) parts: BTreeMap<usize, Part>,
+    /// Places of those that came again.
+    pub(super) duplicates: Vec<u64>,
+    pub(super) first: Option<First>,
+    /// Bytes of the packet's payload, where the last fragment is there.
+    pub(super) total: Option<usize>,
+    bytes: usize,
+    pub(super) closed: Option<Closed>,
+}
+
+impl Series {
+    pub(super) fn new(deadline: Deadline) -> Self {
+        Self {
+            deadline,
+            newest: Timestamp::MIN,
+            parts: BTreeMap::new(),
+            duplicates: Vec::new(),
+            first: None,
+            total: None,
+            bytes: 0,
+            closed: None,
+        }
+    }
+
+    pub(super) fn fit(&self, fragment: &Fragment, part: &Part) -> Fit {
+        let (begin, end) = (fragment.offset, fragment.offset + fragment.bytes);
+        let is_last_of = |total: usize| total == end;
+        if let Some(same) = self.parts.get(&begin)
+            && same.bytes == part.bytes
+            && (same.hash == part.hash || same.captured != part.captured)
+            && fragment.more != self.total.is_some_and(is_last_of)
+        {
+            return Fit::Duplicate;
+        }
+        let before = self.parts.range(..begin).next_back();
+        let behind = self.parts.range(begin..).next();
+        let overlaps = before.is_some_and(|(offset, before)| offset + before.bytes > begin)
+            || behind.is_some_and(|(offset, _)| *offset < end);
+        let last_end = self.parts.last_key_value().map_or(0, |(offset, last)| offset + last.bytes);
+        let is_beyond = match (self.total, fragment.more) {
+            (Some(total), true) => end >= total,
+            (Some(_), false) => true,
+            (None, true) => false,
+            (None, false) => last_end > end,
+        };
+        if overlaps || is_beyond { Fit::Contradiction } else { Fit::New }
+    }
+
+    /// Adds one that is new.
+    pub(super) fn add(&mut self, fragment: &Fragment, part: Part, first: Option<First>, at: Timestamp) {
+        self.newest = self.newest.max(at);
+        self.first = self.first.or(first);
+        self.bytes += part.bytes;
+        if !fragment.more {
+            self.total = Some(fragment.offset + fragment.bytes);
+        }
+        self.parts.insert(fragment.offset, part);
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.first.is_some() && self.total == Some(self.bytes)
+    }
+
+    /// Where its fragments wait.
+    pub(super) fn slots(&self) -> impl Iterator<Item = u64> {
+        self.parts.values().map(|part| part.slot).chain(self.duplicates.iter().copied())
+    }
+
+    /// Where the last of them ends.
+    pub(super) fn end(&self) -> usize {
+        self.parts.last_key_value().map_or(0, |(offset, part)| offset + part.bytes)
+    }
+
+    pub(super) fn close(&mut self, fate: Fate, is_refused: bool) {
+        self.duplicates = Vec::new();
+        self.closed = Some(Closed { fate, is_refused });
+    }
+}
