@@ -254,6 +254,33 @@ fn ask(store: &Path, tunnel: &Tunnel, plain: &Path, packets: &[Packet]) {
     }
 }
 
+/// What tshark sees in the packets of a file, and whether it calls them malformed.
+fn tshark_fields(file: &Path) -> String {
+    let fields = ["frame.len", "frame.protocols", "eth.src", "ip.src", "ip.len", "udp.length", "tcp.seq_raw"];
+    let fields = fields.iter().chain(&["tcp.len", "_ws.malformed"]).flat_map(|field| ["-e", field]);
+    let output = Command::new("tshark")
+        .args(["-n", "-T", "fields", "-r"])
+        .arg(file)
+        .args(fields)
+        .output()
+        .expect("tshark runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// tshark reads the decapsulated file as it reads the capture before it was wrapped.
+fn read_with_tshark(scene: &Scene, store: &Path, tunnel: &Tunnel, plain: &Path) {
+    let file = scene.folder.path().join("decapsulated.pcap");
+    let (store, output) = (store.display().to_string(), file.display().to_string());
+    let done = run(["extract", "--store", &store, "--decapsulate", "-o", &output]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let (found, wanted) = (tshark_fields(&file), tshark_fields(plain));
+    for (number, (found, wanted)) in found.lines().zip(wanted.lines()).enumerate() {
+        assert_eq!(found, wanted, "{}: packet {}", tunnel.name, number + 1);
+    }
+    assert_eq!(found.lines().count(), wanted.lines().count(), "{}", tunnel.name);
+}
+
 /// Asks for them as they were before they were wrapped.
 fn ask_decapsulated(store: &Path, tunnel: &Tunnel, plain: &Path, packets: &[Packet]) {
     assert_same_bytes(&answer(store, &["--decapsulate"]), packets, tunnel.name);
@@ -282,6 +309,7 @@ fn tell(scene: &Scene, title: &str, plain: &Path, packets: &[Packet]) -> usize {
         assert_same_bytes(&tunnel.unwrap(&carried), packets, tunnel.name);
         ask(&store, tunnel, plain, packets);
         ask_decapsulated(&store, tunnel, plain, packets);
+        read_with_tshark(scene, &store, tunnel, plain);
     }
     cut
 }

@@ -44,7 +44,7 @@ pub struct Arguments {
     place: PlaceArguments,
     #[command(flatten)]
     query: QueryArguments,
-    /// Write the innermost packet in place of the tunnel that it came in
+    /// Write the innermost packet in place of the tunnel that it came in; the tunnel's fragments are put together
     #[arg(long)]
     decapsulate: bool,
     /// Leave out packets that were recorded before, at most so long ago (5ms; at most 10s), in whatever tunnel, VLAN or

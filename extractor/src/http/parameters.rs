@@ -125,7 +125,7 @@ pub struct Form {
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside). Absent: pcap.
     #[param(inline)]
     pub format: Option<Format>,
-    /// Write the innermost packet in place of the tunnel that it came in.
+    /// Write the innermost packet in place of the tunnel that it came in; the tunnel's fragments are put together.
     pub decapsulate: Option<bool>,
     /// Go on with the packets that are recorded from now on, until the client goes, a limit is reached, or `to` has
     /// passed.

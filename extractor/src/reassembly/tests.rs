@@ -1,5 +1,6 @@
 //! The bounds, and a time that passes without packets.
 
+use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{LinkType, RecordHeader, SegmentName};
 
 use super::*;
@@ -9,7 +10,7 @@ use crate::reassembly::item::Bytes;
 fn fragment(id: u32, offset: u16, more: bool, at: u64) -> Item {
     let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 52];
     bytes.extend((id as u16).to_be_bytes());
-    bytes.extend((offset / 8 | if more { 0x2000 } else { 0 }).to_be_bytes());
+    bytes.extend(((offset / 8) | if more { 0x2000 } else { 0 }).to_be_bytes());
     bytes.extend([64, 47, 0, 0, 10, 0]);
     bytes.extend([(id >> 24) as u8, (id >> 16) as u8, 10, 0, 0, 2]);
     bytes.extend([0, 0, 0x65, 0x58]);
@@ -18,11 +19,10 @@ fn fragment(id: u32, offset: u16, more: bool, at: u64) -> Item {
 }
 
 fn item(bytes: Vec<u8>, at: u64) -> Item {
-    let at = Timestamp(at);
     let packet = Packet {
         header: RecordHeader {
-            seconds: at.seconds(),
-            nanoseconds: at.nanoseconds(),
+            seconds: (at / SECOND_NS) as u32,
+            nanoseconds: (at % SECOND_NS) as u32,
             caplen: bytes.len() as u32,
             len: bytes.len() as u32,
         },
