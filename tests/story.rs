@@ -256,7 +256,8 @@ fn ask(store: &Path, tunnel: &Tunnel, plain: &Path, packets: &[Packet]) {
 
 /// What tshark sees in the packets of a file, and whether it calls them malformed.
 fn tshark_fields(file: &Path) -> String {
-    let fields = ["frame.len", "frame.protocols", "eth.src", "ip.src", "ip.len", "udp.length", "tcp.seq_raw"];
+    // Without what tshark concludes from times and other packets.
+    let fields = ["frame.len", "eth.src", "ip.src", "ip.len", "udp.length", "tcp.seq_raw"];
     let fields = fields.iter().chain(&["tcp.len", "_ws.malformed"]).flat_map(|field| ["-e", field]);
     let output = Command::new("tshark")
         .args(["-n", "-T", "fields", "-r"])

@@ -54,8 +54,8 @@ fn the_network_of_nvgre_is_found_by_its_number_and_by_its_key() {
     let mut store = TestStore::default();
     let sent: Vec<Stored> = (0..60)
         .map(|n| match n % 3 {
-            0 => in_gre(KEY, 5001 << 8 | n % 5, &packet(n, 1, 60)),
-            1 => in_gre(KEY, 6001 << 8 | n % 5, &packet(n, 1, 60)),
+            0 => in_gre(KEY, (5001 << 8) | (n % 5), &packet(n, 1, 60)),
+            1 => in_gre(KEY, (6001 << 8) | (n % 5), &packet(n, 1, 60)),
             _ => in_gre(KEY_AND_SEQUENCE, 5001 << 8, &packet(n, 1, 60)), // no NVGRE
         })
         .collect();
