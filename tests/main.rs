@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod dedup;
 mod filters;
+mod flow_details;
 mod flows;
 mod follow;
 mod hostile;
