@@ -288,3 +288,41 @@ fn the_service_manager_is_kept_informed() {
     told("STOPPING=1");
     assert!(process.wait().expect("an end").success());
 }
+
+#[test]
+fn a_recorder_is_asked_over_tls_with_a_token_from_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let (ca, key) = certificate(folder.path());
+    let other = tempfile::tempdir().expect("a folder");
+    let (other_ca, _) = certificate(other.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (tokens, right, wrong) = (path("tokens.toml"), path("right"), path("wrong"));
+    let secret = token(Path::new(&tokens), "analyst", &["--scope", "extract", "--filter", "udp"]);
+    std::fs::write(&right, format!("{secret}\n")).expect("a file");
+    std::fs::write(&wrong, format!("{}x\n", &secret[..secret.len() - 1])).expect("a file");
+    let arguments = ["--tls-cert", &ca, "--tls-key", &key, "--tokens", &tokens];
+    let service = Service::start(&store, &arguments);
+    let ask = |ca: &str, token: &str, more: &[&str]| {
+        let output =
+            run([&["extract", "--url", &service.url, "--ca-file", ca, "--token-file", token], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), output.stdout, said)
+    };
+
+    let local =
+        done(["extract", "--store", &store.display().to_string(), "--filter", "udp", "-q", "-o", "-"]);
+    let (status, packets, said) = ask(&ca, &right, &["-o", "-"]);
+    assert_eq!((status, packets == local), (Some(0), true), "{said}");
+    assert_eq!(ask(&ca, &right, &["--count"]).1, b"100\n");
+
+    for (ca, token, word) in [(&other_ca, &right, "certificate"), (&ca, &wrong, "token")] {
+        for more in [&["-o", "-"][..], &["--count"]] {
+            let (status, packets, said) = ask(ca, token, more);
+            assert_eq!((status, packets.len()), (Some(3), 0), "{said}");
+            assert!(said.to_lowercase().contains(word) && !said.contains(&secret), "{said}");
+        }
+    }
+    let (status, _, said) = ask(&path("nothing.pem"), &right, &["--count"]);
+    assert!(status == Some(3) && said.contains("nothing.pem"), "{status:?}: {said}");
+}

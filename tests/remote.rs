@@ -93,6 +93,8 @@ fn a_recorder_answers_as_its_store_does() {
         vec!["-o", "-", "--filter", "udp port 1 and udp port 2"],
         vec!["-o", "-", "--from", &from, "--to", &to],
         vec!["--count", "--filter", "tcp"],
+        vec!["--count", "--filter", "udp", "--dedup", "5ms"],
+        vec!["-o", "-", "--filter", "udp", "--dedup", "5ms"],
         vec!["--estimate", "--filter", "tcp"],
         vec!["-o", "-", "--filter", "tcp port 99999"],
         vec!["-o", "-", "--filter", "host 10.0.0.1 and prot 80"],
@@ -107,6 +109,8 @@ fn a_recorder_answers_as_its_store_does() {
         };
         assert_eq!(untimed(&remote), untimed(&local), "{options:?}");
     }
+    let twice = ["extract", "--url", &service.url, "--url", &service.url, "--count", "--dedup", "5ms"];
+    assert_eq!(run(twice).status.code(), Some(2));
     let wrong = run(["extract", "--url", "gopher://x", "--count"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::link::{Link, wait_until};
 use crate::support::packets::{Packet, write_pcap};
+use crate::support::service::Service;
 use crate::support::{import, may_make_namespaces, netrewind};
 
 const START: u32 = 1_700_000_000;
@@ -85,6 +86,10 @@ fn tshark_lists_the_interface_and_captures_a_past_range() {
     let tcp = crate::support::tcpdump(&capture, "tcp").expect("tcpdump");
     let filtered = home.capture(&[store.clone(), "view:outer".into()], &["-f", "tcp"]);
     assert_eq!(lines(&filtered), tcp.len(), "{}", said(&filtered));
+    let service = Service::of(&folder.path().join("store").display().to_string());
+    let url = [format!("url:http://{}", service.address), format!("from:{}", START + 100)];
+    let remote = home.capture(&url, &["-f", "ip or ip6"]);
+    assert_eq!(lines(&remote), 200, "{}", said(&remote));
 }
 
 #[test]
@@ -146,7 +151,19 @@ fn the_protocol_is_kept_to() {
     let of = |words: &[&'static str]| extcap(&[&["--extcap-interface", "netrewind"], words].concat());
     assert!(text(&of(&["--extcap-dlts"])).starts_with("dlt {number=1}"));
     let config = text(&of(&["--extcap-config"]));
-    for call in ["store", "url", "token", "ca-file", "from", "to", "filter", "view", "decapsulate", "mode"] {
+    for call in [
+        "store",
+        "url",
+        "token",
+        "token-file",
+        "ca-file",
+        "from",
+        "to",
+        "filter",
+        "view",
+        "decapsulate",
+        "mode",
+    ] {
         assert!(config.contains(&format!("{{call=--{call}}}")), "{call}: {config}");
     }
     assert!(config.contains("{type=password}"));

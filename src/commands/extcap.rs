@@ -83,6 +83,9 @@ struct Settings {
     /// The token that they ask for
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
+    /// The file that it stands in: unlike the token itself nobody reads it off the command line
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<String>,
     /// Certificate authorities of their certificates
     #[arg(long, value_name = "FILE")]
     ca_file: Option<String>,
@@ -110,7 +113,7 @@ struct Settings {
 const CONFIG: &str = "\
 arg {number=0}{call=--store}{display=Store}{tooltip=The folder of a store on this machine}{type=string}{group=Recorder}
 arg {number=1}{call=--url}{display=Recorder}{tooltip=Instead of a store: addresses of recorders (netrewind serve), separated by spaces}{type=string}{placeholder=https://recorder:8640}{group=Recorder}
-arg {number=2}{call=--token}{display=Token}{tooltip=What the recorder asks for}{type=password}{group=Recorder}
+arg {number=2}{call=--token}{display=Token}{tooltip=What the recorder asks for. While it captures, who may list processes can read it: better name a file}{type=password}{group=Recorder}
 arg {number=3}{call=--ca-file}{display=Certificate authorities}{tooltip=PEM; empty: those that the system trusts}{type=fileselect}{mustexist=true}{group=Recorder}
 arg {number=4}{call=--mode}{display=Packets}{tooltip=Recorded ones, new ones, or both}{type=selector}{group=Packets}
 value {arg=4}{value=past}{display=Past: from ... to}{default=true}
@@ -123,7 +126,8 @@ arg {number=8}{call=--view}{display=View}{tooltip=What the filter sees of a pack
 value {arg=8}{value=inner}{display=The innermost packet}{default=true}
 value {arg=8}{value=outer}{display=The packet as received}{default=false}
 value {arg=8}{value=any}{display=Either}{default=false}
-arg {number=9}{call=--decapsulate}{display=Decapsulate}{tooltip=The innermost packet in place of the tunnel that it came in}{type=boolean}{default=false}{group=Tunnels}";
+arg {number=9}{call=--decapsulate}{display=Decapsulate}{tooltip=The innermost packet in place of the tunnel that it came in}{type=boolean}{default=false}{group=Tunnels}
+arg {number=10}{call=--token-file}{display=Token file}{tooltip=The file in which the token stands}{type=fileselect}{mustexist=true}{group=Recorder}";
 
 /// The command line, with the subcommand that Wireshark leaves out.
 pub fn as_subcommand(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
@@ -238,6 +242,9 @@ fn settings(settings: &Settings, capture_filter: Option<&str>) -> Result<Vec<OsS
     }
     if let (Some(path), Some(_)) = (given(&settings.ca_file), given(&settings.url)) {
         add("ca-file", path);
+    }
+    if let (Some(path), Some(_)) = (given(&settings.token_file), given(&settings.url)) {
+        add("token-file", path);
     }
     let is_live = settings.mode == "live";
     let from = if is_live { Some("now") } else { given(&settings.from) };

@@ -91,7 +91,7 @@ impl Place {
         match (self, clock) {
             (Self::Local(extractor), None) => Ok(extractor.extract(query, sink, hooks)?),
             (Self::Local(extractor), Some(clock)) => Ok(extractor.follow(query, sink, hooks, clock)?),
-            (Self::Remote(remote), clock) => Ok(remote.extract(&remotely(query)?, sink, hooks, clock)?),
+            (Self::Remote(remote), clock) => Ok(remote.extract(query, sink, hooks, clock)?),
         }
     }
 
@@ -99,7 +99,7 @@ impl Place {
     pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, NoAnswer> {
         match self {
             Self::Local(extractor) => Ok(extractor.count(query, hooks)?),
-            Self::Remote(remote) => Ok(remote.count(&remotely(query)?, hooks)?),
+            Self::Remote(remote) => Ok(remote.count(query, hooks)?),
         }
     }
 
@@ -110,18 +110,10 @@ impl Place {
                 Ok(Bounds { bounds: extractor.estimate_with(query, hooks)?, troubles: Vec::new() })
             }
             Self::Remote(remote) => {
-                let (bounds, troubles) = remote.estimate(&remotely(query)?, hooks)?;
+                let (bounds, troubles) = remote.estimate(query, hooks)?;
                 Ok(Bounds { bounds, troubles })
             }
         }
-    }
-}
-
-/// What recorders can be asked. (Indexes they use as they see fit: no answer depends on that.)
-fn remotely(query: &Query) -> Result<Query, NoAnswer> {
-    match query.dedup {
-        Some(_) => Err(NoAnswer::Because(Failure::usage("--dedup works on a store, not with --url"))),
-        None => Ok(query.clone()),
     }
 }
 

@@ -82,6 +82,7 @@ impl Remote {
         hooks: &mut dyn Hooks,
         clock: Option<&dyn FollowClock>,
     ) -> Result<Answer, RemoteError> {
+        self.check(query)?;
         let mut fields = fields(query);
         fields.insert("format".into(), json!("pcapng"));
         fields.insert("decapsulate".into(), json!(query.decapsulate));
@@ -96,6 +97,7 @@ impl Remote {
             let count = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
             answer.packets += count("packets");
             answer.bytes += count("bytes");
+            answer.duplicates_dropped += count("duplicates_dropped");
             let completeness = found.get("completeness").cloned().unwrap_or_default();
             let completeness = match found.get("trouble").and_then(Value::as_str) {
                 Some(trouble) => RecorderCompleteness::lacking(name, trouble),
@@ -136,6 +138,16 @@ impl Remote {
         Ok((total, troubles))
     }
 
+    /// Duplicates are told by the recorder that has them; those of several recorders nobody would see.
+    fn check(&self, query: &Query) -> Result<(), RemoteError> {
+        match query.dedup {
+            Some(_) if self.recorders.len() > 1 => Err(RemoteError::Usage(
+                "--dedup works on one store or recorder: ask several one after the other".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Asks all recorders at once; what one lacks stands in its object as `trouble`.
     fn look_up(
         &self,
@@ -143,6 +155,7 @@ impl Remote {
         query: &Query,
         hooks: &mut dyn Hooks,
     ) -> Result<Vec<(String, Value)>, RemoteError> {
+        self.check(query)?;
         let fields = fields(query);
         let tasks: Vec<_> = self
             .recorders
@@ -209,6 +222,7 @@ fn fields(query: &Query) -> Map<String, Value> {
         "gre_key": tunnels.gre_key,
         "erspan_session": tunnels.erspan_session,
         "tunnel_peer": tunnels.peer.map(|peer| peer.to_string()),
+        "dedup": query.dedup.map(|window| format!("{}ns", Duration::from(window).as_nanos())),
         "max_packets": query.limits.packets,
         "max_bytes": query.limits.bytes,
     });
