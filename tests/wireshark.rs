@@ -88,7 +88,7 @@ fn tshark_lists_the_interface_and_captures_a_past_range() {
     assert_eq!(lines(&filtered), tcp.len(), "{}", said(&filtered));
     let service = Service::of(&folder.path().join("store").display().to_string());
     let url = [format!("url:http://{}", service.address), format!("from:{}", START + 100)];
-    let remote = home.capture(&url, &["-f", "ip or ip6"]);
+    let remote = home.capture(&url, &[]);
     assert_eq!(lines(&remote), 200, "{}", said(&remote));
 }
 
