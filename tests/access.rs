@@ -142,6 +142,7 @@ fn tokens_let_in_over_tls_by_scope_and_filter() {
     assert_eq!(service.with_token("/api/v1/status", &some, &trust).0, 403);
     assert_eq!(service.with_token("/api/v1/status", &watcher, &trust).0, 200);
     assert_eq!(service.with_token("/metrics", &all, &trust).0, 403);
+    assert_eq!(service.with_token("/api/v1/flows", &all, &trust).0, 403);
     assert_eq!(service.get("/healthz", &trust).0, 200, "whoever watches over it needs no token");
 
     let answer = folder.path().join("answer.pcapng");
@@ -165,6 +166,141 @@ fn tokens_let_in_over_tls_by_scope_and_filter() {
         assert!(!audit.contains(secret));
     }
     removed_tokens_are_worth_nothing(&service, &all, file, &trust);
+}
+
+/// What is behind a joined filter cannot be seen by any way of asking.
+#[test]
+fn a_filter_of_a_token_holds_for_flows_streams_summaries_and_followers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let tokens = folder.path().join("tokens.toml");
+    let scopes = ["--scope", "flows", "--scope", "extract"];
+    let all = token(&tokens, "all", &scopes);
+    let some = token(&tokens, "some", &[&scopes[..], &["--filter", "udp"]].concat());
+    let service = Service::start(&store, &["--tokens", tokens.to_str().expect("a path")]);
+    let ask = |token: &str, path: &str| service.with_token(path, token, &[]);
+    let conversations = |token: &str, query: &str| {
+        let (status, body) = ask(token, &format!("/api/v1/flows{query}"));
+        assert_eq!(status, 200, "{body}");
+        json(&body)["flows"].as_array().expect("flows").clone()
+    };
+    let everything = conversations(&all, "");
+    let id_of = |protocol: &str| {
+        let found = everything.iter().find(|flow| flow["protocol"] == protocol).expect("both are there");
+        found["id"].as_str().expect("an id").to_owned()
+    };
+    let (hidden, visible) = (id_of("tcp"), id_of("udp"));
+    for query in ["", "?filter=ip", "?filter=tcp+or+udp", "?view=outer", "?view=any", "?ignore_vlan=true"] {
+        let told = conversations(&some, query);
+        assert_eq!(told.len(), 1, "{query}: {told:?}");
+        assert_eq!((&told[0]["protocol"], &told[0]["id"]), (&"udp".into(), &visible.as_str().into()));
+        let (_, body) = ask(&some, &format!("/api/v1/summary{query}"));
+        let told = json(&body);
+        assert_eq!((told["totals"]["packets"].as_u64(), body.contains("tcp")), (Some(100), false), "{body}");
+        let series = told["series"].to_string();
+        assert!(!series.contains("300") && !series.contains("200"), "{series}");
+        assert_eq!(told["work"], json(&ask(&some, "/api/v1/flows").1)["work"], "what it took is not told");
+        assert_eq!(told["rejected_indexes"], Value::Array(Vec::new()));
+    }
+    assert!(conversations(&some, "?filter=tcp").is_empty());
+    assert_eq!(ask(&some, "/api/v1/flows?filter=ip)+or+(ip").0, 400);
+    for path in [format!("/api/v1/flows/{hidden}"), format!("/api/v1/flows/{hidden}/stream")] {
+        assert_eq!((ask(&all, &path).0, ask(&some, &path).0), (200, 404), "{path}");
+        // As of one that never was.
+        let unknown = path.replace(&hidden, &unknown_id(&hidden));
+        let without_id = |path: &str, id: &str| ask(&some, path).1.replace(id, "");
+        assert_eq!(without_id(&path, &hidden), without_id(&unknown, &unknown_id(&hidden)));
+    }
+    assert_eq!(ask(&some, &format!("/api/v1/flows/{visible}/stream")).0, 200);
+    let followed = folder.path().join("followed.pcap");
+    let into = ["--output", followed.to_str().expect("a path")];
+    let path = "/api/v1/packets?follow=true&max_seconds=1&from=2026-01-01&view=outer";
+    assert_eq!(service.with_token(path, &some, &into).0, 200);
+    let fields =
+        Command::new("tshark").args(["-T", "fields", "-e", "ip.proto", "-r"]).arg(&followed).output();
+    let protocols = String::from_utf8(fields.expect("tshark runs").stdout).expect("text");
+    assert!(protocols.lines().count() == 100 && protocols.lines().all(|one| one == "17"), "{protocols}");
+    the_audit_tells_of_flows_and_streams(&store, &visible);
+}
+
+/// Another id of the same form.
+fn unknown_id(id: &str) -> String {
+    let last = id.chars().last().expect("an id");
+    format!("{}{}", &id[..id.len() - 1], if last == '0' { '1' } else { '0' })
+}
+
+fn the_audit_tells_of_flows_and_streams(store: &Path, visible: &str) {
+    let audit = std::fs::read_to_string(store.join("audit.jsonl")).expect("an audit");
+    let lines: Vec<_> = audit.lines().map(json).filter(|line| line["who"] == "some").collect();
+    let is_told = |event: &str, what: &str| {
+        lines.iter().any(|line| {
+            line["event"] == event && line["what"] == what && line["joined"][0]["filter"] == "udp"
+        })
+    };
+    for (event, what) in
+        [("query", "flows"), ("query", "flow"), ("query", "summary"), ("extraction", "stream")]
+    {
+        assert!(is_told(event, what), "{event} {what}: {audit}");
+    }
+    let stream = lines.iter().find(|line| line["what"] == "stream" && line["flow"] == visible);
+    assert_eq!(stream.map(|line| &line["ending"]), Some(&"complete".into()), "{audit}");
+    assert!(lines.iter().any(|line| line["event"] == "query" && line["ending"] == "error"), "{audit}");
+}
+
+#[test]
+fn a_page_trades_its_token_for_a_session() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let (certificate, key) = certificate(folder.path());
+    let tokens = folder.path().join("tokens.toml");
+    let some = token(&tokens, "some", &["--scope", "extract", "--filter", "udp"]);
+    let file = tokens.to_str().expect("a path");
+    let service = Service::start(&store, &["--tls-cert", &certificate, "--tls-key", &key, "--tokens", file]);
+    let trust = ["--cacert", certificate.as_str()];
+    let session = |options: &[&str]| service.get("/api/v1/session", &[&trust[..], options].concat());
+    let begin = || {
+        let bearer = format!("Authorization: Bearer {some}");
+        let (status, head) = session(&["--request", "POST", "--header", &bearer, "--include"]);
+        assert_eq!(status, 204, "{head}");
+        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+        for attribute in ["HttpOnly", "Secure", "SameSite=Strict", "Path=/", "Max-Age=43200"] {
+            assert!(cookie.split("; ").any(|found| found == attribute), "{cookie}");
+        }
+        assert!(!cookie.contains(some.rsplit('_').next().expect("a secret")));
+        format!("Cookie: {}", cookie.split(';').next().expect("a pair"))
+    };
+    let count = |cookie: &str, options: &[&str]| {
+        let options = [&trust[..], &["--header", cookie], options].concat();
+        let (status, body) = service.get("/api/v1/packets/count", &options);
+        (status, if status == 200 { json(&body)["packets"].as_u64() } else { None })
+    };
+    let cookie = begin();
+    assert_eq!(count(&cookie, &[]), (200, Some(100)), "with the token's filter");
+    assert_eq!(count(&cookie.replace(".1.", ".2."), &[]).0, 401);
+    assert_eq!(count(&cookie, &["--header", "Authorization: Bearer nrw_0"]).0, 401, "a token comes first");
+    let with_cookie = [&trust[..], &["--header", &cookie]].concat();
+    assert_eq!(service.get("/api/v1/status", &with_cookie).0, 403, "with the token's scopes");
+    let post = |origin: &str| {
+        let options = ["--header", origin, "--data", "filter=ip", "--output", "/dev/null"];
+        service.get("/api/v1/packets", &[&with_cookie[..], &options].concat()).0
+    };
+    assert_eq!(post(&format!("Origin: {}", service.url)), 200);
+    assert_eq!(post("Origin: https://elsewhere.example"), 403);
+    assert_eq!(session(&["--request", "POST"]).0, 401);
+    assert_eq!(session(&["--request", "POST", "--header", &cookie]).0, 401, "no session begins another");
+    assert_eq!(session(&["--request", "DELETE", "--header", &cookie]).0, 204);
+    assert_eq!(count(&cookie, &[]).0, 401, "it has ended");
+    let another = begin();
+    assert_eq!(count(&another, &[]).0, 200);
+    done(["token", "remove", "some", "--tokens", file]);
+    let since = Instant::now();
+    while count(&another, &[]).0 != 401 {
+        assert!(since.elapsed() < SEEN_WITHIN, "the session outlives its token");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Whoever makes up sessions has to wait at last.
+    let forged = cookie.replace(".1.", ".9.");
+    assert!((0..20).any(|_| count(&forged, &[]).0 == 429));
 }
 
 fn removed_tokens_are_worth_nothing(service: &Service, token: &str, file: &str, trust: &[&str]) {
@@ -253,6 +389,18 @@ fn what_cannot_be_audited_is_not_given() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("/proc/none/audit.jsonl") && said.contains("--no-audit"), "{said}");
+}
+
+#[test]
+fn an_audit_has_one_writer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let _first = Service::start(&store, &[]);
+    let store = store.to_str().expect("a path");
+    let output = run(["serve", "--store", store, "--listen", "127.0.0.1:0"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("another process writes it") && said.contains("--audit FILE"), "{said}");
 }
 
 /// The service manager is told of the beginning and the end, and all along that there is progress.

@@ -350,3 +350,94 @@ fn the_description_of_the_service_is_the_one_kept() {
     taken.sort_unstable();
     assert_eq!(described, taken);
 }
+
+/// Waits until the service has said so many lines with these words.
+fn wait_for_lines(service: &Service, words: &str, count: usize, patience: Duration) {
+    let begun = Instant::now();
+    loop {
+        let found = service.said().iter().filter(|line| line.contains(words)).count();
+        if found >= count {
+            return;
+        }
+        assert!(begun.elapsed() < patience, "{words:?}: {found} of {count}: {:?}", service.said());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn answers_that_run_at_the_end_say_that_they_are_cut_or_break_off() {
+    let (_folder, _store, mut service) = served(20_000, 1400);
+    let mut follower =
+        service.send("GET", &format!("{PACKETS}?follow=true&format=pcapng&filter=port+9999"), &[], "");
+    follower.read_exact(&mut [0; 15]).expect("it begins");
+    let mut slow = service.send("GET", PACKETS, &[], "");
+    slow.read_exact(&mut [0; 15]).expect("it begins");
+    let begun = Instant::now();
+    let read = std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        // An end is an end, however it comes.
+        let _ = follower.read_to_end(&mut rest);
+        (rest, begun.elapsed())
+    });
+    assert_eq!(service.terminate(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
+    let (rest, followed_for) = read.join().expect("no panic");
+    let rest = String::from_utf8_lossy(&rest).into_owned();
+    assert!(rest.contains("cut by shutdown"), "{rest}");
+    assert!(rest.contains("\"limit_reached\":\"shutdown\"") && rest.ends_with("\r\n\r\n"), "{rest}");
+    assert!(followed_for < Duration::from_secs(5), "what goes on is not waited for: {followed_for:?}");
+    let mut rest = Vec::new();
+    let _ = slow.read_to_end(&mut rest);
+    assert!(!rest.is_empty() && rest.len() < 28_000_000, "{} bytes", rest.len());
+    assert!(!rest.ends_with(b"\r\n\r\n") && !rest.ends_with(b"0\r\n"), "a body that breaks off has no end");
+    assert!(service.said().iter().any(|line| line.contains("not answered to its end")));
+}
+
+#[test]
+fn an_answer_ends_with_its_time_and_says_so() {
+    let (_folder, _store, service) = served(20_000, 1400);
+    let stream = service.send("GET", &format!("{PACKETS}?max_seconds=1"), &[], "");
+    std::thread::sleep(Duration::from_millis(1500));
+    let answer = Response::read(stream, false);
+    assert!(answer.is_whole && answer.body.len() > 24, "{} bytes", answer.body.len());
+    let told = account(&answer);
+    assert_eq!((&told["limit_reached"], &told["complete"]), (&"time".into(), &false.into()), "{told}");
+    assert!(told["packets"].as_u64().expect("a number") < 20_000, "{told}");
+    let begun = Instant::now();
+    let answer = service.get(&format!("{PACKETS}?max_seconds=1&follow=true&filter=port+1007"));
+    assert!(answer.is_whole && begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(account(&answer)["limit_reached"], "time");
+}
+
+#[test]
+fn when_all_places_are_taken_a_client_is_told_when_to_come_back() {
+    const PLACES: usize = 32;
+    let (_folder, _store, service) = served(10, 60);
+    let target = format!("{PACKETS}?follow=true");
+    let taken: Vec<_> = (0..PLACES)
+        .map(|_| {
+            let mut stream = service.send("GET", &target, &[], "");
+            stream.read_exact(&mut [0; 15]).expect("it begins");
+            stream
+        })
+        .collect();
+    let refused = service.get(&target);
+    assert_eq!((refused.status, &refused.json()["type"]), (429, &"/problems/busy".into()));
+    let wait: u32 = refused.header("retry-after").expect("a time").parse().expect("seconds");
+    assert!((1..=60).contains(&wait));
+    assert_eq!(service.get(PACKETS).status, 200, "others have places of their own");
+    drop(taken);
+    wait_for_lines(&service, "not answered to its end", PLACES, Duration::from_secs(2));
+    assert_eq!(service.get(&format!("{target}&max_seconds=1")).status, 200);
+}
+
+#[test]
+fn a_search_without_a_match_ends_when_its_client_goes() {
+    let (_folder, _store, service) = served(2000, 60);
+    let mut searching = service.send("GET", &format!("{PACKETS}?follow=true&filter=port+9999"), &[], "");
+    searching.read_exact(&mut [0; 15]).expect("it begins");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(service.said().iter().all(|line| !line.contains("not answered")), "it goes on");
+    drop(searching);
+    wait_for_lines(&service, "not answered to its end", 1, Duration::from_secs(1));
+}

@@ -5,6 +5,7 @@
 
 mod support;
 
+use netrewind_extractor::flows::{FlowQuery, SummaryQuery};
 use netrewind_extractor::{ExtractError, JoinedFilter, Patient, PcapngSink, Query, View};
 use support::{Stored, TestStore, extract, name, packet};
 
@@ -144,4 +145,29 @@ fn a_file_of_the_answer_has_no_numbers_of_what_is_behind_it() {
     let is_told = |query: &Query| accounts(query).iter().any(|account| account.received.is_some());
     assert!(is_told(&Query::of("host 10.9.0.1")), "the test would see it");
     assert!(!is_told(&restricted("")));
+}
+
+#[test]
+fn flows_and_summaries_know_nothing_of_what_is_behind_it() {
+    let test = store();
+    let extractor = test.extractor();
+    let (hidden, visible) = ("10.9.0.2", "10.9.0.1");
+    for use_index in [true, false] {
+        let query = Query { use_index, ..restricted("") };
+        let all = FlowQuery { limit: 1000, ..FlowQuery::default() };
+        let flows = extractor.flows(&query, &all, &mut Patient).unwrap();
+        let told = serde_json::to_string(&flows).unwrap();
+        assert!(told.contains(visible) && !told.contains(hidden), "{told}");
+        let summary = extractor.summary(&query, &SummaryQuery::default(), &mut Patient).unwrap();
+        assert_eq!(summary.totals.packets, u64::from(3 * PACKETS / VISIBLE_ONE_IN));
+        let told = serde_json::to_string(&summary).unwrap();
+        assert!(told.contains(visible) && !told.contains(hidden), "{told}");
+        // One that is known by its id is not found either.
+        let free = Query { joined: Vec::new(), ..query.clone() };
+        for conversation in extractor.flows(&free, &all, &mut Patient).unwrap().flows {
+            let is_visible = serde_json::to_string(&conversation).unwrap().contains(visible);
+            let found = extractor.flow(&query, conversation.id, &mut Patient).unwrap();
+            assert_eq!(found.is_some(), is_visible, "{conversation:?}");
+        }
+    }
 }

@@ -227,7 +227,10 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
     while !stop.load(Ordering::Relaxed) && (server.is_some() || !recorder.is_finished()) {
         std::thread::sleep(LOOK_INTERVAL);
         looks += 1;
-        if manager.is_due() && turns.all_taken(&turns_of(&recorder.status())) {
+        if manager.is_due()
+            && turns.all_taken(&turns_of(&recorder.status()))
+            && server.as_ref().is_none_or(is_well)
+        {
             manager.progress();
         }
         if looks % LOOKS_PER_STATUS == 0 {
@@ -241,6 +244,11 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
     let summary = recorder.stop();
     indexing.finish();
     tell(&summary, screen.notices, arguments.json)
+}
+
+/// Whether the service answers. One that does not is no reason to stop recording: only the service manager decides that.
+fn is_well(server: &Server) -> bool {
+    !server.is_finished() && server.is_answering()
 }
 
 /// How many turns each lane has taken.

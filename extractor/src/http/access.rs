@@ -1,4 +1,5 @@
-//! Who may ask what: bearer tokens (RFC 6750) with scopes, and filters that are joined to whatever they ask.
+//! Who may ask what: bearer tokens (RFC 6750) with scopes, and filters that are joined to whatever they ask; and sessions,
+//! which a page begins with a token and which end with it.
 //!
 //! Computing a hash is slow on purpose, so it is done for a token that is not known yet, a few at a time, and not at all for
 //! a source that has shown too many wrong ones; a token that was right is remembered for a while, by a keyed hash.
@@ -7,6 +8,7 @@
 
 mod failures;
 mod gate;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -24,7 +26,9 @@ use ring::hmac;
 
 use crate::JoinedFilter;
 use failures::Failures;
-pub use gate::{Admission, guard};
+pub use gate::{Admission, SESSION_ROUTE, Visit, cookies, guard, problem};
+use sessions::{Cookie, Sessions, cookie_in};
+pub use sessions::{SESSION_TIME_MAX, set_cookie};
 pub use token::Token;
 pub use tokens::{CHANCE_BYTES, Entry, Grant, NAME_CHARACTERS_MAX, Scope, TOKENS_MAX, Tokens, TokensError};
 
@@ -126,6 +130,7 @@ pub struct Access {
     file: Mutex<Watched>,
     remembered: Mutex<HashMap<String, Remembered>>,
     failures: Mutex<Failures>,
+    sessions: Mutex<Sessions>,
 }
 
 /// The file of tokens as it was read last.
@@ -164,9 +169,11 @@ impl Access {
         // The stamp first: a change in between is found at the next look.
         let stamp = Stamp::of(path);
         let tokens = Some(Arc::new(Tokens::load(path)?));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         Ok(Self {
             path: path.to_owned(),
-            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            sessions: Mutex::new(Sessions::new(key.clone())),
+            key,
             file: Mutex::new(Watched { looked_at: now.monotonic, stamp, tokens }),
             remembered: Mutex::default(),
             failures: Mutex::default(),
@@ -212,6 +219,64 @@ impl Access {
                 lock(&self.failures).add(claim.peer, now.monotonic);
                 Err(Refusal::WrongToken)
             }
+        }
+    }
+
+    /// Looks at the `Cookie` of a request that has no `Authorization`.
+    pub fn look_at_cookie(&self, cookies: Option<&str>, peer: IpAddr, now: Moment) -> Look {
+        let Some(value) = cookies.and_then(cookie_in) else { return Look::Refused(Refusal::NoToken) };
+        let Some(tokens) = self.tokens(now) else { return Look::Refused(Refusal::Unavailable) };
+        let cookie = lock(&self.sessions).read(value);
+        let refusal = match cookie {
+            Cookie::Absent => Refusal::NoToken,
+            Cookie::Genuine(number) => match self.owner(number, &tokens, now) {
+                Some(caller) => return Look::Known(caller),
+                None => Refusal::NoToken,
+            },
+            Cookie::Forged => {
+                let mut failures = lock(&self.failures);
+                match failures.wait(peer, now.monotonic) {
+                    Some(wait) => Refusal::TooMany(wait),
+                    None => {
+                        failures.add(peer, now.monotonic);
+                        Refusal::WrongToken
+                    }
+                }
+            }
+        };
+        Look::Refused(refusal)
+    }
+
+    /// Whose session this is, if neither it nor its token has ended.
+    fn owner(&self, number: u64, tokens: &Tokens, now: Moment) -> Option<Caller> {
+        let session = lock(&self.sessions).find(number, now.monotonic)?;
+        let entry = tokens.find(&session.token_id).filter(|entry| entry.hash == session.hash);
+        match entry.filter(|entry| !entry.grant.has_expired(now.wall)) {
+            Some(entry) => Some(Caller::of(&entry.grant)),
+            None => {
+                lock(&self.sessions).end(number);
+                None
+            }
+        }
+    }
+
+    /// Begins a session in the name of a token that has just been let in: the value of its cookie, and how long it lasts.
+    pub fn begin_session(&self, authorization: &str, now: Moment) -> Result<(String, Duration), Refusal> {
+        let tokens = self.tokens(now).ok_or(Refusal::Unavailable)?;
+        let token = bearer(authorization).and_then(Token::parse).ok_or(Refusal::WrongToken)?;
+        self.remembered(&token, &tokens, now).ok_or(Refusal::WrongToken)?;
+        let entry = tokens.find(&token.id).ok_or(Refusal::WrongToken)?;
+        let left = |expires: Timestamp| Duration::from_nanos(expires.ns_since(now.wall));
+        let time = entry.grant.expires.map_or(SESSION_TIME_MAX, left).min(SESSION_TIME_MAX);
+        let value = lock(&self.sessions).begin(&token.id, &entry.hash, now.monotonic, time);
+        Ok((value, time))
+    }
+
+    /// Ends the session of this `Cookie`, if it is one.
+    pub fn end_session(&self, cookies: &str) {
+        let mut sessions = lock(&self.sessions);
+        if let Some(Cookie::Genuine(number)) = cookie_in(cookies).map(|value| sessions.read(value)) {
+            sessions.end(number);
         }
     }
 

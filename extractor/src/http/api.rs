@@ -14,7 +14,7 @@ use super::access::{Admission, guard};
 use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
-use super::{capture, flows, log, lookups, operations, problems_in_api, view};
+use super::{capture, flows, log, lookups, operations, problems_in_api, session, view};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -45,6 +45,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::figures))
         .routes(routes!(openapi_json))
+        .routes(routes!(session::begin, session::end))
         .routes(routes!(capture::get_packets, capture::post_packets))
         .routes(routes!(lookups::count))
         .routes(routes!(lookups::estimate))

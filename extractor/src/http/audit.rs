@@ -1,7 +1,8 @@
-//! Who was given which packets, and who was refused: a JSON object a line, written by one thread, so that no answer waits
+//! Who was given which packets, who asked for what else, and who was refused: a JSON object a line, written by one thread, so that no answer waits
 //! for the disk. Bounded: the file is renamed once it is full, and the oldest one goes.
 
 mod file;
+mod repeats;
 #[cfg(test)]
 mod tests;
 
@@ -13,8 +14,10 @@ use std::thread::JoinHandle;
 use netrewind_segment::Timestamp;
 use serde::Serialize;
 
+use crate::flows::FlowId;
 use crate::{JoinedFilter, Query};
 pub use file::{AuditError, AuditFile, FILE_BYTES_MAX, FILES_MAX};
+use repeats::Repeats;
 
 /// Lines that wait to be written.
 const QUEUE_MAX: usize = 1024;
@@ -69,8 +72,10 @@ pub struct Extraction {
     pub who: String,
     /// From where.
     pub peer: Option<SocketAddr>,
-    /// What kind of answer: `packets`, `stream`.
+    /// What kind of answer: `packets`, `stream`; of queries `count`, `flows`...
     pub what: &'static str,
+    /// Of which conversation, where it is of one.
+    pub flow: Option<FlowId>,
     /// Which packets.
     pub query: Query,
     /// How many there were.
@@ -111,6 +116,8 @@ enum Line<'a> {
         who: &'a str,
         peer: Option<SocketAddr>,
         what: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        flow: Option<FlowId>,
         query: &'a Query,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         joined: Vec<Joined<'a>>,
@@ -120,6 +127,25 @@ enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
         seconds: f64,
+    },
+    /// No packets, but what can be known of them.
+    Query {
+        at: Timestamp,
+        who: &'a str,
+        peer: Option<SocketAddr>,
+        what: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        flow: Option<FlowId>,
+        query: &'a Query,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        joined: Vec<Joined<'a>>,
+        ending: Ending,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+        seconds: f64,
+        /// How often it was asked since the last such line.
+        #[serde(skip_serializing_if = "is_zero")]
+        repeated: u64,
     },
     Refused {
         at: Timestamp,
@@ -133,6 +159,8 @@ enum Line<'a> {
         #[serde(skip_serializing_if = "is_zero")]
         unlisted: u64,
     },
+    /// Somebody began a session with a token.
+    Session { at: Timestamp, who: &'a str, peer: Option<SocketAddr> },
     /// Lines that could not be written.
     Lost { at: Timestamp, lines: u64 },
 }
@@ -161,6 +189,7 @@ pub struct Audit {
     queue: Option<mpsc::SyncSender<String>>,
     lost: Arc<AtomicU64>,
     refusals: Mutex<Refusals>,
+    repeats: Mutex<Repeats>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -187,17 +216,25 @@ impl Audit {
             }
         };
         let thread = std::thread::Builder::new().name("audit".into()).spawn(write)?;
-        Ok(Self { queue: Some(queue), lost, refusals: Mutex::default(), thread: Some(thread) })
+        Ok(Self {
+            queue: Some(queue),
+            lost,
+            refusals: Mutex::default(),
+            repeats: Mutex::default(),
+            thread: Some(thread),
+        })
     }
 
     /// Notes what was given to somebody.
     pub fn extraction(&self, extraction: &Extraction) {
-        let Extraction { asked, who, peer, what, query, packets, bytes, ending, error, seconds } = extraction;
+        let Extraction { asked, who, peer, what, flow, query, packets, bytes, ending, error, seconds } =
+            extraction;
         let line = Line::Extraction {
             at: *asked,
             who,
             peer: *peer,
             what,
+            flow: *flow,
             joined: query.joined.iter().map(Joined::from).collect(),
             query,
             packets: *packets,
@@ -207,6 +244,27 @@ impl Audit {
             seconds: *seconds,
         };
         self.write(*asked, &line);
+    }
+
+    /// Notes that somebody asked what can be known of packets. What is asked again and again is counted meanwhile.
+    pub fn query(&self, asked: &Extraction) {
+        let repeated = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).before(asked);
+        let Some(repeated) = repeated else { return };
+        let Extraction { asked: at, who, peer, what, flow, query, ending, error, seconds, .. } = asked;
+        let line = Line::Query {
+            at: *at,
+            who,
+            peer: *peer,
+            what,
+            flow: *flow,
+            joined: query.joined.iter().map(Joined::from).collect(),
+            query,
+            ending: *ending,
+            error: error.as_deref(),
+            seconds: *seconds,
+            repeated,
+        };
+        self.write(*at, &line);
     }
 
     /// Notes that somebody was refused.
@@ -224,6 +282,11 @@ impl Audit {
             unlisted,
         };
         self.write(refused.at, &line);
+    }
+
+    /// Notes that somebody began a session.
+    pub fn session(&self, at: Timestamp, who: &str, peer: Option<SocketAddr>) {
+        self.write(at, &Line::Session { at, who, peer });
     }
 
     fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
@@ -11,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::fields::{Fields, bad_value};
 use super::identity::Identity;
+use super::inquiry::{Inquiry, STREAM};
 use super::lookups::{Caller, look_up};
 use super::parameters::Selection;
 use super::problem::{Kind, Problem};
@@ -20,7 +20,7 @@ use crate::flows::{
     BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Summary, SummaryQuery,
 };
 use crate::stream::{End, Ends, Stream};
-use crate::{Query, Work};
+use crate::{Extractor, Query, Work};
 
 /// Conversations of a page at most.
 pub const PAGE_MAX: u64 = 10_000;
@@ -90,11 +90,13 @@ pub async fn list(
     let (selection, flows) = (Selection::take(&mut fields)?, listing(&mut fields)?);
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
-    let work = move |service: &Service, gone: &AtomicBool| {
-        service.extractor.flows(&query, &flows, &mut Caller::new(service, gone))
+    let is_restricted = identity.filter.is_some();
+    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "flows", flow: None, query };
+    let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+        extractor.flows(query, &flows, caller)
     };
-    let mut answer = look_up(&service, &service.packets, None, work).await?;
-    if identity.filter.is_some() {
+    let mut answer = inquiry.answer(&service.packets, None, work).await?;
+    if is_restricted {
         // What it took tells of packets that the asker may not know of.
         (answer.work, answer.rejected_indexes) = (Work::default(), Vec::new());
     }
@@ -135,10 +137,11 @@ pub async fn one(
     let selection = Selection::take(&mut fields)?;
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
-    let work = move |service: &Service, gone: &AtomicBool| {
-        service.extractor.flow(&query, id, &mut Caller::new(service, gone))
+    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "flow", flow: Some(id), query };
+    let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+        extractor.flow(query, id, caller)
     };
-    look_up(&service, &service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
+    inquiry.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
 }
 
 fn flow_id(text: &str) -> Result<FlowId, Problem> {
@@ -179,13 +182,13 @@ pub async fn stream(
     let bytes_max = at_least_one(&mut fields, "max_bytes", STREAM_BYTES_MAX)?.unwrap_or(STREAM_BYTES_DEFAULT);
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
-    let work = move |service: &Service, gone: &AtomicBool| {
-        let mut hooks = Caller::new(service, gone);
-        let Some(flow) = service.extractor.flow(&query, id, &mut hooks)? else { return Ok(None) };
-        let (query, ends) = packets_of(&query, &flow);
-        service.extractor.stream(&query, ends, bytes_max, &mut hooks).map(Some)
+    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: STREAM, flow: Some(id), query };
+    let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+        let Some(flow) = extractor.flow(query, id, caller)? else { return Ok(None) };
+        let (query, ends) = packets_of(query, &flow);
+        extractor.stream(&query, ends, bytes_max, caller).map(Some)
     };
-    look_up(&service, &service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
+    inquiry.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
 }
 
 /// The query for the packets of a conversation, and its ends.
@@ -229,11 +232,13 @@ pub async fn summary(
     let plain = SummaryQuery::default();
     let extent = SummaryQuery { buckets: buckets.unwrap_or(plain.buckets), top: top.unwrap_or(plain.top) };
     let query = service.query_for(&identity, selection)?;
-    let work = move |service: &Service, gone: &AtomicBool| {
-        service.extractor.summary(&query, &extent, &mut Caller::new(service, gone))
+    let is_restricted = identity.filter.is_some();
+    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "summary", flow: None, query };
+    let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+        extractor.summary(query, &extent, caller)
     };
-    let mut answer = look_up(&service, &service.packets, None, work).await?;
-    if identity.filter.is_some() {
+    let mut answer = inquiry.answer(&service.packets, None, work).await?;
+    if is_restricted {
         (answer.work, answer.rejected_indexes) = (Work::default(), Vec::new());
     }
     Ok(Json(answer))
@@ -272,7 +277,6 @@ pub async fn filter(
         || Problem::new(Kind::BadParameter, "filter: an expression is missing").with("parameter", "filter");
     let filter = filter.ok_or_else(missing)?;
     let checked = filter.clone();
-    look_up(&service, &service.lookups, None, move |service, _| service.extractor.check_filter(&checked))
-        .await?;
+    look_up(&service, &service.lookups, move |service, _| service.extractor.check_filter(&checked)).await?;
     Ok(Json(RightFilter { filter }))
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
@@ -10,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::identity::Identity;
+use super::inquiry::Inquiry;
 use super::parameters::{Bounds, Selection};
 use super::pool::{Pool, Slot};
 use super::problem::{Kind, Problem};
@@ -17,7 +17,8 @@ use super::reading::ending;
 use super::request::fields_of;
 use super::service::{Phase, Service};
 use crate::{
-    Answer, Completeness, Estimate, ExtractError, Hooks, Overview, Query, ReachedLimit, SegmentOverview, Work,
+    Answer, Completeness, Estimate, ExtractError, Extractor, Hooks, Overview, Query, ReachedLimit,
+    SegmentOverview, Work,
 };
 
 /// How many packets match
@@ -35,12 +36,11 @@ pub async fn count(
     let (selection, bounds) = (Selection::take(&mut fields)?, Bounds::take(&mut fields)?);
     fields.end()?;
     let query = Query { limits: bounds.limits(), ..service.query_for(&identity, selection)? };
-    let work = move |service: &Service, gone: &AtomicBool| {
-        let mut hooks = Caller::new(service, gone);
-        service.extractor.count(&query, &mut hooks)
-    };
-    let mut answer = look_up(&service, &service.packets, bounds.time(), work).await?;
-    if identity.filter.is_some() {
+    let is_restricted = identity.filter.is_some();
+    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "count", flow: None, query };
+    let work = |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| extractor.count(query, caller);
+    let mut answer = inquiry.answer(&service.packets, bounds.time(), work).await?;
+    if is_restricted {
         // How many packets were looked at tells of those that the asker may not know of.
         answer.work = Work::default();
     }
@@ -53,7 +53,7 @@ pub struct EstimateAnswer {
     #[serde(flatten)]
     estimate: Estimate,
     /// What the answer lacks, as far as that is known before reading.
-    completeness: Completeness,
+    pub(super) completeness: Completeness,
 }
 
 /// How many packets can match at most, from indexes alone
@@ -69,11 +69,12 @@ pub async fn estimate(
     let (selection, bounds) = (Selection::take(&mut fields)?, Bounds::take(&mut fields)?);
     fields.end()?;
     let query = Query { limits: bounds.limits(), ..service.query_for(&identity, selection)? };
-    let work = move |service: &Service, gone: &AtomicBool| {
-        let estimate = service.extractor.estimate_with(&query, &mut Caller::new(service, gone))?;
-        Ok(EstimateAnswer { estimate, completeness: service.extractor.completeness(&query)? })
+    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "estimate", flow: None, query };
+    let work = |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+        let estimate = extractor.estimate_with(query, caller)?;
+        Ok(EstimateAnswer { estimate, completeness: extractor.completeness(query)? })
     };
-    Ok(Json(look_up(&service, &service.lookups, bounds.time(), work).await?))
+    Ok(Json(inquiry.answer(&service.lookups, bounds.time(), work).await?))
 }
 
 /// What is in the store, and how far back one can rewind
@@ -87,7 +88,7 @@ pub async fn status(
     fields_of(request, &service.limits).await?.end()?;
     let work =
         |service: &Service, _: &AtomicBool| Ok(Overview::of(service.extractor.store(), service.clock.now())?);
-    Ok(Json(look_up(&service, &service.lookups, None, work).await?))
+    Ok(Json(look_up(&service, &service.lookups, work).await?))
 }
 
 /// The segments of the store, oldest first
@@ -100,14 +101,13 @@ pub async fn segments(
 ) -> Result<Json<Vec<SegmentOverview>>, Problem> {
     fields_of(request, &service.limits).await?.end()?;
     let work = |service: &Service, _: &AtomicBool| Ok(SegmentOverview::all(service.extractor.store())?);
-    Ok(Json(look_up(&service, &service.lookups, None, work).await?))
+    Ok(Json(look_up(&service, &service.lookups, work).await?))
 }
 
 /// Does work on a thread of its own, once there is a place; gives it up when the client goes.
 pub(super) async fn look_up<T: Send + 'static>(
     service: &Arc<Service>,
     pool: &Pool,
-    time: Option<Duration>,
     work: impl FnOnce(&Service, &AtomicBool) -> Result<T, ExtractError> + Send + 'static,
 ) -> Result<T, Problem> {
     if service.phase() != Phase::Serving {
@@ -120,14 +120,7 @@ pub(super) async fn look_up<T: Send + 'static>(
         let _slot: Slot = slot;
         work(&of_work, &flag)
     });
-    let done = match time {
-        None => task.await,
-        Some(time) => tokio::time::timeout(time, task).await.map_err(|_| {
-            let detail = format!("the time of {} s passed: allow more, or ask for less", time.as_secs());
-            Problem::new(Kind::OutOfTime, detail)
-        })?,
-    };
-    match done {
+    match task.await {
         Ok(Err(ExtractError::Cancelled)) => Err(ending()),
         Ok(done) => Ok(done?),
         Err(_) => Err(Problem::new(Kind::Failed, "the answer broke off: the service's log says why")),

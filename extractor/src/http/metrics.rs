@@ -158,6 +158,8 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
     gauge(registry, "store_segments", "Segments that are kept", segments.len() as u64);
     gauge(registry, "store_oldest_timestamp_seconds", "When the oldest segment was opened", opened);
     gauge(registry, "index_missing_segments", "Sealed segments without an index", unindexed().count() as u64);
+    let waiting = unindexed().map(|segment| segment.file_bytes).sum();
+    gauge(registry, "index_missing_bytes", "Bytes of these segments", waiting);
     gauge(registry, "index_lag_seconds", "Since when the oldest of these was opened", lag);
     Ok(())
 }

@@ -18,12 +18,24 @@ use crate::ExtractError;
 /// Whether the service answers, and whether packets are recorded.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`, or what is not: `ending`, `not-recording`
-    status: &'static str,
+    /// `ok`, or what is not.
+    status: Wellness,
     /// Whether queries are answered.
     serving: bool,
-    /// Whether packets are recorded into the store, by this process or another: `yes`, `no` or `stalled`
-    recording: &'static str,
+    /// Whether packets are recorded into the store, by this process or another.
+    recording: metrics::State,
+}
+
+/// Whether all is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wellness {
+    /// It is.
+    Ok,
+    /// The service is about to end.
+    Ending,
+    /// Packets are not recorded, which was required.
+    NotRecording,
 }
 
 /// Whether the service answers, and whether packets are recorded
@@ -48,13 +60,13 @@ pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> R
     let state =
         look(service, |service| Recording::state(service.extractor.store(), service.clock.now())).await?;
     let (code, status) = match serving {
-        false => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, Wellness::Ending),
         true if requires && state != metrics::State::Yes => {
-            (StatusCode::SERVICE_UNAVAILABLE, "not-recording")
+            (StatusCode::SERVICE_UNAVAILABLE, Wellness::NotRecording)
         }
-        true => (StatusCode::OK, "ok"),
+        true => (StatusCode::OK, Wellness::Ok),
     };
-    Ok((code, Json(Health { status, serving, recording: state.name() })).into_response())
+    Ok((code, Json(Health { status, serving, recording: state })).into_response())
 }
 
 /// Figures of the service, the store and the recorder, as OpenMetrics text

@@ -6,6 +6,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 
+use super::access::SESSION_ROUTE;
 use super::problem::{Kind, PROBLEM_JSON};
 
 /// Of anything that takes parameters.
@@ -27,6 +28,13 @@ const OF_TOKENS: [Kind; 3] = [Kind::NoAccess, Kind::TooManyFailures, Kind::Acces
 /// Adds them to each operation.
 pub fn add_problems(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
+        if path == SESSION_ROUTE {
+            let of_all: Vec<_> = OF_PARAMETERS.into_iter().chain(OF_THE_GATE).collect();
+            item.delete.iter_mut().for_each(|operation| add(operation, &of_all));
+            let of_post: Vec<_> = of_all.iter().chain(&OF_TOKENS).copied().collect();
+            item.post.iter_mut().for_each(|operation| add(operation, &of_post));
+            continue;
+        }
         let takes_query = ["/api/v1/packets", "/api/v1/flows", "/api/v1/summary", "/api/v1/filter"]
             .iter()
             .any(|queried| path.starts_with(queried));

@@ -114,6 +114,7 @@ impl Reading {
             who: self.identity.name.clone(),
             peer: self.identity.peer,
             what: "packets",
+            flow: None,
             query: self.query.clone(),
             packets: given.0,
             bytes: given.1,
@@ -152,7 +153,8 @@ impl Reading {
     }
 }
 
-fn ending_of(completeness: &Completeness) -> Ending {
+/// How an answer ended that came to its end.
+pub fn ending_of(completeness: &Completeness) -> Ending {
     match completeness.limit_reached {
         Some(ReachedLimit::Time) => Ending::OutOfTime,
         Some(ReachedLimit::Shutdown) => Ending::Shutdown,

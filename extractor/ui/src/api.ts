@@ -1,6 +1,7 @@
 // Requests to the service that the page came from.
 
 import { effect, signal, type Signal } from "@preact/signals";
+import { isAskedForToken } from "./session";
 import { asked, isLive, looked } from "./state";
 import type { Conversation, Estimate, FlowPage, Problem, Stream, Summary } from "./types";
 
@@ -30,6 +31,7 @@ async function get<T>(path: string, abort?: AbortSignal): Promise<T> {
     throw new Refused({ type: "about:blank", title: "The service does not answer", status: 0 });
   }
   if (response.ok) return (await response.json()) as T;
+  if (response.status === 401) isAskedForToken.value = true;
   const problem = await response.json().catch(() => null) as Problem | null;
   throw new Refused(problem ?? { type: "about:blank", title: response.statusText, status: response.status });
 }
@@ -48,7 +50,7 @@ function keep<T>(path: () => string | null, refresh: () => number): Signal<Shown
   const shown = signal<Shown<T>>(nothing());
   effect(() => {
     refresh();
-    const wanted = path();
+    const wanted = isAskedForToken.value ? null : path();
     if (wanted === null) {
       shown.value = nothing();
       return;

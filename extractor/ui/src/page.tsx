@@ -5,6 +5,7 @@ import { FlowsTable } from "./flows_table";
 import { Packets } from "./packets";
 import { Pictures } from "./pictures";
 import { Series } from "./series";
+import { SignIn } from "./sign_in";
 import { StatusStrip } from "./status_strip";
 import { Toolbar } from "./toolbar";
 import { Tops } from "./tops";
@@ -14,6 +15,7 @@ export function Page() {
     <>
       <StatusStrip />
       <main>
+        <SignIn />
         <Toolbar />
         <Series />
         <Packets />

@@ -2,6 +2,7 @@
 
 import { status } from "./api";
 import * as format from "./format";
+import { hasSession, isAskedForToken, signOut } from "./session";
 import { look, looked, theme, type Theme } from "./state";
 
 const NEXT: Record<Theme, Theme> = { system: "light", light: "dark", dark: "system" };
@@ -46,6 +47,7 @@ export function StatusStrip() {
           </button></p>
       )}
       <span class="push" />
+      {hasSession.value && !isAskedForToken.value && <button type="button" class="plain" onClick={signOut}>Sign out</button>}
       <button type="button" class="icon" title={`Colours: ${theme.value}`} aria-label={`Colours: ${theme.value}`}
         onClick={() => { theme.value = NEXT[theme.value]; }}>{THEME_SIGN[theme.value]}</button>
       {looked.value.to !== null && <button type="button" class="plain" onClick={() => look({ from: "1h ago", to: null })}>Back to now</button>}

@@ -31,6 +31,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Pages may load what comes from here, and nothing else; nobody may frame them.
 const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \
                               form-action 'self'; frame-ancestors 'none'";
+/// Where sessions begin and end.
+pub const SESSION_ROUTE: &str = "/api/v1/session";
 /// On every response that does not say otherwise.
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
@@ -65,10 +67,49 @@ struct Gate {
     waiting: Semaphore,
 }
 
-/// Whom a route is for; `None`: for everybody, as it tells nothing of what is recorded.
+/// What the handlers of sessions need of the gate.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// Absent where no tokens are asked for.
+    pub access: Option<Arc<Access>>,
+    /// When it began.
+    pub now: Moment,
+}
+
+/// Whom a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whom {
+    /// It tells nothing of what is recorded.
+    Everybody,
+    /// Whoever has a token.
+    Known,
+    /// Whoever has a token of this scope.
+    Of(Scope),
+}
+
+/// Whom a route is for.
+fn whom(method: &Method, route: &str) -> Whom {
+    match (route, method) {
+        // Nobody is kept from leaving.
+        (SESSION_ROUTE, &Method::DELETE) => Whom::Everybody,
+        (SESSION_ROUTE, _) => Whom::Known,
+        _ => scope_of(route).map_or(Whom::Everybody, Whom::Of),
+    }
+}
+
+/// A session lets in those who only read: what a browser sends without having been asked to changes nothing.
+fn is_for_sessions(request: &Request) -> bool {
+    match *request.method() {
+        Method::GET | Method::HEAD => true,
+        Method::POST => request.uri().path() == "/api/v1/packets",
+        _ => false,
+    }
+}
+
+/// The scope that a route needs; `None`: none, as it tells nothing of what is recorded.
 fn scope_of(route: &str) -> Option<Scope> {
     match route {
-        "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" => None,
+        "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" | SESSION_ROUTE => None,
         "/metrics" | "/api/v1/status" | "/api/v1/segments" => Some(Scope::Status),
         "/api/v1/flows" | "/api/v1/flows/{id}" | "/api/v1/summary" | "/api/v1/filter" => Some(Scope::Flows),
         "/api/v1/packets"
@@ -114,14 +155,23 @@ async fn pass(
     let begun = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
     let path = request.uri().path().to_owned();
+    // Where there is no route, there is nothing to be told.
+    let whom = route.as_deref().map_or(Whom::Everybody, |route| whom(request.method(), route));
     let admitted = match gate.check_origin(&request) {
-        Ok(()) => gate.admit(request.headers(), route.as_deref(), peer).await,
+        Ok(()) => {
+            let look = gate.access.as_ref().filter(|_| whom != Whom::Everybody);
+            let look = look.map(|access| (Arc::clone(access), gate.look(access, &request, peer.ip())));
+            gate.admit(whom, look).await
+        }
         Err(refusal) => Err((refusal, None)),
     };
     let mut response = match admitted {
         Ok(caller) => {
             if let Some(Caller { name, joined, .. }) = caller {
                 request.extensions_mut().insert(Identity { name, filter: joined, peer: Some(peer) });
+            }
+            if route.as_deref() == Some(SESSION_ROUTE) {
+                request.extensions_mut().insert(Visit { access: gate.access.clone(), now: gate.now() });
             }
             next.run(request).await
         }
@@ -147,29 +197,30 @@ impl Gate {
         if let Some(host) = host.as_deref().filter(|host| !is_loopback(host)) {
             return Err(Refusal::WrongHost(host.chars().take(80).collect()));
         }
-        let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
+        if self.is_from_elsewhere(request) { Err(Refusal::WrongOrigin) } else { Ok(()) }
+    }
+
+    /// Whether a page of another origin sent it that is not named as allowed.
+    fn is_from_elsewhere(&self, request: &Request) -> bool {
+        let Some(origin) = request.headers().get(header::ORIGIN) else { return false };
         let is_own = |origin: &str| {
             let (_, of_origin) = origin.split_once("://")?;
-            Some(host.as_deref()? == of_origin)
+            Some(authority(request).as_deref()? == of_origin)
         };
-        let is_allowed =
-            self.origins.contains(origin) || origin.to_str().is_ok_and(|origin| is_own(origin) == Some(true));
-        if is_allowed { Ok(()) } else { Err(Refusal::WrongOrigin) }
+        !self.origins.contains(origin) && origin.to_str().ok().and_then(is_own) != Some(true)
     }
 
     /// Who it is, where that matters; or why not, and who it is where that is known.
     async fn admit(
         &self,
-        headers: &HeaderMap,
-        route: Option<&str>,
-        peer: SocketAddr,
+        whom: Whom,
+        look: Option<(Arc<Access>, Look)>,
     ) -> Result<Option<Caller>, (Refusal, Option<String>)> {
-        // Where there is no route, there is nothing to be told.
-        let Some(scope) = route.and_then(scope_of) else { return Ok(None) };
-        let Some(access) = &self.access else { return Ok(Some(Caller::local())) };
-        let authorization =
-            headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-        let caller = match access.look(authorization, peer.ip(), self.now()) {
+        if whom == Whom::Everybody {
+            return Ok(None);
+        }
+        let Some((access, look)) = look else { return Ok(Some(Caller::local())) };
+        let caller = match look {
             Look::Known(caller) => Ok(caller),
             Look::Refused(refusal) => Err(refusal),
             Look::Unknown(claim) => {
@@ -177,17 +228,31 @@ impl Gate {
                     return Err((Refusal::TooMany(RETRY_AFTER), None));
                 };
                 let _verifying = self.verifying.acquire().await;
-                let (access, now) = (Arc::clone(access), self.now());
+                let now = self.now();
                 let verified = tokio::task::spawn_blocking(move || access.verify(&claim, now)).await;
                 verified.unwrap_or(Err(Refusal::Unavailable))
             }
         };
         let caller = caller.map_err(|refusal| (refusal, None))?;
-        if caller.may(scope) {
-            Ok(Some(caller))
-        } else {
-            Err((Refusal::OutOfScope(scope), Some(caller.name)))
+        match whom {
+            Whom::Of(scope) if !caller.may(scope) => Err((Refusal::OutOfScope(scope), Some(caller.name))),
+            _ => Ok(Some(caller)),
         }
+    }
+
+    /// By its token, or else by its session where that is enough.
+    fn look(&self, access: &Access, request: &Request, peer: IpAddr) -> Look {
+        let headers = request.headers();
+        if headers.contains_key(header::AUTHORIZATION) || !is_for_sessions(request) {
+            let token = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+            return access.look(token, peer, self.now());
+        }
+        // The cookie comes by itself, also where another page has the browser send a form.
+        let is_plain = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !is_plain && self.is_from_elsewhere(request) {
+            return Look::Refused(Refusal::WrongOrigin);
+        }
+        access.look_at_cookie(cookies(headers).as_deref(), peer, self.now())
     }
 
     fn refuse(&self, refusal: &Refusal, who: Option<String>, peer: SocketAddr, path: String) -> Response {
@@ -219,7 +284,8 @@ impl Gate {
     }
 }
 
-fn problem(refusal: &Refusal) -> Problem {
+/// What is said to whom is not let in.
+pub fn problem(refusal: &Refusal) -> Problem {
     let kind = match refusal {
         Refusal::NoToken | Refusal::WrongToken => Kind::NoAccess,
         Refusal::OutOfScope(_) | Refusal::WrongOrigin => Kind::Forbidden,
@@ -232,6 +298,13 @@ fn problem(refusal: &Refusal) -> Problem {
         Refusal::TooMany(wait) => problem.retry_after(u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX)),
         _ => problem,
     }
+}
+
+/// All cookies of a request; HTTP/2 may send each in a header of its own.
+pub fn cookies(headers: &HeaderMap) -> Option<String> {
+    let all: Vec<_> =
+        headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// To which host and port the request is, by its target or its `Host`.
@@ -295,5 +368,6 @@ mod tests {
         let unsaid: Vec<_> = paths.keys().filter(|path| scope_of(path) == Some(Scope::Admin)).collect();
         assert!(unsaid.is_empty(), "{unsaid:?}");
         assert_eq!(scope_of("/api/v1/anything/else"), Some(Scope::Admin));
+        assert_eq!(whom(&Method::POST, SESSION_ROUTE), Whom::Known);
     }
 }

@@ -154,7 +154,7 @@ impl fmt::Debug for SecretHash {
 }
 
 impl SecretHash {
-    fn new(secret: &[u8], salt: &[u8]) -> Result<Self, TokensError> {
+    pub(super) fn new(secret: &[u8], salt: &[u8]) -> Result<Self, TokensError> {
         let hash: PasswordHash = Argon2::default()
             .hash_password_with_salt(secret, salt)
             .map_err(|error| TokensError::Hash(error.to_string()))?;

@@ -1,6 +1,6 @@
 //! The file of the audit, and the full ones before it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl AuditFile {
 
     pub(super) fn open(paths: Vec<PathBuf>, bytes_max: u64) -> Result<Self, AuditError> {
         let path = paths.first().cloned().unwrap_or_default();
-        let opened = open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let opened = open(&path).and_then(locked).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (bytes, file) = opened.map_err(|source| AuditError { path, source })?;
         Ok(Self { paths, file, bytes, bytes_max })
     }
@@ -81,7 +81,7 @@ impl AuditFile {
                 _ => {}
             }
         }
-        self.file = open(self.paths.first().map_or(Path::new(""), PathBuf::as_path))?;
+        self.file = open(self.paths.first().map_or(Path::new(""), PathBuf::as_path)).and_then(locked)?;
         self.bytes = 0;
         Ok(())
     }
@@ -89,4 +89,15 @@ impl AuditFile {
 
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(MODE).open(path)
+}
+
+/// One process writes it: another would rename it meanwhile.
+fn locked(file: File) -> io::Result<File> {
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process writes it"))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }

@@ -8,13 +8,14 @@ fn at(second: u32) -> Timestamp {
     Timestamp::new(1_795_339_860 + second, 0)
 }
 
-fn extraction(who: &str, filter: &str) -> Extraction {
+pub(super) fn extraction(who: &str, filter: &str) -> Extraction {
     let joined = JoinedFilter { filter: "net 10.1.0.0/16".into(), ..JoinedFilter::default() };
     Extraction {
         asked: at(0),
         who: who.to_owned(),
         peer: Some(SocketAddr::from(([192, 0, 2, 1], 3342))),
         what: "packets",
+        flow: None,
         query: Query { joined: vec![joined], ..Query::of(filter) },
         packets: 5,
         bytes: 300,

@@ -5,12 +5,16 @@ use std::collections::HashMap;
 use netrewind_segment::logbook::{Entry, Line, Part, RawLine, read_day};
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Account, Event, Store, StoreError, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A recorder that has written nothing into its logbook for so long does not record. It writes at least every ten seconds.
 const STALLED_AFTER_SECONDS: u64 = 35;
 
 /// Whether packets are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = RecordingState)]
 pub enum State {
     /// They are.
     Yes,
@@ -18,17 +22,6 @@ pub enum State {
     No,
     /// Somebody does, but the logbook has not been written for a while.
     Stalled,
-}
-
-impl State {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Yes => "yes",
-            Self::No => "no",
-            Self::Stalled => "stalled",
-        }
-    }
 }
 
 /// What the recorder does.

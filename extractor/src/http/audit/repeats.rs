@@ -1,0 +1,102 @@
+//! A page that follows what is recorded asks the same every few seconds: that is told once in a while, and counted between.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use netrewind_segment::Timestamp;
+use netrewind_segment::time::SECOND_NS;
+
+use super::Extraction;
+
+/// The time within which the same query is written once.
+const SAME_WITHIN_NS: u64 = 600 * SECOND_NS;
+/// How exactly ranges that move with the clock are told apart by their length.
+const LENGTH_UNIT_NS: u64 = 60 * SECOND_NS;
+/// Queries that are remembered; beyond them each is written.
+const REMEMBERED_MAX: usize = 4096;
+
+/// Queries that have been written lately.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    hasher: RandomState,
+    seen: HashMap<u64, Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    written_at: Timestamp,
+    since: u64,
+}
+
+impl Repeats {
+    /// How often it was asked since it was last written, if it is to be written now.
+    pub(super) fn before(&mut self, asked: &Extraction) -> Option<u64> {
+        let (now, key) = (asked.asked, self.hasher.hash_one(likeness(asked)));
+        match self.seen.get_mut(&key) {
+            Some(seen) if now.ns_since(seen.written_at) < SAME_WITHIN_NS => {
+                seen.since += 1;
+                None
+            }
+            Some(seen) => {
+                seen.written_at = now;
+                Some(std::mem::take(&mut seen.since))
+            }
+            None => {
+                if self.seen.len() >= REMEMBERED_MAX {
+                    self.seen.retain(|_, seen| now.ns_since(seen.written_at) < SAME_WITHIN_NS);
+                }
+                if self.seen.len() < REMEMBERED_MAX {
+                    self.seen.insert(key, Seen { written_at: now, since: 0 });
+                }
+                Some(0)
+            }
+        }
+    }
+}
+
+/// What two queries have in common that count as the same: all but the time, where the range moves with it.
+fn likeness(asked: &Extraction) -> String {
+    let Extraction { asked: at, who, peer, what, flow, query, ending, .. } = asked;
+    let mut query = query.clone();
+    let length = match (query.from, query.to) {
+        (Some(from), None) => Some((at.ns_since(from) + LENGTH_UNIT_NS / 2) / LENGTH_UNIT_NS),
+        _ => None,
+    };
+    if length.is_some() {
+        query.from = None;
+    }
+    let address = peer.map(|peer| peer.ip());
+    format!("{who} {address:?} {what} {flow:?} {ending:?} {length:?} {query:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::extraction;
+    use super::*;
+    use crate::Query;
+
+    #[test]
+    fn what_a_page_repeats_is_written_once_in_a_while() {
+        let mut repeats = Repeats::default();
+        let start = Timestamp::new(1_795_339_860, 0);
+        let live = |second: u64, length: u64| {
+            let asked = start.plus_ns(second * SECOND_NS);
+            let from = Some(Timestamp(asked.ns() - length * SECOND_NS));
+            let plain = extraction("soc", "port 53");
+            Extraction { asked, query: Query { from, to: None, ..plain.query }, ..plain }
+        };
+        assert_eq!(repeats.before(&live(0, 3600)), Some(0));
+        (1..120).for_each(|n| assert_eq!(repeats.before(&live(5 * n, 3600)), None));
+        assert_eq!(repeats.before(&live(300, 7200)), Some(0), "a longer range is another query");
+        assert_eq!(repeats.before(&Extraction { who: "noc".into(), ..live(300, 3600) }), Some(0));
+        assert_eq!(repeats.before(&Extraction { what: "summary", ..live(300, 3600) }), Some(0));
+        assert_eq!(repeats.before(&live(600, 3600)), Some(119));
+        let fixed = |from: u64| {
+            let asked = live(0, 0);
+            let from = Some(start.plus_ns(from));
+            Extraction { query: Query { from, to: Some(start), ..asked.query }, ..asked }
+        };
+        assert_eq!((repeats.before(&fixed(0)), repeats.before(&fixed(1))), (Some(0), Some(0)));
+    }
+}

@@ -1,0 +1,143 @@
+//! Queries that are answered in one piece, and written into the audit as they end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use netrewind_segment::Timestamp;
+
+use super::audit::{Ending, Extraction};
+use super::identity::Identity;
+use super::lookups::{Caller, EstimateAnswer, look_up};
+use super::pool::Pool;
+use super::problem::{Kind, Problem};
+use super::reading::ending_of;
+use super::service::{Phase, Service};
+use crate::flows::{Conversation, FlowAnswer, FlowId, Summary};
+use crate::stream::Stream;
+use crate::{Answer, Completeness, ExtractError, Extractor, Query};
+
+/// The kind of answer that is an extraction: what was said in a conversation.
+pub const STREAM: &str = "stream";
+
+/// What the audit is told of an answer.
+pub trait Told {
+    /// What it lacks; absent where it does not say.
+    fn completeness(&self) -> Option<&Completeness> {
+        None
+    }
+
+    /// Bytes of packets that it gives away.
+    fn given_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// A query that somebody asks.
+pub struct Inquiry {
+    /// What all requests share.
+    pub service: Arc<Service>,
+    /// Who asks.
+    pub identity: Identity,
+    /// What kind of answer is wanted, for the audit.
+    pub what: &'static str,
+    /// Of which conversation, where it is of one.
+    pub flow: Option<FlowId>,
+    /// Of which packets.
+    pub query: Query,
+}
+
+impl Inquiry {
+    /// Does the work on a thread of its own, once there is a place, for so long at most.
+    pub async fn answer<T: Told + Send + 'static>(
+        self,
+        pool: &Pool,
+        time: Option<Duration>,
+        work: impl FnOnce(&Extractor, &Query, &mut Caller<'_>) -> Result<T, ExtractError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let service = Arc::clone(&self.service);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&is_over);
+        let noted = move |service: &Service, gone: &AtomicBool| {
+            let (begun, asked) = (Instant::now(), service.clock.now());
+            let answer = work(&service.extractor, &self.query, &mut Caller::new(service, gone));
+            self.note(&answer, asked, begun.elapsed(), flag.load(Ordering::Relaxed));
+            answer
+        };
+        let answered = look_up(&service, pool, noted);
+        let Some(time) = time else { return answered.await };
+        // The work is told to stop when what waits for it goes, and is to know by then why.
+        let mut answered = Box::pin(answered);
+        let in_time = tokio::time::timeout(time, &mut answered).await;
+        is_over.store(in_time.is_err(), Ordering::Relaxed);
+        in_time.unwrap_or_else(|_| {
+            let detail = format!("the time of {} s passed: allow more, or ask for less", time.as_secs());
+            Err(Problem::new(Kind::OutOfTime, detail))
+        })
+    }
+
+    /// Puts it into the audit.
+    fn note<T: Told>(
+        self,
+        answer: &Result<T, ExtractError>,
+        asked: Timestamp,
+        took: Duration,
+        is_out_of_time: bool,
+    ) {
+        let (ending, error) = match answer {
+            Ok(answer) => (answer.completeness().map_or(Ending::Complete, ending_of), None),
+            Err(ExtractError::Cancelled) if is_out_of_time => (Ending::OutOfTime, None),
+            Err(ExtractError::Cancelled) => match self.service.phase() {
+                Phase::Cutting => (Ending::Shutdown, None),
+                _ => (Ending::ClientGone, None),
+            },
+            Err(error) => (Ending::Error, Some(error.to_string())),
+        };
+        let Self { service, identity: Identity { name: who, peer, .. }, what, flow, query } = self;
+        let bytes = answer.as_ref().map_or(0, Told::given_bytes);
+        let seconds = took.as_secs_f64();
+        let asked =
+            Extraction { asked, who, peer, what, flow, query, packets: 0, bytes, ending, error, seconds };
+        if what == STREAM {
+            service.metrics.extraction(ending, 0, bytes);
+        }
+        match &service.audit {
+            Some(audit) if what == STREAM => audit.extraction(&asked),
+            Some(audit) => audit.query(&asked),
+            None => {}
+        }
+    }
+}
+
+impl Told for Answer {
+    fn completeness(&self) -> Option<&Completeness> {
+        Some(&self.completeness)
+    }
+}
+
+impl Told for FlowAnswer {
+    fn completeness(&self) -> Option<&Completeness> {
+        Some(&self.completeness)
+    }
+}
+
+impl Told for Summary {
+    fn completeness(&self) -> Option<&Completeness> {
+        Some(&self.completeness)
+    }
+}
+
+impl Told for EstimateAnswer {
+    fn completeness(&self) -> Option<&Completeness> {
+        Some(&self.completeness)
+    }
+}
+
+impl Told for Option<Conversation> {}
+
+impl Told for Option<Stream> {
+    fn given_bytes(&self) -> u64 {
+        let chunks = self.iter().flat_map(|stream| &stream.chunks);
+        chunks.map(|chunk| chunk.bytes.len() as u64).sum()
+    }
+}

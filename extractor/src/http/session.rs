@@ -1,0 +1,61 @@
+//! `/api/v1/session`: a page trades a token for a cookie, and gives the cookie back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+
+use super::access::{Visit, cookies, problem, set_cookie};
+use super::fields::Fields;
+use super::identity::Identity;
+use super::problem::Problem;
+use super::service::Service;
+
+/// Begins a session
+///
+/// With a token in `Authorization`. The cookie lets in as the token does whoever only reads, until it is given back, half a
+/// day has passed, or the token ends. Where no tokens are asked for, there is none.
+#[utoipa::path(post, path = "/api/v1/session", tag = "service", responses(
+    (status = 204, description = "It has begun", headers(("Set-Cookie" = Option<String>, description = "The session")))
+))]
+pub async fn begin(
+    State(service): State<Arc<Service>>,
+    Extension(Visit { access, now }): Extension<Visit>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Response, Problem> {
+    check_parameters(&request)?;
+    let Some(access) = access else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let begun = access.begin_session(authorization.unwrap_or_default(), now);
+    let (value, time) = begun.map_err(|refusal| problem(&refusal))?;
+    if let Some(audit) = &service.audit {
+        audit.session(now.wall, &identity.name, identity.peer);
+    }
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie(&value, time))]).into_response())
+}
+
+/// Ends a session
+///
+/// The one of the cookie, if there is one.
+#[utoipa::path(delete, path = "/api/v1/session", tag = "service", responses(
+    (status = 204, description = "It has ended", headers(("Set-Cookie" = String, description = "Takes the cookie away")))
+))]
+pub async fn end(
+    Extension(Visit { access, .. }): Extension<Visit>,
+    request: Request,
+) -> Result<Response, Problem> {
+    check_parameters(&request)?;
+    if let (Some(access), Some(cookies)) = (access, cookies(request.headers())) {
+        access.end_session(&cookies);
+    }
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie("", Duration::ZERO))]).into_response())
+}
+
+/// There are none.
+fn check_parameters(request: &Request) -> Result<(), Problem> {
+    Fields::from_form(request.uri().query().unwrap_or_default().as_bytes())?.end()
+}
