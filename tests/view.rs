@@ -109,6 +109,20 @@ fn the_page_shows_what_was_recorded_and_hands_it_over() {
     let totals = text("totals");
     assert!(totals.contains(&format!("{} packets", CONVERSATIONS * 7)), "{totals}");
     assert!(totals.contains(&format!("{CONVERSATIONS} conversations")), "{totals}");
+    let lines = done([
+        "flows",
+        "--store",
+        &store,
+        "--query",
+        "http_host:example.com bytes:>500",
+        "--limit",
+        "1000",
+        "--format",
+        "json",
+    ]);
+    let found = String::from_utf8_lossy(&lines).lines().count();
+    assert!(0 < found && found < CONVERSATIONS as usize, "{found}");
+    assert!(text("found").contains(&format!("{found} conversations")), "{} but {found}", text("found"));
     assert!(text("problem").contains("prot"), "{}", text("problem"));
     let stream = text("stream");
     assert!(stream.contains("Host: www.example.com") && stream.contains("200 OK"), "{stream}");

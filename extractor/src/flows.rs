@@ -33,6 +33,7 @@ mod observed;
 mod part;
 mod pipeline;
 mod record;
+mod search;
 mod series;
 mod services;
 mod summary;
@@ -41,6 +42,7 @@ pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
 pub(crate) use record::protocol_number;
 pub use record::{Conversation, End, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState, TunnelRecord};
+pub use search::{FIELDS, Search, SearchError};
 pub use series::{BUCKETS_MAX, Point};
 pub use summary::{
     ApplicationCount, Edge, HostCount, PortCount, Summary, SummaryQuery, TOP_MAX, Top, Totals,
@@ -86,8 +88,14 @@ impl Extractor {
         let ending = Ending::of(&prepared.completeness);
         let mut top = TopFlows::new(flows, &carriers);
         let gathering = Gathering { carriers: &carriers, buckets: None, wanted: None };
+        let finds = |key: &Key, body: &Body| match &flows.search {
+            None => true,
+            Some(search) => search.accepts(&describe(key, body, &carriers, ending)),
+        };
         let outcome = self.join(&mut prepared, query, gathering, hooks, &mut |_| {}, &mut |key, body| {
-            top.take(key, body);
+            if finds(key, body) {
+                top.take(key, body);
+            }
             Goes::On
         })?;
         Ok(top.answer(ending, prepared.completeness, outcome))
@@ -140,6 +148,8 @@ impl Extractor {
         let mut tally = Tally::new(summary, &carriers);
         let mut series = buckets.series();
         let gathering = Gathering { carriers: &carriers, buckets: Some(buckets), wanted: None };
+        // Which packets a search finds is known only of whole conversations: these are spread over the series.
+        let mut found = buckets.series();
         let outcome = self.join(
             &mut prepared,
             query,
@@ -147,10 +157,19 @@ impl Extractor {
             hooks,
             &mut |gathered| series.add_all(&gathered.series),
             &mut |key, body| {
+                if let Some(search) = &summary.search {
+                    if !search.accepts(&describe(key, body, &carriers, ending)) {
+                        return Goes::On;
+                    }
+                    found.spread(body.first(), body.last(), body.packets(), body.bytes());
+                }
                 tally.take(key, body);
                 Goes::On
             },
         )?;
+        if summary.search.is_some() {
+            series = found;
+        }
         for (span, dropped) in &prepared.drops {
             series.add_dropped(*span, *dropped);
         }

@@ -45,7 +45,7 @@ fn a_summary_counts_each_packet_once_and_in_its_time() {
             .collect();
         for use_index in [true, false] {
             let query = Query { use_index, ..query.clone() };
-            let asked = SummaryQuery { buckets: 100, top: 1000 };
+            let asked = SummaryQuery { buckets: 100, top: 1000, ..SummaryQuery::default() };
             let summary = store.extractor().summary(&query, &asked, &mut Patient).unwrap();
             let bytes: u64 = wanted.iter().map(|packet| u64::from(packet.header.len)).sum();
             assert_eq!((summary.totals.packets, summary.totals.bytes), (wanted.len() as u64, bytes));
@@ -70,7 +70,7 @@ fn a_conversation_is_found_again_by_its_id() {
     let store = store();
     let extractor = store.extractor();
     let query = Query::default();
-    let flows = FlowQuery { sort: FlowSort::Start, limit: 1000, after: None };
+    let flows = FlowQuery { sort: FlowSort::Start, limit: 1000, ..FlowQuery::default() };
     let listed = extractor.flows(&query, &flows, &mut Patient).unwrap();
     assert!(listed.flows.len() > 50 && listed.next.is_none());
     for flow in listed.flows.iter().step_by(7) {

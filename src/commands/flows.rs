@@ -5,7 +5,7 @@ mod rows;
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use netrewind_extractor::flows::{Cursor, FlowQuery, FlowSort, SummaryQuery, TOP_MAX};
+use netrewind_extractor::flows::{Cursor, FlowQuery, FlowSort, Search, SummaryQuery, TOP_MAX};
 use netrewind_extractor::{Completeness, ExtractError, Extractor};
 use netrewind_segment::Store;
 use serde::Serialize;
@@ -23,10 +23,13 @@ Examples:
   netrewind flows --store /data/nr --filter 'net 10.1.0.0/16 and port 443' --sort duration --limit 50
   netrewind flows --store /data/nr --from 2026-11-22T09:30:00Z --to 2026-11-22T09:35:00Z --top hosts
   netrewind flows --store /data/nr --sort start --limit 100000 --format csv > flows.csv
+  netrewind flows --store /data/nr --query 'sni:example.com AND bytes:>1M'
   netrewind flows --store /data/nr --format json | jq 'select(.tcp.state == \"reset\")'
 
 A flow is a conversation: all packets between two ends, both ways, through the same tunnels, until it has been silent for
 its idle time (TCP 5 minutes, UDP 2, ICMP 1) or a new connection begins. Of packets in tunnels it is the innermost one.
+--query looks for what is known of conversations: host, port, protocol, bytes, packets, duration, rtt, retransmissions, state,
+vlan, vni, application, sni, http_host, ua, dns, ja4, alpn, ssh, community_id; a wrong one lists all of them.
 Packets and bytes are exactly those of the range that the filter accepts. Bytes are those on the wire.
 Whether the answer is complete stands on standard error and in the exit status: 0 complete, 1 incomplete.";
 
@@ -38,6 +41,9 @@ pub struct Arguments {
     store: StoreArgument,
     #[command(flatten)]
     query: QueryArguments,
+    /// Only conversations that this finds, as sni:example.com AND bytes:>1000000
+    #[arg(long = "query", value_name = "SEARCH")]
+    search: Option<String>,
     /// What is listed
     #[arg(long, value_name = "WHAT", default_value = "conversations",
         value_parser = ["conversations", "hosts", "ports", "apps"])]
@@ -68,6 +74,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         ));
     }
     let query = arguments.query.query()?;
+    let search = arguments.search.as_deref().map(str::parse::<Search>).transpose();
+    let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     let extractor = Extractor::new(Store::open(&arguments.store.store)?, options());
     let mut hooks = Waiting::new(signals::stop_flag()?, arguments.quiet);
     let ended = |hooks: &Waiting, error: ExtractError| {
@@ -76,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     };
     if arguments.top == "conversations" {
         let sort = arguments.sort.parse::<FlowSort>().map_err(Failure::usage)?;
-        let flows = FlowQuery { sort, limit: arguments.limit, after: arguments.after };
+        let flows = FlowQuery { sort, limit: arguments.limit, after: arguments.after, search };
         let answer = extractor.flows(&query, &flows, &mut hooks).map_err(|error| ended(&hooks, error))?;
         hooks.end();
         print(&answer.flows, &arguments.format)?;
@@ -90,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         }
         return Ok(tell(arguments, &what, &answer.completeness));
     }
-    let summary = SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1 };
+    let summary = SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1, search };
     let answer = extractor.summary(&query, &summary, &mut hooks).map_err(|error| ended(&hooks, error))?;
     hooks.end();
     let listed = match arguments.top.as_str() {

@@ -43,6 +43,15 @@ impl LabelValue {
         }
     }
 
+    /// All of them.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let texts = match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Several(texts) => texts,
+        };
+        texts.iter().map(String::as_str)
+    }
+
     fn push(&mut self, text: &str) {
         match self {
             Self::One(first) => *self = Self::Several(vec![std::mem::take(first), text.to_owned()]),

@@ -12,6 +12,7 @@ use super::carrier::Carriers;
 use super::key::Key;
 use super::part::Body;
 use super::record::{Conversation, Ending, FlowId, describe, id_of};
+use super::search::Search;
 use super::summary::Totals;
 use crate::{Completeness, Query, RejectedIndex, Work};
 
@@ -69,7 +70,7 @@ impl std::str::FromStr for FlowSort {
 }
 
 /// Which conversations of a query are listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlowQuery {
     /// By what they are sorted.
@@ -78,11 +79,14 @@ pub struct FlowQuery {
     pub limit: usize,
     /// Those that come after a page: its [`FlowAnswer::next`], which fixes range and sorting.
     pub after: Option<Cursor>,
+    /// Only those that it finds.
+    #[serde(skip)]
+    pub search: Option<Search>,
 }
 
 impl Default for FlowQuery {
     fn default() -> Self {
-        Self { sort: FlowSort::default(), limit: LIMIT_DEFAULT, after: None }
+        Self { sort: FlowSort::default(), limit: LIMIT_DEFAULT, after: None, search: None }
     }
 }
 

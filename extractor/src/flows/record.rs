@@ -133,6 +133,19 @@ pub enum TcpState {
     TimedOut,
 }
 
+impl TcpState {
+    /// Its name in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::HalfClosed => "half_closed",
+            Self::Finished => "finished",
+            Self::Reset => "reset",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
 /// What ICMP messages a conversation has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Icmp {

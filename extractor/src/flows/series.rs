@@ -119,7 +119,7 @@ impl Series {
     }
 
     /// Spreads packets evenly over the time from `first` to `last`, both included.
-    fn spread(&mut self, first: u64, last: u64, packets: u64, bytes: u64) {
+    pub(super) fn spread(&mut self, first: u64, last: u64, packets: u64, bytes: u64) {
         let (begin, end) = (self.buckets.number(first), self.buckets.number(last));
         if begin == end {
             self.add(Timestamp(first), packets, bytes);

@@ -14,6 +14,7 @@ use super::leaders::{Leaders, Weigh};
 use super::list::TopFlows;
 use super::part::Body;
 use super::record::{Conversation, Ending, client_of, ip_protocol_name, protocol_name};
+use super::search::Search;
 use super::series::{Point, Series};
 use super::services;
 use crate::{Completeness, Gap, RejectedIndex, Work};
@@ -32,18 +33,21 @@ const HELD_MAX: usize = 1 << 20;
 const APPLICATIONS_MAX: usize = 1024;
 
 /// How much a summary holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SummaryQuery {
     /// Buckets of the series, about; at most [`super::BUCKETS_MAX`].
     pub buckets: usize,
     /// Entries of each top list; at most [`TOP_MAX`].
     pub top: usize,
+    /// Only conversations that it finds.
+    #[serde(skip)]
+    pub search: Option<Search>,
 }
 
 impl Default for SummaryQuery {
     fn default() -> Self {
-        Self { buckets: BUCKETS_DEFAULT, top: TOP_DEFAULT }
+        Self { buckets: BUCKETS_DEFAULT, top: TOP_DEFAULT, search: None }
     }
 }
 

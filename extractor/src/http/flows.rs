@@ -17,7 +17,7 @@ use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
 use crate::flows::{
-    BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Summary, SummaryQuery,
+    BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Search, Summary, SummaryQuery,
 };
 use crate::stream::{End, Ends, Stream};
 use crate::{Extractor, Query, Work};
@@ -45,6 +45,9 @@ pub struct Listing {
     limit: Option<u64>,
     /// The `next` of the page before: it fixes range and order.
     cursor: Option<String>,
+    /// Only conversations that it finds, as `sni:example.com AND bytes:>1000000`.
+    #[param(example = "bytes:>1000")]
+    query: Option<String>,
 }
 
 /// An order.
@@ -73,6 +76,9 @@ pub struct Extent {
     /// Entries of each top list. Absent: 10.
     #[param(minimum = 1, maximum = 1000)]
     top: Option<u64>,
+    /// Only conversations that it finds, as `sni:example.com AND bytes:>1000000`.
+    #[param(example = "bytes:>1000")]
+    query: Option<String>,
 }
 
 /// Conversations, sorted and paged
@@ -109,7 +115,15 @@ fn listing(fields: &mut Fields) -> Result<FlowQuery, Problem> {
     let limit = at_least_one(fields, "limit", PAGE_MAX)?;
     let after = fields.parsed("cursor", "the next of a page", |text| text.parse::<Cursor>().ok())?;
     let plain = FlowQuery::default();
-    Ok(FlowQuery { sort: sort.unwrap_or(plain.sort), limit: limit.unwrap_or(plain.limit), after })
+    let search = search(fields)?;
+    Ok(FlowQuery { sort: sort.unwrap_or(plain.sort), limit: limit.unwrap_or(plain.limit), after, search })
+}
+
+fn search(fields: &mut Fields) -> Result<Option<Search>, Problem> {
+    let Some(text) = fields.text("query")? else { return Ok(None) };
+    let wrong =
+        |error| Problem::new(Kind::BadParameter, format!("query: {error}")).with("parameter", "query");
+    text.parse().map(Some).map_err(wrong)
 }
 
 fn at_least_one(fields: &mut Fields, name: &'static str, most: u64) -> Result<Option<usize>, Problem> {
@@ -228,9 +242,11 @@ pub async fn summary(
     let selection = Selection::take(&mut fields)?;
     let buckets = at_least_one(&mut fields, "buckets", BUCKETS_MAX as u64)?;
     let top = at_least_one(&mut fields, "top", TOP_MAX)?;
+    let search = search(&mut fields)?;
     fields.end()?;
     let plain = SummaryQuery::default();
-    let extent = SummaryQuery { buckets: buckets.unwrap_or(plain.buckets), top: top.unwrap_or(plain.top) };
+    let extent =
+        SummaryQuery { buckets: buckets.unwrap_or(plain.buckets), top: top.unwrap_or(plain.top), search };
     let query = service.query_for(&identity, selection)?;
     let is_restricted = identity.filter.is_some();
     let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "summary", flow: None, query };

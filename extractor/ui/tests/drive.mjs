@@ -30,6 +30,7 @@ const shot = (name) => page.screenshot({ path: join(folder, `${name}.png`), full
 try {
   await draws();
   await zooms();
+  await searches();
   await refusesABadFilter();
   await filters();
   await opensAFlow();
@@ -72,6 +73,27 @@ async function zooms() {
   seen.zoomed = { from: parameters.get("from"), to: parameters.get("to") };
   await page.goBack();
   await page.waitForURL((url) => !url.searchParams.has("to"));
+}
+
+async function searches() {
+  const box = page.locator(".search input");
+  await box.fill("http_host:example.com AND bytes:>500");
+  await box.press("Enter");
+  await page.waitForURL(/search=/);
+  await page.waitForFunction((before) => {
+    const now = document.querySelector(".series .totals")?.innerText ?? before;
+    return now !== before && document.querySelector(".flows tbody tr .label")?.textContent.includes("example.com");
+  }, seen.totals);
+  seen.found = await page.locator(".series .totals").innerText();
+  await box.fill("http_host:example.org");
+  await box.press("Enter");
+  await page.locator(".flows .empty").waitFor();
+  await box.fill("colour:red");
+  await box.press("Enter");
+  await page.locator(".flows .problem").waitFor();
+  await box.fill("");
+  await box.press("Enter");
+  await page.locator(".flows tbody tr").first().waitFor();
 }
 
 async function refusesABadFilter() {

@@ -1,0 +1,330 @@
+//! Conversations by what is known of them, in words: `sni:example.com AND bytes:>1000000`.
+//!
+//! The syntax is that of tantivy's queries: `field:value`, `field:[a TO b]`, `field:>n`, `AND`, `OR`, `NOT`, brackets, quotes.
+//! Words side by side are joined by AND. The fields are those of [`FIELDS`].
+
+mod parse;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::{Bound, RangeBounds};
+
+use super::labels::LabelValue;
+use super::record::Conversation;
+
+/// The longest search, in bytes.
+const SEARCH_BYTES_MAX: usize = 4096;
+
+/// What can be asked for: the names of a field, and what its values are.
+pub const FIELDS: [(&str, &str); 21] = [
+    (
+        "host, ip, client, server",
+        "an address: 10.0.0.5, \"10.1.0.0/16\", \"2001:db8::1\", [10.0.0.1 TO 10.0.0.9]",
+    ),
+    ("port, client_port, server_port", "a port"),
+    ("protocol, proto", "tcp, udp, icmp, arp..."),
+    ("packets, client_packets, server_packets", "a number of packets"),
+    ("bytes, client_bytes, server_bytes", "bytes on the wire: 1500, 20k, 3M, 1GiB"),
+    ("duration, rtt", "a time: 90, 1.5s, 20ms, 5min"),
+    ("retransmissions, out_of_order", "a number of TCP segments"),
+    ("state", "of TCP: open, half_closed, finished, reset, timed_out"),
+    ("vlan", "a VLAN id"),
+    ("vni, tunnel", "a VNI, GRE key, session, TEID or label"),
+    ("application, app", "tls, http, dns, ssh..."),
+    ("server_name, sni", "a TLS or QUIC server name, or a domain that it lies in"),
+    ("alpn, tls_version, ja4, quic_version", "of a TLS or QUIC client"),
+    ("http_host", "a host, or a domain that it lies in"),
+    ("http_method", "of the first request"),
+    ("http_user_agent, ua", "words of it"),
+    ("dns_question, dns", "a name, or a domain that it lies in"),
+    ("dns_type", "A, AAAA, MX..."),
+    ("dns_answer", "an address or name that was answered"),
+    ("ssh_banner, ssh", "words of either banner"),
+    ("community_id", "\"1:...\""),
+];
+
+/// The labels that are searched, with the ways in which they are.
+const LABELS: [(&str, How); 12] = [
+    ("server_name", How::Domain),
+    ("alpn", How::Whole),
+    ("ja4", How::Whole),
+    ("tls_version", How::Whole),
+    ("http_method", How::Whole),
+    ("http_host", How::Domain),
+    ("http_user_agent", How::Words),
+    ("dns_question", How::Domain),
+    ("dns_type", How::Whole),
+    ("dns_answer", How::Domain),
+    ("ssh_banner", How::Words),
+    ("quic_version", How::Whole),
+];
+
+/// A search that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError {
+    /// It does not follow the grammar.
+    #[error("{text:?} is no search{}: write field:value, joined by AND, OR, NOT; a value with a colon, slash or blank stands in quotes", at.map_or_else(String::new, |at| format!(" (from character {} on)", at + 1)))]
+    Grammar {
+        /// The search.
+        text: String,
+        /// Where it stops making sense, in characters.
+        at: Option<usize>,
+    },
+    /// There is no such field.
+    #[error("there is no field {0:?}: the fields are {known}", known = known_fields())]
+    Field(String),
+    /// A value does not fit its field.
+    #[error("{value:?} is no {expected}, which {field} has")]
+    Value {
+        /// The field.
+        field: String,
+        /// What was written.
+        value: String,
+        /// What it would be.
+        expected: &'static str,
+    },
+    /// Something of the grammar that is not understood here.
+    #[error("{0}")]
+    NotHere(String),
+    /// It is too long.
+    #[error("a search has at most {SEARCH_BYTES_MAX} bytes")]
+    TooLong,
+}
+
+fn known_fields() -> String {
+    FIELDS.iter().map(|(names, _)| *names).collect::<Vec<_>>().join(", ")
+}
+
+/// A search that was understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Search(Expression);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Expression {
+    Everything,
+    All(Vec<Expression>),
+    Any(Vec<Expression>),
+    Not(Box<Expression>),
+    Test(Test),
+}
+
+/// One demand.
+#[derive(Clone, Debug, PartialEq)]
+enum Test {
+    Text { of: Text, how: How, value: String },
+    Number { of: Number, from: Bound<u64>, to: Bound<u64> },
+    Address { of: Side, from: Ipv6Addr, to: Ipv6Addr },
+}
+
+/// How a text is held against what is asked for; letter case never counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// All of it.
+    Whole,
+    /// It, or a domain that it lies in.
+    Domain,
+    /// Words of it, one behind the other.
+    Words,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Text {
+    Protocol,
+    State,
+    Application,
+    CommunityId,
+    Label(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    Port(Side),
+    Packets(Option<Side>),
+    Bytes(Option<Side>),
+    DurationNs,
+    RttNs,
+    Retransmissions,
+    OutOfOrder,
+    Vlan,
+    TunnelId,
+}
+
+impl std::str::FromStr for Search {
+    type Err = SearchError;
+    fn from_str(text: &str) -> Result<Self, SearchError> {
+        if text.len() > SEARCH_BYTES_MAX {
+            return Err(SearchError::TooLong);
+        }
+        parse::expression(text).map(Self)
+    }
+}
+
+impl Search {
+    /// Whether it finds this conversation.
+    pub fn accepts(&self, flow: &Conversation) -> bool {
+        self.0.accepts(flow)
+    }
+}
+
+impl Expression {
+    fn accepts(&self, flow: &Conversation) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::All(all) => all.iter().all(|one| one.accepts(flow)),
+            Self::Any(any) => any.iter().any(|one| one.accepts(flow)),
+            Self::Not(one) => !one.accepts(flow),
+            Self::Test(test) => test.accepts(flow),
+        }
+    }
+}
+
+impl Test {
+    fn accepts(&self, flow: &Conversation) -> bool {
+        match self {
+            Self::Text { of, how, value } => of.texts(flow).any(|text| how.finds(text, value)),
+            Self::Number { of, from, to } => {
+                of.numbers(flow).into_iter().any(|number| (*from, *to).contains(&number))
+            }
+            Self::Address { of, from, to } => {
+                let end = match of {
+                    Side::Client => &flow.client,
+                    Side::Server => &flow.server,
+                };
+                end.address.is_some_and(|address| (*from..=*to).contains(&as_ipv6(address)))
+            }
+        }
+    }
+}
+
+impl How {
+    fn finds(self, text: &str, asked: &str) -> bool {
+        match self {
+            Self::Whole => text.eq_ignore_ascii_case(asked),
+            Self::Domain => is_within(text, asked),
+            Self::Words => {
+                let (text, asked) = (words(text), words(asked));
+                !asked.is_empty() && text.windows(asked.len()).any(|window| window == asked)
+            }
+        }
+    }
+}
+
+/// Whether a name is a domain or lies in it.
+fn is_within(name: &str, domain: &str) -> bool {
+    let (name, domain) = (name.to_ascii_lowercase(), domain.to_ascii_lowercase());
+    let rest = name.strip_suffix(&domain).filter(|_| !domain.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+fn words(text: &str) -> Vec<String> {
+    let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+/// Addresses of IPv4 stand where RFC 4291 maps them.
+fn as_ipv6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+impl Text {
+    fn texts(self, flow: &Conversation) -> impl Iterator<Item = &str> {
+        let one = match self {
+            Self::Protocol => Some(flow.protocol.as_str()),
+            Self::State => flow.tcp.as_ref().map(|tcp| tcp.state.name()),
+            Self::Application => flow.labels.as_ref().map(|labels| labels.application.as_str()),
+            Self::CommunityId => flow.community_id.as_deref(),
+            Self::Label(_) => None,
+        };
+        let label = match self {
+            Self::Label(name) => flow.labels.as_ref().and_then(|labels| labels.others.get(name)),
+            _ => None,
+        };
+        one.into_iter().chain(label.into_iter().flat_map(LabelValue::texts))
+    }
+}
+
+impl Number {
+    fn numbers(self, flow: &Conversation) -> Vec<u64> {
+        let of_tcp =
+            |number: fn(&super::TcpRecord) -> u64| flow.tcp.as_ref().map(number).into_iter().collect();
+        match self {
+            Self::Port(Side::Client) => flow.client.port.map(u64::from).into_iter().collect(),
+            Self::Port(Side::Server) => flow.server.port.map(u64::from).into_iter().collect(),
+            Self::Packets(None) => vec![flow.packets()],
+            Self::Packets(Some(Side::Client)) => vec![flow.client_packets],
+            Self::Packets(Some(Side::Server)) => vec![flow.server_packets],
+            Self::Bytes(None) => vec![flow.bytes()],
+            Self::Bytes(Some(Side::Client)) => vec![flow.client_bytes],
+            Self::Bytes(Some(Side::Server)) => vec![flow.server_bytes],
+            Self::DurationNs => vec![flow.last.ns_since(flow.first)],
+            Self::RttNs => flow.tcp.as_ref().and_then(|tcp| tcp.rtt_ns).into_iter().collect(),
+            Self::Retransmissions => of_tcp(|tcp| tcp.client_retransmissions + tcp.server_retransmissions),
+            Self::OutOfOrder => of_tcp(|tcp| tcp.client_out_of_order + tcp.server_out_of_order),
+            Self::Vlan => flow.vlans.iter().map(|&vlan| u64::from(vlan)).collect(),
+            Self::TunnelId => {
+                let tunnels = flow.tunnels.iter().chain(&flow.server_tunnels);
+                tunnels.filter_map(|tunnel| tunnel.id).map(u64::from).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_by_the_domains_that_it_lies_in() {
+        assert!(is_within("www.Example.com", "example.com") && is_within("example.com", "EXAMPLE.com"));
+        assert!(!is_within("notexample.com", "example.com") && !is_within("example.com", "www.example.com"));
+        assert!(How::Words.finds("Mozilla/5.0 (X11; Linux x86_64)", "linux X86"));
+        assert!(!How::Words.finds("Mozilla/5.0 (X11; Linux x86_64)", "linux 64"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let error = |text: &str| text.parse::<Search>().err();
+        assert!(matches!(error("colour:red"), Some(SearchError::Field(name)) if name == "colour"));
+        assert!(matches!(error("bytes:many"), Some(SearchError::Value { .. })));
+        assert!(matches!(error("host:10.0.0.300"), Some(SearchError::Value { .. })));
+        assert!(matches!(error("host:\"10.0.0.0/33\""), Some(SearchError::Value { .. })));
+        assert!(matches!(error("(sni:a OR"), Some(SearchError::Grammar { .. })));
+        assert!(matches!(error("state:[a TO b]"), Some(SearchError::NotHere(_))));
+        assert_eq!(error("sni:example.com AND bytes:>1000000"), None);
+        assert_eq!(error("host:\"2001:db8::/32\" (rtt:>20ms OR NOT state:finished) example.com"), None);
+    }
+
+    #[test]
+    fn numbers_have_units() {
+        let of = |text: &str| text.parse::<Search>().expect("a search").0;
+        assert_eq!(of("bytes:20k"), of("bytes:20000"));
+        assert_eq!(of("bytes:1MiB"), of("bytes:1048576"));
+        assert_eq!(of("duration:>1.5s"), of("duration:>1500ms"));
+        assert_eq!(of("host:10.0.0.0"), of("host:\"10.0.0.0/32\""));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in ".{0,60}") {
+            let _ = text.parse::<Search>();
+        }
+
+        #[test]
+        fn nor_one_of_its_words(words in prop::collection::vec(prop_oneof![
+            Just("("), Just(")"), Just("AND"), Just("OR"), Just("NOT"), Just("host:"), Just("[1 TO"), Just("]"), Just("\""), Just("bytes:>"),
+            Just("9"), Just("sni:a.b"), Just("*"), Just("-"), Just("+"), Just(" "), Just("/x/"), Just("IN [")
+        ], 0..12)) {
+            let _ = words.concat().parse::<Search>();
+        }
+    }
+}
