@@ -80,7 +80,8 @@ function graph(summary: Summary) {
       layout: "force",
       roam: "move",
       draggable: true,
-      force: { repulsion: 220, edgeLength: [40, 160], gravity: 0.12, layoutAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches },
+      // An animated layout goes on after the picture is gone, and stumbles over that.
+      force: { repulsion: 220, edgeLength: [40, 160], gravity: 0.12, layoutAnimation: false },
       emphasis: { focus: "adjacency" },
       itemStyle: { color: colour("--accent") },
       lineStyle: { color: colour("--ink-soft"), opacity: 0.45, curveness: 0.1 },

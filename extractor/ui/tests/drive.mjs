@@ -23,7 +23,7 @@ context.setDefaultTimeout(PATIENCE_MS);
 const complaints = [];
 const page = context.pages()[0] ?? await context.newPage();
 page.on("console", (message) => { if (message.type() === "error") complaints.push(message.text()); });
-page.on("pageerror", (error) => complaints.push(String(error)));
+page.on("pageerror", (error) => complaints.push(error.stack ?? String(error)));
 const seen = {};
 const shot = (name) => page.screenshot({ path: join(folder, `${name}.png`), fullPage: false });
 
