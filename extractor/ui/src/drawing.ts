@@ -80,8 +80,7 @@ function graph(summary: Summary) {
       layout: "force",
       roam: "move",
       draggable: true,
-      // An animated layout goes on after the picture is gone, and stumbles over that.
-      force: { repulsion: 220, edgeLength: [40, 160], gravity: 0.12, layoutAnimation: false },
+      force: { repulsion: 220, edgeLength: [40, 160], gravity: 0.12, layoutAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches },
       emphasis: { focus: "adjacency" },
       itemStyle: { color: colour("--accent") },
       lineStyle: { color: colour("--ink-soft"), opacity: 0.45, curveness: 0.1 },

@@ -41,7 +41,10 @@ function Picture({ value, picture, dark }: { value: Summary; picture: "graph" | 
     if (drawing === null || element === null) return;
     const chart = drawing.draw(element, dark, narrow);
     drawn.current = chart;
-    const watch = new ResizeObserver(() => chart.resize());
+    const watch = new ResizeObserver(() => {
+      // On its way out of the page it has no size, which a chart cannot have.
+      if (element.clientWidth > 0) chart.resize();
+    });
     watch.observe(element);
     return () => {
       watch.disconnect();
