@@ -1,15 +1,16 @@
 //! Carrying out a query: from the store to the sink.
 
 mod follow;
+mod output;
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use netrewind_indexer::tunnel::TunnelPorts;
-use netrewind_segment::layout::{RECORD_HEADER_BYTES, RecordHeader};
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 
+use crate::ExtractError;
 use crate::answer::{Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, Work};
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
@@ -20,21 +21,19 @@ use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
 use crate::flows::GatherSource;
 use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, Scouts, reach};
-use crate::merge::{Emit, Next, merge};
+use crate::merge::merge;
 use crate::plan::{PlanError, Planner};
 use crate::pool::Pool;
 use crate::query::{Limits, Query, TimeRange};
-use crate::read::{Found, Match, Run, index, read};
-use crate::reassembly::{Item, Reassembler};
+use crate::read::{Run, read};
+use crate::reassembly::Reassembler;
 use crate::segment::{Segment, Walks};
-use crate::sink::{CountSink, Packet, Preface, Sink, Wants};
+use crate::sink::{CountSink, Preface, Sink, Wants};
 use crate::snapshot::{Snapshot, Workers};
 use crate::upcoming::{Purpose, Report, Upcoming};
-use crate::views::{INNER_LINK_TYPES, PacketView};
-use crate::{ExtractError, Limits as QueryLimits};
+use crate::views::INNER_LINK_TYPES;
+use output::Output;
 
-/// Packets after which the caller is asked whether to go on.
-const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
 /// Segments of a link type that are looked at to learn whether the answer certainly has it.
 const SEGMENTS_LOOKED_AT_MAX: usize = 8;
 /// The most threads beside the caller's.
@@ -490,135 +489,6 @@ impl Prepared {
             });
             segment.interface = u32::try_from(number).unwrap_or(u32::MAX);
         }
-    }
-}
-
-/// Passes packets on to the sink, within the limits.
-struct Output<'a, 'h> {
-    sink: &'a mut dyn Sink,
-    wants: Wants,
-    only_counts: bool,
-    limits: QueryLimits,
-    limit_reached: Option<ReachedLimit>,
-    captured_bytes: u64,
-    reassembler: Option<Reassembler>,
-    dedup: Option<Dedup>,
-    decapsulator: Option<Decapsulator>,
-    hooks: &'a RefCell<&'h mut dyn Hooks>,
-    progress: Progress,
-}
-
-impl Output<'_, '_> {
-    /// The limit that a packet of so many bytes would pass.
-    fn limit_passed_by(&self, caplen: u32) -> Option<ReachedLimit> {
-        let Limits { packets, bytes } = self.limits;
-        if packets.is_some_and(|limit| self.progress.packets >= limit) {
-            return Some(ReachedLimit::Packets);
-        }
-        let with_it = self.captured_bytes + u64::from(caplen);
-        bytes.is_some_and(|limit| with_it > limit).then_some(ReachedLimit::Bytes)
-    }
-
-    /// Notes how far the answer has come, and asks now and then whether it should go on.
-    fn go_on(&mut self, reached: Timestamp) -> Result<Next, ExtractError> {
-        self.progress.reached = Some(reached);
-        let looked_at = self.progress.packets + self.dedup.as_ref().map_or(0, Dedup::dropped);
-        if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && is_over(&**self.hooks.borrow()) {
-            return Err(ExtractError::Cancelled);
-        }
-        Ok(Next::More)
-    }
-
-    /// Writes the packets that nothing waits for any more, now that no packet before this time comes.
-    fn advance(&mut self, now: Timestamp) -> Result<Next, ExtractError> {
-        if let Some(reassembler) = &mut self.reassembler {
-            reassembler.advance(now);
-        }
-        self.write_ready()
-    }
-
-    /// Writes what still waits: nothing more will come.
-    fn write_rest(&mut self) -> Result<Next, ExtractError> {
-        if self.limit_reached.is_some() {
-            return Ok(Next::NoMore);
-        }
-        if let Some(reassembler) = &mut self.reassembler {
-            reassembler.end();
-        }
-        self.write_ready()
-    }
-
-    fn write_ready(&mut self) -> Result<Next, ExtractError> {
-        while let Some(item) = self.reassembler.as_mut().and_then(Reassembler::next) {
-            if self.write(item.packet(), item.wire_bytes)? == Next::NoMore {
-                return Ok(Next::NoMore);
-            }
-        }
-        Ok(Next::More)
-    }
-
-    /// Writes a packet that came in so many bytes, if it is no duplicate.
-    fn write(&mut self, packet: Packet<'_>, wire_bytes: u64) -> Result<Next, ExtractError> {
-        let Packet { header, bytes, link_type, .. } = packet;
-        let at = header.timestamp();
-        let as_stored = PacketView { link_type, bytes, len: header.len };
-        if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(at, as_stored)) {
-            return self.go_on(at);
-        }
-        let packet = match &mut self.decapsulator {
-            Some(decapsulator) => decapsulator.decapsulate(packet),
-            None => packet,
-        };
-        let caplen = packet.header.caplen;
-        if self.limits.are_set() {
-            self.limit_reached = self.limit_passed_by(caplen);
-            if self.limit_reached.is_some() {
-                return Ok(Next::NoMore);
-            }
-        }
-        if self.wants.packets {
-            self.sink.packet(&packet)?;
-        }
-        self.progress.packets += 1;
-        self.progress.bytes += wire_bytes;
-        self.captured_bytes += u64::from(caplen);
-        self.go_on(at)
-    }
-}
-
-impl Emit for Output<'_, '_> {
-    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError> {
-        let start = index(found.offset);
-        let record = segment.bytes.get(start..).unwrap_or_default();
-        // The reading has seen the whole record.
-        let Some(header) = RecordHeader::read(record) else { return Ok(Next::More) };
-        let place = RECORD_HEADER_BYTES..header.record_bytes();
-        let Some(bytes) = record.get(place.clone()) else { return Ok(Next::More) };
-        let Segment { link_type, interface, name, .. } = **segment;
-        let stored = Packet { header, bytes, link_type, interface, segment: name };
-        let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
-        if self.reassembler.as_mut().is_none_or(passes) {
-            return self.write(stored, header.len.into());
-        }
-        if let Some(reassembler) = &mut self.reassembler {
-            let place = start + place.start..start + place.end;
-            reassembler.take(Item::stored(&stored, Arc::clone(segment), place));
-        }
-        self.write_ready()
-    }
-
-    fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError> {
-        if self.only_counts {
-            self.progress.packets += found.packets;
-            self.progress.bytes += found.bytes;
-        }
-        self.progress.segments_done = upcoming.report.segments_planned;
-        let mut hooks = self.hooks.borrow_mut();
-        if is_over(&**hooks) {
-            return Err(ExtractError::Cancelled);
-        }
-        hooks.progress(&self.progress);
-        Ok(())
     }
 }
 

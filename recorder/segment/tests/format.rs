@@ -103,6 +103,8 @@ fn events() -> Vec<Event> {
         Event::IndexBehind { segment, reason: reason.clone() },
         Event::IndexRejected { segment, reason: reason.clone() },
         Event::DiskError { lane: 0, reason: reason.clone() },
+        Event::Connected { lane: 0, peer: "192.0.2.1:57012".into() },
+        Event::Disconnected { lane: 0, peer: "192.0.2.1:57012".into(), records: 1, reason: reason.clone() },
         Event::Import { file: "a".into(), records: 1, damage: Some(reason) },
     ]
 }

@@ -1,0 +1,154 @@
+//! The end of an answer's way: what the merge hands over is put together, weeded, decapsulated, counted, and given to the sink.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use netrewind_segment::Timestamp;
+use netrewind_segment::layout::{RECORD_HEADER_BYTES, RecordHeader};
+
+use super::is_over;
+use crate::ExtractError;
+use crate::answer::{Hooks, Progress};
+use crate::completeness::ReachedLimit;
+use crate::decapsulate::Decapsulator;
+use crate::dedup::Dedup;
+use crate::merge::{Emit, Next};
+use crate::query::Limits;
+use crate::read::{Found, Match, index};
+use crate::reassembly::{Item, Reassembler};
+use crate::segment::Segment;
+use crate::sink::{Packet, Sink, Wants};
+use crate::upcoming::Upcoming;
+use crate::views::PacketView;
+
+/// Packets after which the caller is asked whether to go on.
+const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
+
+/// Passes packets on to the sink, within the limits.
+pub(super) struct Output<'a, 'h> {
+    pub(super) sink: &'a mut dyn Sink,
+    pub(super) wants: Wants,
+    pub(super) only_counts: bool,
+    pub(super) limits: Limits,
+    pub(super) limit_reached: Option<ReachedLimit>,
+    pub(super) captured_bytes: u64,
+    pub(super) reassembler: Option<Reassembler>,
+    pub(super) dedup: Option<Dedup>,
+    pub(super) decapsulator: Option<Decapsulator>,
+    pub(super) hooks: &'a RefCell<&'h mut dyn Hooks>,
+    pub(super) progress: Progress,
+}
+
+impl Output<'_, '_> {
+    /// The limit that a packet of so many bytes would pass.
+    fn limit_passed_by(&self, caplen: u32) -> Option<ReachedLimit> {
+        let Limits { packets, bytes } = self.limits;
+        if packets.is_some_and(|limit| self.progress.packets >= limit) {
+            return Some(ReachedLimit::Packets);
+        }
+        let with_it = self.captured_bytes + u64::from(caplen);
+        bytes.is_some_and(|limit| with_it > limit).then_some(ReachedLimit::Bytes)
+    }
+
+    /// Notes how far the answer has come, and asks now and then whether it should go on.
+    fn go_on(&mut self, reached: Timestamp) -> Result<Next, ExtractError> {
+        self.progress.reached = Some(reached);
+        let looked_at = self.progress.packets + self.dedup.as_ref().map_or(0, Dedup::dropped);
+        if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && is_over(&**self.hooks.borrow()) {
+            return Err(ExtractError::Cancelled);
+        }
+        Ok(Next::More)
+    }
+
+    /// Writes the packets that nothing waits for any more, now that no packet before this time comes.
+    pub(super) fn advance(&mut self, now: Timestamp) -> Result<Next, ExtractError> {
+        if let Some(reassembler) = &mut self.reassembler {
+            reassembler.advance(now);
+        }
+        self.write_ready()
+    }
+
+    /// Writes what still waits: nothing more will come.
+    pub(super) fn write_rest(&mut self) -> Result<Next, ExtractError> {
+        if self.limit_reached.is_some() {
+            return Ok(Next::NoMore);
+        }
+        if let Some(reassembler) = &mut self.reassembler {
+            reassembler.end();
+        }
+        self.write_ready()
+    }
+
+    fn write_ready(&mut self) -> Result<Next, ExtractError> {
+        while let Some(item) = self.reassembler.as_mut().and_then(Reassembler::next) {
+            if self.write(item.packet(), item.wire_bytes)? == Next::NoMore {
+                return Ok(Next::NoMore);
+            }
+        }
+        Ok(Next::More)
+    }
+
+    /// Writes a packet that came in so many bytes, if it is no duplicate.
+    fn write(&mut self, packet: Packet<'_>, wire_bytes: u64) -> Result<Next, ExtractError> {
+        let Packet { header, bytes, link_type, .. } = packet;
+        let at = header.timestamp();
+        let as_stored = PacketView { link_type, bytes, len: header.len };
+        if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(at, as_stored)) {
+            return self.go_on(at);
+        }
+        let packet = match &mut self.decapsulator {
+            Some(decapsulator) => decapsulator.decapsulate(packet),
+            None => packet,
+        };
+        let caplen = packet.header.caplen;
+        if self.limits.are_set() {
+            self.limit_reached = self.limit_passed_by(caplen);
+            if self.limit_reached.is_some() {
+                return Ok(Next::NoMore);
+            }
+        }
+        if self.wants.packets {
+            self.sink.packet(&packet)?;
+        }
+        self.progress.packets += 1;
+        self.progress.bytes += wire_bytes;
+        self.captured_bytes += u64::from(caplen);
+        self.go_on(at)
+    }
+}
+
+impl Emit for Output<'_, '_> {
+    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError> {
+        let start = index(found.offset);
+        let record = segment.bytes.get(start..).unwrap_or_default();
+        // The reading has seen the whole record.
+        let Some(header) = RecordHeader::read(record) else { return Ok(Next::More) };
+        let place = RECORD_HEADER_BYTES..header.record_bytes();
+        let Some(bytes) = record.get(place.clone()) else { return Ok(Next::More) };
+        let Segment { link_type, interface, name, .. } = **segment;
+        let stored = Packet { header, bytes, link_type, interface, segment: name };
+        let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
+        if self.reassembler.as_mut().is_none_or(passes) {
+            return self.write(stored, header.len.into());
+        }
+        if let Some(reassembler) = &mut self.reassembler {
+            let place = start + place.start..start + place.end;
+            reassembler.take(Item::stored(&stored, Arc::clone(segment), place));
+        }
+        self.write_ready()
+    }
+
+    fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError> {
+        if self.only_counts {
+            self.progress.packets += found.packets;
+            self.progress.bytes += found.bytes;
+        }
+        self.progress.segments_done = upcoming.report.segments_planned;
+        let mut hooks = self.hooks.borrow_mut();
+        if is_over(&**hooks) {
+            return Err(ExtractError::Cancelled);
+        }
+        hooks.progress(&self.progress);
+        Ok(())
+    }
+}
