@@ -41,8 +41,8 @@ fn a_filter_beyond_the_limits_is_refused_in_time() {
     assert!(matches!(refused, FilterError::TooExpensive { .. }), "{refused}");
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 
-    let limits = CompileLimits { memory_bytes_max: 269 << 20, ..limits };
-    let refused = compile(&hosts(400), LinkType::ETHERNET, &limits);
+    let limits = CompileLimits { memory_bytes_max: 330 << 20, ..limits };
+    let refused = compile(&hosts(800), LinkType::ETHERNET, &limits);
     assert!(matches!(refused, Err(FilterError::TooExpensive { .. })), "{refused:?}");
 }
 

@@ -23,6 +23,7 @@ struct Slot {
 impl Queue {
     /// The number of the place that a packet has now; it waits.
     pub(super) fn push(&mut self, item: Item) -> u64 {
+        self.together_bytes += item.own_bytes();
         self.slots.push_back(Slot { item: Some(item), waits: true });
         self.first + self.slots.len() as u64 - 1
     }
