@@ -89,7 +89,7 @@ function options(width: number, unit: "bits" | "packets", latest: { current: Sum
     cursor: { drag: { x: true, y: false, setScale: false } },
     legend: { live: true },
     scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.08 : 1] }, drops: { range: (_plot, _low, high) => [0, high > 0 ? high * 6 : 1] } },
-    axes: [{ ...axis, values: times }, { ...axis, size: 76, values: (_plot, ticks) => ticks.map((tick) => shownAs(tick)) }],
+    axes: [{ ...axis, space: 90, values: times }, { ...axis, size: 76, values: (_plot, ticks) => ticks.map((tick) => shownAs(tick)) }],
     series: [
       { value: (_plot, at) => (at === null ? "" : format.dayTime(at * 1000)) },
       { label: unit === "bits" ? "bits/s" : "packets/s", stroke: colour("--accent"), fill: colour("--accent-soft"), width: 1.5,
