@@ -7,7 +7,7 @@
 //!
 //! What a record is:
 //! - A *conversation* is all packets between two ends, both ways, that share the innermost addresses, protocol and ports and
-//!   came through the same tunnels ([`Carriers`](carrier::Carriers) says what "the same" is). Seen in two tunnels (a
+//!   came through the same tunnels (`carrier` says what "the same" is). Seen in two tunnels (a
 //!   network mirrored at both ends), it is two records: each is what one place has seen. Lists of hosts and ports add
 //!   them up. VLAN tags, interfaces and lanes are no part of it: the two ways of a conversation often differ in them.
 //! - It is cut into several records by silence longer than the idle time of its protocol, and by a new SYN after its end.

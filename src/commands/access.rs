@@ -25,7 +25,7 @@ pub struct AccessArguments {
     /// Tokens that let in, as `netrewind token` makes them; read again when they change
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
-    /// Let pages of this origin read answers, as https://tools.example; may be given several times
+    /// Let pages of this origin (scheme, host and port) read answers; may be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     allow_origin: Vec<String>,
     /// Where it is written who was given which packets [default: audit.jsonl in the store]
