@@ -218,6 +218,11 @@ impl Side {
     }
 }
 
+/// The first byte of the version in a record of TLS (RFC 8446, section 5.1).
+const TLS_MAJOR: u8 = 3;
+/// Letters that every method of HTTP, and the banner of SSH, begin with.
+const METHOD_LETTERS_LEAST: usize = 3;
+
 /// Whether a payload between these ports can be the front of a stream, or a datagram, that tells anything: a question of
 /// nanoseconds. A [`Labeller`] learns nothing from one that cannot, but that it was there.
 pub fn may_tell(transport: Transport, ports: [u16; 2], payload: &[u8]) -> bool {
@@ -226,7 +231,12 @@ pub fn may_tell(transport: Transport, ports: [u16; 2], payload: &[u8]) -> bool {
         return true;
     }
     match transport {
-        Transport::Tcp => matches!(first, 22 | b'A'..=b'Z'),
+        Transport::Tcp => match first {
+            22 => payload.get(1).is_none_or(|&major| major == TLS_MAJOR),
+            _ => {
+                payload.iter().take(METHOD_LETTERS_LEAST).all(|&letter| matches!(letter, b'A'..=b'Z' | b'-'))
+            }
+        },
         Transport::Udp => {
             first.is_ascii_uppercase()
                 || quic::is_likely(payload)
