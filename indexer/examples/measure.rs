@@ -42,36 +42,62 @@ fn main() -> Outcome<()> {
     reading(&index)
 }
 
+/// What building took, at its fastest.
+struct Cost {
+    walk: Duration,
+    push: Duration,
+    push_cached: Duration,
+    finish: Duration,
+}
+
+impl Cost {
+    const UNKNOWN: Self =
+        Self { walk: Duration::MAX, push: Duration::MAX, push_cached: Duration::MAX, finish: Duration::MAX };
+
+    fn round(&mut self, builder: &mut Builder, segment: &[u8]) -> Outcome<(u64, Vec<u8>)> {
+        let start = cpu_time();
+        let records =
+            Records::of_segment(segment).fold(0u64, |count, record| count + u64::from(record.header.len > 0));
+        self.walk = self.walk.min(cpu_time() - start);
+        let start = cpu_time();
+        Records::of_segment(segment).for_each(|record| builder.push(&record));
+        self.push = self.push.min(cpu_time() - start);
+        builder.reset();
+        self.push_cached = self.push_cached.min(push_in_cache(builder, segment));
+        let start = cpu_time();
+        let index = builder.finish_segment()?;
+        self.finish = self.finish.min(cpu_time() - start);
+        Ok((records, index))
+    }
+}
+
 fn build(segment: &[u8], limits: Limits) -> Outcome<Vec<u8>> {
     let header = segment.first_chunk().ok_or("too short for a segment")?;
     let link_type = layout::link_type_of(header).ok_or("not a segment")?;
     let mut builder = Builder::with_limits(link_type, 7, limits);
-    let (mut push, mut finish) = (Duration::MAX, Duration::MAX);
-    let (mut walk, mut push_cached) = (Duration::MAX, Duration::MAX);
+    let mut blind = Builder::with_limits(link_type, 7, limits).without_observations();
+    let (mut cost, mut blind_cost) = (Cost::UNKNOWN, Cost::UNKNOWN);
     let (mut index, mut records) = (Vec::new(), 0);
     for _ in 0..ROUNDS {
-        let start = cpu_time();
-        records =
-            Records::of_segment(segment).fold(0u64, |count, record| count + u64::from(record.header.len > 0));
-        walk = walk.min(cpu_time() - start);
-        let start = cpu_time();
-        Records::of_segment(segment).for_each(|record| builder.push(&record));
-        push = push.min(cpu_time() - start);
-        builder.reset();
-        push_cached = push_cached.min(push_in_cache(&mut builder, segment));
-        let start = cpu_time();
-        index = builder.finish_segment()?;
-        finish = finish.min(cpu_time() - start);
+        (records, index) = cost.round(&mut builder, segment)?;
+        blind_cost.round(&mut blind, segment)?;
     }
     let nanoseconds = |time: Duration| time.as_nanos() as f64 / records.max(1) as f64;
     println!("{records} records, {} bytes", segment.len());
     println!(
         "ns a packet: push in cache {:.1} + finish {:.1} = {:.1} (from memory: walk {:.1}, walk and push {:.1})",
-        nanoseconds(push_cached),
-        nanoseconds(finish),
-        nanoseconds(push_cached + finish),
-        nanoseconds(walk),
-        nanoseconds(push),
+        nanoseconds(cost.push_cached),
+        nanoseconds(cost.finish),
+        nanoseconds(cost.push_cached + cost.finish),
+        nanoseconds(cost.walk),
+        nanoseconds(cost.push),
+    );
+    println!(
+        "without observations: push in cache {:.1} + finish {:.1}; observing makes it {:.2} times as dear",
+        nanoseconds(blind_cost.push_cached),
+        nanoseconds(blind_cost.finish),
+        (cost.push_cached + cost.finish).as_secs_f64()
+            / (blind_cost.push_cached + blind_cost.finish).as_secs_f64(),
     );
     Ok(index)
 }

@@ -193,7 +193,7 @@ impl Builder {
             postings.push(flow);
         });
         if let Some(observer) = &mut self.observer {
-            observer.take_batch(&self.batch, &self.flows, &self.templates);
+            observer.take_batch(&self.batch, &mut self.flows, &self.templates);
         }
         self.batch.clear();
     }

@@ -10,6 +10,7 @@ mod fragment;
 mod link;
 mod network;
 
+use netrewind_labels::Transport;
 use netrewind_segment::LinkType;
 
 pub use fragment::{Fragment, Series};
@@ -81,6 +82,8 @@ pub struct Dissection {
     pub tcp_flags: Option<u8>,
     /// A network header, of any view, says that the packet is a fragment (the first one included).
     pub fragment: bool,
+    /// Where the innermost transport header stands, if it is TCP's or UDP's and its ports are known.
+    pub(crate) transport: Option<(Transport, u32)>,
     layers: Layers,
     views: [PacketView; VIEWS_MAX],
     view_count: usize,
@@ -96,6 +99,7 @@ impl Dissection {
             key: PacketKey::default(),
             tcp_flags: None,
             fragment: false,
+            transport: None,
             layers: Layers::default(),
             views: [stored; VIEWS_MAX],
             view_count: 1,
@@ -111,6 +115,7 @@ impl Dissection {
         self.key = PacketKey::default();
         self.tcp_flags = None;
         self.fragment = false;
+        self.transport = None;
         self.layers.truncate(0);
         self.layers.view = 0;
         self.views[0] = PacketView::new(window, link_type);
@@ -174,6 +179,7 @@ impl Dissection {
         self.shape = Shape::None;
         self.key = PacketKey::default();
         self.tcp_flags = None;
+        self.transport = None;
         self.prefix_bytes = inner.window.at;
     }
 }

@@ -34,8 +34,9 @@ mod record_type {
 }
 
 /// What a conversation between these ports is called, if they are DNS's.
-pub(crate) fn application(ports: [u16; 2]) -> Option<&'static str> {
-    let has = |port| ports.contains(&port);
+#[inline]
+pub(crate) fn application([one, other]: [u16; 2]) -> Option<&'static str> {
+    let has = |port| one == port || other == port;
     if has(MDNS_PORT) {
         Some("mdns")
     } else if has(LLMNR_PORT) {

@@ -225,25 +225,32 @@ const METHOD_LETTERS_LEAST: usize = 3;
 
 /// Whether a payload between these ports can be the front of a stream, or a datagram, that tells anything: a question of
 /// nanoseconds. A [`Labeller`] learns nothing from one that cannot, but that it was there.
+#[inline]
 pub fn may_tell(transport: Transport, ports: [u16; 2], payload: &[u8]) -> bool {
     let Some(&first) = payload.first() else { return false };
-    if dns::application(ports).is_some() {
-        return true;
+    // Most payloads of TCP are told by their first byte.
+    let may_begin = match transport {
+        Transport::Tcp => matches!(first, 22 | b'-' | b'A'..=b'Z') && may_begin_stream(payload),
+        Transport::Udp => may_be_datagram(payload),
+    };
+    may_begin || dns::application(ports).is_some()
+}
+
+fn may_begin_stream(payload: &[u8]) -> bool {
+    match payload {
+        [22, major, ..] => *major == TLS_MAJOR,
+        [22] => true,
+        _ => payload.iter().take(METHOD_LETTERS_LEAST).all(|&letter| matches!(letter, b'A'..=b'Z' | b'-')),
     }
-    match transport {
-        Transport::Tcp => match first {
-            22 => payload.get(1).is_none_or(|&major| major == TLS_MAJOR),
-            _ => {
-                payload.iter().take(METHOD_LETTERS_LEAST).all(|&letter| matches!(letter, b'A'..=b'Z' | b'-'))
-            }
-        },
-        Transport::Udp => {
-            first.is_ascii_uppercase()
-                || quic::is_likely(payload)
-                || tls::is_likely_dtls(payload)
-                || dns::may_be_message(payload)
-        }
-    }
+}
+
+#[inline]
+fn may_be_datagram(payload: &[u8]) -> bool {
+    let Some(&first) = payload.first() else { return false };
+    first.is_ascii_uppercase()
+        || quic::is_likely(payload)
+        || tls::is_likely_dtls(payload)
+        || dns::may_be_message(payload)
 }
 
 /// Judges the front of one direction of a TCP stream, which is not empty.

@@ -66,7 +66,7 @@ pub(super) fn assemble(builder: &mut Builder) -> Result<Vec<u8>, BuildError> {
     put(Section::Seconds, builder.seconds.put());
     let mut header = header(builder, &addresses, places.len(), ports.len());
     if let Some(observer) = &mut builder.observer {
-        let (observed, texts) = observer.finish(places.iter().map(|place| place.flow));
+        let (observed, texts) = observer.finish(&builder.flows, places.iter().map(|place| place.flow));
         (header.observations, header.strings) = (observed.len() as u32, texts.len() as u32);
         let mut put_blocks = |section: Section, directory: Section, writer: BlockWriter| {
             sections[section as usize] = writer.blocks;

@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 
 use super::message::Message;
 use super::slots::Slots;
+use super::stream::Stream;
 use super::template_table::TemplateTable;
 use crate::template::Shape;
 
@@ -17,9 +18,10 @@ pub(super) const BATCH_PACKETS: usize = 32;
 /// Memory for so many flows is kept from one segment to the next.
 const FLOWS_KEPT: usize = 1 << 20;
 
-/// What is known of a flow so far. One cache line: a packet costs one miss.
+/// What is known of a flow so far: two cache lines that are fetched as one, the second of them for what is observed. A packet
+/// costs one wait.
 #[derive(Clone, Debug)]
-#[repr(align(64))]
+#[repr(C, align(128))]
 pub(super) struct FlowState {
     source: u32,
     destination: u32,
@@ -37,9 +39,11 @@ pub(super) struct FlowState {
     pub(super) len_max: u32,
     pub(super) caplen_min: u32,
     pub(super) caplen_max: u32,
+    pub(super) stream: Stream,
 }
 
-const _: () = assert!(size_of::<FlowState>() == 64);
+const _: () = assert!(std::mem::offset_of!(FlowState, stream) == 64);
+const _: () = assert!(size_of::<FlowState>() == 128);
 
 /// What distinguishes flows. For IPv6 `source` is the number of the pair of addresses and `destination` is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +95,7 @@ impl FlowState {
             len_max: 0,
             caplen_min: u32::MAX,
             caplen_max: 0,
+            stream: Stream::default(),
         }
     }
 
@@ -173,7 +178,8 @@ impl FlowTable {
         }
         let mut touched = 0;
         for flow in likely.iter().flatten() {
-            touched |= self.states[*flow as usize].packets;
+            let state = &self.states[*flow as usize];
+            touched |= state.packets ^ state.stream.next;
         }
         // The loads must happen; what they load is used below.
         std::hint::black_box(touched);
@@ -187,6 +193,18 @@ impl FlowTable {
                 enter(flow, packet.granule);
             }
         }
+    }
+
+    /// The stream that a packet of a batch that was counted belongs to.
+    #[inline]
+    pub(super) fn stream(&mut self, packet: &Pending) -> &mut Stream {
+        &mut self.states[packet.flow as usize].stream
+    }
+
+    /// Whether packets may have gone to other flows than their keys': there are too many.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.states.len() >= self.flows_max
     }
 
     /// Where a flow is looked for.
@@ -210,7 +228,7 @@ impl FlowTable {
     #[cold]
     #[inline(never)]
     fn add(&mut self, packet: &Pending, templates: &mut TemplateTable) -> u32 {
-        if packet.without_key || self.states.len() < self.flows_max {
+        if packet.without_key || !self.is_full() {
             let flow = self.states.len() as u32;
             self.states.push(FlowState::new(packet.key));
             self.slots.insert(packet.hash, flow);

@@ -2,8 +2,8 @@
 
 use netrewind_labels::{BYTES_MAX, Transport, may_tell};
 
-use crate::packet::{Dissection, protocol};
-use crate::template::{Shape, TransportKey};
+use crate::packet::{Dissection, PacketView, ipv4_field, ipv6_field};
+use crate::template::Shape;
 
 /// Slots for marks: see [`Payloads`].
 const MARKS: usize = 4096;
@@ -32,44 +32,48 @@ impl Message {
 
     #[inline]
     fn try_read<'p>(d: &Dissection, packet: &'p [u8]) -> Option<(Self, &'p [u8])> {
-        let network = d.prefix_bytes;
-        let (protocol, at, network_bytes) = match d.shape {
-            Shape::Ipv4 { first_byte, protocol, key: TransportKey::Ports, .. } => {
-                let length = u16_at(packet, network + 2)?;
-                (protocol, network + usize::from(first_byte & 0x0f) * 4, usize::from(length))
+        let (transport, at) = d.transport.filter(|_| !d.fragment)?;
+        let at = at as usize;
+        let mut message = Self { transport: Some(transport), ..Self::default() };
+        let payload_at = match transport {
+            Transport::Tcp => {
+                let header: &[u8; TCP_HEADER_BYTES] = packet.get(at..)?.first_chunk()?;
+                let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, words, ..] = *header;
+                message.sequence = u32::from_be_bytes([s0, s1, s2, s3]);
+                message.acknowledged = u32::from_be_bytes([a0, a1, a2, a3]);
+                at + usize::from(words >> 4).max(TCP_HEADER_BYTES / 4) * 4
             }
-            Shape::Ipv6 { transport, protocol, key: TransportKey::Ports, .. } => {
-                let length = usize::from(u16_at(packet, network + 4)?);
-                (protocol, network + usize::from(transport), if length > 0 { length + 40 } else { 0 })
-            }
-            _ => return None,
+            Transport::Udp => at + UDP_HEADER_BYTES,
         };
-        if d.fragment || !matches!(protocol, protocol::TCP | protocol::UDP) {
-            return None;
-        }
-        let view = d.innermost();
-        let view_end = usize::from(view.view.offset) + view.len as usize;
-        // No length at all: the sending host's card was to fill it in.
-        let end = if network_bytes == 0 { view_end } else { view_end.min(network + network_bytes) };
-        let mut message = Self::default();
-        let payload_at = if protocol == protocol::TCP {
-            let header = packet.get(at..at + 20)?;
-            message.transport = Some(Transport::Tcp);
-            message.sequence = header[4..8].try_into().map_or(0, u32::from_be_bytes);
-            message.acknowledged = header[8..12].try_into().map_or(0, u32::from_be_bytes);
-            at + usize::from(header[12] >> 4).max(5) * 4
-        } else {
-            message.transport = Some(Transport::Udp);
-            at + 8
-        };
+        let end = network_end(d, packet)?;
         message.payload = end.saturating_sub(payload_at) as u32;
         Some((message, packet.get(payload_at..end.min(packet.len())).unwrap_or_default()))
     }
 }
 
+const TCP_HEADER_BYTES: usize = 20;
+const UDP_HEADER_BYTES: usize = 8;
+
+/// Where the innermost network header says that the packet ends: behind it stand trailers and padding.
+#[inline]
+fn network_end(d: &Dissection, packet: &[u8]) -> Option<usize> {
+    let network = d.prefix_bytes;
+    let network_bytes = match d.shape {
+        Shape::Ipv4 { .. } => usize::from(u16_at(packet, network + ipv4_field::TOTAL_BYTES)?),
+        _ => match u16_at(packet, network + ipv6_field::PAYLOAD_BYTES)? {
+            0 => 0,
+            length => ipv6_field::HEADER_BYTES + usize::from(length),
+        },
+    };
+    let PacketView { view, len, .. } = d.innermost();
+    let view_end = usize::from(view.offset) + len as usize;
+    // No length at all: the sending host's card was to fill it in.
+    Some(if network_bytes == 0 { view_end } else { view_end.min(network + network_bytes) })
+}
+
 #[inline]
 fn u16_at(packet: &[u8], at: usize) -> Option<u16> {
-    packet.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes)
+    packet.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
 }
 
 /// The fronts of those payloads of a batch that labels may come from: when a packet's flow is found, its bytes are gone.

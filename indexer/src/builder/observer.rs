@@ -8,10 +8,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use netrewind_labels::{BYTES_MAX, DATAGRAMS_MAX, Transport};
 
-use super::flow_table::{FlowTable, Pending};
+use super::flow_table::{FlowState, FlowTable, Pending};
 use super::labelling::Labelling;
 use super::message::Payloads;
-use super::stream::{Segment, Stream, UNLINKED, WITHOUT, tcp};
+use super::stream::{Segment, UNLINKED, WITHOUT, tcp};
 use super::template_table::TemplateTable;
 use crate::observations::Observation;
 use crate::template::Shape;
@@ -21,8 +21,6 @@ use crate::tunnel::TunnelKind;
 pub(crate) const CONVERSATIONS_MAX: usize = 1 << 20;
 /// How late a segment may be that is only out of order where the round trip is not known, as tshark has it.
 const NEAR_NS: u64 = 3_000_000;
-/// Streams of so many flows keep their memory from one segment to the next.
-const STREAMS_KEPT: usize = 1 << 20;
 
 /// What flows of a conversation share: protocol, tunnels, and the two ends, the lesser first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,8 +38,6 @@ type Carrier = Vec<(TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>)>;
 #[derive(Debug)]
 pub(super) struct Observer {
     pub(super) payloads: Payloads,
-    /// By the numbers of the flows.
-    streams: Vec<Stream>,
     labelling: Labelling,
     hasher: FixedState,
     /// Conversations with the hashes of their ends.
@@ -55,7 +51,6 @@ impl Observer {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             payloads: Payloads::new(),
-            streams: Vec::new(),
             labelling: Labelling::default(),
             hasher: FixedState::with_seed(seed),
             numbers: HashTable::new(),
@@ -66,8 +61,6 @@ impl Observer {
 
     pub(super) fn reset(&mut self) {
         self.payloads.reset();
-        self.streams.clear();
-        self.streams.shrink_to(STREAMS_KEPT);
         self.labelling.reset();
         self.numbers.clear();
         self.ends.clear();
@@ -76,15 +69,12 @@ impl Observer {
 
     /// Takes a batch of packets whose flows have been found.
     #[inline]
-    pub(super) fn take_batch(&mut self, batch: &[Pending], flows: &FlowTable, templates: &TemplateTable) {
-        self.streams.resize(flows.states.len(), Stream::default());
-        // As for the flows: the waits for memory overlap.
-        let touch = |sum, packet: &Pending| sum ^ self.streams[packet.flow as usize].next;
-        std::hint::black_box(batch.iter().fold(0, touch));
+    pub(super) fn take_batch(&mut self, batch: &[Pending], flows: &mut FlowTable, templates: &TemplateTable) {
+        let is_full = flows.is_full();
         for packet in batch {
             let Some(transport) = packet.message.transport else { continue };
             // What has no place of its own among too many flows is not followed.
-            if packet.without_key || flows.states[packet.flow as usize].key() != packet.key {
+            if packet.without_key || is_full && flows.states[packet.flow as usize].key() != packet.key {
                 continue;
             }
             match transport {
@@ -97,25 +87,18 @@ impl Observer {
     }
 
     #[inline]
-    fn take_segment(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
+    fn take_segment(&mut self, packet: &Pending, flows: &mut FlowTable, templates: &TemplateTable) {
         let (message, flags) = (&packet.message, packet.flags_any);
-        let stream = &self.streams[packet.flow as usize];
+        let mut stream = flows.stream(packet);
         if flags & tcp::SYN != 0 || stream.awaits_answer {
             self.take_handshake(packet, flows, templates);
+            stream = flows.stream(packet);
         }
         if message.payload > 0 || flags & (tcp::SYN | tcp::FIN) != 0 {
-            let Self { streams, labelling, .. } = self;
-            let stream = &mut streams[packet.flow as usize];
             let segment =
                 Segment { sequence: message.sequence, payload: message.payload, flags, at: packet.timestamp };
             let number = stream.conversation;
-            stream.take(segment, || {
-                let known = labelling.conversations.get(number as usize);
-                known
-                    .and_then(|conversation| conversation.round_trip_ns)
-                    .filter(|&ns| ns > 0)
-                    .unwrap_or(NEAR_NS)
-            });
+            stream.take(segment, || self.near_ns(number));
             if message.payload > 0 && !stream.is_labelled {
                 self.label_segment(packet, flows, templates);
             }
@@ -125,12 +108,18 @@ impl Observer {
         }
     }
 
+    /// How late a segment of this conversation may be that is only out of order.
+    fn near_ns(&self, conversation: u32) -> u64 {
+        let known = self.labelling.conversations.get(conversation as usize);
+        known.and_then(|known| known.round_trip_ns).filter(|&ns| ns > 0).unwrap_or(NEAR_NS)
+    }
+
     /// Takes a segment with SYN, or the first one after it.
     #[cold]
     #[inline(never)]
-    fn take_handshake(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
+    fn take_handshake(&mut self, packet: &Pending, flows: &mut FlowTable, templates: &TemplateTable) {
         let message = &packet.message;
-        let stream = &mut self.streams[packet.flow as usize];
+        let stream = flows.stream(packet);
         match packet.flags_any & (tcp::SYN | tcp::ACK) {
             tcp::SYN => {
                 stream.awaits_answer = true;
@@ -161,8 +150,8 @@ impl Observer {
 
     /// Takes a segment with payload of a stream that may still have labels.
     #[inline]
-    fn label_segment(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
-        let (message, stream) = (&packet.message, &mut self.streams[packet.flow as usize]);
+    fn label_segment(&mut self, packet: &Pending, flows: &mut FlowTable, templates: &TemplateTable) {
+        let (message, stream) = (&packet.message, flows.stream(packet));
         let syn = u32::from(packet.flags_any & tcp::SYN != 0);
         let offset = message.sequence.wrapping_add(syn).wrapping_sub(stream.base);
         match offset {
@@ -180,9 +169,15 @@ impl Observer {
     }
 
     #[inline(never)]
-    fn push_segment(&mut self, packet: &Pending, offset: u32, flows: &FlowTable, templates: &TemplateTable) {
+    fn push_segment(
+        &mut self,
+        packet: &Pending,
+        offset: u32,
+        flows: &mut FlowTable,
+        templates: &TemplateTable,
+    ) {
         let number = self.link(packet, flows, templates, true);
-        let stream = &mut self.streams[packet.flow as usize];
+        let stream = flows.stream(packet);
         let wants_more = number.is_some_and(|number| {
             let front = self.payloads.of(&packet.message);
             self.labelling.push(number, stream.is_lesser, offset, front)
@@ -197,8 +192,8 @@ impl Observer {
     }
 
     #[inline]
-    fn take_datagram(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
-        let stream = &mut self.streams[packet.flow as usize];
+    fn take_datagram(&mut self, packet: &Pending, flows: &mut FlowTable, templates: &TemplateTable) {
+        let stream = flows.stream(packet);
         if stream.is_labelled {
             return;
         }
@@ -207,13 +202,13 @@ impl Observer {
         if packet.message.may_tell {
             self.label_datagram(packet, flows, templates);
         }
-        self.streams[packet.flow as usize].is_labelled |= is_last;
+        flows.stream(packet).is_labelled |= is_last;
     }
 
     #[inline(never)]
-    fn label_datagram(&mut self, packet: &Pending, flows: &FlowTable, templates: &TemplateTable) {
+    fn label_datagram(&mut self, packet: &Pending, flows: &mut FlowTable, templates: &TemplateTable) {
         let number = self.link(packet, flows, templates, true);
-        let stream = &mut self.streams[packet.flow as usize];
+        let stream = flows.stream(packet);
         stream.is_labelled = !number.is_some_and(|number| {
             self.labelling.push(number, stream.is_lesser, 0, self.payloads.of(&packet.message))
         });
@@ -224,11 +219,11 @@ impl Observer {
     fn link(
         &mut self,
         packet: &Pending,
-        flows: &FlowTable,
+        flows: &mut FlowTable,
         templates: &TemplateTable,
         wanted: bool,
     ) -> Option<u32> {
-        match self.streams[packet.flow as usize].conversation {
+        match flows.stream(packet).conversation {
             UNLINKED => self.find(packet, flows, templates, wanted),
             WITHOUT => None,
             number => Some(number),
@@ -239,7 +234,7 @@ impl Observer {
     fn find(
         &mut self,
         packet: &Pending,
-        flows: &FlowTable,
+        flows: &mut FlowTable,
         templates: &TemplateTable,
         wanted: bool,
     ) -> Option<u32> {
@@ -252,7 +247,9 @@ impl Observer {
         };
         let mut ends = [(source, key.source_port), (destination, key.destination_port)];
         let is_lesser = ends[0] <= ends[1];
-        ends.sort_unstable();
+        if !is_lesser {
+            ends.swap(0, 1);
+        }
         let carrier = self.carrier(templates, key.template);
         let ends = Ends { ends, carrier, transport, is_ipv6 };
         let hash = self.hasher.hash_one(ends);
@@ -262,7 +259,7 @@ impl Observer {
             None if !wanted => return None,
             None if self.ends.len() >= CONVERSATIONS_MAX => WITHOUT,
             None => {
-                let is_lesser_forward = self.is_forward(packet) == is_lesser;
+                let is_lesser_forward = is_forward(packet, flows.stream(packet).opens) == is_lesser;
                 let [lesser, greater] = ends.ends.map(|(_, port)| port);
                 let ports = if is_lesser_forward { [lesser, greater] } else { [greater, lesser] };
                 let number = self.labelling.begin(transport, ports, is_lesser_forward);
@@ -271,21 +268,9 @@ impl Observer {
                 number
             }
         };
-        let stream = &mut self.streams[packet.flow as usize];
+        let stream = flows.stream(packet);
         (stream.conversation, stream.is_lesser) = (number, is_lesser);
         (number != WITHOUT).then_some(number)
-    }
-
-    /// Whether the sender of the first packet that a conversation is made for is its client.
-    fn is_forward(&self, packet: &Pending) -> bool {
-        let key = &packet.key;
-        match packet.flags_any & (tcp::SYN | tcp::ACK) {
-            flags if packet.message.transport == Some(Transport::Tcp) && flags == tcp::SYN | tcp::ACK => {
-                false
-            }
-            _ if self.streams[packet.flow as usize].opens => true,
-            _ => key.source_port >= key.destination_port,
-        }
     }
 
     fn carrier(&mut self, templates: &TemplateTable, template: u16) -> u32 {
@@ -302,13 +287,17 @@ impl Observer {
     }
 
     /// What was observed of flows, in the order of the index, and the texts of labels.
-    pub(super) fn finish(&mut self, order: impl Iterator<Item = u32>) -> (Vec<Observation>, Vec<&str>) {
+    pub(super) fn finish(
+        &mut self,
+        flows: &FlowTable,
+        order: impl Iterator<Item = u32>,
+    ) -> (Vec<Observation>, Vec<&str>) {
         self.labelling.finish();
         let (texts, places) = self.labelling.texts();
         let mut is_told = vec![false; self.labelling.conversations.len()];
         let mut rows = Vec::new();
         for (flow, number) in (0..).zip(order) {
-            let Some(stream) = self.streams.get(number as usize) else { continue };
+            let Some(FlowState { stream, .. }) = flows.states.get(number as usize) else { continue };
             let mut row = Observation {
                 flow,
                 retransmissions: stream.retransmissions.into(),
@@ -327,5 +316,16 @@ impl Observer {
             }
         }
         (rows, texts)
+    }
+}
+
+/// Whether the sender of the first packet that a conversation is made for is its client. `opens` where it has sent a SYN without
+/// ACK.
+fn is_forward(packet: &Pending, opens: bool) -> bool {
+    let Pending { key, message, flags_any, .. } = packet;
+    let answers = flags_any & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK;
+    match message.transport {
+        Some(Transport::Tcp) if answers => false,
+        _ => opens || key.source_port >= key.destination_port,
     }
 }

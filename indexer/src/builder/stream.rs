@@ -85,6 +85,10 @@ impl Stream {
         let Segment { sequence, payload, flags, at } = segment;
         let controls = u32::from(flags & tcp::SYN != 0) + u32::from(flags & tcp::FIN != 0);
         let end = sequence.wrapping_add(payload).wrapping_add(controls);
+        if sequence == self.next && self.has_begun && flags & tcp::SYN == 0 {
+            (self.next, self.highest_at) = (end, at);
+            return;
+        }
         let begins = flags & tcp::SYN != 0 && (!self.has_begun || self.base != sequence.wrapping_add(1));
         if begins || !self.has_begun {
             let base = sequence.wrapping_add(u32::from(flags & tcp::SYN != 0));

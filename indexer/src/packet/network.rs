@@ -3,6 +3,8 @@
 //! Sources: RFC 791 (IPv4), RFC 8200 (IPv6), RFC 4302 (AH), RFC 9293 (TCP), RFC 768 and 3828 (UDP, UDP-Lite), RFC 9260
 //! (SCTP), RFC 4340 (DCCP), RFC 792 and 4443 (ICMP).
 
+use netrewind_labels::Transport;
+
 use super::link::Network;
 use super::{Dissection, PacketKey, byte_at, u16_at};
 use crate::template::{Shape, TransportKey};
@@ -181,6 +183,9 @@ fn transport(d: &mut Dissection, packet: &[u8], at: usize, protocol: u8, icmp: u
             d.key.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
             if protocol == protocol::TCP {
                 d.tcp_flags = byte_at(packet, at + TCP_FLAGS);
+                d.transport = Some((Transport::Tcp, at as u32));
+            } else if protocol == protocol::UDP {
+                d.transport = Some((Transport::Udp, at as u32));
             }
             TransportKey::Ports
         }
