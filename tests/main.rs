@@ -17,6 +17,7 @@ mod hostile;
 mod http;
 mod live;
 mod oracle;
+mod places;
 mod remote;
 mod rotation;
 mod roundtrip;

@@ -5,15 +5,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::packets::{Packet, write_pcap};
+use crate::places;
+use crate::support::packets::{Packet, tcp, write_pcap};
 use crate::support::service::Service;
-use crate::support::{done, tcpdump};
+use crate::support::{done, files_below, tcpdump};
 
 const CONVERSATIONS: u32 = 60;
 const START: u32 = 1_795_339_000;
+/// Long enough to be seen in a series of seconds.
+const NOT_RECORDED_FOR: Duration = Duration::from_secs(4);
 const REQUEST: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: www.example.com\r\n\r\n";
 
 /// `extractor/ui`, where everything is there that a browser needs.
@@ -31,26 +35,10 @@ fn ui() -> Option<PathBuf> {
     Some(folder)
 }
 
-/// Ethernet, IPv4 and TCP around some bytes.
-fn tcp(at: (u32, u32), ends: [(u8, u16); 2], numbers: (u32, u32), flags: u8, payload: &[u8]) -> Packet {
-    let [(source, source_port), (destination, destination_port)] = ends;
-    let mut bytes = vec![2, 0, 0, 0, 0, destination, 2, 0, 0, 0, 0, source, 8, 0, 0x45, 0];
-    bytes.extend(u16::try_from(40 + payload.len()).expect("short").to_be_bytes());
-    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, source, 10, 0, 0, destination]);
-    bytes.extend(source_port.to_be_bytes());
-    bytes.extend(destination_port.to_be_bytes());
-    bytes.extend(numbers.0.to_be_bytes());
-    bytes.extend(numbers.1.to_be_bytes());
-    bytes.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    bytes.extend(payload);
-    let len = u32::try_from(bytes.len()).expect("short");
-    Packet { seconds: at.0, nanoseconds: at.1, len, bytes }
-}
-
 /// A request and its answer, the longer the later.
 fn conversation(number: u32) -> Vec<Packet> {
-    let client = (10 + (number % 7) as u8, 40_000 + number as u16);
-    let server = (200 + (number % 5) as u8, 80);
+    let client = ([10, 0, 0, 10 + (number % 7) as u8], 40_000 + number as u16);
+    let server = ([10, 0, 0, 200 + (number % 5) as u8], 80);
     let answer =
         [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), "rewound ".repeat(number as usize).as_bytes()].concat();
     let (there, back) = ([client, server], [server, client]);
@@ -88,22 +76,35 @@ fn recorded(folder: &Path) -> String {
     store
 }
 
+/// What a driver has seen, having driven the page to its end.
+fn drive(ui: &Path, driver: &str, address: &str, folder: &Path, arguments: &[&str]) -> Value {
+    let output = Command::new("node")
+        .current_dir(ui)
+        .args([&format!("tests/{driver}.mjs"), address])
+        .arg(folder)
+        .args(arguments)
+        .output()
+        .expect("node runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    // For whoever wants to look at the pictures.
+    if let Some(kept) = std::env::var_os("NETREWIND_PICTURES") {
+        for picture in files_below(folder).iter().filter(|path| path.extension().is_some_and(|e| e == "png"))
+        {
+            let name = picture.file_name().expect("a name").to_string_lossy();
+            let _ = std::fs::copy(picture, Path::new(&kept).join(format!("{driver}-{name}")));
+        }
+    }
+    serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON")
+}
+
 #[test]
 fn the_page_shows_what_was_recorded_and_hands_it_over() {
     let Some(ui) = ui() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let store = recorded(folder.path());
     let service = Service::of(&store);
-    let address = format!("http://{}/", service.address);
-    let output = Command::new("node")
-        .current_dir(&ui)
-        .args(["tests/drive.mjs", &address])
-        .arg(folder.path())
-        .output()
-        .expect("node runs");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let seen: Value = serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON");
+    let seen = drive(&ui, "drive", &format!("http://{}/", service.address), folder.path(), &[]);
     let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
 
     let totals = text("totals");
@@ -137,4 +138,87 @@ fn the_page_shows_what_was_recorded_and_hands_it_over() {
     assert_eq!(text("much").split(' ').next(), Some(packets.to_string().as_str()), "{}", text("much"));
     let flow = tcpdump(&folder.path().join("flow.pcap"), "").expect("tcpdump reads it");
     assert_eq!(flow.len(), 7, "a conversation is one request and its answer");
+}
+
+#[test]
+fn whoever_has_a_token_signs_in_and_out() {
+    let Some(ui) = ui() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = recorded(folder.path());
+    let tokens = folder.path().join("tokens.toml").display().to_string();
+    let token = |name: &str, scopes: &str| {
+        let output = done(["token", "add", name, "--tokens", &tokens, "--scope", scopes]);
+        String::from_utf8(output).expect("a token").trim().to_owned()
+    };
+    let (all, flows) = (token("all", "admin"), token("flows", "flows"));
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&key, pair.signing_key.serialize_pem()).expect("written");
+    std::fs::write(&certificate, pair.cert.pem()).expect("written");
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    let service = Service::start(&[
+        "serve",
+        "--store",
+        &store,
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &key,
+        "--tokens",
+        &tokens,
+    ]);
+    let address = format!("https://localhost:{}/", service.address.port());
+    let seen = drive(&ui, "sign_in", &address, folder.path(), &[&all, &flows]);
+    assert!(!seen["refusal"].as_str().unwrap_or_default().is_empty(), "{seen}");
+    assert!(seen["copied"].as_str().unwrap_or_default().contains("Authorization: Bearer $TOKEN"), "{seen}");
+    assert_eq!(seen["status"], "Not recording");
+    assert_eq!(seen["flows"], 50, "{seen}");
+}
+
+#[test]
+fn hosts_stand_where_they_are_in_the_world() {
+    let Some(ui) = ui() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = places::store(folder.path());
+    let file = folder.path().join("city.mmdb");
+    places::write(&file, &places::world());
+    let service = Service::start(&["serve", "--store", &store, "--geoip", &file.display().to_string()]);
+    let seen = drive(&ui, "map", &format!("http://{}/", service.address), folder.path(), &[]);
+    let hosts = seen["hosts"].to_string();
+    assert!(hosts.contains("GB ↑") && hosts.contains("London, United Kingdom"), "{hosts}");
+    // Tokyo is 140 of the map's 360 degrees east of London, and 16 degrees south of it.
+    let number = |pointer: &str| seen.pointer(pointer).and_then(Value::as_f64).expect("a number");
+    let degree = (number("/marks/land/1") - number("/marks/land/0")) / 360.0;
+    let (mut west, mut east) = (
+        [0, 1].map(|n| number(&format!("/marks/marks/0/{n}"))),
+        [0, 1].map(|n| number(&format!("/marks/marks/1/{n}"))),
+    );
+    if west[0] > east[0] {
+        std::mem::swap(&mut west, &mut east);
+    }
+    let [right, down] = [0, 1].map(|n| (east[n] - west[n]) / degree);
+    assert!((right - 139.8).abs() < 6.0 && (down - 15.8).abs() < 4.0, "{right} {down}: {seen}");
+    assert_eq!(seen["filter"], "host 203.0.113.7", "a click on Tokyo");
+    assert!(seen["empty"].as_str().unwrap_or_default().contains("--geoip"), "{seen}");
+}
+
+#[test]
+fn times_without_a_recording_are_marked() {
+    let Some(ui) = ui() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let packets: Vec<Packet> = conversation(1);
+    let capture = folder.path().join("capture.pcap");
+    std::fs::write(&capture, write_pcap(1, &packets)).expect("written");
+    let (store, capture) = (folder.path().join("store").display().to_string(), capture.display().to_string());
+    let record = || {
+        done(["record", "--store", &store, "--budget", "1GiB", "--replay", &capture, "--replay-now"]);
+    };
+    record();
+    std::thread::sleep(NOT_RECORDED_FOR);
+    record();
+    let service = Service::of(&store);
+    let seen = drive(&ui, "gaps", &format!("http://{}/", service.address), folder.path(), &[]);
+    assert!(seen["totals"].as_str().unwrap_or_default().contains("1 gap"), "{seen}");
+    assert!(seen["title"].as_str().unwrap_or_default().starts_with("Nothing was recorded from "), "{seen}");
+    assert_eq!((&seen["in_gap"], &seen["beside"]), (&Value::Bool(true), &Value::Bool(false)), "{seen}");
 }

@@ -28,6 +28,7 @@ pub mod metrics;
 mod operations;
 mod outlet;
 mod parameters;
+pub mod places;
 pub mod pool;
 mod problem;
 mod problems_in_api;

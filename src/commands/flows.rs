@@ -98,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         }
         return Ok(tell(arguments, &what, &answer.completeness));
     }
-    let summary = SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1, search };
+    let summary = SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1, edges: Some(0), search };
     let answer = extractor.summary(&query, &summary, &mut hooks).map_err(|error| ended(&hooks, error))?;
     hooks.end();
     let listed = match arguments.top.as_str() {

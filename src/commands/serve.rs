@@ -1,11 +1,13 @@
 //! `netrewind serve`: the extractor over HTTP.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use netrewind_extractor::filter::CompileLimits;
+use netrewind_extractor::http::places::Places;
 use netrewind_extractor::http::{Server, Service, ServiceLimits, router};
 use netrewind_extractor::{Extractor, Options};
 use netrewind_segment::Store;
@@ -48,6 +50,9 @@ pub struct ServingArguments {
     /// Address and port to listen on; may be given several times
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8640")]
     listen: Vec<SocketAddr>,
+    /// GeoIP database of places, as GeoLite2 City: the page then has a map of the world; read again when it changes
+    #[arg(long, value_name = "FILE.mmdb")]
+    geoip: Option<PathBuf>,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -58,6 +63,7 @@ impl ServingArguments {
         let access = &self.access;
         self.listen.iter().try_for_each(|&address| access.check(address))?;
         let (admission, tls) = (access.admission()?, access.tls()?);
+        let places = self.geoip.as_deref().map(Places::open).transpose().map_err(Failure::usage)?;
         let listeners = self.listen.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
         let audit = access.audit(&store)?;
         let options = Options {
@@ -66,7 +72,8 @@ impl ServingArguments {
         };
         let extractor = Arc::new(Extractor::new(store, options));
         let clock = Arc::new(SystemClock::new());
-        let service = Arc::new(Service::new(extractor, clock, ServiceLimits::default(), audit));
+        let service =
+            Arc::new(Service::new(extractor, clock, ServiceLimits::default(), audit).with_places(places));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let routes = router(Arc::clone(&service), admission);
         let server = Server::start(service, routes, listeners, tls)?;

@@ -1,6 +1,7 @@
 //! What the tests share: running the command and its rivals, reading what they wrote, chance.
 
 pub mod expressions;
+pub mod geoip;
 pub mod link;
 pub mod packets;
 pub mod service;

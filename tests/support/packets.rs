@@ -106,3 +106,27 @@ pub fn assert_same(found: &[Packet], wanted: &[Packet], what: &str) {
     }
     assert_eq!(found.len(), wanted.len(), "{what}: as many packets");
 }
+
+/// Ethernet, IPv4 and TCP around some bytes: when, the ends (sender first), sequence and acknowledgement numbers, flags.
+pub fn tcp(
+    at: (u32, u32),
+    ends: [([u8; 4], u16); 2],
+    numbers: (u32, u32),
+    flags: u8,
+    payload: &[u8],
+) -> Packet {
+    let [(source, source_port), (destination, destination_port)] = ends;
+    let mut bytes = [&[2, 0], &destination[..], &[2, 0], &source, &[8, 0, 0x45, 0]].concat();
+    bytes.extend(u16::try_from(40 + payload.len()).expect("short").to_be_bytes());
+    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+    bytes.extend(source);
+    bytes.extend(destination);
+    bytes.extend(source_port.to_be_bytes());
+    bytes.extend(destination_port.to_be_bytes());
+    bytes.extend(numbers.0.to_be_bytes());
+    bytes.extend(numbers.1.to_be_bytes());
+    bytes.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    bytes.extend(payload);
+    let len = u32::try_from(bytes.len()).expect("short");
+    Packet { seconds: at.0, nanoseconds: at.1, len, bytes }
+}

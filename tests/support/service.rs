@@ -41,8 +41,8 @@ impl Service {
                 .for_each(|line| heard.lock().expect("unpoisoned").push(line));
         });
         let mut service = Self { child, address: ([127, 0, 0, 1], 0).into(), said };
-        let line = service.wait_for_line("Answering on http://", PATIENCE).expect("an address");
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        let line = service.wait_for_line("Answering on http", PATIENCE).expect("an address");
+        let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
         service.address = address.expect("an address").parse().expect("an address");
         service
     }

@@ -40,6 +40,8 @@ pub struct SummaryQuery {
     pub buckets: usize,
     /// Entries of each top list; at most [`TOP_MAX`].
     pub top: usize,
+    /// Pairs of hosts; at most [`TOP_MAX`]. None: as many as of each top list.
+    pub edges: Option<usize>,
     /// Only conversations that it finds.
     #[serde(skip)]
     pub search: Option<Search>,
@@ -47,7 +49,7 @@ pub struct SummaryQuery {
 
 impl Default for SummaryQuery {
     fn default() -> Self {
-        Self { buckets: BUCKETS_DEFAULT, top: TOP_DEFAULT, search: None }
+        Self { buckets: BUCKETS_DEFAULT, top: TOP_DEFAULT, edges: None, search: None }
     }
 }
 
@@ -197,6 +199,7 @@ impl Weigh for HostTally {
 /// Counts conversations.
 pub(super) struct Tally<'q> {
     top: usize,
+    pairs: usize,
     hosts: Leaders<IpAddr, HostTally>,
     edges: Leaders<(IpAddr, IpAddr), Totals>,
     /// By protocol and port of the server.
@@ -215,6 +218,7 @@ impl<'q> Tally<'q> {
         let top = query.top.min(TOP_MAX);
         Self {
             top,
+            pairs: query.edges.map_or(top, |pairs| pairs.min(TOP_MAX)),
             hosts: Leaders::new(HELD_MAX),
             edges: Leaders::new(HELD_MAX),
             ports: Leaders::new(HELD_MAX),
@@ -272,7 +276,7 @@ impl<'q> Tally<'q> {
         completeness: Completeness,
         outcome: Outcome,
     ) -> Summary {
-        let Self { top, hosts, edges, ports, unlabelled, labelled, portless, flows } = self;
+        let Self { top, pairs, hosts, edges, ports, unlabelled, labelled, portless, flows } = self;
         let is_approximate = [
             hosts.are_approximate(),
             edges.are_approximate(),
@@ -287,7 +291,7 @@ impl<'q> Tally<'q> {
             ports: ports.into_iter().take(top).map(port_count).collect(),
             conversations: flows.describe(ending).0,
         };
-        let edges = edges.top(self.top).into_iter();
+        let edges = edges.top(pairs).into_iter();
         Summary {
             from: completeness.covered.map(|span| span.from),
             to: completeness.covered.map(|span| span.to),

@@ -13,11 +13,12 @@ use super::identity::Identity;
 use super::inquiry::{Inquiry, STREAM};
 use super::lookups::{Caller, look_up};
 use super::parameters::Selection;
+use super::places::SummaryAnswer;
 use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
 use crate::flows::{
-    BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Search, Summary, SummaryQuery,
+    BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Search, SummaryQuery,
 };
 use crate::stream::{End, Ends, Stream};
 use crate::{Extractor, Query, Work};
@@ -76,6 +77,9 @@ pub struct Extent {
     /// Entries of each top list. Absent: 10.
     #[param(minimum = 1, maximum = 1000)]
     top: Option<u64>,
+    /// Pairs of hosts. Absent: as many as of each top list.
+    #[param(minimum = 1, maximum = 1000)]
+    edges: Option<u64>,
     /// Only conversations that it finds, as `sni:example.com AND bytes:>1000000`.
     #[param(example = "bytes:>1000")]
     query: Option<String>,
@@ -229,32 +233,40 @@ fn packets_of(query: &Query, flow: &Conversation) -> (Query, Ends) {
 
 /// What the packets add up to
 ///
-/// Over time, and by host, port, application and conversation.
+/// Over time, and by host, port, application and conversation; with `--geoip`, where in the world the hosts are.
 #[utoipa::path(get, path = "/api/v1/summary", tag = "flows", params(Selection, Extent), responses(
-    (status = 200, description = "Series, totals and top lists", body = Summary)
+    (status = 200, description = "Series, totals and top lists", body = SummaryAnswer)
 ))]
 pub async fn summary(
     State(service): State<Arc<Service>>,
     Extension(identity): Extension<Identity>,
     request: Request,
-) -> Result<Json<Summary>, Problem> {
+) -> Result<Json<SummaryAnswer>, Problem> {
     let mut fields = fields_of(request, &service.limits).await?;
     let selection = Selection::take(&mut fields)?;
     let buckets = at_least_one(&mut fields, "buckets", BUCKETS_MAX as u64)?;
     let top = at_least_one(&mut fields, "top", TOP_MAX)?;
+    let edges = at_least_one(&mut fields, "edges", TOP_MAX)?;
     let search = search(&mut fields)?;
     fields.end()?;
     let plain = SummaryQuery::default();
-    let extent =
-        SummaryQuery { buckets: buckets.unwrap_or(plain.buckets), top: top.unwrap_or(plain.top), search };
+    let extent = SummaryQuery {
+        buckets: buckets.unwrap_or(plain.buckets),
+        top: top.unwrap_or(plain.top),
+        edges,
+        search,
+    };
     let query = service.query_for(&identity, selection)?;
     let is_restricted = identity.filter.is_some();
     let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "summary", flow: None, query };
+    let places = service.places.clone();
     let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
-        extractor.summary(query, &extent, caller)
+        let summary = extractor.summary(query, &extent, caller)?;
+        Ok(SummaryAnswer::new(summary, places.as_deref()))
     };
     let mut answer = inquiry.answer(&service.packets, None, work).await?;
     if is_restricted {
+        let answer = &mut answer.summary;
         (answer.work, answer.rejected_indexes) = (Work::default(), Vec::new());
     }
     Ok(Json(answer))

@@ -9,11 +9,12 @@ use netrewind_segment::Timestamp;
 use super::audit::{Ending, Extraction};
 use super::identity::Identity;
 use super::lookups::{Caller, EstimateAnswer, look_up};
+use super::places::SummaryAnswer;
 use super::pool::Pool;
 use super::problem::{Kind, Problem};
 use super::reading::ending_of;
 use super::service::{Phase, Service};
-use crate::flows::{Conversation, FlowAnswer, FlowId, Summary};
+use crate::flows::{Conversation, FlowAnswer, FlowId};
 use crate::stream::Stream;
 use crate::{Answer, Completeness, ExtractError, Extractor, Query};
 
@@ -121,9 +122,9 @@ impl Told for FlowAnswer {
     }
 }
 
-impl Told for Summary {
+impl Told for SummaryAnswer {
     fn completeness(&self) -> Option<&Completeness> {
-        Some(&self.completeness)
+        Some(&self.summary.completeness)
     }
 }
 

@@ -93,6 +93,9 @@ impl Server {
         if let Some(tls) = tls {
             runtime.spawn(tls.watch());
         }
+        if let Some(places) = &service.places {
+            runtime.spawn(Arc::clone(places).watch());
+        }
         drop(on_runtime);
         Ok(Self { runtime, service, handle, tasks, addresses })
     }

@@ -10,6 +10,7 @@ use super::audit::Audit;
 use super::identity::Identity;
 use super::metrics::Metrics;
 use super::parameters::Selection;
+use super::places::Places;
 use super::pool::{Pool, PoolLimits};
 use super::problem::Problem;
 use crate::{Extractor, Query};
@@ -88,6 +89,8 @@ pub struct Service {
     pub metrics: Metrics,
     /// Who was given what.
     pub audit: Option<Audit>,
+    /// Where in the world addresses are.
+    pub places: Option<Arc<Places>>,
     phase: watch::Sender<Phase>,
 }
 
@@ -114,8 +117,14 @@ impl Service {
             lookups: Pool::new(limits.lookups),
             metrics: Metrics::default(),
             audit,
+            places: None,
             phase: watch::Sender::new(Phase::Serving),
         }
+    }
+
+    /// With a database of where in the world addresses are.
+    pub fn with_places(self, places: Option<Places>) -> Self {
+        Self { places: places.map(Arc::new), ..self }
     }
 
     /// The query that this selection means for this asker: the one place where a selection becomes a query.

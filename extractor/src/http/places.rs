@@ -1,0 +1,207 @@
+//! Where in the world addresses are: a GeoIP database that the operator gives.
+//!
+//! Its format is MaxMind DB 2.0 (<https://maxmind.github.io/MaxMind-DB/>). Records are read in the shapes that are common:
+//! nested (MaxMind's and DB-IP's City and Country) and flat (IPinfo's).
+//!
+//! The file is read, not mapped: whoever wrote it anew in place would take the pages from under a recorder.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use maxminddb::{LookupResult, PathElement, Reader};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::flows::Summary;
+
+/// How often it is looked whether the file has changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes of a database at most: the largest that are sold have half of it.
+const DATABASE_BYTES_MAX: u64 = 1 << 30;
+/// Networks that are looked at until one has a place.
+const NETWORKS_TRIED_MAX: usize = 10_000;
+/// Bytes of a name at most.
+const NAME_BYTES_MAX: usize = 200;
+
+const COUNTRY: &[&[&str]] = &[&["country", "names", "en"], &["country_name"], &["country"]];
+const COUNTRY_CODE: &[&[&str]] = &[&["country", "iso_code"], &["country_code"]];
+const CITY: &[&[&str]] = &[&["city", "names", "en"], &["city"]];
+const LATITUDE: &[&[&str]] = &[&["location", "latitude"], &["latitude"], &["lat"]];
+const LONGITUDE: &[&[&str]] = &[&["location", "longitude"], &["longitude"], &["lng"]];
+
+/// A GeoIP database cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}: {reason}: give a database of places in the MaxMind DB format (.mmdb), as GeoLite2 City or DB-IP City Lite",
+    path.display()
+)]
+pub struct PlacesError {
+    /// Which.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Where an address is, as far as the database knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Place {
+    /// The country's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    country: Option<String>,
+    /// Its two letters: ISO 3166-1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    country_code: Option<String>,
+    /// The city's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    city: Option<String>,
+    /// Degrees north of the equator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latitude: Option<f64>,
+    /// Degrees east of Greenwich.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    longitude: Option<f64>,
+}
+
+/// What the packets add up to, and where in the world their hosts are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SummaryAnswer {
+    #[serde(flatten)]
+    pub(super) summary: Summary,
+    /// By address, those of `top.hosts` and `edges` of which `--geoip` knows the place. Private addresses seldom have one.
+    #[schema(value_type = BTreeMap<String, Place>)]
+    places: BTreeMap<IpAddr, Place>,
+}
+
+impl SummaryAnswer {
+    /// Looks up the addresses that the summary names.
+    pub(super) fn new(summary: Summary, places: Option<&Places>) -> Self {
+        let hosts = summary.top.hosts.iter().map(|host| host.address);
+        let ends = summary.edges.iter().flat_map(|edge| [edge.a, edge.b]);
+        let places = places.map(|places| places.of(hosts.chain(ends))).unwrap_or_default();
+        Self { summary, places }
+    }
+}
+
+/// A GeoIP database that is read again when its file changes.
+#[derive(Debug)]
+pub struct Places {
+    path: PathBuf,
+    database: Mutex<Arc<Database>>,
+}
+
+type Database = Reader<Vec<u8>>;
+
+impl Places {
+    /// From an `.mmdb` file of which at least one network has a place.
+    pub fn open(path: &Path) -> Result<Self, PlacesError> {
+        Ok(Self { path: path.to_owned(), database: Mutex::new(Arc::new(load(path)?)) })
+    }
+
+    /// The places of these addresses, as far as they are known.
+    fn of(&self, addresses: impl Iterator<Item = IpAddr>) -> BTreeMap<IpAddr, Place> {
+        let database = Arc::clone(&self.database.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut places = BTreeMap::new();
+        for address in addresses {
+            if places.contains_key(&address) {
+                continue;
+            }
+            // An IPv6 address in a database of IPv4 alone is an error, and has no place.
+            if let Some(place) = database.lookup(address).ok().and_then(|found| place_of(&found)) {
+                places.insert(address, place);
+            }
+        }
+        places
+    }
+
+    /// Reads the file again whenever it changes, for ever. What is wrong then is logged, and the old one stays.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut known = stamp(&self.path);
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let now = stamp(&self.path);
+            if now == known {
+                continue;
+            }
+            let path = self.path.clone();
+            let Ok(loaded) = tokio::task::spawn_blocking(move || load(&path)).await else { continue };
+            match loaded {
+                Ok(database) => {
+                    *self.database.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(database);
+                    tracing::info!(file = %self.path.display(), "the GeoIP database was read again");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the GeoIP database has changed; the old one stays in use")
+                }
+            }
+            // What is still being written changes once more.
+            known = now;
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec()))
+}
+
+fn load(path: &Path) -> Result<Database, PlacesError> {
+    let wrong = |reason: String| PlacesError { path: path.to_owned(), reason };
+    let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(DATABASE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() as u64 > DATABASE_BYTES_MAX {
+        return Err(wrong(format!("it has more than {DATABASE_BYTES_MAX} bytes")));
+    }
+    let database = Reader::from_source(bytes).map_err(|error| wrong(error.to_string()))?;
+    let kind = database.metadata().database_type.clone();
+    let mut networks =
+        database.networks(maxminddb::WithinOptions::default()).map_err(|error| wrong(error.to_string()))?;
+    let has_places = networks
+        .by_ref()
+        .take(NETWORKS_TRIED_MAX)
+        .any(|network| network.ok().is_some_and(|found| place_of(&found).is_some()));
+    drop(networks);
+    if has_places {
+        Ok(database)
+    } else {
+        Err(wrong(format!("it is a database of kind {kind:?} without places")))
+    }
+}
+
+/// A figure, which some databases write as text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Figure {
+    Number(f64),
+    Text(String),
+}
+
+fn place_of(found: &LookupResult<'_, Vec<u8>>) -> Option<Place> {
+    let name =
+        |paths| first::<String>(found, paths).filter(|name| !name.is_empty() && name.len() <= NAME_BYTES_MAX);
+    let degrees = |paths, most: f64| {
+        let figure = match first::<Figure>(found, paths)? {
+            Figure::Number(number) => number,
+            Figure::Text(text) => text.parse().ok()?,
+        };
+        (figure.abs() <= most).then_some(figure)
+    };
+    let (latitude, longitude) = degrees(LATITUDE, 90.0).zip(degrees(LONGITUDE, 180.0)).unzip();
+    let country_code = name(COUNTRY_CODE);
+    let country = name(COUNTRY).or_else(|| country_code.clone());
+    let place = Place { country, country_code, city: name(CITY), latitude, longitude };
+    (place != Place::default()).then_some(place)
+}
+
+/// The value at the first of these paths that has one of the wanted kind.
+fn first<'a, T: Deserialize<'a>>(found: &LookupResult<'a, Vec<u8>>, paths: &[&[&str]]) -> Option<T> {
+    paths.iter().find_map(|path| {
+        let path: Vec<PathElement<'_>> = path.iter().map(|key| PathElement::Key(key)).collect();
+        found.decode_path(&path).ok().flatten()
+    })
+}
