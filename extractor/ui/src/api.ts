@@ -1,19 +1,22 @@
 // Requests to the service that the page came from.
 
-import { effect, signal, type Signal } from "@preact/signals";
-import { isAskedForToken } from "./session";
+import { computed, effect, signal, type Signal } from "@preact/signals";
+import { isAskedForToken, sessions } from "./session";
 import { asked, isLive, looked } from "./state";
 import type { Conversation, Estimate, FlowPage, Problem, Stream, Summary } from "./types";
 
 const BASE = "api/v1";
 const BUCKETS = 300;
 const TOP = 10;
+/** Pairs of hosts that can still be told apart in a picture. */
+const EDGES = 80;
 export const FLOWS_A_PAGE = 50;
 const STREAM_BYTES_MAX = 262144;
 const LIVE_EVERY_MS = 5000;
 const STATUS_EVERY_MS = 2000;
 /** Someone who types is not asked for at every letter. */
 const PATIENCE_MS = 150;
+const FORBIDDEN = 403;
 
 /** An answer that is a problem document, or none at all. */
 export class Refused extends Error {
@@ -48,8 +51,12 @@ const nothing = <T>(): Shown<T> => ({ value: null, problem: null, busy: false })
 /** Keeps `shown` at the answer to `path()`, which is asked again whenever what it reads changes, and with `refresh`. */
 function keep<T>(path: () => string | null, refresh: () => number): Signal<Shown<T>> {
   const shown = signal<Shown<T>>(nothing());
+  let forbiddenIn = -1;
   effect(() => {
     refresh();
+    const session = sessions.value;
+    // Without the scope for it, it is not asked for again until another token comes.
+    if (forbiddenIn === session && !isAskedForToken.value) return;
     const wanted = isAskedForToken.value ? null : path();
     if (wanted === null) {
       shown.value = nothing();
@@ -64,6 +71,7 @@ function keep<T>(path: () => string | null, refresh: () => number): Signal<Shown
       } catch (error) {
         if (abort.signal.aborted) return;
         const problem = error instanceof Refused ? error.problem : { type: "about:blank", title: String(error), status: 0 };
+        if (problem.status === FORBIDDEN) forbiddenIn = session;
         shown.value = { value: shown.peek().value, problem, busy: false };
       }
     }, PATIENCE_MS);
@@ -92,7 +100,7 @@ const search = (): string => {
 };
 
 export const summary = keep<Summary>(
-  () => joined("summary", asked.value, search(), `buckets=${BUCKETS}`, `top=${TOP}`), () => ticks.value);
+  () => joined("summary", asked.value, search(), `buckets=${BUCKETS}`, `top=${TOP}`, `edges=${EDGES}`), () => ticks.value);
 
 export const flows = keep<FlowPage>(() => {
   const { sort, cursor } = looked.value;
@@ -101,6 +109,9 @@ export const flows = keep<FlowPage>(() => {
 }, () => (looked.value.cursor === null ? ticks.value : 0));
 
 export const estimate = keep<Estimate>(() => joined("packets/estimate", asked.value), () => ticks.value);
+
+/** Whether the token is for packets too. */
+export const mayExtract = computed(() => estimate.value.problem?.status !== FORBIDDEN);
 
 export const status = keep<Record<string, unknown>>(() => `${BASE}/status`, () => statusTicks.value);
 

@@ -17,13 +17,33 @@ const NODE_MORE = 34;
 const LINE_MIN = 1;
 const LINE_MORE = 9;
 const LABELLED = 24;
+/** Degrees that lie together, without Antarctica: to the west and north, to the east and south. */
+const WORLD_WEST_NORTH = [-170, 80];
+const WORLD_EAST_SOUTH = [190, -56];
+const ANTARCTICA = "010";
+const HALF_ROUND = 180;
 
 let hasWorld = false;
 function registerWorld(): void {
   if (hasWorld) return;
   const topology = world as unknown as Topology<{ countries: GeometryCollection }>;
-  registerMap("world", feature(topology, topology.objects.countries) as never);
+  const { features } = feature(topology, topology.objects.countries);
+  const shown = features.filter(({ id }) => id !== ANTARCTICA);
+  for (const { geometry } of shown) {
+    if (geometry.type === "Polygon") geometry.coordinates.forEach(unroll);
+    if (geometry.type === "MultiPolygon") geometry.coordinates.flat().forEach(unroll);
+  }
+  registerMap("world", { type: "FeatureCollection", features: shown } as never);
   hasWorld = true;
+}
+
+/** Coasts go on beyond the line where the date changes, instead of back around the world. */
+function unroll(ring: number[][]): void {
+  const longitudes = ring.map(([longitude = 0]) => longitude);
+  if (Math.max(...longitudes) - Math.min(...longitudes) < HALF_ROUND) return;
+  for (const position of ring) {
+    if (position[0] !== undefined && position[0] < 0) position[0] += 2 * HALF_ROUND;
+  }
 }
 
 function colour(name: string): string {
@@ -44,7 +64,7 @@ export function draw(element: HTMLElement, dark: boolean, narrow: (demand: strin
     dispose: () => chart.dispose(),
     show(summary: Summary, picture: "graph" | "map") {
       // A picture that moved at every refresh could not be clicked.
-      const hosts = JSON.stringify([picture, summary.edges.map((edge) => [edge.a, edge.b])]);
+      const hosts = JSON.stringify([picture, picture === "map" && summary.places, summary.edges.map((edge) => [edge.a, edge.b])]);
       const options = picture === "graph" ? graph(summary) : map(summary);
       if (hosts !== before) chart.setOption(options as never, true);
       before = hosts;
@@ -104,15 +124,18 @@ function map(summary: Summary) {
   const places = summary.places ?? {};
   const at = (address: string): [number, number] | null => {
     const place = places[address];
-    return place === undefined ? null : [place.longitude, place.latitude];
+    if (place?.longitude === undefined || place.latitude === undefined) return null;
+    // What lies beyond the western edge is drawn beyond the eastern one, as its coast is.
+    const isBeyond = place.longitude < (WORLD_WEST_NORTH[0] ?? -HALF_ROUND);
+    return [place.longitude + (isBeyond ? 2 * HALF_ROUND : 0), place.latitude];
   };
-  const where = (address: string): string => [places[address]?.city, places[address]?.country].filter(Boolean).join(", ");
   return {
     backgroundColor: "transparent",
     tooltip: { ...tooltip, formatter: ({ data }: { data: { words?: string } }) => data?.words ?? "" },
     geo: {
-      map: "world", roam: true, silent: true,
-      itemStyle: { areaColor: colour("--map"), borderColor: colour("--line") },
+      map: "world", roam: true, silent: true, aspectScale: 1, boundingCoords: [WORLD_WEST_NORTH, WORLD_EAST_SOUTH],
+      left: 0, right: 0, top: 0, bottom: 0,
+      itemStyle: { areaColor: colour("--map"), borderColor: colour("--card") },
     },
     series: [
       { type: "lines", coordinateSystem: "geo", lineStyle: { color: colour("--accent"), opacity: 0.5, curveness: 0.2 },
@@ -124,7 +147,7 @@ function map(summary: Summary) {
       { type: "scatter", coordinateSystem: "geo", itemStyle: { color: colour("--accent") },
         data: [...of].flatMap(([address, bytes]) => {
           const value = at(address);
-          return value === null ? [] : [{ name: address, address, value, symbolSize: NODE_MIN + NODE_MORE / 2 * share(bytes, most), words: `${address} (${where(address)}): ${format.bytes(bytes)}` }];
+          return value === null ? [] : [{ name: address, address, value, symbolSize: NODE_MIN + NODE_MORE / 2 * share(bytes, most), words: `${address} (${format.place(places[address])}): ${format.bytes(bytes)}` }];
         }) },
     ],
   };

@@ -2,12 +2,12 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { useSignal } from "@preact/signals";
-import { flow, followed, stream } from "./api";
+import { flow, followed, mayExtract, stream } from "./api";
 import * as format from "./format";
 import { Ways } from "./packets";
 import { look, looked, narrow } from "./state";
 import { conversationFilter } from "./tops";
-import type { Chunk, Conversation } from "./types";
+import type { Chunk, Conversation, Labels } from "./types";
 
 /** A packet that came at the very end is in the range too: its end is exclusive. */
 const AFTER_LAST_MS = 1;
@@ -19,10 +19,15 @@ export function FlowPanel() {
   useEffect(() => {
     followed.value = false;
     if (id === null) return;
+    const before = document.activeElement;
     panel.current?.focus();
     const close = (event: KeyboardEvent) => { if (event.key === "Escape") look({ flow: null }); };
     addEventListener("keydown", close);
-    return () => removeEventListener("keydown", close);
+    return () => {
+      removeEventListener("keydown", close);
+      // Whoever came by the keyboard goes on where they were.
+      if (before instanceof HTMLElement) before.focus();
+    };
   }, [id]);
   if (id === null) return null;
   const { value, problem } = flow.value;
@@ -53,8 +58,8 @@ function Details({ flow: one }: { flow: Conversation }) {
         <Fact name="Duration" value={format.duration(format.seconds(one.first, one.last))} />
         <Fact name="Client sent" value={`${format.count(one.client_packets)} packets, ${format.bytes(one.client_bytes)}`} />
         <Fact name="Server sent" value={`${format.count(one.server_packets)} packets, ${format.bytes(one.server_bytes)}`} />
-        {Object.entries(one.tcp ?? {}).map(([name, value]) => <Fact key={name} name={`TCP ${words(name)}`} value={shown(value)} />)}
-        {Object.entries(one.labels ?? {}).map(([name, value]) => <Fact key={name} name={words(name)} value={shown(value)} />)}
+        <Tcp of={one.tcp ?? {}} />
+        <Said by={one.labels ?? {}} />
         <Fact name="VLANs" value={(one.vlans ?? []).join(", ")} />
         {(one.tunnels ?? []).map((tunnel, index) => (
           <Fact key={index} name="Tunnel" value={[tunnel.kind, tunnel.id, tunnel.source && `${tunnel.source} → ${tunnel.destination}`].filter((part) => part != null).join(" ")} />
@@ -65,7 +70,39 @@ function Details({ flow: one }: { flow: Conversation }) {
   );
 }
 
-const words = (name: string): string => name.replaceAll("_", " ");
+/** How a connection went: each direction's figures side by side. */
+function Tcp({ of }: { of: Record<string, unknown> }) {
+  const sides = (name: string): string => {
+    const [client, server] = [of[`client_${name}`], of[`server_${name}`]];
+    return client == null && server == null ? "" : `${shown(client) || "–"} from client, ${shown(server) || "–"} from server`;
+  };
+  const { rtt_ns: roundTrip } = of;
+  return (
+    <>
+      <Fact name="TCP" value={shown(of["state"]).replaceAll("_", " ")} />
+      <Fact name="Flags" value={sides("flags")} />
+      <Fact name="Handshake" value={typeof roundTrip === "number" ? `round trip of ${format.milliseconds(roundTrip)}` : ""} />
+      <Fact name="Retransmissions" value={sides("retransmissions")} />
+      <Fact name="Out of order" value={sides("out_of_order")} />
+    </>
+  );
+}
+
+/** What the first bytes show. */
+function Said({ by: { application, guessed, ...rest } }: { by: Labels }) {
+  return (
+    <>
+      <Fact name="Application" value={application === undefined ? "" : guessed === true ? `${application}, guessed from the port` : application} />
+      {Object.entries(rest).map(([name, value]) => <Fact key={name} name={words(name)} value={shown(value)} />)}
+    </>
+  );
+}
+
+/** Names as the field writes them: `http_host` is "HTTP host", `ja4` is "JA4". */
+const words = (name: string): string => {
+  const text = name.replaceAll("_", " ").replace(/^(http|dns|tls|ssh|alpn|ja4s?|sni|quic|smtp|ntp|rtt)\b/, (known) => known.toUpperCase());
+  return text.charAt(0).toUpperCase() + text.slice(1);
+};
 function shown(value: unknown): string {
   if (value === null || value === undefined) return "";
   if (Array.isArray(value)) return value.map(shown).join(", ");
@@ -78,6 +115,7 @@ function Fact({ name, value }: { name: string; value: string }) {
 
 function Follow() {
   const as = useSignal<"text" | "hex">("text");
+  if (!mayExtract.value) return null;
   if (!followed.value) {
     return <p><button type="button" class="primary" onClick={() => { followed.value = true; }}>Follow stream</button></p>;
   }
@@ -94,14 +132,14 @@ function Follow() {
       {problem !== null && <p class="problem" role="alert">{problem.detail ?? problem.title}</p>}
       {value !== null && value.chunks.length === 0 && <p class="empty">No payload.</p>}
       <div class="chunks" tabIndex={0}>
-        {value?.chunks.map((chunk, index) => <Said key={index} chunk={chunk} as={as.value} />)}
+        {value?.chunks.map((chunk, index) => <Piece key={index} chunk={chunk} as={as.value} />)}
       </div>
       {value?.truncated === true && <p class="empty">The rest is left out: download the packets.</p>}
     </section>
   );
 }
 
-function Said({ chunk, as }: { chunk: Chunk; as: "text" | "hex" }) {
+function Piece({ chunk, as }: { chunk: Chunk; as: "text" | "hex" }) {
   const bytes = Uint8Array.from(atob(chunk.bytes), (letter) => letter.charCodeAt(0));
   return (
     <>
@@ -113,7 +151,7 @@ function Said({ chunk, as }: { chunk: Chunk; as: "text" | "hex" }) {
 
 /** Text as it is, and a dot for what no terminal should see. */
 function printable(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes).replaceAll(/[^\P{C}\n\t]|\uFFFD/gu, "·");
+  return new TextDecoder().decode(bytes).replaceAll("\r\n", "\n").replaceAll(/[^\P{C}\n\t]|\uFFFD/gu, "·");
 }
 
 function hex(bytes: Uint8Array): string {

@@ -1,5 +1,7 @@
 // Numbers and times as a person reads them.
 
+import type { Place } from "./types";
+
 const STEPS = ["", "k", "M", "G", "T", "P"];
 
 function scaled(value: number, unit: string): string {
@@ -13,6 +15,8 @@ function scaled(value: number, unit: string): string {
 }
 
 export const bytes = (value: number): string => scaled(value, "B");
+/** A figure of an axis, without the decimals that all of them share. */
+export const tick = (value: number, shown: (value: number) => string): string => shown(value).replace(/\.0+(?= )/, "").replace(/(\.\d)0(?= )/, "$1");
 export const bits = (value: number): string => scaled(value, "bit/s");
 export const rate = (value: number): string => scaled(value, "/s");
 export const packets = (value: number): string => scaled(value, " packets/s").replace(/ +/g, " ");
@@ -45,7 +49,12 @@ export function duration(seconds: number): string {
   return `${Math.floor(seconds / 86400)} d ${Math.round((seconds % 86400) / 3600)} h`;
 }
 
+export const milliseconds = (ns: number): string => `${(ns / 1e6).toFixed(ns < 1e7 ? 2 : 1)} ms`;
+
 export const seconds = (from: string, to: string): number => (Date.parse(to) - Date.parse(from)) / 1000;
+
+/** A place as "Frankfurt, Germany"; empty where none is known. */
+export const place = (one: Place | undefined): string => [one?.city, one?.country].filter(Boolean).join(", ");
 
 export function endpoint(end: { address: string | null; port?: number | null }): string {
   if (end.address === null) return "–";

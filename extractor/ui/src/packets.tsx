@@ -1,8 +1,9 @@
 // From what is looked at to its packets: a download, or the command that opens them in Wireshark.
 
 import { useSignal } from "@preact/signals";
-import { estimate, packetsAddress } from "./api";
+import { estimate, mayExtract, packetsAddress } from "./api";
 import * as format from "./format";
+import { hasSession } from "./session";
 import { asked } from "./state";
 
 const COPIED_FOR_MS = 1500;
@@ -12,6 +13,7 @@ export function Packets() {
   const much = value === null ? "…"
     : value.packets_min === value.packets_max ? `${format.count(value.packets_max)} packets, ${format.bytes(value.bytes_max)}`
     : `at most ${format.count(value.packets_max)} packets, ${format.bytes(value.bytes_max)}`;
+  if (!mayExtract.value) return <section class="card packets" aria-label="Packets"><p class="none">This token shows conversations, not their packets.</p></section>;
   return (
     <section class="card packets" aria-label="Packets">
       <p class="much">{problem === null ? much : problem.detail ?? problem.title}</p>
@@ -23,11 +25,13 @@ export function Packets() {
 /** Ways to the packets of a query. */
 export function Ways({ parameters, disabled }: { parameters: string; disabled: boolean }) {
   const pcapng = packetsAddress(parameters, "pcapng");
+  if (!mayExtract.value) return null;
+  const token = hasSession.value ? `-H "Authorization: Bearer $TOKEN" ` : "";
   return (
     <span class="ways">
       <Download name="Download pcap" kind="primary" address={disabled ? null : packetsAddress(parameters, "pcap")} />
       <Download name="pcapng" kind="" address={disabled ? null : pcapng} />
-      <Copy name="Copy Wireshark command" text={() => `curl -sS '${new URL(pcapng, location.href).href}' | wireshark -k -i -`} />
+      <Copy name="Copy Wireshark command" text={() => `curl -sS ${token}'${new URL(pcapng, location.href).href}' | wireshark -k -i -`} />
     </span>
   );
 }

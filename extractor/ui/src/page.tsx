@@ -4,6 +4,7 @@ import { FlowPanel } from "./flow_panel";
 import { FlowsTable } from "./flows_table";
 import { Packets } from "./packets";
 import { Pictures } from "./pictures";
+import { isAskedForToken } from "./session";
 import { Series } from "./series";
 import { SignIn } from "./sign_in";
 import { StatusStrip } from "./status_strip";
@@ -11,11 +12,11 @@ import { Toolbar } from "./toolbar";
 import { Tops } from "./tops";
 
 export function Page() {
+  if (isAskedForToken.value) return <main><SignIn /></main>;
   return (
     <>
       <StatusStrip />
       <main>
-        <SignIn />
         <Toolbar />
         <Series />
         <Packets />

@@ -11,7 +11,7 @@ export function Pictures() {
   const value = summary.value.value;
   const { picture } = looked.value;
   if (value === null) return null;
-  const hasPlaces = Object.keys(value.places ?? {}).length > 0;
+  const hasPlaces = Object.values(value.places ?? {}).some((place) => place.latitude !== undefined);
   return (
     <section class="card pictures">
       <h2>Who talks to whom
@@ -22,7 +22,7 @@ export function Pictures() {
         <small>Click a host to narrow the page to it.</small>
       </h2>
       {picture === "map" && !hasPlaces
-        ? <p class="empty">No address has a known place. Places come from a GeoIP database: <code>netrewind serve --geoip FILE.mmdb</code></p>
+        ? <p class="empty">No address here has a known place. Places come from a GeoIP database: <code>netrewind serve --geoip FILE.mmdb</code></p>
         : value.edges.length === 0 ? <p class="empty">Nobody talks to anybody.</p>
         : <Picture value={value} picture={picture} dark={isDark.value} />}
     </section>

@@ -12,6 +12,8 @@ import type { Summary } from "./types";
 
 const HEIGHT = 220;
 const COLUMNS_MIN = 2;
+/** Between times on the axis: what a clock shows. */
+const TICK_SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800, 2592000];
 const SECONDS_A_MINUTE = 60;
 const SECONDS_A_DAY = 86400;
 
@@ -40,7 +42,7 @@ function Totals({ summary: { totals, gaps, series } }: { summary: Summary }) {
     <span class="totals">
       <b>{format.bytes(totals.bytes)}</b> <b>{format.count(totals.packets)}</b> packets <b>{format.count(totals.conversations)}</b> conversations
       {dropped > 0 && <em class="bad"> {format.count(dropped)} dropped</em>}
-      {gaps.length > 0 && <em class="bad"> {gaps.length} {gaps.length === 1 ? "gap" : "gaps"}</em>}
+      {gaps.length > 0 && <em class="bad" title={gaps.map((gap) => `Nothing was recorded from ${format.dayTime(gap.from)} to ${format.dayTime(gap.to)}`).join("\n")}> {gaps.length} {gaps.length === 1 ? "gap" : "gaps"}</em>}
     </span>
   );
 }
@@ -66,14 +68,15 @@ function Plot({ summary: shown, unit, dark }: { summary: Summary; unit: "bits" |
   return <div ref={place} class="plot" role="img" aria-label={`${unit} per second over time; drag to zoom`} />;
 }
 
-/** What a bucket holds, a second. */
+/** What a bucket holds, a second: from its begin to the next one's. */
 function columns({ series, bucket_seconds }: Summary, unit: "bits" | "packets"): UPlot.AlignedData {
   const width = bucket_seconds || 1;
-  return [
-    series.map((point) => Date.parse(point.at) / 1000),
-    series.map((point) => (unit === "bits" ? point.bytes * 8 : point.packets) / width),
-    series.map((point) => (point.dropped > 0 ? point.dropped / width : null)),
-  ];
+  const at = series.map((point) => Date.parse(point.at) / 1000);
+  const much = series.map((point) => (unit === "bits" ? point.bytes * 8 : point.packets) / width);
+  const dropped = series.map((point) => (point.dropped > 0 ? point.dropped / width : null));
+  // A step is as long as its bucket, the last one too.
+  const [end, last] = [at.at(-1), much.at(-1)];
+  return end === undefined || last === undefined ? [at, much, dropped] : [[...at, end + width], [...much, last], [...dropped, null]];
 }
 
 function colour(name: string): string {
@@ -89,10 +92,11 @@ function options(width: number, unit: "bits" | "packets", latest: { current: Sum
     cursor: { drag: { x: true, y: false, setScale: false } },
     legend: { live: true },
     scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.08 : 1] }, drops: { range: (_plot, _low, high) => [0, high > 0 ? high * 6 : 1] } },
-    axes: [{ ...axis, space: 90, values: times }, { ...axis, size: 76, values: (_plot, ticks) => ticks.map((tick) => shownAs(tick)) }],
+    axes: [{ ...axis, space: 90, incrs: TICK_SECONDS, values: times }, { ...axis, size: 88, values: (_plot, ticks) => ticks.map((tick) => format.tick(tick, shownAs)) }],
     series: [
       { value: (_plot, at) => (at === null ? "" : format.dayTime(at * 1000)) },
-      { label: unit === "bits" ? "bits/s" : "packets/s", stroke: colour("--accent"), fill: colour("--accent-soft"), width: 1.5,
+      { label: unit === "bits" ? "bits/s" : "packets/s", stroke: colour("--accent"), fill: colour("--accent-soft"), width: 1.5, points: { show: false },
+        ...(UPlot.paths.stepped === undefined ? {} : { paths: UPlot.paths.stepped({ align: 1 }) }),
         value: (_plot, value) => (value === null ? "" : shownAs(value)) },
       { label: "dropped", scale: "drops", stroke: colour("--bad"), fill: colour("--bad"), points: { show: false },
         ...(UPlot.paths.bars === undefined ? {} : { paths: UPlot.paths.bars({ size: [1, 8] }) }),

@@ -5,6 +5,8 @@ import { signal } from "@preact/signals";
 const ADDRESS = "api/v1/session";
 const BEGUN = "netrewind.session";
 
+/** How many sessions have begun: what one was refused, the next may be given. */
+export const sessions = signal(0);
 /** The service has asked for a token, and has none yet. */
 export const isAskedForToken = signal(false);
 /** There is a session that can be ended: only the service knows its cookie. */
@@ -24,6 +26,7 @@ export async function signIn(token: string): Promise<string | null> {
   }
   localStorage.setItem(BEGUN, "");
   hasSession.value = true;
+  sessions.value += 1;
   isAskedForToken.value = false;
   return null;
 }

@@ -1,21 +1,28 @@
 // Asks for a token where the service wants one.
 
+import { useEffect, useRef } from "preact/hooks";
 import { useSignal } from "@preact/signals";
-import { isAskedForToken, signIn } from "./session";
+import { signIn } from "./session";
 
 export function SignIn() {
   const token = useSignal("");
   const refusal = useSignal<string | null>(null);
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => box.current?.focus(), []);
   const submit = async (event: Event) => {
     event.preventDefault();
-    refusal.value = await signIn(token.value);
+    refusal.value = null;
+    const given = token.value;
     token.value = "";
+    refusal.value = await signIn(given);
+    box.current?.focus();
   };
-  if (!isAskedForToken.value) return null;
   return (
     <form class="card sign-in" onSubmit={submit}>
+      <h1>netrewind</h1>
+      <p>This recorder is for those with a token. Whoever looks after it makes one: <code>netrewind token add NAME --scope extract,flows,status</code></p>
       <label for="token">Token</label>
-      <input id="token" type="password" autocomplete="current-password" required placeholder="nrw_…"
+      <input id="token" ref={box} type="password" autocomplete="current-password" required placeholder="nrw_…"
         value={token.value} onInput={(event) => { token.value = event.currentTarget.value; }} />
       <button type="submit" class="primary">Sign in</button>
       {refusal.value !== null && <p class="bad" role="alert">{refusal.value}</p>}

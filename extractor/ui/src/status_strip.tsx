@@ -27,12 +27,13 @@ export function StatusStrip() {
   const down = Array.isArray(value?.["down"]) ? (value["down"] as string[]) : [];
   const dropped = sum(value?.["dropped_last_day"]);
   const recording = packets !== null;
+  const isForOthers = problem?.status === 403;
   const state = problem !== null ? "away" : value === null ? "unknown" : recording ? "recording" : "idle";
   const words = { away: "No answer", unknown: "…", recording: "Recording", idle: "Not recording" }[state];
   return (
     <header class="strip">
       <h1><a href="./" onClick={(event) => { event.preventDefault(); look({ from: "1h ago", to: null, filter: "", search: "", flow: null }); }}>netrewind</a></h1>
-      <p class={`state ${state}`} role="status" title={problem?.detail ?? text(value?.["writer"]) ?? ""}><i aria-hidden="true" />{words}</p>
+      {!isForOthers && <p class={`state ${state}`} role="status" title={problem?.detail ?? text(value?.["writer"]) ?? ""}><i aria-hidden="true" />{words}</p>}
       {recording && <p><b>{format.bits(bits ?? 0)}</b> <span>{format.packets(packets)}</span></p>}
       {value !== null && <p class={dropped > 0 ? "bad" : "good"}><b>{format.count(dropped)}</b> <span>dropped in 24 h</span></p>}
       {down.length > 0 && <p class="bad"><b>{down.join(", ")}</b> <span>down</span></p>}

@@ -17,12 +17,13 @@ interface Row {
 
 export function Tops() {
   const top = summary.value.value?.top;
+  const places = summary.value.value?.places ?? {};
   if (top === undefined) return null;
   return (
     <div class="tops">
       <Top name="Hosts" rows={top.hosts.map((host) => ({
-        key: host.address, name: host.address, title: `${format.bytes(host.sent_bytes)} sent, ${format.bytes(host.received_bytes)} received`,
-        bytes: host.bytes, note: `↑ ${format.bytes(host.sent_bytes)}`, open: () => narrow(`host ${host.address}`),
+        key: host.address, name: host.address, title: [`${format.bytes(host.sent_bytes)} sent, ${format.bytes(host.received_bytes)} received`, format.place(places[host.address])].filter(Boolean).join("; "),
+        bytes: host.bytes, note: [places[host.address]?.country_code, `↑ ${format.bytes(host.sent_bytes)}`].filter(Boolean).join(" "), open: () => narrow(`host ${host.address}`),
       }))} />
       <Top name="Ports" rows={top.ports.map((port) => ({
         key: `${port.protocol}/${port.port}`, name: `${port.protocol} ${port.port}`, title: `${format.count(port.packets)} packets`,

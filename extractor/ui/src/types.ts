@@ -83,9 +83,10 @@ export interface Span {
 
 export interface Place {
   country?: string;
+  country_code?: string;
   city?: string;
-  latitude: number;
-  longitude: number;
+  latitude?: number;
+  longitude?: number;
 }
 
 export interface Completeness {
