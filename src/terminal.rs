@@ -71,6 +71,20 @@ pub fn thousands(n: f64) -> String {
     if unit == 0 { format!("{n:.0} ") } else { format!("{n:.1} {}", UNITS[unit]) }
 }
 
+/// `3%`: a share from 0 to 1. What is more than nothing is at least `1%`.
+pub fn percent(share: f64) -> String {
+    format!("{:.0}%", (share * 100.0).ceil())
+}
+
+/// `1.2 s`, `12 ms`, `0.4 ms`: for what should be short.
+pub fn moment(seconds: f64) -> String {
+    match seconds * 1000.0 {
+        ms if ms >= 1000.0 => format!("{seconds:.1} s"),
+        ms if ms >= 10.0 => format!("{ms:.0} ms"),
+        ms => format!("{ms:.1} ms"),
+    }
+}
+
 /// `3d 4h`, `2h 5m`, `7m 3s` or `12s`: the two largest units.
 pub fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);

@@ -98,7 +98,7 @@ fn token(file: &Path, name: &str, arguments: &[&str]) -> String {
 }
 
 /// A certificate of `localhost` and its key, in files.
-fn certificate(folder: &Path) -> (String, String) {
+pub fn certificate(folder: &Path) -> (String, String) {
     let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     std::fs::write(&key, pair.signing_key.serialize_pem()).expect("a file");

@@ -5,66 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::packets::{Packet, write_pcap};
+use crate::support::served::{PACKETS, packet, served, store, wait_for_lines};
 use crate::support::service::{Response, Service};
 use crate::support::{done, run};
-
-const START: u32 = 1_700_000_000;
-const PACKETS: &str = "/api/v1/packets";
-
-/// A store with so many UDP packets of these sizes, ten milliseconds apart.
-fn store(folder: &Path, count: usize, payload_bytes: usize) -> String {
-    let packets: Vec<_> = (0..count).map(|number| packet(number, payload_bytes)).collect();
-    let capture = folder.join("capture.pcap");
-    std::fs::write(&capture, write_pcap(1, &packets)).expect("written");
-    let store = folder.join("store").display().to_string();
-    done(["import", "--store", &store, &capture.display().to_string()]);
-    store
-}
-
-/// Ethernet, IPv4, UDP from 10.0.x.y, port 1000 + its number modulo 100, to port 53.
-fn packet(number: usize, payload_bytes: usize) -> Packet {
-    let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
-    let length = |bytes: usize| u16::try_from(bytes).expect("short").to_be_bytes();
-    bytes.extend([0x45, 0]);
-    bytes.extend(length(28 + payload_bytes));
-    bytes.extend([
-        0,
-        0,
-        0,
-        0,
-        64,
-        17,
-        0,
-        0,
-        10,
-        0,
-        (number >> 8 & 255) as u8,
-        (number & 255) as u8,
-        10,
-        9,
-        9,
-        9,
-    ]);
-    bytes.extend(length(1000 + number % 100));
-    bytes.extend(length(53));
-    bytes.extend(length(8 + payload_bytes));
-    bytes.extend([0, 0]);
-    bytes.resize(bytes.len() + payload_bytes, number as u8);
-    let at = number as u64 * 10_000_000;
-    Packet {
-        seconds: START + (at / 1_000_000_000) as u32,
-        nanoseconds: (at % 1_000_000_000) as u32,
-        len: bytes.len() as u32,
-        bytes,
-    }
-}
-
-fn served(count: usize, payload_bytes: usize) -> (tempfile::TempDir, String, Service) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = store(folder.path(), count, payload_bytes);
-    let service = Service::of(&store);
-    (folder, store, service)
-}
 
 fn account(response: &Response) -> serde_json::Value {
     let text = response.header("netrewind-answer").or(response.trailer("netrewind-answer"));
@@ -90,6 +33,11 @@ fn an_answer_has_the_bytes_of_the_command_line() {
                 "--format",
                 "pcapng",
             ],
+        ),
+        (
+            "?no_index=true&filter=port+1007",
+            r#"{"no_index":true,"filter":"port 1007"}"#,
+            &["--no-index", "--filter", "port 1007"],
         ),
         (
             "?max_packets=7&view=outer",
@@ -133,6 +81,17 @@ fn counts_estimates_status_and_segments_are_those_of_the_command_line() {
     let printed = done(["extract", "--store", &store, "--filter", "port 1007", "--count", "--json"]);
     let printed: serde_json::Value = serde_json::from_slice(&printed).expect("JSON");
     assert_eq!((&count, &count["packets"]), (&printed, &5.into()));
+    let read = |query: &str| {
+        let count = service.get(&format!("{PACKETS}/count?filter=port+1007{query}")).json();
+        let flows = service.get(&format!("/api/v1/flows?filter=port+1007{query}")).json();
+        let summary = service.get(&format!("/api/v1/summary?filter=port+1007{query}")).json();
+        let packets = [&count["packets"], &flows["totals"]["packets"], &summary["totals"]["packets"]];
+        assert_eq!(packets, [&count["packets"]; 3]);
+        [count, flows, summary].map(|answer| answer["work"]["packets_judged"].as_u64().expect("a number"))
+    };
+    let (with_index, without) = (read(""), read("&no_index=true"));
+    assert!(with_index.iter().all(|&judged| judged < 500), "{with_index:?}");
+    assert_eq!(without, [500; 3], "every packet is read where no index may tell");
     let estimate = service.get(&format!("{PACKETS}/estimate?filter=port+1007")).json();
     let printed = done(["extract", "--store", &store, "--filter", "port 1007", "--estimate", "--json"]);
     let printed: serde_json::Value = serde_json::from_slice(&printed).expect("JSON");
@@ -322,6 +281,16 @@ fn one_process_records_and_serves() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(service.get("/api/v1/status").json()["writer"].to_string().contains("netrewind"));
+    let writes = || {
+        let text = String::from_utf8(service.get("/metrics").body).expect("text");
+        let line =
+            text.lines().find(|line| line.starts_with("netrewind_recorder_write_duration_seconds_count "));
+        line.expect("a count").ends_with(" 0")
+    };
+    while writes() {
+        assert!(Instant::now() < until, "the first second tells of the first write");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert_eq!(service.terminate(), Some(0));
     let account = service.wait_for_line("100 packets received = 100 written", Duration::from_secs(10));
     assert!(account.is_some(), "{:?}", service.said());
@@ -349,19 +318,6 @@ fn the_description_of_the_service_is_the_one_kept() {
     described.sort_unstable();
     taken.sort_unstable();
     assert_eq!(described, taken);
-}
-
-/// Waits until the service has said so many lines with these words.
-fn wait_for_lines(service: &Service, words: &str, count: usize, patience: Duration) {
-    let begun = Instant::now();
-    loop {
-        let found = service.said().iter().filter(|line| line.contains(words)).count();
-        if found >= count {
-            return;
-        }
-        assert!(begun.elapsed() < patience, "{words:?}: {found} of {count}: {:?}", service.said());
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "a test says what it skips, and its seed")]
 
 mod access;
+mod broken_off;
 mod cli;
 mod crash;
 mod dedup;
@@ -16,6 +17,7 @@ mod follow;
 mod hostile;
 mod http;
 mod live;
+mod metrics;
 mod oracle;
 mod places;
 mod remote;

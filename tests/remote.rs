@@ -109,8 +109,6 @@ fn a_recorder_answers_as_its_store_does() {
         };
         assert_eq!(untimed(&remote), untimed(&local), "{options:?}");
     }
-    let twice = ["extract", "--url", &service.url, "--url", &service.url, "--count", "--dedup", "5ms"];
-    assert_eq!(run(twice).status.code(), Some(2));
     let wrong = run(["extract", "--url", "gopher://x", "--count"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
 }
@@ -142,6 +140,61 @@ fn several_recorders_give_one_answer_in_order() {
         let of = names.lines().filter(|name| name.starts_with(&format!("{}/", service.authority())));
         assert_eq!(of.count(), 1000, "{}", service.url);
     }
+}
+
+/// What two recorders have seen of the same conversation is one answer, as if one store held both.
+#[test]
+fn duplicates_are_left_out_over_several_recorders() {
+    let sent = packets(2000, 0, 1);
+    // Every third packet passes the other recorder too, a little later and a hop further.
+    let later = |packet: &Packet| {
+        let mut bytes = packet.bytes.clone();
+        bytes[6..12].copy_from_slice(&[2, 0, 0, 0, 7, 7]);
+        Packet { nanoseconds: packet.nanoseconds + 400_000, bytes, ..packet.clone() }
+    };
+    let is_late_enough = |packet: &&Packet| packet.nanoseconds < 999_000_000;
+    let halves = [0, 1].map(|half| -> Vec<Packet> {
+        let own = sent.iter().enumerate().filter(|(i, _)| i % 2 == half).map(|(_, packet)| packet.clone());
+        let seen =
+            sent.iter().enumerate().filter(|(i, _)| i % 2 != half && i % 3 == 0).map(|(_, packet)| packet);
+        let mut all: Vec<_> = own.chain(seen.filter(is_late_enough).map(later)).collect();
+        all.sort_by_key(Packet::at_ns);
+        all
+    });
+    let mut together = halves.concat();
+    together.sort_by_key(Packet::at_ns);
+    let duplicates = together.len() - sent.len();
+    assert!(duplicates > 600);
+    let folder = store_of(&together);
+    let store = folder.path().join("store").display().to_string();
+    let folders = halves.each_ref().map(|packets| store_of(packets));
+    let services = folders.each_ref().map(|folder| Service::start(&folder.path().join("store")));
+    let urls: Vec<&str> = services.iter().flat_map(|service| ["--url", service.url.as_str()]).collect();
+    for options in [
+        &["-o", "-", "--dedup", "1ms"][..],
+        &["-o", "-", "--dedup", "1ms", "--filter", "tcp"],
+        &["-o", "-", "--dedup", "1ms", "--max-packets", "101"],
+        &["-o", "-", "--dedup", "1ms", "--max-bytes", "30000"],
+        &["-o", "-", "--dedup", "100us"],
+        &["--count", "--dedup", "1ms"],
+        &["--count", "--dedup", "1ms", "--no-index", "--filter", "udp"],
+    ] {
+        let local = run(["extract", "--store", &store].iter().chain(options));
+        let remote = run(["extract"].iter().chain(&urls).chain(options));
+        assert_eq!(remote.status.code(), local.status.code(), "{options:?}: {}", said(&remote));
+        assert!(remote.stdout == local.stdout, "{options:?}: {}", said(&remote));
+    }
+    let output = run(["extract"].iter().chain(&urls).chain(&["-o", "-", "--dedup", "1ms"]));
+    assert_same(&read_pcap(&output.stdout), &sent, "each packet once");
+    let words = format!("{duplicates} duplicates within 1ms left out");
+    assert!(
+        said(&output).contains(&words) && said(&output).contains("complete: 2 of 2"),
+        "{}",
+        said(&output)
+    );
+    let json = run(["extract"].iter().chain(&urls).chain(&["--count", "--json", "--dedup", "1ms"]));
+    let account: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(account["duplicates_dropped"], duplicates, "{account}");
 }
 
 #[test]

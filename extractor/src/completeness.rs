@@ -9,6 +9,8 @@ use netrewind_segment::{Drops, SegmentName, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::RejectedIndex;
+
 /// The most gaps, unreadable places and notes that an answer lists; more are only counted.
 pub const LISTED_MAX: usize = 1000;
 
@@ -176,6 +178,7 @@ impl Completeness {
             self.recorders.len()
         )];
         lines.extend(limit);
+        lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         for recorder in &self.recorders {
             lines.extend(recorder.lines.iter().map(|line| format!("{}: {line}", recorder.recorder)));
         }
@@ -204,6 +207,18 @@ impl Completeness {
         *all = Span { from: all.from.min(gone.from), to: all.to.max(gone.to) };
     }
 
+    /// Tells of rejected indexes and unreadable places what whoever asks may know: of places only how many there are and when
+    /// their segments begin.
+    pub(crate) fn tell_of_segments(&mut self, rejected: &mut Vec<RejectedIndex>, is_restricted: bool) {
+        if is_restricted {
+            rejected.clear();
+            self.unreadable.iter_mut().for_each(Unreadable::veil);
+        }
+        for RejectedIndex { segment, reason } in rejected {
+            self.note(format!("segment {segment} was read without its index: {reason}"));
+        }
+    }
+
     pub(crate) fn add_unreadable(&mut self, place: Unreadable) {
         push_bounded(&mut self.unreadable, place, &mut self.unlisted);
     }
@@ -214,6 +229,14 @@ fn push_bounded<T>(list: &mut Vec<T>, item: T, unlisted: &mut u64) {
         list.push(item);
     } else {
         *unlisted += 1;
+    }
+}
+
+impl Unreadable {
+    fn veil(&mut self) {
+        self.segment.lane = 0;
+        self.offset = 0;
+        self.reason = "a part of the recording cannot be read".to_owned();
     }
 }
 

@@ -115,8 +115,22 @@ impl Extractor {
     ) -> Result<Answer, ExtractError> {
         let wants = sink.wants();
         let mut prepared = self.prepare(query, wants, hooks)?;
+        self.begin(&prepared, query, sink, hooks)?;
+        let answer = self.carry_out(&mut prepared, query, wants, sink, hooks)?;
+        sink.finish(&answer)?;
+        Ok(answer)
+    }
+
+    /// Tells the sink what is known before the first packet.
+    fn begin(
+        &self,
+        prepared: &Prepared,
+        query: &Query,
+        sink: &mut dyn Sink,
+        hooks: &dyn Hooks,
+    ) -> Result<(), ExtractError> {
         let possible = prepared.possible_link_types(query.decapsulate);
-        let certain = self.certain_link_types(&prepared, &possible, query, hooks)?;
+        let certain = self.certain_link_types(prepared, &possible, query, hooks)?;
         sink.begin(&Preface {
             query,
             possible_link_types: &possible,
@@ -125,9 +139,7 @@ impl Extractor {
             completeness: &prepared.completeness,
             tunnel_ports: &prepared.filters.ports,
         })?;
-        let answer = self.carry_out(&mut prepared, query, wants, sink, hooks)?;
-        sink.finish(&answer)?;
-        Ok(answer)
+        Ok(())
     }
 
     /// How many packets the answer has. Nothing is read of segments whose index tells.
@@ -250,7 +262,7 @@ impl Extractor {
         let segments_in_store = snapshot.names.len();
         let mut completeness =
             Completeness { asked: Asked { from: query.from, to: query.to }, ..Completeness::default() };
-        for (link_type, reason) in &filters.refused {
+        for (link_type, reason) in filters.refused.iter().filter(|_| !query.is_restricted()) {
             completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
         }
         let covered = covered_span(query, &snapshot);
@@ -277,10 +289,11 @@ impl Extractor {
             let chronicle = Chronicle::read(&self.store, scope, also)?;
             prepared.drops.clone_from(&chronicle.drops);
             let kept = Kept { names: &prepared.snapshot.names, spans: kept_spans };
-            coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, &self.store)?;
+            let is_restricted = query.is_restricted();
+            coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, &self.store, is_restricted)?;
             if wants.interfaces {
                 prepared.name_interfaces(&chronicle);
-                if !query.joined.is_empty() {
+                if query.is_restricted() {
                     // They count packets that the asker may not know of.
                     prepared.accounts.iter_mut().for_each(|account| account.received = None);
                 }
@@ -358,7 +371,7 @@ impl Extractor {
             interfaces: std::mem::take(&mut prepared.accounts),
         };
         dedup.iter().flat_map(Dedup::notes).for_each(|note| answer.completeness.note(note));
-        conclude(&mut answer, report, unreadable, limit_reached);
+        conclude(&mut answer, query, report, unreadable, limit_reached);
         Ok(answer)
     }
 
@@ -438,6 +451,7 @@ fn covered_span(query: &Query, snapshot: &Snapshot) -> Option<Span> {
 /// Adds what only reading could tell.
 fn conclude(
     answer: &mut Answer,
+    query: &Query,
     report: Report,
     unreadable: Vec<crate::Unreadable>,
     limit_reached: Option<ReachedLimit>,
@@ -450,7 +464,8 @@ fn conclude(
     for place in unreadable.into_iter().chain(report.unreadable) {
         completeness.add_unreadable(place);
     }
-    if report.unlinked > 0 {
+    // Others' fragments are among them.
+    if report.unlinked > 0 && !query.is_restricted() {
         completeness.note(format!(
             "{} fragments were judged without the first one of their packet, or are missing: there are more fragments \
              within {} s than can be kept in mind; a shorter range or a narrower filter has fewer",
@@ -458,10 +473,7 @@ fn conclude(
             FRAGMENT_WINDOW_NS / SECOND_NS
         ));
     }
-    for rejected in &answer.rejected_indexes {
-        let reason = &rejected.reason;
-        completeness.note(format!("segment {} was read without its index: {reason}", rejected.segment));
-    }
+    completeness.tell_of_segments(&mut answer.rejected_indexes, query.is_restricted());
 }
 
 impl Prepared {

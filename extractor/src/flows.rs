@@ -37,6 +37,7 @@ mod search;
 mod series;
 mod services;
 mod summary;
+mod text;
 
 pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
@@ -225,10 +226,7 @@ impl Extractor {
         if query.dedup.is_some() {
             completeness.note("flows count duplicates: only extraction leaves them out".to_owned());
         }
-        for rejected in &outcome.rejected {
-            let reason = &rejected.reason;
-            completeness.note(format!("segment {} was read without its index: {reason}", rejected.segment));
-        }
+        completeness.tell_of_segments(&mut outcome.rejected, query.is_restricted());
         Ok(outcome)
     }
 }

@@ -4,7 +4,7 @@ use netrewind_indexer::Index;
 use netrewind_segment::logbook::{self, Entry, Line};
 use netrewind_segment::store::ListedSegment;
 use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Drops, Event, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_segment::{Drops, Event, Pace, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -48,6 +48,11 @@ pub struct Overview {
     /// Packets dropped in the last 24 hours.
     #[schema(value_type = crate::http::DropsSchema)]
     pub dropped_last_day: Drops,
+    /// How much of a lane's ring in the kernel was filled at most in the last 24 hours, from 0 to 1, where packets came
+    /// through one: at 1 the kernel drops packets.
+    pub ring_filled_last_day: Option<f64>,
+    /// The slowest write to the disk of the last 24 hours, in seconds.
+    pub slowest_write_last_day: Option<f64>,
     /// Lanes whose interface is away.
     pub down: Vec<String>,
 }
@@ -86,6 +91,8 @@ impl Overview {
             packets_per_second: records.then(|| recent.received as f64 / RATE_SECONDS as f64),
             bits_per_second: records.then(|| recent.bytes as f64 * 8.0 / RATE_SECONDS as f64),
             dropped_last_day: recent.dropped,
+            ring_filled_last_day: recent.ring_filled,
+            slowest_write_last_day: recent.slowest_write_us.map(|us| us as f64 / 1e6),
             down: recent.down,
         })
     }
@@ -166,10 +173,21 @@ struct Recent {
     received: u64,
     bytes: u64,
     dropped: Drops,
+    ring_filled: Option<f64>,
+    slowest_write_us: Option<u64>,
     down: Vec<String>,
 }
 
 impl Recent {
+    fn take(&mut self, Pace { ring, writes }: &Pace) {
+        if let Some(ring) = ring {
+            self.ring_filled = Some(self.ring_filled.unwrap_or(0.0).max(ring.share()));
+        }
+        if !writes.is_empty() {
+            self.slowest_write_us = self.slowest_write_us.max(Some(writes.slowest_us));
+        }
+    }
+
     fn of(store: &Store, now: Timestamp) -> Result<Self, StoreError> {
         let since = |seconds: u64| Timestamp(now.ns().saturating_sub(seconds * SECOND_NS));
         let (day, rate) = (since(DROPS_SECONDS), since(RATE_SECONDS));
@@ -178,8 +196,9 @@ impl Recent {
         logbook::read(store, day, now, true, |line| {
             let Line::Entry(Entry { event, at }) = line else { return };
             match event {
-                Event::Second { received, dropped, bytes, .. } if at >= day => {
+                Event::Second { received, dropped, bytes, pace, .. } if at >= day => {
                     recent.dropped.add(&dropped);
+                    recent.take(&pace);
                     if at >= rate {
                         recent.received += received;
                         recent.bytes += bytes;

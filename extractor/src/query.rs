@@ -116,6 +116,12 @@ impl Query {
         Self { filter: filter.to_owned(), ..Self::default() }
     }
 
+    /// Whether whoever asks may not know of all packets. What an answer lacks is told them too, but not where: neither names of
+    /// interfaces, segments and files nor notes about the recording.
+    pub fn is_restricted(&self) -> bool {
+        !self.joined.is_empty()
+    }
+
     /// The range as instants.
     pub fn range(&self) -> TimeRange {
         TimeRange { from: self.from.unwrap_or(Timestamp::MIN), to: self.to.map(Timestamp::ns) }

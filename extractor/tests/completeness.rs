@@ -5,7 +5,7 @@
 mod support;
 
 use netrewind_extractor::{Completeness, Query, Span};
-use netrewind_segment::{Account, Drops, Event, LinkType, Logbook, SegmentName, Timestamp};
+use netrewind_segment::{Account, Drops, Event, LinkType, Logbook, Pace, SegmentName, Timestamp};
 use support::{TestStore, extract, name, packet};
 
 /// Seconds of the recordings below are counted from here.
@@ -46,7 +46,10 @@ impl Recording {
 
     fn second(&mut self, second: u32, lane: u16, kernel: u64) {
         let dropped = Drops { kernel, disk: 0 };
-        self.log(second, Event::Second { lane, received: kernel, written: 0, dropped, bytes: 0 });
+        self.log(
+            second,
+            Event::Second { lane, received: kernel, written: 0, dropped, bytes: 0, pace: Pace::default() },
+        );
     }
 
     /// A segment with a packet each second.

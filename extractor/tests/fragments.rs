@@ -11,7 +11,7 @@ use netrewind_extractor::{Patient, Query, View};
 use netrewind_indexer::packet::Series;
 use netrewind_segment::{LinkType, RecordHeader, Timestamp};
 use support::linking::{Own, Parts, linked_model};
-use support::{Chance, Libpcap, Stored, TestStore, extract, name};
+use support::{Chance, Libpcap, Stored, TestStore, extract, name, seed};
 
 const STORES: usize = 24;
 const DATAGRAMS: usize = 120;
@@ -333,13 +333,6 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
         );
     }
     model.len()
-}
-
-fn seed() -> u64 {
-    let seed =
-        std::env::var("NETREWIND_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
-    eprintln!("seed {seed}");
-    seed
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn several_all_have_to_accept() {
 
 #[test]
 fn a_file_of_the_answer_has_no_numbers_of_what_is_behind_it() {
-    use netrewind_segment::{Account, Event, LinkType, Logbook};
+    use netrewind_segment::{Account, Event, LinkType, Logbook, Pace};
     let test = store();
     let mut logbook = Logbook::new(&test.store);
     let start = Event::Start {
@@ -135,7 +135,9 @@ fn a_file_of_the_answer_has_no_numbers_of_what_is_behind_it() {
     }
     let Account { received, written, dropped, bytes, .. } =
         Account { received: 3000, written: 3000, bytes: 180_000, ..Account::default() };
-    logbook.append(at(2), Event::Second { lane: 0, received, written, dropped, bytes }).unwrap();
+    logbook
+        .append(at(2), Event::Second { lane: 0, received, written, dropped, bytes, pace: Pace::default() })
+        .unwrap();
     logbook.sync().unwrap();
     let extractor = test.extractor();
     let accounts = |query: &Query| {
@@ -170,4 +172,80 @@ fn flows_and_summaries_know_nothing_of_what_is_behind_it() {
             assert_eq!(found.is_some(), is_visible, "{conversation:?}");
         }
     }
+}
+
+/// What the recording of another interface and the store's own troubles leave in the logbook.
+fn log_troubles(test: &TestStore) {
+    use netrewind_segment::{Drops, Event, LinkType, Logbook, Pace};
+    let mut logbook = Logbook::new(&test.store);
+    let start = |lane, interface: &str| Event::Start {
+        lane,
+        interface: interface.into(),
+        snaplen: None,
+        capture_filter: None,
+        version: String::new(),
+    };
+    let dropped = Drops { kernel: 7, disk: 0 };
+    let second = Event::Second { lane: 0, received: 7, written: 0, dropped, bytes: 0, pace: Pace::default() };
+    let events = [
+        (0, start(0, "eth7")),
+        (0, start(1, "secret9")),
+        (0, Event::open(name(1, 0), "eth7", LinkType::ETHERNET)),
+        (1, Event::Down { lane: 1, reason: "secret9: the interface is down".into() }),
+        (2, Event::Up { lane: 1 }),
+        (2, Event::DiskError { lane: 1, reason: "/secret/path: no space".into() }),
+        (2, second),
+    ];
+    for (second, event) in events {
+        logbook.append(netrewind_segment::Timestamp::new(1_795_339_861 + second, 0), event).unwrap();
+    }
+    logbook.sync().unwrap();
+    std::fs::write(test.store.index_path(&name(2, 0)), b"damaged").unwrap();
+}
+
+#[test]
+fn what_is_missing_is_told_but_not_where() {
+    let test = store();
+    log_troubles(&test);
+    let extractor = test.extractor();
+    let told = |query: &Query| {
+        let mut sink = PcapngSink::new(Vec::new());
+        let answer = extractor.extract(query, &mut sink, &mut Patient).unwrap();
+        let count = extractor.count(query, &mut Patient).unwrap();
+        let flows = extractor.flows(query, &FlowQuery::default(), &mut Patient).unwrap();
+        let summary = extractor.summary(query, &SummaryQuery::default(), &mut Patient).unwrap();
+        let texts = [
+            serde_json::to_string(&(answer, &count)).unwrap(),
+            serde_json::to_string(&(&flows.completeness, &flows.rejected_indexes)).unwrap(),
+            serde_json::to_string(&(&summary.completeness, &summary.rejected_indexes)).unwrap(),
+        ];
+        (texts, count.completeness)
+    };
+    let (free, of_free) = told(&Query::default());
+    let (veiled, of_veiled) = told(&restricted(""));
+    let second_segment = name(2, 0).to_string();
+    for word in ["secret9", "/secret/", &second_segment] {
+        assert!(free.iter().all(|text| text.contains(word)), "the test would see {word}: {free:?}");
+        assert!(veiled.iter().all(|text| !text.contains(word)), "{word}: {veiled:?}");
+    }
+    let gaps = |of: &netrewind_extractor::Completeness| -> Vec<_> {
+        of.gaps.iter().map(|gap| (gap.from, gap.to)).collect()
+    };
+    assert_eq!((gaps(&of_free), of_free.dropped), (gaps(&of_veiled), of_veiled.dropped));
+    assert!(!of_veiled.is_complete() && of_veiled.dropped.kernel == 7 && !of_veiled.gaps.is_empty());
+}
+
+#[test]
+fn a_file_names_interfaces_of_its_packets_alone() {
+    let test = store();
+    log_troubles(&test);
+    let extractor = test.extractor();
+    let file = |query: &Query| {
+        let mut file = Vec::new();
+        extractor.extract(query, &mut PcapngSink::new(&mut file), &mut Patient).unwrap();
+        String::from_utf8_lossy(&file).into_owned()
+    };
+    let nothing = "host 192.0.2.200";
+    assert!(file(&Query::of(nothing)).contains("eth7") && file(&restricted("")).contains("eth7"));
+    assert!(!file(&restricted(nothing)).contains("eth7"), "none of its packets is in the answer");
 }

@@ -7,7 +7,7 @@ mod support;
 use std::process::Command;
 
 use netrewind_extractor::{Patient, PcapngSink, Query};
-use netrewind_segment::{Account, Drops, Event, LinkType, Logbook, Timestamp};
+use netrewind_segment::{Account, Drops, Event, LinkType, Logbook, Pace, Timestamp};
 use support::{Stored, TestStore, name, packet};
 
 fn run(program: &str, arguments: &[&str]) -> Option<String> {
@@ -47,7 +47,14 @@ fn store() -> TestStore {
     log(0, Event::open(name(1, 1), "tun0", LinkType::RAW));
     let second = |received, kernel| {
         let dropped = Drops { kernel, disk: 0 };
-        Event::Second { lane: 0, received, written: received - kernel, dropped, bytes: 100 }
+        Event::Second {
+            lane: 0,
+            received,
+            written: received - kernel,
+            dropped,
+            bytes: 100,
+            pace: Pace::default(),
+        }
     };
     log(1, second(10, 0));
     log(2, second(23, 3));

@@ -10,20 +10,13 @@ use std::collections::BTreeSet;
 use netrewind_extractor::{Answer, Limits, Patient, Query, View};
 use netrewind_segment::Timestamp;
 use support::tunnelled::{Kind, Path, random_frame, random_path, received};
-use support::{Chance, Libpcap, Stored, TestStore, extract, name};
+use support::{Chance, Libpcap, Stored, TestStore, extract, name, seed};
 
 const STORES: usize = 12;
 const FRAMES: usize = 150;
 /// All fragments of a frame arrive within this, so that a second copy is known as one.
 const JITTER_NS: u64 = 4_000_000;
 const SPAN_NS: u64 = 1_500_000_000;
-
-fn seed() -> u64 {
-    let seed =
-        std::env::var("NETREWIND_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
-    eprintln!("seed {seed}");
-    seed
-}
 
 /// A store of these packets, in two lanes and three segments each.
 fn store(chance: &mut Chance, mut packets: Vec<Stored>) -> TestStore {

@@ -20,7 +20,7 @@ use netrewind_indexer::packet::{PREFIX_BYTES_MAX, dissect};
 use netrewind_indexer::tunnel::TunnelKind;
 use netrewind_segment::{LinkType, RecordHeader};
 use support::linking::{Own, Parts, linked_model};
-use support::{Chance, Libpcap, Stored, TestStore, corpus, extract, name};
+use support::{Chance, Libpcap, Stored, TestStore, corpus, extract, name, seed};
 
 const STORES: usize = 8;
 const PACKETS: usize = 400;
@@ -293,13 +293,6 @@ fn same(answer: &[Stored], model: &[Stored], context: &str) {
         assert!(found == expected, "{context}: packet {at} is {found:02x?}, not {expected:02x?}");
     }
     assert_eq!(answer.len(), model.len(), "{context}");
-}
-
-fn seed() -> u64 {
-    let seed =
-        std::env::var("NETREWIND_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
-    eprintln!("seed {seed}");
-    seed
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub enum DiskEvent {
     Written {
         /// What was asked for; the buffer is given back with it.
         write: Write,
+        /// How long that took, from when the system was asked to when its answer was seen.
+        took_ns: u64,
         /// After success all of it is in the file, after an error any part.
         result: io::Result<()>,
     },

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_segment::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
-use netrewind_segment::{Account, Event, LinkType, SegmentName, Timestamp};
+use netrewind_segment::{Account, Event, LinkType, SegmentName, Timestamp, WriteTimes};
 
 use crate::clock::Now;
 use crate::config::{BUFFERS_RESERVED, Config};
@@ -67,6 +67,8 @@ pub struct Lane<D> {
     /// No segment is created before this monotonic time.
     retry_at_ns: u64,
     account: Account,
+    /// Since somebody last asked.
+    writes: WriteTimes,
     cut_packets: u64,
     events: Vec<Event>,
     notices: Vec<String>,
@@ -100,6 +102,7 @@ impl<D: Disk> Lane<D> {
             is_disk_failing: false,
             retry_at_ns: 0,
             account: Account::default(),
+            writes: WriteTimes::default(),
             cut_packets: 0,
             events: Vec::new(),
             notices: Vec::new(),
@@ -314,6 +317,11 @@ impl<D: Disk> Lane<D> {
     /// dropped yet.
     pub fn account(&self) -> Account {
         self.account
+    }
+
+    /// How long the disk took for its writes, since the last call.
+    pub fn take_writes(&mut self) -> WriteTimes {
+        std::mem::take(&mut self.writes)
     }
 
     /// Packets that were longer than a segment's records can be, and were cut.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use netrewind_segment::{Account, Event, Store, StoreLock};
+use netrewind_segment::{Account, Event, Pace, Store, StoreLock};
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -79,6 +79,10 @@ pub struct LaneStatus {
     pub down: Option<String>,
     /// The disk does not take packets at the moment.
     pub is_disk_failing: bool,
+    /// How well it kept up in the last whole second.
+    pub pace: Pace,
+    /// And in the one under way.
+    pace_now: Pace,
     /// How often its thread has told how it does, which is several times a second as long as it is not stuck.
     pub turns: u64,
     /// The source has ended, and everything is sealed.
@@ -177,11 +181,11 @@ fn file_lane(
     store: &Store,
     keeper: &Arc<Keeper>,
     feed: Option<SinkFeed>,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
 ) -> Result<Lane<FileDisk>, RecorderError> {
     let pool = Pool::new(config.buffers, config.buffer_bytes)
         .map_err(|source| RecorderError::Start { what: "buffers", source })?;
-    let disk = FileDisk::new(store.clone(), keeper.clone(), pool.clone())
+    let disk = FileDisk::new(store.clone(), keeper.clone(), pool.clone(), clock.clone())
         .map_err(|source| RecorderError::Start { what: "a thread for the disk", source })?;
     Ok(Lane::new(number, interface, config, disk, pool, feed, clock.now()))
 }

@@ -7,7 +7,7 @@ pub mod replay;
 
 use std::time::Duration;
 
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_segment::{LinkType, RecordHeader, RingFill};
 
 /// One packet as a source hands it over. It is valid only during the call that hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +134,11 @@ pub trait Source: Send {
     /// with what its peer sends meanwhile: the caller ends that after a while.
     fn stop(&mut self) -> Result<(), SourceError> {
         Ok(())
+    }
+
+    /// How full the ring was that the packets come through, since the last call; none where there is no ring.
+    fn take_ring(&mut self) -> Option<RingFill> {
+        None
     }
 
     /// Packets received and dropped since the source was opened.

@@ -323,6 +323,7 @@ impl Screen {
             terminal::thousands(status.bits_per_second),
             status.account.dropped.total(),
         );
+        text.push_str(&pace_text(&status.lanes));
         for LaneStatus { interface, down, is_disk_failing, .. } in &status.lanes {
             if down.is_some() {
                 text.push_str(&format!("  {interface} is down"));
@@ -333,6 +334,15 @@ impl Screen {
         }
         text
     }
+}
+
+/// How well the lanes keep up: the fullest ring and the slowest write of the last second.
+fn pace_text(lanes: &[LaneStatus]) -> String {
+    let rings = lanes.iter().filter_map(|lane| lane.pace.ring).map(|ring| ring.share());
+    let slowest_us = lanes.iter().map(|lane| lane.pace.writes.slowest_us).max().filter(|&us| us > 0);
+    let ring = rings.reduce(f64::max).map(|share| format!("  ring {}", terminal::percent(share)));
+    let write = slowest_us.map(|us| format!("  write {}", terminal::moment(us as f64 / 1e6)));
+    ring.into_iter().chain(write).collect()
 }
 
 fn in_json(source: &SourceAccount) -> serde_json::Value {

@@ -61,6 +61,15 @@ fn tell(overview: &Overview) -> std::io::Result<()> {
     }
     let Drops { kernel, disk } = overview.dropped_last_day;
     print("dropped", format!("{kernel} by the kernel, {disk} by the disk in the last 24 hours"))?;
+    if let Some(share) = overview.ring_filled_last_day {
+        print("ring", format!("at most {} full in the last 24 hours", terminal::percent(share)))?;
+    }
+    if let Some(seconds) = overview.slowest_write_last_day {
+        print(
+            "slowest",
+            format!("the slowest write of the last 24 hours took {}", terminal::moment(seconds)),
+        )?;
+    }
     for interface in &overview.down {
         print("down", interface.clone())?;
     }

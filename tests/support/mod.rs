@@ -4,6 +4,7 @@ pub mod expressions;
 pub mod geoip;
 pub mod link;
 pub mod packets;
+pub mod served;
 pub mod service;
 pub mod wrapping;
 

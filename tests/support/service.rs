@@ -97,6 +97,12 @@ impl Service {
         Response::read(self.send("POST", target, &[("Content-Type", media_type)], body), false)
     }
 
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
     /// Asks it to end, and gives its exit status.
     pub fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().to_string();

@@ -15,19 +15,27 @@ pub(crate) struct Kept<'a> {
     pub(crate) spans: Vec<Span>,
 }
 
-/// Fills in what the logbook knows about the range: gaps, drops, what has expired.
+/// What is told instead of why one of the interfaces received nothing: its name, and what the system said.
+const OUTAGE: &str = "an interface received nothing";
+
+/// Fills in what the logbook knows about the range: gaps, drops, what has expired. Who `is_restricted` is told no more
+/// than that ([`crate::Query::is_restricted`]).
 pub(crate) fn fill(
     completeness: &mut Completeness,
     range: Span,
     chronicle: &Chronicle,
     kept: &Kept<'_>,
     store: &Store,
+    is_restricted: bool,
 ) -> Result<(), ExtractError> {
     completeness.no_longer_kept = no_longer_kept(completeness, range, chronicle, kept, store)?;
-    for gap in gaps(range, chronicle, kept) {
+    for gap in gaps(range, chronicle, kept, is_restricted) {
         completeness.add_gap(gap);
     }
     completeness.dropped = chronicle.dropped;
+    if is_restricted {
+        return Ok(());
+    }
     for note in &chronicle.notes {
         completeness.note(note.clone());
     }
@@ -78,7 +86,7 @@ fn no_longer_kept(
 }
 
 /// When nothing was recorded. A store that only ever imported has no such time.
-fn gaps(range: Span, chronicle: &Chronicle, kept: &Kept<'_>) -> Vec<Gap> {
+fn gaps(range: Span, chronicle: &Chronicle, kept: &Kept<'_>, is_restricted: bool) -> Vec<Gap> {
     let mut gaps = Vec::new();
     if chronicle.sessions.is_empty() || range.from >= range.to {
         return gaps;
@@ -95,13 +103,13 @@ fn gaps(range: Span, chronicle: &Chronicle, kept: &Kept<'_>) -> Vec<Gap> {
         }
         at = at.max(span.to);
     }
-    gaps.extend(outages(range, chronicle));
+    gaps.extend(outages(range, chronicle, is_restricted));
     gaps.sort_by_key(|gap| (gap.from, gap.to));
     gaps
 }
 
 /// Times in which one lane was recording and received nothing.
-fn outages(range: Span, chronicle: &Chronicle) -> impl Iterator<Item = Gap> {
+fn outages(range: Span, chronicle: &Chronicle, is_restricted: bool) -> impl Iterator<Item = Gap> {
     chronicle.outages.iter().filter_map(move |outage| {
         let ended = chronicle
             .sessions
@@ -111,7 +119,10 @@ fn outages(range: Span, chronicle: &Chronicle) -> impl Iterator<Item = Gap> {
             .min();
         let from = outage.from.max(range.from);
         let to = outage.to.or(ended).unwrap_or(range.to).min(range.to);
-        let reason = format!("lane {} received nothing: {}", outage.lane, outage.reason);
+        let reason = match is_restricted {
+            true => OUTAGE.to_owned(),
+            false => format!("lane {} received nothing: {}", outage.lane, outage.reason),
+        };
         (from < to).then_some(Gap { from, to, reason })
     })
 }

@@ -27,7 +27,7 @@ use crate::query::{Query, TimeRange};
 use crate::read::{Run, read};
 use crate::reassembly::Reassembler;
 use crate::segment::Segment;
-use crate::sink::{Preface, Sink};
+use crate::sink::Sink;
 use crate::snapshot::Snapshot;
 use crate::upcoming::{Purpose, Report, Upcoming};
 use crate::{ExtractError, Unreadable};
@@ -90,16 +90,7 @@ impl Extractor {
         let mut held = Held::default();
         held.advance(clock.now(), clock.elapsed());
         let mut prepared = self.prepare(query, wants, hooks)?;
-        let possible = prepared.possible_link_types(query.decapsulate);
-        let certain = self.certain_link_types(&prepared, &possible, query, hooks)?;
-        sink.begin(&Preface {
-            query,
-            possible_link_types: &possible,
-            certain_link_types: &certain,
-            interfaces: &prepared.interfaces,
-            tunnel_ports: &prepared.filters.ports,
-            completeness: &prepared.completeness,
-        })?;
+        self.begin(&prepared, query, sink, hooks)?;
         sink.flush()?;
         let hooks = RefCell::new(hooks);
         let stop = || is_over(&**hooks.borrow());
@@ -346,7 +337,7 @@ impl<'f> Following<'f> {
     ) -> Result<Answer, ExtractError> {
         let asked = Asked { from: self.query.from, to: self.query.to };
         let mut completeness = Completeness { asked, ..Completeness::default() };
-        for (link_type, reason) in &self.filters.refused {
+        for (link_type, reason) in self.filters.refused.iter().filter(|_| !self.query.is_restricted()) {
             completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
         }
         completeness.covered = self.covered(oldest, output.progress.reached, end);
@@ -357,10 +348,11 @@ impl<'f> Following<'f> {
             let mut chronicle = Chronicle::read(store, scope, &[])?;
             self.known.leave_out_what_was_read(&mut chronicle);
             let (names, spans) = (self.known.names(), self.known.spans());
-            coverage::fill(&mut completeness, span, &chronicle, &Kept { names: &names, spans }, store)?;
+            let (kept, is_restricted) = (Kept { names: &names, spans }, self.query.is_restricted());
+            coverage::fill(&mut completeness, span, &chronicle, &kept, store, is_restricted)?;
             let account = |interface: &Interface| chronicle.accounts.get(&interface.name).copied();
             interfaces.extend(self.names.interfaces.iter().map(|name| account(name).unwrap_or_default()));
-            if !self.query.joined.is_empty() {
+            if is_restricted {
                 interfaces.iter_mut().for_each(|account: &mut InterfaceAccount| account.received = None);
             }
         }
@@ -385,7 +377,7 @@ impl<'f> Following<'f> {
             interfaces,
         };
         let limit_reached = output.limit_reached.or(output.hooks.borrow().cut());
-        conclude(&mut answer, self.report, self.unreadable, limit_reached);
+        conclude(&mut answer, self.query, self.report, self.unreadable, limit_reached);
         Ok(answer)
     }
 

@@ -14,6 +14,7 @@ use super::part::Body;
 use super::record::{Conversation, Ending, FlowId, describe, id_of};
 use super::search::Search;
 use super::summary::Totals;
+use super::text::as_text;
 use crate::{Completeness, Query, RejectedIndex, Work};
 
 /// The most conversations of one page.
@@ -151,18 +152,7 @@ impl std::str::FromStr for Cursor {
     }
 }
 
-impl TryFrom<String> for Cursor {
-    type Error = NotACursor;
-    fn try_from(text: String) -> Result<Self, NotACursor> {
-        text.parse()
-    }
-}
-
-impl From<Cursor> for String {
-    fn from(cursor: Cursor) -> Self {
-        cursor.to_string()
-    }
-}
+as_text!(Cursor, NotACursor);
 
 /// A page of conversations.
 #[derive(Clone, Debug, Serialize, ToSchema)]

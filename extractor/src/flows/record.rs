@@ -13,6 +13,7 @@ use super::carrier::Carriers;
 use super::key::{Key, Kind};
 use super::labels::FlowLabels;
 use super::part::{Body, REPLIES, REQUESTS, Side, tcp};
+use super::text::as_text;
 use crate::Completeness;
 
 /// A conversation: all packets between two ends. Sides without an address are of packets without an IP header.
@@ -238,18 +239,7 @@ impl std::str::FromStr for FlowId {
     }
 }
 
-impl TryFrom<String> for FlowId {
-    type Error = NotAFlowId;
-    fn try_from(text: String) -> Result<Self, NotAFlowId> {
-        text.parse()
-    }
-}
-
-impl From<FlowId> for String {
-    fn from(id: FlowId) -> Self {
-        id.to_string()
-    }
-}
+as_text!(FlowId, NotAFlowId);
 
 /// When the range of an answer ends: what was silent for long by then has timed out.
 #[derive(Clone, Copy, Debug)]

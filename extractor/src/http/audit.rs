@@ -112,37 +112,15 @@ pub struct Refused {
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line<'a> {
     Extraction {
-        at: Timestamp,
-        who: &'a str,
-        peer: Option<SocketAddr>,
-        what: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        flow: Option<FlowId>,
-        query: &'a Query,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        joined: Vec<Joined<'a>>,
+        #[serde(flatten)]
+        asked: Asked<'a>,
         packets: u64,
         bytes: u64,
-        ending: Ending,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a str>,
-        seconds: f64,
     },
     /// No packets, but what can be known of them.
     Query {
-        at: Timestamp,
-        who: &'a str,
-        peer: Option<SocketAddr>,
-        what: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        flow: Option<FlowId>,
-        query: &'a Query,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        joined: Vec<Joined<'a>>,
-        ending: Ending,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a str>,
-        seconds: f64,
+        #[serde(flatten)]
+        asked: Asked<'a>,
         /// How often it was asked since the last such line.
         #[serde(skip_serializing_if = "is_zero")]
         repeated: u64,
@@ -163,6 +141,42 @@ enum Line<'a> {
     Session { at: Timestamp, who: &'a str, peer: Option<SocketAddr> },
     /// Lines that could not be written.
     Lost { at: Timestamp, lines: u64 },
+}
+
+/// What was asked, and how that ended.
+#[derive(Serialize)]
+struct Asked<'a> {
+    at: Timestamp,
+    who: &'a str,
+    peer: Option<SocketAddr>,
+    what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow: Option<FlowId>,
+    query: &'a Query,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    joined: Vec<Joined<'a>>,
+    ending: Ending,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    seconds: f64,
+}
+
+impl<'a> From<&'a Extraction> for Asked<'a> {
+    fn from(extraction: &'a Extraction) -> Self {
+        let Extraction { asked, who, peer, what, flow, query, ending, error, seconds, .. } = extraction;
+        Self {
+            at: *asked,
+            who,
+            peer: *peer,
+            what,
+            flow: *flow,
+            query,
+            joined: query.joined.iter().map(Joined::from).collect(),
+            ending: *ending,
+            error: error.as_deref(),
+            seconds: *seconds,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -227,44 +241,15 @@ impl Audit {
 
     /// Notes what was given to somebody.
     pub fn extraction(&self, extraction: &Extraction) {
-        let Extraction { asked, who, peer, what, flow, query, packets, bytes, ending, error, seconds } =
-            extraction;
-        let line = Line::Extraction {
-            at: *asked,
-            who,
-            peer: *peer,
-            what,
-            flow: *flow,
-            joined: query.joined.iter().map(Joined::from).collect(),
-            query,
-            packets: *packets,
-            bytes: *bytes,
-            ending: *ending,
-            error: error.as_deref(),
-            seconds: *seconds,
-        };
-        self.write(*asked, &line);
+        let Extraction { packets, bytes, .. } = *extraction;
+        self.write(extraction.asked, &Line::Extraction { asked: extraction.into(), packets, bytes });
     }
 
     /// Notes that somebody asked what can be known of packets. What is asked again and again is counted meanwhile.
     pub fn query(&self, asked: &Extraction) {
         let repeated = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).before(asked);
         let Some(repeated) = repeated else { return };
-        let Extraction { asked: at, who, peer, what, flow, query, ending, error, seconds, .. } = asked;
-        let line = Line::Query {
-            at: *at,
-            who,
-            peer: *peer,
-            what,
-            flow: *flow,
-            joined: query.joined.iter().map(Joined::from).collect(),
-            query,
-            ending: *ending,
-            error: error.as_deref(),
-            seconds: *seconds,
-            repeated,
-        };
-        self.write(*at, &line);
+        self.write(asked.asked, &Line::Query { asked: asked.into(), repeated });
     }
 
     /// Notes that somebody was refused.

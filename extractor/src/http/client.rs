@@ -19,7 +19,8 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 use crate::{
-    Answer, Completeness, Estimate, FollowClock, Hooks, Query, RecorderCompleteness, Sink, SinkError, View,
+    Answer, Completeness, CountSink, DedupWindow, Estimate, FollowClock, Hooks, Limits, Query,
+    RecorderCompleteness, Sink, SinkError, View,
 };
 use connection::{Connection, Trouble};
 
@@ -82,16 +83,18 @@ impl Remote {
         hooks: &mut dyn Hooks,
         clock: Option<&dyn FollowClock>,
     ) -> Result<Answer, RemoteError> {
-        self.check(query)?;
-        let mut fields = fields(query);
+        let mut fields = self.fields(query);
         fields.insert("format".into(), json!("pcapng"));
         fields.insert("decapsulate".into(), json!(query.decapsulate));
         fields.insert("follow".into(), json!(clock.is_some()));
         merge::Merge::new(self, query, &fields).carry_out(sink, hooks, clock)
     }
 
-    /// How many packets there are.
+    /// How many packets there are. What several recorders have of the same packets is known once they have been read.
     pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, RemoteError> {
+        if self.dedup_here(query).is_some() {
+            return self.extract(query, &mut CountSink, hooks, None);
+        }
         let mut answer = Answer::default();
         for (name, found) in self.look_up("count", query, hooks)? {
             let count = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
@@ -135,16 +138,23 @@ impl Remote {
             total.packets_max = total.packets_max.min(limit);
             total.packets_min = total.packets_min.min(limit);
         }
+        if self.dedup_here(query).is_some() {
+            total.packets_min = total.packets_min.min(1); // the first packet is no duplicate
+        }
         Ok((total, troubles))
     }
 
-    /// Duplicates are told by the recorder that has them; those of several recorders nobody would see.
-    fn check(&self, query: &Query) -> Result<(), RemoteError> {
-        match query.dedup {
-            Some(_) if self.recorders.len() > 1 => Err(RemoteError::Usage(
-                "--dedup works on one store or recorder: ask several one after the other".to_owned(),
-            )),
-            _ => Ok(()),
+    /// The window of duplicates, where they are left out here: a single recorder does that itself, several see only their
+    /// own packets.
+    fn dedup_here(&self, query: &Query) -> Option<DedupWindow> {
+        query.dedup.filter(|_| self.recorders.len() > 1)
+    }
+
+    /// What each recorder is asked. Where duplicates are left out here, all of them have to come, and limits are kept here.
+    fn fields(&self, query: &Query) -> Map<String, Value> {
+        match self.dedup_here(query) {
+            Some(_) => fields(&Query { dedup: None, limits: Limits::default(), ..query.clone() }),
+            None => fields(query),
         }
     }
 
@@ -155,8 +165,7 @@ impl Remote {
         query: &Query,
         hooks: &mut dyn Hooks,
     ) -> Result<Vec<(String, Value)>, RemoteError> {
-        self.check(query)?;
-        let fields = fields(query);
+        let fields = self.fields(query);
         let tasks: Vec<_> = self
             .recorders
             .iter()
@@ -222,6 +231,7 @@ fn fields(query: &Query) -> Map<String, Value> {
         "gre_key": tunnels.gre_key,
         "erspan_session": tunnels.erspan_session,
         "tunnel_peer": tunnels.peer.map(|peer| peer.to_string()),
+        "no_index": (!query.use_index).then_some(true),
         "dedup": query.dedup.map(|window| format!("{}ns", Duration::from(window).as_nanos())),
         "max_packets": query.limits.packets,
         "max_bytes": query.limits.bytes,

@@ -108,7 +108,7 @@ pub async fn list(
     let mut answer = inquiry.answer(&service.packets, None, work).await?;
     if is_restricted {
         // What it took tells of packets that the asker may not know of.
-        (answer.work, answer.rejected_indexes) = (Work::default(), Vec::new());
+        answer.work = Work::default();
     }
     Ok(Json(answer))
 }
@@ -266,8 +266,7 @@ pub async fn summary(
     };
     let mut answer = inquiry.answer(&service.packets, None, work).await?;
     if is_restricted {
-        let answer = &mut answer.summary;
-        (answer.work, answer.rejected_indexes) = (Work::default(), Vec::new());
+        answer.summary.work = Work::default();
     }
     Ok(Json(answer))
 }

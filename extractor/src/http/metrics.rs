@@ -2,6 +2,7 @@
 //!
 //! What the recorder does is told by the logbook, whether it runs in this process or in another: one line a second.
 
+mod pace;
 mod recording;
 
 use std::sync::{Mutex, PoisonError};
@@ -130,7 +131,7 @@ fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
 }
 
 fn add_recording(registry: &mut Registry, recording: &Recording) {
-    let Recording { state, account, last_line } = recording;
+    let Recording { state, account, last_line, .. } = recording;
     gauge(registry, "recording", "1 while packets are recorded, 0 otherwise", (*state == State::Yes).into());
     let dropped = Family::<Labels, Counter>::default();
     for (reason, packets) in [("kernel", account.dropped.kernel), ("disk", account.dropped.disk)] {
@@ -147,6 +148,7 @@ fn add_recording(registry: &mut Registry, recording: &Recording) {
     counter(registry, "recorder_written_bytes", "Bytes of the packets that were written", account.bytes);
     let last = last_line.map_or(0, |at| at.ns() / SECOND_NS);
     gauge(registry, "recorder_last_sign_timestamp_seconds", "When the logbook was last written", last);
+    pace::add(registry, recording);
 }
 
 fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(), StoreError> {

@@ -50,6 +50,8 @@ pub struct Selection {
     tunnel_peer: Option<String>,
     /// Leave packets out that the answer has had already, at most so long before, as `5ms`.
     dedup: Option<String>,
+    /// Do not use the indexes: the answer is the same, and takes longer.
+    no_index: Option<bool>,
 }
 
 /// A view of a packet.
@@ -175,6 +177,7 @@ impl Selection {
             erspan_session: bits(fields, "erspan_session", 10)?,
             tunnel_peer: fields.text("tunnel_peer")?,
             dedup: fields.text("dedup")?,
+            no_index: Some(fields.flag("no_index")?),
         })
     }
 
@@ -211,6 +214,7 @@ impl Selection {
                 peer: peer.transpose()?,
             },
             dedup: self.dedup.as_deref().map(dedup_window).transpose()?,
+            use_index: !self.no_index.unwrap_or_default(),
             ..Query::default()
         })
     }

@@ -48,8 +48,9 @@ impl Reading {
         let (begun, asked) = (Instant::now(), self.service.clock.now());
         let outlet = Rc::new(RefCell::new(outlet));
         let answer = self.extract(&outlet);
-        self.log(&answer, begun);
-        self.note(&answer, begun, asked);
+        let (ended, error) = self.ended(&answer, outlet.borrow().is_closed());
+        self.log(&answer, ended, begun);
+        self.note(ended, error, begun, asked);
         let mut outlet = outlet.borrow_mut();
         let end = match answer {
             Ok(answer) => Ok(Box::new(answer)),
@@ -91,12 +92,11 @@ impl Reading {
         Ok(answer)
     }
 
-    /// Puts it into the audit.
-    fn note(&self, answer: &Result<Answer, ReadingError>, begun: Instant, asked: Timestamp) {
-        if self.head_only {
-            return;
-        }
-        let (ending, error) = match answer {
+    /// How it ended, and why, where it failed. An answer whose end nobody waited for did not reach them whole; one that goes
+    /// on has no other end, unless it was given one.
+    fn ended(&self, answer: &Result<Answer, ReadingError>, is_client_gone: bool) -> (Ending, Option<String>) {
+        match answer {
+            Ok(_) if is_client_gone => (Ending::ClientGone, None),
             Ok(answer) => (ending_of(&answer.completeness), None),
             Err(ReadingError::Problem(problem)) => (Ending::Error, Some(problem.detail().to_owned())),
             Err(ReadingError::Extract(ExtractError::ReaderGone)) => (Ending::ClientGone, None),
@@ -105,7 +105,14 @@ impl Reading {
                 _ => (Ending::ClientGone, None),
             },
             Err(ReadingError::Extract(error)) => (Ending::Error, Some(error.to_string())),
-        };
+        }
+    }
+
+    /// Puts it into the audit.
+    fn note(&self, ending: Ending, error: Option<String>, begun: Instant, asked: Timestamp) {
+        if self.head_only {
+            return;
+        }
         let given = self.given.get();
         self.service.metrics.extraction(ending, given.0, given.1);
         let Some(audit) = &self.service.audit else { return };
@@ -124,16 +131,17 @@ impl Reading {
         });
     }
 
-    fn log(&self, answer: &Result<Answer, ReadingError>, begun: Instant) {
+    fn log(&self, answer: &Result<Answer, ReadingError>, ending: Ending, begun: Instant) {
         let (name, seconds) = (self.identity.name.as_str(), begun.elapsed().as_secs_f64());
         match answer {
             Ok(answer) => {
-                let complete = answer.completeness.is_complete();
+                let (complete, ending) = (answer.completeness.is_complete(), ending.name());
                 tracing::info!(
                     identity = name,
                     packets = answer.packets,
                     bytes = answer.bytes,
                     complete,
+                    ending,
                     seconds,
                     "answered"
                 );

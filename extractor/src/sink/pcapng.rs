@@ -35,6 +35,8 @@ pub struct PcapngSink<W: Write> {
     /// The number in the file of each of `interfaces`, once it has one.
     ids: Vec<Option<u32>>,
     described: u32,
+    /// Whoever asks is not to know of interfaces without packets in the answer.
+    is_restricted: bool,
     body: Vec<u8>,
 }
 
@@ -52,6 +54,7 @@ impl<W: Write> PcapngSink<W> {
             interfaces: Vec::new(),
             ids: Vec::new(),
             described: 0,
+            is_restricted: false,
             body: Vec::new(),
         }
     }
@@ -125,6 +128,7 @@ impl<W: Write> Sink for PcapngSink<W> {
         };
         self.state = State::Writing(PcapNgWriter::with_section_header(output, section).map_err(failed)?);
         self.interfaces = preface.interfaces.to_vec();
+        self.is_restricted = preface.query.is_restricted();
         if self.interfaces.is_empty() {
             // The statistics at the end need an interface to stand on.
             let link_type = preface.possible_link_types.first().copied();
@@ -163,6 +167,11 @@ impl<W: Write> Sink for PcapngSink<W> {
     fn finish(&mut self, answer: &Answer) -> Result<(), SinkError> {
         let described: Vec<usize> = (0..self.ids.len()).filter(|&at| self.ids[at].is_some()).collect();
         let described = if described.is_empty() { vec![0] } else { described };
+        if self.described == 0 && self.is_restricted {
+            // Nothing came from it as far as the asker may know.
+            self.interfaces.truncate(1);
+            self.interfaces.iter_mut().for_each(|interface| interface.name.clear());
+        }
         let mut final_comment = Some(comment("Known after reading", &answer.completeness));
         for at in described {
             self.write_statistics(answer, at, final_comment.take())?;

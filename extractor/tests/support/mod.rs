@@ -257,3 +257,11 @@ pub fn packet(n: u32, lane: u32, caplen: u32) -> Stored {
     };
     Stored { header, bytes, link_type: LinkType::ETHERNET }
 }
+
+/// A seed for this run: `NETREWIND_TEST_SEED`, or one that is always the same; printed, so that a failure can be repeated.
+pub fn seed() -> u64 {
+    let seed =
+        std::env::var("NETREWIND_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
+    eprintln!("seed {seed}");
+    seed
+}

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LinkType, SegmentName, Store, StoreError, Timestamp};
+use crate::{LinkType, Pace, SegmentName, Store, StoreError, Timestamp};
 
 /// Packets that arrived and were not written, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +137,9 @@ pub enum Event {
         dropped: Drops,
         /// Bytes of the packets written.
         bytes: u64,
+        /// How well the lane kept up; older lines do not tell.
+        #[serde(flatten)]
+        pace: Pace,
     },
     /// A segment was opened.
     Open {
@@ -439,6 +442,7 @@ mod tests {
             written: 9 - kernel,
             dropped: Drops { kernel, disk: 0 },
             bytes: 100,
+            pace: Pace::default(),
         };
         let mut logbook = Logbook::new(&store);
         let start = Event::Start {

@@ -1,7 +1,9 @@
 //! Holds `FORMAT.md` against the code.
 
 use netrewind_segment::layout::{self, CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
-use netrewind_segment::{Account, Drops, Event, LinkType, Mark, SegmentName, Timestamp};
+use netrewind_segment::{
+    Account, Drops, Event, LinkType, Mark, Pace, RingFill, SegmentName, Timestamp, WriteTimes,
+};
 
 const DOCUMENT: &str = include_str!("../FORMAT.md");
 
@@ -88,7 +90,7 @@ fn events() -> Vec<Event> {
         Event::Stop { lane: 0, account: Account::default() },
         Event::Down { lane: 0, reason: reason.clone() },
         Event::Up { lane: 0 },
-        Event::Second { lane: 0, received: 0, written: 0, dropped: Drops::default(), bytes: 0 },
+        Event::Second { lane: 0, received: 0, written: 0, dropped: Drops::default(), bytes: 0, pace: pace() },
         Event::Open { segment, interface, link_type: 1 },
         Event::Seal { segment, records: 1, bytes: 1, first, last },
         Event::Recover { segment, committed_bytes: 1, kept_bytes: 1, cut_bytes: 1, records: 1, first, last },
@@ -107,6 +109,12 @@ fn events() -> Vec<Event> {
         Event::Disconnected { lane: 0, peer: "192.0.2.1:57012".into(), records: 1, reason: reason.clone() },
         Event::Import { file: "a".into(), records: 1, damage: Some(reason) },
     ]
+}
+
+fn pace() -> Pace {
+    let mut writes = WriteTimes::default();
+    writes.count(1);
+    Pace { ring: Some(RingFill::default()), writes }
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(super) struct OpenFiles {
 
 pub(super) enum Job {
     Create { segment: SegmentKey, name: SegmentName, reserved_bytes: u64 },
-    Write { write: Write, file: Arc<File> },
+    Write { write: Write, began_ns: u64, file: Arc<File> },
     Sync { segment: SegmentKey, file: Arc<File> },
     Seal { segment: SegmentKey, name: SegmentName, file: Arc<File>, bytes: u64 },
     Discard { name: SegmentName },
@@ -33,6 +33,7 @@ pub(super) enum Job {
 
 pub(super) enum Done {
     Created { segment: SegmentKey, result: io::Result<OpenFiles> },
+    Written { write: Write, began_ns: u64, result: io::Result<()> },
     Event(DiskEvent),
 }
 
@@ -101,10 +102,10 @@ fn carry_out(job: Job, store: &Store, keeper: &Keeper) -> Option<Done> {
             let result = keeper.create(reserved_bytes, || create(store, &name, reserved_bytes));
             Done::Created { segment, result }
         }
-        Job::Write { write, file } => {
+        Job::Write { write, began_ns, file } => {
             let bytes = write.buffer.get(..write.bytes).unwrap_or_default();
             let result = file.write_all_at(bytes, write.offset);
-            Done::Event(DiskEvent::Written { write, result })
+            Done::Written { write, began_ns, result }
         }
         Job::Sync { segment, file } => Done::Event(DiskEvent::Synced { segment, result: file.sync_data() }),
         Job::Seal { segment, name, file, bytes } => {

@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 
 use super::attendant::{Attendant, Done, Job, OpenFiles};
 use super::{Disk, DiskEvent, SegmentKey, Write};
+use crate::clock::Clock;
 use crate::pool::{ALIGNMENT_BYTES, Pool};
 use crate::retention::Keeper;
 use crate::sys::write_ring::WriteRing;
@@ -23,6 +24,7 @@ enum Tag {
     Write {
         write: Write,
         done: usize,
+        began_ns: u64,
     },
     Sync {
         segment: SegmentKey,
@@ -48,11 +50,17 @@ pub struct FileDisk {
     pool: Arc<Pool>,
     ready: VecDeque<DiskEvent>,
     has_noted_cache: bool,
+    clock: Arc<dyn Clock>,
 }
 
 impl FileDisk {
-    /// Segments go into `store`, for which `keeper` makes room.
-    pub fn new(store: Store, keeper: Arc<Keeper>, pool: Arc<Pool>) -> io::Result<Self> {
+    /// Segments go into `store`, for which `keeper` makes room. By `clock` writes are timed.
+    pub fn new(
+        store: Store,
+        keeper: Arc<Keeper>,
+        pool: Arc<Pool>,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Self> {
         Ok(Self {
             open: HashMap::new(),
             attendant: Attendant::new(store, keeper)?,
@@ -60,6 +68,7 @@ impl FileDisk {
             pool,
             ready: VecDeque::new(),
             has_noted_cache: false,
+            clock,
         })
     }
 
@@ -95,24 +104,26 @@ impl FileDisk {
         Ok(files.segment.clone())
     }
 
-    /// Begins to write what is left of `write` after its first `done` bytes.
-    fn write_from(&mut self, write: Write, done: usize) {
+    /// Begins to write what is left of `write`, which began at `began_ns`, after its first `done` bytes.
+    fn write_from(&mut self, write: Write, done: usize, began_ns: u64) {
         let file = match self.file(write.segment) {
             Ok(file) => file,
-            Err(error) => return self.answer_write(write, Err(error)),
+            Err(error) => return self.answer_write(write, began_ns, Err(error)),
         };
         let Some(ring) = self.ring() else {
-            return self.attendant.ask(Job::Write { write, file });
+            return self.attendant.ask(Job::Write { write, began_ns, file });
         };
         let (buffer, offset) = (write.buffer.clone(), write.offset + done as u64);
         let range = done..write.bytes;
-        if let Err((tag, error)) = ring.write(&file, &buffer, range, offset, Tag::Write { write, done }) {
+        let tag = Tag::Write { write, done, began_ns };
+        if let Err((tag, error)) = ring.write(&file, &buffer, range, offset, tag) {
             self.take_ring_answer(tag, Err(error));
         }
     }
 
-    fn answer_write(&mut self, write: Write, result: io::Result<()>) {
-        self.ready.push_back(DiskEvent::Written { write, result });
+    fn answer_write(&mut self, write: Write, began_ns: u64, result: io::Result<()>) {
+        let took_ns = self.clock.now().monotonic_ns.saturating_sub(began_ns);
+        self.ready.push_back(DiskEvent::Written { write, took_ns, result });
     }
 
     fn take_ring_answer(&mut self, tag: Tag, result: io::Result<usize>) {
@@ -121,26 +132,28 @@ impl FileDisk {
                 self.ready.push_back(DiskEvent::Synced { segment, result: result.map(|_| ()) });
             }
             Tag::SyncMark => {}
-            Tag::Write { write, done } => self.take_write_answer(write, done, result),
+            Tag::Write { write, done, began_ns } => self.take_write_answer(write, done, began_ns, result),
         }
     }
 
-    fn take_write_answer(&mut self, write: Write, done: usize, result: io::Result<usize>) {
+    fn take_write_answer(&mut self, write: Write, done: usize, began_ns: u64, result: io::Result<usize>) {
         match result {
-            Ok(bytes) if done + bytes >= write.bytes => self.answer_write(write, Ok(())),
+            Ok(bytes) if done + bytes >= write.bytes => self.answer_write(write, began_ns, Ok(())),
             Ok(bytes) => {
                 // A direct write goes on at a whole sector.
                 let whole = (done + bytes) / ALIGNMENT_BYTES * ALIGNMENT_BYTES;
                 match whole > done {
-                    true => self.write_from(write, whole),
-                    false => self.answer_write(write, Err(io::ErrorKind::WriteZero.into())),
+                    true => self.write_from(write, whole, began_ns),
+                    false => self.answer_write(write, began_ns, Err(io::ErrorKind::WriteZero.into())),
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.write_from(write, done),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput && self.use_cache(write.segment) => {
-                self.write_from(write, done);
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.write_from(write, done, began_ns)
             }
-            Err(error) => self.answer_write(write, Err(error)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && self.use_cache(write.segment) => {
+                self.write_from(write, done, began_ns);
+            }
+            Err(error) => self.answer_write(write, began_ns, Err(error)),
         }
     }
 
@@ -170,6 +183,7 @@ impl FileDisk {
 
     fn take_done(&mut self, done: Done) {
         let event = match done {
+            Done::Written { write, began_ns, result } => return self.answer_write(write, began_ns, result),
             Done::Event(event) => event,
             Done::Created { segment, result } => {
                 let result = result.map(|files| {
@@ -222,7 +236,8 @@ impl Disk for FileDisk {
     }
 
     fn write(&mut self, write: Write) {
-        self.write_from(write, 0);
+        let began_ns = self.clock.now().monotonic_ns;
+        self.write_from(write, 0, began_ns);
     }
 
     fn sync(&mut self, segment: SegmentKey) {

@@ -12,6 +12,8 @@ use super::{Disk, DiskEvent, SegmentKey, Write};
 use crate::pool::ALIGNMENT_BYTES;
 
 const SECTOR: usize = 512;
+/// How long every write is said to take.
+pub(crate) const WRITE_NS: u64 = 3_000_000;
 
 /// A generator of chance with a seed.
 #[derive(Clone, Debug)]
@@ -174,7 +176,7 @@ impl SimState {
                 let landed = (0..sectors).map(|_| !fails || chance.once_in(2)).collect();
                 self.file(write.segment).writes[at].landed = Some(landed);
                 let result = if fails { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) };
-                DiskEvent::Written { write, result }
+                DiskEvent::Written { write, took_ns: WRITE_NS, result }
             }
             Operation::Sync(segment, writes) => {
                 let fails = self.chance.once_in(self.faults.sync);

@@ -85,7 +85,10 @@ impl<D: Disk> Lane<D> {
     fn take_answer(&mut self, event: DiskEvent) {
         match event {
             DiskEvent::Created { segment, result } => self.created(segment, result),
-            DiskEvent::Written { write, result } => self.written(write.segment, write.offset, result),
+            DiskEvent::Written { write, took_ns, result } => {
+                self.writes.count(took_ns);
+                self.written(write.segment, write.offset, result);
+            }
             DiskEvent::Synced { segment, result } => self.synced(segment, result),
             DiskEvent::Sealed { segment, result } => self.sealed(segment, result),
             DiskEvent::Notice(text) => self.notices.push(text),

@@ -43,7 +43,7 @@ struct Importer<'a, 'b> {
     store: &'a Store,
     keeper: Arc<Keeper>,
     sinks: &'a mut SinkMaker<'b>,
-    clock: &'a dyn Clock,
+    clock: Arc<dyn Clock>,
     lanes: Vec<(LinkType, Lane<FileDisk>)>,
     sink_threads: Vec<JoinHandle<()>>,
     logbook: Logbook,
@@ -72,7 +72,7 @@ pub fn import(
         store,
         keeper: Arc::new(keeper),
         sinks,
-        clock: clock.as_ref(),
+        clock,
         lanes: Vec::new(),
         sink_threads: Vec::new(),
         logbook: Logbook::new(store),
@@ -160,7 +160,7 @@ impl Importer<'_, '_> {
             }
             None => None,
         };
-        file_lane(number, &self.source_name, self.config, self.store, &self.keeper, feed, self.clock)
+        file_lane(number, &self.source_name, self.config, self.store, &self.keeper, feed, &self.clock)
     }
 
     fn account(&self) -> Account {

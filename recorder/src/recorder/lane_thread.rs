@@ -180,6 +180,6 @@ impl LaneThread {
             Err(error) => self.note_down(&error),
         }
         self.lanes.take_notices().into_iter().for_each(|notice| self.shared.notice(notice));
-        self.lanes.report(&self.counters, self.down.as_ref(), is_end);
+        self.lanes.report(&self.counters, self.source.take_ring(), self.down.as_ref(), is_end);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_segment::{Account, Event, LinkType, Store};
+use netrewind_segment::{Account, Event, LinkType, Pace, RingFill, Store};
 
 use super::{Description, LaneStatus, RecorderError, Shared, file_lane, start_event, start_sink};
 use crate::account;
@@ -61,7 +61,7 @@ impl Opener {
         let buffers =
             if can_wait { BUFFERS_OF_PATIENT.min(self.config.buffers) } else { self.config.buffers };
         let config = Config { buffers, ..self.config };
-        let clock = self.shared.clock.as_ref();
+        let clock = &self.shared.clock;
         file_lane(seed.number, interface, config, &self.store, &self.keeper, feed, clock)
     }
 
@@ -228,17 +228,24 @@ impl Lanes {
         accounts
     }
 
-    /// Brings the status of every lane up to date.
-    pub fn report(&self, counters: &SourceCounters, down: Option<&String>, has_ended: bool) {
+    /// Brings the status of every lane up to date. The ring is the first one's, as far as anybody can tell.
+    pub fn report(
+        &mut self,
+        counters: &SourceCounters,
+        ring: Option<RingFill>,
+        down: Option<&String>,
+        has_ended: bool,
+    ) {
         let accounts = self.accounts(counters);
         let mut status = self.opener.shared.status();
-        for (i, (open, (number, account))) in self.open.iter().zip(accounts).enumerate() {
+        for (i, (open, (number, account))) in self.open.iter_mut().zip(accounts).enumerate() {
             let Some(lane) = status.lanes.iter_mut().find(|lane| lane.lane == number) else { continue };
             lane.account = account;
             lane.source = if i == 0 { *counters } else { SourceCounters::default() };
             lane.cut_packets = open.lane.cut_packets();
             lane.down = down.filter(|_| i == 0).cloned();
             lane.is_disk_failing = open.lane.is_disk_failing();
+            lane.pace_now.add(&Pace { ring: ring.filter(|_| i == 0), writes: open.lane.take_writes() });
             lane.turns += 1;
             lane.has_ended = has_ended;
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use netrewind_segment::{
-    Event, LinkType, Mark, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp, logbook,
+    Event, LinkType, Mark, Pace, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp, logbook,
 };
 
 use super::{Description, Recorder, import};
@@ -222,6 +222,16 @@ fn everything_is_recorded_rotated_sealed_and_told() {
             .map(|event| if let Event::Second { written, .. } = event { *written } else { 0 })
             .sum();
         assert_eq!(written, 40_000);
+        let mut pace = Pace::default();
+        events.iter().for_each(|event| {
+            if let Event::Second { pace: second, .. } = event {
+                pace.add(second)
+            }
+        });
+        // Each segment took a write at least, and one for each buffer that it filled.
+        assert!(pace.writes.total() >= segments.len() as u64, "{pace:?}");
+        assert!(pace.writes.total_us >= pace.writes.slowest_us && pace.writes.slowest_us > 0, "{pace:?}");
+        assert_eq!(pace.ring, None, "these packets come through no ring");
     }
 }
 

@@ -90,7 +90,7 @@ impl Watch {
         if let Some(by_ns) = self.clock.step(now) {
             self.log(Event::ClockStep { by_ns });
         }
-        let lanes = self.shared.status().lanes.clone();
+        let lanes = self.end_second();
         let mut total = Account::default();
         let mut last_second = Account::default();
         for (i, lane) in lanes.iter().enumerate() {
@@ -108,13 +108,21 @@ impl Watch {
         }
     }
 
+    /// The lanes as they are now, with the pace of the second that ends.
+    fn end_second(&self) -> Vec<LaneStatus> {
+        let lanes = &mut self.shared.status().lanes;
+        lanes.iter_mut().for_each(|lane| lane.pace = std::mem::take(&mut lane.pace_now));
+        lanes.clone()
+    }
+
     fn log_second(&mut self, i: usize, lane: &LaneStatus) -> Account {
         if i >= self.logged.len() {
             self.logged.resize(i + 1, Account::default());
         }
         let Some(logged) = self.logged.get_mut(i) else { return Account::default() };
         let passed = account::since(&lane.account, logged);
-        let is_quiet = passed.received == 0 && passed.written == 0 && passed.dropped.total() == 0;
+        let is_still = passed.received == 0 && passed.written == 0 && passed.dropped.total() == 0;
+        let is_quiet = is_still && lane.pace.is_idle();
         *logged = lane.account;
         if !is_quiet || self.seconds.is_multiple_of(SIGN_OF_LIFE_SECONDS) {
             self.log(Event::Second {
@@ -123,6 +131,7 @@ impl Watch {
                 written: passed.written,
                 dropped: passed.dropped,
                 bytes: passed.bytes,
+                pace: lane.pace,
             });
         }
         passed

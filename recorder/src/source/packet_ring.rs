@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use netrewind_segment::layout::CAPLEN_MAX;
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_segment::{LinkType, RecordHeader, RingFill};
 
 use super::{Packet, Received, Source, SourceCounters, SourceError};
-use crate::sys::packet_socket::{Framing, PacketSocket, RingBlock, interface_names};
+use crate::sys::packet_socket::{Framing, PacketSocket, RingBlock, Statistics, interface_names};
 
 mod link;
 #[cfg(test)]
@@ -80,6 +80,9 @@ pub struct PacketRing {
     is_down: bool,
     is_stopped: bool,
     counted: SourceCounters,
+    /// Since somebody last asked.
+    filled_max: u32,
+    freezes: u64,
     has_hardware_timestamps: bool,
 }
 
@@ -109,6 +112,8 @@ impl PacketRing {
                 is_down: false,
                 is_stopped: false,
                 counted: SourceCounters::default(),
+                filled_max: 0,
+                freezes: 0,
             });
         }
         for ring in &rings {
@@ -129,6 +134,7 @@ impl PacketRing {
 
     fn hand_over(&mut self, take: &mut dyn FnMut(Packet<'_>)) -> Option<u64> {
         let (link_type, framing) = (self.bound.link_type, self.bound.framing);
+        self.filled_max = self.filled_max.max(self.bound.socket.filled_blocks());
         let block = self.bound.socket.take_block()?;
         Some(walk(&block, link_type, framing, take))
     }
@@ -160,9 +166,10 @@ impl PacketRing {
     }
 
     fn count(&mut self) -> io::Result<()> {
-        let (received, dropped) = self.bound.socket.take_statistics()?;
-        self.counted.received += u64::from(received);
-        self.counted.dropped += u64::from(dropped);
+        let Statistics { packets, drops, freezes } = self.bound.socket.take_statistics()?;
+        self.counted.received += u64::from(packets);
+        self.counted.dropped += u64::from(drops);
+        self.freezes += u64::from(freezes);
         Ok(())
     }
 }
@@ -406,6 +413,11 @@ impl Source for PacketRing {
             .socket
             .attach_filter(&ACCEPT_NOTHING)
             .map_err(|error| refused(&self.config.interface, "stopping", error))
+    }
+
+    fn take_ring(&mut self) -> Option<RingFill> {
+        let (filled_max, freezes) = (std::mem::take(&mut self.filled_max), std::mem::take(&mut self.freezes));
+        Some(RingFill { blocks: self.config.blocks, filled_max, freezes })
     }
 
     fn counters(&mut self) -> Result<SourceCounters, SourceError> {

@@ -27,12 +27,40 @@ pub(crate) enum Framing {
     Cooked,
 }
 
+/// `struct tpacket_stats_v3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Statistics {
+    /// Packets that arrived, drops included.
+    pub packets: u32,
+    /// Those that were dropped.
+    pub drops: u32,
+    /// How often there was no block to fill.
+    pub freezes: u32,
+}
+
 /// The ring's memory, in blocks that the kernel fills one after another.
 struct Ring {
     memory: MmapRaw,
     block_bytes: usize,
     blocks: usize,
     next: usize,
+}
+
+impl Ring {
+    /// The word by which a block goes from the kernel to us and back.
+    fn status(&self, at: usize) -> &AtomicU32 {
+        assert!(at < self.blocks, "there is no such block");
+        // SAFETY: the block lies in the mapping, which lives as long as the borrow of `self`. The word is aligned, and is
+        // only ever accessed atomically.
+        unsafe {
+            let block = self.memory.as_mut_ptr().add(at * self.block_bytes);
+            AtomicU32::from_ptr(block.add(block_field::STATUS).cast())
+        }
+    }
+
+    fn is_filled(&self, at: usize) -> bool {
+        self.status(at).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
+    }
 }
 
 /// A packet socket. It receives nothing before [`Self::bind`].
@@ -144,22 +172,40 @@ impl PacketSocket {
     /// The next block that the kernel has filled.
     pub fn take_block(&mut self) -> Option<RingBlock<'_>> {
         let ring = self.ring.as_mut()?;
-        let length = ring.block_bytes - block_field::PACKETS;
-        // SAFETY: `next` is less than `blocks`, so the block lies in the mapping, which lives as long as the borrow of
-        // `self` that the result carries. The status word is aligned, and is only ever accessed atomically.
-        let (block, status) = unsafe {
-            let block = ring.memory.as_mut_ptr().add(ring.next * ring.block_bytes);
-            (block, AtomicU32::from_ptr(block.add(block_field::STATUS).cast()))
-        };
-        if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
+        let at = ring.next;
+        if !ring.is_filled(at) {
             return None;
         }
-        ring.next = (ring.next + 1) % ring.blocks;
-        // SAFETY: the kernel has handed the block over (the load above acquired its writes) and leaves it alone until
-        // the status is stored in `RingBlock::drop`; `self` stays borrowed until then, so nobody takes it twice. The slice
-        // begins after the status word.
-        let body = unsafe { std::slice::from_raw_parts(block.add(block_field::PACKETS), length) };
-        Some(RingBlock { status, body })
+        ring.next = (at + 1) % ring.blocks;
+        let (begin, length) =
+            (at * ring.block_bytes + block_field::PACKETS, ring.block_bytes - block_field::PACKETS);
+        // SAFETY: `at` is less than `blocks`, so the block lies in the mapping, which lives as long as the borrow of `self`
+        // that the result carries. The kernel has handed the block over (the load in `is_filled` acquired its writes) and
+        // leaves it alone until the status is stored in `RingBlock::drop`; `self` stays borrowed until then, so nobody
+        // takes it twice. The slice begins after the status word.
+        let body = unsafe { std::slice::from_raw_parts(ring.memory.as_ptr().add(begin), length) };
+        Some(RingBlock { status: ring.status(at), body })
+    }
+
+    /// How many blocks the kernel has filled that have not been taken. They follow one another, so their end is searched
+    /// for, by ever longer steps and then by halves: an empty ring costs one look, one of 256 blocks 16 at most.
+    pub fn filled_blocks(&self) -> u32 {
+        let Some(ring) = &self.ring else { return 0 };
+        let is_filled = |ahead: usize| ring.is_filled((ring.next + ahead) % ring.blocks);
+        let mut step = 1;
+        while step <= ring.blocks && is_filled(step - 1) {
+            step *= 2;
+        }
+        let (mut filled, mut end) = (step / 2, (step - 1).min(ring.blocks));
+        while filled < end {
+            let middle = usize::midpoint(filled, end);
+            if is_filled(middle) {
+                filled = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        u32::try_from(filled).unwrap_or(u32::MAX)
     }
 
     /// Waits until a block is filled or something is wrong; false where neither happened within `patience`.
@@ -244,11 +290,10 @@ impl PacketSocket {
         Ok((joined & 0xffff) as u16)
     }
 
-    /// Packets that arrived, and those of them that were dropped, since the last call.
-    pub fn take_statistics(&self) -> io::Result<(u32, u32)> {
-        // `struct tpacket_stats_v3`: packets (drops included), drops, times that the queue froze.
-        let [packets, drops, _freezes]: [u32; 3] = self.get(libc::SOL_PACKET, libc::PACKET_STATISTICS)?;
-        Ok((packets, drops))
+    /// What the kernel has counted since the last call.
+    pub fn take_statistics(&self) -> io::Result<Statistics> {
+        let [packets, drops, freezes]: [u32; 3] = self.get(libc::SOL_PACKET, libc::PACKET_STATISTICS)?;
+        Ok(Statistics { packets, drops, freezes })
     }
 
     /// Has the interface stamp packets itself, where its driver offers that for all packets; false where it does not.

@@ -14,6 +14,8 @@ use tokio::sync::mpsc::{self, Receiver};
 use super::blocks::{Block, RemotePacket};
 use super::connection::{Piece, Trouble};
 use super::{LOOK_INTERVAL, Remote, RemoteError, none_answered};
+use crate::dedup::Dedup;
+use crate::views::PacketView;
 use crate::{
     Answer, Completeness, FollowClock, HOLD_BACK, Hooks, Interface, Packet, Preface, Progress, Query,
     ReachedLimit, RecorderCompleteness, Sink, Span,
@@ -87,6 +89,8 @@ pub(super) struct Merge<'r> {
     progress: Progress,
     captured_bytes: u64,
     limit_reached: Option<ReachedLimit>,
+    /// Of all recorders together. Tunnels are found by their usual ports: recorders do not tell theirs.
+    dedup: Option<Dedup>,
     first: Option<Timestamp>,
 }
 
@@ -126,6 +130,7 @@ impl<'r> Merge<'r> {
             progress: Progress::default(),
             captured_bytes: 0,
             limit_reached: None,
+            dedup: remote.dedup_here(query).map(|window| Dedup::new(window, &TunnelPorts::default())),
             first: None,
         }
     }
@@ -306,6 +311,17 @@ impl<'r> Merge<'r> {
     ) -> Result<(), RemoteError> {
         let Some(source) = self.sources.get_mut(number) else { return Ok(()) };
         let Some(packet) = source.ready.pop_front() else { return Ok(()) };
+        source.since = elapsed.unwrap_or_default().min(source.since);
+        let interface = source.interfaces.get(packet.interface as usize).copied().unwrap_or(u32::MAX);
+        let Some(link_type) = self.interfaces.get(interface as usize).map(|interface| interface.link_type)
+        else {
+            return Err(RemoteError::Failed(format!("{}: it names no such interface", source.name)));
+        };
+        let view = PacketView { link_type, bytes: &packet.bytes, len: packet.header.len };
+        if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(packet.at(), view)) {
+            source.reached = Some(packet.at());
+            return Ok(());
+        }
         let caplen = u64::from(packet.header.caplen);
         let limits = self.query.limits;
         if limits.packets.is_some_and(|limit| self.progress.packets >= limit) {
@@ -317,12 +333,6 @@ impl<'r> Merge<'r> {
             return Ok(());
         }
         source.reached = Some(packet.at());
-        source.since = elapsed.unwrap_or_default().min(source.since);
-        let interface = source.interfaces.get(packet.interface as usize).copied().unwrap_or(u32::MAX);
-        let Some(link_type) = self.interfaces.get(interface as usize).map(|interface| interface.link_type)
-        else {
-            return Err(RemoteError::Failed(format!("{}: it names no such interface", source.name)));
-        };
         let segment = SegmentName { opened: packet.at(), lane: 0 };
         if std::mem::replace(&mut self.told, self.interfaces.len()) < self.interfaces.len() {
             sink.know_interfaces(&self.interfaces);
@@ -351,9 +361,11 @@ impl<'r> Merge<'r> {
         };
         completeness.limit_reached = self.limit_reached;
         completeness.recorders = self.sources.into_iter().map(Source::completeness).collect();
+        self.dedup.iter().flat_map(Dedup::notes).for_each(|note| completeness.note(note));
         Answer {
             packets: self.progress.packets,
             bytes: self.progress.bytes,
+            duplicates_dropped: self.dedup.as_ref().map_or(0, Dedup::dropped),
             completeness,
             ..Answer::default()
         }

@@ -1,10 +1,10 @@
 //! What the recorder does, by its lock and its logbook.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use netrewind_segment::logbook::{Entry, Line, Part, RawLine, read_day};
 use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Account, Event, Store, StoreError, Timestamp};
+use netrewind_segment::{Account, Event, Pace, RingFill, Store, StoreError, Timestamp, WriteTimes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,6 +31,12 @@ pub struct Recording {
     pub state: State,
     /// What it has counted since the beginning of the day on which the service was first asked.
     pub account: Account,
+    /// How long its writes took, since then.
+    pub writes: WriteTimes,
+    /// How often the kernel found no block to fill, since then.
+    pub freezes: u64,
+    /// How full the ring of each lane that has one was in the last second that was logged of it.
+    pub rings: Vec<(u16, RingFill)>,
     /// When the logbook was last written.
     pub last_line: Option<Timestamp>,
 }
@@ -68,6 +74,10 @@ fn entry(line: RawLine<'_>) -> Option<Entry> {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     account: Account,
+    writes: WriteTimes,
+    freezes: u64,
+    /// The last of each lane, and when that was.
+    rings: BTreeMap<u16, (Timestamp, RingFill)>,
     /// The time of the last line of each lane.
     seen: HashMap<u16, Timestamp>,
     last_line: Option<Timestamp>,
@@ -90,12 +100,17 @@ impl Tally {
             }
         }
         let state = state(store, self.last_line, now)?;
-        Ok(Recording { state, account: self.account, last_line: self.last_line })
+        // One of which nothing is heard any more is not there any more.
+        let is_heard = |at: &Timestamp| now.ns().saturating_sub(at.ns()) <= STALLED_AFTER_SECONDS * SECOND_NS;
+        let heard = self.rings.iter().filter(|(_, (at, _))| state != State::No && is_heard(at));
+        let rings = heard.map(|(&lane, &(_, ring))| (lane, ring)).collect();
+        let Self { account, writes, freezes, last_line, .. } = *self;
+        Ok(Recording { state, account, writes, freezes, rings, last_line })
     }
 
     fn take(&mut self, Entry { at, event }: &Entry) {
         self.last_line = self.last_line.max(Some(*at));
-        if let Event::Second { lane, received, written, dropped, bytes } = event
+        if let Event::Second { lane, received, written, dropped, bytes, pace: Pace { ring, writes } } = event
             && self.seen.get(lane).is_none_or(|seen| seen < at)
         {
             self.seen.insert(*lane, *at);
@@ -103,6 +118,11 @@ impl Tally {
             self.account.written += written;
             self.account.bytes += bytes;
             self.account.dropped.add(dropped);
+            self.writes.add(writes);
+            if let Some(ring) = ring {
+                self.freezes += ring.freezes;
+                self.rings.insert(*lane, (*at, *ring));
+            }
         }
     }
 }
@@ -124,7 +144,12 @@ mod tests {
         let mut logbook = Logbook::new(&store);
         let mut log = |second, lane| {
             let dropped = Drops { kernel: 1, disk: 0 };
-            let event = Event::Second { lane, received: 10, written: 9, dropped, bytes: 900 };
+            let mut pace = Pace {
+                ring: Some(RingFill { blocks: 8, filled_max: second, freezes: 1 }),
+                ..Pace::default()
+            };
+            pace.writes.count(2_000_000);
+            let event = Event::Second { lane, received: 10, written: 9, dropped, bytes: 900, pace };
             logbook.append(at(second), event).expect("a line");
         };
         let mut tally = Tally::default();
@@ -136,8 +161,12 @@ mod tests {
         let recording = tally.look(&store, at(6)).expect("a look");
         assert_eq!((recording.account.received, recording.account.dropped.kernel), (50, 5));
         assert_eq!((recording.state, recording.last_line), (State::Yes, Some(at(5))));
+        assert_eq!((recording.writes.counts[3], recording.freezes), (5, 5));
+        let filled = |ring: &(u16, RingFill)| (ring.0, ring.1.filled_max);
+        assert_eq!(recording.rings.iter().map(filled).collect::<Vec<_>>(), [(0, 5), (1, 5)]);
         let later = tally.look(&store, at(60)).expect("a look");
         assert_eq!((later.state, later.account), (State::Stalled, recording.account));
+        assert_eq!(later.rings, [], "nothing has been heard of them for long");
         assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::Stalled);
         drop(lock);
         assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::No);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use netrewind_segment::{LinkType, RecordHeader};
 
-use super::{Instruction, PacketRing, RingConfig};
+use super::{Instruction, PacketRing, RING_RETIRE_MS, RingConfig};
 use crate::source::{Received, Source, SourceError};
 use crate::sys::packet_socket::{Framing, PacketSocket};
 
@@ -157,6 +157,7 @@ fn a_full_ring_drops_and_everything_adds_up() {
     let Some(_namespace) = Namespace::enter("full") else { return };
     let mut ring = open(&RingConfig { block_bytes: 1 << 16, blocks: 2, ..RingConfig::new("a1") });
     let socket = sender("a0");
+    assert_eq!(fill(&mut ring), (2, 0, 0), "nothing has come");
     (0..1000).for_each(|_| socket.send(&frame(&[8, 0], 1000)).unwrap());
     let packets = receive_all(&mut ring);
     let counters = ring.counters().unwrap();
@@ -165,6 +166,31 @@ fn a_full_ring_drops_and_everything_adds_up() {
         counters,
         crate::source::SourceCounters { received: 1000, dropped: 1000 - packets.len() as u64 }
     );
+    assert_eq!(fill(&mut ring), (2, 2, 1), "both blocks were full, and there was no other");
+    assert_eq!(fill(&mut ring), (2, 0, 0), "since the last look");
+}
+
+fn fill(ring: &mut PacketRing) -> (u32, u32, u64) {
+    let fill = ring.take_ring().unwrap();
+    (fill.blocks, fill.filled_max, fill.freezes)
+}
+
+#[test]
+fn the_filled_blocks_are_counted_wherever_they_begin() {
+    let Some(_namespace) = Namespace::enter("filled") else { return };
+    let blocks = 7;
+    let mut ring = open(&RingConfig { block_bytes: 1 << 16, blocks, ..RingConfig::new("a1") });
+    let socket = sender("a0");
+    for wanted in (1..blocks).chain([3, 5, 2, 6]) {
+        // A block holds sixty of these; one that is not full is handed over after a while.
+        (0..59 * wanted).for_each(|_| socket.send(&frame(&[8, 0], 1000)).unwrap());
+        std::thread::sleep(Duration::from_millis(4 * u64::from(RING_RETIRE_MS)));
+        let mut packets = 0;
+        while ring.receive(Duration::ZERO, &mut |_| packets += 1).unwrap() != Received::Quiet {}
+        assert_eq!(packets, 59 * wanted);
+        let (_, filled, freezes) = fill(&mut ring);
+        assert!((wanted..=wanted + 1).contains(&filled) && freezes == 0, "{filled} of {wanted}");
+    }
 }
 
 #[test]

@@ -1,0 +1,166 @@
+//! How well a lane keeps up: how full its ring in the kernel is, and how long its disk takes for a write.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Bounds by which [`WriteTimes`] tells writes apart, in microseconds: a write counts by the first that it keeps.
+pub const WRITE_BOUNDS_US: [u64; 14] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000,
+];
+/// One for each bound, and one for the writes that took longer.
+pub const WRITE_BUCKETS: usize = WRITE_BOUNDS_US.len() + 1;
+
+const MICROSECOND_NS: u64 = 1000;
+
+/// How well a lane keeps up, over some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pace {
+    /// Its ring in the kernel, where its packets come from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring: Option<RingFill>,
+    /// Its writes.
+    #[serde(skip_serializing_if = "WriteTimes::is_empty")]
+    pub writes: WriteTimes,
+}
+
+/// How full a ring in the kernel was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RingFill {
+    /// Blocks that it has.
+    pub blocks: u32,
+    /// Filled blocks that waited to be read, at most.
+    pub filled_max: u32,
+    /// How often the kernel found no block to fill, and dropped packets until one was free.
+    pub freezes: u64,
+}
+
+/// How long writes took, from when the system was asked to when its answer was seen. A lane looks for answers every 5 ms
+/// at least while it waits for any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WriteTimes {
+    /// How many took no longer than each of [`WRITE_BOUNDS_US`] and longer than the one before, then those that took longer
+    /// than all.
+    #[serde(serialize_with = "without_last_zeros", deserialize_with = "with_last_zeros")]
+    pub counts: [u64; WRITE_BUCKETS],
+    /// All of them together.
+    pub total_us: u64,
+    /// The slowest one.
+    pub slowest_us: u64,
+}
+
+impl Pace {
+    /// Whether nothing was written, and the kernel always had a block to fill.
+    pub fn is_idle(&self) -> bool {
+        self.writes.is_empty() && self.ring.is_none_or(|ring| ring.freezes == 0)
+    }
+
+    /// Adds what came after.
+    pub fn add(&mut self, later: &Self) {
+        self.writes.add(&later.writes);
+        if let Some(later) = &later.ring {
+            self.ring.get_or_insert_default().add(later);
+        }
+    }
+}
+
+impl RingFill {
+    /// Adds what came after.
+    pub fn add(&mut self, later: &Self) {
+        self.blocks = later.blocks;
+        self.filled_max = self.filled_max.max(later.filled_max);
+        self.freezes += later.freezes;
+    }
+
+    /// How much of it was filled, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        if self.blocks == 0 { 0.0 } else { f64::from(self.filled_max) / f64::from(self.blocks) }
+    }
+}
+
+impl WriteTimes {
+    /// Counts a write.
+    pub fn count(&mut self, took_ns: u64) {
+        let took_us = took_ns.div_ceil(MICROSECOND_NS);
+        let bucket = WRITE_BOUNDS_US.partition_point(|&bound_us| bound_us < took_us);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+        self.total_us = self.total_us.saturating_add(took_us);
+        self.slowest_us = self.slowest_us.max(took_us);
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, others: &Self) {
+        self.counts
+            .iter_mut()
+            .zip(others.counts)
+            .for_each(|(count, other)| *count = count.saturating_add(other));
+        self.total_us = self.total_us.saturating_add(others.total_us);
+        self.slowest_us = self.slowest_us.max(others.slowest_us);
+    }
+
+    /// How many they are.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().fold(0, |total, &count| total.saturating_add(count))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.total() == 0
+    }
+}
+
+/// There are lines of this every second, and most writes are quick.
+fn without_last_zeros<S: Serializer>(
+    counts: &[u64; WRITE_BUCKETS],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let end = counts.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
+    counts[..end].serialize(serializer)
+}
+
+/// A later version may have more bounds: what is beyond ours counts as slowest.
+fn with_last_zeros<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u64; WRITE_BUCKETS], D::Error> {
+    let mut counts = [0_u64; WRITE_BUCKETS];
+    for (at, count) in Vec::<u64>::deserialize(deserializer)?.into_iter().enumerate() {
+        let bucket = &mut counts[at.min(WRITE_BUCKETS - 1)];
+        *bucket = bucket.saturating_add(count);
+    }
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_counts_once_by_the_first_bound_that_it_keeps() {
+        let mut writes = WriteTimes::default();
+        assert!(writes.is_empty());
+        [0, 250_000, 250_001, 1_000_000_000, 5_000_000_001].into_iter().for_each(|ns| writes.count(ns));
+        assert_eq!(writes.counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1]);
+        assert_eq!((writes.total(), writes.slowest_us), (5, 5_000_001));
+        assert_eq!(writes.total_us, 250 + 251 + 1_000_000 + 5_000_001);
+    }
+
+    #[test]
+    fn what_is_written_is_short_and_comes_back() {
+        let mut pace = Pace::default();
+        assert_eq!(serde_json::to_string(&pace).unwrap(), "{}");
+        assert_eq!(serde_json::from_str::<Pace>("{}").unwrap(), pace);
+        pace.writes.count(600_000);
+        pace.add(&Pace { ring: Some(RingFill { blocks: 8, filled_max: 3, freezes: 1 }), ..pace });
+        pace.add(&Pace { ring: Some(RingFill { blocks: 8, filled_max: 2, freezes: 1 }), ..Pace::default() });
+        let text = serde_json::to_string(&pace).unwrap();
+        let ring = r#""ring":{"blocks":8,"filled_max":3,"freezes":2}"#;
+        let writes = r#""writes":{"counts":[0,0,2],"total_us":1200,"slowest_us":600}"#;
+        assert_eq!(text, format!("{{{ring},{writes}}}"));
+        assert_eq!(serde_json::from_str::<Pace>(&text).unwrap(), pace);
+        assert!(pace.ring.is_some_and(|ring| (ring.share() - 0.375).abs() < 1e-9));
+        let longer = format!("{{\"counts\":[{}7]}}", "0,".repeat(20));
+        assert_eq!(serde_json::from_str::<WriteTimes>(&longer).unwrap().counts[WRITE_BUCKETS - 1], 7);
+    }
+}
