@@ -26,6 +26,8 @@ pub struct Workload {
     sizes: &'static [(u32, usize)],
     /// Virtual networks, each a VXLAN, whose packets these are; none: the frames are sent as they are.
     networks: u32,
+    /// How many clients and servers there are, some of them far busier than most; none: any address, none of them twice.
+    hosts: Option<(u32, u32)>,
 }
 
 const IMIX_SIZES: &[(u32, usize)] = &[(42, 60), (8, 120), (10, 576), (40, 1514)];
@@ -41,6 +43,7 @@ pub const WORKLOADS: &[Workload] = &[
         burst: 1,
         sizes: IMIX_SIZES,
         networks: 0,
+        hosts: None,
     },
     Workload {
         name: "vxlan",
@@ -50,6 +53,7 @@ pub const WORKLOADS: &[Workload] = &[
         burst: 1,
         sizes: IMIX_SIZES,
         networks: 8,
+        hosts: None,
     },
     Workload {
         name: "campus",
@@ -59,6 +63,7 @@ pub const WORKLOADS: &[Workload] = &[
         burst: 4,
         sizes: CAMPUS_SIZES,
         networks: 0,
+        hosts: None,
     },
     Workload {
         name: "million",
@@ -68,6 +73,7 @@ pub const WORKLOADS: &[Workload] = &[
         burst: 4,
         sizes: CAMPUS_SIZES,
         networks: 0,
+        hosts: None,
     },
     Workload {
         name: "synflood",
@@ -77,6 +83,7 @@ pub const WORKLOADS: &[Workload] = &[
         burst: 1,
         sizes: &[(100, 60)],
         networks: 0,
+        hosts: None,
     },
     Workload {
         name: "small",
@@ -86,6 +93,7 @@ pub const WORKLOADS: &[Workload] = &[
         burst: 4,
         sizes: &[(100, 60)],
         networks: 0,
+        hosts: None,
     },
     Workload {
         name: "full",
@@ -95,6 +103,17 @@ pub const WORKLOADS: &[Workload] = &[
         burst: 4,
         sizes: &[(100, 1514)],
         networks: 0,
+        hosts: None,
+    },
+    Workload {
+        name: "cloud",
+        about: "110 B mean, 6 packets a conversation, 20,000 alive, between 2,000 instances and 20,000 servers: many flows",
+        alive: 20_000,
+        mean_packets: 6.0,
+        burst: 1,
+        sizes: &[(60, 66), (30, 120), (10, 350)],
+        networks: 0,
+        hosts: Some((2_000, 20_000)),
     },
 ];
 
@@ -122,7 +141,8 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn draw(rng: &mut Rng, mean_packets: f64) -> Self {
+    fn draw(rng: &mut Rng, workload: &Workload) -> Self {
+        let mean_packets = workload.mean_packets;
         let packets = if mean_packets <= 1.0 {
             1.0
         } else {
@@ -131,9 +151,13 @@ impl Conversation {
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
         let packets_left = packets as u32;
+        let (client, server) = match workload.hosts {
+            None => (rng.u32(..1 << 24), rng.u32(..)),
+            Some((clients, servers)) => (busy(rng, clients), spread(busy(rng, servers))),
+        };
         Self {
-            client: 0x0a00_0000 | rng.u32(..1 << 24),
-            server: rng.u32(..),
+            client: 0x0a00_0000 | client,
+            server,
             client_port: rng.u16(1024..65_024),
             server_port: SERVER_PORTS[rng.usize(..SERVER_PORTS.len())],
             ipv6: rng.u32(..IPV6_ONE_IN) == 0,
@@ -146,6 +170,17 @@ impl Conversation {
     fn is_udp(&self) -> bool {
         matches!(self.server_port, 53 | 123)
     }
+}
+
+/// One of so many, the first ones by far the most often.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below the count")]
+fn busy(rng: &mut Rng, count: u32) -> u32 {
+    (f64::from(count) * rng.f64().powi(3)) as u32
+}
+
+/// The address of a server: numbers that follow each other are far from each other.
+fn spread(number: u32) -> u32 {
+    0x2000_0000 | number.wrapping_mul(0x9e37_79b1) >> 3
 }
 
 /// An endless stream of Ethernet frames.
@@ -176,8 +211,7 @@ impl Workload {
     /// Its frames; the same seed makes the same ones.
     pub fn frames(self, seed: u64) -> Frames {
         let mut rng = Rng::with_seed(seed);
-        let conversations =
-            (0..self.alive).map(|_| Conversation::draw(&mut rng, self.mean_packets)).collect();
+        let conversations = (0..self.alive).map(|_| Conversation::draw(&mut rng, &self)).collect();
         let payload = (0..frame::PAYLOAD_BYTES).map(|_| rng.u8(..)).collect();
         Frames {
             workload: self,
@@ -216,7 +250,7 @@ impl Frames {
         conversation.begun = true;
         conversation.packets_left -= 1;
         if conversation.packets_left == 0 {
-            *conversation = Conversation::draw(&mut self.rng, self.workload.mean_packets);
+            *conversation = Conversation::draw(&mut self.rng, &self.workload);
             self.run_left = 0;
         }
         match client.checked_rem(self.workload.networks) {

@@ -12,7 +12,7 @@ use netrewind_workloads::{WORKLOADS, Workload};
 /// Writes synthetic traffic as a nanosecond pcap file; the same arguments always write the same bytes
 #[derive(Parser)]
 struct Arguments {
-    /// imix, vxlan, campus, million, synflood, small or full
+    /// imix, vxlan, campus, million, synflood, small, full or cloud
     workload: String,
     /// How many packets
     packets: u64,
