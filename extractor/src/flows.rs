@@ -209,11 +209,12 @@ impl Extractor {
                     goes = take(key, body);
                 }
             };
+            joiner.begin(horizon);
             for part in &gathered.parts {
                 joiner.add(&part.key, &part.body, &mut close);
             }
             match horizon {
-                Some(horizon) => joiner.expire(horizon, &mut close),
+                Some(_) => joiner.expire(&mut close),
                 None => joiner.finish(&mut close),
             }
             goes

@@ -14,7 +14,7 @@ use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use netrewind_segment::{LinkType, Record, RecordHeader, Records};
 
 use super::carrier::{Facts, TemplateFacts};
-use super::observed::{Made, Told};
+use super::observed::{Made, PartPlace, Told};
 use super::part::{Part, Parts};
 use super::pipeline::{Gathering, Source};
 use super::series::Series;
@@ -134,7 +134,10 @@ impl<'q> Gatherer<'q> {
         match outlook {
             Outlook::Everything if covered => {
                 index.bytes().read_around();
-                self.all_flows(index, &facts, &mut parts)?;
+                let places = self.all_flows(index, &facts, &mut parts)?;
+                if self.gathering.wanted.is_none() {
+                    made = Made::InOrder(places);
+                }
                 index.seconds()?.iter().for_each(|second| gathered.series.add_second(second));
             }
             // What the index could not hold apart it cannot tell apart either.
@@ -212,24 +215,25 @@ impl<'q> Gatherer<'q> {
         Ok(self.told(&index, &facts).add_to(&mut gathered.parts, Made::OfAny)?)
     }
 
-    /// The parts of all flows of an index.
+    /// The parts of all flows of an index; for each flow the place of its part.
     fn all_flows<B: AsRef<[u8]>>(
         &self,
         index: &Index<B>,
         facts: &[Facts],
         parts: &mut Parts,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<PartPlace>, Failure> {
+        let mut places = Vec::with_capacity(index.flow_count() as usize);
         for (seen, item) in (1u32..).zip(index.flows()) {
             if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && (self.stop)() {
                 return Err(Failure::Extract(ExtractError::Cancelled));
             }
             let (_, flow) = item?;
             // A flow names a template of its index: the index has checked that.
-            if let Some(facts) = facts.get(flow.template as usize) {
-                parts.add_in_order(&flow, facts, self.gathering.carriers);
-            }
+            let place = facts.get(flow.template as usize);
+            let place = place.and_then(|facts| parts.add_in_order(&flow, facts, self.gathering.carriers));
+            places.push(PartPlace::new(place));
         }
-        Ok(())
+        Ok(places)
     }
 
     /// The parts of the packets of these runs that the filter accepts; only of the flows that are `untold`, if it is given.
@@ -274,7 +278,7 @@ impl<'q> Gatherer<'q> {
         let index = Index::open(built.map_err(Failure::Extract)?)?;
         let facts = self.facts.of(index.templates()?);
         match untold {
-            None => self.all_flows(&index, &facts, parts),
+            None => self.all_flows(&index, &facts, parts).map(drop),
             Some(untold) => {
                 let templates = index.templates()?;
                 for item in index.flows() {

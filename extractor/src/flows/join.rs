@@ -24,6 +24,8 @@ pub(super) struct Joiner<'q> {
     /// Fewer open ones are not looked through.
     worth_it: usize,
     looked_through_at: usize,
+    /// Every part of a later segment begins then or later.
+    horizon: u64,
     is_approximate: bool,
 }
 
@@ -35,6 +37,7 @@ impl<'q> Joiner<'q> {
             open_max: OPEN_MAX,
             worth_it: WORTH_LOOKING_THROUGH,
             looked_through_at: WORTH_LOOKING_THROUGH,
+            horizon: 0,
             is_approximate: false,
         }
     }
@@ -49,17 +52,19 @@ impl<'q> Joiner<'q> {
         self.is_approximate || self.carriers.are_full()
     }
 
+    /// Begins a segment. Every part of a later one begins at `horizon` or later; none comes where there is none.
+    pub(super) fn begin(&mut self, horizon: Option<u64>) {
+        self.horizon = horizon.unwrap_or(u64::MAX);
+    }
+
     /// Adds a part; gives the conversation to `close` that it shows to be over.
     pub(super) fn add(&mut self, key: &Key, part: &Body, close: &mut dyn FnMut(&Key, &Body)) {
-        if self.open.len() >= self.open_max && !self.open.contains_key(key) {
-            self.end_half(close);
-        }
-        let open = match self.open.entry(*key) {
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(part.clone());
-                return;
-            }
-            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
+        let Some(open) = self.open.get_mut(key) else {
+            // Most conversations of a long segment begin and end in it.
+            return match last_moment(key, part) < self.horizon {
+                true => close(key, part),
+                false => self.open(key, part, close),
+            };
         };
         if goes_on(key, open, part) {
             open.add(part, self.carriers);
@@ -70,8 +75,16 @@ impl<'q> Joiner<'q> {
         }
     }
 
-    /// Ends the conversations of which no part can come any more, as every one to come begins at `horizon` or later.
-    pub(super) fn expire(&mut self, horizon: u64, close: &mut dyn FnMut(&Key, &Body)) {
+    fn open(&mut self, key: &Key, part: &Body, close: &mut dyn FnMut(&Key, &Body)) {
+        if self.open.len() >= self.open_max {
+            self.end_half(close);
+        }
+        self.open.insert(*key, part.clone());
+    }
+
+    /// Ends the conversations of which no part can come any more.
+    pub(super) fn expire(&mut self, close: &mut dyn FnMut(&Key, &Body)) {
+        let horizon = self.horizon;
         if self.open.len() < self.looked_through_at {
             return;
         }

@@ -12,7 +12,7 @@ use netrewind_indexer::{Cursor, Index, IndexError, LabelKey, Observation, Observ
 
 use super::carrier::Facts;
 use super::key::Key;
-use super::part::Part;
+use super::part::{Body, Part};
 
 /// The labels of a conversation.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +53,26 @@ pub(super) enum Made {
     OfAny,
     /// These, by number.
     Of(Vec<u32>),
+    /// All; for each the place of its part.
+    InOrder(Vec<PartPlace>),
+}
+
+/// The place of a flow's part, and which of the two ends has sent the flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartPlace(u32);
+
+impl PartPlace {
+    const UNSETTLED: u32 = u32::MAX;
+
+    /// An index has 2^22 flows, and as many without a key, at most.
+    pub(super) fn new(place: Option<(usize, usize)>) -> Self {
+        let number = place.and_then(|(place, side)| u32::try_from(place << 1 | side).ok());
+        Self(number.unwrap_or(Self::UNSETTLED))
+    }
+
+    fn get(self) -> Option<(usize, usize)> {
+        (self.0 != Self::UNSETTLED).then_some(((self.0 >> 1) as usize, (self.0 & 1) as usize))
+    }
 }
 
 /// An index, and what its templates say.
@@ -69,10 +89,12 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
         if parts.is_empty() {
             return Ok(());
         }
+        if let Made::InOrder(settled) = made {
+            return self.add_in_order(parts, &settled);
+        }
         let mut rows = self.index.observations()?;
         let mut cursor = self.index.cursor();
-        let mut places: HashMap<Key, usize, RandomState> = HashMap::default();
-        places.extend(parts.iter().enumerate().map(|(place, part)| (part.key, place)));
+        let places = places_of(parts, 0);
         let mut add =
             |rows: &mut Observations<'_>, row: &Observation| self.add(parts, &places, &mut cursor, rows, row);
         let Made::Of(mut flows) = made else { return rows.visit(add) };
@@ -94,10 +116,27 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
         Ok(())
     }
 
+    /// Of all flows, which are in the parts with all of their packets.
+    fn add_in_order(&self, parts: &mut [Part], settled: &[PartPlace]) -> Result<(), IndexError> {
+        // Those that are not settled stand behind the others.
+        let behind = settled.iter().filter_map(|place| place.get()).map(|(place, _)| place + 1).max();
+        let places = places_of(parts, behind.unwrap_or(0));
+        let mut cursor = self.index.cursor();
+        self.index.observations()?.visit(|rows, row| {
+            match settled.get(row.flow as usize).and_then(|place| place.get()) {
+                Some((place, side)) => match parts.get_mut(place) {
+                    Some(part) => add_row(&mut part.body, side, rows, row),
+                    None => Ok(()),
+                },
+                None => self.add(parts, &places, &mut cursor, rows, row),
+            }
+        })
+    }
+
     fn add(
         &self,
         parts: &mut [Part],
-        places: &HashMap<Key, usize, RandomState>,
+        places: &Places,
         cursor: &mut Cursor<'_, B>,
         rows: &mut Observations<'_>,
         row: &Observation,
@@ -107,16 +146,7 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
         if self.only_whole && self.packets_of(cursor, &key, row.flow)? != part.body.packets() {
             return Ok(());
         }
-        let body = &mut part.body;
-        if let Some(side) = body.sides.get_mut(side).filter(|side| side.packets > 0) {
-            side.retransmissions += row.retransmissions;
-            side.out_of_order += row.out_of_order;
-        }
-        body.round_trip_ns = body.round_trip_ns.or(row.round_trip_ns);
-        if row.has_labels() && body.labels.is_none() {
-            body.labels = Some(LabelTexts::read(rows, row)?);
-        }
-        Ok(())
+        add_row(&mut part.body, side, rows, row)
     }
 
     /// The key that a flow has, which end has sent it, and its packets.
@@ -137,4 +167,31 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
         }
         Ok(packets)
     }
+}
+
+/// Parts by their keys.
+type Places = HashMap<Key, usize, RandomState>;
+
+/// The places of the parts from `from` on.
+fn places_of(parts: &[Part], from: usize) -> Places {
+    let rest = parts.iter().enumerate().skip(from);
+    rest.map(|(place, part)| (part.key, place)).collect()
+}
+
+/// Adds to what is known of a part what was observed of a flow of it.
+fn add_row(
+    body: &mut Body,
+    side: usize,
+    rows: &mut Observations<'_>,
+    row: &Observation,
+) -> Result<(), IndexError> {
+    if let Some(side) = body.sides.get_mut(side).filter(|side| side.packets > 0) {
+        side.retransmissions += row.retransmissions;
+        side.out_of_order += row.out_of_order;
+    }
+    body.round_trip_ns = body.round_trip_ns.or(row.round_trip_ns);
+    if row.has_labels() && body.labels.is_none() {
+        body.labels = Some(LabelTexts::read(rows, row)?);
+    }
+    Ok(())
 }

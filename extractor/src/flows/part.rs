@@ -201,21 +201,35 @@ impl Parts {
     }
 
     /// Adds a flow in the order of an index, in which those between the same ports of the same addresses follow each other.
-    pub(super) fn add_in_order(&mut self, flow: &Flow, facts: &Facts, carriers: &Carriers) {
-        let (part, is_adjacent) = part_of(flow, facts);
+    /// Gives the place of its part, and which of the two ends has sent it; none where the place is not settled yet.
+    pub(super) fn add_in_order(
+        &mut self,
+        flow: &Flow,
+        facts: &Facts,
+        carriers: &Carriers,
+    ) -> Option<(usize, usize)> {
+        let (part, side, is_adjacent) = part_of(flow, facts);
         if !is_adjacent {
             self.scattered.push(part);
-            return;
+            return None;
         }
         let ends = part.key.ends();
         if self.ends != Some(ends) {
             self.ends = Some(ends);
             self.group = self.parts.len();
         }
-        match self.parts[self.group..].iter_mut().find(|known| known.key == part.key) {
-            Some(known) => known.body.add(&part.body, carriers),
-            None => self.parts.push(part),
-        }
+        let group = &mut self.parts[self.group..];
+        let place = match group.iter_mut().position(|known| known.key == part.key) {
+            Some(number) => {
+                group[number].body.add(&part.body, carriers);
+                self.group + number
+            }
+            None => {
+                self.parts.push(part);
+                self.parts.len() - 1
+            }
+        };
+        Some((place, side))
     }
 
     /// Each key once.
@@ -233,9 +247,9 @@ impl Parts {
     }
 }
 
-/// The part that a flow makes, and whether all flows of its key stand side by side in an index.
-fn part_of(flow: &Flow, facts: &Facts) -> (Part, bool) {
+/// The part that a flow makes, which end has sent it, and whether all flows of its key stand side by side in an index.
+fn part_of(flow: &Flow, facts: &Facts) -> (Part, usize, bool) {
     let (key, side, role) = Key::of(flow, facts);
     let body = Body::of(flow, facts, side, role);
-    (Part { key, body }, key.is_adjacent())
+    (Part { key, body }, side, key.is_adjacent())
 }
