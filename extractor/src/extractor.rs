@@ -21,6 +21,7 @@ use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
 use crate::flows::GatherSource;
 use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, Scouts, reach};
+use crate::growing::Growing;
 use crate::merge::merge;
 use crate::plan::{PlanError, Planner};
 use crate::pool::Pool;
@@ -64,6 +65,7 @@ pub struct Extractor {
     store: Store,
     compiler: Compiler,
     walks: Walks,
+    growing: Growing,
     workers: Workers,
 }
 
@@ -87,7 +89,7 @@ impl Extractor {
         let compiler = Compiler::new(options.compile);
         let helpers = options.helpers.min(HELPERS_MAX);
         let workers = Workers { helpers, held_max: options.segments_held_max };
-        Self { store, compiler, walks: Walks::default(), workers }
+        Self { store, compiler, walks: Walks::default(), growing: Growing::default(), workers }
     }
 
     /// What gathering flows needs of it.
@@ -97,8 +99,8 @@ impl Extractor {
         range: TimeRange,
         filters: &'q Filters,
     ) -> GatherSource<'q> {
-        let Self { walks, store, workers, .. } = self;
-        GatherSource { range, filters, walks, store, use_index, helpers: workers.helpers }
+        let Self { walks, growing, store, workers, .. } = self;
+        GatherSource { range, filters, walks, growing, store, use_index, helpers: workers.helpers }
     }
 
     /// The store.

@@ -20,6 +20,7 @@ mod filters;
 pub mod flows;
 mod follow;
 mod fragments;
+mod growing;
 pub mod http;
 mod merge;
 mod overview;

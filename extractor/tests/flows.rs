@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::AtomicBool;
 
 use netrewind_extractor::flows::{FlowQuery, FlowSort, SummaryQuery};
-use netrewind_extractor::{ExtractError, Patient, Query};
+use netrewind_extractor::{ExtractError, Extractor, Patient, Query};
 use netrewind_segment::Timestamp;
 use support::{Stored, TestStore, name, packet};
 
@@ -88,4 +88,51 @@ fn whoever_waits_can_give_up() {
     let stopped = AtomicBool::new(true);
     let answer = store().extractor().flows(&Query::default(), &FlowQuery::default(), &mut &stopped);
     assert!(matches!(answer, Err(ExtractError::Cancelled)));
+}
+
+/// What is told of flows, without what it took to find them.
+fn told(extractor: &Extractor, query: &Query) -> [serde_json::Value; 2] {
+    let flows = FlowQuery { sort: FlowSort::Start, limit: 1000, ..FlowQuery::default() };
+    let flows = extractor.flows(query, &flows, &mut Patient).unwrap();
+    let summary = extractor.summary(query, &SummaryQuery::default(), &mut Patient).unwrap();
+    let without_work = |mut answer: serde_json::Value| {
+        answer.as_object_mut().unwrap().remove("work");
+        answer
+    };
+    [serde_json::to_value(flows).unwrap(), serde_json::to_value(summary).unwrap()].map(without_work)
+}
+
+#[test]
+fn an_open_segment_is_told_of_as_it_grows() {
+    let mut captures: Vec<Vec<Stored>> = vec![(0..3000).map(|n| packet(n, 0, 60 + n % 200)).collect()];
+    if let Some(folder) = support::corpus() {
+        let mut paths: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        let read = paths.iter().filter_map(|path| support::read_capture(path, 3000));
+        captures.extend(read.filter(|packets| packets.len() > 500).take(12));
+    }
+    for packets in captures {
+        let mut store = TestStore::default();
+        let middle = packets[packets.len() / 2].at();
+        let extractor = store.extractor();
+        // In the end a query that began earlier, and has seen less.
+        for tenths in [1, 2, 2, 5, 9, 10, 7] {
+            let committed = packets.len() * tenths / 10;
+            store.open(name(0, 0), packets.clone(), committed);
+            for query in [
+                Query::default(),
+                Query::of("tcp or udp port 53"),
+                Query { from: Some(middle), ..Query::default() },
+            ] {
+                let plain = Query { use_index: false, ..query.clone() };
+                assert_eq!(told(&extractor, &query), told(&store.extractor(), &plain), "{committed} packets");
+            }
+        }
+        store.open(name(5, 0), packets.clone(), packets.len() / 3);
+        assert_eq!(
+            told(&extractor, &Query::default()),
+            told(&store.extractor(), &Query { use_index: false, ..Query::default() })
+        );
+    }
 }

@@ -53,7 +53,7 @@ impl Default for Limits {
 }
 
 /// Builds the index of a segment from its records in their order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Builder {
     link_type: LinkType,
     limits: Limits,
@@ -146,6 +146,16 @@ impl Builder {
         self.totals.records
     }
 
+    /// Flows of these records, as far as they have been counted.
+    pub fn flows(&self) -> usize {
+        self.flows.states.len()
+    }
+
+    /// Where the segment ends at the moment: the next record begins there.
+    pub fn segment_bytes(&self) -> u64 {
+        self.totals.segment_bytes
+    }
+
     /// Adds the segment's next record.
     #[inline]
     pub fn push(&mut self, record: &Record<'_>) {
@@ -209,6 +219,13 @@ impl Builder {
         let index = finish::assemble(self);
         self.reset();
         index
+    }
+
+    /// As [`Self::finish`], and goes on with the same segment.
+    pub fn finish_so_far(&mut self) -> Result<Vec<u8>, BuildError> {
+        self.count_batch();
+        let mut so_far = self.clone();
+        finish::assemble(&mut so_far)
     }
 
     /// Forgets all records, and begins an empty segment of the same link type, keeping memory for it.

@@ -16,7 +16,7 @@ pub(crate) struct SecondRow {
 }
 
 /// Counts packets and bytes a second.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seconds {
     pub(crate) shift: u8,
     pub(crate) rows: Vec<SecondRow>,

@@ -5,10 +5,10 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Builder, Flow, Index, Limits, Template};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use netrewind_segment::{LinkType, Record, RecordHeader, Records};
@@ -29,8 +29,6 @@ use crate::{ExtractError, Span, Unreadable};
 
 /// Flows after which is asked whether to go on.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
-/// The seed of the flow tables: the index does not depend on it, and no packet's sender can know which queries come.
-const SEED: u64 = 0x6e65_7472_6577_696e;
 
 /// The parts of one segment, and what it took to find them.
 #[derive(Debug)]
@@ -91,7 +89,12 @@ impl<'q> Gatherer<'q> {
         if self.source.filters.outlook(segment.link_type) == Outlook::Nothing {
             return Ok(gathered);
         }
-        if let Some(index) = &segment.index {
+        let stop = self.stop;
+        let growing = match self.source.use_index && segment.index.is_none() {
+            true => self.source.growing.index_of(&segment, || self.new_builder(segment.link_type), stop)?,
+            false => None,
+        };
+        if let Some(index) = segment.index.as_ref().or(growing.as_deref()) {
             match self.by_index(&segment, index, &mut gathered) {
                 Ok(()) => return Ok(gathered),
                 Err(Failure::Index(reason)) => {
@@ -101,7 +104,6 @@ impl<'q> Gatherer<'q> {
                 Err(Failure::Extract(error)) => return Err(error),
             }
         }
-        let stop = self.stop;
         let walk = self.source.walks.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
         gathered.unreadable.extend(segment.damage(&walk));
         let runs = self.planner.runs_of_walk(walk.granules_from(0), segment.link_type);
@@ -193,13 +195,17 @@ impl<'q> Gatherer<'q> {
         Told { index, facts, only_whole: outlook != Outlook::Everything }
     }
 
+    fn new_builder(&self, link_type: LinkType) -> Builder {
+        Builder::new(link_type, seed()).with_ports(&self.source.filters.ports)
+    }
+
     /// Observes the conversations of a segment that has no index, up to `end`, as its index would have.
     fn observe(&mut self, segment: &Segment, end: u64, gathered: &mut Gathered) -> Result<(), Failure> {
         if gathered.parts.is_empty() {
             return Ok(());
         }
         let link_type = segment.link_type;
-        let mut builder = new_builder(link_type, &self.source.filters.ports);
+        let mut builder = self.new_builder(link_type);
         for (seen, record) in (1u32..).zip(Records::of_segment(&segment.bytes)) {
             if record.end() > end {
                 break;
@@ -250,7 +256,7 @@ impl<'q> Gatherer<'q> {
             Some(kept) if kept.0 == link_type => kept,
             other => other.insert((
                 link_type,
-                new_builder(link_type, &self.source.filters.ports).without_observations(),
+                Builder::new(link_type, seed()).with_ports(&self.source.filters.ports).without_observations(),
             )),
         };
         builder.reset();
@@ -304,8 +310,9 @@ impl<'q> Gatherer<'q> {
     }
 }
 
-fn new_builder(link_type: LinkType, ports: &TunnelPorts) -> Builder {
-    Builder::new(link_type, SEED).with_ports(ports)
+/// A number that no sender of packets can guess, so that nobody can send flows that collide. The index does not depend on it.
+fn seed() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 /// Flows of which the index does not tell how many of their packets are in the answer.

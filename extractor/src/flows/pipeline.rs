@@ -14,6 +14,7 @@ use super::series::{Buckets, Series};
 use crate::ExtractError;
 use crate::answer::{Hooks, Progress};
 use crate::filters::Filters;
+use crate::growing::Growing;
 use crate::query::TimeRange;
 use crate::segment::{Segment, Walks};
 
@@ -26,6 +27,7 @@ pub(crate) struct Source<'q> {
     pub(crate) range: TimeRange,
     pub(crate) filters: &'q Filters,
     pub(crate) walks: &'q Walks,
+    pub(crate) growing: &'q Growing,
     pub(crate) store: &'q Store,
     pub(crate) use_index: bool,
     pub(crate) helpers: usize,

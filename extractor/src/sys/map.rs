@@ -14,9 +14,17 @@ use std::ops::{Deref, Range};
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
-/// The first bytes of a file, mapped for reading.
+/// The first bytes of a file, mapped for reading; or bytes that are in memory anyway.
 #[derive(Debug, Default)]
-pub(crate) struct Map(Option<Mmap>);
+pub(crate) struct Map(Bytes);
+
+#[derive(Debug, Default)]
+enum Bytes {
+    #[default]
+    None,
+    Mapped(Mmap),
+    Held(Vec<u8>),
+}
 
 impl Map {
     /// Maps the first `bytes` of `file`. Fails where it is shorter.
@@ -27,13 +35,18 @@ impl Map {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
         if bytes == 0 {
-            return Ok(Self(None)); // mmap(2) refuses an empty map
+            return Ok(Self(Bytes::None)); // mmap(2) refuses an empty map
         }
         let length = usize::try_from(bytes).map_err(io::Error::other)?;
         // SAFETY: the bytes must not change or vanish while the map is used: the store's writers keep to that, as the
         // head of this module says; and the file was just seen to be long enough.
         let map = unsafe { MmapOptions::new().len(length).map(file)? };
-        Ok(Self(Some(map)))
+        Ok(Self(Bytes::Mapped(map)))
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn held(bytes: Vec<u8>) -> Self {
+        Self(Bytes::Held(bytes))
     }
 
     /// Pages are asked for by [`Self::will_need`]; the kernel need not guess.
@@ -58,7 +71,7 @@ impl Map {
 
     /// Advice is only advice: what the kernel does not take costs time and nothing else.
     fn advise(&self, advice: Advice, range: Range<usize>) {
-        if let Some(map) = &self.0 {
+        if let Bytes::Mapped(map) = &self.0 {
             let end = range.end.min(map.len());
             let start = range.start.min(end);
             let _ = map.advise_range(advice, start, end - start);
@@ -69,6 +82,10 @@ impl Map {
 impl Deref for Map {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        match &self.0 {
+            Bytes::None => &[],
+            Bytes::Mapped(map) => map,
+            Bytes::Held(bytes) => bytes,
+        }
     }
 }

@@ -27,7 +27,7 @@ pub enum Step {
 
 /// Recognises what one conversation carries. It takes 56 bytes, and allocates only once the bytes seen so far may be the
 /// front of something: at most [`crate::HEAP_BYTES_MAX`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Labeller {
     sides: [Side; 2],
     quic: Option<Box<quic::Connection>>,
@@ -35,7 +35,7 @@ pub struct Labeller {
     is_done: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Side {
     pending: Option<Box<Prefix>>,
     is_closed: bool,

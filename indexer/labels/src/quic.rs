@@ -35,7 +35,7 @@ mod frame {
 }
 
 /// What is known of a QUIC connection before its client hello is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connection {
     client: Option<Direction>,
     /// The connection ID that the client chose first: its length and bytes.

@@ -127,7 +127,7 @@ impl FlowState {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FlowTable {
     flows_max: usize,
     hasher: FixedState,

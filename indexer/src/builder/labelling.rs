@@ -18,7 +18,7 @@ pub(crate) const TEXT_BYTES_MAX: usize = 1 << 26;
 const CONVERSATIONS_KEPT: usize = 1 << 18;
 
 /// Both directions of flows with the same two ends, protocol and tunnels.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Conversation {
     facts: labels::Conversation,
     /// The lesser end is the one that [`Direction::Forward`] comes from.
@@ -35,7 +35,7 @@ pub(super) struct Conversation {
 }
 
 /// All conversations, by number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Labelling {
     pub(super) conversations: Vec<Conversation>,
     open: Queue,
@@ -46,7 +46,7 @@ pub(super) struct Labelling {
 }
 
 /// Conversations in the order in which they came, some of which have left since.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Queue {
     numbers: VecDeque<u32>,
     present: usize,

@@ -81,7 +81,7 @@ fn u16_at(packet: &[u8], at: usize) -> Option<u16> {
 /// Which these are has to be known before the flow is. What may be the front of something can be seen. What continues it
 /// cannot: so a mark is left under the hash of each flow that waits for more. A mark may be another flow's, and then bytes are
 /// kept that nobody asks for; none that is asked for is missing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Payloads {
     bytes: Vec<u8>,
     marks: Box<[u32; MARKS]>,

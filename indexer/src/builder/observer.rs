@@ -35,7 +35,7 @@ struct Ends {
 type Carrier = Vec<(TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>)>;
 
 /// What has been observed so far.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Observer {
     pub(super) payloads: Payloads,
     labelling: Labelling,

@@ -17,7 +17,7 @@ struct Slot {
 const EMPTY_SLOT: Slot = Slot { hash: 0, number: EMPTY };
 
 /// Numbers by a 32-bit hash of what they stand for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Slots {
     /// A power of two of slots, at most half of them used.
     slots: Vec<Slot>,

@@ -34,7 +34,7 @@ impl Ends {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TemplateTable {
     link_type: LinkType,
     templates_max: usize,
