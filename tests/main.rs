@@ -12,6 +12,7 @@ mod crash;
 mod dedup;
 mod filters;
 mod flow_details;
+mod flow_totals;
 mod flows;
 mod follow;
 mod hostile;
