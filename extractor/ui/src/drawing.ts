@@ -17,6 +17,9 @@ const NODE_MORE = 34;
 const LINE_MIN = 1;
 const LINE_MORE = 9;
 const LABELLED = 24;
+/** The more hosts there are, the closer they stand: all are to be seen. */
+const REPULSION = 9000;
+const HOSTS_FEW = 40;
 /** Degrees that lie together, without Antarctica: to the west and north, to the east and south. */
 const WORLD_WEST_NORTH = [-170, 80];
 const WORLD_EAST_SOUTH = [190, -56];
@@ -100,7 +103,7 @@ function graph(summary: Summary) {
       layout: "force",
       roam: "move",
       draggable: true,
-      force: { repulsion: 220, edgeLength: [40, 160], gravity: 0.12, layoutAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches },
+      force: { repulsion: REPULSION / Math.max(of.size, HOSTS_FEW), edgeLength: [25, 120], gravity: 0.16, layoutAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches },
       emphasis: { focus: "adjacency" },
       itemStyle: { color: colour("--accent") },
       lineStyle: { color: colour("--ink-soft"), opacity: 0.45, curveness: 0.1 },
