@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::Lane;
 use crate::clock::Now;
 use crate::config::{Config, SEGMENT_BYTES_MIN};
-use crate::disk::sim::{Chance, Crash, Faults, SimDisk};
+use crate::disk::sim::{Chance, Crash, Faults, SimDisk, WRITE_NS};
 use crate::pool::Pool;
 use crate::sink::{self, BlockSink, SegmentEnd, SegmentStart, SinkQueue};
 use crate::source::Packet;
@@ -291,6 +291,9 @@ fn a_packet_longer_than_a_record_can_be_is_cut_and_counted() {
     rig.lane.accept(&packet);
     rig.finish();
     assert_eq!((rig.lane.cut_packets(), rig.lane.account().written), (1, 1));
+    let writes = rig.lane.take_writes();
+    assert_eq!((writes.total(), writes.slowest_us), (1, WRITE_NS / 1000));
+    assert!(rig.lane.take_writes().is_empty(), "since the last call");
 }
 
 /// Found once by chance: a record whose header begins in a sector that an earlier write left.
