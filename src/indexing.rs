@@ -77,7 +77,7 @@ pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<State> {
 /// first.
 const FINISH_NICENESS: i32 = 15;
 /// And the one that catches up: anything else goes first.
-const CATCH_UP_NICENESS: i32 = 19;
+pub const CATCH_UP_NICENESS: i32 = 19;
 /// Segments that wait to be finished at most; one beyond is read from the disk later, so that memory stays bounded.
 const UNFINISHED_MAX: usize = 2;
 

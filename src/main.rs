@@ -4,6 +4,7 @@
 //! package and in no library.
 
 mod arguments;
+mod cataloging;
 mod clock;
 mod commands;
 mod indexing;

@@ -7,6 +7,7 @@
 
 mod access;
 mod broken_off;
+mod catalog;
 mod cli;
 mod crash;
 mod dedup;

@@ -12,8 +12,15 @@ fn root() -> &'static Path {
 
 /// Every source file of the product, with its text.
 fn sources() -> Vec<(PathBuf, String)> {
-    let folders =
-        ["src", "recorder/src", "recorder/segment/src", "indexer/src", "indexer/labels/src", "extractor/src"];
+    let folders = [
+        "src",
+        "recorder/src",
+        "recorder/segment/src",
+        "indexer/src",
+        "indexer/labels/src",
+        "indexer/catalog/src",
+        "extractor/src",
+    ];
     let files = folders.iter().flat_map(|folder| files_below(&root().join(folder)));
     files
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
@@ -68,7 +75,20 @@ fn crates_depend_in_one_direction() {
     assert_eq!(dependencies("recorder/Cargo.toml"), ["segment"]);
     assert_eq!(dependencies("indexer/Cargo.toml"), ["labels", "segment"]);
     assert_eq!(dependencies("indexer/labels/Cargo.toml"), Vec::<String>::new());
+    assert_eq!(dependencies("indexer/catalog/Cargo.toml"), ["segment"]);
     assert_eq!(dependencies("extractor/Cargo.toml"), ["indexer", "labels", "segment"]);
+}
+
+#[test]
+fn only_the_catalog_knows_tantivy() {
+    let catalog = |path: &Path| path.starts_with("indexer/catalog");
+    only_in(&["tantivy::"], catalog, "tantivy outside the catalog");
+    let depends = |manifest: &str| {
+        let text = std::fs::read_to_string(root().join(manifest)).expect("a manifest");
+        text.lines().any(|line| line.starts_with("tantivy.") || line.starts_with("netrewind-catalog"))
+    };
+    let others = ["recorder/segment", "recorder", "indexer", "indexer/labels", "extractor"];
+    assert!(!others.iter().any(|folder| depends(&format!("{folder}/Cargo.toml"))));
 }
 
 #[test]
@@ -79,10 +99,18 @@ fn unsafe_code_stands_in_islands() {
 
 #[test]
 fn only_the_store_knows_file_names() {
-    let words = ["\".pcap", "\".idx", "\".mark", "join(\"segments\")", "join(\"logbook\")", "\".jsonl"];
+    let words = [
+        "\".pcap",
+        "\".idx",
+        "\".mark",
+        "join(\"segments\")",
+        "join(\"logbook\")",
+        "\".jsonl",
+        "\"manifest.json",
+    ];
     only_in(
         &words,
-        |path| path.ends_with("segment/src/store.rs"),
+        |path| path.ends_with("segment/src/store.rs") || path.ends_with("segment/src/store/hours.rs"),
         "a file name of the store outside segment::store",
     );
 }

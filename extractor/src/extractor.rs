@@ -1,12 +1,12 @@
 //! Carrying out a query: from the store to the sink.
 
 mod follow;
+mod for_flows;
 mod output;
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 
@@ -19,7 +19,7 @@ use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
-use crate::flows::GatherSource;
+use crate::flows::{Archived, Catalog, GatherSource};
 use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, Scouts, reach};
 use crate::growing::Growing;
 use crate::merge::merge;
@@ -51,11 +51,13 @@ pub struct Options {
     pub segments_held_max: usize,
     /// What compiling a filter may take.
     pub compile: CompileLimits,
+    /// Reads the catalog, which answers for flows whose packets are no longer kept.
+    pub catalog: Option<Arc<dyn Catalog>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { helpers: 1, segments_held_max: 8192, compile: CompileLimits::default() }
+        Self { helpers: 1, segments_held_max: 8192, compile: CompileLimits::default(), catalog: None }
     }
 }
 
@@ -67,11 +69,14 @@ pub struct Extractor {
     walks: Walks,
     growing: Growing,
     workers: Workers,
+    catalog: Option<Arc<dyn Catalog>>,
 }
 
 /// A query about to be carried out.
 pub(crate) struct Prepared {
     pub(crate) snapshot: Snapshot,
+    /// Hours of the catalog in the place of segments that have expired: only for flows.
+    pub(crate) archived: Archived,
     pub(crate) range: TimeRange,
     pub(crate) filters: Filters,
     pub(crate) completeness: Completeness,
@@ -89,7 +94,8 @@ impl Extractor {
         let compiler = Compiler::new(options.compile);
         let helpers = options.helpers.min(HELPERS_MAX);
         let workers = Workers { helpers, held_max: options.segments_held_max };
-        Self { store, compiler, walks: Walks::default(), growing: Growing::default(), workers }
+        let (walks, growing) = (Walks::default(), Growing::default());
+        Self { store, compiler, walks, growing, workers, catalog: options.catalog }
     }
 
     /// What gathering flows needs of it.
@@ -255,11 +261,23 @@ impl Extractor {
         wants: Wants,
         hooks: &dyn Hooks,
     ) -> Result<Prepared, ExtractError> {
+        let snapshot = Snapshot::take(&self.store, query, &self.walks, self.workers, hooks)?;
+        self.prepare_with(query, wants, snapshot, Archived::default())
+    }
+
+    fn prepare_with(
+        &self,
+        query: &Query,
+        wants: Wants,
+        mut snapshot: Snapshot,
+        archived: Archived,
+    ) -> Result<Prepared, ExtractError> {
         let range = query.range();
-        let ports =
-            TunnelPorts::written(&self.store.identity().tunnel_ports).map_err(ExtractError::TunnelPorts)?;
-        let mut snapshot = Snapshot::take(&self.store, query, &self.walks, self.workers, hooks)?;
-        let link_types = snapshot.link_types();
+        let ports = self.tunnel_ports()?;
+        let mut link_types = snapshot.link_types();
+        link_types.extend(archived.link_types());
+        link_types.sort_unstable();
+        link_types.dedup();
         let filters = Filters::compile(&self.compiler, query, &link_types)?.with_ports(&ports);
         let segments_in_store = snapshot.names.len();
         let mut completeness =
@@ -267,9 +285,11 @@ impl Extractor {
         for (link_type, reason) in filters.refused.iter().filter(|_| !query.is_restricted()) {
             completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
         }
-        let covered = covered_span(query, &snapshot);
+        let covered = covered_span(query, &snapshot, &archived);
         completeness.covered = covered;
-        let kept_spans = snapshot.spans();
+        archived.tell(&mut completeness, snapshot.oldest(), query.is_restricted());
+        let mut kept_spans = snapshot.spans();
+        kept_spans.extend(archived.spans());
         let reached = if filters.link_fragments() { reach(range) } else { range };
         let beside = snapshot.keep_in(range, reached);
         let mut prepared = Prepared {
@@ -282,6 +302,7 @@ impl Extractor {
             inner_interfaces: InnerInterfaces::new(),
             segments_in_store,
             snapshot,
+            archived,
         };
         prepared.snapshot.beside = beside;
         let names: Vec<SegmentName> = prepared.snapshot.segments.iter().map(|segment| segment.name).collect();
@@ -290,8 +311,9 @@ impl Extractor {
             let also = if wants.interfaces { &names[..] } else { &[] };
             let chronicle = Chronicle::read(&self.store, scope, also)?;
             prepared.drops.clone_from(&chronicle.drops);
-            let kept = Kept { names: &prepared.snapshot.names, spans: kept_spans };
             let is_restricted = query.is_restricted();
+            let catalogued = prepared.archived.names();
+            let kept = Kept { names: &prepared.snapshot.names, catalogued, spans: kept_spans };
             coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, &self.store, is_restricted)?;
             if wants.interfaces {
                 prepared.name_interfaces(&chronicle);
@@ -443,9 +465,10 @@ fn is_over(hooks: &dyn Hooks) -> bool {
 
 /// The range that an answer speaks of: an open end is the oldest packet kept, or the newest committed. Where nothing is
 /// kept from the start that was asked for on, it still speaks of that start: was anything recording then?
-fn covered_span(query: &Query, snapshot: &Snapshot) -> Option<Span> {
-    let from = query.from.or(snapshot.oldest())?;
-    let open_end = || snapshot.newest().unwrap_or(from).max(from).plus_ns(1);
+fn covered_span(query: &Query, snapshot: &Snapshot, archived: &Archived) -> Option<Span> {
+    let (oldest, newest) = archived.bounds().unzip();
+    let from = query.from.or(oldest.into_iter().chain(snapshot.oldest()).min())?;
+    let open_end = || newest.max(snapshot.newest()).unwrap_or(from).max(from).plus_ns(1);
     let to = query.to.unwrap_or_else(open_end);
     Some(Span { from, to: to.max(from) })
 }

@@ -165,6 +165,11 @@ impl Filters {
         &self.tunnels
     }
 
+    /// Without the demands on tunnels.
+    pub(crate) fn without_tunnels(&self) -> Self {
+        Self { tunnels: TunnelDemands::default(), ..self.clone() }
+    }
+
     /// For a store with these tunnel ports.
     pub(crate) fn with_ports(self, ports: &TunnelPorts) -> Self {
         Self { ports: ports.clone(), ..self }

@@ -22,9 +22,12 @@
 //!
 //! **Invariant:** an index only skips work: the records are the same without it.
 
+mod archive;
 mod carrier;
+mod catalog;
 mod gather;
 mod join;
+mod kept;
 mod key;
 mod labels;
 mod leaders;
@@ -39,6 +42,8 @@ mod services;
 mod summary;
 mod text;
 
+pub(crate) use archive::Archived;
+pub use catalog::Catalog;
 pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
 pub(crate) use record::protocol_number;
@@ -51,8 +56,8 @@ pub use summary::{
 
 use crate::completeness::Completeness;
 use crate::extractor::Prepared;
-use crate::sink::Wants;
 use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Work};
+use archive::{Asking, Feed, Stands};
 use carrier::Carriers;
 use join::Joiner;
 use key::Key;
@@ -84,21 +89,23 @@ impl Extractor {
         hooks: &mut dyn Hooks,
     ) -> Result<FlowAnswer, ExtractError> {
         let query = &flows.continued(query);
-        let mut prepared = self.prepare(query, Wants::default(), hooks)?;
+        let mut prepared = self.prepare_flows(query, hooks)?;
         let carriers = Carriers::default();
         let ending = Ending::of(&prepared.completeness);
         let mut top = TopFlows::new(flows, &carriers);
         let gathering = Gathering { carriers: &carriers, buckets: None, wanted: None };
+        let search = flows.search.as_ref();
         let finds = |key: &Key, body: &Body| match &flows.search {
             None => true,
             Some(search) => search.accepts(&describe(key, body, &carriers, ending)),
         };
-        let outcome = self.join(&mut prepared, query, gathering, hooks, &mut |_| {}, &mut |key, body| {
-            if finds(key, body) {
-                top.take(key, body);
-            }
-            Goes::On
-        })?;
+        let outcome =
+            self.join(&mut prepared, query, gathering, search, hooks, &mut |_| {}, &mut |key, body| {
+                if finds(key, body) {
+                    top.take(key, body);
+                }
+                Goes::On
+            })?;
         Ok(top.answer(ending, prepared.completeness, outcome))
     }
 
@@ -119,10 +126,10 @@ impl Extractor {
         // First its first instant alone, which tells whether it is there at all.
         for to in [Some(id.first.plus_ns(1)), query.to] {
             let query = Query { from: Some(id.first), to, ..query.clone() };
-            let mut prepared = self.prepare(&query, Wants::default(), hooks)?;
+            let mut prepared = self.prepare_flows(&query, hooks)?;
             let ending = Ending::of(&prepared.completeness);
             found = None;
-            self.join(&mut prepared, &query, gathering, hooks, &mut |_| {}, &mut |key, body| {
+            self.join(&mut prepared, &query, gathering, None, hooks, &mut |_| {}, &mut |key, body| {
                 if body.first() == id.first.ns() {
                     found = Some(describe(key, body, &carriers, ending));
                 }
@@ -142,7 +149,7 @@ impl Extractor {
         summary: &SummaryQuery,
         hooks: &mut dyn Hooks,
     ) -> Result<Summary, ExtractError> {
-        let mut prepared = self.prepare(query, Wants::default(), hooks)?;
+        let mut prepared = self.prepare_flows(query, hooks)?;
         let carriers = Carriers::default();
         let ending = Ending::of(&prepared.completeness);
         let buckets = Buckets::of(prepared.completeness.covered, summary.buckets);
@@ -155,8 +162,12 @@ impl Extractor {
             &mut prepared,
             query,
             gathering,
+            summary.search.as_ref(),
             hooks,
-            &mut |gathered| series.add_all(&gathered.series),
+            &mut |seen| match seen {
+                Seen::Segment(gathered) => series.add_all(&gathered.series),
+                Seen::Kept(body) => series.spread(body.first(), body.last(), body.packets(), body.bytes()),
+            },
             &mut |key, body| {
                 if let Some(search) = &summary.search {
                     if !search.accepts(&describe(key, body, &carriers, ending)) {
@@ -177,17 +188,20 @@ impl Extractor {
         Ok(tally.summary(series, ending, prepared.completeness, outcome))
     }
 
-    /// Joins the parts of all segments, and gives each conversation to `take` when it has ended, in no order.
+    /// Joins the parts of all segments, and of records of the catalog, and gives each conversation to `take` when it has ended,
+    /// in no order. Of the catalog it gives at least those that the search finds.
+    #[expect(clippy::too_many_arguments, reason = "what is asked, and who takes the answer")]
     fn join(
         &self,
         prepared: &mut Prepared,
         query: &Query,
         gathering: Gathering<'_>,
+        search: Option<&Search>,
         hooks: &mut dyn Hooks,
-        see: &mut dyn FnMut(&gather::Gathered),
+        see: &mut dyn FnMut(Seen<'_>),
         take: &mut dyn FnMut(&Key, &Body) -> Goes,
     ) -> Result<Outcome, ExtractError> {
-        let mut joiner = match gathering.wanted {
+        let joiner = match gathering.wanted {
             None => Joiner::new(gathering.carriers),
             Some(_) => Joiner::eager(gathering.carriers),
         };
@@ -199,27 +213,36 @@ impl Extractor {
         outcome.work.segments = prepared.segments_in_store as u64;
         let segments = std::mem::take(&mut prepared.snapshot.segments);
         let (range, filters) = (prepared.range, &prepared.filters);
+        let Gathering { carriers, wanted, .. } = gathering;
+        let asking = self.catalog().map(|catalog| Asking {
+            catalog,
+            store: self.store(),
+            filters,
+            carriers,
+            range,
+            wanted,
+            search,
+        });
+        let bounds = segments.iter().filter_map(|segment| segment.bounds);
+        let feed = Feed::new(std::mem::take(&mut prepared.archived), bounds.clone(), asking);
+        let mut starts = bounds.map(|(first, _)| first.ns()).min();
+        let mut joining = Joining { joiner, feed, see, take, goes: Goes::On };
+        if let Some(first) = starts {
+            joining.hours(Some(first), &|| hooks.cancelled(), completeness)?;
+        }
         let source = self.gather_source(query.use_index, range, filters);
-        pipeline::run(source, gathering, segments, hooks, &mut |gathered, horizon| {
-            see(&gathered);
-            outcome.note(&gathered, completeness);
-            let mut goes = Goes::On;
-            let mut close = |key: &Key, body: &Body| {
-                if goes == Goes::On {
-                    goes = take(key, body);
-                }
-            };
-            joiner.begin(horizon);
-            for part in &gathered.parts {
-                joiner.add(&part.key, &part.body, &mut close);
-            }
-            match horizon {
-                Some(_) => joiner.expire(&mut close),
-                None => joiner.finish(&mut close),
-            }
-            goes
-        })?;
-        outcome.approximate = joiner.is_approximate();
+        if joining.goes == Goes::On {
+            pipeline::run(source, gathering, segments, hooks, &mut |gathered, horizon| {
+                outcome.note(&gathered, completeness);
+                // Hours between segments are read here, where nobody asks: what overlaps so is rare.
+                let _ = joining.hours(starts, &|| false, completeness);
+                starts = horizon;
+                joining.segment(&gathered, horizon)
+            })?;
+        }
+        joining.hours(None, &|| hooks.cancelled(), completeness)?;
+        joining.finish();
+        outcome.approximate = joining.joiner.is_approximate() | joining.feed.is_approximate(completeness);
         if outcome.has_fragments && filters.link_fragments() {
             let note = "of later fragments, flows count those that the filter accepts by themselves";
             completeness.note(format!("{note}; extraction also finds them with the first of their packet"));
@@ -229,6 +252,84 @@ impl Extractor {
         }
         completeness.tell_of_segments(&mut outcome.rejected, query.is_restricted());
         Ok(outcome)
+    }
+}
+
+/// What conversations are made of.
+enum Seen<'s> {
+    /// A segment.
+    Segment(&'s gather::Gathered),
+    /// A record of the catalog.
+    Kept(&'s Body),
+}
+
+/// Conversations on their way from parts and records to whoever takes them.
+struct Joining<'j, 'q> {
+    joiner: Joiner<'q>,
+    feed: Feed<'q>,
+    see: &'j mut dyn FnMut(Seen<'_>),
+    take: &'j mut dyn FnMut(&Key, &Body) -> Goes,
+    goes: Goes,
+}
+
+impl Joining<'_, '_> {
+    /// Takes the records of all hours that begin until then.
+    fn hours(
+        &mut self,
+        until: Option<u64>,
+        stop: &dyn Fn() -> bool,
+        completeness: &mut Completeness,
+    ) -> Result<(), ExtractError> {
+        let Self { joiner, feed, see, take, goes } = self;
+        let mut close = |key: &Key, body: &Body| {
+            if *goes == Goes::On {
+                *goes = take(key, body);
+            }
+            *goes
+        };
+        // Of one hour any record can go on another one.
+        joiner.begin(Some(0));
+        let mut take_kept = |key: &Key, body: &Body, stands: Stands| {
+            see(Seen::Kept(body));
+            let mut goes = Goes::On;
+            match stands {
+                Stands::Whole => goes = close(key, body),
+                Stands::Open => joiner.add(key, body, &mut |key, body| goes = close(key, body)),
+            }
+            goes
+        };
+        while feed.hour(until, stop, completeness, &mut take_kept)? {}
+        Ok(())
+    }
+
+    /// Takes the parts of a segment, after which nothing begins before `horizon`.
+    fn segment(&mut self, gathered: &gather::Gathered, horizon: Option<u64>) -> Goes {
+        let Self { joiner, feed, see, take, goes } = self;
+        see(Seen::Segment(gathered));
+        let mut close = |key: &Key, body: &Body| {
+            if *goes == Goes::On {
+                *goes = take(key, body);
+            }
+        };
+        let horizon = horizon.into_iter().chain(feed.horizon()).min();
+        joiner.begin(horizon);
+        for part in &gathered.parts {
+            joiner.add(&part.key, &part.body, &mut close);
+        }
+        match horizon {
+            Some(_) => joiner.expire(&mut close),
+            None => joiner.finish(&mut close),
+        }
+        *goes
+    }
+
+    fn finish(&mut self) {
+        let Self { joiner, take, goes, .. } = self;
+        joiner.finish(&mut |key, body| {
+            if *goes == Goes::On {
+                *goes = take(key, body);
+            }
+        });
     }
 }
 

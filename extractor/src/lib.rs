@@ -50,7 +50,7 @@ pub use dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, DedupWindow};
 pub use error::ExtractError;
 pub use extractor::{Extractor, HELPERS_MAX, Options};
 pub use follow::{FollowClock, HOLD_BACK, POLL_INTERVAL};
-pub use overview::{Overview, SegmentOverview};
+pub use overview::{CatalogOverview, Overview, SegmentOverview};
 pub use query::{JoinedFilter, Limits, Query, TimeRange, View};
 pub use reassembly::ReassemblyAccount;
 pub use sink::{CountSink, Packet, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};

@@ -41,6 +41,10 @@ pub struct Overview {
     /// The latest packet kept.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub newest: Option<Timestamp>,
+    /// The catalog of conversations; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub catalog: Option<CatalogOverview>,
     /// Means over the last ten seconds, while somebody records.
     pub packets_per_second: Option<f64>,
     /// Their bits.
@@ -88,6 +92,7 @@ impl Overview {
             disk_bytes: store.disk_bytes()?,
             rewind_to,
             newest,
+            catalog: CatalogOverview::of(store)?,
             packets_per_second: records.then(|| recent.received as f64 / RATE_SECONDS as f64),
             bits_per_second: records.then(|| recent.bytes as f64 * 8.0 / RATE_SECONDS as f64),
             dropped_last_day: recent.dropped,
@@ -95,6 +100,45 @@ impl Overview {
             slowest_write_last_day: recent.slowest_write_us.map(|us| us as f64 / 1e6),
             down: recent.down,
         })
+    }
+}
+
+/// The catalog of conversations at a glance.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct CatalogOverview {
+    /// Hours that it has.
+    pub hours: u64,
+    /// Hours that cannot be read.
+    pub damaged: u64,
+    /// Records of conversations in them.
+    pub records: u64,
+    /// What they take on the disk.
+    pub disk_bytes: u64,
+    /// The earliest packet that they count.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub from: Option<Timestamp>,
+    /// The latest.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub to: Option<Timestamp>,
+}
+
+impl CatalogOverview {
+    fn of(store: &Store) -> Result<Option<Self>, StoreError> {
+        let mut all = Self { hours: 0, damaged: 0, records: 0, disk_bytes: 0, from: None, to: None };
+        for listed in store.listed_hours()? {
+            all.hours += 1;
+            all.disk_bytes += listed.disk_bytes;
+            let Some(manifest) = store.manifest(listed.hour)? else {
+                all.damaged += 1;
+                continue;
+            };
+            all.records += manifest.records;
+            if let Some((first, last)) = manifest.bounds() {
+                all.from = Some(all.from.map_or(first, |from| from.min(first)));
+                all.to = all.to.max(Some(last));
+            }
+        }
+        Ok((all.hours > 0).then_some(all))
     }
 }
 

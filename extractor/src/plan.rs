@@ -23,7 +23,8 @@ use crate::query::TimeRange;
 use crate::sys::Map;
 use crate::walk::{Granule, Walk};
 pub(crate) use divide::Division;
-use judged::{Demands, Judged, Judgements, Verdicts};
+use judged::{Demands, Judgements};
+pub(crate) use judged::{Judged, Verdicts};
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};
 

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use netrewind_segment::store::ListedSegment;
 use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 
 use crate::answer::{Hooks, RejectedIndex};
@@ -54,8 +55,21 @@ impl Snapshot {
         workers: Workers,
         hooks: &dyn Hooks,
     ) -> Result<Self, ExtractError> {
+        Self::take_those(store, query, walks, workers, hooks, &|_| true)
+    }
+
+    /// Likewise, of those that are wanted.
+    pub(crate) fn take_those(
+        store: &Store,
+        query: &Query,
+        walks: &Walks,
+        workers: Workers,
+        hooks: &dyn Hooks,
+        is_wanted: &dyn Fn(&ListedSegment) -> bool,
+    ) -> Result<Self, ExtractError> {
         let Workers { helpers, held_max } = workers;
-        let listed = store.segments()?;
+        let mut listed = store.segments()?;
+        listed.retain(is_wanted);
         let mut snapshot =
             Self { names: listed.iter().map(|listed| listed.name).collect(), ..Self::default() };
         let mut unbounded = 0;

@@ -67,6 +67,25 @@ impl TunnelDemands {
         self.each().all(|demand| tunnels().any(|tunnel| demand.is_met_by(&tunnel) == Some(true)))
     }
 
+    /// Whether packets that came through these tunnels meet all of them, as far as the tunnels are known.
+    pub(crate) fn judge_known(&self, tunnels: &[Tunnel]) -> Verdict {
+        let of_tunnel = |demand: Demand, tunnel: &Tunnel| {
+            // Whether GRE is NVGRE is not known of a record.
+            let met = [false, true].map(|is_nvgre| demand.is_met_by(&Tunnel { is_nvgre, ..*tunnel }));
+            match (met, tunnel.kind) {
+                ([Some(true), Some(true)], _) => Verdict::Always,
+                ([Some(false), Some(false)], _) => Verdict::Never,
+                ([Some(false), _], kind) if kind != TunnelKind::Gre => Verdict::Never,
+                ([Some(true), _], kind) if kind != TunnelKind::Gre => Verdict::Always,
+                _ if matches!(demand, Demand::Peer(_)) => Verdict::Never,
+                _ => Verdict::Maybe,
+            }
+        };
+        let verdicts =
+            self.each().map(|demand| Verdict::any(tunnels.iter().map(|tunnel| of_tunnel(demand, tunnel))));
+        verdicts.fold(Verdict::Always, Verdict::and)
+    }
+
     /// Whether the packets of a template meet all of them.
     pub(crate) fn judge(&self, template: &Template) -> Verdict {
         if self.are_none() {

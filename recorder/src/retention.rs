@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** the order of expiry is the order of writing, told by names, never by a packet's timestamp.
 
+mod hours;
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use netrewind_segment::{Event, SegmentName, SegmentState, Store, StoreError, Tim
 
 use crate::clock::Clock;
 use crate::config::INDEX_RESERVE_DIVISOR;
+
+pub use hours::CatalogLimits;
 
 /// How often a new segment is tried again after segments have expired because the disk was full.
 const FULL_DISK_TRIES_MAX: usize = 4;

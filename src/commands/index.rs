@@ -4,8 +4,10 @@ use netrewind_segment::{Event, SegmentState};
 
 use super::StoreArgument;
 use super::tunnels::PortArguments;
+use crate::cataloging::{self, State as Catalogued};
 use crate::indexing::{self, State};
 use crate::outcome::{Failure, Outcome};
+use crate::signals;
 use crate::terminal::{self, StatusLine};
 use crate::writing::Writing;
 
@@ -13,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   netrewind index --store /data/nr              build what is missing or damaged
   netrewind index --store /data/nr --rebuild    build every index again
+  netrewind index --store /data/nr --catalog    also write the catalog of conversations, which outlives the packets
   netrewind index --store /data/nr --tunnel-port vxlan=5555    that port carries VXLAN, in what is stored and what comes
 
 Indexes change no answer, only the time it takes; they can be deleted and built again at any time.";
@@ -26,6 +29,12 @@ pub struct Arguments {
     /// Build those again that are there and fit
     #[arg(long)]
     rebuild: bool,
+    /// Also write the hours of the catalog that are missing or out of date; with --rebuild all whose segments are kept
+    #[arg(long)]
+    catalog: bool,
+    /// Write the hour of the catalog that is not over yet, too: right for imported files
+    #[arg(long, requires = "catalog")]
+    current_hour: bool,
     #[command(flatten)]
     ports: PortArguments,
 }
@@ -68,5 +77,48 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     line.clear();
     terminal::say(format_args!("{built} of {} indexes built", segments.len()));
+    if arguments.catalog && write_catalog(arguments, &writing)? != Outcome::Done {
+        outcome = Outcome::Incomplete;
+    }
+    Ok(outcome)
+}
+
+/// Writes hours of the catalog.
+fn write_catalog(arguments: &Arguments, writing: &Writing) -> Result<Outcome, Failure> {
+    let (store, stop) = (&writing.store, signals::stop_flag()?);
+    store.remove_unfinished_hours()?;
+    let extractor = cataloging::extractor(store);
+    let hours = cataloging::hours(store)?;
+    let now = crate::clock::now();
+    let (mut written, mut outcome) = (0, Outcome::Done);
+    for (&hour, segments) in &hours {
+        if hour.end() > now && !arguments.current_hour {
+            terminal::say(format_args!("hour {hour} is not over: --current-hour writes it nevertheless"));
+            continue;
+        }
+        let is_due = match cataloging::look(store, hour, segments)? {
+            Catalogued::Missing | Catalogued::Stale => true,
+            Catalogued::Good => arguments.rebuild && cataloging::is_rebuildable(store, hour, segments)?,
+            Catalogued::Unfinished => false,
+        };
+        if !is_due {
+            continue;
+        }
+        match cataloging::write(store, &extractor, hour, &stop) {
+            Ok(manifest) => {
+                written += 1;
+                terminal::say(format_args!("hour {hour}: {} conversations", manifest.records));
+                manifest
+                    .lacks
+                    .iter()
+                    .for_each(|lacks| terminal::say(format_args!("hour {hour} lacks {lacks}")));
+            }
+            Err(error) => {
+                terminal::say(format_args!("hour {hour}: {error:#}"));
+                outcome = Outcome::Incomplete;
+            }
+        }
+    }
+    terminal::say(format_args!("{written} of {} hours of the catalog written", hours.len()));
     Ok(outcome)
 }

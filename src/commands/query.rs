@@ -71,6 +71,7 @@ impl QueryArguments {
 pub fn options() -> Options {
     Options {
         compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
+        catalog: Some(crate::cataloging::reader()),
         ..Options::default()
     }
 }

@@ -13,7 +13,7 @@ use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{
     Description, LaneStatus, Recorder, SourceAccount, Status, Summary, by_source,
 };
-use netrewind_recorder::retention::Keeper;
+use netrewind_recorder::retention::{CatalogLimits, Keeper};
 use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::packet_ring::{self, PacketRing, RingConfig};
 use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
@@ -24,6 +24,7 @@ use netrewind_segment::layout::CAPLEN_MAX;
 
 use super::serve::ServingArguments;
 use super::{StoreArgument, WritingArguments};
+use crate::cataloging::Cataloging;
 use crate::clock::{self, SystemClock};
 use crate::indexing::Indexing;
 use crate::manager::{Manager, Turns};
@@ -87,6 +88,13 @@ pub struct Arguments {
     capture_filter: Option<String>,
     #[command(flatten)]
     writing: WritingArguments,
+    /// Disk space that the catalog of conversations may take, of the budget; its oldest hour goes first
+    /// [default: a twentieth of the budget]
+    #[arg(long, value_name = "SIZE", value_parser = crate::arguments::bytes)]
+    catalog_budget: Option<u64>,
+    /// Age at which hours of the catalog expire
+    #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = crate::arguments::duration)]
+    catalog_max_age: Duration,
     /// Age of a segment at which the next one begins
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::arguments::duration)]
     segment_age: Duration,
@@ -112,7 +120,15 @@ fn replay_speed(text: &str) -> Result<Speed, String> {
     }
 }
 
+/// The part of the budget that the catalog may take where nothing is said.
+const CATALOG_BUDGET_DIVISOR: u64 = 20;
+
 impl Arguments {
+    fn catalog_limits(&self) -> CatalogLimits {
+        let share = self.writing.budget.map(|budget| budget / CATALOG_BUDGET_DIVISOR);
+        CatalogLimits { budget_bytes: self.catalog_budget.or(share), age_max: Some(self.catalog_max_age) }
+    }
+
     fn config(&self) -> Config {
         Config {
             segment_age: self.segment_age,
@@ -211,8 +227,13 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
     arguments.writing.ports.apply(&mut writing)?;
     let Writing { store, lock, logbook, without_index, .. } = writing;
     let server = serving.map(|serving| serving.start(store.clone())).transpose()?;
+    let cataloged = Arc::clone(&logbook);
     let mut indexing = Indexing::start(&store, logbook, without_index)?;
-    let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| Some(indexing.of_lane(keeper));
+    let cataloging = Cataloging::start(&store, cataloged, arguments.catalog_limits())?;
+    let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| {
+        cataloging.set_keeper(keeper);
+        Some(indexing.of_lane(keeper))
+    };
     let description = Description {
         capture_filter: arguments.capture_filter.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -242,6 +263,7 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
     // Recording goes on while running answers end.
     server.into_iter().for_each(Server::stop);
     let summary = recorder.stop();
+    cataloging.finish();
     indexing.finish();
     tell(&summary, screen.notices, arguments.json)
 }

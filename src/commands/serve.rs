@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use netrewind_extractor::filter::CompileLimits;
+use netrewind_extractor::Extractor;
 use netrewind_extractor::http::places::Places;
 use netrewind_extractor::http::{Server, Service, ServiceLimits, router};
-use netrewind_extractor::{Extractor, Options};
 use netrewind_segment::Store;
 
 use super::StoreArgument;
 use super::access::AccessArguments;
+use super::query::options;
 use crate::clock::SystemClock;
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
@@ -66,11 +66,7 @@ impl ServingArguments {
         let places = self.geoip.as_deref().map(Places::open).transpose().map_err(Failure::usage)?;
         let listeners = self.listen.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
         let audit = access.audit(&store)?;
-        let options = Options {
-            compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
-            ..Options::default()
-        };
-        let extractor = Arc::new(Extractor::new(store, options));
+        let extractor = Arc::new(Extractor::new(store, options()));
         let clock = Arc::new(SystemClock::new());
         let service =
             Arc::new(Service::new(extractor, clock, ServiceLimits::default(), audit).with_places(places));

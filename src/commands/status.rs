@@ -55,6 +55,19 @@ fn tell(overview: &Overview) -> std::io::Result<()> {
         }
         _ => print("rewind to", "nothing is stored yet".into())?,
     }
+    if let Some(catalog) = &overview.catalog {
+        let span =
+            catalog.from.zip(catalog.to).map_or_else(String::new, |(from, to)| format!(", {from} to {to}"));
+        let damaged =
+            if catalog.damaged > 0 { format!(", {} damaged", catalog.damaged) } else { String::new() };
+        let text = format!(
+            "{} hours{damaged}, {} conversations, {}{span}",
+            catalog.hours,
+            catalog.records,
+            terminal::bytes(catalog.disk_bytes)
+        );
+        print("catalog", text)?;
+    }
     if let (Some(packets), Some(bits)) = (overview.packets_per_second, overview.bits_per_second) {
         let rates = format!("{}packets/s, {}bit/s", terminal::thousands(packets), terminal::thousands(bits));
         print("rate", rates)?;

@@ -7,6 +7,7 @@ use netrewind_segment::store::{ListedSegment, OpenedSegment};
 use netrewind_segment::{Event, RecordReader, SegmentName, SegmentState, Store, Timestamp};
 
 use super::StoreArgument;
+use crate::cataloging;
 use crate::indexing;
 use crate::outcome::{Failure, Outcome};
 use crate::terminal::{self, StatusLine};
@@ -15,7 +16,8 @@ const EXAMPLES: &str = "\
 Example:
   netrewind verify --store /data/nr
 
-Reads every segment from end to end, builds its index again and compares, and compares the counts with the logbook.
+Reads every segment from end to end, builds its index again and compares, and compares the counts with the logbook; reads
+every hour of the catalog, and compares checksums and counts.
 What is wrong is named on standard output, one line each (exit status 1).";
 
 /// Arguments of `netrewind verify`.
@@ -48,6 +50,15 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         line.clear();
         for fault in faults {
             terminal::print(format_args!("segment {}: {fault}", segment.name))?;
+        }
+    }
+    for hour in store.hours()? {
+        line.show(&format!("hour {hour} of the catalog"));
+        let checked = cataloging::check(&store, hour);
+        line.clear();
+        if let Err(fault) = checked {
+            wrong += 1;
+            terminal::print(format_args!("hour {hour}: {fault:#}"))?;
         }
     }
     terminal::print(format_args!("{} segments, {records} packets, {wrong} faults", segments.len()))?;

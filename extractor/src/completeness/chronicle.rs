@@ -199,7 +199,11 @@ impl Chronicle {
                 self.imported.insert(file);
             }
             Event::Connected { .. } | Event::Disconnected { .. } => self.alive(at),
-            Event::IndexBehind { .. } | Event::IndexRejected { .. } => {}
+            Event::IndexBehind { .. }
+            | Event::IndexRejected { .. }
+            | Event::Catalogued { .. }
+            | Event::CatalogBehind { .. }
+            | Event::ExpireHour { .. } => {}
         }
     }
 

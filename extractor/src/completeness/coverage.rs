@@ -1,5 +1,7 @@
 //! From the logbook and the segments kept to what an answer covers and what it lacks.
 
+use std::collections::HashSet;
+
 use netrewind_segment::{SegmentName, Store, Timestamp};
 
 use super::chronicle::{Chronicle, End, Session};
@@ -11,7 +13,9 @@ use crate::ExtractError;
 pub(crate) struct Kept<'a> {
     /// Names of all segments that were listed, ascending.
     pub(crate) names: &'a [SegmentName],
-    /// The times of those that hold packets.
+    /// Those in whose place the catalog stands.
+    pub(crate) catalogued: &'a HashSet<SegmentName>,
+    /// The times of those that hold packets, or held them.
     pub(crate) spans: Vec<Span>,
 }
 
@@ -28,7 +32,8 @@ pub(crate) fn fill(
     store: &Store,
     is_restricted: bool,
 ) -> Result<(), ExtractError> {
-    completeness.no_longer_kept = no_longer_kept(completeness, range, chronicle, kept, store)?;
+    let gone = no_longer_kept(completeness, range, chronicle, kept, store)?;
+    gone.into_iter().for_each(|gone| completeness.add_gone(gone));
     for gap in gaps(range, chronicle, kept, is_restricted) {
         completeness.add_gap(gap);
     }
@@ -61,11 +66,12 @@ fn no_longer_kept(
             *all = Span { from: all.from.min(from), to: all.to.max(to) };
         }
     };
-    for (name, span) in &chronicle.expired {
+    let is_gone = |name: &SegmentName| !kept.catalogued.contains(name);
+    for (name, span) in chronicle.expired.iter().filter(|(name, _)| is_gone(name)) {
         let sealed = chronicle.sealed.get(name).copied();
         add(span.or(sealed).unwrap_or(Span { from: name.opened, to: name.opened.plus_ns(1) }));
     }
-    for (name, span) in &chronicle.sealed {
+    for (name, span) in chronicle.sealed.iter().filter(|(name, _)| is_gone(name)) {
         let was_listed = kept.names.binary_search(name).is_ok() || chronicle.expired.contains_key(name);
         // What was sealed since the listing is there.
         if !was_listed && store.open_segment(name)?.is_none() {
@@ -75,7 +81,7 @@ fn no_longer_kept(
     // An open start is the oldest packet kept: whatever went before that was not asked for.
     let oldest = kept.spans.iter().map(|span| span.from).min();
     let asks_before = |oldest: &Timestamp| completeness.asked.from.is_some_and(|from| from < *oldest);
-    if !chronicle.expired.is_empty()
+    if chronicle.expired.keys().any(is_gone)
         && let Some(oldest) = oldest.filter(asks_before)
         && gone.is_none()
         && chronicle.sessions.iter().any(|session| session.from < oldest && range.from < session.to)

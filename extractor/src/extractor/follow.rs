@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -348,7 +349,8 @@ impl<'f> Following<'f> {
             let mut chronicle = Chronicle::read(store, scope, &[])?;
             self.known.leave_out_what_was_read(&mut chronicle);
             let (names, spans) = (self.known.names(), self.known.spans());
-            let (kept, is_restricted) = (Kept { names: &names, spans }, self.query.is_restricted());
+            let is_restricted = self.query.is_restricted();
+            let kept = Kept { names: &names, catalogued: &HashSet::new(), spans };
             coverage::fill(&mut completeness, span, &chronicle, &kept, store, is_restricted)?;
             let account = |interface: &Interface| chronicle.accounts.get(&interface.name).copied();
             interfaces.extend(self.names.interfaces.iter().map(|name| account(name).unwrap_or_default()));

@@ -76,6 +76,18 @@ impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
     }
 }
 
+impl Inner {
+    fn carrier(&mut self, identity: Vec<Identity>) -> u32 {
+        let hash = stable_hash(&identity);
+        let carrier = self.identities.number(identity);
+        self.is_full |= carrier == 0;
+        if self.hashes.len() < self.identities.values.len() {
+            self.hashes.push(hash);
+        }
+        carrier
+    }
+}
+
 impl Carriers {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -89,6 +101,21 @@ impl Carriers {
     /// The VLANs of a set.
     pub(super) fn vlans(&self, set: u32) -> Vec<u16> {
         self.lock().vlans.value(set).cloned().unwrap_or_default()
+    }
+
+    /// The set of these VLANs.
+    pub(super) fn vlan_set(&self, vlans: Vec<u16>) -> u32 {
+        if vlans.is_empty() { 0 } else { self.lock().vlans.number(vlans) }
+    }
+
+    /// Numbers of the carrier and the stack that these tunnels are.
+    pub(super) fn number(&self, tunnels: Vec<TunnelRecord>) -> (u32, u32) {
+        if tunnels.is_empty() {
+            return (0, 0);
+        }
+        let identity = tunnels.iter().filter_map(TunnelRecord::tunnel).map(|tunnel| tunnel.both_ways());
+        let mut inner = self.lock();
+        (inner.carrier(identity.collect()), inner.stacks.number(tunnels))
     }
 
     /// The set of all VLANs of two sets.
@@ -138,12 +165,7 @@ impl Carriers {
         let mut inner = self.lock();
         if !tunnels.is_empty() {
             let identity: Vec<Identity> = tunnels.iter().map(Tunnel::both_ways).collect();
-            let hash = stable_hash(&identity);
-            facts.carrier = inner.identities.number(identity);
-            inner.is_full |= facts.carrier == 0;
-            if inner.hashes.len() < inner.identities.values.len() {
-                inner.hashes.push(hash);
-            }
+            facts.carrier = inner.carrier(identity);
             facts.stack = inner.stacks.number(tunnels.iter().map(TunnelRecord::of).collect());
         }
         if !vlans.is_empty() {

@@ -27,6 +27,8 @@ pub(super) struct Joiner<'q> {
     /// Every part of a later segment begins then or later.
     horizon: u64,
     is_approximate: bool,
+    /// Of conversations that begin up to then, what went before may not be known, see [`Self::of_hour`].
+    unknown_until: u64,
 }
 
 impl<'q> Joiner<'q> {
@@ -39,7 +41,20 @@ impl<'q> Joiner<'q> {
             looked_through_at: WORTH_LOOKING_THROUGH,
             horizon: 0,
             is_approximate: false,
+            unknown_until: 0,
         }
+    }
+
+    /// Of the segments of one hour, of which some conversations may have begun in the hour before: what begins up to
+    /// `unknown_until` is joined only where it would be, whatever went before. So the pieces can be joined again, with what
+    /// did go before, to what they would have been without hours; the pieces are loose.
+    pub(super) fn of_hour(carriers: &'q Carriers, unknown_until: u64) -> Self {
+        Self { unknown_until, ..Self::new(carriers) }
+    }
+
+    /// Holds at most so many open ones.
+    pub(super) fn with_open_max(self, open_max: usize) -> Self {
+        Self { open_max, ..self }
     }
 
     /// Tells of each conversation as soon as it has ended.
@@ -66,11 +81,14 @@ impl<'q> Joiner<'q> {
                 false => self.open(key, part, close),
             };
         };
-        if goes_on(key, open, part) {
+        let (goes_on, is_loose) =
+            (goes_on(key, open, part), open.is_loose || open.first() <= self.unknown_until);
+        if goes_on && (!is_loose || goes_on_anyway(key, open, part)) {
             open.add(part, self.carriers);
             open.segments += part.segments;
         } else {
-            let over = std::mem::replace(open, part.clone());
+            let mut over = std::mem::replace(open, Body { is_loose: goes_on, ..part.clone() });
+            over.is_loose |= goes_on;
             close(key, &over);
         }
     }
@@ -132,4 +150,10 @@ fn goes_on(key: &Key, open: &Body, part: &Body) -> bool {
     let is_near = part.first() <= last_moment(key, open)
         && open.first() <= part.last().saturating_add(key.idle_ns(false));
     is_near && !begins_anew
+}
+
+/// Whether it belongs to it even if the conversation had ended before.
+fn goes_on_anyway(key: &Key, open: &Body, part: &Body) -> bool {
+    let begins_anew = part.first() > open.last() && part.opens_tcp();
+    !key.is_tcp() || part.first() <= open.last().saturating_add(key.idle_ns(true)) && !begins_anew
 }

@@ -42,8 +42,8 @@ pub(super) enum Kind {
 /// What the packets of a conversation share. Of its two ends the lesser one (by address, then port) comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    addresses: [u128; 2],
-    ports: [u16; 2],
+    pub(super) addresses: [u128; 2],
+    pub(super) ports: [u16; 2],
     /// Type and code of ICMP (of the request, where it is a pair); the EtherType where there is no IP.
     pub(super) detail: u16,
     pub(super) protocol: u8,

@@ -32,6 +32,16 @@ impl LabelTexts {
         Ok(Arc::new(Self { text: all.into(), ends: ends.into() }))
     }
 
+    /// Of these.
+    pub(super) fn of(labels: &[(LabelKey, &str)]) -> Arc<Self> {
+        let (mut all, mut ends) = (String::new(), Vec::new());
+        for &(key, text) in labels {
+            all.push_str(text);
+            ends.push((key, u32::try_from(all.len()).unwrap_or(u32::MAX)));
+        }
+        Arc::new(Self { text: all.into(), ends: ends.into() })
+    }
+
     /// Key and text of each.
     pub(super) fn iter(&self) -> impl Iterator<Item = (LabelKey, &str)> {
         let mut from = 0;

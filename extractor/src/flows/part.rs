@@ -42,7 +42,7 @@ pub(super) struct Side {
 }
 
 impl Side {
-    const NOTHING: Self = Self {
+    pub(super) const NOTHING: Self = Self {
         packets: 0,
         bytes: 0,
         first: u64::MAX,
@@ -94,6 +94,8 @@ pub(super) struct Body {
     pub(super) round_trip_ns: Option<u64>,
     /// Of its first part that has any.
     pub(super) labels: Option<Arc<LabelTexts>>,
+    /// It may belong to what went before, which is not known: see [`super::join::Joiner::of_hour`].
+    pub(super) is_loose: bool,
 }
 
 impl Body {
@@ -123,6 +125,7 @@ impl Body {
             has_fragments: flow.has_fragments,
             round_trip_ns: None,
             labels: None,
+            is_loose: false,
         }
     }
 

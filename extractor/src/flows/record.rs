@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use netrewind_indexer::packet::protocol;
-use netrewind_indexer::tunnel::{Tunnel, TunnelKind};
+use netrewind_indexer::tunnel::{LayerKind, Tunnel, TunnelKind};
 use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -178,12 +178,30 @@ impl TunnelRecord {
         Self { kind: tunnel_name(tunnel.kind), id: tunnel.id, source, destination }
     }
 
+    /// What it is a record of, as far as that tells: GRE may be NVGRE.
+    pub(super) fn tunnel(&self) -> Option<Tunnel> {
+        let outer = self.source.zip(self.destination);
+        Some(Tunnel { kind: self.kind_of()?, id: self.id, view: 0, offset: 0, outer, is_nvgre: false })
+    }
+
+    pub(super) fn kind_of(&self) -> Option<TunnelKind> {
+        (0..=u8::MAX).filter_map(tunnel_kind).find(|&kind| tunnel_name(kind) == self.kind)
+    }
+
     fn reversed(&self) -> Self {
         Self { source: self.destination, destination: self.source, ..self.clone() }
     }
 }
 
-fn tunnel_name(kind: TunnelKind) -> &'static str {
+/// The kind of a tunnel by its number in indexes.
+pub(super) fn tunnel_kind(number: u8) -> Option<TunnelKind> {
+    match LayerKind::from_number(number)? {
+        LayerKind::Tunnel(kind) => Some(kind),
+        _ => None,
+    }
+}
+
+pub(super) fn tunnel_name(kind: TunnelKind) -> &'static str {
     match kind {
         TunnelKind::Gre => "gre",
         TunnelKind::Pptp => "pptp",
@@ -246,6 +264,9 @@ as_text!(FlowId, NotAFlowId);
 pub(super) struct Ending(u64);
 
 impl Ending {
+    /// Nothing has timed out.
+    pub(super) const NEVER: Self = Self(0);
+
     pub(super) fn of(completeness: &Completeness) -> Self {
         Self(completeness.covered_to().unwrap_or(Timestamp::MIN).ns())
     }

@@ -3,7 +3,10 @@
 //! The syntax is that of tantivy's queries: `field:value`, `field:[a TO b]`, `field:>n`, `AND`, `OR`, `NOT`, brackets, quotes.
 //! Words side by side are joined by AND. The fields are those of [`FIELDS`].
 
+mod condition;
 mod parse;
+
+pub(super) use condition::words_of;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::{Bound, RangeBounds};

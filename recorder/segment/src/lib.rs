@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** no unsafe code, no threads, no clock: time is an argument.
 
+pub mod catalog;
 mod error;
 pub mod layout;
 mod link_type;

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Hour;
 use crate::{LinkType, Pace, SegmentName, Store, StoreError, Timestamp};
 
 /// Packets that arrived and were not written, by reason.
@@ -194,6 +195,31 @@ pub enum Event {
         /// The latest timestamp that was in it, where its index told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last: Option<Timestamp>,
+    },
+    /// An hour of the catalog was written.
+    Catalogued {
+        /// The hour.
+        hour: Hour,
+        /// Records of conversations in it.
+        records: u64,
+        /// Bytes of disk that it takes.
+        bytes: u64,
+    },
+    /// An hour of the catalog could not be written; it is tried again.
+    CatalogBehind {
+        /// The hour.
+        hour: Hour,
+        /// Why.
+        reason: String,
+    },
+    /// An hour of the catalog was removed to keep to its budget or its greatest age.
+    ExpireHour {
+        /// The hour.
+        hour: Hour,
+        /// Bytes of disk that this freed.
+        freed_bytes: u64,
+        /// Which limit asked for it: `budget` or `age`.
+        reason: String,
     },
     /// The wall clock jumped against the monotonic one.
     ClockStep {

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+mod hours;
 mod watcher;
 
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
 
+pub use hours::ListedHour;
 pub use watcher::Watcher;
 
 /// The version of the store's format that this crate reads and writes.
@@ -22,6 +24,7 @@ const IDENTITY: &str = "store.toml";
 const LOCK: &str = "lock";
 const SEGMENTS: &str = "segments";
 const LOGBOOK: &str = "logbook";
+const CATALOG: &str = "catalog";
 const LOGBOOK_EXTENSION: &str = ".jsonl";
 const AUDIT: &str = "audit";
 const SEALED_EXTENSION: &str = ".pcap";

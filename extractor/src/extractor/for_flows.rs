@@ -1,0 +1,51 @@
+//! What flows and the catalog need of an extractor.
+
+use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_segment::store::ListedSegment;
+use netrewind_segment::{SegmentName, SegmentState};
+
+use super::{Extractor, Prepared};
+use crate::answer::Hooks;
+use crate::filter::Compiler;
+use crate::flows::{Archived, Catalog};
+use crate::sink::Wants;
+use crate::snapshot::Snapshot;
+use crate::{ExtractError, Query};
+
+impl Extractor {
+    pub(crate) fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
+    pub(crate) fn catalog(&self) -> Option<&dyn Catalog> {
+        self.catalog.as_deref()
+    }
+
+    /// Which UDP ports are tunnels in the store.
+    pub(crate) fn tunnel_ports(&self) -> Result<TunnelPorts, ExtractError> {
+        TunnelPorts::written(&self.store.identity().tunnel_ports).map_err(ExtractError::TunnelPorts)
+    }
+
+    /// The sealed segments that are wanted.
+    pub(crate) fn snapshot_of_sealed(
+        &self,
+        query: &Query,
+        hooks: &dyn Hooks,
+        is_wanted: &dyn Fn(&SegmentName) -> bool,
+    ) -> Result<Snapshot, ExtractError> {
+        let is_wanted =
+            |listed: &ListedSegment| listed.state == SegmentState::Sealed && is_wanted(&listed.name);
+        Snapshot::take_those(&self.store, query, &self.walks, self.workers, hooks, &is_wanted)
+    }
+
+    /// For flows: what is no longer kept comes from the catalog.
+    pub(crate) fn prepare_flows(&self, query: &Query, hooks: &dyn Hooks) -> Result<Prepared, ExtractError> {
+        let mut snapshot = Snapshot::take(&self.store, query, &self.walks, self.workers, hooks)?;
+        let mut archived = Archived::default();
+        if self.catalog.is_some() {
+            archived = Archived::of(&self.store, &snapshot.names, query.range())?;
+            snapshot.segments.retain(|segment| !archived.names().contains(&segment.name));
+        }
+        self.prepare_with(query, Wants::default(), snapshot, archived)
+    }
+}

@@ -1,0 +1,253 @@
+//! Answers from the catalog: records of hours whose packets are no longer kept, in the place of segments.
+//!
+//! **Invariant:** where packets are kept, the catalog changes no answer: an hour is asked only where one of its segments has
+//! expired, and then in the place of all of them.
+
+use std::collections::{HashSet, VecDeque};
+
+use netrewind_segment::catalog::{Condition, Manifest};
+use netrewind_segment::{LinkType, SegmentName, Store, StoreError, Timestamp};
+
+use super::carrier::Carriers;
+use super::catalog::{Catalog, OVERLAP_NS};
+use super::kept::{self, Judge, Left};
+use super::key::Key;
+use super::part::Body;
+use super::pipeline::Goes;
+use super::search::Search;
+use crate::completeness::Completeness;
+use crate::filters::Filters;
+use crate::query::TimeRange;
+use crate::{ExtractError, Span};
+
+/// Records after which is asked whether to go on.
+const RECORDS_BETWEEN_QUESTIONS: u32 = 1024;
+
+/// The hours that a query takes from the catalog.
+#[derive(Debug, Default)]
+pub(crate) struct Archived {
+    /// By their earliest packets.
+    hours: Vec<Manifest>,
+    names: HashSet<SegmentName>,
+}
+
+impl Archived {
+    /// Those of which a packet can be in the range, and a segment is not among those `kept` (ascending).
+    pub(crate) fn of(store: &Store, kept: &[SegmentName], range: TimeRange) -> Result<Self, StoreError> {
+        let mut hours = Vec::new();
+        for hour in store.hours()? {
+            let Some(manifest) = store.manifest(hour)? else { continue };
+            let has_expired = |name: &SegmentName| kept.binary_search(name).is_err();
+            let is_in_range = manifest.bounds().is_some_and(|(first, last)| range.meets(first, last));
+            if is_in_range && manifest.segments.iter().any(|segment| has_expired(&segment.name)) {
+                hours.push(manifest);
+            }
+        }
+        hours.sort_by_key(|manifest| (manifest.bounds(), manifest.hour));
+        let names =
+            hours.iter().flat_map(|manifest| &manifest.segments).map(|segment| segment.name).collect();
+        Ok(Self { hours, names })
+    }
+
+    /// Names of the segments in whose place the hours stand.
+    pub(crate) fn names(&self) -> &HashSet<SegmentName> {
+        &self.names
+    }
+
+    /// The times of these segments.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> {
+        let segments = self.hours.iter().flat_map(|manifest| &manifest.segments);
+        segments.map(|segment| Span { from: segment.first, to: segment.last.plus_ns(1) })
+    }
+
+    /// The link types of these segments.
+    pub(crate) fn link_types(&self) -> impl Iterator<Item = LinkType> {
+        self.hours.iter().flat_map(|manifest| &manifest.link_types).map(|&number| LinkType(number))
+    }
+
+    /// The earliest and the latest timestamp.
+    pub(crate) fn bounds(&self) -> Option<(Timestamp, Timestamp)> {
+        let bounds = || self.hours.iter().filter_map(Manifest::bounds);
+        Some((bounds().map(|(first, _)| first).min()?, bounds().map(|(_, last)| last).max()?))
+    }
+
+    /// Says what comes from the catalog, and from when on packets are kept.
+    /// Who `is_restricted` is not told which segments were damaged.
+    pub(crate) fn tell(
+        &self,
+        completeness: &mut Completeness,
+        kept_from: Option<Timestamp>,
+        is_restricted: bool,
+    ) {
+        let Some((first, last)) = self.bounds() else { return };
+        let kept = kept_from
+            .map_or("no packets are kept".to_owned(), |from| format!("packets are kept from {from} on"));
+        completeness.note(format!(
+            "conversations from {first} to {last} come from the catalog, whole where they reach beyond the range; {kept}"
+        ));
+        for manifest in &self.hours {
+            for lacks in manifest.lacks.iter().filter(|_| !is_restricted) {
+                completeness.note(format!("hour {} of the catalog lacks {lacks}", manifest.hour));
+            }
+            if let Some((first, last)) = manifest.bounds().filter(|_| !manifest.lacks.is_empty()) {
+                completeness.add_gone(Span { from: first, to: last.plus_ns(1) });
+            }
+        }
+    }
+}
+
+/// What is asked of records.
+pub(super) struct Asking<'q> {
+    pub(super) catalog: &'q dyn Catalog,
+    pub(super) store: &'q Store,
+    pub(super) filters: &'q Filters,
+    pub(super) carriers: &'q Carriers,
+    pub(super) range: TimeRange,
+    /// Only those whose key has this hash.
+    pub(super) wanted: Option<u64>,
+    pub(super) search: Option<&'q Search>,
+}
+
+/// Whether a record may be a part of a conversation that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    Whole,
+    Open,
+}
+
+/// Takes a record.
+pub(super) type TakeKept<'t> = dyn FnMut(&Key, &Body, Stands) -> Goes + 't;
+
+/// Hours that are read one after the other.
+pub(super) struct Feed<'q> {
+    asking: Option<Asking<'q>>,
+    hours: VecDeque<Manifest>,
+    /// Times of everything that an hour can overlap.
+    others: Vec<(Timestamp, Timestamp)>,
+    perhaps: u64,
+}
+
+impl<'q> Feed<'q> {
+    /// `segments` are the times of the segments of the same answer.
+    pub(super) fn new(
+        archived: Archived,
+        segments: impl Iterator<Item = (Timestamp, Timestamp)>,
+        asking: Option<Asking<'q>>,
+    ) -> Self {
+        let others = segments.chain(archived.hours.iter().filter_map(Manifest::bounds)).collect();
+        Self { asking, hours: archived.hours.into(), others, perhaps: 0 }
+    }
+
+    /// The earliest packet of the hours that have not been read.
+    pub(super) fn horizon(&self) -> Option<u64> {
+        self.hours.front().and_then(Manifest::bounds).map(|(first, _)| first.ns())
+    }
+
+    /// Reads the next hour, if its earliest packet is not later than `until`; false where there is none, or no more
+    /// is wanted.
+    pub(super) fn hour(
+        &mut self,
+        until: Option<u64>,
+        stop: &dyn Fn() -> bool,
+        completeness: &mut Completeness,
+        take: &mut TakeKept<'_>,
+    ) -> Result<bool, ExtractError> {
+        let is_due = self.horizon().is_some_and(|first| until.is_none_or(|until| first <= until));
+        let (Some(asking), true) = (&self.asking, is_due) else { return Ok(false) };
+        let Some(manifest) = self.hours.pop_front() else { return Ok(false) };
+        let stands_apart = !manifest.is_divided && !overlaps(&manifest, &self.others);
+        let mut reading = Reading {
+            judge: Judge::new(asking.filters, &link_types_of(&manifest)),
+            asking,
+            base_ns: manifest.hour.start().ns(),
+            stands_apart,
+            damaged: 0,
+            perhaps: 0,
+            seen: 0,
+        };
+        // What a filter leaves of a record has other numbers than the record.
+        let condition = match asking.search {
+            Some(search) if stands_apart && reading.judge.accepts_everything() => search.condition(),
+            _ => Condition::Everything,
+        };
+        let last = asking.range.end().map_or(Timestamp::MAX, |end| Timestamp(end.ns().saturating_sub(1)));
+        let (mut is_cancelled, mut is_enough) = (false, false);
+        let mut take_one = |bytes: &[u8]| {
+            reading.seen += 1;
+            is_cancelled |= reading.seen.is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && stop();
+            is_enough |= !is_cancelled && reading.take(bytes, take) == Goes::NoFurther;
+            !is_cancelled && !is_enough
+        };
+        let visited =
+            asking.catalog.visit(asking.store, &manifest, &condition, asking.range.from, last, &mut take_one);
+        let damaged =
+            (reading.damaged > 0).then(|| format!("{} of its records cannot be read", reading.damaged));
+        self.perhaps += reading.perhaps;
+        if let Some(reason) = visited.err().or(damaged) {
+            completeness.note(format!("hour {} of the catalog: {reason}", manifest.hour));
+            manifest.bounds().into_iter().for_each(|(from, last)| {
+                completeness.add_gone(Span { from, to: last.plus_ns(1) });
+            });
+        }
+        match (is_cancelled, is_enough) {
+            (true, _) => Err(ExtractError::Cancelled),
+            (false, is_enough) => Ok(!is_enough),
+        }
+    }
+
+    /// Says what could not be told; true where records may hold more than the filter accepts.
+    pub(super) fn is_approximate(&self, completeness: &mut Completeness) -> bool {
+        if self.perhaps > 0 {
+            completeness.note(format!(
+                "{} records of the catalog may hold packets that the filter does not accept: the packets are no longer kept \
+                 to tell, so they count whole",
+                self.perhaps
+            ));
+        }
+        self.perhaps > 0
+    }
+}
+
+fn link_types_of(manifest: &Manifest) -> Vec<LinkType> {
+    manifest.link_types.iter().map(|&number| LinkType(number)).collect()
+}
+
+/// Whether anything but the hour itself reaches further into it than neighbours do.
+fn overlaps(manifest: &Manifest, others: &[(Timestamp, Timestamp)]) -> bool {
+    let Some((first, last)) = manifest.bounds() else { return false };
+    let (from, to) = (first.ns().saturating_add(OVERLAP_NS), last.ns().saturating_sub(OVERLAP_NS));
+    // One of those that do is the hour itself.
+    from < to && others.iter().filter(|(first, last)| first.ns() < to && last.ns() > from).count() > 1
+}
+
+struct Reading<'a, 'q> {
+    asking: &'a Asking<'q>,
+    judge: Judge<'q>,
+    base_ns: u64,
+    stands_apart: bool,
+    damaged: u64,
+    perhaps: u64,
+    seen: u32,
+}
+
+impl Reading<'_, '_> {
+    fn take(&mut self, bytes: &[u8], take: &mut TakeKept<'_>) -> Goes {
+        let carriers = self.asking.carriers;
+        let Some((mut part, is_open)) = kept::read(bytes, carriers, self.base_ns) else {
+            self.damaged += 1;
+            return Goes::On;
+        };
+        let (first, last) = (Timestamp(part.body.first()), Timestamp(part.body.last()));
+        let is_wanted = |hash| part.key.stable_hash(carriers) == hash;
+        if !self.asking.range.meets(first, last) || !self.asking.wanted.is_none_or(is_wanted) {
+            return Goes::On;
+        }
+        match self.judge.restrict(&part.key, &mut part.body, carriers) {
+            Left::Nothing => return Goes::On,
+            Left::Exactly => {}
+            Left::Perhaps => self.perhaps += 1,
+        }
+        let is_whole = self.stands_apart && !is_open;
+        take(&part.key, &part.body, if is_whole { Stands::Whole } else { Stands::Open })
+    }
+}

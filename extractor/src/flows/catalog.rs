@@ -1,0 +1,172 @@
+//! The catalog: what an hour of it is made of.
+
+use std::fmt;
+
+use netrewind_segment::catalog::{CATALOG_VERSION, CataloguedSegment, Condition, Hour, KeptFlow, Manifest};
+use netrewind_segment::{SegmentName, Store, Timestamp};
+
+use super::carrier::Carriers;
+use super::gather::Gathered;
+use super::join::Joiner;
+use super::kept;
+use super::key::{Key, TCP_IDLE_NS};
+use super::part::Body;
+use super::pipeline::{self, Gathering, Goes};
+use super::record::{Ending, describe};
+use super::search::words_of;
+use crate::filters::Filters;
+use crate::snapshot::Snapshot;
+use crate::{ExtractError, Extractor, Hooks, Query, Span};
+
+/// How far the packets of segments of one hour may reach into those of another: what lanes write at the same time does, by
+/// the age of a segment. Where hours overlap by more, their records are all joined again.
+pub(super) const OVERLAP_NS: u64 = TCP_IDLE_NS;
+/// What lies so near to the beginning or the end of its hour may go on beyond it.
+pub(super) const EDGE_NS: u64 = OVERLAP_NS + TCP_IDLE_NS;
+/// Conversations of an hour that are open at once while it is written, some 150 bytes each; beyond, the longest silent are
+/// divided, and joined again by answers.
+const OPEN_MAX: usize = 1 << 20;
+
+/// Reads hours of the catalog.
+pub trait Catalog: fmt::Debug + Send + Sync {
+    /// Gives the documents of the records of an hour that fulfil the condition and of which an instant lies from `from` to
+    /// `last`, and of those that are open, in the order in which they were written, until `take` refuses one.
+    fn visit(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        condition: &Condition,
+        from: Timestamp,
+        last: Timestamp,
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), String>;
+}
+
+impl Extractor {
+    /// Gives the records of the sealed segments that were opened in an hour to `take`, until it refuses one, and says what
+    /// they were made of. The hour should be over.
+    pub fn catalogue(
+        &self,
+        hour: Hour,
+        hooks: &mut dyn Hooks,
+        take: &mut dyn FnMut(&KeptFlow) -> bool,
+    ) -> Result<Manifest, ExtractError> {
+        let query = Query::default();
+        let is_wanted = |name: &SegmentName| Hour::of(name.opened) == hour;
+        let mut snapshot = self.snapshot_of_sealed(&query, hooks, &is_wanted)?;
+        let mut made = Made::new(hour, &mut snapshot);
+        let filters = Filters::compile(self.compiler(), &query, &snapshot.link_types())?
+            .with_ports(&self.tunnel_ports()?);
+        let carriers = Carriers::default();
+        let edges = made.edges();
+        let mut joiner = Joiner::of_hour(&carriers, edges.unknown_until).with_open_max(OPEN_MAX);
+        let gathering = Gathering { carriers: &carriers, buckets: None, wanted: None };
+        let source = self.gather_source(query.use_index, query.range(), &filters);
+        let mut goes = Goes::On;
+        pipeline::run(
+            source,
+            gathering,
+            std::mem::take(&mut snapshot.segments),
+            hooks,
+            &mut |gathered, horizon| {
+                made.note(&gathered);
+                let mut close = |key: &Key, body: &Body| {
+                    let flow = flow_of(key, body, &carriers, edges);
+                    made.count(&flow);
+                    if goes == Goes::On && !take(&flow) {
+                        goes = Goes::NoFurther;
+                    }
+                };
+                joiner.begin(horizon);
+                gathered.parts.iter().for_each(|part| joiner.add(&part.key, &part.body, &mut close));
+                match horizon {
+                    Some(_) => joiner.expire(&mut close),
+                    None => joiner.finish(&mut close),
+                }
+                goes
+            },
+        )?;
+        made.manifest.is_divided = joiner.is_approximate();
+        if goes == Goes::On { Ok(made.manifest) } else { Err(ExtractError::Cancelled) }
+    }
+}
+
+/// Where an hour begins and ends, in nanoseconds.
+#[derive(Clone, Copy)]
+pub(super) struct Edges {
+    pub(super) base: u64,
+    /// What begins until then may have begun before.
+    pub(super) unknown_until: u64,
+    /// What ends from then on may go on.
+    pub(super) unknown_from: u64,
+}
+
+struct Made {
+    manifest: Manifest,
+}
+
+impl Made {
+    fn new(hour: Hour, snapshot: &mut Snapshot) -> Self {
+        let of_segment = |segment: &crate::segment::Segment| {
+            let (first, last) = segment.bounds?;
+            Some(CataloguedSegment { name: segment.name, first, last })
+        };
+        let unreadable = std::mem::take(&mut snapshot.unreadable);
+        let is_empty = |name: &SegmentName| snapshot.segments.iter().all(|segment| segment.name != *name);
+        let manifest = Manifest {
+            without_packets: snapshot.names.iter().copied().filter(is_empty).collect(),
+            version: CATALOG_VERSION,
+            hour,
+            records: 0,
+            packets: 0,
+            bytes: 0,
+            segments: snapshot.segments.iter().filter_map(of_segment).collect(),
+            link_types: snapshot.link_types().iter().map(|link_type| link_type.0).collect(),
+            lacks: unreadable.iter().map(|at| format!("segment {}: {}", at.segment, at.reason)).collect(),
+            is_divided: false,
+        };
+        Self { manifest }
+    }
+
+    fn edges(&self) -> Edges {
+        let (first, last) = self.manifest.bounds().unwrap_or_default();
+        Edges {
+            base: self.manifest.hour.start().ns(),
+            unknown_until: first.ns().saturating_add(EDGE_NS),
+            unknown_from: last.ns().saturating_sub(EDGE_NS),
+        }
+    }
+
+    fn note(&mut self, gathered: &Gathered) {
+        let lacks = &mut self.manifest.lacks;
+        lacks.extend(gathered.unreadable.iter().map(|at| format!("segment {}: {}", at.segment, at.reason)));
+        lacks.extend(gathered.gone.map(|span: Span| format!("a segment of {span} has expired")));
+    }
+
+    fn count(&mut self, flow: &KeptFlow) {
+        self.manifest.records += 1;
+        self.manifest.packets += flow.packets;
+        self.manifest.bytes += flow.bytes;
+    }
+}
+
+pub(super) fn flow_of(key: &Key, body: &Body, carriers: &Carriers, edges: Edges) -> KeptFlow {
+    let is_at_edge = body.first() <= edges.unknown_until || body.last() >= edges.unknown_from;
+    let is_open = is_at_edge || body.is_loose;
+    // Words do not depend on how the connection stands at the end.
+    let told = describe(key, body, carriers, Ending::NEVER);
+    let tunnels = told.tunnels.iter().chain(&told.server_tunnels);
+    KeptFlow {
+        first_ns: body.first(),
+        last_ns: body.last(),
+        is_open,
+        addresses: [told.client.address, told.server.address],
+        ports: [told.client.port, told.server.port],
+        packets: told.packets(),
+        bytes: told.bytes(),
+        vlans: told.vlans.clone(),
+        tunnel_ids: tunnels.filter_map(|tunnel| tunnel.id).collect(),
+        words: words_of(&told),
+        document: kept::write(key, body, is_open, carriers, edges.base),
+    }
+}

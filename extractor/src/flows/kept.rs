@@ -1,0 +1,283 @@
+//! A record of the catalog: a conversation, or what one hour holds of it, as bytes and back.
+//!
+//! `indexer/catalog/FORMAT.md` describes the bytes. Nothing in them is trusted: what does not fit is no record.
+
+mod judge;
+
+use std::net::IpAddr;
+
+use netrewind_indexer::LabelKey;
+use netrewind_indexer::tunnel::LayerKind;
+
+use super::carrier::Carriers;
+use super::key::{Key, Kind};
+use super::observed::LabelTexts;
+use super::part::{Body, Part, Side};
+use super::record::{TunnelRecord, tunnel_kind, tunnel_name};
+
+pub(super) use judge::{Judge, Left};
+
+const IPV6: u8 = 1 << 3;
+const FRAGMENTS: u8 = 1 << 4;
+const ROUND_TRIP: u8 = 1 << 5;
+const LABELS: u8 = 1 << 6;
+/// VLANs or tunnels.
+const CARRIED: u8 = 1 << 7;
+const KINDS: [Kind; 5] = [Kind::Other, Kind::Ip, Kind::Fragment, Kind::Ports, Kind::Icmp];
+/// Of tunnels: an id follows; addresses of IPv4 follow; of IPv6.
+const TUNNEL_ID: u8 = 1;
+const TUNNEL_IPV4: u8 = 2;
+const TUNNEL_IPV6: u8 = 4;
+/// Tunnels one inside the other, and labels, of one record: more are none of ours.
+const TUNNELS_MAX: u64 = 16;
+const LABELS_MAX: u64 = 4096;
+
+/// Writes a record whose hour begins at `base_ns`.
+pub(super) fn write(key: &Key, body: &Body, is_open: bool, carriers: &Carriers, base_ns: u64) -> Vec<u8> {
+    let vlans = carriers.vlans(body.vlans);
+    let tunnels = body.sides.each_ref().map(|side| carriers.tunnels(side.stack));
+    let is_carried = !vlans.is_empty() || tunnels.iter().any(|tunnels| !tunnels.is_empty());
+    let kind = KINDS.iter().position(|&kind| kind == key.kind).unwrap_or(0) as u8;
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    let mut to = Writer(Vec::with_capacity(64));
+    to.0.push(
+        kind | flag(key.is_ipv6, IPV6)
+            | flag(body.has_fragments, FRAGMENTS)
+            | flag(body.round_trip_ns.is_some(), ROUND_TRIP)
+            | flag(body.labels.is_some(), LABELS)
+            | flag(is_carried, CARRIED),
+    );
+    to.0.push(key.protocol);
+    to.key(key);
+    to.number(zigzag(body.first().wrapping_sub(base_ns).cast_signed()));
+    to.number(u64::from(body.segments) << 1 | u64::from(is_open));
+    body.sides.iter().for_each(|side| to.side(side, key, body.first()));
+    body.round_trip_ns.into_iter().for_each(|round_trip| to.number(round_trip));
+    if let Some(labels) = &body.labels {
+        to.number(labels.iter().count() as u64);
+        for (label, text) in labels.iter() {
+            to.0.push(label as u8);
+            to.number(text.len() as u64);
+            to.0.extend_from_slice(text.as_bytes());
+        }
+    }
+    if is_carried {
+        to.number(vlans.len() as u64);
+        vlans.iter().for_each(|&vlan| to.number(u64::from(vlan)));
+        tunnels.iter().for_each(|tunnels| to.tunnels(tunnels));
+    }
+    to.0
+}
+
+/// Reads a record, and whether it is open; `None` where these bytes are none.
+pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(Part, bool)> {
+    let mut from = Reader(bytes);
+    let head = from.byte()?;
+    let kind = *KINDS.get(usize::from(head & 7))?;
+    let protocol = from.byte()?;
+    let mut key = from.key(kind, protocol, head & IPV6 != 0)?;
+    let first = base_ns.wrapping_add(unzigzag(from.number()?).cast_unsigned());
+    let segments = from.number()?;
+    let mut sides = [from.side(&key, first)?, from.side(&key, first)?];
+    let round_trip_ns = if head & ROUND_TRIP != 0 { Some(from.number()?) } else { None };
+    let labels = if head & LABELS != 0 { Some(from.labels()?) } else { None };
+    let mut vlans = 0;
+    if head & CARRIED != 0 {
+        let mut ids = Vec::new();
+        for _ in 0..from.count(super::carrier::VLANS_LISTED_MAX as u64)? {
+            ids.push(u16::try_from(from.number()?).ok()?);
+        }
+        vlans = carriers.vlan_set(ids);
+        for side in &mut sides {
+            let (carrier, stack) = carriers.number(from.tunnels()?);
+            if stack != 0 {
+                (key.carrier, side.stack) = (carrier, stack);
+            }
+        }
+    }
+    let is_there = sides.iter().any(|side| side.packets > 0) && from.0.is_empty();
+    let has_fragments = head & FRAGMENTS != 0;
+    let is_open = segments & 1 == 1;
+    let segments = u32::try_from(segments >> 1).ok()?;
+    let body = Body { sides, vlans, segments, has_fragments, round_trip_ns, labels, is_loose: false };
+    is_there.then_some((Part { key, body }, is_open))
+}
+
+fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63).cast_unsigned()
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Seven bits a byte, the lowest first.
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    fn key(&mut self, key: &Key) {
+        if key.kind != Kind::Other {
+            for address in key.addresses {
+                let from = if key.is_ipv6 { 0 } else { 12 };
+                self.0.extend_from_slice(&address.to_be_bytes()[from..]);
+            }
+        }
+        if key.kind == Kind::Ports {
+            key.ports.iter().for_each(|port| self.0.extend_from_slice(&port.to_be_bytes()));
+        }
+        if matches!(key.kind, Kind::Icmp | Kind::Other) {
+            self.0.extend_from_slice(&key.detail.to_be_bytes());
+        }
+    }
+
+    fn side(&mut self, side: &Side, key: &Key, first: u64) {
+        self.number(side.packets);
+        if side.packets == 0 {
+            return;
+        }
+        self.number(side.bytes);
+        self.number(side.first - first);
+        self.number(side.last - side.first);
+        if key.is_tcp() || key.kind == Kind::Icmp {
+            self.0.extend_from_slice(&[side.flags_any, side.flags_all]);
+        }
+        if key.is_tcp() {
+            self.number(side.retransmissions);
+            self.number(side.out_of_order);
+        }
+    }
+
+    fn tunnels(&mut self, tunnels: &[TunnelRecord]) {
+        self.number(tunnels.len() as u64);
+        for tunnel in tunnels {
+            let kind = tunnel.kind_of().map_or(u8::MAX, |kind| LayerKind::Tunnel(kind).number());
+            let (ends, octets) = match (tunnel.source, tunnel.destination) {
+                (Some(IpAddr::V4(one)), Some(IpAddr::V4(other))) => {
+                    (TUNNEL_IPV4, [one.octets(), other.octets()].concat())
+                }
+                (Some(IpAddr::V6(one)), Some(IpAddr::V6(other))) => {
+                    (TUNNEL_IPV6, [one.octets(), other.octets()].concat())
+                }
+                _ => (0, Vec::new()),
+            };
+            self.0.extend_from_slice(&[kind, ends | if tunnel.id.is_some() { TUNNEL_ID } else { 0 }]);
+            tunnel.id.into_iter().for_each(|id| self.number(u64::from(id)));
+            self.0.extend_from_slice(&octets);
+        }
+    }
+}
+
+struct Reader<'d>(&'d [u8]);
+
+impl<'d> Reader<'d> {
+    fn bytes(&mut self, count: usize) -> Option<&'d [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.bytes(N)?.try_into().ok()
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn count(&mut self, max: u64) -> Option<u64> {
+        self.number().filter(|&count| count <= max)
+    }
+
+    fn address(&mut self, is_ipv6: bool) -> Option<u128> {
+        if is_ipv6 {
+            self.array().map(u128::from_be_bytes)
+        } else {
+            self.array().map(|octets| u128::from(u32::from_be_bytes(octets)))
+        }
+    }
+
+    fn key(&mut self, kind: Kind, protocol: u8, is_ipv6: bool) -> Option<Key> {
+        let (mut addresses, mut ports, mut detail) = ([0; 2], [0; 2], 0);
+        if kind != Kind::Other {
+            addresses = [self.address(is_ipv6)?, self.address(is_ipv6)?];
+        }
+        if kind == Kind::Ports {
+            ports = [u16::from_be_bytes(self.array()?), u16::from_be_bytes(self.array()?)];
+        }
+        if matches!(kind, Kind::Icmp | Kind::Other) {
+            detail = u16::from_be_bytes(self.array()?);
+        }
+        Some(Key { addresses, ports, detail, protocol, kind, is_ipv6, carrier: 0 })
+    }
+
+    fn side(&mut self, key: &Key, base: u64) -> Option<Side> {
+        let packets = self.number()?;
+        if packets == 0 {
+            return Some(Side::NOTHING);
+        }
+        let bytes = self.number()?;
+        let first = base.checked_add(self.number()?)?;
+        let last = first.checked_add(self.number()?)?;
+        let mut side = Side { packets, bytes, first, last, ..Side::NOTHING };
+        if key.is_tcp() || key.kind == Kind::Icmp {
+            [side.flags_any, side.flags_all] = self.array()?;
+        }
+        if key.is_tcp() {
+            (side.retransmissions, side.out_of_order) = (self.number()?, self.number()?);
+        }
+        Some(side)
+    }
+
+    fn labels(&mut self) -> Option<std::sync::Arc<LabelTexts>> {
+        let mut labels = Vec::new();
+        for _ in 0..self.count(LABELS_MAX)? {
+            let key = *LabelKey::ALL.get(usize::from(self.byte()?))?;
+            let length = usize::try_from(self.number()?).ok()?;
+            labels.push((key, std::str::from_utf8(self.bytes(length)?).ok()?));
+        }
+        Some(LabelTexts::of(&labels))
+    }
+
+    fn tunnels(&mut self) -> Option<Vec<TunnelRecord>> {
+        let mut tunnels = Vec::new();
+        for _ in 0..self.count(TUNNELS_MAX)? {
+            let kind = tunnel_name(tunnel_kind(self.byte()?)?);
+            let flags = self.byte()?;
+            let id = if flags & TUNNEL_ID != 0 { Some(u32::try_from(self.number()?).ok()?) } else { None };
+            let mut address = || -> Option<Option<IpAddr>> {
+                match flags & (TUNNEL_IPV4 | TUNNEL_IPV6) {
+                    0 => Some(None),
+                    TUNNEL_IPV4 => Some(Some(IpAddr::from(self.array::<4>()?))),
+                    TUNNEL_IPV6 => Some(Some(IpAddr::from(self.array::<16>()?))),
+                    _ => None,
+                }
+            };
+            let (source, destination) = (address()?, address()?);
+            tunnels.push(TunnelRecord { kind, id, source, destination });
+        }
+        Some(tunnels)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! Records of the catalog under a packet filter: by what a record tells of the packets of either side.
+//!
+//! A record does not know MAC addresses, lengths, options or single flags. What depends on these may or may not be accepted,
+//! and the packets are not there any more to tell.
+
+use std::collections::HashMap;
+
+use netrewind_indexer::packet::protocol;
+use netrewind_indexer::{Flow, Shape, TcpFlags, Template, TransportKey, View};
+use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_segment::{LinkType, Timestamp};
+
+use super::super::carrier::Carriers;
+use super::super::key::{Key, Kind};
+use super::super::part::{Body, REPLIES, REQUESTS, Side};
+use super::super::record::TunnelRecord;
+use crate::filter::Verdict;
+use crate::filters::{Filters, Outlook};
+use crate::plan::{Judged, Verdicts};
+use crate::views::INNER_LINK_TYPES;
+
+/// Templates whose judgement is remembered.
+const REMEMBERED_MAX: usize = 1 << 12;
+/// Bytes of whatever stands around a packet in a tunnel: nothing of them is known.
+const OUTER_BYTES: usize = 64;
+/// VLAN tags that a tagged packet may have.
+const TAGS_MAX: usize = 2;
+const MAC_ADDRESSES_BYTES: usize = 12;
+const VLAN_TAG: [u8; 4] = [0x81, 0, 0, 0];
+const VLAN_TAG_KNOWN: [u8; 4] = [0xff, 0xff, 0, 0];
+const IPV4_FIRST_BYTE: u8 = 0x45;
+const IPV6_HEADER_BYTES: u16 = 40;
+
+/// Holds records against the filters of a query.
+pub(in crate::flows) struct Judge<'q> {
+    filters: &'q Filters,
+    /// The same without demands on tunnels, which are judged apart.
+    of_packets: Filters,
+    link_types: Vec<LinkType>,
+    is_everything: bool,
+    remembered: HashMap<Template, Judged>,
+}
+
+/// What is left of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::flows) enum Left {
+    Nothing,
+    /// As many of its packets as the filter accepts.
+    Exactly,
+    /// Perhaps too much.
+    Perhaps,
+}
+
+impl<'q> Judge<'q> {
+    /// For records from segments of these link types.
+    pub(in crate::flows) fn new(filters: &'q Filters, link_types: &[LinkType]) -> Self {
+        let is_everything =
+            link_types.iter().all(|&link_type| filters.outlook(link_type) == Outlook::Everything);
+        Self {
+            filters,
+            of_packets: filters.without_tunnels(),
+            link_types: link_types.to_vec(),
+            is_everything,
+            remembered: HashMap::new(),
+        }
+    }
+
+    /// Whether every record is accepted as it is.
+    pub(in crate::flows) fn accepts_everything(&self) -> bool {
+        self.is_everything
+    }
+
+    /// Takes from a record what is not accepted. What a joined filter may not accept is not.
+    pub(in crate::flows) fn restrict(&mut self, key: &Key, body: &mut Body, carriers: &Carriers) -> Left {
+        if self.is_everything {
+            return Left::Exactly;
+        }
+        let (mut left, mut is_hidden) = (Left::Nothing, false);
+        for end in 0..body.sides.len() {
+            if body.sides[end].packets == 0 {
+                continue;
+            }
+            let Verdicts { all, joined } = self.judge(key, body, end, carriers);
+            is_hidden |= joined != Verdict::Always;
+            if joined != Verdict::Always || all == Verdict::Never {
+                body.sides[end] = Side::NOTHING;
+            } else if all == Verdict::Maybe {
+                left = Left::Perhaps;
+            } else if left == Left::Nothing {
+                left = Left::Exactly;
+            }
+        }
+        if is_hidden {
+            // These are of packets that the asker may not know of.
+            (body.labels, body.round_trip_ns) = (None, None);
+            body.sides.iter_mut().for_each(|side| (side.retransmissions, side.out_of_order) = (0, 0));
+        }
+        left
+    }
+
+    fn judge(&mut self, key: &Key, body: &Body, end: usize, carriers: &Carriers) -> Verdicts {
+        let side = &body.sides[end];
+        let tunnels = carriers.tunnels(side.stack);
+        let flow = flow_of(key, side, end);
+        let tags = if body.vlans == 0 { 0 } else { TAGS_MAX };
+        let mut all: Option<Verdicts> = None;
+        for template in self.templates(key, side, !tunnels.is_empty(), tags) {
+            let one = self.judge_as(template, flow.clone());
+            all = Some(match all {
+                None => one,
+                Some(all) => Verdicts { all: same(all.all, one.all), joined: same(all.joined, one.joined) },
+            });
+        }
+        let found = all.unwrap_or(Verdicts { all: Verdict::Maybe, joined: Verdict::Maybe });
+        let known: Vec<_> = tunnels.iter().filter_map(TunnelRecord::tunnel).collect();
+        Verdicts { all: found.all.and(self.filters.tunnels().judge_known(&known)), ..found }
+    }
+
+    fn judge_as(&mut self, template: Template, mut flow: Flow) -> Verdicts {
+        let captured_min = captured_min(&template, &flow);
+        flow.caplen = captured_min..=CAPLEN_MAX;
+        if flow.len.start() < flow.len.end() {
+            flow.len = captured_min.min(*flow.len.end())..=*flow.len.end();
+        }
+        if self.remembered.len() > REMEMBERED_MAX {
+            self.remembered.clear();
+        }
+        let filters = &self.of_packets;
+        let judged = match self.remembered.get(&template) {
+            Some(judged) => judged,
+            None => self.remembered.entry(template.clone()).or_insert(Judged::new(&template, filters)),
+        };
+        if judged.verdicts.all != Verdict::Maybe && judged.verdicts.joined != Verdict::Maybe {
+            return judged.verdicts;
+        }
+        judged.judge(&template, &flow, filters, &mut judged.scratch())
+    }
+
+    /// Whatever the side's packets may look like.
+    fn templates(&self, key: &Key, side: &Side, is_in_tunnel: bool, tags_max: usize) -> Vec<Template> {
+        let inner = if is_in_tunnel { &INNER_LINK_TYPES[..] } else { &self.link_types };
+        let mut templates = Vec::new();
+        for &link_type in inner {
+            for tags in 0..=if link_type == LinkType::ETHERNET { tags_max } else { 0 } {
+                templates.push(template(
+                    key,
+                    side,
+                    link_type,
+                    tags,
+                    is_in_tunnel.then_some(&self.link_types),
+                ));
+            }
+        }
+        templates
+    }
+}
+
+/// What is sure where either may be so.
+fn same(one: Verdict, other: Verdict) -> Verdict {
+    if one == other { one } else { Verdict::Maybe }
+}
+
+/// What is known of packets of a side. In a tunnel something stands around them, of the store's first link type.
+fn template(
+    key: &Key,
+    side: &Side,
+    link_type: LinkType,
+    tags: usize,
+    around: Option<&Vec<LinkType>>,
+) -> Template {
+    let Some((mut prefix, mut known)) = prefix_of(key, link_type, tags) else {
+        return Template::opaque(link_type);
+    };
+    let mut views = vec![View { offset: 0, link_type }];
+    if let Some(around) = around {
+        prefix.splice(0..0, [0; OUTER_BYTES]);
+        known.splice(0..0, [0; OUTER_BYTES]);
+        let outer = around.first().copied().unwrap_or(LinkType::ETHERNET);
+        views = vec![View { offset: 0, link_type: outer }, View { offset: OUTER_BYTES as u16, link_type }];
+    }
+    Template { prefix, known, views, layers: Vec::new(), shape: shape_of(key, side) }
+}
+
+/// The bytes before the network header, and which of their bits are known; `None` where it is not known where it stands.
+fn prefix_of(key: &Key, link_type: LinkType, tags: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    let ether_type = match key.kind {
+        Kind::Other if key.detail == 0 => return None,
+        Kind::Other => key.detail,
+        _ if key.is_ipv6 => 0x86dd,
+        _ => 0x0800,
+    };
+    match link_type {
+        LinkType::ETHERNET => {
+            let (mut prefix, mut known) = (vec![0; MAC_ADDRESSES_BYTES], vec![0; MAC_ADDRESSES_BYTES]);
+            for _ in 0..tags {
+                prefix.extend(VLAN_TAG);
+                known.extend(VLAN_TAG_KNOWN);
+            }
+            prefix.extend(ether_type.to_be_bytes());
+            known.extend([0xff; 2]);
+            Some((prefix, known))
+        }
+        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 if key.kind != Kind::Other => {
+            Some((Vec::new(), Vec::new()))
+        }
+        _ => None,
+    }
+}
+
+fn shape_of(key: &Key, side: &Side) -> Shape {
+    let is_reply = side.flags_any & REPLIES != 0 && side.flags_any & REQUESTS == 0;
+    let transport = match key.kind {
+        Kind::Other => return Shape::None,
+        Kind::Ports => TransportKey::Ports,
+        // The type of a reply is not that of the key.
+        Kind::Icmp if !is_reply => TransportKey::TypeAndCode,
+        Kind::Icmp | Kind::Ip | Kind::Fragment => TransportKey::None,
+    };
+    let later_fragment = key.kind == Kind::Fragment;
+    if key.is_ipv6 {
+        let next_header = if later_fragment { protocol::FRAGMENT } else { key.protocol };
+        let transport_at = IPV6_HEADER_BYTES + if later_fragment { 8 } else { 0 };
+        return Shape::Ipv6 {
+            next_header,
+            transport: transport_at,
+            protocol: key.protocol,
+            later_fragment,
+            key: transport,
+        };
+    }
+    Shape::Ipv4 { first_byte: IPV4_FIRST_BYTE, protocol: key.protocol, later_fragment, key: transport }
+}
+
+/// How many bytes all packets of the flow have captured: what the record tells of them stands there.
+fn captured_min(template: &Template, flow: &Flow) -> u32 {
+    let header_bytes = match template.shape {
+        Shape::None => 0,
+        Shape::Ipv4 { .. } => 20,
+        Shape::Ipv6 { .. } => usize::from(IPV6_HEADER_BYTES),
+    };
+    let network = template.network_offset() + header_bytes;
+    let transport = template.transport_offset().unwrap_or(network);
+    let flags = template.tcp_flags_offset().filter(|_| flow.tcp_flags.is_some());
+    let captured = match template.transport_key() {
+        _ if flags.is_some() => flags.map_or(network, |at| at + 1),
+        TransportKey::Ports => transport + 4,
+        TransportKey::TypeAndCode => transport + 2,
+        TransportKey::None => network,
+    };
+    u32::try_from(captured).unwrap_or(0)
+}
+
+fn flow_of(key: &Key, side: &Side, end: usize) -> Flow {
+    let (source, destination) = (key.address(end), key.address(1 - end));
+    let (source_port, destination_port) = match key.kind {
+        Kind::Icmp => (key.detail, 0),
+        _ => (key.port(end).unwrap_or(0), key.port(1 - end).unwrap_or(0)),
+    };
+    let longest = u32::try_from(side.bytes).unwrap_or(u32::MAX);
+    let knows_flags = key.is_tcp() && (side.flags_any, side.flags_all) != (0, 0xff);
+    Flow {
+        template: 0,
+        source,
+        destination,
+        source_port,
+        destination_port,
+        first: Timestamp(side.first),
+        last: Timestamp(side.last),
+        packets: side.packets,
+        bytes: side.bytes,
+        // One packet has all of the bytes.
+        len: if side.packets == 1 { longest..=longest } else { 0..=longest },
+        caplen: 0..=CAPLEN_MAX,
+        tcp_flags: knows_flags.then_some(TcpFlags { all: side.flags_all, any: side.flags_any }),
+        has_fragments: key.kind == Kind::Fragment,
+        granules: 1,
+    }
+}

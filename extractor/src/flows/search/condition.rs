@@ -1,0 +1,132 @@
+//! What the catalog can be asked of a search: it finds all conversations that the search accepts, and may find more.
+
+use std::ops::Bound;
+
+use netrewind_segment::catalog::{Condition, NumberColumn};
+
+use super::{Expression, How, LABELS, Number, Search, Side, Test, Text, words};
+use crate::flows::Conversation;
+
+/// Bytes of a word that the catalog keeps; of longer ones the rest is not looked at.
+const WORD_BYTES_MAX: usize = 128;
+
+impl Search {
+    /// What all conversations fulfil that it finds.
+    pub(in crate::flows) fn condition(&self) -> Condition {
+        self.0.condition(true)
+    }
+}
+
+/// The words that a conversation is found by.
+pub(in crate::flows) fn words_of(flow: &Conversation) -> Vec<String> {
+    let mut found = Vec::new();
+    let labels = LABELS.iter().map(|&(name, how)| (Text::Label(name), how));
+    for (of, how) in [(Text::Protocol, How::Whole), (Text::Application, How::Whole)].into_iter().chain(labels)
+    {
+        for text in of.texts(flow) {
+            match how {
+                How::Whole => found.push(word(of, &text.to_ascii_lowercase())),
+                How::Domain => {
+                    let name = text.to_ascii_lowercase();
+                    found.push(word(of, &name));
+                    found.extend(name.match_indices('.').map(|(at, _)| word(of, &name[at + 1..])));
+                }
+                How::Words => found.extend(words(text).iter().map(|text| word(of, text))),
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// `server_name=example.com`.
+fn word(of: Text, text: &str) -> String {
+    let name = match of {
+        Text::Protocol => "protocol",
+        Text::State => "state",
+        Text::Application => "application",
+        Text::CommunityId => "community_id",
+        Text::Label(name) => name,
+    };
+    let mut end = text.len().min(WORD_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{name}={}", &text[..end])
+}
+
+impl Expression {
+    /// Where `wide`, all that it accepts fulfil this; else it accepts all that fulfil this.
+    fn condition(&self, wide: bool) -> Condition {
+        let each = |parts: &[Self]| parts.iter().map(|part| part.condition(wide)).collect();
+        match self {
+            Self::Everything => Condition::Everything,
+            Self::All(all) => Condition::All(each(all)),
+            Self::Any(any) => Condition::Any(each(any)),
+            Self::Not(one) => Condition::Not(Box::new(one.condition(!wide))),
+            Self::Test(test) => {
+                let unknown = if wide { Condition::Everything } else { Condition::Nothing };
+                test.condition(wide).unwrap_or(unknown)
+            }
+        }
+    }
+}
+
+impl Test {
+    /// `None` where the catalog cannot be asked for it.
+    fn condition(&self, wide: bool) -> Option<Condition> {
+        match self {
+            // How a connection stands depends on when the range ends.
+            Self::Text { of: Text::State | Text::CommunityId, .. } => None,
+            Self::Text { of, how, value } => text(*of, *how, value, wide),
+            Self::Number { of, from, to } => number(*of, from, to),
+            Self::Address { of, from, to } => {
+                Some(Condition::Address(usize::from(*of == Side::Server), *from, *to))
+            }
+        }
+    }
+}
+
+fn text(of: Text, how: How, value: &str, wide: bool) -> Option<Condition> {
+    let exact = |text: &str| {
+        let is_whole = text.len() <= WORD_BYTES_MAX;
+        (is_whole || wide).then(|| Condition::Word(word(of, text)))
+    };
+    match how {
+        How::Whole => exact(&value.to_ascii_lowercase()),
+        How::Domain if value.is_empty() => Some(Condition::Nothing),
+        How::Domain => exact(&value.to_ascii_lowercase()),
+        How::Words => match words(value).as_slice() {
+            [] => Some(Condition::Nothing),
+            [word] => exact(word),
+            // Whether they follow each other is not known.
+            words => {
+                wide.then(|| words.iter().map(|word| exact(word)).collect::<Option<_>>().map(Condition::All))?
+            }
+        },
+    }
+}
+
+fn number(of: Number, from: &Bound<u64>, to: &Bound<u64>) -> Option<Condition> {
+    let column = match of {
+        Number::Port(Side::Client) => NumberColumn::ClientPort,
+        Number::Port(Side::Server) => NumberColumn::ServerPort,
+        Number::Packets(None) => NumberColumn::Packets,
+        Number::Bytes(None) => NumberColumn::Bytes,
+        Number::Vlan => NumberColumn::Vlan,
+        Number::TunnelId => NumberColumn::TunnelId,
+        _ => return None,
+    };
+    let from = match from {
+        Bound::Included(from) => Some(*from),
+        Bound::Excluded(from) => from.checked_add(1),
+        Bound::Unbounded => Some(0),
+    };
+    let to = match to {
+        Bound::Included(to) => Some(*to),
+        Bound::Excluded(to) => to.checked_sub(1),
+        Bound::Unbounded => Some(u64::MAX),
+    };
+    Some(from.zip(to).map_or(Condition::Nothing, |(from, to)| Condition::Number(column, from, to)))
+}

@@ -1,0 +1,63 @@
+//! From a condition to what tantivy runs.
+
+use std::net::Ipv6Addr;
+use std::ops::Bound;
+
+use netrewind_segment::catalog::Condition;
+use tantivy::Term;
+use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, Occur, Query, RangeQuery, TermQuery};
+use tantivy::schema::{Field, IndexRecordOption};
+
+use crate::hour::Range;
+use crate::schema::{Fields, TIME_UNIT_NS};
+
+type Search = Box<dyn Query>;
+
+/// The records that fulfil the condition and meet the range, as far as rounded times tell, and all that are open.
+pub(crate) fn search(condition: &Condition, range: Range, fields: &Fields) -> Search {
+    let mut all = vec![(Occur::Must, of_condition(condition, fields))];
+    if range.last_ns < u64::MAX {
+        all.push((Occur::Must, number(fields.first, 0, range.last_ns / TIME_UNIT_NS)));
+    }
+    let found: Search = Box::new(BooleanQuery::new(all));
+    Box::new(BooleanQuery::new(vec![(Occur::Should, found), (Occur::Should, number(fields.open, 1, 1))]))
+}
+
+fn of_condition(condition: &Condition, fields: &Fields) -> Search {
+    let joined = |occur: Occur, parts: &[Condition]| {
+        let parts = parts.iter().map(|part| (occur, of_condition(part, fields)));
+        Box::new(BooleanQuery::new(parts.collect()))
+    };
+    match condition {
+        Condition::Everything => Box::new(AllQuery),
+        Condition::All(all) if all.is_empty() => Box::new(AllQuery),
+        Condition::Nothing => Box::new(EmptyQuery),
+        Condition::All(all) => joined(Occur::Must, all),
+        Condition::Any(any) => joined(Occur::Should, any),
+        Condition::Not(one) => Box::new(BooleanQuery::new(vec![
+            (Occur::Must, Box::new(AllQuery)),
+            (Occur::MustNot, of_condition(one, fields)),
+        ])),
+        Condition::Number(column, from, to) => number(fields.number(*column), *from, *to),
+        Condition::Address(end, from, to) => address(fields.addresses[end & 1], *from, *to),
+        Condition::Word(word) => {
+            Box::new(TermQuery::new(Term::from_field_text(fields.words, word), IndexRecordOption::Basic))
+        }
+    }
+}
+
+fn number(field: Field, from: u64, to: u64) -> Search {
+    if from > to {
+        return Box::new(EmptyQuery);
+    }
+    let bound = |number| Bound::Included(Term::from_field_u64(field, number));
+    Box::new(RangeQuery::new(bound(from), bound(to)))
+}
+
+fn address(field: Field, from: Ipv6Addr, to: Ipv6Addr) -> Search {
+    if from > to {
+        return Box::new(EmptyQuery);
+    }
+    let bound = |address| Bound::Included(Term::from_field_ip_addr(field, address));
+    Box::new(RangeQuery::new(bound(from), bound(to)))
+}

@@ -1,0 +1,131 @@
+//! Writing an hour.
+
+use netrewind_segment::Store;
+use netrewind_segment::catalog::{Hour, KeptFlow, Manifest, as_ipv6};
+use tantivy::index::{IndexBuilder, SegmentId};
+use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
+use tantivy::store::Compressor;
+use tantivy::{Index, IndexSettings, IndexWriter, SegmentReader, TantivyDocument};
+
+use crate::CatalogError;
+use crate::schema::{Fields, NUMBER, TIME_UNIT_NS, schema};
+
+/// Bytes of memory that writing an hour takes, beside what tantivy maps. What has filled it goes to the disk, and is merged
+/// at the end.
+pub const WRITER_BYTES: usize = 48 << 20;
+/// Documents are compressed together up to so many bytes: reading one takes reading these.
+const DOCUMENTS_BLOCK_BYTES: usize = 32 << 10;
+
+/// Writes the records of an hour into a folder, which is no hour before [`Self::finish`] has named it so.
+pub struct HourWriter<'s> {
+    store: &'s Store,
+    hour: Hour,
+    writer: IndexWriter,
+    fields: Fields,
+    records: u64,
+}
+
+impl<'s> HourWriter<'s> {
+    /// Begins; what a crash has left of the hour is removed.
+    pub fn new(store: &'s Store, hour: Hour) -> Result<Self, CatalogError> {
+        Self::with_memory(store, hour, WRITER_BYTES)
+    }
+
+    /// Likewise, in so many bytes of memory: 15 MB at least.
+    pub fn with_memory(store: &'s Store, hour: Hour, bytes: usize) -> Result<Self, CatalogError> {
+        let folder = store.begin_hour(hour)?;
+        let failed = CatalogError::tantivy(hour);
+        let (schema, fields) = schema();
+        let settings = IndexSettings {
+            docstore_compression: Compressor::Lz4,
+            docstore_compress_dedicated_thread: false,
+            docstore_blocksize: DOCUMENTS_BLOCK_BYTES,
+            ..IndexSettings::default()
+        };
+        let index =
+            IndexBuilder::new().schema(schema).settings(settings).create_in_dir(folder).map_err(&failed)?;
+        let options = IndexWriterOptions::builder()
+            .num_worker_threads(1)
+            .num_merge_threads(1)
+            .memory_budget_per_thread(bytes)
+            .build();
+        let writer: IndexWriter = index.writer_with_options(options).map_err(&failed)?;
+        // One merge at the end costs less than many on the way.
+        writer.set_merge_policy(Box::new(NoMergePolicy));
+        Ok(Self { store, hour, writer, fields, records: 0 })
+    }
+
+    /// Adds a record.
+    pub fn add(&mut self, flow: &KeptFlow) -> Result<(), CatalogError> {
+        self.records += 1;
+        let mut document = document(flow, &self.fields);
+        document.add_u64(self.fields.number, self.records);
+        let added = self.writer.add_document(document);
+        added.map(|_| ()).map_err(CatalogError::tantivy(self.hour))
+    }
+
+    /// How many records were added.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// How many parts have gone to the disk, to be merged.
+    pub fn parts(&self) -> usize {
+        self.writer
+            .index()
+            .directory()
+            .list_managed_files()
+            .iter()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "store"))
+            .count()
+    }
+
+    /// Makes it durable and gives it its name, in the place of what had it before. `manifest` says what it is.
+    pub fn finish(self, manifest: &Manifest) -> Result<(), CatalogError> {
+        let Self { store, hour, mut writer, .. } = self;
+        let failed = CatalogError::tantivy(hour);
+        writer.commit().map_err(&failed)?;
+        let parts = in_order(writer.index()).map_err(&failed)?;
+        if parts.len() > 1 {
+            writer.merge(&parts).wait().map_err(&failed)?;
+        }
+        writer.garbage_collect_files().wait().map_err(&failed)?;
+        writer.wait_merging_threads().map_err(&failed)?;
+        Ok(store.finish_hour(manifest)?)
+    }
+}
+
+/// The parts of an index in the order in which they were written.
+fn in_order(index: &Index) -> tantivy::Result<Vec<SegmentId>> {
+    let mut parts = Vec::new();
+    for segment in index.searchable_segments()? {
+        let reader = SegmentReader::open(&segment)?;
+        let number = reader.fast_fields().u64(NUMBER)?.first(0).unwrap_or(u64::MAX);
+        parts.push((number, segment.id()));
+    }
+    parts.sort_unstable();
+    Ok(parts.into_iter().map(|(_, id)| id).collect())
+}
+
+fn document(flow: &KeptFlow, fields: &Fields) -> TantivyDocument {
+    let mut document = TantivyDocument::default();
+    let first = flow.first_ns / TIME_UNIT_NS;
+    document.add_u64(fields.first, first);
+    document.add_u64(fields.duration, flow.last_ns.div_ceil(TIME_UNIT_NS).saturating_sub(first));
+    if flow.is_open {
+        document.add_u64(fields.open, 1);
+    }
+    for (field, address) in fields.addresses.iter().zip(flow.addresses) {
+        address.into_iter().for_each(|address| document.add_ip_addr(*field, as_ipv6(address)));
+    }
+    for (field, port) in fields.ports.iter().zip(flow.ports) {
+        port.into_iter().for_each(|port| document.add_u64(*field, u64::from(port)));
+    }
+    document.add_u64(fields.packets, flow.packets);
+    document.add_u64(fields.bytes, flow.bytes);
+    flow.vlans.iter().for_each(|&vlan| document.add_u64(fields.vlan, u64::from(vlan)));
+    flow.tunnel_ids.iter().for_each(|&id| document.add_u64(fields.tunnel_id, u64::from(id)));
+    flow.words.iter().for_each(|word| document.add_text(fields.words, word));
+    document.add_bytes(fields.document, &flow.document);
+    document
+}

@@ -1,0 +1,179 @@
+//! The folders of the catalog's hours.
+//!
+//! **Invariant:** a folder with an hour's name is whole: it is written under another name, synced, and renamed; it is renamed
+//! before anything of it is removed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{CATALOG, at, folder_disk_bytes, names_in, sync_folder, unless_missing, write_durably};
+use crate::catalog::{CATALOG_VERSION, Hour, Manifest};
+use crate::{Store, StoreError};
+
+const MANIFEST: &str = "manifest.json";
+/// What an hour is called while it is written, or removed.
+const UNFINISHED_PREFIX: &str = ".";
+const NEW_EXTENSION: &str = ".new";
+const OLD_EXTENSION: &str = ".old";
+
+/// An hour as the folder lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedHour {
+    /// Which.
+    pub hour: Hour,
+    /// Bytes that it takes on the disk.
+    pub disk_bytes: u64,
+}
+
+impl Store {
+    fn catalog_path(&self) -> PathBuf {
+        self.root().join(CATALOG)
+    }
+
+    /// The folder of an hour of the catalog.
+    pub fn hour_path(&self, hour: Hour) -> PathBuf {
+        self.catalog_path().join(hour.to_string())
+    }
+
+    fn beside(&self, hour: Hour, extension: &str) -> PathBuf {
+        self.catalog_path().join(format!("{UNFINISHED_PREFIX}{hour}{extension}"))
+    }
+
+    /// The folder in which an hour is written.
+    pub fn unfinished_hour_path(&self, hour: Hour) -> PathBuf {
+        self.beside(hour, NEW_EXTENSION)
+    }
+
+    /// Makes an empty folder for an hour that is to be written.
+    pub fn begin_hour(&self, hour: Hour) -> Result<PathBuf, StoreError> {
+        let path = self.unfinished_hour_path(hour);
+        remove_folder(&path)?;
+        at(&path, fs::create_dir_all(&path))?;
+        Ok(path)
+    }
+
+    /// Makes what was written last, and gives it the hour's name, in the place of what had it before.
+    pub fn finish_hour(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let (new, path) = (self.unfinished_hour_path(manifest.hour), self.hour_path(manifest.hour));
+        let text = serde_json::to_vec(manifest).map_err(|error| StoreError::Io {
+            path: new.join(MANIFEST),
+            source: std::io::Error::other(error),
+        })?;
+        at(&new, write_durably(&new.join(MANIFEST), &text))?;
+        // Some files are made for their owner alone: whoever may read the store may read them.
+        let mode = at(&new, fs::metadata(new.join(MANIFEST)))?.permissions();
+        for name in names_in(&new)? {
+            let file = new.join(name);
+            at(&file, fs::set_permissions(&file, mode.clone()))?;
+            at(&file, fs::File::open(&file).and_then(|file| file.sync_all()))?;
+        }
+        at(&new, sync_folder(&new))?;
+        self.retire(manifest.hour)?;
+        at(&path, fs::rename(&new, &path))?;
+        let catalog = self.catalog_path();
+        at(&catalog, sync_folder(&catalog))?;
+        remove_folder(&self.beside(manifest.hour, OLD_EXTENSION))
+    }
+
+    /// Takes its name from an hour.
+    fn retire(&self, hour: Hour) -> Result<(), StoreError> {
+        let (path, old) = (self.hour_path(hour), self.beside(hour, OLD_EXTENSION));
+        remove_folder(&old)?;
+        at(&path, unless_missing(fs::rename(&path, &old)))?;
+        Ok(())
+    }
+
+    /// Removes an hour. A reader that has it open can go on.
+    pub fn remove_hour(&self, hour: Hour) -> Result<(), StoreError> {
+        self.retire(hour)?;
+        remove_folder(&self.beside(hour, OLD_EXTENSION))
+    }
+
+    /// Removes what was being written, or removed, when its process ended.
+    pub fn remove_unfinished_hours(&self) -> Result<(), StoreError> {
+        let catalog = self.catalog_path();
+        for name in names_in(&catalog)? {
+            let hour = name.strip_prefix(UNFINISHED_PREFIX);
+            let hour =
+                hour.and_then(|name| name.strip_suffix(NEW_EXTENSION).or(name.strip_suffix(OLD_EXTENSION)));
+            if hour.is_some_and(|hour| hour.parse::<Hour>().is_ok()) {
+                remove_folder(&catalog.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hours of the catalog, earliest first.
+    pub fn hours(&self) -> Result<Vec<Hour>, StoreError> {
+        let names = names_in(&self.catalog_path())?;
+        let mut hours: Vec<Hour> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        hours.sort_unstable();
+        Ok(hours)
+    }
+
+    /// The hours of the catalog with what they take, earliest first.
+    pub fn listed_hours(&self) -> Result<Vec<ListedHour>, StoreError> {
+        let listed = |hour| Ok(ListedHour { hour, disk_bytes: folder_disk_bytes(&self.hour_path(hour))? });
+        self.hours()?.into_iter().map(listed).collect()
+    }
+
+    /// What an hour says of itself; `None` where it says nothing, or nothing that can be understood.
+    pub fn manifest(&self, hour: Hour) -> Result<Option<Manifest>, StoreError> {
+        let path = self.hour_path(hour).join(MANIFEST);
+        let Some(text) = at(&path, unless_missing(fs::read(&path)))? else { return Ok(None) };
+        let manifest = serde_json::from_slice::<Manifest>(&text).ok();
+        Ok(manifest.filter(|manifest| manifest.version == CATALOG_VERSION && manifest.hour == hour))
+    }
+}
+
+fn remove_folder(path: &Path) -> Result<(), StoreError> {
+    at(path, unless_missing(fs::remove_dir_all(path)))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    fn manifest(hour: Hour, records: u64) -> Manifest {
+        Manifest {
+            version: CATALOG_VERSION,
+            hour,
+            records,
+            packets: 0,
+            bytes: 0,
+            segments: Vec::new(),
+            without_packets: Vec::new(),
+            link_types: Vec::new(),
+            lacks: Vec::new(),
+            is_divided: false,
+        }
+    }
+
+    #[test]
+    fn an_hour_is_there_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp(0), 1).unwrap();
+        let hour = Hour::of(Timestamp::new(1_795_339_861, 0));
+        assert_eq!(store.hours().unwrap(), []);
+        let path = store.begin_hour(hour).unwrap();
+        fs::write(path.join("part"), "x").unwrap();
+        assert_eq!((store.hours().unwrap(), store.manifest(hour).unwrap()), (vec![], None));
+        store.begin_hour(hour).unwrap();
+        assert!(!path.join("part").exists(), "what a crash has left is gone");
+        for records in [1, 2] {
+            store.begin_hour(hour).unwrap();
+            store.finish_hour(&manifest(hour, records)).unwrap();
+            assert_eq!(store.manifest(hour).unwrap(), Some(manifest(hour, records)));
+        }
+        assert!(store.listed_hours().unwrap()[0].disk_bytes > 0);
+        store.begin_hour(hour).unwrap();
+        store.remove_unfinished_hours().unwrap();
+        assert_eq!((path.exists(), store.hours().unwrap()), (false, vec![hour]));
+        fs::write(store.hour_path(hour).join(MANIFEST), "{").unwrap();
+        assert_eq!(store.manifest(hour).unwrap(), None);
+        store.remove_hour(hour).unwrap();
+        assert_eq!(store.hours().unwrap(), []);
+    }
+}

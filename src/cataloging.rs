@@ -1,0 +1,267 @@
+//! The catalog of a store: written for hours that are over, read where packets are no longer kept.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use netrewind_catalog::{HourReader, HourWriter, Range};
+use netrewind_extractor::flows::Catalog;
+use netrewind_extractor::{Extractor, Options};
+use netrewind_recorder::retention::{CatalogLimits, Keeper};
+use netrewind_segment::catalog::{Condition, Hour, Manifest};
+use netrewind_segment::store::ListedSegment;
+use netrewind_segment::{Event, Logbook, SegmentState, Store, Timestamp};
+
+use crate::clock;
+use crate::indexing::CATCH_UP_NICENESS;
+
+/// How often the follower looks whether an hour is over.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it asks whether to end.
+const STOP_INTERVAL: Duration = Duration::from_millis(200);
+/// An hour that could not be written is tried again after so many looks.
+const LOOKS_AFTER_FAILURE: u32 = 60;
+
+/// Reads the catalog.
+#[derive(Debug)]
+struct Reader;
+
+impl Catalog for Reader {
+    fn visit(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        condition: &Condition,
+        from: Timestamp,
+        last: Timestamp,
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), String> {
+        let range = Range { from_ns: from.ns(), last_ns: last.ns() };
+        let hour = HourReader::open(store, manifest);
+        hour.and_then(|hour| hour.visit(condition, range, take)).map_err(|error| error.to_string())
+    }
+}
+
+/// What reads the catalog of any store.
+pub fn reader() -> Arc<dyn Catalog> {
+    Arc::new(Reader)
+}
+
+/// How an hour of which segments are kept stands in the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Some of its segments are still being written.
+    Unfinished,
+    /// It is not there, or cannot be read.
+    Missing,
+    /// It was made of other segments than there are.
+    Stale,
+    /// It is there and fits; or fits what there was when it was written, and not all of that is kept.
+    Good,
+}
+
+/// The hours in which segments were opened that are kept, with their segments.
+pub fn hours(store: &Store) -> anyhow::Result<BTreeMap<Hour, Vec<ListedSegment>>> {
+    let mut hours: BTreeMap<Hour, Vec<ListedSegment>> = BTreeMap::new();
+    for segment in store.segments()? {
+        hours.entry(Hour::of(segment.name.opened)).or_default().push(segment);
+    }
+    Ok(hours)
+}
+
+/// How an hour with these segments stands.
+pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<State> {
+    if segments.iter().any(|segment| segment.state == SegmentState::Open) {
+        return Ok(State::Unfinished);
+    }
+    let Some(manifest) = store.manifest(hour)? else { return Ok(State::Missing) };
+    let has_all = has_all(&manifest, segments);
+    let is_current = segments.iter().all(|segment| manifest.knows(&segment.name));
+    Ok(match HourReader::open(store, &manifest) {
+        // Written again, it would lack what has expired since.
+        _ if !has_all => State::Good,
+        Err(_) => State::Missing,
+        Ok(_) if is_current => State::Good,
+        Ok(_) => State::Stale,
+    })
+}
+
+/// Whether an hour that is there can be made again of these segments without losing any.
+pub fn is_rebuildable(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<bool> {
+    Ok(store.manifest(hour)?.is_none_or(|manifest| has_all(&manifest, segments)))
+}
+
+fn has_all(manifest: &Manifest, segments: &[ListedSegment]) -> bool {
+    let is_kept = |name| segments.iter().any(|segment| segment.name == name);
+    manifest.segments.iter().all(|segment| is_kept(segment.name))
+}
+
+/// Writes an hour, in the place of what was there.
+pub fn write(
+    store: &Store,
+    extractor: &Extractor,
+    hour: Hour,
+    stop: &AtomicBool,
+) -> anyhow::Result<Manifest> {
+    let mut writer = HourWriter::new(store, hour)?;
+    let mut failed = None;
+    let made = extractor.catalogue(hour, &mut &*stop, &mut |flow| {
+        failed = writer.add(flow).err();
+        failed.is_none()
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let manifest = made?;
+    writer.finish(&manifest)?;
+    Ok(manifest)
+}
+
+/// Reads an hour from end to end; an error says what is wrong.
+pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
+    let Some(manifest) = store.manifest(hour)? else {
+        // One that has expired since is no fault.
+        anyhow::ensure!(
+            !store.hour_path(hour).exists(),
+            "it does not say what it is: netrewind index --catalog writes it again"
+        );
+        return Ok(());
+    };
+    let reader = HourReader::open(store, &manifest)?;
+    reader.verify()?;
+    let mut records = 0;
+    reader.visit(&Condition::Everything, Range::EVERYTHING, &mut |_| {
+        records += 1;
+        true
+    })?;
+    anyhow::ensure!(
+        records == manifest.records,
+        "{records} records, where {} were written",
+        manifest.records
+    );
+    Ok(())
+}
+
+/// What reads segments to write the catalog: one thread, and no catalog.
+pub fn extractor(store: &Store) -> Extractor {
+    Extractor::new(store.clone(), Options::default())
+}
+
+/// Writes the catalog behind a recording, with the least priority.
+pub struct Cataloging {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+    keeper: Arc<Mutex<Option<Arc<Keeper>>>>,
+}
+
+impl Cataloging {
+    /// Begins.
+    pub fn start(store: &Store, logbook: Arc<Mutex<Logbook>>, limits: CatalogLimits) -> anyhow::Result<Self> {
+        store.remove_unfinished_hours()?;
+        let (stop, keeper) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let mut follower = Follower {
+            extractor: extractor(store),
+            store: store.clone(),
+            logbook,
+            limits,
+            keeper: Arc::clone(&keeper),
+            stop: Arc::clone(&stop),
+            rests: 0,
+        };
+        let thread = std::thread::Builder::new().name("catalog".into()).spawn(move || {
+            // Of this thread, and those that it starts: nice(2) on Linux.
+            let _ = rustix::process::nice(CATCH_UP_NICENESS);
+            follower.follow();
+        })?;
+        Ok(Self { stop, thread, keeper })
+    }
+
+    /// Who makes room in the store for what is written.
+    pub fn set_keeper(&self, keeper: &Arc<Keeper>) {
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(keeper));
+    }
+
+    /// Ends; an hour that is being written is given up, and written by the next process.
+    pub fn finish(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // A fault of the program there has been printed; what is not written the next process writes.
+        let _ = self.thread.join();
+    }
+}
+
+struct Follower {
+    store: Store,
+    extractor: Extractor,
+    logbook: Arc<Mutex<Logbook>>,
+    limits: CatalogLimits,
+    keeper: Arc<Mutex<Option<Arc<Keeper>>>>,
+    stop: Arc<AtomicBool>,
+    /// Looks for which it does nothing.
+    rests: u32,
+}
+
+impl Follower {
+    fn follow(&mut self) {
+        while !self.is_over() {
+            if self.rests > 0 {
+                self.rests -= 1;
+            } else if self.turn().is_err() {
+                self.rests = LOOKS_AFTER_FAILURE;
+            }
+            let looks = LOOK_INTERVAL.as_millis() / STOP_INTERVAL.as_millis();
+            (0..looks).take_while(|_| !self.is_over()).for_each(|_| std::thread::sleep(STOP_INTERVAL));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn log(&self, event: Event) {
+        let mut logbook = self.logbook.lock().unwrap_or_else(PoisonError::into_inner);
+        // A logbook that cannot be written is the recorder's to report: it writes there every second.
+        let _ = logbook.append(clock::now(), event);
+    }
+
+    /// Writes the hours that are over, all of whose segments have their indexes, and removes the oldest.
+    fn turn(&mut self) -> anyhow::Result<()> {
+        let now = clock::now();
+        for (hour, segments) in hours(&self.store)? {
+            let is_over = hour.end() <= now && segments.iter().all(|segment| segment.has_index);
+            if self.is_over() || !is_over {
+                continue;
+            }
+            if matches!(look(&self.store, hour, &segments)?, State::Missing | State::Stale) {
+                self.write(hour, &segments)?;
+            }
+        }
+        self.limits.keep(&self.store, now, &mut |event| self.log(event))?;
+        Ok(())
+    }
+
+    fn write(&self, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<()> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(keeper) = keeper {
+            // An hour takes less than the indexes that it is made of.
+            let indexes =
+                segments.iter().map(|segment| segment.disk_bytes.saturating_sub(segment.file_bytes));
+            keeper.make_room(indexes.sum())?;
+        }
+        match write(&self.store, &self.extractor, hour, &self.stop) {
+            Ok(manifest) => {
+                let listed = self.store.listed_hours()?;
+                let bytes =
+                    listed.iter().find(|listed| listed.hour == hour).map_or(0, |listed| listed.disk_bytes);
+                self.log(Event::Catalogued { hour, records: manifest.records, bytes });
+                Ok(())
+            }
+            Err(_) if self.is_over() => Ok(()),
+            Err(error) => {
+                self.log(Event::CatalogBehind { hour, reason: format!("{error:#}") });
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The catalog answers for flows whose packets are gone what the indexes answered while they were there.
+
+use std::path::{Path, PathBuf};
+
+use fastrand::Rng;
+use serde_json::Value;
+
+use crate::support::packets::{Packet, write_pcap};
+use crate::support::service::Service;
+use crate::support::{captures, done, import, run, seed};
+
+/// The first packet: at the full hour.
+const START: u32 = 1_795_338_000;
+const HOUR_SECONDS: u32 = 3600;
+const SEGMENT_SECONDS: u32 = 600;
+const ETHERNET: u32 = 1;
+
+/// Questions about flows, all with one answer from indexes and from the catalog.
+const QUESTIONS: [&[&str]; 16] = [
+    &[],
+    &["--sort", "start", "--limit", "7"],
+    &["--sort", "packets", "--limit", "100000"],
+    &["--filter", "tcp"],
+    &["--filter", "udp port 53 or icmp"],
+    &["--filter", "src net 10.0.0.0/9"],
+    &["--filter", "not host 10.0.0.3 and portrange 1000-30000"],
+    &["--query", "dns:example.com"],
+    &["--query", "host:\"10.0.0.0/30\" AND NOT protocol:udp"],
+    &["--query", "bytes:>400 AND (port:53 OR state:finished)"],
+    &["--query", "NOT app:dns AND packets:[2 TO 9]"],
+    &["--query", "dns:com AND server_port:53", "--filter", "udp"],
+    &["--query", "duration:>30s OR retransmissions:>0"],
+    &["--top", "hosts"],
+    &["--top", "ports", "--filter", "tcp"],
+    &["--top", "apps"],
+];
+
+fn frame(ends: [(u8, u16); 2], tcp_flags: Option<u8>, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    let header = if tcp_flags.is_some() { 20 } else { 8 };
+    let total = u16::try_from(20 + header + payload.len()).expect("a short packet");
+    frame.extend([0x45, 0]);
+    frame.extend(total.to_be_bytes());
+    frame.extend([0, 0, 0, 0, 64, if tcp_flags.is_some() { 6 } else { 17 }, 0, 0]);
+    ends.iter().for_each(|(host, _)| frame.extend([10, 0, 0, *host]));
+    ends.iter().for_each(|(_, port)| frame.extend(port.to_be_bytes()));
+    match tcp_flags {
+        Some(flags) => frame.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 1, 0, 0, 0, 0, 0]),
+        None => frame.extend([&(total - 20).to_be_bytes()[..], &[0, 0]].concat()),
+    }
+    frame.extend(payload);
+    frame
+}
+
+/// A question for the address of a name (RFC 1035).
+fn dns_question(name: &str) -> Vec<u8> {
+    let mut question = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        question.push(label.len() as u8);
+        question.extend(label.as_bytes());
+    }
+    question.extend([0, 0, 1, 0, 1]);
+    question
+}
+
+/// Conversations over some hours: short ones and long ones, some of which end and begin anew with the same ports, some of
+/// which pause.
+fn packets(rng: &mut Rng, hours: u32) -> Vec<Packet> {
+    let mut packets = Vec::new();
+    let mut push = |at_ms: u64, bytes: Vec<u8>, rng: &mut Rng| {
+        if at_ms < u64::from(hours * HOUR_SECONDS) * 1000 {
+            let (seconds, nanoseconds) =
+                ((at_ms / 1000) as u32, (at_ms % 1000) as u32 * 1_000_000 + rng.u32(..1_000_000));
+            packets.push(Packet { seconds: START + seconds, nanoseconds, len: bytes.len() as u32, bytes });
+        }
+    };
+    for _ in 0..200 * hours {
+        let (client, server) =
+            ((rng.u8(1..12), rng.u16(1024..1060)), (rng.u8(100..200), [443, 22, 8080][rng.usize(..3)]));
+        let mut at = u64::from(rng.u32(..hours * HOUR_SECONDS)) * 1000;
+        if rng.bool() {
+            let name = ["example.com", "www.example.com", "example.org", "a.b.c.net"][rng.usize(..4)];
+            push(at, frame([client, (server.0, 53)], None, &dns_question(name)), rng);
+            push(at + 20, frame([(server.0, 53), client], None, &[0; 60]), rng);
+            continue;
+        }
+        let count = rng.u32(1..14);
+        for number in 0..count {
+            let flags = match (number, count - number) {
+                (0, _) if rng.u32(..10) > 0 => 0x02,
+                (1, _) => 0x12,
+                (_, 2 | 1) if rng.u32(..4) > 0 => 0x11,
+                _ => 0x10,
+            };
+            let ends = if number % 2 == 0 { [client, server] } else { [server, client] };
+            push(at, frame(ends, Some(flags), &[0; 100][..rng.usize(..100)]), rng);
+            at += [20, 1000, 30_000, 100_000, 250_000, 400_000][rng.usize(..6)];
+        }
+    }
+    packets.sort_by_key(|packet| (packet.seconds, packet.nanoseconds));
+    packets
+}
+
+/// A store whose segments were opened when their packets came.
+fn recorded(folder: &Path, packets: &[Packet]) -> PathBuf {
+    let store = folder.join("store");
+    let file = folder.join("capture.pcap");
+    for part in
+        packets.chunk_by(|one, other| one.seconds / SEGMENT_SECONDS == other.seconds / SEGMENT_SECONDS)
+    {
+        std::fs::write(&file, write_pcap(ETHERNET, part)).expect("a capture");
+        import(&store, &[&file]);
+        let Packet { seconds, nanoseconds, .. } = part[0];
+        let of_day = seconds % 86_400;
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        rename_newest(&store, &format!("{hour:02}{minute:02}{second:02}.{nanoseconds:09}Z-0"));
+    }
+    // It knows the segments by their old names.
+    std::fs::remove_dir_all(store.join("logbook")).expect("removed");
+    std::fs::create_dir(store.join("logbook")).expect("a folder");
+    store
+}
+
+/// Gives the segment that was imported last another name, on the day of the first packet.
+fn rename_newest(store: &Path, stem: &str) {
+    let day = store.join("segments").join("2026-11-22");
+    std::fs::create_dir_all(&day).expect("a folder");
+    let newest = segments(store)
+        .into_iter()
+        .max_by_key(|path| std::fs::metadata(path).and_then(|file| file.modified()).expect("a time"));
+    let newest = newest.expect("a segment");
+    for extension in ["idx", "pcap"] {
+        std::fs::rename(newest.with_extension(extension), day.join(format!("{stem}.{extension}")))
+            .expect("renamed");
+    }
+}
+
+/// The segments of a store, the oldest first.
+fn segments(store: &Path) -> Vec<PathBuf> {
+    let mut found = crate::support::files_below(&store.join("segments"));
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "pcap"));
+    found.sort_unstable();
+    found
+}
+
+fn expire(store: &Path, count: usize) {
+    for segment in segments(store).into_iter().take(count) {
+        std::fs::remove_file(segment.with_extension("idx")).expect("an index");
+        std::fs::remove_file(segment).expect("a segment");
+    }
+}
+
+fn catalogue(store: &Path) {
+    let store = store.display().to_string();
+    done(["index", "--store", &store, "--catalog", "--current-hour"]);
+}
+
+/// What is listed, and what is said of it.
+fn flows(store: &Path, question: &[&str]) -> (String, String) {
+    let store = store.display().to_string();
+    let mut arguments = vec!["flows", "--store", &store, "--format", "json"];
+    if !question.contains(&"--limit") {
+        arguments.extend(["--limit", "5000"]);
+    }
+    arguments.extend(question);
+    let output = run(&arguments);
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let (listed, said) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{question:?}: {said}");
+    (listed, said)
+}
+
+fn answers(store: &Path) -> Vec<String> {
+    QUESTIONS.iter().map(|question| flows(store, question).0).collect()
+}
+
+fn assert_same(found: &[String], wanted: &[String], what: &str) {
+    for ((question, found), wanted) in QUESTIONS.iter().zip(found).zip(wanted) {
+        assert_same_lines(found, wanted, &format!("{what}: {question:?}"));
+    }
+}
+
+fn assert_same_lines(found: &str, wanted: &str, what: &str) {
+    let difference = || {
+        let lacking: Vec<_> = wanted.lines().filter(|line| !found.contains(line)).take(2).collect();
+        let odd: Vec<_> = found.lines().filter(|line| !wanted.contains(line)).take(2).collect();
+        let (has, of) = (found.lines().count(), wanted.lines().count());
+        format!("has {has} of {of} lines, lacks {lacking:#?}\nhas instead {odd:#?}")
+    };
+    assert!(found == wanted, "{what} {}", difference());
+}
+
+#[test]
+fn what_has_expired_is_answered_as_before() {
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = recorded(folder.path(), &packets(&mut rng, 3));
+    let before = answers(&store);
+    for (question, answer) in QUESTIONS.iter().zip(&before) {
+        assert!(answer.lines().count() > 1, "{question:?} finds nothing");
+    }
+    catalogue(&store);
+    assert_same(&answers(&store), &before, "with a catalog beside all packets");
+    let said = flows(&store, &[]).1;
+    assert!(!said.contains("catalog"), "{said}");
+    // The first hour whole, the second in part, everything.
+    for count in [6, 3, segments(&store).len()] {
+        expire(&store, count);
+        assert_same(&answers(&store), &before, "from the catalog");
+        let said = flows(&store, &[]).1;
+        assert!(said.lines().any(|line| line.starts_with("complete: ")), "{said}");
+        assert!(said.contains("come from the catalog"), "{said}");
+    }
+    let listed = flows(&store, &["--limit", "1"]).0;
+    let id = serde_json::from_str::<Value>(&listed).expect("JSON")["id"].as_str().expect("an id").to_owned();
+    let service = Service::of(&store.display().to_string());
+    let found = service.get(&format!("/api/v1/flows/{id}"));
+    assert_eq!((found.status, found.json()["id"].as_str()), (200, Some(id.as_str())), "{:?}", found.json());
+}
+
+#[test]
+fn captures_are_answered_as_before() {
+    let mut rng = Rng::with_seed(seed());
+    let Some(captures) = captures() else { return };
+    let mut compared = 0;
+    for _ in 0..40 {
+        let file = &captures[rng.usize(..captures.len())];
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = folder.path().join("store");
+        if compared == 8 || std::fs::metadata(file).is_ok_and(|file| file.len() > 4 << 20) {
+            continue;
+        }
+        import(&store, &[file]);
+        if segments(&store).is_empty() {
+            continue;
+        }
+        let told = |question: &[&str]| {
+            let store = store.display().to_string();
+            let fixed = ["flows", "--store", &store, "--format", "json", "--limit", "5000"];
+            let output = run(fixed.iter().chain(question));
+            let is_approximate = String::from_utf8_lossy(&output.stderr).contains("may hold packets");
+            (output.stdout, output.status.code(), is_approximate)
+        };
+        let questions: [&[&str]; 5] = [
+            &[],
+            &["--filter", "tcp or udp or arp", "--ignore-vlan"],
+            &["--query", "bytes:>200"],
+            &["--top", "hosts"],
+            &["--query", "NOT sni:com"],
+        ];
+        let before = questions.map(told);
+        catalogue(&store);
+        expire(&store, usize::MAX);
+        for (question, before) in questions.iter().zip(&before) {
+            let (found, status, is_approximate) = told(question);
+            if is_approximate && question.contains(&"--filter") {
+                continue;
+            }
+            let wanted = String::from_utf8_lossy(&before.0);
+            assert_same_lines(
+                &String::from_utf8_lossy(&found),
+                &wanted,
+                &format!("{} {question:?}", file.display()),
+            );
+            assert_eq!(status, before.1, "{} {question:?}", file.display());
+        }
+        compared += 1;
+    }
+    assert!(compared > 0);
+}
+
+#[test]
+fn a_filter_that_records_cannot_answer_is_approximate_and_never_opens_a_token() {
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = recorded(folder.path(), &packets(&mut rng, 1));
+    let store_text = store.display().to_string();
+    let tokens = folder.path().join("tokens.toml").display().to_string();
+    let token = |name: &str, filter: &str| {
+        let output =
+            done(["token", "add", name, "--tokens", &tokens, "--scope", "flows", "--filter", filter]);
+        format!("Bearer {}", String::from_utf8(output).expect("text").trim())
+    };
+    let (udp, long) = (token("udp", "udp"), token("long", "greater 120"));
+    let client = token("client", "src net 10.0.0.0/27");
+    let service = Service::start(&["serve", "--store", &store_text, "--tokens", &tokens]);
+    let ask = |token: &str, target: &str| {
+        let stream = service.send("GET", target, &[("Authorization", token)], "");
+        let response = crate::support::service::Response::read(stream, false);
+        assert_eq!(response.status, 200, "{target}");
+        response.json()
+    };
+    let all = "/api/v1/flows?limit=5000";
+    let before = [&udp, &client].map(|token| ask(token, all));
+    assert!(before.iter().all(|answer| answer["flows"].as_array().is_some_and(|flows| flows.len() > 5)));
+    assert!(ask(&long, all)["totals"]["packets"].as_u64() > Some(0));
+    catalogue(&store);
+    expire(&store, usize::MAX);
+    let lines = |flows: &Value| -> String {
+        flows.as_array().expect("a list").iter().map(|flow| format!("{flow}\n")).collect()
+    };
+    assert_same_lines(&lines(&ask(&udp, all)["flows"]), &lines(&before[0]["flows"]), "a token");
+    // Records were joined by the packets of both sides: what is left of one side may make fewer of them.
+    let after = ask(&client, all);
+    for what in ["packets", "bytes"] {
+        assert_eq!(after["totals"][what], before[1]["totals"][what]);
+    }
+    assert_eq!(after["approximate"], false);
+    assert!(
+        after["flows"]
+            .as_array()
+            .is_some_and(|flows| flows.iter().all(|flow| flow["tcp"]["rtt_ns"].is_null()))
+    );
+    for target in [all.to_owned(), format!("{all}&filter=udp"), format!("{all}&query=bytes:>1")] {
+        let told = ask(&long, &target.replace('>', "%3E"));
+        for flow in told["flows"].as_array().expect("a list") {
+            // Of single packets a record knows the length, and of no others.
+            for side in ["client", "server"] {
+                let number = |what: &str| flow[format!("{side}_{what}")].as_u64().expect("a number");
+                let is_known = number("bytes") >= 120 * number("packets");
+                assert!(is_known, "what may not be the token's is told: {flow}");
+            }
+        }
+    }
+    let both = ask(&client, &format!("{all}&filter=greater+100"));
+    assert_eq!(both["approximate"], true);
+    let allowed = lines(&after["flows"]);
+    assert!(lines(&both["flows"]).lines().all(|flow| allowed.contains(flow)), "beside a token's filter");
+    assert!(both["completeness"]["notes"].to_string().contains("may hold packets"), "{both}");
+}
+
+#[test]
+fn hours_that_are_stale_or_damaged_are_written_again() {
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = recorded(folder.path(), &packets(&mut rng, 1));
+    let store_text = store.display().to_string();
+    let catalog = store.join("catalog").join("2026-11-22T09");
+    let said = |arguments: &[&str]| {
+        let output =
+            run(["index", "--store", &store_text, "--catalog", "--current-hour"].iter().chain(arguments));
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let later = segments(&store).pop().expect("a segment");
+    let aside = folder.path().join("aside.pcap");
+    std::fs::rename(&later, &aside).expect("moved");
+    assert!(said(&[]).contains("1 of 1 hours"), "missing");
+    assert!(said(&[]).contains("0 of 1 hours"), "there");
+    assert!(said(&["--rebuild"]).contains("1 of 1 hours"), "again");
+    std::fs::rename(&aside, &later).expect("moved back");
+    assert!(said(&[]).contains("1 of 1 hours"), "stale");
+    let whole = flows(&store, &[]).0;
+    // What a process that was killed left behind goes.
+    let left = store.join("catalog").join(".2026-11-22T10.new");
+    std::fs::create_dir(&left).expect("a folder");
+    let damage = |extension: &str, change: fn(&mut Vec<u8>)| {
+        let file =
+            std::fs::read_dir(&catalog).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let file = file.into_iter().find(|path| path.to_string_lossy().ends_with(extension)).expect("a file");
+        let mut bytes = std::fs::read(&file).expect("bytes");
+        change(&mut bytes);
+        std::fs::write(&file, bytes).expect("written");
+    };
+    for (extension, change) in [
+        ("manifest.json", (|bytes| bytes.truncate(9)) as fn(&mut Vec<u8>)),
+        (".store", |bytes| bytes.truncate(5)),
+    ] {
+        damage(extension, change);
+        assert!(said(&[]).contains("1 of 1 hours"), "{extension}");
+        assert!(!left.exists());
+    }
+    done(["verify", "--store", &store_text]);
+    damage(".fast", |bytes| bytes[9] ^= 4);
+    let verified = run(["verify", "--store", &store_text]);
+    let told = String::from_utf8(verified.stdout).expect("text");
+    assert!(verified.status.code() == Some(1) && told.contains("hour 2026-11-22T09"), "{told}");
+    assert!(said(&["--rebuild"]).contains("1 of 1 hours"));
+    expire(&store, usize::MAX);
+    assert_same_lines(&flows(&store, &[]).0, &whole, "from the catalog");
+    // Nothing can bring it back: the answer says what is missing.
+    damage(".store", |bytes| bytes.truncate(5));
+    let answer = run(["flows", "--store", &store_text, "--from", "2026-11-22T09:00:00Z"]);
+    let told = String::from_utf8(answer.stderr).expect("text");
+    assert!(answer.status.code() == Some(1) && told.contains("hour 2026-11-22T09 of the catalog"), "{told}");
+}
