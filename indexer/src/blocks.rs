@@ -3,7 +3,7 @@
 
 use crate::IndexError;
 use crate::column::BLOCK_ROWS;
-use crate::layout::{BLOCK_CHECKSUM_BYTES, Section, block_checksum};
+use crate::layout::{BLOCK_CHECKSUM_BYTES, Section, block_checksum, is_right};
 
 /// Bytes of a block's offset in a directory entry; the entry's key follows.
 const OFFSET_BYTES: usize = 4;
@@ -96,7 +96,7 @@ impl<'a, const KEY_BYTES: usize> Blocks<'a, KEY_BYTES> {
         let bytes = self.blocks.get(self.offset(block)?..end)?;
         let (checksum, content) = bytes.split_at_checked(BLOCK_CHECKSUM_BYTES)?;
         let found = block_checksum(self.section, u32::try_from(block).ok()?, content);
-        (checksum == found.to_le_bytes()).then_some(content)
+        is_right(&checksum, &&found.to_le_bytes()[..]).then_some(content)
     }
 
     /// The last block whose key is not above `wanted`, by an order of keys in which the directory ascends.

@@ -197,6 +197,12 @@ pub fn section_checksum(section: Section, bytes: &[u8]) -> u64 {
     xxh3_64(bytes) ^ section as u64
 }
 
+/// Whether a checksum is the one that it should be. Fuzzers cannot guess hashes: for them each is right, so that they come to
+/// what stands behind.
+pub fn is_right<T: PartialEq>(found: &T, wanted: &T) -> bool {
+    cfg!(fuzzing) || found == wanted
+}
+
 /// The checksum of a block, over what follows it: the lower half of the hash, and the block's place, by exclusive or, so
 /// that a block is right nowhere else.
 pub fn block_checksum(section: Section, block: u32, bytes: &[u8]) -> u32 {
@@ -268,7 +274,7 @@ impl Header {
         let u32_at = |field| u32::from_le_bytes(number(bytes, field));
         let u64_at = |field| u64::from_le_bytes(number(bytes, field));
         let version = u32_at(field::VERSION);
-        let is_whole = u64_at(HEADER_CHECKSUM..HEADER_BYTES) == xxh3_64(&bytes[..HEADER_CHECKSUM]);
+        let is_whole = is_right(&u64_at(HEADER_CHECKSUM..HEADER_BYTES), &xxh3_64(&bytes[..HEADER_CHECKSUM]));
         if version != VERSION {
             // Another version may keep its checksum elsewhere: believe the number.
             return Err(IndexError::Version { found: version });

@@ -23,7 +23,8 @@ use crate::blocks::Blocks;
 use crate::dictionary::SortedSet;
 use crate::granules::GranuleTable;
 use crate::layout::{
-    HEAD_BYTES, HEADER_BYTES, Header, Section, SectionTable, head_hash, section_checksum, tunnel_ports_hash,
+    HEAD_BYTES, HEADER_BYTES, Header, Section, SectionTable, head_hash, is_right, section_checksum,
+    tunnel_ports_hash,
 };
 use crate::ranking::Rankings;
 use crate::template::Template;
@@ -246,7 +247,7 @@ impl<B: AsRef<[u8]>> Index<B> {
         let bytes = bytes.get(self.offsets[number]..self.offsets[number + 1]).ok_or(section.damaged())?;
         let bit = 1 << number;
         if !section.is_blocked() && self.verified.load(Ordering::Relaxed) & bit == 0 {
-            if section_checksum(section, bytes) != self.table[number].checksum {
+            if !is_right(&section_checksum(section, bytes), &self.table[number].checksum) {
                 return Err(section.damaged());
             }
             self.verified.fetch_or(bit, Ordering::Relaxed);
