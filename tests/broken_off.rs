@@ -142,7 +142,7 @@ impl Slow {
     fn start(service: &Service, certificate: &str, version: &str, folder: &Path) -> Self {
         let (file, heads) = (folder.join(format!("{version}.pcap")), folder.join(format!("{version}.heads")));
         let curl = Command::new("curl")
-            .args(["--silent", "--limit-rate", "300k", "--max-time", "60", version, "--cacert", certificate])
+            .args(["--silent", "--limit-rate", "1M", "--max-time", "60", version, "--cacert", certificate])
             .args(["--header", "TE: trailers", "--dump-header"])
             .arg(&heads)
             .arg("--output")
