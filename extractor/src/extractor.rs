@@ -88,6 +88,13 @@ pub(crate) struct Prepared {
     pub(crate) segments_in_store: usize,
 }
 
+impl Prepared {
+    /// The segments of the range, to be gone through more than once.
+    pub(crate) fn take_segments(&mut self) -> Vec<Arc<Segment>> {
+        std::mem::take(&mut self.snapshot.segments).into_iter().map(Arc::new).collect()
+    }
+}
+
 impl Extractor {
     /// Over a store. Nothing is read yet.
     pub fn new(store: Store, options: Options) -> Self {

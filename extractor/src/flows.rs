@@ -39,6 +39,7 @@ mod record;
 mod search;
 mod series;
 mod services;
+mod sought;
 mod summary;
 mod text;
 
@@ -54,8 +55,11 @@ pub use summary::{
     ApplicationCount, Edge, HostCount, PortCount, Summary, SummaryQuery, TOP_MAX, Top, Totals,
 };
 
+use std::sync::Arc;
+
 use crate::completeness::Completeness;
 use crate::extractor::Prepared;
+use crate::segment::Segment;
 use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Work};
 use archive::{Asking, Feed, Stands};
 use carrier::Carriers;
@@ -67,6 +71,7 @@ pub(crate) use pipeline::Source as GatherSource;
 use pipeline::{Gathering, Goes};
 use record::{Ending, describe};
 use series::Buckets;
+use sought::{Keys, Wanted};
 use summary::Tally;
 
 /// What the records of an answer came from.
@@ -93,19 +98,29 @@ impl Extractor {
         let carriers = Carriers::default();
         let ending = Ending::of(&prepared.completeness);
         let mut top = TopFlows::new(flows, &carriers);
-        let gathering = Gathering { carriers: &carriers, buckets: None, wanted: None };
+        let segments = prepared.take_segments();
+        let keys = self.sought(&prepared, &segments, query, flows.search.as_ref(), &carriers, hooks)?;
+        let gathering = Gathering::of(&carriers, keys.as_ref().map_or(Wanted::All, Wanted::Keys));
         let search = flows.search.as_ref();
         let finds = |key: &Key, body: &Body| match &flows.search {
             None => true,
-            Some(search) => search.accepts(&describe(key, body, &carriers, ending)),
+            Some(search) => finds(search, key, body, &carriers, ending),
         };
-        let outcome =
-            self.join(&mut prepared, query, gathering, search, hooks, &mut |_| {}, &mut |key, body| {
+        let outcome = self.join(
+            &mut prepared,
+            segments,
+            query,
+            gathering,
+            search,
+            hooks,
+            &mut |_| {},
+            &mut |key, body| {
                 if finds(key, body) {
                     top.take(key, body);
                 }
                 Goes::On
-            })?;
+            },
+        )?;
         Ok(top.answer(ending, prepared.completeness, outcome))
     }
 
@@ -121,7 +136,7 @@ impl Extractor {
             return Ok(None);
         }
         let carriers = Carriers::default();
-        let gathering = Gathering { carriers: &carriers, buckets: None, wanted: Some(id.key_hash) };
+        let gathering = Gathering::of(&carriers, Wanted::Hash(id.key_hash));
         let mut found = None;
         // First its first instant alone, which tells whether it is there at all.
         for to in [Some(id.first.plus_ns(1)), query.to] {
@@ -129,12 +144,22 @@ impl Extractor {
             let mut prepared = self.prepare_flows(&query, hooks)?;
             let ending = Ending::of(&prepared.completeness);
             found = None;
-            self.join(&mut prepared, &query, gathering, None, hooks, &mut |_| {}, &mut |key, body| {
-                if body.first() == id.first.ns() {
-                    found = Some(describe(key, body, &carriers, ending));
-                }
-                Goes::NoFurther
-            })?;
+            let segments = prepared.take_segments();
+            self.join(
+                &mut prepared,
+                segments,
+                &query,
+                gathering,
+                None,
+                hooks,
+                &mut |_| {},
+                &mut |key, body| {
+                    if body.first() == id.first.ns() {
+                        found = Some(describe(key, body, &carriers, ending));
+                    }
+                    Goes::NoFurther
+                },
+            )?;
             if found.is_none() {
                 break;
             }
@@ -155,11 +180,15 @@ impl Extractor {
         let buckets = Buckets::of(prepared.completeness.covered, summary.buckets);
         let mut tally = Tally::new(summary, &carriers);
         let mut series = buckets.series();
-        let gathering = Gathering { carriers: &carriers, buckets: Some(buckets), wanted: None };
+        let segments = prepared.take_segments();
+        let keys = self.sought(&prepared, &segments, query, summary.search.as_ref(), &carriers, hooks)?;
+        let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
+        let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&carriers, wanted) };
         // Which packets a search finds is known only of whole conversations: these are spread over the series.
         let mut found = buckets.series();
         let outcome = self.join(
             &mut prepared,
+            segments,
             query,
             gathering,
             summary.search.as_ref(),
@@ -170,7 +199,7 @@ impl Extractor {
             },
             &mut |key, body| {
                 if let Some(search) = &summary.search {
-                    if !search.accepts(&describe(key, body, &carriers, ending)) {
+                    if !finds(search, key, body, &carriers, ending) {
                         return Goes::On;
                     }
                     found.spread(body.first(), body.last(), body.packets(), body.bytes());
@@ -188,12 +217,41 @@ impl Extractor {
         Ok(tally.summary(series, ending, prepared.completeness, outcome))
     }
 
+    /// The only conversations that a search can find, where the texts of labels tell.
+    fn sought(
+        &self,
+        prepared: &Prepared,
+        segments: &[Arc<Segment>],
+        query: &Query,
+        search: Option<&Search>,
+        carriers: &Carriers,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Option<Keys>, ExtractError> {
+        // What goes on from the catalog's hours has its labels there.
+        let is_told = query.use_index && prepared.archived.is_empty();
+        let Some(sought) = search.filter(|_| is_told).and_then(Search::sought) else {
+            return Ok(None);
+        };
+        let gathering = Gathering { sought: Some(&sought), ..Gathering::of(carriers, Wanted::All) };
+        let source = self.gather_source(true, prepared.range, &prepared.filters);
+        let mut keys = Some(Keys::default());
+        pipeline::run(source, gathering, segments.to_vec(), hooks, &mut |gathered, _| {
+            keys = match (keys.take(), &gathered.keys) {
+                (Some(mut all), Some(found)) => all.add(found).then_some(all),
+                _ => None,
+            };
+            if keys.is_some() { Goes::On } else { Goes::NoFurther }
+        })?;
+        Ok(keys)
+    }
+
     /// Joins the parts of all segments, and of records of the catalog, and gives each conversation to `take` when it has ended,
     /// in no order. Of the catalog it gives at least those that the search finds.
     #[expect(clippy::too_many_arguments, reason = "what is asked, and who takes the answer")]
     fn join(
         &self,
         prepared: &mut Prepared,
+        segments: Vec<Arc<Segment>>,
         query: &Query,
         gathering: Gathering<'_>,
         search: Option<&Search>,
@@ -202,8 +260,8 @@ impl Extractor {
         take: &mut dyn FnMut(&Key, &Body) -> Goes,
     ) -> Result<Outcome, ExtractError> {
         let joiner = match gathering.wanted {
-            None => Joiner::new(gathering.carriers),
-            Some(_) => Joiner::eager(gathering.carriers),
+            Wanted::All | Wanted::Keys(_) => Joiner::new(gathering.carriers),
+            Wanted::Hash(_) => Joiner::eager(gathering.carriers),
         };
         let mut outcome = Outcome::default();
         outcome.rejected.append(&mut prepared.snapshot.rejected);
@@ -211,7 +269,6 @@ impl Extractor {
         let completeness: &mut Completeness = &mut prepared.completeness;
         unreadable.into_iter().for_each(|place| completeness.add_unreadable(place));
         outcome.work.segments = prepared.segments_in_store as u64;
-        let segments = std::mem::take(&mut prepared.snapshot.segments);
         let (range, filters) = (prepared.range, &prepared.filters);
         let Gathering { carriers, wanted, .. } = gathering;
         let asking = self.catalog().map(|catalog| Asking {
@@ -331,6 +388,11 @@ impl Joining<'_, '_> {
             }
         });
     }
+}
+
+/// Whether a search finds a conversation.
+fn finds(search: &Search, key: &Key, body: &Body, carriers: &Carriers, ending: Ending) -> bool {
+    search.may_accept(key, body) && search.accepts(&describe(key, body, carriers, ending))
 }
 
 impl Outcome {

@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::atomic::AtomicBool;
 
-use netrewind_extractor::flows::{FlowQuery, FlowSort, SummaryQuery};
+use netrewind_extractor::flows::{FlowQuery, FlowSort, Search, SummaryQuery};
 use netrewind_extractor::{ExtractError, Extractor, Patient, Query};
 use netrewind_segment::Timestamp;
 use support::{Stored, TestStore, name, packet};
@@ -92,9 +92,17 @@ fn whoever_waits_can_give_up() {
 
 /// What is told of flows, without what it took to find them.
 fn told(extractor: &Extractor, query: &Query) -> [serde_json::Value; 2] {
-    let flows = FlowQuery { sort: FlowSort::Start, limit: 1000, ..FlowQuery::default() };
+    found(extractor, query, None)
+}
+
+/// What is told of the flows that a search finds.
+fn found(extractor: &Extractor, query: &Query, search: Option<&str>) -> [serde_json::Value; 2] {
+    let search: Option<Search> = search.map(|text| text.parse().unwrap());
+    let flows =
+        FlowQuery { sort: FlowSort::Start, limit: 1000, search: search.clone(), ..FlowQuery::default() };
     let flows = extractor.flows(query, &flows, &mut Patient).unwrap();
-    let summary = extractor.summary(query, &SummaryQuery::default(), &mut Patient).unwrap();
+    let summary =
+        extractor.summary(query, &SummaryQuery { search, ..SummaryQuery::default() }, &mut Patient).unwrap();
     let without_work = |mut answer: serde_json::Value| {
         answer.as_object_mut().unwrap().remove("work");
         answer
@@ -134,5 +142,78 @@ fn an_open_segment_is_told_of_as_it_grows() {
             told(&extractor, &Query::default()),
             told(&store.extractor(), &Query { use_index: false, ..Query::default() })
         );
+    }
+}
+
+/// Captures with labels of all kinds, each in a segment of its own; and one of them cut into segments.
+fn labelled() -> Option<TestStore> {
+    let mut paths: Vec<_> =
+        std::fs::read_dir(support::corpus()?).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let names = ["tls", "dns", "http", "ssh", "quic"];
+    let is_labelled = |path: &&std::path::PathBuf| {
+        path.file_name().is_some_and(|file| names.iter().any(|name| file.to_string_lossy().contains(name)))
+    };
+    let captures: Vec<_> = paths
+        .iter()
+        .filter(is_labelled)
+        .filter_map(|path| support::read_capture(path, 1000))
+        .filter(|packets| packets[0].link_type == netrewind_segment::LinkType::ETHERNET)
+        .take(40)
+        .collect();
+    let mut store = TestStore::default();
+    for (second, packets) in (0..).zip(&captures) {
+        store.seal_indexed(name(second * 100, 0), packets.clone());
+    }
+    let longest = captures.iter().max_by_key(|packets| packets.len())?;
+    for (second, packets) in (0..).zip(longest.chunks(longest.len() / 4 + 1)) {
+        store.seal_indexed(name(second * 100 + 7, 1), packets.to_vec());
+    }
+    Some(store)
+}
+
+#[test]
+fn what_has_a_label_is_found_without_looking_at_the_rest() {
+    let Some(mut store) = labelled() else { return };
+    let all = FlowQuery { limit: 10_000, ..FlowQuery::default() };
+    let all = store.extractor().flows(&Query::default(), &all, &mut Patient).unwrap();
+    let mut labels: Vec<(&str, String)> = Vec::new();
+    for flow in &all.flows {
+        let others = flow.labels.iter().flat_map(|labels| &labels.others);
+        labels.extend(others.map(|(key, value)| (*key, value.first().to_owned())));
+    }
+    labels.sort();
+    labels.dedup();
+    assert!(labels.len() > 100, "{} labels", labels.len());
+    let quoted = |(key, text): &(&str, String)| format!("{key}:\"{}\"", text.replace(['\\', '"'], " "));
+    let mut searches: Vec<String> = labels.iter().step_by(labels.len() / 25).map(quoted).collect();
+    searches.extend(
+        ["sni:com", "dns:com OR http_host:com", "alpn:h2 bytes:>3000", "NOT sni:com", "app:tls"]
+            .map(str::to_owned),
+    );
+    let (one, other) = (quoted(&labels[0]), quoted(&labels[labels.len() / 2]));
+    searches.extend([
+        format!("{one} OR {other}"),
+        format!("{one} NOT {other}"),
+        format!("({one} OR host:10.0.0.0) {other}"),
+    ]);
+    // In the end with a segment that has no index, and one that is being written.
+    for is_whole in [true, false] {
+        if !is_whole {
+            let packets = store.segments[3].1.clone();
+            store.seal(name(90_000, 0), packets.clone());
+            store.open(name(90_001, 0), packets.clone(), packets.len() / 2);
+        }
+        let extractor = store.extractor();
+        for search in &searches {
+            for query in [Query::default(), Query::of("not port 53 and greater 80")] {
+                let plain = Query { use_index: false, ..query.clone() };
+                let (found, wanted) = (
+                    found(&extractor, &query, Some(search)),
+                    found(&store.extractor(), &plain, Some(search)),
+                );
+                assert_eq!(found, wanted, "{search}");
+            }
+        }
     }
 }

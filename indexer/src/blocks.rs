@@ -67,6 +67,11 @@ impl<'a, const KEY_BYTES: usize> Blocks<'a, KEY_BYTES> {
         self.rows.div_ceil(BLOCK_ROWS)
     }
 
+    /// All rows.
+    pub(crate) fn rows(&self) -> u32 {
+        u32::try_from(self.rows).unwrap_or(u32::MAX)
+    }
+
     /// How many rows a block has.
     pub(crate) fn rows_of(&self, block: usize) -> usize {
         self.rows.saturating_sub(block * BLOCK_ROWS).min(BLOCK_ROWS)

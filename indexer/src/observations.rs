@@ -107,6 +107,11 @@ impl Observation {
     pub fn has_labels(&self) -> bool {
         !self.labels.is_empty()
     }
+
+    /// Its labels, their texts by number as [`crate::Observations::visit_texts`] gives them.
+    pub fn labels(&self) -> impl Iterator<Item = (LabelKey, u32)> {
+        self.labels.iter().copied()
+    }
 }
 
 /// Writes the blocks of rows in the order of their flows.

@@ -45,6 +45,11 @@ impl<'a> StringTable<'a> {
         Self { read: vec![None; blocks.count()], blocks }
     }
 
+    /// How many texts there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.blocks.rows()
+    }
+
     /// The text with a number.
     pub(crate) fn get(&mut self, number: u32) -> Result<&str, IndexError> {
         const DAMAGED: IndexError = Section::Strings.damaged();

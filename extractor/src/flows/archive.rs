@@ -15,6 +15,7 @@ use super::key::Key;
 use super::part::Body;
 use super::pipeline::Goes;
 use super::search::Search;
+use super::sought::Wanted;
 use crate::completeness::Completeness;
 use crate::filters::Filters;
 use crate::query::TimeRange;
@@ -47,6 +48,11 @@ impl Archived {
         let names =
             hours.iter().flat_map(|manifest| &manifest.segments).map(|segment| segment.name).collect();
         Ok(Self { hours, names })
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hours.is_empty()
     }
 
     /// Names of the segments in whose place the hours stand.
@@ -103,8 +109,8 @@ pub(super) struct Asking<'q> {
     pub(super) filters: &'q Filters,
     pub(super) carriers: &'q Carriers,
     pub(super) range: TimeRange,
-    /// Only those whose key has this hash.
-    pub(super) wanted: Option<u64>,
+    /// Only these.
+    pub(super) wanted: Wanted<'q>,
     pub(super) search: Option<&'q Search>,
 }
 
@@ -238,8 +244,7 @@ impl Reading<'_, '_> {
             return Goes::On;
         };
         let (first, last) = (Timestamp(part.body.first()), Timestamp(part.body.last()));
-        let is_wanted = |hash| part.key.stable_hash(carriers) == hash;
-        if !self.asking.range.meets(first, last) || !self.asking.wanted.is_none_or(is_wanted) {
+        if !self.asking.range.meets(first, last) || !self.asking.wanted.has(&part.key, carriers) {
             return Goes::On;
         }
         match self.judge.restrict(&part.key, &mut part.body, carriers) {

@@ -1,6 +1,7 @@
 //! The catalog: what an hour of it is made of.
 
 use std::fmt;
+use std::sync::Arc;
 
 use netrewind_segment::catalog::{CATALOG_VERSION, CataloguedSegment, Condition, Hour, KeptFlow, Manifest};
 use netrewind_segment::{SegmentName, Store, Timestamp};
@@ -14,6 +15,7 @@ use super::part::Body;
 use super::pipeline::{self, Gathering, Goes};
 use super::record::{Ending, describe};
 use super::search::words_of;
+use super::sought::Wanted;
 use crate::filters::Filters;
 use crate::snapshot::Snapshot;
 use crate::{ExtractError, Extractor, Hooks, Query, Span};
@@ -60,13 +62,13 @@ impl Extractor {
         let carriers = Carriers::default();
         let edges = made.edges();
         let mut joiner = Joiner::of_hour(&carriers, edges.unknown_until).with_open_max(OPEN_MAX);
-        let gathering = Gathering { carriers: &carriers, buckets: None, wanted: None };
+        let gathering = Gathering::of(&carriers, Wanted::All);
         let source = self.gather_source(query.use_index, query.range(), &filters);
         let mut goes = Goes::On;
         pipeline::run(
             source,
             gathering,
-            std::mem::take(&mut snapshot.segments),
+            std::mem::take(&mut snapshot.segments).into_iter().map(Arc::new).collect(),
             hooks,
             &mut |gathered, horizon| {
                 made.note(&gathered);

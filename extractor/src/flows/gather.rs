@@ -14,10 +14,12 @@ use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use netrewind_segment::{LinkType, Record, RecordHeader, Records};
 
 use super::carrier::{Facts, TemplateFacts};
+use super::key::Key;
 use super::observed::{Made, PartPlace, Told};
 use super::part::{Part, Parts};
 use super::pipeline::{Gathering, Source};
 use super::series::Series;
+use super::sought::{Sought, Wanted};
 use crate::answer::RejectedIndex;
 use crate::filters::Outlook;
 use crate::fragments::Relevant;
@@ -41,6 +43,8 @@ pub(super) struct Gathered {
     pub(super) rejected: Vec<RejectedIndex>,
     /// When the packets were that have expired meanwhile.
     pub(super) gone: Option<Span>,
+    /// The keys of conversations that have what is looked for; `None` where that is not known.
+    pub(super) keys: Option<Vec<Key>>,
 }
 
 /// Gathers the parts of segments, one after the other.
@@ -81,12 +85,14 @@ impl<'q> Gatherer<'q> {
             true => match segment.reopen(self.source.store, self.source.use_index)? {
                 Some(reopened) => Arc::new(reopened),
                 None => {
+                    gathered.keys = Some(Vec::new());
                     gathered.gone = segment.bounds.map(|(from, last)| Span { from, to: last.plus_ns(1) });
                     return Ok(gathered);
                 }
             },
         };
         if self.source.filters.outlook(segment.link_type) == Outlook::Nothing {
+            gathered.keys = Some(Vec::new());
             return Ok(gathered);
         }
         let stop = self.stop;
@@ -95,7 +101,11 @@ impl<'q> Gatherer<'q> {
             false => None,
         };
         if let Some(index) = segment.index.as_ref().or(growing.as_deref()) {
-            match self.by_index(&segment, index, &mut gathered) {
+            let done = match self.gathering.sought {
+                Some(sought) => self.seek(index, sought, &mut gathered),
+                None => self.by_index(&segment, index, &mut gathered),
+            };
+            match done {
                 Ok(()) => return Ok(gathered),
                 Err(Failure::Index(reason)) => {
                     gathered = Gathered::nothing(&self.gathering);
@@ -103,6 +113,9 @@ impl<'q> Gatherer<'q> {
                 }
                 Err(Failure::Extract(error)) => return Err(error),
             }
+        }
+        if self.gathering.sought.is_some() {
+            return Ok(gathered); // without keys: nothing is known of this segment's
         }
         let walk = self.source.walks.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
         gathered.unreadable.extend(segment.damage(&walk));
@@ -135,11 +148,7 @@ impl<'q> Gatherer<'q> {
         let mut made = Made::OfAny;
         match outlook {
             Outlook::Everything if covered => {
-                index.bytes().read_around();
-                let places = self.all_flows(index, &facts, &mut parts)?;
-                if self.gathering.wanted.is_none() {
-                    made = Made::InOrder(places);
-                }
+                made = self.flows_of(index, &facts, &mut parts)?;
                 index.seconds()?.iter().for_each(|second| gathered.series.add_second(second));
             }
             // What the index could not hold apart it cannot tell apart either.
@@ -219,6 +228,38 @@ impl<'q> Gatherer<'q> {
         let index = Index::open(built.map_err(Failure::Extract)?)?;
         let facts = self.facts.of(index.templates()?);
         Ok(self.told(&index, &facts).add_to(&mut gathered.parts, Made::OfAny)?)
+    }
+
+    /// The keys of the conversations that have a label that is looked for.
+    fn seek<B: AsRef<[u8]>>(
+        &mut self,
+        index: &Index<B>,
+        sought: &Sought<'_>,
+        gathered: &mut Gathered,
+    ) -> Result<(), Failure> {
+        let facts = self.facts.of(index.templates()?);
+        gathered.keys = Some(sought.keys_in(index, &facts)?);
+        Ok(())
+    }
+
+    /// The parts of the flows of an index that are wanted.
+    fn flows_of(&self, index: &Index<Map>, facts: &[Facts], parts: &mut Parts) -> Result<Made, Failure> {
+        if let Wanted::Keys(keys) = self.gathering.wanted
+            && let Some(flows) = keys.flows_in(index)?
+        {
+            let mut cursor = index.cursor();
+            for &number in &flows {
+                let flow = cursor.flow(number)?;
+                // A flow names a template of its index: the index has checked that.
+                if let Some(facts) = facts.get(flow.template as usize) {
+                    parts.add(&flow, facts);
+                }
+            }
+            return Ok(Made::Of(flows));
+        }
+        index.bytes().read_around();
+        let places = self.all_flows(index, facts, parts)?;
+        Ok(if self.gathering.wanted.is_all() { Made::InOrder(places) } else { Made::OfAny })
     }
 
     /// The parts of all flows of an index; for each flow the place of its part.
@@ -304,8 +345,8 @@ impl<'q> Gatherer<'q> {
     fn finish(&self, parts: Parts, gathered: &mut Gathered) {
         let Gathering { carriers, wanted, .. } = self.gathering;
         gathered.parts = parts.finish(carriers);
-        if let Some(hash) = wanted {
-            gathered.parts.retain(|part| part.key.stable_hash(carriers) == hash);
+        if !wanted.is_all() {
+            gathered.parts.retain(|part| wanted.has(&part.key, carriers));
         }
     }
 }
@@ -358,6 +399,7 @@ impl Gathered {
             unreadable: Vec::new(),
             rejected: Vec::new(),
             gone: None,
+            keys: None,
         }
     }
 }

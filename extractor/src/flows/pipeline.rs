@@ -11,6 +11,7 @@ use netrewind_segment::Store;
 use super::carrier::Carriers;
 use super::gather::{Gathered, Gatherer};
 use super::series::{Buckets, Series};
+use super::sought::{Sought, Wanted};
 use crate::ExtractError;
 use crate::answer::{Hooks, Progress};
 use crate::filters::Filters;
@@ -39,11 +40,18 @@ pub(super) struct Gathering<'q> {
     pub(super) carriers: &'q Carriers,
     /// Of a series, if one is wanted.
     pub(super) buckets: Option<Buckets>,
-    /// Only parts of which the key has this hash.
-    pub(super) wanted: Option<u64>,
+    /// Only these parts.
+    pub(super) wanted: Wanted<'q>,
+    /// Not parts at all, but the keys of those that have one of these labels.
+    pub(super) sought: Option<&'q Sought<'q>>,
 }
 
-impl Gathering<'_> {
+impl<'q> Gathering<'q> {
+    /// Of parts without a series.
+    pub(super) fn of(carriers: &'q Carriers, wanted: Wanted<'q>) -> Self {
+        Self { carriers, buckets: None, wanted, sought: None }
+    }
+
     pub(super) fn series(&self) -> Series {
         self.buckets.unwrap_or(Buckets::of(None, 1)).series()
     }
@@ -63,7 +71,7 @@ pub(super) type Take<'t> = dyn FnMut(Gathered, Option<u64>) -> Goes + 't;
 pub(super) fn run(
     source: Source<'_>,
     gathering: Gathering<'_>,
-    mut segments: Vec<Segment>,
+    mut segments: Vec<Arc<Segment>>,
     hooks: &mut dyn Hooks,
     take: &mut Take<'_>,
 ) -> Result<(), ExtractError> {
@@ -73,7 +81,7 @@ pub(super) fn run(
     let threads = source.helpers.max(1).min(segments.len());
     let mut shares: Vec<Vec<Arc<Segment>>> = vec![Vec::new(); threads];
     for (number, segment) in segments.into_iter().enumerate() {
-        shares[number % threads].push(Arc::new(segment));
+        shares[number % threads].push(segment);
     }
     let stop = AtomicBool::new(false);
     let stops = || stop.load(Ordering::Relaxed);

@@ -11,8 +11,13 @@ pub(super) use condition::words_of;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::{Bound, RangeBounds};
 
+use netrewind_indexer::LabelKey;
+
+use super::key::Key;
 use super::labels::LabelValue;
+use super::part::Body;
 use super::record::Conversation;
+use super::sought::{Sought, SoughtLabel};
 
 /// The longest search, in bytes.
 const SEARCH_BYTES_MAX: usize = 4096;
@@ -172,6 +177,16 @@ impl Search {
     pub fn accepts(&self, flow: &Conversation) -> bool {
         self.0.accepts(flow)
     }
+
+    /// Labels of which each conversation that it finds has one; `None` where it finds others, too.
+    pub(super) fn sought(&self) -> Option<Sought<'_>> {
+        self.0.sought().map(Sought)
+    }
+
+    /// False where it certainly does not find a conversation: cheaper than describing that.
+    pub(super) fn may_accept(&self, key: &Key, body: &Body) -> bool {
+        self.0.judge(key, body) != Some(false)
+    }
 }
 
 impl Expression {
@@ -182,6 +197,42 @@ impl Expression {
             Self::Any(any) => any.iter().any(|one| one.accepts(flow)),
             Self::Not(one) => !one.accepts(flow),
             Self::Test(test) => test.accepts(flow),
+        }
+    }
+
+    fn sought(&self) -> Option<Vec<SoughtLabel<'_>>> {
+        match self {
+            Self::Everything | Self::Not(_) => None,
+            Self::All(all) => all.iter().find_map(Self::sought),
+            Self::Any(any) => any
+                .iter()
+                .map(Self::sought)
+                .collect::<Option<Vec<_>>>()
+                .map(|all| all.into_iter().flatten().collect()),
+            Self::Test(test) => test.sought().map(|sought| vec![sought]),
+        }
+    }
+
+    /// Whether it holds, as far as that is known before anything is put into words.
+    fn judge(&self, key: &Key, body: &Body) -> Option<bool> {
+        match self {
+            Self::Everything => Some(true),
+            Self::All(all) => {
+                let judged = all.iter().map(|one| one.judge(key, body));
+                judged.fold(Some(true), |sum, one| match (sum, one) {
+                    (Some(false), _) | (_, Some(false)) => Some(false),
+                    (sum, one) => sum.and(one),
+                })
+            }
+            Self::Any(any) => {
+                let judged = any.iter().map(|one| one.judge(key, body));
+                judged.fold(Some(false), |sum, one| match (sum, one) {
+                    (Some(true), _) | (_, Some(true)) => Some(true),
+                    (sum, one) => sum.and(one),
+                })
+            }
+            Self::Not(one) => one.judge(key, body).map(|holds| !holds),
+            Self::Test(test) => test.judge(key, body),
         }
     }
 }
@@ -200,6 +251,30 @@ impl Test {
                 };
                 end.address.is_some_and(|address| (*from..=*to).contains(&as_ipv6(address)))
             }
+        }
+    }
+}
+
+impl Test {
+    fn sought(&self) -> Option<SoughtLabel<'_>> {
+        let Self::Text { of: Text::Label(name), how, value } = self else { return None };
+        let key = LabelKey::of_name(name)?;
+        Some((key, Box::new(move |text| how.finds(text, value))))
+    }
+
+    /// See [`Expression::judge`].
+    fn judge(&self, key: &Key, body: &Body) -> Option<bool> {
+        match self {
+            Self::Text { of: Text::Label(_), .. } => body.labels.is_none().then_some(false),
+            Self::Number { of: Number::Packets(None), from, to } => {
+                Some((*from, *to).contains(&body.packets()))
+            }
+            Self::Number { of: Number::Bytes(None), from, to } => Some((*from, *to).contains(&body.bytes())),
+            Self::Address { from, to, .. } => {
+                let mut ends = [0, 1].into_iter().filter_map(|end| key.address(end)).map(as_ipv6);
+                (!ends.any(|end| (*from..=*to).contains(&end))).then_some(false)
+            }
+            Self::Text { .. } | Self::Number { .. } => None,
         }
     }
 }

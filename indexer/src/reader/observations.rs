@@ -40,6 +40,14 @@ impl<'a> Observations<'a> {
         Ok(())
     }
 
+    /// Visits the texts of all labels with their numbers.
+    pub fn visit_texts(&mut self, mut visit: impl FnMut(u32, &str)) -> Result<(), IndexError> {
+        for number in 0..self.strings.len() {
+            visit(number, self.strings.get(number)?);
+        }
+        Ok(())
+    }
+
     /// Visits the labels of an observation.
     pub fn visit_labels(
         &mut self,

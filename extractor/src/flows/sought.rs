@@ -1,0 +1,127 @@
+//! Searches that only conversations with certain labels can satisfy: the indexes' texts tell in which segments such labels
+//! are, and at which flows. What nobody looks for is not joined.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+use netrewind_indexer::{Constraint, Index, IndexError, KeyField, LabelKey, Term};
+
+use super::carrier::{Carriers, Facts};
+use super::key::Key;
+
+/// Conversations of which each is looked up in an index. Of more all flows are looked at, which costs less.
+const LOOKED_UP_MAX: usize = 64;
+/// Conversations that are remembered. Of more all are joined.
+const KEYS_MAX: usize = 1 << 20;
+
+/// Labels of which a conversation has to have one.
+pub(super) struct Sought<'s>(pub(super) Vec<SoughtLabel<'s>>);
+
+/// A label, and which texts of it are meant.
+pub(super) type SoughtLabel<'s> = (LabelKey, Box<dyn Fn(&str) -> bool + Sync + 's>);
+
+impl Sought<'_> {
+    /// The keys of an index's conversations that have such a label.
+    pub(super) fn keys_in<B: AsRef<[u8]>>(
+        &self,
+        index: &Index<B>,
+        facts: &[Facts],
+    ) -> Result<Vec<Key>, IndexError> {
+        let mut rows = index.observations()?;
+        let mut meant: HashSet<(LabelKey, u32), RandomState> = HashSet::default();
+        rows.visit_texts(|number, text| {
+            let found = self.0.iter().filter(|(_, is_meant)| is_meant(text));
+            meant.extend(found.map(|&(key, _)| (key, number)));
+        })?;
+        let mut keys = Vec::new();
+        if meant.is_empty() {
+            return Ok(keys);
+        }
+        let mut cursor = index.cursor();
+        rows.visit(|_, row| {
+            if row.labels().any(|label| meant.contains(&label)) {
+                let flow = cursor.flow(row.flow)?;
+                let facts = facts.get(flow.template as usize);
+                keys.extend(facts.map(|facts| Key::of(&flow, facts).0));
+            }
+            Ok(())
+        })?;
+        Ok(keys)
+    }
+}
+
+/// The only conversations that are wanted.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    keys: HashSet<Key, RandomState>,
+    /// Their ends, as long as there are few.
+    pairs: BTreeSet<(IpAddr, IpAddr)>,
+}
+
+impl Keys {
+    /// Adds keys; false where they get too many.
+    pub(super) fn add(&mut self, keys: &[Key]) -> bool {
+        self.keys.extend(keys);
+        if self.keys.len() <= LOOKED_UP_MAX {
+            self.pairs.extend(keys.iter().filter_map(|key| Some((key.address(0)?, key.address(1)?))));
+        }
+        self.keys.len() <= KEYS_MAX
+    }
+
+    /// Whether a conversation is wanted.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// The numbers of their flows in an index, ascending, and perhaps of some others; `None` where they are too many to be looked
+    /// up.
+    pub(super) fn flows_in<B: AsRef<[u8]>>(&self, index: &Index<B>) -> Result<Option<Vec<u32>>, IndexError> {
+        if self.keys.len() > LOOKED_UP_MAX {
+            return Ok(None);
+        }
+        let templates = vec![true; index.templates()?.len()];
+        let mut flows = BTreeSet::new();
+        for &(one, other) in &self.pairs {
+            let [one, other] = [one, other].map(either_end);
+            let ends = [one.clone(), other].concat();
+            flows.extend(index.flows_between(&templates, &one, &ends)?);
+        }
+        Ok(Some(flows.into_iter().collect()))
+    }
+}
+
+/// Terms that hold for what comes from an address or goes there.
+fn either_end(address: IpAddr) -> Vec<Term> {
+    let number = match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    let of = |field| Term { field, constraint: Constraint::Range(number..=number) };
+    [KeyField::SourceAddress, KeyField::DestinationAddress].map(of).into()
+}
+
+/// What is gathered of a query's flows.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'q> {
+    /// All.
+    All,
+    /// Those of which the key has this hash, see [`Key::stable_hash`].
+    Hash(u64),
+    /// These.
+    Keys(&'q Keys),
+}
+
+impl Wanted<'_> {
+    pub(super) fn has(self, key: &Key, carriers: &Carriers) -> bool {
+        match self {
+            Self::All => true,
+            Self::Hash(hash) => key.stable_hash(carriers) == hash,
+            Self::Keys(keys) => keys.has(key),
+        }
+    }
+
+    pub(super) fn is_all(self) -> bool {
+        matches!(self, Self::All)
+    }
+}
