@@ -103,8 +103,12 @@ fn found(extractor: &Extractor, query: &Query, search: Option<&str>) -> [serde_j
     let flows = extractor.flows(query, &flows, &mut Patient).unwrap();
     let summary =
         extractor.summary(query, &SummaryQuery { search, ..SummaryQuery::default() }, &mut Patient).unwrap();
+    // What it took differs; and with an index the packets that a filter accepts need not be read, and are spread over the series.
     let without_work = |mut answer: serde_json::Value| {
-        answer.as_object_mut().unwrap().remove("work");
+        answer
+            .as_object_mut()
+            .unwrap()
+            .retain(|key, _| !["work", "series", "series_exact"].contains(&key.as_str()));
         answer
     };
     [serde_json::to_value(flows).unwrap(), serde_json::to_value(summary).unwrap()].map(without_work)
@@ -113,13 +117,9 @@ fn found(extractor: &Extractor, query: &Query, search: Option<&str>) -> [serde_j
 #[test]
 fn an_open_segment_is_told_of_as_it_grows() {
     let mut captures: Vec<Vec<Stored>> = vec![(0..3000).map(|n| packet(n, 0, 60 + n % 200)).collect()];
-    if let Some(folder) = support::corpus() {
-        let mut paths: Vec<_> =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        let read = paths.iter().filter_map(|path| support::read_capture(path, 3000));
-        captures.extend(read.filter(|packets| packets.len() > 500).take(12));
-    }
+    let paths = support::captures();
+    let read = paths.iter().step_by(3).filter_map(|path| support::read_capture(path, 3000));
+    captures.extend(read.filter(|packets| packets.len() > 500).take(12));
     for packets in captures {
         let mut store = TestStore::default();
         let middle = packets[packets.len() / 2].at();
@@ -134,7 +134,8 @@ fn an_open_segment_is_told_of_as_it_grows() {
                 Query { from: Some(middle), ..Query::default() },
             ] {
                 let plain = Query { use_index: false, ..query.clone() };
-                assert_eq!(told(&extractor, &query), told(&store.extractor(), &plain), "{committed} packets");
+                let is_same = told(&extractor, &query) == told(&store.extractor(), &plain);
+                assert!(is_same, "{committed} of {} packets, {query:?}", packets.len());
             }
         }
         store.open(name(5, 0), packets.clone(), packets.len() / 3);
@@ -147,9 +148,7 @@ fn an_open_segment_is_told_of_as_it_grows() {
 
 /// Captures with labels of all kinds, each in a segment of its own; and one of them cut into segments.
 fn labelled() -> Option<TestStore> {
-    let mut paths: Vec<_> =
-        std::fs::read_dir(support::corpus()?).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
+    let paths = support::captures();
     let names = ["tls", "dns", "http", "ssh", "quic"];
     let is_labelled = |path: &&std::path::PathBuf| {
         path.file_name().is_some_and(|file| names.iter().any(|name| file.to_string_lossy().contains(name)))
@@ -184,7 +183,7 @@ fn what_has_a_label_is_found_without_looking_at_the_rest() {
     }
     labels.sort();
     labels.dedup();
-    assert!(labels.len() > 100, "{} labels", labels.len());
+    assert!(labels.len() > 50, "{} labels", labels.len());
     let quoted = |(key, text): &(&str, String)| format!("{key}:\"{}\"", text.replace(['\\', '"'], " "));
     let mut searches: Vec<String> = labels.iter().step_by(labels.len() / 25).map(quoted).collect();
     searches.extend(
@@ -212,7 +211,7 @@ fn what_has_a_label_is_found_without_looking_at_the_rest() {
                     found(&extractor, &query, Some(search)),
                     found(&store.extractor(), &plain, Some(search)),
                 );
-                assert_eq!(found, wanted, "{search}");
+                assert!(found == wanted, "{search}: {found:?} and not {wanted:?}");
             }
         }
     }

@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use netrewind_extractor::{ExtractError, Query, View};
 use netrewind_segment::Timestamp;
@@ -16,15 +16,6 @@ const STORES: usize = 12;
 const CAPTURES: usize = 12;
 const QUERIES: usize = 40;
 const PACKETS_MAX: usize = 2000;
-
-fn captures(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for group in fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
-        found.extend(fs::read_dir(group.path()).unwrap().flatten().map(|entry| entry.path()));
-    }
-    found.sort();
-    found
-}
 
 /// Spreads captures over segments and lanes; their times are moved so that many overlap.
 fn build(chance: &mut Chance, captures: &[PathBuf]) -> TestStore {
@@ -122,7 +113,7 @@ fn random_query(chance: &mut Chance, test: &TestStore, expressions: &[String]) -
 #[test]
 fn with_index_is_without_is_the_model() {
     let Some(folder) = corpus() else { return };
-    let captures = captures(&folder);
+    let captures = support::captures();
     let text = fs::read_to_string(folder.join("filters.txt")).unwrap();
     // The model asks libpcap, which takes the captured length for the length: those that ask for it are tested elsewhere.
     let asks_length = |line: &&str| ["len", "greater", "less"].iter().any(|word| line.contains(word));

@@ -175,6 +175,17 @@ pub fn corpus() -> Option<PathBuf> {
     found
 }
 
+/// All of its captures, by path; none where there is no corpus.
+pub fn captures() -> Vec<PathBuf> {
+    let groups = corpus().into_iter().flat_map(|folder| fs::read_dir(folder).unwrap().flatten());
+    let files = groups
+        .filter(|group| group.path().is_dir())
+        .flat_map(|group| fs::read_dir(group.path()).unwrap().flatten().map(|file| file.path()));
+    let mut paths: Vec<PathBuf> = files.collect();
+    paths.sort();
+    paths
+}
+
 /// The first packets of a capture file of one link type.
 pub fn read_capture(path: &Path, packets_max: usize) -> Option<Vec<Stored>> {
     let mut capture = pcap::Capture::from_file_with_precision(path, pcap::Precision::Nano).ok()?;
