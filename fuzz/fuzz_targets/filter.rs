@@ -59,6 +59,10 @@ fuzz_target!(|input: &[u8]| {
         Verdict::Maybe => {}
     }
 
+    // Flows are found by keys that are whole.
+    if packet.len() < PLACES.iter().map(|&(_, offset, bytes)| offset as usize + usize::from(bytes)).max().unwrap_or(0) {
+        return;
+    }
     for (field, offset, bytes) in PLACES {
         set.place(field, offset, bytes);
         set.forget(offset as usize, usize::from(bytes));
