@@ -20,7 +20,10 @@ const RECORDS_BETWEEN_QUESTIONS: u64 = 4096;
 
 /// By lane, each of which writes one segment at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Growing(Mutex<HashMap<u16, (SegmentName, Arc<Mutex<Grown>>)>>);
+pub(crate) struct Growing(Mutex<HashMap<u16, Named>>);
+
+/// What is known of a lane's segment.
+type Named = (SegmentName, Arc<Mutex<Grown>>);
 
 #[derive(Debug)]
 struct Grown {

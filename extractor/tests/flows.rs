@@ -1,5 +1,7 @@
 //! Flow records and summaries against a model that looks at every packet.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod support;
 
 use std::sync::atomic::AtomicBool;

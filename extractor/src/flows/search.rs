@@ -217,19 +217,11 @@ impl Expression {
     fn judge(&self, key: &Key, body: &Body) -> Option<bool> {
         match self {
             Self::Everything => Some(true),
-            Self::All(all) => {
-                let judged = all.iter().map(|one| one.judge(key, body));
-                judged.fold(Some(true), |sum, one| match (sum, one) {
-                    (Some(false), _) | (_, Some(false)) => Some(false),
-                    (sum, one) => sum.and(one),
-                })
-            }
+            Self::All(all) => all_hold(all.iter().map(|one| one.judge(key, body))),
+            // One holds where not all do not.
             Self::Any(any) => {
-                let judged = any.iter().map(|one| one.judge(key, body));
-                judged.fold(Some(false), |sum, one| match (sum, one) {
-                    (Some(true), _) | (_, Some(true)) => Some(true),
-                    (sum, one) => sum.and(one),
-                })
+                let fails = |one: &Self| one.judge(key, body).map(|holds| !holds);
+                all_hold(any.iter().map(fails)).map(|none| !none)
             }
             Self::Not(one) => one.judge(key, body).map(|holds| !holds),
             Self::Test(test) => test.judge(key, body),
@@ -253,6 +245,19 @@ impl Test {
             }
         }
     }
+}
+
+/// Whether all hold, as far as it is known of each.
+fn all_hold(judged: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut all = Some(true);
+    for one in judged {
+        match one {
+            Some(true) => {}
+            Some(false) => return Some(false),
+            None => all = None,
+        }
+    }
+    all
 }
 
 impl Test {
