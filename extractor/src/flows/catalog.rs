@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use netrewind_segment::catalog::{CATALOG_VERSION, CataloguedSegment, Condition, Hour, KeptFlow, Manifest};
+use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{SegmentName, Store, Timestamp};
 
 use super::carrier::Carriers;
 use super::gather::Gathered;
-use super::join::Joiner;
+use super::join::{Joiner, last_moment};
 use super::kept;
 use super::key::{Key, TCP_IDLE_NS};
 use super::part::Body;
@@ -22,9 +23,7 @@ use crate::{ExtractError, Extractor, Hooks, Query, Span};
 
 /// How far the packets of segments of one hour may reach into those of another: what lanes write at the same time does, by
 /// the age of a segment. Where hours overlap by more, their records are all joined again.
-pub(super) const OVERLAP_NS: u64 = TCP_IDLE_NS;
-/// What lies so near to the beginning or the end of its hour may go on beyond it.
-pub(super) const EDGE_NS: u64 = OVERLAP_NS + TCP_IDLE_NS;
+pub(super) const OVERLAP_NS: u64 = 90 * SECOND_NS;
 /// Conversations of an hour that are open at once while it is written, some 150 bytes each; beyond, the longest silent are
 /// divided, and joined again by answers.
 const OPEN_MAX: usize = 1 << 20;
@@ -61,7 +60,8 @@ impl Extractor {
             .with_ports(&self.tunnel_ports()?);
         let carriers = Carriers::default();
         let edges = made.edges();
-        let mut joiner = Joiner::of_hour(&carriers, edges.unknown_until).with_open_max(OPEN_MAX);
+        let unknown_until = edges.begins.saturating_add(TCP_IDLE_NS);
+        let mut joiner = Joiner::of_hour(&carriers, unknown_until).with_open_max(OPEN_MAX);
         let gathering = Gathering::of(&carriers, Wanted::All);
         let source = self.gather_source(query.use_index, query.range(), &filters);
         let mut goes = Goes::On;
@@ -97,10 +97,18 @@ impl Extractor {
 #[derive(Clone, Copy)]
 pub(super) struct Edges {
     pub(super) base: u64,
-    /// What begins until then may have begun before.
-    pub(super) unknown_until: u64,
-    /// What ends from then on may go on.
-    pub(super) unknown_from: u64,
+    /// Until then there may be packets of the hour before.
+    pub(super) begins: u64,
+    /// From then on of the hour after.
+    pub(super) ends: u64,
+}
+
+impl Edges {
+    /// Whether a conversation may have begun before, or may go on after.
+    fn touch(self, key: &Key, body: &Body) -> bool {
+        let may_have_begun = body.first() <= self.begins.saturating_add(key.idle_ns(false));
+        may_have_begun || last_moment(key, body) >= self.ends
+    }
 }
 
 struct Made {
@@ -134,8 +142,8 @@ impl Made {
         let (first, last) = self.manifest.bounds().unwrap_or_default();
         Edges {
             base: self.manifest.hour.start().ns(),
-            unknown_until: first.ns().saturating_add(EDGE_NS),
-            unknown_from: last.ns().saturating_sub(EDGE_NS),
+            begins: first.ns().saturating_add(OVERLAP_NS),
+            ends: last.ns().saturating_sub(OVERLAP_NS),
         }
     }
 
@@ -153,8 +161,7 @@ impl Made {
 }
 
 pub(super) fn flow_of(key: &Key, body: &Body, carriers: &Carriers, edges: Edges) -> KeptFlow {
-    let is_at_edge = body.first() <= edges.unknown_until || body.last() >= edges.unknown_from;
-    let is_open = is_at_edge || body.is_loose;
+    let is_open = edges.touch(key, body) || body.is_loose;
     // Words do not depend on how the connection stands at the end.
     let told = describe(key, body, carriers, Ending::NEVER);
     let tunnels = told.tunnels.iter().chain(&told.server_tunnels);

@@ -139,7 +139,7 @@ impl<'q> Joiner<'q> {
 }
 
 /// Until when a further part would belong to it.
-fn last_moment(key: &Key, open: &Body) -> u64 {
+pub(super) fn last_moment(key: &Key, open: &Body) -> u64 {
     open.last().saturating_add(key.idle_ns(key.is_tcp() && open.has_ended()))
 }
 

@@ -113,7 +113,7 @@ fn carried((mut key, mut body, _, tunnels, vlans): Made, carriers: &Carriers) ->
 }
 
 fn kept(key: &Key, body: &Body, carriers: &Carriers) -> KeptFlow {
-    flow_of(key, body, carriers, Edges { base: BASE_NS, unknown_until: 0, unknown_from: u64::MAX })
+    flow_of(key, body, carriers, Edges { base: BASE_NS, begins: 0, ends: u64::MAX })
 }
 
 const SEARCHES: [&str; 22] = [
