@@ -1,13 +1,16 @@
 //! The catalog answers for flows whose packets are gone what the indexes answered while they were there.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use serde_json::Value;
 
 use crate::support::packets::{Packet, write_pcap};
 use crate::support::service::Service;
-use crate::support::{captures, done, import, run, seed};
+use crate::support::{captures, done, import, netrewind, run, seed};
 
 /// The first packet: at the full hour.
 const START: u32 = 1_795_338_000;
@@ -327,6 +330,41 @@ fn a_filter_that_records_cannot_answer_is_approximate_and_never_opens_a_token() 
     let allowed = lines(&after["flows"]);
     assert!(lines(&both["flows"]).lines().all(|flow| allowed.contains(flow)), "beside a token's filter");
     assert!(both["completeness"]["notes"].to_string().contains("may hold packets"), "{both}");
+}
+
+#[test]
+fn a_recording_writes_the_hours_that_are_over_and_removes_the_oldest() {
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = recorded(folder.path(), &packets(&mut rng, 2));
+    let store_text = store.display().to_string();
+    let mut recorder = netrewind()
+        .args(["record", "--store", &store_text, "--stdin", "--catalog-max-age", "1s"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("netrewind runs");
+    let mut stdin = recorder.stdin.take().expect("a pipe");
+    stdin.write_all(&write_pcap(ETHERNET, &packets(&mut rng, 1)[..1])).expect("written");
+    let logbook = || {
+        let files = crate::support::files_below(&store.join("logbook"));
+        files.iter().map(|file| std::fs::read_to_string(file).expect("text")).collect::<String>()
+    };
+    let begun = Instant::now();
+    while !logbook().contains("expire_hour") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", logbook());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(stdin);
+    assert!(recorder.wait().expect("it ends").success());
+    assert_eq!(logbook().matches("\"catalogued\"").count(), 2, "{}", logbook());
+    assert!(!store.join("catalog").join("2026-11-22T09").exists());
+    assert!(store.join("catalog").join("2026-11-22T10").join("manifest.json").exists());
+    let status: Value =
+        serde_json::from_slice(&done(["status", "--store", &store_text, "--json"])).expect("JSON");
+    assert_eq!((&status["catalog"]["hours"], &status["catalog"]["damaged"]), (&1.into(), &0.into()));
+    assert!(status["catalog"]["records"].as_u64() > Some(100), "{status}");
+    done(["verify", "--store", &store_text]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
-use crate::flows::{Archived, Catalog, GatherSource};
+use crate::flows::{Archived, Catalog, GatherSource, Manifests};
 use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, Scouts, reach};
 use crate::growing::Growing;
 use crate::merge::merge;
@@ -70,6 +70,7 @@ pub struct Extractor {
     growing: Growing,
     workers: Workers,
     catalog: Option<Arc<dyn Catalog>>,
+    manifests: Manifests,
 }
 
 /// A query about to be carried out.
@@ -102,7 +103,15 @@ impl Extractor {
         let helpers = options.helpers.min(HELPERS_MAX);
         let workers = Workers { helpers, held_max: options.segments_held_max };
         let (walks, growing) = (Walks::default(), Growing::default());
-        Self { store, compiler, walks, growing, workers, catalog: options.catalog }
+        Self {
+            store,
+            compiler,
+            walks,
+            growing,
+            workers,
+            catalog: options.catalog,
+            manifests: Manifests::default(),
+        }
     }
 
     /// What gathering flows needs of it.

@@ -43,7 +43,7 @@ mod sought;
 mod summary;
 mod text;
 
-pub(crate) use archive::Archived;
+pub(crate) use archive::{Archived, Manifests};
 pub use catalog::Catalog;
 pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};

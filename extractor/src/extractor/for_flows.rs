@@ -43,7 +43,7 @@ impl Extractor {
         let mut snapshot = Snapshot::take(&self.store, query, &self.walks, self.workers, hooks)?;
         let mut archived = Archived::default();
         if self.catalog.is_some() {
-            archived = Archived::of(&self.store, &snapshot.names, query.range())?;
+            archived = Archived::of(&self.store, &self.manifests, &snapshot.names, query.range())?;
             snapshot.segments.retain(|segment| !archived.names().contains(&segment.name));
         }
         self.prepare_with(query, Wants::default(), snapshot, archived)

@@ -3,9 +3,10 @@
 //! **Invariant:** where packets are kept, the catalog changes no answer: an hour is asked only where one of its segments has
 //! expired, and then in the place of all of them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use netrewind_segment::catalog::{Condition, Manifest};
+use netrewind_segment::catalog::{Condition, Hour, Manifest};
 use netrewind_segment::{LinkType, SegmentName, Store, StoreError, Timestamp};
 
 use super::carrier::Carriers;
@@ -24,20 +25,51 @@ use crate::{ExtractError, Span};
 /// Records after which is asked whether to go on.
 const RECORDS_BETWEEN_QUESTIONS: u32 = 1024;
 
+/// Hours whose manifests are remembered: those of two years. Beyond, all are forgotten.
+const MANIFESTS_MAX: usize = 17_568;
+
+/// When a manifest was written, and what it says.
+type Remembered = ((u64, i64), Option<Arc<Manifest>>);
+
+/// Manifests, remembered from query to query: there may be thousands of them.
+#[derive(Debug, Default)]
+pub(crate) struct Manifests(Mutex<HashMap<Hour, Remembered>>);
+
+impl Manifests {
+    fn of(&self, store: &Store, hour: Hour) -> Result<Option<Arc<Manifest>>, StoreError> {
+        let Some(stamp) = store.hour_stamp(hour)? else { return Ok(None) };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, manifest)) = known.get(&hour).filter(|(known, _)| *known == stamp) {
+            return Ok(manifest.clone());
+        }
+        if known.len() >= MANIFESTS_MAX {
+            known.clear();
+        }
+        let manifest = store.manifest(hour)?.map(Arc::new);
+        known.insert(hour, (stamp, manifest.clone()));
+        Ok(manifest)
+    }
+}
+
 /// The hours that a query takes from the catalog.
 #[derive(Debug, Default)]
 pub(crate) struct Archived {
     /// By their earliest packets.
-    hours: Vec<Manifest>,
+    hours: Vec<Arc<Manifest>>,
     names: HashSet<SegmentName>,
 }
 
 impl Archived {
     /// Those of which a packet can be in the range, and a segment is not among those `kept` (ascending).
-    pub(crate) fn of(store: &Store, kept: &[SegmentName], range: TimeRange) -> Result<Self, StoreError> {
+    pub(crate) fn of(
+        store: &Store,
+        manifests: &Manifests,
+        kept: &[SegmentName],
+        range: TimeRange,
+    ) -> Result<Self, StoreError> {
         let mut hours = Vec::new();
         for hour in store.hours()? {
-            let Some(manifest) = store.manifest(hour)? else { continue };
+            let Some(manifest) = manifests.of(store, hour)? else { continue };
             let has_expired = |name: &SegmentName| kept.binary_search(name).is_err();
             let is_in_range = manifest.bounds().is_some_and(|(first, last)| range.meets(first, last));
             if is_in_range && manifest.segments.iter().any(|segment| has_expired(&segment.name)) {
@@ -73,7 +105,7 @@ impl Archived {
 
     /// The earliest and the latest timestamp.
     pub(crate) fn bounds(&self) -> Option<(Timestamp, Timestamp)> {
-        let bounds = || self.hours.iter().filter_map(Manifest::bounds);
+        let bounds = || self.hours.iter().filter_map(|manifest| manifest.bounds());
         Some((bounds().map(|(first, _)| first).min()?, bounds().map(|(_, last)| last).max()?))
     }
 
@@ -127,7 +159,7 @@ pub(super) type TakeKept<'t> = dyn FnMut(&Key, &Body, Stands) -> Goes + 't;
 /// Hours that are read one after the other.
 pub(super) struct Feed<'q> {
     asking: Option<Asking<'q>>,
-    hours: VecDeque<Manifest>,
+    hours: VecDeque<Arc<Manifest>>,
     /// Times of everything that an hour can overlap.
     others: Vec<(Timestamp, Timestamp)>,
     perhaps: u64,
@@ -140,13 +172,13 @@ impl<'q> Feed<'q> {
         segments: impl Iterator<Item = (Timestamp, Timestamp)>,
         asking: Option<Asking<'q>>,
     ) -> Self {
-        let others = segments.chain(archived.hours.iter().filter_map(Manifest::bounds)).collect();
+        let others = segments.chain(archived.hours.iter().filter_map(|manifest| manifest.bounds())).collect();
         Self { asking, hours: archived.hours.into(), others, perhaps: 0 }
     }
 
     /// The earliest packet of the hours that have not been read.
     pub(super) fn horizon(&self) -> Option<u64> {
-        self.hours.front().and_then(Manifest::bounds).map(|(first, _)| first.ns())
+        self.hours.front().and_then(|manifest| manifest.bounds()).map(|(first, _)| first.ns())
     }
 
     /// Reads the next hour, if its earliest packet is not later than `until`; false where there is none, or no more

@@ -51,7 +51,8 @@ pub(super) fn write(key: &Key, body: &Body, is_open: bool, carriers: &Carriers, 
     to.key(key);
     to.number(zigzag(body.first().wrapping_sub(base_ns).cast_signed()));
     to.number(u64::from(body.segments) << 1 | u64::from(is_open));
-    body.sides.iter().for_each(|side| to.side(side, key, body.first()));
+    to.number(body.last() - body.first());
+    body.sides.iter().for_each(|side| to.side(side, key, body));
     body.round_trip_ns.into_iter().for_each(|round_trip| to.number(round_trip));
     if let Some(labels) = &body.labels {
         to.number(labels.iter().count() as u64);
@@ -78,7 +79,8 @@ pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(P
     let mut key = from.key(kind, protocol, head & IPV6 != 0)?;
     let first = base_ns.wrapping_add(unzigzag(from.number()?).cast_unsigned());
     let segments = from.number()?;
-    let mut sides = [from.side(&key, first)?, from.side(&key, first)?];
+    let last = first.checked_add(from.number()?)?;
+    let mut sides = [from.side(&key, first, last)?, from.side(&key, first, last)?];
     let round_trip_ns = if head & ROUND_TRIP != 0 { Some(from.number()?) } else { None };
     let labels = if head & LABELS != 0 { Some(from.labels()?) } else { None };
     let mut vlans = 0;
@@ -138,14 +140,14 @@ impl Writer {
         }
     }
 
-    fn side(&mut self, side: &Side, key: &Key, first: u64) {
+    fn side(&mut self, side: &Side, key: &Key, body: &Body) {
         self.number(side.packets);
         if side.packets == 0 {
             return;
         }
         self.number(side.bytes);
-        self.number(side.first - first);
-        self.number(side.last - side.first);
+        self.number(side.first - body.first());
+        self.number(body.last() - side.last);
         if key.is_tcp() || key.kind == Kind::Icmp {
             self.0.extend_from_slice(&[side.flags_any, side.flags_all]);
         }
@@ -230,14 +232,14 @@ impl<'d> Reader<'d> {
         Some(Key { addresses, ports, detail, protocol, kind, is_ipv6, carrier: 0 })
     }
 
-    fn side(&mut self, key: &Key, base: u64) -> Option<Side> {
+    fn side(&mut self, key: &Key, first: u64, last: u64) -> Option<Side> {
         let packets = self.number()?;
         if packets == 0 {
             return Some(Side::NOTHING);
         }
         let bytes = self.number()?;
-        let first = base.checked_add(self.number()?)?;
-        let last = first.checked_add(self.number()?)?;
+        let first = first.checked_add(self.number()?)?;
+        let last = last.checked_sub(self.number()?).filter(|&last| last >= first)?;
         let mut side = Side { packets, bytes, first, last, ..Side::NOTHING };
         if key.is_tcp() || key.kind == Kind::Icmp {
             [side.flags_any, side.flags_all] = self.array()?;

@@ -4,7 +4,7 @@ use netrewind_segment::catalog::NumberColumn;
 use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions};
 
 /// What times are kept in, for choosing: the document knows them exactly. A finer unit would take more bytes.
-pub(crate) const TIME_UNIT_NS: u64 = 1_000_000;
+pub(crate) const TIME_UNIT_NS: u64 = 1_000_000_000;
 
 /// The column of [`Fields::number`].
 pub(crate) const NUMBER: &str = "number";

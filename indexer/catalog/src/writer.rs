@@ -4,7 +4,7 @@ use netrewind_segment::Store;
 use netrewind_segment::catalog::{Hour, KeptFlow, Manifest, as_ipv6};
 use tantivy::index::{IndexBuilder, SegmentId};
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
-use tantivy::store::Compressor;
+use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::{Index, IndexSettings, IndexWriter, SegmentReader, TantivyDocument};
 
 use crate::CatalogError;
@@ -37,7 +37,7 @@ impl<'s> HourWriter<'s> {
         let failed = CatalogError::tantivy(hour);
         let (schema, fields) = schema();
         let settings = IndexSettings {
-            docstore_compression: Compressor::Lz4,
+            docstore_compression: Compressor::Zstd(ZstdCompressor::default()),
             docstore_compress_dedicated_thread: false,
             docstore_blocksize: DOCUMENTS_BLOCK_BYTES,
             ..IndexSettings::default()

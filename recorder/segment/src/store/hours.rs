@@ -4,6 +4,7 @@
 //! before anything of it is removed.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{CATALOG, at, folder_disk_bytes, names_in, sync_folder, unless_missing, write_durably};
@@ -117,6 +118,15 @@ impl Store {
         self.hours()?.into_iter().map(listed).collect()
     }
 
+    /// What changes when an hour is written again; `None` where there is none.
+    pub fn hour_stamp(&self, hour: Hour) -> Result<Option<(u64, i64)>, StoreError> {
+        let path = self.hour_path(hour).join(MANIFEST);
+        let found = at(&path, unless_missing(fs::metadata(&path)))?;
+        Ok(found.map(|file| {
+            (file.ino(), file.mtime().wrapping_mul(1_000_000_000).wrapping_add(file.mtime_nsec()))
+        }))
+    }
+
     /// What an hour says of itself; `None` where it says nothing, or nothing that can be understood.
     pub fn manifest(&self, hour: Hour) -> Result<Option<Manifest>, StoreError> {
         let path = self.hour_path(hour).join(MANIFEST);
@@ -162,10 +172,14 @@ mod tests {
         assert_eq!((store.hours().unwrap(), store.manifest(hour).unwrap()), (vec![], None));
         store.begin_hour(hour).unwrap();
         assert!(!path.join("part").exists(), "what a crash has left is gone");
+        let mut last_stamp = None;
         for records in [1, 2] {
             store.begin_hour(hour).unwrap();
             store.finish_hour(&manifest(hour, records)).unwrap();
             assert_eq!(store.manifest(hour).unwrap(), Some(manifest(hour, records)));
+            let stamp = store.hour_stamp(hour).unwrap();
+            assert!(stamp.is_some() && stamp != last_stamp, "an hour that is written again is another");
+            last_stamp = stamp;
         }
         assert!(store.listed_hours().unwrap()[0].disk_bytes > 0);
         store.begin_hour(hour).unwrap();

@@ -1,4 +1,4 @@
-//! What an hour costs: writing, room, and searching. `cargo run --release -p netrewind-catalog --example measure -- 1000000`
+//! What an hour costs: writing, room, and searching. `cargo run --release -p netrewind-catalog --example measure_hour -- 1000000`
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it prints what it has measured, or ends")]
 
@@ -28,7 +28,7 @@ fn flow(rng: &mut fastrand::Rng) -> KeptFlow {
     let last_ns = first_ns + rng.u64(..20_000_000_000);
     let (client, server) = (skewed(rng, HOSTS), skewed(rng, HOSTS));
     let (client, server) = (Ipv4Addr::from(0x0a00_0000 + client), Ipv4Addr::from(0xc633_0000 + server));
-    let (client_port, server_port) = (rng.u16(1024..), [443, 53, 80, 22, 8080][rng.usize(..5)]);
+    let (client_port, server_port) = (rng.u16(1024..), [443u16, 53, 80, 22, 8080][rng.usize(..5)]);
     let (packets, bytes) = (rng.u64(1..60), rng.u64(60..60_000));
     let mut words = vec!["protocol=tcp".to_owned(), "application=tls".to_owned()];
     // What the extractor writes of such a flow has as many bytes that nothing foretells.
