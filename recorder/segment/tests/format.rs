@@ -1,5 +1,6 @@
 //! Holds `FORMAT.md` against the code.
 
+use netrewind_segment::catalog::Hour;
 use netrewind_segment::layout::{self, CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
 use netrewind_segment::{
     Account, Drops, Event, LinkType, Mark, Pace, RingFill, SegmentName, Timestamp, WriteTimes,
@@ -104,6 +105,9 @@ fn events() -> Vec<Event> {
         Event::ClockStep { by_ns: 1 },
         Event::IndexBehind { segment, reason: reason.clone() },
         Event::IndexRejected { segment, reason: reason.clone() },
+        Event::Catalogued { hour: Hour::of(first), records: 1, bytes: 1 },
+        Event::CatalogBehind { hour: Hour::of(first), reason: reason.clone() },
+        Event::ExpireHour { hour: Hour::of(first), freed_bytes: 1, reason: reason.clone() },
         Event::DiskError { lane: 0, reason: reason.clone() },
         Event::Connected { lane: 0, peer: "192.0.2.1:57012".into() },
         Event::Disconnected { lane: 0, peer: "192.0.2.1:57012".into(), records: 1, reason: reason.clone() },
