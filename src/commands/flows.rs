@@ -122,7 +122,10 @@ fn tell(arguments: &Arguments, told: &Told, completeness: &Completeness) -> Outc
             terminal::say(format_args!("{} of {all} conversations", told.listed));
         }
         if told.approximate {
-            terminal::say("approximate: there were more hosts or open conversations than are held in memory");
+            terminal::say(
+                "approximate: there were more hosts or open conversations than are held in memory, or records of the catalog \
+                 that the filter cannot be held against",
+            );
         }
         completeness.lines().iter().for_each(terminal::say);
     }
