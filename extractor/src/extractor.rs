@@ -346,7 +346,8 @@ impl Extractor {
         Ok(prepared)
     }
 
-    fn carry_out(
+    /// Gives the packets of the answer to the sink.
+    pub(crate) fn carry_out(
         &self,
         prepared: &mut Prepared,
         query: &Query,

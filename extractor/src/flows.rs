@@ -16,13 +16,18 @@
 //!   an IP header are records by their EtherType, without addresses.
 //! - Labels, the round trip, retransmissions and segments out of order are what the indexes have learnt from the packets, of
 //!   each segment's whole conversation: of what a filter or the ends of a range leave out too.
+//! - Of which packets these are, each segment tells by itself, unless duplicates are left out, or fragments may be among them
+//!   that are judged with the first of their packet: then they are those that extraction gives out (`answered`), and so is
+//!   what is known of them.
 //!
 //! **Invariant:** each packet of the answer is in exactly one record: their packets and bytes add up to what
 //! [`Extractor::count`] counts for the same query.
 //!
 //! **Invariant:** an index only skips work: the records are the same without it.
 
+mod answered;
 mod archive;
+mod boundary;
 mod carrier;
 mod catalog;
 mod gather;
@@ -59,8 +64,11 @@ use std::sync::Arc;
 
 use crate::completeness::Completeness;
 use crate::extractor::Prepared;
+use crate::query::Limits;
 use crate::segment::Segment;
-use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Work};
+use crate::sink::Wants;
+use crate::{Answer, ExtractError, Extractor, Hooks, Query, RejectedIndex, Work};
+use answered::Collector;
 use archive::{Asking, Feed, Stands};
 use carrier::Carriers;
 use join::Joiner;
@@ -68,7 +76,7 @@ use key::Key;
 use list::TopFlows;
 use part::Body;
 pub(crate) use pipeline::Source as GatherSource;
-use pipeline::{Gathering, Goes};
+use pipeline::{By, Gathering, Goes, Take};
 use record::{Ending, describe};
 use series::Buckets;
 use sought::{Keys, Wanted};
@@ -81,8 +89,24 @@ struct Outcome {
     rejected: Vec<RejectedIndex>,
     /// Some packets are fragments.
     has_fragments: bool,
+    /// Fragments decide which packets are the answer's: they are to be asked for with [`By::Answer`].
+    is_unsure: bool,
     /// Some conversations were ended before their time, because too many were open at once.
     approximate: bool,
+}
+
+/// Asks by segments where that can do, and again by the answer where it turns out that it could not.
+fn surely<T>(
+    query: &Query,
+    mut ask: impl FnMut(By) -> Result<(T, bool), ExtractError>,
+) -> Result<T, ExtractError> {
+    if query.dedup.is_none() {
+        let (found, is_unsure) = ask(By::Segments)?;
+        if !is_unsure {
+            return Ok(found);
+        }
+    }
+    Ok(ask(By::Answer)?.0)
 }
 
 impl Extractor {
@@ -94,13 +118,24 @@ impl Extractor {
         hooks: &mut dyn Hooks,
     ) -> Result<FlowAnswer, ExtractError> {
         let query = &flows.continued(query);
+        surely(query, |by| self.flows_by(by, query, flows, hooks))
+    }
+
+    fn flows_by(
+        &self,
+        by: By,
+        query: &Query,
+        flows: &FlowQuery,
+        hooks: &mut dyn Hooks,
+    ) -> Result<(FlowAnswer, bool), ExtractError> {
         let mut prepared = self.prepare_flows(query, hooks)?;
         let carriers = Carriers::default();
         let ending = Ending::of(&prepared.completeness);
         let mut top = TopFlows::new(flows, &carriers);
-        let segments = prepared.take_segments();
-        let keys = self.sought(&prepared, &segments, query, flows.search.as_ref(), &carriers, hooks)?;
-        let gathering = Gathering::of(&carriers, keys.as_ref().map_or(Wanted::All, Wanted::Keys));
+        let segments = take_segments(&mut prepared, by);
+        let sought = flows.search.as_ref().filter(|_| by == By::Segments);
+        let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
+        let gathering = Gathering::of(&carriers, keys.as_ref().map_or(Wanted::All, Wanted::Keys)).by(by);
         let search = flows.search.as_ref();
         let finds = |key: &Key, body: &Body| match &flows.search {
             None => true,
@@ -121,7 +156,8 @@ impl Extractor {
                 Goes::On
             },
         )?;
-        Ok(top.answer(ending, prepared.completeness, outcome))
+        let is_unsure = outcome.is_unsure;
+        Ok((top.answer(ending, prepared.completeness, outcome), is_unsure))
     }
 
     /// The conversation of this id, from its first packet on to its end or the query's; `None` where it is not (any more)
@@ -135,17 +171,29 @@ impl Extractor {
         if !query.range().contains(id.first) {
             return Ok(None);
         }
+        surely(query, |by| self.flow_by(by, query, id, hooks))
+    }
+
+    fn flow_by(
+        &self,
+        by: By,
+        query: &Query,
+        id: FlowId,
+        hooks: &mut dyn Hooks,
+    ) -> Result<(Option<Conversation>, bool), ExtractError> {
         let carriers = Carriers::default();
-        let gathering = Gathering::of(&carriers, Wanted::Hash(id.key_hash));
+        let gathering = Gathering::of(&carriers, Wanted::Hash(id.key_hash)).by(by);
         let mut found = None;
         // First its first instant alone, which tells whether it is there at all.
         for to in [Some(id.first.plus_ns(1)), query.to] {
-            let query = Query { from: Some(id.first), to, ..query.clone() };
+            // Whether a packet is a duplicate, those before it tell.
+            let from = if query.dedup.is_some() { query.from } else { Some(id.first) };
+            let query = Query { from, to, ..query.clone() };
             let mut prepared = self.prepare_flows(&query, hooks)?;
             let ending = Ending::of(&prepared.completeness);
             found = None;
-            let segments = prepared.take_segments();
-            self.join(
+            let segments = take_segments(&mut prepared, by);
+            let outcome = self.join(
                 &mut prepared,
                 segments,
                 &query,
@@ -157,14 +205,17 @@ impl Extractor {
                     if body.first() == id.first.ns() {
                         found = Some(describe(key, body, &carriers, ending));
                     }
-                    Goes::NoFurther
+                    if body.first() < id.first.ns() { Goes::On } else { Goes::NoFurther }
                 },
             )?;
+            if outcome.is_unsure {
+                return Ok((None, true));
+            }
             if found.is_none() {
                 break;
             }
         }
-        Ok(found)
+        Ok((found, false))
     }
 
     /// What a query's packets add up to: over time, and by host, port, application and conversation.
@@ -174,16 +225,27 @@ impl Extractor {
         summary: &SummaryQuery,
         hooks: &mut dyn Hooks,
     ) -> Result<Summary, ExtractError> {
+        surely(query, |by| self.summary_by(by, query, summary, hooks))
+    }
+
+    fn summary_by(
+        &self,
+        by: By,
+        query: &Query,
+        summary: &SummaryQuery,
+        hooks: &mut dyn Hooks,
+    ) -> Result<(Summary, bool), ExtractError> {
         let mut prepared = self.prepare_flows(query, hooks)?;
         let carriers = Carriers::default();
         let ending = Ending::of(&prepared.completeness);
         let buckets = Buckets::of(prepared.completeness.covered, summary.buckets);
         let mut tally = Tally::new(summary, &carriers);
         let mut series = buckets.series();
-        let segments = prepared.take_segments();
-        let keys = self.sought(&prepared, &segments, query, summary.search.as_ref(), &carriers, hooks)?;
+        let segments = take_segments(&mut prepared, by);
+        let sought = summary.search.as_ref().filter(|_| by == By::Segments);
+        let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
         let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
-        let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&carriers, wanted) };
+        let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&carriers, wanted).by(by) };
         // Which packets a search finds is known only of whole conversations: these are spread over the series.
         let mut found = buckets.series();
         let outcome = self.join(
@@ -214,7 +276,8 @@ impl Extractor {
         for (span, dropped) in &prepared.drops {
             series.add_dropped(*span, *dropped);
         }
-        Ok(tally.summary(series, ending, prepared.completeness, outcome))
+        let is_unsure = outcome.is_unsure;
+        Ok((tally.summary(series, ending, prepared.completeness, outcome), is_unsure))
     }
 
     /// The only conversations that a search can find, where the texts of labels tell.
@@ -246,7 +309,8 @@ impl Extractor {
     }
 
     /// Joins the parts of all segments, and of records of the catalog, and gives each conversation to `take` when it has ended,
-    /// in no order. Of the catalog it gives at least those that the search finds.
+    /// in no order. Of the catalog it gives at least those that the search finds. Goes no
+    /// further once it is unsure.
     #[expect(clippy::too_many_arguments, reason = "what is asked, and who takes the answer")]
     fn join(
         &self,
@@ -264,52 +328,95 @@ impl Extractor {
             Wanted::Hash(_) => Joiner::eager(gathering.carriers),
         };
         let mut outcome = Outcome::default();
-        outcome.rejected.append(&mut prepared.snapshot.rejected);
-        let unreadable = std::mem::take(&mut prepared.snapshot.unreadable);
-        let completeness: &mut Completeness = &mut prepared.completeness;
-        unreadable.into_iter().for_each(|place| completeness.add_unreadable(place));
-        outcome.work.segments = prepared.segments_in_store as u64;
-        let (range, filters) = (prepared.range, &prepared.filters);
+        let decided_by_others = gathering.by == By::Segments && prepared.filters.link_fragments();
+        if decided_by_others && self.may_cut_fragments(prepared, &segments, hooks)? {
+            outcome.is_unsure = true;
+            return Ok(outcome);
+        }
+        let mut completeness = std::mem::take(&mut prepared.completeness);
+        let filters = prepared.filters.clone();
+        let range = prepared.range;
         let Gathering { carriers, wanted, .. } = gathering;
         let asking = self.catalog().map(|catalog| Asking {
             catalog,
             store: self.store(),
-            filters,
+            filters: &filters,
             carriers,
             range,
             wanted,
             search,
         });
-        let bounds = segments.iter().filter_map(|segment| segment.bounds);
-        let feed = Feed::new(std::mem::take(&mut prepared.archived), bounds.clone(), asking);
-        let mut starts = bounds.map(|(first, _)| first.ns()).min();
+        let bounds: Vec<_> = prepared.snapshot.segments.iter().filter_map(|segment| segment.bounds).collect();
+        let feed = Feed::new(std::mem::take(&mut prepared.archived), bounds.iter().copied(), asking);
+        let mut starts = bounds.iter().map(|(first, _)| first.ns()).min();
         let mut joining = Joining { joiner, feed, see, take, goes: Goes::On };
         if let Some(first) = starts {
-            joining.hours(Some(first), &|| hooks.cancelled(), completeness)?;
+            joining.hours(Some(first), &|| hooks.cancelled(), &mut completeness)?;
         }
-        let source = self.gather_source(query.use_index, range, filters);
-        if joining.goes == Goes::On {
-            pipeline::run(source, gathering, segments, hooks, &mut |gathered, horizon| {
-                outcome.note(&gathered, completeness);
-                // Hours between segments are read here, where nobody asks: what overlaps so is rare.
-                let _ = joining.hours(starts, &|| false, completeness);
-                starts = horizon;
-                joining.segment(&gathered, horizon)
-            })?;
+        match gathering.by {
+            By::Segments => {
+                let unreadable = std::mem::take(&mut prepared.snapshot.unreadable);
+                unreadable.into_iter().for_each(|place| completeness.add_unreadable(place));
+                outcome.rejected.append(&mut prepared.snapshot.rejected);
+                outcome.work.segments = prepared.segments_in_store as u64;
+                let source = self.gather_source(query.use_index, range, &filters);
+                if joining.goes == Goes::On {
+                    pipeline::run(source, gathering, segments, hooks, &mut |gathered, horizon| {
+                        outcome.note(&gathered, &mut completeness);
+                        outcome.is_unsure = decided_by_others && outcome.has_fragments;
+                        if outcome.is_unsure {
+                            return Goes::NoFurther;
+                        }
+                        // Hours between segments are read here, where nobody asks: what overlaps so is rare.
+                        let _ = joining.hours(starts, &|| false, &mut completeness);
+                        starts = horizon;
+                        joining.segment(&gathered, horizon)
+                    })?;
+                }
+                completeness.tell_of_segments(&mut outcome.rejected, query.is_restricted());
+            }
+            By::Answer => {
+                prepared.completeness = completeness;
+                let take = &mut |gathered: gather::Gathered, horizon| joining.segment(&gathered, horizon);
+                if let Some(answer) = self.collect(prepared, query, gathering, hooks, take)? {
+                    (outcome.work, outcome.rejected) = (answer.work, answer.rejected_indexes);
+                    prepared.completeness = answer.completeness;
+                }
+                completeness = std::mem::take(&mut prepared.completeness);
+            }
         }
-        joining.hours(None, &|| hooks.cancelled(), completeness)?;
+        if outcome.is_unsure {
+            return Ok(outcome);
+        }
+        joining.hours(None, &|| hooks.cancelled(), &mut completeness)?;
         joining.finish();
-        outcome.approximate = joining.joiner.is_approximate() | joining.feed.is_approximate(completeness);
-        if outcome.has_fragments && filters.link_fragments() {
-            let note = "of later fragments, flows count those that the filter accepts by themselves";
-            completeness.note(format!("{note}; extraction also finds them with the first of their packet"));
-        }
-        if query.dedup.is_some() {
-            completeness.note("flows count duplicates: only extraction leaves them out".to_owned());
-        }
-        completeness.tell_of_segments(&mut outcome.rejected, query.is_restricted());
+        outcome.approximate =
+            joining.joiner.is_approximate() | joining.feed.is_approximate(&mut completeness);
+        prepared.completeness = completeness;
         Ok(outcome)
     }
+
+    /// Gives the parts of the answer's packets to `take`, and tells what extracting them came to; none where `take` wanted
+    /// no further ones.
+    fn collect(
+        &self,
+        prepared: &mut Prepared,
+        query: &Query,
+        gathering: Gathering<'_>,
+        hooks: &mut dyn Hooks,
+        take: &mut Take<'_>,
+    ) -> Result<Option<Answer>, ExtractError> {
+        let ports = prepared.filters.ports.clone();
+        let mut collector = Collector::new(gathering, &ports, take);
+        let query = Query { limits: Limits::default(), decapsulate: false, ..query.clone() };
+        let answer = self.carry_out(prepared, &query, Wants::default(), &mut collector, hooks);
+        collector.end(answer)
+    }
+}
+
+/// Extraction takes them itself.
+fn take_segments(prepared: &mut Prepared, by: By) -> Vec<Arc<Segment>> {
+    if by == By::Segments { prepared.take_segments() } else { Vec::new() }
 }
 
 /// What conversations are made of.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use netrewind_extractor::{CountSink, Limits, Patient, Query, TunnelDemands};
 use netrewind_segment::{LinkType, RecordHeader};
-use support::{Chance, Stored, TestStore, extract, name};
+use support::{Chance, Stored, TestStore, check_flows, extract, name};
 
 const STORES: usize = 40;
 const QUERIES: usize = 12;
@@ -134,6 +134,8 @@ fn what_was_there_within_the_window_is_left_out() {
             assert_eq!((answer.packets, answer.duplicates_dropped), (wanted.len() as u64, left_out));
             assert_eq!((counted.packets, counted.duplicates_dropped), (answer.packets, left_out));
             assert_eq!((counted.bytes, counted.completeness), (answer.bytes, answer.completeness));
+            let context = format!("seed {seed}, {query:?}");
+            check_flows(&extractor, &query, (answer.packets, answer.bytes), &context);
             let estimate = extractor.estimate(&query).unwrap();
             assert!(estimate.packets_min <= answer.packets && answer.packets <= estimate.packets_max);
             let bare = extract(&extractor, &Query { decapsulate: true, ..query.clone() }).unwrap().0;

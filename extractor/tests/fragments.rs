@@ -11,7 +11,7 @@ use netrewind_extractor::{Patient, Query, View};
 use netrewind_indexer::packet::Series;
 use netrewind_segment::{LinkType, RecordHeader, Timestamp};
 use support::linking::{Own, Parts, linked_model};
-use support::{Chance, Libpcap, Stored, TestStore, extract, name, seed};
+use support::{Chance, Libpcap, Stored, TestStore, check_flows, extract, name, seed};
 
 const STORES: usize = 24;
 const DATAGRAMS: usize = 120;
@@ -325,6 +325,7 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
         assert!(answer.completeness.notes.is_empty(), "{context}: {:?}", answer.completeness.notes);
         let count = extractor.count(&query, &mut Patient).unwrap();
         assert_eq!((count.packets, count.bytes), (answer.packets, answer.bytes), "{context}, count");
+        check_flows(&extractor, &query, (answer.packets, answer.bytes), &context);
         let estimate = extractor.estimate(&query).unwrap();
         assert!(
             (estimate.packets_min..=estimate.packets_max).contains(&answer.packets),

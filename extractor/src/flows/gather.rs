@@ -352,7 +352,7 @@ impl<'q> Gatherer<'q> {
 }
 
 /// A number that no sender of packets can guess, so that nobody can send flows that collide. The index does not depend on it.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     RandomState::new().hash_one(0)
 }
 
@@ -390,7 +390,7 @@ impl From<PlanError> for Failure {
 }
 
 impl Gathered {
-    fn nothing(gathering: &Gathering<'_>) -> Self {
+    pub(super) fn nothing(gathering: &Gathering<'_>) -> Self {
         Self {
             parts: Vec::new(),
             series: gathering.series(),

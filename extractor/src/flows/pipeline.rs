@@ -34,9 +34,19 @@ pub(crate) struct Source<'q> {
     pub(crate) helpers: usize,
 }
 
+/// By what it is known which packets are the answer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Each packet by itself: indexes tell of most.
+    Segments,
+    /// As extraction gives them out: what is in the answer depends on other packets.
+    Answer,
+}
+
 /// What is gathered.
 #[derive(Clone, Copy)]
 pub(super) struct Gathering<'q> {
+    pub(super) by: By,
     pub(super) carriers: &'q Carriers,
     /// Of a series, if one is wanted.
     pub(super) buckets: Option<Buckets>,
@@ -49,7 +59,12 @@ pub(super) struct Gathering<'q> {
 impl<'q> Gathering<'q> {
     /// Of parts without a series.
     pub(super) fn of(carriers: &'q Carriers, wanted: Wanted<'q>) -> Self {
-        Self { carriers, buckets: None, wanted, sought: None }
+        Self { by: By::Segments, carriers, buckets: None, wanted, sought: None }
+    }
+
+    /// Of packets that are known so.
+    pub(super) fn by(self, by: By) -> Self {
+        Self { by, ..self }
     }
 
     pub(super) fn series(&self) -> Series {

@@ -8,6 +8,7 @@ pub mod tunnelled;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use netrewind_extractor::flows::{Conversation, FlowQuery, LIMIT_MAX, SummaryQuery};
 use netrewind_extractor::{
     Answer, ExtractError, Extractor, Options, Packet, Patient, Query, Sink, SinkError,
 };
@@ -275,4 +276,22 @@ pub fn seed() -> u64 {
         std::env::var("NETREWIND_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
     eprintln!("seed {seed}");
     seed
+}
+
+/// What flows and summary of a query add up to is what extraction gives: packets and bytes.
+pub fn check_flows(extractor: &Extractor, query: &Query, wanted: (u64, u64), context: &str) {
+    let listed = FlowQuery { limit: LIMIT_MAX, ..FlowQuery::default() };
+    let answer = extractor.flows(query, &listed, &mut Patient).unwrap();
+    let bytes = |flow: &Conversation| flow.client_bytes + flow.server_bytes;
+    let found = answer.flows.iter().fold((0, 0), |sum, flow| (sum.0 + flow.packets(), sum.1 + bytes(flow)));
+    assert_eq!(found, wanted, "{context}: flows add up to what is extracted");
+    let summary = extractor.summary(query, &SummaryQuery::default(), &mut Patient).unwrap();
+    assert_eq!((summary.totals.packets, summary.totals.bytes), wanted, "{context}: and so does the summary");
+    assert_eq!(summary.totals.conversations, answer.flows.len() as u64, "{context}");
+    let in_series: u64 = summary.series.iter().map(|point| point.packets).sum();
+    assert_eq!(in_series, wanted.0, "{context}: and its series");
+    for flow in answer.flows.iter().step_by(1 + answer.flows.len() / 3) {
+        let found = extractor.flow(query, flow.id, &mut Patient).unwrap();
+        assert_eq!(found.map(|found| found.packets()), Some(flow.packets()), "{context}: {}", flow.id);
+    }
 }

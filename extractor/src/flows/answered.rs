@@ -1,0 +1,145 @@
+//! The parts of an answer's packets, where only extraction knows which these are: duplicates are left out across segments
+//! and lanes, and of fragments the first of their packet decides.
+//!
+//! What has been learnt of a conversation (labels, the round trip...) is here what the packets of the answer tell.
+
+use std::collections::HashMap;
+
+use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_indexer::{Builder, Index, IndexError};
+use netrewind_segment::layout::FILE_HEADER_BYTES;
+use netrewind_segment::{Record, SegmentName, Timestamp};
+
+use super::carrier::TemplateFacts;
+use super::gather::{Gathered, seed};
+use super::observed::{Made, Told};
+use super::part::Parts;
+use super::pipeline::{Gathering, Goes, Take};
+use super::series::Series;
+use crate::ExtractError;
+use crate::sink::{Packet, Sink, SinkError};
+
+/// Packets that parts are made of at a time: as many flows as an index has, at most.
+const PACKETS_MAX: u64 = 4 << 20;
+/// Segments that these lie in, each with tables of some megabytes.
+const SEGMENTS_MAX: usize = 32;
+
+/// The packets of a segment that are in the answer.
+struct Collected {
+    builder: Builder,
+    /// Where the next record would stand, if these were a segment.
+    end: u64,
+    first: Timestamp,
+}
+
+/// Makes parts of an answer's packets.
+pub(super) struct Collector<'q, 't, 'f> {
+    gathering: Gathering<'q>,
+    ports: &'q TunnelPorts,
+    facts: TemplateFacts<'q>,
+    take: &'t mut Take<'f>,
+    open: HashMap<SegmentName, Collected>,
+    packets: u64,
+    series: Series,
+    /// Why it takes no more packets, where that is an error.
+    failure: Option<ExtractError>,
+    /// Nobody wants more.
+    is_done: bool,
+}
+
+impl<'q, 't, 'f> Collector<'q, 't, 'f> {
+    pub(super) fn new(gathering: Gathering<'q>, ports: &'q TunnelPorts, take: &'t mut Take<'f>) -> Self {
+        Self {
+            gathering,
+            ports,
+            facts: TemplateFacts::new(gathering.carriers),
+            take,
+            open: HashMap::new(),
+            packets: 0,
+            series: gathering.series(),
+            failure: None,
+            is_done: false,
+        }
+    }
+
+    /// Hands over what it still holds, after the last packet; what went wrong, where the answer broke off because of it.
+    pub(super) fn end<T>(mut self, answer: Result<T, ExtractError>) -> Result<Option<T>, ExtractError> {
+        match answer {
+            Ok(answer) => {
+                if !self.is_done {
+                    self.hand_over(None)?;
+                }
+                Ok(Some(answer))
+            }
+            Err(ExtractError::ReaderGone) if self.is_done => Ok(None),
+            Err(error) => Err(self.failure.unwrap_or(error)),
+        }
+    }
+
+    /// Gives away the parts of all packets so far. Those to come begin at `horizon` or later.
+    fn hand_over(&mut self, horizon: Option<Timestamp>) -> Result<(), ExtractError> {
+        let mut collected: Vec<(SegmentName, Collected)> = self.open.drain().collect();
+        collected.sort_by_key(|(name, collected)| (collected.first, name.lane, *name));
+        self.packets = 0;
+        let begin = collected.first().map(|(_, collected)| collected.first);
+        let last = collected.len().saturating_sub(1);
+        for (number, (name, collected)) in collected.into_iter().enumerate() {
+            let wrong = |reason| ExtractError::Flows { segment: name, reason };
+            let index = collected.builder.finish().map_err(|error| wrong(error.to_string()))?;
+            let mut gathered = Gathered::nothing(&self.gathering);
+            self.parts_of(&index, &mut gathered).map_err(|error| wrong(error.to_string()))?;
+            std::mem::swap(&mut gathered.series, &mut self.series);
+            self.series = self.gathering.series();
+            let horizon = if number == last { horizon } else { begin };
+            if (self.take)(gathered, horizon.map(Timestamp::ns)) == Goes::NoFurther {
+                self.is_done = true;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn parts_of(&mut self, index: &[u8], gathered: &mut Gathered) -> Result<(), IndexError> {
+        let index = Index::open(index)?;
+        let facts = self.facts.of(index.templates()?);
+        let Gathering { carriers, wanted, .. } = self.gathering;
+        let mut parts = Parts::default();
+        for item in index.flows() {
+            let (_, flow) = item?;
+            if let Some(facts) = facts.get(flow.template as usize) {
+                parts.add_in_order(&flow, facts, carriers);
+            }
+        }
+        gathered.parts = parts.finish(carriers);
+        if !wanted.is_all() {
+            gathered.parts.retain(|part| wanted.has(&part.key, carriers));
+        }
+        Told { index: &index, facts: &facts, only_whole: false }.add_to(&mut gathered.parts, Made::OfAny)
+    }
+}
+
+impl Sink for Collector<'_, '_, '_> {
+    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+        let at = packet.header.timestamp();
+        let is_full = !self.open.contains_key(&packet.segment) && self.open.len() >= SEGMENTS_MAX;
+        if is_full || self.packets >= PACKETS_MAX {
+            if let Err(error) = self.hand_over(Some(at)) {
+                self.failure = Some(error);
+            }
+            if self.failure.is_some() || self.is_done {
+                return Err(SinkError::ReaderGone);
+            }
+        }
+        let collected = self.open.entry(packet.segment).or_insert_with(|| Collected {
+            builder: Builder::new(packet.link_type, seed()).with_ports(self.ports),
+            end: FILE_HEADER_BYTES as u64,
+            first: at,
+        });
+        let record = Record { offset: collected.end, header: packet.header, packet: packet.bytes };
+        collected.end = record.end();
+        collected.builder.push(&record);
+        self.packets += 1;
+        self.series.add(at, 1, u64::from(packet.header.len));
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether an end of the range divides the fragments of a packet: what a filter says of those inside may then be known
+//! only with those outside.
+
+use std::sync::Arc;
+
+use netrewind_indexer::Builder;
+use netrewind_segment::layout::FILE_HEADER_BYTES;
+use netrewind_segment::{Record, Records, Timestamp};
+
+use super::gather::seed;
+use crate::extractor::Prepared;
+use crate::fragments::REACH_NS;
+use crate::segment::Segment;
+use crate::{ExtractError, Extractor, Hooks};
+
+/// Records after which is asked whether to go on.
+const RECORDS_BETWEEN_QUESTIONS: u32 = 1 << 16;
+
+impl Extractor {
+    /// Whether there are later fragments near an end of the range.
+    pub(super) fn may_cut_fragments(
+        &self,
+        prepared: &Prepared,
+        segments: &[Arc<Segment>],
+        hooks: &dyn Hooks,
+    ) -> Result<bool, ExtractError> {
+        let begin = Some(prepared.range.from).filter(|&from| from > Timestamp(0));
+        let ends: Vec<u64> = [begin, prepared.range.end()].into_iter().flatten().map(Timestamp::ns).collect();
+        let is_near = |at: u64| ends.iter().any(|&end| at.abs_diff(end) <= REACH_NS);
+        for segment in segments.iter().map(Arc::as_ref).chain(&prepared.snapshot.beside) {
+            let Some((first, last)) = segment.bounds else { continue };
+            let meets = |&end: &u64| {
+                first.ns() <= end.saturating_add(REACH_NS) && end <= last.ns().saturating_add(REACH_NS)
+            };
+            if !ends.iter().any(meets) {
+                continue;
+            }
+            let reopened = match segment.is_released() {
+                true => segment.reopen(self.store(), true)?,
+                false => None,
+            };
+            let segment = match (&reopened, segment.is_released()) {
+                (Some(reopened), _) => reopened,
+                (None, true) => continue, // it has expired since
+                (None, false) => segment,
+            };
+            if has_later_fragments(segment, prepared, &is_near, hooks)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether the segment has a later fragment at such a time.
+fn has_later_fragments(
+    segment: &Segment,
+    prepared: &Prepared,
+    is_near: &dyn Fn(u64) -> bool,
+    hooks: &dyn Hooks,
+) -> Result<bool, ExtractError> {
+    if let Some(templates) = segment.index.as_ref().and_then(|index| index.templates().ok())
+        && !templates.iter().any(|template| template.is_later_fragment())
+    {
+        return Ok(false);
+    }
+    let builder = Builder::new(segment.link_type, seed()).with_ports(&prepared.filters.ports);
+    let mut near = builder.without_observations();
+    let mut end = FILE_HEADER_BYTES as u64;
+    for (seen, record) in (1u32..).zip(Records::of_segment(&segment.bytes)) {
+        if seen.is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && hooks.cancelled() {
+            return Err(ExtractError::Cancelled);
+        }
+        if is_near(record.header.timestamp().ns()) {
+            let record = Record { offset: end, ..record };
+            end = record.end();
+            near.push(&record);
+        }
+    }
+    let wrong = |reason: String| ExtractError::Flows { segment: segment.name, reason };
+    let index = near.finish().map_err(|error| wrong(error.to_string()))?;
+    let index = netrewind_indexer::Index::open(&index[..]).map_err(|error| wrong(error.to_string()))?;
+    let templates = index.templates().map_err(|error| wrong(error.to_string()))?;
+    Ok(templates.iter().any(|template| template.is_later_fragment()))
+}
