@@ -51,13 +51,25 @@ pub struct Options {
     pub segments_held_max: usize,
     /// What compiling a filter may take.
     pub compile: CompileLimits,
+    /// Bytes that may be read to tell of flows only because fragments are among their packets. Where it were more, later fragments
+    /// are judged by themselves, and the answer says so.
+    pub fragmented_bytes_max: u64,
     /// Reads the catalog, which answers for flows whose packets are no longer kept.
     pub catalog: Option<Arc<dyn Catalog>>,
 }
 
+/// Half a second's work, or several from a slow disk.
+const FRAGMENTED_BYTES_MAX: u64 = 512 << 20;
+
 impl Default for Options {
     fn default() -> Self {
-        Self { helpers: 1, segments_held_max: 8192, compile: CompileLimits::default(), catalog: None }
+        Self {
+            helpers: 1,
+            segments_held_max: 8192,
+            compile: CompileLimits::default(),
+            fragmented_bytes_max: FRAGMENTED_BYTES_MAX,
+            catalog: None,
+        }
     }
 }
 
@@ -69,6 +81,7 @@ pub struct Extractor {
     walks: Walks,
     growing: Growing,
     workers: Workers,
+    pub(crate) fragmented_bytes_max: u64,
     catalog: Option<Arc<dyn Catalog>>,
     manifests: Manifests,
 }
@@ -109,6 +122,7 @@ impl Extractor {
             walks,
             growing,
             workers,
+            fragmented_bytes_max: options.fragmented_bytes_max,
             catalog: options.catalog,
             manifests: Manifests::default(),
         }

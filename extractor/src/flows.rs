@@ -95,21 +95,27 @@ struct Outcome {
     approximate: bool,
 }
 
-/// Asks by segments where that can do, and again by the answer where it turns out that it could not.
-fn surely<T>(
-    query: &Query,
-    mut ask: impl FnMut(By) -> Result<(T, bool), ExtractError>,
-) -> Result<T, ExtractError> {
-    if query.dedup.is_none() {
-        let (found, is_unsure) = ask(By::Segments)?;
-        if !is_unsure {
-            return Ok(found);
-        }
-    }
-    Ok(ask(By::Answer)?.0)
-}
-
 impl Extractor {
+    /// Asks by segments where that can do, and again by the answer where it turns out that it could not.
+    fn surely<T>(
+        &self,
+        query: &Query,
+        hooks: &mut dyn Hooks,
+        mut ask: impl FnMut(By, &mut dyn Hooks) -> Result<(T, bool), ExtractError>,
+    ) -> Result<T, ExtractError> {
+        if query.dedup.is_none() {
+            let (found, is_unsure) = ask(By::Segments, hooks)?;
+            if !is_unsure {
+                return Ok(found);
+            }
+            // Without indexes everything is read anyway.
+            if query.use_index && self.estimate_with(query, hooks)?.bytes_max > self.fragmented_bytes_max {
+                return Ok(ask(By::SegmentsAlone, hooks)?.0);
+            }
+        }
+        Ok(ask(By::Answer, hooks)?.0)
+    }
+
     /// The conversations of a query's packets, sorted. Limits of the query do not count.
     pub fn flows(
         &self,
@@ -118,7 +124,7 @@ impl Extractor {
         hooks: &mut dyn Hooks,
     ) -> Result<FlowAnswer, ExtractError> {
         let query = &flows.continued(query);
-        surely(query, |by| self.flows_by(by, query, flows, hooks))
+        self.surely(query, hooks, |by, hooks| self.flows_by(by, query, flows, hooks))
     }
 
     fn flows_by(
@@ -133,7 +139,7 @@ impl Extractor {
         let ending = Ending::of(&prepared.completeness);
         let mut top = TopFlows::new(flows, &carriers);
         let segments = take_segments(&mut prepared, by);
-        let sought = flows.search.as_ref().filter(|_| by == By::Segments);
+        let sought = flows.search.as_ref().filter(|_| by != By::Answer);
         let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
         let gathering = Gathering::of(&carriers, keys.as_ref().map_or(Wanted::All, Wanted::Keys)).by(by);
         let search = flows.search.as_ref();
@@ -171,7 +177,7 @@ impl Extractor {
         if !query.range().contains(id.first) {
             return Ok(None);
         }
-        surely(query, |by| self.flow_by(by, query, id, hooks))
+        self.surely(query, hooks, |by, hooks| self.flow_by(by, query, id, hooks))
     }
 
     fn flow_by(
@@ -225,7 +231,7 @@ impl Extractor {
         summary: &SummaryQuery,
         hooks: &mut dyn Hooks,
     ) -> Result<Summary, ExtractError> {
-        surely(query, |by| self.summary_by(by, query, summary, hooks))
+        self.surely(query, hooks, |by, hooks| self.summary_by(by, query, summary, hooks))
     }
 
     fn summary_by(
@@ -242,7 +248,7 @@ impl Extractor {
         let mut tally = Tally::new(summary, &carriers);
         let mut series = buckets.series();
         let segments = take_segments(&mut prepared, by);
-        let sought = summary.search.as_ref().filter(|_| by == By::Segments);
+        let sought = summary.search.as_ref().filter(|_| by != By::Answer);
         let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
         let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
         let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&carriers, wanted).by(by) };
@@ -309,8 +315,7 @@ impl Extractor {
     }
 
     /// Joins the parts of all segments, and of records of the catalog, and gives each conversation to `take` when it has ended,
-    /// in no order. Of the catalog it gives at least those that the search finds. Goes no
-    /// further once it is unsure.
+    /// in no order. Of the catalog it gives at least those that the search finds. Goes no further once it is unsure.
     #[expect(clippy::too_many_arguments, reason = "what is asked, and who takes the answer")]
     fn join(
         &self,
@@ -346,7 +351,9 @@ impl Extractor {
             wanted,
             search,
         });
-        let bounds: Vec<_> = prepared.snapshot.segments.iter().filter_map(|segment| segment.bounds).collect();
+        let taken = segments.iter().map(Arc::as_ref);
+        let bounds: Vec<_> =
+            taken.chain(&prepared.snapshot.segments).filter_map(|segment| segment.bounds).collect();
         let feed = Feed::new(std::mem::take(&mut prepared.archived), bounds.iter().copied(), asking);
         let mut starts = bounds.iter().map(|(first, _)| first.ns()).min();
         let mut joining = Joining { joiner, feed, see, take, goes: Goes::On };
@@ -354,7 +361,7 @@ impl Extractor {
             joining.hours(Some(first), &|| hooks.cancelled(), &mut completeness)?;
         }
         match gathering.by {
-            By::Segments => {
+            By::Segments | By::SegmentsAlone => {
                 let unreadable = std::mem::take(&mut prepared.snapshot.unreadable);
                 unreadable.into_iter().for_each(|place| completeness.add_unreadable(place));
                 outcome.rejected.append(&mut prepared.snapshot.rejected);
@@ -372,6 +379,9 @@ impl Extractor {
                         starts = horizon;
                         joining.segment(&gathered, horizon)
                     })?;
+                }
+                if outcome.has_fragments && filters.link_fragments() {
+                    completeness.note(FRAGMENTS_ALONE.to_owned());
                 }
                 completeness.tell_of_segments(&mut outcome.rejected, query.is_restricted());
             }
@@ -414,9 +424,13 @@ impl Extractor {
     }
 }
 
+/// What is told where fragments are many.
+const FRAGMENTS_ALONE: &str = "there is too much to read for the sake of fragments: of later ones, those count that the filter accepts by \
+    themselves; extraction also finds them with the first of their packet";
+
 /// Extraction takes them itself.
 fn take_segments(prepared: &mut Prepared, by: By) -> Vec<Arc<Segment>> {
-    if by == By::Segments { prepared.take_segments() } else { Vec::new() }
+    if by == By::Answer { Vec::new() } else { prepared.take_segments() }
 }
 
 /// What conversations are made of.

@@ -7,13 +7,15 @@ mod support;
 
 use std::collections::HashMap;
 
-use netrewind_extractor::{Patient, Query, View};
+use netrewind_extractor::flows::FlowQuery;
+use netrewind_extractor::{Extractor, Options, Patient, Query, View};
 use netrewind_indexer::packet::Series;
 use netrewind_segment::{LinkType, RecordHeader, Timestamp};
 use support::linking::{Own, Parts, linked_model};
 use support::{Chance, Libpcap, Stored, TestStore, check_flows, extract, name, seed};
 
 const STORES: usize = 24;
+const FLOWS_ONE_IN: usize = 4;
 const DATAGRAMS: usize = 120;
 const QUERIES: usize = 30;
 const FIRST_SECOND: u64 = 1_795_339_862;
@@ -325,7 +327,10 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
         assert!(answer.completeness.notes.is_empty(), "{context}: {:?}", answer.completeness.notes);
         let count = extractor.count(&query, &mut Patient).unwrap();
         assert_eq!((count.packets, count.bytes), (answer.packets, answer.bytes), "{context}, count");
-        check_flows(&extractor, &query, (answer.packets, answer.bytes), &context);
+        // Flows take longer than all the rest: some queries, as they come.
+        if model.len() % FLOWS_ONE_IN == 0 {
+            check_flows(&extractor, &query, (answer.packets, answer.bytes), &context);
+        }
         let estimate = extractor.estimate(&query).unwrap();
         assert!(
             (estimate.packets_min..=estimate.packets_max).contains(&answer.packets),
@@ -365,4 +370,20 @@ fn what_has_no_fragments_costs_what_it_did() {
         answer.work
     };
     assert_eq!(work(&test, View::Inner), work(&test, View::Outer));
+}
+
+#[test]
+fn what_is_too_much_to_read_for_fragments_is_told() {
+    let (test, _) = build(&mut Chance(seed()));
+    let options = Options { fragmented_bytes_max: 0, ..Options::default() };
+    let hasty = Extractor::new(test.store.clone(), options);
+    let query = Query { view: View::Inner, ..Query::of("udp port 2000") };
+    let flows = |extractor: &Extractor| {
+        let answer = extractor.flows(&query, &FlowQuery::default(), &mut Patient).unwrap();
+        (answer.totals.packets, answer.completeness.notes)
+    };
+    let (alone, notes) = flows(&hasty);
+    assert!(matches!(&notes[..], [note] if note.contains("fragments")), "{notes:?}");
+    let (linked, notes) = flows(&test.extractor());
+    assert!(notes.is_empty() && alone < linked, "{alone} of {linked}, {notes:?}");
 }

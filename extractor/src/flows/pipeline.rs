@@ -37,8 +37,10 @@ pub(crate) struct Source<'q> {
 /// By what it is known which packets are the answer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
-    /// Each packet by itself: indexes tell of most.
+    /// Each packet by itself, as long as that is sure: indexes tell of most.
     Segments,
+    /// Each packet by itself.
+    SegmentsAlone,
     /// As extraction gives them out: what is in the answer depends on other packets.
     Answer,
 }
