@@ -24,26 +24,42 @@ pub(crate) fn search(condition: &Condition, range: Range, fields: &Fields) -> Se
 }
 
 fn of_condition(condition: &Condition, fields: &Fields) -> Search {
-    let joined = |occur: Occur, parts: &[Condition]| {
-        let parts = parts.iter().map(|part| (occur, of_condition(part, fields)));
-        Box::new(BooleanQuery::new(parts.collect()))
-    };
     match condition {
+        Condition::All(all) => all_of(all.iter().map(|one| of_condition(one, fields))),
+        Condition::Any(any) => any_of(any.iter().map(|one| of_condition(one, fields))),
+        Condition::Not(one) => not(one, fields),
         Condition::Everything => Box::new(AllQuery),
-        Condition::All(all) if all.is_empty() => Box::new(AllQuery),
         Condition::Nothing => Box::new(EmptyQuery),
-        Condition::All(all) => joined(Occur::Must, all),
-        Condition::Any(any) => joined(Occur::Should, any),
-        Condition::Not(one) => Box::new(BooleanQuery::new(vec![
-            (Occur::Must, Box::new(AllQuery)),
-            (Occur::MustNot, of_condition(one, fields)),
-        ])),
         Condition::Number(column, from, to) => number(fields.number(*column), *from, *to),
         Condition::Address(end, from, to) => address(fields.addresses[end & 1], *from, *to),
         Condition::Word(word) => {
             Box::new(TermQuery::new(Term::from_field_text(fields.words, word), IndexRecordOption::Basic))
         }
     }
+}
+
+/// What does not fulfil a condition. Only single ones are excluded: tantivy asks what it excludes for documents in any order, which
+/// its intersections are not made for.
+fn not(condition: &Condition, fields: &Fields) -> Search {
+    match condition {
+        Condition::All(all) => any_of(all.iter().map(|one| not(one, fields))),
+        Condition::Any(any) => all_of(any.iter().map(|one| not(one, fields))),
+        Condition::Not(one) => of_condition(one, fields),
+        single => Box::new(BooleanQuery::new(vec![
+            (Occur::Must, Box::new(AllQuery)),
+            (Occur::MustNot, of_condition(single, fields)),
+        ])),
+    }
+}
+
+fn all_of(parts: impl Iterator<Item = Search>) -> Search {
+    // Of none it would find nothing.
+    let everything: Search = Box::new(AllQuery);
+    Box::new(BooleanQuery::new(parts.chain([everything]).map(|part| (Occur::Must, part)).collect()))
+}
+
+fn any_of(parts: impl Iterator<Item = Search>) -> Search {
+    Box::new(BooleanQuery::new(parts.map(|part| (Occur::Should, part)).collect()))
 }
 
 fn number(field: Field, from: u64, to: u64) -> Search {
