@@ -328,7 +328,7 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
         let count = extractor.count(&query, &mut Patient).unwrap();
         assert_eq!((count.packets, count.bytes), (answer.packets, answer.bytes), "{context}, count");
         // Flows take longer than all the rest: some queries, as they come.
-        if model.len() % FLOWS_ONE_IN == 0 {
+        if model.len().is_multiple_of(FLOWS_ONE_IN) {
             check_flows(&extractor, &query, (answer.packets, answer.bytes), &context);
         }
         let estimate = extractor.estimate(&query).unwrap();
