@@ -245,7 +245,7 @@ fn byte_at(packet: &[u8], offset: usize) -> Option<u8> {
 }
 
 #[inline]
-fn u16_at(packet: &[u8], offset: usize) -> Option<u16> {
+pub(crate) fn u16_at(packet: &[u8], offset: usize) -> Option<u16> {
     let bytes = packet.get(offset..offset + 2)?;
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
 }

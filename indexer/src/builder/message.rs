@@ -2,7 +2,7 @@
 
 use netrewind_labels::{BYTES_MAX, Transport, may_tell};
 
-use crate::packet::{Dissection, PacketView, ipv4_field, ipv6_field};
+use crate::packet::{Dissection, PacketView, ipv4_field, ipv6_field, u16_at};
 use crate::template::Shape;
 
 /// Slots for marks: see [`Payloads`].
@@ -69,11 +69,6 @@ fn network_end(d: &Dissection, packet: &[u8]) -> Option<usize> {
     let view_end = usize::from(view.offset) + len as usize;
     // No length at all: the sending host's card was to fill it in.
     Some(if network_bytes == 0 { view_end } else { view_end.min(network + network_bytes) })
-}
-
-#[inline]
-fn u16_at(packet: &[u8], at: usize) -> Option<u16> {
-    packet.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
 }
 
 /// The fronts of those payloads of a batch that labels may come from: when a packet's flow is found, its bytes are gone.
