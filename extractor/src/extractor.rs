@@ -29,6 +29,7 @@ use crate::query::{Limits, Query, TimeRange};
 use crate::read::{Run, read};
 use crate::reassembly::Reassembler;
 use crate::segment::{Segment, Walks};
+use crate::shelf::Shelf;
 use crate::sink::{CountSink, Preface, Sink, Wants};
 use crate::snapshot::{Snapshot, Workers};
 use crate::upcoming::{Purpose, Report, Upcoming};
@@ -76,7 +77,7 @@ impl Default for Options {
 /// Answers queries over one store. Shared between threads; what it remembers between queries is bounded.
 #[derive(Debug)]
 pub struct Extractor {
-    store: Store,
+    shelf: Shelf,
     compiler: Compiler,
     walks: Walks,
     growing: Growing,
@@ -117,7 +118,7 @@ impl Extractor {
         let workers = Workers { helpers, held_max: options.segments_held_max };
         let (walks, growing) = (Walks::default(), Growing::default());
         Self {
-            store,
+            shelf: Shelf::new(store),
             compiler,
             walks,
             growing,
@@ -135,13 +136,19 @@ impl Extractor {
         range: TimeRange,
         filters: &'q Filters,
     ) -> GatherSource<'q> {
-        let Self { walks, growing, store, workers, .. } = self;
-        GatherSource { range, filters, walks, growing, store, use_index, helpers: workers.helpers }
+        let Self { walks, growing, shelf, workers, .. } = self;
+        GatherSource { range, filters, walks, growing, shelf, use_index, helpers: workers.helpers }
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
-        &self.store
+        self.shelf.store()
+    }
+
+    /// Gives up segments that it has kept opened and that are no longer in the store, or not asked for. To be called about once a
+    /// second where queries are answered for long: until then the disk does not get back what they take.
+    pub fn tidy(&self) {
+        self.shelf.tidy();
     }
 
     /// Gives the packets of the answer to the sink, in order.
@@ -203,7 +210,7 @@ impl Extractor {
         let mut scouts = prepared.filters.link_fragments().then(|| Scouts::new(spans.collect()));
         let mut open = |number: usize| match segments.get(number) {
             Some(segment) if segment.is_released() => {
-                Ok(segment.reopen(&self.store, query.use_index)?.map(Arc::new))
+                Ok(segment.reopen(&self.shelf, query.use_index)?.map(Arc::new))
             }
             segment => Ok(segment.cloned()),
         };
@@ -291,7 +298,7 @@ impl Extractor {
         wants: Wants,
         hooks: &dyn Hooks,
     ) -> Result<Prepared, ExtractError> {
-        let snapshot = Snapshot::take(&self.store, query, &self.walks, self.workers, hooks)?;
+        let snapshot = Snapshot::take(&self.shelf, query, &self.walks, self.workers, hooks)?;
         self.prepare_with(query, wants, snapshot, Archived::default())
     }
 
@@ -339,12 +346,12 @@ impl Extractor {
         if let Some(span) = covered {
             let scope = Scope { range: span, accounts: wants.interfaces };
             let also = if wants.interfaces { &names[..] } else { &[] };
-            let chronicle = Chronicle::read(&self.store, scope, also)?;
+            let chronicle = Chronicle::read(self.store(), scope, also)?;
             prepared.drops.clone_from(&chronicle.drops);
             let is_restricted = query.is_restricted();
             let catalogued = prepared.archived.names();
             let kept = Kept { names: &prepared.snapshot.names, catalogued, spans: kept_spans };
-            coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, &self.store, is_restricted)?;
+            coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, self.store(), is_restricted)?;
             if wants.interfaces {
                 prepared.name_interfaces(&chronicle);
                 if query.is_restricted() {
@@ -379,7 +386,7 @@ impl Extractor {
         let segments = snapshot.segments.len() as u64;
         let purpose = Purpose { use_index: query.use_index, counts: only_counts };
         let mut upcoming =
-            Upcoming::new(snapshot.into_segments(), range, filters, &self.walks, &self.store, purpose);
+            Upcoming::new(snapshot.into_segments(), range, filters, &self.walks, &self.shelf, purpose);
         let hooks = RefCell::new(hooks);
         let stop = || is_over(&**hooks.borrow());
         let mut output = Output {
@@ -439,7 +446,7 @@ impl Extractor {
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Estimate>, ExtractError> {
         let reopened = match segment.is_released() {
-            true => segment.reopen(&self.store, query.use_index)?,
+            true => segment.reopen(&self.shelf, query.use_index)?,
             false => None,
         };
         let segment = match (&reopened, segment.is_released()) {

@@ -30,6 +30,7 @@ mod query;
 mod read;
 mod reassembly;
 mod segment;
+mod shelf;
 mod sink;
 mod snapshot;
 mod stream;

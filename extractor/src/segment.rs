@@ -11,6 +11,7 @@ use netrewind_segment::store::OpenedSegment;
 use netrewind_segment::{LinkType, SegmentName, SegmentState, Store, Timestamp};
 
 use crate::read::{Match, Place};
+use crate::shelf::{Opened, Shelf};
 use crate::sys::Map;
 use crate::walk::{Walk, damage_at};
 use crate::{ExtractError, Unreadable};
@@ -27,9 +28,9 @@ pub(crate) struct Segment {
     /// Its place among all segments of the store, by name.
     pub(crate) ordinal: u32,
     pub(crate) link_type: LinkType,
-    pub(crate) bytes: Map,
+    pub(crate) bytes: Arc<Map>,
     /// The index, found to belong to these bytes.
-    pub(crate) index: Option<Index<Map>>,
+    pub(crate) index: Option<Arc<Index<Map>>>,
     /// Where what the query has not read before begins: what lies before is left out.
     pub(crate) begin: u64,
     /// Bounds of its timestamps; absent until a walk has told.
@@ -37,7 +38,7 @@ pub(crate) struct Segment {
     /// Which of the query's interfaces its packets come from.
     pub(crate) interface: u32,
     /// See [`Self::is_plain`].
-    plain: OnceLock<bool>,
+    plain: Arc<OnceLock<bool>>,
     /// Its maps are kept until the query has read it.
     pub(crate) is_held: bool,
     /// It is sealed: what it holds stays as it is.
@@ -63,14 +64,29 @@ pub(crate) enum Opening {
 }
 
 impl Segment {
-    /// Opens a segment, and its index if `use_index`.
-    pub(crate) fn open(
-        store: &Store,
-        name: SegmentName,
-        ordinal: u32,
-        use_index: bool,
-    ) -> Result<Opening, ExtractError> {
-        Ok(Mapped::new(store, name, ordinal, use_index)?.map_or(Opening::Nothing, Mapped::check))
+    /// Maps a sealed segment's bytes; `None` where it is gone.
+    pub(crate) fn map(store: &Store, name: SegmentName) -> Result<Option<Map>, ExtractError> {
+        let Some(opened) = store.open_segment(&name)? else { return Ok(None) };
+        map(&opened, name).map(Some)
+    }
+
+    /// One with an index.
+    fn of(name: SegmentName, ordinal: u32, opened: Opened) -> Self {
+        let Opened { bytes, index, plain } = opened;
+        Self {
+            name,
+            ordinal,
+            link_type: index.link_type(),
+            bytes,
+            begin: 0,
+            bounds: Some((index.first(), index.last())),
+            index: Some(index),
+            interface: 0,
+            plain,
+            is_held: false,
+            is_sealed: true,
+            is_released: false,
+        }
     }
 
     /// Gives up its maps, of which a process can have only so many. Only what cannot change is released: a sealed segment
@@ -78,7 +94,7 @@ impl Segment {
     pub(crate) fn release(&mut self) {
         if self.is_sealed && self.bounds.is_some() {
             self.index = None;
-            self.bytes = Map::default();
+            self.bytes = Arc::default();
             self.is_released = true;
         }
     }
@@ -88,8 +104,8 @@ impl Segment {
     }
 
     /// Opens a released segment again; `None` where it is gone.
-    pub(crate) fn reopen(&self, store: &Store, use_index: bool) -> Result<Option<Self>, ExtractError> {
-        match Self::open(store, self.name, self.ordinal, use_index)? {
+    pub(crate) fn reopen(&self, shelf: &Shelf, use_index: bool) -> Result<Option<Self>, ExtractError> {
+        match shelf.open(self.name, self.ordinal, use_index)? {
             Opening::Ready(segment, _) => {
                 Ok(Some(Self { interface: self.interface, bounds: self.bounds, ..*segment }))
             }
@@ -132,29 +148,38 @@ impl Segment {
 pub(crate) struct Mapped {
     name: SegmentName,
     ordinal: u32,
-    is_sealed: bool,
-    bytes: Map,
-    index: Option<Map>,
-    /// The store's, which an index has to have been built with.
-    ports: TunnelPorts,
-    marked: Option<(Timestamp, Timestamp)>,
+    files: Files,
+}
+
+enum Files {
+    /// They stand opened, and have been checked.
+    Kept(Opened),
+    New {
+        is_sealed: bool,
+        bytes: Map,
+        index: Option<Map>,
+        marked: Option<(Timestamp, Timestamp)>,
+    },
 }
 
 impl Mapped {
     /// `None` where the segment is gone.
     pub(crate) fn new(
-        store: &Store,
+        shelf: &Shelf,
         name: SegmentName,
         ordinal: u32,
         use_index: bool,
     ) -> Result<Option<Self>, ExtractError> {
+        if use_index && let Some(opened) = shelf.get(&name)? {
+            return Ok(Some(Self { name, ordinal, files: Files::Kept(opened) }));
+        }
+        let store = shelf.store();
         let Some(opened) = store.open_segment(&name)? else { return Ok(None) };
-        let failed = |source| ExtractError::Segment { segment: name, source };
-        let bytes = Map::of(&opened.file, opened.readable_bytes).map_err(failed)?;
-        bytes.read_as_told();
+        let bytes = map(&opened, name)?;
         let is_sealed = opened.state == SegmentState::Sealed;
         let mut index = None;
         if let (true, Some(file)) = (use_index && is_sealed, store.open_index(&name)?) {
+            let failed = |source| ExtractError::Segment { segment: name, source };
             let length = file.metadata().map_err(failed)?.len();
             let map = Map::of(&file, length).map_err(failed)?;
             map.read_as_told(); // most often a page of it tells that nothing is there
@@ -163,45 +188,56 @@ impl Mapped {
             index = Some(map);
         }
         let marked = marked_bounds(store, &name, &opened)?;
-        // A query over a store whose ports cannot be read has ended before.
-        let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();
-        Ok(Some(Self { name, ordinal, is_sealed, bytes, index, ports, marked }))
+        Ok(Some(Self { name, ordinal, files: Files::New { is_sealed, bytes, index, marked } }))
     }
 
-    /// Looks at the headers.
-    pub(crate) fn check(self) -> Opening {
-        let Self { name, ordinal, is_sealed, bytes, index, ports, marked } = self;
-        let (index, rejection) = match index.map(|index| check_index(index, &ports, &bytes)) {
+    /// Looks at the headers. What is whole stays on the shelf.
+    pub(crate) fn check(self, shelf: &Shelf) -> Opening {
+        let Self { name, ordinal, files } = self;
+        let (is_sealed, bytes, index, marked) = match files {
+            Files::Kept(opened) => return Opening::Ready(Box::new(Segment::of(name, ordinal, opened)), None),
+            Files::New { is_sealed, bytes, index, marked } => (is_sealed, bytes, index, marked),
+        };
+        let (index, rejection) = match index.map(|index| check_index(index, shelf.ports(), &bytes)) {
             None => (None, None),
             Some(Ok(index)) => (Some(index), None),
             Some(Err(rejection)) => (None, Some(rejection)),
         };
-        let from_header = || bytes.first_chunk::<FILE_HEADER_BYTES>().and_then(link_type_of);
-        let Some(link_type) = index.as_ref().map(Index::link_type).or_else(from_header) else {
+        if let Some(index) = index {
+            if index.records() == 0 {
+                return Opening::Nothing;
+            }
+            let opened = Opened { bytes: Arc::new(bytes), index: Arc::new(index), plain: Arc::default() };
+            shelf.put(name, &opened);
+            return Opening::Ready(Box::new(Segment::of(name, ordinal, opened)), None);
+        }
+        let Some(link_type) = bytes.first_chunk::<FILE_HEADER_BYTES>().and_then(link_type_of) else {
             return without_header(name, is_sealed, &bytes);
         };
-        let bounds = match &index {
-            Some(index) if index.records() == 0 => return Opening::Nothing,
-            Some(index) => Some((index.first(), index.last())),
-            None => marked,
-        };
-        let (interface, is_held, is_released) = (0, false, false);
         let segment = Segment {
             begin: 0,
-            plain: OnceLock::new(),
+            plain: Arc::default(),
             name,
             ordinal,
             link_type,
-            bytes,
-            index,
-            bounds,
-            interface,
-            is_held,
+            bytes: Arc::new(bytes),
+            index: None,
+            bounds: marked,
+            interface: 0,
+            is_held: false,
             is_sealed,
-            is_released,
+            is_released: false,
         };
         Opening::Ready(Box::new(segment), rejection)
     }
+}
+
+/// Maps what can be read of a segment.
+fn map(opened: &OpenedSegment, name: SegmentName) -> Result<Map, ExtractError> {
+    let bytes = Map::of(&opened.file, opened.readable_bytes);
+    let bytes = bytes.map_err(|source| ExtractError::Segment { segment: name, source })?;
+    bytes.read_as_told();
+    Ok(bytes)
 }
 
 fn check_index(index: Map, ports: &TunnelPorts, segment: &Map) -> Result<Index<Map>, IndexError> {

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use netrewind_segment::store::ListedSegment;
-use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
+use netrewind_segment::{LinkType, SegmentName, Timestamp};
 
 use crate::answer::{Hooks, RejectedIndex};
 use crate::segment::{Mapped, Opening, Segment, Walks};
+use crate::shelf::Shelf;
 use crate::{ExtractError, Query, TimeRange, Unreadable};
 
 /// Segments that are mapped before the first of them is looked at, so that the disk works on all of them.
@@ -49,18 +50,18 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Opens all segments of a store, and walks over those without an index that its bounds do not otherwise tell.
     pub(crate) fn take(
-        store: &Store,
+        shelf: &Shelf,
         query: &Query,
         walks: &Walks,
         workers: Workers,
         hooks: &dyn Hooks,
     ) -> Result<Self, ExtractError> {
-        Self::take_those(store, query, walks, workers, hooks, &|_| true)
+        Self::take_those(shelf, query, walks, workers, hooks, &|_| true)
     }
 
     /// Likewise, of those that are wanted.
     pub(crate) fn take_those(
-        store: &Store,
+        shelf: &Shelf,
         query: &Query,
         walks: &Walks,
         workers: Workers,
@@ -68,7 +69,7 @@ impl Snapshot {
         is_wanted: &dyn Fn(&ListedSegment) -> bool,
     ) -> Result<Self, ExtractError> {
         let Workers { helpers, held_max } = workers;
-        let mut listed = store.segments()?;
+        let mut listed = shelf.store().segments()?;
         listed.retain(is_wanted);
         let mut snapshot =
             Self { names: listed.iter().map(|listed| listed.name).collect(), ..Self::default() };
@@ -80,9 +81,9 @@ impl Snapshot {
                 if hooks.cancelled() {
                     return Err(ExtractError::Cancelled);
                 }
-                mapped.extend(Mapped::new(store, listed.name, ordinal, query.use_index)?);
+                mapped.extend(Mapped::new(shelf, listed.name, ordinal, query.use_index)?);
             }
-            for opening in mapped.into_iter().map(Mapped::check) {
+            for opening in mapped.into_iter().map(|mapped| mapped.check(shelf)) {
                 unbounded += usize::from(snapshot.add(opening, query.range(), held_max));
             }
             if unbounded >= WALKED_AT_A_TIME {

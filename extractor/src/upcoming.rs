@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 use netrewind_indexer::IndexError;
-use netrewind_segment::Store;
 
 use crate::answer::{Estimate, RejectedIndex};
 use crate::filters::Filters;
@@ -16,6 +15,7 @@ use crate::plan::{PlanError, PlannedRun, Planner};
 use crate::query::TimeRange;
 use crate::read::{Place, Run};
 use crate::segment::{Segment, Walks};
+use crate::shelf::Shelf;
 use crate::{ExtractError, Span, Unreadable};
 
 /// Runs still to come.
@@ -28,7 +28,7 @@ pub(crate) struct Upcoming<'q> {
     range: TimeRange,
     planner: Planner<'q>,
     walks: &'q Walks,
-    store: &'q Store,
+    shelf: &'q Shelf,
     use_index: bool,
     /// Whether segments whose packets the index counts are only counted.
     counts: bool,
@@ -81,7 +81,7 @@ impl<'q> Upcoming<'q> {
         range: TimeRange,
         filters: &'q Filters,
         walks: &'q Walks,
-        store: &'q Store,
+        shelf: &'q Shelf,
         purpose: Purpose,
     ) -> Self {
         let segments: Vec<_> = segments.into_iter().map(Some).collect();
@@ -100,7 +100,7 @@ impl<'q> Upcoming<'q> {
             range,
             planner: Planner::new(range, filters),
             walks,
-            store,
+            shelf,
             use_index: purpose.use_index,
             counts: purpose.counts,
             report: Report::default(),
@@ -141,7 +141,7 @@ impl<'q> Upcoming<'q> {
         if !segment.is_released() {
             return Ok(Some(segment));
         }
-        self.segments[number] = segment.reopen(self.store, self.use_index)?.map(Arc::new);
+        self.segments[number] = segment.reopen(self.shelf, self.use_index)?.map(Arc::new);
         if self.segments[number].is_none() {
             let gone = segment.bounds.filter(|(first, last)| self.range.meets(*first, *last));
             self.report.gone.extend(gone.map(|(from, last)| Span { from, to: last.plus_ns(1) }));
@@ -192,9 +192,9 @@ impl<'q> Upcoming<'q> {
     /// The fragments that decide about others, as far as those can be in a segment.
     fn relevant(&mut self, number: usize, stop: &dyn Fn() -> bool) -> Result<Relevant, ExtractError> {
         let Some(mut scouts) = self.scouts.take() else { return Ok(Relevant::default()) };
-        let (segments, store, use_index) = (&self.segments, self.store, self.use_index);
+        let (segments, shelf, use_index) = (&self.segments, self.shelf, self.use_index);
         let open = &mut |number: usize| match segments.get(number).and_then(Option::as_ref) {
-            Some(segment) if segment.is_released() => Ok(segment.reopen(store, use_index)?.map(Arc::new)),
+            Some(segment) if segment.is_released() => Ok(segment.reopen(shelf, use_index)?.map(Arc::new)),
             segment => Ok(segment.cloned()),
         };
         let relevant = scouts.relevant(number, &mut self.planner, open, stop);

@@ -113,6 +113,12 @@ pub(crate) struct Rankings {
 }
 
 impl Rankings {
+    /// Memory that they take, beside themselves.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let all = [&self.lesser_port, &self.code, &self.len_min, &self.len_max, &self.tcp_flags];
+        all.into_iter().map(|ranking| size_of_val(ranking.values.as_slice())).sum()
+    }
+
     pub(crate) fn put(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for ranking in [&self.lesser_port, &self.code, &self.len_min, &self.len_max, &self.tcp_flags] {

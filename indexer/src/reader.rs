@@ -130,6 +130,17 @@ impl<B: AsRef<[u8]>> Index<B> {
         self.bytes.as_ref().len() as u64
     }
 
+    /// Memory that it takes beside those bytes, about: what it has decoded and keeps.
+    pub fn decoded_bytes(&self) -> usize {
+        let templates = self.templates.get().and_then(|templates| templates.as_ref().ok());
+        let minima = self.suffix_minima.get().and_then(|minima| minima.as_ref().ok());
+        let rankings = self.rankings.get().and_then(|rankings| rankings.as_ref().ok());
+        size_of::<Self>()
+            + templates.map_or(0, |templates| templates.iter().map(Template::memory_bytes).sum())
+            + minima.map_or(0, |minima| size_of_val(minima.as_slice()))
+            + rankings.map_or(0, Rankings::memory_bytes)
+    }
+
     /// Bytes of each section, by its name in `FORMAT.md`.
     pub fn section_bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Section::ALL.iter().zip(&self.table).map(|(section, entry)| (section.name(), entry.bytes))

@@ -109,6 +109,12 @@ pub struct Template {
 }
 
 impl Template {
+    /// Memory that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let (views, layers) = (size_of_val(self.views.as_slice()), size_of_val(self.layers.as_slice()));
+        size_of::<Self>() + self.prefix.len() + self.known.len() + views + layers
+    }
+
     /// The template of packets of which nothing is known.
     pub fn opaque(link_type: LinkType) -> Self {
         Self {

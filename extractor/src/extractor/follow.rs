@@ -132,7 +132,7 @@ impl<'f> Following<'f> {
         held: Held,
         stop: &'f dyn Fn() -> bool,
     ) -> Result<Self, ExtractError> {
-        let known = Known::new(&extractor.store, snapshot, &extractor.walks, stop)?;
+        let known = Known::new(extractor.store(), snapshot, &extractor.walks, stop)?;
         let last = |segment: &Segment| (segment.name.lane, (segment.name, segment.interface));
         let all = snapshot.segments.iter().chain(&snapshot.outside).chain(&snapshot.beside);
         let mut link_types: Vec<_> = all.map(|segment| segment.link_type).collect();
@@ -206,7 +206,7 @@ impl<'f> Following<'f> {
     /// a sign of life only now and then.
     fn is_told(&mut self, clock: &dyn FollowClock) -> Result<bool, ExtractError> {
         let Some(end) = self.range.end() else { return Ok(false) };
-        let store = &self.extractor.store;
+        let store = self.extractor.store();
         let patience_ns = u64::try_from(SIGN_OF_LIFE_WITHIN.as_nanos()).unwrap_or(u64::MAX);
         if clock.now().ns() >= end.ns().saturating_add(patience_ns) || store.locked_by()?.is_none() {
             return Ok(true);
@@ -229,9 +229,9 @@ impl<'f> Following<'f> {
 
     /// What has come since the last round.
     fn look(&mut self, output: &mut Output<'_, '_>) -> Result<Vec<Arc<Segment>>, ExtractError> {
-        let Extractor { store, walks, compiler, .. } = self.extractor;
+        let Extractor { shelf, walks, compiler, .. } = self.extractor;
         let Round { mut segments, rejected, unreadable } =
-            self.known.look(store, walks, self.query.use_index, self.stop)?;
+            self.known.look(shelf, walks, self.query.use_index, self.stop)?;
         self.report.rejected.extend(rejected);
         self.take_unreadable(unreadable);
         let known = self.link_types.len();
@@ -270,11 +270,11 @@ impl<'f> Following<'f> {
         segments: Vec<Arc<Segment>>,
         output: &mut Output<'_, '_>,
     ) -> Result<Next, ExtractError> {
-        let Extractor { store, walks, workers, .. } = self.extractor;
+        let Extractor { shelf, walks, workers, .. } = self.extractor;
         let (range, filters) = (self.range, &self.filters);
         if !segments.is_empty() {
             let purpose = Purpose { use_index: self.query.use_index, counts: false };
-            let mut upcoming = Upcoming::new(segments, range, filters, walks, store, purpose);
+            let mut upcoming = Upcoming::new(segments, range, filters, walks, shelf, purpose);
             let reader = |run: &Run| read(run, range, filters, true);
             let mut hold_back = HoldBack { held: &mut self.held, output };
             let work = std::thread::scope(|scope| {
@@ -344,7 +344,7 @@ impl<'f> Following<'f> {
         completeness.covered = self.covered(oldest, output.progress.reached, end);
         let mut interfaces = Vec::new();
         if let Some(span) = completeness.covered {
-            let store = &self.extractor.store;
+            let store = self.extractor.store();
             let scope = Scope { range: span, accounts: self.names.are_wanted };
             let mut chronicle = Chronicle::read(store, scope, &[])?;
             self.known.leave_out_what_was_read(&mut chronicle);
@@ -430,7 +430,7 @@ fn logged(extractor: &Extractor, name: SegmentName) -> Result<Option<String>, Ex
     let text = name.to_string();
     let mut found = None;
     for part in [Part::Tail, Part::Whole] {
-        read_day(&extractor.store, &name.date(), part, |line| {
+        read_day(extractor.store(), &name.date(), part, |line| {
             if line.text().contains(&text)
                 && let Line::Entry(entry) = line.parse()
                 && let Event::Open { segment, interface, .. } = entry.event

@@ -8,11 +8,16 @@ use super::{Extractor, Prepared};
 use crate::answer::Hooks;
 use crate::filter::Compiler;
 use crate::flows::{Archived, Catalog};
+use crate::shelf::Shelf;
 use crate::sink::Wants;
 use crate::snapshot::Snapshot;
 use crate::{ExtractError, Query};
 
 impl Extractor {
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
     pub(crate) fn compiler(&self) -> &Compiler {
         &self.compiler
     }
@@ -23,7 +28,7 @@ impl Extractor {
 
     /// Which UDP ports are tunnels in the store.
     pub(crate) fn tunnel_ports(&self) -> Result<TunnelPorts, ExtractError> {
-        TunnelPorts::written(&self.store.identity().tunnel_ports).map_err(ExtractError::TunnelPorts)
+        TunnelPorts::written(&self.store().identity().tunnel_ports).map_err(ExtractError::TunnelPorts)
     }
 
     /// The sealed segments that are wanted.
@@ -35,15 +40,15 @@ impl Extractor {
     ) -> Result<Snapshot, ExtractError> {
         let is_wanted =
             |listed: &ListedSegment| listed.state == SegmentState::Sealed && is_wanted(&listed.name);
-        Snapshot::take_those(&self.store, query, &self.walks, self.workers, hooks, &is_wanted)
+        Snapshot::take_those(&self.shelf, query, &self.walks, self.workers, hooks, &is_wanted)
     }
 
     /// For flows: what is no longer kept comes from the catalog.
     pub(crate) fn prepare_flows(&self, query: &Query, hooks: &dyn Hooks) -> Result<Prepared, ExtractError> {
-        let mut snapshot = Snapshot::take(&self.store, query, &self.walks, self.workers, hooks)?;
+        let mut snapshot = Snapshot::take(&self.shelf, query, &self.walks, self.workers, hooks)?;
         let mut archived = Archived::default();
         if self.catalog.is_some() {
-            archived = Archived::of(&self.store, &self.manifests, &snapshot.names, query.range())?;
+            archived = Archived::of(self.store(), &self.manifests, &snapshot.names, query.range())?;
             snapshot.segments.retain(|segment| !archived.names().contains(&segment.name));
         }
         self.prepare_with(query, Wants::default(), snapshot, archived)

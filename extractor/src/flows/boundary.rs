@@ -36,7 +36,7 @@ impl Extractor {
                 continue;
             }
             let reopened = match segment.is_released() {
-                true => segment.reopen(self.store(), true)?,
+                true => segment.reopen(self.shelf(), true)?,
                 false => None,
             };
             let segment = match (&reopened, segment.is_released()) {

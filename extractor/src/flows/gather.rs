@@ -82,7 +82,7 @@ impl<'q> Gatherer<'q> {
         let mut gathered = Gathered::nothing(&self.gathering);
         let segment = match segment.is_released() {
             false => segment,
-            true => match segment.reopen(self.source.store, self.source.use_index)? {
+            true => match segment.reopen(self.source.shelf, self.source.use_index)? {
                 Some(reopened) => Arc::new(reopened),
                 None => {
                     gathered.keys = Some(Vec::new());
@@ -100,7 +100,7 @@ impl<'q> Gatherer<'q> {
             true => self.source.growing.index_of(&segment, || self.new_builder(segment.link_type), stop)?,
             false => None,
         };
-        if let Some(index) = segment.index.as_ref().or(growing.as_deref()) {
+        if let Some(index) = segment.index.as_deref().or(growing.as_deref()) {
             let done = match self.gathering.sought {
                 Some(sought) => self.seek(index, sought, &mut gathered),
                 None => self.by_index(&segment, index, &mut gathered),

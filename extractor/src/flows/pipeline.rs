@@ -1,12 +1,11 @@
 //! Gathering on some threads, joining on the caller's: segments are taken up in the order of their earliest timestamps,
 //! and their parts come back in that order. The caller's thread asks now and then whether to give up.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
-
-use netrewind_segment::Store;
 
 use super::carrier::Carriers;
 use super::gather::{Gathered, Gatherer};
@@ -18,9 +17,13 @@ use crate::filters::Filters;
 use crate::growing::Growing;
 use crate::query::TimeRange;
 use crate::segment::{Segment, Walks};
+use crate::shelf::Shelf;
 
 /// How often whoever waits for parts looks up.
 const WAIT: Duration = Duration::from_millis(2);
+/// Parts from which on they are handed over, and segments: to wake a thread costs as much as to look into an index.
+const PARTS_HANDED_OVER: usize = 1024;
+const SEGMENTS_HANDED_OVER: usize = 32;
 
 /// Where parts come from.
 #[derive(Clone, Copy)]
@@ -29,7 +32,7 @@ pub(crate) struct Source<'q> {
     pub(crate) filters: &'q Filters,
     pub(crate) walks: &'q Walks,
     pub(crate) growing: &'q Growing,
-    pub(crate) store: &'q Store,
+    pub(crate) shelf: &'q Shelf,
     pub(crate) use_index: bool,
     pub(crate) helpers: usize,
 }
@@ -109,36 +112,52 @@ pub(super) fn run(
             let (sender, receiver) = sync_channel(1);
             let gatherer = Gatherer::new(source, gathering, stops);
             scope.spawn(move || work(gatherer, share, &sender));
-            results.push(receiver);
+            results.push(Results { receiver, received: VecDeque::new() });
         }
-        let joined = join(&results, &starts, hooks, take);
+        let joined = join(results, &starts, hooks, take);
         stop.store(true, Ordering::Relaxed);
         joined
     })
 }
 
-fn work(
-    mut gatherer: Gatherer<'_>,
-    share: Vec<Arc<Segment>>,
-    sender: &SyncSender<Result<Gathered, ExtractError>>,
-) {
+/// What is handed over at a time.
+type Batch = Vec<Result<Gathered, ExtractError>>;
+
+fn work(mut gatherer: Gatherer<'_>, share: Vec<Arc<Segment>>, sender: &SyncSender<Batch>) {
+    let (mut batch, mut parts) = (Batch::new(), 0);
     for segment in share {
         // The maps go with the segment, once it has been gathered.
-        if sender.send(gatherer.gather(segment)).is_err() {
-            return; // no more is wanted
+        let gathered = gatherer.gather(segment);
+        let is_urgent = gathered.as_ref().map_or(true, |gathered| gathered.bytes_read > 0);
+        parts += gathered.as_ref().map_or(0, |gathered| gathered.parts.len());
+        batch.push(gathered);
+        if is_urgent || parts >= PARTS_HANDED_OVER || batch.len() >= SEGMENTS_HANDED_OVER {
+            parts = 0;
+            if sender.send(std::mem::take(&mut batch)).is_err() {
+                return; // no more is wanted
+            }
         }
     }
+    // Likewise.
+    let _ = sender.send(batch);
+}
+
+/// What one thread has gathered.
+struct Results {
+    receiver: Receiver<Batch>,
+    received: VecDeque<Result<Gathered, ExtractError>>,
 }
 
 fn join(
-    results: &[Receiver<Result<Gathered, ExtractError>>],
+    mut results: Vec<Results>,
     starts: &[Option<u64>],
     hooks: &mut dyn Hooks,
     take: &mut Take<'_>,
 ) -> Result<(), ExtractError> {
     let mut progress = Progress { segments: starts.len() as u64, ..Progress::default() };
     for number in 0..starts.len() {
-        let gathered = receive(&results[number % results.len()], hooks)?;
+        let threads = results.len();
+        let gathered = results[number % threads].next(hooks)?;
         for part in &gathered.parts {
             progress.packets += part.body.packets();
             progress.bytes += part.body.bytes();
@@ -153,19 +172,21 @@ fn join(
     Ok(())
 }
 
-fn receive(
-    results: &Receiver<Result<Gathered, ExtractError>>,
-    hooks: &mut dyn Hooks,
-) -> Result<Gathered, ExtractError> {
-    loop {
-        if hooks.cancelled() {
-            return Err(ExtractError::Cancelled);
-        }
-        match results.recv_timeout(WAIT) {
-            Ok(gathered) => return gathered,
-            Err(RecvTimeoutError::Timeout) => {}
-            // Its thread has panicked: the panic comes out where the threads are joined.
-            Err(RecvTimeoutError::Disconnected) => return Err(ExtractError::Cancelled),
+impl Results {
+    fn next(&mut self, hooks: &mut dyn Hooks) -> Result<Gathered, ExtractError> {
+        loop {
+            if let Some(gathered) = self.received.pop_front() {
+                return gathered;
+            }
+            if hooks.cancelled() {
+                return Err(ExtractError::Cancelled);
+            }
+            match self.receiver.recv_timeout(WAIT) {
+                Ok(batch) => self.received.extend(batch),
+                Err(RecvTimeoutError::Timeout) => {}
+                // Its thread has panicked: the panic comes out where the threads are joined.
+                Err(RecvTimeoutError::Disconnected) => return Err(ExtractError::Cancelled),
+            }
         }
     }
 }

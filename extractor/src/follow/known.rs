@@ -8,6 +8,7 @@ use netrewind_segment::{SegmentName, SegmentState, Store, Timestamp};
 use crate::answer::RejectedIndex;
 use crate::completeness::chronicle::Chronicle;
 use crate::segment::{Opening, Segment, Walks};
+use crate::shelf::Shelf;
 use crate::snapshot::Snapshot;
 use crate::{ExtractError, Span, Unreadable};
 
@@ -72,7 +73,7 @@ impl Known {
     /// Looks at the store, and opens what has more to be read.
     pub(crate) fn look(
         &mut self,
-        store: &Store,
+        shelf: &Shelf,
         walks: &Walks,
         use_index: bool,
         stop: &dyn Fn() -> bool,
@@ -88,10 +89,10 @@ impl Known {
             }
             let reached = self.reached(name);
             let is_unchanged = state == SegmentState::Open
-                && store.mark(&name)?.is_some_and(|mark| mark.committed_bytes <= reached.end);
+                && shelf.store().mark(&name)?.is_some_and(|mark| mark.committed_bytes <= reached.end);
             let reached = match is_unchanged {
                 true => reached,
-                false => round.open(store, walks, name, reached, use_index, stop)?,
+                false => round.open(shelf, walks, name, reached, use_index, stop)?,
             };
             self.reached.insert(name, reached);
             if !reached.is_whole {
@@ -157,14 +158,14 @@ impl Round {
     /// Opens a segment, and takes it in where it has more than was `reached`. Gives how far it will have been read.
     fn open(
         &mut self,
-        store: &Store,
+        shelf: &Shelf,
         walks: &Walks,
         name: SegmentName,
         reached: Reached,
         use_index: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<Reached, ExtractError> {
-        let opening = Segment::open(store, name, reached.ordinal, use_index && reached.end == 0)?;
+        let opening = shelf.open(name, reached.ordinal, use_index && reached.end == 0)?;
         let mut segment = match opening {
             Opening::Nothing => return Ok(reached),
             Opening::Unreadable(place) => {

@@ -31,6 +31,21 @@ const ANSWERING_WITHIN: Duration = Duration::from_secs(5);
 /// Time that cut answers have to reach their clients.
 const CUT_TIME: Duration = Duration::from_secs(2);
 
+/// How often what was kept from answers is looked through for what nobody needs.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Has the disk get back what expires, as long as the service runs.
+async fn tidy(service: Arc<Service>) {
+    let mut interval = tokio::time::interval(TIDY_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let extractor = Arc::clone(&service.extractor);
+        // It only fails where the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || extractor.tidy()).await;
+    }
+}
+
 /// A running service.
 #[derive(Debug)]
 pub struct Server {
@@ -96,6 +111,7 @@ impl Server {
         if let Some(places) = &service.places {
             runtime.spawn(Arc::clone(places).watch());
         }
+        runtime.spawn(tidy(Arc::clone(&service)));
         drop(on_runtime);
         Ok(Self { runtime, service, handle, tasks, addresses })
     }

@@ -11,12 +11,25 @@
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
 /// The first bytes of a file, mapped for reading; or bytes that are in memory anyway.
 #[derive(Debug, Default)]
-pub(crate) struct Map(Bytes);
+pub(crate) struct Map {
+    bytes: Bytes,
+    /// How it is read, as far as the kernel was told: one of [`Reading`].
+    told: AtomicU8,
+}
+
+/// In which order pages are read.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    Around = 1,
+    AsTold = 2,
+    InOrder = 3,
+}
 
 #[derive(Debug, Default)]
 enum Bytes {
@@ -35,33 +48,33 @@ impl Map {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
         if bytes == 0 {
-            return Ok(Self(Bytes::None)); // mmap(2) refuses an empty map
+            return Ok(Self::default()); // mmap(2) refuses an empty map
         }
         let length = usize::try_from(bytes).map_err(io::Error::other)?;
         // SAFETY: the bytes must not change or vanish while the map is used: the store's writers keep to that, as the
         // head of this module says; and the file was just seen to be long enough.
         let map = unsafe { MmapOptions::new().len(length).map(file)? };
-        Ok(Self(Bytes::Mapped(map)))
+        Ok(Self { bytes: Bytes::Mapped(map), told: AtomicU8::new(Reading::Around as u8) })
     }
 
     /// Bytes in memory.
     pub(crate) fn held(bytes: Vec<u8>) -> Self {
-        Self(Bytes::Held(bytes))
+        Self { bytes: Bytes::Held(bytes), ..Self::default() }
     }
 
     /// Pages are asked for by [`Self::will_need`]; the kernel need not guess.
     pub(crate) fn read_as_told(&self) {
-        self.advise(Advice::Random, 0..self.len());
+        self.tell(Reading::AsTold, Advice::Random);
     }
 
     /// Pages are read with those around them.
     pub(crate) fn read_around(&self) {
-        self.advise(Advice::Normal, 0..self.len());
+        self.tell(Reading::Around, Advice::Normal);
     }
 
     /// Pages are read from the front to the back.
     pub(crate) fn read_in_order(&self) {
-        self.advise(Advice::Sequential, 0..self.len());
+        self.tell(Reading::InOrder, Advice::Sequential);
     }
 
     /// Has the disk read these bytes ahead, and returns at once.
@@ -69,9 +82,16 @@ impl Map {
         self.advise(Advice::WillNeed, range);
     }
 
+    /// Says how it is read, unless that was the last thing said: each time, the kernel stops all others who change maps.
+    fn tell(&self, reading: Reading, advice: Advice) {
+        if self.told.swap(reading as u8, Ordering::Relaxed) != reading as u8 {
+            self.advise(advice, 0..self.len());
+        }
+    }
+
     /// Advice is only advice: what the kernel does not take costs time and nothing else.
     fn advise(&self, advice: Advice, range: Range<usize>) {
-        if let Bytes::Mapped(map) = &self.0 {
+        if let Bytes::Mapped(map) = &self.bytes {
             let end = range.end.min(map.len());
             let start = range.start.min(end);
             let _ = map.advise_range(advice, start, end - start);
@@ -82,7 +102,7 @@ impl Map {
 impl Deref for Map {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        match &self.0 {
+        match &self.bytes {
             Bytes::None => &[],
             Bytes::Mapped(map) => map,
             Bytes::Held(bytes) => bytes,

@@ -1,0 +1,146 @@
+//! Sealed segments that stay opened between queries: opening one, and checking what every query looks at of its index, costs
+//! more than most queries spend on it.
+//!
+//! **Invariant:** nothing of a segment that has left the store is kept for longer than some tidyings, so that the disk gets
+//! its room back: its bytes until the next one but one after the last query that used them, its index (a hundredth of them) for
+//! [`TIDYINGS_BETWEEN_CHECKS`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use netrewind_indexer::Index;
+use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_segment::{SegmentName, Store};
+
+use crate::ExtractError;
+use crate::segment::{Mapped, Opening, Segment};
+use crate::sys::Map;
+
+/// Segments whose indexes stay opened: those of eight lanes of 17 hours, if a segment is a minute's. The newest are kept.
+const KEPT_MAX: usize = 8192;
+/// Memory of all that indexes have decoded for good. Beyond, those of the oldest segments are given up.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Tidyings after which is looked whether kept indexes are still in the store.
+const TIDYINGS_BETWEEN_CHECKS: u32 = 8;
+/// Tidyings after which an index is opened and checked anew, though it was kept: it may have been built again, and a disk can
+/// forget.
+const TIDYINGS_KEPT: u32 = 600;
+
+/// The segments of a store, to be opened.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    store: Store,
+    /// The store's, which an index has to have been built with.
+    ports: TunnelPorts,
+    kept: Mutex<BTreeMap<SegmentName, Kept>>,
+    tidyings: AtomicU32,
+}
+
+/// A sealed segment and its index, which belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) bytes: Arc<Map>,
+    pub(crate) index: Arc<Index<Map>>,
+    /// See [`Segment::is_plain`].
+    pub(crate) plain: Arc<OnceLock<bool>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    index: Arc<Index<Map>>,
+    plain: Arc<OnceLock<bool>>,
+    /// As long as queries use them.
+    bytes: Option<Arc<Map>>,
+    /// Since the last tidying.
+    is_used: bool,
+    opened_at: u32,
+}
+
+impl Shelf {
+    pub(crate) fn new(store: Store) -> Self {
+        // A query over a store whose ports cannot be read ends before.
+        let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();
+        Self { store, ports, kept: Mutex::default(), tidyings: AtomicU32::new(0) }
+    }
+
+    /// Which UDP ports are tunnels in the store.
+    pub(crate) fn ports(&self) -> &TunnelPorts {
+        &self.ports
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Opens a segment, and its index if `use_index`.
+    pub(crate) fn open(
+        &self,
+        name: SegmentName,
+        ordinal: u32,
+        use_index: bool,
+    ) -> Result<Opening, ExtractError> {
+        let mapped = Mapped::new(self, name, ordinal, use_index)?;
+        Ok(mapped.map_or(Opening::Nothing, |mapped| mapped.check(self)))
+    }
+
+    /// A segment that is kept opened.
+    pub(crate) fn get(&self, name: &SegmentName) -> Result<Option<Opened>, ExtractError> {
+        let mut all = self.lock();
+        let Some(kept) = all.get_mut(name) else { return Ok(None) };
+        kept.is_used = true;
+        if kept.bytes.is_none() {
+            let bytes = Segment::map(&self.store, *name)?;
+            // The index was found to belong to it, and neither changes.
+            kept.bytes = bytes.filter(|bytes| bytes.len() as u64 == kept.index.segment_bytes()).map(Arc::new);
+        }
+        let (index, plain) = (Arc::clone(&kept.index), Arc::clone(&kept.plain));
+        let opened = kept.bytes.clone().map(|bytes| Opened { bytes, index, plain });
+        if opened.is_none() {
+            all.remove(name);
+        }
+        Ok(opened)
+    }
+
+    /// Keeps a segment opened.
+    pub(crate) fn put(&self, name: SegmentName, opened: &Opened) {
+        let Opened { bytes, index, plain } = opened.clone();
+        let opened_at = self.tidyings.load(Ordering::Relaxed);
+        let mut all = self.lock();
+        all.insert(name, Kept { index, plain, bytes: Some(bytes), is_used: true, opened_at });
+        if all.len() > KEPT_MAX {
+            all.pop_first();
+        }
+    }
+
+    /// Gives up what is no longer in the store, or not used. To be called about once a second where queries are answered for long.
+    pub(crate) fn tidy(&self) {
+        let now = self.tidyings.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let checks = now.is_multiple_of(TIDYINGS_BETWEEN_CHECKS);
+        let names: Vec<SegmentName> = match checks {
+            true => self.lock().keys().copied().collect(),
+            false => Vec::new(),
+        };
+        let gone: Vec<_> = names.into_iter().filter(|name| !self.store.index_path(name).exists()).collect();
+        let mut all = self.lock();
+        gone.iter().for_each(|name| drop(all.remove(name)));
+        all.retain(|_, kept| now.wrapping_sub(kept.opened_at) < TIDYINGS_KEPT);
+        for kept in all.values_mut() {
+            if !std::mem::take(&mut kept.is_used) {
+                kept.bytes = None;
+            }
+        }
+        if checks {
+            let mut bytes: usize = all.values().map(|kept| kept.index.decoded_bytes()).sum();
+            while bytes > KEPT_BYTES_MAX
+                && let Some((_, oldest)) = all.pop_first()
+            {
+                bytes -= oldest.index.decoded_bytes();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SegmentName, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
