@@ -146,7 +146,7 @@ pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
 
 /// What reads segments to write the catalog: one thread, and no catalog.
 pub fn extractor(store: &Store) -> Extractor {
-    Extractor::new(store.clone(), Options::default())
+    Extractor::new(store.clone(), Options { helpers: 0, ..Options::default() })
 }
 
 /// Writes the catalog behind a recording, with the least priority.

@@ -129,14 +129,34 @@ impl Default for KeyBlock {
     }
 }
 
-/// The columns of a block, not yet decoded.
+/// The first columns of a block, not yet decoded: they tell whether the others are worth it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct KeyColumns<'a> {
-    rows: usize,
+pub(crate) struct AddressColumns<'a> {
     pub(crate) conversations: usize,
     flows: Column<'a>,
     greater_addresses: Column<'a>,
     lesser_addresses: Column<'a>,
+}
+
+impl<'a> AddressColumns<'a> {
+    /// Takes them from the front of a block.
+    #[inline]
+    pub(crate) fn take(input: &mut &'a [u8]) -> Option<Self> {
+        let conversations = usize::from(*take(input, 1)?.first()?);
+        Some(Self {
+            conversations,
+            flows: Column::take(input, conversations)?,
+            greater_addresses: Column::take(input, conversations)?,
+            lesser_addresses: Column::take(input, conversations)?,
+        })
+    }
+}
+
+/// The columns of a block, not yet decoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyColumns<'a> {
+    rows: usize,
+    pub(crate) addresses: AddressColumns<'a>,
     greater_ports: Column<'a>,
     lesser_ports: Column<'a>,
     codes: Column<'a>,
@@ -146,13 +166,11 @@ impl<'a> KeyColumns<'a> {
     /// Finds the columns of a block of `rows` flows.
     pub(crate) fn take(mut block: &'a [u8], rows: usize) -> Option<Self> {
         let input = &mut block;
-        let conversations = usize::from(*take(input, 1)?.first()?);
+        let addresses = AddressColumns::take(input)?;
+        let conversations = addresses.conversations;
         let columns = Self {
             rows,
-            conversations,
-            flows: Column::take(input, conversations)?,
-            greater_addresses: Column::take(input, conversations)?,
-            lesser_addresses: Column::take(input, conversations)?,
+            addresses,
             greater_ports: Column::take(input, conversations)?,
             lesser_ports: Column::take(input, conversations)?,
             codes: Column::take(input, rows)?,
@@ -183,11 +201,11 @@ impl KeyBlock {
         lesser_ports: &Ranking,
         codes: &Ranking,
     ) -> Option<()> {
-        self.decode_addresses(columns, first)?;
+        self.decode_addresses(&columns.addresses, first)?;
         self.decode_ports(columns, lesser_ports)?;
         self.rows = columns.rows;
-        self.conversations = columns.conversations;
-        columns.flows.decode(&mut self.values)?;
+        self.conversations = columns.addresses.conversations;
+        columns.addresses.flows.decode(&mut self.values)?;
         self.spread()?;
         columns.codes.decode(&mut self.values)?;
         let rows = &mut self.values[..self.rows];
@@ -196,7 +214,7 @@ impl KeyBlock {
     }
 
     /// Decodes the address ids of the conversations.
-    pub(crate) fn decode_addresses(&mut self, columns: &KeyColumns<'_>, first: u32) -> Option<()> {
+    pub(crate) fn decode_addresses(&mut self, columns: &AddressColumns<'_>, first: u32) -> Option<()> {
         columns.greater_addresses.decode(&mut self.values)?;
         let steps = &mut self.values[..columns.conversations];
         let mut address = u64::from(first);
@@ -212,9 +230,10 @@ impl KeyBlock {
     /// Decodes the ports of the conversations.
     pub(crate) fn decode_ports(&mut self, columns: &KeyColumns<'_>, lesser_ports: &Ranking) -> Option<()> {
         columns.greater_ports.decode(&mut self.values)?;
-        narrow_u16(&self.values[..columns.conversations], &mut self.greater_ports)?;
+        let conversations = columns.addresses.conversations;
+        narrow_u16(&self.values[..conversations], &mut self.greater_ports)?;
         columns.lesser_ports.decode(&mut self.values)?;
-        let codes = &mut self.values[..columns.conversations];
+        let codes = &mut self.values[..conversations];
         codes.iter_mut().for_each(|code| *code = lesser_ports.value(*code));
         narrow_u16(codes, &mut self.lesser_ports)
     }

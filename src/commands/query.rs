@@ -1,7 +1,7 @@
 //! What is asked of a store, as arguments: shared by the commands that read packets or flows.
 
 use netrewind_extractor::filter::{CompileLimits, FilterError};
-use netrewind_extractor::{ExtractError, Options, Query, SinkError, View};
+use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, View};
 
 use super::tunnels::TunnelArguments;
 use crate::outcome::Failure;
@@ -69,7 +69,10 @@ impl QueryArguments {
 
 /// How the commands' extractor works: large filters are compiled by this very program.
 pub fn options() -> Options {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Options {
+        // The other half is left to what records, and to other queries.
+        helpers: (cores / 2).clamp(1, HELPERS_MAX),
         compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
         catalog: Some(crate::cataloging::reader()),
         ..Options::default()

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
 use netrewind_indexer::tunnel::{Tunnel, TunnelKind};
 use netrewind_indexer::{Template, TransportKey};
 use netrewind_segment::LinkType;
@@ -261,12 +262,12 @@ impl Default for Facts {
 /// The facts of templates, remembered: the same ones come back in every segment.
 pub(super) struct TemplateFacts<'q> {
     carriers: &'q Carriers,
-    known: HashMap<Template, Facts>,
+    known: HashMap<Template, Facts, RandomState>,
 }
 
 impl<'q> TemplateFacts<'q> {
     pub(super) fn new(carriers: &'q Carriers) -> Self {
-        Self { carriers, known: HashMap::new() }
+        Self { carriers, known: HashMap::default() }
     }
 
     /// Of each template.

@@ -98,7 +98,8 @@ pub(super) fn run(
     segments.sort_by_key(|segment| (segment.bounds, segment.name.lane, segment.ordinal));
     let starts: Vec<Option<u64>> =
         segments.iter().map(|segment| segment.bounds.map(|(first, _)| first.ns())).collect();
-    let threads = source.helpers.max(1).min(segments.len());
+    // The caller's thread only joins.
+    let threads = source.helpers.saturating_add(1).min(segments.len());
     let mut shares: Vec<Vec<Arc<Segment>>> = vec![Vec::new(); threads];
     for (number, segment) in segments.into_iter().enumerate() {
         shares[number % threads].push(segment);

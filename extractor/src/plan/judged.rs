@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use netrewind_indexer::{self as indexer, Description, Flow, Shape, Template, TransportKey};
 use netrewind_segment::layout::CAPLEN_MAX;
 
@@ -336,7 +337,7 @@ fn index_term(term: &Term) -> indexer::Term {
 
 /// Judgements by template: the same templates come back in every segment.
 #[derive(Debug, Default)]
-pub(crate) struct Judgements(HashMap<Template, Arc<Judged>>);
+pub(crate) struct Judgements(HashMap<Template, Arc<Judged>, RandomState>);
 
 impl Judgements {
     pub(crate) fn of(&mut self, template: &Template, filters: &Filters) -> Arc<Judged> {

@@ -231,6 +231,8 @@ impl<'a, B: AsRef<[u8]>> Cursor<'a, B> {
 #[derive(Debug, Default)]
 struct Members<T> {
     looks: u32,
+    /// The last two that were looked up singly: most often one end of a conversation is that of the one before.
+    recent: [Option<(usize, T)>; 2],
     all: Vec<T>,
 }
 
@@ -244,9 +246,14 @@ impl<T: Copy> Members<T> {
         if let Some(&member) = self.all.get(id) {
             return Ok(member);
         }
+        if let Some((_, member)) = self.recent.into_iter().flatten().find(|(recent, _)| *recent == id) {
+            return Ok(member);
+        }
         self.looks += 1;
         if self.looks <= SINGLE_LOOKS_MAX {
-            return single(id);
+            let member = single(id)?;
+            self.recent = [Some((id, member)), self.recent[0]];
+            return Ok(member);
         }
         self.all.clear();
         decode_all(&mut self.all)?;
@@ -292,8 +299,10 @@ impl GranuleCache {
             return Ok(instants);
         }
         self.looks += 1;
-        if self.looks > SINGLE_LOOKS_MAX && self.instants.is_empty() {
-            let table = index.granule_table()?;
+        let table = index.granule_table()?;
+        // A flow's first and last granules are often in different blocks, of which one is remembered.
+        let looks_max = SINGLE_LOOKS_MAX.min(u32::try_from(table.blocks()).unwrap_or(u32::MAX));
+        if self.looks > looks_max && self.instants.is_empty() {
             for block in 0..table.blocks() {
                 let granules = table.decode(block)?;
                 let rows = granules.firsts.into_iter().zip(granules.lasts);

@@ -9,7 +9,7 @@ use crate::IndexError;
 use crate::blocks::Blocks;
 use crate::column::BLOCK_ROWS;
 use crate::dictionary::{Member, SortedSet};
-use crate::keys::{KeyBlock, KeyColumns};
+use crate::keys::{AddressColumns, KeyBlock, KeyColumns};
 use crate::layout::Section;
 use crate::template::{KeyField, Shape, Template};
 
@@ -199,16 +199,18 @@ impl<B: AsRef<[u8]>> Index<B> {
             let first = u32::from_le_bytes(keys.key(block));
             let begin = (block * BLOCK_ROWS) as u32;
             let mut visit = || {
-                let columns = KeyColumns::take(keys.block(block).ok()?, keys.rows_of(block))?;
+                let (bytes, rows) = (keys.block(block).ok()?, keys.rows_of(block));
+                let addresses = AddressColumns::take(&mut &*bytes)?;
                 if needs_addresses {
-                    decoded.decode_addresses(&columns, first)?;
+                    decoded.decode_addresses(&addresses, first)?;
                 }
                 if needs_ports {
-                    decoded.decode_ports(&columns, &rankings.lesser_port)?;
+                    decoded.decode_ports(&KeyColumns::take(bytes, rows)?, &rankings.lesser_port)?;
                 }
-                if !terms.iter().any(|(_, term)| term.can_hold(&decoded, columns.conversations)) {
+                if !terms.iter().any(|(_, term)| term.can_hold(&decoded, addresses.conversations)) {
                     return Some(());
                 }
+                let columns = KeyColumns::take(bytes, rows)?;
                 decoded.decode_all(&columns, first, &rankings.lesser_port, &rankings.code)?;
                 let holds = |row: &usize| {
                     let number = decoded.row(*row).template() as usize;
