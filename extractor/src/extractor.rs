@@ -47,7 +47,7 @@ pub struct Options {
     /// Threads that read ahead, beside the caller's own; at most [`HELPERS_MAX`].
     pub helpers: usize,
     /// Segments whose maps are kept from the beginning of a query until it has read them, so that they may expire
-    /// meanwhile. Of more than these the maps are made when they are needed: a process can have some 65,000 of them
+    /// meanwhile; and of which as many stay opened between queries. Of more than these the maps are made when they are needed: a process can have some 65,000 of them
     /// (`vm.max_map_count`), and a segment takes two.
     pub segments_held_max: usize,
     /// What compiling a filter may take.
@@ -118,7 +118,7 @@ impl Extractor {
         let workers = Workers { helpers, held_max: options.segments_held_max };
         let (walks, growing) = (Walks::default(), Growing::default());
         Self {
-            shelf: Shelf::new(store),
+            shelf: Shelf::new(store, workers.held_max),
             compiler,
             walks,
             growing,

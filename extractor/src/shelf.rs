@@ -34,6 +34,7 @@ pub(crate) struct Shelf {
     /// The store's, which an index has to have been built with.
     ports: TunnelPorts,
     kept: Mutex<BTreeMap<SegmentName, Kept>>,
+    kept_max: usize,
     tidyings: AtomicU32,
 }
 
@@ -58,10 +59,12 @@ struct Kept {
 }
 
 impl Shelf {
-    pub(crate) fn new(store: Store) -> Self {
+    /// Of at most [`KEPT_MAX`] segments, and at most `held_max`.
+    pub(crate) fn new(store: Store, held_max: usize) -> Self {
         // A query over a store whose ports cannot be read ends before.
         let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();
-        Self { store, ports, kept: Mutex::default(), tidyings: AtomicU32::new(0) }
+        let kept_max = held_max.min(KEPT_MAX);
+        Self { store, ports, kept: Mutex::default(), kept_max, tidyings: AtomicU32::new(0) }
     }
 
     /// Which UDP ports are tunnels in the store.
@@ -108,7 +111,7 @@ impl Shelf {
         let opened_at = self.tidyings.load(Ordering::Relaxed);
         let mut all = self.lock();
         all.insert(name, Kept { index, plain, bytes: Some(bytes), is_used: true, opened_at });
-        if all.len() > KEPT_MAX {
+        if all.len() > self.kept_max {
             all.pop_first();
         }
     }

@@ -219,19 +219,20 @@ fn segments_may_expire_and_be_sealed_while_they_are_read() {
 #[test]
 fn what_expires_before_it_is_reached_and_was_not_held_is_no_longer_kept() {
     let mut test = TestStore::default();
-    for part in 0..3 {
+    for part in 0..4 {
         test.seal_indexed(
             name(part + 1, 0),
             (part * 12_000..part * 12_000 + 12_000).map(|n| packet(n, 0, 900)).collect(),
         );
     }
     let store = test.store.clone();
+    // The first is held for the query, the newest is what stays opened.
     let meddle = move || store.remove(&name(3, 0)).unwrap();
     let mut sink = Meddle(Collect::default(), Some(Box::new(meddle)));
     let options = netrewind_extractor::Options { segments_held_max: 1, helpers: 0, ..Default::default() };
     let extractor = netrewind_extractor::Extractor::new(test.store.clone(), options);
     let answer = extractor.extract(&Query::default(), &mut sink, &mut Patient).unwrap();
-    assert_eq!(sink.0.0.len(), 24_000);
+    assert_eq!(sink.0.0.len(), 36_000);
     let gone = answer.completeness.no_longer_kept.unwrap();
     assert_eq!((gone.from, gone.to), (packet(24_000, 0, 0).at(), packet(35_999, 0, 0).at().plus_ns(1)));
 }
@@ -315,4 +316,59 @@ fn tags_are_ignored_where_asked_with_and_without_the_index() {
         }
     }
     assert_eq!(Timestamp::MIN, Query::default().range().from);
+}
+
+/// Files of the store that this process has mapped although they were removed, by how their names end.
+fn removed_and_mapped(test: &TestStore) -> Vec<String> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let root = test.store.root().to_str().unwrap();
+    let of_store = maps.lines().filter(|line| line.contains(root) && line.ends_with("(deleted)"));
+    let mut ends: Vec<_> = of_store
+        .map(|line| line.trim_end_matches(" (deleted)").rsplit('.').next().unwrap().to_owned())
+        .collect();
+    ends.sort();
+    ends.dedup();
+    ends
+}
+
+#[test]
+fn segments_stay_opened_between_queries_and_the_disk_gets_back_what_expires() {
+    let mut test = TestStore::default();
+    for part in 0..2 {
+        let packets = (part * 3000..part * 3000 + 3000).map(|n| packet(n, 0, 900));
+        test.seal_indexed(name(part + 1, 0), packets.collect());
+    }
+    let extractor = test.extractor();
+    let count = || extractor.count(&Query::default(), &mut Patient).unwrap();
+    assert_eq!(count().packets, 6000);
+    test.store.remove(&name(1, 0)).unwrap();
+    assert_eq!(removed_and_mapped(&test), ["idx", "pcap"]);
+    let answer = count();
+    assert_eq!(
+        (answer.packets, answer.rejected_indexes.len()),
+        (3000, 0),
+        "what has expired is not answered"
+    );
+    // It was used before the first tidying, and not before the second.
+    (0..2).for_each(|_| extractor.tidy());
+    assert_eq!(removed_and_mapped(&test), ["idx"]);
+    (0..8).for_each(|_| extractor.tidy());
+    assert_eq!(removed_and_mapped(&test), [""; 0]);
+    assert_eq!(count().packets, 3000, "what is still there is opened again");
+}
+
+#[test]
+fn an_index_that_is_damaged_while_it_stays_opened_is_found_out() {
+    let mut test = TestStore::default();
+    test.seal_indexed(name(1, 0), (0..3000).map(|n| packet(n, 0, 900)).collect());
+    let extractor = test.extractor();
+    let count = || extractor.count(&Query::default(), &mut Patient).unwrap();
+    assert!(count().rejected_indexes.is_empty());
+    let path = test.store.index_path(&name(1, 0));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..200].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+    (0..700).for_each(|_| extractor.tidy());
+    let answer = count();
+    assert_eq!((answer.packets, answer.rejected_indexes.len()), (3000, 1), "{:?}", answer.rejected_indexes);
 }
