@@ -385,10 +385,17 @@ impl Extractor {
         let (rejected, unreadable) = (std::mem::take(rejected), std::mem::take(unreadable));
         let segments = snapshot.segments.len() as u64;
         let purpose = Purpose { use_index: query.use_index, counts: only_counts };
-        let mut upcoming =
-            Upcoming::new(snapshot.into_segments(), range, filters, &self.walks, &self.shelf, purpose);
         let hooks = RefCell::new(hooks);
         let stop = || is_over(&**hooks.borrow());
+        let segments_to_read = match query.use_index {
+            true => self.growing.divide(snapshot.into_segments(), filters, &stop),
+            false => Ok(snapshot.into_segments()),
+        };
+        let (segments_to_read, divided) = match segments_to_read {
+            Ok(segments) => (segments, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let mut upcoming = Upcoming::new(segments_to_read, range, filters, &self.walks, &self.shelf, purpose);
         let mut output = Output {
             sink,
             wants,
@@ -405,9 +412,11 @@ impl Extractor {
             progress: Progress { segments, ..Progress::default() },
         };
         let reader = |run: &Run| read(run, range, filters, !only_counts);
-        let merged = std::thread::scope(|scope| {
-            let mut pool = Pool::new(scope, self.workers.helpers, &reader);
-            merge(&mut upcoming, &mut pool, &mut Links::default(), &mut output, &stop)
+        let merged = divided.and_then(|()| {
+            std::thread::scope(|scope| {
+                let mut pool = Pool::new(scope, self.workers.helpers, &reader);
+                merge(&mut upcoming, &mut pool, &mut Links::default(), &mut output, &stop)
+            })
         });
         let merged = merged.and_then(|work| output.write_rest().map(|_| work));
         let Output { progress, mut limit_reached, dedup, reassembler, .. } = output;

@@ -1,20 +1,30 @@
-//! Indexes of segments that are being written, in memory. Who watches a network asks for its flows every few seconds: what a
-//! segment held the last time is not counted again.
+//! Indexes of segments that are being written, in memory. Who watches a network asks for its flows every few seconds, and
+//! for packets of what has just happened: what a segment held the last time is not counted again.
 //!
-//! **Invariant:** an index from here is the one that the segment would get if it were sealed where the query sees its end.
+//! **Invariant:** an index from here is the one that the segment would get if it were sealed where the index ends: for flows
+//! that is where the query sees the segment's end, for packets some way before.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Builder, Index};
-use netrewind_segment::{Records, SegmentName};
+use netrewind_segment::{LinkType, Records, SegmentName};
 
 use crate::ExtractError;
+use crate::filters::{Filters, Outlook};
 use crate::segment::Segment;
 use crate::sys::Map;
 
 /// Flows of all of them together, some 200 bytes each. A segment with more is counted anew for each query.
 const FLOWS_MAX: usize = 1 << 20;
+/// An open segment is read rather than indexed if it has fewer bytes; and so is its end as long as it has, or less than the
+/// [`TAIL_PART`]th part of what is indexed: laying an index out costs as much as to read that.
+const WORTH_INDEXING_BYTES: u64 = 8 << 20;
+const TAIL_PART: u64 = 4;
+/// Indexes of a segment that are remembered for queries that began earlier, and see less of it.
+const REMEMBERED_MAX: usize = 3;
 /// Records after which is asked whether to go on.
 const RECORDS_BETWEEN_QUESTIONS: u64 = 4096;
 
@@ -28,8 +38,8 @@ type Named = (SegmentName, Arc<Mutex<Grown>>);
 #[derive(Debug)]
 struct Grown {
     builder: Builder,
-    /// Of all records that the builder has counted.
-    index: Option<Arc<Index<Map>>>,
+    /// Of all records that the builder had counted then and then; ascending.
+    indexes: Vec<Arc<Index<Map>>>,
 }
 
 impl Growing {
@@ -50,6 +60,46 @@ impl Growing {
         Ok(if is_counted { grown.index() } else { None })
     }
 
+    /// Segments to be read: open ones in two, the front with an index, where that saves reading.
+    pub(crate) fn divide(
+        &self,
+        segments: Vec<Arc<Segment>>,
+        filters: &Filters,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<Arc<Segment>>, ExtractError> {
+        let mut divided = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let saves = segment.index.is_none() && filters.outlook(segment.link_type) == Outlook::Depends;
+            let new_builder = || new_builder(segment.link_type, &filters.ports);
+            match if saves { self.index_of_front(&segment, new_builder, stop)? } else { None } {
+                Some(index) => divided.extend(segment.divided(index).map(Arc::new)),
+                None => divided.push(segment),
+            }
+        }
+        Ok(divided)
+    }
+
+    /// An index of the front of an open segment, of which the rest is quickly read. `None` where all of it is to be read.
+    fn index_of_front(
+        &self,
+        segment: &Segment,
+        new_builder: impl FnOnce() -> Builder,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Arc<Index<Map>>>, ExtractError> {
+        let end = segment.bytes.len() as u64;
+        if segment.is_sealed() || end < WORTH_INDEXING_BYTES {
+            return Ok(None);
+        }
+        let Some((grown, flows_max)) = self.of_lane(segment, new_builder) else { return Ok(None) };
+        // Whoever comes while another counts waits for it: to read instead would take longer.
+        let mut grown = locked(&grown);
+        if let Some(index) = grown.fitting(end) {
+            return Ok(Some(index));
+        }
+        let is_counted = grown.count(segment, flows_max, stop)?;
+        Ok(if is_counted { grown.index() } else { None })
+    }
+
     /// What is known of the segment that a lane writes, and how many flows it may hold. `None` where the lane has gone on to
     /// another segment since the query began.
     fn of_lane(
@@ -61,7 +111,7 @@ impl Growing {
         let mut lanes = locked(&self.0);
         let known = lanes.get(&name.lane).filter(|(known, _)| *known >= name).cloned();
         let (known, grown) = known.unwrap_or_else(|| {
-            let begun = Arc::new(Mutex::new(Grown { builder: new_builder(), index: None }));
+            let begun = Arc::new(Mutex::new(Grown { builder: new_builder(), indexes: Vec::new() }));
             lanes.insert(name.lane, (name, Arc::clone(&begun)));
             (name, begun)
         });
@@ -88,19 +138,40 @@ impl Grown {
             if self.builder.flows() > flows_max {
                 return Ok(false);
             }
-            self.index = None;
             self.builder.push(&record);
         }
         Ok(self.builder.segment_bytes() == end)
     }
 
-    fn index(&mut self) -> Option<Arc<Index<Map>>> {
-        if self.index.is_none() {
-            let bytes = self.builder.finish_so_far().ok()?;
-            self.index = Index::open(Map::held(bytes)).ok().map(Arc::new);
-        }
-        self.index.clone()
+    /// The last index that ends at `end` or not far before.
+    fn fitting(&self, end: u64) -> Option<Arc<Index<Map>>> {
+        let last = self.indexes.iter().rev().find(|index| index.segment_bytes() <= end)?;
+        let tail = end - last.segment_bytes();
+        let is_short = tail <= WORTH_INDEXING_BYTES.max(last.segment_bytes() / TAIL_PART);
+        is_short.then(|| Arc::clone(last))
     }
+
+    fn index(&mut self) -> Option<Arc<Index<Map>>> {
+        let end = self.builder.segment_bytes();
+        if self.indexes.last().is_none_or(|last| last.segment_bytes() < end) {
+            let bytes = self.builder.finish_so_far().ok()?;
+            if self.indexes.len() == REMEMBERED_MAX {
+                self.indexes.remove(0);
+            }
+            self.indexes.push(Arc::new(Index::open(Map::held(bytes)).ok()?));
+        }
+        self.indexes.last().cloned()
+    }
+}
+
+/// What builds the index that a segment would get.
+pub(crate) fn new_builder(link_type: LinkType, ports: &TunnelPorts) -> Builder {
+    Builder::new(link_type, seed()).with_ports(ports)
+}
+
+/// A number that no sender of packets can guess, so that nobody can send flows that collide. The index does not depend on it.
+fn seed() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -113,6 +113,29 @@ impl Segment {
         }
     }
 
+    /// An open segment as two: the front that an index knows, and the rest.
+    pub(crate) fn divided(&self, index: Arc<Index<Map>>) -> [Self; 2] {
+        let front = usize::try_from(index.segment_bytes()).unwrap_or(usize::MAX);
+        let part = |bytes, begin, index, bounds| Self {
+            name: self.name,
+            ordinal: self.ordinal,
+            link_type: self.link_type,
+            bytes,
+            index,
+            begin,
+            bounds,
+            interface: self.interface,
+            plain: Arc::default(),
+            is_held: self.is_held,
+            is_sealed: false,
+            is_released: false,
+        };
+        let bounds = Some((index.first(), index.last()));
+        let (begin, rest) = (index.segment_bytes(), Arc::clone(&self.bytes));
+        let front = Arc::new(Map::front(&self.bytes, front));
+        [part(front, self.begin, Some(index), bounds), part(rest, begin, None, self.bounds)]
+    }
+
     /// Whether nothing will be added to it.
     pub(crate) fn is_sealed(&self) -> bool {
         self.is_sealed

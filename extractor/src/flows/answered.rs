@@ -11,12 +11,13 @@ use netrewind_segment::layout::FILE_HEADER_BYTES;
 use netrewind_segment::{Record, SegmentName, Timestamp};
 
 use super::carrier::TemplateFacts;
-use super::gather::{Gathered, seed};
+use super::gather::Gathered;
 use super::observed::{Made, Told};
 use super::part::Parts;
 use super::pipeline::{Gathering, Goes, Take};
 use super::series::Series;
 use crate::ExtractError;
+use crate::growing::new_builder;
 use crate::sink::{Packet, Sink, SinkError};
 
 /// Packets that parts are made of at a time: as many flows as an index has, at most.
@@ -131,7 +132,7 @@ impl Sink for Collector<'_, '_, '_> {
             }
         }
         let collected = self.open.entry(packet.segment).or_insert_with(|| Collected {
-            builder: Builder::new(packet.link_type, seed()).with_ports(self.ports),
+            builder: new_builder(packet.link_type, self.ports),
             end: FILE_HEADER_BYTES as u64,
             first: at,
         });

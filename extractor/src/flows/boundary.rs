@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use netrewind_indexer::Builder;
 use netrewind_segment::layout::FILE_HEADER_BYTES;
 use netrewind_segment::{Record, Records, Timestamp};
 
-use super::gather::seed;
 use crate::extractor::Prepared;
 use crate::fragments::REACH_NS;
+use crate::growing::new_builder;
 use crate::segment::Segment;
 use crate::{ExtractError, Extractor, Hooks};
 
@@ -64,7 +63,7 @@ fn has_later_fragments(
     {
         return Ok(false);
     }
-    let builder = Builder::new(segment.link_type, seed()).with_ports(&prepared.filters.ports);
+    let builder = new_builder(segment.link_type, &prepared.filters.ports);
     let mut near = builder.without_observations();
     let mut end = FILE_HEADER_BYTES as u64;
     for (seen, record) in (1u32..).zip(Records::of_segment(&segment.bytes)) {

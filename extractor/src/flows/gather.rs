@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -23,6 +22,7 @@ use super::sought::{Sought, Wanted};
 use crate::answer::RejectedIndex;
 use crate::filters::Outlook;
 use crate::fragments::Relevant;
+use crate::growing::new_builder;
 use crate::plan::{Division, PlanError, PlannedRun, Planner};
 use crate::read::{Place, Run, index as offset_in, read};
 use crate::segment::Segment;
@@ -205,7 +205,7 @@ impl<'q> Gatherer<'q> {
     }
 
     fn new_builder(&self, link_type: LinkType) -> Builder {
-        Builder::new(link_type, seed()).with_ports(&self.source.filters.ports)
+        new_builder(link_type, &self.source.filters.ports)
     }
 
     /// Observes the conversations of a segment that has no index, up to `end`, as its index would have.
@@ -297,7 +297,7 @@ impl<'q> Gatherer<'q> {
             Some(kept) if kept.0 == link_type => kept,
             other => other.insert((
                 link_type,
-                Builder::new(link_type, seed()).with_ports(&self.source.filters.ports).without_observations(),
+                new_builder(link_type, &self.source.filters.ports).without_observations(),
             )),
         };
         builder.reset();
@@ -349,11 +349,6 @@ impl<'q> Gatherer<'q> {
             gathered.parts.retain(|part| wanted.has(&part.key, carriers));
         }
     }
-}
-
-/// A number that no sender of packets can guess, so that nobody can send flows that collide. The index does not depend on it.
-pub(super) fn seed() -> u64 {
-    RandomState::new().hash_one(0)
 }
 
 /// Flows of which the index does not tell how many of their packets are in the answer.

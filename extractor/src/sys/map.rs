@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::{Advice, Mmap, MmapOptions};
@@ -37,6 +38,8 @@ enum Bytes {
     None,
     Mapped(Mmap),
     Held(Vec<u8>),
+    /// So many of the first bytes of another.
+    Front(Arc<Map>, usize),
 }
 
 impl Map {
@@ -60,6 +63,11 @@ impl Map {
     /// Bytes in memory.
     pub(crate) fn held(bytes: Vec<u8>) -> Self {
         Self { bytes: Bytes::Held(bytes), ..Self::default() }
+    }
+
+    /// The first bytes of a map, at most all of them.
+    pub(crate) fn front(of: &Arc<Self>, bytes: usize) -> Self {
+        Self { bytes: Bytes::Front(Arc::clone(of), bytes.min(of.len())), ..Self::default() }
     }
 
     /// Pages are asked for by [`Self::will_need`]; the kernel need not guess.
@@ -91,10 +99,12 @@ impl Map {
 
     /// Advice is only advice: what the kernel does not take costs time and nothing else.
     fn advise(&self, advice: Advice, range: Range<usize>) {
-        if let Bytes::Mapped(map) = &self.bytes {
-            let end = range.end.min(map.len());
-            let start = range.start.min(end);
-            let _ = map.advise_range(advice, start, end - start);
+        let end = range.end.min(self.len());
+        let start = range.start.min(end);
+        match &self.bytes {
+            Bytes::Mapped(map) => drop(map.advise_range(advice, start, end - start)),
+            Bytes::Front(map, _) => map.advise(advice, start..end),
+            Bytes::None | Bytes::Held(_) => {}
         }
     }
 }
@@ -106,6 +116,7 @@ impl Deref for Map {
             Bytes::None => &[],
             Bytes::Mapped(map) => map,
             Bytes::Held(bytes) => bytes,
+            Bytes::Front(map, bytes) => map.get(..*bytes).unwrap_or_default(),
         }
     }
 }
