@@ -223,8 +223,18 @@ impl KeyBlock {
             *step = address;
         }
         narrow_u32(steps, &mut self.greater_addresses)?;
+        self.decode_lesser_addresses(columns)
+    }
+
+    /// Decodes the address ids of the lesser ends alone.
+    pub(crate) fn decode_lesser_addresses(&mut self, columns: &AddressColumns<'_>) -> Option<()> {
         columns.lesser_addresses.decode(&mut self.values)?;
         narrow_u32(&self.values[..columns.conversations], &mut self.lesser_addresses)
+    }
+
+    /// The address ids of the lesser ends of `conversations`.
+    pub(crate) fn lesser_addresses(&self, conversations: usize) -> &[u32] {
+        &self.lesser_addresses[..conversations]
     }
 
     /// Decodes the ports of the conversations.
@@ -236,11 +246,6 @@ impl KeyBlock {
         let codes = &mut self.values[..conversations];
         codes.iter_mut().for_each(|code| *code = lesser_ports.value(*code));
         narrow_u16(codes, &mut self.lesser_ports)
-    }
-
-    /// The address ids of the greater and of the lesser ends of `conversations`.
-    pub(crate) fn addresses(&self, conversations: usize) -> [&[u32]; 2] {
-        [&self.greater_addresses[..conversations], &self.lesser_addresses[..conversations]]
     }
 
     /// The ports of the greater and of the lesser ends of `conversations`.

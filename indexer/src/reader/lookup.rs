@@ -82,14 +82,15 @@ impl Resolved<'_> {
         ids.get(behind).is_some_and(|range| range.contains(&id))
     }
 
-    /// True where an end of one of the conversations may satisfy the term, be it source or destination.
+    /// True where the lesser end of one of the conversations may satisfy a term on addresses, or either end one on ports, be
+    /// it source or destination.
     fn can_hold(&self, keys: &KeyBlock, conversations: usize) -> bool {
         match self {
             Self::Address { ids, .. } => {
                 let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return false };
-                let is_near = |ends: &[u32]| any_within(ends, first.start, last.end - 1 - first.start);
-                let is_in = |ends: &[u32]| ids.len() == 1 || ends.iter().any(|&id| self.has_address(id));
-                keys.addresses(conversations).iter().any(|ends| is_near(ends) && is_in(ends))
+                let ends = keys.lesser_addresses(conversations);
+                any_within(ends, first.start, last.end - 1 - first.start)
+                    && (ids.len() == 1 || ends.iter().any(|&id| self.has_address(id)))
             }
             Self::Port { constraint, near, .. } => {
                 let is_near =
@@ -97,6 +98,17 @@ impl Resolved<'_> {
                 let is_in = |ports: &[u16]| ports.iter().any(|&port| constraint.accepts(port.into()));
                 keys.ports(conversations).iter().any(|ports| is_near(ports) && is_in(ports))
             }
+        }
+    }
+
+    /// Whether a block holds the same for both: a host is looked for as source and as destination.
+    fn can_hold_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Address { ids, .. }, Self::Address { ids: others, .. }) => ids == others,
+            (Self::Port { constraint, near, .. }, Self::Port { constraint: other, near: others, .. }) => {
+                constraint == other && near == others
+            }
+            _ => false,
         }
     }
 
@@ -193,6 +205,20 @@ impl<B: AsRef<[u8]>> Index<B> {
         let rankings = self.rankings()?;
         let needs_addresses = terms.iter().any(|(_, term)| matches!(term, Resolved::Address { .. }));
         let needs_ports = terms.iter().any(|(_, term)| matches!(term, Resolved::Port { .. }));
+        // Flows are in the order of their greater ends: in which blocks those can be, the directory tells.
+        let mut has_greater_ends = vec![false; keys.count()];
+        let mut distinct: Vec<&Resolved<'_>> = Vec::new();
+        for (_, term) in terms {
+            if distinct.iter().any(|known| known.can_hold_as(term)) {
+                continue;
+            }
+            if let Resolved::Address { ids, .. } = term {
+                for blocks in ids.iter().map(|ids| blocks_of(&keys, ids)) {
+                    has_greater_ends.get_mut(blocks).into_iter().for_each(|blocks| blocks.fill(true));
+                }
+            }
+            distinct.push(term);
+        }
         let mut decoded = Box::<KeyBlock>::default();
         let mut found = Vec::new();
         for block in blocks {
@@ -200,15 +226,17 @@ impl<B: AsRef<[u8]>> Index<B> {
             let begin = (block * BLOCK_ROWS) as u32;
             let mut visit = || {
                 let (bytes, rows) = (keys.block(block).ok()?, keys.rows_of(block));
-                let addresses = AddressColumns::take(&mut &*bytes)?;
-                if needs_addresses {
-                    decoded.decode_addresses(&addresses, first)?;
-                }
-                if needs_ports {
-                    decoded.decode_ports(&KeyColumns::take(bytes, rows)?, &rankings.lesser_port)?;
-                }
-                if !terms.iter().any(|(_, term)| term.can_hold(&decoded, addresses.conversations)) {
-                    return Some(());
+                if has_greater_ends.get(block) != Some(&true) {
+                    let addresses = AddressColumns::take(&mut &*bytes)?;
+                    if needs_addresses {
+                        decoded.decode_lesser_addresses(&addresses)?;
+                    }
+                    if needs_ports {
+                        decoded.decode_ports(&KeyColumns::take(bytes, rows)?, &rankings.lesser_port)?;
+                    }
+                    if !distinct.iter().any(|term| term.can_hold(&decoded, addresses.conversations)) {
+                        return Some(());
+                    }
                 }
                 let columns = KeyColumns::take(bytes, rows)?;
                 decoded.decode_all(&columns, first, &rankings.lesser_port, &rankings.code)?;
