@@ -2,6 +2,7 @@
 
 pub(crate) mod chronicle;
 pub(crate) mod coverage;
+pub(crate) mod days;
 
 use std::fmt::Write;
 

@@ -14,6 +14,7 @@ use crate::ExtractError;
 use crate::answer::{Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, Work};
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
+use crate::completeness::days::Days;
 use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
@@ -81,6 +82,7 @@ pub struct Extractor {
     compiler: Compiler,
     walks: Walks,
     growing: Growing,
+    days: Days,
     workers: Workers,
     pub(crate) fragmented_bytes_max: u64,
     catalog: Option<Arc<dyn Catalog>>,
@@ -122,6 +124,7 @@ impl Extractor {
             compiler,
             walks,
             growing,
+            days: Days::default(),
             workers,
             fragmented_bytes_max: options.fragmented_bytes_max,
             catalog: options.catalog,
@@ -346,7 +349,7 @@ impl Extractor {
         if let Some(span) = covered {
             let scope = Scope { range: span, accounts: wants.interfaces };
             let also = if wants.interfaces { &names[..] } else { &[] };
-            let chronicle = Chronicle::read(self.store(), scope, also)?;
+            let chronicle = Chronicle::read(self.store(), &self.days, scope, also)?;
             prepared.drops.clone_from(&chronicle.drops);
             let is_restricted = query.is_restricted();
             let catalogued = prepared.archived.names();

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use netrewind_segment::logbook::{Entry, Line, Part, RawLine, read_day};
+use netrewind_segment::logbook::{Entry, Line, Part, QuietSecond, read_day};
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Account, Drops, Event, SegmentName, Store, Timestamp};
 
 use super::Span;
+use super::days::{DayLine, Days};
 use crate::ExtractError;
 use crate::answer::InterfaceAccount;
 
@@ -90,15 +91,23 @@ pub(crate) struct Chronicle {
     /// Clock steps, failing disks and the like, within the range.
     pub(crate) notes: Vec<String>,
     pub(crate) unreadable_lines: u64,
-    last_quiet: String,
+    last_quiet: Option<QuietSecond>,
 }
 
 impl Chronicle {
     /// Reads what the logbook says of the scope, and of the days on which `also` were opened.
-    pub(crate) fn read(store: &Store, scope: Scope, also: &[SegmentName]) -> Result<Self, ExtractError> {
+    pub(crate) fn read(
+        store: &Store,
+        days: &Days,
+        scope: Scope,
+        also: &[SegmentName],
+    ) -> Result<Self, ExtractError> {
         let mut chronicle = Self::new(scope);
-        for (date, part) in days(store, scope, also)? {
-            read_day(store, &date, part, |line| chronicle.line(line, part))?;
+        for (date, part) in days_to_read(store, scope, also)? {
+            match part {
+                Part::Whole => days.visit(store, &date, &mut |line| chronicle.line(line))?,
+                _ => read_day(store, &date, part, |line| chronicle.parsed(line.parse()))?,
+            }
         }
         chronicle.close();
         Ok(chronicle)
@@ -120,28 +129,36 @@ impl Chronicle {
             imported: BTreeSet::new(),
             notes: Vec::new(),
             unreadable_lines: 0,
-            last_quiet: String::new(),
+            last_quiet: None,
         }
     }
 
-    fn line(&mut self, line: RawLine<'_>, part: Part) {
-        if line.is_uneventful() && part == Part::Whole && !self.scope.accounts {
-            // One of a day's many: of those that follow each other only the last is worth parsing.
-            self.last_quiet.clear();
-            self.last_quiet.push_str(line.text());
-            return;
+    fn line(&mut self, line: &DayLine) {
+        match line {
+            // One of a day's many: of those that follow each other only the last matters, unless all are counted.
+            DayLine::Quiet(second) if !self.scope.accounts => self.last_quiet = Some(*second),
+            DayLine::Quiet(second) => self.quiet(*second),
+            DayLine::Other(line) => {
+                self.take_last_quiet();
+                self.parsed((**line).clone());
+            }
         }
-        self.take_last_quiet();
-        self.parsed(line.parse());
     }
 
     fn take_last_quiet(&mut self) {
-        let quiet = std::mem::take(&mut self.last_quiet);
-        if !quiet.is_empty() {
-            self.parsed(RawLine::new(&quiet).parse());
+        if let Some(second) = self.last_quiet.take() {
+            self.quiet(second);
         }
-        self.last_quiet = quiet;
-        self.last_quiet.clear();
+    }
+
+    fn quiet(&mut self, QuietSecond { lane, received, at }: QuietSecond) {
+        self.second(lane, received, &Drops::default(), at);
+    }
+
+    fn second(&mut self, lane: u16, received: u64, dropped: &Drops, at: Timestamp) {
+        let since = Timestamp(at.ns().saturating_sub(SECOND_NS));
+        self.sign_of_life(lane, since, at);
+        self.count(lane, received, dropped, Span { from: since, to: at });
     }
 
     fn parsed(&mut self, line: Line) {
@@ -155,11 +172,7 @@ impl Chronicle {
         let at = entry.at;
         match entry.event {
             Event::Start { lane, interface, .. } => self.start(lane, interface, at),
-            Event::Second { lane, received, dropped, .. } => {
-                let since = Timestamp(at.ns().saturating_sub(SECOND_NS));
-                self.sign_of_life(lane, since, at);
-                self.count(lane, received, &dropped, Span { from: since, to: at });
-            }
+            Event::Second { lane, received, dropped, .. } => self.second(lane, received, &dropped, at),
             Event::Stop { lane, account } => {
                 self.sign_of_life(lane, at, at);
                 self.count_rest(lane, &account, at);
@@ -364,7 +377,11 @@ impl Chronicle {
 }
 
 /// The days to read, in order, and how much of each.
-fn days(store: &Store, scope: Scope, also: &[SegmentName]) -> Result<Vec<(String, Part)>, ExtractError> {
+fn days_to_read(
+    store: &Store,
+    scope: Scope,
+    also: &[SegmentName],
+) -> Result<Vec<(String, Part)>, ExtractError> {
     let dates = store.logbook_dates()?;
     let bytes = |date: &String| std::fs::metadata(store.logbook_path(date)).map_or(0, |file| file.len());
     if dates.iter().map(bytes).sum::<u64>() <= WHOLE_BYTES_MAX {

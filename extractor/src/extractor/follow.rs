@@ -216,7 +216,8 @@ impl<'f> Following<'f> {
         }
         self.asked_at = Some(clock.elapsed());
         let last = Span { from: Timestamp(end.ns().saturating_sub(1)), to: end };
-        let chronicle = Chronicle::read(store, Scope { range: last, accounts: false }, &[])?;
+        let chronicle =
+            Chronicle::read(store, &self.extractor.days, Scope { range: last, accounts: false }, &[])?;
         Ok(chronicle.is_told_until(end))
     }
 
@@ -346,7 +347,7 @@ impl<'f> Following<'f> {
         if let Some(span) = completeness.covered {
             let store = self.extractor.store();
             let scope = Scope { range: span, accounts: self.names.are_wanted };
-            let mut chronicle = Chronicle::read(store, scope, &[])?;
+            let mut chronicle = Chronicle::read(store, &self.extractor.days, scope, &[])?;
             self.known.leave_out_what_was_read(&mut chronicle);
             let (names, spans) = (self.known.names(), self.known.spans());
             let is_restricted = self.query.is_restricted();

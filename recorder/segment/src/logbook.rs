@@ -360,6 +360,17 @@ pub enum Part {
     Tail,
 }
 
+/// A second in which nothing was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuietSecond {
+    /// The lane.
+    pub lane: u16,
+    /// Packets that arrived.
+    pub received: u64,
+    /// When it was over.
+    pub at: Timestamp,
+}
+
 /// A line as it stands in the logbook, unparsed.
 #[derive(Clone, Copy, Debug)]
 pub struct RawLine<'a>(&'a str);
@@ -378,6 +389,19 @@ impl<'a> RawLine<'a> {
     /// A second in which nothing was dropped.
     pub fn is_uneventful(&self) -> bool {
         self.0.starts_with(SECOND_PREFIX) && self.0.contains(NOTHING_DROPPED)
+    }
+
+    /// What a second says in which nothing was dropped, read without looking at the rest; `None` of any other line, and of one
+    /// that some other version may have written.
+    pub fn quiet_second(&self) -> Option<QuietSecond> {
+        if !self.is_uneventful() {
+            return None;
+        }
+        let rest = self.0.strip_prefix(SECOND_PREFIX)?.strip_prefix(",\"lane\":")?;
+        let (lane, rest) = rest.split_once(',')?;
+        let (received, _) = rest.strip_prefix("\"received\":")?.split_once(',')?;
+        let (lane, received) = (lane.parse().ok()?, received.parse().ok()?);
+        Some(QuietSecond { lane, received, at: self.at()?.parse().ok()? })
     }
 
     /// When, as it is written: compares as time does, with what [`Timestamp`] displays.
@@ -453,6 +477,40 @@ pub fn read_day(
     }
 }
 
+/// Calls `visit` for each line of a day that begins at `offset` of its file or behind, in order, with whether it is whole: the
+/// last one may still be being written. Says where the last whole one ends.
+pub fn read_day_from(
+    store: &Store,
+    date: &str,
+    offset: u64,
+    mut visit: impl FnMut(RawLine<'_>, bool),
+) -> Result<u64, StoreError> {
+    let path = store.logbook_path(date);
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(offset), // expired, or not begun
+        Err(error) => return Err(failed(error)),
+    };
+    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+    let mut input = BufReader::with_capacity(1 << 18, file);
+    let (mut line, mut end) = (Vec::new(), offset);
+    loop {
+        line.clear();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)? as u64;
+        let is_whole = line.ends_with(b"\n") || read == LINE_BYTES_MAX;
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        if !text.is_empty() {
+            visit(RawLine(text), is_whole);
+        }
+        if !is_whole {
+            return Ok(end);
+        }
+        end += read;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -516,5 +574,17 @@ mod tests {
         assert_eq!(texts, vec![(false, Some(day(1).to_string())); 3]);
         let text = std::fs::read_to_string(store.logbook_path(&day(0).date())).unwrap();
         assert!(text.lines().nth(1).unwrap().starts_with(SECOND_PREFIX) && text.contains(NOTHING_DROPPED));
+        let quiet: Vec<_> = text.lines().filter_map(|line| RawLine::new(line).quiet_second()).collect();
+        assert!(!quiet.is_empty(), "{text}");
+        for line in text.lines() {
+            let Line::Entry(Entry { event: Event::Second { lane, received, dropped, .. }, at }) =
+                RawLine::new(line).parse()
+            else {
+                assert_eq!(RawLine::new(line).quiet_second(), None);
+                continue;
+            };
+            let expected = (dropped.total() == 0).then_some(QuietSecond { lane, received, at });
+            assert_eq!(RawLine::new(line).quiet_second(), expected, "{line}");
+        }
     }
 }

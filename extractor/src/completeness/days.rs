@@ -1,0 +1,155 @@
+//! Days of the logbook, remembered between queries: each has 86,400 seconds and more, and only what was added is read again.
+//!
+//! **Invariant:** what is visited is what the file holds: it only ever grows at its end, and one that has become shorter, or is
+//! gone, is forgotten.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use netrewind_segment::logbook::{Line, QuietSecond, RawLine, read_day_from};
+use netrewind_segment::{Store, StoreError};
+
+/// Lines that are remembered, 24 bytes each: those of 24 lanes' days. Beyond, the oldest days are forgotten.
+const LINES_MAX: usize = 1 << 21;
+
+/// Days by their dates.
+#[derive(Debug, Default)]
+pub(crate) struct Days(Mutex<BTreeMap<String, Arc<RwLock<Day>>>>);
+
+#[derive(Debug, Default)]
+struct Day {
+    /// Where in the file the next line begins.
+    end: u64,
+    lines: Vec<DayLine>,
+    /// What stands behind the last whole line: cut by a crash, or being written.
+    cut: Option<DayLine>,
+}
+
+/// A line of a day.
+#[derive(Clone, Debug)]
+pub(crate) enum DayLine {
+    /// A second in which nothing was dropped.
+    Quiet(QuietSecond),
+    /// Anything else.
+    Other(Box<Line>),
+}
+
+impl DayLine {
+    pub(crate) fn of(line: &RawLine<'_>) -> Self {
+        line.quiet_second().map_or_else(|| Self::Other(Box::new(line.parse())), Self::Quiet)
+    }
+}
+
+impl Days {
+    /// Calls `visit` for each line of a day, in order.
+    pub(crate) fn visit(
+        &self,
+        store: &Store,
+        date: &str,
+        visit: &mut dyn FnMut(&DayLine),
+    ) -> Result<(), StoreError> {
+        let day = {
+            let mut days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(days.entry(date.to_owned()).or_default())
+        };
+        let path = store.logbook_path(date);
+        let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+        if day.read().unwrap_or_else(PoisonError::into_inner).end != bytes {
+            day.write().unwrap_or_else(PoisonError::into_inner).read_on(store, date, bytes)?;
+        }
+        let lines_read = {
+            let day = day.read().unwrap_or_else(PoisonError::into_inner);
+            day.lines.iter().chain(&day.cut).for_each(visit);
+            day.lines.len()
+        };
+        self.forget_others(date, lines_read);
+        Ok(())
+    }
+
+    /// Keeps to the limit, beside the lines of the day that was just read.
+    fn forget_others(&self, date: &str, mut lines: usize) {
+        let mut days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is being read on has few lines more than it says.
+        let lines_of = |day: &RwLock<Day>| day.try_read().map_or(0, |day| day.lines.len());
+        let others = days.iter().rev().filter(|(other, _)| *other != date);
+        let too_many: Vec<String> = others
+            .filter(|(_, day)| {
+                lines += lines_of(day);
+                lines > LINES_MAX
+            })
+            .map(|(date, _)| date.clone())
+            .collect();
+        too_many.iter().for_each(|date| drop(days.remove(date)));
+    }
+}
+
+impl Day {
+    fn read_on(&mut self, store: &Store, date: &str, bytes: u64) -> Result<(), StoreError> {
+        if self.end > bytes {
+            *self = Self::default();
+        }
+        let Self { end, lines, cut } = self;
+        *cut = None;
+        *end = read_day_from(store, date, *end, |line, is_whole| match is_whole {
+            true => lines.push(DayLine::of(&line)),
+            false => *cut = Some(DayLine::of(&line)),
+        })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use netrewind_segment::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_day_that_grows_is_visited_as_its_file_says() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open_or_create(folder.path(), Timestamp(0), 1).expect("a store");
+        let (days, date) = (Days::default(), "2026-11-22");
+        std::fs::create_dir_all(store.logbook_path(date).parent().expect("a folder")).expect("made");
+        let second = |second: u64| {
+            let at = Timestamp(1_795_339_861_000_000_000 + second * 1_000_000_000);
+            format!(
+                r#"{{"event":"second","lane":3,"received":{second},"written":{second},"dropped":{{}},"bytes":9,"at":"{at}"}}"#
+            )
+        };
+        let visited = || {
+            let mut told = Vec::new();
+            days.visit(&store, date, &mut |line| {
+                told.push(match line {
+                    DayLine::Quiet(second) => second.received,
+                    DayLine::Other(line) if matches!(**line, Line::Unreadable(_)) => u64::MAX,
+                    DayLine::Other(_) => u64::MAX - 1,
+                });
+            })
+            .expect("visited");
+            told
+        };
+        assert_eq!(visited(), [0; 0], "there is no file");
+        let mut file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(store.logbook_path(date))
+            .expect("opened");
+        let mut write = |text: &str| file.write_all(text.as_bytes()).expect("written");
+        write(&format!("{}\n{}\n", second(1), second(2)));
+        assert_eq!(visited(), [1, 2]);
+        assert_eq!(visited(), [1, 2], "from memory");
+        let (half, rest) = (&second(3)[..40], &second(3)[40..]);
+        write(half);
+        assert_eq!(visited(), [1, 2, u64::MAX]);
+        write(rest);
+        assert_eq!(visited(), [1, 2, 3], "without its end, as it is whole");
+        write(&format!("\n{}\n{{\"event\":\"up\",\"lane\":3,\"at\":\"2026-11-22T09:31:01Z\"}}\n", second(4)));
+        assert_eq!(visited(), [1, 2, 3, 4, u64::MAX - 1]);
+        std::fs::write(store.logbook_path(date), format!("{}\n", second(9))).expect("written");
+        assert_eq!(visited(), [9], "a shorter file is another one");
+        std::fs::remove_file(store.logbook_path(date)).expect("removed");
+        assert_eq!(visited(), [0; 0]);
+    }
+}
