@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use netrewind_indexer::Index;
 use netrewind_indexer::tunnel::TunnelPorts;
-use netrewind_segment::{SegmentName, Store};
+use netrewind_segment::store::Watcher;
+use netrewind_segment::{SegmentName, SegmentState, Store};
 
 use crate::ExtractError;
 use crate::segment::{Mapped, Opening, Segment};
@@ -33,6 +34,7 @@ pub(crate) struct Shelf {
     store: Store,
     /// The store's, which an index has to have been built with.
     ports: TunnelPorts,
+    watcher: Mutex<Watcher>,
     kept: Mutex<BTreeMap<SegmentName, Kept>>,
     kept_max: usize,
     tidyings: AtomicU32,
@@ -64,7 +66,8 @@ impl Shelf {
         // A query over a store whose ports cannot be read ends before.
         let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();
         let kept_max = held_max.min(KEPT_MAX);
-        Self { store, ports, kept: Mutex::default(), kept_max, tidyings: AtomicU32::new(0) }
+        let watcher = Mutex::new(Watcher::new(&store));
+        Self { store, ports, watcher, kept: Mutex::default(), kept_max, tidyings: AtomicU32::new(0) }
     }
 
     /// Which UDP ports are tunnels in the store.
@@ -85,6 +88,13 @@ impl Shelf {
     ) -> Result<Opening, ExtractError> {
         let mapped = Mapped::new(self, name, ordinal, use_index)?;
         Ok(mapped.map_or(Opening::Nothing, |mapped| mapped.check(self)))
+    }
+
+    /// What segments there are, by name. Where nothing has changed for two tidyings, that costs a look at each day's folder.
+    pub(crate) fn listed(&self) -> Result<Vec<(SegmentName, SegmentState)>, ExtractError> {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        watcher.look(self.tidyings.load(Ordering::Relaxed))?;
+        Ok(watcher.segments().collect())
     }
 
     /// A segment that is kept opened.

@@ -7,8 +7,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use netrewind_segment::store::ListedSegment;
-use netrewind_segment::{LinkType, SegmentName, Timestamp};
+use netrewind_segment::{LinkType, SegmentName, SegmentState, Timestamp};
 
 use crate::answer::{Hooks, RejectedIndex};
 use crate::segment::{Mapped, Opening, Segment, Walks};
@@ -56,7 +55,7 @@ impl Snapshot {
         workers: Workers,
         hooks: &dyn Hooks,
     ) -> Result<Self, ExtractError> {
-        Self::take_those(shelf, query, walks, workers, hooks, &|_| true)
+        Self::take_those(shelf, query, walks, workers, hooks, &|_, _| true)
     }
 
     /// Likewise, of those that are wanted.
@@ -66,22 +65,21 @@ impl Snapshot {
         walks: &Walks,
         workers: Workers,
         hooks: &dyn Hooks,
-        is_wanted: &dyn Fn(&ListedSegment) -> bool,
+        is_wanted: &dyn Fn(&SegmentName, SegmentState) -> bool,
     ) -> Result<Self, ExtractError> {
         let Workers { helpers, held_max } = workers;
-        let mut listed = shelf.store().segments()?;
-        listed.retain(is_wanted);
-        let mut snapshot =
-            Self { names: listed.iter().map(|listed| listed.name).collect(), ..Self::default() };
+        let mut listed = shelf.listed()?;
+        listed.retain(|(name, state)| is_wanted(name, *state));
+        let mut snapshot = Self { names: listed.iter().map(|(name, _)| *name).collect(), ..Self::default() };
         let mut unbounded = 0;
         let mut ordinals = 0..;
         for part in listed.chunks(MAPPED_AHEAD) {
             let mut mapped = Vec::with_capacity(part.len());
-            for (listed, ordinal) in part.iter().zip(&mut ordinals) {
+            for ((name, _), ordinal) in part.iter().zip(&mut ordinals) {
                 if hooks.cancelled() {
                     return Err(ExtractError::Cancelled);
                 }
-                mapped.extend(Mapped::new(shelf, listed.name, ordinal, query.use_index)?);
+                mapped.extend(Mapped::new(shelf, *name, ordinal, query.use_index)?);
             }
             for opening in mapped.into_iter().map(|mapped| mapped.check(shelf)) {
                 unbounded += usize::from(snapshot.add(opening, query.range(), held_max));

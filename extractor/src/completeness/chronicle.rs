@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use netrewind_segment::logbook::{Entry, Line, Part, QuietSecond, read_day};
+use netrewind_segment::logbook::{Entry, Line, Part, QuietSecond};
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Account, Drops, Event, SegmentName, Store, Timestamp};
 
@@ -104,10 +104,7 @@ impl Chronicle {
     ) -> Result<Self, ExtractError> {
         let mut chronicle = Self::new(scope);
         for (date, part) in days_to_read(store, scope, also)? {
-            match part {
-                Part::Whole => days.visit(store, &date, &mut |line| chronicle.line(line))?,
-                _ => read_day(store, &date, part, |line| chronicle.parsed(line.parse()))?,
-            }
+            days.visit(store, &date, part, &mut |line| chronicle.line(line, part))?;
         }
         chronicle.close();
         Ok(chronicle)
@@ -133,11 +130,16 @@ impl Chronicle {
         }
     }
 
-    fn line(&mut self, line: &DayLine) {
+    fn line(&mut self, line: &DayLine, part: Part) {
         match line {
             // One of a day's many: of those that follow each other only the last matters, unless all are counted.
-            DayLine::Quiet(second) if !self.scope.accounts => self.last_quiet = Some(*second),
-            DayLine::Quiet(second) => self.quiet(*second),
+            DayLine::Quiet(second) if part == Part::Whole && !self.scope.accounts => {
+                self.last_quiet = Some(*second);
+            }
+            DayLine::Quiet(second) => {
+                self.take_last_quiet();
+                self.quiet(*second);
+            }
             DayLine::Other(line) => {
                 self.take_last_quiet();
                 self.parsed((**line).clone());

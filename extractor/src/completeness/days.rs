@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use netrewind_segment::logbook::{Line, QuietSecond, RawLine, read_day_from};
+use netrewind_segment::logbook::{Line, Part, QuietSecond, RawLine, read_day, read_day_from};
 use netrewind_segment::{Store, StoreError};
 
 /// Lines that are remembered, 24 bytes each: those of 24 lanes' days. Beyond, the oldest days are forgotten.
 const LINES_MAX: usize = 1 << 21;
+
+/// Lines of a part of a day that is remembered: about as many as are read of one that is not.
+const PART_LINES: usize = 512;
 
 /// Days by their dates.
 #[derive(Debug, Default)]
@@ -41,16 +44,23 @@ impl DayLine {
 }
 
 impl Days {
-    /// Calls `visit` for each line of a day, in order.
+    /// Calls `visit` for each line of a part of a day, in order.
     pub(crate) fn visit(
         &self,
         store: &Store,
         date: &str,
+        part: Part,
         visit: &mut dyn FnMut(&DayLine),
     ) -> Result<(), StoreError> {
-        let day = {
+        let known = {
             let mut days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(days.entry(date.to_owned()).or_default())
+            match part {
+                Part::Whole => Some(Arc::clone(days.entry(date.to_owned()).or_default())),
+                Part::Head | Part::Tail => days.get(date).map(Arc::clone),
+            }
+        };
+        let Some(day) = known else {
+            return read_day(store, date, part, |line| visit(&DayLine::of(&line)));
         };
         let path = store.logbook_path(date);
         let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
@@ -59,7 +69,13 @@ impl Days {
         }
         let lines_read = {
             let day = day.read().unwrap_or_else(PoisonError::into_inner);
-            day.lines.iter().chain(&day.cut).for_each(visit);
+            let count = day.lines.len();
+            let lines = match part {
+                Part::Whole => &day.lines[..],
+                Part::Head => &day.lines[..count.min(PART_LINES)],
+                Part::Tail => &day.lines[count.saturating_sub(PART_LINES)..],
+            };
+            lines.iter().chain(day.cut.iter().filter(|_| part != Part::Head)).for_each(visit);
             day.lines.len()
         };
         self.forget_others(date, lines_read);
@@ -120,7 +136,7 @@ mod tests {
         };
         let visited = || {
             let mut told = Vec::new();
-            days.visit(&store, date, &mut |line| {
+            days.visit(&store, date, Part::Whole, &mut |line| {
                 told.push(match line {
                     DayLine::Quiet(second) => second.received,
                     DayLine::Other(line) if matches!(**line, Line::Unreadable(_)) => u64::MAX,

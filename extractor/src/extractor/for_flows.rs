@@ -1,7 +1,6 @@
 //! What flows and the catalog need of an extractor.
 
 use netrewind_indexer::tunnel::TunnelPorts;
-use netrewind_segment::store::ListedSegment;
 use netrewind_segment::{SegmentName, SegmentState};
 
 use super::{Extractor, Prepared};
@@ -39,7 +38,7 @@ impl Extractor {
         is_wanted: &dyn Fn(&SegmentName) -> bool,
     ) -> Result<Snapshot, ExtractError> {
         let is_wanted =
-            |listed: &ListedSegment| listed.state == SegmentState::Sealed && is_wanted(&listed.name);
+            |name: &SegmentName, state: SegmentState| state == SegmentState::Sealed && is_wanted(name);
         Snapshot::take_those(&self.shelf, query, &self.walks, self.workers, hooks, &is_wanted)
     }
 

@@ -19,6 +19,7 @@ const REMEMBERED_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Known {
     watcher: Watcher,
+    looks: u32,
     reached: BTreeMap<SegmentName, Reached>,
     /// Those listed of which there can be more.
     pending: Vec<(SegmentName, SegmentState)>,
@@ -67,7 +68,7 @@ impl Known {
             reached.entry(place.segment).or_insert(unread);
         }
         let next_ordinal = u32::try_from(snapshot.names.len()).unwrap_or(u32::MAX);
-        Ok(Self { watcher: Watcher::new(store), reached, pending: Vec::new(), next_ordinal })
+        Ok(Self { watcher: Watcher::new(store), looks: 0, reached, pending: Vec::new(), next_ordinal })
     }
 
     /// Looks at the store, and opens what has more to be read.
@@ -78,7 +79,8 @@ impl Known {
         use_index: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<Round, ExtractError> {
-        if self.watcher.look()? {
+        self.looks = self.looks.wrapping_add(1);
+        if self.watcher.look(self.looks)? {
             let is_whole = |name| self.reached.get(&name).is_some_and(|reached| reached.is_whole);
             self.pending = self.watcher.segments().filter(|(name, _)| !is_whole(*name)).collect();
         }

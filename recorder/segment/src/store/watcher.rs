@@ -8,6 +8,9 @@ use std::path::Path;
 use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing};
 use crate::{SegmentName, SegmentState, StoreError};
 
+/// How often a folder is listed that changes while it is.
+const LISTINGS_MAX: usize = 8;
+
 /// The names of a store's segments, as of the last look.
 ///
 /// A look costs a stat(2) for each day that is kept; only folders that have changed are listed again.
@@ -28,20 +31,30 @@ struct Day {
 #[derive(Debug, Default)]
 struct Stamp {
     modified: Option<(i64, i64)>,
+    /// In which period it was first seen so.
+    seen_in: u32,
     is_settled: bool,
 }
 
 impl Stamp {
-    /// Whether the folder may hold other names than at the last call. After a change it says yes once more: the stamp is
-    /// as coarse as the kernel's tick, and a second change within one tick does not show.
-    fn has_changed(&mut self, folder: &Path) -> Result<bool, StoreError> {
-        let found = at(folder, unless_missing(fs::metadata(folder)))?;
-        let modified = found.map(|metadata| (metadata.mtime(), metadata.mtime_nsec()));
+    /// Whether the folder may hold other names than at the last call. After a change it says yes until a later period but one:
+    /// the stamp is as coarse as the kernel's tick, and a second change within one tick does not show.
+    fn has_changed(&mut self, folder: &Path, period: u32) -> Result<bool, StoreError> {
+        let modified = modified(folder)?;
         let is_same = modified == self.modified;
         let has_changed = !is_same || !self.is_settled;
-        (self.modified, self.is_settled) = (modified, is_same);
+        if !is_same {
+            self.seen_in = period;
+        }
+        self.is_settled = is_same && period.wrapping_sub(self.seen_in) > 1;
+        self.modified = modified;
         Ok(has_changed)
     }
+}
+
+fn modified(folder: &Path) -> Result<Option<(i64, i64)>, StoreError> {
+    let found = at(folder, unless_missing(fs::metadata(folder)))?;
+    Ok(found.map(|metadata| (metadata.mtime(), metadata.mtime_nsec())))
 }
 
 impl Watcher {
@@ -50,11 +63,11 @@ impl Watcher {
         Self { store: store.clone(), root: Stamp::default(), days: BTreeMap::new() }
     }
 
-    /// Looks; true where the segments may be others than before. While a segment is given its sealed name it can be missing
-    /// from one look.
-    pub fn look(&mut self) -> Result<bool, StoreError> {
+    /// Looks; true where the segments may be others than before. `period` is a number that rises, at most fifty times a second:
+    /// within one, and the next, a folder that has changed is listed for each look.
+    pub fn look(&mut self, period: u32) -> Result<bool, StoreError> {
         let root = self.store.root.join(SEGMENTS);
-        let mut has_changed = self.root.has_changed(&root)?;
+        let mut has_changed = self.root.has_changed(&root, period)?;
         if has_changed {
             let dates = names_in(&root)?;
             self.days.retain(|date, _| dates.contains(date));
@@ -64,8 +77,16 @@ impl Watcher {
         }
         for (date, day) in &mut self.days {
             let folder = root.join(date);
-            if day.stamp.has_changed(&folder)? {
-                day.segments = list(&folder, date)?;
+            if day.stamp.has_changed(&folder, period)? {
+                for _ in 0..LISTINGS_MAX {
+                    day.segments = list(&folder, date)?;
+                    // What is given another name while it is listed can be missing.
+                    let found = modified(&folder)?;
+                    if found == day.stamp.modified {
+                        break;
+                    }
+                    day.stamp = Stamp { modified: found, seen_in: period, is_settled: false };
+                }
                 has_changed = true;
             }
         }
@@ -106,7 +127,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_or_create(folder.path(), Timestamp::new(1_795_339_861, 0), 7).unwrap();
         let mut watcher = Watcher::new(&store);
-        let mut look = || (watcher.look().unwrap(), watcher.segments().collect::<Vec<_>>());
+        let mut period = 0;
+        let mut look = || {
+            period += 1;
+            (watcher.look(period).unwrap(), watcher.segments().collect::<Vec<_>>())
+        };
         assert_eq!(look(), (true, vec![]));
         let name =
             |day: u32| SegmentName { opened: Timestamp::new(1_795_339_861 + day * 86_400, 5), lane: 0 };
@@ -121,7 +146,7 @@ mod tests {
         assert_eq!(look(), (true, vec![sealed, open(1)]), "within the tick of the change before");
         store.remove(&name(0)).unwrap();
         assert_eq!(look(), (true, vec![open(1)]));
-        look();
+        (0..2).for_each(|_| drop(look()));
         assert_eq!(look(), (false, vec![open(1)]), "nothing has happened");
     }
 }
