@@ -21,6 +21,11 @@ use process::Usage;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// The status by which a service tells that as much is being asked as it takes at once (RFC 6585).
 const BUSY: u16 = 429;
+/// The status by which a service tells that nothing is kept of what is asked for.
+const NOT_KEPT: u16 = 404;
+/// How long is waited until a recorder has something, and how often it is asked.
+const FIRST_PACKET_WITHIN: Duration = Duration::from_secs(30);
+const FIRST_PACKET_PAUSE: Duration = Duration::from_millis(100);
 /// Mistakes that are told in full.
 const TOLD_MAX: usize = 5;
 
@@ -74,6 +79,9 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         })
     };
+    if arguments.live {
+        wait_for_packets(arguments.server)?;
+    }
     usage("before")?;
     let begun = Instant::now();
     let until = begun + Duration::from_secs(arguments.seconds);
@@ -103,6 +111,25 @@ fn main() -> anyhow::Result<()> {
     }
     ensure!(seen.wrong.is_empty(), "{} answers were wrong", seen.wrong.len());
     Ok(())
+}
+
+/// Waits until a recorder that has just been started has committed its first packets.
+fn wait_for_packets(server: SocketAddr) -> anyhow::Result<()> {
+    let until = Instant::now() + FIRST_PACKET_WITHIN;
+    loop {
+        // It may not listen yet either.
+        let status = Connection::open(server)
+            .and_then(|mut connection| connection.get("/api/v1/packets?max_packets=1"));
+        match status {
+            Ok(answer) if answer.status == 200 => return Ok(()),
+            Ok(answer) if answer.status != NOT_KEPT && answer.status != BUSY => {
+                bail!("status {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+            }
+            Err(error) if Instant::now() > until => return Err(error),
+            _ => ensure!(Instant::now() < until, "nothing was recorded within {FIRST_PACKET_WITHIN:?}"),
+        }
+        std::thread::sleep(FIRST_PACKET_PAUSE);
+    }
 }
 
 fn target(filter: &str) -> String {
