@@ -121,8 +121,8 @@ fn wait_for_packets(server: SocketAddr) -> anyhow::Result<()> {
         let status = Connection::open(server)
             .and_then(|mut connection| connection.get("/api/v1/packets?max_packets=1"));
         match status {
-            Ok(answer) if answer.status == 200 => return Ok(()),
-            Ok(answer) if answer.status != NOT_KEPT && answer.status != BUSY => {
+            Ok(answer) if answer.status == 200 && packets_of(&answer)? > 0 => return Ok(()),
+            Ok(answer) if ![200, NOT_KEPT, BUSY].contains(&answer.status) => {
                 bail!("status {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
             }
             Err(error) if Instant::now() > until => return Err(error),
@@ -130,6 +130,15 @@ fn wait_for_packets(server: SocketAddr) -> anyhow::Result<()> {
         }
         std::thread::sleep(FIRST_PACKET_PAUSE);
     }
+}
+
+fn account_of(answer: &Answer) -> anyhow::Result<serde_json::Value> {
+    let account = answer.account.as_deref().context("it has no account: it broke off")?;
+    Ok(serde_json::from_str(account)?)
+}
+
+fn packets_of(answer: &Answer) -> anyhow::Result<u64> {
+    account_of(answer)?["packets"].as_u64().context("an account without packets")
 }
 
 fn target(filter: &str) -> String {
@@ -177,9 +186,7 @@ impl Client<'_> {
     /// The packets of an answer that is right.
     fn check(&self, answer: &Answer, known: &Conversation) -> anyhow::Result<u64> {
         ensure!(answer.status == 200, "status {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
-        let account = answer.account.as_deref().context("it has no account: it broke off")?;
-        let account: serde_json::Value = serde_json::from_str(account)?;
-        let packets = account["packets"].as_u64().context("an account without packets")?;
+        let (account, packets) = (account_of(answer)?, packets_of(answer)?);
         ensure!(self.arguments.live || account["complete"] == true, "it is not complete: {account}");
         let found = capture::conversation_of(&answer.body, known.number)?;
         ensure!(found.packets == packets, "{} packets, of {packets} in its account", found.packets);

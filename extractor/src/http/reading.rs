@@ -310,7 +310,9 @@ impl Announcing<'_> {
         let is_written = extractor.store().locked_by().is_ok_and(|writer| writer.is_some());
         let detail = match kept {
             None if !is_written => "nothing is kept yet".to_owned(),
+            // A recording that begins has nothing yet, or had nothing when this was asked.
             None => return None,
+            Some(_) if is_written && completeness.covered.is_none() => return None,
             Some(kept) if query.to.is_some_and(|to| to <= kept.from) => {
                 format!("the oldest packet kept is of {}", kept.from)
             }
