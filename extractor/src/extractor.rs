@@ -1,5 +1,6 @@
 //! Carrying out a query: from the store to the sink.
 
+mod estimate;
 mod follow;
 mod for_flows;
 mod output;
@@ -11,7 +12,7 @@ use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 
 use crate::ExtractError;
-use crate::answer::{Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, Work};
+use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Patient, Progress, Work};
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
 use crate::completeness::days::Days;
@@ -21,12 +22,12 @@ use crate::dedup::Dedup;
 use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
 use crate::flows::{Archived, Catalog, GatherSource, Manifests};
-use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, Scouts, reach};
+use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, reach};
 use crate::growing::Growing;
 use crate::merge::merge;
-use crate::plan::{PlanError, Planner};
+use crate::plan::Planner;
 use crate::pool::Pool;
-use crate::query::{Limits, Query, TimeRange};
+use crate::query::{Query, TimeRange};
 use crate::read::{Run, read};
 use crate::reassembly::Reassembler;
 use crate::segment::{Segment, Walks};
@@ -193,89 +194,6 @@ impl Extractor {
     /// How many packets the answer has. Nothing is read of segments whose index tells.
     pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, ExtractError> {
         self.extract(query, &mut CountSink, hooks)
-    }
-
-    /// What the answer holds at most, without reading any packet of a segment that has an index: but where that would
-    /// tell of packets that a joined filter may not accept, they are read and counted.
-    pub fn estimate(&self, query: &Query) -> Result<Estimate, ExtractError> {
-        self.estimate_with(query, &mut Patient)
-    }
-
-    /// As [`Self::estimate`], for somebody who may give up.
-    pub fn estimate_with(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Estimate, ExtractError> {
-        let mut prepared = self.prepare(query, Wants::default(), hooks)?;
-        let in_range = prepared.snapshot.segments.len();
-        let segments = std::mem::take(&mut prepared.snapshot).into_segments();
-        let mut total = Estimate::default();
-        let mut untold = Vec::new();
-        let mut planner = Planner::new(prepared.range, &prepared.filters);
-        let spans = segments.iter().map(|segment| segment.bounds);
-        let mut scouts = prepared.filters.link_fragments().then(|| Scouts::new(spans.collect()));
-        let mut open = |number: usize| match segments.get(number) {
-            Some(segment) if segment.is_released() => {
-                Ok(segment.reopen(&self.shelf, query.use_index)?.map(Arc::new))
-            }
-            segment => Ok(segment.cloned()),
-        };
-        for (number, segment) in segments.iter().enumerate().take(in_range) {
-            let stop = || hooks.cancelled();
-            let relevant = match &mut scouts {
-                Some(scouts) => scouts.relevant(number, &mut planner, &mut open, &stop)?,
-                None => Relevant::default(),
-            };
-            match self.estimate_segment(segment, &relevant, query, &mut planner, &stop)? {
-                Some(estimate) => total.add(&estimate),
-                None => untold.push(number),
-            }
-        }
-        if !untold.is_empty() {
-            let mut segments: Vec<Segment> = segments.into_iter().filter_map(Arc::into_inner).collect();
-            if scouts.is_some() {
-                // What decides about their fragments may lie in any segment near.
-                total = Estimate::default();
-                prepared.snapshot.beside = segments.split_off(in_range);
-            } else {
-                segments = segments
-                    .into_iter()
-                    .enumerate()
-                    .filter(|(number, _)| untold.contains(number))
-                    .map(|(_, segment)| segment)
-                    .collect();
-            }
-            prepared.snapshot.segments = segments;
-            total.add(&self.count_prepared(&mut prepared, query, hooks)?);
-        }
-        if let Some(limit) = query.limits.packets {
-            total.packets_max = total.packets_max.min(limit);
-            total.packets_min = total.packets_min.min(limit);
-        }
-        if query.limits.bytes.is_some() {
-            total.packets_min = 0;
-        }
-        if query.decapsulate {
-            total.packets_min = 0; // of fragments there may be none that can be written
-        }
-        if query.dedup.is_some() {
-            total.packets_min = total.packets_min.min(1); // the first packet is no duplicate
-        }
-        Ok(total)
-    }
-
-    /// Counts the packets of the prepared segments by reading what has to be read.
-    fn count_prepared(
-        &self,
-        prepared: &mut Prepared,
-        query: &Query,
-        hooks: &mut dyn Hooks,
-    ) -> Result<Estimate, ExtractError> {
-        let unlimited = Query { limits: Limits::default(), ..query.clone() };
-        let answer = self.carry_out(prepared, &unlimited, Wants::default(), &mut CountSink, hooks)?;
-        Ok(Estimate {
-            packets_min: answer.packets,
-            packets_max: answer.packets,
-            bytes_max: answer.bytes,
-            segments: u64::from(answer.packets > 0),
-        })
     }
 
     /// Whether a filter is right for packets from Ethernet, or at least for bare IP packets. Nothing is looked up.
@@ -447,34 +365,6 @@ impl Extractor {
         dedup.iter().flat_map(Dedup::notes).for_each(|note| answer.completeness.note(note));
         conclude(&mut answer, query, report, unreadable, limit_reached);
         Ok(answer)
-    }
-
-    fn estimate_segment(
-        &self,
-        segment: &Segment,
-        relevant: &Relevant,
-        query: &Query,
-        planner: &mut Planner<'_>,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Option<Estimate>, ExtractError> {
-        let reopened = match segment.is_released() {
-            true => segment.reopen(&self.shelf, query.use_index)?,
-            false => None,
-        };
-        let segment = match (&reopened, segment.is_released()) {
-            (Some(reopened), _) => reopened,
-            (None, true) => return Ok(Some(Estimate::default())), // it has expired since
-            (None, false) => segment,
-        };
-        if let Some(index) = &segment.index {
-            match planner.estimate(index, relevant, stop) {
-                Ok(estimate) => return Ok(estimate),
-                Err(PlanError::Cancelled) => return Err(ExtractError::Cancelled),
-                Err(PlanError::Index(_)) => {} // reported when it is extracted
-            }
-        }
-        let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
-        Ok(planner.estimate_of_walk(&walk, segment.link_type))
     }
 
     /// The link types that the answer has in any case, as far as a look at some segments tells. It only matters where

@@ -1,17 +1,17 @@
 //! A store at a glance: what is in it, and how far back one can rewind.
 
+mod remembered;
+
+use std::collections::HashMap;
+
 use netrewind_indexer::Index;
-use netrewind_segment::logbook::{self, Entry, Line};
 use netrewind_segment::store::ListedSegment;
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Drops, Event, Pace, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_segment::{Drops, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Rates are means over this time.
-const RATE_SECONDS: u64 = 10;
-/// Drops are told for this time.
-const DROPS_SECONDS: u64 = 86_400;
+pub use remembered::Remembered;
+
 /// Bytes of an index that tell when its packets are from.
 const INDEX_HEAD_BYTES: u64 = 4096;
 
@@ -64,16 +64,29 @@ pub struct Overview {
 impl Overview {
     /// Looks at a store.
     pub fn of(store: &Store, now: Timestamp) -> Result<Self, StoreError> {
+        Self::with(&Remembered::default(), store, now)
+    }
+
+    /// Looks at a store again.
+    pub fn with(remembered: &Remembered, store: &Store, now: Timestamp) -> Result<Self, StoreError> {
         let segments = store.segments()?;
         let writer = store.locked_by()?;
         let (mut rewind_to, mut newest) = (None::<Timestamp>, None::<Timestamp>);
+        let mut of_sealed = HashMap::new();
         for segment in &segments {
-            if let Some((first, last)) = times(store, segment)? {
+            let known = remembered.times(&segment.name);
+            if let Some((first, last)) =
+                known.map_or_else(|| times(store, segment), |known| Ok(Some(known)))?
+            {
+                if segment.state == SegmentState::Sealed {
+                    of_sealed.insert(segment.name, (first, last));
+                }
                 rewind_to = Some(rewind_to.map_or(first, |time| time.min(first)));
                 newest = Some(newest.map_or(last, |time| time.max(last)));
             }
         }
-        let recent = Recent::of(store, now)?;
+        remembered.set_times(of_sealed);
+        let recent = remembered.last_day(store, now)?;
         let records =
             writer.as_deref().is_some_and(|writer| writer.contains("record") || writer.contains("run,"));
         let is_open = |segment: &&ListedSegment| segment.state == SegmentState::Open;
@@ -93,8 +106,8 @@ impl Overview {
             rewind_to,
             newest,
             catalog: CatalogOverview::of(store)?,
-            packets_per_second: records.then(|| recent.received as f64 / RATE_SECONDS as f64),
-            bits_per_second: records.then(|| recent.bytes as f64 * 8.0 / RATE_SECONDS as f64),
+            packets_per_second: records.then_some(recent.packets_per_second),
+            bits_per_second: records.then_some(recent.bits_per_second),
             dropped_last_day: recent.dropped,
             ring_filled_last_day: recent.ring_filled,
             slowest_write_last_day: recent.slowest_write_us.map(|us| us as f64 / 1e6),
@@ -209,61 +222,4 @@ fn walk_times(store: &Store, segment: &ListedSegment) -> Option<(Timestamp, Time
         times = Some(times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
     }
     times
-}
-
-/// What the logbook says of the last day.
-#[derive(Default)]
-struct Recent {
-    received: u64,
-    bytes: u64,
-    dropped: Drops,
-    ring_filled: Option<f64>,
-    slowest_write_us: Option<u64>,
-    down: Vec<String>,
-}
-
-impl Recent {
-    fn take(&mut self, Pace { ring, writes }: &Pace) {
-        if let Some(ring) = ring {
-            self.ring_filled = Some(self.ring_filled.unwrap_or(0.0).max(ring.share()));
-        }
-        if !writes.is_empty() {
-            self.slowest_write_us = self.slowest_write_us.max(Some(writes.slowest_us));
-        }
-    }
-
-    fn of(store: &Store, now: Timestamp) -> Result<Self, StoreError> {
-        let since = |seconds: u64| Timestamp(now.ns().saturating_sub(seconds * SECOND_NS));
-        let (day, rate) = (since(DROPS_SECONDS), since(RATE_SECONDS));
-        let mut recent = Self::default();
-        let mut interfaces = std::collections::BTreeMap::new();
-        logbook::read(store, day, now, true, |line| {
-            let Line::Entry(Entry { event, at }) = line else { return };
-            match event {
-                Event::Second { received, dropped, bytes, pace, .. } if at >= day => {
-                    recent.dropped.add(&dropped);
-                    recent.take(&pace);
-                    if at >= rate {
-                        recent.received += received;
-                        recent.bytes += bytes;
-                    }
-                }
-                Event::Start { lane, interface, .. } => {
-                    interfaces.insert(lane, (interface, None));
-                }
-                Event::Down { lane, reason } => {
-                    interfaces.entry(lane).or_default().1 = Some(reason);
-                }
-                Event::Up { lane } | Event::Stop { lane, .. } => {
-                    interfaces.entry(lane).or_default().1 = None;
-                }
-                _ => {}
-            }
-        })?;
-        recent.down = interfaces
-            .into_values()
-            .filter_map(|(interface, down): (String, Option<String>)| Some(format!("{interface}: {}", down?)))
-            .collect();
-        Ok(recent)
-    }
 }

@@ -86,8 +86,10 @@ pub async fn status(
     request: Request,
 ) -> Result<Json<Overview>, Problem> {
     fields_of(request, &service.limits).await?.end()?;
-    let work =
-        |service: &Service, _: &AtomicBool| Ok(Overview::of(service.extractor.store(), service.clock.now())?);
+    let work = |service: &Service, _: &AtomicBool| {
+        let Service { extractor, clock, remembered, .. } = service;
+        Ok(Overview::with(remembered, extractor.store(), clock.now())?)
+    };
     Ok(Json(look_up(&service, &service.lookups, work).await?))
 }
 

@@ -13,6 +13,7 @@ use super::parameters::Selection;
 use super::places::Places;
 use super::pool::{Pool, PoolLimits};
 use super::problem::Problem;
+use crate::overview::Remembered;
 use crate::{Extractor, Query};
 
 /// The wall clock.
@@ -91,6 +92,8 @@ pub struct Service {
     pub audit: Option<Audit>,
     /// Where in the world addresses are.
     pub places: Option<Arc<Places>>,
+    /// What was seen of the store when it was last looked at.
+    pub remembered: Remembered,
     phase: watch::Sender<Phase>,
 }
 
@@ -118,6 +121,7 @@ impl Service {
             metrics: Metrics::default(),
             audit,
             places: None,
+            remembered: Remembered::default(),
             phase: watch::Sender::new(Phase::Serving),
         }
     }
