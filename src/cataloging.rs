@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netrewind_catalog::{HourReader, HourWriter, Range};
-use netrewind_extractor::flows::Catalog;
+use netrewind_extractor::flows::{Catalog, Catalogued};
 use netrewind_extractor::{Extractor, Options};
 use netrewind_recorder::retention::{CatalogLimits, Keeper};
 use netrewind_segment::catalog::{Condition, Hour, Manifest};
@@ -114,7 +114,10 @@ pub fn write(
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let manifest = made?;
+    let Catalogued { manifest, rollup } = made?;
+    if let Some(rollup) = rollup {
+        store.write_rollup(hour, &rollup)?;
+    }
     writer.finish(&manifest)?;
     Ok(manifest)
 }

@@ -19,8 +19,14 @@ const SEGMENT_SECONDS: u32 = 600;
 const ETHERNET: u32 = 1;
 
 /// Questions about flows, all with one answer from indexes and from the catalog.
-const QUESTIONS: [&[&str]; 16] = [
+const QUESTIONS: [&[&str]; 22] = [
     &[],
+    &["--limit", "25"],
+    &["--sort", "packets", "--limit", "1000"],
+    &["--sort", "duration", "--limit", "40"],
+    &["--top", "hosts", "--limit", "9"],
+    &["--top", "ports", "--limit", "1000"],
+    &["--top", "apps", "--limit", "20"],
     &["--sort", "start", "--limit", "7"],
     &["--sort", "packets", "--limit", "100000"],
     &["--filter", "tcp"],
@@ -221,6 +227,69 @@ fn what_has_expired_is_answered_as_before() {
     assert_eq!((found.status, found.json()["id"].as_str()), (200, Some(id.as_str())), "{:?}", found.json());
 }
 
+/// What ranges add up to: all, hours, what begins and ends within hours, and what lies at their edges.
+fn summaries(store: &Path) -> Vec<Value> {
+    let service = Service::of(&store.display().to_string());
+    let ranges = [(0, 0), (0, 3600), (3600, 7200), (3599, 7201), (1800, 9000), (0, 10_800), (7000, 10_800)];
+    let ask = |(from, to): (u32, u32)| {
+        let range = match to {
+            0 => String::new(),
+            to => format!("&from={}&to={}", START + from, START + to),
+        };
+        let found = service.get(&format!("/api/v1/summary?buckets=100&top=30{range}"));
+        assert_eq!(found.status, 200, "{:?}", found.json());
+        let mut found = found.json();
+        found.as_object_mut().expect("an object").remove("work");
+        found
+    };
+    ranges.into_iter().map(ask).collect()
+}
+
+#[test]
+fn what_hours_add_up_to_is_what_their_packets_do() {
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = recorded(folder.path(), &packets(&mut rng, 3));
+    let before = summaries(&store);
+    assert!(before[0]["totals"]["packets"].as_u64().expect("a number") > 1000, "{}", before[0]["totals"]);
+    catalogue(&store);
+    let mut rollups = crate::support::files_below(&store.join("catalog"));
+    rollups.retain(|path| path.file_name().is_some_and(|name| name == "rollup"));
+    assert_eq!(rollups.len(), 3);
+    for (found, wanted) in summaries(&store).iter().zip(&before) {
+        assert_eq!(found, wanted, "with rollups");
+    }
+    // One that is damaged is none.
+    let mut bytes = std::fs::read(&rollups[1]).expect("a rollup");
+    let at = rng.usize(..bytes.len());
+    bytes[at] ^= 1 << rng.u8(..8);
+    std::fs::write(&rollups[1], &bytes).expect("written");
+    std::fs::write(&rollups[2], &bytes[..rng.usize(..bytes.len())]).expect("written");
+    for (found, wanted) in summaries(&store).iter().zip(&before) {
+        assert_eq!(found, wanted, "with damaged rollups");
+    }
+    // What was imported later is in no rollup.
+    let newest = segments(&store).pop().expect("a segment");
+    let old = newest.with_file_name("093456.000000000Z-0.pcap");
+    std::fs::copy(&newest, &old).expect("copied");
+    catalogue_is_moved_away(&store, |store| summaries(store), "with a stale hour");
+}
+
+fn first_lines(text: &str, count: usize) -> String {
+    text.split_inclusive('\n').take(count).collect()
+}
+
+/// Asks with the catalog and without it, and finds the same.
+fn catalogue_is_moved_away(store: &Path, ask: impl Fn(&Path) -> Vec<Value>, what: &str) {
+    let with = ask(store);
+    std::fs::rename(store.join("catalog"), store.join("moved")).expect("renamed");
+    let without = ask(store);
+    std::fs::rename(store.join("moved"), store.join("catalog")).expect("renamed");
+    for (with, without) in with.iter().zip(&without) {
+        assert_eq!(with, without, "{what}");
+    }
+}
+
 #[test]
 fn captures_are_answered_as_before() {
     let mut rng = Rng::with_seed(seed());
@@ -418,7 +487,12 @@ fn hours_that_are_stale_or_damaged_are_written_again() {
     assert_same_lines(&flows(&store, &[]).0, &whole, "from the catalog");
     // Nothing can bring it back: the answer says what is missing.
     damage(".store", |bytes| bytes.truncate(5));
-    let answer = run(["flows", "--store", &store_text, "--from", "2026-11-22T09:00:00Z"]);
+    assert_same_lines(
+        &flows(&store, &["--limit", "50"]).0,
+        &first_lines(&whole, 50),
+        "from what it adds up to",
+    );
+    let answer = run(["flows", "--store", &store_text, "--from", "2026-11-22T09:00:00Z", "--filter", "tcp"]);
     let told = String::from_utf8(answer.stderr).expect("text");
     assert!(answer.status.code() == Some(1) && told.contains("hour 2026-11-22T09 of the catalog"), "{told}");
 }

@@ -41,6 +41,7 @@ mod observed;
 mod part;
 mod pipeline;
 mod record;
+mod rollup;
 mod search;
 mod series;
 mod services;
@@ -49,7 +50,7 @@ mod summary;
 mod text;
 
 pub(crate) use archive::{Archived, Manifests};
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Catalogued};
 pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
 pub(crate) use record::protocol_number;
@@ -60,6 +61,7 @@ pub use summary::{
     ApplicationCount, Edge, HostCount, PortCount, Summary, SummaryQuery, TOP_MAX, Top, Totals,
 };
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::completeness::Completeness;
@@ -78,6 +80,7 @@ use part::Body;
 pub(crate) use pipeline::Source as GatherSource;
 use pipeline::{By, Gathering, Goes, Take};
 use record::{Ending, describe};
+use rollup::Rollup;
 use series::Buckets;
 use sought::{Keys, Wanted};
 use summary::Tally;
@@ -134,10 +137,11 @@ impl Extractor {
         flows: &FlowQuery,
         hooks: &mut dyn Hooks,
     ) -> Result<(FlowAnswer, bool), ExtractError> {
-        let mut prepared = self.prepare_flows(query, hooks)?;
         let carriers = Carriers::default();
+        let top = RefCell::new(TopFlows::new(flows, &carriers));
+        let takes_rollups = flows.search.is_none() && top.borrow().takes_rollups();
+        let mut prepared = self.prepare_flows(query, hooks, takes_rollups && by == By::Segments)?;
         let ending = Ending::of(&prepared.completeness);
-        let mut top = TopFlows::new(flows, &carriers);
         let segments = take_segments(&mut prepared, by);
         let sought = flows.search.as_ref().filter(|_| by != By::Answer);
         let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
@@ -153,17 +157,22 @@ impl Extractor {
             query,
             gathering,
             search,
+            takes_rollups,
             hooks,
-            &mut |_| {},
+            &mut |seen| {
+                if let Seen::Rollup(rollup) = seen {
+                    top.borrow_mut().take_rollup(rollup);
+                }
+            },
             &mut |key, body| {
                 if finds(key, body) {
-                    top.take(key, body);
+                    top.borrow_mut().take(key, body);
                 }
                 Goes::On
             },
         )?;
         let is_unsure = outcome.is_unsure;
-        Ok((top.answer(ending, prepared.completeness, outcome), is_unsure))
+        Ok((top.into_inner().answer(ending, prepared.completeness, outcome), is_unsure))
     }
 
     /// The conversation of this id, from its first packet on to its end or the query's; `None` where it is not (any more)
@@ -195,7 +204,7 @@ impl Extractor {
             // Whether a packet is a duplicate, those before it tell.
             let from = if query.dedup.is_some() { query.from } else { Some(id.first) };
             let query = Query { from, to, ..query.clone() };
-            let mut prepared = self.prepare_flows(&query, hooks)?;
+            let mut prepared = self.prepare_flows(&query, hooks, false)?;
             let ending = Ending::of(&prepared.completeness);
             found = None;
             let segments = take_segments(&mut prepared, by);
@@ -205,6 +214,7 @@ impl Extractor {
                 &query,
                 gathering,
                 None,
+                false,
                 hooks,
                 &mut |_| {},
                 &mut |key, body| {
@@ -241,11 +251,12 @@ impl Extractor {
         summary: &SummaryQuery,
         hooks: &mut dyn Hooks,
     ) -> Result<(Summary, bool), ExtractError> {
-        let mut prepared = self.prepare_flows(query, hooks)?;
+        let adds_up = summary.takes_rollups() && by == By::Segments;
+        let mut prepared = self.prepare_flows(query, hooks, adds_up)?;
         let carriers = Carriers::default();
         let ending = Ending::of(&prepared.completeness);
         let buckets = Buckets::of(prepared.completeness.covered, summary.buckets);
-        let mut tally = Tally::new(summary, &carriers);
+        let tally = RefCell::new(Tally::new(summary, &carriers));
         let mut series = buckets.series();
         let segments = take_segments(&mut prepared, by);
         let sought = summary.search.as_ref().filter(|_| by != By::Answer);
@@ -260,10 +271,15 @@ impl Extractor {
             query,
             gathering,
             summary.search.as_ref(),
+            summary.takes_rollups(),
             hooks,
             &mut |seen| match seen {
                 Seen::Segment(gathered) => series.add_all(&gathered.series),
                 Seen::Kept(body) => series.spread(body.first(), body.last(), body.packets(), body.bytes()),
+                Seen::Rollup(rollup) => {
+                    rollup.add_to(&mut series);
+                    tally.borrow_mut().take_rollup(rollup);
+                }
             },
             &mut |key, body| {
                 if let Some(search) = &summary.search {
@@ -272,7 +288,7 @@ impl Extractor {
                     }
                     found.spread(body.first(), body.last(), body.packets(), body.bytes());
                 }
-                tally.take(key, body);
+                tally.borrow_mut().take(key, body);
                 Goes::On
             },
         )?;
@@ -283,7 +299,7 @@ impl Extractor {
             series.add_dropped(*span, *dropped);
         }
         let is_unsure = outcome.is_unsure;
-        Ok((tally.summary(series, ending, prepared.completeness, outcome), is_unsure))
+        Ok((tally.into_inner().summary(series, ending, prepared.completeness, outcome), is_unsure))
     }
 
     /// The only conversations that a search can find, where the texts of labels tell.
@@ -324,6 +340,7 @@ impl Extractor {
         query: &Query,
         gathering: Gathering<'_>,
         search: Option<&Search>,
+        takes_rollups: bool,
         hooks: &mut dyn Hooks,
         see: &mut dyn FnMut(Seen<'_>),
         take: &mut dyn FnMut(&Key, &Body) -> Goes,
@@ -350,6 +367,7 @@ impl Extractor {
             range,
             wanted,
             search,
+            takes_rollups,
         });
         let taken = segments.iter().map(Arc::as_ref);
         let bounds: Vec<_> =
@@ -439,6 +457,8 @@ enum Seen<'s> {
     Segment(&'s gather::Gathered),
     /// A record of the catalog.
     Kept(&'s Body),
+    /// What an hour of the catalog adds up to, but for the records that are open.
+    Rollup(&'s Rollup),
 }
 
 /// Conversations on their way from parts and records to whoever takes them.
@@ -467,17 +487,32 @@ impl Joining<'_, '_> {
         };
         // Of one hour any record can go on another one.
         joiner.begin(Some(0));
-        let mut take_kept = |key: &Key, body: &Body, stands: Stands| {
-            see(Seen::Kept(body));
-            let mut goes = Goes::On;
-            match stands {
-                Stands::Whole => goes = close(key, body),
-                Stands::Open => joiner.add(key, body, &mut |key, body| goes = close(key, body)),
+        loop {
+            let horizon = feed.horizon();
+            if let Some(rollup) = feed.rollup(until) {
+                // Nothing that is still to come begins before this hour does.
+                joiner.begin(horizon);
+                joiner.expire(&mut |key, body| _ = close(key, body));
+                joiner.begin(Some(0));
+                see(Seen::Rollup(&rollup));
+                rollup.open.iter().for_each(|part| {
+                    joiner.add(&part.key, &part.body, &mut |key, body| _ = close(key, body));
+                });
+                continue;
             }
-            goes
-        };
-        while feed.hour(until, stop, completeness, &mut take_kept)? {}
-        Ok(())
+            let mut take_kept = |key: &Key, body: &Body, stands: Stands| {
+                see(Seen::Kept(body));
+                let mut goes = Goes::On;
+                match stands {
+                    Stands::Whole => goes = close(key, body),
+                    Stands::Open => joiner.add(key, body, &mut |key, body| goes = close(key, body)),
+                }
+                goes
+            };
+            if !feed.hour(until, stop, completeness, &mut take_kept)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Takes the parts of a segment, after which nothing begins before `horizon`.

@@ -43,13 +43,34 @@ impl Extractor {
     }
 
     /// For flows: what is no longer kept comes from the catalog.
-    pub(crate) fn prepare_flows(&self, query: &Query, hooks: &dyn Hooks) -> Result<Prepared, ExtractError> {
+    /// Where it `adds_up` what is asked for, and everything is asked for, whole hours come from there anyway.
+    pub(crate) fn prepare_flows(
+        &self,
+        query: &Query,
+        hooks: &dyn Hooks,
+        adds_up: bool,
+    ) -> Result<Prepared, ExtractError> {
         let mut snapshot = Snapshot::take(&self.shelf, query, &self.walks, self.workers, hooks)?;
         let mut archived = Archived::default();
         if self.catalog.is_some() {
-            archived = Archived::of(self.store(), &self.manifests, &snapshot.names, query.range())?;
+            archived = Archived::of(
+                self.store(),
+                &self.manifests,
+                &snapshot,
+                query.range(),
+                adds_up && wants_all(query),
+            )?;
             snapshot.segments.retain(|segment| !archived.names().contains(&segment.name));
         }
         self.prepare_with(query, Wants::default(), snapshot, archived)
     }
+}
+
+/// Whether each packet is in the answer, and indexes may tell of it.
+fn wants_all(query: &Query) -> bool {
+    query.use_index
+        && query.filter.trim().is_empty()
+        && query.joined.is_empty()
+        && query.dedup.is_none()
+        && query.tunnels.are_none()
 }

@@ -1,7 +1,8 @@
 //! Answers from the catalog: records of hours whose packets are no longer kept, in the place of segments.
 //!
-//! **Invariant:** where packets are kept, the catalog changes no answer: an hour is asked only where one of its segments has
-//! expired, and then in the place of all of them.
+//! **Invariant:** where packets are kept, the catalog changes no answer: the records of an hour are asked only where one of its
+//! segments has expired, and then in the place of all of them; what an hour adds up to, also where all of its segments are kept
+//! and their indexes would say the same.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,11 +16,14 @@ use super::kept::{self, Judge, Left};
 use super::key::Key;
 use super::part::Body;
 use super::pipeline::Goes;
+use super::rollup::Rollup;
 use super::search::Search;
 use super::sought::Wanted;
 use crate::completeness::Completeness;
 use crate::filters::Filters;
 use crate::query::TimeRange;
+use crate::segment::Segment;
+use crate::snapshot::Snapshot;
 use crate::{ExtractError, Span};
 
 /// Records after which is asked whether to go on.
@@ -57,29 +61,39 @@ pub(crate) struct Archived {
     /// By their earliest packets.
     hours: Vec<Arc<Manifest>>,
     names: HashSet<SegmentName>,
+    /// Those of which all packets are kept: what they add up to only saves work.
+    standing_in: HashSet<Hour>,
 }
 
 impl Archived {
-    /// Those of which a packet can be in the range, and a segment is not among those `kept` (ascending).
+    /// Those of which a packet can be in the range, and a segment is no longer kept; where it `adds_up` what is asked for, also
+    /// those whose rollups say what the indexes of all their segments would say.
     pub(crate) fn of(
         store: &Store,
         manifests: &Manifests,
-        kept: &[SegmentName],
+        snapshot: &Snapshot,
         range: TimeRange,
+        adds_up: bool,
     ) -> Result<Self, StoreError> {
-        let mut hours = Vec::new();
+        let kept = &snapshot.names;
+        let (mut hours, mut whole) = (Vec::new(), Vec::new());
         for hour in store.hours()? {
             let Some(manifest) = manifests.of(store, hour)? else { continue };
             let has_expired = |name: &SegmentName| kept.binary_search(name).is_err();
             let is_in_range = manifest.bounds().is_some_and(|(first, last)| range.meets(first, last));
             if is_in_range && manifest.segments.iter().any(|segment| has_expired(&segment.name)) {
                 hours.push(manifest);
+            } else if adds_up && is_in_range {
+                whole.push(manifest);
             }
         }
+        let whole = stand_in(store, whole, &hours, snapshot, range);
+        let standing_in = whole.iter().map(|manifest| manifest.hour).collect();
+        hours.extend(whole);
         hours.sort_by_key(|manifest| (manifest.bounds(), manifest.hour));
         let names =
             hours.iter().flat_map(|manifest| &manifest.segments).map(|segment| segment.name).collect();
-        Ok(Self { hours, names })
+        Ok(Self { hours, names, standing_in })
     }
 
     /// Whether there are none.
@@ -105,8 +119,7 @@ impl Archived {
 
     /// The earliest and the latest timestamp.
     pub(crate) fn bounds(&self) -> Option<(Timestamp, Timestamp)> {
-        let bounds = || self.hours.iter().filter_map(|manifest| manifest.bounds());
-        Some((bounds().map(|(first, _)| first).min()?, bounds().map(|(_, last)| last).max()?))
+        bounds_of(self.hours.iter())
     }
 
     /// Says what comes from the catalog, and from when on packets are kept.
@@ -117,7 +130,11 @@ impl Archived {
         kept_from: Option<Timestamp>,
         is_restricted: bool,
     ) {
-        let Some((first, last)) = self.bounds() else { return };
+        let is_expired = |manifest: &&Arc<Manifest>| !self.standing_in.contains(&manifest.hour);
+        let bounds = |hours: &[Arc<Manifest>]| bounds_of(hours.iter().filter(is_expired));
+        let Some((first, last)) = bounds(&self.hours) else { return };
+        let added_up = bounds_of(self.hours.iter().filter(|manifest| !is_expired(manifest)));
+        let kept_from = kept_from.into_iter().chain(added_up.map(|(first, _)| first)).min();
         let kept = kept_from
             .map_or("no packets are kept".to_owned(), |from| format!("packets are kept from {from} on"));
         completeness.note(format!(
@@ -134,6 +151,65 @@ impl Archived {
     }
 }
 
+fn bounds_of<'m>(hours: impl Iterator<Item = &'m Arc<Manifest>> + Clone) -> Option<(Timestamp, Timestamp)> {
+    let bounds = hours.filter_map(|manifest| manifest.bounds());
+    let first = bounds.clone().map(|(first, _)| first).min()?;
+    Some((first, bounds.map(|(_, last)| last).max()?))
+}
+
+/// Of hours all of whose segments are kept, those whose rollups say what the indexes would: the range holds them whole, they
+/// know all segments of their time, each of which has an index, and stand apart from everything else.
+fn stand_in(
+    store: &Store,
+    mut hours: Vec<Arc<Manifest>>,
+    expired: &[Arc<Manifest>],
+    snapshot: &Snapshot,
+    range: TimeRange,
+) -> Vec<Arc<Manifest>> {
+    if hours.is_empty() {
+        return hours;
+    }
+    let mut segments: HashMap<Hour, Vec<&Segment>> = HashMap::new();
+    for segment in &snapshot.segments {
+        segments.entry(Hour::of(segment.name.opened)).or_default().push(segment);
+    }
+    let mut names: HashMap<Hour, Vec<&SegmentName>> = HashMap::new();
+    for name in &snapshot.names {
+        names.entry(Hour::of(name.opened)).or_default().push(name);
+    }
+    hours.retain(|manifest| {
+        let is_inside = manifest.bounds().is_some_and(|(first, last)| range.covers(first, last));
+        let known = segments.get(&manifest.hour).map_or(&[][..], Vec::as_slice);
+        let fits = |segment: &&Segment| segment.index.is_some() && is_known(manifest, segment);
+        let knows_all =
+            names.get(&manifest.hour).is_some_and(|names| names.iter().all(|name| manifest.knows(name)));
+        is_inside
+            && manifest.lacks.is_empty()
+            && !manifest.is_divided
+            && knows_all
+            && known.len() == manifest.segments.len()
+            && known.iter().all(fits)
+    });
+    let added_up: HashSet<Hour> = hours.iter().map(|manifest| manifest.hour).collect();
+    let beside =
+        snapshot.segments.iter().filter(|segment| !added_up.contains(&Hour::of(segment.name.opened)));
+    let all_hours = hours.iter().chain(expired).filter_map(|manifest| manifest.bounds());
+    let others: Vec<_> = beside.filter_map(|segment| segment.bounds).chain(all_hours).collect();
+    hours.retain(|manifest| !overlaps(manifest, &others) && has_rollup(store, manifest));
+    hours
+}
+
+/// Whether an hour was made of this segment as it is.
+fn is_known(manifest: &Manifest, segment: &Segment) -> bool {
+    let found = manifest.segments.iter().find(|known| known.name == segment.name);
+    found.is_some_and(|known| segment.bounds == Some((known.first, known.last)))
+}
+
+fn has_rollup(store: &Store, manifest: &Manifest) -> bool {
+    let bytes = store.rollup(manifest.hour).ok().flatten();
+    bytes.is_some_and(|bytes| Rollup::is_of(&bytes, manifest))
+}
+
 /// What is asked of records.
 pub(super) struct Asking<'q> {
     pub(super) catalog: &'q dyn Catalog,
@@ -144,6 +220,8 @@ pub(super) struct Asking<'q> {
     /// Only these.
     pub(super) wanted: Wanted<'q>,
     pub(super) search: Option<&'q Search>,
+    /// What hours add up to can stand in the place of their whole records.
+    pub(super) takes_rollups: bool,
 }
 
 /// Whether a record may be a part of a conversation that goes on.
@@ -179,6 +257,26 @@ impl<'q> Feed<'q> {
     /// The earliest packet of the hours that have not been read.
     pub(super) fn horizon(&self) -> Option<u64> {
         self.hours.front().and_then(|manifest| manifest.bounds()).map(|(first, _)| first.ns())
+    }
+
+    /// Takes the next hour's rollup, if its earliest packet is not later than `until`, all of its records are asked for, and it
+    /// has one; else the records have to be read.
+    pub(super) fn rollup(&mut self, until: Option<u64>) -> Option<Rollup> {
+        let manifest = self.hours.front()?;
+        let asking = self.asking.as_ref().filter(|asking| asking.takes_rollups && asking.wanted.is_all())?;
+        let (first, last) = manifest.bounds()?;
+        let is_due = until.is_none_or(|until| first.ns() <= until);
+        let is_whole = asking.search.is_none()
+            && asking.range.covers(first, last)
+            && Judge::new(asking.filters, &link_types_of(manifest)).accepts_everything();
+        if !is_due || !is_whole || manifest.is_divided || overlaps(manifest, &self.others) {
+            return None;
+        }
+        // One that cannot be read is as good as none: the records say the same.
+        let bytes = asking.store.rollup(manifest.hour).ok()??;
+        let rollup = Rollup::read(&bytes, manifest, asking.carriers)?;
+        self.hours.pop_front();
+        Some(rollup)
     }
 
     /// Reads the next hour, if its earliest packet is not later than `until`; false where there is none, or no more

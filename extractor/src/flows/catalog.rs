@@ -15,7 +15,9 @@ use super::key::{Key, TCP_IDLE_NS};
 use super::part::Body;
 use super::pipeline::{self, Gathering, Goes};
 use super::record::{Ending, describe};
+use super::rollup::Making;
 use super::search::words_of;
+use super::series::{BUCKETS_MAX, Buckets};
 use super::sought::Wanted;
 use crate::filters::Filters;
 use crate::snapshot::Snapshot;
@@ -43,6 +45,15 @@ pub trait Catalog: fmt::Debug + Send + Sync {
     ) -> Result<(), String>;
 }
 
+/// What an hour was made of, and what it adds up to.
+#[derive(Debug)]
+pub struct Catalogued {
+    /// What it is.
+    pub manifest: Manifest,
+    /// The bytes of its rollup; none where there is too much to add up.
+    pub rollup: Option<Vec<u8>>,
+}
+
 impl Extractor {
     /// Gives the records of the sealed segments that were opened in an hour to `take`, until it refuses one, and says what
     /// they were made of. The hour should be over.
@@ -51,7 +62,7 @@ impl Extractor {
         hour: Hour,
         hooks: &mut dyn Hooks,
         take: &mut dyn FnMut(&KeptFlow) -> bool,
-    ) -> Result<Manifest, ExtractError> {
+    ) -> Result<Catalogued, ExtractError> {
         let query = Query::default();
         let is_wanted = |name: &SegmentName| Hour::of(name.opened) == hour;
         let mut snapshot = self.snapshot_of_sealed(&query, hooks, &is_wanted)?;
@@ -62,7 +73,9 @@ impl Extractor {
         let edges = made.edges();
         let unknown_until = edges.begins.saturating_add(TCP_IDLE_NS);
         let mut joiner = Joiner::of_hour(&carriers, unknown_until).with_open_max(OPEN_MAX);
-        let gathering = Gathering::of(&carriers, Wanted::All);
+        let buckets = Buckets::of(made.span(), BUCKETS_MAX);
+        let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&carriers, Wanted::All) };
+        let mut making = Making::new(buckets, &carriers);
         let source = self.gather_source(query.use_index, query.range(), &filters);
         let mut goes = Goes::On;
         pipeline::run(
@@ -72,9 +85,11 @@ impl Extractor {
             hooks,
             &mut |gathered, horizon| {
                 made.note(&gathered);
+                making.see(&gathered.series);
                 let mut close = |key: &Key, body: &Body| {
                     let flow = flow_of(key, body, &carriers, edges);
                     made.count(&flow);
+                    making.take(key, body, &flow);
                     if goes == Goes::On && !take(&flow) {
                         goes = Goes::NoFurther;
                     }
@@ -89,7 +104,11 @@ impl Extractor {
             },
         )?;
         made.manifest.is_divided = joiner.is_approximate();
-        if goes == Goes::On { Ok(made.manifest) } else { Err(ExtractError::Cancelled) }
+        if goes != Goes::On {
+            return Err(ExtractError::Cancelled);
+        }
+        let rollup = making.finish(&made.manifest);
+        Ok(Catalogued { manifest: made.manifest, rollup })
     }
 }
 
@@ -136,6 +155,10 @@ impl Made {
             is_divided: false,
         };
         Self { manifest }
+    }
+
+    fn span(&self) -> Option<Span> {
+        self.manifest.bounds().map(|(from, last)| Span { from, to: last.plus_ns(1) })
     }
 
     fn edges(&self) -> Edges {

@@ -113,11 +113,13 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
-struct Writer(Vec<u8>);
+/// Bytes that are being written.
+#[derive(Debug, Default)]
+pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
     /// Seven bits a byte, the lowest first.
-    fn number(&mut self, mut number: u64) {
+    pub(super) fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push(number as u8 | 0x80);
             number >>= 7;
@@ -177,24 +179,26 @@ impl Writer {
     }
 }
 
-struct Reader<'d>(&'d [u8]);
+/// Bytes that have not been read.
+#[derive(Debug)]
+pub(super) struct Reader<'d>(pub(super) &'d [u8]);
 
 impl<'d> Reader<'d> {
-    fn bytes(&mut self, count: usize) -> Option<&'d [u8]> {
+    pub(super) fn bytes(&mut self, count: usize) -> Option<&'d [u8]> {
         let (bytes, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.bytes(N)?.try_into().ok()
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn number(&mut self) -> Option<u64> {
+    pub(super) fn number(&mut self) -> Option<u64> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -206,7 +210,7 @@ impl<'d> Reader<'d> {
         None
     }
 
-    fn count(&mut self, max: u64) -> Option<u64> {
+    pub(super) fn count(&mut self, max: u64) -> Option<u64> {
         self.number().filter(|&count| count <= max)
     }
 

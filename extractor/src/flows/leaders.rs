@@ -45,6 +45,11 @@ impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
         self.forgotten
     }
 
+    /// All that is held, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.counts.iter()
+    }
+
     /// The heaviest, the heaviest first; equals in the order of their keys.
     pub(super) fn top(self, count: usize) -> Vec<(K, V)> {
         let mut all: Vec<(K, V)> = self.counts.into_iter().collect();

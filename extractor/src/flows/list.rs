@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 use super::Outcome;
 use super::carrier::Carriers;
 use super::key::Key;
-use super::part::Body;
+use super::part::{Body, Part};
+
 use super::record::{Conversation, Ending, FlowId, describe, id_of};
+use super::rollup::{Rollup, TOP_KEPT};
 use super::search::Search;
 use super::summary::Totals;
 use super::text::as_text;
@@ -38,7 +40,7 @@ pub enum FlowSort {
 }
 
 impl FlowSort {
-    const ALL: [(Self, &'static str); 4] = [
+    pub(super) const ALL: [(Self, &'static str); 4] = [
         (Self::Bytes, "bytes"),
         (Self::Packets, "packets"),
         (Self::Start, "start"),
@@ -225,8 +227,29 @@ impl<'q> TopFlows<'q> {
         Self::new(&FlowQuery { limit, ..FlowQuery::default() }, carriers)
     }
 
+    /// Whether what hours of the catalog add up to holds all that is wanted of them.
+    pub(super) fn takes_rollups(&self) -> bool {
+        self.limit <= TOP_KEPT && self.after.is_none()
+    }
+
+    /// Takes the whole records of an hour.
+    pub(super) fn take_rollup(&mut self, rollup: &Rollup) {
+        self.totals.add_all(&rollup.totals);
+        rollup.top(self.sort).iter().for_each(|part| self.rank(&part.key, &part.body));
+    }
+
+    /// Those kept, and the one after them, in order.
+    pub(super) fn into_parts(self) -> impl ExactSizeIterator<Item = Part> {
+        let kept = self.kept.into_sorted_vec().into_iter();
+        kept.map(|Ranked { key, body, .. }| Part { key, body })
+    }
+
     pub(super) fn take(&mut self, key: &Key, body: &Body) {
         self.totals.add(body);
+        self.rank(key, body);
+    }
+
+    fn rank(&mut self, key: &Key, body: &Body) {
         let rank = self.sort.rank(body);
         let is_full = self.kept.len() > self.limit;
         if is_full && self.kept.peek().is_some_and(|last| last.place.0 < rank) {

@@ -150,6 +150,12 @@ impl Series {
         }
     }
 
+    /// The buckets that hold packets: when they begin, packets and bytes.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        let filled = self.counts.iter().enumerate().filter(|(_, count)| count.packets > 0);
+        filled.map(|(number, count)| (self.buckets.starts_at(number), count.packets, count.bytes))
+    }
+
     /// Adds another series of the same buckets.
     pub(super) fn add_all(&mut self, other: &Self) {
         self.is_exact &= other.is_exact;

@@ -14,6 +14,7 @@ use super::leaders::{Leaders, Weigh};
 use super::list::TopFlows;
 use super::part::Body;
 use super::record::{Conversation, Ending, client_of, ip_protocol_name, protocol_name};
+use super::rollup::{Rollup, TOP_KEPT};
 use super::search::Search;
 use super::series::{Point, Series};
 use super::services;
@@ -45,6 +46,13 @@ pub struct SummaryQuery {
     /// Only conversations that it finds.
     #[serde(skip)]
     pub search: Option<Search>,
+}
+
+impl SummaryQuery {
+    /// Whether what hours of the catalog add up to holds all that is wanted of them.
+    pub(super) fn takes_rollups(&self) -> bool {
+        self.top <= TOP_KEPT && self.search.is_none()
+    }
 }
 
 impl Default for SummaryQuery {
@@ -101,6 +109,12 @@ pub struct Totals {
 }
 
 impl Totals {
+    pub(super) fn add_all(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.conversations += other.conversations;
+    }
+
     pub(super) fn add(&mut self, body: &Body) {
         self.packets += body.packets();
         self.bytes += body.bytes();
@@ -184,10 +198,10 @@ pub struct Edge {
     pub bytes: u64,
 }
 
-#[derive(Debug, Default)]
-struct HostTally {
-    totals: Totals,
-    sent_bytes: u64,
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HostTally {
+    pub(super) totals: Totals,
+    pub(super) sent_bytes: u64,
 }
 
 impl Weigh for HostTally {
@@ -252,6 +266,47 @@ impl<'q> Tally<'q> {
         }
     }
 
+    /// Takes what the whole records of an hour add up to.
+    pub(super) fn take_rollup(&mut self, rollup: &Rollup) {
+        self.flows.take_rollup(rollup);
+        for (address, host) in &rollup.hosts {
+            let sum = self.hosts.of(*address);
+            sum.totals.add_all(&host.totals);
+            sum.sent_bytes += host.sent_bytes;
+        }
+        rollup.edges.iter().for_each(|(pair, totals)| self.edges.of(*pair).add_all(totals));
+        rollup.ports.iter().for_each(|(port, totals)| self.ports.of(*port).add_all(totals));
+        rollup.unlabelled.iter().for_each(|(port, totals)| self.unlabelled.of(*port).add_all(totals));
+        for (place, totals) in &rollup.portless {
+            let key = || (portless_key(*place), Totals::default());
+            self.portless.entry(*place).or_insert_with(key).1.add_all(totals);
+        }
+        for (name, totals) in &rollup.labelled {
+            if self.labelled.len() < APPLICATIONS_MAX || self.labelled.contains_key(name) {
+                self.labelled.entry(name.clone()).or_default().add_all(totals);
+            }
+        }
+    }
+
+    /// What an hour adds up to; `None` where something was forgotten.
+    pub(super) fn into_rollup(self) -> Option<Rollup> {
+        let is_approximate = self.hosts.are_approximate()
+            || self.edges.are_approximate()
+            || self.ports.are_approximate()
+            || self.unlabelled.are_approximate()
+            || self.labelled.len() >= APPLICATIONS_MAX;
+        (!is_approximate).then(|| Rollup {
+            totals: self.flows.totals(),
+            hosts: sorted(&self.hosts),
+            edges: sorted(&self.edges),
+            ports: sorted(&self.ports),
+            unlabelled: sorted(&self.unlabelled),
+            labelled: self.labelled.into_iter().collect(),
+            portless: self.portless.into_iter().map(|(place, (_, totals))| (place, totals)).collect(),
+            ..Rollup::default()
+        })
+    }
+
     fn take_application(&mut self, key: &Key, body: &Body, port: u16) {
         let Some(application) = application_of(body) else {
             return self.unlabelled.of((key.protocol, port)).add(body);
@@ -312,6 +367,19 @@ impl<'q> Tally<'q> {
     }
 }
 
+/// What is counted, by key.
+fn sorted<K: Eq + std::hash::Hash + Ord + Copy, V: Weigh + Copy>(leaders: &Leaders<K, V>) -> Vec<(K, V)> {
+    let mut all: Vec<(K, V)> = leaders.iter().map(|(key, value)| (*key, *value)).collect();
+    all.sort_unstable_by_key(|(key, _)| *key);
+    all
+}
+
+/// Some key of conversations that are counted there.
+fn portless_key((is_other, protocol, detail): (bool, u8, u16)) -> Key {
+    let kind = if is_other { Kind::Other } else { Kind::Ip };
+    Key { addresses: [0; 2], ports: [0; 2], detail, protocol, kind, is_ipv6: false, carrier: 0 }
+}
+
 fn host_count((address, host): (IpAddr, HostTally)) -> HostCount {
     let HostTally { totals: Totals { packets, bytes, conversations }, sent_bytes } = host;
     // A host that talks to itself has received all that it sent.
@@ -340,9 +408,7 @@ fn applications(
     let mut by_name: BTreeMap<String, Totals> = BTreeMap::new();
     for (name, totals) in ports.iter().map(of_port).chain(portless.into_values().map(of_other)) {
         let sum = by_name.entry(name).or_default();
-        sum.packets += totals.packets;
-        sum.bytes += totals.bytes;
-        sum.conversations += totals.conversations;
+        sum.add_all(&totals);
     }
     let counts = |guessed| move |(name, totals)| ApplicationCount { name, guessed, totals };
     let mut all: Vec<ApplicationCount> =

@@ -12,6 +12,10 @@ use crate::catalog::{CATALOG_VERSION, Hour, Manifest};
 use crate::{Store, StoreError};
 
 const MANIFEST: &str = "manifest.json";
+/// What an hour adds up to, beside it.
+const ROLLUP: &str = "rollup";
+/// Longer ones are not read: there are records to be asked.
+const ROLLUP_BYTES_MAX: u64 = 256 << 20;
 /// What an hour is called while it is written, or removed.
 const UNFINISHED_PREFIX: &str = ".";
 const NEW_EXTENSION: &str = ".new";
@@ -51,6 +55,22 @@ impl Store {
         remove_folder(&path)?;
         at(&path, fs::create_dir_all(&path))?;
         Ok(path)
+    }
+
+    /// Puts what an hour that is being written adds up to beside it.
+    pub fn write_rollup(&self, hour: Hour, rollup: &[u8]) -> Result<(), StoreError> {
+        let path = self.unfinished_hour_path(hour).join(ROLLUP);
+        at(&path, fs::write(&path, rollup))
+    }
+
+    /// What an hour adds up to, as it was written; `None` where that was not, or is too long to be ours.
+    pub fn rollup(&self, hour: Hour) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.hour_path(hour).join(ROLLUP);
+        let found = at(&path, unless_missing(fs::metadata(&path)))?;
+        match found.is_some_and(|file| file.len() <= ROLLUP_BYTES_MAX) {
+            true => at(&path, unless_missing(fs::read(&path))),
+            false => Ok(None),
+        }
     }
 
     /// Makes what was written last, and gives it the hour's name, in the place of what had it before.
