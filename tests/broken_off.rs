@@ -4,8 +4,14 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use netrewind_extractor::http::access::Admission;
+use netrewind_extractor::http::tls::Tls;
+use netrewind_extractor::http::{Clock, Server, Service as HttpService, ServiceLimits, router};
+use netrewind_extractor::{Extractor, Options};
+use netrewind_segment::Timestamp;
 use serde_json::Value;
 
 use crate::access::certificate;
@@ -14,6 +20,8 @@ use crate::support::run;
 use crate::support::served::{PACKETS, served, store};
 use crate::support::service::Service;
 
+/// Of curl: a partial file, what was received cannot be used, a stream of HTTP/2 was not closed cleanly.
+const BROKEN_OFF: [i32; 4] = [18, 56, 92, 16];
 /// Within this a client that has gone is noticed, and the work for it has ended.
 const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -159,8 +167,6 @@ impl Slow {
 
     /// It knows that what it has is not the answer.
     fn has_failed(mut self) {
-        // Of curl: a partial file, what was received cannot be used, a stream of HTTP/2 was not closed cleanly.
-        const BROKEN_OFF: [i32; 4] = [18, 56, 92, 16];
         let status = self.curl.wait().expect("a child").code();
         assert!(status.is_some_and(|status| BROKEN_OFF.contains(&status)), "{status:?}");
         let heads = std::fs::read_to_string(&self.heads).expect("a head");
@@ -216,4 +222,53 @@ fn over_tls_an_answer_of_a_service_that_dies_is_an_error() {
     assert!(read_pcap(&bytes).len() < 20_000);
     let again = run(["extract", "--url", &url, "--ca-file", &certificate, "--count"]);
     assert_eq!(again.status.code(), Some(3), "nobody is there any more");
+}
+
+struct WallClock;
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        Timestamp(u64::try_from(since.as_nanos()).expect("before 2554"))
+    }
+}
+
+/// A service in this process, whose clients may take nothing for half a second.
+fn impatient(store: &str, tls: Option<Tls>) -> (Arc<HttpService>, Server) {
+    let store = netrewind_segment::Store::open(Path::new(store)).expect("a store");
+    let limits = ServiceLimits { stall_time_max: Duration::from_millis(500), ..ServiceLimits::default() };
+    let extractor = Arc::new(Extractor::new(store, Options::default()));
+    let service = Arc::new(HttpService::new(extractor, Arc::new(WallClock), limits, None));
+    let admission = Admission { access: None, is_encrypted: tls.is_some(), origins: Vec::new() };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let routes = router(Arc::clone(&service), admission);
+    let server = Server::start(Arc::clone(&service), routes, vec![listener], tls).expect("it starts");
+    (service, server)
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_in_plain_and_over_tls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path(), 20_000, 1400);
+    let (certificate, key) = certificate(folder.path());
+    for (scheme, version) in [("http", "--http1.1"), ("https", "--http1.1"), ("https", "--http2")] {
+        let tls = Tls::open(Path::new(&certificate), Path::new(&key)).expect("a certificate");
+        let (service, server) = impatient(&store, Some(tls).filter(|_| scheme == "https"));
+        let url = format!("{scheme}://localhost:{}{PACKETS}", server.addresses()[0].port());
+        // What it writes into a pipe that nobody empties it does not take.
+        let mut curl = Command::new("curl")
+            .args(["--silent", "--max-time", "60", version, "--cacert", &certificate, &url])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("curl runs: scripts/install test");
+        wait_until("it begins", Duration::from_secs(20), || service.packets.running() == 1);
+        let begun = Instant::now();
+        wait_until("it is cut", Duration::from_secs(10), || service.packets.running() == 0);
+        assert!(begun.elapsed() >= Duration::from_millis(300), "{url}: it was given no time");
+        let mut taken = Vec::new();
+        curl.stdout.take().expect("a pipe").read_to_end(&mut taken).expect("read");
+        let status = curl.wait().expect("a child").code();
+        assert!(status.is_some_and(|status| BROKEN_OFF.contains(&status)), "{url} {version}: {status:?}");
+        assert!(taken.len() > 1000 && taken.len() < 28_000_000, "{url}: {} bytes", taken.len());
+        server.stop();
+    }
 }
