@@ -272,7 +272,7 @@ fn what_hours_add_up_to_is_what_their_packets_do() {
     let newest = segments(&store).pop().expect("a segment");
     let old = newest.with_file_name("093456.000000000Z-0.pcap");
     std::fs::copy(&newest, &old).expect("copied");
-    catalogue_is_moved_away(&store, |store| summaries(store), "with a stale hour");
+    catalogue_is_moved_away(&store, summaries, "with a stale hour");
 }
 
 fn first_lines(text: &str, count: usize) -> String {
