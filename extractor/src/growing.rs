@@ -14,6 +14,7 @@ use netrewind_segment::{LinkType, Records, SegmentName};
 
 use crate::ExtractError;
 use crate::filters::{Filters, Outlook};
+use crate::read::index as offset_in;
 use crate::segment::Segment;
 use crate::sys::Map;
 
@@ -25,6 +26,9 @@ const WORTH_INDEXING_BYTES: u64 = 8 << 20;
 const TAIL_PART: u64 = 4;
 /// Indexes of a segment that are remembered for queries that began earlier, and see less of it.
 const REMEMBERED_MAX: usize = 3;
+/// Bytes that the disk is asked for at a time, and half of them before they are needed: what was written past the page cache has to
+/// be read back.
+const AHEAD_BYTES: usize = 8 << 20;
 /// Records after which is asked whether to go on.
 const RECORDS_BETWEEN_QUESTIONS: u64 = 4096;
 
@@ -131,7 +135,12 @@ impl Grown {
         let begin = self.builder.segment_bytes();
         let rest = usize::try_from(begin).ok().and_then(|begin| segment.bytes.get(begin..));
         let Some(rest) = rest else { return Ok(false) };
+        let mut asked_for = offset_in(begin);
         for record in Records::new(rest, begin) {
+            while offset_in(record.offset) + AHEAD_BYTES / 2 >= asked_for && asked_for < segment.bytes.len() {
+                segment.bytes.will_need(asked_for..asked_for + AHEAD_BYTES);
+                asked_for += AHEAD_BYTES;
+            }
             if self.builder.records().is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && stop() {
                 return Err(ExtractError::Cancelled);
             }
