@@ -1,8 +1,9 @@
 //! One segment as a query sees it: its bytes up to where they could be read when the query began, and what is known of
 //! their time and order, from its index or from a walk over it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Index, IndexError};
@@ -294,28 +295,67 @@ fn marked_bounds(
 
 /// Walks over segments without an index, remembered within a bound. An open segment's walk goes on where it had ended.
 #[derive(Debug, Default)]
-pub(crate) struct Walks(Mutex<HashMap<SegmentName, Arc<Walk>>>);
+pub(crate) struct Walks {
+    known: Mutex<HashMap<SegmentName, Arc<Walk>>>,
+    /// Segments that are being walked over.
+    walked: Mutex<HashSet<SegmentName>>,
+}
+
+/// How often whoever waits for another's walk looks up.
+const WAIT_FOR_WALK: Duration = Duration::from_millis(2);
 
 impl Walks {
     /// The walk over a segment as far as it was opened; `None` where `stop` said so.
     pub(crate) fn of(&self, segment: &Segment, stop: &dyn Fn() -> bool) -> Option<Arc<Walk>> {
-        let known = self.lock().get(&segment.name).cloned();
-        let known = known.filter(|walk| walk.end <= segment.bytes.len() as u64);
-        if let Some(walk) = &known
-            && (walk.end == segment.bytes.len() as u64)
-        {
-            return known;
+        let end = segment.bytes.len() as u64;
+        self.walk(segment, stop, &|walk| walk.end == end)
+    }
+
+    /// Likewise, or one that another query has made of more of it.
+    pub(crate) fn covering(&self, segment: &Segment, stop: &dyn Fn() -> bool) -> Option<Arc<Walk>> {
+        let end = segment.bytes.len() as u64;
+        self.walk(segment, stop, &|walk| walk.end >= end)
+    }
+
+    fn walk(
+        &self,
+        segment: &Segment,
+        stop: &dyn Fn() -> bool,
+        is_enough: &dyn Fn(&Walk) -> bool,
+    ) -> Option<Arc<Walk>> {
+        // Several at once would take as many times as long.
+        while !locked(&self.walked).insert(segment.name) {
+            if let Some(walk) = self.known(segment).filter(|walk| is_enough(walk)) {
+                return Some(walk);
+            }
+            if stop() {
+                return None;
+            }
+            std::thread::sleep(WAIT_FOR_WALK);
+        }
+        let _turn = Turn(self, segment.name);
+        let known = self.known(segment);
+        if let Some(walk) = known.as_ref().filter(|walk| is_enough(walk)) {
+            return Some(Arc::clone(walk));
         }
         segment.bytes.read_in_order();
-        let begun = known.map(Arc::unwrap_or_clone).unwrap_or_default();
+        let begun = known.filter(|walk| walk.end <= segment.bytes.len() as u64);
+        let begun = begun.map(Arc::unwrap_or_clone).unwrap_or_default();
         let walk = Arc::new(begun.extended(&segment.bytes, stop)?);
         segment.bytes.read_as_told();
         self.remember(segment.name, &walk);
         Some(walk)
     }
 
+    fn known(&self, segment: &Segment) -> Option<Arc<Walk>> {
+        locked(&self.known).get(&segment.name).cloned()
+    }
+
     fn remember(&self, name: SegmentName, walk: &Arc<Walk>) {
-        let mut walks = self.lock();
+        let mut walks = locked(&self.known);
+        if walks.get(&name).is_some_and(|known| known.end > walk.end) {
+            return; // of a query that sees more
+        }
         walks.insert(name, Arc::clone(walk));
         let mut granules: usize = walks.values().map(|walk| walk.granules.len()).sum();
         while granules > REMEMBERED_GRANULES_MAX
@@ -325,8 +365,17 @@ impl Walks {
             granules -= walks.remove(&other).map_or(0, |walk| walk.granules.len());
         }
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SegmentName, Arc<Walk>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// The right to walk over a segment.
+struct Turn<'w>(&'w Walks, SegmentName);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        locked(&self.0.walked).remove(&self.1);
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -181,10 +181,11 @@ impl<'q> Upcoming<'q> {
                 Err(PlanError::Index(error)) => self.reject(segment, &error),
             }
         }
-        let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
+        let walk = self.walks.covering(segment, stop).ok_or(ExtractError::Cancelled)?;
+        let end = segment.bytes.len() as u64;
         self.report.unreadable.extend(segment.damage(&walk));
         Ok((
-            self.planner.runs_of_walk(walk.granules_from(segment.begin), segment.link_type),
+            self.planner.runs_of_walk(walk.granules_within(segment.begin, end), segment.link_type),
             self.scouts.is_some(),
         ))
     }

@@ -71,6 +71,12 @@ impl Walk {
         rest.map(move |granule| Granule { start: granule.start.max(begin), ..*granule })
     }
 
+    /// Likewise, up to `end`, where a record ends.
+    pub(crate) fn granules_within(&self, begin: u64, end: u64) -> impl Iterator<Item = Granule> {
+        let within = self.granules_from(begin).take_while(move |granule| granule.start < end);
+        within.map(move |granule| Granule { end: granule.end.min(end), ..granule })
+    }
+
     /// The earliest and the latest timestamp, where there is a record.
     pub(crate) fn bounds(&self) -> Option<(Timestamp, Timestamp)> {
         let first = self.granules.iter().map(|granule| granule.first).min()?;
