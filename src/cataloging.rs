@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netrewind_catalog::{HourReader, HourWriter, Range};
-use netrewind_extractor::flows::{Catalog, Catalogued};
+use netrewind_extractor::flows::{Catalog, Catalogued, rollup_adds_up};
 use netrewind_extractor::{Extractor, Options};
 use netrewind_recorder::retention::{CatalogLimits, Keeper};
 use netrewind_segment::catalog::{Condition, Hour, Manifest};
@@ -143,6 +143,11 @@ pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
         records == manifest.records,
         "{records} records, where {} were written",
         manifest.records
+    );
+    let rollup = store.rollup(hour)?;
+    anyhow::ensure!(
+        rollup.is_none_or(|rollup| rollup_adds_up(&rollup, &manifest)),
+        "its rollup is not what its records add up to, and is not used: netrewind index --catalog --rebuild writes it again"
     );
     Ok(())
 }

@@ -268,6 +268,10 @@ fn what_hours_add_up_to_is_what_their_packets_do() {
     for (found, wanted) in summaries(&store).iter().zip(&before) {
         assert_eq!(found, wanted, "with damaged rollups");
     }
+    let verified = run(["verify", "--store", &store.display().to_string()]);
+    let said =
+        String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
+    assert_eq!((verified.status.code(), said.matches("its rollup is not").count()), (Some(1), 2), "{said}");
     // What was imported later is in no rollup.
     let newest = segments(&store).pop().expect("a segment");
     let old = newest.with_file_name("093456.000000000Z-0.pcap");

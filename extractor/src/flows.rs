@@ -55,6 +55,7 @@ pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
 pub(crate) use record::protocol_number;
 pub use record::{Conversation, End, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState, TunnelRecord};
+pub use rollup::rollup_adds_up;
 pub use search::{FIELDS, Search, SearchError};
 pub use series::{BUCKETS_MAX, Point};
 pub use summary::{

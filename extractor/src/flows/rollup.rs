@@ -102,6 +102,21 @@ impl Rollup {
     }
 }
 
+/// Whether these bytes are an undamaged rollup of this hour, and what they hold adds up to what the manifest says.
+pub fn rollup_adds_up(bytes: &[u8], manifest: &Manifest) -> bool {
+    let Some(rollup) = Rollup::read(bytes, manifest, &Carriers::default()) else { return false };
+    let mut sums = rollup.totals;
+    for Part { body, .. } in &rollup.open {
+        sums.packets += body.packets();
+        sums.bytes += body.bytes();
+        sums.conversations += 1;
+    }
+    let of_series =
+        |sums: (u64, u64), &(_, packets, bytes): &(u64, u64, u64)| (sums.0 + packets, sums.1 + bytes);
+    (sums.conversations, sums.packets, sums.bytes) == (manifest.records, manifest.packets, manifest.bytes)
+        && rollup.seconds.iter().fold((0, 0), of_series) == (manifest.packets, manifest.bytes)
+}
+
 /// What follows the head of a rollup of this hour.
 fn sums_of<'b>(bytes: &'b [u8], manifest: &Manifest) -> Option<Reader<'b>> {
     let mut from = Reader(bytes);
