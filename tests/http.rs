@@ -1,6 +1,7 @@
 //! The service over HTTP: the same bytes as the command line, and never a body that only looks whole.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -146,6 +147,24 @@ fn what_is_wrong_is_told_by_a_problem_document() {
             assert_eq!(answer.header("allow"), Some("GET,HEAD"));
         }
     }
+}
+
+#[test]
+fn a_refusal_arrives_although_the_body_comes_after_it() {
+    let (_folder, _store, service) = served(10, 60);
+    let body = "filter=tcp&".repeat(5_000);
+    let head = format!(
+        "POST {PACKETS} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+        service.address,
+        body.len()
+    );
+    let mut stream = TcpStream::connect(service.address).expect("connected");
+    for piece in [head.as_str(), &body[..100], &body[100..]] {
+        stream.write_all(piece.as_bytes()).expect("taken");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let answer = Response::read(stream, false);
+    assert_eq!((answer.status, &answer.json()["type"]), (415, &"/problems/unsupported-body".into()));
 }
 
 #[test]

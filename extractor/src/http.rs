@@ -40,6 +40,7 @@ mod service;
 mod session;
 mod summary;
 pub mod tls;
+mod unread;
 mod view;
 
 pub use api::{openapi, router};

@@ -1,0 +1,67 @@
+//! What a client is still sending when its answer is there already: a connection that is closed over unread bytes is reset,
+//! and a reset overtakes the answer (RFC 9112, section 9.6).
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
+
+/// Of what nobody has read, so much is read before the answer goes. A client that sends more may be reset.
+const UNREAD_BYTES_MAX: usize = 1 << 20;
+/// And for so long.
+const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Reads what is left of a request's body, so that its answer arrives.
+pub(super) async fn read_to_the_end(request: Request, next: Next) -> Response {
+    // Whoever waits to be told to go on sends nothing once there is an answer (RFC 9110, section 10.1.1).
+    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let body = Shared(Arc::new(Mutex::new(body)));
+    let response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
+    if !body.is_end_stream() {
+        let rest = Limited::new(body, UNREAD_BYTES_MAX).collect();
+        // Whether it arrived whole changes nothing any more.
+        let _ = tokio::time::timeout(UNREAD_TIME_MAX, rest).await;
+    }
+    response
+}
+
+/// A body that can be read on after its reader has gone.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Body>>);
+
+impl Shared {
+    fn with<R>(&self, act: impl FnOnce(&mut Body) -> R) -> R {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl http_body::Body for Shared {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.with(|body| Pin::new(body).poll_frame(context))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.with(|body| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.with(|body| body.size_hint())
+    }
+}
