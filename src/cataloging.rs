@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netrewind_catalog::{HourReader, HourWriter, Range};
-use netrewind_extractor::flows::{Catalog, Catalogued, rollup_adds_up};
+use netrewind_extractor::flows::{Catalog, Catalogued, rollup_adds_up, seam, seam_adds_up, seam_is_due};
 use netrewind_extractor::{Extractor, Options};
 use netrewind_recorder::retention::{CatalogLimits, Keeper};
 use netrewind_segment::catalog::{Condition, Hour, Manifest};
@@ -122,6 +122,23 @@ pub fn write(
     Ok(manifest)
 }
 
+/// An hour and the one before, where both are there.
+fn with_the_one_before(store: &Store, hour: Hour) -> anyhow::Result<Option<(Manifest, Manifest)>> {
+    let Some(before) = hour.before() else { return Ok(None) };
+    Ok(store.manifest(before)?.zip(store.manifest(hour)?))
+}
+
+/// Writes what becomes of conversations between an hour and the one before, unless that is told already.
+pub fn write_seam(store: &Store, hour: Hour, stop: &AtomicBool) -> anyhow::Result<()> {
+    if let Some((before, after)) = with_the_one_before(store, hour)?
+        && seam_is_due(store, &before, &after)
+    {
+        let bytes = seam(&Reader, store, &before, &after, &|| stop.load(Ordering::Relaxed));
+        store.write_seam(hour, &bytes.map_err(anyhow::Error::msg)?)?;
+    }
+    Ok(())
+}
+
 /// Reads an hour from end to end; an error says what is wrong.
 pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
     let Some(manifest) = store.manifest(hour)? else {
@@ -144,11 +161,16 @@ pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
         "{records} records, where {} were written",
         manifest.records
     );
-    let rollup = store.rollup(hour)?;
     anyhow::ensure!(
-        rollup.is_none_or(|rollup| rollup_adds_up(&rollup, &manifest)),
+        rollup_adds_up(store, &manifest),
         "its rollup is not what its records add up to, and is not used: netrewind index --catalog --rebuild writes it again"
     );
+    if let Some((before, after)) = with_the_one_before(store, hour)? {
+        anyhow::ensure!(
+            seam_adds_up(&Reader, store, &before, &after).map_err(anyhow::Error::msg)?,
+            "its seam to the hour before is damaged, and is not used: netrewind index --catalog --rebuild writes it again"
+        );
+    }
     Ok(())
 }
 
@@ -243,6 +265,12 @@ impl Follower {
             }
             if matches!(look(&self.store, hour, &segments)?, State::Missing | State::Stale) {
                 self.write(hour, &segments)?;
+            }
+            if let Err(error) = write_seam(&self.store, hour, &self.stop)
+                && !self.is_over()
+            {
+                self.log(Event::CatalogBehind { hour, reason: format!("{error:#}") });
+                return Err(error);
             }
         }
         self.limits.keep(&self.store, now, &mut |event| self.log(event))?;

@@ -1,6 +1,7 @@
 //! The catalog answers for flows whose packets are gone what the indexes answered while they were there.
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -75,6 +76,17 @@ fn dns_question(name: &str) -> Vec<u8> {
 /// Conversations over some hours: short ones and long ones, some of which end and begin anew with the same ports, some of
 /// which pause.
 fn packets(rng: &mut Rng, hours: u32) -> Vec<Packet> {
+    packets_between(rng, hours, 1..12, 1024..1060, 100..200)
+}
+
+/// Likewise, of these clients and their ports, and servers.
+fn packets_between(
+    rng: &mut Rng,
+    hours: u32,
+    clients: Range<u8>,
+    ports: Range<u16>,
+    servers: Range<u8>,
+) -> Vec<Packet> {
     let mut packets = Vec::new();
     let mut push = |at_ms: u64, bytes: Vec<u8>, rng: &mut Rng| {
         if at_ms < u64::from(hours * HOUR_SECONDS) * 1000 {
@@ -84,8 +96,8 @@ fn packets(rng: &mut Rng, hours: u32) -> Vec<Packet> {
         }
     };
     for _ in 0..200 * hours {
-        let (client, server) =
-            ((rng.u8(1..12), rng.u16(1024..1060)), (rng.u8(100..200), [443, 22, 8080][rng.usize(..3)]));
+        let client = (rng.u8(clients.clone()), rng.u16(ports.clone()));
+        let server = (rng.u8(servers.clone()), [443, 22, 8080][rng.usize(..3)]);
         let mut at = u64::from(rng.u32(..hours * HOUR_SECONDS)) * 1000;
         if rng.bool() {
             let name = ["example.com", "www.example.com", "example.org", "a.b.c.net"][rng.usize(..4)];
@@ -112,6 +124,7 @@ fn packets(rng: &mut Rng, hours: u32) -> Vec<Packet> {
 
 /// A store whose segments were opened when their packets came.
 fn recorded(folder: &Path, packets: &[Packet]) -> PathBuf {
+    std::fs::create_dir_all(folder).expect("a folder");
     let store = folder.join("store");
     let file = folder.join("capture.pcap");
     for part in
@@ -227,56 +240,117 @@ fn what_has_expired_is_answered_as_before() {
     assert_eq!((found.status, found.json()["id"].as_str()), (200, Some(id.as_str())), "{:?}", found.json());
 }
 
-/// What ranges add up to: all, hours, what begins and ends within hours, and what lies at their edges.
-fn summaries(store: &Path) -> Vec<Value> {
+/// What ranges add up to, and their first flows by each order: all, hours, what begins and ends within hours, and what lies at
+/// their edges.
+fn sums(store: &Path) -> Vec<Value> {
     let service = Service::of(&store.display().to_string());
-    let ranges = [(0, 0), (0, 3600), (3600, 7200), (3599, 7201), (1800, 9000), (0, 10_800), (7000, 10_800)];
-    let ask = |(from, to): (u32, u32)| {
-        let range = match to {
-            0 => String::new(),
-            to => format!("&from={}&to={}", START + from, START + to),
-        };
-        let found = service.get(&format!("/api/v1/summary?buckets=100&top=30{range}"));
+    let ranges = [(0, 0), (0, 3600), (3600, 7200), (3599, 7201), (1800, 9000), (0, 10_800), (7000, 18_000)];
+    let range_of = |(from, to): (u32, u32)| match to {
+        0 => String::new(),
+        to => format!("&from={}&to={}", START + from, START + to),
+    };
+    let ask = |question: String| {
+        let found = service.get(&format!("/api/v1/{question}"));
         assert_eq!(found.status, 200, "{:?}", found.json());
         let mut found = found.json();
-        found.as_object_mut().expect("an object").remove("work");
+        // How it was found out, and from when on packets are kept.
+        for member in ["work", "completeness"] {
+            found.as_object_mut().expect("an object").remove(member);
+        }
         found
     };
-    ranges.into_iter().map(ask).collect()
+    let of_range = |range| {
+        let summary = format!("summary?buckets=100&top=30{range}");
+        let lists = ["bytes", "packets", "start", "duration"];
+        let lists = lists.map(|sort| format!("flows?sort={sort}&limit=40{range}"));
+        [summary].into_iter().chain(lists)
+    };
+    ranges.into_iter().map(range_of).flat_map(of_range).map(ask).collect()
+}
+
+/// The files of the catalog with this name, by their hours.
+fn of_catalog(store: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = crate::support::files_below(&store.join("catalog"));
+    found.retain(|path| path.file_name().is_some_and(|found| found == name));
+    found.sort_unstable();
+    found
+}
+
+fn assert_same_sums(store: &Path, wanted: &[Value], what: &str) {
+    for (number, (found, wanted)) in sums(store).iter().zip(wanted).enumerate() {
+        assert_eq!(found, wanted, "{what}: answer {number}");
+    }
+}
+
+fn damage(path: &Path, rng: &mut Rng) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    let at = rng.usize(..bytes.len());
+    bytes[at] ^= 1 << rng.u8(..8);
+    // Maps of the file stay as they are: another takes its place.
+    std::fs::remove_file(path).expect("removed");
+    std::fs::write(path, &bytes).expect("written");
+}
+
+/// What is verified to be wrong.
+fn verified(store: &Path) -> (Option<i32>, String) {
+    let output = run(["verify", "--store", &store.display().to_string()]);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
 #[test]
 fn what_hours_add_up_to_is_what_their_packets_do() {
     let mut rng = Rng::with_seed(seed());
     let folder = tempfile::tempdir().expect("a folder");
+    // Of the second kind most go on for hours, with ends and pauses.
+    let kinds = [packets(&mut rng, 5), packets_between(&mut rng, 5, 1..4, 1024..1032, 100..103)];
+    for (number, packets) in kinds.iter().enumerate() {
+        let store = recorded(&folder.path().join(number.to_string()), packets);
+        let before = sums(&store);
+        assert!(before[0]["totals"]["packets"].as_u64().expect("a number") > 1000, "{}", before[0]["totals"]);
+        catalogue(&store);
+        let (rollups, seams) = (of_catalog(&store, "rollup"), of_catalog(&store, "seam"));
+        assert_eq!((rollups.len(), seams.len()), (5, 4));
+        assert_same_sums(&store, &before, "with rollups");
+        assert_eq!(verified(&store).0, Some(0));
+        // What is missing or damaged is none.
+        std::fs::remove_file(&seams[1]).expect("a seam");
+        damage(&seams[3], &mut rng);
+        assert_same_sums(&store, &before, "without some seams");
+        let (status, said) = verified(&store);
+        assert_eq!((status, said.matches("its seam to").count()), (Some(1), 1), "{said}");
+        catalogue(&store);
+        assert!(seams[1].exists(), "what is missing is made again");
+        damage(&rollups[1], &mut rng);
+        let bytes = std::fs::read(&rollups[2]).expect("a rollup");
+        std::fs::remove_file(&rollups[2]).expect("removed");
+        std::fs::write(&rollups[2], &bytes[..rng.usize(..bytes.len())]).expect("written");
+        assert_same_sums(&store, &before, "with damaged rollups");
+        let (status, said) = verified(&store);
+        assert_eq!((status, said.matches("its rollup is not").count()), (Some(1), 2), "{said}");
+        done(["index", "--store", &store.display().to_string(), "--catalog", "--current-hour", "--rebuild"]);
+        assert_eq!(verified(&store).0, Some(0));
+        // The first hours whole, one in part, and all of them.
+        for count in [13, 6, segments(&store).len() - 19] {
+            expire(&store, count);
+            // Records count whole where they reach beyond a range: this is of all packets.
+            for (found, wanted) in sums(&store).iter().zip(&before).take(5) {
+                assert_eq!(found, wanted, "of what has expired");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_hour_to_which_something_was_added_stands_for_nothing() {
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
     let store = recorded(folder.path(), &packets(&mut rng, 3));
-    let before = summaries(&store);
-    assert!(before[0]["totals"]["packets"].as_u64().expect("a number") > 1000, "{}", before[0]["totals"]);
     catalogue(&store);
-    let mut rollups = crate::support::files_below(&store.join("catalog"));
-    rollups.retain(|path| path.file_name().is_some_and(|name| name == "rollup"));
-    assert_eq!(rollups.len(), 3);
-    for (found, wanted) in summaries(&store).iter().zip(&before) {
-        assert_eq!(found, wanted, "with rollups");
-    }
-    // One that is damaged is none.
-    let mut bytes = std::fs::read(&rollups[1]).expect("a rollup");
-    let at = rng.usize(..bytes.len());
-    bytes[at] ^= 1 << rng.u8(..8);
-    std::fs::write(&rollups[1], &bytes).expect("written");
-    std::fs::write(&rollups[2], &bytes[..rng.usize(..bytes.len())]).expect("written");
-    for (found, wanted) in summaries(&store).iter().zip(&before) {
-        assert_eq!(found, wanted, "with damaged rollups");
-    }
-    let verified = run(["verify", "--store", &store.display().to_string()]);
-    let said =
-        String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
-    assert_eq!((verified.status.code(), said.matches("its rollup is not").count()), (Some(1), 2), "{said}");
-    // What was imported later is in no rollup.
     let newest = segments(&store).pop().expect("a segment");
     let old = newest.with_file_name("093456.000000000Z-0.pcap");
     std::fs::copy(&newest, &old).expect("copied");
-    catalogue_is_moved_away(&store, summaries, "with a stale hour");
+    catalogue_is_moved_away(&store, sums, "with a stale hour");
 }
 
 fn first_lines(text: &str, count: usize) -> String {

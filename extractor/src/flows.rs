@@ -55,7 +55,7 @@ pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
 pub(crate) use record::protocol_number;
 pub use record::{Conversation, End, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState, TunnelRecord};
-pub use rollup::rollup_adds_up;
+pub use rollup::{rollup_adds_up, seam, seam_adds_up, seam_is_due};
 pub use search::{FIELDS, Search, SearchError};
 pub use series::{BUCKETS_MAX, Point};
 pub use summary::{
@@ -81,7 +81,7 @@ use part::Body;
 pub(crate) use pipeline::Source as GatherSource;
 use pipeline::{By, Gathering, Goes, Take};
 use record::{Ending, describe};
-use rollup::Rollup;
+use rollup::{Added, Rollup};
 use series::Buckets;
 use sought::{Keys, Wanted};
 use summary::Tally;
@@ -161,8 +161,8 @@ impl Extractor {
             takes_rollups,
             hooks,
             &mut |seen| {
-                if let Seen::Rollup(rollup) = seen {
-                    top.borrow_mut().take_rollup(rollup);
+                if let Seen::Added(added) = seen {
+                    top.borrow_mut().take_added(added);
                 }
             },
             &mut |key, body| {
@@ -277,10 +277,8 @@ impl Extractor {
             &mut |seen| match seen {
                 Seen::Segment(gathered) => series.add_all(&gathered.series),
                 Seen::Kept(body) => series.spread(body.first(), body.last(), body.packets(), body.bytes()),
-                Seen::Rollup(rollup) => {
-                    rollup.add_to(&mut series);
-                    tally.borrow_mut().take_rollup(rollup);
-                }
+                Seen::Rollup(rollup) => rollup.add_to(&mut series),
+                Seen::Added(added) => tally.borrow_mut().take_added(added),
             },
             &mut |key, body| {
                 if let Some(search) = &summary.search {
@@ -363,6 +361,7 @@ impl Extractor {
         let asking = self.catalog().map(|catalog| Asking {
             catalog,
             store: self.store(),
+            manifests: self.manifests(),
             filters: &filters,
             carriers,
             range,
@@ -458,8 +457,10 @@ enum Seen<'s> {
     Segment(&'s gather::Gathered),
     /// A record of the catalog.
     Kept(&'s Body),
-    /// What an hour of the catalog adds up to, but for the records that are open.
+    /// An hour of the catalog by what it adds up to: what is seen here is only its series.
     Rollup(&'s Rollup),
+    /// Records that are added up, but for their series.
+    Added(&'s Added),
 }
 
 /// Conversations on their way from parts and records to whoever takes them.
@@ -490,13 +491,14 @@ impl Joining<'_, '_> {
         joiner.begin(Some(0));
         loop {
             let horizon = feed.horizon();
-            if let Some(rollup) = feed.rollup(until) {
+            if let Some(hour) = feed.rollup(until, stop, completeness)? {
                 // Nothing that is still to come begins before this hour does.
                 joiner.begin(horizon);
                 joiner.expire(&mut |key, body| _ = close(key, body));
                 joiner.begin(Some(0));
-                see(Seen::Rollup(&rollup));
-                rollup.open.iter().for_each(|part| {
+                see(Seen::Rollup(&hour.rollup));
+                hour.added.iter().for_each(|added| see(Seen::Added(added)));
+                hour.open.iter().for_each(|part| {
                     joiner.add(&part.key, &part.body, &mut |key, body| _ = close(key, body));
                 });
                 continue;

@@ -102,9 +102,11 @@ fn write_catalog(arguments: &Arguments, writing: &Writing) -> Result<Outcome, Fa
             Catalogued::Unfinished => false,
         };
         if !is_due {
+            cataloging::write_seam(store, hour, &stop)?;
             continue;
         }
-        match cataloging::write(store, &extractor, hour, &stop) {
+        let manifest = cataloging::write(store, &extractor, hour, &stop);
+        match manifest.and_then(|manifest| cataloging::write_seam(store, hour, &stop).map(|()| manifest)) {
             Ok(manifest) => {
                 written += 1;
                 terminal::say(format_args!("hour {hour}: {} conversations", manifest.records));

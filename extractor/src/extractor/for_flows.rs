@@ -6,7 +6,7 @@ use netrewind_segment::{SegmentName, SegmentState};
 use super::{Extractor, Prepared};
 use crate::answer::Hooks;
 use crate::filter::Compiler;
-use crate::flows::{Archived, Catalog};
+use crate::flows::{Archived, Catalog, Manifests};
 use crate::shelf::Shelf;
 use crate::sink::Wants;
 use crate::snapshot::Snapshot;
@@ -19,6 +19,10 @@ impl Extractor {
 
     pub(crate) fn compiler(&self) -> &Compiler {
         &self.compiler
+    }
+
+    pub(crate) fn manifests(&self) -> &Manifests {
+        &self.manifests
     }
 
     pub(crate) fn catalog(&self) -> Option<&dyn Catalog> {

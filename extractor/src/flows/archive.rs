@@ -4,6 +4,8 @@
 //! segments has expired, and then in the place of all of them; what an hour adds up to, also where all of its segments are kept
 //! and their indexes would say the same.
 
+mod added;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +18,7 @@ use super::kept::{self, Judge, Left};
 use super::key::Key;
 use super::part::Body;
 use super::pipeline::Goes;
-use super::rollup::Rollup;
+use super::rollup::{Rollup, Rollups, Seam};
 use super::search::Search;
 use super::sought::Wanted;
 use crate::completeness::Completeness;
@@ -37,12 +39,15 @@ type Remembered = ((u64, i64), Option<Arc<Manifest>>);
 
 /// Manifests, remembered from query to query: there may be thousands of them.
 #[derive(Debug, Default)]
-pub(crate) struct Manifests(Mutex<HashMap<Hour, Remembered>>);
+pub(crate) struct Manifests {
+    known: Mutex<HashMap<Hour, Remembered>>,
+    rollups: Rollups,
+}
 
 impl Manifests {
     fn of(&self, store: &Store, hour: Hour) -> Result<Option<Arc<Manifest>>, StoreError> {
         let Some(stamp) = store.hour_stamp(hour)? else { return Ok(None) };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, manifest)) = known.get(&hour).filter(|(known, _)| *known == stamp) {
             return Ok(manifest.clone());
         }
@@ -87,7 +92,7 @@ impl Archived {
                 whole.push(manifest);
             }
         }
-        let whole = stand_in(store, whole, &hours, snapshot, range);
+        let whole = stand_in(store, manifests, whole, &hours, snapshot, range);
         let standing_in = whole.iter().map(|manifest| manifest.hour).collect();
         hours.extend(whole);
         hours.sort_by_key(|manifest| (manifest.bounds(), manifest.hour));
@@ -161,6 +166,7 @@ fn bounds_of<'m>(hours: impl Iterator<Item = &'m Arc<Manifest>> + Clone) -> Opti
 /// know all segments of their time, each of which has an index, and stand apart from everything else.
 fn stand_in(
     store: &Store,
+    manifests: &Manifests,
     mut hours: Vec<Arc<Manifest>>,
     expired: &[Arc<Manifest>],
     snapshot: &Snapshot,
@@ -195,7 +201,8 @@ fn stand_in(
         snapshot.segments.iter().filter(|segment| !added_up.contains(&Hour::of(segment.name.opened)));
     let all_hours = hours.iter().chain(expired).filter_map(|manifest| manifest.bounds());
     let others: Vec<_> = beside.filter_map(|segment| segment.bounds).chain(all_hours).collect();
-    hours.retain(|manifest| !overlaps(manifest, &others) && has_rollup(store, manifest));
+    let has_rollup = |manifest: &Manifest| manifests.rollups.rollup(store, manifest).is_some();
+    hours.retain(|manifest| !overlaps(manifest, &others) && has_rollup(manifest));
     hours
 }
 
@@ -205,22 +212,18 @@ fn is_known(manifest: &Manifest, segment: &Segment) -> bool {
     found.is_some_and(|known| segment.bounds == Some((known.first, known.last)))
 }
 
-fn has_rollup(store: &Store, manifest: &Manifest) -> bool {
-    let bytes = store.rollup(manifest.hour).ok().flatten();
-    bytes.is_some_and(|bytes| Rollup::is_of(&bytes, manifest))
-}
-
 /// What is asked of records.
 pub(super) struct Asking<'q> {
     pub(super) catalog: &'q dyn Catalog,
     pub(super) store: &'q Store,
+    pub(super) manifests: &'q Manifests,
     pub(super) filters: &'q Filters,
     pub(super) carriers: &'q Carriers,
     pub(super) range: TimeRange,
     /// Only these.
     pub(super) wanted: Wanted<'q>,
     pub(super) search: Option<&'q Search>,
-    /// What hours add up to can stand in the place of their whole records.
+    /// What hours add up to can stand in the place of their records.
     pub(super) takes_rollups: bool,
 }
 
@@ -240,6 +243,8 @@ pub(super) struct Feed<'q> {
     hours: VecDeque<Arc<Manifest>>,
     /// Times of everything that an hour can overlap.
     others: Vec<(Timestamp, Timestamp)>,
+    /// What the next hour adds up to, and the seam to the one that was taken last.
+    next: Option<(Rollup, Seam)>,
     perhaps: u64,
 }
 
@@ -251,32 +256,12 @@ impl<'q> Feed<'q> {
         asking: Option<Asking<'q>>,
     ) -> Self {
         let others = segments.chain(archived.hours.iter().filter_map(|manifest| manifest.bounds())).collect();
-        Self { asking, hours: archived.hours.into(), others, perhaps: 0 }
+        Self { asking, hours: archived.hours.into(), others, next: None, perhaps: 0 }
     }
 
     /// The earliest packet of the hours that have not been read.
     pub(super) fn horizon(&self) -> Option<u64> {
         self.hours.front().and_then(|manifest| manifest.bounds()).map(|(first, _)| first.ns())
-    }
-
-    /// Takes the next hour's rollup, if its earliest packet is not later than `until`, all of its records are asked for, and it
-    /// has one; else the records have to be read.
-    pub(super) fn rollup(&mut self, until: Option<u64>) -> Option<Rollup> {
-        let manifest = self.hours.front()?;
-        let asking = self.asking.as_ref().filter(|asking| asking.takes_rollups && asking.wanted.is_all())?;
-        let (first, last) = manifest.bounds()?;
-        let is_due = until.is_none_or(|until| first.ns() <= until);
-        let is_whole = asking.search.is_none()
-            && asking.range.covers(first, last)
-            && Judge::new(asking.filters, &link_types_of(manifest)).accepts_everything();
-        if !is_due || !is_whole || manifest.is_divided || overlaps(manifest, &self.others) {
-            return None;
-        }
-        // One that cannot be read is as good as none: the records say the same.
-        let bytes = asking.store.rollup(manifest.hour).ok()??;
-        let rollup = Rollup::read(&bytes, manifest, asking.carriers)?;
-        self.hours.pop_front();
-        Some(rollup)
     }
 
     /// Reads the next hour, if its earliest packet is not later than `until`; false where there is none, or no more
@@ -369,7 +354,7 @@ struct Reading<'a, 'q> {
 impl Reading<'_, '_> {
     fn take(&mut self, bytes: &[u8], take: &mut TakeKept<'_>) -> Goes {
         let carriers = self.asking.carriers;
-        let Some((mut part, is_open)) = kept::read(bytes, carriers, self.base_ns) else {
+        let Some((mut part, standing)) = kept::read(bytes, carriers, self.base_ns) else {
             self.damaged += 1;
             return Goes::On;
         };
@@ -382,7 +367,7 @@ impl Reading<'_, '_> {
             Left::Exactly => {}
             Left::Perhaps => self.perhaps += 1,
         }
-        let is_whole = self.stands_apart && !is_open;
+        let is_whole = self.stands_apart && !standing.is_open;
         take(&part.key, &part.body, if is_whole { Stands::Whole } else { Stands::Open })
     }
 }

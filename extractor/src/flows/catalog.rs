@@ -17,7 +17,7 @@ use super::pipeline::{self, Gathering, Goes};
 use super::record::{Ending, describe};
 use super::rollup::Making;
 use super::search::words_of;
-use super::series::{BUCKETS_MAX, Buckets};
+use super::series::Buckets;
 use super::sought::Wanted;
 use crate::filters::Filters;
 use crate::snapshot::Snapshot;
@@ -29,6 +29,8 @@ pub(super) const OVERLAP_NS: u64 = 90 * SECOND_NS;
 /// Conversations of an hour that are open at once while it is written, some 150 bytes each; beyond, the longest silent are
 /// divided, and joined again by answers.
 const OPEN_MAX: usize = 1 << 20;
+/// Seconds of the series of an hour, 24 bytes each: those of two days, as files imported within an hour may hold.
+const SECONDS_MAX: usize = 172_800;
 
 /// Reads hours of the catalog.
 pub trait Catalog: fmt::Debug + Send + Sync {
@@ -70,12 +72,12 @@ impl Extractor {
         let filters = Filters::compile(self.compiler(), &query, &snapshot.link_types())?
             .with_ports(&self.tunnel_ports()?);
         let carriers = Carriers::default();
-        let edges = made.edges();
+        let edges = Edges::of(&made.manifest);
         let unknown_until = edges.begins.saturating_add(TCP_IDLE_NS);
         let mut joiner = Joiner::of_hour(&carriers, unknown_until).with_open_max(OPEN_MAX);
-        let buckets = Buckets::of(made.span(), BUCKETS_MAX);
+        let buckets = Buckets::seconds(made.span(), SECONDS_MAX);
         let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&carriers, Wanted::All) };
-        let mut making = Making::new(buckets, &carriers);
+        let mut making = Making::new(buckets, edges, &carriers);
         let source = self.gather_source(query.use_index, query.range(), &filters);
         let mut goes = Goes::On;
         pipeline::run(
@@ -89,7 +91,7 @@ impl Extractor {
                 let mut close = |key: &Key, body: &Body| {
                     let flow = flow_of(key, body, &carriers, edges);
                     made.count(&flow);
-                    making.take(key, body, &flow);
+                    making.take(key, body);
                     if goes == Goes::On && !take(&flow) {
                         goes = Goes::NoFurther;
                     }
@@ -123,10 +125,20 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    /// Whether a conversation may have begun before, or may go on after.
-    fn touch(self, key: &Key, body: &Body) -> bool {
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        let (first, last) = manifest.bounds().unwrap_or_default();
+        Self {
+            base: manifest.hour.start().ns(),
+            begins: first.ns().saturating_add(OVERLAP_NS),
+            ends: last.ns().saturating_sub(OVERLAP_NS),
+        }
+    }
+
+    /// Whether a conversation may have begun before, and whether it may go on after. What is loose belongs to one that may
+    /// have begun before.
+    pub(super) fn sides(self, key: &Key, body: &Body, is_loose: bool) -> (bool, bool) {
         let may_have_begun = body.first() <= self.begins.saturating_add(key.idle_ns(false));
-        may_have_begun || last_moment(key, body) >= self.ends
+        (may_have_begun || is_loose, last_moment(key, body) >= self.ends)
     }
 }
 
@@ -161,15 +173,6 @@ impl Made {
         self.manifest.bounds().map(|(from, last)| Span { from, to: last.plus_ns(1) })
     }
 
-    fn edges(&self) -> Edges {
-        let (first, last) = self.manifest.bounds().unwrap_or_default();
-        Edges {
-            base: self.manifest.hour.start().ns(),
-            begins: first.ns().saturating_add(OVERLAP_NS),
-            ends: last.ns().saturating_sub(OVERLAP_NS),
-        }
-    }
-
     fn note(&mut self, gathered: &Gathered) {
         let lacks = &mut self.manifest.lacks;
         lacks.extend(gathered.unreadable.iter().map(|at| format!("segment {}: {}", at.segment, at.reason)));
@@ -184,7 +187,8 @@ impl Made {
 }
 
 pub(super) fn flow_of(key: &Key, body: &Body, carriers: &Carriers, edges: Edges) -> KeptFlow {
-    let is_open = edges.touch(key, body) || body.is_loose;
+    let (may_have_begun, may_go_on) = edges.sides(key, body, body.is_loose);
+    let is_open = may_have_begun || may_go_on;
     // Words do not depend on how the connection stands at the end.
     let told = describe(key, body, carriers, Ending::NEVER);
     let tunnels = told.tunnels.iter().chain(&told.server_tunnels);

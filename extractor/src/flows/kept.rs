@@ -32,6 +32,15 @@ const TUNNEL_IPV6: u8 = 4;
 const TUNNELS_MAX: u64 = 16;
 const LABELS_MAX: u64 = 4096;
 
+/// How a record stands to those of the hours around its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// It may be a part of a conversation that goes on in another record.
+    pub(super) is_open: bool,
+    /// That may be one of the same hour, see [`Body::is_loose`].
+    pub(super) is_loose: bool,
+}
+
 /// Writes a record whose hour begins at `base_ns`.
 pub(super) fn write(key: &Key, body: &Body, is_open: bool, carriers: &Carriers, base_ns: u64) -> Vec<u8> {
     let vlans = carriers.vlans(body.vlans);
@@ -50,7 +59,7 @@ pub(super) fn write(key: &Key, body: &Body, is_open: bool, carriers: &Carriers, 
     to.0.push(key.protocol);
     to.key(key);
     to.number(zigzag(body.first().wrapping_sub(base_ns).cast_signed()));
-    to.number(u64::from(body.segments) << 1 | u64::from(is_open));
+    to.number(u64::from(body.segments) << 2 | u64::from(body.is_loose) << 1 | u64::from(is_open));
     to.number(body.last() - body.first());
     body.sides.iter().for_each(|side| to.side(side, key, body));
     body.round_trip_ns.into_iter().for_each(|round_trip| to.number(round_trip));
@@ -70,8 +79,8 @@ pub(super) fn write(key: &Key, body: &Body, is_open: bool, carriers: &Carriers, 
     to.0
 }
 
-/// Reads a record, and whether it is open; `None` where these bytes are none.
-pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(Part, bool)> {
+/// Reads a record and how it stands; `None` where these bytes are none. What has been loose can be joined by now.
+pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(Part, Standing)> {
     let mut from = Reader(bytes);
     let head = from.byte()?;
     let kind = *KINDS.get(usize::from(head & 7))?;
@@ -99,10 +108,10 @@ pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(P
     }
     let is_there = sides.iter().any(|side| side.packets > 0) && from.0.is_empty();
     let has_fragments = head & FRAGMENTS != 0;
-    let is_open = segments & 1 == 1;
-    let segments = u32::try_from(segments >> 1).ok()?;
+    let standing = Standing { is_open: segments & 1 == 1, is_loose: segments & 2 == 2 };
+    let segments = u32::try_from(segments >> 2).ok()?;
     let body = Body { sides, vlans, segments, has_fragments, round_trip_ns, labels, is_loose: false };
-    is_there.then_some((Part { key, body }, is_open))
+    is_there.then_some((Part { key, body }, standing))
 }
 
 fn zigzag(number: i64) -> u64 {

@@ -1,9 +1,8 @@
 //! Counting by key in bounded memory.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
-use foldhash::fast::RandomState;
+use super::rollup::Held;
 
 /// What is counted, and by what the greatest are chosen.
 pub(super) trait Weigh: Default {
@@ -14,14 +13,14 @@ pub(super) trait Weigh: Default {
 /// at most what was forgotten of it.
 #[derive(Debug)]
 pub(super) struct Leaders<K, V> {
-    counts: HashMap<K, V, RandomState>,
+    counts: Held<K, V>,
     held_max: usize,
     forgotten: bool,
 }
 
 impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
     pub(super) fn new(held_max: usize) -> Self {
-        Self { counts: HashMap::default(), held_max: held_max.max(1), forgotten: false }
+        Self { counts: Held::default(), held_max: held_max.max(1), forgotten: false }
     }
 
     /// The count of a key.
@@ -38,6 +37,11 @@ impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
         let middle = weights.len() / 2;
         let (_, &mut median, _) = weights.select_nth_unstable(middle);
         self.counts.retain(|_, count| count.weight() > median);
+    }
+
+    /// What is held, by key.
+    pub(super) fn held(&self) -> &Held<K, V> {
+        &self.counts
     }
 
     /// Whether anything was forgotten.

@@ -13,7 +13,7 @@ use super::key::Key;
 use super::part::{Body, Part};
 
 use super::record::{Conversation, Ending, FlowId, describe, id_of};
-use super::rollup::{Rollup, TOP_KEPT};
+use super::rollup::{Added, TOP_KEPT};
 use super::search::Search;
 use super::summary::Totals;
 use super::text::as_text;
@@ -232,10 +232,13 @@ impl<'q> TopFlows<'q> {
         self.limit <= TOP_KEPT && self.after.is_none()
     }
 
-    /// Takes the whole records of an hour.
-    pub(super) fn take_rollup(&mut self, rollup: &Rollup) {
-        self.totals.add_all(&rollup.totals);
-        rollup.top(self.sort).iter().for_each(|part| self.rank(&part.key, &part.body));
+    /// Takes records that are added up.
+    pub(super) fn take_added(&mut self, added: &Added) {
+        let Some(sums) = added.sums() else { return };
+        self.totals.add_all(&sums.totals);
+        // One more than are wanted tells whether there is a next page.
+        let top = added.top(self.sort, self.limit.saturating_add(1), self.carriers);
+        top.iter().for_each(|part| self.rank(&part.key, &part.body));
     }
 
     /// Those kept, and the one after them, in order.

@@ -1,151 +1,209 @@
-//! What the whole records of an hour of the catalog add up to, and those that are open: in the place of reading them all.
+//! What the records of an hour of the catalog add up to, in the place of reading them all.
 //!
-//! `indexer/catalog/FORMAT.md` describes the bytes. A rollup that is damaged, or of another hour than the manifest is, is none.
+//! ```text
+//! an hour:  whole | early | late | through        early: may have begun before; late: may go on after; through: both
+//! a seam:   late of one hour + early of the next  -> settled | what belongs to a conversation that goes through an hour
+//! ```
+//!
+//! What is whole counts as it is. What is early or late counts as it is where nothing lies before or after; between two hours it
+//! counts as their seam says. What is left are records, and are joined. `indexer/catalog/FORMAT.md` describes the bytes. A file
+//! that is damaged, or of another hour than the manifest is, is none.
 //!
 //! **Invariant:** a rollup only saves work: the records of its hour say the same.
 
-use std::net::IpAddr;
+mod heaviest;
+mod opened;
+mod seam;
+mod sums;
+mod table;
+
+use std::ops::Range;
+use std::sync::Arc;
 
 use netrewind_segment::Timestamp;
-use netrewind_segment::catalog::{KeptFlow, Manifest};
+use netrewind_segment::catalog::Manifest;
 use netrewind_segment::time::SECOND_NS;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::carrier::Carriers;
+use super::catalog::Edges;
 use super::kept::{self, Reader, Writer};
 use super::key::Key;
-use super::list::{FlowQuery, FlowSort, TopFlows};
 use super::part::{Body, Part};
 use super::series::{Buckets, Series};
-use super::summary::{HostTally, SummaryQuery, Tally, Totals};
+use super::summary::Totals;
+pub(super) use heaviest::{Held, heaviest};
+pub(crate) use opened::Rollups;
+use seam::Settling;
+pub(super) use seam::{Seam, Side, visit_open};
+pub use seam::{is_due as seam_is_due, seam, seam_adds_up};
+pub(super) use sums::Added;
+use sums::{Adding, File};
+pub(super) use table::{Table, TableKey, TableValue};
 
 /// Of each order of a list, so many of an hour's first records are kept, and one more.
 pub(super) const TOP_KEPT: usize = 1000;
-const MAGIC: &[u8; 8] = b"NRROLL\x00\x01";
-/// Entries of a table that room is made for at once: more take bytes that are there.
-const RESERVED_MAX: u64 = 1 << 16;
-/// A name of an application is no longer than what a label can be.
-const NAME_BYTES_MAX: u64 = 1 << 16;
+const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 
 /// An hour, added up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rollup {
-    /// Of whole records, and so all that follows, unless it says otherwise.
-    pub(super) totals: Totals,
-    pub(super) hosts: Vec<(IpAddr, HostTally)>,
-    pub(super) edges: Vec<((IpAddr, IpAddr), Totals)>,
-    pub(super) ports: Vec<((u8, u16), Totals)>,
-    pub(super) unlabelled: Vec<((u8, u16), Totals)>,
-    pub(super) labelled: Vec<(String, Totals)>,
-    pub(super) portless: Vec<((bool, u8, u16), Totals)>,
-    /// The first records by each order.
-    pub(super) tops: [Vec<Part>; FlowSort::ALL.len()],
-    /// Second, packets and bytes of all records.
-    pub(super) seconds: Vec<(u64, u64, u64)>,
-    /// The records that are open, in the order in which they were written.
-    pub(super) open: Vec<Part>,
+    /// Of the records that are not open.
+    pub(super) whole: Added,
+    /// Of those that may have begun before, if nothing lies before.
+    pub(super) early_alone: Added,
+    /// Of those that may go on, if nothing comes after.
+    pub(super) late_alone: Added,
+    early: Range<usize>,
+    through: Range<usize>,
+    seconds: Range<usize>,
 }
 
 impl Rollup {
-    /// The first records by this order.
-    pub(super) fn top(&self, sort: FlowSort) -> &[Part] {
-        FlowSort::ALL.iter().zip(&self.tops).find(|((of, _), _)| *of == sort).map_or(&[], |(_, top)| top)
+    fn is_whole(bytes: &[u8]) -> bool {
+        is_checked(MAGIC, bytes)
+    }
+
+    /// Reads what [`Making::finish`] has written for the manifest of this identity.
+    fn of(file: Arc<File>, identity: u64) -> Option<Self> {
+        let bytes: &[u8] = &file.map;
+        let mut from = Reader(bytes.get(MAGIC.len() + 8..)?);
+        if !bytes.starts_with(MAGIC) || u64::from_be_bytes(from.array()?) != identity {
+            return None;
+        }
+        let mut next = || {
+            let part = from.part()?;
+            let end = bytes.len() - from.0.len();
+            Some(end - part.len()..end)
+        };
+        let added = |bytes: Range<usize>| Added { file: Arc::clone(&file), bytes };
+        let (whole, early_alone, late_alone) = (added(next()?), added(next()?), added(next()?));
+        let (early, through, seconds) = (next()?, next()?, next()?);
+        let is_all = from.0.is_empty();
+        is_all.then_some(Self { whole, early_alone, late_alone, early, through, seconds })
     }
 
     /// Adds the packets of all records.
     pub(super) fn add_to(&self, series: &mut Series) {
-        for &(second, packets, bytes) in &self.seconds {
+        for (second, packets, bytes) in self.seconds().unwrap_or_default() {
             series.add(Timestamp(second.saturating_mul(SECOND_NS)), packets, bytes);
         }
     }
 
-    /// Whether these bytes are an undamaged rollup of the hour that the manifest is of.
-    pub(super) fn is_of(bytes: &[u8], manifest: &Manifest) -> bool {
-        sums_of(bytes, manifest).is_some()
+    /// Seconds in which there are packets, with packets and bytes.
+    fn seconds(&self) -> Option<Vec<(u64, u64, u64)>> {
+        let mut from = Reader(self.whole.file.map.get(self.seconds.clone())?);
+        let mut last = 0;
+        from.list(|from| {
+            last += from.number()?;
+            Some((last, from.number()?, from.number()?))
+        })
     }
 
-    /// Reads what [`Making::finish`] has written for this manifest.
-    pub(super) fn read(bytes: &[u8], manifest: &Manifest, carriers: &Carriers) -> Option<Self> {
-        let mut from = sums_of(bytes, manifest)?;
-        let base_ns = manifest.hour.start().ns();
-        let rollup = Self {
-            totals: from.totals()?,
-            hosts: from.table(|from| {
-                let address = from.ip()?;
-                let totals = from.totals()?;
-                let sent_bytes = from.number().filter(|&sent| sent <= totals.bytes)?;
-                Some((address, HostTally { totals, sent_bytes }))
-            })?,
-            edges: from.table(|from| Some(((from.ip()?, from.ip()?), from.totals()?)))?,
-            ports: from.table(Reader::port)?,
-            unlabelled: from.table(Reader::port)?,
-            labelled: from.table(|from| {
-                let count = usize::try_from(from.count(NAME_BYTES_MAX)?).ok()?;
-                let name = String::from_utf8(from.bytes(count)?.to_vec()).ok()?;
-                Some((name, from.totals()?))
-            })?,
-            portless: from.table(|from| {
-                let is_other = from.byte()? == 1;
-                let ((protocol, detail), totals) = from.port()?;
-                Some(((is_other, protocol, detail), totals))
-            })?,
-            tops: [
-                from.table(|from| from.record(carriers, base_ns))?,
-                from.table(|from| from.record(carriers, base_ns))?,
-                from.table(|from| from.record(carriers, base_ns))?,
-                from.table(|from| from.record(carriers, base_ns))?,
-            ],
-            seconds: from.table(|from| Some((from.number()?, from.number()?, from.number()?)))?,
-            open: from.table(|from| from.record(carriers, base_ns))?,
+    /// The records that reach through the hour.
+    pub(super) fn through(&self, carriers: &Carriers) -> Option<Vec<Part>> {
+        self.records(&self.through, carriers)
+    }
+
+    /// Early records of conversations of which another record reaches through the hour: what is early counts without them.
+    pub(super) fn early(&self, carriers: &Carriers) -> Option<Vec<Part>> {
+        self.records(&self.early, carriers)
+    }
+
+    fn records(&self, bytes: &Range<usize>, carriers: &Carriers) -> Option<Vec<Part>> {
+        let file = &self.whole.file;
+        records(file.map.get(bytes.clone())?, carriers, file.base.ns())
+    }
+
+    /// Whether everything in it can be read, and adds up to what the manifest says.
+    fn adds_up(&self, manifest: &Manifest) -> bool {
+        let read = || {
+            let carriers = Carriers::default();
+            let mut sums = Totals::default();
+            for added in [&self.whole, &self.early_alone, &self.late_alone] {
+                sums.add_all(&added.consistent()?.totals);
+            }
+            for Part { body, .. } in [self.through(&carriers)?, self.early(&carriers)?].iter().flatten() {
+                sums.add(body);
+            }
+            let of_series =
+                |sums: (u64, u64), &(_, packets, bytes): &(u64, u64, u64)| (sums.0 + packets, sums.1 + bytes);
+            let series = self.seconds()?.iter().fold((0, 0), of_series);
+            let all = (manifest.packets, manifest.bytes);
+            Some((sums.packets, sums.bytes) == all && series == all)
         };
-        from.0.is_empty().then_some(rollup)
+        read().unwrap_or(false)
     }
 }
 
-/// Whether these bytes are an undamaged rollup of this hour, and what they hold adds up to what the manifest says.
-pub fn rollup_adds_up(bytes: &[u8], manifest: &Manifest) -> bool {
-    let Some(rollup) = Rollup::read(bytes, manifest, &Carriers::default()) else { return false };
-    let mut sums = rollup.totals;
-    for Part { body, .. } in &rollup.open {
-        sums.packets += body.packets();
-        sums.bytes += body.bytes();
-        sums.conversations += 1;
-    }
-    let of_series =
-        |sums: (u64, u64), &(_, packets, bytes): &(u64, u64, u64)| (sums.0 + packets, sums.1 + bytes);
-    (sums.conversations, sums.packets, sums.bytes) == (manifest.records, manifest.packets, manifest.bytes)
-        && rollup.seconds.iter().fold((0, 0), of_series) == (manifest.packets, manifest.bytes)
+/// Whether an hour's rollup, if it has one, is undamaged, and adds up to what the manifest says.
+pub fn rollup_adds_up(store: &netrewind_segment::Store, manifest: &Manifest) -> bool {
+    matches!(store.rollup(manifest.hour), Ok(None))
+        || Rollups::default().rollup(store, manifest).is_some_and(|rollup| rollup.adds_up(manifest))
 }
 
-/// What follows the head of a rollup of this hour.
-fn sums_of<'b>(bytes: &'b [u8], manifest: &Manifest) -> Option<Reader<'b>> {
+/// A number that two manifests share only if they are the same.
+fn identity(manifest: &Manifest) -> Option<u64> {
+    Some(xxh3_64(&serde_json::to_vec(manifest).ok()?))
+}
+
+/// Bytes behind the name of their format and their checksum.
+fn checked(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
+    [magic.as_slice(), &xxh3_64(bytes).to_be_bytes(), bytes].concat()
+}
+
+fn is_checked(magic: &[u8; 8], bytes: &[u8]) -> bool {
     let mut from = Reader(bytes);
-    let is_ours = from.array()? == *MAGIC && u64::from_be_bytes(from.array()?) == xxh3_64(from.0);
-    let mut numbers = [manifest.records, manifest.packets, manifest.bytes].into_iter();
-    (is_ours && numbers.all(|number| from.number() == Some(number))).then_some(from)
+    from.array() == Some(*magic) && from.array().map(u64::from_be_bytes) == Some(xxh3_64(from.0))
+}
+
+/// Records one after the other.
+#[derive(Debug, Default)]
+struct Records {
+    count: u64,
+    documents: Writer,
+}
+
+impl Records {
+    fn add(&mut self, document: &[u8]) {
+        self.count += 1;
+        self.documents.bytes(document);
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut to = Writer::default();
+        to.number(self.count);
+        to.0.extend_from_slice(&self.documents.0);
+        to.0
+    }
+}
+
+fn records(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<Vec<Part>> {
+    let mut from = Reader(bytes);
+    let parts = from.list(|from| kept::read(from.part()?, carriers, base_ns).map(|(part, _)| part))?;
+    from.0.is_empty().then_some(parts)
 }
 
 /// A rollup that is being made.
 pub(super) struct Making<'q> {
-    tally: Tally<'q>,
-    tops: [TopFlows<'q>; FlowSort::ALL.len()],
+    whole: Adding<'q>,
+    late: Adding<'q>,
+    early: Vec<Part>,
+    through: Vec<Part>,
     series: Series,
-    open: Writer,
-    open_count: u64,
+    edges: Edges,
     carriers: &'q Carriers,
 }
 
 impl<'q> Making<'q> {
-    pub(super) fn new(buckets: Buckets, carriers: &'q Carriers) -> Self {
-        let nothing = SummaryQuery { top: 0, ..SummaryQuery::default() };
-        let top =
-            |(sort, _)| TopFlows::new(&FlowQuery { sort, limit: TOP_KEPT, ..FlowQuery::default() }, carriers);
+    pub(super) fn new(buckets: Buckets, edges: Edges, carriers: &'q Carriers) -> Self {
         Self {
-            tally: Tally::new(&nothing, carriers),
-            tops: FlowSort::ALL.map(top),
+            whole: Adding::new(carriers),
+            late: Adding::new(carriers),
+            early: Vec::new(),
+            through: Vec::new(),
             series: buckets.series(),
-            open: Writer::default(),
-            open_count: 0,
+            edges,
             carriers,
         }
     }
@@ -156,134 +214,58 @@ impl<'q> Making<'q> {
     }
 
     /// Takes a record.
-    pub(super) fn take(&mut self, key: &Key, body: &Body, flow: &KeptFlow) {
-        if flow.is_open {
-            self.open_count += 1;
-            self.open.document(&flow.document);
-            return;
+    pub(super) fn take(&mut self, key: &Key, body: &Body) {
+        let part = || Part { key: *key, body: body.clone() };
+        match self.edges.sides(key, body, body.is_loose) {
+            (false, false) => self.whole.take(key, body),
+            (false, true) => self.late.take(key, body),
+            (true, false) => self.early.push(part()),
+            (true, true) => self.through.push(part()),
         }
-        self.tally.take(key, body);
-        self.tops.iter_mut().for_each(|top| top.take(key, body));
     }
 
     /// The bytes for this manifest; none where some of it is not exact.
     pub(super) fn finish(self, manifest: &Manifest) -> Option<Vec<u8>> {
-        let Self { tally, tops, series, open, open_count, carriers } = self;
+        let Self { whole, late, early, through, series, carriers, .. } = self;
         let seconds: Vec<(u64, u64, u64)> = series.counts().collect();
         let packets: u64 = seconds.iter().map(|(_, packets, _)| packets).sum();
         let bytes: u64 = seconds.iter().map(|(.., bytes)| bytes).sum();
         let is_exact = series.is_exact()
             && series.buckets().width_seconds() == 1
             && (packets, bytes) == (manifest.packets, manifest.bytes);
-        let rollup = tally.into_rollup().filter(|_| is_exact && !manifest.is_divided)?;
+        if !is_exact || manifest.is_divided {
+            return None;
+        }
+        let mut settling = Settling::new(carriers, manifest.hour);
+        settling.leave(through.iter());
+        early.into_iter().for_each(|part| settling.take(joinable(part), Side::Early));
+        let (early_alone, early) = settling.finish_alone()?;
+        let mut records = Records::default();
+        for Part { key, body } in &through {
+            records.add(&kept::write(key, body, true, carriers, manifest.hour.start().ns()));
+        }
         let mut to = Writer::default();
-        [manifest.records, manifest.packets, manifest.bytes].into_iter().for_each(|number| to.number(number));
-        to.sums(&rollup);
-        for top in tops {
-            let parts = top.into_parts();
-            to.number(parts.len() as u64);
-            for Part { key, body } in parts {
-                to.document(&kept::write(&key, &body, false, carriers, manifest.hour.start().ns()));
-            }
-        }
-        to.table(seconds.iter(), |to, &(at, packets, bytes)| {
-            [at / SECOND_NS, packets, bytes].into_iter().for_each(|number| to.number(number));
-        });
-        to.number(open_count);
-        to.0.extend_from_slice(&open.0);
-        Some([MAGIC.as_slice(), &xxh3_64(&to.0).to_be_bytes(), &to.0].concat())
+        to.0.extend_from_slice(&identity(manifest)?.to_be_bytes());
+        to.bytes(&whole.finish(manifest.hour)?.0);
+        to.bytes(&early_alone.0);
+        to.bytes(&late.finish(manifest.hour)?.0);
+        to.bytes(&early.to_bytes());
+        to.bytes(&records.to_bytes());
+        let mut last = 0;
+        to.part(|to| {
+            to.list(seconds.iter(), |to, &(at, packets, bytes)| {
+                let second = at / SECOND_NS;
+                [second - last, packets, bytes].into_iter().for_each(|number| to.number(number));
+                last = second;
+            });
+            Some(())
+        })?;
+        Some(checked(MAGIC, &to.0))
     }
 }
 
-impl Writer {
-    fn table<T>(&mut self, entries: impl Iterator<Item = T> + Clone, mut write: impl FnMut(&mut Self, T)) {
-        self.number(entries.clone().count() as u64);
-        entries.for_each(|entry| write(self, entry));
-    }
-
-    fn sums(&mut self, rollup: &Rollup) {
-        self.totals(&rollup.totals);
-        self.table(rollup.hosts.iter(), |to, (address, host)| {
-            to.ip(*address);
-            to.totals(&host.totals);
-            to.number(host.sent_bytes);
-        });
-        self.table(rollup.edges.iter(), |to, ((one, other), totals)| {
-            to.ip(*one);
-            to.ip(*other);
-            to.totals(totals);
-        });
-        self.table(rollup.ports.iter(), Self::port);
-        self.table(rollup.unlabelled.iter(), Self::port);
-        self.table(rollup.labelled.iter(), |to, (name, totals)| {
-            to.document(name.as_bytes());
-            to.totals(totals);
-        });
-        self.table(rollup.portless.iter(), |to, ((is_other, protocol, detail), totals)| {
-            to.0.push(u8::from(*is_other));
-            to.port(&((*protocol, *detail), *totals));
-        });
-    }
-
-    fn port(&mut self, ((protocol, port), totals): &((u8, u16), Totals)) {
-        self.0.push(*protocol);
-        self.0.extend_from_slice(&port.to_be_bytes());
-        self.totals(totals);
-    }
-
-    fn document(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn totals(&mut self, totals: &Totals) {
-        [totals.packets, totals.bytes, totals.conversations]
-            .into_iter()
-            .for_each(|number| self.number(number));
-    }
-
-    fn ip(&mut self, address: IpAddr) {
-        match address {
-            IpAddr::V4(address) => {
-                self.0.push(4);
-                self.0.extend_from_slice(&address.octets());
-            }
-            IpAddr::V6(address) => {
-                self.0.push(6);
-                self.0.extend_from_slice(&address.octets());
-            }
-        }
-    }
-}
-
-impl Reader<'_> {
-    fn table<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = self.count(self.0.len() as u64)?;
-        let mut entries = Vec::with_capacity(usize::try_from(count.min(RESERVED_MAX)).ok()?);
-        for _ in 0..count {
-            entries.push(read(self)?);
-        }
-        Some(entries)
-    }
-
-    fn totals(&mut self) -> Option<Totals> {
-        Some(Totals { packets: self.number()?, bytes: self.number()?, conversations: self.number()? })
-    }
-
-    fn port(&mut self) -> Option<((u8, u16), Totals)> {
-        Some(((self.byte()?, u16::from_be_bytes(self.array()?)), self.totals()?))
-    }
-
-    fn ip(&mut self) -> Option<IpAddr> {
-        match self.byte()? {
-            4 => self.array::<4>().map(IpAddr::from),
-            6 => self.array::<16>().map(IpAddr::from),
-            _ => None,
-        }
-    }
-
-    fn record(&mut self, carriers: &Carriers, base_ns: u64) -> Option<Part> {
-        let count = usize::try_from(self.number()?).ok()?;
-        kept::read(self.bytes(count)?, carriers, base_ns).map(|(part, _)| part)
-    }
+/// What has been loose can be joined, once it is known what lies before.
+fn joinable(mut part: Part) -> Part {
+    part.body.is_loose = false;
+    part
 }

@@ -55,6 +55,16 @@ impl Buckets {
         Self { first_ns, width_ns, count: usize::try_from(count).unwrap_or(0).min(BUCKETS_MAX) }
     }
 
+    /// Seconds, as long as there are no more than `seconds_max`.
+    pub(super) fn seconds(range: Option<Span>, seconds_max: usize) -> Self {
+        let first_ns = range.map_or(0, |span| span.from.ns() / SECOND_NS * SECOND_NS);
+        let count = range.map_or(0, |span| span.to.ns().saturating_sub(first_ns).div_ceil(SECOND_NS));
+        match usize::try_from(count).ok().filter(|&count| count <= seconds_max) {
+            Some(count) => Self { first_ns, width_ns: SECOND_NS, count },
+            None => Self::of(range, BUCKETS_MAX),
+        }
+    }
+
     pub(super) fn width_seconds(self) -> u64 {
         self.width_ns / SECOND_NS
     }

@@ -14,7 +14,7 @@ use super::leaders::{Leaders, Weigh};
 use super::list::TopFlows;
 use super::part::Body;
 use super::record::{Conversation, Ending, client_of, ip_protocol_name, protocol_name};
-use super::rollup::{Rollup, TOP_KEPT};
+use super::rollup::{Added, TOP_KEPT, Table, TableKey, TableValue, heaviest};
 use super::search::Search;
 use super::series::{Point, Series};
 use super::services;
@@ -225,6 +225,20 @@ pub(super) struct Tally<'q> {
     /// Conversations without ports, by what they are.
     portless: BTreeMap<(bool, u8, u16), (Key, Totals)>,
     flows: TopFlows<'q>,
+    /// Records that are added up: hosts and pairs of hosts are looked for in there at the end.
+    added: Vec<Added>,
+}
+
+/// What is counted of records, by key and in the order of keys.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) totals: Totals,
+    pub(super) hosts: Vec<(IpAddr, HostTally)>,
+    pub(super) edges: Vec<((IpAddr, IpAddr), Totals)>,
+    pub(super) ports: Vec<((u8, u16), Totals)>,
+    pub(super) unlabelled: Vec<((u8, u16), Totals)>,
+    pub(super) labelled: Vec<(String, Totals)>,
+    pub(super) portless: Vec<((bool, u8, u16), Totals)>,
 }
 
 impl<'q> Tally<'q> {
@@ -240,6 +254,7 @@ impl<'q> Tally<'q> {
             labelled: BTreeMap::new(),
             portless: BTreeMap::new(),
             flows: TopFlows::by_bytes(top, carriers),
+            added: Vec::new(),
         }
     }
 
@@ -266,36 +281,32 @@ impl<'q> Tally<'q> {
         }
     }
 
-    /// Takes what the whole records of an hour add up to.
-    pub(super) fn take_rollup(&mut self, rollup: &Rollup) {
-        self.flows.take_rollup(rollup);
-        for (address, host) in &rollup.hosts {
-            let sum = self.hosts.of(*address);
-            sum.totals.add_all(&host.totals);
-            sum.sent_bytes += host.sent_bytes;
-        }
-        rollup.edges.iter().for_each(|(pair, totals)| self.edges.of(*pair).add_all(totals));
-        rollup.ports.iter().for_each(|(port, totals)| self.ports.of(*port).add_all(totals));
-        rollup.unlabelled.iter().for_each(|(port, totals)| self.unlabelled.of(*port).add_all(totals));
-        for (place, totals) in &rollup.portless {
+    /// Takes records that are added up.
+    pub(super) fn take_added(&mut self, added: &Added) {
+        let Some(counted) = added.sums().and_then(|sums| sums.small()) else { return };
+        self.flows.take_added(added);
+        counted.ports.iter().for_each(|(port, totals)| self.ports.of(*port).add_all(totals));
+        counted.unlabelled.iter().for_each(|(port, totals)| self.unlabelled.of(*port).add_all(totals));
+        for (place, totals) in &counted.portless {
             let key = || (portless_key(*place), Totals::default());
             self.portless.entry(*place).or_insert_with(key).1.add_all(totals);
         }
-        for (name, totals) in &rollup.labelled {
+        for (name, totals) in &counted.labelled {
             if self.labelled.len() < APPLICATIONS_MAX || self.labelled.contains_key(name) {
                 self.labelled.entry(name.clone()).or_default().add_all(totals);
             }
         }
+        self.added.push(added.clone());
     }
 
-    /// What an hour adds up to; `None` where something was forgotten.
-    pub(super) fn into_rollup(self) -> Option<Rollup> {
+    /// All that is counted; `None` where something was forgotten.
+    pub(super) fn into_counted(self) -> Option<Counted> {
         let is_approximate = self.hosts.are_approximate()
             || self.edges.are_approximate()
             || self.ports.are_approximate()
             || self.unlabelled.are_approximate()
             || self.labelled.len() >= APPLICATIONS_MAX;
-        (!is_approximate).then(|| Rollup {
+        (!is_approximate).then(|| Counted {
             totals: self.flows.totals(),
             hosts: sorted(&self.hosts),
             edges: sorted(&self.edges),
@@ -303,7 +314,6 @@ impl<'q> Tally<'q> {
             unlabelled: sorted(&self.unlabelled),
             labelled: self.labelled.into_iter().collect(),
             portless: self.portless.into_iter().map(|(place, (_, totals))| (place, totals)).collect(),
-            ..Rollup::default()
         })
     }
 
@@ -331,22 +341,22 @@ impl<'q> Tally<'q> {
         completeness: Completeness,
         outcome: Outcome,
     ) -> Summary {
-        let Self { top, pairs, hosts, edges, ports, unlabelled, labelled, portless, flows } = self;
-        let is_approximate = [
-            hosts.are_approximate(),
-            edges.are_approximate(),
-            ports.are_approximate(),
-            unlabelled.are_approximate(),
-        ];
+        let Self { top, pairs, hosts, edges, ports, unlabelled, labelled, portless, flows, added } = self;
+        let sums: Vec<_> = added.iter().filter_map(Added::sums).collect();
+        let (host_tables, edge_tables): (Vec<_>, Vec<_>) =
+            sums.into_iter().map(|sums| (sums.hosts, sums.edges)).unzip();
+        let (hosts, forgot_hosts) = top_of(hosts, &host_tables, top);
+        let (edges, forgot_edges) = top_of(edges, &edge_tables, pairs);
+        let is_approximate =
+            [forgot_hosts, forgot_edges, ports.are_approximate(), unlabelled.are_approximate()];
         let totals = flows.totals();
         let ports = ports.top(usize::MAX);
         let top = Top {
-            hosts: hosts.top(top).into_iter().map(host_count).collect(),
+            hosts: hosts.into_iter().map(host_count).collect(),
             applications: applications(&unlabelled.top(usize::MAX), portless, labelled, top),
             ports: ports.into_iter().take(top).map(port_count).collect(),
             conversations: flows.describe(ending).0,
         };
-        let edges = edges.top(pairs).into_iter();
         Summary {
             from: completeness.covered.map(|span| span.from),
             to: completeness.covered.map(|span| span.to),
@@ -356,6 +366,7 @@ impl<'q> Tally<'q> {
             totals,
             top,
             edges: edges
+                .into_iter()
                 .map(|((a, b), Totals { packets, bytes, .. })| Edge { a, b, packets, bytes })
                 .collect(),
             gaps: completeness.gaps.clone(),
@@ -365,6 +376,23 @@ impl<'q> Tally<'q> {
             work: outcome.work,
         }
     }
+}
+
+/// The heaviest of what is counted here and in tables, and whether something was forgotten.
+fn top_of<K: TableKey, V: TableValue>(
+    mut leaders: Leaders<K, V>,
+    tables: &[Table<'_, K, V>],
+    count: usize,
+) -> (Vec<(K, V)>, bool) {
+    if let Some(found) = heaviest(tables, leaders.held(), count).filter(|_| !tables.is_empty()) {
+        return (found, leaders.are_approximate());
+    }
+    for table in tables {
+        // One that cannot be read has been ruled out by its checksum.
+        let _ = table.for_each(|key, value| leaders.of(key).add_all(&value));
+    }
+    let is_approximate = leaders.are_approximate();
+    (leaders.top(count), is_approximate)
 }
 
 /// What is counted, by key.

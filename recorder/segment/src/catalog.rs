@@ -13,7 +13,7 @@ use crate::time::SECOND_NS;
 use crate::{SegmentName, Timestamp};
 
 /// The version of hours that this crate's project reads and writes. Others are written again.
-pub const CATALOG_VERSION: u32 = 1;
+pub const CATALOG_VERSION: u32 = 2;
 const HOUR_NS: u64 = 3600 * SECOND_NS;
 
 /// An hour of UTC: the one in which segments were opened.
@@ -34,6 +34,11 @@ impl Hour {
     /// When it has ended.
     pub fn end(self) -> Timestamp {
         self.start().plus_ns(HOUR_NS)
+    }
+
+    /// The hour before.
+    pub fn before(self) -> Option<Self> {
+        self.0.checked_sub(1).map(Self)
     }
 }
 

@@ -151,7 +151,7 @@ proptest! {
         let (key, body) = carried(made, &before);
         let bytes = write(&key, &body, is_open, &before, BASE_NS);
         let (part, read_open) = read(&bytes, &after, BASE_NS).expect("a record");
-        prop_assert_eq!(read_open, is_open);
+        prop_assert_eq!(read_open.is_open, is_open);
         let told = |key, body, carriers| describe(key, body, carriers, Ending::NEVER);
         prop_assert_eq!(told(&part.key, &part.body, &after), told(&key, &body, &before));
         let again = write(&part.key, &part.body, is_open, &after, BASE_NS);

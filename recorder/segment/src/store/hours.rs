@@ -14,8 +14,8 @@ use crate::{Store, StoreError};
 const MANIFEST: &str = "manifest.json";
 /// What an hour adds up to, beside it.
 const ROLLUP: &str = "rollup";
-/// Longer ones are not read: there are records to be asked.
-const ROLLUP_BYTES_MAX: u64 = 256 << 20;
+/// What becomes of conversations between it and the hour before.
+const SEAM: &str = "seam";
 /// What an hour is called while it is written, or removed.
 const UNFINISHED_PREFIX: &str = ".";
 const NEW_EXTENSION: &str = ".new";
@@ -63,14 +63,28 @@ impl Store {
         at(&path, fs::write(&path, rollup))
     }
 
-    /// What an hour adds up to, as it was written; `None` where that was not, or is too long to be ours.
-    pub fn rollup(&self, hour: Hour) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.hour_path(hour).join(ROLLUP);
-        let found = at(&path, unless_missing(fs::metadata(&path)))?;
-        match found.is_some_and(|file| file.len() <= ROLLUP_BYTES_MAX) {
-            true => at(&path, unless_missing(fs::read(&path))),
-            false => Ok(None),
-        }
+    /// What an hour adds up to, as it was written; `None` where that was not. It never changes.
+    pub fn rollup(&self, hour: Hour) -> Result<Option<fs::File>, StoreError> {
+        self.open_of_hour(hour, ROLLUP)
+    }
+
+    /// Puts the seam between an hour and the one before beside it, in the place of what was there.
+    pub fn write_seam(&self, hour: Hour, seam: &[u8]) -> Result<(), StoreError> {
+        let path = self.hour_path(hour).join(SEAM);
+        let new = path.with_extension(NEW_EXTENSION.trim_start_matches('.'));
+        at(&new, fs::write(&new, seam))?;
+        at(&path, fs::rename(&new, &path))
+    }
+
+    /// The seam between an hour and the one before; `None` where there is none. The file never changes, but another may take its
+    /// place.
+    pub fn seam(&self, hour: Hour) -> Result<Option<fs::File>, StoreError> {
+        self.open_of_hour(hour, SEAM)
+    }
+
+    fn open_of_hour(&self, hour: Hour, name: &str) -> Result<Option<fs::File>, StoreError> {
+        let path = self.hour_path(hour).join(name);
+        at(&path, unless_missing(fs::File::open(&path)))
     }
 
     /// Makes what was written last, and gives it the hour's name, in the place of what had it before.

@@ -1,0 +1,160 @@
+//! Hours that are taken by what they add up to: which of their records count as they are, and which have to be joined.
+
+use netrewind_segment::Timestamp;
+use netrewind_segment::catalog::Manifest;
+
+use super::{Feed, Judge, link_types_of, overlaps};
+use crate::completeness::Completeness;
+use crate::flows::catalog::OVERLAP_NS;
+use crate::flows::key::TCP_IDLE_NS;
+use crate::flows::part::Part;
+use crate::flows::rollup::{Added, Rollup, Seam, Side, visit_open};
+use crate::{ExtractError, Span};
+
+/// Records of different hours that are further from each other are of different conversations: none is silent for longer than
+/// TCP that has not ended may be.
+const REACH_NS: u64 = OVERLAP_NS + TCP_IDLE_NS;
+
+/// An hour by what it adds up to.
+pub(in crate::flows) struct AddedHour {
+    /// Of it the series.
+    pub(in crate::flows) rollup: Rollup,
+    /// What counts as it is, of it and of the seam to the hour before.
+    pub(in crate::flows) added: Vec<Added>,
+    /// Records to be joined, by their earliest packets.
+    pub(in crate::flows) open: Vec<Part>,
+}
+
+/// How the records at one end of an hour are taken.
+enum End {
+    /// By the seam to the hour next to it.
+    Seam(Seam),
+    /// As they are: nothing lies there.
+    Alone,
+    /// One by one.
+    Records,
+}
+
+impl Feed<'_> {
+    /// Takes the next hour by what it adds up to, if its earliest packet is not later than `until`, all of its records are
+    /// asked for, and it has a rollup; else its records have to be read.
+    pub(in crate::flows) fn rollup(
+        &mut self,
+        until: Option<u64>,
+        stop: &dyn Fn() -> bool,
+        completeness: &mut Completeness,
+    ) -> Result<Option<AddedHour>, ExtractError> {
+        let is_due = self.horizon().is_some_and(|first| until.is_none_or(|until| first <= until));
+        let Some(manifest) = self.hours.front().cloned().filter(|_| is_due) else { return Ok(None) };
+        let (rollup, early) = match self.next.take() {
+            Some((rollup, seam)) => (rollup, End::Seam(seam)),
+            None => {
+                let Some(rollup) = self.rollup_of(&manifest) else { return Ok(None) };
+                let is_alone = manifest.bounds().is_some_and(|(first, _)| self.near(first, first) == 1);
+                (rollup, if is_alone { End::Alone } else { End::Records })
+            }
+        };
+        let late = match self.seam_after(&manifest) {
+            Some((after, seam)) => {
+                let before = self.asking.as_ref().and_then(|asking| seam.before(asking.carriers));
+                self.next = Some((after, seam));
+                Ok(before.unwrap_or_default())
+            }
+            None => {
+                let is_alone = manifest.bounds().is_some_and(|(_, last)| self.near(last, last) == 1);
+                Err(if is_alone { End::Alone } else { End::Records })
+            }
+        };
+        self.hours.pop_front();
+        let mut hour = AddedHour { added: vec![rollup.whole.clone()], open: Vec::new(), rollup };
+        self.take_early(&mut hour, early, &manifest, stop, completeness);
+        match late {
+            Ok(before) => hour.open.extend(before),
+            Err(End::Alone) => hour.added.push(hour.rollup.late_alone.clone()),
+            Err(_) => self.read_open(&mut hour, Side::Late, &manifest, stop, completeness),
+        }
+        let carriers = self.asking.as_ref().map(|asking| asking.carriers);
+        hour.open.extend(carriers.and_then(|carriers| hour.rollup.through(carriers)).unwrap_or_default());
+        // Stable: records of one conversation that begin together stay in their order.
+        hour.open.sort_by_key(|part| part.body.first());
+        if stop() { Err(ExtractError::Cancelled) } else { Ok(Some(hour)) }
+    }
+
+    fn take_early(
+        &self,
+        hour: &mut AddedHour,
+        early: End,
+        manifest: &Manifest,
+        stop: &dyn Fn() -> bool,
+        completeness: &mut Completeness,
+    ) {
+        let Some(carriers) = self.asking.as_ref().map(|asking| asking.carriers) else { return };
+        match early {
+            End::Seam(seam) => {
+                hour.open.extend(seam.after(carriers).unwrap_or_default());
+                hour.added.push(seam.settled);
+            }
+            End::Alone => {
+                hour.added.push(hour.rollup.early_alone.clone());
+                hour.open.extend(hour.rollup.early(carriers).unwrap_or_default());
+            }
+            End::Records => self.read_open(hour, Side::Early, manifest, stop, completeness),
+        }
+    }
+
+    /// Reads the records that are open at one end.
+    fn read_open(
+        &self,
+        hour: &mut AddedHour,
+        side: Side,
+        manifest: &Manifest,
+        stop: &dyn Fn() -> bool,
+        completeness: &mut Completeness,
+    ) {
+        let Some(asking) = &self.asking else { return };
+        let mut seen: u32 = 0;
+        let mut take = |part| {
+            seen += 1;
+            hour.open.push(part);
+            !(seen.is_multiple_of(super::RECORDS_BETWEEN_QUESTIONS) && stop())
+        };
+        let visited = visit_open(asking.catalog, asking.store, manifest, side, asking.carriers, &mut take);
+        if let Err(reason) = visited {
+            completeness.note(format!("hour {} of the catalog: {reason}", manifest.hour));
+            manifest.bounds().into_iter().for_each(|(from, last)| {
+                completeness.add_gone(Span { from, to: last.plus_ns(1) });
+            });
+        }
+    }
+
+    /// What an hour adds up to, if that is all that is asked of it.
+    fn rollup_of(&self, manifest: &Manifest) -> Option<Rollup> {
+        let asking = self.asking.as_ref().filter(|asking| asking.takes_rollups && asking.wanted.is_all())?;
+        let (first, last) = manifest.bounds()?;
+        let is_whole = asking.search.is_none()
+            && asking.range.covers(first, last)
+            && Judge::new(asking.filters, &link_types_of(manifest)).accepts_everything();
+        if !is_whole || manifest.is_divided || overlaps(manifest, &self.others) {
+            return None;
+        }
+        asking.manifests.rollups.rollup(asking.store, manifest)
+    }
+
+    /// The hour after the next one, if nothing but their seam lies between them.
+    fn seam_after(&self, manifest: &Manifest) -> Option<(Rollup, Seam)> {
+        let asking = self.asking.as_ref()?;
+        let after = self.hours.get(1).filter(|after| after.hour.before() == Some(manifest.hour))?;
+        let ((_, last), (first, _)) = (manifest.bounds()?, after.bounds()?);
+        if self.near(last.min(first), last.max(first)) != 2 {
+            return None;
+        }
+        let rollup = self.rollup_of(after)?;
+        Some((rollup, asking.manifests.rollups.seam(asking.store, manifest, after)?))
+    }
+
+    /// How many segments and hours hold what a conversation may have in common with these instants.
+    fn near(&self, from: Timestamp, to: Timestamp) -> usize {
+        let (from, to) = (from.ns().saturating_sub(REACH_NS), to.plus_ns(REACH_NS).ns());
+        self.others.iter().filter(|(first, last)| first.ns() <= to && last.ns() >= from).count()
+    }
+}

@@ -1,0 +1,266 @@
+//! Between two hours: what conversations that one may have left open, and the other may have found so, have come to.
+//!
+//! Where all records of a conversation's ends are of just one side of the seam, what they are together is known, and added up.
+//! Where one of them reaches from one end of its hour to the other, what they come to, other hours tell as well: these stay
+//! records.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use netrewind_segment::catalog::{Condition, Hour, Manifest};
+use netrewind_segment::{Store, Timestamp};
+
+use super::sums::{Added, Adding, File};
+use super::{Records, Rollups, checked, identity, is_checked, records};
+use crate::flows::carrier::Carriers;
+use crate::flows::catalog::{Catalog, Edges};
+use crate::flows::join::Joiner;
+use crate::flows::kept::{self, Reader, Writer};
+use crate::flows::key::Key;
+use crate::flows::part::Part;
+
+const MAGIC: &[u8; 8] = b"NRSEAM\x00\x01";
+/// Magic, checksum and two identities.
+const HEAD_BYTES: usize = 32;
+/// Conversations that are joined at once, some 150 bytes each; where there are more, there is no seam.
+const JOINED_MAX: usize = 1 << 21;
+
+/// What becomes of conversations between two hours.
+#[derive(Debug)]
+pub(in crate::flows) struct Seam {
+    /// Of those that are over.
+    pub(in crate::flows) settled: Added,
+    unsettled: [Range<usize>; 2],
+}
+
+impl Seam {
+    pub(super) fn is_whole(bytes: &[u8]) -> bool {
+        is_checked(MAGIC, bytes)
+    }
+
+    pub(super) fn of(file: Arc<File>, identities: [u64; 2]) -> Option<Self> {
+        let bytes: &[u8] = &file.map;
+        let mut from = Reader(after_head(bytes, identities)?);
+        let mut next = || {
+            let part = from.part()?;
+            let end = bytes.len() - from.0.len();
+            Some(end - part.len()..end)
+        };
+        let (settled, unsettled) = (next()?, [next()?, next()?]);
+        let is_all = from.0.is_empty();
+        is_all.then(|| Self { settled: Added { bytes: settled, file: Arc::clone(&file) }, unsettled })
+    }
+
+    /// The records of the hour before that are not settled, but for those that reach through it.
+    pub(in crate::flows) fn before(&self, carriers: &Carriers) -> Option<Vec<Part>> {
+        self.records(0, carriers)
+    }
+
+    /// Likewise those of the hour after.
+    pub(in crate::flows) fn after(&self, carriers: &Carriers) -> Option<Vec<Part>> {
+        self.records(1, carriers)
+    }
+
+    fn records(&self, side: usize, carriers: &Carriers) -> Option<Vec<Part>> {
+        let file = &self.settled.file;
+        records(file.map.get(self.unsettled.get(side)?.clone())?, carriers, file.base.ns())
+    }
+}
+
+/// What follows the head of a seam between these hours.
+fn after_head(bytes: &[u8], identities: [u64; 2]) -> Option<&[u8]> {
+    let (magic, rest) = bytes.split_at_checked(MAGIC.len())?;
+    let mut from = Reader(rest.get(8..)?);
+    let is_ours = magic == MAGIC
+        && identities.into_iter().all(|identity| from.array().map(u64::from_be_bytes) == Some(identity));
+    is_ours.then_some(from.0)
+}
+
+/// Whether there is to be a seam between an hour and the one before, as their manifests are, and is none yet.
+pub fn is_due(store: &Store, before: &Manifest, after: &Manifest) -> bool {
+    let has_rollups =
+        [before, after].into_iter().all(|manifest| matches!(store.rollup(manifest.hour), Ok(Some(_))));
+    let is_there = || {
+        let mut head = [0; HEAD_BYTES];
+        store.seam(after.hour).ok()??.read_exact_at(&mut head, 0).ok()?;
+        after_head(&head, [identity(before)?, identity(after)?]).map(|_| ())
+    };
+    has_rollups && is_there().is_none()
+}
+
+/// Makes the seam between two hours that follow each other. The error says which cannot be read.
+pub fn seam(
+    catalog: &dyn Catalog,
+    store: &Store,
+    before: &Manifest,
+    after: &Manifest,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<u8>, String> {
+    let carriers = Carriers::default();
+    let rollups = Rollups::default();
+    let through =
+        |manifest: &Manifest| -> Option<Vec<Part>> { rollups.rollup(store, manifest)?.through(&carriers) };
+    let mut settling = Settling::new(&carriers, after.hour);
+    if let (Some(one), Some(other)) = (through(before), through(after)) {
+        settling.leave(one.iter().chain(&other));
+        for (manifest, side) in [(before, Side::Late), (after, Side::Early)] {
+            visit_open(catalog, store, manifest, side, &carriers, &mut |part| {
+                settling.take(part, side);
+                !stop()
+            })?;
+        }
+    } else {
+        settling.is_unknown = true;
+    }
+    if stop() {
+        return Err("it was given up".to_owned());
+    }
+    let identities = [before, after].map(|manifest| identity(manifest).unwrap_or_default());
+    let mut to = Writer::default();
+    identities.iter().for_each(|identity| to.0.extend_from_slice(&identity.to_be_bytes()));
+    // Where there is too much, it says that there is none.
+    if let Some((settled, unsettled)) = settling.finish() {
+        to.bytes(&settled.0);
+        unsettled.iter().for_each(|records| to.bytes(&records.to_bytes()));
+    }
+    Ok(checked(MAGIC, &to.0))
+}
+
+/// At which end of its hour a record is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::flows) enum Side {
+    /// It may have begun before.
+    Early,
+    /// It may go on after.
+    Late,
+}
+
+/// Gives the records of an hour that are open at this end and not at the other, in their order, until `take` refuses one.
+pub(in crate::flows) fn visit_open(
+    catalog: &dyn Catalog,
+    store: &Store,
+    manifest: &Manifest,
+    side: Side,
+    carriers: &Carriers,
+    take: &mut dyn FnMut(Part) -> bool,
+) -> Result<(), String> {
+    let (edges, base) = (Edges::of(manifest), manifest.hour.start());
+    let mut is_damaged = false;
+    let everything = (Timestamp::MIN, Timestamp::MAX);
+    catalog.visit(store, manifest, &Condition::Nothing, everything.0, everything.1, &mut |bytes| {
+        let Some((part, standing)) = kept::read(bytes, carriers, base.ns()) else {
+            is_damaged = true;
+            return false;
+        };
+        let (early, late) = edges.sides(&part.key, &part.body, standing.is_loose);
+        let is_wanted = match side {
+            Side::Early => early && !late,
+            Side::Late => late && !early,
+        };
+        !is_wanted || take(part)
+    })?;
+    if is_damaged { Err("some of its records cannot be read".to_owned()) } else { Ok(()) }
+}
+
+/// Records that are joined, but for those of conversations that are not all there.
+pub(super) struct Settling<'q> {
+    joiner: Joiner<'q>,
+    settled: Adding<'q>,
+    unsettled: [Records; 2],
+    /// Conversations of which a record reaches through its hour.
+    left: HashSet<Key, RandomState>,
+    base: Hour,
+    carriers: &'q Carriers,
+    is_unknown: bool,
+}
+
+impl<'q> Settling<'q> {
+    pub(super) fn new(carriers: &'q Carriers, base: Hour) -> Self {
+        let mut joiner = Joiner::new(carriers).with_open_max(JOINED_MAX);
+        // Nothing is over before all is there.
+        joiner.begin(Some(0));
+        Self {
+            joiner,
+            settled: Adding::new(carriers),
+            unsettled: Default::default(),
+            left: HashSet::default(),
+            base,
+            carriers,
+            is_unknown: false,
+        }
+    }
+
+    /// Leaves conversations with a record that reaches through its hour.
+    pub(super) fn leave<'p>(&mut self, through: impl Iterator<Item = &'p Part>) {
+        self.left.extend(through.map(|part| part.key));
+    }
+
+    /// Takes a record: those of the hour before first, each hour's in their order.
+    pub(super) fn take(&mut self, part: Part, side: Side) {
+        let Part { key, body } = &part;
+        if self.left.contains(key) {
+            let [before, after] = &mut self.unsettled;
+            let of_side = if side == Side::Late { before } else { after };
+            of_side.add(&kept::write(key, body, true, self.carriers, self.base.start().ns()));
+        } else {
+            self.joiner.add(key, body, &mut |key, body| self.settled.take(key, body));
+        }
+    }
+
+    /// What is settled, and what is not; `None` where that is not known for certain.
+    fn finish(self) -> Option<(Writer, [Records; 2])> {
+        let Self { mut joiner, mut settled, unsettled, base, .. } = self;
+        joiner.finish(&mut |key, body| settled.take(key, body));
+        if self.is_unknown || joiner.is_approximate() {
+            return None;
+        }
+        Some((settled.finish(base)?, unsettled))
+    }
+
+    /// Likewise, where there is no hour before.
+    pub(super) fn finish_alone(self) -> Option<(Writer, Records)> {
+        let (settled, [_, after]) = self.finish()?;
+        Some((settled, after))
+    }
+}
+
+/// Whether the seam between two hours, if there is one, is undamaged, and holds as much as they have left open there.
+pub fn seam_adds_up(
+    catalog: &dyn Catalog,
+    store: &Store,
+    before: &Manifest,
+    after: &Manifest,
+) -> Result<bool, String> {
+    let Some(file) = store.seam(after.hour).map_err(|error| error.to_string())? else { return Ok(true) };
+    let mut bytes = Vec::new();
+    (&file).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if !is_checked(MAGIC, &bytes) {
+        return Ok(false);
+    }
+    let identities = [before, after].map(|manifest| identity(manifest).unwrap_or_default());
+    // One of other hours, or one that says that there is none, is of no use, and no fault.
+    if after_head(&bytes, identities).is_none_or(<[u8]>::is_empty) {
+        return Ok(true);
+    }
+    let Some(seam) = Rollups::default().seam(store, before, after) else { return Ok(false) };
+    let carriers = Carriers::default();
+    let mut open = (0, 0);
+    for (manifest, side) in [(before, Side::Late), (after, Side::Early)] {
+        visit_open(catalog, store, manifest, side, &carriers, &mut |part| {
+            open = (open.0 + part.body.packets(), open.1 + part.body.bytes());
+            true
+        })?;
+    }
+    let Some(settled) = seam.settled.consistent() else { return Ok(false) };
+    let mut sums = (settled.totals.packets, settled.totals.bytes);
+    for records in [seam.before(&carriers), seam.after(&carriers)] {
+        for Part { body, .. } in records.unwrap_or_default() {
+            sums = (sums.0 + body.packets(), sums.1 + body.bytes());
+        }
+    }
+    Ok(sums == open)
+}

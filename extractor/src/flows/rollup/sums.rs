@@ -1,0 +1,266 @@
+//! What some records add up to, as bytes.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use netrewind_segment::Timestamp;
+use netrewind_segment::catalog::Hour;
+
+use super::TOP_KEPT;
+use super::table::{self, Table, TableValue};
+use crate::flows::carrier::Carriers;
+use crate::flows::kept::{self, Reader, Writer};
+use crate::flows::key::Key;
+use crate::flows::list::{FlowQuery, FlowSort, TopFlows};
+use crate::flows::part::{Body, Part};
+use crate::flows::summary::{Counted, HostTally, SummaryQuery, Tally, Totals};
+use crate::sys::Map;
+
+/// Entries of a list that room is made for at once: more take bytes that are there.
+const RESERVED_MAX: u64 = 1 << 16;
+/// A name of an application is no longer than what a label can be.
+const NAME_BYTES_MAX: u64 = 1 << 16;
+
+/// Records that are being added up.
+pub(super) struct Adding<'q> {
+    tally: Tally<'q>,
+    tops: [TopFlows<'q>; FlowSort::ALL.len()],
+    carriers: &'q Carriers,
+}
+
+impl<'q> Adding<'q> {
+    pub(super) fn new(carriers: &'q Carriers) -> Self {
+        let nothing = SummaryQuery { top: 0, ..SummaryQuery::default() };
+        let top =
+            |(sort, _)| TopFlows::new(&FlowQuery { sort, limit: TOP_KEPT, ..FlowQuery::default() }, carriers);
+        Self { tally: Tally::new(&nothing, carriers), tops: FlowSort::ALL.map(top), carriers }
+    }
+
+    pub(super) fn take(&mut self, key: &Key, body: &Body) {
+        self.tally.take(key, body);
+        self.tops.iter_mut().for_each(|top| top.take(key, body));
+    }
+
+    /// The bytes; `None` where they would not tell all.
+    pub(super) fn finish(self, base: Hour) -> Option<Writer> {
+        let Self { tally, tops, carriers } = self;
+        let counted = tally.into_counted()?;
+        let mut to = Writer::default();
+        counted.totals.write(&mut to);
+        to.part(|to| table::write(to, &counted.hosts))?;
+        to.part(|to| table::write(to, &counted.edges))?;
+        to.part(|to| {
+            to.small(&counted);
+            Some(())
+        })?;
+        to.part(|to| {
+            to.tops(tops, carriers, base.start());
+            Some(())
+        })?;
+        Some(to)
+    }
+}
+
+/// What stands in the file of a rollup or a seam.
+#[derive(Debug)]
+pub(in crate::flows) struct File {
+    pub(super) map: Map,
+    /// Times of records count from there.
+    pub(super) base: Timestamp,
+}
+
+/// The bytes of a sum in such a file.
+#[derive(Clone, Debug)]
+pub(in crate::flows) struct Added {
+    pub(super) file: Arc<File>,
+    pub(super) bytes: Range<usize>,
+}
+
+impl Added {
+    /// What they say; nothing where they cannot be read, which a checksum has ruled out.
+    pub(in crate::flows) fn sums(&self) -> Option<Sums<'_>> {
+        Sums::read(self.file.map.get(self.bytes.clone())?)
+    }
+
+    /// What they say, if all of it can be read, and what hosts have sent is what pairs have exchanged.
+    pub(super) fn consistent(&self) -> Option<Sums<'_>> {
+        let sums = self.sums()?;
+        let (mut sent, mut between) = (0, 0);
+        sums.hosts.for_each(|_, host| sent += host.sent_bytes)?;
+        sums.edges.for_each(|_, edge| between += edge.bytes)?;
+        sums.small()?;
+        for (sort, _) in FlowSort::ALL {
+            sums.top(sort, usize::MAX, &Carriers::default(), self.file.base.ns())?;
+        }
+        (sent == between && between <= sums.totals.bytes).then_some(sums)
+    }
+
+    /// The first records by an order, at most so many.
+    pub(in crate::flows) fn top(&self, sort: FlowSort, count: usize, carriers: &Carriers) -> Vec<Part> {
+        let base_ns = self.file.base.ns();
+        self.sums().and_then(|sums| sums.top(sort, count, carriers, base_ns)).unwrap_or_default()
+    }
+}
+
+/// What some records add up to.
+#[derive(Debug)]
+pub(in crate::flows) struct Sums<'b> {
+    pub(in crate::flows) totals: Totals,
+    pub(in crate::flows) hosts: Table<'b, IpAddr, HostTally>,
+    pub(in crate::flows) edges: Table<'b, (IpAddr, IpAddr), Totals>,
+    small: &'b [u8],
+    tops: &'b [u8],
+}
+
+impl<'b> Sums<'b> {
+    pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
+        let mut from = Reader(bytes);
+        let sums = Self {
+            totals: Totals::read(&mut from)?,
+            hosts: Table::read(from.part()?)?,
+            edges: Table::read(from.part()?)?,
+            small: from.part()?,
+            tops: from.part()?,
+        };
+        from.0.is_empty().then_some(sums)
+    }
+
+    /// Everything but the tables, which are left empty.
+    pub(in crate::flows) fn small(&self) -> Option<Counted> {
+        let mut from = Reader(self.small);
+        let counted = Counted {
+            totals: self.totals,
+            hosts: Vec::new(),
+            edges: Vec::new(),
+            ports: from.list(Reader::port)?,
+            unlabelled: from.list(Reader::port)?,
+            labelled: from.list(|from| {
+                let count = usize::try_from(from.count(NAME_BYTES_MAX)?).ok()?;
+                let name = String::from_utf8(from.bytes(count)?.to_vec()).ok()?;
+                Some((name, Totals::read(from)?))
+            })?,
+            portless: from.list(|from| {
+                let is_other = from.byte()? == 1;
+                let ((protocol, detail), totals) = from.port()?;
+                Some(((is_other, protocol, detail), totals))
+            })?,
+        };
+        from.0.is_empty().then_some(counted)
+    }
+
+    /// The first records by an order, at most so many.
+    pub(super) fn top(
+        &self,
+        sort: FlowSort,
+        count: usize,
+        carriers: &Carriers,
+        base_ns: u64,
+    ) -> Option<Vec<Part>> {
+        let mut from = Reader(self.tops);
+        let documents = usize::try_from(from.number()?).ok()?;
+        let ends: &[[u8; 4]] = from.bytes(documents.checked_mul(4)?)?.as_chunks().0;
+        let mut lists = Reader(from.part()?);
+        let end_of = |number: usize| ends.get(number).map(|end| u32::from_be_bytes(*end) as usize);
+        let read = |number: usize| {
+            let begin = number.checked_sub(1).map_or(Some(0), end_of)?;
+            let document = from.0.get(begin..end_of(number)?)?;
+            kept::read(document, carriers, base_ns).map(|(part, _)| part)
+        };
+        for (of, _) in FlowSort::ALL {
+            let numbers = lists.list(|from| usize::try_from(from.number()?).ok())?;
+            if of == sort {
+                return numbers.into_iter().take(count).map(read).collect();
+            }
+        }
+        None
+    }
+}
+
+impl Writer {
+    /// Writes something behind its length.
+    pub(super) fn part(&mut self, write: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+        let mut part = Self::default();
+        write(&mut part)?;
+        self.bytes(&part.0);
+        Some(())
+    }
+
+    /// Bytes behind their number.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(super) fn list<T>(
+        &mut self,
+        entries: impl ExactSizeIterator<Item = T>,
+        mut write: impl FnMut(&mut Self, T),
+    ) {
+        self.number(entries.len() as u64);
+        entries.for_each(|entry| write(self, entry));
+    }
+
+    fn small(&mut self, counted: &Counted) {
+        self.list(counted.ports.iter(), Self::port);
+        self.list(counted.unlabelled.iter(), Self::port);
+        self.list(counted.labelled.iter(), |to, (name, totals)| {
+            to.bytes(name.as_bytes());
+            totals.write(to);
+        });
+        self.list(counted.portless.iter(), |to, ((is_other, protocol, detail), totals)| {
+            to.0.push(u8::from(*is_other));
+            to.port(&((*protocol, *detail), *totals));
+        });
+    }
+
+    fn port(&mut self, ((protocol, port), totals): &((u8, u16), Totals)) {
+        self.0.push(*protocol);
+        self.0.extend_from_slice(&port.to_be_bytes());
+        totals.write(self);
+    }
+
+    /// Records that are the first by some order, each once, and the orders.
+    fn tops(&mut self, tops: [TopFlows<'_>; FlowSort::ALL.len()], carriers: &Carriers, base: Timestamp) {
+        let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
+        let (mut ends, mut documents, mut lists) = (Vec::new(), Self::default(), Self::default());
+        for top in tops {
+            lists.list(top.into_parts(), |to, Part { key, body }| {
+                let document = kept::write(&key, &body, false, carriers, base.ns());
+                let next = numbers.len() as u64;
+                to.number(*numbers.entry(document).or_insert_with_key(|document| {
+                    documents.0.extend_from_slice(document);
+                    // At most a few thousand records.
+                    ends.extend_from_slice(&(documents.0.len() as u32).to_be_bytes());
+                    next
+                }));
+            });
+        }
+        self.number(numbers.len() as u64);
+        self.0.extend_from_slice(&ends);
+        self.bytes(&lists.0);
+        self.0.extend_from_slice(&documents.0);
+    }
+}
+
+impl<'d> Reader<'d> {
+    /// Bytes behind their number.
+    pub(super) fn part(&mut self) -> Option<&'d [u8]> {
+        let count = usize::try_from(self.number()?).ok()?;
+        self.bytes(count)
+    }
+
+    pub(super) fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.count(self.0.len() as u64)?;
+        let mut entries = Vec::with_capacity(usize::try_from(count.min(RESERVED_MAX)).ok()?);
+        for _ in 0..count {
+            entries.push(read(self)?);
+        }
+        Some(entries)
+    }
+
+    fn port(&mut self) -> Option<((u8, u16), Totals)> {
+        Some(((self.byte()?, u16::from_be_bytes(self.array()?)), Totals::read(self)?))
+    }
+}

@@ -1,0 +1,241 @@
+//! Counts by key, written so that one key is found without reading the others, and the heaviest come first.
+//!
+//! ```text
+//! numbers of entries, blocks, heavy entries; bytes of those; where each block begins; the heavy ones; the blocks
+//! ```
+
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+
+use crate::flows::kept::{Reader, Writer};
+use crate::flows::leaders::Weigh;
+use crate::flows::summary::{HostTally, Totals};
+
+/// Entries of a block, which are read to find one of them.
+const BLOCK_ENTRIES: usize = 32;
+/// Heaviest entries that are listed by weight.
+pub(super) const HEAVY_MAX: usize = 8192;
+/// The longest key: two addresses of IPv6.
+const KEY_BYTES_MAX: usize = 34;
+
+/// What is counted by. The bytes of keys are in the order of the keys, and none begins with another.
+pub(in crate::flows) trait TableKey: Copy + Ord + Hash {
+    fn write(&self, to: &mut Writer);
+    fn read(from: &mut Reader<'_>) -> Option<Self>;
+}
+
+impl TableKey for IpAddr {
+    fn write(&self, to: &mut Writer) {
+        match self {
+            Self::V4(address) => {
+                to.0.push(4);
+                to.0.extend_from_slice(&address.octets());
+            }
+            Self::V6(address) => {
+                to.0.push(6);
+                to.0.extend_from_slice(&address.octets());
+            }
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        match from.byte()? {
+            4 => from.array::<4>().map(Self::from),
+            6 => from.array::<16>().map(Self::from),
+            _ => None,
+        }
+    }
+}
+
+impl TableKey for (IpAddr, IpAddr) {
+    fn write(&self, to: &mut Writer) {
+        self.0.write(to);
+        self.1.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        Some((IpAddr::read(from)?, IpAddr::read(from)?))
+    }
+}
+
+/// What is counted.
+pub(in crate::flows) trait TableValue: Copy + Weigh {
+    fn write(&self, to: &mut Writer);
+    fn read(from: &mut Reader<'_>) -> Option<Self>;
+    fn add_all(&mut self, other: &Self);
+}
+
+impl TableValue for Totals {
+    fn write(&self, to: &mut Writer) {
+        [self.packets, self.bytes, self.conversations].into_iter().for_each(|number| to.number(number));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { packets: from.number()?, bytes: from.number()?, conversations: from.number()? })
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        Self::add_all(self, other);
+    }
+}
+
+impl TableValue for HostTally {
+    fn write(&self, to: &mut Writer) {
+        self.totals.write(to);
+        to.number(self.sent_bytes);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let totals = Totals::read(from)?;
+        let sent_bytes = from.number().filter(|&sent| sent <= totals.bytes)?;
+        Some(Self { totals, sent_bytes })
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        self.totals.add_all(&other.totals);
+        self.sent_bytes += other.sent_bytes;
+    }
+}
+
+/// Writes entries that stand in the order of their keys; `None` where they are too many for it.
+pub(super) fn write<K: TableKey, V: TableValue>(to: &mut Writer, entries: &[(K, V)]) -> Option<()> {
+    let mut heaviest: Vec<&(K, V)> = entries.iter().collect();
+    let order = |one: &&(K, V), other: &&(K, V)| (other.1.weight(), one.0).cmp(&(one.1.weight(), other.0));
+    if heaviest.len() > HEAVY_MAX {
+        heaviest.select_nth_unstable_by(HEAVY_MAX, order);
+        heaviest.truncate(HEAVY_MAX);
+    }
+    heaviest.sort_unstable_by(order);
+    let mut heavy = Writer::default();
+    for (key, value) in &heaviest {
+        key.write(&mut heavy);
+        value.write(&mut heavy);
+    }
+    let (mut offsets, mut blocks) = (Vec::new(), Writer::default());
+    for block in entries.chunks(BLOCK_ENTRIES) {
+        offsets.extend_from_slice(&u32::try_from(blocks.0.len()).ok()?.to_be_bytes());
+        write_block(&mut blocks, block);
+    }
+    for number in [entries.len(), offsets.len() / 4, heaviest.len(), heavy.0.len()] {
+        to.number(number as u64);
+    }
+    for bytes in [offsets, heavy.0, blocks.0] {
+        to.0.extend_from_slice(&bytes);
+    }
+    Some(())
+}
+
+/// Of each entry: how much of the last key it begins with, how much more it has, that, and the value.
+fn write_block<K: TableKey, V: TableValue>(to: &mut Writer, block: &[(K, V)]) {
+    let (mut last, mut bytes) = (Writer::default(), Writer::default());
+    for (key, value) in block {
+        bytes.0.clear();
+        key.write(&mut bytes);
+        let shared = last.0.iter().zip(&bytes.0).take_while(|(one, other)| one == other).count();
+        to.0.extend_from_slice(&[shared as u8, (bytes.0.len() - shared) as u8]);
+        to.0.extend_from_slice(&bytes.0[shared..]);
+        value.write(to);
+        std::mem::swap(&mut last, &mut bytes);
+    }
+}
+
+/// A key that is put together from what is written of it.
+struct KeyBytes {
+    bytes: [u8; KEY_BYTES_MAX],
+    length: usize,
+}
+
+/// Counts by key, as they were written.
+#[derive(Debug)]
+pub(in crate::flows) struct Table<'b, K, V> {
+    count: u64,
+    heavy_count: u64,
+    offsets: &'b [u8],
+    heavy: &'b [u8],
+    blocks: &'b [u8],
+    of: PhantomData<(K, V)>,
+}
+
+impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
+    /// What [`write`] has written, up to the end.
+    pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
+        let mut from = Reader(bytes);
+        let count = from.number()?;
+        let blocks = usize::try_from(from.number()?).ok()?;
+        let heavy_count = from.number()?;
+        let heavy = usize::try_from(from.number()?).ok()?;
+        let offsets = from.bytes(blocks.checked_mul(4)?)?;
+        let heavy = from.bytes(heavy)?;
+        Some(Self { count, heavy_count, offsets, heavy, blocks: from.0, of: PhantomData })
+    }
+
+    /// What is counted of a key.
+    pub(super) fn find(&self, key: &[u8]) -> Option<V> {
+        let starts: &[[u8; 4]] = self.offsets.as_chunks().0;
+        // The last block that does not begin behind it.
+        let block = starts.partition_point(|start| self.first_key(*start).is_some_and(|first| first <= key));
+        let mut from = self.block(*starts.get(block.checked_sub(1)?)?)?;
+        let mut found = KeyBytes::EMPTY;
+        for _ in 0..BLOCK_ENTRIES {
+            found.read(&mut from)?;
+            let value = V::read(&mut from)?;
+            match found.bytes().cmp(key) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return Some(value),
+                std::cmp::Ordering::Greater => return None,
+            }
+        }
+        None
+    }
+
+    fn block(&self, start: [u8; 4]) -> Option<Reader<'b>> {
+        self.blocks.get(u32::from_be_bytes(start) as usize..).map(Reader)
+    }
+
+    fn first_key(&self, start: [u8; 4]) -> Option<&'b [u8]> {
+        let mut from = self.block(start)?;
+        let [shared, length] = from.array()?;
+        from.bytes(usize::from(length)).filter(|_| shared == 0)
+    }
+
+    /// The heaviest, the heaviest first; equals in the order of their keys.
+    pub(super) fn heavy(&self) -> impl Iterator<Item = (K, V)> + use<'b, K, V> {
+        let mut from = Reader(self.heavy);
+        (0..self.heavy_count).map_while(move |_| Some((K::read(&mut from)?, V::read(&mut from)?)))
+    }
+
+    /// Whether all are among the heaviest.
+    pub(super) fn is_all_heavy(&self) -> bool {
+        self.heavy_count == self.count
+    }
+
+    /// Gives all entries in the order of their keys; `None` where these are not as they should be.
+    pub(in crate::flows) fn for_each(&self, mut take: impl FnMut(K, V)) -> Option<()> {
+        let (mut from, mut key) = (Reader(self.blocks), KeyBytes::EMPTY);
+        for number in 0..self.count {
+            if number.is_multiple_of(BLOCK_ENTRIES as u64) {
+                key.length = 0;
+            }
+            key.read(&mut from)?;
+            take(K::read(&mut Reader(key.bytes()))?, V::read(&mut from)?);
+        }
+        from.0.is_empty().then_some(())
+    }
+}
+
+impl KeyBytes {
+    const EMPTY: Self = Self { bytes: [0; KEY_BYTES_MAX], length: 0 };
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    fn read(&mut self, from: &mut Reader<'_>) -> Option<()> {
+        let [shared, more] = from.array::<2>()?.map(usize::from);
+        let rest = from.bytes(more)?;
+        self.bytes.get_mut(shared..shared + more).filter(|_| shared <= self.length)?.copy_from_slice(rest);
+        self.length = shared + more;
+        Some(())
+    }
+}
