@@ -81,8 +81,7 @@ impl<'q> Joiner<'q> {
                 false => self.open(key, part, close),
             };
         };
-        let (goes_on, is_loose) =
-            (goes_on(key, open, part), open.is_loose || open.first() <= self.unknown_until);
+        let (goes_on, is_loose) = (goes_on(key, open, part), is_uncertain(open, self.unknown_until));
         if goes_on && (!is_loose || goes_on_anyway(key, open, part)) {
             open.add(part, self.carriers);
             open.segments += part.segments;
@@ -150,6 +149,16 @@ fn goes_on(key: &Key, open: &Body, part: &Body) -> bool {
     let is_near = part.first() <= last_moment(key, open)
         && open.first() <= part.last().saturating_add(key.idle_ns(false));
     is_near && !begins_anew
+}
+
+/// Whether what went before an hour can make a difference to whether a part belongs to the conversation: whether it had ended.
+/// What goes on from a loose piece may be one with it, which had then not ended, or begin anew; it has ended in both cases or
+/// in neither, unless an end was made to it since, which may be the second of two.
+fn is_uncertain(open: &Body, unknown_until: u64) -> bool {
+    match open.is_loose {
+        true => open.has_fin_or_reset() && !open.has_ended(),
+        false => open.first() <= unknown_until,
+    }
 }
 
 /// Whether it belongs to it even if the conversation had ended before.

@@ -173,6 +173,11 @@ impl Body {
         self.is_reset() || self.finished_ends() == 2
     }
 
+    /// Whether an end was made to a TCP connection in it, or was begun to be made.
+    pub(super) fn has_fin_or_reset(&self) -> bool {
+        self.sides.iter().any(|side| side.flags_any & (tcp::FIN | tcp::RST) != 0)
+    }
+
     /// Whether one end opens a TCP connection in it.
     pub(super) fn opens_tcp(&self) -> bool {
         self.sides.iter().any(Side::opens_tcp)

@@ -1,9 +1,12 @@
-//! The heaviest keys of several tables together, read only as far as it takes to know them: the threshold algorithm (Fagin,
-//! Lotem and Naor, 2001). All tables are read from their heaviest entry on, side by side; each key that shows up is looked up
-//! in all of them. What has not shown up weighs at most what the last entries read weigh together.
+//! The heaviest keys of several tables together, read only as far as it takes to know them.
+//!
+//! All tables are read from their heaviest entry on, to the same depth. What a key weighs is then at least what was read of it,
+//! and at most that and what the last entries read weigh together: what was not read of it stands below them. Once that bound
+//! leaves few keys, these are looked up in all tables; else the depth is doubled. (After the threshold algorithm of Fagin, Lotem
+//! and Naor, 2001, which looks up every key that it reads.)
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
@@ -28,36 +31,55 @@ pub(in crate::flows) fn heaviest<K: TableKey, V: TableValue>(
         .map(|table| List {
             entries: Box::new(table.heavy()),
             is_whole: table.is_all_heavy(),
+            depth: 0,
             weight: u64::MAX,
         })
         .collect();
     lists.push(heavy_of(held));
-    let mut seen: HashMap<K, V, RandomState> = HashMap::default();
-    let mut first: BTreeSet<(Reverse<u64>, K)> = BTreeSet::new();
+    let mut seen: Held<K, u64> = Held::default();
+    let mut depth = FIRST_DEPTH;
     loop {
-        let mut has_read = false;
+        let mut has_more = false;
         for list in &mut lists {
-            let Some(key) = list.next() else { continue };
-            has_read = true;
-            if seen.contains_key(&key) {
-                continue;
-            }
-            let sum = sum_of(&key, tables, held);
-            first.insert((Reverse(sum.weight()), key));
-            if first.len() > count {
-                first.pop_last();
-            }
-            seen.insert(key, sum);
+            has_more |= list.read(depth, &mut |key, weight| *seen.entry(key).or_default() += weight);
         }
-        let unseen: u128 = lists.iter().map(|list| u128::from(list.weight)).sum();
-        let is_known = first.len() == count
-            && first.last().is_some_and(|(Reverse(weight), _)| u128::from(*weight) > unseen);
-        if is_known || !has_read {
-            let is_whole = is_known || lists.iter().all(|list| list.is_whole);
-            let found = first.iter().filter_map(|(_, key)| Some((*key, *seen.get(key)?))).collect();
-            return is_whole.then_some(found);
+        let unread: u64 = lists.iter().fold(0, |sum, list| sum.saturating_add(list.weight));
+        let least = least_of(&seen, count);
+        // What was not read at all must weigh less than any of those sought.
+        let is_known = unread < least || lists.iter().all(|list| list.is_whole && list.weight == 0);
+        if is_known {
+            let can_be = |&(_, weight): &(&K, &u64)| weight.saturating_add(unread) >= least;
+            let found = seen.iter().filter(can_be).count();
+            if found <= LOOKED_UP_EACH * count || !has_more {
+                let keys = seen.iter().filter(can_be).map(|(key, _)| *key);
+                return Some(first(keys.map(|key| (key, sum_of(&key, tables, held))).collect(), count));
+            }
         }
+        if !has_more {
+            return None;
+        }
+        depth *= 2;
     }
+}
+
+/// Entries of each list that are read first.
+const FIRST_DEPTH: usize = 64;
+/// For each key that is sought, so many may be looked up.
+const LOOKED_UP_EACH: usize = 4;
+
+/// What the `count` heaviest weigh at least; nothing where there are fewer.
+fn least_of<K>(seen: &Held<K, u64>, count: usize) -> u64 {
+    let mut weights: Vec<u64> = seen.values().copied().collect();
+    match count.checked_sub(1).filter(|&number| number < weights.len()) {
+        Some(number) => *weights.select_nth_unstable_by_key(number, |&weight| Reverse(weight)).1,
+        None => 0,
+    }
+}
+
+fn first<K: TableKey, V: TableValue>(mut all: Vec<(K, V)>, count: usize) -> Vec<(K, V)> {
+    all.sort_unstable_by_key(|(key, value)| (Reverse(value.weight()), *key));
+    all.truncate(count);
+    all
 }
 
 /// Entries by weight.
@@ -65,19 +87,25 @@ struct List<'l, K, V> {
     entries: Box<dyn Iterator<Item = (K, V)> + 'l>,
     /// Nothing is missing at its end.
     is_whole: bool,
+    /// Entries that were read.
+    depth: usize,
     /// What comes next weighs at most so much.
     weight: u64,
 }
 
 impl<K, V: TableValue> List<'_, K, V> {
-    fn next(&mut self) -> Option<K> {
-        let entry = self.entries.next();
-        match &entry {
-            Some((_, value)) => self.weight = value.weight(),
-            None if self.is_whole => self.weight = 0,
-            None => {}
+    /// Reads on to this depth; whether there is more.
+    fn read(&mut self, depth: usize, take: &mut impl FnMut(K, u64)) -> bool {
+        for (key, value) in self.entries.by_ref().take(depth - self.depth) {
+            self.weight = value.weight();
+            take(key, self.weight);
+            self.depth += 1;
         }
-        entry.map(|(key, _)| key)
+        let has_more = self.depth == depth;
+        if !has_more && self.is_whole {
+            self.weight = 0;
+        }
+        has_more
     }
 }
 
@@ -89,7 +117,7 @@ fn heavy_of<K: TableKey, V: TableValue>(held: &Held<K, V>) -> List<'_, K, V> {
         entries.truncate(HEAVY_MAX);
     }
     entries.sort_unstable_by_key(|(_, value)| Reverse(value.weight()));
-    List { entries: Box::new(entries.into_iter()), is_whole, weight: u64::MAX }
+    List { entries: Box::new(entries.into_iter()), is_whole, depth: 0, weight: u64::MAX }
 }
 
 fn sum_of<K: TableKey, V: TableValue>(key: &K, tables: &[Table<'_, K, V>], held: &Held<K, V>) -> V {
@@ -99,3 +127,6 @@ fn sum_of<K: TableKey, V: TableValue>(key: &K, tables: &[Table<'_, K, V>], held:
     tables.iter().filter_map(|table| table.find(&bytes.0)).for_each(|value| sum.add_all(&value));
     sum
 }
+
+#[cfg(test)]
+mod tests;
