@@ -498,7 +498,7 @@ impl Joining<'_, '_> {
                 joiner.begin(Some(0));
                 see(Seen::Rollup(&hour.rollup));
                 hour.added.iter().for_each(|added| see(Seen::Added(added)));
-                hour.open.iter().for_each(|part| {
+                hour.open().for_each(|part| {
                     joiner.add(&part.key, &part.body, &mut |key, body| _ = close(key, body));
                 });
                 continue;

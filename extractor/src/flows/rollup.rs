@@ -43,6 +43,8 @@ pub(super) use table::{Table, TableKey, TableValue};
 
 /// Of each order of a list, so many of an hour's first records are kept, and one more.
 pub(super) const TOP_KEPT: usize = 1000;
+/// Entries of a list that room is made for at once: more take bytes that are there.
+const RESERVED_MAX: u64 = 1 << 16;
 const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 
 /// An hour, added up.
@@ -101,18 +103,18 @@ impl Rollup {
     }
 
     /// The records that reach through the hour.
-    pub(super) fn through(&self, carriers: &Carriers) -> Option<Vec<Part>> {
-        self.records(&self.through, carriers)
+    pub(super) fn through(&self, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
+        self.records(&self.through, carriers, to)
     }
 
     /// Early records of conversations of which another record reaches through the hour: what is early counts without them.
-    pub(super) fn early(&self, carriers: &Carriers) -> Option<Vec<Part>> {
-        self.records(&self.early, carriers)
+    pub(super) fn early(&self, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
+        self.records(&self.early, carriers, to)
     }
 
-    fn records(&self, bytes: &Range<usize>, carriers: &Carriers) -> Option<Vec<Part>> {
+    fn records(&self, bytes: &Range<usize>, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
         let file = &self.whole.file;
-        records(file.map.get(bytes.clone())?, carriers, file.base.ns())
+        records(file.map.get(bytes.clone())?, carriers, file.base.ns(), to)
     }
 
     /// Whether everything in it can be read, and adds up to what the manifest says.
@@ -123,9 +125,10 @@ impl Rollup {
             for added in [&self.whole, &self.early_alone, &self.late_alone] {
                 sums.add_all(&added.consistent()?.totals);
             }
-            for Part { body, .. } in [self.through(&carriers)?, self.early(&carriers)?].iter().flatten() {
-                sums.add(body);
-            }
+            let mut open = Vec::new();
+            self.through(&carriers, &mut open)?;
+            self.early(&carriers, &mut open)?;
+            open.iter().for_each(|part| sums.add(&part.body));
             let of_series =
                 |sums: (u64, u64), &(_, packets, bytes): &(u64, u64, u64)| (sums.0 + packets, sums.1 + bytes);
             let series = self.seconds()?.iter().fold((0, 0), of_series);
@@ -178,10 +181,15 @@ impl Records {
     }
 }
 
-fn records(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<Vec<Part>> {
+/// Adds the records that [`Records`] has written to others.
+fn records(bytes: &[u8], carriers: &Carriers, base_ns: u64, to: &mut Vec<Part>) -> Option<()> {
     let mut from = Reader(bytes);
-    let parts = from.list(|from| kept::read(from.part()?, carriers, base_ns).map(|(part, _)| part))?;
-    from.0.is_empty().then_some(parts)
+    let count = from.count(from.0.len() as u64)?;
+    to.reserve(usize::try_from(count.min(RESERVED_MAX)).ok()?);
+    for _ in 0..count {
+        to.push(kept::read(from.part()?, carriers, base_ns)?.0);
+    }
+    from.0.is_empty().then_some(())
 }
 
 /// A rollup that is being made.

@@ -21,8 +21,18 @@ pub(in crate::flows) struct AddedHour {
     pub(in crate::flows) rollup: Rollup,
     /// What counts as it is, of it and of the seam to the hour before.
     pub(in crate::flows) added: Vec<Added>,
-    /// Records to be joined, by their earliest packets.
-    pub(in crate::flows) open: Vec<Part>,
+    /// Records to be joined.
+    open: Vec<Part>,
+}
+
+impl AddedHour {
+    /// The records to be joined, by their earliest packets; those of one conversation that begin together in their order.
+    pub(in crate::flows) fn open(&self) -> impl Iterator<Item = &Part> {
+        let mut order: Vec<(u64, usize)> =
+            self.open.iter().enumerate().map(|(number, part)| (part.body.first(), number)).collect();
+        order.sort_unstable();
+        order.into_iter().filter_map(|(_, number)| self.open.get(number))
+    }
 }
 
 /// How the records at one end of an hour are taken.
@@ -54,30 +64,33 @@ impl Feed<'_> {
                 (rollup, if is_alone { End::Alone } else { End::Records })
             }
         };
-        let late = match self.seam_after(&manifest) {
-            Some((after, seam)) => {
-                let before = self.asking.as_ref().and_then(|asking| seam.before(asking.carriers));
-                self.next = Some((after, seam));
-                Ok(before.unwrap_or_default())
-            }
-            None => {
-                let is_alone = manifest.bounds().is_some_and(|(_, last)| self.near(last, last) == 1);
-                Err(if is_alone { End::Alone } else { End::Records })
-            }
-        };
-        self.hours.pop_front();
         let mut hour = AddedHour { added: vec![rollup.whole.clone()], open: Vec::new(), rollup };
         self.take_early(&mut hour, early, &manifest, stop, completeness);
-        match late {
-            Ok(before) => hour.open.extend(before),
-            Err(End::Alone) => hour.added.push(hour.rollup.late_alone.clone()),
-            Err(_) => self.read_open(&mut hour, Side::Late, &manifest, stop, completeness),
+        self.take_late(&mut hour, &manifest, stop, completeness);
+        if let Some(asking) = &self.asking {
+            hour.rollup.through(asking.carriers, &mut hour.open);
         }
-        let carriers = self.asking.as_ref().map(|asking| asking.carriers);
-        hour.open.extend(carriers.and_then(|carriers| hour.rollup.through(carriers)).unwrap_or_default());
-        // Stable: records of one conversation that begin together stay in their order.
-        hour.open.sort_by_key(|part| part.body.first());
+        self.hours.pop_front();
         if stop() { Err(ExtractError::Cancelled) } else { Ok(Some(hour)) }
+    }
+
+    fn take_late(
+        &mut self,
+        hour: &mut AddedHour,
+        manifest: &Manifest,
+        stop: &dyn Fn() -> bool,
+        completeness: &mut Completeness,
+    ) {
+        if let Some((after, seam)) = self.seam_after(manifest) {
+            if let Some(asking) = &self.asking {
+                seam.before(asking.carriers, &mut hour.open);
+            }
+            self.next = Some((after, seam));
+        } else if manifest.bounds().is_some_and(|(_, last)| self.near(last, last) == 1) {
+            hour.added.push(hour.rollup.late_alone.clone());
+        } else {
+            self.read_open(hour, Side::Late, manifest, stop, completeness);
+        }
     }
 
     fn take_early(
@@ -91,12 +104,12 @@ impl Feed<'_> {
         let Some(carriers) = self.asking.as_ref().map(|asking| asking.carriers) else { return };
         match early {
             End::Seam(seam) => {
-                hour.open.extend(seam.after(carriers).unwrap_or_default());
+                seam.after(carriers, &mut hour.open);
                 hour.added.push(seam.settled);
             }
             End::Alone => {
                 hour.added.push(hour.rollup.early_alone.clone());
-                hour.open.extend(hour.rollup.early(carriers).unwrap_or_default());
+                hour.rollup.early(carriers, &mut hour.open);
             }
             End::Records => self.read_open(hour, Side::Early, manifest, stop, completeness),
         }

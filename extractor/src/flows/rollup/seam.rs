@@ -56,18 +56,18 @@ impl Seam {
     }
 
     /// The records of the hour before that are not settled, but for those that reach through it.
-    pub(in crate::flows) fn before(&self, carriers: &Carriers) -> Option<Vec<Part>> {
-        self.records(0, carriers)
+    pub(in crate::flows) fn before(&self, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
+        self.records(0, carriers, to)
     }
 
     /// Likewise those of the hour after.
-    pub(in crate::flows) fn after(&self, carriers: &Carriers) -> Option<Vec<Part>> {
-        self.records(1, carriers)
+    pub(in crate::flows) fn after(&self, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
+        self.records(1, carriers, to)
     }
 
-    fn records(&self, side: usize, carriers: &Carriers) -> Option<Vec<Part>> {
+    fn records(&self, side: usize, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
         let file = &self.settled.file;
-        records(file.map.get(self.unsettled.get(side)?.clone())?, carriers, file.base.ns())
+        records(file.map.get(self.unsettled.get(side)?.clone())?, carriers, file.base.ns(), to)
     }
 }
 
@@ -102,11 +102,12 @@ pub fn seam(
 ) -> Result<Vec<u8>, String> {
     let carriers = Carriers::default();
     let rollups = Rollups::default();
-    let through =
-        |manifest: &Manifest| -> Option<Vec<Part>> { rollups.rollup(store, manifest)?.through(&carriers) };
+    let mut through = Vec::new();
+    let mut read = |manifest: &Manifest| rollups.rollup(store, manifest)?.through(&carriers, &mut through);
+    let has_rollups = read(before).and_then(|()| read(after)).is_some();
     let mut settling = Settling::new(&carriers, after.hour);
-    if let (Some(one), Some(other)) = (through(before), through(after)) {
-        settling.leave(one.iter().chain(&other));
+    if has_rollups {
+        settling.leave(through.iter());
         for (manifest, side) in [(before, Side::Late), (after, Side::Early)] {
             visit_open(catalog, store, manifest, side, &carriers, &mut |part| {
                 settling.take(part, side);
@@ -257,10 +258,11 @@ pub fn seam_adds_up(
     }
     let Some(settled) = seam.settled.consistent() else { return Ok(false) };
     let mut sums = (settled.totals.packets, settled.totals.bytes);
-    for records in [seam.before(&carriers), seam.after(&carriers)] {
-        for Part { body, .. } in records.unwrap_or_default() {
-            sums = (sums.0 + body.packets(), sums.1 + body.bytes());
-        }
+    let mut unsettled = Vec::new();
+    let is_read =
+        seam.before(&carriers, &mut unsettled).and_then(|()| seam.after(&carriers, &mut unsettled)).is_some();
+    for Part { body, .. } in &unsettled {
+        sums = (sums.0 + body.packets(), sums.1 + body.bytes());
     }
-    Ok(sums == open)
+    Ok(is_read && sums == open)
 }

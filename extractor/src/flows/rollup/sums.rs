@@ -8,8 +8,8 @@ use std::sync::Arc;
 use netrewind_segment::Timestamp;
 use netrewind_segment::catalog::Hour;
 
-use super::TOP_KEPT;
 use super::table::{self, Table, TableValue};
+use super::{RESERVED_MAX, TOP_KEPT};
 use crate::flows::carrier::Carriers;
 use crate::flows::kept::{self, Reader, Writer};
 use crate::flows::key::Key;
@@ -18,8 +18,6 @@ use crate::flows::part::{Body, Part};
 use crate::flows::summary::{Counted, HostTally, SummaryQuery, Tally, Totals};
 use crate::sys::Map;
 
-/// Entries of a list that room is made for at once: more take bytes that are there.
-const RESERVED_MAX: u64 = 1 << 16;
 /// A name of an application is no longer than what a label can be.
 const NAME_BYTES_MAX: u64 = 1 << 16;
 
