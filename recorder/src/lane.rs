@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! accept -> Filling --full, or 0.5 s old--> Segment.blocks -> Disk::write -> in order: sink, sync, mark
-//!              \-- size, age, link type --> Segment closed --------------------> all written: Disk::seal
+//!              \-- size, age, hour, link type --> closed -- --------------------> all written: Disk::seal
 //! ```
 //!
 //! **Invariant:** the committed mark never promises a byte that is not durable, and only ever ends with a whole record.
@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use netrewind_segment::catalog::Hour;
 use netrewind_segment::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
+use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Account, Event, LinkType, SegmentName, Timestamp, WriteTimes};
 
 use crate::clock::Now;
@@ -60,6 +62,8 @@ pub struct Lane<D> {
     next_key: u64,
     last_opened: Timestamp,
     opened_ns: u64,
+    /// The first second that is not of the hour in which the current segment was opened.
+    hour_ends: u64,
     /// Since when there are records that no block holds.
     new_since_ns: Option<u64>,
     /// The last thing that the disk was asked to do has failed.
@@ -98,6 +102,7 @@ impl<D: Disk> Lane<D> {
             next_key: 0,
             last_opened: Timestamp::MIN,
             opened_ns: 0,
+            hour_ends: u64::MAX,
             new_since_ns: None,
             is_disk_failing: false,
             retry_at_ns: 0,
@@ -120,6 +125,9 @@ impl<D: Disk> Lane<D> {
         if bytes > CAPLEN_MAX as usize {
             self.cut_packets += 1;
         }
+        if u64::from(packet.header.seconds) >= self.hour_ends {
+            self.end_hour(packet.header.timestamp());
+        }
         if let Some(filling) = &mut self.filling
             && filling.link_type() == packet.link_type
             && filling.append(packet, caplen)
@@ -139,6 +147,21 @@ impl<D: Disk> Lane<D> {
             .is_some_and(|filling| filling.link_type() == packet.link_type && filling.append(packet, caplen));
         if !fits {
             self.account.dropped.disk += 1;
+        }
+    }
+
+    /// Ends a segment whose hour is over, unless the lane would have to wait for that: the hour can end later.
+    #[cold]
+    fn end_hour(&mut self, packet: Timestamp) {
+        let opened = Hour::of(self.last_opened);
+        let is_over = rotation::by_hour(opened, packet, self.now.wall).is_some();
+        let is_free =
+            self.segments.len() < SEGMENTS_UNSEALED_MAX && self.pool.free_count() >= FREE_BUFFERS_MIN;
+        if is_over && is_free {
+            self.close();
+            self.hour_ends = u64::MAX;
+            // The next segment is of the hour of this packet, even if our own clock is a little behind.
+            self.last_opened = self.last_opened.max(Timestamp(opened.end().ns() - 1));
         }
     }
 
@@ -206,6 +229,7 @@ impl<D: Disk> Lane<D> {
         self.segments.push_back(Segment::new(key, name, link_type, self.retry_at_ns));
         self.filling = Some(Filling::first(buffer, link_type, self.config.segment_bytes));
         self.opened_ns = self.now.monotonic_ns;
+        self.hour_ends = Hour::of(name.opened).end().ns() / SECOND_NS;
         self.new_since_ns = None;
         self.advance();
     }

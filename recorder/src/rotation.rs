@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use netrewind_segment::LinkType;
+use netrewind_segment::catalog::Hour;
+use netrewind_segment::{LinkType, Timestamp};
+
+/// How far the clock of packets may be before ours.
+const CLOCKS_APART_NS: u64 = 1_000_000_000;
 
 /// The limits of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub enum Reason {
     Size,
     /// It has reached its age.
     Age,
+    /// The next packet is of another hour: what is asked for from one full hour to another is then whole segments.
+    Hour,
     /// The next packet has another link type, and a segment has only one.
     LinkType,
 }
@@ -54,6 +60,13 @@ pub fn by_age(extent: &Extent, limits: &Limits, now_ns: u64) -> Option<Reason> {
     (u128::from(age_ns) >= limits.age.as_nanos()).then_some(Reason::Age)
 }
 
+/// Whether the segment must end before a packet of this time, by the hour in which it was opened. Packets that are an hour ahead
+/// of our own clock have a wrong one.
+pub fn by_hour(opened: Hour, packet: Timestamp, now: Timestamp) -> Option<Reason> {
+    let is_over = packet >= opened.end() && now.plus_ns(CLOCKS_APART_NS) >= opened.end();
+    is_over.then_some(Reason::Hour)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +81,11 @@ mod tests {
         assert_eq!(by_age(&extent, &limits, 56), None);
         assert_eq!(by_age(&extent, &limits, 57), Some(Reason::Age));
         assert_eq!(by_age(&extent, &limits, 0), None);
+        let full = Timestamp::new(7200, 0);
+        let opened = Hour::of(Timestamp::new(3600, 0));
+        assert_eq!(by_hour(opened, full, full), Some(Reason::Hour));
+        assert_eq!(by_hour(opened, Timestamp(full.ns() - 1), full), None);
+        assert_eq!(by_hour(opened, full, Timestamp(full.ns() - CLOCKS_APART_NS)), Some(Reason::Hour));
+        assert_eq!(by_hour(opened, full, Timestamp(full.ns() - CLOCKS_APART_NS - 1)), None);
     }
 }

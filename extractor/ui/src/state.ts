@@ -79,11 +79,26 @@ export function narrow(demand: string): void {
 /** Whether the end moves on with the clock. */
 export const isLive = computed(() => looked.value.to === null);
 
+const HOUR_MS = 3_600_000;
+/** Relative ranges of so many hours and more begin at a full hour: what whole hours add up to is known, and shown at once. */
+const FULL_HOURS_FROM = 6;
+/** What is longer ago than a century is left to the service. */
+const FULL_HOURS_TO = 876_000;
+const hour = signal(Math.floor(Date.now() / HOUR_MS));
+setInterval(() => { hour.value = Math.floor(Date.now() / HOUR_MS); }, 1000);
+
+function begin(from: string): string {
+  const ago = /^(\d+) ?(h|d) ago$/.exec(from);
+  const hours = ago === null ? 0 : Number(ago[1]) * (ago[2] === "d" ? 24 : 1);
+  if (hours < FULL_HOURS_FROM || hours > FULL_HOURS_TO) return from;
+  return new Date((hour.value - hours) * HOUR_MS).toISOString();
+}
+
 /** What the parameters of a request have in common. */
 export const asked = computed(() => {
   const { from, to, filter, view } = looked.value;
   const parameters = new URLSearchParams();
-  if (from !== null) parameters.set("from", from);
+  if (from !== null) parameters.set("from", begin(from));
   if (to !== null) parameters.set("to", to);
   if (filter.trim() !== "") parameters.set("filter", filter.trim());
   if (view !== "inner") parameters.set("view", view);

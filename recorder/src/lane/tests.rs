@@ -282,6 +282,38 @@ fn a_quiet_lane_flushes_and_seals_by_age_and_an_empty_one_makes_no_file() {
 }
 
 #[test]
+fn a_segment_ends_with_the_hour_of_its_packets_if_ours_is_over_too() {
+    const HALF_PAST: u32 = 1_700_001_000;
+    const FULL: u32 = 1_700_002_800;
+    let mut rig = Rig::new(3, Faults::default());
+    let give = |rig: &mut Rig, wall: u32, packets: &[u32]| {
+        rig.now.wall = Timestamp::new(wall, 999_000_000);
+        rig.lane.step(rig.now);
+        for &seconds in packets {
+            let header = RecordHeader { seconds, nanoseconds: 0, caplen: 60, len: 60 };
+            let link_type = LinkType::ETHERNET;
+            rig.lane.accept(&Packet { header, link_type, head: &[7; 60], tag: None, tail: &[] });
+        }
+    };
+    // A clock that is hours ahead; one that is ahead a little; one that is behind.
+    give(&mut rig, HALF_PAST, &[HALF_PAST, FULL, FULL + 9000, HALF_PAST]);
+    give(&mut rig, FULL - 1, &[FULL - 1, FULL, FULL - 1, FULL + 1, FULL + 2]);
+    rig.finish();
+    let state = rig.disk.0.lock().unwrap();
+    let found: Vec<(u32, Vec<u32>)> = state
+        .files
+        .values()
+        .map(|file| {
+            let records = Records::of_segment(file.sealed.as_ref().unwrap());
+            let seconds = records.map(|record| record.header.seconds).collect();
+            ((file.name.opened.ns() / 1_000_000_000) as u32, seconds)
+        })
+        .collect();
+    let first = vec![HALF_PAST, FULL, FULL + 9000, HALF_PAST, FULL - 1];
+    assert_eq!(found, [(HALF_PAST, first), (FULL, vec![FULL, FULL - 1, FULL + 1, FULL + 2])]);
+}
+
+#[test]
 fn a_packet_longer_than_a_record_can_be_is_cut_and_counted() {
     let mut rig = Rig::new(5, Faults::default());
     let bytes = packet_bytes(0, 300_000);
