@@ -18,6 +18,10 @@ pub use hours::CatalogLimits;
 
 /// How often a new segment is tried again after segments have expired because the disk was full.
 const FULL_DISK_TRIES_MAX: usize = 4;
+/// How long what has expired may take to become free: whoever answers a query keeps a segment for two seconds after it.
+const FREED_WITHIN: Duration = Duration::from_secs(3);
+/// How often is looked whether it is.
+const FREED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A sealed segment that could expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +74,16 @@ pub struct Keeper {
     clock: Arc<dyn Clock>,
     events: mpsc::Sender<Event>,
     /// Room that is found must be taken before another lane looks for some.
-    turn: Mutex<()>,
+    turn: Mutex<Ahead>,
+}
+
+/// What is kept free on a disk that is smaller than the budget, so that the next segment need not wait for it.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// What the last segment took, with its index.
+    wanted_bytes: u64,
+    /// When segments have last expired for it, by the monotonic clock, and how much was free.
+    expired: Option<(u64, u64)>,
 }
 
 impl Keeper {
@@ -82,14 +95,15 @@ impl Keeper {
         clock: Arc<dyn Clock>,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { store, budget_bytes, age_max, clock, events, turn: Mutex::new(()) }
+        Self { store, budget_bytes, age_max, clock, events, turn: Mutex::default() }
     }
 
     /// Creates what takes `bytes` (and its index, later), after making room for it. Where the disk is full although the
     /// budget is not, the oldest segments make room as well.
     pub fn create<T>(&self, bytes: u64, mut create: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let with_index = bytes + bytes / INDEX_RESERVE_DIVISOR;
+        turn.wanted_bytes = with_index;
         self.keep_budget(with_index).map_err(io::Error::other)?;
         for _ in 1..FULL_DISK_TRIES_MAX {
             match create() {
@@ -100,11 +114,23 @@ impl Keeper {
                         return Err(error);
                     }
                     self.expire(expired, "disk full").map_err(io::Error::other)?;
+                    self.wait_until_free(with_index);
                 }
                 result => return result,
             }
         }
         create()
+    }
+
+    /// Waits until so much is free, but no longer than what has expired may take.
+    fn wait_until_free(&self, bytes: u64) {
+        let looks = FREED_WITHIN.as_millis() / FREED_LOOK_INTERVAL.as_millis();
+        for _ in 0..looks {
+            if available_bytes(&self.store).is_ok_and(|available| available >= bytes) {
+                return;
+            }
+            std::thread::sleep(FREED_LOOK_INTERVAL);
+        }
     }
 
     /// Makes room for a file that another is about to write into the store, such as an index.
@@ -113,9 +139,10 @@ impl Keeper {
         self.keep_budget(bytes).map_err(io::Error::other)
     }
 
-    /// Removes what has become too old, and what is over the budget since indexes have grown.
+    /// Removes what has become too old, what is over the budget since indexes have grown, and where the disk is smaller than
+    /// the budget, what the next segment will need.
     pub fn tend(&self) -> Result<Usage, StoreError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(age_max) = self.age_max {
             let (kept, _) = self.look()?;
             let expired: Vec<Kept> = too_old(&kept, self.clock.now().wall, age_max).copied().collect();
@@ -123,7 +150,28 @@ impl Keeper {
         }
         // Over the budget with nothing left to remove: what is being written stays, and is sealed before long.
         let _ = self.keep_budget(0);
+        self.keep_ahead(&mut turn)?;
         Ok(self.look()?.1)
+    }
+
+    /// Has the oldest expire before the next segment needs their room: what a query still reads becomes free only after it.
+    fn keep_ahead(&self, turn: &mut Ahead) -> Result<(), StoreError> {
+        // Who cannot tell how much is free finds out when a segment is created.
+        let Ok(available) = available_bytes(&self.store) else { return Ok(()) };
+        let missing = turn.wanted_bytes.saturating_sub(available);
+        let now_ns = self.clock.now().monotonic_ns;
+        let is_awaited = turn.expired.is_some_and(|(since_ns, before)| {
+            available <= before && u128::from(now_ns.saturating_sub(since_ns)) < FREED_WITHIN.as_nanos()
+        });
+        if missing == 0 || is_awaited {
+            return Ok(());
+        }
+        let (kept, _) = self.look()?;
+        let expired = kept.get(..oldest_to_free(&kept, missing)).unwrap_or_default();
+        if !expired.is_empty() {
+            turn.expired = Some((now_ns, available));
+        }
+        self.expire(expired, "disk full")
     }
 
     /// Makes room for `wanted` more bytes under the budget.
@@ -189,6 +237,12 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// Bytes that can still be written to the store's file system: statvfs(3).
+fn available_bytes(store: &Store) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(store.root())?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -359,6 +359,39 @@ fn a_full_disk_expires_the_oldest_and_recording_goes_on() {
 }
 
 #[test]
+fn what_a_query_still_reads_of_a_full_disk_is_waited_for() {
+    const READ_FOR: Duration = Duration::from_secs(1);
+    let Some(disk) = SmallDisk::mount("size=24m") else { return };
+    let config = Config { segment_bytes: 4 << 20, ..Config::default() };
+    let (store, recorder) = record(disk.0.path(), config, Made::new(24_000), None);
+    // Like queries that read every segment, and go on doing so for a while after it has expired.
+    let mut read: Vec<(std::path::PathBuf, std::fs::File, Option<Instant>)> = Vec::new();
+    wait_until("the source ends", || {
+        for segment in store.segments().unwrap() {
+            let path = store.sealed_path(&segment.name);
+            if !read.iter().any(|(known, ..)| *known == path)
+                && let Ok(file) = std::fs::File::open(&path)
+            {
+                read.push((path, file, None));
+            }
+        }
+        read.iter_mut().filter(|(path, ..)| !path.exists()).for_each(|(.., gone)| {
+            gone.get_or_insert_with(Instant::now);
+        });
+        read.retain(|(.., gone)| gone.is_none_or(|gone| gone.elapsed() < READ_FOR));
+        recorder.is_finished()
+    });
+    let summary = recorder.stop();
+    assert_eq!((summary.account.written, summary.account.dropped.total()), (24_000, 0));
+    let told = events(&store);
+    assert!(!told.iter().any(|event| matches!(event, Event::DiskError { .. })), "{told:?}");
+    let expired = told.iter().filter(|event| matches!(event, Event::Expire { .. })).count() as u64;
+    let (written, kept) = (summary.account.segments, store.segments().unwrap().len() as u64);
+    assert_eq!(expired, written - kept);
+    assert!(kept >= 3, "no more expires than is needed: {kept} of {written} are kept");
+}
+
+#[test]
 fn a_disk_without_room_for_a_segment_drops_and_says_so() {
     let Some(disk) = SmallDisk::mount("size=3m") else { return };
     let config = Config { segment_bytes: 16 << 20, ..Config::default() };
