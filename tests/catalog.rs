@@ -76,16 +76,17 @@ fn dns_question(name: &str) -> Vec<u8> {
 /// Conversations over some hours: short ones and long ones, some of which end and begin anew with the same ports, some of
 /// which pause.
 fn packets(rng: &mut Rng, hours: u32) -> Vec<Packet> {
-    packets_between(rng, hours, 1..12, 1024..1060, 100..200)
+    packets_between(rng, hours, 200 * hours, 14, [1..12, 100..200], 1024..1060)
 }
 
-/// Likewise, of these clients and their ports, and servers.
+/// Likewise so many conversations of less than so many packets, of these clients and servers, and ports of clients.
 fn packets_between(
     rng: &mut Rng,
     hours: u32,
-    clients: Range<u8>,
+    conversations: u32,
+    packets_end: u32,
+    [clients, servers]: [Range<u8>; 2],
     ports: Range<u16>,
-    servers: Range<u8>,
 ) -> Vec<Packet> {
     let mut packets = Vec::new();
     let mut push = |at_ms: u64, bytes: Vec<u8>, rng: &mut Rng| {
@@ -95,7 +96,7 @@ fn packets_between(
             packets.push(Packet { seconds: START + seconds, nanoseconds, len: bytes.len() as u32, bytes });
         }
     };
-    for _ in 0..200 * hours {
+    for _ in 0..conversations {
         let client = (rng.u8(clients.clone()), rng.u16(ports.clone()));
         let server = (rng.u8(servers.clone()), [443, 22, 8080][rng.usize(..3)]);
         let mut at = u64::from(rng.u32(..hours * HOUR_SECONDS)) * 1000;
@@ -105,7 +106,7 @@ fn packets_between(
             push(at + 20, frame([(server.0, 53), client], None, &[0; 60]), rng);
             continue;
         }
-        let count = rng.u32(1..14);
+        let count = rng.u32(1..packets_end);
         for number in 0..count {
             let flags = match (number, count - number) {
                 (0, _) if rng.u32(..10) > 0 => 0x02,
@@ -302,8 +303,13 @@ fn verified(store: &Path) -> (Option<i32>, String) {
 fn what_hours_add_up_to_is_what_their_packets_do() {
     let mut rng = Rng::with_seed(seed());
     let folder = tempfile::tempdir().expect("a folder");
-    // Of the second kind most go on for hours, with ends and pauses.
-    let kinds = [packets(&mut rng, 5), packets_between(&mut rng, 5, 1..4, 1024..1032, 100..103)];
+    // Of the second kind many begin anew between the same ends; of the third most go on for hours.
+    let few = || [1..4, 100..103];
+    let kinds = [
+        packets(&mut rng, 5),
+        packets_between(&mut rng, 5, 1000, 14, few(), 1024..1032),
+        packets_between(&mut rng, 5, 200, 120, few(), 1024..1040),
+    ];
     for (number, packets) in kinds.iter().enumerate() {
         let store = recorded(&folder.path().join(number.to_string()), packets);
         let before = sums(&store);
