@@ -8,7 +8,7 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use crate::support::packets::{Packet, write_pcap};
-use crate::support::{captures, done, import, seed};
+use crate::support::{captures, done, import, seed, tcpdump};
 
 /// Captures of one run, and of those that are compared with tshark.
 const CAPTURES: usize = 10;
@@ -148,6 +148,11 @@ fn conversations_are_those_of_tshark() {
         }
         for protocol in ["tcp", "udp"] {
             let Some(wanted) = by_tshark(&file, protocol) else { continue };
+            // Tshark finds addresses where no filter can look for them, as behind long headers of IEEE 802.11.
+            let packets = tcpdump(&file, protocol).map_or(0, |found| found.len() as u64);
+            if packets != wanted.values().map(|(packets, _)| packets).sum::<u64>() {
+                continue;
+            }
             let mut found = Conversations::new();
             for flow in
                 all.iter().filter(|flow| flow["protocol"] == protocol && !flow["client"]["port"].is_null())

@@ -45,6 +45,10 @@ pub(super) use table::{Table, TableKey, TableValue};
 pub(super) const TOP_KEPT: usize = 1000;
 /// Entries of a list that room is made for at once: more take bytes that are there.
 const RESERVED_MAX: u64 = 1 << 16;
+/// Early records, and such that go through, of an hour that is being made, some 50 bytes each: with more there is no rollup.
+const OPEN_MAX: u64 = 1 << 20;
+/// Where more than one in so many records goes through, as in an hour of a few minutes, a rollup would save nothing.
+const THROUGH_SHARE: u64 = 4;
 const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 
 /// An hour, added up.
@@ -173,6 +177,21 @@ impl Records {
         self.documents.bytes(document);
     }
 
+    /// Likewise, but beyond so many they are only counted.
+    fn add_up_to(&mut self, count_max: u64, document: impl FnOnce() -> Vec<u8>) {
+        match self.count < count_max {
+            true => self.add(&document()),
+            false => self.count += 1,
+        }
+    }
+
+    /// As they are read: what has been loose can be joined.
+    fn parts(&self, carriers: &Carriers, manifest: &Manifest) -> Option<Vec<Part>> {
+        let mut parts = Vec::new();
+        records(&self.to_bytes(), carriers, manifest.hour.start().ns(), &mut parts)?;
+        Some(parts)
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut to = Writer::default();
         to.number(self.count);
@@ -196,8 +215,8 @@ fn records(bytes: &[u8], carriers: &Carriers, base_ns: u64, to: &mut Vec<Part>) 
 pub(super) struct Making<'q> {
     whole: Adding<'q>,
     late: Adding<'q>,
-    early: Vec<Part>,
-    through: Vec<Part>,
+    early: Records,
+    through: Records,
     series: Series,
     edges: Edges,
     carriers: &'q Carriers,
@@ -208,8 +227,8 @@ impl<'q> Making<'q> {
         Self {
             whole: Adding::new(carriers),
             late: Adding::new(carriers),
-            early: Vec::new(),
-            through: Vec::new(),
+            early: Records::default(),
+            through: Records::default(),
             series: buckets.series(),
             edges,
             carriers,
@@ -223,12 +242,12 @@ impl<'q> Making<'q> {
 
     /// Takes a record.
     pub(super) fn take(&mut self, key: &Key, body: &Body) {
-        let part = || Part { key: *key, body: body.clone() };
+        let document = || kept::write(key, body, true, self.carriers, self.edges.base);
         match self.edges.sides(key, body, body.is_loose) {
             (false, false) => self.whole.take(key, body),
             (false, true) => self.late.take(key, body),
-            (true, false) => self.early.push(part()),
-            (true, true) => self.through.push(part()),
+            (true, false) => self.early.add_up_to(OPEN_MAX, document),
+            (true, true) => self.through.add_up_to(OPEN_MAX, document),
         }
     }
 
@@ -241,24 +260,23 @@ impl<'q> Making<'q> {
         let is_exact = series.is_exact()
             && series.buckets().width_seconds() == 1
             && (packets, bytes) == (manifest.packets, manifest.bytes);
-        if !is_exact || manifest.is_divided {
+        let is_worth_it = through.count <= manifest.records / THROUGH_SHARE;
+        if !is_exact || !is_worth_it || manifest.is_divided || early.count.max(through.count) > OPEN_MAX {
             return None;
         }
         let mut settling = Settling::new(carriers, manifest.hour);
-        settling.leave(through.iter());
-        early.into_iter().for_each(|part| settling.take(joinable(part), Side::Early));
-        let (early_alone, early) = settling.finish_alone()?;
-        let mut records = Records::default();
-        for Part { key, body } in &through {
-            records.add(&kept::write(key, body, true, carriers, manifest.hour.start().ns()));
+        settling.leave(through.parts(carriers, manifest)?.iter());
+        for part in early.parts(carriers, manifest)? {
+            settling.take(part, Side::Early);
         }
+        let (early_alone, early) = settling.finish_alone()?;
         let mut to = Writer::default();
         to.0.extend_from_slice(&identity(manifest)?.to_be_bytes());
         to.bytes(&whole.finish(manifest.hour)?.0);
         to.bytes(&early_alone.0);
         to.bytes(&late.finish(manifest.hour)?.0);
         to.bytes(&early.to_bytes());
-        to.bytes(&records.to_bytes());
+        to.bytes(&through.to_bytes());
         let mut last = 0;
         to.part(|to| {
             to.list(seconds.iter(), |to, &(at, packets, bytes)| {
@@ -270,10 +288,4 @@ impl<'q> Making<'q> {
         })?;
         Some(checked(MAGIC, &to.0))
     }
-}
-
-/// What has been loose can be joined, once it is known what lies before.
-fn joinable(mut part: Part) -> Part {
-    part.body.is_loose = false;
-    part
 }
