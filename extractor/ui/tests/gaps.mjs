@@ -28,6 +28,8 @@ await drives(folder, [], async ({ page, seen, shot }) => {
     const [red, , blue, alpha] = canvas.getContext("2d").getImageData(Math.round(x), Math.round((over.top - all.top + 6) * scale), 1, 1).data;
     return alpha > 10 && red > blue + 60;
   }, place);
+  // It is drawn a moment after the words are there.
+  for (let tries = 0; tries < 50 && !(await isRed(middle)); tries += 1) await page.waitForTimeout(100);
   seen.in_gap = await isRed(middle);
   seen.beside = await isRed(seen.gap[0] / 2);
 });
