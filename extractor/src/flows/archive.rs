@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** where packets are kept, the catalog changes no answer: the records of an hour are asked only where one of its
 //! segments has expired, and then in the place of all of them; what an hour adds up to, also where all of its segments are kept
-//! and their indexes would say the same.
+//! and their indexes would say the same, or, of more hosts and pairs than are held, nearly the same (`approximate`).
 
 mod added;
 
