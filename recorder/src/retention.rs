@@ -108,13 +108,13 @@ impl Keeper {
         for _ in 1..FULL_DISK_TRIES_MAX {
             match create() {
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    let (kept, _) = self.look().map_err(io::Error::other)?;
-                    let expired = kept.get(..oldest_to_free(&kept, bytes)).unwrap_or_default();
-                    if expired.is_empty() {
+                    if !self.expire_for_room(&mut turn, bytes).map_err(io::Error::other)? {
                         return Err(error);
                     }
-                    self.expire(expired, "disk full").map_err(io::Error::other)?;
+                    // Nobody else has to wait for it: the status is looked after every second.
+                    drop(turn);
                     self.wait_until_free(with_index);
+                    turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
                 }
                 result => return result,
             }
@@ -166,12 +166,20 @@ impl Keeper {
         if missing == 0 || is_awaited {
             return Ok(());
         }
+        self.expire_for_room(turn, missing).map(drop)
+    }
+
+    /// Has the oldest expire on a full disk; false where there is none left.
+    fn expire_for_room(&self, turn: &mut Ahead, bytes: u64) -> Result<bool, StoreError> {
         let (kept, _) = self.look()?;
-        let expired = kept.get(..oldest_to_free(&kept, missing)).unwrap_or_default();
-        if !expired.is_empty() {
-            turn.expired = Some((now_ns, available));
+        let expired = kept.get(..oldest_to_free(&kept, bytes)).unwrap_or_default();
+        if expired.is_empty() {
+            return Ok(false);
         }
-        self.expire(expired, "disk full")
+        let available = available_bytes(&self.store).unwrap_or(u64::MAX);
+        turn.expired = Some((self.clock.now().monotonic_ns, available));
+        self.expire(expired, "disk full")?;
+        Ok(true)
     }
 
     /// Makes room for `wanted` more bytes under the budget.

@@ -43,8 +43,6 @@ pub(super) use table::{Table, TableKey, TableValue};
 
 /// Of each order of a list, so many of an hour's first records are kept, and one more.
 pub(super) const TOP_KEPT: usize = 1000;
-/// Entries of a list that room is made for at once: more take bytes that are there.
-const RESERVED_MAX: u64 = 1 << 16;
 /// Early records, and such that go through, of an hour that is being made, some 50 bytes each: with more there is no rollup.
 const OPEN_MAX: u64 = 1 << 20;
 /// Where more than one in so many records goes through, as in an hour of a few minutes, a rollup would save nothing.
@@ -72,21 +70,11 @@ impl Rollup {
 
     /// Reads what [`Making::finish`] has written for the manifest of this identity.
     fn of(file: Arc<File>, identity: u64) -> Option<Self> {
-        let bytes: &[u8] = &file.map;
-        let mut from = Reader(bytes.get(MAGIC.len() + 8..)?);
-        if !bytes.starts_with(MAGIC) || u64::from_be_bytes(from.array()?) != identity {
-            return None;
-        }
-        let mut next = || {
-            let part = from.part()?;
-            let end = bytes.len() - from.0.len();
-            Some(end - part.len()..end)
-        };
-        let added = |bytes: Range<usize>| Added { file: Arc::clone(&file), bytes };
-        let (whole, early_alone, late_alone) = (added(next()?), added(next()?), added(next()?));
-        let (early, through, seconds) = (next()?, next()?, next()?);
-        let is_all = from.0.is_empty();
-        is_all.then_some(Self { whole, early_alone, late_alone, early, through, seconds })
+        let [whole, early_alone, late_alone, early, through, seconds] =
+            parts_of(&file.map, after_head(MAGIC, &file.map, &[identity])?)?;
+        let [whole, early_alone, late_alone] =
+            [whole, early_alone, late_alone].map(|bytes| Added { file: Arc::clone(&file), bytes });
+        Some(Self { whole, early_alone, late_alone, early, through, seconds })
     }
 
     /// Adds the packets of all records.
@@ -99,9 +87,9 @@ impl Rollup {
     /// Seconds in which there are packets, with packets and bytes.
     fn seconds(&self) -> Option<Vec<(u64, u64, u64)>> {
         let mut from = Reader(self.whole.file.map.get(self.seconds.clone())?);
-        let mut last = 0;
+        let mut last: u64 = 0;
         from.list(|from| {
-            last += from.number()?;
+            last = last.checked_add(from.number()?)?;
             Some((last, from.number()?, from.number()?))
         })
     }
@@ -133,11 +121,8 @@ impl Rollup {
             self.through(&carriers, &mut open)?;
             self.early(&carriers, &mut open)?;
             open.iter().for_each(|part| sums.add(&part.body));
-            let of_series =
-                |sums: (u64, u64), &(_, packets, bytes): &(u64, u64, u64)| (sums.0 + packets, sums.1 + bytes);
-            let series = self.seconds()?.iter().fold((0, 0), of_series);
             let all = (manifest.packets, manifest.bytes);
-            Some((sums.packets, sums.bytes) == all && series == all)
+            Some((sums.packets, sums.bytes) == all && sum_of(&self.seconds()?) == all)
         };
         read().unwrap_or(false)
     }
@@ -162,6 +147,31 @@ fn checked(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
 fn is_checked(magic: &[u8; 8], bytes: &[u8]) -> bool {
     let mut from = Reader(bytes);
     from.array() == Some(*magic) && from.array().map(u64::from_be_bytes) == Some(xxh3_64(from.0))
+}
+
+/// What follows the head of a file of these identities.
+fn after_head<'b>(magic: &[u8; 8], bytes: &'b [u8], identities: &[u64]) -> Option<&'b [u8]> {
+    // The checksum between them has been looked at when the file was opened.
+    let mut from = Reader(bytes.strip_prefix(magic)?.get(8..)?);
+    let is_ours = identities.iter().all(|identity| from.array().map(u64::from_be_bytes) == Some(*identity));
+    is_ours.then_some(from.0)
+}
+
+/// Where in a file the parts stand that its rest is made of.
+fn parts_of<const N: usize>(file: &[u8], rest: &[u8]) -> Option<[Range<usize>; N]> {
+    let mut from = Reader(rest);
+    let mut parts = [const { 0..0 }; N];
+    for part in &mut parts {
+        let length = from.part()?.len();
+        let end = file.len() - from.0.len();
+        *part = end - length..end;
+    }
+    from.0.is_empty().then_some(parts)
+}
+
+/// The packets and bytes of all seconds.
+fn sum_of(seconds: &[(u64, u64, u64)]) -> (u64, u64) {
+    seconds.iter().fold((0, 0), |sums, (_, packets, bytes)| (sums.0 + packets, sums.1 + bytes))
 }
 
 /// Records one after the other.
@@ -203,11 +213,7 @@ impl Records {
 /// Adds the records that [`Records`] has written to others.
 fn records(bytes: &[u8], carriers: &Carriers, base_ns: u64, to: &mut Vec<Part>) -> Option<()> {
     let mut from = Reader(bytes);
-    let count = from.count(from.0.len() as u64)?;
-    to.reserve(usize::try_from(count.min(RESERVED_MAX)).ok()?);
-    for _ in 0..count {
-        to.push(kept::read(from.part()?, carriers, base_ns)?.0);
-    }
+    from.list_into(to, |from| kept::read(from.part()?, carriers, base_ns).map(|(part, _)| part))?;
     from.0.is_empty().then_some(())
 }
 
@@ -255,11 +261,9 @@ impl<'q> Making<'q> {
     pub(super) fn finish(self, manifest: &Manifest) -> Option<Vec<u8>> {
         let Self { whole, late, early, through, series, carriers, .. } = self;
         let seconds: Vec<(u64, u64, u64)> = series.counts().collect();
-        let packets: u64 = seconds.iter().map(|(_, packets, _)| packets).sum();
-        let bytes: u64 = seconds.iter().map(|(.., bytes)| bytes).sum();
         let is_exact = series.is_exact()
             && series.buckets().width_seconds() == 1
-            && (packets, bytes) == (manifest.packets, manifest.bytes);
+            && sum_of(&seconds) == (manifest.packets, manifest.bytes);
         let is_worth_it = through.count <= manifest.records / THROUGH_SHARE;
         if !is_exact || !is_worth_it || manifest.is_divided || early.count.max(through.count) > OPEN_MAX {
             return None;
@@ -284,8 +288,7 @@ impl<'q> Making<'q> {
                 [second - last, packets, bytes].into_iter().for_each(|number| to.number(number));
                 last = second;
             });
-            Some(())
-        })?;
+        });
         Some(checked(MAGIC, &to.0))
     }
 }

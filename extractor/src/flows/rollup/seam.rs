@@ -15,11 +15,11 @@ use netrewind_segment::catalog::{Condition, Hour, Manifest};
 use netrewind_segment::{Store, Timestamp};
 
 use super::sums::{Added, Adding, File};
-use super::{Records, Rollups, checked, identity, is_checked, records};
+use super::{Records, Rollups, after_head, checked, identity, is_checked, parts_of, records};
 use crate::flows::carrier::Carriers;
 use crate::flows::catalog::{Catalog, Edges};
 use crate::flows::join::Joiner;
-use crate::flows::kept::{self, Reader, Writer};
+use crate::flows::kept::{self, Writer};
 use crate::flows::key::Key;
 use crate::flows::part::Part;
 
@@ -43,16 +43,8 @@ impl Seam {
     }
 
     pub(super) fn of(file: Arc<File>, identities: [u64; 2]) -> Option<Self> {
-        let bytes: &[u8] = &file.map;
-        let mut from = Reader(after_head(bytes, identities)?);
-        let mut next = || {
-            let part = from.part()?;
-            let end = bytes.len() - from.0.len();
-            Some(end - part.len()..end)
-        };
-        let (settled, unsettled) = (next()?, [next()?, next()?]);
-        let is_all = from.0.is_empty();
-        is_all.then(|| Self { settled: Added { bytes: settled, file: Arc::clone(&file) }, unsettled })
+        let [settled, before, after] = parts_of(&file.map, after_head(MAGIC, &file.map, &identities)?)?;
+        Some(Self { settled: Added { bytes: settled, file }, unsettled: [before, after] })
     }
 
     /// The records of the hour before that are not settled, but for those that reach through it.
@@ -71,15 +63,6 @@ impl Seam {
     }
 }
 
-/// What follows the head of a seam between these hours.
-fn after_head(bytes: &[u8], identities: [u64; 2]) -> Option<&[u8]> {
-    let (magic, rest) = bytes.split_at_checked(MAGIC.len())?;
-    let mut from = Reader(rest.get(8..)?);
-    let is_ours = magic == MAGIC
-        && identities.into_iter().all(|identity| from.array().map(u64::from_be_bytes) == Some(identity));
-    is_ours.then_some(from.0)
-}
-
 /// Whether there is to be a seam between an hour and the one before, as their manifests are, and is none yet.
 pub fn is_due(store: &Store, before: &Manifest, after: &Manifest) -> bool {
     let has_rollups =
@@ -87,7 +70,7 @@ pub fn is_due(store: &Store, before: &Manifest, after: &Manifest) -> bool {
     let is_there = || {
         let mut head = [0; HEAD_BYTES];
         store.seam(after.hour).ok()??.read_exact_at(&mut head, 0).ok()?;
-        after_head(&head, [identity(before)?, identity(after)?]).map(|_| ())
+        after_head(MAGIC, &head, &[identity(before)?, identity(after)?]).map(|_| ())
     };
     has_rollups && is_there().is_none()
 }
@@ -244,7 +227,7 @@ pub fn seam_adds_up(
     }
     let identities = [before, after].map(|manifest| identity(manifest).unwrap_or_default());
     // One of other hours, or one that says that there is none, is of no use, and no fault.
-    if after_head(&bytes, identities).is_none_or(<[u8]>::is_empty) {
+    if after_head(MAGIC, &bytes, &identities).is_none_or(<[u8]>::is_empty) {
         return Ok(true);
     }
     let Some(seam) = Rollups::default().seam(store, before, after) else { return Ok(false) };

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use netrewind_segment::Timestamp;
 use netrewind_segment::catalog::Hour;
 
+use super::TOP_KEPT;
 use super::table::{self, Table, TableValue};
-use super::{RESERVED_MAX, TOP_KEPT};
 use crate::flows::carrier::Carriers;
 use crate::flows::kept::{self, Reader, Writer};
 use crate::flows::key::Key;
@@ -18,6 +18,8 @@ use crate::flows::part::{Body, Part};
 use crate::flows::summary::{Counted, HostTally, SummaryQuery, Tally, Totals};
 use crate::sys::Map;
 
+/// Entries of a list that room is made for at once: more take bytes that are there.
+const RESERVED_MAX: u64 = 1 << 16;
 /// A name of an application is no longer than what a label can be.
 const NAME_BYTES_MAX: u64 = 1 << 16;
 
@@ -49,14 +51,8 @@ impl<'q> Adding<'q> {
         counted.totals.write(&mut to);
         to.part(|to| table::write(to, &counted.hosts))?;
         to.part(|to| table::write(to, &counted.edges))?;
-        to.part(|to| {
-            to.small(&counted);
-            Some(())
-        })?;
-        to.part(|to| {
-            to.tops(tops, carriers, base.start());
-            Some(())
-        })?;
+        to.part(|to| to.small(&counted));
+        to.part(|to| to.tops(tops, carriers, base.start()));
         Some(to)
     }
 }
@@ -178,11 +174,11 @@ impl<'b> Sums<'b> {
 
 impl Writer {
     /// Writes something behind its length.
-    pub(super) fn part(&mut self, write: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+    pub(super) fn part<R>(&mut self, write: impl FnOnce(&mut Self) -> R) -> R {
         let mut part = Self::default();
-        write(&mut part)?;
+        let written = write(&mut part);
         self.bytes(&part.0);
-        Some(())
+        written
     }
 
     /// Bytes behind their number.
@@ -249,13 +245,24 @@ impl<'d> Reader<'d> {
         self.bytes(count)
     }
 
-    pub(super) fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = self.count(self.0.len() as u64)?;
-        let mut entries = Vec::with_capacity(usize::try_from(count.min(RESERVED_MAX)).ok()?);
-        for _ in 0..count {
-            entries.push(read(self)?);
-        }
+    pub(super) fn list<T>(&mut self, read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let mut entries = Vec::new();
+        self.list_into(&mut entries, read)?;
         Some(entries)
+    }
+
+    /// Likewise, adding the entries to others.
+    pub(super) fn list_into<T>(
+        &mut self,
+        to: &mut Vec<T>,
+        mut read: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<()> {
+        let count = self.count(self.0.len() as u64)?;
+        to.reserve(usize::try_from(count.min(RESERVED_MAX)).ok()?);
+        for _ in 0..count {
+            to.push(read(self)?);
+        }
+        Some(())
     }
 
     fn port(&mut self) -> Option<((u8, u16), Totals)> {
