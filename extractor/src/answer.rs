@@ -60,6 +60,8 @@ pub struct Work {
 pub struct Interface {
     /// Its name, or the file that was imported; empty where the logbook does not tell (any more).
     pub name: String,
+    /// What it is for, where an imported file said so beside its name.
+    pub description: Option<String>,
     /// Its link type.
     pub link_type: LinkType,
 }

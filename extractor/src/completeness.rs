@@ -3,6 +3,7 @@
 pub(crate) mod chronicle;
 pub(crate) mod coverage;
 pub(crate) mod days;
+pub(crate) mod origin;
 
 use std::fmt::Write;
 

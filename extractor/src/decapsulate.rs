@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn inner_packets_come_from_interfaces_of_the_same_name() {
-        let interface = |name: &str, link_type| Interface { name: name.to_owned(), link_type };
+        let interface =
+            |name: &str, link_type| Interface { name: name.to_owned(), description: None, link_type };
         let mut interfaces = vec![interface("a", LinkType::ETHERNET), interface("a", LinkType::LINUX_SLL)];
         let mut accounts = vec![InterfaceAccount { received: Some(5), ..Default::default() }; 2];
         let inner = add_inner_interfaces(&mut interfaces, &mut accounts);

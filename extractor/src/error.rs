@@ -17,6 +17,14 @@ pub enum ExtractError {
     /// `store.toml` names tunnel ports that are none.
     #[error("the store's tunnel ports cannot be read: {0}; run netrewind index --tunnel-port default")]
     TunnelPorts(String),
+    /// Nothing is known of an interface that was chosen: the asker's error.
+    #[error("nothing was recorded on an interface {name:?}: {}", there_are(known))]
+    UnknownInterface {
+        /// The name.
+        name: String,
+        /// Those that there are in the range.
+        known: Vec<String>,
+    },
     /// A segment cannot be mapped.
     #[error("segment {segment}: {source}")]
     Segment {
@@ -42,6 +50,21 @@ pub enum ExtractError {
     /// The caller gave up ([`crate::Hooks::cancelled`]).
     #[error("cancelled")]
     Cancelled,
+}
+
+/// Names that are listed in a message at most.
+const NAMES_SHOWN_MAX: usize = 20;
+
+fn there_are(known: &[String]) -> String {
+    if known.is_empty() {
+        return "in this range there is none".to_owned();
+    }
+    let names: Vec<_> = known.iter().take(NAMES_SHOWN_MAX).map(|name| format!("{name:?}")).collect();
+    let more = match known.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("in this range there are {}{more}", names.join(", "))
 }
 
 impl From<SinkError> for ExtractError {

@@ -3,6 +3,7 @@
 mod estimate;
 mod follow;
 mod for_flows;
+mod interfaces;
 mod output;
 
 use std::cell::RefCell;
@@ -40,6 +41,7 @@ use output::Output;
 
 /// Segments of a link type that are looked at to learn whether the answer certainly has it.
 const SEGMENTS_LOOKED_AT_MAX: usize = 8;
+const DAY_NS: u64 = 86_400 * SECOND_NS;
 /// The most threads beside the caller's.
 pub const HELPERS_MAX: usize = 16;
 
@@ -246,8 +248,8 @@ impl Extractor {
         let covered = covered_span(query, &snapshot, &archived);
         completeness.covered = covered;
         archived.tell(&mut completeness, snapshot.oldest(), query.is_restricted());
-        let mut kept_spans = snapshot.spans();
-        kept_spans.extend(archived.spans());
+        let spans = snapshot.spans();
+        let foreign = snapshot.opened_on_other_days();
         let reached = if filters.link_fragments() { reach(range) } else { range };
         let beside = snapshot.keep_in(range, reached);
         let mut prepared = Prepared {
@@ -263,13 +265,25 @@ impl Extractor {
             archived,
         };
         prepared.snapshot.beside = beside;
-        let names: Vec<SegmentName> = prepared.snapshot.segments.iter().map(|segment| segment.name).collect();
         if let Some(span) = covered {
-            let scope = Scope { range: span, accounts: wants.interfaces };
-            let also = if wants.interfaces { &names[..] } else { &[] };
-            let chronicle = Chronicle::read(self.store(), &self.days, scope, also)?;
-            prepared.drops.clone_from(&chronicle.drops);
             let is_restricted = query.is_restricted();
+            // What an answer lacks concerns all interfaces where the asker may not know which there are.
+            let interfaces = if is_restricted { &[][..] } else { &query.interfaces };
+            let scope = Scope { range: span, interfaces, accounts: wants.interfaces };
+            let mut also = foreign;
+            if wants.interfaces || !query.interfaces.is_empty() {
+                also.extend(prepared.snapshot.segments.iter().map(|segment| segment.name));
+            }
+            let mut chronicle = Chronicle::read(self.store(), &self.days, scope, &also)?;
+            prepared.choose_interfaces(query, &mut chronicle, span)?;
+            prepared.drops.clone_from(&chronicle.drops);
+            let is_other = |name: &SegmentName| {
+                !interfaces.is_empty()
+                    && chronicle.origin_of(name).is_some_and(|origin| !origin.is_of(interfaces))
+            };
+            let mut kept_spans: Vec<Span> =
+                spans.into_iter().filter(|(name, _)| !is_other(name)).map(|(_, span)| span).collect();
+            kept_spans.extend(prepared.archived.spans());
             let catalogued = prepared.archived.names();
             let kept = Kept { names: &prepared.snapshot.names, catalogued, spans: kept_spans };
             coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, self.store(), is_restricted)?;
@@ -452,27 +466,26 @@ impl Prepared {
         }
         link_types
     }
-
-    /// Numbers the interfaces that packets of the range come from, in the order of their first segment.
-    fn name_interfaces(&mut self, chronicle: &Chronicle) {
-        for segment in &mut self.snapshot.segments {
-            let name = chronicle.interfaces.get(&segment.name).cloned().unwrap_or_default();
-            let interface = Interface { name, link_type: segment.link_type };
-            let known = self.interfaces.iter().position(|known| *known == interface);
-            let number = known.unwrap_or_else(|| {
-                self.accounts.push(chronicle.accounts.get(&interface.name).copied().unwrap_or_default());
-                self.interfaces.push(interface);
-                self.interfaces.len() - 1
-            });
-            segment.interface = u32::try_from(number).unwrap_or(u32::MAX);
-        }
-    }
 }
 
 impl Snapshot {
     /// The times of all segments that hold packets.
-    fn spans(&self) -> Vec<Span> {
-        let span = |(from, last): (Timestamp, Timestamp)| Span { from, to: last.plus_ns(1) };
-        self.segments.iter().filter_map(|segment| segment.bounds).map(span).collect()
+    fn spans(&self) -> Vec<(SegmentName, Span)> {
+        let span = |segment: &Segment| {
+            let (from, last) = segment.bounds?;
+            Some((segment.name, Span { from, to: last.plus_ns(1) }))
+        };
+        self.segments.iter().filter_map(span).collect()
+    }
+
+    /// Segments that were opened on other days than their packets are from, as those of imported files: on these days the
+    /// logbook tells of them.
+    fn opened_on_other_days(&self) -> Vec<SegmentName> {
+        let day = |at: Timestamp| at.ns() / DAY_NS;
+        let is_foreign = |segment: &&Segment| {
+            let opened = day(segment.name.opened);
+            segment.bounds.is_some_and(|(first, last)| opened < day(first) || day(last) < opened)
+        };
+        self.segments.iter().filter(is_foreign).map(|segment| segment.name).collect()
     }
 }

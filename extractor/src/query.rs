@@ -74,6 +74,9 @@ pub struct Query {
     pub view: View,
     /// Filter the frame as if its VLAN tags were gone.
     pub ignore_vlan: bool,
+    /// Only packets that come from one of these interfaces, by the names that the logbook has for them, or from one of these
+    /// imported files; empty: from wherever they come.
+    pub interfaces: Vec<String>,
     /// What the packet's tunnels have to be, besides.
     pub tunnels: TunnelDemands,
     /// The answer has the innermost view of each packet in its place, with its own lengths and link type. Limits of bytes
@@ -100,6 +103,7 @@ impl Default for Query {
             filter: String::new(),
             view: View::default(),
             ignore_vlan: false,
+            interfaces: Vec::new(),
             tunnels: TunnelDemands::default(),
             decapsulate: false,
             joined: Vec::new(),

@@ -201,7 +201,17 @@ fn imports_have_no_gaps_also_beside_a_recorder() {
         let packets: Vec<_> = seconds.clone().map(|second| packet(second * 1000, 0, 100)).collect();
         recording.log(1000, Event::open(segment, "old.pcap", LinkType::ETHERNET));
         recording.test.seal(segment, packets);
-        recording.log(1001, Event::Import { file: "old.pcap".into(), records: 1, damage: None });
+        recording.log(
+            1001,
+            Event::Import {
+                file: "old.pcap".into(),
+                records: 1,
+                damage: None,
+                first: None,
+                last: None,
+                left_out: None,
+            },
+        );
     };
     import(&mut recording, 1..5);
     import(&mut recording, 20..25);

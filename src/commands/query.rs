@@ -35,6 +35,10 @@ pub struct QueryArguments {
     /// Filter as if packets had no VLAN tags
     #[arg(long)]
     ignore_vlan: bool,
+    /// Only packets from this interface, by the name under which it was recorded, or from this imported file; may be given
+    /// several times [default: from wherever they come]
+    #[arg(long, value_name = "NAME")]
+    interface: Vec<String>,
     #[command(flatten)]
     tunnels: TunnelArguments,
     /// Use no index: the same answer, slower
@@ -60,6 +64,7 @@ impl QueryArguments {
             filter: self.filter.clone(),
             view: self.view.parse::<View>().map_err(Failure::usage)?,
             ignore_vlan: self.ignore_vlan,
+            interfaces: self.interface.clone(),
             tunnels: (&self.tunnels).into(),
             use_index: !self.no_index,
             ..Query::default()
@@ -83,9 +88,9 @@ pub fn options() -> Options {
 pub fn failure(error: ExtractError) -> Failure {
     match error {
         ExtractError::Filter(FilterError::Worker { .. }) => Failure::Failed(error.into()),
-        ExtractError::Filter(_) | ExtractError::Sink(SinkError::SeveralLinkTypes(_)) => {
-            Failure::Usage(error.into())
-        }
+        ExtractError::Filter(_)
+        | ExtractError::UnknownInterface { .. }
+        | ExtractError::Sink(SinkError::SeveralLinkTypes(_)) => Failure::Usage(error.into()),
         other => Failure::Failed(other.into()),
     }
 }

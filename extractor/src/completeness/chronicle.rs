@@ -8,6 +8,7 @@ use netrewind_segment::{Account, Drops, Event, SegmentName, Store, Timestamp};
 
 use super::Span;
 use super::days::{DayLine, Days};
+use super::origin::{Origin, can_be_of};
 use crate::ExtractError;
 use crate::answer::InterfaceAccount;
 
@@ -16,6 +17,8 @@ use crate::answer::InterfaceAccount;
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// Seconds with drops that are listed: as many as ten lanes have in a day, and more.
 const DROPS_LISTED_MAX: usize = 1 << 20;
+/// How far behind the last packet of a damaged capture file its loss reaches at least: as long as what was read of it, or this.
+const LOSS_REACH_MIN_NS: u64 = 60 * SECOND_NS;
 
 /// A lane's recording, from its start to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,19 +62,36 @@ pub(crate) struct Outage {
     pub(crate) reason: String,
 }
 
+/// A time of which a part was lost before it came here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// The capture file that lacks it.
+    pub(crate) file: String,
+    pub(crate) span: Span,
+    pub(crate) reason: String,
+}
+
 /// What is wanted of the logbook.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scope {
+pub(crate) struct Scope<'q> {
     /// The range that the answer speaks of.
     pub(crate) range: Span,
+    /// Drops of other interfaces do not count; where it is empty, all do.
+    pub(crate) interfaces: &'q [String],
     /// Whether accounts by interface are wanted: then every second of the range is looked at.
     pub(crate) accounts: bool,
 }
 
+impl Scope<'_> {
+    fn meets(&self, span: Span) -> bool {
+        span.from < self.range.to && self.range.from < span.to
+    }
+}
+
 /// What the logbook says.
 #[derive(Debug)]
-pub(crate) struct Chronicle {
-    scope: Scope,
+pub(crate) struct Chronicle<'q> {
+    scope: Scope<'q>,
     pub(crate) sessions: Vec<Session>,
     open: BTreeMap<u16, Session>,
     seen: BTreeSet<u16>,
@@ -80,7 +100,9 @@ pub(crate) struct Chronicle {
     /// Packets of the range that were not written, by the second; those beyond [`DROPS_LISTED_MAX`] count in the last.
     pub(crate) drops: Vec<(Span, u64)>,
     /// Where segments come from.
-    pub(crate) interfaces: HashMap<SegmentName, String>,
+    pub(crate) origins: HashMap<SegmentName, Origin>,
+    /// What damaged capture files lack.
+    pub(crate) losses: Vec<Loss>,
     /// By interface, where wanted.
     pub(crate) accounts: HashMap<String, InterfaceAccount>,
     /// Segments that were sealed with packets of the range: which of them are still there, the store knows.
@@ -94,12 +116,12 @@ pub(crate) struct Chronicle {
     last_quiet: Option<QuietSecond>,
 }
 
-impl Chronicle {
+impl<'q> Chronicle<'q> {
     /// Reads what the logbook says of the scope, and of the days on which `also` were opened.
     pub(crate) fn read(
         store: &Store,
         days: &Days,
-        scope: Scope,
+        scope: Scope<'q>,
         also: &[SegmentName],
     ) -> Result<Self, ExtractError> {
         let mut chronicle = Self::new(scope);
@@ -110,7 +132,7 @@ impl Chronicle {
         Ok(chronicle)
     }
 
-    fn new(scope: Scope) -> Self {
+    fn new(scope: Scope<'q>) -> Self {
         Self {
             scope,
             sessions: Vec::new(),
@@ -119,7 +141,8 @@ impl Chronicle {
             outages: Vec::new(),
             dropped: Drops::default(),
             drops: Vec::new(),
-            interfaces: HashMap::new(),
+            origins: HashMap::new(),
+            losses: Vec::new(),
             accounts: HashMap::new(),
             sealed: BTreeMap::new(),
             expired: BTreeMap::new(),
@@ -185,8 +208,8 @@ impl Chronicle {
                 self.outages.push(Outage { lane, from: at, to: None, reason });
             }
             Event::Up { lane } => self.up(lane, at),
-            Event::Open { segment, interface, .. } => {
-                self.interfaces.insert(segment, interface);
+            Event::Open { segment, interface, description, file, .. } => {
+                self.origins.insert(segment, Origin { interface, description, file });
                 self.alive_by(segment, at);
             }
             Event::Seal { segment, records, first, last, .. } => {
@@ -210,8 +233,14 @@ impl Chronicle {
                 self.alive(at);
                 self.note_at(at, || format!("at {at} lane {lane} could not write: {reason}"));
             }
-            Event::Import { file, .. } => {
+            Event::Import { file, damage, first, last, .. } => {
+                if let (Some(damage), Some(first), Some(last)) = (damage, first, last) {
+                    self.lost_behind(&file, &damage, Span { from: first, to: last });
+                }
                 self.imported.insert(file);
+            }
+            Event::CaptureDrops { file, interface, dropped, from, to } => {
+                self.capture_drops(&file, interface, &dropped, Span { from, to: to.max(from.plus_ns(1)) });
             }
             Event::Connected { .. } | Event::Disconnected { .. } => self.alive(at),
             Event::IndexBehind { .. }
@@ -266,7 +295,8 @@ impl Chronicle {
     /// A segment was opened or sealed: by the recording process, unless an import did it after that had crashed.
     fn alive_by(&mut self, segment: SegmentName, at: Timestamp) {
         let session = self.open.get_mut(&segment.lane);
-        let (Some(session), Some(interface)) = (session, self.interfaces.get(&segment)) else { return };
+        let (Some(session), Some(origin)) = (session, self.origins.get(&segment)) else { return };
+        let Origin { interface, file: None, .. } = origin else { return };
         if session.interface.is_empty() && !self.imported.contains(interface) {
             session.interface.clone_from(interface);
         }
@@ -299,16 +329,12 @@ impl Chronicle {
             }
             session.interface.clone()
         });
-        if second.from >= self.scope.range.to || second.to <= self.scope.range.from {
+        if !self.scope.meets(second) {
             return;
         }
-        self.dropped.add(dropped);
-        if dropped.total() > 0 {
-            let is_full = self.drops.len() >= DROPS_LISTED_MAX;
-            match self.drops.last_mut().filter(|_| is_full) {
-                Some((_, drops)) => *drops += dropped.total(),
-                None => self.drops.push((second, dropped.total())),
-            }
+        let is_chosen = |interface: &String| can_be_of(interface, self.scope.interfaces);
+        if interface.as_ref().is_none_or(is_chosen) {
+            self.add_drops(second, dropped);
         }
         if let Some(interface) = interface.filter(|_| self.scope.accounts) {
             let account = self.accounts.entry(interface).or_default();
@@ -329,6 +355,49 @@ impl Chronicle {
         };
         if received > 0 || dropped.total() > 0 {
             self.count(lane, received, &dropped, Span { from: counted.until, to: at });
+        }
+    }
+
+    /// A capture file was damaged behind its last packet. Nobody knows until when its packets would have gone.
+    fn lost_behind(&mut self, file: &str, damage: &str, read: Span) {
+        let reach_ns = read.to.ns_since(read.from).max(LOSS_REACH_MIN_NS);
+        let span = Span { from: read.to, to: read.to.plus_ns(reach_ns) };
+        if self.scope.meets(span) && self.losses.len() < super::LISTED_MAX {
+            let reason = format!(
+                "{file} was imported up to its damage, and its packets from there on are missing: {damage}"
+            );
+            self.losses.push(Loss { file: file.to_owned(), span, reason });
+        }
+    }
+
+    /// Packets were missing in a capture already when it was imported.
+    fn capture_drops(&mut self, file: &str, interface: String, dropped: &Drops, span: Span) {
+        let chosen = self.scope.interfaces;
+        let is_chosen = can_be_of(&interface, chosen) || can_be_of(file, chosen);
+        if !is_chosen || !self.scope.meets(span) {
+            return;
+        }
+        self.add_drops(span, dropped);
+        if self.scope.accounts {
+            self.accounts.entry(interface.clone()).or_default().dropped.add(dropped);
+        }
+        if self.notes.len() < super::LISTED_MAX {
+            let total = dropped.total();
+            self.notes.push(format!(
+                "of these, {total} were missing in {file} ({interface}) from {} to {}",
+                span.from, span.to
+            ));
+        }
+    }
+
+    fn add_drops(&mut self, span: Span, dropped: &Drops) {
+        self.dropped.add(dropped);
+        if dropped.total() > 0 {
+            let is_full = self.drops.len() >= DROPS_LISTED_MAX;
+            match self.drops.last_mut().filter(|_| is_full) {
+                Some((_, drops)) => *drops += dropped.total(),
+                None => self.drops.push((span, dropped.total())),
+            }
         }
     }
 
@@ -381,7 +450,7 @@ impl Chronicle {
 /// The days to read, in order, and how much of each.
 fn days_to_read(
     store: &Store,
-    scope: Scope,
+    scope: Scope<'_>,
     also: &[SegmentName],
 ) -> Result<Vec<(String, Part)>, ExtractError> {
     let dates = store.logbook_dates()?;

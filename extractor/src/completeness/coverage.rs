@@ -21,13 +21,15 @@ pub(crate) struct Kept<'a> {
 
 /// What is told instead of why one of the interfaces received nothing: its name, and what the system said.
 const OUTAGE: &str = "an interface received nothing";
+/// What is told instead of which capture file was damaged.
+const LOSS: &str = "a capture file that was imported is damaged";
 
 /// Fills in what the logbook knows about the range: gaps, drops, what has expired. Who `is_restricted` is told no more
 /// than that ([`crate::Query::is_restricted`]).
 pub(crate) fn fill(
     completeness: &mut Completeness,
     range: Span,
-    chronicle: &Chronicle,
+    chronicle: &Chronicle<'_>,
     kept: &Kept<'_>,
     store: &Store,
     is_restricted: bool,
@@ -36,6 +38,12 @@ pub(crate) fn fill(
     gone.into_iter().for_each(|gone| completeness.add_gone(gone));
     for gap in gaps(range, chronicle, kept, is_restricted) {
         completeness.add_gap(gap);
+    }
+    for loss in chronicle.losses.iter().filter(|loss| loss.span.from < range.to && range.from < loss.span.to)
+    {
+        let reason = if is_restricted { LOSS.to_owned() } else { loss.reason.clone() };
+        // How far it reaches is unknown, and no reason to end it with the range.
+        completeness.add_gap(Gap { from: loss.span.from.max(range.from), to: loss.span.to, reason });
     }
     completeness.dropped = chronicle.dropped;
     if is_restricted {
@@ -54,7 +62,7 @@ pub(crate) fn fill(
 fn no_longer_kept(
     completeness: &Completeness,
     range: Span,
-    chronicle: &Chronicle,
+    chronicle: &Chronicle<'_>,
     kept: &Kept<'_>,
     store: &Store,
 ) -> Result<Option<Span>, ExtractError> {
@@ -92,7 +100,7 @@ fn no_longer_kept(
 }
 
 /// When nothing was recorded. A store that only ever imported has no such time.
-fn gaps(range: Span, chronicle: &Chronicle, kept: &Kept<'_>, is_restricted: bool) -> Vec<Gap> {
+fn gaps(range: Span, chronicle: &Chronicle<'_>, kept: &Kept<'_>, is_restricted: bool) -> Vec<Gap> {
     let mut gaps = Vec::new();
     if chronicle.sessions.is_empty() || range.from >= range.to {
         return gaps;
@@ -115,7 +123,7 @@ fn gaps(range: Span, chronicle: &Chronicle, kept: &Kept<'_>, is_restricted: bool
 }
 
 /// Times in which one lane was recording and received nothing.
-fn outages(range: Span, chronicle: &Chronicle, is_restricted: bool) -> impl Iterator<Item = Gap> {
+fn outages(range: Span, chronicle: &Chronicle<'_>, is_restricted: bool) -> impl Iterator<Item = Gap> {
     chronicle.outages.iter().filter_map(move |outage| {
         let ended = chronicle
             .sessions

@@ -13,6 +13,7 @@ use super::{Extractor, Output, Prepared, conclude, is_over};
 use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Progress, Work};
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
+use crate::completeness::origin::Origin;
 use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, add_inner_interfaces};
 use crate::dedup::Dedup;
@@ -60,6 +61,8 @@ struct Names {
     interfaces: Vec<Interface>,
     /// The last segment of each lane, and the number of its interface.
     of_lanes: HashMap<u16, (SegmentName, u32)>,
+    /// Of the last segment of each lane, where interfaces were chosen, whether it is of one of them; absent where nobody knows.
+    chosen: HashMap<u16, (SegmentName, Option<bool>)>,
 }
 
 /// Why the following ended.
@@ -152,6 +155,7 @@ impl<'f> Following<'f> {
                 are_wanted: false,
                 interfaces: prepared.interfaces,
                 of_lanes: snapshot.segments.iter().map(last).collect(),
+                chosen: HashMap::new(),
             },
             work: Work { segments: prepared.segments_in_store as u64, ..Work::default() },
             report: Report { rejected: snapshot.rejected.clone(), ..Report::default() },
@@ -216,8 +220,12 @@ impl<'f> Following<'f> {
         }
         self.asked_at = Some(clock.elapsed());
         let last = Span { from: Timestamp(end.ns().saturating_sub(1)), to: end };
-        let chronicle =
-            Chronicle::read(store, &self.extractor.days, Scope { range: last, accounts: false }, &[])?;
+        let chronicle = Chronicle::read(
+            store,
+            &self.extractor.days,
+            Scope { range: last, interfaces: &[], accounts: false },
+            &[],
+        )?;
         Ok(chronicle.is_told_until(end))
     }
 
@@ -235,6 +243,10 @@ impl<'f> Following<'f> {
             self.known.look(shelf, walks, self.query.use_index, self.stop)?;
         self.report.rejected.extend(rejected);
         self.take_unreadable(unreadable);
+        if !self.query.interfaces.is_empty() {
+            let undecided = self.names.keep_chosen(self.extractor, &self.query.interfaces, &mut segments)?;
+            self.take_unreadable(undecided);
+        }
         let known = self.link_types.len();
         for segment in &segments {
             if !self.link_types.contains(&segment.link_type) {
@@ -346,11 +358,15 @@ impl<'f> Following<'f> {
         let mut interfaces = Vec::new();
         if let Some(span) = completeness.covered {
             let store = self.extractor.store();
-            let scope = Scope { range: span, accounts: self.names.are_wanted };
+            let is_restricted = self.query.is_restricted();
+            let chosen = if is_restricted { &[][..] } else { &self.query.interfaces };
+            let scope = Scope { range: span, interfaces: chosen, accounts: self.names.are_wanted };
             let mut chronicle = Chronicle::read(store, &self.extractor.days, scope, &[])?;
+            if !chosen.is_empty() {
+                chronicle.keep_chosen(chosen);
+            }
             self.known.leave_out_what_was_read(&mut chronicle);
             let (names, spans) = (self.known.names(), self.known.spans());
-            let is_restricted = self.query.is_restricted();
             let kept = Kept { names: &names, catalogued: &HashSet::new(), spans };
             coverage::fill(&mut completeness, span, &chronicle, &kept, store, is_restricted)?;
             let account = |interface: &Interface| chronicle.accounts.get(&interface.name).copied();
@@ -409,11 +425,11 @@ impl Names {
                 continue;
             }
             let of_lane = before.and_then(|(_, number)| self.interfaces.get(number as usize));
-            let name = match logged(extractor, segment.name)? {
-                Some(name) => name,
-                None => of_lane.map(|interface| interface.name.clone()).unwrap_or_default(),
+            let (name, description) = match logged(extractor, segment.name)? {
+                Some(origin) => (origin.interface, origin.description),
+                None => (of_lane.map(|interface| interface.name.clone()).unwrap_or_default(), None),
             };
-            let interface = Interface { name, link_type: segment.link_type };
+            let interface = Interface { name, description, link_type: segment.link_type };
             let number = self.interfaces.iter().position(|known| *known == interface);
             let number = number.unwrap_or_else(|| {
                 self.interfaces.push(interface);
@@ -424,20 +440,58 @@ impl Names {
         }
         Ok(self.interfaces.len() > known)
     }
+
+    /// Leaves the segments that come from chosen interfaces; gives those of which nobody knows. A lane records one interface
+    /// for as long as its recorder runs: where the logbook is late, the lane's last segment tells.
+    fn keep_chosen(
+        &mut self,
+        extractor: &Extractor,
+        chosen: &[String],
+        segments: &mut Vec<Segment>,
+    ) -> Result<Vec<Unreadable>, ExtractError> {
+        let mut undecided = Vec::new();
+        for segment in &*segments {
+            let before = self.chosen.get(&segment.name.lane).copied();
+            if before.is_some_and(|(name, is_chosen)| name == segment.name && is_chosen.is_some()) {
+                continue;
+            }
+            let origin = match logged(extractor, segment.name)? {
+                Some(origin) => Some(origin),
+                None => started(extractor, segment.name)?,
+            };
+            let is_chosen = origin.map(|origin| origin.is_of(chosen));
+            if is_chosen.is_none() {
+                undecided.push(super::interfaces::undecided(segment.name));
+            }
+            self.chosen.insert(segment.name.lane, (segment.name, is_chosen));
+        }
+        segments.retain(|segment| {
+            let known = self.chosen.get(&segment.name.lane).filter(|(name, _)| *name == segment.name);
+            known.is_some_and(|(_, is_chosen)| *is_chosen == Some(true))
+        });
+        Ok(undecided)
+    }
+}
+
+/// Where a segment's packets come from, as the recording of its lane tells.
+fn started(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
+    let range = Span { from: name.opened, to: name.opened.plus_ns(1) };
+    let scope = Scope { range, interfaces: &[], accounts: false };
+    Ok(Chronicle::read(extractor.store(), &extractor.days, scope, &[name])?.origin_of(&name))
 }
 
 /// Where a segment's packets come from, as the logbook tells.
-fn logged(extractor: &Extractor, name: SegmentName) -> Result<Option<String>, ExtractError> {
+fn logged(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
     let text = name.to_string();
     let mut found = None;
     for part in [Part::Tail, Part::Whole] {
         read_day(extractor.store(), &name.date(), part, |line| {
             if line.text().contains(&text)
                 && let Line::Entry(entry) = line.parse()
-                && let Event::Open { segment, interface, .. } = entry.event
+                && let Event::Open { segment, interface, description, file, .. } = entry.event
                 && segment == name
             {
-                found = Some(interface);
+                found = Some(Origin { interface, description, file });
             }
         })?;
         if found.is_some() {

@@ -56,7 +56,8 @@ impl Extractor {
     ) -> Result<Prepared, ExtractError> {
         let mut snapshot = Snapshot::take(&self.shelf, query, &self.walks, self.workers, hooks)?;
         let mut archived = Archived::default();
-        if self.catalog.is_some() {
+        // The catalog does not know where packets came from.
+        if self.catalog.is_some() && query.interfaces.is_empty() {
             archived = Archived::of(
                 self.store(),
                 &self.manifests,

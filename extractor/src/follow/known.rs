@@ -141,7 +141,7 @@ impl Known {
     }
 
     /// A segment that expired after it had been read is no loss; of one that was read in part, the rest is.
-    pub(crate) fn leave_out_what_was_read(&self, chronicle: &mut Chronicle) {
+    pub(crate) fn leave_out_what_was_read(&self, chronicle: &mut Chronicle<'_>) {
         let sealed = &chronicle.sealed;
         chronicle.expired.retain(|name, span| match self.reached.get(name) {
             Some(Reached { is_whole: true, .. }) => false,

@@ -286,6 +286,12 @@ impl From<ExtractError> for Problem {
                 );
                 Self::new(Kind::SeveralLinkTypes, detail).with("link_types", numbers)
             }
+            ExtractError::UnknownInterface { ref known, .. } => {
+                let known = known.clone();
+                Self::new(Kind::BadParameter, error.to_string())
+                    .with("parameter", "interface")
+                    .with("known", known)
+            }
             other => failed(&other.to_string()),
         }
     }

@@ -99,6 +99,8 @@ impl<W: Write> PcapngSink<W> {
         options.extend(account.last.map(|last| InterfaceStatisticsOption::IsbEndTime(since_epoch(last))));
         if let Some(received) = account.received {
             options.push(InterfaceStatisticsOption::IsbIfRecv(received));
+        }
+        if account.received.is_some() || account.dropped.total() > 0 {
             options.push(InterfaceStatisticsOption::IsbIfDrop(account.dropped.total()));
         }
         let timestamp = since_epoch(account.last.or(answer.completeness.covered_to()).unwrap_or_default());
@@ -133,7 +135,7 @@ impl<W: Write> Sink for PcapngSink<W> {
             // The statistics at the end need an interface to stand on.
             let link_type = preface.possible_link_types.first().copied();
             let link_type = link_type.unwrap_or(netrewind_segment::LinkType::ETHERNET);
-            self.interfaces.push(Interface { name: String::new(), link_type });
+            self.interfaces.push(Interface { name: String::new(), description: None, link_type });
         }
         self.ids = vec![None; self.interfaces.len()];
         Ok(())
@@ -170,7 +172,9 @@ impl<W: Write> Sink for PcapngSink<W> {
         if self.described == 0 && self.is_restricted {
             // Nothing came from it as far as the asker may know.
             self.interfaces.truncate(1);
-            self.interfaces.iter_mut().for_each(|interface| interface.name.clear());
+            for interface in &mut self.interfaces {
+                (interface.name, interface.description) = (String::new(), None);
+            }
         }
         let mut final_comment = Some(comment("Known after reading", &answer.completeness));
         for at in described {
@@ -207,6 +211,9 @@ fn describe(interface: &Interface) -> InterfaceDescriptionBlock<'static> {
     let mut options = Vec::new();
     if !interface.name.is_empty() {
         options.push(InterfaceDescriptionOption::IfName(interface.name.clone().into()));
+    }
+    if let Some(description) = &interface.description {
+        options.push(InterfaceDescriptionOption::IfDescription(description.clone().into()));
     }
     options.push(InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO));
     InterfaceDescriptionBlock {

@@ -150,6 +150,12 @@ pub enum Event {
         interface: String,
         /// Its link type.
         link_type: u16,
+        /// What the interface is for, where a capture file says so beside its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
+        /// The capture file that the packets were imported from; absent where they were recorded, and in older lines.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
     },
     /// A segment was sealed.
     Seal {
@@ -253,16 +259,40 @@ pub enum Event {
         file: String,
         /// Packets taken from it.
         records: u64,
-        /// What was wrong with it, up to which it was imported.
+        /// What was wrong with it, up to which it was imported: what came behind is lost.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         damage: Option<String>,
+        /// The earliest timestamp imported; older lines do not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first: Option<Timestamp>,
+        /// The latest timestamp imported.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<Timestamp>,
+        /// What the file holds that a store does not keep, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_out: Option<String>,
+    },
+    /// Packets are missing in what was taken from a capture file or stream: dropped where it was captured, as it says
+    /// itself, or not written while it was imported.
+    CaptureDrops {
+        /// The file or stream.
+        file: String,
+        /// The interface that they were captured on.
+        interface: String,
+        /// How many.
+        dropped: Drops,
+        /// From when on, by the capture's own clock.
+        from: Timestamp,
+        /// Until when.
+        to: Timestamp,
     },
 }
 
 impl Event {
     /// An [`Event::Open`].
     pub fn open(segment: SegmentName, interface: &str, link_type: LinkType) -> Self {
-        Self::Open { segment, interface: interface.to_owned(), link_type: link_type.0 }
+        let interface = interface.to_owned();
+        Self::Open { segment, interface, link_type: link_type.0, description: None, file: None }
     }
 }
 

@@ -92,7 +92,13 @@ fn events() -> Vec<Event> {
         Event::Down { lane: 0, reason: reason.clone() },
         Event::Up { lane: 0 },
         Event::Second { lane: 0, received: 0, written: 0, dropped: Drops::default(), bytes: 0, pace: pace() },
-        Event::Open { segment, interface, link_type: 1 },
+        Event::Open {
+            segment,
+            interface: interface.clone(),
+            link_type: 1,
+            description: Some("uplink".into()),
+            file: Some("a".into()),
+        },
         Event::Seal { segment, records: 1, bytes: 1, first, last },
         Event::Recover { segment, committed_bytes: 1, kept_bytes: 1, cut_bytes: 1, records: 1, first, last },
         Event::Expire {
@@ -111,7 +117,15 @@ fn events() -> Vec<Event> {
         Event::DiskError { lane: 0, reason: reason.clone() },
         Event::Connected { lane: 0, peer: "192.0.2.1:57012".into() },
         Event::Disconnected { lane: 0, peer: "192.0.2.1:57012".into(), records: 1, reason: reason.clone() },
-        Event::Import { file: "a".into(), records: 1, damage: Some(reason) },
+        Event::Import {
+            file: "a".into(),
+            records: 1,
+            damage: Some(reason),
+            first: Some(first),
+            last: Some(last),
+            left_out: Some("1 comment".into()),
+        },
+        Event::CaptureDrops { file: "a".into(), interface, dropped: Drops::default(), from: first, to: last },
     ]
 }
 

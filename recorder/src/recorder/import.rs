@@ -123,7 +123,8 @@ impl Importer<'_, '_> {
         let records = self.account().received - before;
         let damage = error.as_ref().map(ToString::to_string);
         let file = self.source_name.clone();
-        self.log(Event::Import { file, records, damage }, result);
+        let event = Event::Import { file, records, damage, first: None, last: None, left_out: None };
+        self.log(event, result);
         result.sources.push((self.source_name.clone(), records, error));
     }
 

@@ -23,6 +23,7 @@ const LITTLE_ENDIAN: u32 = 0x1a2b_3c4d;
 
 const OPTION_COMMENT: u16 = 1;
 const OPTION_IF_NAME: u16 = 2;
+const OPTION_IF_DESCRIPTION: u16 = 3;
 const OPTION_IF_TSRESOL: u16 = 9;
 /// The resolution that stands for nanoseconds.
 const NANOSECONDS: u8 = 9;
@@ -105,11 +106,13 @@ impl Blocks {
                 let is_fine = self.interfaces <= INTERFACES_MAX
                     && options.iter().all(is_known)
                     && options.iter().any(|(code, _)| *code == OPTION_IF_TSRESOL);
-                let name =
-                    options.iter().find(|(code, _)| *code == OPTION_IF_NAME).map(|(_, value)| text(value));
+                let option = |wanted: u16| {
+                    options.iter().find(|(code, _)| *code == wanted).map(|(_, value)| text(value))
+                };
                 let link_type = LinkType(u16::try_from(u32_at(&body, 0)? & 0xffff).ok()?);
                 is_fine.then_some(Some(Block::Interface(Interface {
-                    name: name.unwrap_or_default(),
+                    name: option(OPTION_IF_NAME).unwrap_or_default(),
+                    description: option(OPTION_IF_DESCRIPTION),
                     link_type,
                 })))
             }
@@ -170,7 +173,8 @@ mod tests {
     fn file() -> Vec<u8> {
         let mut file = Vec::new();
         let mut sink = PcapngSink::new(&mut file);
-        let interfaces = [Interface { name: "rx0".into(), link_type: LinkType::RAW }];
+        let interfaces =
+            [Interface { name: "rx0".into(), description: Some("tap".into()), link_type: LinkType::RAW }];
         let completeness = Completeness::default();
         sink.begin(&Preface {
             query: &Query::default(),
@@ -203,7 +207,8 @@ mod tests {
                 }
             }
             assert!(blocks.is_at_end());
-            let interface = Interface { name: "rx0".into(), link_type: LinkType::RAW };
+            let interface =
+                Interface { name: "rx0".into(), description: Some("tap".into()), link_type: LinkType::RAW };
             assert_eq!(found[0], Block::Interface(interface));
             let Block::Packet(packet) = &found[3] else { panic!("{found:?}") };
             assert_eq!((packet.at(), &packet.bytes[..]), (Timestamp::new(7, 999_999_999), &[1, 2][..]));

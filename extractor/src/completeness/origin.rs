@@ -1,0 +1,94 @@
+//! Where segments come from, and which of them an asker has chosen.
+
+use std::collections::BTreeSet;
+
+use netrewind_segment::SegmentName;
+use netrewind_segment::time::SECOND_NS;
+
+use super::Span;
+use super::chronicle::{Chronicle, Session};
+use crate::ExtractError;
+
+/// How long after the last sign of life of its lane a segment may have been opened and still be that lane's.
+const SIGN_OF_LIFE_SLACK_NS: u64 = 2 * SECOND_NS;
+
+/// Where a segment's packets come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) interface: String,
+    pub(crate) description: Option<String>,
+    /// The capture file that they were imported from.
+    pub(crate) file: Option<String>,
+}
+
+impl Origin {
+    /// Whether it is one of those that were chosen: by the interface's name, or the file's.
+    pub(crate) fn is_of(&self, chosen: &[String]) -> bool {
+        chosen.iter().any(|name| *name == self.interface || self.file.as_ref() == Some(name))
+    }
+}
+
+/// Whether nothing was chosen, or this name was, or it is unknown.
+pub(super) fn can_be_of(interface: &str, chosen: &[String]) -> bool {
+    chosen.is_empty() || interface.is_empty() || chosen.iter().any(|name| name == interface)
+}
+
+impl Chronicle<'_> {
+    /// Where a segment comes from: as the line says that was written when it was opened, else as its lane's recording tells.
+    pub(crate) fn origin_of(&self, name: &SegmentName) -> Option<Origin> {
+        let is_of_lane = |session: &&Session| {
+            session.lane == name.lane
+                && !session.interface.is_empty()
+                && session.from <= name.opened
+                && name.opened <= session.to.plus_ns(SIGN_OF_LIFE_SLACK_NS)
+        };
+        let of_lane = || {
+            let session = self.sessions.iter().rev().find(is_of_lane)?;
+            Some(Origin { interface: session.interface.clone(), ..Origin::default() })
+        };
+        self.origins.get(name).cloned().or_else(of_lane)
+    }
+
+    /// Refuses names that nothing in what was read of the logbook has. `in_range` are those of segments.
+    pub(crate) fn check_names(
+        &self,
+        chosen: &[String],
+        in_range: impl Iterator<Item = String>,
+        range: Span,
+    ) -> Result<(), ExtractError> {
+        let is_known = |name: &String| {
+            let names = std::slice::from_ref(name);
+            self.sessions.iter().any(|session| session.interface == *name)
+                || self.origins.values().any(|origin| origin.is_of(names))
+        };
+        let Some(unknown) = chosen.iter().find(|name| !is_known(name)) else { return Ok(()) };
+        let recorded =
+            self.sessions.iter().filter(|session| session.from < range.to && range.from <= session.to);
+        let recorded = recorded.map(|session| session.interface.clone()).filter(|name| !name.is_empty());
+        let known: BTreeSet<String> = in_range.chain(recorded).collect();
+        Err(ExtractError::UnknownInterface { name: unknown.clone(), known: known.into_iter().collect() })
+    }
+
+    /// Forgets what does not concern the chosen interfaces: how it went with others.
+    pub(crate) fn keep_chosen(&mut self, chosen: &[String]) {
+        let other_lanes: BTreeSet<u16> = self
+            .sessions
+            .iter()
+            .filter(|session| !can_be_of(&session.interface, chosen))
+            .map(|session| session.lane)
+            .collect();
+        self.sessions.retain(|session| can_be_of(&session.interface, chosen));
+        let own_lanes: BTreeSet<u16> = self.sessions.iter().map(|session| session.lane).collect();
+        self.outages.retain(|outage| own_lanes.contains(&outage.lane) || !other_lanes.contains(&outage.lane));
+        let origins = &self.origins;
+        let is_other = |name: &SegmentName| origins.get(name).is_some_and(|origin| !origin.is_of(chosen));
+        self.sealed.retain(|name, _| !is_other(name));
+        self.expired.retain(|name, _| !is_other(name));
+        let is_of_chosen = |file: &str| {
+            let mut of_file =
+                origins.values().filter(|origin| origin.file.as_deref() == Some(file)).peekable();
+            of_file.peek().is_none() || of_file.any(|origin| origin.is_of(chosen))
+        };
+        self.losses.retain(|loss| is_of_chosen(&loss.file));
+    }
+}
