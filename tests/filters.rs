@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use netrewind_extractor::filter::{CompileLimits, FilterError, compile};
+use netrewind_filter::{CompileLimits, FilterError, compile};
 use netrewind_segment::LinkType;
 
 fn limits() -> CompileLimits {

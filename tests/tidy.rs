@@ -20,6 +20,7 @@ fn sources() -> Vec<(PathBuf, String)> {
         "indexer/labels/src",
         "indexer/catalog/src",
         "extractor/src",
+        "extractor/filter/src",
     ];
     let files = folders.iter().flat_map(|folder| files_below(&root().join(folder)));
     files
@@ -76,7 +77,8 @@ fn crates_depend_in_one_direction() {
     assert_eq!(dependencies("indexer/Cargo.toml"), ["labels", "segment"]);
     assert_eq!(dependencies("indexer/labels/Cargo.toml"), Vec::<String>::new());
     assert_eq!(dependencies("indexer/catalog/Cargo.toml"), ["segment"]);
-    assert_eq!(dependencies("extractor/Cargo.toml"), ["indexer", "labels", "segment"]);
+    assert_eq!(dependencies("extractor/filter/Cargo.toml"), ["segment"]);
+    assert_eq!(dependencies("extractor/Cargo.toml"), ["filter", "indexer", "labels", "segment"]);
 }
 
 #[test]
@@ -87,7 +89,8 @@ fn only_the_catalog_knows_tantivy() {
         let text = std::fs::read_to_string(root().join(manifest)).expect("a manifest");
         text.lines().any(|line| line.starts_with("tantivy.") || line.starts_with("netrewind-catalog"))
     };
-    let others = ["recorder/segment", "recorder", "indexer", "indexer/labels", "extractor"];
+    let others =
+        ["recorder/segment", "recorder", "indexer", "indexer/labels", "extractor", "extractor/filter"];
     assert!(!others.iter().any(|folder| depends(&format!("{folder}/Cargo.toml"))));
 }
 

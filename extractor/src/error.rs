@@ -3,7 +3,7 @@
 use netrewind_segment::{SegmentName, StoreError};
 
 use crate::SinkError;
-use crate::filter::FilterError;
+use netrewind_filter::FilterError;
 
 /// An extraction could not be carried out.
 #[derive(Debug, thiserror::Error)]

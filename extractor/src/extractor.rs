@@ -20,7 +20,6 @@ use crate::completeness::days::Days;
 use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
-use crate::filter::{CompileLimits, Compiler};
 use crate::filters::{Filters, Outlook};
 use crate::flows::{Archived, Catalog, GatherSource, Manifests};
 use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, reach};
@@ -37,6 +36,7 @@ use crate::sink::{CountSink, Preface, Sink, Wants};
 use crate::snapshot::{Snapshot, Workers};
 use crate::upcoming::{Purpose, Report, Upcoming};
 use crate::views::INNER_LINK_TYPES;
+use netrewind_filter::{CompileLimits, Compiler};
 use output::Output;
 
 /// Segments of a link type that are looked at to learn whether the answer certainly has it.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::LinkType;
 
-use crate::filter::{Compiler, FilterError, Program};
 use crate::query::{Query, View};
 use crate::tunnels::TunnelDemands;
 use crate::views::{INNER_LINK_TYPES, PacketView, Peeled, Peeler, Selection, without_tags};
+use netrewind_filter::{Compiler, FilterError, Program};
 
 /// What an expression means for one link type.
 #[derive(Clone, Debug)]
@@ -291,7 +291,7 @@ fn first_line(error: &FilterError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::CompileLimits;
+    use netrewind_filter::CompileLimits;
 
     fn compile_for(view: View, expression: &str, link_types: &[LinkType]) -> Result<Filters, FilterError> {
         let compiler = Compiler::new(CompileLimits::default());

@@ -15,7 +15,6 @@ mod decapsulate;
 mod dedup;
 mod error;
 mod extractor;
-pub mod filter;
 mod filters;
 pub mod flows;
 mod follow;

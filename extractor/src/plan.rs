@@ -16,7 +16,6 @@ use netrewind_indexer::{Cursor, Flow, Index, IndexError, Template};
 use netrewind_segment::{LinkType, Timestamp};
 
 use crate::answer::Estimate;
-use crate::filter::{AbstractPacket, Verdict};
 use crate::filters::{Filters, Outlook};
 use crate::fragments::{Relevant, can_be_later, reach};
 use crate::query::TimeRange;
@@ -25,6 +24,7 @@ use crate::walk::{Granule, Walk};
 pub(crate) use divide::Division;
 use judged::{Demands, Judgements};
 pub(crate) use judged::{Judged, Verdicts};
+use netrewind_filter::{AbstractPacket, Verdict};
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};
 

@@ -6,7 +6,7 @@ use netrewind_indexer::Template;
 use netrewind_indexer::tunnel::{LayerKind, Tunnel, TunnelKind};
 use serde::{Deserialize, Serialize};
 
-use crate::filter::Verdict;
+use netrewind_filter::Verdict;
 
 /// Demands on the tunnels of a packet, joined by AND with each other and with the filter. Each is met by any of the
 /// packet's tunnels; a packet without tunnels meets none.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Parser;
-use netrewind_extractor::filter::{Compiler, FilterError};
+use netrewind_filter::{Compiler, FilterError};
 use netrewind_segment::LinkType;
 
 use super::extract;

@@ -1,7 +1,7 @@
 //! What is asked of a store, as arguments: shared by the commands that read packets or flows.
 
-use netrewind_extractor::filter::{CompileLimits, FilterError};
 use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, View};
+use netrewind_filter::{CompileLimits, FilterError};
 
 use super::tunnels::TunnelArguments;
 use crate::outcome::Failure;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use netrewind_extractor::filter::{self, CompileLimits};
 use netrewind_extractor::http::Server;
+use netrewind_filter::CompileLimits;
 use netrewind_recorder::Clock;
 use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{
@@ -187,7 +187,8 @@ impl Arguments {
             let limits = CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() };
             let link_type =
                 packet_ring::link_type_of(interface).map_err(|error| unopened(interface, error))?;
-            let program = filter::compile_raw(expression, link_type, &limits).map_err(Failure::usage)?;
+            let program =
+                netrewind_filter::compile_raw(expression, link_type, &limits).map_err(Failure::usage)?;
             ring.capture_filter = program.iter().map(|raw| (raw.code, raw.jt, raw.jf, raw.k)).collect();
         }
         let rings =

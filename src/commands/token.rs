@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use netrewind_extractor::View;
-use netrewind_extractor::filter::CompileLimits;
 use netrewind_extractor::http::access::{CHANCE_BYTES, Entry, Grant, Scope, Tokens, TokensError};
+use netrewind_filter::CompileLimits;
 use netrewind_segment::Timestamp;
 
 use crate::clock;

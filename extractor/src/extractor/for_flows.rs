@@ -5,12 +5,12 @@ use netrewind_segment::{SegmentName, SegmentState};
 
 use super::{Extractor, Prepared};
 use crate::answer::Hooks;
-use crate::filter::Compiler;
 use crate::flows::{Archived, Catalog, Manifests};
 use crate::shelf::Shelf;
 use crate::sink::Wants;
 use crate::snapshot::Snapshot;
 use crate::{ExtractError, Query};
+use netrewind_filter::Compiler;
 
 impl Extractor {
     pub(crate) fn shelf(&self) -> &Shelf {

@@ -9,10 +9,10 @@ use netrewind_segment::Timestamp;
 
 use super::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, Go, GranuleSet, PlanError, Planner, Templates};
 use crate::answer::Estimate;
-use crate::filter::Verdict;
 use crate::filters::Outlook;
 use crate::fragments::{Nested, Pair, Relevant, can_be_later, innermost_view};
 use crate::sys::Map;
+use netrewind_filter::Verdict;
 
 /// Addresses that are looked up; where there are more, flows are walked over.
 const TERMS_MAX: usize = 256;

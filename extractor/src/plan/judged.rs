@@ -8,9 +8,9 @@ use foldhash::fast::RandomState;
 use netrewind_indexer::{self as indexer, Description, Flow, Shape, Template, TransportKey};
 use netrewind_segment::layout::CAPLEN_MAX;
 
-use crate::filter::{AbstractPacket, Conjunction, Demand, KeyField, Term, Terms, Verdict};
 use crate::filters::{Choice, Expression, Filters};
 use crate::views::{Lengths, TemplateView, template_views};
+use netrewind_filter::{AbstractPacket, Conjunction, Demand, KeyField, Term, Terms, Verdict};
 
 /// Templates of which the judgement is remembered from segment to segment.
 const REMEMBERED_TEMPLATES_MAX: usize = 1 << 14;

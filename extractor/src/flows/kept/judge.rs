@@ -14,10 +14,10 @@ use super::super::carrier::Carriers;
 use super::super::key::{Key, Kind};
 use super::super::part::{Body, REPLIES, REQUESTS, Side};
 use super::super::record::TunnelRecord;
-use crate::filter::Verdict;
 use crate::filters::{Filters, Outlook};
 use crate::plan::{Judged, Verdicts};
 use crate::views::INNER_LINK_TYPES;
+use netrewind_filter::Verdict;
 
 /// Templates whose judgement is remembered.
 const REMEMBERED_MAX: usize = 1 << 12;

@@ -14,8 +14,8 @@ use netrewind_segment::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::token::{ID_BYTES, SECRET_BYTES, Token};
-use crate::filter::{CompileLimits, FilterError, compile};
 use crate::{JoinedFilter, View};
+use netrewind_filter::{CompileLimits, FilterError, compile};
 
 /// Tokens in a file.
 pub const TOKENS_MAX: usize = 1024;

@@ -6,7 +6,7 @@ use super::corpus;
 use super::expressions;
 use super::judging::Set;
 use super::random::Random;
-use crate::filter::{AbstractPacket, Conjunction, Demand, KeyField, Term, Terms};
+use crate::{AbstractPacket, Conjunction, Demand, KeyField, Term, Terms};
 
 const EXPRESSIONS: usize = 3000;
 const SETS_EACH: usize = 4;

@@ -17,7 +17,7 @@ pub struct Packet {
 
 /// The folder of the corpus, or none, which is said.
 pub fn folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
     let folder = std::env::var_os("NETREWIND_CORPUS").map_or(beside, PathBuf::from);
     if !folder.is_dir() {
         println!("no corpus at {}: skipped", folder.display());

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::filter::{Arithmetic, Number, Test};
+use crate::{Arithmetic, Number, Test};
 
 const OPERATIONS: [Arithmetic; 10] = [
     Arithmetic::Add,

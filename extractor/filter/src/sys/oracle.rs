@@ -4,7 +4,7 @@
 
 use std::ffi::{c_int, c_uint};
 
-use crate::filter::RawInstruction;
+use crate::RawInstruction;
 
 /// `struct bpf_insn`.
 #[repr(C)]

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::corpus::{self, Packet};
 use super::expressions::{self, Filter};
 use super::random::Random;
-use crate::filter::{Program, RawInstruction};
 use crate::sys::oracle::Oracle;
+use crate::{Program, RawInstruction};
 
 /// Random expressions, each tried on some packets of its link type.
 const EXPRESSIONS: usize = 3000;

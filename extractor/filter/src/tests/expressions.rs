@@ -4,9 +4,9 @@ use netrewind_segment::LinkType;
 
 use super::corpus;
 use super::random::Random;
-use crate::filter::compile::{Optimize, compile_checked};
-use crate::filter::{FilterError, Instruction, Program, RawInstruction};
+use crate::compile::{Optimize, compile_checked};
 use crate::sys::oracle::Oracle;
+use crate::{FilterError, Instruction, Program, RawInstruction};
 
 /// The same filter for us and for libpcap.
 pub struct Filter {
@@ -19,7 +19,7 @@ impl Filter {
     /// Whether it reads scratch memory that it has not written, as libpcap's compiler lets it for some variable-length link
     /// headers. Old interpreters of libpcap then take what is on the stack; ours and new ones take zero.
     pub fn reads_unwritten_memory(&self) -> bool {
-        let mut written = [false; crate::filter::MEMORY_WORDS];
+        let mut written = [false; crate::MEMORY_WORDS];
         self.program.instructions().iter().any(|instruction| match *instruction {
             Instruction::Store(slot) | Instruction::StoreIndex(slot) => {
                 written[usize::from(slot)] = true;
@@ -40,7 +40,7 @@ pub fn filter(expression: &str, link_type: LinkType) -> Option<Filter> {
 }
 
 pub fn raw(expression: &str, link_type: LinkType) -> Result<Vec<RawInstruction>, FilterError> {
-    crate::filter::guard::check(expression)?;
+    crate::guard::check(expression)?;
     compile_checked(expression, link_type, Optimize::Yes)
 }
 

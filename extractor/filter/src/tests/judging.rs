@@ -5,7 +5,7 @@ use netrewind_segment::LinkType;
 use super::corpus::{self, Packet};
 use super::expressions;
 use super::random::Random;
-use crate::filter::{AbstractPacket, Instruction, KeyField, Operand, Program, Test, Verdict};
+use crate::{AbstractPacket, Instruction, KeyField, Operand, Program, Test, Verdict};
 
 const EXPRESSIONS: usize = 3000;
 const SETS_EACH: usize = 6;
@@ -162,7 +162,7 @@ fn a_packet_known_whole_is_judged_as_the_interpreter_does() {
         };
         let verdict = filter.program.judge(&description);
         judged += 1;
-        if packet.bytes.len() <= crate::filter::DESCRIBED_BYTES_MAX {
+        if packet.bytes.len() <= crate::DESCRIBED_BYTES_MAX {
             undecided += usize::from(verdict == Verdict::Maybe);
             assert!(verdict == expected || verdict == Verdict::Maybe, "`{expression}` on {packet:02x?}");
         }

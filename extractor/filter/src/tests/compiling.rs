@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::corpus;
 use super::expressions;
 use super::random::Random;
-use crate::filter::compile::{Optimize, in_process};
-use crate::filter::{CompileLimits, Compiler, FilterError, compile, serve_worker};
+use crate::compile::{Optimize, in_process};
+use crate::{CompileLimits, Compiler, FilterError, compile, serve_worker};
 
 fn error(expression: &str) -> FilterError {
     compile(expression, LinkType::ETHERNET, &CompileLimits::default()).expect_err(expression)
@@ -147,7 +147,7 @@ fn the_optimizer_changes_no_verdict_on_whole_packets() {
         let expression = expressions::random(&mut random, &about.bytes);
         let Some(optimized) = expressions::filter(&expression, LinkType::ETHERNET) else { continue };
         let raw = in_process(&expression, LinkType::ETHERNET, Optimize::No).unwrap();
-        let plain = crate::filter::Program::decode(LinkType::ETHERNET, &raw).unwrap();
+        let plain = crate::Program::decode(LinkType::ETHERNET, &raw).unwrap();
         for packet in &packets {
             let verdicts = [&optimized.program, &plain].map(|p| p.accepts(&packet.bytes, packet.wire_len));
             assert_eq!(verdicts[0], verdicts[1], "`{expression}` on {packet:02x?}");
@@ -161,7 +161,7 @@ fn a_program_is_compiled_once() {
     let first = compiler.program("tcp", LinkType::ETHERNET).unwrap();
     assert!(Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::ETHERNET).unwrap()));
     assert!(!Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::RAW).unwrap()));
-    for port in 0..2 * crate::filter::CACHED_PROGRAMS_MAX {
+    for port in 0..2 * crate::CACHED_PROGRAMS_MAX {
         compiler.program(&format!("dst port {port}"), LinkType::IPV4).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use netrewind_segment::LinkType;
 
-use crate::filter::{CompileLimits, FilterError, compile};
+use crate::{CompileLimits, FilterError, compile};
 
 fn refused_name(expression: &str) -> Option<String> {
     match compile(expression, LinkType::ETHERNET, &CompileLimits::default()) {

@@ -22,6 +22,7 @@ mod machine;
 mod number;
 mod program;
 mod steps;
+mod sys;
 mod terms;
 mod worker;
 
