@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netrewind_extractor::filter::{AbstractPacket, Demand, KeyField, Program, RawInstruction, Terms, Verdict};
+use netrewind_filter::{AbstractPacket, Demand, KeyField, Program, RawInstruction, Terms, Verdict};
 use netrewind_segment::LinkType;
 
 /// Where the ends of a conversation stand in Ethernet and IPv4.
@@ -68,7 +68,7 @@ fuzz_target!(|input: &[u8]| {
         set.forget(offset as usize, usize::from(bytes));
     }
     if let (true, Terms::AnyOf(conjunctions)) = (is_accepted, program.terms(&set)) {
-        let holds = |term: &netrewind_extractor::filter::Term| demands(term.field, &term.demand, &packet);
+        let holds = |term: &netrewind_filter::Term| demands(term.field, &term.demand, &packet);
         assert!(conjunctions.iter().any(|all| all.iter().all(holds)));
     }
 });
