@@ -6,7 +6,7 @@ use netrewind_segment::{Drops, LinkType, SegmentName, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Completeness, ReachedLimit, ReassemblyAccount};
+use crate::{Completeness, Hint, ReachedLimit, ReassemblyAccount};
 
 /// What an extraction gave.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
@@ -23,6 +23,10 @@ pub struct Answer {
     pub completeness: Completeness,
     /// Indexes that could not be used, and why; their segments were read without.
     pub rejected_indexes: Vec<RejectedIndex>,
+    /// Where it is empty: another way to ask, in which it would not be ([`crate::Extractor::hint`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub hint: Option<Hint>,
     /// What it took.
     pub work: Work,
     /// What each interface received and lost in the range, as far as the sink wanted to know

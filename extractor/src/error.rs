@@ -3,6 +3,7 @@
 use netrewind_segment::{SegmentName, StoreError};
 
 use crate::SinkError;
+use crate::flows::{FlowId, SearchError};
 use netrewind_filter::FilterError;
 
 /// An extraction could not be carried out.
@@ -11,6 +12,20 @@ pub enum ExtractError {
     /// The expression is wrong: the asker's error.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// The search is wrong: the asker's error.
+    #[error("query: {0}")]
+    Search(#[from] SearchError),
+    /// No conversation of the query's packets has the id.
+    #[error("no conversation of the range has the id {0}: its packets may have been let go")]
+    NoSuchFlow(FlowId),
+    /// The search finds more conversations than packets can be chosen of.
+    #[error(
+        "the search finds more than {0} conversations, counted in each segment: ask for a shorter range, or narrow the filter or the search"
+    )]
+    TooManyChosen(usize),
+    /// What is chosen by whole conversations cannot go on with what is recorded.
+    #[error("packets of chosen conversations cannot be followed: ask without follow, or with a filter alone")]
+    NotFollowed,
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),

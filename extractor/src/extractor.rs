@@ -1,5 +1,6 @@
 //! Carrying out a query: from the store to the sink.
 
+mod chosen;
 mod estimate;
 mod follow;
 mod for_flows;
@@ -21,7 +22,7 @@ use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filters::{Filters, Outlook};
-use crate::flows::{Archived, Catalog, GatherSource, Manifests};
+use crate::flows::{Archived, Catalog, Chosen, ChosenPackets, GatherSource, Manifests};
 use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, reach};
 use crate::growing::Growing;
 use crate::merge::merge;
@@ -32,7 +33,7 @@ use crate::read::{Run, read};
 use crate::reassembly::Reassembler;
 use crate::segment::{Segment, Walks};
 use crate::shelf::Shelf;
-use crate::sink::{CountSink, Preface, Sink, Wants};
+use crate::sink::{Preface, Sink, Wants};
 use crate::snapshot::{Snapshot, Workers};
 use crate::upcoming::{Purpose, Report, Upcoming};
 use crate::views::INNER_LINK_TYPES;
@@ -106,6 +107,8 @@ pub(crate) struct Prepared {
     accounts: Vec<InterfaceAccount>,
     inner_interfaces: InnerInterfaces,
     pub(crate) segments_in_store: usize,
+    /// Of the packets only those of these conversations.
+    chosen: Option<Chosen>,
 }
 
 impl Prepared {
@@ -164,12 +167,8 @@ impl Extractor {
         sink: &mut dyn Sink,
         hooks: &mut dyn Hooks,
     ) -> Result<Answer, ExtractError> {
-        let wants = sink.wants();
-        let mut prepared = self.prepare(query, wants, hooks)?;
-        self.begin(&prepared, query, sink, hooks)?;
-        let answer = self.carry_out(&mut prepared, query, wants, sink, hooks)?;
-        sink.finish(&answer)?;
-        Ok(answer)
+        let choice = self.choose(query, hooks)?;
+        self.extract_chosen(choice, query, sink, hooks)
     }
 
     /// Tells the sink what is known before the first packet.
@@ -191,11 +190,6 @@ impl Extractor {
             tunnel_ports: &prepared.filters.ports,
         })?;
         Ok(())
-    }
-
-    /// How many packets the answer has. Nothing is read of segments whose index tells.
-    pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, ExtractError> {
-        self.extract(query, &mut CountSink, hooks)
     }
 
     /// Whether a filter is right for packets from Ethernet, or at least for bare IP packets. Nothing is looked up.
@@ -261,6 +255,7 @@ impl Extractor {
             accounts: Vec::new(),
             inner_interfaces: InnerInterfaces::new(),
             segments_in_store,
+            chosen: None,
             snapshot,
             archived,
         };
@@ -314,8 +309,12 @@ impl Extractor {
         let mut snapshot = std::mem::take(&mut prepared.snapshot);
         let (range, filters) = (prepared.range, &prepared.filters);
         // How many packets fragments give is known when they have been put together.
-        let only_counts =
-            !wants.packets && !query.limits.are_set() && query.dedup.is_none() && !query.decapsulate;
+        let only_counts = !wants.packets
+            && !query.limits.are_set()
+            && query.dedup.is_none()
+            && !query.decapsulate
+            && prepared.chosen.is_none();
+        let chosen = prepared.chosen.as_ref();
         let Snapshot { rejected, unreadable, .. } = &mut snapshot;
         let (rejected, unreadable) = (std::mem::take(rejected), std::mem::take(unreadable));
         let segments = snapshot.segments.len() as u64;
@@ -330,7 +329,8 @@ impl Extractor {
             Ok(segments) => (segments, Ok(())),
             Err(error) => (Vec::new(), Err(error)),
         };
-        let mut upcoming = Upcoming::new(segments_to_read, range, filters, &self.walks, &self.shelf, purpose);
+        let mut upcoming = Upcoming::new(segments_to_read, range, filters, &self.walks, &self.shelf, purpose)
+            .choosing(chosen);
         let mut output = Output {
             sink,
             wants,
@@ -343,6 +343,7 @@ impl Extractor {
                 .decapsulate
                 .then(|| Decapsulator::new(&filters.ports, std::mem::take(&mut prepared.inner_interfaces))),
             dedup: query.dedup.map(|window| Dedup::new(window, &filters.ports)),
+            chosen: chosen.map(|chosen| ChosenPackets::new(chosen, &filters.ports)),
             hooks: &hooks,
             progress: Progress { segments, ..Progress::default() },
         };
@@ -373,6 +374,7 @@ impl Extractor {
             reassembly: reassembler.map(|reassembler| reassembler.account()).unwrap_or_default(),
             completeness: std::mem::take(&mut prepared.completeness),
             rejected_indexes: rejected,
+            hint: None,
             work,
             interfaces: std::mem::take(&mut prepared.accounts),
         };
@@ -392,7 +394,8 @@ impl Extractor {
     ) -> Result<Vec<LinkType>, ExtractError> {
         let mut certain = Vec::new();
         // What packets carry is not known before they are read.
-        if possible.len() < 2 || query.limits.are_set() || query.decapsulate || query.dedup.is_some() {
+        let is_certain = !query.limits.are_set() && !query.decapsulate && query.dedup.is_none();
+        if possible.len() < 2 || !is_certain || prepared.chosen.is_some() {
             return Ok(certain);
         }
         let stop = || hooks.cancelled();

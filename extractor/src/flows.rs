@@ -30,6 +30,8 @@ mod archive;
 mod boundary;
 mod carrier;
 mod catalog;
+mod choose;
+mod chosen;
 mod gather;
 mod join;
 mod kept;
@@ -51,6 +53,9 @@ mod text;
 
 pub(crate) use archive::{Archived, Manifests};
 pub use catalog::{Catalog, Catalogued};
+pub(crate) use choose::Choice;
+pub use chosen::PARTS_CHOSEN_MAX;
+pub(crate) use chosen::{Chosen, ChosenPackets};
 pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
 pub(crate) use record::protocol_number;
@@ -174,65 +179,6 @@ impl Extractor {
         )?;
         let is_unsure = outcome.is_unsure;
         Ok((top.into_inner().answer(ending, prepared.completeness, outcome), is_unsure))
-    }
-
-    /// The conversation of this id, from its first packet on to its end or the query's; `None` where it is not (any more)
-    /// in the query's packets.
-    pub fn flow(
-        &self,
-        query: &Query,
-        id: FlowId,
-        hooks: &mut dyn Hooks,
-    ) -> Result<Option<Conversation>, ExtractError> {
-        if !query.range().contains(id.first) {
-            return Ok(None);
-        }
-        self.surely(query, hooks, |by, hooks| self.flow_by(by, query, id, hooks))
-    }
-
-    fn flow_by(
-        &self,
-        by: By,
-        query: &Query,
-        id: FlowId,
-        hooks: &mut dyn Hooks,
-    ) -> Result<(Option<Conversation>, bool), ExtractError> {
-        let carriers = Carriers::default();
-        let gathering = Gathering::of(&carriers, Wanted::Hash(id.key_hash)).by(by);
-        let mut found = None;
-        // First its first instant alone, which tells whether it is there at all.
-        for to in [Some(id.first.plus_ns(1)), query.to] {
-            // Whether a packet is a duplicate, those before it tell.
-            let from = if query.dedup.is_some() { query.from } else { Some(id.first) };
-            let query = Query { from, to, ..query.clone() };
-            let mut prepared = self.prepare_flows(&query, hooks, false)?;
-            let ending = Ending::of(&prepared.completeness);
-            found = None;
-            let segments = take_segments(&mut prepared, by);
-            let outcome = self.join(
-                &mut prepared,
-                segments,
-                &query,
-                gathering,
-                None,
-                false,
-                hooks,
-                &mut |_| {},
-                &mut |key, body| {
-                    if body.first() == id.first.ns() {
-                        found = Some(describe(key, body, &carriers, ending));
-                    }
-                    if body.first() < id.first.ns() { Goes::On } else { Goes::NoFurther }
-                },
-            )?;
-            if outcome.is_unsure {
-                return Ok((None, true));
-            }
-            if found.is_none() {
-                break;
-            }
-        }
-        Ok((found, false))
     }
 
     /// What a query's packets add up to: over time, and by host, port, application and conversation.

@@ -5,9 +5,11 @@
 //! **Invariant:** what is left out holds no packet of the answer: a template or flow that the filter judges *never*, a
 //! granule outside the range of time, a flow that satisfies none of the terms that the filter demands.
 
+mod chosen;
 mod divide;
 mod fragments;
 mod judged;
+mod likelihood;
 mod runs;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::walk::{Granule, Walk};
 pub(crate) use divide::Division;
 use judged::{Demands, Judgements};
 pub(crate) use judged::{Judged, Verdicts};
+pub(crate) use likelihood::Likelihood;
 use netrewind_filter::{AbstractPacket, Verdict};
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};

@@ -3,6 +3,7 @@
 use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::flows::FlowId;
 use crate::{DedupWindow, TunnelDemands};
 
 /// Which of a packet's views the filter sees. A packet's views are itself and every inner packet that peeling known
@@ -89,6 +90,13 @@ pub struct Query {
     pub joined: Vec<JoinedFilter>,
     /// Packets that the answer has had already, at most so long before, are left out: see [`DedupWindow`].
     pub dedup: Option<DedupWindow>,
+    /// Of the packets only those of this conversation. A filter could not express which these are: two networks may have the same
+    /// addresses, and fragments have no ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<FlowId>,
+    /// Of the packets only those of conversations that this search finds ([`crate::flows::Search`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
     /// How much the answer may hold.
     pub limits: Limits,
     /// Whether indexes may skip work. They never change an answer, only the time it takes.
@@ -108,6 +116,8 @@ impl Default for Query {
             decapsulate: false,
             joined: Vec::new(),
             dedup: None,
+            flow: None,
+            search: None,
             limits: Limits::default(),
             use_index: true,
         }
@@ -124,6 +134,11 @@ impl Query {
     /// interfaces, segments and files nor notes about the recording.
     pub fn is_restricted(&self) -> bool {
         !self.joined.is_empty()
+    }
+
+    /// Whether it asks for packets of some conversations only.
+    pub fn chooses_conversations(&self) -> bool {
+        self.flow.is_some() || self.search.is_some()
     }
 
     /// The range as instants.

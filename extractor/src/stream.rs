@@ -7,7 +7,7 @@
 mod payload;
 mod reassembly;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use netrewind_indexer::packet::{Dissection, protocol};
 use netrewind_indexer::tunnel::TunnelPorts;
@@ -15,7 +15,8 @@ use netrewind_segment::{LinkType, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::{ExtractError, Extractor, Hooks, Packet, Preface, Query, Sink, SinkError};
+use crate::flows::{Conversation, protocol_number};
+use crate::{Answer, ExtractError, Extractor, Hooks, Packet, Preface, Query, Sink, SinkError};
 use payload::Payload;
 use reassembly::Reassembly;
 
@@ -37,6 +38,21 @@ pub struct Ends {
     pub client: End,
     /// The other one.
     pub server: End,
+}
+
+impl Ends {
+    /// Of a conversation.
+    pub fn of(flow: &Conversation) -> Self {
+        let end = |end: &crate::flows::End| End {
+            address: end.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            port: end.port.unwrap_or(0),
+        };
+        Self {
+            protocol: protocol_number(&flow.protocol),
+            client: end(&flow.client),
+            server: end(&flow.server),
+        }
+    }
 }
 
 /// Who said something.
@@ -117,8 +133,19 @@ impl Extractor {
         bytes_max: usize,
         hooks: &mut dyn Hooks,
     ) -> Result<Stream, ExtractError> {
+        Stream::of(ends, bytes_max, |sink| self.extract(query, sink, hooks))
+    }
+}
+
+impl Stream {
+    /// Of the packets that `extract` gives to a sink.
+    pub(crate) fn of(
+        ends: Ends,
+        bytes_max: usize,
+        extract: impl FnOnce(&mut dyn Sink) -> Result<Answer, ExtractError>,
+    ) -> Result<Self, ExtractError> {
         let mut sink = StreamSink::new(ends, bytes_max);
-        match self.extract(query, &mut sink, hooks) {
+        match extract(&mut sink) {
             Ok(_) => Ok(sink.end()),
             Err(ExtractError::ReaderGone) if sink.reassembly.is_full() => Ok(sink.end()),
             Err(error) => Err(error),

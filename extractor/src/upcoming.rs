@@ -10,6 +10,7 @@ use netrewind_indexer::IndexError;
 
 use crate::answer::{Estimate, RejectedIndex};
 use crate::filters::Filters;
+use crate::flows::Chosen;
 use crate::fragments::{Relevant, Scouts};
 use crate::plan::{PlanError, PlannedRun, Planner};
 use crate::query::TimeRange;
@@ -32,6 +33,8 @@ pub(crate) struct Upcoming<'q> {
     use_index: bool,
     /// Whether segments whose packets the index counts are only counted.
     counts: bool,
+    /// Of the packets only those of these conversations.
+    chosen: Option<&'q Chosen>,
     /// What was found on the way.
     pub(crate) report: Report,
 }
@@ -103,8 +106,14 @@ impl<'q> Upcoming<'q> {
             shelf,
             use_index: purpose.use_index,
             counts: purpose.counts,
+            chosen: None,
             report: Report::default(),
         }
+    }
+
+    /// Where only packets of some conversations are wanted, others need not be read.
+    pub(crate) fn choosing(self, chosen: Option<&'q Chosen>) -> Self {
+        Self { chosen, ..self }
     }
 
     /// The next run, in the order of [`Run::place`].
@@ -175,7 +184,14 @@ impl<'q> Upcoming<'q> {
             if self.counts && self.count(segment, &relevant, stop)? {
                 return Ok((Vec::new(), false));
             }
-            match self.planner.runs(index, &relevant, stop).and_then(|runs| belongs(segment, runs)) {
+            let planned = match self.chosen {
+                // Without fragments no packet decides about another.
+                Some(chosen) if relevant.is_empty() => {
+                    self.planner.runs_of_chosen(index, &segment.name, chosen, stop)
+                }
+                _ => self.planner.runs(index, &relevant, stop),
+            };
+            match planned.and_then(|runs| belongs(segment, runs)) {
                 Ok(runs) => return Ok((runs, !relevant.is_empty())),
                 Err(PlanError::Cancelled) => return Err(ExtractError::Cancelled),
                 Err(PlanError::Index(error)) => self.reject(segment, &error),
@@ -184,6 +200,9 @@ impl<'q> Upcoming<'q> {
         let walk = self.walks.covering(segment, stop).ok_or(ExtractError::Cancelled)?;
         let end = segment.bytes.len() as u64;
         self.report.unreadable.extend(segment.damage(&walk));
+        if self.scouts.is_none() && self.chosen.is_some_and(|chosen| !chosen.may_be_in(&segment.name)) {
+            return Ok((Vec::new(), false));
+        }
         Ok((
             self.planner.runs_of_walk(walk.granules_within(segment.begin, end), segment.link_type),
             self.scouts.is_some(),
@@ -191,8 +210,8 @@ impl<'q> Upcoming<'q> {
     }
 
     /// The fragments that decide about others, as far as those can be in a segment.
-    fn relevant(&mut self, number: usize, stop: &dyn Fn() -> bool) -> Result<Relevant, ExtractError> {
-        let Some(mut scouts) = self.scouts.take() else { return Ok(Relevant::default()) };
+    fn relevant(&mut self, number: usize, stop: &dyn Fn() -> bool) -> Result<Arc<Relevant>, ExtractError> {
+        let Some(mut scouts) = self.scouts.take() else { return Ok(Arc::default()) };
         let (segments, shelf, use_index) = (&self.segments, self.shelf, self.use_index);
         let open = &mut |number: usize| match segments.get(number).and_then(Option::as_ref) {
             Some(segment) if segment.is_released() => Ok(segment.reopen(shelf, use_index)?.map(Arc::new)),

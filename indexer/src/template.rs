@@ -10,7 +10,7 @@ use netrewind_segment::LinkType;
 
 use crate::flow::Flow;
 use crate::packet::protocol;
-use crate::packet::{TCP_FLAGS, ipv4_field, ipv6_field};
+use crate::packet::{Dissection, TCP_FLAGS, ipv4_field, ipv6_field};
 use crate::tunnel::{Layer, Tunnel, addresses_of, tunnels};
 
 /// One way to look at a packet: the bytes from `offset` on, as a packet of `link_type`.
@@ -113,6 +113,21 @@ impl Template {
     pub(crate) fn memory_bytes(&self) -> usize {
         let (views, layers) = (size_of_val(self.views.as_slice()), size_of_val(self.layers.as_slice()));
         size_of::<Self>() + self.prefix.len() + self.known.len() + views + layers
+    }
+
+    /// The template of a packet that was taken apart: an index counts the packet under the same, unless it has come to a limit.
+    pub fn of(dissection: &Dissection, packet: &[u8]) -> Self {
+        let mut prefix = packet.get(..dissection.prefix_bytes).unwrap_or_default().to_vec();
+        let mut known = vec![0xff; prefix.len()];
+        dissection.layers().iter().for_each(|layer| layer.clear_varying(&mut known));
+        prefix.iter_mut().zip(&known).for_each(|(byte, known)| *byte &= known);
+        Self {
+            prefix,
+            known,
+            views: dissection.views().iter().map(|view| view.view).collect(),
+            layers: dissection.layers().to_vec(),
+            shape: dissection.shape,
+        }
     }
 
     /// The template of packets of which nothing is known.

@@ -5,9 +5,9 @@ use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use netrewind_extractor::flows::{FlowId, Search};
 use netrewind_extractor::{
-    Answer, DedupWindow, Estimate, ExtractError, Limits, Patient, PcapSink, PcapngSink, Query, Sink,
-    SinkError,
+    Answer, DedupWindow, Estimate, ExtractError, Limits, PcapSink, PcapngSink, Query, Sink, SinkError,
 };
 
 use super::following::FollowingClock;
@@ -31,6 +31,8 @@ Examples:
   netrewind extract --url https://nr1:8640 --url https://nr2:8640 --token-file token --from '5m ago' -o both.pcapng
   netrewind extract --store /data/nr --vni 42 --filter 'host 10.0.0.5' --decapsulate -o inner.pcap
   netrewind extract --store /data/nr --filter 'host 10.0.0.5' --dedup 5ms -o both-ends-mirrored.pcap
+  netrewind extract --store /data/nr --query 'sni:example.com AND bytes:>1M' -o example.pcap
+  netrewind extract --store /data/nr --flow 18eb1f3a2c5d6e700123456789abcdef -o conversation.pcap
 
 The filter is a pcap-filter(7) expression. Times: 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with --tz),
 1795339861.5 (Unix seconds), '2h ago'. The packets are those with from <= time < to, in order of time.
@@ -51,6 +53,12 @@ pub struct Arguments {
     /// distance
     #[arg(long, value_name = "DURATION", value_parser = dedup_window)]
     dedup: Option<DedupWindow>,
+    /// Only packets of conversations that this search finds, as netrewind flows --query lists them
+    #[arg(long = "query", value_name = "SEARCH", conflicts_with = "follow")]
+    search: Option<String>,
+    /// Only packets of the conversation with this id, as netrewind flows --format json tells it
+    #[arg(long, value_name = "ID", conflicts_with = "follow")]
+    flow: Option<FlowId>,
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside) [default: by the file's name]
     #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
     format: Option<String>,
@@ -116,12 +124,11 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     };
     hooks.end();
     match answer {
-        Ok(answer) => {
-            let outcome = tell(arguments, &answer, begun.elapsed())?;
-            if answer.packets == 0 && !arguments.quiet && !arguments.json {
-                let estimate = |query: &Query| Some(place.estimate(query, &mut Patient).ok()?.bounds);
-                hint::for_empty(&query, &estimate).iter().for_each(terminal::say);
+        Ok(mut answer) => {
+            if answer.packets == 0 && !arguments.quiet && !arguments.follow {
+                place.add_hint(&query, &mut answer, begun.elapsed());
             }
+            let outcome = tell(arguments, &answer, begun.elapsed())?;
             Ok(outcome)
         }
         // Whoever read the answer has seen enough.
@@ -135,7 +142,11 @@ fn dedup_window(text: &str) -> Result<DedupWindow, String> {
 }
 
 fn query(arguments: &Arguments) -> Result<Query, Failure> {
+    let search = arguments.search.as_deref().map(str::parse::<Search>).transpose();
+    search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     Ok(Query {
+        flow: arguments.flow,
+        search: arguments.search.clone(),
         decapsulate: arguments.decapsulate,
         dedup: arguments.dedup,
         limits: Limits { packets: arguments.max_packets, bytes: arguments.max_bytes },
@@ -240,5 +251,6 @@ fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcom
         ));
     }
     answer.completeness.lines().iter().for_each(terminal::say);
+    answer.hint.iter().map(hint::line).for_each(terminal::say);
     Ok(outcome)
 }

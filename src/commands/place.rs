@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use netrewind_extractor::http::client::{Access, Remote, RemoteError};
 use netrewind_extractor::{
-    Answer, Estimate, ExtractError, Extractor, FollowClock, Hooks, Query, Sink, SinkError,
+    Answer, Estimate, ExtractError, Extractor, FollowClock, Hooks, Query, Sink, SinkError, hint_time,
 };
 use netrewind_segment::Store;
 
@@ -100,6 +101,14 @@ impl Place {
         match self {
             Self::Local(extractor) => Ok(extractor.count(query, hooks)?),
             Self::Remote(remote) => Ok(remote.count(query, hooks)?),
+        }
+    }
+
+    /// Adds to an answer that is empty, and took so long, how else to ask. Recorders have said that themselves.
+    pub fn add_hint(&self, query: &Query, answer: &mut Answer, took: Duration) {
+        if let Self::Local(extractor) = self {
+            let until = Instant::now() + hint_time(took);
+            answer.hint = extractor.hint(query, &|| Instant::now() >= until);
         }
     }
 

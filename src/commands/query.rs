@@ -90,6 +90,9 @@ pub fn failure(error: ExtractError) -> Failure {
         ExtractError::Filter(FilterError::Worker { .. }) => Failure::Failed(error.into()),
         ExtractError::Filter(_)
         | ExtractError::UnknownInterface { .. }
+        | ExtractError::Search(_)
+        | ExtractError::TooManyChosen(_)
+        | ExtractError::NotFollowed
         | ExtractError::Sink(SinkError::SeveralLinkTypes(_)) => Failure::Usage(error.into()),
         other => Failure::Failed(other.into()),
     }

@@ -20,6 +20,9 @@ impl Extractor {
 
     /// As [`Self::estimate`], for somebody who may give up.
     pub fn estimate_with(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Estimate, ExtractError> {
+        if let Some(choice) = self.choose(query, hooks)? {
+            return Ok(bounded(Self::estimate_chosen(&choice), query));
+        }
         let mut prepared = self.prepare(query, Wants::default(), hooks)?;
         let in_range = prepared.snapshot.segments.len();
         let segments = std::mem::take(&mut prepared.snapshot).into_segments();
@@ -38,7 +41,7 @@ impl Extractor {
             let stop = || hooks.cancelled();
             let relevant = match &mut scouts {
                 Some(scouts) => scouts.relevant(number, &mut planner, &mut open, &stop)?,
-                None => Relevant::default(),
+                None => Arc::default(),
             };
             match self.estimate_segment(segment, &relevant, query, &mut planner, &stop)? {
                 Some(estimate) => total.add(&estimate),
@@ -62,20 +65,10 @@ impl Extractor {
             prepared.snapshot.segments = segments;
             total.add(&self.count_prepared(&mut prepared, query, hooks)?);
         }
-        if let Some(limit) = query.limits.packets {
-            total.packets_max = total.packets_max.min(limit);
-            total.packets_min = total.packets_min.min(limit);
-        }
-        if query.limits.bytes.is_some() {
-            total.packets_min = 0;
-        }
-        if query.decapsulate {
-            total.packets_min = 0; // of fragments there may be none that can be written
-        }
         if query.dedup.is_some() {
             total.packets_min = total.packets_min.min(1); // the first packet is no duplicate
         }
-        Ok(total)
+        Ok(bounded(total, query))
     }
 
     /// Counts the packets of the prepared segments by reading what has to be read.
@@ -122,4 +115,19 @@ impl Extractor {
         let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
         Ok(planner.estimate_of_walk(&walk, segment.link_type))
     }
+}
+
+/// What is left of it within the query's limits and in its form.
+fn bounded(mut total: Estimate, query: &Query) -> Estimate {
+    if let Some(limit) = query.limits.packets {
+        total.packets_max = total.packets_max.min(limit);
+        total.packets_min = total.packets_min.min(limit);
+    }
+    if query.limits.bytes.is_some() {
+        total.packets_min = 0;
+    }
+    if query.decapsulate {
+        total.packets_min = 0; // of fragments there may be none that can be written
+    }
+    total
 }

@@ -90,6 +90,9 @@ impl Extractor {
         hooks: &mut dyn Hooks,
         clock: &dyn FollowClock,
     ) -> Result<Answer, ExtractError> {
+        if query.chooses_conversations() {
+            return Err(ExtractError::NotFollowed);
+        }
         let wants = sink.wants();
         let mut held = Held::default();
         held.advance(clock.now(), clock.elapsed());
@@ -111,6 +114,7 @@ impl Extractor {
             limit_reached: None,
             captured_bytes: 0,
             dedup: query.dedup.map(|window| Dedup::new(window, &ports)),
+            chosen: None,
             reassembler: query.decapsulate.then(|| Reassembler::new(&ports)),
             decapsulator,
             hooks: &hooks,
@@ -392,6 +396,7 @@ impl<'f> Following<'f> {
             bytes: output.progress.bytes,
             completeness,
             rejected_indexes: Vec::new(),
+            hint: None,
             work: self.work,
             interfaces,
         };

@@ -1,4 +1,4 @@
-//! What flows and the catalog need of an extractor.
+//! What flows, hints and the catalog need of an extractor.
 
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::{SegmentName, SegmentState};
@@ -6,15 +6,24 @@ use netrewind_segment::{SegmentName, SegmentState};
 use super::{Extractor, Prepared};
 use crate::answer::Hooks;
 use crate::flows::{Archived, Catalog, Manifests};
+use crate::segment::Walks;
 use crate::shelf::Shelf;
 use crate::sink::Wants;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Workers};
 use crate::{ExtractError, Query};
 use netrewind_filter::Compiler;
 
 impl Extractor {
     pub(crate) fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    pub(crate) fn walks(&self) -> &Walks {
+        &self.walks
+    }
+
+    pub(crate) fn workers(&self) -> Workers {
+        self.workers
     }
 
     pub(crate) fn compiler(&self) -> &Compiler {

@@ -12,6 +12,7 @@ use crate::answer::{Hooks, Progress};
 use crate::completeness::ReachedLimit;
 use crate::decapsulate::Decapsulator;
 use crate::dedup::Dedup;
+use crate::flows::ChosenPackets;
 use crate::merge::{Emit, Next};
 use crate::query::Limits;
 use crate::read::{Found, Match, index};
@@ -34,6 +35,7 @@ pub(super) struct Output<'a, 'h> {
     pub(super) captured_bytes: u64,
     pub(super) reassembler: Option<Reassembler>,
     pub(super) dedup: Option<Dedup>,
+    pub(super) chosen: Option<ChosenPackets<'a>>,
     pub(super) decapsulator: Option<Decapsulator>,
     pub(super) hooks: &'a RefCell<&'h mut dyn Hooks>,
     pub(super) progress: Progress,
@@ -53,7 +55,9 @@ impl Output<'_, '_> {
     /// Notes how far the answer has come, and asks now and then whether it should go on.
     fn go_on(&mut self, reached: Timestamp) -> Result<Next, ExtractError> {
         self.progress.reached = Some(reached);
-        let looked_at = self.progress.packets + self.dedup.as_ref().map_or(0, Dedup::dropped);
+        let looked_at = self.progress.packets
+            + self.dedup.as_ref().map_or(0, Dedup::dropped)
+            + self.chosen.as_ref().map_or(0, |chosen| chosen.passed_over);
         if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && is_over(&**self.hooks.borrow()) {
             return Err(ExtractError::Cancelled);
         }
@@ -88,12 +92,15 @@ impl Output<'_, '_> {
         Ok(Next::More)
     }
 
-    /// Writes a packet that came in so many bytes, if it is no duplicate.
+    /// Writes a packet that came in so many bytes, if it is no duplicate and is chosen.
     fn write(&mut self, packet: Packet<'_>, wire_bytes: u64) -> Result<Next, ExtractError> {
         let Packet { header, bytes, link_type, .. } = packet;
         let at = header.timestamp();
         let as_stored = PacketView { link_type, bytes, len: header.len };
         if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(at, as_stored)) {
+            return self.go_on(at);
+        }
+        if self.chosen.as_mut().is_some_and(|chosen| !chosen.has(&packet)) {
             return self.go_on(at);
         }
         let packet = match &mut self.decapsulator {

@@ -89,6 +89,9 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
             let index = collected.builder.finish().map_err(|error| wrong(error.to_string()))?;
             let mut gathered = Gathered::nothing(&self.gathering);
             self.parts_of(&index, &mut gathered).map_err(|error| wrong(error.to_string()))?;
+            if self.gathering.tracks {
+                gathered.are_of(name);
+            }
             std::mem::swap(&mut gathered.series, &mut self.series);
             self.series = self.gathering.series();
             let horizon = if number == last { horizon } else { begin };

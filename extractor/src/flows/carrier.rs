@@ -272,14 +272,17 @@ impl<'q> TemplateFacts<'q> {
 
     /// Of each template.
     pub(super) fn of(&mut self, templates: &[Template]) -> Vec<Facts> {
+        templates.iter().map(|template| self.of_one(template)).collect()
+    }
+
+    /// Of a template.
+    pub(super) fn of_one(&mut self, template: &Template) -> Facts {
+        if let Some(facts) = self.known.get(template) {
+            return *facts;
+        }
         if self.known.len() > REMEMBERED_TEMPLATES_MAX {
             self.known.clear();
         }
-        let carriers = self.carriers;
-        let mut of_one = |template: &Template| match self.known.get(template) {
-            Some(facts) => *facts,
-            None => *self.known.entry(template.clone()).or_insert(carriers.facts(template)),
-        };
-        templates.iter().map(&mut of_one).collect()
+        *self.known.entry(template.clone()).or_insert(self.carriers.facts(template))
     }
 }

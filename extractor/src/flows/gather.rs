@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use netrewind_indexer::{Builder, Flow, Index, Limits, Template};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
-use netrewind_segment::{LinkType, Record, RecordHeader, Records};
+use netrewind_segment::{LinkType, Record, RecordHeader, Records, SegmentName};
 
 use super::carrier::{Facts, TemplateFacts};
 use super::key::Key;
 use super::observed::{Made, PartPlace, Told};
-use super::part::{Part, Parts};
+use super::part::{Part, Parts, Places};
 use super::pipeline::{Gathering, Source};
 use super::series::Series;
 use super::sought::{Sought, Wanted};
@@ -79,6 +79,15 @@ impl<'q> Gatherer<'q> {
 
     /// The parts of a segment.
     pub(super) fn gather(&mut self, segment: Arc<Segment>) -> Result<Gathered, ExtractError> {
+        let name = segment.name;
+        let mut gathered = self.gather_parts(segment)?;
+        if self.gathering.tracks {
+            gathered.are_of(name);
+        }
+        Ok(gathered)
+    }
+
+    fn gather_parts(&mut self, segment: Arc<Segment>) -> Result<Gathered, ExtractError> {
         let mut gathered = Gathered::nothing(&self.gathering);
         let segment = match segment.is_released() {
             false => segment,
@@ -395,6 +404,13 @@ impl Gathered {
             rejected: Vec::new(),
             gone: None,
             keys: None,
+        }
+    }
+
+    /// Has each part tell that it is of this segment.
+    pub(super) fn are_of(&mut self, segment: SegmentName) {
+        for part in &mut self.parts {
+            part.body.places = Some(Box::new(Places(vec![segment])));
         }
     }
 }

@@ -110,7 +110,8 @@ pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(P
     let has_fragments = head & FRAGMENTS != 0;
     let standing = Standing { is_open: segments & 1 == 1, is_loose: segments & 2 == 2 };
     let segments = u32::try_from(segments >> 2).ok()?;
-    let body = Body { sides, vlans, segments, has_fragments, round_trip_ns, labels, is_loose: false };
+    let body =
+        Body { sides, vlans, segments, has_fragments, round_trip_ns, labels, is_loose: false, places: None };
     is_there.then_some((Part { key, body }, standing))
 }
 

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netrewind_indexer::Flow;
-use netrewind_indexer::packet::protocol;
+use netrewind_indexer::packet::{PacketKey, protocol};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::carrier::{Carriers, Facts};
@@ -102,13 +102,24 @@ fn number(address: Option<IpAddr>) -> u128 {
 impl Key {
     /// The key of a flow, which of the two ends has sent it, and its role.
     pub(super) fn of(flow: &Flow, facts: &Facts) -> (Self, usize, Role) {
+        let key = PacketKey {
+            source: number(flow.source),
+            destination: number(flow.destination),
+            source_port: flow.source_port,
+            destination_port: flow.destination_port,
+        };
+        Self::of_packet(&key, facts)
+    }
+
+    /// Likewise of a packet: the key of the flow that it is counted in.
+    pub(super) fn of_packet(packet: &PacketKey, facts: &Facts) -> (Self, usize, Role) {
         let (mut detail, mut role, mut ports) = (facts.detail, Role::None, [0, 0]);
         match facts.kind {
-            Kind::Ports => ports = [flow.source_port, flow.destination_port],
-            Kind::Icmp => (detail, role) = icmp_pair(facts.protocol, flow.source_port),
+            Kind::Ports => ports = [packet.source_port, packet.destination_port],
+            Kind::Icmp => (detail, role) = icmp_pair(facts.protocol, packet.source_port),
             Kind::Ip | Kind::Fragment | Kind::Other => {}
         }
-        let mut addresses = [number(flow.source), number(flow.destination)];
+        let mut addresses = [packet.source, packet.destination];
         let is_swapped = (addresses[0], ports[0]) > (addresses[1], ports[1]);
         if is_swapped {
             addresses.reverse();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use netrewind_indexer::Flow;
+use netrewind_segment::SegmentName;
 
 use super::carrier::{Carriers, Facts};
 use super::key::{Key, Role};
@@ -96,7 +97,13 @@ pub(super) struct Body {
     pub(super) labels: Option<Arc<LabelTexts>>,
     /// It may belong to what went before, which is not known: see [`super::join::Joiner::of_hour`].
     pub(super) is_loose: bool,
+    /// The segments that hold its packets, where these are to be had ([`super::pipeline::Gathering::tracks`]).
+    pub(super) places: Option<Box<Places>>,
 }
+
+/// Segments, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places(pub(super) Vec<SegmentName>);
 
 impl Body {
     /// Of one flow.
@@ -126,6 +133,7 @@ impl Body {
             round_trip_ns: None,
             labels: None,
             is_loose: false,
+            places: None,
         }
     }
 
@@ -137,6 +145,9 @@ impl Body {
         self.round_trip_ns = self.round_trip_ns.or(other.round_trip_ns);
         if self.labels.is_none() {
             self.labels.clone_from(&other.labels);
+        }
+        if let Some(places) = &other.places {
+            self.places.get_or_insert_default().0.extend(&places.0);
         }
     }
 

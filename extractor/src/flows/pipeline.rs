@@ -59,12 +59,14 @@ pub(super) struct Gathering<'q> {
     pub(super) wanted: Wanted<'q>,
     /// Not parts at all, but the keys of those that have one of these labels.
     pub(super) sought: Option<&'q Sought<'q>>,
+    /// Each part tells which segment it is of.
+    pub(super) tracks: bool,
 }
 
 impl<'q> Gathering<'q> {
     /// Of parts without a series.
     pub(super) fn of(carriers: &'q Carriers, wanted: Wanted<'q>) -> Self {
-        Self { by: By::Segments, carriers, buckets: None, wanted, sought: None }
+        Self { by: By::Segments, carriers, buckets: None, wanted, sought: None, tracks: false }
     }
 
     /// Of packets that are known so.

@@ -69,6 +69,17 @@ impl Keys {
         self.keys.len() <= KEYS_MAX
     }
 
+    /// Adds a key; false where it was there.
+    pub(super) fn add_one(&mut self, key: &Key) -> bool {
+        if !self.keys.insert(*key) {
+            return false;
+        }
+        if self.keys.len() <= LOOKED_UP_MAX {
+            self.pairs.extend(key.address(0).zip(key.address(1)));
+        }
+        true
+    }
+
     /// Whether a conversation is wanted.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.keys.contains(key)
@@ -77,7 +88,9 @@ impl Keys {
     /// The numbers of their flows in an index, ascending, and perhaps of some others; `None` where they are too many to be looked
     /// up.
     pub(super) fn flows_in<B: AsRef<[u8]>>(&self, index: &Index<B>) -> Result<Option<Vec<u32>>, IndexError> {
-        if self.keys.len() > LOOKED_UP_MAX {
+        // What has no address is found by none.
+        let is_found = |key: &Key| key.address(0).is_some() && key.address(1).is_some();
+        if self.keys.len() > LOOKED_UP_MAX || !self.keys.iter().all(is_found) {
             return Ok(None);
         }
         let templates = vec![true; index.templates()?.len()];

@@ -1,5 +1,8 @@
 //! Which fragments are relevant to the packets of a segment: by its own index, and by those of segments near in time, as a
 //! packet's fragments can lie in different lanes and on both sides of a segment's end.
+//!
+//! Segments of about the same time share what is found out: where hundreds of them overlap, each is near all others, and to go
+//! through all for each would take a time that grows with their square.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +43,28 @@ pub(crate) struct Scouts {
     /// Numbers by first timestamp, each with the latest timestamp of those up to it.
     by_first: Vec<(Timestamp, usize, Timestamp)>,
     scouted: HashMap<usize, Scouted>,
+    /// What is relevant within a window.
+    windows: HashMap<Window, Arc<Relevant>>,
+    /// What ended well before is forgotten.
+    forgotten_to: Timestamp,
+}
+
+/// A stretch of time in nanoseconds, both ends included, that many segments share: cells as long as the segment or longer, and at
+/// least as long as others are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Window {
+    from: u64,
+    to: u64,
+}
+
+impl Window {
+    fn around(first: Timestamp, last: Timestamp) -> Self {
+        let span = last.ns().saturating_sub(first.ns());
+        let cell = span.max(NEAR_NS).checked_next_power_of_two().unwrap_or(1 << (u64::BITS - 1));
+        let from = first.ns() / cell * cell;
+        let to = (last.ns() / cell).saturating_add(1).saturating_mul(cell).saturating_sub(1);
+        Self { from, to: to.max(last.ns()) }
+    }
 }
 
 impl Scouts {
@@ -54,22 +79,49 @@ impl Scouts {
             latest = latest.max(*last);
             *last = latest;
         }
-        Self { spans, by_first, scouted: HashMap::new() }
+        Self {
+            spans,
+            by_first,
+            scouted: HashMap::new(),
+            windows: HashMap::new(),
+            forgotten_to: Timestamp::MIN,
+        }
     }
 
-    /// The fragments that are relevant to the packets of segment `number`; none where none has to be looked at but for its
-    /// own sake.
+    /// The fragments that are relevant to the packets of segment `number`, and perhaps to others near; none where none has to be
+    /// looked at but for its own sake.
     pub(crate) fn relevant(
         &mut self,
         number: usize,
         planner: &mut Planner<'_>,
         open: &mut Open<'_>,
         stop: &dyn Fn() -> bool,
+    ) -> Result<Arc<Relevant>, ExtractError> {
+        let Some((first, last)) = self.spans.get(number).copied().flatten() else {
+            return Ok(Arc::default());
+        };
+        self.forget_before(first);
+        let window = Window::around(first, last);
+        let relevant = match self.windows.get(&window) {
+            Some(relevant) => Arc::clone(relevant),
+            None => {
+                let relevant = Arc::new(self.relevant_in(window, planner, open, stop)?);
+                self.windows.insert(window, Arc::clone(&relevant));
+                relevant
+            }
+        };
+        Ok(if relevant.has_any(first, last) { relevant } else { Arc::default() })
+    }
+
+    fn relevant_in(
+        &mut self,
+        window: Window,
+        planner: &mut Planner<'_>,
+        open: &mut Open<'_>,
+        stop: &dyn Fn() -> bool,
     ) -> Result<Relevant, ExtractError> {
         let mut relevant = Relevant::default();
-        let Some((first, last)) = self.spans.get(number).copied().flatten() else { return Ok(relevant) };
-        self.forget_before(first);
-        let near = self.near(first, last);
+        let near = self.near(Timestamp(window.from), Timestamp(window.to));
         let mut later_views = 0;
         for &other in &near {
             later_views |= self.later_views(other, open)?;
@@ -89,20 +141,23 @@ impl Scouts {
             }
         }
         relevant.keep_views(later_views);
-        if !relevant.has_any(first, last) {
-            return Ok(Relevant::default());
-        }
         Ok(relevant)
     }
 
+    /// Forgets, now and then, what no segment that begins at `first` or later is near to.
     fn forget_before(&mut self, first: Timestamp) {
+        if first.ns() < self.forgotten_to.ns().saturating_add(NEAR_NS) {
+            return;
+        }
+        self.forgotten_to = first;
         let spans = &self.spans;
         self.scouted.retain(|&number, _| {
             spans[number].is_some_and(|(_, last)| last.ns().saturating_add(2 * NEAR_NS) >= first.ns())
         });
+        self.windows.retain(|window, _| window.to >= first.ns());
     }
 
-    /// The numbers of the segments that are near in time, the segment itself among them.
+    /// The numbers of the segments that are near in time to `first..=last`.
     fn near(&self, first: Timestamp, last: Timestamp) -> Vec<usize> {
         let from = first.ns().saturating_sub(NEAR_NS);
         let to = last.ns().saturating_add(NEAR_NS);
@@ -188,6 +243,8 @@ fn uncancelled<T>(found: Result<T, PlanError>) -> Result<Option<T>, ExtractError
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -198,5 +255,18 @@ mod tests {
         let mut near = scouts.near(at(7), at(10));
         near.sort_unstable();
         assert_eq!(near, [0, 1, 3, 4]);
+    }
+
+    #[test]
+    fn segments_that_overlap_share_few_windows() {
+        let at = |n: u64| Timestamp(1_790_000_000_000_000_000 + n);
+        // Two thousand segments of some milliseconds within four seconds.
+        let windows: HashSet<_> =
+            (0..2000).map(|n| Window::around(at(n * 2_000_000), at(n * 2_000_000 + 9_000_000))).collect();
+        assert!(windows.len() <= 5, "{windows:?}");
+        for (first, last) in [(0, 0), (5, u64::MAX), (at(3).ns(), at(90_000_000_000).ns())] {
+            let Window { from, to } = Window::around(Timestamp(first), Timestamp(last));
+            assert!(from <= first && last <= to, "{first}..={last}: {from}..={to}");
+        }
     }
 }

@@ -54,6 +54,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(flows::list))
         .routes(routes!(flows::one))
         .routes(routes!(flows::stream))
+        .routes(routes!(capture::of_flow))
         .routes(routes!(flows::summary))
         .routes(routes!(flows::filter))
 }

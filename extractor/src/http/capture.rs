@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -18,21 +18,23 @@ use http_body::Frame;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
+use super::flows::flow_id;
 use super::identity::Identity;
 use super::outlet::{Outlet, PARTS_MAX, Part};
-use super::parameters::{Bounds, Form, Format, PacketsRequest, Selection};
+use super::parameters::{Bounds, Conversations, FileForm, Form, Format, PacketsRequest, Selection};
 use super::problem::{Kind, Problem};
 use super::reading::{Reading, ending};
 use super::request::fields_of;
 use super::service::{Phase, Service};
 use super::summary::{ANSWER_HEADER, Account, COMPLETENESS_HEADER, Summary, header_value};
+use crate::flows::FlowId;
 use crate::{Answer, Completeness, Query};
 
 /// An answer that is whole within this time is sent with its account and its length in the head.
 const WHOLE_WITHIN: Duration = Duration::from_millis(100);
 
 /// Exactly the packets asked for, as a capture file
-#[utoipa::path(get, path = "/api/v1/packets", tag = "packets", params(Selection, Bounds, Form), responses(
+#[utoipa::path(get, path = "/api/v1/packets", tag = "packets", params(Selection, Conversations, Bounds, Form), responses(
     (status = 200, description = "A capture file. A body that breaks off is no answer.", content(
         (Vec<u8> = "application/vnd.tcpdump.pcap"), (Vec<u8> = "application/x-pcapng")
     ), headers(
@@ -67,17 +69,59 @@ pub async fn post_packets(
     packets(service, identity, request).await
 }
 
-async fn packets(service: Arc<Service>, identity: Identity, request: Request) -> Result<Response, Problem> {
+/// Exactly the packets of one conversation, as a capture file
+///
+/// Those that its record counts. `from` and `to` divide it; without them it is whole.
+#[utoipa::path(get, path = "/api/v1/flows/{id}/packets", tag = "flows",
+    params(("id" = String, Path, description = "As flows are listed with"), Selection, Bounds, FileForm), responses(
+    (status = 200, description = "A capture file. A body that breaks off is no answer.", content(
+        (Vec<u8> = "application/vnd.tcpdump.pcap"), (Vec<u8> = "application/x-pcapng")
+    ), headers(
+        ("Netrewind-Completeness" = String, description = "What is known before reading: Summary, as JSON"),
+        ("Netrewind-Answer" = String, description = "What came of it: Account, as JSON. A trailer, unless the answer is small"),
+    ))
+))]
+pub async fn of_flow(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let id: FlowId = flow_id(&id)?;
     let head_only = request.method() == Method::HEAD;
     let mut fields = fields_of(request, &service.limits).await?;
     let selection = Selection::take(&mut fields)?;
+    let (bounds, form) = (Bounds::take(&mut fields)?, FileForm::take(&mut fields)?);
+    fields.end()?;
+    let query = Query { flow: Some(id), ..service.query_for(&identity, selection)? };
+    give(service, identity, query, &bounds, &form, head_only).await
+}
+
+async fn packets(service: Arc<Service>, identity: Identity, request: Request) -> Result<Response, Problem> {
+    let head_only = request.method() == Method::HEAD;
+    let mut fields = fields_of(request, &service.limits).await?;
+    let (selection, conversations) = (Selection::take(&mut fields)?, Conversations::take(&mut fields)?);
     let (bounds, form) = (Bounds::take(&mut fields)?, Form::take(&mut fields)?);
     fields.end()?;
-    let query = Query {
-        limits: bounds.limits(),
-        decapsulate: form.decapsulate.unwrap_or_default(),
-        ..service.query_for(&identity, selection)?
-    };
+    let query = conversations.of(service.query_for(&identity, selection)?)?;
+    if form.follow == Some(true) && query.chooses_conversations() {
+        let detail = "follow: packets of chosen conversations cannot be followed: ask without flow and query";
+        return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "follow"));
+    }
+    give(service, identity, query, &bounds, &form, head_only).await
+}
+
+/// Has the packets read, and the answer sent.
+async fn give(
+    service: Arc<Service>,
+    identity: Identity,
+    query: Query,
+    bounds: &Bounds,
+    form: &Form,
+    head_only: bool,
+) -> Result<Response, Problem> {
+    let decapsulate = form.decapsulate.unwrap_or_default();
+    let query = Query { limits: bounds.limits(), decapsulate, ..query };
     if service.phase() != Phase::Serving {
         return Err(ending());
     }

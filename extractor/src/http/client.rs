@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 use crate::{
-    Answer, Completeness, CountSink, DedupWindow, Estimate, FollowClock, Hooks, Limits, Query,
+    Answer, Completeness, CountSink, DedupWindow, Estimate, FollowClock, Hint, Hooks, Limits, Query,
     RecorderCompleteness, Sink, SinkError, View,
 };
 use connection::{Connection, Trouble};
@@ -101,6 +101,8 @@ impl Remote {
             answer.packets += count("packets");
             answer.bytes += count("bytes");
             answer.duplicates_dropped += count("duplicates_dropped");
+            let hint = found.get("hint").cloned().map(serde_json::from_value::<Hint>);
+            answer.hint = answer.hint.or(hint.and_then(Result::ok));
             let completeness = found.get("completeness").cloned().unwrap_or_default();
             let completeness = match found.get("trouble").and_then(Value::as_str) {
                 Some(trouble) => RecorderCompleteness::lacking(name, trouble),
@@ -112,6 +114,7 @@ impl Remote {
             };
             answer.completeness.recorders.push(completeness);
         }
+        answer.hint = answer.hint.filter(|_| answer.packets == 0);
         answer.packets = answer.packets.min(query.limits.packets.unwrap_or(u64::MAX));
         Ok(answer)
     }
@@ -232,6 +235,8 @@ fn fields(query: &Query) -> Map<String, Value> {
         "erspan_session": tunnels.erspan_session,
         "tunnel_peer": tunnels.peer.map(|peer| peer.to_string()),
         "no_index": (!query.use_index).then_some(true),
+        "flow": query.flow.map(|id| id.to_string()),
+        "query": query.search,
         "dedup": query.dedup.map(|window| format!("{}ns", Duration::from(window).as_nanos())),
         "max_packets": query.limits.packets,
         "max_bytes": query.limits.bytes,

@@ -1,7 +1,7 @@
 //! Conversations: lists, one of them, what was said in it, and what all add up to.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::fields::{Fields, bad_value};
 use super::identity::Identity;
 use super::inquiry::{Inquiry, STREAM};
-use super::lookups::{Caller, look_up};
+use super::lookups::{Caller, hint_for, look_up};
 use super::parameters::Selection;
 use super::places::SummaryAnswer;
 use super::problem::{Kind, Problem};
@@ -20,8 +20,8 @@ use super::service::Service;
 use crate::flows::{
     BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Search, SummaryQuery,
 };
-use crate::stream::{End, Ends, Stream};
-use crate::{Extractor, Query, Work};
+use crate::stream::Stream;
+use crate::{ExtractError, Extractor, Hooks, Query, Work};
 
 /// Conversations of a page at most.
 pub const PAGE_MAX: u64 = 10_000;
@@ -30,8 +30,6 @@ pub const TOP_MAX: u64 = 1_000;
 /// Bytes of a stream at most, and when nothing is said.
 pub const STREAM_BYTES_MAX: u64 = 16 << 20;
 const STREAM_BYTES_DEFAULT: usize = 1 << 20;
-/// A conversation's last packet is in a range that ends this much later.
-const AFTER_LAST_NS: u64 = 1;
 
 /// Which conversations of the packets, and in which order.
 #[derive(Debug, IntoParams)]
@@ -162,13 +160,12 @@ pub async fn one(
     inquiry.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
 }
 
-fn flow_id(text: &str) -> Result<FlowId, Problem> {
+pub(super) fn flow_id(text: &str) -> Result<FlowId, Problem> {
     text.parse().map_err(|error| Problem::new(Kind::NotFound, format!("{error}")))
 }
 
 fn no_such_flow(id: FlowId) -> Problem {
-    let detail = format!("no conversation of the range has the id {id}: its packets may have been let go");
-    Problem::new(Kind::NotFound, detail)
+    ExtractError::NoSuchFlow(id).into()
 }
 
 /// How much of a stream.
@@ -202,33 +199,9 @@ pub async fn stream(
     let query = service.query_for(&identity, selection)?;
     let inquiry = Inquiry { service: Arc::clone(&service), identity, what: STREAM, flow: Some(id), query };
     let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
-        let Some(flow) = extractor.flow(query, id, caller)? else { return Ok(None) };
-        let (query, ends) = packets_of(query, &flow);
-        extractor.stream(&query, ends, bytes_max, caller).map(Some)
+        extractor.stream_of(query, id, bytes_max, caller)
     };
     inquiry.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
-}
-
-/// The query for the packets of a conversation, and its ends.
-fn packets_of(query: &Query, flow: &Conversation) -> (Query, Ends) {
-    let end = |end: &crate::flows::End| End {
-        address: end.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        port: end.port.unwrap_or(0),
-    };
-    let (client, server) = (end(&flow.client), end(&flow.server));
-    let hosts = format!("host {} and host {}", client.address, server.address);
-    let protocol = crate::flows::protocol_number(&flow.protocol);
-    let filter = match (flow.client.address, flow.client.port) {
-        (None, _) => String::new(),
-        (_, None) => hosts,
-        (_, Some(_)) => {
-            format!("{} and {hosts} and port {} and port {}", flow.protocol, client.port, server.port)
-        }
-    };
-    let to = flow.last.plus_ns(AFTER_LAST_NS);
-    // The id tells the view and the tags: the conversation is the innermost one.
-    let query = Query { from: Some(flow.first), to: Some(to), filter, ignore_vlan: true, ..query.clone() };
-    (query, Ends { protocol, client, server })
 }
 
 /// What the packets add up to
@@ -261,8 +234,13 @@ pub async fn summary(
     let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "summary", flow: None, query };
     let places = service.places.clone();
     let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+        let begun = Instant::now();
         let summary = extractor.summary(query, &extent, caller)?;
-        Ok(SummaryAnswer::new(summary, places.as_deref()))
+        let mut answer = SummaryAnswer::new(summary, places.as_deref());
+        if answer.summary.totals.packets == 0 && extent.search.is_none() {
+            answer.hint = hint_for(extractor, query, begun, &|| caller.cancelled());
+        }
+        Ok(answer)
     };
     let mut answer = inquiry.answer(&service.packets, None, work).await?;
     if is_restricted {

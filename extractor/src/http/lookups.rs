@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
@@ -10,21 +11,21 @@ use utoipa::ToSchema;
 
 use super::identity::Identity;
 use super::inquiry::Inquiry;
-use super::parameters::{Bounds, Selection};
+use super::parameters::{Bounds, Conversations, Selection};
 use super::pool::{Pool, Slot};
 use super::problem::{Kind, Problem};
 use super::reading::ending;
 use super::request::fields_of;
 use super::service::{Phase, Service};
 use crate::{
-    Answer, Completeness, Estimate, ExtractError, Extractor, Hooks, Overview, Query, ReachedLimit,
-    SegmentOverview, Work,
+    Answer, Completeness, Estimate, ExtractError, Extractor, Hint, Hooks, Overview, Query, ReachedLimit,
+    SegmentOverview, Work, hint_time,
 };
 
 /// How many packets match
 ///
 /// The account of the answer, with its whole completeness. Segments whose index tells are not read.
-#[utoipa::path(get, path = "/api/v1/packets/count", tag = "packets", params(Selection, Bounds), responses(
+#[utoipa::path(get, path = "/api/v1/packets/count", tag = "packets", params(Selection, Conversations, Bounds), responses(
     (status = 200, description = "The account of the answer", body = Answer)
 ))]
 pub async fn count(
@@ -33,12 +34,21 @@ pub async fn count(
     request: Request,
 ) -> Result<Json<Answer>, Problem> {
     let mut fields = fields_of(request, &service.limits).await?;
-    let (selection, bounds) = (Selection::take(&mut fields)?, Bounds::take(&mut fields)?);
+    let (selection, conversations) = (Selection::take(&mut fields)?, Conversations::take(&mut fields)?);
+    let bounds = Bounds::take(&mut fields)?;
     fields.end()?;
-    let query = Query { limits: bounds.limits(), ..service.query_for(&identity, selection)? };
+    let query = conversations.of(service.query_for(&identity, selection)?)?;
+    let query = Query { limits: bounds.limits(), ..query };
     let is_restricted = identity.filter.is_some();
     let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "count", flow: None, query };
-    let work = |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| extractor.count(query, caller);
+    let work = |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+        let begun = Instant::now();
+        let mut answer = extractor.count(query, caller)?;
+        if answer.packets == 0 {
+            answer.hint = hint_for(extractor, query, begun, &|| caller.cancelled());
+        }
+        Ok(answer)
+    };
     let mut answer = inquiry.answer(&service.packets, bounds.time(), work).await?;
     if is_restricted {
         // How many packets were looked at tells of those that the asker may not know of.
@@ -57,7 +67,7 @@ pub struct EstimateAnswer {
 }
 
 /// How many packets can match at most, from indexes alone
-#[utoipa::path(get, path = "/api/v1/packets/estimate", tag = "packets", params(Selection, Bounds), responses(
+#[utoipa::path(get, path = "/api/v1/packets/estimate", tag = "packets", params(Selection, Conversations, Bounds), responses(
     (status = 200, description = "Bounds of the answer", body = EstimateAnswer)
 ))]
 pub async fn estimate(
@@ -66,15 +76,20 @@ pub async fn estimate(
     request: Request,
 ) -> Result<Json<EstimateAnswer>, Problem> {
     let mut fields = fields_of(request, &service.limits).await?;
-    let (selection, bounds) = (Selection::take(&mut fields)?, Bounds::take(&mut fields)?);
+    let (selection, conversations) = (Selection::take(&mut fields)?, Conversations::take(&mut fields)?);
+    let bounds = Bounds::take(&mut fields)?;
     fields.end()?;
-    let query = Query { limits: bounds.limits(), ..service.query_for(&identity, selection)? };
+    let query = conversations.of(service.query_for(&identity, selection)?)?;
+    let query = Query { limits: bounds.limits(), ..query };
+    let chooses = query.chooses_conversations();
     let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "estimate", flow: None, query };
     let work = |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
         let estimate = extractor.estimate_with(query, caller)?;
         Ok(EstimateAnswer { estimate, completeness: extractor.completeness(query)? })
     };
-    Ok(Json(inquiry.answer(&service.lookups, bounds.time(), work).await?))
+    // A search reads as lists of flows do.
+    let pool = if chooses { &service.packets } else { &service.lookups };
+    Ok(Json(inquiry.answer(pool, bounds.time(), work).await?))
 }
 
 /// What is in the store, and how far back one can rewind
@@ -104,6 +119,17 @@ pub async fn segments(
     fields_of(request, &service.limits).await?.end()?;
     let work = |service: &Service, _: &AtomicBool| Ok(SegmentOverview::all(service.extractor.store())?);
     Ok(Json(look_up(&service, &service.lookups, work).await?))
+}
+
+/// Another way to ask where an answer is empty, looked for within a small part of the time that the answer took.
+pub(super) fn hint_for(
+    extractor: &Extractor,
+    query: &Query,
+    begun: Instant,
+    is_gone: &dyn Fn() -> bool,
+) -> Option<Hint> {
+    let until = Instant::now() + hint_time(begun.elapsed());
+    extractor.hint(query, &|| Instant::now() >= until || is_gone())
 }
 
 /// Does work on a thread of its own, once there is a place; gives it up when the client goes.

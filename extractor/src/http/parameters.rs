@@ -11,6 +11,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::fields::{Fields, NUMBER_MAX};
 use super::problem::{Kind, Problem};
+use crate::flows::{FlowId, Search};
 use crate::{DedupWindow, Limits, Query, TunnelDemands, View, time_text};
 
 /// The longest that an answer may be asked to take, in seconds: a day.
@@ -76,6 +77,36 @@ impl From<ViewName> for View {
     }
 }
 
+/// Of the packets only those of some conversations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Conversations {
+    /// Only packets of conversations that this search finds, as `/api/v1/flows` lists them with the same `query`.
+    #[param(example = "sni:example.com AND bytes:>1000000")]
+    query: Option<String>,
+    /// Only packets of the conversation with this id: exactly those that its record counts, which a filter often cannot express.
+    flow: Option<String>,
+}
+
+impl Conversations {
+    /// Takes what belongs to it.
+    pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
+        Ok(Self { query: fields.text("query")?, flow: fields.text("flow")? })
+    }
+
+    /// The query with them.
+    pub fn of(self, query: Query) -> Result<Query, Problem> {
+        let wrong = |name, error: &dyn std::fmt::Display| {
+            Problem::new(Kind::BadParameter, format!("{name}: {error}")).with("parameter", name)
+        };
+        if let Some(text) = &self.query {
+            text.parse::<Search>().map_err(|error| wrong("query", &error))?;
+        }
+        let flow = self.flow.map(|text| text.parse::<FlowId>().map_err(|error| wrong("flow", &error)));
+        Ok(Query { flow: flow.transpose()?, search: self.query, ..query })
+    }
+}
+
 /// How much.
 #[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -103,6 +134,14 @@ pub enum Format {
 }
 
 impl Format {
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "pcap" => Some(Self::Pcap),
+            "pcapng" => Some(Self::Pcapng),
+            _ => None,
+        }
+    }
+
     /// Its media type.
     pub const fn media_type(self) -> &'static str {
         match self {
@@ -144,8 +183,12 @@ impl ToSchema for PacketsRequest {}
 impl PartialSchema for PacketsRequest {
     fn schema() -> RefOr<Schema> {
         let in_body = || None;
-        let groups =
-            [Selection::into_params(in_body), Bounds::into_params(in_body), Form::into_params(in_body)];
+        let groups = [
+            Selection::into_params(in_body),
+            Conversations::into_params(in_body),
+            Bounds::into_params(in_body),
+            Form::into_params(in_body),
+        ];
         let mut object = ObjectBuilder::new();
         for parameter in groups.into_iter().flatten() {
             if let Some(schema) = parameter.schema {
@@ -272,16 +315,31 @@ impl Bounds {
     }
 }
 
+/// As what kind of file, where nothing can be followed.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its description is used")]
+pub struct FileForm {
+    /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside). Absent: pcap.
+    #[param(inline)]
+    format: Option<Format>,
+    /// Write the innermost packet in place of the tunnel that it came in; the tunnel's fragments are put together.
+    decapsulate: Option<bool>,
+}
+
+impl FileForm {
+    /// Takes what belongs to it.
+    pub fn take(fields: &mut Fields) -> Result<Form, Problem> {
+        let format = fields.parsed("format", "pcap or pcapng", Format::read)?;
+        Ok(Form { format, decapsulate: Some(fields.flag("decapsulate")?), follow: None })
+    }
+}
+
 impl Form {
     /// Takes what belongs to it.
     pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
-        let format = |text: &str| match text {
-            "pcap" => Some(Format::Pcap),
-            "pcapng" => Some(Format::Pcapng),
-            _ => None,
-        };
         Ok(Self {
-            format: fields.parsed("format", "pcap or pcapng", format)?,
+            format: fields.parsed("format", "pcap or pcapng", Format::read)?,
             decapsulate: Some(fields.flag("decapsulate")?),
             follow: Some(fields.flag("follow")?),
         })

@@ -17,6 +17,7 @@ use maxminddb::{LookupResult, PathElement, Reader};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Hint;
 use crate::flows::Summary;
 
 /// How often it is looked whether the file has changed.
@@ -75,6 +76,10 @@ pub struct SummaryAnswer {
     /// By address, those of `top.hosts` and `edges` of which `--geoip` knows the place. Private addresses seldom have one.
     #[schema(value_type = BTreeMap<String, Place>)]
     places: BTreeMap<IpAddr, Place>,
+    /// Where no packet was found: another way to ask, in which there would be some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) hint: Option<Hint>,
 }
 
 impl SummaryAnswer {
@@ -83,7 +88,7 @@ impl SummaryAnswer {
         let hosts = summary.top.hosts.iter().map(|host| host.address);
         let ends = summary.edges.iter().flat_map(|edge| [edge.a, edge.b]);
         let places = places.map(|places| places.of(hosts.chain(ends))).unwrap_or_default();
-        Self { summary, places }
+        Self { summary, places, hint: None }
     }
 }
 

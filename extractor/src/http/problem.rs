@@ -292,6 +292,13 @@ impl From<ExtractError> for Problem {
                     .with("parameter", "interface")
                     .with("known", known)
             }
+            ExtractError::NoSuchFlow(_) => Self::new(Kind::NotFound, error.to_string()),
+            ExtractError::Search(_) | ExtractError::TooManyChosen(_) => {
+                Self::new(Kind::BadParameter, error.to_string()).with("parameter", "query")
+            }
+            ExtractError::NotFollowed => {
+                Self::new(Kind::BadParameter, error.to_string()).with("parameter", "follow")
+            }
             other => failed(&other.to_string()),
         }
     }

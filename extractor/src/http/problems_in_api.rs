@@ -38,8 +38,8 @@ pub fn add_problems(document: &mut OpenApi) {
         let takes_query = ["/api/v1/packets", "/api/v1/flows", "/api/v1/summary", "/api/v1/filter"]
             .iter()
             .any(|queried| path.starts_with(queried));
-        let names_a_flow = path.contains("{id}");
-        let is_capture = path == "/api/v1/packets";
+        let names_a_flow = path.contains("{id}") || path.starts_with("/api/v1/packets");
+        let is_capture = path == "/api/v1/packets" || path.ends_with("/packets");
         let reads = path.starts_with("/api/");
         let mut kinds = OF_PARAMETERS.to_vec();
         kinds.extend(OF_THE_GATE);

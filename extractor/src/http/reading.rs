@@ -11,6 +11,7 @@ use netrewind_segment::Timestamp;
 
 use super::audit::{Ending, Extraction};
 use super::identity::Identity;
+use super::lookups::hint_for;
 use super::outlet::{Outlet, Part};
 use super::parameters::Format;
 use super::problem::{Kind, Problem};
@@ -47,7 +48,7 @@ impl Reading {
     pub fn carry_out(self, outlet: Outlet) {
         let (begun, asked) = (Instant::now(), self.service.clock.now());
         let outlet = Rc::new(RefCell::new(outlet));
-        let answer = self.extract(&outlet);
+        let answer = self.extract(&outlet, begun);
         let (ended, error) = self.ended(&answer, outlet.borrow().is_closed());
         self.log(&answer, ended, begun);
         self.note(ended, error, begun, asked);
@@ -64,7 +65,7 @@ impl Reading {
         let _ = outlet.send(Part::End(end));
     }
 
-    fn extract(&self, outlet: &SharedOutlet) -> Result<Answer, ReadingError> {
+    fn extract(&self, outlet: &SharedOutlet, begun: Instant) -> Result<Answer, ReadingError> {
         let writer = Shared(Rc::clone(outlet));
         let inner: Box<dyn Sink> = match self.format {
             Format::Pcap => Box::new(PcapSink::new(writer)),
@@ -83,7 +84,11 @@ impl Reading {
         if let Some(problem) = sink.problem {
             return Err(ReadingError::Problem(problem));
         }
-        let answer = answer?;
+        let mut answer = answer?;
+        if answer.packets == 0 && !self.follow {
+            let gone = || outlet.borrow().is_closed();
+            answer.hint = hint_for(extractor, &self.query, begun, &gone);
+        }
         let limit = answer.completeness.limit_reached;
         if answer.packets == 0 && limit == Some(ReachedLimit::Time) {
             let detail = "the time passed before a packet was found: allow more, or ask for a shorter range";
@@ -121,7 +126,7 @@ impl Reading {
             who: self.identity.name.clone(),
             peer: self.identity.peer,
             what: "packets",
-            flow: None,
+            flow: self.query.flow,
             query: self.query.clone(),
             packets: given.0,
             bytes: given.1,

@@ -5,7 +5,7 @@ use netrewind_segment::{Drops, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Answer, Completeness, ReachedLimit, Span};
+use crate::{Answer, Completeness, Hint, ReachedLimit, Span};
 
 /// The header with what is known of an answer's completeness before it is read: a [`Summary`].
 pub const COMPLETENESS_HEADER: &str = "netrewind-completeness";
@@ -46,6 +46,10 @@ pub struct Account {
     /// What it lacks.
     #[serde(flatten)]
     summary: Summary,
+    /// Where it is empty: another way to ask, in which it would not be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    hint: Option<Hint>,
 }
 
 impl From<&Completeness> for Summary {
@@ -66,7 +70,7 @@ impl From<&Completeness> for Summary {
 impl From<&Answer> for Account {
     fn from(answer: &Answer) -> Self {
         let Answer { packets, bytes, .. } = *answer;
-        Self { packets, bytes, summary: (&answer.completeness).into() }
+        Self { packets, bytes, summary: (&answer.completeness).into(), hint: answer.hint.clone() }
     }
 }
 

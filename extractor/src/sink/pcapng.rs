@@ -3,6 +3,7 @@
 //! Source: draft-ietf-opsawg-pcapng.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
@@ -225,11 +226,15 @@ fn describe(interface: &Interface) -> InterfaceDescriptionBlock<'static> {
 
 fn comment(title: &str, completeness: &Completeness) -> String {
     let mut text = title.to_owned() + ":";
-    for line in completeness.lines() {
+    let lines = completeness.lines();
+    for (number, line) in lines.iter().enumerate() {
+        if text.len() + line.len() >= COMMENT_BYTES_MAX {
+            _ = write!(text, "\n{} more lines do not fit here", lines.len() - number);
+            break;
+        }
         text.push('\n');
-        text.push_str(&line);
+        text.push_str(line);
     }
-    text.truncate(text.floor_char_boundary(COMMENT_BYTES_MAX));
     text
 }
 

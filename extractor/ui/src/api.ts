@@ -3,7 +3,7 @@
 import { computed, effect, signal, type Signal } from "@preact/signals";
 import { isAskedForToken, sessions } from "./session";
 import { asked, isLive, looked } from "./state";
-import type { Conversation, Estimate, FlowPage, Problem, Stream, Summary } from "./types";
+import type { Conversation, FlowPage, Problem, Stream, Summary } from "./types";
 
 const BASE = "api/v1";
 const BUCKETS = 300;
@@ -108,10 +108,11 @@ export const flows = keep<FlowPage>(() => {
   return joined("flows", asked.value, search(), `sort=${sort}`, `limit=${FLOWS_A_PAGE}`, at);
 }, () => (looked.value.cursor === null ? ticks.value : 0));
 
-export const estimate = keep<Estimate>(() => joined("packets/estimate", asked.value), () => ticks.value);
+/** Asks for next to nothing, once: only whether it may be asked. */
+const probe = keep<unknown>(() => `${BASE}/packets/estimate?from=now&max_packets=0`, () => 0);
 
 /** Whether the token is for packets too. */
-export const mayExtract = computed(() => estimate.value.problem?.status !== FORBIDDEN);
+export const mayExtract = computed(() => probe.value.problem?.status !== FORBIDDEN);
 
 export const status = keep<Record<string, unknown>>(() => `${BASE}/status`, () => statusTicks.value);
 
@@ -137,7 +138,11 @@ export async function checkFilter(filter: string, abort: AbortSignal): Promise<P
   }
 }
 
-/** Where the packets of what is looked at are. */
-export function packetsAddress(parameters: string, format: "pcap" | "pcapng"): string {
-  return joined("packets", parameters, `format=${format}`);
-}
+export type Form = "pcap" | "pcapng";
+
+/** Where the packets of what is looked at are: of the same range, filter and search as everything that is shown. */
+export const packetsAddress = (form: Form): string => joined("packets", asked.value, search(), `format=${form}`);
+
+/** Where the packets of a conversation are, which no filter could tell from those of every other. */
+export const flowAddress = (id: string, form: Form): string =>
+  joined(`flows/${encodeURIComponent(id)}/packets`, `format=${form}`);

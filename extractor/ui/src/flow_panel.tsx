@@ -2,15 +2,12 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { useSignal } from "@preact/signals";
-import { flow, followed, mayExtract, stream } from "./api";
+import { flow, flowAddress, followed, mayExtract, stream } from "./api";
 import * as format from "./format";
 import { Ways } from "./packets";
-import { look, looked, narrow } from "./state";
-import { conversationFilter } from "./tops";
+import { look, looked, seek } from "./state";
 import type { Chunk, Conversation, Labels } from "./types";
 
-/** A packet that came at the very end is in the range too: its end is exclusive. */
-const AFTER_LAST_MS = 1;
 const HEX_BYTES_A_LINE = 16;
 
 export function FlowPanel() {
@@ -42,16 +39,12 @@ export function FlowPanel() {
 }
 
 function Details({ flow: one }: { flow: Conversation }) {
-  const filter = conversationFilter(one);
-  const to = new Date(Math.floor(Date.parse(one.last)) + AFTER_LAST_MS).toISOString();
-  const tagged = (one.vlans ?? []).length > 0;
-  const parameters = new URLSearchParams({ from: one.first, to, filter, ...(tagged ? { ignore_vlan: "true" } : {}) }).toString();
   return (
     <>
       <h2>{one.protocol} <code>{format.endpoint(one.client)}</code> → <code>{format.endpoint(one.server)}</code></h2>
       <p class="ways-line">
-        <Ways parameters={parameters} disabled={false} />
-        <button type="button" onClick={() => narrow(filter)}>Narrow to it</button>
+        <Ways address={(form) => flowAddress(one.id, form)} disabled={false} />
+        <button type="button" onClick={() => seek(conversationSearch(one))}>Narrow to it</button>
       </p>
       <dl>
         <Fact name="Start" value={`${format.dayTime(one.first)}.${format.fraction(one.first)}`} />
@@ -68,6 +61,13 @@ function Details({ flow: one }: { flow: Conversation }) {
       </dl>
     </>
   );
+}
+
+/** The search that finds the conversation, and others between the same ends. A filter would not see every one of them. */
+function conversationSearch({ community_id: community, protocol, tunnels }: Conversation): string {
+  const ends = community == null ? `protocol:"${protocol}"` : `community_id:"${community}"`;
+  const ids = (tunnels ?? []).filter((tunnel) => tunnel.id != null).map((tunnel) => ` AND tunnel:${tunnel.id}`);
+  return ends + ids.join("");
 }
 
 /** How a connection went: each direction's figures side by side. */

@@ -1,40 +1,49 @@
 // From what is looked at to its packets: a download, or the command that opens them in Wireshark.
 
 import { useSignal } from "@preact/signals";
-import { estimate, mayExtract, packetsAddress } from "./api";
+import { mayExtract, packetsAddress, status, summary, type Form } from "./api";
 import * as format from "./format";
 import { hasSession } from "./session";
-import { asked } from "./state";
+import type { Summary } from "./types";
 
 const COPIED_FOR_MS = 1500;
 
 export function Packets() {
-  const { value, problem } = estimate.value;
-  const much = value === null ? "…"
-    : value.packets_min === value.packets_max ? `${format.count(value.packets_max)} packets, ${format.bytes(value.bytes_max)}`
-    : `at most ${format.count(value.packets_max)} packets, ${format.bytes(value.bytes_max)}`;
+  const { value, problem } = summary.value;
   if (!mayExtract.value) return <section class="card packets" aria-label="Packets"><p class="none">This token shows conversations, not their packets.</p></section>;
   return (
     <section class="card packets" aria-label="Packets">
-      <p class="much">{problem === null ? much : problem.detail ?? problem.title}</p>
-      <Ways parameters={asked.value} disabled={value === null || value.packets_max === 0 || problem !== null} />
+      <Ways address={packetsAddress} disabled={value === null || value.totals.packets === 0 || problem !== null} />
+      {value !== null && <Expired summary={value} />}
     </section>
   );
 }
 
-/** Ways to the packets of a query. */
-export function Ways({ parameters, disabled }: { parameters: string; disabled: boolean }) {
-  const pcapng = packetsAddress(parameters, "pcapng");
+/** Conversations are known for longer than their packets are kept. */
+function Expired({ summary: { series, bucket_seconds } }: { summary: Summary }) {
+  const { value } = status.value;
+  const kept = typeof value?.["rewind_to"] === "string" ? value["rewind_to"] : null;
+  const end = (at: string) => Date.parse(at) + bucket_seconds * 1000;
+  if (kept === null || !series.some((point) => point.packets > 0 && end(point.at) <= Date.parse(kept))) return null;
+  return <p class="much">Packets are kept from {format.dayTime(kept)} on; what was before is shown from the catalog.</p>;
+}
+
+/** Ways to packets. */
+export function Ways({ address, disabled }: { address: (form: Form) => string; disabled: boolean }) {
   if (!mayExtract.value) return null;
   const token = hasSession.value ? `-H "Authorization: Bearer $TOKEN" ` : "";
+  const command = () => `curl -sS ${token}'${quoted(new URL(address("pcapng"), location.href).href)}' | wireshark -k -i -`;
   return (
     <span class="ways">
-      <Download name="Download pcap" kind="primary" address={disabled ? null : packetsAddress(parameters, "pcap")} />
-      <Download name="pcapng" kind="" address={disabled ? null : pcapng} />
-      <Copy name="Copy Wireshark command" text={() => `curl -sS ${token}'${new URL(pcapng, location.href).href}' | wireshark -k -i -`} />
+      <Download name="Download pcap" kind="primary" address={disabled ? null : address("pcap")} />
+      <Download name="pcapng" kind="" address={disabled ? null : address("pcapng")} />
+      <Copy name="Copy Wireshark command" text={command} />
     </span>
   );
 }
+
+/** Between the apostrophes of a shell. */
+const quoted = (text: string): string => text.replaceAll("'", "%27");
 
 function Download({ name, kind, address }: { name: string; kind: string; address: string | null }) {
   if (address === null) return <a class={`button off ${kind}`} aria-disabled="true" role="link">{name}</a>;

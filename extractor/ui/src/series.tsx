@@ -8,7 +8,7 @@ import { summary } from "./api";
 import * as format from "./format";
 import { isDark, look } from "./state";
 import { rangeWords } from "./toolbar";
-import type { Summary } from "./types";
+import type { Hint, Summary } from "./types";
 
 const HEIGHT = 220;
 const COLUMNS_MIN = 2;
@@ -31,8 +31,18 @@ export function Series() {
       </h2>
       {problem !== null && <p class="problem" role="alert">{problem.detail ?? problem.title}</p>}
       {value !== null && <Plot summary={value} unit={unit.value} dark={isDark.value} />}
-      {value !== null && value.totals.packets === 0 && problem === null && <p class="empty">No packet in this range.</p>}
+      {value !== null && value.totals.packets === 0 && problem === null && <Nothing summary={value} />}
     </section>
+  );
+}
+
+/** No packet; and how to look so that there are some, where that is known. */
+function Nothing({ summary: { hint } }: { summary: Summary }) {
+  const follow = ({ view, ignore_vlan: untagged }: Hint) => look({ ...(view === undefined ? {} : { view }), ...(untagged ? { untagged } : {}) });
+  return (
+    <p class="empty">No packet in this range.
+      {hint != null && <span class="hint" role="status"> {hint.text} <button type="button" onClick={() => follow(hint)}>Look there</button></span>}
+    </p>
   );
 }
 

@@ -13,6 +13,8 @@ export interface Looked {
   filter: string;
   search: string;
   view: View;
+  /** As if packets had no VLAN tags. */
+  untagged: boolean;
   sort: Sort;
   /** Where the page of flows begins. */
   cursor: string | null;
@@ -22,7 +24,7 @@ export interface Looked {
 }
 
 const DEFAULT: Looked = {
-  from: "1h ago", to: null, filter: "", search: "", view: "inner", sort: "bytes", cursor: null, flow: null, picture: "graph",
+  from: "1h ago", to: null, filter: "", search: "", view: "inner", untagged: false, sort: "bytes", cursor: null, flow: null, picture: "graph",
 };
 const EVERYTHING = "all";
 
@@ -37,6 +39,7 @@ function read(address: string): Looked {
     filter: parameters.get("filter") ?? "",
     search: parameters.get("search") ?? "",
     view: choice("view", ["inner", "outer", "any"] as const, "inner"),
+    untagged: parameters.get("untagged") === "true",
     sort: choice("sort", ["bytes", "packets", "start", "duration"] as const, "bytes"),
     cursor: parameters.get("cursor"),
     flow: parameters.get("flow"),
@@ -47,8 +50,9 @@ function read(address: string): Looked {
 function written(looked: Looked): string {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(looked)) {
+    if (value === DEFAULT[name as keyof Looked] || value === "") continue;
     const plain = name === "from" && value === null ? EVERYTHING : value;
-    if (plain !== null && plain !== "" && plain !== DEFAULT[name as keyof Looked]) parameters.set(name, plain);
+    if (plain !== null) parameters.set(name, String(plain));
   }
   const text = parameters.toString();
   return text === "" ? location.pathname : `?${text}`;
@@ -58,7 +62,7 @@ export const looked = signal<Looked>(read(location.search));
 
 /** Looks at something else, and remembers where one was for the browser's way back. */
 export function look(change: Partial<Looked>): void {
-  const elsewhere = ["from", "to", "filter", "search", "view", "sort"].some((name) => name in change);
+  const elsewhere = ["from", "to", "filter", "search", "view", "untagged", "sort"].some((name) => name in change);
   const next = { ...looked.value, ...(elsewhere ? { cursor: null } : {}), ...change };
   if (written(next) === written(looked.value)) return;
   history.pushState(null, "", written(next));
@@ -74,6 +78,13 @@ export function narrow(demand: string): void {
   const { filter } = looked.value;
   if (filter.includes(demand)) return;
   look({ filter: filter.trim() === "" ? demand : `(${filter.trim()}) and ${demand}` });
+}
+
+/** The search with one more demand. */
+export function seek(demand: string): void {
+  const { search } = looked.value;
+  if (search.includes(demand)) return;
+  look({ search: search.trim() === "" ? demand : `(${search.trim()}) AND ${demand}` });
 }
 
 /** Whether the end moves on with the clock. */
@@ -96,12 +107,13 @@ function begin(from: string): string {
 
 /** What the parameters of a request have in common. */
 export const asked = computed(() => {
-  const { from, to, filter, view } = looked.value;
+  const { from, to, filter, view, untagged } = looked.value;
   const parameters = new URLSearchParams();
   if (from !== null) parameters.set("from", begin(from));
   if (to !== null) parameters.set("to", to);
   if (filter.trim() !== "") parameters.set("filter", filter.trim());
   if (view !== "inner") parameters.set("view", view);
+  if (untagged) parameters.set("ignore_vlan", "true");
   return parameters.toString();
 });
 

@@ -98,6 +98,8 @@ function Filter() {
         <option value="outer">outer packet</option>
         <option value="any">either</option>
       </select>
+      <label class="check"><input type="checkbox" checked={looked.value.untagged}
+        onChange={(event) => look({ untagged: event.currentTarget.checked })} />ignore VLAN tags</label>
       <button type="button" class="primary" disabled={problem !== null || text === applied} onClick={() => look({ filter: text })}>Apply</button>
       {applied !== "" && <button type="button" onClick={() => look({ filter: "" })}>Clear</button>}
       <FilterProblem id="filter-problem" text={text} problem={problem} />

@@ -4,7 +4,6 @@ import type { ComponentChildren } from "preact";
 import { summary } from "./api";
 import * as format from "./format";
 import { look, narrow } from "./state";
-import type { Conversation } from "./types";
 
 interface Row {
   key: string;
@@ -35,7 +34,7 @@ export function Tops() {
         open: () => look({ search: `application:${application.name}` }),
       }))} />
       <Top name="Conversations" rows={top.conversations.map((one) => ({
-        key: one.id, name: `${one.client.address} → ${format.endpoint(one.server)}`, title: conversationFilter(one),
+        key: one.id, name: `${one.client.address} → ${format.endpoint(one.server)}`, title: `${format.count(one.client_packets + one.server_packets)} packets`,
         bytes: one.client_bytes + one.server_bytes, note: one.protocol, open: () => look({ flow: one.id }),
       }))} />
     </div>
@@ -62,13 +61,4 @@ function Top({ name, rows }: { name: string; rows: Row[] }) {
       </ol>
     </section>
   );
-}
-
-/** The pcap-filter expression of one conversation. */
-export function conversationFilter(one: Conversation): string {
-  const hosts = `host ${one.client.address} and host ${one.server.address}`;
-  if (one.client.address === null) return one.protocol === "arp" ? "arp" : "not ip and not ip6";
-  const ported = ["tcp", "udp", "sctp"].includes(one.protocol);
-  if (!ported || one.client.port == null || one.server.port == null) return hosts;
-  return `${one.protocol} and ${hosts} and port ${one.client.port} and port ${one.server.port}`;
 }

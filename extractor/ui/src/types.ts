@@ -105,6 +105,8 @@ export interface Summary {
   gaps: Span[];
   places?: Record<string, Place>;
   completeness: Completeness;
+  /** Where nothing was found. */
+  hint?: Hint | null;
 }
 
 export interface FlowPage {
@@ -112,10 +114,12 @@ export interface FlowPage {
   next: string | null;
 }
 
-export interface Estimate {
-  packets_min: number;
-  packets_max: number;
-  bytes_max: number;
+/** Another way to look at packets, in which there are some. */
+export interface Hint {
+  view?: "inner" | "outer" | "any";
+  ignore_vlan: boolean;
+  /** What to read. */
+  text: string;
 }
 
 export interface Chunk {

@@ -93,6 +93,7 @@ fn made() -> impl Strategy<Value = Made> {
                         round_trip_ns,
                         labels,
                         is_loose: false,
+                        places: None,
                     };
                     (key, body, is_open, tunnels, vlans.into_iter().collect())
                 },

@@ -115,6 +115,7 @@ fn scope_of(route: &str) -> Option<Scope> {
         "/api/v1/packets"
         | "/api/v1/packets/count"
         | "/api/v1/packets/estimate"
+        | "/api/v1/flows/{id}/packets"
         | "/api/v1/flows/{id}/stream" => Some(Scope::Extract),
         _ => Some(Scope::Admin),
     }

@@ -4,9 +4,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use netrewind_segment::layout::CAPLEN_MAX;
-use netrewind_segment::{LinkType, RecordHeader, Timestamp};
+use netrewind_segment::{Drops, LinkType, RecordHeader, Timestamp};
 
-use crate::Interface;
+use crate::{Interface, InterfaceAccount};
 
 /// Type and both lengths around a block's body.
 const FRAME_BYTES: usize = 12;
@@ -25,6 +25,11 @@ const OPTION_COMMENT: u16 = 1;
 const OPTION_IF_NAME: u16 = 2;
 const OPTION_IF_DESCRIPTION: u16 = 3;
 const OPTION_IF_TSRESOL: u16 = 9;
+/// Of an interface's statistics.
+const OPTION_START: u16 = 2;
+const OPTION_END: u16 = 3;
+const OPTION_RECEIVED: u16 = 4;
+const OPTION_DROPPED: u16 = 5;
 /// The resolution that stands for nanoseconds.
 const NANOSECONDS: u8 = 9;
 
@@ -34,8 +39,10 @@ pub(super) enum Block {
     /// Packets name interfaces by their number, from zero.
     Interface(Interface),
     Packet(RemotePacket),
-    /// A comment on an interface's statistics.
-    Comment(String),
+    /// What was known before reading, as the file's own comment.
+    Head(String),
+    /// What an interface has received and lost; the first with what was known after reading, as a comment.
+    Statistics(u32, InterfaceAccount, Option<String>),
 }
 
 /// A packet as it was sent.
@@ -96,7 +103,10 @@ impl Blocks {
     /// `None` where it is damaged, `Some(None)` where nothing of it matters.
     fn read(&mut self, kind: u32, body: Bytes) -> Option<Option<Block>> {
         match kind {
-            SECTION_HEADER => (u32_at(&body, 0)? == LITTLE_ENDIAN).then_some(None),
+            SECTION_HEADER => {
+                let comment = comment_of(&options(body.get(16..)?)).unwrap_or_default();
+                (u32_at(&body, 0)? == LITTLE_ENDIAN).then_some(Some(Block::Head(comment)))
+            }
             INTERFACE_DESCRIPTION => {
                 self.interfaces += 1;
                 let is_known = |(code, value): &(u16, &[u8])| {
@@ -117,9 +127,9 @@ impl Blocks {
                 })))
             }
             INTERFACE_STATISTICS => {
+                let interface = u32_at(&body, 0).filter(|&number| (number as usize) < self.interfaces)?;
                 let options = options(body.get(12..)?);
-                let comment = options.iter().find(|(code, _)| *code == OPTION_COMMENT);
-                Some(comment.map(|(_, value)| Block::Comment(text(value))))
+                Some(Some(Block::Statistics(interface, account_of(&options), comment_of(&options))))
             }
             ENHANCED_PACKET => self.packet(&body).map(|packet| Some(Block::Packet(packet))),
             _ => Some(None),
@@ -146,6 +156,26 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn comment_of(options: &[(u16, &[u8])]) -> Option<String> {
+    options.iter().find(|(code, _)| *code == OPTION_COMMENT).map(|(_, value)| text(value))
+}
+
+/// What an interface's statistics say of it. They do not tell where packets were lost.
+fn account_of(options: &[(u16, &[u8])]) -> InterfaceAccount {
+    let value = |wanted: u16| options.iter().find(|(code, _)| *code == wanted).map(|(_, value)| *value);
+    let count = |wanted| Some(u64::from_le_bytes(*value(wanted)?.first_chunk()?));
+    let time = |wanted| {
+        let (high, low) = (u32_at(value(wanted)?, 0)?, u32_at(value(wanted)?, 4)?);
+        Some(Timestamp(u64::from(high) << 32 | u64::from(low)))
+    };
+    InterfaceAccount {
+        received: count(OPTION_RECEIVED),
+        dropped: Drops { kernel: count(OPTION_DROPPED).unwrap_or_default(), ..Drops::default() },
+        first: time(OPTION_START),
+        last: time(OPTION_END),
+    }
 }
 
 /// Codes and values, up to the first that is cut.
@@ -191,7 +221,13 @@ mod tests {
             let bytes = &[1, 2, 3][..n as usize];
             sink.packet(&Packet { header, bytes, link_type: LinkType::RAW, interface: 0, segment }).unwrap();
         }
-        sink.finish(&Answer::default()).unwrap();
+        let account = InterfaceAccount {
+            received: Some(9),
+            dropped: Drops { kernel: 2, ..Drops::default() },
+            first: Some(Timestamp::new(5, 1)),
+            last: Some(Timestamp::new(8, 2)),
+        };
+        sink.finish(&Answer { interfaces: vec![account], ..Answer::default() }).unwrap();
         file
     }
 
@@ -209,10 +245,16 @@ mod tests {
             assert!(blocks.is_at_end());
             let interface =
                 Interface { name: "rx0".into(), description: Some("tap".into()), link_type: LinkType::RAW };
-            assert_eq!(found[0], Block::Interface(interface));
-            let Block::Packet(packet) = &found[3] else { panic!("{found:?}") };
+            assert!(matches!(&found[0], Block::Head(text) if text.starts_with("Known before reading:")));
+            assert_eq!(found[1], Block::Interface(interface));
+            let Block::Packet(packet) = &found[4] else { panic!("{found:?}") };
             assert_eq!((packet.at(), &packet.bytes[..]), (Timestamp::new(7, 999_999_999), &[1, 2][..]));
-            let Block::Comment(comment) = &found[4] else { panic!("{found:?}") };
+            let Block::Statistics(0, account, Some(comment)) = &found[5] else { panic!("{found:?}") };
+            assert_eq!((account.received, account.dropped.total()), (Some(9), 2));
+            assert_eq!(
+                (account.first, account.last),
+                (Some(Timestamp::new(5, 1)), Some(Timestamp::new(8, 2)))
+            );
             assert!(comment.starts_with("Known after reading:"), "{comment}");
         }
     }

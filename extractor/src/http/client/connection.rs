@@ -18,7 +18,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::blocks::{Block, Blocks};
 use super::{Access, RemoteError};
-use crate::http::summary::ANSWER_HEADER;
+use crate::http::summary::{ANSWER_HEADER, COMPLETENESS_HEADER};
 
 /// Time for a connection to come about.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -66,6 +66,8 @@ impl Trouble {
 /// A piece of an answer.
 #[derive(Debug)]
 pub(super) enum Piece {
+    /// What is known before reading; first.
+    Head(Value),
     Blocks(Vec<Block>),
     /// The recorder's account; last.
     End(Result<Value, Trouble>),
@@ -165,7 +167,11 @@ impl Connection {
     async fn read(&self, fields: &Map<String, Value>, pieces: &Sender<Piece>) -> Result<Value, Trouble> {
         let body = serde_json::to_vec(fields).map_err(|error| Trouble::Wrong(error.to_string()))?;
         let response = self.ask(self.request(Method::POST, "", body.into())?).await?;
-        let mut account = account(response.headers());
+        let head = object(response.headers(), COMPLETENESS_HEADER).unwrap_or_default();
+        let mut account = object(response.headers(), ANSWER_HEADER);
+        if pieces.send(Piece::Head(head)).await.is_err() {
+            return Err(Trouble::Broken("nobody listens".to_owned()));
+        }
         let mut body = response.into_body();
         let mut blocks = Blocks::default();
         while let Some(frame) = body.frame().await {
@@ -181,7 +187,10 @@ impl Connection {
                         return Err(Trouble::Broken("nobody listens".to_owned()));
                     }
                 }
-                Err(frame) => account = frame.trailers_ref().and_then(self::account).or(account),
+                Err(frame) => {
+                    let told = frame.trailers_ref().and_then(|trailers| object(trailers, ANSWER_HEADER));
+                    account = told.or(account);
+                }
             }
         }
         match account {
@@ -200,8 +209,9 @@ fn query_string(fields: &Map<String, Value>) -> String {
     form.finish()
 }
 
-fn account(headers: &HeaderMap) -> Option<Value> {
-    serde_json::from_slice(headers.get(ANSWER_HEADER)?.as_bytes()).ok()
+/// What a header says in JSON.
+fn object(headers: &HeaderMap, name: &str) -> Option<Value> {
+    serde_json::from_slice(headers.get(name)?.as_bytes()).ok()
 }
 
 fn is_loopback(host: &str) -> bool {

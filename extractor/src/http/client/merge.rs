@@ -17,8 +17,8 @@ use super::{LOOK_INTERVAL, Remote, RemoteError, none_answered};
 use crate::dedup::Dedup;
 use crate::views::PacketView;
 use crate::{
-    Answer, Completeness, FollowClock, HOLD_BACK, Hooks, Interface, Packet, Preface, Progress, Query,
-    ReachedLimit, RecorderCompleteness, Sink, Span,
+    Answer, Completeness, FollowClock, HOLD_BACK, Hint, Hooks, Interface, InterfaceAccount, Packet, Preface,
+    Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span,
 };
 
 /// Pieces of an answer that wait, for each recorder: a piece has some tens of kilobytes.
@@ -35,6 +35,9 @@ struct Source {
     since: Duration,
     /// Numbers of its interfaces among all.
     interfaces: Vec<u32>,
+    /// What it knew before reading: its header, and the comment of its file.
+    head: Option<Value>,
+    head_comment: Option<String>,
     comment: Option<String>,
     end: Option<Result<Value, Trouble>>,
     reached: Option<Timestamp>,
@@ -51,12 +54,40 @@ impl Source {
         serde_json::from_value(account.get("limit_reached")?.clone()).ok()?
     }
 
+    /// Whether it has said what it knows before reading, or will not any more.
+    fn has_begun(&self) -> bool {
+        self.head_comment.is_some() || self.end.is_some()
+    }
+
+    /// What it knew before reading.
+    fn known_before(&self) -> RecorderCompleteness {
+        let lines = self.head_comment.iter().flat_map(|comment| comment.lines().skip(1)).map(str::to_owned);
+        match (&self.head_comment, &self.end) {
+            (None, Some(Err(trouble))) => {
+                RecorderCompleteness::lacking(self.name.clone(), &trouble.to_string())
+            }
+            (None, _) => RecorderCompleteness::lacking(self.name.clone(), "it has not answered yet"),
+            (Some(_), _) => RecorderCompleteness {
+                recorder: self.name.clone(),
+                is_complete: self.head.as_ref().is_some_and(is_complete),
+                lines: lines.collect(),
+            },
+        }
+    }
+
+    /// Another way to ask that it knows of, where it has found nothing.
+    fn hint(&self) -> Option<Hint> {
+        let account = self.end.as_ref()?.as_ref().ok()?;
+        serde_json::from_value(account.get("hint")?.clone()).ok()
+    }
+
     fn completeness(self) -> RecorderCompleteness {
+        let before = self.known_before();
         let lines = self.comment.iter().flat_map(|comment| comment.lines().skip(1)).map(str::to_owned);
         match self.end {
             Some(Ok(account)) => RecorderCompleteness {
                 recorder: self.name,
-                is_complete: account.get("complete").and_then(Value::as_bool).unwrap_or_default(),
+                is_complete: is_complete(&account),
                 lines: lines.collect(),
             },
             Some(Err(trouble @ Trouble::Broken(_))) => {
@@ -70,10 +101,15 @@ impl Source {
                 let at = self
                     .reached
                     .map_or_else(|| "nothing was taken".to_owned(), |at| format!("taken up to {at}"));
-                RecorderCompleteness { recorder: self.name, is_complete: true, lines: vec![at] }
+                RecorderCompleteness { lines: before.lines.into_iter().chain([at]).collect(), ..before }
             }
         }
     }
+}
+
+/// What a recorder's header or trailer says.
+fn is_complete(account: &Value) -> bool {
+    account.get("complete").and_then(Value::as_bool).unwrap_or_default()
 }
 
 /// A merge in progress.
@@ -82,6 +118,7 @@ pub(super) struct Merge<'r> {
     query: &'r Query,
     sources: Vec<Source>,
     interfaces: Vec<Interface>,
+    accounts: Vec<InterfaceAccount>,
     /// How many of them the sink knows.
     told: usize,
     /// A recorder has begun to send.
@@ -115,6 +152,8 @@ impl<'r> Merge<'r> {
                 ready: VecDeque::new(),
                 since: Duration::ZERO,
                 interfaces: Vec::new(),
+                head: None,
+                head_comment: None,
                 comment: None,
                 end: None,
                 reached: None,
@@ -125,6 +164,7 @@ impl<'r> Merge<'r> {
             query,
             sources: remote.recorders.iter().map(source).collect(),
             interfaces: Vec::new(),
+            accounts: Vec::new(),
             told: 0,
             has_answered: false,
             progress: Progress::default(),
@@ -148,7 +188,11 @@ impl<'r> Merge<'r> {
             self.take_pieces(elapsed.unwrap_or_default());
             // A wrong question is found before a file is begun.
             none_answered(&self.troubles(), usize::MAX)?;
-            if self.has_answered && !std::mem::replace(&mut has_begun, true) {
+            // Who follows does not wait for a recorder that says nothing.
+            let is_late = elapsed.is_some_and(|elapsed| elapsed >= HOLD_BACK);
+            let all_have_begun = self.sources.iter().all(Source::has_begun);
+            if !has_begun && self.has_answered && (all_have_begun || is_late) {
+                has_begun = true;
                 self.begin(sink)?;
                 is_flushed = false;
             }
@@ -167,11 +211,11 @@ impl<'r> Merge<'r> {
                     None => return Err(RemoteError::Cancelled),
                 },
                 Turn::End => break,
-                Turn::Give(number) => {
+                Turn::Give(number) if has_begun => {
                     is_flushed = false;
                     self.give(number, sink, hooks, elapsed)?;
                 }
-                Turn::Wait => {
+                Turn::Give(_) | Turn::Wait => {
                     if clock.is_some() && !std::mem::replace(&mut is_flushed, true) {
                         sink.flush()?;
                     }
@@ -211,7 +255,7 @@ impl<'r> Merge<'r> {
             possible_link_types: &link_types,
             certain_link_types: &[],
             interfaces: &self.interfaces,
-            completeness: &Completeness::default(),
+            completeness: &self.completeness(self.sources.iter().map(Source::known_before).collect()),
             tunnel_ports: &TunnelPorts::default(),
         })?;
         Ok(())
@@ -240,13 +284,24 @@ impl<'r> Merge<'r> {
                 source.end = Some(end);
                 return;
             }
+            Piece::Head(head) => {
+                source.head = Some(head);
+                return;
+            }
             Piece::Blocks(blocks) => blocks,
         };
         self.has_answered = true;
         for block in blocks {
             match block {
                 Block::Packet(packet) => source.ready.push_back(packet),
-                Block::Comment(comment) => source.comment = Some(comment),
+                Block::Head(comment) => source.head_comment = Some(comment),
+                Block::Statistics(interface, account, comment) => {
+                    source.comment = comment.or(source.comment.take());
+                    let number = source.interfaces.get(interface as usize).copied().unwrap_or(u32::MAX);
+                    if let Some(known) = self.accounts.get_mut(number as usize) {
+                        *known = account;
+                    }
+                }
                 Block::Interface(interface) => {
                     let name = match is_alone {
                         true => interface.name,
@@ -254,6 +309,7 @@ impl<'r> Merge<'r> {
                     };
                     source.interfaces.push(u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX));
                     self.interfaces.push(Interface { name, ..interface });
+                    self.accounts.push(InterfaceAccount::default());
                 }
             }
         }
@@ -349,24 +405,33 @@ impl<'r> Merge<'r> {
         Ok(())
     }
 
-    fn answer(self) -> Answer {
+    /// What recorders say, of the range that was asked for.
+    fn completeness(&self, recorders: Vec<RecorderCompleteness>) -> Completeness {
         let span = self.first.zip(self.progress.reached);
-        let mut completeness = Completeness {
+        Completeness {
             asked: crate::Asked { from: self.query.from, to: self.query.to },
             covered: span.map(|(from, last)| Span {
                 from: self.query.from.unwrap_or(from),
                 to: self.query.to.unwrap_or(last.plus_ns(1)),
             }),
+            limit_reached: self.limit_reached,
+            recorders,
             ..Completeness::default()
-        };
-        completeness.limit_reached = self.limit_reached;
-        completeness.recorders = self.sources.into_iter().map(Source::completeness).collect();
+        }
+    }
+
+    fn answer(mut self) -> Answer {
+        let hint = self.sources.iter().find_map(Source::hint).filter(|_| self.progress.packets == 0);
+        let sources = std::mem::take(&mut self.sources);
+        let mut completeness = self.completeness(sources.into_iter().map(Source::completeness).collect());
         self.dedup.iter().flat_map(Dedup::notes).for_each(|note| completeness.note(note));
         Answer {
             packets: self.progress.packets,
             bytes: self.progress.bytes,
             duplicates_dropped: self.dedup.as_ref().map_or(0, Dedup::dropped),
             completeness,
+            interfaces: self.accounts,
+            hint,
             ..Answer::default()
         }
     }

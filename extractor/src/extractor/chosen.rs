@@ -1,0 +1,93 @@
+//! Answers about chosen conversations: their packets, how many there are, and what was said in one.
+
+use std::borrow::Cow;
+
+use super::Extractor;
+use crate::answer::{Answer, Estimate, Hooks};
+use crate::completeness::Asked;
+use crate::flows::{Choice, FlowId};
+use crate::sink::{CountSink, Sink};
+use crate::stream::{Ends, Stream};
+use crate::{ExtractError, Query};
+
+impl Extractor {
+    /// How many packets the answer has. Nothing is read of segments whose index tells.
+    pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, ExtractError> {
+        let choice = self.choose(query, hooks)?;
+        match choice {
+            Some(choice) if choice.are_kept && !query.limits.are_set() && !query.decapsulate => {
+                self.count_chosen(choice, query)
+            }
+            choice => self.extract_chosen(choice, query, &mut CountSink, hooks),
+        }
+    }
+
+    /// What the records of the conversations count.
+    fn count_chosen(&self, choice: Choice, query: &Query) -> Result<Answer, ExtractError> {
+        let mut completeness = self.completeness(&choice.query)?;
+        completeness.asked = Asked { from: query.from, to: query.to };
+        let mut rejected_indexes = choice.rejected;
+        completeness.tell_of_segments(&mut rejected_indexes, query.is_restricted());
+        for place in choice.unreadable {
+            completeness.add_unreadable(place);
+        }
+        Ok(Answer {
+            packets: choice.packets,
+            bytes: choice.bytes,
+            completeness,
+            rejected_indexes,
+            work: choice.work,
+            ..Answer::default()
+        })
+    }
+
+    /// Gives the packets of the answer to the sink: where conversations are chosen, only theirs.
+    pub(super) fn extract_chosen(
+        &self,
+        choice: Option<Choice>,
+        query: &Query,
+        sink: &mut dyn Sink,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Answer, ExtractError> {
+        let (read, chosen) = match choice {
+            Some(Choice { query, chosen, .. }) => (Cow::Owned(query), Some(chosen)),
+            None => (Cow::Borrowed(query), None),
+        };
+        let wants = sink.wants();
+        let mut prepared = self.prepare(&read, wants, hooks)?;
+        prepared.completeness.asked = Asked { from: query.from, to: query.to };
+        prepared.chosen = chosen;
+        self.begin(&prepared, &read, sink, hooks)?;
+        let answer = self.carry_out(&mut prepared, &read, wants, sink, hooks)?;
+        sink.finish(&answer)?;
+        Ok(answer)
+    }
+
+    /// What the answer holds, as the records of the conversations tell; at most that, where not all of them are kept.
+    pub(super) fn estimate_chosen(choice: &Choice) -> Estimate {
+        Estimate {
+            packets_min: if choice.are_kept { choice.packets } else { 0 },
+            packets_max: choice.packets,
+            bytes_max: choice.bytes,
+            segments: choice.segments,
+        }
+    }
+
+    /// What was said in a conversation, at most so many bytes of it; `None` where it is not in the query's packets.
+    pub fn stream_of(
+        &self,
+        query: &Query,
+        id: FlowId,
+        bytes_max: usize,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Option<Stream>, ExtractError> {
+        let choice = match self.choose(&Query { flow: Some(id), ..query.clone() }, hooks) {
+            Err(ExtractError::NoSuchFlow(_)) => return Ok(None),
+            choice => choice?,
+        };
+        let Some(ends) = choice.as_ref().and_then(|choice| choice.conversation.as_ref()).map(Ends::of) else {
+            return Ok(None);
+        };
+        Stream::of(ends, bytes_max, |sink| self.extract_chosen(choice, query, sink, hooks)).map(Some)
+    }
+}

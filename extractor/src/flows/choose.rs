@@ -1,0 +1,220 @@
+//! Choosing conversations: one by its id, or those that a search finds.
+
+use std::collections::HashSet;
+
+use netrewind_segment::SegmentName;
+
+use super::chosen::{Chosen, ChosenParts};
+use super::pipeline::{By, Gathering, Goes};
+use super::record::{Conversation, Ending, FlowId, describe};
+use super::sought::Wanted;
+use super::{Carriers, PARTS_CHOSEN_MAX, Search, finds, take_segments};
+use crate::extractor::Prepared;
+use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Unreadable, Work};
+
+/// What a query chooses that asks for conversations.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    /// What has to be read for their packets.
+    pub(crate) query: Query,
+    pub(crate) chosen: Chosen,
+    /// Their packets and bytes on the wire, those in hours of the catalog included.
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// All of these packets are kept.
+    pub(crate) are_kept: bool,
+    /// Segments that hold them.
+    pub(crate) segments: u64,
+    /// The one that was asked for by its id.
+    pub(crate) conversation: Option<Conversation>,
+    pub(crate) work: Work,
+    pub(crate) rejected: Vec<RejectedIndex>,
+    /// Where packets could not be read.
+    pub(crate) unreadable: Vec<Unreadable>,
+}
+
+impl Extractor {
+    /// The conversation of this id, from its first packet on to its end or the query's; `None` where it is not (any more)
+    /// in the query's packets.
+    pub fn flow(
+        &self,
+        query: &Query,
+        id: FlowId,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Option<Conversation>, ExtractError> {
+        if !query.range().contains(id.first) {
+            return Ok(None);
+        }
+        let choice = self.surely(query, hooks, |by, hooks| self.choose_by_id(by, query, id, hooks))?;
+        Ok(choice.and_then(|choice| choice.conversation))
+    }
+
+    /// What a query chooses by a conversation's id, or by a search; `None` where it does neither.
+    pub(crate) fn choose(
+        &self,
+        query: &Query,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Option<Choice>, ExtractError> {
+        let search = query.search.as_deref().map(str::parse::<Search>).transpose()?;
+        let Some(id) = query.flow else {
+            let Some(search) = search else { return Ok(None) };
+            let choice = self.by_packets_if_unsure(query, hooks, |by, hooks| {
+                self.choose_by_search(by, query, &search, hooks)
+            });
+            return choice.map(Some);
+        };
+        let found = match query.range().contains(id.first) {
+            true => {
+                self.by_packets_if_unsure(query, hooks, |by, hooks| self.choose_by_id(by, query, id, hooks))?
+            }
+            false => None,
+        };
+        let mut choice = found.ok_or(ExtractError::NoSuchFlow(id))?;
+        let is_found =
+            |search: &Search| choice.conversation.as_ref().is_some_and(|found| search.accepts(found));
+        if !search.as_ref().is_none_or(is_found) {
+            (choice.chosen, choice.packets, choice.bytes, choice.segments) = (Chosen::default(), 0, 0, 0);
+        }
+        Ok(Some(choice))
+    }
+
+    /// Asks by segments, and by the answer itself where fragments or duplicates decide: what is chosen is read anyway.
+    fn by_packets_if_unsure<T>(
+        &self,
+        query: &Query,
+        hooks: &mut dyn Hooks,
+        mut ask: impl FnMut(By, &mut dyn Hooks) -> Result<(T, bool), ExtractError>,
+    ) -> Result<T, ExtractError> {
+        if query.dedup.is_none()
+            && let (found, false) = ask(By::Segments, hooks)?
+        {
+            return Ok(found);
+        }
+        Ok(ask(By::Answer, hooks)?.0)
+    }
+
+    fn choose_by_id(
+        &self,
+        by: By,
+        query: &Query,
+        id: FlowId,
+        hooks: &mut dyn Hooks,
+    ) -> Result<(Option<Choice>, bool), ExtractError> {
+        let mut found = None;
+        // First its first instant alone, which tells whether it is there at all.
+        for to in [Some(id.first.plus_ns(1)), query.to] {
+            // Whether a packet is a duplicate, those before it tell.
+            let from = if query.dedup.is_some() { query.from } else { Some(id.first) };
+            let query = Query { from, to, ..query.clone() };
+            let carriers = Carriers::default();
+            let gathering =
+                Gathering { tracks: true, ..Gathering::of(&carriers, Wanted::Hash(id.key_hash)).by(by) };
+            let mut prepared = self.prepare_flows(&query, hooks, false)?;
+            let ending = Ending::of(&prepared.completeness);
+            let in_hours = kept_in_hours(&prepared);
+            let are_kept = prepared.archived.is_empty();
+            let mut one = None;
+            let segments = take_segments(&mut prepared, by);
+            let outcome = self.join(
+                &mut prepared,
+                segments,
+                &query,
+                gathering,
+                None,
+                false,
+                hooks,
+                &mut |_| {},
+                &mut |key, body| {
+                    if body.first() == id.first.ns() {
+                        let mut parts = ChosenParts::new(in_hours.clone());
+                        let fits = parts.add(key, body);
+                        one = Some((describe(key, body, &carriers, ending), parts, fits));
+                    }
+                    if body.first() < id.first.ns() { Goes::On } else { Goes::NoFurther }
+                },
+            )?;
+            if outcome.is_unsure {
+                return Ok((None, true));
+            }
+            let Some((conversation, parts, fits)) = one else { return Ok((None, false)) };
+            if !fits {
+                return Err(ExtractError::TooManyChosen(PARTS_CHOSEN_MAX));
+            }
+            found = Some(Choice {
+                query: Query { to: Some(conversation.last.plus_ns(1)), flow: None, search: None, ..query },
+                packets: conversation.packets(),
+                bytes: conversation.bytes(),
+                are_kept,
+                segments: parts.segments() as u64,
+                chosen: Chosen { carriers, parts },
+                conversation: Some(conversation),
+                work: outcome.work,
+                rejected: outcome.rejected,
+                unreadable: std::mem::take(&mut prepared.completeness.unreadable),
+            });
+        }
+        Ok((found, false))
+    }
+
+    fn choose_by_search(
+        &self,
+        by: By,
+        query: &Query,
+        search: &Search,
+        hooks: &mut dyn Hooks,
+    ) -> Result<(Choice, bool), ExtractError> {
+        let carriers = Carriers::default();
+        let mut prepared = self.prepare_flows(query, hooks, false)?;
+        let ending = Ending::of(&prepared.completeness);
+        // What is recorded meanwhile is not looked at by the search.
+        let to = query.to.or(prepared.completeness.covered_to());
+        let are_kept = prepared.archived.is_empty();
+        let mut parts = ChosenParts::new(kept_in_hours(&prepared));
+        let segments = take_segments(&mut prepared, by);
+        let sought = Some(search).filter(|_| by != By::Answer);
+        let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
+        let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
+        let gathering = Gathering { tracks: true, ..Gathering::of(&carriers, wanted).by(by) };
+        let (mut packets, mut bytes, mut fits) = (0, 0, true);
+        let outcome = self.join(
+            &mut prepared,
+            segments,
+            query,
+            gathering,
+            Some(search),
+            false,
+            hooks,
+            &mut |_| {},
+            &mut |key, body| {
+                if finds(search, key, body, &carriers, ending) {
+                    (packets, bytes) = (packets + body.packets(), bytes + body.bytes());
+                    fits = parts.add(key, body);
+                }
+                if fits { Goes::On } else { Goes::NoFurther }
+            },
+        )?;
+        if !fits {
+            return Err(ExtractError::TooManyChosen(PARTS_CHOSEN_MAX));
+        }
+        let choice = Choice {
+            query: Query { to, flow: None, search: None, ..query.clone() },
+            packets,
+            bytes,
+            are_kept,
+            segments: parts.segments() as u64,
+            chosen: Chosen { carriers, parts },
+            conversation: None,
+            work: outcome.work,
+            rejected: outcome.rejected,
+            unreadable: std::mem::take(&mut prepared.completeness.unreadable),
+        };
+        Ok((choice, outcome.is_unsure))
+    }
+}
+
+/// Segments that are kept, although an hour of the catalog stands for them.
+fn kept_in_hours(prepared: &Prepared) -> HashSet<SegmentName> {
+    let names = &prepared.snapshot.names;
+    let is_kept = |name: &&SegmentName| names.binary_search(name).is_ok();
+    prepared.archived.names().iter().filter(is_kept).copied().collect()
+}

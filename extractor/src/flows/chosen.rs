@@ -1,0 +1,176 @@
+//! The packets of conversations that were chosen, by the segments that hold parts of them, and the keys of these.
+//!
+//! No filter can express a conversation: not ports behind IPv6 extension headers, not one network identifier among several with
+//! the same addresses, not the messages of one echo, not later fragments. So a packet is taken apart as the indexer does it, and has
+//! the key of the flow that an index counts it in.
+//!
+//! **Invariant:** what a conversation's record counts of kept segments is what is chosen, packet by packet.
+
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
+use netrewind_indexer::packet::Dissection;
+use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_indexer::{Index, IndexError, Template};
+use netrewind_segment::{LinkType, SegmentName};
+
+use super::carrier::{Carriers, TemplateFacts};
+use super::key::Key;
+use super::part::Body;
+use super::sought::Keys;
+use crate::plan::PlanError;
+use crate::sink::Packet;
+use crate::sys::Map;
+
+/// Parts of conversations that are chosen at most, some 100 bytes each: what a segment holds of one is a part.
+pub const PARTS_CHOSEN_MAX: usize = 1 << 20;
+/// Flows after which is asked whether to go on.
+const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
+
+/// First and last instant in nanoseconds, both included.
+type Instants = (u64, u64);
+
+/// Which packets.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen {
+    pub(super) carriers: Carriers,
+    pub(super) parts: ChosenParts,
+}
+
+/// Parts of conversations.
+#[derive(Debug, Default)]
+pub(super) struct ChosenParts {
+    /// The keys of those of a segment.
+    by_segment: HashMap<SegmentName, Keys>,
+    /// Segments that are kept, although an hour of the catalog stands for them: which of them hold a conversation is not known.
+    in_hours: HashSet<SegmentName>,
+    /// When conversations were that these can hold.
+    by_time: HashMap<Key, Vec<Instants>, RandomState>,
+    count: usize,
+}
+
+impl ChosenParts {
+    /// None yet; for these segments the catalog stands.
+    pub(super) fn new(in_hours: HashSet<SegmentName>) -> Self {
+        Self { in_hours, ..Self::default() }
+    }
+
+    /// Chooses a conversation, of which the places are known; false where that makes too many.
+    pub(super) fn add(&mut self, key: &Key, body: &Body) -> bool {
+        for segment in body.places.iter().flat_map(|places| &places.0) {
+            self.count += usize::from(self.by_segment.entry(*segment).or_default().add_one(key));
+        }
+        if !self.in_hours.is_empty() {
+            self.by_time.entry(*key).or_default().push((body.first(), body.last()));
+            self.count += 1;
+        }
+        self.count <= PARTS_CHOSEN_MAX
+    }
+
+    /// Segments that certainly hold a part.
+    pub(super) fn segments(&self) -> usize {
+        self.by_segment.len()
+    }
+}
+
+impl Chosen {
+    /// Whether a segment can hold any of the packets.
+    pub(crate) fn may_be_in(&self, segment: &SegmentName) -> bool {
+        let ChosenParts { by_segment, in_hours, by_time, .. } = &self.parts;
+        by_segment.contains_key(segment) || (!by_time.is_empty() && in_hours.contains(segment))
+    }
+
+    /// The numbers of the flows of a segment's index that have the packets.
+    pub(crate) fn flows_in(
+        &self,
+        segment: &SegmentName,
+        index: &Index<Map>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<u32>, PlanError> {
+        let mut found = Vec::new();
+        if !self.may_be_in(segment) {
+            return Ok(found);
+        }
+        let mut facts = TemplateFacts::new(&self.carriers);
+        let facts = facts.of(index.templates()?);
+        let has = |flow: &netrewind_indexer::Flow| {
+            let key = facts.get(flow.template as usize).map(|facts| Key::of(flow, facts).0);
+            key.is_some_and(|key| self.has_key(segment, &key))
+        };
+        let looked_up: Result<Option<Vec<u32>>, IndexError> = match self.parts.by_segment.get(segment) {
+            Some(keys) if !self.parts.in_hours.contains(segment) => keys.flows_in(index),
+            _ => Ok(None),
+        };
+        if let Some(numbers) = looked_up? {
+            let mut cursor = index.cursor();
+            for number in numbers {
+                if has(&cursor.flow(number)?) {
+                    found.push(number);
+                }
+            }
+            return Ok(found);
+        }
+        for (seen, item) in (1u32..).zip(index.flows()) {
+            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
+                return Err(PlanError::Cancelled);
+            }
+            let (number, flow) = item?;
+            if has(&flow) {
+                found.push(number);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether some packets of a segment with this key are meant.
+    fn has_key(&self, segment: &SegmentName, key: &Key) -> bool {
+        let ChosenParts { by_segment, in_hours, by_time, .. } = &self.parts;
+        by_segment.get(segment).is_some_and(|keys| keys.has(key))
+            || (in_hours.contains(segment) && by_time.contains_key(key))
+    }
+
+    fn has(&self, segment: &SegmentName, key: &Key, at: u64) -> bool {
+        let ChosenParts { by_segment, in_hours, by_time, .. } = &self.parts;
+        let was_then =
+            |spans: &Vec<Instants>| spans.iter().any(|&(first, last)| (first..=last).contains(&at));
+        by_segment.get(segment).is_some_and(|keys| keys.has(key))
+            || (in_hours.contains(segment) && by_time.get(key).is_some_and(was_then))
+    }
+}
+
+/// Tells of packets whether they are chosen.
+pub(crate) struct ChosenPackets<'c> {
+    chosen: &'c Chosen,
+    facts: TemplateFacts<'c>,
+    ports: TunnelPorts,
+    dissection: Dissection,
+    /// Packets that are not.
+    pub(crate) passed_over: u64,
+}
+
+impl<'c> ChosenPackets<'c> {
+    /// By these tunnel ports.
+    pub(crate) fn new(chosen: &'c Chosen, ports: &TunnelPorts) -> Self {
+        Self {
+            chosen,
+            facts: TemplateFacts::new(&chosen.carriers),
+            ports: ports.clone(),
+            dissection: Dissection::new(LinkType::ETHERNET),
+            passed_over: 0,
+        }
+    }
+
+    /// Whether a packet, as it is stored, is.
+    pub(crate) fn has(&mut self, packet: &Packet<'_>) -> bool {
+        let is_chosen = self.chosen.may_be_in(&packet.segment) && self.has_key(packet);
+        self.passed_over += u64::from(!is_chosen);
+        is_chosen
+    }
+
+    fn has_key(&mut self, packet: &Packet<'_>) -> bool {
+        self.dissection.take_apart(&self.ports, packet.link_type, packet.bytes, packet.header.len);
+        let facts = self.facts.of_one(&Template::of(&self.dissection, packet.bytes));
+        let (key, ..) = Key::of_packet(&self.dissection.key, &facts);
+        self.chosen.has(&packet.segment, &key, packet.header.timestamp().ns())
+    }
+}

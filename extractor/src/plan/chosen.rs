@@ -1,0 +1,34 @@
+//! The runs that hold packets of chosen conversations.
+
+use netrewind_indexer::Index;
+use netrewind_segment::SegmentName;
+
+use super::runs::GranuleSet;
+use super::{PlanError, PlannedRun, Planner, granules_in_time, runs_of};
+use crate::flows::Chosen;
+use crate::sys::Map;
+
+impl Planner<'_> {
+    /// Those of a segment, by its index. What the filter says of their packets is found out as they are read.
+    pub(crate) fn runs_of_chosen(
+        &self,
+        index: &Index<Map>,
+        segment: &SegmentName,
+        chosen: &Chosen,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<PlannedRun>, PlanError> {
+        let flows = chosen.flows_in(segment, index, stop)?;
+        if flows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let in_time = granules_in_time(index, self.range)?;
+        let mut found = GranuleSet::none(index.granule_count());
+        let (mut cursor, mut numbers) = (index.cursor(), Vec::new());
+        for flow in flows {
+            numbers.clear();
+            cursor.granules_of(flow, &mut numbers)?;
+            numbers.iter().for_each(|&number| found.insert(number));
+        }
+        runs_of(index, in_time.as_ref(), Some(&found))
+    }
+}

@@ -1,0 +1,83 @@
+//! Whether another way to look at packets would find some where one has found none.
+
+use netrewind_indexer::{Index, Template};
+
+use super::{Go, PlanError, Planner, Templates};
+use crate::fragments::can_be_later;
+use crate::sys::Map;
+use crate::views::{Selection, template_views};
+use netrewind_filter::Verdict;
+
+/// What indexes tell of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Likelihood {
+    /// Nothing speaks for it.
+    No,
+    /// There may be packets.
+    Perhaps,
+    /// There are packets.
+    Sure,
+}
+
+impl Planner<'_> {
+    /// Whether this way finds packets of a segment where `asked` has found none. Only what looks different is looked at; and of
+    /// packets that a joined filter may not accept nothing is told.
+    pub(crate) fn likelihood(
+        &mut self,
+        asked: &mut Planner<'_>,
+        index: &Index<Map>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Likelihood, PlanError> {
+        let mut templates = self.judge_templates(index)?;
+        let mut before = asked.judge_templates(index)?;
+        let look = |planner: &Planner<'_>| planner.filters.expressions().first().map(|own| own.selection());
+        let (Some(ours), Some(theirs)) = (look(self), look(asked)) else { return Ok(Likelihood::No) };
+        if !templates.leave_only(|template| looks_different(template, ours, theirs)) {
+            return Ok(Likelihood::No);
+        }
+        let (range, links, asked_filters) = (self.range, self.filters.link_fragments(), asked.filters);
+        let of_index = templates.templates;
+        let mut found = Likelihood::No;
+        self.for_each_flow(&mut templates, stop, u64::MAX, &mut |_, _, flow, verdicts| {
+            let is_told = verdicts.all != Verdict::Never && verdicts.joined == Verdict::Always;
+            if is_told && range.meets(flow.first, flow.last) {
+                let is_certain = !links || !can_be_later(of_index, flow);
+                let is_sure = verdicts.all == Verdict::Always && range.covers(flow.first, flow.last);
+                if is_sure && is_certain {
+                    found = Likelihood::Sure;
+                } else if before.judge(flow, asked_filters).all == Verdict::Never {
+                    // What the index cannot exclude here, it could there.
+                    found = Likelihood::Perhaps;
+                }
+            }
+            Ok(if found == Likelihood::Sure { Go::Enough } else { Go::On })
+        })?;
+        Ok(found)
+    }
+}
+
+impl Templates<'_> {
+    /// Has only flows of some templates looked at; false where there are none.
+    fn leave_only(&mut self, is_wanted: impl Fn(&Template) -> bool) -> bool {
+        let mut any = false;
+        for (number, template) in self.templates.iter().enumerate() {
+            let has_verdict = self.walked[number] || self.by_terms.iter().any(|lookup| lookup.wanted[number]);
+            let is_left = has_verdict && is_wanted(template);
+            any |= is_left;
+            self.walked[number] &= is_left;
+            self.by_terms.iter_mut().for_each(|lookup| lookup.wanted[number] &= is_left);
+        }
+        any
+    }
+}
+
+/// Whether packets of a template look different, or may do so.
+fn looks_different(template: &Template, one: Selection, other: Selection) -> bool {
+    let mut description = netrewind_indexer::Description::default();
+    template.describe_any(&mut description);
+    let views = |selection| template_views(selection, template, &description);
+    match (views(one), views(other)) {
+        (Some(one), Some(other)) => one != other,
+        _ => true,
+    }
+}
