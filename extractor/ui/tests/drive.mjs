@@ -94,7 +94,9 @@ async function filters() {
     return rows.length > 0 && rows.every((row) => row.textContent.includes(wanted) && row.textContent.includes("tcp"));
   }, host);
   seen.filter = `host ${host} and tcp`;
-  seen.much = await page.locator(".packets .much").innerText();
+  await page.waitForFunction(() => document.querySelector("[aria-busy=true]") === null);
+  seen.much = await page.locator(".series .totals b").nth(1).innerText();
+  assert.equal(await page.locator(".packets .much").count(), 0, "there is one count on the page");
 }
 
 async function opensAFlow() {
