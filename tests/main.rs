@@ -9,6 +9,7 @@ mod access;
 mod broken_off;
 mod catalog;
 mod cli;
+mod conversations;
 mod crash;
 mod dedup;
 mod filters;

@@ -292,3 +292,79 @@ fn what_is_followed_over_http_arrives_and_followers_are_bounded() {
     let count = run(["extract", "--url", &service.url, "--count"]);
     assert!(count.status.success(), "followers keep nobody from asking: {}", said(&count));
 }
+
+/// Comments of a pcapng file: its own, and those of its statistics; and what these count as lost.
+fn comments(file: &[u8]) -> (Vec<String>, u64) {
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
+    let (mut comments, mut dropped, mut at) = (Vec::new(), 0, 0);
+    while at < file.len() {
+        let (kind, length) = (word(at), word(at + 4) as usize);
+        let options = match kind {
+            0x0a0d_0d0a => at + 24,
+            5 => at + 20,
+            _ => at + length,
+        };
+        let mut option = options;
+        while option + 4 < at + length {
+            let (code, bytes) = (word(option) & 0xffff, (word(option) >> 16) as usize);
+            let value = &file[option + 4..option + 4 + bytes];
+            match (kind, code) {
+                (_, 1) => comments.push(String::from_utf8_lossy(value).into_owned()),
+                (5, 5) => dropped += u64::from_le_bytes(value.try_into().expect("a count")),
+                _ => {}
+            }
+            option += 4 + bytes.next_multiple_of(4);
+        }
+        at += length;
+    }
+    (comments, dropped)
+}
+
+/// What a recorder knows of its gaps stands in the file that is asked of it, before the packets and behind them.
+#[test]
+fn the_file_says_of_a_recorder_what_its_store_does() {
+    let sent = packets(200, 0, 1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let capture = folder.path().join("capture.pcap");
+    std::fs::write(&capture, write_pcap(1, &sent)).expect("written");
+    let (store, capture) = (folder.path().join("store").display().to_string(), capture.display().to_string());
+    for _ in 0..2 {
+        let recorded =
+            run(["record", "--store", &store, "--budget", "1GiB", "--replay", &capture, "--replay-now"]);
+        assert!(recorded.status.success(), "{}", said(&recorded));
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    let whole = store_of(&sent);
+    let (one, other) = (Service::start(Path::new(&store)), Service::start(&whole.path().join("store")));
+    let lines = |output: &Output| -> Vec<String> {
+        said(output).lines().filter(|line| !line.contains(" packets, ")).map(str::to_owned).collect()
+    };
+    let extract =
+        |place: &[&str]| run(["extract"].iter().chain(place).chain(&["--format", "pcapng", "-o", "-"]));
+    let local = extract(&["--store", &store]);
+    let remote = extract(&["--url", &one.url]);
+    assert_eq!((local.status.code(), remote.status.code()), (Some(1), Some(1)), "{}", said(&remote));
+    assert_eq!(lines(&remote), lines(&local));
+    assert!(said(&local).contains("not recorded:"), "{}", said(&local));
+    assert_eq!(comments(&remote.stdout), comments(&local.stdout));
+    let (known, _) = comments(&remote.stdout);
+    assert_eq!(known.len(), 2, "{known:?}");
+    assert!(
+        known.iter().all(|text| text.contains("incomplete") && text.contains("not recorded:")),
+        "{known:?}"
+    );
+
+    let merged = extract(&["--url", &one.url, "--url", &other.url]);
+    assert_eq!(merged.status.code(), Some(1), "{}", said(&merged));
+    assert!(said(&merged).contains("incomplete: 1 of 2 recorders"), "{}", said(&merged));
+    for text in comments(&merged.stdout).0 {
+        let of = |service: &Service, words: &str| text.contains(&format!("{}: {words}", service.authority()));
+        assert!(of(&one, "incomplete") && of(&one, "not recorded:") && of(&other, "complete"), "{text}");
+    }
+
+    let file = folder.path().join("extcap.pcapng").display().to_string();
+    let arguments = ["--extcap-interface", "netrewind", "--capture", "--url", &one.url, "--fifo", &file];
+    let wireshark = run(["extcap"].iter().chain(&arguments));
+    assert!(wireshark.status.success() && said(&wireshark).is_empty(), "{}", said(&wireshark));
+    assert_eq!(comments(&std::fs::read(&file).expect("a file")), comments(&local.stdout));
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::conversations;
 use crate::places;
 use crate::support::packets::{Packet, tcp, write_pcap};
 use crate::support::service::Service;
@@ -221,4 +222,29 @@ fn times_without_a_recording_are_marked() {
     assert!(seen["totals"].as_str().unwrap_or_default().contains("1 gap"), "{seen}");
     assert!(seen["title"].as_str().unwrap_or_default().starts_with("Nothing was recorded from "), "{seen}");
     assert_eq!((&seen["in_gap"], &seen["beside"]), (&Value::Bool(true), &Value::Bool(false)), "{seen}");
+}
+
+#[test]
+fn the_page_says_where_packets_are_and_hands_conversations_over() {
+    let Some(ui) = ui() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = conversations::store(folder.path());
+    let service = Service::of(&store);
+    let seen = drive(&ui, "hint", &format!("http://{}/", service.address), folder.path(), &[]);
+    let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
+    assert!(text("hint").contains("with ignore_vlan=true there would be some"), "{seen}");
+    assert_eq!(text("there"), "30", "what is UDP inside: {seen}");
+    let packets = |name: &str| {
+        let file = std::fs::read(folder.path().join(name)).expect("a download");
+        crate::support::packets::read_pcap(&file).len().to_string()
+    };
+    assert_eq!(packets("found.pcap"), text("found"), "{seen}");
+    assert!(
+        text("found_at").contains("query=packets") && text("command").contains("query=packets"),
+        "{seen}"
+    );
+    assert_eq!(packets("flow.pcap"), "10", "{seen}");
+    let is_of_flow = |name: &str| text(name).contains("/flows/") && text(name).contains("/packets?");
+    assert!(is_of_flow("flow_at") && is_of_flow("flow_command"), "{seen}");
+    assert!(text("stream").contains("said behind") || text("stream").contains("the same"), "{seen}");
 }
