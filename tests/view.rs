@@ -232,8 +232,8 @@ fn the_page_says_where_packets_are_and_hands_conversations_over() {
     let service = Service::of(&store);
     let seen = drive(&ui, "hint", &format!("http://{}/", service.address), folder.path(), &[]);
     let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
-    assert!(text("hint").contains("with ignore_vlan=true there would be some"), "{seen}");
-    assert_eq!(text("there"), "30", "what is UDP inside: {seen}");
+    assert!(text("hint").contains("Ignoring VLAN tags, there would be some."), "{seen}");
+    assert_eq!(text("there"), "20", "a filter sees no UDP behind an extension header: {seen}");
     let packets = |name: &str| {
         let file = std::fs::read(folder.path().join(name)).expect("a download");
         crate::support::packets::read_pcap(&file).len().to_string()
@@ -246,5 +246,6 @@ fn the_page_says_where_packets_are_and_hands_conversations_over() {
     assert_eq!(packets("flow.pcap"), "10", "{seen}");
     let is_of_flow = |name: &str| text(name).contains("/flows/") && text(name).contains("/packets?");
     assert!(is_of_flow("flow_at") && is_of_flow("flow_command"), "{seen}");
-    assert!(text("stream").contains("said behind") || text("stream").contains("the same"), "{seen}");
+    assert!(text("stream").contains("the same in both"), "{seen}");
+    assert_eq!(text("narrowed"), "10", "of two networks one: {seen}");
 }

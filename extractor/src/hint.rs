@@ -92,7 +92,8 @@ impl Extractor {
     /// so before anything was.
     pub fn hint(&self, query: &Query, stop: &dyn Fn() -> bool) -> Option<Hint> {
         let is_plain = query.filter.trim().is_empty() && query.tunnels.are_none();
-        if !query.use_index || is_plain || query.chooses_conversations() || query.range().is_empty() {
+        let is_for_all = !query.is_restricted() && !query.chooses_conversations();
+        if !query.use_index || is_plain || !is_for_all || query.range().is_empty() {
             return None;
         }
         // A hint that cannot be found is none.

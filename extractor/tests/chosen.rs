@@ -5,7 +5,7 @@
 mod support;
 
 use netrewind_extractor::flows::{Conversation, FlowQuery, FlowSort, LIMIT_MAX, Search};
-use netrewind_extractor::{DedupWindow, ExtractError, Extractor, Limits, Patient, Query, View};
+use netrewind_extractor::{DedupWindow, ExtractError, Extractor, JoinedFilter, Limits, Patient, Query, View};
 use netrewind_segment::LinkType;
 use support::{Chance, Stored, TestStore, captures, extract, name, read_capture, seed};
 
@@ -89,6 +89,13 @@ fn a_conversation_has_the_packets_that_its_record_counts() {
             Query { use_index: false, ..Query::default() },
             Query { from: Some(middle), ..Query::default() },
             Query { view: View::Outer, ..Query::of("greater 100") },
+            Query {
+                joined: vec![JoinedFilter {
+                    filter: "udp or icmp or arp".to_owned(),
+                    ..JoinedFilter::default()
+                }],
+                ..Query::default()
+            },
         ] {
             check(&store, &query, &format!("{context}, {query:?}"));
         }
@@ -225,4 +232,38 @@ fn an_id_of_no_conversation_is_refused() {
     assert!(matches!(extract(&extractor, &query), Err(ExtractError::NoSuchFlow(found)) if found == id));
     let wrong = Query { search: Some("colour:red".to_owned()), ..Query::default() };
     assert!(matches!(extract(&extractor, &wrong), Err(ExtractError::Search(_))));
+}
+
+/// Where nothing looks different in another way, no flow is looked at: a hint costs next to nothing then.
+#[test]
+fn a_hint_does_not_go_through_flows_that_look_the_same() {
+    let mut store = TestStore::default();
+    let packets: Vec<Stored> = (0..4000).map(|n| support::packet(n, 0, 60)).collect();
+    for (number, part) in packets.chunks(1000).enumerate() {
+        store.seal_indexed(name(number as u32 * 10, 0), part.to_vec());
+    }
+    let extractor = store.extractor();
+    let asked = std::cell::Cell::new(0);
+    let query = Query::of("greater 5000");
+    let stop = || {
+        asked.set(asked.get() + 1);
+        false
+    };
+    assert_eq!(extractor.hint(&query, &stop), None);
+    assert!(asked.get() < 40, "asked {} times whether to stop", asked.get());
+    // And it ends at once where its time is over.
+    let tagged: Vec<Stored> = ambiguous()
+        .into_iter()
+        .map(|mut packet| {
+            packet.bytes.splice(12..12, [0x81, 0, 0, 5]);
+            packet.header.caplen += 4;
+            packet.header.len += 4;
+            packet
+        })
+        .collect();
+    store.seal_indexed(name(100, 0), tagged);
+    assert!(
+        extractor.hint(&Query::of("arp"), &|| false).is_some_and(|hint| hint.ignore_vlan && hint.certain)
+    );
+    assert_eq!(extractor.hint(&Query::of("arp"), &|| true), None);
 }

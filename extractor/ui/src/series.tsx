@@ -41,9 +41,14 @@ function Nothing({ summary: { hint } }: { summary: Summary }) {
   const follow = ({ view, ignore_vlan: untagged }: Hint) => look({ ...(view === undefined ? {} : { view }), ...(untagged ? { untagged } : {}) });
   return (
     <p class="empty">No packet in this range.
-      {hint != null && <span class="hint" role="status"> {hint.text} <button type="button" onClick={() => follow(hint)}>Look there</button></span>}
+      {hint != null && <span class="hint" role="status"> {elsewhere(hint)} <button type="button" onClick={() => follow(hint)}>Look there</button></span>}
     </p>
   );
+}
+
+function elsewhere({ view, certain }: Hint): string {
+  const there = { inner: "Looking inside tunnels", outer: "Looking at packets as they were received", any: "Looking inside tunnels and outside" };
+  return `${view === undefined ? "Ignoring VLAN tags" : there[view]}, there ${certain ? "would be" : "may be"} some.`;
 }
 
 function Totals({ summary: { totals, gaps, series } }: { summary: Summary }) {

@@ -118,8 +118,8 @@ export interface FlowPage {
 export interface Hint {
   view?: "inner" | "outer" | "any";
   ignore_vlan: boolean;
-  /** What to read. */
-  text: string;
+  /** There would be packets; else there may be some. */
+  certain: boolean;
 }
 
 export interface Chunk {

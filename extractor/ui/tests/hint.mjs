@@ -48,7 +48,7 @@ await drives(folder, [], async ({ page, seen, shot }) => {
   await shot("flow");
   await panel.getByRole("button", { name: "Narrow to it" }).click();
   await page.waitForURL(/community_id/);
+  await page.waitForFunction((before) => document.querySelectorAll(".series .totals b")[1]?.innerText !== before, seen.found);
   await settled();
-  await page.locator(".flows tbody tr").first().waitFor();
   seen.narrowed = await page.locator(".series .totals b").nth(1).innerText();
 });
