@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::support::packets::{Packet, write_pcap};
+use crate::support::packets::{Packet, assert_same as assert_same_packets, read_pcap, write_pcap};
 use crate::support::service::Service;
 use crate::support::{captures, done, import, netrewind, run, seed};
 
@@ -239,6 +239,56 @@ fn what_has_expired_is_answered_as_before() {
     let service = Service::of(&store.display().to_string());
     let found = service.get(&format!("/api/v1/flows/{id}"));
     assert_eq!((found.status, found.json()["id"].as_str()), (200, Some(id.as_str())), "{:?}", found.json());
+}
+
+/// Where some of a conversation's packets have expired, by its id and by a search those are handed over that are kept: also of
+/// segments that the catalog's hour stands for.
+#[test]
+fn of_a_conversation_what_is_kept_is_handed_over() {
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    // Most go on for hours, and begin anew between the same ends.
+    let sent = packets_between(&mut rng, 3, 60, 120, [1..4, 100..103], 1024..1030);
+    let store = recorded(folder.path(), &sent);
+    let packets_of = |how: &[&str]| {
+        let store = store.display().to_string();
+        let output = run([&["extract", "--store", &store, "-q", "-o", "-"][..], how].concat());
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{how:?}: {output:?}");
+        read_pcap(&output.stdout)
+    };
+    let ids: Vec<String> = flows(&store, &["--sort", "duration", "--limit", "30"])
+        .0
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("JSON")["id"].as_str().expect("an id").to_owned()
+        })
+        .collect();
+    let searches = ["packets:>30", "host:10.0.0.2 AND packets:>3"];
+    let before: Vec<_> = ids.iter().map(|id| packets_of(&["--flow", id])).collect();
+    let found: Vec<_> = searches.iter().map(|search| packets_of(&["--query", search])).collect();
+    assert!(
+        before.iter().all(|packets| !packets.is_empty()) && found.iter().all(|packets| packets.len() > 20)
+    );
+    catalogue(&store);
+    // The first hour whole, the second in part.
+    expire(&store, 9);
+    let kept_from = START + 9 * SEGMENT_SECONDS;
+    let kept = |packets: &[Packet]| -> Vec<Packet> {
+        packets.iter().filter(|packet| packet.seconds >= kept_from).cloned().collect()
+    };
+    let mut divided = 0;
+    for (id, packets) in ids.iter().zip(&before) {
+        let wanted = kept(packets);
+        divided += usize::from(!wanted.is_empty() && wanted.len() < packets.len());
+        assert_same_packets(&packets_of(&["--flow", id]), &wanted, id);
+    }
+    assert!(divided > 3, "{divided} conversations have packets before and behind");
+    for (search, packets) in searches.iter().zip(&found) {
+        let wanted = kept(packets);
+        assert_same_packets(&packets_of(&["--query", search]), &wanted, search);
+        let count = done(["extract", "--store", &store.display().to_string(), "--query", search, "--count"]);
+        assert_eq!(String::from_utf8_lossy(&count).trim(), wanted.len().to_string(), "{search}");
+    }
 }
 
 /// What ranges add up to, and their first flows by each order: all, hours, what begins and ends within hours, and what lies at

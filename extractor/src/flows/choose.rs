@@ -125,12 +125,14 @@ impl Extractor {
                 hooks,
                 &mut |_| {},
                 &mut |key, body| {
-                    if body.first() == id.first.ns() {
+                    // Whole records of the catalog come before those that still go on.
+                    let is_it = body.first() == id.first.ns();
+                    if is_it {
                         let mut parts = ChosenParts::new(in_hours.clone());
                         let fits = parts.add(key, body);
                         one = Some((describe(key, body, &carriers, ending), parts, fits));
                     }
-                    if body.first() < id.first.ns() { Goes::On } else { Goes::NoFurther }
+                    if is_it { Goes::NoFurther } else { Goes::On }
                 },
             )?;
             if outcome.is_unsure {
