@@ -204,6 +204,7 @@ fn an_empty_answer_says_how_else_to_ask() {
     let of_tags = hint("/api/v1/packets/count?filter=arp");
     assert_eq!((&of_tags["view"], &of_tags["ignore_vlan"]), (&Value::Null, &Value::from(true)), "{of_tags}");
     assert_eq!(hint("/api/v1/summary?filter=arp"), of_tags);
+    assert_eq!(hint("/api/v1/flows?filter=arp"), of_tags);
     let answer = service.get("/api/v1/packets?filter=arp");
     let account: Value =
         serde_json::from_str(answer.header("netrewind-answer").expect("small")).expect("JSON");
@@ -211,6 +212,11 @@ fn an_empty_answer_says_how_else_to_ask() {
     for none in ["filter=arp&ignore_vlan=true", "filter=tcp%20port%2099", "", "query=port%3A99"] {
         assert_eq!(hint(&format!("/api/v1/packets/count?{none}")), Value::Null, "{none}");
     }
+    let listed = run(["flows", "--store", &store, "--filter", "arp"]);
+    assert!(
+        String::from_utf8_lossy(&listed.stderr).contains("with --ignore-vlan there would be some"),
+        "{listed:?}"
+    );
     let url = format!("http://{}", service.address);
     for place in [["--store", &store], ["--url", &url]] {
         for form in [&["--count"][..], &["-o", "-"]] {

@@ -6,7 +6,7 @@ use netrewind_segment::{Drops, LinkType, SegmentName, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Completeness, Hint, ReachedLimit, ReassemblyAccount};
+use crate::{Asked, Completeness, Hint, Query, ReachedLimit, ReassemblyAccount};
 
 /// What an extraction gave.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
@@ -34,6 +34,18 @@ pub struct Answer {
     #[serde(skip)]
     #[schema(ignore)]
     pub interfaces: Vec<InterfaceAccount>,
+}
+
+impl Answer {
+    /// One whose time passed before it could begin.
+    pub(crate) fn out_of_time(query: &Query) -> Self {
+        let completeness = Completeness {
+            asked: Asked { from: query.from, to: query.to },
+            limit_reached: Some(ReachedLimit::Time),
+            ..Completeness::default()
+        };
+        Self { completeness, ..Self::default() }
+    }
 }
 
 /// An index that was bypassed.

@@ -22,7 +22,7 @@ use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filters::{Filters, Outlook};
-use crate::flows::{Archived, Catalog, Chosen, ChosenPackets, GatherSource, Manifests};
+use crate::flows::{Aim, Archived, Catalog, Chosen, ChosenPackets, GatherSource, Manifests};
 use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, reach};
 use crate::growing::Growing;
 use crate::merge::merge;
@@ -167,8 +167,12 @@ impl Extractor {
         sink: &mut dyn Sink,
         hooks: &mut dyn Hooks,
     ) -> Result<Answer, ExtractError> {
-        let choice = self.choose(query, hooks)?;
-        self.extract_chosen(choice, query, sink, hooks)
+        match self.choose(query, Aim::Packets, &mut Cutting(hooks)) {
+            Err(ExtractError::Cancelled) if !hooks.cancelled() && hooks.cut() == Some(ReachedLimit::Time) => {
+                Ok(Answer::out_of_time(query))
+            }
+            choice => self.extract_chosen(choice?, query, sink, hooks),
+        }
     }
 
     /// Tells the sink what is known before the first packet.
@@ -412,6 +416,19 @@ impl Extractor {
             }
         }
         Ok(certain)
+    }
+}
+
+/// Gives up where an answer has to end: of one whose conversations are not chosen yet there is no beginning.
+struct Cutting<'h>(&'h mut dyn Hooks);
+
+impl Hooks for Cutting<'_> {
+    fn cancelled(&self) -> bool {
+        is_over(self.0)
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        self.0.progress(progress);
     }
 }
 

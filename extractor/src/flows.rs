@@ -55,7 +55,7 @@ pub(crate) use archive::{Archived, Manifests};
 pub use catalog::{Catalog, Catalogued};
 pub(crate) use choose::Choice;
 pub use chosen::PARTS_CHOSEN_MAX;
-pub(crate) use chosen::{Chosen, ChosenPackets};
+pub(crate) use chosen::{Aim, Chosen, ChosenPackets};
 pub use labels::{FlowLabels, LabelValue};
 pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
 pub(crate) use record::protocol_number;

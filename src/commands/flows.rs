@@ -3,16 +3,17 @@
 mod rows;
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use netrewind_extractor::flows::{Cursor, FlowQuery, FlowSort, Search, SummaryQuery, TOP_MAX};
-use netrewind_extractor::{Completeness, ExtractError, Extractor};
+use netrewind_extractor::{Completeness, ExtractError, Extractor, hint_time};
 use netrewind_segment::Store;
 use serde::Serialize;
 
-use super::StoreArgument;
 use super::query::{QueryArguments, failure, options};
 use super::waiting::Waiting;
+use super::{StoreArgument, hint};
 use crate::outcome::{Failure, Outcome};
 use crate::{signals, terminal};
 use rows::Row;
@@ -85,8 +86,12 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if arguments.top == "conversations" {
         let sort = arguments.sort.parse::<FlowSort>().map_err(Failure::usage)?;
         let flows = FlowQuery { sort, limit: arguments.limit, after: arguments.after, search };
+        let begun = Instant::now();
         let answer = extractor.flows(&query, &flows, &mut hooks).map_err(|error| ended(&hooks, error))?;
         hooks.end();
+        let is_empty = answer.totals.conversations == 0 && flows.search.is_none() && !arguments.quiet;
+        let until = Instant::now() + hint_time(begun.elapsed());
+        let hint = is_empty.then(|| extractor.hint(&query, &|| Instant::now() >= until)).flatten();
         print(&answer.flows, &arguments.format)?;
         let what = Told {
             listed: answer.flows.len() as u64,
@@ -96,7 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         if let Some(next) = answer.next.filter(|_| !arguments.quiet) {
             terminal::say(format_args!("more with --after {next}"));
         }
-        return Ok(tell(arguments, &what, &answer.completeness));
+        let outcome = tell(arguments, &what, &answer.completeness);
+        hint.iter().map(hint::line).for_each(terminal::say);
+        return Ok(outcome);
     }
     let summary = SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1, edges: Some(0), search };
     let answer = extractor.summary(&query, &summary, &mut hooks).map_err(|error| ended(&hooks, error))?;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Extractor;
 use crate::answer::{Answer, Estimate, Hooks};
 use crate::completeness::Asked;
-use crate::flows::{Choice, FlowId};
+use crate::flows::{Aim, Choice, FlowId};
 use crate::sink::{CountSink, Sink};
 use crate::stream::{Ends, Stream};
 use crate::{ExtractError, Query};
@@ -13,13 +13,13 @@ use crate::{ExtractError, Query};
 impl Extractor {
     /// How many packets the answer has. Nothing is read of segments whose index tells.
     pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, ExtractError> {
-        let choice = self.choose(query, hooks)?;
-        match choice {
-            Some(choice) if choice.are_kept && !query.limits.are_set() && !query.decapsulate => {
-                self.count_chosen(choice, query)
+        if query.chooses_conversations() && !query.limits.are_set() && !query.decapsulate {
+            let choice = self.choose(query, Aim::Count, hooks)?;
+            if let Some(choice) = choice.filter(|choice| choice.are_kept) {
+                return self.count_chosen(choice, query);
             }
-            choice => self.extract_chosen(choice, query, &mut CountSink, hooks),
         }
+        self.extract(query, &mut CountSink, hooks)
     }
 
     /// What the records of the conversations count.
@@ -81,7 +81,7 @@ impl Extractor {
         bytes_max: usize,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Stream>, ExtractError> {
-        let choice = match self.choose(&Query { flow: Some(id), ..query.clone() }, hooks) {
+        let choice = match self.choose(&Query { flow: Some(id), ..query.clone() }, Aim::Packets, hooks) {
             Err(ExtractError::NoSuchFlow(_)) => return Ok(None),
             choice => choice?,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Extractor, Prepared};
 use crate::ExtractError;
 use crate::answer::{Estimate, Hooks, Patient};
+use crate::flows::Aim;
 use crate::fragments::{Relevant, Scouts};
 use crate::plan::{PlanError, Planner};
 use crate::query::{Limits, Query};
@@ -20,7 +21,7 @@ impl Extractor {
 
     /// As [`Self::estimate`], for somebody who may give up.
     pub fn estimate_with(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Estimate, ExtractError> {
-        if let Some(choice) = self.choose(query, hooks)? {
+        if let Some(choice) = self.choose(query, Aim::Count, hooks)? {
             return Ok(bounded(Self::estimate_chosen(&choice), query));
         }
         let mut prepared = self.prepare(query, Wants::default(), hooks)?;

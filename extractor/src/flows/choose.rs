@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use netrewind_segment::SegmentName;
 
-use super::chosen::{Chosen, ChosenParts};
+use super::chosen::{Aim, Chosen, ChosenParts};
 use super::pipeline::{By, Gathering, Goes};
 use super::record::{Conversation, Ending, FlowId, describe};
 use super::sought::Wanted;
@@ -45,7 +45,8 @@ impl Extractor {
         if !query.range().contains(id.first) {
             return Ok(None);
         }
-        let choice = self.surely(query, hooks, |by, hooks| self.choose_by_id(by, query, id, hooks))?;
+        let choice =
+            self.surely(query, hooks, |by, hooks| self.choose_by_id(by, query, id, Aim::Count, hooks))?;
         Ok(choice.and_then(|choice| choice.conversation))
     }
 
@@ -53,20 +54,21 @@ impl Extractor {
     pub(crate) fn choose(
         &self,
         query: &Query,
+        aim: Aim,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Choice>, ExtractError> {
         let search = query.search.as_deref().map(str::parse::<Search>).transpose()?;
         let Some(id) = query.flow else {
             let Some(search) = search else { return Ok(None) };
             let choice = self.by_packets_if_unsure(query, hooks, |by, hooks| {
-                self.choose_by_search(by, query, &search, hooks)
+                self.choose_by_search(by, query, &search, aim, hooks)
             });
             return choice.map(Some);
         };
         let found = match query.range().contains(id.first) {
-            true => {
-                self.by_packets_if_unsure(query, hooks, |by, hooks| self.choose_by_id(by, query, id, hooks))?
-            }
+            true => self.by_packets_if_unsure(query, hooks, |by, hooks| {
+                self.choose_by_id(by, query, id, aim, hooks)
+            })?,
             false => None,
         };
         let mut choice = found.ok_or(ExtractError::NoSuchFlow(id))?;
@@ -98,6 +100,7 @@ impl Extractor {
         by: By,
         query: &Query,
         id: FlowId,
+        aim: Aim,
         hooks: &mut dyn Hooks,
     ) -> Result<(Option<Choice>, bool), ExtractError> {
         let mut found = None;
@@ -128,7 +131,7 @@ impl Extractor {
                     // Whole records of the catalog come before those that still go on.
                     let is_it = body.first() == id.first.ns();
                     if is_it {
-                        let mut parts = ChosenParts::new(in_hours.clone());
+                        let mut parts = ChosenParts::new(aim, in_hours.clone());
                         let fits = parts.add(key, body);
                         one = Some((describe(key, body, &carriers, ending), parts, fits));
                     }
@@ -163,6 +166,7 @@ impl Extractor {
         by: By,
         query: &Query,
         search: &Search,
+        aim: Aim,
         hooks: &mut dyn Hooks,
     ) -> Result<(Choice, bool), ExtractError> {
         let carriers = Carriers::default();
@@ -171,7 +175,7 @@ impl Extractor {
         // What is recorded meanwhile is not looked at by the search.
         let to = query.to.or(prepared.completeness.covered_to());
         let are_kept = prepared.archived.is_empty();
-        let mut parts = ChosenParts::new(kept_in_hours(&prepared));
+        let mut parts = ChosenParts::new(aim, kept_in_hours(&prepared));
         let segments = take_segments(&mut prepared, by);
         let sought = Some(search).filter(|_| by != By::Answer);
         let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;

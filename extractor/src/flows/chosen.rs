@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::packet::Dissection;
+use netrewind_indexer::packet::{Dissection, PacketKey};
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Index, IndexError, Template};
 use netrewind_segment::{LinkType, SegmentName};
@@ -24,11 +24,22 @@ use crate::sys::Map;
 
 /// Parts of conversations that are chosen at most, some 100 bytes each: what a segment holds of one is a part.
 pub const PARTS_CHOSEN_MAX: usize = 1 << 20;
+/// To look up the flows between two addresses costs as much as to look at so many flows.
+const LOOKUP_COSTS_FLOWS: usize = 1024;
 /// Flows after which is asked whether to go on.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
 
 /// First and last instant in nanoseconds, both included.
 type Instants = (u64, u64);
+
+/// What conversations are chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Their packets.
+    Packets,
+    /// How many these are: where all are kept, records tell.
+    Count,
+}
 
 /// Which packets.
 #[derive(Debug, Default)]
@@ -46,20 +57,29 @@ pub(super) struct ChosenParts {
     in_hours: HashSet<SegmentName>,
     /// When conversations were that these can hold.
     by_time: HashMap<Key, Vec<Instants>, RandomState>,
+    /// Both addresses of all keys, the lesser first: of most packets these alone tell that they are not meant.
+    addresses: HashSet<[u128; 2], RandomState>,
     count: usize,
+    /// Only the segments are noted.
+    are_counted: bool,
 }
 
 impl ChosenParts {
     /// None yet; for these segments the catalog stands.
-    pub(super) fn new(in_hours: HashSet<SegmentName>) -> Self {
-        Self { in_hours, ..Self::default() }
+    pub(super) fn new(aim: Aim, in_hours: HashSet<SegmentName>) -> Self {
+        Self { in_hours, are_counted: aim == Aim::Count, ..Self::default() }
     }
 
     /// Chooses a conversation, of which the places are known; false where that makes too many.
     pub(super) fn add(&mut self, key: &Key, body: &Body) -> bool {
         for segment in body.places.iter().flat_map(|places| &places.0) {
-            self.count += usize::from(self.by_segment.entry(*segment).or_default().add_one(key));
+            let keys = self.by_segment.entry(*segment).or_default();
+            self.count += usize::from(!self.are_counted && keys.add_one(key));
         }
+        if self.are_counted {
+            return true;
+        }
+        self.addresses.insert(in_order(key.addresses));
         if !self.in_hours.is_empty() {
             self.by_time.entry(*key).or_default().push((body.first(), body.last()));
             self.count += 1;
@@ -97,8 +117,10 @@ impl Chosen {
             let key = facts.get(flow.template as usize).map(|facts| Key::of(flow, facts).0);
             key.is_some_and(|key| self.has_key(segment, &key))
         };
+        let flows = index.flow_count() as usize;
+        let is_worth_it = |keys: &Keys| keys.len().saturating_mul(LOOKUP_COSTS_FLOWS) <= flows;
         let looked_up: Result<Option<Vec<u32>>, IndexError> = match self.parts.by_segment.get(segment) {
-            Some(keys) if !self.parts.in_hours.contains(segment) => keys.flows_in(index),
+            Some(keys) if !self.parts.in_hours.contains(segment) && is_worth_it(keys) => keys.flows_in(index),
             _ => Ok(None),
         };
         if let Some(numbers) = looked_up? {
@@ -138,6 +160,11 @@ impl Chosen {
     }
 }
 
+/// The lesser first.
+fn in_order([one, other]: [u128; 2]) -> [u128; 2] {
+    [one.min(other), one.max(other)]
+}
+
 /// Tells of packets whether they are chosen.
 pub(crate) struct ChosenPackets<'c> {
     chosen: &'c Chosen,
@@ -169,6 +196,10 @@ impl<'c> ChosenPackets<'c> {
 
     fn has_key(&mut self, packet: &Packet<'_>) -> bool {
         self.dissection.take_apart(&self.ports, packet.link_type, packet.bytes, packet.header.len);
+        let PacketKey { source, destination, .. } = self.dissection.key;
+        if !self.chosen.parts.addresses.contains(&in_order([source, destination])) {
+            return false;
+        }
         let facts = self.facts.of_one(&Template::of(&self.dissection, packet.bytes));
         let (key, ..) = Key::of_packet(&self.dissection.key, &facts);
         self.chosen.has(&packet.segment, &key, packet.header.timestamp().ns())

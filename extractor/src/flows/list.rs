@@ -17,7 +17,7 @@ use super::rollup::{Added, TOP_KEPT};
 use super::search::Search;
 use super::summary::Totals;
 use super::text::as_text;
-use crate::{Completeness, Query, RejectedIndex, Work};
+use crate::{Completeness, Hint, Query, RejectedIndex, Work};
 
 /// The most conversations of one page.
 pub const LIMIT_MAX: usize = 100_000;
@@ -172,6 +172,10 @@ pub struct FlowAnswer {
     pub completeness: Completeness,
     /// Indexes that could not be used.
     pub rejected_indexes: Vec<RejectedIndex>,
+    /// Where there is none: another way to ask, in which there would be some ([`crate::Extractor::hint`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub hint: Option<Hint>,
     /// What it took.
     pub work: Work,
 }
@@ -293,6 +297,15 @@ impl<'q> TopFlows<'q> {
             to: covered.to,
         });
         let Outcome { work, rejected, approximate, .. } = outcome;
-        FlowAnswer { flows, next, totals, approximate, completeness, rejected_indexes: rejected, work }
+        FlowAnswer {
+            flows,
+            next,
+            totals,
+            approximate,
+            completeness,
+            rejected_indexes: rejected,
+            hint: None,
+            work,
+        }
     }
 }

@@ -80,6 +80,11 @@ impl Keys {
         true
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Whether a conversation is wanted.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.keys.contains(key)

@@ -101,7 +101,12 @@ pub async fn list(
     let is_restricted = identity.filter.is_some();
     let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "flows", flow: None, query };
     let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
-        extractor.flows(query, &flows, caller)
+        let begun = Instant::now();
+        let mut answer = extractor.flows(query, &flows, caller)?;
+        if answer.totals.conversations == 0 && flows.search.is_none() {
+            answer.hint = hint_for(extractor, query, begun, &|| caller.cancelled());
+        }
+        Ok(answer)
     };
     let mut answer = inquiry.answer(&service.packets, None, work).await?;
     if is_restricted {
