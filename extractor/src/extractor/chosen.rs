@@ -49,14 +49,15 @@ impl Extractor {
         sink: &mut dyn Sink,
         hooks: &mut dyn Hooks,
     ) -> Result<Answer, ExtractError> {
-        let (read, chosen) = match choice {
-            Some(Choice { query, chosen, .. }) => (Cow::Owned(query), Some(chosen)),
-            None => (Cow::Borrowed(query), None),
+        let (read, chosen, expired) = match choice {
+            Some(Choice { query, chosen, expired, .. }) => (Cow::Owned(query), Some(chosen), expired),
+            None => (Cow::Borrowed(query), None, None),
         };
         let wants = sink.wants();
         let mut prepared = self.prepare(&read, wants, hooks)?;
         prepared.completeness.asked = Asked { from: query.from, to: query.to };
         prepared.chosen = chosen;
+        expired.into_iter().for_each(|span| prepared.completeness.add_gone(span));
         self.begin(&prepared, &read, sink, hooks)?;
         let answer = self.carry_out(&mut prepared, &read, wants, sink, hooks)?;
         sink.finish(&answer)?;

@@ -117,6 +117,13 @@ impl Archived {
         segments.map(|segment| Span { from: segment.first, to: segment.last.plus_ns(1) })
     }
 
+    /// The times of those of these segments that are no longer kept, of which the `kept` ones are known by name.
+    pub(crate) fn expired(&self, kept: &[SegmentName]) -> Vec<Span> {
+        let segments = self.hours.iter().flat_map(|manifest| &manifest.segments);
+        let expired = segments.filter(|segment| kept.binary_search(&segment.name).is_err());
+        expired.map(|segment| Span { from: segment.first, to: segment.last.plus_ns(1) }).collect()
+    }
+
     /// The link types of these segments.
     pub(crate) fn link_types(&self) -> impl Iterator<Item = LinkType> {
         self.hours.iter().flat_map(|manifest| &manifest.link_types).map(|&number| LinkType(number))

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use netrewind_segment::SegmentName;
+use netrewind_segment::{SegmentName, Timestamp};
 
 use super::chosen::{Aim, Chosen, ChosenParts};
 use super::pipeline::{By, Gathering, Goes};
@@ -10,7 +10,7 @@ use super::record::{Conversation, Ending, FlowId, describe};
 use super::sought::Wanted;
 use super::{Carriers, PARTS_CHOSEN_MAX, Search, finds, take_segments};
 use crate::extractor::Prepared;
-use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Unreadable, Work};
+use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Span, Unreadable, Work};
 
 /// What a query chooses that asks for conversations.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Choice {
     pub(crate) bytes: u64,
     /// All of these packets are kept.
     pub(crate) are_kept: bool,
+    /// When those of them were that have expired.
+    pub(crate) expired: Option<Span>,
     /// Segments that hold them.
     pub(crate) segments: u64,
     /// The one that was asked for by its id.
@@ -116,6 +118,7 @@ impl Extractor {
             let ending = Ending::of(&prepared.completeness);
             let in_hours = kept_in_hours(&prepared);
             let are_kept = prepared.archived.is_empty();
+            let expired = prepared.archived.expired(&prepared.snapshot.names);
             let mut one = None;
             let segments = take_segments(&mut prepared, by);
             let outcome = self.join(
@@ -150,6 +153,7 @@ impl Extractor {
                 packets: conversation.packets(),
                 bytes: conversation.bytes(),
                 are_kept,
+                expired: within(&expired, conversation.first.ns(), conversation.last.ns()),
                 segments: parts.segments() as u64,
                 chosen: Chosen { carriers, parts },
                 conversation: Some(conversation),
@@ -175,6 +179,7 @@ impl Extractor {
         // What is recorded meanwhile is not looked at by the search.
         let to = query.to.or(prepared.completeness.covered_to());
         let are_kept = prepared.archived.is_empty();
+        let expired = prepared.archived.expired(&prepared.snapshot.names);
         let mut parts = ChosenParts::new(aim, kept_in_hours(&prepared));
         let segments = take_segments(&mut prepared, by);
         let sought = Some(search).filter(|_| by != By::Answer);
@@ -182,6 +187,7 @@ impl Extractor {
         let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
         let gathering = Gathering { tracks: true, ..Gathering::of(&carriers, wanted).by(by) };
         let (mut packets, mut bytes, mut fits) = (0, 0, true);
+        let (mut first, mut last) = (u64::MAX, 0);
         let outcome = self.join(
             &mut prepared,
             segments,
@@ -194,6 +200,7 @@ impl Extractor {
             &mut |key, body| {
                 if finds(search, key, body, &carriers, ending) {
                     (packets, bytes) = (packets + body.packets(), bytes + body.bytes());
+                    (first, last) = (first.min(body.first()), last.max(body.last()));
                     fits = parts.add(key, body);
                 }
                 if fits { Goes::On } else { Goes::NoFurther }
@@ -207,6 +214,7 @@ impl Extractor {
             packets,
             bytes,
             are_kept,
+            expired: within(&expired, first, last),
             segments: parts.segments() as u64,
             chosen: Chosen { carriers, parts },
             conversation: None,
@@ -223,4 +231,15 @@ fn kept_in_hours(prepared: &Prepared) -> HashSet<SegmentName> {
     let names = &prepared.snapshot.names;
     let is_kept = |name: &&SegmentName| names.binary_search(name).is_ok();
     prepared.archived.names().iter().filter(is_kept).copied().collect()
+}
+
+/// What of these times lies from first to last instant, both included.
+fn within(spans: &[Span], first: u64, last: u64) -> Option<Span> {
+    let meets = |span: &&Span| span.from.ns() <= last && first < span.to.ns();
+    let cut = |span: &Span| Span {
+        from: span.from.max(Timestamp(first)),
+        to: span.to.min(Timestamp(last).plus_ns(1)),
+    };
+    let all = |one: Span, other: Span| Span { from: one.from.min(other.from), to: one.to.max(other.to) };
+    spans.iter().filter(meets).map(cut).reduce(all)
 }
