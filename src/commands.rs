@@ -6,6 +6,7 @@ use crate::outcome::{Failure, Outcome};
 
 mod access;
 mod compile_filter;
+mod destination;
 pub mod extcap;
 mod extract;
 mod flows;
@@ -94,6 +95,8 @@ pub struct WritingArguments {
     /// Age at which segments expire, from when they were written [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
     max_age: Option<std::time::Duration>,
+    #[command(flatten)]
+    sharing: crate::sharing::SharingArguments,
     #[command(flatten)]
     ports: tunnels::PortArguments,
 }

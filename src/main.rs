@@ -11,6 +11,7 @@ mod indexing;
 mod logs;
 mod manager;
 mod outcome;
+mod sharing;
 mod signals;
 mod terminal;
 mod writing;

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use netrewind_segment::{Logbook, SegmentName, Store, StoreLock};
 
+use crate::outcome::Failure;
+use crate::sharing::SharingArguments;
 use crate::{clock, indexing};
 
 /// A store that this process alone writes to.
@@ -23,10 +25,12 @@ pub struct Writing {
 
 impl Writing {
     /// Opens or creates the store in `folder`; what a crash left open is recovered first. `what` names the command to
-    /// others that find the store locked.
-    pub fn open(folder: &Path, what: &str) -> anyhow::Result<Self> {
+    /// others that find the store locked. Decides who may read what this process writes.
+    pub fn open(folder: &Path, what: &str, sharing: &SharingArguments) -> Result<Self, Failure> {
+        let sharing = sharing.begin(folder)?;
         let store = Store::open_or_create(folder, clock::now(), indexing::seed())?;
         let lock = store.lock(&format!("netrewind {what}, process {}", std::process::id()))?;
+        sharing.apply(&store)?;
         let mut logbook = Logbook::new(&store);
         let mut unlogged = None;
         netrewind_recorder::recover(&store, &mut |event| {

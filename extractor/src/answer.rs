@@ -144,8 +144,23 @@ pub trait Hooks {
         None
     }
 
+    /// Does what may take seconds and reads nothing: others may read meanwhile. What is given up before its turn comes is not
+    /// done.
+    fn aside(&self, _what: Aside, work: &mut dyn FnMut()) {
+        work();
+    }
+
     /// Told now and then how far it has come.
     fn progress(&mut self, _progress: &Progress) {}
+}
+
+/// What an answer does beside reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// Compiling, in a process of its own.
+    Compiling,
+    /// Waiting for memory that other answers have.
+    WaitingForMemory,
 }
 
 /// Waits to the end.

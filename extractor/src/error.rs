@@ -11,7 +11,7 @@ use netrewind_filter::FilterError;
 pub enum ExtractError {
     /// The expression is wrong: the asker's error.
     #[error(transparent)]
-    Filter(#[from] FilterError),
+    Filter(FilterError),
     /// The search is wrong: the asker's error.
     #[error("query: {0}")]
     Search(#[from] SearchError),
@@ -80,6 +80,15 @@ fn there_are(known: &[String]) -> String {
         more => format!(" and {more} more"),
     };
     format!("in this range there are {}{more}", names.join(", "))
+}
+
+impl From<FilterError> for ExtractError {
+    fn from(error: FilterError) -> Self {
+        match error {
+            FilterError::GivenUp => Self::Cancelled,
+            error => Self::Filter(error),
+        }
+    }
 }
 
 impl From<SinkError> for ExtractError {

@@ -21,7 +21,7 @@ use crate::completeness::days::Days;
 use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
-use crate::filters::{Filters, Outlook};
+use crate::filters::{Filters, ForProgram, Outlook};
 use crate::flows::{Aim, Archived, Catalog, Chosen, ChosenPackets, GatherSource, Manifests};
 use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, reach};
 use crate::growing::Growing;
@@ -197,12 +197,12 @@ impl Extractor {
     }
 
     /// Whether a filter is right for packets from Ethernet, or at least for bare IP packets. Nothing is looked up.
-    pub fn check_filter(&self, filter: &str) -> Result<(), ExtractError> {
+    pub fn check_filter(&self, filter: &str, hooks: &dyn Hooks) -> Result<(), ExtractError> {
         if filter.trim().is_empty() {
             return Ok(());
         }
-        let of_ethernet = self.compiler.program(filter, LinkType::ETHERNET);
-        match of_ethernet.or_else(|error| self.compiler.program(filter, LinkType::RAW).map_err(|_| error)) {
+        let program = |link_type| self.compiler.program(filter, link_type, &ForProgram(hooks));
+        match program(LinkType::ETHERNET).or_else(|error| program(LinkType::RAW).map_err(|_| error)) {
             Ok(_) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -220,7 +220,7 @@ impl Extractor {
         hooks: &dyn Hooks,
     ) -> Result<Prepared, ExtractError> {
         let snapshot = Snapshot::take(&self.shelf, query, &self.walks, self.workers, hooks)?;
-        self.prepare_with(query, wants, snapshot, Archived::default())
+        self.prepare_with(query, wants, snapshot, Archived::default(), hooks)
     }
 
     fn prepare_with(
@@ -229,6 +229,7 @@ impl Extractor {
         wants: Wants,
         mut snapshot: Snapshot,
         archived: Archived,
+        hooks: &dyn Hooks,
     ) -> Result<Prepared, ExtractError> {
         let range = query.range();
         let ports = self.tunnel_ports()?;
@@ -236,7 +237,7 @@ impl Extractor {
         link_types.extend(archived.link_types());
         link_types.sort_unstable();
         link_types.dedup();
-        let filters = Filters::compile(&self.compiler, query, &link_types)?.with_ports(&ports);
+        let filters = Filters::compile(&self.compiler, query, &link_types, hooks)?.with_ports(&ports);
         let segments_in_store = snapshot.names.len();
         let mut completeness =
             Completeness { asked: Asked { from: query.from, to: query.to }, ..Completeness::default() };

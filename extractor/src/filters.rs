@@ -5,10 +5,11 @@ use std::sync::Arc;
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::LinkType;
 
+use crate::answer::{Aside, Hooks};
 use crate::query::{Query, View};
 use crate::tunnels::TunnelDemands;
 use crate::views::{INNER_LINK_TYPES, PacketView, Peeled, Peeler, Selection, without_tags};
-use netrewind_filter::{Compiler, FilterError, Program};
+use netrewind_filter::{Compiler, FilterError, Program, Waiting};
 
 /// What an expression means for one link type.
 #[derive(Clone, Debug)]
@@ -122,15 +123,16 @@ impl Filters {
         compiler: &Compiler,
         query: &Query,
         of_store: &[LinkType],
+        hooks: &dyn Hooks,
     ) -> Result<Self, FilterError> {
-        let own = compile(compiler, &query.filter, Selection::from(query), of_store)?;
+        let own = compile(compiler, &query.filter, Selection::from(query), of_store, hooks)?;
         if let Some(error) = own.refusal.filter(|_| own.expression.accepts_nothing()) {
             return Err(error);
         }
         let mut expressions = vec![own.expression];
         for joined in &query.joined {
-            expressions
-                .push(compile(compiler, &joined.filter, Selection::from(joined), of_store)?.expression);
+            let selection = Selection::from(joined);
+            expressions.push(compile(compiler, &joined.filter, selection, of_store, hooks)?.expression);
         }
         let looks_inside = |expression: &Expression| expression.selection.view != View::Outer;
         Ok(Self {
@@ -236,6 +238,19 @@ impl Filters {
     }
 }
 
+/// Whoever waits for an answer, as they wait for a program.
+pub(crate) struct ForProgram<'h>(pub(crate) &'h dyn Hooks);
+
+impl Waiting for ForProgram<'_> {
+    fn has_given_up(&self) -> bool {
+        self.0.cancelled() || self.0.cut().is_some()
+    }
+
+    fn aside(&self, work: &mut dyn FnMut()) {
+        self.0.aside(Aside::Compiling, work);
+    }
+}
+
 /// An expression, and why it has no meaning for some link types.
 struct Compiled {
     expression: Expression,
@@ -248,6 +263,7 @@ fn compile(
     text: &str,
     selection: Selection,
     of_store: &[LinkType],
+    hooks: &dyn Hooks,
 ) -> Result<Compiled, FilterError> {
     let mut compiled = Compiled {
         expression: Expression { choices: Vec::new(), selection },
@@ -255,7 +271,7 @@ fn compile(
         refusal: None,
     };
     for (link_type, is_of_store) in link_types(of_store, selection.view) {
-        let choice = match compiler.program(text, link_type) {
+        let choice = match compiler.program(text, link_type, &ForProgram(hooks)) {
             _ if text.trim().is_empty() => Choice::Everything,
             Ok(program) => Choice::Program(program),
             Err(error @ (FilterError::Syntax { .. } | FilterError::RejectsAll { .. })) => {
@@ -292,10 +308,11 @@ fn first_line(error: &FilterError) -> String {
 mod tests {
     use super::*;
     use netrewind_filter::CompileLimits;
+    use crate::answer::Patient;
 
     fn compile_for(view: View, expression: &str, link_types: &[LinkType]) -> Result<Filters, FilterError> {
         let compiler = Compiler::new(CompileLimits::default());
-        Filters::compile(&compiler, &Query { view, ..Query::of(expression) }, link_types)
+        Filters::compile(&compiler, &Query { view, ..Query::of(expression) }, link_types, &Patient)
     }
 
     fn compile(expression: &str, link_types: &[LinkType]) -> Result<Filters, FilterError> {

@@ -38,6 +38,7 @@ mod schema;
 mod server;
 mod service;
 mod session;
+mod share;
 mod summary;
 pub mod tls;
 mod unread;

@@ -42,7 +42,7 @@ mod views;
 mod walk;
 
 pub use answer::{
-    Answer, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, RejectedIndex, Work,
+    Answer, Aside, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, RejectedIndex, Work,
 };
 pub use completeness::{
     Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Span, Unreadable,

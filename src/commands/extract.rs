@@ -1,6 +1,6 @@
 //! `netrewind extract`: exactly the packets asked for.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use netrewind_extractor::{
     Answer, DedupWindow, Estimate, ExtractError, Limits, PcapSink, PcapngSink, Query, Sink, SinkError,
 };
 
+use super::destination::Destination;
 use super::following::FollowingClock;
 use super::hint;
 use super::place::{NoAnswer, Place, PlaceArguments};
@@ -84,7 +85,8 @@ pub struct Arguments {
     /// Do not tell what is complete, nor show progress
     #[arg(long, short)]
     quiet: bool,
-    /// The file to write; - for standard output
+    /// The file to write; - for standard output. A new file can be read by its owner alone (0600); one that is there keeps
+    /// its mode, and a link goes on pointing at it
     #[arg(long, short, value_name = "FILE", required_unless_present_any = ["count", "estimate"])]
     output: Option<PathBuf>,
 }
@@ -182,23 +184,10 @@ fn extract(
         let text = format!("{}: {error}", output.display());
         ExtractError::Sink(SinkError::Io(io::Error::new(error.kind(), text)))
     };
-    // A fifo or a device is written as it is.
-    if fs::metadata(output).is_ok_and(|metadata| !metadata.is_file()) {
-        return carry_out(File::options().write(true).open(output).map_err(named)?);
-    }
-    // What goes on is looked at meanwhile.
-    if arguments.follow {
-        return carry_out(File::create(output).map_err(named)?);
-    }
-    let mut partial = output.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let answer = carry_out(File::create(&partial).map_err(named)?);
-    let moved = match answer {
-        Ok(_) => fs::rename(&partial, output).map_err(named),
-        Err(_) => fs::remove_file(&partial).map_err(named),
-    };
-    answer.and_then(|answer| Ok(moved.map(|()| answer)?))
+    let (file, destination) = Destination::open(output, arguments.follow).map_err(named)?;
+    let answer = carry_out(file);
+    let kept = if answer.is_ok() { destination.keep() } else { destination.give_up() };
+    answer.and_then(|answer| Ok(kept.map_err(named).map(|()| answer)?))
 }
 
 /// Standard output without a line buffer.

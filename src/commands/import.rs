@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if arguments.files.iter().any(|file| file.as_path() == Path::new("-")) && std::io::stdin().is_terminal() {
         return Err(Failure::usage("standard input is a terminal: pipe a capture into it"));
     }
-    let mut writing = Writing::open(&arguments.store.store, "import")?;
+    let mut writing = Writing::open(&arguments.store.store, "import", &arguments.writing.sharing)?;
     arguments.writing.ports.apply(&mut writing)?;
     let stop = signals::stop_flag()?;
     let store = &writing.store;

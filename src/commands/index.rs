@@ -7,6 +7,7 @@ use super::tunnels::PortArguments;
 use crate::cataloging::{self, State as Catalogued};
 use crate::indexing::{self, State};
 use crate::outcome::{Failure, Outcome};
+use crate::sharing::SharingArguments;
 use crate::signals;
 use crate::terminal::{self, StatusLine};
 use crate::writing::Writing;
@@ -36,13 +37,15 @@ pub struct Arguments {
     #[arg(long, requires = "catalog")]
     current_hour: bool,
     #[command(flatten)]
+    sharing: SharingArguments,
+    #[command(flatten)]
     ports: PortArguments,
 }
 
 /// Builds them.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     netrewind_segment::Store::open(&arguments.store.store)?; // an index makes no store
-    let mut writing = Writing::open(&arguments.store.store, "index")?;
+    let mut writing = Writing::open(&arguments.store.store, "index", &arguments.sharing)?;
     writing.has_indexes = false; // they are built again right here
     arguments.ports.apply(&mut writing)?;
     let store = &writing.store;

@@ -224,7 +224,7 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
     let sources = arguments.sources(&clock)?;
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
     let stop = signals::stop_flag()?;
-    let mut writing = Writing::open(&arguments.store.store, "record")?;
+    let mut writing = Writing::open(&arguments.store.store, "record", &arguments.writing.sharing)?;
     arguments.writing.ports.apply(&mut writing)?;
     let Writing { store, lock, logbook, without_index, .. } = writing;
     let server = serving.map(|serving| serving.start(store.clone())).transpose()?;

@@ -1,8 +1,6 @@
 //! From an expression to a program, through libpcap, which is not trusted to look nothing up nor to end.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use netrewind_segment::LinkType;
@@ -13,9 +11,6 @@ use super::guard;
 use super::program::{Program, RawInstruction};
 use super::worker::compile_in_worker;
 use crate::sys::savefile;
-
-/// Programs that a [`Compiler`] keeps.
-pub const CACHED_PROGRAMS_MAX: usize = 256;
 
 /// Larger expressions are not optimized: libpcap takes time in the cube of their size. 300 hosts, which are as large, take
 /// 1.4 s with the optimizer; 1,000 take 3.8 s without.
@@ -72,7 +67,19 @@ pub fn compile(
     link_type: LinkType,
     limits: &CompileLimits,
 ) -> Result<Program, FilterError> {
-    Ok(Program::decode(link_type, &compile_raw(expression, link_type, limits)?)?)
+    compile_while_wanted(expression, link_type, limits, &|| false)
+}
+
+/// As [`compile`], as long as anybody waits for it.
+pub(super) fn compile_while_wanted(
+    expression: &str,
+    link_type: LinkType,
+    limits: &CompileLimits,
+    is_given_up: &dyn Fn() -> bool,
+) -> Result<Program, FilterError> {
+    let tokens = check(expression, limits)?;
+    let raw = compile_counted(expression, tokens, link_type, limits, is_given_up)?;
+    Ok(Program::decode(link_type, &raw)?)
 }
 
 /// As [`compile`], into the form that the kernel takes as a capture filter.
@@ -81,14 +88,29 @@ pub fn compile_raw(
     link_type: LinkType,
     limits: &CompileLimits,
 ) -> Result<Vec<RawInstruction>, FilterError> {
+    let tokens = check(expression, limits)?;
+    compile_counted(expression, tokens, link_type, limits, &|| false)
+}
+
+/// How many tokens an expression has that may be compiled.
+pub(super) fn check(expression: &str, limits: &CompileLimits) -> Result<usize, FilterError> {
     if expression.len() > limits.text_bytes_max {
         return Err(FilterError::TooLong { bytes: expression.len(), bytes_max: limits.text_bytes_max });
     }
-    let tokens = guard::check(expression)?;
+    guard::check(expression)
+}
+
+fn compile_counted(
+    expression: &str,
+    tokens: usize,
+    link_type: LinkType,
+    limits: &CompileLimits,
+    is_given_up: &dyn Fn() -> bool,
+) -> Result<Vec<RawInstruction>, FilterError> {
     if tokens <= limits.in_process_tokens_max {
         compile_checked(expression, link_type, Optimize::Yes)
     } else {
-        compile_large(expression, tokens, link_type, limits)
+        compile_large(expression, tokens, link_type, limits, is_given_up)
     }
 }
 
@@ -98,11 +120,13 @@ fn compile_large(
     tokens: usize,
     link_type: LinkType,
     limits: &CompileLimits,
+    is_given_up: &dyn Fn() -> bool,
 ) -> Result<Vec<RawInstruction>, FilterError> {
     let Some(worker) = &limits.worker else {
         return Err(FilterError::NoWorker { tokens, tokens_max: limits.in_process_tokens_max });
     };
-    let by_worker = |optimize| compile_in_worker(worker, expression, link_type, optimize, limits);
+    let by_worker =
+        |optimize| compile_in_worker(worker, expression, link_type, optimize, limits, is_given_up);
     if tokens > OPTIMIZED_TOKENS_MAX {
         return by_worker(Optimize::No);
     }
@@ -153,40 +177,4 @@ pub(super) fn parse_instruction(line: &str) -> Option<RawInstruction> {
         k: numbers.next()?.parse().ok()?,
     };
     numbers.next().is_none().then_some(instruction)
-}
-
-/// Compiles and remembers. Shared between threads; a program is compiled outside the lock, so a slow one delays nobody.
-#[derive(Debug)]
-pub struct Compiler {
-    limits: CompileLimits,
-    programs: Mutex<HashMap<(String, LinkType), Arc<Program>>>,
-}
-
-impl Compiler {
-    /// A compiler with nothing in its memory.
-    pub fn new(limits: CompileLimits) -> Self {
-        Self { limits, programs: Mutex::default() }
-    }
-
-    /// The program of an expression for a link type; see [`compile`].
-    pub fn program(&self, expression: &str, link_type: LinkType) -> Result<Arc<Program>, FilterError> {
-        let key = (expression.to_owned(), link_type);
-        if let Some(program) = self.programs().get(&key) {
-            return Ok(Arc::clone(program));
-        }
-        let program = Arc::new(compile(expression, link_type, &self.limits)?);
-        let mut programs = self.programs();
-        if programs.len() >= CACHED_PROGRAMS_MAX {
-            // Which one goes does not matter: it can be compiled again.
-            let evicted = programs.keys().next().cloned();
-            evicted.and_then(|key| programs.remove(&key));
-        }
-        programs.insert(key, Arc::clone(&program));
-        Ok(program)
-    }
-
-    fn programs(&self) -> std::sync::MutexGuard<'_, HashMap<(String, LinkType), Arc<Program>>> {
-        // The map is whole between any two of its operations, so a panic elsewhere has not broken it.
-        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

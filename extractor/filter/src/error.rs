@@ -75,6 +75,9 @@ pub enum FilterError {
         /// What went wrong.
         source: io::Error,
     },
+    /// Nobody waits for it any more.
+    #[error("the filter was not compiled: nobody waits for it any more")]
+    GivenUp,
     /// libpcap's program is not one that we run.
     #[error(transparent)]
     Program(#[from] ProgramError),

@@ -12,6 +12,7 @@
 
 mod abstract_packet;
 mod compile;
+mod compiler;
 mod concrete;
 mod diagnosis;
 mod error;
@@ -29,7 +30,8 @@ mod worker;
 pub use abstract_packet::{
     AbstractPacket, DESCRIBED_BYTES_MAX, KEY_FIELD_BYTES_MAX, KeyField, KeyPlace, Verdict,
 };
-pub use compile::{CACHED_PROGRAMS_MAX, CompileLimits, Compiler, compile, compile_raw};
+pub use compile::{CompileLimits, compile, compile_raw};
+pub use compiler::{CACHED_PROGRAMS_MAX, Compiler, Patient, Waiting};
 pub use concrete::BACKWARD_JUMPS_MAX;
 pub use error::FilterError;
 pub use number::Number;

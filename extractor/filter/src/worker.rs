@@ -10,8 +10,9 @@ use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use netrewind_segment::LinkType;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -30,6 +31,9 @@ const INSTRUCTION_LINE_BYTES_MAX: u64 = 32;
 /// The longest request that a worker reads.
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
 
+/// How often it is asked whether anybody still waits for a program.
+pub(super) const GIVEN_UP_INTERVAL: Duration = Duration::from_millis(20);
+
 /// The stack that libpcap's recursion over a large program gets.
 const STACK_BYTES: usize = 256 << 20;
 
@@ -46,13 +50,14 @@ const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;
 const SIGXCPU: i32 = 24;
 
-/// Compiles in a worker process; names must have been checked.
+/// Compiles in a worker process, which is killed where nobody waits for it any more; names must have been checked.
 pub(super) fn compile_in_worker(
     worker: &Path,
     expression: &str,
     link_type: LinkType,
     optimize: Optimize,
     limits: &CompileLimits,
+    is_given_up: &dyn Fn() -> bool,
 ) -> Result<Vec<RawInstruction>, FilterError> {
     let broken = |source| FilterError::Worker { worker: worker.to_owned(), source };
     let (cpu, memory) = (limits.cpu_seconds_max, limits.memory_bytes_max);
@@ -65,28 +70,45 @@ pub(super) fn compile_in_worker(
         .stderr(Stdio::null())
         .spawn()
         .map_err(broken)?;
-    let answer = converse(&mut child, request, limits).map_err(broken);
-    if !matches!(answer, Ok(Some(_))) {
+    let answer = converse(&mut child, request, limits, is_given_up).map_err(broken);
+    if !matches!(answer, Ok(Conversed::Answer(_))) {
         // It may have ended by itself meanwhile, which is as good.
         let _ = child.kill();
     }
     // No zombie stays in either case.
     let status = child.wait().map_err(broken)?;
     match answer? {
-        None => Err(too_expensive(format!("it took longer than {:?}", limits.wall_time_max))),
-        Some(answer) if answer.is_empty() => Err(without_answer(status, limits).unwrap_or_else(|| {
-            broken(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without an answer"))
-        })),
-        Some(answer) if answer.ends_with(OUT_OF_MEMORY) => Err(out_of_memory(limits)),
-        Some(answer) => read_answer(expression, &answer).unwrap_or_else(|| {
+        Conversed::GivenUp => Err(FilterError::GivenUp),
+        Conversed::Late => Err(too_expensive(format!("it took longer than {:?}", limits.wall_time_max))),
+        Conversed::Answer(answer) if answer.is_empty() => {
+            Err(without_answer(status, limits).unwrap_or_else(|| {
+                broken(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without an answer"))
+            }))
+        }
+        Conversed::Answer(answer) if answer.ends_with(OUT_OF_MEMORY) => Err(out_of_memory(limits)),
+        Conversed::Answer(answer) => read_answer(expression, &answer).unwrap_or_else(|| {
             Err(broken(io::Error::new(io::ErrorKind::InvalidData, "its answer makes no sense")))
         }),
     }
 }
 
-/// Sends the request and reads the answer on a thread, so that the deadline holds whatever the process does; none if it
-/// passes.
-fn converse(child: &mut Child, request: String, limits: &CompileLimits) -> io::Result<Option<String>> {
+/// How a conversation with a worker ended.
+enum Conversed {
+    /// With what it said.
+    Answer(String),
+    /// It took too long.
+    Late,
+    /// Nobody waits any more.
+    GivenUp,
+}
+
+/// Sends the request and reads the answer on a thread, so that the deadline holds whatever the process does.
+fn converse(
+    child: &mut Child,
+    request: String,
+    limits: &CompileLimits,
+    is_given_up: &dyn Fn() -> bool,
+) -> io::Result<Conversed> {
     let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::Error::other("no pipes"));
     };
@@ -101,10 +123,16 @@ fn converse(child: &mut Child, request: String, limits: &CompileLimits) -> io::R
         // Nobody listens any more once the deadline has passed.
         let _ = sender.send(read);
     })?;
-    match receiver.recv_timeout(limits.wall_time_max) {
-        Ok(answer) => answer.map(Some),
-        Err(_) => Ok(None),
+    let mut waited = Duration::ZERO;
+    while waited < limits.wall_time_max {
+        match receiver.recv_timeout(GIVEN_UP_INTERVAL) {
+            Ok(answer) => return answer.map(Conversed::Answer),
+            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("its reader ended")),
+            Err(RecvTimeoutError::Timeout) if is_given_up() => return Ok(Conversed::GivenUp),
+            Err(RecvTimeoutError::Timeout) => waited += GIVEN_UP_INTERVAL,
+        }
     }
+    Ok(Conversed::Late)
 }
 
 fn too_expensive(limit: String) -> FilterError {

@@ -259,7 +259,9 @@ impl<'f> Following<'f> {
         }
         if self.link_types.len() > known {
             let ports = self.filters.ports.clone();
-            self.filters = Filters::compile(compiler, self.query, &self.link_types)?.with_ports(&ports);
+            let hooks = output.hooks.borrow();
+            let filters = Filters::compile(compiler, self.query, &self.link_types, &**hooks)?;
+            self.filters = filters.with_ports(&ports);
         }
         if self.names.are_wanted && self.names.give(self.extractor, &mut segments)? {
             if let Some(decapsulator) = &mut output.decapsulator {

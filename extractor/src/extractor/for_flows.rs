@@ -76,7 +76,7 @@ impl Extractor {
             )?;
             snapshot.segments.retain(|segment| !archived.names().contains(&segment.name));
         }
-        self.prepare_with(query, Wants::default(), snapshot, archived)
+        self.prepare_with(query, Wants::default(), snapshot, archived, hooks)
     }
 }
 

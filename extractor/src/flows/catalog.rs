@@ -69,7 +69,7 @@ impl Extractor {
         let is_wanted = |name: &SegmentName| Hour::of(name.opened) == hour;
         let mut snapshot = self.snapshot_of_sealed(&query, hooks, &is_wanted)?;
         let mut made = Made::new(hour, &mut snapshot);
-        let filters = Filters::compile(self.compiler(), &query, &snapshot.link_types())?
+        let filters = Filters::compile(self.compiler(), &query, &snapshot.link_types(), hooks)?
             .with_ports(&self.tunnel_ports()?);
         let carriers = Carriers::default();
         let edges = Edges::of(&made.manifest);

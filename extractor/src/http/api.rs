@@ -14,7 +14,7 @@ use super::access::{Admission, guard};
 use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
-use super::{capture, flows, log, lookups, operations, problems_in_api, session, unread, view};
+use super::{capture, connection, flows, log, lookups, operations, problems_in_api, session, unread, view};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -74,9 +74,11 @@ pub fn router(service: Arc<Service>, admission: Admission) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_for_this_method)
         .with_state(Arc::clone(&service));
+    let connections = Arc::clone(&service.connections);
     guard(router, service, admission)
         .layer(middleware::from_fn(unread::read_to_the_end))
         .layer(middleware::from_fn(log::each_request))
+        .layer(middleware::from_fn_with_state(connections, connection::busy))
 }
 
 async fn nothing_here(uri: Uri) -> Response {

@@ -127,7 +127,7 @@ async fn give(
     }
     let follow = form.follow.unwrap_or_default();
     let places = if follow { &service.followers } else { &service.packets };
-    let slot = places.slot().await?;
+    let slot = places.slot(&identity.share()).await?;
     let format = form.format.unwrap_or_default();
     let (outlet, parts) = Outlet::new(Arc::clone(&service), slot);
     let timer = Timer::new(bounds.time());

@@ -278,6 +278,7 @@ pub struct Expression {
 ))]
 pub async fn filter(
     State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<RightFilter>, Problem> {
     let mut fields = fields_of(request, &service.limits).await?;
@@ -287,6 +288,7 @@ pub async fn filter(
         || Problem::new(Kind::BadParameter, "filter: an expression is missing").with("parameter", "filter");
     let filter = filter.ok_or_else(missing)?;
     let checked = filter.clone();
-    look_up(&service, &service.lookups, move |service, _| service.extractor.check_filter(&checked)).await?;
+    let work = move |service: &Service, caller: &mut Caller<'_>| service.extractor.check_filter(&checked, caller);
+    look_up(&service, &service.lookups, &identity.share(), work).await?;
     Ok(Json(RightFilter { filter }))
 }

@@ -59,13 +59,14 @@ impl Inquiry {
         let service = Arc::clone(&self.service);
         let is_over = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&is_over);
-        let noted = move |service: &Service, gone: &AtomicBool| {
+        let peer = self.identity.share();
+        let noted = move |service: &Service, caller: &mut Caller<'_>| {
             let (begun, asked) = (Instant::now(), service.clock.now());
-            let answer = work(&service.extractor, &self.query, &mut Caller::new(service, gone));
+            let answer = work(&service.extractor, &self.query, caller);
             self.note(&answer, asked, begun.elapsed(), flag.load(Ordering::Relaxed));
             answer
         };
-        let answered = look_up(&service, pool, noted);
+        let answered = look_up(&service, pool, &peer, noted);
         let Some(time) = time else { return answered.await };
         // The work is told to stop when what waits for it goes, and is to know by then why.
         let mut answered = Box::pin(answered);

@@ -1,5 +1,6 @@
 //! What is answered in JSON: counts, estimates, the store at a glance.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use serde::Serialize;
+use tokio::runtime::Handle;
 use utoipa::ToSchema;
 
 use super::identity::Identity;
@@ -14,9 +16,11 @@ use super::inquiry::Inquiry;
 use super::parameters::{Bounds, Conversations, Selection};
 use super::pool::{Pool, Slot};
 use super::problem::{Kind, Problem};
-use super::reading::ending;
+use super::reading::{aside, ending};
 use super::request::fields_of;
 use super::service::{Phase, Service};
+use super::share::Peer;
+use crate::answer::Aside;
 use crate::{
     Answer, Completeness, Estimate, ExtractError, Extractor, Hint, Hooks, Overview, Query, ReachedLimit,
     SegmentOverview, Work, hint_time,
@@ -98,14 +102,15 @@ pub async fn estimate(
 ))]
 pub async fn status(
     State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<Overview>, Problem> {
     fields_of(request, &service.limits).await?.end()?;
-    let work = |service: &Service, _: &AtomicBool| {
+    let work = |service: &Service, _: &mut Caller<'_>| {
         let Service { extractor, clock, remembered, .. } = service;
         Ok(Overview::with(remembered, extractor.store(), clock.now())?)
     };
-    Ok(Json(look_up(&service, &service.lookups, work).await?))
+    Ok(Json(look_up(&service, &service.lookups, &identity.share(), work).await?))
 }
 
 /// The segments of the store, oldest first
@@ -114,11 +119,12 @@ pub async fn status(
 ))]
 pub async fn segments(
     State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<Vec<SegmentOverview>>, Problem> {
     fields_of(request, &service.limits).await?.end()?;
-    let work = |service: &Service, _: &AtomicBool| Ok(SegmentOverview::all(service.extractor.store())?);
-    Ok(Json(look_up(&service, &service.lookups, work).await?))
+    let work = |service: &Service, _: &mut Caller<'_>| Ok(SegmentOverview::all(service.extractor.store())?);
+    Ok(Json(look_up(&service, &service.lookups, &identity.share(), work).await?))
 }
 
 /// Another way to ask where an answer is empty, looked for within a small part of the time that the answer took.
@@ -132,21 +138,21 @@ pub(super) fn hint_for(
     extractor.hint(query, &|| Instant::now() >= until || is_gone())
 }
 
-/// Does work on a thread of its own, once there is a place; gives it up when the client goes.
+/// Does work on a thread of its own, once there is a place for this peer; gives it up when the client goes.
 pub(super) async fn look_up<T: Send + 'static>(
     service: &Arc<Service>,
     pool: &Pool,
-    work: impl FnOnce(&Service, &AtomicBool) -> Result<T, ExtractError> + Send + 'static,
+    peer: &Peer,
+    work: impl FnOnce(&Service, &mut Caller<'_>) -> Result<T, ExtractError> + Send + 'static,
 ) -> Result<T, Problem> {
     if service.phase() != Phase::Serving {
         return Err(ending());
     }
-    let slot = pool.slot().await?;
+    let slot = pool.slot(peer).await?;
     let gone = SetOnDrop(Arc::default());
     let (of_work, flag) = (Arc::clone(service), Arc::clone(&gone.0));
     let task = tokio::task::spawn_blocking(move || {
-        let _slot: Slot = slot;
-        work(&of_work, &flag)
+        work(&of_work, &mut Caller { service: &of_work, gone: &flag, slot: RefCell::new(slot) })
     });
     match task.await {
         Ok(Err(ExtractError::Cancelled)) => Err(ending()),
@@ -164,16 +170,11 @@ impl Drop for SetOnDrop {
     }
 }
 
-/// Gives up when the client has gone or the service ends.
+/// Gives up when the client has gone or the service ends, and lets others read while a filter is compiled.
 pub(super) struct Caller<'a> {
     service: &'a Service,
     gone: &'a AtomicBool,
-}
-
-impl<'a> Caller<'a> {
-    pub(super) fn new(service: &'a Service, gone: &'a AtomicBool) -> Self {
-        Self { service, gone }
-    }
+    slot: RefCell<Slot>,
 }
 
 impl Hooks for Caller<'_> {
@@ -183,5 +184,12 @@ impl Hooks for Caller<'_> {
 
     fn cut(&self) -> Option<ReachedLimit> {
         None
+    }
+
+    fn aside(&self, what: Aside, work: &mut dyn FnMut()) {
+        let peer = self.slot.borrow().peer().clone();
+        self.slot.borrow_mut().pause();
+        aside(self.service, &peer, what, &|| self.cancelled(), work);
+        self.slot.borrow_mut().resume(&Handle::current());
     }
 }

@@ -46,6 +46,16 @@ impl Outlet {
         (Self { parts, gathered, slot, service, runtime: Handle::current() }, taken)
     }
 
+    /// Lets others read meanwhile.
+    pub fn pause(&mut self) {
+        self.slot.pause();
+    }
+
+    /// Waits until it may read again. Blocks the thread.
+    pub fn resume(&mut self) {
+        self.slot.resume(&self.runtime);
+    }
+
     /// Whether nobody takes parts any more.
     pub fn is_closed(&self) -> bool {
         self.parts.is_closed()

@@ -1,14 +1,14 @@
-//! Who may read: answers are begun in the order in which they were asked for, and only so many at once.
+//! Who may read: answers are begun in the order in which they were asked for, and only so many at once; no peer takes all
+//! places.
 //!
 //! An answer holds a place from its beginning to its end, and the right to read only while it reads: one whose client is
-//! slow to take it waits without it, so that slow clients cost memory and a thread each, but no reading.
-
-use std::sync::Arc;
+//! slow to take it, or whose filter is being compiled, waits without it, so that these cost memory and a thread each, but no
+//! reading.
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::{Kind, Problem};
+use super::share::{Peer, Place, Places};
 
 /// What a client is told to wait where the queue is full.
 const RETRY_AFTER_SECONDS: u32 = 5;
@@ -27,19 +27,19 @@ pub struct PoolLimits {
 /// Hands out the right to answer.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    admitted: Arc<Semaphore>,
-    answers: Arc<Semaphore>,
-    reading: Arc<Semaphore>,
-    limits: PoolLimits,
+    admitted: Places,
+    answers: Places,
+    reading: Places,
 }
 
 /// The right to answer, until it is dropped.
 #[derive(Debug)]
 pub struct Slot {
-    _admitted: OwnedSemaphorePermit,
-    _answer: OwnedSemaphorePermit,
-    reading: Option<OwnedSemaphorePermit>,
-    all_reading: Arc<Semaphore>,
+    _admitted: Place,
+    _answer: Place,
+    reading: Option<Place>,
+    all_reading: Places,
+    peer: Peer,
 }
 
 impl Pool {
@@ -47,45 +47,48 @@ impl Pool {
     pub fn new(limits: PoolLimits) -> Self {
         let PoolLimits { reading_max, answers_max, waiting_max } = limits;
         Self {
-            admitted: Arc::new(Semaphore::new(answers_max + waiting_max)),
-            answers: Arc::new(Semaphore::new(answers_max)),
-            reading: Arc::new(Semaphore::new(reading_max)),
-            limits,
+            admitted: Places::new(answers_max + waiting_max),
+            answers: Places::new(answers_max),
+            reading: Places::new(reading_max),
         }
     }
 
     /// Answers that have begun and not ended.
     pub fn running(&self) -> u64 {
-        (self.limits.answers_max - self.answers.available_permits()) as u64
+        self.answers.taken() as u64
     }
 
     /// Answers that wait to begin.
     pub fn waiting(&self) -> u64 {
-        let PoolLimits { answers_max, waiting_max, .. } = self.limits;
-        let admitted = (answers_max + waiting_max - self.admitted.available_permits()) as u64;
-        admitted.saturating_sub(self.running())
+        (self.admitted.taken() as u64).saturating_sub(self.running())
     }
 
     /// Waits for a place, first come, first served; a client that gives up leaves the queue. Refused where the queue is
-    /// full.
-    pub async fn slot(&self) -> Result<Slot, Problem> {
+    /// full, or the peer's share of it.
+    pub async fn slot(&self, peer: &Peer) -> Result<Slot, Problem> {
         let busy = || {
             let detail = "as many answers as are given at once are being read or waited for: ask again later";
             Problem::new(Kind::Busy, detail).retry_after(RETRY_AFTER_SECONDS)
         };
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
-        let answer = Arc::clone(&self.answers).acquire_owned().await.map_err(|_| busy())?;
-        let reading = Arc::clone(&self.reading).acquire_owned().await.map_err(|_| busy())?;
+        let admitted = self.admitted.try_take(peer).ok_or_else(busy)?;
+        let answer = self.answers.take(peer).await.ok_or_else(busy)?;
+        let reading = self.reading.take(peer).await.ok_or_else(busy)?;
         Ok(Slot {
             _admitted: admitted,
             _answer: answer,
             reading: Some(reading),
-            all_reading: Arc::clone(&self.reading),
+            all_reading: self.reading.clone(),
+            peer: peer.clone(),
         })
     }
 }
 
 impl Slot {
+    /// Whose it is.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     /// Lets others read meanwhile.
     pub fn pause(&mut self) {
         self.reading = None;
@@ -94,8 +97,7 @@ impl Slot {
     /// Waits until it may read again. Blocks the thread.
     pub fn resume(&mut self, runtime: &Handle) {
         if self.reading.is_none() {
-            // The semaphore is never closed.
-            self.reading = runtime.block_on(Arc::clone(&self.all_reading).acquire_owned()).ok();
+            self.reading = runtime.block_on(self.all_reading.take(&self.peer));
         }
     }
 }
@@ -111,21 +113,22 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let pool = Pool::new(PoolLimits { reading_max: 1, answers_max: 2, waiting_max: 1 });
+            let peer = Peer::Address(None);
             let is_busy = |slot: Result<Slot, Problem>| {
                 slot.is_err_and(|problem| problem.type_uri() == "/problems/busy")
             };
-            let mut first = pool.slot().await.expect("a place");
+            let mut first = pool.slot(&peer).await.expect("a place");
             let second = tokio::spawn({
-                let pool = pool.clone();
-                async move { pool.slot().await }
+                let (pool, peer) = (pool.clone(), peer.clone());
+                async move { pool.slot(&peer).await }
             });
             let third = tokio::spawn({
-                let pool = pool.clone();
-                async move { pool.slot().await }
+                let (pool, peer) = (pool.clone(), peer.clone());
+                async move { pool.slot(&peer).await }
             });
             tokio::time::sleep(Duration::from_millis(50)).await;
             assert!(!second.is_finished() && !third.is_finished(), "one reads at a time");
-            assert!(is_busy(pool.slot().await), "the queue is full");
+            assert!(is_busy(pool.slot(&peer).await), "the queue is full");
             first.pause();
             let (one, other) = (second, third);
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -135,7 +138,7 @@ mod tests {
             waiting.abort();
             tokio::time::sleep(Duration::from_millis(50)).await;
             assert!(!is_busy(
-                tokio::time::timeout(Duration::from_millis(50), pool.slot())
+                tokio::time::timeout(Duration::from_millis(50), pool.slot(&peer))
                     .await
                     .unwrap_or_else(|_| { Err(Problem::new(Kind::Failed, "it waits, as it should")) })
             ));

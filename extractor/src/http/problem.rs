@@ -264,7 +264,7 @@ impl From<FilterError> for Problem {
             FilterError::TooExpensive { .. } | FilterError::NoWorker { .. } => {
                 Self::new(Kind::FilterTooExpensive, detail).with("parameter", "filter")
             }
-            FilterError::Worker { .. } => failed("the filter compiler cannot be run"),
+            FilterError::Worker { .. } | FilterError::GivenUp => failed("the filter compiler cannot be run"),
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use netrewind_segment::Timestamp;
+use tokio::runtime::Handle;
 
 use super::audit::{Ending, Extraction};
 use super::identity::Identity;
@@ -16,6 +18,8 @@ use super::outlet::{Outlet, Part};
 use super::parameters::Format;
 use super::problem::{Kind, Problem};
 use super::service::{Phase, Service};
+use super::share::Peer;
+use crate::answer::Aside;
 use crate::{
     Answer, Completeness, ExtractError, FollowClock, Hooks, Interface, Packet, PcapSink, PcapngSink, Preface,
     Progress, Query, ReachedLimit, Sink, SinkError, Wants,
@@ -40,6 +44,9 @@ pub struct Reading {
     /// Set once the time is over that the asker allowed.
     pub out_of_time: Arc<AtomicBool>,
 }
+
+/// How often who waits asks whether anybody still wants the answer.
+const GIVEN_UP_INTERVAL: Duration = Duration::from_millis(20);
 
 type SharedOutlet = Rc<RefCell<Outlet>>;
 
@@ -84,7 +91,13 @@ impl Reading {
         if let Some(problem) = sink.problem {
             return Err(ReadingError::Problem(problem));
         }
-        let mut answer = answer?;
+        let mut answer = match answer {
+            Err(ExtractError::Cancelled) if self.out_of_time.load(Ordering::Relaxed) => {
+                let detail = "the time passed before the answer could begin: allow more";
+                return Err(ReadingError::Problem(Problem::new(Kind::OutOfTime, detail)));
+            }
+            answer => answer?,
+        };
         if answer.packets == 0 && !self.follow {
             let gone = || outlet.borrow().is_closed();
             answer.hint = hint_for(extractor, &self.query, begun, &gone);
@@ -182,6 +195,32 @@ pub fn ending() -> Problem {
     Problem::new(Kind::ShuttingDown, "the service is about to end: ask again later").retry_after(5)
 }
 
+/// Does what an answer does beside reading. What takes a process of its own waits for its peer's turn, unless it is given up.
+pub fn aside(
+    service: &Service,
+    peer: &Peer,
+    what: Aside,
+    is_given_up: &dyn Fn() -> bool,
+    work: &mut dyn FnMut(),
+) {
+    if what != Aside::Compiling {
+        return work();
+    }
+    let place = Handle::current().block_on(async {
+        let mut place = pin!(service.compiling.take(peer));
+        loop {
+            match tokio::time::timeout(GIVEN_UP_INTERVAL, &mut place).await {
+                Ok(place) => return place,
+                Err(_) if is_given_up() => return None,
+                Err(_) => {}
+            }
+        }
+    });
+    if place.is_some() {
+        work();
+    }
+}
+
 enum ReadingError {
     Extract(ExtractError),
     Problem(Problem),
@@ -226,6 +265,13 @@ impl Hooks for Watching<'_> {
             return Some(ReachedLimit::Shutdown);
         }
         self.reading.out_of_time.load(Ordering::Relaxed).then_some(ReachedLimit::Time)
+    }
+
+    fn aside(&self, what: Aside, work: &mut dyn FnMut()) {
+        self.outlet.borrow_mut().pause();
+        let Reading { service, identity, .. } = self.reading;
+        aside(service, &identity.share(), what, &|| self.cancelled() || self.cut().is_some(), work);
+        self.outlet.borrow_mut().resume();
     }
 
     fn progress(&mut self, _progress: &Progress) {

@@ -82,10 +82,11 @@ impl Server {
             .build()?;
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         let handle = Handle::new();
-        let plain = Bounded::new(DefaultAcceptor::new(), &limits);
+        let connections = &service.connections;
+        let plain = Bounded::new(DefaultAcceptor::new(), connections, &limits);
         let encrypted = tls.as_ref().map(|tls| {
             let acceptor = RustlsAcceptor::new(tls.config()).handshake_timeout(limits.head_time_max);
-            Bounded::new(acceptor, &limits)
+            Bounded::new(acceptor, connections, &limits)
         });
         let on_runtime = runtime.enter();
         let mut tasks = Vec::new();

@@ -7,12 +7,14 @@ use netrewind_segment::Timestamp;
 use tokio::sync::watch;
 
 use super::audit::Audit;
+use super::connection::Connections;
 use super::identity::Identity;
 use super::metrics::Metrics;
 use super::parameters::Selection;
 use super::places::Places;
 use super::pool::{Pool, PoolLimits};
 use super::problem::Problem;
+use super::share::Places as Shared;
 use crate::overview::Remembered;
 use crate::{Extractor, Query};
 
@@ -31,8 +33,14 @@ pub struct ServiceLimits {
     pub followers: PoolLimits,
     /// Answers from indexes and the logbook alone.
     pub lookups: PoolLimits,
-    /// Connections; more are closed at once.
+    /// Large filters that are compiled at the same time.
+    pub compiling_max: usize,
+    /// Those of one peer.
+    pub compiling_peer_max: usize,
+    /// Connections, as far as the process may open files: an idle one makes room for another, of whoever has most of them.
     pub connections_max: usize,
+    /// Time in which a client must have sent something.
+    pub silence_time_max: Duration,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
     /// Time for a request's head, and between two requests.
@@ -50,8 +58,11 @@ impl Default for ServiceLimits {
         Self {
             packets: PoolLimits { reading_max: 8, answers_max: 64, waiting_max: 448 },
             followers: PoolLimits { reading_max: 32, answers_max: 32, waiting_max: 0 },
-            lookups: PoolLimits { reading_max: 4, answers_max: 4, waiting_max: 252 },
+            lookups: PoolLimits { reading_max: 4, answers_max: 32, waiting_max: 224 },
+            compiling_max: 2,
+            compiling_peer_max: 1,
             connections_max: 4096,
+            silence_time_max: Duration::from_secs(5),
             body_bytes_max: 256 << 10, // a filter of the longest kind, every byte of it escaped
             head_time_max: Duration::from_secs(30),
             body_time_max: Duration::from_secs(30),
@@ -86,6 +97,10 @@ pub struct Service {
     pub followers: Pool,
     /// Places for answers from indexes and the logbook alone.
     pub lookups: Pool,
+    /// Places for filters that take a process of their own to compile.
+    pub compiling: Shared,
+    /// The connections that there are.
+    pub connections: Arc<Connections>,
     /// What it counts.
     pub metrics: Metrics,
     /// Who was given what.
@@ -118,6 +133,8 @@ impl Service {
             packets: Pool::new(limits.packets),
             followers: Pool::new(limits.followers),
             lookups: Pool::new(limits.lookups),
+            compiling: Shared::with_share(limits.compiling_max, limits.compiling_peer_max),
+            connections: Connections::new(&limits),
             metrics: Metrics::default(),
             audit,
             places: None,

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 mod hours;
+mod sharing;
 mod watcher;
 
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
 
 pub use hours::ListedHour;
+pub use sharing::Readers;
 pub use watcher::Watcher;
 
 /// The version of the store's format that this crate reads and writes.

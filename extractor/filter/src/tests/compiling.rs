@@ -10,7 +10,7 @@ use super::corpus;
 use super::expressions;
 use super::random::Random;
 use crate::compile::{Optimize, in_process};
-use crate::{CompileLimits, Compiler, FilterError, compile, serve_worker};
+use crate::{CompileLimits, Compiler, FilterError, Patient, Waiting, compile, serve_worker};
 
 fn error(expression: &str) -> FilterError {
     compile(expression, LinkType::ETHERNET, &CompileLimits::default()).expect_err(expression)
@@ -158,12 +158,95 @@ fn the_optimizer_changes_no_verdict_on_whole_packets() {
 #[test]
 fn a_program_is_compiled_once() {
     let compiler = Compiler::new(CompileLimits::default());
-    let first = compiler.program("tcp", LinkType::ETHERNET).unwrap();
-    assert!(Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::ETHERNET).unwrap()));
-    assert!(!Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::RAW).unwrap()));
+    let first = compiler.program("tcp", LinkType::ETHERNET, &Patient).unwrap();
+    assert!(Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::ETHERNET, &Patient).unwrap()));
+    assert!(!Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::RAW, &Patient).unwrap()));
     for port in 0..2 * crate::CACHED_PROGRAMS_MAX {
-        compiler.program(&format!("dst port {port}"), LinkType::IPV4).unwrap();
+        compiler.program(&format!("dst port {port}"), LinkType::IPV4, &Patient).unwrap();
     }
+}
+
+/// A worker that is a script, in a folder of its own; each of its runs leaves a line in `runs` there.
+fn worker(folder: &std::path::Path, does: &str) -> CompileLimits {
+    let script = folder.join("worker");
+    let runs = folder.join("runs");
+    std::fs::write(&script, format!("#!/bin/sh\necho run >> {}\n{does}\n", runs.display())).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    CompileLimits { worker: Some(script), ..CompileLimits::default() }
+}
+
+/// More tokens than are compiled in this process, and no list of addresses.
+fn large_filter() -> String {
+    "less 100 and greater 50 or ".repeat(30) + "tcp"
+}
+
+#[test]
+fn a_program_that_several_want_at_once_is_compiled_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let does = "cat > /dev/null; sleep 0.3; printf 'program 1\\n6 0 0 262144\\n'";
+    let compiler = Compiler::new(worker(folder.path(), does));
+    let programs: Vec<_> = std::thread::scope(|scope| {
+        let ask = || compiler.program(&large_filter(), LinkType::ETHERNET, &Patient).unwrap();
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(programs.iter().all(|program| Arc::ptr_eq(program, &programs[0])));
+    assert_eq!(std::fs::read_to_string(folder.path().join("runs")).unwrap(), "run\n");
+}
+
+#[test]
+fn a_program_that_is_too_expensive_is_so_for_all_who_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = worker(folder.path(), "exec sleep 60");
+    let wall_time_max = std::time::Duration::from_millis(400);
+    let compiler = Compiler::new(CompileLimits { wall_time_max, ..limits });
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let refused = compiler.program(&large_filter(), LinkType::ETHERNET, &Patient);
+                assert!(matches!(refused, Err(FilterError::TooExpensive { .. })), "{refused:?}");
+            });
+        }
+    });
+    // Who comes when the others have gone may try again; the optimizer's second run is one of each.
+    let runs = std::fs::read_to_string(folder.path().join("runs")).unwrap().lines().count();
+    assert!(runs < 8, "{runs}");
+}
+
+/// Waits until it leaves.
+#[derive(Default)]
+struct Leaving(std::sync::atomic::AtomicBool);
+
+impl Waiting for Leaving {
+    fn has_given_up(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_program_that_nobody_waits_for_any_more_is_given_up_and_another_who_does_gets_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = folder.path().join("first");
+    let does = format!(
+        "cat > /dev/null; mkdir {} && exec sleep 60; printf 'program 1\\n6 0 0 262144\\n'",
+        first.display()
+    );
+    let compiler = Compiler::new(worker(folder.path(), &does));
+    let is_gone = Leaving::default();
+    let begun = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        let impatient = scope.spawn(|| compiler.program(&large_filter(), LinkType::ETHERNET, &is_gone).err());
+        while !first.exists() {
+            std::thread::yield_now();
+        }
+        let patient = scope.spawn(|| compiler.program(&large_filter(), LinkType::ETHERNET, &Patient).is_ok());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(!patient.is_finished(), "it waits for the other's");
+        is_gone.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(matches!(impatient.join().unwrap(), Some(FilterError::GivenUp)));
+        assert!(patient.join().unwrap());
+    });
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20));
 }
 
 proptest! {

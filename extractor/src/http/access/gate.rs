@@ -169,7 +169,9 @@ async fn pass(
     let mut response = match admitted {
         Ok(caller) => {
             if let Some(Caller { name, joined, .. }) = caller {
-                request.extensions_mut().insert(Identity { name, filter: joined, peer: Some(peer) });
+                let is_local = gate.access.is_none();
+                let identity = Identity { name, filter: joined, peer: Some(peer), is_local };
+                request.extensions_mut().insert(identity);
             }
             if route.as_deref() == Some(SESSION_ROUTE) {
                 request.extensions_mut().insert(Visit { access: gate.access.clone(), now: gate.now() });

@@ -1,0 +1,192 @@
+//! Programs that are remembered, and compiled once where several want the same one at the same time.
+//!
+//! **Invariant:** who waits for a program reads nothing meanwhile, and it is compiled only as long as somebody waits for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use netrewind_segment::LinkType;
+
+use crate::compile::{CompileLimits, check, compile_while_wanted};
+use crate::error::FilterError;
+use crate::program::Program;
+use crate::worker::GIVEN_UP_INTERVAL;
+
+/// Programs that a [`Compiler`] keeps.
+pub const CACHED_PROGRAMS_MAX: usize = 256;
+
+/// Whoever waits for a program.
+pub trait Waiting {
+    /// Asked every few milliseconds: whether the program is not wanted any more.
+    fn has_given_up(&self) -> bool {
+        false
+    }
+
+    /// Does what may take seconds, in a process of its own: others may go on meanwhile. What is given up before its turn comes
+    /// is not done.
+    fn aside(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+}
+
+/// Waits to the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patient;
+
+impl Waiting for Patient {}
+
+/// An expression, and the link type that it is compiled for.
+type Wanted = (String, LinkType);
+
+/// Compiles and remembers. Shared between threads; a program is compiled outside the lock, so a slow one delays nobody.
+#[derive(Debug)]
+pub struct Compiler {
+    limits: CompileLimits,
+    programs: Mutex<HashMap<Wanted, Arc<Program>>>,
+    /// Those that are being compiled, in processes of their own.
+    compiling: Mutex<HashMap<Wanted, Arc<Compiling>>>,
+}
+
+/// A program that is being compiled, for whoever else wants it.
+#[derive(Debug, Default)]
+struct Compiling {
+    outcome: Mutex<Option<Outcome>>,
+    changed: Condvar,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+enum Outcome {
+    /// The program.
+    Compiled(Arc<Program>),
+    /// It takes more than is allowed: the limit that it reached.
+    TooExpensive(String),
+    /// Whoever compiled it has given up, or it is wrong, which is found out quickly.
+    Nothing,
+}
+
+impl Compiler {
+    /// A compiler with nothing in its memory.
+    pub fn new(limits: CompileLimits) -> Self {
+        Self { limits, programs: Mutex::default(), compiling: Mutex::default() }
+    }
+
+    /// The program of an expression for a link type; see [`crate::compile`]. A large expression is compiled aside, and given up
+    /// when whoever waits does.
+    pub fn program(
+        &self,
+        expression: &str,
+        link_type: LinkType,
+        waiting: &dyn Waiting,
+    ) -> Result<Arc<Program>, FilterError> {
+        let wanted = (expression.to_owned(), link_type);
+        if let Some(program) = locked(&self.programs).get(&wanted) {
+            return Ok(Arc::clone(program));
+        }
+        let is_given_up = || waiting.has_given_up();
+        if check(expression, &self.limits)? <= self.limits.in_process_tokens_max {
+            let program = compile_while_wanted(expression, link_type, &self.limits, &is_given_up)?;
+            return Ok(self.remember(wanted, program));
+        }
+        let mut compiled = Err(FilterError::GivenUp);
+        waiting.aside(&mut || compiled = self.compile_once(&wanted, &is_given_up));
+        compiled
+    }
+
+    /// Compiles it, or waits for who does.
+    fn compile_once(
+        &self,
+        wanted: &Wanted,
+        is_given_up: &dyn Fn() -> bool,
+    ) -> Result<Arc<Program>, FilterError> {
+        while !is_given_up() {
+            let begun = {
+                let mut compiling = locked(&self.compiling);
+                if let Some(program) = locked(&self.programs).get(wanted) {
+                    return Ok(Arc::clone(program));
+                }
+                match compiling.get(wanted) {
+                    Some(by_other) => Err(Arc::clone(by_other)),
+                    None => Ok(Arc::clone(compiling.entry(wanted.clone()).or_default())),
+                }
+            };
+            let by_other = match begun {
+                Ok(own) => return Begun { compiler: self, wanted, own: &own }.compile(is_given_up),
+                Err(by_other) => by_other,
+            };
+            match by_other.wait(is_given_up) {
+                Some(Outcome::Compiled(program)) => return Ok(program),
+                Some(Outcome::TooExpensive(limit)) => return Err(FilterError::TooExpensive { limit }),
+                Some(Outcome::Nothing) | None => {} // then it is compiled here
+            }
+        }
+        Err(FilterError::GivenUp)
+    }
+
+    fn remember(&self, wanted: Wanted, program: Program) -> Arc<Program> {
+        let program = Arc::new(program);
+        let mut programs = locked(&self.programs);
+        if programs.len() >= CACHED_PROGRAMS_MAX {
+            // Which one goes does not matter: it can be compiled again.
+            let evicted = programs.keys().next().cloned();
+            evicted.and_then(|key| programs.remove(&key));
+        }
+        programs.insert(wanted, Arc::clone(&program));
+        program
+    }
+}
+
+impl Compiling {
+    /// What came of it; none where nobody waits here any more.
+    fn wait(&self, is_given_up: &dyn Fn() -> bool) -> Option<Outcome> {
+        let mut outcome = locked(&self.outcome);
+        while outcome.is_none() && !is_given_up() {
+            outcome = self
+                .changed
+                .wait_timeout(outcome, GIVEN_UP_INTERVAL)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        outcome.clone()
+    }
+
+    fn end(&self, outcome: Outcome) {
+        locked(&self.outcome).get_or_insert(outcome);
+        self.changed.notify_all();
+    }
+}
+
+/// The compilation of a program that others may want too.
+struct Begun<'c> {
+    compiler: &'c Compiler,
+    wanted: &'c Wanted,
+    own: &'c Compiling,
+}
+
+impl Begun<'_> {
+    fn compile(self, is_given_up: &dyn Fn() -> bool) -> Result<Arc<Program>, FilterError> {
+        let (expression, link_type) = self.wanted;
+        let compiled =
+            compile_while_wanted(expression, *link_type, &self.compiler.limits, is_given_up)
+                .map(|program| self.compiler.remember(self.wanted.clone(), program));
+        match &compiled {
+            Ok(program) => self.own.end(Outcome::Compiled(Arc::clone(program))),
+            Err(FilterError::TooExpensive { limit }) => self.own.end(Outcome::TooExpensive(limit.clone())),
+            Err(_) => {}
+        }
+        compiled
+    }
+}
+
+/// However it ends, whoever waits learns of it.
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        locked(&self.compiler.compiling).remove(self.wanted);
+        self.own.end(Outcome::Nothing);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in there is whole between any two operations, so a panic elsewhere has not broken it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

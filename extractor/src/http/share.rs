@@ -1,0 +1,131 @@
+//! Places that peers share: first come, first served, and no peer ever has all of them.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Of so many places one is kept from each peer, for others.
+const KEPT_FOR_OTHERS: usize = 4;
+/// Bits of an IPv6 address that a site has: RFC 6177.
+const IPV6_SITE_BITS: u32 = 64;
+
+/// Whoever has a share: a token where there are tokens, else an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// By its name.
+    Token(String),
+    /// Of IPv6, that of the site.
+    Address(Option<IpAddr>),
+}
+
+impl Peer {
+    /// Of an address.
+    pub fn of_address(address: IpAddr) -> Self {
+        Self::Address(Some(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let site = address.to_bits() >> IPV6_SITE_BITS << IPV6_SITE_BITS;
+                IpAddr::V6(Ipv6Addr::from_bits(site))
+            }
+            address => address,
+        }))
+    }
+}
+
+/// The places.
+#[derive(Clone, Debug)]
+pub struct Places {
+    all: Arc<Semaphore>,
+    of_peers: Arc<Mutex<HashMap<Peer, Weak<Semaphore>>>>,
+    places_max: usize,
+    peer_max: usize,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _of_all: OwnedSemaphorePermit,
+    _of_peer: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// So many, of which each peer may have three quarters.
+    pub fn new(places_max: usize) -> Self {
+        Self::with_share(places_max, (places_max - places_max / KEPT_FOR_OTHERS).max(1))
+    }
+
+    /// So many, of which each peer may have `peer_max`.
+    pub fn with_share(places_max: usize, peer_max: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(places_max)), of_peers: Arc::default(), places_max, peer_max }
+    }
+
+    /// How many are taken.
+    pub fn taken(&self) -> usize {
+        self.places_max - self.all.available_permits()
+    }
+
+    fn of_peer(&self, peer: &Peer) -> Arc<Semaphore> {
+        let mut of_peers = self.of_peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = of_peers.get(peer).and_then(Weak::upgrade) {
+            return known;
+        }
+        // Those who have none any more need not be known.
+        of_peers.retain(|_, known| known.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(self.peer_max));
+        of_peers.insert(peer.clone(), Arc::downgrade(&share));
+        share
+    }
+
+    /// One, if there is one.
+    pub fn try_take(&self, peer: &Peer) -> Option<Place> {
+        let of_peer = self.of_peer(peer).try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Place { _of_all: of_all, _of_peer: of_peer })
+    }
+
+    /// One, once there is one. Who waits for the own share keeps nothing from others.
+    pub async fn take(&self, peer: &Peer) -> Option<Place> {
+        // The semaphores are never closed.
+        let of_peer = self.of_peer(peer).acquire_owned().await.ok()?;
+        let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Place { _of_all: of_all, _of_peer: of_peer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(address: &str) -> Peer {
+        Peer::of_address(address.parse().expect("an address"))
+    }
+
+    #[test]
+    fn no_peer_has_all_places_and_what_is_given_back_can_be_taken() {
+        let places = Places::new(8);
+        let (one, other) = (peer("192.0.2.1"), peer("192.0.2.2"));
+        let mut taken: Vec<Place> = std::iter::from_fn(|| places.try_take(&one)).collect();
+        assert_eq!((taken.len(), places.taken()), (6, 6));
+        let of_other: Vec<Place> = std::iter::from_fn(|| places.try_take(&other)).collect();
+        assert_eq!((of_other.len(), places.taken()), (2, 8));
+        taken.pop();
+        assert!(places.try_take(&other).is_some_and(|_| places.taken() == 8));
+        assert!(places.try_take(&one).is_some());
+        drop((taken, of_other));
+        assert_eq!(places.taken(), 0);
+        // One who comes again finds the whole share.
+        assert!(places.try_take(&peer("192.0.2.3")).is_some());
+        assert_eq!(std::iter::from_fn(|| places.try_take(&one).map(std::mem::forget)).count(), 6);
+        assert!(Places::new(1).try_take(&one).is_some());
+    }
+
+    #[test]
+    fn a_site_of_ipv6_is_one_peer_and_ipv4_is_itself_however_it_is_written() {
+        assert_eq!(peer("2001:db8:1:2::3"), peer("2001:db8:1:2:ffff::1"));
+        assert_ne!(peer("2001:db8:1:2::3"), peer("2001:db8:1:3::3"));
+        assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));
+        assert_ne!(peer("192.0.2.1"), peer("192.0.2.2"));
+        assert_ne!(Peer::Token("192.0.2.1".to_owned()), peer("192.0.2.1"));
+    }
+}

@@ -1,0 +1,169 @@
+//! Who may read a store besides its owner. The modes of its folders say it, and nothing else does.
+//!
+//! **Invariant:** what is in a store is never readable by more users than the folder of its segments is.
+
+use std::fs::{self, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use super::{AUDIT, SEGMENTS, at, names_in, unless_missing};
+use crate::{Store, StoreError};
+
+/// A folder and a file that a group may read. New files in the folder belong to its group.
+const SHARED_FOLDER_MODE: u32 = 0o2750;
+const SHARED_FILE_MODE: u32 = 0o640;
+/// The bit by which what is made in a folder belongs to its group: inode(7).
+const SET_GROUP: u32 = 0o2000;
+/// Bits by which a group, and everybody, may read a folder.
+const GROUP_READS: u32 = 0o050;
+const EVERYBODY_READS: u32 = 0o005;
+/// The bits of a mode that chmod(2) sets.
+const ALL_BITS: u32 = 0o7777;
+
+/// Who may read a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// The user who records, alone.
+    Owner,
+    /// Also the group of this number.
+    Group(u32),
+    /// Every user of the machine.
+    Everybody,
+}
+
+impl Readers {
+    /// The bits of mode that new files and folders must not have: umask(2).
+    pub fn umask(self) -> u32 {
+        match self {
+            Self::Owner => 0o077,
+            Self::Group(_) => 0o027,
+            Self::Everybody => 0o022,
+        }
+    }
+
+    /// Those of the store in `root`; `None` where there is none yet.
+    pub fn of(root: &Path) -> Result<Option<Self>, StoreError> {
+        let segments = root.join(SEGMENTS);
+        let Some(folder) = at(&segments, unless_missing(fs::metadata(&segments)))? else { return Ok(None) };
+        Ok(Some(match folder.mode() {
+            mode if mode & EVERYBODY_READS == EVERYBODY_READS => Self::Everybody,
+            mode if mode & GROUP_READS == GROUP_READS => Self::Group(folder.gid()),
+            _ => Self::Owner,
+        }))
+    }
+}
+
+impl Store {
+    /// Lets a group read everything that is stored and what comes, and nobody else besides the owner. Who was given what
+    /// stays the owner's. Links are not followed, but those to the store's own folders.
+    pub fn share(&self, group: u32) -> Result<(), StoreError> {
+        let root = self.root();
+        for name in names_in(root)? {
+            let path = root.join(&name);
+            // A folder of the store may lie on another disk.
+            match at(&path, unless_missing(fs::canonicalize(&path)))? {
+                Some(path) if !name.starts_with(AUDIT) => share_all(&path, group)?,
+                _ => {}
+            }
+        }
+        // Who made the folder itself may have wanted more to get there.
+        let found = at(root, fs::metadata(root))?;
+        set(root, &found, group, found.mode() | SHARED_FOLDER_MODE)
+    }
+}
+
+fn share_all(path: &Path, group: u32) -> Result<(), StoreError> {
+    // It may have been renamed or expired since the folder was read.
+    let Some(found) = at(path, unless_missing(fs::symlink_metadata(path)))? else { return Ok(()) };
+    if found.is_file() {
+        return set(path, &found, group, SHARED_FILE_MODE);
+    }
+    if found.is_dir() {
+        for name in names_in(path)? {
+            share_all(&path.join(name), group)?;
+        }
+        return set(path, &found, group, SHARED_FOLDER_MODE);
+    }
+    Ok(())
+}
+
+/// Gives a file or folder to a group, with this mode.
+fn set(path: &Path, found: &Metadata, group: u32, mode: u32) -> Result<(), StoreError> {
+    let mode = mode & ALL_BITS;
+    if found.gid() == group && found.mode() & ALL_BITS == mode {
+        return Ok(());
+    }
+    at(path, unless_missing(chown(path, None, Some(group))))?;
+    let change = |mode| unless_missing(fs::set_permissions(path, Permissions::from_mode(mode)));
+    match change(mode) {
+        // A service manager may forbid this bit. What a service makes belongs to its own group anyway.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && mode & SET_GROUP != 0 => {
+            at(path, change(mode & !SET_GROUP))?
+        }
+        changed => at(path, changed)?,
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    fn store(folder: &Path) -> Store {
+        Store::open_or_create(&folder.join("store"), Timestamp(0), 1).unwrap()
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & ALL_BITS
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn the_folder_of_the_segments_says_who_may_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Readers::of(folder.path()).unwrap(), None);
+        let store = store(folder.path());
+        let segments = store.root().join(SEGMENTS);
+        let group = fs::metadata(&segments).unwrap().gid();
+        let by_mode = [
+            (0o700, Readers::Owner, 0o077),
+            (0o710, Readers::Owner, 0o077),
+            (0o750, Readers::Group(group), 0o027),
+            (0o2750, Readers::Group(group), 0o027),
+            (0o755, Readers::Everybody, 0o022),
+            (0o777, Readers::Everybody, 0o022),
+        ];
+        for (mode, readers, umask) in by_mode {
+            set_mode(&segments, mode);
+            let found = Readers::of(store.root()).unwrap().unwrap();
+            assert_eq!((found, found.umask()), (readers, umask), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn sharing_reaches_what_is_stored_and_what_comes_but_not_the_audit_nor_what_a_link_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        let day = store.root().join(SEGMENTS).join("2026-11-22");
+        fs::create_dir(&day).unwrap();
+        let (segment, audit, elsewhere) =
+            (day.join("a.pcap"), store.audit_path(0), folder.path().join("other"));
+        for path in [&segment, &audit, &elsewhere] {
+            fs::write(path, "x").unwrap();
+            set_mode(path, 0o600);
+        }
+        std::os::unix::fs::symlink(&elsewhere, day.join("link.pcap")).unwrap();
+        let group = fs::metadata(&day).unwrap().gid();
+        store.share(group).unwrap();
+        assert_eq!(Readers::of(store.root()).unwrap(), Some(Readers::Group(group)));
+        assert_eq!([mode(&segment), mode(&audit), mode(&elsewhere)], [0o640, 0o600, 0o600]);
+        assert_eq!(mode(&day) & 0o777, 0o750);
+        store.share(group).unwrap();
+        assert_eq!(mode(&segment), 0o640);
+    }
+}
