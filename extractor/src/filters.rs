@@ -307,8 +307,8 @@ fn first_line(error: &FilterError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netrewind_filter::CompileLimits;
     use crate::answer::Patient;
+    use netrewind_filter::CompileLimits;
 
     fn compile_for(view: View, expression: &str, link_types: &[LinkType]) -> Result<Filters, FilterError> {
         let compiler = Compiler::new(CompileLimits::default());

@@ -8,6 +8,7 @@ use netrewind_segment::LinkType;
 use super::diagnosis::diagnose;
 use super::error::FilterError;
 use super::guard;
+use super::lists::compile_lists;
 use super::program::{Program, RawInstruction};
 use super::worker::compile_in_worker;
 use crate::sys::savefile;
@@ -39,7 +40,8 @@ pub struct CompileLimits {
 impl Default for CompileLimits {
     fn default() -> Self {
         Self {
-            text_bytes_max: 64 << 10,
+            // Some 17,000 addresses.
+            text_bytes_max: 256 << 10,
             // The worst found of this size, 32 port ranges, takes 45 ms.
             in_process_tokens_max: 64,
             worker: None,
@@ -77,9 +79,29 @@ pub(super) fn compile_while_wanted(
     limits: &CompileLimits,
     is_given_up: &dyn Fn() -> bool,
 ) -> Result<Program, FilterError> {
+    if let Some(program) = compile_quickly(expression, link_type, limits) {
+        return program;
+    }
     let tokens = check(expression, limits)?;
-    let raw = compile_counted(expression, tokens, link_type, limits, is_given_up)?;
+    let raw = compile_large(expression, tokens, link_type, limits, is_given_up)?;
     Ok(Program::decode(link_type, &raw)?)
+}
+
+/// As [`compile`], where that takes milliseconds; `None` where it may take longer.
+pub(super) fn compile_quickly(
+    expression: &str,
+    link_type: LinkType,
+    limits: &CompileLimits,
+) -> Option<Result<Program, FilterError>> {
+    let tokens = match check(expression, limits) {
+        Ok(tokens) => tokens,
+        Err(error) => return Some(Err(error)),
+    };
+    if tokens > limits.in_process_tokens_max {
+        return compile_lists(expression, link_type).map(Ok);
+    }
+    let raw = compile_checked(expression, link_type, Optimize::Yes);
+    Some(raw.and_then(|raw| Ok(Program::decode(link_type, &raw)?)))
 }
 
 /// As [`compile`], into the form that the kernel takes as a capture filter.
@@ -89,29 +111,19 @@ pub fn compile_raw(
     limits: &CompileLimits,
 ) -> Result<Vec<RawInstruction>, FilterError> {
     let tokens = check(expression, limits)?;
-    compile_counted(expression, tokens, link_type, limits, &|| false)
+    if tokens <= limits.in_process_tokens_max {
+        compile_checked(expression, link_type, Optimize::Yes)
+    } else {
+        compile_large(expression, tokens, link_type, limits, &|| false)
+    }
 }
 
 /// How many tokens an expression has that may be compiled.
-pub(super) fn check(expression: &str, limits: &CompileLimits) -> Result<usize, FilterError> {
+fn check(expression: &str, limits: &CompileLimits) -> Result<usize, FilterError> {
     if expression.len() > limits.text_bytes_max {
         return Err(FilterError::TooLong { bytes: expression.len(), bytes_max: limits.text_bytes_max });
     }
     guard::check(expression)
-}
-
-fn compile_counted(
-    expression: &str,
-    tokens: usize,
-    link_type: LinkType,
-    limits: &CompileLimits,
-    is_given_up: &dyn Fn() -> bool,
-) -> Result<Vec<RawInstruction>, FilterError> {
-    if tokens <= limits.in_process_tokens_max {
-        compile_checked(expression, link_type, Optimize::Yes)
-    } else {
-        compile_large(expression, tokens, link_type, limits, is_given_up)
-    }
 }
 
 /// In the worker, and once more without the optimizer where that runs out of its limits.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use netrewind_segment::LinkType;
 
-use crate::compile::{CompileLimits, check, compile_while_wanted};
+use crate::compile::{CompileLimits, compile_quickly, compile_while_wanted};
 use crate::error::FilterError;
 use crate::program::Program;
 use crate::worker::GIVEN_UP_INTERVAL;
@@ -84,9 +84,8 @@ impl Compiler {
             return Ok(Arc::clone(program));
         }
         let is_given_up = || waiting.has_given_up();
-        if check(expression, &self.limits)? <= self.limits.in_process_tokens_max {
-            let program = compile_while_wanted(expression, link_type, &self.limits, &is_given_up)?;
-            return Ok(self.remember(wanted, program));
+        if let Some(program) = compile_quickly(expression, link_type, &self.limits) {
+            return Ok(self.remember(wanted, program?));
         }
         let mut compiled = Err(FilterError::GivenUp);
         waiting.aside(&mut || compiled = self.compile_once(&wanted, &is_given_up));
@@ -166,9 +165,8 @@ struct Begun<'c> {
 impl Begun<'_> {
     fn compile(self, is_given_up: &dyn Fn() -> bool) -> Result<Arc<Program>, FilterError> {
         let (expression, link_type) = self.wanted;
-        let compiled =
-            compile_while_wanted(expression, *link_type, &self.compiler.limits, is_given_up)
-                .map(|program| self.compiler.remember(self.wanted.clone(), program));
+        let compiled = compile_while_wanted(expression, *link_type, &self.compiler.limits, is_given_up)
+            .map(|program| self.compiler.remember(self.wanted.clone(), program));
         match &compiled {
             Ok(program) => self.own.end(Outcome::Compiled(Arc::clone(program))),
             Err(FilterError::TooExpensive { limit }) => self.own.end(Outcome::TooExpensive(limit.clone())),

@@ -19,6 +19,7 @@ mod error;
 mod facts;
 mod guard;
 mod lexer;
+mod lists;
 mod machine;
 mod number;
 mod program;

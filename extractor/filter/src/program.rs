@@ -206,11 +206,23 @@ impl Program {
         if raw.len() > INSTRUCTIONS_MAX {
             return Err(ProgramError::TooLong(raw.len()));
         }
-        let instructions: Box<[_]> = raw
+        let instructions: Vec<_> = raw
             .iter()
             .enumerate()
             .map(|(at, raw_instruction)| decode_instruction(at, raw.len(), *raw_instruction))
             .collect::<Result<_, _>>()?;
+        Self::of(link_type, instructions)
+    }
+
+    /// Of instructions whose targets and memory slots are within bounds.
+    pub(super) fn of(
+        link_type: LinkType,
+        instructions: impl Into<Box<[Instruction]>>,
+    ) -> Result<Self, ProgramError> {
+        let instructions = instructions.into();
+        if instructions.len() > INSTRUCTIONS_MAX {
+            return Err(ProgramError::TooLong(instructions.len()));
+        }
         if !matches!(instructions.last(), Some(Instruction::Return { .. } | Instruction::ReturnAccumulator)) {
             return Err(ProgramError::NoReturn);
         }

@@ -6,6 +6,7 @@ mod expressions;
 mod guarding;
 mod interpreting;
 mod judging;
+mod listing;
 mod numbers;
 mod random;
 mod searching;

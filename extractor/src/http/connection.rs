@@ -68,7 +68,8 @@ impl Connections {
     /// As many as the limits and the process's own allow.
     pub fn new(limits: &ServiceLimits) -> Arc<Self> {
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let files_max = files.map_or(usize::MAX, |files| usize::try_from(files / FILES_DIVISOR).unwrap_or(usize::MAX));
+        let files_max =
+            files.map_or(usize::MAX, |files| usize::try_from(files / FILES_DIVISOR).unwrap_or(usize::MAX));
         let connections_max = limits.connections_max.min(files_max).max(1);
         Arc::new(Self { known: Mutex::default(), connections_max })
     }
@@ -364,7 +365,8 @@ mod tests {
     #[test]
     fn one_peer_never_has_all_and_busy_ones_are_left_alone() {
         let all = connections(8);
-        let kept: Vec<_> = (0..6).map(|port| (all.admit(address(1, port)), all.busy(address(1, port)))).collect();
+        let kept: Vec<_> =
+            (0..6).map(|port| (all.admit(address(1, port)), all.busy(address(1, port)))).collect();
         assert!(all.admit(address(1, 6)).is_none(), "its share is in use");
         let mut others: Vec<_> = (0..2).map(|port| all.admit(address(2, port)).expect("room")).collect();
         let _newest = all.admit(address(3, 0)).expect("room is made");

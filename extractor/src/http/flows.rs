@@ -288,7 +288,8 @@ pub async fn filter(
         || Problem::new(Kind::BadParameter, "filter: an expression is missing").with("parameter", "filter");
     let filter = filter.ok_or_else(missing)?;
     let checked = filter.clone();
-    let work = move |service: &Service, caller: &mut Caller<'_>| service.extractor.check_filter(&checked, caller);
+    let work =
+        move |service: &Service, caller: &mut Caller<'_>| service.extractor.check_filter(&checked, caller);
     look_up(&service, &service.lookups, &identity.share(), work).await?;
     Ok(Json(RightFilter { filter }))
 }
