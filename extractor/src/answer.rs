@@ -144,8 +144,8 @@ pub trait Hooks {
         None
     }
 
-    /// Does what may take seconds and reads nothing: others may read meanwhile. What is given up before its turn comes is not
-    /// done.
+    /// Does what may take seconds and reads nothing: others may read meanwhile. Not where it is given up before its turn comes,
+    /// nor where too many wait for theirs.
     fn aside(&self, _what: Aside, work: &mut dyn FnMut()) {
         work();
     }

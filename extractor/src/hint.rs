@@ -109,11 +109,11 @@ impl Extractor {
         };
         let link_types = snapshot.link_types();
         snapshot.keep_in(range, range);
-        let filters = self.filters_for(query, &link_types)?;
+        let filters = self.filters_for(query, &link_types, stop)?;
         let mut asked = Planner::new(range, &filters);
         for other in others(query) {
             // What has no meaning there finds nothing there.
-            let Ok(other_filters) = self.filters_for(&other, &link_types) else { continue };
+            let Ok(other_filters) = self.filters_for(&other, &link_types, stop) else { continue };
             let mut planner = Planner::new(range, &other_filters);
             let mut found = Likelihood::No;
             for segment in &snapshot.segments {
@@ -141,8 +141,14 @@ impl Extractor {
         Ok(None)
     }
 
-    fn filters_for(&self, query: &Query, link_types: &[LinkType]) -> Result<Filters, ExtractError> {
-        Ok(Filters::compile(self.compiler(), query, link_types)?.with_ports(&self.tunnel_ports()?))
+    fn filters_for(
+        &self,
+        query: &Query,
+        link_types: &[LinkType],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Filters, ExtractError> {
+        let filters = Filters::compile(self.compiler(), query, link_types, &Stopping(stop))?;
+        Ok(filters.with_ports(&self.tunnel_ports()?))
     }
 }
 

@@ -22,8 +22,8 @@ pub trait Waiting {
         false
     }
 
-    /// Does what may take seconds, in a process of its own: others may go on meanwhile. What is given up before its turn comes
-    /// is not done.
+    /// Does what may take seconds, in a process of its own: others may go on meanwhile. Not where it is given up before its turn
+    /// comes, nor where too many wait for theirs.
     fn aside(&self, work: &mut dyn FnMut()) {
         work();
     }
@@ -87,9 +87,12 @@ impl Compiler {
         if let Some(program) = compile_quickly(expression, link_type, &self.limits) {
             return Ok(self.remember(wanted, program?));
         }
-        let mut compiled = Err(FilterError::GivenUp);
+        let mut compiled = Err(FilterError::Busy);
         waiting.aside(&mut || compiled = self.compile_once(&wanted, &is_given_up));
-        compiled
+        match compiled {
+            Err(FilterError::Busy) if is_given_up() => Err(FilterError::GivenUp),
+            compiled => compiled,
+        }
     }
 
     /// Compiles it, or waits for who does.

@@ -75,6 +75,11 @@ pub enum FilterError {
         /// What went wrong.
         source: io::Error,
     },
+    /// As many are compiled as can be at once.
+    #[error(
+        "as many large filters as are compiled at once are being compiled or waited for: ask again later"
+    )]
+    Busy,
     /// Nobody waits for it any more.
     #[error("the filter was not compiled: nobody waits for it any more")]
     GivenUp,

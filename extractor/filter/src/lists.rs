@@ -17,6 +17,7 @@ use std::ops::Range;
 use netrewind_segment::LinkType;
 
 use crate::compile::{Optimize, compile_checked};
+use crate::error::FilterError;
 use crate::lexer::{Token, TokenKind, tokens};
 use crate::program::{Instruction, Operand, Program, RawInstruction, Test};
 
@@ -26,6 +27,11 @@ const LISTED_MIN: usize = 16;
 const LISTS_MAX: usize = 32;
 /// Tokens of an expression in which lists are shortened: without libpcap's optimizer these take some 10 ms.
 const SHORTENED_TOKENS_MAX: usize = 256;
+/// Tokens of one that libpcap's optimizer looks at, too.
+const OPTIMIZED_TOKENS_MAX: usize = 64;
+/// Members of an expression that the optimizer finds to accept nothing with one of them, up to which it looks at all: others
+/// of them may be accepted.
+const REJECTED_MEMBERS_MAX: usize = 300;
 /// Comparisons in a row at the leaves of the tree: these are run as one.
 const LEAF_MAX: usize = 16;
 /// The operation code of a comparison with a constant: `jeq #k` of bpf(4).
@@ -82,7 +88,8 @@ pub(super) fn compile_lists(expression: &str, link_type: LinkType) -> Option<Pro
         return None;
     }
     let text = shortened.text(None);
-    if tokens(&text).len() > SHORTENED_TOKENS_MAX {
+    let count = tokens(&text).len();
+    if count > SHORTENED_TOKENS_MAX || shortened.may_reject_all(&text, count, link_type) {
         return None;
     }
     // Not optimized: the optimizer concludes from the one in the list's place what is not so of the others.
@@ -250,6 +257,13 @@ impl Shortened {
         }
         shortened.pieces.push(Piece::Text(expression[copied..].to_owned()));
         shortened
+    }
+
+    /// Whether libpcap may have to be asked whether anything is accepted at all, and can be.
+    fn may_reject_all(&self, text: &str, count: usize, link_type: LinkType) -> bool {
+        self.members <= REJECTED_MEMBERS_MAX
+            && count <= OPTIMIZED_TOKENS_MAX
+            && matches!(compile_checked(text, link_type, Optimize::Yes), Err(FilterError::RejectsAll { .. }))
     }
 
     /// Adds the lists of a run.

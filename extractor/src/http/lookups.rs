@@ -188,7 +188,8 @@ impl Hooks for Caller<'_> {
 
     fn aside(&self, what: Aside, work: &mut dyn FnMut()) {
         let peer = self.slot.borrow().peer().clone();
-        self.slot.borrow_mut().pause();
+        let Some(_beside) = self.service.aside.try_take(&peer) else { return };
+        self.slot.borrow_mut().step_aside();
         aside(self.service, &peer, what, &|| self.cancelled(), work);
         self.slot.borrow_mut().resume(&Handle::current());
     }

@@ -46,12 +46,12 @@ impl Outlet {
         (Self { parts, gathered, slot, service, runtime: Handle::current() }, taken)
     }
 
-    /// Lets others read meanwhile.
-    pub fn pause(&mut self) {
-        self.slot.pause();
+    /// Lets others answer meanwhile.
+    pub fn step_aside(&mut self) {
+        self.slot.step_aside();
     }
 
-    /// Waits until it may read again. Blocks the thread.
+    /// Waits until it may answer again. Blocks the thread.
     pub fn resume(&mut self) {
         self.slot.resume(&self.runtime);
     }

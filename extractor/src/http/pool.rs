@@ -1,17 +1,13 @@
-//! Who may read: answers are begun in the order in which they were asked for, and only so many at once; no peer takes all
-//! places.
+//! Who may read: answers are begun in the order in which they were asked for, and only so many at once.
 //!
 //! An answer holds a place from its beginning to its end, and the right to read only while it reads: one whose client is
-//! slow to take it, or whose filter is being compiled, waits without it, so that these cost memory and a thread each, but no
-//! reading.
+//! slow to take it waits without it, so that slow clients cost memory and a thread each, but no reading. One whose filter is
+//! being compiled, or that waits for memory, holds neither.
 
 use tokio::runtime::Handle;
 
-use super::problem::{Kind, Problem};
+use super::problem::{Kind, Problem, RETRY_AFTER_SECONDS};
 use super::share::{Peer, Place, Places};
-
-/// What a client is told to wait where the queue is full.
-const RETRY_AFTER_SECONDS: u32 = 5;
 
 /// How much is done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +32,9 @@ pub struct Pool {
 #[derive(Debug)]
 pub struct Slot {
     _admitted: Place,
-    _answer: Place,
+    answer: Option<Place>,
     reading: Option<Place>,
-    all_reading: Places,
+    pool: Pool,
     peer: Peer,
 }
 
@@ -63,8 +59,7 @@ impl Pool {
         (self.admitted.taken() as u64).saturating_sub(self.running())
     }
 
-    /// Waits for a place, first come, first served; a client that gives up leaves the queue. Refused where the queue is
-    /// full, or the peer's share of it.
+    /// Waits for a place, first come, first served; a client that gives up leaves the queue. Refused where the queue is full.
     pub async fn slot(&self, peer: &Peer) -> Result<Slot, Problem> {
         let busy = || {
             let detail = "as many answers as are given at once are being read or waited for: ask again later";
@@ -73,13 +68,8 @@ impl Pool {
         let admitted = self.admitted.try_take(peer).ok_or_else(busy)?;
         let answer = self.answers.take(peer).await.ok_or_else(busy)?;
         let reading = self.reading.take(peer).await.ok_or_else(busy)?;
-        Ok(Slot {
-            _admitted: admitted,
-            _answer: answer,
-            reading: Some(reading),
-            all_reading: self.reading.clone(),
-            peer: peer.clone(),
-        })
+        let (pool, peer) = (self.clone(), peer.clone());
+        Ok(Slot { _admitted: admitted, answer: Some(answer), reading: Some(reading), pool, peer })
     }
 }
 
@@ -94,10 +84,19 @@ impl Slot {
         self.reading = None;
     }
 
-    /// Waits until it may read again. Blocks the thread.
+    /// Lets others answer meanwhile.
+    pub fn step_aside(&mut self) {
+        self.reading = None;
+        self.answer = None;
+    }
+
+    /// Waits until it may answer and read again. Blocks the thread.
     pub fn resume(&mut self, runtime: &Handle) {
+        if self.answer.is_none() {
+            self.answer = runtime.block_on(self.pool.answers.take(&self.peer));
+        }
         if self.reading.is_none() {
-            self.reading = runtime.block_on(self.all_reading.take(&self.peer));
+            self.reading = runtime.block_on(self.pool.reading.take(&self.peer));
         }
     }
 }

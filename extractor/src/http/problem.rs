@@ -12,6 +12,9 @@ use netrewind_filter::FilterError;
 /// The media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// What a client is told to wait where there is no room.
+pub const RETRY_AFTER_SECONDS: u32 = 5;
+
 /// The kinds of problems. Their names are stable: clients tell problems apart by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -264,6 +267,7 @@ impl From<FilterError> for Problem {
             FilterError::TooExpensive { .. } | FilterError::NoWorker { .. } => {
                 Self::new(Kind::FilterTooExpensive, detail).with("parameter", "filter")
             }
+            FilterError::Busy => Self::new(Kind::Busy, detail).retry_after(RETRY_AFTER_SECONDS),
             FilterError::Worker { .. } | FilterError::GivenUp => failed("the filter compiler cannot be run"),
         }
     }

@@ -268,8 +268,9 @@ impl Hooks for Watching<'_> {
     }
 
     fn aside(&self, what: Aside, work: &mut dyn FnMut()) {
-        self.outlet.borrow_mut().pause();
         let Reading { service, identity, .. } = self.reading;
+        let Some(_beside) = service.aside.try_take(&identity.share()) else { return };
+        self.outlet.borrow_mut().step_aside();
         aside(service, &identity.share(), what, &|| self.cancelled() || self.cut().is_some(), work);
         self.outlet.borrow_mut().resume();
     }

@@ -71,6 +71,7 @@ impl Server {
                 limits.packets.answers_max
                     + limits.followers.answers_max
                     + limits.lookups.answers_max
+                    + limits.aside_max
                     + SPARE_THREADS,
             )
             .thread_name("http")

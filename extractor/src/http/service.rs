@@ -37,6 +37,10 @@ pub struct ServiceLimits {
     pub compiling_max: usize,
     /// Those of one peer.
     pub compiling_peer_max: usize,
+    /// Answers that wait beside the others, for filters to be compiled and for memory.
+    pub aside_max: usize,
+    /// Those of one peer.
+    pub aside_peer_max: usize,
     /// Connections, as far as the process may open files: an idle one makes room for another, of whoever has most of them.
     pub connections_max: usize,
     /// Time in which a client must have sent something.
@@ -58,9 +62,11 @@ impl Default for ServiceLimits {
         Self {
             packets: PoolLimits { reading_max: 8, answers_max: 64, waiting_max: 448 },
             followers: PoolLimits { reading_max: 32, answers_max: 32, waiting_max: 0 },
-            lookups: PoolLimits { reading_max: 4, answers_max: 32, waiting_max: 224 },
+            lookups: PoolLimits { reading_max: 4, answers_max: 4, waiting_max: 252 },
             compiling_max: 2,
             compiling_peer_max: 1,
+            aside_max: 64,
+            aside_peer_max: 32,
             connections_max: 4096,
             silence_time_max: Duration::from_secs(5),
             body_bytes_max: 256 << 10, // a filter of the longest kind, every byte of it escaped
@@ -99,6 +105,8 @@ pub struct Service {
     pub lookups: Pool,
     /// Places for filters that take a process of their own to compile.
     pub compiling: Shared,
+    /// Places for answers that wait beside the others.
+    pub aside: Shared,
     /// The connections that there are.
     pub connections: Arc<Connections>,
     /// What it counts.
@@ -134,6 +142,7 @@ impl Service {
             followers: Pool::new(limits.followers),
             lookups: Pool::new(limits.lookups),
             compiling: Shared::with_share(limits.compiling_max, limits.compiling_peer_max),
+            aside: Shared::with_share(limits.aside_max, limits.aside_peer_max),
             connections: Connections::new(&limits),
             metrics: Metrics::default(),
             audit,

@@ -1,4 +1,4 @@
-//! Places that peers share: first come, first served, and no peer ever has all of them.
+//! Places that peers share: first come, first served, and each peer has only so many of them.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Of so many places one is kept from each peer, for others.
-const KEPT_FOR_OTHERS: usize = 4;
 /// Bits of an IPv6 address that a site has: RFC 6177.
 const IPV6_SITE_BITS: u32 = 64;
 
@@ -50,9 +48,9 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many, of which each peer may have three quarters.
+    /// So many, all of which a peer may have.
     pub fn new(places_max: usize) -> Self {
-        Self::with_share(places_max, (places_max - places_max / KEPT_FOR_OTHERS).max(1))
+        Self::with_share(places_max, places_max)
     }
 
     /// So many, of which each peer may have `peer_max`.
@@ -102,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn no_peer_has_all_places_and_what_is_given_back_can_be_taken() {
-        let places = Places::new(8);
+    fn each_peer_has_its_share_and_what_is_given_back_can_be_taken() {
+        let places = Places::with_share(8, 6);
         let (one, other) = (peer("192.0.2.1"), peer("192.0.2.2"));
         let mut taken: Vec<Place> = std::iter::from_fn(|| places.try_take(&one)).collect();
         assert_eq!((taken.len(), places.taken()), (6, 6));
