@@ -47,10 +47,21 @@ pub const BURST_BYTES_MAX: u64 = 4 << 20;
 /// How long one wait for the disk or the sink takes at most, before anything else is looked at.
 const WAIT: Duration = Duration::from_millis(20);
 
+/// Where the packets of a segment come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The interface, or what else names them.
+    pub interface: String,
+    /// What the interface is for, where a capture file says so.
+    pub description: Option<String>,
+    /// The capture file that they are imported from.
+    pub file: Option<String>,
+}
+
 /// Takes packets and writes them to segments, one after another.
 pub struct Lane<D> {
     number: u16,
-    interface: Arc<str>,
+    origin: Arc<Origin>,
     config: Config,
     disk: D,
     pool: Arc<Pool>,
@@ -91,7 +102,7 @@ impl<D: Disk> Lane<D> {
     ) -> Self {
         Self {
             number,
-            interface: interface.into(),
+            origin: Arc::new(Origin { interface: interface.to_owned(), ..Origin::default() }),
             config,
             disk,
             pool,
@@ -111,6 +122,14 @@ impl<D: Disk> Lane<D> {
             cut_packets: 0,
             events: Vec::new(),
             notices: Vec::new(),
+        }
+    }
+
+    /// From now on takes packets that come from elsewhere: they get a segment of their own.
+    pub fn take_from(&mut self, origin: Origin) {
+        if *self.origin != origin {
+            self.close();
+            self.origin = Arc::new(origin);
         }
     }
 
@@ -226,7 +245,7 @@ impl<D: Disk> Lane<D> {
         let name = self.next_name();
         let key = SegmentKey(self.next_key);
         self.next_key += 1;
-        self.segments.push_back(Segment::new(key, name, link_type, self.retry_at_ns));
+        self.segments.push_back(Segment::new(key, name, link_type, self.origin.clone(), self.retry_at_ns));
         self.filling = Some(Filling::first(buffer, link_type, self.config.segment_bytes));
         self.opened_ns = self.now.monotonic_ns;
         self.hour_ends = Hour::of(name.opened).end().ns() / SECOND_NS;

@@ -26,7 +26,7 @@ mod lanes;
 mod tests;
 mod watch;
 
-pub use import::{IMPORT_LANES_MAX, Import, import};
+pub use import::{IMPORT_LANES_MAX, Import, ImportedSource, import};
 pub use lanes::FURTHER_LANES_MAX;
 
 /// Notices kept at most.
@@ -85,6 +85,8 @@ pub struct LaneStatus {
     pace_now: Pace,
     /// How often its thread has told how it does, which is several times a second as long as it is not stuck.
     pub turns: u64,
+    /// The source, which cannot come back, has ended by an error, or one of its files has.
+    pub is_broken: bool,
     /// The source has ended, and everything is sealed.
     pub has_ended: bool,
 }
@@ -305,6 +307,8 @@ pub struct SourceAccount {
     pub counters: SourceCounters,
     /// Why nothing can be received from it, if nothing can.
     pub down: Option<String>,
+    /// It cannot come back, and has ended by an error, or one of its files has.
+    pub is_broken: bool,
 }
 
 impl SourceAccount {
@@ -324,6 +328,7 @@ pub fn by_source(lanes: &[LaneStatus]) -> Vec<SourceAccount> {
         source.account.add(&lane.account);
         source.counters.received += lane.source.received;
         source.counters.dropped += lane.source.dropped;
+        source.is_broken |= lane.is_broken;
         source.down = source.down.take().or_else(|| lane.down.clone());
     }
     sources.into_values().collect()

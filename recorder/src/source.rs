@@ -7,7 +7,9 @@ pub mod replay;
 
 use std::time::Duration;
 
-use netrewind_segment::{LinkType, RecordHeader, RingFill};
+use self::capture_file::LeftOut;
+
+use netrewind_segment::{LinkType, RecordHeader, RingFill, Timestamp};
 
 /// One packet as a source hands it over. It is valid only during the call that hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,30 @@ pub struct Packet<'a> {
     pub tag: Option<[u8; 4]>,
     /// The bytes after `tag`.
     pub tail: &'a [u8],
+    /// Which of the source's interfaces it comes from, where the source tells them apart.
+    pub interface: Option<&'a SourceInterface>,
+}
+
+/// One of several interfaces that the packets of a source come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceInterface {
+    /// Its name.
+    pub name: String,
+    /// What it is for, where that is told beside its name.
+    pub description: Option<String>,
+}
+
+/// Packets that are missing in a capture, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedDrops {
+    /// The interface on which they were lost; absent where it has no name.
+    pub interface: Option<String>,
+    /// How many.
+    pub dropped: u64,
+    /// From when on, by the capture's clock.
+    pub from: Timestamp,
+    /// Until when.
+    pub to: Timestamp,
 }
 
 /// What a call of [`Source::receive`] came to.
@@ -60,6 +86,8 @@ pub enum PeerChange {
         records: u64,
         /// Why: it ended its stream, it fell silent, its stream was damaged.
         reason: String,
+        /// What a person should know, where it lost its place because it sent nothing.
+        turned_away: Option<String>,
     },
 }
 
@@ -112,6 +140,11 @@ pub trait Source: Send {
         false
     }
 
+    /// Whether more may follow behind an error, although packets do not arrive by themselves: as from the next of several files.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// Whether packets wait where they come from while nobody takes them, as in a file, a pipe or a TCP stream: no ring is
     /// about to overflow.
     fn can_wait(&self) -> bool {
@@ -127,6 +160,16 @@ pub trait Source: Send {
     /// Connections made and lost since the last call.
     fn take_changes(&mut self) -> Vec<PeerChange> {
         Vec::new()
+    }
+
+    /// Packets that the source says were lost before they came here, since the last call.
+    fn take_reported_drops(&mut self) -> Vec<ReportedDrops> {
+        Vec::new()
+    }
+
+    /// What came along with the packets so far and is not kept.
+    fn left_out(&self) -> LeftOut {
+        LeftOut::default()
     }
 
     /// Lets nothing more arrive. What has arrived can still be received: after this, a call of [`Self::receive`] that

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use netrewind_recorder::recorder::ImportedSource;
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::Source;
-use netrewind_recorder::source::capture_file::CaptureFile;
+use netrewind_recorder::source::capture_file::{CaptureFile, LeftOut};
 use netrewind_segment::Account;
 
-use super::{StoreArgument, WritingArguments};
+use super::{StoreArgument, WritingArguments, record};
 use crate::clock::SystemClock;
 use crate::indexing::Indexing;
 use crate::outcome::{Failure, Outcome};
@@ -24,7 +25,9 @@ Examples:
   ssh probe tcpdump -i eth0 -w - | netrewind import --store ./store -
 
 Reads pcap and pcapng, of either byte order, in micro- or nanoseconds, compressed by gzip or zstd or not. What is
-damaged is imported up to the damage, and reported by file and offset (exit status 1).";
+damaged is imported up to the damage, and reported by file and offset (exit status 1); answers about the time behind it say so.
+Packets keep the interface that the file names, or else the file's name: extract --interface NAME chooses by it. Decryption
+secrets, names, comments and directions are not kept; the import says how many there were.";
 
 /// Arguments of `netrewind import`.
 #[derive(Debug, clap::Args)]
@@ -41,9 +44,7 @@ pub struct Arguments {
 
 /// Imports them.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    for file in arguments.files.iter().filter(|file| file.as_path() != Path::new("-")) {
-        std::fs::File::open(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-    }
+    arguments.files.iter().filter(|file| file.as_path() != Path::new("-")).try_for_each(|file| look(file))?;
     if arguments.files.iter().any(|file| file.as_path() == Path::new("-")) && std::io::stdin().is_terminal() {
         return Err(Failure::usage("standard input is a terminal: pipe a capture into it"));
     }
@@ -80,9 +81,23 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     tell(&imported, &unopened, &stop)
 }
 
+/// Whether a file can be read, as far as that can be told without taking anything of it: a pipe is opened once, when its turn
+/// comes.
+fn look(file: &Path) -> Result<(), Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", file.display()));
+    let metadata = std::fs::metadata(file).map_err(|error| wrong(&error))?;
+    if metadata.is_dir() {
+        return Err(wrong(&"it is a directory: name the files in it"));
+    }
+    if metadata.is_file() {
+        std::fs::File::open(file).map_err(|error| wrong(&error))?;
+    }
+    Ok(())
+}
+
 fn open(file: &Path) -> Result<Box<dyn Source>, netrewind_recorder::source::SourceError> {
     if file == Path::new("-") {
-        return Ok(Box::new(CaptureFile::from_stream("standard input", std::io::stdin())?));
+        return Ok(Box::new(record::standard_input()?));
     }
     Ok(Box::new(CaptureFile::open(file)?))
 }
@@ -94,20 +109,42 @@ fn show(line: &mut StatusLine, account: &Account) {
     }
 }
 
+/// What to do about what is not kept.
+fn remedy(left_out: &LeftOut) -> &'static str {
+    match (left_out.secrets > 0, left_out.times_moved > 0) {
+        (_, true) => "; packets of these times are found at the nearest one that a segment can hold",
+        (true, false) => "; keep the file, without whose secrets its packets cannot be decrypted",
+        (false, false) => "",
+    }
+}
+
 fn tell(
     imported: &netrewind_recorder::recorder::Import,
     unopened: &[String],
     stop: &AtomicBool,
 ) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::Done;
-    let damaged = imported.sources.iter().filter_map(|(_, packets, error)| Some((packets, error.as_ref()?)));
-    for (packets, error) in damaged {
-        terminal::say(format_args!("{error}; {packets} packets before it were imported"));
-        outcome = Outcome::Incomplete;
+    for ImportedSource { name, records, error, left_out } in &imported.sources {
+        if let Some(error) = error {
+            terminal::say(format_args!("{error}; {records} packets before it were imported"));
+            outcome = Outcome::Incomplete;
+        }
+        if !left_out.is_nothing() {
+            terminal::say(format_args!("{name}: not kept: {left_out}{}", remedy(left_out)));
+        }
+        if left_out.times_moved > 0 {
+            outcome = Outcome::Incomplete;
+        }
     }
     for error in unopened {
         terminal::say(error);
         outcome = Outcome::Incomplete;
+    }
+    if imported.reported_drops > 0 {
+        terminal::say(format_args!(
+            "{} packets were dropped where these captures were made, as they say; answers about that time will tell",
+            imported.reported_drops
+        ));
     }
     imported.notices.iter().for_each(terminal::say);
     let Account { written, dropped, bytes, segments, .. } = imported.account;

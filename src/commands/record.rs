@@ -152,6 +152,9 @@ impl Arguments {
             streams.into_iter().for_each(|stream| sources.push(Box::new(stream)));
         }
         if self.stdin {
+            if std::io::stdin().is_terminal() {
+                return Err(Failure::usage("--stdin: standard input is a terminal: pipe a capture into it"));
+            }
             sources.push(Box::new(standard_input()?));
         }
         if !self.replay.is_empty() {
@@ -203,14 +206,12 @@ impl Arguments {
 /// What standard input is called in the logbook.
 const STDIN_NAME: &str = "standard input";
 
-fn standard_input() -> Result<CaptureFile, Failure> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return Err(Failure::usage("--stdin: standard input is a terminal: pipe a capture into it"));
-    }
+/// Standard input as a capture.
+pub fn standard_input() -> Result<CaptureFile, SourceError> {
     // Not through the standard library's buffer: what waits in there would not be seen as ready.
-    let pipe = rustix::io::dup(&stdin).map_err(|error| Failure::Failed(error.into()))?;
-    Ok(CaptureFile::from_stream(STDIN_NAME, std::fs::File::from(pipe))?)
+    let pipe = rustix::io::dup(std::io::stdin())
+        .map_err(|error| SourceError::System { what: STDIN_NAME.to_owned(), source: error.into() })?;
+    CaptureFile::from_stream(STDIN_NAME, std::fs::File::from(pipe))
 }
 
 /// Records until told to stop.
@@ -390,12 +391,13 @@ fn tell(summary: &Summary, notices_said: usize, json: bool) -> Result<Outcome, F
         terminal::bytes(bytes)
     ));
     let sources = by_source(&summary.lanes);
-    for SourceAccount { name, account, down, .. } in &sources {
+    for SourceAccount { name, account, down, is_broken, .. } in &sources {
         if sources.len() > 1 {
             let Account { received, written, .. } = account;
             terminal::say(format_args!("  {name}: {received} received, {written} written"));
         }
-        if let Some(reason) = down {
+        // What cannot come back has been told already.
+        if let Some(reason) = down.as_ref().filter(|_| !is_broken) {
             terminal::say(format_args!("{name}: {reason}"));
         }
     }
@@ -414,5 +416,6 @@ fn tell(summary: &Summary, notices_said: usize, json: bool) -> Result<Outcome, F
         .discrepancies
         .iter()
         .for_each(|text| terminal::say(format_args!("the account does not add up: {text}")));
-    Ok(if summary.discrepancies.is_empty() { Outcome::Done } else { Outcome::Incomplete })
+    let is_whole = summary.discrepancies.is_empty() && !sources.iter().any(|source| source.is_broken);
+    Ok(if is_whole { Outcome::Done } else { Outcome::Incomplete })
 }

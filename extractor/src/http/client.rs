@@ -234,6 +234,7 @@ fn fields(query: &Query) -> Map<String, Value> {
         "gre_key": tunnels.gre_key,
         "erspan_session": tunnels.erspan_session,
         "tunnel_peer": tunnels.peer.map(|peer| peer.to_string()),
+        "interface": (!query.interfaces.is_empty()).then_some(&query.interfaces),
         "no_index": (!query.use_index).then_some(true),
         "flow": query.flow.map(|id| id.to_string()),
         "query": query.search,

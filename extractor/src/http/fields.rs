@@ -12,6 +12,10 @@ use super::problem::{Kind, Problem};
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 /// Characters of a wrong value that are shown again.
 const SHOWN_CHARACTERS: usize = 80;
+/// What a query string or a form may give several times, and a JSON object as a list.
+const REPEATABLE: [&str; 1] = ["interface"];
+/// So many times at most.
+pub const REPEATED_MAX: usize = 64;
 
 /// A value as it was given.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +30,8 @@ enum Given {
 #[derive(Debug, Default)]
 pub struct Fields {
     given: BTreeMap<String, Given>,
+    /// What may be given several times.
+    lists: BTreeMap<String, Vec<String>>,
     known: Vec<&'static str>,
 }
 
@@ -50,6 +56,13 @@ impl Fields {
     fn collect(pairs: impl Iterator<Item = (String, Given)>) -> Result<Self, Problem> {
         let mut fields = Self::default();
         for (name, value) in pairs {
+            let value = match value {
+                Given::Text(text) if REPEATABLE.contains(&name.as_str()) => {
+                    fields.lists.entry(name).or_default().push(text);
+                    continue;
+                }
+                value => value,
+            };
             if fields.given.contains_key(&name) {
                 let detail = format!("the parameter {:?} was given twice", shown(&name));
                 return Err(Problem::new(Kind::RepeatedParameter, detail).with("parameter", name));
@@ -71,6 +84,26 @@ impl Fields {
             Some(Given::Text(text) | Given::Json(Value::String(text))) => Ok(Some(text)),
             Some(Given::Json(other)) => Err(bad_value(name, &other.to_string(), "a text")),
         }
+    }
+
+    /// Several texts; none where it was not given.
+    pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>, Problem> {
+        let expected = || format!("a text, or a list of at most {REPEATED_MAX} texts");
+        let list = self.lists.remove(name);
+        let (texts, shown) = match self.take(name) {
+            None => (Some(list.unwrap_or_default()), "a longer list".to_owned()),
+            Some(Given::Text(text)) => (Some(vec![text]), String::new()),
+            Some(Given::Json(value)) => {
+                let shown = value.to_string();
+                let texts = match value {
+                    Value::String(text) => Some(vec![text]),
+                    value => serde_json::from_value::<Vec<String>>(value).ok(),
+                };
+                (texts, shown)
+            }
+        };
+        let texts = texts.filter(|texts| texts.len() <= REPEATED_MAX);
+        texts.ok_or_else(|| bad_value(name, &shown, &expected()))
     }
 
     /// A whole number, in a query string also as `0x2a`.
@@ -109,7 +142,7 @@ impl Fields {
 
     /// All have been taken that there are: any other is unknown.
     pub fn end(self) -> Result<(), Problem> {
-        let Some(name) = self.given.into_keys().next() else { return Ok(()) };
+        let Some(name) = self.given.into_keys().chain(self.lists.into_keys()).next() else { return Ok(()) };
         let known = self.known.join(", ");
         let detail = match self.known.is_empty() {
             true => format!("there is no parameter {:?}: nothing can be chosen here", shown(&name)),

@@ -51,6 +51,9 @@ pub struct Selection {
     tunnel_peer: Option<String>,
     /// Leave packets out that the answer has had already, at most so long before, as `5ms`.
     dedup: Option<String>,
+    /// Packets from this interface, by the name under which it was recorded, or from this imported file. May be given several
+    /// times. Absent: from wherever they come.
+    interface: Option<Vec<String>>,
     /// Do not use the indexes: the answer is the same, and takes longer.
     no_index: Option<bool>,
 }
@@ -220,6 +223,7 @@ impl Selection {
             erspan_session: bits(fields, "erspan_session", 10)?,
             tunnel_peer: fields.text("tunnel_peer")?,
             dedup: fields.text("dedup")?,
+            interface: Some(fields.texts("interface")?),
             no_index: Some(fields.flag("no_index")?),
         })
     }
@@ -257,6 +261,7 @@ impl Selection {
                 peer: peer.transpose()?,
             },
             dedup: self.dedup.as_deref().map(dedup_window).transpose()?,
+            interfaces: self.interface.unwrap_or_default(),
             use_index: !self.no_index.unwrap_or_default(),
             ..Query::default()
         })

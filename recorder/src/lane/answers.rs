@@ -7,7 +7,7 @@ use netrewind_segment::Event;
 
 use super::filling::Block;
 use super::segment::{Following, Segment, State};
-use super::{Lane, RETRY_INTERVAL};
+use super::{Lane, Origin, RETRY_INTERVAL};
 use crate::disk::{Disk, DiskEvent, SegmentKey};
 use crate::sink::{SegmentEnd, SegmentStart, SinkBlock};
 
@@ -112,7 +112,9 @@ impl<D: Disk> Lane<D> {
         self.is_disk_failing = false;
         let segment = &mut self.segments[at];
         segment.state = State::Ready;
-        self.events.push(Event::open(segment.name, &self.interface, segment.link_type));
+        let Origin { interface, description, file } = (*segment.origin).clone();
+        let link_type = segment.link_type.0;
+        self.events.push(Event::Open { segment: segment.name, interface, link_type, description, file });
         if let Some(feed) = self.feed.as_ref().filter(|feed| feed.has_room()) {
             feed.opened(SegmentStart { name: segment.name, link_type: segment.link_type });
             segment.following = Following::AllBlocks;

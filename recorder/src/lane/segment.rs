@@ -1,9 +1,11 @@
 //! A segment that a lane has not sealed yet: what is to be written, what was, what was promised.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use netrewind_segment::{LinkType, Mark, SegmentName};
 
+use super::Origin;
 use super::filling::{Block, Contents};
 use crate::disk::{SegmentKey, Write};
 
@@ -73,6 +75,7 @@ pub(super) struct Segment {
     pub key: SegmentKey,
     pub name: SegmentName,
     pub link_type: LinkType,
+    pub origin: Arc<Origin>,
     pub state: State,
     pub following: Following,
     /// No more blocks will come.
@@ -91,11 +94,18 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub fn new(key: SegmentKey, name: SegmentName, link_type: LinkType, not_before_ns: u64) -> Self {
+    pub fn new(
+        key: SegmentKey,
+        name: SegmentName,
+        link_type: LinkType,
+        origin: Arc<Origin>,
+        not_before_ns: u64,
+    ) -> Self {
         Self {
             key,
             name,
             link_type,
+            origin,
             state: State::Wanted { not_before_ns },
             following: Following::Unaware,
             closed: false,

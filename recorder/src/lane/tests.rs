@@ -115,7 +115,7 @@ impl Rig {
         };
         let header =
             RecordHeader { seconds: number, nanoseconds: 9, caplen: length as u32, len: length as u32 + 4 };
-        self.lane.accept(&Packet { header, link_type, head, tag, tail });
+        self.lane.accept(&Packet { header, link_type, head, tag, tail, interface: None });
         self.given.push((length, link_type));
     }
 
@@ -292,7 +292,14 @@ fn a_segment_ends_with_the_hour_of_its_packets_if_ours_is_over_too() {
         for &seconds in packets {
             let header = RecordHeader { seconds, nanoseconds: 0, caplen: 60, len: 60 };
             let link_type = LinkType::ETHERNET;
-            rig.lane.accept(&Packet { header, link_type, head: &[7; 60], tag: None, tail: &[] });
+            rig.lane.accept(&Packet {
+                header,
+                link_type,
+                head: &[7; 60],
+                tag: None,
+                tail: &[],
+                interface: None,
+            });
         }
     };
     // A clock that is hours ahead; one that is ahead a little; one that is behind.
@@ -319,7 +326,8 @@ fn a_packet_longer_than_a_record_can_be_is_cut_and_counted() {
     let bytes = packet_bytes(0, 300_000);
     let header = RecordHeader { seconds: 0, nanoseconds: 0, caplen: 300_000, len: 300_000 };
     rig.given.push((300_000, LinkType::ETHERNET));
-    let packet = Packet { header, link_type: LinkType::ETHERNET, head: &bytes, tag: None, tail: &[] };
+    let packet =
+        Packet { header, link_type: LinkType::ETHERNET, head: &bytes, tag: None, tail: &[], interface: None };
     rig.lane.accept(&packet);
     rig.finish();
     assert_eq!((rig.lane.cut_packets(), rig.lane.account().written), (1, 1));

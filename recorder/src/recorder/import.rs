@@ -4,20 +4,24 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_segment::{Account, Event, LinkType, Logbook, Store, StoreError};
+use netrewind_segment::{Account, Drops, Event, LinkType, Logbook, Store, StoreError, Timestamp};
 
 use super::{RecorderError, SinkMaker, file_lane, start_sink};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::FileDisk;
-use crate::lane::Lane;
+use crate::lane::{Lane, Origin};
 use crate::retention::Keeper;
-use crate::source::{Packet, Received, Source, SourceError};
+use crate::source::capture_file::LeftOut;
+use crate::source::{Packet, Received, ReportedDrops, Source, SourceError, SourceInterface};
 
-/// Link types that have a lane of their own at one time; those beyond share the last lane, in short segments.
-pub const IMPORT_LANES_MAX: usize = 8;
-/// Buffers of each lane of an import.
+/// Lanes of an import: one for each interface and link type of the file that is being read, but for the last, which those
+/// share that are beyond, under the file's name.
+pub const IMPORT_LANES_MAX: usize = 16;
+/// Buffers of the first lane of an import, which most files do with.
 const IMPORT_BUFFERS: u16 = 12;
+/// Buffers of each further lane.
+const FURTHER_BUFFERS: u16 = 5;
 /// How long a disk may fail before an import ends.
 const FAILING_PATIENCE_NS: u64 = 10_000_000_000;
 /// How long one wait for the disk takes at most.
@@ -30,12 +34,55 @@ const SOURCE_PATIENCE: Duration = Duration::from_millis(100);
 pub struct Import {
     /// Packets received, written and dropped (by a failing disk).
     pub account: Account,
-    /// Each source's name, how many packets it gave, and what was wrong with it.
-    pub sources: Vec<(String, u64, Option<SourceError>)>,
+    /// What came of each source.
+    pub sources: Vec<ImportedSource>,
+    /// Packets that the captures say were lost before.
+    pub reported_drops: u64,
     /// What a person should know.
     pub notices: Vec<String>,
     /// It was told to stop, or gave up on the disk, before the sources ended.
     pub is_cut_short: bool,
+}
+
+/// What came of one source.
+#[derive(Debug)]
+pub struct ImportedSource {
+    /// Its name.
+    pub name: String,
+    /// How many packets it gave.
+    pub records: u64,
+    /// What was wrong with it.
+    pub error: Option<SourceError>,
+    /// What it held that is not kept.
+    pub left_out: LeftOut,
+}
+
+/// A lane, and what it takes of the file that is being read.
+struct Open {
+    link_type: LinkType,
+    interface: Option<SourceInterface>,
+    /// It has had packets of this file.
+    is_of_file: bool,
+    /// It takes whatever has no lane of its own.
+    is_shared: bool,
+    lane: Lane<FileDisk>,
+}
+
+impl Open {
+    #[inline]
+    fn takes(&self, packet: &Packet<'_>) -> bool {
+        self.is_of_file
+            && !self.is_shared
+            && self.link_type == packet.link_type
+            && self.interface.as_ref() == packet.interface
+    }
+}
+
+/// What of a file was read so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    bounds: Option<(Timestamp, Timestamp)>,
+    dropped: Drops,
 }
 
 struct Importer<'a, 'b> {
@@ -44,7 +91,12 @@ struct Importer<'a, 'b> {
     keeper: Arc<Keeper>,
     sinks: &'a mut SinkMaker<'b>,
     clock: Arc<dyn Clock>,
-    lanes: Vec<(LinkType, Lane<FileDisk>)>,
+    lanes: Vec<Open>,
+    /// The lane that took the last packet.
+    current: usize,
+    seen: Seen,
+    /// What a person should know of how lanes are shared.
+    shared: Option<String>,
     sink_threads: Vec<JoinHandle<()>>,
     logbook: Logbook,
     expired: mpsc::Receiver<Event>,
@@ -74,6 +126,9 @@ pub fn import(
         sinks,
         clock,
         lanes: Vec::new(),
+        current: 0,
+        seen: Seen::default(),
+        shared: None,
         sink_threads: Vec::new(),
         logbook: Logbook::new(store),
         expired,
@@ -104,7 +159,8 @@ impl Importer<'_, '_> {
     ) {
         self.source_name = source.name().to_owned();
         let before = self.account().received;
-        let mut error = None;
+        self.seen.bounds = None;
+        let (mut error, mut stopped) = (None, None);
         loop {
             match source.receive(SOURCE_PATIENCE, &mut |packet| self.accept(&packet)) {
                 Ok(Received::End) => break,
@@ -114,42 +170,123 @@ impl Importer<'_, '_> {
                     break;
                 }
             }
+            self.log_drops(source.as_mut(), result);
             self.step(result);
             if self.error.is_some() || self.has_failed_long() || !go_on(&self.account()) {
                 result.is_cut_short = true;
+                stopped = Some("the import ended before the file did".to_owned());
                 break;
             }
         }
+        self.log_drops(source.as_mut(), result);
+        self.end_file();
         let records = self.account().received - before;
-        let damage = error.as_ref().map(ToString::to_string);
-        let file = self.source_name.clone();
-        let event = Event::Import { file, records, damage, first: None, last: None, left_out: None };
-        self.log(event, result);
-        result.sources.push((self.source_name.clone(), records, error));
+        let damage = error.as_ref().map(ToString::to_string).or(stopped);
+        let (file, left_out) = (self.source_name.clone(), source.left_out());
+        let (first, last) = self.seen.bounds.unzip();
+        let told = (!left_out.is_nothing()).then(|| left_out.to_string());
+        self.log(Event::Import { file, records, damage, first, last, left_out: told }, result);
+        result.notices.extend(self.shared.take());
+        result.sources.push(ImportedSource { name: self.source_name.clone(), records, error, left_out });
+    }
+
+    /// Tells the logbook what the capture says that it lacks, and what could not be written of it.
+    fn log_drops(&mut self, source: &mut dyn Source, result: &mut Import) {
+        for ReportedDrops { interface, dropped, from, to } in source.take_reported_drops() {
+            let file = self.source_name.clone();
+            let interface = interface.unwrap_or_else(|| file.clone());
+            let dropped = Drops { kernel: dropped, disk: 0 };
+            result.reported_drops = result.reported_drops.saturating_add(dropped.kernel);
+            self.log(Event::CaptureDrops { file, interface, dropped, from, to }, result);
+        }
+        self.log_unwritten(result);
+    }
+
+    /// Tells the logbook of packets that could not be written since it was told last.
+    fn log_unwritten(&mut self, result: &mut Import) {
+        let all = self.account().dropped;
+        let kernel = all.kernel.saturating_sub(self.seen.dropped.kernel);
+        let dropped = Drops { kernel, disk: all.disk.saturating_sub(self.seen.dropped.disk) };
+        if let Some((from, to)) = self.seen.bounds
+            && dropped.total() > 0
+        {
+            let (file, interface) = (self.source_name.clone(), self.source_name.clone());
+            self.seen.dropped = all;
+            self.log(Event::CaptureDrops { file, interface, dropped, from, to }, result);
+        }
+    }
+
+    /// Ends the segments of the file, and frees its lanes for the next.
+    fn end_file(&mut self) {
+        let now = self.clock.now();
+        for open in self.lanes.iter_mut().filter(|open| open.is_of_file) {
+            open.lane.finish(now);
+            (open.is_of_file, open.is_shared) = (false, false);
+        }
     }
 
     fn accept(&mut self, packet: &Packet<'_>) {
-        let known = self.lanes.iter().position(|(link_type, _)| *link_type == packet.link_type);
-        let at = known.or_else(|| self.open_lane(packet.link_type));
-        if let Some((_, lane)) = at.and_then(|at| self.lanes.get_mut(at)) {
-            lane.accept(packet);
+        let at = packet.header.timestamp();
+        let (first, last) = self.seen.bounds.unwrap_or((at, at));
+        self.seen.bounds = Some((first.min(at), last.max(at)));
+        if !self.lanes.get(self.current).is_some_and(|open| open.takes(packet)) {
+            let Some(current) = self.lane_for(packet) else { return };
+            self.current = current;
+        }
+        if let Some(open) = self.lanes.get_mut(self.current) {
+            open.lane.accept(packet);
         }
     }
 
+    /// The lane of an interface and link type: one of its own where there is one to spare, otherwise the shared one.
     #[cold]
-    fn open_lane(&mut self, link_type: LinkType) -> Option<usize> {
-        if self.lanes.len() == IMPORT_LANES_MAX {
-            return Some(IMPORT_LANES_MAX - 1);
+    fn lane_for(&mut self, packet: &Packet<'_>) -> Option<usize> {
+        if let Some(at) = self.lanes.iter().position(|open| open.takes(packet)) {
+            return Some(at);
         }
-        let number = u16::try_from(self.lanes.len()).unwrap_or(u16::MAX);
-        match self.new_lane(number) {
-            Ok(lane) => self.lanes.push((link_type, lane)),
+        if let Some(at) = self.lanes.iter().position(|open| open.is_shared) {
+            return Some(at);
+        }
+        let is_free = |open: &Open| !open.is_of_file;
+        let fits = |open: &Open| is_free(open) && open.link_type == packet.link_type;
+        let is_shared = self.lanes.iter().filter(|open| open.is_of_file).count() + 1 == IMPORT_LANES_MAX;
+        let free = self.lanes.iter().position(fits).or_else(|| self.lanes.iter().position(is_free));
+        let at = match free {
+            Some(at) => at,
+            None => self.open_lane(packet.link_type)?,
+        };
+        let file = self.source_name.clone();
+        if is_shared {
+            self.shared = Some(format!(
+                "{file}: more than {} interfaces and link types: those beyond are kept under the file's name",
+                IMPORT_LANES_MAX - 1
+            ));
+        }
+        let interface = packet.interface.filter(|_| !is_shared).cloned();
+        let open = self.lanes.get_mut(at)?;
+        let (name, description) = match interface.clone() {
+            Some(SourceInterface { name, description }) => (name, description),
+            None => (file.clone(), None),
+        };
+        open.lane.take_from(Origin { interface: name, description, file: Some(file) });
+        (open.link_type, open.interface) = (packet.link_type, interface);
+        (open.is_of_file, open.is_shared) = (true, is_shared);
+        Some(at)
+    }
+
+    fn open_lane(&mut self, link_type: LinkType) -> Option<usize> {
+        let number = self.lanes.len();
+        match self.new_lane(u16::try_from(number).unwrap_or(u16::MAX)) {
+            Ok(lane) => {
+                let (is_of_file, is_shared) = (false, false);
+                self.lanes.push(Open { link_type, interface: None, is_of_file, is_shared, lane });
+                Some(number)
+            }
             Err(error) => {
                 self.error.get_or_insert(error);
-                return None;
+                None
             }
         }
-        Some(usize::from(number))
     }
 
     fn new_lane(&mut self, number: u16) -> Result<Lane<FileDisk>, RecorderError> {
@@ -161,12 +298,14 @@ impl Importer<'_, '_> {
             }
             None => None,
         };
-        file_lane(number, &self.source_name, self.config, self.store, &self.keeper, feed, &self.clock)
+        let buffers = if number == 0 { self.config.buffers } else { FURTHER_BUFFERS };
+        let config = Config { buffers, ..self.config };
+        file_lane(number, &self.source_name, config, self.store, &self.keeper, feed, &self.clock)
     }
 
     fn account(&self) -> Account {
         let mut account = Account::default();
-        self.lanes.iter().for_each(|(_, lane)| account.add(&lane.account()));
+        self.lanes.iter().for_each(|open| account.add(&open.lane.account()));
         account
     }
 
@@ -174,7 +313,7 @@ impl Importer<'_, '_> {
         let now = self.clock.now();
         let mut is_failing = false;
         let mut events: Vec<Event> = self.expired.try_iter().collect();
-        for (_, lane) in &mut self.lanes {
+        for Open { lane, .. } in &mut self.lanes {
             lane.step(now);
             is_failing |= lane.is_disk_failing();
             events.extend(lane.take_events());
@@ -201,20 +340,21 @@ impl Importer<'_, '_> {
 
     fn finish(&mut self, result: &mut Import) {
         let now = self.clock.now();
-        self.lanes.iter_mut().for_each(|(_, lane)| lane.finish(now));
-        while self.lanes.iter().any(|(_, lane)| !lane.is_idle()) {
+        self.lanes.iter_mut().for_each(|open| open.lane.finish(now));
+        while self.lanes.iter().any(|open| !open.lane.is_idle()) {
             self.step(result);
-            for (_, lane) in &mut self.lanes {
+            for Open { lane, .. } in &mut self.lanes {
                 if !lane.is_idle() {
                     lane.wait(WAIT);
                 }
             }
             if self.has_failed_long() {
-                self.lanes.iter_mut().for_each(|(_, lane)| lane.give_up());
+                self.lanes.iter_mut().for_each(|open| open.lane.give_up());
                 result.is_cut_short = true;
             }
         }
         self.step(result);
+        self.log_unwritten(result);
         result.account = self.account();
         self.lanes.clear();
         for thread in self.sink_threads.drain(..) {

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use netrewind_segment::Event;
+use netrewind_segment::{Drops, Event};
 
 use super::lanes::Lanes;
 use super::{RecorderError, Shared};
 use crate::clock::Now;
-use crate::source::{PeerChange, Received, Source, SourceCounters, SourceError};
+use crate::source::{PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};
 
 /// How long a source is waited for at most.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -53,12 +53,15 @@ impl LaneThread {
             match turn {
                 Ok(Received::End) => break,
                 Ok(_) => self.note_up(),
-                Err(error) => {
+                Err(error) if self.source.is_live() => {
                     self.note_down(&error);
-                    if !self.source.is_live() {
+                    std::thread::sleep(PATIENCE);
+                }
+                Err(error) => {
+                    self.note_broken(&error);
+                    if !self.source.goes_on() {
                         break;
                     }
-                    std::thread::sleep(PATIENCE);
                 }
             }
             if let Some(error) = self.lanes.take_failure() {
@@ -101,14 +104,23 @@ impl LaneThread {
     }
 
     fn note_changes(&mut self) {
+        for ReportedDrops { interface, dropped, from, to } in self.source.take_reported_drops() {
+            let file = self.source.name().to_owned();
+            let interface = interface.unwrap_or_else(|| file.clone());
+            let dropped = Drops { kernel: dropped, disk: 0 };
+            let _ = self.events.send(Event::CaptureDrops { file, interface, dropped, from, to });
+        }
         for change in self.source.take_changes() {
             // A peer has come: from now on the source is one that is recorded.
             if let Err(error) = self.lanes.begin() {
                 self.give_up(&error);
             }
+            if let PeerChange::Disconnected { turned_away: Some(words), .. } = &change {
+                self.shared.notice(words.clone());
+            }
             self.tell(|lane| match change {
                 PeerChange::Connected { peer } => Event::Connected { lane, peer },
-                PeerChange::Disconnected { peer, records, reason } => {
+                PeerChange::Disconnected { peer, records, reason, .. } => {
                     Event::Disconnected { lane, peer, records, reason }
                 }
             });
@@ -121,6 +133,13 @@ impl LaneThread {
             self.tell(|lane| Event::Down { lane, reason: reason.clone() });
             self.down = Some(reason);
         }
+    }
+
+    /// A source that does not come back has ended early, or one of its files has.
+    fn note_broken(&mut self, error: &SourceError) {
+        self.note_down(error);
+        self.shared.notice(error.to_string());
+        self.lanes.note_broken();
     }
 
     fn note_up(&mut self) {
@@ -142,6 +161,10 @@ impl LaneThread {
             }
         }
         self.note_changes();
+        let left_out = self.source.left_out();
+        if !left_out.is_nothing() {
+            self.shared.notice(format!("{}: not kept: {left_out}", self.source.name()));
+        }
     }
 
     fn finish(&mut self) {

@@ -94,13 +94,26 @@ pub(super) struct Lanes {
     failure: Option<RecorderError>,
     /// Packets for which no lane could be opened.
     lost: u64,
+    /// The source has ended early, or a part of it has.
+    is_broken: bool,
 }
 
 impl Lanes {
     /// No lane yet: `first` is for the first link type.
     pub fn new(opener: Arc<Opener>, source: usize, interface: String, can_wait: bool, first: Seed) -> Self {
         let (first, open) = (Some(first), Vec::new());
-        Self { opener, source, interface, can_wait, first, open, current: 0, failure: None, lost: 0 }
+        Self {
+            opener,
+            source,
+            interface,
+            can_wait,
+            first,
+            open,
+            current: 0,
+            failure: None,
+            lost: 0,
+            is_broken: false,
+        }
     }
 
     /// Opens the first lane, unless it is open, and says in the logbook that the source is recorded.
@@ -156,6 +169,11 @@ impl Lanes {
             open.link_type.get_or_insert(link_type);
         }
         at
+    }
+
+    /// The source has ended early, or a part of it has.
+    pub fn note_broken(&mut self) {
+        self.is_broken = true;
     }
 
     /// Why a lane could not be opened, once.
@@ -246,6 +264,7 @@ impl Lanes {
             lane.down = down.filter(|_| i == 0).cloned();
             lane.is_disk_failing = open.lane.is_disk_failing();
             lane.pace_now.add(&Pace { ring: ring.filter(|_| i == 0), writes: open.lane.take_writes() });
+            lane.is_broken = self.is_broken;
             lane.turns += 1;
             lane.has_ended = has_ended;
         }

@@ -7,7 +7,13 @@
 //! * pcap of both byte orders, in microseconds and nanoseconds, versions 2.0 to 2.4, and the modified format of old Linux
 //!   systems;
 //! * pcapng of both byte orders, with enhanced, simple and obsolete packet blocks, and every clock;
-//! * either within gzip or zstd, told by their first bytes, of several members or frames.
+//! * either within gzip or zstd, told by their first bytes, of several members or frames;
+//! * several of these one after the other, as a capture that was started again into the same pipe, or `cat a.pcap b.pcapng`.
+//!
+//! Where one capture follows another, its header stands in the place of a record. The two are told apart by what they would be
+//! as the other: a header of pcap read as a record has no bytes, captured or on the wire, and one of pcapng claims a packet of a
+//! billion; read as a block of pcapng, a header of pcap has a length that no block has. Zeros in the place of a record, to the
+//! end or for longer than [`ZEROS_MIN`], are damage: space that was reserved and never written.
 //!
 //! **Invariant:** memory is bounded whatever the file says: a buffer of at most twice the longest record
 //! ([`CAPLEN_MAX`] in pcap, 16 MiB in pcapng, more only for D-Bus, whose messages may have 128 MiB), zstd's window (128 MiB
@@ -15,6 +21,7 @@
 
 mod byte_order;
 mod input;
+mod left_out;
 mod link_type;
 mod pcap;
 mod pcapng;
@@ -22,22 +29,27 @@ mod pseudo_header;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use netrewind_segment::layout::CAPLEN_MAX;
 use netrewind_segment::{LinkType, RecordHeader};
 use rustix::event::Timespec;
+use rustix::fs::OFlags;
+
+pub use self::left_out::LeftOut;
 
 use self::byte_order::ByteOrder;
 use self::input::{Input, WhenReady};
+use self::left_out::Tally;
 use self::pcap::PcapReader;
-use self::pcapng::PcapngReader;
-use super::{Packet, Received, Source, SourceCounters, SourceError};
+use self::pcapng::{Next, PcapngReader};
+use super::{Packet, Received, ReportedDrops, Source, SourceCounters, SourceError, SourceInterface};
 
 /// Packets that one call hands over at most.
 pub const PACKETS_PER_CALL_MAX: u64 = 4096;
@@ -45,6 +57,10 @@ pub const PACKETS_PER_CALL_MAX: u64 = 4096;
 pub const BYTES_PER_CALL: u64 = 4 * 1024 * 1024;
 /// Bytes that tell one format from another.
 const FORMAT_BYTES: usize = 12;
+/// Bytes that tell whether another capture may begin.
+const MAGIC_BYTES: usize = 4;
+/// So many zeros in the place of a record are none, whatever follows: a sector, the least that a disk leaves unwritten.
+pub const ZEROS_MIN: usize = 512;
 
 /// Where a file says that packets come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +69,10 @@ pub struct Interface {
     pub link_type: LinkType,
     /// What the capturing system called it; pcap does not tell.
     pub name: Option<String>,
+    /// What it is for, where the capturing system said.
+    pub description: Option<String>,
+    /// As what its packets are handed over; absent where the file alone names them.
+    pub known_as: Option<SourceInterface>,
     /// Bits of frame check sequence at the end of each packet, where the file tells. The packets keep them.
     pub fcs_bits: Option<u8>,
 }
@@ -65,6 +85,8 @@ pub struct CaptureFile {
     waitable: Option<OwnedFd>,
     format: Format,
     current: Option<Located>,
+    /// What was met beside packets.
+    tally: Tally,
     /// What ended the reading, kept until the packets before it are handed over.
     failure: Option<SourceError>,
     ended: bool,
@@ -110,13 +132,20 @@ pub(super) enum Advanced {
 }
 
 impl CaptureFile {
-    /// Opens a file or a named pipe. What is wrong with its contents is found when it is read.
+    /// Opens a file or a named pipe, once. What is wrong with its contents is found when it is read. Nobody waits here for
+    /// whoever will write to a pipe.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let name = path.display().to_string();
-        let file = File::open(path).map_err(|source| SourceError::System {
+        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let opened = OpenOptions::new().read(true).custom_flags(nonblocking).open(path);
+        let file = opened.map_err(|source| SourceError::System {
             what: format!("{name}: cannot be opened for reading"),
             source,
         })?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            let reason = "it is a directory: name the files in it".to_owned();
+            return Err(SourceError::Unsupported { name, reason });
+        }
         Self::from_stream(name, file)
     }
 
@@ -144,6 +173,7 @@ impl CaptureFile {
             waitable: None,
             format: Format::Unknown,
             current: None,
+            tally: Tally::default(),
             failure: None,
             ended: false,
             handed_over: 0,
@@ -163,6 +193,11 @@ impl CaptureFile {
     /// Packets handed over that were cut to [`CAPLEN_MAX`], which no segment can exceed. Their length is kept.
     pub fn packets_cut(&self) -> u64 {
         self.cut
+    }
+
+    /// Whether the header of a capture has been read.
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.format, Format::Unknown)
     }
 
     /// [`Source::receive`], with the interface that each packet came from.
@@ -208,8 +243,15 @@ impl CaptureFile {
             return Ok(Advanced::End);
         }
         let mut step = self.step();
-        if matches!(step, Err(Halt::Pending)) && !patience.is_zero() && self.wait(patience)? {
-            step = self.step();
+        if matches!(step, Err(Halt::Pending)) && !patience.is_zero() {
+            match self.wait(patience) {
+                Ok(true) => step = self.step(),
+                Ok(false) => {}
+                Err(error) => {
+                    self.ended = true;
+                    return Err(error);
+                }
+            }
         }
         match step {
             Ok(Some(located)) => {
@@ -233,8 +275,14 @@ impl CaptureFile {
         let located = self.current.as_ref()?;
         let interface = self.interfaces().get(located.interface)?;
         let head = self.input.taken(located.packet.clone());
-        let packet =
-            Packet { header: located.header, link_type: interface.link_type, head, tag: None, tail: &[] };
+        let packet = Packet {
+            header: located.header,
+            link_type: interface.link_type,
+            head,
+            tag: None,
+            tail: &[],
+            interface: interface.known_as.as_ref(),
+        };
         Some((interface, packet))
     }
 
@@ -247,14 +295,40 @@ impl CaptureFile {
     }
 
     fn step(&mut self) -> Result<Option<Located>, Halt> {
-        match &mut self.format {
-            Format::Pcap(reader) => reader.next(&mut self.input),
-            Format::Pcapng(reader) => reader.next(&mut self.input),
-            Format::Unknown => {
-                self.format = recognize(&mut self.input)?;
-                self.step()
-            }
+        if self.begins_another()? {
+            self.format = recognize(&mut self.input, &self.name, &mut self.tally)?;
         }
+        loop {
+            let found = match &mut self.format {
+                Format::Unknown => Ok(None),
+                Format::Pcap(reader) => reader.next(&mut self.input),
+                Format::Pcapng(reader) => match reader.next(&mut self.input, &mut self.tally)? {
+                    // Another capture may begin behind each block.
+                    Next::Block if self.begins_another()? => {
+                        self.format = recognize(&mut self.input, &self.name, &mut self.tally)?;
+                        continue;
+                    }
+                    Next::Block => continue,
+                    Next::Packet(located) => Ok(Some(located)),
+                    Next::End => Ok(None),
+                },
+            };
+            return found;
+        }
+    }
+
+    /// Whether a capture begins here: at the beginning, or behind a record of another.
+    fn begins_another(&mut self) -> Result<bool, Halt> {
+        if matches!(self.format, Format::Unknown) {
+            return Ok(true);
+        }
+        let begun = self.input.peek(MAGIC_BYTES)?;
+        if pcap::is_pcap(begun) {
+            return Ok(pcap::is_header(self.input.peek(pcap::FILE_HEADER_BYTES)?));
+        }
+        // Within pcapng a further section is a block as any other.
+        let is_section = matches!(self.format, Format::Pcap(_)) && pcapng::is_pcapng(begun);
+        Ok(is_section && pcapng::is_section(self.input.peek(FORMAT_BYTES)?))
     }
 
     fn wait(&self, patience: Duration) -> Result<bool, SourceError> {
@@ -300,18 +374,26 @@ impl Source for CaptureFile {
         true
     }
 
+    fn take_reported_drops(&mut self) -> Vec<ReportedDrops> {
+        std::mem::take(&mut self.tally.drops)
+    }
+
+    fn left_out(&self) -> LeftOut {
+        self.tally.left_out
+    }
+
     /// A file drops nothing.
     fn counters(&mut self) -> Result<SourceCounters, SourceError> {
         Ok(SourceCounters { received: self.handed_over, dropped: 0 })
     }
 }
 
-fn recognize(input: &mut Input) -> Result<Format, Halt> {
+fn recognize(input: &mut Input, file: &str, tally: &mut Tally) -> Result<Format, Halt> {
     let begun = input.peek(FORMAT_BYTES)?;
     if pcap::is_pcap(begun) {
         PcapReader::open(input).map(Format::Pcap)
     } else if pcapng::is_pcapng(begun) {
-        PcapngReader::open(input).map(Format::Pcapng)
+        PcapngReader::open(input, file, tally).map(Format::Pcapng)
     } else {
         Err(Halt::Unsupported(refusal(begun)))
     }

@@ -359,11 +359,20 @@ fn hand_over_raw(
     let tag = link::stripped_tag(header).filter(|_| link_type == LinkType::ETHERNET);
     let (head, tail) = match bytes.split_at_checked(link::TAG_OFFSET) {
         Some((head, tail)) if tag.is_some() => (head, tail),
-        _ => return take(Packet { header: record, link_type, head: bytes, tag: None, tail: &[] }),
+        _ => {
+            return take(Packet {
+                header: record,
+                link_type,
+                head: bytes,
+                tag: None,
+                tail: &[],
+                interface: None,
+            });
+        }
     };
     record.caplen += link::TAG_BYTES;
     record.len += link::TAG_BYTES;
-    take(Packet { header: record, link_type, head, tag, tail });
+    take(Packet { header: record, link_type, head, tag, tail, interface: None });
 }
 
 impl Source for PacketRing {

@@ -24,7 +24,7 @@ use rustix::net::sockopt;
 use self::dial::Dialer;
 use self::listen::Desk;
 use super::capture_file::CaptureFile;
-use super::{Packet, PeerChange, Received, Source, SourceCounters, SourceError};
+use super::{Packet, PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};
 use crate::clock::Clock;
 
 /// Peers that one listening source takes at one time. Those beyond wait, unread, until one of these has gone.
@@ -33,6 +33,9 @@ pub const PEERS_MAX: usize = 8;
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// How long the kernel waits for each answer.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a peer that connects may take until the header of its capture is there: then another gets its place. (`tcpdump -U`
+/// sends it at once.)
+pub const HEADER_WITHIN: Duration = Duration::from_secs(10);
 /// How many times it asks before the peer counts as gone.
 pub const KEEPALIVE_PROBES: u32 = 3;
 
@@ -94,6 +97,7 @@ impl fmt::Display for Endpoint {
 pub struct PcapOverIp {
     name: String,
     origin: Origin,
+    clock: Arc<dyn Clock>,
     peer: Option<Peer>,
     changes: Vec<PeerChange>,
     handed_over: u64,
@@ -111,16 +115,17 @@ struct Peer {
     address: String,
     stream: CaptureFile,
     records: u64,
+    connected_ns: u64,
 }
 
 impl Peer {
-    fn new(source: &str, stream: TcpStream) -> Result<Self, SourceError> {
+    fn new(source: &str, stream: TcpStream, connected_ns: u64) -> Result<Self, SourceError> {
         let address = stream.peer_addr().map_or_else(|_| "a peer".to_owned(), |address| address.to_string());
         let name = format!("{source}, peer {address}");
         if let Err(source) = notice_when_gone(&stream) {
             return Err(SourceError::System { what: name, source });
         }
-        Ok(Self { stream: CaptureFile::from_stream(name, stream)?, address, records: 0 })
+        Ok(Self { stream: CaptureFile::from_stream(name, stream)?, address, records: 0, connected_ns })
     }
 }
 
@@ -140,19 +145,20 @@ impl PcapOverIp {
         match endpoint {
             Endpoint::Connect { host, port } => {
                 let dialer = Dialer::new(host.clone(), *port, clock.clone());
-                Ok(vec![Self::new(endpoint.to_string(), Origin::Dialer(dialer))])
+                Ok(vec![Self::new(endpoint.to_string(), Origin::Dialer(dialer), clock)])
             }
             Endpoint::Listen { host, port } => {
                 let (desks, address) = Desk::open(host, *port, PEERS_MAX)?;
                 let name = format!("listen:{address}");
-                Ok(desks.into_iter().map(|desk| Self::new(name.clone(), Origin::Desk(desk))).collect())
+                let source = |desk| Self::new(name.clone(), Origin::Desk(desk), clock);
+                Ok(desks.into_iter().map(source).collect())
             }
         }
     }
 
-    fn new(name: String, origin: Origin) -> Self {
-        let (peer, changes) = (None, Vec::new());
-        Self { name, origin, peer, changes, handed_over: 0, has_had_peer: false, is_stopped: false }
+    fn new(name: String, origin: Origin, clock: &Arc<dyn Clock>) -> Self {
+        let (peer, changes, clock) = (None, Vec::new(), clock.clone());
+        Self { name, origin, clock, peer, changes, handed_over: 0, has_had_peer: false, is_stopped: false }
     }
 
     /// Waits for a peer, at most for `patience`. An error says that there is none, and why; a listener's silence is none.
@@ -162,7 +168,8 @@ impl PcapOverIp {
             Origin::Desk(desk) => desk.accept(&self.name, patience)?,
         };
         let Some(stream) = found else { return Ok(Received::Quiet) };
-        let peer = Peer::new(&self.name, stream).inspect_err(|_| self.origin.let_go(false))?;
+        let peer = Peer::new(&self.name, stream, self.clock.now().monotonic_ns)
+            .inspect_err(|_| self.origin.let_go(false))?;
         self.changes.push(PeerChange::Connected { peer: peer.address.clone() });
         self.has_had_peer = true;
         self.peer = Some(peer);
@@ -176,14 +183,38 @@ impl PcapOverIp {
             Ok(()) => "the peer ended its stream".to_owned(),
             Err(error) => error.to_string(),
         };
-        self.changes.push(PeerChange::Disconnected { peer: peer.address, records: peer.records, reason });
-        self.origin.let_go(peer.records > 0);
+        let (peer, records) = (peer.address, peer.records);
+        let was_useful = records > 0;
+        self.changes.push(PeerChange::Disconnected { peer, records, reason, turned_away: None });
+        self.origin.let_go(was_useful);
         match (result, &self.origin) {
             (Err(error), _) => Err(error),
             // Whoever is connected to was meant to stay; whoever connects has said all it had to say.
             (Ok(()), Origin::Dialer(_)) => Err(closed(&self.name)),
             (Ok(()), Origin::Desk(_)) => Ok(Received::Quiet),
         }
+    }
+}
+
+impl PcapOverIp {
+    /// A peer that has sent no header yet keeps others from its place for a while only. Whoever is connected to has no place.
+    fn look_at_clock(&mut self) {
+        let now_ns = self.clock.now().monotonic_ns;
+        let within_ns = u64::try_from(HEADER_WITHIN.as_nanos()).unwrap_or(u64::MAX);
+        let is_late = |peer: &mut Peer| {
+            !peer.stream.has_begun() && now_ns.saturating_sub(peer.connected_ns) > within_ns
+        };
+        if !matches!(self.origin, Origin::Desk(_)) {
+            return;
+        }
+        let Some(Peer { address, .. }) = self.peer.take_if(is_late) else { return };
+        let reason = format!("it sent no header of a capture within {} s", HEADER_WITHIN.as_secs());
+        // A peer that comes again and again is told of once: its port is another each time.
+        let host = address.rsplit_once(':').map_or(&address[..], |(host, _)| host);
+        let turned_away =
+            Some(format!("{}: peer {host} lost its place: {reason} (tcpdump needs -U for that)", self.name));
+        self.changes.push(PeerChange::Disconnected { peer: address, records: 0, reason, turned_away });
+        self.origin.let_go(false);
     }
 }
 
@@ -221,7 +252,10 @@ impl Source for PcapOverIp {
                 self.handed_over += packets;
                 Ok(Received::Packets(packets))
             }
-            Ok(Received::Quiet) => Ok(Received::Quiet),
+            Ok(Received::Quiet) => {
+                self.look_at_clock();
+                Ok(Received::Quiet)
+            }
             Ok(Received::End) => self.part(Ok(())),
             Err(error) => self.part(Err(error)),
         }
@@ -233,6 +267,10 @@ impl Source for PcapOverIp {
 
     fn can_wait(&self) -> bool {
         true
+    }
+
+    fn take_reported_drops(&mut self) -> Vec<ReportedDrops> {
+        self.peer.as_mut().map(|peer| peer.stream.take_reported_drops()).unwrap_or_default()
     }
 
     fn is_spare(&self) -> bool {

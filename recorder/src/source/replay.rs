@@ -8,8 +8,8 @@ use std::time::Duration;
 use netrewind_segment::Timestamp;
 use netrewind_segment::time::SECOND_NS;
 
-use super::capture_file::{Advanced, BYTES_PER_CALL, CaptureFile, PACKETS_PER_CALL_MAX};
-use super::{Packet, Received, Source, SourceCounters, SourceError};
+use super::capture_file::{Advanced, BYTES_PER_CALL, CaptureFile, LeftOut, PACKETS_PER_CALL_MAX};
+use super::{Packet, Received, ReportedDrops, Source, SourceCounters, SourceError};
 
 /// A packet earlier than the one before by more than this is a stepped clock, not reordering: from there on, time is
 /// counted anew.
@@ -65,6 +65,8 @@ pub struct Replay<P> {
     pace: P,
     handed_over: u64,
     failure: Option<SourceError>,
+    /// What the files that have ended held and is not kept.
+    left_out: LeftOut,
 }
 
 /// How timestamps of the file map to the caller's clock.
@@ -82,7 +84,16 @@ impl<P: Pace> Replay<P> {
     pub fn new(files: impl IntoIterator<Item = CaptureFile>, options: ReplayOptions, pace: P) -> Self {
         let files: VecDeque<_> = files.into_iter().collect();
         let name = files.iter().map(Source::name).collect::<Vec<_>>().join(", ");
-        Self { name, files, options, timeline: None, pace, handed_over: 0, failure: None }
+        Self {
+            name,
+            files,
+            options,
+            timeline: None,
+            pace,
+            handed_over: 0,
+            failure: None,
+            left_out: LeftOut::default(),
+        }
     }
 
     /// Waits at most `patience` for the current packet's time; false where it is not due by then.
@@ -120,7 +131,8 @@ impl<P: Pace> Replay<P> {
     }
 
     fn end_file(&mut self) {
-        self.files.pop_front();
+        let ended = self.files.pop_front();
+        self.left_out = ended.iter().map(Source::left_out).fold(self.left_out, LeftOut::and);
         self.timeline = None;
     }
 
@@ -212,6 +224,19 @@ impl<P: Pace> Source for Replay<P> {
 
     fn can_wait(&self) -> bool {
         true
+    }
+
+    fn goes_on(&self) -> bool {
+        true
+    }
+
+    fn left_out(&self) -> LeftOut {
+        let files = self.files.iter().map(Source::left_out);
+        files.fold(self.left_out, LeftOut::and)
+    }
+
+    fn take_reported_drops(&mut self) -> Vec<ReportedDrops> {
+        self.files.front_mut().map(CaptureFile::take_reported_drops).unwrap_or_default()
     }
 
     /// What has not been played by now is not.

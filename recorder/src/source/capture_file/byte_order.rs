@@ -26,6 +26,11 @@ impl ByteOrder {
         })
     }
 
+    /// The eight bytes at `at`; `None` beyond the end.
+    pub(super) fn u64_at(self, bytes: &[u8], at: usize) -> Option<u64> {
+        self.i64_at(bytes, at).map(i64::cast_unsigned)
+    }
+
     /// The eight bytes at `at`, signed; `None` beyond the end.
     pub(super) fn i64_at(self, bytes: &[u8], at: usize) -> Option<i64> {
         let field = *bytes.get(at..)?.first_chunk()?;

@@ -7,10 +7,10 @@ use netrewind_segment::{LinkType, RecordHeader};
 
 use super::byte_order::ByteOrder;
 use super::input::Input;
-use super::{Halt, Interface, Located, link_type, locate};
+use super::{Halt, Interface, Located, ZEROS_MIN, link_type, locate};
 
 /// Bytes of the file header.
-const FILE_HEADER_BYTES: usize = 24;
+pub(super) const FILE_HEADER_BYTES: usize = 24;
 /// Bytes of a record's header.
 const RECORD_HEADER_BYTES: usize = 16;
 /// The same in the modified format: interface index, protocol and packet type follow, then padding.
@@ -29,6 +29,8 @@ mod file_field {
     pub(super) const MAGIC: usize = 0;
     pub(super) const VERSION_MAJOR: usize = 4;
     pub(super) const VERSION_MINOR: usize = 6;
+    pub(super) const ZONE: usize = 8;
+    pub(super) const ACCURACY: usize = 12;
     pub(super) const SNAPLEN: usize = 16;
     pub(super) const LINK_TYPE: usize = 20;
 }
@@ -39,6 +41,10 @@ mod record_field {
     pub(super) const CAPLEN: usize = 8;
     pub(super) const LEN: usize = 12;
 }
+
+/// What a header may say of its time zone (seconds) and of its clock's accuracy (digits), where it says anything: nobody does.
+const ZONE_MAX: u32 = 14 * 3600;
+const ACCURACY_MAX: u32 = 9;
 
 /// In which order a record holds its two lengths: versions before 2.3 had them the other way round, and so did some
 /// writers of 2.3.
@@ -72,13 +78,32 @@ pub(super) fn is_pcap(begun: &[u8]) -> bool {
     recognize(begun).is_some()
 }
 
+/// Whether bytes in the place of a record, which begin with a magic number, are a header: then another capture begins. As a
+/// record a header has no packet, or one that is shorter on the wire than captured. A header that is cut counts as one.
+pub(super) fn is_header(begun: &[u8]) -> bool {
+    let Some((order, _)) = recognize(begun) else { return false };
+    let u16_at = |at| order.u16_at(begun, at);
+    let u32_at = |at| order.u32_at(begun, at);
+    let version = u16_at(file_field::VERSION_MAJOR).zip(u16_at(file_field::VERSION_MINOR));
+    let Some(version) = version else { return false };
+    let (zone, accuracy) = (u32_at(file_field::ZONE), u32_at(file_field::ACCURACY));
+    if zone.is_none_or(|zone| zone == 0) && accuracy.is_none_or(|digits| digits == 0) {
+        return true;
+    }
+    let (zone, accuracy) = (zone.unwrap_or(0), accuracy.unwrap_or(0));
+    let exists = u32_at(file_field::LINK_TYPE).is_some_and(|field| link_type::of_pcap(field).is_some());
+    let is_plausible = zone.cast_signed().unsigned_abs() <= ZONE_MAX && accuracy <= ACCURACY_MAX;
+    lengths_of(version.0, version.1).is_ok() && is_plausible && exists && (zone == 0 || zone > accuracy)
+}
+
 impl PcapReader {
     /// Reads the file header.
     pub(super) fn open(input: &mut Input) -> Result<Self, Halt> {
+        let offset = input.offset();
         let header = input.peek(FILE_HEADER_BYTES)?;
         let Some(header) = header.first_chunk::<FILE_HEADER_BYTES>().copied() else {
             let reason = format!("the file ends within its header, after {} bytes", header.len());
-            return Err(Halt::Damaged { offset: 0, reason });
+            return Err(Halt::Damaged { offset, reason });
         };
         let reader = Self::of_header(&header).map_err(Halt::Unsupported)?;
         input.take(FILE_HEADER_BYTES);
@@ -106,6 +131,8 @@ impl PcapReader {
             interface: Interface {
                 link_type,
                 name: None,
+                description: None,
+                known_as: None,
                 fcs_bits: link_type::fcs_bits_of_pcap(link_type_field),
             },
         })
@@ -127,7 +154,10 @@ impl PcapReader {
         if record.len() < self.record_header_bytes {
             return damaged(format!("the file ends within a record's header, after {} bytes", record.len()));
         }
-        let header = self.record_header(record);
+        if is_blank(record) && is_blank(input.peek(ZEROS_MIN)?) {
+            return damaged("zeros stand in the place of a record: the capture was cut short".into());
+        }
+        let header = self.record_header(input.peek(self.record_header_bytes)?);
         let stored = header.caplen;
         if stored > link_type::caplen_max(self.interface.link_type) {
             return damaged(format!("a record claims a packet of {stored} bytes"));
@@ -163,6 +193,11 @@ impl PcapReader {
             len,
         }
     }
+}
+
+/// Whether all of it is zeros.
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 fn lengths_of(version_major: u16, version_minor: u16) -> Result<Lengths, String> {

@@ -5,17 +5,21 @@
 //! UTF-8, reserved bits, a length on the wire below the captured one, or a clock that it does not know.
 
 mod interface;
+mod options;
 
-use netrewind_segment::RecordHeader;
+use netrewind_segment::{RecordHeader, Timestamp};
 use pcap_file::pcapng::blocks::{
-    ENHANCED_PACKET_BLOCK, INTERFACE_DESCRIPTION_BLOCK, PACKET_BLOCK, RawBlock, SECTION_HEADER_BLOCK,
-    SIMPLE_PACKET_BLOCK,
+    ENHANCED_PACKET_BLOCK, INTERFACE_DESCRIPTION_BLOCK, INTERFACE_STATISTIC_BLOCK, NAME_RESOLUTION_BLOCK,
+    PACKET_BLOCK, RawBlock, SECTION_HEADER_BLOCK, SIMPLE_PACKET_BLOCK, SYSTEMD_JOURNAL_EXPORT_BLOCK,
 };
 
-use self::interface::{Clock, Described};
+use self::interface::{Clock, Described, Time};
+use self::options::{Beside, Options};
 use super::byte_order::ByteOrder;
 use super::input::Input;
+use super::left_out::{Tally, Told};
 use super::{Halt, Interface, Located, link_type, locate};
+use crate::source::SourceInterface;
 
 /// The longest block that is read, unless packets of a link type can be longer: libpcap's limit.
 const BLOCK_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -48,20 +52,51 @@ mod packet_field {
     pub(super) const PACKET: usize = 20;
 }
 
+/// What an obsolete packet block has in the place of a count of drops where it has none.
+const LOST_UNKNOWN: u16 = u16::MAX;
+
 mod simple_packet_field {
     pub(super) const LEN: usize = 0;
     pub(super) const PACKET: usize = 4;
 }
 
+mod statistics_field {
+    pub(super) const INTERFACE: usize = 0;
+    pub(super) const TIME_HIGH: usize = 4;
+    pub(super) const TIME_LOW: usize = 8;
+    pub(super) const OPTIONS: usize = 12;
+}
+
+/// Where the options of a section header begin in its block's body.
+const SECTION_OPTIONS: usize = 16;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+/// Secrets to decrypt packets with.
+const DECRYPTION_SECRETS_BLOCK: u32 = 10;
 
 /// Reads the packets of a pcapng file.
 pub(super) struct PcapngReader {
     order: ByteOrder,
+    /// The file's name.
+    file: String,
     interfaces: Vec<Interface>,
-    clocks: Vec<Clock>,
-    snaplens: Vec<u32>,
+    /// What else is known of each of them.
+    states: Vec<State>,
     block_bytes_max: usize,
+}
+
+struct State {
+    clock: Clock,
+    snaplen: u32,
+    told: Told,
+}
+
+/// What a block was.
+pub(super) enum Next {
+    Packet(Located),
+    /// No packet.
+    Block,
+    /// There is none behind the last.
+    End,
 }
 
 /// A packet as its block describes it.
@@ -72,6 +107,18 @@ struct PacketBlock {
     len: u32,
     /// Where the packet's bytes begin in the block's body.
     at: usize,
+    /// What stands behind them.
+    beside: Beside,
+}
+
+/// Whether a block in the place of a record of pcap begins a section.
+pub(super) fn is_section(begun: &[u8]) -> bool {
+    is_pcapng(begun) && order_of(begun).is_some()
+}
+
+/// Both halves of a time.
+fn ticks_of(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// Whether a file that begins so is pcapng.
@@ -91,8 +138,9 @@ fn order_of(block: &[u8]) -> Option<ByteOrder> {
 
 impl PcapngReader {
     /// Reads the first section header. Like libpcap, it does not look at the length that the block repeats at its end.
-    pub(super) fn open(input: &mut Input) -> Result<Self, Halt> {
-        let damaged = |reason: String| Halt::Damaged { offset: 0, reason };
+    pub(super) fn open(input: &mut Input, file: &str, tally: &mut Tally) -> Result<Self, Halt> {
+        let offset = input.offset();
+        let damaged = |reason: String| Halt::Damaged { offset, reason };
         let cut = || damaged("the file ends within its first section header".into());
         let begun = input.peek(SECTION_HEADER_BYTES_MIN)?;
         let order = order_of(begun).ok_or_else(cut)?;
@@ -110,18 +158,17 @@ impl PcapngReader {
                 "pcapng of version {major}.{minor} is not known; version 1.0 is"
             )));
         }
+        let block = input.peek(block_bytes)?;
+        let reader = Self::of_section(order, file.to_owned());
+        let body = block.get(BLOCK_HEADER_BYTES..block_bytes - 4).unwrap_or_default();
+        tally.left_out.comments += Options::behind(body, SECTION_OPTIONS, order).comments();
         input.take(block_bytes);
-        Ok(Self::of_section(order))
+        Ok(reader)
     }
 
-    fn of_section(order: ByteOrder) -> Self {
-        Self {
-            order,
-            interfaces: Vec::new(),
-            clocks: Vec::new(),
-            snaplens: Vec::new(),
-            block_bytes_max: BLOCK_BYTES_MAX,
-        }
+    fn of_section(order: ByteOrder, file: String) -> Self {
+        let (interfaces, states) = (Vec::new(), Vec::new());
+        Self { order, file, interfaces, states, block_bytes_max: BLOCK_BYTES_MAX }
     }
 
     /// The interfaces of the section that is being read.
@@ -129,23 +176,24 @@ impl PcapngReader {
         &self.interfaces
     }
 
-    /// Steps to the next packet; `None` where the file ends behind the last block.
-    pub(super) fn next(&mut self, input: &mut Input) -> Result<Option<Located>, Halt> {
-        loop {
-            let offset = input.offset();
-            let damaged = |reason| Halt::Damaged { offset, reason };
-            let Some(block_bytes) = self.block_bytes(input)? else { return Ok(None) };
-            let bytes = input.peek(block_bytes)?;
-            if bytes.len() < block_bytes {
-                return Err(damaged(format!("the file ends within a block of {block_bytes} bytes")));
-            }
-            let block = self.parse_block(bytes).map_err(damaged)?;
-            let packet = self.read_block(bytes, &block).map_err(damaged)?;
-            let block = input.take(block_bytes);
-            if let Some(packet) = packet {
-                return Ok(Some(self.hand_over(input, packet, block.start + BLOCK_HEADER_BYTES)));
-            }
+    /// Steps over the next block.
+    pub(super) fn next(&mut self, input: &mut Input, tally: &mut Tally) -> Result<Next, Halt> {
+        let offset = input.offset();
+        let damaged = |reason| Halt::Damaged { offset, reason };
+        let Some(block_bytes) = self.block_bytes(input)? else { return Ok(Next::End) };
+        let bytes = input.peek(block_bytes)?;
+        if bytes.len() < block_bytes {
+            return Err(damaged(format!("the file ends within a block of {block_bytes} bytes")));
         }
+        let block = self.parse_block(bytes).map_err(damaged)?;
+        let packet = self.read_block(bytes, &block, tally).map_err(damaged)?;
+        let block = input.take(block_bytes);
+        Ok(match packet {
+            Some(packet) => {
+                Next::Packet(self.hand_over(input, &packet, block.start + BLOCK_HEADER_BYTES, tally))
+            }
+            None => Next::Block,
+        })
     }
 
     /// The length of the next block; `None` at the end of the file.
@@ -156,6 +204,9 @@ impl PcapngReader {
         let begun = input.peek(BLOCK_HEADER_BYTES + 4)?;
         if begun.is_empty() {
             return Ok(None);
+        }
+        if begun.iter().all(|byte| *byte == 0) {
+            return damaged("zeros stand in the place of a block: the capture was cut short".into());
         }
         let is_section = self.order.u32_at(begun, field::BLOCK_TYPE) == Some(SECTION_HEADER_BLOCK);
         let order = if is_section { order_of(begun) } else { Some(self.order) };
@@ -179,21 +230,36 @@ impl PcapngReader {
     }
 
     /// Learns from a block, or finds the packet in it.
-    fn read_block(&mut self, bytes: &[u8], block: &RawBlock<'_>) -> Result<Option<PacketBlock>, String> {
+    fn read_block(
+        &mut self,
+        bytes: &[u8],
+        block: &RawBlock<'_>,
+        tally: &mut Tally,
+    ) -> Result<Option<PacketBlock>, String> {
+        let left_out = &mut tally.left_out;
         match block.type_ {
-            SECTION_HEADER_BLOCK => self.begin_section(bytes).map(|()| None),
-            INTERFACE_DESCRIPTION_BLOCK => self.add_interface(&block.body).map(|()| None),
-            ENHANCED_PACKET_BLOCK | PACKET_BLOCK => self.packet(block).map(Some),
-            SIMPLE_PACKET_BLOCK => self.simple_packet(&block.body).map(Some),
-            _ => Ok(None),
+            ENHANCED_PACKET_BLOCK | PACKET_BLOCK => return self.packet(block).map(Some),
+            SIMPLE_PACKET_BLOCK => return self.simple_packet(&block.body).map(Some),
+            SECTION_HEADER_BLOCK => {
+                self.begin_section(bytes)?;
+                let body = bytes.get(BLOCK_HEADER_BYTES..bytes.len() - 4).unwrap_or_default();
+                left_out.comments += Options::behind(body, SECTION_OPTIONS, self.order).comments();
+            }
+            INTERFACE_DESCRIPTION_BLOCK => left_out.comments += self.add_interface(&block.body)?,
+            INTERFACE_STATISTIC_BLOCK => self.statistics(&block.body, tally),
+            NAME_RESOLUTION_BLOCK => left_out.names += 1,
+            SYSTEMD_JOURNAL_EXPORT_BLOCK => left_out.journal_entries += 1,
+            DECRYPTION_SECRETS_BLOCK => left_out.secrets += 1,
+            _ => left_out.other_blocks += 1,
         }
+        Ok(None)
     }
 
     fn begin_section(&mut self, block: &[u8]) -> Result<(), String> {
         let order = order_of(block).ok_or("a section begins with an unknown byte order")?;
         match order.u16_at(block, field::VERSION_MAJOR) {
             Some(1) if block.len() >= SECTION_HEADER_BYTES_MIN => {
-                *self = Self::of_section(order);
+                *self = Self::of_section(order, std::mem::take(&mut self.file));
                 Ok(())
             }
             Some(major) if major != 1 => Err(format!("a section of pcapng version {major} is not known")),
@@ -201,17 +267,47 @@ impl PcapngReader {
         }
     }
 
-    fn add_interface(&mut self, body: &[u8]) -> Result<(), String> {
+    /// Learns an interface; tells how many comments it has.
+    fn add_interface(&mut self, body: &[u8]) -> Result<u64, String> {
         if self.interfaces.len() == INTERFACES_MAX {
             return Err(format!("a section has more than {INTERFACES_MAX} interfaces"));
         }
-        let Described { interface, clock, snaplen } = Described::read(body, self.order)?;
+        let Described { mut interface, clock, snaplen, comments } = Described::read(body, self.order)?;
+        interface.known_as = self.known_as(&interface);
         let packet_bytes_max = link_type::caplen_max(interface.link_type) as usize;
         self.block_bytes_max = self.block_bytes_max.max(packet_bytes_max + BLOCK_OVERHEAD_BYTES_MAX);
         self.interfaces.push(interface);
-        self.clocks.push(clock);
-        self.snaplens.push(snaplen);
-        Ok(())
+        self.states.push(State { clock, snaplen, told: Told::default() });
+        Ok(comments)
+    }
+
+    /// An interface without a name is known as the file is; a further one has its number behind that.
+    fn known_as(&self, interface: &Interface) -> Option<SourceInterface> {
+        let (name, description) = match (&interface.name, &interface.description) {
+            (Some(name), description) => (name.clone(), description.clone()),
+            (None, Some(description)) => (description.clone(), None),
+            (None, None) if self.interfaces.is_empty() => return None,
+            (None, None) => (format!("{}#{}", self.file, self.interfaces.len()), None),
+        };
+        Some(SourceInterface { name, description })
+    }
+
+    /// What an interface has lost, as far as such a block can be read.
+    fn statistics(&mut self, body: &[u8], tally: &mut Tally) {
+        use statistics_field::{INTERFACE, OPTIONS, TIME_HIGH, TIME_LOW};
+        let u32_at = |at| self.order.u32_at(body, at);
+        let interface = u32_at(INTERFACE).and_then(|number| usize::try_from(number).ok());
+        let ticks = u32_at(TIME_HIGH).zip(u32_at(TIME_LOW)).map(|(high, low)| ticks_of(high, low));
+        let state = interface.and_then(|number| self.states.get_mut(number));
+        let (Some(number), Some(ticks), Some(state)) = (interface, ticks, state) else {
+            tally.left_out.other_blocks += 1;
+            return;
+        };
+        let counted = Options::behind(body, OPTIONS, self.order).statistics();
+        tally.left_out.comments += counted.comments;
+        let since = counted.since.map(|ticks| state.clock.timestamp(ticks));
+        let name = self.interfaces.get(number).and_then(|it| it.known_as.as_ref()).map(|it| it.name.as_str());
+        state.told.statistics(counted.dropped, since, state.clock.timestamp(ticks), name, tally);
     }
 
     fn packet(&self, block: &RawBlock<'_>) -> Result<PacketBlock, String> {
@@ -224,17 +320,28 @@ impl PcapngReader {
         } else {
             u32_at(INTERFACE)?
         };
-        let ticks = u64::from(u32_at(TIME_HIGH)?) << 32 | u64::from(u32_at(TIME_LOW)?);
+        let ticks = ticks_of(u32_at(TIME_HIGH)?, u32_at(TIME_LOW)?);
         let (caplen, len) = (u32_at(CAPLEN)?, u32_at(LEN)?);
-        self.check(body, PacketBlock { interface: interface as usize, ticks, caplen, len, at: PACKET })
+        let options = PACKET.saturating_add((caplen as usize).next_multiple_of(4));
+        let mut beside = match body.len() > options {
+            true => Options::behind(body, options, self.order).beside(),
+            false => Beside::default(),
+        };
+        if block.type_ == PACKET_BLOCK {
+            let lost = self.order.u16_at(body, INTERFACE + 2).filter(|lost| *lost != LOST_UNKNOWN);
+            beside.lost_before = u64::from(lost.unwrap_or(0));
+        }
+        let interface = interface as usize;
+        self.check(body, PacketBlock { interface, ticks, caplen, len, at: PACKET, beside })
     }
 
     /// A simple packet block has no time, and comes from the section's first interface, whose snaplen cut it.
     fn simple_packet(&self, body: &[u8]) -> Result<PacketBlock, String> {
         use simple_packet_field::{LEN, PACKET};
         let len = self.order.u32_at(body, LEN).ok_or("a simple packet block is too short for its fields")?;
-        let caplen = self.snaplens.first().map_or(len, |&snaplen| len.min(snaplen));
-        self.check(body, PacketBlock { interface: 0, ticks: 0, caplen, len, at: PACKET })
+        let caplen = self.states.first().map_or(len, |state| len.min(state.snaplen));
+        let beside = Beside::default();
+        self.check(body, PacketBlock { interface: 0, ticks: 0, caplen, len, at: PACKET, beside })
     }
 
     fn check(&self, body: &[u8], packet: PacketBlock) -> Result<PacketBlock, String> {
@@ -247,8 +354,21 @@ impl PcapngReader {
         Ok(packet)
     }
 
-    fn hand_over(&self, input: &mut Input, packet: PacketBlock, body: usize) -> Located {
-        let (seconds, nanoseconds) = self.clocks[packet.interface].time_of(packet.ticks);
+    fn hand_over(
+        &mut self,
+        input: &mut Input,
+        packet: &PacketBlock,
+        body: usize,
+        tally: &mut Tally,
+    ) -> Located {
+        let state = &mut self.states[packet.interface];
+        let Time { seconds, nanoseconds, is_moved } = state.clock.time_of(packet.ticks);
+        let name = self.interfaces[packet.interface].known_as.as_ref().map(|it| it.name.as_str());
+        let at = Timestamp::new(seconds, nanoseconds);
+        state.told.packet(at, packet.beside.lost_before, name, tally);
+        tally.left_out.times_moved += u64::from(is_moved);
+        tally.left_out.comments += packet.beside.comments;
+        tally.left_out.directions += u64::from(packet.beside.has_direction);
         let header = RecordHeader { seconds, nanoseconds, caplen: packet.caplen, len: packet.len };
         let range = body + packet.at..body + packet.at + packet.caplen as usize;
         let link_type = self.interfaces[packet.interface].link_type;

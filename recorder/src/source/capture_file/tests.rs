@@ -3,6 +3,7 @@
 mod build;
 mod compressed;
 mod corpus;
+mod following;
 mod odd_pcap;
 mod odd_pcapng;
 mod random;
@@ -91,7 +92,15 @@ pub(super) fn agree(what: &str, bytes: &[u8]) -> usize {
     let Some((expected, complete)) = tcpdump(bytes) else { return 0 };
     let (found, error) = read(bytes);
     for (number, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        assert_eq!(found, expected, "{what}: packet {number}");
+        // What 32 bits of seconds cannot hold wraps in tcpdump, and goes to their end with us.
+        let is_moved =
+            matches!((found.header.seconds, found.header.nanoseconds), (0, 0) | (u32::MAX, 999_999_999));
+        let mut found = found.clone();
+        if is_moved {
+            found.header =
+                RecordHeader { caplen: found.header.caplen, len: found.header.len, ..expected.header };
+        }
+        assert_eq!(found, *expected, "{what}: packet {number}");
     }
     assert!(found.len() >= expected.len(), "{what}: {} of {}: {error:?}", found.len(), expected.len());
     if complete {

@@ -101,5 +101,5 @@ pub(super) fn hand_over_cooked(
         len: word(header, packet_field::LEN).saturating_add(SLL2_BYTES as u32),
     };
     let tail = block.bytes(start, caplen as usize).unwrap_or_default();
-    take(Packet { header: record, link_type, head: &cooked, tag: None, tail });
+    take(Packet { header: record, link_type, head: &cooked, tag: None, tail, interface: None });
 }

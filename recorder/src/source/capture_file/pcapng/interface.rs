@@ -1,7 +1,10 @@
 //! Interface description blocks: link type, name, snaplen, and the clock of the timestamps.
 
+use netrewind_segment::Timestamp;
+
 use super::super::byte_order::ByteOrder;
 use super::super::{Interface, link_type};
+use super::options::Options;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 /// Ticks of a second where the block does not say.
@@ -18,8 +21,9 @@ mod field {
 }
 
 mod option {
-    pub(super) const END: u16 = 0;
+    pub(super) const COMMENT: u16 = 1;
     pub(super) const NAME: u16 = 2;
+    pub(super) const DESCRIPTION: u16 = 3;
     pub(super) const TIME_RESOLUTION: u16 = 9;
     pub(super) const FCS_LENGTH: u16 = 13;
     pub(super) const TIME_OFFSET: u16 = 14;
@@ -30,6 +34,18 @@ pub(super) struct Described {
     pub(super) interface: Interface,
     pub(super) clock: Clock,
     pub(super) snaplen: u32,
+    /// How many comments it has.
+    pub(super) comments: u64,
+}
+
+/// A time as a segment holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Time {
+    /// Since the Unix epoch.
+    pub(super) seconds: u32,
+    pub(super) nanoseconds: u32,
+    /// It was before 1970 or after 2106, and is the nearest that a segment can hold.
+    pub(super) is_moved: bool,
 }
 
 /// How an interface counts time.
@@ -40,14 +56,25 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Seconds since the Unix epoch, and nanoseconds. What 32 bits of seconds cannot hold wraps, as in tcpdump.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "seconds wrap; nanoseconds fit"
-    )]
-    pub(super) fn time_of(self, ticks: u64) -> (u32, u32) {
-        let seconds = (ticks / self.ticks_per_second).wrapping_add(self.offset_seconds as u64);
+    /// As a timestamp.
+    pub(super) fn timestamp(self, ticks: u64) -> Timestamp {
+        let Time { seconds, nanoseconds, .. } = self.time_of(ticks);
+        Timestamp::new(seconds, nanoseconds)
+    }
+
+    /// Seconds since the Unix epoch, and nanoseconds. (tcpdump lets what 32 bits of seconds cannot hold wrap into another
+    /// century.)
+    #[expect(clippy::cast_possible_truncation, reason = "nanoseconds fit")]
+    pub(super) fn time_of(self, ticks: u64) -> Time {
+        let seconds = i128::from(ticks / self.ticks_per_second) + i128::from(self.offset_seconds);
+        let seconds = match u32::try_from(seconds) {
+            Ok(seconds) => seconds,
+            Err(_) if seconds < 0 => return Time { seconds: 0, nanoseconds: 0, is_moved: true },
+            Err(_) => {
+                let nanoseconds = (NANOSECONDS_PER_SECOND - 1) as u32;
+                return Time { seconds: u32::MAX, nanoseconds, is_moved: true };
+            }
+        };
         let fraction = ticks % self.ticks_per_second;
         let nanoseconds = if self.ticks_per_second <= TICKS_PER_SECOND_NARROW_MAX {
             fraction * NANOSECONDS_PER_SECOND / self.ticks_per_second
@@ -55,7 +82,7 @@ impl Clock {
             let wide = u128::from(fraction) * u128::from(NANOSECONDS_PER_SECOND);
             (wide / u128::from(self.ticks_per_second)) as u64
         };
-        (seconds as u32, nanoseconds as u32)
+        Time { seconds, nanoseconds: nanoseconds as u32, is_moved: false }
     }
 }
 
@@ -66,11 +93,12 @@ impl Described {
         let link_type = link_type::of_pcapng(order.u16_at(body, field::LINK_TYPE).ok_or(short)?);
         let stated_snaplen = order.u32_at(body, field::SNAPLEN).ok_or(short)?;
         let mut described = Self {
-            interface: Interface { link_type, name: None, fcs_bits: None },
+            interface: Interface { link_type, name: None, description: None, known_as: None, fcs_bits: None },
             clock: Clock { ticks_per_second: TICKS_PER_SECOND_DEFAULT, offset_seconds: 0 },
             snaplen: link_type::effective_snaplen(link_type, stated_snaplen),
+            comments: 0,
         };
-        let mut options = Options { rest: body.get(field::OPTIONS..).unwrap_or_default(), order };
+        let mut options = Options::behind(body, field::OPTIONS, order);
         let mut seen = Vec::new();
         while let Some((code, value)) = options.next()? {
             let of_clock = matches!(code, option::TIME_RESOLUTION | option::TIME_OFFSET);
@@ -88,7 +116,9 @@ impl Described {
     fn apply(&mut self, code: u16, value: &[u8], order: ByteOrder) -> Result<(), String> {
         let odd = || format!("an interface's option {code} has {} bytes", value.len());
         match code {
+            option::COMMENT => self.comments += 1,
             option::NAME => self.interface.name = name_of(value),
+            option::DESCRIPTION => self.interface.description = name_of(value),
             option::FCS_LENGTH => self.interface.fcs_bits = value.first().copied(),
             option::TIME_RESOLUTION => {
                 let [resolution] = value else { return Err(odd()) };
@@ -115,32 +145,10 @@ fn ticks_per_second(resolution: u8) -> Option<u64> {
 fn name_of(value: &[u8]) -> Option<String> {
     let name = String::from_utf8_lossy(&value[..value.len().min(NAME_BYTES_MAX)]);
     let name = name.trim_end_matches('\0');
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
-/// The options at the end of a block.
-struct Options<'a> {
-    rest: &'a [u8],
-    order: ByteOrder,
-}
-
-impl<'a> Options<'a> {
-    fn next(&mut self) -> Result<Option<(u16, &'a [u8])>, String> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let cut = "an interface description ends within an option";
-        let code = self.order.u16_at(self.rest, 0).ok_or(cut)?;
-        let length = usize::from(self.order.u16_at(self.rest, 2).ok_or(cut)?);
-        let padded = length.next_multiple_of(4);
-        let value = self.rest.get(4..4 + padded).ok_or(cut)?;
-        self.rest = &self.rest[4 + padded..];
-        match (code, length) {
-            (option::END, 0) => Ok(None),
-            (option::END, _) => Err(format!("the end of an interface's options has {length} bytes")),
-            _ => Ok(Some((code, &value[..length]))),
-        }
-    }
+    // It will stand on terminals.
+    let name: String =
+        name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    (!name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -150,8 +158,11 @@ mod tests {
     #[test]
     fn clocks_of_every_resolution_keep_nanoseconds() {
         let at = |resolution, ticks| {
-            Clock { ticks_per_second: ticks_per_second(resolution).unwrap_or(1), offset_seconds: 0 }
-                .time_of(ticks)
+            let time =
+                Clock { ticks_per_second: ticks_per_second(resolution).unwrap_or(1), offset_seconds: 0 }
+                    .time_of(ticks);
+            assert!(!time.is_moved);
+            (time.seconds, time.nanoseconds)
         };
         assert_eq!(at(0, 7), (7, 0));
         assert_eq!(at(3, 7_250), (7, 250_000_000));
@@ -159,6 +170,16 @@ mod tests {
         assert_eq!(at(12, 7_000_000_001_999), (7, 1), "picoseconds are cut");
         assert_eq!(at(0x80 | 32, 7 << 32 | 1 << 31), (7, 500_000_000));
         assert_eq!(at(0x80 | 63, 1 << 63 | 1 << 62), (1, 500_000_000), "more than 64 bits on the way");
+        let far = |offset_seconds, seconds: u64| {
+            let clock = Clock { ticks_per_second: 1, offset_seconds };
+            let Time { seconds, nanoseconds, is_moved } = clock.time_of(seconds);
+            (seconds, nanoseconds, is_moved)
+        };
+        assert_eq!(far(0, u64::from(u32::MAX)), (u32::MAX, 0, false));
+        assert_eq!(far(1, u64::from(u32::MAX)), (u32::MAX, 999_999_999, true));
+        assert_eq!(far(-5, 5), (0, 0, false));
+        assert_eq!(far(i64::MIN, 5), (0, 0, true));
+        assert_eq!(far(i64::MAX, u64::MAX), (u32::MAX, 999_999_999, true));
         assert_eq!(ticks_per_second(20), None);
         assert_eq!(ticks_per_second(0x80 | 64), None);
     }

@@ -1,0 +1,143 @@
+//! What a capture file holds beside its packets: what a store does not keep, and what the file says that it lacks.
+
+use std::fmt;
+
+use netrewind_segment::Timestamp;
+
+use super::super::ReportedDrops;
+
+/// Reports of drops that are kept apart until somebody takes them; those beyond are added to the last.
+const REPORTS_MAX: usize = 1024;
+
+/// What a file holds that a store does not keep, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Blocks of decryption secrets: without them packets stay unreadable.
+    pub secrets: u64,
+    /// Blocks of name resolution.
+    pub names: u64,
+    /// Comments of packets, interfaces and sections.
+    pub comments: u64,
+    /// Packets that are marked as received or sent.
+    pub directions: u64,
+    /// Entries of a system's journal.
+    pub journal_entries: u64,
+    /// Other blocks: custom ones, and such that nobody here knows.
+    pub other_blocks: u64,
+    /// Packets of a time that no segment can hold, which got the nearest one that can.
+    pub times_moved: u64,
+}
+
+impl LeftOut {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            secrets: self.secrets + other.secrets,
+            names: self.names + other.names,
+            comments: self.comments + other.comments,
+            directions: self.directions + other.directions,
+            journal_entries: self.journal_entries + other.journal_entries,
+            other_blocks: self.other_blocks + other.other_blocks,
+            times_moved: self.times_moved + other.times_moved,
+        }
+    }
+
+    /// Whether everything is kept.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `1 block of decryption secrets, 2 comments`.
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            (self.secrets, "block of decryption secrets", "blocks of decryption secrets"),
+            (self.names, "block of names", "blocks of names"),
+            (self.comments, "comment", "comments"),
+            (self.directions, "packet's direction", "packets' directions"),
+            (self.journal_entries, "journal entry", "journal entries"),
+            (self.other_blocks, "other block", "other blocks"),
+            (self.times_moved, "time before 1970 or after 2106", "times before 1970 or after 2106"),
+        ];
+        let told = parts.into_iter().filter(|(count, ..)| *count > 0);
+        for (number, (count, one, several)) in told.enumerate() {
+            let comma = if number > 0 { ", " } else { "" };
+            write!(f, "{comma}{count} {}", if count == 1 { one } else { several })?;
+        }
+        Ok(())
+    }
+}
+
+/// What was met beside packets so far.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) left_out: LeftOut,
+    pub(super) drops: Vec<ReportedDrops>,
+}
+
+impl Tally {
+    /// The file says that so many packets were lost.
+    pub(super) fn report(&mut self, interface: Option<&str>, dropped: u64, from: Timestamp, to: Timestamp) {
+        if dropped == 0 {
+            return;
+        }
+        let interface = interface.map(str::to_owned);
+        let is_full = self.drops.len() >= REPORTS_MAX;
+        match self.drops.last_mut().filter(|last| is_full || last.interface == interface) {
+            Some(last) => {
+                last.dropped = last.dropped.saturating_add(dropped);
+                (last.from, last.to) = (last.from.min(from), last.to.max(to));
+            }
+            None => self.drops.push(ReportedDrops { interface, dropped, from, to }),
+        }
+    }
+}
+
+/// What the file has said of one interface's drops.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// Reported so far, since the capture began.
+    dropped: u64,
+    /// The time until which it was.
+    until: Option<Timestamp>,
+    first: Option<Timestamp>,
+    latest: Option<Timestamp>,
+}
+
+impl Told {
+    /// A packet was captured then, and before it so many were lost.
+    pub(super) fn packet(
+        &mut self,
+        at: Timestamp,
+        lost_before: u64,
+        interface: Option<&str>,
+        tally: &mut Tally,
+    ) {
+        if lost_before > 0 {
+            let from = self.latest.unwrap_or(at).min(at);
+            tally.report(interface, lost_before, from, at);
+            self.dropped = self.dropped.saturating_add(lost_before);
+            self.until = Some(at);
+        }
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
+        self.latest = Some(at);
+    }
+
+    /// All drops of the interface from `since` (where it is told) until now add up to `total`.
+    pub(super) fn statistics(
+        &mut self,
+        total: u64,
+        since: Option<Timestamp>,
+        now: Timestamp,
+        interface: Option<&str>,
+        tally: &mut Tally,
+    ) {
+        let more = total.saturating_sub(self.dropped);
+        let from = self.until.or(since).or(self.first).unwrap_or(now).min(now);
+        tally.report(interface, more, from, now);
+        self.dropped = self.dropped.max(total);
+        self.until = Some(now);
+    }
+}
