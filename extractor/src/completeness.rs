@@ -7,6 +7,7 @@ pub(crate) mod origin;
 
 use std::fmt::Write;
 
+use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Drops, SegmentName, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,6 +16,9 @@ use crate::RejectedIndex;
 
 /// The most gaps, unreadable places and notes that an answer lists; more are only counted.
 pub const LISTED_MAX: usize = 1000;
+
+/// To whom not all packets may be known, times that only packets tell are told to the hour.
+pub(crate) const VEILED_NS: u64 = 3600 * SECOND_NS;
 
 /// What an answer covers and what it lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -213,12 +217,21 @@ impl Completeness {
     /// their segments begin.
     pub(crate) fn tell_of_segments(&mut self, rejected: &mut Vec<RejectedIndex>, is_restricted: bool) {
         if is_restricted {
+            self.veil_times();
             rejected.clear();
             self.unreadable.iter_mut().for_each(Unreadable::veil);
         }
         for RejectedIndex { segment, reason } in rejected {
             self.note(format!("segment {segment} was read without its index: {reason}"));
         }
+    }
+
+    /// Tells of the part that is no longer kept only to the hour: its ends are those of packets.
+    pub(crate) fn veil_times(&mut self) {
+        let Some(gone) = &mut self.no_longer_kept else { return };
+        let (from, to) = (gone.from.rounded_down(VEILED_NS), gone.to.rounded_up(VEILED_NS));
+        let covered = self.covered.unwrap_or(Span { from, to });
+        *gone = Span { from: from.max(covered.from), to: to.min(covered.to).max(covered.from) };
     }
 
     pub(crate) fn add_unreadable(&mut self, place: Unreadable) {

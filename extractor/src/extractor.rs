@@ -18,7 +18,7 @@ use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Patient, Progres
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
 use crate::completeness::days::Days;
-use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
+use crate::completeness::{Asked, Completeness, ReachedLimit, Span, VEILED_NS};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filters::{Filters, ForProgram, Outlook};
@@ -440,11 +440,21 @@ fn is_over(hooks: &dyn Hooks) -> bool {
 
 /// The range that an answer speaks of: an open end is the oldest packet kept, or the newest committed. Where nothing is
 /// kept from the start that was asked for on, it still speaks of that start: was anything recording then?
+///
+/// Who may not know of all packets does not learn when the first and the last of them arrived: an open start is the beginning of an
+/// hour, an open end is when it was asked.
 fn covered_span(query: &Query, snapshot: &Snapshot, archived: &Archived) -> Option<Span> {
     let (oldest, newest) = archived.bounds().unzip();
-    let from = query.from.or(oldest.into_iter().chain(snapshot.oldest()).min())?;
-    let open_end = || newest.max(snapshot.newest()).unwrap_or(from).max(from).plus_ns(1);
-    let to = query.to.unwrap_or_else(open_end);
+    let oldest = oldest.into_iter().chain(snapshot.oldest()).min();
+    let newest = || newest.max(snapshot.newest());
+    if query.is_restricted() {
+        let from = query.from.or(oldest.map(|oldest| oldest.rounded_down(VEILED_NS)))?;
+        let newest = || newest().map(|newest| newest.rounded_up(VEILED_NS));
+        let to = query.to.or(query.asked_at).or_else(newest).unwrap_or(from);
+        return Some(Span { from, to: to.max(from) });
+    }
+    let from = query.from.or(oldest)?;
+    let to = query.to.unwrap_or_else(|| newest().unwrap_or(from).max(from).plus_ns(1));
     Some(Span { from, to: to.max(from) })
 }
 

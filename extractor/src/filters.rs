@@ -149,6 +149,11 @@ impl Filters {
         &self.expressions
     }
 
+    /// Likewise, the query's own last: of packets that a joined one does not accept, it must not even tell by the time it takes.
+    fn joined_first(&self) -> impl Iterator<Item = &Expression> {
+        self.expressions.iter().rev()
+    }
+
     /// What can be said of all packets of a segment of this link type.
     pub(crate) fn outlook(&self, link_type: LinkType) -> Outlook {
         let of_tunnels = if self.tunnels.are_none() { Outlook::Everything } else { Outlook::Depends };
@@ -208,7 +213,7 @@ impl Filters {
     #[inline]
     pub(crate) fn accept_peeled(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
         self.tunnels.are_met(|| peeled.tunnels())
-            && self.expressions.iter().all(|expression| {
+            && self.joined_first().all(|expression| {
                 let mut views = peeled.views(expression.selection);
                 views.any(|view| expression.accept_view(view, untagged))
             })
@@ -232,7 +237,7 @@ impl Filters {
     pub(crate) fn accept(&self, packet: PacketView<'_>, is_plain: bool, scratch: &mut Scratch) -> bool {
         let Scratch { peeler, untagged } = scratch;
         if (is_plain || !self.peels) && self.tunnels.are_none() {
-            return self.expressions.iter().all(|expression| expression.accept_view(packet, untagged));
+            return self.joined_first().all(|expression| expression.accept_view(packet, untagged));
         }
         self.accept_peeled(peeler.take_apart(packet), untagged)
     }

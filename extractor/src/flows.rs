@@ -258,7 +258,8 @@ impl Extractor {
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Keys>, ExtractError> {
         // What goes on from the catalog's hours has its labels there.
-        let is_told = query.use_index && prepared.archived.is_empty();
+        // And where others have such labels, whose conversations the asker may not know of, that must take no longer.
+        let is_told = query.use_index && prepared.archived.is_empty() && !query.is_restricted();
         let Some(sought) = search.filter(|_| is_told).and_then(Search::sought) else {
             return Ok(None);
         };

@@ -258,7 +258,7 @@ impl<'q> Planner<'q> {
             templates.iter().map(|template: &Template| self.judgements.of(template, self.filters)).collect();
         let by_terms = [false, true].map(|is_ipv6| {
             let wanted = |judged: &Arc<Judged>| {
-                judged.verdicts.all == Verdict::Maybe && judged.demands.is_some() && judged.is_ipv6 == is_ipv6
+                judged.looked_at == Verdict::Maybe && judged.demands.is_some() && judged.is_ipv6 == is_ipv6
             };
             let mut demands = Demands::none();
             let chosen = judged.iter().filter(|judged| wanted(judged));
@@ -267,7 +267,7 @@ impl<'q> Planner<'q> {
         });
         let walked = judged
             .iter()
-            .map(|judged| match judged.verdicts.all {
+            .map(|judged| match judged.looked_at {
                 Verdict::Never => false,
                 Verdict::Always => true,
                 Verdict::Maybe => judged.demands.is_none(),

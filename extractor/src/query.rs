@@ -88,6 +88,10 @@ pub struct Query {
     /// how many there are, in estimates or in the statistics of interfaces.
     #[serde(skip)]
     pub joined: Vec<JoinedFilter>,
+    /// When it is asked, where that is known. Where filters are joined, an open end of the range stands for this instant: the newest
+    /// packet may be another's.
+    #[serde(skip)]
+    pub asked_at: Option<Timestamp>,
     /// Packets that the answer has had already, at most so long before, are left out: see [`DedupWindow`].
     pub dedup: Option<DedupWindow>,
     /// Of the packets only those of this conversation. A filter could not express which these are: two networks may have the same
@@ -115,6 +119,7 @@ impl Default for Query {
             tunnels: TunnelDemands::default(),
             decapsulate: false,
             joined: Vec::new(),
+            asked_at: None,
             dedup: None,
             flow: None,
             search: None,

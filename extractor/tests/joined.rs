@@ -228,9 +228,14 @@ fn what_is_missing_is_told_but_not_where() {
         assert!(free.iter().all(|text| text.contains(word)), "the test would see {word}: {free:?}");
         assert!(veiled.iter().all(|text| !text.contains(word)), "{word}: {veiled:?}");
     }
+    // Packets tell of their ends, which are therefore told to the second.
     let gaps = |of: &netrewind_extractor::Completeness| -> Vec<_> {
-        of.gaps.iter().map(|gap| (gap.from, gap.to)).collect()
+        let seconds = |gap: &netrewind_extractor::Gap| {
+            (gap.from.ns() / 1_000_000_000, gap.to.ns().div_ceil(1_000_000_000))
+        };
+        of.gaps.iter().map(seconds).collect()
     };
+    assert!(of_veiled.gaps.iter().all(|gap| (gap.from.ns() + gap.to.ns()) % 1_000_000_000 == 0));
     assert_eq!((gaps(&of_free), of_free.dropped), (gaps(&of_veiled), of_veiled.dropped));
     assert!(!of_veiled.is_complete() && of_veiled.dropped.kernel == 7 && !of_veiled.gaps.is_empty());
 }
@@ -248,4 +253,82 @@ fn a_file_names_interfaces_of_its_packets_alone() {
     let nothing = "host 192.0.2.200";
     assert!(file(&Query::of(nothing)).contains("eth7") && file(&restricted("")).contains("eth7"));
     assert!(!file(&restricted(nothing)).contains("eth7"), "none of its packets is in the answer");
+}
+
+/// A store of packets that the asker may see, in the first second, and of others', a minute later and half a minute before.
+fn store_with_others(are_there: bool) -> TestStore {
+    let mut test = TestStore::default();
+    test.seal_indexed(name(1, 0), (0..PACKETS).map(|n| packet(n, 1, 60)).collect());
+    if are_there {
+        let shifted = |n: u32, seconds: u32| {
+            let mut other = packet(n, 2, 60);
+            other.header.seconds = other.header.seconds.wrapping_add(seconds);
+            other
+        };
+        test.seal_indexed(name(2, 0), (0..PACKETS).map(|n| shifted(n, 60)).collect());
+        test.seal_indexed(name(3, 0), (0..PACKETS).map(|n| shifted(n, 30u32.wrapping_neg())).collect());
+    }
+    test
+}
+
+#[test]
+fn nothing_tells_when_the_packets_of_others_arrived() {
+    let now = netrewind_segment::Timestamp::new(1_795_400_000, 5);
+    let told = |asked_at| {
+        [true, false].map(|are_there| {
+            let test = store_with_others(are_there);
+            let extractor = test.extractor();
+            let query = Query { asked_at, ..restricted("") };
+            let listing = FlowQuery { limit: 1, ..FlowQuery::default() };
+            let flows = extractor.flows(&query, &listing, &mut Patient).unwrap();
+            let mut summary = extractor.summary(&query, &SummaryQuery::default(), &mut Patient).unwrap();
+            summary.work = Default::default();
+            let completeness = extractor.count(&query, &mut Patient).unwrap().completeness;
+            assert_eq!(completeness.covered, extractor.completeness(&query).unwrap().covered);
+            let texts = (flows.flows, flows.next, flows.completeness, summary, completeness);
+            serde_json::to_string(&texts).unwrap()
+        })
+    };
+    for asked_at in [Some(now), None] {
+        let [with_others, without] = told(asked_at);
+        assert_eq!(with_others, without, "asked at {asked_at:?}");
+    }
+    let of_free = store_with_others(true).extractor().completeness(&Query::default()).unwrap().covered;
+    assert_ne!(
+        of_free,
+        store_with_others(false).extractor().completeness(&Query::default()).unwrap().covered
+    );
+}
+
+#[test]
+fn a_host_that_others_have_takes_as_long_as_one_that_nobody_has() {
+    const ROUNDS: usize = 60;
+    let mut test = TestStore::default();
+    // Each of others' packets is a flow of its own, of one host.
+    let packets = (0..40_000).map(|n| {
+        let mut stored = packet(n, lane(n), 60);
+        stored.bytes[34..36].copy_from_slice(&(n as u16).to_be_bytes());
+        stored
+    });
+    test.seal_indexed(name(1, 0), packets.collect());
+    let extractor = test.extractor();
+    let medians = |query: &dyn Fn(&str) -> Query| {
+        let mut took = [Vec::new(), Vec::new()];
+        for round in 0..2 * ROUNDS {
+            let which = round % 2;
+            let query = query(["host 10.9.0.2", "host 10.9.0.3"][which]);
+            let begun = std::time::Instant::now();
+            assert!(query.joined.is_empty() || extractor.count(&query, &mut Patient).unwrap().packets == 0);
+            extractor.estimate(&query).unwrap();
+            took[which].push(begun.elapsed());
+        }
+        took.map(|mut took| {
+            took.sort_unstable();
+            took[took.len() / 2].as_secs_f64()
+        })
+    };
+    let ratio = |[there, nowhere]: [f64; 2]| there / nowhere;
+    assert!(ratio(medians(&|filter| Query::of(filter))) > 2.0, "the test would see it");
+    let restricted = medians(&restricted);
+    assert!((0.7..1.4).contains(&ratio(restricted)), "{restricted:?}");
 }

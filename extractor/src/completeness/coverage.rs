@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{SegmentName, Store, Timestamp};
 
 use super::chronicle::{Chronicle, End, Session};
-use super::{Completeness, Gap, Span};
+use super::{Asked, Completeness, Gap, Span};
 use crate::ExtractError;
 
 /// What is kept, as [`lacks`] needs it.
@@ -18,6 +19,9 @@ pub(crate) struct Kept<'a> {
     /// The times of those that hold packets, or held them.
     pub(crate) spans: Vec<Span>,
 }
+
+/// To whom not all packets may be known, gaps are told to the second, and none too short: packets may tell of their ends.
+const GAPS_VEILED_NS: u64 = SECOND_NS;
 
 /// What is told instead of why one of the interfaces received nothing: its name, and what the system said.
 const OUTAGE: &str = "an interface received nothing";
@@ -36,7 +40,9 @@ pub(crate) fn fill(
 ) -> Result<(), ExtractError> {
     let gone = no_longer_kept(completeness, range, chronicle, kept, store)?;
     gone.into_iter().for_each(|gone| completeness.add_gone(gone));
-    for gap in gaps(range, chronicle, kept, is_restricted) {
+    let asked = completeness.asked;
+    let found = gaps(range, chronicle, kept, is_restricted).into_iter();
+    for gap in found.filter_map(|gap| if is_restricted { veiled(gap, range, asked) } else { Some(gap) }) {
         completeness.add_gap(gap);
     }
     for loss in chronicle.losses.iter().filter(|loss| loss.span.from < range.to && range.from < loss.span.to)
@@ -47,6 +53,7 @@ pub(crate) fn fill(
     }
     completeness.dropped = chronicle.dropped;
     if is_restricted {
+        completeness.veil_times();
         return Ok(());
     }
     for note in &chronicle.notes {
@@ -97,6 +104,18 @@ fn no_longer_kept(
         gone = Some(Span { from: range.from, to: oldest.min(range.to) });
     }
     Ok(gone.filter(|span| span.from < span.to))
+}
+
+/// A gap that does not tell when packets were: none where an open end of the range reaches beyond what was recorded, as far as it
+/// is veiled itself.
+fn veiled(gap: Gap, range: Span, asked: Asked) -> Option<Gap> {
+    let is_of_open_end =
+        asked.from.is_none() && gap.from == range.from || asked.to.is_none() && gap.to == range.to;
+    (!is_of_open_end || gap.reason == OUTAGE).then(|| Gap {
+        from: gap.from.rounded_down(GAPS_VEILED_NS).max(range.from),
+        to: gap.to.rounded_up(GAPS_VEILED_NS).min(range.to),
+        reason: gap.reason,
+    })
 }
 
 /// When nothing was recorded. A store that only ever imported has no such time.

@@ -149,9 +149,11 @@ impl Archived {
         let kept_from = kept_from.into_iter().chain(added_up.map(|(first, _)| first)).min();
         let kept = kept_from
             .map_or("no packets are kept".to_owned(), |from| format!("packets are kept from {from} on"));
-        completeness.note(format!(
-            "conversations from {first} to {last} come from the catalog, whole where they reach beyond the range; {kept}"
-        ));
+        if !is_restricted {
+            completeness.note(format!(
+                "conversations from {first} to {last} come from the catalog, whole where they reach beyond the range; {kept}"
+            ));
+        }
         for manifest in &self.hours {
             for lacks in manifest.lacks.iter().filter(|_| !is_restricted) {
                 completeness.note(format!("hour {} of the catalog lacks {lacks}", manifest.hour));

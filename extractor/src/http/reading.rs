@@ -357,7 +357,8 @@ impl Announcing<'_> {
     fn not_kept(&self, completeness: &Completeness) -> Option<Problem> {
         let extractor = &self.reading.service.extractor;
         let query = &self.reading.query;
-        let of_store = Query { joined: query.joined.clone(), ..Query::default() };
+        let (joined, asked_at) = (query.joined.clone(), query.asked_at);
+        let of_store = Query { joined, asked_at, ..Query::default() };
         let kept = extractor.completeness(&of_store).ok()?.covered;
         let is_written = extractor.store().locked_by().is_ok_and(|writer| writer.is_some());
         let detail = match kept {

@@ -160,7 +160,8 @@ impl Service {
     /// The query that this selection means for this asker: the one place where a selection becomes a query.
     pub fn query_for(&self, identity: &Identity, selection: Selection) -> Result<Query, Problem> {
         let joined = identity.filter.iter().cloned().collect();
-        Ok(Query { joined, ..selection.query(self.clock.now())? })
+        let now = self.clock.now();
+        Ok(Query { joined, asked_at: Some(now), ..selection.query(now)? })
     }
 
     /// Where the service is in its life.

@@ -33,7 +33,11 @@ pub(crate) struct Verdicts {
 pub(crate) struct Judged {
     /// What the filters say of all its packets.
     pub(crate) verdicts: Verdicts,
-    /// What they demand of their key, where that is little enough to be looked up; nothing where it may be any.
+    /// What decides whether its flows are looked at. Where there are joined filters, it is these alone: the time that an answer takes
+    /// must not tell of packets that the asker may not know of.
+    pub(crate) looked_at: Verdict,
+    /// What is demanded of their key so that they are looked at, where that is little enough to be looked up; nothing where it
+    /// may be any.
     pub(crate) demands: Option<Demands>,
     /// Whether addresses are of IPv6.
     pub(crate) is_ipv6: bool,
@@ -87,9 +91,13 @@ impl Judged {
         let judge = |expression| JudgedExpression::new(expression, template, &description);
         let expressions: Vec<_> = filters.expressions().iter().map(judge).collect();
         let of_tunnels = filters.tunnels().judge(template);
-        let demands = expressions.iter().filter_map(JudgedExpression::demands);
+        let verdicts = Verdicts::of(of_tunnels, expressions.iter().map(|expression| expression.verdict));
+        let is_restricted = expressions.len() > 1;
+        let deciding = expressions.iter().skip(usize::from(is_restricted));
+        let demands = deciding.filter_map(JudgedExpression::demands);
         Self {
-            verdicts: Verdicts::of(of_tunnels, expressions.iter().map(|expression| expression.verdict)),
+            verdicts,
+            looked_at: if is_restricted { verdicts.joined } else { verdicts.all },
             demands: demands.max_by_key(|demands| least_selectivity(&demands.terms)),
             is_ipv6: matches!(template.shape, Shape::Ipv6 { .. }),
             of_tunnels,
@@ -106,14 +114,21 @@ impl Judged {
         filters: &Filters,
         scratch: &mut [AbstractPacket],
     ) -> Verdicts {
-        let mut scratch = scratch.iter_mut();
-        let verdicts = self.expressions.iter().zip(filters.expressions()).map(|(judged, expression)| {
-            let views = judged.views.iter().flatten().zip(scratch.by_ref());
-            let verdicts = views.map(|(view, scratch)| view.judge(template, flow, expression, scratch));
-            let verdict = Verdict::any(verdicts);
-            if judged.verdict == Verdict::Maybe && judged.views.is_some() { verdict } else { judged.verdict }
+        let own_views = self.expressions.first().and_then(|own| own.views.as_ref()).map_or(0, Vec::len);
+        let (own_scratch, joined_scratch) = scratch.split_at_mut(own_views.min(scratch.len()));
+        let (mut own_scratch, mut joined_scratch) = (own_scratch.iter_mut(), joined_scratch.iter_mut());
+        let mut expressions = self.expressions.iter().zip(filters.expressions());
+        let own = expressions.next();
+        let joined = expressions
+            .map(|(judged, expression)| judged.judge(template, flow, expression, &mut joined_scratch))
+            .fold(Verdict::Always, Verdict::and);
+        if joined == Verdict::Never {
+            return Verdicts { all: Verdict::Never, joined };
+        }
+        let own = own.map_or(Verdict::Always, |(judged, expression)| {
+            judged.judge(template, flow, expression, &mut own_scratch)
         });
-        Verdicts::of(self.of_tunnels, verdicts)
+        Verdicts { all: own.and(joined).and(self.of_tunnels), joined }
     }
 
     /// Abstract packets for [`Self::judge`], one for each view.
@@ -134,6 +149,20 @@ impl JudgedExpression {
             None => Verdict::Maybe,
         };
         Self { verdict, views }
+    }
+
+    /// What it says of all packets of a flow; `scratch` gives an abstract packet for each view.
+    fn judge(
+        &self,
+        template: &Template,
+        flow: &Flow,
+        expression: &Expression,
+        scratch: &mut std::slice::IterMut<'_, AbstractPacket>,
+    ) -> Verdict {
+        let views = self.views.iter().flatten().zip(scratch);
+        let verdict =
+            Verdict::any(views.map(|(view, scratch)| view.judge(template, flow, expression, scratch)));
+        if self.verdict == Verdict::Maybe && self.views.is_some() { verdict } else { self.verdict }
     }
 
     fn demands(&self) -> Option<Demands> {

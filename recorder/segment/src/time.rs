@@ -34,6 +34,19 @@ impl Timestamp {
         Self(self.0.saturating_add(ns))
     }
 
+    /// The last multiple of so many nanoseconds that is not later.
+    pub const fn rounded_down(self, to_ns: u64) -> Self {
+        Self(self.0 - self.0 % to_ns)
+    }
+
+    /// The first multiple of so many nanoseconds that is not earlier, as far as instants reach.
+    pub const fn rounded_up(self, to_ns: u64) -> Self {
+        match self.0.checked_next_multiple_of(to_ns) {
+            Some(ns) => Self(ns),
+            None => Self::MAX,
+        }
+    }
+
     /// Nanoseconds since `earlier`; zero where it is not earlier.
     #[inline]
     pub const fn ns_since(self, earlier: Self) -> u64 {

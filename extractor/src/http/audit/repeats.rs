@@ -59,6 +59,7 @@ impl Repeats {
 fn likeness(asked: &Extraction) -> String {
     let Extraction { asked: at, who, peer, what, flow, query, ending, .. } = asked;
     let mut query = query.clone();
+    query.asked_at = None;
     let length = match (query.from, query.to) {
         (Some(from), None) => Some((at.ns_since(from) + LENGTH_UNIT_NS / 2) / LENGTH_UNIT_NS),
         _ => None,
