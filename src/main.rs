@@ -13,6 +13,7 @@ mod manager;
 mod outcome;
 mod sharing;
 mod signals;
+mod soundness;
 mod terminal;
 mod writing;
 

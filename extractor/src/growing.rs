@@ -175,7 +175,7 @@ impl Grown {
 
 /// What builds the index that a segment would get.
 pub(crate) fn new_builder(link_type: LinkType, ports: &TunnelPorts) -> Builder {
-    Builder::new(link_type, seed()).with_ports(ports)
+    Builder::new(link_type, seed()).with_ports(ports).without_checksums()
 }
 
 /// A number that no sender of packets can guess, so that nobody can send flows that collide. The index does not depend on it.

@@ -15,7 +15,7 @@ use netrewind_filter::Verdict;
 pub struct TunnelDemands {
     /// The network identifier of VXLAN, VXLAN-GPE, Geneve or NVGRE (24 bits).
     pub vni: Option<u32>,
-    /// The key of GRE (RFC 2890).
+    /// The key of GRE (RFC 2890), or the tunnel's id of EoIP, which stands in the key's place.
     pub gre_key: Option<u32>,
     /// The session of ERSPAN II or III (10 bits).
     pub erspan_session: Option<u32>,
@@ -55,8 +55,8 @@ impl TunnelDemands {
     }
 
     fn each(&self) -> impl Iterator<Item = Demand> {
-        use TunnelKind::{Erspan2, Erspan3, Gre};
-        let ids = [(&[Gre] as &[_], self.gre_key), (&[Erspan2, Erspan3], self.erspan_session)];
+        use TunnelKind::{Eoip, Erspan2, Erspan3, Gre};
+        let ids = [(&[Gre, Eoip] as &[_], self.gre_key), (&[Erspan2, Erspan3], self.erspan_session)];
         let ids = ids.into_iter().filter_map(|(kinds, id)| Some(Demand::Id(kinds, id?)));
         let network = self.vni.map(Demand::VirtualNetwork);
         network.into_iter().chain(ids).chain(self.peer.map(Demand::Peer))

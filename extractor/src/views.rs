@@ -8,19 +8,12 @@ mod template;
 use std::ops::Range;
 
 use netrewind_indexer::Shape;
-use netrewind_indexer::packet::{self, Dissection};
+use netrewind_indexer::packet::{self, Dissection, TypePlace, is_vlan_tpid};
 use netrewind_indexer::tunnel::{Tunnel, TunnelPorts};
 use netrewind_segment::LinkType;
 
 use crate::query::{JoinedFilter, Query, View};
 pub(crate) use template::{Lengths, TemplateView, template_views};
-
-/// Where the type stands in an Ethernet frame, behind both addresses; also where its VLAN tags begin.
-const ETHERNET_TYPE: usize = 12;
-/// A VLAN tag: its type, then priority and id (IEEE 802.1Q).
-const TAG_BYTES: usize = 4;
-/// Types of VLAN tags: 802.1Q, 802.1ad, and what was used for the latter before.
-const TAG_TYPES: [[u8; 2]; 4] = [[0x81, 0x00], [0x88, 0xa8], [0x91, 0x00], [0x92, 0x00]];
 
 /// What an inner view's first byte can mean.
 pub(crate) const INNER_LINK_TYPES: [LinkType; 2] = [LinkType::ETHERNET, LinkType::RAW];
@@ -181,44 +174,53 @@ pub(crate) fn without_tags(
     untagged: &mut Vec<u8>,
     accepts: impl FnOnce(PacketView<'_>) -> bool,
 ) -> bool {
-    let tags = tag_bytes(view.link_type, view.bytes);
-    if tags == 0 {
-        return accepts(view);
-    }
+    let Some(Tags { header, behind }) = Tags::of(view).filter(Tags::are_some) else { return accepts(view) };
     untagged.clear();
-    untagged.extend_from_slice(&view.bytes[..ETHERNET_TYPE]);
-    untagged.extend_from_slice(&view.bytes[ETHERNET_TYPE + tags..]);
-    let cut = u32::try_from(tags).unwrap_or(0);
+    untagged.extend_from_slice(&view.bytes[..header.payload_at]);
+    untagged[header.type_at..header.type_at + 2]
+        .copy_from_slice(&view.bytes[behind.type_at..behind.type_at + 2]);
+    untagged.extend_from_slice(&view.bytes[behind.payload_at..]);
+    let cut = u32::try_from(behind.payload_at - header.payload_at).unwrap_or(0);
     accepts(PacketView { bytes: untagged, len: view.len.saturating_sub(cut), ..view })
 }
 
 /// The two bytes that tell what a frame carries, and what it carries: without addresses and VLAN tags. Where they are not
 /// known, nothing and the whole view.
 pub(crate) fn split_type<'p>(view: PacketView<'p>) -> (&'p [u8], &'p [u8]) {
-    let (type_at, payload_at) = match view.link_type {
-        LinkType::ETHERNET => {
-            let type_at = ETHERNET_TYPE + tag_bytes(view.link_type, view.bytes);
-            (type_at, type_at + 2)
-        }
-        LinkType::LINUX_SLL => (14, 16),
-        LinkType::LINUX_SLL2 => (0, 20),
-        _ => (0, 0),
-    };
-    let kind = view.bytes.get(type_at..(type_at + 2).min(payload_at));
-    kind.zip(view.bytes.get(payload_at..)).unwrap_or((&[], view.bytes))
+    let behind = Tags::of(view).map(|tags| tags.behind);
+    let split = behind.and_then(|TypePlace { type_at, payload_at }| {
+        Some((view.bytes.get(type_at..type_at + 2)?, view.bytes.get(payload_at..)?))
+    });
+    split.unwrap_or((&[], view.bytes))
 }
 
-/// Bytes of the VLAN tags that follow the addresses of an Ethernet frame and are captured, with the type behind them.
-#[inline]
-fn tag_bytes(link_type: LinkType, frame: &[u8]) -> usize {
-    let mut tags = 0;
-    while link_type == LinkType::ETHERNET
-        && let Some(found) = frame.get(ETHERNET_TYPE + tags..ETHERNET_TYPE + tags + TAG_BYTES + 2)
-        && TAG_TYPES.contains(&[found[0], found[1]])
-    {
-        tags += TAG_BYTES;
+/// The VLAN tags of a view that are captured, with the type behind them.
+#[derive(Clone, Copy, Debug)]
+struct Tags {
+    /// Where the type would stand without them.
+    header: TypePlace,
+    /// Where it stands.
+    behind: TypePlace,
+}
+
+impl Tags {
+    /// `None` where a tag has no place in the view.
+    #[inline]
+    fn of(view: PacketView<'_>) -> Option<Self> {
+        let header = TypePlace::of(view.link_type)?;
+        let mut behind = header;
+        while let Some(&[high, low]) = view.bytes.get(behind.type_at..behind.type_at + 2)
+            && is_vlan_tpid(u16::from_be_bytes([high, low]))
+            && view.bytes.len() >= behind.behind_tag().payload_at
+        {
+            behind = behind.behind_tag();
+        }
+        Some(Self { header, behind })
     }
-    tags
+
+    fn are_some(&self) -> bool {
+        self.header != self.behind
+    }
 }
 
 #[cfg(test)]
@@ -236,20 +238,42 @@ mod tests {
         frame
     }
 
+    /// What a view is without its tags: its bytes, and its length of 100 on the wire.
+    fn seen(link_type: LinkType, bytes: &[u8]) -> (Vec<u8>, u32) {
+        let mut seen = (Vec::new(), 0);
+        without_tags(PacketView { link_type, bytes, len: 100 }, &mut Vec::new(), |view| {
+            seen = (view.bytes.to_vec(), view.len);
+            true
+        });
+        seen
+    }
+
     #[test]
     fn tags_are_ignored_whole() {
-        let seen = |bytes: &[u8]| {
-            let view = PacketView { link_type: LinkType::ETHERNET, bytes, len: 100 };
-            let mut seen = (Vec::new(), 0);
-            without_tags(view, &mut Vec::new(), |view| {
-                seen = (view.bytes.to_vec(), view.len);
-                true
-            });
-            seen
-        };
         let tagged = frame(&[0x88a8, 0x8100, 0x0800]);
-        assert_eq!(seen(&tagged), (frame(&[0x0800]), 92));
-        assert_eq!(seen(&tagged[..17]), (tagged[..17].to_vec(), 100), "the tag's successor is cut off");
+        assert_eq!(seen(LinkType::ETHERNET, &tagged), (frame(&[0x0800]), 92));
+        let cut = (tagged[..17].to_vec(), 100);
+        assert_eq!(seen(LinkType::ETHERNET, &tagged[..17]), cut, "the tag's successor is cut off");
+        let all = frame(&[0x8100, 0x88a8, 0x9100, 0x9200, 0x9300, 0x86dd]);
+        assert_eq!(seen(LinkType::ETHERNET, &all), (frame(&[0x86dd]), 80));
+        assert_eq!(seen(LinkType::RAW, &tagged), (tagged.clone(), 100));
+    }
+
+    #[test]
+    fn tags_behind_cooked_headers_are_ignored() {
+        let sll = |behind: &[u8]| [&[0, 1, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0], behind].concat();
+        let tagged = sll(&[0x81, 0, 0, 100, 8, 0, 0x45]);
+        assert_eq!(seen(LinkType::LINUX_SLL, &tagged), (sll(&[8, 0, 0x45]), 96));
+        let sll2 = |protocol: [u8; 2], behind: &[u8]| {
+            [&protocol, &[0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0], behind].concat()
+        };
+        let tagged = sll2([0x88, 0xa8], &[0, 7, 0x81, 0, 0, 100, 8, 0, 0x45]);
+        assert_eq!(seen(LinkType::LINUX_SLL2, &tagged), (sll2([8, 0], &[0x45]), 92));
+        let once = sll2([0x81, 0], &[0, 100, 8]);
+        assert_eq!(seen(LinkType::LINUX_SLL2, &once), (once.clone(), 100), "the type is cut off");
+        let view = |bytes| PacketView { link_type: LinkType::LINUX_SLL2, bytes, len: 100 };
+        assert_eq!(split_type(view(&tagged)), (&[8, 0][..], &[0x45][..]));
+        assert_eq!(split_type(view(&tagged[..10])), (&[][..], &tagged[..10]));
     }
 
     #[test]

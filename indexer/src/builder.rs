@@ -17,6 +17,7 @@ use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{LinkType, Record, RecordReader, Timestamp};
 
 use crate::BuildError;
+use crate::checksums::GranuleChecksums;
 use crate::granules::Granule;
 use crate::layout::{HEAD_BYTES, SEGMENT_BYTES_MAX};
 use crate::packet::Dissection;
@@ -62,6 +63,8 @@ pub struct Builder {
     flows: FlowTable,
     /// None where nothing is to be observed.
     observer: Option<Observer>,
+    /// None where the records are in no segment.
+    checksums: Option<GranuleChecksums>,
     granules: Vec<Granule>,
     /// For each granule and each flow with a packet in it, the flow: granule after granule.
     postings: Vec<u32>,
@@ -120,6 +123,7 @@ impl Builder {
             templates: TemplateTable::new(link_type, seed, limits.templates_max),
             flows: FlowTable::new(seed, limits.flows_max),
             observer: Some(Observer::new(seed)),
+            checksums: Some(checksums_of(link_type, limits.granule_shift)),
             granules: Vec::new(),
             postings: Vec::new(),
             posting_starts: Vec::new(),
@@ -139,6 +143,11 @@ impl Builder {
     /// Observes nothing: neither round trips nor retransmissions nor labels. The flows are the same, the index another.
     pub fn without_observations(self) -> Self {
         Self { observer: None, ..self }
+    }
+
+    /// Takes no checksums of the granules: for records that are in no segment, or in one that still grows.
+    pub fn without_checksums(self) -> Self {
+        Self { checksums: None, ..self }
     }
 
     /// Records pushed since the segment began.
@@ -240,6 +249,9 @@ impl Builder {
         self.totals = Totals::default();
         self.batch.clear();
         self.head.truncate(FILE_HEADER_BYTES);
+        if let Some(checksums) = &mut self.checksums {
+            *checksums = checksums_of(self.link_type, self.limits.granule_shift);
+        }
     }
 
     #[inline]
@@ -254,6 +266,10 @@ impl Builder {
         totals.last_record = record.offset;
         totals.last_header = record.header.to_bytes();
         totals.segment_bytes = record.end();
+        if let Some(checksums) = &mut self.checksums {
+            checksums.add(&totals.last_header);
+            checksums.add(record.packet);
+        }
         self.seconds.count(at / SECOND_NS, u64::from(record.header.len));
         if self.head.len() < HEAD_BYTES {
             self.head.extend_from_slice(&record.header.to_bytes());
@@ -282,6 +298,13 @@ impl Builder {
         let empty = Granule { offset, records: 0, first: timestamp, last: timestamp };
         self.granules.resize(number + 1, empty);
     }
+}
+
+/// The checksums of a segment of which there is only the file header.
+fn checksums_of(link_type: LinkType, granule_shift: u8) -> GranuleChecksums {
+    let mut checksums = GranuleChecksums::new(1 << granule_shift);
+    checksums.add(&file_header(link_type));
+    checksums
 }
 
 /// Builds the index of a whole segment. Fails where the segment ends in the middle of a record.

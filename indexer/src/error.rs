@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// An index cannot be used. Every case has the same remedy: answer from the segment without it, and build it again
-/// (`netrewind index --rebuild`).
+/// (`netrewind index --rebuild`), unless it may be the segment that is not as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IndexError {
     /// The bytes are not an index, or not the ones that were written.
@@ -20,7 +20,7 @@ pub enum IndexError {
     },
     /// The index belongs to another segment, or to another state of this one.
     #[error(
-        "the index belongs to another segment ({reason}): build it again with `netrewind index --rebuild`"
+        "the index does not belong to the segment as it is now ({reason}): `netrewind verify` tells which of them has changed"
     )]
     Foreign {
         /// What does not fit.

@@ -10,7 +10,7 @@ use crate::tunnel::TunnelPorts;
 /// First bytes of an index.
 pub const MAGIC: [u8; 8] = *b"NRWINDEX";
 /// Version of the format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The longest segment that an index describes, so that records and granules are counted in 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 36;
 /// The longest section, so that directories hold 32-bit offsets.
@@ -76,6 +76,7 @@ pub enum Section {
     PositionDirectory,
     ObservationDirectory,
     StringDirectory,
+    ChecksumDirectory,
     Granules,
     AddressesV4,
     AddressesV6,
@@ -85,11 +86,12 @@ pub enum Section {
     Positions,
     Observations,
     Strings,
+    Checksums,
 }
 
 impl Section {
     /// In the order of the file.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Templates,
         Self::Rankings,
         Self::Seconds,
@@ -102,6 +104,7 @@ impl Section {
         Self::PositionDirectory,
         Self::ObservationDirectory,
         Self::StringDirectory,
+        Self::ChecksumDirectory,
         Self::Granules,
         Self::AddressesV4,
         Self::AddressesV6,
@@ -111,6 +114,7 @@ impl Section {
         Self::Positions,
         Self::Observations,
         Self::Strings,
+        Self::Checksums,
     ];
 
     /// Its name in `FORMAT.md` and in errors.
@@ -128,6 +132,7 @@ impl Section {
             Self::PositionDirectory => "position directory",
             Self::ObservationDirectory => "observation directory",
             Self::StringDirectory => "string directory",
+            Self::ChecksumDirectory => "checksum directory",
             Self::Granules => "granules",
             Self::AddressesV4 => "IPv4 addresses",
             Self::AddressesV6 => "IPv6 addresses",
@@ -137,6 +142,7 @@ impl Section {
             Self::Positions => "positions",
             Self::Observations => "observations",
             Self::Strings => "strings",
+            Self::Checksums => "checksums",
         }
     }
 
@@ -207,6 +213,12 @@ pub fn is_right<T: PartialEq>(found: &T, wanted: &T) -> bool {
 /// that a block is right nowhere else.
 pub fn block_checksum(section: Section, block: u32, bytes: &[u8]) -> u32 {
     xxh3_64(bytes) as u32 ^ block.rotate_left(8) ^ section as u32
+}
+
+/// The checksum of a granule of the segment, whose bytes have this hash: the lower half of it, and the granule's number, by
+/// exclusive or, so that a granule is right in its place.
+pub fn granule_checksum(granule: u32, hash: u64) -> u32 {
+    hash as u32 ^ granule
 }
 
 /// The hash that [`field::HEAD_HASH`] holds of the segment's first [`HEAD_BYTES`] (or all, where it is shorter).
@@ -414,8 +426,8 @@ mod tests {
             let is_blocked = if section.is_blocked() { "yes" } else { "no" };
             assert_eq!(row[..], [number.to_string().as_str(), section.name(), is_blocked]);
         }
-        let keys = [crate::granules::KEY_BYTES, 4, 16, 4, 4, 0, 0, 4, 0];
-        let names = Section::ALL[3..12].iter().map(|section| section.name());
+        let keys = [crate::granules::KEY_BYTES, 4, 16, 4, 4, 0, 0, 4, 0, 0];
+        let names = Section::ALL[3..13].iter().map(|section| section.name());
         let coded: Vec<_> = names.zip(keys.map(|bytes| bytes.to_string())).collect();
         let documented: Vec<_> = directories[1..].iter().map(|row| (row[0], row[2].to_owned())).collect();
         assert_eq!(documented, coded);

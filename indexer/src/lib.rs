@@ -14,6 +14,7 @@
 
 mod blocks;
 mod builder;
+mod checksums;
 mod column;
 mod details;
 mod dictionary;
@@ -34,11 +35,12 @@ mod template_list;
 pub mod tunnel;
 
 pub use builder::{Builder, Limits, build_from, build_with};
+pub use checksums::GranuleChecksums;
 pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};
 pub use granules::Granule;
 pub use observations::{LabelKey, Observation};
-pub use reader::{Constraint, Cursor, Flows, Index, Observations, Second, Term};
+pub use reader::{Comparison, Constraint, Cursor, Flows, Index, Observations, Second, Term};
 pub use template::{Description, KeyField, Shape, Template, TransportKey, View, ViewLengths};
 
 /// Flows in more granules than this have the bits of their positions counted, so that a reader can skip them.

@@ -9,6 +9,7 @@
 mod fragment;
 mod link;
 mod network;
+mod vlan;
 
 use netrewind_labels::Transport;
 use netrewind_segment::LinkType;
@@ -16,6 +17,7 @@ use netrewind_segment::LinkType;
 pub use fragment::{Fragment, Series};
 pub use network::{EXTENSION_HEADERS_MAX, protocol};
 pub(crate) use network::{TCP_FLAGS, ipv4_field, ipv6_field};
+pub use vlan::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
 
 use self::link::Network;
 use crate::template::{Shape, View};

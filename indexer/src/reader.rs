@@ -1,6 +1,7 @@
 //! Reading an index from its bytes, which may be a memory map: a section is verified when it is first used, a block each
 //! time it is decoded, and nothing else is touched.
 
+mod checksums;
 mod cursor;
 #[cfg(test)]
 mod hostile;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use netrewind_segment::{LinkType, Timestamp};
 
+pub use checksums::Comparison;
 pub use cursor::{Cursor, Flows};
 pub use lookup::{Constraint, Term};
 pub use observations::Observations;
@@ -238,6 +240,7 @@ impl<B: AsRef<[u8]>> Index<B> {
         self.v6()?.decode_all::<u128>(&mut Vec::new())?;
         self.ports()?.decode_all::<u32>(&mut Vec::new())?;
         self.observations()?.verify(self.flow_count())?;
+        self.checksum_blocks()?.as_ref().map_or(Ok(()), crate::checksums::verify)?;
         let mut cursor = self.cursor();
         let mut positions = Vec::new();
         for granule in 0..self.granule_count() {

@@ -18,7 +18,8 @@
 //! Sources: RFC 2784, 2890 (GRE), 2637 (PPTP), 7637 (NVGRE), draft-foschiano-erspan (ERSPAN), 7348 (VXLAN),
 //! draft-ietf-nvo3-vxlan-gpe, 8926 (Geneve), 8300 (NSH), 3GPP TS 29.281 (GTP-U), 3032, 4023, 6790, 7510 (MPLS), 4385,
 //! 4448 (pseudowires), 2516 (PPPoE), 1661 (PPP), 2003, 2473, 4213 (IP in IP), 4380 (Teredo), 3378 (EtherIP), 2661 (L2TPv2),
-//! 3931 (L2TPv3), draft-wilson-wrec-wccp-v2 (WCCP).
+//! 3931 (L2TPv3), draft-wilson-wrec-wccp-v2 (WCCP), Wireshark's packet-tzsp.c and packet-gre.c (TZSP, EoIP), which no standard
+//! describes.
 //!
 //! **Invariant:** total functions of bytes: no panic, no allocation, and work bounded by [`LAYERS_MAX`].
 
@@ -49,5 +50,7 @@ pub(crate) use ppp::{ppp, pppoe};
 pub const MPLS_LABELS_MAX: usize = 16;
 /// How many extension headers a GTP-U header can have to be peeled.
 pub const GTP_EXTENSIONS_MAX: usize = 4;
+/// How many tagged fields a TZSP header can have to be peeled.
+pub const TZSP_FIELDS_MAX: usize = 32;
 /// How many network service headers in a row are peeled.
 pub const NSH_MAX: usize = 4;

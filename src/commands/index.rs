@@ -1,6 +1,6 @@
 //! `netrewind index`: indexes that are missing, or all of them again.
 
-use netrewind_segment::{Event, SegmentState};
+use netrewind_segment::{Event, SegmentName, SegmentState};
 
 use super::StoreArgument;
 use super::tunnels::PortArguments;
@@ -9,6 +9,7 @@ use crate::indexing::{self, State};
 use crate::outcome::{Failure, Outcome};
 use crate::sharing::SharingArguments;
 use crate::signals;
+use crate::soundness;
 use crate::terminal::{self, StatusLine};
 use crate::writing::Writing;
 
@@ -30,6 +31,9 @@ pub struct Arguments {
     /// Build those again that are there and fit
     #[arg(long)]
     rebuild: bool,
+    /// Build the index of a segment again although its bytes are not those that were recorded; the logbook keeps what has changed
+    #[arg(long)]
+    accept_damage: bool,
     /// Also write the hours of the catalog that are missing or out of date; with --rebuild all whose segments are kept
     #[arg(long)]
     catalog: bool,
@@ -66,6 +70,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             }
             State::Good | State::Missing => {}
         }
+        if !may_build(arguments, &writing, &segment.name, &mut line)? {
+            outcome = Outcome::Incomplete;
+            continue;
+        }
         match indexing::build(store, &segment.name) {
             Ok(index) => {
                 store.write_index(&segment.name, &index)?;
@@ -84,6 +92,36 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         outcome = Outcome::Incomplete;
     }
     Ok(outcome)
+}
+
+/// Whether an index may be built: not in the place of one that tells that the segment has changed since it was recorded, as the new
+/// one would find it sound.
+fn may_build(
+    arguments: &Arguments,
+    writing: &Writing,
+    name: &SegmentName,
+    line: &mut StatusLine,
+) -> Result<bool, Failure> {
+    let alterations = match soundness::alterations(&writing.store, name) {
+        Ok(alterations) if alterations.is_empty() => return Ok(true),
+        Ok(alterations) => alterations,
+        Err(error) => vec![format!("its bytes cannot be compared with its index: {error:#}")],
+    };
+    line.clear();
+    for alteration in &alterations {
+        terminal::say(format_args!("segment {name}: {alteration}"));
+    }
+    if !arguments.accept_damage {
+        terminal::say(format_args!(
+            "segment {name}: its index stays as it is; --accept-damage builds it again nevertheless"
+        ));
+        return Ok(false);
+    }
+    let reason = format!("built again over damage: {}", alterations.join("; "));
+    let rejected = Event::IndexRejected { segment: *name, reason };
+    let mut logbook = writing.logbook.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    logbook.append(crate::clock::now(), rejected)?;
+    Ok(true)
 }
 
 /// Writes hours of the catalog.

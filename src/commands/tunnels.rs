@@ -17,7 +17,7 @@ pub struct TunnelArguments {
     /// Packets in VXLAN, VXLAN-GPE, Geneve or NVGRE with this network identifier
     #[arg(long, value_name = "N", value_parser = number::<24>)]
     vni: Option<u32>,
-    /// Packets in GRE with this key
+    /// Packets in GRE with this key, or in EoIP with this tunnel id
     #[arg(long, value_name = "N", value_parser = number::<32>)]
     gre_key: Option<u32>,
     /// Packets in ERSPAN of this session
@@ -49,8 +49,8 @@ const USUAL: &str = "default";
 /// Which UDP ports are tunnels in a store.
 #[derive(Debug, clap::Args)]
 pub struct PortArguments {
-    /// A UDP port that is a tunnel in this store from now on, as vxlan=5555 (or vxlan-gpe, geneve, gtp-u, mpls, teredo, l2tp);
-    /// none=8472: no tunnel; default: only the usual ports; may be given several times
+    /// A UDP port that is a tunnel in this store from now on, as vxlan=5555 (or vxlan-gpe, geneve, gtp-u, mpls, teredo, l2tp,
+    /// tzsp); none=8472: no tunnel; default: only the usual ports; may be given several times
     #[arg(long, value_name = "TUNNEL=PORT", value_parser = port_change)]
     tunnel_port: Vec<String>,
 }

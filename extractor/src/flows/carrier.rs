@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
+use netrewind_indexer::packet::{TypePlace, is_vlan_tpid};
 use netrewind_indexer::tunnel::{Tunnel, TunnelKind};
 use netrewind_indexer::{Template, TransportKey};
-use netrewind_segment::LinkType;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::key::Kind;
@@ -20,11 +20,6 @@ pub(super) const VLANS_LISTED_MAX: usize = 16;
 /// Templates whose facts a thread remembers from segment to segment.
 const REMEMBERED_TEMPLATES_MAX: usize = 1 << 15;
 
-/// Where the type or length stands in an Ethernet frame, and its VLAN tags begin.
-const ETHERNET_TYPE: usize = 12;
-const TAG_BYTES: usize = 4;
-/// Types of VLAN tags, as the index walks over them.
-const TAG_TYPES: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
 const VLAN_ID_MASK: u16 = 0x0fff;
 /// Lower numbers in the place of an EtherType are a length (IEEE 802.3).
 const ETHER_TYPE_MIN: u16 = 0x0600;
@@ -204,25 +199,28 @@ fn kind_and_detail(template: &Template) -> (Kind, u16) {
     (kind, 0)
 }
 
-/// The EtherType of the innermost view, where that is Ethernet and the prefix ends with it.
+/// The EtherType of the innermost view, where that is Ethernet or cooked and the prefix ends with it.
 fn ether_type(template: &Template) -> Option<u16> {
-    let view = template.views.last().filter(|view| view.link_type == LinkType::ETHERNET)?;
-    let mut at = usize::from(view.offset) + ETHERNET_TYPE;
-    while TAG_TYPES.contains(&known_u16(template, at)?) {
-        at += TAG_BYTES;
+    let view = template.views.last()?;
+    let mut place = TypePlace::of(view.link_type)?;
+    let offset = usize::from(view.offset);
+    while is_vlan_tpid(known_u16(template, offset + place.type_at)?) {
+        place = place.behind_tag();
     }
-    known_u16(template, at).filter(|&found| found >= ETHER_TYPE_MIN)
+    known_u16(template, offset + place.type_at).filter(|&found| found >= ETHER_TYPE_MIN)
 }
 
-/// The VLANs of all views that are Ethernet, ascending.
+/// The VLANs of all views that have a place for them, ascending.
 fn vlans_of(template: &Template) -> Vec<u16> {
     let mut vlans = Vec::new();
-    for view in template.views.iter().filter(|view| view.link_type == LinkType::ETHERNET) {
-        let mut at = usize::from(view.offset) + ETHERNET_TYPE;
-        while known_u16(template, at).is_some_and(|found| TAG_TYPES.contains(&found)) {
-            let tag = template.prefix.get(at + 2..at + TAG_BYTES).unwrap_or(&[0, 0]);
-            vlans.push(u16::from_be_bytes([tag[0], *tag.get(1).unwrap_or(&0)]) & VLAN_ID_MASK);
-            at += TAG_BYTES;
+    for view in &template.views {
+        let Some(mut place) = TypePlace::of(view.link_type) else { continue };
+        let offset = usize::from(view.offset);
+        while known_u16(template, offset + place.type_at).is_some_and(is_vlan_tpid) {
+            let tag = offset + place.payload_at;
+            let Some(tag) = template.prefix.get(tag..tag + 2).and_then(<[u8]>::first_chunk) else { break };
+            vlans.push(u16::from_be_bytes(*tag) & VLAN_ID_MASK);
+            place = place.behind_tag();
         }
     }
     vlans.sort_unstable();

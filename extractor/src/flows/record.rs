@@ -221,6 +221,8 @@ pub(super) fn tunnel_name(kind: TunnelKind) -> &'static str {
         TunnelKind::L2tp3 => "l2tpv3",
         TunnelKind::EtherIp => "etherip",
         TunnelKind::Wccp => "wccp",
+        TunnelKind::Eoip => "eoip",
+        TunnelKind::Tzsp => "tzsp",
     }
 }
 

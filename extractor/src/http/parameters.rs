@@ -41,7 +41,7 @@ pub struct Selection {
     /// Packets in VXLAN, VXLAN-GPE or Geneve with this network identifier.
     #[param(minimum = 0, maximum = 16_777_215)]
     vni: Option<u32>,
-    /// Packets in GRE with this key.
+    /// Packets in GRE with this key, or in EoIP with this tunnel id.
     #[param(minimum = 0, maximum = 4_294_967_295_u32)]
     gre_key: Option<u32>,
     /// Packets in ERSPAN of this session.

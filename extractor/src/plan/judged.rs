@@ -270,8 +270,7 @@ impl JudgedView {
 
 /// Describes all packets of a template as its view shows them.
 fn fill(packet: &mut AbstractPacket, template: &Template, description: &Description, view: &TemplateView) {
-    let cut = view.offset + view.cut_at;
-    for (place, bytes) in [(0, view.offset..cut), (view.cut_at, cut + view.cut_bytes..usize::MAX)] {
+    for (place, bytes) in view.stretches() {
         let bytes = bytes.start.min(description.bytes.len())..bytes.end.min(description.bytes.len());
         packet.describe(place, &description.bytes[bytes.clone()], &description.known[bytes]);
     }

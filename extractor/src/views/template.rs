@@ -1,23 +1,23 @@
 //! The views that all packets of a template have.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
+use netrewind_indexer::packet::{TypePlace, is_vlan_tpid};
 use netrewind_indexer::{Description, Flow, Template};
 use netrewind_segment::LinkType;
 
-use super::{ETHERNET_TYPE, Selection, TAG_BYTES, TAG_TYPES};
+use super::{Selection, Tags};
 use crate::query::View;
 
-/// How a selected view lies in the packets of a template: from `offset` on, without `cut_bytes` at `cut_at` (in the
-/// view).
+/// How a selected view lies in the packets of a template: from `offset` on, without `tags`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TemplateView {
     /// Its place among the template's views.
     number: usize,
     pub(crate) link_type: LinkType,
     pub(crate) offset: usize,
-    pub(crate) cut_at: usize,
-    pub(crate) cut_bytes: usize,
+    /// VLAN tags that are ignored.
+    tags: Option<Tags>,
 }
 
 /// Between which lengths a view lies, in bytes.
@@ -32,21 +32,43 @@ impl TemplateView {
     /// Where a byte of the packet stands in the view; `None` where the view does not have it.
     pub(crate) fn place(&self, offset: usize) -> Option<usize> {
         let at = offset.checked_sub(self.offset)?;
+        let Some(Tags { header, behind }) = self.tags else { return Some(at) };
+        let is_type = |place: TypePlace| (place.type_at..place.type_at + 2).contains(&at);
         match at {
-            _ if at < self.cut_at => Some(at),
-            _ => at.checked_sub(self.cut_bytes).filter(|&at| at >= self.cut_at),
+            _ if is_type(behind) => Some(header.type_at + at - behind.type_at),
+            _ if at >= behind.payload_at => Some(at - (behind.payload_at - header.payload_at)),
+            _ => Some(at).filter(|&at| at < header.payload_at && !is_type(header)),
         }
+    }
+
+    /// The stretches of the packet that the view is made of: where each stands in the view, and in the packet. A later one takes
+    /// the place of what it overlaps.
+    pub(crate) fn stretches(&self) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+        let offset = self.offset;
+        let all = match self.tags {
+            None => [Some((0, 0..usize::MAX - offset)), None, None],
+            Some(Tags { header, behind }) => [
+                Some((0, 0..header.payload_at)),
+                Some((header.type_at, behind.type_at..behind.type_at + 2)),
+                Some((header.payload_at, behind.payload_at..usize::MAX - offset)),
+            ],
+        };
+        all.into_iter().flatten().map(move |(at, bytes)| (at, bytes.start + offset..bytes.end + offset))
+    }
+
+    fn cut_bytes(&self) -> usize {
+        self.tags.map_or(0, |tags| tags.behind.payload_at - tags.header.payload_at)
     }
 
     /// How many bytes of the view are captured where the first `bytes` of the packet are, and the view has them.
     pub(crate) fn captured(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.saturating_sub(self.offset + self.cut_bytes)).unwrap_or(0)
+        u32::try_from(bytes.saturating_sub(self.offset + self.cut_bytes())).unwrap_or(0)
     }
 
     /// Between which lengths the view lies in the packets of a flow of `template`, of which it is a view.
     pub(crate) fn lengths(&self, template: &Template, flow: &Flow) -> Lengths {
         let whole = template.lengths_of(self.number, flow);
-        let cut = u32::try_from(self.cut_bytes).unwrap_or(0);
+        let cut = u32::try_from(self.cut_bytes()).unwrap_or(0);
         let less =
             |range: RangeInclusive<u32>| range.start().saturating_sub(cut)..=range.end().saturating_sub(cut);
         Lengths { len: less(whole.len), caplen: less(whole.caplen) }
@@ -75,37 +97,84 @@ fn template_view(
 ) -> Option<TemplateView> {
     let view = template.views.get(number)?;
     let offset = usize::from(view.offset);
-    let mut found =
-        TemplateView { number, link_type: view.link_type, offset, cut_at: ETHERNET_TYPE, cut_bytes: 0 };
-    if selection.ignore_vlan && view.link_type == LinkType::ETHERNET {
-        // Only what every packet has captured tells whether a tag is cut out of all of them.
-        let captured = template.prefix.len();
-        let known_type = |at: usize| {
-            (at + 2 <= captured && description.known.get(at..at + 2)? == [0xff; 2])
-                .then(|| [description.bytes[at], description.bytes[at + 1]])
-        };
-        while TAG_TYPES.contains(&known_type(offset + ETHERNET_TYPE + found.cut_bytes)?) {
-            found.cut_bytes += TAG_BYTES;
-        }
+    let header = TypePlace::of(view.link_type).filter(|_| selection.ignore_vlan);
+    let tags = match header {
+        Some(header) => Some(known_tags(template, description, offset, header)?),
+        None => None,
+    };
+    let tags = tags.filter(Tags::are_some);
+    Some(TemplateView { number, link_type: view.link_type, offset, tags })
+}
+
+/// The tags of a view from `offset` on that all packets have. Only what every packet has captured tells whether a tag is cut out of
+/// all of them.
+fn known_tags(
+    template: &Template,
+    description: &Description,
+    offset: usize,
+    header: TypePlace,
+) -> Option<Tags> {
+    let captured = template.prefix.len();
+    let known_type = |at: usize| {
+        let is_known = at + 2 <= captured && description.known.get(at..at + 2)? == [0xff; 2];
+        is_known.then(|| u16::from_be_bytes([description.bytes[at], description.bytes[at + 1]]))
+    };
+    let mut behind = header;
+    while is_vlan_tpid(known_type(offset + behind.type_at)?) {
+        behind = behind.behind_tag();
     }
-    Some(found)
+    Some(Tags { header, behind })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A view without `count` tags.
+    fn view(link_type: LinkType, offset: usize, count: usize) -> TemplateView {
+        let header = TypePlace::of(link_type).unwrap();
+        let behind = (0..count).fold(header, |place, _| place.behind_tag());
+        TemplateView { number: 0, link_type, offset, tags: Some(Tags { header, behind }) }
+    }
+
     #[test]
     fn a_place_behind_the_cut_moves() {
-        let view =
-            TemplateView { number: 0, link_type: LinkType::ETHERNET, offset: 0, cut_at: 12, cut_bytes: 4 };
+        let outer = view(LinkType::ETHERNET, 0, 1);
         assert_eq!(
-            [0, 11, 12, 15, 16, 30].map(|at| view.place(at)),
+            [0, 11, 12, 15, 16, 30].map(|at| outer.place(at)),
             [Some(0), Some(11), None, None, Some(12), Some(26)]
         );
-        assert_eq!(view.captured(60), 56);
-        let inner = TemplateView { offset: 50, ..view };
+        assert_eq!(outer.captured(60), 56);
+        let inner = view(LinkType::ETHERNET, 50, 1);
         assert_eq!([49, 50, 61, 62, 66].map(|at| inner.place(at)), [None, Some(0), Some(11), None, Some(12)]);
         assert_eq!((inner.captured(60), inner.captured(20)), (6, 0));
+    }
+
+    #[test]
+    fn the_type_at_the_front_comes_from_behind_the_tags() {
+        let cooked = view(LinkType::LINUX_SLL2, 0, 2);
+        assert_eq!(
+            [0, 1, 2, 19, 20, 25, 26, 27, 28].map(|at| cooked.place(at)),
+            [None, None, Some(2), Some(19), None, None, Some(0), Some(1), Some(20)]
+        );
+        assert_eq!(cooked.captured(60), 52);
+    }
+
+    #[test]
+    fn stretches_and_places_agree() {
+        for (link_type, offset, count) in [(1, 0, 1), (1, 50, 3), (113, 0, 2), (276, 0, 1), (276, 0, 4)] {
+            let view = view(LinkType(link_type), offset, count);
+            let mut places = vec![None; 200];
+            for (at, bytes) in view.stretches() {
+                (at..)
+                    .zip(bytes.take_while(|byte| *byte < 150))
+                    .for_each(|(at, byte)| places[at] = Some(byte));
+            }
+            for byte in offset..150 {
+                assert!(view.place(byte).is_none_or(|at| places[at] == Some(byte)), "{byte} of {view:?}");
+            }
+            let shown = places.iter().flatten().count();
+            assert_eq!(shown, 150 - offset - 4 * count, "each place of the view is filled once");
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::Builder;
 use super::flow_table::FlowState;
 use super::radix::{scatter, sort_by_upper_half};
 use crate::blocks::BlockWriter;
+use crate::checksums;
 use crate::column::{self, BLOCK_ROWS};
 use crate::details::{self, DetailCoders, DetailRow};
 use crate::dictionary::{put_u32, put_u128};
@@ -57,6 +58,9 @@ pub(super) fn assemble(builder: &mut Builder) -> Result<Vec<u8>, BuildError> {
     put_blocks(Section::Ports, Section::PortDirectory, put_u32(Section::Ports, &ports));
     let granules = granules::put(&builder.granules, builder.limits.granule_shift);
     put_blocks(Section::Granules, Section::GranuleDirectory, granules);
+    if let Some(checksums) = &mut builder.checksums {
+        put_blocks(Section::Checksums, Section::ChecksumDirectory, checksums::put(checksums.finish()));
+    }
     let flows = Flows::encode(builder, &places, &positions);
     put_blocks(Section::Keys, Section::KeyDirectory, flows.keys);
     put_blocks(Section::Details, Section::DetailDirectory, flows.details);

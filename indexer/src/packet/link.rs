@@ -1,14 +1,12 @@
 //! The link layer: from the first byte of a view to where its network header stands.
 //!
-//! Sources: tcpdump.org/linktypes.html, IEEE 802.3, 802.1Q, 802.2, RFC 1661 and 1662 (PPP), RFC 2516 (PPPoE).
+//! Sources: tcpdump.org/linktypes.html, IEEE 802.3, 802.2, RFC 1661 and 1662 (PPP), RFC 2516 (PPPoE).
 
 use netrewind_segment::LinkType;
 
+use super::vlan::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
 use super::{Dissection, byte_at, u16_at};
 use crate::tunnel::LayerKind;
-
-/// How many VLAN tags in a row are walked over.
-pub const VLAN_TAGS_MAX: usize = 8;
 
 /// What stands behind the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +46,6 @@ mod ethertype {
     pub const MPLS_MULTICAST: u16 = 0x8848;
     pub const PPPOE_SESSION: u16 = 0x8864;
     pub const NSH: u16 = 0x894f;
-    pub const VLAN_TPIDS: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
     /// Values up to here are an 802.3 length.
     pub const LENGTH_MAX: u16 = 1500;
 }
@@ -66,10 +63,7 @@ pub(super) fn walk(d: &mut Dissection, link_type: LinkType, packet: &[u8], at: u
             Some(_) => after_ethertype(d, packet, at + 14),
             None => Network::None,
         },
-        LinkType::LINUX_SLL2 => match packet.get(at..at + 20) {
-            Some(_) => linux_sll2(d, packet, at),
-            None => Network::None,
-        },
+        LinkType::LINUX_SLL2 => linux_sll2(d, packet, at),
         LinkType(9) => ppp(d, packet, at),
         LinkType(50) => ppp_serial(d, packet, at),
         LinkType(51) => pppoe(d, packet, at),
@@ -102,10 +96,9 @@ fn after_ethertype(d: &mut Dissection, packet: &[u8], mut at: usize) -> Network 
         match u16_at(packet, at) {
             Some(ethertype::IPV4) => return prefix(d, at + 2, Network::Ipv4),
             Some(ethertype::IPV6) => return prefix(d, at + 2, Network::Ipv6),
-            Some(tpid) if ethertype::VLAN_TPIDS.contains(&tpid) && packet.len() >= at + 6 => {
-                // Where there is no room to note it the priority counts as constant: more templates, none wrong.
-                let _ = d.layers.push(LayerKind::VlanPriority, at + 2, 1);
-                at += 4;
+            Some(tpid) if is_vlan_tpid(tpid) && packet.len() >= at + 2 + VLAN_TAG_BYTES => {
+                note_priority(d, at + 2);
+                at += VLAN_TAG_BYTES;
             }
             Some(length) if length <= ethertype::LENGTH_MAX => return length_and_llc(d, packet, at),
             Some(ethertype) => return prefix(d, at + 2, Network::of_ethertype(ethertype)),
@@ -113,6 +106,11 @@ fn after_ethertype(d: &mut Dissection, packet: &[u8], mut at: usize) -> Network 
         }
     }
     prefix(d, at + 2, Network::None)
+}
+
+/// Notes the priority in the TCI at `at`. Where there is no room for it it counts as constant: more templates, none wrong.
+fn note_priority(d: &mut Dissection, at: usize) {
+    let _ = d.layers.push(LayerKind::VlanPriority, at, 1);
 }
 
 /// An 802.3 length at `at`, and the 802.2 header behind it: known are the service access points, the control byte of
@@ -151,10 +149,24 @@ fn address_family(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
     prefix(d, at + 4, network)
 }
 
-/// Linux cooked capture, version 2: the protocol comes first, the header is 20 bytes.
+/// Linux cooked capture, version 2: the protocol comes first. Where it announces a VLAN tag, the tag's TCI stands behind the
+/// header, and behind that the next type.
 fn linux_sll2(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
-    let network = u16_at(packet, at).map_or(Network::None, Network::of_ethertype);
-    prefix(d, at + 20, network)
+    let Some(header) = TypePlace::of(LinkType::LINUX_SLL2) else { return Network::None };
+    if packet.len() < at + header.payload_at {
+        return Network::None;
+    }
+    let behind = header.behind_tag();
+    match u16_at(packet, at + header.type_at) {
+        Some(tpid) if is_vlan_tpid(tpid) && packet.len() >= at + behind.payload_at => {
+            note_priority(d, at + header.payload_at);
+            after_ethertype(d, packet, at + behind.type_at)
+        }
+        ethertype => {
+            let network = ethertype.map_or(Network::None, Network::of_ethertype);
+            prefix(d, at + header.payload_at, network)
+        }
+    }
 }
 
 /// PPP with or without the address and control bytes `ff 03` of RFC 1662.

@@ -1,5 +1,6 @@
-//! GRE and what it carries: NVGRE, PPTP, ERSPAN, WCCP.
+//! GRE and what it carries: NVGRE, PPTP, ERSPAN, WCCP, EoIP.
 
+use super::inner::Doubt;
 use super::kind::{LayerKind, TunnelKind};
 use super::layer::Layers;
 use super::window::{Inner, Window};
@@ -27,6 +28,7 @@ mod protocol {
     pub const ERSPAN: u16 = 0x88be;
     pub const ERSPAN3: u16 = 0x22eb;
     pub const NSH: u16 = 0x894f;
+    pub const EOIP: u16 = 0x6400;
 }
 
 /// Whether a GRE header is NVGRE's: these bits and this protocol are the whole of what RFC 7637 lets it have.
@@ -42,6 +44,7 @@ pub(super) fn gre<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'
     let mut protocol = window.u16(2)?;
     match flags & VERSION_MASK {
         0 if flags & ROUTING == 0 => {}
+        1 if protocol == protocol::EOIP => return eoip(layers, window, flags),
         1 if protocol == protocol::PPP && flags & KEY != 0 => return pptp(layers, window, flags),
         _ => return None,
     }
@@ -108,6 +111,20 @@ fn pptp<'a>(layers: &mut Layers, window: Window<'a>, flags: u16) -> Option<Inner
     let varying_bytes = if flags & ACKNOWLEDGEMENT != 0 { 8 } else { 4 };
     let payload = skip_varying(layers, window.skip(8)?, varying_bytes)?;
     ppp::ppp(layers, payload.limit(payload_bytes))
+}
+
+/// Ethernet over IP between routers of MikroTik: in the place of the key the frame's length, big endian, and the tunnel's id, little
+/// endian. A length of zero only keeps the tunnel alive.
+fn eoip<'a>(layers: &mut Layers, window: Window<'a>, flags: u16) -> Option<Inner<'a>> {
+    const FLAGS: u16 = KEY | 1;
+    const HEADER_BYTES: usize = 8;
+    let frame_bytes = usize::from(window.u16(4)?);
+    layers.push_tunnel(TunnelKind::Eoip, window, HEADER_BYTES)?;
+    let payload = window.skip(HEADER_BYTES)?;
+    if flags != FLAGS || !payload.fits(frame_bytes) {
+        return None;
+    }
+    inner::ethernet(payload.limit(frame_bytes)).filter(|frame| frame.convinces(Doubt::Slight))
 }
 
 fn erspan2<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'a>> {

@@ -66,7 +66,7 @@ fn ipv4<'a>(layers: &mut Layers, ports: &TunnelPorts, window: Window<'a>) -> Opt
     layers.push(LayerKind::Ipv4, window.at, header_bytes)?;
     let protocol = window.u8(9)?;
     let mut payload = inner::ipv4(window)?.window.skip(header_bytes)?;
-    payload.is_fragment |= fragment & MORE_FRAGMENTS != 0;
+    payload.is_incomplete |= fragment & MORE_FRAGMENTS != 0;
     if protocol == protocol::AUTHENTICATION {
         let (next, payload) = extension(layers, payload, protocol)?;
         return by_protocol(layers, ports, payload, next);
@@ -109,7 +109,7 @@ fn extension<'a>(layers: &mut Layers, window: Window<'a>, kind: u8) -> Option<(u
     }
     layers.push(LayerKind::Fragment, window.at, bytes)?;
     let fragment = window.u16(2)?;
-    payload.is_fragment |= fragment & MORE_FRAGMENTS != 0;
+    payload.is_incomplete |= fragment & MORE_FRAGMENTS != 0;
     (fragment & FRAGMENT_OFFSET_MASK == 0).then_some((next, payload))
 }
 

@@ -41,10 +41,14 @@ pub enum TunnelKind {
     EtherIp = 17,
     /// A WCCP redirect. No id.
     Wccp = 18,
+    /// EoIP, as MikroTik has it: GRE version 1, with Ethernet. Id: the tunnel (16 bits).
+    Eoip = 19,
+    /// TZSP. No id.
+    Tzsp = 20,
 }
 
 impl TunnelKind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Gre,
         Self::Pptp,
         Self::Erspan1,
@@ -63,6 +67,8 @@ impl TunnelKind {
         Self::L2tp3,
         Self::EtherIp,
         Self::Wccp,
+        Self::Eoip,
+        Self::Tzsp,
     ];
 }
 
@@ -167,7 +173,8 @@ impl TunnelKind {
         match self {
             // Flags and protocol; checksum, key and sequence are noted where they stand.
             Self::Gre => &[0, 0, 0, 0],
-            Self::Pptp => &[0, 0, 0, 0, 0xff, 0xff, 0, 0],
+            // The length.
+            Self::Pptp | Self::Eoip => &[0, 0, 0, 0, 0xff, 0xff, 0, 0],
             Self::Erspan1 | Self::IpInIp | Self::Teredo | Self::EtherIp | Self::Wccp => &[],
             // Class of service, truncation, index.
             Self::Erspan2 => &[0, 0, 0xe4, 0],
@@ -187,7 +194,8 @@ impl TunnelKind {
             Self::PppoE => &[0, 0, 0, 0, 0xff, 0xff],
             // The flags; the ids are noted where they stand.
             Self::L2tp2 => &[0, 0],
-            Self::L2tp3 => &[0, 0, 0, 0],
+            // TZSP's tagged fields are noted where they stand.
+            Self::L2tp3 | Self::Tzsp => &[0, 0, 0, 0],
         }
     }
 }

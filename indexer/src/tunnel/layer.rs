@@ -80,9 +80,9 @@ impl Tunnel {
     /// What of it is the same for both ways of a conversation: its kind, its id where that names a network and not one way (as
     /// a TEID or an MPLS label does), and its two ends, in order.
     pub fn both_ways(&self) -> (TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>) {
-        use TunnelKind::{Erspan2, Erspan3, Geneve, Gre, PppoE, Vxlan, VxlanGpe};
+        use TunnelKind::{Eoip, Erspan2, Erspan3, Geneve, Gre, PppoE, Vxlan, VxlanGpe};
         let names_a_network =
-            matches!(self.kind, Gre | Erspan2 | Erspan3 | Vxlan | VxlanGpe | Geneve | PppoE);
+            matches!(self.kind, Gre | Eoip | Erspan2 | Erspan3 | Vxlan | VxlanGpe | Geneve | PppoE);
         let ends = self.outer.map(|(one, other)| (one.min(other), one.max(other)));
         (self.kind, self.id.filter(|_| names_a_network), ends)
     }
@@ -177,12 +177,17 @@ pub(crate) struct IdPlace {
     /// At most 4.
     pub bytes: usize,
     mask: u32,
+    is_little_endian: bool,
 }
 
 impl IdPlace {
     fn read(self, packet: &[u8]) -> Option<u32> {
         let bytes = packet.get(self.offset..self.offset + self.bytes)?;
-        let number = bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+        let append = |number: u32, byte: &u8| number << 8 | u32::from(*byte);
+        let number = match self.is_little_endian {
+            true => bytes.iter().rev().fold(0, append),
+            false => bytes.iter().fold(0, append),
+        };
         Some((number & self.mask) >> self.mask.trailing_zeros())
     }
 }
@@ -196,7 +201,7 @@ impl Layer {
         let header = Window { at: offset, ..Window::new(packet, u32::MAX) };
         let (at, bytes, mask) = match kind {
             Gre => (super::gre::key_offset(header)?, 4, u32::MAX),
-            Pptp => (6, 2, 0xffff),
+            Pptp | Eoip => (6, 2, 0xffff),
             Erspan2 | Erspan3 => (2, 2, 0x3ff),
             Vxlan | VxlanGpe | Geneve | Nsh => (4, 3, 0xff_ffff),
             GtpU => (4, 4, u32::MAX),
@@ -204,9 +209,9 @@ impl Layer {
             PppoE => (2, 2, 0xffff),
             L2tp2 => (super::ppp::l2tp2_id_offset(header)?, 4, u32::MAX),
             L2tp3 => (0, 4, u32::MAX),
-            Erspan1 | IpInIp | Teredo | EtherIp | Wccp => return None,
+            Erspan1 | IpInIp | Teredo | EtherIp | Wccp | Tzsp => return None,
         };
-        Some(IdPlace { offset: offset + at, bytes, mask })
+        Some(IdPlace { offset: offset + at, bytes, mask, is_little_endian: kind == Eoip })
     }
 }
 

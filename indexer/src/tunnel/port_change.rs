@@ -16,7 +16,7 @@ pub struct PortChange {
 }
 
 /// The names, in the order of the numbers.
-const NAMES: [(&str, UdpTunnel); 7] = [
+const NAMES: [(&str, UdpTunnel); 8] = [
     ("vxlan", UdpTunnel::Vxlan),
     ("vxlan-gpe", UdpTunnel::VxlanGpe),
     ("geneve", UdpTunnel::Geneve),
@@ -24,6 +24,7 @@ const NAMES: [(&str, UdpTunnel); 7] = [
     ("mpls", UdpTunnel::Mpls),
     ("teredo", UdpTunnel::Teredo),
     ("l2tp", UdpTunnel::L2tp),
+    ("tzsp", UdpTunnel::Tzsp),
 ];
 const NO_TUNNEL: &str = "none";
 

@@ -21,6 +21,8 @@ pub enum UdpTunnel {
     Teredo = 6,
     /// L2TP version 2 or 3.
     L2tp = 7,
+    /// TZSP: mirrored frames.
+    Tzsp = 8,
 }
 
 impl UdpTunnel {
@@ -43,7 +45,7 @@ pub struct TunnelPorts {
 }
 
 impl TunnelPorts {
-    /// The ports that IANA assigned, and 8472, which VXLAN had in Linux before and OTV has.
+    /// The ports that IANA assigned; 8472, which VXLAN had in Linux before and OTV has; 37008, which everybody has for TZSP.
     pub const DEFAULT: Self = Self::none()
         .with(4789, UdpTunnel::Vxlan)
         .with(8472, UdpTunnel::Vxlan)
@@ -52,7 +54,8 @@ impl TunnelPorts {
         .with(2152, UdpTunnel::GtpU)
         .with(6635, UdpTunnel::Mpls)
         .with(3544, UdpTunnel::Teredo)
-        .with(1701, UdpTunnel::L2tp);
+        .with(1701, UdpTunnel::L2tp)
+        .with(37008, UdpTunnel::Tzsp);
 
     /// No port is a tunnel.
     pub const fn none() -> Self {
@@ -74,7 +77,7 @@ impl TunnelPorts {
         self.ports.iter().take(self.count).copied()
     }
 
-    /// What a packet between these ports is, and whether that is certain: where only the source
+    /// What a packet between these ports can be, and whether that is certain: where only the source
     /// port names a protocol that does not use it so, it is a guess, which the inner packet has to confirm.
     #[inline]
     pub fn tunnel_of(&self, source: u16, destination: u16) -> Option<(UdpTunnel, bool)> {

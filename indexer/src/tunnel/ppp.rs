@@ -1,6 +1,7 @@
 //! PPP, and what it comes in: PPPoE and L2TP.
 
 use super::gre::skip_varying;
+use super::inner::Doubt;
 use super::kind::TunnelKind;
 use super::layer::Layers;
 use super::window::{Inner, Window};
@@ -57,12 +58,17 @@ pub(super) fn l2tp<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<
     }
 }
 
+/// Few of its bits are fixed, so that the packet inside must end where it says.
 fn l2tp2<'a>(layers: &mut Layers, window: Window<'a>, flags: u16) -> Option<Inner<'a>> {
     layers.push_tunnel(TunnelKind::L2tp2, window, 2)?;
     let mut rest = window.skip(2)?;
     let mut message = window;
     if flags & l2tp_flag::LENGTH != 0 {
-        message = message.limit(usize::from(rest.u16(0)?));
+        let message_bytes = usize::from(rest.u16(0)?);
+        if !message.fits(message_bytes) {
+            return None;
+        }
+        message = message.limit(message_bytes);
         rest = skip_varying(layers, rest, 2)?;
     }
     rest = rest.skip(4)?;
@@ -73,7 +79,7 @@ fn l2tp2<'a>(layers: &mut Layers, window: Window<'a>, flags: u16) -> Option<Inne
         let padding_bytes = usize::from(rest.u16(0)?);
         rest = skip_varying(layers, rest.skip(2)?, padding_bytes)?;
     }
-    ppp(layers, message.skip(rest.at - window.at)?)
+    ppp(layers, message.skip(rest.at - window.at)?).filter(|packet| packet.convinces(Doubt::Some))
 }
 
 /// Where tunnel and session stand in the L2TP version 2 header at the beginning of `header`.

@@ -13,14 +13,17 @@ pub(crate) struct Window<'a> {
     pub at: usize,
     /// Where it ends on the wire.
     pub end: usize,
-    /// It is the payload of a first fragment: what follows is in another packet.
-    pub is_fragment: bool,
+    /// It is the payload of a first fragment, or a header says that more belongs to it than there is: what follows is in
+    /// another packet, or was left out by who sent it.
+    pub is_incomplete: bool,
 }
 
 /// An inner packet: where it stands and what its first byte means.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inner<'a> {
     pub window: Window<'a>,
+    /// The window before it was cut to what the inner packet says of its own length.
+    pub around: Window<'a>,
     pub link_type: LinkType,
 }
 
@@ -28,7 +31,7 @@ impl<'a> Window<'a> {
     /// A whole stored packet. A record that claims to be shorter on the wire than what was captured is as long as that.
     #[inline]
     pub fn new(packet: &'a [u8], len: u32) -> Self {
-        Self { packet, at: 0, end: packet.len().max(len as usize), is_fragment: false }
+        Self { packet, at: 0, end: packet.len().max(len as usize), is_incomplete: false }
     }
 
     /// The byte `offset` bytes behind the beginning.
@@ -65,10 +68,17 @@ impl<'a> Window<'a> {
         (bytes <= self.wire_bytes()).then_some(Self { at: self.at + bytes, ..self })
     }
 
-    /// The window cut to `bytes` bytes; unchanged where it is shorter.
+    /// The window cut to `bytes` bytes; where it is shorter it is incomplete.
     #[inline]
     pub fn limit(self, bytes: usize) -> Self {
         let end = self.end.min(self.at + bytes);
-        Self { packet: self.packet.get(..end).unwrap_or(self.packet), end, ..self }
+        let is_incomplete = self.is_incomplete || !self.fits(bytes);
+        Self { packet: self.packet.get(..end).unwrap_or(self.packet), end, is_incomplete, ..self }
+    }
+
+    /// Whether so many bytes can be in it: as many as there are or fewer, or more where the rest is elsewhere.
+    #[inline]
+    pub fn fits(&self, bytes: usize) -> bool {
+        bytes <= self.wire_bytes() || self.is_incomplete
     }
 }

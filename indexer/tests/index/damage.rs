@@ -21,6 +21,7 @@ struct Answers {
     in_time: Vec<u32>,
     earliest: Timestamp,
     contains: (bool, bool),
+    checksums: Vec<Option<u32>>,
 }
 
 fn ask(bytes: &[u8], segment: &[u8]) -> Result<Answers, IndexError> {
@@ -39,7 +40,12 @@ fn ask(bytes: &[u8], segment: &[u8]) -> Result<Answers, IndexError> {
         (0..index.granule_count()).map(|number| cursor.granule(number)).collect::<Result<_, _>>()?;
     let terms =
         KeyField::ALL.map(|field| Term { field, constraint: Constraint::Masked { mask: 1, value: 1 } });
+    let checksums = index.checksums()?;
+    if checksums.contains(&None) {
+        return Err(IndexError::Damaged { part: "checksums" });
+    }
     Ok(Answers {
+        checksums,
         header: (
             index.link_type(),
             index.records(),

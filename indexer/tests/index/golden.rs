@@ -11,7 +11,7 @@ use netrewind_segment::{LinkType, RecordReader};
 use crate::{Packet, damage, index, model};
 
 fn path(extension: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/version-2").with_extension(extension)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/version-3").with_extension(extension)
 }
 
 /// The packets of [`damage::sample`], some of them in GRE, cut, or long.
@@ -36,7 +36,7 @@ fn segment() -> Vec<u8> {
 }
 
 #[test]
-fn version_2_is_read_and_built_again() {
+fn version_3_is_read_and_built_again() {
     if std::env::var_os("NETREWIND_WRITE_GOLDEN").is_some() {
         let segment = segment();
         std::fs::create_dir_all(path("").parent().unwrap()).unwrap();
@@ -51,9 +51,11 @@ fn version_2_is_read_and_built_again() {
 
 /// An index of before is noticed, and built again from its segment.
 #[test]
-fn version_1_is_not_believed() {
-    let index = std::fs::read(path("idx").with_file_name("version-1.idx")).unwrap();
-    assert_eq!(Index::open(index).unwrap_err(), IndexError::Version { found: 1 });
+fn earlier_versions_are_not_believed() {
+    for version in [1, 2] {
+        let index = std::fs::read(path("idx").with_file_name(format!("version-{version}.idx"))).unwrap();
+        assert_eq!(Index::open(index).unwrap_err(), IndexError::Version { found: version });
+    }
 }
 
 #[test]

@@ -9,6 +9,9 @@ const V4: [u8; 34] = [
     0, 0, 0, 0x50, 0x12,
 ];
 
+/// A LINUX_SLL2 header behind its protocol.
+const SLL2: [u8; 18] = [0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0];
+
 /// What stands before an IPv4 packet, and before an IPv6 packet.
 fn link_layers() -> Vec<(LinkType, Vec<u8>, Vec<u8>)> {
     let both = |link_type: u16, front: &[u8], v4: &[u8], v6: &[u8]| {
@@ -30,11 +33,10 @@ fn link_layers() -> Vec<(LinkType, Vec<u8>, Vec<u8>)> {
         both(0, &[], &[0, 0, 0, 2], &[0, 0, 0, 24]),
         both(108, &[], &[0, 0, 0, 2], &[0, 0, 0, 28]),
         both(113, &[0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0], v4, v6),
-        (
-            LinkType::LINUX_SLL2,
-            [v4, &[0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0]].concat(),
-            [v6, &[0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0]].concat(),
-        ),
+        (LinkType::LINUX_SLL2, [v4, &SLL2].concat(), [v6, &SLL2].concat()),
+        both(113, &[0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 0x81, 0, 0x60, 5], v4, v6),
+        both(276, &[&[0x81, 0][..], &SLL2, &[0, 5]].concat(), v4, v6),
+        both(276, &[&[0x93, 0][..], &SLL2, &[0, 7, 0x88, 0xa8, 0, 5]].concat(), v4, v6),
         both(9, &[0xff, 3], &[0, 0x21], &[0, 0x57]),
         both(9, &[], &[0, 0x21], &[0, 0x57]),
         both(50, &[0xff, 3], &[0, 0x21], &[0, 0x57]),

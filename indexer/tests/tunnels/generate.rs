@@ -161,7 +161,7 @@ enum Carried {
 fn carry_ethernet(chance: &mut Chance, packet: Packet) -> Carried {
     let vni = chance.next() as u32 & 0xff_ffff;
     let vni_bytes = (vni << 8).to_be_bytes();
-    match chance.below(11) {
+    match chance.below(13) {
         0 => gre(chance, packet, 0x6558),
         1 => erspan(chance, packet),
         2 => {
@@ -205,6 +205,8 @@ fn carry_ethernet(chance: &mut Chance, packet: Packet) -> Carried {
                 false => udp(chance, 1701, tunnelled.plain(&[0, 3, 0, 0])),
             }
         }
+        11 => tzsp(chance, packet),
+        12 => eoip(chance, packet),
         _ => gre(chance, packet, 0x6558),
     }
 }
@@ -298,6 +300,27 @@ fn pptp(chance: &mut Chance, packet: Packet, ppp: [u8; 2]) -> Carried {
     Carried::Ip(47, inner.then(&header, TunnelKind::Pptp, Some(call.into())))
 }
 
+/// Length and tunnel in the place of the key, of which the tunnel is little endian.
+fn eoip(chance: &mut Chance, packet: Packet) -> Carried {
+    let tunnel = chance.next() as u16;
+    let mut header = vec![0x20, 0x01, 0x64, 0x00];
+    header.extend((packet.bytes.len() as u16).to_be_bytes());
+    header.extend(tunnel.to_le_bytes());
+    Carried::Ip(47, packet.tunnel(&header, TunnelKind::Eoip, Some(tunnel.into())))
+}
+
+/// Tagged fields with signal strength and time stamp, padding, and the end.
+fn tzsp(chance: &mut Chance, packet: Packet) -> Carried {
+    let mut header = vec![1, chance.below(2) as u8, 0, 1];
+    if chance.one_in(2) {
+        header.extend([0x0a, 1, chance.varying(256) as u8, 0x0d, 4]);
+        header.extend(chance.bytes(4));
+        header.extend([0, 0]);
+    }
+    header.push(1);
+    udp(chance, 37008, packet.tunnel(&header, TunnelKind::Tzsp, None))
+}
+
 fn geneve(chance: &mut Chance, packet: Packet, protocol: u16) -> Carried {
     let option_words = chance.below(6);
     let vni = chance.next() as u32 & 0xff_ffff;
@@ -355,7 +378,7 @@ fn mpls(chance: &mut Chance, inner: Tunnelled) -> Carried {
         stack = stack.then(&entry.to_be_bytes(), TunnelKind::Mpls, Some(label));
     }
     match chance.below(4) {
-        0 => udp(chance, 6635, stack),
+        0 => udp(chance, 6635, stack.guessed()),
         1 => gre_of(chance, stack, 0x8847),
         2 => Carried::Ip(137, stack),
         _ => Carried::Ethernet(0x8847, stack),

@@ -9,4 +9,5 @@ mod generate;
 mod headers;
 mod index;
 mod nested;
+mod plausible;
 mod tshark;

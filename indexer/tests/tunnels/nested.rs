@@ -100,12 +100,14 @@ fn heads() -> Vec<Vec<u8>> {
         header
     };
     let mut heads: Vec<Vec<u8>> = [4, 41, 51, 97, 115, 137].into_iter().map(ip).collect();
-    for protocol in [0x0800u16, 0x86dd, 0x6558, 0x8847, 0x880b, 0x88be, 0x22eb, 0x883e, 0x8909, 0x894f] {
-        for flags in [0u16, 0x1000, 0x2000, 0x3001, 0xb000] {
+    for protocol in
+        [0x0800u16, 0x86dd, 0x6558, 0x8847, 0x880b, 0x88be, 0x22eb, 0x883e, 0x8909, 0x894f, 0x6400]
+    {
+        for flags in [0u16, 0x2001, 0x1000, 0x2000, 0x3001, 0xb000] {
             heads.push([ip(47), flags.to_be_bytes().to_vec(), protocol.to_be_bytes().to_vec()].concat());
         }
     }
-    for port in [4789u16, 8472, 4790, 6081, 2152, 6635, 3544, 1701] {
+    for port in [4789u16, 8472, 4790, 6081, 2152, 6635, 3544, 1701, 37008] {
         heads.push([ip(17), vec![0x80, 0], port.to_be_bytes().to_vec(), vec![0, 0, 0, 0]].concat());
     }
     heads

@@ -1,0 +1,52 @@
+//! VLAN tags: what announces one, and where they stand behind each kind of link-layer header. The one place of the project
+//! that knows.
+//!
+//! Sources: IEEE 802.1Q, tcpdump.org/linktypes.html (LINUX_SLL, LINUX_SLL2).
+
+use netrewind_segment::LinkType;
+
+/// How many VLAN tags in a row are walked over.
+pub const VLAN_TAGS_MAX: usize = 8;
+/// Bytes of a VLAN tag: TPID and TCI.
+pub const VLAN_TAG_BYTES: usize = 4;
+/// What stands in the place of an EtherType where a VLAN tag follows: 802.1Q, 802.1ad, and what was used for the latter
+/// before.
+const VLAN_TPIDS: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
+
+/// Whether this EtherType announces a VLAN tag.
+#[inline]
+pub fn is_vlan_tpid(ethertype: u16) -> bool {
+    VLAN_TPIDS.contains(&ethertype)
+}
+
+/// Where a header tells what it carries, and where that begins: both counted from the view's first byte.
+///
+/// A VLAN tag takes the place of both: its TPID stands where the type would, and its TCI, with the type behind it, where the
+/// payload would begin. So a tag behind a header of which the type stands at the front (LINUX_SLL2) is the same as one
+/// between the addresses and the type (Ethernet).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypePlace {
+    /// Where the two bytes of the type are.
+    pub type_at: usize,
+    /// Where what they announce begins.
+    pub payload_at: usize,
+}
+
+impl TypePlace {
+    /// In the header of this link type; `None` where a VLAN tag has no place in it.
+    #[inline]
+    pub const fn of(link_type: LinkType) -> Option<Self> {
+        match link_type {
+            LinkType::ETHERNET => Some(Self { type_at: 12, payload_at: 14 }),
+            LinkType::LINUX_SLL => Some(Self { type_at: 14, payload_at: 16 }),
+            LinkType::LINUX_SLL2 => Some(Self { type_at: 0, payload_at: 20 }),
+            _ => None,
+        }
+    }
+
+    /// Behind the tag that stands here.
+    #[inline]
+    pub const fn behind_tag(self) -> Self {
+        Self { type_at: self.payload_at + VLAN_TAG_BYTES - 2, payload_at: self.payload_at + VLAN_TAG_BYTES }
+    }
+}

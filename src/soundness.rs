@@ -1,0 +1,81 @@
+//! Whether sealed segments are still as they were recorded: their bytes against the checksums that their indexes keep.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+
+use anyhow::Context;
+use netrewind_indexer::{GranuleChecksums, Index};
+use netrewind_segment::{SegmentName, SegmentState, Store};
+
+/// How much of a segment is read in one go.
+const READ_BYTES: usize = 1 << 20;
+/// Stretches of a segment that are named; of further ones their number is.
+const STRETCHES_NAMED_MAX: usize = 16;
+/// What can be done about a segment that has changed.
+const REMEDY: &str = "restore the segment from a copy, if there is one; its index is not to be built again, as a new one would find \
+                      the damage sound";
+
+/// What of a segment is not as its index says that it was recorded, one line each; nothing where all of it is, or where no index
+/// tells: one that cannot be used at all is another fault.
+pub fn alterations(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<String>> {
+    let Some(mut file) = store.open_index(name)? else { return Ok(Vec::new()) };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).with_context(|| store.index_path(name).display().to_string())?;
+    let Ok(index) = Index::open(bytes) else { return Ok(Vec::new()) };
+    let Some(opened) = store.open_segment(name)?.filter(|opened| opened.state == SegmentState::Sealed) else {
+        return Ok(Vec::new());
+    };
+    let (checksums, length) =
+        checksums_of(opened.file, &index).with_context(|| store.sealed_path(name).display().to_string())?;
+    let Ok(comparison) = index.compare(&checksums, length) else { return Ok(Vec::new()) };
+    let mut lines = Vec::new();
+    let granules = comparison
+        .altered
+        .iter()
+        .map(|stretch| (stretch.end - stretch.start).div_ceil(index.granule_bytes()));
+    if comparison.sound == 0 && granules.sum::<u64>() > 1 {
+        lines.push(
+            "nothing of it is as its index says: it is damaged throughout, or the index is another segment's"
+                .into(),
+        );
+        return Ok(lines);
+    }
+    name_stretches(&comparison.altered, &mut lines);
+    if length != index.segment_bytes() {
+        lines.push(format!(
+            "it has {length} bytes, and had {} when it was recorded: {REMEDY}",
+            index.segment_bytes()
+        ));
+    }
+    Ok(lines)
+}
+
+/// The checksums of a file's granules, and its length.
+fn checksums_of<B: AsRef<[u8]>>(mut file: File, index: &Index<B>) -> std::io::Result<(Vec<u32>, u64)> {
+    let mut checksums = GranuleChecksums::new(index.granule_bytes());
+    let mut buffer = vec![0; READ_BYTES];
+    let mut length = 0;
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if count == 0 {
+            return Ok((checksums.finish().to_vec(), length));
+        }
+        checksums.add(&buffer[..count]);
+        length += count as u64;
+    }
+}
+
+fn name_stretches(altered: &[Range<u64>], lines: &mut Vec<String>) {
+    for Range { start, end } in altered.iter().take(STRETCHES_NAMED_MAX) {
+        lines.push(format!("bytes {start} to {end} are not those that were recorded: {REMEDY}"));
+    }
+    let more = altered.len().saturating_sub(STRETCHES_NAMED_MAX);
+    if more > 0 {
+        lines.push(format!("{more} more stretches of it are not as they were recorded"));
+    }
+}
