@@ -195,7 +195,7 @@ pub(crate) fn split_type<'p>(view: PacketView<'p>) -> (&'p [u8], &'p [u8]) {
 }
 
 /// The VLAN tags of a view that are captured, with the type behind them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tags {
     /// Where the type would stand without them.
     header: TypePlace,
