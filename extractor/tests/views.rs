@@ -115,14 +115,22 @@ fn build(chance: &mut Chance) -> (TestStore, Known) {
     (test, known)
 }
 
-/// Without the VLAN tags of an Ethernet frame.
+/// Without the VLAN tags of an Ethernet frame, or behind a cooked header.
 fn untagged(view: &Stored) -> Stored {
+    const TPIDS: [[u8; 2]; 5] = [[0x81, 0], [0x88, 0xa8], [0x91, 0], [0x92, 0], [0x93, 0]];
+    let (type_at, payload_at) = match view.link_type.0 {
+        1 => (12, 14),
+        113 => (14, 16),
+        276 => (0, 20),
+        _ => return view.clone(),
+    };
     let mut view = view.clone();
-    while view.link_type == LinkType::ETHERNET
-        && view.bytes.len() >= 18
-        && [[0x81, 0], [0x88, 0xa8], [0x91, 0], [0x92, 0]].contains(&[view.bytes[12], view.bytes[13]])
+    while view.bytes.len() >= payload_at + 4
+        && TPIDS.contains(&[view.bytes[type_at], view.bytes[type_at + 1]])
     {
-        view.bytes.drain(12..16);
+        let kind = [view.bytes[payload_at + 2], view.bytes[payload_at + 3]];
+        view.bytes.drain(payload_at..payload_at + 4);
+        view.bytes[type_at..type_at + 2].copy_from_slice(&kind);
         view.header.caplen -= 4;
         view.header.len = view.header.len.saturating_sub(4);
     }
