@@ -265,7 +265,7 @@ mod tests {
         let tagged = sll(&[0x81, 0, 0, 100, 8, 0, 0x45]);
         assert_eq!(seen(LinkType::LINUX_SLL, &tagged), (sll(&[8, 0, 0x45]), 96));
         let sll2 = |protocol: [u8; 2], behind: &[u8]| {
-            [&protocol, &[0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0], behind].concat()
+            [&protocol[..], &[0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0], behind].concat()
         };
         let tagged = sll2([0x88, 0xa8], &[0, 7, 0x81, 0, 0, 100, 8, 0, 0x45]);
         assert_eq!(seen(LinkType::LINUX_SLL2, &tagged), (sll2([8, 0], &[0x45]), 92));
