@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn they_are_the_same_however_the_bytes_come() {
-        let segment: Vec<u8> = (0..5000u32).map(|byte| (byte * byte >> 3) as u8).collect();
+        let segment: Vec<u8> = (0..5000u32).map(|byte| ((byte * byte) >> 3) as u8).collect();
         let whole = segment
             .chunks(512)
             .zip(0..)
