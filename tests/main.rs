@@ -22,6 +22,7 @@ mod http;
 mod live;
 mod metrics;
 mod oracle;
+mod origins;
 mod places;
 mod remote;
 mod rotation;

@@ -281,8 +281,10 @@ impl Extractor {
                 !interfaces.is_empty()
                     && chronicle.origin_of(name).is_some_and(|origin| !origin.is_of(interfaces))
             };
-            let mut kept_spans: Vec<Span> =
-                spans.into_iter().filter(|(name, _)| !is_other(name)).map(|(_, span)| span).collect();
+            let mut spans = spans;
+            spans.retain(|(name, _)| !is_other(name));
+            let mut kept_spans = chronicle.replayed(&spans);
+            kept_spans.extend(spans.iter().map(|(_, span)| *span));
             kept_spans.extend(prepared.archived.spans());
             let catalogued = prepared.archived.names();
             let kept = Kept { names: &prepared.snapshot.names, catalogued, spans: kept_spans };

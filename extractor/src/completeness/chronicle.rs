@@ -239,6 +239,9 @@ impl<'q> Chronicle<'q> {
                 }
                 self.imported.insert(file);
             }
+            Event::CaptureDamage { file, reason, first, last } => {
+                self.lost_behind(&file, &reason, Span { from: first, to: last });
+            }
             Event::CaptureDrops { file, interface, dropped, from, to } => {
                 self.capture_drops(&file, interface, &dropped, Span { from, to: to.max(from.plus_ns(1)) });
             }
@@ -363,9 +366,8 @@ impl<'q> Chronicle<'q> {
         let reach_ns = read.to.ns_since(read.from).max(LOSS_REACH_MIN_NS);
         let span = Span { from: read.to, to: read.to.plus_ns(reach_ns) };
         if self.scope.meets(span) && self.losses.len() < super::LISTED_MAX {
-            let reason = format!(
-                "{file} was imported up to its damage, and its packets from there on are missing: {damage}"
-            );
+            let place = if damage.starts_with(file) { String::new() } else { format!("{file}: ") };
+            let reason = format!("what a capture held behind its damage is missing: {place}{damage}");
             self.losses.push(Loss { file: file.to_owned(), span, reason });
         }
     }

@@ -22,15 +22,21 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Whether it is one of those that were chosen: by the interface's name, or the file's.
+    /// Whether it is one of those that were chosen: by the interface's name, the stream's, or the file's.
     pub(crate) fn is_of(&self, chosen: &[String]) -> bool {
-        chosen.iter().any(|name| *name == self.interface || self.file.as_ref() == Some(name))
+        chosen.iter().any(|name| is_within(&self.interface, name) || self.file.as_ref() == Some(name))
     }
 }
 
-/// Whether nothing was chosen, or this name was, or it is unknown.
+/// Whether an interface is this one, or one of those that a stream of this name has: `STREAM/NAME`.
+fn is_within(interface: &str, name: &str) -> bool {
+    interface.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether nothing was chosen, or this name was, or it is unknown. What was chosen may be one of a stream's interfaces.
 pub(super) fn can_be_of(interface: &str, chosen: &[String]) -> bool {
-    chosen.is_empty() || interface.is_empty() || chosen.iter().any(|name| name == interface)
+    let can_be = |name: &String| is_within(interface, name) || is_within(name, interface);
+    chosen.is_empty() || interface.is_empty() || chosen.iter().any(can_be)
 }
 
 impl Chronicle<'_> {
@@ -47,6 +53,30 @@ impl Chronicle<'_> {
             Some(Origin { interface: session.interface.clone(), ..Origin::default() })
         };
         self.origins.get(name).cloned().or_else(of_lane)
+    }
+
+    /// The times of captures that were recorded from a stream later than they were made, each as one: that its interfaces have
+    /// segments of their own makes no gaps between them.
+    pub(crate) fn replayed(&self, segments: &[(SegmentName, Span)]) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let earlier = |(name, span): &&(SegmentName, Span)| span.to < name.opened;
+        let earlier: Vec<_> = segments.iter().filter(earlier).collect();
+        for session in
+            self.sessions.iter().filter(|session| !session.interface.is_empty() && !earlier.is_empty())
+        {
+            let until = session.to.plus_ns(SIGN_OF_LIFE_SLACK_NS);
+            let is_of = |name: &SegmentName| {
+                let named = std::slice::from_ref(&session.interface);
+                (session.from..=until).contains(&name.opened)
+                    && self.origin_of(name).is_some_and(|origin| origin.is_of(named))
+            };
+            let of_session = earlier.iter().filter(|(name, span)| span.to <= session.from && is_of(name));
+            let spans_of = of_session.map(|(_, span)| *span);
+            spans.extend(
+                spans_of.reduce(|all, span| Span { from: all.from.min(span.from), to: all.to.max(span.to) }),
+            );
+        }
+        spans
     }
 
     /// Refuses names that nothing in what was read of the logbook has. `in_range` are those of segments.

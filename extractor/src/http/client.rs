@@ -207,6 +207,14 @@ fn none_answered(troubles: &[(String, Trouble)], recorders: usize) -> Result<(),
             return Err(RemoteError::Usage(text.clone()));
         }
     }
+    let of_interface = |(_, trouble): &&(String, Trouble)| matches!(trouble, Trouble::NoSuchInterface(_));
+    let unknown: Vec<_> = troubles.iter().filter(of_interface).collect();
+    if let [(name, trouble), ..] = unknown[..]
+        && unknown.len() == recorders
+    {
+        let text = if recorders == 1 { trouble.to_string() } else { format!("{name}: {trouble}") };
+        return Err(RemoteError::Usage(text));
+    }
     let unanswered: Vec<_> = troubles.iter().filter(|(_, trouble)| trouble.is_silence()).collect();
     if unanswered.len() < recorders {
         return Ok(());

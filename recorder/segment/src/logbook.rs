@@ -272,6 +272,17 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         left_out: Option<String>,
     },
+    /// A capture stream, or a file that was replayed, was damaged behind its last packet: what came there is lost.
+    CaptureDamage {
+        /// The file or stream.
+        file: String,
+        /// What was wrong with it.
+        reason: String,
+        /// The earliest timestamp taken from it.
+        first: Timestamp,
+        /// The latest.
+        last: Timestamp,
+    },
     /// Packets are missing in what was taken from a capture file or stream: dropped where it was captured, as it says
     /// itself, or not written while it was imported.
     CaptureDrops {

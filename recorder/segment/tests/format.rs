@@ -125,6 +125,7 @@ fn events() -> Vec<Event> {
             last: Some(last),
             left_out: Some("1 comment".into()),
         },
+        Event::CaptureDamage { file: "a".into(), reason: "cut".into(), first, last },
         Event::CaptureDrops { file: "a".into(), interface, dropped: Drops::default(), from: first, to: last },
     ]
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use netrewind_segment::{Drops, Event};
+use netrewind_segment::{Drops, Event, Timestamp};
 
 use super::lanes::Lanes;
 use super::{RecorderError, Shared};
@@ -32,6 +32,8 @@ pub(super) struct LaneThread {
     down: Option<String>,
     counters: SourceCounters,
     reported_ns: u64,
+    /// The earliest and the latest timestamp of a source that ends, since its last file broke off.
+    bounds: Option<(Timestamp, Timestamp)>,
 }
 
 impl LaneThread {
@@ -42,7 +44,7 @@ impl LaneThread {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let counters = SourceCounters::default();
-        Self { source, lanes, shared, events, down: None, counters, reported_ns: 0 }
+        Self { source, lanes, shared, events, down: None, counters, reported_ns: 0, bounds: None }
     }
 
     pub fn run(mut self) {
@@ -82,7 +84,16 @@ impl LaneThread {
             return Ok(Received::Packets(0));
         }
         let lanes = &mut self.lanes;
-        self.source.receive(patience, &mut |packet| lanes.accept(&packet))
+        if self.source.is_live() {
+            return self.source.receive(patience, &mut |packet| lanes.accept(&packet));
+        }
+        let bounds = &mut self.bounds;
+        self.source.receive(patience, &mut |packet| {
+            let at = packet.header.timestamp();
+            let (first, last) = bounds.unwrap_or((at, at));
+            *bounds = Some((first.min(at), last.max(at)));
+            lanes.accept(&packet);
+        })
     }
 
     fn step(&mut self) -> Now {
@@ -140,6 +151,10 @@ impl LaneThread {
         self.note_down(error);
         self.shared.notice(error.to_string());
         self.lanes.note_broken();
+        if let Some((first, last)) = self.bounds.take() {
+            let (file, reason) = (self.source.name().to_owned(), error.to_string());
+            let _ = self.events.send(Event::CaptureDamage { file, reason, first, last });
+        }
     }
 
     fn note_up(&mut self) {

@@ -1,5 +1,5 @@
-//! The lanes of one source: one for each link type of its packets, as far as the recorder has lanes to spare. A segment has
-//! one link type, and a stream may mix them: in a single lane each change would end a segment.
+//! The lanes of one source: one for each interface and link type of its packets, as far as the recorder has lanes to spare. A
+//! segment has one of each, and a stream may mix them: in a single lane each change would end a segment.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -13,10 +13,10 @@ use crate::account;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::disk::FileDisk;
-use crate::lane::Lane;
+use crate::lane::{Lane, Origin};
 use crate::retention::Keeper;
 use crate::sink::BlockSink;
-use crate::source::{Packet, SourceCounters};
+use crate::source::{Packet, SourceCounters, SourceInterface};
 
 /// Lanes that all sources together may open for further link types.
 pub const FURTHER_LANES_MAX: usize = 8;
@@ -78,7 +78,16 @@ struct Open {
     number: u16,
     /// Unknown until the first packet.
     link_type: Option<LinkType>,
+    /// One of the source's interfaces; where it is absent, all that have no lane of their own.
+    interface: Option<SourceInterface>,
     lane: Lane<FileDisk>,
+}
+
+impl Open {
+    #[inline]
+    fn takes(&self, packet: &Packet<'_>) -> bool {
+        self.link_type == Some(packet.link_type) && self.interface.as_ref() == packet.interface
+    }
 }
 
 /// The lanes of one source.
@@ -126,7 +135,7 @@ impl Lanes {
         let number = seed.number;
         let lane = self.opener.open(seed, &self.interface, self.can_wait)?;
         self.opener.announce(number, self.source, &self.interface);
-        self.open.push(Open { number, link_type: None, lane });
+        self.open.push(Open { number, link_type: None, interface: None, lane });
         Ok(())
     }
 
@@ -139,23 +148,24 @@ impl Lanes {
     #[inline]
     pub fn accept(&mut self, packet: &Packet<'_>) {
         match self.open.get_mut(self.current) {
-            Some(open) if open.link_type == Some(packet.link_type) => open.lane.accept(packet),
+            Some(open) if open.takes(packet) => open.lane.accept(packet),
             _ => self.accept_elsewhere(packet),
         }
     }
 
     #[cold]
     fn accept_elsewhere(&mut self, packet: &Packet<'_>) {
-        self.current = self.lane_for(packet.link_type);
+        self.current = self.lane_for(packet);
         match self.open.get_mut(self.current) {
             Some(open) => open.lane.accept(packet),
             None => self.lost += 1,
         }
     }
 
-    /// The lane of a link type: opened where there is one to spare, otherwise the last one, in short segments.
-    fn lane_for(&mut self, link_type: LinkType) -> usize {
-        if let Some(at) = self.open.iter().position(|open| open.link_type == Some(link_type)) {
+    /// The lane of an interface and link type: opened where there is one to spare, otherwise one that is shared, under the
+    /// source's name, and in short segments where link types take turns.
+    fn lane_for(&mut self, packet: &Packet<'_>) -> usize {
+        if let Some(at) = self.open.iter().position(|open| open.takes(packet)) {
             return at;
         }
         if self.open.iter().all(|open| open.link_type.is_some()) {
@@ -165,9 +175,21 @@ impl Lanes {
             }
         }
         let at = self.open.len().saturating_sub(1);
-        if let Some(open) = self.open.get_mut(at) {
-            open.link_type.get_or_insert(link_type);
+        let Some(open) = self.open.get_mut(at) else { return at };
+        if open.link_type.is_none() {
+            open.link_type = Some(packet.link_type);
+            open.interface = packet.interface.cloned();
+        } else if open.interface.is_some() {
+            open.interface = None; // from here on it is shared
+        } else {
+            return at;
         }
+        let interface = match &open.interface {
+            Some(SourceInterface { name, .. }) => format!("{}/{name}", self.interface),
+            None => self.interface.clone(),
+        };
+        let description = open.interface.as_ref().and_then(|interface| interface.description.clone());
+        open.lane.take_from(Origin { interface, description, file: None });
         at
     }
 

@@ -85,6 +85,8 @@ pub struct CaptureFile {
     waitable: Option<OwnedFd>,
     format: Format,
     current: Option<Located>,
+    /// The name behind which interfaces without one are numbered; those of streams, which come and go, are not.
+    numbering: Option<String>,
     /// What was met beside packets.
     tally: Tally,
     /// What ended the reading, kept until the packets before it are handed over.
@@ -146,7 +148,9 @@ impl CaptureFile {
             let reason = "it is a directory: name the files in it".to_owned();
             return Err(SourceError::Unsupported { name, reason });
         }
-        Self::from_stream(name, file)
+        let mut capture = Self::from_stream(name.clone(), file)?;
+        capture.numbering = Some(name);
+        Ok(capture)
     }
 
     /// Reads from a pipe, a socket or standard input, and waits for it no longer than each call allows.
@@ -173,6 +177,7 @@ impl CaptureFile {
             waitable: None,
             format: Format::Unknown,
             current: None,
+            numbering: None,
             tally: Tally::default(),
             failure: None,
             ended: false,
@@ -296,7 +301,7 @@ impl CaptureFile {
 
     fn step(&mut self) -> Result<Option<Located>, Halt> {
         if self.begins_another()? {
-            self.format = recognize(&mut self.input, &self.name, &mut self.tally)?;
+            self.format = recognize(&mut self.input, self.numbering.as_deref(), &mut self.tally)?;
         }
         loop {
             let found = match &mut self.format {
@@ -305,7 +310,7 @@ impl CaptureFile {
                 Format::Pcapng(reader) => match reader.next(&mut self.input, &mut self.tally)? {
                     // Another capture may begin behind each block.
                     Next::Block if self.begins_another()? => {
-                        self.format = recognize(&mut self.input, &self.name, &mut self.tally)?;
+                        self.format = recognize(&mut self.input, self.numbering.as_deref(), &mut self.tally)?;
                         continue;
                     }
                     Next::Block => continue,
@@ -388,7 +393,7 @@ impl Source for CaptureFile {
     }
 }
 
-fn recognize(input: &mut Input, file: &str, tally: &mut Tally) -> Result<Format, Halt> {
+fn recognize(input: &mut Input, file: Option<&str>, tally: &mut Tally) -> Result<Format, Halt> {
     let begun = input.peek(FORMAT_BYTES)?;
     if pcap::is_pcap(begun) {
         PcapReader::open(input).map(Format::Pcap)

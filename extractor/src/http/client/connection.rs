@@ -45,6 +45,9 @@ pub(super) enum Trouble {
     /// The question is wrong, whoever is asked.
     #[error("{0}")]
     Wrong(String),
+    /// It knows nothing of an interface, which another may have.
+    #[error("{0}")]
+    NoSuchInterface(String),
     /// Nothing of the range is kept there.
     #[error("{0}")]
     NothingKept(String),
@@ -203,8 +206,12 @@ impl Connection {
 
 fn query_string(fields: &Map<String, Value>) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     for (name, value) in fields {
-        form.append_pair(name, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        for value in list {
+            form.append_pair(name, &text(value));
+        }
     }
     form.finish()
 }
@@ -228,6 +235,9 @@ async fn problem(status: StatusCode, body: Incoming) -> Trouble {
         member("detail").or(member("title")).map_or_else(|| format!("it answers {status}"), str::to_owned);
     match (member("type"), status) {
         (Some("/problems/not-kept"), _) => Trouble::NothingKept(text),
+        (Some("/problems/bad-parameter"), _) if member("parameter") == Some("interface") => {
+            Trouble::NoSuchInterface(text)
+        }
         (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
             Trouble::Silent(text)
         }

@@ -76,8 +76,8 @@ const DECRYPTION_SECRETS_BLOCK: u32 = 10;
 /// Reads the packets of a pcapng file.
 pub(super) struct PcapngReader {
     order: ByteOrder,
-    /// The file's name.
-    file: String,
+    /// The file's name, where interfaces without one are numbered.
+    file: Option<String>,
     interfaces: Vec<Interface>,
     /// What else is known of each of them.
     states: Vec<State>,
@@ -138,7 +138,7 @@ fn order_of(block: &[u8]) -> Option<ByteOrder> {
 
 impl PcapngReader {
     /// Reads the first section header. Like libpcap, it does not look at the length that the block repeats at its end.
-    pub(super) fn open(input: &mut Input, file: &str, tally: &mut Tally) -> Result<Self, Halt> {
+    pub(super) fn open(input: &mut Input, file: Option<&str>, tally: &mut Tally) -> Result<Self, Halt> {
         let offset = input.offset();
         let damaged = |reason: String| Halt::Damaged { offset, reason };
         let cut = || damaged("the file ends within its first section header".into());
@@ -159,14 +159,14 @@ impl PcapngReader {
             )));
         }
         let block = input.peek(block_bytes)?;
-        let reader = Self::of_section(order, file.to_owned());
+        let reader = Self::of_section(order, file.map(str::to_owned));
         let body = block.get(BLOCK_HEADER_BYTES..block_bytes - 4).unwrap_or_default();
         tally.left_out.comments += Options::behind(body, SECTION_OPTIONS, order).comments();
         input.take(block_bytes);
         Ok(reader)
     }
 
-    fn of_section(order: ByteOrder, file: String) -> Self {
+    fn of_section(order: ByteOrder, file: Option<String>) -> Self {
         let (interfaces, states) = (Vec::new(), Vec::new());
         Self { order, file, interfaces, states, block_bytes_max: BLOCK_BYTES_MAX }
     }
@@ -287,7 +287,7 @@ impl PcapngReader {
             (Some(name), description) => (name.clone(), description.clone()),
             (None, Some(description)) => (description.clone(), None),
             (None, None) if self.interfaces.is_empty() => return None,
-            (None, None) => (format!("{}#{}", self.file, self.interfaces.len()), None),
+            (None, None) => (format!("{}#{}", self.file.as_ref()?, self.interfaces.len()), None),
         };
         Some(SourceInterface { name, description })
     }

@@ -1,7 +1,5 @@
 //! Captures one after the other in one stream, and what is none.
 
-use std::io::Cursor;
-
 use super::build::Order;
 use super::{CaptureFile, drain, read};
 use crate::source::{Source, SourceError};
@@ -132,7 +130,10 @@ fn what_a_file_holds_beside_packets_is_counted() {
         statistics(10, 11),
     ]
     .concat();
-    let mut file = CaptureFile::from_reader("f.pcapng", Cursor::new(file));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.pcapng");
+    std::fs::write(&path, file).unwrap();
+    let mut file = CaptureFile::open(&path).unwrap();
     let (packets, error) = drain(&mut file);
     assert!(error.is_none() && packets.len() == 3, "{error:?}");
     let told = "1 block of decryption secrets, 1 block of names, 1 comment, 1 packet's direction, 1 other block, \
@@ -140,7 +141,7 @@ fn what_a_file_holds_beside_packets_is_counted() {
     assert_eq!(file.left_out().to_string(), told);
     let names: Vec<_> = file.interfaces().iter().filter_map(|it| it.known_as.clone()).collect();
     assert_eq!((names[0].name.as_str(), names[0].description.as_deref()), ("lan\u{fffd}0", Some("uplink")));
-    assert_eq!(names[1].name, "f.pcapng#1");
+    assert_eq!(names[1].name, format!("{}#1", path.display()));
     let drops = file.take_reported_drops();
     assert_eq!(drops.iter().map(|drops| drops.dropped).sum::<u64>(), 11, "8 + 1, then 10 + 1: each once");
     assert_eq!((drops[0].from.ns() / 1_000_000_000, drops[0].to.ns() / 1_000_000_000), (4, 11));
