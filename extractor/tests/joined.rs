@@ -204,6 +204,27 @@ fn log_troubles(test: &TestStore) {
 }
 
 #[test]
+fn a_chosen_interface_tells_nothing_of_which_there_are() {
+    let test = store();
+    log_troubles(&test);
+    let extractor = test.extractor();
+    let of = |interface: &str| Query { interfaces: vec![interface.into()], ..restricted("") };
+    let told = |interface: &str| {
+        let answer = extractor.count(&of(interface), &mut Patient).unwrap();
+        (answer.packets, answer.completeness.lines())
+    };
+    let (free, nowhere) = (Query { joined: Vec::new(), ..of("eth7") }, told("nowhere"));
+    assert!(extractor.count(&free, &mut Patient).unwrap().packets > 0);
+    assert!(told("eth7").0 > 0, "what may be seen is given");
+    assert_eq!(nowhere, told("secret9"), "an interface that there is, and one that there is not");
+    assert_eq!(nowhere.1, told("eth7").1);
+    // Whoever may know of all packets is told what there is.
+    let error = extractor.count(&Query { joined: Vec::new(), ..of("nowhere") }, &mut Patient);
+    let everything_is_known = |error: &ExtractError| error.to_string().contains("eth7");
+    assert!(error.as_ref().err().is_none_or(everything_is_known), "{error:?}");
+}
+
+#[test]
 fn what_is_missing_is_told_but_not_where() {
     let test = store();
     log_troubles(&test);

@@ -104,6 +104,9 @@ struct Settings {
     /// What the filter sees of a packet in a tunnel
     #[arg(long, value_name = "VIEW", value_parser = ["inner", "outer", "any"], default_value = "inner")]
     view: String,
+    /// Where packets were recorded: the interface's name
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
     /// Give the innermost packet in place of the tunnel that it came in
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
     decapsulate: bool,
@@ -127,7 +130,8 @@ value {arg=8}{value=inner}{display=The innermost packet}{default=true}
 value {arg=8}{value=outer}{display=The packet as received}{default=false}
 value {arg=8}{value=any}{display=Either}{default=false}
 arg {number=9}{call=--decapsulate}{display=Decapsulate}{tooltip=The innermost packet in place of the tunnel that it came in}{type=boolean}{default=false}{group=Tunnels}
-arg {number=10}{call=--token-file}{display=Token file}{tooltip=The file in which the token stands}{type=fileselect}{mustexist=true}{group=Recorder}";
+arg {number=10}{call=--token-file}{display=Token file}{tooltip=The file in which the token stands}{type=fileselect}{mustexist=true}{group=Recorder}
+arg {number=11}{call=--interface}{display=Recorded on}{tooltip=The interface on which packets were recorded, or the file that they were imported from; empty: any}{type=string}{group=Packets}";
 
 /// The command line, with the subcommand that Wireshark leaves out.
 pub fn as_subcommand(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
@@ -249,6 +253,7 @@ fn settings(settings: &Settings, capture_filter: Option<&str>) -> Result<Vec<OsS
     let is_live = settings.mode == "live";
     let from = if is_live { Some("now") } else { given(&settings.from) };
     from.into_iter().for_each(|from| add("from", from));
+    given(&settings.interface).into_iter().for_each(|interface| add("interface", interface));
     given(&settings.to).into_iter().for_each(|to| add("to", to));
     let filters: Vec<_> =
         [given(&settings.filter), capture_filter.map(str::trim).filter(|text| !text.is_empty())]
