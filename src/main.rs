@@ -9,6 +9,7 @@ mod clock;
 mod commands;
 mod indexing;
 mod logs;
+mod machine;
 mod manager;
 mod outcome;
 mod sharing;

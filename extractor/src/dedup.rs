@@ -20,6 +20,7 @@ use netrewind_segment::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use crate::memory::{Account, Holding};
 use crate::views::{PacketView, Peeler, split_type};
 
 /// The longest window.
@@ -80,6 +81,12 @@ impl Dedup {
             seed: RandomState::new().hash_one(0),
             dropped: 0,
         }
+    }
+
+    /// Takes what it needs of the memory that answers share, and forgets earlier where there is no more.
+    pub(crate) fn held_by(mut self, account: &Account) -> Self {
+        self.memory.holding = Some(account.holding());
+        self
     }
 
     /// Whether the answer had this packet before it, within the window.
@@ -161,6 +168,7 @@ struct Memory {
     /// The number of the latest packet with each content.
     latest: HashMap<u128, u64>,
     forgotten_early: u64,
+    holding: Option<Holding>,
 }
 
 impl Memory {
@@ -172,6 +180,23 @@ impl Memory {
             first_number: 0,
             latest: HashMap::new(),
             forgotten_early: 0,
+            holding: None,
+        }
+    }
+
+    /// Makes room for one more packet.
+    fn grow(&mut self) {
+        const ENTRY_BYTES: usize = size_of::<(u128, u64)>() + size_of::<(u128, Timestamp)>();
+        let Some(holding) = &mut self.holding else { return };
+        if self.latest.len() < self.latest.capacity() {
+            return;
+        }
+        if holding.may_grow(self.latest.capacity().max(1), ENTRY_BYTES) {
+            self.latest.reserve(1);
+            holding.has_grown(self.latest.capacity(), ENTRY_BYTES);
+        } else if !self.packets.is_empty() {
+            self.forget_first();
+            self.forgotten_early += 1;
         }
     }
 
@@ -181,6 +206,7 @@ impl Memory {
         {
             self.forget_first();
         }
+        self.grow();
         let number = self.first_number + self.packets.len() as u64;
         self.packets.push_back((content, at));
         let has_seen = self.latest.insert(content, number).is_some();

@@ -62,6 +62,9 @@ pub enum ExtractError {
     /// Whoever read the answer has gone: nothing is wrong.
     #[error("the reader of the answer has gone")]
     ReaderGone,
+    /// Other answers have the memory that this one needs.
+    #[error("as much memory as answers may take is in use: ask again later, or for less")]
+    NoMemory,
     /// The caller gave up ([`crate::Hooks::cancelled`]).
     #[error("cancelled")]
     Cancelled,

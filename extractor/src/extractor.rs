@@ -25,6 +25,7 @@ use crate::filters::{Filters, ForProgram, Outlook};
 use crate::flows::{Aim, Archived, Catalog, Chosen, ChosenPackets, GatherSource, Manifests};
 use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, reach};
 use crate::growing::Growing;
+use crate::memory::{ANSWERS_BYTES_MAX, Memory};
 use crate::merge::merge;
 use crate::plan::Planner;
 use crate::pool::Pool;
@@ -60,6 +61,8 @@ pub struct Options {
     /// Bytes that may be read to tell of flows only because fragments are among their packets. Where it were more, later fragments
     /// are judged by themselves, and the answer says so.
     pub fragmented_bytes_max: u64,
+    /// Bytes that all answers together may take for what they add up, beside what each may take at least.
+    pub answers_bytes_max: u64,
     /// Reads the catalog, which answers for flows whose packets are no longer kept.
     pub catalog: Option<Arc<dyn Catalog>>,
 }
@@ -74,6 +77,7 @@ impl Default for Options {
             segments_held_max: 8192,
             compile: CompileLimits::default(),
             fragmented_bytes_max: FRAGMENTED_BYTES_MAX,
+            answers_bytes_max: ANSWERS_BYTES_MAX,
             catalog: None,
         }
     }
@@ -89,6 +93,7 @@ pub struct Extractor {
     days: Days,
     workers: Workers,
     pub(crate) fragmented_bytes_max: u64,
+    pub(crate) memory: Memory,
     catalog: Option<Arc<dyn Catalog>>,
     manifests: Manifests,
 }
@@ -133,6 +138,7 @@ impl Extractor {
             days: Days::default(),
             workers,
             fragmented_bytes_max: options.fragmented_bytes_max,
+            memory: Memory::new(options.answers_bytes_max),
             catalog: options.catalog,
             manifests: Manifests::default(),
         }
@@ -326,6 +332,7 @@ impl Extractor {
         let (rejected, unreadable) = (std::mem::take(rejected), std::mem::take(unreadable));
         let segments = snapshot.segments.len() as u64;
         let purpose = Purpose { use_index: query.use_index, counts: only_counts };
+        let account = self.memory.account();
         let hooks = RefCell::new(hooks);
         let stop = || is_over(&**hooks.borrow());
         let segments_to_read = match query.use_index {
@@ -345,11 +352,11 @@ impl Extractor {
             limits: query.limits,
             limit_reached: None,
             captured_bytes: 0,
-            reassembler: query.decapsulate.then(|| Reassembler::new(&filters.ports)),
+            reassembler: query.decapsulate.then(|| Reassembler::new(&filters.ports).held_by(&account)),
             decapsulator: query
                 .decapsulate
                 .then(|| Decapsulator::new(&filters.ports, std::mem::take(&mut prepared.inner_interfaces))),
-            dedup: query.dedup.map(|window| Dedup::new(window, &filters.ports)),
+            dedup: query.dedup.map(|window| Dedup::new(window, &filters.ports).held_by(&account)),
             chosen: chosen.map(|chosen| ChosenPackets::new(chosen, &filters.ports)),
             hooks: &hooks,
             progress: Progress { segments, ..Progress::default() },

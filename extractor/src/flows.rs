@@ -72,6 +72,7 @@ use std::sync::Arc;
 
 use crate::completeness::Completeness;
 use crate::extractor::Prepared;
+use crate::memory::Account;
 use crate::query::Limits;
 use crate::segment::Segment;
 use crate::sink::Wants;
@@ -110,7 +111,18 @@ impl Extractor {
         &self,
         query: &Query,
         hooks: &mut dyn Hooks,
-        mut ask: impl FnMut(By, &mut dyn Hooks) -> Result<(T, bool), ExtractError>,
+        mut ask: impl FnMut(By, &Account, &mut dyn Hooks) -> Result<(T, bool), ExtractError>,
+    ) -> Result<T, ExtractError> {
+        self.memory.answer(hooks, |account, hooks| {
+            self.surely_on(query, hooks, &mut |by, hooks| ask(by, account, hooks))
+        })
+    }
+
+    fn surely_on<T>(
+        &self,
+        query: &Query,
+        hooks: &mut dyn Hooks,
+        ask: &mut dyn FnMut(By, &mut dyn Hooks) -> Result<(T, bool), ExtractError>,
     ) -> Result<T, ExtractError> {
         if query.dedup.is_none() {
             let (found, is_unsure) = ask(By::Segments, hooks)?;
@@ -133,12 +145,13 @@ impl Extractor {
         hooks: &mut dyn Hooks,
     ) -> Result<FlowAnswer, ExtractError> {
         let query = &flows.continued(query);
-        self.surely(query, hooks, |by, hooks| self.flows_by(by, query, flows, hooks))
+        self.surely(query, hooks, |by, account, hooks| self.flows_by(by, account, query, flows, hooks))
     }
 
     fn flows_by(
         &self,
         by: By,
+        account: &Account,
         query: &Query,
         flows: &FlowQuery,
         hooks: &mut dyn Hooks,
@@ -151,7 +164,8 @@ impl Extractor {
         let segments = take_segments(&mut prepared, by);
         let sought = flows.search.as_ref().filter(|_| by != By::Answer);
         let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
-        let gathering = Gathering::of(&carriers, keys.as_ref().map_or(Wanted::All, Wanted::Keys)).by(by);
+        let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
+        let gathering = Gathering::of(&carriers, wanted).by(by).held_by(account);
         let search = flows.search.as_ref();
         let finds = |key: &Key, body: &Body| match &flows.search {
             None => true,
@@ -188,12 +202,13 @@ impl Extractor {
         summary: &SummaryQuery,
         hooks: &mut dyn Hooks,
     ) -> Result<Summary, ExtractError> {
-        self.surely(query, hooks, |by, hooks| self.summary_by(by, query, summary, hooks))
+        self.surely(query, hooks, |by, account, hooks| self.summary_by(by, account, query, summary, hooks))
     }
 
     fn summary_by(
         &self,
         by: By,
+        account: &Account,
         query: &Query,
         summary: &SummaryQuery,
         hooks: &mut dyn Hooks,
@@ -203,13 +218,14 @@ impl Extractor {
         let carriers = Carriers::default();
         let ending = Ending::of(&prepared.completeness);
         let buckets = Buckets::of(prepared.completeness.covered, summary.buckets);
-        let tally = RefCell::new(Tally::new(summary, &carriers));
+        let tally = RefCell::new(Tally::new(summary, &carriers).held_by(account));
         let mut series = buckets.series();
         let segments = take_segments(&mut prepared, by);
         let sought = summary.search.as_ref().filter(|_| by != By::Answer);
         let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
         let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
-        let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&carriers, wanted).by(by) };
+        let gathering = Gathering::of(&carriers, wanted).by(by).held_by(account);
+        let gathering = Gathering { buckets: Some(buckets), ..gathering };
         // Which packets a search finds is known only of whole conversations: these are spread over the series.
         let mut found = buckets.series();
         let outcome = self.join(
@@ -295,6 +311,7 @@ impl Extractor {
             Wanted::All | Wanted::Keys(_) => Joiner::new(gathering.carriers),
             Wanted::Hash(_) => Joiner::eager(gathering.carriers),
         };
+        let joiner = joiner.held_by(gathering.account);
         let mut outcome = Outcome::default();
         let decided_by_others = gathering.by == By::Segments && prepared.filters.link_fragments();
         if decided_by_others && self.may_cut_fragments(prepared, &segments, hooks)? {
@@ -321,7 +338,9 @@ impl Extractor {
             taken.chain(&prepared.snapshot.segments).filter_map(|segment| segment.bounds).collect();
         let feed = Feed::new(std::mem::take(&mut prepared.archived), bounds.iter().copied(), asking);
         let mut starts = bounds.iter().map(|(first, _)| first.ns()).min();
-        let mut joining = Joining { joiner, feed, see, take, goes: Goes::On };
+        let is_short = || gathering.account.is_some_and(Account::is_short);
+        let mut take = |key: &Key, body: &Body| if is_short() { Goes::NoFurther } else { take(key, body) };
+        let mut joining = Joining { joiner, feed, see, take: &mut take, goes: Goes::On };
         if let Some(first) = starts {
             joining.hours(Some(first), &|| hooks.cancelled(), &mut completeness)?;
         }
@@ -360,11 +379,17 @@ impl Extractor {
                 completeness = std::mem::take(&mut prepared.completeness);
             }
         }
+        if is_short() {
+            return Err(ExtractError::NoMemory);
+        }
         if outcome.is_unsure {
             return Ok(outcome);
         }
         joining.hours(None, &|| hooks.cancelled(), &mut completeness)?;
         joining.finish();
+        if is_short() {
+            return Err(ExtractError::NoMemory);
+        }
         outcome.approximate =
             joining.joiner.is_approximate() | joining.feed.is_approximate(&mut completeness);
         prepared.completeness = completeness;

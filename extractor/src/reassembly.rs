@@ -36,6 +36,7 @@ use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::fragments::FRAGMENT_WINDOW_NS;
+use crate::memory::{Account, Holding};
 use crate::sink::Packet;
 use crate::views::{PacketView, Peeler};
 pub(crate) use item::Item;
@@ -54,6 +55,10 @@ const SERIES_MAX: usize = 1 << 17;
 const PACKETS_MAX: usize = 1 << 20;
 /// Bytes of packets that were put together and wait.
 const TOGETHER_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a packet that waits, which is not copied.
+const WAITING_BYTES: usize = 256;
+/// Memory is asked for by so much at a time.
+const HELD_STEP_BYTES: usize = 1 << 20;
 /// The longest IP packet: of IPv6, what follows its header.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
@@ -93,6 +98,8 @@ pub(crate) struct Reassembler {
     deadlines: BTreeMap<Deadline, Key>,
     begun: u64,
     account: ReassemblyAccount,
+    /// What waits takes of the memory that answers share.
+    holding: Option<Holding>,
 }
 
 /// A fragment that may be a piece of a tunnel's packet.
@@ -114,7 +121,13 @@ impl Reassembler {
             deadlines: BTreeMap::new(),
             begun: 0,
             account: ReassemblyAccount::default(),
+            holding: None,
         }
+    }
+
+    /// Takes what it needs of the memory that answers share, and gives up earlier where there is no more.
+    pub(crate) fn held_by(self, account: &Account) -> Self {
+        Self { holding: Some(account.holding()), ..self }
     }
 
     /// Whether a packet need not go through: it is no fragment, and nothing before it waits.
@@ -311,11 +324,18 @@ impl Reassembler {
         dropped
     }
 
+    /// Whether there is memory for what waits.
+    fn has_memory(&mut self) -> bool {
+        let Some(holding) = &mut self.holding else { return true };
+        let bytes = self.queue.together_bytes() + self.queue.len() * WAITING_BYTES;
+        holding.hold(bytes.next_multiple_of(HELD_STEP_BYTES) as u64) || !self.queue.waits()
+    }
+
     fn keep_bounds(&mut self) {
         let waits_too_much = |queue: &Queue| {
             queue.waits() && (queue.len() > PACKETS_MAX || queue.together_bytes() > TOGETHER_BYTES_MAX)
         };
-        while (self.series.len() > SERIES_MAX || waits_too_much(&self.queue))
+        while (self.series.len() > SERIES_MAX || waits_too_much(&self.queue) || !self.has_memory())
             && let Some((_, key)) = self.deadlines.pop_first()
         {
             let is_open = self.series.get(&key).is_some_and(|series| series.closed.is_none());

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use netrewind_extractor::Extractor;
 use netrewind_extractor::http::places::Places;
 use netrewind_extractor::http::{Server, Service, ServiceLimits, router};
+use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
 use netrewind_segment::Store;
 
 use super::StoreArgument;
@@ -17,7 +17,7 @@ use super::query::options;
 use crate::clock::SystemClock;
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
-use crate::{logs, signals, terminal};
+use crate::{arguments, logs, machine, signals, terminal};
 
 /// How often signals are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -53,9 +53,16 @@ pub struct ServingArguments {
     /// GeoIP database of places, as GeoLite2 City: the page then has a map of the world; read again when it changes
     #[arg(long, value_name = "FILE.mmdb")]
     geoip: Option<PathBuf>,
+    /// Memory that all answers together may take for what they add up; beyond, they wait for each other
+    /// [default: a quarter of what there is, at most 2GiB]
+    #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
+    answer_memory: Option<u64>,
     #[command(flatten)]
     access: AccessArguments,
 }
+
+/// The part of the memory that there is that answers may take where nothing is said: recording needs the rest.
+const ANSWERS_MEMORY_DIVISOR: u64 = 4;
 
 impl ServingArguments {
     /// Begins to serve the store.
@@ -66,7 +73,12 @@ impl ServingArguments {
         let places = self.geoip.as_deref().map(Places::open).transpose().map_err(Failure::usage)?;
         let listeners = self.listen.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
         let audit = access.audit(&store)?;
-        let extractor = Arc::new(Extractor::new(store, options()));
+        let answers_bytes_max = self.answer_memory.unwrap_or_else(|| {
+            let share = machine::memory_bytes().map(|bytes| bytes / ANSWERS_MEMORY_DIVISOR);
+            share.unwrap_or(ANSWERS_BYTES_MAX).min(ANSWERS_BYTES_MAX)
+        });
+        let options = Options { answers_bytes_max, ..options() };
+        let extractor = Arc::new(Extractor::new(store, options));
         let clock = Arc::new(SystemClock::new());
         let service =
             Arc::new(Service::new(extractor, clock, ServiceLimits::default(), audit).with_places(places));

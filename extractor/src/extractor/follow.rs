@@ -99,6 +99,7 @@ impl Extractor {
         let mut prepared = self.prepare(query, wants, hooks)?;
         self.begin(&prepared, query, sink, hooks)?;
         sink.flush()?;
+        let account = self.memory.account();
         let hooks = RefCell::new(hooks);
         let stop = || is_over(&**hooks.borrow());
         let snapshot = std::mem::take(&mut prepared.snapshot);
@@ -113,9 +114,9 @@ impl Extractor {
             limits: query.limits,
             limit_reached: None,
             captured_bytes: 0,
-            dedup: query.dedup.map(|window| Dedup::new(window, &ports)),
+            dedup: query.dedup.map(|window| Dedup::new(window, &ports).held_by(&account)),
             chosen: None,
-            reassembler: query.decapsulate.then(|| Reassembler::new(&ports)),
+            reassembler: query.decapsulate.then(|| Reassembler::new(&ports).held_by(&account)),
             decapsulator,
             hooks: &hooks,
             progress: Progress { segments: snapshot.segments.len() as u64, ..Progress::default() },

@@ -18,12 +18,18 @@ use super::pipeline::{Gathering, Goes, Take};
 use super::series::Series;
 use crate::ExtractError;
 use crate::growing::new_builder;
+use crate::memory::{Account, Holding};
 use crate::sink::{Packet, Sink, SinkError};
 
 /// Packets that parts are made of at a time: as many flows as an index has, at most.
 const PACKETS_MAX: u64 = 4 << 20;
 /// Segments that these lie in, each with tables of some megabytes.
 const SEGMENTS_MAX: usize = 32;
+
+/// Bytes of a flow that is counted and observed.
+const COLLECTED_FLOW_BYTES: u64 = 400;
+/// Packets after which it is asked whether there is memory for more flows.
+const PACKETS_BETWEEN_QUESTIONS: u64 = 4096;
 
 /// The packets of a segment that are in the answer.
 struct Collected {
@@ -46,6 +52,8 @@ pub(super) struct Collector<'q, 't, 'f> {
     failure: Option<ExtractError>,
     /// Nobody wants more.
     is_done: bool,
+    /// What it takes of the memory that answers share.
+    holding: Option<Holding>,
 }
 
 impl<'q, 't, 'f> Collector<'q, 't, 'f> {
@@ -60,6 +68,7 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
             series: gathering.series(),
             failure: None,
             is_done: false,
+            holding: gathering.account.map(Account::holding),
         }
     }
 
@@ -103,6 +112,21 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
         Ok(())
     }
 
+    /// Whether it may hold what it has collected; where it is its turn it hands it over earlier.
+    fn has_memory(&mut self) -> bool {
+        let Some(holding) = &mut self.holding else { return true };
+        let flows: usize = self.open.values().map(|collected| collected.builder.flows()).sum();
+        if holding.hold(flows as u64 * COLLECTED_FLOW_BYTES) {
+            return true;
+        }
+        if self.gathering.account.is_some_and(Account::is_short) {
+            self.failure = Some(ExtractError::NoMemory);
+            return false;
+        }
+        self.packets = PACKETS_MAX; // with the next one
+        true
+    }
+
     fn parts_of(&mut self, index: &[u8], gathered: &mut Gathered) -> Result<(), IndexError> {
         let index = Index::open(index)?;
         let facts = self.facts.of(index.templates()?);
@@ -143,6 +167,9 @@ impl Sink for Collector<'_, '_, '_> {
         collected.end = record.end();
         collected.builder.push(&record);
         self.packets += 1;
+        if self.packets.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && !self.has_memory() {
+            return Err(SinkError::ReaderGone);
+        }
         self.series.add(at, 1, u64::from(packet.header.len));
         Ok(())
     }

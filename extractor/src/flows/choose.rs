@@ -10,6 +10,7 @@ use super::record::{Conversation, Ending, FlowId, describe};
 use super::sought::Wanted;
 use super::{Carriers, PARTS_CHOSEN_MAX, Search, finds, take_segments};
 use crate::extractor::Prepared;
+use crate::memory::Account;
 use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Span, Unreadable, Work};
 
 /// What a query chooses that asks for conversations.
@@ -47,8 +48,9 @@ impl Extractor {
         if !query.range().contains(id.first) {
             return Ok(None);
         }
-        let choice =
-            self.surely(query, hooks, |by, hooks| self.choose_by_id(by, query, id, Aim::Count, hooks))?;
+        let choice = self.surely(query, hooks, |by, account, hooks| {
+            self.choose_by_id(by, account, query, id, Aim::Count, hooks)
+        })?;
         Ok(choice.and_then(|choice| choice.conversation))
     }
 
@@ -62,14 +64,14 @@ impl Extractor {
         let search = query.search.as_deref().map(str::parse::<Search>).transpose()?;
         let Some(id) = query.flow else {
             let Some(search) = search else { return Ok(None) };
-            let choice = self.by_packets_if_unsure(query, hooks, |by, hooks| {
-                self.choose_by_search(by, query, &search, aim, hooks)
+            let choice = self.by_packets_if_unsure(query, hooks, |by, account, hooks| {
+                self.choose_by_search(by, account, query, &search, aim, hooks)
             });
             return choice.map(Some);
         };
         let found = match query.range().contains(id.first) {
-            true => self.by_packets_if_unsure(query, hooks, |by, hooks| {
-                self.choose_by_id(by, query, id, aim, hooks)
+            true => self.by_packets_if_unsure(query, hooks, |by, account, hooks| {
+                self.choose_by_id(by, account, query, id, aim, hooks)
             })?,
             false => None,
         };
@@ -87,19 +89,22 @@ impl Extractor {
         &self,
         query: &Query,
         hooks: &mut dyn Hooks,
-        mut ask: impl FnMut(By, &mut dyn Hooks) -> Result<(T, bool), ExtractError>,
+        mut ask: impl FnMut(By, &Account, &mut dyn Hooks) -> Result<(T, bool), ExtractError>,
     ) -> Result<T, ExtractError> {
-        if query.dedup.is_none()
-            && let (found, false) = ask(By::Segments, hooks)?
-        {
-            return Ok(found);
-        }
-        Ok(ask(By::Answer, hooks)?.0)
+        self.memory.answer(hooks, |account, hooks| {
+            if query.dedup.is_none()
+                && let (found, false) = ask(By::Segments, account, hooks)?
+            {
+                return Ok(found);
+            }
+            Ok(ask(By::Answer, account, hooks)?.0)
+        })
     }
 
     fn choose_by_id(
         &self,
         by: By,
+        account: &Account,
         query: &Query,
         id: FlowId,
         aim: Aim,
@@ -112,8 +117,8 @@ impl Extractor {
             let from = if query.dedup.is_some() { query.from } else { Some(id.first) };
             let query = Query { from, to, ..query.clone() };
             let carriers = Carriers::default();
-            let gathering =
-                Gathering { tracks: true, ..Gathering::of(&carriers, Wanted::Hash(id.key_hash)).by(by) };
+            let gathering = Gathering::of(&carriers, Wanted::Hash(id.key_hash)).by(by).held_by(account);
+            let gathering = Gathering { tracks: true, ..gathering };
             let mut prepared = self.prepare_flows(&query, hooks, false)?;
             let ending = Ending::of(&prepared.completeness);
             let in_hours = kept_in_hours(&prepared);
@@ -168,6 +173,7 @@ impl Extractor {
     fn choose_by_search(
         &self,
         by: By,
+        account: &Account,
         query: &Query,
         search: &Search,
         aim: Aim,
@@ -185,7 +191,8 @@ impl Extractor {
         let sought = Some(search).filter(|_| by != By::Answer);
         let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
         let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
-        let gathering = Gathering { tracks: true, ..Gathering::of(&carriers, wanted).by(by) };
+        let gathering = Gathering::of(&carriers, wanted).by(by).held_by(account);
+        let gathering = Gathering { tracks: true, ..gathering };
         let (mut packets, mut bytes, mut fits) = (0, 0, true);
         let (mut first, mut last) = (u64::MAX, 0);
         let outcome = self.join(

@@ -23,6 +23,7 @@ use crate::answer::RejectedIndex;
 use crate::filters::Outlook;
 use crate::fragments::Relevant;
 use crate::growing::new_builder;
+use crate::memory::{Account, Holding};
 use crate::plan::{Division, PlanError, PlannedRun, Planner};
 use crate::read::{Place, Run, index as offset_in, read};
 use crate::segment::Segment;
@@ -31,6 +32,9 @@ use crate::{ExtractError, Span, Unreadable};
 
 /// Flows after which is asked whether to go on.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
+
+/// Bytes of a flow whose packets are counted.
+const COUNTED_FLOW_BYTES: u64 = 200;
 
 /// The parts of one segment, and what it took to find them.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub(super) struct Gathered {
     pub(super) gone: Option<Span>,
     /// The keys of conversations that have what is looked for; `None` where that is not known.
     pub(super) keys: Option<Vec<Key>>,
+    /// What they take of the memory that answers share.
+    holding: Option<Holding>,
 }
 
 /// Gathers the parts of segments, one after the other.
@@ -157,7 +163,7 @@ impl<'q> Gatherer<'q> {
         let mut made = Made::OfAny;
         match outlook {
             Outlook::Everything if covered => {
-                made = self.flows_of(index, &facts, &mut parts)?;
+                made = self.flows_of(index, &facts, &mut parts, gathered)?;
                 index.seconds()?.iter().for_each(|second| gathered.series.add_second(second));
             }
             // What the index could not hold apart it cannot tell apart either.
@@ -176,6 +182,9 @@ impl<'q> Gatherer<'q> {
                         numbers.borrow_mut().push(number);
                         parts.add(flow, &facts[flow.template as usize]);
                         gathered.series.add_flow(flow);
+                        if numbers.borrow().len().is_multiple_of(FLOWS_BETWEEN_QUESTIONS as usize) {
+                            gathered.hold(parts.bytes());
+                        }
                     },
                     &mut |number, flow| {
                         numbers.borrow_mut().push(number);
@@ -252,7 +261,13 @@ impl<'q> Gatherer<'q> {
     }
 
     /// The parts of the flows of an index that are wanted.
-    fn flows_of(&self, index: &Index<Map>, facts: &[Facts], parts: &mut Parts) -> Result<Made, Failure> {
+    fn flows_of(
+        &self,
+        index: &Index<Map>,
+        facts: &[Facts],
+        parts: &mut Parts,
+        gathered: &mut Gathered,
+    ) -> Result<Made, Failure> {
         if let Wanted::Keys(keys) = self.gathering.wanted
             && let Some(flows) = keys.flows_in(index)?
         {
@@ -267,7 +282,7 @@ impl<'q> Gatherer<'q> {
             return Ok(Made::Of(flows));
         }
         index.bytes().read_around();
-        let places = self.all_flows(index, facts, parts)?;
+        let places = self.all_flows(index, facts, parts, gathered)?;
         Ok(if self.gathering.wanted.is_all() { Made::InOrder(places) } else { Made::OfAny })
     }
 
@@ -277,11 +292,15 @@ impl<'q> Gatherer<'q> {
         index: &Index<B>,
         facts: &[Facts],
         parts: &mut Parts,
+        gathered: &mut Gathered,
     ) -> Result<Vec<PartPlace>, Failure> {
         let mut places = Vec::with_capacity(index.flow_count() as usize);
         for (seen, item) in (1u32..).zip(index.flows()) {
-            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && (self.stop)() {
-                return Err(Failure::Extract(ExtractError::Cancelled));
+            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) {
+                gathered.hold(parts.bytes());
+                if (self.stop)() {
+                    return Err(Failure::Extract(ExtractError::Cancelled));
+                }
             }
             let (_, flow) = item?;
             // A flow names a template of its index: the index has checked that.
@@ -329,12 +348,13 @@ impl<'q> Gatherer<'q> {
                     gathered.series.add(found.at, 1, u64::from(record.header.len));
                 }
             }
+            gathered.hold(parts.bytes() + builder.flows() as u64 * COUNTED_FLOW_BYTES);
         }
         let built = builder.finish_segment().map_err(|error| flows_error(segment, error.to_string()));
         let index = Index::open(built.map_err(Failure::Extract)?)?;
         let facts = self.facts.of(index.templates()?);
         match untold {
-            None => self.all_flows(&index, &facts, parts).map(drop),
+            None => self.all_flows(&index, &facts, parts, gathered).map(drop),
             Some(untold) => {
                 let templates = index.templates()?;
                 for item in index.flows() {
@@ -354,6 +374,7 @@ impl<'q> Gatherer<'q> {
     fn finish(&self, parts: Parts, gathered: &mut Gathered) {
         let Gathering { carriers, wanted, .. } = self.gathering;
         gathered.parts = parts.finish(carriers);
+        gathered.hold((gathered.parts.capacity() * size_of::<Part>()) as u64);
         if !wanted.is_all() {
             gathered.parts.retain(|part| wanted.has(&part.key, carriers));
         }
@@ -404,6 +425,15 @@ impl Gathered {
             rejected: Vec::new(),
             gone: None,
             keys: None,
+            holding: gathering.account.map(Account::holding),
+        }
+    }
+
+    /// Takes so many bytes of the memory that answers share. Where there is no room, its answer learns of it.
+    fn hold(&mut self, bytes: u64) {
+        if let Some(holding) = &mut self.holding {
+            // Who has the turn goes on with what it has begun.
+            holding.hold(bytes);
         }
     }
 

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use super::carrier::Carriers;
 use super::key::Key;
 use super::part::Body;
+use crate::memory::{Account, Holding};
 
 /// Conversations that are open at the same time, some 150 bytes each. Beyond, those that have been silent for longest are
 /// ended before their time, and what comes after counts as another conversation.
@@ -27,6 +28,8 @@ pub(super) struct Joiner<'q> {
     /// Every part of a later segment begins then or later.
     horizon: u64,
     is_approximate: bool,
+    /// What it takes of the memory that answers share.
+    holding: Option<Holding>,
     /// Of conversations that begin up to then, what went before may not be known, see [`Self::of_hour`].
     unknown_until: u64,
 }
@@ -41,6 +44,7 @@ impl<'q> Joiner<'q> {
             looked_through_at: WORTH_LOOKING_THROUGH,
             horizon: 0,
             is_approximate: false,
+            holding: None,
             unknown_until: 0,
         }
     }
@@ -50,6 +54,11 @@ impl<'q> Joiner<'q> {
     /// did go before, to what they would have been without hours; the pieces are loose.
     pub(super) fn of_hour(carriers: &'q Carriers, unknown_until: u64) -> Self {
         Self { unknown_until, ..Self::new(carriers) }
+    }
+
+    /// Takes what it needs of the memory that answers share, and ends conversations before their time where there is no more.
+    pub(super) fn held_by(self, account: Option<&Account>) -> Self {
+        Self { holding: account.map(Account::holding), ..self }
     }
 
     /// Holds at most so many open ones.
@@ -93,10 +102,25 @@ impl<'q> Joiner<'q> {
     }
 
     fn open(&mut self, key: &Key, part: &Body, close: &mut dyn FnMut(&Key, &Body)) {
-        if self.open.len() >= self.open_max {
+        if self.open.len() >= self.open_max || !self.may_grow() {
             self.end_half(close);
         }
         self.open.insert(*key, part.clone());
+    }
+
+    /// Whether there is memory for one more.
+    fn may_grow(&mut self) -> bool {
+        const ENTRY_BYTES: usize = size_of::<(Key, Body)>();
+        let Some(holding) = &mut self.holding else { return true };
+        if self.open.len() < self.open.capacity() {
+            return true;
+        }
+        if !holding.may_grow(self.open.capacity().max(1), ENTRY_BYTES) {
+            return false;
+        }
+        self.open.reserve(1);
+        holding.has_grown(self.open.capacity(), ENTRY_BYTES);
+        true
     }
 
     /// Ends the conversations of which no part can come any more.

@@ -3,6 +3,10 @@
 use std::hash::Hash;
 
 use super::rollup::Held;
+use crate::memory::{Account, Holding};
+
+/// Counts that are looked at together for the heaviest of them, at least.
+const TOP_GATHERED_MIN: usize = 1024;
 
 /// What is counted, and by what the greatest are chosen.
 pub(super) trait Weigh: Default {
@@ -16,19 +20,39 @@ pub(super) struct Leaders<K, V> {
     counts: Held<K, V>,
     held_max: usize,
     forgotten: bool,
+    /// What it takes of the memory that answers share.
+    holding: Option<Holding>,
 }
 
 impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
     pub(super) fn new(held_max: usize) -> Self {
-        Self { counts: Held::default(), held_max: held_max.max(1), forgotten: false }
+        Self { counts: Held::default(), held_max: held_max.max(1), forgotten: false, holding: None }
+    }
+
+    /// Takes what it needs of the memory that answers share, and forgets where there is no more.
+    pub(super) fn held_by(self, account: &Account) -> Self {
+        Self { holding: Some(account.holding()), ..self }
     }
 
     /// The count of a key.
     pub(super) fn of(&mut self, key: K) -> &mut V {
-        if self.counts.len() >= self.held_max * 2 && !self.counts.contains_key(&key) {
-            self.forget_half();
+        let is_full = self.counts.len() >= self.held_max * 2;
+        let is_to_grow = self.holding.is_some() && self.counts.len() == self.counts.capacity();
+        if (is_full || is_to_grow) && !self.counts.contains_key(&key) {
+            if is_full || !self.may_grow() {
+                self.forget_half();
+            } else {
+                self.counts.reserve(1);
+                let (capacity, entry_bytes) = (self.counts.capacity(), size_of::<(K, V)>());
+                self.holding.iter_mut().for_each(|holding| holding.has_grown(capacity, entry_bytes));
+            }
         }
         self.counts.entry(key).or_default()
+    }
+
+    fn may_grow(&mut self) -> bool {
+        let capacity = self.counts.capacity();
+        self.holding.as_mut().is_none_or(|holding| holding.may_grow(capacity.max(1), size_of::<(K, V)>()))
     }
 
     fn forget_half(&mut self) {
@@ -56,14 +80,24 @@ impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
 
     /// The heaviest, the heaviest first; equals in the order of their keys.
     pub(super) fn top(self, count: usize) -> Vec<(K, V)> {
-        let mut all: Vec<(K, V)> = self.counts.into_iter().collect();
         let order = |one: &(K, V), other: &(K, V)| {
             other.1.weight().cmp(&one.1.weight()).then_with(|| one.0.cmp(&other.0))
         };
-        if count < all.len() {
-            all.select_nth_unstable_by(count, order);
-            all.truncate(count);
+        let mut all: Vec<(K, V)> = Vec::new();
+        let keep_heaviest = |all: &mut Vec<(K, V)>| {
+            if count < all.len() {
+                all.select_nth_unstable_by(count, order);
+                all.truncate(count);
+            }
+        };
+        for counted in self.counts {
+            all.push(counted);
+            // Not all at once: that would be as much again.
+            if all.len() >= count.saturating_mul(2).max(TOP_GATHERED_MIN) {
+                keep_heaviest(&mut all);
+            }
         }
+        keep_heaviest(&mut all);
         all.sort_unstable_by(order);
         all
     }

@@ -251,6 +251,13 @@ impl Parts {
         Some((place, side))
     }
 
+    /// Bytes that they take, of which an answer has so many for a while.
+    pub(super) fn bytes(&self) -> u64 {
+        let count = self.parts.len() + self.scattered.len();
+        // As they grow there is an old and a new place for them.
+        count as u64 * 2 * size_of::<Part>() as u64
+    }
+
     /// Each key once.
     pub(super) fn finish(self, carriers: &Carriers) -> Vec<Part> {
         let Self { mut parts, mut scattered, .. } = self;

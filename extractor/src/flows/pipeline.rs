@@ -15,6 +15,7 @@ use crate::ExtractError;
 use crate::answer::{Hooks, Progress};
 use crate::filters::Filters;
 use crate::growing::Growing;
+use crate::memory::Account;
 use crate::query::TimeRange;
 use crate::segment::{Segment, Walks};
 use crate::shelf::Shelf;
@@ -57,6 +58,8 @@ pub(super) struct Gathering<'q> {
     pub(super) buckets: Option<Buckets>,
     /// Only these parts.
     pub(super) wanted: Wanted<'q>,
+    /// What it takes of the memory that answers share.
+    pub(super) account: Option<&'q Account>,
     /// Not parts at all, but the keys of those that have one of these labels.
     pub(super) sought: Option<&'q Sought<'q>>,
     /// Each part tells which segment it is of.
@@ -66,7 +69,12 @@ pub(super) struct Gathering<'q> {
 impl<'q> Gathering<'q> {
     /// Of parts without a series.
     pub(super) fn of(carriers: &'q Carriers, wanted: Wanted<'q>) -> Self {
-        Self { by: By::Segments, carriers, buckets: None, wanted, sought: None, tracks: false }
+        Self { by: By::Segments, carriers, buckets: None, wanted, account: None, sought: None, tracks: false }
+    }
+
+    /// On this account.
+    pub(super) fn held_by(self, account: &'q Account) -> Self {
+        Self { account: Some(account), ..self }
     }
 
     /// Of packets that are known so.
@@ -107,7 +115,7 @@ pub(super) fn run(
         shares[number % threads].push(segment);
     }
     let stop = AtomicBool::new(false);
-    let stops = || stop.load(Ordering::Relaxed);
+    let stops = || stop.load(Ordering::Relaxed) || gathering.account.is_some_and(Account::is_short);
     let stops: &(dyn Fn() -> bool + Sync) = &stops;
     std::thread::scope(|scope| {
         let mut results = Vec::new();

@@ -18,6 +18,7 @@ use super::rollup::{Added, TOP_KEPT, Table, TableKey, TableValue, heaviest};
 use super::search::Search;
 use super::series::{Point, Series};
 use super::services;
+use crate::memory::Account;
 use crate::{Completeness, Gap, RejectedIndex, Work};
 use netrewind_segment::Timestamp;
 
@@ -242,6 +243,13 @@ pub(super) struct Counted {
 }
 
 impl<'q> Tally<'q> {
+    /// On an account of the memory that answers share.
+    pub(super) fn held_by(self, account: &Account) -> Self {
+        let (hosts, edges) = (self.hosts.held_by(account), self.edges.held_by(account));
+        let (ports, unlabelled) = (self.ports.held_by(account), self.unlabelled.held_by(account));
+        Self { hosts, edges, ports, unlabelled, ..self }
+    }
+
     pub(super) fn new(query: &SummaryQuery, carriers: &'q Carriers) -> Self {
         let top = query.top.min(TOP_MAX);
         Self {

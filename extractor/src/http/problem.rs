@@ -303,6 +303,9 @@ impl From<ExtractError> for Problem {
             ExtractError::NotFollowed => {
                 Self::new(Kind::BadParameter, error.to_string()).with("parameter", "follow")
             }
+            ExtractError::NoMemory => {
+                Self::new(Kind::Busy, error.to_string()).retry_after(RETRY_AFTER_SECONDS)
+            }
             other => failed(&other.to_string()),
         }
     }

@@ -1,0 +1,333 @@
+//! Memory that all answers share.
+//!
+//! ```text
+//! answer -> Account -> Holding: a table, the parts of a segment, packets that wait
+//! ```
+//!
+//! An answer takes what it needs as it grows. Where there is no room, it gives everything back, waits until it is its turn, and
+//! begins anew; who has the turn waits a little for room that others give back, and beyond that makes do with what there is, which
+//! makes the answer approximate. What is read in order, and cannot be begun anew, makes do at once: it forgets earlier.
+//!
+//! **Invariant:** only the one who has the turn waits while it holds any, so that nobody waits for somebody who waits for them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::ExtractError;
+use crate::answer::{Aside, Hooks};
+
+/// Bytes that all answers together may take, unless it is said otherwise.
+pub const ANSWERS_BYTES_MAX: u64 = 2 << 30;
+/// Bytes that any answer gets, whoever else has what: small questions are never in the way.
+const SMALL_BYTES: u64 = 2 << 20;
+/// How often who waits looks up.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Looks after which the one who has the turn makes do with what there is: five seconds.
+const LOOKS_IN_TURN_MAX: u32 = 250;
+
+/// The memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    bytes_max: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: u64,
+    /// Those who wait for the turn; the first of them is next.
+    waiting: VecDeque<u64>,
+    next_number: u64,
+    turn_is_taken: bool,
+    /// Who has the turn waits for room: nobody else grows.
+    turn_waits: bool,
+}
+
+/// What one answer holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Account(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    memory: Memory,
+    held: AtomicU64,
+    /// It was refused more: it cannot be answered so.
+    is_short: AtomicBool,
+    /// It has waited in vain.
+    makes_do: AtomicBool,
+    turn: Option<Turn>,
+}
+
+/// A part of what an answer holds, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    account: Account,
+    bytes: u64,
+}
+
+/// The turn, until it is dropped.
+#[derive(Debug)]
+struct Turn(Memory);
+
+/// Somebody who waits for the turn.
+struct Waiter<'m> {
+    memory: &'m Memory,
+    number: u64,
+}
+
+impl Memory {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self(Arc::new(Shared { bytes_max, state: Mutex::default(), changed: Condvar::new() }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        self.0.changed.wait_timeout(state, LOOK_INTERVAL).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Of an answer that cannot be begun anew.
+    pub(crate) fn account(&self) -> Account {
+        self.account_with(None)
+    }
+
+    fn account_with(&self, turn: Option<Turn>) -> Account {
+        Account(Arc::new(Inner {
+            memory: self.clone(),
+            held: AtomicU64::new(0),
+            is_short: AtomicBool::new(false),
+            makes_do: AtomicBool::new(false),
+            turn,
+        }))
+    }
+
+    /// Carries out what answers: anew, once it is its turn, where there was no room.
+    pub(crate) fn answer<T>(
+        &self,
+        hooks: &mut dyn Hooks,
+        mut ask: impl FnMut(&Account, &mut dyn Hooks) -> Result<T, ExtractError>,
+    ) -> Result<T, ExtractError> {
+        let account = self.account_with(None);
+        match ask(&account, hooks) {
+            // Threads give up what is in vain as they do what nobody waits for.
+            Err(ExtractError::NoMemory | ExtractError::Cancelled) if account.is_short() => {}
+            answered => return answered,
+        }
+        drop(account);
+        let turn = self.take_turn(hooks)?;
+        ask(&self.account_with(Some(turn)), hooks)
+    }
+
+    fn take_turn(&self, hooks: &dyn Hooks) -> Result<Turn, ExtractError> {
+        let mut turn = Err(ExtractError::NoMemory);
+        hooks.aside(Aside::WaitingForMemory, &mut || turn = self.wait_for_turn(hooks));
+        turn
+    }
+
+    fn wait_for_turn(&self, hooks: &dyn Hooks) -> Result<Turn, ExtractError> {
+        let number = {
+            let mut state = self.state();
+            state.next_number += 1;
+            let number = state.next_number;
+            state.waiting.push_back(number);
+            number
+        };
+        // It leaves the queue however this ends.
+        let waiter = Waiter { memory: self, number };
+        while !hooks.cancelled() {
+            let mut state = self.state();
+            if !state.turn_is_taken && state.waiting.front() == Some(&waiter.number) {
+                state.turn_is_taken = true;
+                drop(state);
+                return Ok(Turn(self.clone()));
+            }
+            drop(self.wait(state));
+        }
+        Err(ExtractError::Cancelled)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.memory.state().waiting.retain(|number| *number != self.number);
+        self.memory.0.changed.notify_all();
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        (state.turn_is_taken, state.turn_waits) = (false, false);
+        drop(state);
+        self.0.0.changed.notify_all();
+    }
+}
+
+impl Account {
+    /// Of nothing yet.
+    pub(crate) fn holding(&self) -> Holding {
+        Holding { account: self.clone(), bytes: 0 }
+    }
+
+    /// Whether there was no room, and it is not its turn: what it does is in vain.
+    pub(crate) fn is_short(&self) -> bool {
+        self.0.is_short.load(Ordering::Relaxed)
+    }
+
+    /// Whether it may hold so many bytes more. Waits for them, where it is its turn and others have them.
+    fn may_take(&self, more: u64) -> bool {
+        let Inner { memory, held, turn, makes_do, .. } = &*self.0;
+        let own = held.load(Ordering::Relaxed);
+        let mut state = memory.state();
+        for look in 0.. {
+            let has_room = state.held.saturating_add(more) <= memory.0.bytes_max;
+            let is_let = turn.is_some() || !state.turn_waits;
+            if own.saturating_add(more) <= SMALL_BYTES || has_room && is_let {
+                state.held += more;
+                state.turn_waits &= turn.is_none();
+                held.fetch_add(more, Ordering::Relaxed);
+                return true;
+            }
+            let is_alone = state.held <= held.load(Ordering::Relaxed);
+            if turn.is_none() || is_alone || look >= LOOKS_IN_TURN_MAX || makes_do.load(Ordering::Relaxed) {
+                break;
+            }
+            state.turn_waits = true;
+            state = memory.wait(state);
+        }
+        if turn.is_some() {
+            state.turn_waits = false;
+            makes_do.store(true, Ordering::Relaxed);
+        } else {
+            self.0.is_short.store(true, Ordering::Relaxed);
+        }
+        false
+    }
+
+    fn give_back(&self, bytes: u64) {
+        let Inner { memory, held, .. } = &*self.0;
+        held.fetch_sub(bytes, Ordering::Relaxed);
+        memory.state().held -= bytes;
+        memory.0.changed.notify_all();
+    }
+}
+
+impl Holding {
+    /// Holds so many bytes from now on; where there is no room for more, what it held before.
+    pub(crate) fn hold(&mut self, bytes: u64) -> bool {
+        if bytes == self.bytes {
+            return true;
+        }
+        if bytes > self.bytes {
+            if !self.account.may_take(bytes - self.bytes) {
+                return false;
+            }
+        } else {
+            self.account.give_back(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+        true
+    }
+
+    /// Whether a table of so many entries may grow. It takes the old one and the new one while it does.
+    pub(crate) fn may_grow(&mut self, capacity: usize, entry_bytes: usize) -> bool {
+        self.hold(table_bytes(capacity, entry_bytes) + table_bytes(2 * capacity, entry_bytes))
+    }
+
+    /// A table has grown to this capacity.
+    pub(crate) fn has_grown(&mut self, capacity: usize, entry_bytes: usize) {
+        // At most what it holds while it grows.
+        self.hold(table_bytes(capacity, entry_bytes).min(self.bytes));
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.account.give_back(self.bytes);
+        }
+    }
+}
+
+/// Bytes of a hash table: an eighth of its places stays empty, and each has a byte beside it.
+fn table_bytes(capacity: usize, entry_bytes: usize) -> u64 {
+    (capacity as u64).saturating_mul(entry_bytes as u64 + 1) / 7 * 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Patient;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn who_finds_no_room_gives_back_and_begins_anew_in_turn() {
+        let memory = Memory::new(100 * MIB);
+        let running = AtomicU64::new(0);
+        let most = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let answer = memory.answer(&mut Patient, |account, _| {
+                        let mut holding = account.holding();
+                        for step in 1..=60 {
+                            if !holding.hold(step * MIB) {
+                                assert!(account.is_short());
+                                return Err(ExtractError::NoMemory);
+                            }
+                            most.fetch_max(memory.state().held, Ordering::Relaxed);
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                        running.fetch_add(1, Ordering::Relaxed);
+                        Ok(())
+                    });
+                    answer.unwrap();
+                });
+            }
+        });
+        assert_eq!(running.into_inner(), 6, "all are answered");
+        assert!(most.into_inner() <= 100 * MIB);
+        let state = memory.state();
+        assert_eq!((state.held, state.turn_is_taken, state.waiting.len()), (0, false, 0));
+    }
+
+    #[test]
+    fn one_that_needs_more_than_there_is_makes_do_and_small_ones_go_on() {
+        let memory = Memory::new(10 * MIB);
+        let mut rounds = 0;
+        let answered = memory.answer(&mut Patient, |account, _| {
+            rounds += 1;
+            let mut holding = account.holding();
+            assert!(holding.hold(9 * MIB));
+            let is_more_granted = holding.hold(20 * MIB);
+            assert!(!is_more_granted);
+            if account.is_short() {
+                return Err(ExtractError::NoMemory);
+            }
+            let small = memory.answer(&mut Patient, |account, _| Ok(account.holding().hold(MIB)));
+            assert!(small.unwrap(), "small ones are never in the way");
+            Ok(holding.bytes)
+        });
+        assert_eq!((answered.unwrap(), rounds), (9 * MIB, 2));
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_queue() {
+        let memory = Memory::new(10 * MIB);
+        let account = memory.account_with(Some(memory.take_turn(&Patient).unwrap()));
+        let is_gone = AtomicBool::new(true);
+        assert!(matches!(memory.take_turn(&&is_gone), Err(ExtractError::Cancelled)));
+        assert!(memory.state().waiting.is_empty() && memory.state().turn_is_taken);
+        drop(account);
+        assert!(!memory.state().turn_is_taken);
+    }
+}
