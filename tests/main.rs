@@ -29,6 +29,7 @@ mod remote;
 mod rotation;
 mod roundtrip;
 mod shares;
+mod soundness;
 mod sources;
 mod story;
 mod support;

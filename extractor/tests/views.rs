@@ -142,9 +142,9 @@ fn accepts(query: &Query, truth: &Truth, libpcap: &mut Libpcap) -> bool {
         wanted
             .is_none_or(|id| truth.tunnels.iter().any(|(kind, has)| kinds.contains(kind) && *has == Some(id)))
     };
-    use TunnelKind::{Erspan2, Erspan3, Geneve, Gre, Vxlan, VxlanGpe};
+    use TunnelKind::{Eoip, Erspan2, Erspan3, Geneve, Gre, Vxlan, VxlanGpe};
     if !has(&[Vxlan, VxlanGpe, Geneve], query.tunnels.vni)
-        || !has(&[Gre], query.tunnels.gre_key)
+        || !has(&[Gre, Eoip], query.tunnels.gre_key)
         || !has(&[Erspan2, Erspan3], query.tunnels.erspan_session)
     {
         return false;
@@ -167,7 +167,12 @@ fn accepts_view(truth: &Truth, view: View, ignore_vlan: bool, libpcap: &mut Libp
 /// A filter that has to do with a view.
 fn filter_near(chance: &mut Chance, view: &Stored, asks_length: bool) -> String {
     let bytes = untagged(view).bytes;
-    let network = if view.link_type == LinkType::RAW { 0 } else { 14 };
+    let network = match view.link_type {
+        LinkType::RAW => 0,
+        LinkType::LINUX_SLL => 16,
+        LinkType::LINUX_SLL2 => 20,
+        _ => 14,
+    };
     let byte = |at: usize| bytes.get(network + at).copied().unwrap_or(0);
     let word = |at: usize| u16::from_be_bytes([byte(at), byte(at + 1)]);
     let is_ipv6 = byte(0) >> 4 == 6;
@@ -235,7 +240,7 @@ fn demands_near(chance: &mut Chance, truth: &Truth) -> TunnelDemands {
         let id = id.map(|id| if chance.one_in(10) { id ^ 1 } else { id });
         match kind {
             TunnelKind::Vxlan | TunnelKind::VxlanGpe | TunnelKind::Geneve => demands.vni = id,
-            TunnelKind::Gre => demands.gre_key = id,
+            TunnelKind::Gre | TunnelKind::Eoip => demands.gre_key = id,
             TunnelKind::Erspan2 | TunnelKind::Erspan3 => demands.erspan_session = id,
             _ => {}
         }
@@ -315,6 +320,65 @@ fn generated_nestings_are_found_by_every_view() {
     }
     eprintln!("{packets} packets compared");
     assert!(packets > 10_000);
+}
+
+/// A generated packet behind another link-layer header, with tags of every kind, now and then cut.
+fn tagged(chance: &mut Chance, link_type: LinkType, flow: u64, n: u32) -> Stored {
+    let (mut packet, _) = generated(flow, chance.next(), n);
+    let frame = untagged(&packet).bytes;
+    let (kind, payload) = (&frame[12..14], &frame[14..]);
+    let count = *chance.pick(&[0, 1, 1, 2, 3, 10]);
+    let tpids: [[u8; 2]; 5] = [[0x81, 0], [0x88, 0xa8], [0x91, 0], [0x92, 0], [0x93, 0]];
+    let mut behind = Vec::new();
+    for _ in 0..count {
+        behind.extend(*chance.pick(&tpids));
+        behind.extend([chance.below(16) as u8 * 16, chance.below(3) as u8]);
+    }
+    behind.extend(kind);
+    let cooked = [0, 1, 0, 6, 2, 0, 0, 0, 0, chance.below(3) as u8, 0, 0];
+    packet.bytes = match link_type {
+        LinkType::LINUX_SLL => [&[0, 0], &cooked[..], &behind, payload].concat(),
+        LinkType::LINUX_SLL2 => {
+            let (protocol, behind) = behind.split_at(2);
+            [protocol, &[0, 0, 0, 0, 0, 2], &cooked, behind, payload].concat()
+        }
+        _ => [&frame[..12], &behind, payload].concat(),
+    };
+    packet.link_type = link_type;
+    packet.header.len = packet.bytes.len() as u32;
+    if chance.one_in(6) {
+        packet.bytes.truncate(chance.below(80));
+    }
+    packet.header.caplen = packet.bytes.len() as u32;
+    packet
+}
+
+/// Behind every header in which a tag has a place, with every TPID.
+#[test]
+fn tags_are_ignored_behind_every_header() {
+    let mut chance = Chance(seed() ^ 3);
+    let (mut packets, known) = (0, Known::default());
+    for link_type in [LinkType::ETHERNET, LinkType::LINUX_SLL, LinkType::LINUX_SLL2] {
+        let mut test = TestStore::default();
+        let flows: Vec<u64> = (0..20).map(|_| chance.next()).collect();
+        for second in 0..2 {
+            let stored = (0..PACKETS as u32)
+                .map(|n| {
+                    let flow = *chance.pick(&flows);
+                    tagged(&mut chance, link_type, flow, n)
+                })
+                .collect();
+            test.seal_indexed(name(second, 0), stored);
+        }
+        for _ in 0..QUERIES {
+            let mut query = random_query(&mut chance, &test, &known, false);
+            query.ignore_vlan = !chance.one_in(4);
+            query.decapsulate = false;
+            packets += compare(&test, &known, &query, &format!("{link_type}"));
+        }
+    }
+    eprintln!("{packets} packets compared");
+    assert!(packets > 5_000);
 }
 
 /// Of whole packets libpcap's length is the length on the wire.

@@ -76,11 +76,13 @@ fn build(segment: &[u8], limits: Limits) -> Outcome<Vec<u8>> {
     let link_type = layout::link_type_of(header).ok_or("not a segment")?;
     let mut builder = Builder::with_limits(link_type, 7, limits);
     let mut blind = Builder::with_limits(link_type, 7, limits).without_observations();
-    let (mut cost, mut blind_cost) = (Cost::UNKNOWN, Cost::UNKNOWN);
+    let mut unchecked = Builder::with_limits(link_type, 7, limits).without_checksums();
+    let (mut cost, mut blind_cost, mut unchecked_cost) = (Cost::UNKNOWN, Cost::UNKNOWN, Cost::UNKNOWN);
     let (mut index, mut records) = (Vec::new(), 0);
     for _ in 0..ROUNDS {
         (records, index) = cost.round(&mut builder, segment)?;
         blind_cost.round(&mut blind, segment)?;
+        unchecked_cost.round(&mut unchecked, segment)?;
     }
     let nanoseconds = |time: Duration| time.as_nanos() as f64 / records.max(1) as f64;
     println!("{records} records, {} bytes", segment.len());
@@ -98,6 +100,11 @@ fn build(segment: &[u8], limits: Limits) -> Outcome<Vec<u8>> {
         nanoseconds(blind_cost.finish),
         (cost.push_cached + cost.finish).as_secs_f64()
             / (blind_cost.push_cached + blind_cost.finish).as_secs_f64(),
+    );
+    println!(
+        "without checksums: push in cache {:.1} + finish {:.1}",
+        nanoseconds(unchecked_cost.push_cached),
+        nanoseconds(unchecked_cost.finish),
     );
     Ok(index)
 }

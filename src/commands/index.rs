@@ -59,20 +59,20 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let (mut built, mut outcome) = (0, Outcome::Done);
     for (number, segment) in segments.iter().enumerate() {
         line.show(&format!("segment {} of {}: {}", number + 1, segments.len(), segment.name));
-        match indexing::look(store, segment)? {
-            State::Good if !arguments.rebuild => continue,
-            State::Bad(error) => {
-                line.clear();
-                terminal::say(format_args!("segment {}: {error}", segment.name));
-                let rejected = Event::IndexRejected { segment: segment.name, reason: error.to_string() };
-                let mut logbook = writing.logbook.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                logbook.append(crate::clock::now(), rejected)?;
-            }
-            State::Good | State::Missing => {}
+        let state = indexing::look(store, segment)?;
+        if matches!(state, State::Good) && !arguments.rebuild {
+            continue;
         }
         if !may_build(arguments, &writing, &segment.name, &mut line)? {
             outcome = Outcome::Incomplete;
             continue;
+        }
+        if let State::Bad(error) = state {
+            line.clear();
+            terminal::say(format_args!("segment {}: {error}", segment.name));
+            let rejected = Event::IndexRejected { segment: segment.name, reason: error.to_string() };
+            let mut logbook = writing.logbook.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            logbook.append(crate::clock::now(), rejected)?;
         }
         match indexing::build(store, &segment.name) {
             Ok(index) => {
