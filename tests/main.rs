@@ -12,6 +12,8 @@ mod cli;
 mod conversations;
 mod crash;
 mod dedup;
+mod edges_space;
+mod edges_store;
 mod filters;
 mod flow_details;
 mod flow_totals;

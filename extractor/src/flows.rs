@@ -106,7 +106,7 @@ struct Outcome {
 }
 
 /// Asks for flows by a way of telling which packets are the answer's; true where it is not sure of them.
-type Asking<'a, T> = dyn FnMut(By, &mut dyn Hooks) -> Result<(T, bool), ExtractError> + 'a;
+type FlowAttempt<'a, T> = dyn FnMut(By, &mut dyn Hooks) -> Result<(T, bool), ExtractError> + 'a;
 
 impl Extractor {
     /// Asks by segments where that can do, and again by the answer where it turns out that it could not.
@@ -125,7 +125,7 @@ impl Extractor {
         &self,
         query: &Query,
         hooks: &mut dyn Hooks,
-        ask: &mut Asking<'_, T>,
+        ask: &mut FlowAttempt<'_, T>,
     ) -> Result<T, ExtractError> {
         if query.dedup.is_none() {
             let (found, is_unsure) = ask(By::Segments, hooks)?;

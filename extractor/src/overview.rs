@@ -27,6 +27,8 @@ pub struct Overview {
     pub created: Timestamp,
     /// Who writes to it now.
     pub writer: Option<String>,
+    /// Why that one cannot write at the moment, if it cannot: packets are dropped meanwhile.
+    pub trouble: Option<String>,
     /// Segments that are kept.
     pub segments: usize,
     /// Those of them that are being written.
@@ -70,7 +72,7 @@ impl Overview {
     /// Looks at a store again.
     pub fn with(remembered: &Remembered, store: &Store, now: Timestamp) -> Result<Self, StoreError> {
         let segments = store.segments()?;
-        let writer = store.locked_by()?;
+        let (writer, trouble) = store.writer()?.map(|writer| (writer.holder, writer.trouble)).unzip();
         let (mut rewind_to, mut newest) = (None::<Timestamp>, None::<Timestamp>);
         let mut of_sealed = HashMap::new();
         for segment in &segments {
@@ -96,6 +98,7 @@ impl Overview {
             id: store.identity().id.clone(),
             created: store.identity().created,
             writer,
+            trouble: trouble.flatten(),
             segments: segments.len(),
             open_segments,
             without_index: segments

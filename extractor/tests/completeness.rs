@@ -231,7 +231,7 @@ fn a_clock_step_and_a_failing_disk_are_noted() {
     recording.start(0, 0);
     recording.segment(1..30);
     recording.log(5, Event::ClockStep { by_ns: -2_500_000_000 });
-    recording.log(6, Event::DiskError { lane: 0, reason: "no space left".into() });
+    recording.log(6, Event::DiskError { lane: 0, reason: "no space left".into(), lost: None });
     recording.stop(30, 0, 0);
     let found = recording.ask(Some(1), Some(29));
     assert!(found.is_complete() && found.notes.len() == 2, "{:?}", found.notes);

@@ -17,15 +17,16 @@ pub fn pending(account: &Account) -> u64 {
     account.received.saturating_sub(account.written + account.dropped.total())
 }
 
-/// What came between two accounts of one lane.
+/// What came between two accounts of one lane. What was written and is lost with its segment counts as dropped, not as less
+/// that was written.
 pub fn since(now: &Account, before: &Account) -> Account {
     let mut account = *now;
-    account.received -= before.received;
-    account.written -= before.written;
-    account.dropped.kernel -= before.dropped.kernel;
-    account.dropped.disk -= before.dropped.disk;
-    account.bytes -= before.bytes;
-    account.segments -= before.segments;
+    account.received = now.received.saturating_sub(before.received);
+    account.written = now.written.saturating_sub(before.written);
+    account.dropped.kernel = now.dropped.kernel.saturating_sub(before.dropped.kernel);
+    account.dropped.disk = now.dropped.disk.saturating_sub(before.dropped.disk);
+    account.bytes = now.bytes.saturating_sub(before.bytes);
+    account.segments = now.segments.saturating_sub(before.segments);
     account
 }
 

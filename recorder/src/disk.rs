@@ -42,8 +42,8 @@ pub enum DiskEvent {
     Created {
         /// The segment.
         segment: SegmentKey,
-        /// After an error there is no such segment.
-        result: io::Result<()>,
+        /// How much space it has; after an error there is no such segment.
+        result: io::Result<u64>,
     },
     /// To [`Disk::write`].
     Written {
@@ -65,17 +65,31 @@ pub enum DiskEvent {
     Sealed {
         /// The segment.
         segment: SegmentKey,
-        /// After an error the segment is still open, and sealing it can be tried again.
+        /// After an error the segment is still open, and sealing it can be tried again; but of one that was
+        /// [not found](io::ErrorKind::NotFound) the file is gone, and the segment with it.
         result: io::Result<()>,
     },
+    /// The file of an open segment has been removed by somebody: nothing of it will be found again. Not asked for.
+    Gone {
+        /// The segment.
+        segment: SegmentKey,
+        /// What has happened.
+        reason: String,
+    },
+    /// A part of the store had been moved away, and is there again. Not asked for.
+    Mended(String),
     /// The disk works, but not in the way that it should; said once.
     Notice(String),
 }
 
 /// Keeps open segments.
 pub trait Disk {
-    /// Creates a segment's file, with `reserved_bytes` of space that read as zero until they are written, and its mark.
-    fn create(&mut self, segment: SegmentKey, name: SegmentName, reserved_bytes: u64);
+    /// What a segment of `wanted_bytes` could have, as far as is known without asking.
+    fn room_bytes(&self, wanted_bytes: u64) -> u64;
+
+    /// Creates a segment's file, with `wanted_bytes` of space that read as zero until they are written, or as much of it as
+    /// there is, and its mark.
+    fn create(&mut self, segment: SegmentKey, name: SegmentName, wanted_bytes: u64);
 
     /// Writes to a segment that was created.
     fn write(&mut self, write: Write);
@@ -93,6 +107,10 @@ pub trait Disk {
 
     /// Removes an open segment. Not answered. Only when no write or sync of it is under way.
     fn discard(&mut self, segment: SegmentKey);
+
+    /// Lets go of an open segment, and leaves its file as it is, if there is any. Not answered. Only when no write or sync of it
+    /// is under way.
+    fn leave(&mut self, segment: SegmentKey);
 
     /// The next answer, waiting at most `patience` for it.
     fn next_event(&mut self, patience: Duration) -> Option<DiskEvent>;

@@ -39,6 +39,10 @@ use segment::{Segment, State};
 pub const FREE_BUFFERS_MIN: usize = 2;
 /// How long to wait before the disk is tried again after it failed.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// How often sealing a segment is tried before it is left as it is.
+pub const SEALS_MAX: u32 = 8;
+/// How often a disk that goes on failing is told of in the logbook.
+pub const TELL_INTERVAL: Duration = Duration::from_secs(10);
 /// Segments of a lane that are not sealed at one time: the one being written, and the one before it. The budget has room
 /// for both.
 pub const SEGMENTS_UNSEALED_MAX: usize = 2;
@@ -71,6 +75,8 @@ pub struct Lane<D> {
     filling: Option<Filling>,
     segments: VecDeque<Segment>,
     next_key: u64,
+    /// What the current segment may have.
+    room_bytes: u64,
     last_opened: Timestamp,
     opened_ns: u64,
     /// The first second that is not of the hour in which the current segment was opened.
@@ -79,6 +85,12 @@ pub struct Lane<D> {
     new_since_ns: Option<u64>,
     /// The last thing that the disk was asked to do has failed.
     is_disk_failing: bool,
+    /// And if so, that was for lack of room.
+    is_out_of_room: bool,
+    /// What it said of it.
+    trouble: String,
+    /// When that was last told.
+    told_ns: Option<u64>,
     /// No segment is created before this monotonic time.
     retry_at_ns: u64,
     account: Account,
@@ -111,11 +123,15 @@ impl<D: Disk> Lane<D> {
             filling: None,
             segments: VecDeque::new(),
             next_key: 0,
+            room_bytes: config.segment_bytes,
             last_opened: Timestamp::MIN,
             opened_ns: 0,
             hour_ends: u64::MAX,
             new_since_ns: None,
             is_disk_failing: false,
+            is_out_of_room: false,
+            trouble: String::new(),
+            told_ns: None,
             retry_at_ns: 0,
             account: Account::default(),
             writes: WriteTimes::default(),
@@ -185,7 +201,7 @@ impl<D: Disk> Lane<D> {
     }
 
     fn limits(&self) -> Limits {
-        Limits { bytes: self.config.segment_bytes, age: self.config.segment_age }
+        Limits { bytes: self.room_bytes, age: self.config.segment_age }
     }
 
     fn extent(&self) -> Option<Extent> {
@@ -246,7 +262,8 @@ impl<D: Disk> Lane<D> {
         let key = SegmentKey(self.next_key);
         self.next_key += 1;
         self.segments.push_back(Segment::new(key, name, link_type, self.origin.clone(), self.retry_at_ns));
-        self.filling = Some(Filling::first(buffer, link_type, self.config.segment_bytes));
+        self.room_bytes = self.disk.room_bytes(self.config.segment_bytes);
+        self.filling = Some(Filling::first(buffer, link_type, self.room_bytes));
         self.opened_ns = self.now.monotonic_ns;
         self.hour_ends = Hour::of(name.opened).end().ns() / SECOND_NS;
         self.new_since_ns = None;
@@ -329,7 +346,7 @@ impl<D: Disk> Lane<D> {
         let can_rotate = self.segments.len() < SEGMENTS_UNSEALED_MAX;
         let has_room = self
             .extent()
-            .is_some_and(|extent| extent.bytes.saturating_add(BURST_BYTES_MAX) <= self.config.segment_bytes);
+            .is_some_and(|extent| extent.bytes.saturating_add(BURST_BYTES_MAX) <= self.room_bytes);
         self.is_disk_failing() || (self.pool.free_count() >= FREE_BUFFERS_MIN && (can_rotate || has_room))
     }
 
@@ -349,7 +366,7 @@ impl<D: Disk> Lane<D> {
     pub fn give_up(&mut self) {
         self.close();
         while let Some(mut segment) = self.segments.pop_front() {
-            if !matches!(segment.state, State::Failed { .. } | State::SealingFailed) {
+            if !segment.has_failed() {
                 self.account.dropped.disk += segment.fail(0);
             }
             self.tell_abandoned(&segment);
@@ -376,6 +393,16 @@ impl<D: Disk> Lane<D> {
     pub fn is_disk_failing(&self) -> bool {
         let waits_to_retry = |segment: &Segment| matches!(segment.state, State::Wanted { not_before_ns } if not_before_ns > self.now.monotonic_ns);
         self.is_disk_failing || self.segments.iter().any(waits_to_retry)
+    }
+
+    /// What the disk said, while it fails.
+    pub fn disk_trouble(&self) -> Option<&str> {
+        self.is_disk_failing().then_some(&self.trouble)
+    }
+
+    /// Whether it fails because nothing is left of it.
+    pub fn is_out_of_room(&self) -> bool {
+        self.is_out_of_room && self.is_disk_failing()
     }
 
     /// What has happened since the last call, for the logbook.

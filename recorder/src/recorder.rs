@@ -19,6 +19,7 @@ use crate::source::{Source, SourceCounters};
 use self::lane_thread::LaneThread;
 use self::lanes::{Lanes, Opener, Seed};
 
+mod guard;
 mod import;
 mod lane_thread;
 mod lanes;
@@ -79,6 +80,8 @@ pub struct LaneStatus {
     pub down: Option<String>,
     /// The disk does not take packets at the moment.
     pub is_disk_failing: bool,
+    /// What it says, while it does not.
+    pub disk_trouble: Option<String>,
     /// How well it kept up in the last whole second.
     pub pace: Pace,
     /// And in the one under way.
@@ -106,6 +109,14 @@ pub struct Status {
     pub usage: Usage,
     /// What a person should know, each said once.
     pub notices: Vec<String>,
+    /// Why packets cannot be written at the moment, if they cannot.
+    pub trouble: Option<String>,
+    /// And the last time that they could not.
+    pub last_trouble: Option<String>,
+    /// Why there is no room for any segment, before one was needed.
+    no_room: Option<String>,
+    /// Why the recording has ended by itself: the store is gone.
+    pub failure: Option<String>,
 }
 
 /// What a recording came to.
@@ -119,6 +130,12 @@ pub struct Summary {
     pub discrepancies: Vec<String>,
     /// What a person should know.
     pub notices: Vec<String>,
+    /// Why packets could not be written, the last time that they could not.
+    pub last_trouble: Option<String>,
+    /// And why they cannot be written at the end, if they cannot.
+    pub unable: Option<String>,
+    /// Why the recording has ended by itself, if it has.
+    pub failure: Option<String>,
 }
 
 /// Where the sink of each lane comes from: it is told the lane's number, and who makes room for what it writes.
@@ -136,6 +153,27 @@ impl Shared {
     fn status(&self) -> MutexGuard<'_, Status> {
         // Whole at every moment: a panic elsewhere does not spoil it.
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the recording.
+    fn fail(&self, reason: String) {
+        self.status().failure.get_or_insert(reason);
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Brings up to date whether packets can be written, and says why not.
+    fn update_trouble(&self) -> Option<String> {
+        let mut status = self.status();
+        let of_lane = |lane: &LaneStatus| {
+            let reason = lane.disk_trouble.as_ref()?;
+            Some(format!("{}: {reason}", lane.interface))
+        };
+        let trouble = status.lanes.iter().find_map(of_lane).or_else(|| status.no_room.clone());
+        if trouble.is_some() {
+            status.last_trouble.clone_from(&trouble);
+        }
+        status.trouble.clone_from(&trouble);
+        trouble
     }
 
     /// Notes what a person should know, once.
@@ -200,7 +238,7 @@ impl Recorder {
         config: Config,
         description: &Description,
         store: &Store,
-        _lock: &StoreLock,
+        lock: &StoreLock,
         sources: Vec<Box<dyn Source>>,
         sinks: &mut SinkMaker<'_>,
         clock: Arc<dyn Clock>,
@@ -211,9 +249,16 @@ impl Recorder {
             store.clone(),
             config.budget_bytes,
             config.age_max,
+            sources.len(),
             clock.clone(),
             events.clone(),
         ));
+        if let Err(error) = keeper.look_ahead(config.segment_bytes) {
+            return Err(RecorderError::Start {
+                what: "a look at the store",
+                source: io::Error::other(error),
+            });
+        }
         let mut seed = |number: usize| {
             let number = u16::try_from(number).map_err(|_| RecorderError::TooManySources)?;
             Ok(Seed { number, sink: sinks(number, &keeper) })
@@ -250,7 +295,8 @@ impl Recorder {
             ready.push(LaneThread::new(source, lanes, shared.clone(), opener.events.clone()));
         }
         // Their first words wait for the watch.
-        let watch = watch::Watch::new(store, shared.clone(), keeper, logbook_events);
+        let watch =
+            watch::Watch::new(store, guard::Guard::new(store, lock), shared.clone(), keeper, logbook_events);
         let watch = spawn("watch".into(), "a thread that watches", move || watch.run())?;
         let mut lanes = Vec::new();
         for (number, thread) in ready.into_iter().enumerate() {
@@ -262,6 +308,16 @@ impl Recorder {
     /// How it does at the moment.
     pub fn status(&self) -> Status {
         self.shared.status().clone()
+    }
+
+    /// Why packets cannot be written at the moment, if they cannot.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.status().trouble.clone()
+    }
+
+    /// Whether the recording has ended by itself because nothing can be written any more.
+    pub fn has_failed(&self) -> bool {
+        self.shared.status().failure.is_some()
     }
 
     /// Whether all sources have ended by themselves, or all lanes.
@@ -292,7 +348,8 @@ impl Recorder {
         }
         let status = self.shared.status().clone();
         discrepancies.extend(by_source(&status.lanes).iter().filter_map(SourceAccount::discrepancy));
-        Summary { account: status.account, lanes: status.lanes, discrepancies, notices: status.notices }
+        let Status { account, lanes, notices, last_trouble, trouble, failure, .. } = status;
+        Summary { account, lanes, discrepancies, notices, last_trouble, unable: trouble, failure }
     }
 }
 

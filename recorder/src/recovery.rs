@@ -95,7 +95,7 @@ fn remove_headless(
     let path = store.open_path(name);
     if mark.committed_bytes > 0 {
         let reason = format!("{}: its file header is damaged; the file is left as it is", path.display());
-        log(Event::DiskError { lane: name.lane, reason });
+        log(Event::DiskError { lane: name.lane, reason, lost: None });
         return Ok(());
     }
     let cut_bytes = data_end(file, 0).map_err(|source| StoreError::Io { path, source })?;

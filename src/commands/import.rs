@@ -48,6 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if arguments.files.iter().any(|file| file.as_path() == Path::new("-")) && std::io::stdin().is_terminal() {
         return Err(Failure::usage("standard input is a terminal: pipe a capture into it"));
     }
+    has_room(&arguments.files, arguments.writing.config().budget_bytes)?;
     let mut writing = Writing::open(&arguments.store.store, "import", &arguments.writing.sharing)?;
     arguments.writing.ports.apply(&mut writing)?;
     let stop = signals::stop_flag()?;
@@ -68,6 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let imported = netrewind_recorder::recorder::import(
         config,
         store,
+        &writing.lock,
         &mut sources,
         &mut sinks,
         clock,
@@ -78,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     )?;
     indexing.finish();
     line.clear();
-    tell(&imported, &unopened, &stop)
+    tell(&imported, &unopened, config.budget_bytes, &stop)
 }
 
 /// Whether a file can be read, as far as that can be told without taking anything of it: a pipe is opened once, when its turn
@@ -93,6 +95,26 @@ fn look(file: &Path) -> Result<(), Failure> {
         std::fs::File::open(file).map_err(|error| wrong(&error))?;
     }
     Ok(())
+}
+
+/// The part of a capture file that its packets take at least: pcapng may say more of them than a segment does.
+const PACKETS_DIVISOR: u64 = 2;
+
+/// Refuses files that hold more than the budget: nothing of what is in the store should go for what goes itself.
+fn has_room(files: &[PathBuf], budget_bytes: Option<u64>) -> Result<(), Failure> {
+    let Some(budget_bytes) = budget_bytes else { return Ok(()) };
+    let bytes = |file: &PathBuf| {
+        std::fs::metadata(file).map_or(0, |found| if found.is_file() { found.len() } else { 0 })
+    };
+    let all: u64 = files.iter().map(bytes).sum();
+    if all / PACKETS_DIVISOR < budget_bytes {
+        return Ok(());
+    }
+    let (all, budget) = (terminal::bytes(all), terminal::bytes(budget_bytes));
+    Err(Failure::usage(format!(
+        "the files have {all}, and the budget of {budget} has no room for their packets: nothing was imported; raise --budget, or \
+         import less"
+    )))
 }
 
 fn open(file: &Path) -> Result<Box<dyn Source>, netrewind_recorder::source::SourceError> {
@@ -121,6 +143,7 @@ fn remedy(left_out: &LeftOut) -> &'static str {
 fn tell(
     imported: &netrewind_recorder::recorder::Import,
     unopened: &[String],
+    budget_bytes: Option<u64>,
     stop: &AtomicBool,
 ) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::Done;
@@ -149,12 +172,26 @@ fn tell(
     imported.notices.iter().for_each(terminal::say);
     let Account { written, dropped, bytes, segments, .. } = imported.account;
     terminal::say(format_args!("{written} packets ({}) in {segments} new segments", terminal::bytes(bytes)));
+    if imported.expired_packets > 0 {
+        let limit = budget_bytes.map_or_else(
+            || "the disk has no room for more".to_owned(),
+            |budget| {
+                format!("the budget of {} has no room for more: raise --budget", terminal::bytes(budget))
+            },
+        );
+        terminal::say(format_args!(
+            "{} of these packets are gone again already: {limit}",
+            imported.expired_packets
+        ));
+        outcome = Outcome::Incomplete;
+    }
+    let failure = imported.failure.as_deref().unwrap_or("the disk failed");
     if dropped.total() > 0 {
-        terminal::say(format_args!("{} packets could not be written", dropped.total()));
+        terminal::say(format_args!("{} packets could not be written: {failure}", dropped.total()));
         outcome = Outcome::Incomplete;
     }
     if imported.is_cut_short {
-        let why = if stop.load(Ordering::Relaxed) { "told to" } else { "the disk failed" };
+        let why = if stop.load(Ordering::Relaxed) { "told to" } else { failure };
         terminal::say(format_args!("stopped before the end: {why}"));
         outcome = Outcome::Incomplete;
     }

@@ -244,10 +244,13 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
     greet(arguments, &config);
     let (mut manager, mut turns) = (Manager::new(), Turns::default());
     manager.ready(&format!("recording {}", arguments.names()));
-    let mut screen = Screen { line: StatusLine::new(), notices: 0, budget: config.budget_bytes };
+    let mut screen =
+        Screen { line: StatusLine::new(), notices: 0, budget: config.budget_bytes, trouble: None };
     let mut looks = 0;
     // What was replayed to its end can still be asked for.
-    while !stop.load(Ordering::Relaxed) && (server.is_some() || !recorder.is_finished()) {
+    let goes_on =
+        |recorder: &Recorder| !recorder.has_failed() && (server.is_some() || !recorder.is_finished());
+    while !stop.load(Ordering::Relaxed) && goes_on(&recorder) {
         std::thread::sleep(LOOK_INTERVAL);
         looks += 1;
         if manager.is_due()
@@ -256,6 +259,7 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
         {
             manager.progress();
         }
+        screen.tell_trouble(recorder.trouble());
         if looks % LOOKS_PER_STATUS == 0 {
             screen.show(&recorder.status());
         }
@@ -317,9 +321,27 @@ struct Screen {
     /// Notices that have been said.
     notices: usize,
     budget: Option<u64>,
+    /// Why packets cannot be written, as it was said.
+    trouble: Option<String>,
 }
 
 impl Screen {
+    /// Says at once when packets cannot be written any more, and when they can again.
+    fn tell_trouble(&mut self, trouble: Option<String>) {
+        match (&self.trouble, &trouble) {
+            (None, Some(reason)) => {
+                self.line.clear();
+                terminal::say(format_args!("Packets cannot be written: {reason}"));
+            }
+            (Some(_), None) => {
+                self.line.clear();
+                terminal::say("Packets are written again.");
+            }
+            _ => {}
+        }
+        self.trouble = trouble;
+    }
+
     fn show(&mut self, status: &Status) {
         for notice in status.notices.iter().skip(self.notices) {
             self.line.clear();
@@ -416,6 +438,15 @@ fn tell(summary: &Summary, notices_said: usize, json: bool) -> Result<Outcome, F
         .discrepancies
         .iter()
         .for_each(|text| terminal::say(format_args!("the account does not add up: {text}")));
-    let is_whole = summary.discrepancies.is_empty() && !sources.iter().any(|source| source.is_broken);
+    if dropped.disk > 0 {
+        let reason = summary.last_trouble.as_deref().unwrap_or("what had been written was removed");
+        terminal::say(format_args!("{} packets were dropped by the disk: {reason}", dropped.disk));
+    }
+    if let Some(reason) = &summary.failure {
+        terminal::say(format_args!("recording has ended: {reason}"));
+    }
+    let is_kept = dropped.disk == 0 && summary.failure.is_none() && summary.unable.is_none();
+    let is_whole =
+        is_kept && summary.discrepancies.is_empty() && !sources.iter().any(|source| source.is_broken);
     Ok(if is_whole { Outcome::Done } else { Outcome::Incomplete })
 }

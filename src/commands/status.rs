@@ -41,6 +41,9 @@ fn tell(overview: &Overview) -> std::io::Result<()> {
     let print = |name: &str, text: String| terminal::print(format_args!("{name:<12}{text}"));
     print("store", format!("{} ({})", overview.store, overview.id))?;
     print("writer", overview.writer.clone().unwrap_or_else(|| "none: nobody records".into()))?;
+    if let Some(trouble) = &overview.trouble {
+        print("trouble", format!("nothing is being written: {trouble}"))?;
+    }
     let kept = format!(
         "{} segments, {} of them being written, {} without index",
         overview.segments, overview.open_segments, overview.without_index

@@ -162,6 +162,25 @@ impl Recording {
         serde_json::from_str(text.lines().last().expect("an account")).expect("JSON")
     }
 
+    /// Ends it in the same way, however that goes: its status, its account, and what it said.
+    pub fn end(mut self) -> (Option<i32>, serde_json::Value, String) {
+        self.still_runs();
+        must(Command::new("kill").args(["-INT", &self.id().to_string()]));
+        self.wait_for_end()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait_for_end(&mut self) -> (Option<i32>, serde_json::Value, String) {
+        wait_until("the recorder ends", || {
+            self.child.as_mut().expect("not ended").try_wait().expect("a child").is_some()
+        });
+        let output = self.child.take().expect("not ended").wait_with_output().expect("a child");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let account =
+            text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        (output.status.code(), account, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// kill -9.
     pub fn kill(mut self) {
         self.still_runs();

@@ -1,5 +1,6 @@
 //! What the tests share: running the command and its rivals, reading what they wrote, chance.
 
+pub mod disk;
 pub mod expressions;
 pub mod geoip;
 pub mod link;

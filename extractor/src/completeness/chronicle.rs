@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use netrewind_segment::logbook::{Entry, Line, Part, QuietSecond};
 use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Account, Drops, Event, SegmentName, Store, Timestamp};
+use netrewind_segment::{Account, Drops, Event, LostPackets, SegmentName, Store, Timestamp};
 
 use super::Span;
 use super::days::{DayLine, Days};
@@ -65,7 +65,7 @@ pub(crate) struct Outage {
 /// A time of which a part was lost before it came here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loss {
-    /// The capture file that lacks it.
+    /// The capture file that lacks it, or the interface whose packets are lost.
     pub(crate) file: String,
     pub(crate) span: Span,
     pub(crate) reason: String,
@@ -229,9 +229,14 @@ impl<'q> Chronicle<'q> {
                 self.alive(at);
                 self.note_at(at, || format!("at {at} the clock stepped by {:.6} s", by_ns as f64 / 1e9));
             }
-            Event::DiskError { lane, reason } => {
+            Event::DiskError { lane, reason, lost } => {
                 self.alive(at);
+                lost.iter().for_each(|lost| self.lost_with_segment(lost, &reason));
                 self.note_at(at, || format!("at {at} lane {lane} could not write: {reason}"));
+            }
+            Event::Mended { what } => {
+                self.alive(at);
+                self.note_at(at, || format!("at {at} a part of the store was made again: {what}"));
             }
             Event::Import { file, damage, first, last, .. } => {
                 if let (Some(damage), Some(first), Some(last)) = (damage, first, last) {
@@ -369,6 +374,16 @@ impl<'q> Chronicle<'q> {
             let place = if damage.starts_with(file) { String::new() } else { format!("{file}: ") };
             let reason = format!("what a capture held behind its damage is missing: {place}{damage}");
             self.losses.push(Loss { file: file.to_owned(), span, reason });
+        }
+    }
+
+    /// A segment was removed while it was written to, or could not be read any more.
+    fn lost_with_segment(&mut self, lost: &LostPackets, reason: &str) {
+        let span = Span { from: lost.first, to: lost.last.plus_ns(1) };
+        if self.scope.meets(span) && self.losses.len() < super::LISTED_MAX {
+            let file =
+                self.origins.get(&lost.segment).map_or_else(String::new, |origin| origin.interface.clone());
+            self.losses.push(Loss { file, span, reason: reason.to_owned() });
         }
     }
 

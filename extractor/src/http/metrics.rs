@@ -133,6 +133,8 @@ fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
 fn add_recording(registry: &mut Registry, recording: &Recording) {
     let Recording { state, account, last_line, .. } = recording;
     gauge(registry, "recording", "1 while packets are recorded, 0 otherwise", (*state == State::Yes).into());
+    let help = "1 while the disk takes no packets, 0 otherwise";
+    gauge(registry, "recorder_disk_failing", help, (*state == State::Failing).into());
     let dropped = Family::<Labels, Counter>::default();
     for (reason, packets) in [("kernel", account.dropped.kernel), ("disk", account.dropped.disk)] {
         dropped.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(packets);

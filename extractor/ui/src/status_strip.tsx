@@ -25,6 +25,7 @@ export function StatusStrip() {
   const budget = number(value?.["budget_bytes"]);
   const oldest = text(value?.["rewind_to"]);
   const down = Array.isArray(value?.["down"]) ? (value["down"] as string[]) : [];
+  const trouble = text(value?.["trouble"]);
   const dropped = sum(value?.["dropped_last_day"]);
   const recording = packets !== null;
   const isForOthers = problem?.status === 403;
@@ -36,6 +37,7 @@ export function StatusStrip() {
       {!isForOthers && <p class={`state ${state}`} role="status" title={problem?.detail ?? text(value?.["writer"]) ?? ""}><i aria-hidden="true" />{words}</p>}
       {recording && <p><b>{format.bits(bits ?? 0)}</b> <span>{format.packets(packets)}</span></p>}
       {value !== null && <p class={dropped > 0 ? "bad" : "good"}><b>{format.count(dropped)}</b> <span>dropped in 24 h</span></p>}
+      {trouble !== null && <p class="bad" title={trouble}><b>Nothing is being written</b></p>}
       {down.length > 0 && <p class="bad"><b>{down.join(", ")}</b> <span>down</span></p>}
       {disk !== null && (
         <p><b>{format.bytes(disk)}</b> <span>{budget === null ? "stored" : `of ${format.bytes(budget)}`}</span>

@@ -61,6 +61,14 @@ pub enum StoreError {
         /// What the lock says of its holder.
         holder: String,
     },
+    /// The store's folder is not there any more, or is another one.
+    #[error("{}: the store's folder is gone: {how}", .path.display())]
+    Gone {
+        /// Its path.
+        path: PathBuf,
+        /// In what way.
+        how: &'static str,
+    },
     /// The file system refused.
     #[error("{}: {source}", .path.display())]
     Io {

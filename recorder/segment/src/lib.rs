@@ -22,7 +22,7 @@ mod writer;
 pub use error::{SegmentError, StoreError};
 pub use layout::RecordHeader;
 pub use link_type::LinkType;
-pub use logbook::{Account, Drops, Event, Logbook};
+pub use logbook::{Account, Drops, Event, Logbook, LostPackets};
 pub use mark::Mark;
 pub use name::{NotASegmentName, SegmentName};
 pub use pace::{Pace, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};

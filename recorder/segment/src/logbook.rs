@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Hour;
+use crate::store::FileIdentity;
 use crate::{LinkType, Pace, SegmentName, Store, StoreError, Timestamp};
 
 /// Packets that arrived and were not written, by reason.
@@ -67,6 +68,19 @@ impl Account {
         self.bytes += other.bytes;
         self.segments += other.segments;
     }
+}
+
+/// Packets that had been written to a segment whose file has been removed since, or cannot be read any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostPackets {
+    /// The segment.
+    pub segment: SegmentName,
+    /// How many there were.
+    pub records: u64,
+    /// The earliest timestamp among them.
+    pub first: Timestamp,
+    /// The latest timestamp among them.
+    pub last: Timestamp,
 }
 
 /// Something that happened. `FORMAT.md` describes each.
@@ -246,12 +260,20 @@ pub enum Event {
         /// What is wrong with it.
         reason: String,
     },
-    /// Writing failed; packets are dropped until it works again.
+    /// Writing failed; packets are dropped until it works again. While it goes on failing, it is told again now and then.
     DiskError {
         /// The lane.
         lane: u16,
         /// What the system said.
         reason: String,
+        /// Packets that had been written and are lost with their segment, where any are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<LostPackets>,
+    },
+    /// A part of the store had been removed or renamed while it was written to, and was made again.
+    Mended {
+        /// What.
+        what: String,
     },
     /// A capture file was imported.
     Import {
@@ -337,14 +359,24 @@ impl Logbook {
         let failed = |source| StoreError::Io { path: path.clone(), source };
         let mut line = serde_json::to_vec(&Entry { event, at }).map_err(io::Error::other).map_err(failed)?;
         line.push(b'\n');
+        let goes_on =
+            self.today.as_ref().is_some_and(|(open, file)| *open == date && self.is_ours(file, &path));
         let file = match &mut self.today {
-            Some((open_date, file)) if *open_date == date => file,
+            Some((_, file)) if goes_on => file,
             today => {
+                self.store.prepare_logbook()?;
                 let file = open_for_append(&path).map_err(failed)?;
                 &mut today.insert((date, file)).1
             }
         };
         file.write_all(&line).map_err(failed)
+    }
+
+    /// Whether the open file is still the day's: it may have been renamed or removed. Where the whole store has been moved away,
+    /// what is left to be said goes with it.
+    fn is_ours(&self, file: &File, path: &std::path::Path) -> bool {
+        let is_named = FileIdentity::of(file).ok() == FileIdentity::at(path).ok().flatten();
+        is_named || self.store.is_in_place().is_err()
     }
 
     /// Makes everything appended so far last through a power cut.

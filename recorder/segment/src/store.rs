@@ -2,20 +2,24 @@
 //!
 //! **Invariant:** no other module of the project builds a path inside a store.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+mod held;
 mod hours;
+mod lock;
 mod sharing;
 mod watcher;
 
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
 
+pub use held::{FileIdentity, Place};
 pub use hours::ListedHour;
+pub use lock::{StoreLock, Writer};
 pub use sharing::Readers;
 pub use watcher::Watcher;
 
@@ -89,17 +93,13 @@ pub struct OpenedSegment {
     pub readable_bytes: u64,
 }
 
-/// Keeps other writers out of the store until it is dropped.
-#[derive(Debug)]
-pub struct StoreLock {
-    _file: File,
-}
-
 /// A store's folder.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
     identity: Identity,
+    /// Which folder it was when it was opened.
+    root_identity: FileIdentity,
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
@@ -160,7 +160,9 @@ impl Store {
         if identity.format_version != FORMAT_VERSION {
             return Err(StoreError::Version { path, found: identity.format_version });
         }
-        Ok(Self { root: root.to_owned(), identity })
+        let root_identity = at(root, FileIdentity::at(root))?;
+        let root_identity = root_identity.ok_or_else(|| StoreError::Missing(root.to_owned()))?;
+        Ok(Self { root: root.to_owned(), identity, root_identity })
     }
 
     /// Opens the store in `root`, creating it where there is none. `chance` makes the identity unlike any other.
@@ -199,40 +201,6 @@ impl Store {
         &self.identity
     }
 
-    /// Keeps every other writer out. `holder` tells them who is in.
-    pub fn lock(&self, holder: &str) -> Result<StoreLock, StoreError> {
-        let path = self.root.join(LOCK);
-        let mut file =
-            at(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                at(&path, file.read_to_string(&mut holder))?;
-                return Err(StoreError::Locked { path, holder: holder.trim().to_owned() });
-            }
-            Err(TryLockError::Error(source)) => return Err(StoreError::Io { path, source }),
-        }
-        at(&path, file.set_len(0))?;
-        at(&path, writeln!(file, "{holder}"))?;
-        Ok(StoreLock { _file: file })
-    }
-
-    /// Who holds the lock now, if anybody.
-    pub fn locked_by(&self) -> Result<Option<String>, StoreError> {
-        let path = self.root.join(LOCK);
-        let Some(mut file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                at(&path, file.read_to_string(&mut holder))?;
-                Ok(Some(holder.trim().to_owned()))
-            }
-            Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
-        }
-    }
-
     fn day_folder(&self, name: &SegmentName) -> PathBuf {
         self.root.join(SEGMENTS).join(name.date())
     }
@@ -263,10 +231,15 @@ impl Store {
 
     /// Makes sure that the folder for a new segment is there, durably.
     pub fn prepare_folder(&self, name: &SegmentName) -> Result<(), StoreError> {
-        let folder = self.day_folder(name);
+        let (segments, folder) = (self.root.join(SEGMENTS), self.day_folder(name));
         if !folder.is_dir() {
-            at(&folder, fs::create_dir_all(&folder))?;
-            let segments = self.root.join(SEGMENTS);
+            // Not the store's own folder: one that is not there is not ours.
+            for made in [&segments, &folder] {
+                match fs::create_dir(made) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    created => at(made, created)?,
+                }
+            }
             at(&segments, sync_folder(&segments))?;
         }
         Ok(())
@@ -285,9 +258,12 @@ impl Store {
     /// Puts an index beside its segment, whole or not at all.
     pub fn write_index(&self, name: &SegmentName, index: &[u8]) -> Result<(), StoreError> {
         let new = self.path(name, UNFINISHED_INDEX_EXTENSION);
-        at(&new, write_durably(&new, index))?;
         let path = self.index_path(name);
-        at(&path, fs::rename(&new, &path))
+        let written = at(&new, write_durably(&new, index)).and_then(|()| at(&path, fs::rename(&new, &path)));
+        written.inspect_err(|_| {
+            // On a full disk, what there is of it would only take room.
+            let _ = fs::remove_file(&new);
+        })
     }
 
     /// Removes the segment's index, if there is one.
@@ -499,19 +475,6 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(Store::open(store.root()), Err(StoreError::Version { found: 9, .. })));
-    }
-
-    #[test]
-    fn a_second_writer_is_kept_out_and_told_of_the_first() {
-        let (_folder, store) = store();
-        assert_eq!(store.locked_by().unwrap(), None);
-        let lock = store.lock("record, process 7").unwrap();
-        assert!(
-            matches!(store.lock("other"), Err(StoreError::Locked { holder, .. }) if holder == "record, process 7")
-        );
-        assert_eq!(store.locked_by().unwrap().as_deref(), Some("record, process 7"));
-        drop(lock);
-        store.lock("other").unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use netrewind_segment::catalog::Hour;
 use netrewind_segment::layout::{self, CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
 use netrewind_segment::{
-    Account, Drops, Event, LinkType, Mark, Pace, RingFill, SegmentName, Timestamp, WriteTimes,
+    Account, Drops, Event, LinkType, LostPackets, Mark, Pace, RingFill, SegmentName, Timestamp, WriteTimes,
 };
 
 const DOCUMENT: &str = include_str!("../FORMAT.md");
@@ -114,7 +114,12 @@ fn events() -> Vec<Event> {
         Event::Catalogued { hour: Hour::of(first), records: 1, bytes: 1 },
         Event::CatalogBehind { hour: Hour::of(first), reason: reason.clone() },
         Event::ExpireHour { hour: Hour::of(first), freed_bytes: 1, reason: reason.clone() },
-        Event::DiskError { lane: 0, reason: reason.clone() },
+        Event::DiskError {
+            lane: 0,
+            reason: reason.clone(),
+            lost: Some(LostPackets { segment, records: 1, first, last }),
+        },
+        Event::Mended { what: reason.clone() },
         Event::Connected { lane: 0, peer: "192.0.2.1:57012".into() },
         Event::Disconnected { lane: 0, peer: "192.0.2.1:57012".into(), records: 1, reason: reason.clone() },
         Event::Import {

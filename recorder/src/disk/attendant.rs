@@ -1,40 +1,61 @@
 //! The thread that does for a lane's disk whatever may take its time: creating, sealing and removing files, and, where
 //! io_uring cannot be used, writing.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use netrewind_segment::store::Place;
 use netrewind_segment::{Mark, SegmentName, Store, StoreError};
 use rustix::fs::{FallocateFlags, OFlags};
 
 use super::{DiskEvent, SegmentKey, Write};
+use crate::clock::Clock;
 use crate::pool::ALIGNMENT_BYTES;
 use crate::retention::Keeper;
 
+/// How often the names of open segments are looked at: somebody may rename or remove their folder.
+const LOOK_INTERVAL: Duration = Duration::from_millis(400);
+
 /// The files of an open segment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OpenFiles {
     pub name: SegmentName,
     pub segment: Arc<File>,
     pub mark: Arc<File>,
+    /// In which it was made.
+    folder: Arc<File>,
+    /// The space that it has.
+    pub room_bytes: u64,
 }
 
 pub(super) enum Job {
-    Create { segment: SegmentKey, name: SegmentName, reserved_bytes: u64 },
+    Create { segment: SegmentKey, name: SegmentName, wanted_bytes: u64 },
     Write { write: Write, began_ns: u64, file: Arc<File> },
     Sync { segment: SegmentKey, file: Arc<File> },
-    Seal { segment: SegmentKey, name: SegmentName, file: Arc<File>, bytes: u64 },
-    Discard { name: SegmentName },
+    Seal { segment: SegmentKey, bytes: u64 },
+    Discard { segment: SegmentKey, name: SegmentName },
+    Leave { segment: SegmentKey },
 }
 
 pub(super) enum Done {
-    Created { segment: SegmentKey, result: io::Result<OpenFiles> },
-    Written { write: Write, began_ns: u64, result: io::Result<()> },
+    Created {
+        segment: SegmentKey,
+        result: io::Result<OpenFiles>,
+    },
+    Written {
+        write: Write,
+        began_ns: u64,
+        result: io::Result<()>,
+    },
     Event(DiskEvent),
+    /// Nobody has asked.
+    Unasked(DiskEvent),
 }
 
 /// The thread, as its lane sees it.
@@ -46,14 +67,19 @@ pub(super) struct Attendant {
 }
 
 impl Attendant {
-    pub fn new(store: Store, keeper: Arc<Keeper>) -> io::Result<Self> {
+    pub fn new(store: Store, keeper: Arc<Keeper>, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let (jobs, jobs_taken) = mpsc::channel();
         let (done_sender, done) = mpsc::channel();
+        let mut worker = Worker { store, keeper, open: HashMap::new(), clock, looked_ns: 0 };
         let work = move || {
-            while let Ok(job) = jobs_taken.recv() {
-                if let Some(answer) = carry_out(job, &store, &keeper)
-                    && done_sender.send(answer).is_err()
-                {
+            loop {
+                let answer = match jobs_taken.recv_timeout(LOOK_INTERVAL) {
+                    Ok(job) => worker.carry_out(job),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
+                let answers = answer.into_iter().chain(worker.look_if_due());
+                if !answers.map(|answer| done_sender.send(answer)).all(|sent| sent.is_ok()) {
                     return;
                 }
             }
@@ -63,7 +89,7 @@ impl Attendant {
     }
 
     pub fn ask(&mut self, job: Job) {
-        if !matches!(job, Job::Discard { .. }) {
+        if !matches!(job, Job::Discard { .. } | Job::Leave { .. }) {
             self.pending += 1;
         }
         if let Some(jobs) = &self.jobs {
@@ -82,7 +108,9 @@ impl Attendant {
             true => self.done.try_recv().ok()?,
             false => self.done.recv_timeout(patience).ok()?,
         };
-        self.pending = self.pending.saturating_sub(1);
+        if !matches!(done, Done::Unasked(_)) {
+            self.pending = self.pending.saturating_sub(1);
+        }
         Some(done)
     }
 }
@@ -96,27 +124,92 @@ impl Drop for Attendant {
     }
 }
 
-fn carry_out(job: Job, store: &Store, keeper: &Keeper) -> Option<Done> {
-    Some(match job {
-        Job::Create { segment, name, reserved_bytes } => {
-            let result = keeper.create(reserved_bytes, || create(store, &name, reserved_bytes));
-            Done::Created { segment, result }
+/// What the thread knows.
+struct Worker {
+    store: Store,
+    keeper: Arc<Keeper>,
+    open: HashMap<SegmentKey, OpenFiles>,
+    clock: Arc<dyn Clock>,
+    looked_ns: u64,
+}
+
+impl Worker {
+    fn carry_out(&mut self, job: Job) -> Option<Done> {
+        Some(match job {
+            Job::Create { segment, name, wanted_bytes } => {
+                let store = &self.store;
+                let made = self.keeper.create(name.lane, wanted_bytes, |bytes| create(store, &name, bytes));
+                let result = made.map(|(files, _)| files);
+                if let Ok(files) = &result {
+                    self.open.insert(segment, files.clone());
+                }
+                Done::Created { segment, result }
+            }
+            Job::Write { write, began_ns, file } => {
+                let bytes = write.buffer.get(..write.bytes).unwrap_or_default();
+                let result = file.write_all_at(bytes, write.offset);
+                Done::Written { write, began_ns, result }
+            }
+            Job::Sync { segment, file } => {
+                Done::Event(DiskEvent::Synced { segment, result: file.sync_data() })
+            }
+            Job::Seal { segment, bytes } => {
+                Done::Event(DiskEvent::Sealed { segment, result: self.seal(segment, bytes) })
+            }
+            Job::Discard { segment, name } => {
+                self.open.remove(&segment);
+                // Left behind, it is removed by the next recovery.
+                let _ = self.store.remove(&name);
+                return None;
+            }
+            Job::Leave { segment } => {
+                self.open.remove(&segment);
+                return None;
+            }
+        })
+    }
+
+    fn seal(&mut self, segment: SegmentKey, bytes: u64) -> io::Result<()> {
+        let not_open = || io::Error::other("the segment is not open");
+        let files = self.open.get(&segment).ok_or_else(not_open)?;
+        seal(&self.store, files, bytes)?;
+        self.keeper.sealed(files.name.lane, bytes, files.room_bytes);
+        self.open.remove(&segment);
+        Ok(())
+    }
+
+    /// Looks whether the names of open segments still lead to them.
+    fn look_if_due(&mut self) -> Vec<Done> {
+        let now_ns = self.clock.now().monotonic_ns;
+        if u128::from(now_ns.saturating_sub(self.looked_ns)) < LOOK_INTERVAL.as_nanos() {
+            return Vec::new();
         }
-        Job::Write { write, began_ns, file } => {
-            let bytes = write.buffer.get(..write.bytes).unwrap_or_default();
-            let result = file.write_all_at(bytes, write.offset);
-            Done::Written { write, began_ns, result }
+        self.looked_ns = now_ns;
+        let mut found = Vec::new();
+        let mut gone = Vec::new();
+        for (&segment, files) in &self.open {
+            let name = files.name;
+            // What cannot be looked at now will be looked at again, and is tried when it is sealed.
+            match self.store.keep_open_segment(&name, &files.segment, &files.mark) {
+                Ok(Place::NamedAgain) => {
+                    found.push(DiskEvent::Mended(format!(
+                        "segment {name} had been moved away while it was being written"
+                    )));
+                }
+                Ok(Place::Gone) => {
+                    gone.push(segment);
+                    found.push(DiskEvent::Gone { segment, reason: removed(&name) });
+                }
+                Ok(Place::AsNamed | Place::Moved) | Err(_) => {}
+            }
         }
-        Job::Sync { segment, file } => Done::Event(DiskEvent::Synced { segment, result: file.sync_data() }),
-        Job::Seal { segment, name, file, bytes } => {
-            Done::Event(DiskEvent::Sealed { segment, result: seal(store, &name, &file, bytes) })
-        }
-        Job::Discard { name } => {
-            // Left behind, it is removed by the next recovery.
-            let _ = store.remove(&name);
-            return None;
-        }
-    })
+        gone.iter().for_each(|segment| drop(self.open.remove(segment)));
+        found.into_iter().map(Done::Unasked).collect()
+    }
+}
+
+fn removed(name: &SegmentName) -> String {
+    format!("the file of segment {name} was removed while it was being written")
 }
 
 pub(super) fn plain_error(error: StoreError) -> io::Error {
@@ -129,6 +222,7 @@ pub(super) fn plain_error(error: StoreError) -> io::Error {
 }
 
 fn create(store: &Store, name: &SegmentName, reserved_bytes: u64) -> io::Result<OpenFiles> {
+    store.is_in_place().map_err(plain_error)?;
     store.prepare_folder(name).map_err(plain_error)?;
     if store.sealed_path(name).exists() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("segment {name} is there already")));
@@ -144,7 +238,13 @@ fn fill(store: &Store, name: &SegmentName, segment: File, reserved_bytes: u64) -
     reserve(&segment, reserved_bytes.next_multiple_of(ALIGNMENT_BYTES as u64))?;
     let mark = OpenOptions::new().write(true).create(true).truncate(true).open(store.mark_path(name))?;
     mark.write_all_at(&Mark::default().to_bytes(), 0)?;
-    Ok(OpenFiles { name: *name, segment: Arc::new(segment), mark: Arc::new(mark) })
+    Ok(OpenFiles {
+        name: *name,
+        segment: Arc::new(segment),
+        mark: Arc::new(mark),
+        folder: Arc::new(store.open_day_folder(name).map_err(plain_error)?),
+        room_bytes: reserved_bytes,
+    })
 }
 
 /// Creates a file past the page cache, where the file system can do that.
@@ -170,11 +270,21 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-fn seal(store: &Store, name: &SegmentName, file: &File, bytes: u64) -> io::Result<()> {
-    file.set_len(bytes)?;
-    file.sync_all()?;
+fn seal(store: &Store, files: &OpenFiles, bytes: u64) -> io::Result<()> {
+    let OpenFiles { name, segment, mark, folder, .. } = files;
+    // That a name was not found says nothing of the file: it may be moved back and forth.
+    let unfound = |error: StoreError| io::Error::other(plain_error(error));
+    let place = store.keep_open_segment(name, segment, mark).map_err(unfound)?;
+    if place == Place::Gone {
+        return Err(io::Error::new(io::ErrorKind::NotFound, removed(name)));
+    }
+    segment.set_len(bytes)?;
+    segment.sync_all()?;
+    if place == Place::Moved {
+        return store.seal_in(folder, name).map_err(unfound);
+    }
     if !store.open_path(name).exists() && store.sealed_path(name).exists() {
         return Ok(()); // renamed by a try that failed only afterwards
     }
-    store.seal(name).map_err(plain_error)
+    store.seal(name).map_err(unfound)
 }

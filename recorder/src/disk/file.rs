@@ -47,6 +47,7 @@ pub struct FileDisk {
     open: HashMap<SegmentKey, OpenFiles>,
     attendant: Attendant,
     writer: Writer,
+    keeper: Arc<Keeper>,
     pool: Arc<Pool>,
     ready: VecDeque<DiskEvent>,
     has_noted_cache: bool,
@@ -63,7 +64,8 @@ impl FileDisk {
     ) -> io::Result<Self> {
         Ok(Self {
             open: HashMap::new(),
-            attendant: Attendant::new(store, keeper)?,
+            attendant: Attendant::new(store, keeper.clone(), clock.clone())?,
+            keeper,
             writer: Writer::NotYet,
             pool,
             ready: VecDeque::new(),
@@ -184,7 +186,7 @@ impl FileDisk {
     fn take_done(&mut self, done: Done) {
         let event = match done {
             Done::Written { write, began_ns, result } => return self.answer_write(write, began_ns, result),
-            Done::Event(event) => event,
+            Done::Event(event) | Done::Unasked(event) => event,
             Done::Created { segment, result } => {
                 let result = result.map(|files| {
                     let is_direct = rustix::fs::fcntl_getfl(&*files.segment)
@@ -192,7 +194,9 @@ impl FileDisk {
                     if !is_direct {
                         self.note_cache();
                     }
+                    let room_bytes = files.room_bytes;
                     self.open.insert(segment, files);
+                    room_bytes
                 });
                 DiskEvent::Created { segment, result }
             }
@@ -231,8 +235,12 @@ impl FileDisk {
 }
 
 impl Disk for FileDisk {
-    fn create(&mut self, segment: SegmentKey, name: SegmentName, reserved_bytes: u64) {
-        self.attendant.ask(Job::Create { segment, name, reserved_bytes });
+    fn room_bytes(&self, wanted_bytes: u64) -> u64 {
+        self.keeper.room_bytes(wanted_bytes)
+    }
+
+    fn create(&mut self, segment: SegmentKey, name: SegmentName, wanted_bytes: u64) {
+        self.attendant.ask(Job::Create { segment, name, wanted_bytes });
     }
 
     fn write(&mut self, write: Write) {
@@ -266,21 +274,18 @@ impl Disk for FileDisk {
     }
 
     fn seal(&mut self, segment: SegmentKey, bytes: u64) {
-        match self.open.get(&segment) {
-            Some(files) => {
-                let (name, file) = (files.name, files.segment.clone());
-                self.attendant.ask(Job::Seal { segment, name, file, bytes });
-            }
-            None => {
-                let result = Err(io::Error::other("the segment is not open"));
-                self.ready.push_back(DiskEvent::Sealed { segment, result });
-            }
-        }
+        self.attendant.ask(Job::Seal { segment, bytes });
     }
 
     fn discard(&mut self, segment: SegmentKey) {
         if let Some(files) = self.open.remove(&segment) {
-            self.attendant.ask(Job::Discard { name: files.name });
+            self.attendant.ask(Job::Discard { segment, name: files.name });
+        }
+    }
+
+    fn leave(&mut self, segment: SegmentKey) {
+        if self.open.remove(&segment).is_some() {
+            self.attendant.ask(Job::Leave { segment });
         }
     }
 

@@ -48,6 +48,10 @@ pub(crate) struct Faults {
     pub create: u64,
     pub seal: u64,
     pub publish: u64,
+    /// Segments that get less room than they want.
+    pub room: u64,
+    /// Segments whose file somebody removes.
+    pub gone: u64,
     /// Looks at the disk that come to nothing although something is under way.
     pub slowness: u64,
 }
@@ -64,11 +68,14 @@ struct SimWrite {
 #[derive(Debug)]
 pub(crate) struct SimFile {
     pub name: SegmentName,
+    wanted: usize,
     reserved: usize,
     writes: Vec<SimWrite>,
     /// Every mark ever published.
     pub marks: Vec<Mark>,
     pub sealed: Option<Vec<u8>>,
+    /// Somebody has removed it.
+    pub is_gone: bool,
 }
 
 enum Operation {
@@ -82,6 +89,8 @@ pub(crate) struct SimState {
     pub chance: Chance,
     pub faults: Faults,
     pub files: BTreeMap<SegmentKey, SimFile>,
+    /// Files that the lane has let go of without sealing them.
+    pub left: Vec<SegmentKey>,
     under_way: Vec<Operation>,
 }
 
@@ -100,14 +109,27 @@ pub(crate) struct SimDisk(pub Arc<Mutex<SimState>>);
 impl SimDisk {
     pub fn new(seed: u64, faults: Faults) -> Self {
         let chance = Chance::new(seed);
-        Self(Arc::new(Mutex::new(SimState { chance, faults, files: BTreeMap::new(), under_way: Vec::new() })))
+        Self(Arc::new(Mutex::new(SimState {
+            chance,
+            faults,
+            files: BTreeMap::new(),
+            left: Vec::new(),
+            under_way: Vec::new(),
+        })))
     }
 }
 
 impl SimFile {
+    /// What was promised.
+    pub fn committed(&self, mark: &Mark) -> Vec<u8> {
+        let mut image = self.image(|write, sector| has_landed(write, sector).unwrap_or(false));
+        image.truncate(mark.committed_bytes as usize);
+        image
+    }
+
     /// What the file reads as, each sector of each write present according to `is_there`.
     fn image(&self, mut is_there: impl FnMut(&SimWrite, usize) -> bool) -> Vec<u8> {
-        let mut image = vec![0; self.reserved];
+        let mut image = vec![0; self.wanted];
         for write in &self.writes {
             for (i, sector) in write.bytes.chunks(SECTOR).enumerate() {
                 if is_there(write, i) {
@@ -160,17 +182,29 @@ impl SimState {
     fn carry_out(&mut self, operation: Operation) -> DiskEvent {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         match operation {
-            Operation::Create(segment, name, reserved_bytes) => {
+            Operation::Create(segment, name, wanted_bytes) => {
                 if self.chance.once_in(self.faults.create) {
                     return DiskEvent::Created { segment, result: Err(full()) };
                 }
-                let reserved = (reserved_bytes as usize).next_multiple_of(ALIGNMENT_BYTES);
-                let file = SimFile { name, reserved, writes: vec![], marks: vec![], sealed: None };
+                let wanted = (wanted_bytes as usize).next_multiple_of(ALIGNMENT_BYTES);
+                let fault = self.faults.room;
+                let reserved = if self.chance.once_in(fault) { wanted / 2 } else { wanted };
+                let file = SimFile {
+                    name,
+                    wanted,
+                    reserved,
+                    writes: vec![],
+                    marks: vec![],
+                    sealed: None,
+                    is_gone: false,
+                };
                 assert!(self.files.insert(segment, file).is_none());
-                DiskEvent::Created { segment, result: Ok(()) }
+                DiskEvent::Created { segment, result: Ok(reserved as u64) }
             }
             Operation::Write(write, at) => {
-                let fails = self.chance.once_in(self.faults.write);
+                let end = write.offset as usize + write.bytes;
+                let is_reserved = end <= self.file(write.segment).reserved;
+                let fails = self.chance.once_in(if is_reserved { self.faults.write } else { 2 });
                 let mut chance = Chance::new(self.chance.next());
                 let sectors = write.bytes.div_ceil(SECTOR);
                 let landed = (0..sectors).map(|_| !fails || chance.once_in(2)).collect();
@@ -187,6 +221,11 @@ impl SimState {
                 DiskEvent::Synced { segment, result }
             }
             Operation::Seal(segment, bytes) => {
+                if self.chance.once_in(self.faults.gone) {
+                    self.file(segment).is_gone = true;
+                    let result = Err(io::ErrorKind::NotFound.into());
+                    return DiskEvent::Sealed { segment, result };
+                }
                 if self.chance.once_in(self.faults.seal) {
                     return DiskEvent::Sealed { segment, result: Err(full()) };
                 }
@@ -211,8 +250,12 @@ impl SimState {
 }
 
 impl Disk for SimDisk {
-    fn create(&mut self, segment: SegmentKey, name: SegmentName, reserved_bytes: u64) {
-        self.0.lock().unwrap().under_way.push(Operation::Create(segment, name, reserved_bytes));
+    fn room_bytes(&self, wanted_bytes: u64) -> u64 {
+        wanted_bytes
+    }
+
+    fn create(&mut self, segment: SegmentKey, name: SegmentName, wanted_bytes: u64) {
+        self.0.lock().unwrap().under_way.push(Operation::Create(segment, name, wanted_bytes));
     }
 
     fn write(&mut self, write: Write) {
@@ -228,7 +271,7 @@ impl Disk for SimDisk {
             }
         }
         let file = state.file(write.segment);
-        assert!(file.sealed.is_none() && range.end <= file.reserved as u64);
+        assert!(file.sealed.is_none() && range.end <= file.wanted as u64);
         let at = file.writes.len();
         file.writes.push(SimWrite {
             offset: write.offset as usize,
@@ -270,6 +313,13 @@ impl Disk for SimDisk {
         assert!(state.is_quiet(segment));
         let file = state.files.remove(&segment).expect("only open segments are discarded");
         assert!(file.sealed.is_none() && file.marks.is_empty(), "nothing promised is discarded");
+    }
+
+    fn leave(&mut self, segment: SegmentKey) {
+        let mut state = self.0.lock().unwrap();
+        assert!(state.is_quiet(segment));
+        assert!(state.file(segment).sealed.is_none());
+        state.left.push(segment);
     }
 
     fn next_event(&mut self, patience: Duration) -> Option<DiskEvent> {

@@ -3,12 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-use netrewind_segment::Event;
+use netrewind_segment::{Event, LostPackets};
 
-use super::filling::Block;
+use super::filling::{Block, Contents};
 use super::segment::{Following, Segment, State};
-use super::{Lane, Origin, RETRY_INTERVAL};
+use super::{Lane, Origin, RETRY_INTERVAL, SEALS_MAX, TELL_INTERVAL};
 use crate::disk::{Disk, DiskEvent, SegmentKey};
+use crate::pool::ALIGNMENT_BYTES;
+use crate::retention::lacks_room;
 use crate::sink::{SegmentEnd, SegmentStart, SinkBlock};
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -21,14 +23,17 @@ impl<D: Disk> Lane<D> {
         for at in 0..self.segments.len() {
             self.advance_segment(at);
         }
-        let discarded = |segment: &Segment| {
-            matches!(segment.state, State::Failed { .. })
-                && segment.published.bytes == 0
-                && !segment.is_busy()
+        let is_over = |segment: &Segment| match segment.state {
+            State::Failed { .. } => segment.published.bytes == 0 && !segment.is_busy(),
+            State::GivenUp => !segment.is_busy(),
+            _ => false,
         };
-        while let Some(at) = self.segments.iter().position(discarded) {
+        while let Some(at) = self.segments.iter().position(is_over) {
             if let Some(segment) = self.segments.remove(at) {
-                self.disk.discard(segment.key);
+                match segment.state {
+                    State::GivenUp => self.disk.leave(segment.key),
+                    _ => self.disk.discard(segment.key),
+                }
                 self.tell_abandoned(&segment);
             }
         }
@@ -40,7 +45,9 @@ impl<D: Disk> Lane<D> {
         match segment.state {
             State::Wanted { not_before_ns } if now_ns >= not_before_ns => {
                 segment.state = State::Creating;
-                self.disk.create(segment.key, segment.name, self.config.segment_bytes);
+                let held = segment.given.bytes.next_multiple_of(ALIGNMENT_BYTES as u64);
+                let wanted = if segment.closed { held } else { self.config.segment_bytes };
+                self.disk.create(segment.key, segment.name, wanted);
             }
             State::Ready => {
                 while let Some(write) = segment.next_write() {
@@ -92,12 +99,22 @@ impl<D: Disk> Lane<D> {
             DiskEvent::Synced { segment, result } => self.synced(segment, result),
             DiskEvent::Sealed { segment, result } => self.sealed(segment, result),
             DiskEvent::Notice(text) => self.notices.push(text),
+            DiskEvent::Mended(what) => {
+                self.notices.push(format!("{what}: it is there again"));
+                self.events.push(Event::Mended { what });
+            }
+            DiskEvent::Gone { segment, reason } => {
+                if let Some(at) = self.position(segment) {
+                    self.lose(at, &reason);
+                }
+            }
         }
     }
 
-    fn created(&mut self, key: SegmentKey, result: io::Result<()>) {
+    fn created(&mut self, key: SegmentKey, result: io::Result<u64>) {
         let Some(at) = self.position(key) else { return };
-        if let Err(error) = result {
+        if let Err(error) = &result {
+            self.is_out_of_room = lacks_room(error);
             self.report(&format!("creating a segment: {error}"));
             self.retry_at_ns = self.now.monotonic_ns.saturating_add(nanoseconds(RETRY_INTERVAL));
             if error.kind() == io::ErrorKind::AlreadyExists {
@@ -107,9 +124,16 @@ impl<D: Disk> Lane<D> {
                 self.last_opened = self.last_opened.max(name.opened);
             }
             self.segments[at].state = State::Wanted { not_before_ns: self.retry_at_ns };
-            return;
         }
+        let Ok(room_bytes) = result else { return };
         self.is_disk_failing = false;
+        self.is_out_of_room = false;
+        if at + 1 == self.segments.len()
+            && let Some(filling) = &mut self.filling
+        {
+            self.room_bytes = room_bytes.min(self.config.segment_bytes);
+            filling.limit_to(self.room_bytes);
+        }
         let segment = &mut self.segments[at];
         segment.state = State::Ready;
         let Origin { interface, description, file } = (*segment.origin).clone();
@@ -138,7 +162,7 @@ impl<D: Disk> Lane<D> {
     fn synced(&mut self, key: SegmentKey, result: io::Result<()>) {
         let Some(at) = self.position(key) else { return };
         let Some(synced) = self.segments[at].syncing.take() else { return };
-        let has_failed = matches!(self.segments[at].state, State::Failed { .. });
+        let has_failed = self.segments[at].has_failed();
         let published = result.and_then(|()| match has_failed {
             // Its packets have been counted as dropped: it will end where the last mark stands.
             true => Ok(()),
@@ -163,10 +187,14 @@ impl<D: Disk> Lane<D> {
         let not_before_ns = self.now.monotonic_ns.saturating_add(nanoseconds(RETRY_INTERVAL));
         if let Err(error) = result {
             let what = format!("sealing {}: {error}", self.segments[at].name);
+            let segment = &mut self.segments[at];
+            segment.failed_seals += 1;
             match has_failed {
+                _ if error.kind() == io::ErrorKind::NotFound => self.lose(at, &error.to_string()),
+                true if segment.failed_seals >= SEALS_MAX => self.leave(at, &what),
                 true => {
+                    segment.state = State::Failed { not_before_ns };
                     self.report(&what);
-                    self.segments[at].state = State::Failed { not_before_ns };
                 }
                 false => self.fail(at, &what),
             }
@@ -199,16 +227,11 @@ impl<D: Disk> Lane<D> {
 
     /// The segment cannot be written to any more: what was promised of it is kept, the rest is dropped.
     fn fail(&mut self, at: usize, what: &str) {
-        if matches!(self.segments[at].state, State::Failed { .. } | State::SealingFailed) {
+        if self.segments[at].has_failed() {
             return;
         }
         self.report(what);
-        if at + 1 == self.segments.len()
-            && let Some(filling) = self.filling.take()
-        {
-            self.account.dropped.disk += filling.contents().records;
-            self.new_since_ns = None;
-        }
+        self.account.dropped.disk += self.drop_filling(at).records;
         let retry_at_ns = self.now.monotonic_ns.saturating_add(nanoseconds(RETRY_INTERVAL));
         let segment = &mut self.segments[at];
         self.account.dropped.disk += segment.fail(0);
@@ -218,9 +241,59 @@ impl<D: Disk> Lane<D> {
         self.leave_hole(at, what);
     }
 
+    /// Drops what was to follow in the segment, and says what that was.
+    fn drop_filling(&mut self, at: usize) -> Contents {
+        if at + 1 < self.segments.len() {
+            return Contents::NONE;
+        }
+        let Some(filling) = self.filling.take() else { return Contents::NONE };
+        self.new_since_ns = None;
+        *filling.contents()
+    }
+
+    /// The segment's file is gone: all that was in it is dropped, what had been promised as well. The next packet begins another.
+    fn lose(&mut self, at: usize, reason: &str) {
+        let mut lost = self.drop_filling(at);
+        self.account.dropped.disk += lost.records;
+        let segment = &mut self.segments[at];
+        let promised = segment.published.contents;
+        lost.add(if segment.has_failed() { &promised } else { &segment.given.contents });
+        if segment.state == State::GivenUp {
+            return;
+        }
+        if !segment.has_failed() {
+            self.account.dropped.disk += segment.fail(0);
+        }
+        segment.state = State::GivenUp;
+        self.account.dropped.disk += promised.records;
+        self.account.written -= promised.records;
+        self.account.bytes -= promised.packet_bytes;
+        let Contents { records, first, last, .. } = lost;
+        let lost = LostPackets { segment: segment.name, records, first, last };
+        let reason = format!("{reason}: {records} packets are lost with it");
+        self.notices.push(reason.clone());
+        self.events.push(Event::DiskError { lane: self.number, reason, lost: (records > 0).then_some(lost) });
+        self.leave_hole(at, "the segment is gone");
+    }
+
+    /// The segment cannot be sealed: it is left as it is, with what was promised of it.
+    fn leave(&mut self, at: usize, what: &str) {
+        self.segments[at].state = State::GivenUp;
+        let reason =
+            format!("{what}; it is left as it is, and sealed when netrewind opens the store the next time");
+        self.notices.push(reason.clone());
+        self.events.push(Event::DiskError { lane: self.number, reason, lost: None });
+    }
+
+    /// The disk fails: that is told at once, and again now and then.
     fn report(&mut self, reason: &str) {
         self.is_disk_failing = true;
-        self.events.push(Event::DiskError { lane: self.number, reason: reason.to_owned() });
+        self.trouble = reason.to_owned();
+        let now_ns = self.now.monotonic_ns;
+        if self.told_ns.is_none_or(|told_ns| now_ns.saturating_sub(told_ns) >= nanoseconds(TELL_INTERVAL)) {
+            self.told_ns = Some(now_ns);
+            self.events.push(Event::DiskError { lane: self.number, reason: reason.to_owned(), lost: None });
+        }
     }
 
     fn hand_to_sink(&mut self, at: usize, block: Block) {

@@ -80,10 +80,27 @@ impl Filling {
         segment_bytes: u64,
         is_new: bool,
     ) -> Self {
-        let segment_room = usize::try_from(segment_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let limit = buffer.len().min(segment_room);
         let contents = Contents::NONE;
-        Self { buffer, offset, new_from, end: new_from, limit, segment_bytes, link_type, contents, is_new }
+        let mut filling = Self {
+            buffer,
+            offset,
+            new_from,
+            end: new_from,
+            limit: 0,
+            segment_bytes,
+            link_type,
+            contents,
+            is_new,
+        };
+        filling.limit_to(segment_bytes);
+        filling
+    }
+
+    /// Lets the segment have so many bytes from now on; what is in it stays.
+    pub fn limit_to(&mut self, segment_bytes: u64) {
+        let segment_room = usize::try_from(segment_bytes.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        self.segment_bytes = segment_bytes;
+        self.limit = self.buffer.len().min(segment_room);
     }
 
     pub fn link_type(&self) -> LinkType {

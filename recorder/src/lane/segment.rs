@@ -24,6 +24,8 @@ pub(super) enum State {
     Failed { not_before_ns: u64 },
     /// Being sealed at what was promised.
     SealingFailed,
+    /// Nothing more is asked of the disk for it.
+    GivenUp,
 }
 
 /// What the sink knows of a segment.
@@ -88,6 +90,8 @@ pub(super) struct Segment {
     pub published: Stretch,
     /// What will be promised when the sync under way is answered.
     pub syncing: Option<Stretch>,
+    /// How often sealing has failed.
+    pub failed_seals: u32,
     contiguous: Stretch,
     blocks: VecDeque<(Block, Progress)>,
     writes_in_flight: usize,
@@ -113,6 +117,7 @@ impl Segment {
             written: Stretch::NOTHING,
             published: Stretch::NOTHING,
             syncing: None,
+            failed_seals: 0,
             contiguous: Stretch::NOTHING,
             blocks: VecDeque::new(),
             writes_in_flight: 0,
@@ -185,6 +190,11 @@ impl Segment {
     /// Whether the disk works for it.
     pub fn is_busy(&self) -> bool {
         self.writes_in_flight > 0 || self.syncing.is_some()
+    }
+
+    /// Whether it can be written to no more.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.state, State::Failed { .. } | State::SealingFailed | State::GivenUp)
     }
 
     /// Gives up whatever was not promised; returns how many records that was, of those that it was given.

@@ -1,11 +1,15 @@
 //! Capture files into a store, as fast as they can be read: the same lanes, driven by one thread.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_segment::{Account, Drops, Event, LinkType, Logbook, Store, StoreError, Timestamp};
+use netrewind_segment::{
+    Account, Drops, Event, LinkType, Logbook, SegmentName, Store, StoreError, StoreLock, Timestamp,
+};
 
+use super::guard::Guard;
 use super::{RecorderError, SinkMaker, file_lane, start_sink};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -22,8 +26,8 @@ pub const IMPORT_LANES_MAX: usize = 16;
 const IMPORT_BUFFERS: u16 = 12;
 /// Buffers of each further lane.
 const FURTHER_BUFFERS: u16 = 5;
-/// How long a disk may fail before an import ends.
-const FAILING_PATIENCE_NS: u64 = 10_000_000_000;
+/// How long a disk may fail before an import ends; one that has no room left does not get any by waiting.
+const FAILING_PATIENCE_NS: u64 = 2_000_000_000;
 /// How long one wait for the disk takes at most.
 const WAIT: Duration = Duration::from_millis(5);
 /// How long a source that is read from a stream is waited for at a time.
@@ -42,6 +46,32 @@ pub struct Import {
     pub notices: Vec<String>,
     /// It was told to stop, or gave up on the disk, before the sources ended.
     pub is_cut_short: bool,
+    /// Why it gave up on the disk, if it did, or what the disk said last of what it did not take.
+    pub failure: Option<String>,
+    /// Packets of it that have expired again already, to make room for others.
+    pub expired_packets: u64,
+}
+
+/// The segments of an import.
+#[derive(Debug, Default)]
+struct Own {
+    /// With how many packets they have.
+    sealed: HashMap<SegmentName, u64>,
+    expired: HashSet<SegmentName>,
+}
+
+impl Own {
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Seal { segment, records, .. } => drop(self.sealed.insert(*segment, *records)),
+            Event::Expire { segment, .. } => drop(self.expired.insert(*segment)),
+            _ => {}
+        }
+    }
+
+    fn expired_packets(&self) -> u64 {
+        self.sealed.iter().filter(|(name, _)| self.expired.contains(name)).map(|(_, packets)| packets).sum()
+    }
 }
 
 /// What came of one source.
@@ -89,6 +119,8 @@ struct Importer<'a, 'b> {
     config: Config,
     store: &'a Store,
     keeper: Arc<Keeper>,
+    guard: Guard,
+    own: Own,
     sinks: &'a mut SinkMaker<'b>,
     clock: Arc<dyn Clock>,
     lanes: Vec<Open>,
@@ -105,11 +137,12 @@ struct Importer<'a, 'b> {
     error: Option<RecorderError>,
 }
 
-/// Writes all packets of `sources`, in their order, into `store`, whose lock the caller holds. Waits for the sinks, so
+/// Writes all packets of `sources`, in their order, into `store`, which `lock` keeps for the caller. Waits for the sinks, so
 /// that no segment is left without index. `go_on` is asked now and then, and told how many packets there were.
 pub fn import(
     config: Config,
     store: &Store,
+    lock: &StoreLock,
     sources: &mut dyn Iterator<Item = Box<dyn Source>>,
     sinks: &mut SinkMaker<'_>,
     clock: Arc<dyn Clock>,
@@ -118,11 +151,18 @@ pub fn import(
     let config = Config { wait_for_sink: true, buffers: IMPORT_BUFFERS, ..config };
     let config = config.fitted(IMPORT_LANES_MAX).or_else(|_| config.fitted(1))?;
     let (events, expired) = mpsc::channel();
-    let keeper = Keeper::new(store.clone(), config.budget_bytes, config.age_max, clock.clone(), events);
+    let keeper = Keeper::new(store.clone(), config.budget_bytes, config.age_max, 1, clock.clone(), events);
+    let looked = keeper.expire_old(&|_| false).and_then(|()| keeper.look_ahead(config.segment_bytes));
+    looked.map_err(|error| RecorderError::Start {
+        what: "a look at the store",
+        source: std::io::Error::other(error),
+    })?;
     let mut importer = Importer {
         config,
         store,
         keeper: Arc::new(keeper),
+        guard: Guard::new(store, lock),
+        own: Own::default(),
         sinks,
         clock,
         lanes: Vec::new(),
@@ -172,7 +212,7 @@ impl Importer<'_, '_> {
             }
             self.log_drops(source.as_mut(), result);
             self.step(result);
-            if self.error.is_some() || self.has_failed_long() || !go_on(&self.account()) {
+            if self.error.is_some() || self.has_given_up(result) || !go_on(&self.account()) {
                 result.is_cut_short = true;
                 stopped = Some("the import ended before the file did".to_owned());
                 break;
@@ -313,12 +353,22 @@ impl Importer<'_, '_> {
         let now = self.clock.now();
         let mut is_failing = false;
         let mut events: Vec<Event> = self.expired.try_iter().collect();
+        let found = self.guard.look(now.monotonic_ns);
+        events.extend(found.events);
+        result.notices.extend(found.notices);
+        if found.end.is_some() {
+            result.failure = found.end;
+        }
         for Open { lane, .. } in &mut self.lanes {
             lane.step(now);
-            is_failing |= lane.is_disk_failing();
+            if let Some(trouble) = lane.disk_trouble() {
+                is_failing = true;
+                result.failure = Some(trouble.to_owned());
+            }
             events.extend(lane.take_events());
             result.notices.extend(lane.take_notices());
         }
+        events.iter().for_each(|event| self.own.note(event));
         events.into_iter().for_each(|event| self.log(event, result));
         self.failing_since_ns = match is_failing {
             true => self.failing_since_ns.or(Some(now.monotonic_ns)),
@@ -326,9 +376,14 @@ impl Importer<'_, '_> {
         };
     }
 
-    fn has_failed_long(&self) -> bool {
+    /// Whether there is no sense in going on: the store is gone, or there is no room, or the disk has failed for long.
+    fn has_given_up(&self, result: &Import) -> bool {
         let now_ns = self.clock.now().monotonic_ns;
-        self.failing_since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > FAILING_PATIENCE_NS)
+        let is_long = |since_ns: u64| now_ns.saturating_sub(since_ns) > FAILING_PATIENCE_NS;
+        let is_gone = result.failure.is_some() && self.store.is_in_place().is_err();
+        is_gone
+            || self.lanes.iter().any(|open| open.lane.is_out_of_room())
+            || self.failing_since_ns.is_some_and(is_long)
     }
 
     fn log(&mut self, event: Event, result: &mut Import) {
@@ -348,13 +403,18 @@ impl Importer<'_, '_> {
                     lane.wait(WAIT);
                 }
             }
-            if self.has_failed_long() {
+            if self.has_given_up(result) {
                 self.lanes.iter_mut().for_each(|open| open.lane.give_up());
                 result.is_cut_short = true;
             }
         }
+        let spared = &self.own.sealed;
+        if let Err(error) = self.keeper.expire_old(&|name| spared.contains_key(name)) {
+            result.notices.push(format!("removing old segments: {error}"));
+        }
         self.step(result);
         self.log_unwritten(result);
+        result.expired_packets = self.own.expired_packets();
         result.account = self.account();
         self.lanes.clear();
         for thread in self.sink_threads.drain(..) {

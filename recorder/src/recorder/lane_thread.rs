@@ -22,7 +22,7 @@ const STREAM_END_NS: u64 = 1_000_000_000;
 /// How often the status is brought up to date.
 const STATUS_INTERVAL_NS: u64 = 200_000_000;
 /// How long the disk may fail at the end before what is left to be written is given up.
-const END_PATIENCE_NS: u64 = 20_000_000_000;
+const END_PATIENCE_NS: u64 = 5_000_000_000;
 
 pub(super) struct LaneThread {
     source: Box<dyn Source>,

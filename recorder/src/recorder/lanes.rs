@@ -285,6 +285,7 @@ impl Lanes {
             lane.cut_packets = open.lane.cut_packets();
             lane.down = down.filter(|_| i == 0).cloned();
             lane.is_disk_failing = open.lane.is_disk_failing();
+            lane.disk_trouble = open.lane.disk_trouble().map(str::to_owned);
             lane.pace_now.add(&Pace { ring: ring.filter(|_| i == 0), writes: open.lane.take_writes() });
             lane.is_broken = self.is_broken;
             lane.turns += 1;

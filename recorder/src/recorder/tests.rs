@@ -301,13 +301,14 @@ fn an_import_keeps_link_types_apart_and_tells_of_each_file() {
     let folder = tempfile::tempdir().unwrap();
     let clock = clock();
     let store = Store::open_or_create(folder.path(), clock.now().wall, 1).unwrap();
-    let _lock = store.lock("test").unwrap();
+    let lock = store.lock("test").unwrap();
     let link_types = vec![LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL];
     let mixed = Made { link_types, name: "mixed.pcap".into(), ..Made::new(3000) };
     let mut sources = [mixed, Made::new(500)].into_iter().map(|made| Box::new(made) as Box<dyn Source>);
     let sink = Collector { delay: Duration::from_millis(20), ..Collector::default() };
     let mut sinks = |_, _: &_| Some(Box::new(sink.clone()) as Box<dyn BlockSink>);
-    let result = import(Config::default(), &store, &mut sources, &mut sinks, clock, &mut |_| true).unwrap();
+    let result =
+        import(Config::default(), &store, &lock, &mut sources, &mut sinks, clock, &mut |_| true).unwrap();
     assert_eq!((result.account.written, result.account.dropped.total()), (3500, 0));
     assert!(!result.is_cut_short && result.notices.is_empty(), "{:?}", result.notices);
     let counts: Vec<_> = result.sources.iter().map(|source| (source.name.as_str(), source.records)).collect();
@@ -393,7 +394,7 @@ fn what_a_query_still_reads_of_a_full_disk_is_waited_for() {
 
 #[test]
 fn a_disk_without_room_for_a_segment_drops_and_says_so() {
-    let Some(disk) = SmallDisk::mount("size=3m") else { return };
+    let Some(disk) = SmallDisk::mount("size=1m") else { return };
     let config = Config { segment_bytes: 16 << 20, ..Config::default() };
     let source = Made { is_live: true, ..Made::new(60_000) };
     let (store, recorder) = record(disk.0.path(), config, source, None);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use netrewind_segment::{Account, Event, Logbook, Store};
 
+use super::guard::Guard;
 use super::{LaneStatus, Shared};
 use crate::account;
 use crate::clock::ClockWatch;
@@ -24,6 +25,7 @@ pub(super) struct Watch {
     logbook: Logbook,
     shared: Arc<Shared>,
     keeper: Arc<Keeper>,
+    guard: Guard,
     events: mpsc::Receiver<Event>,
     clock: ClockWatch,
     second_began_ns: u64,
@@ -34,6 +36,7 @@ pub(super) struct Watch {
 impl Watch {
     pub fn new(
         store: &Store,
+        guard: Guard,
         shared: Arc<Shared>,
         keeper: Arc<Keeper>,
         events: mpsc::Receiver<Event>,
@@ -43,6 +46,7 @@ impl Watch {
             logbook: Logbook::new(store),
             shared,
             keeper,
+            guard,
             events,
             clock: ClockWatch::new(now),
             second_began_ns: now.monotonic_ns,
@@ -62,6 +66,7 @@ impl Watch {
             while let Ok(event) = self.events.try_recv() {
                 self.log(event);
             }
+            self.look_after_store();
             let passed_ns = self.shared.clock.now().monotonic_ns.saturating_sub(self.second_began_ns);
             if passed_ns >= SECOND_NS || is_end {
                 self.second(passed_ns);
@@ -137,7 +142,25 @@ impl Watch {
         passed
     }
 
+    /// Makes again what is missing of the store, makes room ahead, and tells whether anything can be written. Ends the recording
+    /// where the store is gone.
+    fn look_after_store(&mut self) {
+        let found = self.guard.look(self.shared.clock.now().monotonic_ns);
+        found.events.into_iter().for_each(|event| self.log(event));
+        found.notices.into_iter().for_each(|notice| self.shared.notice(notice));
+        if let Some(reason) = found.end {
+            self.shared.fail(reason);
+        }
+        if let Err(error) = self.keeper.keep_ahead() {
+            self.shared.notice(format!("removing old segments: {error}"));
+        }
+        let trouble = self.shared.update_trouble();
+        self.guard.tell(trouble.as_deref());
+    }
+
     fn tend(&self) {
+        let no_room = self.keeper.lacks_room();
+        self.shared.status().no_room = no_room;
         match self.keeper.tend() {
             Ok(usage) => self.shared.status().usage = usage,
             Err(error) => self.shared.notice(format!("removing old segments: {error}")),

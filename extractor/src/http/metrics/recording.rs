@@ -20,6 +20,8 @@ pub enum State {
     Yes,
     /// Nobody records into this store.
     No,
+    /// Somebody does, but the disk takes nothing: packets are dropped.
+    Failing,
     /// Somebody does, but the logbook has not been written for a while.
     Stalled,
 }
@@ -51,13 +53,16 @@ impl Recording {
 }
 
 fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<State, StoreError> {
-    let writer = store.locked_by()?;
-    let records = writer.is_some_and(|writer| writer.contains("record") || writer.contains("run"));
+    let writer = store.writer()?;
+    let fails = writer.as_ref().is_some_and(|writer| writer.trouble.is_some());
+    let is_recorder = |holder: &str| holder.contains("record") || holder.contains("run");
+    let records = writer.is_some_and(|writer| is_recorder(&writer.holder));
     // At midnight the new day's logbook may not have begun; then the clock says how young the day is.
     let day_began = Timestamp(now.ns() / (86_400 * SECOND_NS) * 86_400 * SECOND_NS);
     let silent_ns = now.ns().saturating_sub(last_line.unwrap_or(day_began).ns());
     Ok(match records {
         false => State::No,
+        true if fails => State::Failing,
         true if silent_ns > STALLED_AFTER_SECONDS * SECOND_NS => State::Stalled,
         true => State::Yes,
     })
@@ -168,6 +173,9 @@ mod tests {
         assert_eq!((later.state, later.account), (State::Stalled, recording.account));
         assert_eq!(later.rings, [], "nothing has been heard of them for long");
         assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::Stalled);
+        lock.tell(Some("no room"));
+        assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::Failing);
+        assert_eq!(tally.look(&store, at(6)).expect("a look").state, State::Failing);
         drop(lock);
         assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::No);
     }

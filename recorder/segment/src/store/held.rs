@@ -1,0 +1,289 @@
+//! What a writer holds open, and whether its names still lead there: a folder may be renamed or removed under it.
+//!
+//! **Invariant:** nothing is made in a folder that has taken the place of the store's own.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, CWD};
+
+use super::{
+    IDENTITY, LOCK, LOGBOOK, MARK_EXTENSION, OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, StoreLock,
+    at, sync_folder, unless_missing, write_identity,
+};
+use crate::{SegmentName, StoreError, Timestamp};
+
+/// What a file or folder is, whatever it is called: stat(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    fn new(metadata: &fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    /// Of an open file.
+    pub fn of(file: &File) -> io::Result<Self> {
+        Ok(Self::new(&file.metadata()?))
+    }
+
+    /// Of what a path leads to, if it leads anywhere.
+    pub fn at(path: &Path) -> io::Result<Option<Self>> {
+        Ok(unless_missing(fs::metadata(path))?.map(|metadata| Self::new(&metadata)))
+    }
+}
+
+/// Where the file of a segment is that is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Where its name says.
+    AsNamed,
+    /// There again: it had been moved away, with its folder or alone.
+    NamedAgain,
+    /// Elsewhere, with the folder in which it was made: the store's own folder has been moved away.
+    Moved,
+    /// Nowhere: it has been removed.
+    Gone,
+}
+
+impl Store {
+    /// Fails where the store's folder is not the one that was opened.
+    pub fn is_in_place(&self) -> Result<(), StoreError> {
+        let root = self.root();
+        let gone = |how: &'static str| Err(StoreError::Gone { path: root.to_owned(), how });
+        match at(root, FileIdentity::at(root))? {
+            Some(found) if found == self.root_identity => Ok(()),
+            Some(_) => gone("another folder has taken its place"),
+            None => gone("it has been removed or renamed"),
+        }
+    }
+
+    /// Makes sure that the logbook's folder is there, in a store that is.
+    pub fn prepare_logbook(&self) -> Result<(), StoreError> {
+        let folder = self.root().join(LOGBOOK);
+        if at(&folder, FileIdentity::at(&folder))?.is_none() {
+            self.is_in_place()?;
+            at(&folder, fs::create_dir(&folder))?;
+        }
+        Ok(())
+    }
+
+    /// The folder of a new segment's day, open, so that what is in it can be found wherever it is moved.
+    pub fn open_day_folder(&self, name: &SegmentName) -> Result<File, StoreError> {
+        let folder = self.day_folder(name);
+        at(&folder, File::open(&folder))
+    }
+
+    /// Makes sure that an open segment and its mark have their names, as far as there is anything left to be named.
+    pub fn keep_open_segment(
+        &self,
+        name: &SegmentName,
+        segment: &File,
+        mark: &File,
+    ) -> Result<Place, StoreError> {
+        let path = self.open_path(name);
+        let identity = at(&path, FileIdentity::of(segment))?;
+        if let Err(error) = self.is_in_place() {
+            return match (error, is_removed(segment)) {
+                (StoreError::Gone { .. }, Ok(true)) => Ok(Place::Gone),
+                (StoreError::Gone { .. }, _) => Ok(Place::Moved),
+                (error, _) => Err(error),
+            };
+        }
+        let place = match at(&path, FileIdentity::at(&path))? {
+            Some(found) if found == identity => Place::AsNamed,
+            // Sealed by a try that failed only afterwards.
+            None if at(&path, FileIdentity::at(&self.sealed_path(name)))? == Some(identity) => {
+                return Ok(Place::AsNamed);
+            }
+            Some(_) => Place::Gone,
+            None if at(&path, is_removed(segment))? => Place::Gone,
+            None => {
+                self.prepare_folder(name)?;
+                at(&path, name_again(segment, &path))?;
+                Place::NamedAgain
+            }
+        };
+        if place == Place::Gone {
+            return Ok(place);
+        }
+        let mark_path = self.mark_path(name);
+        if at(&mark_path, FileIdentity::at(&mark_path))?.is_none() && !at(&mark_path, is_removed(mark))? {
+            at(&mark_path, name_again(mark, &mark_path))?;
+        }
+        Ok(place)
+    }
+
+    /// Gives an open segment its sealed name in the folder in which it was made, wherever that is now.
+    pub fn seal_in(&self, folder: &File, name: &SegmentName) -> Result<(), StoreError> {
+        let named = |extension: &str| name.stem() + extension;
+        let path = self.open_path(name);
+        let renamed = rustix::fs::renameat(folder, named(OPEN_EXTENSION), folder, named(SEALED_EXTENSION));
+        at(&path, renamed.map_err(io::Error::from))?;
+        let removed = rustix::fs::unlinkat(folder, named(MARK_EXTENSION), AtFlags::empty());
+        at(&path, unless_missing(removed.map_err(io::Error::from)))?;
+        at(&path, folder.sync_all())
+    }
+
+    /// When a sealed segment was written, as far as can be known: its name tells, unless it was given by a clock that was
+    /// ahead. Then the file's own time does, which is brought back to `now` where it is ahead as well.
+    pub fn written(&self, name: &SegmentName, now: Timestamp) -> Result<Timestamp, StoreError> {
+        if name.opened <= now {
+            return Ok(name.opened);
+        }
+        let path = self.sealed_path(name);
+        let Some(file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(now) };
+        let modified = Timestamp::from_system(at(&path, file.metadata().and_then(|found| found.modified()))?);
+        if modified <= now {
+            return Ok(modified);
+        }
+        at(&path, file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(now.ns())))?;
+        Ok(now)
+    }
+}
+
+/// Whether no name leads to the file any more.
+fn is_removed(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.nlink() == 0)
+}
+
+/// Gives an open file another name, which must not be there: linkat(2), proc_pid_fd(5).
+fn name_again(file: &File, path: &Path) -> io::Result<()> {
+    let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(CWD, by_descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+impl StoreLock {
+    /// Makes again what has been removed of the store's own files and folders while it is written to, and says what that was.
+    /// Fails for good ([`StoreError::Gone`], [`StoreError::Locked`]) where the store is not ours any more.
+    pub fn keep(&self, store: &Store) -> Result<Vec<&'static str>, StoreError> {
+        store.is_in_place()?;
+        let mut made = Vec::new();
+        for folder in [SEGMENTS, LOGBOOK] {
+            let path = store.root().join(folder);
+            if at(&path, FileIdentity::at(&path))?.is_none() {
+                at(&path, fs::create_dir(&path))?;
+                made.push(folder);
+            }
+        }
+        let path = store.root().join(IDENTITY);
+        if at(&path, FileIdentity::at(&path))?.is_none() {
+            write_identity(store.root(), store.identity())?;
+            made.push(IDENTITY);
+        }
+        if self.renew(store)? {
+            made.push(LOCK);
+        }
+        Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+
+    const NAME: SegmentName = SegmentName { opened: Timestamp(1_795_339_861_000_000_005), lane: 0 };
+
+    struct Open {
+        _folder: tempfile::TempDir,
+        store: Store,
+        lock: StoreLock,
+        day: File,
+        segment: File,
+        mark: File,
+    }
+
+    /// A store with an open segment.
+    fn open() -> Open {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(&folder.path().join("store"), Timestamp(1), 7).unwrap();
+        let lock = store.lock("test").unwrap();
+        store.prepare_folder(&NAME).unwrap();
+        let create = |path: &Path| OpenOptions::new().create_new(true).write(true).open(path).unwrap();
+        let (segment, mark) = (create(&store.open_path(&NAME)), create(&store.mark_path(&NAME)));
+        let day = store.open_day_folder(&NAME).unwrap();
+        Open { _folder: folder, store, lock, day, segment, mark }
+    }
+
+    impl Open {
+        fn place(&self) -> Place {
+            self.store.keep_open_segment(&NAME, &self.segment, &self.mark).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_segment_whose_folder_is_renamed_has_its_name_again() {
+        let open = open();
+        assert_eq!(open.place(), Place::AsNamed);
+        let day = open.store.day_folder(&NAME);
+        fs::rename(&day, day.with_extension("old")).unwrap();
+        assert_eq!(open.place(), Place::NamedAgain);
+        assert_eq!(open.place(), Place::AsNamed);
+        assert!(open.store.mark_path(&NAME).exists());
+        open.store.seal(&NAME).unwrap();
+        assert_eq!(open.place(), Place::AsNamed, "sealed is as it should be");
+        fs::remove_dir_all(&day).unwrap();
+        assert_eq!(open.place(), Place::NamedAgain, "the other folder still has it");
+    }
+
+    #[test]
+    fn a_removed_segment_is_gone_and_one_of_a_moved_store_is_sealed_there() {
+        let open = open();
+        let (root, moved) = (open.store.root().to_owned(), open.store.root().with_extension("moved"));
+        fs::rename(&root, &moved).unwrap();
+        for _ in 0..2 {
+            assert_eq!(open.place(), Place::Moved);
+            assert!(matches!(open.lock.keep(&open.store), Err(StoreError::Gone { .. })));
+            assert!(matches!(open.store.prepare_folder(&NAME), Err(StoreError::Io { .. })) || root.exists());
+            fs::create_dir_all(&root).unwrap();
+        }
+        open.store.seal_in(&open.day, &NAME).unwrap();
+        let segments = moved.join(SEGMENTS).join(NAME.date());
+        assert!(segments.join(NAME.stem() + SEALED_EXTENSION).exists());
+        assert!(!segments.join(NAME.stem() + MARK_EXTENSION).exists());
+        fs::remove_dir_all(&moved).unwrap();
+        assert_eq!(open.place(), Place::Gone);
+    }
+
+    #[test]
+    fn what_is_removed_of_a_store_is_made_again() {
+        let open = open();
+        assert_eq!(open.lock.keep(&open.store).unwrap(), Vec::<&str>::new());
+        for entry in fs::read_dir(open.store.root()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        assert_eq!(open.place(), Place::Gone);
+        assert_eq!(open.lock.keep(&open.store).unwrap(), [SEGMENTS, LOGBOOK, IDENTITY, LOCK]);
+        assert_eq!(open.lock.keep(&open.store).unwrap(), Vec::<&str>::new());
+        assert_eq!(Store::open(open.store.root()).unwrap().identity(), open.store.identity());
+        assert!(matches!(open.store.lock("another"), Err(StoreError::Locked { .. })));
+        // Another recorder was quicker.
+        fs::remove_file(open.store.root().join(LOCK)).unwrap();
+        let _other = open.store.lock("another").unwrap();
+        assert!(
+            matches!(open.lock.keep(&open.store), Err(StoreError::Locked { holder, .. }) if holder == "another")
+        );
+    }
+
+    #[test]
+    fn a_segment_named_by_a_clock_that_was_ahead_has_the_time_at_which_that_is_noticed() {
+        let open = open();
+        open.store.seal(&NAME).unwrap();
+        let now = Timestamp(1_700_000_000_000_000_000);
+        assert_eq!(open.store.written(&NAME, now).unwrap(), now, "its file's time was ahead as well");
+        assert_eq!(open.store.written(&NAME, now.plus_ns(5_000_000_000)).unwrap(), now);
+        let later = NAME.opened.plus_ns(1);
+        assert_eq!(open.store.written(&NAME, later).unwrap(), NAME.opened);
+    }
+}

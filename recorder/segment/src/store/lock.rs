@@ -1,0 +1,167 @@
+//! The lock that keeps a second writer out, and what its file says: who is in, and whether that one can write.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{FileIdentity, LOCK, Store, at, unless_missing};
+use crate::StoreError;
+
+/// What the lock's file holds at most: a longer text is cut.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// Keeps other writers out of the store until all its copies are dropped.
+#[derive(Clone, Debug)]
+pub struct StoreLock(Arc<Mutex<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    file: File,
+    holder: String,
+    trouble: Option<String>,
+}
+
+/// Who writes to a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// The command, and its process.
+    pub holder: String,
+    /// Why it cannot write at the moment, if it cannot.
+    pub trouble: Option<String>,
+}
+
+impl Writer {
+    /// The lock's text: the first line is the holder, what follows is its trouble.
+    fn read(file: &mut File) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (holder, trouble) = text.split_once('\n').unwrap_or((&text, ""));
+        let trouble = Some(trouble.trim()).filter(|trouble| !trouble.is_empty()).map(str::to_owned);
+        Ok(Self { holder: holder.trim().to_owned(), trouble })
+    }
+}
+
+impl Store {
+    /// Keeps every other writer out. `holder` tells them who is in.
+    pub fn lock(&self, holder: &str) -> Result<StoreLock, StoreError> {
+        let file = lock(&self.root.join(LOCK))?;
+        let held = Held { file, holder: holder.to_owned(), trouble: None };
+        held.write();
+        Ok(StoreLock(Arc::new(Mutex::new(held))))
+    }
+
+    /// Who holds the lock now, if anybody.
+    pub fn locked_by(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.writer()?.map(|writer| writer.holder))
+    }
+
+    /// Who holds the lock now, if anybody, and how that one does.
+    pub fn writer(&self) -> Result<Option<Writer>, StoreError> {
+        let path = self.root.join(LOCK);
+        let Some(mut file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => at(&path, Writer::read(&mut file)).map(Some),
+            Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
+        }
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut file =
+        at(path, OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let holder = at(path, Writer::read(&mut file))?.holder;
+            Err(StoreError::Locked { path: path.to_owned(), holder })
+        }
+        Err(TryLockError::Error(source)) => Err(StoreError::Io { path: path.to_owned(), source }),
+    }
+}
+
+impl Held {
+    /// Writes over what was there: on a full disk, a file that is emptied first may stay empty.
+    fn write(&self) {
+        let mut text = format!("{}\n", self.holder);
+        if let Some(trouble) = &self.trouble {
+            text.push_str(trouble);
+            text.push('\n');
+        }
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        // It holds without a text as well.
+        if self.file.write_all_at(text.as_bytes(), 0).is_ok() {
+            let _ = self.file.set_len(text.len() as u64);
+        }
+    }
+}
+
+impl StoreLock {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Whole at every moment: a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whoever looks why nothing can be written, or that it can.
+    pub fn tell(&self, trouble: Option<&str>) {
+        let mut held = self.held();
+        if held.trouble.as_deref() != trouble {
+            held.trouble = trouble.map(str::to_owned);
+            held.write();
+        }
+    }
+
+    /// Locks the store again where the lock's file has been removed; true if so.
+    pub(super) fn renew(&self, store: &Store) -> Result<bool, StoreError> {
+        let path = store.root.join(LOCK);
+        let mut held = self.held();
+        let identity = at(&path, FileIdentity::of(&held.file))?;
+        if at(&path, FileIdentity::at(&path))? == Some(identity) {
+            return Ok(false);
+        }
+        held.file = lock(&path)?;
+        held.write();
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    #[test]
+    fn a_second_writer_is_kept_out_and_told_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp(1), 7).unwrap();
+        assert_eq!(store.locked_by().unwrap(), None);
+        let lock = store.lock("record, process 7").unwrap();
+        assert!(
+            matches!(store.lock("other"), Err(StoreError::Locked { holder, .. }) if holder == "record, process 7")
+        );
+        assert_eq!(store.locked_by().unwrap().as_deref(), Some("record, process 7"));
+        drop(lock);
+        store.lock("other").unwrap();
+    }
+
+    #[test]
+    fn the_lock_tells_of_trouble_and_of_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp(1), 7).unwrap();
+        let lock = store.lock("record, process 7").unwrap();
+        let said = |trouble: Option<&str>| {
+            lock.tell(trouble);
+            let writer = store.writer().unwrap().expect("somebody is in");
+            assert_eq!(writer.holder, "record, process 7");
+            writer.trouble
+        };
+        assert_eq!(said(None), None);
+        assert_eq!(said(Some("the disk is full,\nand more")).as_deref(), Some("the disk is full,\nand more"));
+        assert_eq!(said(Some("short")).as_deref(), Some("short"));
+        assert!(said(Some(&"é".repeat(TEXT_BYTES_MAX))).is_some_and(|text| text.len() < TEXT_BYTES_MAX));
+        assert_eq!(said(None), None);
+    }
+}
