@@ -1,15 +1,18 @@
-//! How zones, sizes and numbers are written on the command line; times and durations are read by [`netrewind_extractor::time_text`].
+//! How zones, sizes, numbers and addresses are written on the command line; times and durations are read by
+//! [`netrewind_extractor::time_text`].
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text;
 pub use netrewind_extractor::time_text::duration;
-pub use netrewind_extractor::time_text::instant;
+use netrewind_segment::layout::CAPLEN_MAX;
 
-/// Reads a time zone: an IANA name such as `Europe/Rome`, `UTC`, or `local`.
+/// Reads a time zone: an IANA name such as `Europe/Rome`, `UTC`, an offset such as `+02:00`, or `local`.
 pub fn time_zone(text: &str) -> Result<TimeZone, String> {
     match text {
         "local" => Ok(TimeZone::system()),
-        name => time_text::time_zone(name),
+        name => time_text::time_zone(name).map_err(|error| format!("{error}, or local")),
     }
 }
 
@@ -17,7 +20,83 @@ pub fn time_zone(text: &str) -> Result<TimeZone, String> {
 pub fn bytes(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>()
         .map(|size| size.as_u64())
-        .map_err(|error| format!("{error}; write a size as 10GiB, 500MB, or a number of bytes"))
+        .map_err(|_| format!("{text:?} is no size: write one as 10GiB, 500MB, or a number of bytes"))
+}
+
+/// Reads how many: `20`.
+pub fn count(text: &str) -> Result<u64, String> {
+    within(text, 0, u64::MAX)
+}
+
+/// As [`count`], where it is held in memory.
+pub fn length(text: &str) -> Result<usize, String> {
+    count(text).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// Reads how many lanes an interface has.
+pub fn lanes(text: &str) -> Result<u16, String> {
+    within(text, 1, 64).map(|lanes| u16::try_from(lanes).unwrap_or(1))
+}
+
+/// Reads how many bytes of each packet are kept: as with tcpdump 0 keeps them whole.
+pub fn snaplen(text: &str) -> Result<u32, String> {
+    let bytes = within(text, 0, u64::from(CAPLEN_MAX))?;
+    Ok(u32::try_from(bytes).ok().filter(|&bytes| bytes > 0).unwrap_or(CAPLEN_MAX))
+}
+
+fn within(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number =
+        is_number.then(|| text.parse().ok()).flatten().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| match most {
+        u64::MAX => format!("{text:?} is not a whole number: write one as 20"),
+        _ => format!("{text:?} is not a whole number from {least} to {most}"),
+    })
+}
+
+/// Reads an address: `10.0.0.1`, `2001:db8::1`.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| format!("{text:?} is no address: write one as 10.0.0.1 or 2001:db8::1"))
+}
+
+/// Where to listen: an address and a port, or on this machine alone, whichever protocol it speaks to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// At this address.
+    At(SocketAddr),
+    /// `localhost`, at this port.
+    Localhost(u16),
+}
+
+impl ListenAddress {
+    /// The addresses that are meant, the first of them in any case.
+    pub fn addresses(self) -> Vec<SocketAddr> {
+        match self {
+            Self::At(address) => vec![address],
+            // Any free port would be another one for each.
+            Self::Localhost(0) => vec![(Ipv4Addr::LOCALHOST, 0).into()],
+            Self::Localhost(port) => {
+                vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+            }
+        }
+    }
+}
+
+/// Reads where to listen: `127.0.0.1:8640`, `[::1]:8640`, `localhost:8640`.
+pub fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    let of_localhost = |text: &str| {
+        let (host, port) = text.rsplit_once(':')?;
+        host.eq_ignore_ascii_case("localhost").then(|| port.parse().ok()).flatten()
+    };
+    match (text.parse(), of_localhost(text)) {
+        (Ok(address), _) => Ok(ListenAddress::At(address)),
+        (Err(_), Some(port)) => Ok(ListenAddress::Localhost(port)),
+        (Err(_), None) => Err(format!(
+            "{text:?} is no address with a port: write one as 127.0.0.1:8640, [::1]:8640, localhost:8640, or 0.0.0.0:8640 \
+             for every interface"
+        )),
+    }
 }
 
 /// Reads a number of at most `bits` bits: `42`, `0x2a`.
@@ -43,7 +122,14 @@ mod tests {
         assert_eq!(bytes("1GiB"), Ok(1 << 30));
         assert_eq!(bytes("500MB"), Ok(500_000_000));
         assert_eq!(bytes("65536"), Ok(65_536));
-        assert!(bytes("much").is_err());
+        assert!(bytes("much").is_err_and(|error| error.contains("10GiB") && !error.contains("parse")));
+        assert_eq!(snaplen("0"), Ok(CAPLEN_MAX));
+        assert_eq!(snaplen("128"), Ok(128));
+        assert!(snaplen("262145").is_err_and(|error| error.contains("from 0 to 262144")));
+        assert!(["", "-1", "+1", "x", "1.5", "99999999999999999999"].iter().all(|text| count(text).is_err()));
+        assert!(["0", "65"].iter().all(|text| lanes(text).is_err()));
+        assert_eq!(address("[::1]"), Ok(Ipv6Addr::LOCALHOST.into()));
+        assert!(address("localhost").is_err_and(|error| error.contains("10.0.0.1")));
         assert_eq!(
             [number("42", 10), number("0x3ff", 10), number("0xFFFFFFFF", 32)],
             [42, 1023, u32::MAX].map(Ok)
@@ -53,5 +139,20 @@ mod tests {
         assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));
         assert!(duration("-5s").is_err() && duration("soon").is_err());
+    }
+
+    #[test]
+    fn where_to_listen() {
+        let addresses = |text: &str| {
+            let addresses = listen_address(text).unwrap_or_else(|error| panic!("{error}")).addresses();
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(addresses("127.0.0.1:8640"), ["127.0.0.1:8640"]);
+        assert_eq!(addresses("[::1]:1"), ["[::1]:1"]);
+        assert_eq!(addresses("localhost:8640"), ["127.0.0.1:8640", "[::1]:8640"]);
+        assert_eq!(addresses("Localhost:0"), ["127.0.0.1:0"]);
+        for text in ["localhost", "8640", ":8640", "probe:8640", "localhost:99999", "127.0.0.1"] {
+            assert!(listen_address(text).is_err_and(|error| error.contains("localhost:8640")), "{text}");
+        }
     }
 }

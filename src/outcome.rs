@@ -37,7 +37,7 @@ impl Failure {
             }
         }
         // A closed standard error leaves the exit status to speak.
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = writeln!(std::io::stderr(), "{}", crate::terminal::printable(&text));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a person at a terminal sees: one line that is rewritten, and numbers in units.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 /// One line on standard error that is rewritten, where that is a terminal; elsewhere nothing.
@@ -25,7 +26,7 @@ impl StatusLine {
         if self.is_terminal {
             self.shown = true;
             // Erase to the end of the line: ECMA-48, EL. A terminal that is gone is no reason to stop.
-            let _ = write!(std::io::stderr(), "\r{text}\x1b[K");
+            let _ = write!(std::io::stderr(), "\r{}\x1b[K", printable(text));
         }
     }
 
@@ -46,12 +47,45 @@ impl Drop for StatusLine {
 
 /// Prints a line on standard error.
 pub fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(&line.to_string()));
 }
 
 /// Prints a line on standard output; fails where nobody reads it any more.
 pub fn print(line: impl std::fmt::Display) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{line}")
+    writeln!(std::io::stdout(), "{}", printable(&line.to_string()))
+}
+
+/// A text without what would make a terminal do anything but show it: names of files and of interfaces, and whatever else
+/// was written by others, may hold escape sequences. Lines stay lines.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c == '\n' || !c.is_control() && !turns_text_around(c);
+    if text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => shown.push(' '),
+            c if is_plain(c) => shown.push(c),
+            c => shown.extend(c.escape_unicode()),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A value as JSON, in which nothing steers a terminal either.
+pub fn object<T: serde::Serialize>(value: &T) -> serde_json::Result<String> {
+    let text = serde_json::to_string(value)?;
+    // What JSON leaves as it is of these stands in texts alone, where it can be written by its number.
+    let numbered = |c: char| {
+        if c.is_control() || turns_text_around(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() }
+    };
+    Ok(text.chars().map(numbered).collect())
+}
+
+/// Marks that show text in another order than it is written in: Unicode Standard Annex 9, section 2.
+fn turns_text_around(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `1.2 GiB`.
@@ -99,6 +133,20 @@ pub fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_steers_the_terminal() {
+        assert_eq!(
+            printable("a\u{1b}]0;owned\u{7}\r\u{9b}2J\u{202e}b"),
+            "a\\u{1b}]0;owned\\u{7}\\u{d}\\u{9b}2J\\u{202e}b"
+        );
+        assert_eq!(printable("two\nlines, a\ttab, è"), "two\nlines, a tab, è");
+        assert!(matches!(printable("Größe 1\n"), Cow::Borrowed(_)));
+        let text = "a\u{1b}\u{9b}\u{202e}\n\"è";
+        let object = object(&text).expect("JSON");
+        assert_eq!(printable(&object), object);
+        assert_eq!(serde_json::from_str::<String>(&object).expect("JSON"), text);
+    }
 
     #[test]
     fn numbers_as_people_read_them() {

@@ -40,3 +40,4 @@ mod tunnel_ports;
 mod tunnels;
 mod view;
 mod wireshark;
+mod words;

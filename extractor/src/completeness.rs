@@ -12,7 +12,7 @@ use netrewind_segment::{Drops, SegmentName, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::RejectedIndex;
+use crate::{Query, RejectedIndex};
 
 /// The most gaps, unreadable places and notes that an answer lists; more are only counted.
 pub const LISTED_MAX: usize = 1000;
@@ -132,6 +132,12 @@ pub enum ReachedLimit {
 }
 
 impl Completeness {
+    /// Of what was asked, before anything is known of the answer.
+    pub(crate) fn of_question(query: &Query) -> Self {
+        let asked = Asked { from: query.from, to: query.to };
+        Self { asked, notes: query.note.iter().cloned().collect(), ..Self::default() }
+    }
+
     /// Whether the answer holds every packet of the range that was on the wire and that the filter accepts.
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty()

@@ -18,7 +18,7 @@ use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Patient, Progres
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
 use crate::completeness::days::Days;
-use crate::completeness::{Asked, Completeness, ReachedLimit, Span, VEILED_NS};
+use crate::completeness::{Completeness, ReachedLimit, Span, VEILED_NS};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filters::{Filters, ForProgram, Outlook};
@@ -245,8 +245,7 @@ impl Extractor {
         link_types.dedup();
         let filters = Filters::compile(&self.compiler, query, &link_types, hooks)?.with_ports(&ports);
         let segments_in_store = snapshot.names.len();
-        let mut completeness =
-            Completeness { asked: Asked { from: query.from, to: query.to }, ..Completeness::default() };
+        let mut completeness = Completeness::of_question(query);
         for (link_type, reason) in filters.refused.iter().filter(|_| !query.is_restricted()) {
             completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
         }

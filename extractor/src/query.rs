@@ -105,6 +105,9 @@ pub struct Query {
     pub limits: Limits,
     /// Whether indexes may skip work. They never change an answer, only the time it takes.
     pub use_index: bool,
+    /// What is to be said of the question itself: the answer's notes have it.
+    #[serde(skip)]
+    pub note: Option<String>,
 }
 
 impl Default for Query {
@@ -125,6 +128,7 @@ impl Default for Query {
             search: None,
             limits: Limits::default(),
             use_index: true,
+            note: None,
         }
     }
 }

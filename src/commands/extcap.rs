@@ -98,6 +98,9 @@ struct Settings {
     /// First time that is too late
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
+    /// Time zone of times that name none
+    #[arg(long, value_name = "ZONE", allow_hyphen_values = true)]
+    tz: Option<String>,
     /// Which packets
     #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
     filter: Option<String>,
@@ -122,8 +125,8 @@ arg {number=4}{call=--mode}{display=Packets}{tooltip=Recorded ones, new ones, or
 value {arg=4}{value=past}{display=Past: from ... to}{default=true}
 value {arg=4}{value=live}{display=Live: from now on}{default=false}
 value {arg=4}{value=follow}{display=Both: from ..., and then live}{default=false}
-arg {number=5}{call=--from}{display=From}{tooltip=5m ago, 2026-11-22 09:30, 2026-11-22T09:30:00Z; empty: the oldest packet kept}{type=string}{placeholder=5m ago}{group=Packets}
-arg {number=6}{call=--to}{display=To}{tooltip=The first time that is too late; empty: up to the newest packet}{type=string}{placeholder=now}{group=Packets}
+arg {number=5}{call=--from}{display=From}{tooltip=5m ago, 09:30 (today), yesterday 14:00, 2026-11-22 09:30, 2026-11-22T09:30:00Z; empty: the oldest packet kept}{type=string}{placeholder=5m ago}{group=Packets}
+arg {number=6}{call=--to}{display=To}{tooltip=The first time that is too late, or as +5m behind From; empty: up to now}{type=string}{placeholder=now}{group=Packets}
 arg {number=7}{call=--filter}{display=Filter}{tooltip=A pcap-filter expression, joined to the capture filter}{type=string}{group=Packets}
 arg {number=8}{call=--view}{display=View}{tooltip=What the filter sees of a packet in a tunnel}{type=selector}{group=Tunnels}
 value {arg=8}{value=inner}{display=The innermost packet}{default=true}
@@ -131,7 +134,8 @@ value {arg=8}{value=outer}{display=The packet as received}{default=false}
 value {arg=8}{value=any}{display=Either}{default=false}
 arg {number=9}{call=--decapsulate}{display=Decapsulate}{tooltip=The innermost packet in place of the tunnel that it came in}{type=boolean}{default=false}{group=Tunnels}
 arg {number=10}{call=--token-file}{display=Token file}{tooltip=The file in which the token stands}{type=fileselect}{mustexist=true}{group=Recorder}
-arg {number=11}{call=--interface}{display=Recorded on}{tooltip=The interface on which packets were recorded, or the file that they were imported from; empty: any}{type=string}{group=Packets}";
+arg {number=11}{call=--interface}{display=Recorded on}{tooltip=The interface on which packets were recorded, or the file that they were imported from; empty: any}{type=string}{group=Packets}
+arg {number=12}{call=--tz}{display=Time zone}{tooltip=Of From and To where they name none: Europe/Rome, +02:00, local; empty: UTC}{type=string}{placeholder=UTC}{group=Packets}";
 
 /// The command line, with the subcommand that Wireshark leaves out.
 pub fn as_subcommand(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
@@ -217,7 +221,7 @@ fn capture(arguments: &Arguments) -> Result<Outcome, Failure> {
     let mut words: Vec<OsString> = ["extract", "--quiet", "--format=pcapng"].map(OsString::from).into();
     words.extend(["--output".into(), fifo.clone().into()]);
     words.extend(settings(&arguments.settings, arguments.extcap_capture_filter.as_deref())?);
-    let mut extraction = Extraction::try_parse_from(words).map_err(Failure::usage)?.arguments;
+    let mut extraction = Extraction::try_parse_from(words).map_err(wrong_setting)?.arguments;
     extraction.set_token(given(&arguments.settings.token).map(str::to_owned));
     let stop = signals::stop_flag()?;
     match extract::run(&extraction) {
@@ -226,6 +230,13 @@ fn capture(arguments: &Arguments) -> Result<Outcome, Failure> {
         Ok(_) => Ok(Outcome::Done),
         Err(failure) => Err(failure),
     }
+}
+
+/// What is wrong with a setting, in one line: Wireshark's dialog has neither arguments nor --help.
+fn wrong_setting(error: clap::Error) -> Failure {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    Failure::usage(first.strip_prefix("error: ").unwrap_or(first))
 }
 
 fn given(text: &Option<String>) -> Option<&str> {
@@ -255,6 +266,7 @@ fn settings(settings: &Settings, capture_filter: Option<&str>) -> Result<Vec<OsS
     from.into_iter().for_each(|from| add("from", from));
     given(&settings.interface).into_iter().for_each(|interface| add("interface", interface));
     given(&settings.to).into_iter().for_each(|to| add("to", to));
+    given(&settings.tz).into_iter().for_each(|tz| add("tz", tz));
     let filters: Vec<_> =
         [given(&settings.filter), capture_filter.map(str::trim).filter(|text| !text.is_empty())]
             .into_iter()

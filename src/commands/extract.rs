@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use netrewind_extractor::flows::{FlowId, Search};
+use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{
     Answer, DedupWindow, Estimate, ExtractError, Limits, PcapSink, PcapngSink, Query, Sink, SinkError,
 };
@@ -35,8 +36,9 @@ Examples:
   netrewind extract --store /data/nr --query 'sni:example.com AND bytes:>1M' -o example.pcap
   netrewind extract --store /data/nr --flow 18eb1f3a2c5d6e700123456789abcdef -o conversation.pcap
 
-The filter is a pcap-filter(7) expression. Times: 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with --tz),
-1795339861.5 (Unix seconds), '2h ago'. The packets are those with from <= time < to, in order of time.
+The filter is a pcap-filter(7) expression. Times: 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with --tz), 09:30 (today),
+'yesterday 14:00', 1795339861.5 (Unix seconds), '2h ago' or -2h; --to +5m counts from --from.
+The packets are those with from <= time < to, in order of time.
 Whether the answer is complete stands on standard error and in the exit status: 0 complete, 1 incomplete.";
 
 /// Arguments of `netrewind extract`.
@@ -64,7 +66,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
     format: Option<String>,
     /// Stop after so many packets
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = arguments::count)]
     max_packets: Option<u64>,
     /// Stop before the packets have more bytes than this
     #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
@@ -106,7 +108,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let query = query(arguments)?;
     let place = arguments.place.open()?;
     let stop = signals::stop_flag()?;
-    let mut hooks = Waiting::new(stop, arguments.quiet || arguments.json || arguments.follow);
+    let is_silent = arguments.quiet || arguments.json || arguments.follow;
+    let mut hooks = Waiting::new(stop, is_silent, arguments.query.zone()?);
     if arguments.estimate {
         let estimate = match place.estimate(&query, &mut hooks) {
             Ok(estimate) => estimate,
@@ -152,7 +155,7 @@ fn query(arguments: &Arguments) -> Result<Query, Failure> {
         decapsulate: arguments.decapsulate,
         dedup: arguments.dedup,
         limits: Limits { packets: arguments.max_packets, bytes: arguments.max_bytes },
-        ..arguments.query.query()?
+        ..arguments.query.query(arguments.follow)?
     })
 }
 
@@ -198,7 +201,7 @@ fn standard_output() -> io::Result<File> {
 
 fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {
     if json {
-        terminal::print(serde_json::to_string(estimate)?)?;
+        terminal::print(terminal::object(estimate)?)?;
         return Ok(());
     }
     let Estimate { packets_min, packets_max, bytes_max, segments } = estimate;
@@ -213,7 +216,7 @@ fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {
 fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcome, Failure> {
     let outcome = if answer.completeness.is_complete() { Outcome::Done } else { Outcome::Incomplete };
     if arguments.json {
-        let account = serde_json::to_string(answer)?;
+        let account = terminal::object(answer)?;
         if arguments.count {
             terminal::print(account)?
         } else {
@@ -239,7 +242,8 @@ fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcom
             rejected.segment, rejected.reason
         ));
     }
-    answer.completeness.lines().iter().for_each(terminal::say);
+    let zone = arguments.query.zone()?;
+    answer.completeness.lines().iter().for_each(|line| terminal::say(in_zone(line, &zone)));
     answer.hint.iter().map(hint::line).for_each(terminal::say);
     Ok(outcome)
 }

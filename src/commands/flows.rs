@@ -6,7 +6,9 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use jiff::tz::TimeZone;
 use netrewind_extractor::flows::{Cursor, FlowQuery, FlowSort, Search, SummaryQuery, TOP_MAX};
+use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Completeness, ExtractError, Extractor, hint_time};
 use netrewind_segment::Store;
 use serde::Serialize;
@@ -54,7 +56,7 @@ pub struct Arguments {
         value_parser = ["bytes", "packets", "start", "duration"])]
     sort: String,
     /// How many are listed at most
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = crate::arguments::length)]
     limit: usize,
     /// List the conversations that come after a page, as it said on standard error
     #[arg(long, value_name = "CURSOR")]
@@ -74,11 +76,11 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             "--sort and --after are for conversations: hosts, ports and apps are by bytes",
         ));
     }
-    let query = arguments.query.query()?;
+    let (query, zone) = (arguments.query.query(false)?, arguments.query.zone()?);
     let search = arguments.search.as_deref().map(str::parse::<Search>).transpose();
     let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     let extractor = Extractor::new(Store::open(&arguments.store.store)?, options());
-    let mut hooks = Waiting::new(signals::stop_flag()?, arguments.quiet);
+    let mut hooks = Waiting::new(signals::stop_flag()?, arguments.quiet, zone.clone());
     let ended = |hooks: &Waiting, error: ExtractError| {
         hooks.end();
         failure(error)
@@ -92,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         let is_empty = answer.totals.conversations == 0 && flows.search.is_none() && !arguments.quiet;
         let until = Instant::now() + hint_time(begun.elapsed());
         let hint = is_empty.then(|| extractor.hint(&query, &|| Instant::now() >= until)).flatten();
-        print(&answer.flows, &arguments.format)?;
+        print(&answer.flows, &arguments.format, &zone)?;
         let what = Told {
             listed: answer.flows.len() as u64,
             all: Some(answer.totals.conversations),
@@ -101,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         if let Some(next) = answer.next.filter(|_| !arguments.quiet) {
             terminal::say(format_args!("more with --after {next}"));
         }
-        let outcome = tell(arguments, &what, &answer.completeness);
+        let outcome = tell(arguments, &what, &answer.completeness, &zone);
         hint.iter().map(hint::line).for_each(terminal::say);
         return Ok(outcome);
     }
@@ -109,11 +111,12 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let answer = extractor.summary(&query, &summary, &mut hooks).map_err(|error| ended(&hooks, error))?;
     hooks.end();
     let listed = match arguments.top.as_str() {
-        "hosts" => print(&answer.top.hosts, &arguments.format)?,
-        "ports" => print(&answer.top.ports, &arguments.format)?,
-        _ => print(&answer.top.applications, &arguments.format)?,
+        "hosts" => print(&answer.top.hosts, &arguments.format, &zone)?,
+        "ports" => print(&answer.top.ports, &arguments.format, &zone)?,
+        _ => print(&answer.top.applications, &arguments.format, &zone)?,
     };
-    Ok(tell(arguments, &Told { listed, all: None, approximate: answer.approximate }, &answer.completeness))
+    let told = Told { listed, all: None, approximate: answer.approximate };
+    Ok(tell(arguments, &told, &answer.completeness, &zone))
 }
 
 /// What is said of a list.
@@ -123,7 +126,7 @@ struct Told {
     approximate: bool,
 }
 
-fn tell(arguments: &Arguments, told: &Told, completeness: &Completeness) -> Outcome {
+fn tell(arguments: &Arguments, told: &Told, completeness: &Completeness, zone: &TimeZone) -> Outcome {
     if !arguments.quiet {
         if let Some(all) = told.all {
             terminal::say(format_args!("{} of {all} conversations", told.listed));
@@ -134,18 +137,18 @@ fn tell(arguments: &Arguments, told: &Told, completeness: &Completeness) -> Outc
                  that the filter cannot be held against",
             );
         }
-        completeness.lines().iter().for_each(terminal::say);
+        completeness.lines().iter().for_each(|line| terminal::say(in_zone(line, zone)));
     }
     if completeness.is_complete() { Outcome::Done } else { Outcome::Incomplete }
 }
 
 /// Prints a list, and gives how many it has.
-fn print<R: Row + Serialize>(rows: &[R], format: &str) -> Result<u64, Failure> {
+fn print<R: Row + Serialize>(rows: &[R], format: &str, zone: &TimeZone) -> Result<u64, Failure> {
     let output = io::stdout().lock();
     let printed = match format {
         "json" => print_json(rows, io::BufWriter::new(output)),
         "csv" => print_csv(rows, io::BufWriter::new(output)),
-        _ => print_table(rows, io::stdout().is_terminal(), io::BufWriter::new(output)),
+        _ => print_table(rows, io::stdout().is_terminal(), zone, io::BufWriter::new(output)),
     };
     match printed {
         // Whoever read the list has seen enough.
@@ -176,7 +179,12 @@ fn print_csv<R: Row>(rows: &[R], output: impl Write) -> io::Result<()> {
     writer.flush()
 }
 
-fn print_table<R: Row>(rows: &[R], is_terminal: bool, mut output: impl Write) -> io::Result<()> {
+fn print_table<R: Row>(
+    rows: &[R],
+    is_terminal: bool,
+    zone: &TimeZone,
+    mut output: impl Write,
+) -> io::Result<()> {
     let mut table = Table::new();
     if is_terminal {
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
@@ -185,7 +193,7 @@ fn print_table<R: Row>(rows: &[R], is_terminal: bool, mut output: impl Write) ->
     }
     table.set_header(R::COLUMNS.iter().map(|(name, _)| *name));
     for row in rows {
-        table.add_row(row.columns(is_terminal));
+        table.add_row(row.columns(is_terminal, zone));
     }
     for (column, (_, is_number)) in table.column_iter_mut().zip(R::COLUMNS) {
         if *is_number {

@@ -1,5 +1,7 @@
 //! What is asked of a store, as arguments: shared by the commands that read packets or flows.
 
+use jiff::tz::TimeZone;
+use netrewind_extractor::time_text::{self, WrittenRange};
 use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, View};
 use netrewind_filter::{CompileLimits, FilterError};
 
@@ -13,11 +15,12 @@ pub struct QueryArguments {
     /// Earliest time [default: the oldest packet kept]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<String>,
-    /// First time that is too late [default: up to the newest packet]
+    /// First time that is too late; +5m counts from --from [default: now where --from moves with the clock, as '2h ago'; else
+    /// up to the newest packet]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
-    /// Time zone of times that name none: UTC, local, or as Europe/Rome
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    /// Time zone of times that name none, and of those that are told: UTC, local, or as Europe/Rome or +02:00
+    #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
     tz: String,
     /// Which packets, as a pcap-filter(7) expression [default: all]
     #[arg(
@@ -47,20 +50,20 @@ pub struct QueryArguments {
 }
 
 impl QueryArguments {
-    /// The query, without limits.
-    pub fn query(&self) -> Result<Query, Failure> {
-        let zone = arguments::time_zone(&self.tz).map_err(Failure::usage)?;
-        let now = clock::now();
-        let instant = |name: &str, text: &Option<String>| {
-            let read = |text: &String| {
-                arguments::instant(text, now, &zone)
-                    .map_err(|error| Failure::usage(format!("--{name}: {error}")))
-            };
-            text.as_ref().map(read).transpose()
-        };
+    /// The zone in which times are read and told.
+    pub fn zone(&self) -> Result<TimeZone, Failure> {
+        arguments::time_zone(&self.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))
+    }
+
+    /// The query, without limits; `follows` where its answer goes on with what is recorded from now on.
+    pub fn query(&self, follows: bool) -> Result<Query, Failure> {
+        let written = WrittenRange { from: self.from.as_deref(), to: self.to.as_deref(), follows };
+        let range = time_text::range(&written, clock::now(), &self.zone()?)
+            .map_err(|error| Failure::usage(format!("--{error}")))?;
         Ok(Query {
-            from: instant("from", &self.from)?,
-            to: instant("to", &self.to)?,
+            from: range.from,
+            to: range.to,
+            note: range.note,
             filter: self.filter.clone(),
             view: self.view.parse::<View>().map_err(Failure::usage)?,
             ignore_vlan: self.ignore_vlan,

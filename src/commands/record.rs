@@ -78,10 +78,10 @@ pub struct Arguments {
     #[arg(long, requires = "replay")]
     replay_now: bool,
     /// Rings and writers for each interface, which share its packets by conversation
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = crate::arguments::lanes)]
     lanes: u16,
-    /// Bytes kept of each packet [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CAPLEN_MAX)))]
+    /// Bytes kept of each packet; 0: all [default: all]
+    #[arg(long, value_name = "N", value_parser = crate::arguments::snaplen)]
     snaplen: Option<u32>,
     /// Record only what this pcap-filter(7) expression accepts; the kernel looks at frames without VLAN tags
     #[arg(long, value_name = "EXPR", requires = "interface")]

@@ -14,6 +14,7 @@ use netrewind_segment::Store;
 use super::StoreArgument;
 use super::access::AccessArguments;
 use super::query::options;
+use crate::arguments::{ListenAddress, listen_address};
 use crate::clock::SystemClock;
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
@@ -48,8 +49,8 @@ pub struct Arguments {
 #[derive(Debug, clap::Args)]
 pub struct ServingArguments {
     /// Address and port to listen on; may be given several times
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8640")]
-    listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8640", value_parser = listen_address)]
+    listen: Vec<ListenAddress>,
     /// GeoIP database of places, as GeoLite2 City: the page then has a map of the world; read again when it changes
     #[arg(long, value_name = "FILE.mmdb")]
     geoip: Option<PathBuf>,
@@ -65,13 +66,26 @@ pub struct ServingArguments {
 const ANSWERS_MEMORY_DIVISOR: u64 = 4;
 
 impl ServingArguments {
+    /// Where requests arrive. Of `localhost` one protocol is enough: not every machine has IPv6.
+    fn listeners(&self) -> Result<Vec<TcpListener>, Failure> {
+        let mut listeners = Vec::new();
+        for listening in &self.listen {
+            let addresses = listening.addresses();
+            let bound = listen(addresses[0])?;
+            listeners.push(bound);
+            listeners.extend(addresses[1..].iter().filter_map(|&address| listen(address).ok()));
+        }
+        Ok(listeners)
+    }
+
     /// Begins to serve the store.
     pub fn start(&self, store: Store) -> Result<Server, Failure> {
         let access = &self.access;
-        self.listen.iter().try_for_each(|&address| access.check(address))?;
+        let mut addresses = self.listen.iter().flat_map(|listening| listening.addresses());
+        addresses.try_for_each(|address| access.check(address))?;
         let (admission, tls) = (access.admission()?, access.tls()?);
         let places = self.geoip.as_deref().map(Places::open).transpose().map_err(Failure::usage)?;
-        let listeners = self.listen.iter().map(|&address| listen(address)).collect::<Result<_, _>>()?;
+        let listeners = self.listeners()?;
         let audit = access.audit(&store)?;
         let answers_bytes_max = self.answer_memory.unwrap_or_else(|| {
             let share = machine::memory_bytes().map(|bytes| bytes / ANSWERS_MEMORY_DIVISOR);

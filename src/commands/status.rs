@@ -1,13 +1,14 @@
 //! `netrewind status`: what is in a store, and how far back one can rewind.
 
+use jiff::tz::TimeZone;
 use netrewind_extractor::Overview;
+use netrewind_extractor::time_text::in_zone;
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Drops, Store};
 
 use super::StoreArgument;
-use crate::clock;
 use crate::outcome::{Failure, Outcome};
-use crate::terminal;
+use crate::{arguments, clock, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,25 +21,31 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     store: StoreArgument,
-    /// Print one JSON object
+    /// Time zone of the times that are told: UTC, local, or as Europe/Rome or +02:00
+    #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
+    tz: String,
+    /// Print one JSON object; its times are in UTC
     #[arg(long)]
     json: bool,
 }
 
 /// Tells it.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let zone =
+        arguments::time_zone(&arguments.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
     let overview = Overview::of(&Store::open(&arguments.store.store)?, clock::now())?;
     if arguments.json {
-        terminal::print(serde_json::to_string(&overview)?)?;
+        terminal::print(terminal::object(&overview)?)?;
     } else {
-        tell(&overview)?;
+        tell(&overview, &zone)?;
     }
     Ok(Outcome::Done)
 }
 
-fn tell(overview: &Overview) -> std::io::Result<()> {
+fn tell(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
     let now = clock::now();
-    let print = |name: &str, text: String| terminal::print(format_args!("{name:<12}{text}"));
+    let print =
+        |name: &str, text: String| terminal::print(format_args!("{name:<12}{}", in_zone(&text, zone)));
     print("store", format!("{} ({})", overview.store, overview.id))?;
     print("writer", overview.writer.clone().unwrap_or_else(|| "none: nobody records".into()))?;
     if let Some(trouble) = &overview.trouble {

@@ -24,7 +24,7 @@ pub struct TunnelArguments {
     #[arg(long, value_name = "N", value_parser = number::<10>)]
     erspan_session: Option<u32>,
     /// Packets in a tunnel from or to this IPv4 or IPv6 address
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = arguments::address)]
     tunnel_peer: Option<IpAddr>,
 }
 

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::tz::TimeZone;
+use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Hooks, Progress};
+use netrewind_segment::Timestamp;
 
 use crate::terminal;
 
@@ -19,12 +22,13 @@ pub struct Waiting {
     begun: Instant,
     bar: ProgressBar,
     is_quiet: bool,
+    zone: TimeZone,
 }
 
 impl Waiting {
-    /// From now on. `is_quiet` shows nothing.
-    pub fn new(stop: Arc<AtomicBool>, is_quiet: bool) -> Self {
-        Self { stop, begun: Instant::now(), bar: ProgressBar::hidden(), is_quiet }
+    /// From now on, with times in a zone. `is_quiet` shows nothing.
+    pub fn new(stop: Arc<AtomicBool>, is_quiet: bool, zone: TimeZone) -> Self {
+        Self { stop, begun: Instant::now(), bar: ProgressBar::hidden(), is_quiet, zone }
     }
 
     /// Takes what it shows away.
@@ -47,7 +51,8 @@ impl Hooks for Waiting {
             self.bar = ProgressBar::new(progress.segments);
             self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         }
-        let reached = progress.reached.map_or_else(String::new, |at| format!(", at {at}"));
+        let shown = |at: Timestamp| format!(", at {}", in_zone(&at.to_string(), &self.zone));
+        let reached = progress.reached.map_or_else(String::new, shown);
         self.bar.set_message(format!(
             "{} packets, {}{reached}",
             progress.packets,

@@ -82,7 +82,7 @@ pub(super) fn compile_while_wanted(
     if let Some(program) = compile_quickly(expression, link_type, limits) {
         return program;
     }
-    let tokens = check(expression, limits)?;
+    let tokens = check(expression, link_type, limits)?;
     let raw = compile_large(expression, tokens, link_type, limits, is_given_up)?;
     Ok(Program::decode(link_type, &raw)?)
 }
@@ -93,7 +93,7 @@ pub(super) fn compile_quickly(
     link_type: LinkType,
     limits: &CompileLimits,
 ) -> Option<Result<Program, FilterError>> {
-    let tokens = match check(expression, limits) {
+    let tokens = match check(expression, link_type, limits) {
         Ok(tokens) => tokens,
         Err(error) => return Some(Err(error)),
     };
@@ -110,7 +110,7 @@ pub fn compile_raw(
     link_type: LinkType,
     limits: &CompileLimits,
 ) -> Result<Vec<RawInstruction>, FilterError> {
-    let tokens = check(expression, limits)?;
+    let tokens = check(expression, link_type, limits)?;
     if tokens <= limits.in_process_tokens_max {
         compile_checked(expression, link_type, Optimize::Yes)
     } else {
@@ -119,11 +119,11 @@ pub fn compile_raw(
 }
 
 /// How many tokens an expression has that may be compiled.
-fn check(expression: &str, limits: &CompileLimits) -> Result<usize, FilterError> {
+fn check(expression: &str, link_type: LinkType, limits: &CompileLimits) -> Result<usize, FilterError> {
     if expression.len() > limits.text_bytes_max {
         return Err(FilterError::TooLong { bytes: expression.len(), bytes_max: limits.text_bytes_max });
     }
-    guard::check(expression)
+    guard::check(expression).map_err(|error| error.with_remedy(link_type))
 }
 
 /// In the worker, and once more without the optimizer where that runs out of its limits.

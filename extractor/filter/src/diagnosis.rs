@@ -44,7 +44,7 @@ pub(super) fn diagnose(expression: &str, link_type: LinkType, message: &str) -> 
         () if message.contains(SYNTAX_ERROR) => case.syntax_error(),
         () => (case.place_of(message), message.to_owned()),
     };
-    FilterError::Syntax { expression: expression.to_owned(), span, message }
+    FilterError::Syntax { expression: expression.to_owned(), span, message }.with_remedy(link_type)
 }
 
 struct Case<'a> {

@@ -5,9 +5,11 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use netrewind_segment::LinkType;
 use thiserror::Error;
 
 use super::program::ProgramError;
+use super::remedy::remedy;
 
 /// Columns of an expression that are shown on either side of the place of an error.
 const SHOWN_COLUMNS: usize = 40;
@@ -26,16 +28,14 @@ pub enum FilterError {
         message: String,
     },
     /// A name that would have to be looked up in DNS or a like service.
-    #[error(
-        "`{}` is neither a keyword nor an address, and names are not looked up: use the address\n{}",
-        &expression[span.clone()],
-        Place { expression, span }
-    )]
+    #[error("{}\n{}", about_name(&expression[span.clone()], remedy.as_deref()), Place { expression, span })]
     Name {
         /// The whole expression.
         expression: String,
         /// The bytes of the name.
         span: Range<usize>,
+        /// What to write instead, where that can be told.
+        remedy: Option<String>,
     },
     /// The expression contradicts itself or has no meaning for the link type: it would accept no packet at all.
     #[error("the filter `{}` rejects all packets", shortened(expression))]
@@ -86,6 +86,48 @@ pub enum FilterError {
     /// libpcap's program is not one that we run.
     #[error(transparent)]
     Program(#[from] ProgramError),
+}
+
+impl FilterError {
+    /// With what to write instead, where that can be told.
+    pub(super) fn with_remedy(self, link_type: LinkType) -> Self {
+        match self {
+            Self::Name { expression, span, remedy: None } => {
+                let remedy =
+                    remedy(&expression, &span, link_type).map(|text| printable(&text).into_iter().collect());
+                Self::Name { expression, span, remedy }
+            }
+            Self::Syntax { expression, span, message } => {
+                let message = match remedy(&expression, &span, link_type) {
+                    Some(text) => format!("{message}: {}", printable(&text).into_iter().collect::<String>()),
+                    None => message,
+                };
+                Self::Syntax { expression, span, message }
+            }
+            other => other,
+        }
+    }
+
+    /// What is wrong, in one line, where the error has a place in the expression.
+    pub fn message(&self) -> Option<String> {
+        match self {
+            Self::Syntax { message, .. } => Some(message.clone()),
+            Self::Name { expression, span, remedy } => {
+                Some(about_name(&expression[span.clone()], remedy.as_deref()))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn about_name(name: &str, remedy: Option<&str>) -> String {
+    let name: String = printable(name).into_iter().collect();
+    match remedy {
+        Some(remedy) => format!("`{name}` is no word of a capture filter: {remedy}"),
+        None => format!(
+            "`{name}` is neither a keyword nor an address, and names are not looked up: use the address"
+        ),
+    }
 }
 
 /// An expression with a line of carets under a part of it, on two lines.

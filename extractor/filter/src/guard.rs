@@ -29,7 +29,7 @@ pub(super) fn check(expression: &str) -> Result<usize, FilterError> {
     match first_refused(expression, &tokens) {
         None => Ok(tokens.len()),
         Some(Token { kind: TokenKind::Name, span }) => {
-            Err(FilterError::Name { expression: expression.to_owned(), span: span.clone() })
+            Err(FilterError::Name { expression: expression.to_owned(), span: span.clone(), remedy: None })
         }
         Some(Token { span, .. }) => Err(FilterError::Syntax {
             expression: expression.to_owned(),

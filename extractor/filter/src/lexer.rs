@@ -88,6 +88,11 @@ fn longest(text: &str) -> (TokenKind, usize) {
     }
 }
 
+/// Whether a word is one of the language: a keyword or a named constant.
+pub(super) fn is_word_of_the_language(word: &str) -> bool {
+    is_listed(KEYWORDS, word) || is_listed(CONSTANTS, word)
+}
+
 fn is_listed(list: &str, word: &str) -> bool {
     list.split_ascii_whitespace().any(|listed| listed == word)
 }

@@ -23,6 +23,7 @@ mod lists;
 mod machine;
 mod number;
 mod program;
+mod remedy;
 mod steps;
 mod sys;
 mod terms;

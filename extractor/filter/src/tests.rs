@@ -9,4 +9,5 @@ mod judging;
 mod listing;
 mod numbers;
 mod random;
+mod remedies;
 mod searching;

@@ -28,6 +28,9 @@ const OUTAGE: &str = "an interface received nothing";
 /// What is told instead of which capture file was damaged.
 const LOSS: &str = "a capture file that was imported is damaged";
 
+/// How far behind the clock a recorder's last sign of life may be: it gives one a second.
+const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;
+
 /// Fills in what the logbook knows about the range: gaps, drops, what has expired. Who `is_restricted` is told no more
 /// than that ([`crate::Query::is_restricted`]).
 pub(crate) fn fill(
@@ -38,6 +41,8 @@ pub(crate) fn fill(
     store: &Store,
     is_restricted: bool,
 ) -> Result<(), ExtractError> {
+    let range = as_far_as_recorded(range, chronicle, kept);
+    completeness.covered = Some(range);
     let gone = no_longer_kept(completeness, range, chronicle, kept, store)?;
     gone.into_iter().for_each(|gone| completeness.add_gone(gone));
     let asked = completeness.asked;
@@ -63,6 +68,22 @@ pub(crate) fn fill(
         completeness.note(format!("{} lines of the logbook cannot be read", chronicle.unreadable_lines));
     }
     Ok(())
+}
+
+/// The range as far as a recorder that is at work has come: of what is asked for up to now, the last moment is still on its
+/// way.
+fn as_far_as_recorded(range: Span, chronicle: &Chronicle, kept: &Kept<'_>) -> Span {
+    let is_at_work = |session: &&Session| session.end == End::Open;
+    let Some(alive) = chronicle.sessions.iter().filter(is_at_work).map(|session| session.to).max() else {
+        return range;
+    };
+    let stored = kept.spans.iter().map(|span| span.to).filter(|to| *to <= range.to).max();
+    let reached = stored.map_or(alive, |stored| stored.max(alive));
+    if range.from < reached && reached < range.to && range.to.ns_since(reached) <= RECORDED_BEHIND_NS {
+        Span { to: reached, ..range }
+    } else {
+        range
+    }
 }
 
 /// The part of the range of which packets have gone with their segments.

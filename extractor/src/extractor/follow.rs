@@ -14,7 +14,7 @@ use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Progress, Work};
 use crate::completeness::chronicle::{Chronicle, Scope};
 use crate::completeness::coverage::{self, Kept};
 use crate::completeness::origin::Origin;
-use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
+use crate::completeness::{Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filters::Filters;
@@ -356,8 +356,7 @@ impl<'f> Following<'f> {
         oldest: Option<Timestamp>,
         end: End,
     ) -> Result<Answer, ExtractError> {
-        let asked = Asked { from: self.query.from, to: self.query.to };
-        let mut completeness = Completeness { asked, ..Completeness::default() };
+        let mut completeness = Completeness::of_question(self.query);
         for (link_type, reason) in self.filters.refused.iter().filter(|_| !self.query.is_restricted()) {
             completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
         }

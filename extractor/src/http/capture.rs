@@ -103,7 +103,8 @@ async fn packets(service: Arc<Service>, identity: Identity, request: Request) ->
     let (selection, conversations) = (Selection::take(&mut fields)?, Conversations::take(&mut fields)?);
     let (bounds, form) = (Bounds::take(&mut fields)?, Form::take(&mut fields)?);
     fields.end()?;
-    let query = conversations.of(service.query_for(&identity, selection)?)?;
+    let query =
+        conversations.of(service.query_for(&identity, selection.following(form.follow == Some(true)))?)?;
     if form.follow == Some(true) && query.chooses_conversations() {
         let detail = "follow: packets of chosen conversations cannot be followed: ask without flow and query";
         return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "follow"));
@@ -122,10 +123,10 @@ async fn give(
 ) -> Result<Response, Problem> {
     let decapsulate = form.decapsulate.unwrap_or_default();
     let query = Query { limits: bounds.limits(), decapsulate, ..query };
+    let follow = form.follow.unwrap_or_default();
     if service.phase() != Phase::Serving {
         return Err(ending());
     }
-    let follow = form.follow.unwrap_or_default();
     let places = if follow { &service.followers } else { &service.packets };
     let slot = places.slot(&identity.share()).await?;
     let format = form.format.unwrap_or_default();

@@ -108,8 +108,11 @@ impl Remote {
                 Some(trouble) => RecorderCompleteness::lacking(name, trouble),
                 None => RecorderCompleteness::of(
                     name,
-                    &serde_json::from_value::<Completeness>(completeness)
-                        .map_err(|error| RemoteError::Failed(error.to_string()))?,
+                    &serde_json::from_value::<Completeness>(completeness).map_err(|_| {
+                        RemoteError::Failed(
+                            "what a recorder says is of another version of netrewind".to_owned(),
+                        )
+                    })?,
                 ),
             };
             answer.completeness.recorders.push(completeness);

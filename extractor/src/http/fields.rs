@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::error::Category;
 
 use super::problem::{Kind, Problem};
 
@@ -46,7 +47,14 @@ impl Fields {
     pub fn from_json(text: &[u8]) -> Result<Self, Problem> {
         let mut deserializer = serde_json::Deserializer::from_slice(text);
         let bad = |error: serde_json::Error| {
-            Problem::new(Kind::BadBody, format!("the body is not a JSON object: {error}"))
+            let (line, column) = (error.line(), error.column());
+            let detail = match error.classify() {
+                Category::Eof => "the body ends before the JSON object in it does".to_owned(),
+                _ => format!(
+                    "the body is not a JSON object of parameters, as {{\"filter\": \"port 53\"}}: line {line}, column {column}"
+                ),
+            };
+            Problem::new(Kind::BadBody, detail)
         };
         let pairs = deserializer.deserialize_map(Pairs).map_err(bad)?;
         deserializer.end().map_err(bad)?;

@@ -12,7 +12,8 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::fields::{Fields, NUMBER_MAX};
 use super::problem::{Kind, Problem};
 use crate::flows::{FlowId, Search};
-use crate::{DedupWindow, Limits, Query, TunnelDemands, View, time_text};
+use crate::time_text::{self, AskedRange, WrittenRange};
+use crate::{DedupWindow, Limits, Query, TunnelDemands, View};
 
 /// The longest that an answer may be asked to take, in seconds: a day.
 pub const SECONDS_MAX: u64 = 86_400;
@@ -21,14 +22,15 @@ pub const SECONDS_MAX: u64 = 86_400;
 #[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Selection {
-    /// Earliest time: RFC 3339 with nanoseconds, Unix seconds with a fraction, `2h ago`, or `2026-11-22 09:30` in `tz`.
-    /// Absent: the oldest packet kept.
+    /// Earliest time: RFC 3339 with nanoseconds, Unix seconds with a fraction, `2h ago`, or in `tz` `2026-11-22 09:30`,
+    /// `09:30` (today), `yesterday 14:00`. Absent: the oldest packet kept.
     #[param(example = "2h ago")]
     from: Option<String>,
-    /// First time that is too late. Absent: up to the newest packet.
+    /// First time that is too late; `+5m` counts from `from`. Absent: now, where `from` moves with the clock, as `2h ago`;
+    /// else up to the newest packet.
     #[param(example = "now")]
     to: Option<String>,
-    /// Time zone of times that name none, as `Europe/Rome`. Absent: UTC.
+    /// Time zone of times that name none, as `Europe/Rome` or `+02:00`. Absent: UTC.
     tz: Option<String>,
     /// A pcap-filter(7) expression. Absent: every packet.
     #[param(example = "tcp port 443")]
@@ -56,6 +58,9 @@ pub struct Selection {
     interface: Option<Vec<String>>,
     /// Do not use the indexes: the answer is the same, and takes longer.
     no_index: Option<bool>,
+    /// The answer goes on: a range without an end has none.
+    #[param(ignore)]
+    follows: bool,
 }
 
 /// A view of a packet.
@@ -225,25 +230,19 @@ impl Selection {
             dedup: fields.text("dedup")?,
             interface: Some(fields.texts("interface")?),
             no_index: Some(fields.flag("no_index")?),
+            follows: false,
         })
+    }
+
+    /// For an answer that goes on, if it does.
+    #[must_use]
+    pub fn following(self, follows: bool) -> Self {
+        Self { follows, ..self }
     }
 
     /// The query that it means at this time.
     pub fn query(self, now: Timestamp) -> Result<Query, Problem> {
-        let zone = match &self.tz {
-            None => TimeZone::UTC,
-            Some(text) => time_text::time_zone(text).map_err(|error| {
-                Problem::new(Kind::BadParameter, format!("tz: {error}")).with("parameter", "tz")
-            })?,
-        };
-        let from = instant("from", self.from.as_deref(), now, &zone)?;
-        let to = instant("to", self.to.as_deref(), now, &zone)?;
-        if let (Some(from), Some(to)) = (from, to)
-            && to <= from
-        {
-            let detail = format!("to ({to}) is not later than from ({from}): no packet can be between them");
-            return Err(Problem::new(Kind::BadTime, detail).with("parameter", "to"));
-        }
+        let AskedRange { from, to, note } = self.range(now)?;
         let peer = self.tunnel_peer.as_deref().map(|text| {
             let expected = "an IPv4 or IPv6 address";
             text.parse::<IpAddr>().map_err(|_| super::fields::bad_value("tunnel_peer", text, expected))
@@ -263,9 +262,41 @@ impl Selection {
             dedup: self.dedup.as_deref().map(dedup_window).transpose()?,
             interfaces: self.interface.unwrap_or_default(),
             use_index: !self.no_index.unwrap_or_default(),
+            note,
             ..Query::default()
         })
     }
+
+    fn range(&self, now: Timestamp) -> Result<AskedRange, Problem> {
+        let zone = match &self.tz {
+            None => TimeZone::UTC,
+            Some(text) => time_text::time_zone(text).map_err(|error| {
+                let hint = lost_plus(text, |text| time_text::time_zone(text).is_ok());
+                Problem::new(Kind::BadParameter, format!("tz: {error}{hint}")).with("parameter", "tz")
+            })?,
+        };
+        let written =
+            WrittenRange { from: self.from.as_deref(), to: self.to.as_deref(), follows: self.follows };
+        time_text::range(&written, now, &zone).map_err(|error| {
+            let follows = self.follows;
+            let reads = |from: Option<&str>, to: Option<&str>| {
+                time_text::range(&WrittenRange { from, to, follows }, now, &zone).is_ok()
+            };
+            let hint = match error.parameter {
+                "from" => lost_plus(written.from.unwrap_or_default(), |text| reads(Some(text), None)),
+                _ => lost_plus(written.to.unwrap_or_default(), |text| reads(written.from, Some(text))),
+            };
+            Problem::new(Kind::BadTime, format!("{error}{hint}")).with("parameter", error.parameter)
+        })
+    }
+}
+
+/// A plus sign in a query string is a space: an offset or a span has lost its sign.
+fn lost_plus(text: &str, reads: impl Fn(&str) -> bool) -> &'static str {
+    let plus = text.replace(' ', "+");
+    let last = text.rfind(' ').map(|at| format!("{}+{}", &text[..at], &text[at + 1..])).unwrap_or_default();
+    let was_plus = text.contains(' ') && (reads(&plus) || reads(&last));
+    if was_plus { " (write a + in a query string as %2B)" } else { "" }
 }
 
 fn dedup_window(text: &str) -> Result<DedupWindow, Problem> {
@@ -277,22 +308,6 @@ fn dedup_window(text: &str) -> Result<DedupWindow, Problem> {
 fn bits(fields: &mut Fields, name: &'static str, bits: u32) -> Result<Option<u32>, Problem> {
     let number = fields.number(name, (1 << bits) - 1)?;
     Ok(number.and_then(|number| u32::try_from(number).ok()))
-}
-
-fn instant(
-    name: &str,
-    text: Option<&str>,
-    now: Timestamp,
-    zone: &TimeZone,
-) -> Result<Option<Timestamp>, Problem> {
-    let Some(text) = text else { return Ok(None) };
-    time_text::instant(text, now, zone).map(Some).map_err(|error| {
-        // A plus sign in a query string is a space: the offset of a time has lost its sign.
-        let plus = text.replace(' ', "+");
-        let was_plus = plus != text && time_text::instant(&plus, now, zone).is_ok();
-        let hint = if was_plus { " (write a + in a query string as %2B)" } else { "" };
-        Problem::new(Kind::BadTime, format!("{name}: {error}{hint}")).with("parameter", name)
-    })
 }
 
 impl Bounds {

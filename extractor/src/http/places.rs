@@ -162,10 +162,10 @@ fn load(path: &Path) -> Result<Database, PlacesError> {
     if bytes.len() as u64 > DATABASE_BYTES_MAX {
         return Err(wrong(format!("it has more than {DATABASE_BYTES_MAX} bytes")));
     }
-    let database = Reader::from_source(bytes).map_err(|error| wrong(error.to_string()))?;
+    let damaged = |_| wrong("it is no database of MaxMind's format (MMDB), or a damaged one".to_owned());
+    let database = Reader::from_source(bytes).map_err(damaged)?;
     let kind = database.metadata().database_type.clone();
-    let mut networks =
-        database.networks(maxminddb::WithinOptions::default()).map_err(|error| wrong(error.to_string()))?;
+    let mut networks = database.networks(maxminddb::WithinOptions::default()).map_err(damaged)?;
     let has_places = networks
         .by_ref()
         .take(NETWORKS_TRIED_MAX)

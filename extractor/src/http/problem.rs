@@ -257,9 +257,8 @@ impl From<FilterError> for Problem {
             FilterError::Syntax { expression, span, message } => {
                 at(Kind::BadFilter, expression, span, message.clone())
             }
-            FilterError::Name { expression, span } => {
-                let message = "names are not looked up: use the address".to_owned();
-                at(Kind::BadFilter, expression, span, message)
+            FilterError::Name { expression, span, .. } => {
+                at(Kind::BadFilter, expression, span, error.message().unwrap_or_default())
             }
             FilterError::RejectsAll { .. } | FilterError::TooLong { .. } | FilterError::Program(_) => {
                 Self::new(Kind::BadFilter, detail).with("parameter", "filter")

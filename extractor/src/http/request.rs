@@ -46,7 +46,7 @@ async fn read(body: Body, bytes_max: usize, time_max: Duration) -> Result<bytes:
         Ok(Err(error)) if is_too_large(&error) => {
             Err(Problem::new(Kind::BodyTooLarge, format!("the body has more than {bytes_max} bytes")))
         }
-        Ok(Err(error)) => Err(Problem::new(Kind::BadBody, format!("the body cannot be read: {error}"))),
+        Ok(Err(_)) => Err(Problem::new(Kind::BadBody, "the body broke off before its end")),
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", time_max.as_secs());
             Err(Problem::new(Kind::SlowRequest, detail))

@@ -28,14 +28,14 @@ pub enum TlsError {
         reason: String,
     },
     /// They do not fit together, or are of an unknown kind.
-    #[error("the certificate {} and the key {} cannot be used together: {source}", certificate.display(), key.display())]
+    #[error("the certificate {} and the key {} cannot be used together: {reason}", certificate.display(), key.display())]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
         /// Why not.
-        source: rustls::Error,
+        reason: &'static str,
     },
 }
 
@@ -91,13 +91,21 @@ fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
     let wrong = |path: &Path, reason: String| TlsError::File { path: path.to_owned(), reason };
     let read = |path: &Path| std::fs::read(path).map_err(|error: io::Error| wrong(path, error.to_string()));
     let chain = CertificateDer::pem_slice_iter(&read(certificate)?).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| wrong(certificate, error.to_string()))?;
+    let chain = chain.map_err(|_| wrong(certificate, "a certificate in it is damaged".to_owned()))?;
     if chain.is_empty() {
         return Err(wrong(certificate, "there is no certificate in it".to_owned()));
     }
     let secret = PrivateKeyDer::from_pem_slice(&read(key)?)
         .map_err(|_| wrong(key, "there is no private key in it".to_owned()))?;
-    let pair = |source| TlsError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source };
+    let pair = |error: rustls::Error| TlsError::Pair {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        reason: match error {
+            rustls::Error::InconsistentKeys(_) => "the key is that of another certificate",
+            rustls::Error::InvalidCertificate(_) => "the certificate is damaged",
+            _ => "the certificate or the key is of a kind that is not known here",
+        },
+    };
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(pair)?

@@ -28,5 +28,6 @@ pub use name::{NotASegmentName, SegmentName};
 pub use pace::{Pace, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
 pub use record::{READ_AHEAD_BYTES, Record, RecordReader, Records};
 pub use store::{SegmentState, Store, StoreLock};
+pub use text::toml_fault;
 pub use time::Timestamp;
 pub use writer::PcapWriter;

@@ -155,8 +155,10 @@ impl Store {
         let path = root.join(IDENTITY);
         let text = at(&path, unless_missing(fs::read_to_string(&path)))?
             .ok_or_else(|| StoreError::Missing(root.to_owned()))?;
-        let identity: Identity = toml::from_str(&text)
-            .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
+        let identity: Identity = toml::from_str(&text).map_err(|error| StoreError::Identity {
+            path: path.clone(),
+            reason: crate::toml_fault(&text, &error),
+        })?;
         if identity.format_version != FORMAT_VERSION {
             return Err(StoreError::Version { path, found: identity.format_version });
         }

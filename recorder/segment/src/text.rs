@@ -1,4 +1,4 @@
-//! Types that are written as text in files.
+//! Types that are written as text in files, and what is said of files that do not read as they should.
 
 /// Serializes a type as what `Display` writes, and reads it back with `FromStr`.
 macro_rules! serde_as_text {
@@ -18,3 +18,49 @@ macro_rules! serde_as_text {
     };
 }
 pub(crate) use serde_as_text;
+
+/// What is wrong in a TOML file, and in which line. Of what the file holds nothing is quoted but names of its settings: a
+/// line may hold a secret.
+pub fn toml_fault(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let named = |start: &str| error.message().strip_prefix(start)?.split('`').next();
+    let fault = if let Some(name) = named("missing field `") {
+        format!("`{name}` is missing")
+    } else if let Some(name) = named("unknown field `") {
+        format!("there is no setting `{name}`")
+    } else if let Some(name) = named("unknown variant `") {
+        format!("`{name}` is none of the values that it can have")
+    } else if error.message().starts_with("duplicate key") {
+        "a setting stands there twice".to_owned()
+    } else {
+        "it is not written as netrewind writes it".to_owned()
+    };
+    format!("line {line}: {fault}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Settings {
+        #[expect(dead_code, reason = "read into alone")]
+        size: u32,
+    }
+
+    #[test]
+    fn faults_of_files_are_told_in_words() {
+        for (text, wanted) in [
+            ("", "line 1: `size` is missing"),
+            ("size = 1\nsice = 2\n", "line 2: there is no setting `sice`"),
+            ("\nsize = 'secret'", "line 2: it is not written as netrewind writes it"),
+            ("size = 1\nsize = 2", "line 2: a setting stands there twice"),
+            ("size = 1\n]]secret[", "line 2: it is not written as netrewind writes it"),
+        ] {
+            let error = toml::from_str::<Settings>(text).expect_err(text);
+            assert_eq!(toml_fault(text, &error), wanted, "{text:?}: {error}");
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! How a line of each list is written: as a row of a table, and as the fields of CSV.
 
+use jiff::tz::TimeZone;
 use netrewind_extractor::flows::{
     ApplicationCount, Conversation, End, HostCount, PortCount, Totals, TunnelRecord,
 };
+use netrewind_extractor::time_text::in_zone;
 
 use crate::terminal;
 
@@ -12,8 +14,8 @@ pub trait Row {
     const COLUMNS: &'static [(&'static str, bool)];
     /// The fields of CSV.
     const FIELDS: &'static [&'static str];
-    /// What stands in the columns; in units that people read where it is for a person.
-    fn columns(&self, for_person: bool) -> Vec<String>;
+    /// What stands in the columns, with times in a zone; in units that people read where it is for a person.
+    fn columns(&self, for_person: bool, zone: &TimeZone) -> Vec<String>;
     /// What stands in the fields.
     fn fields(&self) -> Vec<String>;
 }
@@ -133,10 +135,10 @@ impl Row for Conversation {
         "segments",
     ];
 
-    fn columns(&self, for_person: bool) -> Vec<String> {
+    fn columns(&self, for_person: bool, zone: &TimeZone) -> Vec<String> {
         let seconds = self.last.ns_since(self.first) as f64 / 1e9;
         vec![
-            self.first.to_string(),
+            in_zone(&self.first.to_string(), zone).into_owned(),
             format!("{seconds:.3}"),
             self.protocol.clone(),
             end(&self.client),
@@ -203,7 +205,7 @@ impl Row for HostCount {
     const FIELDS: &'static [&'static str] =
         &["address", "packets", "bytes", "sent_bytes", "received_bytes", "conversations"];
 
-    fn columns(&self, for_person: bool) -> Vec<String> {
+    fn columns(&self, for_person: bool, _zone: &TimeZone) -> Vec<String> {
         vec![
             self.address.to_string(),
             self.packets.to_string(),
@@ -215,7 +217,7 @@ impl Row for HostCount {
     }
 
     fn fields(&self) -> Vec<String> {
-        self.columns(false)
+        self.columns(false, &TimeZone::UTC)
     }
 }
 
@@ -224,14 +226,14 @@ impl Row for PortCount {
         &[("PROTO", false), ("PORT", true), ("PACKETS", true), ("BYTES", true), ("CONVERSATIONS", true)];
     const FIELDS: &'static [&'static str] = &["protocol", "port", "packets", "bytes", "conversations"];
 
-    fn columns(&self, for_person: bool) -> Vec<String> {
+    fn columns(&self, for_person: bool, _zone: &TimeZone) -> Vec<String> {
         let mut columns = vec![self.protocol.clone(), self.port.to_string()];
         columns.extend(totals(&self.totals, for_person));
         columns
     }
 
     fn fields(&self) -> Vec<String> {
-        self.columns(false)
+        self.columns(false, &TimeZone::UTC)
     }
 }
 
@@ -240,7 +242,7 @@ impl Row for ApplicationCount {
         &[("APPLICATION", false), ("PACKETS", true), ("BYTES", true), ("CONVERSATIONS", true)];
     const FIELDS: &'static [&'static str] = &["name", "guessed", "packets", "bytes", "conversations"];
 
-    fn columns(&self, for_person: bool) -> Vec<String> {
+    fn columns(&self, for_person: bool, _zone: &TimeZone) -> Vec<String> {
         let name = if self.guessed { format!("{} (by port)", self.name) } else { self.name.clone() };
         let mut columns = vec![name];
         columns.extend(totals(&self.totals, for_person));

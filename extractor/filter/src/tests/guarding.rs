@@ -6,7 +6,7 @@ use crate::{CompileLimits, FilterError, compile};
 
 fn refused_name(expression: &str) -> Option<String> {
     match compile(expression, LinkType::ETHERNET, &CompileLimits::default()) {
-        Err(FilterError::Name { expression, span }) => Some(expression[span].to_owned()),
+        Err(FilterError::Name { expression, span, .. }) => Some(expression[span].to_owned()),
         _ => None,
     }
 }

@@ -72,7 +72,9 @@ fn of_leaf(leaf: UserInputLeaf) -> Result<Expression, SearchError> {
     match leaf {
         UserInputLeaf::All => Ok(Expression::Everything),
         UserInputLeaf::Literal(literal) if literal.prefix || literal.slop > 0 => {
-            let detail = format!("{literal:?}: a value stands for itself; * and ~ are not understood");
+            let value = literal.phrase;
+            let detail =
+                format!("{value:?}: a value stands for itself; * and ~ behind it are not understood");
             Err(SearchError::NotHere(detail))
         }
         UserInputLeaf::Literal(UserInputLiteral { field_name: Some(name), phrase, .. }) => {

@@ -274,10 +274,8 @@ impl Tokens {
             return Err(malformed(format!("it has more than {FILE_BYTES_MAX} bytes")));
         }
         // A parser's error quotes the line, and a line may be a hash: only its own words are passed on.
-        let tokens: Self = toml::from_str(&text).map_err(|error| {
-            let at = error.span().map_or(0, |span| text[..span.start].lines().count());
-            malformed(format!("near line {at}: {}", error.message()))
-        })?;
+        let tokens: Self =
+            toml::from_str(&text).map_err(|error| malformed(netrewind_segment::toml_fault(&text, &error)))?;
         tokens.check().map_err(|error| malformed(error.to_string()))?;
         Ok(tokens)
     }

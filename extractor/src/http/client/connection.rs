@@ -27,6 +27,9 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Bytes of an answer that is not a capture file.
 const OBJECT_BYTES_MAX: usize = 16 << 20;
 
+/// What is told of an answer in JSON that is none.
+const NO_ACCOUNT: &str = "what it says is no answer of a recorder";
+
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// A recorder that can be asked.
@@ -102,13 +105,13 @@ fn authorities(access: &Access) -> Result<rustls::RootCertStore, RemoteError> {
         return Ok(roots);
     };
     let wrong =
-        |error: String| RemoteError::Usage(format!("the certificate authorities cannot be read: {error}"));
+        |why: &str| RemoteError::Usage(format!("--ca-file: {why}: give certificates of authorities, as PEM"));
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+        let certificate = certificate.map_err(|_| wrong("a certificate in the file is damaged"))?;
+        roots.add(certificate).map_err(|_| wrong("a certificate in the file is none of an authority"))?;
     }
     match roots.is_empty() {
-        true => Err(wrong("there is no certificate in the file".to_owned())),
+        true => Err(wrong("there is no certificate in the file")),
         false => Ok(roots),
     }
 }
@@ -117,7 +120,8 @@ impl Connection {
     pub(super) fn new(url: &str, client: HttpClient, access: &Access) -> Result<Self, RemoteError> {
         let wrong =
             |why: &str| RemoteError::Usage(format!("{url:?} {why}; write one as https://recorder:8640"));
-        let uri: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
+        let with_scheme = with_scheme(url);
+        let uri: Uri = with_scheme.parse().map_err(|_| wrong("is not a URL"))?;
         let authority = uri.authority().ok_or_else(|| wrong("names no host"))?.clone();
         match uri.scheme_str() {
             Some("https") => {}
@@ -125,7 +129,7 @@ impl Connection {
             Some("http") => return Err(wrong("is not encrypted: a token is not sent over it")),
             _ => return Err(wrong("is not a URL of http or https")),
         }
-        let base = url.trim_end_matches('/').to_owned();
+        let base = with_scheme.trim_end_matches('/').to_owned();
         Ok(Self { name: authority.to_string(), base, token: access.token.clone(), client })
     }
 
@@ -138,13 +142,15 @@ impl Connection {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        request.body(Full::new(body)).map_err(|error| Trouble::Wrong(error.to_string()))
+        request.body(Full::new(body)).map_err(|_| {
+            Trouble::Wrong(format!("{}: the address or the token holds what no request can hold", self.base))
+        })
     }
 
     async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Trouble> {
         let response = self.client.request(request).await;
         let response =
-            response.map_err(|error| Trouble::Silent(format!("it cannot be reached: {}", causes(&error))))?;
+            response.map_err(|error| Trouble::Silent(format!("it cannot be reached: {}", cause(&error))))?;
         match response.status() {
             StatusCode::OK => Ok(response),
             status => Err(problem(status, response.into_body()).await),
@@ -156,8 +162,8 @@ impl Connection {
         let path = format!("/{what}?{}", query_string(&fields));
         let response = self.ask(self.request(Method::GET, &path, Bytes::new())?).await?;
         let body = Limited::new(response.into_body(), OBJECT_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| Trouble::Broken(error.to_string()))?.to_bytes();
-        serde_json::from_slice(&body).map_err(|error| Trouble::Broken(error.to_string()))
+        let body = body.map_err(|error| Trouble::Broken(cause(&*error)))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|_| Trouble::Broken(NO_ACCOUNT.to_owned()))
     }
 
     /// Asks for packets, and gives them on as they arrive, as fast as they are taken.
@@ -178,7 +184,7 @@ impl Connection {
         let mut body = response.into_body();
         let mut blocks = Blocks::default();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Trouble::Broken(causes(&error)))?;
+            let frame = frame.map_err(|error| Trouble::Broken(cause(&error)))?;
             match frame.into_data() {
                 Ok(bytes) => {
                     blocks.feed(&bytes);
@@ -202,6 +208,17 @@ impl Connection {
             None => Err(Trouble::Broken("its account is missing".to_owned())),
         }
     }
+}
+
+/// `localhost:8640` is asked as it is served, without TLS; any other host over TLS.
+fn with_scheme(url: &str) -> String {
+    let url = url.trim();
+    if url.contains("://") || url.is_empty() {
+        return url.to_owned();
+    }
+    let authority = url.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    format!("{}://{url}", if is_loopback(host) { "http" } else { "https" })
 }
 
 fn query_string(fields: &Map<String, Value>) -> String {
@@ -247,13 +264,62 @@ async fn problem(status: StatusCode, body: Incoming) -> Trouble {
     }
 }
 
-/// An error with what has caused it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+/// What lies behind an error, in a network engineer's words: what the system said, or TLS, or that the other end went.
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(system) = error.downcast_ref::<std::io::Error>() {
+            if let Some(tls) = system.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                return of_tls(tls);
+            }
+            if system.kind() == std::io::ErrorKind::TimedOut {
+                return format!("no answer within {} s", CONNECT_TIME.as_secs());
+            }
+            // A name that cannot be looked up has no number of the system's, but words.
+            if system.raw_os_error().is_some() || error.source().is_none() && system.get_ref().is_none() {
+                return system.to_string();
+            }
+        }
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return of_tls(tls);
+        }
+        at = error.source();
     }
-    text
+    let last = last_words(error);
+    match last.contains("lookup") {
+        true => last,
+        false => "the connection ended".to_owned(),
+    }
+}
+
+fn last_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(error) = last.source() {
+        last = error;
+    }
+    last.to_string()
+}
+
+fn of_tls(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Certificate;
+    match error {
+        rustls::Error::InvalidCertificate(fault) => match fault {
+            Certificate::UnknownIssuer => {
+                "its certificate is signed by nobody who is trusted here: name its authority with --ca-file"
+                    .to_owned()
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                "its certificate has expired".to_owned()
+            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                "its certificate is not valid yet: are both clocks right?".to_owned()
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "its certificate is for another name: ask it by the name that stands there".to_owned()
+            }
+            _ => "its certificate is not valid".to_owned(),
+        },
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS there: is it http://?".to_owned(),
+        _ => "no TLS connection comes about with it".to_owned(),
+    }
 }

@@ -1,0 +1,417 @@
+//! From Wireshark's display filters to capture filters: those of their fields that both languages have.
+//!
+//! In a display filter `and` binds closer than `or`; here they bind alike, so what is joined by `and` is put in parentheses.
+
+use std::net::IpAddr;
+
+use super::words::APPLICATIONS;
+
+/// What a field is compared by.
+enum Field {
+    /// An address, behind these qualifiers; the protocol that packets have which have one.
+    Address(&'static str, &'static str),
+    /// A port of this protocol, of one direction or both.
+    Port(&'static str, &'static str),
+    /// A number that is a term of the language.
+    Term(&'static str),
+    /// A number behind a word, for equality alone.
+    Word(&'static str),
+    /// A flag of TCP.
+    Flag(&'static str),
+    /// The first message of TLS's handshake in a segment.
+    Handshake,
+}
+
+/// How an Ethernet address of either end is written.
+const ETHER_HOST: &str = "ether host";
+/// A segment that begins with a record of TLS's handshake: RFC 8446, section 5.1.
+const TLS_HANDSHAKE: &str = "tcp[((tcp[12] & 0xf0) >> 2)] = 22";
+/// The type of the message in it.
+const TLS_MESSAGE: &str = "tcp[((tcp[12] & 0xf0) >> 2) + 5]";
+
+/// The fields that capture filters can look at.
+fn field(name: &str) -> Option<Field> {
+    Some(match name {
+        "ip.addr" | "ip.host" => Field::Address("ip host", "ip"),
+        "ip.src" | "ip.src_host" => Field::Address("ip src host", "ip"),
+        "ip.dst" | "ip.dst_host" => Field::Address("ip dst host", "ip"),
+        "ipv6.addr" | "ipv6.host" => Field::Address("ip6 host", "ip6"),
+        "ipv6.src" | "ipv6.src_host" => Field::Address("ip6 src host", "ip6"),
+        "ipv6.dst" | "ipv6.dst_host" => Field::Address("ip6 dst host", "ip6"),
+        "eth.addr" => Field::Address(ETHER_HOST, ""),
+        "eth.src" => Field::Address("ether src", ""),
+        "eth.dst" => Field::Address("ether dst", ""),
+        "tcp.port" => Field::Port("tcp", ""),
+        "tcp.srcport" => Field::Port("tcp", "src "),
+        "tcp.dstport" => Field::Port("tcp", "dst "),
+        "udp.port" => Field::Port("udp", ""),
+        "udp.srcport" => Field::Port("udp", "src "),
+        "udp.dstport" => Field::Port("udp", "dst "),
+        "sctp.port" => Field::Port("sctp", ""),
+        "sctp.srcport" => Field::Port("sctp", "src "),
+        "sctp.dstport" => Field::Port("sctp", "dst "),
+        "frame.len" => Field::Term("len"),
+        "ip.ttl" => Field::Term("ip[8]"),
+        "ip.len" => Field::Term("ip[2:2]"),
+        "ip.id" => Field::Term("ip[4:2]"),
+        "ip.dsfield" => Field::Term("ip[1]"),
+        "ip.dsfield.dscp" => Field::Term("ip[1] >> 2"),
+        "ipv6.hlim" => Field::Term("ip6[7]"),
+        "icmp.type" => Field::Term("icmp[icmptype]"),
+        "icmp.code" => Field::Term("icmp[icmpcode]"),
+        "icmpv6.type" => Field::Term("icmp6[icmp6type]"),
+        "icmpv6.code" => Field::Term("icmp6[icmp6code]"),
+        "arp.opcode" => Field::Term("arp[6:2]"),
+        "tcp.flags" => Field::Term("tcp[tcpflags]"),
+        "tcp.seq_raw" => Field::Term("tcp[4:4]"),
+        "tcp.ack_raw" => Field::Term("tcp[8:4]"),
+        "tcp.window_size_value" => Field::Term("tcp[14:2]"),
+        "tcp.hdr_len" => Field::Term("(tcp[12] & 0xf0) >> 2"),
+        "udp.length" => Field::Term("udp[4:2]"),
+        "tls.handshake.type" | "ssl.handshake.type" => Field::Handshake,
+        "ip.proto" => Field::Word("ip proto"),
+        "ipv6.nxt" => Field::Word("ip6 proto"),
+        "eth.type" => Field::Word("ether proto"),
+        "vlan.id" => Field::Word("vlan"),
+        "mpls.label" => Field::Word("mpls"),
+        "tcp.flags.syn" => Field::Flag("tcp-syn"),
+        "tcp.flags.ack" => Field::Flag("tcp-ack"),
+        "tcp.flags.fin" => Field::Flag("tcp-fin"),
+        "tcp.flags.reset" => Field::Flag("tcp-rst"),
+        "tcp.flags.push" => Field::Flag("tcp-push"),
+        "tcp.flags.urg" => Field::Flag("tcp-urg"),
+        _ => return None,
+    })
+}
+
+/// Names that stand for themselves: packets that have such a protocol or field.
+fn protocol(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "ipv6" => "ip6",
+        "icmpv6" => "icmp6",
+        "tls.handshake" | "ssl.handshake" => TLS_HANDSHAKE,
+        _ => return None,
+    })
+}
+
+/// The capture filter that says the same as a display filter; none where it is none, or has no counterpart.
+pub(super) fn translated(expression: &str) -> Option<String> {
+    let words = words(expression)?;
+    let mut translator = Translator { words: &words, at: 0, has_translated: false };
+    let translated = translator.any()?;
+    (translator.at == words.len() && translator.has_translated).then_some(translated)
+}
+
+/// The words and signs of a display filter; none where a text in it has no end.
+fn words(expression: &str) -> Option<Vec<&str>> {
+    const SIGNS: [&str; 18] =
+        ["===", "!==", "==", "!=", ">=", "<=", "&&", "||", "..", ">", "<", "!", "(", ")", "{", "}", ",", "="];
+    let mut words = Vec::new();
+    let mut rest = expression.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let length = if first == '"' {
+            rest[1..].find('"')? + 2
+        } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
+            sign.len()
+        } else {
+            let is_end = |c: char| c.is_whitespace() || "\"=!<>&|(){},".contains(c);
+            let end = rest.find(is_end).unwrap_or(rest.len()).max(first.len_utf8());
+            // `80..90` is a range; no address has two dots in a row.
+            rest[..end].find("..").filter(|at| *at > 0).unwrap_or(end)
+        };
+        words.push(&rest[..length]);
+        rest = rest[length..].trim_start();
+    }
+    Some(words)
+}
+
+struct Translator<'a> {
+    words: &'a [&'a str],
+    at: usize,
+    has_translated: bool,
+}
+
+impl<'a> Translator<'a> {
+    fn peek(&self) -> Option<&'a str> {
+        self.words.get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Option<&'a str> {
+        let word = self.peek()?;
+        self.at += 1;
+        Some(word)
+    }
+
+    fn take(&mut self, wanted: &[&str]) -> bool {
+        let is_next = self.peek().is_some_and(|word| wanted.contains(&word.to_ascii_lowercase().as_str()));
+        self.at += usize::from(is_next);
+        is_next
+    }
+
+    /// Alternatives.
+    fn any(&mut self) -> Option<String> {
+        let mut alternatives = vec![self.all()?];
+        while self.take(&["or", "||"]) {
+            alternatives.push(self.all()?);
+        }
+        if let [only] = &mut alternatives[..] {
+            return Some(std::mem::take(&mut only.text));
+        }
+        let grouped = |one: &Joined| if one.count > 1 { format!("({})", one.text) } else { one.text.clone() };
+        Some(alternatives.iter().map(grouped).collect::<Vec<_>>().join(" or "))
+    }
+
+    /// What has to be so together.
+    fn all(&mut self) -> Option<Joined> {
+        let mut demands = vec![self.one()?];
+        while self.take(&["and", "&&"]) {
+            demands.push(self.one()?);
+        }
+        Some(Joined { count: demands.len(), text: demands.join(" and ") })
+    }
+
+    fn one(&mut self) -> Option<String> {
+        if self.take(&["not", "!"]) {
+            return Some(format!("not {}", self.one()?));
+        }
+        if self.take(&["("]) {
+            let inner = self.any()?;
+            return self.take(&[")"]).then(|| format!("({inner})"));
+        }
+        self.demand()
+    }
+
+    /// A comparison, a protocol, or words that are no display filter's and stay.
+    fn demand(&mut self) -> Option<String> {
+        let name = self.next()?.to_ascii_lowercase();
+        if let Some(field) = field(&name) {
+            self.has_translated = true;
+            return self.compared(&field);
+        }
+        let is_compared = self.peek().is_some_and(|word| comparison(word).is_some());
+        let application = || APPLICATIONS.iter().find(|(known, _)| *known == name).map(|(_, filter)| *filter);
+        if !is_compared
+            && name.contains('.')
+            && let Some(filter) = protocol(&name)
+        {
+            self.has_translated = true;
+            return Some(filter.to_owned());
+        }
+        if !is_compared && let Some(filter) = protocol(&name).or_else(application) {
+            // By itself it makes no display filter: `http` is what people write anywhere.
+            return Some(if filter.contains(" or ") { format!("({filter})") } else { filter.to_owned() });
+        }
+        let mut raw = vec![self.words[self.at - 1]];
+        while let Some(word) = self.peek()
+            && !["and", "or", "&&", "||", ")", "("].contains(&word.to_ascii_lowercase().as_str())
+        {
+            raw.push(word);
+            self.at += 1;
+        }
+        Some(raw.join(" "))
+    }
+
+    /// A field with what it is compared to.
+    fn compared(&mut self, field: &Field) -> Option<String> {
+        if self.take(&["in"]) {
+            return self.among(field);
+        }
+        let Some(sign) = self.peek().and_then(comparison) else { return exists(field) };
+        self.at += 1;
+        let value = self.next()?;
+        test(field, sign, value)
+    }
+
+    /// `in {80, 443, 8000..8080}`.
+    fn among(&mut self, field: &Field) -> Option<String> {
+        if !self.take(&["{"]) {
+            return None;
+        }
+        let mut tests = Vec::new();
+        while !self.take(&["}"]) {
+            let value = self.next()?;
+            let end = if self.take(&[".."]) { self.next() } else { None };
+            tests.push(match (field, end) {
+                (_, None) => test(field, "=", value)?,
+                (Field::Port(protocol, direction), Some(end)) => {
+                    format!("{protocol} {direction}portrange {value}-{end}")
+                }
+                (Field::Term(term), Some(end)) => format!("({term} >= {value} and {term} <= {end})"),
+                _ => return None,
+            });
+            self.take(&[","]);
+        }
+        match tests.len() {
+            0 => None,
+            1 => tests.pop(),
+            _ => Some(format!("({})", tests.join(" or "))),
+        }
+    }
+}
+
+/// Demands that are joined by `and`, and how many.
+struct Joined {
+    count: usize,
+    text: String,
+}
+
+/// A sign of comparison, as capture filters write it.
+fn comparison(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "==" | "===" | "eq" | "any_eq" | "=" => "=",
+        "!=" | "!==" | "ne" | "all_ne" => "!=",
+        ">" | "gt" => ">",
+        "<" | "lt" => "<",
+        ">=" | "ge" => ">=",
+        "<=" | "le" => "<=",
+        _ => return None,
+    })
+}
+
+/// A field without a comparison: packets that have it.
+fn exists(field: &Field) -> Option<String> {
+    Some(match field {
+        Field::Address(_, "") => return None,
+        Field::Address(_, protocol) => (*protocol).to_owned(),
+        Field::Port(protocol, _) => (*protocol).to_owned(),
+        Field::Term(term) => format!("{term} >= 0"),
+        Field::Word("vlan") => "vlan".to_owned(),
+        Field::Word("mpls") => "mpls".to_owned(),
+        Field::Word(_) => return None,
+        // Wireshark's flags are true where they are set, and there in every segment.
+        Field::Flag(_) => "tcp".to_owned(),
+        Field::Handshake => TLS_HANDSHAKE.to_owned(),
+    })
+}
+
+fn test(field: &Field, sign: &'static str, value: &str) -> Option<String> {
+    let value = value.trim_matches('"').to_ascii_lowercase();
+    let equal = match field {
+        Field::Address(qualifiers, protocol) => {
+            let equal = address(qualifiers, &value)?;
+            return match sign {
+                "=" => Some(equal),
+                "!=" if protocol.is_empty() => Some(format!("not {equal}")),
+                "!=" => Some(format!("({protocol} and not {equal})")),
+                _ => None,
+            };
+        }
+        Field::Port(protocol, direction) => return port(protocol, direction, sign, number(&value)?),
+        Field::Term(term) => {
+            number(&value)?;
+            return Some(format!("{term} {sign} {value}"));
+        }
+        Field::Handshake => {
+            number(&value)?;
+            return Some(format!("({TLS_HANDSHAKE} and {TLS_MESSAGE} {sign} {value})"));
+        }
+        Field::Word(word) => {
+            number(&value)?;
+            format!("{word} {value}")
+        }
+        Field::Flag(flag) => {
+            let is_set = match (sign, value.as_str()) {
+                ("=", "1" | "true" | "set") | ("!=", "0" | "false") => "!=",
+                ("=", "0" | "false") | ("!=", "1" | "true") => "=",
+                _ => return None,
+            };
+            return Some(format!("tcp[tcpflags] & {flag} {is_set} 0"));
+        }
+    };
+    match sign {
+        "=" => Some(equal),
+        "!=" => Some(format!("not {equal}")),
+        _ => None,
+    }
+}
+
+fn port(protocol: &str, direction: &str, sign: &str, port: u64) -> Option<String> {
+    let port = u16::try_from(port).ok()?;
+    let range = |from: Option<u16>, to: Option<u16>| {
+        let (from, to) = (from?, to?);
+        Some(format!("{protocol} {direction}portrange {from}-{to}"))
+    };
+    match sign {
+        "=" => Some(format!("{protocol} {direction}port {port}")),
+        "!=" => Some(format!("({protocol} and not {protocol} {direction}port {port})")),
+        ">" => range(port.checked_add(1), Some(u16::MAX)),
+        ">=" => range(Some(port), Some(u16::MAX)),
+        "<" => range(Some(0), port.checked_sub(1)),
+        _ => range(Some(0), Some(port)),
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// `ip host 10.0.0.1`, `ip src net 10.0.0.0/8`, `ether host aa:bb:cc:dd:ee:ff`.
+fn address(qualifiers: &str, value: &str) -> Option<String> {
+    if qualifiers.starts_with("ether") {
+        let bytes: Vec<&str> = value.split([':', '-', '.']).collect();
+        let is_mac = bytes.len() == 6 && bytes.iter().all(|byte| u8::from_str_radix(byte, 16).is_ok());
+        return is_mac.then(|| format!("{qualifiers} {}", bytes.join(":")));
+    }
+    if let Some((address, bits)) = value.split_once('/') {
+        return Some(format!("{} {}", qualifiers.replace("host", "net"), network(address, bits)?));
+    }
+    let address: IpAddr = value.parse().ok()?;
+    (address.is_ipv6() == qualifiers.starts_with("ip6")).then(|| format!("{qualifiers} {address}"))
+}
+
+/// A network, without the bits of a host in it: `10.0.0.1/24` is `10.0.0.0/24`.
+pub(super) fn network(address: &str, bits: &str) -> Option<String> {
+    let bits: u32 = bits.parse().ok()?;
+    Some(match address.parse().ok()? {
+        IpAddr::V4(address) => {
+            let kept = u32::MAX.checked_shl(32_u32.checked_sub(bits)?).unwrap_or(0);
+            format!("{}/{bits}", std::net::Ipv4Addr::from(u32::from(address) & kept))
+        }
+        IpAddr::V6(address) => {
+            let kept = u128::MAX.checked_shl(128_u32.checked_sub(bits)?).unwrap_or(0);
+            format!("{}/{bits}", std::net::Ipv6Addr::from(u128::from(address) & kept))
+        }
+    })
+}
+
+/// What selects the packets that can have a field: by the protocol that its name begins with.
+pub(super) fn protocol_of_field(name: &str) -> Option<&'static str> {
+    const OF_THE_LANGUAGE: [(&str, &str); 12] = [
+        ("ip", "ip"),
+        ("ipv6", "ip6"),
+        ("tcp", "tcp"),
+        ("udp", "udp"),
+        ("icmp", "icmp"),
+        ("icmpv6", "icmp6"),
+        ("arp", "arp"),
+        ("igmp", "igmp"),
+        ("sctp", "sctp"),
+        ("vlan", "vlan"),
+        ("mpls", "mpls"),
+        ("stp", "stp"),
+    ];
+    let (protocol, _) = name.split_once('.')?;
+    let protocol = protocol.to_ascii_lowercase();
+    OF_THE_LANGUAGE
+        .iter()
+        .chain(&APPLICATIONS)
+        .find(|(known, _)| *known == protocol)
+        .map(|(_, filter)| *filter)
+}
+
+/// The search for conversations that looks for what a field has.
+pub(super) fn search_of_field(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "dns.qry.name" | "dns.resp.name" => "dns:NAME",
+        "tls.handshake.extensions_server_name" | "ssl.handshake.extensions_server_name" => "sni:NAME",
+        "tls.handshake.ja4" => "ja4:VALUE",
+        "http.host" => "http_host:NAME",
+        "http.user_agent" => "ua:TEXT",
+        "tcp.analysis.retransmission" | "tcp.analysis.fast_retransmission" => "retransmissions:>0",
+        "tcp.analysis.ack_rtt" | "tcp.analysis.initial_rtt" => "rtt:>100ms",
+        _ => return None,
+    })
+}

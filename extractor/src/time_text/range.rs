@@ -1,0 +1,145 @@
+//! The two ends of a range, held against each other and against the clock.
+
+use std::fmt;
+
+use jiff::tz::TimeZone;
+use netrewind_segment::Timestamp;
+
+use super::moment::{LATEST, Moment, When, moment, span_from};
+use super::zone::shown;
+
+/// The parameter that says where a range begins.
+const FROM: &str = "from";
+/// The parameter that says where it ends.
+const TO: &str = "to";
+
+/// A range as it was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WrittenRange<'a> {
+    /// Its beginning; absent: the oldest packet kept.
+    pub from: Option<&'a str>,
+    /// Its end; absent: now where the beginning moves with the clock, and else the newest packet.
+    pub to: Option<&'a str>,
+    /// Whether the answer goes on with what is recorded from now on: then an end that is not said is none.
+    pub follows: bool,
+}
+
+/// A range as it was understood: never an empty one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AskedRange {
+    /// Earliest instant; absent: there is none.
+    pub from: Option<Timestamp>,
+    /// First instant that is too late; absent: there is none.
+    pub to: Option<Timestamp>,
+    /// What one should know of it.
+    pub note: Option<String>,
+}
+
+/// A time that cannot be what was meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongTime {
+    /// `from` or `to`.
+    pub parameter: &'static str,
+    /// Why, and what to write instead.
+    pub message: String,
+}
+
+/// `to: "2026-09-21" is earlier than ...`.
+impl fmt::Display for WrongTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.parameter, self.message)
+    }
+}
+
+/// Reads a range. This is the one place where it is decided which ranges are asked for and which are a mistake.
+pub fn range(written: &WrittenRange<'_>, now: Timestamp, zone: &TimeZone) -> Result<AskedRange, WrongTime> {
+    let wrong = |parameter| move |message| WrongTime { parameter, message };
+    let begin = written.from.map(|text| beginning(text, now, zone)).transpose().map_err(wrong(FROM))?;
+    let from = begin.and_then(|begin| match begin.when {
+        When::At(at) => Some(at),
+        // Nothing is older than what a segment can hold.
+        _ => None,
+    });
+    let to = match written.to {
+        Some(text) => end(text, from, now, zone).map_err(wrong(TO))?,
+        // A packet of a sender whose clock is ahead is not of the last five minutes.
+        None if begin.is_some_and(|begin| begin.is_relative) && !written.follows => Some(now),
+        None => None,
+    };
+    if let (Some(from), Some(to)) = (from, to)
+        && to <= from
+    {
+        return Err(no_range(written, from, to, zone));
+    }
+    let is_ahead = |from: &Timestamp| *from > now && !written.follows;
+    let note = from.filter(is_ahead).map(|from| {
+        format!(
+            "this range lies in the future: it begins at {}, and it is {} now; only packets whose sender's clock is ahead can be in it",
+            shown(from, zone),
+            shown(now, zone)
+        )
+    });
+    Ok(AskedRange { from, to, note })
+}
+
+fn beginning(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Moment, String> {
+    if text.trim_start().starts_with('+') {
+        return Err(format!("{text:?} counts from the beginning of the range: it can only be its end"));
+    }
+    match moment(text, now, zone)? {
+        Moment { when: When::After2106, .. } => {
+            Err(format!("no packet can be of {text:?} or later: times end at {}", shown(LATEST, zone)))
+        }
+        begin => Ok(begin),
+    }
+}
+
+fn end(
+    text: &str,
+    from: Option<Timestamp>,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Result<Option<Timestamp>, String> {
+    let when = match (text.trim().strip_prefix('+'), from) {
+        (Some(span), Some(from)) => span_from(span, from)?,
+        (Some(_), None) => {
+            return Err(format!(
+                "{text:?} counts from the beginning of the range, which is not said: give a from"
+            ));
+        }
+        (None, _) => moment(text, now, zone)?.when,
+    };
+    match when {
+        When::Before1970 => Err(format!("no packet can be from before {text:?}: times begin with 1970")),
+        When::At(Timestamp::MIN) => Err(format!("no packet can be from before {text:?}: times begin there")),
+        When::At(at) => Ok(Some(at)),
+        When::After2106 => Ok(None),
+    }
+}
+
+/// The words for a range in which nothing can be.
+fn no_range(written: &WrittenRange<'_>, from: Timestamp, to: Timestamp, zone: &TimeZone) -> WrongTime {
+    let (begin, end) = (shown(from, zone), shown(to, zone));
+    if written.to.is_none() && to == from {
+        let message =
+            format!("the range begins now ({begin}) and would end there: say a to, or follow what comes");
+        return WrongTime { parameter: FROM, message };
+    }
+    if written.to.is_none() {
+        let text = written.from.unwrap_or_default().trim();
+        let earlier = match text.starts_with(|first: char| first.is_ascii_digit()) {
+            true => format!("write 'yesterday {text}' for the day before, or say a to"),
+            false => "say a to, or an earlier from".to_owned(),
+        };
+        let message = format!("the range begins in the future, at {begin}, and it is {end} now: {earlier}");
+        return WrongTime { parameter: FROM, message };
+    }
+    let message = if to == from {
+        format!("the range would begin and end at {begin}: no packet can be in it; say a later to")
+    } else {
+        format!(
+            "the range would end at {end}, which is earlier than its beginning, {begin}: are they swapped?"
+        )
+    };
+    WrongTime { parameter: TO, message }
+}
