@@ -11,8 +11,9 @@ use netrewind_extractor::flows::{Catalog, Catalogued, rollup_adds_up, seam, seam
 use netrewind_extractor::{Extractor, Options};
 use netrewind_recorder::retention::{CatalogLimits, Keeper};
 use netrewind_segment::catalog::{Condition, Hour, Manifest};
+use netrewind_segment::logbook::{self, Entry, Line, Part};
 use netrewind_segment::store::ListedSegment;
-use netrewind_segment::{Event, Logbook, SegmentState, Store, Timestamp};
+use netrewind_segment::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, Timestamp};
 
 use crate::clock;
 use crate::indexing::CATCH_UP_NICENESS;
@@ -76,7 +77,11 @@ pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Re
     if segments.iter().any(|segment| segment.state == SegmentState::Open) {
         return Ok(State::Unfinished);
     }
-    let Some(manifest) = store.manifest(hour)? else { return Ok(State::Missing) };
+    let manifest = match store.manifest(hour) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) | Err(StoreError::Manifest { .. }) => return Ok(State::Missing),
+        Err(error) => return Err(error.into()),
+    };
     let has_all = has_all(&manifest, segments);
     let is_current = segments.iter().all(|segment| manifest.knows(&segment.name));
     Ok(match HourReader::open(store, &manifest) {
@@ -90,7 +95,10 @@ pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Re
 
 /// Whether an hour that is there can be made again of these segments without losing any.
 pub fn is_rebuildable(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<bool> {
-    Ok(store.manifest(hour)?.is_none_or(|manifest| has_all(&manifest, segments)))
+    Ok(match store.manifest(hour) {
+        Err(StoreError::Manifest { .. }) => true,
+        manifest => manifest?.is_none_or(|manifest| has_all(&manifest, segments)),
+    })
 }
 
 fn has_all(manifest: &Manifest, segments: &[ListedSegment]) -> bool {
@@ -114,18 +122,51 @@ pub fn write(
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let Catalogued { manifest, rollup } = made?;
-    if let Some(rollup) = rollup {
-        store.write_rollup(hour, &rollup)?;
+    let Catalogued { mut manifest, rollup } = made?;
+    match lost_with(store, &manifest) {
+        Some(lost) => manifest.lacks.push(lost),
+        None => rollup.map_or(Ok(()), |rollup| store.write_rollup(hour, &rollup))?,
     }
     writer.finish(&manifest)?;
     Ok(manifest)
 }
 
+/// What a damaged hour may have told that the one in its place cannot: of segments that have expired.
+fn lost_with(store: &Store, manifest: &Manifest) -> Option<String> {
+    let hour = manifest.hour;
+    if store.manifest(hour).is_ok() {
+        return None;
+    }
+    let (mut sealed, mut is_unknown) = (Vec::new(), false);
+    // The last segment of a day is sealed on the next.
+    for date in [hour.start().date(), hour.end().date()] {
+        let read = logbook::read_day(store, &date, Part::Whole, |line| match line.parse() {
+            Line::Entry(Entry { event: Event::Seal { segment, records, .. }, .. }) if records > 0 => {
+                sealed.push(segment);
+            }
+            Line::Unreadable(_) => is_unknown = true,
+            _ => {}
+        });
+        is_unknown |= read.is_err();
+    }
+    is_unknown |= sealed.is_empty();
+    let is_lost = |name: &SegmentName| Hour::of(name.opened) == hour && !manifest.knows(name);
+    (is_unknown || sealed.iter().any(is_lost))
+        .then(|| "what it told of segments that have expired: it was damaged, and written again".to_owned())
+}
+
+/// What an hour says of itself, where it does.
+fn readable(store: &Store, hour: Hour) -> Result<Option<Manifest>, StoreError> {
+    match store.manifest(hour) {
+        Err(StoreError::Manifest { .. }) => Ok(None),
+        manifest => manifest,
+    }
+}
+
 /// An hour and the one before, where both are there.
 fn with_the_one_before(store: &Store, hour: Hour) -> anyhow::Result<Option<(Manifest, Manifest)>> {
     let Some(before) = hour.before() else { return Ok(None) };
-    Ok(store.manifest(before)?.zip(store.manifest(hour)?))
+    Ok(readable(store, before)?.zip(readable(store, hour)?))
 }
 
 /// Writes what becomes of conversations between an hour and the one before, unless that is told already.
@@ -141,14 +182,9 @@ pub fn write_seam(store: &Store, hour: Hour, stop: &AtomicBool) -> anyhow::Resul
 
 /// Reads an hour from end to end; an error says what is wrong.
 pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
-    let Some(manifest) = store.manifest(hour)? else {
-        // One that has expired since is no fault.
-        anyhow::ensure!(
-            !store.hour_path(hour).exists(),
-            "it does not say what it is: netrewind index --catalog writes it again"
-        );
-        return Ok(());
-    };
+    // One that has expired since is no fault.
+    let Some(manifest) = store.manifest(hour)? else { return Ok(()) };
+    anyhow::ensure!(manifest.lacks.is_empty(), "it lacks {}", manifest.lacks.join(", "));
     let reader = HourReader::open(store, &manifest)?;
     reader.verify()?;
     let mut records = 0;

@@ -112,6 +112,7 @@ fn an_emptied_store_is_made_again() {
         }
     }
     wait_until("it is made again", || rig.told("\"event\":\"mended\"") && rig.store().join("lock").exists());
+    wait_until("its segment is given up", || rig.told("\"event\":\"disk_error\""));
     rig.send();
     let store = rig.store();
     let second = run(["import", "--store", &store.display().to_string(), &rig.load.display().to_string()]);

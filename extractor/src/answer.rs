@@ -56,6 +56,8 @@ pub struct RejectedIndex {
     pub segment: SegmentName,
     /// What is wrong with it.
     pub reason: String,
+    /// The file itself could not be read: nobody may, or something else stands in its place.
+    pub is_unreadable: bool,
 }
 
 /// What an answer took.

@@ -4,11 +4,13 @@ pub(crate) mod chronicle;
 pub(crate) mod coverage;
 pub(crate) mod days;
 pub(crate) mod origin;
+pub(crate) mod reach;
+pub(crate) mod troubles;
 
 use std::fmt::Write;
 
 use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Drops, SegmentName, Timestamp};
+use netrewind_segment::{Drops, SegmentName, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -35,8 +37,15 @@ pub struct Completeness {
     pub dropped: Drops,
     /// Parts of it of which packets have expired.
     pub no_longer_kept: Option<Span>,
+    /// Why nothing of the range was ever kept, or is any more; absent where something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub nothing_kept: Option<String>,
     /// Parts of segments that could not be read.
     pub unreadable: Vec<Unreadable>,
+    /// Other parts of the store that could not be read: folders, days of the logbook, hours of the catalog.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<Damage>,
     /// The limit at which the answer ended although there was more.
     pub limit_reached: Option<ReachedLimit>,
     /// How many gaps, unreadable places and notes there were beyond the listed ones.
@@ -117,6 +126,17 @@ pub struct Unreadable {
     pub reason: String,
 }
 
+/// A part of the store, beside segments, that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Damage {
+    /// Which: a path within the store.
+    pub part: String,
+    /// Why, and what to do.
+    pub reason: String,
+    /// Whether the answer may lack something for it. Without an index or a sum it is made of the packets and records themselves.
+    pub is_needed: bool,
+}
+
 /// The limit that ended an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -143,9 +163,16 @@ impl Completeness {
         self.gaps.is_empty()
             && self.dropped.total() == 0
             && self.no_longer_kept.is_none()
+            && self.nothing_kept.is_none()
             && self.unreadable.is_empty()
+            && !self.damaged.iter().any(|damage| damage.is_needed)
             && self.limit_reached.is_none()
             && self.recorders.iter().all(|recorder| recorder.is_complete)
+    }
+
+    /// Whether it is complete, and nothing was found damaged on the way either.
+    pub fn is_sound(&self) -> bool {
+        self.is_complete() && self.damaged.is_empty()
     }
 
     /// Where the covered range ends.
@@ -169,6 +196,7 @@ impl Completeness {
         lines.extend(self.unreadable.iter().map(|at| {
             format!("unreadable: segment {} from byte {} on: {}", at.segment, at.offset, at.reason)
         }));
+        lines.extend(self.damaged.iter().map(Damage::line));
         lines.extend(self.limit_reached.map(|limit| limit.line().to_owned()));
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         if self.unlisted > 0 {
@@ -199,11 +227,21 @@ impl Completeness {
 
     fn first_line(&self) -> String {
         let mut line = String::from(if self.is_complete() { "complete" } else { "incomplete" });
+        if let Some(words) = self.nothing_kept_words() {
+            _ = write!(line, ": {words}");
+            return line;
+        }
         match self.covered {
             Some(span) => _ = write!(line, ": {span}"),
             None => line.push_str(": nothing is stored"),
         }
         line
+    }
+
+    /// That nothing of the range is kept, and why, if so.
+    pub(crate) fn nothing_kept_words(&self) -> Option<String> {
+        let reason = self.nothing_kept.as_ref()?;
+        Some(format!("nothing is kept {}: {reason}", self.asked))
     }
 
     pub(crate) fn note(&mut self, note: String) {
@@ -219,6 +257,12 @@ impl Completeness {
         *all = Span { from: all.from.min(gone.from), to: all.to.max(gone.to) };
     }
 
+    pub(crate) fn add_damage(&mut self, damage: Damage) {
+        if !self.damaged.contains(&damage) {
+            push_bounded(&mut self.damaged, damage, &mut self.unlisted);
+        }
+    }
+
     /// Tells of rejected indexes and unreadable places what whoever asks may know: of places only how many there are and when
     /// their segments begin.
     pub(crate) fn tell_of_segments(&mut self, rejected: &mut Vec<RejectedIndex>, is_restricted: bool) {
@@ -226,9 +270,27 @@ impl Completeness {
             self.veil_times();
             rejected.clear();
             self.unreadable.iter_mut().for_each(Unreadable::veil);
+            self.veil_damage();
         }
-        for RejectedIndex { segment, reason } in rejected {
-            self.note(format!("segment {segment} was read without its index: {reason}"));
+        for RejectedIndex { segment, reason, is_unreadable } in rejected {
+            match is_unreadable {
+                false => self.note(format!("segment {segment} was read without its index: {reason}")),
+                true => self.add_damage(Damage {
+                    part: format!("the index of segment {segment}"),
+                    reason: reason.clone(),
+                    is_needed: false,
+                }),
+            }
+        }
+    }
+
+    /// Leaves of damage only that there is some.
+    fn veil_damage(&mut self) {
+        self.damaged.retain(|damage| damage.is_needed);
+        self.damaged.truncate(1);
+        for damage in &mut self.damaged {
+            damage.part = VEILED_PART.to_owned();
+            damage.reason = VEILED_REASON.to_owned();
         }
     }
 
@@ -253,11 +315,37 @@ fn push_bounded<T>(list: &mut Vec<T>, item: T, unlisted: &mut u64) {
     }
 }
 
+/// That `store.toml` cannot be read, if it cannot.
+pub(crate) fn identity_damage(store: &Store) -> Option<Damage> {
+    let fault = store.identity_fault()?;
+    let what = "what it says of tunnel ports is not known, so the usual ones count";
+    Some(Damage::needed("store.toml", format!("{fault}: {what}")))
+}
+
+/// What is told of damage to who may not know where it is.
+const VEILED_PART: &str = "the store";
+const VEILED_REASON: &str = "a part of the recording cannot be read";
+
+impl Damage {
+    /// What could not be read, and may be missing for it.
+    pub(crate) fn needed(part: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { part: part.into(), reason: reason.into(), is_needed: true }
+    }
+
+    fn line(&self) -> String {
+        let Self { part, reason, is_needed } = self;
+        match is_needed {
+            true => format!("unreadable: {part}: {reason}"),
+            false => format!("damaged: {part}: {reason}; the answer was made without it"),
+        }
+    }
+}
+
 impl Unreadable {
     fn veil(&mut self) {
         self.segment.lane = 0;
         self.offset = 0;
-        self.reason = "a part of the recording cannot be read".to_owned();
+        self.reason = VEILED_REASON.to_owned();
     }
 }
 
@@ -278,9 +366,24 @@ impl Gap {
     }
 }
 
-/// `2026-11-22T09:31:01.000000000Z to 2026-11-22T09:32:01.000000000Z`.
+/// `2026-11-22T09:31:01.000000000Z to 2026-11-22T09:32:01.000000000Z`; of a single instant only that.
 impl std::fmt::Display for Span {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} to {}", self.from, self.to)
+        match self.to.ns().saturating_sub(self.from.ns()) {
+            0 | 1 => write!(f, "{}", self.from),
+            _ => write!(f, "{} to {}", self.from, self.to),
+        }
+    }
+}
+
+/// `of 2026-11-22T09:31:01.000000000Z to 2026-11-22T09:32:01.000000000Z`, `from 2026-11-22T09:31:01.000000000Z on`.
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.from, self.to) {
+            (Some(from), Some(to)) => write!(f, "of {}", Span { from, to }),
+            (Some(from), None) => write!(f, "from {from} on"),
+            (None, Some(to)) => write!(f, "before {to}"),
+            (None, None) => f.write_str("here"),
+        }
     }
 }

@@ -16,14 +16,15 @@ use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 use crate::ExtractError;
 use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Patient, Progress, Work};
 use crate::completeness::chronicle::{Chronicle, Scope};
-use crate::completeness::coverage::{self, Kept};
+use crate::completeness::coverage::{self, Asking, Kept};
 use crate::completeness::days::Days;
-use crate::completeness::{Completeness, ReachedLimit, Span, VEILED_NS};
+use crate::completeness::reach::{Bounds, reach};
+use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
 use crate::filters::{Filters, ForProgram, Outlook};
 use crate::flows::{Aim, Archived, Catalog, Chosen, ChosenPackets, GatherSource, Manifests};
-use crate::fragments::{FRAGMENT_WINDOW_NS, Links, Relevant, reach};
+use crate::fragments::{self, FRAGMENT_WINDOW_NS, Links, Relevant};
 use crate::growing::Growing;
 use crate::memory::{ANSWERS_BYTES_MAX, Memory};
 use crate::merge::merge;
@@ -249,12 +250,18 @@ impl Extractor {
         for (link_type, reason) in filters.refused.iter().filter(|_| !query.is_restricted()) {
             completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
         }
-        let covered = covered_span(query, &snapshot, &archived);
+        let covered = {
+            let ((first, last), names) = (archived.bounds().unzip(), &snapshot.names[..]);
+            let (oldest, newest) =
+                (first.into_iter().chain(snapshot.oldest()).min(), last.max(snapshot.newest()));
+            reach(query, self.store(), &self.days, Bounds { oldest, newest, names })
+        };
         completeness.covered = covered;
+        snapshot.damaged.drain(..).for_each(|damage| completeness.add_damage(damage));
         archived.tell(&mut completeness, snapshot.oldest(), query.is_restricted());
         let spans = snapshot.spans();
         let foreign = snapshot.opened_on_other_days();
-        let reached = if filters.link_fragments() { reach(range) } else { range };
+        let reached = if filters.link_fragments() { fragments::reach(range) } else { range };
         let beside = snapshot.keep_in(range, reached);
         let mut prepared = Prepared {
             range,
@@ -279,9 +286,10 @@ impl Extractor {
             if wants.interfaces || !query.interfaces.is_empty() {
                 also.extend(prepared.snapshot.segments.iter().map(|segment| segment.name));
             }
-            let mut chronicle = Chronicle::read(self.store(), &self.days, scope, &also)?;
+            let mut chronicle = Chronicle::read(self.store(), &self.days, scope, &also);
             prepared.choose_interfaces(query, &mut chronicle, span)?;
             prepared.drops.clone_from(&chronicle.drops);
+            prepared.snapshot.find_shortened(&chronicle);
             let is_other = |name: &SegmentName| {
                 !interfaces.is_empty()
                     && chronicle.origin_of(name).is_some_and(|origin| !origin.is_of(interfaces))
@@ -292,8 +300,11 @@ impl Extractor {
             kept_spans.extend(spans.iter().map(|(_, span)| *span));
             kept_spans.extend(prepared.archived.spans());
             let catalogued = prepared.archived.names();
-            let kept = Kept { names: &prepared.snapshot.names, catalogued, spans: kept_spans };
-            coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, self.store(), is_restricted)?;
+            let is_damaged = !prepared.snapshot.unreadable.is_empty();
+            let kept = Kept { names: &prepared.snapshot.names, catalogued, spans: kept_spans, is_damaged };
+            let asking = Asking { store: self.store(), is_restricted };
+            coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, asking);
+            prepared.settle_range();
             if wants.interfaces {
                 prepared.name_interfaces(&chronicle);
                 if query.is_restricted() {
@@ -305,6 +316,10 @@ impl Extractor {
                         add_inner_interfaces(&mut prepared.interfaces, &mut prepared.accounts);
                 }
             }
+        }
+        if covered.is_none() && prepared.snapshot.unreadable.is_empty() && prepared.completeness.is_complete()
+        {
+            prepared.completeness.nothing_kept = Some("there are no packets in the store".to_owned());
         }
         Ok(prepared)
     }
@@ -446,26 +461,6 @@ fn is_over(hooks: &dyn Hooks) -> bool {
     hooks.cancelled() || hooks.cut().is_some()
 }
 
-/// The range that an answer speaks of: an open end is the oldest packet kept, or the newest committed. Where nothing is
-/// kept from the start that was asked for on, it still speaks of that start: was anything recording then?
-///
-/// Who may not know of all packets does not learn when the first and the last of them arrived: an open start is the beginning of an
-/// hour, an open end is when it was asked.
-fn covered_span(query: &Query, snapshot: &Snapshot, archived: &Archived) -> Option<Span> {
-    let (oldest, newest) = archived.bounds().unzip();
-    let oldest = oldest.into_iter().chain(snapshot.oldest()).min();
-    let newest = || newest.max(snapshot.newest());
-    if query.is_restricted() {
-        let from = query.from.or(oldest.map(|oldest| oldest.rounded_down(VEILED_NS)))?;
-        let newest = || newest().map(|newest| newest.rounded_up(VEILED_NS));
-        let to = query.to.or(query.asked_at).or_else(newest).unwrap_or(from);
-        return Some(Span { from, to: to.max(from) });
-    }
-    let from = query.from.or(oldest)?;
-    let to = query.to.unwrap_or_else(|| newest().unwrap_or(from).max(from).plus_ns(1));
-    Some(Span { from, to: to.max(from) })
-}
-
 /// Adds what only reading could tell.
 fn conclude(
     answer: &mut Answer,
@@ -495,6 +490,14 @@ fn conclude(
 }
 
 impl Prepared {
+    /// Where nothing is kept from a start on, there is no range of which the answer could speak.
+    fn settle_range(&mut self) {
+        let Asked { from, to } = self.completeness.asked;
+        if self.completeness.nothing_kept.is_some() && (from.is_none() || to.is_none()) {
+            self.completeness.covered = None;
+        }
+    }
+
     fn possible_link_types(&self, decapsulate: bool) -> Vec<LinkType> {
         let mut link_types = self.snapshot.link_types();
         link_types.retain(|&link_type| self.filters.outlook(link_type) != Outlook::Nothing);

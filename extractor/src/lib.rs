@@ -46,7 +46,7 @@ pub use answer::{
     Answer, Aside, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, RejectedIndex, Work,
 };
 pub use completeness::{
-    Asked, Completeness, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Span, Unreadable,
+    Asked, Completeness, Damage, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Span, Unreadable,
 };
 pub use dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, DedupWindow};
 pub use error::ExtractError;

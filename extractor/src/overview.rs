@@ -5,10 +5,13 @@ mod remembered;
 use std::collections::HashMap;
 
 use netrewind_indexer::Index;
-use netrewind_segment::store::ListedSegment;
-use netrewind_segment::{Drops, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_segment::store::{ListedSegment, Listing, Unlisted};
+use netrewind_segment::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::completeness::troubles::part_and_reason;
+use crate::completeness::{Damage, identity_damage};
 
 pub use remembered::Remembered;
 
@@ -61,6 +64,8 @@ pub struct Overview {
     pub slowest_write_last_day: Option<f64>,
     /// Lanes whose interface is away.
     pub down: Vec<String>,
+    /// What of the store cannot be read, as far as this look goes: `netrewind verify` looks at everything.
+    pub damaged: Vec<Damage>,
 }
 
 impl Overview {
@@ -71,15 +76,28 @@ impl Overview {
 
     /// Looks at a store again.
     pub fn with(remembered: &Remembered, store: &Store, now: Timestamp) -> Result<Self, StoreError> {
-        let segments = store.segments()?;
+        let Listing { segments, unlisted } = store.listing();
+        let needed = |at: Unlisted| Damage::needed(store.part(&at.path), at.reason);
+        let mut damaged: Vec<Damage> =
+            unlisted.into_iter().map(needed).chain(identity_damage(store)).collect();
         let (writer, trouble) = store.writer()?.map(|writer| (writer.holder, writer.trouble)).unzip();
         let (mut rewind_to, mut newest) = (None::<Timestamp>, None::<Timestamp>);
         let mut of_sealed = HashMap::new();
         for segment in &segments {
             let known = remembered.times(&segment.name);
-            if let Some((first, last)) =
-                known.map_or_else(|| times(store, segment), |known| Ok(Some(known)))?
-            {
+            if known.is_none() {
+                // Its times may stand in its index, which tells nothing of the file itself.
+                damaged.extend(unopened(store, segment));
+            }
+            let found = known.map_or_else(|| times(store, segment), |known| Ok(Some(known)));
+            let found = found.unwrap_or_else(|error| {
+                let damage = damage_of(store, &error);
+                if !damaged.contains(&damage) {
+                    damaged.push(damage);
+                }
+                None
+            });
+            if let Some((first, last)) = found {
                 if segment.state == SegmentState::Sealed {
                     of_sealed.insert(segment.name, (first, last));
                 }
@@ -88,7 +106,10 @@ impl Overview {
             }
         }
         remembered.set_times(of_sealed);
-        let recent = remembered.last_day(store, now)?;
+        let recent = remembered.last_day(store, now, writer.is_some());
+        damaged.extend(recent.damaged);
+        let catalog = CatalogOverview::of(store, &mut damaged);
+        let listed_bytes = || segments.iter().map(|segment| segment.disk_bytes).sum();
         let records =
             writer.as_deref().is_some_and(|writer| writer.contains("record") || writer.contains("run,"));
         let is_open = |segment: &&ListedSegment| segment.state == SegmentState::Open;
@@ -105,16 +126,17 @@ impl Overview {
                 .iter()
                 .filter(|s| !s.has_index && s.state == SegmentState::Sealed)
                 .count(),
-            disk_bytes: store.disk_bytes()?,
+            disk_bytes: store.disk_bytes().unwrap_or_else(|_| listed_bytes()),
             rewind_to,
             newest,
-            catalog: CatalogOverview::of(store)?,
+            catalog,
             packets_per_second: records.then_some(recent.packets_per_second),
             bits_per_second: records.then_some(recent.bits_per_second),
             dropped_last_day: recent.dropped,
             ring_filled_last_day: recent.ring_filled,
             slowest_write_last_day: recent.slowest_write_us.map(|us| us as f64 / 1e6),
             down: recent.down,
+            damaged,
         })
     }
 }
@@ -139,12 +161,24 @@ pub struct CatalogOverview {
 }
 
 impl CatalogOverview {
-    fn of(store: &Store) -> Result<Option<Self>, StoreError> {
+    fn of(store: &Store, damaged: &mut Vec<Damage>) -> Option<Self> {
         let mut all = Self { hours: 0, damaged: 0, records: 0, disk_bytes: 0, from: None, to: None };
-        for listed in store.listed_hours()? {
+        let hours = store.hours().unwrap_or_else(|error| {
+            damaged.push(damage_of(store, &error));
+            Vec::new()
+        });
+        for hour in hours {
+            let manifest = match store.manifest(hour) {
+                Ok(None) => continue, // it has expired
+                Ok(Some(manifest)) => Some(manifest),
+                Err(error) => {
+                    damaged.push(damage_of(store, &error));
+                    None
+                }
+            };
             all.hours += 1;
-            all.disk_bytes += listed.disk_bytes;
-            let Some(manifest) = store.manifest(listed.hour)? else {
+            all.disk_bytes += store.hour_disk_bytes(hour).unwrap_or(0);
+            let Some(manifest) = manifest else {
                 all.damaged += 1;
                 continue;
             };
@@ -154,7 +188,7 @@ impl CatalogOverview {
                 all.to = all.to.max(Some(last));
             }
         }
-        Ok((all.hours > 0).then_some(all))
+        (all.hours > 0).then_some(all)
     }
 }
 
@@ -182,15 +216,16 @@ pub struct SegmentOverview {
 
 impl SegmentOverview {
     /// Every segment of a store, oldest first.
-    pub fn all(store: &Store) -> Result<Vec<Self>, StoreError> {
-        store.segments()?.iter().map(|segment| Self::of(store, segment)).collect()
+    pub fn all(store: &Store) -> Vec<Self> {
+        store.listing().segments.iter().map(|segment| Self::of(store, segment)).collect()
     }
 
-    fn of(store: &Store, segment: &ListedSegment) -> Result<Self, StoreError> {
-        let (first, last) = times(store, segment)?.unzip();
+    fn of(store: &Store, segment: &ListedSegment) -> Self {
+        // When its packets are from is not known of one that cannot be read.
+        let (first, last) = times(store, segment).unwrap_or_default().unzip();
         let ListedSegment { name, state, file_bytes, disk_bytes, has_index } = *segment;
         let state = if state == SegmentState::Open { "open" } else { "sealed" };
-        Ok(Self { name, state, first, last, file_bytes, disk_bytes, has_index })
+        Self { name, state, first, last, file_bytes, disk_bytes, has_index }
     }
 }
 
@@ -201,7 +236,8 @@ fn times(store: &Store, segment: &ListedSegment) -> Result<Option<(Timestamp, Ti
         let mark = store.mark(&segment.name)?;
         return Ok(mark.filter(|mark| mark.records > 0).map(|mark| (mark.first, mark.last)));
     }
-    let Some(file) = store.open_index(&segment.name)? else { return Ok(walk_times(store, segment)) };
+    // An index that cannot be read costs only time.
+    let Ok(Some(file)) = store.open_index(&segment.name) else { return walk_times(store, segment) };
     let failed = |source| StoreError::Io { path: store.index_path(&segment.name), source };
     let length = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();
@@ -211,18 +247,35 @@ fn times(store: &Store, segment: &ListedSegment) -> Result<Option<(Timestamp, Ti
     Ok(match Index::open(bytes) {
         Ok(index) if index.records() > 0 => Some((index.first(), index.last())),
         Ok(_) => None,
-        Err(_) => walk_times(store, segment),
+        Err(_) => walk_times(store, segment)?,
     })
 }
 
 /// The same from the segment itself, as far as it can be read.
-fn walk_times(store: &Store, segment: &ListedSegment) -> Option<(Timestamp, Timestamp)> {
-    let opened = store.open_segment(&segment.name).ok()??;
-    let mut reader = netrewind_segment::RecordReader::new(opened.file).ok()?;
+fn walk_times(store: &Store, segment: &ListedSegment) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+    let Some(opened) = store.open_segment(&segment.name)? else { return Ok(None) };
+    let damaged = |error: SegmentError| StoreError::Io {
+        path: store.sealed_path(&segment.name),
+        source: std::io::Error::other(error),
+    };
+    let mut reader = netrewind_segment::RecordReader::new(opened.file).map_err(damaged)?;
     let mut times = None::<(Timestamp, Timestamp)>;
     while let Ok(Some(record)) = reader.next_record() {
         let at = record.header.timestamp();
         times = Some(times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
     }
-    times
+    Ok(times)
+}
+
+/// The files of a segment that cannot be opened.
+fn unopened(store: &Store, segment: &ListedSegment) -> impl Iterator<Item = Damage> {
+    let bytes = store.open_segment(&segment.name).err().map(|error| damage_of(store, &error));
+    let index = store.open_index(&segment.name).err().map(|error| damage_of(store, &error));
+    let index = index.map(|damage| Damage { is_needed: false, ..damage });
+    bytes.into_iter().chain(index)
+}
+
+fn damage_of(store: &Store, error: &StoreError) -> Damage {
+    let (part, reason) = part_and_reason(store, error);
+    Damage::needed(part, reason)
 }

@@ -9,7 +9,9 @@ use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Index, IndexError};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, link_type_of};
 use netrewind_segment::store::OpenedSegment;
-use netrewind_segment::{LinkType, SegmentName, SegmentState, Store, Timestamp};
+use netrewind_segment::{LinkType, SegmentName, SegmentState, Store, StoreError, Timestamp};
+
+use crate::answer::RejectedIndex;
 
 use crate::read::{Match, Place};
 use crate::shelf::{Opened, Shelf};
@@ -57,7 +59,7 @@ impl AsRef<[u8]> for Map {
 /// What became of a listed segment.
 pub(crate) enum Opening {
     /// It can be read.
-    Ready(Box<Segment>, Option<IndexError>),
+    Ready(Box<Segment>, Option<RejectedIndex>),
     /// It is gone, or holds nothing yet.
     Nothing,
     /// It is there, and no segment.
@@ -104,14 +106,23 @@ impl Segment {
         self.is_released
     }
 
-    /// Opens a released segment again; `None` where it is gone.
+    /// Opens a released segment again; `None` where it is gone, or cannot be read any more.
     pub(crate) fn reopen(&self, shelf: &Shelf, use_index: bool) -> Result<Option<Self>, ExtractError> {
-        match shelf.open(self.name, self.ordinal, use_index)? {
-            Opening::Ready(segment, _) => {
-                Ok(Some(Self { interface: self.interface, bounds: self.bounds, ..*segment }))
+        Ok(match self.reopened(shelf, use_index)? {
+            Opening::Ready(segment, _) => Some(*segment),
+            Opening::Nothing | Opening::Unreadable(_) => None,
+        })
+    }
+
+    /// Likewise, with what became of it.
+    pub(crate) fn reopened(&self, shelf: &Shelf, use_index: bool) -> Result<Opening, ExtractError> {
+        Ok(match shelf.open(self.name, self.ordinal, use_index)? {
+            Opening::Ready(segment, rejection) => {
+                let segment = Self { interface: self.interface, bounds: self.bounds, ..*segment };
+                Opening::Ready(Box::new(segment), rejection)
             }
-            Opening::Nothing | Opening::Unreadable(_) => Ok(None),
-        }
+            other => other,
+        })
     }
 
     /// An open segment as two: the front that an index knows, and the rest.
@@ -178,12 +189,16 @@ pub(crate) struct Mapped {
 enum Files {
     /// They stand opened, and have been checked.
     Kept(Opened),
-    New {
-        is_sealed: bool,
-        bytes: Map,
-        index: Option<Map>,
-        marked: Option<(Timestamp, Timestamp)>,
-    },
+    New(NewFiles),
+    /// The segment's file cannot be opened.
+    Unreadable(String),
+}
+
+struct NewFiles {
+    is_sealed: bool,
+    bytes: Map,
+    index: Option<Result<Map, String>>,
+    marked: Option<(Timestamp, Timestamp)>,
 }
 
 impl Mapped {
@@ -194,39 +209,35 @@ impl Mapped {
         ordinal: u32,
         use_index: bool,
     ) -> Result<Option<Self>, ExtractError> {
-        if use_index && let Some(opened) = shelf.get(&name)? {
+        if use_index && let Some(opened) = shelf.get(&name) {
             return Ok(Some(Self { name, ordinal, files: Files::Kept(opened) }));
         }
-        let store = shelf.store();
-        let Some(opened) = store.open_segment(&name)? else { return Ok(None) };
-        let bytes = map(&opened, name)?;
-        let is_sealed = opened.state == SegmentState::Sealed;
-        let mut index = None;
-        if let (true, Some(file)) = (use_index && is_sealed, store.open_index(&name)?) {
-            let failed = |source| ExtractError::Segment { segment: name, source };
-            let length = file.metadata().map_err(failed)?.len();
-            let map = Map::of(&file, length).map_err(failed)?;
-            map.read_as_told(); // most often a page of it tells that nothing is there
-            map.will_need(0..INDEX_FRONT_BYTES);
-            bytes.will_need(0..FILE_HEADER_BYTES); // and what the index has a hash of: all in one page
-            index = Some(map);
-        }
-        let marked = marked_bounds(store, &name, &opened)?;
-        Ok(Some(Self { name, ordinal, files: Files::New { is_sealed, bytes, index, marked } }))
+        let files = match open(shelf.store(), &name, use_index) {
+            Ok(None) => return Ok(None),
+            Ok(Some(files)) => Files::New(files),
+            Err(reason) => Files::Unreadable(reason),
+        };
+        Ok(Some(Self { name, ordinal, files }))
     }
 
     /// Looks at the headers. What is whole stays on the shelf.
     pub(crate) fn check(self, shelf: &Shelf) -> Opening {
         let Self { name, ordinal, files } = self;
-        let (is_sealed, bytes, index, marked) = match files {
+        let NewFiles { is_sealed, bytes, index, marked } = match files {
             Files::Kept(opened) => return Opening::Ready(Box::new(Segment::of(name, ordinal, opened)), None),
-            Files::New { is_sealed, bytes, index, marked } => (is_sealed, bytes, index, marked),
+            Files::Unreadable(reason) => {
+                return Opening::Unreadable(Unreadable { segment: name, offset: 0, reason });
+            }
+            Files::New(files) => files,
         };
-        let (index, rejection) = match index.map(|index| check_index(index, shelf.ports(), &bytes)) {
-            None => (None, None),
-            Some(Ok(index)) => (Some(index), None),
-            Some(Err(rejection)) => (None, Some(rejection)),
-        };
+        let rejected = |reason, is_unreadable| Some(RejectedIndex { segment: name, reason, is_unreadable });
+        let (index, rejection) =
+            match index.map(|index| index.map(|map| check_index(map, shelf.ports(), &bytes))) {
+                None => (None, None),
+                Some(Ok(Ok(index))) => (Some(index), None),
+                Some(Ok(Err(error))) => (None, rejected(error.to_string(), false)),
+                Some(Err(reason)) => (None, rejected(reason, true)),
+            };
         if let Some(index) = index {
             if index.records() == 0 {
                 return Opening::Nothing;
@@ -254,6 +265,37 @@ impl Mapped {
         };
         Opening::Ready(Box::new(segment), rejection)
     }
+}
+
+/// Why a file of the store cannot be read, without its path, which its segment tells.
+fn reason_of(error: StoreError) -> String {
+    match error {
+        StoreError::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Opens and maps the files of a segment; `None` where it is gone.
+fn open(store: &Store, name: &SegmentName, use_index: bool) -> Result<Option<NewFiles>, String> {
+    let Some(opened) = store.open_segment(name).map_err(reason_of)? else { return Ok(None) };
+    let bytes = Map::of(&opened.file, opened.readable_bytes).map_err(|error| error.to_string())?;
+    bytes.read_as_told();
+    let is_sealed = opened.state == SegmentState::Sealed;
+    let index = if use_index && is_sealed { open_index(store, name).transpose() } else { None };
+    if index.is_some() {
+        bytes.will_need(0..FILE_HEADER_BYTES); // and what the index has a hash of: all in one page
+    }
+    let marked = marked_bounds(store, name, &opened).map_err(reason_of)?;
+    Ok(Some(NewFiles { is_sealed, bytes, index, marked }))
+}
+
+fn open_index(store: &Store, name: &SegmentName) -> Result<Option<Map>, String> {
+    let Some(file) = store.open_index(name).map_err(reason_of)? else { return Ok(None) };
+    let map =
+        file.metadata().and_then(|found| Map::of(&file, found.len())).map_err(|error| error.to_string())?;
+    map.read_as_told(); // most often a page of it tells that nothing is there
+    map.will_need(0..INDEX_FRONT_BYTES);
+    Ok(Some(map))
 }
 
 /// Maps what can be read of a segment.
@@ -286,7 +328,7 @@ fn marked_bounds(
     store: &Store,
     name: &SegmentName,
     opened: &OpenedSegment,
-) -> Result<Option<(Timestamp, Timestamp)>, ExtractError> {
+) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
     let mark = if opened.state == SegmentState::Open { store.mark(name)? } else { None };
     let tells =
         |mark: &netrewind_segment::Mark| mark.records > 0 && mark.committed_bytes >= opened.readable_bytes;

@@ -15,6 +15,7 @@ use netrewind_segment::store::Watcher;
 use netrewind_segment::{SegmentName, SegmentState, Store};
 
 use crate::ExtractError;
+use crate::completeness::{Damage, identity_damage};
 use crate::segment::{Mapped, Opening, Segment};
 use crate::sys::Map;
 
@@ -90,20 +91,24 @@ impl Shelf {
         Ok(mapped.map_or(Opening::Nothing, |mapped| mapped.check(self)))
     }
 
-    /// What segments there are, by name. Where nothing has changed for two tidyings, that costs a look at each day's folder.
-    pub(crate) fn listed(&self) -> Result<Vec<(SegmentName, SegmentState)>, ExtractError> {
+    /// What segments there are, by name, and what could not be looked at. Where nothing has changed for two tidyings, that costs a
+    /// look at each day's folder.
+    pub(crate) fn listed(&self) -> (Vec<(SegmentName, SegmentState)>, Vec<Damage>) {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        watcher.look(self.tidyings.load(Ordering::Relaxed))?;
-        Ok(watcher.segments().collect())
+        watcher.look(self.tidyings.load(Ordering::Relaxed));
+        let unlisted = watcher.unlisted().map(|at| Damage::needed(self.store.part(&at.path), &*at.reason));
+        let damaged = unlisted.chain(identity_damage(&self.store)).collect();
+        (watcher.segments().collect(), damaged)
     }
 
     /// A segment that is kept opened.
-    pub(crate) fn get(&self, name: &SegmentName) -> Result<Option<Opened>, ExtractError> {
+    pub(crate) fn get(&self, name: &SegmentName) -> Option<Opened> {
         let mut all = self.lock();
-        let Some(kept) = all.get_mut(name) else { return Ok(None) };
+        let kept = all.get_mut(name)?;
         kept.is_used = true;
         if kept.bytes.is_none() {
-            let bytes = Segment::map(&self.store, *name)?;
+            // What cannot be read any more is opened anew, and told.
+            let bytes = Segment::map(&self.store, *name).unwrap_or(None);
             // The index was found to belong to it, and neither changes.
             kept.bytes = bytes.filter(|bytes| bytes.len() as u64 == kept.index.segment_bytes()).map(Arc::new);
         }
@@ -112,7 +117,7 @@ impl Shelf {
         if opened.is_none() {
             all.remove(name);
         }
-        Ok(opened)
+        opened
     }
 
     /// Keeps a segment opened.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use netrewind_segment::{LinkType, SegmentName, SegmentState, Timestamp};
 
 use crate::answer::{Hooks, RejectedIndex};
+use crate::completeness::Damage;
+use crate::completeness::chronicle::Chronicle;
 use crate::segment::{Mapped, Opening, Segment, Walks};
 use crate::shelf::Shelf;
 use crate::{ExtractError, Query, TimeRange, Unreadable};
@@ -39,10 +41,12 @@ pub(crate) struct Snapshot {
     pub(crate) beside: Vec<Segment>,
     /// Those of which no packet is in the range that was asked for.
     pub(crate) outside: Vec<Segment>,
-    /// Names of all that were listed, ascending.
+    /// Names of all that were listed and are there, ascending.
     pub(crate) names: Vec<SegmentName>,
     pub(crate) rejected: Vec<RejectedIndex>,
     pub(crate) unreadable: Vec<Unreadable>,
+    /// What could not be looked at for segments.
+    pub(crate) damaged: Vec<Damage>,
     held: usize,
 }
 
@@ -68,9 +72,10 @@ impl Snapshot {
         is_wanted: &dyn Fn(&SegmentName, SegmentState) -> bool,
     ) -> Result<Self, ExtractError> {
         let Workers { helpers, held_max } = workers;
-        let mut listed = shelf.listed()?;
+        let (mut listed, damaged) = shelf.listed();
         listed.retain(|(name, state)| is_wanted(name, *state));
-        let mut snapshot = Self { names: listed.iter().map(|(name, _)| *name).collect(), ..Self::default() };
+        let names = Vec::with_capacity(listed.len());
+        let mut snapshot = Self { names, damaged, ..Self::default() };
         let mut unbounded = 0;
         let mut ordinals = 0..;
         for part in listed.chunks(MAPPED_AHEAD) {
@@ -79,7 +84,11 @@ impl Snapshot {
                 if hooks.cancelled() {
                     return Err(ExtractError::Cancelled);
                 }
-                mapped.extend(Mapped::new(shelf, *name, ordinal, query.use_index)?);
+                // One that has expired since it was listed is not there.
+                if let Some(files) = Mapped::new(shelf, *name, ordinal, query.use_index)? {
+                    snapshot.names.push(*name);
+                    mapped.push(files);
+                }
             }
             for opening in mapped.into_iter().map(|mapped| mapped.check(shelf)) {
                 unbounded += usize::from(snapshot.add(opening, query.range(), held_max));
@@ -99,10 +108,7 @@ impl Snapshot {
     fn add(&mut self, opening: Opening, range: TimeRange, held_max: usize) -> bool {
         match opening {
             Opening::Ready(segment, rejection) => {
-                let name = segment.name;
-                self.rejected.extend(
-                    rejection.map(|error| RejectedIndex { segment: name, reason: error.to_string() }),
-                );
+                self.rejected.extend(rejection);
                 let is_unbounded = segment.bounds.is_none();
                 self.segments.push(*segment);
                 self.settle_from(self.segments.len() - 1, range, held_max);
@@ -147,6 +153,20 @@ impl Snapshot {
         }
         self.segments.retain(|segment| segment.bounds.is_some());
         Ok(())
+    }
+
+    /// Finds segments that are shorter than they were when they were sealed. One whose index fits is not.
+    pub(crate) fn find_shortened(&mut self, chronicle: &Chronicle<'_>) {
+        let is_sealed =
+            |segment: &&Segment| segment.is_sealed() && segment.index.is_none() && !segment.is_released();
+        for segment in self.segments.iter().chain(&self.beside).filter(is_sealed) {
+            let bytes = segment.bytes.len() as u64;
+            let sealed = chronicle.sealed_bytes.get(&segment.name).copied().unwrap_or(bytes);
+            if bytes < sealed {
+                let reason = format!("the file ends there, and had {sealed} bytes when it was sealed");
+                self.unreadable.push(Unreadable { segment: segment.name, offset: bytes, reason });
+            }
+        }
     }
 
     /// The earliest timestamp kept.

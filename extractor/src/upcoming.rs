@@ -15,7 +15,7 @@ use crate::fragments::{Relevant, Scouts};
 use crate::plan::{PlanError, PlannedRun, Planner};
 use crate::query::TimeRange;
 use crate::read::{Place, Run};
-use crate::segment::{Segment, Walks};
+use crate::segment::{Opening, Segment, Walks};
 use crate::shelf::Shelf;
 use crate::{ExtractError, Span, Unreadable};
 
@@ -150,11 +150,18 @@ impl<'q> Upcoming<'q> {
         if !segment.is_released() {
             return Ok(Some(segment));
         }
-        self.segments[number] = segment.reopen(self.shelf, self.use_index)?.map(Arc::new);
-        if self.segments[number].is_none() {
-            let gone = segment.bounds.filter(|(first, last)| self.range.meets(*first, *last));
-            self.report.gone.extend(gone.map(|(from, last)| Span { from, to: last.plus_ns(1) }));
-        }
+        self.segments[number] = match segment.reopened(self.shelf, self.use_index)? {
+            Opening::Ready(segment, _) => Some(Arc::new(*segment)),
+            Opening::Unreadable(place) => {
+                self.report.unreadable.push(place);
+                None
+            }
+            Opening::Nothing => {
+                let gone = segment.bounds.filter(|(first, last)| self.range.meets(*first, *last));
+                self.report.gone.extend(gone.map(|(from, last)| Span { from, to: last.plus_ns(1) }));
+                None
+            }
+        };
         Ok(self.segments[number].clone())
     }
 
@@ -243,7 +250,11 @@ impl<'q> Upcoming<'q> {
     }
 
     fn reject(&mut self, segment: &Segment, error: &IndexError) {
-        self.report.rejected.push(RejectedIndex { segment: segment.name, reason: error.to_string() });
+        self.report.rejected.push(RejectedIndex {
+            segment: segment.name,
+            reason: error.to_string(),
+            is_unreadable: false,
+        });
     }
 }
 

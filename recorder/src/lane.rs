@@ -94,6 +94,8 @@ pub struct Lane<D> {
     /// No segment is created before this monotonic time.
     retry_at_ns: u64,
     account: Account,
+    /// When the earliest of the packets arrived that were dropped later than that, since somebody last asked.
+    lost_since: Option<Timestamp>,
     /// Since somebody last asked.
     writes: WriteTimes,
     cut_packets: u64,
@@ -134,6 +136,7 @@ impl<D: Disk> Lane<D> {
             told_ns: None,
             retry_at_ns: 0,
             account: Account::default(),
+            lost_since: None,
             writes: WriteTimes::default(),
             cut_packets: 0,
             events: Vec::new(),
@@ -240,7 +243,7 @@ impl<D: Disk> Lane<D> {
     fn go_on_in(&mut self, next: Buffer, is_rest: bool) {
         let (Some(filling), Some(segment)) = (self.filling.take(), self.segments.back_mut()) else { return };
         let (block, filling) = filling.go_on(next, is_rest);
-        segment.give(block);
+        segment.give(block, self.now.wall);
         self.filling = Some(filling);
         self.advance();
     }
@@ -249,7 +252,7 @@ impl<D: Disk> Lane<D> {
     fn close(&mut self) {
         let (Some(filling), Some(segment)) = (self.filling.take(), self.segments.back_mut()) else { return };
         if filling.is_new() {
-            segment.give(filling.finish());
+            segment.give(filling.finish(), self.now.wall);
         }
         segment.closed = true;
         self.new_since_ns = None;
@@ -367,6 +370,7 @@ impl<D: Disk> Lane<D> {
         self.close();
         while let Some(mut segment) = self.segments.pop_front() {
             if !segment.has_failed() {
+                self.note_lost(segment.promised_until());
                 self.account.dropped.disk += segment.fail(0);
             }
             self.tell_abandoned(&segment);
@@ -377,6 +381,16 @@ impl<D: Disk> Lane<D> {
     /// dropped yet.
     pub fn account(&self) -> Account {
         self.account
+    }
+
+    /// Notes that packets are dropped that have arrived since then.
+    fn note_lost(&mut self, since: Timestamp) {
+        self.lost_since = Some(self.lost_since.map_or(since, |known| known.min(since)));
+    }
+
+    /// When the earliest of the packets arrived that were dropped since the last call, where that was later than they arrived.
+    pub fn take_lost_since(&mut self) -> Option<Timestamp> {
+        self.lost_since.take()
     }
 
     /// How long the disk took for its writes, since the last call.

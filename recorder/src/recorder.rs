@@ -1,11 +1,11 @@
 //! All lanes together: threads for lanes and sinks, one that watches, and what a person wants to know of them.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use netrewind_segment::{Account, Event, Pace, Store, StoreLock};
+use netrewind_segment::{Account, Event, Pace, Store, StoreLock, Timestamp};
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -21,6 +21,7 @@ use self::lanes::{Lanes, Opener, Seed};
 
 mod guard;
 mod import;
+mod journal;
 mod lane_thread;
 mod lanes;
 #[cfg(test)]
@@ -90,6 +91,11 @@ pub struct LaneStatus {
     pub turns: u64,
     /// The source, which cannot come back, has ended by an error, or one of its files has.
     pub is_broken: bool,
+    /// When its thread has last told how it does.
+    pub told_at: Timestamp,
+    /// When the earliest of the packets arrived that it has dropped since the logbook was last told of it, where that was not as
+    /// they arrived.
+    lost_since: Option<Timestamp>,
     /// The source has ended, and everything is sealed.
     pub has_ended: bool,
 }
@@ -147,6 +153,8 @@ struct Shared {
     lanes_ended: AtomicBool,
     status: Mutex<Status>,
     clock: Arc<dyn Clock>,
+    /// Lines that the logbook did not take to the end.
+    unlogged: AtomicUsize,
 }
 
 impl Shared {
@@ -174,6 +182,11 @@ impl Shared {
         }
         status.trouble.clone_from(&trouble);
         trouble
+    }
+
+    /// Says how many lines the logbook did not take.
+    fn set_unlogged(&self, lines: usize) {
+        self.unlogged.store(lines, Ordering::Release);
     }
 
     /// Notes what a person should know, once.
@@ -274,6 +287,7 @@ impl Recorder {
             lanes_ended: AtomicBool::new(false),
             status: Mutex::default(),
             clock,
+            unlogged: AtomicUsize::new(0),
         });
         let opener = Arc::new(Opener {
             config,
@@ -345,6 +359,12 @@ impl Recorder {
         self.shared.lanes_ended.store(true, Ordering::Release);
         if self.watch.join().is_err() {
             discrepancies.push("the watch ended by a fault of the program".into());
+        }
+        let unlogged = self.shared.unlogged.load(Ordering::Acquire);
+        if unlogged > 0 {
+            discrepancies.push(format!(
+                "{unlogged} lines could not be written into the logbook to the end: answers do not know what they tell"
+            ));
         }
         let status = self.shared.status().clone();
         discrepancies.extend(by_source(&status.lanes).iter().filter_map(SourceAccount::discrepancy));

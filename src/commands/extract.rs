@@ -214,7 +214,7 @@ fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {
 
 /// Says what the answer is, and whether it is complete.
 fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcome, Failure> {
-    let outcome = if answer.completeness.is_complete() { Outcome::Done } else { Outcome::Incomplete };
+    let outcome = if answer.completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete };
     if arguments.json {
         let account = terminal::object(answer)?;
         if arguments.count {
@@ -236,7 +236,7 @@ fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcom
         terminal::bytes(answer.bytes),
         took.as_secs_f64()
     ));
-    for rejected in &answer.rejected_indexes {
+    for rejected in answer.rejected_indexes.iter().filter(|rejected| !rejected.is_unreadable) {
         terminal::say(format_args!(
             "segment {} was read without its index: {}",
             rejected.segment, rejected.reason

@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let (query, zone) = (arguments.query.query(false)?, arguments.query.zone()?);
     let search = arguments.search.as_deref().map(str::parse::<Search>).transpose();
     let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
-    let extractor = Extractor::new(Store::open(&arguments.store.store)?, options());
+    let extractor = Extractor::new(Store::open_to_read(&arguments.store.store)?, options());
     let mut hooks = Waiting::new(signals::stop_flag()?, arguments.quiet, zone.clone());
     let ended = |hooks: &Waiting, error: ExtractError| {
         hooks.end();
@@ -139,7 +139,7 @@ fn tell(arguments: &Arguments, told: &Told, completeness: &Completeness, zone: &
         }
         completeness.lines().iter().for_each(|line| terminal::say(in_zone(line, zone)));
     }
-    if completeness.is_complete() { Outcome::Done } else { Outcome::Incomplete }
+    if completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete }
 }
 
 /// Prints a list, and gives how many it has.

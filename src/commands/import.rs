@@ -190,6 +190,13 @@ fn tell(
         terminal::say(format_args!("{} packets could not be written: {failure}", dropped.total()));
         outcome = Outcome::Incomplete;
     }
+    if imported.unlogged > 0 {
+        terminal::say(format_args!(
+            "{} lines could not be written into the logbook: answers do not know what they tell",
+            imported.unlogged
+        ));
+        outcome = Outcome::Incomplete;
+    }
     if imported.is_cut_short {
         let why = if stop.load(Ordering::Relaxed) { "told to" } else { failure };
         terminal::say(format_args!("stopped before the end: {why}"));

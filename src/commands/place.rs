@@ -63,7 +63,7 @@ impl PlaceArguments {
     /// Opens it.
     pub fn open(&self) -> Result<Place, Failure> {
         if let Some(store) = &self.store {
-            return Ok(Place::Local(Box::new(Extractor::new(Store::open(store)?, options()))));
+            return Ok(Place::Local(Box::new(Extractor::new(Store::open_to_read(store)?, options()))));
         }
         let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
         let token = match &self.token_file {

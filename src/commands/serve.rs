@@ -117,7 +117,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     logs::start();
     let stop = signals::stop_flag()?;
-    let server = arguments.serving.start(Store::open(&arguments.store.store)?)?;
+    let server = arguments.serving.start(Store::open_to_read(&arguments.store.store)?)?;
     let mut manager = Manager::new();
     manager.ready("answering");
     while !stop.load(Ordering::Relaxed) {

@@ -1,8 +1,8 @@
 //! `netrewind status`: what is in a store, and how far back one can rewind.
 
 use jiff::tz::TimeZone;
-use netrewind_extractor::Overview;
 use netrewind_extractor::time_text::in_zone;
+use netrewind_extractor::{Damage, Overview};
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Drops, Store};
 
@@ -33,13 +33,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let zone =
         arguments::time_zone(&arguments.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
-    let overview = Overview::of(&Store::open(&arguments.store.store)?, clock::now())?;
+    let overview = Overview::of(&Store::open_to_read(&arguments.store.store)?, clock::now())?;
     if arguments.json {
         terminal::print(terminal::object(&overview)?)?;
     } else {
         tell(&overview, &zone)?;
     }
-    Ok(Outcome::Done)
+    Ok(if overview.damaged.is_empty() { Outcome::Done } else { Outcome::Incomplete })
 }
 
 fn tell(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
@@ -95,6 +95,9 @@ fn tell(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
     }
     for interface in &overview.down {
         print("down", interface.clone())?;
+    }
+    for Damage { part, reason, .. } in &overview.damaged {
+        print("unreadable", format!("{part}: {reason}"))?;
     }
     Ok(())
 }

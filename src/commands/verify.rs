@@ -1,12 +1,13 @@
 //! `netrewind verify`: checks every segment, index and count.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use netrewind_segment::logbook::{self, Line};
-use netrewind_segment::store::{ListedSegment, OpenedSegment};
-use netrewind_segment::{Event, RecordReader, SegmentName, SegmentState, Store, Timestamp};
+use netrewind_extractor::{Damage, Query};
+use netrewind_segment::logbook::{Entry, Fault, check_day};
+use netrewind_segment::store::{ListedSegment, Listing, OpenedSegment, Unlisted};
+use netrewind_segment::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
 
-use super::StoreArgument;
+use super::{StoreArgument, query};
 use crate::cataloging;
 use crate::indexing;
 use crate::outcome::{Failure, Outcome};
@@ -18,7 +19,8 @@ Example:
   netrewind verify --store /data/nr
 
 Reads every segment from end to end, compares every byte with the checksums in its index, builds the index again and compares,
-and compares the counts with the logbook; reads every hour of the catalog, and compares checksums and counts.
+and compares the counts with the logbook; reads every line of the logbook, and every hour of the catalog, and compares checksums
+and counts.
 What is wrong is named on standard output, one line each (exit status 1).";
 
 /// Arguments of `netrewind verify`.
@@ -38,47 +40,175 @@ struct Counted {
 
 /// Checks it.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let store = Store::open(&arguments.store.store)?;
-    let segments = store.segments()?;
-    let mut counted = counts(&store)?;
-    let mut line = StatusLine::new();
-    let (mut records, mut wrong) = (0, 0);
+    let store = Store::open_to_read(&arguments.store.store)?;
+    let mut report = Report::default();
+    let Listing { segments, unlisted } = store.listing();
+    for Unlisted { path, reason } in unlisted {
+        report.fault(store.part(&path), &reason)?;
+    }
+    let mut told = Logged::of(&store, &mut report)?;
+    let mut records = 0;
     for (number, segment) in segments.iter().enumerate() {
-        line.show(&format!("segment {} of {}: {}", number + 1, segments.len(), segment.name));
+        let name = segment.name;
+        report.line.show(&format!("segment {} of {}: {name}", number + 1, segments.len()));
         let mut faults = Vec::new();
-        records += check(&store, segment, counted.remove(&segment.name), &mut faults)?;
-        wrong += faults.len();
-        line.clear();
+        records += check(&store, segment, told.counted.remove(&name), &mut faults).unwrap_or_else(|error| {
+            faults.push(format!("{error:#}"));
+            0
+        });
         for fault in faults {
-            terminal::print(format_args!("segment {}: {fault}", segment.name))?;
+            report.fault(format!("segment {name}"), &fault)?;
         }
     }
-    for hour in store.hours()? {
-        line.show(&format!("hour {hour} of the catalog"));
-        let checked = cataloging::check(&store, hour);
-        line.clear();
-        if let Err(fault) = checked {
-            wrong += 1;
-            terminal::print(format_args!("hour {hour}: {fault:#}"))?;
-        }
-    }
-    terminal::print(format_args!("{} segments, {records} packets, {wrong} faults", segments.len()))?;
-    Ok(if wrong == 0 { Outcome::Done } else { Outcome::Incomplete })
+    told.tell_missing(&store, &mut report)?;
+    check_catalog(&store, &mut report)?;
+    tell_what_answers_lack(&store, &mut report)?;
+    report.line.clear();
+    terminal::print(format_args!(
+        "{} segments, {records} packets, {} faults",
+        segments.len(),
+        report.faults
+    ))?;
+    Ok(if report.faults == 0 { Outcome::Done } else { Outcome::Incomplete })
 }
 
-fn counts(store: &Store) -> Result<HashMap<SegmentName, Counted>, Failure> {
-    let mut counts = HashMap::new();
-    logbook::read(store, Timestamp::MIN, Timestamp::MAX, false, |line| {
-        let Line::Entry(entry) = line else { return };
-        match entry.event {
-            Event::Seal { segment, records, bytes, .. } => counts.insert(segment, Counted { records, bytes }),
-            Event::Recover { segment, records, kept_bytes, .. } => {
-                counts.insert(segment, Counted { records, bytes: kept_bytes })
+/// What was found wrong.
+struct Report {
+    line: StatusLine,
+    faults: usize,
+    /// Parts that have been named.
+    parts: HashSet<String>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { line: StatusLine::new(), faults: 0, parts: HashSet::new() }
+    }
+}
+
+impl Report {
+    fn fault(&mut self, part: String, reason: &str) -> std::io::Result<()> {
+        self.line.clear();
+        self.faults += 1;
+        terminal::print(format_args!("{part}: {reason}"))?;
+        self.parts.insert(part);
+        Ok(())
+    }
+}
+
+/// What the logbook says of segments.
+#[derive(Default)]
+struct Logged {
+    counted: HashMap<SegmentName, Counted>,
+    expired: HashSet<SegmentName>,
+}
+
+impl Logged {
+    /// Reads all of the logbook, and tells what is wrong with it.
+    fn of(store: &Store, report: &mut Report) -> Result<Self, Failure> {
+        let mut logged = Self::default();
+        let dates = match store.logbook_dates() {
+            Ok(dates) => dates,
+            Err(StoreError::Io { path, source }) => {
+                report.fault(store.part(&path), &source.to_string())?;
+                Vec::new()
             }
-            _ => None,
+            Err(error) => return Err(error.into()),
         };
-    })?;
-    Ok(counts)
+        let is_written = matches!(store.locked_by(), Ok(Some(_)));
+        for date in &dates {
+            let part = store.part(&store.logbook_path(date));
+            let is_last = Some(date) == dates.last();
+            let mut faults = Vec::new();
+            let mut take = |entry: Entry| logged.take(entry.event);
+            let checked =
+                check_day(store, date, is_written && is_last, &mut take, &mut |fault| faults.push(fault));
+            for Fault { line, reason, is_later } in faults {
+                match is_later {
+                    true => terminal::print(format_args!("{part}: line {line}: {reason}: no fault"))?,
+                    false => report.fault(part.clone(), &format!("line {line}: {reason}"))?,
+                }
+            }
+            match checked {
+                // One that has expired since is no fault.
+                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(StoreError::Io { source, .. }) => report.fault(part, &source.to_string())?,
+                other => other?,
+            }
+        }
+        Ok(logged)
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Seal { segment, records, bytes, .. } => {
+                self.counted.insert(segment, Counted { records, bytes });
+            }
+            Event::Recover { segment, records, kept_bytes, .. } => {
+                self.counted.insert(segment, Counted { records, bytes: kept_bytes });
+            }
+            Event::Expire { segment, .. } => {
+                self.expired.insert(segment);
+            }
+            _ => {}
+        }
+    }
+
+    /// Segments that were sealed, and are neither there nor have expired.
+    fn tell_missing(&self, store: &Store, report: &mut Report) -> Result<(), Failure> {
+        let is_missing = |(name, counted): &(&SegmentName, &Counted)| {
+            counted.records > 0
+                && !self.expired.contains(name)
+                && matches!(store.open_segment(name), Ok(None))
+        };
+        let mut missing: Vec<_> = self.counted.iter().filter(is_missing).collect();
+        missing.sort_unstable_by_key(|(name, _)| **name);
+        for (name, Counted { records, .. }) in missing {
+            let reason = format!(
+                "it was sealed with {records} packets, says the logbook, and is neither there nor has it expired"
+            );
+            report.fault(format!("segment {name}"), &reason)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_catalog(store: &Store, report: &mut Report) -> Result<(), Failure> {
+    let hours = match store.hours() {
+        Ok(hours) => hours,
+        Err(StoreError::Io { path, source }) => {
+            report.fault(store.part(&path), &source.to_string())?;
+            Vec::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for hour in hours {
+        report.line.show(&format!("hour {hour} of the catalog"));
+        if let Err(fault) = cataloging::check(store, hour) {
+            report.parts.insert(store.part(&store.hour_path(hour)));
+            report.fault(format!("hour {hour}"), &format!("{fault:#}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Names what an answer about everything would, and has not been named yet.
+fn tell_what_answers_lack(store: &Store, report: &mut Report) -> Result<(), Failure> {
+    let extractor = cataloging::extractor(store);
+    let completeness = extractor.completeness(&Query::default()).map_err(query::failure)?;
+    for at in &completeness.unreadable {
+        let part = format!("segment {}", at.segment);
+        if !report.parts.contains(&part) {
+            report.fault(part, &at.reason)?;
+        }
+    }
+    for Damage { part, reason, .. } in &completeness.damaged {
+        let is_named = report.parts.iter().any(|named| part == named || part.ends_with(named));
+        if !is_named {
+            report.fault(part.clone(), reason)?;
+        }
+    }
+    Ok(())
 }
 
 /// Checks one segment; returns its packets.
@@ -87,7 +217,7 @@ fn check(
     segment: &ListedSegment,
     counted: Option<Counted>,
     faults: &mut Vec<String>,
-) -> Result<u64, Failure> {
+) -> anyhow::Result<u64> {
     // One that has expired since is no fault.
     let Some(opened) = store.open_segment(&segment.name)? else { return Ok(0) };
     let bytes = opened.readable_bytes;
@@ -113,8 +243,9 @@ fn check(
             counted.records, counted.bytes
         ));
     }
-    if is_as_recorded(store, segment, faults) {
-        check_index(store, segment, faults)?;
+    let is_read = is_as_recorded(store, segment, faults);
+    if let Err(error) = if is_read { check_index(store, segment, faults) } else { Ok(()) } {
+        faults.push(format!("its index cannot be read: {error:#}"));
     }
     Ok(records)
 }
@@ -143,7 +274,7 @@ fn walk(opened: OpenedSegment) -> Result<u64, (u64, String)> {
     }
 }
 
-fn check_index(store: &Store, segment: &ListedSegment, faults: &mut Vec<String>) -> Result<(), Failure> {
+fn check_index(store: &Store, segment: &ListedSegment, faults: &mut Vec<String>) -> anyhow::Result<()> {
     use std::io::Read;
     let Some(mut file) = store.open_index(&segment.name)? else {
         faults.push("it has no index: build it with `netrewind index`".into());

@@ -1,15 +1,15 @@
 //! What the logbook says about a range of time: when lanes were recording, what they dropped, what has gone since.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use netrewind_segment::logbook::{Entry, Line, Part, QuietSecond};
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Account, Drops, Event, LostPackets, SegmentName, Store, Timestamp};
 
-use super::Span;
 use super::days::{DayLine, Days};
 use super::origin::{Origin, can_be_of};
-use crate::ExtractError;
+use super::troubles::Troubles;
+use super::{Damage, Span};
 use crate::answer::InterfaceAccount;
 
 /// A logbook of so few bytes is read whole, whatever the range: what it says of other days may matter, such as the
@@ -52,7 +52,7 @@ pub(crate) enum End {
     Silent,
 }
 
-/// A time in which a lane received nothing although it was recording.
+/// A time in which a lane received nothing, or could not write, although it was recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outage {
     pub(crate) lane: u16,
@@ -60,6 +60,8 @@ pub(crate) struct Outage {
     /// Absent while it lasts.
     pub(crate) to: Option<Timestamp>,
     pub(crate) reason: String,
+    /// It was the disk that failed, and has not worked since.
+    pub(crate) is_of_disk: bool,
 }
 
 /// A time of which a part was lost before it came here.
@@ -95,10 +97,14 @@ pub(crate) struct Chronicle<'q> {
     pub(crate) sessions: Vec<Session>,
     open: BTreeMap<u16, Session>,
     seen: BTreeSet<u16>,
+    /// Lanes whose disk fails, since when, and how: until they write again.
+    failing: BTreeMap<u16, (Timestamp, String)>,
     pub(crate) outages: Vec<Outage>,
     pub(crate) dropped: Drops,
     /// Packets of the range that were not written, by the second; those beyond [`DROPS_LISTED_MAX`] count in the last.
     pub(crate) drops: Vec<(Span, u64)>,
+    /// Seconds that dropped packets: a line that stands there twice counts once.
+    told: HashSet<(u16, Timestamp)>,
     /// Where segments come from.
     pub(crate) origins: HashMap<SegmentName, Origin>,
     /// What damaged capture files lack.
@@ -107,29 +113,46 @@ pub(crate) struct Chronicle<'q> {
     pub(crate) accounts: HashMap<String, InterfaceAccount>,
     /// Segments that were sealed with packets of the range: which of them are still there, the store knows.
     pub(crate) sealed: BTreeMap<SegmentName, Span>,
+    /// How long they were then.
+    pub(crate) sealed_bytes: HashMap<SegmentName, u64>,
     /// Segments that have expired, with the packets' time where it is known.
     pub(crate) expired: BTreeMap<SegmentName, Option<Span>>,
     imported: BTreeSet<String>,
     /// Clock steps, failing disks and the like, within the range.
     pub(crate) notes: Vec<String>,
-    pub(crate) unreadable_lines: u64,
+    /// What could not be read.
+    pub(crate) damaged: Vec<Damage>,
+    troubles: Troubles,
     last_quiet: Option<QuietSecond>,
 }
 
 impl<'q> Chronicle<'q> {
     /// Reads what the logbook says of the scope, and of the days on which `also` were opened.
-    pub(crate) fn read(
-        store: &Store,
-        days: &Days,
-        scope: Scope<'q>,
-        also: &[SegmentName],
-    ) -> Result<Self, ExtractError> {
+    pub(crate) fn read(store: &Store, days: &Days, scope: Scope<'q>, also: &[SegmentName]) -> Self {
         let mut chronicle = Self::new(scope);
-        for (date, part) in days_to_read(store, scope, also)? {
-            days.visit(store, &date, part, &mut |line| chronicle.line(line, part))?;
+        let dates = match store.logbook_dates() {
+            Ok(dates) => dates,
+            Err(error) => {
+                chronicle.damaged.push(Troubles::of_folder(store, &error));
+                Vec::new()
+            }
+        };
+        if dates.is_empty() && chronicle.damaged.is_empty() && !store.has_logbook() {
+            chronicle.damaged.push(Troubles::of_missing_folder());
+        }
+        chronicle.troubles = Troubles::new(store, scope.range, &dates);
+        let mut last = None::<String>;
+        for (date, part) in days_to_read(store, &dates, scope, also) {
+            let before = last.replace(date.clone());
+            chronicle.troubles.begin(&date, before.filter(|_| !chronicle.open.is_empty()));
+            let visited =
+                days.visit(store, &date, part, &mut |line, is_whole| chronicle.line(line, part, is_whole));
+            if let Err(error) = visited {
+                chronicle.troubles.unreadable_day(store, &date, &error);
+            }
         }
         chronicle.close();
-        Ok(chronicle)
+        chronicle
     }
 
     fn new(scope: Scope<'q>) -> Self {
@@ -138,22 +161,26 @@ impl<'q> Chronicle<'q> {
             sessions: Vec::new(),
             open: BTreeMap::new(),
             seen: BTreeSet::new(),
+            failing: BTreeMap::new(),
             outages: Vec::new(),
             dropped: Drops::default(),
             drops: Vec::new(),
+            told: HashSet::new(),
             origins: HashMap::new(),
             losses: Vec::new(),
             accounts: HashMap::new(),
             sealed: BTreeMap::new(),
+            sealed_bytes: HashMap::new(),
             expired: BTreeMap::new(),
             imported: BTreeSet::new(),
             notes: Vec::new(),
-            unreadable_lines: 0,
+            damaged: Vec::new(),
+            troubles: Troubles::default(),
             last_quiet: None,
         }
     }
 
-    fn line(&mut self, line: &DayLine, part: Part) {
+    fn line(&mut self, line: &DayLine, part: Part, is_whole: bool) {
         match line {
             // One of a day's many: of those that follow each other only the last matters, unless all are counted.
             DayLine::Quiet(second) if part == Part::Whole && !self.scope.accounts => {
@@ -165,7 +192,14 @@ impl<'q> Chronicle<'q> {
             }
             DayLine::Other(line) => {
                 self.take_last_quiet();
-                self.parsed((**line).clone());
+                match &**line {
+                    Line::Entry(entry) => {
+                        self.troubles.at(entry.at);
+                        self.entry(entry.clone());
+                    }
+                    Line::Later { event, at } => self.troubles.later(event, *at),
+                    Line::Unreadable(text) => self.troubles.unreadable_line(text, is_whole),
+                }
             }
         }
     }
@@ -177,27 +211,27 @@ impl<'q> Chronicle<'q> {
     }
 
     fn quiet(&mut self, QuietSecond { lane, received, at }: QuietSecond) {
-        self.second(lane, received, &Drops::default(), at);
+        self.troubles.at(at);
+        let from = Timestamp(at.ns().saturating_sub(SECOND_NS));
+        self.second(lane, received, &Drops::default(), Span { from, to: at });
     }
 
-    fn second(&mut self, lane: u16, received: u64, dropped: &Drops, at: Timestamp) {
-        let since = Timestamp(at.ns().saturating_sub(SECOND_NS));
-        self.sign_of_life(lane, since, at);
-        self.count(lane, received, dropped, Span { from: since, to: at });
-    }
-
-    fn parsed(&mut self, line: Line) {
-        match line {
-            Line::Entry(entry) => self.entry(entry),
-            Line::Unreadable(_) => self.unreadable_lines += 1,
+    fn second(&mut self, lane: u16, received: u64, dropped: &Drops, span: Span) {
+        self.sign_of_life(lane, span.from, span.to);
+        let is_full = self.told.len() >= DROPS_LISTED_MAX;
+        if dropped.total() > 0 && !is_full && !self.told.insert((lane, span.to)) {
+            return; // a logbook that failed in between has it twice
         }
+        self.count(lane, received, dropped, span);
     }
 
     fn entry(&mut self, entry: Entry) {
-        let at = entry.at;
+        let (at, began) = (entry.at, entry.began());
         match entry.event {
             Event::Start { lane, interface, .. } => self.start(lane, interface, at),
-            Event::Second { lane, received, dropped, .. } => self.second(lane, received, &dropped, at),
+            Event::Second { lane, received, dropped, .. } => {
+                self.second(lane, received, &dropped, Span { from: began.min(at), to: at });
+            }
             Event::Stop { lane, account } => {
                 self.sign_of_life(lane, at, at);
                 self.count_rest(lane, &account, at);
@@ -205,20 +239,24 @@ impl<'q> Chronicle<'q> {
             }
             Event::Down { lane, reason } => {
                 self.sign_of_life(lane, at, at);
-                self.outages.push(Outage { lane, from: at, to: None, reason });
+                self.outages.push(Outage { lane, from: at, to: None, reason, is_of_disk: false });
             }
             Event::Up { lane } => self.up(lane, at),
             Event::Open { segment, interface, description, file, .. } => {
+                self.failing.remove(&segment.lane);
                 self.origins.insert(segment, Origin { interface, description, file });
                 self.alive_by(segment, at);
             }
-            Event::Seal { segment, records, first, last, .. } => {
+            Event::Seal { segment, records, bytes, first, last } => {
+                self.sealed_bytes.insert(segment, bytes);
+                self.failing.remove(&segment.lane);
                 self.alive_by(segment, at);
                 if records > 0 {
                     self.sealed.insert(segment, Span { from: first, to: last.plus_ns(1) });
                 }
             }
-            Event::Recover { segment, cut_bytes, records, first, last, .. } => {
+            Event::Recover { segment, cut_bytes, kept_bytes, records, first, last, .. } => {
+                self.sealed_bytes.insert(segment, kept_bytes);
                 self.recovered(segment, cut_bytes, (records > 0).then_some((first, last)), at);
             }
             Event::Expire { segment, first, last, .. } => {
@@ -233,6 +271,9 @@ impl<'q> Chronicle<'q> {
                 self.alive(at);
                 lost.iter().for_each(|lost| self.lost_with_segment(lost, &reason));
                 self.note_at(at, || format!("at {at} lane {lane} could not write: {reason}"));
+                if self.open.contains_key(&lane) {
+                    self.failing.entry(lane).or_insert((at, reason));
+                }
             }
             Event::Mended { what } => {
                 self.alive(at);
@@ -261,6 +302,9 @@ impl<'q> Chronicle<'q> {
 
     /// A lane starts. If it had not stopped, the whole process had ended without a word.
     fn start(&mut self, lane: u16, interface: String, at: Timestamp) {
+        if self.open.get(&lane).is_some_and(|session| session.from == at) {
+            return; // it stands there twice
+        }
         if self.open.contains_key(&lane) {
             for lane in self.open.keys().copied().collect::<Vec<_>>() {
                 self.end(lane, End::Silent);
@@ -273,6 +317,11 @@ impl<'q> Chronicle<'q> {
 
     fn end(&mut self, lane: u16, end: End) {
         let Some(mut session) = self.open.remove(&lane) else { return };
+        let failing = self.failing.remove(&lane);
+        // One that stops says what it has lost.
+        if let Some((from, reason)) = failing.filter(|_| end != End::Stopped) {
+            self.outages.push(Outage { lane, from, to: Some(session.to), reason, is_of_disk: true });
+        }
         session.end = end;
         let to = session.to;
         self.sessions.push(session);
@@ -315,13 +364,17 @@ impl<'q> Chronicle<'q> {
 
     fn up(&mut self, lane: u16, at: Timestamp) {
         self.sign_of_life(lane, at, at);
+        if self.outages.iter().any(|outage| outage.lane == lane && outage.to == Some(at)) {
+            return; // it stands there twice
+        }
         let known = self.outages.iter_mut().rev().find(|outage| outage.lane == lane && outage.to.is_none());
         match known {
             Some(outage) => outage.to = Some(at),
             None => {
                 // It went away before what was read of the logbook.
                 let reason = "the interface was away".to_owned();
-                self.outages.push(Outage { lane, from: Timestamp::MIN, to: Some(at), reason });
+                let outage = Outage { lane, from: Timestamp::MIN, to: Some(at), reason, is_of_disk: false };
+                self.outages.push(outage);
             }
         }
     }
@@ -456,6 +509,11 @@ impl<'q> Chronicle<'q> {
     /// Ends the reading: what is open stays so.
     fn close(&mut self) {
         self.take_last_quiet();
+        for (lane, (from, reason)) in std::mem::take(&mut self.failing) {
+            self.outages.push(Outage { lane, from, to: None, reason, is_of_disk: true });
+        }
+        self.damaged.extend(self.troubles.end());
+        self.notes.extend(self.troubles.notes());
         self.sessions.extend(std::mem::take(&mut self.open).into_values());
         // An import is no recording: it says nothing of the time that its packets are from.
         let imported = &self.imported;
@@ -467,20 +525,21 @@ impl<'q> Chronicle<'q> {
 /// The days to read, in order, and how much of each.
 fn days_to_read(
     store: &Store,
+    dates: &[String],
     scope: Scope<'_>,
     also: &[SegmentName],
-) -> Result<Vec<(String, Part)>, ExtractError> {
-    let dates = store.logbook_dates()?;
+) -> Vec<(String, Part)> {
     let bytes = |date: &String| std::fs::metadata(store.logbook_path(date)).map_or(0, |file| file.len());
     if dates.iter().map(bytes).sum::<u64>() <= WHOLE_BYTES_MAX {
-        return Ok(dates.into_iter().map(|date| (date, Part::Whole)).collect());
+        return dates.iter().map(|date| (date.clone(), Part::Whole)).collect();
     }
     let (first, last) = (scope.range.from.date(), scope.range.to.date());
     let also: BTreeSet<String> = also.iter().map(SegmentName::date).collect();
     let before = dates.iter().rev().find(|date| **date < first).cloned();
     let after = dates.iter().find(|date| **date > last).cloned();
     let latest = dates.last().cloned();
-    let part = |date: String| {
+    let part = |date: &String| {
+        let date = date.clone();
         if (first <= date && date <= last) || also.contains(&date) {
             Some((date, Part::Whole))
         } else if before.as_ref() == Some(&date) {
@@ -496,5 +555,5 @@ fn days_to_read(
             None
         }
     };
-    Ok(dates.into_iter().filter_map(part).collect())
+    dates.iter().filter_map(part).collect()
 }

@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{SegmentName, Store, Timestamp};
 
-use super::chronicle::{Chronicle, End, Session};
+use super::chronicle::{Chronicle, End, Outage, Session};
 use super::{Asked, Completeness, Gap, Span};
-use crate::ExtractError;
 
-/// What is kept, as [`lacks`] needs it.
+/// What is kept, as [`fill`] needs it.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept<'a> {
     /// Names of all segments that were listed, ascending.
@@ -18,6 +17,16 @@ pub(crate) struct Kept<'a> {
     pub(crate) catalogued: &'a HashSet<SegmentName>,
     /// The times of those that hold packets, or held them.
     pub(crate) spans: Vec<Span>,
+    /// Some of it cannot be read: whether nothing is kept is not known.
+    pub(crate) is_damaged: bool,
+}
+
+/// Who asks, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) store: &'a Store,
+    /// See [`crate::Query::is_restricted`].
+    pub(crate) is_restricted: bool,
 }
 
 /// To whom not all packets may be known, gaps are told to the second, and none too short: packets may tell of their ends.
@@ -25,8 +34,14 @@ const GAPS_VEILED_NS: u64 = SECOND_NS;
 
 /// What is told instead of why one of the interfaces received nothing: its name, and what the system said.
 const OUTAGE: &str = "an interface received nothing";
+/// What is told instead of why packets could not be written.
+const UNWRITTEN: &str = "packets could not be written";
 /// What is told instead of which capture file was damaged.
 const LOSS: &str = "a capture file that was imported is damaged";
+/// How long a recorder that runs may be silent: it gives a sign of life every ten seconds.
+const SILENCE_NS: u64 = 12 * SECOND_NS;
+/// How long a segment of which nothing else is known may last: it ends with its hour.
+const SEGMENT_NS_MAX: u64 = 3600 * SECOND_NS;
 
 /// How far behind the clock a recorder's last sign of life may be: it gives one a second.
 const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;
@@ -38,15 +53,16 @@ pub(crate) fn fill(
     range: Span,
     chronicle: &Chronicle<'_>,
     kept: &Kept<'_>,
-    store: &Store,
-    is_restricted: bool,
-) -> Result<(), ExtractError> {
+    asking: Asking<'_>,
+) {
+    let Asking { store, is_restricted } = asking;
+    let is_recording = is_recording(store);
     let range = as_far_as_recorded(range, chronicle, kept);
     completeness.covered = Some(range);
-    let gone = no_longer_kept(completeness, range, chronicle, kept, store)?;
+    let gone = no_longer_kept(completeness, range, chronicle, kept, store);
     gone.into_iter().for_each(|gone| completeness.add_gone(gone));
     let asked = completeness.asked;
-    let found = gaps(range, chronicle, kept, is_restricted).into_iter();
+    let found = gaps(range, chronicle, kept, is_restricted, is_recording).into_iter();
     for gap in found.filter_map(|gap| if is_restricted { veiled(gap, range, asked) } else { Some(gap) }) {
         completeness.add_gap(gap);
     }
@@ -57,17 +73,62 @@ pub(crate) fn fill(
         completeness.add_gap(Gap { from: loss.span.from.max(range.from), to: loss.span.to, reason });
     }
     completeness.dropped = chronicle.dropped;
+    chronicle.damaged.iter().for_each(|damage| completeness.add_damage(damage.clone()));
+    completeness.nothing_kept = nothing_kept(completeness, range, chronicle, kept, is_restricted);
     if is_restricted {
         completeness.veil_times();
-        return Ok(());
+        return;
     }
     for note in &chronicle.notes {
         completeness.note(note.clone());
     }
-    if chronicle.unreadable_lines > 0 {
-        completeness.note(format!("{} lines of the logbook cannot be read", chronicle.unreadable_lines));
+}
+
+/// Whether somebody records into the store now.
+pub(crate) fn is_recording(store: &Store) -> bool {
+    let writer = store.locked_by().ok().flatten();
+    writer.is_some_and(|writer| writer.contains("record") || writer.contains("run,"))
+}
+
+/// Why nothing of the range was ever kept, or is any more; `None` where something is, or where that is not known.
+fn nothing_kept(
+    completeness: &Completeness,
+    range: Span,
+    chronicle: &Chronicle<'_>,
+    kept: &Kept<'_>,
+    is_restricted: bool,
+) -> Option<String> {
+    // When others' packets arrived, who may not know of them does not learn so.
+    let is_kept =
+        !is_restricted && kept.spans.iter().any(|span| span.from < range.to && range.from < span.to);
+    let is_damaged = kept.is_damaged || completeness.damaged.iter().any(|damage| damage.is_needed);
+    if is_kept || is_damaged || completeness.dropped.total() > 0 {
+        return None;
     }
-    Ok(())
+    let all = |spans: &[Span]| {
+        let from = spans.iter().map(|span| span.from).min()?;
+        Some(Span { from, to: spans.iter().map(|span| span.to).max()? })
+    };
+    if chronicle.sessions.is_empty() && completeness.no_longer_kept.is_none() {
+        return (!is_restricted).then(|| match all(&kept.spans) {
+            None => "there are no packets in the store".to_owned(),
+            Some(all) => {
+                format!("there are packets of {all}, and of other times nobody knows what was on the wire")
+            }
+        });
+    }
+    let gaps = completeness.gaps.iter().map(Gap::span);
+    let mut missing: Vec<Span> = gaps.chain(completeness.no_longer_kept).collect();
+    missing.sort_unstable();
+    let reach = |at: Timestamp, span: Span| if span.from <= at { span.to.max(at) } else { at };
+    if missing.into_iter().fold(range.from, reach) < range.to {
+        return None;
+    }
+    Some(match (&completeness.gaps[..], completeness.no_longer_kept) {
+        ([only], None) => only.reason.clone(),
+        ([], Some(_)) => "it has expired".to_owned(),
+        _ => "nothing was recorded then, or it has expired".to_owned(),
+    })
 }
 
 /// The range as far as a recorder that is at work has come: of what is asked for up to now, the last moment is still on its
@@ -93,7 +154,7 @@ fn no_longer_kept(
     chronicle: &Chronicle<'_>,
     kept: &Kept<'_>,
     store: &Store,
-) -> Result<Option<Span>, ExtractError> {
+) -> Option<Span> {
     let mut gone: Option<Span> = None;
     let mut add = |span: Span| {
         let (from, to) = (span.from.max(range.from), span.to.min(range.to));
@@ -105,12 +166,12 @@ fn no_longer_kept(
     let is_gone = |name: &SegmentName| !kept.catalogued.contains(name);
     for (name, span) in chronicle.expired.iter().filter(|(name, _)| is_gone(name)) {
         let sealed = chronicle.sealed.get(name).copied();
-        add(span.or(sealed).unwrap_or(Span { from: name.opened, to: name.opened.plus_ns(1) }));
+        add(span.or(sealed).unwrap_or_else(|| likely_span(name, kept.names)));
     }
     for (name, span) in chronicle.sealed.iter().filter(|(name, _)| is_gone(name)) {
         let was_listed = kept.names.binary_search(name).is_ok() || chronicle.expired.contains_key(name);
         // What was sealed since the listing is there.
-        if !was_listed && store.open_segment(name)?.is_none() {
+        if !was_listed && matches!(store.open_segment(name), Ok(None)) {
             add(*span);
         }
     }
@@ -124,7 +185,17 @@ fn no_longer_kept(
     {
         gone = Some(Span { from: range.from, to: oldest.min(range.to) });
     }
-    Ok(gone.filter(|span| span.from < span.to))
+    gone.filter(|span| span.from < span.to)
+}
+
+/// When the packets of a segment are from of which only the name is known: until the next one of its lane was opened.
+fn likely_span(name: &SegmentName, kept: &[SegmentName]) -> Span {
+    let last = name.opened.plus_ns(SEGMENT_NS_MAX);
+    let of_lane = kept.iter().filter(|other| other.lane == name.lane && other.opened > name.opened);
+    Span {
+        from: name.opened,
+        to: of_lane.map(|other| other.opened).min().map_or(last, |next| next.min(last)),
+    }
 }
 
 /// A gap that does not tell when packets were: none where an open end of the range reaches beyond what was recorded, as far as it
@@ -132,7 +203,7 @@ fn no_longer_kept(
 fn veiled(gap: Gap, range: Span, asked: Asked) -> Option<Gap> {
     let is_of_open_end =
         asked.from.is_none() && gap.from == range.from || asked.to.is_none() && gap.to == range.to;
-    (!is_of_open_end || gap.reason == OUTAGE).then(|| Gap {
+    (!is_of_open_end || [OUTAGE, UNWRITTEN].contains(&&*gap.reason)).then(|| Gap {
         from: gap.from.rounded_down(GAPS_VEILED_NS).max(range.from),
         to: gap.to.rounded_up(GAPS_VEILED_NS).min(range.to),
         reason: gap.reason,
@@ -140,12 +211,24 @@ fn veiled(gap: Gap, range: Span, asked: Asked) -> Option<Gap> {
 }
 
 /// When nothing was recorded. A store that only ever imported has no such time.
-fn gaps(range: Span, chronicle: &Chronicle<'_>, kept: &Kept<'_>, is_restricted: bool) -> Vec<Gap> {
+fn gaps(
+    range: Span,
+    chronicle: &Chronicle<'_>,
+    kept: &Kept<'_>,
+    is_restricted: bool,
+    is_recording: bool,
+) -> Vec<Gap> {
     let mut gaps = Vec::new();
     if chronicle.sessions.is_empty() || range.from >= range.to {
         return gaps;
     }
-    let recorded = chronicle.sessions.iter().map(|session| Span { from: session.from, to: session.to });
+    let alive_to = |session: &Session| match session.end {
+        // What it has received since its last sign of life is being written.
+        End::Open if is_recording => session.to.plus_ns(SILENCE_NS),
+        _ => session.to,
+    };
+    let recorded =
+        chronicle.sessions.iter().map(|session| Span { from: session.from, to: alive_to(session) });
     let gone = chronicle.sealed.values().copied();
     let mut covered: Vec<Span> = recorded.chain(kept.spans.iter().copied()).chain(gone).collect();
     covered.sort_unstable();
@@ -153,7 +236,11 @@ fn gaps(range: Span, chronicle: &Chronicle<'_>, kept: &Kept<'_>, is_restricted: 
     let end = Span { from: range.to, to: range.to };
     for span in covered.into_iter().filter(|span| span.to > range.from && span.from < range.to).chain([end]) {
         if at < span.from {
-            gaps.push(Gap { from: at, to: span.from, reason: why(at, span.from, &chronicle.sessions) });
+            gaps.push(Gap {
+                from: at,
+                to: span.from,
+                reason: why(at, span.from, &chronicle.sessions, is_recording),
+            });
         }
         at = at.max(span.to);
     }
@@ -173,32 +260,43 @@ fn outages(range: Span, chronicle: &Chronicle<'_>, is_restricted: bool) -> impl 
             .min();
         let from = outage.from.max(range.from);
         let to = outage.to.or(ended).unwrap_or(range.to).min(range.to);
-        let reason = match is_restricted {
-            true => OUTAGE.to_owned(),
-            false => format!("lane {} received nothing: {}", outage.lane, outage.reason),
+        let Outage { lane, reason, .. } = outage;
+        let reason = match (is_restricted, outage.is_of_disk) {
+            (true, false) => OUTAGE.to_owned(),
+            (true, true) => UNWRITTEN.to_owned(),
+            (false, false) => format!("lane {lane} received nothing: {reason}"),
+            (false, true) => {
+                format!("lane {lane} cannot write: {reason}; what arrives waits in memory, or is dropped")
+            }
         };
         (from < to).then_some(Gap { from, to, reason })
     })
 }
 
 /// Why nothing was recorded from `from` to `to`.
-fn why(from: Timestamp, to: Timestamp, sessions: &[Session]) -> String {
+fn why(from: Timestamp, to: Timestamp, sessions: &[Session], is_recording: bool) -> String {
     let before = sessions.iter().filter(|session| session.to <= from).max_by_key(|session| session.to);
-    let after = sessions.iter().any(|session| session.from >= to);
-    match (before, after) {
-        (None, _) if sessions.iter().all(|session| session.counted.is_some()) => {
-            "recording had not begun".to_owned()
+    let after = sessions.iter().map(|session| session.from).filter(|&from| from >= to).min();
+    let Some(Session { to: stopped, end, .. }) = before else {
+        return match sessions.iter().all(|session| session.counted.is_some()) {
+            true => match after {
+                Some(began) => format!("recording had not begun: it began at {began}"),
+                None => "recording had not begun".to_owned(),
+            },
+            false => "nothing is known of this time: the logbook begins later".to_owned(),
+        };
+    };
+    let ended = match end {
+        End::Stopped => format!("recording stopped at {stopped}"),
+        End::Open if is_recording => {
+            return format!("recording has not reached this time: its last sign of life is of {stopped}");
         }
-        (None, _) => "nothing is known of this time: the logbook begins later".to_owned(),
-        (Some(Session { end: End::Stopped, .. }), true) => {
-            "recording was stopped, and started again later".to_owned()
+        End::Open | End::Silent => {
+            format!("recording ended at {stopped} without stopping: a crash, or a power cut")
         }
-        (Some(Session { end: End::Stopped, .. }), false) => "recording was stopped".to_owned(),
-        (Some(Session { end: End::Silent, .. }), _) => {
-            "the recorder had ended without stopping: a crash, or a power cut".to_owned()
-        }
-        (Some(Session { end: End::Open, .. }), _) => {
-            "recording has not reached this time, or has ended without stopping".to_owned()
-        }
+    };
+    match after {
+        Some(again) => format!("{ended}, and started again at {again}"),
+        None => ended,
     }
 }

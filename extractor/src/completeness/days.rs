@@ -44,13 +44,13 @@ impl DayLine {
 }
 
 impl Days {
-    /// Calls `visit` for each line of a part of a day, in order.
+    /// Calls `visit` for each line of a part of a day, in order, with whether it is whole: the last one may be under way.
     pub(crate) fn visit(
         &self,
         store: &Store,
         date: &str,
         part: Part,
-        visit: &mut dyn FnMut(&DayLine),
+        visit: &mut dyn FnMut(&DayLine, bool),
     ) -> Result<(), StoreError> {
         let known = {
             let mut days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,10 +60,9 @@ impl Days {
             }
         };
         let Some(day) = known else {
-            return read_day(store, date, part, |line| visit(&DayLine::of(&line)));
+            return read_day(store, date, part, |line| visit(&DayLine::of(&line), true));
         };
-        let path = store.logbook_path(date);
-        let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+        let bytes = bytes_of(store, date)?;
         if day.read().unwrap_or_else(PoisonError::into_inner).end != bytes {
             day.write().unwrap_or_else(PoisonError::into_inner).read_on(store, date, bytes)?;
         }
@@ -75,7 +74,8 @@ impl Days {
                 Part::Head => &day.lines[..count.min(PART_LINES)],
                 Part::Tail => &day.lines[count.saturating_sub(PART_LINES)..],
             };
-            lines.iter().chain(day.cut.iter().filter(|_| part != Part::Head)).for_each(visit);
+            lines.iter().for_each(|line| visit(line, true));
+            day.cut.iter().filter(|_| part != Part::Head).for_each(|line| visit(line, false));
             day.lines.len()
         };
         self.forget_others(date, lines_read);
@@ -96,6 +96,21 @@ impl Days {
             .map(|(date, _)| date.clone())
             .collect();
         too_many.iter().for_each(|date| drop(days.remove(date)));
+    }
+}
+
+/// How long a day's file is; one that is not there has nothing.
+fn bytes_of(store: &Store, date: &str) -> Result<u64, StoreError> {
+    let path = store.logbook_path(date);
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_dir() => {
+            let source =
+                std::io::Error::new(std::io::ErrorKind::IsADirectory, "a folder stands in its place");
+            Err(StoreError::Io { path, source })
+        }
+        Ok(found) => Ok(found.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(StoreError::Io { path, source }),
     }
 }
 
@@ -136,7 +151,7 @@ mod tests {
         };
         let visited = || {
             let mut told = Vec::new();
-            days.visit(&store, date, Part::Whole, &mut |line| {
+            days.visit(&store, date, Part::Whole, &mut |line, _| {
                 told.push(match line {
                     DayLine::Quiet(second) => second.received,
                     DayLine::Other(line) if matches!(**line, Line::Unreadable(_)) => u64::MAX,

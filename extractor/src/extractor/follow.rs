@@ -12,7 +12,7 @@ use netrewind_segment::{Event, LinkType, SegmentName, Timestamp};
 use super::{Extractor, Output, Prepared, conclude, is_over};
 use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Progress, Work};
 use crate::completeness::chronicle::{Chronicle, Scope};
-use crate::completeness::coverage::{self, Kept};
+use crate::completeness::coverage::{self, Asking, Kept};
 use crate::completeness::origin::Origin;
 use crate::completeness::{Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, add_inner_interfaces};
@@ -225,12 +225,8 @@ impl<'f> Following<'f> {
         }
         self.asked_at = Some(clock.elapsed());
         let last = Span { from: Timestamp(end.ns().saturating_sub(1)), to: end };
-        let chronicle = Chronicle::read(
-            store,
-            &self.extractor.days,
-            Scope { range: last, interfaces: &[], accounts: false },
-            &[],
-        )?;
+        let scope = Scope { range: last, interfaces: &[], accounts: false };
+        let chronicle = Chronicle::read(store, &self.extractor.days, scope, &[]);
         Ok(chronicle.is_told_until(end))
     }
 
@@ -367,14 +363,15 @@ impl<'f> Following<'f> {
             let is_restricted = self.query.is_restricted();
             let chosen = if is_restricted { &[][..] } else { &self.query.interfaces };
             let scope = Scope { range: span, interfaces: chosen, accounts: self.names.are_wanted };
-            let mut chronicle = Chronicle::read(store, &self.extractor.days, scope, &[])?;
+            let mut chronicle = Chronicle::read(store, &self.extractor.days, scope, &[]);
             if !chosen.is_empty() {
                 chronicle.keep_chosen(chosen);
             }
             self.known.leave_out_what_was_read(&mut chronicle);
             let (names, spans) = (self.known.names(), self.known.spans());
-            let kept = Kept { names: &names, catalogued: &HashSet::new(), spans };
-            coverage::fill(&mut completeness, span, &chronicle, &kept, store, is_restricted)?;
+            let is_damaged = !self.unreadable.is_empty();
+            let kept = Kept { names: &names, catalogued: &HashSet::new(), spans, is_damaged };
+            coverage::fill(&mut completeness, span, &chronicle, &kept, Asking { store, is_restricted });
             let account = |interface: &Interface| chronicle.accounts.get(&interface.name).copied();
             interfaces.extend(self.names.interfaces.iter().map(|name| account(name).unwrap_or_default()));
             if is_restricted {
@@ -484,7 +481,7 @@ impl Names {
 fn started(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
     let range = Span { from: name.opened, to: name.opened.plus_ns(1) };
     let scope = Scope { range, interfaces: &[], accounts: false };
-    Ok(Chronicle::read(extractor.store(), &extractor.days, scope, &[name])?.origin_of(&name))
+    Ok(Chronicle::read(extractor.store(), &extractor.days, scope, &[name]).origin_of(&name))
 }
 
 /// Where a segment's packets come from, as the logbook tells.
@@ -492,7 +489,8 @@ fn logged(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, Ex
     let text = name.to_string();
     let mut found = None;
     for part in [Part::Tail, Part::Whole] {
-        read_day(extractor.store(), &name.date(), part, |line| {
+        // A day that cannot be read is told at the end.
+        let read = read_day(extractor.store(), &name.date(), part, |line| {
             if line.text().contains(&text)
                 && let Line::Entry(entry) = line.parse()
                 && let Event::Open { segment, interface, description, file, .. } = entry.event
@@ -500,7 +498,10 @@ fn logged(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, Ex
             {
                 found = Some(Origin { interface, description, file });
             }
-        })?;
+        });
+        if read.is_err() {
+            break;
+        }
         if found.is_some() {
             break;
         }

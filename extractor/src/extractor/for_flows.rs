@@ -73,7 +73,7 @@ impl Extractor {
                 &snapshot,
                 query.range(),
                 adds_up && wants_all(query),
-            )?;
+            );
             snapshot.segments.retain(|segment| !archived.names().contains(&segment.name));
         }
         self.prepare_with(query, Wants::default(), snapshot, archived, hooks)

@@ -21,7 +21,8 @@ use super::pipeline::Goes;
 use super::rollup::{Rollup, Rollups, Seam};
 use super::search::Search;
 use super::sought::Wanted;
-use crate::completeness::Completeness;
+use crate::completeness::troubles::part_and_reason;
+use crate::completeness::{Completeness, Damage};
 use crate::filters::Filters;
 use crate::query::TimeRange;
 use crate::segment::Segment;
@@ -35,7 +36,7 @@ const RECORDS_BETWEEN_QUESTIONS: u32 = 1024;
 const MANIFESTS_MAX: usize = 17_568;
 
 /// When a manifest was written, and what it says.
-type Remembered = ((u64, i64), Option<Arc<Manifest>>);
+type Remembered = ((u64, i64), Arc<Manifest>);
 
 /// Manifests, remembered from query to query: there may be thousands of them.
 #[derive(Debug, Default)]
@@ -46,16 +47,19 @@ pub(crate) struct Manifests {
 
 impl Manifests {
     fn of(&self, store: &Store, hour: Hour) -> Result<Option<Arc<Manifest>>, StoreError> {
-        let Some(stamp) = store.hour_stamp(hour)? else { return Ok(None) };
+        // One that cannot be looked at is read, which tells why.
+        let stamp = store.hour_stamp(hour).ok().flatten();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, manifest)) = known.get(&hour).filter(|(known, _)| *known == stamp) {
-            return Ok(manifest.clone());
+        if let Some((_, manifest)) = known.get(&hour).filter(|(known, _)| Some(*known) == stamp) {
+            return Ok(Some(Arc::clone(manifest)));
         }
         if known.len() >= MANIFESTS_MAX {
             known.clear();
         }
         let manifest = store.manifest(hour)?.map(Arc::new);
-        known.insert(hour, (stamp, manifest.clone()));
+        if let (Some(stamp), Some(manifest)) = (stamp, &manifest) {
+            known.insert(hour, (stamp, Arc::clone(manifest)));
+        }
         Ok(manifest)
     }
 }
@@ -68,6 +72,8 @@ pub(crate) struct Archived {
     names: HashSet<SegmentName>,
     /// Those of which all packets are kept: what they add up to only saves work.
     standing_in: HashSet<Hour>,
+    /// What of the catalog cannot be read: nobody knows what it holds.
+    damaged: Vec<Damage>,
 }
 
 impl Archived {
@@ -79,11 +85,26 @@ impl Archived {
         snapshot: &Snapshot,
         range: TimeRange,
         adds_up: bool,
-    ) -> Result<Self, StoreError> {
+    ) -> Self {
         let kept = &snapshot.names;
-        let (mut hours, mut whole) = (Vec::new(), Vec::new());
-        for hour in store.hours()? {
-            let Some(manifest) = manifests.of(store, hour)? else { continue };
+        let (mut hours, mut whole, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
+        let damage = |error: &StoreError| {
+            let (part, reason) = part_and_reason(store, error);
+            Damage::needed(part, format!("{reason}{REMEDY}"))
+        };
+        let all = store.hours().unwrap_or_else(|error| {
+            damaged.push(damage(&error));
+            Vec::new()
+        });
+        for hour in all {
+            let manifest = match manifests.of(store, hour) {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) => continue, // it has expired
+                Err(error) => {
+                    damaged.push(damage(&error));
+                    continue;
+                }
+            };
             let has_expired = |name: &SegmentName| kept.binary_search(name).is_err();
             let is_in_range = manifest.bounds().is_some_and(|(first, last)| range.meets(first, last));
             if is_in_range && manifest.segments.iter().any(|segment| has_expired(&segment.name)) {
@@ -98,7 +119,7 @@ impl Archived {
         hours.sort_by_key(|manifest| (manifest.bounds(), manifest.hour));
         let names =
             hours.iter().flat_map(|manifest| &manifest.segments).map(|segment| segment.name).collect();
-        Ok(Self { hours, names, standing_in })
+        Self { hours, names, standing_in, damaged }
     }
 
     /// Whether there are none.
@@ -142,6 +163,7 @@ impl Archived {
         kept_from: Option<Timestamp>,
         is_restricted: bool,
     ) {
+        self.damaged.iter().for_each(|damage| completeness.add_damage(damage.clone()));
         let is_expired = |manifest: &&Arc<Manifest>| !self.standing_in.contains(&manifest.hour);
         let bounds = |hours: &[Arc<Manifest>]| bounds_of(hours.iter().filter(is_expired));
         let Some((first, last)) = bounds(&self.hours) else { return };
@@ -255,6 +277,8 @@ pub(super) struct Feed<'q> {
     /// What the next hour adds up to, and the seam to the one that was taken last.
     next: Option<(Rollup, Seam)>,
     perhaps: u64,
+    /// All hours of the answer.
+    all: HashSet<Hour>,
 }
 
 impl<'q> Feed<'q> {
@@ -265,7 +289,8 @@ impl<'q> Feed<'q> {
         asking: Option<Asking<'q>>,
     ) -> Self {
         let others = segments.chain(archived.hours.iter().filter_map(|manifest| manifest.bounds())).collect();
-        Self { asking, hours: archived.hours.into(), others, next: None, perhaps: 0 }
+        let all = archived.hours.iter().map(|manifest| manifest.hour).collect();
+        Self { asking, hours: archived.hours.into(), others, next: None, perhaps: 0, all }
     }
 
     /// The earliest packet of the hours that have not been read.
@@ -314,10 +339,7 @@ impl<'q> Feed<'q> {
             (reading.damaged > 0).then(|| format!("{} of its records cannot be read", reading.damaged));
         self.perhaps += reading.perhaps;
         if let Some(reason) = visited.err().or(damaged) {
-            completeness.note(format!("hour {} of the catalog: {reason}", manifest.hour));
-            manifest.bounds().into_iter().for_each(|(from, last)| {
-                completeness.add_gone(Span { from, to: last.plus_ns(1) });
-            });
+            completeness.add_damage(damage_of(asking.store, &manifest, &reason));
         }
         match (is_cancelled, is_enough) {
             (true, _) => Err(ExtractError::Cancelled),
@@ -325,8 +347,19 @@ impl<'q> Feed<'q> {
         }
     }
 
+    /// Says what of the hours' sums could not be used.
+    fn tell_damaged_sums(&self, completeness: &mut Completeness) {
+        let Some(Asking { store, manifests, .. }) = &self.asking else { return };
+        for (hour, what, reason) in manifests.rollups.faults(&self.all) {
+            let part = format!("{}/{what}", store.part(&store.hour_path(hour)));
+            let remedy = "netrewind index --catalog --rebuild writes it again, if its segments are kept";
+            completeness.add_damage(Damage { part, reason: format!("{reason}: {remedy}"), is_needed: false });
+        }
+    }
+
     /// Says what could not be told; true where records may hold more than the filter accepts.
     pub(super) fn is_approximate(&self, completeness: &mut Completeness) -> bool {
+        self.tell_damaged_sums(completeness);
         if self.perhaps > 0 {
             completeness.note(format!(
                 "{} records of the catalog may hold packets that the filter does not accept: the packets are no longer kept \
@@ -336,6 +369,14 @@ impl<'q> Feed<'q> {
         }
         self.perhaps > 0
     }
+}
+
+/// What to do about an hour that cannot be read.
+const REMEDY: &str = ": netrewind index --catalog writes the hour again, if its segments are kept; else remove its folder, to give it up";
+
+/// That records of an hour cannot be read.
+fn damage_of(store: &Store, manifest: &Manifest, reason: &str) -> Damage {
+    Damage::needed(store.part(&store.hour_path(manifest.hour)), reason)
 }
 
 fn link_types_of(manifest: &Manifest) -> Vec<LinkType> {

@@ -26,7 +26,7 @@ use crate::growing::new_builder;
 use crate::memory::{Account, Holding};
 use crate::plan::{Division, PlanError, PlannedRun, Planner};
 use crate::read::{Place, Run, index as offset_in, read};
-use crate::segment::Segment;
+use crate::segment::{Opening, Segment};
 use crate::sys::Map;
 use crate::{ExtractError, Span, Unreadable};
 
@@ -97,9 +97,14 @@ impl<'q> Gatherer<'q> {
         let mut gathered = Gathered::nothing(&self.gathering);
         let segment = match segment.is_released() {
             false => segment,
-            true => match segment.reopen(self.source.shelf, self.source.use_index)? {
-                Some(reopened) => Arc::new(reopened),
-                None => {
+            true => match segment.reopened(self.source.shelf, self.source.use_index)? {
+                Opening::Ready(reopened, _) => Arc::new(*reopened),
+                Opening::Unreadable(place) => {
+                    gathered.keys = Some(Vec::new());
+                    gathered.unreadable.push(place);
+                    return Ok(gathered);
+                }
+                Opening::Nothing => {
                     gathered.keys = Some(Vec::new());
                     gathered.gone = segment.bounds.map(|(from, last)| Span { from, to: last.plus_ns(1) });
                     return Ok(gathered);
@@ -124,7 +129,8 @@ impl<'q> Gatherer<'q> {
                 Ok(()) => return Ok(gathered),
                 Err(Failure::Index(reason)) => {
                     gathered = Gathered::nothing(&self.gathering);
-                    gathered.rejected.push(RejectedIndex { segment: segment.name, reason });
+                    let segment = segment.name;
+                    gathered.rejected.push(RejectedIndex { segment, reason, is_unreadable: false });
                 }
                 Err(Failure::Extract(error)) => return Err(error),
             }

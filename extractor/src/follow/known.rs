@@ -80,7 +80,7 @@ impl Known {
         stop: &dyn Fn() -> bool,
     ) -> Result<Round, ExtractError> {
         self.looks = self.looks.wrapping_add(1);
-        if self.watcher.look(self.looks)? {
+        if self.watcher.look(self.looks) {
             let is_whole = |name| self.reached.get(&name).is_some_and(|reached| reached.is_whole);
             self.pending = self.watcher.segments().filter(|(name, _)| !is_whole(*name)).collect();
         }
@@ -91,7 +91,7 @@ impl Known {
             }
             let reached = self.reached(name);
             let is_unchanged = state == SegmentState::Open
-                && shelf.store().mark(&name)?.is_some_and(|mark| mark.committed_bytes <= reached.end);
+                && matches!(shelf.store().mark(&name), Ok(Some(mark)) if mark.committed_bytes <= reached.end);
             let reached = match is_unchanged {
                 true => reached,
                 false => round.open(shelf, walks, name, reached, use_index, stop)?,
@@ -175,9 +175,7 @@ impl Round {
                 return Ok(Reached { is_whole: true, ..reached });
             }
             Opening::Ready(segment, rejection) => {
-                let rejected = |error: netrewind_indexer::IndexError| error.to_string();
-                self.rejected
-                    .extend(rejection.map(rejected).map(|reason| RejectedIndex { segment: name, reason }));
+                self.rejected.extend(rejection);
                 segment
             }
         };

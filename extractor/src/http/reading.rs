@@ -357,6 +357,18 @@ impl Announcing<'_> {
     fn not_kept(&self, completeness: &Completeness) -> Option<Problem> {
         let extractor = &self.reading.service.extractor;
         let query = &self.reading.query;
+        if !query.is_restricted() {
+            // A recording that begins has nothing yet, or had nothing when this was asked.
+            let is_beginning =
+                query.to.is_none() && extractor.store().locked_by().is_ok_and(|it| it.is_some());
+            let detail = completeness.nothing_kept_words().filter(|_| !is_beginning)?;
+            let problem = Problem::new(Kind::NotKept, detail);
+            let kept = extractor.completeness(&Query::default()).ok().and_then(|store| store.covered);
+            return Some(match kept {
+                Some(kept) => problem.with("kept", serde_json::json!(kept)),
+                None => problem,
+            });
+        }
         let (joined, asked_at) = (query.joined.clone(), query.asked_at);
         let of_store = Query { joined, asked_at, ..Query::default() };
         let kept = extractor.completeness(&of_store).ok()?.covered;

@@ -1,12 +1,15 @@
 //! What is remembered from one look at a store to the next: a day's logbook has a line a second and lane, and a segment that is
 //! sealed stays as it is.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use netrewind_segment::logbook::{Entry, Line, RawLine, read_day_from};
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Drops, Event, Pace, SegmentName, Store, StoreError, Timestamp};
+
+use crate::completeness::Damage;
+use crate::completeness::troubles::part_and_reason;
 
 /// Rates are means over this time.
 const RATE_SECONDS: u64 = 10;
@@ -29,8 +32,8 @@ pub struct Remembered {
 
 impl Remembered {
     /// What the logbook says of the last day.
-    pub(super) fn last_day(&self, store: &Store, now: Timestamp) -> Result<Recent, StoreError> {
-        self.day.lock().unwrap_or_else(PoisonError::into_inner).look(store, now)
+    pub(super) fn last_day(&self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
+        self.day.lock().unwrap_or_else(PoisonError::into_inner).look(store, now, is_written)
     }
 
     /// The times of a sealed segment, if they are known.
@@ -54,6 +57,8 @@ pub(super) struct Recent {
     pub(super) slowest_write_us: Option<u64>,
     /// Lanes whose interface is away, and why.
     pub(super) down: Vec<String>,
+    /// What of the logbook cannot be read.
+    pub(super) damaged: Vec<Damage>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +70,10 @@ struct LastDay {
     seconds: VecDeque<(Timestamp, u64, u64)>,
     /// By lane, with why it is away.
     interfaces: BTreeMap<u16, (String, Option<String>)>,
+    /// Lines of each day that cannot be read.
+    unreadable: BTreeMap<String, u64>,
+    /// Seconds that dropped packets: a line that stands there twice counts once.
+    told: BTreeSet<(Timestamp, u16)>,
 }
 
 /// What was worst in a minute.
@@ -76,24 +85,49 @@ struct Minute {
 }
 
 impl LastDay {
-    fn look(&mut self, store: &Store, now: Timestamp) -> Result<Recent, StoreError> {
+    /// Looks again. A last line that is not whole may be under way where somebody writes.
+    fn look(&mut self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
+        let mut damaged = Vec::new();
+        let damage = |error: &StoreError| {
+            let (part, reason) = part_and_reason(store, error);
+            Damage::needed(part, reason)
+        };
         let since = |seconds: u64| Timestamp(now.ns().saturating_sub(seconds * SECOND_NS));
         let (day, rate) = (since(DAY_SECONDS), since(RATE_SECONDS));
         let (first, last) = (day.date(), now.date());
-        let dates: Vec<String> =
-            store.logbook_dates()?.into_iter().filter(|date| first <= *date && *date <= last).collect();
+        let dates = store.logbook_dates().unwrap_or_else(|error| {
+            damaged.push(damage(&error));
+            Vec::new()
+        });
+        if dates.is_empty() && damaged.is_empty() && !store.has_logbook() {
+            damaged.push(Damage::needed("logbook", "it is missing"));
+        }
+        let dates = dates.into_iter().filter(|date| first <= *date && *date <= last);
         let bytes = |date: &String| std::fs::metadata(store.logbook_path(date)).map_or(0, |file| file.len());
         if self.read.iter().any(|(date, end)| *date >= first && bytes(date) < *end) {
             *self = Self::default(); // they are other files
         }
         for date in dates {
             let from = self.read.get(&date).copied().unwrap_or(0);
-            let end = read_day_from(store, &date, from, |line, is_whole| {
-                if is_whole {
-                    self.line(line, rate);
-                }
-            })?;
-            self.read.insert(date, end);
+            let mut is_cut = false;
+            let end = read_day_from(store, &date, from, |line, is_whole| match is_whole {
+                true => self.line(line, &date, rate),
+                false => is_cut = matches!(line.parse(), Line::Unreadable(_)),
+            });
+            if is_cut && !is_written {
+                let part = store.part(&store.logbook_path(&date));
+                damaged.push(Damage::needed(part, "its last line is cut short, as by a crash"));
+            }
+            match end {
+                Ok(end) => drop(self.read.insert(date, end)),
+                Err(error) => damaged.push(damage(&error)),
+            }
+        }
+        self.unreadable.retain(|date, _| *date >= first);
+        self.told.retain(|(at, _)| *at >= day);
+        for (date, count) in &self.unreadable {
+            let reason = format!("{count} lines of it cannot be read: netrewind verify names them");
+            damaged.push(Damage::needed(store.part(&store.logbook_path(date)), reason));
         }
         self.read.retain(|date, _| *date >= first);
         self.minutes.retain(|minute, _| (minute + 1) * MINUTE_NS > day.ns());
@@ -101,12 +135,20 @@ impl LastDay {
             self.minutes.pop_first();
         }
         self.seconds.retain(|(at, ..)| *at >= rate);
-        Ok(self.recent())
+        Recent { damaged, ..self.recent() }
     }
 
-    fn line(&mut self, line: RawLine<'_>, rate: Timestamp) {
-        let Line::Entry(Entry { event, at }) = line.parse() else { return };
+    fn line(&mut self, line: RawLine<'_>, date: &str, rate: Timestamp) {
+        let (event, at) = match line.parse() {
+            Line::Entry(Entry { event, at, .. }) => (event, at),
+            Line::Later { .. } => return,
+            Line::Unreadable(_) => {
+                *self.unreadable.entry(date.to_owned()).or_default() += 1;
+                return;
+            }
+        };
         match event {
+            Event::Second { lane, dropped, .. } if dropped.total() > 0 && !self.told.insert((at, lane)) => {}
             Event::Second { received, dropped, bytes, pace: Pace { ring, writes }, .. } => {
                 let minute = self.minutes.entry(at.ns() / MINUTE_NS).or_default();
                 minute.dropped.add(&dropped);
@@ -181,13 +223,13 @@ mod tests {
             };
             logbook.append(at(second), event).expect("a line");
             let now = at(second + 1);
-            let anew = LastDay::default().look(&store, now).expect("a look");
-            assert_eq!(remembered.look(&store, now).expect("a look"), anew);
+            let anew = LastDay::default().look(&store, now, false);
+            assert_eq!(remembered.look(&store, now, false), anew);
             assert!(anew.dropped.kernel > 0 && anew.packets_per_second > 0.0 && anew.ring_filled > Some(0.0));
         }
         for later in [second + 2, second + 40_000, second + 90_000] {
-            let anew = LastDay::default().look(&store, at(later)).expect("a look");
-            assert_eq!(remembered.look(&store, at(later)).expect("a look"), anew, "{later}");
+            let anew = LastDay::default().look(&store, at(later), false);
+            assert_eq!(remembered.look(&store, at(later), false), anew, "{later}");
         }
         assert_eq!(remembered.recent().dropped, Drops::default(), "a day without anything");
     }

@@ -149,7 +149,6 @@ fn as_digits_of_a_date(text: &str) -> Option<String> {
 }
 
 /// `yesterday`, `today 09:30`, `09:30`: the day, and the time of day if there is one; none where it is none of these.
-#[expect(clippy::type_complexity, reason = "a day without a time of day, and a time that is none")]
 fn day_and_time(
     written: &str,
     now: Timestamp,

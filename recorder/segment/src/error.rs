@@ -53,6 +53,16 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// An hour of the catalog does not say what it is.
+    #[error(
+        "{}: {reason}: netrewind index --catalog writes the hour again, if its segments are kept; else remove its folder, to give it up", .path.display()
+    )]
+    Manifest {
+        /// Its manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Another process writes to the store.
     #[error("{}: another netrewind ({holder}) writes to this store: stop it, or use another folder", .path.display())]
     Locked {

@@ -1,13 +1,18 @@
 //! The logbook: what happened to the recording, beside the packets. One JSON object a line, one file a UTC day.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+mod append;
+mod check;
+mod reading;
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Hour;
-use crate::store::FileIdentity;
-use crate::{LinkType, Pace, SegmentName, Store, StoreError, Timestamp};
+use crate::time::SECOND_NS;
+use crate::{LinkType, Pace, SegmentName, Timestamp};
+
+pub use append::Logbook;
+pub use check::{Fault, check_day};
+pub use reading::{Line, Part, QuietSecond, RawLine, read, read_day, read_day_from};
 
 /// Packets that arrived and were not written, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -328,265 +333,38 @@ impl Event {
         Self::Open { segment, interface, link_type: link_type.0, description: None, file: None }
     }
 }
-
 /// One line of the logbook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// What happened. Comes first in the line, so that a reader can pass over the many `second` lines unparsed.
     #[serde(flatten)]
     pub event: Event,
-    /// When, by the wall clock.
+    /// When the time began that the line speaks of, where that is not the second before [`Self::at`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// When, by the wall clock: when it happened, also where the line could only be written later.
     pub at: Timestamp,
 }
 
-/// Appends to a store's logbook.
-#[derive(Debug)]
-pub struct Logbook {
-    store: Store,
-    today: Option<(String, File)>,
-}
-
-impl Logbook {
-    /// The logbook of `store`. Only who holds the store's lock writes to it.
-    pub fn new(store: &Store) -> Self {
-        Self { store: store.clone(), today: None }
+impl Entry {
+    /// An entry of an instant, or of the second before it.
+    pub fn new(at: Timestamp, event: Event) -> Self {
+        Self { event, since: None, at }
     }
 
-    /// Appends one line, by a single write.
-    pub fn append(&mut self, at: Timestamp, event: Event) -> Result<(), StoreError> {
-        let date = at.date();
-        let path = self.store.logbook_path(&date);
-        let failed = |source| StoreError::Io { path: path.clone(), source };
-        let mut line = serde_json::to_vec(&Entry { event, at }).map_err(io::Error::other).map_err(failed)?;
-        line.push(b'\n');
-        let goes_on =
-            self.today.as_ref().is_some_and(|(open, file)| *open == date && self.is_ours(file, &path));
-        let file = match &mut self.today {
-            Some((_, file)) if goes_on => file,
-            today => {
-                self.store.prepare_logbook()?;
-                let file = open_for_append(&path).map_err(failed)?;
-                &mut today.insert((date, file)).1
-            }
-        };
-        file.write_all(&line).map_err(failed)
-    }
-
-    /// Whether the open file is still the day's: it may have been renamed or removed. Where the whole store has been moved away,
-    /// what is left to be said goes with it.
-    fn is_ours(&self, file: &File, path: &std::path::Path) -> bool {
-        let is_named = FileIdentity::of(file).ok() == FileIdentity::at(path).ok().flatten();
-        is_named || self.store.is_in_place().is_err()
-    }
-
-    /// Makes everything appended so far last through a power cut.
-    pub fn sync(&mut self) -> Result<(), StoreError> {
-        if let Some((date, file)) = &self.today {
-            file.sync_data()
-                .map_err(|source| StoreError::Io { path: self.store.logbook_path(date), source })?;
-        }
-        Ok(())
-    }
-}
-
-/// Opens a day's file; a last line that a crash cut short is ended, so that it spoils no other.
-fn open_for_append(path: &std::path::Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
-    if file.seek(SeekFrom::End(0))? > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        let mut last = [0];
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
-    }
-    Ok(file)
-}
-
-/// What a line of the logbook holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Line {
-    /// An entry of interest.
-    Entry(Entry),
-    /// A line that cannot be read: cut by a crash, or written by a later version.
-    Unreadable(String),
-}
-
-/// What every quiet second's line contains and no other does.
-const SECOND_PREFIX: &str = "{\"event\":\"second\"";
-const NOTHING_DROPPED: &str = "\"dropped\":{}";
-
-/// The longest line that is read; a longer one is none of ours.
-const LINE_BYTES_MAX: u64 = 64 << 10;
-
-/// How much of a day's file is read where only its beginning or its end is asked for.
-const PART_BYTES: u64 = 64 << 10;
-
-/// Which lines of a day are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// All of them.
-    Whole,
-    /// Some of the first ones: about half a thousand.
-    Head,
-    /// Some of the last ones.
-    Tail,
-}
-
-/// A second in which nothing was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QuietSecond {
-    /// The lane.
-    pub lane: u16,
-    /// Packets that arrived.
-    pub received: u64,
-    /// When it was over.
-    pub at: Timestamp,
-}
-
-/// A line as it stands in the logbook, unparsed.
-#[derive(Clone, Copy, Debug)]
-pub struct RawLine<'a>(&'a str);
-
-impl<'a> RawLine<'a> {
-    /// A line that was kept aside.
-    pub fn new(text: &'a str) -> Self {
-        Self(text)
-    }
-
-    /// The line's text.
-    pub fn text(&self) -> &'a str {
-        self.0
-    }
-
-    /// A second in which nothing was dropped.
-    pub fn is_uneventful(&self) -> bool {
-        self.0.starts_with(SECOND_PREFIX) && self.0.contains(NOTHING_DROPPED)
-    }
-
-    /// What a second says in which nothing was dropped, read without looking at the rest; `None` of any other line, and of one
-    /// that some other version may have written.
-    pub fn quiet_second(&self) -> Option<QuietSecond> {
-        if !self.is_uneventful() {
-            return None;
-        }
-        let rest = self.0.strip_prefix(SECOND_PREFIX)?.strip_prefix(",\"lane\":")?;
-        let (lane, rest) = rest.split_once(',')?;
-        let (received, _) = rest.strip_prefix("\"received\":")?.split_once(',')?;
-        let (lane, received) = (lane.parse().ok()?, received.parse().ok()?);
-        Some(QuietSecond { lane, received, at: self.at()?.parse().ok()? })
-    }
-
-    /// When, as it is written: compares as time does, with what [`Timestamp`] displays.
-    pub fn at(&self) -> Option<&'a str> {
-        self.0.rsplit_once("\"at\":\"")?.1.strip_suffix("\"}")
-    }
-
-    /// What it holds.
-    pub fn parse(&self) -> Line {
-        serde_json::from_str(self.0).map_or_else(|_| Line::Unreadable(self.0.to_owned()), Line::Entry)
-    }
-}
-
-/// Calls `visit` for each line of the days from `from` to `to` (both included), in order. Seconds in which nothing was
-/// dropped are passed over unless `all`: there are 86,400 a day, and what they count is in the indexes as well.
-pub fn read(
-    store: &Store,
-    from: Timestamp,
-    to: Timestamp,
-    all: bool,
-    mut visit: impl FnMut(Line),
-) -> Result<(), StoreError> {
-    let (first, last) = (from.date(), to.date());
-    for date in store.logbook_dates()? {
-        if date < first || date > last {
-            continue;
-        }
-        read_day(store, &date, Part::Whole, |line| {
-            if all || !line.is_uneventful() {
-                visit(line.parse());
-            }
-        })?;
-    }
-    Ok(())
-}
-
-/// Calls `visit` for each line of a part of a day, in order, unparsed. A day without a file has none.
-pub fn read_day(
-    store: &Store,
-    date: &str,
-    part: Part,
-    mut visit: impl FnMut(RawLine<'_>),
-) -> Result<(), StoreError> {
-    let path = store.logbook_path(date);
-    let failed = |source| StoreError::Io { path: path.clone(), source };
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // expired, or not begun
-        Err(error) => return Err(failed(error)),
-    };
-    let bytes = file.metadata().map_err(failed)?.len();
-    let (skipped, wanted) = match part {
-        Part::Whole => (0, u64::MAX),
-        Part::Head => (0, PART_BYTES),
-        Part::Tail => (bytes.saturating_sub(PART_BYTES), u64::MAX),
-    };
-    file.seek(SeekFrom::Start(skipped)).map_err(failed)?;
-    let mut input = BufReader::with_capacity(1 << 18, file.take(wanted));
-    let mut line = Vec::new();
-    // A part may begin and end in the middle of a line.
-    let mut is_cut = skipped > 0;
-    loop {
-        line.clear();
-        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
-        if read == 0 || (part == Part::Head && bytes > wanted && !line.ends_with(b"\n")) {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end();
-        if !text.is_empty() && !std::mem::take(&mut is_cut) {
-            visit(RawLine(text));
-        }
-    }
-}
-
-/// Calls `visit` for each line of a day that begins at `offset` of its file or behind, in order, with whether it is whole: the
-/// last one may still be being written. Says where the last whole one ends.
-pub fn read_day_from(
-    store: &Store,
-    date: &str,
-    offset: u64,
-    mut visit: impl FnMut(RawLine<'_>, bool),
-) -> Result<u64, StoreError> {
-    let path = store.logbook_path(date);
-    let failed = |source| StoreError::Io { path: path.clone(), source };
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(offset), // expired, or not begun
-        Err(error) => return Err(failed(error)),
-    };
-    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-    let mut input = BufReader::with_capacity(1 << 18, file);
-    let (mut line, mut end) = (Vec::new(), offset);
-    loop {
-        line.clear();
-        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)? as u64;
-        let is_whole = line.ends_with(b"\n") || read == LINE_BYTES_MAX;
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end();
-        if !text.is_empty() {
-            visit(RawLine(text), is_whole);
-        }
-        if !is_whole {
-            return Ok(end);
-        }
-        end += read;
+    /// When the time began that the counts of a [`Event::Second`] are of.
+    pub fn began(&self) -> Timestamp {
+        self.since.unwrap_or(Timestamp(self.at.ns().saturating_sub(SECOND_NS)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
     use super::*;
+    use crate::Store;
 
     #[test]
     fn lines_come_back_in_order_and_a_torn_one_spoils_no_other() {
@@ -629,9 +407,9 @@ mod tests {
             read(&store, from, to, all, |line| lines.push(line)).unwrap();
             lines
         };
-        let entry = |i: usize| Line::Entry(Entry { at: events[i].0, event: events[i].1.clone() });
+        let entry = |i: usize| Line::Entry(Entry::new(events[i].0, events[i].1.clone()));
         let torn = Line::Unreadable("{\"event\":\"sto".into());
-        let last = Line::Entry(Entry { at: day(2), event: second(1) });
+        let last = Line::Entry(Entry::new(day(2), second(1)));
         assert_eq!(
             lines(Timestamp::MIN, Timestamp::MAX, true),
             [entry(0), entry(1), entry(2), entry(3), torn, last]
@@ -646,11 +424,14 @@ mod tests {
         }
         assert_eq!(texts, vec![(false, Some(day(1).to_string())); 3]);
         let text = std::fs::read_to_string(store.logbook_path(&day(0).date())).unwrap();
-        assert!(text.lines().nth(1).unwrap().starts_with(SECOND_PREFIX) && text.contains(NOTHING_DROPPED));
+        assert!(
+            text.lines().nth(1).unwrap().starts_with(reading::SECOND_PREFIX)
+                && text.contains(reading::NOTHING_DROPPED)
+        );
         let quiet: Vec<_> = text.lines().filter_map(|line| RawLine::new(line).quiet_second()).collect();
         assert!(!quiet.is_empty(), "{text}");
         for line in text.lines() {
-            let Line::Entry(Entry { event: Event::Second { lane, received, dropped, .. }, at }) =
+            let Line::Entry(Entry { event: Event::Second { lane, received, dropped, .. }, at, .. }) =
                 RawLine::new(line).parse()
             else {
                 assert_eq!(RawLine::new(line).quiet_second(), None);
@@ -659,5 +440,85 @@ mod tests {
             let expected = (dropped.total() == 0).then_some(QuietSecond { lane, received, at });
             assert_eq!(RawLine::new(line).quiet_second(), expected, "{line}");
         }
+    }
+    #[test]
+    fn a_line_can_speak_of_more_than_a_second_and_a_later_version_of_what_is_not_known() {
+        let entry = |since| {
+            let event = Event::Second {
+                lane: 3,
+                received: 9,
+                written: 9,
+                dropped: Drops::default(),
+                bytes: 100,
+                pace: Pace::default(),
+            };
+            Entry { since, ..Entry::new(Timestamp::new(1_795_300_000, 5), event) }
+        };
+        let since = Timestamp::new(1_795_299_000, 1);
+        let text = serde_json::to_string(&entry(Some(since))).unwrap();
+        assert_eq!(RawLine::new(&text).parse(), Line::Entry(entry(Some(since))));
+        assert_eq!(
+            (entry(Some(since)).began(), entry(None).began()),
+            (since, Timestamp::new(1_795_299_999, 5))
+        );
+        assert!(RawLine::new(&text).is_uneventful() && RawLine::new(&text).quiet_second().is_none());
+        let later = r#"{"event":"teleported","lane":1,"at":"2026-11-22T09:31:01.000000000Z"}"#;
+        assert!(matches!(RawLine::new(later).parse(), Line::Later { event, .. } if event == "teleported"));
+        for damaged in
+            [r#"{"event":"up","at":"2026-11-22T09:31:01Z"}"#, r#"{"event":"teleported"}"#, "\0\0\0"]
+        {
+            assert!(matches!(RawLine::new(damaged).parse(), Line::Unreadable(_)), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_strict_look_names_each_line_that_answers_pass_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp(0), 1).unwrap();
+        let (date, path) = ("2026-11-22", store.logbook_path("2026-11-22"));
+        let up = |lane: u16, day: u32| {
+            format!("{{\"event\":\"up\",\"lane\":{lane},\"at\":\"2026-11-{day}T09:31:01Z\"}}\n")
+        };
+        let mut bytes = [up(1, 22), up(2, 21), "garbage\n".to_owned()].concat().into_bytes();
+        bytes.extend_from_slice(b"{\"event\":\"up\",\"lane\":3,\"at\":\"\xff\"}\n");
+        bytes.extend_from_slice(&up(4, 22).into_bytes()[..20]);
+        std::fs::write(&path, &bytes).unwrap();
+        let look = |is_being_written| {
+            let (mut lanes, mut faults) = (Vec::new(), Vec::new());
+            let mut take = |entry: Entry| {
+                if let Event::Up { lane } = entry.event {
+                    lanes.push(lane);
+                }
+            };
+            check_day(&store, date, is_being_written, &mut take, &mut |fault| faults.push(fault.line))
+                .unwrap();
+            (lanes, faults)
+        };
+        assert_eq!(look(true), (vec![1, 2], vec![2, 3, 4]));
+        assert_eq!(look(false), (vec![1, 2], vec![2, 3, 4, 5]));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let nothing = &mut |_| {};
+        check_day(&store, date, false, nothing, &mut |_| {}).unwrap_err();
+    }
+
+    #[test]
+    fn a_file_or_folder_that_was_taken_away_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp(0), 1).unwrap();
+        let mut logbook = Logbook::new(&store);
+        let at = Timestamp::new(1_795_300_000, 5);
+        let path = store.logbook_path(&at.date());
+        for lane in 0..4 {
+            match lane {
+                1 => std::fs::rename(&path, folder.path().join("elsewhere")).unwrap(),
+                2 => std::fs::remove_dir_all(path.parent().unwrap()).unwrap(),
+                _ => {}
+            }
+            logbook.append(at, Event::Up { lane }).unwrap();
+            logbook.sync().unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2, "those after it was last removed: {text}");
     }
 }

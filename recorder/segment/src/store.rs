@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod held;
 mod hours;
+mod listing;
 mod lock;
 mod sharing;
 mod watcher;
@@ -19,6 +20,7 @@ use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
 
 pub use held::{FileIdentity, Place};
 pub use hours::ListedHour;
+pub use listing::{ListedSegment, Listing, Unlisted};
 pub use lock::{StoreLock, Writer};
 pub use sharing::Readers;
 pub use watcher::Watcher;
@@ -67,21 +69,6 @@ pub enum SegmentState {
     Sealed,
 }
 
-/// A segment as the folder lists it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListedSegment {
-    /// Its name.
-    pub name: SegmentName,
-    /// Whether it is sealed.
-    pub state: SegmentState,
-    /// Bytes of the file; of an open one this includes space that is only reserved.
-    pub file_bytes: u64,
-    /// Bytes that it takes on the disk, its index and mark included.
-    pub disk_bytes: u64,
-    /// Whether an index lies beside it.
-    pub has_index: bool,
-}
-
 /// A segment opened for reading.
 #[derive(Debug)]
 pub struct OpenedSegment {
@@ -100,6 +87,8 @@ pub struct Store {
     identity: Identity,
     /// Which folder it was when it was opened.
     root_identity: FileIdentity,
+    /// Why it is not known what the store says of itself.
+    identity_fault: Option<String>,
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
@@ -118,6 +107,15 @@ fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 fn disk_bytes(metadata: &fs::Metadata) -> u64 {
     const STAT_BLOCK_BYTES: u64 = 512; // st_blocks counts these, whatever the file system's block size: stat(2)
     metadata.blocks() * STAT_BLOCK_BYTES
+}
+
+/// The length of a file; a folder or device in its place is an error.
+fn file_bytes(file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder stands in its place"));
+    }
+    Ok(metadata.len())
 }
 
 /// Names in a folder, sorted; an absent folder has none.
@@ -149,6 +147,10 @@ fn write_identity(root: &Path, identity: &Identity) -> Result<(), StoreError> {
     at(root, sync_folder(root))
 }
 
+fn root_identity(root: &Path) -> Result<FileIdentity, StoreError> {
+    at(root, FileIdentity::at(root))?.ok_or_else(|| StoreError::Missing(root.to_owned()))
+}
+
 impl Store {
     /// Opens the store in `root`.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
@@ -162,9 +164,41 @@ impl Store {
         if identity.format_version != FORMAT_VERSION {
             return Err(StoreError::Version { path, found: identity.format_version });
         }
-        let root_identity = at(root, FileIdentity::at(root))?;
-        let root_identity = root_identity.ok_or_else(|| StoreError::Missing(root.to_owned()))?;
-        Ok(Self { root: root.to_owned(), identity, root_identity })
+        let root_identity = root_identity(root)?;
+        Ok(Self { root: root.to_owned(), identity, root_identity, identity_fault: None })
+    }
+
+    /// Opens the store in `root` for answers: also one whose `store.toml` cannot be read, or is missing, as if that said what is
+    /// usual. [`Self::identity_fault`] tells of it.
+    pub fn open_to_read(root: &Path) -> Result<Self, StoreError> {
+        let is_store = || fs::symlink_metadata(root.join(SEGMENTS)).is_ok();
+        let fault = match Self::open(root) {
+            Err(StoreError::Missing(_)) if is_store() => "it is missing".to_owned(),
+            Err(StoreError::Io { source, .. }) if is_store() => source.to_string(),
+            Err(StoreError::Identity { reason, .. }) if is_store() => {
+                let first_line = reason.lines().next().unwrap_or_default().trim_end();
+                format!("it cannot be understood ({first_line})")
+            }
+            opened => return opened,
+        };
+        let identity = Identity {
+            format_version: FORMAT_VERSION,
+            id: String::new(),
+            created: Timestamp::MIN,
+            tunnel_ports: Vec::new(),
+        };
+        let root_identity = root_identity(root)?;
+        Ok(Self { root: root.to_owned(), identity, root_identity, identity_fault: Some(fault) })
+    }
+
+    /// Why `store.toml` cannot be read, where it cannot.
+    pub fn identity_fault(&self) -> Option<&str> {
+        self.identity_fault.as_deref()
+    }
+
+    /// Where a file lies, as it is told: within the store.
+    pub fn part(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
 
     /// Opens the store in `root`, creating it where there is none. `chance` makes the identity unlike any other.
@@ -289,85 +323,32 @@ impl Store {
         Ok(())
     }
 
-    /// All segments, oldest first.
-    pub fn segments(&self) -> Result<Vec<ListedSegment>, StoreError> {
-        let root = self.root.join(SEGMENTS);
-        let mut found = Vec::new();
-        for date in names_in(&root)? {
-            self.list_day(&root.join(&date), &date, &mut found)?;
-        }
-        found.sort_unstable_by_key(|segment| segment.name);
-        Ok(found)
-    }
-
-    fn list_day(&self, folder: &Path, date: &str, found: &mut Vec<ListedSegment>) -> Result<(), StoreError> {
-        // A file or folder that is none of ours is left alone.
-        if !folder.is_dir() {
-            return Ok(());
-        }
-        for file in names_in(folder)? {
-            let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION))
-            {
-                (Some(stem), _) => (stem, SegmentState::Sealed),
-                (_, Some(stem)) => (stem, SegmentState::Open),
-                _ => continue,
-            };
-            let Some(name) = SegmentName::parse(date, stem) else { continue };
-            // It may have been sealed or expired since the folder was read.
-            let Some(segment) = self.look_at(name, state)? else { continue };
-            if found.last().is_none_or(|last| last.name != name) {
-                found.push(segment);
-            }
-        }
-        Ok(())
-    }
-
-    fn look_at(&self, name: SegmentName, listed: SegmentState) -> Result<Option<ListedSegment>, StoreError> {
-        let look = |state| {
-            let path = match state {
-                SegmentState::Open => self.open_path(&name),
-                SegmentState::Sealed => self.sealed_path(&name),
-            };
-            at(&path, unless_missing(fs::metadata(&path)))
-        };
-        let (state, metadata) = match (look(listed)?, listed) {
-            (Some(metadata), _) => (listed, metadata),
-            (None, SegmentState::Sealed) => return Ok(None),
-            (None, SegmentState::Open) => match look(SegmentState::Sealed)? {
-                Some(metadata) => (SegmentState::Sealed, metadata),
-                None => return Ok(None),
-            },
-        };
-        let index_path = self.index_path(&name);
-        let index = at(&index_path, unless_missing(fs::metadata(&index_path)))?;
-        Ok(Some(ListedSegment {
-            name,
-            state,
-            file_bytes: metadata.len(),
-            disk_bytes: disk_bytes(&metadata) + index.as_ref().map_or(0, disk_bytes),
-            has_index: index.is_some(),
-        }))
-    }
-
     /// Opens a segment for reading, as far as it can be read now. `None` where it is not there any more.
     pub fn open_segment(&self, name: &SegmentName) -> Result<Option<OpenedSegment>, StoreError> {
         let (sealed, open) = (self.sealed_path(name), self.open_path(name));
         for _ in 0..OPEN_TRIES_MAX {
             if let Some(file) = at(&sealed, unless_missing(File::open(&sealed)))? {
-                let readable_bytes = at(&sealed, file.metadata())?.len();
+                let readable_bytes = at(&sealed, file_bytes(&file))?;
                 return Ok(Some(OpenedSegment { file, state: SegmentState::Sealed, readable_bytes }));
             }
             let Some(file) = at(&open, unless_missing(File::open(&open)))? else {
                 if sealed.exists() {
                     continue; // sealed between the two looks
                 }
-                return Ok(None);
+                // A link whose end is missing is no segment that has expired.
+                let name = [&sealed, &open].into_iter().find(|path| fs::symlink_metadata(path).is_ok());
+                let Some(path) = name else { return Ok(None) };
+                if at(path, unless_missing(fs::metadata(path)))?.is_some() {
+                    continue; // there again
+                }
+                let source = io::Error::new(io::ErrorKind::NotFound, "a link to a file that is not there");
+                return Err(StoreError::Io { path: path.clone(), source });
             };
             let mark = self.mark(name)?;
             if mark.is_none() && sealed.exists() {
                 continue; // sealed since: its whole length can be read
             }
-            let written = at(&open, file.metadata())?.len();
+            let written = at(&open, file_bytes(&file))?;
             let readable_bytes = mark.unwrap_or_default().committed_bytes.min(written);
             return Ok(Some(OpenedSegment { file, state: SegmentState::Open, readable_bytes }));
         }
@@ -395,12 +376,19 @@ impl Store {
     /// The bytes of a segment's index; `None` where there is none.
     pub fn open_index(&self, name: &SegmentName) -> Result<Option<File>, StoreError> {
         let path = self.index_path(name);
-        at(&path, unless_missing(File::open(&path)))
+        let Some(file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
+        at(&path, file_bytes(&file))?;
+        Ok(Some(file))
     }
 
     /// Where the logbook of the UTC day `date` lies.
     pub fn logbook_path(&self, date: &str) -> PathBuf {
         self.root.join(LOGBOOK).join(format!("{date}{LOGBOOK_EXTENSION}"))
+    }
+
+    /// Whether there is a logbook, even if nothing stands in it.
+    pub fn has_logbook(&self) -> bool {
+        fs::symlink_metadata(self.root.join(LOGBOOK)).is_ok()
     }
 
     /// The days that have a logbook, earliest first.

@@ -231,6 +231,7 @@ impl<D: Disk> Lane<D> {
             return;
         }
         self.report(what);
+        self.note_lost(self.segments[at].promised_until());
         self.account.dropped.disk += self.drop_filling(at).records;
         let retry_at_ns = self.now.monotonic_ns.saturating_add(nanoseconds(RETRY_INTERVAL));
         let segment = &mut self.segments[at];

@@ -43,6 +43,8 @@ pub(crate) struct Block {
     pub contents: Contents,
     /// It is written with its unfilled last sector, which the next block overwrites.
     pub is_rest: bool,
+    /// When the segment was given it, by the wall clock.
+    pub given_at: Timestamp,
 }
 
 /// A buffer that is being filled with the records of one segment.
@@ -184,6 +186,7 @@ impl Filling {
             records: self.new_from..self.end,
             contents: self.contents,
             is_rest,
+            given_at: Timestamp::MIN,
         }
     }
 }

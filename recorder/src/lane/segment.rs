@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use netrewind_segment::{LinkType, Mark, SegmentName};
+use netrewind_segment::{LinkType, Mark, SegmentName, Timestamp};
 
 use super::Origin;
 use super::filling::{Block, Contents};
@@ -44,14 +44,17 @@ pub(super) enum Following {
 pub(super) struct Stretch {
     pub bytes: u64,
     pub contents: Contents,
+    /// When its last block was given: what came after it arrived later.
+    pub until: Timestamp,
 }
 
 impl Stretch {
-    const NOTHING: Self = Self { bytes: 0, contents: Contents::NONE };
+    const NOTHING: Self = Self { bytes: 0, contents: Contents::NONE, until: Timestamp::MIN };
 
     fn extend(&mut self, block: &Block) {
         self.bytes = block.end();
         self.contents.add(&block.contents);
+        self.until = block.given_at;
     }
 
     pub fn mark(&self) -> Mark {
@@ -125,9 +128,15 @@ impl Segment {
     }
 
     /// Adds a block at its end.
-    pub fn give(&mut self, block: Block) {
+    pub fn give(&mut self, mut block: Block, at: Timestamp) {
+        block.given_at = at;
         self.given.extend(&block);
         self.blocks.push_back((block, Progress::Waiting));
+    }
+
+    /// When the earliest packet arrived, at the earliest, that was not promised.
+    pub fn promised_until(&self) -> Timestamp {
+        self.published.until.max(self.name.opened)
     }
 
     /// The next write that can be begun. A block that overwrites the last sector of the one before it waits for that

@@ -6,10 +6,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netrewind_segment::{
-    Account, Drops, Event, LinkType, Logbook, SegmentName, Store, StoreError, StoreLock, Timestamp,
+    Account, Drops, Event, LinkType, SegmentName, Store, StoreError, StoreLock, Timestamp,
 };
 
 use super::guard::Guard;
+use super::journal::Journal;
 use super::{RecorderError, SinkMaker, file_lane, start_sink};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -30,6 +31,8 @@ const FURTHER_BUFFERS: u16 = 5;
 const FAILING_PATIENCE_NS: u64 = 2_000_000_000;
 /// How long one wait for the disk takes at most.
 const WAIT: Duration = Duration::from_millis(5);
+/// How often a logbook that fails is tried at the end.
+const LOGBOOK_TRIES: u32 = 20;
 /// How long a source that is read from a stream is waited for at a time.
 const SOURCE_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -46,6 +49,8 @@ pub struct Import {
     pub notices: Vec<String>,
     /// It was told to stop, or gave up on the disk, before the sources ended.
     pub is_cut_short: bool,
+    /// Lines that could not be written into the logbook to the end.
+    pub unlogged: usize,
     /// Why it gave up on the disk, if it did, or what the disk said last of what it did not take.
     pub failure: Option<String>,
     /// Packets of it that have expired again already, to make room for others.
@@ -130,7 +135,7 @@ struct Importer<'a, 'b> {
     /// What a person should know of how lanes are shared.
     shared: Option<String>,
     sink_threads: Vec<JoinHandle<()>>,
-    logbook: Logbook,
+    journal: Journal,
     expired: mpsc::Receiver<Event>,
     failing_since_ns: Option<u64>,
     source_name: String,
@@ -170,7 +175,7 @@ pub fn import(
         seen: Seen::default(),
         shared: None,
         sink_threads: Vec::new(),
-        logbook: Logbook::new(store),
+        journal: Journal::new(store),
         expired,
         failing_since_ns: None,
         source_name: String::new(),
@@ -187,6 +192,16 @@ pub fn import(
     match importer.error {
         Some(error) => Err(error),
         None => Ok(result),
+    }
+}
+
+/// Notes once that the logbook cannot be written.
+fn note(written: Result<(), StoreError>, result: &mut Import) {
+    if let Err(error) = written {
+        let text = format!("the logbook cannot be written: {error}");
+        if !result.notices.contains(&text) {
+            result.notices.push(text);
+        }
     }
 }
 
@@ -387,10 +402,8 @@ impl Importer<'_, '_> {
     }
 
     fn log(&mut self, event: Event, result: &mut Import) {
-        if let Err(error) = self.logbook.append(self.clock.now().wall, event) {
-            let error: StoreError = error;
-            result.notices.push(format!("the logbook cannot be written: {error}"));
-        }
+        let logged = self.journal.log(self.clock.now().wall, event);
+        note(logged, result);
     }
 
     fn finish(&mut self, result: &mut Import) {
@@ -422,8 +435,14 @@ impl Importer<'_, '_> {
                 result.notices.push("a sink ended by a fault of the program".into());
             }
         }
-        if let Err(error) = self.logbook.sync() {
-            result.notices.push(error.to_string());
+        for _ in 0..LOGBOOK_TRIES {
+            let written = self.journal.write();
+            result.unlogged = self.journal.unwritten();
+            note(written, result);
+            if result.unlogged == 0 {
+                return;
+            }
+            std::thread::sleep(SOURCE_PATIENCE);
         }
     }
 }

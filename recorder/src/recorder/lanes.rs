@@ -277,6 +277,7 @@ impl Lanes {
         has_ended: bool,
     ) {
         let accounts = self.accounts(counters);
+        let told_at = self.opener.shared.clock.now().wall;
         let mut status = self.opener.shared.status();
         for (i, (open, (number, account))) in self.open.iter_mut().zip(accounts).enumerate() {
             let Some(lane) = status.lanes.iter_mut().find(|lane| lane.lane == number) else { continue };
@@ -289,6 +290,8 @@ impl Lanes {
             lane.pace_now.add(&Pace { ring: ring.filter(|_| i == 0), writes: open.lane.take_writes() });
             lane.is_broken = self.is_broken;
             lane.turns += 1;
+            lane.told_at = told_at;
+            lane.lost_since = lane.lost_since.into_iter().chain(open.lane.take_lost_since()).min();
             lane.has_ended = has_ended;
         }
     }

@@ -106,7 +106,7 @@ fn events(store: &Store) -> Vec<Event> {
     let mut events = Vec::new();
     logbook::read(store, Timestamp::MIN, Timestamp::MAX, true, |line| match line {
         logbook::Line::Entry(entry) => events.push(entry.event),
-        logbook::Line::Unreadable(text) => panic!("{text}"),
+        other => panic!("{other:?}"),
     })
     .unwrap();
     events

@@ -4,9 +4,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use netrewind_segment::{Account, Event, Logbook, Store};
+use netrewind_segment::logbook::Entry;
+use netrewind_segment::{Account, Event, Store, StoreError, Timestamp};
 
 use super::guard::Guard;
+use super::journal::Journal;
 use super::{LaneStatus, Shared};
 use crate::account;
 use crate::clock::ClockWatch;
@@ -20,9 +22,13 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const SIGN_OF_LIFE_SECONDS: u64 = 10;
 /// How often, in seconds, the whole store is looked at: its age, its size.
 const TEND_INTERVAL_SECONDS: u64 = 5;
+/// A line that speaks of more time than this says since when.
+const SINCE_AFTER_NS: u64 = SECOND_NS / 2 * 3;
+/// How long a logbook that fails is tried at the end.
+const END_TRIES: u32 = 20;
 
 pub(super) struct Watch {
-    logbook: Logbook,
+    journal: Journal,
     shared: Arc<Shared>,
     keeper: Arc<Keeper>,
     guard: Guard,
@@ -30,7 +36,8 @@ pub(super) struct Watch {
     clock: ClockWatch,
     second_began_ns: u64,
     seconds: u64,
-    logged: Vec<Account>,
+    /// Of each lane what the journal has taken, and until when.
+    logged: Vec<(Account, Timestamp)>,
 }
 
 impl Watch {
@@ -43,7 +50,7 @@ impl Watch {
     ) -> Self {
         let now = shared.clock.now();
         Self {
-            logbook: Logbook::new(store),
+            journal: Journal::new(store),
             shared,
             keeper,
             guard,
@@ -76,16 +83,36 @@ impl Watch {
             }
         }
         self.tend();
-        if let Err(error) = self.logbook.sync() {
-            self.shared.notice(error.to_string());
+        self.end();
+    }
+
+    /// Writes what the logbook does not say yet, as far as it can be written before long.
+    fn end(&mut self) {
+        for _ in 0..END_TRIES {
+            let written = self.journal.write();
+            if self.note(written) {
+                return;
+            }
+            std::thread::sleep(PATIENCE);
         }
+        self.shared.set_unlogged(self.journal.unwritten());
+    }
+
+    /// Notes that the logbook cannot be written, on a full disk for instance: no reason to stop recording. What it does not say yet
+    /// is tried again every second.
+    fn note(&self, written: Result<(), StoreError>) -> bool {
+        let is_written = written.is_ok();
+        if let Err(error) = written {
+            self.shared.notice(format!(
+                "the logbook cannot be written: {error}; what happens is written once it can be"
+            ));
+        }
+        is_written
     }
 
     fn log(&mut self, event: Event) {
-        // A logbook that cannot be written, on a full disk for instance, is no reason to stop recording.
-        if let Err(error) = self.logbook.append(self.shared.clock.now().wall, event) {
-            self.shared.notice(format!("the logbook cannot be written: {error}"));
-        }
+        let logged = self.journal.log(self.shared.clock.now().wall, event);
+        self.note(logged);
     }
 
     fn second(&mut self, passed_ns: u64) {
@@ -100,8 +127,10 @@ impl Watch {
         let mut last_second = Account::default();
         for (i, lane) in lanes.iter().enumerate() {
             total.add(&lane.account);
-            last_second.add(&self.log_second(i, lane));
+            last_second.add(&self.log_second(i, lane, now.wall));
         }
+        let written = self.journal.write();
+        self.note(written);
         let per_second = SECOND_NS as f64 / passed_ns.max(1) as f64;
         let mut status = self.shared.status();
         status.account = total;
@@ -117,28 +146,38 @@ impl Watch {
     fn end_second(&self) -> Vec<LaneStatus> {
         let lanes = &mut self.shared.status().lanes;
         lanes.iter_mut().for_each(|lane| lane.pace = std::mem::take(&mut lane.pace_now));
-        lanes.clone()
+        let seen = lanes.clone();
+        lanes.iter_mut().for_each(|lane| lane.lost_since = None);
+        seen
     }
 
-    fn log_second(&mut self, i: usize, lane: &LaneStatus) -> Account {
+    /// Takes what a lane has counted since the last time.
+    fn log_second(&mut self, i: usize, lane: &LaneStatus, at: Timestamp) -> Account {
         if i >= self.logged.len() {
-            self.logged.resize(i + 1, Account::default());
+            self.logged.resize(i + 1, (Account::default(), at));
         }
-        let Some(logged) = self.logged.get_mut(i) else { return Account::default() };
+        let Some((logged, until)) = self.logged.get_mut(i) else { return Account::default() };
         let passed = account::since(&lane.account, logged);
         let is_still = passed.received == 0 && passed.written == 0 && passed.dropped.total() == 0;
         let is_quiet = is_still && lane.pace.is_idle();
         *logged = lane.account;
-        if !is_quiet || self.seconds.is_multiple_of(SIGN_OF_LIFE_SECONDS) {
-            self.log(Event::Second {
-                lane: lane.lane,
-                received: passed.received,
-                written: passed.written,
-                dropped: passed.dropped,
-                bytes: passed.bytes,
-                pace: lane.pace,
-            });
+        let told = std::mem::replace(until, lane.told_at.max(*until));
+        if is_quiet && !self.seconds.is_multiple_of(SIGN_OF_LIFE_SECONDS) {
+            return passed;
         }
+        // A lane that was stuck tells late, and what a failing disk takes with it had arrived before.
+        let began = lane.lost_since.map_or(told, |lost| lost.min(told));
+        let is_long = !is_still && at.ns().saturating_sub(began.ns()) > SINCE_AFTER_NS;
+        let event = Event::Second {
+            lane: lane.lane,
+            received: passed.received,
+            written: passed.written,
+            dropped: passed.dropped,
+            bytes: passed.bytes,
+            pace: lane.pace,
+        };
+        let added = self.journal.add(Entry { since: is_long.then_some(began), ..Entry::new(at, event) });
+        self.note(added);
         passed
     }
 

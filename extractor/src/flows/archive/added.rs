@@ -4,12 +4,12 @@ use netrewind_segment::Timestamp;
 use netrewind_segment::catalog::Manifest;
 
 use super::{Feed, Judge, link_types_of, overlaps};
+use crate::ExtractError;
 use crate::completeness::Completeness;
 use crate::flows::catalog::OVERLAP_NS;
 use crate::flows::key::TCP_IDLE_NS;
 use crate::flows::part::Part;
 use crate::flows::rollup::{Added, Rollup, Seam, Side, visit_open};
-use crate::{ExtractError, Span};
 
 /// Records of different hours that are further from each other are of different conversations: none is silent for longer than
 /// TCP that has not ended may be.
@@ -133,10 +133,7 @@ impl Feed<'_> {
         };
         let visited = visit_open(asking.catalog, asking.store, manifest, side, asking.carriers, &mut take);
         if let Err(reason) = visited {
-            completeness.note(format!("hour {} of the catalog: {reason}", manifest.hour));
-            manifest.bounds().into_iter().for_each(|(from, last)| {
-                completeness.add_gone(Span { from, to: last.plus_ns(1) });
-            });
+            completeness.add_damage(super::damage_of(asking.store, manifest, &reason));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Rollups and seams out of a store's files.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,43 +20,85 @@ type Stamp = (Hour, u64, u64, i64, i64);
 
 /// Opens rollups and seams. Their checksums are computed once, not for each query.
 #[derive(Debug, Default)]
-pub(crate) struct Rollups(Mutex<HashSet<Stamp>>);
+pub(crate) struct Rollups {
+    whole: Mutex<HashSet<Stamp>>,
+    /// Why those of an hour could not be used when they were last opened.
+    faults: Mutex<BTreeMap<(Hour, &'static str), String>>,
+}
 
 impl Rollups {
     /// What an hour adds up to, where that is kept; one that is damaged, or of another hour than the manifest is of, is none.
     pub(in crate::flows) fn rollup(&self, store: &Store, manifest: &Manifest) -> Option<Rollup> {
-        let file = self.open(store.rollup(manifest.hour), manifest.hour, Rollup::is_whole)?;
+        let file = self.open("rollup", store.rollup(manifest.hour), manifest.hour, Rollup::is_whole)?;
         Rollup::of(file, identity(manifest)?)
     }
 
     /// What becomes of conversations between two hours.
     pub(in crate::flows) fn seam(&self, store: &Store, before: &Manifest, after: &Manifest) -> Option<Seam> {
-        let file = self.open(store.seam(after.hour), after.hour, Seam::is_whole)?;
+        let file = self.open("seam", store.seam(after.hour), after.hour, Seam::is_whole)?;
         Seam::of(file, [identity(before)?, identity(after)?])
     }
 
-    /// What cannot be opened or mapped is as good as none: records say the same.
+    /// Of these hours, what could not be used: which file, and why. Their records were read in its place.
+    pub(in crate::flows) fn faults(&self, hours: &HashSet<Hour>) -> Vec<(Hour, &'static str, String)> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_hours = faults.iter().filter(|((hour, _), _)| hours.contains(hour));
+        of_hours.map(|((hour, what), reason)| (*hour, *what, reason.clone())).collect()
+    }
+
+    /// What cannot be opened or mapped is as good as none, but for being told: records say the same.
     fn open(
         &self,
+        what: &'static str,
         file: Result<Option<std::fs::File>, StoreError>,
         hour: Hour,
         is_whole: fn(&[u8]) -> bool,
     ) -> Option<Arc<File>> {
-        let file = file.ok()??;
-        let metadata = file.metadata().ok()?;
-        let map = Map::of(&file, metadata.len()).ok()?;
+        let opened = self.open_whole(file, hour, is_whole);
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match opened {
+            Ok(file) => {
+                faults.remove(&(hour, what));
+                file
+            }
+            Err(reason) => {
+                if faults.len() >= WHOLE_MAX {
+                    faults.pop_first();
+                }
+                faults.insert((hour, what), reason);
+                None
+            }
+        }
+    }
+
+    fn open_whole(
+        &self,
+        file: Result<Option<std::fs::File>, StoreError>,
+        hour: Hour,
+        is_whole: fn(&[u8]) -> bool,
+    ) -> Result<Option<Arc<File>>, String> {
+        let reason = |error: std::io::Error| error.to_string();
+        let Some(file) = file.map_err(|error| match error {
+            StoreError::Io { source, .. } => reason(source),
+            other => other.to_string(),
+        })?
+        else {
+            return Ok(None);
+        };
+        let metadata = file.metadata().map_err(reason)?;
+        let map = Map::of(&file, metadata.len()).map_err(reason)?;
         let stamp = (hour, metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-        let is_known = || self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&stamp);
+        let is_known = || self.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(&stamp);
         if !is_known() {
             if !is_whole(&map) {
-                return None;
+                return Err("it is damaged".to_owned());
             }
-            let mut whole = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
             if whole.len() >= WHOLE_MAX {
                 whole.clear();
             }
             whole.insert(stamp);
         }
-        Some(Arc::new(File { map, base: hour.start() }))
+        Ok(Some(Arc::new(File { map, base: hour.start() })))
     }
 }

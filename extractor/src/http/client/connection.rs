@@ -279,6 +279,11 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> String {
             if system.raw_os_error().is_some() || error.source().is_none() && system.get_ref().is_none() {
                 return system.to_string();
             }
+            // Its source would be what is behind the one that it holds.
+            if let Some(held) = system.get_ref() {
+                at = Some(held);
+                continue;
+            }
         }
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return of_tls(tls);

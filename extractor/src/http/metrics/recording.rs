@@ -47,7 +47,13 @@ impl Recording {
     /// Whether packets are recorded, without adding up what has been counted.
     pub fn state(store: &Store, now: Timestamp) -> Result<State, StoreError> {
         let mut last = None;
-        read_day(store, &now.date(), Part::Tail, |line| last = last.max(entry(line).map(|entry| entry.at)))?;
+        // A logbook that cannot be read gives no sign of life.
+        let read = read_day(store, &now.date(), Part::Tail, |line| {
+            last = last.max(entry(line).map(|entry| entry.at))
+        });
+        if read.is_err() {
+            last = None;
+        }
         state(store, last, now)
     }
 }
@@ -71,7 +77,7 @@ fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<
 fn entry(line: RawLine<'_>) -> Option<Entry> {
     match line.parse() {
         Line::Entry(entry) => Some(entry),
-        Line::Unreadable(_) => None,
+        Line::Later { .. } | Line::Unreadable(_) => None,
     }
 }
 
@@ -113,7 +119,7 @@ impl Tally {
         Ok(Recording { state, account, writes, freezes, rings, last_line })
     }
 
-    fn take(&mut self, Entry { at, event }: &Entry) {
+    fn take(&mut self, Entry { at, event, .. }: &Entry) {
         self.last_line = self.last_line.max(Some(*at));
         if let Event::Second { lane, received, written, dropped, bytes, pace: Pace { ring, writes } } = event
             && self.seen.get(lane).is_none_or(|seen| seen < at)

@@ -4,10 +4,13 @@
 //! before anything of it is removed.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{CATALOG, at, folder_disk_bytes, names_in, sync_folder, unless_missing, write_durably};
+use super::{
+    CATALOG, at, file_bytes, folder_disk_bytes, names_in, sync_folder, unless_missing, write_durably,
+};
 use crate::catalog::{CATALOG_VERSION, Hour, Manifest};
 use crate::{Store, StoreError};
 
@@ -84,7 +87,9 @@ impl Store {
 
     fn open_of_hour(&self, hour: Hour, name: &str) -> Result<Option<fs::File>, StoreError> {
         let path = self.hour_path(hour).join(name);
-        at(&path, unless_missing(fs::File::open(&path)))
+        let Some(file) = at(&path, unless_missing(fs::File::open(&path)))? else { return Ok(None) };
+        at(&path, file_bytes(&file))?;
+        Ok(Some(file))
     }
 
     /// Makes what was written last, and gives it the hour's name, in the place of what had it before.
@@ -152,6 +157,11 @@ impl Store {
         self.hours()?.into_iter().map(listed).collect()
     }
 
+    /// What an hour takes on the disk.
+    pub fn hour_disk_bytes(&self, hour: Hour) -> Result<u64, StoreError> {
+        folder_disk_bytes(&self.hour_path(hour))
+    }
+
     /// What changes when an hour is written again; `None` where there is none.
     pub fn hour_stamp(&self, hour: Hour) -> Result<Option<(u64, i64)>, StoreError> {
         let path = self.hour_path(hour).join(MANIFEST);
@@ -161,12 +171,35 @@ impl Store {
         }))
     }
 
-    /// What an hour says of itself; `None` where it says nothing, or nothing that can be understood.
+    /// What an hour says of itself; `None` where there is no such hour (any more). An hour that says nothing, or nothing that can
+    /// be understood, is an error.
     pub fn manifest(&self, hour: Hour) -> Result<Option<Manifest>, StoreError> {
         let path = self.hour_path(hour).join(MANIFEST);
-        let Some(text) = at(&path, unless_missing(fs::read(&path)))? else { return Ok(None) };
-        let manifest = serde_json::from_slice::<Manifest>(&text).ok();
-        Ok(manifest.filter(|manifest| manifest.version == CATALOG_VERSION && manifest.hour == hour))
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match fs::symlink_metadata(self.hour_path(hour)) {
+                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(None),
+                    _ => Err(self.manifest_fault(hour, "it is missing".to_owned())),
+                };
+            }
+            Err(error) => return Err(self.manifest_fault(hour, error.to_string())),
+        };
+        let manifest: Manifest = serde_json::from_slice(&text)
+            .map_err(|error| self.manifest_fault(hour, format!("it cannot be understood ({error})")))?;
+        match manifest {
+            Manifest { version, .. } if version != CATALOG_VERSION => {
+                Err(self.manifest_fault(hour, format!("it is of version {version}")))
+            }
+            Manifest { hour: other, .. } if other != hour => {
+                Err(self.manifest_fault(hour, format!("it is of another hour, {other}")))
+            }
+            manifest => Ok(Some(manifest)),
+        }
+    }
+
+    fn manifest_fault(&self, hour: Hour, reason: String) -> StoreError {
+        StoreError::Manifest { path: self.hour_path(hour).join(MANIFEST), reason }
     }
 }
 
@@ -220,8 +253,13 @@ mod tests {
         store.remove_unfinished_hours().unwrap();
         assert_eq!((path.exists(), store.hours().unwrap()), (false, vec![hour]));
         fs::write(store.hour_path(hour).join(MANIFEST), "{").unwrap();
-        assert_eq!(store.manifest(hour).unwrap(), None);
+        assert!(matches!(store.manifest(hour), Err(StoreError::Manifest { .. })), "damaged is not absent");
+        fs::remove_file(store.hour_path(hour).join(MANIFEST)).unwrap();
+        assert!(
+            matches!(store.manifest(hour), Err(StoreError::Manifest { .. })),
+            "nor is an hour without one"
+        );
         store.remove_hour(hour).unwrap();
-        assert_eq!(store.hours().unwrap(), []);
+        assert_eq!((store.hours().unwrap(), store.manifest(hour).unwrap()), (vec![], None));
     }
 }

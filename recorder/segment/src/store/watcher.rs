@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::listing::{Unlisted, is_day};
 use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing};
 use crate::{SegmentName, SegmentState, StoreError};
 
@@ -18,6 +19,7 @@ const LISTINGS_MAX: usize = 8;
 pub struct Watcher {
     store: Store,
     root: Stamp,
+    root_fault: Option<Unlisted>,
     days: BTreeMap<String, Day>,
 }
 
@@ -25,6 +27,8 @@ pub struct Watcher {
 struct Day {
     stamp: Stamp,
     segments: BTreeMap<SegmentName, SegmentState>,
+    /// Why it cannot be listed.
+    fault: Option<Unlisted>,
 }
 
 /// When a folder was last changed, as far as its time stamp tells.
@@ -60,37 +64,52 @@ fn modified(folder: &Path) -> Result<Option<(i64, i64)>, StoreError> {
 impl Watcher {
     /// Watches a store; nothing has been looked at yet.
     pub fn new(store: &Store) -> Self {
-        Self { store: store.clone(), root: Stamp::default(), days: BTreeMap::new() }
+        Self { store: store.clone(), root: Stamp::default(), root_fault: None, days: BTreeMap::new() }
     }
 
     /// Looks; true where the segments may be others than before. `period` is a number that rises, at most fifty times a second:
-    /// within one, and the next, a folder that has changed is listed for each look.
-    pub fn look(&mut self, period: u32) -> Result<bool, StoreError> {
+    /// within one, and the next, a folder that has changed is listed for each look. What cannot be listed is tried again at each.
+    pub fn look(&mut self, period: u32) -> bool {
         let root = self.store.root.join(SEGMENTS);
-        let mut has_changed = self.root.has_changed(&root, period)?;
+        let (mut has_changed, fault) = match self.look_at_root(&root, period) {
+            Ok(has_changed) => (has_changed, None),
+            Err(error) => (true, Some(Unlisted::of(error))),
+        };
+        if fault.is_some() {
+            self.days.clear();
+            self.root = Stamp::default();
+        }
+        self.root_fault = fault;
+        for (date, day) in &mut self.days {
+            match day.look(&root.join(date), date, period) {
+                Ok(is_other) => {
+                    has_changed |= is_other;
+                    day.fault = None;
+                }
+                Err(error) => {
+                    has_changed = true;
+                    *day = Day { fault: Some(Unlisted::of(error)), ..Day::default() };
+                }
+            }
+        }
+        has_changed
+    }
+
+    fn look_at_root(&mut self, root: &Path, period: u32) -> Result<bool, StoreError> {
+        let has_changed = self.root.has_changed(root, period)?;
         if has_changed {
-            let dates = names_in(&root)?;
+            let dates = names_in(root)?;
             self.days.retain(|date, _| dates.contains(date));
             for date in dates {
                 self.days.entry(date).or_default();
             }
         }
-        for (date, day) in &mut self.days {
-            let folder = root.join(date);
-            if day.stamp.has_changed(&folder, period)? {
-                for _ in 0..LISTINGS_MAX {
-                    day.segments = list(&folder, date)?;
-                    // What is given another name while it is listed can be missing.
-                    let found = modified(&folder)?;
-                    if found == day.stamp.modified {
-                        break;
-                    }
-                    day.stamp = Stamp { modified: found, seen_in: period, is_settled: false };
-                }
-                has_changed = true;
-            }
-        }
         Ok(has_changed)
+    }
+
+    /// What could not be listed at the last look.
+    pub fn unlisted(&self) -> impl Iterator<Item = &Unlisted> {
+        self.days.values().filter_map(|day| day.fault.as_ref()).chain(&self.root_fault)
     }
 
     /// The segments, oldest first.
@@ -99,10 +118,27 @@ impl Watcher {
     }
 }
 
+impl Day {
+    fn look(&mut self, folder: &Path, date: &str, period: u32) -> Result<bool, StoreError> {
+        if !self.stamp.has_changed(folder, period)? {
+            return Ok(false);
+        }
+        for _ in 0..LISTINGS_MAX {
+            self.segments = list(folder, date)?;
+            // What is given another name while it is listed can be missing.
+            let found = modified(folder)?;
+            if found == self.stamp.modified {
+                break;
+            }
+            self.stamp = Stamp { modified: found, seen_in: period, is_settled: false };
+        }
+        Ok(true)
+    }
+}
+
 fn list(folder: &Path, date: &str) -> Result<BTreeMap<SegmentName, SegmentState>, StoreError> {
     let mut segments = BTreeMap::new();
-    // A file or folder that is none of ours is left alone.
-    let files = if folder.is_dir() { names_in(folder)? } else { Vec::new() };
+    let files = if is_day(folder, date)? { names_in(folder)? } else { Vec::new() };
     for file in files {
         let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION)) {
             (Some(stem), _) => (stem, SegmentState::Sealed),
@@ -130,7 +166,7 @@ mod tests {
         let mut period = 0;
         let mut look = || {
             period += 1;
-            (watcher.look(period).unwrap(), watcher.segments().collect::<Vec<_>>())
+            (watcher.look(period), watcher.segments().collect::<Vec<_>>())
         };
         assert_eq!(look(), (true, vec![]));
         let name =

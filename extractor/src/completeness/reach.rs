@@ -1,0 +1,75 @@
+//! The range that an answer speaks of, where an end of it was left open: as far as packets are kept, and beyond them as far as the
+//! recorder lost some, or ran without receiving any.
+
+use netrewind_segment::{SegmentName, Store, Timestamp};
+
+use super::chronicle::{Chronicle, Scope};
+use super::days::Days;
+use super::{Span, VEILED_NS};
+use crate::Query;
+
+/// What is kept: the earliest and the latest packet, and the names of all segments, ascending.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds<'a> {
+    pub(crate) oldest: Option<Timestamp>,
+    pub(crate) newest: Option<Timestamp>,
+    pub(crate) names: &'a [SegmentName],
+}
+
+/// The range that an answer speaks of; `None` where nothing could stand for an open end.
+pub(crate) fn reach(query: &Query, store: &Store, days: &Days, bounds: Bounds<'_>) -> Option<Span> {
+    if let (Some(from), Some(to)) = (query.from, query.to) {
+        return Some(Span { from, to: to.max(from) });
+    }
+    if query.is_restricted() {
+        return veiled_reach(query, bounds);
+    }
+    // Of earlier days only what is asked for matters, and nothing that went with its packets does.
+    let day_of = |at: Timestamp| Timestamp::from_date_and_time(&at.date(), "000000.000000000Z").unwrap_or(at);
+    let read_from = query.from.or(bounds.oldest).map_or(Timestamp::MIN, day_of);
+    let range = Span { from: read_from, to: query.to.unwrap_or(Timestamp::MAX) };
+    let chronicle = Chronicle::read(store, days, Scope { range, interfaces: &[], accounts: false }, &[]);
+    let from = query.from.or_else(|| earliest(&chronicle, bounds))?;
+    let to = query.to.unwrap_or_else(|| latest(&chronicle, bounds, from));
+    Some(Span { from, to: to.max(from) })
+}
+
+/// Who may not know of all packets does not learn when the first and the last of them arrived: an open start is the beginning of an
+/// hour, an open end is when it was asked.
+fn veiled_reach(query: &Query, bounds: Bounds<'_>) -> Option<Span> {
+    let from = query.from.or(bounds.oldest.map(|oldest| oldest.rounded_down(VEILED_NS)))?;
+    let newest = || bounds.newest.map(|newest| newest.rounded_up(VEILED_NS));
+    let to = query.to.or(query.asked_at).or_else(newest).unwrap_or(from);
+    Some(Span { from, to: to.max(from) })
+}
+
+/// Where an open start lies: at the oldest packet, or where packets were lost that had arrived before it, after those that have
+/// expired; where nothing is kept at all, where recording began.
+fn earliest(chronicle: &Chronicle<'_>, bounds: Bounds<'_>) -> Option<Timestamp> {
+    let Some(oldest) = bounds.oldest else {
+        return chronicle.sessions.iter().map(|session| session.from).min();
+    };
+    let expired = chronicle.expired.iter().map(|(name, span)| match span {
+        Some(span) => span.to,
+        None => chronicle.sealed.get(name).map_or(name.opened, |span| span.to),
+    });
+    let is_gone = |name: &SegmentName| bounds.names.binary_search(name).is_err();
+    let removed = chronicle.sealed.iter().filter(|(name, _)| is_gone(name)).map(|(_, span)| span.to);
+    let floor = expired.chain(removed).filter(|&to| to <= oldest).max().unwrap_or(Timestamp::MIN);
+    let lost = chronicle.drops.iter().map(|(span, _)| *span);
+    let before = lost.filter(|span| floor <= span.from && span.from < oldest).map(|span| span.from).min();
+    Some(before.unwrap_or(oldest))
+}
+
+/// Where an open end lies: behind the newest packet, or the last that was lost after it; where none is kept of the range, at the
+/// last sign of life.
+fn latest(chronicle: &Chronicle<'_>, bounds: Bounds<'_>, from: Timestamp) -> Timestamp {
+    let newest = bounds.newest.filter(|&newest| newest >= from).map(|newest| newest.plus_ns(1));
+    let lost = chronicle.drops.iter().map(|(span, _)| span.to).max();
+    let alive = || chronicle.sessions.iter().map(|session| session.to).max();
+    // What a disk that fails has not taken is behind everything that is kept.
+    let is_failing = chronicle.outages.iter().any(|outage| outage.is_of_disk && outage.to.is_none());
+    let unwritten = if is_failing { alive() } else { None };
+    let reached = newest.or_else(alive).into_iter().chain(lost).chain(unwritten).max();
+    reached.unwrap_or(from).max(from.plus_ns(1))
+}

@@ -1,0 +1,105 @@
+//! Writing the logbook.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use super::{Entry, Event};
+use crate::store::FileIdentity;
+use crate::{Store, StoreError, Timestamp};
+
+/// Appends to a store's logbook.
+#[derive(Debug)]
+pub struct Logbook {
+    store: Store,
+    today: Option<(String, File)>,
+}
+
+impl Logbook {
+    /// The logbook of `store`. Only who holds the store's lock writes to it.
+    pub fn new(store: &Store) -> Self {
+        Self { store: store.clone(), today: None }
+    }
+
+    /// Appends one line, by a single write.
+    pub fn append(&mut self, at: Timestamp, event: Event) -> Result<(), StoreError> {
+        self.append_entry(&Entry::new(at, event))
+    }
+
+    /// Appends an entry to the file of its day: whole, or nothing of it. A file that was removed or renamed meanwhile is begun
+    /// anew, unless the whole store has been moved away: what is left to be said goes with it.
+    pub fn append_entry(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        let date = entry.at.date();
+        let path = self.store.logbook_path(&date);
+        let failed = |source| StoreError::Io { path: path.clone(), source };
+        let mut line = serde_json::to_vec(entry).map_err(io::Error::other).map_err(failed)?;
+        line.push(b'\n');
+        if self
+            .today
+            .as_ref()
+            .is_some_and(|(open_date, file)| *open_date != date || !self.is_ours(file, &path))
+        {
+            self.sync()?;
+            self.today = None;
+        }
+        let file = match &mut self.today {
+            Some((_, file)) => file,
+            today => {
+                self.store.prepare_logbook()?;
+                &mut today.insert((date, open_for_append(&path).map_err(failed)?)).1
+            }
+        };
+        append_whole(file, &line).map_err(|source| {
+            // Opened again, a line that stayed half written is ended.
+            self.today = None;
+            failed(source)
+        })
+    }
+
+    /// Whether the open file is still the day's, or the best place there is.
+    fn is_ours(&self, file: &File, path: &Path) -> bool {
+        let is_named = FileIdentity::of(file).ok() == FileIdentity::at(path).ok().flatten();
+        is_named || self.store.is_in_place().is_err()
+    }
+
+    /// Makes everything appended so far last through a power cut. Where that fails, nothing is known of the lines since the last
+    /// time that it did not: append them again. Lines that stand there twice count once.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        let Some((date, file)) = &self.today else { return Ok(()) };
+        let Err(source) = file.sync_data() else { return Ok(()) };
+        let path = self.store.logbook_path(date);
+        self.today = None;
+        Err(StoreError::Io { path, source })
+    }
+}
+
+/// Writes a line, or nothing of it: a part that a full disk has taken is cut off again. Other threads have the same file open.
+fn append_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
+    // A file system without locks has no other machine's writers either that this would keep out.
+    let is_locked = file.lock().is_ok();
+    let before = file.metadata()?.len();
+    let mut written = file.write_all(line);
+    if written.is_err()
+        && let Err(error) = file.set_len(before)
+    {
+        written = written.and(Err(error));
+    }
+    if is_locked {
+        file.unlock()?;
+    }
+    written
+}
+
+/// Opens a day's file; a last line that a crash cut short is ended, so that it spoils no other.
+fn open_for_append(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    if file.seek(SeekFrom::End(0))? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(file)
+}

@@ -1,0 +1,74 @@
+//! A strict look at the logbook: every line, where answers only pass over those that they cannot use.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+
+use super::reading::{LINE_BYTES_MAX, Line, RawLine};
+use super::{Entry, Event};
+use crate::{Store, StoreError};
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which line of its file, counted from 1.
+    pub line: u64,
+    /// What is wrong.
+    pub reason: String,
+    /// A later version's line is only said: nothing is wrong with it.
+    pub is_later: bool,
+}
+
+/// Looks at every line of a day: calls `visit` for each entry, and `tell` for each fault. `is_being_written` says that the last
+/// line may be under way.
+pub fn check_day(
+    store: &Store,
+    date: &str,
+    is_being_written: bool,
+    visit: &mut dyn FnMut(Entry),
+    tell: &mut dyn FnMut(Fault),
+) -> Result<(), StoreError> {
+    let path = store.logbook_path(date);
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let mut input = BufReader::new(File::open(&path).map_err(failed)?);
+    let (mut bytes, mut number) = (Vec::new(), 0);
+    loop {
+        bytes.clear();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes).map_err(failed)? as u64;
+        if read == 0 {
+            return Ok(());
+        }
+        number += 1;
+        let is_ended = bytes.ends_with(b"\n");
+        let is_under_way = !is_ended && is_being_written && read < LINE_BYTES_MAX;
+        let mut fault =
+            |reason: &str| tell(Fault { line: number, reason: reason.to_owned(), is_later: false });
+        let text = match std::str::from_utf8(&bytes) {
+            Ok(text) => text.trim_end(),
+            Err(_) => {
+                fault("it is not text");
+                continue;
+            }
+        };
+        match RawLine::new(text).parse() {
+            _ if text.is_empty() || is_under_way => {}
+            Line::Unreadable(_) if !is_ended => fault("it is cut short, as by a crash"),
+            Line::Unreadable(_) => fault("it cannot be understood"),
+            Line::Later { event, .. } => tell(Fault {
+                line: number,
+                reason: format!("it tells of {event:?}, which a later version of netrewind knows"),
+                is_later: true,
+            }),
+            Line::Entry(entry) => {
+                if entry.at.date() != date {
+                    fault(&format!("it is of {}, another day", entry.at.date()));
+                }
+                if let Event::Stop { account, .. } = &entry.event
+                    && !account.adds_up()
+                {
+                    fault("its account does not add up: received is not written and dropped");
+                }
+                visit(entry);
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Reading the logbook: whole days, parts of them, and what was added since.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+
+use serde::Deserialize;
+
+use super::{Entry, Event};
+use crate::{Store, StoreError, Timestamp};
+
+/// What a line of the logbook holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// An entry of interest.
+    Entry(Entry),
+    /// A line that a later version has written, of an event that this one does not know.
+    Later {
+        /// What the event is called.
+        event: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// A line that cannot be read: cut by a crash, or damaged.
+    Unreadable(String),
+}
+
+/// What a line of any version has.
+#[derive(Deserialize)]
+struct AnyEntry {
+    event: String,
+    at: Timestamp,
+}
+
+/// Whether this version knows the event.
+fn is_known(event: &str) -> bool {
+    let bare = serde_json::json!({ "event": event });
+    serde_json::from_value::<Event>(bare)
+        .err()
+        .is_none_or(|error| !error.to_string().starts_with("unknown variant"))
+}
+
+/// What every quiet second's line contains and no other does.
+pub(super) const SECOND_PREFIX: &str = "{\"event\":\"second\"";
+pub(super) const NOTHING_DROPPED: &str = "\"dropped\":{}";
+/// What stands before the time where a line speaks of more than a second, and how long both are.
+const SINCE_PREFIX: &str = "\"since\":\"";
+const SINCE_BYTES: usize = SINCE_PREFIX.len() + "2026-11-22T09:31:01.628448290Z\"".len();
+
+/// The longest line that is read; a longer one is none of ours.
+pub(super) const LINE_BYTES_MAX: u64 = 64 << 10;
+
+/// How much of a day's file is read where only its beginning or its end is asked for.
+const PART_BYTES: u64 = 64 << 10;
+
+/// Which lines of a day are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of them.
+    Whole,
+    /// Some of the first ones: about half a thousand.
+    Head,
+    /// Some of the last ones.
+    Tail,
+}
+
+/// A second in which nothing was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuietSecond {
+    /// The lane.
+    pub lane: u16,
+    /// Packets that arrived.
+    pub received: u64,
+    /// When it was over.
+    pub at: Timestamp,
+}
+
+/// A line as it stands in the logbook, unparsed.
+#[derive(Clone, Copy, Debug)]
+pub struct RawLine<'a> {
+    text: &'a str,
+    /// It is text: what is not was replaced.
+    is_text: bool,
+}
+
+impl<'a> RawLine<'a> {
+    /// A line that was kept aside.
+    pub fn new(text: &'a str) -> Self {
+        Self { text, is_text: true }
+    }
+
+    fn of(text: &'a str, is_text: bool) -> Self {
+        Self { text: text.trim_end(), is_text }
+    }
+
+    /// The line's text.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Whether it is a line of a second, as far as its beginning tells.
+    pub fn is_second(&self) -> bool {
+        self.text.starts_with(SECOND_PREFIX)
+    }
+
+    /// A second in which nothing was dropped.
+    pub fn is_uneventful(&self) -> bool {
+        self.is_second() && self.text.contains(NOTHING_DROPPED) && self.is_text
+    }
+
+    /// What a second says in which nothing was dropped, read without looking at the rest; `None` of any other line, and of one
+    /// that some other version may have written.
+    pub fn quiet_second(&self) -> Option<QuietSecond> {
+        if !self.is_uneventful() {
+            return None;
+        }
+        let rest = self.text.strip_prefix(SECOND_PREFIX)?.strip_prefix(",\"lane\":")?;
+        let (lane, rest) = rest.split_once(',')?;
+        let (received, _) = rest.strip_prefix("\"received\":")?.split_once(',')?;
+        let (lane, received) = (lane.parse().ok()?, received.parse().ok()?);
+        let (before, at) = (self.text.rsplit_once(",\"at\":\"")?.0, self.at()?.parse().ok()?);
+        let is_longer = before.len().checked_sub(SINCE_BYTES).and_then(|at| before.get(at..));
+        let is_longer = is_longer.is_some_and(|end| end.starts_with(SINCE_PREFIX));
+        (!is_longer).then_some(QuietSecond { lane, received, at })
+    }
+
+    /// When, as it is written: compares as time does, with what [`Timestamp`] displays.
+    pub fn at(&self) -> Option<&'a str> {
+        self.text.rsplit_once("\"at\":\"")?.1.strip_suffix("\"}")
+    }
+
+    /// What it holds.
+    pub fn parse(&self) -> Line {
+        let unreadable = || Line::Unreadable(self.text.to_owned());
+        if !self.is_text {
+            return unreadable();
+        }
+        if let Ok(entry) = serde_json::from_str(self.text) {
+            return Line::Entry(entry);
+        }
+        match serde_json::from_str::<AnyEntry>(self.text) {
+            Ok(AnyEntry { event, at }) if !is_known(&event) => Line::Later { event, at },
+            _ => unreadable(),
+        }
+    }
+}
+
+/// Calls `visit` for each line of the days from `from` to `to` (both included), in order. Seconds in which nothing was
+/// dropped are passed over unless `all`: there are 86,400 a day, and what they count is in the indexes as well.
+pub fn read(
+    store: &Store,
+    from: Timestamp,
+    to: Timestamp,
+    all: bool,
+    mut visit: impl FnMut(Line),
+) -> Result<(), StoreError> {
+    let (first, last) = (from.date(), to.date());
+    for date in store.logbook_dates()? {
+        if date < first || date > last {
+            continue;
+        }
+        read_day(store, &date, Part::Whole, |line| {
+            if all || !line.is_uneventful() {
+                visit(line.parse());
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Calls `visit` for each line of a part of a day, in order, unparsed. A day without a file has none.
+pub fn read_day(
+    store: &Store,
+    date: &str,
+    part: Part,
+    mut visit: impl FnMut(RawLine<'_>),
+) -> Result<(), StoreError> {
+    let path = store.logbook_path(date);
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // expired, or not begun
+        Err(error) => return Err(failed(error)),
+    };
+    let bytes = file.metadata().map_err(failed)?.len();
+    let (skipped, wanted) = match part {
+        Part::Whole => (0, u64::MAX),
+        Part::Head => (0, PART_BYTES),
+        Part::Tail => (bytes.saturating_sub(PART_BYTES), u64::MAX),
+    };
+    file.seek(SeekFrom::Start(skipped)).map_err(failed)?;
+    let mut input = BufReader::with_capacity(1 << 18, file.take(wanted));
+    let mut line = Vec::new();
+    // A part may begin and end in the middle of a line.
+    let mut is_cut = skipped > 0;
+    loop {
+        line.clear();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
+        if read == 0 || (part == Part::Head && bytes > wanted && !line.ends_with(b"\n")) {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&line);
+        let raw = RawLine::of(&text, matches!(text, Cow::Borrowed(_)));
+        if !raw.text.is_empty() && !std::mem::take(&mut is_cut) {
+            visit(raw);
+        }
+    }
+}
+
+/// Calls `visit` for each line of a day that begins at `offset` of its file or behind, in order, with whether it is whole: the
+/// last one may still be being written. Says where the last whole one ends.
+pub fn read_day_from(
+    store: &Store,
+    date: &str,
+    offset: u64,
+    mut visit: impl FnMut(RawLine<'_>, bool),
+) -> Result<u64, StoreError> {
+    let path = store.logbook_path(date);
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(offset), // expired, or not begun
+        Err(error) => return Err(failed(error)),
+    };
+    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+    let mut input = BufReader::with_capacity(1 << 18, file);
+    let (mut line, mut end) = (Vec::new(), offset);
+    loop {
+        line.clear();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)? as u64;
+        let is_whole = line.ends_with(b"\n") || read == LINE_BYTES_MAX;
+        let text = String::from_utf8_lossy(&line);
+        let raw = RawLine::of(&text, matches!(text, Cow::Borrowed(_)));
+        if !raw.text.is_empty() {
+            visit(raw, is_whole);
+        }
+        if !is_whole {
+            return Ok(end);
+        }
+        end += read;
+    }
+}

@@ -1,0 +1,159 @@
+//! What segments a store has.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, disk_bytes, names_in, unless_missing};
+use crate::{SegmentName, SegmentState, StoreError, Timestamp};
+
+/// A segment as the folder lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedSegment {
+    /// Its name.
+    pub name: SegmentName,
+    /// Whether it is sealed.
+    pub state: SegmentState,
+    /// Bytes of the file; of an open one this includes space that is only reserved.
+    pub file_bytes: u64,
+    /// Bytes that it takes on the disk, its index and mark included.
+    pub disk_bytes: u64,
+    /// Whether an index lies beside it.
+    pub has_index: bool,
+}
+
+/// A part of the store of which it is not known what is in it.
+#[derive(Debug)]
+pub struct Unlisted {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Why it cannot be looked at.
+    pub reason: String,
+}
+
+impl Unlisted {
+    pub(super) fn of(error: StoreError) -> Self {
+        match error {
+            StoreError::Io { path, source } => Self { path, reason: source.to_string() },
+            other => Self { path: PathBuf::new(), reason: other.to_string() },
+        }
+    }
+}
+
+/// Everything that a store's folders list.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The segments, oldest first.
+    pub segments: Vec<ListedSegment>,
+    /// What could not be looked at.
+    pub unlisted: Vec<Unlisted>,
+}
+
+/// Whether a name in the folder of segments is a day's.
+pub(super) fn is_date(name: &str) -> bool {
+    Timestamp::from_date_and_time(name, "000000.000000000Z").is_some_and(|day| day.date() == name)
+}
+
+/// Whether there is a folder to be listed. A file with another name than a day's is none of ours; where a day's folder should be
+/// it is an error.
+pub(super) fn is_day(folder: &Path, date: &str) -> Result<bool, StoreError> {
+    if !is_date(date) {
+        return Ok(false);
+    }
+    // A link is followed: days may lie on another disk. One whose end is missing is no day that has expired.
+    let found = match (fs::metadata(folder), fs::symlink_metadata(folder)) {
+        (Err(error), Err(_)) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        (found, _) => at(folder, found)?,
+    };
+    if !found.is_dir() {
+        let source = io::Error::new(io::ErrorKind::NotADirectory, "a file stands in its place");
+        return Err(StoreError::Io { path: folder.to_owned(), source });
+    }
+    Ok(true)
+}
+
+impl Store {
+    /// All segments, oldest first; an error where some of them cannot be looked at.
+    pub fn segments(&self) -> Result<Vec<ListedSegment>, StoreError> {
+        let Listing { segments, unlisted } = self.listing();
+        match unlisted.into_iter().next() {
+            None => Ok(segments),
+            Some(Unlisted { path, reason }) => Err(StoreError::Io { path, source: io::Error::other(reason) }),
+        }
+    }
+
+    /// All segments that can be looked at, and what cannot.
+    pub fn listing(&self) -> Listing {
+        let root = self.root.join(SEGMENTS);
+        let mut listing = Listing::default();
+        match names_in(&root) {
+            Ok(dates) => dates.iter().for_each(|date| self.list_day(&root.join(date), date, &mut listing)),
+            Err(error) => listing.unlisted.push(Unlisted::of(error)),
+        }
+        listing.segments.sort_unstable_by_key(|segment| segment.name);
+        listing
+    }
+
+    fn list_day(&self, folder: &Path, date: &str, listing: &mut Listing) {
+        let files = match is_day(folder, date)
+            .and_then(|is_day| if is_day { names_in(folder) } else { Ok(Vec::new()) })
+        {
+            Ok(files) => files,
+            Err(error) => {
+                listing.unlisted.push(Unlisted::of(error));
+                return;
+            }
+        };
+        for file in files {
+            let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION))
+            {
+                (Some(stem), _) => (stem, SegmentState::Sealed),
+                (_, Some(stem)) => (stem, SegmentState::Open),
+                _ => continue,
+            };
+            let Some(name) = SegmentName::parse(date, stem) else { continue };
+            match self.look_at(name, state) {
+                // It may have been sealed or expired since the folder was read.
+                Ok(None) => {}
+                Ok(Some(segment)) => {
+                    if listing.segments.last().is_none_or(|last| last.name != name) {
+                        listing.segments.push(segment);
+                    }
+                }
+                Err(error) => listing.unlisted.push(Unlisted::of(error)),
+            }
+        }
+    }
+
+    fn look_at(&self, name: SegmentName, listed: SegmentState) -> Result<Option<ListedSegment>, StoreError> {
+        let look = |state| {
+            let path = match state {
+                SegmentState::Open => self.open_path(&name),
+                SegmentState::Sealed => self.sealed_path(&name),
+            };
+            let found = at(&path, unless_missing(fs::metadata(&path)))?;
+            if found.is_none() && fs::symlink_metadata(&path).is_ok() && fs::metadata(&path).is_err() {
+                let source = io::Error::new(io::ErrorKind::NotFound, "a link to a file that is not there");
+                return Err(StoreError::Io { path, source });
+            }
+            Ok(found)
+        };
+        let (state, metadata) = match (look(listed)?, listed) {
+            (Some(metadata), _) => (listed, metadata),
+            (None, SegmentState::Sealed) => return Ok(None),
+            (None, SegmentState::Open) => match look(SegmentState::Sealed)? {
+                Some(metadata) => (SegmentState::Sealed, metadata),
+                None => return Ok(None),
+            },
+        };
+        let index_path = self.index_path(&name);
+        let index = at(&index_path, unless_missing(fs::symlink_metadata(&index_path)))?;
+        Ok(Some(ListedSegment {
+            name,
+            state,
+            file_bytes: metadata.len(),
+            disk_bytes: disk_bytes(&metadata) + index.as_ref().map_or(0, disk_bytes),
+            has_index: index.is_some(),
+        }))
+    }
+}
