@@ -297,7 +297,12 @@ fn wrong_files_are_told_in_words() {
     for text in ["", "format_version = \"x\"", "[[", "\u{0}"] {
         std::fs::write(&identity, text).expect("written");
         let output = run(["status", "--store", &store]);
-        assert_eq!(output.status.code(), Some(3), "{text:?}: {}", said(&output));
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text:?}: {told}");
+        assert!(told.contains("store.toml: "), "{told}");
+        without_internals(&told.replace("store.toml", ""), "store.toml");
+        let output = run(["record", "--store", &store, "--stdin"]);
+        assert_eq!(output.status.code(), Some(3), "{text:?}: who writes has to know it");
         assert!(said(&output).contains("store.toml: "), "{}", said(&output));
         without_internals(&said(&output).replace("store.toml", ""), "store.toml");
     }
