@@ -38,6 +38,7 @@ mod support;
 mod tidy;
 mod tunnel_ports;
 mod tunnels;
+mod unreadable;
 mod view;
 mod wireshark;
 mod words;

@@ -3,8 +3,10 @@
 mod remembered;
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 
 use netrewind_indexer::Index;
+use netrewind_segment::layout::FILE_HEADER_BYTES;
 use netrewind_segment::store::{ListedSegment, Listing, Unlisted};
 use netrewind_segment::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
@@ -80,7 +82,11 @@ impl Overview {
         let needed = |at: Unlisted| Damage::needed(store.part(&at.path), at.reason);
         let mut damaged: Vec<Damage> =
             unlisted.into_iter().map(needed).chain(identity_damage(store)).collect();
-        let (writer, trouble) = store.writer()?.map(|writer| (writer.holder, writer.trouble)).unzip();
+        let writer = store.writer().unwrap_or_else(|error| {
+            damaged.push(damage_of(store, &error));
+            None
+        });
+        let (writer, trouble) = writer.map(|writer| (writer.holder, writer.trouble)).unzip();
         let (mut rewind_to, mut newest) = (None::<Timestamp>, None::<Timestamp>);
         let mut of_sealed = HashMap::new();
         for segment in &segments {
@@ -89,7 +95,7 @@ impl Overview {
                 // Its times may stand in its index, which tells nothing of the file itself.
                 damaged.extend(unopened(store, segment));
             }
-            let found = known.map_or_else(|| times(store, segment), |known| Ok(Some(known)));
+            let found = known.map_or_else(|| times(store, segment, &mut damaged), |known| Ok(Some(known)));
             let found = found.unwrap_or_else(|error| {
                 let damage = damage_of(store, &error);
                 if !damaged.contains(&damage) {
@@ -222,49 +228,78 @@ impl SegmentOverview {
 
     fn of(store: &Store, segment: &ListedSegment) -> Self {
         // When its packets are from is not known of one that cannot be read.
-        let (first, last) = times(store, segment).unwrap_or_default().unzip();
+        let (first, last) = times(store, segment, &mut Vec::new()).unwrap_or_default().unzip();
         let ListedSegment { name, state, file_bytes, disk_bytes, has_index } = *segment;
         let state = if state == SegmentState::Open { "open" } else { "sealed" };
         Self { name, state, first, last, file_bytes, disk_bytes, has_index }
     }
 }
 
-/// The earliest and latest timestamps of a segment: from its mark while it is open, from its index once it is sealed.
-fn times(store: &Store, segment: &ListedSegment) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
-    use std::io::Read;
+/// The earliest and latest timestamps of a segment: from its mark while it is open, from its index once it is sealed. What of it is
+/// not as it was sealed is told, as far as that is seen without reading it.
+fn times(
+    store: &Store,
+    segment: &ListedSegment,
+    damaged: &mut Vec<Damage>,
+) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
     if segment.state == SegmentState::Open {
         let mark = store.mark(&segment.name)?;
         return Ok(mark.filter(|mark| mark.records > 0).map(|mark| (mark.first, mark.last)));
     }
     // An index that cannot be read costs only time.
-    let Ok(Some(file)) = store.open_index(&segment.name) else { return walk_times(store, segment) };
+    let Some(index) = index_head(store, segment)? else { return walk_times(store, segment, damaged) };
+    if let Ok(Some(opened)) = store.open_segment(&segment.name) {
+        let head = netrewind_segment::RecordReader::new(opened.file.take(FILE_HEADER_BYTES as u64));
+        let bytes = index.segment_bytes();
+        let reason = match head {
+            Err(error) => Some(error.to_string()),
+            Ok(_) if segment.file_bytes != bytes => {
+                Some(format!("it has {} bytes, and had {bytes} when it was sealed", segment.file_bytes))
+            }
+            Ok(_) => None,
+        };
+        let part = || store.part(&store.sealed_path(&segment.name));
+        damaged.extend(reason.map(|reason| Damage::needed(part(), reason)));
+    }
+    Ok((index.records() > 0).then(|| (index.first(), index.last())))
+}
+
+/// The head of a segment's index, where there is one that can be read.
+fn index_head(store: &Store, segment: &ListedSegment) -> Result<Option<Index<Vec<u8>>>, StoreError> {
+    let Ok(Some(file)) = store.open_index(&segment.name) else { return Ok(None) };
     let failed = |source| StoreError::Io { path: store.index_path(&segment.name), source };
     let length = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();
     file.take(INDEX_HEAD_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     // The rest is not looked at, but its absence would be noticed.
     bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
-    Ok(match Index::open(bytes) {
-        Ok(index) if index.records() > 0 => Some((index.first(), index.last())),
-        Ok(_) => None,
-        Err(_) => walk_times(store, segment)?,
-    })
+    Ok(Index::open(bytes).ok())
 }
 
 /// The same from the segment itself, as far as it can be read.
-fn walk_times(store: &Store, segment: &ListedSegment) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+fn walk_times(
+    store: &Store,
+    segment: &ListedSegment,
+    damaged: &mut Vec<Damage>,
+) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
     let Some(opened) = store.open_segment(&segment.name)? else { return Ok(None) };
-    let damaged = |error: SegmentError| StoreError::Io {
-        path: store.sealed_path(&segment.name),
-        source: std::io::Error::other(error),
-    };
-    let mut reader = netrewind_segment::RecordReader::new(opened.file).map_err(damaged)?;
+    let path = store.sealed_path(&segment.name);
+    let unread = |error: SegmentError| StoreError::Io { path: path.clone(), source: io::Error::other(error) };
+    let mut reader = netrewind_segment::RecordReader::new(opened.file).map_err(unread)?;
     let mut times = None::<(Timestamp, Timestamp)>;
-    while let Ok(Some(record)) = reader.next_record() {
-        let at = record.header.timestamp();
-        times = Some(times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+    loop {
+        match reader.next_record() {
+            Ok(Some(record)) => {
+                let at = record.header.timestamp();
+                times = Some(times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+            }
+            Ok(None) => return Ok(times),
+            Err(error) => {
+                damaged.push(Damage::needed(store.part(&path), error.to_string()));
+                return Ok(times);
+            }
+        }
     }
-    Ok(times)
 }
 
 /// The files of a segment that cannot be opened.
