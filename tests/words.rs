@@ -95,7 +95,7 @@ fn an_hour_that_comes_twice_is_told_and_both_can_be_had() {
     ] {
         assert_eq!(packets(&store, &[&rome[..], &["--from", from, "--to", to]].concat()), "1");
     }
-    assert_eq!(packets(&store, &[&rome[..], &["--from", "2026-10-25 01:00", "--to", "+2h"]].concat()), "4");
+    assert_eq!(packets(&store, &[&rome[..], &["--from", "2026-10-25 01:00", "--to", "+3h"]].concat()), "4");
     let output = count(&store, &[&rome[..], &["--from", "2026-03-29 02:30"]].concat());
     assert!(output.status.code() == Some(2) && said(&output).contains("does not exist"), "{}", said(&output));
 }

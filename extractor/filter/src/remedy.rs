@@ -118,8 +118,9 @@ impl Case<'_> {
 
     /// `tcp.port == 80`: a display filter.
     fn of_wireshark(&self) -> Option<String> {
-        let translated = display::translated(self.expression)?;
-        if self.compiles(&translated) {
+        if let Some(translated) = display::translated(self.expression)
+            && self.compiles(&translated)
+        {
             return Some(format!(
                 "that is the language of Wireshark's display filters; a capture filter says `{translated}`"
             ));

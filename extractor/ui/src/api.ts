@@ -109,7 +109,7 @@ export const flows = keep<FlowPage>(() => {
 }, () => (looked.value.cursor === null ? ticks.value : 0));
 
 /** Asks for next to nothing, once: only whether it may be asked. */
-const probe = keep<unknown>(() => `${BASE}/packets/estimate?from=now&max_packets=0`, () => 0);
+const probe = keep<unknown>(() => `${BASE}/packets/estimate?from=-1s&max_packets=0`, () => 0);
 
 /** Whether the token is for packets too. */
 export const mayExtract = computed(() => probe.value.problem?.status !== FORBIDDEN);

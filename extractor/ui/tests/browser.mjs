@@ -23,7 +23,9 @@ export async function drives(folder, expected, drive) {
   context.setDefaultTimeout(PATIENCE_MS);
   const complaints = [];
   const page = context.pages()[0] ?? await context.newPage();
-  page.on("console", (message) => { if (message.type() === "error") complaints.push(message.text()); });
+  page.on("console", (message) => {
+    if (message.type() === "error") complaints.push(`${message.text()} ${message.location().url ?? ""}`.trim());
+  });
   page.on("pageerror", (error) => complaints.push(error.stack ?? String(error)));
   // What the content policy forbids is not always an error of the console.
   await page.exposeFunction("netrewindComplain", (text) => complaints.push(text));

@@ -12,8 +12,8 @@
 //!
 //! Where one capture follows another, its header stands in the place of a record. The two are told apart by what they would be
 //! as the other: a header of pcap read as a record has no bytes, captured or on the wire, and one of pcapng claims a packet of a
-//! billion; read as a block of pcapng, a header of pcap has a length that no block has. Zeros in the place of a record, to the
-//! end or for longer than [`ZEROS_MIN`], are damage: space that was reserved and never written.
+//! billion; read as a block of pcapng, a header of pcap has a length that no block has. Zeros in the place of a record for at least
+//! [`ZEROS_MIN`] bytes are damage: space that was reserved and never written. Fewer are packets of nothing, as in libpcap.
 //!
 //! **Invariant:** memory is bounded whatever the file says: a buffer of at most twice the longest record
 //! ([`CAPLEN_MAX`] in pcap, 16 MiB in pcapng, more only for D-Bus, whose messages may have 128 MiB), zstd's window (128 MiB
@@ -59,8 +59,9 @@ pub const BYTES_PER_CALL: u64 = 4 * 1024 * 1024;
 const FORMAT_BYTES: usize = 12;
 /// Bytes that tell whether another capture may begin.
 const MAGIC_BYTES: usize = 4;
-/// So many zeros in the place of a record are none, whatever follows: a sector, the least that a disk leaves unwritten.
-pub const ZEROS_MIN: usize = 512;
+/// So many zeros in the place of a record of pcap are no record, whatever follows: half of a sector, the least that a disk leaves
+/// unwritten.
+pub const ZEROS_MIN: usize = 256;
 
 /// Where a file says that packets come from.
 #[derive(Clone, Debug, PartialEq, Eq)]

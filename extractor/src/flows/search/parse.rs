@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Bound;
 
 use tantivy_query_grammar::{
-    Occur, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query, parse_query_lenient,
+    Delimiter, Occur, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query,
+    parse_query_lenient,
 };
 
 use super::{Expression, How, LABELS, Number, SearchError, Side, Test, Text, as_ipv6};
@@ -71,11 +72,12 @@ fn of_clauses(clauses: Vec<(Option<Occur>, UserInputAst)>) -> Result<Expression,
 fn of_leaf(leaf: UserInputLeaf) -> Result<Expression, SearchError> {
     match leaf {
         UserInputLeaf::All => Ok(Expression::Everything),
-        UserInputLeaf::Literal(literal) if literal.prefix || literal.slop > 0 => {
+        UserInputLeaf::Literal(literal) if is_pattern(&literal) => {
             let value = literal.phrase;
-            let detail =
-                format!("{value:?}: a value stands for itself; * and ~ behind it are not understood");
-            Err(SearchError::NotHere(detail))
+            Err(SearchError::NotHere(format!(
+                "{value:?}: a value stands for itself; patterns with * and ~ are not understood, and a value that has such a \
+                 sign stands in quotes"
+            )))
         }
         UserInputLeaf::Literal(UserInputLiteral { field_name: Some(name), phrase, .. }) => {
             value(&name, &phrase)
@@ -95,6 +97,12 @@ fn of_leaf(leaf: UserInputLeaf) -> Result<Expression, SearchError> {
             "/{pattern}/: regular expressions are not understood, and an address with a slash stands in quotes"
         ))),
     }
+}
+
+/// Patterns would be taken for values, and find nothing.
+fn is_pattern(literal: &UserInputLiteral) -> bool {
+    let is_bare = literal.delimiter == Delimiter::None;
+    literal.prefix || literal.slop > 0 || is_bare && literal.phrase.contains(['*', '~'])
 }
 
 /// An address is a host; anything else is looked for among the names.

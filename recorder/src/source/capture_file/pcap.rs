@@ -154,7 +154,7 @@ impl PcapReader {
         if record.len() < self.record_header_bytes {
             return damaged(format!("the file ends within a record's header, after {} bytes", record.len()));
         }
-        if is_blank(record) && is_blank(input.peek(ZEROS_MIN)?) {
+        if is_blank(record) && is_unwritten(input.peek(ZEROS_MIN)?) {
             return damaged("zeros stand in the place of a record: the capture was cut short".into());
         }
         let header = self.record_header(input.peek(self.record_header_bytes)?);
@@ -198,6 +198,11 @@ impl PcapReader {
 /// Whether all of it is zeros.
 fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
+}
+
+/// Whether they are as many as a disk leaves unwritten, and zeros.
+fn is_unwritten(bytes: &[u8]) -> bool {
+    bytes.len() == ZEROS_MIN && is_blank(bytes)
 }
 
 fn lengths_of(version_major: u16, version_minor: u16) -> Result<Lengths, String> {
