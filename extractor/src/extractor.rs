@@ -374,6 +374,7 @@ impl Extractor {
             chosen: chosen.map(|chosen| ChosenPackets::new(chosen, &filters.ports)),
             hooks: &hooks,
             progress: Progress { segments, ..Progress::default() },
+            lost: Vec::new(),
         };
         let reader = |run: &Run| read(run, range, filters, !only_counts);
         let merged = divided.and_then(|()| {
@@ -383,7 +384,7 @@ impl Extractor {
             })
         });
         let merged = merged.and_then(|work| output.write_rest().map(|_| work));
-        let Output { progress, mut limit_reached, dedup, reassembler, .. } = output;
+        let Output { progress, mut limit_reached, dedup, reassembler, lost, .. } = output;
         let mut work = match merged {
             // What has been given out is in order, so it is the beginning of the answer.
             Err(ExtractError::Cancelled) if !hooks.borrow().cancelled() => {
@@ -392,7 +393,8 @@ impl Extractor {
             }
             merged => merged?,
         };
-        let report = std::mem::take(&mut upcoming.report);
+        let mut report = std::mem::take(&mut upcoming.report);
+        report.unreadable.extend(lost);
         work.segments = prepared.segments_in_store as u64;
         work.segments_read = report.segments_read;
         let mut answer = Answer {

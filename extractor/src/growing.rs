@@ -16,7 +16,7 @@ use crate::ExtractError;
 use crate::filters::{Filters, Outlook};
 use crate::read::index as offset_in;
 use crate::segment::Segment;
-use crate::sys::Map;
+use netrewind_segment::Map;
 
 /// Flows of all of them together, some 200 bytes each. A segment with more is counted anew for each query.
 const FLOWS_MAX: usize = 1 << 20;
@@ -44,6 +44,8 @@ struct Grown {
     builder: Builder,
     /// Of all records that the builder had counted then and then; ascending.
     indexes: Vec<Arc<Index<Map>>>,
+    /// The builder has counted what stood in the place of pages that could not be read.
+    is_spoilt: bool,
 }
 
 impl Growing {
@@ -115,7 +117,8 @@ impl Growing {
         let mut lanes = locked(&self.0);
         let known = lanes.get(&name.lane).filter(|(known, _)| *known >= name).cloned();
         let (known, grown) = known.unwrap_or_else(|| {
-            let begun = Arc::new(Mutex::new(Grown { builder: new_builder(), indexes: Vec::new() }));
+            let begun =
+                Arc::new(Mutex::new(Grown { builder: new_builder(), indexes: Vec::new(), is_spoilt: false }));
             lanes.insert(name.lane, (name, Arc::clone(&begun)));
             (name, begun)
         });
@@ -131,6 +134,9 @@ impl Grown {
         flows_max: usize,
         stop: &dyn Fn() -> bool,
     ) -> Result<bool, ExtractError> {
+        if self.is_spoilt {
+            return Ok(false);
+        }
         let end = segment.bytes.len() as u64;
         let begin = self.builder.segment_bytes();
         let rest = usize::try_from(begin).ok().and_then(|begin| segment.bytes.get(begin..));
@@ -148,6 +154,10 @@ impl Grown {
                 return Ok(false);
             }
             self.builder.push(&record);
+        }
+        if segment.bytes.has_lost() {
+            self.is_spoilt = true;
+            return Ok(false);
         }
         Ok(self.builder.segment_bytes() == end)
     }

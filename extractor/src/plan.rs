@@ -21,13 +21,13 @@ use crate::answer::Estimate;
 use crate::filters::{Filters, Outlook};
 use crate::fragments::{Relevant, can_be_later, reach};
 use crate::query::TimeRange;
-use crate::sys::Map;
 use crate::walk::{Granule, Walk};
 pub(crate) use divide::Division;
 use judged::{Demands, Judgements};
 pub(crate) use judged::{Judged, Verdicts};
 pub(crate) use likelihood::Likelihood;
 use netrewind_filter::{AbstractPacket, Verdict};
+use netrewind_segment::Map;
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use netrewind_segment::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
-use netrewind_segment::{RecordHeader, Timestamp};
+use netrewind_segment::{Map, RecordHeader, Records, Timestamp};
 
 use crate::filters::{Filters, Scratch};
 use crate::fragments::{self, First, FirstVerdict, Later};
@@ -92,13 +92,49 @@ pub(crate) struct Found {
 }
 
 /// Reads a run. Without `collect` only the counts are right.
+///
+/// Where pages of the segment turn out to be lost, what was made of their zeros is thrown away: each stretch is read again up
+/// to the first record that a lost page is part of.
 pub(crate) fn read(run: &Run, range: TimeRange, filters: &Filters, collect: bool) -> Found {
+    let mut found = read_ranges(run, &run.ranges, range, filters, collect);
+    let mut ranges = run.ranges.clone();
+    let mut damaged_at = Vec::new();
+    while cut_at_lost_pages(&run.segment.bytes, &mut ranges, &mut damaged_at) {
+        found = read_ranges(run, &ranges, range, filters, collect);
+    }
+    found.damaged_at.append(&mut damaged_at);
+    found
+}
+
+/// Ends each range before its first record that a lost page is part of; false where there is none.
+fn cut_at_lost_pages(segment: &Map, ranges: &mut Vec<Range<u64>>, damaged_at: &mut Vec<u64>) -> bool {
+    if !segment.has_lost() {
+        return false;
+    }
+    let before = damaged_at.len();
+    for range in ranges.iter_mut() {
+        let Some(lost) = segment.first_lost(index(range.start)..index(range.end)) else { continue };
+        let whole = segment.get(index(range.start)..lost).unwrap_or_default();
+        range.end = Records::new(whole, range.start).last().map_or(range.start, |record| record.end());
+        damaged_at.push(range.end);
+    }
+    ranges.retain(|range| !range.is_empty());
+    damaged_at.len() > before
+}
+
+fn read_ranges(
+    run: &Run,
+    ranges: &[Range<u64>],
+    range: TimeRange,
+    filters: &Filters,
+    collect: bool,
+) -> Found {
     let mut found = Found::default();
     let wide = if run.links { fragments::reach(range) } else { range };
     let mut reader =
         Reader { run, range, wide, filters, collect, scratch: filters.scratch(), found: &mut found };
     let mut offsets: [Vec<usize>; LANES] = Default::default();
-    for ranges in run.ranges.chunks(LANES) {
+    for ranges in ranges.chunks(LANES) {
         reader.walk(ranges, &mut offsets);
         offsets.iter_mut().for_each(|lane| reader.judge(lane));
     }

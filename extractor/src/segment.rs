@@ -7,22 +7,31 @@ use std::time::Duration;
 
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Index, IndexError};
-use netrewind_segment::layout::{FILE_HEADER_BYTES, link_type_of};
+use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
 use netrewind_segment::store::OpenedSegment;
 use netrewind_segment::{LinkType, SegmentName, SegmentState, Store, StoreError, Timestamp};
 
 use crate::answer::RejectedIndex;
 
-use crate::read::{Match, Place};
+use crate::read::{Match, Place, index as offset_in};
 use crate::shelf::{Opened, Shelf};
-use crate::sys::Map;
 use crate::walk::{Walk, damage_at};
 use crate::{ExtractError, Unreadable};
+use netrewind_segment::Map;
 
 /// Bytes at the front of an index that are fetched at once: its header, templates and directories stand there.
 const INDEX_FRONT_BYTES: usize = 128 << 10;
 /// Granules of walks that are remembered, over all segments: 32 MB, which is 64 GiB of segments.
 const REMEMBERED_GRANULES_MAX: usize = 1 << 20;
+
+/// Why pages that were mapped cannot be read.
+pub(crate) const LOST_PAGES: &str = "the file was shortened while it was being read, or its disk fails (the kernel's log tells); \
+                                     run netrewind verify";
+
+/// Says why an index is of no use where a part of it could not be read: to be asked after it was used.
+pub(crate) fn lost_part_of(index: &Index<Map>) -> Result<(), IndexError> {
+    if index.bytes().has_lost() { Err(IndexError::Unreadable) } else { Ok(()) }
+}
 
 /// A segment opened for a query.
 #[derive(Debug)]
@@ -48,12 +57,6 @@ pub(crate) struct Segment {
     is_sealed: bool,
     /// Its maps were given up, and it has to be opened again to be read.
     is_released: bool,
-}
-
-impl AsRef<[u8]> for Map {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
 }
 
 /// What became of a listed segment.
@@ -175,7 +178,19 @@ impl Segment {
     }
 
     pub(crate) fn unreadable_at(&self, offset: u64) -> Unreadable {
-        Unreadable { segment: self.name, offset, reason: damage_at(&self.bytes, offset) }
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let reason = match self.bytes.first_lost(at..at.saturating_add(CAPLEN_MAX as usize)) {
+            Some(_) => LOST_PAGES.to_owned(),
+            None => damage_at(&self.bytes, offset),
+        };
+        Unreadable { segment: self.name, offset, reason }
+    }
+
+    /// The front of it, up to the first page that was found lost, without its index; `None` where none was.
+    pub(crate) fn before_lost_pages(&self) -> Option<Self> {
+        let lost = self.bytes.first_lost(0..self.bytes.len())?;
+        let bytes = Arc::new(Map::front(&self.bytes, lost));
+        Some(Self { bytes, index: None, plain: Arc::default(), ..*self })
     }
 }
 
@@ -383,7 +398,12 @@ impl Walks {
         segment.bytes.read_in_order();
         let begun = known.filter(|walk| walk.end <= segment.bytes.len() as u64);
         let begun = begun.map(Arc::unwrap_or_clone).unwrap_or_default();
-        let walk = Arc::new(begun.extended(&segment.bytes, stop)?);
+        let mut walk = begun.extended(&segment.bytes, stop)?;
+        let is_lost = |walk: &Walk| segment.bytes.first_lost(0..offset_in(walk.end));
+        while let Some(lost) = is_lost(&walk) {
+            walk = Walk::default().extended(&segment.bytes[..lost], stop)?;
+        }
+        let walk = Arc::new(walk);
         segment.bytes.read_as_told();
         self.remember(segment.name, &walk);
         Some(walk)

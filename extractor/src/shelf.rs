@@ -17,7 +17,7 @@ use netrewind_segment::{SegmentName, SegmentState, Store};
 use crate::ExtractError;
 use crate::completeness::{Damage, identity_damage};
 use crate::segment::{Mapped, Opening, Segment};
-use crate::sys::Map;
+use netrewind_segment::Map;
 
 /// Segments whose indexes stay opened: those of eight lanes of 17 hours, if a segment is a minute's. The newest are kept.
 const KEPT_MAX: usize = 8192;
@@ -105,6 +105,11 @@ impl Shelf {
     pub(crate) fn get(&self, name: &SegmentName) -> Option<Opened> {
         let mut all = self.lock();
         let kept = all.get_mut(name)?;
+        if kept.index.bytes().has_lost() || kept.bytes.as_ref().is_some_and(|bytes| bytes.has_lost()) {
+            // Opened anew, it is seen as it is now.
+            all.remove(name);
+            return None;
+        }
         kept.is_used = true;
         if kept.bytes.is_none() {
             // What cannot be read any more is opened anew, and told.

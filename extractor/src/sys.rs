@@ -1,7 +1,5 @@
-//! The one place of this crate with unsafe code: memory maps and hints. Each file states its obligations.
+//! The one place of this crate with unsafe code: hints to the processor.
 
 mod cache;
-mod map;
 
 pub(crate) use cache::prefetch;
-pub(crate) use map::Map;

@@ -15,7 +15,7 @@ use crate::fragments::{Relevant, Scouts};
 use crate::plan::{PlanError, PlannedRun, Planner};
 use crate::query::TimeRange;
 use crate::read::{Place, Run};
-use crate::segment::{Opening, Segment, Walks};
+use crate::segment::{Opening, Segment, Walks, lost_part_of};
 use crate::shelf::Shelf;
 use crate::{ExtractError, Span, Unreadable};
 
@@ -188,7 +188,7 @@ impl<'q> Upcoming<'q> {
     ) -> Result<(Vec<PlannedRun>, bool), ExtractError> {
         if let Some(index) = &segment.index {
             let relevant = self.relevant(number, stop)?;
-            if self.counts && self.count(segment, &relevant, stop)? {
+            if self.counts && lost_part_of(index).is_ok() && self.count(segment, &relevant, stop)? {
                 return Ok((Vec::new(), false));
             }
             let planned = match self.chosen {
@@ -238,6 +238,7 @@ impl<'q> Upcoming<'q> {
     ) -> Result<bool, ExtractError> {
         let Some(index) = &segment.index else { return Ok(false) };
         match self.planner.count(index, relevant, stop) {
+            Ok(Some(_)) if lost_part_of(index).is_err() => Ok(false),
             Ok(Some(Estimate { packets_max, bytes_max, .. })) => {
                 self.report.counted_packets += packets_max;
                 self.report.counted_bytes += bytes_max;
@@ -258,8 +259,11 @@ impl<'q> Upcoming<'q> {
     }
 }
 
-/// Looks at the segment itself once something of it is to be read.
+/// Looks at the segment itself once something of it is to be read, and whether the index could be read.
 fn belongs(segment: &Segment, runs: Vec<PlannedRun>) -> Result<Vec<PlannedRun>, PlanError> {
+    if let Some(index) = &segment.index {
+        lost_part_of(index)?;
+    }
     match &segment.index {
         Some(index) if !runs.is_empty() => index.matches_segment(&segment.bytes)?,
         _ => {}

@@ -26,6 +26,11 @@ pub enum IndexError {
         /// What does not fit.
         reason: &'static str,
     },
+    /// A part of its file could not be read while it was being used.
+    #[error(
+        "a part of the index cannot be read: its file was shortened, or its disk fails (the kernel's log tells)"
+    )]
+    Unreadable,
     /// The index takes other UDP ports for tunnels than the store does.
     #[error(
         "the index was built with other tunnel ports than the store has now: build it again with `netrewind index`"

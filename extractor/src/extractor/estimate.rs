@@ -9,7 +9,7 @@ use crate::flows::Aim;
 use crate::fragments::{Relevant, Scouts};
 use crate::plan::{PlanError, Planner};
 use crate::query::{Limits, Query};
-use crate::segment::Segment;
+use crate::segment::{Segment, lost_part_of};
 use crate::sink::{CountSink, Wants};
 
 impl Extractor {
@@ -108,7 +108,8 @@ impl Extractor {
         };
         if let Some(index) = &segment.index {
             match planner.estimate(index, relevant, stop) {
-                Ok(estimate) => return Ok(estimate),
+                Ok(estimate) if lost_part_of(index).is_ok() => return Ok(estimate),
+                Ok(_) => {}
                 Err(PlanError::Cancelled) => return Err(ExtractError::Cancelled),
                 Err(PlanError::Index(_)) => {} // reported when it is extracted
             }

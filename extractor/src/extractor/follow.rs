@@ -120,6 +120,7 @@ impl Extractor {
             decapsulator,
             hooks: &hooks,
             progress: Progress { segments: snapshot.segments.len() as u64, ..Progress::default() },
+            lost: Vec::new(),
         };
         let oldest = prepared.completeness.covered.map(|span| span.from);
         let mut following = Following::new(self, query, prepared, &snapshot, held, &stop)?;
@@ -400,6 +401,7 @@ impl<'f> Following<'f> {
             interfaces,
         };
         let limit_reached = output.limit_reached.or(output.hooks.borrow().cut());
+        self.report.unreadable.append(&mut output.lost);
         conclude(&mut answer, self.query, self.report, self.unreadable, limit_reached);
         Ok(answer)
     }

@@ -1,13 +1,13 @@
 //! The end of an answer's way: what the merge hands over is put together, weeded, decapsulated, counted, and given to the sink.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use netrewind_segment::Timestamp;
 use netrewind_segment::layout::{RECORD_HEADER_BYTES, RecordHeader};
 
 use super::is_over;
-use crate::ExtractError;
 use crate::answer::{Hooks, Progress};
 use crate::completeness::ReachedLimit;
 use crate::decapsulate::Decapsulator;
@@ -21,6 +21,7 @@ use crate::segment::Segment;
 use crate::sink::{Packet, Sink, Wants};
 use crate::upcoming::Upcoming;
 use crate::views::PacketView;
+use crate::{ExtractError, Unreadable};
 
 /// Packets after which the caller is asked whether to go on.
 const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
@@ -39,6 +40,8 @@ pub(super) struct Output<'a, 'h> {
     pub(super) decapsulator: Option<Decapsulator>,
     pub(super) hooks: &'a RefCell<&'h mut dyn Hooks>,
     pub(super) progress: Progress,
+    /// Places that could be read when they were judged, and no longer when they were to be given out.
+    pub(super) lost: Vec<Unreadable>,
 }
 
 impl Output<'_, '_> {
@@ -124,6 +127,18 @@ impl Output<'_, '_> {
     }
 }
 
+impl Output<'_, '_> {
+    /// Whether a record can be read at this moment; its place is noted where it cannot.
+    fn is_readable(&mut self, segment: &Segment, record: Range<usize>) -> bool {
+        segment.bytes.touch(record.clone());
+        let is_lost = segment.bytes.first_lost(record.clone()).is_some();
+        if is_lost && self.lost.last().is_none_or(|place| place.segment != segment.name) {
+            self.lost.push(segment.unreadable_at(record.start as u64));
+        }
+        !is_lost
+    }
+}
+
 impl Emit for Output<'_, '_> {
     fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError> {
         let start = index(found.offset);
@@ -132,11 +147,17 @@ impl Emit for Output<'_, '_> {
         let Some(header) = RecordHeader::read(record) else { return Ok(Next::More) };
         let place = RECORD_HEADER_BYTES..header.record_bytes();
         let Some(bytes) = record.get(place.clone()) else { return Ok(Next::More) };
+        let whole = start..start + place.end;
+        if !self.is_readable(segment, whole.clone()) {
+            return Ok(Next::More);
+        }
         let Segment { link_type, interface, name, .. } = **segment;
         let stored = Packet { header, bytes, link_type, interface, segment: name };
         let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
         if self.reassembler.as_mut().is_none_or(passes) {
-            return self.write(stored, header.len.into());
+            let next = self.write(stored, header.len.into());
+            self.is_readable(segment, whole); // a page lost while it was written is told of
+            return next;
         }
         if let Some(reassembler) = &mut self.reassembler {
             let place = start + place.start..start + place.end;

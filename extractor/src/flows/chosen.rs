@@ -20,7 +20,7 @@ use super::part::Body;
 use super::sought::Keys;
 use crate::plan::PlanError;
 use crate::sink::Packet;
-use crate::sys::Map;
+use netrewind_segment::Map;
 
 /// Parts of conversations that are chosen at most, some 100 bytes each: what a segment holds of one is a part.
 pub const PARTS_CHOSEN_MAX: usize = 1 << 20;

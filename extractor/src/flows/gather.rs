@@ -26,9 +26,9 @@ use crate::growing::new_builder;
 use crate::memory::{Account, Holding};
 use crate::plan::{Division, PlanError, PlannedRun, Planner};
 use crate::read::{Place, Run, index as offset_in, read};
-use crate::segment::{Opening, Segment};
-use crate::sys::Map;
+use crate::segment::{Opening, Segment, lost_part_of};
 use crate::{ExtractError, Span, Unreadable};
+use netrewind_segment::Map;
 
 /// Flows after which is asked whether to go on.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
@@ -83,34 +83,47 @@ impl<'q> Gatherer<'q> {
         }
     }
 
-    /// The parts of a segment.
+    /// The parts of a segment: of one whose pages turn out to be lost, those before the first that is.
     pub(super) fn gather(&mut self, segment: Arc<Segment>) -> Result<Gathered, ExtractError> {
         let name = segment.name;
-        let mut gathered = self.gather_parts(segment)?;
+        let mut gathered = match self.opened(segment)? {
+            Err(nothing) => nothing,
+            Ok(mut segment) => {
+                let mut gathered = self.gather_parts(Arc::clone(&segment))?;
+                while let Some(front) = segment.before_lost_pages() {
+                    let lost = segment.unreadable_at(front.bytes.len() as u64);
+                    segment = Arc::new(front);
+                    gathered = self.gather_parts(Arc::clone(&segment))?;
+                    gathered.unreadable = vec![lost];
+                }
+                gathered
+            }
+        };
         if self.gathering.tracks {
             gathered.are_of(name);
         }
         Ok(gathered)
     }
 
+    /// A released segment is opened again; where that cannot be, what is known of it instead.
+    fn opened(&self, segment: Arc<Segment>) -> Result<Result<Arc<Segment>, Gathered>, ExtractError> {
+        if !segment.is_released() {
+            return Ok(Ok(segment));
+        }
+        let mut gathered = Gathered::nothing(&self.gathering);
+        gathered.keys = Some(Vec::new());
+        match segment.reopened(self.source.shelf, self.source.use_index)? {
+            Opening::Ready(reopened, _) => return Ok(Ok(Arc::new(*reopened))),
+            Opening::Unreadable(place) => gathered.unreadable.push(place),
+            Opening::Nothing => {
+                gathered.gone = segment.bounds.map(|(from, last)| Span { from, to: last.plus_ns(1) });
+            }
+        }
+        Ok(Err(gathered))
+    }
+
     fn gather_parts(&mut self, segment: Arc<Segment>) -> Result<Gathered, ExtractError> {
         let mut gathered = Gathered::nothing(&self.gathering);
-        let segment = match segment.is_released() {
-            false => segment,
-            true => match segment.reopened(self.source.shelf, self.source.use_index)? {
-                Opening::Ready(reopened, _) => Arc::new(*reopened),
-                Opening::Unreadable(place) => {
-                    gathered.keys = Some(Vec::new());
-                    gathered.unreadable.push(place);
-                    return Ok(gathered);
-                }
-                Opening::Nothing => {
-                    gathered.keys = Some(Vec::new());
-                    gathered.gone = segment.bounds.map(|(from, last)| Span { from, to: last.plus_ns(1) });
-                    return Ok(gathered);
-                }
-            },
-        };
         if self.source.filters.outlook(segment.link_type) == Outlook::Nothing {
             gathered.keys = Some(Vec::new());
             return Ok(gathered);
@@ -125,6 +138,7 @@ impl<'q> Gatherer<'q> {
                 Some(sought) => self.seek(index, sought, &mut gathered),
                 None => self.by_index(&segment, index, &mut gathered),
             };
+            let done = done.and_then(|()| Ok(lost_part_of(index)?));
             match done {
                 Ok(()) => return Ok(gathered),
                 Err(Failure::Index(reason)) => {

@@ -6,7 +6,7 @@ use netrewind_segment::SegmentName;
 use super::runs::GranuleSet;
 use super::{PlanError, PlannedRun, Planner, granules_in_time, runs_of};
 use crate::flows::Chosen;
-use crate::sys::Map;
+use netrewind_segment::Map;
 
 impl Planner<'_> {
     /// Those of a segment, by its index. What the filter says of their packets is found out as they are read.

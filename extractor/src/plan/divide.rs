@@ -4,8 +4,8 @@ use netrewind_indexer::{Flow, Index};
 
 use super::runs::GranuleSet;
 use super::{Go, PlanError, PlannedRun, Planner, runs_of};
-use crate::sys::Map;
 use netrewind_filter::Verdict;
+use netrewind_segment::Map;
 
 /// Flows of which packets are looked at one flow by one, at most: of more the whole segment is read.
 const UNTOLD_MAX: usize = 1 << 18;

@@ -11,8 +11,8 @@ use super::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, Go, GranuleSet, PlanError,
 use crate::answer::Estimate;
 use crate::filters::Outlook;
 use crate::fragments::{Nested, Pair, Relevant, can_be_later, innermost_view};
-use crate::sys::Map;
 use netrewind_filter::Verdict;
+use netrewind_segment::Map;
 
 /// Addresses that are looked up; where there are more, flows are walked over.
 const TERMS_MAX: usize = 256;

@@ -4,9 +4,9 @@ use netrewind_indexer::{Index, Template};
 
 use super::{Go, PlanError, Planner, Templates};
 use crate::fragments::can_be_later;
-use crate::sys::Map;
 use crate::views::{Selection, template_views};
 use netrewind_filter::Verdict;
+use netrewind_segment::Map;
 
 /// What indexes tell of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

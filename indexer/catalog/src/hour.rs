@@ -2,8 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 
-use netrewind_segment::Store;
 use netrewind_segment::catalog::{Condition, Hour, Manifest};
+use netrewind_segment::{Store, pages_lost_elsewhere};
 use tantivy::query::EnableScoring;
 use tantivy::schema::Value;
 use tantivy::store::StoreReader;
@@ -124,9 +124,15 @@ impl HourReader {
 
 /// tantivy takes for granted that what it has written is as it was, and panics where it is not.
 fn unless_damaged<T>(hour: Hour, read: impl FnOnce() -> Result<T, CatalogError>) -> Result<T, CatalogError> {
+    let lost_before = pages_lost_elsewhere();
     // What it had begun is dropped with the panic, and nothing of it is used again.
-    std::panic::catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(CatalogError::damaged(hour, "its files are damaged")))
+    let read = std::panic::catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(CatalogError::damaged(hour, "its files are damaged")));
+    // tantivy maps its files itself. The pages may have been another hour's, read at the same time: that is then named, too.
+    if pages_lost_elsewhere() != lost_before {
+        return Err(CatalogError::damaged(hour, "a part of its files cannot be read"));
+    }
+    read
 }
 
 /// The rounded times of records.

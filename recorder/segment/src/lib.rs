@@ -3,7 +3,7 @@
 //! `FORMAT.md` beside this crate is the normative description; `layout` holds the offsets and `store` the names, and no
 //! other module of the project knows either.
 //!
-//! **Invariant:** no unsafe code, no threads, no clock: time is an argument.
+//! **Invariant:** no threads, no clock: time is an argument. Unsafe code stands in `sys`.
 
 pub mod catalog;
 mod error;
@@ -15,6 +15,7 @@ mod name;
 mod pace;
 mod record;
 pub mod store;
+mod sys;
 mod text;
 pub mod time;
 mod writer;
@@ -28,6 +29,7 @@ pub use name::{NotASegmentName, SegmentName};
 pub use pace::{Pace, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
 pub use record::{READ_AHEAD_BYTES, Record, RecordReader, Records};
 pub use store::{SegmentState, Store, StoreLock};
+pub use sys::{Map, pages_lost_elsewhere};
 pub use text::toml_fault;
 pub use time::Timestamp;
 pub use writer::PcapWriter;

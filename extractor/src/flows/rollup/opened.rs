@@ -10,7 +10,7 @@ use netrewind_segment::{Store, StoreError};
 use super::seam::Seam;
 use super::sums::File;
 use super::{Rollup, identity};
-use crate::sys::Map;
+use netrewind_segment::Map;
 
 /// Files that are remembered to be whole: two a hour, of two years. Beyond, all are forgotten.
 const WHOLE_MAX: usize = 35_136;

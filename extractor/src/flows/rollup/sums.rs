@@ -16,7 +16,7 @@ use crate::flows::key::Key;
 use crate::flows::list::{FlowQuery, FlowSort, TopFlows};
 use crate::flows::part::{Body, Part};
 use crate::flows::summary::{Counted, HostTally, SummaryQuery, Tally, Totals};
-use crate::sys::Map;
+use netrewind_segment::Map;
 
 /// Entries of a list that room is made for at once: more take bytes that are there.
 const RESERVED_MAX: u64 = 1 << 16;
