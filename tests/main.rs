@@ -22,6 +22,7 @@ mod follow;
 mod hostile;
 mod http;
 mod live;
+mod lost_pages;
 mod metrics;
 mod oracle;
 mod origins;

@@ -57,6 +57,8 @@ pub(crate) struct Segment {
     is_sealed: bool,
     /// Its maps were given up, and it has to be opened again to be read.
     is_released: bool,
+    /// How many bytes it had when the index was built that does not fit it any more; zero where none is known.
+    indexed_bytes: u64,
 }
 
 /// What became of a listed segment.
@@ -92,6 +94,7 @@ impl Segment {
             is_held: false,
             is_sealed: true,
             is_released: false,
+            indexed_bytes: 0,
         }
     }
 
@@ -144,6 +147,7 @@ impl Segment {
             is_held: self.is_held,
             is_sealed: false,
             is_released: false,
+            indexed_bytes: 0,
         };
         let bounds = Some((index.first(), index.last()));
         let (begin, rest) = (index.segment_bytes(), Arc::clone(&self.bytes));
@@ -174,13 +178,16 @@ impl Segment {
     /// Where it cannot be read, after a walk that reached as far as `walk` says.
     pub(crate) fn damage(&self, walk: &Walk) -> Option<Unreadable> {
         let bytes = self.bytes.len() as u64;
-        (walk.end < bytes).then(|| self.unreadable_at(walk.end))
+        (walk.end < bytes.max(self.indexed_bytes)).then(|| self.unreadable_at(walk.end))
     }
 
     pub(crate) fn unreadable_at(&self, offset: u64) -> Unreadable {
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
         let reason = match self.bytes.first_lost(at..at.saturating_add(CAPLEN_MAX as usize)) {
             Some(_) => LOST_PAGES.to_owned(),
+            None if at >= self.bytes.len() && offset < self.indexed_bytes => {
+                format!("the file ends here and had {} bytes: it was shortened", self.indexed_bytes)
+            }
             None => damage_at(&self.bytes, offset),
         };
         Unreadable { segment: self.name, offset, reason }
@@ -246,11 +253,15 @@ impl Mapped {
             Files::New(files) => files,
         };
         let rejected = |reason, is_unreadable| Some(RejectedIndex { segment: name, reason, is_unreadable });
+        let mut indexed_bytes = 0;
         let (index, rejection) =
             match index.map(|index| index.map(|map| check_index(map, shelf.ports(), &bytes))) {
                 None => (None, None),
                 Some(Ok(Ok(index))) => (Some(index), None),
-                Some(Ok(Err(error))) => (None, rejected(error.to_string(), false)),
+                Some(Ok(Err((error, segment_bytes)))) => {
+                    indexed_bytes = segment_bytes;
+                    (None, rejected(error.to_string(), false))
+                }
                 Some(Err(reason)) => (None, rejected(reason, true)),
             };
         if let Some(index) = index {
@@ -277,6 +288,7 @@ impl Mapped {
             is_held: false,
             is_sealed,
             is_released: false,
+            indexed_bytes,
         };
         Opening::Ready(Box::new(segment), rejection)
     }
@@ -321,11 +333,14 @@ fn map(opened: &OpenedSegment, name: SegmentName) -> Result<Map, ExtractError> {
     Ok(bytes)
 }
 
-fn check_index(index: Map, ports: &TunnelPorts, segment: &Map) -> Result<Index<Map>, IndexError> {
-    let index = Index::open(index)?;
-    index.matches_ports(ports)?;
+/// The index, where it fits its segment; else why not, and how many bytes the segment had when it was built, if it is known to be of it.
+fn check_index(index: Map, ports: &TunnelPorts, segment: &Map) -> Result<Index<Map>, (IndexError, u64)> {
+    let index = Index::open(index).map_err(|error| (error, 0))?;
     let head = &segment[..index.head_bytes().min(segment.len())];
-    index.matches(segment.len() as u64, head)?;
+    let fits = index.matches_ports(ports).and_then(|()| index.matches(segment.len() as u64, head));
+    // An index of another segment says nothing of this one.
+    let is_of_it = head.len() < index.head_bytes() || index.matches(index.segment_bytes(), head).is_ok();
+    fits.map_err(|error| (error, if is_of_it { index.segment_bytes() } else { 0 }))?;
     Ok(index)
 }
 

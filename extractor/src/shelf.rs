@@ -125,6 +125,19 @@ impl Shelf {
         opened
     }
 
+    /// Gives up a segment that somebody has shortened since it was mapped: the last of its pages reads as zeros where it was cut,
+    /// which no fault tells of. True if so; it is then to be opened again.
+    pub(crate) fn drops_shortened(&self, segment: &Segment) -> bool {
+        let mapped = segment.bytes.len() as u64;
+        let now = std::fs::metadata(self.store.sealed_path(&segment.name));
+        // What has expired stays whole under its map.
+        let is_shortened = segment.is_sealed() && now.is_ok_and(|now| now.len() < mapped);
+        if is_shortened {
+            drop(self.lock().remove(&segment.name));
+        }
+        is_shortened
+    }
+
     /// Keeps a segment opened.
     pub(crate) fn put(&self, name: SegmentName, opened: &Opened) {
         let Opened { bytes, index, plain } = opened.clone();

@@ -125,8 +125,13 @@ impl<'q> Upcoming<'q> {
             let Some(segment) = self.segments.get(number).cloned().flatten() else { continue };
             match step {
                 Step::Plan => {
-                    let Some(segment) = self.held(number, segment)? else { continue };
-                    let (runs, links) = self.plan(number, &segment, stop)?;
+                    let Some(mut segment) = self.held(number, segment)? else { continue };
+                    let (mut runs, mut links) = self.plan(number, &segment, stop)?;
+                    if !runs.is_empty() && self.shelf.drops_shortened(&segment) {
+                        let Some(again) = self.opened_again(number, &segment)? else { continue };
+                        segment = again;
+                        (runs, links) = self.plan(number, &segment, stop)?;
+                    }
                     self.report.segments_planned += 1;
                     self.report.segments_read += u64::from(!runs.is_empty());
                     self.runs.insert(number, Planned { runs: runs.into_iter(), links });
@@ -150,6 +155,15 @@ impl<'q> Upcoming<'q> {
         if !segment.is_released() {
             return Ok(Some(segment));
         }
+        self.opened_again(number, &segment)
+    }
+
+    /// The segment as it is now; `None` where it has expired since, or cannot be read any more.
+    fn opened_again(
+        &mut self,
+        number: usize,
+        segment: &Segment,
+    ) -> Result<Option<Arc<Segment>>, ExtractError> {
         self.segments[number] = match segment.reopened(self.shelf, self.use_index)? {
             Opening::Ready(segment, _) => Some(Arc::new(*segment)),
             Opening::Unreadable(place) => {

@@ -7,7 +7,7 @@ use std::process::Command;
 pub struct Disk {
     folder: tempfile::TempDir,
     /// The file that holds it, where it is not in memory.
-    _image: Option<tempfile::TempDir>,
+    image: Option<tempfile::TempDir>,
 }
 
 impl Disk {
@@ -17,7 +17,7 @@ impl Disk {
         let options = format!("size={mib}m");
         let mount = ["-t", "tmpfs", "-o", &options, "nrtest"];
         mounted(Command::new("mount").args(mount).arg(folder.path()))?;
-        Some(Self { folder, _image: None })
+        Some(Self { folder, image: None })
     }
 
     /// One of this kind in a file, such as `ext4`.
@@ -32,7 +32,7 @@ impl Disk {
             return None;
         }
         mounted(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(folder.path()))?;
-        Some(Self { folder, _image: Some(holder) })
+        Some(Self { folder, image: Some(holder) })
     }
 
     /// Where it is mounted.
@@ -45,6 +45,15 @@ impl Disk {
         let output =
             Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.path()).output();
         assert!(output.expect("mount runs").status.success(), "{options}");
+    }
+
+    /// Mounts it again from its file, in which something was done meanwhile.
+    pub fn mounted_again(&self, meanwhile: impl FnOnce(&Path)) {
+        let image = self.image.as_ref().expect("it is in a file").path().join("image");
+        let unmounted = Command::new("umount").arg(self.path()).output().expect("umount runs");
+        assert!(unmounted.status.success(), "{}", String::from_utf8_lossy(&unmounted.stderr));
+        meanwhile(&image);
+        mounted(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(self.path())).expect("mounted");
     }
 
     /// Fills it but for so many bytes.
