@@ -94,6 +94,14 @@ fn only_the_catalog_knows_tantivy() {
     assert!(!others.iter().any(|folder| depends(&format!("{folder}/Cargo.toml"))));
 }
 
+/// A map whose lost pages nobody notes would end the process with them; the recorder maps memory alone, and its sockets' rings.
+#[test]
+fn only_segments_map_files() {
+    let may = |path: &Path| path.starts_with("recorder/segment/src/sys") || path.starts_with("recorder/src");
+    only_in(&["memmap2::"], may, "memory maps outside segment::sys");
+    only_in(&["Mmap::map(", ".map(file)"], |path| path.starts_with("recorder/segment"), "a map of a file");
+}
+
 #[test]
 fn unsafe_code_stands_in_islands() {
     let island = |path: &Path| path.components().any(|part| part.as_os_str() == "sys");

@@ -10,13 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Builder, Index};
-use netrewind_segment::{LinkType, Records, SegmentName};
+use netrewind_segment::{LinkType, Map, Records, SegmentName};
 
 use crate::ExtractError;
 use crate::filters::{Filters, Outlook};
 use crate::read::index as offset_in;
 use crate::segment::Segment;
-use netrewind_segment::Map;
 
 /// Flows of all of them together, some 200 bytes each. A segment with more is counted anew for each query.
 const FLOWS_MAX: usize = 1 << 20;

@@ -15,7 +15,7 @@ mod runs;
 use std::sync::Arc;
 
 use netrewind_indexer::{Cursor, Flow, Index, IndexError, Template};
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_segment::{LinkType, Map, Timestamp};
 
 use crate::answer::Estimate;
 use crate::filters::{Filters, Outlook};
@@ -27,7 +27,6 @@ use judged::{Demands, Judgements};
 pub(crate) use judged::{Judged, Verdicts};
 pub(crate) use likelihood::Likelihood;
 use netrewind_filter::{AbstractPacket, Verdict};
-use netrewind_segment::Map;
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};
 

@@ -9,7 +9,7 @@ use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Index, IndexError};
 use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
 use netrewind_segment::store::OpenedSegment;
-use netrewind_segment::{LinkType, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_segment::{LinkType, Map, SegmentName, SegmentState, Store, StoreError, Timestamp};
 
 use crate::answer::RejectedIndex;
 
@@ -17,7 +17,6 @@ use crate::read::{Match, Place, index as offset_in};
 use crate::shelf::{Opened, Shelf};
 use crate::walk::{Walk, damage_at};
 use crate::{ExtractError, Unreadable};
-use netrewind_segment::Map;
 
 /// Bytes at the front of an index that are fetched at once: its header, templates and directories stand there.
 const INDEX_FRONT_BYTES: usize = 128 << 10;

@@ -12,12 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use netrewind_indexer::Index;
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::store::Watcher;
-use netrewind_segment::{SegmentName, SegmentState, Store};
+use netrewind_segment::{Map, SegmentName, SegmentState, Store};
 
 use crate::ExtractError;
 use crate::completeness::{Damage, identity_damage};
 use crate::segment::{Mapped, Opening, Segment};
-use netrewind_segment::Map;
 
 /// Segments whose indexes stay opened: those of eight lanes of 17 hours, if a segment is a minute's. The newest are kept.
 const KEPT_MAX: usize = 8192;

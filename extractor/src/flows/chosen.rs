@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use netrewind_indexer::packet::{Dissection, PacketKey};
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Index, IndexError, Template};
-use netrewind_segment::{LinkType, SegmentName};
+use netrewind_segment::{LinkType, Map, SegmentName};
 
 use super::carrier::{Carriers, TemplateFacts};
 use super::key::Key;
@@ -20,7 +20,6 @@ use super::part::Body;
 use super::sought::Keys;
 use crate::plan::PlanError;
 use crate::sink::Packet;
-use netrewind_segment::Map;
 
 /// Parts of conversations that are chosen at most, some 100 bytes each: what a segment holds of one is a part.
 pub const PARTS_CHOSEN_MAX: usize = 1 << 20;

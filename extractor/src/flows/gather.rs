@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use netrewind_indexer::{Builder, Flow, Index, Limits, Template};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
-use netrewind_segment::{LinkType, Record, RecordHeader, Records, SegmentName};
+use netrewind_segment::{LinkType, Map, Record, RecordHeader, Records, SegmentName};
 
 use super::carrier::{Facts, TemplateFacts};
 use super::key::Key;
@@ -28,7 +28,6 @@ use crate::plan::{Division, PlanError, PlannedRun, Planner};
 use crate::read::{Place, Run, index as offset_in, read};
 use crate::segment::{Opening, Segment, lost_part_of};
 use crate::{ExtractError, Span, Unreadable};
-use netrewind_segment::Map;
 
 /// Flows after which is asked whether to go on.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;

@@ -1,12 +1,11 @@
 //! The runs that hold packets of chosen conversations.
 
 use netrewind_indexer::Index;
-use netrewind_segment::SegmentName;
+use netrewind_segment::{Map, SegmentName};
 
 use super::runs::GranuleSet;
 use super::{PlanError, PlannedRun, Planner, granules_in_time, runs_of};
 use crate::flows::Chosen;
-use netrewind_segment::Map;
 
 impl Planner<'_> {
     /// Those of a segment, by its index. What the filter says of their packets is found out as they are read.

@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use netrewind_indexer::{
     Constraint, Cursor, Flow, Index, IndexError, KeyField, Limits, Shape, Template, Term,
 };
-use netrewind_segment::Timestamp;
+use netrewind_segment::{Map, Timestamp};
 
 use super::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, Go, GranuleSet, PlanError, Planner, Templates};
 use crate::answer::Estimate;
 use crate::filters::Outlook;
 use crate::fragments::{Nested, Pair, Relevant, can_be_later, innermost_view};
 use netrewind_filter::Verdict;
-use netrewind_segment::Map;
 
 /// Addresses that are looked up; where there are more, flows are walked over.
 const TERMS_MAX: usize = 256;

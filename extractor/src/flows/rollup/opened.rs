@@ -5,12 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use netrewind_segment::catalog::{Hour, Manifest};
-use netrewind_segment::{Store, StoreError};
+use netrewind_segment::{Map, Store, StoreError};
 
 use super::seam::Seam;
 use super::sums::File;
 use super::{Rollup, identity};
-use netrewind_segment::Map;
+use crate::segment::LOST_PAGES;
 
 /// Files that are remembered to be whole: two a hour, of two years. Beyond, all are forgotten.
 const WHOLE_MAX: usize = 35_136;
@@ -98,6 +98,11 @@ impl Rollups {
                 whole.clear();
             }
             whole.insert(stamp);
+        }
+        // A block of it may have gone bad since its checksum was computed.
+        map.touch(0..map.len());
+        if map.has_lost() {
+            return Err(LOST_PAGES.to_owned());
         }
         Ok(Some(Arc::new(File { map, base: hour.start() })))
     }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use netrewind_segment::Timestamp;
 use netrewind_segment::catalog::Hour;
+use netrewind_segment::{Map, Timestamp};
 
 use super::TOP_KEPT;
 use super::table::{self, Table, TableValue};
@@ -16,7 +16,6 @@ use crate::flows::key::Key;
 use crate::flows::list::{FlowQuery, FlowSort, TopFlows};
 use crate::flows::part::{Body, Part};
 use crate::flows::summary::{Counted, HostTally, SummaryQuery, Tally, Totals};
-use netrewind_segment::Map;
 
 /// Entries of a list that room is made for at once: more take bytes that are there.
 const RESERVED_MAX: u64 = 1 << 16;
