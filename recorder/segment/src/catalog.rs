@@ -1,7 +1,7 @@
-//! The catalog: an hour of it, what it keeps of a conversation, and what it can be searched for.
+//! The catalog: one hour of it, the record it keeps of a conversation, and the searches it answers.
 //!
-//! The catalog keeps records of conversations longer than their packets. Who makes the records also knows what stands in
-//! [`KeptFlow::document`]; the catalog keeps it as it is, and finds it again by the numbers and words beside it.
+//! The catalog keeps records of conversations longer than their packets. The meaning of [`KeptFlow::document`] is known only to
+//! the code that makes the records; the catalog stores it unchanged and finds it by the numbers and words beside it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::SECOND_NS;
 use crate::{SegmentName, Timestamp};
 
-/// The version of hours that this crate's project reads and writes. Others are written again.
+/// Version of the hours that this version of netrewind reads and writes. Hours of other versions are written again.
 pub const CATALOG_VERSION: u32 = 2;
 const HOUR_NS: u64 = 3600 * SECOND_NS;
 
@@ -21,17 +21,17 @@ const HOUR_NS: u64 = 3600 * SECOND_NS;
 pub struct Hour(u64);
 
 impl Hour {
-    /// The one that an instant lies in.
+    /// The hour that contains an instant.
     pub fn of(at: Timestamp) -> Self {
         Self(at.ns() / HOUR_NS)
     }
 
-    /// When it begins.
+    /// Start of the hour.
     pub fn start(self) -> Timestamp {
         Timestamp(self.0.saturating_mul(HOUR_NS))
     }
 
-    /// When it has ended.
+    /// End of the hour, exclusive.
     pub fn end(self) -> Timestamp {
         self.start().plus_ns(HOUR_NS)
     }
@@ -80,27 +80,27 @@ pub struct CataloguedSegment {
     pub last: Timestamp,
 }
 
-/// What an hour of the catalog is: written last, so that an hour that has one is whole.
+/// Manifest of a catalog hour: written last, so an hour that has one is complete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// See [`CATALOG_VERSION`].
     pub version: u32,
-    /// Which hour.
+    /// The hour.
     pub hour: Hour,
-    /// Records of conversations.
+    /// Records of conversations in it.
     pub records: u64,
-    /// Packets that they count.
+    /// Packets that the records count.
     pub packets: u64,
-    /// Bytes of these on the wire.
+    /// Bytes of these packets on the wire.
     pub bytes: u64,
-    /// What it was made of, by name. Those without packets are not there.
+    /// Segments that the hour was made of, by name. Those without packets are left out.
     pub segments: Vec<CataloguedSegment>,
     /// Segments of the hour that hold no packets, or cannot be read.
     #[serde(default)]
     pub without_packets: Vec<SegmentName>,
     /// Link types of the segments, ascending.
     pub link_types: Vec<u16>,
-    /// What could not be read of the segments, or was ended before its time.
+    /// Parts of the segments that could not be read, or were ended early, in words.
     pub lacks: Vec<String>,
     /// Too many conversations were open at once: some are in several records that are not marked as open.
     #[serde(default)]
@@ -108,7 +108,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Whether it was made with this segment in the store.
+    /// True if the hour was made with this segment in the store.
     pub fn knows(&self, name: &SegmentName) -> bool {
         self.segments.iter().any(|segment| segment.name == *name) || self.without_packets.contains(name)
     }
@@ -142,9 +142,9 @@ pub struct KeptFlow {
     pub vlans: Vec<u16>,
     /// VNIs, keys, sessions... of its tunnels.
     pub tunnel_ids: Vec<u32>,
-    /// What it is found by.
+    /// Words it is found by.
     pub words: Vec<String>,
-    /// What it is, for who wrote it.
+    /// The record itself, opaque to the catalog.
     pub document: Vec<u8>,
 }
 
@@ -165,28 +165,28 @@ pub enum NumberColumn {
     TunnelId,
 }
 
-/// What a conversation has to be.
+/// Condition that a conversation must meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Any.
+    /// Always true.
     Everything,
-    /// None.
+    /// Never true.
     Nothing,
-    /// All of these.
+    /// All of these hold.
     All(Vec<Self>),
-    /// One of these.
+    /// At least one of these holds.
     Any(Vec<Self>),
-    /// Not this.
+    /// This does not hold.
     Not(Box<Self>),
-    /// One of the numbers there lies from one to the other, both included.
+    /// One of the numbers in the column lies in this range, both ends included.
     Number(NumberColumn, u64, u64),
-    /// The client's (0) or the server's (1) address lies from one to the other; those of IPv4 as RFC 4291 maps them.
+    /// The client's (0) or the server's (1) address lies in this range, both ends included; IPv4 addresses as RFC 4291 maps them.
     Address(usize, Ipv6Addr, Ipv6Addr),
     /// One of its words is this.
     Word(String),
 }
 
-/// Addresses of IPv4 stand where RFC 4291 maps them.
+/// The address as IPv6; IPv4 addresses as RFC 4291 maps them.
 pub fn as_ipv6(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -195,7 +195,7 @@ pub fn as_ipv6(address: IpAddr) -> Ipv6Addr {
 }
 
 impl Condition {
-    /// Whether a conversation fulfils it.
+    /// True if the conversation meets the condition.
     pub fn accepts(&self, flow: &KeptFlow) -> bool {
         match self {
             Self::Everything => true,
@@ -215,7 +215,7 @@ impl Condition {
 }
 
 impl NumberColumn {
-    /// The numbers that a conversation has there.
+    /// The conversation's numbers in this column.
     pub fn numbers(self, flow: &KeptFlow) -> Vec<u64> {
         match self {
             Self::ClientPort => flow.ports[0].map(u64::from).into_iter().collect(),

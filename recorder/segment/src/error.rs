@@ -1,10 +1,10 @@
-//! What can be wrong with a store and its files.
+//! Errors of a store and its files.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// A segment's bytes are not what they should be.
+/// A segment's bytes are invalid.
 #[derive(Debug, Error)]
 pub enum SegmentError {
     /// The file header is not one that we write.
@@ -15,15 +15,15 @@ pub enum SegmentError {
     /// The bytes end inside a record.
     #[error("the record at byte {offset} is cut short")]
     TornRecord {
-        /// Where its header begins.
+        /// Offset of its header.
         offset: u64,
     },
     /// A record claims more bytes than a packet can have.
     #[error("the record at byte {offset} claims a packet of {caplen} bytes, more than {max}", max = crate::layout::CAPLEN_MAX)]
     ImplausibleRecord {
-        /// Where its header begins.
+        /// Offset of its header.
         offset: u64,
-        /// What it claims.
+        /// The caplen that it claims.
         caplen: u32,
     },
     /// The file system refused.
@@ -50,17 +50,17 @@ pub enum StoreError {
     Identity {
         /// Its path.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the fault.
         reason: String,
     },
-    /// An hour of the catalog does not say what it is.
+    /// An hour of the catalog has no readable manifest.
     #[error(
         "{}: {reason}: netrewind index --catalog writes the hour again, if its segments are kept; else remove its folder, to give it up", .path.display()
     )]
     Manifest {
         /// Its manifest.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the fault.
         reason: String,
     },
     /// Another process writes to the store.
@@ -68,7 +68,7 @@ pub enum StoreError {
     Locked {
         /// The lock's path.
         path: PathBuf,
-        /// What the lock says of its holder.
+        /// The holder, as the lock's file names it.
         holder: String,
     },
     /// The store's folder is not there any more, or is another one.
@@ -76,7 +76,7 @@ pub enum StoreError {
     Gone {
         /// Its path.
         path: PathBuf,
-        /// In what way.
+        /// The fault: missing, or replaced.
         how: &'static str,
     },
     /// The file system refused.
@@ -84,7 +84,7 @@ pub enum StoreError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
 }

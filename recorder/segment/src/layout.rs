@@ -91,7 +91,7 @@ impl RecordHeader {
         bytes
     }
 
-    /// When the packet was received.
+    /// Time at which the packet was received.
     #[inline]
     pub fn timestamp(&self) -> crate::Timestamp {
         crate::Timestamp::new(self.seconds, self.nanoseconds)
@@ -104,7 +104,7 @@ impl RecordHeader {
     }
 }
 
-/// What the committed mark of an open segment holds: see `FORMAT.md`, "The committed mark".
+/// Fields of an open segment's committed mark: see `FORMAT.md`, "The committed mark".
 pub mod mark {
     use std::ops::Range;
     /// Bytes of the mark's file.

@@ -44,7 +44,7 @@ impl Drops {
     }
 }
 
-/// What a recorder took in and what became of it: `received = written + dropped.total()`.
+/// Packets that a recorder received, wrote and dropped: `received = written + dropped.total()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Packets that arrived.
@@ -60,7 +60,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Whether every packet is accounted for.
+    /// True if every packet is accounted for.
     pub fn adds_up(&self) -> bool {
         self.received == self.written + self.dropped.total()
     }
@@ -80,7 +80,7 @@ impl Account {
 pub struct LostPackets {
     /// The segment.
     pub segment: SegmentName,
-    /// How many there were.
+    /// Records lost.
     pub records: u64,
     /// The earliest timestamp among them.
     pub first: Timestamp,
@@ -118,7 +118,7 @@ pub enum Event {
     Down {
         /// The lane.
         lane: u16,
-        /// Why.
+        /// Reason, in words.
         reason: String,
     },
     /// A lane's interface is back.
@@ -141,7 +141,7 @@ pub enum Event {
         peer: String,
         /// Packets taken from it.
         records: u64,
-        /// Why it ended, and what was lost with it.
+        /// Reason it ended, and anything lost with it.
         reason: String,
     },
     /// One second of a lane: written for a second in which anything arrived or was dropped, and every ten seconds
@@ -157,7 +157,7 @@ pub enum Event {
         dropped: Drops,
         /// Bytes of the packets written.
         bytes: u64,
-        /// How well the lane kept up; older lines do not tell.
+        /// Fill of the ring and latency of writes; absent in older lines.
         #[serde(flatten)]
         pace: Pace,
     },
@@ -165,11 +165,11 @@ pub enum Event {
     Open {
         /// The segment.
         segment: SegmentName,
-        /// Where its packets come from.
+        /// The interface, or other source, of its packets.
         interface: String,
         /// Its link type.
         link_type: u16,
-        /// What the interface is for, where a capture file says so beside its name.
+        /// Description of the interface, where a capture file gives one beside its name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         description: Option<String>,
         /// The capture file that the packets were imported from; absent where they were recorded, and in older lines.
@@ -212,7 +212,7 @@ pub enum Event {
         segment: SegmentName,
         /// Bytes of disk that this freed.
         freed_bytes: u64,
-        /// Which limit asked for it: `budget`, `age` or `disk full`.
+        /// Limit that required it: `budget`, `age` or `disk full`.
         reason: String,
         /// The earliest timestamp that was in it, where its index told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -234,7 +234,7 @@ pub enum Event {
     CatalogBehind {
         /// The hour.
         hour: Hour,
-        /// Why.
+        /// Reason, in words.
         reason: String,
     },
     /// An hour of the catalog was removed to keep to its budget or its greatest age.
@@ -243,7 +243,7 @@ pub enum Event {
         hour: Hour,
         /// Bytes of disk that this freed.
         freed_bytes: u64,
-        /// Which limit asked for it: `budget` or `age`.
+        /// Limit that required it: `budget` or `age`.
         reason: String,
     },
     /// The wall clock jumped against the monotonic one.
@@ -255,21 +255,21 @@ pub enum Event {
     IndexBehind {
         /// The segment.
         segment: SegmentName,
-        /// Why.
+        /// Reason, in words.
         reason: String,
     },
     /// An index was found damaged, foreign or of another version.
     IndexRejected {
         /// Whose index it was.
         segment: SegmentName,
-        /// What is wrong with it.
+        /// Description of the fault.
         reason: String,
     },
     /// Writing failed; packets are dropped until it works again. While it goes on failing, it is told again now and then.
     DiskError {
         /// The lane.
         lane: u16,
-        /// What the system said.
+        /// The system's error.
         reason: String,
         /// Packets that had been written and are lost with their segment, where any are.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,7 +277,7 @@ pub enum Event {
     },
     /// A part of the store had been removed or renamed while it was written to, and was made again.
     Mended {
-        /// What.
+        /// The part that was made again.
         what: String,
     },
     /// A capture file was imported.
@@ -286,7 +286,7 @@ pub enum Event {
         file: String,
         /// Packets taken from it.
         records: u64,
-        /// What was wrong with it, up to which it was imported: what came behind is lost.
+        /// Damage up to which the file was imported; everything behind it is lost.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         damage: Option<String>,
         /// The earliest timestamp imported; older lines do not tell.
@@ -295,7 +295,7 @@ pub enum Event {
         /// The latest timestamp imported.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last: Option<Timestamp>,
-        /// What the file holds that a store does not keep, in words.
+        /// Contents of the file that a store does not keep, in words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         left_out: Option<String>,
     },
@@ -303,7 +303,7 @@ pub enum Event {
     CaptureDamage {
         /// The file or stream.
         file: String,
-        /// What was wrong with it.
+        /// Description of the damage.
         reason: String,
         /// The earliest timestamp taken from it.
         first: Timestamp,
@@ -317,7 +317,7 @@ pub enum Event {
         file: String,
         /// The interface that they were captured on.
         interface: String,
-        /// How many.
+        /// Packets missing, by reason.
         dropped: Drops,
         /// From when on, by the capture's own clock.
         from: Timestamp,
@@ -336,13 +336,13 @@ impl Event {
 /// One line of the logbook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// What happened. Comes first in the line, so that a reader can pass over the many `second` lines unparsed.
+    /// The event. Comes first in the line, so that a reader can skip the many `second` lines unparsed.
     #[serde(flatten)]
     pub event: Event,
-    /// When the time began that the line speaks of, where that is not the second before [`Self::at`].
+    /// Start of the time that the line covers, where it is not one second before [`Self::at`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// When, by the wall clock: when it happened, also where the line could only be written later.
+    /// Wall-clock time of the event, also where the line could only be written later.
     pub at: Timestamp,
 }
 
@@ -352,7 +352,7 @@ impl Entry {
         Self { event, since: None, at }
     }
 
-    /// When the time began that the counts of a [`Event::Second`] are of.
+    /// Start of the time that the counts of an [`Event::Second`] cover.
     pub fn began(&self) -> Timestamp {
         self.since.unwrap_or(Timestamp(self.at.ns().saturating_sub(SECOND_NS)))
     }

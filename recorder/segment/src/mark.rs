@@ -5,8 +5,7 @@ use crate::layout::mark::{
     BYTES, FIELD_CHECKSUM, FIELD_COMMITTED_BYTES, FIELD_FIRST, FIELD_LAST, FIELD_MAGIC, FIELD_RECORDS, MAGIC,
 };
 
-/// What the writer of an open segment promises: everything before `committed_bytes` has been written, and ends with a
-/// whole record.
+/// Promise of an open segment's writer: everything before `committed_bytes` has been written, and ends with a whole record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
     /// Bytes of the segment, file header included, that can be read.
@@ -20,7 +19,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The bytes to publish. They are written by one call, over the mark that was there.
+    /// The bytes to publish. They are written by one call, over the previous mark.
     pub fn to_bytes(&self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         bytes[FIELD_MAGIC].copy_from_slice(&MAGIC);
@@ -33,7 +32,7 @@ impl Mark {
         bytes
     }
 
-    /// Reads a mark; `None` where the bytes are not one, for instance because a write was under way: read again.
+    /// Reads a mark; `None` where the bytes are not valid, for instance because a write was under way: read again.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; BYTES] = bytes.try_into().ok()?;
         let number = |field: std::ops::Range<usize>| {

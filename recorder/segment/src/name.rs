@@ -1,17 +1,17 @@
-//! What a segment is called: the wall clock of its opening, and its lane.
+//! Segment names: the wall clock at opening, and the lane.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::Timestamp;
 
-/// The name of a segment. Names of one lane increase strictly with the order of writing, whatever packets' timestamps
-/// or the wall clock do, so their order is the order of age.
+/// The name of a segment. Names of one lane increase strictly with the order of writing, whatever the packets' timestamps or the
+/// wall clock do, so their order is the order of age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
     /// The wall clock when it was opened.
     pub opened: Timestamp,
-    /// Which of the recorder's lanes wrote it.
+    /// Number of the recorder's lane that wrote it.
     pub lane: u16,
 }
 
@@ -35,7 +35,7 @@ impl SegmentName {
     }
 }
 
-/// `2026-11-22/093101.628448290Z-0`: how messages and the logbook name a segment.
+/// `2026-11-22/093101.628448290Z-0`: a segment's name in messages and in the logbook.
 impl fmt::Display for SegmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.date(), self.stem())

@@ -1,22 +1,22 @@
-//! How well a lane keeps up: how full its ring in the kernel is, and how long its disk takes for a write.
+//! Measures of how well a lane keeps up: fill of its kernel ring, and write latency of its disk.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bounds by which [`WriteTimes`] tells writes apart, in microseconds: a write counts by the first that it keeps.
+/// Upper bounds of the buckets of [`WriteTimes`], in microseconds: a write counts in the first bucket whose bound it keeps.
 pub const WRITE_BOUNDS_US: [u64; 14] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000,
 ];
-/// One for each bound, and one for the writes that took longer.
+/// One bucket for each bound, and one for slower writes.
 pub const WRITE_BUCKETS: usize = WRITE_BOUNDS_US.len() + 1;
 
 const MICROSECOND_NS: u64 = 1000;
 
-/// How well a lane keeps up, over some time.
+/// Measures of how well a lane kept up over some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pace {
-    /// Its ring in the kernel, where its packets come from one.
+    /// Its kernel ring, where its packets come from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<RingFill>,
     /// Its writes.
@@ -24,40 +24,39 @@ pub struct Pace {
     pub writes: WriteTimes,
 }
 
-/// How full a ring in the kernel was.
+/// Fill of a kernel ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RingFill {
-    /// Blocks that it has.
+    /// Blocks of the ring.
     pub blocks: u32,
-    /// Filled blocks that waited to be read, at most.
+    /// Largest number of filled blocks that waited to be read.
     pub filled_max: u32,
-    /// How often the kernel found no block to fill, and dropped packets until one was free.
+    /// Number of times the kernel found no free block, and dropped packets until there was one.
     pub freezes: u64,
 }
 
-/// How long writes took, from when the system was asked to when its answer was seen. A lane looks for answers every 5 ms
-/// at least while it waits for any.
+/// Latency of writes, from submission until the completion was seen. A lane polls for completions at least every 5 ms while any
+/// are outstanding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WriteTimes {
-    /// How many took no longer than each of [`WRITE_BOUNDS_US`] and longer than the one before, then those that took longer
-    /// than all.
+    /// Writes per bucket: at most each of [`WRITE_BOUNDS_US`] and more than the bound before; last, those slower than all bounds.
     #[serde(serialize_with = "without_last_zeros", deserialize_with = "with_last_zeros")]
     pub counts: [u64; WRITE_BUCKETS],
-    /// All of them together.
+    /// Sum of all latencies.
     pub total_us: u64,
-    /// The slowest one.
+    /// The slowest write.
     pub slowest_us: u64,
 }
 
 impl Pace {
-    /// Whether nothing was written, and the kernel always had a block to fill.
+    /// True if nothing was written, and the kernel always had a free block.
     pub fn is_idle(&self) -> bool {
         self.writes.is_empty() && self.ring.is_none_or(|ring| ring.freezes == 0)
     }
 
-    /// Adds what came after.
+    /// Adds a later measure.
     pub fn add(&mut self, later: &Self) {
         self.writes.add(&later.writes);
         if let Some(later) = &later.ring {
@@ -67,14 +66,14 @@ impl Pace {
 }
 
 impl RingFill {
-    /// Adds what came after.
+    /// Adds a later measure.
     pub fn add(&mut self, later: &Self) {
         self.blocks = later.blocks;
         self.filled_max = self.filled_max.max(later.filled_max);
         self.freezes += later.freezes;
     }
 
-    /// How much of it was filled, from 0 to 1.
+    /// Largest filled share of the ring, from 0 to 1.
     pub fn share(&self) -> f64 {
         if self.blocks == 0 { 0.0 } else { f64::from(self.filled_max) / f64::from(self.blocks) }
     }
@@ -92,7 +91,7 @@ impl WriteTimes {
         self.slowest_us = self.slowest_us.max(took_us);
     }
 
-    /// Adds others.
+    /// Adds the counts of others.
     pub fn add(&mut self, others: &Self) {
         self.counts
             .iter_mut()
@@ -102,18 +101,18 @@ impl WriteTimes {
         self.slowest_us = self.slowest_us.max(others.slowest_us);
     }
 
-    /// How many they are.
+    /// Number of writes.
     pub fn total(&self) -> u64 {
         self.counts.iter().fold(0, |total, &count| total.saturating_add(count))
     }
 
-    /// Whether there are none.
+    /// True if there were no writes.
     pub fn is_empty(&self) -> bool {
         self.total() == 0
     }
 }
 
-/// There are lines of this every second, and most writes are quick.
+/// Omits trailing zeros: there is such a line every second, and most writes are fast.
 fn without_last_zeros<S: Serializer>(
     counts: &[u64; WRITE_BUCKETS],
     serializer: S,
@@ -122,7 +121,7 @@ fn without_last_zeros<S: Serializer>(
     counts[..end].serialize(serializer)
 }
 
-/// A later version may have more bounds: what is beyond ours counts as slowest.
+/// Accepts the bounds of later versions: buckets beyond ours count as the slowest.
 fn with_last_zeros<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u64; WRITE_BUCKETS], D::Error> {
     let mut counts = [0_u64; WRITE_BUCKETS];
     for (at, count) in Vec::<u64>::deserialize(deserializer)?.into_iter().enumerate() {

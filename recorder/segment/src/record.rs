@@ -8,7 +8,7 @@ use crate::{LinkType, SegmentError};
 /// One packet of a segment, as stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Where its header begins in the segment.
+    /// Offset of its header in the segment.
     pub offset: u64,
     /// Its header.
     pub header: RecordHeader,
@@ -17,15 +17,15 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Where the next record begins.
+    /// Offset of the next record.
     #[inline]
     pub fn end(&self) -> u64 {
         self.offset + self.header.record_bytes() as u64
     }
 }
 
-/// The whole records of a run of a segment's bytes, in stored order. Stops, for good, at the end or at the first record
-/// that is not whole or not plausible; [`Self::offset`] then tells where.
+/// The whole records in a run of a segment's bytes, in stored order. Stops, for good, at the end or at the first record that is
+/// cut or implausible; [`Self::offset`] then gives its offset.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     bytes: &'a [u8],
@@ -34,22 +34,22 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// `bytes` begin with a record's header, which stands at `base` in the segment.
+    /// Records of `bytes`, which begin with a record's header at offset `base` of the segment.
     pub fn new(bytes: &'a [u8], base: u64) -> Self {
         Self { bytes, position: 0, base }
     }
 
-    /// Over a whole segment, file header included.
+    /// Records of a whole segment, file header included.
     pub fn of_segment(segment: &'a [u8]) -> Self {
         Self::new(segment.get(FILE_HEADER_BYTES..).unwrap_or_default(), FILE_HEADER_BYTES as u64)
     }
 
-    /// Where the next record begins in the segment.
+    /// Offset of the next record in the segment.
     pub fn offset(&self) -> u64 {
         self.base + self.position as u64
     }
 
-    /// True where every byte belonged to a whole record.
+    /// True if every byte belonged to a whole record.
     pub fn is_exhausted(&self) -> bool {
         self.position == self.bytes.len()
     }
@@ -112,13 +112,13 @@ impl<R: Read> RecordReader<R> {
         self.link_type
     }
 
-    /// Where the next record begins.
+    /// Offset of the next record.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next record; `None` at a clean end. A record that is cut or claims too much is an error that names its
-    /// offset, and every call after it gives the same error.
+    /// The next record; `None` at a clean end. A record that is cut or implausible is an error that gives its offset, and every
+    /// call after it returns the same error.
     #[inline]
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, SegmentError> {
         if !self.fill(RECORD_HEADER_BYTES)? {
@@ -144,7 +144,7 @@ impl<R: Read> RecordReader<R> {
         Ok(Some(Record { offset, header, packet }))
     }
 
-    /// Makes `wanted` bytes available from `start`; false where the input ends before.
+    /// Makes `wanted` bytes available from `start`; false if the input ends before.
     #[inline]
     fn fill(&mut self, wanted: usize) -> Result<bool, SegmentError> {
         if self.end - self.start >= wanted {

@@ -1,4 +1,4 @@
-//! The folder that is a store: its files, their names, and the few changes that are made to them.
+//! A store's folder: its files, their names, and the few changes that are made to them.
 //!
 //! **Invariant:** no other module of the project builds a path inside a store.
 
@@ -41,26 +41,26 @@ const MARK_EXTENSION: &str = ".mark";
 const INDEX_EXTENSION: &str = ".idx";
 const UNFINISHED_INDEX_EXTENSION: &str = ".idx.new";
 
-/// How often a mark that is being rewritten is read again before it counts as damaged.
+/// Reads of a mark that is being rewritten before it counts as damaged.
 const MARK_READS_MAX: usize = 16;
-/// How often a segment that is being sealed is looked for under its other name.
+/// Attempts to open a segment that is being sealed, under either name.
 const OPEN_TRIES_MAX: usize = 8;
 
-/// `store.toml`: what the store is.
+/// `store.toml`: identity of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The version of the format; see [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// A name for this store that no other has: when and by whom it was created, as a number in hexadecimal.
+    /// Unique id of this store: a number in hexadecimal, drawn when it is created.
     pub id: String,
-    /// When it was created.
+    /// Time at which it was created.
     pub created: Timestamp,
-    /// How its tunnel ports differ from the usual ones, as `vxlan=5555`: the indexer's business.
+    /// Tunnel ports that differ from the usual ones, as `vxlan=5555`; interpreted by the indexer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tunnel_ports: Vec<String>,
 }
 
-/// Where a segment is in its life.
+/// State of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SegmentState {
     /// Being written, or left behind by a writer that ended early.
@@ -74,9 +74,9 @@ pub enum SegmentState {
 pub struct OpenedSegment {
     /// The file.
     pub file: File,
-    /// Whether it was sealed when it was opened.
+    /// State of the segment when it was opened.
     pub state: SegmentState,
-    /// How many bytes of it may be read.
+    /// Bytes of it that may be read.
     pub readable_bytes: u64,
 }
 
@@ -85,9 +85,9 @@ pub struct OpenedSegment {
 pub struct Store {
     root: PathBuf,
     identity: Identity,
-    /// Which folder it was when it was opened.
+    /// Identity of the folder when it was opened.
     root_identity: FileIdentity,
-    /// Why it is not known what the store says of itself.
+    /// Reason that `store.toml` cannot be used.
     identity_fault: Option<String>,
 }
 
@@ -95,7 +95,7 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
     result.map_err(|source| StoreError::Io { path: path.to_owned(), source })
 }
 
-/// The result, or nothing where the file is not there (any more).
+/// The result, or `None` where the file does not exist (any more).
 fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
@@ -131,7 +131,7 @@ fn names_in(folder: &Path) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
-/// Makes the creation, renaming or removal of a file in `folder` last through a power cut.
+/// Makes the creation, renaming or removal of a file in `folder` survive a power cut.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
@@ -168,8 +168,8 @@ impl Store {
         Ok(Self { root: root.to_owned(), identity, root_identity, identity_fault: None })
     }
 
-    /// Opens the store in `root` for answers: also one whose `store.toml` cannot be read, or is missing, as if that said what is
-    /// usual. [`Self::identity_fault`] tells of it.
+    /// Opens the store in `root` for reading. A `store.toml` that is missing or cannot be read is replaced by the defaults, and
+    /// [`Self::identity_fault`] gives the reason.
     pub fn open_to_read(root: &Path) -> Result<Self, StoreError> {
         let is_store = || fs::symlink_metadata(root.join(SEGMENTS)).is_ok();
         let fault = match Self::open(root) {
@@ -191,12 +191,12 @@ impl Store {
         Ok(Self { root: root.to_owned(), identity, root_identity, identity_fault: Some(fault) })
     }
 
-    /// Why `store.toml` cannot be read, where it cannot.
+    /// Reason that `store.toml` cannot be read, if it cannot.
     pub fn identity_fault(&self) -> Option<&str> {
         self.identity_fault.as_deref()
     }
 
-    /// Where a file lies, as it is told: within the store.
+    /// Path of a file relative to the store, for messages.
     pub fn part(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
@@ -219,7 +219,7 @@ impl Store {
         Self::open(root)
     }
 
-    /// Changes which UDP ports are tunnels. `_lock` is the store's.
+    /// Changes the UDP ports that are decoded as tunnels. `_lock` is the store's.
     pub fn set_tunnel_ports(&mut self, ports: Vec<String>, _lock: &StoreLock) -> Result<(), StoreError> {
         let identity = Identity { tunnel_ports: ports, ..self.identity.clone() };
         write_identity(&self.root, &identity)?;
@@ -232,7 +232,7 @@ impl Store {
         &self.root
     }
 
-    /// What `store.toml` says.
+    /// Contents of `store.toml`.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -245,27 +245,27 @@ impl Store {
         self.day_folder(name).join(name.stem() + extension)
     }
 
-    /// Where the segment lies once it is sealed.
+    /// Path of a sealed segment.
     pub fn sealed_path(&self, name: &SegmentName) -> PathBuf {
         self.path(name, SEALED_EXTENSION)
     }
 
-    /// Where the segment lies while it is being written.
+    /// Path of an open segment.
     pub fn open_path(&self, name: &SegmentName) -> PathBuf {
         self.path(name, OPEN_EXTENSION)
     }
 
-    /// Where the committed mark of an open segment lies.
+    /// Path of an open segment's committed mark.
     pub fn mark_path(&self, name: &SegmentName) -> PathBuf {
         self.path(name, MARK_EXTENSION)
     }
 
-    /// Where the segment's index lies.
+    /// Path of a segment's index.
     pub fn index_path(&self, name: &SegmentName) -> PathBuf {
         self.path(name, INDEX_EXTENSION)
     }
 
-    /// Makes sure that the folder for a new segment is there, durably.
+    /// Makes sure that the folder for a new segment exists, durably.
     pub fn prepare_folder(&self, name: &SegmentName) -> Result<(), StoreError> {
         let (segments, folder) = (self.root.join(SEGMENTS), self.day_folder(name));
         if !folder.is_dir() {
@@ -291,7 +291,7 @@ impl Store {
         at(&folder, sync_folder(&folder))
     }
 
-    /// Puts an index beside its segment, whole or not at all.
+    /// Writes an index beside its segment, whole or not at all.
     pub fn write_index(&self, name: &SegmentName, index: &[u8]) -> Result<(), StoreError> {
         let new = self.path(name, UNFINISHED_INDEX_EXTENSION);
         let path = self.index_path(name);
@@ -309,8 +309,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a segment and everything that belongs to it; its day's folder too when that was the last. A reader that
-    /// has it open can go on.
+    /// Removes a segment and everything that belongs to it, and its day's folder if that was the last. A reader that has it open
+    /// can go on.
     pub fn remove(&self, name: &SegmentName) -> Result<(), StoreError> {
         let extensions =
             [INDEX_EXTENSION, UNFINISHED_INDEX_EXTENSION, SEALED_EXTENSION, OPEN_EXTENSION, MARK_EXTENSION];
@@ -323,7 +323,7 @@ impl Store {
         Ok(())
     }
 
-    /// Opens a segment for reading, as far as it can be read now. `None` where it is not there any more.
+    /// Opens a segment for reading, up to its present readable length. `None` where it does not exist any more.
     pub fn open_segment(&self, name: &SegmentName) -> Result<Option<OpenedSegment>, StoreError> {
         let (sealed, open) = (self.sealed_path(name), self.open_path(name));
         for _ in 0..OPEN_TRIES_MAX {
@@ -381,12 +381,12 @@ impl Store {
         Ok(Some(file))
     }
 
-    /// Where the logbook of the UTC day `date` lies.
+    /// Path of the logbook of the UTC day `date`.
     pub fn logbook_path(&self, date: &str) -> PathBuf {
         self.root.join(LOGBOOK).join(format!("{date}{LOGBOOK_EXTENSION}"))
     }
 
-    /// Whether there is a logbook, even if nothing stands in it.
+    /// True if there is a logbook, even an empty one.
     pub fn has_logbook(&self) -> bool {
         fs::symlink_metadata(self.root.join(LOGBOOK)).is_ok()
     }
@@ -404,7 +404,8 @@ impl Store {
         Ok(())
     }
 
-    /// Where it is written who extracted what: number 0, and the full files before it, the youngest first.
+    /// Path of the audit log of extractions: number 0 is the current file, higher numbers are the full files before it, youngest
+    /// first.
     pub fn audit_path(&self, number: u32) -> PathBuf {
         match number {
             0 => self.root.join(format!("{AUDIT}{LOGBOOK_EXTENSION}")),

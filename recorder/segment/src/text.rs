@@ -1,4 +1,4 @@
-//! Types that are written as text in files, and what is said of files that do not read as they should.
+//! Types that are written as text in files, and the faults of text that cannot be read.
 
 /// Serializes a type as what `Display` writes, and reads it back with `FromStr`.
 macro_rules! serde_as_text {
@@ -19,8 +19,8 @@ macro_rules! serde_as_text {
 }
 pub(crate) use serde_as_text;
 
-/// What is wrong in a TOML file, and in which line. Of what the file holds nothing is quoted but names of its settings: a
-/// line may hold a secret.
+/// Description and line of a fault in a TOML file. Quotes nothing of the file but names of its settings: a line may hold a
+/// secret.
 pub fn toml_fault(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;

@@ -16,7 +16,7 @@ pub struct Logbook {
 }
 
 impl Logbook {
-    /// The logbook of `store`. Only who holds the store's lock writes to it.
+    /// The logbook of `store`. Only the holder of the store's lock writes to it.
     pub fn new(store: &Store) -> Self {
         Self { store: store.clone(), today: None }
     }
@@ -26,8 +26,8 @@ impl Logbook {
         self.append_entry(&Entry::new(at, event))
     }
 
-    /// Appends an entry to the file of its day: whole, or nothing of it. A file that was removed or renamed meanwhile is begun
-    /// anew, unless the whole store has been moved away: what is left to be said goes with it.
+    /// Appends an entry to the file of its day, whole or not at all. If that file has been removed or renamed, a new one is
+    /// started; if the whole store has been moved away, lines go to the file that moved with it.
     pub fn append_entry(&mut self, entry: &Entry) -> Result<(), StoreError> {
         let date = entry.at.date();
         let path = self.store.logbook_path(&date);
@@ -56,14 +56,14 @@ impl Logbook {
         })
     }
 
-    /// Whether the open file is still the day's, or the best place there is.
+    /// True if the open file is still the day's file, or the store has moved away and no better file exists.
     fn is_ours(&self, file: &File, path: &Path) -> bool {
         let is_named = FileIdentity::of(file).ok() == FileIdentity::at(path).ok().flatten();
         is_named || self.store.is_in_place().is_err()
     }
 
-    /// Makes everything appended so far last through a power cut. Where that fails, nothing is known of the lines since the last
-    /// time that it did not: append them again. Lines that stand there twice count once.
+    /// Makes everything appended so far survive a power cut. If it fails, the lines since the last successful call may be lost:
+    /// append them again. Duplicate lines count once.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         let Some((date, file)) = &self.today else { return Ok(()) };
         let Err(source) = file.sync_data() else { return Ok(()) };
@@ -73,7 +73,8 @@ impl Logbook {
     }
 }
 
-/// Writes a line, or nothing of it: a part that a full disk has taken is cut off again. Other threads have the same file open.
+/// Writes a line, or nothing of it: a part written before the disk was full is cut off again. Other threads have the same file
+/// open.
 fn append_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
     // A file system without locks has no other machine's writers either that this would keep out.
     let is_locked = file.lock().is_ok();
@@ -90,7 +91,7 @@ fn append_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Opens a day's file; a last line that a crash cut short is ended, so that it spoils no other.
+/// Opens a day's file. A last line that a crash cut short is terminated, so that it does not spoil the next one.
 fn open_for_append(path: &Path) -> io::Result<File> {
     let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
     if file.seek(SeekFrom::End(0))? > 0 {

@@ -1,4 +1,4 @@
-//! A strict look at the logbook: every line, where answers only pass over those that they cannot use.
+//! Strict check of the logbook: reports every bad line, where answers only skip the lines that they cannot use.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -7,19 +7,19 @@ use super::reading::{LINE_BYTES_MAX, Line, RawLine};
 use super::{Entry, Event};
 use crate::{Store, StoreError};
 
-/// What is wrong with a line.
+/// A fault of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which line of its file, counted from 1.
+    /// Number of the line in its file, counted from 1.
     pub line: u64,
-    /// What is wrong.
+    /// Description of the fault.
     pub reason: String,
-    /// A later version's line is only said: nothing is wrong with it.
+    /// True for a line of a later version: reported, but not wrong.
     pub is_later: bool,
 }
 
-/// Looks at every line of a day: calls `visit` for each entry, and `tell` for each fault. `is_being_written` says that the last
-/// line may be under way.
+/// Checks every line of a day: calls `visit` for each entry, and `tell` for each fault. `is_being_written` says that the last
+/// line may be incomplete because it is being written.
 pub fn check_day(
     store: &Store,
     date: &str,

@@ -1,4 +1,4 @@
-//! Reading the logbook: whole days, parts of them, and what was added since.
+//! Reading the logbook: whole days, parts of them, and lines added since the last read.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -9,30 +9,30 @@ use serde::Deserialize;
 use super::{Entry, Event};
 use crate::{Store, StoreError, Timestamp};
 
-/// What a line of the logbook holds.
+/// A parsed line of the logbook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// An entry of interest.
     Entry(Entry),
-    /// A line that a later version has written, of an event that this one does not know.
+    /// A line written by a later version, with an event that this version does not know.
     Later {
-        /// What the event is called.
+        /// Name of the event.
         event: String,
-        /// When.
+        /// Time of the event.
         at: Timestamp,
     },
     /// A line that cannot be read: cut by a crash, or damaged.
     Unreadable(String),
 }
 
-/// What a line of any version has.
+/// The fields that a line of every version has.
 #[derive(Deserialize)]
 struct AnyEntry {
     event: String,
     at: Timestamp,
 }
 
-/// Whether this version knows the event.
+/// True if this version knows the event.
 fn is_known(event: &str) -> bool {
     let bare = serde_json::json!({ "event": event });
     serde_json::from_value::<Event>(bare)
@@ -40,27 +40,27 @@ fn is_known(event: &str) -> bool {
         .is_none_or(|error| !error.to_string().starts_with("unknown variant"))
 }
 
-/// What every quiet second's line contains and no other does.
+/// Text that every line of a quiet second contains, and no other line does.
 pub(super) const SECOND_PREFIX: &str = "{\"event\":\"second\"";
 pub(super) const NOTHING_DROPPED: &str = "\"dropped\":{}";
-/// What stands before the time where a line speaks of more than a second, and how long both are.
+/// Text before the start time in a line that covers more than a second, and bytes of the two together.
 const SINCE_PREFIX: &str = "\"since\":\"";
 const SINCE_BYTES: usize = SINCE_PREFIX.len() + "2026-11-22T09:31:01.628448290Z\"".len();
 
 /// The longest line that is read; a longer one is none of ours.
 pub(super) const LINE_BYTES_MAX: u64 = 64 << 10;
 
-/// How much of a day's file is read where only its beginning or its end is asked for.
+/// Bytes of a day's file that are read where only its beginning or its end is wanted.
 const PART_BYTES: u64 = 64 << 10;
 
-/// Which lines of a day are read.
+/// Part of a day's lines to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// All of them.
+    /// All lines.
     Whole,
-    /// Some of the first ones: about half a thousand.
+    /// Some of the first lines: about 500.
     Head,
-    /// Some of the last ones.
+    /// Some of the last lines.
     Tail,
 }
 
@@ -71,7 +71,7 @@ pub struct QuietSecond {
     pub lane: u16,
     /// Packets that arrived.
     pub received: u64,
-    /// When it was over.
+    /// End of the second.
     pub at: Timestamp,
 }
 
@@ -79,12 +79,12 @@ pub struct QuietSecond {
 #[derive(Clone, Copy, Debug)]
 pub struct RawLine<'a> {
     text: &'a str,
-    /// It is text: what is not was replaced.
+    /// False where invalid UTF-8 had to be replaced.
     is_text: bool,
 }
 
 impl<'a> RawLine<'a> {
-    /// A line that was kept aside.
+    /// A line of text that was kept from an earlier read.
     pub fn new(text: &'a str) -> Self {
         Self { text, is_text: true }
     }
@@ -98,18 +98,18 @@ impl<'a> RawLine<'a> {
         self.text
     }
 
-    /// Whether it is a line of a second, as far as its beginning tells.
+    /// True if the line is that of a second, judged by its beginning.
     pub fn is_second(&self) -> bool {
         self.text.starts_with(SECOND_PREFIX)
     }
 
-    /// A second in which nothing was dropped.
+    /// True for a second in which nothing was dropped.
     pub fn is_uneventful(&self) -> bool {
         self.is_second() && self.text.contains(NOTHING_DROPPED) && self.is_text
     }
 
-    /// What a second says in which nothing was dropped, read without looking at the rest; `None` of any other line, and of one
-    /// that some other version may have written.
+    /// The fields of a second in which nothing was dropped, read without parsing the rest; `None` for any other line, and for one
+    /// that another version may have written.
     pub fn quiet_second(&self) -> Option<QuietSecond> {
         if !self.is_uneventful() {
             return None;
@@ -124,12 +124,12 @@ impl<'a> RawLine<'a> {
         (!is_longer).then_some(QuietSecond { lane, received, at })
     }
 
-    /// When, as it is written: compares as time does, with what [`Timestamp`] displays.
+    /// Time of the line, as written: its text sorts by time, and compares with what [`Timestamp`] displays.
     pub fn at(&self) -> Option<&'a str> {
         self.text.rsplit_once("\"at\":\"")?.1.strip_suffix("\"}")
     }
 
-    /// What it holds.
+    /// Parses the line.
     pub fn parse(&self) -> Line {
         let unreadable = || Line::Unreadable(self.text.to_owned());
         if !self.is_text {
@@ -145,8 +145,8 @@ impl<'a> RawLine<'a> {
     }
 }
 
-/// Calls `visit` for each line of the days from `from` to `to` (both included), in order. Seconds in which nothing was
-/// dropped are passed over unless `all`: there are 86,400 a day, and what they count is in the indexes as well.
+/// Calls `visit` for each line of the days from `from` to `to` (both included), in order. Seconds in which nothing was dropped
+/// are skipped unless `all`: there are 86,400 a day, and the indexes hold their counts as well.
 pub fn read(
     store: &Store,
     from: Timestamp,
@@ -207,8 +207,8 @@ pub fn read_day(
     }
 }
 
-/// Calls `visit` for each line of a day that begins at `offset` of its file or behind, in order, with whether it is whole: the
-/// last one may still be being written. Says where the last whole one ends.
+/// Calls `visit` for each line of a day that begins at or behind `offset` of its file, in order, with true if it is complete: the
+/// last one may still be being written. Returns the end of the last complete line.
 pub fn read_day_from(
     store: &Store,
     date: &str,

@@ -1,6 +1,6 @@
-//! What a writer holds open, and whether its names still lead there: a folder may be renamed or removed under it.
+//! Files that a writer holds open, and checks that their names still lead to them: a folder may be renamed or removed meanwhile.
 //!
-//! **Invariant:** nothing is made in a folder that has taken the place of the store's own.
+//! **Invariant:** nothing is created in a folder that has taken the place of the store's own.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{SegmentName, StoreError, Timestamp};
 
-/// What a file or folder is, whatever it is called: stat(2).
+/// Device and inode of a file or folder, whatever its name: stat(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
     device: u64,
@@ -29,23 +29,23 @@ impl FileIdentity {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 
-    /// Of an open file.
+    /// Identity of an open file.
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::new(&file.metadata()?))
     }
 
-    /// Of what a path leads to, if it leads anywhere.
+    /// Identity of the file that a path leads to, if any.
     pub fn at(path: &Path) -> io::Result<Option<Self>> {
         Ok(unless_missing(fs::metadata(path))?.map(|metadata| Self::new(&metadata)))
     }
 }
 
-/// Where the file of a segment is that is being written.
+/// Location of the file of an open segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Where its name says.
+    /// At its name.
     AsNamed,
-    /// There again: it had been moved away, with its folder or alone.
+    /// At its name again: it had been moved away, with its folder or alone.
     NamedAgain,
     /// Elsewhere, with the folder in which it was made: the store's own folder has been moved away.
     Moved,
@@ -54,7 +54,7 @@ pub enum Place {
 }
 
 impl Store {
-    /// Fails where the store's folder is not the one that was opened.
+    /// Fails if the store's folder is not the one that was opened.
     pub fn is_in_place(&self) -> Result<(), StoreError> {
         let root = self.root();
         let gone = |how: &'static str| Err(StoreError::Gone { path: root.to_owned(), how });
@@ -65,7 +65,7 @@ impl Store {
         }
     }
 
-    /// Makes sure that the logbook's folder is there, in a store that is.
+    /// Makes sure that the logbook's folder exists, if the store is in place.
     pub fn prepare_logbook(&self) -> Result<(), StoreError> {
         let folder = self.root().join(LOGBOOK);
         if at(&folder, FileIdentity::at(&folder))?.is_none() {
@@ -75,13 +75,13 @@ impl Store {
         Ok(())
     }
 
-    /// The folder of a new segment's day, open, so that what is in it can be found wherever it is moved.
+    /// The folder of a new segment's day, open, so that its files can be found wherever it is moved.
     pub fn open_day_folder(&self, name: &SegmentName) -> Result<File, StoreError> {
         let folder = self.day_folder(name);
         at(&folder, File::open(&folder))
     }
 
-    /// Makes sure that an open segment and its mark have their names, as far as there is anything left to be named.
+    /// Makes sure that an open segment and its mark have their names, as far as they still exist.
     pub fn keep_open_segment(
         &self,
         name: &SegmentName,
@@ -121,7 +121,7 @@ impl Store {
         Ok(place)
     }
 
-    /// Gives an open segment its sealed name in the folder in which it was made, wherever that is now.
+    /// Gives an open segment its sealed name in the folder in which it was created, wherever that is now.
     pub fn seal_in(&self, folder: &File, name: &SegmentName) -> Result<(), StoreError> {
         let named = |extension: &str| name.stem() + extension;
         let path = self.open_path(name);
@@ -132,8 +132,8 @@ impl Store {
         at(&path, folder.sync_all())
     }
 
-    /// When a sealed segment was written, as far as can be known: its name tells, unless it was given by a clock that was
-    /// ahead. Then the file's own time does, which is brought back to `now` where it is ahead as well.
+    /// Time at which a sealed segment was written, as far as known: that of its name, unless a clock that was ahead gave it. Then
+    /// it is the file's modification time, limited to `now`.
     pub fn written(&self, name: &SegmentName, now: Timestamp) -> Result<Timestamp, StoreError> {
         if name.opened <= now {
             return Ok(name.opened);
@@ -149,12 +149,12 @@ impl Store {
     }
 }
 
-/// Whether no name leads to the file any more.
+/// True if no name leads to the file any more.
 fn is_removed(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.nlink() == 0)
 }
 
-/// Gives an open file another name, which must not be there: linkat(2), proc_pid_fd(5).
+/// Gives an open file another name, which must not exist: linkat(2), proc_pid_fd(5).
 fn name_again(file: &File, path: &Path) -> io::Result<()> {
     let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::linkat(CWD, by_descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
@@ -162,8 +162,8 @@ fn name_again(file: &File, path: &Path) -> io::Result<()> {
 }
 
 impl StoreLock {
-    /// Makes again what has been removed of the store's own files and folders while it is written to, and says what that was.
-    /// Fails for good ([`StoreError::Gone`], [`StoreError::Locked`]) where the store is not ours any more.
+    /// Restores the store's own files and folders that were removed while it is written to, and returns their names. Fails for
+    /// good ([`StoreError::Gone`], [`StoreError::Locked`]) where the store is not ours any more.
     pub fn keep(&self, store: &Store) -> Result<Vec<&'static str>, StoreError> {
         store.is_in_place()?;
         let mut made = Vec::new();

@@ -15,11 +15,11 @@ use crate::catalog::{CATALOG_VERSION, Hour, Manifest};
 use crate::{Store, StoreError};
 
 const MANIFEST: &str = "manifest.json";
-/// What an hour adds up to, beside it.
+/// File name of an hour's totals.
 const ROLLUP: &str = "rollup";
-/// What becomes of conversations between it and the hour before.
+/// File name of the flows that cross the boundary to the hour before.
 const SEAM: &str = "seam";
-/// What an hour is called while it is written, or removed.
+/// Prefix and suffixes of an hour's folder while it is written or removed.
 const UNFINISHED_PREFIX: &str = ".";
 const NEW_EXTENSION: &str = ".new";
 const OLD_EXTENSION: &str = ".old";
@@ -27,7 +27,7 @@ const OLD_EXTENSION: &str = ".old";
 /// An hour as the folder lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListedHour {
-    /// Which.
+    /// The hour.
     pub hour: Hour,
     /// Bytes that it takes on the disk.
     pub disk_bytes: u64,
@@ -52,7 +52,7 @@ impl Store {
         self.beside(hour, NEW_EXTENSION)
     }
 
-    /// Makes an empty folder for an hour that is to be written.
+    /// Creates an empty folder for an hour that is to be written.
     pub fn begin_hour(&self, hour: Hour) -> Result<PathBuf, StoreError> {
         let path = self.unfinished_hour_path(hour);
         remove_folder(&path)?;
@@ -60,18 +60,18 @@ impl Store {
         Ok(path)
     }
 
-    /// Puts what an hour that is being written adds up to beside it.
+    /// Writes the totals of an unfinished hour beside it.
     pub fn write_rollup(&self, hour: Hour, rollup: &[u8]) -> Result<(), StoreError> {
         let path = self.unfinished_hour_path(hour).join(ROLLUP);
         at(&path, fs::write(&path, rollup))
     }
 
-    /// What an hour adds up to, as it was written; `None` where that was not. It never changes.
+    /// An hour's totals, as written; `None` where there are none. The file never changes.
     pub fn rollup(&self, hour: Hour) -> Result<Option<fs::File>, StoreError> {
         self.open_of_hour(hour, ROLLUP)
     }
 
-    /// Puts the seam between an hour and the one before beside it, in the place of what was there.
+    /// Writes the seam between an hour and the one before, replacing any earlier one.
     pub fn write_seam(&self, hour: Hour, seam: &[u8]) -> Result<(), StoreError> {
         let path = self.hour_path(hour).join(SEAM);
         let new = path.with_extension(NEW_EXTENSION.trim_start_matches('.'));
@@ -79,8 +79,8 @@ impl Store {
         at(&path, fs::rename(&new, &path))
     }
 
-    /// The seam between an hour and the one before; `None` where there is none. The file never changes, but another may take its
-    /// place.
+    /// The seam between an hour and the one before; `None` where there is none. The file never changes, but another may replace
+    /// it.
     pub fn seam(&self, hour: Hour) -> Result<Option<fs::File>, StoreError> {
         self.open_of_hour(hour, SEAM)
     }
@@ -92,7 +92,7 @@ impl Store {
         Ok(Some(file))
     }
 
-    /// Makes what was written last, and gives it the hour's name, in the place of what had it before.
+    /// Writes the manifest last, and gives the folder the hour's name, replacing the hour that had it.
     pub fn finish_hour(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let (new, path) = (self.unfinished_hour_path(manifest.hour), self.hour_path(manifest.hour));
         let text = serde_json::to_vec(manifest).map_err(|error| StoreError::Io {
@@ -115,7 +115,7 @@ impl Store {
         remove_folder(&self.beside(manifest.hour, OLD_EXTENSION))
     }
 
-    /// Takes its name from an hour.
+    /// Takes an hour's name from its folder.
     fn retire(&self, hour: Hour) -> Result<(), StoreError> {
         let (path, old) = (self.hour_path(hour), self.beside(hour, OLD_EXTENSION));
         remove_folder(&old)?;
@@ -129,7 +129,7 @@ impl Store {
         remove_folder(&self.beside(hour, OLD_EXTENSION))
     }
 
-    /// Removes what was being written, or removed, when its process ended.
+    /// Removes hours whose writing or removal was interrupted by the end of its process.
     pub fn remove_unfinished_hours(&self) -> Result<(), StoreError> {
         let catalog = self.catalog_path();
         for name in names_in(&catalog)? {
@@ -151,18 +151,18 @@ impl Store {
         Ok(hours)
     }
 
-    /// The hours of the catalog with what they take, earliest first.
+    /// The hours of the catalog with their disk usage, earliest first.
     pub fn listed_hours(&self) -> Result<Vec<ListedHour>, StoreError> {
         let listed = |hour| Ok(ListedHour { hour, disk_bytes: folder_disk_bytes(&self.hour_path(hour))? });
         self.hours()?.into_iter().map(listed).collect()
     }
 
-    /// What an hour takes on the disk.
+    /// Bytes that an hour takes on the disk.
     pub fn hour_disk_bytes(&self, hour: Hour) -> Result<u64, StoreError> {
         folder_disk_bytes(&self.hour_path(hour))
     }
 
-    /// What changes when an hour is written again; `None` where there is none.
+    /// Stamp that changes when an hour is written again: inode and modification time of its manifest; `None` where there is none.
     pub fn hour_stamp(&self, hour: Hour) -> Result<Option<(u64, i64)>, StoreError> {
         let path = self.hour_path(hour).join(MANIFEST);
         let found = at(&path, unless_missing(fs::metadata(&path)))?;
@@ -171,8 +171,8 @@ impl Store {
         }))
     }
 
-    /// What an hour says of itself; `None` where there is no such hour (any more). An hour that says nothing, or nothing that can
-    /// be understood, is an error.
+    /// Manifest of an hour; `None` where there is no such hour (any more). A missing or invalid manifest of an hour that exists
+    /// is an error.
     pub fn manifest(&self, hour: Hour) -> Result<Option<Manifest>, StoreError> {
         let path = self.hour_path(hour).join(MANIFEST);
         let text = match fs::read(&path) {

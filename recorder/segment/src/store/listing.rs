@@ -1,4 +1,4 @@
-//! What segments a store has.
+//! Listing the segments of a store.
 
 use std::fs;
 use std::io;
@@ -12,22 +12,22 @@ use crate::{SegmentName, SegmentState, StoreError, Timestamp};
 pub struct ListedSegment {
     /// Its name.
     pub name: SegmentName,
-    /// Whether it is sealed.
+    /// State of the segment.
     pub state: SegmentState,
-    /// Bytes of the file; of an open one this includes space that is only reserved.
+    /// Bytes of the file; for an open segment this includes reserved space.
     pub file_bytes: u64,
     /// Bytes that it takes on the disk, its index and mark included.
     pub disk_bytes: u64,
-    /// Whether an index lies beside it.
+    /// True if an index lies beside it.
     pub has_index: bool,
 }
 
-/// A part of the store of which it is not known what is in it.
+/// A part of the store whose contents are unknown.
 #[derive(Debug)]
 pub struct Unlisted {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// Why it cannot be looked at.
+    /// Reason that it cannot be listed.
     pub reason: String,
 }
 
@@ -40,22 +40,22 @@ impl Unlisted {
     }
 }
 
-/// Everything that a store's folders list.
+/// Contents of a store's folders.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The segments, oldest first.
     pub segments: Vec<ListedSegment>,
-    /// What could not be looked at.
+    /// Parts that could not be listed.
     pub unlisted: Vec<Unlisted>,
 }
 
-/// Whether a name in the folder of segments is a day's.
+/// True if a name in the folder of segments is that of a day.
 pub(super) fn is_date(name: &str) -> bool {
     Timestamp::from_date_and_time(name, "000000.000000000Z").is_some_and(|day| day.date() == name)
 }
 
-/// Whether there is a folder to be listed. A file with another name than a day's is none of ours; where a day's folder should be
-/// it is an error.
+/// True if there is a day's folder to list. A name that is not a date is ignored; a file in the place of a day's folder is an
+/// error.
 pub(super) fn is_day(folder: &Path, date: &str) -> Result<bool, StoreError> {
     if !is_date(date) {
         return Ok(false);
@@ -73,7 +73,7 @@ pub(super) fn is_day(folder: &Path, date: &str) -> Result<bool, StoreError> {
 }
 
 impl Store {
-    /// All segments, oldest first; an error where some of them cannot be looked at.
+    /// All segments, oldest first; an error if some of them cannot be listed.
     pub fn segments(&self) -> Result<Vec<ListedSegment>, StoreError> {
         let Listing { segments, unlisted } = self.listing();
         match unlisted.into_iter().next() {
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    /// All segments that can be looked at, and what cannot.
+    /// All segments that can be listed, and the parts that cannot.
     pub fn listing(&self) -> Listing {
         let root = self.root.join(SEGMENTS);
         let mut listing = Listing::default();

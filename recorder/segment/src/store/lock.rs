@@ -1,4 +1,4 @@
-//! The lock that keeps a second writer out, and what its file says: who is in, and whether that one can write.
+//! The lock that keeps a second writer out. Its file names the holder, and any trouble that keeps the holder from writing.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{FileIdentity, LOCK, Store, at, unless_missing};
 use crate::StoreError;
 
-/// What the lock's file holds at most: a longer text is cut.
+/// Limit on the text of the lock's file: a longer text is cut.
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// Keeps other writers out of the store until all its copies are dropped.
@@ -23,17 +23,17 @@ struct Held {
     trouble: Option<String>,
 }
 
-/// Who writes to a store.
+/// The process that writes to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writer {
     /// The command, and its process.
     pub holder: String,
-    /// Why it cannot write at the moment, if it cannot.
+    /// Reason that it cannot write at the moment, if it cannot.
     pub trouble: Option<String>,
 }
 
 impl Writer {
-    /// The lock's text: the first line is the holder, what follows is its trouble.
+    /// The lock's text: the first line is the holder, the rest is its trouble.
     fn read(file: &mut File) -> io::Result<Self> {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
@@ -45,7 +45,7 @@ impl Writer {
 }
 
 impl Store {
-    /// Keeps every other writer out. `holder` tells them who is in.
+    /// Keeps every other writer out. `holder` names the writer to them.
     pub fn lock(&self, holder: &str) -> Result<StoreLock, StoreError> {
         let file = lock(&self.root.join(LOCK))?;
         let held = Held { file, holder: holder.to_owned(), trouble: None };
@@ -53,12 +53,12 @@ impl Store {
         Ok(StoreLock(Arc::new(Mutex::new(held))))
     }
 
-    /// Who holds the lock now, if anybody.
+    /// Present holder of the lock, if any.
     pub fn locked_by(&self) -> Result<Option<String>, StoreError> {
         Ok(self.writer()?.map(|writer| writer.holder))
     }
 
-    /// Who holds the lock now, if anybody, and how that one does.
+    /// Present holder of the lock, if any, and its trouble.
     pub fn writer(&self) -> Result<Option<Writer>, StoreError> {
         let path = self.root.join(LOCK);
         let Some(mut file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
@@ -84,7 +84,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
 }
 
 impl Held {
-    /// Writes over what was there: on a full disk, a file that is emptied first may stay empty.
+    /// Writes over the previous text: on a full disk, a file that is truncated first may stay empty.
     fn write(&self) {
         let mut text = format!("{}\n", self.holder);
         if let Some(trouble) = &self.trouble {
@@ -105,7 +105,7 @@ impl StoreLock {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whoever looks why nothing can be written, or that it can.
+    /// Publishes the reason that nothing can be written, or that writing works again.
     pub fn tell(&self, trouble: Option<&str>) {
         let mut held = self.held();
         if held.trouble.as_deref() != trouble {

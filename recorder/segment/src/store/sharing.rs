@@ -1,6 +1,6 @@
-//! Who may read a store besides its owner. The modes of its folders say it, and nothing else does.
+//! Read access to a store for users besides its owner, expressed by the modes of its folders alone.
 //!
-//! **Invariant:** what is in a store is never readable by more users than the folder of its segments is.
+//! **Invariant:** nothing in a store is readable by more users than the folder of its segments is.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -13,7 +13,7 @@ use crate::{Store, StoreError};
 /// A folder and a file that a group may read. New files in the folder belong to its group.
 const SHARED_FOLDER_MODE: u32 = 0o2750;
 const SHARED_FILE_MODE: u32 = 0o640;
-/// The bit by which what is made in a folder belongs to its group: inode(7).
+/// The set-group-ID bit, by which new files in a folder belong to its group: inode(7).
 const SET_GROUP: u32 = 0o2000;
 /// Bits by which a group, and everybody, may read a folder.
 const GROUP_READS: u32 = 0o050;
@@ -21,7 +21,7 @@ const EVERYBODY_READS: u32 = 0o005;
 /// The bits of a mode that chmod(2) sets.
 const ALL_BITS: u32 = 0o7777;
 
-/// Who may read a store.
+/// Users who may read a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
     /// The user who records, alone.
@@ -33,7 +33,7 @@ pub enum Readers {
 }
 
 impl Readers {
-    /// The bits of mode that new files and folders must not have: umask(2).
+    /// Mode bits that new files and folders must not have: umask(2).
     pub fn umask(self) -> u32 {
         match self {
             Self::Owner => 0o077,
@@ -42,7 +42,7 @@ impl Readers {
         }
     }
 
-    /// Those of the store in `root`; `None` where there is none yet.
+    /// Readers of the store in `root`; `None` where there is none yet.
     pub fn of(root: &Path) -> Result<Option<Self>, StoreError> {
         let segments = root.join(SEGMENTS);
         let Some(folder) = at(&segments, unless_missing(fs::metadata(&segments)))? else { return Ok(None) };
@@ -55,8 +55,8 @@ impl Readers {
 }
 
 impl Store {
-    /// Lets a group read everything that is stored and what comes, and nobody else besides the owner. Who was given what
-    /// stays the owner's. Links are not followed, but those to the store's own folders.
+    /// Lets a group read everything that is stored now and later, and nobody else besides the owner. The audit log stays the
+    /// owner's. Links are not followed, except those to the store's own folders.
     pub fn share(&self, group: u32) -> Result<(), StoreError> {
         let root = self.root();
         for name in names_in(root)? {

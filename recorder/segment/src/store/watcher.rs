@@ -1,4 +1,4 @@
-//! What segments a store has, looked at again and again: cheap where nothing has changed.
+//! Repeated listing of a store's segments: cheap where nothing has changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use super::listing::{Unlisted, is_day};
 use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing};
 use crate::{SegmentName, SegmentState, StoreError};
 
-/// How often a folder is listed that changes while it is.
+/// Listings of a folder that changes while it is listed.
 const LISTINGS_MAX: usize = 8;
 
 /// The names of a store's segments, as of the last look.
@@ -27,22 +27,22 @@ pub struct Watcher {
 struct Day {
     stamp: Stamp,
     segments: BTreeMap<SegmentName, SegmentState>,
-    /// Why it cannot be listed.
+    /// Reason that it cannot be listed.
     fault: Option<Unlisted>,
 }
 
-/// When a folder was last changed, as far as its time stamp tells.
+/// Modification time of a folder, as coarse as its time stamp.
 #[derive(Debug, Default)]
 struct Stamp {
     modified: Option<(i64, i64)>,
-    /// In which period it was first seen so.
+    /// Period in which it was first seen with this time.
     seen_in: u32,
     is_settled: bool,
 }
 
 impl Stamp {
-    /// Whether the folder may hold other names than at the last call. After a change it says yes until a later period but one:
-    /// the stamp is as coarse as the kernel's tick, and a second change within one tick does not show.
+    /// True if the folder may hold other names than at the last call. After a change it stays true until the next period but one:
+    /// the time stamp is as coarse as the kernel's tick, and a second change within one tick does not show.
     fn has_changed(&mut self, folder: &Path, period: u32) -> Result<bool, StoreError> {
         let modified = modified(folder)?;
         let is_same = modified == self.modified;
@@ -62,13 +62,14 @@ fn modified(folder: &Path) -> Result<Option<(i64, i64)>, StoreError> {
 }
 
 impl Watcher {
-    /// Watches a store; nothing has been looked at yet.
+    /// Watches a store; nothing has been listed yet.
     pub fn new(store: &Store) -> Self {
         Self { store: store.clone(), root: Stamp::default(), root_fault: None, days: BTreeMap::new() }
     }
 
-    /// Looks; true where the segments may be others than before. `period` is a number that rises, at most fifty times a second:
-    /// within one, and the next, a folder that has changed is listed for each look. What cannot be listed is tried again at each.
+    /// Looks; true if the segments may differ from before. `period` is a number that rises, at most fifty times a second: within
+    /// the period of a change and the next, the folder is listed at each look. Folders that could not be listed are tried again
+    /// each time.
     pub fn look(&mut self, period: u32) -> bool {
         let root = self.store.root.join(SEGMENTS);
         let (mut has_changed, fault) = match self.look_at_root(&root, period) {
@@ -107,7 +108,7 @@ impl Watcher {
         Ok(has_changed)
     }
 
-    /// What could not be listed at the last look.
+    /// Parts that could not be listed at the last look.
     pub fn unlisted(&self) -> impl Iterator<Item = &Unlisted> {
         self.days.values().filter_map(|day| day.fault.as_ref()).chain(&self.root_fault)
     }

@@ -31,16 +31,16 @@ struct Slot {
     start: AtomicUsize,
     /// Zero where the slot is free.
     end: AtomicUsize,
-    /// How many pages were lost; those beyond the listed ones included.
+    /// Number of lost pages, including those beyond the listed ones.
     count: AtomicUsize,
     /// Offsets of lost pages.
     pages: [AtomicUsize; LOST_PAGES_LISTED_MAX],
-    /// The offset from which on everything is lost.
+    /// Offset from which on everything counts as lost.
     rest: AtomicUsize,
 }
 
 static SLOTS: [Slot; MAPS_MAX] = [const { Slot::free() }; MAPS_MAX];
-/// How many slots have ever been used: as far as the handler looks.
+/// Number of slots ever used: the handler looks at no others.
 static USED: AtomicUsize = AtomicUsize::new(0);
 /// Slots below that are free again, lowest first.
 static FREE: Mutex<BinaryHeap<Reverse<usize>>> = Mutex::new(BinaryHeap::new());
@@ -68,7 +68,7 @@ impl Slot {
         self.end.store(start + bytes, Ordering::Release);
     }
 
-    /// Notes that the page at this offset is lost, and gives how many bytes from there on are to be replaced.
+    /// Notes that the page at this offset is lost, and returns the number of bytes from there on to replace.
     fn note(&self, offset: usize, page_bytes: usize) -> usize {
         let known = self.pages.iter().any(|page| page.load(Ordering::Relaxed) == offset);
         let number = match known {
@@ -92,7 +92,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Watches a map of so many bytes. `None` where there are too many maps.
+    /// Watches a map of this many bytes. `None` where there are too many maps.
     pub(super) fn new(start: usize, bytes: usize) -> Option<Self> {
         install();
         let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -19,18 +19,18 @@ use memmap2::{Advice, Mmap, MmapOptions};
 
 use super::lost_pages::Watched;
 
-/// The first bytes of a file, mapped for reading; or bytes that are in memory anyway.
+/// The first bytes of a file, mapped for reading; or bytes already in memory.
 #[derive(Debug, Default)]
 pub struct Map {
     bytes: Bytes,
-    /// How it is read, as far as the kernel was told: one of [`Reading`].
+    /// Access pattern last given to the kernel: one of [`Reading`].
     told: AtomicU8,
 }
 
-/// A byte of each stretch of so many is read to touch them: no page is smaller.
+/// Stride of the reads that touch pages: no page is smaller.
 const TOUCHED_BYTES: usize = 4096;
 
-/// In which order pages are read.
+/// Order in which pages are read.
 #[derive(Clone, Copy, Debug)]
 enum Reading {
     Around = 1,
@@ -45,7 +45,7 @@ enum Bytes {
     /// Unwatched first, then unmapped.
     Mapped(Watched, Mmap),
     Held(Vec<u8>),
-    /// So many of the first bytes of another.
+    /// The first bytes of another map: this many.
     Front(Arc<Map>, usize),
 }
 
@@ -79,8 +79,8 @@ impl Map {
         Self { bytes: Bytes::Front(Arc::clone(of), bytes.min(of.len())), ..Self::default() }
     }
 
-    /// The first byte within the range that was found lost: what was read of it, or is read of it from now on, are zeros.
-    /// Pages that have never been read are not known to be lost.
+    /// The first byte within the range that was found lost: it has read, or will read, as zero. Pages that were never read are
+    /// not known to be lost.
     pub fn first_lost(&self, range: Range<usize>) -> Option<usize> {
         match &self.bytes {
             Bytes::None | Bytes::Held(_) => None,
@@ -89,7 +89,7 @@ impl Map {
         }
     }
 
-    /// Whether any byte was found lost.
+    /// True if any byte was found lost.
     pub fn has_lost(&self) -> bool {
         self.first_lost(0..self.len()).is_some()
     }
@@ -106,17 +106,17 @@ impl Map {
         }
     }
 
-    /// Pages are asked for by [`Self::will_need`]; the kernel need not guess.
+    /// Reads only pages that [`Self::will_need`] asks for; the kernel does not read ahead by itself.
     pub fn read_as_told(&self) {
         self.tell(Reading::AsTold, Advice::Random);
     }
 
-    /// Pages are read with those around them.
+    /// Reads pages with those around them.
     pub fn read_around(&self) {
         self.tell(Reading::Around, Advice::Normal);
     }
 
-    /// Pages are read from the front to the back.
+    /// Reads pages from front to back.
     pub fn read_in_order(&self) {
         self.tell(Reading::InOrder, Advice::Sequential);
     }
@@ -126,14 +126,14 @@ impl Map {
         self.advise(Advice::WillNeed, range);
     }
 
-    /// Says how it is read, unless that was the last thing said: each time, the kernel stops all others who change maps.
+    /// Gives the kernel the access pattern, unless it is the one given last: each call stops all other threads that change maps.
     fn tell(&self, reading: Reading, advice: Advice) {
         if self.told.swap(reading as u8, Ordering::Relaxed) != reading as u8 {
             self.advise(advice, 0..self.len());
         }
     }
 
-    /// Advice is only advice: what the kernel does not take costs time and nothing else.
+    /// Passes advice to the kernel. If the kernel refuses it, only speed is lost.
     fn advise(&self, advice: Advice, range: Range<usize>) {
         let end = range.end.min(self.len());
         let start = range.start.min(end);
@@ -171,7 +171,7 @@ mod tests {
 
     const PAGE: usize = 4096;
 
-    /// A file of so many pages, each filled with its number, counted from 1.
+    /// A file of this many pages, each filled with its number, counted from 1.
     fn pages(count: u8) -> File {
         let mut file = tempfile::tempfile().unwrap();
         (1..=count).for_each(|page| file.write_all(&[page; PAGE]).unwrap());
