@@ -1,4 +1,4 @@
-//! All lanes together: threads for lanes and sinks, one that watches, and what a person wants to know of them.
+//! The recorder: threads for lanes and sinks, a watch thread, and their status for users.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ pub use lanes::FURTHER_LANES_MAX;
 /// Notices kept at most.
 const NOTICES_MAX: usize = 64;
 
-/// Why a recorder could not start, or did not end well.
+/// Reasons that a recorder could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
     /// The configuration cannot work.
@@ -43,9 +43,9 @@ pub enum RecorderError {
     /// The system has no memory or threads for it.
     #[error("starting {what}: {source}")]
     Start {
-        /// What.
+        /// The resource that is missing.
         what: &'static str,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// More sources than lanes can be numbered.
@@ -53,7 +53,7 @@ pub enum RecorderError {
     TooManySources,
 }
 
-/// What the logbook says about a recording besides what the recorder knows itself.
+/// Facts of a recording that the logbook states and only the caller knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
     /// The capture filter's text.
@@ -62,98 +62,98 @@ pub struct Description {
     pub version: String,
 }
 
-/// How a lane does at the moment.
+/// Current status of a lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneStatus {
     /// Its number.
     pub lane: u16,
-    /// Which of the sources it takes packets from, counted from 0; a source has a lane for each of its link types.
+    /// Index of the source that it takes packets from, counted from 0; a source has a lane for each of its link types.
     pub source_number: usize,
     /// Its source's name.
     pub interface: String,
-    /// What was received, and what became of it, with what the kernel dropped.
+    /// Packets received, written and dropped, including the kernel's drops.
     pub account: Account,
-    /// What the source counted itself; only in its first lane.
+    /// The source's own counters; only in its first lane.
     pub source: SourceCounters,
-    /// Packets longer than any record, which were cut.
+    /// Packets cut because they were longer than any record may be.
     pub cut_packets: u64,
-    /// Why nothing can be received at the moment, or ever, if it cannot.
+    /// Reason that nothing can be received at the moment, or ever, if so.
     pub down: Option<String>,
-    /// The disk does not take packets at the moment.
+    /// True while the disk takes no packets.
     pub is_disk_failing: bool,
-    /// What it says, while it does not.
+    /// The disk's error, while it takes none.
     pub disk_trouble: Option<String>,
-    /// How well it kept up in the last whole second.
+    /// Measures of how well it kept up in the last whole second.
     pub pace: Pace,
-    /// And in the one under way.
+    /// The same for the second under way.
     pace_now: Pace,
-    /// How often its thread has told how it does, which is several times a second as long as it is not stuck.
+    /// Status reports of its thread so far: several a second, unless the thread is stuck.
     pub turns: u64,
-    /// The source, which cannot come back, has ended by an error, or one of its files has.
+    /// True if the source, which cannot come back, has ended by an error, or one of its files has.
     pub is_broken: bool,
-    /// When its thread has last told how it does.
+    /// Time of its thread's last status report.
     pub told_at: Timestamp,
-    /// When the earliest of the packets arrived that it has dropped since the logbook was last told of it, where that was not as
-    /// they arrived.
+    /// Arrival of the earliest packet dropped since the last line in the logbook, where packets were dropped later than they
+    /// arrived.
     lost_since: Option<Timestamp>,
     /// The source has ended, and everything is sealed.
     pub has_ended: bool,
 }
 
-/// How a recorder does at the moment.
+/// Current status of a recorder.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
     /// Its lanes.
     pub lanes: Vec<LaneStatus>,
-    /// All lanes together.
+    /// Totals of all lanes.
     pub account: Account,
     /// Packets received in the last whole second.
     pub packets_per_second: f64,
     /// Bits of packets written in the last whole second.
     pub bits_per_second: f64,
-    /// What the store takes: looked at every few seconds.
+    /// Disk usage of the store: updated every few seconds.
     pub usage: Usage,
-    /// What a person should know, each said once.
+    /// Notices for the user, each given once.
     pub notices: Vec<String>,
-    /// Why packets cannot be written at the moment, if they cannot.
+    /// Reason that packets cannot be written at the moment, if they cannot.
     pub trouble: Option<String>,
-    /// And the last time that they could not.
+    /// The last such reason, also of a time that is over.
     pub last_trouble: Option<String>,
-    /// Why there is no room for any segment, before one was needed.
+    /// Reason that there is no room for any segment, found before one was needed.
     no_room: Option<String>,
-    /// Why the recording has ended by itself: the store is gone.
+    /// Reason that the recording has ended by itself: the store is gone.
     pub failure: Option<String>,
 }
 
-/// What a recording came to.
+/// Result of a recording.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
-    /// All lanes together.
+    /// Totals of all lanes.
     pub account: Account,
     /// Each lane.
     pub lanes: Vec<LaneStatus>,
-    /// What does not add up; empty after every recording that went as it should.
+    /// Discrepancies in the accounts; empty after every recording that went well.
     pub discrepancies: Vec<String>,
-    /// What a person should know.
+    /// Notices for the user.
     pub notices: Vec<String>,
-    /// Why packets could not be written, the last time that they could not.
+    /// Last reason that packets could not be written.
     pub last_trouble: Option<String>,
-    /// And why they cannot be written at the end, if they cannot.
+    /// Reason that packets still cannot be written at the end, if so.
     pub unable: Option<String>,
-    /// Why the recording has ended by itself, if it has.
+    /// Reason that the recording has ended by itself, if it has.
     pub failure: Option<String>,
 }
 
-/// Where the sink of each lane comes from: it is told the lane's number, and who makes room for what it writes.
+/// Maker of each lane's sink: called with the lane's number, and with the keeper that makes room for the sink's files.
 pub type SinkMaker<'a> = dyn FnMut(u16, &Arc<Keeper>) -> Option<Box<dyn BlockSink>> + 'a;
 
-/// What all threads of a recorder share.
+/// State shared by all threads of a recorder.
 struct Shared {
     stop: AtomicBool,
     lanes_ended: AtomicBool,
     status: Mutex<Status>,
     clock: Arc<dyn Clock>,
-    /// Lines that the logbook did not take to the end.
+    /// Lines that the logbook still had not taken at the end.
     unlogged: AtomicUsize,
 }
 
@@ -169,7 +169,7 @@ impl Shared {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// Brings up to date whether packets can be written, and says why not.
+    /// Updates the reason that packets cannot be written, and returns it.
     fn update_trouble(&self) -> Option<String> {
         let mut status = self.status();
         let of_lane = |lane: &LaneStatus| {
@@ -184,12 +184,12 @@ impl Shared {
         trouble
     }
 
-    /// Says how many lines the logbook did not take.
+    /// Sets the number of lines that the logbook did not take.
     fn set_unlogged(&self, lines: usize) {
         self.unlogged.store(lines, Ordering::Release);
     }
 
-    /// Notes what a person should know, once.
+    /// Adds a notice for the user, once.
     fn notice(&self, text: String) {
         let mut status = self.status();
         if status.notices.len() < NOTICES_MAX && !status.notices.contains(&text) {
@@ -198,7 +198,7 @@ impl Shared {
     }
 }
 
-/// A recording under way. Stop it: dropping it lets its threads go on.
+/// A running recording. Stop it: dropping it lets its threads go on.
 pub struct Recorder {
     shared: Arc<Shared>,
     opener: Arc<Opener>,
@@ -244,9 +244,8 @@ fn file_lane(
 }
 
 impl Recorder {
-    /// Records from every source until [`Self::stop`], each in a lane of its own, and in more where it mixes link types.
-    /// `sinks` makes the sink of each lane. Recover the store before; hold its lock until everything has ended that writes
-    /// to it.
+    /// Records from every source until [`Self::stop`], each in a lane of its own, and in more where it mixes link types. `sinks`
+    /// makes the sink of each lane. Recover the store before; hold its lock until everything that writes to it has ended.
     pub fn start(
         config: Config,
         description: &Description,
@@ -319,28 +318,28 @@ impl Recorder {
         Ok(Self { shared, opener, lanes, watch })
     }
 
-    /// How it does at the moment.
+    /// Current status.
     pub fn status(&self) -> Status {
         self.shared.status().clone()
     }
 
-    /// Why packets cannot be written at the moment, if they cannot.
+    /// Reason that packets cannot be written at the moment, if they cannot.
     pub fn trouble(&self) -> Option<String> {
         self.shared.status().trouble.clone()
     }
 
-    /// Whether the recording has ended by itself because nothing can be written any more.
+    /// True if the recording has ended by itself because nothing can be written any more.
     pub fn has_failed(&self) -> bool {
         self.shared.status().failure.is_some()
     }
 
-    /// Whether all sources have ended by themselves, or all lanes.
+    /// True if all sources have ended by themselves, or all lanes.
     pub fn is_finished(&self) -> bool {
         self.lanes.iter().all(JoinHandle::is_finished)
     }
 
-    /// Stops: what has arrived is written, everything is sealed, the sinks finish their work. Takes as long as the disk
-    /// and the sinks need.
+    /// Stops: writes the packets that have arrived, seals all segments, lets the sinks finish. Takes as long as the disk and the
+    /// sinks need.
     pub fn stop(self) -> Summary {
         self.shared.stop.store(true, Ordering::Release);
         let mut discrepancies = Vec::new();
@@ -373,18 +372,18 @@ impl Recorder {
     }
 }
 
-/// What came of one source, over all its lanes.
+/// Result of one source, over all its lanes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceAccount {
     /// Its name.
     pub name: String,
-    /// What was received, and what became of it.
+    /// Packets received, written and dropped.
     pub account: Account,
-    /// What the source counted itself.
+    /// The source's own counters.
     pub counters: SourceCounters,
-    /// Why nothing can be received from it, if nothing can.
+    /// Reason that nothing can be received from it, if so.
     pub down: Option<String>,
-    /// It cannot come back, and has ended by an error, or one of its files has.
+    /// True if it cannot come back, and has ended by an error, or one of its files has.
     pub is_broken: bool,
 }
 

@@ -1,8 +1,8 @@
-//! After a crash: segments that were left open are cut to their whole records and sealed.
+//! Recovery after a crash: segments that were left open are cut to their whole records and sealed.
 //!
-//! **Invariant:** nothing that the committed mark promised is discarded. Behind the mark, a record counts as whole only
-//! where no sector of it reads as zero throughout: a power cut may have lost any sector that was not yet synced, and a
-//! lost sector cannot be told from one of zeros.
+//! **Invariant:** nothing that the committed mark promised is discarded. Behind the mark, a record counts as whole only if no
+//! sector of it reads as all zeros: a power cut may have lost any sector that was not yet synced, and a lost sector cannot be
+//! told from one of zeros.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,15 +14,15 @@ use netrewind_segment::{
     StoreError, Timestamp,
 };
 
-/// The smallest unit that a disk writes whole.
+/// The smallest unit that a disk writes atomically.
 pub const SECTOR_BYTES: u64 = 512;
-/// Records in a row that must look right before a place behind damage counts as a record's beginning.
+/// Consecutive plausible records that a position behind damage needs to count as the start of a record.
 const CHAIN_RECORDS: usize = 8;
-/// How far a record found behind damage may lie in time from what the mark promised.
+/// Greatest distance in time of a record found behind damage from the range that the mark promised.
 const CHAIN_TIME_NS: u64 = 86_400_000_000_000;
-/// Bytes looked through at a time.
+/// Bytes searched at a time.
 const SCAN_BYTES: usize = 1 << 20;
-/// Pieces that a damaged segment is split into at most.
+/// Limit on the pieces that a damaged segment is split into.
 const PIECES_MAX: u64 = 1024;
 
 /// The whole records at the beginning of an open segment.
@@ -34,8 +34,8 @@ struct Walk {
     last: Timestamp,
 }
 
-/// Recovers every segment that was left open, and returns those that are sealed now, which have no index yet. Call it
-/// while holding the store's lock, before anything is written.
+/// Recovers every segment that was left open, and returns those that are now sealed but have no index. Call it while holding the
+/// store's lock, before anything is written.
 pub fn recover(store: &Store, log: &mut dyn FnMut(Event)) -> Result<Vec<SegmentName>, StoreError> {
     let mut recovered = Vec::new();
     for segment in store.segments()? {
@@ -84,7 +84,7 @@ fn recover_segment(
     Ok(())
 }
 
-/// A file without a header, in which nothing can be read. Where something had been promised, it is left as it is.
+/// Removes a file without a header, in which nothing can be read. If its mark promised records, it is left as it is.
 fn remove_headless(
     store: &Store,
     name: &SegmentName,
@@ -148,8 +148,8 @@ fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, Walk)
     Ok(Some((reader.link_type(), walk)))
 }
 
-/// Whether a sector that the record touches reads as zero throughout, or as an earlier write left it: that ended with a
-/// whole record and zeros, so the record's header begins with zeros up to the sector's end.
+/// True if a sector that the record touches reads as all zeros, or as an earlier write left it: that write ended with a whole
+/// record and zeros, so the record's header begins with zeros up to the sector's end.
 fn has_lost_sector(file: &File, record: &netrewind_segment::Record<'_>) -> io::Result<bool> {
     let in_first_sector = usize::try_from(SECTOR_BYTES - record.offset % SECTOR_BYTES).unwrap_or(usize::MAX);
     if record.header.to_bytes().get(..in_first_sector).is_some_and(is_zero) {
@@ -193,7 +193,7 @@ fn read_at_most(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize>
     Ok(read)
 }
 
-/// Where the last byte that is not zero ends, or `from`. Space that is only reserved is not read.
+/// End of the last byte that is not zero, or `from`. Reserved space is not read.
 fn data_end(file: &File, from: u64) -> io::Result<u64> {
     use rustix::fs::SeekFrom as Place;
     let len = file.metadata()?.len();
@@ -218,7 +218,7 @@ fn data_end(file: &File, from: u64) -> io::Result<u64> {
     Ok(end)
 }
 
-/// Where, behind a damaged record that the mark had promised, records begin again.
+/// Offset at which records begin again behind a damaged record that the mark had promised.
 fn find_rest(file: &File, walk: &Walk, mark: &Mark, end: u64) -> io::Result<Option<u64>> {
     let mut offset = walk.kept_bytes + 1;
     let mut bytes = vec![0; SCAN_BYTES + RECORD_HEADER_BYTES];
@@ -270,7 +270,7 @@ fn next_free_name(store: &Store, name: &SegmentName) -> SegmentName {
         .unwrap_or(SegmentName { opened: name.opened.plus_ns(PIECES_MAX), lane: name.lane })
 }
 
-/// Makes an open segment of its own of the records in `range`, promised as they were.
+/// Writes the records in `range` to an open segment of their own, with a mark that promises them.
 fn write_piece(
     store: &Store,
     piece: &SegmentName,

@@ -1,7 +1,7 @@
-//! What is kept, and what makes room: a hard budget over everything in the store, what the disk has, and a greatest age.
+//! Retention: a hard budget over everything in the store, the room that the disk has, and a greatest age.
 //!
 //! **Invariant:** the order of expiry is the order of writing, told by names, never by a packet's timestamp. Nothing expires for
-//! room unless that can make it.
+//! room unless that makes enough room.
 
 mod hours;
 mod keeper;
@@ -26,13 +26,13 @@ pub struct Kept {
     pub bytes: u64,
 }
 
-/// Sorts by age, oldest first. A name that is later than now was given before the wall clock was set back, so its segment
-/// is older than all that have been written since.
+/// Sorts by age, oldest first. A name in the future was given before the wall clock was set back, so its segment is older than
+/// all that have been written since.
 pub fn sort_by_age(kept: &mut [Kept], now: Timestamp) {
     kept.sort_unstable_by_key(|segment| (segment.name.opened <= now, segment.name));
 }
 
-/// How many of the oldest must expire to free `bytes`.
+/// Number of the oldest segments that must expire to free `bytes`.
 pub fn oldest_to_free(kept: &[Kept], bytes: u64) -> usize {
     let mut freed = 0;
     kept.iter()
@@ -44,18 +44,18 @@ pub fn oldest_to_free(kept: &[Kept], bytes: u64) -> usize {
         .count()
 }
 
-/// Whether what was written then has reached `age_max`.
+/// True if something written at that time has reached `age_max`.
 pub fn is_too_old(written: Timestamp, now: Timestamp, age_max: Duration) -> bool {
     u128::from(now.ns_since(written)) >= age_max.as_nanos()
 }
 
-/// What the store takes at the moment.
+/// Current disk usage of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes of disk, with all that is reserved for segments being written.
+    /// Bytes of disk, including space reserved for segments being written.
     pub bytes: u64,
     /// Segments, sealed and open.
     pub segments: u64,
-    /// The opening of the oldest segment.
+    /// Time at which the oldest segment was opened.
     pub oldest: Option<Timestamp>,
 }

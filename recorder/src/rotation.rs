@@ -1,11 +1,11 @@
-//! When a segment is full, old, or of the wrong kind. Pure.
+//! Rotation: decides that a segment is full, old, or of the wrong kind. Pure.
 
 use std::time::Duration;
 
 use netrewind_segment::catalog::Hour;
 use netrewind_segment::{LinkType, Timestamp};
 
-/// How far the clock of packets may be before ours.
+/// Greatest lead of the packets' clock over ours.
 const CLOCKS_APART_NS: u64 = 1_000_000_000;
 
 /// The limits of a segment.
@@ -17,31 +17,31 @@ pub struct Limits {
     pub age: Duration,
 }
 
-/// How far the current segment is.
+/// Extent of the current segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Its bytes so far, file header included.
     pub bytes: u64,
-    /// What its first bytes mean.
+    /// Its link type.
     pub link_type: LinkType,
-    /// When it was opened, by the monotonic clock.
+    /// Time at which it was opened, by the monotonic clock.
     pub opened_ns: u64,
 }
 
-/// Why a segment ends.
+/// Reason that a segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The next record would pass its size.
     Size,
     /// It has reached its age.
     Age,
-    /// The next packet is of another hour: what is asked for from one full hour to another is then whole segments.
+    /// The next packet is of another hour: queries of full hours then read whole segments.
     Hour,
     /// The next packet has another link type, and a segment has only one.
     LinkType,
 }
 
-/// Whether the segment must end before a record of `record_bytes` with this link type.
+/// Reason to end the segment before a record of `record_bytes` with this link type, if any.
 pub fn before_record(
     extent: &Extent,
     limits: &Limits,
@@ -54,14 +54,14 @@ pub fn before_record(
     (extent.bytes + record_bytes as u64 > limits.bytes).then_some(Reason::Size)
 }
 
-/// Whether the segment is old enough to end, whatever comes next.
+/// Reason to end the segment by its age, whatever comes next, if any.
 pub fn by_age(extent: &Extent, limits: &Limits, now_ns: u64) -> Option<Reason> {
     let age_ns = now_ns.saturating_sub(extent.opened_ns);
     (u128::from(age_ns) >= limits.age.as_nanos()).then_some(Reason::Age)
 }
 
-/// Whether the segment must end before a packet of this time, by the hour in which it was opened. Packets that are an hour ahead
-/// of our own clock have a wrong one.
+/// Reason to end the segment before a packet of this time, by the hour in which it was opened, if any. A packet far ahead of our
+/// own clock is none: its clock is wrong.
 pub fn by_hour(opened: Hour, packet: Timestamp, now: Timestamp) -> Option<Reason> {
     let is_over = packet >= opened.end() && now.plus_ns(CLOCKS_APART_NS) >= opened.end();
     is_over.then_some(Reason::Hour)

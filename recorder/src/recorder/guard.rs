@@ -1,25 +1,25 @@
-//! The store under its writer: whether its folder is still the one that was opened, and what is missing of it.
+//! Guard of the store under its writer: checks that its folder is still the one that was opened, and restores missing parts.
 
 use netrewind_segment::{Event, Store, StoreError, StoreLock};
 
-/// How often it is looked at.
+/// Interval between two checks.
 const LOOK_INTERVAL_NS: u64 = 400_000_000;
 
-/// Looks after the store's own files and folders.
+/// Guards the store's own files and folders.
 pub(super) struct Guard {
     store: Store,
     lock: StoreLock,
     looked_ns: u64,
 }
 
-/// What a look came to.
+/// Result of a check.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// What was made again.
+    /// Parts that were restored.
     pub events: Vec<Event>,
-    /// What a person should know.
+    /// Notices for the user.
     pub notices: Vec<String>,
-    /// Why nothing can be written any more, ever.
+    /// Reason that nothing can be written any more, ever.
     pub end: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl Guard {
         Self { store: store.clone(), lock: lock.clone(), looked_ns: 0 }
     }
 
-    /// Looks, unless that was done a moment ago, and makes again what is missing.
+    /// Checks, unless the last check is too recent, and restores missing parts.
     pub fn look(&mut self, now_ns: u64) -> Found {
         let mut found = Found::default();
         if now_ns.saturating_sub(self.looked_ns) < LOOK_INTERVAL_NS {
@@ -51,7 +51,7 @@ impl Guard {
         found
     }
 
-    /// Tells whoever looks at the store why nothing can be written, or that it can.
+    /// Publishes in the store the reason that nothing can be written, or that writing works.
     pub fn tell(&self, trouble: Option<&str>) {
         self.lock.tell(trouble);
     }

@@ -1,4 +1,4 @@
-//! Capture files into a store, as fast as they can be read: the same lanes, driven by one thread.
+//! Import of capture files into a store, as fast as they can be read: the recorder's lanes, driven by one thread.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, mpsc};
@@ -20,47 +20,47 @@ use crate::retention::Keeper;
 use crate::source::capture_file::LeftOut;
 use crate::source::{Packet, Received, ReportedDrops, Source, SourceError, SourceInterface};
 
-/// Lanes of an import: one for each interface and link type of the file that is being read, but for the last, which those
-/// share that are beyond, under the file's name.
+/// Lanes of an import: one for each interface and link type of the file being read. The last one is shared by all further
+/// interfaces and link types, under the file's name.
 pub const IMPORT_LANES_MAX: usize = 16;
-/// Buffers of the first lane of an import, which most files do with.
+/// Buffers of the first lane of an import; most files need no other.
 const IMPORT_BUFFERS: u16 = 12;
 /// Buffers of each further lane.
 const FURTHER_BUFFERS: u16 = 5;
-/// How long a disk may fail before an import ends; one that has no room left does not get any by waiting.
+/// Time that a disk may fail before an import ends; a full disk ends it at once, as waiting makes no room.
 const FAILING_PATIENCE_NS: u64 = 2_000_000_000;
-/// How long one wait for the disk takes at most.
+/// Longest single wait for the disk.
 const WAIT: Duration = Duration::from_millis(5);
-/// How often a logbook that fails is tried at the end.
+/// Attempts to write a failing logbook at the end.
 const LOGBOOK_TRIES: u32 = 20;
-/// How long a source that is read from a stream is waited for at a time.
+/// Longest single wait for a source that is read from a stream.
 const SOURCE_PATIENCE: Duration = Duration::from_millis(100);
 
-/// What an import came to.
+/// Result of an import.
 #[derive(Debug, Default)]
 pub struct Import {
     /// Packets received, written and dropped (by a failing disk).
     pub account: Account,
-    /// What came of each source.
+    /// Result of each source.
     pub sources: Vec<ImportedSource>,
-    /// Packets that the captures say were lost before.
+    /// Packets that the captures report as lost before.
     pub reported_drops: u64,
-    /// What a person should know.
+    /// Notices for the user.
     pub notices: Vec<String>,
-    /// It was told to stop, or gave up on the disk, before the sources ended.
+    /// True if it was told to stop, or gave up on the disk, before the sources ended.
     pub is_cut_short: bool,
-    /// Lines that could not be written into the logbook to the end.
+    /// Lines that could still not be written to the logbook at the end.
     pub unlogged: usize,
-    /// Why it gave up on the disk, if it did, or what the disk said last of what it did not take.
+    /// Reason that it gave up on the disk, if it did; otherwise the disk's last error on packets that it did not take.
     pub failure: Option<String>,
-    /// Packets of it that have expired again already, to make room for others.
+    /// Imported packets that have expired again already, to make room for others.
     pub expired_packets: u64,
 }
 
 /// The segments of an import.
 #[derive(Debug, Default)]
 struct Own {
-    /// With how many packets they have.
+    /// Packets of each sealed segment.
     sealed: HashMap<SegmentName, u64>,
     expired: HashSet<SegmentName>,
 }
@@ -79,26 +79,26 @@ impl Own {
     }
 }
 
-/// What came of one source.
+/// Result of one source.
 #[derive(Debug)]
 pub struct ImportedSource {
     /// Its name.
     pub name: String,
-    /// How many packets it gave.
+    /// Number of packets read from it.
     pub records: u64,
-    /// What was wrong with it.
+    /// The error that ended it, if any.
     pub error: Option<SourceError>,
-    /// What it held that is not kept.
+    /// Contents that are not kept.
     pub left_out: LeftOut,
 }
 
-/// A lane, and what it takes of the file that is being read.
+/// A lane, and the packets of the current file that it takes.
 struct Open {
     link_type: LinkType,
     interface: Option<SourceInterface>,
-    /// It has had packets of this file.
+    /// True if it has had packets of this file.
     is_of_file: bool,
-    /// It takes whatever has no lane of its own.
+    /// True if it takes all packets without a lane of their own.
     is_shared: bool,
     lane: Lane<FileDisk>,
 }
@@ -113,7 +113,7 @@ impl Open {
     }
 }
 
-/// What of a file was read so far.
+/// Progress within a file.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     bounds: Option<(Timestamp, Timestamp)>,
@@ -132,7 +132,7 @@ struct Importer<'a, 'b> {
     /// The lane that took the last packet.
     current: usize,
     seen: Seen,
-    /// What a person should know of how lanes are shared.
+    /// Notice that lanes are shared.
     shared: Option<String>,
     sink_threads: Vec<JoinHandle<()>>,
     journal: Journal,
@@ -142,8 +142,8 @@ struct Importer<'a, 'b> {
     error: Option<RecorderError>,
 }
 
-/// Writes all packets of `sources`, in their order, into `store`, which `lock` keeps for the caller. Waits for the sinks, so
-/// that no segment is left without index. `go_on` is asked now and then, and told how many packets there were.
+/// Writes all packets of `sources`, in order, into `store`, whose lock the caller holds as `lock`. Waits for the sinks, so that
+/// no segment is left without index. `go_on` is called from time to time with the number of packets so far.
 pub fn import(
     config: Config,
     store: &Store,
@@ -245,7 +245,7 @@ impl Importer<'_, '_> {
         result.sources.push(ImportedSource { name: self.source_name.clone(), records, error, left_out });
     }
 
-    /// Tells the logbook what the capture says that it lacks, and what could not be written of it.
+    /// Logs the drops that the capture reports, and the packets that could not be written.
     fn log_drops(&mut self, source: &mut dyn Source, result: &mut Import) {
         for ReportedDrops { interface, dropped, from, to } in source.take_reported_drops() {
             let file = self.source_name.clone();
@@ -257,7 +257,7 @@ impl Importer<'_, '_> {
         self.log_unwritten(result);
     }
 
-    /// Tells the logbook of packets that could not be written since it was told last.
+    /// Logs the packets that could not be written since the last such line.
     fn log_unwritten(&mut self, result: &mut Import) {
         let all = self.account().dropped;
         let kernel = all.kernel.saturating_sub(self.seen.dropped.kernel);
@@ -293,7 +293,7 @@ impl Importer<'_, '_> {
         }
     }
 
-    /// The lane of an interface and link type: one of its own where there is one to spare, otherwise the shared one.
+    /// The lane of an interface and link type: its own while one is free, otherwise the shared one.
     #[cold]
     fn lane_for(&mut self, packet: &Packet<'_>) -> Option<usize> {
         if let Some(at) = self.lanes.iter().position(|open| open.takes(packet)) {
@@ -391,7 +391,7 @@ impl Importer<'_, '_> {
         };
     }
 
-    /// Whether there is no sense in going on: the store is gone, or there is no room, or the disk has failed for long.
+    /// True if there is no point in going on: the store is gone, there is no room, or the disk has failed for too long.
     fn has_given_up(&self, result: &Import) -> bool {
         let now_ns = self.clock.now().monotonic_ns;
         let is_long = |since_ns: u64| now_ns.saturating_sub(since_ns) > FAILING_PATIENCE_NS;

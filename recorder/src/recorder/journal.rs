@@ -1,15 +1,14 @@
-//! What the logbook is to say, kept until it does: a line leaves memory when it is durable, however long the logbook could not be
-//! written.
+//! Lines for the logbook, kept until they are durable, however long the logbook cannot be written.
 //!
-//! **Invariant:** memory is bounded, and no count is forgotten: beyond [`LINES_MAX`] the counts of older seconds are added up, and
-//! one line speaks of all of them.
+//! **Invariant:** memory is bounded, and no count is forgotten: beyond [`LINES_MAX`] the counts of older seconds are added up
+//! into lines that cover all of them.
 
 use std::collections::{HashMap, VecDeque};
 
 use netrewind_segment::logbook::Entry;
 use netrewind_segment::{Event, Logbook, Store, StoreError, Timestamp};
 
-/// Lines that wait for the logbook, some 300 bytes each: an hour's of one lane. Beyond, seconds are added up.
+/// Lines that wait for the logbook, some 300 bytes each: an hour of one lane. Beyond, seconds are added up.
 const LINES_MAX: usize = 4096;
 
 /// Lines on their way into the logbook.
@@ -29,7 +28,7 @@ impl Journal {
         Self { logbook: Logbook::new(store), waiting, written, is_failing: false }
     }
 
-    /// Takes a line, and writes it at once unless the logbook has failed: then [`Self::write`] tries again.
+    /// Takes a line, and writes it at once unless the logbook has failed: then [`Self::write`] retries.
     pub fn add(&mut self, entry: Entry) -> Result<(), StoreError> {
         self.waiting.push_back(entry);
         if self.waiting.len() > LINES_MAX {
@@ -38,12 +37,12 @@ impl Journal {
         if self.is_failing { Ok(()) } else { self.append() }
     }
 
-    /// An event of now.
+    /// Takes an event of this moment.
     pub fn log(&mut self, at: Timestamp, event: Event) -> Result<(), StoreError> {
         self.add(Entry::new(at, event))
     }
 
-    /// Writes what waits, and makes it durable where it tells more than a sign of life.
+    /// Writes the waiting lines, and makes them durable if any is more than a sign of life.
     pub fn write(&mut self) -> Result<(), StoreError> {
         self.append()?;
         if !self.written.iter().any(is_eventful) {
@@ -94,13 +93,13 @@ impl Journal {
     }
 }
 
-/// Whether a line tells more than that a lane was alive.
+/// True if a line is more than a lane's sign of life.
 fn is_eventful(entry: &Entry) -> bool {
     !matches!(&entry.event, Event::Second { dropped, .. } if dropped.total() == 0)
 }
 
-/// Adds up older lines, so that there is room for newer ones: first the seconds of a lane on one day, then those of all days, then
-/// outages, which become one. Other events than these and loss are rare; where there are too many of them the oldest are left out.
+/// Adds up older lines to make room for newer ones: first the seconds of a lane on one day, then those of all days, then outages,
+/// which become one. Other events, except losses, are rare; if there are too many, the oldest are left out.
 fn shorten(lines: &mut VecDeque<Entry>) {
     let half = lines.len() / 2;
     let newer = lines.split_off(half);
@@ -177,7 +176,7 @@ fn add(sum: &mut Entry, earlier: &Entry) {
     }
 }
 
-/// Leaves of a lane's outages where the first began and the last ended.
+/// Reduces a lane's outages to one, from the start of the first to the end of the last.
 fn join_outages(lines: VecDeque<Entry>) -> VecDeque<Entry> {
     let mut is_down: HashMap<u16, bool> = HashMap::new();
     let lasts: HashMap<u16, usize> = lines

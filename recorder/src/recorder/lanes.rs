@@ -1,5 +1,5 @@
-//! The lanes of one source: one for each interface and link type of its packets, as far as the recorder has lanes to spare. A
-//! segment has one of each, and a stream may mix them: in a single lane each change would end a segment.
+//! The lanes of one source: one for each interface and link type of its packets, while the recorder has lanes to spare. A segment
+//! has one of each, and a stream may mix them: in a single lane, each change would end a segment.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -20,7 +20,7 @@ use crate::source::{Packet, SourceCounters, SourceInterface};
 
 /// Lanes that all sources together may open for further link types.
 pub const FURTHER_LANES_MAX: usize = 8;
-/// Buffers of the lane of a source whose packets can wait.
+/// Buffers of a lane whose source can wait.
 const BUFFERS_OF_PATIENT: u16 = 12;
 
 /// A lane that is not open yet.
@@ -37,13 +37,13 @@ pub(super) struct Opener {
     pub keeper: Arc<Keeper>,
     pub shared: Arc<Shared>,
     pub events: mpsc::Sender<Event>,
-    /// For link types beyond the first of each source.
+    /// Lanes for link types beyond the first of each source.
     pub further: Mutex<VecDeque<Seed>>,
     pub sink_threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Opener {
-    /// How many lanes for further link types there is room for beside `lanes`, without making segments smaller for it.
+    /// Number of lanes for further link types that fit beside `lanes` without making segments smaller.
     pub fn further_lanes(config: &Config, lanes: usize) -> usize {
         let fits = |further: &usize| config.fitted(lanes + further).as_ref() == Ok(config);
         (1..=FURTHER_LANES_MAX).rev().find(fits).unwrap_or(0)
@@ -76,9 +76,9 @@ impl Opener {
 /// A lane and what it takes.
 struct Open {
     number: u16,
-    /// Unknown until the first packet.
+    /// `None` until the first packet.
     link_type: Option<LinkType>,
-    /// One of the source's interfaces; where it is absent, all that have no lane of their own.
+    /// One of the source's interfaces; `None` for the lane of all interfaces without their own.
     interface: Option<SourceInterface>,
     lane: Lane<FileDisk>,
 }
@@ -103,7 +103,7 @@ pub(super) struct Lanes {
     failure: Option<RecorderError>,
     /// Packets for which no lane could be opened.
     lost: u64,
-    /// The source has ended early, or a part of it has.
+    /// True if the source, or a part of it, has ended early.
     is_broken: bool,
 }
 
@@ -139,7 +139,7 @@ impl Lanes {
         Ok(())
     }
 
-    /// The number of the first lane, which speaks for the source; none before it is open.
+    /// Number of the first lane, which speaks for the source; `None` before it is open.
     pub fn number(&self) -> Option<u16> {
         self.open.first().map(|open| open.number)
     }
@@ -162,8 +162,8 @@ impl Lanes {
         }
     }
 
-    /// The lane of an interface and link type: opened where there is one to spare, otherwise one that is shared, under the
-    /// source's name, and in short segments where link types take turns.
+    /// The lane of an interface and link type: opened while one is free, otherwise one that is shared, under the source's name,
+    /// and in short segments if link types alternate.
     fn lane_for(&mut self, packet: &Packet<'_>) -> usize {
         if let Some(at) = self.open.iter().position(|open| open.takes(packet)) {
             return at;
@@ -193,27 +193,27 @@ impl Lanes {
         at
     }
 
-    /// The source has ended early, or a part of it has.
+    /// Notes that the source, or a part of it, has ended early.
     pub fn note_broken(&mut self) {
         self.is_broken = true;
     }
 
-    /// Why a lane could not be opened, once.
+    /// Reason that a lane could not be opened, returned once.
     pub fn take_failure(&mut self) -> Option<RecorderError> {
         self.failure.take()
     }
 
-    /// Does what is due in every lane.
+    /// Does the due work of every lane.
     pub fn step(&mut self, now: Now) {
         self.open.iter_mut().for_each(|open| open.lane.step(now));
     }
 
-    /// Whether the next packets can be taken without waiting.
+    /// True if the next packets can be taken without waiting.
     pub fn is_ready(&self) -> bool {
         self.open.iter().all(|open| open.lane.is_ready())
     }
 
-    /// Waits for the disk where a lane is not ready, or not idle at the end.
+    /// Waits for the disk while a lane is not ready, or not idle at the end.
     pub fn wait(&mut self, patience: Duration) {
         let at = self.open.iter().position(|open| !open.lane.is_ready());
         let at = at.or_else(|| self.open.iter().position(|open| !open.lane.is_idle()));
@@ -222,12 +222,12 @@ impl Lanes {
         }
     }
 
-    /// Whether the disk is at work.
+    /// True if the disk is at work.
     pub fn is_disk_busy(&self) -> bool {
         self.open.iter().any(|open| open.lane.is_disk_busy())
     }
 
-    /// Whether the disk fails.
+    /// True if the disk fails.
     pub fn is_disk_failing(&self) -> bool {
         self.open.iter().any(|open| open.lane.is_disk_failing())
     }
@@ -237,27 +237,27 @@ impl Lanes {
         self.open.iter_mut().for_each(|open| open.lane.finish(now));
     }
 
-    /// Whether every segment is sealed.
+    /// True if every segment is sealed.
     pub fn is_idle(&self) -> bool {
         self.open.iter().all(|open| open.lane.is_idle())
     }
 
-    /// Gives up what is not sealed.
+    /// Gives up segments that are not sealed.
     pub fn give_up(&mut self) {
         self.open.iter_mut().for_each(|open| open.lane.give_up());
     }
 
-    /// What has happened in the lanes.
+    /// Events of the lanes since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.open.iter_mut().flat_map(|open| open.lane.take_events()).collect()
     }
 
-    /// What a person should know.
+    /// Notices for the user.
     pub fn take_notices(&mut self) -> Vec<String> {
         self.open.iter_mut().flat_map(|open| open.lane.take_notices()).collect()
     }
 
-    /// Each lane's number and account. What the source dropped, and what no lane could be opened for, counts in the first.
+    /// Each lane's number and account. Packets dropped by the source, and those without a lane, count in the first.
     pub fn accounts(&self, counters: &SourceCounters) -> Vec<(u16, Account)> {
         let mut accounts: Vec<_> = self.open.iter().map(|open| (open.number, open.lane.account())).collect();
         if let Some((_, first)) = accounts.first_mut() {
@@ -268,7 +268,7 @@ impl Lanes {
         accounts
     }
 
-    /// Brings the status of every lane up to date. The ring is the first one's, as far as anybody can tell.
+    /// Updates the status of every lane. The ring's fill is reported with the first lane.
     pub fn report(
         &mut self,
         counters: &SourceCounters,

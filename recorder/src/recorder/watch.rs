@@ -1,4 +1,4 @@
-//! The thread that writes the logbook, once a second tells how each lane does, and keeps the store within its limits.
+//! The watch thread: writes the logbook with a line per lane and second, and keeps the store within its limits.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -14,17 +14,17 @@ use crate::account;
 use crate::clock::ClockWatch;
 use crate::retention::Keeper;
 
-/// How often lanes are looked at.
+/// Interval between two looks at the lanes.
 const SECOND_NS: u64 = 1_000_000_000;
-/// How long the watch sleeps at most.
+/// Longest sleep of the watch thread.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// A lane without traffic has a line in the logbook this often.
+/// Interval of logbook lines for a lane without traffic.
 const SIGN_OF_LIFE_SECONDS: u64 = 10;
-/// How often, in seconds, the whole store is looked at: its age, its size.
+/// Seconds between two checks of the whole store's age and size.
 const TEND_INTERVAL_SECONDS: u64 = 5;
-/// A line that speaks of more time than this says since when.
+/// A line that covers more time than this also gives the start.
 const SINCE_AFTER_NS: u64 = SECOND_NS / 2 * 3;
-/// How long a logbook that fails is tried at the end.
+/// Attempts to write a failing logbook at the end.
 const END_TRIES: u32 = 20;
 
 pub(super) struct Watch {
@@ -36,7 +36,7 @@ pub(super) struct Watch {
     clock: ClockWatch,
     second_began_ns: u64,
     seconds: u64,
-    /// Of each lane what the journal has taken, and until when.
+    /// Each lane's account as logged so far, and the end of the time that it covers.
     logged: Vec<(Account, Timestamp)>,
 }
 
@@ -86,7 +86,7 @@ impl Watch {
         self.end();
     }
 
-    /// Writes what the logbook does not say yet, as far as it can be written before long.
+    /// Writes the remaining lines, unless the logbook fails for too long.
     fn end(&mut self) {
         for _ in 0..END_TRIES {
             let written = self.journal.write();
@@ -98,8 +98,8 @@ impl Watch {
         self.shared.set_unlogged(self.journal.unwritten());
     }
 
-    /// Notes that the logbook cannot be written, on a full disk for instance: no reason to stop recording. What it does not say yet
-    /// is tried again every second.
+    /// Notes that the logbook cannot be written, on a full disk for instance; recording goes on. The lines are retried every
+    /// second.
     fn note(&self, written: Result<(), StoreError>) -> bool {
         let is_written = written.is_ok();
         if let Err(error) = written {
@@ -151,7 +151,7 @@ impl Watch {
         seen
     }
 
-    /// Takes what a lane has counted since the last time.
+    /// Logs a lane's counts since its last line.
     fn log_second(&mut self, i: usize, lane: &LaneStatus, at: Timestamp) -> Account {
         if i >= self.logged.len() {
             self.logged.resize(i + 1, (Account::default(), at));
@@ -181,8 +181,8 @@ impl Watch {
         passed
     }
 
-    /// Makes again what is missing of the store, makes room ahead, and tells whether anything can be written. Ends the recording
-    /// where the store is gone.
+    /// Restores missing parts of the store, makes room ahead, and publishes the reason that nothing can be written, if any. Ends
+    /// the recording if the store is gone.
     fn look_after_store(&mut self) {
         let found = self.guard.look(self.shared.clock.now().monotonic_ns);
         found.events.into_iter().for_each(|event| self.log(event));

@@ -1,12 +1,12 @@
-//! How long hours of the catalog are kept: by a budget and an age of their own. They also count in the store's budget, where
-//! segments make room for them.
+//! Retention of the catalog's hours, by a budget and an age of their own. They also count in the store's budget, where segments
+//! make room for them.
 
 use std::time::Duration;
 
 use netrewind_segment::store::ListedHour;
 use netrewind_segment::{Event, Store, StoreError, Timestamp};
 
-/// What the catalog may take.
+/// Limits of the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CatalogLimits {
     /// Disk space; `None` for no limit.
@@ -16,7 +16,7 @@ pub struct CatalogLimits {
 }
 
 impl CatalogLimits {
-    /// How many of the oldest hours expire, by which limit. The newest one stays, whatever it takes.
+    /// The oldest hours that expire, each with the limit that requires it. The newest hour stays, whatever its size.
     fn expired<'h>(
         &self,
         hours: &'h [ListedHour],
@@ -39,7 +39,7 @@ impl CatalogLimits {
         })
     }
 
-    /// Removes the hours that are too old or too many, and tells of each.
+    /// Removes the hours that exceed the age or the budget, and reports each.
     pub fn keep(&self, store: &Store, now: Timestamp, tell: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
         let hours = store.listed_hours()?;
         for (listed, reason) in self.expired(&hours, now) {

@@ -1,4 +1,4 @@
-//! Who makes room in a store: before a segment is created, ahead of need, and by age.
+//! Keeper of a store's room: frees space before a segment is created, ahead of need, and by age.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,25 +15,25 @@ use super::{Kept, Usage, is_too_old, oldest_to_free, sort_by_age};
 use crate::clock::Clock;
 use crate::config::SEGMENT_BYTES_MIN;
 
-/// How often segments expire for one that is to be created, or ahead of it. If there is still no room for it, what they left was
-/// taken by others, or is of no use: nothing more goes before a segment could be created.
+/// Rounds of expiry for one segment that is to be created, or ahead of it. If there is still no room, others took the freed space
+/// or it is of no use: nothing more expires until a segment could be created.
 const EXPIRIES_MAX: u32 = 4;
-/// How long what has expired may take to become free: whoever answers a query keeps a segment for two seconds after it.
+/// Time within which expired space should become free: an answer to a query keeps a segment for two seconds after it ends.
 const FREED_WITHIN: Duration = Duration::from_secs(3);
-/// How often is looked whether it is.
+/// Interval between two looks at the free space.
 const FREED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// For how long the room suffices that is kept free ahead, at the pace of the last segments: some file systems give back what was
-/// removed only with their next commit.
+/// Time that the room kept free ahead suffices for, at the pace of the last segments: some file systems free removed space only
+/// with their next commit.
 const AHEAD_NS: u64 = 1_000_000_000;
-/// The part of all room that is kept free ahead at most.
+/// Largest part of all room that is kept free ahead.
 const AHEAD_DIVISOR: u64 = 2;
-/// What counts as free where nobody can tell.
+/// Bytes that count as free where the file system does not say.
 const UNKNOWN_BYTES: u64 = u64::MAX / 4;
 
 /// The type that statfs(2) gives for btrfs.
 const BTRFS: rustix::fs::FsWord = 0x9123_683e;
 
-/// Why segments expire, as the logbook says it.
+/// Reasons for expiry, as written to the logbook.
 const BUDGET: &str = "budget";
 const DISK_FULL: &str = "disk full";
 const AGE: &str = "age";
@@ -46,61 +46,61 @@ pub struct Keeper {
     lanes: u64,
     clock: Arc<dyn Clock>,
     events: mpsc::Sender<Event>,
-    /// What the next segment can have, by the last look; 0 before the first.
+    /// Room for the next segment, as of the last look; 0 before the first.
     room_bytes: AtomicU64,
-    /// Room that is found must be taken before another lane looks for some.
+    /// Held while room is found and taken, so that no other lane takes it.
     turn: Mutex<Turn>,
 }
 
-/// What is known from one look to the next.
+/// State kept from one look to the next.
 #[derive(Debug, Default)]
 struct Turn {
     lanes: BTreeMap<u16, Need>,
     awaited: Option<Awaited>,
-    /// How often segments have expired since a segment was last created.
+    /// Rounds of expiry since a segment was last created.
     expiries: u32,
 }
 
-/// What a lane needs for its next segment.
+/// Needs of a lane for its next segment.
 #[derive(Clone, Copy, Debug, Default)]
 struct Need {
     wanted_bytes: u64,
-    /// What its last segment took.
+    /// Bytes of its last segment.
     last_bytes: u64,
-    /// When that was sealed, by the monotonic clock, and how long after the one before.
+    /// Time at which that was sealed, by the monotonic clock, and the time since the one before.
     sealed_ns: u64,
     took_ns: u64,
 }
 
-/// Room of segments that have expired, which is not free before others let go of them.
+/// Room of expired segments that is not free yet because others hold them open.
 #[derive(Clone, Copy, Debug)]
 struct Awaited {
     since_ns: u64,
     freed_bytes: u64,
-    /// What will be free then.
+    /// Free bytes expected then.
     expected_bytes: u64,
 }
 
-/// What is in the store.
+/// Contents of the store.
 struct Looked {
     /// Oldest first.
     kept: Vec<Kept>,
     usage: Usage,
-    /// What open segments take.
+    /// Bytes of open segments.
     open_bytes: u64,
-    /// Space that open segments will take, of which the file system knows nothing: not every one can reserve.
+    /// Space that open segments will take and that the file system does not know of: not every one can reserve.
     promised_bytes: u64,
 }
 
-/// What became of an attempt to create a segment.
+/// Outcome of an attempt to create a segment.
 enum Attempt<T> {
     Done(T, u64),
-    /// What has expired is not free yet.
+    /// Expired space is not free yet.
     Wait,
 }
 
 impl Keeper {
-    /// Keeps `store` within a budget and an age, for so many lanes; what expires is told to `events`.
+    /// Keeps `store` within a budget and an age, for this many lanes; expiries are sent to `events`.
     pub fn new(
         store: Store,
         budget_bytes: Option<u64>,
@@ -118,7 +118,7 @@ impl Keeper {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a segment of `wanted_bytes` could have, as far as is known without looking.
+    /// Room for a segment of `wanted_bytes`, as far as known without a new look.
     pub fn room_bytes(&self, wanted_bytes: u64) -> u64 {
         match self.room_bytes.load(Ordering::Relaxed) {
             0 => wanted_bytes,
@@ -126,7 +126,7 @@ impl Keeper {
         }
     }
 
-    /// Finds out what the first segments can have, before any packet comes.
+    /// Finds the room for the first segments, before any packet comes.
     pub fn look_ahead(&self, wanted_bytes: u64) -> Result<(), StoreError> {
         let turn = self.turn();
         if self.has_plenty(&turn, wanted_bytes) {
@@ -138,9 +138,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Creates what takes `wanted_bytes`, or as much of it as there is room for (and its index, later), after making room for
-    /// it: `create` is told how much, and asked again with less where the disk has less than it says. Gives back how much it
-    /// was.
+    /// Creates a file of `wanted_bytes`, or as many as there is room for (with its index, later), after making room for it.
+    /// `create` is given the size, and called again with less if the disk has less than it says. Returns the size.
     pub fn create<T>(
         &self,
         lane: u16,
@@ -220,7 +219,7 @@ impl Keeper {
         self.wait_or(turn, || failure)
     }
 
-    /// There is nothing to be had at the moment; later, where something has expired.
+    /// Waits if expired space is still to become free, otherwise fails.
     fn wait_or<T>(&self, turn: &Turn, failure: impl FnOnce() -> io::Error) -> io::Result<Attempt<T>> {
         if self.is_awaiting(turn) { Ok(Attempt::Wait) } else { Err(failure()) }
     }
@@ -229,7 +228,7 @@ impl Keeper {
         turn.awaited_bytes(self.now_ns(), self.unreserved_bytes()) > 0
     }
 
-    /// Notes what a lane's segment took of what it had: its next one will need as much.
+    /// Notes the bytes that a lane's segment used of its room: its next one will need as many.
     pub fn sealed(&self, lane: u16, bytes: u64, had_bytes: u64) {
         let now_ns = self.now_ns();
         let mut turn = self.turn();
@@ -241,7 +240,7 @@ impl Keeper {
         }
     }
 
-    /// Makes room for a file that another is about to write into the store, such as an index.
+    /// Makes room for a file that another part of the program is about to write into the store, such as an index.
     pub fn make_room(&self, bytes: u64) -> io::Result<()> {
         let mut turn = self.turn();
         self.make_room_in(&mut turn, bytes)
@@ -260,8 +259,8 @@ impl Keeper {
         if suffices { Ok(()) } else { Err(self.no_room(&space, reason)) }
     }
 
-    /// Removes what has become too old, what is over the budget since indexes have grown, and where the disk is smaller than
-    /// the budget, what the next segments will need.
+    /// Removes segments that are too old or, since indexes have grown, over the budget; where the disk is smaller than the
+    /// budget, also makes the room that the next segments will need.
     pub fn tend(&self) -> Result<Usage, StoreError> {
         self.expire_old(&|_| false)?;
         let mut turn = self.turn();
@@ -273,7 +272,7 @@ impl Keeper {
         Ok(self.look()?.usage)
     }
 
-    /// Removes what has become too old, but for what is spared.
+    /// Removes segments that are too old, except those spared.
     pub fn expire_old(&self, is_spared: &dyn Fn(&SegmentName) -> bool) -> Result<(), StoreError> {
         let Some(age_max) = self.age_max else { return Ok(()) };
         let _turn = self.turn();
@@ -288,8 +287,8 @@ impl Keeper {
         self.expire(&expired, AGE)
     }
 
-    /// Has the oldest expire before the next segments need their room: what a query still reads becomes free only after it, and
-    /// some file systems need their time as well.
+    /// Lets the oldest segments expire before the next ones need their room: a segment that a query still reads is freed only
+    /// afterwards, and some file systems take time as well.
     pub fn keep_ahead(&self) -> Result<(), StoreError> {
         let has_expired = self.keep_ahead_in(&mut self.turn())?;
         if has_expired && self.frees_when_committed() {
@@ -299,12 +298,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether what is removed becomes free only with the file system's next commit.
+    /// True if removed space becomes free only with the file system's next commit.
     fn frees_when_committed(&self) -> bool {
         rustix::fs::statfs(self.store.root()).is_ok_and(|found| found.f_type == BTRFS)
     }
 
-    /// Whether anything has expired.
+    /// Frees space for the next segments; true if anything has expired.
     fn keep_ahead_in(&self, turn: &mut Turn) -> Result<bool, StoreError> {
         let wanted = turn.ahead_bytes();
         if self.available_bytes(turn) >= wanted {
@@ -318,7 +317,7 @@ impl Keeper {
         Ok(missing > 0 && missing <= expirable && self.expire_for_room(turn, &looked, missing, DISK_FULL)?)
     }
 
-    /// Why no segment can be created now, whatever expires; `None` where one can.
+    /// Reason that no segment can be created now, whatever expires; `None` if one can.
     pub fn lacks_room(&self) -> Option<String> {
         let turn = self.turn();
         let least = with_index(SEGMENT_BYTES_MIN);
@@ -333,7 +332,7 @@ impl Keeper {
         (space.capacity_bytes() < least).then(|| self.no_room(&space, reason).to_string())
     }
 
-    /// Has the oldest expire; false where none is left, or that has been in vain too often.
+    /// Lets the oldest segments expire; false if none is left, or if that was in vain too often.
     fn expire_for_room(
         &self,
         turn: &mut Turn,
@@ -390,35 +389,34 @@ impl Keeper {
     }
 }
 
-/// What is there, and what there is to be had.
+/// Measures of the room that is free, and that could be freed.
 impl Keeper {
     fn now_ns(&self) -> u64 {
         self.clock.now().monotonic_ns
     }
 
-    /// Bytes that anybody may take of the store's file system: statvfs(3).
+    /// Bytes that any user may take of the store's file system: statvfs(3).
     fn unreserved_bytes(&self) -> u64 {
         self.statvfs().map_or(UNKNOWN_BYTES, |found| found.f_bavail.saturating_mul(found.f_frsize))
     }
 
-    /// The same with what only privileged users may take.
+    /// The same, including the space reserved for privileged users.
     fn free_bytes(&self) -> u64 {
         self.statvfs().map_or(UNKNOWN_BYTES, |found| found.f_bfree.saturating_mul(found.f_frsize))
     }
 
-    /// What the file system says of itself, if it says anything. Who cannot tell how much is free finds out when a segment is
-    /// created.
+    /// Statistics of the file system, if it gives any. Otherwise, missing space shows when a segment is created.
     fn statvfs(&self) -> Option<rustix::fs::StatVfs> {
         rustix::fs::statvfs(self.store.root()).ok().filter(|found| found.f_blocks > 0)
     }
 
-    /// What the disk has, with what will be free soon.
+    /// Bytes free on the disk, with those that will be free soon.
     fn available_bytes(&self, turn: &Turn) -> u64 {
         let free_bytes = self.unreserved_bytes();
         free_bytes.saturating_add(turn.awaited_bytes(self.now_ns(), free_bytes))
     }
 
-    /// Whether there is so much that nobody need look where it comes from.
+    /// True if there is so much room that its source does not matter.
     fn has_plenty(&self, turn: &Turn, wanted_bytes: u64) -> bool {
         let all = with_index(wanted_bytes).saturating_mul(DISK_SEGMENTS_MIN).saturating_mul(self.lanes(turn));
         self.budget_bytes.is_none() && self.unreserved_bytes() >= all
@@ -428,13 +426,13 @@ impl Keeper {
         self.lanes.max(turn.lanes.len() as u64).max(1)
     }
 
-    /// The largest segment that the disk is large enough for.
+    /// The largest segment for which the disk is large enough.
     fn most(&self, turn: &Turn, looked: &Looked, wanted_bytes: u64) -> u64 {
         let ours = expirable(&looked.kept).saturating_add(looked.open_bytes);
         segment_bytes_max(wanted_bytes, self.available_bytes(turn).saturating_add(ours), self.lanes(turn))
     }
 
-    /// What there is to fit a segment into, and what limits it.
+    /// Room for the next segment, and the limit that bounds it.
     fn space(&self, turn: &Turn, looked: &Looked) -> (Space, &'static str) {
         let of_disk = self.available_bytes(turn).saturating_sub(looked.promised_bytes);
         let used = looked.usage.bytes;
@@ -461,7 +459,7 @@ impl Keeper {
         io::Error::new(io::ErrorKind::StorageFull, error)
     }
 
-    /// What could expire, oldest first, and what everything takes.
+    /// Segments that could expire, oldest first, and the disk usage of everything.
     fn look(&self) -> Result<Looked, StoreError> {
         let segments = self.store.segments()?;
         let is_open = |segment: &&ListedSegment| segment.state == SegmentState::Open;
@@ -492,7 +490,7 @@ impl Turn {
         }
     }
 
-    /// What has expired and is not free yet.
+    /// Bytes of expired segments that are not free yet.
     fn awaited_bytes(&self, now_ns: u64, free_bytes: u64) -> u64 {
         self.awaited.map_or(0, |Awaited { since_ns, freed_bytes, expected_bytes }| {
             let is_late = u128::from(now_ns.saturating_sub(since_ns)) >= FREED_WITHIN.as_nanos();
@@ -500,7 +498,7 @@ impl Turn {
         })
     }
 
-    /// What the next segments of all lanes will need, as far as their last ones tell.
+    /// Bytes that the next segments of all lanes will need, judged by their last ones.
     fn ahead_bytes(&self) -> u64 {
         let paced = |need: &Need| need.last_bytes.saturating_mul(AHEAD_NS / need.took_ns.max(1));
         let next =
@@ -513,13 +511,13 @@ fn expirable(kept: &[Kept]) -> u64 {
     kept.iter().map(|segment| segment.bytes).sum()
 }
 
-/// Whether less would do, or something else gone: ENOSPC, EDQUOT, EFBIG.
+/// True if a smaller file, or more free space, would help: ENOSPC, EDQUOT, EFBIG.
 pub(crate) fn lacks_room(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// Why nothing can be created.
+/// Reasons that nothing can be created.
 #[derive(Debug, thiserror::Error)]
 enum NoRoom {
     #[error(

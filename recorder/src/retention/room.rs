@@ -1,22 +1,22 @@
-//! How large the next segment can be, and how much must go for it. Pure.
+//! Size of the next segment, and the space that must be freed for it. Pure.
 //!
-//! **Invariant:** nothing goes unless its going makes the room.
+//! **Invariant:** nothing expires unless that makes enough room.
 
 use crate::config::{INDEX_RESERVE_DIVISOR, SEGMENT_BYTES_MIN};
 
-/// Segments of each lane that a disk has room for: one that is written, one that is being sealed, the room for the next, and one
-/// to look at. On a disk that is too small for that, segments are smaller.
+/// Segments of each lane that a disk has room for: one being written, one being sealed, the room for the next, and one to read.
+/// On a smaller disk, segments are smaller.
 pub const DISK_SEGMENTS_MIN: u64 = 4;
-/// How many times larger than the last segment of its lane the next one may have to be. A segment that can be as large is
-/// made of what is free; only for one that cannot does anything expire.
+/// Largest growth from a lane's last segment to the next that is provided for. If a segment that large fits into the free space,
+/// nothing expires for it.
 pub const GROWTH_MAX: u64 = 4;
 
-/// What there is to fit a segment into.
+/// Space for the next segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
     /// Bytes that can be taken now.
     pub available_bytes: u64,
-    /// Bytes that must go before any can be taken: what is there is over its budget.
+    /// Bytes that must be freed before any can be taken: usage is over its budget.
     pub over_bytes: u64,
     /// Bytes that could expire.
     pub expirable_bytes: u64,
@@ -27,11 +27,11 @@ pub struct Space {
 pub struct Fit {
     /// Its bytes.
     pub segment_bytes: u64,
-    /// Bytes that have to expire for it.
+    /// Bytes that must expire for it.
     pub to_free_bytes: u64,
 }
 
-/// A segment with the room for its index.
+/// Bytes of a segment together with the room for its index.
 pub fn with_index(segment_bytes: u64) -> u64 {
     segment_bytes.saturating_add(segment_bytes / INDEX_RESERVE_DIVISOR)
 }
@@ -42,14 +42,14 @@ pub fn halvings(bytes: u64) -> impl Iterator<Item = u64> {
     std::iter::successors(Some(bytes.max(SEGMENT_BYTES_MIN)), next)
 }
 
-/// The largest segment of at most `wanted_bytes` of which each of `lanes` could have [`DISK_SEGMENTS_MIN`] in `total_bytes`.
+/// The largest segment of at most `wanted_bytes` of which each of `lanes` can have [`DISK_SEGMENTS_MIN`] in `total_bytes`.
 pub fn segment_bytes_max(wanted_bytes: u64, total_bytes: u64, lanes: u64) -> u64 {
     let share = total_bytes / DISK_SEGMENTS_MIN.saturating_mul(lanes.max(1));
     halvings(wanted_bytes).find(|&bytes| with_index(bytes) <= share).unwrap_or(SEGMENT_BYTES_MIN)
 }
 
 impl Space {
-    /// What all that could expire would leave.
+    /// Bytes available if everything expired that could.
     pub fn capacity_bytes(&self) -> u64 {
         self.available_bytes.saturating_add(self.expirable_bytes).saturating_sub(self.over_bytes)
     }
