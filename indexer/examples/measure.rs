@@ -22,9 +22,9 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// How often the build is repeated; the fastest counts.
+/// Number of builds; the fastest counts.
 const ROUNDS: usize = 3;
-/// How often a lookup is repeated.
+/// Number of lookups; the fastest counts.
 const LOOKUP_ROUNDS: usize = 20;
 /// Bytes that are pushed while they are in the cache.
 const STRETCH_BYTES: usize = 1 << 20;
@@ -42,7 +42,7 @@ fn main() -> Outcome<()> {
     reading(&index)
 }
 
-/// What building took, at its fastest.
+/// Fastest times of building.
 struct Cost {
     walk: Duration,
     push: Duration,

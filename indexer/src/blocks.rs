@@ -62,7 +62,7 @@ impl<'a, const KEY_BYTES: usize> Blocks<'a, KEY_BYTES> {
         }
     }
 
-    /// How many blocks there are.
+    /// Number of blocks.
     pub(crate) fn count(&self) -> usize {
         self.rows.div_ceil(BLOCK_ROWS)
     }
@@ -72,7 +72,7 @@ impl<'a, const KEY_BYTES: usize> Blocks<'a, KEY_BYTES> {
         u32::try_from(self.rows).unwrap_or(u32::MAX)
     }
 
-    /// How many rows a block has.
+    /// Number of rows in a block.
     pub(crate) fn rows_of(&self, block: usize) -> usize {
         self.rows.saturating_sub(block * BLOCK_ROWS).min(BLOCK_ROWS)
     }
@@ -91,7 +91,7 @@ impl<'a, const KEY_BYTES: usize> Blocks<'a, KEY_BYTES> {
         self.entry(block).and_then(|entry| entry[OFFSET_BYTES..].try_into().ok()).unwrap_or([0; KEY_BYTES])
     }
 
-    /// What a block holds, after its checksum has been found right.
+    /// Bytes of a block, after its checksum has been verified.
     pub(crate) fn block(&self, block: usize) -> Result<&'a [u8], IndexError> {
         self.checked_block(block).ok_or(self.section.damaged())
     }

@@ -40,10 +40,10 @@ pub(crate) use observer::CONVERSATIONS_MAX;
 pub struct Limits {
     /// Granules are 2^this bytes.
     pub granule_shift: u8,
-    /// How many flows have a key. Packets of further ones are in a flow of their template without a key.
+    /// Largest number of flows with a key. Packets of further flows are counted in a flow of their template without a key.
     pub flows_max: u32,
-    /// How many templates are kept whole. Further ones are kept without Ethernet addresses and tunnel ids, as many again;
-    /// beyond that nothing is known of a packet.
+    /// Largest number of templates kept whole. As many again are kept without Ethernet addresses and tunnel ids; packets beyond
+    /// those have a template without any known bytes.
     pub templates_max: u32,
 }
 
@@ -79,7 +79,7 @@ pub struct Builder {
     head: Vec<u8>,
 }
 
-/// What the header of an index says of all records.
+/// Totals over all records, for the header of the index.
 #[derive(Clone, Debug)]
 struct Totals {
     records: u64,
@@ -160,7 +160,7 @@ impl Builder {
         self.flows.states.len()
     }
 
-    /// Where the segment ends at the moment: the next record begins there.
+    /// Bytes of the segment so far: offset of the next record.
     pub fn segment_bytes(&self) -> u64 {
         self.totals.segment_bytes
     }

@@ -8,7 +8,7 @@ use crate::ranking::{Coder, Ranking, Rankings};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DetailRow {
     pub(crate) packets: u64,
-    /// How many granules hold its packets: at least one, at most `packets`.
+    /// Number of granules that hold its packets: at least one, at most `packets`.
     pub(crate) granules: u64,
     pub(crate) first_granule: u32,
     pub(crate) last_granule: u32,
@@ -49,7 +49,7 @@ impl DetailRow {
     }
 }
 
-/// What turns lengths and flags into codes.
+/// Coders of lengths and flags.
 #[derive(Debug)]
 pub(crate) struct DetailCoders {
     len_min: Coder,

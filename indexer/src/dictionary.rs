@@ -123,7 +123,7 @@ impl<'a, const BYTES: usize> SortedSet<'a, BYTES> {
         Ok(rows)
     }
 
-    /// How many members are below `value`; the id of `value` where it is a member.
+    /// Number of members below `value`: its id if it is a member.
     pub(crate) fn rank<T: Member<BYTES>>(&self, value: T) -> Result<usize, IndexError> {
         let Some(block) = self.blocks.find(|key| T::from_key(key) > value) else { return Ok(0) };
         let mut members = [T::default(); BLOCK_ROWS];

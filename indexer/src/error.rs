@@ -1,4 +1,4 @@
-//! Why an index cannot be built or used.
+//! Errors in building and using an index.
 
 use thiserror::Error;
 
@@ -23,7 +23,7 @@ pub enum IndexError {
         "the index does not belong to the segment as it is now ({reason}): `netrewind verify` tells which of them has changed"
     )]
     Foreign {
-        /// What does not fit.
+        /// The mismatch.
         reason: &'static str,
     },
     /// A part of its file could not be read while it was being used.

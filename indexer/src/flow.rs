@@ -17,7 +17,7 @@ pub struct TcpFlags {
 /// All packets of a segment with one template, addresses and ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Which of [`crate::Index::templates`].
+    /// Number of its template in [`crate::Index::templates`].
     pub template: u32,
     /// Source address; `None` exactly where the template's shape is none.
     pub source: Option<IpAddr>,
@@ -31,7 +31,7 @@ pub struct Flow {
     pub first: Timestamp,
     /// Latest timestamp of a packet.
     pub last: Timestamp,
-    /// How many packets: at least one.
+    /// Number of packets: at least one.
     pub packets: u64,
     /// Their bytes on the wire.
     pub bytes: u64,
@@ -43,6 +43,6 @@ pub struct Flow {
     pub tcp_flags: Option<TcpFlags>,
     /// Some packet is a fragment.
     pub has_fragments: bool,
-    /// How many granules hold its packets: at least one.
+    /// Number of granules that hold its packets: at least one.
     pub granules: u32,
 }

@@ -10,9 +10,9 @@ use crate::layout::Section;
 /// A stretch of the segment. A record belongs to the granule in which its header begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granule {
-    /// Where its first record begins in the segment; where there is none, where the next one does.
+    /// Offset of its first record in the segment; without records, that of the next record.
     pub offset: u64,
-    /// How many records begin in it; none where a record covers it whole.
+    /// Number of records that begin in it; zero if one record covers it whole.
     pub records: u32,
     /// Earliest timestamp of them; where there are none, the latest of the granule before.
     pub first: Timestamp,
@@ -76,7 +76,7 @@ impl<'a> GranuleTable<'a> {
         Ok(Self { blocks: Blocks::new(Section::Granules, blocks, directory, granules)?, granule_shift })
     }
 
-    /// How many blocks there are.
+    /// Number of blocks.
     pub(crate) fn blocks(&self) -> usize {
         self.blocks.count()
     }

@@ -51,11 +51,11 @@ pub mod field {
     pub const STRINGS: Range<usize> = 140..144;
 }
 
-/// Where the table of sections begins: an entry for each of [`Section::ALL`].
+/// Offset of the table of sections, which has an entry for each of [`Section::ALL`].
 pub const SECTION_TABLE: usize = 144;
 /// Bytes of an entry: length and checksum, 64 bits each.
 pub const SECTION_ENTRY_BYTES: usize = 16;
-/// Where the checksum of everything before it stands.
+/// Offset of the checksum of everything before it.
 pub const HEADER_CHECKSUM: usize = SECTION_TABLE + Section::ALL.len() * SECTION_ENTRY_BYTES;
 /// Bytes before the first section.
 pub const HEADER_BYTES: usize = HEADER_CHECKSUM + 8;
@@ -157,7 +157,7 @@ impl Section {
     }
 }
 
-/// What the header says.
+/// Fields of the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub link_type: LinkType,
@@ -203,8 +203,8 @@ pub fn section_checksum(section: Section, bytes: &[u8]) -> u64 {
     xxh3_64(bytes) ^ section as u64
 }
 
-/// Whether a checksum is the one that it should be. Fuzzers cannot guess hashes: for them each is right, so that they come to
-/// what stands behind.
+/// True if a checksum is right. Fuzzers cannot guess hashes: under a fuzzer every checksum is right, so that the code behind it
+/// is reached.
 pub fn is_right<T: PartialEq>(found: &T, wanted: &T) -> bool {
     cfg!(fuzzing) || found == wanted
 }

@@ -1,4 +1,4 @@
-//! What packets say beside their keys, of the flows of which there is something to say.
+//! Observations beside a flow's key, stored for those flows that have any.
 //!
 //! `FORMAT.md`, "Observations", is normative.
 
@@ -6,7 +6,7 @@ use crate::blocks::BlockWriter;
 use crate::column::{self, BLOCK_ROWS, Values, take_values};
 use crate::layout::Section;
 
-/// What a label is about.
+/// Subject of a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum LabelKey {
@@ -32,7 +32,7 @@ pub enum LabelKey {
     DnsType,
     /// An address, name or text of the answer.
     DnsAnswer,
-    /// What an end of SSH says first.
+    /// Identification string that an end of SSH sends first.
     SshBanner,
     /// The version of QUIC.
     QuicVersion,
@@ -88,7 +88,7 @@ impl LabelKey {
 /// A label: what it is about, and the number of its text.
 pub(crate) type Label = (LabelKey, u32);
 
-/// What was observed of a flow.
+/// Observations of a flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
     /// The flow's number.
@@ -103,7 +103,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Whether its conversation has labels that stand here.
+    /// True if the labels of its conversation are stored with this flow.
     pub fn has_labels(&self) -> bool {
         !self.labels.is_empty()
     }

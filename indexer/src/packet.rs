@@ -26,7 +26,7 @@ use crate::tunnel::{self, Inner, Layer, Layers, Tunnel, TunnelPorts, Window};
 /// The longest prefix (everything before the innermost network header) that a template holds. What stands deeper is
 /// not taken apart.
 pub const PREFIX_BYTES_MAX: usize = 512;
-/// How many views a packet can have: itself and what nested tunnels hold.
+/// Largest number of views of a packet: itself and the packets in nested tunnels.
 pub const VIEWS_MAX: usize = 8;
 /// Room for the link layer of the innermost view: no view begins closer to the end of the longest prefix.
 const LINK_BYTES_MAX: usize = 64;
@@ -34,9 +34,9 @@ const LINK_BYTES_MAX: usize = 64;
 /// One way to look at a stored packet: the packet itself, or one that a tunnel in it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketView {
-    /// Where it begins in the stored packet, and what its first byte means.
+    /// Offset in the stored packet, and link type.
     pub view: View,
-    /// How many of its bytes were captured.
+    /// Number of bytes captured.
     pub caplen: u32,
     /// Its length on the wire, as the headers around it tell; at least `caplen`.
     pub len: u32,
@@ -58,7 +58,7 @@ impl PacketView {
     }
 }
 
-/// What the fields of a flow's key hold. Fields that the shape does not have are zero.
+/// Values of a flow's key fields. Fields that the shape does not have are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketKey {
     /// Source address as a big-endian number; an IPv4 address is below 2^32.
@@ -71,12 +71,12 @@ pub struct PacketKey {
     pub destination_port: u16,
 }
 
-/// What [`dissect`] finds in a packet.
+/// Result of [`dissect`].
 #[derive(Clone, Debug)]
 pub struct Dissection {
     /// Bytes before the innermost network header: at most [`PREFIX_BYTES_MAX`].
     pub prefix_bytes: usize,
-    /// What stands behind the prefix.
+    /// Network header behind the prefix.
     pub shape: Shape,
     /// The flow's key.
     pub key: PacketKey,
@@ -84,7 +84,7 @@ pub struct Dissection {
     pub tcp_flags: Option<u8>,
     /// A network header, of any view, says that the packet is a fragment (the first one included).
     pub fragment: bool,
-    /// Where the innermost transport header stands, if it is TCP's or UDP's and its ports are known.
+    /// Offset of the innermost transport header, if it is TCP or UDP and its ports are known.
     pub(crate) transport: Option<(Transport, u32)>,
     layers: Layers,
     views: [PacketView; VIEWS_MAX],
@@ -139,7 +139,7 @@ impl Dissection {
         &self.views[..self.view_count]
     }
 
-    /// What is looked at by default: the last of [`Self::views`].
+    /// View used by default: the last of [`Self::views`].
     pub fn innermost(&self) -> PacketView {
         self.views[self.view_count - 1]
     }
@@ -149,7 +149,7 @@ impl Dissection {
         tunnel::tunnels(self.layers(), packet)
     }
 
-    /// Whether a tunnel can stand where the walk over the last view ended.
+    /// True if a tunnel can follow at the end of the last view's headers.
     #[inline]
     fn may_carry(&self, ports: &TunnelPorts, network: Network) -> bool {
         match (network, self.shape) {

@@ -2,7 +2,7 @@
 
 use crate::column::{put_varint, take_varint};
 
-/// How many values of a column have a rank.
+/// Largest number of ranked values of a column.
 pub(crate) const RANKS_MAX: usize = 256;
 /// Values from here on never have a rank.
 const RANKED_BELOW: usize = 1 << 16;
@@ -54,7 +54,7 @@ pub(crate) struct Ranking {
 }
 
 impl Ranking {
-    /// What turns values into codes.
+    /// Coder from values to codes.
     pub(crate) fn coder(&self) -> Coder {
         let mut codes = vec![0; RANKED_BELOW];
         for (rank, &value) in self.values.iter().enumerate() {

@@ -39,7 +39,7 @@ use crate::tunnel::TunnelPorts;
 pub struct Index<B> {
     bytes: B,
     header: Header,
-    /// Where each section begins, and where the last one ends.
+    /// Offset of each section, and the end of the last one.
     offsets: [usize; Section::ALL.len() + 1],
     table: SectionTable,
     /// A bit for each section whose checksum was found right.
@@ -71,7 +71,7 @@ impl<B: AsRef<[u8]>> Index<B> {
         })
     }
 
-    /// What it was opened from.
+    /// Bytes that the index was opened from.
     pub fn bytes(&self) -> &B {
         &self.bytes
     }
@@ -117,12 +117,12 @@ impl<B: AsRef<[u8]>> Index<B> {
         1 << self.header.granule_shift
     }
 
-    /// How many granules the segment has. A granule's number is its offset in the segment over their size.
+    /// Number of granules of the segment. A granule's number is its offset in the segment divided by the granule size.
     pub fn granule_count(&self) -> u32 {
         self.header.granules
     }
 
-    /// How many flows the index has; they are numbered from zero, those of a conversation one after the other.
+    /// Number of flows in the index. They are numbered from zero; those of a conversation are neighbours.
     pub fn flow_count(&self) -> u32 {
         self.header.flows
     }
@@ -148,12 +148,12 @@ impl<B: AsRef<[u8]>> Index<B> {
         Section::ALL.iter().zip(&self.table).map(|(section, entry)| (section.name(), entry.bytes))
     }
 
-    /// How many bytes of the segment [`Self::matches`] wants to see of its beginning.
+    /// Number of bytes at the beginning of the segment that [`Self::matches`] needs.
     pub fn head_bytes(&self) -> usize {
         self.header.segment_bytes.min(HEAD_BYTES as u64) as usize
     }
 
-    /// Where the segment's last record begins, and the header that stands there; `None` where there is no record.
+    /// Offset of the segment's last record, and its header; `None` if there are no records.
     pub fn last_record(&self) -> Option<(u64, [u8; 16])> {
         (self.header.records > 0).then_some((self.header.last_record, self.header.last_header))
     }

@@ -2,11 +2,11 @@
 
 use crate::column::{self, BLOCK_ROWS, put_varint, take_values, take_varint};
 
-/// How many points the graph of a segment has at most. Where its timestamps are spread wider, a point is twice as many
-/// seconds as before.
+/// Largest number of points in the graph of a segment. If its timestamps are spread wider, the width of a point is doubled
+/// until they fit.
 pub(crate) const POINTS_MAX: usize = 4096;
 
-/// What was received in one second, or in one stretch of 2^shift seconds.
+/// Packets and bytes received in one second, or in one stretch of 2^shift seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SecondRow {
     /// Seconds since the Unix epoch over the width.

@@ -45,7 +45,7 @@ impl<'a> StringTable<'a> {
         Self { read: vec![None; blocks.count()], blocks }
     }
 
-    /// How many texts there are.
+    /// Number of texts.
     pub(crate) fn len(&self) -> u32 {
         self.blocks.rows()
     }

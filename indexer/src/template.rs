@@ -16,9 +16,9 @@ use crate::tunnel::{Layer, Tunnel, addresses_of, tunnels};
 /// One way to look at a packet: the bytes from `offset` on, as a packet of `link_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct View {
-    /// Where it begins in the stored packet.
+    /// Offset in the stored packet.
     pub offset: u16,
-    /// What its first byte means.
+    /// Link type of its first byte.
     pub link_type: LinkType,
 }
 
@@ -31,7 +31,7 @@ pub struct ViewLengths {
     pub caplen: RangeInclusive<u32>,
 }
 
-/// What of the transport header is in the key.
+/// Part of the transport header that is in the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TransportKey {
     /// Nothing: another protocol, a later fragment, or cut.
@@ -55,20 +55,20 @@ pub enum Shape {
         protocol: u8,
         /// The fragment offset is not zero: there is no transport header.
         later_fragment: bool,
-        /// What of the transport header is in the key.
+        /// Part of the transport header that is in the key.
         key: TransportKey,
     },
     /// A whole IPv6 header is in the captured bytes.
     Ipv6 {
         /// Next header of the IPv6 header itself.
         next_header: u8,
-        /// Where the walk over extension headers ended, from the beginning of the IPv6 header.
+        /// Offset of the end of the extension headers, from the beginning of the IPv6 header.
         transport: u16,
-        /// What stands there; an extension header where the walk had to stop before one.
+        /// Protocol found there; an extension header if the walk had to stop before one.
         protocol: u8,
         /// The fragment offset is not zero: there is no transport header.
         later_fragment: bool,
-        /// What of the transport header is in the key.
+        /// Part of the transport header that is in the key.
         key: TransportKey,
     },
 }
@@ -98,7 +98,7 @@ pub struct Template {
     /// The bytes before the innermost network header; unknown bits are zero. At most
     /// [`crate::packet::PREFIX_BYTES_MAX`]. Every packet of the template's flows has captured them.
     pub prefix: Vec<u8>,
-    /// Which bits of the prefix are known: as long as the prefix.
+    /// Mask of the known bits of the prefix: as long as the prefix.
     pub known: Vec<u8>,
     /// From the packet itself to the innermost: never empty, ascending.
     pub views: Vec<View>,
@@ -189,7 +189,7 @@ impl Template {
         ViewLengths { len: longest(*flow.len.end().max(flow.caplen.end())), caplen }
     }
 
-    /// How many bytes all packets have captured, in every view.
+    /// Number of bytes that every packet has captured, in every view.
     fn captured_bytes_min(&self) -> usize {
         let header_bytes = match self.shape {
             Shape::None => 0,
@@ -204,7 +204,7 @@ impl Template {
         self.transport_offset().unwrap_or(0) + key_bytes
     }
 
-    /// Where the network header stands: behind the prefix.
+    /// Offset of the network header: the length of the prefix.
     pub fn network_offset(&self) -> usize {
         self.prefix.len()
     }
@@ -217,7 +217,7 @@ impl Template {
         }
     }
 
-    /// Where the transport header stands (for a later fragment: its payload).
+    /// Offset of the transport header (of a later fragment: of its payload).
     pub fn transport_offset(&self) -> Option<usize> {
         match self.shape {
             Shape::None => None,
@@ -226,7 +226,7 @@ impl Template {
         }
     }
 
-    /// What of the transport header is in the key.
+    /// Part of the transport header that is in the key.
     pub fn transport_key(&self) -> TransportKey {
         match self.shape {
             Shape::None => TransportKey::None,
@@ -271,14 +271,14 @@ impl Template {
         }
     }
 
-    /// Where the flags byte of TCP stands, in those packets that have captured it.
+    /// Offset of the TCP flags byte, in packets that have captured it.
     pub fn tcp_flags_offset(&self) -> Option<usize> {
         let is_tcp = self.protocol() == Some(protocol::TCP) && self.transport_key() == TransportKey::Ports;
         is_tcp.then(|| self.transport_offset().map(|at| at + TCP_FLAGS)).flatten()
     }
 
-    /// What is known of every packet of the template, whatever its flow: fills `known` with a mask a byte and `bytes`
-    /// with the values under it (unknown bits are zero).
+    /// Describes every packet of the template, whatever its flow: fills `known` with one mask per byte and `bytes` with the
+    /// values under it (unknown bits are zero).
     pub fn describe_any(&self, description: &mut Description) {
         description.bytes.clear();
         description.known.clear();
@@ -307,9 +307,9 @@ impl Template {
         }
     }
 
-    /// What is known of every packet of `flow`, which is of this template: [`Self::describe_any`], the key, and those
-    /// TCP flags that all or none of its packets have. The last are known of the packets that captured them: a packet
-    /// of the flow may end before (see [`Flow::caplen`]).
+    /// Describes every packet of `flow`, which is of this template: [`Self::describe_any`], the key, and those TCP flags that
+    /// all or none of its packets have. The flags hold only for packets that captured them: a packet of the flow may end before
+    /// (see [`Flow::caplen`]).
     pub fn describe(&self, flow: &Flow, description: &mut Description) {
         self.describe_any(description);
         for field in [KeyField::SourceAddress, KeyField::DestinationAddress] {
@@ -342,7 +342,7 @@ impl Template {
 pub struct Description {
     /// Values; unknown bits are zero.
     pub bytes: Vec<u8>,
-    /// Which bits are known: as long as `bytes`.
+    /// Mask of the known bits: as long as `bytes`.
     pub known: Vec<u8>,
 }
 

@@ -5,7 +5,7 @@
 //! begins; the walk in [`crate::packet`] calls them until nothing more comes off. An inner packet is always a run of the
 //! stored packet's bytes: nothing is copied, decompressed or put together.
 //!
-//! What a view is:
+//! Rules for views:
 //! - It begins with Ethernet ([`LinkType::ETHERNET`](netrewind_segment::LinkType)), or with an IP header
 //!   (`LinkType::RAW`).
 //! - It ends where the outer lengths say (IP total length, UDP, PPPoE, GTP-U and PPTP lengths), and one that begins with
@@ -46,11 +46,11 @@ pub(crate) use ip::{may_carry, peel_ip};
 pub(crate) use mpls::{mpls, nsh};
 pub(crate) use ppp::{ppp, pppoe};
 
-/// How many labels an MPLS stack can have to be peeled.
+/// Largest number of labels of an MPLS stack that is peeled.
 pub const MPLS_LABELS_MAX: usize = 16;
-/// How many extension headers a GTP-U header can have to be peeled.
+/// Largest number of extension headers of a GTP-U header that is peeled.
 pub const GTP_EXTENSIONS_MAX: usize = 4;
-/// How many tagged fields a TZSP header can have to be peeled.
+/// Largest number of tagged fields of a TZSP header that is peeled.
 pub const TZSP_FIELDS_MAX: usize = 32;
-/// How many network service headers in a row are peeled.
+/// Largest number of consecutive network service headers that are peeled.
 pub const NSH_MAX: usize = 4;

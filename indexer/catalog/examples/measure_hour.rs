@@ -1,4 +1,5 @@
-//! What an hour costs: writing, room, and searching. `cargo run --release -p netrewind-catalog --example measure_hour -- 1000000`
+//! Measures the cost of an hour: writing, disk space, and searching. `cargo run --release -p netrewind-catalog --example
+//! measure_hour -- 1000000`
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it prints what it has measured, or ends")]
 

@@ -1,4 +1,4 @@
-//! What goes wrong with an hour of the catalog.
+//! Errors of an hour of the catalog.
 
 use netrewind_segment::StoreError;
 use netrewind_segment::catalog::Hour;
@@ -6,24 +6,24 @@ use netrewind_segment::catalog::Hour;
 /// An hour cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// tantivy's word for it.
+    /// Tantivy failed.
     #[error(
         "hour {hour} of the catalog: {source}: netrewind index --catalog writes it again, if its segments are kept"
     )]
     Tantivy {
-        /// Which hour.
+        /// Hour concerned.
         hour: Hour,
-        /// What it found.
+        /// Tantivy's error.
         source: tantivy::TantivyError,
     },
-    /// What it holds is not what it should be.
+    /// The hour's contents are not as they should be.
     #[error(
         "hour {hour} of the catalog: {reason}: netrewind index --catalog writes it again, if its segments are kept"
     )]
     Damaged {
-        /// Which hour.
+        /// Hour concerned.
         hour: Hour,
-        /// What is wrong.
+        /// Defect found.
         reason: String,
     },
     /// The store refused.

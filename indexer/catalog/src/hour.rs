@@ -16,7 +16,7 @@ use crate::search::search;
 /// Blocks of documents that are kept at hand: they are read in order.
 const BLOCKS_CACHED: usize = 2;
 
-/// Which records are wanted: those of which any instant is in the range. In nanoseconds since the epoch.
+/// Time range of wanted records, in nanoseconds since the epoch: those of which any instant is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// The earliest instant in it.
@@ -152,7 +152,7 @@ impl Times {
         })
     }
 
-    /// Whether a record can have an instant in the range, or is open.
+    /// True if a record can have an instant in the range, or is open.
     fn meet(&self, at: DocId, range: Range) -> bool {
         let is_open = || self.open.as_ref().is_some_and(|open| open.first(at).is_some());
         let first = self.first.first(at).unwrap_or(0);

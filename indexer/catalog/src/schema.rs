@@ -3,16 +3,16 @@
 use netrewind_segment::catalog::NumberColumn;
 use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions};
 
-/// What times are kept in, for choosing: the document knows them exactly. A finer unit would take more bytes.
+/// Unit of the times that records are selected by; the document has them exactly. A finer unit would take more bytes.
 pub(crate) const TIME_UNIT_NS: u64 = 1_000_000_000;
 
 /// The column of [`Fields::number`].
 pub(crate) const NUMBER: &str = "number";
 
-/// What a document of tantivy's has.
+/// Fields of a tantivy document.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields {
-    /// In which order it was added. A line takes next to nothing.
+    /// Number in the order of addition. A line takes next to nothing.
     pub(crate) number: Field,
     /// The first packet, rounded down to [`TIME_UNIT_NS`].
     pub(crate) first: Field,

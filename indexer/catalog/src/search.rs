@@ -38,8 +38,8 @@ fn of_condition(condition: &Condition, fields: &Fields) -> Search {
     }
 }
 
-/// What does not fulfil a condition. Only single ones are excluded: tantivy asks what it excludes for documents in any order, which
-/// its intersections are not made for.
+/// Negation of a condition. Only single conditions are excluded: tantivy asks an excluded query for documents in any order, and
+/// its intersections are not made for that.
 fn not(condition: &Condition, fields: &Fields) -> Search {
     match condition {
         Condition::All(all) => any_of(all.iter().map(|one| not(one, fields))),

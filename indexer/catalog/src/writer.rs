@@ -64,12 +64,12 @@ impl<'s> HourWriter<'s> {
         added.map(|_| ()).map_err(CatalogError::tantivy(self.hour))
     }
 
-    /// How many records were added.
+    /// Number of records added.
     pub fn records(&self) -> u64 {
         self.records
     }
 
-    /// How many parts have gone to the disk, to be merged.
+    /// Number of parts written to disk, to be merged.
     pub fn parts(&self) -> usize {
         self.writer
             .index()

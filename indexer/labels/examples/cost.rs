@@ -1,4 +1,4 @@
-//! What a first payload costs: `cargo run --release -p netrewind-labels --example cost`.
+//! Measures the time that a first payload costs: `cargo run --release -p netrewind-labels --example cost`.
 //!
 //! Each line is the time of one conversation with one packet, from a new [`Labeller`] to its end.
 

@@ -56,8 +56,8 @@ fn push_address(input: &mut Vec<u8>, address: &IpAddr) {
     }
 }
 
-/// What stands for the ports of an ICMP message: its type and that of its answer; or, where it has none, its type and code,
-/// and such a flow has one direction only.
+/// Substitutes for the ports of an ICMP message, and true if the flow is one-way: its type and that of its answer; for a type
+/// without an answer, type and code, and true.
 fn icmp_ports(pairs: &[(u16, u16)], (icmp_type, code): (u16, u16)) -> (Option<(u16, u16)>, bool) {
     let counterpart = pairs.iter().find_map(|&(a, b)| match icmp_type {
         _ if icmp_type == a => Some(b),

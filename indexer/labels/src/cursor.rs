@@ -42,7 +42,7 @@ impl<'a> Cursor<'a> {
         self.take(usize::from(len))
     }
 
-    /// What is there of a vector whose end may be missing, and whether it is whole.
+    /// Bytes present of a vector whose end may be missing, and true if it is whole.
     pub fn vector16_cut(&mut self) -> Option<(&'a [u8], bool)> {
         let len = usize::from(self.u16()?);
         let there = len.min(self.0.len());

@@ -33,7 +33,7 @@ mod record_type {
     pub const DNAME: u16 = 39;
 }
 
-/// What a conversation between these ports is called, if they are DNS's.
+/// Name of the application between these ports, if they are DNS ports.
 #[inline]
 pub(crate) fn application([one, other]: [u16; 2]) -> Option<&'static str> {
     let has = |port| one == port || other == port;
@@ -211,13 +211,13 @@ fn push_label(labels: &mut Vec<u8>, label: &[u8]) {
     }
 }
 
-/// Whether a datagram is DNS beyond doubt: a standard query or response for one name of the Internet class, with a type
-/// that is in use, every record in place, and no byte too many.
+/// True if a datagram is DNS beyond doubt: a standard query or response for one name of class IN, with a type that is in use,
+/// every record in place, and no byte left over.
 fn is_regular(datagram: &[u8]) -> bool {
     may_be_message(datagram) && walk_regular(datagram).is_some()
 }
 
-/// Whether a datagram has a header as a regular message has it: a question of nanoseconds.
+/// True if a datagram's header is that of a regular message. Takes nanoseconds.
 pub(crate) fn may_be_message(datagram: &[u8]) -> bool {
     matches!(datagram, [_, _, 0 | 1 | 0x80..=0x87, _, 0, 1, 0, _, 0, _, 0, _, ..])
 }

@@ -40,7 +40,7 @@ const METHODS: &[&[u8]] = &[
     b"CCM_POST",
     b"BITS_POST",
 ];
-/// How HTTP/2 begins where no TLS says so (RFC 9113, section 3.4).
+/// Connection preface of HTTP/2 without TLS (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const VERSION: &[u8] = b"HTTP/1.";
 
@@ -73,13 +73,13 @@ pub(crate) fn recognise_datagram(datagram: &[u8]) -> Verdict {
     }
 }
 
-/// Whether the bytes begin with `front`; `None` where they end before that is clear.
+/// True if the bytes begin with `front`; `None` if they end too early to tell.
 fn begins_as(bytes: &[u8], front: &[u8]) -> Option<bool> {
     let len = bytes.len().min(front.len());
     if bytes[..len] != front[..len] { Some(false) } else { (len == front.len()).then_some(true) }
 }
 
-/// Whether a method and a space stand at the front; `None` where the bytes end before that is clear.
+/// True if the bytes begin with a method and a space; `None` if they end too early to tell.
 fn has_method(bytes: &[u8]) -> Option<bool> {
     if !matches!(bytes.first(), Some(b'A'..=b'Z') | None) {
         return Some(false);
@@ -92,7 +92,7 @@ fn has_method(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// Whether the empty line after the head is there.
+/// True if the empty line after the head is there.
 fn ends(bytes: &[u8]) -> bool {
     memchr_iter(b'\n', bytes).any(|at| matches!(&bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }

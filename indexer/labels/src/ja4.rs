@@ -7,7 +7,7 @@ use crate::cursor::u16s;
 use crate::labels::Ja4;
 use crate::tls::{ClientHello, extension};
 
-/// What carries the handshake.
+/// Transport of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Carrier {
     Tcp,

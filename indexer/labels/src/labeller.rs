@@ -5,7 +5,7 @@ use crate::prefix::Prefix;
 use crate::verdict::Verdict;
 use crate::{BYTES_MAX, DATAGRAMS_MAX, Direction, Transport, dns, http, quic, services, ssh, tls};
 
-/// What is known of a conversation without its bytes.
+/// Facts about a conversation that are known without its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conversation {
     /// TCP or UDP.
@@ -14,7 +14,7 @@ pub struct Conversation {
     pub ports: [u16; 2],
 }
 
-/// What to do after a packet.
+/// Next step after a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// More bytes may tell more: by direction (forward, backward) those below this offset of the stream, or of each
@@ -81,7 +81,7 @@ impl Labeller {
         self.conclude(conversation)
     }
 
-    /// What this takes on the heap, without the labels that were found.
+    /// Bytes used on the heap, without the labels found.
     pub fn heap_bytes(&self) -> usize {
         let pending = self.sides.iter().flat_map(|side| &side.pending);
         let prefixes: usize = pending.map(|prefix| size_of::<Prefix>() + prefix.heap_bytes()).sum();
@@ -223,8 +223,8 @@ const TLS_MAJOR: u8 = 3;
 /// Letters that every method of HTTP, and the banner of SSH, begin with.
 const METHOD_LETTERS_LEAST: usize = 3;
 
-/// Whether a payload between these ports can be the front of a stream, or a datagram, that tells anything: a question of
-/// nanoseconds. A [`Labeller`] learns nothing from one that cannot, but that it was there.
+/// True if a payload between these ports can begin a stream, or be a datagram, that labels can be read from. Takes nanoseconds.
+/// From any other payload a [`Labeller`] learns only that it was there.
 #[inline]
 pub fn may_tell(transport: Transport, ports: [u16; 2], payload: &[u8]) -> bool {
     let Some(&first) = payload.first() else { return false };

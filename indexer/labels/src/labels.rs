@@ -1,4 +1,4 @@
-//! What can be known of a conversation from its first bytes.
+//! Labels: facts about a conversation read from its first bytes.
 
 use std::borrow::Cow;
 
@@ -43,7 +43,7 @@ pub struct Labels {
     pub quic_version: Option<u32>,
 }
 
-/// What the hellos of a TLS handshake say.
+/// Facts from the hellos of a TLS handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// The name that the client asks for (RFC 6066, section 3).
@@ -62,7 +62,7 @@ pub struct Tls {
     pub has_encrypted_hello: bool,
 }
 
-/// What the head of an HTTP/1 request says.
+/// Facts from the head of an HTTP/1 request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Http {
     /// `GET`, `POST`, ...
@@ -73,7 +73,7 @@ pub struct Http {
     pub user_agent: Option<Box<str>>,
 }
 
-/// What a DNS question and its answer say.
+/// A DNS question and its answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dns {
     /// The first question.
@@ -105,9 +105,9 @@ pub struct Answer {
 /// The banners of SSH, without the end of the line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ssh {
-    /// What the endpoint said that [`crate::Direction::Forward`] comes from.
+    /// Banner of the endpoint that sends [`crate::Direction::Forward`].
     pub forward: Option<Box<str>>,
-    /// What the other endpoint said.
+    /// Banner of the other endpoint.
     pub backward: Option<Box<str>>,
 }
 

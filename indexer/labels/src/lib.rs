@@ -44,10 +44,10 @@ pub const BYTES_MAX: usize = 4096;
 /// Datagrams of each direction that are looked at.
 pub const DATAGRAMS_MAX: u8 = 4;
 
-/// What a [`Labeller`] takes on the heap at most, beside the labels that it found.
+/// Largest heap use of a [`Labeller`], without the labels found.
 pub const HEAP_BYTES_MAX: usize = 3 * (2 * BYTES_MAX + 1024);
 
-/// How a conversation is carried.
+/// Transport protocol of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// A stream of bytes.
@@ -56,7 +56,7 @@ pub enum Transport {
     Udp,
 }
 
-/// Who of the two sends a packet.
+/// Direction of a packet within its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The endpoint whose port stands first in [`Conversation::ports`].

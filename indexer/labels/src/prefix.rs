@@ -49,7 +49,7 @@ impl Prefix {
         &self.bytes[..self.contiguous]
     }
 
-    /// What this takes on the heap.
+    /// Bytes used on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.bytes.capacity() + self.known.as_ref().map_or(0, |known| size_of_val(&**known))
     }

@@ -34,7 +34,7 @@ mod frame {
     pub const CRYPTO: u64 = 6;
 }
 
-/// What is known of a QUIC connection before its client hello is.
+/// State of a QUIC connection until its client hello is complete.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     client: Option<Direction>,
@@ -44,7 +44,7 @@ pub(crate) struct Connection {
     keys_derived: u8,
 }
 
-/// What a datagram told.
+/// Finding from a datagram.
 pub(crate) enum Told {
     /// It is QUIC, of this version.
     Version(u32),
@@ -151,7 +151,7 @@ fn client_keys(version: Version, connection_id: &[u8]) -> Option<DirectionalKeys
     Some(Keys::initial(version, suite, suite.quic?, connection_id, Side::Server).remote)
 }
 
-/// Whether a datagram may be QUIC's: a question of nanoseconds.
+/// True if a datagram may be QUIC. Takes nanoseconds.
 pub(crate) fn is_likely(datagram: &[u8]) -> bool {
     let version = datagram.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     let has_long_header = datagram.first().is_some_and(|&first| first & 0xc0 == 0xc0);
@@ -232,7 +232,7 @@ impl Connection {
         None
     }
 
-    /// What this takes on the heap, beside itself.
+    /// Bytes used on the heap, beside the value itself.
     pub fn heap_bytes(&self) -> usize {
         self.crypto.heap_bytes()
     }

@@ -29,7 +29,7 @@ const DTLS_HANDSHAKE_HEADER_BYTES: usize = 12;
 /// A longer hello is none: both length fields have room for more.
 const HELLO_BYTES_MAX: usize = 0xffff;
 
-/// What a client offers. Slices stop where the bytes do.
+/// Offers of a client hello. Slices end early if the bytes do.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ClientHello<'a> {
     pub version: u16,
@@ -102,7 +102,7 @@ impl<'a> ClientHello<'a> {
     }
 }
 
-/// What a server chose.
+/// Choices of a server hello.
 fn server_hello(body: &[u8]) -> Option<Tls> {
     let mut cursor = Cursor(body);
     let legacy_version = cursor.u16()?;
@@ -163,7 +163,7 @@ pub(crate) fn recognise(bytes: &[u8], is_last: bool) -> Verdict {
     }
 }
 
-/// What is there of the first record's content; `None` where the bytes are no handshake record.
+/// Bytes present of the first record's content; `None` if the bytes are no handshake record.
 fn first_fragment(bytes: &[u8]) -> Option<&[u8]> {
     let expected = [HANDSHAKE..=HANDSHAKE, 3..=3, 0..=4];
     let fits = bytes.iter().zip(expected).all(|(byte, range)| range.contains(byte));
@@ -205,7 +205,7 @@ fn defragment<'a>(bytes: &'a [u8], fragment: &'a [u8]) -> Option<Cow<'a, [u8]>> 
 /// The versions in DTLS's record headers; the last is that of Cisco's first clients.
 const DTLS_VERSIONS: [u16; 3] = [0xfeff, 0xfefd, 0x0100];
 
-/// Whether a datagram may begin with a DTLS handshake record.
+/// True if a datagram may begin with a DTLS handshake record.
 pub(crate) fn is_likely_dtls(datagram: &[u8]) -> bool {
     matches!(datagram, [HANDSHAKE, high, low, ..] if DTLS_VERSIONS.contains(&u16::from_be_bytes([*high, *low])))
 }

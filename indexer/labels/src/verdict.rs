@@ -1,4 +1,4 @@
-//! What a recogniser says of bytes.
+//! A recogniser's verdict on bytes.
 
 use crate::labels::Labels;
 

@@ -18,8 +18,8 @@ pub(super) const BATCH_PACKETS: usize = 32;
 /// Memory for so many flows is kept from one segment to the next.
 const FLOWS_KEPT: usize = 1 << 20;
 
-/// What is known of a flow so far: two cache lines that are fetched as one, the second of them for what is observed. A packet
-/// costs one wait.
+/// State of a flow: two cache lines, fetched as one, so that a packet waits for memory once. The second line holds the
+/// observations.
 #[derive(Clone, Debug)]
 #[repr(C, align(128))]
 pub(super) struct FlowState {
@@ -45,7 +45,7 @@ pub(super) struct FlowState {
 const _: () = assert!(std::mem::offset_of!(FlowState, stream) == 64);
 const _: () = assert!(size_of::<FlowState>() == 128);
 
-/// What distinguishes flows. For IPv6 `source` is the number of the pair of addresses and `destination` is zero.
+/// Key that tells flows apart. For IPv6, `source` is the number of the pair of addresses and `destination` is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FlowKey {
     pub(super) source: u32,
@@ -70,7 +70,7 @@ pub(super) struct Pending {
     pub(super) flags_all: u8,
     pub(super) flags_any: u8,
     pub(super) fragment: bool,
-    /// What it brings to its conversation.
+    /// Its contribution to its conversation.
     pub(super) message: Message,
     /// It belongs to the flow of its template that has no key.
     pub(super) without_key: bool,
@@ -201,13 +201,13 @@ impl FlowTable {
         &mut self.states[packet.flow as usize].stream
     }
 
-    /// Whether packets may have gone to other flows than their keys': there are too many.
+    /// True once further flows get no key: packets may have been counted in another flow than that of their key.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.states.len() >= self.flows_max
     }
 
-    /// Where a flow is looked for.
+    /// Hash of a flow's key, under which the table is searched.
     #[inline]
     pub(super) fn hash(&self, key: &FlowKey) -> u32 {
         let addresses = u64::from(key.source) << 32 | u64::from(key.destination);

@@ -28,7 +28,7 @@ pub(super) struct Conversation {
     is_settled: bool,
     is_holding: bool,
     pub(super) round_trip_ns: Option<u64>,
-    /// What client and server have to send next after a SYN of both.
+    /// Next sequence numbers of client and server, once both have sent a SYN.
     pub(super) handshake: Option<(u32, u32)>,
     /// Its place in [`Labelling::labels`].
     labels: (u32, u32),

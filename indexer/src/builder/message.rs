@@ -1,4 +1,4 @@
-//! What a packet brings to its conversation, beside what its flow counts: a piece of a stream, or a datagram.
+//! A packet's contribution to its conversation, beside the counters of its flow: a TCP segment or a UDP datagram.
 
 use netrewind_labels::{BYTES_MAX, Transport, may_tell};
 
@@ -19,7 +19,7 @@ pub(super) struct Message {
     pub(super) payload: u32,
     /// The payload may be the front of something.
     pub(super) may_tell: bool,
-    /// Where its front is kept in [`Payloads`], and how many bytes.
+    /// Front of the payload in [`Payloads`]: offset and number of bytes.
     kept: (u32, u16),
 }
 
@@ -54,7 +54,7 @@ impl Message {
 const TCP_HEADER_BYTES: usize = 20;
 const UDP_HEADER_BYTES: usize = 8;
 
-/// Where the innermost network header says that the packet ends: behind it stand trailers and padding.
+/// End of the packet by the innermost network header; trailers and padding follow it.
 #[inline]
 fn network_end(d: &Dissection, packet: &[u8]) -> Option<usize> {
     let network = d.prefix_bytes;
@@ -71,11 +71,12 @@ fn network_end(d: &Dissection, packet: &[u8]) -> Option<usize> {
     Some(if network_bytes == 0 { view_end } else { view_end.min(network + network_bytes) })
 }
 
-/// The fronts of those payloads of a batch that labels may come from: when a packet's flow is found, its bytes are gone.
+/// Fronts of the payloads of a batch that labels may be read from: the packets' bytes are gone by the time their flows are
+/// found.
 ///
-/// Which these are has to be known before the flow is. What may be the front of something can be seen. What continues it
-/// cannot: so a mark is left under the hash of each flow that waits for more. A mark may be another flow's, and then bytes are
-/// kept that nobody asks for; none that is asked for is missing.
+/// The choice has to be made before the flow is known. Bytes that may begin a message can be recognised, bytes that continue
+/// one cannot: each flow that waits for more leaves a mark under its hash. Another flow with the same hash may find the mark,
+/// so more is kept than needed, never less.
 #[derive(Clone, Debug)]
 pub(super) struct Payloads {
     bytes: Vec<u8>,

@@ -19,10 +19,10 @@ use crate::tunnel::TunnelKind;
 
 /// Conversations of which something is observed.
 pub(crate) const CONVERSATIONS_MAX: usize = 1 << 20;
-/// How late a segment may be that is only out of order where the round trip is not known, as tshark has it.
+/// Largest delay of a segment that counts as out of order if the round trip is unknown; the same as tshark's.
 const NEAR_NS: u64 = 3_000_000;
 
-/// What flows of a conversation share: protocol, tunnels, and the two ends, the lesser first.
+/// Properties shared by the flows of a conversation: protocol, tunnels, and the two ends, the lesser first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Ends {
     ends: [(u128, u16); 2],
@@ -34,7 +34,7 @@ struct Ends {
 /// A template's tunnels, as far as they are the same both ways.
 type Carrier = Vec<(TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>)>;
 
-/// What has been observed so far.
+/// Conversations observed so far.
 #[derive(Clone, Debug)]
 pub(super) struct Observer {
     pub(super) payloads: Payloads,
@@ -108,7 +108,7 @@ impl Observer {
         }
     }
 
-    /// How late a segment of this conversation may be that is only out of order.
+    /// Largest delay of a segment of this conversation that counts as out of order.
     fn near_ns(&self, conversation: u32) -> u64 {
         let known = self.labelling.conversations.get(conversation as usize);
         known.and_then(|known| known.round_trip_ns).filter(|&ns| ns > 0).unwrap_or(NEAR_NS)
@@ -286,7 +286,7 @@ impl Observer {
         *self.carriers.entry(carrier).or_insert(next)
     }
 
-    /// What was observed of flows, in the order of the index, and the texts of labels.
+    /// Observations of flows in the order of the index, and the texts of labels.
     pub(super) fn finish(
         &mut self,
         flows: &FlowTable,
@@ -319,8 +319,7 @@ impl Observer {
     }
 }
 
-/// Whether the sender of the first packet that a conversation is made for is its client. `opens` where it has sent a SYN without
-/// ACK.
+/// True if the sender of the first packet of a conversation is its client. `opens` is true if it has sent a SYN without ACK.
 fn is_forward(packet: &Pending, opens: bool) -> bool {
     let Pending { key, message, flags_any, .. } = packet;
     let answers = flags_any & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK;

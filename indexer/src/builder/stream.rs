@@ -1,5 +1,4 @@
-//! What is remembered of each flow to see what was sent again, or came out of order. `FORMAT.md`, "Observations", is
-//! normative.
+//! State of a flow that detects retransmissions and segments out of order. `FORMAT.md`, "Observations", is normative.
 
 /// TCP flags (RFC 9293).
 pub(super) mod tcp {
@@ -17,7 +16,7 @@ pub(super) const WITHOUT: u32 = u32::MAX - 1;
 /// A flow's place in its conversation, and in its stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stream {
-    /// When the highest byte came; at the beginning the last SYN.
+    /// Time at which the highest byte was received; at first that of the last SYN.
     pub(super) highest_at: u64,
     /// The first byte after the SYN, or the first one seen.
     pub(super) base: u32,

@@ -239,7 +239,7 @@ fn generalise(template: &mut Template) {
     forgotten.into_iter().for_each(|layer| template.forget(layer));
 }
 
-/// Where the link layer has addresses: offset and length.
+/// Offset and length of the link layer's addresses.
 fn link_addresses(link_type: LinkType) -> Option<(usize, usize)> {
     match link_type {
         LinkType::ETHERNET => Some((0, 12)),

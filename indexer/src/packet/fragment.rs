@@ -7,7 +7,7 @@ use super::{Dissection, EXTENSION_HEADERS_MAX, u16_at};
 use crate::template::Shape;
 use crate::tunnel::LayerKind;
 
-/// What the fragments of one packet have in common.
+/// Fields common to the fragments of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Series {
     /// In which view the header stands: so many tunnels are around it.
@@ -27,23 +27,23 @@ pub struct Series {
 /// A part of a fragmented packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment {
-    /// What it is a fragment of.
+    /// Series that it belongs to.
     pub series: Series,
-    /// Where the IP header begins in the stored packet.
+    /// Offset of the IP header in the stored packet.
     pub header: usize,
-    /// Where the IPv6 fragment header begins in it; for IPv4 where the payload does.
+    /// Offset of the IPv6 fragment header in the stored packet; for IPv4, of the payload.
     pub header_end: usize,
-    /// Where the part begins in it.
+    /// Offset of this part in the stored packet.
     pub payload: usize,
     /// Bytes of the part on the wire, as the IP header tells.
     pub bytes: usize,
-    /// Where the part stands in the packet's payload, in bytes: a multiple of 8.
+    /// Offset of this part in the payload of the whole packet, in bytes: a multiple of 8.
     pub offset: usize,
     /// More follow.
     pub more: bool,
-    /// What the IPv6 fragment header says comes behind it; of IPv4 the protocol.
+    /// Next header of the IPv6 fragment header; the protocol of IPv4.
     pub next_header: u8,
-    /// Where the byte stands that tells what begins at `header_end`: of IPv4 the protocol.
+    /// Offset of the byte that names the protocol at `header_end`; for IPv4, of the protocol field.
     pub next_header_at: usize,
 }
 
@@ -154,8 +154,8 @@ fn ipv6(packet: &[u8], view: u8, at: usize) -> Option<Fragment> {
     })
 }
 
-/// Where the last fragment header stands that the walk over extension headers reaches, and where the byte that names it:
-/// behind that of a later fragment nothing is a header.
+/// Offset of the last fragment header that the walk over extension headers reaches, and of the byte that names it. No headers
+/// follow that of a later fragment.
 fn last_fragment_header(packet: &[u8], at: usize) -> Option<(usize, usize)> {
     let mut named_at = at + ipv6_field::NEXT_HEADER;
     let mut next = *packet.get(named_at)?;

@@ -8,7 +8,7 @@ use super::vlan::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
 use super::{Dissection, byte_at, u16_at};
 use crate::tunnel::LayerKind;
 
-/// What stands behind the prefix.
+/// Network layer behind the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Network {
     /// Something that we do not take apart.

@@ -9,7 +9,7 @@ use super::link::Network;
 use super::{Dissection, PacketKey, byte_at, u16_at};
 use crate::template::{Shape, TransportKey};
 
-/// How many IPv6 extension headers are walked over.
+/// Largest number of IPv6 extension headers walked over.
 pub const EXTENSION_HEADERS_MAX: usize = 8;
 
 /// Protocol numbers (IANA) that the walk knows.
@@ -129,11 +129,11 @@ fn ipv6(d: &mut Dissection, packet: &[u8], at: usize) {
     };
 }
 
-/// Where the walk over extension headers ends.
+/// End of the walk over extension headers.
 struct LastHeader {
     /// From the beginning of the IPv6 header: at most 40 + [`EXTENSION_HEADERS_MAX`] * 2048.
     offset: usize,
-    /// What stands there; an extension header that is cut, or one too many, stands for itself.
+    /// Protocol found there; an extension header that is truncated, or one beyond the limit, is given as itself.
     protocol: u8,
     fragment: bool,
     later_fragment: bool,

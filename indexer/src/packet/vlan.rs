@@ -5,30 +5,29 @@
 
 use netrewind_segment::LinkType;
 
-/// How many VLAN tags in a row are walked over.
+/// Largest number of consecutive VLAN tags walked over.
 pub const VLAN_TAGS_MAX: usize = 8;
 /// Bytes of a VLAN tag: TPID and TCI.
 pub const VLAN_TAG_BYTES: usize = 4;
-/// What stands in the place of an EtherType where a VLAN tag follows: 802.1Q, 802.1ad, and what was used for the latter
-/// before.
+/// EtherTypes that announce a VLAN tag: 802.1Q, 802.1ad, and those used for the latter before it was standardised.
 const VLAN_TPIDS: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
 
-/// Whether this EtherType announces a VLAN tag.
+/// True if this EtherType announces a VLAN tag.
 #[inline]
 pub fn is_vlan_tpid(ethertype: u16) -> bool {
     VLAN_TPIDS.contains(&ethertype)
 }
 
-/// Where a header tells what it carries, and where that begins: both counted from the view's first byte.
+/// Offsets of a header's type field and of its payload, both from the view's first byte.
 ///
 /// A VLAN tag takes the place of both: its TPID stands where the type would, and its TCI, with the type behind it, where the
 /// payload would begin. So a tag behind a header of which the type stands at the front (LINUX_SLL2) is the same as one
 /// between the addresses and the type (Ethernet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypePlace {
-    /// Where the two bytes of the type are.
+    /// Offset of the two bytes of the type.
     pub type_at: usize,
-    /// Where what they announce begins.
+    /// Offset of the payload that the type announces.
     pub payload_at: usize,
 }
 

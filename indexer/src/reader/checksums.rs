@@ -1,4 +1,4 @@
-//! Whether a segment's bytes are still those that its index was built from.
+//! Compares a segment's bytes with those that its index was built from.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::blocks::Blocks;
 use crate::layout::Section;
 use crate::{IndexError, checksums};
 
-/// What the checksums of a segment's granules tell of its bytes.
+/// Result of comparing the checksums of a segment's granules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Stretches of the segment that are not as they were: whole granules, ascending, neighbours joined.

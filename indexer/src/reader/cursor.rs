@@ -122,8 +122,7 @@ impl<'a, B: AsRef<[u8]>> Cursor<'a, B> {
         Ok(granule)
     }
 
-    /// Where the last record that begins in a granule ends: where the first of a later granule begins, or the segment's
-    /// end.
+    /// End of the last record that begins in a granule: offset of the first record of a later granule, or the segment's end.
     pub fn granule_end(&mut self, number: u32) -> Result<u64, IndexError> {
         match number + 1 < self.index.granule_count() {
             true => Ok(self.granule(number + 1)?.offset),
@@ -398,7 +397,7 @@ impl<'a, B: AsRef<[u8]>> Flows<'a, B> {
         Self { cursor: index.cursor(), wanted, next: 0 }
     }
 
-    /// What reads the flows: it has decoded what surrounds the last of them.
+    /// Cursor that reads the flows: it has decoded the blocks around the last of them.
     pub fn cursor(&mut self) -> &mut Cursor<'a, B> {
         &mut self.cursor
     }

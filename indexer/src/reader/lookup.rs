@@ -13,14 +13,14 @@ use crate::keys::{AddressColumns, KeyBlock, KeyColumns};
 use crate::layout::Section;
 use crate::template::{KeyField, Shape, Template};
 
-/// What a field of the key must be, as a big-endian number of the field's width (16, 32 or 128 bits).
+/// Constraint on a field of the key, as a big-endian number of the field's width (16, 32 or 128 bits).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Constraint {
     /// `field & mask == value`.
     Masked {
-        /// Which bits count.
+        /// Bits that are compared.
         mask: u128,
-        /// What they are.
+        /// Value of those bits.
         value: u128,
     },
     /// `low <= field <= high`.
@@ -61,9 +61,9 @@ impl Constraint {
 /// A demand on one field of a flow's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Term {
-    /// Which field.
+    /// Constrained field.
     pub field: KeyField,
-    /// What it must be.
+    /// Constraint on its value.
     pub constraint: Constraint,
 }
 
@@ -101,7 +101,7 @@ impl Resolved<'_> {
         }
     }
 
-    /// Whether a block holds the same for both: a host is looked for as source and as destination.
+    /// True if the same blocks can hold both: a host is looked for as source and as destination.
     fn can_hold_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Address { ids, .. }, Self::Address { ids: others, .. }) => ids == others,
@@ -165,8 +165,8 @@ impl<B: AsRef<[u8]>> Index<B> {
         self.scan(wanted, blocks, &resolved)
     }
 
-    /// Whether [`Self::flows_with_any`] has to look through the flows: false where it finds nothing, which takes a look at
-    /// a block of addresses for each term and nothing else.
+    /// True if [`Self::flows_with_any`] has to scan the flows, false if it finds nothing. Looks at one block of addresses for
+    /// each term, and at nothing else.
     pub fn may_have_any(&self, wanted: &[bool], terms: &[Term]) -> Result<bool, IndexError> {
         Ok(!self.resolve_all(wanted, terms)?.is_empty())
     }

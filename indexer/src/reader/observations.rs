@@ -6,7 +6,7 @@ use crate::layout::Section;
 use crate::observations::{self, LabelKey, Observation};
 use crate::strings::StringTable;
 
-/// What was observed of the flows of an index. Cheapest when the numbers asked for ascend.
+/// Observations of the flows of an index. Cheapest when the flows are asked for in ascending order.
 #[derive(Debug)]
 pub struct Observations<'a> {
     blocks: Blocks<'a, 4>,
@@ -19,7 +19,7 @@ impl<'a> Observations<'a> {
         Self { blocks, strings: StringTable::new(strings), block: None }
     }
 
-    /// What was observed of a flow, if anything was.
+    /// Observation of a flow, if it has one.
     pub fn of(&mut self, flow: u32) -> Result<Option<Observation>, IndexError> {
         let Some(block) = self.blocks.find(|first| u32::from_le_bytes(first) > flow) else { return Ok(None) };
         let rows = self.load(block)?;

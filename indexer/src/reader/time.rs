@@ -1,4 +1,4 @@
-//! When: granules by time, and packets and bytes a second.
+//! Time ranges: granules by time, and packets and bytes a second.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::seconds;
 /// A point of the graph: what was received within `width_seconds` from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Second {
-    /// When it begins: a multiple of the width.
+    /// Start of the point: a multiple of the width.
     pub start: Timestamp,
     /// One, unless the segment's timestamps are spread over more seconds than the graph has points: then a power of two.
     pub width_seconds: u64,

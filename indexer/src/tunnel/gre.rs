@@ -31,7 +31,7 @@ mod protocol {
     pub const EOIP: u16 = 0x6400;
 }
 
-/// Whether a GRE header is NVGRE's: these bits and this protocol are the whole of what RFC 7637 lets it have.
+/// True if a GRE header is NVGRE's: RFC 7637 permits exactly these bits and this protocol.
 pub(super) fn is_nvgre(header: Option<&[u8]>) -> bool {
     let [key_high, key_low] = KEY.to_be_bytes();
     let [ethernet_high, ethernet_low] = protocol::ETHERNET.to_be_bytes();
@@ -80,7 +80,7 @@ pub(super) fn gre<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'
     }
 }
 
-/// Where the key stands in the GRE header at the beginning of `header`.
+/// Offset of the key in the GRE header at the beginning of `header`.
 pub(super) fn key_offset(header: Window) -> Option<usize> {
     let flags = header.u16(0)?;
     (flags & KEY != 0).then_some(if flags & CHECKSUM != 0 { 8 } else { 4 })

@@ -1,4 +1,4 @@
-//! What an inner packet must look like.
+//! Plausibility checks of inner packets.
 
 use netrewind_segment::LinkType;
 
@@ -8,13 +8,13 @@ use crate::packet::{VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid, protocol};
 const IPV4_HEADER_BYTES: usize = 20;
 const IPV6_HEADER_BYTES: usize = 40;
 const ETHERNET_HEADER_BYTES: usize = 14;
-/// Where the type stands in an Ethernet frame without VLAN tags.
+/// Offset of the type in an Ethernet frame without VLAN tags.
 const ETHERNET_TYPE: usize = 12;
 /// An Ethernet frame without its FCS is at least this long: a shorter packet in it is padded.
 const ETHERNET_BYTES_MIN: usize = 60;
 /// VLAN tags of a frame that must be certain.
 const CERTAIN_VLAN_TAGS_MAX: usize = 2;
-/// What stands in the place of an EtherType is a length up to here, and nothing up to where EtherTypes begin (IEEE 802.3).
+/// The EtherType field holds a length up to this value (IEEE 802.3); values between it and the first EtherType mean nothing.
 const ETHERNET_LENGTH_MAX: u16 = 1500;
 const ETHERTYPE_MIN: u16 = 0x0600;
 /// The shortest 802.2 header.
@@ -30,7 +30,7 @@ mod ethertype {
         [0x8035, 0x8847, 0x8848, 0x8863, 0x8864, 0x8809, 0x888e, 0x88cc, 0x894f];
 }
 
-/// How much speaks against a tunnel's header being one. The more, the more the inner packet has to show.
+/// Doubt that a header is a tunnel's. The graver it is, the more the inner packet has to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
     /// Many of its bits are as the standard wants them: the inner packet may not contradict what announces it. It can have been
@@ -43,7 +43,7 @@ pub(super) enum Doubt {
 }
 
 impl Inner<'_> {
-    /// Whether the inner packet shows what it has to.
+    /// True if the inner packet proves what this doubt demands.
     pub(super) fn convinces(&self, doubt: Doubt) -> bool {
         match (doubt, self.link_type) {
             (Doubt::Grave, _) => self.is_certain(),
@@ -61,7 +61,7 @@ impl Inner<'_> {
     }
 }
 
-/// Whether a frame's type and what follows agree, as far as that was captured.
+/// True if a frame's type and payload agree, as far as they were captured.
 fn is_plausible_ethernet(frame: Window, doubt: Doubt) -> bool {
     let mut at = ETHERNET_TYPE;
     for _ in 0..VLAN_TAGS_MAX {
@@ -83,7 +83,7 @@ fn is_plausible_ethernet(frame: Window, doubt: Doubt) -> bool {
     }
 }
 
-/// Whether an IPv4 header stands here, as far as one was captured. A total length of zero is segmentation offload.
+/// True if an IPv4 header is here, as far as one was captured. A total length of zero is segmentation offload.
 fn is_plausible_ipv4(payload: Window, doubt: Doubt) -> bool {
     let Some(first_byte) = payload.u8(0) else { return true };
     let header_bytes = usize::from(first_byte & 0x0f) * 4;
@@ -188,7 +188,7 @@ pub(super) fn certain_ethernet(window: Window) -> Option<Inner> {
     if is_certain { ethernet(window) } else { None }
 }
 
-/// Whether a packet of `bytes` bytes fills its window. In a frame, behind a link header of `before` bytes, it can be padded.
+/// True if a packet of `bytes` bytes fills its window. In a frame, behind a link header of `before` bytes, it can be padded.
 fn fills(payload: Window, bytes: usize, before: Option<usize>) -> bool {
     let room = payload.wire_bytes();
     bytes == room
@@ -214,7 +214,7 @@ fn is_certain_ipv6(payload: Window, before: Option<usize>) -> bool {
         && is_plausible_ipv6(payload, Doubt::Some)
 }
 
-/// Whether an IPv4 header sums up as it has to; `None` where not all of it was captured.
+/// True if the checksum of an IPv4 header is right; `None` if not all of the header was captured.
 fn has_right_checksum(payload: Window, header_bytes: usize) -> Option<bool> {
     let header = payload.captured().get(..header_bytes)?;
     Some(ones_complement_sum(header) == 0xffff)

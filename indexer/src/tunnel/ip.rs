@@ -23,8 +23,8 @@ mod protocol {
     pub const MPLS: u8 = 137;
 }
 
-/// Whether [`peel_ip`] can find anything behind an IP header with this protocol (an IPv6 header: the last of the
-/// extension headers' next headers) and these ports. It is asked for every packet.
+/// True if [`peel_ip`] can find a tunnel behind an IP header with this protocol (for IPv6, the next header of the last
+/// extension header) and these ports. Called for every packet.
 #[inline]
 pub(crate) fn may_carry(ports: &TunnelPorts, protocol: u8, source_port: u16, destination_port: u16) -> bool {
     match protocol {

@@ -1,4 +1,4 @@
-//! What a header is, how the index numbers it, and which of its bits vary between the packets of one flow.
+//! Kinds of headers, their numbers in the index, and their bits that vary between the packets of one flow.
 
 /// A kind of tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,7 +72,7 @@ impl TunnelKind {
     ];
 }
 
-/// What a header is. The number is what the index stores.
+/// Kind of a header. The number is the one that the index stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LayerKind {
     /// A tunnel's header.
@@ -131,8 +131,8 @@ impl LayerKind {
         tunnel.or_else(|| Self::PLAIN.get(usize::from(number.checked_sub(Self::PLAIN_FIRST)?)).copied())
     }
 
-    /// Which bits vary between the packets of one flow, from the header's first byte. Bytes behind the table vary
-    /// altogether.
+    /// Mask of the bits that vary between the packets of one flow, from the header's first byte. All bytes behind the table
+    /// vary.
     pub(super) fn varying_bits(self) -> &'static [u8] {
         match self {
             Self::Tunnel(kind) => kind.varying_bits(),

@@ -6,17 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::kind::{LayerKind, TunnelKind};
 use super::window::Window;
 
-/// How many headers are noted in one packet: where they are used up, nothing deeper is peeled.
+/// Largest number of headers noted in one packet; beyond it nothing deeper is peeled.
 pub const LAYERS_MAX: usize = 32;
 
 /// A header between two views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layer {
-    /// What it is.
+    /// Kind of header.
     pub kind: LayerKind,
     /// In which view it stands: 0 is the stored packet.
     pub view: u8,
-    /// Where it begins in the stored packet.
+    /// Offset in the stored packet.
     pub offset: u16,
     /// Its length.
     pub bytes: u16,
@@ -25,7 +25,7 @@ pub struct Layer {
 impl Layer {
     const EMPTY: Self = Self { kind: LayerKind::Varying, view: 0, offset: 0, bytes: 0 };
 
-    /// Where it ends in the stored packet.
+    /// End of the header in the stored packet.
     pub fn end(&self) -> usize {
         usize::from(self.offset) + usize::from(self.bytes)
     }
@@ -45,13 +45,13 @@ impl Layer {
 /// A tunnel of a packet, from the outermost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
-    /// What it is.
+    /// Kind of tunnel.
     pub kind: TunnelKind,
     /// Its id, see [`TunnelKind`].
     pub id: Option<u32>,
     /// The view that its header stands in; the next one, if there is one, is what it carries.
     pub view: u8,
-    /// Where its header begins in the stored packet.
+    /// Offset of its header in the stored packet.
     pub offset: usize,
     /// Source and destination of the IP header that carries it; none where Ethernet does.
     pub outer: Option<(IpAddr, IpAddr)>,
@@ -61,7 +61,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Whether it carries a virtual network that has a number: VXLAN, VXLAN-GPE, Geneve and NVGRE.
+    /// True if it carries a numbered virtual network: VXLAN, VXLAN-GPE, Geneve and NVGRE.
     pub fn is_of_virtual_network(&self) -> bool {
         self.is_nvgre || matches!(self.kind, TunnelKind::Vxlan | TunnelKind::VxlanGpe | TunnelKind::Geneve)
     }
@@ -77,8 +77,8 @@ impl Tunnel {
 const NVGRE_FLOW_BITS: u32 = 8;
 
 impl Tunnel {
-    /// What of it is the same for both ways of a conversation: its kind, its id where that names a network and not one way (as
-    /// a TEID or an MPLS label does), and its two ends, in order.
+    /// Properties that are the same in both directions of a conversation: kind, id if it names a network and not a direction
+    /// (as a TEID or an MPLS label does), and the two ends in order.
     pub fn both_ways(&self) -> (TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>) {
         use TunnelKind::{Eoip, Erspan2, Erspan3, Geneve, Gre, PppoE, Vxlan, VxlanGpe};
         let names_a_network =
@@ -169,7 +169,7 @@ pub fn erspan_timestamp(tunnel: &Tunnel, packet: &[u8]) -> Option<(u32, u8)> {
     (tunnel.kind == TunnelKind::Erspan3).then_some((window.u32(4)?, (window.u8(11)? >> 1) & 3))
 }
 
-/// Where a tunnel's id stands: in the bits of `mask`, which is moved down, of a number of `bytes` bytes.
+/// Location of a tunnel's id: the bits of `mask`, shifted down, in a number of `bytes` bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdPlace {
     /// In the stored packet.
@@ -193,7 +193,7 @@ impl IdPlace {
 }
 
 impl Layer {
-    /// Where the id of the tunnel stands, if this is a tunnel's header and has one.
+    /// Location of the tunnel's id, if this is a tunnel's header and has one.
     pub(crate) fn id_place(&self, packet: &[u8]) -> Option<IdPlace> {
         use TunnelKind::*;
         let LayerKind::Tunnel(kind) = self.kind else { return None };

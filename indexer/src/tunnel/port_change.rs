@@ -1,17 +1,16 @@
-//! How the ports of a store differ from the usual ones, as people write it: `vxlan=5555`, `none=8472`.
+//! Differences between the ports of a store and the default ones, as written by users: `vxlan=5555`, `none=8472`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::ports::{PORTS_MAX, TunnelPorts, UdpTunnel};
 
-/// What a UDP port is, in difference to [`TunnelPorts::DEFAULT`]. Written `vxlan=5555`; `none=8472` for one that is no
-/// tunnel.
+/// Change of a UDP port from [`TunnelPorts::DEFAULT`]. Written `vxlan=5555`, or `none=8472` for a port that is no tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortChange {
     /// The port.
     pub port: u16,
-    /// What it is; `None`: no tunnel.
+    /// Tunnel on the port; `None` if it is no tunnel.
     pub tunnel: Option<UdpTunnel>,
 }
 
@@ -81,8 +80,8 @@ impl TunnelPorts {
         Self::changed(&changes)
     }
 
-    /// What tells these from other ports, by which an index knows what it was built with: for each port, ascending, its two
-    /// bytes and the tunnel's number.
+    /// Canonical list of the ports, by which an index knows what it was built with: for each port, ascending, its two bytes and
+    /// the tunnel's number.
     pub(crate) fn list(&self) -> Vec<u8> {
         let mut ports: Vec<_> = self.iter().collect();
         ports.sort_by_key(|&(port, _)| port); // stable: the first that names a port is the one

@@ -1,6 +1,6 @@
-//! Which UDP ports are tunnels.
+//! UDP ports of tunnels.
 
-/// How many ports a [`TunnelPorts`] can name.
+/// Largest number of ports in a [`TunnelPorts`].
 pub const PORTS_MAX: usize = 32;
 
 /// A tunnel over UDP. The number is what the index's list of ports holds.
@@ -34,8 +34,7 @@ impl UdpTunnel {
     }
 }
 
-/// Which UDP ports are tunnels. It is part of what an index is a function of: an index and the queries over it use the
-/// same ports.
+/// UDP ports of tunnels. An index depends on them: it and the queries over it use the same ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelPorts {
     ports: [(u16, UdpTunnel); PORTS_MAX],
@@ -77,8 +76,8 @@ impl TunnelPorts {
         self.ports.iter().take(self.count).copied()
     }
 
-    /// What a packet between these ports can be, and whether that is certain: where only the source
-    /// port names a protocol that does not use it so, it is a guess, which the inner packet has to confirm.
+    /// Tunnel that a packet between these ports can be, and true if that is certain. It is a guess, which the inner packet has
+    /// to confirm, if only the source port names a protocol that does not use it so.
     #[inline]
     pub fn tunnel_of(&self, source: u16, destination: u16) -> Option<(UdpTunnel, bool)> {
         if self.hashes & (hash_bit(source) | hash_bit(destination)) == 0 {

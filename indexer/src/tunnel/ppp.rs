@@ -82,7 +82,7 @@ fn l2tp2<'a>(layers: &mut Layers, window: Window<'a>, flags: u16) -> Option<Inne
     ppp(layers, message.skip(rest.at - window.at)?).filter(|packet| packet.convinces(Doubt::Some))
 }
 
-/// Where tunnel and session stand in the L2TP version 2 header at the beginning of `header`.
+/// Offset of tunnel and session id in the L2TP version 2 header at the beginning of `header`.
 pub(super) fn l2tp2_id_offset(header: Window) -> Option<usize> {
     Some(if header.u16(0)? & l2tp_flag::LENGTH != 0 { 4 } else { 2 })
 }

@@ -2,16 +2,16 @@
 
 use netrewind_segment::LinkType;
 
-/// What is left of a packet from `at` on. Offsets count from the beginning of the stored packet.
+/// Rest of a packet from `at` on. Offsets count from the beginning of the stored packet.
 ///
 /// **Invariant:** `packet.len() <= end` and `at <= end`; `at` can be behind the captured bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window<'a> {
     /// The captured bytes of the stored packet, cut where this window ends on the wire.
     pub packet: &'a [u8],
-    /// Where the window begins.
+    /// Start of the window.
     pub at: usize,
-    /// Where it ends on the wire.
+    /// End of the window on the wire.
     pub end: usize,
     /// It is the payload of a first fragment, or a header says that more belongs to it than there is: what follows is in
     /// another packet, or was left out by who sent it.
@@ -50,7 +50,7 @@ impl<'a> Window<'a> {
         self.captured().get(offset..offset + 4)?.try_into().ok().map(u32::from_be_bytes)
     }
 
-    /// What of the window was captured.
+    /// Captured bytes of the window.
     #[inline]
     pub fn captured(&self) -> &'a [u8] {
         self.packet.get(self.at..).unwrap_or_default()
@@ -76,7 +76,7 @@ impl<'a> Window<'a> {
         Self { packet: self.packet.get(..end).unwrap_or(self.packet), end, is_incomplete, ..self }
     }
 
-    /// Whether so many bytes can be in it: as many as there are or fewer, or more where the rest is elsewhere.
+    /// True if `bytes` bytes can be in it: no more than there are, or more if the rest is elsewhere.
     #[inline]
     pub fn fits(&self, bytes: usize) -> bool {
         bytes <= self.wire_bytes() || self.is_incomplete

@@ -1,6 +1,6 @@
 //! An index of each version of the format is kept: it must be read, and built again to the same bytes.
 //!
-//! Where a new version is wanted, `NETREWIND_WRITE_GOLDEN=1` writes its files.
+//! To add a new version, run with `NETREWIND_WRITE_GOLDEN=1`, which writes its files.
 
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,7 @@ const V4: [u8; 34] = [
 /// A LINUX_SLL2 header behind its protocol.
 const SLL2: [u8; 18] = [0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0];
 
-/// What stands before an IPv4 packet, and before an IPv6 packet.
+/// Link-layer headers, each for an IPv4 packet and for an IPv6 packet.
 fn link_layers() -> Vec<(LinkType, Vec<u8>, Vec<u8>)> {
     let both = |link_type: u16, front: &[u8], v4: &[u8], v6: &[u8]| {
         (LinkType(link_type), [front, v4].concat(), [front, v6].concat())

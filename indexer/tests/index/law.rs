@@ -44,7 +44,7 @@ fn an_empty_segment_has_an_index() {
     assert_eq!((index.flow_count(), index.granule_count()), (0, 1));
 }
 
-/// What happens to a packet of a capture on its way into a test.
+/// Changes to a packet of a capture on its way into a test.
 #[derive(Clone, Debug)]
 struct Mutilation {
     file: prop::sample::Index,

@@ -1,4 +1,4 @@
-//! What an index must say of a segment, found out the slow way: packet by packet, in ordinary collections.
+//! Expected contents of a segment's index, found the slow way: packet by packet, in ordinary collections.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -63,7 +63,7 @@ impl Packet {
     }
 }
 
-/// What stands behind a header that carries a tunnel: it has no view of its own yet.
+/// Contents of a header that carries a tunnel: it has no view of its own yet.
 struct Tunnelled(Packet);
 
 impl Tunnelled {
@@ -152,7 +152,7 @@ fn wrap(chance: &mut Chance, packet: Packet) -> Packet {
     }
 }
 
-/// What carries a tunnel: IP with a protocol, or Ethernet with a type.
+/// Carrier of a tunnel: IP with a protocol, or Ethernet with a type.
 enum Carried {
     Ip(u8, Tunnelled),
     Ethernet(u16, Tunnelled),

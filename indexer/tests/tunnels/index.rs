@@ -1,4 +1,4 @@
-//! What an index says of packets in tunnels: it holds for every packet, and what varies within a flow makes no other flow.
+//! Indexes of packets in tunnels: they hold for every packet, and bits that vary within a flow make no other flow.
 
 use netrewind_indexer::packet::dissect;
 use netrewind_indexer::{Builder, Description, Flow, Index, Limits, Template};
@@ -26,7 +26,7 @@ fn index(segment: &[u8], limits: Limits) -> Index<Vec<u8>> {
     Index::open(builder.finish().unwrap()).unwrap()
 }
 
-/// Whether all that is known of a flow holds for a packet, in each of its views.
+/// True if everything known of a flow holds for a packet, in each of its views.
 fn holds(template: &Template, flow: &Flow, packet: &[u8], header: &RecordHeader) -> bool {
     let mut description = Description::default();
     template.describe(flow, &mut description);

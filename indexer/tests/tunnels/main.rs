@@ -1,4 +1,4 @@
-//! What tunnels carry is found, and where: over packets whose nesting is known, over random bytes, and over public
+//! Packets in tunnels are found at the right offsets: over packets whose nesting is known, over random bytes, and over public
 //! captures as tshark sees them.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]

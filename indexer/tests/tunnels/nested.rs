@@ -173,7 +173,7 @@ fn ports_are_a_matter_of_configuration() {
     assert_eq!(views(&TunnelPorts::DEFAULT.with(5555, UdpTunnel::Vxlan)), 2);
 }
 
-/// What holds of every dissection, whatever the bytes are.
+/// Checks that hold for every dissection, whatever the bytes are.
 fn check_sound(bytes: &[u8], link_type: LinkType, len: u32) {
     let dissection = dissect(link_type, bytes, len);
     let views = dissection.views();

@@ -142,7 +142,7 @@ fn any_ethertype_can_be_in_vxlan() {
     }
 }
 
-/// Where only the source port is a tunnel's, as in an answer to a client that has it, the inner packet must be certain.
+/// The inner packet must be certain if only the source port is a tunnel's, as in an answer to a client on that port.
 #[test]
 fn a_tunnel_is_sent_to_its_port() {
     let carried = |payload: &[u8]| [&[8, 0, 0, 0, 0, 0, 42, 0], &frame(0x0800, payload)[..]].concat();

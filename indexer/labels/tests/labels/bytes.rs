@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
 
 use crate::support::{client_hello, label, records};
 
-/// What may stand at the front of a stream: protocols, whole and damaged, and noise.
+/// Fronts of streams: protocols, whole and damaged, and noise.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let line = "[ -~]{0,40}";
     let request = ("(GET|POST|OPTIONS|SUBSCRIBE|PRI|SSH-2.0|HTTP/1.1)", line, line, vec((line, line), 0..8))

@@ -51,7 +51,7 @@ struct Case {
     /// The sequence number of the first byte of each direction.
     origins: [Option<u32>; 2],
     packets: Vec<(Direction, usize, Vec<u8>)>,
-    /// What tshark saw first of each kind.
+    /// First value of each kind that tshark saw.
     expected: BTreeMap<&'static str, Values>,
 }
 
@@ -142,7 +142,7 @@ impl Case {
         self.expected.entry("ssh_banner").or_default().extend(banners);
     }
 
-    /// What the labeller says, by kind. Kinds that it cannot know better than to leave empty are left out.
+    /// Labels found by the labeller.
     fn labels(&self) -> Option<Box<Labels>> {
         let packets: Vec<_> = self.packets.iter().map(|(way, at, bytes)| (*way, *at, &bytes[..])).collect();
         label(self.conversation.as_ref()?, &packets)

@@ -1,4 +1,4 @@
-//! What tshark says of the packets of public captures, all merged into one file: it starts once.
+//! Tshark's view of the packets of public captures, all merged into one file, so that it starts once.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
