@@ -20,7 +20,7 @@ const STEPS_PER_INSTRUCTION_MAX: usize = 8;
 /// Unresolved branches on top of each other that one judgement explores.
 const DEPTH_MAX: u32 = 64;
 
-/// What a filter says of a set of packets.
+/// A filter's verdict on a set of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It accepts none of them.
@@ -65,7 +65,7 @@ pub enum KeyField {
     DestinationPort,
 }
 
-/// Where a key field stands in the packet.
+/// Location of a key field in the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyPlace {
     /// Bytes from the packet's beginning.
@@ -80,7 +80,7 @@ pub struct KeyPlace {
 pub struct AbstractPacket {
     /// The known bits; unknown ones are zero.
     values: Vec<u8>,
-    /// Which bits are known; as long as `values`.
+    /// Mask of the known bits; as long as `values`.
     known: Vec<u8>,
     wire_len: Number,
     captured_min: u32,
@@ -165,7 +165,7 @@ impl AbstractPacket {
             (1..=KEY_FIELD_BYTES_MAX).contains(&bytes).then_some(KeyPlace { offset, bytes });
     }
 
-    /// Where a key field stands.
+    /// Location of a key field.
     pub fn key_place(&self, field: KeyField) -> Option<KeyPlace> {
         self.places[field as usize]
     }
@@ -177,7 +177,7 @@ impl AbstractPacket {
         }
     }
 
-    /// Whether a packet is one of the set.
+    /// True if a packet is one of the set.
     pub fn admits(&self, packet: &[u8], wire_len: u32) -> bool {
         let captured = u64::from(self.captured_min)..=u64::from(self.captured_max);
         captured.contains(&(packet.len() as u64))
@@ -253,8 +253,8 @@ impl Source for AbstractPacket {
 }
 
 impl Program {
-    /// What the filter says of all packets of the set. Sound: never [`Verdict::Never`] if one of them is accepted, never
-    /// [`Verdict::Always`] if one is not. The packets must be of the program's link type.
+    /// Verdict on all packets of the set. Sound: never [`Verdict::Never`] if one of them is accepted, never [`Verdict::Always`]
+    /// if one is not. The packets must be of the program's link type.
     pub fn judge(&self, packet: &AbstractPacket) -> Verdict {
         let instructions = self.instructions();
         let steps_left = instructions.len() * STEPS_PER_INSTRUCTION_MAX;

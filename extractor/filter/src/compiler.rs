@@ -54,7 +54,7 @@ struct Compiling {
     changed: Condvar,
 }
 
-/// What came of it.
+/// Outcome of a compilation.
 #[derive(Clone, Debug)]
 enum Outcome {
     /// The program.
@@ -139,7 +139,7 @@ impl Compiler {
 }
 
 impl Compiling {
-    /// What came of it; none where nobody waits here any more.
+    /// Waits for the outcome; `None` once the caller has given up.
     fn wait(&self, is_given_up: &dyn Fn() -> bool) -> Option<Outcome> {
         let mut outcome = locked(&self.outcome);
         while outcome.is_none() && !is_given_up() {

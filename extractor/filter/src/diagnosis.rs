@@ -1,5 +1,5 @@
-//! Where in an expression an error is. libpcap says what is wrong but not where, so the place is found by asking it about
-//! beginnings of the expression.
+//! Finds the position of an error in an expression. libpcap says what is wrong but not where, so it is asked about beginnings
+//! of the expression.
 
 use std::ops::Range;
 
@@ -13,8 +13,8 @@ use super::lexer::{Token, tokens};
 /// Longer expressions are blamed as a whole, because every try compiles a part of them.
 const DIAGNOSED_TOKENS_MAX: usize = 512;
 
-/// What can follow in the middle of an expression: one of these makes any beginning that is right so far compile, or fail
-/// for a reason other than its syntax.
+/// Continuations that are possible in the middle of an expression: one of them makes any beginning that is right so far
+/// compile, or fail for a reason other than its syntax.
 const COMPLETIONS: [&str; 11] = [
     "",
     " 1",
@@ -32,7 +32,7 @@ const COMPLETIONS: [&str; 11] = [
 /// A comparison may be missing behind the parentheses that are closed.
 const ENDINGS: [&str; 2] = ["", " = 1"];
 
-/// How libpcap's parser calls what it does not understand.
+/// Message of libpcap's parser for input that it does not understand.
 const SYNTAX_ERROR: &str = "syntax error";
 
 /// The error with its place, from libpcap's message on the whole expression.

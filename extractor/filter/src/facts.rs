@@ -1,4 +1,4 @@
-//! What a path through a program has learnt of the key fields, and where the numbers in its registers come from.
+//! Knowledge of a path through a program: its conditions on the key fields, and the origins of the numbers in its registers.
 
 use super::abstract_packet::{AbstractPacket, KeyField, KeyPlace};
 use super::machine::Source;
@@ -90,7 +90,7 @@ impl Origin {
         Self { offset, width, mask: width.mask() }
     }
 
-    /// Whether the register holds exactly the bytes of a two-byte field.
+    /// True if the register holds exactly the bytes of a two-byte field.
     fn is_whole(self, place: KeyPlace) -> bool {
         self.width == Width::Half && self.mask == 0xffff && is_port(place) && self.offset == place.offset
     }
@@ -263,7 +263,7 @@ fn from_field(place: KeyPlace, offset: u32, width: Width, bits: u128) -> u32 {
     (moved & u128::from(width.mask())) as u32
 }
 
-/// How many bits the end of a field lies behind the end of a load.
+/// Number of bits from the end of a load to the end of a field.
 fn distance(place: KeyPlace, offset: u32, width: Width) -> i64 {
     let field_end = i64::from(place.offset) + i64::from(place.bytes);
     let load_end = i64::from(offset) + i64::from(width.bytes());

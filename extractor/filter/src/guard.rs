@@ -9,7 +9,7 @@
 use super::error::FilterError;
 use super::lexer::{Token, TokenKind, tokens};
 
-/// What a name stands for after the qualifiers so far.
+/// Meaning of a name after the qualifiers so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sense {
     /// A table on this machine that is read without asking anyone: services, protocols.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-/// What a token is, as far as names and places are concerned.
+/// Kind of token, as far as names and places need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenKind {
     /// A word of the language.
@@ -88,7 +88,7 @@ fn longest(text: &str) -> (TokenKind, usize) {
     }
 }
 
-/// Whether a word is one of the language: a keyword or a named constant.
+/// True if a word is one of the language: a keyword or a named constant.
 pub(super) fn is_word_of_the_language(word: &str) -> bool {
     is_listed(KEYWORDS, word) || is_listed(CONSTANTS, word)
 }

@@ -5,7 +5,7 @@
 //! where the program holds a field against that one, it is held against all of the list, by a search tree of the same
 //! instructions. What the expression means for the packet stays libpcap's to say, after `vlan` or `mpls` too.
 //!
-//! Where the program compares is not guessed: the expression is compiled once more with another one in the same place, and the
+//! The places of comparisons are not guessed: the expression is compiled once more with another one in the same place, and the
 //! two programs may differ in the constants of comparisons, and in nothing else. Otherwise, and where anything in the list is
 //! not understood, libpcap compiles the whole of it.
 //!
@@ -41,7 +41,7 @@ const EQUAL_TO_CONSTANT: u16 = 0x15;
 const QUALIFIERS: [&str; 11] =
     ["ip", "arp", "rarp", "tcp", "udp", "sctp", "src", "dst", "host", "net", "port"];
 
-/// What stands in a list.
+/// Member of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Member {
     value: u32,
@@ -178,8 +178,8 @@ impl Words<'_> {
         matches!(self.at(at), "or" | "||")
     }
 
-    /// Whether what begins here is one of those that `or` joins: the expression, or that of a parenthesis, is read from left
-    /// to right, so that all that follow are joined to whatever was before.
+    /// True if an alternative joined by `or` can begin here. An expression, or one in parentheses, is read from left to right,
+    /// so all that follow are joined to whatever was before.
     fn can_begin(&self, at: usize) -> bool {
         at == 0 || self.at(at - 1) == "(" || self.is_or(at - 1)
     }
@@ -197,7 +197,7 @@ impl Words<'_> {
         is_last.then_some(Term { qualifiers, member, tokens: from..end })
     }
 
-    /// What is listed at a position, under these qualifiers, and where it ends.
+    /// The member listed at a position, under these qualifiers, and the end of its tokens.
     fn member(&self, at: usize, qualifiers: &str) -> Option<(Member, usize)> {
         let has = |word: &str| qualifiers.split(' ').any(|qualifier| qualifier == word);
         let kind = self.tokens.get(at)?.kind;
@@ -259,7 +259,7 @@ impl Shortened {
         shortened
     }
 
-    /// Whether libpcap may have to be asked whether anything is accepted at all, and can be.
+    /// True if libpcap may have to be asked whether anything is accepted at all, and can be.
     fn may_reject_all(&self, text: &str, count: usize, link_type: LinkType) -> bool {
         self.members <= REJECTED_MEMBERS_MAX
             && count <= OPTIMIZED_TOKENS_MAX
@@ -377,7 +377,7 @@ fn with_lists(
     Some(all)
 }
 
-/// How many instructions a tree over so many values has.
+/// Number of instructions of a tree over so many values.
 fn tree_length(count: usize) -> usize {
     match count {
         0..=LEAF_MAX => count,

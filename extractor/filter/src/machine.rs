@@ -3,7 +3,7 @@
 use super::number::Number;
 use super::program::{Arithmetic, Instruction, MEMORY_WORDS, Operand, Width};
 
-/// What a three-valued run reads from: a packet of which some is known.
+/// Source of a three-valued run: a packet of which some is known.
 pub(super) trait Source {
     /// The number at an offset, counted in 64 bits so that X + offset cannot wrap. None: no packet has these bytes.
     /// `may_reject` is set where some packets do not have them.

@@ -61,7 +61,7 @@ impl Number {
         self.max
     }
 
-    /// Whether the number is in the set.
+    /// True if the number is in the set.
     pub fn admits(self, number: u32) -> bool {
         number & !self.unknown == self.value && (self.min..=self.max).contains(&number)
     }

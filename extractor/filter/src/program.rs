@@ -32,7 +32,7 @@ pub struct RawInstruction {
     pub k: u32,
 }
 
-/// How many bytes a load takes from the packet, in network byte order.
+/// Number of bytes that a load takes from the packet, in network byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Width {
     /// One byte.
@@ -72,7 +72,7 @@ pub enum Arithmetic {
     ShiftRight,
 }
 
-/// What a branch asks of the accumulator and its operand, both unsigned.
+/// Comparison of the accumulator with a branch's operand, both unsigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Test {
     /// They are equal.
@@ -145,7 +145,7 @@ pub enum Instruction {
     Branch {
         /// The question.
         test: Test,
-        /// What A is held against.
+        /// Right-hand side of the comparison with A.
         operand: Operand,
         /// Position where the test holds.
         holds: u32,
@@ -154,14 +154,14 @@ pub enum Instruction {
     },
     /// The end: accept or reject.
     Return {
-        /// Whether the packet is accepted.
+        /// True if the packet is accepted.
         accept: bool,
     },
     /// The end: accept if A is not zero.
     ReturnAccumulator,
 }
 
-/// Why raw instructions are no program.
+/// Reasons why raw instructions are no program.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProgramError {
     /// No instruction at all.

@@ -1,7 +1,4 @@
-//! What to write in place of an expression that is refused: what people mean who come from Wireshark, write in capitals, or
-//! mistype a word.
-//!
-//! **Invariant:** a remedy that rewrites the expression has been compiled; what would be refused again is not named.
+//! Suggestions for expressions that are refused: those of people who come from Wireshark, write in capitals, or mistype a word.
 
 mod display;
 mod words;
@@ -19,7 +16,7 @@ const REMEDIED_TOKENS_MAX: usize = 64;
 /// Rewritten expressions that are tried at most.
 const TRIES_MAX: usize = 12;
 
-/// What to do instead, as the end of a sentence that has named the place; none where that cannot be told.
+/// Advice, as the end of a sentence that has named the place; `None` if there is none to give.
 pub(super) fn remedy(expression: &str, blamed: &Range<usize>, link_type: LinkType) -> Option<String> {
     let tokens = tokens(expression);
     if tokens.len() > REMEDIED_TOKENS_MAX {

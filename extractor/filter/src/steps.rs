@@ -16,7 +16,7 @@ pub(super) struct Steps {
     constants: Box<[u32]>,
 }
 
-/// What is done at one position of the program.
+/// Action at one position of the program.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     ByteEqual {
@@ -76,7 +76,7 @@ pub(super) enum Step {
     Other,
 }
 
-/// How many steps further to go on; a branch of classic BPF cannot go further than 256, a list of them can.
+/// Numbers of steps to skip; a branch of classic BPF cannot skip more than 256, a list of branches can.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Skips {
     holds: u16,

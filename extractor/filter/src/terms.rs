@@ -1,4 +1,4 @@
-//! What a filter demands of addresses and ports: the terms to look up in an index instead of walking over all flows.
+//! Demands of a filter on addresses and ports: the terms to look up in an index instead of scanning all flows.
 //!
 //! The program is run symbolically over a template whose key fields are unknown. Each accepting path has collected
 //! conditions on those fields; all other conditions are left out, so the terms are necessary and not sufficient.
@@ -25,7 +25,7 @@ const STEPS_COARSE_MAX: usize = 1 << 16;
 /// Open branches on top of each other.
 const DEPTH_MAX: u32 = 128;
 
-/// What a filter demands of the key fields of a template's packets.
+/// Demands of a filter on the key fields of a template's packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Terms {
     /// Packets may be accepted whatever their key is, or there are too many ways to be accepted to name them.
@@ -43,11 +43,11 @@ pub type Conjunction = Vec<Term>;
 pub struct Term {
     /// The field.
     pub field: KeyField,
-    /// What it must be.
+    /// Demand on its value.
     pub demand: Demand,
 }
 
-/// What a key field must be. Fields are numbers in network byte order: an IPv4 address has the low 32 bits of a `u128`.
+/// Demand on a key field. Fields are numbers in network byte order: an IPv4 address has the low 32 bits of a `u128`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Demand {
     /// The field of so many bytes is equal to `value` in the bits of `mask`.
@@ -56,7 +56,7 @@ pub enum Demand {
         bytes: u8,
         /// The bits that are compared; not zero.
         mask: u128,
-        /// What they must be; zero outside `mask`.
+        /// Value of those bits; zero outside `mask`.
         value: u128,
     },
     /// The two-byte field is a number from `low` to `high`; equality is a range of one.
@@ -69,7 +69,7 @@ pub enum Demand {
 }
 
 impl Demand {
-    /// Whether a field with these bytes, in the packet's order, is as demanded.
+    /// True if a field with these bytes, in the packet's order, meets the demand.
     pub fn admits(&self, field: &[u8]) -> bool {
         let number = field.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
         match *self {
@@ -99,7 +99,7 @@ impl Program {
     }
 }
 
-/// How much a path remembers.
+/// Detail that a path remembers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Detail {
     /// Everything: paths multiply where alternatives follow on alternatives.
@@ -108,7 +108,7 @@ enum Detail {
     Coarse,
 }
 
-/// What has happened on the way to a branch.
+/// State of a path at a branch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Path {
     at: usize,
@@ -128,7 +128,7 @@ struct Search<'a> {
     seen: HashSet<Path>,
 }
 
-/// Why a search ends before all paths are followed.
+/// Reasons to end a search before all paths are followed.
 enum End {
     /// A path is accepted that demands nothing.
     Unconstrained,

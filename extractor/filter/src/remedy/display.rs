@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::words::APPLICATIONS;
 
-/// What a field is compared by.
+/// Kind of a display filter's field, with what it is compared by in a capture filter.
 enum Field {
     /// An address, behind these qualifiers; the protocol that packets have which have one.
     Address(&'static str, &'static str),
@@ -22,7 +22,7 @@ enum Field {
     Handshake,
 }
 
-/// How an Ethernet address of either end is written.
+/// Qualifiers of an Ethernet address of either end.
 const ETHER_HOST: &str = "ether host";
 /// A segment that begins with a record of TLS's handshake: RFC 8446, section 5.1.
 const TLS_HANDSHAKE: &str = "tcp[((tcp[12] & 0xf0) >> 2)] = 22";
@@ -161,7 +161,7 @@ impl<'a> Translator<'a> {
         Some(alternatives.iter().map(grouped).collect::<Vec<_>>().join(" or "))
     }
 
-    /// What has to be so together.
+    /// Parses demands joined by `and`.
     fn all(&mut self) -> Option<Joined> {
         let mut demands = vec![self.one()?];
         while self.take(&["and", "&&"]) {
@@ -377,7 +377,7 @@ pub(super) fn network(address: &str, bits: &str) -> Option<String> {
     })
 }
 
-/// What selects the packets that can have a field: by the protocol that its name begins with.
+/// Protocol that selects the packets which can have a field, by the first part of the field's name.
 pub(super) fn protocol_of_field(name: &str) -> Option<&'static str> {
     const OF_THE_LANGUAGE: [(&str, &str); 12] = [
         ("ip", "ip"),

@@ -156,7 +156,7 @@ pub(super) fn alike(word: &str) -> Vec<&'static str> {
     synonym.into_iter().chain(near.into_iter().map(|(_, usual)| usual)).collect()
 }
 
-/// How many letters are missing, too many, wrong, or changed places with their neighbours (optimal string alignment).
+/// Number of letters missing, too many, wrong, or swapped with their neighbours (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];

@@ -16,7 +16,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether it reads scratch memory that it has not written, as libpcap's compiler lets it for some variable-length link
+    /// True if it reads scratch memory that it has not written, as libpcap's compiler lets it for some variable-length link
     /// headers. Old interpreters of libpcap then take what is on the stack; ours and new ones take zero.
     pub fn reads_unwritten_memory(&self) -> bool {
         let mut written = [false; crate::MEMORY_WORDS];

@@ -1,4 +1,4 @@
-//! What is said of a set of packets, against the packets of the set.
+//! Verdicts on sets of packets, against the packets of the set.
 
 use netrewind_segment::LinkType;
 

@@ -10,7 +10,7 @@ use crate::compile::{Optimize, in_process};
 use crate::lists::compile_lists;
 use crate::{AbstractPacket, CompileLimits, Program, Verdict};
 
-/// What a list stands in: it is put in the place of `@`, or several are.
+/// Contexts of a list, which replaces `@`; there may be several.
 const AROUND: [&str; 16] = [
     "@",
     "not (@)",

@@ -1,4 +1,4 @@
-//! What is said of expressions that people write who come from elsewhere: it has to be right.
+//! Remedies for expressions of people who come from elsewhere: they have to be right.
 
 use netrewind_segment::LinkType;
 
@@ -19,7 +19,7 @@ fn remedies(expression: &str) -> (String, Vec<String>) {
     (message, quoted)
 }
 
-/// What is written, what is to be written instead, and a word of why.
+/// Expression as written, its replacement, and a word of the explanation.
 const TABLE: &[(&str, &str, &str)] = &[
     // Display filters.
     ("ip.addr == 10.0.0.1", "ip host 10.0.0.1", "Wireshark"),
