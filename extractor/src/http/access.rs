@@ -1,4 +1,4 @@
-//! Who may ask what: bearer tokens (RFC 6750) with scopes, and filters that are joined to whatever they ask; and sessions,
+//! Access control: bearer tokens (RFC 6750) with scopes, and filters that are joined to every query of a token; and sessions,
 //! which a page begins with a token and which end with it.
 //!
 //! Computing a hash is slow on purpose, so it is done for a token that is not known yet, a few at a time, and not at all for
@@ -32,9 +32,9 @@ pub use sessions::{SESSION_TIME_MAX, set_cookie};
 pub use token::Token;
 pub use tokens::{CHANCE_BYTES, Entry, Grant, NAME_CHARACTERS_MAX, Scope, TOKENS_MAX, Tokens, TokensError};
 
-/// How long a token that was right is remembered after its last use.
+/// Time for which a valid token is remembered after its last use.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
-/// How often it is looked whether the file of tokens has changed.
+/// Interval between two checks for a changed file of tokens.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of the key that remembered tokens are hashed with.
 pub const KEY_BYTES: usize = 32;
@@ -50,19 +50,19 @@ pub struct Moment {
     pub monotonic: Duration,
 }
 
-/// Who asks, and what they may.
+/// A caller and their rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// A name for the audit.
     pub name: String,
-    /// What they may do; nothing here: everything.
+    /// Scopes granted; `None`: everything is.
     scopes: Option<Vec<Scope>>,
-    /// What is joined to every query.
+    /// Filter joined to every query.
     pub joined: Option<JoinedFilter>,
 }
 
 impl Caller {
-    /// Whoever reaches a loopback address of this machine, where no tokens are asked for.
+    /// Caller from a loopback address of this machine, if no tokens are asked for.
     pub fn local() -> Self {
         Self { name: "local".to_owned(), scopes: None, joined: None }
     }
@@ -71,14 +71,14 @@ impl Caller {
         Self { name: grant.name.clone(), scopes: Some(grant.scopes.clone()), joined: grant.joined() }
     }
 
-    /// Whether they may do what this scope is for.
+    /// True if they have this scope.
     pub fn may(&self, scope: Scope) -> bool {
         let Some(scopes) = &self.scopes else { return true };
         scopes.iter().any(|&granted| granted == scope || granted == Scope::Admin)
     }
 }
 
-/// Why a request is not answered.
+/// Reasons to refuse a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It has no token.
@@ -104,10 +104,10 @@ pub enum Refusal {
     Unavailable,
 }
 
-/// What a look at a request says of it.
+/// Result of a first look at a request.
 #[derive(Debug)]
 pub enum Look {
-    /// Who it is.
+    /// The caller is known.
     Known(Caller),
     /// It is not answered.
     Refused(Refusal),
@@ -141,7 +141,7 @@ struct Watched {
     tokens: Option<Arc<Tokens>>,
 }
 
-/// By what a changed file is known.
+/// Properties by which a changed file is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -153,7 +153,7 @@ struct Stamp {
 #[derive(Debug)]
 struct Remembered {
     tag: hmac::Tag,
-    /// What it was right by: another hash is another token.
+    /// Hash that verified it: another hash is another token.
     hash: tokens::SecretHash,
     until: Duration,
 }
@@ -247,7 +247,7 @@ impl Access {
         Look::Refused(refusal)
     }
 
-    /// Whose session this is, if neither it nor its token has ended.
+    /// Holder of this session, if neither it nor its token has ended.
     fn owner(&self, number: u64, tokens: &Tokens, now: Moment) -> Option<Caller> {
         let session = lock(&self.sessions).find(number, now.monotonic)?;
         let entry = tokens.find(&session.token_id).filter(|entry| entry.hash == session.hash);
@@ -335,7 +335,7 @@ impl Stamp {
     }
 }
 
-/// What follows the scheme.
+/// Credentials behind the scheme.
 fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case(SCHEME).then(|| token.trim_start_matches(' '))

@@ -1,5 +1,6 @@
-//! Who was given which packets, who asked for what else, and who was refused: a JSON object a line, written by one thread, so that no answer waits
-//! for the disk. Bounded: the file is renamed once it is full, and the oldest one goes.
+//! Audit of extractions, queries and refusals: who asked for what, and what was given to them. One JSON object a line, written
+//! by one thread, so that no answer waits for the disk. Bounded: the file is renamed once it is full, and the oldest one is
+//! deleted.
 
 mod file;
 mod repeats;
@@ -28,7 +29,7 @@ const MINUTE_NS: u64 = 60_000_000_000;
 /// Characters of a path or a reason that are kept.
 const TEXT_CHARACTERS_MAX: usize = 200;
 
-/// How an extraction ended.
+/// Ending of an extraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
@@ -40,7 +41,7 @@ pub enum Ending {
     Limit,
     /// At the limit of time.
     OutOfTime,
-    /// Whoever asked went away.
+    /// The client went away.
     ClientGone,
     /// It failed.
     Error,
@@ -63,47 +64,47 @@ impl Ending {
     }
 }
 
-/// What was given to somebody.
+/// An answer that somebody was given.
 #[derive(Clone, Debug)]
 pub struct Extraction {
-    /// When it was asked for.
+    /// Time of the request.
     pub asked: Timestamp,
-    /// By whom: a token's name, or `local`.
+    /// Name of the caller's token, or `local`.
     pub who: String,
-    /// From where.
+    /// Address of the client.
     pub peer: Option<SocketAddr>,
-    /// What kind of answer: `packets`, `stream`; of queries `count`, `flows`...
+    /// Kind of answer: `packets`, `stream`; of queries `count`, `flows`...
     pub what: &'static str,
-    /// Of which conversation, where it is of one.
+    /// Conversation asked for, if it was one.
     pub flow: Option<FlowId>,
-    /// Which packets.
+    /// Packets asked for.
     pub query: Query,
-    /// How many there were.
+    /// Number of packets given.
     pub packets: u64,
     /// Their bytes, as captured.
     pub bytes: u64,
-    /// How it ended.
+    /// Ending of the answer.
     pub ending: Ending,
-    /// Why, where it failed.
+    /// Error, if it failed.
     pub error: Option<String>,
-    /// How long it took.
+    /// Duration of the answer.
     pub seconds: f64,
 }
 
 /// A request that was not answered, for want of a right.
 #[derive(Clone, Debug)]
 pub struct Refused {
-    /// When.
+    /// Time of the request.
     pub at: Timestamp,
-    /// Whose token it was, where that is known.
+    /// Name of the token, if it is known.
     pub who: Option<String>,
-    /// From where.
+    /// Address of the client.
     pub peer: Option<SocketAddr>,
     /// The status that it was answered with.
     pub status: u16,
-    /// What was asked for: the path alone.
+    /// Path asked for, without the query.
     pub path: String,
-    /// Why it was not answered.
+    /// Reason for the refusal.
     pub reason: String,
 }
 
@@ -121,7 +122,7 @@ enum Line<'a> {
     Query {
         #[serde(flatten)]
         asked: Asked<'a>,
-        /// How often it was asked since the last such line.
+        /// Number of repetitions since the last such line.
         #[serde(skip_serializing_if = "is_zero")]
         repeated: u64,
     },
@@ -143,7 +144,7 @@ enum Line<'a> {
     Lost { at: Timestamp, lines: u64 },
 }
 
-/// What was asked, and how that ended.
+/// A query and its ending.
 #[derive(Serialize)]
 struct Asked<'a> {
     at: Timestamp,
@@ -207,7 +208,7 @@ pub struct Audit {
     thread: Option<JoinHandle<()>>,
 }
 
-/// How many have been written within this minute.
+/// Counts of refusals within this minute.
 #[derive(Debug, Default)]
 struct Refusals {
     minute: u64,
@@ -309,7 +310,7 @@ impl Drop for Audit {
 }
 
 impl Refusals {
-    /// How many have not been written since the last one that was, if this one may be.
+    /// Number of refusals not written since the last one that was, if this one may be.
     fn unlisted_before(&mut self, at: Timestamp) -> Option<u64> {
         let minute = at.ns() / MINUTE_NS;
         if minute != self.minute {

@@ -24,13 +24,13 @@ use crate::{
 };
 use connection::{Connection, Trouble};
 
-/// How often whoever waits for a recorder is asked whether to give up.
+/// Interval at which the caller that waits for a recorder is asked whether to give up.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How recorders are reached.
+/// Credentials for recorders.
 #[derive(Clone, Default)]
 pub struct Access {
-    /// What is sent to them to be let in.
+    /// Bearer token sent to them.
     pub token: Option<String>,
     /// Certificates that theirs may be signed by, as PEM; absent: those that the system trusts.
     pub authorities: Option<Vec<u8>>,
@@ -90,7 +90,7 @@ impl Remote {
         merge::Merge::new(self, query, &fields).carry_out(sink, hooks, clock)
     }
 
-    /// How many packets there are. What several recorders have of the same packets is known once they have been read.
+    /// Counts the packets. Duplicates that several recorders have are known only once the packets have been read.
     pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, RemoteError> {
         if self.dedup_here(query).is_some() {
             return self.extract(query, &mut CountSink, hooks, None);
@@ -122,7 +122,7 @@ impl Remote {
         Ok(answer)
     }
 
-    /// How many packets there can be. Gives besides what is to be said of recorders that did not tell.
+    /// Bounds the number of packets. Returns as well a message for each recorder that did not tell.
     pub fn estimate(
         &self,
         query: &Query,
@@ -156,7 +156,8 @@ impl Remote {
         query.dedup.filter(|_| self.recorders.len() > 1)
     }
 
-    /// What each recorder is asked. Where duplicates are left out here, all of them have to come, and limits are kept here.
+    /// Query fields sent to each recorder. If duplicates are removed here, recorders must send all of them, and limits are kept
+    /// here.
     fn fields(&self, query: &Query) -> Map<String, Value> {
         match self.dedup_here(query) {
             Some(_) => fields(&Query { dedup: None, limits: Limits::default(), ..query.clone() }),

@@ -13,7 +13,7 @@ use super::problem::{Kind, Problem};
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 /// Characters of a wrong value that are shown again.
 const SHOWN_CHARACTERS: usize = 80;
-/// What a query string or a form may give several times, and a JSON object as a list.
+/// Parameters that may be given several times in a query string or a form, and as a list in a JSON object.
 const REPEATABLE: [&str; 1] = ["interface"];
 /// So many times at most.
 pub const REPEATED_MAX: usize = 64;
@@ -31,7 +31,7 @@ enum Given {
 #[derive(Debug, Default)]
 pub struct Fields {
     given: BTreeMap<String, Given>,
-    /// What may be given several times.
+    /// Values of parameters that may be given several times.
     lists: BTreeMap<String, Vec<String>>,
     known: Vec<&'static str>,
 }
@@ -125,7 +125,7 @@ impl Fields {
         number.map(Some).ok_or_else(|| bad_value(name, &text, &format!("a whole number from 0 to {most}")))
     }
 
-    /// Whether something is so; absent: it is not.
+    /// Flag; false if absent.
     pub fn flag(&mut self, name: &'static str) -> Result<bool, Problem> {
         match self.take(name) {
             None => Ok(false),

@@ -31,15 +31,15 @@ pub const TOP_MAX: u64 = 1_000;
 pub const STREAM_BYTES_MAX: u64 = 16 << 20;
 const STREAM_BYTES_DEFAULT: usize = 1 << 20;
 
-/// Which conversations of the packets, and in which order.
+/// Conversations to list, and their order.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only its description is used")]
 pub struct Listing {
-    /// By what they are sorted: `bytes` (absent), `packets` and `duration` the greatest first, `start` the earliest first.
+    /// Sort order: `bytes` (absent), `packets` and `duration` with the greatest first, `start` with the earliest first.
     #[param(inline)]
     sort: Option<SortName>,
-    /// How many at most. Absent: 100.
+    /// Largest number of conversations. Absent: 100.
     #[param(minimum = 1, maximum = 10_000)]
     limit: Option<u64>,
     /// The `next` of the page before: it fixes range and order.
@@ -64,7 +64,7 @@ pub enum SortName {
     Duration,
 }
 
-/// How much a summary holds.
+/// Size of a summary.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only its description is used")]
@@ -173,7 +173,7 @@ fn no_such_flow(id: FlowId) -> Problem {
     ExtractError::NoSuchFlow(id).into()
 }
 
-/// How much of a stream.
+/// Size of a stream.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only its description is used")]
@@ -183,7 +183,7 @@ pub struct StreamBound {
     max_bytes: Option<u64>,
 }
 
-/// What both ends of a conversation said, in order
+/// Payload of both ends of a conversation, in order
 ///
 /// The payload of TCP is put together by its sequence numbers; each datagram of UDP is a chunk.
 #[utoipa::path(get, path = "/api/v1/flows/{id}/stream", tag = "flows",
@@ -209,9 +209,9 @@ pub async fn stream(
     inquiry.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
 }
 
-/// What the packets add up to
+/// Totals of the packets
 ///
-/// Over time, and by host, port, application and conversation; with `--geoip`, where in the world the hosts are.
+/// Over time, and by host, port, application and conversation; with `--geoip`, with the locations of hosts.
 #[utoipa::path(get, path = "/api/v1/summary", tag = "flows", params(Selection, Extent), responses(
     (status = 200, description = "Series, totals and top lists", body = SummaryAnswer)
 ))]
@@ -270,9 +270,9 @@ pub struct Expression {
     filter: String,
 }
 
-/// Whether a filter is right
+/// Check of a filter
 ///
-/// Checked as it is typed: nothing is looked up. What is wrong with it is told as where it is used.
+/// Checked as it is typed: nothing is looked up. Errors are reported as by the endpoints that use the filter.
 #[utoipa::path(get, path = "/api/v1/filter", tag = "packets", params(Expression), responses(
     (status = 200, description = "It is", body = RightFilter)
 ))]

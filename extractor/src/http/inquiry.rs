@@ -21,9 +21,9 @@ use crate::{Answer, Completeness, ExtractError, Extractor, Query};
 /// The kind of answer that is an extraction: what was said in a conversation.
 pub const STREAM: &str = "stream";
 
-/// What the audit is told of an answer.
+/// Facts about an answer for the audit.
 pub trait Told {
-    /// What it lacks; absent where it does not say.
+    /// Its completeness; `None` if it does not tell.
     fn completeness(&self) -> Option<&Completeness> {
         None
     }
@@ -36,15 +36,15 @@ pub trait Told {
 
 /// A query that somebody asks.
 pub struct Inquiry {
-    /// What all requests share.
+    /// Shared service.
     pub service: Arc<Service>,
-    /// Who asks.
+    /// Identity of the caller.
     pub identity: Identity,
-    /// What kind of answer is wanted, for the audit.
+    /// Kind of answer, for the audit.
     pub what: &'static str,
-    /// Of which conversation, where it is of one.
+    /// Conversation asked for, if it is one.
     pub flow: Option<FlowId>,
-    /// Of which packets.
+    /// Packets asked for.
     pub query: Query,
 }
 

@@ -1,4 +1,4 @@
-//! What is answered in JSON: counts, estimates, the store at a glance.
+//! Answers in JSON: counts, estimates, the store at a glance.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::{
     SegmentOverview, Work, hint_time,
 };
 
-/// How many packets match
+/// Number of packets that match
 ///
 /// The account of the answer, with its whole completeness. Segments whose index tells are not read.
 #[utoipa::path(get, path = "/api/v1/packets/count", tag = "packets", params(Selection, Conversations, Bounds), responses(
@@ -61,16 +61,16 @@ pub async fn count(
     Ok(Json(answer))
 }
 
-/// What an answer holds at most, from indexes alone.
+/// Upper bounds of an answer, from indexes alone.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EstimateAnswer {
     #[serde(flatten)]
     estimate: Estimate,
-    /// What the answer lacks, as far as that is known before reading.
+    /// Completeness of the answer, as far as it is known before reading.
     pub(super) completeness: Completeness,
 }
 
-/// How many packets can match at most, from indexes alone
+/// Largest number of packets that can match, from indexes alone
 #[utoipa::path(get, path = "/api/v1/packets/estimate", tag = "packets", params(Selection, Conversations, Bounds), responses(
     (status = 200, description = "Bounds of the answer", body = EstimateAnswer)
 ))]
@@ -96,7 +96,7 @@ pub async fn estimate(
     Ok(Json(inquiry.answer(pool, bounds.time(), work).await?))
 }
 
-/// What is in the store, and how far back one can rewind
+/// Contents of the store, and how far back one can rewind
 #[utoipa::path(get, path = "/api/v1/status", tag = "store", responses(
     (status = 200, description = "The store at a glance", body = Overview)
 ))]

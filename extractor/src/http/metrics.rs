@@ -1,6 +1,6 @@
 //! Figures for those who watch over the service: the OpenMetrics text that Prometheus reads.
 //!
-//! What the recorder does is told by the logbook, whether it runs in this process or in another: one line a second.
+//! The logbook, with one line a second, tells what the recorder does, in this process or in another.
 
 mod pace;
 mod recording;
@@ -26,12 +26,12 @@ pub use recording::{Recording, State};
 pub const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Bounds of the histogram of times: from a millisecond on, twelve of them, each four times the one before.
 const TIME_BUCKETS: (f64, f64, u16) = (0.001, 4.0, 12);
-/// What a route is called that is none.
+/// Label for requests to no route.
 const NO_ROUTE: &str = "none";
 
 type Labels = Vec<(&'static str, String)>;
 
-/// What the service counts of itself.
+/// Counters of the service.
 pub struct Metrics {
     registry: Registry,
     requests: Family<Labels, Counter>,

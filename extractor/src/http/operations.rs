@@ -15,18 +15,18 @@ use super::request::fields_of;
 use super::service::{Phase, Service};
 use crate::ExtractError;
 
-/// Whether the service answers, and whether packets are recorded.
+/// State of the service and of recording.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
     /// `ok`, or what is not.
     status: Wellness,
-    /// Whether queries are answered.
+    /// True if queries are answered.
     serving: bool,
-    /// Whether packets are recorded into the store, by this process or another.
+    /// State of recording into the store, by this process or another.
     recording: metrics::State,
 }
 
-/// Whether all is well.
+/// Overall health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wellness {
@@ -38,7 +38,7 @@ pub enum Wellness {
     NotRecording,
 }
 
-/// Whether the service answers, and whether packets are recorded
+/// State of the service and of recording
 ///
 /// With `recording=required` it is well only while packets are recorded.
 #[utoipa::path(get, path = "/healthz", tag = "service",

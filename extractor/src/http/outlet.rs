@@ -28,7 +28,7 @@ pub enum Part {
     End(Result<Box<Answer>, Problem>),
 }
 
-/// Where the reading thread puts parts.
+/// Output of the reading thread.
 #[derive(Debug)]
 pub struct Outlet {
     parts: mpsc::Sender<Part>,
@@ -56,12 +56,12 @@ impl Outlet {
         self.slot.resume(&self.runtime);
     }
 
-    /// Whether nobody takes parts any more.
+    /// True once nobody takes parts any more.
     pub fn is_closed(&self) -> bool {
         self.parts.is_closed()
     }
 
-    /// Whether everything that was sent has been taken.
+    /// True once everything that was sent has been taken.
     pub fn is_drained(&self) -> bool {
         self.parts.capacity() == self.parts.max_capacity()
     }

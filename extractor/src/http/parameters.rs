@@ -1,4 +1,4 @@
-//! What can be asked over HTTP, and the query that it means.
+//! Parameters of requests over HTTP, and the query that they mean.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::{DedupWindow, Limits, Query, TunnelDemands, View};
 /// The longest that an answer may be asked to take, in seconds: a day.
 pub const SECONDS_MAX: u64 = 86_400;
 
-/// Which packets.
+/// Selection of packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Selection {
@@ -35,7 +35,7 @@ pub struct Selection {
     /// A pcap-filter(7) expression. Absent: every packet.
     #[param(example = "tcp port 443")]
     filter: Option<String>,
-    /// What the filter sees of a packet in a tunnel: its innermost packet, the packet as received, or either.
+    /// View of a packet in a tunnel that the filter sees: its innermost packet, the packet as received, or either.
     #[param(inline)]
     view: Option<ViewName>,
     /// Filter as if packets had no VLAN tags.
@@ -115,7 +115,7 @@ impl Conversations {
     }
 }
 
-/// How much.
+/// Limits of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Bounds {
@@ -130,7 +130,7 @@ pub struct Bounds {
     pub max_seconds: Option<u64>,
 }
 
-/// As what kind of file.
+/// Kind of file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum Format {
@@ -158,7 +158,7 @@ impl Format {
         }
     }
 
-    /// How names of such files end.
+    /// File name extension.
     pub const fn extension(self) -> &'static str {
         match self {
             Self::Pcap => "pcap",
@@ -167,7 +167,7 @@ impl Format {
     }
 }
 
-/// In which form.
+/// Form of the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Form {
@@ -329,13 +329,13 @@ impl Bounds {
         Limits { packets: self.max_packets, bytes: self.max_bytes }
     }
 
-    /// How long reading may take.
+    /// Longest time that reading may take.
     pub fn time(&self) -> Option<Duration> {
         self.max_seconds.map(Duration::from_secs)
     }
 }
 
-/// As what kind of file, where nothing can be followed.
+/// Form of the answer, if nothing can be followed.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only its description is used")]

@@ -1,9 +1,4 @@
-//! Where in the world addresses are: a GeoIP database that the operator gives.
-//!
-//! Its format is MaxMind DB 2.0 (<https://maxmind.github.io/MaxMind-DB/>). Records are read in the shapes that are common:
-//! nested (MaxMind's and DB-IP's City and Country) and flat (IPinfo's).
-//!
-//! The file is read, not mapped: whoever wrote it anew in place would take the pages from under a recorder.
+//! Locations of addresses: a GeoIP database that the operator gives.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -20,7 +15,7 @@ use utoipa::ToSchema;
 use crate::Hint;
 use crate::flows::Summary;
 
-/// How often it is looked whether the file has changed.
+/// Interval between two checks for a changed file.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes of a database at most: the largest that are sold have half of it.
 const DATABASE_BYTES_MAX: u64 = 1 << 30;
@@ -42,13 +37,13 @@ const LONGITUDE: &[&[&str]] = &[&["location", "longitude"], &["longitude"], &["l
     path.display()
 )]
 pub struct PlacesError {
-    /// Which.
+    /// File of the database.
     pub path: PathBuf,
-    /// What is wrong.
+    /// Defect found.
     pub reason: String,
 }
 
-/// Where an address is, as far as the database knows.
+/// Location of an address, as far as the database knows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Place {
     /// The country's name.
@@ -68,7 +63,7 @@ pub struct Place {
     longitude: Option<f64>,
 }
 
-/// What the packets add up to, and where in the world their hosts are.
+/// Totals of the packets, and the locations of their hosts.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SummaryAnswer {
     #[serde(flatten)]
@@ -76,7 +71,7 @@ pub struct SummaryAnswer {
     /// By address, those of `top.hosts` and `edges` of which `--geoip` knows the place. Private addresses seldom have one.
     #[schema(value_type = BTreeMap<String, Place>)]
     places: BTreeMap<IpAddr, Place>,
-    /// Where no packet was found: another way to ask, in which there would be some.
+    /// Another way to ask that would find packets, if this one found none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) hint: Option<Hint>,

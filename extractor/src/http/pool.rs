@@ -1,15 +1,11 @@
-//! Who may read: answers are begun in the order in which they were asked for, and only so many at once.
-//!
-//! An answer holds a place from its beginning to its end, and the right to read only while it reads: one whose client is
-//! slow to take it waits without it, so that slow clients cost memory and a thread each, but no reading. One whose filter is
-//! being compiled, or that waits for memory, holds neither.
+//! Right to read: answers are begun in the order in which they were asked for, and only so many at once.
 
 use tokio::runtime::Handle;
 
 use super::problem::{Kind, Problem, RETRY_AFTER_SECONDS};
 use super::share::{Peer, Place, Places};
 
-/// How much is done at once.
+/// Limits on work done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolLimits {
     /// Answers that read at the same time.
@@ -74,7 +70,7 @@ impl Pool {
 }
 
 impl Slot {
-    /// Whose it is.
+    /// Holder of the slot.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }

@@ -1,4 +1,4 @@
-//! What went wrong, as a problem document (RFC 9457).
+//! Errors as problem documents (RFC 9457).
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -12,7 +12,7 @@ use netrewind_filter::FilterError;
 /// The media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What a client is told to wait where there is no room.
+/// Wait that clients are told if there is no room.
 pub const RETRY_AFTER_SECONDS: u32 = 5;
 
 /// The kinds of problems. Their names are stable: clients tell problems apart by them.
@@ -162,7 +162,7 @@ impl Kind {
         self.description().1
     }
 
-    /// What it is, whatever the occasion.
+    /// Title of the kind, whatever the occasion.
     pub const fn title(self) -> &'static str {
         self.description().2
     }
@@ -175,12 +175,12 @@ pub struct Problem {
     #[serde(rename = "type")]
     #[schema(format = "uri-reference")]
     type_uri: &'static str,
-    /// What it is, whatever the occasion.
+    /// Kind of problem, whatever the occasion.
     title: &'static str,
     /// The status of the response.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What it is on this occasion, and what to do.
+    /// Problem on this occasion, and its remedy.
     detail: String,
     /// More, by the kind: `parameter`, `position`, `length`, `message`, `known`, `link_types`, `kept`.
     #[serde(flatten)]
@@ -224,7 +224,7 @@ impl Problem {
         self.type_uri
     }
 
-    /// What it is on this occasion.
+    /// Problem on this occasion.
     pub fn detail(&self) -> &str {
         &self.detail
     }
@@ -310,7 +310,7 @@ impl From<ExtractError> for Problem {
     }
 }
 
-/// What a client learns of a failure that is not its own is that it happened; the log has the rest, which may name files.
+/// Hides from a client the details of a failure that is not its own; the log has them, as they may name files.
 fn failed(detail: &str) -> Problem {
     tracing::error!(error = detail, "an answer failed");
     Problem::new(Kind::Failed, "the store could not be read as it should: the service's log says why")

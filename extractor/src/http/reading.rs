@@ -25,15 +25,15 @@ use crate::{
     Progress, Query, ReachedLimit, Sink, SinkError, Wants,
 };
 
-/// What is to be read.
+/// An answer to be read.
 pub struct Reading {
-    /// What all requests share.
+    /// Shared service.
     pub service: Arc<Service>,
-    /// Who asks.
+    /// Identity of the caller.
     pub identity: Identity,
-    /// What.
+    /// Packets asked for.
     pub query: Query,
-    /// As what kind of file.
+    /// Kind of file.
     pub format: Format,
     /// It goes on with what is being recorded.
     pub follow: bool,
@@ -45,7 +45,7 @@ pub struct Reading {
     pub out_of_time: Arc<AtomicBool>,
 }
 
-/// How often who waits asks whether anybody still wants the answer.
+/// Interval at which a waiting thread checks if anybody still wants the answer.
 const GIVEN_UP_INTERVAL: Duration = Duration::from_millis(20);
 
 type SharedOutlet = Rc<RefCell<Outlet>>;
@@ -110,8 +110,8 @@ impl Reading {
         Ok(answer)
     }
 
-    /// How it ended, and why, where it failed. An answer whose end nobody waited for did not reach them whole; one that goes
-    /// on has no other end, unless it was given one.
+    /// Ending of the answer, with its error if it failed. An answer whose client left before its end did not reach them whole;
+    /// one that follows has no other end, unless it was given one.
     fn ended(&self, answer: &Result<Answer, ReadingError>, is_client_gone: bool) -> (Ending, Option<String>) {
         match answer {
             Ok(_) if is_client_gone => (Ending::ClientGone, None),
@@ -179,7 +179,7 @@ impl Reading {
     }
 }
 
-/// How an answer ended that came to its end.
+/// Ending of an answer that came to its end.
 pub fn ending_of(completeness: &Completeness) -> Ending {
     match completeness.limit_reached {
         Some(ReachedLimit::Time) => Ending::OutOfTime,
@@ -190,7 +190,7 @@ pub fn ending_of(completeness: &Completeness) -> Ending {
     }
 }
 
-/// What a service says that is about to end.
+/// Problem sent by a service that is about to end.
 pub fn ending() -> Problem {
     Problem::new(Kind::ShuttingDown, "the service is about to end: ask again later").retry_after(5)
 }
@@ -397,7 +397,7 @@ impl Announcing<'_> {
     }
 }
 
-/// Whether nothing of the range was recorded and is still kept.
+/// True if nothing that was recorded in the range is still kept.
 fn is_without_records(completeness: &Completeness) -> bool {
     let Some(covered) = completeness.covered else { return true };
     let gaps = completeness.gaps.iter().map(|gap| (gap.from, gap.to));

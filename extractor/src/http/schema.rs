@@ -1,4 +1,4 @@
-//! How types of other crates look in JSON.
+//! JSON schemas of other crates' types.
 
 use utoipa::ToSchema;
 

@@ -20,18 +20,18 @@ use super::tls::Tls;
 const SENDING_THREADS: usize = 2;
 /// Threads for short work beside answers, as looking at tokens.
 const SPARE_THREADS: usize = 4;
-/// How little the service asks of the processor: a recorder in the same process goes first.
+/// Nice value of the service's threads: a recorder in the same process goes first.
 const NICENESS: i32 = 10;
 /// Streams of one HTTP/2 connection at a time.
 const STREAMS_MAX: u32 = 32;
-/// How often an HTTP/2 client is asked whether it is still there.
+/// Interval between two pings of an HTTP/2 client.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Time in which a thread takes up work, where they are well.
 const ANSWERING_WITHIN: Duration = Duration::from_secs(5);
 /// Time that cut answers have to reach their clients.
 const CUT_TIME: Duration = Duration::from_secs(2);
 
-/// How often what was kept from answers is looked through for what nobody needs.
+/// Interval between two passes that release kept data nobody needs.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Has the disk get back what expires, as long as the service runs.
@@ -118,17 +118,17 @@ impl Server {
         Ok(Self { runtime, service, handle, tasks, addresses })
     }
 
-    /// Where it listens.
+    /// Addresses that it listens on.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Whether it has ended by itself, which it should not.
+    /// True if it has ended by itself, which it should not.
     pub fn is_finished(&self) -> bool {
         self.tasks.iter().any(JoinHandle::is_finished)
     }
 
-    /// Whether its threads still take up work.
+    /// True if its threads still take up work.
     pub fn is_answering(&self) -> bool {
         let (done, is_done) = std::sync::mpsc::channel();
         self.runtime.spawn(async move { done.send(()) });

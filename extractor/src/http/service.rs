@@ -1,4 +1,4 @@
-//! What all requests share.
+//! State shared by all requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::{Extractor, Query};
 
 /// The wall clock.
 pub trait Clock: Send + Sync {
-    /// What it says.
+    /// Current time.
     fn now(&self) -> Timestamp;
 }
 
@@ -78,18 +78,18 @@ impl Default for ServiceLimits {
     }
 }
 
-/// Where the service is in its life.
+/// Phase of the service's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Everything is answered.
     Serving,
-    /// What is being answered is brought to its end; nothing new is begun.
+    /// Running answers are brought to their end; nothing new is begun.
     Ending,
-    /// What is still being answered is cut.
+    /// Answers still running are cut.
     Cutting,
 }
 
-/// What all requests share.
+/// State shared by all requests.
 pub struct Service {
     /// Answers them.
     pub extractor: Arc<Extractor>,
@@ -109,13 +109,13 @@ pub struct Service {
     pub aside: Shared,
     /// The connections that there are.
     pub connections: Arc<Connections>,
-    /// What it counts.
+    /// Its counters.
     pub metrics: Metrics,
-    /// Who was given what.
+    /// Audit of answers.
     pub audit: Option<Audit>,
-    /// Where in the world addresses are.
+    /// Locations of addresses.
     pub places: Option<Arc<Places>>,
-    /// What was seen of the store when it was last looked at.
+    /// State of the store when it was last looked at.
     pub remembered: Remembered,
     phase: watch::Sender<Phase>,
 }
@@ -164,12 +164,12 @@ impl Service {
         Ok(Query { joined, asked_at: Some(now), ..selection.query(now)? })
     }
 
-    /// Where the service is in its life.
+    /// Phase of the service's life.
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
-    /// Told of every phase that follows.
+    /// Receiver of every phase that follows.
     pub fn phases(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
     }

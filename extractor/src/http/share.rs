@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bits of an IPv6 address that a site has: RFC 6177.
 const IPV6_SITE_BITS: u32 = 64;
 
-/// Whoever has a share: a token where there are tokens, else an address.
+/// Holder of a share: a token if there are tokens, else an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// By its name.
@@ -58,7 +58,7 @@ impl Places {
         Self { all: Arc::new(Semaphore::new(places_max)), of_peers: Arc::default(), places_max, peer_max }
     }
 
-    /// How many are taken.
+    /// Number of places taken.
     pub fn taken(&self) -> usize {
         self.places_max - self.all.available_permits()
     }

@@ -1,4 +1,4 @@
-//! What an answer lacks, short enough for a header.
+//! Completeness of an answer, short enough for a header.
 
 use http::HeaderValue;
 use netrewind_segment::{Drops, Timestamp};
@@ -15,12 +15,12 @@ pub const ANSWER_HEADER: &str = "netrewind-answer";
 /// A completeness in a few numbers. `/api/v1/packets/count` has all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Summary {
-    /// Whether nothing is known to be missing.
+    /// True if nothing is known to be missing.
     complete: bool,
-    /// Where the range begins that the answer speaks of.
+    /// Start of the range that the answer covers.
     #[schema(value_type = Option<String>, format = "date-time")]
     from: Option<Timestamp>,
-    /// Where it ends.
+    /// End of that range.
     #[schema(value_type = Option<String>, format = "date-time")]
     to: Option<Timestamp>,
     /// Times in it in which nothing was recorded.
@@ -36,17 +36,17 @@ pub struct Summary {
     limit_reached: Option<ReachedLimit>,
 }
 
-/// What came of an answer.
+/// Account of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Account {
     /// Packets in it.
     packets: u64,
     /// Their bytes on the wire.
     bytes: u64,
-    /// What it lacks.
+    /// Its completeness.
     #[serde(flatten)]
     summary: Summary,
-    /// Where it is empty: another way to ask, in which it would not be.
+    /// Another way to ask that would find packets, if this one found none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     hint: Option<Hint>,

@@ -11,9 +11,9 @@ use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// How often it is looked whether the files have changed.
+/// Interval between two checks for changed files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// What is offered to clients, best first: RFC 7301.
+/// Protocols offered to clients, best first: RFC 7301.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A certificate or its key cannot be used.
@@ -22,9 +22,9 @@ pub enum TlsError {
     /// The file is none, or cannot be read.
     #[error("{}: {reason}: give a PEM file", path.display())]
     File {
-        /// Which.
+        /// File concerned.
         path: PathBuf,
-        /// What is wrong. Nothing of what the file holds.
+        /// Defect found, without any of the file's contents.
         reason: String,
     },
     /// They do not fit together, or are of an unknown kind.
@@ -34,7 +34,7 @@ pub enum TlsError {
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// Why not.
+        /// Reason.
         reason: &'static str,
     },
 }

@@ -1,5 +1,5 @@
-//! What a client is still sending when its answer is there already: a connection that is closed over unread bytes is reset,
-//! and a reset overtakes the answer (RFC 9112, section 9.6).
+//! Reads the rest of a request whose answer is there already: a connection that is closed over unread bytes is reset, and a
+//! reset overtakes the answer (RFC 9112, section 9.6).
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +14,9 @@ use http::header;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 
-/// Of what nobody has read, so much is read before the answer goes. A client that sends more may be reset.
+/// Unread bytes that are read before the answer goes. A client that sends more may be reset.
 const UNREAD_BYTES_MAX: usize = 1 << 20;
-/// And for so long.
+/// Longest time for that.
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Reads what is left of a request's body, so that its answer arrives.

@@ -12,7 +12,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::problem::{Kind, Problem};
 
-/// What Vite has made of `extractor/ui`.
+/// Build of `extractor/ui` by Vite.
 #[derive(RustEmbed)]
 #[folder = "ui/dist"]
 #[allow_missing = true]

@@ -1,4 +1,4 @@
-//! How many wrong tokens are put up with: of one source, and of all together.
+//! Limits on wrong tokens: of one source, and of all sources together.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 /// Sources whose failures are remembered.
 const SOURCES_MAX: usize = 4096;
-/// What is put up with from one source.
+/// Allowance of one source.
 const OF_SOURCE: Allowance = Allowance { failures: 10, one_forgotten_every: Duration::from_secs(6) };
-/// What is put up with from all sources together: no more hashes are computed in vain.
+/// Allowance of all sources together: no more hashes are computed in vain.
 const OF_ALL: Allowance = Allowance { failures: 100, one_forgotten_every: Duration::from_millis(200) };
 
 /// So many failures, of which one is forgotten now and then.
@@ -19,15 +19,15 @@ struct Allowance {
 }
 
 impl Allowance {
-    /// How long until another failure is put up with; nothing where it is now. `forgotten_at` is when all have been
-    /// forgotten.
+    /// Time until another failure is allowed; `None` if one is now. `forgotten_at` is the time at which all failures will have
+    /// been forgotten.
     fn wait(self, forgotten_at: Duration, now: Duration) -> Option<Duration> {
         let remembered = forgotten_at.saturating_sub(now);
         let room_at = self.one_forgotten_every * (self.failures - 1);
         remembered.checked_sub(room_at).filter(|wait| !wait.is_zero())
     }
 
-    /// When all have been forgotten, after one more.
+    /// Time at which all are forgotten, after one more.
     fn after_another(self, forgotten_at: Duration, now: Duration) -> Duration {
         forgotten_at.max(now) + self.one_forgotten_every
     }
@@ -36,13 +36,13 @@ impl Allowance {
 /// The failures that are remembered. Times are of a monotonic clock.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    /// When those of a source have been forgotten.
+    /// Times at which the failures of each source are forgotten.
     by_source: HashMap<IpAddr, Duration>,
     of_all: Duration,
 }
 
 impl Failures {
-    /// How long nothing is tried for this address; nothing where it may try now.
+    /// Time for which attempts of this address are refused; `None` if it may try now.
     pub(super) fn wait(&self, peer: IpAddr, now: Duration) -> Option<Duration> {
         let of_source = self.by_source.get(&source(peer)).and_then(|&at| OF_SOURCE.wait(at, now));
         of_source.max(OF_ALL.wait(self.of_all, now))

@@ -1,4 +1,4 @@
-//! What stands before the routes: every request passes here first, and every response last.
+//! Gate before the routes: every request passes here first, and every response last.
 //!
 //! A route that is not named here is for administrators only: whoever adds one says whom it is for.
 
@@ -25,13 +25,13 @@ use crate::http::summary::{ANSWER_HEADER, COMPLETENESS_HEADER};
 const VERIFYING_MAX: usize = 2;
 /// Requests that wait for one.
 const WAITING_MAX: usize = 64;
-/// What those are told to wait that find no room.
+/// Wait that clients are told if there is no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Pages may load what comes from here, and nothing else; nobody may frame them.
 const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \
                               form-action 'self'; frame-ancestors 'none'";
-/// Where sessions begin and end.
+/// Route at which sessions begin and end.
 pub const SESSION_ROUTE: &str = "/api/v1/session";
 /// On every response that does not say otherwise.
 const HEADERS: [(HeaderName, &str); 6] = [
@@ -45,10 +45,10 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// A year: RFC 6797.
 const STRICT_TRANSPORT: &str = "max-age=31536000";
 
-/// Who is let in.
+/// Admission rules.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// By which tokens; absent: whoever can connect, which must be this machine alone.
+    /// Access by tokens; `None`: whoever can connect is let in, which must be this machine alone.
     pub access: Option<Access>,
     /// Connections are encrypted.
     pub is_encrypted: bool,
@@ -67,27 +67,27 @@ struct Gate {
     waiting: Semaphore,
 }
 
-/// What the handlers of sessions need of the gate.
+/// Parts of the gate that the handlers of sessions need.
 #[derive(Clone, Debug)]
 pub struct Visit {
     /// Absent where no tokens are asked for.
     pub access: Option<Arc<Access>>,
-    /// When it began.
+    /// Time at which the request began.
     pub now: Moment,
 }
 
-/// Whom a route is for.
+/// Callers that a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whom {
     /// It tells nothing of what is recorded.
     Everybody,
-    /// Whoever has a token.
+    /// Anybody with a token.
     Known,
-    /// Whoever has a token of this scope.
+    /// Anybody with a token of this scope.
     Of(Scope),
 }
 
-/// Whom a route is for.
+/// Callers that a route is for.
 fn whom(method: &Method, route: &str) -> Whom {
     match (route, method) {
         // Nobody is kept from leaving.
@@ -190,8 +190,8 @@ impl Gate {
         Moment { wall: self.service.clock.now(), monotonic: self.begun.elapsed() }
     }
 
-    /// Where no tokens are asked for, a page from elsewhere must not ask in its reader's place: neither by a name of its
-    /// own that suddenly means this machine, nor by sending a form here.
+    /// Refuses pages from elsewhere if no tokens are asked for: a page must not ask in its reader's place, neither by a name of
+    /// its own that suddenly means this machine (DNS rebinding), nor by sending a form here.
     fn check_origin(&self, request: &Request) -> Result<(), Refusal> {
         if self.access.is_some() {
             return Ok(());
@@ -203,7 +203,7 @@ impl Gate {
         if self.is_from_elsewhere(request) { Err(Refusal::WrongOrigin) } else { Ok(()) }
     }
 
-    /// Whether a page of another origin sent it that is not named as allowed.
+    /// True if it was sent by a page of another origin that is not allowed.
     fn is_from_elsewhere(&self, request: &Request) -> bool {
         let Some(origin) = request.headers().get(header::ORIGIN) else { return false };
         let is_own = |origin: &str| {
@@ -213,7 +213,7 @@ impl Gate {
         !self.origins.contains(origin) && origin.to_str().ok().and_then(is_own) != Some(true)
     }
 
-    /// Who it is, where that matters; or why not, and who it is where that is known.
+    /// Caller, if the route needs one; or the reason to refuse, with the caller's name if it is known.
     async fn admit(
         &self,
         whom: Whom,
@@ -287,7 +287,7 @@ impl Gate {
     }
 }
 
-/// What is said to whom is not let in.
+/// Problem document for a refusal.
 pub fn problem(refusal: &Refusal) -> Problem {
     let kind = match refusal {
         Refusal::NoToken | Refusal::WrongToken => Kind::NoAccess,
@@ -310,7 +310,7 @@ pub fn cookies(headers: &HeaderMap) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-/// To which host and port the request is, by its target or its `Host`.
+/// Host and port that the request is for, by its target or its `Host`.
 fn authority(request: &Request) -> Option<String> {
     let of_header =
         || request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
@@ -320,7 +320,7 @@ fn authority(request: &Request) -> Option<String> {
     }
 }
 
-/// Whether only this machine can be meant: no name that anybody could let mean it.
+/// True if only this machine can be meant: no name that anybody could let mean it.
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) if port.is_empty() || port.starts_with(':') => address,

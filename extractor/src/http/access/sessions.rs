@@ -11,13 +11,13 @@ use super::tokens::SecretHash;
 
 /// The cookie. Browsers take one of such a name only from the host itself, encrypted, for all of its paths (RFC 6265bis).
 pub const COOKIE: &str = "__Host-netrewind";
-/// How long a session lasts; its token may end it sooner.
+/// Longest time that a session lasts; its token may end it sooner.
 pub const SESSION_TIME_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Sessions at a time; the oldest one makes room.
 const SESSIONS_MAX: usize = 1024;
 /// Sessions of one token; the oldest of them makes room, so that nobody pushes out others.
 const SESSIONS_OF_TOKEN_MAX: usize = 16;
-/// What distinguishes hashes of numbers from all others that are made with the key.
+/// Domain separator of session hashes from all others made with the key.
 const PURPOSE: &[u8] = b"session";
 /// Hexadecimal digits of the mark by which ids of this process are known from those of an earlier one.
 const LIFE_DIGITS: usize = 8;
@@ -31,7 +31,7 @@ pub(super) struct Session {
     until: Duration,
 }
 
-/// What a cookie says.
+/// Result of checking a cookie.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Cookie {
     /// Nothing: there is none, or it is of an earlier life of the service.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// What every token begins with: scanners for leaked secrets look for such words.
+/// Prefix of every token: scanners for leaked secrets look for such words.
 const WORD: &str = "nrw";
 /// Bytes of the id.
 pub const ID_BYTES: usize = 8;

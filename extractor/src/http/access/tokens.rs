@@ -27,17 +27,17 @@ pub const NAME_CHARACTERS_MAX: usize = 64;
 pub const CHANCE_BYTES: usize = ID_BYTES + SECRET_BYTES + SALT_BYTES;
 
 const SALT_BYTES: usize = 16;
-/// Who else but the owner may write, of a file's mode: chmod(2).
+/// Bits of a file's mode that let others than the owner write: chmod(2).
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const MODE: u32 = 0o600;
 const HEADER: &str =
     "# Who may ask netrewind what. Written by `netrewind token`; only hashes of the tokens are kept.\n\n";
 
-/// What a token is for.
+/// Purpose of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// How the recorder and the store do: state, segments, metrics.
+    /// State of the recorder and the store: segments, metrics.
     Status,
     /// Flows and summaries: who spoke with whom, when, how much.
     Flows,
@@ -72,13 +72,13 @@ impl std::str::FromStr for Scope {
     }
 }
 
-/// What the owner of a token may do.
+/// Rights of a token's owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// Who it is, for the audit.
+    /// Name of the owner, for the audit.
     pub name: String,
-    /// What it is for.
+    /// Scopes granted.
     pub scopes: Vec<Scope>,
     /// A pcap-filter(7) expression that is joined to every query.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -89,26 +89,26 @@ pub struct Grant {
     /// This filter sees frames as if their VLAN tags were gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ignore_vlan: bool,
-    /// When it was made.
+    /// Time at which it was made.
     pub created: Timestamp,
-    /// From when on it is worth nothing.
+    /// Time from which on it is invalid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
 }
 
 impl Grant {
-    /// What is joined to every query.
+    /// Filter joined to every query.
     pub fn joined(&self) -> Option<JoinedFilter> {
         let Self { filter, view, ignore_vlan, .. } = self.clone();
         (!filter.trim().is_empty()).then_some(JoinedFilter { filter, view, ignore_vlan })
     }
 
-    /// Whether it is worth nothing any more.
+    /// True if it has expired.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    /// Whether its filter means anything: for Ethernet, or for IP alone.
+    /// Checks that its filter compiles for Ethernet, or for IP alone.
     pub fn check_filter(&self, limits: &CompileLimits) -> Result<(), FilterError> {
         let mut refusal = None;
         for link_type in [LinkType::ETHERNET, LinkType::RAW] {
@@ -120,7 +120,7 @@ impl Grant {
         refusal.map_or(Ok(()), Err)
     }
 
-    /// Whether it can be granted.
+    /// Checks that it can be granted.
     pub fn check(&self) -> Result<(), TokensError> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
         let length = self.name.chars().count();
@@ -161,7 +161,7 @@ impl SecretHash {
         Ok(Self(hash.to_string()))
     }
 
-    /// Whether it is of this secret. Takes some 20 ms of a core and 19 MiB, on purpose.
+    /// True if it is the hash of this token's secret. Takes some 20 ms of a core and 19 MiB, on purpose.
     pub(super) fn is_of(&self, token: &Token) -> bool {
         PasswordHash::new(&self.0)
             .is_ok_and(|hash| Argon2::default().verify_password(&token.secret, &hash).is_ok())
@@ -176,7 +176,7 @@ pub struct Entry {
     pub id: String,
     /// Of the part that is.
     pub hash: SecretHash,
-    /// What its owner may do.
+    /// Rights of its owner.
     pub grant: Grant,
 }
 
@@ -196,7 +196,7 @@ pub enum TokensError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Reason given by the system.
         source: io::Error,
     },
     /// There is none.
@@ -216,7 +216,7 @@ pub enum TokensError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// Defect found in it.
         reason: String,
     },
     /// The name is no name.

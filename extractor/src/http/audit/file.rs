@@ -12,7 +12,7 @@ pub const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Files that are kept, the one that is being written included. All lie in the store, where its budget counts them, or
 /// beside the one that was named.
 pub const FILES_MAX: u32 = 8;
-/// What extractions are about is nobody else's business.
+/// File mode: extractions are nobody else's business.
 const MODE: u32 = 0o600;
 
 /// The audit cannot be written.
@@ -24,7 +24,7 @@ const MODE: u32 = 0o600;
 pub struct AuditError {
     /// The file.
     pub path: PathBuf,
-    /// Why not.
+    /// Reason given by the system.
     pub source: io::Error,
 }
 

@@ -11,7 +11,7 @@ use super::Extraction;
 
 /// The time within which the same query is written once.
 const SAME_WITHIN_NS: u64 = 600 * SECOND_NS;
-/// How exactly ranges that move with the clock are told apart by their length.
+/// Resolution at which lengths of ranges that move with the clock are compared.
 const LENGTH_UNIT_NS: u64 = 60 * SECOND_NS;
 /// Queries that are remembered; beyond them each is written.
 const REMEMBERED_MAX: usize = 4096;
@@ -30,7 +30,7 @@ struct Seen {
 }
 
 impl Repeats {
-    /// How often it was asked since it was last written, if it is to be written now.
+    /// Number of repetitions since it was last written, if it is to be written now.
     pub(super) fn before(&mut self, asked: &Extraction) -> Option<u64> {
         let (now, key) = (asked.asked, self.hasher.hash_one(likeness(asked)));
         match self.seen.get_mut(&key) {
@@ -55,7 +55,7 @@ impl Repeats {
     }
 }
 
-/// What two queries have in common that count as the same: all but the time, where the range moves with it.
+/// Key under which queries count as the same: everything but the time, if the range moves with the clock.
 fn likeness(asked: &Extraction) -> String {
     let Extraction { asked: at, who, peer, what, flow, query, ending, .. } = asked;
     let mut query = query.clone();

@@ -33,15 +33,15 @@ const OPTION_DROPPED: u16 = 5;
 /// The resolution that stands for nanoseconds.
 const NANOSECONDS: u8 = 9;
 
-/// What a block holds.
+/// Contents of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Block {
     /// Packets name interfaces by their number, from zero.
     Interface(Interface),
     Packet(RemotePacket),
-    /// What was known before reading, as the file's own comment.
+    /// Completeness known before reading, as the file's own comment.
     Head(String),
-    /// What an interface has received and lost; the first with what was known after reading, as a comment.
+    /// Packets that an interface has received and lost; the first with the completeness known after reading, as a comment.
     Statistics(u32, InterfaceAccount, Option<String>),
 }
 
@@ -71,7 +71,7 @@ impl Blocks {
         self.waiting.extend_from_slice(bytes);
     }
 
-    /// Whether no block is begun.
+    /// True if no block is begun.
     pub(super) fn is_at_end(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -162,7 +162,7 @@ fn comment_of(options: &[(u16, &[u8])]) -> Option<String> {
     options.iter().find(|(code, _)| *code == OPTION_COMMENT).map(|(_, value)| text(value))
 }
 
-/// What an interface's statistics say of it. They do not tell where packets were lost.
+/// Account of an interface from its statistics, which do not tell where packets were lost.
 fn account_of(options: &[(u16, &[u8])]) -> InterfaceAccount {
     let value = |wanted: u16| options.iter().find(|(code, _)| *code == wanted).map(|(_, value)| *value);
     let count = |wanted| Some(u64::from_le_bytes(*value(wanted)?.first_chunk()?));

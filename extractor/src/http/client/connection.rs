@@ -27,7 +27,7 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Bytes of an answer that is not a capture file.
 const OBJECT_BYTES_MAX: usize = 16 << 20;
 
-/// What is told of an answer in JSON that is none.
+/// Message about a JSON answer that is not a recorder's.
 const NO_ACCOUNT: &str = "what it says is no answer of a recorder";
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -42,7 +42,7 @@ pub(super) struct Connection {
     client: HttpClient,
 }
 
-/// Why a recorder's answer is not there, or not whole.
+/// Reasons why a recorder's answer is missing or incomplete.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Trouble {
     /// The question is wrong, whoever is asked.
@@ -63,7 +63,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// Whether it has said nothing at all about packets.
+    /// True if it has said nothing at all about packets.
     pub(super) fn is_silence(&self) -> bool {
         matches!(self, Self::Silent(_))
     }
@@ -72,14 +72,14 @@ impl Trouble {
 /// A piece of an answer.
 #[derive(Debug)]
 pub(super) enum Piece {
-    /// What is known before reading; first.
+    /// Completeness known before reading; first.
     Head(Value),
     Blocks(Vec<Block>),
     /// The recorder's account; last.
     End(Result<Value, Trouble>),
 }
 
-/// What all connections share.
+/// HTTP client that all connections share.
 pub(super) fn client(access: &Access) -> Result<HttpClient, RemoteError> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
@@ -233,7 +233,7 @@ fn query_string(fields: &Map<String, Value>) -> String {
     form.finish()
 }
 
-/// What a header says in JSON.
+/// JSON value of a header.
 fn object(headers: &HeaderMap, name: &str) -> Option<Value> {
     serde_json::from_slice(headers.get(name)?.as_bytes()).ok()
 }
@@ -243,7 +243,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// What a problem document says (RFC 9457).
+/// Trouble described by a problem document (RFC 9457).
 async fn problem(status: StatusCode, body: Incoming) -> Trouble {
     let body = Limited::new(body, OBJECT_BYTES_MAX).collect().await.map(|body| body.to_bytes());
     let document: Value = body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
@@ -264,7 +264,7 @@ async fn problem(status: StatusCode, body: Incoming) -> Trouble {
     }
 }
 
-/// What lies behind an error, in a network engineer's words: what the system said, or TLS, or that the other end went.
+/// Root cause of an error, in a network engineer's words: the message of the system or of TLS, or that the other end went.
 fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut at = Some(error);
     while let Some(error) = at {

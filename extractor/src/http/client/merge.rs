@@ -31,11 +31,11 @@ struct Source {
     name: String,
     pieces: Receiver<Piece>,
     ready: VecDeque<RemotePacket>,
-    /// When the first of these came to be the first, by the clock of whoever follows.
+    /// Time at which the first of these became the first, by the follower's clock.
     since: Duration,
     /// Numbers of its interfaces among all.
     interfaces: Vec<u32>,
-    /// What it knew before reading: its header, and the comment of its file.
+    /// Completeness known before reading: its header, and the comment of its file.
     head: Option<Value>,
     head_comment: Option<String>,
     comment: Option<String>,
@@ -54,12 +54,12 @@ impl Source {
         serde_json::from_value(account.get("limit_reached")?.clone()).ok()?
     }
 
-    /// Whether it has said what it knows before reading, or will not any more.
+    /// True once it has told its completeness before reading, or will not any more.
     fn has_begun(&self) -> bool {
         self.head_comment.is_some() || self.end.is_some()
     }
 
-    /// What it knew before reading.
+    /// Its completeness as known before reading.
     fn known_before(&self) -> RecorderCompleteness {
         let lines = self.head_comment.iter().flat_map(|comment| comment.lines().skip(1)).map(str::to_owned);
         match (&self.head_comment, &self.end) {
@@ -107,7 +107,7 @@ impl Source {
     }
 }
 
-/// What a recorder's header or trailer says.
+/// True if a recorder's header or trailer says that its answer is complete.
 fn is_complete(account: &Value) -> bool {
     account.get("complete").and_then(Value::as_bool).unwrap_or_default()
 }
@@ -119,7 +119,7 @@ pub(super) struct Merge<'r> {
     sources: Vec<Source>,
     interfaces: Vec<Interface>,
     accounts: Vec<InterfaceAccount>,
-    /// How many of them the sink knows.
+    /// Number of accounts that the sink knows.
     told: usize,
     /// A recorder has begun to send.
     has_answered: bool,
@@ -131,7 +131,7 @@ pub(super) struct Merge<'r> {
     first: Option<Timestamp>,
 }
 
-/// What to do next.
+/// Next step.
 enum Turn {
     /// Give the first packet of this source.
     Give(usize),
@@ -316,7 +316,7 @@ impl<'r> Merge<'r> {
         source.since = elapsed;
     }
 
-    /// What comes next. Who follows does not wait for a recorder that has nothing to say.
+    /// Next step. A follower does not wait for a recorder that has nothing to say.
     fn turn(&self, elapsed: Option<Duration>) -> Turn {
         let heads = self.sources.iter().enumerate();
         let earliest = heads
@@ -405,7 +405,7 @@ impl<'r> Merge<'r> {
         Ok(())
     }
 
-    /// What recorders say, of the range that was asked for.
+    /// Completeness of all recorders over the range that was asked for.
     fn completeness(&self, recorders: Vec<RecorderCompleteness>) -> Completeness {
         let span = self.first.zip(self.progress.reached);
         Completeness {

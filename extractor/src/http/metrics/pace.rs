@@ -1,4 +1,4 @@
-//! How well the recorder keeps up, as figures: how long writes took, how full the rings are.
+//! Figures on how well the recorder keeps up: duration of writes, fill of the rings.
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -37,7 +37,7 @@ pub(super) fn add(registry: &mut Registry, recording: &Recording) {
     );
 }
 
-/// What the logbook has counted, in the form of a histogram.
+/// Write times counted by the logbook, as a histogram.
 #[derive(Debug)]
 struct WriteHistogram(WriteTimes);
 

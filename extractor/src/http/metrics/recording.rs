@@ -1,4 +1,4 @@
-//! What the recorder does, by its lock and its logbook.
+//! State of the recorder, by its lock and its logbook.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 /// A recorder that has written nothing into its logbook for so long does not record. It writes at least every ten seconds.
 const STALLED_AFTER_SECONDS: u64 = 35;
 
-/// Whether packets are recorded.
+/// State of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = RecordingState)]
@@ -26,25 +26,25 @@ pub enum State {
     Stalled,
 }
 
-/// What the recorder does.
+/// State and counters of the recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
-    /// Whether it records.
+    /// State of recording.
     pub state: State,
-    /// What it has counted since the beginning of the day on which the service was first asked.
+    /// Packets and bytes counted since the beginning of the day on which the service was first asked.
     pub account: Account,
-    /// How long its writes took, since then.
+    /// Duration of its writes, since then.
     pub writes: WriteTimes,
-    /// How often the kernel found no block to fill, since then.
+    /// Number of times that the kernel found no block to fill, since then.
     pub freezes: u64,
-    /// How full the ring of each lane that has one was in the last second that was logged of it.
+    /// Fill of each lane's ring in the last second logged of it; lanes without a ring are left out.
     pub rings: Vec<(u16, RingFill)>,
-    /// When the logbook was last written.
+    /// Time at which the logbook was last written.
     pub last_line: Option<Timestamp>,
 }
 
 impl Recording {
-    /// Whether packets are recorded, without adding up what has been counted.
+    /// State of recording, without adding up what has been counted.
     pub fn state(store: &Store, now: Timestamp) -> Result<State, StoreError> {
         let mut last = None;
         // A logbook that cannot be read gives no sign of life.
