@@ -1,4 +1,4 @@
-//! What comes back: the answer with its completeness, the estimate that precedes it, and the hooks of whoever waits.
+//! Results of an extraction: the answer with its completeness, the estimate that precedes it, and the hooks of the caller.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{Asked, Completeness, Hint, Query, ReachedLimit, ReassemblyAccount};
 
-/// What an extraction gave.
+/// Result of an extraction.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Answer {
     /// Packets in it.
@@ -17,20 +17,20 @@ pub struct Answer {
     pub bytes: u64,
     /// Packets left out because the answer has had them already ([`crate::Query::dedup`]).
     pub duplicates_dropped: u64,
-    /// What became of fragments, where the answer is decapsulated.
+    /// Outcome of fragment reassembly, if the answer is decapsulated.
     pub reassembly: ReassemblyAccount,
-    /// Whether that is all there was to be had.
+    /// Completeness of the answer for the range asked.
     pub completeness: Completeness,
     /// Indexes that could not be used, and why; their segments were read without.
     pub rejected_indexes: Vec<RejectedIndex>,
-    /// Where it is empty: another way to ask, in which it would not be ([`crate::Extractor::hint`]).
+    /// For an empty answer: another way to ask that would find packets ([`crate::Extractor::hint`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub hint: Option<Hint>,
-    /// What it took.
+    /// Work done for it.
     pub work: Work,
-    /// What each interface received and lost in the range, as far as the sink wanted to know
-    /// ([`crate::Wants::interfaces`]): in the order of [`crate::Preface::interfaces`].
+    /// Packets received and dropped by each interface in the range, if the sink asks for them ([`crate::Wants::interfaces`]):
+    /// in the order of [`crate::Preface::interfaces`].
     #[serde(skip)]
     #[schema(ignore)]
     pub interfaces: Vec<InterfaceAccount>,
@@ -54,13 +54,13 @@ pub struct RejectedIndex {
     /// Whose index it is.
     #[schema(value_type = String)]
     pub segment: SegmentName,
-    /// What is wrong with it.
+    /// Defect found in it.
     pub reason: String,
     /// The file itself could not be read: nobody may, or something else stands in its place.
     pub is_unreadable: bool,
 }
 
-/// What an answer took.
+/// Work done for an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Work {
     /// Segments in the store.
@@ -73,18 +73,18 @@ pub struct Work {
     pub packets_judged: u64,
 }
 
-/// Where packets of an answer were captured.
+/// Capture interface that packets of an answer come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interface {
     /// Its name, or the file that was imported; empty where the logbook does not tell (any more).
     pub name: String,
-    /// What it is for, where an imported file said so beside its name.
+    /// Its description, if an imported file gives one beside its name.
     pub description: Option<String>,
     /// Its link type.
     pub link_type: LinkType,
 }
 
-/// What an interface received in the range of a query, by the logbook.
+/// Packets received and dropped by an interface in the range of a query, from the logbook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceAccount {
     /// Packets that arrived; absent where nothing counted them, as with an imported file.
@@ -97,7 +97,7 @@ pub struct InterfaceAccount {
     pub last: Option<Timestamp>,
 }
 
-/// What an answer will hold at most, known before anything is read.
+/// Bounds of an answer's size, known before anything is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Estimate {
     /// Packets that the answer has in any case.
@@ -119,7 +119,7 @@ impl Estimate {
     }
 }
 
-/// How far an extraction has come.
+/// Progress of an extraction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Packets given to the sink, or counted.
@@ -134,7 +134,7 @@ pub struct Progress {
     pub reached: Option<Timestamp>,
 }
 
-/// What whoever waits for an answer may do meanwhile.
+/// Callbacks with which the caller follows an extraction and can end it.
 pub trait Hooks {
     /// Asked at least every few milliseconds: whether to give up.
     fn cancelled(&self) -> bool {
@@ -156,7 +156,7 @@ pub trait Hooks {
     fn progress(&mut self, _progress: &Progress) {}
 }
 
-/// What an answer does beside reading.
+/// Activity of an extraction other than reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aside {
     /// Compiling, in a process of its own.

@@ -1,4 +1,4 @@
-//! Whether an answer is complete for the range it was asked, and what it lacks.
+//! Completeness of an answer: the time it covers and everything it lacks.
 
 pub(crate) mod chronicle;
 pub(crate) mod coverage;
@@ -22,7 +22,7 @@ pub const LISTED_MAX: usize = 1000;
 /// To whom not all packets may be known, times that only packets tell are told to the hour.
 pub(crate) const VEILED_NS: u64 = 3600 * SECOND_NS;
 
-/// What an answer covers and what it lacks.
+/// Time that an answer covers, and everything it lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Completeness {
     /// The range as asked: absent ends were left open.
@@ -37,7 +37,7 @@ pub struct Completeness {
     pub dropped: Drops,
     /// Parts of it of which packets have expired.
     pub no_longer_kept: Option<Span>,
-    /// Why nothing of the range was ever kept, or is any more; absent where something is.
+    /// Reason why nothing of the range was ever kept, or is kept any more; absent if something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub nothing_kept: Option<String>,
@@ -48,23 +48,23 @@ pub struct Completeness {
     pub damaged: Vec<Damage>,
     /// The limit at which the answer ended although there was more.
     pub limit_reached: Option<ReachedLimit>,
-    /// How many gaps, unreadable places and notes there were beyond the listed ones.
+    /// Number of gaps, unreadable places and notes beyond the listed ones.
     pub unlisted: u64,
-    /// What else one should know; nothing here makes the answer incomplete.
+    /// Further remarks; nothing here makes the answer incomplete.
     pub notes: Vec<String>,
-    /// Where recorders were asked over the network: what each of them says.
+    /// Completeness by recorder, if recorders were asked over the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recorders: Vec<RecorderCompleteness>,
 }
 
-/// Whether what one recorder gave is complete.
+/// Completeness of the part of an answer that one recorder gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RecorderCompleteness {
     /// Its host and port.
     pub recorder: String,
-    /// Whether it is.
+    /// True if that part is complete.
     pub is_complete: bool,
-    /// What a person should read.
+    /// Lines for a person to read.
     pub lines: Vec<String>,
 }
 
@@ -93,10 +93,10 @@ pub struct Asked {
 /// A stretch of time: `from <= t < to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct Span {
-    /// Where it begins.
+    /// Start of the span.
     #[schema(value_type = String, format = "date-time")]
     pub from: Timestamp,
-    /// Where it has ended.
+    /// End of the span, exclusive.
     #[schema(value_type = String, format = "date-time")]
     pub to: Timestamp,
 }
@@ -104,13 +104,13 @@ pub struct Span {
 /// A time in which nothing was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Gap {
-    /// Where it begins.
+    /// Start of the gap.
     #[schema(value_type = String, format = "date-time")]
     pub from: Timestamp,
-    /// Where it has ended.
+    /// End of the gap, exclusive.
     #[schema(value_type = String, format = "date-time")]
     pub to: Timestamp,
-    /// Why, for a person.
+    /// Reason for the gap, for a person.
     pub reason: String,
 }
 
@@ -122,18 +122,19 @@ pub struct Unreadable {
     pub segment: SegmentName,
     /// The byte from which on it could not be read.
     pub offset: u64,
-    /// Why, and what to do.
+    /// Cause, and what to do about it.
     pub reason: String,
 }
 
 /// A part of the store, beside segments, that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Damage {
-    /// Which: a path within the store.
+    /// Damaged part: a path within the store.
     pub part: String,
-    /// Why, and what to do.
+    /// Cause, and what to do about it.
     pub reason: String,
-    /// Whether the answer may lack something for it. Without an index or a sum it is made of the packets and records themselves.
+    /// True if the answer may lack something because of it. Without an index or a sum, an answer is made from the packets and
+    /// records themselves.
     pub is_needed: bool,
 }
 
@@ -158,7 +159,7 @@ impl Completeness {
         Self { asked, notes: query.note.iter().cloned().collect(), ..Self::default() }
     }
 
-    /// Whether the answer holds every packet of the range that was on the wire and that the filter accepts.
+    /// True if the answer holds every packet of the range that was on the wire and that the filter accepts.
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty()
             && self.dropped.total() == 0
@@ -170,17 +171,17 @@ impl Completeness {
             && self.recorders.iter().all(|recorder| recorder.is_complete)
     }
 
-    /// Whether it is complete, and nothing was found damaged on the way either.
+    /// True if the answer is complete and no damage was found on the way.
     pub fn is_sound(&self) -> bool {
         self.is_complete() && self.damaged.is_empty()
     }
 
-    /// Where the covered range ends.
+    /// End of the covered range.
     pub fn covered_to(&self) -> Option<Timestamp> {
         self.covered.map(|span| span.to)
     }
 
-    /// What a person should read, one line each; the first says whether the answer is complete.
+    /// Completeness as lines for a person to read; the first one says whether the answer is complete.
     pub fn lines(&self) -> Vec<String> {
         if !self.recorders.is_empty() {
             return self.lines_of_recorders();
@@ -322,12 +323,12 @@ pub(crate) fn identity_damage(store: &Store) -> Option<Damage> {
     Some(Damage::needed("store.toml", format!("{fault}: {what}")))
 }
 
-/// What is told of damage to who may not know where it is.
+/// Text that replaces the part and reason of damage for askers who may not see all packets.
 const VEILED_PART: &str = "the store";
 const VEILED_REASON: &str = "a part of the recording cannot be read";
 
 impl Damage {
-    /// What could not be read, and may be missing for it.
+    /// Damage that the answer may lack something for.
     pub(crate) fn needed(part: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { part: part.into(), reason: reason.into(), is_needed: true }
     }

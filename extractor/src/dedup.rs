@@ -28,7 +28,7 @@ pub const DEDUP_WINDOW_MAX: Duration = Duration::from_secs(10);
 /// Packets that are remembered: some 100 MB. Beyond, the oldest is forgotten before its window has passed.
 pub const DEDUP_PACKETS_MAX: usize = 1 << 20;
 
-/// How long before a packet the same packet makes it a duplicate: more than nothing, at most [`DEDUP_WINDOW_MAX`].
+/// Time within which a repeated packet counts as a duplicate: more than zero, at most [`DEDUP_WINDOW_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Duration", into = "Duration")]
 pub struct DedupWindow(Duration);
@@ -89,7 +89,7 @@ impl Dedup {
         self
     }
 
-    /// Whether the answer had this packet before it, within the window.
+    /// True if the answer already had this packet within the window.
     pub(crate) fn is_duplicate(&mut self, at: Timestamp, packet: PacketView<'_>) -> bool {
         self.content.clear();
         lay_out(&mut self.content, &mut self.peeler, packet);
@@ -98,12 +98,12 @@ impl Dedup {
         is_duplicate
     }
 
-    /// How many duplicates there were.
+    /// Number of duplicates.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// What whoever reads the answer should know.
+    /// Notes for the reader of the answer.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         let Self { window, dropped, memory, .. } = self;
         let first = format!("{dropped} duplicates within {window} left out; the store has them");

@@ -1,4 +1,4 @@
-//! Why a query has no answer.
+//! Reasons why a query has no answer.
 
 use netrewind_segment::{SegmentName, StoreError};
 
@@ -23,7 +23,7 @@ pub enum ExtractError {
         "the search finds more than {0} conversations, counted in each segment: ask for a shorter range, or narrow the filter or the search"
     )]
     TooManyChosen(usize),
-    /// What is chosen by whole conversations cannot go on with what is recorded.
+    /// Packets chosen by whole conversations cannot be followed live.
     #[error("packets of chosen conversations cannot be followed: ask without follow, or with a filter alone")]
     NotFollowed,
     /// The store cannot be read.
@@ -43,17 +43,17 @@ pub enum ExtractError {
     /// A segment cannot be mapped.
     #[error("segment {segment}: {source}")]
     Segment {
-        /// Which.
+        /// Affected segment.
         segment: SegmentName,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
     /// The flows of a segment's packets cannot be counted.
     #[error("segment {segment}: its flows cannot be counted: {reason}")]
     Flows {
-        /// Which.
+        /// Affected segment.
         segment: SegmentName,
-        /// Why.
+        /// Cause.
         reason: String,
     },
     /// The answer cannot be written in this form, or not at all.

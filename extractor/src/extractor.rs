@@ -48,7 +48,7 @@ const DAY_NS: u64 = 86_400 * SECOND_NS;
 /// The most threads beside the caller's.
 pub const HELPERS_MAX: usize = 16;
 
-/// How an extractor works.
+/// Settings of an extractor.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Threads that read ahead, beside the caller's own; at most [`HELPERS_MAX`].
@@ -57,7 +57,7 @@ pub struct Options {
     /// meanwhile; and of which as many stay opened between queries. Of more than these the maps are made when they are needed: a process can have some 65,000 of them
     /// (`vm.max_map_count`), and a segment takes two.
     pub segments_held_max: usize,
-    /// What compiling a filter may take.
+    /// Limits on compiling a filter.
     pub compile: CompileLimits,
     /// Bytes that may be read to tell of flows only because fragments are among their packets. Where it were more, later fragments
     /// are judged by themselves, and the answer says so.
@@ -145,7 +145,7 @@ impl Extractor {
         }
     }
 
-    /// What gathering flows needs of it.
+    /// Source from which flows are gathered.
     pub(crate) fn gather_source<'q>(
         &'q self,
         use_index: bool,
@@ -203,7 +203,7 @@ impl Extractor {
         Ok(())
     }
 
-    /// Whether a filter is right for packets from Ethernet, or at least for bare IP packets. Nothing is looked up.
+    /// Checks that a filter compiles for Ethernet, or at least for bare IP packets. Nothing is looked up.
     pub fn check_filter(&self, filter: &str, hooks: &dyn Hooks) -> Result<(), ExtractError> {
         if filter.trim().is_empty() {
             return Ok(());
@@ -215,7 +215,7 @@ impl Extractor {
         }
     }
 
-    /// What is known before reading about the completeness of an answer.
+    /// Completeness of an answer, as far as it is known before reading.
     pub fn completeness(&self, query: &Query) -> Result<Completeness, ExtractError> {
         Ok(self.prepare(query, Wants::default(), &Patient)?.completeness)
     }
@@ -458,7 +458,7 @@ impl Hooks for Cutting<'_> {
     }
 }
 
-/// Whether reading has to end, for whatever reason.
+/// True if reading has to end, for whatever reason.
 fn is_over(hooks: &dyn Hooks) -> bool {
     hooks.cancelled() || hooks.cut().is_some()
 }
@@ -492,7 +492,7 @@ fn conclude(
 }
 
 impl Prepared {
-    /// Where nothing is kept from a start on, there is no range of which the answer could speak.
+    /// Clears the covered range if nothing is kept and an end of the range was left open.
     fn settle_range(&mut self) {
         let Asked { from, to } = self.completeness.asked;
         if self.completeness.nothing_kept.is_some() && (from.is_none() || to.is_none()) {

@@ -1,4 +1,4 @@
-//! What a query accepts: expressions, compiled for every link type among the views, and demands on tunnels.
+//! Filters of a query: expressions, compiled for every link type among the views, and demands on tunnels.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::tunnels::TunnelDemands;
 use crate::views::{INNER_LINK_TYPES, PacketView, Peeled, Peeler, Selection, without_tags};
 use netrewind_filter::{Compiler, FilterError, Program, Waiting};
 
-/// What an expression means for one link type.
+/// Meaning of an expression for one link type.
 #[derive(Clone, Debug)]
 pub(crate) enum Choice {
     /// It is empty: every packet.
@@ -22,7 +22,7 @@ pub(crate) enum Choice {
     Program(Arc<Program>),
 }
 
-/// What can be said of all packets of a link type at once.
+/// Verdict on all packets of a link type at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outlook {
     /// All are accepted.
@@ -64,16 +64,16 @@ pub(crate) struct Filters {
     /// All of them have to accept a packet; the query's own comes first.
     expressions: Vec<Expression>,
     tunnels: TunnelDemands,
-    /// Which UDP ports are tunnels in this store.
+    /// UDP ports that carry tunnels in this store.
     pub(crate) ports: TunnelPorts,
-    /// Whether a packet has to be taken apart before it can be judged, unless it is known to be plain.
+    /// True if a packet has to be dissected before it can be judged, unless it is known to be plain.
     peels: bool,
     /// Link types of the store for which the query's own has no meaning, and libpcap's word for it.
     pub(crate) refused: Vec<(LinkType, String)>,
 }
 
 impl Expression {
-    /// What it means for a link type.
+    /// Meaning for a link type.
     #[inline]
     pub(crate) fn choice(&self, link_type: LinkType) -> &Choice {
         self.choices
@@ -82,12 +82,12 @@ impl Expression {
             .map_or(&Choice::Nothing, |(_, choice)| choice)
     }
 
-    /// What selects among a packet's views.
+    /// Selection among a packet's views.
     pub(crate) fn selection(&self) -> Selection {
         self.selection
     }
 
-    /// Whether it is empty.
+    /// True if it accepts every view: it is empty.
     pub(crate) fn accepts_all_views(&self) -> bool {
         self.choices.iter().all(|(_, choice)| matches!(choice, Choice::Everything))
     }
@@ -154,20 +154,20 @@ impl Filters {
         self.expressions.iter().rev()
     }
 
-    /// What can be said of all packets of a segment of this link type.
+    /// Verdict on all packets of a segment of this link type.
     pub(crate) fn outlook(&self, link_type: LinkType) -> Outlook {
         let of_tunnels = if self.tunnels.are_none() { Outlook::Everything } else { Outlook::Depends };
         let outlooks = self.expressions.iter().map(|expression| expression.outlook(link_type));
         outlooks.fold(of_tunnels, Outlook::and)
     }
 
-    /// What the joined filters alone say of all packets of a segment of this link type.
+    /// Verdict of the joined filters alone on all packets of a segment of this link type.
     pub(crate) fn joined_outlook(&self, link_type: LinkType) -> Outlook {
         let joined = self.expressions.iter().skip(1);
         joined.map(|expression| expression.outlook(link_type)).fold(Outlook::Everything, Outlook::and)
     }
 
-    /// What is demanded of a packet's tunnels.
+    /// Demands on a packet's tunnels.
     pub(crate) fn tunnels(&self) -> &TunnelDemands {
         &self.tunnels
     }
@@ -187,15 +187,15 @@ impl Filters {
         Scratch { peeler: Peeler::new(&self.ports), untagged: Vec::new() }
     }
 
-    /// Whether fragments are judged together with the first of their packet: not where packets are looked at as received,
-    /// and not where all are accepted.
+    /// True if fragments are judged together with the first of their packet: not if packets are looked at as received, nor if
+    /// all are accepted.
     pub(crate) fn link_fragments(&self) -> bool {
         let accept_all =
             self.tunnels.are_none() && self.expressions.iter().all(Expression::accepts_all_views);
         self.peels && !accept_all
     }
 
-    /// Whether an expression asks for the innermost view.
+    /// True if an expression asks for the innermost view.
     pub(crate) fn ask_innermost(&self) -> bool {
         self.expressions.iter().any(|expression| expression.selection.view == View::Inner)
     }
@@ -209,7 +209,7 @@ impl Filters {
         (scratch.peeler.take_apart(packet), &mut scratch.untagged)
     }
 
-    /// Whether the packet is in the answer, as far as the filters go.
+    /// True if the filters accept the packet.
     #[inline]
     pub(crate) fn accept_peeled(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
         self.tunnels.are_met(|| peeled.tunnels())
@@ -219,8 +219,8 @@ impl Filters {
             })
     }
 
-    /// Whether a later fragment can be in the answer for the sake of the first: what looks at packets as received judges
-    /// each alone.
+    /// True if a later fragment can be accepted because of the first one: filters that look at packets as received judge each
+    /// fragment alone.
     pub(crate) fn may_accept_linked(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
         let is_outer = |expression: &&Expression| expression.selection.view == View::Outer;
         let judges_alone = self.expressions.first().is_some_and(|own| is_outer(&own));
@@ -231,8 +231,7 @@ impl Filters {
             })
     }
 
-    /// Whether the packet is in the answer, as far as the filters go. `is_plain` where it is known to have no view but
-    /// itself.
+    /// True if the filters accept the packet. Set `is_plain` if it is known to have no view but itself.
     #[inline]
     pub(crate) fn accept(&self, packet: PacketView<'_>, is_plain: bool, scratch: &mut Scratch) -> bool {
         let Scratch { peeler, untagged } = scratch;

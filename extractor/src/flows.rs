@@ -92,7 +92,7 @@ use series::Buckets;
 use sought::{Keys, Wanted};
 use summary::Tally;
 
-/// What the records of an answer came from.
+/// Origin of the records of an answer, and the work done for them.
 #[derive(Clone, Debug, Default)]
 struct Outcome {
     work: Work,
@@ -198,7 +198,7 @@ impl Extractor {
         Ok((top.into_inner().answer(ending, prepared.completeness, outcome), is_unsure))
     }
 
-    /// What a query's packets add up to: over time, and by host, port, application and conversation.
+    /// Totals of a query's packets: over time, and by host, port, application and conversation.
     pub fn summary(
         &self,
         query: &Query,
@@ -417,7 +417,7 @@ impl Extractor {
     }
 }
 
-/// What is told where fragments are many.
+/// Note for an answer with too many fragments to read.
 const FRAGMENTS_ALONE: &str = "there is too much to read for the sake of fragments: of later ones, those count that the filter accepts by \
     themselves; extraction also finds them with the first of their packet";
 
@@ -426,7 +426,7 @@ fn take_segments(prepared: &mut Prepared, by: By) -> Vec<Arc<Segment>> {
     if by == By::Answer { Vec::new() } else { prepared.take_segments() }
 }
 
-/// What conversations are made of.
+/// Sources of conversations.
 enum Seen<'s> {
     /// A segment.
     Segment(&'s gather::Gathered),
@@ -524,13 +524,13 @@ impl Joining<'_, '_> {
     }
 }
 
-/// Whether a search finds a conversation.
+/// True if a search finds a conversation.
 fn finds(search: &Search, key: &Key, body: &Body, carriers: &Carriers, ending: Ending) -> bool {
     search.may_accept(key, body) && search.accepts(&describe(key, body, carriers, ending))
 }
 
 impl Outcome {
-    /// What gathering the parts of a segment took, and what it met with.
+    /// Adds the work done for a segment's parts, and the defects found.
     fn note(&mut self, gathered: &gather::Gathered, completeness: &mut Completeness) {
         self.work.segments_read += u64::from(gathered.bytes_read > 0);
         self.work.bytes_read += gathered.bytes_read;

@@ -1,4 +1,4 @@
-//! What the logbook says about a range of time: when lanes were recording, what they dropped, what has gone since.
+//! Logbook entries about a range of time: sessions of lanes, drops, and segments that have expired since.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -17,7 +17,8 @@ use crate::answer::InterfaceAccount;
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// Seconds with drops that are listed: as many as ten lanes have in a day, and more.
 const DROPS_LISTED_MAX: usize = 1 << 20;
-/// How far behind the last packet of a damaged capture file its loss reaches at least: as long as what was read of it, or this.
+/// Minimum time behind the last packet of a damaged capture file that counts as lost: as long as the part that was read, or
+/// this.
 const LOSS_REACH_MIN_NS: u64 = 60 * SECOND_NS;
 
 /// A lane's recording, from its start to its end.
@@ -29,7 +30,7 @@ pub(crate) struct Session {
     /// The last sign of life, or the stop.
     pub(crate) to: Timestamp,
     pub(crate) end: End,
-    /// What the seconds since its start have counted; absent where its start was not read.
+    /// Counts of the seconds since its start; absent if its start was not read.
     pub(super) counted: Option<Counted>,
 }
 
@@ -41,7 +42,7 @@ pub(super) struct Counted {
     until: Timestamp,
 }
 
-/// How a session ended.
+/// End of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// It has not, as far as was read.
@@ -73,14 +74,14 @@ pub(crate) struct Loss {
     pub(crate) reason: String,
 }
 
-/// What is wanted of the logbook.
+/// Selection of logbook entries to read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope<'q> {
     /// The range that the answer speaks of.
     pub(crate) range: Span,
     /// Drops of other interfaces do not count; where it is empty, all do.
     pub(crate) interfaces: &'q [String],
-    /// Whether accounts by interface are wanted: then every second of the range is looked at.
+    /// True if accounts by interface are wanted: then every second of the range is looked at.
     pub(crate) accounts: bool,
 }
 
@@ -90,7 +91,7 @@ impl Scope<'_> {
     }
 }
 
-/// What the logbook says.
+/// Logbook of a range, as read.
 #[derive(Debug)]
 pub(crate) struct Chronicle<'q> {
     scope: Scope<'q>,
@@ -105,22 +106,22 @@ pub(crate) struct Chronicle<'q> {
     pub(crate) drops: Vec<(Span, u64)>,
     /// Seconds that dropped packets: a line that stands there twice counts once.
     told: HashSet<(u16, Timestamp)>,
-    /// Where segments come from.
+    /// Origin of each segment.
     pub(crate) origins: HashMap<SegmentName, Origin>,
-    /// What damaged capture files lack.
+    /// Losses of damaged capture files.
     pub(crate) losses: Vec<Loss>,
     /// By interface, where wanted.
     pub(crate) accounts: HashMap<String, InterfaceAccount>,
     /// Segments that were sealed with packets of the range: which of them are still there, the store knows.
     pub(crate) sealed: BTreeMap<SegmentName, Span>,
-    /// How long they were then.
+    /// Their length when they were sealed.
     pub(crate) sealed_bytes: HashMap<SegmentName, u64>,
     /// Segments that have expired, with the packets' time where it is known.
     pub(crate) expired: BTreeMap<SegmentName, Option<Span>>,
     imported: BTreeSet<String>,
     /// Clock steps, failing disks and the like, within the range.
     pub(crate) notes: Vec<String>,
-    /// What could not be read.
+    /// Parts of the logbook that could not be read.
     pub(crate) damaged: Vec<Damage>,
     troubles: Troubles,
     last_quiet: Option<QuietSecond>,
@@ -379,7 +380,7 @@ impl<'q> Chronicle<'q> {
         }
     }
 
-    /// What a lane received and dropped in a second, or in what was left of one when it stopped.
+    /// Adds the packets a lane received and dropped in one second, or in the partial second before it stopped.
     fn count(&mut self, lane: u16, received: u64, dropped: &Drops, second: Span) {
         let session = self.open.get_mut(&lane);
         let interface = session.map(|session| {
@@ -406,7 +407,8 @@ impl<'q> Chronicle<'q> {
         }
     }
 
-    /// What a lane that stops received and dropped since its last second. (Seconds that were passed over dropped nothing.)
+    /// Adds the packets a stopping lane received and dropped since its last second. (Seconds that were passed over dropped
+    /// nothing.)
     fn count_rest(&mut self, lane: u16, account: &Account, at: Timestamp) {
         let Some(counted) = self.open.get(&lane).and_then(|session| session.counted) else { return };
         let received = account.received.saturating_sub(counted.received);
@@ -501,7 +503,7 @@ impl<'q> Chronicle<'q> {
         }
     }
 
-    /// Whether every lane that is recording is known to have done so until then.
+    /// True if every lane that is recording is known to have recorded until then.
     pub(crate) fn is_told_until(&self, at: Timestamp) -> bool {
         self.sessions.iter().filter(|session| session.end == End::Open).all(|session| session.to >= at)
     }

@@ -8,7 +8,7 @@ use netrewind_segment::{SegmentName, Store, Timestamp};
 use super::chronicle::{Chronicle, End, Outage, Session};
 use super::{Asked, Completeness, Gap, Span};
 
-/// What is kept, as [`fill`] needs it.
+/// Segments kept in the store, as [`fill`] needs them.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept<'a> {
     /// Names of all segments that were listed, ascending.
@@ -21,7 +21,7 @@ pub(crate) struct Kept<'a> {
     pub(crate) is_damaged: bool,
 }
 
-/// Who asks, and when.
+/// Store that is asked, and the rights of the asker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking<'a> {
     pub(crate) store: &'a Store,
@@ -32,18 +32,18 @@ pub(crate) struct Asking<'a> {
 /// To whom not all packets may be known, gaps are told to the second, and none too short: packets may tell of their ends.
 const GAPS_VEILED_NS: u64 = SECOND_NS;
 
-/// What is told instead of why one of the interfaces received nothing: its name, and what the system said.
+/// Text told to restricted askers instead of the interface that received nothing and the system's error.
 const OUTAGE: &str = "an interface received nothing";
-/// What is told instead of why packets could not be written.
+/// Text told to restricted askers instead of the reason why packets could not be written.
 const UNWRITTEN: &str = "packets could not be written";
-/// What is told instead of which capture file was damaged.
+/// Text told to restricted askers instead of the name of the damaged capture file.
 const LOSS: &str = "a capture file that was imported is damaged";
-/// How long a recorder that runs may be silent: it gives a sign of life every ten seconds.
+/// Longest silence of a running recorder: it gives a sign of life every ten seconds.
 const SILENCE_NS: u64 = 12 * SECOND_NS;
-/// How long a segment of which nothing else is known may last: it ends with its hour.
+/// Longest duration of a segment known only by name: it ends with its hour.
 const SEGMENT_NS_MAX: u64 = 3600 * SECOND_NS;
 
-/// How far behind the clock a recorder's last sign of life may be: it gives one a second.
+/// Longest lag of a recorder's last sign of life behind the clock: it gives one a second.
 const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;
 
 /// Fills in what the logbook knows about the range: gaps, drops, what has expired. Who `is_restricted` is told no more
@@ -84,13 +84,13 @@ pub(crate) fn fill(
     }
 }
 
-/// Whether somebody records into the store now.
+/// True if a recorder writes to the store now.
 pub(crate) fn is_recording(store: &Store) -> bool {
     let writer = store.locked_by().ok().flatten();
     writer.is_some_and(|writer| writer.contains("record") || writer.contains("run,"))
 }
 
-/// Why nothing of the range was ever kept, or is any more; `None` where something is, or where that is not known.
+/// Reason why nothing of the range was ever kept, or is kept any more; `None` if something is, or if that is not known.
 fn nothing_kept(
     completeness: &Completeness,
     range: Span,
@@ -188,7 +188,7 @@ fn no_longer_kept(
     gone.filter(|span| span.from < span.to)
 }
 
-/// When the packets of a segment are from of which only the name is known: until the next one of its lane was opened.
+/// Likely time span of a segment of which only the name is known: until the next segment of its lane was opened.
 fn likely_span(name: &SegmentName, kept: &[SegmentName]) -> Span {
     let last = name.opened.plus_ns(SEGMENT_NS_MAX);
     let of_lane = kept.iter().filter(|other| other.lane == name.lane && other.opened > name.opened);
@@ -210,7 +210,7 @@ fn veiled(gap: Gap, range: Span, asked: Asked) -> Option<Gap> {
     })
 }
 
-/// When nothing was recorded. A store that only ever imported has no such time.
+/// Times of the range in which nothing was recorded. A store that only ever imported has none.
 fn gaps(
     range: Span,
     chronicle: &Chronicle<'_>,
@@ -273,7 +273,7 @@ fn outages(range: Span, chronicle: &Chronicle<'_>, is_restricted: bool) -> impl 
     })
 }
 
-/// Why nothing was recorded from `from` to `to`.
+/// Reason why nothing was recorded from `from` to `to`.
 fn why(from: Timestamp, to: Timestamp, sessions: &[Session], is_recording: bool) -> String {
     let before = sessions.iter().filter(|session| session.to <= from).max_by_key(|session| session.to);
     let after = sessions.iter().map(|session| session.from).filter(|&from| from >= to).min();

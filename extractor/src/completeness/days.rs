@@ -21,10 +21,10 @@ pub(crate) struct Days(Mutex<BTreeMap<String, Arc<RwLock<Day>>>>);
 
 #[derive(Debug, Default)]
 struct Day {
-    /// Where in the file the next line begins.
+    /// Offset of the next line in the file.
     end: u64,
     lines: Vec<DayLine>,
-    /// What stands behind the last whole line: cut by a crash, or being written.
+    /// Text behind the last whole line: cut by a crash, or being written.
     cut: Option<DayLine>,
 }
 
@@ -99,7 +99,7 @@ impl Days {
     }
 }
 
-/// How long a day's file is; one that is not there has nothing.
+/// Length of a day's file; zero if it does not exist.
 fn bytes_of(store: &Store, date: &str) -> Result<u64, StoreError> {
     let path = store.logbook_path(date);
     match std::fs::metadata(&path) {

@@ -1,4 +1,4 @@
-//! Where segments come from, and which of them an asker has chosen.
+//! Origin of segments, and the choice of segments by interface.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use super::Span;
 use super::chronicle::{Chronicle, Session};
 use crate::ExtractError;
 
-/// How long after the last sign of life of its lane a segment may have been opened and still be that lane's.
+/// Longest time after a lane's last sign of life at which a segment may have been opened and still belong to that lane.
 const SIGN_OF_LIFE_SLACK_NS: u64 = 2 * SECOND_NS;
 
-/// Where a segment's packets come from.
+/// Origin of a segment's packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) interface: String,
@@ -22,25 +22,25 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Whether it is one of those that were chosen: by the interface's name, the stream's, or the file's.
+    /// True if it is among the chosen ones: by the interface's name, the stream's, or the file's.
     pub(crate) fn is_of(&self, chosen: &[String]) -> bool {
         chosen.iter().any(|name| is_within(&self.interface, name) || self.file.as_ref() == Some(name))
     }
 }
 
-/// Whether an interface is this one, or one of those that a stream of this name has: `STREAM/NAME`.
+/// True if an interface has this name, or is one of the interfaces of a stream with this name: `STREAM/NAME`.
 fn is_within(interface: &str, name: &str) -> bool {
     interface.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether nothing was chosen, or this name was, or it is unknown. What was chosen may be one of a stream's interfaces.
+/// True if nothing was chosen, this name was chosen, or the name is unknown. The choice may be one of a stream's interfaces.
 pub(super) fn can_be_of(interface: &str, chosen: &[String]) -> bool {
     let can_be = |name: &String| is_within(interface, name) || is_within(name, interface);
     chosen.is_empty() || interface.is_empty() || chosen.iter().any(can_be)
 }
 
 impl Chronicle<'_> {
-    /// Where a segment comes from: as the line says that was written when it was opened, else as its lane's recording tells.
+    /// Origin of a segment: from the line written when it was opened, else from its lane's session.
     pub(crate) fn origin_of(&self, name: &SegmentName) -> Option<Origin> {
         let is_of_lane = |session: &&Session| {
             session.lane == name.lane

@@ -8,7 +8,7 @@ use super::days::Days;
 use super::{Span, VEILED_NS};
 use crate::Query;
 
-/// What is kept: the earliest and the latest packet, and the names of all segments, ascending.
+/// Bounds of the packets kept: the earliest and the latest, and the names of all segments, ascending.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds<'a> {
     pub(crate) oldest: Option<Timestamp>,
@@ -34,8 +34,8 @@ pub(crate) fn reach(query: &Query, store: &Store, days: &Days, bounds: Bounds<'_
     Some(Span { from, to: to.max(from) })
 }
 
-/// Who may not know of all packets does not learn when the first and the last of them arrived: an open start is the beginning of an
-/// hour, an open end is when it was asked.
+/// Range for a restricted asker, who must not learn when the first and the last packet arrived: an open start is the beginning
+/// of an hour, an open end is the time of the query.
 fn veiled_reach(query: &Query, bounds: Bounds<'_>) -> Option<Span> {
     let from = query.from.or(bounds.oldest.map(|oldest| oldest.rounded_down(VEILED_NS)))?;
     let newest = || bounds.newest.map(|newest| newest.rounded_up(VEILED_NS));
@@ -43,8 +43,8 @@ fn veiled_reach(query: &Query, bounds: Bounds<'_>) -> Option<Span> {
     Some(Span { from, to: to.max(from) })
 }
 
-/// Where an open start lies: at the oldest packet, or where packets were lost that had arrived before it, after those that have
-/// expired; where nothing is kept at all, where recording began.
+/// Instant for an open start: the oldest packet, or an earlier loss that lies after the expired packets; if nothing is kept at
+/// all, the beginning of the recording.
 fn earliest(chronicle: &Chronicle<'_>, bounds: Bounds<'_>) -> Option<Timestamp> {
     let Some(oldest) = bounds.oldest else {
         return chronicle.sessions.iter().map(|session| session.from).min();
@@ -61,8 +61,8 @@ fn earliest(chronicle: &Chronicle<'_>, bounds: Bounds<'_>) -> Option<Timestamp> 
     Some(before.unwrap_or(oldest))
 }
 
-/// Where an open end lies: behind the newest packet, or the last that was lost after it; where none is kept of the range, at the
-/// last sign of life.
+/// Instant for an open end: behind the newest packet, or the last one lost after it; if none of the range is kept, the last
+/// sign of life.
 fn latest(chronicle: &Chronicle<'_>, bounds: Bounds<'_>, from: Timestamp) -> Timestamp {
     let newest = bounds.newest.filter(|&newest| newest >= from).map(|newest| newest.plus_ns(1));
     let lost = chronicle.drops.iter().map(|(span, _)| span.to).max();

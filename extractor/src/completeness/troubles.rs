@@ -1,4 +1,4 @@
-//! What of the logbook cannot be read, and whether an answer may lack something for it.
+//! Unreadable parts of the logbook, and whether an answer may lack something because of them.
 //!
 //! A line that was cut, and a second that is damaged, speak of the time between their neighbours: elsewhere they are no matter. Any
 //! other line may tell of any time: of an imported file, or a segment that has expired.
@@ -10,16 +10,16 @@ use netrewind_segment::{Store, StoreError, Timestamp};
 
 use super::{Damage, Span};
 
-/// How a line begins, and how one that is a second's.
+/// First bytes of any line, and of a line that accounts for a second.
 const LINE_PREFIX: &str = "{\"event\":\"";
 const SECOND_PREFIX: &str = "{\"event\":\"second\"";
 const DAY_NS: u64 = 86_400 * SECOND_NS;
 
-/// What was found while days were read, in order.
+/// Defects found while days were read, in order.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     range: Option<Span>,
-    /// Where the logbook's days lie, as it is told.
+    /// Paths of the logbook's days, as they are reported.
     parts: BTreeMap<String, String>,
     /// The last one is being written.
     is_being_written: bool,
@@ -160,7 +160,7 @@ fn days_after(date: &str) -> impl Iterator<Item = String> {
     (1..).map(move |days| begin.plus_ns(DAY_NS.saturating_mul(days)).date())
 }
 
-/// Where an error lies in the store, and what it is.
+/// Location of an error in the store, and its description.
 pub(crate) fn part_and_reason(store: &Store, error: &StoreError) -> (String, String) {
     match error {
         StoreError::Io { path, source } => (store.part(path), source.to_string()),

@@ -11,7 +11,7 @@ use crate::stream::{Ends, Stream};
 use crate::{ExtractError, Query};
 
 impl Extractor {
-    /// How many packets the answer has. Nothing is read of segments whose index tells.
+    /// Counts the packets of the answer. Segments whose index gives the count are not read.
     pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, ExtractError> {
         if query.chooses_conversations() && !query.limits.are_set() && !query.decapsulate {
             let choice = self.choose(query, Aim::Count, hooks)?;
@@ -22,7 +22,7 @@ impl Extractor {
         self.extract(query, &mut CountSink, hooks)
     }
 
-    /// What the records of the conversations count.
+    /// Answers a count from the records of the conversations.
     fn count_chosen(&self, choice: Choice, query: &Query) -> Result<Answer, ExtractError> {
         let mut completeness = self.completeness(&choice.query)?;
         completeness.asked = Asked { from: query.from, to: query.to };
@@ -64,7 +64,7 @@ impl Extractor {
         Ok(answer)
     }
 
-    /// What the answer holds, as the records of the conversations tell; at most that, where not all of them are kept.
+    /// Size of the answer by the records of the conversations; an upper bound unless all of them are kept.
     pub(super) fn estimate_chosen(choice: &Choice) -> Estimate {
         Estimate {
             packets_min: if choice.are_kept { choice.packets } else { 0 },
@@ -74,7 +74,7 @@ impl Extractor {
         }
     }
 
-    /// What was said in a conversation, at most so many bytes of it; `None` where it is not in the query's packets.
+    /// Stream of a conversation, at most `bytes_max` bytes of it; `None` if the query's packets do not hold the conversation.
     pub fn stream_of(
         &self,
         query: &Query,

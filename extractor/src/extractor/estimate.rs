@@ -1,4 +1,4 @@
-//! How much an answer holds, before anything is read.
+//! Estimates of an answer's size, before anything is read.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::segment::{Segment, lost_part_of};
 use crate::sink::{CountSink, Wants};
 
 impl Extractor {
-    /// What the answer holds at most, without reading any packet of a segment that has an index: but where that would
-    /// tell of packets that a joined filter may not accept, they are read and counted.
+    /// Bounds of the answer's size, without reading packets of segments that have an index. Exception: if the index would
+    /// reveal packets that a joined filter may not accept, they are read and counted.
     pub fn estimate(&self, query: &Query) -> Result<Estimate, ExtractError> {
         self.estimate_with(query, &mut Patient)
     }
@@ -119,7 +119,7 @@ impl Extractor {
     }
 }
 
-/// What is left of it within the query's limits and in its form.
+/// Applies the query's limits and form to an estimate.
 fn bounded(mut total: Estimate, query: &Query) -> Estimate {
     if let Some(limit) = query.limits.packets {
         total.packets_max = total.packets_max.min(limit);

@@ -47,7 +47,7 @@ struct Following<'f> {
     /// The first fragments of all rounds.
     links: Links,
     names: Names,
-    /// When the logbook was last asked how far it tells.
+    /// Time at which the logbook was last checked for its progress.
     asked_at: Option<Duration>,
     work: Work,
     report: Report,
@@ -55,7 +55,7 @@ struct Following<'f> {
     stop: &'f dyn Fn() -> bool,
 }
 
-/// Where packets come from.
+/// Interfaces that packets come from.
 struct Names {
     are_wanted: bool,
     interfaces: Vec<Interface>,
@@ -65,7 +65,7 @@ struct Names {
     chosen: HashMap<u16, (SegmentName, Option<bool>)>,
 }
 
-/// Why the following ended.
+/// Reason why following ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     /// The caller's word, between two rounds: everything committed was given.
@@ -206,14 +206,14 @@ impl<'f> Following<'f> {
         }
     }
 
-    /// Whether the range has ended, and all of it should have been committed.
+    /// True if the range has ended and all of it should have been committed.
     fn has_passed(&self, now: Timestamp) -> bool {
         let settle_ns = u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX);
         self.range.end().is_some_and(|end| now.ns() >= end.ns().saturating_add(settle_ns))
     }
 
-    /// Whether the logbook tells of the whole range, as far as that can be expected: a recorder that receives nothing gives
-    /// a sign of life only now and then.
+    /// True if the logbook covers the whole range, as far as can be expected: a recorder that receives nothing gives a sign of
+    /// life only now and then.
     fn is_told(&mut self, clock: &dyn FollowClock) -> Result<bool, ExtractError> {
         let Some(end) = self.range.end() else { return Ok(false) };
         let store = self.extractor.store();
@@ -231,14 +231,14 @@ impl<'f> Following<'f> {
         Ok(chronicle.is_told_until(end))
     }
 
-    /// Whether a recorder is at work that has not come to the end of the range.
+    /// True if a recorder at work has not reached the end of the range.
     fn is_behind(&self, grown: &[Arc<Segment>]) -> bool {
         let end = self.range.end();
         let is_before = |segment: &Arc<Segment>| segment.bounds.map(|(_, last)| last) < end;
         grown.iter().any(|segment: &Arc<Segment>| !segment.is_sealed() && is_before(segment))
     }
 
-    /// What has come since the last round.
+    /// Segments that have grown since the last round.
     fn look(&mut self, output: &mut Output<'_, '_>) -> Result<Vec<Arc<Segment>>, ExtractError> {
         let Extractor { shelf, walks, compiler, .. } = self.extractor;
         let Round { mut segments, rejected, unreadable } =
@@ -346,7 +346,7 @@ impl<'f> Following<'f> {
         }
     }
 
-    /// What it was, and whether it is complete.
+    /// Final answer with its completeness.
     fn answer(
         mut self,
         output: &mut Output<'_, '_>,
@@ -479,14 +479,14 @@ impl Names {
     }
 }
 
-/// Where a segment's packets come from, as the recording of its lane tells.
+/// Origin of a segment, from the session of its lane.
 fn started(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
     let range = Span { from: name.opened, to: name.opened.plus_ns(1) };
     let scope = Scope { range, interfaces: &[], accounts: false };
     Ok(Chronicle::read(extractor.store(), &extractor.days, scope, &[name]).origin_of(&name))
 }
 
-/// Where a segment's packets come from, as the logbook tells.
+/// Origin of a segment, from its own line in the logbook.
 fn logged(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
     let text = name.to_string();
     let mut found = None;

@@ -1,4 +1,4 @@
-//! What flows, hints and the catalog need of an extractor.
+//! Access to an extractor for flows, hints and the catalog.
 
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::{SegmentName, SegmentState};
@@ -38,7 +38,7 @@ impl Extractor {
         self.catalog.as_deref()
     }
 
-    /// Which UDP ports are tunnels in the store.
+    /// UDP ports that carry tunnels in the store.
     pub(crate) fn tunnel_ports(&self) -> Result<TunnelPorts, ExtractError> {
         TunnelPorts::written(&self.store().identity().tunnel_ports).map_err(ExtractError::TunnelPorts)
     }
@@ -80,7 +80,7 @@ impl Extractor {
     }
 }
 
-/// Whether each packet is in the answer, and indexes may tell of it.
+/// True if the answer holds every packet of the range, and indexes may tell of it.
 fn wants_all(query: &Query) -> bool {
     query.use_index
         && query.filter.trim().is_empty()

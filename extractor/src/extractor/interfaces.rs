@@ -1,4 +1,4 @@
-//! Where packets come from: which segments an answer takes, and what their interfaces are called.
+//! Interfaces of packets: the segments that an answer takes, and the names of their interfaces.
 
 use netrewind_segment::SegmentName;
 
@@ -10,11 +10,11 @@ use crate::completeness::origin::Origin;
 use crate::completeness::{Span, Unreadable};
 use crate::query::Query;
 
-/// What is said of a segment of which nobody knows whether it belongs to the answer.
+/// Reason reported for a segment whose interface is not known.
 const UNDECIDED: &str = "the logbook does not tell which interface its packets come from, so they are left out: ask \
                          without an interface to have them";
 
-/// What is said of a segment of which nobody knows where it comes from, when interfaces were chosen.
+/// Report about a segment of unknown interface when interfaces were chosen.
 pub(super) fn undecided(segment: SegmentName) -> Unreadable {
     Unreadable { segment, offset: 0, reason: UNDECIDED.to_owned() }
 }

@@ -128,7 +128,7 @@ impl Output<'_, '_> {
 }
 
 impl Output<'_, '_> {
-    /// Whether a record can be read at this moment; its place is noted where it cannot.
+    /// True if a record can be read at this moment; otherwise its place is noted.
     fn is_readable(&mut self, segment: &Segment, record: Range<usize>) -> bool {
         segment.bytes.touch(record.clone());
         let is_lost = segment.bytes.first_lost(record.clone()).is_some();

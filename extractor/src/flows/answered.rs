@@ -34,7 +34,7 @@ const PACKETS_BETWEEN_QUESTIONS: u64 = 4096;
 /// The packets of a segment that are in the answer.
 struct Collected {
     builder: Builder,
-    /// Where the next record would stand, if these were a segment.
+    /// Offset of the next record, if these were a segment.
     end: u64,
     first: Timestamp,
 }
@@ -48,11 +48,11 @@ pub(super) struct Collector<'q, 't, 'f> {
     open: HashMap<SegmentName, Collected>,
     packets: u64,
     series: Series,
-    /// Why it takes no more packets, where that is an error.
+    /// Error because of which it takes no more packets.
     failure: Option<ExtractError>,
     /// Nobody wants more.
     is_done: bool,
-    /// What it takes of the memory that answers share.
+    /// Its share of the memory of all answers.
     holding: Option<Holding>,
 }
 
@@ -112,7 +112,7 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
         Ok(())
     }
 
-    /// Whether it may hold what it has collected; where it is its turn it hands it over earlier.
+    /// True if there is memory for what it has collected; when it has its turn, it hands that over earlier instead.
     fn has_memory(&mut self) -> bool {
         let Some(holding) = &mut self.holding else { return true };
         let flows: usize = self.open.values().map(|collected| collected.builder.flows()).sum();

@@ -35,7 +35,7 @@ const RECORDS_BETWEEN_QUESTIONS: u32 = 1024;
 /// Hours whose manifests are remembered: those of two years. Beyond, all are forgotten.
 const MANIFESTS_MAX: usize = 17_568;
 
-/// When a manifest was written, and what it says.
+/// File stamp of an hour when its manifest was read, and that manifest.
 type Remembered = ((u64, i64), Arc<Manifest>);
 
 /// Manifests, remembered from query to query: there may be thousands of them.
@@ -72,7 +72,7 @@ pub(crate) struct Archived {
     names: HashSet<SegmentName>,
     /// Those of which all packets are kept: what they add up to only saves work.
     standing_in: HashSet<Hour>,
-    /// What of the catalog cannot be read: nobody knows what it holds.
+    /// Damaged parts of the catalog, of unknown content.
     damaged: Vec<Damage>,
 }
 
@@ -122,7 +122,7 @@ impl Archived {
         Self { hours, names, standing_in, damaged }
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.hours.is_empty()
     }
@@ -237,13 +237,13 @@ fn stand_in(
     hours
 }
 
-/// Whether an hour was made of this segment as it is.
+/// True if an hour was made from this segment in its present state.
 fn is_known(manifest: &Manifest, segment: &Segment) -> bool {
     let found = manifest.segments.iter().find(|known| known.name == segment.name);
     found.is_some_and(|known| segment.bounds == Some((known.first, known.last)))
 }
 
-/// What is asked of records.
+/// Selection of records to read.
 pub(super) struct Asking<'q> {
     pub(super) catalog: &'q dyn Catalog,
     pub(super) store: &'q Store,
@@ -254,11 +254,11 @@ pub(super) struct Asking<'q> {
     /// Only these.
     pub(super) wanted: Wanted<'q>,
     pub(super) search: Option<&'q Search>,
-    /// What hours add up to can stand in the place of their records.
+    /// True if rollups of hours can stand in for their records.
     pub(super) takes_rollups: bool,
 }
 
-/// Whether a record may be a part of a conversation that goes on.
+/// Standing of a record: complete, or possibly part of a conversation that goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stands {
     Whole,
@@ -274,7 +274,7 @@ pub(super) struct Feed<'q> {
     hours: VecDeque<Arc<Manifest>>,
     /// Times of everything that an hour can overlap.
     others: Vec<(Timestamp, Timestamp)>,
-    /// What the next hour adds up to, and the seam to the one that was taken last.
+    /// Rollup of the next hour, and the seam to the one taken last.
     next: Option<(Rollup, Seam)>,
     perhaps: u64,
     /// All hours of the answer.
@@ -371,7 +371,7 @@ impl<'q> Feed<'q> {
     }
 }
 
-/// What to do about an hour that cannot be read.
+/// Remedy for an hour that cannot be read.
 const REMEDY: &str = ": netrewind index --catalog writes the hour again, if its segments are kept; else remove its folder, to give it up";
 
 /// That records of an hour cannot be read.
@@ -383,7 +383,7 @@ fn link_types_of(manifest: &Manifest) -> Vec<LinkType> {
     manifest.link_types.iter().map(|&number| LinkType(number)).collect()
 }
 
-/// Whether anything but the hour itself reaches further into it than neighbours do.
+/// True if anything other than the hour itself reaches further into it than neighbours do.
 fn overlaps(manifest: &Manifest, others: &[(Timestamp, Timestamp)]) -> bool {
     let Some((first, last)) = manifest.bounds() else { return false };
     let (from, to) = (first.ns().saturating_add(OVERLAP_NS), last.ns().saturating_sub(OVERLAP_NS));

@@ -1,5 +1,4 @@
-//! Whether an end of the range divides the fragments of a packet: what a filter says of those inside may then be known
-//! only with those outside.
+//! Fragments divided by an end of the range: the verdict on those inside may then depend on those outside.
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::{ExtractError, Extractor, Hooks};
 const RECORDS_BETWEEN_QUESTIONS: u32 = 1 << 16;
 
 impl Extractor {
-    /// Whether there are later fragments near an end of the range.
+    /// True if there are later fragments near an end of the range.
     pub(super) fn may_cut_fragments(
         &self,
         prepared: &Prepared,
@@ -51,7 +50,7 @@ impl Extractor {
     }
 }
 
-/// Whether the segment has a later fragment at such a time.
+/// True if the segment has a later fragment at such a time.
 fn has_later_fragments(
     segment: &Segment,
     prepared: &Prepared,

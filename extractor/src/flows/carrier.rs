@@ -1,4 +1,4 @@
-//! What the templates of flows say of conversations: VLANs, tunnels, and which tunnels are the same for both ways.
+//! Properties of conversations taken from templates: VLANs, tunnels, and the tunnels that are the same in both directions.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -134,7 +134,7 @@ impl Carriers {
         }
     }
 
-    /// Whether there were more than are told apart: those beyond count as no tunnel.
+    /// True if there were more than can be told apart: those beyond count as no tunnel.
     pub(super) fn are_full(&self) -> bool {
         self.lock().is_full
     }
@@ -236,7 +236,7 @@ fn known_u16(template: &Template, at: usize) -> Option<u16> {
     known.then(|| u16::from_be_bytes(*bytes))
 }
 
-/// What a template says of the conversations that its flows are of.
+/// Properties that a template gives to the conversations of its flows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     pub(super) kind: Kind,

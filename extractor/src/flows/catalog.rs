@@ -23,8 +23,8 @@ use crate::filters::Filters;
 use crate::snapshot::Snapshot;
 use crate::{ExtractError, Extractor, Hooks, Query, Span};
 
-/// How far the packets of segments of one hour may reach into those of another: what lanes write at the same time does, by
-/// the age of a segment. Where hours overlap by more, their records are all joined again.
+/// Longest overlap of the packets of two hours' segments: lanes that write at the same time overlap by the age of a segment.
+/// Hours that overlap by more have all their records joined again.
 pub(super) const OVERLAP_NS: u64 = 90 * SECOND_NS;
 /// Conversations of an hour that are open at once while it is written, some 150 bytes each; beyond, the longest silent are
 /// divided, and joined again by answers.
@@ -47,10 +47,10 @@ pub trait Catalog: fmt::Debug + Send + Sync {
     ) -> Result<(), String>;
 }
 
-/// What an hour was made of, and what it adds up to.
+/// Manifest of an hour that was written, and its rollup.
 #[derive(Debug)]
 pub struct Catalogued {
-    /// What it is.
+    /// Manifest of the hour.
     pub manifest: Manifest,
     /// The bytes of its rollup; none where there is too much to add up.
     pub rollup: Option<Vec<u8>>,
@@ -114,7 +114,7 @@ impl Extractor {
     }
 }
 
-/// Where an hour begins and ends, in nanoseconds.
+/// Start and end of an hour, in nanoseconds.
 #[derive(Clone, Copy)]
 pub(super) struct Edges {
     pub(super) base: u64,
@@ -134,8 +134,8 @@ impl Edges {
         }
     }
 
-    /// Whether a conversation may have begun before, and whether it may go on after. What is loose belongs to one that may
-    /// have begun before.
+    /// Two flags: the conversation may have begun before the hour, and may go on after it. A loose piece belongs to one that
+    /// may have begun before.
     pub(super) fn sides(self, key: &Key, body: &Body, is_loose: bool) -> (bool, bool) {
         let may_have_begun = body.first() <= self.begins.saturating_add(key.idle_ns(false));
         (may_have_begun || is_loose, last_moment(key, body) >= self.ends)

@@ -13,10 +13,10 @@ use crate::extractor::Prepared;
 use crate::memory::Account;
 use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Span, Unreadable, Work};
 
-/// What a query chooses that asks for conversations.
+/// Packets chosen by a query for conversations.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    /// What has to be read for their packets.
+    /// Query that reads their packets.
     pub(crate) query: Query,
     pub(crate) chosen: Chosen,
     /// Their packets and bytes on the wire, those in hours of the catalog included.
@@ -24,7 +24,7 @@ pub(crate) struct Choice {
     pub(crate) bytes: u64,
     /// All of these packets are kept.
     pub(crate) are_kept: bool,
-    /// When those of them were that have expired.
+    /// Time span of the expired ones among them.
     pub(crate) expired: Option<Span>,
     /// Segments that hold them.
     pub(crate) segments: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Choice {
     pub(crate) conversation: Option<Conversation>,
     pub(crate) work: Work,
     pub(crate) rejected: Vec<RejectedIndex>,
-    /// Where packets could not be read.
+    /// Places where packets could not be read.
     pub(crate) unreadable: Vec<Unreadable>,
 }
 
@@ -54,7 +54,7 @@ impl Extractor {
         Ok(choice.and_then(|choice| choice.conversation))
     }
 
-    /// What a query chooses by a conversation's id, or by a search; `None` where it does neither.
+    /// Packets that a query chooses by a conversation's id, or by a search; `None` if it does neither.
     pub(crate) fn choose(
         &self,
         query: &Query,
@@ -240,7 +240,7 @@ fn kept_in_hours(prepared: &Prepared) -> HashSet<SegmentName> {
     prepared.archived.names().iter().filter(is_kept).copied().collect()
 }
 
-/// What of these times lies from first to last instant, both included.
+/// Part of these spans from the first to the last instant, both included.
 fn within(spans: &[Span], first: u64, last: u64) -> Option<Span> {
     let meets = |span: &&Span| span.from.ns() <= last && first < span.to.ns();
     let cut = |span: &Span| Span {

@@ -31,16 +31,16 @@ const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
 /// First and last instant in nanoseconds, both included.
 type Instants = (u64, u64);
 
-/// What conversations are chosen for.
+/// Purpose for which conversations are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
     /// Their packets.
     Packets,
-    /// How many these are: where all are kept, records tell.
+    /// Their number only: if all are kept, records give it.
     Count,
 }
 
-/// Which packets.
+/// Choice of packets by conversation.
 #[derive(Debug, Default)]
 pub(crate) struct Chosen {
     pub(super) carriers: Carriers,
@@ -54,7 +54,7 @@ pub(super) struct ChosenParts {
     by_segment: HashMap<SegmentName, Keys>,
     /// Segments that are kept, although an hour of the catalog stands for them: which of them hold a conversation is not known.
     in_hours: HashSet<SegmentName>,
-    /// When conversations were that these can hold.
+    /// Times of the conversations that these can hold.
     by_time: HashMap<Key, Vec<Instants>, RandomState>,
     /// Both addresses of all keys, the lesser first: of most packets these alone tell that they are not meant.
     addresses: HashSet<[u128; 2], RandomState>,
@@ -93,7 +93,7 @@ impl ChosenParts {
 }
 
 impl Chosen {
-    /// Whether a segment can hold any of the packets.
+    /// True if a segment can hold any of the packets.
     pub(crate) fn may_be_in(&self, segment: &SegmentName) -> bool {
         let ChosenParts { by_segment, in_hours, by_time, .. } = &self.parts;
         by_segment.contains_key(segment) || (!by_time.is_empty() && in_hours.contains(segment))
@@ -143,7 +143,7 @@ impl Chosen {
         Ok(found)
     }
 
-    /// Whether some packets of a segment with this key are meant.
+    /// True if some packets of a segment with this key are chosen.
     fn has_key(&self, segment: &SegmentName, key: &Key) -> bool {
         let ChosenParts { by_segment, in_hours, by_time, .. } = &self.parts;
         by_segment.get(segment).is_some_and(|keys| keys.has(key))
@@ -186,7 +186,7 @@ impl<'c> ChosenPackets<'c> {
         }
     }
 
-    /// Whether a packet, as it is stored, is.
+    /// True if a packet, as stored, is chosen.
     pub(crate) fn has(&mut self, packet: &Packet<'_>) -> bool {
         let is_chosen = self.chosen.may_be_in(&packet.segment) && self.has_key(packet);
         self.passed_over += u64::from(!is_chosen);

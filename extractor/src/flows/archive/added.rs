@@ -19,7 +19,7 @@ const REACH_NS: u64 = OVERLAP_NS + TCP_IDLE_NS;
 pub(in crate::flows) struct AddedHour {
     /// Of it the series.
     pub(in crate::flows) rollup: Rollup,
-    /// What counts as it is, of it and of the seam to the hour before.
+    /// Sums that count as they are, of the hour and of the seam to the hour before.
     pub(in crate::flows) added: Vec<Added>,
     /// Records to be joined.
     open: Vec<Part>,
@@ -35,7 +35,7 @@ impl AddedHour {
     }
 }
 
-/// How the records at one end of an hour are taken.
+/// Treatment of the records at one end of an hour.
 enum End {
     /// By the seam to the hour next to it.
     Seam(Seam),
@@ -137,7 +137,7 @@ impl Feed<'_> {
         }
     }
 
-    /// What an hour adds up to, if that is all that is asked of it.
+    /// Rollup of an hour, if it suffices for the query.
     fn rollup_of(&self, manifest: &Manifest) -> Option<Rollup> {
         let asking = self.asking.as_ref().filter(|asking| asking.takes_rollups && asking.wanted.is_all())?;
         let (first, last) = manifest.bounds()?;
@@ -162,7 +162,7 @@ impl Feed<'_> {
         Some((rollup, asking.manifests.rollups.seam(asking.store, manifest, after)?))
     }
 
-    /// How many segments and hours hold what a conversation may have in common with these instants.
+    /// Number of segments and hours that may hold parts of a conversation at these instants.
     fn near(&self, from: Timestamp, to: Timestamp) -> usize {
         let (from, to) = (from.ns().saturating_sub(REACH_NS), to.plus_ns(REACH_NS).ns());
         self.others.iter().filter(|(first, last)| first.ns() <= to && last.ns() >= from).count()
