@@ -1,4 +1,6 @@
 //! Suggestions for expressions that are refused: those of people who come from Wireshark, write in capitals, or mistype a word.
+//!
+//! **Invariant:** a remedy that rewrites the expression has been compiled; what would be refused again is not named.
 
 mod display;
 mod words;

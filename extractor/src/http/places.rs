@@ -1,4 +1,9 @@
 //! Locations of addresses: a GeoIP database that the operator gives.
+//!
+//! Its format is MaxMind DB 2.0 (<https://maxmind.github.io/MaxMind-DB/>). Records are read in the shapes that are common:
+//! nested (MaxMind's and DB-IP's City and Country) and flat (IPinfo's).
+//!
+//! The file is read, not mapped: whoever wrote it anew in place would take the pages from under a recorder.
 
 use std::collections::BTreeMap;
 use std::io::Read;

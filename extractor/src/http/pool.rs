@@ -1,4 +1,8 @@
 //! Right to read: answers are begun in the order in which they were asked for, and only so many at once.
+//!
+//! An answer holds a place from its beginning to its end, and the right to read only while it reads: one whose client is
+//! slow to take it waits without it, so that slow clients cost memory and a thread each, but no reading. One whose filter is
+//! being compiled, or that waits for memory, holds neither.
 
 use tokio::runtime::Handle;
 
