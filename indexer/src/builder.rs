@@ -66,9 +66,9 @@ pub struct Builder {
     /// None where the records are in no segment.
     checksums: Option<GranuleChecksums>,
     granules: Vec<Granule>,
-    /// For each granule and each flow with a packet in it, the flow: granule after granule.
+    /// Flows with a packet in each granule, granule after granule.
     postings: Vec<u32>,
-    /// For each granule, where its postings begin.
+    /// Start of each granule's postings.
     posting_starts: Vec<u32>,
     seconds: Seconds,
     totals: Totals,
@@ -108,13 +108,13 @@ impl Default for Totals {
 }
 
 impl Builder {
-    /// For a segment of this link type. `seed` keeps the senders of packets from foreseeing how flows fall into the
+    /// Builder for a segment of this link type. `seed` keeps the senders of packets from foreseeing how flows fall into the
     /// flow table; the index does not depend on it.
     pub fn new(link_type: LinkType, seed: u64) -> Self {
         Self::with_limits(link_type, seed, Limits::default())
     }
 
-    /// With other limits than those of the format.
+    /// Builder with other limits than those of the format.
     pub fn with_limits(link_type: LinkType, seed: u64, limits: Limits) -> Self {
         Self {
             link_type,
@@ -222,7 +222,7 @@ impl Builder {
         self.finish_segment()
     }
 
-    /// As [`Self::finish`], and begins an empty segment of the same link type, keeping memory for it.
+    /// Does as [`Self::finish`], and begins an empty segment of the same link type, keeping memory for it.
     pub fn finish_segment(&mut self) -> Result<Vec<u8>, BuildError> {
         self.count_batch();
         let index = finish::assemble(self);
@@ -230,7 +230,7 @@ impl Builder {
         index
     }
 
-    /// As [`Self::finish`], and goes on with the same segment.
+    /// Does as [`Self::finish`], and goes on with the same segment.
     pub fn finish_so_far(&mut self) -> Result<Vec<u8>, BuildError> {
         self.count_batch();
         let mut so_far = self.clone();
@@ -312,7 +312,7 @@ pub fn build_from<R: Read>(reader: RecordReader<R>, seed: u64) -> Result<Vec<u8>
     build_with(reader, seed, &TunnelPorts::DEFAULT)
 }
 
-/// As [`build_from`], with other tunnel ports.
+/// Does as [`build_from`], with other tunnel ports.
 pub fn build_with<R: Read>(
     mut reader: RecordReader<R>,
     seed: u64,

@@ -16,7 +16,7 @@ const CHECKSUM_BYTES: usize = 4;
 #[derive(Clone)]
 pub struct GranuleChecksums {
     granule_bytes: u64,
-    /// Those of whole granules.
+    /// Checksums of whole granules.
     done: Vec<u32>,
     hash: Xxh3,
     /// Bytes of the granule that has begun.
@@ -30,7 +30,7 @@ impl fmt::Debug for GranuleChecksums {
 }
 
 impl GranuleChecksums {
-    /// Of granules of so many bytes.
+    /// Checksums of granules of `granule_bytes` bytes.
     pub fn new(granule_bytes: u64) -> Self {
         Self { granule_bytes, done: Vec::new(), hash: Xxh3::new(), begun_bytes: 0 }
     }

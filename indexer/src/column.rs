@@ -135,7 +135,7 @@ pub(crate) struct Column<'a> {
     exception_rows: &'a [u8],
     /// The high bits of the exceptions as varints.
     exception_bits: &'a [u8],
-    /// From the packed values to the end of the block.
+    /// Bytes from the packed values to the end of the block.
     packed: &'a [u8],
 }
 
@@ -233,7 +233,7 @@ fn unpack_groups(width: u32, packed: &[u8], values: &mut [u64]) -> usize {
     )
 }
 
-/// With a width that is known when this is compiled every shift is a constant.
+/// Unpacks values of a width known when this is compiled: every shift is a constant.
 fn unpack_groups_of<const WIDTH: usize>(packed: &[u8], values: &mut [u64]) -> usize {
     let mask = u64::MAX >> (WIDTH_MAX as usize - WIDTH);
     let mut done = 0;

@@ -8,9 +8,9 @@ use netrewind_segment::Timestamp;
 /// The TCP flags of a flow's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TcpFlags {
-    /// Those that every packet has (AND).
+    /// Flags that every packet has (AND).
     pub all: u8,
-    /// Those that some packet has (OR).
+    /// Flags that some packet has (OR).
     pub any: u8,
 }
 

@@ -102,7 +102,7 @@ fn narrow_u16(values: &[u64], to: &mut [u16]) -> Option<()> {
 pub(crate) struct KeyBlock {
     pub(crate) rows: usize,
     pub(crate) conversations: usize,
-    /// For each flow the row of its conversation.
+    /// Row of each flow's conversation.
     conversation_of: [u8; BLOCK_ROWS],
     greater_addresses: [u32; BLOCK_ROWS],
     greater_ports: [u16; BLOCK_ROWS],

@@ -90,7 +90,7 @@ pub enum Section {
 }
 
 impl Section {
-    /// In the order of the file.
+    /// All sections in the order of the file.
     pub const ALL: [Self; 23] = [
         Self::Templates,
         Self::Rankings,
@@ -191,7 +191,7 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SectionEntry {
     pub bytes: u64,
-    /// Of the whole section; zero where it is made of blocks.
+    /// Checksum of the whole section; zero if it is made of blocks.
     pub checksum: u64,
 }
 

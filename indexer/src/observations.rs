@@ -20,7 +20,7 @@ pub enum LabelKey {
     Ja4,
     /// The version that the server chose; where that was not seen the highest that the client offers.
     TlsVersion,
-    /// Of an HTTP request.
+    /// Method of an HTTP request.
     HttpMethod,
     /// Likewise.
     HttpHost,
@@ -39,7 +39,7 @@ pub enum LabelKey {
 }
 
 impl LabelKey {
-    /// By their numbers in an index.
+    /// All keys by their numbers in an index.
     pub const ALL: [Self; 13] = [
         Self::Application,
         Self::ServerName,

@@ -56,7 +56,7 @@ impl BitWriter {
     }
 }
 
-/// For `count` cases: the bits of the short codes, and how many there are.
+/// Truncated binary code for `count` cases: bits of the short codes, and the number of these codes.
 fn truncated_binary(count: u64) -> (u32, u64) {
     let short_bits = count.max(1).ilog2();
     (short_bits, (2 << short_bits) - count)

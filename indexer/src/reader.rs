@@ -46,7 +46,7 @@ pub struct Index<B> {
     verified: AtomicU32,
     templates: OnceLock<Result<Vec<Template>, IndexError>>,
     rankings: OnceLock<Result<Rankings, IndexError>>,
-    /// For each block of granules the earliest timestamp from it to the end.
+    /// Earliest timestamp from each block of granules to the end.
     suffix_minima: OnceLock<Result<Vec<u64>, IndexError>>,
 }
 
@@ -179,7 +179,7 @@ impl<B: AsRef<[u8]>> Index<B> {
         }
     }
 
-    /// As [`Self::matches`], with the segment in memory or mapped: looks at its last record as well.
+    /// Checks as [`Self::matches`], with the segment in memory or mapped: looks at its last record as well.
     pub fn matches_segment(&self, segment: &[u8]) -> Result<(), IndexError> {
         self.matches(segment.len() as u64, segment)?;
         let Some((offset, header)) = self.last_record() else { return Ok(()) };

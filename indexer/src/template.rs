@@ -22,7 +22,7 @@ pub struct View {
     pub link_type: LinkType,
 }
 
-/// Between which lengths a view lies, in bytes.
+/// Range of a view's lengths, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewLengths {
     /// On the wire; for an inner view, as the headers around it tell.
@@ -100,7 +100,7 @@ pub struct Template {
     pub prefix: Vec<u8>,
     /// Mask of the known bits of the prefix: as long as the prefix.
     pub known: Vec<u8>,
-    /// From the packet itself to the innermost: never empty, ascending.
+    /// Views from the packet itself to the innermost: never empty, ascending.
     pub views: Vec<View>,
     /// The headers in the prefix that are tunnels or have unknown bits, from the outermost.
     pub layers: Vec<Layer>,
@@ -175,8 +175,8 @@ impl Template {
         self.layers.push(layer);
     }
 
-    /// Between which lengths the view with this number, of which there must be one, lies in the packets of `flow`. Of an
-    /// inner view no more is known than that it holds what the flow's key tells, and ends where the packet ends.
+    /// Range of lengths of the view with this number, which must exist, in the packets of `flow`. Of an inner view it is only
+    /// known that it holds the bytes of the flow's key, and ends where the packet ends.
     pub fn lengths_of(&self, view: usize, flow: &Flow) -> ViewLengths {
         let offset = u32::from(self.views[view].offset);
         if view == 0 {

@@ -32,7 +32,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Of packets that are accepted where one of several filters accepts them.
+    /// Verdict on packets that are accepted if one of several filters accepts them.
     pub fn any(verdicts: impl IntoIterator<Item = Self>) -> Self {
         verdicts.into_iter().fold(Self::Never, |one, other| match (one, other) {
             (Self::Always, _) | (_, Self::Always) => Self::Always,
@@ -41,7 +41,7 @@ impl Verdict {
         })
     }
 
-    /// Of packets that are accepted where both filters accept them.
+    /// Verdict on packets that are accepted if both filters accept them.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -122,8 +122,8 @@ impl AbstractPacket {
         self.places = [None; KeyField::ALL.len()];
     }
 
-    /// From `offset` on the packets have the bits of `values` where `known` has ones; the other bits there are unknown.
-    /// Of two lists of unequal length the shorter counts.
+    /// Sets the bits of `values` from `offset` on where `known` has ones; the other bits there are unknown. The shorter of the
+    /// two lists counts.
     pub fn describe(&mut self, offset: usize, values: &[u8], known: &[u8]) {
         let Some(count) = self.reach(offset, values.len().min(known.len())) else { return };
         for at in 0..count {
@@ -132,7 +132,7 @@ impl AbstractPacket {
         }
     }
 
-    /// From `offset` on the packets have exactly these bytes.
+    /// Sets exactly these bytes from `offset` on.
     pub fn describe_exactly(&mut self, offset: usize, values: &[u8]) {
         let Some(count) = self.reach(offset, values.len()) else { return };
         self.values[offset..offset + count].copy_from_slice(&values[..count]);

@@ -15,9 +15,9 @@ use crate::worker::GIVEN_UP_INTERVAL;
 /// Programs that a [`Compiler`] keeps.
 pub const CACHED_PROGRAMS_MAX: usize = 256;
 
-/// Whoever waits for a program.
+/// A waiter for a program.
 pub trait Waiting {
-    /// Asked every few milliseconds: whether the program is not wanted any more.
+    /// True once the program is not wanted any more. Asked every few milliseconds.
     fn has_given_up(&self) -> bool {
         false
     }
@@ -43,7 +43,7 @@ type Wanted = (String, LinkType);
 pub struct Compiler {
     limits: CompileLimits,
     programs: Mutex<HashMap<Wanted, Arc<Program>>>,
-    /// Those that are being compiled, in processes of their own.
+    /// Programs being compiled, in processes of their own.
     compiling: Mutex<HashMap<Wanted, Arc<Compiling>>>,
 }
 
@@ -61,7 +61,7 @@ enum Outcome {
     Compiled(Arc<Program>),
     /// It takes more than is allowed: the limit that it reached.
     TooExpensive(String),
-    /// Whoever compiled it has given up, or it is wrong, which is found out quickly.
+    /// The compiling caller has given up, or the expression is wrong, which is found out quickly.
     Nothing,
 }
 

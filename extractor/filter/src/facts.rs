@@ -31,7 +31,7 @@ pub(super) struct Facts([Fact; KeyField::ALL.len()]);
 struct Fact {
     mask: u128,
     value: u128,
-    /// Only fields of two bytes have a range narrower than all numbers.
+    /// Range of the number: narrower than all numbers only for fields of two bytes.
     low: u16,
     high: u16,
 }

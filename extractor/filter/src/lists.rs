@@ -51,7 +51,7 @@ struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Host,
-    /// With so many bits of network.
+    /// A network with this prefix length.
     Network(u32),
     Port,
 }

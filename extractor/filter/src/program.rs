@@ -59,16 +59,16 @@ pub enum Arithmetic {
     Add,
     Subtract,
     Multiply,
-    /// By zero: the packet is rejected.
+    /// Division; by zero, the packet is rejected.
     Divide,
-    /// By zero: the packet is rejected.
+    /// Remainder; by zero, the packet is rejected.
     Modulo,
     And,
     Or,
     Xor,
-    /// By 32 bits or more: zero.
+    /// Left shift; by 32 bits or more, the result is zero.
     ShiftLeft,
-    /// By 32 bits or more: zero.
+    /// Right shift; by 32 bits or more, the result is zero.
     ShiftRight,
 }
 
@@ -214,7 +214,7 @@ impl Program {
         Self::of(link_type, instructions)
     }
 
-    /// Of instructions whose targets and memory slots are within bounds.
+    /// Program of instructions whose targets and memory slots are within bounds.
     pub(super) fn of(
         link_type: LinkType,
         instructions: impl Into<Box<[Instruction]>>,

@@ -238,7 +238,7 @@ fn written(flag: &str, value: &str) -> String {
     format!("--{flag} {value} ({}={value} over HTTP)", flag.replace('-', "_"))
 }
 
-/// In parentheses, where it has several words that could be torn apart.
+/// Puts a filter in parentheses if it has several words that could be torn apart.
 fn grouped(filter: &str) -> String {
     if filter.contains(" or ") || filter.contains(" and ") {
         format!("({filter})")

@@ -6,7 +6,7 @@
 
 use super::program::{Arithmetic, Instruction, Operand, Test, Width};
 
-/// So many comparisons with constants in a row, or more, become one search in a list.
+/// Smallest number of consecutive comparisons with constants that become one search in a list.
 const LISTED_MIN: usize = 3;
 
 /// The steps of a program.

@@ -90,7 +90,7 @@ pub enum Refusal {
     /// It has one that is for something else.
     #[error("the token is not for this: it needs the scope {}", .0.name())]
     OutOfScope(Scope),
-    /// It is for a host of another name.
+    /// It asks for a host of another name.
     #[error("{0:?} is not this machine: without tokens only requests to a loopback address are answered")]
     WrongHost(String),
     /// A page of another origin sent it.
@@ -109,9 +109,9 @@ pub enum Refusal {
 pub enum Look {
     /// The caller is known.
     Known(Caller),
-    /// It is not answered.
+    /// The request is refused.
     Refused(Refusal),
-    /// Only a hash can tell, which takes its time: see [`Access::verify`].
+    /// Only a hash can tell, which takes time: see [`Access::verify`].
     Unknown(Claim),
 }
 
@@ -164,7 +164,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Access {
-    /// By the tokens in a file. The key has to be random.
+    /// Opens a file of tokens. The key has to be random.
     pub fn open(path: &Path, key: &[u8; KEY_BYTES], now: Moment) -> Result<Self, TokensError> {
         // The stamp first: a change in between is found at the next look.
         let stamp = Stamp::of(path);

@@ -33,13 +33,13 @@ const TEXT_CHARACTERS_MAX: usize = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
-    /// With all that was asked for.
+    /// Everything asked for was given.
     Complete,
-    /// With all that there is, which is not all that there was.
+    /// Everything there is was given, which is not all that there was.
     Incomplete,
-    /// At a limit of packets or bytes.
+    /// A limit of packets or bytes was reached.
     Limit,
-    /// At the limit of time.
+    /// The limit of time was reached.
     OutOfTime,
     /// The client went away.
     ClientGone,
@@ -134,11 +134,11 @@ enum Line<'a> {
         status: u16,
         path: &'a str,
         reason: &'a str,
-        /// Others since the last such line.
+        /// Refusals not written since the last such line.
         #[serde(skip_serializing_if = "is_zero")]
         unlisted: u64,
     },
-    /// Somebody began a session with a token.
+    /// A session begun with a token.
     Session { at: Timestamp, who: &'a str, peer: Option<SocketAddr> },
     /// Lines that could not be written.
     Lost { at: Timestamp, lines: u64 },

@@ -241,7 +241,7 @@ struct CaptureBody {
 }
 
 impl CaptureBody {
-    /// For an answer of which only the head is wanted: no length is told.
+    /// Body of an answer of which only the head is wanted: it tells no length.
     fn unsized_and_empty(parts: Receiver<Part>) -> Self {
         Self { ready: VecDeque::new(), parts, is_ended: false, _timer: None }
     }

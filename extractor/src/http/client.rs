@@ -39,10 +39,10 @@ pub struct Access {
 /// There is no answer of any recorder.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// Because of how it was asked.
+    /// The question is wrong.
     #[error("{0}")]
     Usage(String),
-    /// Because no recorder could be reached, or none would answer.
+    /// No recorder could be reached, or none would answer.
     #[error("{0}")]
     Failed(String),
     /// The answer cannot be written.

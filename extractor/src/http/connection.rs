@@ -26,9 +26,9 @@ use tokio::time::{Instant, Sleep};
 use super::service::ServiceLimits;
 use super::share::Peer;
 
-/// Of all connections, a quarter is kept from each peer for others.
+/// Divisor of the connections kept from each peer for others: a quarter of all.
 const KEPT_FOR_OTHERS: usize = 4;
-/// Of the files that the process may open, half are for connections: segments need the others.
+/// Divisor of the files that the process may open: half of them are for connections, segments need the others.
 const FILES_DIVISOR: u64 = 2;
 
 /// The connections that there are.
@@ -40,7 +40,7 @@ pub struct Connections {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By number, in the order in which they came.
+    /// Connections by number, in the order in which they came.
     connections: BTreeMap<u64, Entry>,
     of_peers: HashMap<Peer, usize>,
     /// Requests that are being answered, by where they came from.
@@ -65,7 +65,7 @@ struct Admitted {
 }
 
 impl Connections {
-    /// As many as the limits and the process's own allow.
+    /// Allows as many as the limits and the process's own permit.
     pub fn new(limits: &ServiceLimits) -> Arc<Self> {
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let files_max =

@@ -15,15 +15,15 @@ pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 const SHOWN_CHARACTERS: usize = 80;
 /// Parameters that may be given several times in a query string or a form, and as a list in a JSON object.
 const REPEATABLE: [&str; 1] = ["interface"];
-/// So many times at most.
+/// Largest number of values of such a parameter.
 pub const REPEATED_MAX: usize = 64;
 
 /// A value as it was given.
 #[derive(Clone, Debug, PartialEq)]
 enum Given {
-    /// In a query string or a form everything is text.
+    /// Text: all values of a query string or a form are.
     Text(String),
-    /// In a JSON object numbers and truth values are what they are.
+    /// Value in a JSON object, where numbers and truth values have types.
     Json(Value),
 }
 
@@ -37,13 +37,13 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// From a query string or a form.
+    /// Parses a query string or a form.
     pub fn from_form(text: &[u8]) -> Result<Self, Problem> {
         let pairs = form_urlencoded::parse(text);
         Self::collect(pairs.map(|(name, value)| (name.into_owned(), Given::Text(value.into_owned()))))
     }
 
-    /// From a JSON object.
+    /// Parses a JSON object.
     pub fn from_json(text: &[u8]) -> Result<Self, Problem> {
         let mut deserializer = serde_json::Deserializer::from_slice(text);
         let bad = |error: serde_json::Error| {

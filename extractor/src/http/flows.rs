@@ -60,7 +60,7 @@ pub enum SortName {
     Packets,
     /// The first packet.
     Start,
-    /// From first to last packet.
+    /// Time from the first to the last packet.
     Duration,
 }
 
@@ -254,7 +254,7 @@ pub async fn summary(
     Ok(Json(answer))
 }
 
-/// That a filter is right.
+/// Answer for a filter that is right.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RightFilter {
     /// The filter.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::problem::Problem;
 
-/// Asked every few seconds by whatever watches the service: not worth a line each.
+/// Path that monitoring asks for every few seconds: not worth a line each.
 const HEALTH_PATH: &str = "/healthz";
 
 /// Says what was asked and how it was answered. Of a body that is still being sent only the beginning is known.

@@ -127,7 +127,7 @@ pub async fn segments(
     Ok(Json(look_up(&service, &service.lookups, &identity.share(), work).await?))
 }
 
-/// Another way to ask where an answer is empty, looked for within a small part of the time that the answer took.
+/// Another way to ask, for an empty answer; looked for within a small part of the time that the answer took.
 pub(super) fn hint_for(
     extractor: &Extractor,
     query: &Query,

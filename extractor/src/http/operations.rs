@@ -1,4 +1,4 @@
-//! For those who watch over the service: is it well, and its figures.
+//! Endpoints for monitoring: health, and figures.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub struct Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wellness {
-    /// It is.
+    /// All is well.
     Ok,
     /// The service is about to end.
     Ending,

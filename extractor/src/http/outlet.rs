@@ -1,4 +1,4 @@
-//! From the thread that reads to the task that sends: a short queue of parts, which the reading waits for.
+//! Queue of parts from the thread that reads to the task that sends: short, and the reading waits for it.
 
 use std::io::{self, Write};
 use std::sync::Arc;

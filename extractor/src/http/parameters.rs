@@ -85,7 +85,7 @@ impl From<ViewName> for View {
     }
 }
 
-/// Of the packets only those of some conversations.
+/// Restriction to the packets of some conversations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Conversations {
@@ -234,7 +234,7 @@ impl Selection {
         })
     }
 
-    /// For an answer that goes on, if it does.
+    /// Selection for an answer that follows the recording, if `follows`.
     #[must_use]
     pub fn following(self, follows: bool) -> Self {
         Self { follows, ..self }
@@ -324,7 +324,7 @@ impl Bounds {
         })
     }
 
-    /// As limits of a query.
+    /// Limits of a query.
     pub fn limits(&self) -> Limits {
         Limits { packets: self.max_packets, bytes: self.max_bytes }
     }

@@ -73,7 +73,7 @@ pub struct Place {
 pub struct SummaryAnswer {
     #[serde(flatten)]
     pub(super) summary: Summary,
-    /// By address, those of `top.hosts` and `edges` of which `--geoip` knows the place. Private addresses seldom have one.
+    /// Locations by address, for those of `top.hosts` and `edges` that `--geoip` knows. Private addresses seldom have one.
     #[schema(value_type = BTreeMap<String, Place>)]
     places: BTreeMap<IpAddr, Place>,
     /// Another way to ask that would find packets, if this one found none.
@@ -102,7 +102,7 @@ pub struct Places {
 type Database = Reader<Vec<u8>>;
 
 impl Places {
-    /// From an `.mmdb` file of which at least one network has a place.
+    /// Opens an `.mmdb` file of which at least one network has a place.
     pub fn open(path: &Path) -> Result<Self, PlacesError> {
         Ok(Self { path: path.to_owned(), database: Mutex::new(Arc::new(load(path)?)) })
     }

@@ -39,7 +39,7 @@ pub struct Slot {
 }
 
 impl Pool {
-    /// With these limits.
+    /// A pool with these limits.
     pub fn new(limits: PoolLimits) -> Self {
         let PoolLimits { reading_max, answers_max, waiting_max } = limits;
         Self {

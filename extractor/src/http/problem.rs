@@ -54,7 +54,7 @@ pub enum Kind {
     WrongHost,
     /// There were too many wrong tokens.
     TooManyFailures,
-    /// Nobody's token can be checked.
+    /// No token can be checked.
     AccessUnavailable,
     /// More is being asked than is answered at once.
     Busy,
@@ -205,14 +205,14 @@ impl Problem {
         }
     }
 
-    /// With a member that a program can read.
+    /// Adds a member that a program can read.
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.members.insert(member.to_owned(), value.into());
         self
     }
 
-    /// With the time after which it can go well.
+    /// Adds the time after which it can go well.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_seconds = Some(seconds);

@@ -9,20 +9,20 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 use super::access::SESSION_ROUTE;
 use super::problem::{Kind, PROBLEM_JSON};
 
-/// Of anything that takes parameters.
+/// Problems of operations that take parameters.
 const OF_PARAMETERS: [Kind; 3] = [Kind::BadParameter, Kind::UnknownParameter, Kind::RepeatedParameter];
-/// Of anything that waits for a place and reads the store.
+/// Problems of operations that wait for a place and read the store.
 const OF_READING: [Kind; 3] = [Kind::Busy, Kind::ShuttingDown, Kind::Failed];
-/// Of anything that means a query.
+/// Problems of operations with a query.
 const OF_QUERIES: [Kind; 4] = [Kind::BadFilter, Kind::FilterTooExpensive, Kind::BadTime, Kind::OutOfTime];
-/// Of capture files.
+/// Problems of capture files.
 const OF_CAPTURES: [Kind; 2] = [Kind::NotKept, Kind::SeveralLinkTypes];
-/// Of anything with a body.
+/// Problems of operations with a body.
 const OF_BODIES: [Kind; 4] = [Kind::BadBody, Kind::BodyTooLarge, Kind::UnsupportedBody, Kind::SlowRequest];
 
-/// Of anything at all: the gate's.
+/// Problems of every operation: the gate's.
 const OF_THE_GATE: [Kind; 2] = [Kind::WrongHost, Kind::Forbidden];
-/// Of anything that tells what is recorded: the gate's, where there are tokens.
+/// Problems of operations that tell what is recorded: the gate's, if there are tokens.
 const OF_TOKENS: [Kind; 3] = [Kind::NoAccess, Kind::TooManyFailures, Kind::AccessUnavailable];
 
 /// Adds them to each operation.

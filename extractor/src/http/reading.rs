@@ -37,7 +37,7 @@ pub struct Reading {
     pub format: Format,
     /// It goes on with what is being recorded.
     pub follow: bool,
-    /// Only what is known before reading.
+    /// True if only the head of the answer is wanted, which is known before reading.
     pub head_only: bool,
     /// Packets that were written into the answer, and their captured bytes.
     pub given: Cell<(u64, u64)>,

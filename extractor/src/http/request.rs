@@ -1,4 +1,4 @@
-//! From a request to its parameters.
+//! Parameters of a request.
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 #[schema(as = Drops)]
 #[expect(dead_code, reason = "only its schema is used: netrewind_segment::Drops is what is sent")]
 pub struct DropsSchema {
-    /// By the kernel, for want of room in the ring; absent: none.
+    /// Packets dropped by the kernel, for want of room in the ring; absent: none.
     kernel: Option<u64>,
-    /// By the recorder, for want of room on the disk; absent: none.
+    /// Packets dropped by the recorder, for want of room on the disk; absent: none.
     disk: Option<u64>,
 }

@@ -152,7 +152,7 @@ impl Service {
         }
     }
 
-    /// With a database of where in the world addresses are.
+    /// Adds a database of locations.
     pub fn with_places(self, places: Option<Places>) -> Self {
         Self { places: places.map(Arc::new), ..self }
     }

@@ -12,14 +12,14 @@ const IPV6_SITE_BITS: u32 = 64;
 /// Holder of a share: a token if there are tokens, else an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// By its name.
+    /// A token, by its name.
     Token(String),
-    /// Of IPv6, that of the site.
+    /// An address; of IPv6, that of the site.
     Address(Option<IpAddr>),
 }
 
 impl Peer {
-    /// Of an address.
+    /// Peer of an address.
     pub fn of_address(address: IpAddr) -> Self {
         Self::Address(Some(match address.to_canonical() {
             IpAddr::V6(address) => {
@@ -48,12 +48,12 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many, all of which a peer may have.
+    /// So many places, all of which one peer may have.
     pub fn new(places_max: usize) -> Self {
         Self::with_share(places_max, places_max)
     }
 
-    /// So many, of which each peer may have `peer_max`.
+    /// So many places, of which each peer may have `peer_max`.
     pub fn with_share(places_max: usize, peer_max: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(places_max)), of_peers: Arc::default(), places_max, peer_max }
     }

@@ -74,7 +74,7 @@ impl From<&Answer> for Account {
     }
 }
 
-/// As the value of a header.
+/// Encodes an object as the value of a header.
 pub fn header_value(object: &impl Serialize) -> HeaderValue {
     let text = serde_json::to_string(object).unwrap_or_default();
     // Numbers, times and fixed words: all of it is ASCII.

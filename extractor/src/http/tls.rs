@@ -27,7 +27,7 @@ pub enum TlsError {
         /// Defect found, without any of the file's contents.
         reason: String,
     },
-    /// They do not fit together, or are of an unknown kind.
+    /// Certificate and key do not fit together, or are of an unknown kind.
     #[error("the certificate {} and the key {} cannot be used together: {reason}", certificate.display(), key.display())]
     Pair {
         /// The certificate's file.
@@ -48,7 +48,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// From PEM files: the certificate with the chain behind it, and its key.
+    /// Reads PEM files: the certificate with the chain behind it, and its key.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let config = RustlsConfig::from_config(Arc::new(load(certificate, key)?));
         Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), config })

@@ -16,11 +16,11 @@ pub(crate) struct Fields {
     pub(crate) number: Field,
     /// The first packet, rounded down to [`TIME_UNIT_NS`].
     pub(crate) first: Field,
-    /// From there to the last, rounded up.
+    /// Time from the first packet to the last, rounded up.
     pub(crate) duration: Field,
     /// One where the record is open; else nothing.
     pub(crate) open: Field,
-    /// Of client and server.
+    /// Addresses of client and server.
     pub(crate) addresses: [Field; 2],
     pub(crate) ports: [Field; 2],
     pub(crate) packets: Field,

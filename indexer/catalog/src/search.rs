@@ -1,4 +1,4 @@
-//! From a condition to what tantivy runs.
+//! Translates conditions into tantivy queries.
 
 use std::net::Ipv6Addr;
 use std::ops::Bound;

@@ -30,13 +30,13 @@ impl<'a> Cursor<'a> {
         self.number(4).map(|number| number as u32)
     }
 
-    /// As many bytes as the byte before them says.
+    /// Takes a vector whose length is the byte before it.
     pub fn vector8(&mut self) -> Option<&'a [u8]> {
         let len = self.u8()?;
         self.take(usize::from(len))
     }
 
-    /// As many bytes as the two bytes before them say.
+    /// Takes a vector whose length is in the two bytes before it.
     pub fn vector16(&mut self) -> Option<&'a [u8]> {
         let len = self.u16()?;
         self.take(usize::from(len))

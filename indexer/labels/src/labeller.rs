@@ -21,7 +21,7 @@ pub enum Step {
     /// datagram; 0 where that direction has nothing more to tell. At the end of the conversation, or of patience, call
     /// [`Labeller::finish`].
     NeedMore([u16; 2]),
-    /// That is all there is to know. Nothing further is to be pushed.
+    /// Nothing more is to be learnt: stop pushing.
     Done(Option<Box<Labels>>),
 }
 

@@ -31,13 +31,13 @@ pub struct Labels {
     pub application: &'static str,
     /// Nothing was recognised, only a port is well known.
     pub is_guess: bool,
-    /// From the hellos of TLS, DTLS or QUIC.
+    /// Facts from the hellos of TLS, DTLS or QUIC.
     pub tls: Option<Tls>,
-    /// From the first request.
+    /// Facts from the first request.
     pub http: Option<Http>,
-    /// From the first question and answer.
+    /// Facts from the first question and answer.
     pub dns: Option<Dns>,
-    /// From the banners.
+    /// Facts from the banners.
     pub ssh: Option<Ssh>,
     /// The version field of a QUIC long header.
     pub quic_version: Option<u32>,

@@ -4,7 +4,7 @@ use crate::BYTES_MAX;
 
 const WORDS: usize = BYTES_MAX / 64;
 
-/// At most [`BYTES_MAX`] bytes, and a bit for each of them once one came out of order.
+/// Prefix of a stream: at most [`BYTES_MAX`] bytes, and a bit for each of them once one came out of order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Prefix {
     bytes: Vec<u8>,

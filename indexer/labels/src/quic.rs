@@ -46,9 +46,9 @@ pub(crate) struct Connection {
 
 /// Finding from a datagram.
 pub(crate) enum Told {
-    /// It is QUIC, of this version.
+    /// QUIC of this version.
     Version(u32),
-    /// And the client hello is whole.
+    /// QUIC of this version, and its client hello is whole.
     Hello(u32, Tls),
 }
 
@@ -67,7 +67,7 @@ struct Packet<'a> {
     version: u32,
     is_initial: bool,
     connection_id: &'a [u8],
-    /// From the first byte to the end of the payload.
+    /// Bytes from the first one to the end of the payload.
     bytes: &'a [u8],
     packet_number_at: usize,
 }

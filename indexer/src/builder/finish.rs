@@ -1,4 +1,4 @@
-//! From the tables of a finished segment to the bytes of its index.
+//! Assembles the bytes of an index from the tables of a finished segment.
 
 use super::Builder;
 use super::flow_table::FlowState;
@@ -228,9 +228,9 @@ fn ports(builder: &Builder, shapes: &[Shape]) -> Vec<u32> {
 /// The granules of each flow.
 struct Positions {
     granules: Vec<u32>,
-    /// For each flow of the builder, where its granules end; they begin where those of the flow before it end.
+    /// End of the granules of each flow of the builder; they begin where those of the flow before it end.
     ends: Vec<u32>,
-    /// Likewise where they begin.
+    /// Start of those granules, likewise.
     starts: Vec<u32>,
 }
 

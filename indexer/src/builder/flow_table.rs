@@ -136,7 +136,7 @@ pub(super) struct FlowTable {
     pair_slots: Slots,
     /// Source and destination of each pair of IPv6 addresses.
     pub(super) pairs: Vec<[u128; 2]>,
-    /// For each flow up to the last that has one, whether it has fragments.
+    /// True for flows with fragments; ends with the last such flow.
     pub(super) has_fragments: Vec<bool>,
 }
 

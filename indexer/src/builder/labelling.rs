@@ -9,7 +9,7 @@ use crate::strings::STRING_BYTES_MAX;
 
 /// Conversations that are being labelled at the same time.
 pub(crate) const LABELLING_MAX: usize = 1 << 16;
-/// Those of which bytes are held.
+/// Largest number of conversations whose bytes are held.
 pub(crate) const HOLDING_MAX: usize = 1 << 11;
 /// Bytes of all distinct texts together.
 pub(crate) const TEXT_BYTES_MAX: usize = 1 << 26;

@@ -42,7 +42,7 @@ pub(super) struct Observer {
     hasher: FixedState,
     /// Conversations with the hashes of their ends.
     numbers: HashTable<(u64, u32)>,
-    /// By their numbers.
+    /// Ends of conversations by their numbers.
     ends: Vec<Ends>,
     carriers: HashMap<Carrier, u32>,
 }

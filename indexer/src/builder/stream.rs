@@ -33,7 +33,7 @@ pub(super) struct Stream {
     pub(super) has_begun: bool,
     /// It has sent a SYN without ACK, and nothing else since.
     pub(super) awaits_answer: bool,
-    /// It is the one that has opened the connection.
+    /// True if it has opened the connection.
     pub(super) opens: bool,
     /// Its source is the lesser end of the conversation.
     pub(super) is_lesser: bool,

@@ -39,7 +39,7 @@ pub(super) struct TemplateTable {
     link_type: LinkType,
     templates_max: usize,
     templates: Vec<Template>,
-    /// For each template that has no layers the ends of its prefix, if they are all of it.
+    /// Ends of each template's prefix; `None` if it has layers, or if they are not all of it.
     ends: Vec<Option<Ends>>,
     table: HashTable<u32>,
     hasher: FixedState,
@@ -202,7 +202,7 @@ impl TemplateTable {
     }
 }
 
-/// By what tells nearly all templates apart.
+/// Hash of the parts that tell nearly all templates apart.
 fn hash_of(hasher: &FixedState, template: &Template) -> u64 {
     hasher.hash_one((&template.prefix, template.shape))
 }

@@ -10,11 +10,11 @@ use crate::tunnel::LayerKind;
 /// Fields common to the fragments of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Series {
-    /// In which view the header stands: so many tunnels are around it.
+    /// View in which the header stands: the number of tunnels around it.
     pub view: u8,
     /// Addresses and id are those of IPv6.
     pub is_ipv6: bool,
-    /// Of IPv4; zero for IPv6, where fragments may name different ones.
+    /// Protocol of IPv4; zero for IPv6, where fragments may name different ones.
     pub protocol: u8,
     /// Identification: 16 bits of IPv4, 32 of IPv6.
     pub id: u32,
@@ -53,7 +53,7 @@ impl Fragment {
         self.offset == 0 && self.more
     }
 
-    /// Not the first: it shows nothing of what the packet carries.
+    /// True for any fragment but the first: it shows nothing of the packet's contents.
     pub fn is_later(&self) -> bool {
         self.offset > 0
     }

@@ -131,7 +131,7 @@ fn ipv6(d: &mut Dissection, packet: &[u8], at: usize) {
 
 /// End of the walk over extension headers.
 struct LastHeader {
-    /// From the beginning of the IPv6 header: at most 40 + [`EXTENSION_HEADERS_MAX`] * 2048.
+    /// Offset from the beginning of the IPv6 header: at most 40 + [`EXTENSION_HEADERS_MAX`] * 2048.
     offset: usize,
     /// Protocol found there; an extension header that is truncated, or one beyond the limit, is given as itself.
     protocol: u8,

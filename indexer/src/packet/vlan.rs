@@ -32,7 +32,7 @@ pub struct TypePlace {
 }
 
 impl TypePlace {
-    /// In the header of this link type; `None` where a VLAN tag has no place in it.
+    /// Offsets in the header of this link type; `None` if it has no place for a VLAN tag.
     #[inline]
     pub const fn of(link_type: LinkType) -> Option<Self> {
         match link_type {
@@ -43,7 +43,7 @@ impl TypePlace {
         }
     }
 
-    /// Behind the tag that stands here.
+    /// Offsets behind the tag that is here.
     #[inline]
     pub const fn behind_tag(self) -> Self {
         Self { type_at: self.payload_at + VLAN_TAG_BYTES - 2, payload_at: self.payload_at + VLAN_TAG_BYTES }

@@ -1,4 +1,4 @@
-//! From a term to the flows that satisfy it, without looking at any other column than it needs.
+//! Finds the flows that satisfy a term, without looking at any other column than it needs.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -140,8 +140,8 @@ impl<B: AsRef<[u8]>> Index<B> {
         }
     }
 
-    /// Of those flows at least the ones both of whose addresses satisfy one of `ends`, be it as source or destination.
-    /// As flows are in the order of one of their addresses, this looks at the few blocks that can hold them.
+    /// Finds of those flows at least the ones with both addresses satisfying one of `ends`, be it as source or destination.
+    /// Flows are in the order of one of their addresses, so only the few blocks that can hold them are looked at.
     pub fn flows_between(
         &self,
         wanted: &[bool],

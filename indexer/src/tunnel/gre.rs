@@ -21,7 +21,7 @@ mod protocol {
     pub const ETHERNET: u16 = 0x6558;
     pub const PPP: u16 = 0x880b;
     pub const WCCP: u16 = 0x883e;
-    /// Another protocol type, then a security group tag of 6 bytes.
+    /// Cisco metadata: another protocol type, then a security group tag of 6 bytes.
     pub const CISCO_METADATA: u16 = 0x8909;
     pub const MPLS: u16 = 0x8847;
     pub const MPLS_MULTICAST: u16 = 0x8848;

@@ -1,4 +1,4 @@
-//! From an IP header to what its payload carries.
+//! Peels tunnels that an IP header carries.
 
 use super::kind::{LayerKind, TunnelKind};
 use super::layer::Layers;

@@ -14,7 +14,7 @@ pub const LAYERS_MAX: usize = 32;
 pub struct Layer {
     /// Kind of header.
     pub kind: LayerKind,
-    /// In which view it stands: 0 is the stored packet.
+    /// View in which it stands: 0 is the stored packet.
     pub view: u8,
     /// Offset in the stored packet.
     pub offset: u16,
@@ -55,8 +55,8 @@ pub struct Tunnel {
     pub offset: usize,
     /// Source and destination of the IP header that carries it; none where Ethernet does.
     pub outer: Option<(IpAddr, IpAddr)>,
-    /// It is GRE as NVGRE has it (RFC 7637): with a key, which then is `VSID << 8 | flow id`, without checksum and sequence,
-    /// around Ethernet.
+    /// True if it is GRE as in NVGRE (RFC 7637): with a key, which then is `VSID << 8 | flow id`, without checksum and
+    /// sequence, around Ethernet.
     pub is_nvgre: bool,
 }
 
@@ -172,9 +172,9 @@ pub fn erspan_timestamp(tunnel: &Tunnel, packet: &[u8]) -> Option<(u32, u8)> {
 /// Location of a tunnel's id: the bits of `mask`, shifted down, in a number of `bytes` bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdPlace {
-    /// In the stored packet.
+    /// Offset in the stored packet.
     pub offset: usize,
-    /// At most 4.
+    /// Number of bytes: at most 4.
     pub bytes: usize,
     mask: u32,
     is_little_endian: bool,

@@ -74,7 +74,7 @@ impl TunnelPorts {
         Ok(ports)
     }
 
-    /// As [`Self::changed`], of changes as they are written.
+    /// Does as [`Self::changed`], for changes as they are written.
     pub fn written(changes: &[String]) -> Result<Self, String> {
         let changes: Vec<PortChange> = changes.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         Self::changed(&changes)

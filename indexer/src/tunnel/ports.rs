@@ -61,7 +61,7 @@ impl TunnelPorts {
         Self { ports: [(0, UdpTunnel::Vxlan); PORTS_MAX], count: 0, hashes: 0 }
     }
 
-    /// These ports and one more. One beyond [`PORTS_MAX`] is left out. The first that names a port is the one.
+    /// These ports and one more. Ports beyond [`PORTS_MAX`] are left out. The first entry of a port counts.
     pub const fn with(mut self, port: u16, tunnel: UdpTunnel) -> Self {
         if self.count < PORTS_MAX {
             self.ports[self.count] = (port, tunnel);

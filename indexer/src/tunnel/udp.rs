@@ -59,7 +59,7 @@ fn vxlan<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'a>> {
     frame.convinces(doubt).then_some(frame)
 }
 
-/// As VXLAN: reserved bits that are not zero want a certain inner packet.
+/// Peels VXLAN-GPE. As with VXLAN, reserved bits that are not zero demand a certain inner packet.
 fn vxlan_gpe<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'a>> {
     const VERSION_MASK: u8 = 0x30;
     const HAS_NEXT_PROTOCOL: u8 = 0x04;

@@ -13,8 +13,8 @@ pub(crate) struct Window<'a> {
     pub at: usize,
     /// End of the window on the wire.
     pub end: usize,
-    /// It is the payload of a first fragment, or a header says that more belongs to it than there is: what follows is in
-    /// another packet, or was left out by who sent it.
+    /// True for the payload of a first fragment, and if a header says that more belongs to it than there is: the rest is in
+    /// another packet, or was left out by the sender.
     pub is_incomplete: bool,
 }
 

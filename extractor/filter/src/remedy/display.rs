@@ -1,4 +1,4 @@
-//! From Wireshark's display filters to capture filters: those of their fields that both languages have.
+//! Translates Wireshark's display filters to capture filters: those of their fields that both languages have.
 //!
 //! In a display filter `and` binds closer than `or`; here they bind alike, so what is joined by `and` is put in parentheses.
 

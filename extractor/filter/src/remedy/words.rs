@@ -76,7 +76,7 @@ pub(super) const APPLICATIONS: [(&str, &str); 61] = [
     ("ping", "icmp[icmptype] = icmp-echo or icmp[icmptype] = icmp-echoreply"),
 ];
 
-/// Those that conversations are told apart by, whatever their port.
+/// Application names by which conversations are labelled, whatever their port.
 pub(super) const LABELLED: [&str; 6] = ["http", "tls", "dns", "ssh", "quic", "mdns"];
 
 /// Words of other languages for those of this one.

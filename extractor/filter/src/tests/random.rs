@@ -4,7 +4,7 @@
 pub struct Random(u64);
 
 impl Random {
-    /// From the environment variable `NETREWIND_TEST_SEED`, or else a fixed seed; printed either way.
+    /// Seeded by the environment variable `NETREWIND_TEST_SEED`, or else a fixed seed; printed either way.
     pub fn new(what: &str) -> Self {
         let seed = std::env::var("NETREWIND_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
         println!("{what}: NETREWIND_TEST_SEED={seed}");

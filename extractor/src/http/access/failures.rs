@@ -11,7 +11,7 @@ const OF_SOURCE: Allowance = Allowance { failures: 10, one_forgotten_every: Dura
 /// Allowance of all sources together: no more hashes are computed in vain.
 const OF_ALL: Allowance = Allowance { failures: 100, one_forgotten_every: Duration::from_millis(200) };
 
-/// So many failures, of which one is forgotten now and then.
+/// Number of failures allowed, of which one is forgotten per interval.
 #[derive(Clone, Copy, Debug)]
 struct Allowance {
     failures: u32,

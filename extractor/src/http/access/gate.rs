@@ -243,7 +243,7 @@ impl Gate {
         }
     }
 
-    /// By its token, or else by its session where that is enough.
+    /// Identifies a request by its token, or else by its session if that suffices.
     fn look(&self, access: &Access, request: &Request, peer: IpAddr) -> Look {
         let headers = request.headers();
         if headers.contains_key(header::AUTHORIZATION) || !is_for_sessions(request) {

@@ -26,7 +26,7 @@ const LIFE_DIGITS: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) token_id: String,
-    /// Another hash is another token.
+    /// Hash of the token: another hash is another token.
     pub(super) hash: SecretHash,
     until: Duration,
 }
@@ -36,9 +36,9 @@ pub(super) struct Session {
 pub(super) enum Cookie {
     /// Nothing: there is none, or it is of an earlier life of the service.
     Absent,
-    /// It is a session's, which may be over.
+    /// Number of a session, which may be over.
     Genuine(u64),
-    /// Somebody made it up.
+    /// A forgery.
     Forged,
 }
 

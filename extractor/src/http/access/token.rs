@@ -13,7 +13,7 @@ pub const SECRET_BYTES: usize = 32;
 /// A token as its owner holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
-    /// In hexadecimal, lower case; no secret.
+    /// Id in lower-case hexadecimal; no secret.
     pub(super) id: String,
     pub(super) secret: [u8; SECRET_BYTES],
 }
@@ -26,7 +26,7 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// Of these bytes, which must be random.
+    /// Makes a token of these bytes, which must be random.
     pub(super) fn new(id: [u8; ID_BYTES], secret: [u8; SECRET_BYTES]) -> Self {
         Self { id: hexadecimal(&id), secret }
     }

@@ -146,7 +146,7 @@ impl Grant {
 #[serde(transparent)]
 pub struct SecretHash(String);
 
-/// Not in any log.
+/// Keeps the hash out of every log.
 impl fmt::Debug for SecretHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hash)")
@@ -174,7 +174,7 @@ impl SecretHash {
 pub struct Entry {
     /// The part of the token that is no secret.
     pub id: String,
-    /// Of the part that is.
+    /// Hash of the secret part.
     pub hash: SecretHash,
     /// Rights of its owner.
     pub grant: Grant,
@@ -211,7 +211,7 @@ pub enum TokensError {
         path = .0.display()
     )]
     Writable(PathBuf),
-    /// It is not what it should be.
+    /// Its contents are malformed.
     #[error("tokens file {}: {reason}", path.display())]
     Malformed {
         /// The file.

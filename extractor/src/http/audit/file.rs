@@ -39,7 +39,7 @@ pub struct AuditFile {
 }
 
 impl AuditFile {
-    /// In the store.
+    /// Opens the audit in the store.
     pub fn in_store(store: &Store) -> Result<Self, AuditError> {
         Self::open((0..FILES_MAX).map(|number| store.audit_path(number)).collect(), FILE_BYTES_MAX)
     }

@@ -25,7 +25,7 @@ const OPTION_COMMENT: u16 = 1;
 const OPTION_IF_NAME: u16 = 2;
 const OPTION_IF_DESCRIPTION: u16 = 3;
 const OPTION_IF_TSRESOL: u16 = 9;
-/// Of an interface's statistics.
+/// Options of an interface's statistics.
 const OPTION_START: u16 = 2;
 const OPTION_END: u16 = 3;
 const OPTION_RECEIVED: u16 = 4;

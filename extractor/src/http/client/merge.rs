@@ -75,7 +75,7 @@ impl Source {
         }
     }
 
-    /// Another way to ask that it knows of, where it has found nothing.
+    /// Another way to ask, which the recorder suggests if it has found nothing.
     fn hint(&self) -> Option<Hint> {
         let account = self.end.as_ref()?.as_ref().ok()?;
         serde_json::from_value(account.get("hint")?.clone()).ok()
@@ -126,7 +126,7 @@ pub(super) struct Merge<'r> {
     progress: Progress,
     captured_bytes: u64,
     limit_reached: Option<ReachedLimit>,
-    /// Of all recorders together. Tunnels are found by their usual ports: recorders do not tell theirs.
+    /// Deduplication over all recorders. Tunnels are found by their usual ports: recorders do not tell theirs.
     dedup: Option<Dedup>,
     first: Option<Timestamp>,
 }
@@ -241,7 +241,7 @@ impl<'r> Merge<'r> {
         self.sources.iter().filter_map(trouble).collect()
     }
 
-    /// Behind what a recorder has stopped at by its limit, the order of what follows is not known.
+    /// Stops where a recorder has stopped at its limit: the order of packets behind that is not known.
     fn stop_where_one_has_stopped(&mut self) {
         let spent = |source: &Source| if source.ready.is_empty() { source.limit() } else { None };
         self.limit_reached = self.limit_reached.or(self.sources.iter().find_map(spent));

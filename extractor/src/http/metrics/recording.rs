@@ -16,13 +16,13 @@ const STALLED_AFTER_SECONDS: u64 = 35;
 #[serde(rename_all = "lowercase")]
 #[schema(as = RecordingState)]
 pub enum State {
-    /// They are.
+    /// Packets are recorded.
     Yes,
-    /// Nobody records into this store.
+    /// No recorder uses this store.
     No,
-    /// Somebody does, but the disk takes nothing: packets are dropped.
+    /// A recorder runs, but the disk takes nothing: packets are dropped.
     Failing,
-    /// Somebody does, but the logbook has not been written for a while.
+    /// A recorder runs, but the logbook has not been written for a while.
     Stalled,
 }
 
