@@ -23,17 +23,17 @@ use crate::SinkError;
 pub(crate) use hold_back::{Held, HoldBack};
 pub(crate) use known::{Known, Round};
 
-/// How often a store is looked at for packets that are new.
+/// Interval between two looks at a store for new packets.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How old a packet is when it is given out: longer than a recorder takes to commit it, and short enough that it comes
-/// within a second of its arrival.
+/// Age at which a packet is given out: longer than a recorder takes to commit it, and short enough that it comes within a
+/// second of its arrival.
 pub const HOLD_BACK: Duration = Duration::from_millis(750);
-/// How long after the end of the range packets of it are still waited for.
+/// Time after the end of the range during which its packets are still waited for.
 pub(crate) const SETTLE: Duration = Duration::from_secs(2);
-/// How long after the end of the range a running recorder has told of it, even if it receives nothing: every ten seconds it
-/// gives a sign of life.
+/// Time after the end of the range within which a running recorder has covered it, even if it receives nothing: every ten
+/// seconds it gives a sign of life.
 pub(crate) const SIGN_OF_LIFE_WITHIN: Duration = Duration::from_secs(12);
-/// How often the logbook is asked for that.
+/// Interval between two checks of the logbook for that.
 pub(crate) const LOGBOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The clocks of whoever follows, and a way to wait.

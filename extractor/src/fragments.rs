@@ -27,12 +27,11 @@ use netrewind_indexer::{Flow, Shape, Template};
 
 use crate::query::TimeRange;
 
-/// How far apart in time two fragments of one packet can be. Ids of a busy pair of hosts come again within less: the nearest
-/// counts.
+/// Longest time between two fragments of one packet. Ids of a busy pair of hosts come again within less: the nearest counts.
 pub(crate) const FRAGMENT_WINDOW_NS: u64 = 1_000_000_000;
 /// From how many first fragments a verdict is taken, one inside the other.
 pub(crate) const CHAIN_MAX: u32 = 2;
-/// How far the packets that decide about a packet can be away from it.
+/// Longest time between a packet and those that decide about it.
 pub(crate) const REACH_NS: u64 = FRAGMENT_WINDOW_NS * CHAIN_MAX as u64;
 /// Packets of the answer that are held back, at most, while they wait for a first fragment: 100 MB.
 pub(crate) const HELD_PACKETS_MAX: usize = 4 << 20;
@@ -41,7 +40,7 @@ pub(crate) const FIRSTS_MAX: usize = 1 << 19;
 /// First fragments of one series and one instant that are told apart.
 const FIRSTS_AT_ONCE_MAX: usize = 16;
 
-/// Whether packets of a flow can be later fragments.
+/// True if packets of a flow can be later fragments.
 pub(crate) fn can_be_later(templates: &[Template], flow: &Flow) -> bool {
     flow.has_fragments
         && templates

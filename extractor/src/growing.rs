@@ -35,7 +35,7 @@ const RECORDS_BETWEEN_QUESTIONS: u64 = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Growing(Mutex<HashMap<u16, Named>>);
 
-/// What is known of a lane's segment.
+/// Name and index state of a lane's segment.
 type Named = (SegmentName, Arc<Mutex<Grown>>);
 
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Growing {
         Ok(if is_counted { grown.index() } else { None })
     }
 
-    /// What is known of the segment that a lane writes, and how many flows it may hold. `None` where the lane has gone on to
+    /// Index state of the segment that a lane writes, and the number of flows it may hold. `None` if the lane has gone on to
     /// another segment since the query began.
     fn of_lane(
         &self,
@@ -182,7 +182,7 @@ impl Grown {
     }
 }
 
-/// What builds the index that a segment would get.
+/// Builder of a segment's index.
 pub(crate) fn new_builder(link_type: LinkType, ports: &TunnelPorts) -> Builder {
     Builder::new(link_type, seed()).with_ports(ports).without_checksums()
 }

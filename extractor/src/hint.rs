@@ -1,4 +1,5 @@
-//! Where an answer is empty: another way to look at the packets in which it would not be, as far as the indexes know.
+//! Hints for empty answers: another way to look at the packets in which the answer would not be empty, as far as the indexes
+//! know.
 //!
 //! Only templates that look different in that way, and the flows of these, are looked at: in a store without tunnels and VLAN tags
 //! nothing more than its templates. What a hint takes is bounded by whoever asks for it: [`hint_time`].
@@ -17,12 +18,12 @@ use crate::{ExtractError, Extractor, Hooks, Query, View};
 
 /// The most that looking for a hint takes.
 pub const HINT_TIME_MAX: Duration = Duration::from_millis(250);
-/// What it may take however short the answer took: nobody notices.
+/// Minimum time for a hint, however short the answer took: nobody notices.
 const HINT_TIME_MIN: Duration = Duration::from_millis(25);
 /// The part of the answer's time that it may take otherwise.
 const HINT_TIME_PART: u32 = 4;
 
-/// How long a hint may be looked for, where the answer took so long: a small part of it.
+/// Time that may be spent on a hint after an answer that took so long: a small part of it.
 pub fn hint_time(answer_took: Duration) -> Duration {
     (answer_took / HINT_TIME_PART).clamp(HINT_TIME_MIN, HINT_TIME_MAX)
 }
@@ -53,7 +54,7 @@ impl Hint {
         hint
     }
 
-    /// What to ask with, as it is written in a query string and stands in the text.
+    /// Query parameter to ask with, as it stands in the text.
     pub fn parameter(&self) -> String {
         match self.view {
             Some(view) => format!("view={}", name(view)),
@@ -88,8 +89,8 @@ impl Hooks for Stopping<'_> {
 }
 
 impl Extractor {
-    /// How else to look for packets that a query, which has found none, asks for. `None` where nothing is known, and where `stop` said
-    /// so before anything was.
+    /// Another way to look for packets that a query, which has found none, asks for. `None` if nothing is known, and if `stop`
+    /// ended the search before anything was.
     pub fn hint(&self, query: &Query, stop: &dyn Fn() -> bool) -> Option<Hint> {
         let is_plain = query.filter.trim().is_empty() && query.tunnels.are_none();
         let is_for_all = !query.is_restricted() && !query.chooses_conversations();

@@ -22,7 +22,7 @@ use crate::answer::{Aside, Hooks};
 pub const ANSWERS_BYTES_MAX: u64 = 2 << 30;
 /// Bytes that any answer gets, whoever else has what: small questions are never in the way.
 const SMALL_BYTES: u64 = 2 << 20;
-/// How often who waits looks up.
+/// Interval at which a waiting answer checks for room.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Looks after which the one who has the turn makes do with what there is: five seconds.
 const LOOKS_IN_TURN_MAX: u32 = 250;
@@ -45,11 +45,11 @@ struct State {
     waiting: VecDeque<u64>,
     next_number: u64,
     turn_is_taken: bool,
-    /// Who has the turn waits for room: nobody else grows.
+    /// True if the answer whose turn it is waits for room: no other may grow.
     turn_waits: bool,
 }
 
-/// What one answer holds.
+/// Memory held by one answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Account(Arc<Inner>);
 
@@ -177,12 +177,12 @@ impl Account {
         Holding { account: self.clone(), bytes: 0 }
     }
 
-    /// Whether there was no room, and it is not its turn: what it does is in vain.
+    /// True if there was no room and it is not its turn: its work is in vain.
     pub(crate) fn is_short(&self) -> bool {
         self.0.is_short.load(Ordering::Relaxed)
     }
 
-    /// Whether it may hold so many bytes more. Waits for them, where it is its turn and others have them.
+    /// True if it may hold so many bytes more. Waits for them if it is its turn and others hold them.
     fn may_take(&self, more: u64) -> bool {
         let Inner { memory, held, turn, makes_do, .. } = &*self.0;
         let own = held.load(Ordering::Relaxed);
@@ -237,7 +237,7 @@ impl Holding {
         true
     }
 
-    /// Whether a table of so many entries may grow. It takes the old one and the new one while it does.
+    /// True if a table of so many entries may grow. While it does, it takes the old table and the new one.
     pub(crate) fn may_grow(&mut self, capacity: usize, entry_bytes: usize) -> bool {
         self.hold(table_bytes(capacity, entry_bytes) + table_bytes(2 * capacity, entry_bytes))
     }

@@ -44,11 +44,11 @@ pub(super) struct Gathered {
     pub(super) packets_judged: u64,
     pub(super) unreadable: Vec<Unreadable>,
     pub(super) rejected: Vec<RejectedIndex>,
-    /// When the packets were that have expired meanwhile.
+    /// Time span of packets that have expired meanwhile.
     pub(super) gone: Option<Span>,
     /// The keys of conversations that have what is looked for; `None` where that is not known.
     pub(super) keys: Option<Vec<Key>>,
-    /// What they take of the memory that answers share.
+    /// Their share of the memory of all answers.
     holding: Option<Holding>,
 }
 
@@ -407,7 +407,7 @@ struct Untold<'i> {
     templates: HashMap<&'i Template, u32>,
 }
 
-/// Why there are no parts.
+/// Reason why there are no parts.
 enum Failure {
     /// The index is damaged: gather without it.
     Index(String),
@@ -468,7 +468,7 @@ fn known(flow: &Flow, template: u32) -> Known {
     (template, flow.source, flow.destination, flow.source_port, flow.destination_port)
 }
 
-/// Whether the index has reached a limit, and counts packets in flows that are not theirs.
+/// True if the index has reached a limit and counts packets in flows that are not theirs.
 fn is_full(index: &Index<Map>) -> Result<bool, netrewind_indexer::IndexError> {
     let limits = Limits::default();
     let templates = index.templates()?.len();

@@ -28,7 +28,7 @@ pub(super) struct Joiner<'q> {
     /// Every part of a later segment begins then or later.
     horizon: u64,
     is_approximate: bool,
-    /// What it takes of the memory that answers share.
+    /// Its share of the memory of all answers.
     holding: Option<Holding>,
     /// Of conversations that begin up to then, what went before may not be known, see [`Self::of_hour`].
     unknown_until: u64,
@@ -71,7 +71,7 @@ impl<'q> Joiner<'q> {
         Self { worth_it: 0, looked_through_at: 0, ..Self::new(carriers) }
     }
 
-    /// Whether conversations were ended before their time.
+    /// True if conversations were ended before their time.
     pub(super) fn is_approximate(&self) -> bool {
         self.is_approximate || self.carriers.are_full()
     }
@@ -108,7 +108,7 @@ impl<'q> Joiner<'q> {
         self.open.insert(*key, part.clone());
     }
 
-    /// Whether there is memory for one more.
+    /// True if there is memory for one more.
     fn may_grow(&mut self) -> bool {
         const ENTRY_BYTES: usize = size_of::<(Key, Body)>();
         let Some(holding) = &mut self.holding else { return true };
@@ -166,7 +166,7 @@ pub(super) fn last_moment(key: &Key, open: &Body) -> u64 {
     open.last().saturating_add(key.idle_ns(key.is_tcp() && open.has_ended()))
 }
 
-/// Whether a part of a later segment belongs to the conversation.
+/// True if a part of a later segment belongs to the conversation.
 fn goes_on(key: &Key, open: &Body, part: &Body) -> bool {
     let has_ended = key.is_tcp() && open.has_ended();
     let begins_anew = has_ended && part.first() > open.last() && part.opens_tcp();
@@ -175,9 +175,9 @@ fn goes_on(key: &Key, open: &Body, part: &Body) -> bool {
     is_near && !begins_anew
 }
 
-/// Whether what went before an hour can make a difference to whether a part belongs to the conversation: whether it had ended.
-/// What goes on from a loose piece may be one with it, which had then not ended, or begin anew; it has ended in both cases or
-/// in neither, unless an end was made to it since, which may be the second of two.
+/// True if the unknown time before an hour can decide whether a part belongs to the conversation, because that may have ended.
+/// A continuation of a loose piece is either one with it, which had then not ended, or begins anew; it has ended in both cases
+/// or in neither, unless a FIN or RST was seen since, which may be the second of two.
 fn is_uncertain(open: &Body, unknown_until: u64) -> bool {
     match open.is_loose {
         true => open.has_fin_or_reset() && !open.has_ended(),
@@ -185,7 +185,7 @@ fn is_uncertain(open: &Body, unknown_until: u64) -> bool {
     }
 }
 
-/// Whether it belongs to it even if the conversation had ended before.
+/// True if the part belongs to the conversation even if that had ended before.
 fn goes_on_anyway(key: &Key, open: &Body, part: &Body) -> bool {
     let begins_anew = part.first() > open.last() && part.opens_tcp();
     !key.is_tcp() || part.first() <= open.last().saturating_add(key.idle_ns(true)) && !begins_anew

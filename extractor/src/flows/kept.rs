@@ -32,7 +32,7 @@ const TUNNEL_IPV6: u8 = 4;
 const TUNNELS_MAX: u64 = 16;
 const LABELS_MAX: u64 = 4096;
 
-/// How a record stands to those of the hours around its own.
+/// Relation of a record to those of the neighbouring hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     /// It may be a part of a conversation that goes on in another record.

@@ -1,4 +1,4 @@
-//! What makes packets one conversation.
+//! Keys that assign packets to conversations.
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,7 +23,7 @@ pub(super) const ICMP_IDLE_NS: u64 = 60 * SECOND_NS;
 /// Everything else.
 pub(super) const OTHER_IDLE_NS: u64 = 120 * SECOND_NS;
 
-/// What stands in a key besides addresses.
+/// Content of a key besides addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Kind {
@@ -39,7 +39,7 @@ pub(super) enum Kind {
     Icmp,
 }
 
-/// What the packets of a conversation share. Of its two ends the lesser one (by address, then port) comes first.
+/// Key that all packets of a conversation share. The lesser of its two ends (by address, then port) comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) addresses: [u128; 2],
@@ -49,7 +49,7 @@ pub(super) struct Key {
     pub(super) protocol: u8,
     pub(super) kind: Kind,
     pub(super) is_ipv6: bool,
-    /// Which tunnels, see [`Carriers`].
+    /// Its tunnels, see [`Carriers`].
     pub(super) carrier: u32,
 }
 
@@ -129,15 +129,15 @@ impl Key {
         (Self { addresses, ports, detail, protocol, kind, is_ipv6, carrier }, usize::from(is_swapped), role)
     }
 
-    /// What two flows share that stand side by side in an index.
+    /// Value shared by all flows that are adjacent in an index.
     pub(super) fn ends(&self) -> (u128, u128) {
         let [lesser, greater] = self.ports.map(u128::from);
         // Addresses of IPv6 and of IPv4 are never mistaken for each other: `is_ipv6` is compared with the rest of the key.
         (self.addresses[0] ^ lesser.rotate_right(16), self.addresses[1] ^ greater.rotate_right(16))
     }
 
-    /// Whether all flows of it stand side by side in an index: those that have the same ends there. Request and reply of
-    /// ICMP have other types, and without IP there are no ends.
+    /// True if all flows of the conversation are adjacent in an index, because they have the same ends there. Request and reply
+    /// of ICMP have different types, and without IP there are no ends.
     pub(super) fn is_adjacent(&self) -> bool {
         self.kind == Kind::Ports
     }

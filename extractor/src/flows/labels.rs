@@ -11,7 +11,7 @@ use super::observed::LabelTexts;
 use super::part::Body;
 use super::services;
 
-/// What a conversation carries.
+/// Application and labels of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FlowLabels {
     /// The protocol that its first bytes show, as `tls`; else what the server's port most often means.
@@ -89,7 +89,7 @@ impl FlowLabels {
     }
 }
 
-/// What the first bytes of a conversation show.
+/// Application that the first bytes of a conversation show.
 pub(super) fn application_of(body: &Body) -> Option<&str> {
     body.labels.as_deref().and_then(LabelTexts::application)
 }

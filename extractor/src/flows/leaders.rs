@@ -8,7 +8,7 @@ use crate::memory::{Account, Holding};
 /// Counts that are looked at together for the heaviest of them, at least.
 const TOP_GATHERED_MIN: usize = 1024;
 
-/// What is counted, and by what the greatest are chosen.
+/// Counted value with the weight by which the greatest are chosen.
 pub(super) trait Weigh: Default {
     fn weight(&self) -> u64;
 }
@@ -20,7 +20,7 @@ pub(super) struct Leaders<K, V> {
     counts: Held<K, V>,
     held_max: usize,
     forgotten: bool,
-    /// What it takes of the memory that answers share.
+    /// Its share of the memory of all answers.
     holding: Option<Holding>,
 }
 
@@ -63,12 +63,12 @@ impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
         self.counts.retain(|_, count| count.weight() > median);
     }
 
-    /// What is held, by key.
+    /// Counts held, by key.
     pub(super) fn held(&self) -> &Held<K, V> {
         &self.counts
     }
 
-    /// Whether anything was forgotten.
+    /// True if anything was forgotten.
     pub(super) fn are_approximate(&self) -> bool {
         self.forgotten
     }

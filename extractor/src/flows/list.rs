@@ -72,13 +72,13 @@ impl std::str::FromStr for FlowSort {
     }
 }
 
-/// Which conversations of a query are listed.
+/// Selection and order of the conversations that a query lists.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlowQuery {
     /// By what they are sorted.
     pub sort: FlowSort,
-    /// How many at most; at most [`LIMIT_MAX`].
+    /// Maximum number of them; at most [`LIMIT_MAX`].
     pub limit: usize,
     /// Those that come after a page: its [`FlowAnswer::next`], which fixes range and sorting.
     pub after: Option<Cursor>,
@@ -112,7 +112,7 @@ impl FlowQuery {
     }
 }
 
-/// Where a page ended. As text without blanks.
+/// Position at which a page ended. As text without blanks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {
@@ -164,19 +164,19 @@ pub struct FlowAnswer {
     /// Asks for the next page; absent where this is the last one.
     #[schema(value_type = Option<String>)]
     pub next: Option<Cursor>,
-    /// What all conversations of the range add up to, those of other pages included.
+    /// Totals of all conversations of the range, including those of other pages.
     pub totals: Totals,
-    /// Whether conversations may have been divided, because too many were open at once.
+    /// True if conversations may have been divided because too many were open at once.
     pub approximate: bool,
-    /// Whether the packets that they were made of are all there were.
+    /// Completeness of the packets that the conversations were made from.
     pub completeness: Completeness,
     /// Indexes that could not be used.
     pub rejected_indexes: Vec<RejectedIndex>,
-    /// Where there is none: another way to ask, in which there would be some ([`crate::Extractor::hint`]).
+    /// For an empty list: another way to ask that would find conversations ([`crate::Extractor::hint`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub hint: Option<Hint>,
-    /// What it took.
+    /// Work done for it.
     pub work: Work,
 }
 
@@ -231,7 +231,7 @@ impl<'q> TopFlows<'q> {
         Self::new(&FlowQuery { limit, ..FlowQuery::default() }, carriers)
     }
 
-    /// Whether what hours of the catalog add up to holds all that is wanted of them.
+    /// True if rollups of hours hold everything that is needed of them.
     pub(super) fn takes_rollups(&self) -> bool {
         self.limit <= TOP_KEPT && self.after.is_none()
     }

@@ -1,4 +1,4 @@
-//! What the index has learnt from the packets of conversations, added to their parts.
+//! Labels and measurements that the index has taken from the packets of conversations, added to their parts.
 //!
 //! It is of the segment's whole conversation, whatever of it a filter or range accepts: a server's name is the conversation's
 //! also where only the answers are asked for. Whoever may not see all of its packets is told only of conversations all of
@@ -18,7 +18,7 @@ use super::part::{Body, Part};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LabelTexts {
     text: Box<str>,
-    /// Where the text of each ends; it begins where that of the one before ends.
+    /// End of each text; it begins at the end of the one before.
     ends: Box<[(LabelKey, u32)]>,
 }
 
@@ -51,13 +51,13 @@ impl LabelTexts {
         })
     }
 
-    /// What was recognised.
+    /// Application that was recognised.
     pub(super) fn application(&self) -> Option<&str> {
         self.iter().find(|(key, _)| *key == LabelKey::Application).map(|(_, text)| text)
     }
 }
 
-/// Which flows of an index parts were made of.
+/// Flows of an index that parts were made from.
 pub(super) enum Made {
     /// Any.
     OfAny,
@@ -168,7 +168,7 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
         }))
     }
 
-    /// How many packets the segment has of a conversation that a flow is of.
+    /// Number of packets that the segment has of a flow's conversation.
     fn packets_of(&self, cursor: &mut Cursor<'_, B>, key: &Key, flow: u32) -> Result<u64, IndexError> {
         let mut packets = 0;
         for flow in cursor.conversation_of(flow)? {

@@ -19,11 +19,11 @@ pub(super) mod tcp {
     pub(in super::super) const LETTERS: [char; 8] = ['F', 'S', 'R', 'P', 'A', 'U', 'E', 'C'];
 }
 
-/// What of a side's flags says of ICMP that it sent requests, or replies.
+/// Flags of an ICMP side: it sent requests, or replies.
 pub(super) const REQUESTS: u8 = 1;
 pub(super) const REPLIES: u8 = 2;
 
-/// What one end has sent. Times are in nanoseconds since the epoch.
+/// Packets sent by one end. Times are in nanoseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Side {
     pub(super) packets: u64,
@@ -80,10 +80,10 @@ impl Side {
     }
 }
 
-/// What is known of a conversation, or of a part of it.
+/// Totals and properties of a conversation, or of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Body {
-    /// What the lesser and the greater end of the key have sent.
+    /// Sides of the lesser and the greater end of the key.
     pub(super) sides: [Side; 2],
     /// See [`Carriers::vlans`].
     pub(super) vlans: u32,
@@ -169,27 +169,27 @@ impl Body {
         self.sides[0].bytes + self.sides[1].bytes
     }
 
-    /// Whether one end has reset the connection.
+    /// True if one end has reset the connection.
     pub(super) fn is_reset(&self) -> bool {
         (self.sides[0].flags_any | self.sides[1].flags_any) & tcp::RST != 0
     }
 
-    /// How many ends have finished it.
+    /// Number of ends that have sent a FIN.
     pub(super) fn finished_ends(&self) -> usize {
         self.sides.iter().filter(|side| side.flags_any & tcp::FIN != 0).count()
     }
 
-    /// Whether it is over, if it is a TCP connection.
+    /// True if it is over, for a TCP connection.
     pub(super) fn has_ended(&self) -> bool {
         self.is_reset() || self.finished_ends() == 2
     }
 
-    /// Whether an end was made to a TCP connection in it, or was begun to be made.
+    /// True if any end has sent a FIN or RST.
     pub(super) fn has_fin_or_reset(&self) -> bool {
         self.sides.iter().any(|side| side.flags_any & (tcp::FIN | tcp::RST) != 0)
     }
 
-    /// Whether one end opens a TCP connection in it.
+    /// True if one end opens a TCP connection in it.
     pub(super) fn opens_tcp(&self) -> bool {
         self.sides.iter().any(Side::opens_tcp)
     }
@@ -206,7 +206,7 @@ pub(super) struct Part {
 #[derive(Debug, Default)]
 pub(super) struct Parts {
     parts: Vec<Part>,
-    /// Where the group of the last flow begins.
+    /// Start of the last flow's group.
     group: usize,
     /// Keys of which flows can stand anywhere in the segment.
     scattered: Vec<Part>,

@@ -20,13 +20,13 @@ use crate::query::TimeRange;
 use crate::segment::{Segment, Walks};
 use crate::shelf::Shelf;
 
-/// How often whoever waits for parts looks up.
+/// Interval at which the consumer checks for parts.
 const WAIT: Duration = Duration::from_millis(2);
 /// Parts from which on they are handed over, and segments: to wake a thread costs as much as to look into an index.
 const PARTS_HANDED_OVER: usize = 1024;
 const SEGMENTS_HANDED_OVER: usize = 32;
 
-/// Where parts come from.
+/// Source of parts.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'q> {
     pub(crate) range: TimeRange,
@@ -49,7 +49,7 @@ pub(super) enum By {
     Answer,
 }
 
-/// What is gathered.
+/// Selection of the parts to gather.
 #[derive(Clone, Copy)]
 pub(super) struct Gathering<'q> {
     pub(super) by: By,
@@ -58,7 +58,7 @@ pub(super) struct Gathering<'q> {
     pub(super) buckets: Option<Buckets>,
     /// Only these parts.
     pub(super) wanted: Wanted<'q>,
-    /// What it takes of the memory that answers share.
+    /// Account of the memory that it takes.
     pub(super) account: Option<&'q Account>,
     /// Not parts at all, but the keys of those that have one of these labels.
     pub(super) sought: Option<&'q Sought<'q>>,
@@ -87,7 +87,7 @@ impl<'q> Gathering<'q> {
     }
 }
 
-/// Whether more is wanted.
+/// Answer of a consumer: continue or stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goes {
     On,
@@ -131,7 +131,7 @@ pub(super) fn run(
     })
 }
 
-/// What is handed over at a time.
+/// Parts handed over at a time.
 type Batch = Vec<Result<Gathered, ExtractError>>;
 
 fn work(mut gatherer: Gatherer<'_>, share: Vec<Arc<Segment>>, sender: &SyncSender<Batch>) {
@@ -153,7 +153,7 @@ fn work(mut gatherer: Gatherer<'_>, share: Vec<Arc<Segment>>, sender: &SyncSende
     let _ = sender.send(batch);
 }
 
-/// What one thread has gathered.
+/// Results of one thread.
 struct Results {
     receiver: Receiver<Batch>,
     received: VecDeque<Result<Gathered, ExtractError>>,

@@ -31,7 +31,7 @@ pub struct Conversation {
     pub last: Timestamp,
     /// `tcp`, `udp`, `icmp`..., or the number of the IP protocol; without IP `arp`..., or the EtherType as `0x88cc`.
     pub protocol: String,
-    /// Who began it: the sender of a SYN without ACK or of an ICMP request; where flags do not tell the end with the greater
+    /// End that began it: the sender of a SYN without ACK or of an ICMP request; if flags do not tell, the end with the greater
     /// port; else the first sender.
     pub client: End,
     /// The other.
@@ -61,7 +61,7 @@ pub struct Conversation {
     /// The tunnels of the server's packets, where they are not the same ones the other way round.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub server_tunnels: Vec<TunnelRecord>,
-    /// What it carries; absent where neither its first bytes nor its ports tell.
+    /// Application and labels; absent if neither its first bytes nor its ports tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<FlowLabels>,
     /// Its Community ID, version 1 with seed 0, as Zeek, Suricata and Wireshark have it; absent without IP addresses.
@@ -94,15 +94,15 @@ pub struct End {
     pub port: Option<u16>,
 }
 
-/// What TCP headers tell of a conversation. Round trip, retransmissions and segments out of order are those of whole segments of
-/// the store: packets that the filter or the range left out count as well.
+/// TCP properties of a conversation. Round trip, retransmissions and segments out of order are those of whole segments of the
+/// store: packets that the filter or the range left out count as well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TcpRecord {
     /// Flags that the client has sent, in letters of `FSRPAUEC`.
     pub client_flags: String,
     /// Flags that the server has sent.
     pub server_flags: String,
-    /// How it stands at the end of the range.
+    /// State at the end of the range.
     pub state: TcpState,
     /// From the client's SYN over the server's to the client's first ACK, in nanoseconds; absent where the store does not hold
     /// the handshake.
@@ -118,7 +118,7 @@ pub struct TcpRecord {
     pub server_out_of_order: u64,
 }
 
-/// How a TCP connection ended, if it did.
+/// State of a TCP connection, and how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TcpState {
@@ -147,7 +147,7 @@ impl TcpState {
     }
 }
 
-/// What ICMP messages a conversation has.
+/// ICMP type and code of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Icmp {
     /// Their type; the request's, where there are replies.
@@ -178,7 +178,7 @@ impl TunnelRecord {
         Self { kind: tunnel_name(tunnel.kind), id: tunnel.id, source, destination }
     }
 
-    /// What it is a record of, as far as that tells: GRE may be NVGRE.
+    /// Tunnel that it records, as far as the record tells: GRE may be NVGRE.
     pub(super) fn tunnel(&self) -> Option<Tunnel> {
         let outer = self.source.zip(self.destination);
         Some(Tunnel { kind: self.kind_of()?, id: self.id, view: 0, offset: 0, outer, is_nvgre: false })
@@ -261,7 +261,7 @@ impl std::str::FromStr for FlowId {
 
 as_text!(FlowId, NotAFlowId);
 
-/// When the range of an answer ends: what was silent for long by then has timed out.
+/// End of an answer's range: conversations silent for long by then have timed out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending(u64);
 
@@ -342,7 +342,7 @@ fn community_id_of(key: &Key, client: usize) -> Option<String> {
     Some(netrewind_labels::community_id(0, key.protocol, from, to, ports).to_string())
 }
 
-/// Which end of the key is the client.
+/// End of the key that is the client.
 pub(super) fn client_of(key: &Key, body: &Body) -> usize {
     let told = |is_client: fn(&Side) -> bool| match body.sides.each_ref().map(is_client) {
         [true, false] => Some(0),
@@ -378,7 +378,7 @@ fn letters(side: &Side) -> String {
     (0..tcp::LETTERS.len()).filter(set).map(|bit| tcp::LETTERS[bit]).collect()
 }
 
-/// What to call the protocol of a key.
+/// Name of a key's protocol.
 pub(super) fn protocol_name(key: &Key) -> String {
     if key.kind == Kind::Other {
         return match key.detail {

@@ -1,4 +1,4 @@
-//! What the records of an hour of the catalog add up to, in the place of reading them all.
+//! Sums of the records of a catalog hour, used in place of reading them all.
 //!
 //! ```text
 //! an hour:  whole | early | late | through        early: may have begun before; late: may go on after; through: both
@@ -45,7 +45,8 @@ pub(super) use table::{Table, TableKey, TableValue};
 pub(super) const TOP_KEPT: usize = 1000;
 /// Early records, and such that go through, of an hour that is being made, some 50 bytes each: with more there is no rollup.
 const OPEN_MAX: u64 = 1 << 20;
-/// Where more than one in so many records goes through, as in an hour of a few minutes, a rollup would save nothing.
+/// Inverse of the share of records going through an hour, as in an hour of a few minutes, above which a rollup would save
+/// nothing.
 const THROUGH_SHARE: u64 = 4;
 const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 
@@ -109,7 +110,7 @@ impl Rollup {
         records(file.map.get(bytes.clone())?, carriers, file.base.ns(), to)
     }
 
-    /// Whether everything in it can be read, and adds up to what the manifest says.
+    /// True if everything in it can be read, and adds up to the manifest's totals.
     fn adds_up(&self, manifest: &Manifest) -> bool {
         let read = || {
             let carriers = Carriers::default();
@@ -128,7 +129,7 @@ impl Rollup {
     }
 }
 
-/// Whether an hour's rollup, if it has one, is undamaged, and adds up to what the manifest says.
+/// True if an hour has no rollup, or an undamaged one that adds up to the manifest's totals.
 pub fn rollup_adds_up(store: &netrewind_segment::Store, manifest: &Manifest) -> bool {
     matches!(store.rollup(manifest.hour), Ok(None))
         || Rollups::default().rollup(store, manifest).is_some_and(|rollup| rollup.adds_up(manifest))
@@ -149,7 +150,7 @@ fn is_checked(magic: &[u8; 8], bytes: &[u8]) -> bool {
     from.array() == Some(*magic) && from.array().map(u64::from_be_bytes) == Some(xxh3_64(from.0))
 }
 
-/// What follows the head of a file of these identities.
+/// Content behind the head of a file with these identities.
 fn after_head<'b>(magic: &[u8; 8], bytes: &'b [u8], identities: &[u64]) -> Option<&'b [u8]> {
     // The checksum between them has been looked at when the file was opened.
     let mut from = Reader(bytes.strip_prefix(magic)?.get(8..)?);
@@ -157,7 +158,7 @@ fn after_head<'b>(magic: &[u8; 8], bytes: &'b [u8], identities: &[u64]) -> Optio
     is_ours.then_some(from.0)
 }
 
-/// Where in a file the parts stand that its rest is made of.
+/// Positions in a file of the parts that make up its rest.
 fn parts_of<const N: usize>(file: &[u8], rest: &[u8]) -> Option<[Range<usize>; N]> {
     let mut from = Reader(rest);
     let mut parts = [const { 0..0 }; N];

@@ -22,7 +22,7 @@ use super::sought::{Sought, SoughtLabel};
 /// The longest search, in bytes.
 const SEARCH_BYTES_MAX: usize = 4096;
 
-/// What can be asked for: the names of a field, and what its values are.
+/// Search fields: their names, and the form of their values.
 pub const FIELDS: [(&str, &str); 21] = [
     (
         "host, ip, client, server",
@@ -74,7 +74,7 @@ pub enum SearchError {
     Grammar {
         /// The search.
         text: String,
-        /// Where it stops making sense, in characters.
+        /// Position of the error, in characters.
         at: Option<usize>,
     },
     /// There is no such field.
@@ -85,9 +85,9 @@ pub enum SearchError {
     Value {
         /// The field.
         field: String,
-        /// What was written.
+        /// Value as written.
         value: String,
-        /// What it would be.
+        /// Expected form of the value.
         expected: &'static str,
     },
     /// Something of the grammar that is not understood here.
@@ -123,7 +123,7 @@ enum Test {
     Address { of: Side, from: Ipv6Addr, to: Ipv6Addr },
 }
 
-/// How a text is held against what is asked for; letter case never counts.
+/// Comparison of a text with the value asked for; letter case never counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     /// All of it.
@@ -173,7 +173,7 @@ impl std::str::FromStr for Search {
 }
 
 impl Search {
-    /// Whether it finds this conversation.
+    /// True if it finds this conversation.
     pub fn accepts(&self, flow: &Conversation) -> bool {
         self.0.accepts(flow)
     }
@@ -213,7 +213,7 @@ impl Expression {
         }
     }
 
-    /// Whether it holds, as far as that is known before anything is put into words.
+    /// Result on the key and body alone, before anything is described; `None` if these do not decide.
     fn judge(&self, key: &Key, body: &Body) -> Option<bool> {
         match self {
             Self::Everything => Some(true),
@@ -247,7 +247,7 @@ impl Test {
     }
 }
 
-/// Whether all hold, as far as it is known of each.
+/// True if all hold; `None` if that is not known.
 fn all_hold(judged: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut all = Some(true);
     for one in judged {
@@ -297,7 +297,7 @@ impl How {
     }
 }
 
-/// Whether a name is a domain or lies in it.
+/// True if a name is a domain or lies in it.
 fn is_within(name: &str, domain: &str) -> bool {
     let (name, domain) = (name.to_ascii_lowercase(), domain.to_ascii_lowercase());
     let rest = name.strip_suffix(&domain).filter(|_| !domain.is_empty());

@@ -17,10 +17,10 @@ const WIDTHS: [u64; 20] = [
 ];
 const DAY_SECONDS: u64 = 86_400;
 
-/// What was received within one bucket of time.
+/// Packets received within one bucket of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Point {
-    /// When it begins; it ends where the next one begins.
+    /// Start of the bucket; it ends where the next one begins.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
     /// Packets of the answer.
@@ -31,7 +31,7 @@ pub struct Point {
     pub dropped: u64,
 }
 
-/// How a range of time is divided.
+/// Division of a time range into buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Buckets {
     first_ns: u64,

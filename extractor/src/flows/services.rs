@@ -1,4 +1,4 @@
-//! What a server's port most often means (IANA's registry, and custom): a guess, to be replaced by what the packets say.
+//! Usual services of server ports (IANA's registry, and custom): a guess, to be replaced by the evidence of the packets.
 
 use netrewind_indexer::packet::protocol;
 

@@ -80,12 +80,12 @@ impl Keys {
         true
     }
 
-    /// How many there are.
+    /// Number of conversations.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether a conversation is wanted.
+    /// True if a conversation is wanted.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.keys.contains(key)
     }
@@ -119,7 +119,7 @@ fn either_end(address: IpAddr) -> Vec<Term> {
     [KeyField::SourceAddress, KeyField::DestinationAddress].map(of).into()
 }
 
-/// What is gathered of a query's flows.
+/// Selection of a query's flows to gather.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'q> {
     /// All.

@@ -34,7 +34,7 @@ const HELD_MAX: usize = 1 << 20;
 /// Names of applications that are told apart: those that labels have are a dozen.
 const APPLICATIONS_MAX: usize = 1024;
 
-/// How much a summary holds.
+/// Size of a summary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SummaryQuery {
@@ -50,7 +50,7 @@ pub struct SummaryQuery {
 }
 
 impl SummaryQuery {
-    /// Whether what hours of the catalog add up to holds all that is wanted of them.
+    /// True if rollups of hours hold everything that is needed of them.
     pub(super) fn takes_rollups(&self) -> bool {
         self.top <= TOP_KEPT && self.search.is_none()
     }
@@ -62,43 +62,43 @@ impl Default for SummaryQuery {
     }
 }
 
-/// What a range of time adds up to.
+/// Summary of a range of time.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = FlowSummary)]
 pub struct Summary {
-    /// Where the range begins; an open end stands for the oldest packet kept. Absent where nothing is kept.
+    /// Start of the range; an open start stands for the oldest packet kept. Absent if nothing is kept.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub from: Option<Timestamp>,
-    /// Where it ends; an open end stands for the newest packet.
+    /// End of the range; an open end stands for the newest packet.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub to: Option<Timestamp>,
     /// Width of the series' buckets.
     pub bucket_seconds: u64,
     /// Over time, without gaps between buckets. The first and the last may reach beyond the range.
     pub series: Vec<Point>,
-    /// Whether each packet is in the bucket of its time. Without a filter it is; with one, flows that need not be read are
+    /// True if each packet is in the bucket of its time. Without a filter it is; with one, flows that need not be read are
     /// spread evenly from their first packet of a segment to their last.
     pub series_exact: bool,
     /// Of the whole range.
     pub totals: Totals,
-    /// What has the most bytes.
+    /// Top lists, by bytes.
     pub top: Top,
     /// Pairs of hosts with the most bytes.
     pub edges: Vec<Edge>,
     /// Times of the range in which nothing was recorded.
     pub gaps: Vec<Gap>,
-    /// Whether top lists may lack some of what they count, or conversations were divided, because there were more hosts,
-    /// pairs or open conversations than are held. Totals and series are as they are.
+    /// True if top lists may lack some of their counts, or conversations were divided, because there were more hosts, pairs or
+    /// open conversations than are held. Totals and series are as they are.
     pub approximate: bool,
-    /// Whether that is all there was to be had.
+    /// Completeness of the answer for the range.
     pub completeness: Completeness,
     /// Indexes that could not be used.
     pub rejected_indexes: Vec<RejectedIndex>,
-    /// What it took.
+    /// Work done for it.
     pub work: Work,
 }
 
-/// What conversations add up to.
+/// Totals of conversations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Totals {
     /// Packets of the answer.
@@ -142,7 +142,7 @@ pub struct Top {
     pub conversations: Vec<Conversation>,
 }
 
-/// What a host has sent and received.
+/// Traffic of a host, sent and received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HostCount {
     /// Its address.
@@ -160,31 +160,31 @@ pub struct HostCount {
     pub conversations: u64,
 }
 
-/// What went to and from a port of servers.
+/// Traffic to and from a server port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PortCount {
     /// `tcp`, `udp`...
     pub protocol: String,
     /// The server's port.
     pub port: u16,
-    /// What it adds up to.
+    /// Totals of this port.
     #[serde(flatten)]
     pub totals: Totals,
 }
 
-/// What an application has sent and received.
+/// Traffic of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ApplicationCount {
-    /// What to call it: a service, or the protocol where no service is known.
+    /// Name of the service, or of the protocol if no service is known.
     pub name: String,
     /// Told by the server's port, not by what the packets say.
     pub guessed: bool,
-    /// What it adds up to.
+    /// Totals of this application.
     #[serde(flatten)]
     pub totals: Totals,
 }
 
-/// What two hosts have exchanged.
+/// Traffic between two hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Edge {
     /// The lesser address.
@@ -230,7 +230,7 @@ pub(super) struct Tally<'q> {
     added: Vec<Added>,
 }
 
-/// What is counted of records, by key and in the order of keys.
+/// Counts of records, by key and in the order of keys.
 #[derive(Debug)]
 pub(super) struct Counted {
     pub(super) totals: Totals,
@@ -403,7 +403,7 @@ fn top_of<K: TableKey, V: TableValue>(
     (leaders.top(count), is_approximate)
 }
 
-/// What is counted, by key.
+/// Counts, sorted by key.
 fn sorted<K: Eq + std::hash::Hash + Ord + Copy, V: Weigh + Copy>(leaders: &Leaders<K, V>) -> Vec<(K, V)> {
     let mut all: Vec<(K, V)> = leaders.iter().map(|(key, value)| (*key, *value)).collect();
     all.sort_unstable_by_key(|(key, _)| *key);

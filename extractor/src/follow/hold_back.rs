@@ -19,7 +19,7 @@ const HELD_PACKETS_MAX: usize = 1 << 20;
 /// The most later fragments that wait for the first of their packet; beyond, they are judged as they are.
 const ORPHANS_MAX: usize = 1 << 16;
 
-/// What is held back.
+/// Packets that are held back.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     waiting: BTreeMap<Place, Waiting>,
@@ -51,7 +51,7 @@ impl Held {
         self.elapsed = elapsed;
     }
 
-    /// Whether the first of a fragment's packet can still turn up.
+    /// True if the first fragment of its packet can still turn up.
     fn can_be_linked(&self, at: Timestamp, since: Duration) -> bool {
         self.until < at.plus_ns(REACH_NS) && self.elapsed < since + HOLD_BACK + Duration::from_nanos(REACH_NS)
     }

@@ -1,4 +1,4 @@
-//! How far each segment has been read, and which of them have more.
+//! Reading progress of each segment, and the segments that have grown.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(crate) struct Known {
     next_ordinal: u32,
 }
 
-/// How far a segment has been read.
+/// Reading progress of a segment.
 #[derive(Clone, Copy, Debug)]
 struct Reached {
     ordinal: u32,
@@ -36,7 +36,7 @@ struct Reached {
     bounds: Option<(Timestamp, Timestamp)>,
 }
 
-/// What there is to be read.
+/// Segments to be read in a round.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
     /// Opened, with their bounds and the place from which they are to be read.

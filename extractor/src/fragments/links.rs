@@ -1,4 +1,4 @@
-//! Which first fragment a later one belongs to.
+//! Links from later fragments to their first fragment.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ pub(crate) struct First {
     pub(crate) verdict: FirstVerdict,
 }
 
-/// What is known of a first fragment's own verdict.
+/// Verdict on a first fragment, and its circumstances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FirstVerdict {
     /// The filter accepts it.
     pub(crate) is_accepted: bool,
     /// It shows what the later ones cannot, and that is what is asked for: theirs count for nothing.
     pub(crate) is_deeper: bool,
-    /// What it is a later fragment of itself.
+    /// Series of which it is itself a later fragment.
     pub(crate) within: Option<Box<Series>>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Later {
 #[derive(Debug)]
 pub(crate) struct Links {
     firsts: BTreeMap<(Series, Timestamp), Vec<FirstVerdict>>,
-    /// How many there may be before it is looked for some that are no longer needed.
+    /// Number of entries from which those no longer needed are pruned.
     pruned_from: usize,
     pruned_at: Timestamp,
     /// First fragments that there was no room for, or packets that could not wait for theirs.
@@ -82,12 +82,12 @@ impl Links {
         self.pruned_at = needed_from;
     }
 
-    /// Whether a first fragment is known that the later one can belong to.
+    /// True if a first fragment is known that the later one can belong to.
     pub(crate) fn knows(&self, later: &Later) -> bool {
         self.nearest(later.series, later.at).next().is_some()
     }
 
-    /// Whether the filter accepts the fragment together with the packet that it belongs to.
+    /// True if the filter accepts the fragment together with the packet that it belongs to.
     pub(crate) fn accept(&self, later: &Later) -> bool {
         self.accept_within(later, CHAIN_MAX)
     }

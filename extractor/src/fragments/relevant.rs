@@ -1,4 +1,4 @@
-//! Which fragments can matter to an answer, by what indexes tell: between whom, and when.
+//! Fragments that can matter to an answer, by the evidence of indexes: address pairs and times.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -69,12 +69,12 @@ impl Spans {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Relevant {
     pairs: HashMap<Pair, Spans>,
-    /// When all fragments are.
+    /// Times at which all fragments are relevant.
     all: Spans,
 }
 
 impl Relevant {
-    /// Whether none is.
+    /// True if no fragment is relevant.
     pub(crate) fn is_empty(&self) -> bool {
         self.pairs.is_empty() && self.all.0.is_empty()
     }
@@ -105,17 +105,17 @@ impl Relevant {
         self.pairs.retain(|pair, _| views >> pair.view & 1 == 1);
     }
 
-    /// Whether fragments between a pair in this time are relevant.
+    /// True if fragments between a pair in this time are relevant.
     pub(crate) fn has(&self, pair: &Pair, first: Timestamp, last: Timestamp) -> bool {
         self.has_all(first, last) || self.pairs.get(pair).is_some_and(|spans| spans.reach(first, last))
     }
 
-    /// Whether all fragments of this time are.
+    /// True if all fragments of this time are relevant.
     pub(crate) fn has_all(&self, first: Timestamp, last: Timestamp) -> bool {
         self.all.reach(first, last)
     }
 
-    /// Whether any fragment of this time is.
+    /// True if any fragment of this time is relevant.
     pub(crate) fn has_any(&self, first: Timestamp, last: Timestamp) -> bool {
         self.has_all(first, last) || self.pairs.values().any(|spans| spans.reach(first, last))
     }
@@ -125,7 +125,7 @@ impl Relevant {
         self.pairs.iter().filter(move |(_, spans)| spans.reach(first, last)).map(|(pair, _)| pair)
     }
 
-    /// When fragments are relevant, within the reach of what makes them so: `from..=to`, overlapping.
+    /// Times at which fragments are relevant, within the reach of what makes them so: `from..=to`, overlapping.
     pub(crate) fn times(&self) -> impl Iterator<Item = Times> {
         let spans = self.pairs.values().chain([&self.all]).flat_map(|spans| &spans.0);
         spans.map(|(from, to)| {
@@ -145,7 +145,7 @@ pub(crate) struct Nested {
 }
 
 impl Nested {
-    /// Where nobody knows.
+    /// Nesting that is not known.
     pub(crate) fn unknown() -> Self {
         Self { are_unknown: true, ..Self::default() }
     }
@@ -157,7 +157,7 @@ impl Nested {
         }
     }
 
-    /// What becomes relevant outside, given what is relevant inside; `span` is that of the segment.
+    /// Fragments that become relevant outside, given those relevant inside; `span` is that of the segment.
     pub(crate) fn outside(&self, relevant: &Relevant, span: Times) -> Relevant {
         let mut outside = Relevant::default();
         if self.are_unknown && relevant.has_any(span.0, span.1) {

@@ -1,5 +1,5 @@
-//! Which fragments are relevant to the packets of a segment: by its own index, and by those of segments near in time, as a
-//! packet's fragments can lie in different lanes and on both sides of a segment's end.
+//! Fragments relevant to the packets of a segment: by its own index, and by those of segments near in time, as a packet's
+//! fragments can lie in different lanes and on both sides of a segment's end.
 //!
 //! Segments of about the same time share what is found out: where hundreds of them overlap, each is near all others, and to go
 //! through all for each would take a time that grows with their square.
@@ -15,8 +15,8 @@ use crate::filters::Outlook;
 use crate::plan::{PlanError, Planner};
 use crate::segment::Segment;
 
-/// How far apart a segment's packets can be from others that make them relevant: one reach to the fragment of the answer,
-/// one from there.
+/// Longest time between a segment's packets and others that make them relevant: one reach to the fragment of the answer, one
+/// from there.
 const NEAR_NS: u64 = 2 * REACH_NS;
 /// Later fragments may be in any view.
 const ALL_VIEWS: u8 = u8::MAX;
@@ -24,7 +24,7 @@ const ALL_VIEWS: u8 = u8::MAX;
 /// Opens a segment by its number; `None` where it is gone.
 pub(crate) type Open<'o> = dyn FnMut(usize) -> Result<Option<Arc<Segment>>, ExtractError> + 'o;
 
-/// What a segment's index says of fragments, by itself.
+/// Fragments of a segment, by its own index.
 #[derive(Clone, Debug, Default)]
 struct Scouted {
     /// Bits of the views in which there can be later fragments.
@@ -43,9 +43,9 @@ pub(crate) struct Scouts {
     /// Numbers by first timestamp, each with the latest timestamp of those up to it.
     by_first: Vec<(Timestamp, usize, Timestamp)>,
     scouted: HashMap<usize, Scouted>,
-    /// What is relevant within a window.
+    /// Relevant fragments by window.
     windows: HashMap<Window, Arc<Relevant>>,
-    /// What ended well before is forgotten.
+    /// Windows that ended well before this time are forgotten.
     forgotten_to: Timestamp,
 }
 

@@ -41,7 +41,7 @@ pub(in crate::flows) struct Judge<'q> {
     remembered: HashMap<Template, Judged>,
 }
 
-/// What is left of a record.
+/// Share of a record that the filters leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::flows) enum Left {
     Nothing,
@@ -65,7 +65,7 @@ impl<'q> Judge<'q> {
         }
     }
 
-    /// Whether every record is accepted as it is.
+    /// True if every record is accepted as it is.
     pub(in crate::flows) fn accepts_everything(&self) -> bool {
         self.is_everything
     }
@@ -155,12 +155,13 @@ impl<'q> Judge<'q> {
     }
 }
 
-/// What is sure where either may be so.
+/// Verdict that holds for both alternatives.
 fn same(one: Verdict, other: Verdict) -> Verdict {
     if one == other { one } else { Verdict::Maybe }
 }
 
-/// What is known of packets of a side. In a tunnel something stands around them, of the store's first link type.
+/// Template of a side's packets, as far as the record tells. For a packet in a tunnel an outer header of the store's first link
+/// type is put around it.
 fn template(
     key: &Key,
     side: &Side,
@@ -231,7 +232,7 @@ fn shape_of(key: &Key, side: &Side) -> Shape {
     Shape::Ipv4 { first_byte: IPV4_FIRST_BYTE, protocol: key.protocol, later_fragment, key: transport }
 }
 
-/// How many bytes all packets of the flow have captured: what the record tells of them stands there.
+/// Minimum captured length of the flow's packets: enough for every field that the record tells.
 fn captured_min(template: &Template, flow: &Flow) -> u32 {
     let header_bytes = match template.shape {
         Shape::None => 0,

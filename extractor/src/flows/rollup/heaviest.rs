@@ -67,7 +67,7 @@ const FIRST_DEPTH: usize = 64;
 /// For each key that is sought, so many may be looked up.
 const LOOKED_UP_EACH: usize = 4;
 
-/// What the `count` heaviest weigh at least; nothing where there are fewer.
+/// Smallest weight among the `count` heaviest; zero if there are fewer.
 fn least_of<K>(seen: &Held<K, u64>, count: usize) -> u64 {
     let mut weights: Vec<u64> = seen.values().copied().collect();
     match count.checked_sub(1).filter(|&number| number < weights.len()) {
@@ -89,7 +89,7 @@ struct List<'l, K, V> {
     is_whole: bool,
     /// Entries that were read.
     depth: usize,
-    /// What comes next weighs at most so much.
+    /// Upper bound of the next entry's weight.
     weight: u64,
 }
 

@@ -15,25 +15,25 @@ use crate::segment::LOST_PAGES;
 /// Files that are remembered to be whole: two a hour, of two years. Beyond, all are forgotten.
 const WHOLE_MAX: usize = 35_136;
 
-/// Which file it was: of what hour, inode number, length and time of the last change.
+/// Identity of a file: hour, inode number, length and time of the last change.
 type Stamp = (Hour, u64, u64, i64, i64);
 
 /// Opens rollups and seams. Their checksums are computed once, not for each query.
 #[derive(Debug, Default)]
 pub(crate) struct Rollups {
     whole: Mutex<HashSet<Stamp>>,
-    /// Why those of an hour could not be used when they were last opened.
+    /// Reasons why those of an hour could not be used when they were last opened.
     faults: Mutex<BTreeMap<(Hour, &'static str), String>>,
 }
 
 impl Rollups {
-    /// What an hour adds up to, where that is kept; one that is damaged, or of another hour than the manifest is of, is none.
+    /// Rollup of an hour, if there is one; one that is damaged, or made for another manifest, counts as none.
     pub(in crate::flows) fn rollup(&self, store: &Store, manifest: &Manifest) -> Option<Rollup> {
         let file = self.open("rollup", store.rollup(manifest.hour), manifest.hour, Rollup::is_whole)?;
         Rollup::of(file, identity(manifest)?)
     }
 
-    /// What becomes of conversations between two hours.
+    /// Seam between two hours.
     pub(in crate::flows) fn seam(&self, store: &Store, before: &Manifest, after: &Manifest) -> Option<Seam> {
         let file = self.open("seam", store.seam(after.hour), after.hour, Seam::is_whole)?;
         Seam::of(file, [identity(before)?, identity(after)?])
@@ -46,7 +46,7 @@ impl Rollups {
         of_hours.map(|((hour, what), reason)| (*hour, *what, reason.clone())).collect()
     }
 
-    /// What cannot be opened or mapped is as good as none, but for being told: records say the same.
+    /// Opens a file. One that cannot be opened or mapped counts as none, but the fault is kept: records say the same.
     fn open(
         &self,
         what: &'static str,

@@ -29,7 +29,7 @@ const HEAD_BYTES: usize = 32;
 /// Conversations that are joined at once, some 150 bytes each; where there are more, there is no seam.
 const JOINED_MAX: usize = 1 << 21;
 
-/// What becomes of conversations between two hours.
+/// Totals and remaining records of the conversations that cross the boundary of two catalog hours.
 #[derive(Debug)]
 pub(in crate::flows) struct Seam {
     /// Of those that are over.
@@ -63,7 +63,7 @@ impl Seam {
     }
 }
 
-/// Whether there is to be a seam between an hour and the one before, as their manifests are, and is none yet.
+/// True if a seam is due between an hour and the one before: both have rollups, and no seam fits their manifests yet.
 pub fn is_due(store: &Store, before: &Manifest, after: &Manifest) -> bool {
     let has_rollups =
         [before, after].into_iter().all(|manifest| matches!(store.rollup(manifest.hour), Ok(Some(_))));
@@ -195,7 +195,7 @@ impl<'q> Settling<'q> {
         }
     }
 
-    /// What is settled, and what is not; `None` where that is not known for certain.
+    /// Settled and unsettled conversations; `None` if they are not known for certain.
     fn finish(self) -> Option<(Writer, [Records; 2])> {
         let Self { mut joiner, mut settled, unsettled, base, .. } = self;
         joiner.finish(&mut |key, body| settled.take(key, body));
@@ -212,7 +212,7 @@ impl<'q> Settling<'q> {
     }
 }
 
-/// Whether the seam between two hours, if there is one, is undamaged, and holds as much as they have left open there.
+/// True if the seam between two hours, if there is one, is undamaged, and holds as much as they have left open there.
 pub fn seam_adds_up(
     catalog: &dyn Catalog,
     store: &Store,

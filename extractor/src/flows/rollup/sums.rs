@@ -1,4 +1,4 @@
-//! What some records add up to, as bytes.
+//! Sums of records, as bytes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -56,7 +56,7 @@ impl<'q> Adding<'q> {
     }
 }
 
-/// What stands in the file of a rollup or a seam.
+/// File of a rollup or a seam.
 #[derive(Debug)]
 pub(in crate::flows) struct File {
     pub(super) map: Map,
@@ -72,12 +72,12 @@ pub(in crate::flows) struct Added {
 }
 
 impl Added {
-    /// What they say; nothing where they cannot be read, which a checksum has ruled out.
+    /// Sums read from the bytes; `None` if they cannot be read, which a checksum has ruled out.
     pub(in crate::flows) fn sums(&self) -> Option<Sums<'_>> {
         Sums::read(self.file.map.get(self.bytes.clone())?)
     }
 
-    /// What they say, if all of it can be read, and what hosts have sent is what pairs have exchanged.
+    /// Sums, if all of them can be read, and the bytes sent by hosts equal those exchanged by pairs.
     pub(super) fn consistent(&self) -> Option<Sums<'_>> {
         let sums = self.sums()?;
         let (mut sent, mut between) = (0, 0);
@@ -97,7 +97,7 @@ impl Added {
     }
 }
 
-/// What some records add up to.
+/// Sums of some records.
 #[derive(Debug)]
 pub(in crate::flows) struct Sums<'b> {
     pub(in crate::flows) totals: Totals,

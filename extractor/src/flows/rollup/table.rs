@@ -19,7 +19,7 @@ pub(super) const HEAVY_MAX: usize = 8192;
 /// The longest key: two addresses of IPv6.
 const KEY_BYTES_MAX: usize = 34;
 
-/// What is counted by. The bytes of keys are in the order of the keys, and none begins with another.
+/// Key of a table. The bytes of keys sort as the keys do, and none is a prefix of another.
 pub(in crate::flows) trait TableKey: Copy + Ord + Hash {
     fn write(&self, to: &mut Writer);
     fn read(from: &mut Reader<'_>) -> Option<Self>;
@@ -59,7 +59,7 @@ impl TableKey for (IpAddr, IpAddr) {
     }
 }
 
-/// What is counted.
+/// Value of a table.
 pub(in crate::flows) trait TableValue: Copy + Weigh {
     fn write(&self, to: &mut Writer);
     fn read(from: &mut Reader<'_>) -> Option<Self>;
@@ -158,7 +158,7 @@ pub(in crate::flows) struct Table<'b, K, V> {
 }
 
 impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
-    /// What [`write`] has written, up to the end.
+    /// Reads bytes written by [`write`], to the end.
     pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
         let mut from = Reader(bytes);
         let count = from.number()?;
@@ -170,7 +170,7 @@ impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
         Some(Self { count, heavy_count, offsets, heavy, blocks: from.0, of: PhantomData })
     }
 
-    /// What is counted of a key.
+    /// Value of a key.
     pub(super) fn find(&self, key: &[u8]) -> Option<V> {
         let starts: &[[u8; 4]] = self.offsets.as_chunks().0;
         // The last block that does not begin behind it.
@@ -205,7 +205,7 @@ impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
         (0..self.heavy_count).map_while(move |_| Some((K::read(&mut from)?, V::read(&mut from)?)))
     }
 
-    /// Whether all are among the heaviest.
+    /// True if all entries are among the heaviest.
     pub(super) fn is_all_heavy(&self) -> bool {
         self.heavy_count == self.count
     }

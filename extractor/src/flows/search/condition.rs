@@ -1,4 +1,4 @@
-//! What the catalog can be asked of a search: it finds all conversations that the search accepts, and may find more.
+//! Catalog conditions of a search: a condition holds for all conversations that the search accepts, and may hold for more.
 
 use std::ops::Bound;
 
@@ -11,7 +11,7 @@ use crate::flows::Conversation;
 const WORD_BYTES_MAX: usize = 128;
 
 impl Search {
-    /// What all conversations fulfil that it finds.
+    /// Condition that holds for all conversations the search finds.
     pub(in crate::flows) fn condition(&self) -> Condition {
         self.0.condition(true)
     }
@@ -57,7 +57,7 @@ fn word(of: Text, text: &str) -> String {
 }
 
 impl Expression {
-    /// Where `wide`, all that it accepts fulfil this; else it accepts all that fulfil this.
+    /// Condition that is necessary for the expression if `wide`, and sufficient for it otherwise.
     fn condition(&self, wide: bool) -> Condition {
         let each = |parts: &[Self]| parts.iter().map(|part| part.condition(wide)).collect();
         match self {

@@ -11,12 +11,12 @@ use tantivy_query_grammar::{
 use super::{Expression, How, LABELS, Number, SearchError, Side, Test, Text, as_ipv6};
 
 const NS_PER_SECOND: f64 = 1e9;
-/// Where a word is looked for that names no field.
+/// Labels searched for a word without a field.
 const WITHOUT_FIELD: [&str; 4] = ["application", "server_name", "http_host", "dns_question"];
-/// How deep brackets may be nested.
+/// Maximum nesting depth of brackets.
 const DEPTH_MAX: usize = 32;
 
-/// What the values of a field are, and whose they are.
+/// Type of a field's values, and what they are compared with.
 enum Field {
     Text(Text, How),
     Count(Vec<Number>),
