@@ -1,6 +1,5 @@
-//! Records an interface into a store without an index, until no packet has come for a
-//! while, and tells what it cost: the recorder's own
-//! part of the work, to be measured.
+//! Records an interface into a store without an index until no packet has come for a while, and prints the cost: for measuring
+//! the recorder's own part of the work.
 //!
 //! ```text
 //! record_ring INTERFACE STORE [LANES] [SEGMENT_BYTES] [BUFFER_BYTES] [BUFFERS] [RING_BLOCK_BYTES]
@@ -16,7 +15,7 @@ use netrewind_recorder::source::packet_ring::{PacketRing, RingConfig};
 use netrewind_recorder::{Clock, Config, Description, Now, Recorder};
 use netrewind_segment::{Store, Timestamp};
 
-/// How long no packet must have come at the end.
+/// Time without packets that ends the recording.
 const QUIET: Duration = Duration::from_millis(1500);
 
 struct SystemClock(Instant);

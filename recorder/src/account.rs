@@ -1,10 +1,10 @@
-//! Every packet is accounted for: received = written + dropped, by reason.
+//! Accounts of packets: received = written + dropped, by reason.
 
 use netrewind_segment::Account;
 
 use crate::source::SourceCounters;
 
-/// A lane's account with what its source dropped before the lane saw it.
+/// A lane's account together with the packets that its source dropped before the lane saw them.
 pub fn with_source(lane: &Account, source: &SourceCounters) -> Account {
     let mut account = *lane;
     account.received += source.dropped;
@@ -12,13 +12,13 @@ pub fn with_source(lane: &Account, source: &SourceCounters) -> Account {
     account
 }
 
-/// Packets that have been received and are neither written nor dropped: on their way.
+/// Packets received but neither written nor dropped yet.
 pub fn pending(account: &Account) -> u64 {
     account.received.saturating_sub(account.written + account.dropped.total())
 }
 
-/// What came between two accounts of one lane. What was written and is lost with its segment counts as dropped, not as less
-/// that was written.
+/// Difference of two accounts of one lane. Packets that were written and lost with their segment count as dropped, not as fewer
+/// written.
 pub fn since(now: &Account, before: &Account) -> Account {
     let mut account = *now;
     account.received = now.received.saturating_sub(before.received);
@@ -30,8 +30,7 @@ pub fn since(now: &Account, before: &Account) -> Account {
     account
 }
 
-/// How a lane's account compares with its source's own count, once nothing is on its way any more. `None` where it adds
-/// up; otherwise what does not.
+/// Discrepancy between a lane's account and its source's own count, once no packet is on its way any more. `None` if they agree.
 pub fn discrepancy(account: &Account, source: Option<&SourceCounters>) -> Option<String> {
     if !account.adds_up() {
         let (written, dropped) = (account.written, account.dropped.total());

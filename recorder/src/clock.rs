@@ -1,17 +1,17 @@
-//! The clocks, as an argument: whoever calls the library reads them.
+//! The clocks, as an argument: the caller of the library reads them.
 
 use netrewind_segment::Timestamp;
 
-/// What both clocks show at one moment.
+/// Both clocks' times at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// The wall clock: names segments and logbook lines. It may jump.
     pub wall: Timestamp,
-    /// Nanoseconds of a clock that never jumps, since any beginning: measures every interval.
+    /// Nanoseconds of a clock that never jumps, from an arbitrary origin: measures every interval.
     pub monotonic_ns: u64,
 }
 
-/// Where the time comes from.
+/// Source of the time.
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Now;
@@ -27,12 +27,12 @@ pub struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// Begins to watch.
+    /// Starts watching.
     pub fn new(now: Now) -> Self {
         Self { last: now }
     }
 
-    /// By how many nanoseconds the wall clock has jumped since the last call; negative where it went back.
+    /// Nanoseconds that the wall clock has jumped since the last call; negative if it went back.
     pub fn step(&mut self, now: Now) -> Option<i64> {
         let passed = i128::from(now.monotonic_ns) - i128::from(self.last.monotonic_ns);
         let shown = i128::from(now.wall.ns()) - i128::from(self.last.wall.ns());

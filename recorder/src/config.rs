@@ -1,4 +1,4 @@
-//! What a recorder can be told. Every bound of the pipeline is a number here.
+//! Settings of a recorder. Every bound of the pipeline is a number here.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 30;
 /// Age of a segment at which the next one begins.
 pub const SEGMENT_AGE: Duration = Duration::from_secs(60);
-/// How old data may be that has not been given to the disk.
+/// Greatest age of packets that have not been submitted to the disk.
 pub const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
-/// Bytes of one write to the disk. It holds the longest record several times.
+/// Bytes of one write to the disk. Several of the longest records fit in.
 pub const BUFFER_BYTES: usize = 4 << 20;
 /// Buffers of one lane.
 pub const BUFFERS: u16 = 24;
-/// Buffers that a sink leaves to the lane: below this, written blocks are not handed to the sink any more.
+/// Buffers that a sink leaves to the lane: when fewer are free, written blocks are no longer passed to the sink.
 pub const BUFFERS_RESERVED: usize = 8;
-/// Segments a budget must have room for, for each lane: one being written, and one to look at.
+/// Segments that a budget must have room for, for each lane: one being written, and one to read.
 pub const BUDGET_SEGMENTS_MIN: u64 = 2;
-/// A new segment also reserves this part of its size for its index.
+/// Divisor of a new segment's size that gives the space reserved for its index.
 pub const INDEX_RESERVE_DIVISOR: u64 = 8;
 
 const _: () = assert!(BUFFER_BYTES > 2 * CAPLEN_MAX as usize);
 const _: () = assert!(BUFFERS_RESERVED + 2 < BUFFERS as usize);
 
-/// How a recorder writes, and how much it keeps.
+/// Settings for writing and retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Bytes of a segment, reserved when it is opened and never passed; between [`SEGMENT_BYTES_MIN`] and
@@ -38,7 +38,7 @@ pub struct Config {
     pub segment_age: Duration,
     /// Bytes kept of each packet at most; [`CAPLEN_MAX`] keeps all.
     pub snaplen: u32,
-    /// How old data may be that has not been given to the disk.
+    /// Greatest age of packets that have not been submitted to the disk.
     pub flush_interval: Duration,
     /// Bytes of one write.
     pub buffer_bytes: usize,
@@ -48,7 +48,7 @@ pub struct Config {
     pub budget_bytes: Option<u64>,
     /// Age at which a segment expires, counted from its opening; `None` for no limit.
     pub age_max: Option<Duration>,
-    /// Wait for the sink instead of leaving holes: right for capture files, never for live interfaces.
+    /// Waits for the sink instead of leaving holes: right for capture files, never for live interfaces.
     pub wait_for_sink: bool,
 }
 
@@ -74,7 +74,7 @@ pub enum ConfigError {
     /// Segments too small or too large.
     #[error("segments of {0} bytes: name a size between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}")]
     SegmentBytes(u64),
-    /// No room for what is written and something to look at.
+    /// A budget without room for a segment being written and one to read.
     #[error(
         "a budget of {budget_bytes} bytes is too small for {lanes} lane(s): {BUDGET_SEGMENTS_MIN} segments a lane take \
          {needed_bytes}; raise the budget, or make segments smaller"
@@ -82,15 +82,15 @@ pub enum ConfigError {
     Budget {
         /// The budget.
         budget_bytes: u64,
-        /// How many lanes share it.
+        /// Number of lanes that share it.
         lanes: u64,
-        /// The least that would do.
+        /// The smallest possible budget.
         needed_bytes: u64,
     },
 }
 
 impl Config {
-    /// What opening a segment reserves: the segment, and room for its index.
+    /// Bytes reserved for a new segment: the segment, and room for its index.
     pub fn reserved_bytes(&self) -> u64 {
         self.segment_bytes + self.segment_bytes / INDEX_RESERVE_DIVISOR
     }

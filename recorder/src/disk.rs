@@ -1,7 +1,7 @@
-//! The disk, as the lanes see it: operations that are begun and answered later, in any order.
+//! The disk, as the lanes see it: operations that are submitted, and complete later in any order.
 //!
-//! Ownership crosses with the operation: a buffer handed to [`Disk::write`] comes back with its answer. Every operation
-//! that is begun is answered exactly once, unless it says otherwise.
+//! Ownership crosses with the operation: a buffer passed to [`Disk::write`] comes back with its completion. Every operation
+//! completes exactly once, unless documented otherwise.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(crate) mod sim;
 
 pub use file::FileDisk;
 
-/// How one lane calls a segment of its own while it is open.
+/// A lane's key for one of its segments while that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentKey(pub u64);
 
@@ -27,68 +27,68 @@ pub struct SegmentKey(pub u64);
 pub struct Write {
     /// The segment.
     pub segment: SegmentKey,
-    /// What is written.
+    /// The buffer that is written.
     pub buffer: Lease,
-    /// How much of it.
+    /// Number of its bytes.
     pub bytes: usize,
-    /// To where.
+    /// Offset in the segment.
     pub offset: u64,
 }
 
-/// The answer to an operation.
+/// Completion of an operation, or an event of the disk.
 #[derive(Debug)]
 pub enum DiskEvent {
-    /// To [`Disk::create`].
+    /// Completes [`Disk::create`].
     Created {
         /// The segment.
         segment: SegmentKey,
-        /// How much space it has; after an error there is no such segment.
+        /// Bytes of space that it has; after an error there is no such segment.
         result: io::Result<u64>,
     },
-    /// To [`Disk::write`].
+    /// Completes [`Disk::write`].
     Written {
-        /// What was asked for; the buffer is given back with it.
+        /// The request, which returns the buffer.
         write: Write,
-        /// How long that took, from when the system was asked to when its answer was seen.
+        /// Latency, from submission until the completion was seen.
         took_ns: u64,
-        /// After success all of it is in the file, after an error any part.
+        /// Success means that all of it is in the file; after an error, any part may be.
         result: io::Result<()>,
     },
-    /// To [`Disk::sync`].
+    /// Completes [`Disk::sync`].
     Synced {
         /// The segment.
         segment: SegmentKey,
-        /// After success, every write that was answered before the sync was asked for is durable.
+        /// Success means that every write that had completed before the sync was submitted is durable.
         result: io::Result<()>,
     },
-    /// To [`Disk::seal`].
+    /// Completes [`Disk::seal`].
     Sealed {
         /// The segment.
         segment: SegmentKey,
-        /// After an error the segment is still open, and sealing it can be tried again; but of one that was
-        /// [not found](io::ErrorKind::NotFound) the file is gone, and the segment with it.
+        /// After an error the segment is still open, and sealing can be retried; except after [not
+        /// found](io::ErrorKind::NotFound): the file is gone, and the segment with it.
         result: io::Result<()>,
     },
-    /// The file of an open segment has been removed by somebody: nothing of it will be found again. Not asked for.
+    /// The file of an open segment has been removed by another process, and its contents are lost. Unsolicited.
     Gone {
         /// The segment.
         segment: SegmentKey,
-        /// What has happened.
+        /// The cause, in words.
         reason: String,
     },
-    /// A part of the store had been moved away, and is there again. Not asked for.
+    /// A part of the store had been moved away, and has been restored. Unsolicited.
     Mended(String),
-    /// The disk works, but not in the way that it should; said once.
+    /// The disk works, but with a limitation; reported once.
     Notice(String),
 }
 
 /// Keeps open segments.
 pub trait Disk {
-    /// What a segment of `wanted_bytes` could have, as far as is known without asking.
+    /// Room for a segment of `wanted_bytes`, as far as known without a look.
     fn room_bytes(&self, wanted_bytes: u64) -> u64;
 
-    /// Creates a segment's file, with `wanted_bytes` of space that read as zero until they are written, or as much of it as
-    /// there is, and its mark.
+    /// Creates a segment's file and its mark, with `wanted_bytes` of space that read as zero until written, or as many as there
+    /// is room for.
     fn create(&mut self, segment: SegmentKey, name: SegmentName, wanted_bytes: u64);
 
     /// Writes to a segment that was created.
@@ -97,21 +97,21 @@ pub trait Disk {
     /// Makes durable what has been written.
     fn sync(&mut self, segment: SegmentKey);
 
-    /// Publishes how far the segment can be read. Done when the call returns, and lasts as long as the system runs;
-    /// through a power cut it lasts somewhat later.
+    /// Publishes the readable length of the segment. Effective when the call returns, for as long as the system runs; it survives
+    /// a power cut only somewhat later.
     fn publish(&mut self, segment: SegmentKey, mark: &Mark) -> io::Result<()>;
 
-    /// Cuts the segment to its length, makes it durable, gives it its sealed name. Only when no write or sync of it is
-    /// under way.
+    /// Truncates the segment to its length, makes it durable, gives it its sealed name. Only when no write or sync of it is
+    /// outstanding.
     fn seal(&mut self, segment: SegmentKey, bytes: u64);
 
-    /// Removes an open segment. Not answered. Only when no write or sync of it is under way.
+    /// Removes an open segment. Has no completion. Only when no write or sync of it is outstanding.
     fn discard(&mut self, segment: SegmentKey);
 
-    /// Lets go of an open segment, and leaves its file as it is, if there is any. Not answered. Only when no write or sync of it
-    /// is under way.
+    /// Lets go of an open segment, and leaves its file, if any, as it is. Has no completion. Only when no write or sync of it is
+    /// outstanding.
     fn leave(&mut self, segment: SegmentKey);
 
-    /// The next answer, waiting at most `patience` for it.
+    /// The next completion or event, waiting at most `patience` for it.
     fn next_event(&mut self, patience: Duration) -> Option<DiskEvent>;
 }

@@ -1,5 +1,5 @@
-//! One lane: packets in, segments out. A state machine that never waits but where its caller says so, reads no clock,
-//! and knows the disk and the sink only as traits.
+//! One lane: packets in, segments out. A state machine that waits only where its caller says so, reads no clock, and knows the
+//! disk and the sink only as traits.
 //!
 //! ```text
 //! accept -> Filling --full, or 0.5 s old--> Segment.blocks -> Disk::write -> in order: sink, sync, mark
@@ -34,29 +34,28 @@ mod tests;
 use filling::Filling;
 use segment::{Segment, State};
 
-/// Free buffers that a lane wants before a source hands it more: one ring block fits in two, and ends in a third where
-/// the segment ends in between.
+/// Free buffers that a lane wants before it takes more from a source: one ring block fits in two, and ends in a third if the
+/// segment ends within it.
 pub const FREE_BUFFERS_MIN: usize = 2;
-/// How long to wait before the disk is tried again after it failed.
+/// Interval before the disk is retried after a failure.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// How often sealing a segment is tried before it is left as it is.
+/// Attempts to seal a segment before it is left as it is.
 pub const SEALS_MAX: u32 = 8;
-/// How often a disk that goes on failing is told of in the logbook.
+/// Interval between two reports in the logbook of a disk that keeps failing.
 pub const TELL_INTERVAL: Duration = Duration::from_secs(10);
-/// Segments of a lane that are not sealed at one time: the one being written, and the one before it. The budget has room
-/// for both.
+/// Limit on a lane's unsealed segments: the one being written, and the one before it. The budget has room for both.
 pub const SEGMENTS_UNSEALED_MAX: usize = 2;
-/// Bytes of packets that a source hands over in one call at most, if it is one that must not wait.
+/// Limit on the bytes of packets per call of a source that must not wait.
 pub const BURST_BYTES_MAX: u64 = 4 << 20;
-/// How long one wait for the disk or the sink takes at most, before anything else is looked at.
+/// Longest single wait for the disk or the sink, before anything else is done.
 const WAIT: Duration = Duration::from_millis(20);
 
-/// Where the packets of a segment come from.
+/// Origin of the packets of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The interface, or what else names them.
+    /// The interface, or another name for their source.
     pub interface: String,
-    /// What the interface is for, where a capture file says so.
+    /// Description of the interface, if a capture file gives one.
     pub description: Option<String>,
     /// The capture file that they are imported from.
     pub file: Option<String>,
@@ -71,32 +70,32 @@ pub struct Lane<D> {
     pool: Arc<Pool>,
     feed: Option<SinkFeed>,
     now: Now,
-    /// Always of the last of `segments`, which is then not closed.
+    /// Belongs to the last of `segments`, which is then not closed.
     filling: Option<Filling>,
     segments: VecDeque<Segment>,
     next_key: u64,
-    /// What the current segment may have.
+    /// Bytes that the current segment may have.
     room_bytes: u64,
     last_opened: Timestamp,
     opened_ns: u64,
-    /// The first second that is not of the hour in which the current segment was opened.
+    /// First second after the hour in which the current segment was opened.
     hour_ends: u64,
-    /// Since when there are records that no block holds.
+    /// Time since which there are records in no block yet.
     new_since_ns: Option<u64>,
-    /// The last thing that the disk was asked to do has failed.
+    /// True if the last operation of the disk failed.
     is_disk_failing: bool,
-    /// And if so, that was for lack of room.
+    /// True if it failed for lack of room.
     is_out_of_room: bool,
-    /// What it said of it.
+    /// The disk's last error.
     trouble: String,
-    /// When that was last told.
+    /// Time of the last report of it.
     told_ns: Option<u64>,
     /// No segment is created before this monotonic time.
     retry_at_ns: u64,
     account: Account,
-    /// When the earliest of the packets arrived that were dropped later than that, since somebody last asked.
+    /// Arrival of the earliest packet dropped later than it arrived, since the last call that took this.
     lost_since: Option<Timestamp>,
-    /// Since somebody last asked.
+    /// Latencies since the last call that took them.
     writes: WriteTimes,
     cut_packets: u64,
     events: Vec<Event>,
@@ -144,7 +143,7 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// From now on takes packets that come from elsewhere: they get a segment of their own.
+    /// Takes packets from another origin from now on: they get a segment of their own.
     pub fn take_from(&mut self, origin: Origin) {
         if *self.origin != origin {
             self.close();
@@ -152,8 +151,8 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// Takes a packet. Waits for the disk only where there is no buffer left, which [`Self::is_ready`] tells before.
-    /// While the disk fails, packets for which there is no buffer are dropped and counted.
+    /// Takes a packet. Waits for the disk only if no buffer is left, which [`Self::is_ready`] tells in advance. While the disk
+    /// fails, packets for which there is no buffer are dropped and counted.
     #[inline]
     pub fn accept(&mut self, packet: &Packet<'_>) {
         self.account.received += 1;
@@ -175,7 +174,7 @@ impl<D: Disk> Lane<D> {
         self.accept_elsewhere(packet, caplen);
     }
 
-    /// Takes a packet that does not fit where the last one went.
+    /// Takes a packet that does not fit behind the last one.
     #[cold]
     fn accept_elsewhere(&mut self, packet: &Packet<'_>, caplen: usize) {
         self.make_room(packet.link_type, RECORD_HEADER_BYTES + caplen);
@@ -188,7 +187,7 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// Ends a segment whose hour is over, unless the lane would have to wait for that: the hour can end later.
+    /// Ends a segment whose hour is over, unless the lane would have to wait for that: it can end later.
     #[cold]
     fn end_hour(&mut self, packet: Timestamp) {
         let opened = Hour::of(self.last_opened);
@@ -215,7 +214,7 @@ impl<D: Disk> Lane<D> {
         })
     }
 
-    /// Begins a buffer, and a segment where need be. Without a free buffer nothing changes.
+    /// Starts a buffer, and a segment if necessary. Without a free buffer nothing changes.
     fn make_room(&mut self, link_type: LinkType, record_bytes: usize) {
         let Some(buffer) = self.wait_for_buffer() else { return };
         // While waiting, the segment may have failed: only now is it settled what there is.
@@ -239,7 +238,7 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// Goes on in the next buffer and begins to write this one.
+    /// Continues in the next buffer and submits the present one.
     fn go_on_in(&mut self, next: Buffer, is_rest: bool) {
         let (Some(filling), Some(segment)) = (self.filling.take(), self.segments.back_mut()) else { return };
         let (block, filling) = filling.go_on(next, is_rest);
@@ -273,7 +272,7 @@ impl<D: Disk> Lane<D> {
         self.advance();
     }
 
-    /// Names increase strictly even where the wall clock stands still or goes back.
+    /// Next segment's name: later than the last, even if the wall clock stands still or goes back.
     fn next_name(&mut self) -> SegmentName {
         self.last_opened = self.now.wall.max(self.last_opened.plus_ns(1));
         SegmentName { opened: self.last_opened, lane: self.number }
@@ -296,7 +295,7 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// Waits for the disk or the sink to give a buffer back, at most for `patience`.
+    /// Waits for the disk or the sink to return a buffer, at most for `patience`.
     pub fn wait(&mut self, patience: Duration) {
         if self.is_disk_busy() {
             self.take_answers(patience);
@@ -305,7 +304,7 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// Whether the disk is at work for this lane, and its answer will let something else begin.
+    /// True if the disk is at work for this lane, and its completion will allow another operation to begin.
     pub fn is_disk_busy(&self) -> bool {
         self.segments.iter().any(|segment| {
             segment.is_busy()
@@ -313,8 +312,8 @@ impl<D: Disk> Lane<D> {
         })
     }
 
-    /// Does what is due: takes the disk's answers, writes what has waited long enough, ends an old segment, tries again
-    /// what failed.
+    /// Does the due work: takes completions, writes buffers that have waited long enough, ends an old segment, retries failed
+    /// operations.
     pub fn step(&mut self, now: Now) {
         self.now = now;
         self.take_answers(Duration::ZERO);
@@ -344,7 +343,7 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// Whether a source's next packets can be taken without waiting. While the disk fails they can: dropping is quick.
+    /// True if a source's next packets can be taken without waiting. While the disk fails they can: dropping is quick.
     pub fn is_ready(&self) -> bool {
         let can_rotate = self.segments.len() < SEGMENTS_UNSEALED_MAX;
         let has_room = self
@@ -359,13 +358,13 @@ impl<D: Disk> Lane<D> {
         self.close();
     }
 
-    /// Whether every segment is sealed.
+    /// True if every segment is sealed.
     pub fn is_idle(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// Gives up every segment that is not sealed: what was promised stays for recovery, the rest counts as dropped. For a
-    /// disk that does not work any more at the end.
+    /// Gives up every segment that is not sealed: promised records stay for recovery, the rest counts as dropped. For a disk that
+    /// does not work any more at the end.
     pub fn give_up(&mut self) {
         self.close();
         while let Some(mut segment) = self.segments.pop_front() {
@@ -377,59 +376,58 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// What was received, and what became of it. Packets that are on their way are received, and neither written nor
-    /// dropped yet.
+    /// Packets received, written and dropped. Packets on their way are received, and neither written nor dropped yet.
     pub fn account(&self) -> Account {
         self.account
     }
 
-    /// Notes that packets are dropped that have arrived since then.
+    /// Notes a drop of packets that have arrived since then.
     fn note_lost(&mut self, since: Timestamp) {
         self.lost_since = Some(self.lost_since.map_or(since, |known| known.min(since)));
     }
 
-    /// When the earliest of the packets arrived that were dropped since the last call, where that was later than they arrived.
+    /// Arrival of the earliest packet dropped since the last call, if it was dropped later than it arrived.
     pub fn take_lost_since(&mut self) -> Option<Timestamp> {
         self.lost_since.take()
     }
 
-    /// How long the disk took for its writes, since the last call.
+    /// Latencies of the disk's writes since the last call.
     pub fn take_writes(&mut self) -> WriteTimes {
         std::mem::take(&mut self.writes)
     }
 
-    /// Packets that were longer than a segment's records can be, and were cut.
+    /// Packets that were cut because they were longer than a record may be.
     pub fn cut_packets(&self) -> u64 {
         self.cut_packets
     }
 
-    /// Whether the disk fails at the moment.
+    /// True if the disk fails at the moment.
     pub fn is_disk_failing(&self) -> bool {
         let waits_to_retry = |segment: &Segment| matches!(segment.state, State::Wanted { not_before_ns } if not_before_ns > self.now.monotonic_ns);
         self.is_disk_failing || self.segments.iter().any(waits_to_retry)
     }
 
-    /// What the disk said, while it fails.
+    /// The disk's error, while it fails.
     pub fn disk_trouble(&self) -> Option<&str> {
         self.is_disk_failing().then_some(&self.trouble)
     }
 
-    /// Whether it fails because nothing is left of it.
+    /// True if it fails because it is full.
     pub fn is_out_of_room(&self) -> bool {
         self.is_out_of_room && self.is_disk_failing()
     }
 
-    /// What has happened since the last call, for the logbook.
+    /// Events for the logbook since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 
-    /// What a person should know once, since the last call.
+    /// Notices for the user since the last call, each given once.
     pub fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
     }
 
-    /// Whether the sink may have another buffer.
+    /// True if the sink may have another buffer.
     fn can_share_buffers(&self) -> bool {
         let reserved = BUFFERS_RESERVED.min(self.pool.count() / 2);
         let held = self.feed.as_ref().map_or(0, SinkFeed::held);

@@ -1,5 +1,5 @@
-//! The buffers that packets are laid into: a fixed number, aligned for direct input and output, each owned by one place
-//! at a time or shared by readers only.
+//! The buffers that packets are copied into: a fixed number, aligned for direct I/O, each owned by one holder at a time or shared
+//! by readers only.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use memmap2::{MmapMut, MmapOptions};
 
-/// What direct input and output wants memory, file offsets and lengths to be a multiple of: the page, and no block
-/// device has larger sectors.
+/// Alignment of memory, file offsets and lengths for direct I/O: the page size; no block device has larger sectors.
 pub const ALIGNMENT_BYTES: usize = 4096;
 
 #[derive(Debug)]
@@ -28,19 +27,19 @@ pub struct Pool {
     buffer_bytes: usize,
 }
 
-/// A buffer that one place may write to. Goes back to its pool when dropped.
+/// A buffer with one holder, who may write to it. Returns to its pool when dropped.
 #[derive(Debug)]
 pub struct Buffer {
     slot: Option<Slot>,
     home: Arc<Pool>,
 }
 
-/// A buffer that several places read, the disk among them; nobody can write to it any more. Goes back to its pool when
-/// the last of them lets it go.
+/// A buffer with several readers, the disk among them; nobody can write to it any more. Returns to its pool when the last of them
+/// drops it.
 pub type Lease = Arc<Buffer>;
 
 impl Pool {
-    /// `count` buffers of `buffer_bytes` each (rounded up to [`ALIGNMENT_BYTES`]), in memory that is there from now on.
+    /// Allocates `count` buffers of `buffer_bytes` each (rounded up to [`ALIGNMENT_BYTES`]), in memory that is populated at once.
     pub fn new(count: u16, buffer_bytes: usize) -> std::io::Result<Arc<Self>> {
         let buffer_bytes = buffer_bytes.next_multiple_of(ALIGNMENT_BYTES);
         let mut free = Vec::with_capacity(count.into());
@@ -68,24 +67,24 @@ impl Pool {
         self.addresses.len()
     }
 
-    /// Where each buffer lies, by its index; buffers never move.
+    /// Address of each buffer, by its index; buffers never move.
     pub(crate) fn addresses(&self) -> &[usize] {
         &self.addresses
     }
 
-    /// Buffers that nobody has now.
+    /// Number of free buffers.
     pub fn free_count(&self) -> usize {
         self.free_count.load(Ordering::Acquire)
     }
 
-    /// A free buffer, with whatever its last user left in it.
+    /// A free buffer, with the bytes of its last use still in it.
     pub fn take(self: &Arc<Self>) -> Option<Buffer> {
         let slot = self.lock().pop()?;
         self.free_count.fetch_sub(1, Ordering::AcqRel);
         Some(Buffer { slot: Some(slot), home: self.clone() })
     }
 
-    /// Waits until a buffer is free, or for `patience`.
+    /// Waits until a buffer is free, at most for `patience`.
     pub fn wait(&self, patience: Duration) {
         let free = self.lock();
         if free.is_empty() {
@@ -100,7 +99,7 @@ impl Pool {
 }
 
 impl Buffer {
-    /// Which of the pool's buffers it is.
+    /// Index of the buffer in the pool.
     pub(crate) fn index(&self) -> u16 {
         self.slot.as_ref().map_or(0, |slot| slot.index)
     }

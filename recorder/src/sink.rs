@@ -1,7 +1,7 @@
-//! What becomes of written blocks outside the recorder: the indexer's entrance.
+//! Consumers of written blocks outside the recorder: the indexer's entrance.
 //!
-//! **Invariant:** no sink can make the recorder drop a packet. A sink runs on a thread of its own at low priority; the
-//! buffers it may hold at one time are limited, and where it does not keep up it gets no more blocks of that segment.
+//! **Invariant:** no sink can make the recorder drop a packet. A sink runs on a thread of its own at low priority; the buffers
+//! that it may hold at a time are limited, and if it does not keep up it gets no more blocks of that segment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use crate::pool::Lease;
 
 /// The niceness of a sink's thread: a lane that has work goes first.
 pub const SINK_NICENESS: i32 = 5;
-/// Messages that may wait for a sink. A segment opened while more wait is not announced to it at all.
+/// Limit on messages that wait for a sink. A segment opened while more wait is not announced to it at all.
 pub const SINK_QUEUE_MAX: usize = 4096;
 
 /// A segment that has been opened.
@@ -38,8 +38,8 @@ pub struct SegmentEnd {
     pub first: Timestamp,
     /// The latest timestamp in it.
     pub last: Timestamp,
-    /// Whether the blocks that were handed over are all of the segment and nothing else. Where not, what was made of
-    /// them is to be thrown away; the segment can be read from the disk.
+    /// True if the sink got all blocks of the segment and nothing else. If not, its results from them must be discarded; the
+    /// segment can be read from the disk.
     pub complete: bool,
 }
 
@@ -49,12 +49,12 @@ pub trait BlockSink: Send {
     /// A segment was opened; it is empty.
     fn opened(&mut self, segment: &SegmentStart);
 
-    /// Whole records, the first of which begins at `offset` of the segment. Each block begins where the one before it
-    /// ended; the first one at the end of the file header.
+    /// Whole records, the first of which begins at `offset` of the segment. Each block begins at the end of the one before; the
+    /// first one at the end of the file header.
     fn block(&mut self, name: &SegmentName, offset: u64, records: &[u8]);
 
     /// No more blocks of this segment will come, although it goes on: the sink did not keep up. [`Self::sealed`] or
-    /// [`Self::abandoned`] still comes.
+    /// [`Self::abandoned`] still follows.
     fn hole(&mut self, name: &SegmentName);
 
     /// The segment is complete, under its sealed name, and durable.
@@ -73,7 +73,7 @@ impl BlockSink for () {
     fn abandoned(&mut self, _: &SegmentName) {}
 }
 
-/// A block on its way to a sink; the buffer goes back to its pool when the sink is done.
+/// A block on its way to a sink; the buffer returns to its pool when the sink is done.
 #[derive(Debug)]
 pub(crate) struct SinkBlock {
     pub name: SegmentName,
@@ -83,7 +83,7 @@ pub(crate) struct SinkBlock {
     pub held: Option<Held>,
 }
 
-/// Counts a buffer as the sink's until it is dropped.
+/// Counts a buffer as the sink's until dropped.
 #[derive(Debug)]
 pub(crate) struct Held(Arc<AtomicUsize>);
 
@@ -109,12 +109,12 @@ pub struct SinkFeed {
 }
 
 impl SinkFeed {
-    /// Buffers that the sink has, or that wait for it.
+    /// Buffers that the sink holds, or that wait for it.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Acquire)
     }
 
-    /// Whether another segment may be announced.
+    /// True if another segment may be announced.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) < SINK_QUEUE_MAX
     }
@@ -163,7 +163,7 @@ pub fn queue() -> (SinkFeed, SinkQueue) {
 }
 
 impl SinkQueue {
-    /// Serves `sink` until the lane is gone and everything it sent has been taken.
+    /// Serves `sink` until the lane is gone and everything that it sent has been taken.
     pub fn serve(&self, sink: &mut dyn BlockSink) {
         for message in &self.queue {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -174,7 +174,7 @@ impl SinkQueue {
 
 #[cfg(test)]
 impl SinkQueue {
-    /// Serves `sink` with what is there.
+    /// Serves `sink` with the messages that wait.
     pub(crate) fn serve_waiting(&self, sink: &mut dyn BlockSink) {
         while let Ok(message) = self.queue.try_recv() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Where packets come from: live interfaces, capture files, standard input, pcap-over-IP.
+//! Sources of packets: live interfaces, capture files, standard input, pcap-over-IP.
 
 pub mod capture_file;
 pub mod packet_ring;
@@ -11,20 +11,20 @@ use self::capture_file::LeftOut;
 
 use netrewind_segment::{LinkType, RecordHeader, RingFill, Timestamp};
 
-/// One packet as a source hands it over. It is valid only during the call that hands it over.
+/// One packet from a source. It is valid only during the call that hands it over.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     /// Timestamp and lengths. `caplen` counts `head`, `tag` and `tail`.
     pub header: RecordHeader,
-    /// What the first byte means.
+    /// Link type of the packet.
     pub link_type: LinkType,
-    /// The bytes before `tag`; all of them where there is no tag to put back.
+    /// The bytes before `tag`; all of them if there is no tag to restore.
     pub head: &'a [u8],
-    /// A VLAN tag (TPID, then TCI) that the network card took out of the frame and that belongs back.
+    /// A VLAN tag (TPID, then TCI) that the network card stripped from the frame and that belongs here.
     pub tag: Option<[u8; 4]>,
     /// The bytes after `tag`.
     pub tail: &'a [u8],
-    /// Which of the source's interfaces it comes from, where the source tells them apart.
+    /// The source's interface that it comes from, if the source distinguishes interfaces.
     pub interface: Option<&'a SourceInterface>,
 }
 
@@ -33,24 +33,24 @@ pub struct Packet<'a> {
 pub struct SourceInterface {
     /// Its name.
     pub name: String,
-    /// What it is for, where that is told beside its name.
+    /// Description of the interface, if given beside its name.
     pub description: Option<String>,
 }
 
-/// Packets that are missing in a capture, as it says itself.
+/// Packets missing in a capture, as reported by the capture itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedDrops {
-    /// The interface on which they were lost; absent where it has no name.
+    /// The interface on which they were lost; `None` if it has no name.
     pub interface: Option<String>,
-    /// How many.
+    /// Number of packets.
     pub dropped: u64,
-    /// From when on, by the capture's clock.
+    /// Start of the loss, by the capture's clock.
     pub from: Timestamp,
-    /// Until when.
+    /// End of the loss.
     pub to: Timestamp,
 }
 
-/// What a call of [`Source::receive`] came to.
+/// Result of a call of [`Source::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// This many packets were handed over.
@@ -61,16 +61,16 @@ pub enum Received {
     End,
 }
 
-/// What a source counted itself since it was opened: the kernel's own counters for a live interface.
+/// A source's own counters since it was opened: the kernel's for a live interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceCounters {
     /// Packets that arrived, including those dropped below.
     pub received: u64,
-    /// Packets dropped before they could be handed over: no room in the kernel's ring.
+    /// Packets dropped before they could be received: no room in the kernel's ring.
     pub dropped: u64,
 }
 
-/// What became of a source's connection.
+/// A change of a source's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerChange {
     /// A peer's packets will follow.
@@ -78,15 +78,15 @@ pub enum PeerChange {
         /// Its address.
         peer: String,
     },
-    /// No more will follow from this peer.
+    /// This peer sends no more packets.
     Disconnected {
         /// Its address.
         peer: String,
         /// Packets that it sent.
         records: u64,
-        /// Why: it ended its stream, it fell silent, its stream was damaged.
+        /// Reason: its stream ended, was silent for too long, or was damaged.
         reason: String,
-        /// What a person should know, where it lost its place because it sent nothing.
+        /// Notice for the user, if it lost its place because it sent nothing.
         turned_away: Option<String>,
     },
 }
@@ -102,57 +102,57 @@ pub enum SourceError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// Damaged input, up to which everything was handed over.
+    /// Damaged input; everything before the damage was handed over.
     #[error("{name}: damaged at byte {offset}: {reason}")]
     Damaged {
         /// The file.
         name: String,
-        /// Where the damage begins, in the bytes as read (after decompression).
+        /// Offset of the damage, in the bytes as read (after decompression).
         offset: u64,
-        /// What is wrong there.
+        /// Description of the damage.
         reason: String,
     },
-    /// Not something that this source can read.
+    /// Input that this source cannot read.
     #[error("{name}: {reason}")]
     Unsupported {
         /// The source.
         name: String,
-        /// Why not, and what to do instead.
+        /// Reason, and remedy.
         reason: String,
     },
 }
 
 /// A stream of packets.
 pub trait Source: Send {
-    /// What to call it in the logbook and to a person: the interface's or the file's name.
+    /// Name of the source in the logbook and in messages: the interface's or the file's name.
     fn name(&self) -> &str;
 
-    /// Hands every packet that is there to `take`, in order of arrival, waiting at most `patience` for the first. Hands
-    /// over a bounded number a call. What `take` borrows is given back to the kernel before the call returns.
+    /// Passes every available packet to `take`, in order of arrival, waiting at most `patience` for the first. The number of
+    /// packets per call is bounded. Memory that `take` borrows is returned to the kernel before the call returns.
     fn receive(
         &mut self,
         patience: Duration,
         take: &mut dyn FnMut(Packet<'_>),
     ) -> Result<Received, SourceError>;
 
-    /// Whether packets arrive by themselves, so that an error may pass and the source is asked again.
+    /// True if packets arrive by themselves: then an error may pass, and the source is called again.
     fn is_live(&self) -> bool {
         false
     }
 
-    /// Whether more may follow behind an error, although packets do not arrive by themselves: as from the next of several files.
+    /// True if more may follow after an error although packets do not arrive by themselves: as from the next of several files.
     fn goes_on(&self) -> bool {
         false
     }
 
-    /// Whether packets wait where they come from while nobody takes them, as in a file, a pipe or a TCP stream: no ring is
-    /// about to overflow.
+    /// True if packets wait at their origin while nobody takes them, as in a file, a pipe or a TCP stream: there is no ring to
+    /// overflow.
     fn can_wait(&self) -> bool {
         false
     }
 
-    /// Whether it is one of several that wait for peers at the same place, and has had none yet: nothing is said of it, and
-    /// nothing kept ready for it, until one comes.
+    /// True if it is one of several that wait for peers at the same place, and has had none yet: it is not reported, and no lane
+    /// is reserved for it, until a peer comes.
     fn is_spare(&self) -> bool {
         false
     }
@@ -162,24 +162,24 @@ pub trait Source: Send {
         Vec::new()
     }
 
-    /// Packets that the source says were lost before they came here, since the last call.
+    /// Packets lost before they came here, as the source reports them, since the last call.
     fn take_reported_drops(&mut self) -> Vec<ReportedDrops> {
         Vec::new()
     }
 
-    /// What came along with the packets so far and is not kept.
+    /// Contents so far, besides packets, that are not kept.
     fn left_out(&self) -> LeftOut {
         LeftOut::default()
     }
 
-    /// Lets nothing more arrive. What has arrived can still be received: after this, a call of [`Self::receive`] that
-    /// comes to [`Received::Quiet`] means that nothing is left. A stream goes on
-    /// with what its peer sends meanwhile: the caller ends that after a while.
+    /// Stops the arrival of packets. Those that have arrived can still be received: after this, a call of [`Self::receive`] that
+    /// returns [`Received::Quiet`] means that none are left. A stream goes on with the packets that its peer sends meanwhile: the
+    /// caller ends that after a while.
     fn stop(&mut self) -> Result<(), SourceError> {
         Ok(())
     }
 
-    /// How full the ring was that the packets come through, since the last call; none where there is no ring.
+    /// Fill of the kernel ring since the last call; `None` if there is no ring.
     fn take_ring(&mut self) -> Option<RingFill> {
         None
     }

@@ -1,5 +1,5 @@
-//! The thread that does for a lane's disk whatever may take its time: creating, sealing and removing files, and, where
-//! io_uring cannot be used, writing.
+//! The thread for operations of a lane's disk that may take time: creating, sealing and removing files, and, where io_uring is
+//! not available, writing.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::pool::ALIGNMENT_BYTES;
 use crate::retention::Keeper;
 
-/// How often the names of open segments are looked at: somebody may rename or remove their folder.
+/// Interval between two checks of the names of open segments: somebody may rename or remove their folder.
 const LOOK_INTERVAL: Duration = Duration::from_millis(400);
 
 /// The files of an open segment.
@@ -28,9 +28,9 @@ pub(super) struct OpenFiles {
     pub name: SegmentName,
     pub segment: Arc<File>,
     pub mark: Arc<File>,
-    /// In which it was made.
+    /// The folder in which it was created.
     folder: Arc<File>,
-    /// The space that it has.
+    /// Bytes of space that it has.
     pub room_bytes: u64,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Done {
         result: io::Result<()>,
     },
     Event(DiskEvent),
-    /// Nobody has asked.
+    /// An event that completes no operation.
     Unasked(DiskEvent),
 }
 
@@ -98,7 +98,7 @@ impl Attendant {
         }
     }
 
-    /// Whether an answer will come.
+    /// True if a completion is outstanding.
     pub fn is_pending(&self) -> bool {
         self.pending > 0
     }
@@ -124,7 +124,7 @@ impl Drop for Attendant {
     }
 }
 
-/// What the thread knows.
+/// State of the thread.
 struct Worker {
     store: Store,
     keeper: Arc<Keeper>,
@@ -178,7 +178,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Looks whether the names of open segments still lead to them.
+    /// Checks, if due, that the names of open segments still lead to them.
     fn look_if_due(&mut self) -> Vec<Done> {
         let now_ns = self.clock.now().monotonic_ns;
         if u128::from(now_ns.saturating_sub(self.looked_ns)) < LOOK_INTERVAL.as_nanos() {
@@ -247,7 +247,7 @@ fn fill(store: &Store, name: &SegmentName, segment: File, reserved_bytes: u64) -
     })
 }
 
-/// Creates a file past the page cache, where the file system can do that.
+/// Creates a file for direct I/O, where the file system supports it.
 fn create_direct(path: &std::path::Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -262,7 +262,7 @@ fn create_direct(path: &std::path::Path) -> io::Result<File> {
     }
 }
 
-/// Reserves space; where the file system cannot, the file at least has its length, which the budget counts.
+/// Reserves space; where the file system cannot, sets at least the file's length, which the budget counts.
 fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),

@@ -17,7 +17,7 @@ use crate::pool::{ALIGNMENT_BYTES, Pool};
 use crate::retention::Keeper;
 use crate::sys::write_ring::WriteRing;
 
-/// How long io_uring is waited for before the attendant is looked at as well.
+/// Time to wait for io_uring before the attendant is polled as well.
 const ATTENDANT_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 enum Tag {
@@ -29,20 +29,20 @@ enum Tag {
     Sync {
         segment: SegmentKey,
     },
-    /// The mark has lasted until now as long as the system runs; after this, through a power cut. Nobody waits for it.
+    /// Sync of a mark that was published before: makes it survive a power cut. Nobody waits for it.
     SyncMark,
 }
 
 enum Writer {
-    /// Before the first write: io_uring belongs to the thread that uses it.
+    /// Not set up before the first write: io_uring belongs to the thread that uses it.
     NotYet,
     Ring(Box<WriteRing<Tag>>),
     /// io_uring is not available: the attendant writes.
     Attendant,
 }
 
-/// One lane's files in a store. Writes go through io_uring with registered buffers, past the page cache; where the
-/// system or the file system does not allow that, they go as they can, and a notice says so once.
+/// One lane's files in a store. Writes go through io_uring with registered buffers and direct I/O; where the system or the file
+/// system does not allow that, they take the best other way, and a notice says so once.
 pub struct FileDisk {
     open: HashMap<SegmentKey, OpenFiles>,
     attendant: Attendant,
@@ -55,7 +55,7 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    /// Segments go into `store`, for which `keeper` makes room. By `clock` writes are timed.
+    /// Puts segments into `store`, for which `keeper` makes room. `clock` times the writes.
     pub fn new(
         store: Store,
         keeper: Arc<Keeper>,
@@ -106,7 +106,7 @@ impl FileDisk {
         Ok(files.segment.clone())
     }
 
-    /// Begins to write what is left of `write`, which began at `began_ns`, after its first `done` bytes.
+    /// Submits the rest of `write`, which began at `began_ns`, after its first `done` bytes.
     fn write_from(&mut self, write: Write, done: usize, began_ns: u64) {
         let file = match self.file(write.segment) {
             Ok(file) => file,
@@ -159,7 +159,7 @@ impl FileDisk {
         }
     }
 
-    /// Has the segment written through the page cache from now on; false where it already is.
+    /// Switches the segment to writes through the page cache; false if it already uses it.
     fn use_cache(&mut self, segment: SegmentKey) -> bool {
         let Ok(file) = self.file(segment) else { return false };
         let Ok(flags) = rustix::fs::fcntl_getfl(&*file) else { return false };

@@ -1,5 +1,5 @@
-//! A disk in memory that does everything a disk may do: answers late and in any order, fails, tears what it fails at, and
-//! after a crash holds any part of what was not synced.
+//! A disk in memory that does everything a disk may do: completes late and in any order, fails, tears failed writes, and after a
+//! crash holds any part of the data that was not synced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,10 +12,10 @@ use super::{Disk, DiskEvent, SegmentKey, Write};
 use crate::pool::ALIGNMENT_BYTES;
 
 const SECTOR: usize = 512;
-/// How long every write is said to take.
+/// Reported latency of every write.
 pub(crate) const WRITE_NS: u64 = 3_000_000;
 
-/// A generator of chance with a seed.
+/// A random generator with a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(u64);
 
@@ -40,7 +40,7 @@ impl Chance {
     }
 }
 
-/// How often the disk misbehaves: once in so many operations, never for 0.
+/// Rates of misbehaviour: one in this many operations, never for 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     pub write: u64,
@@ -50,9 +50,9 @@ pub(crate) struct Faults {
     pub publish: u64,
     /// Segments that get less room than they want.
     pub room: u64,
-    /// Segments whose file somebody removes.
+    /// Segments whose file is removed from outside.
     pub gone: u64,
-    /// Looks at the disk that come to nothing although something is under way.
+    /// Polls that return nothing although an operation is outstanding.
     pub slowness: u64,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Faults {
 struct SimWrite {
     offset: usize,
     bytes: Vec<u8>,
-    /// For each sector whether it reached the disk; `None` while under way.
+    /// True for each sector that reached the disk; `None` while the write is outstanding.
     landed: Option<Vec<bool>>,
     is_durable: bool,
 }
@@ -74,7 +74,7 @@ pub(crate) struct SimFile {
     /// Every mark ever published.
     pub marks: Vec<Mark>,
     pub sealed: Option<Vec<u8>>,
-    /// Somebody has removed it.
+    /// True if it was removed from outside.
     pub is_gone: bool,
 }
 
@@ -94,12 +94,12 @@ pub(crate) struct SimState {
     under_way: Vec<Operation>,
 }
 
-/// What a crash leaves.
+/// Kind of crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Crash {
-    /// The process ends; the system goes on.
+    /// The process ends; the system keeps running.
     Kill,
-    /// Nothing that was not synced need be there.
+    /// Data that was not synced may be lost.
     PowerCut,
 }
 
@@ -120,14 +120,14 @@ impl SimDisk {
 }
 
 impl SimFile {
-    /// What was promised.
+    /// The bytes that the mark promised.
     pub fn committed(&self, mark: &Mark) -> Vec<u8> {
         let mut image = self.image(|write, sector| has_landed(write, sector).unwrap_or(false));
         image.truncate(mark.committed_bytes as usize);
         image
     }
 
-    /// What the file reads as, each sector of each write present according to `is_there`.
+    /// Contents of the file, each sector of each write present according to `is_there`.
     fn image(&self, mut is_there: impl FnMut(&SimWrite, usize) -> bool) -> Vec<u8> {
         let mut image = vec![0; self.wanted];
         for write in &self.writes {
@@ -147,7 +147,7 @@ fn has_landed(write: &SimWrite, sector: usize) -> Option<bool> {
 }
 
 impl SimState {
-    /// Writes what a crash at this moment leaves into a store, and returns the mark of each open segment.
+    /// Writes into a store the state after a crash at this moment, and returns the mark of each open segment.
     pub fn crash(&mut self, crash: Crash, store: &Store) -> Vec<(SegmentName, Mark)> {
         let mut chance = self.chance.clone();
         let mut marks = Vec::new();

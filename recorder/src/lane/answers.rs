@@ -1,4 +1,4 @@
-//! What a lane asks of the disk, and what it makes of the answers.
+//! Operations that a lane submits to the disk, and the handling of their completions.
 
 use std::io;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 impl<D: Disk> Lane<D> {
-    /// Asks the disk for everything that can be done now.
+    /// Submits every operation that is possible now.
     pub(super) fn advance(&mut self) {
         for at in 0..self.segments.len() {
             self.advance_segment(at);
@@ -71,7 +71,7 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// Takes the answers that are there, waiting at most `patience` for the first.
+    /// Takes completions, waiting at most `patience` for the first.
     pub(super) fn take_answers(&mut self, patience: Duration) {
         let mut patience = patience;
         let mut any = false;
@@ -225,7 +225,7 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    /// The segment cannot be written to any more: what was promised of it is kept, the rest is dropped.
+    /// Ends a segment that cannot be written any more: its promised records are kept, the rest is dropped.
     fn fail(&mut self, at: usize, what: &str) {
         if self.segments[at].has_failed() {
             return;
@@ -242,7 +242,7 @@ impl<D: Disk> Lane<D> {
         self.leave_hole(at, what);
     }
 
-    /// Drops what was to follow in the segment, and says what that was.
+    /// Drops the records that were to follow in the segment, and returns their counts.
     fn drop_filling(&mut self, at: usize) -> Contents {
         if at + 1 < self.segments.len() {
             return Contents::NONE;
@@ -252,7 +252,7 @@ impl<D: Disk> Lane<D> {
         *filling.contents()
     }
 
-    /// The segment's file is gone: all that was in it is dropped, what had been promised as well. The next packet begins another.
+    /// Ends a segment whose file is gone: all its records are dropped, the promised ones as well. The next packet starts another.
     fn lose(&mut self, at: usize, reason: &str) {
         let mut lost = self.drop_filling(at);
         self.account.dropped.disk += lost.records;
@@ -277,7 +277,7 @@ impl<D: Disk> Lane<D> {
         self.leave_hole(at, "the segment is gone");
     }
 
-    /// The segment cannot be sealed: it is left as it is, with what was promised of it.
+    /// Leaves a segment that cannot be sealed as it is, with its promised records.
     fn leave(&mut self, at: usize, what: &str) {
         self.segments[at].state = State::GivenUp;
         let reason =
@@ -286,7 +286,7 @@ impl<D: Disk> Lane<D> {
         self.events.push(Event::DiskError { lane: self.number, reason, lost: None });
     }
 
-    /// The disk fails: that is told at once, and again now and then.
+    /// Reports that the disk fails: at once, and again at intervals.
     fn report(&mut self, reason: &str) {
         self.is_disk_failing = true;
         self.trouble = reason.to_owned();

@@ -1,4 +1,4 @@
-//! The buffer that packets are laid into: one bounds check and one copy a packet.
+//! The buffer that packets are copied into: one bounds check and one copy a packet.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use netrewind_segment::{LinkType, RecordHeader, Timestamp};
 use crate::pool::{ALIGNMENT_BYTES, Buffer, Lease};
 use crate::source::Packet;
 
-/// What some records come to.
+/// Counts of some records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub records: u64,
@@ -29,21 +29,21 @@ impl Contents {
     }
 }
 
-/// A buffer's worth of a segment on its way to the disk. Its records are whole in memory; on the disk, the last one may
-/// end with the next block, except where `is_rest`.
+/// A buffer of a segment on its way to the disk. Its records are whole in memory; on the disk, the last one may end with the next
+/// block, except if `is_rest`.
 #[derive(Debug)]
 pub(crate) struct Block {
     pub buffer: Lease,
-    /// Where the buffer begins in the segment; aligned.
+    /// Offset of the buffer in the segment; aligned.
     pub offset: u64,
     /// Bytes of the buffer to write; aligned.
     pub bytes: usize,
-    /// Its records in the buffer: those that no earlier block holds.
+    /// Its records in the buffer: those in no earlier block.
     pub records: std::ops::Range<usize>,
     pub contents: Contents,
-    /// It is written with its unfilled last sector, which the next block overwrites.
+    /// True if it is written with its unfilled last sector, which the next block overwrites.
     pub is_rest: bool,
-    /// When the segment was given it, by the wall clock.
+    /// Wall-clock time at which the segment got it.
     pub given_at: Timestamp,
 }
 
@@ -52,14 +52,14 @@ pub(crate) struct Block {
 pub(crate) struct Filling {
     buffer: Buffer,
     offset: u64,
-    /// Where the records begin that no earlier block holds.
+    /// Start of the records in no earlier block.
     new_from: usize,
     end: usize,
     limit: usize,
     segment_bytes: u64,
     link_type: LinkType,
     contents: Contents,
-    /// It holds bytes that no block wrote: records, or the end of a record that the last full block left over.
+    /// True if it holds bytes that no block wrote: records, or the end of a record that began in the last full block.
     is_new: bool,
 }
 
@@ -98,7 +98,7 @@ impl Filling {
         filling
     }
 
-    /// Lets the segment have so many bytes from now on; what is in it stays.
+    /// Limits the segment to this many bytes from now on; its records stay.
     pub fn limit_to(&mut self, segment_bytes: u64) {
         let segment_room = usize::try_from(segment_bytes.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         self.segment_bytes = segment_bytes;
@@ -113,7 +113,7 @@ impl Filling {
         &self.contents
     }
 
-    /// Whether it holds anything that no earlier block has written.
+    /// True if it holds anything that no earlier block has written.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
@@ -123,7 +123,7 @@ impl Filling {
         self.offset + self.end as u64
     }
 
-    /// Appends a packet, cut to `caplen`; false where there is no room for it.
+    /// Appends a packet, cut to `caplen`; false if there is no room for it.
     #[inline]
     pub fn append(&mut self, packet: &Packet<'_>, caplen: usize) -> bool {
         let end = self.end + RECORD_HEADER_BYTES + caplen;
@@ -153,8 +153,8 @@ impl Filling {
         true
     }
 
-    /// Gives the records up as a block, and goes on in `next` where the block's last whole sector ends. What lies after
-    /// that is copied into `next`: it is less than [`ALIGNMENT_BYTES`].
+    /// Hands the records over as a block, and continues in `next` at the end of the block's last whole sector. The bytes behind
+    /// that, fewer than [`ALIGNMENT_BYTES`], are copied into `next`.
     pub fn go_on(self, next: Buffer, is_rest: bool) -> (Block, Self) {
         let carried_from = aligned_down(self.end);
         let carried = self.end - carried_from;
@@ -165,7 +165,7 @@ impl Filling {
         (self.into_block(is_rest), filling)
     }
 
-    /// Gives the records up as the segment's last block.
+    /// Hands the records over as the segment's last block.
     pub fn finish(self) -> Block {
         self.into_block(true)
     }
@@ -192,13 +192,13 @@ impl Filling {
 }
 
 impl Block {
-    /// Where its records end in the segment.
+    /// End of its records in the segment.
     pub fn end(&self) -> u64 {
         self.offset + self.records.end as u64
     }
 }
 
-/// Lays the packet's parts one after another, as far as there is space.
+/// Copies the packet's parts one after another, as far as there is space.
 fn lay(packet: &Packet<'_>, mut space: &mut [u8]) {
     let tag = packet.tag.as_ref().map_or(&[][..], |tag| &tag[..]);
     for part in [packet.head, tag, packet.tail] {

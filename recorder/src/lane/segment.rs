@@ -1,4 +1,4 @@
-//! A segment that a lane has not sealed yet: what is to be written, what was, what was promised.
+//! A segment that a lane has not sealed yet: its blocks to be written, written, and promised.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use super::Origin;
 use super::filling::{Block, Contents};
 use crate::disk::{SegmentKey, Write};
 
-/// Where a segment is between its first packet and its seal.
+/// State of a segment between its first packet and its seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// To be created, not before this monotonic time.
+    /// Waits to be created, not before this monotonic time.
     Wanted { not_before_ns: u64 },
     /// Being created.
     Creating,
@@ -20,31 +20,31 @@ pub(super) enum State {
     Ready,
     /// Being sealed at its end.
     Sealing,
-    /// Cannot be written to any more: what was promised is to be sealed, not before this monotonic time.
+    /// Cannot be written any more: its promised records will be sealed, not before this monotonic time.
     Failed { not_before_ns: u64 },
-    /// Being sealed at what was promised.
+    /// Being sealed at the end of its promised records.
     SealingFailed,
-    /// Nothing more is asked of the disk for it.
+    /// No further operation of the disk is for it.
     GivenUp,
 }
 
-/// What the sink knows of a segment.
+/// Blocks of a segment that the sink has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Following {
-    /// Nothing.
+    /// None.
     Unaware,
     /// All blocks so far.
     AllBlocks,
-    /// That blocks are missing.
+    /// Some, and it knows that others are missing.
     Hole,
 }
 
-/// A stretch of a segment from its beginning, ending with a whole record.
+/// A prefix of a segment, ending with a whole record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
     pub bytes: u64,
     pub contents: Contents,
-    /// When its last block was given: what came after it arrived later.
+    /// Time at which its last block was given: everything after it arrived later.
     pub until: Timestamp,
 }
 
@@ -87,13 +87,13 @@ pub(super) struct Segment {
     pub closed: bool,
     /// All blocks that it was given.
     pub given: Stretch,
-    /// All blocks that were written, and the last of them with its end.
+    /// All blocks that were written, and the last of them up to its end.
     pub written: Stretch,
-    /// What was promised last.
+    /// The prefix that the mark promises.
     pub published: Stretch,
-    /// What will be promised when the sync under way is answered.
+    /// The prefix to promise when the outstanding sync completes.
     pub syncing: Option<Stretch>,
-    /// How often sealing has failed.
+    /// Number of failed attempts to seal.
     pub failed_seals: u32,
     contiguous: Stretch,
     blocks: VecDeque<(Block, Progress)>,
@@ -134,13 +134,13 @@ impl Segment {
         self.blocks.push_back((block, Progress::Waiting));
     }
 
-    /// When the earliest packet arrived, at the earliest, that was not promised.
+    /// Lower bound of the arrival of the earliest packet that was not promised.
     pub fn promised_until(&self) -> Timestamp {
         self.published.until.max(self.name.opened)
     }
 
-    /// The next write that can be begun. A block that overwrites the last sector of the one before it waits for that
-    /// one: the disk may carry writes out in any order.
+    /// The next write that can be submitted. A block that overwrites the last sector of the one before it waits for that one: the
+    /// disk may carry out writes in any order.
     pub fn next_write(&mut self) -> Option<Write> {
         let at = self.blocks.iter().position(|(_, progress)| *progress == Progress::Waiting)?;
         let overlaps = at
@@ -161,7 +161,7 @@ impl Segment {
         })
     }
 
-    /// Takes note that the write to `offset` has ended. No two writes under way go to one offset.
+    /// Notes that the write to `offset` has ended. No two outstanding writes have the same offset.
     pub fn write_ended(&mut self, offset: u64) {
         self.writes_in_flight = self.writes_in_flight.saturating_sub(1);
         let block = self
@@ -173,7 +173,7 @@ impl Segment {
         }
     }
 
-    /// The next block, in order, that is written.
+    /// The next block, in order, that has been written.
     pub fn next_written(&mut self) -> Option<Block> {
         if !matches!(self.blocks.front(), Some((_, Progress::Written))) {
             return None;
@@ -186,27 +186,27 @@ impl Segment {
         Some(block)
     }
 
-    /// Whether there is something written that is not promised yet, and no sync under way.
+    /// True if there are written records that are not promised yet, and no sync is outstanding.
     pub fn wants_sync(&self) -> bool {
         self.syncing.is_none() && self.written.bytes > self.published.bytes
     }
 
-    /// Whether nothing is left to be written, or being written.
+    /// True if no write is waiting or outstanding.
     pub fn is_written(&self) -> bool {
         self.blocks.is_empty() && !self.is_busy()
     }
 
-    /// Whether the disk works for it.
+    /// True if the disk works for it.
     pub fn is_busy(&self) -> bool {
         self.writes_in_flight > 0 || self.syncing.is_some()
     }
 
-    /// Whether it can be written to no more.
+    /// True if it cannot be written any more.
     pub fn has_failed(&self) -> bool {
         matches!(self.state, State::Failed { .. } | State::SealingFailed | State::GivenUp)
     }
 
-    /// Gives up whatever was not promised; returns how many records that was, of those that it was given.
+    /// Gives up everything that was not promised; returns the number of records given up, of those that it was given.
     pub fn fail(&mut self, not_before_ns: u64) -> u64 {
         self.state = State::Failed { not_before_ns };
         self.closed = true;

@@ -1,23 +1,23 @@
-//! Capture files, and streams of the same form, as a source of packets: pcap and pcapng, plain or compressed.
+//! Capture files, and streams of the same formats, as a source of packets: pcap and pcapng, plain or compressed.
 //!
-//! What counts as a packet is what `tcpdump -r` makes of the file: same packets, bytes, lengths and nanoseconds, up to where
-//! it stops. Beyond that, a pcapng file may change link type, snaplen and byte order between interfaces and sections, and
-//! may hold packets longer than its snaplen. Read are:
+//! The packets are those of `tcpdump -r`: same packets, bytes, lengths and nanoseconds, up to where it stops. Beyond that, a
+//! pcapng file may change link type, snaplen and byte order between interfaces and sections, and may hold packets longer than its
+//! snaplen. Supported are:
 //!
 //! * pcap of both byte orders, in microseconds and nanoseconds, versions 2.0 to 2.4, and the modified format of old Linux
 //!   systems;
 //! * pcapng of both byte orders, with enhanced, simple and obsolete packet blocks, and every clock;
-//! * either within gzip or zstd, told by their first bytes, of several members or frames;
+//! * either within gzip or zstd, recognized by their first bytes, of several members or frames;
 //! * several of these one after the other, as a capture that was started again into the same pipe, or `cat a.pcap b.pcapng`.
 //!
-//! Where one capture follows another, its header stands in the place of a record. The two are told apart by what they would be
-//! as the other: a header of pcap read as a record has no bytes, captured or on the wire, and one of pcapng claims a packet of a
-//! billion; read as a block of pcapng, a header of pcap has a length that no block has. Zeros in the place of a record for at least
-//! [`ZEROS_MIN`] bytes are damage: space that was reserved and never written. Fewer are packets of nothing, as in libpcap.
+//! Where one capture follows another, its header stands in the place of a record. The two are distinguished by reading each as
+//! the other: a pcap header read as a record has no bytes, captured or on the wire, and a pcapng header claims a packet of about
+//! a billion bytes; read as a block of pcapng, a pcap header has a length that no block has. Zeros in the place of a record for
+//! at least [`ZEROS_MIN`] bytes are damage: space that was reserved and never written. Fewer are empty packets, as in libpcap.
 //!
-//! **Invariant:** memory is bounded whatever the file says: a buffer of at most twice the longest record
-//! ([`CAPLEN_MAX`] in pcap, 16 MiB in pcapng, more only for D-Bus, whose messages may have 128 MiB), zstd's window (128 MiB
-//! at most), and the interfaces of a section (65,536 at most). Nothing grows before the bytes that ask for it have arrived.
+//! **Invariant:** memory is bounded whatever the file says: a buffer of at most twice the longest record ([`CAPLEN_MAX`] in pcap,
+//! 16 MiB in pcapng, more only for D-Bus, whose messages may have 128 MiB), zstd's window (128 MiB at most), and the interfaces
+//! of a section (65,536 at most). Nothing grows before the bytes that ask for it have arrived.
 
 mod byte_order;
 mod input;
@@ -51,30 +51,30 @@ use self::pcap::PcapReader;
 use self::pcapng::{Next, PcapngReader};
 use super::{Packet, Received, ReportedDrops, Source, SourceCounters, SourceError, SourceInterface};
 
-/// Packets that one call hands over at most.
+/// Limit on the packets of one call.
 pub const PACKETS_PER_CALL_MAX: u64 = 4096;
 /// Bytes after which one call hands over no more packets.
 pub const BYTES_PER_CALL: u64 = 4 * 1024 * 1024;
-/// Bytes that tell one format from another.
+/// Bytes that identify the format.
 const FORMAT_BYTES: usize = 12;
-/// Bytes that tell whether another capture may begin.
+/// Bytes that show that another capture may begin.
 const MAGIC_BYTES: usize = 4;
-/// So many zeros in the place of a record of pcap are no record, whatever follows: half of a sector, the least that a disk leaves
+/// This many zeros in the place of a pcap record are no record, whatever follows: half of a sector, the least that a disk leaves
 /// unwritten.
 pub const ZEROS_MIN: usize = 256;
 
-/// Where a file says that packets come from.
+/// An interface as a capture file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// The link type of its packets.
     pub link_type: LinkType,
-    /// What the capturing system called it; pcap does not tell.
+    /// Its name on the capturing system; `None` in pcap.
     pub name: Option<String>,
-    /// What it is for, where the capturing system said.
+    /// Its description, if the capturing system gave one.
     pub description: Option<String>,
-    /// As what its packets are handed over; absent where the file alone names them.
+    /// Name and description that its packets carry; `None` if the file alone names them.
     pub known_as: Option<SourceInterface>,
-    /// Bits of frame check sequence at the end of each packet, where the file tells. The packets keep them.
+    /// Bits of frame check sequence at the end of each packet, if the file says. The packets keep them.
     pub fcs_bits: Option<u8>,
 }
 
@@ -82,15 +82,15 @@ pub struct Interface {
 pub struct CaptureFile {
     name: String,
     input: Input,
-    /// The same file, pipe or socket again, to wait for its next bytes.
+    /// A duplicate of the file, pipe or socket, to wait for its next bytes.
     waitable: Option<OwnedFd>,
     format: Format,
     current: Option<Located>,
-    /// The name behind which interfaces without one are numbered; those of streams, which come and go, are not.
+    /// Name after which interfaces without one are numbered; those of streams, which come and go, are not.
     numbering: Option<String>,
-    /// What was met beside packets.
+    /// Blocks other than packets found so far.
     tally: Tally,
-    /// What ended the reading, kept until the packets before it are handed over.
+    /// The error that ended the reading, kept until the packets before it are handed over.
     failure: Option<SourceError>,
     ended: bool,
     handed_over: u64,
@@ -111,7 +111,7 @@ struct Located {
     cut: bool,
 }
 
-/// Why a reader goes no further.
+/// Reason that a reader stops.
 enum Halt {
     /// The bytes have not arrived yet. Nothing was consumed.
     Pending,
@@ -123,7 +123,7 @@ enum Halt {
     System(io::Error),
 }
 
-/// What a step to the next packet came to.
+/// Result of a step to the next packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advanced {
     /// There is a current packet.
@@ -135,8 +135,7 @@ pub(super) enum Advanced {
 }
 
 impl CaptureFile {
-    /// Opens a file or a named pipe, once. What is wrong with its contents is found when it is read. Nobody waits here for
-    /// whoever will write to a pipe.
+    /// Opens a file or a named pipe, once. Faults of its contents are found when it is read. Does not wait for a pipe's writer.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let name = path.display().to_string();
         let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
@@ -154,7 +153,7 @@ impl CaptureFile {
         Ok(capture)
     }
 
-    /// Reads from a pipe, a socket or standard input, and waits for it no longer than each call allows.
+    /// Reads from a pipe, a socket or standard input, and waits no longer than each call allows.
     pub fn from_stream<R>(name: impl Into<String>, stream: R) -> Result<Self, SourceError>
     where
         R: Read + AsFd + Send + 'static,
@@ -169,8 +168,8 @@ impl CaptureFile {
         Ok(file)
     }
 
-    /// Reads from anything. A reader that has nothing yet may return [`io::ErrorKind::WouldBlock`] or `TimedOut`, which the
-    /// caller sees as [`Received::Quiet`]; any other reader is waited for, whatever the patience.
+    /// Reads from any reader. One that has nothing yet may return [`io::ErrorKind::WouldBlock`] or `TimedOut`, which the caller
+    /// sees as [`Received::Quiet`]; any other reader is waited for, whatever the patience.
     pub fn from_reader(name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
         Self {
             name: name.into(),
@@ -187,7 +186,7 @@ impl CaptureFile {
         }
     }
 
-    /// The interfaces described so far, of the section that is being read.
+    /// The interfaces described so far in the current section.
     pub fn interfaces(&self) -> &[Interface] {
         match &self.format {
             Format::Unknown => &[],
@@ -196,12 +195,12 @@ impl CaptureFile {
         }
     }
 
-    /// Packets handed over that were cut to [`CAPLEN_MAX`], which no segment can exceed. Their length is kept.
+    /// Packets handed over that were cut to [`CAPLEN_MAX`], the most that a segment can hold. Their original length is kept.
     pub fn packets_cut(&self) -> u64 {
         self.cut
     }
 
-    /// Whether the header of a capture has been read.
+    /// True if the header of a capture has been read.
     pub fn has_begun(&self) -> bool {
         !matches!(self.format, Format::Unknown)
     }
@@ -276,7 +275,7 @@ impl CaptureFile {
         }
     }
 
-    /// The current packet, and where it came from.
+    /// The current packet, and the interface that it came from.
     pub(super) fn current(&self) -> Option<(&Interface, Packet<'_>)> {
         let located = self.current.as_ref()?;
         let interface = self.interfaces().get(located.interface)?;
@@ -292,7 +291,7 @@ impl CaptureFile {
         Some((interface, packet))
     }
 
-    /// Lets go of the current packet, which was handed over.
+    /// Releases the current packet, which was handed over.
     pub(super) fn release(&mut self) {
         if let Some(located) = self.current.take() {
             self.handed_over += 1;
@@ -323,7 +322,7 @@ impl CaptureFile {
         }
     }
 
-    /// Whether a capture begins here: at the beginning, or behind a record of another.
+    /// True if a capture begins here: at the beginning, or behind a record of another.
     fn begins_another(&mut self) -> Result<bool, Halt> {
         if matches!(self.format, Format::Unknown) {
             return Ok(true);
@@ -405,7 +404,7 @@ fn recognize(input: &mut Input, file: Option<&str>, tally: &mut Tally) -> Result
     }
 }
 
-/// What to tell of a file that is no capture, and what to do about it.
+/// Message for a file that is no capture, with the remedy.
 fn refusal(begun: &[u8]) -> String {
     const KNOWN: [(&[u8], &str); 10] = [
         (b"\xfd7zXZ\0", "an xz archive: decompress it first (xz -dc FILE | ...)"),
@@ -429,8 +428,8 @@ fn refusal(begun: &[u8]) -> String {
     )
 }
 
-/// A packet of the input at `packet`, as it is to be handed over: what depends on the capturing host put right, and no
-/// longer than a segment can hold.
+/// A packet of the input at `packet`, as it will be handed over: host-dependent fields corrected, and no longer than a segment
+/// can hold.
 fn locate(
     input: &mut Input,
     interface: usize,

@@ -1,11 +1,11 @@
-//! Capture streams over TCP: a pcap or pcapng file that does not end, as `tcpdump -w - | nc`, PolarProxy and Wireshark's
-//! `TCP@host:port` speak it. There is no other protocol: the connection is the file.
+//! Capture streams over TCP: a pcap or pcapng file without end, as sent by `tcpdump -w - | nc`, PolarProxy and Wireshark's
+//! `TCP@host:port`. There is no other protocol: the connection is the file.
 //!
-//! A recorder connects to its peer, again and again where need be, or listens for peers that connect. What of a stream has
-//! arrived whole is kept, however the stream ends.
+//! A recorder connects to its peer, again and again if need be, or listens for peers that connect. Packets that have arrived
+//! whole are kept, however the stream ends.
 //!
-//! **Invariant:** nobody waits here for longer than a call allows, whatever a peer does: names are looked up and connections
-//! made on a thread aside, and sockets are read only when bytes are there. No clock is read but the caller's.
+//! **Invariant:** no call blocks for longer than its patience, whatever a peer does: names are looked up and connections made on
+//! a separate thread, and sockets are read only when bytes are there. No clock is read but the caller's.
 
 mod dial;
 mod listen;
@@ -27,33 +27,33 @@ use super::capture_file::CaptureFile;
 use super::{Packet, PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};
 use crate::clock::Clock;
 
-/// Peers that one listening source takes at one time. Those beyond wait, unread, until one of these has gone.
+/// Limit on the peers of one listening source at a time. Further ones wait, unread, until one of these has gone.
 pub const PEERS_MAX: usize = 8;
-/// How long a peer may be silent before the kernel asks whether it is still there.
+/// Time that a peer may be silent before the kernel sends a keepalive probe.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// How long the kernel waits for each answer.
+/// Time that the kernel waits for the answer to each probe.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a peer that connects may take until the header of its capture is there: then another gets its place. (`tcpdump -U`
-/// sends it at once.)
+/// Time in which a connecting peer must send the header of its capture, before another gets its place. (`tcpdump -U` sends it at
+/// once.)
 pub const HEADER_WITHIN: Duration = Duration::from_secs(10);
-/// How many times it asks before the peer counts as gone.
+/// Unanswered probes after which the peer counts as gone.
 pub const KEEPALIVE_PROBES: u32 = 3;
 
-/// Where the streams come from.
+/// Origin of the streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `connect:HOST:PORT`: a peer that serves its packets.
     Connect {
-        /// A name or an address; an IPv6 address without brackets.
+        /// A name or an address; IPv6 without brackets.
         host: String,
         /// The TCP port.
         port: u16,
     },
     /// `listen:ADDR:PORT`: peers that connect to us.
     Listen {
-        /// An address of this machine, or a name that it has; an IPv6 address without brackets.
+        /// An address of this machine, or a name for one; IPv6 without brackets.
         host: String,
-        /// The TCP port; 0 has the system choose one.
+        /// The TCP port; 0 lets the system choose one.
         port: u16,
     },
 }
@@ -129,7 +129,7 @@ impl Peer {
     }
 }
 
-/// A peer whose machine has gone says nothing: the kernel has to ask. tcp(7).
+/// Turns on keepalive: a peer whose machine has gone sends nothing, so the kernel has to probe it. tcp(7).
 fn notice_when_gone(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
@@ -161,7 +161,8 @@ impl PcapOverIp {
         Self { name, origin, clock, peer, changes, handed_over: 0, has_had_peer: false, is_stopped: false }
     }
 
-    /// Waits for a peer, at most for `patience`. An error says that there is none, and why; a listener's silence is none.
+    /// Waits for a peer, at most for `patience`. The error is the reason that there is none; a listener without peers is no
+    /// error.
     fn seek_peer(&mut self, patience: Duration) -> Result<Received, SourceError> {
         let found = match &mut self.origin {
             Origin::Dialer(dialer) => dialer.dial(&self.name, patience)?,
@@ -176,7 +177,7 @@ impl PcapOverIp {
         Ok(Received::Quiet)
     }
 
-    /// The peer's stream has ended, in one way or another.
+    /// Ends the connection after the peer's stream has ended, with or without an error.
     fn part(&mut self, result: Result<(), SourceError>) -> Result<Received, SourceError> {
         let Some(peer) = self.peer.take() else { return Ok(Received::Quiet) };
         let reason = match &result {
@@ -197,7 +198,7 @@ impl PcapOverIp {
 }
 
 impl PcapOverIp {
-    /// A peer that has sent no header yet keeps others from its place for a while only. Whoever is connected to has no place.
+    /// Ends a peer that has sent no header in time and so keeps others from its place. A peer that we connected to has no place.
     fn look_at_clock(&mut self) {
         let now_ns = self.clock.now().monotonic_ns;
         let within_ns = u64::try_from(HEADER_WITHIN.as_nanos()).unwrap_or(u64::MAX);
@@ -219,7 +220,7 @@ impl PcapOverIp {
 }
 
 impl Origin {
-    /// The peer has gone; `was_useful` where it had sent anything.
+    /// Lets go of the peer; `was_useful` if it had sent anything.
     fn let_go(&mut self, was_useful: bool) {
         match self {
             Self::Dialer(dialer) => dialer.let_go(was_useful),

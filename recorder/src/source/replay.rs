@@ -1,6 +1,6 @@
-//! Capture files played as if their packets arrived now: at their own speed, faster, slower, or as fast as possible.
+//! Capture files played as if their packets arrived now: at recorded speed, faster, slower, or as fast as possible.
 //!
-//! **Invariant:** no clock is read and nobody sleeps here but through [`Pace`], which the caller gives.
+//! **Invariant:** clocks are read, and threads sleep, only through the caller's [`Pace`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,10 +11,9 @@ use netrewind_segment::time::SECOND_NS;
 use super::capture_file::{Advanced, BYTES_PER_CALL, CaptureFile, LeftOut, PACKETS_PER_CALL_MAX};
 use super::{Packet, Received, ReportedDrops, Source, SourceCounters, SourceError};
 
-/// A packet earlier than the one before by more than this is a stepped clock, not reordering: from there on, time is
-/// counted anew.
+/// Largest step back between two packets that counts as reordering. A larger one is a stepped clock: timing starts anew there.
 pub const REORDER_MAX: Duration = Duration::from_secs(1);
-/// The longest silence that is waited for, unless asked otherwise: a damaged timestamp must not stop a replay for years.
+/// Longest silence that is kept by default: a damaged timestamp must not stop a replay for years.
 pub const GAP_MAX_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// The caller's clocks.
@@ -29,7 +28,7 @@ pub trait Pace: Send {
     fn wall(&mut self) -> Timestamp;
 }
 
-/// How fast packets follow each other.
+/// Speed of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
     /// As recorded, times this factor: 1.0 is the recorded speed, 2.0 twice as fast. A factor that is not a positive
@@ -39,14 +38,14 @@ pub enum Speed {
     Unlimited,
 }
 
-/// What a replay does with time.
+/// Options for the timing of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReplayOptions {
-    /// How fast.
+    /// The speed.
     pub speed: Speed,
-    /// Packets get the wall clock's time at which they are handed over, instead of their own.
+    /// Packets get the wall-clock time at which they are handed over, instead of their own.
     pub new_timestamps: bool,
-    /// The longest silence between two packets that is waited for.
+    /// Longest silence between two packets that is kept.
     pub gap_max: Duration,
 }
 
@@ -56,7 +55,7 @@ impl Default for ReplayOptions {
     }
 }
 
-/// Plays capture files one after the other. Each begins at once when the one before has ended, whatever their timestamps.
+/// Plays capture files one after the other. Each begins as soon as the one before has ended, whatever their timestamps.
 pub struct Replay<P> {
     name: String,
     files: VecDeque<CaptureFile>,
@@ -65,16 +64,16 @@ pub struct Replay<P> {
     pace: P,
     handed_over: u64,
     failure: Option<SourceError>,
-    /// What the files that have ended held and is not kept.
+    /// Contents of the finished files that are not kept.
     left_out: LeftOut,
 }
 
-/// How timestamps of the file map to the caller's clock.
+/// Mapping of the file's timestamps to the caller's clock.
 #[derive(Clone, Copy, Debug)]
 struct Timeline {
-    /// This instant of the file ...
+    /// An instant of the file ...
     origin: Timestamp,
-    /// ... is this one of the clock.
+    /// ... and the same on the clock.
     starts_at: Duration,
     latest: Timestamp,
 }
@@ -155,7 +154,7 @@ impl<P: Pace> Replay<P> {
 }
 
 impl Timeline {
-    /// When a packet of this timestamp is due on the caller's clock. Moves the timeline where the file's clock stepped.
+    /// Due time of a packet with this timestamp on the caller's clock. Moves the timeline if the file's clock stepped.
     fn due(
         timeline: &mut Option<Self>,
         timestamp: Timestamp,
@@ -181,7 +180,7 @@ impl Timeline {
     }
 }
 
-/// How long `duration` of the file takes at this speed.
+/// Time that `duration` of the file takes at this speed.
 fn scaled(duration: Duration, factor: f64) -> Duration {
     if factor == 1.0 || !factor.is_finite() || factor <= 0.0 {
         return duration;
@@ -194,7 +193,7 @@ impl<P: Pace> Source for Replay<P> {
         &self.name
     }
 
-    /// A damaged file is an error once; the call after it goes on with the next file.
+    /// Hands over the due packets. A damaged file is an error once; the call after it goes on with the next file.
     fn receive(
         &mut self,
         patience: Duration,
@@ -239,7 +238,7 @@ impl<P: Pace> Source for Replay<P> {
         self.files.front_mut().map(CaptureFile::take_reported_drops).unwrap_or_default()
     }
 
-    /// What has not been played by now is not.
+    /// Drops the packets that have not been played yet.
     fn stop(&mut self) -> Result<(), SourceError> {
         self.files.clear();
         Ok(())

@@ -11,19 +11,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::source::packet_ring::Instruction;
 
-/// Where the fields of a block stand: `struct tpacket_block_desc`.
+/// Offsets of the fields of a block: `struct tpacket_block_desc`.
 mod block_field {
     pub const STATUS: usize = 8;
     pub const PACKETS: usize = 12;
     pub const FIRST_PACKET: usize = 16;
 }
 
-/// How frames are delivered.
+/// Framing of delivered frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// With the link-layer header.
     Raw,
-    /// Without it; the ring says what was known from it.
+    /// Without it; the ring carries the fields known from it.
     Cooked,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Statistics {
     pub packets: u32,
     /// Those that were dropped.
     pub drops: u32,
-    /// How often there was no block to fill.
+    /// Number of times that there was no free block.
     pub freezes: u32,
 }
 
@@ -47,7 +47,7 @@ struct Ring {
 }
 
 impl Ring {
-    /// The word by which a block goes from the kernel to us and back.
+    /// The word that hands a block from the kernel to us and back.
     fn status(&self, at: usize) -> &AtomicU32 {
         assert!(at < self.blocks, "there is no such block");
         // SAFETY: the block lies in the mapping, which lives as long as the borrow of `self`. The word is aligned, and is
@@ -69,8 +69,8 @@ pub(crate) struct PacketSocket {
     ring: Option<Ring>,
 }
 
-/// A filled block of the ring, ours until it is dropped. While we hold the block that the kernel needs next, it drops
-/// every packet: copy out and let go.
+/// A filled block of the ring, ours until dropped. While we hold the block that the kernel needs next, it drops every packet:
+/// copy the packets out and drop it.
 pub(crate) struct RingBlock<'a> {
     status: &'a AtomicU32,
     /// The block from its packet count on.
@@ -83,7 +83,7 @@ impl RingBlock<'_> {
         self.word(block_field::PACKETS)
     }
 
-    /// Where the first packet's header begins in the block.
+    /// Offset of the first packet's header in the block.
     pub fn first_packet(&self) -> usize {
         self.word(block_field::FIRST_PACKET) as usize
     }
@@ -130,7 +130,7 @@ impl PacketSocket {
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, ring: None })
     }
 
-    /// `T` is the plain structure that the option takes.
+    /// Sets an option. `T` is the plain structure that it takes.
     fn set<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
         let pointer = std::ptr::from_ref(value).cast::<c_void>();
         // SAFETY: `pointer` is valid for the length given, and the kernel only reads it.
@@ -138,7 +138,7 @@ impl PacketSocket {
         Ok(())
     }
 
-    /// `T` is the plain structure, of integers only, that the option fills.
+    /// Reads an option. `T` is the plain structure, of integers only, that it fills.
     fn get<T: Copy + Default>(&self, level: c_int, option: c_int) -> io::Result<T> {
         let mut value = T::default();
         let mut length = option_bytes::<T>();
@@ -148,7 +148,7 @@ impl PacketSocket {
         Ok(value)
     }
 
-    /// Sets up and maps the ring. `retire_ms` is how long the kernel waits before it hands over a block that is not full.
+    /// Sets up and maps the ring. After `retire_ms`, the kernel hands over a block even if it is not full.
     pub fn map_ring(&mut self, block_bytes: u32, blocks: u32, retire_ms: u32) -> io::Result<()> {
         const FRAME_BYTES: u32 = 2048; // only checked against the block: TPACKET_V3 packs packets of any length
         let version = libc::tpacket_versions::TPACKET_V3 as c_int;
@@ -187,8 +187,8 @@ impl PacketSocket {
         Some(RingBlock { status: ring.status(at), body })
     }
 
-    /// How many blocks the kernel has filled that have not been taken. They follow one another, so their end is searched
-    /// for, by ever longer steps and then by halves: an empty ring costs one look, one of 256 blocks 16 at most.
+    /// Number of filled blocks that have not been taken. They are consecutive, so their end is found by galloping and then binary
+    /// search: an empty ring costs one look, one of 256 blocks 16 at most.
     pub fn filled_blocks(&self) -> u32 {
         let Some(ring) = &self.ring else { return 0 };
         let is_filled = |ahead: usize| ring.is_filled((ring.next + ahead) % ring.blocks);
@@ -208,7 +208,7 @@ impl PacketSocket {
         u32::try_from(filled).unwrap_or(u32::MAX)
     }
 
-    /// Waits until a block is filled or something is wrong; false where neither happened within `patience`.
+    /// Waits until a block is filled or an error occurs; false if neither happened within `patience`.
     pub fn wait(&self, patience: Duration) -> io::Result<bool> {
         let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN | PollFlags::ERR)];
@@ -219,12 +219,12 @@ impl PacketSocket {
         }
     }
 
-    /// The error that the kernel noted on the socket, if any; it is told once.
+    /// The error that the kernel noted on the socket, if any; it is returned once.
     pub fn take_error(&self) -> io::Result<()> {
         Ok(rustix::net::sockopt::socket_error(&self.fd)??)
     }
 
-    /// Has the kernel pass every packet to the program, and keep as many bytes as that returns.
+    /// Makes the kernel run the program over every packet, and keep as many bytes as that returns.
     pub fn attach_filter(&self, program: &[Instruction]) -> io::Result<()> {
         let mut instructions: Vec<libc::sock_filter> =
             program.iter().map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
@@ -233,12 +233,12 @@ impl PacketSocket {
         self.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
     }
 
-    /// Has the kernel pass every packet again.
+    /// Makes the kernel accept every packet again.
     pub fn detach_filter(&self) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &0)
     }
 
-    /// Begins to receive from an interface.
+    /// Starts receiving from an interface.
     pub fn bind(&self, interface: u32) -> io::Result<()> {
         #[expect(clippy::cast_possible_truncation, reason = "ETH_P_ALL is 3")]
         let protocol = (libc::ETH_P_ALL as u16).to_be();
@@ -257,7 +257,7 @@ impl PacketSocket {
         Ok(())
     }
 
-    /// Has the interface deliver frames to any station, as long as the socket is open.
+    /// Puts the interface into promiscuous mode, as long as the socket is open.
     pub fn promiscuous(&self, interface: u32) -> io::Result<()> {
         let request = libc::packet_mreq {
             mr_ifindex: i32::try_from(interface).map_err(io::Error::other)?,
@@ -268,13 +268,13 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
     }
 
-    /// Leaves out what the machine itself sends.
+    /// Ignores packets that the machine itself sends.
     pub fn ignore_outgoing(&self) -> io::Result<()> {
         self.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
     }
 
-    /// Shares the interface's packets with the other sockets of the group, each conversation to one of them. Without a
-    /// group, a new one is made; its number is returned.
+    /// Shares the interface's packets with the other sockets of the group, each conversation going to one of them. Without a
+    /// group, a new one is created; its number is returned.
     pub fn join_fanout(&self, group: Option<u16>, ignores_outgoing: bool) -> io::Result<u16> {
         // Not PACKET_FANOUT_FLAG_DEFRAG: it would hand over reassembled datagrams in the place of what was received.
         let mut kind = libc::PACKET_FANOUT_HASH;
@@ -290,13 +290,13 @@ impl PacketSocket {
         Ok((joined & 0xffff) as u16)
     }
 
-    /// What the kernel has counted since the last call.
+    /// Counters of the kernel since the last call.
     pub fn take_statistics(&self) -> io::Result<Statistics> {
         let [packets, drops, freezes]: [u32; 3] = self.get(libc::SOL_PACKET, libc::PACKET_STATISTICS)?;
         Ok(Statistics { packets, drops, freezes })
     }
 
-    /// Has the interface stamp packets itself, where its driver offers that for all packets; false where it does not.
+    /// Turns on the interface's own timestamps, if its driver offers them for all packets; false if it does not.
     pub fn use_hardware_timestamps(&self, interface: &str) -> io::Result<bool> {
         const ETHTOOL_GET_TS_INFO: u32 = 0x41;
         const RX_FILTER_ALL: u32 = 1;
@@ -317,7 +317,7 @@ impl PacketSocket {
         Ok(true)
     }
 
-    /// An ioctl(2) on an interface whose argument is reached through `ifr_data`.
+    /// Makes an ioctl(2) on an interface whose argument is reached through `ifr_data`.
     fn interface_call<const N: usize>(
         &self,
         interface: &str,
@@ -344,7 +344,7 @@ impl PacketSocket {
         Ok(unsafe { ifreq.ifr_ifru.ifru_hwaddr.sa_family })
     }
 
-    /// Whether the interface is up.
+    /// True if the interface is up.
     pub fn is_up(&self, interface: &str) -> io::Result<bool> {
         let mut ifreq = named(interface)?;
         self.ioctl(libc::SIOCGIFFLAGS, &mut ifreq)?;
@@ -381,7 +381,7 @@ fn named(interface: &str) -> io::Result<libc::ifreq> {
     Ok(ifreq)
 }
 
-/// The names of the interfaces that there are.
+/// Names of the machine's interfaces.
 pub(crate) fn interface_names() -> Vec<String> {
     // SAFETY: returns an array that ends with an entry whose name is null, or null.
     let list = unsafe { libc::if_nameindex() };

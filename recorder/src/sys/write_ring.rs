@@ -1,4 +1,4 @@
-//! io_uring for writing: buffers and files that are in the kernel's hands cannot be touched, closed or freed.
+//! io_uring for writing: buffers and files that the kernel is using cannot be touched, closed or freed.
 
 use std::fs::File;
 use std::io;
@@ -14,16 +14,16 @@ use crate::pool::{Lease, Pool};
 /// Entries of the queue beyond one for each buffer: syncs.
 const SPARE_ENTRIES: usize = 16;
 
-/// What the kernel holds for one operation under way.
+/// Resources that the kernel uses for one outstanding operation.
 struct Flying<T> {
     /// Keeps the descriptor open.
     _file: Arc<File>,
-    /// Keeps the memory where it is; nobody can write to a lease.
+    /// Keeps the memory in place; nobody can write to a lease.
     _buffer: Option<Lease>,
     tag: T,
 }
 
-/// Writes and syncs under way, each with a `tag` by which the caller knows it.
+/// Outstanding writes and syncs, each with a `tag` by which the caller knows it.
 pub(crate) struct WriteRing<T> {
     ring: IoUring,
     flying: Vec<Option<Flying<T>>>,
@@ -33,9 +33,9 @@ pub(crate) struct WriteRing<T> {
 
 impl<T> WriteRing<T> {
     /// A ring with room for every buffer of `pool`, without any of the modes that io_uring has: at one write for some 5,000
-    /// packets, COOP_TASKRUN and DEFER_TASKRUN made no difference that could be measured, and SQPOLL, on the core that the
-    /// lane runs on, made a packet cost ten times as much. IOPOLL wants a device that can be polled. Without the memory-lock limit for it, buffers are not registered,
-    /// which costs the kernel a little more for each write.
+    /// packets, COOP_TASKRUN and DEFER_TASKRUN made no measurable difference, and SQPOLL, on the core that the lane runs on, made
+    /// a packet cost ten times as much. IOPOLL needs a device that can be polled. Without a sufficient memory-lock limit, buffers
+    /// are not registered, which costs the kernel a little more for each write.
     pub fn new(pool: &Arc<Pool>) -> io::Result<Self> {
         let entries = (pool.count() + SPARE_ENTRIES).next_power_of_two();
         let ring = IoUring::new(u32::try_from(entries).map_err(io::Error::other)?)?;
@@ -54,18 +54,17 @@ impl<T> WriteRing<T> {
         Ok(Self { ring, flying, pool: pool.clone(), is_registered })
     }
 
-    /// Whether the pool's buffers are registered with the kernel.
+    /// True if the pool's buffers are registered with the kernel.
     pub fn is_registered(&self) -> bool {
         self.is_registered
     }
 
-    /// Operations under way.
+    /// Outstanding operations.
     pub fn flying(&self) -> usize {
         self.flying.iter().flatten().count()
     }
 
-    /// Begins to write `range` of `buffer`, one of the pool's, to `offset` of `file`. Gives the tag back where that
-    /// cannot be begun.
+    /// Submits a write of `range` of `buffer`, one of the pool's, to `offset` of `file`. Returns the tag if that fails.
     pub fn write(
         &mut self,
         file: &Arc<File>,
@@ -89,7 +88,7 @@ impl<T> WriteRing<T> {
         self.fly(entry, Flying { _file: file.clone(), _buffer: Some(buffer.clone()), tag })
     }
 
-    /// Begins to make the data of `file` durable.
+    /// Submits a sync of the data of `file`.
     pub fn sync(&mut self, file: &Arc<File>, tag: T) -> Result<(), (T, io::Error)> {
         let entry = opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC).build();
         self.fly(entry, Flying { _file: file.clone(), _buffer: None, tag })
@@ -112,7 +111,7 @@ impl<T> WriteRing<T> {
         Ok(())
     }
 
-    /// The next answer that is there: bytes written, or 0 for a sync.
+    /// The next completion, if any: bytes written, or 0 for a sync.
     pub fn answer(&mut self) -> Option<(T, io::Result<usize>)> {
         loop {
             let entry = self.ring.completion().next()?;
@@ -126,7 +125,7 @@ impl<T> WriteRing<T> {
         }
     }
 
-    /// Waits for an answer, at most for `patience`.
+    /// Waits for a completion, at most for `patience`.
     pub fn wait(&mut self, patience: Duration) {
         let timespec = Timespec::new().sec(patience.as_secs()).nsec(patience.subsec_nanos());
         let args = SubmitArgs::new().timespec(&timespec);
@@ -135,7 +134,7 @@ impl<T> WriteRing<T> {
     }
 }
 
-/// How often the kernel is asked for the last answers before the memory is left to it.
+/// Waits for the last completions before the memory is left to the kernel.
 const DROP_WAITS_MAX: usize = 64;
 
 impl<T> Drop for WriteRing<T> {

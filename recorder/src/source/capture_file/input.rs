@@ -1,4 +1,4 @@
-//! The bytes of a capture file: read ahead, decompressed where they are compressed, counted.
+//! The bytes of a capture file: read ahead, decompressed if necessary, counted.
 
 use std::io::{self, BufReader, Cursor, ErrorKind, Read};
 use std::ops::Range;
@@ -8,11 +8,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Halt;
 
-/// Bytes asked of the reader at once, and the buffer's first size.
+/// Bytes requested of the reader at once, and the buffer's first size.
 pub(super) const READ_BYTES: usize = 256 * 1024;
-/// A zstd frame may look back this many bytes (as a power of two): zstd's own limit where `--long` is not given.
+/// Farthest look-back of a zstd frame, as a power of two: zstd's own limit without `--long`.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-/// Bytes that tell a compressed file from others.
+/// Bytes that identify a compressed file.
 const MAGIC_BYTES: usize = 4;
 
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
@@ -22,7 +22,7 @@ const ZSTD_SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
 
 type Reader = Box<dyn Read + Send>;
 
-/// A stream of bytes with a window on what comes next.
+/// A stream of bytes with a window on the next ones.
 pub(super) struct Input {
     reader: Reader,
     compression: Option<Compression>,
@@ -54,13 +54,13 @@ impl Input {
         }
     }
 
-    /// Where the next byte stands, in the decompressed bytes.
+    /// Offset of the next byte, in the decompressed bytes.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next `count` bytes, which stay there; fewer only where the input ends before. The buffer grows no faster than
-    /// bytes arrive, so that a length that lies costs no memory.
+    /// The next `count` bytes, which are not consumed; fewer only if the input ends before. The buffer grows no faster than bytes
+    /// arrive, so that a wrong length costs no memory.
     pub(super) fn peek(&mut self, count: usize) -> Result<&[u8], Halt> {
         if self.end - self.start < count {
             self.fill_to(count)?;
@@ -68,7 +68,7 @@ impl Input {
         Ok(&self.buffer[self.start..self.end.min(self.start.saturating_add(count))])
     }
 
-    /// Steps over bytes that `peek` has shown. They stay in the buffer, at the range given back, until the next `peek`.
+    /// Consumes bytes that `peek` has shown. They stay in the buffer, at the returned range, until the next `peek`.
     pub(super) fn take(&mut self, count: usize) -> Range<usize> {
         let from = self.start;
         self.start = self.end.min(from + count);
@@ -81,7 +81,7 @@ impl Input {
         self.buffer.get(range).unwrap_or_default()
     }
 
-    /// The same, to be put right in place.
+    /// The same, to be corrected in place.
     pub(super) fn taken_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         self.buffer.get_mut(range).unwrap_or_default()
     }
@@ -134,7 +134,7 @@ impl Input {
         }
     }
 
-    /// The system's own errors carry its number; what a decoder finds wrong does not.
+    /// Wraps an error. The system's own errors carry their number; a decoder's do not.
     fn failed(&self, error: io::Error) -> Halt {
         let format = match self.compression {
             Some(Compression::Gzip) => "gzip",
@@ -151,7 +151,7 @@ impl Input {
         }
     }
 
-    /// Puts a decoder between the reader and the buffer where the first bytes ask for one.
+    /// Puts a decoder between the reader and the buffer if the first bytes require one.
     fn decompress(&mut self) -> Result<(), Halt> {
         self.compression = compression_of(&self.buffer[self.start..self.end]);
         let Some(compression) = self.compression else { return Ok(()) };
@@ -180,7 +180,7 @@ fn compression_of(begun: &[u8]) -> Option<Compression> {
     (magic == ZSTD_MAGIC || magic & !0xf == ZSTD_SKIPPABLE_MAGIC).then_some(Compression::Zstd)
 }
 
-/// Reads a file, pipe or socket only when something is there, so that nobody waits inside the parser.
+/// Reads a file, pipe or socket only when bytes are there, so that the parser never blocks.
 pub(super) struct WhenReady<R>(pub(super) R);
 
 impl<R: Read + AsFd> Read for WhenReady<R> {
@@ -193,7 +193,7 @@ impl<R: Read + AsFd> Read for WhenReady<R> {
     }
 }
 
-/// Waits for bytes, or for the end; false where neither came in time.
+/// Waits for bytes, or for the end; false if neither came in time.
 pub(super) fn wait_until_readable(source: impl AsFd, patience: Timespec) -> io::Result<bool> {
     match poll(&mut [PollFd::new(&source, PollFlags::IN)], Some(&patience)) {
         Ok(ready) => Ok(ready > 0),

@@ -1,4 +1,4 @@
-//! What a capture file holds beside its packets: what a store does not keep, and what the file says that it lacks.
+//! Contents of a capture file besides packets: those that a store does not keep, and the drops that the file reports.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use netrewind_segment::Timestamp;
 
 use super::super::ReportedDrops;
 
-/// Reports of drops that are kept apart until somebody takes them; those beyond are added to the last.
+/// Reports of drops that are kept separately until they are taken; later ones are added to the last.
 const REPORTS_MAX: usize = 1024;
 
-/// What a file holds that a store does not keep, counted.
+/// Counts of contents that a store does not keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Blocks of decryption secrets: without them packets stay unreadable.
@@ -22,14 +22,14 @@ pub struct LeftOut {
     pub directions: u64,
     /// Entries of a system's journal.
     pub journal_entries: u64,
-    /// Other blocks: custom ones, and such that nobody here knows.
+    /// Other blocks: custom and unknown ones.
     pub other_blocks: u64,
-    /// Packets of a time that no segment can hold, which got the nearest one that can.
+    /// Packets with a time that no segment can hold, which got the nearest possible one.
     pub times_moved: u64,
 }
 
 impl LeftOut {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl LeftOut {
         }
     }
 
-    /// Whether everything is kept.
+    /// True if everything is kept.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -70,7 +70,7 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// What was met beside packets so far.
+/// Contents other than packets found so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) left_out: LeftOut,
@@ -78,7 +78,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// The file says that so many packets were lost.
+    /// Adds a report of this many lost packets.
     pub(super) fn report(&mut self, interface: Option<&str>, dropped: u64, from: Timestamp, to: Timestamp) {
         if dropped == 0 {
             return;
@@ -95,19 +95,19 @@ impl Tally {
     }
 }
 
-/// What the file has said of one interface's drops.
+/// Drops of one interface as the file has reported them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Told {
-    /// Reported so far, since the capture began.
+    /// Drops reported since the capture began.
     dropped: u64,
-    /// The time until which it was.
+    /// The time up to which they were reported.
     until: Option<Timestamp>,
     first: Option<Timestamp>,
     latest: Option<Timestamp>,
 }
 
 impl Told {
-    /// A packet was captured then, and before it so many were lost.
+    /// Notes a packet's time, and the packets lost before it.
     pub(super) fn packet(
         &mut self,
         at: Timestamp,
@@ -125,7 +125,7 @@ impl Told {
         self.latest = Some(at);
     }
 
-    /// All drops of the interface from `since` (where it is told) until now add up to `total`.
+    /// Notes that all drops of the interface from `since` (if given) until now add up to `total`.
     pub(super) fn statistics(
         &mut self,
         total: u64,

@@ -1,7 +1,7 @@
 //! The pcap format: a file header, then records.
 //!
-//! Source: draft-ietf-opsawg-pcap and pcap-savefile(5). Read by hand and not through `pcap-file`, which refuses the
-//! modified format of old Linux systems and packets longer than the snaplen, and does not know versions before 2.4.
+//! Source: draft-ietf-opsawg-pcap and pcap-savefile(5). Parsed here and not by `pcap-file`, which refuses the modified format of
+//! old Linux systems and packets longer than the snaplen, and does not know versions before 2.4.
 
 use netrewind_segment::{LinkType, RecordHeader};
 
@@ -15,7 +15,7 @@ pub(super) const FILE_HEADER_BYTES: usize = 24;
 const RECORD_HEADER_BYTES: usize = 16;
 /// The same in the modified format: interface index, protocol and packet type follow, then padding.
 const MODIFIED_RECORD_HEADER_BYTES: usize = 24;
-/// What the modified format may store beyond the snaplen of Ethernet: a header that it made up.
+/// Bytes that the modified format may store beyond the snaplen of Ethernet: a synthetic header.
 const MODIFIED_ETHERNET_EXTRA_BYTES: u32 = 14;
 
 mod magic {
@@ -42,12 +42,11 @@ mod record_field {
     pub(super) const LEN: usize = 12;
 }
 
-/// What a header may say of its time zone (seconds) and of its clock's accuracy (digits), where it says anything: nobody does.
+/// Greatest plausible time zone (seconds) and clock accuracy (digits) in a header; in practice both are zero.
 const ZONE_MAX: u32 = 14 * 3600;
 const ACCURACY_MAX: u32 = 9;
 
-/// In which order a record holds its two lengths: versions before 2.3 had them the other way round, and so did some
-/// writers of 2.3.
+/// Order of a record's two lengths: versions before 2.3 had them the other way round, and so did some writers of 2.3.
 #[derive(Clone, Copy)]
 enum Lengths {
     CapturedFirst,
@@ -65,7 +64,7 @@ pub(super) struct PcapReader {
     interface: Interface,
 }
 
-/// The byte order and the magic number of a file that begins so; `None` where it is not pcap.
+/// Byte order and magic number of a file with this beginning; `None` if it is not pcap.
 fn recognize(begun: &[u8]) -> Option<(ByteOrder, u32)> {
     [ByteOrder::Little, ByteOrder::Big].into_iter().find_map(|order| {
         let magic = order.u32_at(begun, file_field::MAGIC)?;
@@ -73,13 +72,13 @@ fn recognize(begun: &[u8]) -> Option<(ByteOrder, u32)> {
     })
 }
 
-/// Whether a file that begins so is pcap.
+/// True if a file with this beginning is pcap.
 pub(super) fn is_pcap(begun: &[u8]) -> bool {
     recognize(begun).is_some()
 }
 
-/// Whether bytes in the place of a record, which begin with a magic number, are a header: then another capture begins. As a
-/// record a header has no packet, or one that is shorter on the wire than captured. A header that is cut counts as one.
+/// True if bytes in the place of a record, which begin with a magic number, are a header: then another capture begins. Read as a
+/// record, a header has no packet, or one that is shorter on the wire than captured. A truncated header counts as one.
 pub(super) fn is_header(begun: &[u8]) -> bool {
     let Some((order, _)) = recognize(begun) else { return false };
     let u16_at = |at| order.u16_at(begun, at);
@@ -143,7 +142,7 @@ impl PcapReader {
         std::slice::from_ref(&self.interface)
     }
 
-    /// Steps to the next packet; `None` where the file ends behind the last.
+    /// Steps to the next packet; `None` if the file ends behind the last.
     pub(super) fn next(&mut self, input: &mut Input) -> Result<Option<Located>, Halt> {
         let offset = input.offset();
         let damaged = |reason| Err(Halt::Damaged { offset, reason });
@@ -195,12 +194,12 @@ impl PcapReader {
     }
 }
 
-/// Whether all of it is zeros.
+/// True if all bytes are zero.
 fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Whether they are as many as a disk leaves unwritten, and zeros.
+/// True if these are as many bytes as a disk leaves unwritten, all zero.
 fn is_unwritten(bytes: &[u8]) -> bool {
     bytes.len() == ZEROS_MIN && is_blank(bytes)
 }

@@ -1,8 +1,8 @@
 //! The pcapng format: sections of blocks, each with its own byte order and interfaces.
 //!
-//! Source: draft-ietf-opsawg-pcapng. `pcap-file` cuts the stream into blocks. The fields of the few blocks that matter
-//! here are read by hand: the crate refuses a whole file for what no other reader minds, such as a name that is not
-//! UTF-8, reserved bits, a length on the wire below the captured one, or a clock that it does not know.
+//! Source: draft-ietf-opsawg-pcapng. `pcap-file` splits the stream into blocks. The fields of the few blocks that matter here are
+//! parsed by hand: the crate refuses a whole file for faults that no other reader minds, such as a name that is not UTF-8,
+//! reserved bits, an original length below the captured one, or an unknown clock.
 
 mod interface;
 mod options;
@@ -21,17 +21,17 @@ use super::left_out::{Tally, Told};
 use super::{Halt, Interface, Located, link_type, locate};
 use crate::source::SourceInterface;
 
-/// The longest block that is read, unless packets of a link type can be longer: libpcap's limit.
+/// Longest block that is read, unless packets of a link type can be longer: libpcap's limit.
 const BLOCK_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What a block may hold beside the longest packet: headers and options. libpcap's limit.
+/// Bytes of a block besides the longest packet: headers and options. libpcap's limit.
 const BLOCK_OVERHEAD_BYTES_MAX: usize = 131_072 + 32;
-/// Interfaces that one section may have.
+/// Limit on the interfaces of one section.
 const INTERFACES_MAX: usize = 65_536;
 /// Bytes of a block's type and length, before its body.
 const BLOCK_HEADER_BYTES: usize = 8;
 /// Bytes of a section header block without options.
 const SECTION_HEADER_BYTES_MIN: usize = 28;
-/// libpcap takes no longer section header for one.
+/// Longest section header that libpcap accepts.
 const SECTION_HEADER_BYTES_MAX: usize = 1024 * 1024;
 
 mod field {
@@ -42,7 +42,7 @@ mod field {
     pub(super) const VERSION_MINOR: usize = 14;
 }
 
-/// Fields of an enhanced or obsolete packet block, from the body's beginning.
+/// Fields of an enhanced or obsolete packet block, from the start of the body.
 mod packet_field {
     pub(super) const INTERFACE: usize = 0;
     pub(super) const TIME_HIGH: usize = 4;
@@ -52,7 +52,7 @@ mod packet_field {
     pub(super) const PACKET: usize = 20;
 }
 
-/// What an obsolete packet block has in the place of a count of drops where it has none.
+/// Value in an obsolete packet block whose count of drops is unknown.
 const LOST_UNKNOWN: u16 = u16::MAX;
 
 mod simple_packet_field {
@@ -67,19 +67,19 @@ mod statistics_field {
     pub(super) const OPTIONS: usize = 12;
 }
 
-/// Where the options of a section header begin in its block's body.
+/// Offset of a section header's options in its block's body.
 const SECTION_OPTIONS: usize = 16;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
-/// Secrets to decrypt packets with.
+/// Decryption secrets.
 const DECRYPTION_SECRETS_BLOCK: u32 = 10;
 
 /// Reads the packets of a pcapng file.
 pub(super) struct PcapngReader {
     order: ByteOrder,
-    /// The file's name, where interfaces without one are numbered.
+    /// The file's name, if interfaces without a name are numbered.
     file: Option<String>,
     interfaces: Vec<Interface>,
-    /// What else is known of each of them.
+    /// Further state of each interface.
     states: Vec<State>,
     block_bytes_max: usize,
 }
@@ -90,12 +90,12 @@ struct State {
     told: Told,
 }
 
-/// What a block was.
+/// The block that was read.
 pub(super) enum Next {
     Packet(Located),
     /// No packet.
     Block,
-    /// There is none behind the last.
+    /// The end, behind the last block.
     End,
 }
 
@@ -105,23 +105,23 @@ struct PacketBlock {
     ticks: u64,
     caplen: u32,
     len: u32,
-    /// Where the packet's bytes begin in the block's body.
+    /// Offset of the packet's bytes in the block's body.
     at: usize,
-    /// What stands behind them.
+    /// The options behind them.
     beside: Beside,
 }
 
-/// Whether a block in the place of a record of pcap begins a section.
+/// True if a block in the place of a pcap record begins a section.
 pub(super) fn is_section(begun: &[u8]) -> bool {
     is_pcapng(begun) && order_of(begun).is_some()
 }
 
-/// Both halves of a time.
+/// Joins the two halves of a time.
 fn ticks_of(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Whether a file that begins so is pcapng.
+/// True if a file with this beginning is pcapng.
 pub(super) fn is_pcapng(begun: &[u8]) -> bool {
     ByteOrder::Little.u32_at(begun, field::BLOCK_TYPE) == Some(SECTION_HEADER_BLOCK)
         && begun
@@ -137,7 +137,7 @@ fn order_of(block: &[u8]) -> Option<ByteOrder> {
 }
 
 impl PcapngReader {
-    /// Reads the first section header. Like libpcap, it does not look at the length that the block repeats at its end.
+    /// Reads the first section header. Like libpcap, it ignores the length repeated at the end of the block.
     pub(super) fn open(input: &mut Input, file: Option<&str>, tally: &mut Tally) -> Result<Self, Halt> {
         let offset = input.offset();
         let damaged = |reason: String| Halt::Damaged { offset, reason };
@@ -171,7 +171,7 @@ impl PcapngReader {
         Self { order, file, interfaces, states, block_bytes_max: BLOCK_BYTES_MAX }
     }
 
-    /// The interfaces of the section that is being read.
+    /// The interfaces of the current section.
     pub(super) fn interfaces(&self) -> &[Interface] {
         &self.interfaces
     }
@@ -229,7 +229,7 @@ impl PcapngReader {
         parsed.map(|(_, block)| block).map_err(|error| error.to_string())
     }
 
-    /// Learns from a block, or finds the packet in it.
+    /// Processes a block, or finds the packet in it.
     fn read_block(
         &mut self,
         bytes: &[u8],
@@ -267,7 +267,7 @@ impl PcapngReader {
         }
     }
 
-    /// Learns an interface; tells how many comments it has.
+    /// Adds an interface; returns the number of its comments.
     fn add_interface(&mut self, body: &[u8]) -> Result<u64, String> {
         if self.interfaces.len() == INTERFACES_MAX {
             return Err(format!("a section has more than {INTERFACES_MAX} interfaces"));
@@ -281,7 +281,7 @@ impl PcapngReader {
         Ok(comments)
     }
 
-    /// An interface without a name is known as the file is; a further one has its number behind that.
+    /// Name and description of an interface. One without either has the name of the file, followed by its number unless it is first.
     fn known_as(&self, interface: &Interface) -> Option<SourceInterface> {
         let (name, description) = match (&interface.name, &interface.description) {
             (Some(name), description) => (name.clone(), description.clone()),
@@ -292,7 +292,7 @@ impl PcapngReader {
         Some(SourceInterface { name, description })
     }
 
-    /// What an interface has lost, as far as such a block can be read.
+    /// Notes the drops in an interface statistics block, as far as it can be read.
     fn statistics(&mut self, body: &[u8], tally: &mut Tally) {
         use statistics_field::{INTERFACE, OPTIONS, TIME_HIGH, TIME_LOW};
         let u32_at = |at| self.order.u32_at(body, at);
@@ -335,7 +335,8 @@ impl PcapngReader {
         self.check(body, PacketBlock { interface, ticks, caplen, len, at: PACKET, beside })
     }
 
-    /// A simple packet block has no time, and comes from the section's first interface, whose snaplen cut it.
+    /// Locates the packet of a simple packet block, which has no time, and comes from the section's first interface, whose
+    /// snaplen cut it.
     fn simple_packet(&self, body: &[u8]) -> Result<PacketBlock, String> {
         use simple_packet_field::{LEN, PACKET};
         let len = self.order.u32_at(body, LEN).ok_or("a simple packet block is too short for its fields")?;

@@ -1,7 +1,7 @@
-//! Pseudo-headers in the capturing host's byte order, brought into the order of segments: little endian.
+//! Pseudo-headers in the capturing host's byte order, converted to that of segments: little endian.
 //!
-//! Some link types begin with a header that the kernel of the capturing host filled in. A file of the other byte order
-//! holds it swapped; libpcap swaps it while reading, and so do we, because the packets go into a little-endian file.
+//! Some link types begin with a header that the kernel of the capturing host filled in. A file of the other byte order holds it
+//! swapped; libpcap swaps it while reading, and so do we, because the packets go into a little-endian file.
 //!
 //! Source: pcap-usb-linux, tcpdump.org/linktypes (USB_LINUX, NFLOG, PFLOG, LINUX_SLL), libpcap 1.10.
 
@@ -12,7 +12,7 @@ use netrewind_segment::{LinkType, RecordHeader};
 use super::byte_order::ByteOrder;
 use super::link_type;
 
-/// Puts right what depends on the host that captured the packet.
+/// Converts the fields that depend on the host that captured the packet.
 pub(super) fn normalize(link_type: LinkType, order: ByteOrder, header: &mut RecordHeader, packet: &mut [u8]) {
     if order == ByteOrder::Big {
         to_little_endian(link_type, header.len, packet);
@@ -124,13 +124,13 @@ mod usb {
         }
     }
 
-    /// Where the descriptors begin of which at least the first bytes were captured.
+    /// Offsets of the descriptors of which at least the first bytes were captured.
     fn descriptors(caplen: usize, count: u32) -> impl Iterator<Item = usize> {
         (MMAPPED_HEADER_BYTES..caplen).step_by(DESCRIPTOR_BYTES).take(count as usize)
     }
 
-    /// Old kernels' captures give a completed incoming isochronous transfer the length of its buffer, though its data is
-    /// scattered over it: the length is what the descriptors say.
+    /// Corrects the length of a completed incoming isochronous transfer: captures of old kernels give that of its buffer, though
+    /// its data is scattered over it; the descriptors give the real length.
     pub(super) fn mend_isochronous_len(header: &mut RecordHeader, packet: &[u8]) {
         if let Some(len) = isochronous_len(header, packet) {
             if len >= header.caplen {
@@ -156,7 +156,7 @@ mod usb {
         Some(before_data.wrapping_add(scattered_bytes(packet, count)))
     }
 
-    /// How far into the buffer the last chunk of data reaches.
+    /// End of the last chunk of data in the buffer.
     fn scattered_bytes(packet: &[u8], count: u32) -> u32 {
         descriptors(packet.len(), count)
             .filter_map(|at| packet.get(at..at + DESCRIPTOR_BYTES))

@@ -1,4 +1,4 @@
-//! Capture files against what tcpdump, mergecap and `pcap-file` make of them.
+//! Capture files compared with the output of tcpdump, mergecap and `pcap-file`.
 
 mod build;
 mod compressed;
@@ -51,12 +51,12 @@ pub(super) fn drain(file: &mut CaptureFile) -> (Vec<Owned>, Option<SourceError>)
     }
 }
 
-/// The same of bytes.
+/// The same for bytes.
 pub(super) fn read(bytes: impl Into<Vec<u8>>) -> (Vec<Owned>, Option<SourceError>) {
     drain(&mut CaptureFile::from_reader("test", Cursor::new(bytes.into())))
 }
 
-/// What `tcpdump -r` makes of the bytes, and whether it reached their end; `None` where there is no tcpdump.
+/// Packets of the bytes according to `tcpdump -r`, and true if it reached their end; `None` if there is no tcpdump.
 pub(super) fn tcpdump(bytes: &[u8]) -> Option<(Vec<Owned>, bool)> {
     let mut file = tempfile::tempfile().expect("a file for tcpdump");
     file.write_all(bytes).expect("written for tcpdump");
@@ -70,7 +70,7 @@ pub(super) fn tcpdump(bytes: &[u8]) -> Option<(Vec<Owned>, bool)> {
     Some((plain_nanosecond_packets(&output.stdout), output.status.success()))
 }
 
-/// tcpdump writes its host's byte order, which segments have too.
+/// Parses tcpdump's output, which has its host's byte order, as segments do.
 fn plain_nanosecond_packets(mut file: &[u8]) -> Vec<Owned> {
     let mut header = [0; 24];
     if file.read_exact(&mut header).is_err() {
@@ -87,7 +87,7 @@ fn plain_nanosecond_packets(mut file: &[u8]) -> Vec<Owned> {
     packets
 }
 
-/// Requires that we hand over what tcpdump does, and no less where it sees damage. Where it sees none, no more.
+/// Requires the same packets as tcpdump's, and no fewer where it sees damage. Where it sees none, no more.
 pub(super) fn agree(what: &str, bytes: &[u8]) -> usize {
     let Some((expected, complete)) = tcpdump(bytes) else { return 0 };
     let (found, error) = read(bytes);

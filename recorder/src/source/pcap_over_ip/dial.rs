@@ -1,4 +1,4 @@
-//! Connecting to a peer, on a thread aside, again after a pause that grows.
+//! Connections to a peer, made on a separate thread, and retried after a growing pause.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::SourceError;
 use crate::clock::Clock;
 
-/// How long one address of a peer may take to answer.
+/// Time that one address of a peer may take to answer.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause before the first try after a connection that was of use.
+/// Pause before the first retry after a useful connection.
 pub const PAUSE_MIN: Duration = Duration::from_millis(250);
-/// The pause doubles with each try in vain, up to this.
+/// Limit on the pause, which doubles with each failed try.
 pub const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Keeps one peer connected.
@@ -32,7 +32,7 @@ impl Dialer {
         Self { host, port, clock, attempt: None, pause: PAUSE_MIN, not_before_ns: 0, failure: None }
     }
 
-    /// Waits at most `patience` for a connection. An error says why there is none; the next call goes on trying.
+    /// Waits at most `patience` for a connection. The error is the reason that there is none; the next call goes on trying.
     pub fn dial(&mut self, name: &str, patience: Duration) -> Result<Option<TcpStream>, SourceError> {
         let away = |why: &str| SourceError::Unsupported { name: name.to_owned(), reason: why.to_owned() };
         if self.attempt.is_none() {
@@ -65,7 +65,7 @@ impl Dialer {
         }
     }
 
-    /// The connection has ended; `was_useful` where anything had come of it.
+    /// Notes the end of the connection; `was_useful` if it carried any packets.
     pub fn let_go(&mut self, was_useful: bool) {
         if was_useful {
             self.pause = PAUSE_MIN;
@@ -80,8 +80,8 @@ impl Dialer {
     }
 }
 
-/// Looks the name up and tries its addresses in turn. Nobody waits for the thread: where its answer is not wanted any more,
-/// it ends by itself.
+/// Looks the name up and tries its addresses in turn. Nobody waits for the thread: if its result is no longer wanted, it ends by
+/// itself.
 fn begin(host: String, port: u16) -> io::Result<Receiver<io::Result<TcpStream>>> {
     let (answer, attempt) = mpsc::channel();
     std::thread::Builder::new().name("connect".into()).spawn(move || {

@@ -1,4 +1,4 @@
-//! Taking peers that connect: several desks at one door, each with one peer at a time.
+//! Accepting peers that connect: several desks at one door, each with one peer at a time.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,21 +10,21 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::SourceError;
 
-/// Where peers arrive, and which desks have one.
+/// A listener, and the desks at it that have a peer.
 struct Door {
     listener: TcpListener,
     is_taken: Vec<AtomicBool>,
 }
 
-/// Takes one peer at a time: the lowest desk that is free takes the next, so that peers that come back come to the desks
-/// that they left.
+/// One place for a peer: the free desk with the lowest number takes the next, so that peers that return get the desks that they
+/// left.
 pub(super) struct Desk {
     door: Arc<Door>,
     number: usize,
 }
 
 impl Desk {
-    /// Opens a door with this many desks, and tells where it is.
+    /// Opens a door with this many desks, and returns its address.
     pub fn open(host: &str, port: u16, desks: usize) -> Result<(Vec<Self>, SocketAddr), SourceError> {
         let failed =
             |source| SourceError::System { what: format!("listening on {host}, port {port}"), source };
@@ -36,7 +36,7 @@ impl Desk {
         Ok(((0..desks).map(|number| Self { door: door.clone(), number }).collect(), address))
     }
 
-    /// Which desk it is, from 0.
+    /// Number of the desk, from 0.
     pub fn number(&self) -> usize {
         self.number
     }
@@ -62,7 +62,7 @@ impl Desk {
         }
     }
 
-    /// The desk is free again.
+    /// Frees the desk.
     pub fn let_go(&self) {
         self.taken().store(false, Ordering::Release);
     }

@@ -7,9 +7,9 @@ use super::super::{Interface, link_type};
 use super::options::Options;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
-/// Ticks of a second where the block does not say.
+/// Ticks per second if the block does not say.
 const TICKS_PER_SECOND_DEFAULT: u64 = 1_000_000;
-/// Up to here, nanoseconds come out of 64-bit arithmetic.
+/// Largest resolution at which nanoseconds fit 64-bit arithmetic.
 const TICKS_PER_SECOND_NARROW_MAX: u64 = u64::MAX / NANOSECONDS_PER_SECOND;
 /// Bytes of an interface's name that are kept: longer than any system allows.
 const NAME_BYTES_MAX: usize = 256;
@@ -29,12 +29,12 @@ mod option {
     pub(super) const TIME_OFFSET: u16 = 14;
 }
 
-/// What an interface description block says.
+/// Contents of an interface description block.
 pub(super) struct Described {
     pub(super) interface: Interface,
     pub(super) clock: Clock,
     pub(super) snaplen: u32,
-    /// How many comments it has.
+    /// Number of comments.
     pub(super) comments: u64,
 }
 
@@ -44,11 +44,11 @@ pub(super) struct Time {
     /// Since the Unix epoch.
     pub(super) seconds: u32,
     pub(super) nanoseconds: u32,
-    /// It was before 1970 or after 2106, and is the nearest that a segment can hold.
+    /// True if it was before 1970 or after 2106; it is then the nearest that a segment can hold.
     pub(super) is_moved: bool,
 }
 
-/// How an interface counts time.
+/// Clock of an interface: its resolution and offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Clock {
     ticks_per_second: u64,
@@ -56,14 +56,13 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// As a timestamp.
+    /// Converts ticks to a timestamp.
     pub(super) fn timestamp(self, ticks: u64) -> Timestamp {
         let Time { seconds, nanoseconds, .. } = self.time_of(ticks);
         Timestamp::new(seconds, nanoseconds)
     }
 
-    /// Seconds since the Unix epoch, and nanoseconds. (tcpdump lets what 32 bits of seconds cannot hold wrap into another
-    /// century.)
+    /// Seconds since the Unix epoch, and nanoseconds. (In tcpdump, seconds beyond 32 bits wrap into another century.)
     #[expect(clippy::cast_possible_truncation, reason = "nanoseconds fit")]
     pub(super) fn time_of(self, ticks: u64) -> Time {
         let seconds = i128::from(ticks / self.ticks_per_second) + i128::from(self.offset_seconds);
@@ -136,7 +135,7 @@ impl Described {
     }
 }
 
-/// The highest bit tells a power of two from a power of ten.
+/// Decodes `if_tsresol`: the highest bit selects a power of two instead of ten.
 fn ticks_per_second(resolution: u8) -> Option<u64> {
     let exponent = u32::from(resolution & 0x7f);
     if resolution & 0x80 == 0 { 10u64.checked_pow(exponent) } else { 2u64.checked_pow(exponent) }

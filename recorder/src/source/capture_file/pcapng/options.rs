@@ -10,7 +10,7 @@ const COMMENT: u16 = 1;
 mod of_packet {
     pub(super) const FLAGS: u16 = 2;
     pub(super) const DROP_COUNT: u16 = 4;
-    /// Of the flags, whether the packet was received or sent.
+    /// Bits of the flags that say received or sent.
     pub(super) const DIRECTION: u32 = 0b11;
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Options<'a> {
     order: ByteOrder,
 }
 
-/// What stands beside a packet.
+/// Options of a packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Beside {
     pub(super) comments: u64,
@@ -35,23 +35,23 @@ pub(super) struct Beside {
     pub(super) lost_before: u64,
 }
 
-/// What statistics say of an interface.
+/// Options of an interface statistics block.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counted {
     pub(super) comments: u64,
     /// Packets lost since the capture began, by the interface and by the system.
     pub(super) dropped: u64,
-    /// When it began, in the interface's ticks.
+    /// Start of the capture, in the interface's ticks.
     pub(super) since: Option<u64>,
 }
 
 impl<'a> Options<'a> {
-    /// Those that begin at `at` of a block's body.
+    /// Options that begin at `at` of a block's body.
     pub(super) fn behind(body: &'a [u8], at: usize, order: ByteOrder) -> Self {
         Self { rest: body.get(at..).unwrap_or_default(), order }
     }
 
-    /// The next one; none at their end.
+    /// The next option; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<(u16, &'a [u8])>, String> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -69,17 +69,17 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// All of them up to one that is damaged: where it is not an interface that they describe, nothing depends on them.
+    /// All options up to a damaged one: except for interface descriptions, nothing depends on them.
     fn readable(mut self) -> impl Iterator<Item = (u16, &'a [u8])> {
         std::iter::from_fn(move || self.next().ok().flatten())
     }
 
-    /// How many comments there are.
+    /// Number of comments.
     pub(super) fn comments(self) -> u64 {
         self.readable().filter(|(code, _)| *code == COMMENT).count() as u64
     }
 
-    /// Those of a packet.
+    /// Decodes the options of a packet.
     pub(super) fn beside(self) -> Beside {
         let order = self.order;
         let mut beside = Beside::default();
@@ -97,7 +97,7 @@ impl<'a> Options<'a> {
         beside
     }
 
-    /// Those of statistics.
+    /// Decodes the options of an interface statistics block.
     pub(super) fn statistics(self) -> Counted {
         let order = self.order;
         let mut counted = Counted::default();

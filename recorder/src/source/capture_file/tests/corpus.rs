@@ -49,8 +49,8 @@ fn a_damaged_file_reads_as_in_tcpdump_as_far_as_tcpdump_reads() {
     }
 }
 
-/// Whether a clock (`if_tsresol`) has so many ticks a second that nanoseconds do not come out of the 64-bit arithmetic of
-/// libpcap 1.10 and Wireshark, which overflows there; ours is wide enough, and a test of its own.
+/// True if a clock (`if_tsresol`) has so many ticks per second that nanoseconds overflow the 64-bit arithmetic of libpcap 1.10
+/// and Wireshark; ours is wide enough, and has its own test.
 fn has_a_clock_too_fine_for_tcpdump(bytes: &[u8]) -> bool {
     const DECIMAL_DIGITS_MAX: u8 = 10;
     const BINARY_DIGITS_MAX: u8 = 0x80 | 34;
@@ -77,7 +77,7 @@ fn a_pcap_file_reads_the_same_in_the_other_byte_order() {
     }
 }
 
-/// Turns every header field around.
+/// Swaps every header field.
 fn swap_pcap(bytes: &mut [u8], packets: &[Owned]) {
     for field in [0..4, 4..6, 6..8, 8..12, 12..16, 16..20, 20..24] {
         bytes[field].reverse();
