@@ -1,4 +1,4 @@
-//! How zones, sizes, numbers and addresses are written on the command line; times and durations are read by
+//! Zones, sizes, numbers and addresses as written on the command line; times and durations are parsed by
 //! [`netrewind_extractor::time_text`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,7 +23,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         .map_err(|_| format!("{text:?} is no size: write one as 10GiB, 500MB, or a number of bytes"))
 }
 
-/// Reads how many: `20`.
+/// Reads a number of things: `20`.
 pub fn count(text: &str) -> Result<u64, String> {
     within(text, 0, u64::MAX)
 }
@@ -33,12 +33,12 @@ pub fn length(text: &str) -> Result<usize, String> {
     count(text).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// Reads how many lanes an interface has.
+/// Reads the number of lanes of an interface.
 pub fn lanes(text: &str) -> Result<u16, String> {
     within(text, 1, 64).map(|lanes| u16::try_from(lanes).unwrap_or(1))
 }
 
-/// Reads how many bytes of each packet are kept: as with tcpdump 0 keeps them whole.
+/// Reads a snaplen: as with tcpdump, 0 keeps packets whole.
 pub fn snaplen(text: &str) -> Result<u32, String> {
     let bytes = within(text, 0, u64::from(CAPLEN_MAX))?;
     Ok(u32::try_from(bytes).ok().filter(|&bytes| bytes > 0).unwrap_or(CAPLEN_MAX))
@@ -60,7 +60,7 @@ pub fn address(text: &str) -> Result<IpAddr, String> {
     bare.parse().map_err(|_| format!("{text:?} is no address: write one as 10.0.0.1 or 2001:db8::1"))
 }
 
-/// Where to listen: an address and a port, or on this machine alone, whichever protocol it speaks to itself.
+/// Address to listen on: an address and a port, or a port of this machine alone, over IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// At this address.
@@ -70,7 +70,7 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
-    /// The addresses that are meant, the first of them in any case.
+    /// The addresses to bind; the first one is required.
     pub fn addresses(self) -> Vec<SocketAddr> {
         match self {
             Self::At(address) => vec![address],
@@ -83,7 +83,7 @@ impl ListenAddress {
     }
 }
 
-/// Reads where to listen: `127.0.0.1:8640`, `[::1]:8640`, `localhost:8640`.
+/// Reads an address to listen on: `127.0.0.1:8640`, `[::1]:8640`, `localhost:8640`.
 pub fn listen_address(text: &str) -> Result<ListenAddress, String> {
     let of_localhost = |text: &str| {
         let (host, port) = text.rsplit_once(':')?;

@@ -18,11 +18,11 @@ use netrewind_segment::{Event, Logbook, SegmentName, SegmentState, Store, StoreE
 use crate::clock;
 use crate::indexing::CATCH_UP_NICENESS;
 
-/// How often the follower looks whether an hour is over.
+/// Interval between two looks for hours that are over.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// How often it asks whether to end.
+/// Interval between two checks for the end.
 const STOP_INTERVAL: Duration = Duration::from_millis(200);
-/// An hour that could not be written is tried again after so many looks.
+/// Looks after which an hour that could not be written is tried again.
 const LOOKS_AFTER_FAILURE: u32 = 60;
 
 /// Reads the catalog.
@@ -45,25 +45,25 @@ impl Catalog for Reader {
     }
 }
 
-/// What reads the catalog of any store.
+/// A reader for the catalog of any store.
 pub fn reader() -> Arc<dyn Catalog> {
     Arc::new(Reader)
 }
 
-/// How an hour of which segments are kept stands in the catalog.
+/// State of a catalog hour whose segments are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Some of its segments are still being written.
     Unfinished,
-    /// It is not there, or cannot be read.
+    /// It does not exist, or cannot be read.
     Missing,
-    /// It was made of other segments than there are.
+    /// It was made from other segments than those that exist.
     Stale,
-    /// It is there and fits; or fits what there was when it was written, and not all of that is kept.
+    /// It exists and fits; or it fits the segments that existed when it was written, some of which have expired.
     Good,
 }
 
-/// The hours in which segments were opened that are kept, with their segments.
+/// The hours in which kept segments were opened, with these segments.
 pub fn hours(store: &Store) -> anyhow::Result<BTreeMap<Hour, Vec<ListedSegment>>> {
     let mut hours: BTreeMap<Hour, Vec<ListedSegment>> = BTreeMap::new();
     for segment in store.segments()? {
@@ -72,7 +72,7 @@ pub fn hours(store: &Store) -> anyhow::Result<BTreeMap<Hour, Vec<ListedSegment>>
     Ok(hours)
 }
 
-/// How an hour with these segments stands.
+/// State of an hour with these segments.
 pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<State> {
     if segments.iter().any(|segment| segment.state == SegmentState::Open) {
         return Ok(State::Unfinished);
@@ -93,7 +93,7 @@ pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Re
     })
 }
 
-/// Whether an hour that is there can be made again of these segments without losing any.
+/// True if an existing hour can be rebuilt from these segments without losing any.
 pub fn is_rebuildable(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<bool> {
     Ok(match store.manifest(hour) {
         Err(StoreError::Manifest { .. }) => true,
@@ -106,7 +106,7 @@ fn has_all(manifest: &Manifest, segments: &[ListedSegment]) -> bool {
     manifest.segments.iter().all(|segment| is_kept(segment.name))
 }
 
-/// Writes an hour, in the place of what was there.
+/// Writes an hour, replacing any earlier one.
 pub fn write(
     store: &Store,
     extractor: &Extractor,
@@ -131,7 +131,7 @@ pub fn write(
     Ok(manifest)
 }
 
-/// What a damaged hour may have told that the one in its place cannot: of segments that have expired.
+/// Notice that a damaged hour may have covered expired segments, which the hour that replaces it cannot.
 fn lost_with(store: &Store, manifest: &Manifest) -> Option<String> {
     let hour = manifest.hour;
     if store.manifest(hour).is_ok() {
@@ -155,7 +155,7 @@ fn lost_with(store: &Store, manifest: &Manifest) -> Option<String> {
         .then(|| "what it told of segments that have expired: it was damaged, and written again".to_owned())
 }
 
-/// What an hour says of itself, where it does.
+/// Manifest of an hour, if it exists and can be read.
 fn readable(store: &Store, hour: Hour) -> Result<Option<Manifest>, StoreError> {
     match store.manifest(hour) {
         Err(StoreError::Manifest { .. }) => Ok(None),
@@ -163,13 +163,13 @@ fn readable(store: &Store, hour: Hour) -> Result<Option<Manifest>, StoreError> {
     }
 }
 
-/// An hour and the one before, where both are there.
+/// An hour and the one before, if both exist.
 fn with_the_one_before(store: &Store, hour: Hour) -> anyhow::Result<Option<(Manifest, Manifest)>> {
     let Some(before) = hour.before() else { return Ok(None) };
     Ok(readable(store, before)?.zip(readable(store, hour)?))
 }
 
-/// Writes what becomes of conversations between an hour and the one before, unless that is told already.
+/// Writes the seam of flows that cross the boundary of an hour and the one before, unless it exists already.
 pub fn write_seam(store: &Store, hour: Hour, stop: &AtomicBool) -> anyhow::Result<()> {
     if let Some((before, after)) = with_the_one_before(store, hour)?
         && seam_is_due(store, &before, &after)
@@ -180,7 +180,7 @@ pub fn write_seam(store: &Store, hour: Hour, stop: &AtomicBool) -> anyhow::Resul
     Ok(())
 }
 
-/// Reads an hour from end to end; an error says what is wrong.
+/// Reads an hour from end to end; the error describes the fault.
 pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
     // One that has expired since is no fault.
     let Some(manifest) = store.manifest(hour)? else { return Ok(()) };
@@ -210,12 +210,12 @@ pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What reads segments to write the catalog: one thread, and no catalog.
+/// An extractor that reads segments to write the catalog: one thread, and no catalog.
 pub fn extractor(store: &Store) -> Extractor {
     Extractor::new(store.clone(), Options { helpers: 0, ..Options::default() })
 }
 
-/// Writes the catalog behind a recording, with the least priority.
+/// Writes the catalog behind a recording, at the lowest priority.
 pub struct Cataloging {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -223,7 +223,7 @@ pub struct Cataloging {
 }
 
 impl Cataloging {
-    /// Begins.
+    /// Starts the thread.
     pub fn start(store: &Store, logbook: Arc<Mutex<Logbook>>, limits: CatalogLimits) -> anyhow::Result<Self> {
         store.remove_unfinished_hours()?;
         let (stop, keeper) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
@@ -244,12 +244,12 @@ impl Cataloging {
         Ok(Self { stop, thread, keeper })
     }
 
-    /// Who makes room in the store for what is written.
+    /// Sets the keeper that makes room in the store for new hours.
     pub fn set_keeper(&self, keeper: &Arc<Keeper>) {
         *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(keeper));
     }
 
-    /// Ends; an hour that is being written is given up, and written by the next process.
+    /// Ends; an hour that is being written is given up, and left to the next process.
     pub fn finish(self) {
         self.stop.store(true, Ordering::Relaxed);
         // A fault of the program there has been printed; what is not written the next process writes.
@@ -264,7 +264,7 @@ struct Follower {
     limits: CatalogLimits,
     keeper: Arc<Mutex<Option<Arc<Keeper>>>>,
     stop: Arc<AtomicBool>,
-    /// Looks for which it does nothing.
+    /// Looks to skip.
     rests: u32,
 }
 
@@ -291,7 +291,7 @@ impl Follower {
         let _ = logbook.append(clock::now(), event);
     }
 
-    /// Writes the hours that are over, all of whose segments have their indexes, and removes the oldest.
+    /// Writes the hours that are over and whose segments all have indexes, and removes the oldest ones.
     fn turn(&mut self) -> anyhow::Result<()> {
         let now = clock::now();
         for (hour, segments) in hours(&self.store)? {

@@ -1,4 +1,4 @@
-//! The subcommands: arguments in, a library called, words for a person out.
+//! The subcommands: parse arguments, call a library, report to the user.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ mod tunnels;
 mod verify;
 mod waiting;
 
-/// What netrewind can do.
+/// Commands of netrewind.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Record interfaces into a store, until Ctrl-C
@@ -56,7 +56,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     pub fn run(self) -> Result<Outcome, Failure> {
         match self {
             Self::Record(arguments) => record::run(&arguments),
@@ -75,7 +75,7 @@ impl Command {
     }
 }
 
-/// Where the store is.
+/// Location of the store.
 #[derive(Debug, clap::Args)]
 pub struct StoreArgument {
     /// The store's folder
@@ -83,7 +83,7 @@ pub struct StoreArgument {
     store: PathBuf,
 }
 
-/// How a store is written.
+/// Settings for writing a store.
 #[derive(Debug, clap::Args)]
 pub struct WritingArguments {
     /// Bytes of a segment at which the next one begins

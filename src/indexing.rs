@@ -20,7 +20,7 @@ pub fn seed() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-/// Which UDP ports are tunnels in a store.
+/// UDP ports that are decoded as tunnels in a store.
 pub fn ports_of(store: &Store) -> anyhow::Result<TunnelPorts> {
     TunnelPorts::written(&store.identity().tunnel_ports).map_err(|error| {
         anyhow::anyhow!(
@@ -41,15 +41,15 @@ pub fn build(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<u8>> {
 /// The state of a segment's index.
 #[derive(Debug)]
 pub enum State {
-    /// There is none.
+    /// There is no index.
     Missing,
-    /// It is there and fits.
+    /// It exists and fits.
     Good,
     /// It cannot be used.
     Bad(IndexError),
 }
 
-/// Looks whether a sealed segment has an index that fits, without reading all of either.
+/// Checks that a sealed segment has an index that fits, without reading all of either.
 pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<State> {
     use std::io::Read;
     use std::os::unix::fs::FileExt;
@@ -73,15 +73,14 @@ pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<State> {
     })
 }
 
-/// How little the thread asks of the processor that turns what was counted into an index: recording and counting go
-/// first.
+/// Niceness of the thread that lays out indexes from the counts: recording and counting go first.
 const FINISH_NICENESS: i32 = 15;
-/// And the one that catches up: anything else goes first.
+/// Niceness of the thread that catches up: everything else goes first.
 pub const CATCH_UP_NICENESS: i32 = 19;
-/// Segments that wait to be finished at most; one beyond is read from the disk later, so that memory stays bounded.
+/// Limit on segments that wait for their index; further ones are read from the disk later, so that memory stays bounded.
 const UNFINISHED_MAX: usize = 2;
 
-/// Puts indexes beside segments, and says in the logbook where that fails.
+/// Writes indexes beside segments, and logs failures.
 #[derive(Clone)]
 struct IndexWriter {
     store: Store,
@@ -95,7 +94,7 @@ impl IndexWriter {
         let _ = logbook.append(clock::now(), Event::IndexBehind { segment: *name, reason });
     }
 
-    /// Opening a segment has reserved room for an index of the usual size; a larger one makes its own.
+    /// Writes an index. Opening the segment has reserved room for one of the usual size; a larger one makes its own room.
     fn write(&self, name: &SegmentName, index: anyhow::Result<Vec<u8>>, keeper: &Keeper) {
         let written = index.and_then(|index| {
             keeper.make_room(index.len() as u64)?;
@@ -111,13 +110,13 @@ impl IndexWriter {
     }
 }
 
-/// The indexes of everything that a process writes. Packets are counted on each lane's sink thread, which must keep up
-/// with the recording; indexes are laid out and written on a second thread, because that takes longer than the buffers
-/// last; and segments that were left without one are read from the disk on a third.
+/// The indexes of all segments that a process writes. Packets are counted on each lane's sink thread, which must keep up with the
+/// recording; indexes are laid out and written on a second thread, because that takes longer than the buffers last; and segments
+/// that were left without one are read from the disk on a third.
 pub struct Indexing {
     writer: IndexWriter,
     ports: TunnelPorts,
-    /// Waits for the first lane, which brings the keeper.
+    /// Segments that wait for the first lane, which brings the keeper.
     without_index: Vec<SegmentName>,
     counted: SyncSender<Counted>,
     behind: Sender<Behind>,
@@ -130,18 +129,18 @@ struct Counted {
     link_type: LinkType,
     builder: Builder,
     keeper: Arc<Keeper>,
-    /// Takes the builder back, to be used for another segment of the lane.
+    /// Takes the builder back for another segment of the lane.
     spare: Spare,
 }
 
-/// A builder that nobody uses. Reusing one saves growing a flow table anew.
+/// An idle builder. Reusing one saves growing a flow table anew.
 type Spare = Arc<Mutex<Option<(LinkType, Builder)>>>;
 
-/// A segment to be read from the disk, and who makes room for its index.
+/// A segment to be read from the disk, and the keeper that makes room for its index.
 type Behind = (SegmentName, Arc<Keeper>);
 
 impl Indexing {
-    /// Begins with the segments that have no index.
+    /// Starts with the segments that have no index.
     pub fn start(
         store: &Store,
         logbook: Arc<Mutex<Logbook>>,
@@ -159,7 +158,7 @@ impl Indexing {
         Ok(Self { writer, ports, without_index, counted, behind, threads })
     }
 
-    /// What builds the indexes of a lane.
+    /// The sink that builds the indexes of a lane.
     pub fn of_lane(&mut self, keeper: &Arc<Keeper>) -> Box<dyn BlockSink> {
         for name in self.without_index.drain(..) {
             // Refused only where the other thread has failed: the next process builds it.

@@ -1,15 +1,15 @@
-//! What the service says while it works: lines for a person on a terminal, JSON objects for a machine otherwise.
+//! Logs of the service: lines for a person on a terminal, JSON objects for a machine otherwise.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// What is said unless the environment asks for more or less.
+/// Log levels unless the environment sets others.
 const DEFAULT_LEVELS: &str = "warn,netrewind=info,netrewind_extractor=info";
-/// Where it asks.
+/// Environment variable for the log levels.
 const LEVELS_VARIABLE: &str = "NETREWIND_LOG";
 
-/// Begins to write logs on standard error.
+/// Starts writing logs to standard error.
 pub fn start() {
     let levels = std::env::var(LEVELS_VARIABLE).unwrap_or_else(|_| DEFAULT_LEVELS.to_owned());
     let builder = tracing_subscriber::fmt()

@@ -1,15 +1,15 @@
-//! What the machine, or the part of it that this process may use, has.
+//! Resources of the machine, or of the part of it that this process may use.
 
 use std::fs;
 use std::path::Path;
 
-/// What the kernel tells of memory: proc(5).
+/// Memory statistics of the kernel: proc(5).
 const MEMORY: &str = "/proc/meminfo";
-/// In which control group this process is, and where these are: cgroups(7).
+/// Control group of this process, and the folder of all groups: cgroups(7).
 const OWN_GROUP: &str = "/proc/self/cgroup";
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// Bytes of memory that this process can use at most; `None` where nothing tells.
+/// Bytes of memory that this process can use at most; `None` if unknown.
 pub fn memory_bytes() -> Option<u64> {
     let machine = fs::read_to_string(MEMORY).ok().and_then(|text| total_in(&text));
     let own = fs::read_to_string(OWN_GROUP).unwrap_or_default();

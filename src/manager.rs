@@ -1,13 +1,13 @@
-//! What the service manager is told: sd_notify(3). Without one, nothing is.
+//! Notifications to the service manager: sd_notify(3). Without one, none are sent.
 
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-/// The parts of the manager's patience after which it is told that all is well.
+/// Notifications per watchdog interval.
 const PINGS_A_PATIENCE: u32 = 3;
 
-/// The service manager, as far as there is one.
+/// The service manager, if there is one.
 #[derive(Debug)]
 pub struct Manager {
     interval: Option<Duration>,
@@ -15,28 +15,28 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// The one that the environment names.
+    /// The manager that the environment names.
     pub fn new() -> Self {
         let interval = sd_notify::watchdog_enabled().map(|patience| patience / PINGS_A_PATIENCE);
         Self { interval, told: Instant::now() }
     }
 
-    /// Everything works, and this is what is being done.
+    /// Reports readiness, and the present activity.
     pub fn ready(&self, what: &str) {
         tell(&[NotifyState::Ready, NotifyState::Status(what)]);
     }
 
-    /// The end has begun.
+    /// Reports that the end has begun.
     pub fn stopping(&self) {
         tell(&[NotifyState::Stopping]);
     }
 
-    /// Whether it is time to say that there is progress.
+    /// True if it is time to report progress.
     pub fn is_due(&self) -> bool {
         self.interval.is_some_and(|interval| self.told.elapsed() >= interval)
     }
 
-    /// There is progress.
+    /// Reports progress.
     pub fn progress(&mut self) {
         self.told = Instant::now();
         tell(&[NotifyState::Watchdog]);
@@ -48,12 +48,12 @@ fn tell(state: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(state);
 }
 
-/// Whether every one of several threads has taken a turn since it was last asked.
+/// Turns of several threads, to see that each of them has taken one since the last check.
 #[derive(Debug, Default)]
 pub struct Turns(Vec<u64>);
 
 impl Turns {
-    /// By how many turns each has taken by now; `None` of one that has ended.
+    /// True if all threads have taken a turn; `now` holds each one's turns so far, `None` for one that has ended.
     pub fn all_taken(&mut self, now: &[Option<u64>]) -> bool {
         let is_taken = |(number, turns): (usize, &Option<u64>)| {
             turns.is_none_or(|turns| self.0.get(number).is_none_or(|before| turns > *before))

@@ -1,22 +1,22 @@
-//! How a command ends.
+//! Result of a command.
 
 use std::io::Write;
 
-/// A command that did what it was asked to.
+/// A command that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Wholly.
+    /// Completely.
     Done,
-    /// But the answer is incomplete, or something was found wrong.
+    /// With an incomplete answer, or with faults found.
     Incomplete,
 }
 
-/// A command that did not do what it was asked to.
+/// A command that did not do its work.
 #[derive(Debug)]
 pub enum Failure {
-    /// Because of how it was asked.
+    /// Because of wrong usage.
     Usage(anyhow::Error),
-    /// Because something failed.
+    /// Because of a failure.
     Failed(anyhow::Error),
 }
 
@@ -26,7 +26,7 @@ impl Failure {
         Self::Usage(anyhow::anyhow!("{text}"))
     }
 
-    /// Says on standard error what went wrong.
+    /// Prints the error on standard error.
     pub fn tell(&self) {
         let (Self::Usage(error) | Self::Failed(error)) = self;
         let mut text = String::from("netrewind");
@@ -41,7 +41,7 @@ impl Failure {
     }
 }
 
-/// What the system or a library refused is a failure; wrong usage is named as such where it is found.
+/// Errors of the system or a library are failures; wrong usage is marked where it is found.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Failed(error.into())

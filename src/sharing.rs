@@ -1,4 +1,4 @@
-//! Who may read what is recorded: the user who records, and the group that `--group` names.
+//! Read access to the store: for the user who records, and the group that `--group` names.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::terminal;
 /// The groups of this machine: group(5).
 const GROUPS: &str = "/etc/group";
 
-/// Who may read the store.
+/// Readers of the store.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct SharingArguments {
     /// Let this group read the store, what is in it and what comes (files 0640, folders 0750) [default: only this user
@@ -23,15 +23,15 @@ pub struct SharingArguments {
     group: Option<String>,
 }
 
-/// Who may read a store that is about to be written.
+/// Readers of a store that is about to be written.
 pub struct Sharing {
     readers: Readers,
-    /// The group was named just now.
+    /// True if the group was given on the command line.
     is_asked_for: bool,
 }
 
 impl SharingArguments {
-    /// Decides for the store in `folder`, and for every file and folder that this process makes from now on.
+    /// Decides for the store in `folder`, and for every file and folder that this process creates from now on.
     pub fn begin(&self, folder: &Path) -> Result<Sharing, Failure> {
         let readers = match &self.group {
             Some(name) => Readers::Group(group_number(name)?),
@@ -48,7 +48,7 @@ impl SharingArguments {
 }
 
 impl Sharing {
-    /// Lets the group read what is in the store already.
+    /// Lets the group read the present contents of the store.
     pub fn apply(&self, store: &Store) -> Result<(), Failure> {
         let root = store.root().display();
         match self.readers {

@@ -1,4 +1,4 @@
-//! Whether sealed segments are still as they were recorded: their bytes against the checksums that their indexes keep.
+//! Integrity of sealed segments: their bytes compared with the checksums in their indexes.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,16 +8,16 @@ use anyhow::Context;
 use netrewind_indexer::{GranuleChecksums, Index};
 use netrewind_segment::{SegmentName, SegmentState, Store};
 
-/// How much of a segment is read in one go.
+/// Bytes of a segment that are read at once.
 const READ_BYTES: usize = 1 << 20;
-/// Stretches of a segment that are named; of further ones their number is.
+/// Ranges of a segment that are named; further ones are counted.
 const STRETCHES_NAMED_MAX: usize = 16;
-/// What can be done about a segment that has changed.
+/// Remedy for a segment that has changed.
 const REMEDY: &str = "restore the segment from a copy, if there is one; its index is not to be built again, as a new one would find \
                       the damage sound";
 
-/// What of a segment is not as its index says that it was recorded, one line each; nothing where all of it is, or where no index
-/// tells: one that cannot be used at all is another fault.
+/// Differences of a segment from its index's record of it, one line each; none if it is unchanged, or if there is no usable
+/// index: that is another fault.
 pub fn alterations(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<String>> {
     let Some(mut file) = store.open_index(name)? else { return Ok(Vec::new()) };
     let mut bytes = Vec::new();

@@ -1,9 +1,9 @@
-//! What a person at a terminal sees: one line that is rewritten, and numbers in units.
+//! Output for a terminal: one line that is rewritten, and numbers in units.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
-/// One line on standard error that is rewritten, where that is a terminal; elsewhere nothing.
+/// One line on standard error that is rewritten, if that is a terminal; otherwise nothing.
 #[derive(Debug)]
 pub struct StatusLine {
     shown: bool,
@@ -11,12 +11,12 @@ pub struct StatusLine {
 }
 
 impl StatusLine {
-    /// No line yet.
+    /// Starts without a line.
     pub fn new() -> Self {
         Self { shown: false, is_terminal: std::io::stderr().is_terminal() }
     }
 
-    /// Whether anybody would see it.
+    /// True if anybody would see it.
     pub fn is_visible(&self) -> bool {
         self.is_terminal
     }
@@ -30,7 +30,7 @@ impl StatusLine {
         }
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub fn clear(&mut self) {
         if self.shown {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
@@ -50,13 +50,13 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", printable(&line.to_string()));
 }
 
-/// Prints a line on standard output; fails where nobody reads it any more.
+/// Prints a line on standard output; fails if nobody reads it any more.
 pub fn print(line: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{}", printable(&line.to_string()))
 }
 
-/// A text without what would make a terminal do anything but show it: names of files and of interfaces, and whatever else
-/// was written by others, may hold escape sequences. Lines stay lines.
+/// A text without anything that a terminal would do more with than show it: names of files and interfaces, and other text from
+/// outside, may hold escape sequences. Line breaks are kept.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c == '\n' || !c.is_control() && !turns_text_around(c);
     if text.chars().all(is_plain) {
@@ -73,7 +73,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A value as JSON, in which nothing steers a terminal either.
+/// A value as JSON, without control sequences for a terminal either.
 pub fn object<T: serde::Serialize>(value: &T) -> serde_json::Result<String> {
     let text = serde_json::to_string(value)?;
     // What JSON leaves as it is of these stands in texts alone, where it can be written by its number.
@@ -83,7 +83,7 @@ pub fn object<T: serde::Serialize>(value: &T) -> serde_json::Result<String> {
     Ok(text.chars().map(numbered).collect())
 }
 
-/// Marks that show text in another order than it is written in: Unicode Standard Annex 9, section 2.
+/// True for marks that change the direction of text: Unicode Standard Annex 9, section 2.
 fn turns_text_around(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -105,7 +105,7 @@ pub fn thousands(n: f64) -> String {
     if unit == 0 { format!("{n:.0} ") } else { format!("{n:.1} {}", UNITS[unit]) }
 }
 
-/// `3%`: a share from 0 to 1. What is more than nothing is at least `1%`.
+/// `3%`: a share from 0 to 1. Anything above zero is at least `1%`.
 pub fn percent(share: f64) -> String {
     format!("{:.0}%", (share * 100.0).ceil())
 }

@@ -1,4 +1,4 @@
-//! A store opened for writing: created where need be, locked, recovered.
+//! A store opened for writing: created if necessary, locked, recovered.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -13,19 +13,19 @@ use crate::{clock, indexing};
 pub struct Writing {
     /// The store.
     pub store: Store,
-    /// Keeps others out.
+    /// The lock, which keeps other writers out.
     pub lock: StoreLock,
     /// Its logbook, for the threads that build indexes.
     pub logbook: Arc<Mutex<Logbook>>,
     /// Segments that have no index: recovered just now, or left behind earlier.
     pub without_index: Vec<SegmentName>,
-    /// Whether others have one.
+    /// True if other segments have one.
     pub has_indexes: bool,
 }
 
 impl Writing {
-    /// Opens or creates the store in `folder`; what a crash left open is recovered first. `what` names the command to
-    /// others that find the store locked. Decides who may read what this process writes.
+    /// Opens or creates the store in `folder`; segments that a crash left open are recovered first. `what` names the command to
+    /// others that find the store locked. Decides who may read the files that this process writes.
     pub fn open(folder: &Path, what: &str, sharing: &SharingArguments) -> Result<Self, Failure> {
         let sharing = sharing.begin(folder)?;
         let store = Store::open_or_create(folder, clock::now(), indexing::seed())?;

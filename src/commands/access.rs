@@ -1,4 +1,4 @@
-//! Who is let in, by which arguments of `serve` and `run`.
+//! Access control: the arguments of `serve` and `run` for it.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use netrewind_segment::Store;
 use crate::clock;
 use crate::outcome::Failure;
 
-/// Who is let in, and what is kept of it.
+/// Access to the service, and the audit of it.
 #[derive(Debug, clap::Args)]
 pub struct AccessArguments {
     /// Certificate, with its chain, as PEM; read again when it changes
@@ -28,7 +28,7 @@ pub struct AccessArguments {
     /// Let pages of this origin (scheme, host and port) read answers; may be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     allow_origin: Vec<String>,
-    /// Where it is written who was given which packets [default: audit.jsonl in the store]
+    /// File that records who was given which packets [default: audit.jsonl in the store]
     #[arg(long, value_name = "FILE", conflicts_with = "no_audit")]
     audit: Option<PathBuf>,
     /// Do not write who was given which packets
@@ -47,7 +47,7 @@ fn origin(text: &str) -> Result<String, String> {
 }
 
 impl AccessArguments {
-    /// Whether this address may be listened on.
+    /// Refuses to listen on this address unless access to it is protected.
     pub fn check(&self, address: SocketAddr) -> Result<(), Failure> {
         let missing = match (&self.tls_cert, &self.tokens) {
             _ if address.ip().to_canonical().is_loopback() => return Ok(()),
@@ -63,7 +63,7 @@ impl AccessArguments {
         )))
     }
 
-    /// Who is let in.
+    /// Rules of admission.
     pub fn admission(&self) -> Result<Admission, Failure> {
         let open = |path: &PathBuf| -> Result<Access, Failure> {
             let mut key = [0; KEY_BYTES];
@@ -79,13 +79,13 @@ impl AccessArguments {
         })
     }
 
-    /// What connections are encrypted with.
+    /// TLS for connections, if configured.
     pub fn tls(&self) -> Result<Option<Tls>, Failure> {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
         Tls::open(certificate, key).map(Some).map_err(Failure::usage)
     }
 
-    /// Where it is written who was given what.
+    /// The audit log of extractions, unless it is turned off.
     pub fn audit(&self, store: &Store) -> Result<Option<Audit>, Failure> {
         if self.no_audit {
             return Ok(None);

@@ -1,34 +1,34 @@
-//! The file that an answer is written to: there whole or not at all.
+//! The file that an answer is written to: complete or not there at all.
 
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-/// Packets are nobody else's business until their owner says so.
+/// Mode of a new file: packets are private until their owner decides otherwise.
 const NEW_FILE_MODE: u32 = 0o600;
-/// Bits of a mode that say who may do what.
+/// Permission bits of a mode.
 const PERMISSIONS: u32 = 0o777;
-/// Links one behind the other that are followed: as many as Linux does (path_resolution(7)).
+/// Longest chain of links that is followed: as in Linux (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// Where an answer is written.
+/// Destination of an answer.
 pub enum Destination {
-    /// As it comes: a pipe, a device, or a file in a folder where no other can be made.
+    /// Written directly: a pipe, a device, or a file in a folder where no other can be created.
     Direct,
-    /// Beside the file, whose place it takes once it is whole.
+    /// Written beside the file, and put in its place once complete.
     Replacing(Replacement),
 }
 
-/// A file that is to take the place of another.
+/// A file that will take the place of another.
 pub struct Replacement {
     unfinished: PathBuf,
     target: PathBuf,
 }
 
 impl Destination {
-    /// Opens it. A link is followed; a file that is there keeps its mode and owner. What `grows` is looked at meanwhile, and
-    /// written as it comes. Gives the file to write to, too.
+    /// Opens the destination. A link is followed; an existing file keeps its mode and owner. A file that `grows` is read
+    /// meanwhile, and so written directly. Also returns the file to write to.
     pub fn open(output: &Path, grows: bool) -> io::Result<(File, Self)> {
         let target = behind_links(output)?;
         let found = match fs::metadata(&target) {
@@ -55,7 +55,7 @@ impl Destination {
         }
     }
 
-    /// The answer is whole.
+    /// Keeps the complete answer.
     pub fn keep(self) -> io::Result<()> {
         match self {
             Self::Direct => Ok(()),
@@ -65,7 +65,7 @@ impl Destination {
         }
     }
 
-    /// There is no answer.
+    /// Discards the file: there is no answer.
     pub fn give_up(self) -> io::Result<()> {
         match self {
             Self::Direct => Ok(()),
@@ -84,7 +84,7 @@ fn is_about_the_folder(error: &io::Error) -> bool {
 }
 
 impl Replacement {
-    /// Makes the file beside. Its name is this process's own: several may write the same answer at once.
+    /// Creates the file beside the target. Its name is unique to this process: several may write the same answer at once.
     fn begin(target: &Path, found: Option<&fs::Metadata>) -> io::Result<(File, Self)> {
         let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let mut own_name = name.to_owned();
@@ -108,7 +108,7 @@ impl Replacement {
     }
 }
 
-/// Gives a new file the owner and the mode of another, the owner as far as that is allowed.
+/// Gives a new file the mode and, if permitted, the owner of another.
 fn like(file: &File, found: &fs::Metadata) -> io::Result<()> {
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (found.uid(), found.gid()) {
@@ -120,7 +120,7 @@ fn like(file: &File, found: &fs::Metadata) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(found.mode() & PERMISSIONS))
 }
 
-/// The file that a name stands for, also where a link names one that is not there yet.
+/// The file that a name stands for, also if a link names one that does not exist yet.
 fn behind_links(output: &Path) -> io::Result<PathBuf> {
     let mut path = output.to_owned();
     for _ in 0..LINKS_MAX {

@@ -40,7 +40,7 @@ pub struct Arguments {
     /// Wireshark's version
     #[arg(long, value_name = "VERSION", num_args = 0..=1, default_missing_value = "")]
     extcap_version: Option<String>,
-    /// Which interface
+    /// The interface
     #[arg(long, value_name = "NAME")]
     extcap_interface: Option<String>,
     /// List the link types of the interface
@@ -58,7 +58,7 @@ pub struct Arguments {
     /// Give the packets
     #[arg(long)]
     capture: bool,
-    /// Where to
+    /// The pipe to write them to
     #[arg(long, value_name = "FILE")]
     fifo: Option<PathBuf>,
     #[command(flatten)]
@@ -71,7 +71,7 @@ enum Action {
     Install(install::Arguments),
 }
 
-/// What a person sets in Wireshark's dialog. An empty text is as none.
+/// Settings of Wireshark's dialog. An empty text counts as none.
 #[derive(Debug, clap::Args)]
 struct Settings {
     /// The store's folder
@@ -80,10 +80,10 @@ struct Settings {
     /// Recorders that answer over HTTP, separated by spaces
     #[arg(long, value_name = "URLS")]
     url: Option<String>,
-    /// The token that they ask for
+    /// The token for them
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// The file that it stands in: unlike the token itself nobody reads it off the command line
+    /// The file that holds the token: unlike the token itself, nobody can read it off the command line
     #[arg(long, value_name = "FILE")]
     token_file: Option<String>,
     /// Certificate authorities of their certificates
@@ -101,13 +101,13 @@ struct Settings {
     /// Time zone of times that name none
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true)]
     tz: Option<String>,
-    /// Which packets
+    /// Packets to capture
     #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
     filter: Option<String>,
-    /// What the filter sees of a packet in a tunnel
+    /// Part of a tunnelled packet that the filter is applied to
     #[arg(long, value_name = "VIEW", value_parser = ["inner", "outer", "any"], default_value = "inner")]
     view: String,
-    /// Where packets were recorded: the interface's name
+    /// Name of the interface on which packets were recorded
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
     /// Give the innermost packet in place of the tunnel that it came in
@@ -115,7 +115,7 @@ struct Settings {
     decapsulate: bool,
 }
 
-/// What can be set, in Wireshark's words.
+/// Settings of the dialog, in Wireshark's syntax.
 const CONFIG: &str = "\
 arg {number=0}{call=--store}{display=Store}{tooltip=The folder of a store on this machine}{type=string}{group=Recorder}
 arg {number=1}{call=--url}{display=Recorder}{tooltip=Instead of a store: addresses of recorders (netrewind serve), separated by spaces}{type=string}{placeholder=https://recorder:8640}{group=Recorder}
@@ -147,7 +147,7 @@ pub fn as_subcommand(arguments: impl Iterator<Item = OsString>) -> Vec<OsString>
     arguments
 }
 
-/// Does what Wireshark asks for.
+/// Answers Wireshark's call.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if let Some(Action::Install(arguments)) = &arguments.action {
         return install::run(arguments);
@@ -185,7 +185,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// The values of an option, as they stand in the configuration.
+/// Prints the values of an option, as in the configuration.
 fn reload(option: &str) -> Result<(), Failure> {
     let call = format!("{{call=--{}}}", option.trim_start_matches('-'));
     let number = |line: &str| Some(line.split_once("{number=")?.1.split_once('}')?.0.to_owned());
@@ -199,7 +199,7 @@ fn reload(option: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether a filter has a meaning, for frames or for bare packets.
+/// Checks a filter: it must be valid for frames or for bare packets.
 fn check(filter: &str) -> Result<(), FilterError> {
     if filter.trim().is_empty() {
         return Ok(());
@@ -215,7 +215,8 @@ struct Extraction {
     arguments: extract::Arguments,
 }
 
-/// An extraction into Wireshark's pipe. What it lacks stands in the file: Wireshark shows words on standard error as errors.
+/// Extracts into Wireshark's pipe. Gaps in the answer are stated in the file: Wireshark shows any text on standard error as an
+/// error.
 fn capture(arguments: &Arguments) -> Result<Outcome, Failure> {
     let fifo = arguments.fifo.as_ref().ok_or_else(|| Failure::usage("--capture needs --fifo"))?;
     let mut words: Vec<OsString> = ["extract", "--quiet", "--format=pcapng"].map(OsString::from).into();
@@ -232,7 +233,7 @@ fn capture(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
 }
 
-/// What is wrong with a setting, in one line: Wireshark's dialog has neither arguments nor --help.
+/// Description of a wrong setting, in one line: Wireshark's dialog has neither arguments nor --help.
 fn wrong_setting(error: clap::Error) -> Failure {
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
@@ -243,7 +244,7 @@ fn given(text: &Option<String>) -> Option<&str> {
     text.as_deref().map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// The settings, as arguments of `netrewind extract`.
+/// Converts the settings to arguments of `netrewind extract`.
 fn settings(settings: &Settings, capture_filter: Option<&str>) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     let mut add = |name: &str, value: &str| words.push(OsString::from(format!("--{name}={value}")));

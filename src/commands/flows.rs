@@ -47,7 +47,7 @@ pub struct Arguments {
     /// Only conversations that this finds, as sni:example.com AND bytes:>1000000
     #[arg(long = "query", value_name = "SEARCH")]
     search: Option<String>,
-    /// What is listed
+    /// Kind of list
     #[arg(long, value_name = "WHAT", default_value = "conversations",
         value_parser = ["conversations", "hosts", "ports", "apps"])]
     top: String,
@@ -55,7 +55,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ORDER", default_value = "bytes",
         value_parser = ["bytes", "packets", "start", "duration"])]
     sort: String,
-    /// How many are listed at most
+    /// Number of entries to list, at most
     #[arg(long, value_name = "N", default_value = "20", value_parser = crate::arguments::length)]
     limit: usize,
     /// List the conversations that come after a page, as it said on standard error
@@ -69,7 +69,7 @@ pub struct Arguments {
     quiet: bool,
 }
 
-/// Lists them.
+/// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if arguments.top != "conversations" && (arguments.sort != "bytes" || arguments.after.is_some()) {
         return Err(Failure::usage(
@@ -119,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     Ok(tell(arguments, &told, &answer.completeness, &zone))
 }
 
-/// What is said of a list.
+/// Summary of a list.
 struct Told {
     listed: u64,
     all: Option<u64>,
@@ -142,7 +142,7 @@ fn tell(arguments: &Arguments, told: &Told, completeness: &Completeness, zone: &
     if completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete }
 }
 
-/// Prints a list, and gives how many it has.
+/// Prints a list, and returns its length.
 fn print<R: Row + Serialize>(rows: &[R], format: &str, zone: &TimeZone) -> Result<u64, Failure> {
     let output = io::stdout().lock();
     let printed = match format {

@@ -1,8 +1,8 @@
-//! Where an answer is empty: what to ask instead.
+//! Hints for empty answers: another query to try.
 
 use netrewind_extractor::Hint;
 
-/// The hint, with the option in the place of the parameter.
+/// The hint, with the command's option in place of the HTTP parameter.
 pub fn line(hint: &Hint) -> String {
     let parameter = hint.parameter();
     let option = match parameter.strip_prefix("view=") {

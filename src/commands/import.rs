@@ -42,7 +42,7 @@ pub struct Arguments {
     files: Vec<PathBuf>,
 }
 
-/// Imports them.
+/// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     arguments.files.iter().filter(|file| file.as_path() != Path::new("-")).try_for_each(|file| look(file))?;
     if arguments.files.iter().any(|file| file.as_path() == Path::new("-")) && std::io::stdin().is_terminal() {
@@ -83,8 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     tell(&imported, &unopened, config.budget_bytes, &stop)
 }
 
-/// Whether a file can be read, as far as that can be told without taking anything of it: a pipe is opened once, when its turn
-/// comes.
+/// Checks that a file can be read, without consuming any of it: a pipe is opened once, when its turn comes.
 fn look(file: &Path) -> Result<(), Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", file.display()));
     let metadata = std::fs::metadata(file).map_err(|error| wrong(&error))?;
@@ -97,10 +96,10 @@ fn look(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The part of a capture file that its packets take at least: pcapng may say more of them than a segment does.
+/// Divisor of a capture file's size that gives the least space of its packets: pcapng may hold more besides them than a segment.
 const PACKETS_DIVISOR: u64 = 2;
 
-/// Refuses files that hold more than the budget: nothing of what is in the store should go for what goes itself.
+/// Refuses files that exceed the budget: nothing in the store should expire for packets that would expire themselves.
 fn has_room(files: &[PathBuf], budget_bytes: Option<u64>) -> Result<(), Failure> {
     let Some(budget_bytes) = budget_bytes else { return Ok(()) };
     let bytes = |file: &PathBuf| {
@@ -131,7 +130,7 @@ fn show(line: &mut StatusLine, account: &Account) {
     }
 }
 
-/// What to do about what is not kept.
+/// Remedy for contents that are not kept.
 fn remedy(left_out: &LeftOut) -> &'static str {
     match (left_out.secrets > 0, left_out.times_moved > 0) {
         (_, true) => "; packets of these times are found at the nearest one that a segment can hold",

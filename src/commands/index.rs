@@ -46,7 +46,7 @@ pub struct Arguments {
     ports: PortArguments,
 }
 
-/// Builds them.
+/// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     netrewind_segment::Store::open(&arguments.store.store)?; // an index makes no store
     let mut writing = Writing::open(&arguments.store.store, "index", &arguments.sharing)?;
@@ -94,8 +94,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// Whether an index may be built: not in the place of one that tells that the segment has changed since it was recorded, as the new
-/// one would find it sound.
+/// True if an index may be built: it must not replace one that proves that the segment has changed since it was recorded, as the
+/// new one would find it sound.
 fn may_build(
     arguments: &Arguments,
     writing: &Writing,

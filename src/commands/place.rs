@@ -1,4 +1,4 @@
-//! Where packets are asked for: in a store, or of recorders over HTTP.
+//! Source of a query's answer: a store, or recorders over HTTP.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::following::FollowingClock;
 use super::query::{failure, options};
 use crate::outcome::Failure;
 
-/// The place.
+/// Arguments that name it.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct PlaceArguments {
     /// The store's folder
@@ -35,7 +35,7 @@ pub struct PlaceArguments {
     pub token: Option<String>,
 }
 
-/// The place, open.
+/// The opened store or recorders.
 pub enum Place {
     /// A store.
     Local(Box<Extractor>),
@@ -43,24 +43,24 @@ pub enum Place {
     Remote(Remote),
 }
 
-/// There is no answer.
+/// Reason that there is no answer.
 pub enum NoAnswer {
-    /// Whoever read it has gone: nothing is wrong.
+    /// The reader of the answer has gone: not an error.
     ReaderGone,
-    /// Something is wrong.
+    /// An error.
     Because(Failure),
 }
 
-/// What there can be at most.
+/// Upper bounds of an answer.
 pub struct Bounds {
-    /// Of those that told.
+    /// Bounds of those that answered.
     pub bounds: Estimate,
-    /// Who did not, and why.
+    /// Recorders that did not answer, each with the reason.
     pub troubles: Vec<String>,
 }
 
 impl PlaceArguments {
-    /// Opens it.
+    /// Opens the store or connects to the recorders.
     pub fn open(&self) -> Result<Place, Failure> {
         if let Some(store) = &self.store {
             return Ok(Place::Local(Box::new(Extractor::new(Store::open_to_read(store)?, options()))));
@@ -80,7 +80,7 @@ impl PlaceArguments {
 }
 
 impl Place {
-    /// Gives the packets of the answer to the sink; with a clock, also those that are recorded from now on.
+    /// Passes the packets of the answer to the sink; with a clock, also those recorded from now on.
     pub fn extract(
         &self,
         query: &Query,
@@ -96,7 +96,7 @@ impl Place {
         }
     }
 
-    /// How many packets there are.
+    /// Counts the packets.
     pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, NoAnswer> {
         match self {
             Self::Local(extractor) => Ok(extractor.count(query, hooks)?),
@@ -104,7 +104,7 @@ impl Place {
         }
     }
 
-    /// Adds to an answer that is empty, and took so long, how else to ask. Recorders have said that themselves.
+    /// Adds a hint for another query to an empty answer that took this long. Recorders add theirs themselves.
     pub fn add_hint(&self, query: &Query, answer: &mut Answer, took: Duration) {
         if let Self::Local(extractor) = self {
             let until = Instant::now() + hint_time(took);
@@ -112,7 +112,7 @@ impl Place {
         }
     }
 
-    /// How many packets there can be.
+    /// Upper bounds of the number of packets.
     pub fn estimate(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Bounds, NoAnswer> {
         match self {
             Self::Local(extractor) => {

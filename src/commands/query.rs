@@ -1,4 +1,4 @@
-//! What is asked of a store, as arguments: shared by the commands that read packets or flows.
+//! Arguments of a query: shared by the commands that read packets or flows.
 
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text::{self, WrittenRange};
@@ -9,7 +9,7 @@ use super::tunnels::TunnelArguments;
 use crate::outcome::Failure;
 use crate::{arguments, clock};
 
-/// Which packets.
+/// Selection of packets.
 #[derive(Debug, clap::Args)]
 pub struct QueryArguments {
     /// Earliest time [default: the oldest packet kept]
@@ -22,7 +22,7 @@ pub struct QueryArguments {
     /// Time zone of times that name none, and of those that are told: UTC, local, or as Europe/Rome or +02:00
     #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
     tz: String,
-    /// Which packets, as a pcap-filter(7) expression [default: all]
+    /// Packets to select, as a pcap-filter(7) expression [default: all]
     #[arg(
         long,
         value_name = "EXPR",
@@ -31,7 +31,7 @@ pub struct QueryArguments {
         allow_hyphen_values = true
     )]
     filter: String,
-    /// What the filter sees of a packet in a tunnel: its innermost packet, the packet as received, or either. Later
+    /// Part of a tunnelled packet that the filter is applied to: its innermost packet, the packet as received, or either. Later
     /// fragments come with the first of their packet, but with outer each packet is judged alone
     #[arg(long, value_name = "VIEW", default_value = "inner", value_parser = ["inner", "outer", "any"])]
     view: String,
@@ -50,12 +50,12 @@ pub struct QueryArguments {
 }
 
 impl QueryArguments {
-    /// The zone in which times are read and told.
+    /// The zone of times read and printed.
     pub fn zone(&self) -> Result<TimeZone, Failure> {
         arguments::time_zone(&self.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))
     }
 
-    /// The query, without limits; `follows` where its answer goes on with what is recorded from now on.
+    /// The query, without limits; `follows` if its answer goes on with packets recorded from now on.
     pub fn query(&self, follows: bool) -> Result<Query, Failure> {
         let written = WrittenRange { from: self.from.as_deref(), to: self.to.as_deref(), follows };
         let range = time_text::range(&written, clock::now(), &self.zone()?)
@@ -75,7 +75,7 @@ impl QueryArguments {
     }
 }
 
-/// How the commands' extractor works: large filters are compiled by this very program.
+/// Options of the commands' extractor: large filters are compiled by this program in another process.
 pub fn options() -> Options {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Options {
@@ -87,7 +87,7 @@ pub fn options() -> Options {
     }
 }
 
-/// What the asker can mend is wrong usage; the rest failed.
+/// Classifies errors: those that the user can correct are wrong usage, the others are failures.
 pub fn failure(error: ExtractError) -> Failure {
     match error {
         ExtractError::Filter(FilterError::Worker { .. }) => Failure::Failed(error.into()),

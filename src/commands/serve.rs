@@ -20,7 +20,7 @@ use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, logs, machine, signals, terminal};
 
-/// How often signals are looked at.
+/// Interval between two checks for signals.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 const EXAMPLES: &str = "\
@@ -45,7 +45,7 @@ pub struct Arguments {
     serving: ServingArguments,
 }
 
-/// How a store is served.
+/// Settings for serving a store.
 #[derive(Debug, clap::Args)]
 pub struct ServingArguments {
     /// Address and port to listen on; may be given several times
@@ -62,11 +62,11 @@ pub struct ServingArguments {
     access: AccessArguments,
 }
 
-/// The part of the memory that there is that answers may take where nothing is said: recording needs the rest.
+/// Divisor of the memory that gives the default for answers: recording needs the rest.
 const ANSWERS_MEMORY_DIVISOR: u64 = 4;
 
 impl ServingArguments {
-    /// Where requests arrive. Of `localhost` one protocol is enough: not every machine has IPv6.
+    /// Sockets for requests. For `localhost` one protocol is enough: not every machine has IPv6.
     fn listeners(&self) -> Result<Vec<TcpListener>, Failure> {
         let mut listeners = Vec::new();
         for listening in &self.listen {
@@ -78,7 +78,7 @@ impl ServingArguments {
         Ok(listeners)
     }
 
-    /// Begins to serve the store.
+    /// Starts serving the store.
     pub fn start(&self, store: Store) -> Result<Server, Failure> {
         let access = &self.access;
         let mut addresses = self.listen.iter().flat_map(|listening| listening.addresses());

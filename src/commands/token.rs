@@ -1,4 +1,4 @@
-//! `netrewind token`: who may ask the service what.
+//! `netrewind token`: manages the tokens for access to the service.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -62,16 +62,16 @@ struct Add {
     name: String,
     #[command(flatten)]
     file: File,
-    /// What it is for: status, flows, extract or admin; may be given several times
+    /// Scope of the token: status, flows, extract or admin; may be given several times
     #[arg(long, value_name = "SCOPE", required = true, value_delimiter = ',')]
     scope: Vec<Scope>,
     /// A pcap-filter(7) expression that is joined to every query
     #[arg(long, value_name = "EXPR", default_value = "")]
     filter: String,
-    /// What that filter sees: the innermost packet, the packet as received, or either
+    /// Part of a tunnelled packet that the filter is applied to: the innermost packet, the packet as received, or either
     #[arg(long, value_name = "inner|outer|any", default_value = "inner", requires = "filter")]
     view: View,
-    /// That filter sees frames as if their VLAN tags were gone
+    /// Apply the filter as if packets had no VLAN tags
     #[arg(long, requires = "filter")]
     ignore_vlan: bool,
     /// For how long it is valid [default: until it is removed]
@@ -87,7 +87,7 @@ struct Remove {
     file: File,
 }
 
-/// Adds, lists or removes.
+/// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     match &arguments.command {
         Command::Add(arguments) => add(arguments),
@@ -156,14 +156,14 @@ fn list(file: &File) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// Bytes that nobody can guess: random(4).
+/// Random bytes: random(4).
 fn chance() -> Result<[u8; CHANCE_BYTES], Failure> {
     let mut bytes = [0; CHANCE_BYTES];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-/// What can be mended on the command line is wrong usage.
+/// Classifies errors: those that the command line can correct are wrong usage.
 fn failure(error: TokensError) -> Failure {
     match error {
         TokensError::Io { .. } | TokensError::Hash(_) => Failure::Failed(error.into()),

@@ -1,4 +1,4 @@
-//! Tunnels as arguments: those that the packets of a query come through, and the ports that are tunnels in a store.
+//! Arguments for tunnels: those that the packets of a query come through, and a store's tunnel ports.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use crate::outcome::Failure;
 use crate::terminal;
 use crate::writing::Writing;
 
-/// Demands on tunnels.
+/// Conditions on tunnels.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Tunnels (joined to the filter by AND; numbers as 42 or 0x2a)")]
 pub struct TunnelArguments {
@@ -43,10 +43,10 @@ impl From<&TunnelArguments> for TunnelDemands {
     }
 }
 
-/// Back to the usual ports.
+/// Value that restores the usual ports.
 const USUAL: &str = "default";
 
-/// Which UDP ports are tunnels in a store.
+/// UDP ports that are decoded as tunnels in a store.
 #[derive(Debug, clap::Args)]
 pub struct PortArguments {
     /// A UDP port that is a tunnel in this store from now on, as vxlan=5555 (or vxlan-gpe, geneve, gtp-u, mpls, teredo, l2tp,
@@ -64,7 +64,7 @@ fn port_change(text: &str) -> Result<String, String> {
 }
 
 impl PortArguments {
-    /// Keeps them in the store, where any are given.
+    /// Stores the ports, if any are given.
     pub fn apply(&self, writing: &mut Writing) -> Result<(), Failure> {
         if self.tunnel_port.is_empty() {
             return Ok(());

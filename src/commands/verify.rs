@@ -31,14 +31,14 @@ pub struct Arguments {
     store: StoreArgument,
 }
 
-/// What the logbook says of a sealed segment.
+/// Counts of a sealed segment in the logbook.
 #[derive(Clone, Copy)]
 struct Counted {
     records: u64,
     bytes: u64,
 }
 
-/// Checks it.
+/// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let store = Store::open_to_read(&arguments.store.store)?;
     let mut report = Report::default();
@@ -72,11 +72,11 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     Ok(if report.faults == 0 { Outcome::Done } else { Outcome::Incomplete })
 }
 
-/// What was found wrong.
+/// Faults found so far.
 struct Report {
     line: StatusLine,
     faults: usize,
-    /// Parts that have been named.
+    /// Parts that have been named already.
     parts: HashSet<String>,
 }
 
@@ -96,7 +96,7 @@ impl Report {
     }
 }
 
-/// What the logbook says of segments.
+/// Segments according to the logbook.
 #[derive(Default)]
 struct Logged {
     counted: HashMap<SegmentName, Counted>,
@@ -104,7 +104,7 @@ struct Logged {
 }
 
 impl Logged {
-    /// Reads all of the logbook, and tells what is wrong with it.
+    /// Reads the whole logbook, and reports its faults.
     fn of(store: &Store, report: &mut Report) -> Result<Self, Failure> {
         let mut logged = Self::default();
         let dates = match store.logbook_dates() {
@@ -154,7 +154,7 @@ impl Logged {
         }
     }
 
-    /// Segments that were sealed, and are neither there nor have expired.
+    /// Reports segments that were sealed, and neither exist nor have expired.
     fn tell_missing(&self, store: &Store, report: &mut Report) -> Result<(), Failure> {
         let is_missing = |(name, counted): &(&SegmentName, &Counted)| {
             counted.records > 0
@@ -192,7 +192,7 @@ fn check_catalog(store: &Store, report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Names what an answer about everything would, and has not been named yet.
+/// Reports the gaps that an answer about everything would have, unless named already.
 fn tell_what_answers_lack(store: &Store, report: &mut Report) -> Result<(), Failure> {
     let extractor = cataloging::extractor(store);
     let completeness = extractor.completeness(&Query::default()).map_err(query::failure)?;
@@ -250,7 +250,8 @@ fn check(
     Ok(records)
 }
 
-/// Whether nothing tells that the segment's bytes have changed since they were recorded; else its index is not to be judged by them.
+/// True if nothing shows that the segment's bytes have changed since they were recorded; otherwise its index cannot be checked
+/// against them.
 fn is_as_recorded(store: &Store, segment: &ListedSegment, faults: &mut Vec<String>) -> bool {
     let alterations = soundness::alterations(store, &segment.name)
         .unwrap_or_else(|error| vec![format!("its bytes cannot be compared with its index: {error:#}")]);
@@ -259,7 +260,7 @@ fn is_as_recorded(store: &Store, segment: &ListedSegment, faults: &mut Vec<Strin
     is_sound
 }
 
-/// Walks a segment from end to end: its records, or those before what is wrong and what that is.
+/// Walks a segment from end to end; returns its records, or those before a fault and its description.
 fn walk(opened: OpenedSegment) -> Result<u64, (u64, String)> {
     use std::io::Read;
     let mut reader =

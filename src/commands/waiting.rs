@@ -1,4 +1,4 @@
-//! What a person sees, and can do, while an answer is on its way.
+//! Progress display and Ctrl-C while an answer is on its way.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use netrewind_segment::Timestamp;
 
 use crate::terminal;
 
-/// An answer that takes less shows no progress.
+/// Delay before progress is shown.
 const PROGRESS_AFTER: Duration = Duration::from_millis(400);
 
 /// Shows progress, and listens for Ctrl-C.
@@ -26,12 +26,12 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// From now on, with times in a zone. `is_quiet` shows nothing.
+    /// Starts now, with times in a zone. `is_quiet` shows nothing.
     pub fn new(stop: Arc<AtomicBool>, is_quiet: bool, zone: TimeZone) -> Self {
         Self { stop, begun: Instant::now(), bar: ProgressBar::hidden(), is_quiet, zone }
     }
 
-    /// Takes what it shows away.
+    /// Removes the progress display.
     pub fn end(&self) {
         self.bar.finish_and_clear();
     }

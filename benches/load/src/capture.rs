@@ -1,4 +1,4 @@
-//! What is in a capture file, read in the plainest way: the truth that answers are held against.
+//! Contents of a capture file, read in the simplest way: the truth that answers are compared with.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,7 +23,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Of TCP or UDP in IPv4 without options or IPv6 without extension headers, in Ethernet.
+    /// Key of a frame of TCP or UDP in IPv4 without options or IPv6 without extension headers, in Ethernet.
     fn of(frame: &[u8]) -> Option<Self> {
         let host4 =
             |at: usize| Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?)));
@@ -42,7 +42,7 @@ impl Key {
         (matches!(protocol, 6 | 17) && is_told_apart).then_some(Self { hosts, ports })
     }
 
-    /// Every key's own number.
+    /// A number that identifies the key.
     fn number(&self) -> u64 {
         let mut hash = Xxh3::with_seed(1);
         for host in self.hosts {
@@ -55,7 +55,7 @@ impl Key {
         hash.digest()
     }
 
-    /// The packets of this key.
+    /// Filter for the packets of this key.
     pub fn filter(&self) -> String {
         let ([one, other], [port, and_port]) = (self.hosts, self.ports);
         format!("host {one} and host {other} and port {port} and port {and_port}")
@@ -65,15 +65,15 @@ impl Key {
 /// The packets of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conversation {
-    /// Of the key.
+    /// Number of the key.
     pub number: u64,
-    /// How many there are.
+    /// Number of packets.
     pub packets: u64,
     /// A hash of their records, in order.
     pub hash: u64,
 }
 
-/// The conversations that are asked for.
+/// The conversations that are queried.
 pub struct Truth {
     /// All their packets.
     pub conversations: HashMap<Key, Conversation>,
@@ -82,7 +82,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// One of so many conversations of a file.
+    /// Reads a file, and keeps one of this many of its conversations.
     pub fn of(path: &Path, one_of: u64) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| path.display().to_string())?;
         let mut records = Records::of(BufReader::with_capacity(1 << 20, file))?;

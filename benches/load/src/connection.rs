@@ -1,4 +1,4 @@
-//! As much of an HTTP/1.1 client as it takes to tell a whole answer from one that broke off (RFC 9112).
+//! A minimal HTTP/1.1 client that can tell a whole answer from one that broke off (RFC 9112).
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// The longest body.
 const BODY_BYTES_MAX: u64 = 1 << 30;
 
-/// A connection that is kept from answer to answer.
+/// A connection that is reused for further answers.
 pub struct Connection {
     input: BufReader<TcpStream>,
     output: TcpStream,
@@ -20,15 +20,15 @@ pub struct Connection {
 
 /// A whole answer.
 pub struct Answer {
-    /// Of HTTP.
+    /// HTTP status.
     pub status: u16,
-    /// Without its chunks' sizes.
+    /// The body, without chunk sizes.
     pub body: Vec<u8>,
-    /// What the service says came of it, in the head or behind the body.
+    /// The service's account of the answer, in the head or behind the body.
     pub account: Option<String>,
 }
 
-/// What headers and trailers say.
+/// Headers and trailers that matter here.
 #[derive(Default)]
 struct Headers {
     length: Option<u64>,
@@ -37,7 +37,7 @@ struct Headers {
 }
 
 impl Connection {
-    /// To a service.
+    /// Connects to a service.
     pub fn open(server: SocketAddr) -> anyhow::Result<Self> {
         let output = TcpStream::connect(server).with_context(|| format!("connecting to {server}"))?;
         output.set_nodelay(true)?;
@@ -45,7 +45,7 @@ impl Connection {
         Ok(Self { input: BufReader::new(output.try_clone()?), output, server })
     }
 
-    /// Asks, and takes the answer.
+    /// Sends a request, and reads the answer.
     pub fn get(&mut self, target: &str) -> anyhow::Result<Answer> {
         write!(self.output, "GET {target} HTTP/1.1\r\nHost: {}\r\nTE: trailers\r\n\r\n", self.server)?;
         let line = self.line()?;

@@ -17,16 +17,16 @@ use capture::{Conversation, Truth};
 use connection::{Answer, Connection};
 use process::Usage;
 
-/// How long a client that was told to come again later waits.
+/// Pause of a client that was told to come again later.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
-/// The status by which a service tells that as much is being asked as it takes at once (RFC 6585).
+/// Status of a service that has reached its limit of simultaneous queries (RFC 6585).
 const BUSY: u16 = 429;
-/// The status by which a service tells that nothing is kept of what is asked for.
+/// Status of a service that keeps nothing of what the query asks for.
 const NOT_KEPT: u16 = 404;
-/// How long is waited until a recorder has something, and how often it is asked.
+/// Time in which a recorder must have packets, and pause between two queries for them.
 const FIRST_PACKET_WITHIN: Duration = Duration::from_secs(30);
 const FIRST_PACKET_PAUSE: Duration = Duration::from_millis(100);
-/// Mistakes that are told in full.
+/// Limit on the mistakes that are printed in full.
 const TOLD_MAX: usize = 5;
 
 /// Asks a service for conversations, many at once, and checks every answer
@@ -36,7 +36,7 @@ struct Arguments {
     server: SocketAddr,
     /// A nanosecond pcap file of Ethernet: the conversations that are asked for
     capture: PathBuf,
-    /// How many clients ask at once, each on a connection of its own
+    /// Clients that ask at once, each on a connection of its own
     #[arg(long, default_value_t = 200)]
     clients: usize,
     /// For how long
@@ -56,7 +56,7 @@ struct Arguments {
     seed: u64,
 }
 
-/// What a client saw.
+/// Counts and latencies of a client.
 #[derive(Default)]
 struct Seen {
     latencies: Vec<Duration>,
@@ -183,7 +183,7 @@ impl Client<'_> {
         Ok(seen)
     }
 
-    /// The packets of an answer that is right.
+    /// Checks an answer; returns its packets.
     fn check(&self, answer: &Answer, known: &Conversation) -> anyhow::Result<u64> {
         ensure!(answer.status == 200, "status {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
         let (account, packets) = (account_of(answer)?, packets_of(answer)?);

@@ -1,10 +1,10 @@
-//! What a process takes up, from proc(5).
+//! Resources that a process uses, from proc(5).
 
 use std::fmt;
 
 use anyhow::Context;
 
-/// At one moment.
+/// Usage at one moment.
 pub struct Usage {
     /// Resident memory of its own, and of mapped files: pages that the kernel takes back when it needs them.
     own_mib: u64,
@@ -16,7 +16,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Of a process.
+    /// Usage of a process.
     pub fn of(pid: u32) -> anyhow::Result<Self> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
             .with_context(|| format!("process {pid} has gone"))?;
@@ -36,7 +36,7 @@ impl Usage {
     }
 }
 
-/// User's and system's time: the 14th and the 15th field, in hundredths of a second.
+/// CPU time of user and system: fields 14 and 15, in hundredths of a second.
 fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let behind_name = text.rsplit(')').next().unwrap_or_default();

@@ -17,7 +17,7 @@ const FLAG_FIN_ACK: u8 = 0x11;
 const FLAG_SYN: u8 = 0x02;
 const FLAG_ACK: u8 = 0x10;
 
-/// What is particular to one frame.
+/// Properties of a single frame.
 pub(crate) struct Shape {
     pub forward: bool,
     pub tagged: bool,
@@ -39,7 +39,7 @@ fn length(bytes: usize) -> [u8; 2] {
     (bytes as u16).to_be_bytes()
 }
 
-/// Lays the frame into `frame`, and moves the conversation's sequence number on.
+/// Writes the frame to `frame`, and advances the conversation's sequence number.
 pub(crate) fn write(frame: &mut Vec<u8>, conversation: &mut Conversation, shape: &Shape, payload: &[u8]) {
     let size = if conversation.ipv6 { shape.size.max(IPV6_FRAME_BYTES_MIN) } else { shape.size };
     frame.clear();

@@ -9,12 +9,12 @@ mod wrapping;
 
 use fastrand::Rng;
 
-/// What the traffic is like.
+/// Characteristics of the traffic.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
-    /// What to call it.
+    /// Name of the workload.
     pub name: &'static str,
-    /// What it models.
+    /// Traffic that it models.
     pub about: &'static str,
     /// Conversations alive at the same time.
     alive: usize,
@@ -24,9 +24,9 @@ pub struct Workload {
     burst: u32,
     /// Frame sizes in bytes, with weights that add up to 100.
     sizes: &'static [(u32, usize)],
-    /// Virtual networks, each a VXLAN, whose packets these are; none: the frames are sent as they are.
+    /// VXLAN networks that carry the packets; 0 sends the frames without a tunnel.
     networks: u32,
-    /// How many clients and servers there are, some of them far busier than most; none: any address, none of them twice.
+    /// Number of clients and of servers, some of them far busier than most; `None` for random addresses, no two alike.
     hosts: Option<(u32, u32)>,
 }
 
@@ -124,7 +124,7 @@ const CONVERSATION_PACKETS_MAX: f64 = 1e6;
 const IPV6_ONE_IN: u32 = 16;
 /// One packet in this many carries an 802.1Q tag.
 const TAGGED_ONE_IN: u64 = 64;
-/// Of a hundred packets, how many go from client to server.
+/// Percentage of packets that go from client to server.
 const FORWARD_PERCENT: u32 = 45;
 const SERVER_PORTS: [u16; 10] = [443, 443, 443, 443, 80, 53, 22, 8080, 3306, 123];
 
@@ -172,13 +172,13 @@ impl Conversation {
     }
 }
 
-/// One of so many, the first ones by far the most often.
+/// A number below `count`, low ones by far the most often.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below the count")]
 fn busy(rng: &mut Rng, count: u32) -> u32 {
     (f64::from(count) * rng.f64().powi(3)) as u32
 }
 
-/// The address of a server: numbers that follow each other are far from each other.
+/// The address of a server: consecutive numbers are far apart.
 fn spread(number: u32) -> u32 {
     0x2000_0000 | number.wrapping_mul(0x9e37_79b1) >> 3
 }
@@ -203,7 +203,7 @@ impl Workload {
         WORKLOADS.iter().copied().find(|workload| workload.name == name)
     }
 
-    /// The same kind of traffic with another number of conversations alive at the same time.
+    /// The same kind of traffic with another number of simultaneous conversations.
     pub fn with_alive(self, alive: usize) -> Self {
         Self { alive, ..self }
     }

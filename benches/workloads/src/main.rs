@@ -14,11 +14,11 @@ use netrewind_workloads::{WORKLOADS, Workload};
 struct Arguments {
     /// imix, vxlan, campus, million, synflood, small, full or cloud
     workload: String,
-    /// How many packets
+    /// Number of packets
     packets: u64,
     /// The file to write
     output: PathBuf,
-    /// Which of the workload's many forms
+    /// Seed: selects one of the workload's many forms
     #[arg(long, default_value_t = 7)]
     seed: u64,
     /// Unix seconds of the first packet

@@ -1,4 +1,4 @@
-//! Putting the command where Wireshark looks for interfaces.
+//! Installation of the command where Wireshark looks for interfaces.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,9 +10,9 @@ use anyhow::Context;
 use crate::outcome::{Failure, Outcome};
 use crate::terminal;
 
-/// Where Wireshark up to 4.0 looks, and where later ones do, below the home folder.
+/// Folders below the home folder: of Wireshark up to 4.0, and of later ones.
 const PERSONAL_FOLDERS: [&str; 2] = [".config/wireshark/extcap", ".local/lib/wireshark/extcap"];
-/// Where programs of all users look, where no Wireshark is there to ask.
+/// Folder for all users, if there is no Wireshark to ask.
 const SYSTEM_FOLDER: &str = "/usr/lib/wireshark/extcap";
 
 /// Arguments of `netrewind extcap install`.
@@ -61,7 +61,7 @@ fn folders(system: bool) -> Result<Vec<PathBuf>, Failure> {
     Ok(PERSONAL_FOLDERS.iter().map(|folder| home.join(folder)).collect())
 }
 
-/// What `tshark -G folders` says: a name, a colon, a path.
+/// A folder as `tshark -G folders` lists it: a name, a colon, a path.
 fn told_by_tshark(names: &[&str]) -> Option<PathBuf> {
     let output = Command::new("tshark").args(["-G", "folders"]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,4 +1,4 @@
-//! How a line of each list is written: as a row of a table, and as the fields of CSV.
+//! Output of each list's lines: as rows of a table, and as fields of CSV.
 
 use jiff::tz::TimeZone;
 use netrewind_extractor::flows::{
@@ -10,13 +10,13 @@ use crate::terminal;
 
 /// A line of a list.
 pub trait Row {
-    /// The columns of the table, and whether they are numbers.
+    /// The columns of the table; true for numbers.
     const COLUMNS: &'static [(&'static str, bool)];
     /// The fields of CSV.
     const FIELDS: &'static [&'static str];
-    /// What stands in the columns, with times in a zone; in units that people read where it is for a person.
+    /// Texts of the columns, with times in a zone; `for_person` uses readable units.
     fn columns(&self, for_person: bool, zone: &TimeZone) -> Vec<String>;
-    /// What stands in the fields.
+    /// Values of the CSV fields.
     fn fields(&self) -> Vec<String>;
 }
 
@@ -49,7 +49,7 @@ fn tunnel(tunnel: &TunnelRecord) -> String {
     }
 }
 
-/// `tls example.org`; in brackets what only the port tells.
+/// `tls example.org`; in parentheses if only the port suggests it.
 fn application(conversation: &Conversation) -> String {
     let Some(labels) = &conversation.labels else { return String::new() };
     match labels.name() {
@@ -59,14 +59,14 @@ fn application(conversation: &Conversation) -> String {
     }
 }
 
-/// All labels beside the application, as JSON.
+/// All labels besides the application, as JSON.
 fn labels(conversation: &Conversation) -> String {
     let others =
         conversation.labels.as_ref().map(|labels| &labels.others).filter(|others| !others.is_empty());
     others.and_then(|others| serde_json::to_string(others).ok()).unwrap_or_default()
 }
 
-/// What is to be said besides: how TCP ended, which ICMP messages, fragments, tunnels.
+/// Remarks: TCP state, ICMP messages, fragments, tunnels.
 fn remarks(conversation: &Conversation) -> String {
     let mut remarks: Vec<String> = Vec::new();
     remarks.extend(state(conversation));

@@ -281,7 +281,7 @@ impl PcapngReader {
         Ok(comments)
     }
 
-    /// Name and description of an interface. One without either has the name of the file, followed by its number unless it is first.
+    /// Name and description of an interface. One without either has the name of the file, and its number unless it is first.
     fn known_as(&self, interface: &Interface) -> Option<SourceInterface> {
         let (name, description) = match (&interface.name, &interface.description) {
             (Some(name), description) => (name.clone(), description.clone()),
