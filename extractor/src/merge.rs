@@ -31,7 +31,7 @@ pub(crate) trait Emit {
     fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError>;
 }
 
-/// Whether the answer goes on.
+/// Signal to go on with the answer, or to end it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     More,
@@ -114,7 +114,7 @@ pub(crate) fn merge<'scope>(
     }
 }
 
-/// What has been read and not been given out.
+/// Packets that have been read and not given out yet.
 struct Held<'l> {
     active: BinaryHeap<Active>,
     packets: usize,
@@ -178,8 +178,8 @@ impl Held<'_> {
         Ok(Next::More)
     }
 
-    /// Whether what decides about a fragment may still be unread. Where too many packets wait already, it is as if it were
-    /// not there.
+    /// True if the packets that decide about a fragment may still be unread. If too many packets wait already, it is judged as
+    /// if there were none.
     fn must_wait(&mut self, later: &Later, unread: Option<Place>) -> bool {
         let decided_at = later.at.plus_ns(REACH_NS);
         let may_come = unread.is_some_and(|unread| unread.at <= decided_at);

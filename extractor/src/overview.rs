@@ -25,14 +25,14 @@ const INDEX_HEAD_BYTES: u64 = 4096;
 pub struct Overview {
     /// Its folder.
     pub store: String,
-    /// What tells it from other stores.
+    /// Id that distinguishes it from other stores.
     pub id: String,
-    /// When it was created.
+    /// Time of its creation.
     #[schema(value_type = String, format = "date-time")]
     pub created: Timestamp,
-    /// Who writes to it now.
+    /// Process that writes to it now.
     pub writer: Option<String>,
-    /// Why that one cannot write at the moment, if it cannot: packets are dropped meanwhile.
+    /// Reason why the writer cannot write at the moment, if it cannot: packets are dropped meanwhile.
     pub trouble: Option<String>,
     /// Segments that are kept.
     pub segments: usize,
@@ -40,7 +40,7 @@ pub struct Overview {
     pub open_segments: usize,
     /// Sealed ones without an index.
     pub without_index: usize,
-    /// What everything in the store takes on the disk.
+    /// Bytes that everything in the store takes on the disk.
     pub disk_bytes: u64,
     /// The earliest packet kept.
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -59,14 +59,14 @@ pub struct Overview {
     /// Packets dropped in the last 24 hours.
     #[schema(value_type = crate::http::DropsSchema)]
     pub dropped_last_day: Drops,
-    /// How much of a lane's ring in the kernel was filled at most in the last 24 hours, from 0 to 1, where packets came
-    /// through one: at 1 the kernel drops packets.
+    /// Highest fill level of a lane's kernel ring in the last 24 hours, from 0 to 1, if packets came through one: at 1 the
+    /// kernel drops packets.
     pub ring_filled_last_day: Option<f64>,
     /// The slowest write to the disk of the last 24 hours, in seconds.
     pub slowest_write_last_day: Option<f64>,
     /// Lanes whose interface is away.
     pub down: Vec<String>,
-    /// What of the store cannot be read, as far as this look goes: `netrewind verify` looks at everything.
+    /// Parts of the store that cannot be read, as far as this look goes: `netrewind verify` looks at everything.
     pub damaged: Vec<Damage>,
 }
 
@@ -156,7 +156,7 @@ pub struct CatalogOverview {
     pub damaged: u64,
     /// Records of conversations in them.
     pub records: u64,
-    /// What they take on the disk.
+    /// Bytes that they take on the disk.
     pub disk_bytes: u64,
     /// The earliest packet that they count.
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -216,7 +216,7 @@ pub struct SegmentOverview {
     pub file_bytes: u64,
     /// Bytes that it takes on the disk, its index included.
     pub disk_bytes: u64,
-    /// Whether an index lies beside it.
+    /// True if it has an index.
     pub has_index: bool,
 }
 

@@ -30,15 +30,15 @@ use netrewind_filter::{AbstractPacket, Verdict};
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};
 
-/// What judging a flow costs, with its positions, in bytes that could be read instead: where reading everything is
-/// cheaper, flows are not looked at.
+/// Cost of judging a flow and reading its positions, in bytes that could be read instead: if reading everything is cheaper,
+/// flows are not looked at.
 const FLOW_COST_BYTES: u64 = 3_000;
 /// Flows after which the walk over them asks whether it is worth going on.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 512;
 /// The part of all granules, in tenths, from which on the rest are read as well: little is left to be skipped.
 const NEARLY_ALL_TENTHS: u64 = 9;
 
-/// Why there is no plan.
+/// Reason why there is no plan.
 #[derive(Debug)]
 pub(crate) enum PlanError {
     /// The index is damaged: plan without it.
@@ -79,7 +79,7 @@ struct Lookup {
     demands: Demands,
 }
 
-/// What the flows of a segment add up to.
+/// Totals of a segment's flows.
 #[derive(Default)]
 struct Sum {
     estimate: Estimate,
@@ -87,7 +87,7 @@ struct Sum {
     tells_too_much: bool,
 }
 
-/// What a walk over flows is told.
+/// Signal to a walk over flows: go on, or stop.
 enum Go {
     On,
     /// The rest does not matter any more.
@@ -116,8 +116,7 @@ impl<'q> Planner<'q> {
         group(granules.filter(meets).collect())
     }
 
-    /// What a segment without an index can give at most; `None` where that would tell of packets that a joined filter
-    /// may not accept.
+    /// Bounds of a segment without an index; `None` if they would reveal packets that a joined filter may not accept.
     pub(crate) fn estimate_of_walk(&self, walk: &Walk, link_type: LinkType) -> Option<Estimate> {
         let Some((first, last)) = walk.bounds().filter(|(first, last)| self.range.meets(*first, *last))
         else {
@@ -178,8 +177,7 @@ impl<'q> Planner<'q> {
         runs_of(index, in_time.as_ref(), (!all).then_some(&found))
     }
 
-    /// What a segment can give, by its index; `None` where that would tell of packets that a joined filter may not
-    /// accept.
+    /// Bounds of a segment by its index; `None` if they would reveal packets that a joined filter may not accept.
     pub(crate) fn estimate(
         &mut self,
         index: &Index<Map>,
@@ -195,7 +193,7 @@ impl<'q> Planner<'q> {
         Ok((!sum.tells_too_much).then_some(sum.estimate))
     }
 
-    /// What a segment gives, where its index tells that exactly.
+    /// Exact size of a segment's answer, if its index gives it.
     pub(crate) fn count(
         &mut self,
         index: &Index<Map>,

@@ -1,4 +1,4 @@
-//! What is asked of a store: the one type behind the command line, HTTP, the live tail and the tests.
+//! Query to a store: the one type behind the command line, HTTP, the live tail and the tests.
 
 use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::flows::FlowId;
 use crate::{DedupWindow, TunnelDemands};
 
-/// Which of a packet's views the filter sees. A packet's views are itself and every inner packet that peeling known
-/// tunnels exposes.
+/// Views of a packet that the filter sees. A packet's views are itself and every inner packet that peeling known tunnels
+/// exposes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum View {
@@ -32,7 +32,7 @@ impl std::str::FromStr for View {
     }
 }
 
-/// How much an answer may hold. It stops exactly there, and its completeness says so.
+/// Limits on an answer's size. The answer stops exactly there, and its completeness says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -43,7 +43,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether there is any.
+    /// True if any limit is set.
     pub fn are_set(&self) -> bool {
         self.packets.is_some() || self.bytes.is_some()
     }
@@ -55,7 +55,7 @@ impl Limits {
 pub struct JoinedFilter {
     /// A pcap-filter(7) expression; empty accepts every packet.
     pub filter: String,
-    /// Which view of a packet it sees.
+    /// View of a packet that it sees.
     pub view: View,
     /// It sees the frame as if its VLAN tags were gone.
     pub ignore_vlan: bool,
@@ -71,14 +71,14 @@ pub struct Query {
     pub to: Option<Timestamp>,
     /// A pcap-filter(7) expression; empty accepts every packet.
     pub filter: String,
-    /// Which view of a packet the filter sees.
+    /// View of a packet that the filter sees.
     pub view: View,
     /// Filter the frame as if its VLAN tags were gone.
     pub ignore_vlan: bool,
     /// Only packets that come from one of these interfaces, by the names that the logbook has for them, or from one of these
     /// imported files; empty: from wherever they come.
     pub interfaces: Vec<String>,
-    /// What the packet's tunnels have to be, besides.
+    /// Demands that the packet's tunnels have to meet as well.
     pub tunnels: TunnelDemands,
     /// The answer has the innermost view of each packet in its place, with its own lengths and link type. Limits of bytes
     /// count what is written.
@@ -88,8 +88,8 @@ pub struct Query {
     /// how many there are, in estimates or in the statistics of interfaces.
     #[serde(skip)]
     pub joined: Vec<JoinedFilter>,
-    /// When it is asked, where that is known. Where filters are joined, an open end of the range stands for this instant: the newest
-    /// packet may be another's.
+    /// Time of the query, if known. With joined filters, an open end of the range stands for this instant: the newest packet
+    /// may be another's.
     #[serde(skip)]
     pub asked_at: Option<Timestamp>,
     /// Packets that the answer has had already, at most so long before, are left out: see [`DedupWindow`].
@@ -101,11 +101,11 @@ pub struct Query {
     /// Of the packets only those of conversations that this search finds ([`crate::flows::Search`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
-    /// How much the answer may hold.
+    /// Limits on the answer's size.
     pub limits: Limits,
-    /// Whether indexes may skip work. They never change an answer, only the time it takes.
+    /// True if indexes may be used to skip work. They never change an answer, only the time it takes.
     pub use_index: bool,
-    /// What is to be said of the question itself: the answer's notes have it.
+    /// Remark about the query itself, added to the answer's notes.
     #[serde(skip)]
     pub note: Option<String>,
 }
@@ -139,13 +139,13 @@ impl Query {
         Self { filter: filter.to_owned(), ..Self::default() }
     }
 
-    /// Whether whoever asks may not know of all packets. What an answer lacks is told them too, but not where: neither names of
-    /// interfaces, segments and files nor notes about the recording.
+    /// True if the asker may not know of all packets. The answer's gaps and losses are told them too, but not their place:
+    /// neither names of interfaces, segments and files nor notes about the recording.
     pub fn is_restricted(&self) -> bool {
         !self.joined.is_empty()
     }
 
-    /// Whether it asks for packets of some conversations only.
+    /// True if it asks for packets of some conversations only.
     pub fn chooses_conversations(&self) -> bool {
         self.flow.is_some() || self.search.is_some()
     }
@@ -166,25 +166,25 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// Whether `at` is in it.
+    /// True if `at` is in it.
     #[inline]
     pub fn contains(&self, at: Timestamp) -> bool {
         self.from <= at && self.to.is_none_or(|to| at.ns() < to)
     }
 
-    /// Whether anything from `first` to `last`, both included, can be in it.
+    /// True if anything from `first` to `last`, both included, can be in it.
     #[inline]
     pub fn meets(&self, first: Timestamp, last: Timestamp) -> bool {
         self.from <= last && self.to.is_none_or(|to| first.ns() < to)
     }
 
-    /// Whether everything from `first` to `last`, both included, is in it.
+    /// True if everything from `first` to `last`, both included, is in it.
     #[inline]
     pub fn covers(&self, first: Timestamp, last: Timestamp) -> bool {
         self.contains(first) && self.contains(last)
     }
 
-    /// Where it ends, if it does.
+    /// End of the range, exclusive; `None` if it is open.
     pub fn end(&self) -> Option<Timestamp> {
         self.to.map(Timestamp)
     }
@@ -197,7 +197,7 @@ impl TimeRange {
         }
     }
 
-    /// Whether nothing can be in it.
+    /// True if nothing can be in it.
     pub fn is_empty(&self) -> bool {
         self.to.is_some_and(|to| to <= self.from.ns())
     }

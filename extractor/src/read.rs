@@ -64,14 +64,14 @@ impl Run {
 pub(crate) struct Match {
     pub(crate) at: Timestamp,
     pub(crate) offset: u64,
-    /// Which of [`Found::laters`] it is, or [`ACCEPTED`].
+    /// Its index in [`Found::laters`], or [`ACCEPTED`].
     pub(crate) later: u32,
 }
 
 /// The number of no later fragment.
 pub(crate) const ACCEPTED: u32 = u32::MAX;
 
-/// What a run gave.
+/// Result of reading a run.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// The accepted packets in order of time and position, where they were to be collected, and in any case those that
@@ -81,13 +81,13 @@ pub(crate) struct Found {
     pub(crate) laters: Vec<Later>,
     /// First fragments, also of packets outside of the range.
     pub(crate) firsts: Vec<First>,
-    /// How many were accepted beyond doubt.
+    /// Number of packets accepted beyond doubt.
     pub(crate) packets: u64,
     /// Their bytes on the wire.
     pub(crate) bytes: u64,
-    /// How many were looked at.
+    /// Number of packets looked at.
     pub(crate) judged: u64,
-    /// Where a record could not be read; the rest of its stretch is lost.
+    /// Offsets of records that could not be read; the rest of each one's stretch is lost.
     pub(crate) damaged_at: Vec<u64>,
 }
 
@@ -226,7 +226,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What the filter says of a packet, and its number among the later fragments. Notes what fragments it is.
+    /// Judges a packet; returns also its number among the later fragments. Notes the fragments that it is.
     fn judge_linked(&mut self, packet: PacketView<'_>, at: Timestamp) -> (bool, u32) {
         let (peeled, untagged) = self.filters.take_apart(packet, &mut self.scratch);
         let is_accepted = self.filters.accept_peeled(peeled, untagged);

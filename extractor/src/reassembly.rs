@@ -43,11 +43,11 @@ pub(crate) use item::Item;
 use queue::Queue;
 use series::{Fate, First, Fit, Part, Series};
 
-/// How long the fragments of a packet may take to arrive: as long as they are found together.
+/// Longest time between the fragments of a packet: as long as they are found together.
 const WINDOW_NS: u64 = FRAGMENT_WINDOW_NS;
-/// How soon after a packet was whole its fragments can arrive a second time; later, the same id is another packet's.
+/// Longest time after a packet was whole at which its fragments can arrive again; later, the same id is another packet's.
 const NEAR_NS: u64 = 10_000_000;
-/// How many times in a row a packet is put together: once for each tunnel around it.
+/// Maximum number of reassemblies in a row: one for each tunnel around a packet.
 const DEPTH_MAX: u8 = 8;
 /// Series that are kept in mind: some 100 MB.
 const SERIES_MAX: usize = 1 << 17;
@@ -62,7 +62,7 @@ const HELD_STEP_BYTES: usize = 1 << 20;
 /// The longest IP packet: of IPv6, what follows its header.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
-/// What became of the fragments that tunnels' packets came in, in a decapsulated answer.
+/// Outcome of reassembling tunnels' packets from fragments in a decapsulated answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ReassemblyAccount {
     /// Packets put together from fragments.
@@ -77,7 +77,7 @@ pub struct ReassemblyAccount {
     pub given_up_early: u64,
 }
 
-/// What the fragments of one packet have in common.
+/// Key shared by the fragments of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     /// Its view counts from the stored packet on.
@@ -86,7 +86,7 @@ struct Key {
     tunnels: u64,
 }
 
-/// When a series is given up or forgotten, and a number that no two have in common.
+/// Time at which a series is given up or forgotten, and a unique number.
 type Deadline = (u64, u64);
 
 /// Puts packets together. They go in with [`Self::take`] in the order of the answer, and come out with [`Self::next`].
@@ -98,7 +98,7 @@ pub(crate) struct Reassembler {
     deadlines: BTreeMap<Deadline, Key>,
     begun: u64,
     account: ReassemblyAccount,
-    /// What waits takes of the memory that answers share.
+    /// Share of the waiting packets in the memory of all answers.
     holding: Option<Holding>,
 }
 
@@ -107,7 +107,7 @@ struct Found {
     key: Key,
     fragment: Fragment,
     part: Part,
-    /// Where it is the first one.
+    /// Header facts, if it is the first one.
     first: Option<First>,
     at: Timestamp,
 }
@@ -130,7 +130,7 @@ impl Reassembler {
         Self { holding: Some(account.holding()), ..self }
     }
 
-    /// Whether a packet need not go through: it is no fragment, and nothing before it waits.
+    /// True if a packet can bypass reassembly: it is no fragment, and nothing before it waits.
     pub(crate) fn lets_pass(&mut self, packet: &Packet<'_>) -> bool {
         let Packet { header, bytes, link_type, .. } = *packet;
         self.queue.is_empty()
@@ -324,7 +324,7 @@ impl Reassembler {
         dropped
     }
 
-    /// Whether there is memory for what waits.
+    /// True if there is memory for the packets that wait.
     fn has_memory(&mut self) -> bool {
         let Some(holding) = &mut self.holding else { return true };
         let bytes = self.queue.together_bytes() + self.queue.len() * WAITING_BYTES;
@@ -351,7 +351,7 @@ fn shows_tunnel(peeler: &mut Peeler, series: &Series, together: &Item) -> bool {
         || peeler.take_apart(together.view()).innermost_view() > 0
 }
 
-/// What becomes of the fragments of a series that does not become whole.
+/// Fate of the fragments of a series that does not become whole.
 fn fate_of(first: Option<&First>, key: &Key) -> Fate {
     match first {
         Some(first) if first.is_tunnel => Fate::Dropped,
@@ -366,21 +366,21 @@ fn tenant_of(tunnel: &Tunnel) -> Option<u32> {
     tunnel.virtual_network().or(tunnel.id).filter(|_| tunnel.kind != TunnelKind::Mpls)
 }
 
-/// Whether a tunnel can stand behind an IP header that names this protocol: not where it is known to be another.
+/// True if a tunnel can stand behind an IP header that names this protocol: not if it is known to be another.
 fn may_carry_tunnel(protocol: u8) -> bool {
     use protocol::{DCCP, ICMP, ICMPV6, SCTP, TCP, UDP_LITE};
     !matches!(protocol, TCP | ICMP | ICMPV6 | SCTP | DCCP | UDP_LITE)
 }
 
-/// Whether it can be a part of a packet: not empty, within the longest packet, and a multiple of 8 bytes unless it is the
-/// last (RFC 8200, section 4.5).
+/// True if it can be a part of a packet: not empty, within the longest packet, and a multiple of 8 bytes unless it is the last
+/// (RFC 8200, section 4.5).
 fn is_sound(fragment: &Fragment) -> bool {
     let has_length = fragment.bytes > 0 && (!fragment.more || fragment.bytes.is_multiple_of(8));
     has_length && fragment.offset + fragment.bytes <= together::total_max(fragment)
 }
 
 impl ReassemblyAccount {
-    /// What whoever reads the answer should know.
+    /// Notes for the reader of the answer.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         let Self { packets, incomplete, refused, fragments_dropped, given_up_early } = *self;
         let notes = [

@@ -23,7 +23,7 @@ const INDEX_FRONT_BYTES: usize = 128 << 10;
 /// Granules of walks that are remembered, over all segments: 32 MB, which is 64 GiB of segments.
 const REMEMBERED_GRANULES_MAX: usize = 1 << 20;
 
-/// Why pages that were mapped cannot be read.
+/// Reason reported for mapped pages that cannot be read.
 pub(crate) const LOST_PAGES: &str = "the file was shortened while it was being read, or its disk fails (the kernel's log tells); \
                                      run netrewind verify";
 
@@ -42,11 +42,11 @@ pub(crate) struct Segment {
     pub(crate) bytes: Arc<Map>,
     /// The index, found to belong to these bytes.
     pub(crate) index: Option<Arc<Index<Map>>>,
-    /// Where what the query has not read before begins: what lies before is left out.
+    /// Offset of the first byte that the query has not read before: anything before it is left out.
     pub(crate) begin: u64,
     /// Bounds of its timestamps; absent until a walk has told.
     pub(crate) bounds: Option<(Timestamp, Timestamp)>,
-    /// Which of the query's interfaces its packets come from.
+    /// Number of its packets' interface among the query's interfaces.
     pub(crate) interface: u32,
     /// See [`Self::is_plain`].
     plain: Arc<OnceLock<bool>>,
@@ -56,11 +56,11 @@ pub(crate) struct Segment {
     is_sealed: bool,
     /// Its maps were given up, and it has to be opened again to be read.
     is_released: bool,
-    /// How many bytes it had when the index was built that does not fit it any more; zero where none is known.
+    /// Size of the segment when the index was built that does not fit it any more; zero if none is known.
     indexed_bytes: u64,
 }
 
-/// What became of a listed segment.
+/// Result of opening a listed segment.
 pub(crate) enum Opening {
     /// It can be read.
     Ready(Box<Segment>, Option<RejectedIndex>),
@@ -154,7 +154,7 @@ impl Segment {
         [part(front, self.begin, Some(index), bounds), part(rest, begin, None, self.bounds)]
     }
 
-    /// Whether nothing will be added to it.
+    /// True once nothing more will be added to it.
     pub(crate) fn is_sealed(&self) -> bool {
         self.is_sealed
     }
@@ -164,7 +164,7 @@ impl Segment {
         Place { at: found.at, lane: self.name.lane, ordinal: self.ordinal, offset: found.offset }
     }
 
-    /// Whether the index knows that no packet has a view but itself, so that none has to be taken apart.
+    /// True if the index knows that no packet has a view but itself, so that none has to be dissected.
     pub(crate) fn is_plain(&self) -> bool {
         *self.plain.get_or_init(|| {
             let templates = self.index.as_ref().and_then(|index| index.templates().ok());
@@ -174,7 +174,7 @@ impl Segment {
         })
     }
 
-    /// Where it cannot be read, after a walk that reached as far as `walk` says.
+    /// Place from which it cannot be read, after a walk that reached as far as `walk` says.
     pub(crate) fn damage(&self, walk: &Walk) -> Option<Unreadable> {
         let bytes = self.bytes.len() as u64;
         (walk.end < bytes.max(self.indexed_bytes)).then(|| self.unreadable_at(walk.end))
@@ -293,7 +293,7 @@ impl Mapped {
     }
 }
 
-/// Why a file of the store cannot be read, without its path, which its segment tells.
+/// Reason why a file of the store cannot be read, without its path: the segment's name is enough.
 fn reason_of(error: StoreError) -> String {
     match error {
         StoreError::Io { source, .. } => source.to_string(),
@@ -352,7 +352,7 @@ fn without_header(name: SegmentName, is_sealed: bool, bytes: &Map) -> Opening {
     Opening::Unreadable(Unreadable { segment: name, offset: 0, reason })
 }
 
-/// What the mark says of an open segment's timestamps. It may speak of more than was opened: then the bounds are wider.
+/// Bounds of an open segment's timestamps by its mark. It may speak of more than was opened: then the bounds are wider.
 fn marked_bounds(
     store: &Store,
     name: &SegmentName,
@@ -372,7 +372,7 @@ pub(crate) struct Walks {
     walked: Mutex<HashSet<SegmentName>>,
 }
 
-/// How often whoever waits for another's walk looks up.
+/// Interval at which a thread checks another's walk.
 const WAIT_FOR_WALK: Duration = Duration::from_millis(2);
 
 impl Walks {

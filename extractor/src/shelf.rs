@@ -70,7 +70,7 @@ impl Shelf {
         Self { store, ports, watcher, kept: Mutex::default(), kept_max, tidyings: AtomicU32::new(0) }
     }
 
-    /// Which UDP ports are tunnels in the store.
+    /// UDP ports that carry tunnels in the store.
     pub(crate) fn ports(&self) -> &TunnelPorts {
         &self.ports
     }
@@ -90,8 +90,8 @@ impl Shelf {
         Ok(mapped.map_or(Opening::Nothing, |mapped| mapped.check(self)))
     }
 
-    /// What segments there are, by name, and what could not be looked at. Where nothing has changed for two tidyings, that costs a
-    /// look at each day's folder.
+    /// Names of all segments, and places that could not be listed. If nothing has changed for two tidyings, that costs a look
+    /// at each day's folder.
     pub(crate) fn listed(&self) -> (Vec<(SegmentName, SegmentState)>, Vec<Damage>) {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         watcher.look(self.tidyings.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! Where an answer goes.
+//! Destination of an answer.
 
 mod count;
 mod pcap;
@@ -17,7 +17,7 @@ use crate::{Answer, Completeness, Interface, Query};
 
 /// Takes the packets of an answer, one by one, in time order.
 pub trait Sink {
-    /// What it needs besides being told the end.
+    /// Needs of the sink besides being told the end.
     fn wants(&self) -> Wants {
         Wants::default()
     }
@@ -45,7 +45,7 @@ pub trait Sink {
     }
 }
 
-/// What a sink needs.
+/// Needs of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants {
     /// The packets. Without, [`Sink::packet`] is not called and only the counts of the [`Answer`] are right: much work
@@ -61,20 +61,20 @@ impl Default for Wants {
     }
 }
 
-/// What is known before the first packet.
+/// Facts known before the first packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Preface<'a> {
-    /// What is asked.
+    /// Query that is answered.
     pub query: &'a Query,
     /// Link types that the answer can have.
     pub possible_link_types: &'a [LinkType],
     /// Link types that the answer has in any case; possibly not all of those.
     pub certain_link_types: &'a [LinkType],
-    /// Where packets of the range were captured, if wanted; [`Packet::interface`] counts in these.
+    /// Interfaces that packets of the range come from, if wanted; [`Packet::interface`] counts in these.
     pub interfaces: &'a [Interface],
-    /// What is known about completeness so far.
+    /// Completeness as far as it is known.
     pub completeness: &'a Completeness,
-    /// Which UDP ports are tunnels in the store.
+    /// UDP ports that carry tunnels in the store.
     pub tunnel_ports: &'a TunnelPorts,
 }
 
@@ -85,9 +85,9 @@ pub struct Packet<'a> {
     pub header: RecordHeader,
     /// `header.caplen` bytes.
     pub bytes: &'a [u8],
-    /// What the first byte means.
+    /// Link type: the meaning of the first byte.
     pub link_type: LinkType,
-    /// Which of [`Preface::interfaces`] it comes from; zero where they were not wanted.
+    /// Its index in [`Preface::interfaces`]; zero if they were not wanted.
     pub interface: u32,
     /// The segment that it lies in.
     pub segment: SegmentName,

@@ -20,10 +20,10 @@ use crate::{ExtractError, Query, TimeRange, Unreadable};
 const MAPPED_AHEAD: usize = 64;
 /// Segments that are walked over at a time to learn their bounds.
 const WALKED_AT_A_TIME: usize = 1024;
-/// How often whoever waits for walks looks up.
+/// Interval at which a thread checks for finished walks.
 const WAIT: Duration = Duration::from_millis(2);
 
-/// What a query may take of the machine.
+/// Resources that a query may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workers {
     /// Threads beside the caller's.
@@ -45,7 +45,7 @@ pub(crate) struct Snapshot {
     pub(crate) names: Vec<SegmentName>,
     pub(crate) rejected: Vec<RejectedIndex>,
     pub(crate) unreadable: Vec<Unreadable>,
-    /// What could not be looked at for segments.
+    /// Places that could not be searched for segments.
     pub(crate) damaged: Vec<Damage>,
     held: usize,
 }

@@ -34,7 +34,7 @@ pub struct End {
 pub struct Ends {
     /// Protocol (IANA): the payload of TCP and UDP, of others all that is behind the network header.
     pub protocol: u8,
-    /// Who is shown as the client.
+    /// End shown as the client.
     pub client: End,
     /// The other one.
     pub server: End,
@@ -55,7 +55,7 @@ impl Ends {
     }
 }
 
-/// Who said something.
+/// Speaker in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Speaker {
@@ -74,19 +74,19 @@ impl Speaker {
     }
 }
 
-/// What one of them said before the other said something: or one datagram.
+/// Bytes sent by one end before the other sends; or one datagram.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Chunk {
-    /// Who.
+    /// Sender.
     pub from: Speaker,
-    /// When its first byte was captured.
+    /// Capture time of its first byte.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
     /// Bytes of the stream before these which were not captured.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub missing: u64,
-    /// What; in JSON as base64 (RFC 4648).
+    /// Content; in JSON as base64 (RFC 4648).
     #[serde(serialize_with = "as_base64")]
     #[schema(value_type = String)]
     pub bytes: Vec<u8>,
@@ -125,7 +125,7 @@ fn as_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Err
 }
 
 impl Extractor {
-    /// What the two ends said in the packets of the query, at most so many bytes of it.
+    /// Stream between the two ends in the packets of the query, at most `bytes_max` bytes of it.
     pub fn stream(
         &self,
         query: &Query,

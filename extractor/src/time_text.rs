@@ -1,4 +1,4 @@
-//! How times are written: on the command line, over HTTP, in Wireshark and on the page alike.
+//! Notation of times: the same on the command line, over HTTP, in Wireshark and on the page.
 //!
 //! ```text
 //!  --from, --to, --tz -- range -> the instants that are asked for, and what is to be said of them

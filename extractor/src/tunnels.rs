@@ -1,4 +1,4 @@
-//! What a query demands of the tunnels that a packet came through.
+//! Demands of a query on the tunnels that a packet came through.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ enum Demand {
 }
 
 impl Demand {
-    /// Whether a tunnel meets it; `None` where the tunnel tells nothing of what is demanded.
+    /// True if a tunnel meets it; `None` if the tunnel does not tell.
     fn is_met_by(self, tunnel: &Tunnel) -> Option<bool> {
         match self {
             Self::VirtualNetwork(wanted) if tunnel.is_of_virtual_network() => {
@@ -49,7 +49,7 @@ impl Demand {
 }
 
 impl TunnelDemands {
-    /// Whether nothing is demanded.
+    /// True if nothing is demanded.
     pub fn are_none(&self) -> bool {
         *self == Self::default()
     }
@@ -62,12 +62,12 @@ impl TunnelDemands {
         network.into_iter().chain(ids).chain(self.peer.map(Demand::Peer))
     }
 
-    /// Whether the tunnels of a packet meet all of them.
+    /// True if the tunnels of a packet meet all of them.
     pub(crate) fn are_met<T: Iterator<Item = Tunnel>>(&self, tunnels: impl Fn() -> T) -> bool {
         self.each().all(|demand| tunnels().any(|tunnel| demand.is_met_by(&tunnel) == Some(true)))
     }
 
-    /// Whether packets that came through these tunnels meet all of them, as far as the tunnels are known.
+    /// Verdict on packets that came through these tunnels, as far as the tunnels are known.
     pub(crate) fn judge_known(&self, tunnels: &[Tunnel]) -> Verdict {
         let of_tunnel = |demand: Demand, tunnel: &Tunnel| {
             // Whether GRE is NVGRE is not known of a record.
@@ -86,7 +86,7 @@ impl TunnelDemands {
         verdicts.fold(Verdict::Always, Verdict::and)
     }
 
-    /// Whether the packets of a template meet all of them.
+    /// Verdict on the packets of a template.
     pub(crate) fn judge(&self, template: &Template) -> Verdict {
         if self.are_none() {
             return Verdict::Always;
@@ -107,7 +107,7 @@ impl TunnelDemands {
     }
 }
 
-/// Whether the tunnel's header stands behind an IP header of its view.
+/// True if the tunnel's header stands behind an IP header of its view.
 fn is_in_ip(template: &Template, tunnel: &Tunnel) -> bool {
     template.layers.iter().any(|layer| {
         matches!(layer.kind, LayerKind::Ipv4 | LayerKind::Ipv6)

@@ -24,22 +24,22 @@ pub(crate) struct Upcoming<'q> {
     next: BinaryHeap<Reverse<(Place, usize, Step)>>,
     segments: Vec<Option<Arc<Segment>>>,
     runs: HashMap<usize, Planned>,
-    /// Where fragments are judged together with the first of their packet.
+    /// Present if fragments are judged together with the first of their packet.
     scouts: Option<Scouts>,
     range: TimeRange,
     planner: Planner<'q>,
     walks: &'q Walks,
     shelf: &'q Shelf,
     use_index: bool,
-    /// Whether segments whose packets the index counts are only counted.
+    /// True if segments whose packets the index counts are only counted.
     counts: bool,
     /// Of the packets only those of these conversations.
     chosen: Option<&'q Chosen>,
-    /// What was found on the way.
+    /// Findings on the way.
     pub(crate) report: Report,
 }
 
-/// What planning has found.
+/// Findings of planning.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) rejected: Vec<RejectedIndex>,
@@ -55,7 +55,7 @@ pub(crate) struct Report {
     pub(crate) unlinked: u64,
 }
 
-/// What the runs are for.
+/// Purpose of the runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purpose {
     /// Indexes may skip work.
@@ -111,7 +111,7 @@ impl<'q> Upcoming<'q> {
         }
     }
 
-    /// Where only packets of some conversations are wanted, others need not be read.
+    /// Restricts the runs to packets of chosen conversations, if any are; others need not be read.
     pub(crate) fn choosing(self, chosen: Option<&'q Chosen>) -> Self {
         Self { chosen, ..self }
     }

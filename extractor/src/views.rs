@@ -15,10 +15,10 @@ use netrewind_segment::LinkType;
 use crate::query::{JoinedFilter, Query, View};
 pub(crate) use template::{Lengths, TemplateView, template_views};
 
-/// What an inner view's first byte can mean.
+/// Possible link types of an inner view.
 pub(crate) const INNER_LINK_TYPES: [LinkType; 2] = [LinkType::ETHERNET, LinkType::RAW];
 
-/// Which views are selected.
+/// Selection among a packet's views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Selection {
     pub(crate) view: View,
@@ -38,7 +38,7 @@ impl From<&JoinedFilter> for Selection {
 }
 
 impl Selection {
-    /// Which of so many views, counted from the outermost.
+    /// Numbers of the selected views out of so many, counted from the outermost.
     fn numbers(self, views: usize) -> Range<usize> {
         match self.view {
             View::Outer => 0..views.min(1),
@@ -95,7 +95,7 @@ pub(crate) struct Peeled<'d, 'p> {
 }
 
 impl<'d, 'p> Peeled<'d, 'p> {
-    /// What is left once all tunnels have ended; `None` where there is none.
+    /// Innermost view, without any tunnel; `None` if there is no tunnel.
     pub(crate) fn inner(&self) -> Option<PacketView<'p>> {
         let innermost = self.dissection.innermost();
         (innermost.view.offset > 0).then(|| self.stored.peeled(&innermost))
@@ -116,7 +116,7 @@ impl<'d, 'p> Peeled<'d, 'p> {
         Some(PacketView { link_type, bytes: view.bytes.get(before..)?, len })
     }
 
-    /// Whether an IP header of any view says that the packet is a fragment.
+    /// True if an IP header of any view says that the packet is a fragment.
     #[inline]
     pub(crate) fn is_fragment(&self) -> bool {
         self.dissection.fragment
@@ -127,19 +127,19 @@ impl<'d, 'p> Peeled<'d, 'p> {
         u8::try_from(self.dissection.views().len().saturating_sub(1)).unwrap_or(u8::MAX)
     }
 
-    /// What it is a fragment of, from the outermost view.
+    /// Series that the packet is a fragment of, from the outermost view.
     pub(crate) fn fragments(&self) -> impl Iterator<Item = packet::Fragment> + use<'d, 'p> {
         let (dissection, stored) = (self.dissection, self.stored);
         dissection.fragments(stored.bytes)
     }
 
-    /// Where a view begins in the stored packet, and what its first byte means.
+    /// Start of a view in the stored packet, and its link type.
     pub(crate) fn begin_of(&self, view: u8) -> Option<(usize, LinkType)> {
         let found = self.dissection.views().get(usize::from(view))?.view;
         Some((found.offset.into(), found.link_type))
     }
 
-    /// Where the innermost IP packet ends by its own header, counted in the stored packet; `None` where it does not tell.
+    /// End of the innermost IP packet by its own header, as an offset in the stored packet; `None` if it does not tell.
     pub(crate) fn datagram_end(&self) -> Option<usize> {
         let datagram = self.datagram()?;
         let u16_at = |at: usize| {
@@ -197,9 +197,9 @@ pub(crate) fn split_type<'p>(view: PacketView<'p>) -> (&'p [u8], &'p [u8]) {
 /// The VLAN tags of a view that are captured, with the type behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tags {
-    /// Where the type would stand without them.
+    /// Place of the type without the tags.
     header: TypePlace,
-    /// Where it stands.
+    /// Actual place of the type.
     behind: TypePlace,
 }
 
@@ -238,7 +238,7 @@ mod tests {
         frame
     }
 
-    /// What a view is without its tags: its bytes, and its length of 100 on the wire.
+    /// Bytes of a view without its tags, and its length on the wire, given a length of 100.
     fn seen(link_type: LinkType, bytes: &[u8]) -> (Vec<u8>, u32) {
         let mut seen = (Vec::new(), 0);
         without_tags(PacketView { link_type, bytes, len: 100 }, &mut Vec::new(), |view| {

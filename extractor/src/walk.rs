@@ -1,4 +1,4 @@
-//! What a segment's index would say about time, taken from the record headers themselves: for segments without an index.
+//! Time bounds of a segment without an index, taken from the record headers themselves.
 
 use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RecordHeader};
 use netrewind_segment::{Records, Timestamp};
@@ -11,9 +11,9 @@ const GRANULES_BETWEEN_QUESTIONS: usize = 64;
 /// A stretch of a segment: the records whose headers begin in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Granule {
-    /// Where the first of them begins.
+    /// Start of the first of them.
     pub(crate) start: u64,
-    /// Where the last of them ends.
+    /// End of the last of them.
     pub(crate) end: u64,
     /// The earliest timestamp among them.
     pub(crate) first: Timestamp,
@@ -30,7 +30,7 @@ pub(crate) struct Walk {
     pub(crate) records: u64,
     /// Bytes of their packets on the wire.
     pub(crate) wire_bytes: u64,
-    /// Where the last whole record ends.
+    /// End of the last whole record.
     pub(crate) end: u64,
 }
 
@@ -89,7 +89,7 @@ fn end_of_granule(offset: u64) -> u64 {
     (offset / WALK_GRANULE_BYTES + 1) * WALK_GRANULE_BYTES
 }
 
-/// Why the record at `offset` of a segment cannot be read.
+/// Reason why the record at `offset` of a segment cannot be read.
 pub(crate) fn damage_at(segment: &[u8], offset: u64) -> String {
     let rest = usize::try_from(offset).ok().and_then(|at| segment.get(at..)).unwrap_or_default();
     match RecordHeader::read(rest) {

@@ -87,7 +87,7 @@ impl<'q> Gathering<'q> {
     }
 }
 
-/// Answer of a consumer: continue or stop.
+/// Signal to go on, or to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goes {
     On,

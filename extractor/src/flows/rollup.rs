@@ -45,8 +45,7 @@ pub(super) use table::{Table, TableKey, TableValue};
 pub(super) const TOP_KEPT: usize = 1000;
 /// Early records, and such that go through, of an hour that is being made, some 50 bytes each: with more there is no rollup.
 const OPEN_MAX: u64 = 1 << 20;
-/// Inverse of the share of records going through an hour, as in an hour of a few minutes, above which a rollup would save
-/// nothing.
+/// With more than one in so many records going through, as in an hour of a few minutes, a rollup would save nothing.
 const THROUGH_SHARE: u64 = 4;
 const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 

@@ -1,5 +1,5 @@
-//! What is remembered from one look at a store to the next: a day's logbook has a line a second and lane, and a segment that is
-//! sealed stays as it is.
+//! Memory from one look at a store to the next: a day's logbook has a line a second and lane, and a sealed segment does not
+//! change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -21,8 +21,8 @@ const MINUTES_MAX: usize = 2 * 1440;
 /// Seconds that are remembered for rates: of a thousand lanes.
 const SECONDS_MAX: usize = 10_000;
 
-/// What has been seen of a store. It changes how long looking takes; what is told is the same, but that an interface that was away
-/// before the last day began is known to be.
+/// Memory of a store. It changes how long looking takes; the result is the same, except that an interface that was away before
+/// the last day began is known to be away.
 #[derive(Debug, Default)]
 pub struct Remembered {
     day: Mutex<LastDay>,
@@ -31,7 +31,7 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// What the logbook says of the last day.
+    /// Summary of the logbook's last day.
     pub(super) fn last_day(&self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
         self.day.lock().unwrap_or_else(PoisonError::into_inner).look(store, now, is_written)
     }
@@ -47,7 +47,7 @@ impl Remembered {
     }
 }
 
-/// What the logbook says of the last day.
+/// Summary of the logbook's last day.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Recent {
     pub(super) packets_per_second: f64,
@@ -57,16 +57,16 @@ pub(super) struct Recent {
     pub(super) slowest_write_us: Option<u64>,
     /// Lanes whose interface is away, and why.
     pub(super) down: Vec<String>,
-    /// What of the logbook cannot be read.
+    /// Parts of the logbook that cannot be read.
     pub(super) damaged: Vec<Damage>,
 }
 
 #[derive(Debug, Default)]
 struct LastDay {
-    /// How far each day's file has been read.
+    /// Bytes read of each day's file.
     read: BTreeMap<String, u64>,
     minutes: BTreeMap<u64, Minute>,
-    /// When a second was over, its packets and their bytes.
+    /// End of each second, with its packets and their bytes.
     seconds: VecDeque<(Timestamp, u64, u64)>,
     /// By lane, with why it is away.
     interfaces: BTreeMap<u16, (String, Option<String>)>,
@@ -76,7 +76,7 @@ struct LastDay {
     told: BTreeSet<(Timestamp, u16)>,
 }
 
-/// What was worst in a minute.
+/// Worst values of a minute.
 #[derive(Debug, Default)]
 struct Minute {
     dropped: Drops,

@@ -10,7 +10,7 @@ use netrewind_segment::Map;
 /// Flows of which packets are looked at one flow by one, at most: of more the whole segment is read.
 const UNTOLD_MAX: usize = 1 << 18;
 
-/// What is left to be read once a segment's flows are divided.
+/// Runs left to be read once a segment's flows are divided.
 pub(crate) enum Division {
     /// Nothing.
     Told,

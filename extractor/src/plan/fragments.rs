@@ -21,7 +21,7 @@ type VisitFragments<'v> =
     dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, &mut Templates<'_>) -> Result<(), IndexError> + 'v;
 
 impl Planner<'_> {
-    /// What can be said of all packets of a link type.
+    /// Verdict on all packets of a link type.
     pub(crate) fn outlook(&self, link_type: netrewind_segment::LinkType) -> Outlook {
         self.filters.outlook(link_type)
     }
@@ -204,7 +204,7 @@ impl Planner<'_> {
     }
 }
 
-/// How the flows of relevant fragments are found.
+/// Templates by the method that finds their flows of relevant fragments.
 struct FragmentTemplates {
     /// Templates of which any flow can be one.
     walked: Vec<bool>,
@@ -260,7 +260,7 @@ fn add(relevant: &mut Relevant, template: &Template, flow: &Flow, lost_keys: boo
     pairs.for_each(|pair| relevant.add(pair, flow.first, flow.last));
 }
 
-/// Whether packets may count in flows whose addresses are not known: where there were too many flows or templates.
+/// True if packets may be counted in flows of unknown addresses, because there were too many flows or templates.
 fn has_packets_without_key(index: &Index<Map>) -> Result<bool, IndexError> {
     Ok(index.flow_count() >= Limits::default().flows_max
         || index.templates()?.iter().any(Template::is_opaque))

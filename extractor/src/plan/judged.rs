@@ -19,7 +19,7 @@ const REMEMBERED_TEMPLATES_MAX: usize = 1 << 14;
 const IPV4_HEADER_BYTES: usize = 20;
 const IPV6_HEADER_BYTES: usize = 40;
 
-/// What is said of packets.
+/// Verdicts on packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdicts {
     /// By the filter, those that are joined to it and the demands on tunnels together.
@@ -31,28 +31,27 @@ pub(crate) struct Verdicts {
 /// A template under the filters.
 #[derive(Clone, Debug)]
 pub(crate) struct Judged {
-    /// What the filters say of all its packets.
+    /// Verdicts of the filters on all its packets.
     pub(crate) verdicts: Verdicts,
-    /// What decides whether its flows are looked at. Where there are joined filters, it is these alone: the time that an answer takes
-    /// must not tell of packets that the asker may not know of.
+    /// Verdict that decides whether its flows are looked at. With joined filters it is theirs alone: the time that an answer
+    /// takes must not tell of packets that the asker may not know of.
     pub(crate) looked_at: Verdict,
-    /// What is demanded of their key so that they are looked at, where that is little enough to be looked up; nothing where it
-    /// may be any.
+    /// Key terms required for its flows to be looked at, if they are few enough to be looked up; `None` if any key may do.
     pub(crate) demands: Option<Demands>,
-    /// Whether addresses are of IPv6.
+    /// True if addresses are of IPv6.
     pub(crate) is_ipv6: bool,
-    /// What the demands on tunnels say of them.
+    /// Verdict of the demands on tunnels.
     of_tunnels: Verdict,
     /// By expression.
     expressions: Vec<JudgedExpression>,
 }
 
-/// What is demanded of a key.
+/// Requirements on a key.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Demands {
     /// One of these.
     pub(crate) terms: Vec<indexer::Term>,
-    /// Where it is always demanded of both addresses: whatever is demanded of either.
+    /// If both addresses are always constrained: the terms required of either.
     pub(crate) ends: Option<Vec<indexer::Term>>,
 }
 
@@ -105,8 +104,7 @@ impl Judged {
         }
     }
 
-    /// What the filters say of all packets of a flow of `template`, which this is. `scratch` is this template's
-    /// [`Self::scratch`].
+    /// Verdicts on all packets of a flow of `template`, which this is. `scratch` is this template's [`Self::scratch`].
     pub(crate) fn judge(
         &self,
         template: &Template,
@@ -151,7 +149,7 @@ impl JudgedExpression {
         Self { verdict, views }
     }
 
-    /// What it says of all packets of a flow; `scratch` gives an abstract packet for each view.
+    /// Verdict on all packets of a flow; `scratch` gives an abstract packet for each view.
     fn judge(
         &self,
         template: &Template,
@@ -170,7 +168,7 @@ impl JudgedExpression {
     }
 }
 
-/// What is demanded of a key so that one of the views is accepted.
+/// Requirements on a key for one of the views to be accepted.
 fn demands_of_any(views: &[JudgedView]) -> Option<Demands> {
     let mut all = Demands::none();
     for view in views.iter().filter(|view| view.verdict != Verdict::Never) {
@@ -185,7 +183,7 @@ impl Demands {
         Self { terms: Vec::new(), ends: Some(Vec::new()) }
     }
 
-    /// What is demanded where these or those are.
+    /// Adds `other` as an alternative: keys that meet either are accepted.
     pub(crate) fn join(&mut self, other: &Self) {
         let add = |all: &mut Vec<indexer::Term>, more: &[indexer::Term]| {
             for term in more {
@@ -311,7 +309,7 @@ fn most_selective(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
     Some(terms.iter().map(index_term).collect())
 }
 
-/// What the conjunctions demand of addresses; none where one of them leaves the source or the destination open.
+/// Address terms of the conjunctions; `None` if one of them leaves the source or the destination open.
 fn ends_of(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
     let is_of = |field: KeyField| move |term: &&Term| term.field == field;
     let mut ends: Vec<Term> = Vec::new();
@@ -329,7 +327,7 @@ fn ends_of(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
     Some(ends.iter().map(index_term).collect())
 }
 
-/// How many bits each of some alternatives pins down at least: what the index has to look through grows with every bit less.
+/// Minimum number of bits that each of some alternatives fixes: the work of searching the index grows with every bit less.
 fn least_selectivity(terms: &[indexer::Term]) -> u32 {
     let bits = |term: &indexer::Term| match &term.constraint {
         indexer::Constraint::Masked { mask, .. } => mask.count_ones(),
@@ -341,7 +339,7 @@ fn least_selectivity(terms: &[indexer::Term]) -> u32 {
     terms.iter().map(bits).min().unwrap_or(u32::MAX)
 }
 
-/// How many bits a demand pins down.
+/// Number of bits that a demand fixes.
 fn selectivity(demand: &Demand) -> u32 {
     match demand {
         Demand::Bits { mask, .. } => mask.count_ones(),

@@ -1,4 +1,4 @@
-//! Whether another way to look at packets would find some where one has found none.
+//! Likelihood that another way to look at packets finds some after one has found none.
 
 use netrewind_indexer::{Index, Template};
 
@@ -8,7 +8,7 @@ use crate::views::{Selection, template_views};
 use netrewind_filter::Verdict;
 use netrewind_segment::Map;
 
-/// What indexes tell of that.
+/// Likelihood by the evidence of indexes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Likelihood {
     /// Nothing speaks for it.
@@ -20,8 +20,8 @@ pub(crate) enum Likelihood {
 }
 
 impl Planner<'_> {
-    /// Whether this way finds packets of a segment where `asked` has found none. Only what looks different is looked at; and of
-    /// packets that a joined filter may not accept nothing is told.
+    /// Likelihood that this way finds packets of a segment in which `asked` has found none. Only templates that look different
+    /// are looked at; packets that a joined filter may not accept are not revealed.
     pub(crate) fn likelihood(
         &mut self,
         asked: &mut Planner<'_>,
@@ -71,7 +71,7 @@ impl Templates<'_> {
     }
 }
 
-/// Whether packets of a template look different, or may do so.
+/// True if packets of a template look different, or may do so.
 fn looks_different(template: &Template, one: Selection, other: Selection) -> bool {
     let mut description = netrewind_indexer::Description::default();
     template.describe_any(&mut description);

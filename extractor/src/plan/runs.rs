@@ -64,7 +64,7 @@ impl GranuleSet {
         }
     }
 
-    /// How many there are.
+    /// Number of granules in the set.
     pub(crate) fn count(&self) -> u32 {
         self.count
     }

@@ -19,7 +19,7 @@ pub(crate) struct Item {
     pub(super) bytes: Bytes,
     /// Bytes on the wire that it came in.
     pub(crate) wire_bytes: u64,
-    /// How many times it was put together.
+    /// Number of times it was reassembled.
     pub(super) depth: u8,
     /// Views that stood around it, where it was put together.
     pub(super) views: u8,
@@ -27,7 +27,7 @@ pub(crate) struct Item {
     pub(super) tunnels: u64,
 }
 
-/// Where the bytes of a packet are.
+/// Location of a packet's bytes.
 #[derive(Debug)]
 pub(super) enum Bytes {
     /// In a segment.

@@ -62,7 +62,7 @@ impl Queue {
         self.together_bytes -= bytes;
     }
 
-    /// How many packets were dropped.
+    /// Releases or drops the packets in these slots; returns the number dropped.
     pub(super) fn meet(&mut self, slots: impl IntoIterator<Item = u64>, fate: Fate) -> u64 {
         let mut dropped = 0;
         for slot in slots {
@@ -89,7 +89,7 @@ impl Queue {
         None
     }
 
-    /// Whether the first one waits.
+    /// True if the first one waits.
     pub(super) fn waits(&self) -> bool {
         self.slots.front().is_some_and(|slot| slot.waits)
     }

@@ -7,7 +7,7 @@ use netrewind_segment::{LinkType, Timestamp};
 
 use super::Deadline;
 
-/// What becomes of fragments that are not put together.
+/// Fate of fragments that are not put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// Each is written as it is.
@@ -21,26 +21,26 @@ pub(super) struct Part {
     pub(super) slot: u64,
     /// On the wire; [`Self::captured`] of them are there.
     pub(super) bytes: usize,
-    /// Where its payload begins in the packet.
+    /// Offset of its payload in the packet.
     pub(super) payload: usize,
     pub(super) captured: usize,
     /// Of what is there.
     pub(super) hash: u64,
 }
 
-/// What the first fragment tells.
+/// Facts from the first fragment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct First {
-    /// Where the view that its IP header stands in begins.
+    /// Offset of the view that holds its IP header.
     pub(super) begin: usize,
-    /// What the first byte of that view means.
+    /// Link type of that view.
     pub(super) link_type: LinkType,
     pub(super) fragment: Fragment,
     /// It shows what a tunnel carries.
     pub(super) is_tunnel: bool,
 }
 
-/// How a fragment goes with those that are there.
+/// Relation of a fragment to those already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
     New,
@@ -59,7 +59,7 @@ pub(super) struct Closed {
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) deadline: Deadline,
-    /// When a fragment came last.
+    /// Time of the last fragment.
     pub(super) newest: Timestamp,
     /// By their offset.
     pub(super) parts: BTreeMap<usize, Part>,
@@ -125,12 +125,12 @@ impl Series {
         self.first.is_some() && self.total == Some(self.bytes)
     }
 
-    /// Where its fragments wait.
+    /// Slots in which its fragments wait.
     pub(super) fn slots(&self) -> impl Iterator<Item = u64> {
         self.parts.values().map(|part| part.slot).chain(self.duplicates.iter().copied())
     }
 
-    /// Where the last of them ends.
+    /// End of the last fragment.
     pub(super) fn end(&self) -> usize {
         self.parts.last_key_value().map_or(0, |(offset, part)| offset + part.bytes)
     }

@@ -17,7 +17,7 @@ const IPV4_FLAGS_KEPT: u8 = 0xc0;
 /// Of the IPv6 header (RFC 8200, section 3), and its length.
 const IPV6_PAYLOAD_BYTES: usize = 4;
 const IPV6_HEADER_BYTES: usize = 40;
-/// Where UDP says how long it is.
+/// Offset of the length field in the UDP header.
 const UDP_BYTES: usize = 4;
 
 /// The most bytes of payload that the packet of a fragment can have.

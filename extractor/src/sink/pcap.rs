@@ -11,7 +11,7 @@ use crate::Answer;
 #[derive(Debug)]
 pub struct PcapSink<W: Write> {
     state: State<W>,
-    /// What an answer without packets is called.
+    /// Link type of an answer without packets.
     default_link_type: LinkType,
 }
 

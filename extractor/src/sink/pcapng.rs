@@ -22,7 +22,7 @@ use pcap_file::{DataLink, Endianness};
 use super::{Packet, Preface, Sink, SinkError, Wants};
 use crate::{Answer, Completeness, Interface};
 
-/// What the file says wrote it.
+/// Name of the writing application, for the section header.
 const APPLICATION: &str = concat!("netrewind ", env!("CARGO_PKG_VERSION"));
 /// The longest comment; an option of a block has at most 65,535 bytes.
 const COMMENT_BYTES_MAX: usize = 60_000;

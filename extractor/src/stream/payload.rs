@@ -31,7 +31,7 @@ pub(super) mod flag {
     pub(in super::super) const ACK: u8 = 0x10;
 }
 
-/// What TCP needs to put payload in order.
+/// TCP fields needed to order payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) sequence: u32,
@@ -39,7 +39,7 @@ pub(super) struct Segment {
     pub(super) flags: u8,
 }
 
-/// What one packet says.
+/// Payload of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Payload<'a> {
     pub(super) from: Speaker,
@@ -95,7 +95,7 @@ fn speaker(dissection: &Dissection, ends: &Ends) -> Option<Speaker> {
     }
 }
 
-/// Where the transport header of the innermost view stands, if it is of this protocol.
+/// Transport header of the innermost view, if it is of this protocol.
 fn transport(dissection: &Dissection, packet: &[u8], wanted: u8) -> Option<Transport> {
     let network = dissection.prefix_bytes;
     let innermost = dissection.innermost();

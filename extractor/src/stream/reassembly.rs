@@ -21,7 +21,7 @@ pub(super) struct Reassembly {
     directions: [Direction; 2],
 }
 
-/// What one end says in TCP. Offsets count the bytes of its stream from the first that was seen on.
+/// TCP stream of one end. Offsets count its bytes from the first one seen.
 #[derive(Default)]
 struct Direction {
     /// Sequence number and offset of the byte that comes next; `None` before the first segment.
@@ -35,7 +35,7 @@ impl Reassembly {
         Self { is_tcp, bytes_max, held_bytes: 0, stream: Stream::default(), directions: Default::default() }
     }
 
-    /// Whether there was more than is wanted.
+    /// True if there was more than is wanted.
     pub(super) fn is_full(&self) -> bool {
         self.stream.truncated
     }
@@ -49,7 +49,7 @@ impl Reassembly {
         }
     }
 
-    /// What waits for bytes that never came is said behind the hole.
+    /// Ends the stream: bytes waiting behind a hole that was never filled are appended.
     pub(super) fn end(mut self) -> Stream {
         for speaker in [Speaker::Client, Speaker::Server] {
             while self.skip_to_waiting(speaker) {}
@@ -174,7 +174,7 @@ fn direction_waits_below(direction: &Direction, acknowledged: u64) -> bool {
 }
 
 impl Direction {
-    /// Whether what waits first begins where the stream is, or before.
+    /// True if the first waiting piece begins at the end of the stream, or before.
     fn is_due(&self) -> bool {
         let (Some((_, offset)), Some((&begins, _))) = (self.next, self.waiting.first_key_value()) else {
             return false;

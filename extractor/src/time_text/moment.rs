@@ -6,7 +6,7 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use netrewind_segment::Timestamp;
 use netrewind_segment::time::SECOND_NS;
 
-/// How a time can be written, for whoever wrote it otherwise.
+/// Accepted notations of a time, listed in error messages.
 const FORMS: &str = "write one as 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with tz), '09:30' (today), \
     'yesterday 14:00', 1795339861.5 (Unix seconds), '2h ago' or -2h";
 
@@ -25,7 +25,7 @@ const UNITS: [(u64, u64); 4] = [
     (0, SECOND_NS),
 ];
 
-/// When it is.
+/// Position of a moment relative to the times that packets can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     /// Before any packet can be.
@@ -40,7 +40,7 @@ pub(super) enum When {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
     pub(super) when: When,
-    /// Whether it moves on with the clock: a range that begins there ends now.
+    /// True if it moves on with the clock: a range that begins there ends now.
     pub(super) is_relative: bool,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn span_from(written: &str, base: Timestamp) -> Result<When, String> 
     }))
 }
 
-/// Whether a packet can be of an instant.
+/// Classifies an instant, in nanoseconds since 1970, by whether a packet can have it.
 fn within(ns: i128) -> When {
     match u64::try_from(ns) {
         Err(_) if ns < 0 => When::Before1970,
@@ -241,7 +241,7 @@ fn in_day(text: &str, date: civil::Date, time: Option<civil::Time>, zone: &TimeZ
     }
 }
 
-/// What clocks of one offset show when those of another show `local`.
+/// Clock reading at the offset `to` when clocks at the offset `from` show `local`.
 fn shifted(local: civil::DateTime, to: Offset, from: Offset) -> civil::DateTime {
     from.to_timestamp(local).map_or(local, |at| to.to_datetime(at))
 }

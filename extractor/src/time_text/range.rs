@@ -20,7 +20,7 @@ pub struct WrittenRange<'a> {
     pub from: Option<&'a str>,
     /// Its end; absent: now where the beginning moves with the clock, and else the newest packet.
     pub to: Option<&'a str>,
-    /// Whether the answer goes on with what is recorded from now on: then an end that is not said is none.
+    /// True if the answer goes on with packets recorded from now on: then an absent end means none.
     pub follows: bool,
 }
 
@@ -31,7 +31,7 @@ pub struct AskedRange {
     pub from: Option<Timestamp>,
     /// First instant that is too late; absent: there is none.
     pub to: Option<Timestamp>,
-    /// What one should know of it.
+    /// Remark about the range.
     pub note: Option<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct AskedRange {
 pub struct WrongTime {
     /// `from` or `to`.
     pub parameter: &'static str,
-    /// Why, and what to write instead.
+    /// Reason, and a valid way to write it.
     pub message: String,
 }
 

@@ -17,7 +17,7 @@ fn ask(from: &str, to: &str, now: Timestamp, zone_name: &str) -> Result<AskedRan
     range(&WrittenRange { from: given(from), to: given(to), follows: false }, now, &zone(zone_name))
 }
 
-/// Where a range begins, in UTC.
+/// Start of a range, in UTC.
 fn from_of(text: &str, zone_name: &str) -> String {
     let asked = ask(text, "9999-12-31", NOW, zone_name).unwrap_or_else(|error| panic!("{text}: {error}"));
     asked.from.map_or_else(|| "open".to_owned(), |from| from.to_string())

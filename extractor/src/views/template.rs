@@ -9,7 +9,7 @@ use netrewind_segment::LinkType;
 use super::{Selection, Tags};
 use crate::query::View;
 
-/// How a selected view lies in the packets of a template: from `offset` on, without `tags`.
+/// Position of a selected view in the packets of a template: from `offset` on, without `tags`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TemplateView {
     /// Its place among the template's views.
@@ -29,7 +29,7 @@ pub(crate) struct Lengths {
 }
 
 impl TemplateView {
-    /// Where a byte of the packet stands in the view; `None` where the view does not have it.
+    /// Offset in the view of a byte of the packet; `None` if the view does not have it.
     pub(crate) fn place(&self, offset: usize) -> Option<usize> {
         let at = offset.checked_sub(self.offset)?;
         let Some(Tags { header, behind }) = self.tags else { return Some(at) };
@@ -60,7 +60,7 @@ impl TemplateView {
         self.tags.map_or(0, |tags| tags.behind.payload_at - tags.header.payload_at)
     }
 
-    /// How many bytes of the view are captured where the first `bytes` of the packet are, and the view has them.
+    /// Number of bytes of the view that are captured, given `bytes` captured of the packet, if the view has them.
     pub(crate) fn captured(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.saturating_sub(self.offset + self.cut_bytes())).unwrap_or(0)
     }
