@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** an index only skips work. Deleting every index changes no answer, only the time it takes.
 //!
-//! **Invariant:** no async outside [`http`], no clock, nothing printed; nothing of a store is ever written.
+//! **Invariant:** no async outside [`http`], no wall clock, nothing printed. Of a store only the service's audit is written.
 
 mod answer;
 mod completeness;

@@ -1,7 +1,6 @@
 //! The index of one segment: flows, where their packets stand, and when.
 //!
-//! `FORMAT.md` beside this crate is the normative description of the file; `layout` holds its offsets, and no other
-//! module of the project knows them.
+//! `FORMAT.md` beside this crate is the normative description of the file; `layout` holds its offsets.
 //!
 //! **Invariant:** an index is a pure function of its segment's bytes: built while recording or afterwards, it is the
 //! same to the byte.

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A [`Recorder`] runs a lane for each source, [`recorder::import`] runs lanes as fast as files can be
-//! read, and [`recover`] puts in order what a crash left. The limits, as numbers, are in [`config`]; a lane's ring is
-//! 256 MiB, its buffers 64 MiB.
+//! read, and [`recover`] puts in order what a crash left. The limits, as numbers, are in [`config`]; a lane has a ring
+//! of 256 MiB and 24 buffers of 4 MiB.
 //!
 //! **Invariant:** the recorder never reads a segment back, except to recover it.
 

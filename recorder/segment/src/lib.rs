@@ -1,7 +1,7 @@
 //! The store of netrewind: what a segment is, how files are named, what the logbook says.
 //!
-//! `FORMAT.md` beside this crate is the normative description; `layout` holds the offsets and `store` the names, and no
-//! other module of the project knows either.
+//! `FORMAT.md` beside this crate is the normative description; `layout` holds the offsets, and `store` the names: no
+//! other module of the project builds paths inside a store.
 //!
 //! **Invariant:** no threads, no clock: time is an argument. Unsafe code stands in `sys`.
 

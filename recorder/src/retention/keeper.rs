@@ -153,7 +153,7 @@ impl Keeper {
                 turn.created(bytes);
                 return Ok((made, bytes));
             }
-            // Nobody else has to wait for it: the status is looked after every second.
+            // Nobody else has to wait for it: the watch asks for room every 100 ms.
             drop(turn);
             std::thread::sleep(FREED_LOOK_INTERVAL);
         }
