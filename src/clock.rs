@@ -1,4 +1,4 @@
-//! The clocks, read here and handed on as arguments.
+//! The system's clocks, read here and passed on as arguments.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -30,11 +30,11 @@ mod waiting;
 pub enum Command {
     /// Record interfaces into a store, until Ctrl-C
     Record(record::Arguments),
-    /// Take capture files into a store, as they are
+    /// Import capture files into a store, unchanged
     Import(import::Arguments),
-    /// Build the indexes that are missing, or all of them again
+    /// Build missing indexes, or rebuild all of them
     Index(index::Arguments),
-    /// Hand back exactly the packets asked for, as a capture file
+    /// Extract exactly the packets of a query, as a capture file
     Extract(Box<extract::Arguments>),
     /// List conversations, hosts, ports or applications, from the indexes
     Flows(Box<flows::Arguments>),
@@ -44,11 +44,11 @@ pub enum Command {
     Serve(serve::Arguments),
     /// Show recorded packets as an interface of Wireshark
     Extcap(Box<extcap::Arguments>),
-    /// Tell what is in a store, and how far back one can rewind
+    /// Show the contents of a store, and how far back it reaches
     Status(status::Arguments),
     /// Check every segment, index and count
     Verify(verify::Arguments),
-    /// Say who may ask the service what
+    /// Manage the tokens for access to the service
     Token(token::Arguments),
     /// The process in which large filters are compiled, started by netrewind itself
     #[command(hide = true)]

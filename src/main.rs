@@ -1,4 +1,4 @@
-//! The command `netrewind`: records packets, and hands back exactly those that are asked for.
+//! The command `netrewind`: records packets, and returns exactly those that a query asks for.
 //!
 //! **Invariant:** exit codes are decided here and nowhere else; clocks, the environment and the terminal are read in this
 //! package and in no library.

@@ -17,7 +17,7 @@ const GROUPS: &str = "/etc/group";
 /// Readers of the store.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct SharingArguments {
-    /// Let this group read the store, what is in it and what comes (files 0640, folders 0750) [default: only this user
+    /// Let this group read the store, now and later (files 0640, folders 0750) [default: only this user
     /// (0600, 0700), or as the store is]
     #[arg(long, value_name = "NAME")]
     group: Option<String>,

@@ -258,7 +258,7 @@ impl<D: Disk> Lane<D> {
         self.advance();
     }
 
-    /// Begins a segment.
+    /// Starts a segment.
     fn open(&mut self, buffer: Buffer, link_type: LinkType) {
         let name = self.next_name();
         let key = SegmentKey(self.next_key);

@@ -16,13 +16,13 @@ use crate::outcome::Failure;
 /// Access to the service, and the audit of it.
 #[derive(Debug, clap::Args)]
 pub struct AccessArguments {
-    /// Certificate, with its chain, as PEM; read again when it changes
+    /// Certificate, with its chain, as PEM; reloaded when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// Its private key, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Tokens that let in, as `netrewind token` makes them; read again when they change
+    /// File of tokens, as `netrewind token` makes it; reloaded when it changes
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
     /// Let pages of this origin (scheme, host and port) read answers; may be given several times
@@ -31,7 +31,7 @@ pub struct AccessArguments {
     /// File that records who was given which packets [default: audit.jsonl in the store]
     #[arg(long, value_name = "FILE", conflicts_with = "no_audit")]
     audit: Option<PathBuf>,
-    /// Do not write who was given which packets
+    /// Keep no record of who was given which packets
     #[arg(long)]
     no_audit: bool,
 }

@@ -4,7 +4,7 @@ use std::io::{stdin, stdout};
 
 use crate::outcome::{Failure, Outcome};
 
-/// The likeliest process to be ended where memory runs out: proc_pid_oom_score_adj(5). Raising this is allowed to everybody.
+/// Makes this the first process to be killed when memory runs out: proc_pid_oom_score_adj(5). Raising needs no privilege.
 const OOM_SCORE: (&str, &str) = ("/proc/self/oom_score_adj", "1000");
 
 /// Reads one request on standard input and writes the program on standard output.

@@ -1,6 +1,6 @@
 //! `netrewind extcap`: recorded packets as an interface of Wireshark.
 //!
-//! Wireshark calls whatever lies in its extcap folder with `--extcap-...` flags and no subcommand; [`as_subcommand`] notices
+//! Wireshark calls every program in its extcap folder with `--extcap-...` flags and no subcommand; [`as_subcommand`] notices
 //! that. Source: Wireshark Developer's Guide, "Adding Capture Interfaces And Log Sources Using Extcap", and extcap(4).
 
 mod install;
@@ -46,7 +46,7 @@ pub struct Arguments {
     /// List the link types of the interface
     #[arg(long)]
     extcap_dlts: bool,
-    /// List what can be set
+    /// List the settings
     #[arg(long)]
     extcap_config: bool,
     /// List the values of one of these again
@@ -55,7 +55,7 @@ pub struct Arguments {
     /// Wireshark's capture filter: joined to the other by AND; alone, it is only checked
     #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
     extcap_capture_filter: Option<String>,
-    /// Give the packets
+    /// Write the packets
     #[arg(long)]
     capture: bool,
     /// The pipe to write them to
@@ -67,7 +67,7 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Make the interface known to Wireshark
+    /// Install the interface in Wireshark
     Install(install::Arguments),
 }
 
@@ -95,7 +95,7 @@ struct Settings {
     /// Earliest time
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<String>,
-    /// First time that is too late
+    /// End of the range, exclusive
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
     /// Time zone of times that name none
@@ -110,7 +110,7 @@ struct Settings {
     /// Name of the interface on which packets were recorded
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
-    /// Give the innermost packet in place of the tunnel that it came in
+    /// Write the innermost packet in place of the tunnel that it came in
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
     decapsulate: bool,
 }

@@ -1,4 +1,4 @@
-//! `netrewind extract`: exactly the packets asked for.
+//! `netrewind extract`: exactly the packets of a query, as a capture file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal};
@@ -49,32 +49,32 @@ pub struct Arguments {
     place: PlaceArguments,
     #[command(flatten)]
     query: QueryArguments,
-    /// Write the innermost packet in place of the tunnel that it came in; the tunnel's fragments are put together
+    /// Write the innermost packet in place of the tunnel that it came in; the tunnel's fragments are reassembled
     #[arg(long)]
     decapsulate: bool,
-    /// Leave out packets that were recorded before, at most so long ago (5ms; at most 10s), in whatever tunnel, VLAN or
+    /// Leave out packets that were already recorded within this time before (5ms; at most 10s), in whatever tunnel, VLAN or
     /// distance
     #[arg(long, value_name = "DURATION", value_parser = dedup_window)]
     dedup: Option<DedupWindow>,
     /// Only packets of conversations that this search finds, as netrewind flows --query lists them
     #[arg(long = "query", value_name = "SEARCH", conflicts_with = "follow")]
     search: Option<String>,
-    /// Only packets of the conversation with this id, as netrewind flows --format json tells it
+    /// Only packets of the conversation with this id, as in the output of netrewind flows --format json
     #[arg(long, value_name = "ID", conflicts_with = "follow")]
     flow: Option<FlowId>,
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside) [default: by the file's name]
     #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
     format: Option<String>,
-    /// Stop after so many packets
+    /// Stop after this many packets
     #[arg(long, value_name = "N", value_parser = arguments::count)]
     max_packets: Option<u64>,
     /// Stop before the packets have more bytes than this
     #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
     max_bytes: Option<u64>,
-    /// Print how many packets there are, and write none
+    /// Print the number of packets, and write none
     #[arg(long, conflicts_with_all = ["estimate", "output"])]
     count: bool,
-    /// Print how many packets there can be at most, without reading any
+    /// Print an upper bound of the number of packets, without reading any
     #[arg(long, conflicts_with = "output")]
     estimate: bool,
     /// Go on with the packets that are recorded from now on, until Ctrl-C, a limit, or --to has passed
@@ -84,23 +84,23 @@ pub struct Arguments {
     /// --estimate, else on standard error
     #[arg(long)]
     json: bool,
-    /// Do not tell what is complete, nor show progress
+    /// Print neither completeness nor progress
     #[arg(long, short)]
     quiet: bool,
-    /// The file to write; - for standard output. A new file can be read by its owner alone (0600); one that is there keeps
-    /// its mode, and a link goes on pointing at it
+    /// The file to write; - for standard output. A new file can be read by its owner alone (0600); an existing one keeps
+    /// its mode, and a link keeps pointing at it
     #[arg(long, short, value_name = "FILE", required_unless_present_any = ["count", "estimate"])]
     output: Option<PathBuf>,
 }
 
 impl Arguments {
-    /// The token that recorders ask for, where no file has it.
+    /// Sets the token for recorders, if no file holds it.
     pub fn set_token(&mut self, token: Option<String>) {
         self.place.token = token;
     }
 }
 
-/// Extracts them.
+/// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if arguments.output.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() {
         return Err(Failure::usage("standard output is a terminal: name a file with -o FILE, or pipe it on"));
@@ -159,7 +159,7 @@ fn query(arguments: &Arguments) -> Result<Query, Failure> {
     })
 }
 
-/// Writes the answer to a file, which is there whole or not at all, or to standard output.
+/// Writes the answer to standard output, or to a file that is complete or not there at all.
 fn extract(
     place: &Place,
     query: &Query,
@@ -212,7 +212,7 @@ fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says what the answer is, and whether it is complete.
+/// Reports the answer and its completeness.
 fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcome, Failure> {
     let outcome = if answer.completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete };
     if arguments.json {

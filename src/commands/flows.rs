@@ -44,27 +44,27 @@ pub struct Arguments {
     store: StoreArgument,
     #[command(flatten)]
     query: QueryArguments,
-    /// Only conversations that this finds, as sni:example.com AND bytes:>1000000
+    /// Only conversations that this search finds, as sni:example.com AND bytes:>1000000
     #[arg(long = "query", value_name = "SEARCH")]
     search: Option<String>,
     /// Kind of list
     #[arg(long, value_name = "WHAT", default_value = "conversations",
         value_parser = ["conversations", "hosts", "ports", "apps"])]
     top: String,
-    /// By what conversations are sorted; the others are by bytes
+    /// Order of conversations; other lists are sorted by bytes
     #[arg(long, value_name = "ORDER", default_value = "bytes",
         value_parser = ["bytes", "packets", "start", "duration"])]
     sort: String,
     /// Number of entries to list, at most
     #[arg(long, value_name = "N", default_value = "20", value_parser = crate::arguments::length)]
     limit: usize,
-    /// List the conversations that come after a page, as it said on standard error
+    /// List the conversations after a page, by the cursor that it printed on standard error
     #[arg(long, value_name = "CURSOR")]
     after: Option<Cursor>,
     /// A table, JSON lines, or CSV with a head
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json", "csv"])]
     format: String,
-    /// Do not tell what is complete, nor show progress
+    /// Print neither completeness nor progress
     #[arg(long, short)]
     quiet: bool,
 }

@@ -1,4 +1,4 @@
-//! The clocks of an answer that goes on, and the wait for more.
+//! Clocks of an answer that follows the recording, and the wait for more packets.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub struct FollowingClock {
 }
 
 impl FollowingClock {
-    /// For an answer that is written to `output`.
+    /// Clocks for an answer that is written to `output`.
     pub fn new(output: impl Into<OwnedFd>) -> Self {
         Self { started: Instant::now(), output: output.into() }
     }

@@ -28,10 +28,10 @@ Indexes change no answer, only the time it takes; they can be deleted and built 
 pub struct Arguments {
     #[command(flatten)]
     store: StoreArgument,
-    /// Build those again that are there and fit
+    /// Also rebuild indexes that exist and fit
     #[arg(long)]
     rebuild: bool,
-    /// Build the index of a segment again although its bytes are not those that were recorded; the logbook keeps what has changed
+    /// Rebuild the index of a segment even if its bytes are not those that were recorded; the logbook keeps the differences
     #[arg(long)]
     accept_damage: bool,
     /// Also write the hours of the catalog that are missing or out of date; with --rebuild all whose segments are kept

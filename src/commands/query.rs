@@ -15,11 +15,11 @@ pub struct QueryArguments {
     /// Earliest time [default: the oldest packet kept]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<String>,
-    /// First time that is too late; +5m counts from --from [default: now where --from moves with the clock, as '2h ago'; else
+    /// End of the range, exclusive; +5m counts from --from [default: now where --from moves with the clock, as '2h ago'; else
     /// up to the newest packet]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
-    /// Time zone of times that name none, and of those that are told: UTC, local, or as Europe/Rome or +02:00
+    /// Time zone of times that name none, and of those printed: UTC, local, or as Europe/Rome or +02:00
     #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
     tz: String,
     /// Packets to select, as a pcap-filter(7) expression [default: all]
@@ -39,7 +39,7 @@ pub struct QueryArguments {
     #[arg(long)]
     ignore_vlan: bool,
     /// Only packets from this interface, by the name under which it was recorded, or from this imported file; may be given
-    /// several times [default: from wherever they come]
+    /// several times [default: from every interface]
     #[arg(long, value_name = "NAME")]
     interface: Vec<String>,
     #[command(flatten)]

@@ -51,11 +51,11 @@ pub struct ServingArguments {
     /// Address and port to listen on; may be given several times
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8640", value_parser = listen_address)]
     listen: Vec<ListenAddress>,
-    /// GeoIP database of places, as GeoLite2 City: the page then has a map of the world; read again when it changes
+    /// GeoIP database of places, as GeoLite2 City: the page then has a map of the world; reloaded when it changes
     #[arg(long, value_name = "FILE.mmdb")]
     geoip: Option<PathBuf>,
-    /// Memory that all answers together may take for what they add up; beyond, they wait for each other
-    /// [default: a quarter of what there is, at most 2GiB]
+    /// Memory that all answers together may take for their sums; beyond, they wait for each other
+    /// [default: a quarter of the memory, at most 2GiB]
     #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
     answer_memory: Option<u64>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `netrewind status`: what is in a store, and how far back one can rewind.
+//! `netrewind status`: contents of a store, and how far back it reaches.
 
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text::in_zone;
@@ -21,7 +21,7 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     store: StoreArgument,
-    /// Time zone of the times that are told: UTC, local, or as Europe/Rome or +02:00
+    /// Time zone of the times printed: UTC, local, or as Europe/Rome or +02:00
     #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
     tz: String,
     /// Print one JSON object; its times are in UTC
@@ -29,7 +29,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Tells it.
+/// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let zone =
         arguments::time_zone(&arguments.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;

@@ -44,7 +44,7 @@ enum Command {
     Add(Box<Add>),
     /// List the tokens of a file, without any secret
     List(File),
-    /// Remove a token: it is worth nothing within seconds
+    /// Remove a token: it becomes invalid within seconds
     Remove(Remove),
 }
 
@@ -58,14 +58,14 @@ struct File {
 #[derive(Debug, clap::Args)]
 #[command(after_help = ADD_NOTES)]
 struct Add {
-    /// Whose it is: stands in the audit
+    /// Name of its holder, as the audit shows it
     name: String,
     #[command(flatten)]
     file: File,
     /// Scope of the token: status, flows, extract or admin; may be given several times
     #[arg(long, value_name = "SCOPE", required = true, value_delimiter = ',')]
     scope: Vec<Scope>,
-    /// A pcap-filter(7) expression that is joined to every query
+    /// A pcap-filter(7) expression that is joined to every query by AND
     #[arg(long, value_name = "EXPR", default_value = "")]
     filter: String,
     /// Part of a tunnelled packet that the filter is applied to: the innermost packet, the packet as received, or either
@@ -74,14 +74,14 @@ struct Add {
     /// Apply the filter as if packets had no VLAN tags
     #[arg(long, requires = "filter")]
     ignore_vlan: bool,
-    /// For how long it is valid [default: until it is removed]
+    /// Time that it stays valid [default: until it is removed]
     #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
     expires: Option<Duration>,
 }
 
 #[derive(Debug, clap::Args)]
 struct Remove {
-    /// Whose
+    /// Name of the holder
     name: String,
     #[command(flatten)]
     file: File,

@@ -49,8 +49,8 @@ const USUAL: &str = "default";
 /// UDP ports that are decoded as tunnels in a store.
 #[derive(Debug, clap::Args)]
 pub struct PortArguments {
-    /// A UDP port that is a tunnel in this store from now on, as vxlan=5555 (or vxlan-gpe, geneve, gtp-u, mpls, teredo, l2tp,
-    /// tzsp); none=8472: no tunnel; default: only the usual ports; may be given several times
+    /// A UDP port to decode as a tunnel in this store from now on, as vxlan=5555 (or vxlan-gpe, geneve, gtp-u, mpls, teredo,
+    /// l2tp, tzsp); none=8472: no tunnel; default: only the usual ports; may be given several times
     #[arg(long, value_name = "TUNNEL=PORT", value_parser = port_change)]
     tunnel_port: Vec<String>,
 }

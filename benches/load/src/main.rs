@@ -39,10 +39,10 @@ struct Arguments {
     /// Clients that ask at once, each on a connection of its own
     #[arg(long, default_value_t = 200)]
     clients: usize,
-    /// For how long
+    /// Duration
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-    /// Ask for one of so many conversations
+    /// Ask for one in this many conversations
     #[arg(long, default_value_t = 500)]
     one_of: u64,
     /// The process of the service: its memory, threads and files are shown
@@ -51,7 +51,7 @@ struct Arguments {
     /// The store holds the capture's packets at other times or more than once: answers are checked for what is in them
     #[arg(long)]
     live: bool,
-    /// Of the order in which conversations are asked for
+    /// Seed of the order in which conversations are asked for
     #[arg(long, default_value_t = 7)]
     seed: u64,
 }

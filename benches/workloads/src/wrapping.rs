@@ -6,8 +6,8 @@ const VNI_FIRST: u32 = 5000;
 /// Bytes of UDP and VXLAN in front of a frame.
 const UDP_AND_VXLAN_BYTES: usize = 16;
 
-/// Lays the frame, in VXLAN with the network identifier of this number, into `packet`. The source port tells a flow, as
-/// RFC 7348 recommends; it is `flow`'s upper ports.
+/// Writes the frame to `packet`, in VXLAN with the identifier of this network. The source port depends on the flow, as
+/// RFC 7348 recommends: it is 49152 or higher.
 pub(crate) fn wrap(packet: &mut Vec<u8>, network: u32, flow: u16, frame: &[u8]) {
     #[expect(clippy::cast_possible_truncation, reason = "frames are short")]
     let udp_bytes = (UDP_AND_VXLAN_BYTES + frame.len()) as u16;

@@ -1,4 +1,4 @@
-//! The store of netrewind: what a segment is, how files are named, what the logbook says.
+//! The store of netrewind: format of segments, names of files, contents of the logbook.
 //!
 //! `FORMAT.md` beside this crate is the normative description; `layout` holds the offsets, and `store` the names: no
 //! other module of the project builds paths inside a store.

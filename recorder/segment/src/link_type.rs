@@ -1,4 +1,4 @@
-//! Link types: what the first byte of a packet means.
+//! Link types: the protocol at the first byte of a packet.
 
 use std::fmt;
 

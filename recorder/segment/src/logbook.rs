@@ -248,7 +248,7 @@ pub enum Event {
     },
     /// The wall clock jumped against the monotonic one.
     ClockStep {
-        /// By how many nanoseconds, negative where it went back.
+        /// Nanoseconds of the jump, negative if it went back.
         by_ns: i64,
     },
     /// A segment's blocks could not be indexed while they were in memory; its index is built from the file.
@@ -260,7 +260,7 @@ pub enum Event {
     },
     /// An index was found damaged, foreign or of another version.
     IndexRejected {
-        /// Whose index it was.
+        /// The segment of the index.
         segment: SegmentName,
         /// Description of the fault.
         reason: String,
@@ -319,9 +319,9 @@ pub enum Event {
         interface: String,
         /// Packets missing, by reason.
         dropped: Drops,
-        /// From when on, by the capture's own clock.
+        /// Start of the loss, by the capture's own clock.
         from: Timestamp,
-        /// Until when.
+        /// End of the loss.
         to: Timestamp,
     },
 }

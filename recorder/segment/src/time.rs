@@ -16,7 +16,7 @@ impl Timestamp {
     /// The latest instant.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// From a pcap record's fields; `nanoseconds` over a second carry.
+    /// The instant of a pcap record's fields; `nanoseconds` over a second carry.
     #[inline]
     pub const fn new(seconds: u32, nanoseconds: u32) -> Self {
         Self(seconds as u64 * SECOND_NS + nanoseconds as u64)
@@ -28,18 +28,18 @@ impl Timestamp {
         self.0
     }
 
-    /// Later by `ns`, as far as instants reach.
+    /// The instant `ns` later, limited to the latest one.
     #[inline]
     pub const fn plus_ns(self, ns: u64) -> Self {
         Self(self.0.saturating_add(ns))
     }
 
-    /// The last multiple of so many nanoseconds that is not later.
+    /// The last multiple of `to_ns` that is not later.
     pub const fn rounded_down(self, to_ns: u64) -> Self {
         Self(self.0 - self.0 % to_ns)
     }
 
-    /// The first multiple of so many nanoseconds that is not earlier, as far as instants reach.
+    /// The first multiple of `to_ns` that is not earlier, limited to the latest instant.
     pub const fn rounded_up(self, to_ns: u64) -> Self {
         match self.0.checked_next_multiple_of(to_ns) {
             Some(ns) => Self(ns),
@@ -47,7 +47,7 @@ impl Timestamp {
         }
     }
 
-    /// Nanoseconds since `earlier`; zero where it is not earlier.
+    /// Nanoseconds since `earlier`; zero if that is not earlier.
     #[inline]
     pub const fn ns_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

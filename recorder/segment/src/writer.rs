@@ -1,4 +1,4 @@
-//! Writing nanosecond pcap to any stream: what a segment is, and what an extraction is.
+//! Writing nanosecond pcap to any stream: the format of segments and of extractions.
 
 use std::io::{self, Write};
 
@@ -30,12 +30,12 @@ impl<W: Write> PcapWriter<W> {
         self.write(&record.header, record.packet)
     }
 
-    /// Hands what is buffered on.
+    /// Flushes the output.
     pub fn flush(&mut self) -> io::Result<()> {
         self.output.flush()
     }
 
-    /// Flushes, and gives the output back.
+    /// Flushes and returns the output.
     pub fn finish(mut self) -> io::Result<W> {
         self.output.flush()?;
         Ok(self.output)

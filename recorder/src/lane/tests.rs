@@ -1,4 +1,4 @@
-//! A lane over a disk that does its worst, held against a list of what was given to it.
+//! A lane over a disk that fails in every way, compared with a list of the packets given to it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -141,7 +141,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// A block: its segment, where it begins, and its bytes.
 type Collected = (SegmentName, u64, Vec<u8>);
 
-/// A sink that puts segments together again, and is as slow as it is told to be.
+/// A sink that reassembles segments, and is as slow as configured.
 #[derive(Clone, Default)]
 struct Collector {
     blocks: Arc<Mutex<Vec<Collected>>>,

@@ -10,7 +10,7 @@
 //! * either within gzip or zstd, recognized by their first bytes, of several members or frames;
 //! * several of these one after the other, as a capture that was started again into the same pipe, or `cat a.pcap b.pcapng`.
 //!
-//! Where one capture follows another, its header stands in the place of a record. The two are distinguished by reading each as
+//! If one capture follows another, its header stands in the place of a record. The two are distinguished by reading each as
 //! the other: a pcap header read as a record has no bytes, captured or on the wire, and a pcapng header claims a packet of about
 //! a billion bytes; read as a block of pcapng, a pcap header has a length that no block has. Zeros in the place of a record for
 //! at least [`ZEROS_MIN`] bytes are damage: space that was reserved and never written. Fewer are empty packets, as in libpcap.

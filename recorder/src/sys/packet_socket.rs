@@ -32,7 +32,7 @@ pub(crate) enum Framing {
 pub(crate) struct Statistics {
     /// Packets that arrived, drops included.
     pub packets: u32,
-    /// Those that were dropped.
+    /// Packets that were dropped.
     pub drops: u32,
     /// Number of times that there was no free block.
     pub freezes: u32,

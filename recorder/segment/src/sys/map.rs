@@ -5,7 +5,7 @@
 //! committed mark, and it is mapped up to that mark. Others may shorten a file, and disks fail: pages that are lost so read
 //! as zeros, and [`Map::first_lost`] tells of them. **Whoever has read something asks it before using what was read.**
 //!
-//! What an open segment's map shows is what its mark promised: direct writes drop the pages that they touch from the page
+//! An open segment's map shows the bytes that its mark promised: direct writes drop the pages that they touch from the page
 //! cache before they complete, and the mark is published after they have completed. The last page may be written again
 //! with more records behind the mark; the bytes before the mark are written again as they were.
 
@@ -121,7 +121,7 @@ impl Map {
         self.tell(Reading::InOrder, Advice::Sequential);
     }
 
-    /// Has the disk read these bytes ahead, and returns at once.
+    /// Starts reading these bytes ahead, and returns at once.
     pub fn will_need(&self, range: Range<usize>) {
         self.advise(Advice::WillNeed, range);
     }
