@@ -56,7 +56,7 @@ pub struct RejectedIndex {
     pub segment: SegmentName,
     /// Defect found in it.
     pub reason: String,
-    /// The file itself could not be read: nobody may, or something else stands in its place.
+    /// True if the file itself could not be read: access is denied, or something else stands in its place.
     pub is_unreadable: bool,
 }
 
@@ -65,7 +65,7 @@ pub struct RejectedIndex {
 pub struct Work {
     /// Segments in the store.
     pub segments: u64,
-    /// Segments of which anything was read.
+    /// Segments that were read from.
     pub segments_read: u64,
     /// Bytes of segments that were read.
     pub bytes_read: u64,
@@ -146,8 +146,8 @@ pub trait Hooks {
         None
     }
 
-    /// Does what may take seconds and reads nothing: others may read meanwhile. Not where it is given up before its turn comes,
-    /// nor where too many wait for theirs.
+    /// Runs work that may take seconds and reads nothing, so that others may read meanwhile. Does not run it if the answer is
+    /// given up before its turn comes, or if too many wait for theirs.
     fn aside(&self, _what: Aside, work: &mut dyn FnMut()) {
         work();
     }

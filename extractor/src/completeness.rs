@@ -27,15 +27,15 @@ pub(crate) const VEILED_NS: u64 = 3600 * SECOND_NS;
 pub struct Completeness {
     /// The range as asked: absent ends were left open.
     pub asked: Asked,
-    /// The range that the answer speaks of: an open end stands for the oldest packet kept, or the newest committed.
-    /// Absent where the store holds nothing that could stand for it.
+    /// Range that the answer covers: an open end stands for the oldest packet kept, or the newest committed. Absent if the
+    /// store holds nothing that could stand for it.
     pub covered: Option<Span>,
     /// Parts of it in which nothing was recorded, in order of time.
     pub gaps: Vec<Gap>,
     /// Packets that arrived in it and were not written, as far as the logbook's seconds tell.
     #[schema(value_type = crate::http::DropsSchema)]
     pub dropped: Drops,
-    /// Parts of it of which packets have expired.
+    /// Part of the range whose packets have expired.
     pub no_longer_kept: Option<Span>,
     /// Reason why nothing of the range was ever kept, or is kept any more; absent if something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,7 +153,7 @@ pub enum ReachedLimit {
 }
 
 impl Completeness {
-    /// Of what was asked, before anything is known of the answer.
+    /// Completeness of a query, before anything is known of the answer.
     pub(crate) fn of_question(query: &Query) -> Self {
         let asked = Asked { from: query.from, to: query.to };
         Self { asked, notes: query.note.iter().cloned().collect(), ..Self::default() }
@@ -264,8 +264,8 @@ impl Completeness {
         }
     }
 
-    /// Tells of rejected indexes and unreadable places what whoever asks may know: of places only how many there are and when
-    /// their segments begin.
+    /// Reports rejected indexes and unreadable places as far as the asker may know: restricted askers learn only the number of
+    /// places and when their segments begin.
     pub(crate) fn tell_of_segments(&mut self, rejected: &mut Vec<RejectedIndex>, is_restricted: bool) {
         if is_restricted {
             self.veil_times();

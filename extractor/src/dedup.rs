@@ -66,7 +66,7 @@ pub(crate) struct Dedup {
     peeler: Peeler,
     content: Vec<u8>,
     memory: Memory,
-    /// So that nobody can prepare packets that look the same to us and are not.
+    /// Seed of the content hash, random so that nobody can prepare different packets that hash alike.
     seed: u64,
     dropped: u64,
 }
@@ -83,7 +83,7 @@ impl Dedup {
         }
     }
 
-    /// Takes what it needs of the memory that answers share, and forgets earlier where there is no more.
+    /// Charges its memory to the account; without room for more it forgets packets earlier.
     pub(crate) fn held_by(mut self, account: &Account) -> Self {
         self.memory.holding = Some(account.holding());
         self
@@ -117,7 +117,7 @@ impl Dedup {
     }
 }
 
-/// Lays out what the same packet has in common wherever it is recorded: what it is, its length on the wire, its content.
+/// Lays out the content that the same packet has wherever it is recorded: its type, its length on the wire, its bytes.
 fn lay_out(content: &mut Vec<u8>, peeler: &mut Peeler, packet: PacketView<'_>) {
     let peeled = peeler.take_apart(packet);
     let Some(datagram) = peeled.datagram() else {

@@ -29,7 +29,7 @@ pub enum ExtractError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// `store.toml` names tunnel ports that are none.
+    /// `store.toml` names invalid tunnel ports.
     #[error("the store's tunnel ports cannot be read: {0}; run netrewind index --tunnel-port default")]
     TunnelPorts(String),
     /// Nothing is known of an interface that was chosen: the asker's error.

@@ -53,16 +53,16 @@ pub const HELPERS_MAX: usize = 16;
 pub struct Options {
     /// Threads that read ahead, beside the caller's own; at most [`HELPERS_MAX`].
     pub helpers: usize,
-    /// Segments whose maps are kept from the beginning of a query until it has read them, so that they may expire
-    /// meanwhile; and of which as many stay opened between queries. Of more than these the maps are made when they are needed: a process can have some 65,000 of them
-    /// (`vm.max_map_count`), and a segment takes two.
+    /// Segments whose maps are kept from the beginning of a query until it has read them, so that they may expire meanwhile;
+    /// also the number of segments that stay opened between queries. Beyond it, maps are made when they are needed: a process
+    /// can have some 65,000 of them (`vm.max_map_count`), and a segment takes two.
     pub segments_held_max: usize,
     /// Limits on compiling a filter.
     pub compile: CompileLimits,
     /// Bytes that may be read to tell of flows only because fragments are among their packets. Where it were more, later fragments
     /// are judged by themselves, and the answer says so.
     pub fragmented_bytes_max: u64,
-    /// Bytes that all answers together may take for what they add up, beside what each may take at least.
+    /// Memory in bytes that all answers together may take for their tables, beside the minimum of each.
     pub answers_bytes_max: u64,
     /// Reads the catalog, which answers for flows whose packets are no longer kept.
     pub catalog: Option<Arc<dyn Catalog>>,
@@ -84,7 +84,7 @@ impl Default for Options {
     }
 }
 
-/// Answers queries over one store. Shared between threads; what it remembers between queries is bounded.
+/// Answers queries over one store. Shared between threads; its memory between queries is bounded.
 #[derive(Debug)]
 pub struct Extractor {
     shelf: Shelf,
@@ -161,8 +161,8 @@ impl Extractor {
         self.shelf.store()
     }
 
-    /// Gives up segments that it has kept opened and that are no longer in the store, or not asked for. To be called about once a
-    /// second where queries are answered for long: until then the disk does not get back what they take.
+    /// Closes kept segments that are no longer in the store, or no longer used. To be called about once a second by a
+    /// long-running service: until then the disk does not get their space back.
     pub fn tidy(&self) {
         self.shelf.tidy();
     }
@@ -182,7 +182,7 @@ impl Extractor {
         }
     }
 
-    /// Tells the sink what is known before the first packet.
+    /// Begins the sink with the facts known before the first packet.
     fn begin(
         &self,
         prepared: &Prepared,
@@ -413,8 +413,7 @@ impl Extractor {
         Ok(answer)
     }
 
-    /// The link types that the answer has in any case, as far as a look at some segments tells. It only matters where
-    /// there can be several.
+    /// Link types that the answer has in any case, judged by a few segments of each. Only needed if several are possible.
     fn certain_link_types(
         &self,
         prepared: &Prepared,
@@ -463,7 +462,7 @@ fn is_over(hooks: &dyn Hooks) -> bool {
     hooks.cancelled() || hooks.cut().is_some()
 }
 
-/// Adds what only reading could tell.
+/// Adds the findings of reading to the answer.
 fn conclude(
     answer: &mut Answer,
     query: &Query,
@@ -522,8 +521,8 @@ impl Snapshot {
         self.segments.iter().filter_map(span).collect()
     }
 
-    /// Segments that were opened on other days than their packets are from, as those of imported files: on these days the
-    /// logbook tells of them.
+    /// Segments that were opened on other days than those of their packets, as those of imported files: their logbook entries
+    /// are found on these days.
     fn opened_on_other_days(&self) -> Vec<SegmentName> {
         let day = |at: Timestamp| at.ns() / DAY_NS;
         let is_foreign = |segment: &&Segment| {

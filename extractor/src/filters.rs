@@ -51,7 +51,7 @@ pub(crate) struct Scratch {
     untagged: Vec<u8>,
 }
 
-/// One expression, for every link type of the store and of what its packets can carry, and the views that it sees.
+/// Filter expression, compiled for every link type of the store and those of inner packets, with the views that it sees.
 #[derive(Clone, Debug)]
 pub(crate) struct Expression {
     choices: Vec<(LinkType, Choice)>,

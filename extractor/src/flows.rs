@@ -399,8 +399,8 @@ impl Extractor {
         Ok(outcome)
     }
 
-    /// Gives the parts of the answer's packets to `take`, and tells what extracting them came to; none where `take` wanted
-    /// no further ones.
+    /// Gives the parts of the answer's packets to `take`, and returns the answer of the extraction; `None` if `take` refused
+    /// further ones.
     fn collect(
         &self,
         prepared: &mut Prepared,
@@ -432,13 +432,13 @@ enum Seen<'s> {
     Segment(&'s gather::Gathered),
     /// A record of the catalog.
     Kept(&'s Body),
-    /// An hour of the catalog by what it adds up to: what is seen here is only its series.
+    /// Rollup of a catalog hour: only its series is counted here.
     Rollup(&'s Rollup),
     /// Records that are added up, but for their series.
     Added(&'s Added),
 }
 
-/// Conversations on their way from parts and records to whoever takes them.
+/// Conversations on their way from parts and records to their consumer.
 struct Joining<'j, 'q> {
     joiner: Joiner<'q>,
     feed: Feed<'q>,

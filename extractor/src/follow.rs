@@ -36,15 +36,15 @@ pub(crate) const SIGN_OF_LIFE_WITHIN: Duration = Duration::from_secs(12);
 /// Interval between two checks of the logbook for that.
 pub(crate) const LOGBOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The clocks of whoever follows, and a way to wait.
+/// Clocks for following, and a way to wait.
 pub trait FollowClock {
-    /// The wall clock's reading: what the packets' timestamps are compared with.
+    /// Reading of the wall clock, to compare with the packets' timestamps.
     fn now(&self) -> Timestamp;
 
     /// The time since some fixed instant; it never goes back.
     fn elapsed(&self) -> Duration;
 
-    /// Waits so long, or less. Fails with [`SinkError::ReaderGone`] where nobody reads the answer any more: while no packet
-    /// arrives, nothing else would tell.
+    /// Waits so long, or less. Fails with [`SinkError::ReaderGone`] if the reader has gone: while no packet arrives, nothing
+    /// else would notice.
     fn wait(&self, at_most: Duration) -> Result<(), SinkError>;
 }

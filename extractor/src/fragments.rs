@@ -37,7 +37,7 @@ pub(crate) const REACH_NS: u64 = FRAGMENT_WINDOW_NS * CHAIN_MAX as u64;
 pub(crate) const HELD_PACKETS_MAX: usize = 4 << 20;
 /// First fragments that are kept in mind, at most: some 100 MB.
 pub(crate) const FIRSTS_MAX: usize = 1 << 19;
-/// First fragments of one series and one instant that are told apart.
+/// Maximum number of distinct first fragments of one series at one instant.
 const FIRSTS_AT_ONCE_MAX: usize = 16;
 
 /// True if packets of a flow can be later fragments.

@@ -1,5 +1,5 @@
-//! Indexes of segments that are being written, in memory. Who watches a network asks for its flows every few seconds, and
-//! for packets of what has just happened: what a segment held the last time is not counted again.
+//! Indexes of segments that are being written, in memory. Monitoring asks for flows every few seconds, and for packets of the
+//! last moments: the part of a segment that was counted before is not counted again.
 //!
 //! **Invariant:** an index from here is the one that the segment would get if it were sealed where the index ends: for flows
 //! that is where the query sees the segment's end, for packets some way before.
@@ -19,19 +19,19 @@ use crate::segment::Segment;
 
 /// Flows of all of them together, some 200 bytes each. A segment with more is counted anew for each query.
 const FLOWS_MAX: usize = 1 << 20;
-/// An open segment is read rather than indexed if it has fewer bytes; and so is its end as long as it has, or less than the
-/// [`TAIL_PART`]th part of what is indexed: laying an index out costs as much as to read that.
+/// Size below which an open segment is read rather than indexed. Its end is read, too, while it is shorter than that, or than
+/// the [`TAIL_PART`]th part of the indexed front: laying an index out costs as much as reading that.
 const WORTH_INDEXING_BYTES: u64 = 8 << 20;
 const TAIL_PART: u64 = 4;
 /// Indexes of a segment that are remembered for queries that began earlier, and see less of it.
 const REMEMBERED_MAX: usize = 3;
-/// Bytes that the disk is asked for at a time, and half of them before they are needed: what was written past the page cache has to
-/// be read back.
+/// Bytes requested from the disk at a time, and half of them before they are needed: data written past the page cache has to be
+/// read back.
 const AHEAD_BYTES: usize = 8 << 20;
 /// Records after which is asked whether to go on.
 const RECORDS_BETWEEN_QUESTIONS: u64 = 4096;
 
-/// By lane, each of which writes one segment at a time.
+/// Index state of growing segments by lane: a lane writes one segment at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Growing(Mutex<HashMap<u16, Named>>);
 
@@ -43,7 +43,7 @@ struct Grown {
     builder: Builder,
     /// Of all records that the builder had counted then and then; ascending.
     indexes: Vec<Arc<Index<Map>>>,
-    /// The builder has counted what stood in the place of pages that could not be read.
+    /// True if the builder has counted zeros read in place of lost pages.
     is_spoilt: bool,
 }
 
@@ -84,7 +84,7 @@ impl Growing {
         Ok(divided)
     }
 
-    /// An index of the front of an open segment, of which the rest is quickly read. `None` where all of it is to be read.
+    /// Index of the front of an open segment whose rest is quickly read. `None` if all of it is to be read.
     fn index_of_front(
         &self,
         segment: &Segment,
@@ -187,7 +187,7 @@ pub(crate) fn new_builder(link_type: LinkType, ports: &TunnelPorts) -> Builder {
     Builder::new(link_type, seed()).with_ports(ports).without_checksums()
 }
 
-/// A number that no sender of packets can guess, so that nobody can send flows that collide. The index does not depend on it.
+/// Random seed, so that no sender of packets can prepare flows that collide. The index does not depend on it.
 fn seed() -> u64 {
     RandomState::new().hash_one(0)
 }

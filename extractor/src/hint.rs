@@ -1,8 +1,8 @@
 //! Hints for empty answers: another way to look at the packets in which the answer would not be empty, as far as the indexes
 //! know.
 //!
-//! Only templates that look different in that way, and the flows of these, are looked at: in a store without tunnels and VLAN tags
-//! nothing more than its templates. What a hint takes is bounded by whoever asks for it: [`hint_time`].
+//! Only templates that look different in that way, and their flows, are examined: in a store without tunnels and VLAN tags
+//! nothing more than its templates. The caller bounds the time that a hint takes: [`hint_time`].
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ fn words(view: View) -> &'static str {
     }
 }
 
-/// Gives up when it is told to.
+/// Hooks that cancel when the closure says so.
 struct Stopping<'s>(&'s dyn Fn() -> bool);
 
 impl Hooks for Stopping<'_> {

@@ -1,4 +1,4 @@
-//! Memory that all answers share.
+//! Memory shared by all answers.
 //!
 //! ```text
 //! answer -> Account -> Holding: a table, the parts of a segment, packets that wait
@@ -20,11 +20,11 @@ use crate::answer::{Aside, Hooks};
 
 /// Bytes that all answers together may take, unless it is said otherwise.
 pub const ANSWERS_BYTES_MAX: u64 = 2 << 30;
-/// Bytes that any answer gets, whoever else has what: small questions are never in the way.
+/// Memory in bytes that any answer gets, whatever the others hold: small queries never have to wait.
 const SMALL_BYTES: u64 = 2 << 20;
 /// Interval at which a waiting answer checks for room.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// Looks after which the one who has the turn makes do with what there is: five seconds.
+/// Looks after which the answer whose turn it is makes do with the memory there is: five seconds.
 const LOOKS_IN_TURN_MAX: u32 = 250;
 
 /// The memory.
@@ -41,7 +41,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     held: u64,
-    /// Those who wait for the turn; the first of them is next.
+    /// Answers waiting for their turn; the first of them is next.
     waiting: VecDeque<u64>,
     next_number: u64,
     turn_is_taken: bool,
@@ -64,7 +64,7 @@ struct Inner {
     turn: Option<Turn>,
 }
 
-/// A part of what an answer holds, until it is dropped.
+/// Part of an answer's memory, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Holding {
     account: Account,
@@ -75,7 +75,7 @@ pub(crate) struct Holding {
 #[derive(Debug)]
 struct Turn(Memory);
 
-/// Somebody who waits for the turn.
+/// Place in the queue for the turn.
 struct Waiter<'m> {
     memory: &'m Memory,
     number: u64,
@@ -109,7 +109,7 @@ impl Memory {
         }))
     }
 
-    /// Carries out what answers: anew, once it is its turn, where there was no room.
+    /// Runs `ask`; if it fails for want of memory, runs it again once it is its turn.
     pub(crate) fn answer<T>(
         &self,
         hooks: &mut dyn Hooks,
@@ -221,7 +221,7 @@ impl Account {
 }
 
 impl Holding {
-    /// Holds so many bytes from now on; where there is no room for more, what it held before.
+    /// Sets the memory held to so many bytes; false if there is no room for more: then the old size stays.
     pub(crate) fn hold(&mut self, bytes: u64) -> bool {
         if bytes == self.bytes {
             return true;

@@ -1,5 +1,4 @@
-//! Putting runs in order: what has been read of them is given out as soon as nothing that is still to be read can come
-//! before it.
+//! Merging of runs: packets that have been read are given out as soon as nothing unread can come before them.
 //!
 //! Memory is bounded by the runs read ahead and by those that overlap in time: in a store whose lanes are in order that
 //! is one run a lane.

@@ -1,4 +1,4 @@
-//! A store at a glance: what is in it, and how far back one can rewind.
+//! Overview of a store: its content, and how far back one can rewind.
 
 mod remembered;
 
@@ -48,11 +48,11 @@ pub struct Overview {
     /// The latest packet kept.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub newest: Option<Timestamp>,
-    /// The catalog of conversations; absent where there is none.
+    /// Catalog of conversations; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub catalog: Option<CatalogOverview>,
-    /// Means over the last ten seconds, while somebody records.
+    /// Mean over the last ten seconds, while a recorder is running.
     pub packets_per_second: Option<f64>,
     /// Their bits.
     pub bits_per_second: Option<f64>,

@@ -1,9 +1,10 @@
-//! From a query and what is known of a segment to the stretches that have to be read, and how many packets that can give.
+//! Planning: from a query and a segment's index to the byte ranges that have to be read, and the number of packets they can
+//! give.
 //!
 //! **Invariant:** pure: nothing of the segment's packets is looked at, and the same query and index give the same plan.
 //!
-//! **Invariant:** what is left out holds no packet of the answer: a template or flow that the filter judges *never*, a
-//! granule outside the range of time, a flow that satisfies none of the terms that the filter demands.
+//! **Invariant:** skipped parts hold no packet of the answer: a template or flow that the filter judges *never*, a granule
+//! outside the range of time, a flow that satisfies none of the terms that the filter demands.
 
 mod chosen;
 mod divide;
@@ -94,7 +95,7 @@ enum Go {
     Enough,
 }
 
-/// Takes a flow with its number and what the filters say of it; the cursor stands where the flow was read.
+/// Visitor of flows, called with a flow's number and the filters' verdicts; the cursor stands where the flow was read.
 type Visit<'v> = dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdicts) -> Result<Go, IndexError> + 'v;
 
 impl<'q> Planner<'q> {

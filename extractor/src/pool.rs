@@ -1,5 +1,5 @@
-//! Work done ahead on a few threads: tasks are taken up in the order of their submission, and whoever waits for one lends
-//! a hand meanwhile.
+//! Thread pool for reading ahead: tasks start in the order of their submission, and a thread that waits for one works on others
+//! meanwhile.
 //!
 //! Threads are started only once the waiting work is worth it: a small query never leaves its thread.
 
@@ -21,7 +21,7 @@ enum State<R> {
     Waiting,
     Running,
     Done(R),
-    /// Its result was taken, or whoever worked on it panicked.
+    /// Its result was taken, or its worker panicked.
     Gone,
 }
 
@@ -80,7 +80,7 @@ impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> Pool<'scope, 'env,
         task
     }
 
-    /// The result of a task; whatever waits is worked on meanwhile.
+    /// Result of a task; works on waiting tasks meanwhile.
     pub(crate) fn finish(&self, task: &Task<T, R>) -> R {
         loop {
             if let Some(result) = task.take_if_done() {
@@ -124,7 +124,7 @@ fn help<T, R>(shared: &Shared<T, R>, work: &(dyn Fn(&T) -> R + Sync)) {
 }
 
 impl<T, R> Task<T, R> {
-    /// Works on it, unless somebody else has.
+    /// Runs it, unless another thread has.
     fn run(&self, work: &(dyn Fn(&T) -> R + Sync)) {
         {
             let mut state = lock(&self.state);
@@ -161,7 +161,7 @@ impl<T, R> Task<T, R> {
     }
 }
 
-/// Tells whoever waits that a panic took the task away.
+/// Marks a task as gone when its worker panics, and wakes the waiting threads.
 struct MarkGone<'a, T, R>(&'a Task<T, R>);
 
 impl<T, R> Drop for MarkGone<'_, T, R> {

@@ -14,7 +14,7 @@ pub enum View {
     /// The innermost one, as if every tunnel had ended before the recorder.
     #[default]
     Inner,
-    /// The packet as it was received: what tcpdump sees.
+    /// Packet as received: the view that tcpdump has.
     Outer,
     /// Any of them: a packet is accepted if one of its views is.
     Any,
@@ -49,8 +49,8 @@ impl Limits {
     }
 }
 
-/// A filter that is joined by AND to whatever is asked, such as what an access token may see. It sees its own view of a
-/// packet, whichever the query chooses for its own filter.
+/// Filter joined to a query by AND, such as the one of an access token. It has its own view of a packet, whatever view the
+/// query chooses for its own filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JoinedFilter {
     /// A pcap-filter(7) expression; empty accepts every packet.
@@ -75,17 +75,15 @@ pub struct Query {
     pub view: View,
     /// Filter the frame as if its VLAN tags were gone.
     pub ignore_vlan: bool,
-    /// Only packets that come from one of these interfaces, by the names that the logbook has for them, or from one of these
-    /// imported files; empty: from wherever they come.
+    /// Interfaces whose packets are wanted, by their names in the logbook, or imported files; empty: all.
     pub interfaces: Vec<String>,
     /// Demands that the packet's tunnels have to meet as well.
     pub tunnels: TunnelDemands,
-    /// The answer has the innermost view of each packet in its place, with its own lengths and link type. Limits of bytes
-    /// count what is written.
+    /// Replaces each packet by its innermost view, with its own lengths and link type. Limits of bytes count the bytes written.
     pub decapsulate: bool,
-    /// Filters that have to accept each packet too. Each is compiled by itself: no text of the asker can reach into them.
-    /// They are never read from an asker's words. Of packets that one of them does not accept an answer tells nothing: not
-    /// how many there are, in estimates or in the statistics of interfaces.
+    /// Filters that have to accept each packet as well. Each is compiled by itself: no text of the asker can reach into them.
+    /// They are never read from an asker's words. An answer reveals nothing about packets that one of them does not accept: not
+    /// even their number, in estimates or in the statistics of interfaces.
     #[serde(skip)]
     pub joined: Vec<JoinedFilter>,
     /// Time of the query, if known. With joined filters, an open end of the range stands for this instant: the newest packet
@@ -189,7 +187,7 @@ impl TimeRange {
         self.to.map(Timestamp)
     }
 
-    /// With so many nanoseconds more at both ends.
+    /// Range extended by so many nanoseconds at both ends.
     pub(crate) fn widened(&self, by_ns: u64) -> Self {
         Self {
             from: Timestamp(self.from.ns().saturating_sub(by_ns)),

@@ -59,7 +59,7 @@ impl Run {
     }
 }
 
-/// An accepted packet, or a later fragment of which that is still to be found out.
+/// Accepted packet, or a later fragment whose verdict depends on its first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Match {
     pub(crate) at: Timestamp,
@@ -93,8 +93,8 @@ pub(crate) struct Found {
 
 /// Reads a run. Without `collect` only the counts are right.
 ///
-/// Where pages of the segment turn out to be lost, what was made of their zeros is thrown away: each stretch is read again up
-/// to the first record that a lost page is part of.
+/// If pages of the segment turn out to be lost, results from their zeros are discarded: each stretch is read again up to the
+/// first record that touches a lost page.
 pub(crate) fn read(run: &Run, range: TimeRange, filters: &Filters, collect: bool) -> Found {
     let mut found = read_ranges(run, &run.ranges, range, filters, collect);
     let mut ranges = run.ranges.clone();
@@ -106,7 +106,7 @@ pub(crate) fn read(run: &Run, range: TimeRange, filters: &Filters, collect: bool
     found
 }
 
-/// Ends each range before its first record that a lost page is part of; false where there is none.
+/// Ends each range before its first record that touches a lost page; false if there is none.
 fn cut_at_lost_pages(segment: &Map, ranges: &mut Vec<Range<u64>>, damaged_at: &mut Vec<u64>) -> bool {
     if !segment.has_lost() {
         return false;
@@ -256,7 +256,7 @@ impl Reader<'_> {
     }
 }
 
-/// An offset in a map; what does not fit lies behind every map.
+/// Index in a map; an offset that does not fit lies behind every map.
 pub(crate) fn index(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }

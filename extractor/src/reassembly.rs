@@ -57,9 +57,9 @@ const PACKETS_MAX: usize = 1 << 20;
 const TOGETHER_BYTES_MAX: usize = 256 << 20;
 /// Bytes of a packet that waits, which is not copied.
 const WAITING_BYTES: usize = 256;
-/// Memory is asked for by so much at a time.
+/// Step in which memory is requested.
 const HELD_STEP_BYTES: usize = 1 << 20;
-/// The longest IP packet: of IPv6, what follows its header.
+/// Length of the longest IP packet; for IPv6, of the payload behind its header.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 /// Outcome of reassembling tunnels' packets from fragments in a decapsulated answer.
@@ -67,7 +67,7 @@ const DATAGRAM_BYTES_MAX: usize = 65_535;
 pub struct ReassemblyAccount {
     /// Packets put together from fragments.
     pub packets: u64,
-    /// Packets of which fragments are missing in the answer. With their first fragment they are written cut.
+    /// Packets with fragments missing in the answer. With their first fragment they are written cut.
     pub incomplete: u64,
     /// Packets not written because their fragments overlap, or would be longer together than an IP packet.
     pub refused: u64,
@@ -125,7 +125,7 @@ impl Reassembler {
         }
     }
 
-    /// Takes what it needs of the memory that answers share, and gives up earlier where there is no more.
+    /// Charges its memory to the account; without room for more it gives up incomplete packets earlier.
     pub(crate) fn held_by(self, account: &Account) -> Self {
         Self { holding: Some(account.holding()), ..self }
     }
@@ -171,8 +171,8 @@ impl Reassembler {
         self.account
     }
 
-    /// Adds a packet to those of its series if it is a fragment; if they are whole, what they give comes into its place and
-    /// may be a fragment again.
+    /// Adds a packet to its series if it is a fragment. A series that becomes whole is replaced by the reassembled packet,
+    /// which may be a fragment again.
     fn settle(&mut self, slot: u64) {
         while let Some(found) = self.look(slot) {
             if !self.place(slot, &found) {
@@ -217,7 +217,7 @@ impl Reassembler {
         })
     }
 
-    /// Adds a fragment to its series; whether that is whole now, and what it gives in the fragment's place.
+    /// Adds a fragment to its series; true if the series is now whole and its packet has taken the fragment's place.
     fn place(&mut self, slot: u64, found: &Found) -> bool {
         if !is_sound(&found.fragment) {
             self.account.refused += 1;

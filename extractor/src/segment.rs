@@ -1,5 +1,5 @@
-//! One segment as a query sees it: its bytes up to where they could be read when the query began, and what is known of
-//! their time and order, from its index or from a walk over it.
+//! Segment as a query sees it: its bytes up to the end that was readable when the query began, with bounds of their time and
+//! order, from its index or from a walk.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -44,7 +44,7 @@ pub(crate) struct Segment {
     pub(crate) index: Option<Arc<Index<Map>>>,
     /// Offset of the first byte that the query has not read before: anything before it is left out.
     pub(crate) begin: u64,
-    /// Bounds of its timestamps; absent until a walk has told.
+    /// Bounds of its timestamps; absent until a walk gives them.
     pub(crate) bounds: Option<(Timestamp, Timestamp)>,
     /// Number of its packets' interface among the query's interfaces.
     pub(crate) interface: u32,
@@ -52,7 +52,7 @@ pub(crate) struct Segment {
     plain: Arc<OnceLock<bool>>,
     /// Its maps are kept until the query has read it.
     pub(crate) is_held: bool,
-    /// It is sealed: what it holds stays as it is.
+    /// True if it is sealed: its content does not change.
     is_sealed: bool,
     /// Its maps were given up, and it has to be opened again to be read.
     is_released: bool,
@@ -97,8 +97,8 @@ impl Segment {
         }
     }
 
-    /// Gives up its maps, of which a process can have only so many. Only what cannot change is released: a sealed segment
-    /// whose bounds are known.
+    /// Releases its maps, of which a process can have only so many. Only if its content cannot change: a sealed segment whose
+    /// bounds are known.
     pub(crate) fn release(&mut self) {
         if self.is_sealed && self.bounds.is_some() {
             self.index = None;
@@ -200,7 +200,7 @@ impl Segment {
     }
 }
 
-/// The files of a segment, mapped; nothing of them has been looked at. The disk fetches what will be looked at first.
+/// Mapped files of a segment, not yet examined. The disk fetches the parts needed first.
 pub(crate) struct Mapped {
     name: SegmentName,
     ordinal: u32,
@@ -324,7 +324,7 @@ fn open_index(store: &Store, name: &SegmentName) -> Result<Option<Map>, String> 
     Ok(Some(map))
 }
 
-/// Maps what can be read of a segment.
+/// Maps the readable part of a segment.
 fn map(opened: &OpenedSegment, name: SegmentName) -> Result<Map, ExtractError> {
     let bytes = Map::of(&opened.file, opened.readable_bytes);
     let bytes = bytes.map_err(|source| ExtractError::Segment { segment: name, source })?;
@@ -343,7 +343,7 @@ fn check_index(index: Map, ports: &TunnelPorts, segment: &Map) -> Result<Index<M
     Ok(index)
 }
 
-/// An open segment without a header has only just been created; a sealed one is none of ours.
+/// Result for a file without a header: an open segment has only just been created; a sealed one is no segment.
 fn without_header(name: SegmentName, is_sealed: bool, bytes: &Map) -> Opening {
     if !is_sealed && bytes.is_empty() {
         return Opening::Nothing;

@@ -1,4 +1,4 @@
-//! Sealed segments that stay opened between queries: opening one, and checking what every query looks at of its index, costs
+//! Sealed segments kept open between queries: opening one, and checking the parts of its index that every query needs, costs
 //! more than most queries spend on it.
 //!
 //! **Invariant:** nothing of a segment that has left the store is kept for longer than some tidyings, so that the disk gets
@@ -148,7 +148,8 @@ impl Shelf {
         }
     }
 
-    /// Gives up what is no longer in the store, or not used. To be called about once a second where queries are answered for long.
+    /// Closes kept segments that are no longer in the store, or not used. To be called about once a second by a long-running
+    /// service.
     pub(crate) fn tidy(&self) {
         let now = self.tidyings.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let checks = now.is_multiple_of(TIDYINGS_BETWEEN_CHECKS);

@@ -30,7 +30,7 @@ pub trait Sink {
     /// The next packet.
     fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError>;
 
-    /// Called where packets are followed: what was given is to reach the reader now.
+    /// Called when following: the packets given so far are to reach the reader now.
     fn flush(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
@@ -51,7 +51,7 @@ pub struct Wants {
     /// The packets. Without, [`Sink::packet`] is not called and only the counts of the [`Answer`] are right: much work
     /// can be left out.
     pub packets: bool,
-    /// The names of interfaces and what they received: looked up in the logbook.
+    /// Names of interfaces and their packet counts, looked up in the logbook.
     pub interfaces: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The segments of a store as they were when a query began: listed once, then each opened, so that what expires or is
-//! sealed meanwhile stays readable and no packet is seen twice.
+//! Snapshot of a store's segments at the beginning of a query: listed once, then each opened, so that segments that expire or
+//! are sealed meanwhile stay readable and no packet is seen twice.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -39,7 +39,7 @@ pub(crate) struct Snapshot {
     pub(crate) segments: Vec<Segment>,
     /// Those that hold none of the range, but packets that can decide about some in it.
     pub(crate) beside: Vec<Segment>,
-    /// Those of which no packet is in the range that was asked for.
+    /// Segments without packets in the range asked for.
     pub(crate) outside: Vec<Segment>,
     /// Names of all that were listed and are there, ascending.
     pub(crate) names: Vec<SegmentName>,
@@ -187,8 +187,7 @@ impl Snapshot {
         link_types
     }
 
-    /// Leaves out the segments of which no packet can be in the range, and gives back those of them of which one can be in
-    /// `reached`.
+    /// Removes the segments that cannot have packets in the range, and returns those of them that can have some in `reached`.
     pub(crate) fn keep_in(&mut self, range: TimeRange, reached: TimeRange) -> Vec<Segment> {
         let meets = |segment: &Segment, range: TimeRange| {
             segment.bounds.is_some_and(|(first, last)| range.meets(first, last))

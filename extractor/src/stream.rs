@@ -1,8 +1,8 @@
-//! Following a stream: what the two ends of one conversation said, in the order in which it was said.
+//! Following a stream: the payload exchanged by the two ends of one conversation, in order.
 //!
-//! TCP payload is put in order by its sequence numbers (RFC 9293): what was sent twice is there once, what was not
-//! captured is counted where it is missing. Of UDP each datagram is a chunk. Nothing is held but the answer, and the
-//! segments that wait for one before them; both have their bounds.
+//! TCP payload is put in order by its sequence numbers (RFC 9293): retransmitted bytes appear once, bytes that were not
+//! captured are counted where they are missing. Each UDP datagram is a chunk. Only the answer is held, and segments that wait
+//! for an earlier one; both have their bounds.
 
 mod payload;
 mod reassembly;

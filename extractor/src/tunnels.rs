@@ -15,7 +15,7 @@ use netrewind_filter::Verdict;
 pub struct TunnelDemands {
     /// The network identifier of VXLAN, VXLAN-GPE, Geneve or NVGRE (24 bits).
     pub vni: Option<u32>,
-    /// The key of GRE (RFC 2890), or the tunnel's id of EoIP, which stands in the key's place.
+    /// GRE key (RFC 2890), or the EoIP tunnel id, which takes the key's place.
     pub gre_key: Option<u32>,
     /// The session of ERSPAN II or III (10 bits).
     pub erspan_session: Option<u32>,

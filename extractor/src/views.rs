@@ -101,8 +101,8 @@ impl<'d, 'p> Peeled<'d, 'p> {
         (innermost.view.offset > 0).then(|| self.stored.peeled(&innermost))
     }
 
-    /// The innermost IP packet, from its header on, of which the fixed part is captured; `None` where there is none. Its
-    /// link type tells the version. Padding may stand behind it.
+    /// Innermost IP packet, from its header on, if the fixed part of the header is captured; `None` if there is none. Its link
+    /// type tells the version. Padding may stand behind it.
     pub(crate) fn datagram(&self) -> Option<PacketView<'p>> {
         let link_type = match self.dissection.shape {
             Shape::None => return None,
@@ -184,8 +184,8 @@ pub(crate) fn without_tags(
     accepts(PacketView { bytes: untagged, len: view.len.saturating_sub(cut), ..view })
 }
 
-/// The two bytes that tell what a frame carries, and what it carries: without addresses and VLAN tags. Where they are not
-/// known, nothing and the whole view.
+/// Splits a view into the two bytes of its type and its payload, without addresses and VLAN tags. If these are not known:
+/// nothing, and the whole view.
 pub(crate) fn split_type<'p>(view: PacketView<'p>) -> (&'p [u8], &'p [u8]) {
     let behind = Tags::of(view).map(|tags| tags.behind);
     let split = behind.and_then(|TypePlace { type_at, payload_at }| {

@@ -12,8 +12,8 @@ use super::troubles::Troubles;
 use super::{Damage, Span};
 use crate::answer::InterfaceAccount;
 
-/// A logbook of so few bytes is read whole, whatever the range: what it says of other days may matter, such as the
-/// expiry of an imported segment.
+/// Size up to which a logbook is read whole, whatever the range: entries of other days may matter, such as the expiry of an
+/// imported segment.
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// Seconds with drops that are listed: as many as ten lanes have in a day, and more.
 const DROPS_LISTED_MAX: usize = 1 << 20;
@@ -65,7 +65,7 @@ pub(crate) struct Outage {
     pub(crate) is_of_disk: bool,
 }
 
-/// A time of which a part was lost before it came here.
+/// Time span with packets lost before they reached the recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loss {
     /// The capture file that lacks it, or the interface whose packets are lost.
@@ -104,7 +104,7 @@ pub(crate) struct Chronicle<'q> {
     pub(crate) dropped: Drops,
     /// Packets of the range that were not written, by the second; those beyond [`DROPS_LISTED_MAX`] count in the last.
     pub(crate) drops: Vec<(Span, u64)>,
-    /// Seconds that dropped packets: a line that stands there twice counts once.
+    /// Seconds with drops: a line that occurs twice counts once.
     told: HashSet<(u16, Timestamp)>,
     /// Origin of each segment.
     pub(crate) origins: HashMap<SegmentName, Origin>,
@@ -128,7 +128,7 @@ pub(crate) struct Chronicle<'q> {
 }
 
 impl<'q> Chronicle<'q> {
-    /// Reads what the logbook says of the scope, and of the days on which `also` were opened.
+    /// Reads the logbook for the scope, and for the days on which `also` were opened.
     pub(crate) fn read(store: &Store, days: &Days, scope: Scope<'q>, also: &[SegmentName]) -> Self {
         let mut chronicle = Self::new(scope);
         let dates = match store.logbook_dates() {
@@ -473,7 +473,7 @@ impl<'q> Chronicle<'q> {
         }
     }
 
-    /// A segment that was left open was sealed: its lane was alive until its last packet, whatever clock that had.
+    /// Takes note that a segment left open was sealed: its lane was alive until its last packet, whatever clock that had.
     fn recovered(
         &mut self,
         segment: SegmentName,
@@ -508,7 +508,7 @@ impl<'q> Chronicle<'q> {
         self.sessions.iter().filter(|session| session.end == End::Open).all(|session| session.to >= at)
     }
 
-    /// Ends the reading: what is open stays so.
+    /// Ends the reading: open sessions stay open.
     fn close(&mut self) {
         self.take_last_quiet();
         for (lane, (from, reason)) in std::mem::take(&mut self.failing) {

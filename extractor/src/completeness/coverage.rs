@@ -1,4 +1,4 @@
-//! From the logbook and the segments kept to what an answer covers and what it lacks.
+//! Coverage and gaps of an answer, from the logbook and the segments kept.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use super::{Asked, Completeness, Gap, Span};
 pub(crate) struct Kept<'a> {
     /// Names of all segments that were listed, ascending.
     pub(crate) names: &'a [SegmentName],
-    /// Those in whose place the catalog stands.
+    /// Segments that the catalog stands in for.
     pub(crate) catalogued: &'a HashSet<SegmentName>,
     /// The times of those that hold packets, or held them.
     pub(crate) spans: Vec<Span>,
@@ -29,7 +29,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) is_restricted: bool,
 }
 
-/// To whom not all packets may be known, gaps are told to the second, and none too short: packets may tell of their ends.
+/// Precision of gaps for restricted askers: to the second, and none too short, because packets may show at their ends.
 const GAPS_VEILED_NS: u64 = SECOND_NS;
 
 /// Text told to restricted askers instead of the interface that received nothing and the system's error.
@@ -46,8 +46,8 @@ const SEGMENT_NS_MAX: u64 = 3600 * SECOND_NS;
 /// Longest lag of a recorder's last sign of life behind the clock: it gives one a second.
 const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;
 
-/// Fills in what the logbook knows about the range: gaps, drops, what has expired. Who `is_restricted` is told no more
-/// than that ([`crate::Query::is_restricted`]).
+/// Fills in the logbook's knowledge about the range: gaps, drops, expired segments. If `is_restricted`, the asker learns no
+/// more than [`crate::Query::is_restricted`] allows.
 pub(crate) fn fill(
     completeness: &mut Completeness,
     range: Span,
@@ -131,7 +131,7 @@ fn nothing_kept(
     })
 }
 
-/// The range as far as a recorder that is at work has come: of what is asked for up to now, the last moment is still on its
+/// Range up to the progress of a running recorder: for a query up to now, the packets of the last moment are still on their
 /// way.
 fn as_far_as_recorded(range: Span, chronicle: &Chronicle, kept: &Kept<'_>) -> Span {
     let is_at_work = |session: &&Session| session.end == End::Open;
@@ -147,7 +147,7 @@ fn as_far_as_recorded(range: Span, chronicle: &Chronicle, kept: &Kept<'_>) -> Sp
     }
 }
 
-/// The part of the range of which packets have gone with their segments.
+/// Part of the range whose packets have gone with their segments.
 fn no_longer_kept(
     completeness: &Completeness,
     range: Span,
@@ -198,8 +198,8 @@ fn likely_span(name: &SegmentName, kept: &[SegmentName]) -> Span {
     }
 }
 
-/// A gap that does not tell when packets were: none where an open end of the range reaches beyond what was recorded, as far as it
-/// is veiled itself.
+/// Gap blurred so that it does not reveal when packets were; `None` if an open end of the range reaches beyond the recording,
+/// as far as that is veiled itself.
 fn veiled(gap: Gap, range: Span, asked: Asked) -> Option<Gap> {
     let is_of_open_end =
         asked.from.is_none() && gap.from == range.from || asked.to.is_none() && gap.to == range.to;

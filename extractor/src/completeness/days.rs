@@ -1,6 +1,6 @@
-//! Days of the logbook, remembered between queries: each has 86,400 seconds and more, and only what was added is read again.
+//! Days of the logbook, remembered between queries: each has 86,400 seconds and more, and only new lines are read.
 //!
-//! **Invariant:** what is visited is what the file holds: it only ever grows at its end, and one that has become shorter, or is
+//! **Invariant:** visited lines are those of the file: a file only grows at its end, and one that has become shorter, or is
 //! gone, is forgotten.
 
 use std::collections::BTreeMap;

@@ -79,7 +79,8 @@ impl Chronicle<'_> {
         spans
     }
 
-    /// Refuses names that nothing in what was read of the logbook has. `in_range` are those of segments.
+    /// Refuses names that the logbook does not have, as far as it was read. `in_range` are the interfaces of the range's
+    /// segments, listed in the error.
     pub(crate) fn check_names(
         &self,
         chosen: &[String],
@@ -99,7 +100,7 @@ impl Chronicle<'_> {
         Err(ExtractError::UnknownInterface { name: unknown.clone(), known: known.into_iter().collect() })
     }
 
-    /// Forgets what does not concern the chosen interfaces: how it went with others.
+    /// Drops entries that do not concern the chosen interfaces.
     pub(crate) fn keep_chosen(&mut self, chosen: &[String]) {
         let other_lanes: BTreeSet<u16> = self
             .sessions

@@ -1,4 +1,4 @@
-//! Answers about chosen conversations: their packets, how many there are, and what was said in one.
+//! Answers about chosen conversations: their packets, their counts, and the stream of one.
 
 use std::borrow::Cow;
 

@@ -19,7 +19,7 @@ impl Extractor {
         self.estimate_with(query, &mut Patient)
     }
 
-    /// As [`Self::estimate`], for somebody who may give up.
+    /// As [`Self::estimate`], with hooks to give up.
     pub fn estimate_with(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Estimate, ExtractError> {
         if let Some(choice) = self.choose(query, Aim::Count, hooks)? {
             return Ok(bounded(Self::estimate_chosen(&choice), query));
@@ -72,7 +72,7 @@ impl Extractor {
         Ok(bounded(total, query))
     }
 
-    /// Counts the packets of the prepared segments by reading what has to be read.
+    /// Counts the packets of the prepared segments, reading only where needed.
     fn count_prepared(
         &self,
         prepared: &mut Prepared,

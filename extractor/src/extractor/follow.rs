@@ -61,7 +61,7 @@ struct Names {
     interfaces: Vec<Interface>,
     /// The last segment of each lane, and the number of its interface.
     of_lanes: HashMap<u16, (SegmentName, u32)>,
-    /// Of the last segment of each lane, where interfaces were chosen, whether it is of one of them; absent where nobody knows.
+    /// Last segment of each lane, if interfaces were chosen, and whether it is of one of them; `None` if that is not known.
     chosen: HashMap<u16, (SegmentName, Option<bool>)>,
 }
 
@@ -281,7 +281,7 @@ impl<'f> Following<'f> {
         }
     }
 
-    /// Reads what is new, and gives out what is due.
+    /// Reads new packets, and gives out those that are due.
     fn read(
         &mut self,
         segments: Vec<Arc<Segment>>,
@@ -325,7 +325,7 @@ impl<'f> Following<'f> {
         Ok(next)
     }
 
-    /// Gives out what is held back: nothing more is read.
+    /// Gives out the packets still held back: nothing more is read.
     fn give_rest(&mut self, output: &mut Output<'_, '_>, end: End) -> Result<End, ExtractError> {
         self.held.link(&self.links, true);
         loop {

@@ -55,8 +55,8 @@ impl Extractor {
         Snapshot::take_those(&self.shelf, query, &self.walks, self.workers, hooks, &is_wanted)
     }
 
-    /// For flows: what is no longer kept comes from the catalog.
-    /// Where it `adds_up` what is asked for, and everything is asked for, whole hours come from there anyway.
+    /// Prepares a query for flows: hours that are no longer kept come from the catalog. If it `adds_up`, and everything is
+    /// asked for, whole hours come from there anyway.
     pub(crate) fn prepare_flows(
         &self,
         query: &Query,

@@ -20,7 +20,7 @@ pub(super) fn undecided(segment: SegmentName) -> Unreadable {
 }
 
 impl Prepared {
-    /// Leaves out the segments that come from no interface that was chosen. Of those of which nobody can tell, the answer
+    /// Removes the segments that come from no chosen interface. Segments of unknown interface are removed, too, and the answer
     /// says so.
     pub(super) fn choose_interfaces(
         &mut self,

@@ -1,4 +1,4 @@
-//! The end of an answer's way: what the merge hands over is put together, weeded, decapsulated, counted, and given to the sink.
+//! Last stage of an extraction: reassembles, deduplicates, decapsulates, enforces limits, counts, and writes to the sink.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -45,7 +45,7 @@ pub(super) struct Output<'a, 'h> {
 }
 
 impl Output<'_, '_> {
-    /// The limit that a packet of so many bytes would pass.
+    /// Limit that a packet of this captured length would exceed.
     fn limit_passed_by(&self, caplen: u32) -> Option<ReachedLimit> {
         let Limits { packets, bytes } = self.limits;
         if packets.is_some_and(|limit| self.progress.packets >= limit) {
@@ -75,7 +75,7 @@ impl Output<'_, '_> {
         self.write_ready()
     }
 
-    /// Writes what still waits: nothing more will come.
+    /// Writes the packets still waiting: no more will come.
     pub(super) fn write_rest(&mut self) -> Result<Next, ExtractError> {
         if self.limit_reached.is_some() {
             return Ok(Next::NoMore);
@@ -95,7 +95,7 @@ impl Output<'_, '_> {
         Ok(Next::More)
     }
 
-    /// Writes a packet that came in so many bytes, if it is no duplicate and is chosen.
+    /// Writes a packet, if it is no duplicate and is chosen. `wire_bytes`: bytes on the wire that it came in.
     fn write(&mut self, packet: Packet<'_>, wire_bytes: u64) -> Result<Next, ExtractError> {
         let Packet { header, bytes, link_type, .. } = packet;
         let at = header.timestamp();

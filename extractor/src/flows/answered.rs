@@ -1,7 +1,7 @@
-//! The parts of an answer's packets, where only extraction knows which these are: duplicates are left out across segments
-//! and lanes, and of fragments the first of their packet decides.
+//! Parts of an answer whose packets only extraction can determine: duplicates are left out across segments and lanes, and
+//! fragments depend on the first of their packet.
 //!
-//! What has been learnt of a conversation (labels, the round trip...) is here what the packets of the answer tell.
+//! Labels, round trips and the like are here those of the answer's packets.
 
 use std::collections::HashMap;
 

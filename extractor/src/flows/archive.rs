@@ -1,4 +1,4 @@
-//! Answers from the catalog: records of hours whose packets are no longer kept, in the place of segments.
+//! Answers from the catalog: records of hours whose packets are no longer kept, in place of segments.
 //!
 //! **Invariant:** where packets are kept, the catalog changes no answer: the records of an hour are asked only where one of its
 //! segments has expired, and then in the place of all of them; what an hour adds up to, also where all of its segments are kept
@@ -70,7 +70,7 @@ pub(crate) struct Archived {
     /// By their earliest packets.
     hours: Vec<Arc<Manifest>>,
     names: HashSet<SegmentName>,
-    /// Those of which all packets are kept: what they add up to only saves work.
+    /// Hours of which all packets are kept: their rollups only save work.
     standing_in: HashSet<Hour>,
     /// Damaged parts of the catalog, of unknown content.
     damaged: Vec<Damage>,
@@ -138,7 +138,7 @@ impl Archived {
         segments.map(|segment| Span { from: segment.first, to: segment.last.plus_ns(1) })
     }
 
-    /// The times of those of these segments that are no longer kept, of which the `kept` ones are known by name.
+    /// Times of those of these segments that are no longer kept, given the names of the `kept` ones.
     pub(crate) fn expired(&self, kept: &[SegmentName]) -> Vec<Span> {
         let segments = self.hours.iter().flat_map(|manifest| &manifest.segments);
         let expired = segments.filter(|segment| kept.binary_search(&segment.name).is_err());
@@ -347,7 +347,7 @@ impl<'q> Feed<'q> {
         }
     }
 
-    /// Says what of the hours' sums could not be used.
+    /// Reports the sums of hours that could not be used.
     fn tell_damaged_sums(&self, completeness: &mut Completeness) {
         let Some(Asking { store, manifests, .. }) = &self.asking else { return };
         for (hour, what, reason) in manifests.rollups.faults(&self.all) {
@@ -357,7 +357,7 @@ impl<'q> Feed<'q> {
         }
     }
 
-    /// Says what could not be told; true where records may hold more than the filter accepts.
+    /// Reports unsure records; true if records may hold more than the filter accepts.
     pub(super) fn is_approximate(&self, completeness: &mut Completeness) -> bool {
         self.tell_damaged_sums(completeness);
         if self.perhaps > 0 {

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::key::Kind;
 use super::record::TunnelRecord;
 
-/// Distinct stacks of tunnels, and distinct sets of VLANs, that are told apart in one answer.
+/// Maximum number of distinct stacks of tunnels, and of distinct sets of VLANs, in one answer.
 pub(super) const CARRIERS_MAX: usize = 1 << 18;
 /// VLANs of one conversation that are listed.
 pub(super) const VLANS_LISTED_MAX: usize = 16;
@@ -27,7 +27,7 @@ const ETHER_TYPE_MIN: u16 = 0x0600;
 /// The part of a tunnel that is the same for both ways of a conversation, see [`Tunnel::both_ways`].
 type Identity = (TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>);
 
-/// Numbers for what conversations have in common. Zero is nothing: no tunnel, no VLAN. Shared between threads.
+/// Numbers for the tunnels and VLANs of conversations. Zero means no tunnel, no VLAN. Shared between threads.
 #[derive(Debug, Default)]
 pub(super) struct Carriers(Mutex<Inner>);
 
@@ -139,7 +139,7 @@ impl Carriers {
         self.lock().is_full
     }
 
-    /// A number that stands for a carrier everywhere.
+    /// Hash of a carrier that is the same everywhere.
     pub(super) fn hash_of(&self, carrier: u32) -> u64 {
         match (carrier as usize).checked_sub(1) {
             None => 0,

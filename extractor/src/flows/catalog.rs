@@ -1,4 +1,4 @@
-//! The catalog: what an hour of it is made of.
+//! Making of the catalog's hours.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ const SECONDS_MAX: usize = 172_800;
 
 /// Reads hours of the catalog.
 pub trait Catalog: fmt::Debug + Send + Sync {
-    /// Gives the documents of the records of an hour that fulfil the condition and of which an instant lies from `from` to
-    /// `last`, and of those that are open, in the order in which they were written, until `take` refuses one.
+    /// Gives the records of an hour that fulfil the condition to `take`, in the order in which they were written, until it
+    /// refuses one: those with an instant from `from` to `last`, and those that are open.
     fn visit(
         &self,
         store: &Store,
@@ -57,8 +57,8 @@ pub struct Catalogued {
 }
 
 impl Extractor {
-    /// Gives the records of the sealed segments that were opened in an hour to `take`, until it refuses one, and says what
-    /// they were made of. The hour should be over.
+    /// Gives the records of the sealed segments that were opened in an hour to `take`, until it refuses one, and returns their
+    /// manifest and rollup. The hour should be over.
     pub fn catalogue(
         &self,
         hour: Hour,

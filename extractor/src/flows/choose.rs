@@ -233,7 +233,7 @@ impl Extractor {
     }
 }
 
-/// Segments that are kept, although an hour of the catalog stands for them.
+/// Segments that are kept although an hour of the catalog stands in for them.
 fn kept_in_hours(prepared: &Prepared) -> HashSet<SegmentName> {
     let names = &prepared.snapshot.names;
     let is_kept = |name: &&SegmentName| names.binary_search(name).is_ok();

@@ -1,4 +1,4 @@
-//! The packets of conversations that were chosen, by the segments that hold parts of them, and the keys of these.
+//! Choice of conversations' packets, by the segments that hold parts of them, and their keys.
 //!
 //! No filter can express a conversation: not ports behind IPv6 extension headers, not one network identifier among several with
 //! the same addresses, not the messages of one echo, not later fragments. So a packet is taken apart as the indexer does it, and has
@@ -21,9 +21,9 @@ use super::sought::Keys;
 use crate::plan::PlanError;
 use crate::sink::Packet;
 
-/// Parts of conversations that are chosen at most, some 100 bytes each: what a segment holds of one is a part.
+/// Maximum number of chosen parts, some 100 bytes each: a conversation in one segment is a part.
 pub const PARTS_CHOSEN_MAX: usize = 1 << 20;
-/// To look up the flows between two addresses costs as much as to look at so many flows.
+/// Cost of looking up the flows between two addresses, in flows that could be examined instead.
 const LOOKUP_COSTS_FLOWS: usize = 1024;
 /// Flows after which is asked whether to go on.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
@@ -52,7 +52,8 @@ pub(crate) struct Chosen {
 pub(super) struct ChosenParts {
     /// The keys of those of a segment.
     by_segment: HashMap<SegmentName, Keys>,
-    /// Segments that are kept, although an hour of the catalog stands for them: which of them hold a conversation is not known.
+    /// Segments that are kept although an hour of the catalog stands in for them: it is not known which of them hold a
+    /// conversation.
     in_hours: HashSet<SegmentName>,
     /// Times of the conversations that these can hold.
     by_time: HashMap<Key, Vec<Instants>, RandomState>,
@@ -64,12 +65,12 @@ pub(super) struct ChosenParts {
 }
 
 impl ChosenParts {
-    /// None yet; for these segments the catalog stands.
+    /// Empty choice; the catalog stands in for these segments.
     pub(super) fn new(aim: Aim, in_hours: HashSet<SegmentName>) -> Self {
         Self { in_hours, are_counted: aim == Aim::Count, ..Self::default() }
     }
 
-    /// Chooses a conversation, of which the places are known; false where that makes too many.
+    /// Chooses a conversation with known places; false if that makes too many.
     pub(super) fn add(&mut self, key: &Key, body: &Body) -> bool {
         for segment in body.places.iter().flat_map(|places| &places.0) {
             let keys = self.by_segment.entry(*segment).or_default();

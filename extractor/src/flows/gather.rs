@@ -1,4 +1,4 @@
-//! The parts of one segment: from its index where that tells, else from its packets.
+//! Parts of one segment: from its index if that suffices, else from its packets.
 //!
 //! Packets that have to be read are counted by the indexer itself: what the filter accepts of them gets an index in memory,
 //! whose flows are the parts. So both ways know the same flows, down to the limits of an index.
@@ -35,7 +35,7 @@ const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
 /// Bytes of a flow whose packets are counted.
 const COUNTED_FLOW_BYTES: u64 = 200;
 
-/// The parts of one segment, and what it took to find them.
+/// Parts of one segment, and the work done to find them.
 #[derive(Debug)]
 pub(super) struct Gathered {
     pub(super) parts: Vec<Part>,
@@ -46,7 +46,7 @@ pub(super) struct Gathered {
     pub(super) rejected: Vec<RejectedIndex>,
     /// Time span of packets that have expired meanwhile.
     pub(super) gone: Option<Span>,
-    /// The keys of conversations that have what is looked for; `None` where that is not known.
+    /// Keys of conversations with the labels sought; `None` if that is not known.
     pub(super) keys: Option<Vec<Key>>,
     /// Their share of the memory of all answers.
     holding: Option<Holding>,
@@ -63,7 +63,7 @@ pub(super) struct Gatherer<'q> {
     stop: &'q (dyn Fn() -> bool + Sync),
 }
 
-/// Flows by what their packets share, which is the same in every index.
+/// Flow key and template number, which identify a flow in every index.
 type Known = (u32, Option<IpAddr>, Option<IpAddr>, u16, u16);
 
 impl<'q> Gatherer<'q> {
@@ -104,7 +104,7 @@ impl<'q> Gatherer<'q> {
         Ok(gathered)
     }
 
-    /// A released segment is opened again; where that cannot be, what is known of it instead.
+    /// Opens a released segment again; if that fails, returns parts that say why.
     fn opened(&self, segment: Arc<Segment>) -> Result<Result<Arc<Segment>, Gathered>, ExtractError> {
         if !segment.is_released() {
             return Ok(Ok(segment));
@@ -448,7 +448,7 @@ impl Gathered {
         }
     }
 
-    /// Takes so many bytes of the memory that answers share. Where there is no room, its answer learns of it.
+    /// Charges so many bytes to the answer's memory. If there is no room, the answer is marked short.
     fn hold(&mut self, bytes: u64) {
         if let Some(holding) = &mut self.holding {
             // Who has the turn goes on with what it has begun.

@@ -9,14 +9,14 @@ use super::key::Key;
 use super::part::Body;
 use crate::memory::{Account, Holding};
 
-/// Conversations that are open at the same time, some 150 bytes each. Beyond, those that have been silent for longest are
-/// ended before their time, and what comes after counts as another conversation.
+/// Maximum number of conversations open at the same time, some 150 bytes each. Beyond, the longest silent are ended before
+/// their time, and later packets count as another conversation.
 pub(super) const OPEN_MAX: usize = 1 << 22;
 /// Fewer open ones are not looked through for those that have ended.
 const WORTH_LOOKING_THROUGH: usize = 1 << 14;
 
-/// Conversations of which parts can still come. Parts have to be added segment by segment, in the order of the segments'
-/// earliest timestamps, each key once a segment.
+/// Conversations that may still get parts. Parts have to be added segment by segment, in the order of the segments' earliest
+/// timestamps, each key once a segment.
 #[derive(Debug)]
 pub(super) struct Joiner<'q> {
     open: HashMap<Key, Body, RandomState>,
@@ -30,7 +30,7 @@ pub(super) struct Joiner<'q> {
     is_approximate: bool,
     /// Its share of the memory of all answers.
     holding: Option<Holding>,
-    /// Of conversations that begin up to then, what went before may not be known, see [`Self::of_hour`].
+    /// Start time up to which a conversation's past may be unknown, see [`Self::of_hour`].
     unknown_until: u64,
 }
 
@@ -56,12 +56,12 @@ impl<'q> Joiner<'q> {
         Self { unknown_until, ..Self::new(carriers) }
     }
 
-    /// Takes what it needs of the memory that answers share, and ends conversations before their time where there is no more.
+    /// Charges its memory to the account; without room for more it ends conversations before their time.
     pub(super) fn held_by(self, account: Option<&Account>) -> Self {
         Self { holding: account.map(Account::holding), ..self }
     }
 
-    /// Holds at most so many open ones.
+    /// Limits the number of open conversations.
     pub(super) fn with_open_max(self, open_max: usize) -> Self {
         Self { open_max, ..self }
     }
@@ -76,7 +76,7 @@ impl<'q> Joiner<'q> {
         self.is_approximate || self.carriers.are_full()
     }
 
-    /// Begins a segment. Every part of a later one begins at `horizon` or later; none comes where there is none.
+    /// Begins a segment. Every part of a later segment begins at `horizon` or later; `None` if there are no later ones.
     pub(super) fn begin(&mut self, horizon: Option<u64>) {
         self.horizon = horizon.unwrap_or(u64::MAX);
     }
@@ -123,7 +123,7 @@ impl<'q> Joiner<'q> {
         true
     }
 
-    /// Ends the conversations of which no part can come any more.
+    /// Ends the conversations that cannot get parts any more.
     pub(super) fn expire(&mut self, close: &mut dyn FnMut(&Key, &Body)) {
         let horizon = self.horizon;
         if self.open.len() < self.looked_through_at {

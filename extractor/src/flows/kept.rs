@@ -1,6 +1,6 @@
-//! A record of the catalog: a conversation, or what one hour holds of it, as bytes and back.
+//! Record of the catalog: a conversation, or the part of it in one hour, to bytes and back.
 //!
-//! `indexer/catalog/FORMAT.md` describes the bytes. Nothing in them is trusted: what does not fit is no record.
+//! `indexer/catalog/FORMAT.md` describes the bytes. Nothing in them is trusted: bytes that do not fit are not a record.
 
 mod judge;
 
@@ -79,7 +79,7 @@ pub(super) fn write(key: &Key, body: &Body, is_open: bool, carriers: &Carriers, 
     to.0
 }
 
-/// Reads a record and how it stands; `None` where these bytes are none. What has been loose can be joined by now.
+/// Reads a record and its standing; `None` if the bytes are not a record. Loose pieces can be joined by now.
 pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(Part, Standing)> {
     let mut from = Reader(bytes);
     let head = from.byte()?;

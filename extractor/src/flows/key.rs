@@ -16,7 +16,7 @@ pub(super) const TCP_IDLE_NS: u64 = 300 * SECOND_NS;
 /// TCP that both ends have finished, or one has reset: TIME-WAIT is twice the maximum segment lifetime (RFC 9293), which
 /// implementations take as half a minute.
 pub(super) const TCP_ENDED_IDLE_NS: u64 = 60 * SECOND_NS;
-/// UDP: what a NAT has to wait at least (RFC 4787).
+/// Idle time of UDP: the minimum timeout of a NAT (RFC 4787).
 pub(super) const UDP_IDLE_NS: u64 = 120 * SECOND_NS;
 /// ICMP queries (RFC 5508).
 pub(super) const ICMP_IDLE_NS: u64 = 60 * SECOND_NS;
@@ -67,7 +67,7 @@ impl Hash for Key {
     }
 }
 
-/// In which role a flow stands in a pair of ICMP messages.
+/// Role of a flow in a pair of ICMP messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Request,
@@ -160,7 +160,7 @@ impl Key {
         }
     }
 
-    /// The port of an end; `None` where there is none.
+    /// Port of an end; `None` without ports.
     pub(super) fn port(&self, end: usize) -> Option<u16> {
         (self.kind == Kind::Ports).then_some(self.ports[end & 1])
     }
@@ -176,7 +176,7 @@ impl Key {
         }
     }
 
-    /// A number that stands for this key in every store and process.
+    /// Hash of this key that is the same in every store and process.
     pub(super) fn stable_hash(&self, carriers: &Carriers) -> u64 {
         let mut bytes = [0; 64];
         bytes[..16].copy_from_slice(&self.addresses[0].to_be_bytes());

@@ -1,4 +1,4 @@
-//! The labels of a conversation, as they are told.
+//! Labels of a conversation, as reported.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::services;
 pub struct FlowLabels {
     /// The protocol that its first bytes show, as `tls`; else what the server's port most often means.
     pub application: String,
-    /// Only the port tells.
+    /// True if only the port tells.
     pub guessed: bool,
     /// Whatever else its first bytes show, by key: `server_name`, `alpn`, `ja4`, `tls_version`, `http_method`, `http_host`,
     /// `http_user_agent`, `dns_question`, `dns_type`, `dns_answer`, `ssh_banner`, `quic_version`.
@@ -82,7 +82,7 @@ impl FlowLabels {
         Some(labels)
     }
 
-    /// The name that tells most of whom the conversation was with: of a server, host or question.
+    /// Most telling name of the peer: of a server, host or question.
     pub fn name(&self) -> Option<&str> {
         let keys = [LabelKey::ServerName, LabelKey::HttpHost, LabelKey::DnsQuestion];
         keys.iter().find_map(|key| self.others.get(key.name())).map(LabelValue::first)

@@ -13,8 +13,8 @@ pub(super) trait Weigh: Default {
     fn weight(&self) -> u64;
 }
 
-/// Counts by key. When twice as many are held as may be, the lighter half is forgotten: what stands at the top then lacks
-/// at most what was forgotten of it.
+/// Counts by key. When twice the maximum is held, the lighter half is forgotten: the top entries then lack at most what was
+/// forgotten of them.
 #[derive(Debug)]
 pub(super) struct Leaders<K, V> {
     counts: Held<K, V>,
@@ -29,7 +29,7 @@ impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
         Self { counts: Held::default(), held_max: held_max.max(1), forgotten: false, holding: None }
     }
 
-    /// Takes what it needs of the memory that answers share, and forgets where there is no more.
+    /// Charges its memory to the account; without room for more it forgets.
     pub(super) fn held_by(self, account: &Account) -> Self {
         Self { holding: Some(account.holding()), ..self }
     }

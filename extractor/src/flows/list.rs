@@ -24,7 +24,7 @@ pub const LIMIT_MAX: usize = 100_000;
 /// Those of a page when nothing else is said.
 const LIMIT_DEFAULT: usize = 100;
 
-/// By what conversations are sorted. Equals stand in the order of their ids.
+/// Sort order of conversations. Equals stand in the order of their ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowSort {
@@ -76,7 +76,7 @@ impl std::str::FromStr for FlowSort {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlowQuery {
-    /// By what they are sorted.
+    /// Sort order.
     pub sort: FlowSort,
     /// Maximum number of them; at most [`LIMIT_MAX`].
     pub limit: usize,

@@ -1,8 +1,8 @@
 //! Labels and measurements that the index has taken from the packets of conversations, added to their parts.
 //!
-//! It is of the segment's whole conversation, whatever of it a filter or range accepts: a server's name is the conversation's
-//! also where only the answers are asked for. Whoever may not see all of its packets is told only of conversations all of
-//! whose packets are in the answer.
+//! They describe the segment's whole conversation, whatever part of it a filter or range accepts: a server's name is the
+//! conversation's also if only the answers are asked for. A restricted asker gets them only for conversations all of whose
+//! packets are in the answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl PartPlace {
     }
 }
 
-/// An index, and what its templates say.
+/// Index with the facts of its templates.
 pub(super) struct Told<'i, B> {
     pub(super) index: &'i Index<B>,
     pub(super) facts: &'i [Facts],
@@ -94,7 +94,7 @@ pub(super) struct Told<'i, B> {
 }
 
 impl<B: AsRef<[u8]>> Told<'_, B> {
-    /// Adds to the parts what was observed of their flows.
+    /// Adds the observations of flows to their parts.
     pub(super) fn add_to(&self, parts: &mut [Part], made: Made) -> Result<(), IndexError> {
         if parts.is_empty() {
             return Ok(());
@@ -188,7 +188,7 @@ fn places_of(parts: &[Part], from: usize) -> Places {
     rest.map(|(place, part)| (part.key, place)).collect()
 }
 
-/// Adds to what is known of a part what was observed of a flow of it.
+/// Adds one flow's observation to its part.
 fn add_row(
     body: &mut Body,
     side: usize,

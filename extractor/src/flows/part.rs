@@ -1,4 +1,4 @@
-//! Parts: what one segment holds of a conversation.
+//! Parts: the share of a conversation in one segment.
 
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ pub(super) struct Body {
     pub(super) round_trip_ns: Option<u64>,
     /// Of its first part that has any.
     pub(super) labels: Option<Arc<LabelTexts>>,
-    /// It may belong to what went before, which is not known: see [`super::join::Joiner::of_hour`].
+    /// True if it may belong to an earlier conversation that is not known: see [`super::join::Joiner::of_hour`].
     pub(super) is_loose: bool,
     /// The segments that hold its packets, where these are to be had ([`super::pipeline::Gathering::tracks`]).
     pub(super) places: Option<Box<Places>>,
@@ -137,7 +137,7 @@ impl Body {
         }
     }
 
-    /// Adds what another part knows. In which order parts are added matters to the round trip and to labels alone.
+    /// Adds another part. The order matters only to the round trip and the labels.
     pub(super) fn add(&mut self, other: &Self, carriers: &Carriers) {
         self.sides.iter_mut().zip(&other.sides).for_each(|(side, other)| side.add(other));
         self.vlans = carriers.union(self.vlans, other.vlans);
@@ -208,7 +208,7 @@ pub(super) struct Parts {
     parts: Vec<Part>,
     /// Start of the last flow's group.
     group: usize,
-    /// Keys of which flows can stand anywhere in the segment.
+    /// Parts whose flows can stand anywhere in the segment.
     scattered: Vec<Part>,
     ends: Option<(u128, u128)>,
 }
@@ -251,7 +251,7 @@ impl Parts {
         Some((place, side))
     }
 
-    /// Bytes that they take, of which an answer has so many for a while.
+    /// Bytes that they take in an answer's memory for a while.
     pub(super) fn bytes(&self) -> u64 {
         let count = self.parts.len() + self.scattered.len();
         // As they grow there is an old and a new place for them.

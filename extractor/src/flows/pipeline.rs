@@ -38,14 +38,14 @@ pub(crate) struct Source<'q> {
     pub(crate) helpers: usize,
 }
 
-/// By what it is known which packets are the answer's.
+/// Way to decide which packets belong to the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
     /// Each packet by itself, as long as that is sure: indexes tell of most.
     Segments,
     /// Each packet by itself.
     SegmentsAlone,
-    /// As extraction gives them out: what is in the answer depends on other packets.
+    /// As extraction gives them out: packets of the answer depend on others.
     Answer,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Gathering<'q> {
     pub(super) account: Option<&'q Account>,
     /// Not parts at all, but the keys of those that have one of these labels.
     pub(super) sought: Option<&'q Sought<'q>>,
-    /// Each part tells which segment it is of.
+    /// True if each part records its segment.
     pub(super) tracks: bool,
 }
 

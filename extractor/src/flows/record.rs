@@ -1,4 +1,4 @@
-//! The record of a conversation, as it is told.
+//! Record of a conversation, as reported.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -397,7 +397,7 @@ pub(super) fn protocol_name(key: &Key) -> String {
     ip_protocol_name(key.protocol).map_or_else(|| key.protocol.to_string(), str::to_owned)
 }
 
-/// The number of an IP protocol by the name that records have; zero where it is none.
+/// Number of an IP protocol by its name in records; zero if there is none.
 pub(crate) fn protocol_number(name: &str) -> u8 {
     let named = (0..=u8::MAX).find(|&number| ip_protocol_name(number) == Some(name));
     named.or_else(|| name.parse().ok()).unwrap_or(0)

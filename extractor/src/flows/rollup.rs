@@ -41,9 +41,10 @@ pub(super) use sums::Added;
 use sums::{Adding, File};
 pub(super) use table::{Table, TableKey, TableValue};
 
-/// Of each order of a list, so many of an hour's first records are kept, and one more.
+/// Number of an hour's first records kept for each sort order; one more is kept.
 pub(super) const TOP_KEPT: usize = 1000;
-/// Early records, and such that go through, of an hour that is being made, some 50 bytes each: with more there is no rollup.
+/// Maximum number of open records in a rollup being made, early ones and those going through, some 50 bytes each: with more
+/// there is no rollup.
 const OPEN_MAX: u64 = 1 << 20;
 /// With more than one in so many records going through, as in an hour of a few minutes, a rollup would save nothing.
 const THROUGH_SHARE: u64 = 4;
@@ -68,7 +69,7 @@ impl Rollup {
         is_checked(MAGIC, bytes)
     }
 
-    /// Reads what [`Making::finish`] has written for the manifest of this identity.
+    /// Reads bytes written by [`Making::finish`] for the manifest of this identity.
     fn of(file: Arc<File>, identity: u64) -> Option<Self> {
         let [whole, early_alone, late_alone, early, through, seconds] =
             parts_of(&file.map, after_head(MAGIC, &file.map, &[identity])?)?;

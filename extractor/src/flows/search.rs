@@ -1,4 +1,4 @@
-//! Conversations by what is known of them, in words: `sni:example.com AND bytes:>1000000`.
+//! Search of conversations by their properties, in words: `sni:example.com AND bytes:>1000000`.
 //!
 //! The syntax is that of tantivy's queries: `field:value`, `field:[a TO b]`, `field:>n`, `AND`, `OR`, `NOT`, brackets, quotes.
 //! Words side by side are joined by AND. The fields are those of [`FIELDS`].
@@ -178,7 +178,7 @@ impl Search {
         self.0.accepts(flow)
     }
 
-    /// Labels of which each conversation that it finds has one; `None` where it finds others, too.
+    /// Labels of which every conversation that it finds has at least one; `None` if it also finds others.
     pub(super) fn sought(&self) -> Option<Sought<'_>> {
         self.0.sought().map(Sought)
     }

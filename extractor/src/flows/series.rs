@@ -27,7 +27,7 @@ pub struct Point {
     pub packets: u64,
     /// Their bytes on the wire.
     pub bytes: u64,
-    /// Packets, whatever the filter, that arrived and were not written, by the logbook.
+    /// Packets dropped by the recorder, whatever the filter, by the logbook.
     pub dropped: u64,
 }
 
@@ -69,7 +69,7 @@ impl Buckets {
         self.width_ns / SECOND_NS
     }
 
-    /// The bucket of an instant; what is outside counts in the nearest.
+    /// Bucket of an instant; instants outside count in the nearest.
     fn number(self, at: u64) -> usize {
         let number = at.saturating_sub(self.first_ns) / self.width_ns;
         usize::try_from(number).unwrap_or(usize::MAX).min(self.count.saturating_sub(1))
@@ -123,7 +123,7 @@ impl Series {
         self.spread(second.start.ns(), second.start.ns().saturating_add(last), second.packets, second.bytes);
     }
 
-    /// Adds a flow of which only the earliest and the latest packet are known.
+    /// Adds a flow with only the earliest and the latest packet known.
     pub(super) fn add_flow(&mut self, flow: &Flow) {
         self.spread(flow.first.ns(), flow.last.ns(), flow.packets, flow.bytes);
     }

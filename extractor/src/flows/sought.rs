@@ -1,5 +1,5 @@
-//! Searches that only conversations with certain labels can satisfy: the indexes' texts tell in which segments such labels
-//! are, and at which flows. What nobody looks for is not joined.
+//! Searches that only conversations with certain labels can satisfy: the indexes' texts tell which segments and flows have such
+//! labels. Other conversations are not joined.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -10,12 +10,12 @@ use netrewind_indexer::{Constraint, Index, IndexError, KeyField, LabelKey, Term}
 use super::carrier::{Carriers, Facts};
 use super::key::Key;
 
-/// Conversations of which each is looked up in an index. Of more all flows are looked at, which costs less.
+/// Maximum number of conversations looked up in an index one by one. With more, all flows are examined, which costs less.
 const LOOKED_UP_MAX: usize = 64;
 /// Conversations that are remembered. Of more all are joined.
 const KEYS_MAX: usize = 1 << 20;
 
-/// Labels of which a conversation has to have one.
+/// Labels of which a conversation needs at least one.
 pub(super) struct Sought<'s>(pub(super) Vec<SoughtLabel<'s>>);
 
 /// A label, and which texts of it are meant.
@@ -109,7 +109,7 @@ impl Keys {
     }
 }
 
-/// Terms that hold for what comes from an address or goes there.
+/// Terms for flows from an address or to it.
 fn either_end(address: IpAddr) -> Vec<Term> {
     let number = match address {
         IpAddr::V4(address) => u128::from(address.to_bits()),
@@ -124,7 +124,7 @@ fn either_end(address: IpAddr) -> Vec<Term> {
 pub(super) enum Wanted<'q> {
     /// All.
     All,
-    /// Those of which the key has this hash, see [`Key::stable_hash`].
+    /// Conversations whose key has this hash, see [`Key::stable_hash`].
     Hash(u64),
     /// These.
     Keys(&'q Keys),

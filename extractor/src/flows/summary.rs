@@ -1,4 +1,4 @@
-//! Summaries: what the conversations of a range add up to.
+//! Summaries: totals of the conversations of a range.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ const BUCKETS_DEFAULT: usize = 200;
 /// Hosts, and pairs of hosts, that are counted exactly, some 80 bytes each; twice as many are held.
 const HELD_MAX: usize = 1 << 20;
 
-/// Names of applications that are told apart: those that labels have are a dozen.
+/// Maximum number of distinct application names: labels have a dozen.
 const APPLICATIONS_MAX: usize = 1024;
 
 /// Size of a summary.
@@ -177,7 +177,7 @@ pub struct PortCount {
 pub struct ApplicationCount {
     /// Name of the service, or of the protocol if no service is known.
     pub name: String,
-    /// Told by the server's port, not by what the packets say.
+    /// True if only the server's port tells, not the packets.
     pub guessed: bool,
     /// Totals of this application.
     #[serde(flatten)]
@@ -219,11 +219,11 @@ pub(super) struct Tally<'q> {
     edges: Leaders<(IpAddr, IpAddr), Totals>,
     /// By protocol and port of the server.
     ports: Leaders<(u8, u16), Totals>,
-    /// Likewise, of conversations of which only the port tells what they carry.
+    /// Likewise, of conversations whose application only the port tells.
     unlabelled: Leaders<(u8, u16), Totals>,
-    /// By what the first bytes show.
+    /// By the application that the first bytes show.
     labelled: BTreeMap<String, Totals>,
-    /// Conversations without ports, by what they are.
+    /// Conversations without ports, by their protocol.
     portless: BTreeMap<(bool, u8, u16), (Key, Totals)>,
     flows: TopFlows<'q>,
     /// Records that are added up: hosts and pairs of hosts are looked for in there at the end.
@@ -386,7 +386,7 @@ impl<'q> Tally<'q> {
     }
 }
 
-/// The heaviest of what is counted here and in tables, and whether something was forgotten.
+/// Heaviest entries of the counts here and in tables, and a flag: something was forgotten.
 fn top_of<K: TableKey, V: TableValue>(
     mut leaders: Leaders<K, V>,
     tables: &[Table<'_, K, V>],

@@ -1,6 +1,6 @@
 //! Ids that are passed on as text.
 
-/// For serde's `try_from` and `into`: what displays as a text and is parsed from it.
+/// Serde's `try_from` and `into` for a type that is displayed as text and parsed from it.
 macro_rules! as_text {
     ($id:ty, $error:ty) => {
         impl TryFrom<String> for $id {

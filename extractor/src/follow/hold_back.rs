@@ -80,7 +80,7 @@ pub(crate) struct HoldBack<'r> {
 }
 
 impl HoldBack<'_> {
-    /// Gives out what is old enough, or was held long enough although its timestamp lies in the future.
+    /// Gives out packets that are old enough, or were held long enough although their timestamps lie in the future.
     pub(crate) fn give_due(&mut self) -> Result<Next, ExtractError> {
         if self.give_while(|place, until| place.at <= until)? == Next::NoMore {
             return Ok(Next::NoMore);

@@ -21,7 +21,7 @@ pub(crate) struct Known {
     watcher: Watcher,
     looks: u32,
     reached: BTreeMap<SegmentName, Reached>,
-    /// Those listed of which there can be more.
+    /// Listed segments that may still grow.
     pending: Vec<(SegmentName, SegmentState)>,
     next_ordinal: u32,
 }
@@ -71,7 +71,7 @@ impl Known {
         Ok(Self { watcher: Watcher::new(store), looks: 0, reached, pending: Vec::new(), next_ordinal })
     }
 
-    /// Looks at the store, and opens what has more to be read.
+    /// Looks at the store, and opens the segments with more to read.
     pub(crate) fn look(
         &mut self,
         shelf: &Shelf,

@@ -20,7 +20,7 @@ pub(crate) struct First {
 pub(crate) struct FirstVerdict {
     /// The filter accepts it.
     pub(crate) is_accepted: bool,
-    /// It shows what the later ones cannot, and that is what is asked for: theirs count for nothing.
+    /// True if it shows views that the later ones cannot, and these are asked for: the verdicts of the later ones do not count.
     pub(crate) is_deeper: bool,
     /// Series of which it is itself a later fragment.
     pub(crate) within: Option<Box<Series>>,

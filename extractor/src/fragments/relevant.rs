@@ -8,12 +8,12 @@ use netrewind_segment::Timestamp;
 
 use super::REACH_NS;
 
-/// Pairs of addresses that are told apart; beyond, all fragments of their time are relevant.
+/// Maximum number of distinct address pairs; beyond, all fragments of their time are relevant.
 const PAIRS_MAX: usize = 1 << 16;
-/// Spans of time of one pair that are told apart; beyond, they are one.
+/// Maximum number of distinct time spans of one pair; beyond, they are merged.
 const SPANS_MAX: usize = 32;
 
-/// Addresses of an IP header, and in which view it stands.
+/// Addresses of an IP header, and the number of its view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pair {
     pub(crate) view: u8,
@@ -120,7 +120,7 @@ impl Relevant {
         self.has_all(first, last) || self.pairs.values().any(|spans| spans.reach(first, last))
     }
 
-    /// The pairs of which fragments in this time are relevant.
+    /// Pairs whose fragments in this time are relevant.
     pub(crate) fn pairs(&self, first: Timestamp, last: Timestamp) -> impl Iterator<Item = &Pair> {
         self.pairs.iter().filter(move |(_, spans)| spans.reach(first, last)).map(|(pair, _)| pair)
     }

@@ -1,8 +1,8 @@
 //! Fragments relevant to the packets of a segment: by its own index, and by those of segments near in time, as a packet's
 //! fragments can lie in different lanes and on both sides of a segment's end.
 //!
-//! Segments of about the same time share what is found out: where hundreds of them overlap, each is near all others, and to go
-//! through all for each would take a time that grows with their square.
+//! Segments of about the same time share the findings: with hundreds overlapping, each is near all others, and searching all of
+//! them for each would take a time that grows with their square.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ impl Scouts {
         Ok(relevant)
     }
 
-    /// Forgets, now and then, what no segment that begins at `first` or later is near to.
+    /// Forgets, now and then, findings that no segment beginning at `first` or later is near to.
     fn forget_before(&mut self, first: Timestamp) {
         if first.ns() < self.forgotten_to.ns().saturating_add(NEAR_NS) {
             return;
@@ -232,7 +232,7 @@ impl Scouts {
     }
 }
 
-/// A damaged index tells nothing; that it is damaged is said when the segment is planned.
+/// Result of scouting, without that of a damaged index: the damage is reported when the segment is planned.
 fn uncancelled<T>(found: Result<T, PlanError>) -> Result<Option<T>, ExtractError> {
     match found {
         Ok(found) => Ok(Some(found)),

@@ -13,7 +13,7 @@ use crate::completeness::troubles::part_and_reason;
 
 /// Rates are means over this time.
 const RATE_SECONDS: u64 = 10;
-/// Drops and the like are told for this time, to the minute.
+/// Period covered by drops and similar counts, to the minute.
 const DAY_SECONDS: u64 = 86_400;
 const MINUTE_NS: u64 = 60 * SECOND_NS;
 /// Minutes that are remembered: those of a day, and as many of a clock that was ahead.
@@ -72,7 +72,7 @@ struct LastDay {
     interfaces: BTreeMap<u16, (String, Option<String>)>,
     /// Lines of each day that cannot be read.
     unreadable: BTreeMap<String, u64>,
-    /// Seconds that dropped packets: a line that stands there twice counts once.
+    /// Seconds with drops: a line that occurs twice counts once.
     told: BTreeSet<(Timestamp, u16)>,
 }
 
@@ -85,7 +85,7 @@ struct Minute {
 }
 
 impl LastDay {
-    /// Looks again. A last line that is not whole may be under way where somebody writes.
+    /// Reads on. A last line that is not whole may be under way if a recorder is writing.
     fn look(&mut self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
         let mut damaged = Vec::new();
         let damage = |error: &StoreError| {

@@ -1,4 +1,4 @@
-//! Dividing the flows of a segment into those that the index tells all of, and those whose packets have to be looked at.
+//! Division of a segment's flows: those that the index accounts for completely, and those whose packets have to be read.
 
 use netrewind_indexer::{Flow, Index};
 
@@ -7,7 +7,7 @@ use super::{Go, PlanError, PlannedRun, Planner, runs_of};
 use netrewind_filter::Verdict;
 use netrewind_segment::Map;
 
-/// Flows of which packets are looked at one flow by one, at most: of more the whole segment is read.
+/// Maximum number of flows whose packets are read flow by flow: with more, the whole segment is read.
 const UNTOLD_MAX: usize = 1 << 18;
 
 /// Runs left to be read once a segment's flows are divided.

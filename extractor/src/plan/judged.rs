@@ -12,7 +12,7 @@ use crate::filters::{Choice, Expression, Filters};
 use crate::views::{Lengths, TemplateView, template_views};
 use netrewind_filter::{AbstractPacket, Conjunction, Demand, KeyField, Term, Terms, Verdict};
 
-/// Templates of which the judgement is remembered from segment to segment.
+/// Maximum number of templates whose judgement is remembered from segment to segment.
 const REMEMBERED_TEMPLATES_MAX: usize = 1 << 14;
 
 /// Bytes of a network header that a template's shape says were captured: IPv4 (RFC 791) and IPv6 (RFC 8200).

@@ -57,7 +57,7 @@ impl Planner<'_> {
 }
 
 impl Templates<'_> {
-    /// Has only flows of some templates looked at; false where there are none.
+    /// Restricts the flows to those of some templates; false if there are none.
     fn leave_only(&mut self, is_wanted: impl Fn(&Template) -> bool) -> bool {
         let mut any = false;
         for (number, template) in self.templates.iter().enumerate() {

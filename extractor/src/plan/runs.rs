@@ -17,9 +17,9 @@ pub(crate) struct PlannedRun {
     pub(crate) ranges: Vec<Range<u64>>,
 }
 
-/// Groups granules, given in stored order, into runs in the order of their earliest timestamp and then of their place.
-/// A segment in order gives runs in order; a stray granule becomes a run of its own, and only what overlaps in time has
-/// to be held back when the answer is put in order.
+/// Groups granules, given in stored order, into runs in the order of their earliest timestamp and then of their place. A
+/// segment in order gives runs in order; a stray granule becomes a run of its own, and only runs that overlap in time have to
+/// be held back by the merge.
 pub(crate) fn group(mut granules: Vec<Granule>) -> Vec<PlannedRun> {
     if !granules.is_sorted_by_key(|granule| granule.first) {
         granules.sort_by_key(|granule| granule.first); // stable: place decides between equals

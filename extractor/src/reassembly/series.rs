@@ -24,7 +24,7 @@ pub(super) struct Part {
     /// Offset of its payload in the packet.
     pub(super) payload: usize,
     pub(super) captured: usize,
-    /// Of what is there.
+    /// Hash of the captured payload.
     pub(super) hash: u64,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct First {
     /// Link type of that view.
     pub(super) link_type: LinkType,
     pub(super) fragment: Fragment,
-    /// It shows what a tunnel carries.
+    /// True if it shows the content of a tunnel.
     pub(super) is_tunnel: bool,
 }
 
@@ -48,14 +48,14 @@ pub(super) enum Fit {
     Contradiction,
 }
 
-/// A series that has met its fate: what comes again soon meets the same.
+/// Closed series: fragments that repeat soon meet the same fate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed {
     pub(super) fate: Fate,
     pub(super) is_refused: bool,
 }
 
-/// The fragments of one packet, none of which overlap.
+/// Fragments of one packet, none of which overlap.
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) deadline: Deadline,

@@ -65,7 +65,7 @@ pub(super) fn put_together(series: &Series, queue: &Queue, key: &Key, total: usi
     })
 }
 
-/// Makes the first fragment's IP header that of the whole packet. Its checksum stays: nobody looks at it again.
+/// Turns the first fragment's IP header into that of the whole packet. The checksum is not updated: nothing checks it again.
 fn mend(bytes: &mut [u8], fragment: &Fragment, begin: usize, total: usize) -> Option<()> {
     let length = u16::try_from(counted_header_bytes(fragment) + total).ok()?.to_be_bytes();
     *bytes.get_mut(fragment.next_header_at - begin)? = fragment.next_header;

@@ -2,7 +2,7 @@
 
 use super::{Packet, Sink, SinkError, Wants};
 
-/// For answers of which only the counts matter: they are in the [`crate::Answer`].
+/// Sink for answers of which only the counts in [`crate::Answer`] matter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CountSink;
 

@@ -17,7 +17,7 @@ pub struct PcapSink<W: Write> {
 
 #[derive(Debug)]
 enum State<W> {
-    /// Nothing written: the first packet tells the link type.
+    /// Nothing written yet: the first packet determines the link type.
     Waiting(W),
     Writing(LinkType, PcapWriter<W>),
     Ended,

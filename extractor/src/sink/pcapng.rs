@@ -1,4 +1,4 @@
-//! A pcapng file: packets with their interfaces, what those lost, and what the answer lacks as comments.
+//! pcapng file: packets with their interfaces, the interfaces' drops, and the gaps of the answer as comments.
 //!
 //! Source: draft-ietf-opsawg-pcapng.
 

@@ -47,7 +47,7 @@ pub(super) struct Payload<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-/// The transport header and what follows it, to the end that the network header tells.
+/// Transport header and the bytes behind it, to the end given by the network header.
 struct Transport {
     begins: usize,
     ends: usize,

@@ -98,7 +98,8 @@ impl Reassembly {
         }
     }
 
-    /// The other end has everything before this sequence number: what we do not have of it was not captured.
+    /// Takes an acknowledgment: the other end has everything before this sequence number, so missing bytes before it were not
+    /// captured.
     fn acknowledge(&mut self, speaker: Speaker, acknowledgment: u32) {
         let direction = &mut self.directions[speaker as usize];
         let Some((next, offset)) = direction.next else {
@@ -135,7 +136,7 @@ impl Reassembly {
         }
     }
 
-    /// Says what waits first; it begins where the stream is, or before.
+    /// Appends the first waiting piece to the stream; it begins at the end of the stream, or before.
     fn say_next(&mut self, speaker: Speaker, missing: u64) {
         let direction = &mut self.directions[speaker as usize];
         let (Some((next, offset)), Some((begins, (at, bytes)))) =

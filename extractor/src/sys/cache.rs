@@ -1,4 +1,4 @@
-//! Telling the processor what will be read soon.
+//! Prefetch hints to the processor.
 
 /// Has the cache lines around `bytes[at]` fetched, and returns at once. Nothing happens where `at` lies outside.
 #[inline(always)]

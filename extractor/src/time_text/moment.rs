@@ -13,7 +13,7 @@ const FORMS: &str = "write one as 2026-11-22T09:31:01.628448290Z, '2026-11-22 09
 /// The latest instant that a packet can have: a segment counts seconds in 32 bits.
 pub(super) const LATEST: Timestamp = Timestamp::new(u32::MAX, 999_999_999);
 
-/// Years that certainly lie outside of what a packet can have, in any zone.
+/// Years outside of which no packet can be, in any zone.
 const YEARS: std::ops::RangeInclusive<i16> = 1969..=2106;
 
 /// Numbers from which on a count since 1970 is one of milliseconds, microseconds and nanoseconds: seconds reach that far in
@@ -148,7 +148,7 @@ fn as_digits_of_a_date(text: &str) -> Option<String> {
     }
 }
 
-/// `yesterday`, `today 09:30`, `09:30`: the day, and the time of day if there is one; none where it is none of these.
+/// Reads `yesterday`, `today 09:30`, `09:30`: the day, and the time of day if there is one; `None` for any other text.
 fn day_and_time(
     written: &str,
     now: Timestamp,

@@ -27,15 +27,15 @@ pub struct WrittenRange<'a> {
 /// A range as it was understood: never an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AskedRange {
-    /// Earliest instant; absent: there is none.
+    /// Earliest instant; absent: unbounded.
     pub from: Option<Timestamp>,
-    /// First instant that is too late; absent: there is none.
+    /// First instant that is too late; absent: unbounded.
     pub to: Option<Timestamp>,
     /// Remark about the range.
     pub note: Option<String>,
 }
 
-/// A time that cannot be what was meant.
+/// Refused time of a range: it cannot be what was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongTime {
     /// `from` or `to`.

@@ -41,8 +41,8 @@ impl TemplateView {
         }
     }
 
-    /// The stretches of the packet that the view is made of: where each stands in the view, and in the packet. A later one takes
-    /// the place of what it overlaps.
+    /// Byte ranges of the packet that make up the view, each with its offset in the view. A later one replaces the bytes that
+    /// it overlaps.
     pub(crate) fn stretches(&self) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
         let offset = self.offset;
         let all = match self.tags {
@@ -65,7 +65,7 @@ impl TemplateView {
         u32::try_from(bytes.saturating_sub(self.offset + self.cut_bytes())).unwrap_or(0)
     }
 
-    /// Between which lengths the view lies in the packets of a flow of `template`, of which it is a view.
+    /// Bounds of the view's lengths in the packets of a flow of `template`, of which it is a view.
     pub(crate) fn lengths(&self, template: &Template, flow: &Flow) -> Lengths {
         let whole = template.lengths_of(self.number, flow);
         let cut = u32::try_from(self.cut_bytes()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Hours that are taken by what they add up to: which of their records count as they are, and which have to be joined.
+//! Hours taken by their rollups: some records count as they are, others have to be joined.
 
 use netrewind_segment::Timestamp;
 use netrewind_segment::catalog::Manifest;
@@ -15,7 +15,7 @@ use crate::flows::rollup::{Added, Rollup, Seam, Side, visit_open};
 /// TCP that has not ended may be.
 const REACH_NS: u64 = OVERLAP_NS + TCP_IDLE_NS;
 
-/// An hour by what it adds up to.
+/// Hour taken by its rollup.
 pub(in crate::flows) struct AddedHour {
     /// Of it the series.
     pub(in crate::flows) rollup: Rollup,
@@ -46,8 +46,8 @@ enum End {
 }
 
 impl Feed<'_> {
-    /// Takes the next hour by what it adds up to, if its earliest packet is not later than `until`, all of its records are
-    /// asked for, and it has a rollup; else its records have to be read.
+    /// Takes the next hour by its rollup, if its earliest packet is not later than `until`, all of its records are asked for,
+    /// and it has one; else its records have to be read.
     pub(in crate::flows) fn rollup(
         &mut self,
         until: Option<u64>,

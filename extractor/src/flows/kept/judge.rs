@@ -1,7 +1,7 @@
-//! Records of the catalog under a packet filter: by what a record tells of the packets of either side.
+//! Catalog records under a packet filter: judged by the record's facts about the packets of either side.
 //!
-//! A record does not know MAC addresses, lengths, options or single flags. What depends on these may or may not be accepted,
-//! and the packets are not there any more to tell.
+//! A record does not know MAC addresses, lengths, options or single flags. A filter that depends on these may or may not
+//! accept, and the packets are no longer there to decide.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ use netrewind_filter::Verdict;
 
 /// Templates whose judgement is remembered.
 const REMEMBERED_MAX: usize = 1 << 12;
-/// Bytes of whatever stands around a packet in a tunnel: nothing of them is known.
+/// Length of the outer headers of a packet in a tunnel, all of them unknown bits.
 const OUTER_BYTES: usize = 64;
 /// VLAN tags that a tagged packet may have.
 const TAGS_MAX: usize = 2;
@@ -70,7 +70,7 @@ impl<'q> Judge<'q> {
         self.is_everything
     }
 
-    /// Takes from a record what is not accepted. What a joined filter may not accept is not.
+    /// Removes from a record the packets that are not accepted; what a joined filter may not accept counts as not accepted.
     pub(in crate::flows) fn restrict(&mut self, key: &Key, body: &mut Body, carriers: &Carriers) -> Left {
         if self.is_everything {
             return Left::Exactly;
@@ -182,7 +182,7 @@ fn template(
     Template { prefix, known, views, layers: Vec::new(), shape: shape_of(key, side) }
 }
 
-/// The bytes before the network header, and which of their bits are known; `None` where it is not known where it stands.
+/// Bytes before the network header, and the bits known of them; `None` if the header's position is not known.
 fn prefix_of(key: &Key, link_type: LinkType, tags: usize) -> Option<(Vec<u8>, Vec<u8>)> {
     let ether_type = match key.kind {
         Kind::Other if key.detail == 0 => return None,

@@ -1,4 +1,4 @@
-//! The heaviest keys of several tables together, read only as far as it takes to know them.
+//! Heaviest keys of several tables together, read only as far as needed to determine them.
 //!
 //! All tables are read from their heaviest entry on, to the same depth. What a key weighs is then at least what was read of it,
 //! and at most that and what the last entries read weigh together: what was not read of it stands below them. Once that bound
@@ -64,7 +64,7 @@ pub(in crate::flows) fn heaviest<K: TableKey, V: TableValue>(
 
 /// Entries of each list that are read first.
 const FIRST_DEPTH: usize = 64;
-/// For each key that is sought, so many may be looked up.
+/// Maximum number of keys looked up for each key wanted.
 const LOOKED_UP_EACH: usize = 4;
 
 /// Smallest weight among the `count` heaviest; zero if there are fewer.

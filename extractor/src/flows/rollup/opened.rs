@@ -39,7 +39,7 @@ impl Rollups {
         Seam::of(file, [identity(before)?, identity(after)?])
     }
 
-    /// Of these hours, what could not be used: which file, and why. Their records were read in its place.
+    /// Faults of these hours: the file that could not be used, and why. Their records were read in its place.
     pub(in crate::flows) fn faults(&self, hours: &HashSet<Hour>) -> Vec<(Hour, &'static str, String)> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let of_hours = faults.iter().filter(|((hour, _), _)| hours.contains(hour));

@@ -1,8 +1,7 @@
-//! Between two hours: what conversations that one may have left open, and the other may have found so, have come to.
+//! Totals of flows that cross the boundary of two catalog hours.
 //!
-//! Where all records of a conversation's ends are of just one side of the seam, what they are together is known, and added up.
-//! Where one of them reaches from one end of its hour to the other, what they come to, other hours tell as well: these stay
-//! records.
+//! If all records of a conversation's ends are of just one side of the seam, their total is known, and added up. If one of them
+//! reaches from one end of its hour to the other, further hours contribute to the total: these stay records.
 
 use std::collections::HashSet;
 use std::io::Read;

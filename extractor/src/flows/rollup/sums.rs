@@ -19,7 +19,7 @@ use crate::flows::summary::{Counted, HostTally, SummaryQuery, Tally, Totals};
 
 /// Entries of a list that room is made for at once: more take bytes that are there.
 const RESERVED_MAX: u64 = 1 << 16;
-/// A name of an application is no longer than what a label can be.
+/// Maximum length of an application's name: that of a label.
 const NAME_BYTES_MAX: u64 = 1 << 16;
 
 /// Records that are being added up.
@@ -90,7 +90,7 @@ impl Added {
         (sent == between && between <= sums.totals.bytes).then_some(sums)
     }
 
-    /// The first records by an order, at most so many.
+    /// First records by a sort order, at most `count`.
     pub(in crate::flows) fn top(&self, sort: FlowSort, count: usize, carriers: &Carriers) -> Vec<Part> {
         let base_ns = self.file.base.ns();
         self.sums().and_then(|sums| sums.top(sort, count, carriers, base_ns)).unwrap_or_default()
@@ -143,7 +143,7 @@ impl<'b> Sums<'b> {
         from.0.is_empty().then_some(counted)
     }
 
-    /// The first records by an order, at most so many.
+    /// First records by a sort order, at most `count`.
     pub(super) fn top(
         &self,
         sort: FlowSort,

@@ -140,7 +140,7 @@ fn write_block<K: TableKey, V: TableValue>(to: &mut Writer, block: &[(K, V)]) {
     }
 }
 
-/// A key that is put together from what is written of it.
+/// Key assembled from its encoded pieces.
 struct KeyBytes {
     bytes: [u8; KEY_BYTES_MAX],
     length: usize,
