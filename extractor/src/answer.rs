@@ -76,7 +76,7 @@ pub struct Work {
 /// Capture interface that packets of an answer come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interface {
-    /// Its name, or the file that was imported; empty where the logbook does not tell (any more).
+    /// Interface name, or the imported file; empty if the logbook does not tell, or no longer does.
     pub name: String,
     /// Its description, if an imported file gives one beside its name.
     pub description: Option<String>,

@@ -19,7 +19,7 @@ use crate::{Query, RejectedIndex};
 /// The most gaps, unreadable places and notes that an answer lists; more are only counted.
 pub const LISTED_MAX: usize = 1000;
 
-/// To whom not all packets may be known, times that only packets tell are told to the hour.
+/// Precision of times told to restricted askers if only packets tell them: an hour.
 pub(crate) const VEILED_NS: u64 = 3600 * SECOND_NS;
 
 /// Time that an answer covers, and everything it lacks.
@@ -73,7 +73,7 @@ impl RecorderCompleteness {
         Self { recorder, is_complete: completeness.is_complete(), lines: completeness.lines() }
     }
 
-    /// Of a recorder that did not give everything.
+    /// Completeness of a recorder that did not give everything.
     pub(crate) fn lacking(recorder: String, why: &str) -> Self {
         Self { recorder, is_complete: false, lines: vec![format!("incomplete: {why}")] }
     }
@@ -239,7 +239,7 @@ impl Completeness {
         line
     }
 
-    /// That nothing of the range is kept, and why, if so.
+    /// Statement that nothing of the range is kept, and why, if so.
     pub(crate) fn nothing_kept_words(&self) -> Option<String> {
         let reason = self.nothing_kept.as_ref()?;
         Some(format!("nothing is kept {}: {reason}", self.asked))
@@ -316,7 +316,7 @@ fn push_bounded<T>(list: &mut Vec<T>, item: T, unlisted: &mut u64) {
     }
 }
 
-/// That `store.toml` cannot be read, if it cannot.
+/// Damage of `store.toml`, if it cannot be read.
 pub(crate) fn identity_damage(store: &Store) -> Option<Damage> {
     let fault = store.identity_fault()?;
     let what = "what it says of tunnel ports is not known, so the usual ones count";

@@ -32,12 +32,12 @@ pub enum ExtractError {
     /// `store.toml` names invalid tunnel ports.
     #[error("the store's tunnel ports cannot be read: {0}; run netrewind index --tunnel-port default")]
     TunnelPorts(String),
-    /// Nothing is known of an interface that was chosen: the asker's error.
+    /// Unknown name among the chosen interfaces: the asker's error.
     #[error("nothing was recorded on an interface {name:?}: {}", there_are(known))]
     UnknownInterface {
         /// The name.
         name: String,
-        /// Those that there are in the range.
+        /// Interfaces in the range.
         known: Vec<String>,
     },
     /// A segment cannot be mapped.

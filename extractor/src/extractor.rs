@@ -113,7 +113,7 @@ pub(crate) struct Prepared {
     accounts: Vec<InterfaceAccount>,
     inner_interfaces: InnerInterfaces,
     pub(crate) segments_in_store: usize,
-    /// Of the packets only those of these conversations.
+    /// Restricts the answer to packets of these conversations.
     chosen: Option<Chosen>,
 }
 

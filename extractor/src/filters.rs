@@ -18,7 +18,7 @@ pub(crate) enum Choice {
     Everything,
     /// It has no meaning there: no packet.
     Nothing,
-    /// As the program says.
+    /// Decided by the program.
     Program(Arc<Program>),
 }
 
@@ -34,7 +34,7 @@ pub(crate) enum Outlook {
 }
 
 impl Outlook {
-    /// Of packets that are accepted where both accept them.
+    /// Outlook on packets that are accepted if both accept them.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
@@ -61,7 +61,7 @@ pub(crate) struct Expression {
 /// The filter of a query and those that are joined to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Filters {
-    /// All of them have to accept a packet; the query's own comes first.
+    /// Expressions that all have to accept a packet; the query's own comes first.
     expressions: Vec<Expression>,
     tunnels: TunnelDemands,
     /// UDP ports that carry tunnels in this store.
@@ -149,7 +149,8 @@ impl Filters {
         &self.expressions
     }
 
-    /// Likewise, the query's own last: of packets that a joined one does not accept, it must not even tell by the time it takes.
+    /// Expressions with the query's own last: for packets that a joined one does not accept, not even its running time may tell
+    /// anything.
     fn joined_first(&self) -> impl Iterator<Item = &Expression> {
         self.expressions.iter().rev()
     }
@@ -172,12 +173,12 @@ impl Filters {
         &self.tunnels
     }
 
-    /// Without the demands on tunnels.
+    /// Filters without the demands on tunnels.
     pub(crate) fn without_tunnels(&self) -> Self {
         Self { tunnels: TunnelDemands::default(), ..self.clone() }
     }
 
-    /// For a store with these tunnel ports.
+    /// Filters for a store with these tunnel ports.
     pub(crate) fn with_ports(self, ports: &TunnelPorts) -> Self {
         Self { ports: ports.clone(), ..self }
     }

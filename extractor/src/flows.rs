@@ -97,11 +97,11 @@ use summary::Tally;
 struct Outcome {
     work: Work,
     rejected: Vec<RejectedIndex>,
-    /// Some packets are fragments.
+    /// True if some packets are fragments.
     has_fragments: bool,
     /// Fragments decide which packets are the answer's: they are to be asked for with [`By::Answer`].
     is_unsure: bool,
-    /// Some conversations were ended before their time, because too many were open at once.
+    /// True if some conversations were ended early because too many were open at once.
     approximate: bool,
 }
 

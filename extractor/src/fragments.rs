@@ -29,7 +29,7 @@ use crate::query::TimeRange;
 
 /// Longest time between two fragments of one packet. Ids of a busy pair of hosts come again within less: the nearest counts.
 pub(crate) const FRAGMENT_WINDOW_NS: u64 = 1_000_000_000;
-/// From how many first fragments a verdict is taken, one inside the other.
+/// Maximum number of nested first fragments from which a verdict is taken.
 pub(crate) const CHAIN_MAX: u32 = 2;
 /// Longest time between a packet and those that decide about it.
 pub(crate) const REACH_NS: u64 = FRAGMENT_WINDOW_NS * CHAIN_MAX as u64;

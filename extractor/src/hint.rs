@@ -39,7 +39,7 @@ pub struct Hint {
     pub ignore_vlan: bool,
     /// There would be packets; else there may be some.
     pub certain: bool,
-    /// For a person: `no packet matches on the innermost view; with view=outer there would be some`.
+    /// Text for a person: `no packet matches on the innermost view; with view=outer there would be some`.
     pub text: String,
 }
 

@@ -94,7 +94,7 @@ impl Memory {
         self.0.changed.wait_timeout(state, LOOK_INTERVAL).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Of an answer that cannot be begun anew.
+    /// Account of an answer that cannot be begun anew.
     pub(crate) fn account(&self) -> Account {
         self.account_with(None)
     }
@@ -172,7 +172,7 @@ impl Drop for Turn {
 }
 
 impl Account {
-    /// Of nothing yet.
+    /// Empty holding of this account.
     pub(crate) fn holding(&self) -> Holding {
         Holding { account: self.clone(), bytes: 0 }
     }

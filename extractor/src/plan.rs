@@ -56,7 +56,7 @@ impl From<IndexError> for PlanError {
 /// Plans the segments of one query.
 pub(crate) struct Planner<'q> {
     range: TimeRange,
-    /// In which packets can decide about those of the range.
+    /// Range of the packets that can decide about those of `range`.
     wide: TimeRange,
     filters: &'q Filters,
     judgements: Judgements,
@@ -65,7 +65,7 @@ pub(crate) struct Planner<'q> {
 /// The templates of a segment, judged.
 struct Templates<'i> {
     judged: Vec<Arc<Judged>>,
-    /// Of the index, by the same numbers.
+    /// Templates of the index, by the same numbers.
     templates: &'i [Template],
     scratch: Vec<Option<Vec<AbstractPacket>>>,
     /// Templates whose flows the index finds by their terms: of IPv4 and others, and of IPv6.

@@ -92,11 +92,11 @@ pub struct Query {
     pub asked_at: Option<Timestamp>,
     /// Packets that the answer has had already, at most so long before, are left out: see [`DedupWindow`].
     pub dedup: Option<DedupWindow>,
-    /// Of the packets only those of this conversation. A filter could not express which these are: two networks may have the same
+    /// Id of the one conversation whose packets are wanted. A filter could not express it: two networks may have the same
     /// addresses, and fragments have no ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flow: Option<FlowId>,
-    /// Of the packets only those of conversations that this search finds ([`crate::flows::Search`]).
+    /// Search for the conversations whose packets are wanted ([`crate::flows::Search`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
     /// Limits on the answer's size.

@@ -155,7 +155,7 @@ impl Reassembler {
         }
     }
 
-    /// Nothing comes any more.
+    /// Ends the input: no more packets come.
     pub(crate) fn end(&mut self) {
         while let Some((_, key)) = self.deadlines.pop_first() {
             self.give_up(&key);

@@ -50,11 +50,11 @@ pub(crate) struct Segment {
     pub(crate) interface: u32,
     /// See [`Self::is_plain`].
     plain: Arc<OnceLock<bool>>,
-    /// Its maps are kept until the query has read it.
+    /// True if its maps are kept until the query has read it.
     pub(crate) is_held: bool,
     /// True if it is sealed: its content does not change.
     is_sealed: bool,
-    /// Its maps were given up, and it has to be opened again to be read.
+    /// True if its maps were released, so that it has to be opened again to be read.
     is_released: bool,
     /// Size of the segment when the index was built that does not fit it any more; zero if none is known.
     indexed_bytes: u64,
@@ -119,7 +119,7 @@ impl Segment {
         })
     }
 
-    /// Likewise, with what became of it.
+    /// Opens a released segment again, and returns the result in full.
     pub(crate) fn reopened(&self, shelf: &Shelf, use_index: bool) -> Result<Opening, ExtractError> {
         Ok(match shelf.open(self.name, self.ordinal, use_index)? {
             Opening::Ready(segment, rejection) => {

@@ -53,7 +53,7 @@ pub(crate) struct Opened {
 struct Kept {
     index: Arc<Index<Map>>,
     plain: Arc<OnceLock<bool>>,
-    /// As long as queries use them.
+    /// Map of the segment, kept as long as queries use it.
     bytes: Option<Arc<Map>>,
     /// Since the last tidying.
     is_used: bool,
@@ -61,7 +61,7 @@ struct Kept {
 }
 
 impl Shelf {
-    /// Of at most [`KEPT_MAX`] segments, and at most `held_max`.
+    /// Shelf of at most [`KEPT_MAX`] segments, and at most `held_max`.
     pub(crate) fn new(store: Store, held_max: usize) -> Self {
         // A query over a store whose ports cannot be read ends before.
         let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();

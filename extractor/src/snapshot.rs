@@ -35,9 +35,9 @@ pub(crate) struct Workers {
 /// A store's segments at one instant.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    /// Those that hold packets, by name; all with their bounds.
+    /// Segments that hold packets, by name; all with their bounds.
     pub(crate) segments: Vec<Segment>,
-    /// Those that hold none of the range, but packets that can decide about some in it.
+    /// Segments without packets of the range, but with packets that can decide about some in it.
     pub(crate) beside: Vec<Segment>,
     /// Segments without packets in the range asked for.
     pub(crate) outside: Vec<Segment>,
@@ -199,7 +199,7 @@ impl Snapshot {
         beside
     }
 
-    /// Those that hold packets of the range, and then those beside it.
+    /// Segments with packets of the range, followed by those beside it.
     pub(crate) fn into_segments(self) -> Vec<Arc<Segment>> {
         self.segments.into_iter().chain(self.beside).map(Arc::new).collect()
     }

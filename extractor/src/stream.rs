@@ -41,7 +41,7 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Of a conversation.
+    /// Ends of a conversation.
     pub fn of(flow: &Conversation) -> Self {
         let end = |end: &crate::flows::End| End {
             address: end.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -138,7 +138,7 @@ impl Extractor {
 }
 
 impl Stream {
-    /// Of the packets that `extract` gives to a sink.
+    /// Stream from the packets that `extract` gives to a sink.
     pub(crate) fn of(
         ends: Ends,
         bytes_max: usize,

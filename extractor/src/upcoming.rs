@@ -33,7 +33,7 @@ pub(crate) struct Upcoming<'q> {
     use_index: bool,
     /// True if segments whose packets the index counts are only counted.
     counts: bool,
-    /// Of the packets only those of these conversations.
+    /// Restricts the runs to packets of these conversations.
     chosen: Option<&'q Chosen>,
     /// Findings on the way.
     pub(crate) report: Report,

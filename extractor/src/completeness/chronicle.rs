@@ -110,7 +110,7 @@ pub(crate) struct Chronicle<'q> {
     pub(crate) origins: HashMap<SegmentName, Origin>,
     /// Losses of damaged capture files.
     pub(crate) losses: Vec<Loss>,
-    /// By interface, where wanted.
+    /// Accounts by interface, if wanted.
     pub(crate) accounts: HashMap<String, InterfaceAccount>,
     /// Segments that were sealed with packets of the range: which of them are still there, the store knows.
     pub(crate) sealed: BTreeMap<SegmentName, Span>,

@@ -17,7 +17,7 @@ pub(crate) struct Kept<'a> {
     pub(crate) catalogued: &'a HashSet<SegmentName>,
     /// The times of those that hold packets, or held them.
     pub(crate) spans: Vec<Span>,
-    /// Some of it cannot be read: whether nothing is kept is not known.
+    /// True if some of it cannot be read, so that it is not known whether nothing is kept.
     pub(crate) is_damaged: bool,
 }
 

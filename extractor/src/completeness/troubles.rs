@@ -35,7 +35,7 @@ pub(super) struct Troubles {
 }
 
 impl Troubles {
-    /// None yet, of days that are going to be read for this range.
+    /// Empty record of the days that are going to be read for this range.
     pub(super) fn new(store: &Store, range: Span, dates: &[String]) -> Self {
         let parts = dates.iter().map(|date| (date.clone(), store.part(&store.logbook_path(date)))).collect();
         Self {
@@ -48,13 +48,13 @@ impl Troubles {
         }
     }
 
-    /// That the logbook's days cannot be listed.
+    /// Damage for a logbook whose days cannot be listed.
     pub(super) fn of_folder(store: &Store, error: &StoreError) -> Damage {
         let (part, reason) = part_and_reason(store, error);
         Damage::needed(part, format!("{reason}: what was dropped, or not recorded, is not known"))
     }
 
-    /// That there is no logbook, which each store has from its beginning.
+    /// Damage for a missing logbook, which each store has from its beginning.
     pub(super) fn of_missing_folder() -> Damage {
         Damage::needed("logbook", "it is missing: what was dropped, or not recorded, is not known")
     }

@@ -67,7 +67,7 @@ impl Manifests {
 /// The hours that a query takes from the catalog.
 #[derive(Debug, Default)]
 pub(crate) struct Archived {
-    /// By their earliest packets.
+    /// Hours by their earliest packets.
     hours: Vec<Arc<Manifest>>,
     names: HashSet<SegmentName>,
     /// Hours of which all packets are kept: their rollups only save work.
@@ -77,8 +77,8 @@ pub(crate) struct Archived {
 }
 
 impl Archived {
-    /// Those of which a packet can be in the range, and a segment is no longer kept; where it `adds_up` what is asked for, also
-    /// those whose rollups say what the indexes of all their segments would say.
+    /// Hours that can have a packet in the range and have lost a segment; if it `adds_up`, also those whose rollups say what
+    /// the indexes of all their segments would say.
     pub(crate) fn of(
         store: &Store,
         manifests: &Manifests,
@@ -193,8 +193,8 @@ fn bounds_of<'m>(hours: impl Iterator<Item = &'m Arc<Manifest>> + Clone) -> Opti
     Some((first, bounds.map(|(_, last)| last).max()?))
 }
 
-/// Of hours all of whose segments are kept, those whose rollups say what the indexes would: the range holds them whole, they
-/// know all segments of their time, each of which has an index, and stand apart from everything else.
+/// Hours with all segments kept whose rollups say what the indexes would: the range holds them whole, they know all segments of
+/// their time, each of which has an index, and they overlap with nothing else.
 fn stand_in(
     store: &Store,
     manifests: &Manifests,
@@ -374,7 +374,7 @@ impl<'q> Feed<'q> {
 /// Remedy for an hour that cannot be read.
 const REMEDY: &str = ": netrewind index --catalog writes the hour again, if its segments are kept; else remove its folder, to give it up";
 
-/// That records of an hour cannot be read.
+/// Damage of an hour whose records cannot be read.
 fn damage_of(store: &Store, manifest: &Manifest, reason: &str) -> Damage {
     Damage::needed(store.part(&store.hour_path(manifest.hour)), reason)
 }

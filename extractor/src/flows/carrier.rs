@@ -268,12 +268,12 @@ impl<'q> TemplateFacts<'q> {
         Self { carriers, known: HashMap::default() }
     }
 
-    /// Of each template.
+    /// Facts of each template.
     pub(super) fn of(&mut self, templates: &[Template]) -> Vec<Facts> {
         templates.iter().map(|template| self.of_one(template)).collect()
     }
 
-    /// Of a template.
+    /// Facts of a template.
     pub(super) fn of_one(&mut self, template: &Template) -> Facts {
         if let Some(facts) = self.known.get(template) {
             return *facts;

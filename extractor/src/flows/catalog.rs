@@ -118,9 +118,9 @@ impl Extractor {
 #[derive(Clone, Copy)]
 pub(super) struct Edges {
     pub(super) base: u64,
-    /// Until then there may be packets of the hour before.
+    /// Instant up to which there may be packets of the hour before.
     pub(super) begins: u64,
-    /// From then on of the hour after.
+    /// Instant from which on there may be packets of the hour after.
     pub(super) ends: u64,
 }
 

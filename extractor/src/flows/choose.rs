@@ -22,7 +22,7 @@ pub(crate) struct Choice {
     /// Their packets and bytes on the wire, those in hours of the catalog included.
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    /// All of these packets are kept.
+    /// True if all of these packets are kept.
     pub(crate) are_kept: bool,
     /// Time span of the expired ones among them.
     pub(crate) expired: Option<Span>,

@@ -176,7 +176,7 @@ pub(crate) struct ChosenPackets<'c> {
 }
 
 impl<'c> ChosenPackets<'c> {
-    /// By these tunnel ports.
+    /// Chosen packets of a store with these tunnel ports.
     pub(crate) fn new(chosen: &'c Chosen, ports: &TunnelPorts) -> Self {
         Self {
             chosen,

@@ -1,4 +1,4 @@
-//! From parts to conversations: across segments and lanes.
+//! Joining of parts to conversations, across segments and lanes.
 
 use std::collections::HashMap;
 
@@ -49,9 +49,9 @@ impl<'q> Joiner<'q> {
         }
     }
 
-    /// Of the segments of one hour, of which some conversations may have begun in the hour before: what begins up to
-    /// `unknown_until` is joined only where it would be, whatever went before. So the pieces can be joined again, with what
-    /// did go before, to what they would have been without hours; the pieces are loose.
+    /// Joiner for the segments of one hour, some of whose conversations may have begun in the hour before: conversations that
+    /// begin up to `unknown_until` are joined only if they would be whatever went before. The resulting pieces are loose: they
+    /// can later be joined with what did go before, to what they would have been without hours.
     pub(super) fn of_hour(carriers: &'q Carriers, unknown_until: u64) -> Self {
         Self { unknown_until, ..Self::new(carriers) }
     }
@@ -161,7 +161,7 @@ impl<'q> Joiner<'q> {
     }
 }
 
-/// Until when a further part would belong to it.
+/// Last instant at which a further part would belong to it.
 pub(super) fn last_moment(key: &Key, open: &Body) -> u64 {
     open.last().saturating_add(key.idle_ns(key.is_tcp() && open.has_ended()))
 }

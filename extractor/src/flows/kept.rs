@@ -37,7 +37,7 @@ const LABELS_MAX: u64 = 4096;
 pub(super) struct Standing {
     /// It may be a part of a conversation that goes on in another record.
     pub(super) is_open: bool,
-    /// That may be one of the same hour, see [`Body::is_loose`].
+    /// True if that may be a record of the same hour, see [`Body::is_loose`].
     pub(super) is_loose: bool,
 }
 

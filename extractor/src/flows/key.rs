@@ -111,7 +111,7 @@ impl Key {
         Self::of_packet(&key, facts)
     }
 
-    /// Likewise of a packet: the key of the flow that it is counted in.
+    /// Key of the flow that a packet is counted in, the end that has sent it, and its role.
     pub(super) fn of_packet(packet: &PacketKey, facts: &Facts) -> (Self, usize, Role) {
         let (mut detail, mut role, mut ports) = (facts.detail, Role::None, [0, 0]);
         match facts.kind {

@@ -43,7 +43,7 @@ impl LabelValue {
         }
     }
 
-    /// All of them.
+    /// All values.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         let texts = match self {
             Self::One(text) => std::slice::from_ref(text),
@@ -61,7 +61,7 @@ impl LabelValue {
 }
 
 impl FlowLabels {
-    /// Of a conversation whose server's end has this port.
+    /// Labels of a conversation whose server has this port.
     pub(super) fn of(key: &Key, body: &Body, port: Option<u16>) -> Option<Self> {
         let guess = || services::name_of(key.protocol, port?);
         let Some(application) = application_of(body) else {

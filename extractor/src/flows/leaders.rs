@@ -73,7 +73,7 @@ impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
         self.forgotten
     }
 
-    /// All that is held, in no order.
+    /// All counts held, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.counts.iter()
     }

@@ -21,7 +21,7 @@ use crate::{Completeness, Hint, Query, RejectedIndex, Work};
 
 /// The most conversations of one page.
 pub const LIMIT_MAX: usize = 100_000;
-/// Those of a page when nothing else is said.
+/// Default size of a page.
 const LIMIT_DEFAULT: usize = 100;
 
 /// Sort order of conversations. Equals stand in the order of their ids.
@@ -80,7 +80,7 @@ pub struct FlowQuery {
     pub sort: FlowSort,
     /// Maximum number of them; at most [`LIMIT_MAX`].
     pub limit: usize,
-    /// Those that come after a page: its [`FlowAnswer::next`], which fixes range and sorting.
+    /// Cursor of the page before: its [`FlowAnswer::next`], which fixes range and sorting.
     pub after: Option<Cursor>,
     /// Only those that it finds.
     #[serde(skip)]
@@ -245,7 +245,7 @@ impl<'q> TopFlows<'q> {
         top.iter().for_each(|part| self.rank(&part.key, &part.body));
     }
 
-    /// Those kept, and the one after them, in order.
+    /// Conversations kept, and the one after them, in order.
     pub(super) fn into_parts(self) -> impl ExactSizeIterator<Item = Part> {
         let kept = self.kept.into_sorted_vec().into_iter();
         kept.map(|Ranked { key, body, .. }| Part { key, body })
@@ -276,7 +276,7 @@ impl<'q> TopFlows<'q> {
         self.totals
     }
 
-    /// Those kept, in order, and the place of the last of them where there are more.
+    /// Conversations kept, in order, and the position of the last one if there are more.
     pub(super) fn describe(self, ending: Ending) -> (Vec<Conversation>, Option<(u64, FlowId)>) {
         let mut kept = self.kept.into_sorted_vec();
         let has_more = kept.len() > self.limit;

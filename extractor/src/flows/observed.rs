@@ -32,7 +32,7 @@ impl LabelTexts {
         Ok(Arc::new(Self { text: all.into(), ends: ends.into() }))
     }
 
-    /// Of these.
+    /// Texts of these labels.
     pub(super) fn of(labels: &[(LabelKey, &str)]) -> Arc<Self> {
         let (mut all, mut ends) = (String::new(), Vec::new());
         for &(key, text) in labels {
@@ -126,7 +126,7 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
         Ok(())
     }
 
-    /// Of all flows, which are in the parts with all of their packets.
+    /// Adds the observations of all flows; the parts have all of their packets.
     fn add_in_order(&self, parts: &mut [Part], settled: &[PartPlace]) -> Result<(), IndexError> {
         // Those that are not settled stand behind the others.
         let behind = settled.iter().filter_map(|place| place.get()).map(|(place, _)| place + 1).max();

@@ -89,11 +89,11 @@ pub(super) struct Body {
     pub(super) vlans: u32,
     /// Segments that hold packets of it.
     pub(super) segments: u32,
-    /// Some packet is a fragment.
+    /// True if some packet is a fragment.
     pub(super) has_fragments: bool,
-    /// Of its first handshake.
+    /// Round trip time of its first handshake, in nanoseconds.
     pub(super) round_trip_ns: Option<u64>,
-    /// Of its first part that has any.
+    /// Labels of its first part that has any.
     pub(super) labels: Option<Arc<LabelTexts>>,
     /// True if it may belong to an earlier conversation that is not known: see [`super::join::Joiner::of_hour`].
     pub(super) is_loose: bool,
@@ -106,7 +106,7 @@ pub(super) struct Body {
 pub(super) struct Places(pub(super) Vec<SegmentName>);
 
 impl Body {
-    /// Of one flow.
+    /// Body of one flow.
     fn of(flow: &Flow, facts: &Facts, side: usize, role: Role) -> Self {
         let (flags_any, flags_all) = match (role, flow.tcp_flags) {
             (Role::Request, _) => (REQUESTS, 0xff),

@@ -54,20 +54,20 @@ pub(super) enum By {
 pub(super) struct Gathering<'q> {
     pub(super) by: By,
     pub(super) carriers: &'q Carriers,
-    /// Of a series, if one is wanted.
+    /// Buckets of a series, if one is wanted.
     pub(super) buckets: Option<Buckets>,
     /// Only these parts.
     pub(super) wanted: Wanted<'q>,
     /// Account of the memory that it takes.
     pub(super) account: Option<&'q Account>,
-    /// Not parts at all, but the keys of those that have one of these labels.
+    /// Labels sought: instead of parts, the keys of conversations with one of them are gathered.
     pub(super) sought: Option<&'q Sought<'q>>,
     /// True if each part records its segment.
     pub(super) tracks: bool,
 }
 
 impl<'q> Gathering<'q> {
-    /// Of parts without a series.
+    /// Gathering of parts without a series.
     pub(super) fn of(carriers: &'q Carriers, wanted: Wanted<'q>) -> Self {
         Self { by: By::Segments, carriers, buckets: None, wanted, account: None, sought: None, tracks: false }
     }
@@ -77,7 +77,7 @@ impl<'q> Gathering<'q> {
         Self { account: Some(account), ..self }
     }
 
-    /// Of packets that are known so.
+    /// The same gathering, with packets decided by `by`.
     pub(super) fn by(self, by: By) -> Self {
         Self { by, ..self }
     }

@@ -44,15 +44,15 @@ pub struct Conversation {
     pub server_packets: u64,
     /// Their bytes on the wire.
     pub server_bytes: u64,
-    /// Of TCP.
+    /// TCP properties.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub tcp: Option<TcpRecord>,
-    /// Of ICMP and ICMPv6.
+    /// ICMP type and code, for ICMP and ICMPv6.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub icmp: Option<Icmp>,
-    /// Some packets are IP fragments; of those without ports all are later ones.
+    /// True if some packets are IP fragments; for conversations without ports all are later ones.
     pub fragments: bool,
     /// VLAN ids of any of its packets, ascending; the first 16.
     pub vlans: Vec<u16>,
@@ -104,8 +104,8 @@ pub struct TcpRecord {
     pub server_flags: String,
     /// State at the end of the range.
     pub state: TcpState,
-    /// From the client's SYN over the server's to the client's first ACK, in nanoseconds; absent where the store does not hold
-    /// the handshake.
+    /// Time from the client's SYN over the server's to the client's first ACK, in nanoseconds; absent if the store does not
+    /// hold the handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ns: Option<u64>,
     /// Segments that the client has sent again.
@@ -266,7 +266,7 @@ as_text!(FlowId, NotAFlowId);
 pub(super) struct Ending(u64);
 
 impl Ending {
-    /// Nothing has timed out.
+    /// End at which nothing has timed out.
     pub(super) const NEVER: Self = Self(0);
 
     pub(super) fn of(completeness: &Completeness) -> Self {

@@ -53,11 +53,11 @@ const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 /// An hour, added up.
 #[derive(Debug)]
 pub(super) struct Rollup {
-    /// Of the records that are not open.
+    /// Sums of the records that are not open.
     pub(super) whole: Added,
-    /// Of those that may have begun before, if nothing lies before.
+    /// Sums of those that may have begun before, for use if nothing lies before.
     pub(super) early_alone: Added,
-    /// Of those that may go on, if nothing comes after.
+    /// Sums of those that may go on, for use if nothing comes after.
     pub(super) late_alone: Added,
     early: Range<usize>,
     through: Range<usize>,

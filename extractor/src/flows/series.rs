@@ -40,7 +40,7 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    /// At most `wanted` and one more over a range, of a width that people know, from a multiple of that on.
+    /// Division of a range into at most `wanted` buckets and one more, of a customary width, aligned to multiples of it.
     pub(super) fn of(range: Option<Span>, wanted: usize) -> Self {
         let Some(Span { from, to }) = range.filter(|span| span.from < span.to) else {
             return Self { first_ns: 0, width_ns: SECOND_NS, count: 0 };
@@ -79,7 +79,7 @@ impl Buckets {
         self.first_ns.saturating_add((number as u64).saturating_mul(self.width_ns))
     }
 
-    /// With nothing in them.
+    /// Series of empty buckets.
     pub(super) fn series(self) -> Series {
         Series { buckets: self, counts: vec![Count::default(); self.count], is_exact: true }
     }

@@ -24,7 +24,7 @@ use netrewind_segment::Timestamp;
 
 /// The most entries of each top list.
 pub const TOP_MAX: usize = 10_000;
-/// Those of a list when nothing else is said.
+/// Default size of a list.
 const TOP_DEFAULT: usize = 10;
 /// Buckets of the series when nothing else is said.
 const BUCKETS_DEFAULT: usize = 200;
@@ -79,7 +79,7 @@ pub struct Summary {
     /// True if each packet is in the bucket of its time. Without a filter it is; with one, flows that need not be read are
     /// spread evenly from their first packet of a segment to their last.
     pub series_exact: bool,
-    /// Of the whole range.
+    /// Totals of the whole range.
     pub totals: Totals,
     /// Top lists, by bytes.
     pub top: Top,
@@ -217,11 +217,11 @@ pub(super) struct Tally<'q> {
     pairs: usize,
     hosts: Leaders<IpAddr, HostTally>,
     edges: Leaders<(IpAddr, IpAddr), Totals>,
-    /// By protocol and port of the server.
+    /// Totals by protocol and server port.
     ports: Leaders<(u8, u16), Totals>,
     /// Likewise, of conversations whose application only the port tells.
     unlabelled: Leaders<(u8, u16), Totals>,
-    /// By the application that the first bytes show.
+    /// Totals by the application that the first bytes show.
     labelled: BTreeMap<String, Totals>,
     /// Conversations without ports, by their protocol.
     portless: BTreeMap<(bool, u8, u16), (Key, Totals)>,
@@ -307,7 +307,7 @@ impl<'q> Tally<'q> {
         self.added.push(added.clone());
     }
 
-    /// All that is counted; `None` where something was forgotten.
+    /// All counts; `None` if something was forgotten.
     pub(super) fn into_counted(self) -> Option<Counted> {
         let is_approximate = self.hosts.are_approximate()
             || self.edges.are_approximate()
@@ -410,7 +410,7 @@ fn sorted<K: Eq + std::hash::Hash + Ord + Copy, V: Weigh + Copy>(leaders: &Leade
     all
 }
 
-/// Some key of conversations that are counted there.
+/// Key that stands for conversations without ports.
 fn portless_key((is_other, protocol, detail): (bool, u8, u16)) -> Key {
     let kind = if is_other { Kind::Other } else { Kind::Ip };
     Key { addresses: [0; 2], ports: [0; 2], detail, protocol, kind, is_ipv6: false, carrier: 0 }

@@ -22,12 +22,12 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Of the innermost header of a flow's packets.
+    /// Addresses of the innermost header of a flow's packets.
     pub(crate) fn innermost(template: &Template, flow: &Flow) -> Option<Self> {
         Some(Self { view: innermost_view(template), source: flow.source?, destination: flow.destination? })
     }
 
-    /// Of the headers that carry the tunnels of a template.
+    /// Addresses of the headers that carry the tunnels of a template.
     pub(crate) fn outer(template: &Template) -> impl Iterator<Item = Self> {
         template.outer_addresses().map(|(view, source, destination)| Self { view, source, destination })
     }
@@ -41,7 +41,7 @@ pub(crate) fn innermost_view(template: &Template) -> u8 {
 /// First and last instant, both included.
 pub(crate) type Times = (Timestamp, Timestamp);
 
-/// Some spans of time.
+/// Bounded set of time spans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Spans(Vec<Times>);
 
@@ -79,7 +79,7 @@ impl Relevant {
         self.pairs.is_empty() && self.all.0.is_empty()
     }
 
-    /// Those between a pair.
+    /// Adds the fragments between a pair.
     pub(crate) fn add(&mut self, pair: Pair, first: Timestamp, last: Timestamp) {
         if self.pairs.len() >= PAIRS_MAX && !self.pairs.contains_key(&pair) {
             return self.add_all(first, last);
@@ -87,12 +87,12 @@ impl Relevant {
         self.pairs.entry(pair).or_default().add((first, last));
     }
 
-    /// All.
+    /// Adds all fragments of a time.
     pub(crate) fn add_all(&mut self, first: Timestamp, last: Timestamp) {
         self.all.add((first, last));
     }
 
-    /// Those that are to another.
+    /// Adds the fragments that are relevant to `other`.
     pub(crate) fn join(&mut self, other: &Self) {
         for (pair, spans) in &other.pairs {
             spans.0.iter().for_each(|(first, last)| self.add(*pair, *first, *last));
@@ -138,7 +138,7 @@ impl Relevant {
 /// they decide about the other fragments outside.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Nested {
-    /// By the pair inside and the one outside.
+    /// Times by the pair inside and the one outside.
     pairs: HashMap<(Pair, Pair), Spans>,
     /// Any packet of the segment can be one.
     are_unknown: bool,

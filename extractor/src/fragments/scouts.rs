@@ -68,7 +68,7 @@ impl Window {
 }
 
 impl Scouts {
-    /// For segments with these bounds.
+    /// Scouts for segments with these bounds.
     pub(crate) fn new(spans: Vec<Option<(Timestamp, Timestamp)>>) -> Self {
         let bounded = spans.iter().enumerate();
         let bounded = bounded.filter_map(|(number, span)| span.map(|(first, last)| (first, number, last)));

@@ -68,7 +68,7 @@ struct LastDay {
     minutes: BTreeMap<u64, Minute>,
     /// End of each second, with its packets and their bytes.
     seconds: VecDeque<(Timestamp, u64, u64)>,
-    /// By lane, with why it is away.
+    /// Interface by lane, and the reason if it is away.
     interfaces: BTreeMap<u16, (String, Option<String>)>,
     /// Lines of each day that cannot be read.
     unreadable: BTreeMap<String, u64>,

@@ -8,7 +8,7 @@ use super::{PlanError, PlannedRun, Planner, granules_in_time, runs_of};
 use crate::flows::Chosen;
 
 impl Planner<'_> {
-    /// Those of a segment, by its index. What the filter says of their packets is found out as they are read.
+    /// Runs of the chosen flows of a segment, by its index. The filter judges their packets as they are read.
     pub(crate) fn runs_of_chosen(
         &self,
         index: &Index<Map>,

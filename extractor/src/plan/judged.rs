@@ -22,9 +22,9 @@ const IPV6_HEADER_BYTES: usize = 40;
 /// Verdicts on packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdicts {
-    /// By the filter, those that are joined to it and the demands on tunnels together.
+    /// Verdict of the filter, the joined filters and the demands on tunnels together.
     pub(crate) all: Verdict,
-    /// By the joined filters alone: whether the asker may know of the packets.
+    /// Verdict of the joined filters alone: whether the asker may know of the packets.
     pub(crate) joined: Verdict,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Judged {
     pub(crate) is_ipv6: bool,
     /// Verdict of the demands on tunnels.
     of_tunnels: Verdict,
-    /// By expression.
+    /// Judgement by expression.
     expressions: Vec<JudgedExpression>,
 }
 
@@ -74,7 +74,7 @@ struct JudgedView {
 }
 
 impl Verdicts {
-    /// Of the query's own expression first, then of those that are joined to it.
+    /// Verdicts from those of the query's own expression first, then of the joined ones.
     fn of(of_tunnels: Verdict, expressions: impl IntoIterator<Item = Verdict>) -> Self {
         let mut verdicts = expressions.into_iter();
         let own = verdicts.next().unwrap_or(Verdict::Always);
@@ -178,7 +178,7 @@ fn demands_of_any(views: &[JudgedView]) -> Option<Demands> {
 }
 
 impl Demands {
-    /// Of no template: to be joined with those of some.
+    /// Requirements of no template: to be joined with those of some.
     pub(crate) fn none() -> Self {
         Self { terms: Vec::new(), ends: Some(Vec::new()) }
     }
@@ -199,7 +199,7 @@ impl Demands {
         }
     }
 
-    /// None where one of the conjunctions demands nothing.
+    /// Requirements of the conjunctions; `None` if one of them requires nothing.
     fn of(conjunctions: &[Conjunction]) -> Option<Self> {
         Some(Self { terms: most_selective(conjunctions)?, ends: ends_of(conjunctions) })
     }

@@ -1,4 +1,4 @@
-//! From the granules that are to be read to runs: stretches read in one go, in the order in which the answer needs them.
+//! Grouping of the granules to be read into runs: stretches read in one go, in the order in which the answer needs them.
 
 use std::ops::Range;
 
@@ -51,7 +51,7 @@ pub(crate) struct GranuleSet {
 }
 
 impl GranuleSet {
-    /// None of `granules`.
+    /// Empty set over so many granules.
     pub(crate) fn none(granules: u32) -> Self {
         Self { words: vec![0; granules.div_ceil(u64::BITS) as usize], count: 0 }
     }
@@ -74,7 +74,7 @@ impl GranuleSet {
         word >> (number % u64::BITS) & 1 == 1
     }
 
-    /// Their numbers, ascending.
+    /// Numbers of the granules, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
         (0..).zip(&self.words).flat_map(|(number, &word)| {
             let mut rest = word;

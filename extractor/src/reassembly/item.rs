@@ -79,7 +79,7 @@ impl Item {
         self
     }
 
-    /// As the sinks take it.
+    /// Packet as sinks take it.
     pub(crate) fn packet(&self) -> Packet<'_> {
         let Self { header, link_type, interface, segment, .. } = *self;
         Packet { header, bytes: self.bytes(), link_type, interface, segment }

@@ -61,7 +61,7 @@ pub(super) struct Series {
     pub(super) deadline: Deadline,
     /// Time of the last fragment.
     pub(super) newest: Timestamp,
-    /// By their offset.
+    /// Fragments by their offset.
     pub(super) parts: BTreeMap<usize, Part>,
     /// Places of those that came again.
     pub(super) duplicates: Vec<u64>,

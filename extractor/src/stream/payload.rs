@@ -54,7 +54,7 @@ struct Transport {
 }
 
 impl<'a> Payload<'a> {
-    /// Of a packet between these ends; `None` of any other, and of one whose transport header was not captured.
+    /// Payload of a packet between these ends; `None` for any other, and if its transport header was not captured.
     pub(super) fn of(dissection: &Dissection, packet: &'a [u8], ends: &Ends) -> Option<Self> {
         let from = speaker(dissection, ends)?;
         let transport = transport(dissection, packet, ends.protocol)?;

@@ -16,9 +16,9 @@ const TO: &str = "to";
 /// A range as it was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WrittenRange<'a> {
-    /// Its beginning; absent: the oldest packet kept.
+    /// Start of the range; absent: the oldest packet kept.
     pub from: Option<&'a str>,
-    /// Its end; absent: now where the beginning moves with the clock, and else the newest packet.
+    /// End of the range; absent: now if the start moves with the clock, else the newest packet.
     pub to: Option<&'a str>,
     /// True if the answer goes on with packets recorded from now on: then an absent end means none.
     pub follows: bool,

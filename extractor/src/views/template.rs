@@ -20,7 +20,7 @@ pub(crate) struct TemplateView {
     tags: Option<Tags>,
 }
 
-/// Between which lengths a view lies, in bytes.
+/// Bounds of a view's lengths, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lengths {
     /// On the wire.

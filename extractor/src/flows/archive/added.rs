@@ -17,7 +17,7 @@ const REACH_NS: u64 = OVERLAP_NS + TCP_IDLE_NS;
 
 /// Hour taken by its rollup.
 pub(in crate::flows) struct AddedHour {
-    /// Of it the series.
+    /// Rollup of the hour, for its series.
     pub(in crate::flows) rollup: Rollup,
     /// Sums that count as they are, of the hour and of the seam to the hour before.
     pub(in crate::flows) added: Vec<Added>,

@@ -52,7 +52,7 @@ pub(in crate::flows) enum Left {
 }
 
 impl<'q> Judge<'q> {
-    /// For records from segments of these link types.
+    /// Judge of records from segments of these link types.
     pub(in crate::flows) fn new(filters: &'q Filters, link_types: &[LinkType]) -> Self {
         let is_everything =
             link_types.iter().all(|&link_type| filters.outlook(link_type) == Outlook::Everything);

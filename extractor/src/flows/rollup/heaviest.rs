@@ -85,7 +85,7 @@ fn first<K: TableKey, V: TableValue>(mut all: Vec<(K, V)>, count: usize) -> Vec<
 /// Entries by weight.
 struct List<'l, K, V> {
     entries: Box<dyn Iterator<Item = (K, V)> + 'l>,
-    /// Nothing is missing at its end.
+    /// True if nothing is missing at its end.
     is_whole: bool,
     /// Entries that were read.
     depth: usize,

@@ -31,7 +31,7 @@ const JOINED_MAX: usize = 1 << 21;
 /// Totals and remaining records of the conversations that cross the boundary of two catalog hours.
 #[derive(Debug)]
 pub(in crate::flows) struct Seam {
-    /// Of those that are over.
+    /// Sums of the conversations that are over.
     pub(in crate::flows) settled: Added,
     unsettled: [Range<usize>; 2],
 }
@@ -113,7 +113,7 @@ pub fn seam(
     Ok(checked(MAGIC, &to.0))
 }
 
-/// At which end of its hour a record is open.
+/// End of its hour at which a record is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::flows) enum Side {
     /// It may have begun before.

@@ -1,4 +1,4 @@
-//! From words to an expression.
+//! Parser of searches.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Bound;
