@@ -21,6 +21,7 @@ mod flows;
 mod follow;
 mod hostile;
 mod http;
+mod interfaces;
 mod live;
 mod lost_pages;
 mod metrics;

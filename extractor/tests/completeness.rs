@@ -183,9 +183,9 @@ fn an_interface_that_was_away_leaves_a_gap_of_its_lane() {
     recording.start(0, 0);
     recording.start(0, 1);
     recording.segment(1..30);
-    recording.log(5, Event::Down { lane: 1, reason: "eth1 is gone".into() });
+    recording.log(5, Event::Down { lane: 1, reason: "eth1 is gone".into(), since: None });
     recording.log(8, Event::Up { lane: 1 });
-    recording.log(25, Event::Down { lane: 1, reason: "eth1 is gone".into() });
+    recording.log(25, Event::Down { lane: 1, reason: "eth1 is gone".into(), since: None });
     recording.stop(30, 0, 0);
     recording.stop(30, 1, 0);
     let gaps = recording.gaps(Some(1), Some(29));

@@ -191,7 +191,7 @@ fn log_troubles(test: &TestStore) {
         (0, start(0, "eth7")),
         (0, start(1, "secret9")),
         (0, Event::open(name(1, 0), "eth7", LinkType::ETHERNET)),
-        (1, Event::Down { lane: 1, reason: "secret9: the interface is down".into() }),
+        (1, Event::Down { lane: 1, reason: "secret9: the interface is down".into(), since: None }),
         (2, Event::Up { lane: 1 }),
         (2, Event::DiskError { lane: 1, reason: "/secret/path: no space".into(), lost: None }),
         (2, second),

@@ -20,7 +20,8 @@ pub struct Packet<'a> {
     pub link_type: LinkType,
     /// The bytes before `tag`; all of them if there is no tag to restore.
     pub head: &'a [u8],
-    /// A VLAN tag (TPID, then TCI) that the network card stripped from the frame and that belongs here.
+    /// A VLAN tag that the network card stripped from the frame and that belongs here: TPID, then TCI. Behind a cooked
+    /// header, which holds the TPID then: TCI, then the ethertype whose place the TPID took.
     pub tag: Option<[u8; 4]>,
     /// The bytes after `tag`.
     pub tail: &'a [u8],
@@ -143,6 +144,16 @@ pub trait Source: Send {
     /// True if more may follow after an error although packets do not arrive by themselves: as from the next of several files.
     fn goes_on(&self) -> bool {
         false
+    }
+
+    /// True if nothing can be received at the moment, although what arrived before may still be handed over.
+    fn is_down(&self) -> bool {
+        false
+    }
+
+    /// Notices for the operator about what happened since the last call.
+    fn take_notices(&mut self) -> Vec<String> {
+        Vec::new()
     }
 
     /// True if packets wait at their origin while nobody takes them, as in a file, a pipe or a TCP stream: there is no ring to

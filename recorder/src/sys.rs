@@ -5,5 +5,6 @@
 //! - `packet_socket`: a ring block is read only between the kernel's handing it over and our giving it back; structures
 //!   passed to the kernel have the layout and length that it expects.
 
+pub(crate) mod interfaces;
 pub(crate) mod packet_socket;
 pub(crate) mod write_ring;

@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     has_room(&arguments.files, arguments.writing.config().budget_bytes)?;
     let mut writing = Writing::open(&arguments.store.store, "import", &arguments.writing.sharing)?;
     arguments.writing.ports.apply(&mut writing)?;
-    let stop = signals::stop_flag()?;
+    let stop = signals::patient_stop_flag()?;
     let store = &writing.store;
     let mut indexing = Indexing::start(store, writing.logbook.clone(), writing.without_index)?;
     let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| Some(indexing.of_lane(keeper));

@@ -1,13 +1,13 @@
 //! `netrewind record`: interfaces, streams and files into a store.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netrewind_extractor::http::Server;
-use netrewind_filter::CompileLimits;
 use netrewind_recorder::Clock;
 use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{
@@ -15,7 +15,6 @@ use netrewind_recorder::recorder::{
 };
 use netrewind_recorder::retention::{CatalogLimits, Keeper};
 use netrewind_recorder::source::capture_file::CaptureFile;
-use netrewind_recorder::source::packet_ring::{self, PacketRing, RingConfig};
 use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
 use netrewind_recorder::source::{Source, SourceError};
@@ -29,9 +28,11 @@ use crate::clock::{self, SystemClock};
 use crate::indexing::Indexing;
 use crate::manager::{Manager, Turns};
 use crate::outcome::{Failure, Outcome};
-use crate::signals;
+use crate::signals::Requests;
 use crate::terminal::{self, StatusLine};
 use crate::writing::Writing;
+
+mod interfaces;
 
 /// How often signals and sources are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -50,7 +51,8 @@ Examples:
 --pcap-over-ip takes what `tcpdump -U -w - | nc HOST 57012`, PolarProxy and the like send: a capture file as a TCP stream,
 pcap or pcapng. It is not encrypted and asks nobody who they are: listen where only those you trust can connect.
 Recording an interface needs the capability CAP_NET_RAW: run it with sudo, or once: sudo setcap cap_net_raw+ep $(command -v netrewind)
-Ctrl-C (or SIGTERM) writes what has arrived, seals, indexes, and prints the account.";
+Ctrl-C (or SIGTERM, or SIGHUP when the terminal goes) writes what has arrived, seals, indexes, and prints the account; asked
+again, it leaves indexes for later. Without a terminal SIGHUP changes nothing. SIGUSR1 prints how it does.";
 
 /// Arguments of `netrewind record`.
 #[derive(Debug, clap::Args)]
@@ -58,7 +60,7 @@ Ctrl-C (or SIGTERM) writes what has arrived, seals, indexes, and prints the acco
 pub struct Arguments {
     #[command(flatten)]
     store: StoreArgument,
-    /// Interface to record; may be given several times
+    /// Interface to record, or any for all of them; one that is not there is waited for; may be given several times
     #[arg(long, required_unless_present_any = ["replay", "pcap_over_ip", "stdin"], value_name = "IF")]
     interface: Vec<String>,
     /// Record a capture stream over TCP: connect to a peer, again whenever it goes, or listen for peers (eight at one time);
@@ -83,7 +85,7 @@ pub struct Arguments {
     /// Bytes kept of each packet; 0: all [default: all]
     #[arg(long, value_name = "N", value_parser = crate::arguments::snaplen)]
     snaplen: Option<u32>,
-    /// Record only what this pcap-filter(7) expression accepts; the kernel looks at frames without VLAN tags
+    /// Record only what this pcap-filter(7) expression accepts, as `tcpdump -i` understands it
     #[arg(long, value_name = "EXPR", requires = "interface")]
     capture_filter: Option<String>,
     #[command(flatten)]
@@ -139,11 +141,7 @@ impl Arguments {
 
     fn sources(&self, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Source>>, Failure> {
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        for interface in &self.interface {
-            for ring in self.rings(interface)? {
-                sources.push(Box::new(ring));
-            }
-        }
+        self.rings()?.into_iter().for_each(|ring| sources.push(Box::new(ring)));
         for endpoint in &self.pcap_over_ip {
             let streams = PcapOverIp::open(endpoint, clock)?;
             if let (Endpoint::Listen { .. }, Some(stream)) = (endpoint, streams.first()) {
@@ -177,29 +175,8 @@ impl Arguments {
         let files = self.replay.iter().map(|file| file.display().to_string());
         let streams = self.pcap_over_ip.iter().map(ToString::to_string);
         let stdin = self.stdin.then(|| STDIN_NAME.to_owned());
-        self.interface.iter().cloned().chain(streams).chain(stdin).chain(files).collect::<Vec<_>>().join(", ")
-    }
-
-    fn rings(&self, interface: &str) -> Result<Vec<PacketRing>, Failure> {
-        let mut ring = RingConfig::new(interface);
-        ring.snaplen = self.snaplen.unwrap_or(CAPLEN_MAX);
-        ring.is_promiscuous = !self.no_promiscuous;
-        ring.use_hardware_timestamps = self.hardware_timestamps;
-        ring.blocks = u32::try_from(self.ring / u64::from(ring.block_bytes)).unwrap_or(u32::MAX).max(2);
-        if let Some(expression) = &self.capture_filter {
-            let limits = CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() };
-            let link_type =
-                packet_ring::link_type_of(interface).map_err(|error| unopened(interface, error))?;
-            let program =
-                netrewind_filter::compile_raw(expression, link_type, &limits).map_err(Failure::usage)?;
-            ring.capture_filter = program.iter().map(|raw| (raw.code, raw.jt, raw.jf, raw.k)).collect();
-        }
-        let rings =
-            PacketRing::open(&ring, usize::from(self.lanes)).map_err(|error| unopened(interface, error))?;
-        if self.hardware_timestamps && !rings[0].has_hardware_timestamps() {
-            terminal::say(format_args!("{interface} has no time stamps of its own: the kernel's are used"));
-        }
-        Ok(rings)
+        let interfaces = interfaces::one_each(&self.interface, |_| ()).into_iter().map(str::to_owned);
+        interfaces.chain(streams).chain(stdin).chain(files).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -223,8 +200,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Result<Outcome, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let sources = arguments.sources(&clock)?;
+    let are_down = sources.iter().filter(|source| source.is_down());
+    let waited_for = are_down.map(|source| (source.name().to_owned(), String::new())).collect();
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
-    let stop = signals::stop_flag()?;
+    let requests = Requests::of_recorder()?;
     let mut writing = Writing::open(&arguments.store.store, "record", &arguments.writing.sharing)?;
     arguments.writing.ports.apply(&mut writing)?;
     let Writing { store, lock, logbook, without_index, .. } = writing;
@@ -244,13 +223,12 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
     greet(arguments, &config);
     let (mut manager, mut turns) = (Manager::new(), Turns::default());
     manager.ready(&format!("recording {}", arguments.names()));
-    let mut screen =
-        Screen { line: StatusLine::new(), notices: 0, budget: config.budget_bytes, trouble: None };
+    let mut screen = Screen::new(config.budget_bytes, waited_for);
     let mut looks = 0;
     // What was replayed to its end can still be asked for.
     let goes_on =
         |recorder: &Recorder| !recorder.has_failed() && (server.is_some() || !recorder.is_finished());
-    while !stop.load(Ordering::Relaxed) && goes_on(&recorder) {
+    while !requests.is_to_stop() && goes_on(&recorder) {
         std::thread::sleep(LOOK_INTERVAL);
         looks += 1;
         if manager.is_due()
@@ -263,15 +241,39 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
         if looks % LOOKS_PER_STATUS == 0 {
             screen.show(&recorder.status());
         }
+        screen.answer(&requests, &recorder);
     }
     screen.line.clear();
+    let hurry = hurry(&requests)?;
     manager.stopping();
     // Recording goes on while running answers end.
     server.into_iter().for_each(Server::stop);
     let summary = recorder.stop();
-    cataloging.finish();
-    indexing.finish();
+    // What is left of the indexes and the catalog can be built later.
+    if !hurry.load(Ordering::Relaxed) {
+        cataloging.finish();
+        indexing.finish();
+    }
     tell(&summary, screen.notices, arguments.json)
+}
+
+/// A flag that another signal sets which asks to stop: the end is under way, and is told to take a moment. Everything is
+/// sealed first, whatever is asked.
+fn hurry(requests: &Requests) -> Result<Arc<AtomicBool>, Failure> {
+    let (again, hurry) = (requests.again(), Arc::new(AtomicBool::new(false)));
+    let set = Arc::clone(&hurry);
+    let watch = move || {
+        loop {
+            if again.swap(false, Ordering::Relaxed) && !set.swap(true, Ordering::Relaxed) {
+                terminal::say(
+                    "What has arrived is being sealed, which takes a moment; indexes are left for later.",
+                );
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    };
+    std::thread::Builder::new().name("hurry".into()).spawn(watch)?;
+    Ok(hurry)
 }
 
 /// Whether the service answers. One that does not is no reason to stop recording: only the service manager decides that.
@@ -282,21 +284,6 @@ fn is_well(server: &Server) -> bool {
 /// How many turns each lane has taken.
 fn turns_of(status: &Status) -> Vec<Option<u64>> {
     status.lanes.iter().map(|lane| (!lane.has_ended).then_some(lane.turns)).collect()
-}
-
-/// Names the remedy with this program's own path where the privilege to capture is missing.
-fn unopened(interface: &str, error: SourceError) -> Failure {
-    match &error {
-        SourceError::System { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            let program = std::env::current_exe().unwrap_or_else(|_| "netrewind".into());
-            Failure::Failed(anyhow::anyhow!(
-                "{interface}: capturing needs the capability CAP_NET_RAW: run it with sudo, or once: \
-                 sudo setcap cap_net_raw+ep {}",
-                program.display()
-            ))
-        }
-        _ => error.into(),
-    }
 }
 
 /// Says what is being done, and how to get at the packets meanwhile.
@@ -323,9 +310,31 @@ struct Screen {
     budget: Option<u64>,
     /// Why packets cannot be written, as it was said.
     trouble: Option<String>,
+    /// Interfaces that are said to be down, and why.
+    down: BTreeMap<String, String>,
 }
 
 impl Screen {
+    fn new(budget: Option<u64>, down: BTreeMap<String, String>) -> Self {
+        Self { line: StatusLine::new(), notices: 0, budget, trouble: None, down }
+    }
+
+    /// Does what signals ask for besides stopping.
+    fn answer(&mut self, requests: &Requests, recorder: &Recorder) {
+        if requests.take_reload() {
+            self.line.clear();
+            terminal::say(
+                "SIGHUP without a terminal: recording goes on. Tokens, certificates and databases are read again by \
+                 themselves when they change; other settings need a restart.",
+            );
+        }
+        if requests.take_tell() {
+            let text = self.text(&recorder.status());
+            self.line.clear();
+            terminal::say(text);
+        }
+    }
+
     /// Says at once when packets cannot be written any more, and when they can again.
     fn tell_trouble(&mut self, trouble: Option<String>) {
         match (&self.trouble, &trouble) {
@@ -342,12 +351,30 @@ impl Screen {
         self.trouble = trouble;
     }
 
+    /// Says which interfaces have gone since the last look, and which are back.
+    fn tell_changes(&mut self, lanes: &[LaneStatus]) {
+        let down = lanes.iter().filter_map(|lane| Some((lane.interface.clone(), lane.down.clone()?)));
+        let down: BTreeMap<_, _> = down.collect();
+        if down.keys().eq(self.down.keys()) {
+            return;
+        }
+        self.line.clear();
+        for (_, reason) in down.iter().filter(|(interface, _)| !self.down.contains_key(*interface)) {
+            terminal::say(format_args!("Nothing is received from {reason}"));
+        }
+        for (interface, _) in self.down.iter().filter(|(interface, _)| !down.contains_key(*interface)) {
+            terminal::say(format_args!("{interface} is back: it is recorded again"));
+        }
+        self.down = down;
+    }
+
     fn show(&mut self, status: &Status) {
         for notice in status.notices.iter().skip(self.notices) {
             self.line.clear();
             terminal::say(notice);
         }
         self.notices = status.notices.len();
+        self.tell_changes(&status.lanes);
         if self.line.is_visible() {
             let text = self.text(status);
             self.line.show(&text);

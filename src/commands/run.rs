@@ -10,8 +10,8 @@ Examples:
   sudo netrewind run --store /data/nr --interface eth1 --budget 500GiB
   curl -fOJ 'http://127.0.0.1:8640/api/v1/packets?from=5m+ago&filter=tcp+port+443'
 
-Records as `netrewind record` and answers as `netrewind serve`; recording goes first. Ctrl-C (or SIGTERM) lets running
-answers end, and then ends the recording.";
+Records as `netrewind record` and answers as `netrewind serve`; recording goes first. Ctrl-C (or SIGTERM, or SIGHUP when the
+terminal goes) lets running answers end, and then ends the recording. Without a terminal SIGHUP changes nothing.";
 
 /// Arguments of `netrewind run`.
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use netrewind_extractor::http::places::Places;
@@ -18,7 +17,8 @@ use crate::arguments::{ListenAddress, listen_address};
 use crate::clock::SystemClock;
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
-use crate::{arguments, logs, machine, signals, terminal};
+use crate::signals::Requests;
+use crate::{arguments, logs, machine, terminal};
 
 /// Interval between two checks for signals.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -33,7 +33,8 @@ Examples:
   curl --cacert cert.pem -H 'Authorization: Bearer nrw_...' -fOJ 'https://nr.example:8640/api/v1/packets?from=5m+ago'
 
 Without tokens only this machine is answered, on a loopback address. See: netrewind token --help.
-What can be asked stands in http://127.0.0.1:8640/openapi.json. Ctrl-C (or SIGTERM) lets running answers end.";
+What can be asked stands in http://127.0.0.1:8640/openapi.json. Ctrl-C (or SIGTERM, or SIGHUP when the terminal goes) lets
+running answers end. Without a terminal SIGHUP ends nothing: tokens and certificates are read again when they change.";
 
 /// Arguments of `netrewind serve`.
 #[derive(Debug, clap::Args)]
@@ -116,11 +117,16 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 /// Serves until told to stop.
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     logs::start();
-    let stop = signals::stop_flag()?;
+    let requests = Requests::of_reader()?;
     let server = arguments.serving.start(Store::open_to_read(&arguments.store.store)?)?;
     let mut manager = Manager::new();
     manager.ready("answering");
-    while !stop.load(Ordering::Relaxed) {
+    while !requests.is_to_stop() {
+        if requests.take_reload() {
+            terminal::say(
+                "SIGHUP without a terminal: tokens, certificates and databases are read again when they change",
+            );
+        }
         if server.is_finished() {
             return Err(Failure::Failed(anyhow::anyhow!("the service has ended by itself")));
         }

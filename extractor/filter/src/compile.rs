@@ -10,8 +10,8 @@ use super::error::FilterError;
 use super::guard;
 use super::lists::compile_lists;
 use super::program::{Program, RawInstruction};
+use super::target::{NO_HANDLE, Target};
 use super::worker::compile_in_worker;
-use crate::sys::savefile;
 
 /// Larger expressions are not optimized: libpcap takes time in the cube of their size. 300 hosts, which are as large, take
 /// 1.4 s with the optimizer; 1,000 take 3.8 s without.
@@ -83,7 +83,7 @@ pub(super) fn compile_while_wanted(
         return program;
     }
     let tokens = check(expression, link_type, limits)?;
-    let raw = compile_large(expression, tokens, link_type, limits, is_given_up)?;
+    let raw = compile_large(expression, tokens, Target::File(link_type), limits, is_given_up)?;
     Ok(Program::decode(link_type, &raw)?)
 }
 
@@ -104,17 +104,37 @@ pub(super) fn compile_quickly(
     Some(raw.and_then(|raw| Ok(Program::decode(link_type, &raw)?)))
 }
 
-/// As [`compile`], into the form that the kernel takes as a capture filter.
-pub fn compile_raw(
+/// Compiles a capture filter for packets of a link type as the kernel shows them to a packet socket, exactly as
+/// `tcpdump -i` does. For Ethernet libpcap has to open one of `interfaces`, of which one must be of Ethernet and up, and
+/// which needs CAP_NET_RAW.
+pub fn compile_for_socket(
+    expression: &str,
+    link_type: LinkType,
+    interfaces: &[String],
+    limits: &CompileLimits,
+) -> Result<Vec<RawInstruction>, FilterError> {
+    compile_for(expression, Target::Socket(link_type, interfaces), limits)
+}
+
+/// Refuses what [`compile_for_socket`] would refuse; no interface is needed.
+pub fn check_for_socket(
     expression: &str,
     link_type: LinkType,
     limits: &CompileLimits,
+) -> Result<(), FilterError> {
+    compile_for(expression, Target::Errors(link_type), limits).map(drop)
+}
+
+fn compile_for(
+    expression: &str,
+    target: Target<'_>,
+    limits: &CompileLimits,
 ) -> Result<Vec<RawInstruction>, FilterError> {
-    let tokens = check(expression, link_type, limits)?;
+    let tokens = check(expression, target.link_type(), limits)?;
     if tokens <= limits.in_process_tokens_max {
-        compile_checked(expression, link_type, Optimize::Yes)
+        compile_checked(expression, target, Optimize::Yes)
     } else {
-        compile_large(expression, tokens, link_type, limits, &|| false)
+        compile_large(expression, tokens, target, limits, &|| false)
     }
 }
 
@@ -130,15 +150,14 @@ fn check(expression: &str, link_type: LinkType, limits: &CompileLimits) -> Resul
 fn compile_large(
     expression: &str,
     tokens: usize,
-    link_type: LinkType,
+    target: Target<'_>,
     limits: &CompileLimits,
     is_given_up: &dyn Fn() -> bool,
 ) -> Result<Vec<RawInstruction>, FilterError> {
     let Some(worker) = &limits.worker else {
         return Err(FilterError::NoWorker { tokens, tokens_max: limits.in_process_tokens_max });
     };
-    let by_worker =
-        |optimize| compile_in_worker(worker, expression, link_type, optimize, limits, is_given_up);
+    let by_worker = |optimize| compile_in_worker(worker, expression, target, optimize, limits, is_given_up);
     if tokens > OPTIMIZED_TOKENS_MAX {
         return by_worker(Optimize::No);
     }
@@ -149,33 +168,21 @@ fn compile_large(
 }
 
 /// Compiles in this process, without limits; the names must have been checked.
-pub(super) fn compile_checked(
+pub(super) fn compile_checked<'a>(
     expression: &str,
-    link_type: LinkType,
+    target: impl Into<Target<'a>>,
     optimize: Optimize,
 ) -> Result<Vec<RawInstruction>, FilterError> {
-    in_process(expression, link_type, optimize).map_err(|message| match message.as_str() {
-        REJECTS_ALL => FilterError::RejectsAll { expression: expression.to_owned() },
-        _ => diagnose(expression, link_type, &message),
+    let target = target.into();
+    target.compile(expression, optimize).map_err(|message| match message.strip_prefix(NO_HANDLE) {
+        Some(reason) => FilterError::NoHandle { reason: reason.to_owned() },
+        None if message == REJECTS_ALL => FilterError::RejectsAll { expression: expression.to_owned() },
+        None => diagnose(expression, target, &message),
     })
 }
 
-/// What libpcap makes of an expression, or its words against it.
-pub(super) fn in_process(
-    expression: &str,
-    link_type: LinkType,
-    optimize: Optimize,
-) -> Result<Vec<RawInstruction>, String> {
-    let capture = savefile::open(link_type).map_err(|error| error.to_string())?;
-    match capture.compile(expression, optimize == Optimize::Yes) {
-        Ok(program) => Ok(program.get_instructions().iter().filter_map(raw_instruction).collect()),
-        Err(pcap::Error::PcapError(message)) => Err(message),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 /// The binding keeps the fields to itself but prints them, as `tcpdump -ddd` does.
-fn raw_instruction(instruction: &pcap::BpfInstruction) -> Option<RawInstruction> {
+pub(super) fn raw_instruction(instruction: &pcap::BpfInstruction) -> Option<RawInstruction> {
     parse_instruction(&instruction.to_string())
 }
 

@@ -17,12 +17,79 @@ pub const BACKWARD_JUMPS_MAX: u32 = CAPLEN_MAX / 8 + 1;
 impl Program {
     /// Whether the packet passes: `packet` is its captured bytes, `wire_len` its length on the wire in bytes.
     pub fn accepts(&self, packet: &[u8], wire_len: u32) -> bool {
-        run(&self.steps, self.instructions(), packet, wire_len).unwrap_or(false)
+        run(&self.steps, self.instructions(), packet, wire_len, &InFile).unwrap_or(false)
+    }
+
+    /// As [`Self::accepts`], of a program for a packet socket: `packet` is without the tag that the kernel took out.
+    pub fn accepts_live(&self, packet: &[u8], wire_len: u32, surroundings: &Surroundings) -> bool {
+        run(&self.steps, self.instructions(), packet, wire_len, surroundings).unwrap_or(false)
+    }
+}
+
+/// What the kernel knows of a packet besides its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// What it carries: an ethertype, or one of the kernel's `ETH_P_` numbers.
+    pub protocol: u16,
+    /// In which direction it goes, and to whom: one of packet(7)'s `PACKET_` numbers.
+    pub packet_type: u8,
+    /// The number of the interface.
+    pub interface: u32,
+    /// The interface's `ARPHRD_` number.
+    pub hardware_type: u16,
+    /// TPID and TCI of a VLAN tag that stands beside the packet.
+    pub tag: Option<(u16, u16)>,
+}
+
+/// Bytes that are not in the packet.
+trait Beside {
+    fn word(&self, offset: u32) -> Option<u32>;
+}
+
+/// There are none in a file.
+struct InFile;
+
+impl Beside for InFile {
+    #[inline]
+    fn word(&self, _offset: u32) -> Option<u32> {
+        None
+    }
+}
+
+/// Offsets at which the kernel's own knowledge stands: `SKF_AD_` of linux/filter.h.
+mod beside {
+    pub const PROTOCOL: u32 = 0xffff_f000;
+    pub const PACKET_TYPE: u32 = PROTOCOL + 4;
+    pub const INTERFACE: u32 = PROTOCOL + 8;
+    pub const HARDWARE_TYPE: u32 = PROTOCOL + 28;
+    pub const VLAN_TAG: u32 = PROTOCOL + 44;
+    pub const VLAN_TAG_PRESENT: u32 = PROTOCOL + 48;
+    pub const VLAN_TPID: u32 = PROTOCOL + 60;
+}
+
+impl Beside for Surroundings {
+    fn word(&self, offset: u32) -> Option<u32> {
+        Some(match offset {
+            beside::PROTOCOL => u32::from(self.protocol),
+            beside::PACKET_TYPE => u32::from(self.packet_type),
+            beside::INTERFACE => self.interface,
+            beside::HARDWARE_TYPE => u32::from(self.hardware_type),
+            beside::VLAN_TAG => self.tag.map_or(0, |(_, tci)| u32::from(tci)),
+            beside::VLAN_TAG_PRESENT => u32::from(self.tag.is_some()),
+            beside::VLAN_TPID => self.tag.map_or(0, |(tpid, _)| u32::from(tpid)),
+            _ => return None,
+        })
     }
 }
 
 /// None where the packet is rejected for want of bytes, a division by zero, or too many turns of a loop.
-fn run(steps: &Steps, program: &[Instruction], packet: &[u8], wire_len: u32) -> Option<bool> {
+fn run(
+    steps: &Steps,
+    program: &[Instruction],
+    packet: &[u8],
+    wire_len: u32,
+    beside: &impl Beside,
+) -> Option<bool> {
     let mut at = 0_usize;
     let (mut a, mut x) = (0_u32, 0_u32);
     let mut memory = [0_u32; MEMORY_WORDS];
@@ -30,19 +97,19 @@ fn run(steps: &Steps, program: &[Instruction], packet: &[u8], wire_len: u32) -> 
     loop {
         match *steps.at(at)? {
             Step::ByteEqual { offset, value, skips } => {
-                a = byte(packet, offset as usize)?;
+                a = byte(packet, offset as usize).or_else(|| beside.word(offset))?;
                 at += skips.after(a == value);
             }
             Step::HalfEqual { offset, value, skips } => {
-                a = half(packet, offset as usize)?;
+                a = half(packet, offset as usize).or_else(|| beside.word(offset))?;
                 at += skips.after(a == value);
             }
             Step::WordEqual { offset, value, skips } => {
-                a = word(packet, offset as usize)?;
+                a = word(packet, offset as usize).or_else(|| beside.word(offset))?;
                 at += skips.after(a == value);
             }
             Step::HalfAnyBit { offset, bits, skips } => {
-                a = half(packet, offset as usize)?;
+                a = half(packet, offset as usize).or_else(|| beside.word(offset))?;
                 at += skips.after(a & bits != 0);
             }
             Step::IndirectHalfEqual { offset, value, skips } => {
@@ -54,7 +121,7 @@ fn run(steps: &Steps, program: &[Instruction], packet: &[u8], wire_len: u32) -> 
                 at += skips.after(steps.is_listed(first, count, a));
             }
             Step::Load { width, offset } => {
-                a = load(packet, offset as usize, width)?;
+                a = load(packet, offset as usize, width).or_else(|| beside.word(offset))?;
                 at += 1;
             }
             Step::LoadIndirect { width, offset } => {

@@ -3,12 +3,11 @@
 
 use std::ops::Range;
 
-use netrewind_segment::LinkType;
-
-use super::compile::{Optimize, in_process};
+use super::compile::Optimize;
 use super::error::FilterError;
 use super::guard;
 use super::lexer::{Token, tokens};
+use super::target::Target;
 
 /// Longer expressions are blamed as a whole, because every try compiles a part of them.
 const DIAGNOSED_TOKENS_MAX: usize = 512;
@@ -36,20 +35,20 @@ const ENDINGS: [&str; 2] = ["", " = 1"];
 const SYNTAX_ERROR: &str = "syntax error";
 
 /// The error with its place, from libpcap's message on the whole expression.
-pub(super) fn diagnose(expression: &str, link_type: LinkType, message: &str) -> FilterError {
+pub(super) fn diagnose(expression: &str, target: Target<'_>, message: &str) -> FilterError {
     let tokens = tokens(expression);
-    let case = Case { expression, link_type, tokens: &tokens };
+    let case = Case { expression, target: target.for_errors(), tokens: &tokens };
     let (span, message) = match () {
         () if tokens.len() > DIAGNOSED_TOKENS_MAX => (0..expression.len(), message.to_owned()),
         () if message.contains(SYNTAX_ERROR) => case.syntax_error(),
         () => (case.place_of(message), message.to_owned()),
     };
-    FilterError::Syntax { expression: expression.to_owned(), span, message }.with_remedy(link_type)
+    FilterError::Syntax { expression: expression.to_owned(), span, message }.with_remedy(target.link_type())
 }
 
 struct Case<'a> {
     expression: &'a str,
-    link_type: LinkType,
+    target: Target<'a>,
     tokens: &'a [Token],
 }
 
@@ -119,7 +118,7 @@ impl Case<'_> {
         if guard::check(expression).is_err() {
             return Some(SYNTAX_ERROR.to_owned());
         }
-        in_process(expression, self.link_type, Optimize::No).err()
+        self.target.compile(expression, Optimize::No).err()
     }
 }
 

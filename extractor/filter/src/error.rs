@@ -83,6 +83,12 @@ pub enum FilterError {
     /// Nobody waits for it any more.
     #[error("the filter was not compiled: nobody waits for it any more")]
     GivenUp,
+    /// libpcap could open no interface to compile a capture filter for.
+    #[error("compiling the capture filter needs a live interface of Ethernet: {reason}")]
+    NoHandle {
+        /// Why none could be opened, by interface.
+        reason: String,
+    },
     /// libpcap's program is not one that we run.
     #[error(transparent)]
     Program(#[from] ProgramError),

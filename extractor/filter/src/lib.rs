@@ -26,15 +26,16 @@ mod program;
 mod remedy;
 mod steps;
 mod sys;
+mod target;
 mod terms;
 mod worker;
 
 pub use abstract_packet::{
     AbstractPacket, DESCRIBED_BYTES_MAX, KEY_FIELD_BYTES_MAX, KeyField, KeyPlace, Verdict,
 };
-pub use compile::{CompileLimits, compile, compile_raw};
+pub use compile::{CompileLimits, check_for_socket, compile, compile_for_socket};
 pub use compiler::{CACHED_PROGRAMS_MAX, Compiler, Patient, Waiting};
-pub use concrete::BACKWARD_JUMPS_MAX;
+pub use concrete::{BACKWARD_JUMPS_MAX, Surroundings};
 pub use error::FilterError;
 pub use number::Number;
 pub use program::{

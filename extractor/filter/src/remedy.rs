@@ -9,9 +9,10 @@ use std::ops::Range;
 
 use netrewind_segment::LinkType;
 
-use super::compile::{Optimize, in_process};
+use super::compile::Optimize;
 use super::guard;
 use super::lexer::{Token, TokenKind, is_word_of_the_language, tokens};
+use super::target::Target;
 
 /// No remedy is looked for in larger expressions: each try compiles them.
 const REMEDIED_TOKENS_MAX: usize = 64;
@@ -41,7 +42,8 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn compiles(&self, expression: &str) -> bool {
-        guard::check(expression).is_ok() && in_process(expression, self.link_type, Optimize::Yes).is_ok()
+        guard::check(expression).is_ok()
+            && Target::File(self.link_type).compile(expression, Optimize::Yes).is_ok()
     }
 
     fn text(&self, token: &Token) -> &str {

@@ -21,6 +21,7 @@ use super::compile::{CompileLimits, Optimize, compile_checked, parse_instruction
 use super::error::FilterError;
 use super::guard;
 use super::program::{INSTRUCTIONS_MAX, ProgramError, RawInstruction};
+use super::target::Target;
 
 /// The hidden subcommand of the worker's executable.
 pub const WORKER_SUBCOMMAND: &str = "compile-filter";
@@ -40,6 +41,13 @@ const STACK_BYTES: usize = 256 << 20;
 const PROGRAM: &str = "program";
 const REJECTS_ALL: &str = "rejects-all";
 const ERROR: &str = "error";
+const NO_HANDLE: &str = "no-handle";
+
+/// How a request names what the program is to run over, where that is no file.
+const SOCKET: &str = "socket:";
+const ERRORS: &str = "errors";
+/// Between the names of interfaces, which do not hold it.
+const BETWEEN_INTERFACES: &str = "/";
 
 /// How an answer ends where libpcap got no more memory.
 const OUT_OF_MEMORY: &str = "\nout of memory\n";
@@ -54,15 +62,15 @@ const SIGXCPU: i32 = 24;
 pub(super) fn compile_in_worker(
     worker: &Path,
     expression: &str,
-    link_type: LinkType,
+    target: Target<'_>,
     optimize: Optimize,
     limits: &CompileLimits,
     is_given_up: &dyn Fn() -> bool,
 ) -> Result<Vec<RawInstruction>, FilterError> {
     let broken = |source| FilterError::Worker { worker: worker.to_owned(), source };
     let (cpu, memory) = (limits.cpu_seconds_max, limits.memory_bytes_max);
-    let request =
-        format!("{} {} {cpu} {memory}\n{expression}", link_type.0, u8::from(optimize == Optimize::Yes));
+    let (link_type, optimizes) = (target.link_type().0, u8::from(optimize == Optimize::Yes));
+    let request = format!("{link_type} {optimizes} {cpu} {memory} {}\n{expression}", name_of(target));
     let mut child = Command::new(worker)
         .arg(WORKER_SUBCOMMAND)
         .stdin(Stdio::piped())
@@ -89,6 +97,32 @@ pub(super) fn compile_in_worker(
         Conversed::Answer(answer) => read_answer(expression, &answer).unwrap_or_else(|| {
             Err(broken(io::Error::new(io::ErrorKind::InvalidData, "its answer makes no sense")))
         }),
+    }
+}
+
+/// The last word of a request's first line.
+fn name_of(target: Target<'_>) -> String {
+    match target {
+        Target::File(_) => "file".to_owned(),
+        Target::Socket(_, interfaces) => {
+            let plain = |name: &&String| !name.contains(char::is_whitespace);
+            let names: Vec<&str> = interfaces.iter().filter(plain).map(String::as_str).collect();
+            format!("{SOCKET}{}", names.join(BETWEEN_INTERFACES))
+        }
+        Target::Errors(_) => ERRORS.to_owned(),
+    }
+}
+
+fn interfaces_of(head: &str) -> Vec<String> {
+    let names = head.rsplit(' ').next().and_then(|word| word.strip_prefix(SOCKET)).unwrap_or_default();
+    names.split(BETWEEN_INTERFACES).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn target_of<'a>(head: &str, link_type: LinkType, interfaces: &'a [String]) -> Target<'a> {
+    match head.rsplit(' ').next() {
+        Some(word) if word.starts_with(SOCKET) => Target::Socket(link_type, interfaces),
+        Some(ERRORS) => Target::Errors(link_type),
+        _ => Target::File(link_type),
     }
 }
 
@@ -166,6 +200,7 @@ fn read_answer(expression: &str, answer: &str) -> Option<Result<Vec<RawInstructi
             (instructions.len() == count).then_some(Ok(instructions))
         }
         REJECTS_ALL => Some(Err(FilterError::RejectsAll { expression: expression.to_owned() })),
+        NO_HANDLE => Some(Err(FilterError::NoHandle { reason: body.trim_end().to_owned() })),
         ERROR => {
             let span = Range { start: words.next()?.parse().ok()?, end: words.next()?.parse().ok()? };
             expression.get(span.clone())?;
@@ -187,11 +222,13 @@ pub fn serve_worker(input: impl Read, mut output: impl Write) -> io::Result<()> 
     let [link_type, optimize, cpu_seconds, memory_bytes] = numbers[..] else { return Err(malformed()) };
     let link_type = LinkType(u16::try_from(link_type).map_err(|_| malformed())?);
     let optimize = if optimize == 1 { Optimize::Yes } else { Optimize::No };
+    let interfaces = interfaces_of(head);
+    let target = target_of(head, link_type, &interfaces);
     limit_this_process(cpu_seconds, memory_bytes)?;
     let answer = thread::scope(|scope| {
         thread::Builder::new()
             .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || answer_to(expression, link_type, optimize))?
+            .spawn_scoped(scope, || answer_to(expression, target, optimize))?
             .join()
             .map_err(|_| io::Error::other("the compiler panicked"))
     })?;
@@ -207,8 +244,8 @@ fn limit_this_process(cpu_seconds: u64, memory_bytes: u64) -> io::Result<()> {
     Ok(limit(Resource::As, memory_bytes, memory_bytes)?)
 }
 
-fn answer_to(expression: &str, link_type: LinkType, optimize: Optimize) -> String {
-    let compiled = guard::check(expression).and_then(|_| compile_checked(expression, link_type, optimize));
+fn answer_to(expression: &str, target: Target<'_>, optimize: Optimize) -> String {
+    let compiled = guard::check(expression).and_then(|_| compile_checked(expression, target, optimize));
     match compiled {
         Ok(program) => {
             let mut answer = format!("{PROGRAM} {}\n", program.len());
@@ -219,6 +256,7 @@ fn answer_to(expression: &str, link_type: LinkType, optimize: Optimize) -> Strin
             answer
         }
         Err(FilterError::RejectsAll { .. }) => format!("{REJECTS_ALL}\n"),
+        Err(FilterError::NoHandle { reason }) => format!("{NO_HANDLE}\n{reason}\n"),
         Err(FilterError::Syntax { span, message, .. }) => {
             format!("{ERROR} {} {}\n{message}\n", span.start, span.end)
         }

@@ -238,9 +238,10 @@ impl<'q> Chronicle<'q> {
                 self.count_rest(lane, &account, at);
                 self.end(lane, End::Stopped);
             }
-            Event::Down { lane, reason } => {
+            Event::Down { lane, reason, since } => {
                 self.sign_of_life(lane, at, at);
-                self.outages.push(Outage { lane, from: at, to: None, reason, is_of_disk: false });
+                let from = since.unwrap_or(at).min(at);
+                self.outages.push(Outage { lane, from, to: None, reason, is_of_disk: false });
             }
             Event::Up { lane } => self.up(lane, at),
             Event::Open { segment, interface, description, file, .. } => {
@@ -292,7 +293,7 @@ impl<'q> Chronicle<'q> {
             Event::CaptureDrops { file, interface, dropped, from, to } => {
                 self.capture_drops(&file, interface, &dropped, Span { from, to: to.max(from.plus_ns(1)) });
             }
-            Event::Connected { .. } | Event::Disconnected { .. } => self.alive(at),
+            Event::Connected { .. } | Event::Disconnected { .. } | Event::Note { .. } => self.alive(at),
             Event::IndexBehind { .. }
             | Event::IndexRejected { .. }
             | Event::Catalogued { .. }

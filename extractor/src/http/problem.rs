@@ -267,7 +267,9 @@ impl From<FilterError> for Problem {
                 Self::new(Kind::FilterTooExpensive, detail).with("parameter", "filter")
             }
             FilterError::Busy => Self::new(Kind::Busy, detail).retry_after(RETRY_AFTER_SECONDS),
-            FilterError::Worker { .. } | FilterError::GivenUp => failed("the filter compiler cannot be run"),
+            FilterError::Worker { .. } | FilterError::GivenUp | FilterError::NoHandle { .. } => {
+                failed("the filter compiler cannot be run")
+            }
         }
     }
 }

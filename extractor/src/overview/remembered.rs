@@ -163,7 +163,7 @@ impl LastDay {
                 }
             }
             Event::Start { lane, interface, .. } => drop(self.interfaces.insert(lane, (interface, None))),
-            Event::Down { lane, reason } => self.interfaces.entry(lane).or_default().1 = Some(reason),
+            Event::Down { lane, reason, .. } => self.interfaces.entry(lane).or_default().1 = Some(reason),
             Event::Up { lane } | Event::Stop { lane, .. } => {
                 self.interfaces.entry(lane).or_default().1 = None;
             }
@@ -217,7 +217,7 @@ mod tests {
                 logbook.append(at(second), event).expect("a line");
             }
             let event = match step {
-                5 => Event::Down { lane: 3, reason: "unplugged".into() },
+                5 => Event::Down { lane: 3, reason: "unplugged".into(), since: None },
                 40_000 => Event::Up { lane: 3 },
                 _ => continue,
             };

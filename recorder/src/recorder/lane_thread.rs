@@ -30,6 +30,8 @@ pub(super) struct LaneThread {
     shared: Arc<Shared>,
     events: mpsc::Sender<Event>,
     down: Option<String>,
+    /// When the turn began that last found the source well.
+    well: Option<Timestamp>,
     counters: SourceCounters,
     reported_ns: u64,
     /// The earliest and the latest timestamp of a source that ends, since its last file broke off.
@@ -44,17 +46,23 @@ impl LaneThread {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let counters = SourceCounters::default();
-        Self { source, lanes, shared, events, down: None, counters, reported_ns: 0, bounds: None }
+        Self { source, lanes, shared, events, down: None, well: None, counters, reported_ns: 0, bounds: None }
     }
 
     pub fn run(mut self) {
         while !self.shared.stop.load(Ordering::Acquire) {
             let patience = if self.lanes.is_disk_busy() { PATIENCE_WHILE_WRITING } else { PATIENCE };
+            let began = self.shared.clock.now().wall;
             let turn = self.turn(patience);
             self.note_changes();
             match turn {
                 Ok(Received::End) => break,
-                Ok(_) => self.note_up(),
+                // What arrived before it went down.
+                Ok(_) if self.source.is_down() => {}
+                Ok(_) => {
+                    self.note_up();
+                    self.well = Some(began);
+                }
                 Err(error) if self.source.is_live() => {
                     self.note_down(&error);
                     std::thread::sleep(PATIENCE);
@@ -121,6 +129,10 @@ impl LaneThread {
             let dropped = Drops { kernel: dropped, disk: 0 };
             let _ = self.events.send(Event::CaptureDrops { file, interface, dropped, from, to });
         }
+        for text in self.source.take_notices() {
+            self.tell(|lane| Event::Note { lane, text: text.clone() });
+            self.shared.notice(text);
+        }
         for change in self.source.take_changes() {
             // A peer has come: from now on the source is one that is recorded.
             if let Err(error) = self.lanes.begin() {
@@ -139,11 +151,12 @@ impl LaneThread {
     }
 
     fn note_down(&mut self, error: &SourceError) {
+        let reason = error.to_string();
         if self.down.is_none() {
-            let reason = error.to_string();
-            self.tell(|lane| Event::Down { lane, reason: reason.clone() });
-            self.down = Some(reason);
+            let since = self.well;
+            self.tell(|lane| Event::Down { lane, reason: reason.clone(), since });
         }
+        self.down = Some(reason);
     }
 
     /// A source that does not come back has ended early, or one of its files has.

@@ -3,18 +3,29 @@
 //! **Invariant:** a ring block is copied out and released before anything else is waited for.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use netrewind_segment::layout::CAPLEN_MAX;
-use netrewind_segment::{LinkType, RecordHeader, RingFill};
+use netrewind_segment::{LinkType, RingFill};
 
 use super::{Packet, Received, Source, SourceCounters, SourceError};
-use crate::sys::packet_socket::{Framing, PacketSocket, RingBlock, Statistics, interface_names};
+use crate::sys::interfaces;
+use crate::sys::packet_socket::Statistics;
 
+use bound::{Bound, FanoutGroup, Hardware, Refusal, refused, unknown_interface};
+use capture_filter::ACCEPT_NOTHING;
+use walk::{Walk, Walked};
+
+mod bound;
+mod capture_filter;
 mod link;
 #[cfg(test)]
 mod tests;
+mod walk;
+
+pub use bound::Claims;
+pub use capture_filter::{CaptureFilter, CompiledFilter, KERNEL_INSTRUCTIONS_MAX, Surroundings};
 
 /// One instruction of a classic BPF program: code, jump if true, jump if false, operand.
 pub type Instruction = (u16, u8, u8, u32);
@@ -27,22 +38,24 @@ pub const RING_BLOCKS: u32 = 256;
 pub const RING_RETIRE_MS: u32 = 50;
 /// Lanes of one interface at most; the kernel's own limit is 256.
 pub const LANES_MAX: usize = 64;
+/// The name that stands for all interfaces, as with libpcap: their packets have cooked headers.
+pub const ANY: &str = "any";
 
-/// A program that accepts nothing.
-const ACCEPT_NOTHING: [Instruction; 1] = [(BPF_RETURN, 0, 0, 0)];
-/// BPF_RET | BPF_K: linux/filter.h.
-const BPF_RETURN: u16 = 0x06;
+/// How often an interface that seems well is looked at: a socket hears that it goes down, but not that another takes its
+/// name.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a ring is read on after its interface has gone: the last block is handed over by a timer.
+const LAST_BLOCKS: Duration = Duration::from_millis(4 * RING_RETIRE_MS as u64);
 
 /// What to receive from an interface, and into what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct RingConfig {
-    /// The interface's name.
+    /// The interface's name, one of its alternative names, or [`ANY`].
     pub interface: String,
     /// Bytes kept of each packet at most.
     pub snaplen: u32,
-    /// A classic BPF program that the kernel runs over each packet: it sees frames without the VLAN tag that the network
-    /// card took out, so compile expressions that name `vlan` for that. Empty for all packets.
-    pub capture_filter: Vec<Instruction>,
+    /// What is received of the packets; none for all of them.
+    pub capture_filter: Option<Arc<dyn CaptureFilter>>,
     /// Receive frames for other stations too.
     pub is_promiscuous: bool,
     /// Use the interface's own timestamps where it has any. Its clock must be kept on time by somebody (ptp4l, phc2sys).
@@ -51,6 +64,8 @@ pub struct RingConfig {
     pub block_bytes: u32,
     /// Blocks of each lane's ring.
     pub blocks: u32,
+    /// Shared by all whose interfaces should not be recorded twice.
+    pub claims: Claims,
 }
 
 impl RingConfig {
@@ -59,320 +74,282 @@ impl RingConfig {
         Self {
             interface: interface.to_owned(),
             snaplen: CAPLEN_MAX,
-            capture_filter: Vec::new(),
+            capture_filter: None,
             is_promiscuous: true,
             use_hardware_timestamps: false,
             block_bytes: RING_BLOCK_BYTES,
             blocks: RING_BLOCKS,
+            claims: Claims::default(),
         }
     }
 }
-
-/// The group that the rings of one interface share its packets in, and the number that the interface had when it was
-/// made: an interface that comes back with another number needs a new one.
-type FanoutGroup = Arc<Mutex<Option<(u32, u16)>>>;
 
 /// One ring: all packets of an interface, or one lane's share of them.
 pub struct PacketRing {
     config: RingConfig,
     group: Option<FanoutGroup>,
-    bound: Bound,
-    is_down: bool,
+    /// None before the interface was there for the first time.
+    bound: Option<Bound>,
+    /// Since when nothing is received.
+    down_since: Option<Instant>,
+    /// Why, as long as nobody has been told.
+    untold: Option<SourceError>,
+    looked: Instant,
+    /// What the interface is called at the moment.
+    known_as: String,
     is_stopped: bool,
     counted: SourceCounters,
+    walked: Walked,
     /// Since somebody last asked.
     filled_max: u32,
     freezes: u64,
-    has_hardware_timestamps: bool,
-}
-
-/// A socket on an interface.
-struct Bound {
-    socket: PacketSocket,
-    interface: u32,
-    link_type: LinkType,
-    framing: Framing,
-    has_hardware_timestamps: bool,
+    notices: Vec<String>,
+    /// For packets that are put together to be judged.
+    scratch: Vec<u8>,
 }
 
 impl PacketRing {
     /// Opens `lanes` rings that share the interface's packets, each conversation (both directions) in one of them. No
-    /// packet that the filter rejects is ever handed over.
+    /// packet that the filter rejects is ever handed over. An interface that is not there is waited for.
     pub fn open(config: &RingConfig, lanes: usize) -> Result<Vec<Self>, SourceError> {
         let lanes = lanes.clamp(1, LANES_MAX);
         let group = (lanes > 1).then(FanoutGroup::default);
         let mut rings = Vec::with_capacity(lanes);
         for _ in 0..lanes {
-            let bound = Bound::open(config, group.as_ref())?;
-            rings.push(Self {
-                config: config.clone(),
-                group: group.clone(),
-                has_hardware_timestamps: bound.has_hardware_timestamps,
-                bound,
-                is_down: false,
-                is_stopped: false,
-                counted: SourceCounters::default(),
-                filled_max: 0,
-                freezes: 0,
+            rings.push(match Bound::open(config, group.as_ref()) {
+                Ok(bound) => Self::new(config, group.clone(), Some(bound), None),
+                Err(Refusal::Passing(error)) => Self::new(config, group.clone(), None, Some(error)),
+                Err(Refusal::Lasting(error)) => return Err(error),
             });
         }
-        for ring in &rings {
-            ring.bound.admit(config)?;
-        }
+        // Only when all share the packets does any of them begin.
+        rings.iter_mut().try_for_each(Self::admit)?;
         Ok(rings)
+    }
+
+    fn new(
+        config: &RingConfig,
+        group: Option<FanoutGroup>,
+        bound: Option<Bound>,
+        untold: Option<SourceError>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            config: config.clone(),
+            group,
+            down_since: bound.is_none().then_some(now),
+            bound,
+            untold,
+            looked: now,
+            known_as: config.interface.clone(),
+            is_stopped: false,
+            counted: SourceCounters::default(),
+            walked: Walked::default(),
+            filled_max: 0,
+            freezes: 0,
+            notices: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
 
     /// Whether the interface stamps the packets itself.
     pub fn has_hardware_timestamps(&self) -> bool {
-        self.has_hardware_timestamps
+        self.bound.as_ref().is_some_and(|bound| bound.has_hardware_timestamps)
     }
 
-    /// The link type of the interface's packets.
-    pub fn link_type(&self) -> LinkType {
-        self.bound.link_type
+    /// The link type of an interface's packets; none where it is not there or cannot be looked at.
+    pub fn link_type_at(interface: &str) -> Option<LinkType> {
+        Hardware::of(interface).ok().map(|hardware| hardware.link_type)
     }
 
-    fn hand_over(&mut self, take: &mut dyn FnMut(Packet<'_>)) -> Option<u64> {
-        let (link_type, framing) = (self.bound.link_type, self.bound.framing);
-        self.filled_max = self.filled_max.max(self.bound.socket.filled_blocks());
-        let block = self.bound.socket.take_block()?;
-        Some(walk(&block, link_type, framing, take))
+    /// The link type of its packets; none as long as its interface has not been there.
+    pub fn link_type(&self) -> Option<LinkType> {
+        self.bound.as_ref().map(|bound| bound.hardware.link_type)
     }
 
-    /// What is known of the interface after the kernel noted an error.
-    fn look_at_interface(&mut self, error: io::Error) -> SourceError {
-        self.is_down = true;
-        refused(&self.config.interface, "the interface is down; recording goes on when it is back", error)
+    /// Why the interface is waited for, if it is.
+    pub fn waits_because(&self) -> Option<String> {
+        self.untold.as_ref().map(SourceError::to_string)
     }
 
-    /// Whether the interface can be received from again, after it was down.
-    fn come_back(&mut self) -> Result<(), SourceError> {
-        let name = &self.config.interface.clone();
-        let down = |error| refused(name, "the interface is away; recording goes on when it is back", error);
-        let interface = self.bound.socket.index_of(name).map_err(down)?;
-        if !self.bound.socket.is_up(name).map_err(down)? {
-            return Err(down(io::Error::from_raw_os_error(libc::ENETDOWN)));
-        }
-        if interface != self.bound.interface {
-            self.count().map_err(|error| refused(name, "reading the kernel's counters", error))?;
-            let bound = Bound::open(&self.config, self.group.as_ref())?;
-            bound.admit(&self.config)?;
-            self.bound = bound;
-        }
-        // The interface may have gone and come again in between.
-        let _ = self.bound.socket.take_error();
-        self.is_down = false;
+    fn admit(&mut self) -> Result<(), SourceError> {
+        let Some(bound) = &mut self.bound else { return Ok(()) };
+        self.notices.extend(bound.admit(&self.config)?);
+        let interface = bound.hardware.interface;
+        self.known_as = interfaces::name_of(interface).unwrap_or_else(|_| self.config.interface.clone());
         Ok(())
     }
 
+    fn hand_over(&mut self, take: &mut dyn FnMut(Packet<'_>)) -> Option<u64> {
+        let bound = self.bound.as_mut()?;
+        self.filled_max = self.filled_max.max(bound.socket.filled_blocks());
+        let Hardware { link_type, framing, .. } = bound.hardware;
+        let walk = Walk { link_type, framing, filter: bound.filter.as_deref() };
+        let block = bound.socket.take_block()?;
+        let Walked { handed_over, rejected } = walk.block(&block, &mut self.scratch, take);
+        self.walked.handed_over += handed_over;
+        self.walked.rejected += rejected;
+        Some(handed_over)
+    }
+
+    /// Nothing is received any more.
+    fn go_down(&mut self, what: &str, error: io::Error) -> SourceError {
+        self.down_since = Some(Instant::now());
+        refused(&self.config.interface, what, error)
+    }
+
+    /// Looks after an interface that seems well, once in a while.
+    fn look(&mut self) -> Result<(), SourceError> {
+        let now = Instant::now();
+        let Some(bound) = self.bound.as_ref().filter(|_| now - self.looked >= LOOK_INTERVAL) else {
+            return Ok(());
+        };
+        self.looked = now;
+        if let Err(error) = bound.socket.take_error() {
+            return Err(self.go_down(DOWN, error));
+        }
+        if bound.hardware.is_any() {
+            return Ok(());
+        }
+        if !bound.is_bound() {
+            return Err(self.go_down(AWAY, io::Error::from_raw_os_error(libc::ENODEV)));
+        }
+        let number = bound.hardware.interface;
+        if interfaces::number_of(&self.config.interface).is_ok_and(|named| named != number) {
+            // What is in the ring is taken, and then the other has its turn.
+            let _ = bound.socket.attach_filter(&ACCEPT_NOTHING);
+            return Err(self.go_down(OTHER, io::Error::from_raw_os_error(libc::ENODEV)));
+        }
+        self.note_name(number);
+        Ok(())
+    }
+
+    fn note_name(&mut self, number: u32) {
+        let Ok(name) = interfaces::name_of(number) else { return };
+        if name != self.known_as {
+            let asked = &self.config.interface;
+            self.notices.push(match name == *asked {
+                true => format!("{asked} has its name back"),
+                false => format!("{asked} is called {name} now: it is recorded under the name {asked} still"),
+            });
+            self.known_as = name;
+        }
+    }
+
+    /// Goes on with an interface that was away, if it can be received from again. `is_drained` says that nothing waits in
+    /// the ring any more, so that another can take its place.
+    fn come_back(&mut self, is_drained: bool) -> Result<(), SourceError> {
+        let down = |error| refused(&self.config.interface, DOWN, error);
+        let named =
+            if self.config.interface == ANY { Ok(0) } else { interfaces::number_of(&self.config.interface) };
+        let bound = self.bound.as_ref().filter(|bound| bound.is_bound());
+        // Under another name as well, unless that name is another interface's by now.
+        let kept = bound.filter(|bound| !matches!(named, Ok(named) if named != bound.hardware.interface));
+        if let Some(bound) = kept.filter(|bound| !bound.hardware.is_any()) {
+            let name = interfaces::name_of(bound.hardware.interface).map_err(down)?;
+            if !bound.socket.is_up(&name).map_err(down)? {
+                return Err(down(io::Error::from_raw_os_error(libc::ENETDOWN)));
+            }
+        }
+        let is_same = |bound: &&Bound| {
+            bound.hardware.is_any()
+                || Hardware::at(&bound.socket, bound.hardware.interface)
+                    .is_ok_and(|now| now == bound.hardware)
+        };
+        if kept.filter(is_same).is_none() {
+            // Whatever it is on, nothing more is wanted from there.
+            let _ = self.bound.as_ref().map(|bound| bound.socket.attach_filter(&ACCEPT_NOTHING));
+            let waited = self.down_since.is_none_or(|since| since.elapsed() >= LAST_BLOCKS);
+            if !(is_drained && waited) {
+                return Err(down(io::Error::from_raw_os_error(libc::ENETDOWN)));
+            }
+            self.bind_again(named)?;
+        }
+        self.resume();
+        Ok(())
+    }
+
+    fn bind_again(&mut self, named: io::Result<u32>) -> Result<(), SourceError> {
+        named.map_err(|_| unknown_interface(&self.config.interface))?;
+        if self.bound.is_some() {
+            self.count().map_err(|error| refused(&self.config.interface, COUNTERS, error))?;
+            // What the old ring kept to itself is lost with it.
+            let SourceCounters { received, dropped } = self.counted;
+            let Walked { handed_over, rejected } = self.walked;
+            self.counted.dropped += received.saturating_sub(dropped + handed_over + rejected);
+        }
+        let had_timestamps = self.has_hardware_timestamps();
+        let link_type = self.link_type();
+        let mut bound = Bound::open(&self.config, self.group.as_ref())?;
+        let notice = bound.admit(&self.config)?;
+        let name = &self.config.interface;
+        self.notices.extend(notice);
+        if had_timestamps && !bound.has_hardware_timestamps {
+            self.notices
+                .push(format!("{name} has no time stamps of its own any more: the kernel's are used"));
+        }
+        let new_type = bound.hardware.link_type;
+        if link_type.is_some_and(|link_type| link_type != new_type) {
+            self.notices
+                .push(format!("{name} has come back with packets of another link type ({})", new_type.0));
+        }
+        self.bound = Some(bound);
+        Ok(())
+    }
+
+    fn resume(&mut self) {
+        self.down_since = None;
+        self.looked = Instant::now();
+        let Some(bound) = &mut self.bound else { return };
+        // The interface may have gone and come again in between.
+        let _ = bound.socket.take_error();
+        bound.renew(&self.config);
+        let number = bound.hardware.interface;
+        if number != 0 {
+            self.note_name(number);
+        }
+    }
+
     fn count(&mut self) -> io::Result<()> {
-        let Statistics { packets, drops, freezes } = self.bound.socket.take_statistics()?;
+        let Some(bound) = &self.bound else { return Ok(()) };
+        let Statistics { packets, drops, freezes } = bound.socket.take_statistics()?;
         self.counted.received += u64::from(packets);
         self.counted.dropped += u64::from(drops);
         self.freezes += u64::from(freezes);
         Ok(())
     }
-}
 
-impl Bound {
-    /// A socket on the interface that accepts nothing yet.
-    fn open(config: &RingConfig, group: Option<&FanoutGroup>) -> Result<Self, SourceError> {
-        let name = &config.interface;
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |error| refused(name, &what, error)
-        };
-        let Hardware { interface, hardware_type, link_type, framing } = Hardware::of(name)?;
-        if framing == Framing::Cooked && !config.capture_filter.is_empty() {
-            let reason =
-                "a capture filter cannot be used on an interface of this kind: filter when you extract";
-            return Err(SourceError::Unsupported { name: name.clone(), reason: reason.into() });
+    /// What is done while nothing is received.
+    fn receive_nothing(&mut self) -> Result<Received, SourceError> {
+        match self.untold.take() {
+            Some(error) => Err(error),
+            None => self.come_back(true).map(|()| Received::Quiet),
         }
-        let mut socket = PacketSocket::open(framing).map_err(|error| not_permitted(name, error))?;
-        socket.attach_filter(&ACCEPT_NOTHING).map_err(failed("attaching a filter"))?;
-        socket.map_ring(config.block_bytes, config.blocks, RING_RETIRE_MS).map_err(failed(&format!(
-            "reserving a ring of {} blocks of {} bytes: choose a smaller one",
-            config.blocks, config.block_bytes
-        )))?;
-        // On the loopback interface every packet is sent and received: once is enough.
-        let ignores_outgoing = hardware_type == libc::ARPHRD_LOOPBACK;
-        if ignores_outgoing {
-            socket.ignore_outgoing().map_err(failed("leaving out what is sent"))?;
-        }
-        let has_hardware_timestamps = config.use_hardware_timestamps
-            && socket.use_hardware_timestamps(name).map_err(failed("asking for hardware timestamps"))?;
-        socket.bind(interface).map_err(failed("binding"))?;
-        if config.is_promiscuous && !ignores_outgoing {
-            socket.promiscuous(interface).map_err(failed("making the interface promiscuous"))?;
-        }
-        if let Some(group) = group {
-            join(&socket, interface, group, ignores_outgoing)
-                .map_err(failed("sharing packets between lanes"))?;
-        }
-        Ok(Self { socket, interface, link_type, framing, has_hardware_timestamps })
     }
 
-    /// Begins to accept packets.
-    fn admit(&self, config: &RingConfig) -> Result<(), SourceError> {
-        let keep = |&(code, jt, jf, k): &Instruction| match code {
-            BPF_RETURN => (code, jt, jf, k.min(config.snaplen)),
-            _ => (code, jt, jf, k),
-        };
-        let program: Vec<Instruction> = config.capture_filter.iter().map(keep).collect();
-        let result = if !program.is_empty() {
-            self.socket.attach_filter(&program)
-        } else if config.snaplen < CAPLEN_MAX {
-            self.socket.attach_filter(&[(BPF_RETURN, 0, 0, config.snaplen)])
-        } else {
-            self.socket.detach_filter()
-        };
-        result.map_err(|error| refused(&config.interface, "attaching the capture filter", error))
+    /// Waits for packets, or for the news that there will be none.
+    fn wait(&mut self, patience: Duration) -> Result<bool, SourceError> {
+        let Some(bound) = &self.bound else { return Ok(false) };
+        bound
+            .socket
+            .wait(patience)
+            .map_err(|error| refused(&self.config.interface, "waiting for packets", error))
     }
 }
 
-/// What an interface is.
-struct Hardware {
-    interface: u32,
-    hardware_type: u16,
-    link_type: LinkType,
-    framing: Framing,
+const DOWN: &str = "the interface is down; recording goes on when it is back";
+const AWAY: &str = "the interface is away; recording goes on when it is back";
+const OTHER: &str = "another interface has its name now, and is recorded in its place";
+const COUNTERS: &str = "reading the kernel's counters";
+
+/// The number of an interface, by its name or an alternative one; none where there is no such interface. [`ANY`] has 0.
+pub fn number_of(interface: &str) -> Option<u32> {
+    if interface == ANY { Some(0) } else { interfaces::number_of(interface).ok() }
 }
 
-impl Hardware {
-    fn of(name: &str) -> Result<Self, SourceError> {
-        let looking = PacketSocket::open(Framing::Raw).map_err(|error| not_permitted(name, error))?;
-        let interface = looking.index_of(name).map_err(|_| unknown_interface(name))?;
-        let hardware_type =
-            looking.hardware_type(name).map_err(|error| refused(name, "asking for its link type", error))?;
-        let (link_type, framing) = link::of_hardware(hardware_type);
-        Ok(Self { interface, hardware_type, link_type, framing })
-    }
-}
-
-/// The link type of an interface's packets: what a capture filter for it is compiled for.
-pub fn link_type_of(interface: &str) -> Result<LinkType, SourceError> {
-    Ok(Hardware::of(interface)?.link_type)
-}
-
-fn join(
-    socket: &PacketSocket,
-    interface: u32,
-    group: &FanoutGroup,
-    ignores_outgoing: bool,
-) -> io::Result<()> {
-    let mut group = group.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = group.filter(|&(of, _)| of == interface).map(|(_, number)| number);
-    let number = socket.join_fanout(known, ignores_outgoing)?;
-    *group = Some((interface, number));
-    Ok(())
-}
-
-fn refused(name: &str, what: &str, source: io::Error) -> SourceError {
-    SourceError::System { what: format!("{name}: {what}"), source }
-}
-
-fn not_permitted(name: &str, source: io::Error) -> SourceError {
-    let remedy = "opening a packet socket needs the capability CAP_NET_RAW: run it with sudo, or give it to the program \
-                  once with `sudo setcap cap_net_raw+ep` and its path";
-    match source.kind() {
-        io::ErrorKind::PermissionDenied => refused(name, remedy, source),
-        _ => refused(name, "opening a packet socket", source),
-    }
-}
-
-fn unknown_interface(name: &str) -> SourceError {
-    let names = interface_names().join(", ");
-    SourceError::Unsupported {
-        name: name.to_owned(),
-        reason: format!("no such interface; there are: {names}"),
-    }
-}
-
-/// Where the fields of a packet's header in the ring stand: `struct tpacket3_hdr`.
-mod packet_field {
-    use std::ops::Range;
-    pub const NEXT: Range<usize> = 0..4;
-    pub const SECONDS: Range<usize> = 4..8;
-    pub const NANOSECONDS: Range<usize> = 8..12;
-    pub const CAPLEN: Range<usize> = 12..16;
-    pub const LEN: Range<usize> = 16..20;
-    pub const STATUS: Range<usize> = 20..24;
-    pub const MAC: Range<usize> = 24..26;
-    pub const NET: Range<usize> = 26..28;
-    pub const VLAN_TCI: Range<usize> = 32..36;
-    pub const VLAN_TPID: Range<usize> = 36..38;
-    pub const BYTES: usize = 48;
-}
-
-fn word(header: &[u8; packet_field::BYTES], field: std::ops::Range<usize>) -> u32 {
-    let mut bytes = [0; 4];
-    bytes.copy_from_slice(&header[field]);
-    u32::from_ne_bytes(bytes)
-}
-
-fn half(header: &[u8; packet_field::BYTES], field: std::ops::Range<usize>) -> u16 {
-    let mut bytes = [0; 2];
-    bytes.copy_from_slice(&header[field]);
-    u16::from_ne_bytes(bytes)
-}
-
-/// Hands over every packet of a block; returns how many.
-fn walk(
-    block: &RingBlock<'_>,
-    link_type: LinkType,
-    framing: Framing,
-    take: &mut dyn FnMut(Packet<'_>),
-) -> u64 {
-    let mut offset = block.first_packet();
-    let mut handed_over = 0;
-    for _ in 0..block.packets() {
-        let Some(header) = block.bytes(offset, packet_field::BYTES).and_then(|it| it.first_chunk()) else {
-            break;
-        };
-        match framing {
-            Framing::Raw => hand_over_raw(block, offset, header, link_type, take),
-            Framing::Cooked => link::hand_over_cooked(block, offset, header, link_type, take),
-        }
-        handed_over += 1;
-        offset += word(header, packet_field::NEXT) as usize;
-    }
-    handed_over
-}
-
-#[inline]
-fn hand_over_raw(
-    block: &RingBlock<'_>,
-    offset: usize,
-    header: &[u8; packet_field::BYTES],
-    link_type: LinkType,
-    take: &mut dyn FnMut(Packet<'_>),
-) {
-    let caplen = word(header, packet_field::CAPLEN);
-    let start = offset + usize::from(half(header, packet_field::MAC));
-    let bytes = block.bytes(start, caplen as usize).unwrap_or_default();
-    let mut record = RecordHeader {
-        seconds: word(header, packet_field::SECONDS),
-        nanoseconds: word(header, packet_field::NANOSECONDS),
-        caplen,
-        len: word(header, packet_field::LEN),
-    };
-    let tag = link::stripped_tag(header).filter(|_| link_type == LinkType::ETHERNET);
-    let (head, tail) = match bytes.split_at_checked(link::TAG_OFFSET) {
-        Some((head, tail)) if tag.is_some() => (head, tail),
-        _ => {
-            return take(Packet {
-                header: record,
-                link_type,
-                head: bytes,
-                tag: None,
-                tail: &[],
-                interface: None,
-            });
-        }
-    };
-    record.caplen += link::TAG_BYTES;
-    record.len += link::TAG_BYTES;
-    take(Packet { header: record, link_type, head, tag, tail, interface: None });
+/// The names of the interfaces that there are.
+pub fn interface_names() -> Vec<String> {
+    crate::sys::packet_socket::interface_names()
 }
 
 impl Source for PacketRing {
@@ -386,29 +363,29 @@ impl Source for PacketRing {
         take: &mut dyn FnMut(Packet<'_>),
     ) -> Result<Received, SourceError> {
         if let Some(packets) = self.hand_over(take) {
+            match (self.is_stopped, self.is_down()) {
+                (true, _) => {}
+                // What waited in the ring, or packets of an interface that is back.
+                (false, true) => drop(self.come_back(false)),
+                (false, false) => self.look()?,
+            }
             return Ok(Received::Packets(packets));
         }
-        if self.is_down && !self.is_stopped {
-            return match self.come_back() {
-                Ok(()) => Ok(Received::Quiet),
-                Err(error) => {
-                    std::thread::sleep(patience);
-                    Err(error)
-                }
-            };
+        if self.is_down() && !self.is_stopped {
+            return self.receive_nothing();
         }
-        let name = &self.config.interface;
-        let is_ready =
-            self.bound.socket.wait(patience).map_err(|error| refused(name, "waiting for packets", error))?;
-        if !is_ready {
-            return Ok(Received::Quiet);
+        if !self.wait(patience)? {
+            return if self.is_stopped { Ok(Received::Quiet) } else { self.look().map(|()| Received::Quiet) };
         }
         if let Some(packets) = self.hand_over(take) {
             return Ok(Received::Packets(packets));
         }
-        match self.bound.socket.take_error() {
+        match self.bound.as_ref().map_or(Ok(()), |bound| bound.socket.take_error()) {
             Ok(()) => Ok(Received::Quiet),
-            Err(error) => Err(self.look_at_interface(error)),
+            Err(error) => {
+                let is_there = self.bound.as_ref().is_some_and(Bound::is_bound);
+                Err(self.go_down(if is_there { DOWN } else { AWAY }, error))
+            }
         }
     }
 
@@ -416,9 +393,18 @@ impl Source for PacketRing {
         true
     }
 
+    fn is_down(&self) -> bool {
+        self.down_since.is_some()
+    }
+
+    fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
     fn stop(&mut self) -> Result<(), SourceError> {
         self.is_stopped = true;
-        self.bound
+        let Some(bound) = &self.bound else { return Ok(()) };
+        bound
             .socket
             .attach_filter(&ACCEPT_NOTHING)
             .map_err(|error| refused(&self.config.interface, "stopping", error))
@@ -431,7 +417,9 @@ impl Source for PacketRing {
 
     fn counters(&mut self) -> Result<SourceCounters, SourceError> {
         let result = self.count();
-        result.map_err(|error| refused(&self.config.interface, "reading the kernel's counters", error))?;
-        Ok(self.counted)
+        result.map_err(|error| refused(&self.config.interface, COUNTERS, error))?;
+        // What the capture filter rejected was not received, wherever it ran.
+        let SourceCounters { received, dropped } = self.counted;
+        Ok(SourceCounters { received: received.saturating_sub(self.walked.rejected), dropped })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_ulong, c_void};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -353,9 +353,15 @@ impl PacketSocket {
         Ok(c_int::from(flags) & libc::IFF_UP != 0)
     }
 
-    /// The number of an interface.
-    pub fn index_of(&self, interface: &str) -> io::Result<u32> {
-        Ok(rustix::net::netdevice::name_to_index(self.fd.as_fd(), interface)?)
+    /// The interface that the kernel has the socket on: 0 for all of them, none where it took it off.
+    pub fn bound_interface(&self) -> io::Result<Option<u32>> {
+        // SAFETY: `sockaddr_ll` is of integers that may all be zero.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        let mut length = option_bytes::<libc::sockaddr_ll>();
+        let pointer = std::ptr::from_mut(&mut address).cast::<libc::sockaddr>();
+        // SAFETY: `pointer` is valid for `length` bytes, which the kernel does not exceed.
+        check(unsafe { libc::getsockname(self.fd.as_raw_fd(), pointer, &raw mut length) })?;
+        Ok(u32::try_from(address.sll_ifindex).ok())
     }
 }
 

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::corpus;
 use super::expressions;
 use super::random::Random;
-use crate::compile::{Optimize, in_process};
+use crate::compile::Optimize;
+use crate::target::Target;
 use crate::{CompileLimits, Compiler, FilterError, Patient, Waiting, compile, serve_worker};
 
 fn error(expression: &str) -> FilterError {
@@ -89,7 +90,7 @@ fn programs_are_those_of_tcpdump_reading_a_file() {
             let output = Command::new("tcpdump").arg("-ddd").arg("-r").arg(&file).arg(&expression).output();
             let Ok(output) = output else { return println!("no tcpdump: skipped") };
             let printed = String::from_utf8(output.stdout).unwrap();
-            let ours = in_process(&expression, link_type, Optimize::Yes).ok().map(|program| {
+            let ours = Target::File(link_type).compile(&expression, Optimize::Yes).ok().map(|program| {
                 let lines = program.iter().map(|i| format!("{} {} {} {}\n", i.code, i.jt, i.jf, i.k));
                 format!("{}\n{}", program.len(), lines.collect::<String>())
             });
@@ -145,7 +146,7 @@ fn the_optimizer_changes_no_verdict_on_whole_packets() {
         let about = random.pick(&packets);
         let expression = expressions::random(&mut random, &about.bytes);
         let Some(optimized) = expressions::filter(&expression, LinkType::ETHERNET) else { continue };
-        let raw = in_process(&expression, LinkType::ETHERNET, Optimize::No).unwrap();
+        let raw = Target::File(LinkType::ETHERNET).compile(&expression, Optimize::No).unwrap();
         let plain = crate::Program::decode(LinkType::ETHERNET, &raw).unwrap();
         for packet in &packets {
             let verdicts = [&optimized.program, &plain].map(|p| p.accepts(&packet.bytes, packet.wire_len));

@@ -2,10 +2,10 @@
 
 use netrewind_segment::LinkType;
 
-use crate::{CompileLimits, FilterError, compile_raw};
+use crate::{CompileLimits, FilterError, compile};
 
 fn refused(expression: &str) -> FilterError {
-    match compile_raw(expression, LinkType::ETHERNET, &CompileLimits::default()) {
+    match compile(expression, LinkType::ETHERNET, &CompileLimits::default()) {
         Err(error) => error,
         Ok(_) => panic!("`{expression}` has a meaning"),
     }
@@ -123,7 +123,7 @@ fn every_remedy_compiles_and_says_what_was_meant() {
             wrong.push(format!("{expression}: {message}"));
         }
         for remedy in &quoted {
-            let compiled = compile_raw(remedy, LinkType::ETHERNET, &CompileLimits::default());
+            let compiled = compile(remedy, LinkType::ETHERNET, &CompileLimits::default());
             compiled.unwrap_or_else(|error| panic!("{expression}: `{remedy}` is no remedy: {error}"));
         }
     }

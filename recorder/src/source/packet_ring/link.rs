@@ -3,7 +3,7 @@
 use netrewind_segment::{LinkType, RecordHeader};
 
 use super::super::Packet;
-use super::{half, packet_field, word};
+use super::walk::{half, packet_field, word};
 use crate::sys::packet_socket::{Framing, RingBlock};
 
 /// Where a VLAN tag stands in an Ethernet frame: after the two addresses.
@@ -51,7 +51,7 @@ pub(super) fn stripped_tag(header: &[u8; packet_field::BYTES]) -> Option<[u8; 4]
 }
 
 /// Where the fields of the address behind a packet's header in the ring stand: `struct sockaddr_ll`.
-mod address_field {
+pub(super) mod address_field {
     use std::ops::Range;
     pub const PROTOCOL: Range<usize> = 2..4;
     pub const INTERFACE: Range<usize> = 4..8;
@@ -62,16 +62,22 @@ mod address_field {
     pub const BYTES: usize = 20;
 }
 
-const SLL2_BYTES: usize = 20;
+/// Bytes of a cooked header.
+pub(super) const SLL2_BYTES: usize = 20;
+
+/// What the kernel says of the packet whose header stands at `offset`.
+pub(super) fn address<'a>(block: &'a RingBlock<'_>, offset: usize) -> Option<&'a [u8; address_field::BYTES]> {
+    block.bytes(offset + packet_field::BYTES, address_field::BYTES)?.first_chunk()
+}
 
 /// A LINKTYPE_LINUX_SLL2 header: tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html. Its numbers are big endian.
-fn cooked_header(address: &[u8; address_field::BYTES]) -> [u8; SLL2_BYTES] {
+pub(super) fn cooked_header(address: &[u8; address_field::BYTES]) -> [u8; SLL2_BYTES] {
     let mut interface = [0; 4];
     interface.copy_from_slice(&address[address_field::INTERFACE]);
     let mut hardware_type = [0; 2];
     hardware_type.copy_from_slice(&address[address_field::HARDWARE_TYPE]);
     let mut header = [0; SLL2_BYTES];
-    header[0..2].copy_from_slice(&address[address_field::PROTOCOL]); // big endian already
+    header[SLL2_PROTOCOL].copy_from_slice(&address[address_field::PROTOCOL]); // big endian already
     header[4..8].copy_from_slice(&u32::from_ne_bytes(interface).to_be_bytes());
     header[8..10].copy_from_slice(&u16::from_ne_bytes(hardware_type).to_be_bytes());
     header[10] = address[address_field::PACKET_TYPE];
@@ -80,7 +86,11 @@ fn cooked_header(address: &[u8; address_field::BYTES]) -> [u8; SLL2_BYTES] {
     header
 }
 
-/// Hands over a packet without its link-layer header, with what the kernel knows in its place.
+/// Where a cooked header says what follows it.
+const SLL2_PROTOCOL: std::ops::Range<usize> = 0..2;
+
+/// Hands over a packet without its link-layer header, with what the kernel knows in its place. A tag that was taken out
+/// comes back behind the cooked header, as it stands in packets whose tag was left in.
 pub(super) fn hand_over_cooked(
     block: &RingBlock<'_>,
     offset: usize,
@@ -88,18 +98,22 @@ pub(super) fn hand_over_cooked(
     link_type: LinkType,
     take: &mut dyn FnMut(Packet<'_>),
 ) {
-    let address =
-        block.bytes(offset + packet_field::BYTES, address_field::BYTES).and_then(|it| it.first_chunk());
-    let Some(address) = address else { return };
-    let cooked = cooked_header(address);
+    let Some(address) = address(block, offset) else { return };
+    let mut cooked = cooked_header(address);
+    let tag = stripped_tag(header).map(|[tpid_high, tpid_low, tci_high, tci_low]| {
+        let [inner_high, inner_low] = [cooked[0], cooked[1]];
+        cooked[SLL2_PROTOCOL].copy_from_slice(&[tpid_high, tpid_low]);
+        [tci_high, tci_low, inner_high, inner_low]
+    });
+    let made_up = SLL2_BYTES as u32 + tag.map_or(0, |_| TAG_BYTES);
     let caplen = word(header, packet_field::CAPLEN);
     let start = offset + usize::from(half(header, packet_field::NET));
     let record = RecordHeader {
         seconds: word(header, packet_field::SECONDS),
         nanoseconds: word(header, packet_field::NANOSECONDS),
-        caplen: caplen + SLL2_BYTES as u32,
-        len: word(header, packet_field::LEN).saturating_add(SLL2_BYTES as u32),
+        caplen: caplen + made_up,
+        len: word(header, packet_field::LEN).saturating_add(made_up),
     };
     let tail = block.bytes(start, caplen as usize).unwrap_or_default();
-    take(Packet { header: record, link_type, head: &cooked, tag: None, tail, interface: None });
+    take(Packet { header: record, link_type, head: &cooked, tag, tail, interface: None });
 }

@@ -1,12 +1,16 @@
 //! Live interfaces: veth pairs in network namespaces of their own. Held against what was sent.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use netrewind_segment::{LinkType, RecordHeader};
 
-use super::{Instruction, PacketRing, RING_RETIRE_MS, RingConfig};
+use super::{
+    CaptureFilter, Claims, CompiledFilter, Instruction, PacketRing, RING_RETIRE_MS, RingConfig, Surroundings,
+};
 use crate::source::{Received, Source, SourceError};
+use crate::sys::interfaces;
 use crate::sys::packet_socket::{Framing, PacketSocket};
 
 /// A namespace with the pair `a0` - `a1`, which this thread is in.
@@ -65,8 +69,31 @@ fn open(config: &RingConfig) -> PacketRing {
 
 fn sender(interface: &str) -> PacketSocket {
     let socket = PacketSocket::open(Framing::Raw).unwrap();
-    socket.bind(socket.index_of(interface).unwrap()).unwrap();
+    socket.bind(interfaces::number_of(interface).unwrap()).unwrap();
     socket
+}
+
+/// A filter of which the kernel gets the program, and which is this where the kernel does not take it.
+#[derive(Clone)]
+struct Fixed(Vec<Instruction>, fn(&[u8], u32, &Surroundings) -> bool);
+
+impl CaptureFilter for Fixed {
+    fn compiled(&self, _: &str, _: LinkType) -> Result<Option<Arc<dyn CompiledFilter>>, String> {
+        Ok(Some(Arc::new(self.clone())))
+    }
+}
+
+impl CompiledFilter for Fixed {
+    fn program(&self) -> &[Instruction] {
+        &self.0
+    }
+    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &Surroundings) -> bool {
+        self.1(packet, wire_len, surroundings)
+    }
+}
+
+fn filtered(config: RingConfig, filter: Fixed) -> RingConfig {
+    RingConfig { capture_filter: Some(Arc::new(filter)), ..config }
 }
 
 /// Everything that has arrived and will.
@@ -106,7 +133,7 @@ fn udp(source: [u8; 4], destination: [u8; 4], source_port: u16, destination_port
 fn frames_come_as_they_were_sent_with_their_tags() {
     let Some(_namespace) = Namespace::enter("tags") else { return };
     let mut ring = open(&small("a1"));
-    assert_eq!((ring.name(), ring.link_type()), ("a1", LinkType::ETHERNET));
+    assert_eq!((ring.name(), ring.link_type()), ("a1", Some(LinkType::ETHERNET)));
     let frames = [
         frame(&[0x08, 0x00], 60),
         frame(&[0x81, 0x00, 0xb0, 0x05, 0x08, 0x00], 100), // priority 5, drop eligible, VLAN 5
@@ -139,7 +166,8 @@ fn the_kernel_cuts_and_filters() {
     let only_arp: [Instruction; 4] =
         [(0x28, 0, 0, 12), (0x15, 0, 1, 0x0806), (0x06, 0, 0, 262_144), (0x06, 0, 0, 0)];
     let mut all = open(&RingConfig { snaplen: 50, ..small("a1") });
-    let mut arp = open(&RingConfig { snaplen: 40, capture_filter: only_arp.to_vec(), ..small("a1") });
+    let in_kernel = Fixed(only_arp.to_vec(), |_, _, _| false);
+    let mut arp = open(&filtered(RingConfig { snaplen: 40, ..small("a1") }, in_kernel));
     let socket = sender("a0");
     for kind in [[0x08, 0x06], [0x08, 0x00], [0x08, 0x06]] {
         socket.send(&frame(&kind, 60)).unwrap();
@@ -290,13 +318,168 @@ fn an_interface_that_goes_comes_back() {
     assert_eq!(counted, 52, "over both sockets of each lane");
 }
 
+/// Receives until there are as many packets in all, or the ring is in trouble where that is wanted.
+fn until(ring: &mut PacketRing, wants_trouble: bool, received: &mut Vec<Vec<u8>>, wanted: usize) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let result = ring.receive(Duration::from_millis(20), &mut |packet| {
+            received.push([packet.head, packet.tail].concat());
+        });
+        if result.is_err() == wants_trouble && ring.is_down() == wants_trouble && received.len() >= wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{wants_trouble} {wanted} {}: {result:?}", received.len());
+    }
+}
+
 #[test]
-fn what_cannot_be_recorded_is_said() {
-    let Some(namespace) = Namespace::enter("unknown") else { return };
-    let error = PacketRing::open(&small("a7"), 1).err().unwrap().to_string();
-    assert!(error.contains("a7: no such interface; there are: ") && error.contains("a1"), "{error}");
+fn an_interface_is_waited_for_and_is_judged_by_the_sockets_own_binding() {
+    let Some(namespace) = Namespace::enter("away") else { return };
+    let other = Namespace(format!("{}-x", namespace.0));
+    assert!(ip(&format!("netns add {}", other.0)));
+    let mut received = Vec::new();
+    let mut ring = open(&small("later"));
+    assert!(ring.waits_because().unwrap().contains("later: no such interface; there are: "));
+    until(&mut ring, true, &mut received, 0);
+    namespace.run("link set a1 down");
+    namespace.run("link set a1 name later");
+    namespace.run("link set later up");
+    until(&mut ring, false, &mut received, 0);
+    let port = |bytes: &[u8]| u16::from_be_bytes([bytes[34], bytes[35]]);
+    let send = |port| sender("a0").send(&udp([1, 1, 1, 1], [2, 2, 2, 2], port, 2)).unwrap();
+    send(1);
+    until(&mut ring, false, &mut received, 1);
+    // Away, and back with the same number: the socket does not come back by itself.
+    let number = interfaces::number_of("later").unwrap();
+    namespace.run(&format!("link set later netns {}", other.0));
+    until(&mut ring, true, &mut received, 1);
+    assert!(ip(&format!("-n {} link set later netns {}", other.0, namespace.0)));
+    for _ in 0..5 {
+        until(&mut ring, true, &mut received, 1);
+    }
+    namespace.run("link set later up");
+    until(&mut ring, false, &mut received, 1);
+    assert_eq!(interfaces::number_of("later").unwrap(), number);
+    namespace.run("link set a0 up");
+    send(2);
+    until(&mut ring, false, &mut received, 2);
+    // Under another name it is still the same interface, until another has the name.
+    namespace.run("link set later down");
+    until(&mut ring, true, &mut received, 2);
+    namespace.run("link set later name elsewhere");
+    namespace.run("link set elsewhere up");
+    until(&mut ring, false, &mut received, 2);
+    send(3);
+    until(&mut ring, false, &mut received, 3);
+    assert!(ring.take_notices().iter().any(|notice| notice.contains("is called elsewhere now")));
+    namespace.run("link add later type veth peer name other");
+    namespace.run("link set later up");
+    namespace.run("link set other up");
+    until(&mut ring, true, &mut received, 3);
+    until(&mut ring, false, &mut received, 3);
+    sender("other").send(&udp([1, 1, 1, 1], [2, 2, 2, 2], 4, 2)).unwrap();
+    send(5);
+    until(&mut ring, false, &mut received, 4);
+    assert_eq!(received.iter().map(|bytes| port(bytes)).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let counters = ring.counters().unwrap();
+    assert_eq!((counters.received, counters.dropped), (4, 0));
+}
+
+#[test]
+fn an_interface_may_come_back_as_one_of_another_kind() {
+    let Some(namespace) = Namespace::enter("kind") else { return };
+    let mut ring = open(&small("a1"));
+    let mut received = Vec::new();
+    namespace.run("link del a1");
+    until(&mut ring, true, &mut received, 0);
+    if !ip(&format!("-n {} tuntap add a1 mode tun", namespace.0)) {
+        println!("skipped: no tun interfaces");
+        return;
+    }
+    namespace.run("link set a1 up");
+    until(&mut ring, false, &mut received, 0);
+    assert_eq!(ring.link_type(), Some(LinkType::RAW));
+    assert!(ring.take_notices().iter().any(|notice| notice.contains("another link type")));
+}
+
+#[test]
+fn an_interface_is_recorded_under_one_name() {
+    let Some(namespace) = Namespace::enter("claims") else { return };
+    let long = "a-name-that-is-longer-than-sixteen-bytes";
+    namespace.run(&format!("link property add dev a1 altname {long}"));
+    assert_eq!(interfaces::number_of(long).unwrap(), interfaces::number_of("a1").unwrap());
+    assert!(interfaces::number_of("a-name-of-an-interface-that-is-not-there").is_err());
+    let claims = Claims::default();
+    let of = |name: &str| RingConfig { claims: claims.clone(), ..small(name) };
+    let mut first = PacketRing::open(&of("a1"), 2).unwrap();
+    let mut second = open(&of(long));
+    assert!(second.waits_because().unwrap().contains("the same interface as a1"));
+    sender("a0").send(&udp([1, 1, 1, 1], [2, 2, 2, 2], 1, 2)).unwrap();
+    let received: usize = first.iter_mut().map(|ring| receive_all(ring).len()).sum();
+    assert_eq!((received, receive_all(&mut second).len()), (1, 0));
+    drop(first);
+    assert!(open(&of(long)).waits_because().is_none(), "it is free again");
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_filtered_here() {
+    let Some(_namespace) = Namespace::enter("userland") else { return };
+    // A loop, as `protochain` has.
+    let program = vec![(0x28, 0, 0, 12), (0x05, 0, 0, (-2_i32).cast_unsigned()), (0x06, 0, 0, 1)];
+    let tagged_or_arp: fn(&[u8], u32, &Surroundings) -> bool = |packet, len, surroundings| {
+        assert_eq!((packet.len(), surroundings.packet_type), (len as usize, 3), "whole, to another station");
+        surroundings.tag == Some((0x8100, 0x2005)) || packet[12..14] == [0x08, 0x06]
+    };
+    let mut ring = open(&filtered(RingConfig { snaplen: 40, ..small("a1") }, Fixed(program, tagged_or_arp)));
+    let notices = ring.take_notices();
+    assert!(matches!(&notices[..], [notice] if notice.contains("a loop")), "{notices:?}");
+    let socket = sender("a0");
+    for kind in [&[0x08, 0x06][..], &[0x08, 0x00], &[0x81, 0x00, 0x20, 0x05, 0x08, 0x00], &[0x08, 0x06]] {
+        socket.send(&frame(kind, 64)).unwrap();
+    }
+    let packets = receive_all(&mut ring);
+    assert_eq!(packets.len(), 3);
+    assert_eq!(packets[1].1[12..16], [0x81, 0x00, 0x20, 0x05]);
+    assert_eq!(ring.counters().unwrap().received, 3, "what the filter rejects was never received");
+}
+
+#[test]
+fn any_is_all_interfaces_with_cooked_headers() {
+    let Some(_namespace) = Namespace::enter("any") else { return };
+    let mut rings = PacketRing::open(&small("any"), 2).unwrap();
+    // ldh [0]; jeq 0x0806
+    let arp = vec![(0x28, 0, 0, 0), (0x15, 0, 1, 0x0806), (0x06, 0, 0, 262_144), (0x06, 0, 0, 0)];
+    let mut arp = open(&filtered(RingConfig { snaplen: 30, ..small("any") }, Fixed(arp, |_, _, _| false)));
+    sender("a0").send(&frame(&[0x81, 0x00, 0x20, 0x05, 0x08, 0x00, 0x45], 100)).unwrap();
+    sender("a0").send(&frame(&[0x08, 0x06], 60)).unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(b"once", socket.local_addr().unwrap()).unwrap();
+    let mut packets: Vec<_> = rings.iter_mut().flat_map(receive_all).map(|(_, bytes)| bytes).collect();
+    packets.sort();
+    let number = |name: &str| interfaces::number_of(name).unwrap() as u8;
+    let header = |protocol: u16, name: &str, kind: u8| {
+        let hardware = if name == "lo" { [3, 4] } else { [0, 1] };
+        [&protocol.to_be_bytes()[..], &[0, 0, 0, 0, 0, number(name)], &hardware, &[kind, 6]].concat()
+    };
+    let begin = |protocol, name, kind| {
+        let header = header(protocol, name, kind);
+        packets.iter().filter(move |packet| packet.starts_with(&header)).count()
+    };
+    assert_eq!(packets.len(), 5, "two of each veth pair, and one of the loopback interface");
+    assert_eq!((begin(0x0800, "lo", 0), begin(0x0806, "a0", 4), begin(0x0806, "a1", 3)), (1, 1, 1));
+    let tagged: Vec<_> = packets.iter().filter(|packet| packet.starts_with(&[0x81, 0x00])).collect();
+    assert_eq!(tagged.len(), 2);
+    assert!(tagged.iter().all(|packet| packet[20..25] == [0x20, 0x05, 0x08, 0x00, 0x45]), "{tagged:02x?}");
+    let lengths: Vec<_> =
+        receive_all(&mut arp).iter().map(|(header, bytes)| (bytes.len(), header.len)).collect();
+    assert_eq!(lengths, [(30, 66); 2]);
+}
+
+#[test]
+fn a_tunnel_interface_has_no_link_layer() {
+    let Some(namespace) = Namespace::enter("tunnel") else { return };
     if ip(&format!("-n {} tuntap add t0 mode tun", namespace.0)) {
         namespace.run("link set t0 up");
-        assert_eq!(open(&small("t0")).link_type(), LinkType::RAW);
+        assert_eq!(open(&small("t0")).link_type(), Some(LinkType::RAW));
     }
 }

@@ -1,0 +1,259 @@
+//! From the interfaces that were named to rings, and from the capture filter to a program for each.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use netrewind_filter::{CompileLimits, FilterError, Program, RawInstruction};
+use netrewind_recorder::source::SourceError;
+use netrewind_recorder::source::packet_ring::{
+    ANY, CaptureFilter, Claims, CompiledFilter, Instruction, PacketRing, RingConfig, Surroundings,
+    interface_names, number_of,
+};
+use netrewind_segment::LinkType;
+use netrewind_segment::layout::CAPLEN_MAX;
+
+use super::Arguments;
+use crate::outcome::Failure;
+use crate::terminal;
+
+/// How long a capture filter that had no program is left alone before it is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// What a capture filter is checked for where the interface is not there yet: Ethernet, IP, 802.11.
+const USUAL_LINK_TYPES: [LinkType; 3] = [LinkType::ETHERNET, LinkType::RAW, LinkType(127)];
+
+impl Arguments {
+    /// The rings of all interfaces; one that is not there is waited for.
+    pub(super) fn rings(&self) -> Result<Vec<PacketRing>, Failure> {
+        let filter = self.capture_filter.as_deref().map(|expression| Arc::new(Compiling::new(expression)));
+        let claims = Claims::default();
+        let mut rings = Vec::new();
+        for interface in one_each(&self.interface, |text| terminal::say(text)) {
+            if let Some(filter) = &filter {
+                filter.check(interface)?;
+            }
+            let config = self.ring(interface, filter.clone(), &claims);
+            let opened = PacketRing::open(&config, usize::from(self.lanes))
+                .map_err(|error| unopened(interface, error))?;
+            if let Some(reason) = opened.first().and_then(PacketRing::waits_because) {
+                terminal::say(format_args!("{reason}. It is waited for."));
+            } else if self.hardware_timestamps && opened.iter().any(|ring| !ring.has_hardware_timestamps()) {
+                terminal::say(format_args!(
+                    "{interface} has no time stamps of its own: the kernel's are used"
+                ));
+            }
+            rings.extend(opened);
+        }
+        // From now on a lane would wait with it.
+        if let Some(filter) = filter {
+            filter.may_wait.store(false, Ordering::Relaxed);
+        }
+        Ok(rings)
+    }
+
+    fn ring(&self, interface: &str, filter: Option<Arc<Compiling>>, claims: &Claims) -> RingConfig {
+        let mut ring = RingConfig::new(interface);
+        ring.snaplen = self.snaplen.unwrap_or(CAPLEN_MAX);
+        ring.is_promiscuous = !self.no_promiscuous;
+        ring.use_hardware_timestamps = self.hardware_timestamps;
+        ring.blocks = u32::try_from(self.ring / u64::from(ring.block_bytes)).unwrap_or(u32::MAX).max(2);
+        ring.capture_filter = filter.map(|filter| filter as Arc<dyn CaptureFilter>);
+        ring.claims = claims.clone();
+        ring
+    }
+}
+
+/// The interfaces, each once: an interface may be named twice, also by an alternative name, and `any` names all. Every
+/// other name is told to `say`.
+pub(super) fn one_each<'a>(named: &'a [String], say: impl Fn(std::fmt::Arguments<'_>)) -> Vec<&'a str> {
+    let mut kept: Vec<(&str, Option<u32>)> = Vec::new();
+    for name in named {
+        let number = number_of(name);
+        let same = kept.iter().find(|(other, known)| other == name || (number.is_some() && *known == number));
+        match same {
+            Some((other, _)) if other == name => {
+                say(format_args!("--interface {name} is given twice: it is recorded once"));
+            }
+            Some((other, _)) => say(format_args!(
+                "--interface {name} is the same as {other}: it is recorded once, as {other}"
+            )),
+            None if name != ANY && named.iter().any(|other| other == ANY) => {
+                say(format_args!("--interface {name} is among {ANY}: it is recorded once, as {ANY}"));
+            }
+            None => kept.push((name, number)),
+        }
+    }
+    kept.into_iter().map(|(name, _)| name).collect()
+}
+
+/// Names the remedy with this program's own path where the privilege to capture is missing.
+fn unopened(interface: &str, error: SourceError) -> Failure {
+    match &error {
+        SourceError::System { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            let program = std::env::current_exe().unwrap_or_else(|_| "netrewind".into());
+            Failure::Failed(anyhow::anyhow!(
+                "{interface}: capturing needs the capability CAP_NET_RAW: run it with sudo, or once: \
+                 sudo setcap cap_net_raw+ep {}",
+                program.display()
+            ))
+        }
+        _ => error.into(),
+    }
+}
+
+/// A capture filter, compiled for each link type when it is first needed, on a thread of its own: a lane does not wait for
+/// it.
+struct Compiling {
+    expression: String,
+    limits: CompileLimits,
+    programs: Arc<Programs>,
+    /// Nothing is recorded yet that would have to wait.
+    may_wait: AtomicBool,
+}
+
+/// What came of it, by link type; none while it is under way.
+#[derive(Default)]
+struct Programs {
+    made: Mutex<HashMap<LinkType, Option<Made>>>,
+    is_new: Condvar,
+}
+
+#[derive(Clone)]
+enum Made {
+    Program(Arc<Compiled>),
+    Refused { error: Arc<FilterError>, at: Instant },
+}
+
+/// A program in the forms that the kernel and the recorder run.
+struct Compiled {
+    instructions: Vec<Instruction>,
+    program: Program,
+}
+
+impl Compiling {
+    fn new(expression: &str) -> Self {
+        let limits = CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() };
+        let programs = Arc::default();
+        Self { expression: expression.to_owned(), limits, programs, may_wait: AtomicBool::new(true) }
+    }
+
+    /// Refuses a filter that would never have a program. Of an interface that is not there, the usual kinds are tried.
+    fn check(&self, interface: &str) -> Result<(), Failure> {
+        let usual = &USUAL_LINK_TYPES[..];
+        let Some(link_type) = PacketRing::link_type_at(interface) else { return self.check_for(usual) };
+        self.begin(interface, link_type);
+        match self.wait(link_type) {
+            Some(Made::Refused { error, .. }) if !is_passing(&error) => Err(Failure::usage(error)),
+            Some(Made::Refused { .. }) => self.check_for(&[link_type]),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_for(&self, link_types: &[LinkType]) -> Result<(), Failure> {
+        let check = |link_type: &LinkType| {
+            netrewind_filter::check_for_socket(&self.expression, *link_type, &self.limits)
+        };
+        let mut first = None;
+        for link_type in link_types {
+            match check(link_type) {
+                Ok(()) => return Ok(()),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        first.map_or(Ok(()), |error| Err(Failure::usage(error)))
+    }
+
+    /// Begins to compile, unless that is done or under way; what is known is returned.
+    fn begin(&self, interface: &str, link_type: LinkType) -> Option<Made> {
+        let mut made = self.programs.made.lock().unwrap_or_else(PoisonError::into_inner);
+        match made.get(&link_type) {
+            Some(Some(Made::Refused { at, .. })) if at.elapsed() >= RETRY_INTERVAL => {}
+            Some(known) => return known.clone(),
+            None => {}
+        }
+        made.insert(link_type, None);
+        drop(made);
+        let (expression, limits) = (self.expression.clone(), self.limits.clone());
+        let (interface, programs) = (interface.to_owned(), Arc::clone(&self.programs));
+        let compile = move || {
+            let program = compile(&expression, link_type, &interface, &limits);
+            programs.note(link_type, program);
+        };
+        if let Err(source) = std::thread::Builder::new().name("capture-filter".into()).spawn(compile) {
+            let worker = self.limits.worker.clone().unwrap_or_default();
+            self.programs.note(link_type, Err(FilterError::Worker { worker, source }));
+        }
+        None
+    }
+
+    /// What comes of it, however long that takes.
+    fn wait(&self, link_type: LinkType) -> Option<Made> {
+        let made = self.programs.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_under_way = |made: &mut HashMap<_, _>| matches!(made.get(&link_type), Some(None));
+        let made =
+            self.programs.is_new.wait_while(made, is_under_way).unwrap_or_else(PoisonError::into_inner);
+        made.get(&link_type).cloned().flatten()
+    }
+}
+
+impl Programs {
+    fn note(&self, link_type: LinkType, program: Result<Compiled, FilterError>) {
+        let made = match program {
+            Ok(program) => Made::Program(Arc::new(program)),
+            Err(error) => Made::Refused { error: Arc::new(error), at: Instant::now() },
+        };
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(link_type, Some(made));
+        self.is_new.notify_all();
+    }
+}
+
+/// Whether another try may have a program.
+fn is_passing(error: &FilterError) -> bool {
+    matches!(error, FilterError::NoHandle { .. } | FilterError::Worker { .. })
+}
+
+/// As libpcap compiles it on a live handle: of this interface, or of another of its kind.
+fn compile(
+    expression: &str,
+    link_type: LinkType,
+    interface: &str,
+    limits: &CompileLimits,
+) -> Result<Compiled, FilterError> {
+    let others = interface_names().into_iter().filter(|name| name != interface);
+    let interfaces: Vec<String> = std::iter::once(interface.to_owned()).chain(others).collect();
+    let raw = netrewind_filter::compile_for_socket(expression, link_type, &interfaces, limits)?;
+    let plain = |&RawInstruction { code, jt, jf, k }: &RawInstruction| (code, jt, jf, k);
+    Ok(Compiled { instructions: raw.iter().map(plain).collect(), program: Program::decode(link_type, &raw)? })
+}
+
+impl CaptureFilter for Compiling {
+    fn compiled(
+        &self,
+        interface: &str,
+        link_type: LinkType,
+    ) -> Result<Option<Arc<dyn CompiledFilter>>, String> {
+        let mut made = self.begin(interface, link_type);
+        if made.is_none() && self.may_wait.load(Ordering::Relaxed) {
+            made = self.wait(link_type);
+        }
+        match made {
+            Some(Made::Program(program)) => Ok(Some(program)),
+            Some(Made::Refused { error, .. }) => Err(error.to_string()),
+            None => Ok(None),
+        }
+    }
+}
+
+impl CompiledFilter for Compiled {
+    fn program(&self) -> &[Instruction] {
+        &self.instructions
+    }
+
+    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &Surroundings) -> bool {
+        let Surroundings { protocol, packet_type, interface, hardware_type, tag } = *surroundings;
+        let surroundings =
+            netrewind_filter::Surroundings { protocol, packet_type, interface, hardware_type, tag };
+        self.program.accepts_live(packet, wire_len, &surroundings)
+    }
+}
