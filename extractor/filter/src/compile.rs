@@ -1,4 +1,4 @@
-//! From an expression to a program, through libpcap, which is not trusted to look nothing up nor to end.
+//! Compiles expressions into programs, through libpcap, which is trusted neither to look nothing up nor to end.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const OPTIMIZED_TOKENS_MAX: usize = 900;
 /// libpcap's words for an expression that it finds to accept nothing.
 const REJECTS_ALL: &str = "expression rejects all packets";
 
-/// What a compilation may take.
+/// Limits of a compilation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
     /// The longest expression in bytes.
@@ -52,8 +52,8 @@ impl Default for CompileLimits {
     }
 }
 
-/// Whether libpcap's optimizer runs. It takes most of the time. A program without it gives the same verdicts but on packets
-/// that are cut inside a header which the optimizer found not worth looking at: those it rejects.
+/// Use of libpcap's optimizer, which takes most of the time. A program without it gives the same verdicts, except that it
+/// rejects packets cut inside a header which the optimizer found not worth looking at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Optimize {
     Yes,
@@ -72,7 +72,7 @@ pub fn compile(
     compile_while_wanted(expression, link_type, limits, &|| false)
 }
 
-/// As [`compile`], as long as anybody waits for it.
+/// Compiles as [`compile`] does, as long as anybody waits for it.
 pub(super) fn compile_while_wanted(
     expression: &str,
     link_type: LinkType,
@@ -87,7 +87,7 @@ pub(super) fn compile_while_wanted(
     Ok(Program::decode(link_type, &raw)?)
 }
 
-/// As [`compile`], where that takes milliseconds; `None` where it may take longer.
+/// Compiles as [`compile`] does, if that takes milliseconds; `None` if it may take longer.
 pub(super) fn compile_quickly(
     expression: &str,
     link_type: LinkType,
@@ -138,7 +138,7 @@ fn compile_for(
     }
 }
 
-/// How many tokens an expression has that may be compiled.
+/// Checks that an expression may be compiled, and counts its tokens.
 fn check(expression: &str, link_type: LinkType, limits: &CompileLimits) -> Result<usize, FilterError> {
     if expression.len() > limits.text_bytes_max {
         return Err(FilterError::TooLong { bytes: expression.len(), bytes_max: limits.text_bytes_max });
@@ -146,7 +146,7 @@ fn check(expression: &str, link_type: LinkType, limits: &CompileLimits) -> Resul
     guard::check(expression).map_err(|error| error.with_remedy(link_type))
 }
 
-/// In the worker, and once more without the optimizer where that runs out of its limits.
+/// Compiles in the worker, and once more without the optimizer if that runs into its limits.
 fn compile_large(
     expression: &str,
     tokens: usize,

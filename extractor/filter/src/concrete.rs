@@ -1,7 +1,7 @@
 //! A program over one packet: a safe interpreter with the semantics of libpcap's `bpf_filter`.
 //!
-//! Where libpcap 1.10 leaves something to chance, we do not: scratch memory that a program reads before it writes (libpcap's
-//! compiler lets it for some 802.11 filters) is zero, as in later versions.
+//! Nothing is left to chance, unlike in libpcap 1.10: scratch memory that a program reads before it writes (libpcap's compiler
+//! lets it for some 802.11 filters) is zero, as in later versions.
 //!
 //! **Invariant:** ends on every packet. A program goes backward at most [`BACKWARD_JUMPS_MAX`] times.
 
@@ -15,23 +15,23 @@ use super::steps::{Step, Steps};
 pub const BACKWARD_JUMPS_MAX: u32 = CAPLEN_MAX / 8 + 1;
 
 impl Program {
-    /// Whether the packet passes: `packet` is its captured bytes, `wire_len` its length on the wire in bytes.
+    /// True if the packet passes: `packet` is its captured bytes, `wire_len` its length on the wire in bytes.
     pub fn accepts(&self, packet: &[u8], wire_len: u32) -> bool {
         run(&self.steps, self.instructions(), packet, wire_len, &InFile).unwrap_or(false)
     }
 
-    /// As [`Self::accepts`], of a program for a packet socket: `packet` is without the tag that the kernel took out.
+    /// True if a program for a packet socket accepts the packet: `packet` is without the tag that the kernel took out.
     pub fn accepts_live(&self, packet: &[u8], wire_len: u32, surroundings: &Surroundings) -> bool {
         run(&self.steps, self.instructions(), packet, wire_len, surroundings).unwrap_or(false)
     }
 }
 
-/// What the kernel knows of a packet besides its bytes.
+/// Metadata that the kernel has of a packet besides its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// What it carries: an ethertype, or one of the kernel's `ETH_P_` numbers.
+    /// Protocol that it carries: an ethertype, or one of the kernel's `ETH_P_` numbers.
     pub protocol: u16,
-    /// In which direction it goes, and to whom: one of packet(7)'s `PACKET_` numbers.
+    /// Direction and kind of destination: one of packet(7)'s `PACKET_` numbers.
     pub packet_type: u8,
     /// The number of the interface.
     pub interface: u32,
@@ -46,7 +46,7 @@ trait Beside {
     fn word(&self, offset: u32) -> Option<u32>;
 }
 
-/// There are none in a file.
+/// A packet in a file: it has no such bytes.
 struct InFile;
 
 impl Beside for InFile {
@@ -56,7 +56,7 @@ impl Beside for InFile {
     }
 }
 
-/// Offsets at which the kernel's own knowledge stands: `SKF_AD_` of linux/filter.h.
+/// Offsets of the kernel's metadata: `SKF_AD_` of linux/filter.h.
 mod beside {
     pub const PROTOCOL: u32 = 0xffff_f000;
     pub const PACKET_TYPE: u32 = PROTOCOL + 4;

@@ -1,4 +1,4 @@
-//! Why an expression is refused, with the place in it.
+//! Reasons why an expression is refused, with the position in it.
 
 use std::fmt;
 use std::io;
@@ -14,7 +14,7 @@ use super::remedy::remedy;
 /// Columns of an expression that are shown on either side of the place of an error.
 const SHOWN_COLUMNS: usize = 40;
 
-/// Why an expression gives no program.
+/// Reasons why an expression gives no program.
 #[derive(Debug, Error)]
 pub enum FilterError {
     /// The expression is wrong, or has no meaning on this link type. The message is libpcap's.
@@ -24,7 +24,7 @@ pub enum FilterError {
         expression: String,
         /// The bytes of it that are to blame; all of them where that is not known.
         span: Range<usize>,
-        /// What is wrong.
+        /// Description of the error.
         message: String,
     },
     /// A name that would have to be looked up in DNS or a like service.
@@ -34,7 +34,7 @@ pub enum FilterError {
         expression: String,
         /// The bytes of the name.
         span: Range<usize>,
-        /// What to write instead, where that can be told.
+        /// Text to write instead, if there is a suggestion.
         remedy: Option<String>,
     },
     /// The expression contradicts itself or has no meaning for the link type: it would accept no packet at all.
@@ -72,10 +72,10 @@ pub enum FilterError {
     Worker {
         /// The executable.
         worker: PathBuf,
-        /// What went wrong.
+        /// Error of the system.
         source: io::Error,
     },
-    /// As many are compiled as can be at once.
+    /// Too many are being compiled at once.
     #[error(
         "as many large filters as are compiled at once are being compiled or waited for: ask again later"
     )]
@@ -86,7 +86,7 @@ pub enum FilterError {
     /// libpcap could open no interface to compile a capture filter for.
     #[error("compiling the capture filter needs a live interface of Ethernet: {reason}")]
     NoHandle {
-        /// Why none could be opened, by interface.
+        /// Reasons why none could be opened, by interface.
         reason: String,
     },
     /// libpcap's program is not one that we run.
@@ -95,7 +95,7 @@ pub enum FilterError {
 }
 
 impl FilterError {
-    /// With what to write instead, where that can be told.
+    /// Adds a suggestion of text to write instead, if there is one.
     pub(super) fn with_remedy(self, link_type: LinkType) -> Self {
         match self {
             Self::Name { expression, span, remedy: None } => {
@@ -114,7 +114,7 @@ impl FilterError {
         }
     }
 
-    /// What is wrong, in one line, where the error has a place in the expression.
+    /// Description in one line, if the error has a position in the expression.
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Syntax { message, .. } => Some(message.clone()),

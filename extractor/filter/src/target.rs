@@ -1,8 +1,8 @@
-//! What a program is to run over: the packets of a file, or what the kernel shows a packet socket.
+//! Target that a program is compiled for: packets of a file, or packets as the kernel shows them to a packet socket.
 //!
-//! The kernel takes VLAN tags out of frames and keeps them beside, and knows what a file does not: in which direction a
-//! packet goes, and on which interface. libpcap compiles for that (`vlan`, `inbound`, `ifindex`) where it is asked on a live
-//! handle; a handle that is not live compiles the same but for `vlan`.
+//! The kernel takes VLAN tags out of frames and keeps them beside, and knows a packet's direction and interface, which a file
+//! does not. libpcap compiles for that (`vlan`, `inbound`, `ifindex`) on a live handle; on a handle that is not live it compiles
+//! the same but for `vlan`.
 
 use netrewind_segment::{LinkType, layout};
 use pcap::{Activated, Active, Capture, Linktype};
@@ -14,10 +14,10 @@ use crate::sys::savefile;
 /// Bytes of the ring that a handle is opened with: nothing is read from it.
 const HANDLE_RING_BYTES: i32 = 1 << 16;
 
-/// How DLT_RAW is called on Linux; in files it is 101.
+/// Number of DLT_RAW on Linux; in files it is 101.
 const DLT_RAW: i32 = 12;
 
-/// What a program is to run over.
+/// Target that a program is compiled for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target<'a> {
     /// Packets of this link type in a capture file: `tcpdump -r`.
@@ -25,7 +25,7 @@ pub(super) enum Target<'a> {
     /// Packets of this link type as a packet socket has them: `tcpdump -i`. Ethernet needs a live handle, which is opened on
     /// the first of these interfaces that lets it.
     Socket(LinkType, &'a [String]),
-    /// As above without a live handle: the same errors, but not the same program for `vlan`.
+    /// A packet socket without a live handle: the same errors, but not the same program for `vlan`.
     Errors(LinkType),
 }
 
@@ -42,7 +42,7 @@ impl Target<'_> {
         }
     }
 
-    /// What finds the same errors at little cost.
+    /// Target that gives the same errors at little cost.
     pub fn for_errors(&self) -> Self {
         match *self {
             Self::File(link_type) => Self::File(link_type),
@@ -50,7 +50,7 @@ impl Target<'_> {
         }
     }
 
-    /// What libpcap makes of an expression, or its words against it.
+    /// Compiles an expression with libpcap; the error is libpcap's message.
     pub fn compile(&self, expression: &str, optimize: Optimize) -> Result<Vec<RawInstruction>, String> {
         match *self {
             Self::File(link_type) => {
@@ -81,7 +81,7 @@ fn compile_on<T: Activated + ?Sized>(
     Ok(program.get_instructions().iter().filter_map(raw_instruction).collect())
 }
 
-/// The beginning of what is said where no handle can be opened.
+/// Beginning of the message if no handle can be opened.
 pub(super) const NO_HANDLE: &str = "no live handle on an Ethernet interface: ";
 
 /// A handle on the first of the interfaces that is of Ethernet and up.

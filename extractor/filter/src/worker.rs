@@ -32,7 +32,7 @@ const INSTRUCTION_LINE_BYTES_MAX: u64 = 32;
 /// The longest request that a worker reads.
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
 
-/// How often it is asked whether anybody still waits for a program.
+/// Interval at which it is checked that somebody still waits for a program.
 pub(super) const GIVEN_UP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The stack that libpcap's recursion over a large program gets.
@@ -43,13 +43,13 @@ const REJECTS_ALL: &str = "rejects-all";
 const ERROR: &str = "error";
 const NO_HANDLE: &str = "no-handle";
 
-/// How a request names what the program is to run over, where that is no file.
+/// Words of a request for targets other than a file.
 const SOCKET: &str = "socket:";
 const ERRORS: &str = "errors";
-/// Between the names of interfaces, which do not hold it.
+/// Separator of interface names, which do not contain it.
 const BETWEEN_INTERFACES: &str = "/";
 
-/// How an answer ends where libpcap got no more memory.
+/// Ending of an answer if libpcap got no more memory.
 const OUT_OF_MEMORY: &str = "\nout of memory\n";
 
 /// Signals of a process that went over its limits (signal(7)).
@@ -126,9 +126,9 @@ fn target_of<'a>(head: &str, link_type: LinkType, interfaces: &'a [String]) -> T
     }
 }
 
-/// How a conversation with a worker ended.
+/// Outcome of a conversation with a worker.
 enum Conversed {
-    /// With what it said.
+    /// The worker's answer.
     Answer(String),
     /// It took too long.
     Late,
