@@ -1,8 +1,8 @@
-//! Signals: which of them end a command, and what they leave.
+//! Signals: those that end a command, and those that do not.
 //!
-//! SIGINT and SIGTERM end, SIGHUP too where there is a terminal that can go away; without one, as in a service, it asks to
-//! read again what can be, and nothing ends. A command that writes segments is never ended by a second signal: what has
-//! arrived is sealed first.
+//! SIGINT and SIGTERM end a command; SIGHUP does too if there is a terminal that can go away; without one, as in a service, it
+//! requests a reload of files, and nothing ends. A command that writes segments is never ended by a second signal: packets that
+//! have arrived are sealed first.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 
-/// A flag that the first SIGINT, SIGTERM or SIGHUP sets. The second one ends the process at once: for commands that leave
-/// nothing unfinished then.
+/// A flag that the first SIGINT, SIGTERM or SIGHUP sets. The second one ends the process at once: for commands that then leave
+/// nothing unfinished.
 pub fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -30,7 +30,7 @@ pub fn patient_stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// What is asked of a recorder or a service while it is at work.
+/// Requests to a running recorder or service.
 pub struct Requests {
     stop: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
@@ -38,7 +38,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// For a command that seals what it wrote before it ends, whatever comes.
+    /// Requests to a command that always seals its segments before it ends.
     pub fn of_recorder() -> std::io::Result<Self> {
         let requests = Self::none();
         for signal in [SIGINT, SIGTERM, SIGQUIT] {
@@ -51,7 +51,7 @@ impl Requests {
         Ok(requests)
     }
 
-    /// For a service that only reads: the second signal ends it at once.
+    /// Requests to a service that only reads: the second signal ends it at once.
     pub fn of_reader() -> std::io::Result<Self> {
         let requests = Self::none();
         for signal in [SIGINT, SIGTERM] {
@@ -73,22 +73,22 @@ impl Requests {
         }
     }
 
-    /// Whether it was asked to stop, ever.
+    /// True if it was asked to stop, ever.
     pub fn is_to_stop(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Whether it was asked to read again what can be, since the last call.
+    /// True if a reload of files was requested since the last call.
     pub fn take_reload(&self) -> bool {
         self.reload.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether it was asked how it does, since the last call.
+    /// True if its status was requested since the last call.
     pub fn take_tell(&self) -> bool {
         self.tell.swap(false, Ordering::Relaxed)
     }
 
-    /// Sets a flag when it is asked to stop once more, for another thread to look at.
+    /// Clears the stop flag and returns it, for another thread to watch: it is set when asked to stop once more.
     pub fn again(&self) -> Arc<AtomicBool> {
         self.stop.store(false, Ordering::Relaxed);
         Arc::clone(&self.stop)
@@ -111,18 +111,18 @@ fn sets(signal: i32, flag: &Arc<AtomicBool>) -> std::io::Result<()> {
     flag::register(signal, Arc::clone(flag)).map(drop)
 }
 
-/// Whether the process was started from a terminal, which may go away. Looked at in the beginning: afterwards it has none.
+/// True if the process was started from a terminal, which may go away. Call it at the start: afterwards there is none.
 fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// Whether whoever started the process wants it to outlive its terminal: nohup(1).
+/// True if the process was started to outlive its terminal: nohup(1).
 fn is_hangup_ignored() -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
     ignores(&status, SIGHUP)
 }
 
-/// Whether a signal is ignored, from the process's line `SigIgn:` in proc(5).
+/// True if a signal is ignored, by the line `SigIgn:` of the process's status in proc(5).
 fn ignores(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -34,9 +34,9 @@ use crate::writing::Writing;
 
 mod interfaces;
 
-/// How often signals and sources are looked at.
+/// Interval between two checks of signals and sources.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// How many looks make a second: the status line's.
+/// Checks per second, the interval of the status line.
 const LOOKS_PER_STATUS: u32 = 20;
 
 const EXAMPLES: &str = "\
@@ -63,8 +63,8 @@ pub struct Arguments {
     /// Interface to record, or any for all of them; one that is not there is waited for; may be given several times
     #[arg(long, required_unless_present_any = ["replay", "pcap_over_ip", "stdin"], value_name = "IF")]
     interface: Vec<String>,
-    /// Record a capture stream over TCP: connect to a peer, again whenever it goes, or listen for peers (eight at one time);
-    /// may be given several times
+    /// Record a capture stream over TCP: connect to a peer, and again whenever the connection ends, or listen for peers (eight at
+    /// a time); may be given several times
     #[arg(long, value_name = "connect:HOST:PORT|listen:ADDRESS:PORT")]
     pcap_over_ip: Vec<Endpoint>,
     /// Record the capture stream that comes on standard input, until it ends
@@ -73,7 +73,7 @@ pub struct Arguments {
     /// Record a capture file as if its packets arrived now; may be given several times, and beside interfaces
     #[arg(long, value_name = "FILE")]
     replay: Vec<PathBuf>,
-    /// How fast to replay: a factor of the recorded speed, or max
+    /// Speed of the replay: a factor of the recorded speed, or max
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = replay_speed, requires = "replay")]
     replay_speed: Speed,
     /// Give replayed packets the time at which they are replayed instead of their own
@@ -82,7 +82,7 @@ pub struct Arguments {
     /// Rings and writers for each interface, which share its packets by conversation
     #[arg(long, value_name = "N", default_value = "1", value_parser = crate::arguments::lanes)]
     lanes: u16,
-    /// Bytes kept of each packet; 0: all [default: all]
+    /// Bytes kept of each packet; 0 keeps all [default: all]
     #[arg(long, value_name = "N", value_parser = crate::arguments::snaplen)]
     snaplen: Option<u32>,
     /// Record only what this pcap-filter(7) expression accepts, as `tcpdump -i` understands it
@@ -106,7 +106,7 @@ pub struct Arguments {
     /// Do not receive frames for other stations
     #[arg(long)]
     no_promiscuous: bool,
-    /// Use the interface's own time stamps where it has any (its clock must be kept on time, as by ptp4l)
+    /// Use the interface's own time stamps if it has any (its clock must be kept synchronized, as by ptp4l)
     #[arg(long)]
     hardware_timestamps: bool,
     /// Print the account as one JSON object on the last line of standard output
@@ -122,7 +122,7 @@ fn replay_speed(text: &str) -> Result<Speed, String> {
     }
 }
 
-/// The part of the budget that the catalog may take where nothing is said.
+/// Divisor of the budget that gives the catalog's default budget.
 const CATALOG_BUDGET_DIVISOR: u64 = 20;
 
 impl Arguments {
@@ -170,7 +170,7 @@ impl Arguments {
         Ok(sources)
     }
 
-    /// What is recorded, for a person.
+    /// Names of the sources, for the user.
     fn names(&self) -> String {
         let files = self.replay.iter().map(|file| file.display().to_string());
         let streams = self.pcap_over_ip.iter().map(ToString::to_string);
@@ -180,7 +180,7 @@ impl Arguments {
     }
 }
 
-/// What standard input is called in the logbook.
+/// Name of standard input in the logbook.
 const STDIN_NAME: &str = "standard input";
 
 /// Standard input as a capture.
@@ -276,17 +276,17 @@ fn hurry(requests: &Requests) -> Result<Arc<AtomicBool>, Failure> {
     Ok(hurry)
 }
 
-/// Whether the service answers. One that does not is no reason to stop recording: only the service manager decides that.
+/// True if the service answers. If not, recording goes on: only the service manager decides that.
 fn is_well(server: &Server) -> bool {
     !server.is_finished() && server.is_answering()
 }
 
-/// How many turns each lane has taken.
+/// Turns of each lane so far; `None` for one that has ended.
 fn turns_of(status: &Status) -> Vec<Option<u64>> {
     status.lanes.iter().map(|lane| (!lane.has_ended).then_some(lane.turns)).collect()
 }
 
-/// Says what is being done, and how to get at the packets meanwhile.
+/// Prints the sources and settings, and the command to get at the packets meanwhile.
 fn greet(arguments: &Arguments, config: &Config) {
     let store = arguments.store.store.display();
     let limit = config.budget_bytes.map_or_else(
@@ -305,10 +305,10 @@ fn greet(arguments: &Arguments, config: &Config) {
 
 struct Screen {
     line: StatusLine,
-    /// Notices that have been said.
+    /// Number of notices printed.
     notices: usize,
     budget: Option<u64>,
-    /// Why packets cannot be written, as it was said.
+    /// The printed reason that packets cannot be written.
     trouble: Option<String>,
     /// Interfaces that are said to be down, and why.
     down: BTreeMap<String, String>,
@@ -335,7 +335,7 @@ impl Screen {
         }
     }
 
-    /// Says at once when packets cannot be written any more, and when they can again.
+    /// Reports at once that packets cannot be written any more, and that they can again.
     fn tell_trouble(&mut self, trouble: Option<String>) {
         match (&self.trouble, &trouble) {
             (None, Some(reason)) => {
@@ -409,7 +409,7 @@ impl Screen {
     }
 }
 
-/// How well the lanes keep up: the fullest ring and the slowest write of the last second.
+/// Measures of how well the lanes keep up: the fullest ring and the slowest write of the last second.
 fn pace_text(lanes: &[LaneStatus]) -> String {
     let rings = lanes.iter().filter_map(|lane| lane.pace.ring).map(|ring| ring.share());
     let slowest_us = lanes.iter().map(|lane| lane.pace.writes.slowest_us).max().filter(|&us| us > 0);

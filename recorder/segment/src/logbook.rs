@@ -120,15 +120,15 @@ pub enum Event {
         lane: u16,
         /// Reason, in words.
         reason: String,
-        /// When it was last found well; absent where it never was, and in lines of older versions.
+        /// Last time that it worked; absent if it never did, and in lines of older versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<Timestamp>,
     },
-    /// What a person should know of a lane, and what makes no answer incomplete.
+    /// A notice for the user about a lane, which makes no answer incomplete.
     Note {
         /// The lane.
         lane: u16,
-        /// What.
+        /// The notice.
         text: String,
     },
     /// A lane's interface is back.

@@ -1,4 +1,4 @@
-//! The thread of one source: between it, its lanes and the clock.
+//! The thread of one source: drives the source and its lanes by the clock.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -11,17 +11,17 @@ use super::{RecorderError, Shared};
 use crate::clock::Now;
 use crate::source::{PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};
 
-/// How long a source is waited for at most.
+/// Longest wait for a source.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long it is waited for while the disk is at work and will want to be asked for the next thing.
+/// Longest wait for a source while the disk is at work and its completion will allow another operation.
 const PATIENCE_WHILE_WRITING: Duration = Duration::from_millis(5);
-/// Longer than the kernel keeps a ring block that does not fill.
+/// Wait at the end: longer than the kernel keeps a ring block that does not fill.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(200);
-/// How long a stream whose peer goes on sending is read at the end.
+/// Time at the end for a stream whose peer goes on sending.
 const STREAM_END_NS: u64 = 1_000_000_000;
-/// How often the status is brought up to date.
+/// Interval between two status updates.
 const STATUS_INTERVAL_NS: u64 = 200_000_000;
-/// How long the disk may fail at the end before what is left to be written is given up.
+/// Time that the disk may fail at the end before the remaining packets are given up.
 const END_PATIENCE_NS: u64 = 5_000_000_000;
 
 pub(super) struct LaneThread {
@@ -30,7 +30,7 @@ pub(super) struct LaneThread {
     shared: Arc<Shared>,
     events: mpsc::Sender<Event>,
     down: Option<String>,
-    /// When the turn began that last found the source well.
+    /// Start of the last turn that found the source well.
     well: Option<Timestamp>,
     counters: SourceCounters,
     reported_ns: u64,
@@ -83,7 +83,7 @@ impl LaneThread {
         self.finish();
     }
 
-    /// Does what is due, and takes what the source has, if there is room for it.
+    /// Does the due work, and takes packets from the source if there is room for them.
     fn turn(&mut self, patience: Duration) -> Result<Received, SourceError> {
         let now = self.step();
         self.report(now, false);
@@ -110,12 +110,12 @@ impl LaneThread {
         now
     }
 
-    /// Nothing can be recorded from this source.
+    /// Reports that nothing can be recorded from this source.
     fn give_up(&mut self, error: &RecorderError) {
         self.shared.notice(format!("{} is not recorded: {error}", self.source.name()));
     }
 
-    /// Says what of a source that has lanes.
+    /// Logs an event of the source, if it has lanes.
     fn tell(&self, event: impl FnOnce(u16) -> Event) {
         if let Some(lane) = self.lanes.number() {
             let _ = self.events.send(event(lane));
@@ -159,7 +159,7 @@ impl LaneThread {
         self.down = Some(reason);
     }
 
-    /// A source that does not come back has ended early, or one of its files has.
+    /// Notes that a source that does not come back has ended early, or one of its files has.
     fn note_broken(&mut self, error: &SourceError) {
         self.note_down(error);
         self.shared.notice(error.to_string());
@@ -176,7 +176,7 @@ impl LaneThread {
         }
     }
 
-    /// Takes what arrived before the end.
+    /// Takes the packets that arrived before the end.
     fn drain(&mut self) {
         if let Err(error) = self.source.stop() {
             self.note_down(&error);
@@ -217,7 +217,7 @@ impl LaneThread {
         }
     }
 
-    /// Tells the watch what happened, and brings the status up to date.
+    /// Sends events to the watch thread, and updates the status.
     fn report(&mut self, now: Now, is_end: bool) {
         for event in self.lanes.take_events() {
             let _ = self.events.send(event);

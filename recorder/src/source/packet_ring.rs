@@ -34,42 +34,42 @@ pub type Instruction = (u16, u8, u8, u32);
 pub const RING_BLOCK_BYTES: u32 = 1 << 20;
 /// Blocks of a lane's ring: 256 MiB.
 pub const RING_BLOCKS: u32 = 256;
-/// How long a packet waits at most in a ring block that does not fill.
+/// Time after which the kernel hands over a ring block that does not fill.
 pub const RING_RETIRE_MS: u32 = 50;
-/// Lanes of one interface at most; the kernel's own limit is 256.
+/// Limit on the lanes of one interface; the kernel's own limit is 256.
 pub const LANES_MAX: usize = 64;
 /// The name that stands for all interfaces, as with libpcap: their packets have cooked headers.
 pub const ANY: &str = "any";
 
-/// How often an interface that seems well is looked at: a socket hears that it goes down, but not that another takes its
-/// name.
+/// Interval between two checks of an interface that seems well: its socket reports that it goes down, but not that another takes
+/// its name.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a ring is read on after its interface has gone: the last block is handed over by a timer.
+/// Time for which a ring is still read after its interface has gone: the last block is handed over by a timer.
 const LAST_BLOCKS: Duration = Duration::from_millis(4 * RING_RETIRE_MS as u64);
 
-/// What to receive from an interface, and into what.
+/// Interface to receive from, and the ring to receive into.
 #[derive(Clone)]
 pub struct RingConfig {
     /// The interface's name, one of its alternative names, or [`ANY`].
     pub interface: String,
     /// Bytes kept of each packet at most.
     pub snaplen: u32,
-    /// What is received of the packets; none for all of them.
+    /// Selects packets; `None` for all of them.
     pub capture_filter: Option<Arc<dyn CaptureFilter>>,
     /// Receive frames for other stations too.
     pub is_promiscuous: bool,
-    /// Use the interface's own timestamps where it has any. Its clock must be kept on time by somebody (ptp4l, phc2sys).
+    /// Use the interface's own timestamps if it has any. Its clock must be kept synchronized (ptp4l, phc2sys).
     pub use_hardware_timestamps: bool,
     /// Bytes of a ring block: a multiple of the page's.
     pub block_bytes: u32,
     /// Blocks of each lane's ring.
     pub blocks: u32,
-    /// Shared by all whose interfaces should not be recorded twice.
+    /// Shared by all rings whose interfaces must not be recorded twice.
     pub claims: Claims,
 }
 
 impl RingConfig {
-    /// Everything that arrives at `interface`, whole.
+    /// Receives everything that arrives at `interface`, whole.
     pub fn new(interface: &str) -> Self {
         Self {
             interface: interface.to_owned(),
@@ -88,23 +88,23 @@ impl RingConfig {
 pub struct PacketRing {
     config: RingConfig,
     group: Option<FanoutGroup>,
-    /// None before the interface was there for the first time.
+    /// `None` before the interface was there for the first time.
     bound: Option<Bound>,
-    /// Since when nothing is received.
+    /// Start of the time in which nothing can be received; `None` while packets can be.
     down_since: Option<Instant>,
-    /// Why, as long as nobody has been told.
+    /// Reason for that, until it has been reported.
     untold: Option<SourceError>,
     looked: Instant,
-    /// What the interface is called at the moment.
+    /// Present name of the interface.
     known_as: String,
     is_stopped: bool,
     counted: SourceCounters,
     walked: Walked,
-    /// Since somebody last asked.
+    /// Largest fill since the last call that took it.
     filled_max: u32,
     freezes: u64,
     notices: Vec<String>,
-    /// For packets that are put together to be judged.
+    /// Buffer for packets that are assembled for the filter.
     scratch: Vec<u8>,
 }
 
@@ -152,22 +152,22 @@ impl PacketRing {
         }
     }
 
-    /// Whether the interface stamps the packets itself.
+    /// True if the interface timestamps packets itself.
     pub fn has_hardware_timestamps(&self) -> bool {
         self.bound.as_ref().is_some_and(|bound| bound.has_hardware_timestamps)
     }
 
-    /// The link type of an interface's packets; none where it is not there or cannot be looked at.
+    /// The link type of an interface's packets; `None` if it is not there or cannot be examined.
     pub fn link_type_at(interface: &str) -> Option<LinkType> {
         Hardware::of(interface).ok().map(|hardware| hardware.link_type)
     }
 
-    /// The link type of its packets; none as long as its interface has not been there.
+    /// The link type of its packets; `None` as long as its interface has not been there.
     pub fn link_type(&self) -> Option<LinkType> {
         self.bound.as_ref().map(|bound| bound.hardware.link_type)
     }
 
-    /// Why the interface is waited for, if it is.
+    /// Reason that the interface is waited for, until it has been reported.
     pub fn waits_because(&self) -> Option<String> {
         self.untold.as_ref().map(SourceError::to_string)
     }
@@ -192,13 +192,13 @@ impl PacketRing {
         Some(handed_over)
     }
 
-    /// Nothing is received any more.
+    /// Notes that nothing can be received any more, and returns the error.
     fn go_down(&mut self, what: &str, error: io::Error) -> SourceError {
         self.down_since = Some(Instant::now());
         refused(&self.config.interface, what, error)
     }
 
-    /// Looks after an interface that seems well, once in a while.
+    /// Checks an interface that seems well, once per [`LOOK_INTERVAL`].
     fn look(&mut self) -> Result<(), SourceError> {
         let now = Instant::now();
         let Some(bound) = self.bound.as_ref().filter(|_| now - self.looked >= LOOK_INTERVAL) else {
@@ -236,8 +236,8 @@ impl PacketRing {
         }
     }
 
-    /// Goes on with an interface that was away, if it can be received from again. `is_drained` says that nothing waits in
-    /// the ring any more, so that another can take its place.
+    /// Resumes an interface that was away, if it can be received from again. `is_drained` says that no packets are left in the
+    /// ring, so that another ring can take its place.
     fn come_back(&mut self, is_drained: bool) -> Result<(), SourceError> {
         let down = |error| refused(&self.config.interface, DOWN, error);
         let named =
@@ -319,7 +319,7 @@ impl PacketRing {
         Ok(())
     }
 
-    /// What is done while nothing is received.
+    /// Reports the reason that nothing is received, once, and then tries to resume.
     fn receive_nothing(&mut self) -> Result<Received, SourceError> {
         match self.untold.take() {
             Some(error) => Err(error),
@@ -327,7 +327,7 @@ impl PacketRing {
         }
     }
 
-    /// Waits for packets, or for the news that there will be none.
+    /// Waits for packets; an error says that none will come.
     fn wait(&mut self, patience: Duration) -> Result<bool, SourceError> {
         let Some(bound) = &self.bound else { return Ok(false) };
         bound
@@ -342,12 +342,12 @@ const AWAY: &str = "the interface is away; recording goes on when it is back";
 const OTHER: &str = "another interface has its name now, and is recorded in its place";
 const COUNTERS: &str = "reading the kernel's counters";
 
-/// The number of an interface, by its name or an alternative one; none where there is no such interface. [`ANY`] has 0.
+/// Index of an interface, by its name or an alternative one; `None` if there is no such interface. [`ANY`] has 0.
 pub fn number_of(interface: &str) -> Option<u32> {
     if interface == ANY { Some(0) } else { interfaces::number_of(interface).ok() }
 }
 
-/// The names of the interfaces that there are.
+/// Names of the machine's interfaces.
 pub fn interface_names() -> Vec<String> {
     crate::sys::packet_socket::interface_names()
 }

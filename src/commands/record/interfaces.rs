@@ -1,4 +1,4 @@
-//! From the interfaces that were named to rings, and from the capture filter to a program for each.
+//! Rings for the interfaces named on the command line, and the capture filter's program for each.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ use super::Arguments;
 use crate::outcome::Failure;
 use crate::terminal;
 
-/// How long a capture filter that had no program is left alone before it is tried again.
+/// Time before a capture filter without a program is compiled again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// What a capture filter is checked for where the interface is not there yet: Ethernet, IP, 802.11.
+/// Link types for which a capture filter is checked if the interface is not there yet: Ethernet, IP, 802.11.
 const USUAL_LINK_TYPES: [LinkType; 3] = [LinkType::ETHERNET, LinkType::RAW, LinkType(127)];
 
 impl Arguments {
@@ -64,8 +64,8 @@ impl Arguments {
     }
 }
 
-/// The interfaces, each once: an interface may be named twice, also by an alternative name, and `any` names all. Every
-/// other name is told to `say`.
+/// The interfaces, each once: one may be named twice, also by an alternative name, and `any` includes all. Every redundant name
+/// is reported to `say`.
 pub(super) fn one_each<'a>(named: &'a [String], say: impl Fn(std::fmt::Arguments<'_>)) -> Vec<&'a str> {
     let mut kept: Vec<(&str, Option<u32>)> = Vec::new();
     for name in named {
@@ -87,7 +87,7 @@ pub(super) fn one_each<'a>(named: &'a [String], say: impl Fn(std::fmt::Arguments
     kept.into_iter().map(|(name, _)| name).collect()
 }
 
-/// Names the remedy with this program's own path where the privilege to capture is missing.
+/// Adds the remedy, with this program's own path, if the privilege to capture is missing.
 fn unopened(interface: &str, error: SourceError) -> Failure {
     match &error {
         SourceError::System { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -102,17 +102,16 @@ fn unopened(interface: &str, error: SourceError) -> Failure {
     }
 }
 
-/// A capture filter, compiled for each link type when it is first needed, on a thread of its own: a lane does not wait for
-/// it.
+/// A capture filter, compiled for each link type when first needed, on a separate thread: a lane does not wait for it.
 struct Compiling {
     expression: String,
     limits: CompileLimits,
     programs: Arc<Programs>,
-    /// Nothing is recorded yet that would have to wait.
+    /// True before recording begins, when waiting delays no packets.
     may_wait: AtomicBool,
 }
 
-/// What came of it, by link type; none while it is under way.
+/// Results of compiling, by link type; `None` while it is under way.
 #[derive(Default)]
 struct Programs {
     made: Mutex<HashMap<LinkType, Option<Made>>>,
@@ -138,7 +137,7 @@ impl Compiling {
         Self { expression: expression.to_owned(), limits, programs, may_wait: AtomicBool::new(true) }
     }
 
-    /// Refuses a filter that would never have a program. Of an interface that is not there, the usual kinds are tried.
+    /// Refuses a filter that can never have a program. For an interface that is not there, the usual link types are tried.
     fn check(&self, interface: &str) -> Result<(), Failure> {
         let usual = &USUAL_LINK_TYPES[..];
         let Some(link_type) = PacketRing::link_type_at(interface) else { return self.check_for(usual) };
@@ -164,7 +163,7 @@ impl Compiling {
         first.map_or(Ok(()), |error| Err(Failure::usage(error)))
     }
 
-    /// Begins to compile, unless that is done or under way; what is known is returned.
+    /// Starts compiling, unless that is done or under way; returns the result so far.
     fn begin(&self, interface: &str, link_type: LinkType) -> Option<Made> {
         let mut made = self.programs.made.lock().unwrap_or_else(PoisonError::into_inner);
         match made.get(&link_type) {
@@ -187,7 +186,7 @@ impl Compiling {
         None
     }
 
-    /// What comes of it, however long that takes.
+    /// Waits for the result, however long that takes.
     fn wait(&self, link_type: LinkType) -> Option<Made> {
         let made = self.programs.made.lock().unwrap_or_else(PoisonError::into_inner);
         let is_under_way = |made: &mut HashMap<_, _>| matches!(made.get(&link_type), Some(None));
@@ -208,12 +207,12 @@ impl Programs {
     }
 }
 
-/// Whether another try may have a program.
+/// True if another attempt may succeed.
 fn is_passing(error: &FilterError) -> bool {
     matches!(error, FilterError::NoHandle { .. } | FilterError::Worker { .. })
 }
 
-/// As libpcap compiles it on a live handle: of this interface, or of another of its kind.
+/// Compiles the filter as libpcap does on a live handle: of this interface, or of another of its kind.
 fn compile(
     expression: &str,
     link_type: LinkType,

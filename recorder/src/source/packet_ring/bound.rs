@@ -1,4 +1,4 @@
-//! A socket on an interface: what the interface is, and what the socket was told.
+//! A socket on an interface: properties of the interface, and options of the socket.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,12 +13,12 @@ use super::{ANY, RING_RETIRE_MS, RingConfig, link};
 use crate::sys::interfaces;
 use crate::sys::packet_socket::{Framing, PacketSocket, interface_names};
 
-/// The interfaces that are recorded, by number, each with the name that it was given and the sockets that are on it: no
-/// interface is recorded under two names.
+/// The interfaces that are recorded, by index, each with the name given for it and the number of its sockets: no interface is
+/// recorded under two names.
 #[derive(Clone, Debug, Default)]
 pub struct Claims(Arc<Mutex<HashMap<u32, (String, usize)>>>);
 
-/// One socket's claim on an interface; dropping it gives it back.
+/// One socket's claim on an interface; released when dropped.
 struct Claim {
     claims: Claims,
     interface: u32,
@@ -49,8 +49,8 @@ impl Drop for Claim {
     }
 }
 
-/// The group that the rings of one interface share its packets in, and the number that the interface had when it was
-/// made: an interface that comes back with another number needs a new one.
+/// The fanout group of one interface's rings, and the interface's index when it was created: an interface that comes back with
+/// another index needs a new one.
 pub(super) type FanoutGroup = Arc<Mutex<Option<(u32, u16)>>>;
 
 /// A socket on an interface.
@@ -58,18 +58,18 @@ pub(super) struct Bound {
     pub socket: PacketSocket,
     pub hardware: Hardware,
     pub has_hardware_timestamps: bool,
-    /// The capture filter, where the kernel does not take it.
+    /// The capture filter, if the kernel does not take it.
     pub filter: Option<Arc<dyn CompiledFilter>>,
     program: Option<Arc<dyn CompiledFilter>>,
     _claim: Claim,
 }
 
-/// Why there is no socket on an interface.
+/// Reason that there is no socket on an interface.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// It will pass: the interface is not there, or not ready.
+    /// Temporary: the interface is not there, or not ready.
     Passing(SourceError),
-    /// It will not.
+    /// Permanent.
     Lasting(SourceError),
 }
 
@@ -80,7 +80,7 @@ impl From<Refusal> for SourceError {
 }
 
 impl Bound {
-    /// A socket on the interface that accepts nothing yet.
+    /// Opens a socket on the interface that accepts nothing yet.
     pub fn open(config: &RingConfig, group: Option<&FanoutGroup>) -> Result<Self, Refusal> {
         let name = &config.interface;
         let failed = |what: &str| {
@@ -114,7 +114,7 @@ impl Bound {
         Ok(Self { socket, hardware, has_hardware_timestamps, filter: None, program, _claim: claim })
     }
 
-    /// Begins to accept packets. What a person should know of that is returned.
+    /// Starts accepting packets; returns a notice for the user, if there is one.
     pub fn admit(&mut self, config: &RingConfig) -> Result<Option<String>, SourceError> {
         let failed = |error| refused(&config.interface, "attaching the capture filter", error);
         let duties = Duties {
@@ -146,13 +146,13 @@ impl Bound {
         }
     }
 
-    /// Whether the kernel has the socket on the interface still: it takes it off one that is deleted or moved to another
-    /// namespace, and does not put it back.
+    /// True if the kernel still has the socket bound to the interface: it unbinds it from one that is deleted or moved to another
+    /// namespace, and does not bind it again.
     pub fn is_bound(&self) -> bool {
         self.socket.bound_interface().is_ok_and(|interface| interface == Some(self.hardware.interface))
     }
 
-    /// Asks the interface for its own timestamps again: some drivers forget while they are down.
+    /// Turns on the interface's own timestamps again: some drivers forget the setting while they are down.
     pub fn renew(&mut self, config: &RingConfig) {
         if self.has_hardware_timestamps {
             let renewed = use_hardware_timestamps(config, &self.hardware, &self.socket);
@@ -161,7 +161,7 @@ impl Bound {
     }
 }
 
-/// The interface on which whatever is sent comes in again.
+/// The interface on which every sent packet is also received.
 const LOOPBACK: &str = "lo";
 
 fn use_hardware_timestamps(
@@ -175,7 +175,7 @@ fn use_hardware_timestamps(
     socket.use_hardware_timestamps(&interfaces::name_of(hardware.interface)?)
 }
 
-/// The capture filter for such an interface.
+/// The capture filter, compiled for such an interface.
 fn program(config: &RingConfig, hardware: &Hardware) -> Result<Option<Arc<dyn CompiledFilter>>, Refusal> {
     let Some(filter) = &config.capture_filter else { return Ok(None) };
     let name = &config.interface;
@@ -187,7 +187,7 @@ fn program(config: &RingConfig, hardware: &Hardware) -> Result<Option<Arc<dyn Co
     }
 }
 
-/// What an interface is.
+/// Properties of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hardware {
     pub interface: u32,
@@ -197,7 +197,7 @@ pub(super) struct Hardware {
 }
 
 impl Hardware {
-    /// What the interface of this name is; it may be one of its alternative names.
+    /// Properties of the interface of this name, which may be one of its alternative names.
     pub fn of(name: &str) -> Result<Self, Refusal> {
         let looking = PacketSocket::open(Framing::Raw).map_err(|error| not_permitted(name, error))?;
         if name == ANY {
@@ -209,14 +209,14 @@ impl Hardware {
         Self::at(&looking, interface).map_err(|error| refusal(name, "asking for its link type", error))
     }
 
-    /// What the interface of this number is.
+    /// Properties of the interface with this index.
     pub fn at(looking: &PacketSocket, interface: u32) -> io::Result<Self> {
         let hardware_type = looking.hardware_type(&interfaces::name_of(interface)?)?;
         let (link_type, framing) = link::of_hardware(hardware_type);
         Ok(Self { interface, hardware_type, link_type, framing })
     }
 
-    /// Whether it stands for all interfaces.
+    /// True if it stands for all interfaces.
     pub fn is_any(&self) -> bool {
         self.interface == 0
     }
@@ -248,7 +248,7 @@ pub(super) fn refused(name: &str, what: &str, source: io::Error) -> SourceError 
     SourceError::System { what: format!("{name}: {what}"), source }
 }
 
-/// An interface may go while it is being looked at.
+/// Classifies an error: an interface may disappear while it is being examined.
 fn refusal(name: &str, what: &str, source: io::Error) -> Refusal {
     let is_passing = matches!(source.raw_os_error(), Some(libc::ENODEV | libc::ENXIO | libc::ENETDOWN));
     let error = refused(name, what, source);

@@ -1,4 +1,4 @@
-//! Capture filters: where the kernel takes the program it runs there, otherwise here, over each packet.
+//! Capture filters: run by the kernel if it takes the program, otherwise here, over each packet.
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const BPF_JUMP: u16 = 0x05;
 /// The longest program that the kernel takes: BPF_MAXINSNS of linux/bpf_common.h.
 pub const KERNEL_INSTRUCTIONS_MAX: usize = 4096;
 
-/// Where the kernel shows a program what it knows besides the packet: SKF_AD_OFF and what follows, of linux/filter.h.
+/// Offsets at which the kernel shows a program facts besides the packet: SKF_AD_OFF and following, of linux/filter.h.
 mod beside {
     pub const PROTOCOL: u32 = 0xffff_f000;
     pub const PACKET_TYPE: u32 = PROTOCOL + 4;
@@ -31,10 +31,10 @@ mod beside {
     pub const HARDWARE_TYPE: u32 = PROTOCOL + 28;
 }
 
-/// What makes the program of a capture filter, once it is known what an interface's packets are.
+/// Source of a capture filter's program, once the link type of an interface is known.
 pub trait CaptureFilter: Send + Sync {
-    /// The filter for packets of this link type, which come from `interface`; none while it is still being compiled. An
-    /// error says why it has no program.
+    /// The filter for packets of this link type, which come from `interface`; `None` while it is still being compiled. The error
+    /// is the reason that it has no program.
     fn compiled(
         &self,
         interface: &str,
@@ -42,27 +42,27 @@ pub trait CaptureFilter: Send + Sync {
     ) -> Result<Option<Arc<dyn CompiledFilter>>, String>;
 }
 
-/// A capture filter for packets as a packet socket has them: what VLAN tag was taken out stands beside.
+/// A capture filter for packets as a packet socket delivers them: a stripped VLAN tag is passed separately.
 pub trait CompiledFilter: Send + Sync {
     /// The program, as libpcap makes it for a live interface.
     fn program(&self) -> &[Instruction];
 
-    /// Whether it accepts a packet: its captured bytes, its length on the wire, and what the kernel knows of it.
+    /// True if it accepts a packet, given its captured bytes, its length on the wire, and the kernel's facts about it.
     fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &Surroundings) -> bool;
 }
 
-/// What the kernel knows of a packet besides its bytes: `struct sockaddr_ll`, and the tag.
+/// Facts that the kernel knows of a packet besides its bytes: `struct sockaddr_ll`, and the VLAN tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// What it carries: an ethertype, or one of the kernel's `ETH_P_` numbers.
+    /// Protocol of its payload: an ethertype, or one of the kernel's `ETH_P_` numbers.
     pub protocol: u16,
-    /// In which direction it goes, and to whom: one of packet(7)'s `PACKET_` numbers.
+    /// Direction and kind of receiver: one of packet(7)'s `PACKET_` numbers.
     pub packet_type: u8,
-    /// The number of the interface.
+    /// Index of the interface.
     pub interface: u32,
     /// The interface's `ARPHRD_` number.
     pub hardware_type: u16,
-    /// TPID and TCI of a VLAN tag that was taken out of the packet.
+    /// TPID and TCI of a VLAN tag that was stripped from the packet.
     pub tag: Option<(u16, u16)>,
 }
 
@@ -81,31 +81,31 @@ impl Surroundings {
     }
 }
 
-/// What a socket's program has to do besides filtering.
+/// Tasks of a socket's program besides filtering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Duties {
     pub framing: Framing,
-    /// Bytes kept of each packet at most, a cooked header included; none where all are.
+    /// Bytes kept of each packet at most, a cooked header included; `None` keeps all.
     pub snaplen: Option<u32>,
-    /// An interface whose outgoing packets are left out, because they come in as well.
+    /// An interface whose outgoing packets are left out, because they are received as well.
     pub without_outgoing_of: Option<u32>,
 }
 
 impl Duties {
-    /// Bytes that the kernel keeps of a packet; at least one, as none would mean that it is rejected.
+    /// Bytes that the kernel keeps of a packet; at least one, as zero would reject it.
     fn kept(&self) -> u32 {
         let header = if self.framing == Framing::Cooked { SLL2_BYTES as u32 } else { 0 };
         self.snaplen.map_or(u32::MAX, |snaplen| snaplen.saturating_sub(header).max(1))
     }
 
-    /// What the kernel runs where there is no filter for it; none where that is nothing at all.
+    /// Program for the kernel without a filter; `None` if it needs none at all.
     pub fn without_filter(&self, snaplen: bool) -> Option<Vec<Instruction>> {
         let kept = if snaplen { self.kept() } else { u32::MAX };
         let is_needed = kept < u32::MAX || self.without_outgoing_of.is_some();
         is_needed.then(|| [self.beginning(), vec![(BPF_RETURN, 0, 0, kept)]].concat())
     }
 
-    /// The program as the kernel takes it, or why it does not.
+    /// The filter's program as the kernel takes it; the error is the reason that it does not.
     pub fn with_filter(&self, program: &[Instruction]) -> Result<Vec<Instruction>, io::Error> {
         let unfit = |reason: String| io::Error::new(io::ErrorKind::Unsupported, reason);
         let mut whole = self.beginning();
@@ -126,7 +126,7 @@ impl Duties {
         }
     }
 
-    /// Rejects what is sent where that is wanted: `interface == loopback and type == PACKET_OUTGOING`.
+    /// Instructions that reject outgoing packets, if configured: `interface == loopback and type == PACKET_OUTGOING`.
     fn beginning(&self) -> Vec<Instruction> {
         let Some(interface) = self.without_outgoing_of else { return Vec::new() };
         vec![
@@ -138,8 +138,8 @@ impl Duties {
         ]
     }
 
-    /// An instruction for what the kernel shows: it has no cooked header, but knows what stands in one (`fix_offset` of
-    /// libpcap). None where it does not.
+    /// The instruction adapted to the kernel, which has no cooked header, but knows most of its fields (`fix_offset` of libpcap).
+    /// `None` if it does not know the field.
     fn fitted(&self, instruction: Instruction) -> Option<Instruction> {
         let (code, jt, jf, k) = instruction;
         if code == BPF_RETURN {
@@ -159,12 +159,12 @@ impl Duties {
     }
 }
 
-/// Whether the operation is a load (BPF_LD, BPF_LDX) whose operand is a place in the packet (BPF_ABS, BPF_IND, BPF_MSH).
+/// True if the operation is a load (BPF_LD, BPF_LDX) whose operand is in the packet (BPF_ABS, BPF_IND, BPF_MSH).
 fn loads_from_packet(code: u16) -> bool {
     matches!(code & 0x07, 0x00 | 0x01) && matches!(code & 0xe0, 0x20 | 0x40 | 0xa0)
 }
 
-/// What is said where the kernel does not take a capture filter.
+/// Notice that the kernel does not take a capture filter.
 pub(super) fn not_taken(interface: &str, error: &io::Error) -> String {
     let remedy = match error.raw_os_error() {
         Some(libc::ENOMEM) => " (more of it fits with `sysctl -w net.core.optmem_max=...`)",

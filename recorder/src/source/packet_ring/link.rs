@@ -1,4 +1,4 @@
-//! What an interface's packets are, and how a packet whose link-layer header is of no use is described.
+//! Link types of interfaces, and a header for packets whose own link-layer header is of no use.
 
 use netrewind_segment::{LinkType, RecordHeader};
 
@@ -6,18 +6,18 @@ use super::super::Packet;
 use super::walk::{half, packet_field, word};
 use crate::sys::packet_socket::{Framing, RingBlock};
 
-/// Where a VLAN tag stands in an Ethernet frame: after the two addresses.
+/// Offset of a VLAN tag in an Ethernet frame: after the two addresses.
 pub(super) const TAG_OFFSET: usize = 12;
 /// Bytes of a VLAN tag.
 pub(super) const TAG_BYTES: u32 = 4;
-/// The TPID where the kernel does not tell: IEEE 802.1Q.
+/// TPID if the kernel does not give one: IEEE 802.1Q.
 const TPID_DEFAULT: u16 = 0x8100;
 
 /// An `ARPHRD_` number that libc does not have: linux/if_arp.h.
 const ARPHRD_RAWIP: u16 = 519;
 
-/// What is received from an interface with this ARPHRD_ number, as libpcap has it (`map_arphrd_to_dlt`). What it does not
-/// know comes without its link-layer header, as with libpcap: PPP, GRE, and whatever will be invented.
+/// Link type and framing of an interface with this ARPHRD_ number, as in libpcap (`map_arphrd_to_dlt`). Packets of unknown types
+/// come without their link-layer header, as with libpcap: PPP, GRE, and any future type.
 pub(super) fn of_hardware(hardware_type: u16) -> (LinkType, Framing) {
     match hardware_type {
         libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK | libc::ARPHRD_METRICOM => {
@@ -33,7 +33,7 @@ pub(super) fn of_hardware(hardware_type: u16) -> (LinkType, Framing) {
     }
 }
 
-/// The VLAN tag that was taken out of the frame, priority bits included.
+/// The VLAN tag that was stripped from the frame, priority bits included.
 #[inline]
 pub(super) fn stripped_tag(header: &[u8; packet_field::BYTES]) -> Option<[u8; 4]> {
     let status = word(header, packet_field::STATUS);
@@ -50,7 +50,7 @@ pub(super) fn stripped_tag(header: &[u8; packet_field::BYTES]) -> Option<[u8; 4]
     Some([tpid_high, tpid_low, tci_high, tci_low])
 }
 
-/// Where the fields of the address behind a packet's header in the ring stand: `struct sockaddr_ll`.
+/// Offsets of the fields of the address behind a packet's header in the ring: `struct sockaddr_ll`.
 pub(super) mod address_field {
     use std::ops::Range;
     pub const PROTOCOL: Range<usize> = 2..4;
@@ -65,7 +65,7 @@ pub(super) mod address_field {
 /// Bytes of a cooked header.
 pub(super) const SLL2_BYTES: usize = 20;
 
-/// What the kernel says of the packet whose header stands at `offset`.
+/// Link-layer address (`struct sockaddr_ll`) of the packet whose header is at `offset`.
 pub(super) fn address<'a>(block: &'a RingBlock<'_>, offset: usize) -> Option<&'a [u8; address_field::BYTES]> {
     block.bytes(offset + packet_field::BYTES, address_field::BYTES)?.first_chunk()
 }
@@ -86,11 +86,11 @@ pub(super) fn cooked_header(address: &[u8; address_field::BYTES]) -> [u8; SLL2_B
     header
 }
 
-/// Where a cooked header says what follows it.
+/// Offset of a cooked header's protocol field.
 const SLL2_PROTOCOL: std::ops::Range<usize> = 0..2;
 
-/// Hands over a packet without its link-layer header, with what the kernel knows in its place. A tag that was taken out
-/// comes back behind the cooked header, as it stands in packets whose tag was left in.
+/// Hands over a packet without its link-layer header, with a cooked header of the fields that the kernel knows in its place. A
+/// stripped tag is restored behind the cooked header, as in packets whose tag was not stripped.
 pub(super) fn hand_over_cooked(
     block: &RingBlock<'_>,
     offset: usize,

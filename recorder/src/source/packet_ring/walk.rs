@@ -1,4 +1,4 @@
-//! From a filled block of the ring to packets.
+//! Reading of packets from a filled block of the ring.
 
 use netrewind_segment::{LinkType, RecordHeader};
 
@@ -7,7 +7,7 @@ use super::capture_filter::{CompiledFilter, Surroundings};
 use super::link;
 use crate::sys::packet_socket::{Framing, RingBlock};
 
-/// Where the fields of a packet's header in the ring stand: `struct tpacket3_hdr`.
+/// Offsets of the fields of a packet's header in the ring: `struct tpacket3_hdr`.
 pub(super) mod packet_field {
     use std::ops::Range;
     pub const NEXT: Range<usize> = 0..4;
@@ -35,7 +35,7 @@ pub(super) fn half(header: &[u8; packet_field::BYTES], field: std::ops::Range<us
     u16::from_ne_bytes(bytes)
 }
 
-/// What a block came to.
+/// Packets of a block, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Walked {
     /// Packets that were handed over.
@@ -44,17 +44,17 @@ pub(super) struct Walked {
     pub rejected: u64,
 }
 
-/// How blocks of one socket are read.
+/// Settings for reading the blocks of one socket.
 #[derive(Clone, Copy)]
 pub(super) struct Walk<'a> {
     pub link_type: LinkType,
     pub framing: Framing,
-    /// The capture filter, where the kernel does not apply it.
+    /// The capture filter, if the kernel does not apply it.
     pub filter: Option<&'a dyn CompiledFilter>,
 }
 
 impl Walk<'_> {
-    /// Hands over every packet of a block that passes. `scratch` is for packets that are put together to be judged.
+    /// Hands over every packet of a block that passes the filter. `scratch` is a buffer for packets assembled for the filter.
     pub fn block(
         &self,
         block: &RingBlock<'_>,
@@ -82,7 +82,7 @@ impl Walk<'_> {
         walked
     }
 
-    /// Whether the filter accepts a packet: it sees it as the kernel would show it, without the tag that was taken out.
+    /// True if the filter accepts a packet: it sees it as the kernel would show it, without a stripped tag.
     fn passes(
         &self,
         filter: &dyn CompiledFilter,
