@@ -24,6 +24,15 @@ impl Scene {
         self.folder.path().join(name)
     }
 
+    /// Sends these frames to the recorded interface, and then from it.
+    fn send_both_ways(&self, frames: &[Vec<u8>]) {
+        let capture = self.capture(frames);
+        self.link.send(&capture, &["--pps=500"]);
+        let replayed =
+            self.link.inside("tcpreplay").args(["-q", "-i", Link::RECORDED]).arg(&capture).output();
+        assert!(replayed.expect("tcpreplay runs").status.success());
+    }
+
     fn capture(&self, frames: &[Vec<u8>]) -> std::path::PathBuf {
         let packet = |bytes: &Vec<u8>| Packet {
             seconds: 1_700_000_000,
@@ -105,6 +114,9 @@ fn udp(between: &[u8], source: [u8; 4], source_port: u16) -> Vec<u8> {
     bytes
 }
 
+/// The last byte of packets that are not compared.
+const OTHER: u8 = 8;
+
 /// Traffic of which capture filters may think differently: no tag, tags of both kinds, two of them, priorities alone.
 fn tagged_traffic() -> Vec<Vec<u8>> {
     let tags: [&[u8]; 7] = [
@@ -139,7 +151,6 @@ fn a_capture_filter_accepts_what_tcpdump_on_the_interface_accepts() {
         "ip protochain 17",
         &long,
     ];
-    let capture = scene.capture(&tagged_traffic());
     let mut pairs = Vec::new();
     for (number, expression) in expressions.iter().enumerate() {
         let options = ["--interface", Link::RECORDED, "--capture-filter", expression];
@@ -161,20 +172,25 @@ fn a_capture_filter_accepts_what_tcpdump_on_the_interface_accepts() {
             std::fs::read_to_string(said).unwrap_or_default().contains("listening")
         });
     }
-    scene.link.send(&capture, &["--pps=500"]);
-    let replayed = scene.link.inside("tcpreplay").args(["-q", "-i", Link::RECORDED]).arg(&capture).output();
-    assert!(replayed.expect("tcpreplay runs").status.success());
+    // libpcap filters the first block of a ring itself, and then knows of no direction: it gets other packets.
+    let mut first = tagged_traffic();
+    first.iter_mut().for_each(|frame| *frame.last_mut().expect("a byte") = OTHER);
+    scene.send_both_ways(&first);
+    scene.send_both_ways(&tagged_traffic());
     std::thread::sleep(Duration::from_secs(1));
     for (number, (recorder, mut tcpdump, _)) in pairs.into_iter().enumerate() {
         let (store, expression) = (format!("s{number}"), expressions[number]);
         signal(tcpdump.id(), "INT");
         tcpdump.wait().expect("a child");
         let rival = std::fs::read(scene.path(&format!("t{number}.pcap"))).expect("tcpdump wrote");
+        let is_compared = |packet: &Packet| packet.bytes.last() != Some(&OTHER);
         let mut wanted = crate::support::packets::read_pcap(&rival);
+        wanted.retain(is_compared);
         end(recorder, &scene.path(&store));
         let folder = scene.path(&store).display().to_string();
         let output = run(["extract", "--store", &folder, "--view", "outer", "-o", "-"]);
         let mut found = crate::support::packets::read_pcap(&output.stdout);
+        found.retain(is_compared);
         let by_bytes = |packet: &Packet| packet.bytes.clone();
         found.sort_by_key(by_bytes);
         wanted.sort_by_key(by_bytes);
