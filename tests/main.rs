@@ -22,6 +22,7 @@ mod follow;
 mod hostile;
 mod http;
 mod interfaces;
+mod limits;
 mod live;
 mod lost_pages;
 mod metrics;

@@ -1,28 +1,35 @@
 //! The rules of ARCHITECTURE.md that can be read off the sources.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::support::files_below;
 
 const FILE_BYTES_MAX: u64 = 24 << 10;
 
-fn root() -> &'static Path {
+/// Bytes of ARCHITECTURE.md: what a newcomer reads in one sitting.
+const ARCHITECTURE_BYTES_MAX: usize = 9216;
+
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+fn text_of(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The folders of the product's crates, without the command's.
+fn crates() -> Vec<String> {
+    let manifest = text_of("Cargo.toml");
+    let members = manifest.split("members = [").nth(1).and_then(|rest| rest.split(']').next());
+    let folders = members.expect("members").split('"').skip(1).step_by(2);
+    folders.filter(|folder| !folder.starts_with("benches")).map(str::to_owned).collect()
+}
+
 /// Every source file of the product, with its text.
-fn sources() -> Vec<(PathBuf, String)> {
-    let folders = [
-        "src",
-        "recorder/src",
-        "recorder/segment/src",
-        "indexer/src",
-        "indexer/labels/src",
-        "indexer/catalog/src",
-        "extractor/src",
-        "extractor/filter/src",
-    ];
-    let files = folders.iter().flat_map(|folder| files_below(&root().join(folder)));
+pub fn sources() -> Vec<(PathBuf, String)> {
+    let folders = crates().into_iter().map(|folder| folder + "/src").chain(["src".to_owned()]);
+    let files = folders.flat_map(|folder| files_below(&root().join(folder)));
     files
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .map(|path| {
@@ -32,10 +39,14 @@ fn sources() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
+/// The file's text without its tests.
+fn product(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+}
+
 /// The file's code without its tests and comments.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    product.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+pub fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    product(text).lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
 fn is_test(path: &Path) -> bool {
@@ -58,27 +69,52 @@ fn only_in(words: &[&str], allowed: impl Fn(&Path) -> bool, rule: &str) {
     assert!(found.is_empty(), "{rule}:\n{}", found.join("\n"));
 }
 
+/// The crates of ours that a crate depends on, as its manifest says.
+fn dependencies(folder: &str) -> Vec<String> {
+    let text = text_of(&format!("{folder}/Cargo.toml"));
+    let section = text.split("[dependencies]").nth(1).expect("dependencies");
+    let section = section.split("\n[").next().expect("a section");
+    let ours = section.lines().filter_map(|line| line.strip_prefix("netrewind-"));
+    ours.map(|line| line.split(['.', ' ']).next().expect("a name").to_owned()).collect()
+}
+
 #[test]
-fn crates_depend_in_one_direction() {
-    let dependencies = |manifest: &str| -> Vec<String> {
-        let text = std::fs::read_to_string(root().join(manifest)).expect("a manifest");
-        let section = text
-            .split("[dependencies]")
-            .nth(1)
-            .expect("dependencies")
-            .split("\n[")
-            .next()
-            .expect("a section");
-        let ours = section.lines().filter_map(|line| line.strip_prefix("netrewind-"));
-        ours.map(|line| line.split(['.', ' ']).next().expect("a name").to_owned()).collect()
+fn crates_are_listed_with_what_they_depend_on() {
+    let text = text_of("ARCHITECTURE.md");
+    let listed = text.lines().filter_map(|line| line.strip_prefix("- **`")?.split_once("`** ("));
+    let mut listed: Vec<(String, Vec<String>)> = listed
+        .map(|(folder, rest)| {
+            let names = rest.split(')').next().expect("what it depends on").split(", ");
+            let mut names: Vec<_> = names.filter(|&name| name != "none").map(str::to_owned).collect();
+            names.sort();
+            (folder.to_owned(), names)
+        })
+        .collect();
+    let mut found: Vec<_> = crates().into_iter().map(|folder| (dependencies(&folder), folder)).collect();
+    found.iter_mut().for_each(|(names, _)| names.sort());
+    listed.sort();
+    found.sort_by(|one, other| one.1.cmp(&other.1));
+    let found: Vec<_> = found.into_iter().map(|(names, folder)| (folder, names)).collect();
+    assert_eq!(listed, found, "ARCHITECTURE.md (left) lists other crates than there are (right)");
+}
+
+#[test]
+fn recording_and_answering_know_nothing_of_each_other() {
+    let all_dependencies = |folder: &str| {
+        let mut found = dependencies(folder);
+        let mut at = 0;
+        while let Some(name) = found.get(at).cloned() {
+            let folder =
+                crates().into_iter().find(|folder| Path::new(folder).ends_with(&name)).expect("a crate");
+            found.extend(dependencies(&folder));
+            at += 1;
+        }
+        found
     };
-    assert_eq!(dependencies("recorder/segment/Cargo.toml"), Vec::<String>::new());
-    assert_eq!(dependencies("recorder/Cargo.toml"), ["segment"]);
-    assert_eq!(dependencies("indexer/Cargo.toml"), ["labels", "segment"]);
-    assert_eq!(dependencies("indexer/labels/Cargo.toml"), Vec::<String>::new());
-    assert_eq!(dependencies("indexer/catalog/Cargo.toml"), ["segment"]);
-    assert_eq!(dependencies("extractor/filter/Cargo.toml"), ["segment"]);
-    assert_eq!(dependencies("extractor/Cargo.toml"), ["filter", "indexer", "labels", "segment"]);
+    assert_eq!(all_dependencies("recorder"), ["segment"]);
+    assert!(all_dependencies("recorder/segment").is_empty());
+    assert!(!all_dependencies("indexer").iter().any(|name| name == "recorder" || name == "extractor"));
+    assert!(!all_dependencies("extractor").iter().any(|name| name == "recorder" || name == "catalog"));
 }
 
 #[test]
@@ -138,14 +174,93 @@ fn clocks_environment_and_exits_belong_to_the_command() {
 }
 
 #[test]
-fn files_have_one_purpose_and_nothing_is_left_undone() {
-    only_in(&["todo!(", "unimplemented!("], |_| false, "left undone");
+fn only_the_service_is_async() {
     let service = |path: &Path| path.starts_with("extractor/src/http");
     only_in(&["async fn", ".await;", ".await?", ".await."], service, "async code");
+}
+
+#[test]
+fn files_have_one_purpose_and_nothing_is_left_undone() {
+    only_in(&["todo!(", "unimplemented!("], |_| false, "left undone");
     let large: Vec<_> = sources()
         .into_iter()
         .filter(|(_, text)| text.len() as u64 > FILE_BYTES_MAX)
         .map(|(path, text)| format!("{}: {} bytes", path.display(), text.len()))
         .collect();
     assert!(large.is_empty(), "files that outgrew their room:\n{}", large.join("\n"));
+}
+
+/// The words in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
+}
+
+/// The names that a source file gives to its items.
+fn definitions(text: &str) -> impl Iterator<Item = &str> {
+    let items = ["struct", "enum", "trait", "type", "fn", "mod", "const"];
+    text.lines().flat_map(move |line| {
+        let words = || line.split(|next: char| !next.is_alphanumeric() && next != '_');
+        words().zip(words().skip(1)).filter(move |(item, _)| items.contains(item)).map(|(_, name)| name)
+    })
+}
+
+#[test]
+fn architecture_is_short_and_names_what_is_there() {
+    let text = text_of("ARCHITECTURE.md");
+    assert!(text.len() <= ARCHITECTURE_BYTES_MAX, "{} bytes: decisions and limits are in docs/", text.len());
+    let tests = files_below(&root().join("tests")).into_iter();
+    let tests = tests.filter_map(|path| Some((path.clone(), std::fs::read_to_string(path).ok()?)));
+    let all: Vec<_> = sources().into_iter().chain(tests).collect();
+    let defined: HashSet<&str> = all.iter().flat_map(|(_, text)| definitions(text)).collect();
+    let is_package = |word: &str| crates().iter().any(|folder| Path::new(folder).ends_with(word));
+    let unknown: Vec<_> = quoted(&text)
+        .filter(|name| match *name {
+            text if text.contains(char::is_whitespace) => false,
+            path if path.contains(['/', '.']) => !root().join(path).exists(),
+            name => {
+                let is_there =
+                    |word| defined.contains(word) || is_package(word) || root().join(word).exists();
+                name.split("::").all(is_word) && !name.split("::").all(is_there)
+            }
+        })
+        .collect();
+    assert!(unknown.is_empty(), "ARCHITECTURE.md names what is not there: {unknown:?}");
+}
+
+/// The two paths of ARCHITECTURE.md, step by step: the file that defines a type or function calls the next step.
+#[test]
+fn a_packet_and_a_query_take_the_ways_that_are_described() {
+    let steps = [
+        ("struct LaneThread", "source.receive("),
+        ("struct Lanes", ".accept("),
+        ("struct Lane<", ".append("),
+        ("fn advance_segment", "disk.write("),
+        ("fn advance_segment", "disk.sync("),
+        ("fn advance_segment", "self.hand_to_sink("),
+        ("fn advance_segment", "disk.publish("),
+        ("fn advance_segment", "disk.seal("),
+        ("struct LaneIndexer", "builder.push("),
+        ("struct IndexWriter", ".write_index("),
+        ("struct QueryArguments", "Ok(Query {"),
+        ("struct Prepared", "Snapshot::take("),
+        ("struct Prepared", "Filters::compile("),
+        ("struct Prepared", "Chronicle::read("),
+        ("struct Prepared", "coverage::fill("),
+        ("struct Prepared", "Upcoming::new("),
+        ("struct Prepared", "merge(&mut upcoming"),
+        ("struct Upcoming", "Planner"),
+        ("struct Output", "sink.packet("),
+        ("fn query_for", "selection.query("),
+    ];
+    let all = sources();
+    let is_taken = |(definition, call): &(&str, &str)| {
+        let defines = |line: &str| line.contains(definition);
+        all.iter().any(|(_, text)| code(text).any(|(_, line)| defines(line)) && text.contains(call))
+    };
+    let others: Vec<_> = steps.iter().filter(|step| !is_taken(step)).collect();
+    assert!(others.is_empty(), "ARCHITECTURE.md describes other ways than the code takes: {others:?}");
 }
