@@ -264,3 +264,41 @@ fn a_packet_and_a_query_take_the_ways_that_are_described() {
     let others: Vec<_> = steps.iter().filter(|step| !is_taken(step)).collect();
     assert!(others.is_empty(), "ARCHITECTURE.md describes other ways than the code takes: {others:?}");
 }
+
+/// Of the doc comments of the product, the share that may open with a question word: a noun or a verb says more.
+const OPENINGS_PERCENT_MAX: usize = 5;
+
+/// The first line of every doc comment.
+fn openings(text: &str) -> impl Iterator<Item = &str> {
+    let lines = product(text).lines().map(str::trim_start);
+    let doc = |line: &str| line.starts_with("///") || line.starts_with("//!");
+    let mut was_doc = false;
+    lines.filter_map(move |line| {
+        let is_doc = doc(line);
+        let is_first = is_doc && !was_doc;
+        was_doc = is_doc;
+        let words = line.get(3..).filter(|_| is_first)?.trim();
+        (!words.is_empty()).then_some(words)
+    })
+}
+
+#[test]
+fn comments_say_what_a_thing_is() {
+    let questions = ["What", "Whether", "Where", "How", "Who", "Which", "Why", "When"];
+    let opens = |words: &str| {
+        let first = words.split(|next: char| !next.is_alphanumeric() && next != '_').next();
+        first.is_some_and(|first| questions.contains(&first))
+    };
+    let files: Vec<_> = sources().into_iter().filter(|(path, _)| !is_test(path)).collect();
+    let all: Vec<_> =
+        files.iter().flat_map(|(path, text)| openings(text).map(move |words| (path, words))).collect();
+    let found: Vec<_> = all.iter().filter(|(_, words)| opens(words)).collect();
+    let list: Vec<_> = found.iter().map(|(path, words)| format!("{}: {words}", path.display())).collect();
+    assert!(
+        found.len() * 100 <= all.len() * OPENINGS_PERCENT_MAX,
+        "{} of {} doc comments open with a question word:\n{}",
+        found.len(),
+        all.len(),
+        list.join("\n")
+    );
+}
