@@ -283,7 +283,7 @@ fn an_interface_that_moves_away_and_back_is_down_once_and_up_once() {
         .filter(|line| line.contains("\"down\"") || line.contains("\"up\""))
         .collect();
     assert_eq!(changes.len(), 4, "{changes:#?}");
-    assert!(changes.iter().filter(|line| line.contains("\"since\"")).count() == 2, "{changes:#?}");
+    assert!(changes.iter().filter(|line| line.contains("\"worked_until\"")).count() == 2, "{changes:#?}");
 }
 
 #[test]

@@ -183,14 +183,28 @@ fn an_interface_that_was_away_leaves_a_gap_of_its_lane() {
     recording.start(0, 0);
     recording.start(0, 1);
     recording.segment(1..30);
-    recording.log(5, Event::Down { lane: 1, reason: "eth1 is gone".into(), since: None });
+    recording.second(3, 1, 0);
+    recording.log(5, Event::Down { lane: 1, reason: "eth1 is gone".into(), worked_until: None });
     recording.log(8, Event::Up { lane: 1 });
-    recording.log(25, Event::Down { lane: 1, reason: "eth1 is gone".into(), since: None });
+    let worked_until = Some(at(24));
+    recording.log(25, Event::Down { lane: 1, reason: "eth1 is gone".into(), worked_until });
     recording.stop(30, 0, 0);
     recording.stop(30, 1, 0);
     let gaps = recording.gaps(Some(1), Some(29));
-    assert_eq!(spans(&gaps), [(5, 8), (25, 29)]);
+    assert_eq!(spans(&gaps), [(5, 8), (24, 29)], "from when it was last found well");
     assert!(gaps[0].2.contains("lane 1") && gaps[0].2.contains("eth1 is gone"));
+}
+
+#[test]
+fn an_interface_that_was_never_there_is_missing_from_the_start() {
+    let mut recording = Recording::new();
+    recording.start(10, 0);
+    let reason = "eth0: no such interface".to_owned();
+    recording.log(11, Event::Down { lane: 0, reason, worked_until: None });
+    let open_range = recording.ask(None, None);
+    assert!(!open_range.is_complete(), "{open_range:?}");
+    // No packets are still on their way that the last moments should be left out for.
+    assert_eq!(spans(&recording.gaps(Some(9), Some(13))), [(9, 10), (10, 11), (11, 13)]);
 }
 
 #[test]

@@ -187,11 +187,13 @@ fn log_troubles(test: &TestStore) {
     };
     let dropped = Drops { kernel: 7, disk: 0 };
     let second = Event::Second { lane: 0, received: 7, written: 0, dropped, bytes: 0, pace: Pace::default() };
+    let worked_until = Some(netrewind_segment::Timestamp::new(1_795_339_862, 0));
+    let down = Event::Down { lane: 1, reason: "secret9: the interface is down".into(), worked_until };
     let events = [
         (0, start(0, "eth7")),
         (0, start(1, "secret9")),
         (0, Event::open(name(1, 0), "eth7", LinkType::ETHERNET)),
-        (1, Event::Down { lane: 1, reason: "secret9: the interface is down".into(), since: None }),
+        (1, down),
         (2, Event::Up { lane: 1 }),
         (2, Event::DiskError { lane: 1, reason: "/secret/path: no space".into(), lost: None }),
         (2, second),

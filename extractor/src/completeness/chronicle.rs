@@ -12,6 +12,10 @@ use super::troubles::Troubles;
 use super::{Damage, Span};
 use crate::answer::InterfaceAccount;
 
+mod outage;
+
+pub(crate) use outage::Outage;
+
 /// Size up to which a logbook is read whole, whatever the range: entries of other days may matter, such as the expiry of an
 /// imported segment.
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
@@ -51,18 +55,6 @@ pub(crate) enum End {
     Stopped,
     /// Without a word: a crash, or a power cut.
     Silent,
-}
-
-/// A time in which a lane received nothing, or could not write, although it was recording.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outage {
-    pub(crate) lane: u16,
-    pub(crate) from: Timestamp,
-    /// Absent while it lasts.
-    pub(crate) to: Option<Timestamp>,
-    pub(crate) reason: String,
-    /// It was the disk that failed, and has not worked since.
-    pub(crate) is_of_disk: bool,
 }
 
 /// Time span with packets lost before they reached the recorder.
@@ -238,11 +230,7 @@ impl<'q> Chronicle<'q> {
                 self.count_rest(lane, &account, at);
                 self.end(lane, End::Stopped);
             }
-            Event::Down { lane, reason, since } => {
-                self.sign_of_life(lane, at, at);
-                let from = since.unwrap_or(at).min(at);
-                self.outages.push(Outage { lane, from, to: None, reason, is_of_disk: false });
-            }
+            Event::Down { lane, reason, worked_until } => self.down(lane, reason, worked_until, at),
             Event::Up { lane } => self.up(lane, at),
             Event::Open { segment, interface, description, file, .. } => {
                 self.failing.remove(&segment.lane);
@@ -361,23 +349,6 @@ impl<'q> Chronicle<'q> {
         }
         if session.interface == *interface {
             self.alive(at);
-        }
-    }
-
-    fn up(&mut self, lane: u16, at: Timestamp) {
-        self.sign_of_life(lane, at, at);
-        if self.outages.iter().any(|outage| outage.lane == lane && outage.to == Some(at)) {
-            return; // it stands there twice
-        }
-        let known = self.outages.iter_mut().rev().find(|outage| outage.lane == lane && outage.to.is_none());
-        match known {
-            Some(outage) => outage.to = Some(at),
-            None => {
-                // It went away before what was read of the logbook.
-                let reason = "the interface was away".to_owned();
-                let outage = Outage { lane, from: Timestamp::MIN, to: Some(at), reason, is_of_disk: false };
-                self.outages.push(outage);
-            }
         }
     }
 

@@ -134,7 +134,12 @@ fn nothing_kept(
 /// Range up to the progress of a running recorder: for a query up to now, the packets of the last moment are still on their
 /// way.
 fn as_far_as_recorded(range: Span, chronicle: &Chronicle, kept: &Kept<'_>) -> Span {
-    let is_at_work = |session: &&Session| session.end == End::Open;
+    // Of a lane that is down nothing is on its way.
+    let is_down = |lane: u16| {
+        let mut of_lane = chronicle.outages.iter().filter(|outage| outage.lane == lane);
+        of_lane.any(|outage| outage.to.is_none() && !outage.is_of_disk)
+    };
+    let is_at_work = |session: &&Session| session.end == End::Open && !is_down(session.lane);
     let Some(alive) = chronicle.sessions.iter().filter(is_at_work).map(|session| session.to).max() else {
         return range;
     };
@@ -244,18 +249,24 @@ fn gaps(
         }
         at = at.max(span.to);
     }
-    gaps.extend(outages(range, chronicle, is_restricted));
+    gaps.extend(outages(range, chronicle, is_restricted, is_recording));
     gaps.sort_by_key(|gap| (gap.from, gap.to));
     gaps
 }
 
 /// Times in which one lane was recording and received nothing.
-fn outages(range: Span, chronicle: &Chronicle<'_>, is_restricted: bool) -> impl Iterator<Item = Gap> {
+fn outages(
+    range: Span,
+    chronicle: &Chronicle<'_>,
+    is_restricted: bool,
+    is_recording: bool,
+) -> impl Iterator<Item = Gap> {
     chronicle.outages.iter().filter_map(move |outage| {
         let ended = chronicle
             .sessions
             .iter()
             .filter(|session| session.lane == outage.lane && session.to >= outage.from)
+            .filter(|session| session.end != End::Open || !is_recording)
             .map(|session| session.to)
             .min();
         let from = outage.from.max(range.from);

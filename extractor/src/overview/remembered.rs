@@ -217,7 +217,7 @@ mod tests {
                 logbook.append(at(second), event).expect("a line");
             }
             let event = match step {
-                5 => Event::Down { lane: 3, reason: "unplugged".into(), since: None },
+                5 => Event::Down { lane: 3, reason: "unplugged".into(), worked_until: None },
                 40_000 => Event::Up { lane: 3 },
                 _ => continue,
             };

@@ -122,7 +122,7 @@ pub enum Event {
         reason: String,
         /// Last time that it worked; absent if it never did, and in lines of older versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        since: Option<Timestamp>,
+        worked_until: Option<Timestamp>,
     },
     /// A notice for the user about a lane, which makes no answer incomplete.
     Note {

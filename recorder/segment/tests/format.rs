@@ -89,7 +89,7 @@ fn events() -> Vec<Event> {
             version: "1".into(),
         },
         Event::Stop { lane: 0, account: Account::default() },
-        Event::Down { lane: 0, reason: reason.clone(), since: Some(Timestamp(0)) },
+        Event::Down { lane: 0, reason: reason.clone(), worked_until: Some(Timestamp(0)) },
         Event::Note { lane: 0, text: reason.clone() },
         Event::Up { lane: 0 },
         Event::Second { lane: 0, received: 0, written: 0, dropped: Drops::default(), bytes: 0, pace: pace() },

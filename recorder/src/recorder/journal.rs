@@ -243,7 +243,9 @@ mod tests {
         let path = store.logbook_path(&at(0).date());
         std::fs::create_dir(&path).unwrap(); // nothing can be written there
         let mut journal = Journal::new(&store);
-        journal.log(at(0), Event::Down { lane: 0, reason: "unplugged".into(), since: None }).unwrap_err();
+        journal
+            .log(at(0), Event::Down { lane: 0, reason: "unplugged".into(), worked_until: None })
+            .unwrap_err();
         journal.log(at(1), second(0, 3)).unwrap();
         journal.write().unwrap_err();
         journal.log(at(2), Event::Up { lane: 0 }).unwrap();
@@ -281,7 +283,7 @@ mod tests {
             journal.log(at(number), second((number % 2) as u16, 1)).unwrap();
             match number % 40 {
                 7 => journal
-                    .log(at(number), Event::Down { lane: 1, reason: "away".into(), since: None })
+                    .log(at(number), Event::Down { lane: 1, reason: "away".into(), worked_until: None })
                     .unwrap(),
                 9 => journal.log(at(number), Event::Up { lane: 1 }).unwrap(),
                 _ => {}

@@ -153,8 +153,8 @@ impl LaneThread {
     fn note_down(&mut self, error: &SourceError) {
         let reason = error.to_string();
         if self.down.is_none() {
-            let since = self.well;
-            self.tell(|lane| Event::Down { lane, reason: reason.clone(), since });
+            let worked_until = self.well;
+            self.tell(|lane| Event::Down { lane, reason: reason.clone(), worked_until });
         }
         self.down = Some(reason);
     }

@@ -279,7 +279,7 @@ impl PacketRing {
             self.counted.dropped += received.saturating_sub(dropped + handed_over + rejected);
         }
         let had_timestamps = self.has_hardware_timestamps();
-        let link_type = self.link_type();
+        let before = self.bound.as_ref().map(|bound| bound.hardware.clone());
         let mut bound = Bound::open(&self.config, self.group.as_ref())?;
         let notice = bound.admit(&self.config)?;
         let name = &self.config.interface;
@@ -288,8 +288,14 @@ impl PacketRing {
             self.notices
                 .push(format!("{name} has no time stamps of its own any more: the kernel's are used"));
         }
-        let new_type = bound.hardware.link_type;
-        if link_type.is_some_and(|link_type| link_type != new_type) {
+        let Hardware { interface: number, link_type: new_type, .. } = bound.hardware;
+        if let Some(Hardware { interface: old, .. }) = before.as_ref().filter(|it| it.interface != number) {
+            self.notices.push(format!(
+                "{name} is another interface than before (number {number}, it was {old}): it is recorded in its place"
+            ));
+            self.known_as = interfaces::name_of(number).unwrap_or_else(|_| name.clone());
+        }
+        if before.is_some_and(|before| before.link_type != new_type) {
             self.notices
                 .push(format!("{name} has come back with packets of another link type ({})", new_type.0));
         }

@@ -66,7 +66,7 @@ impl Arguments {
 
 /// The interfaces, each once: one may be named twice, also by an alternative name, and `any` includes all. Every redundant name
 /// is reported to `say`.
-pub(super) fn one_each<'a>(named: &'a [String], say: impl Fn(std::fmt::Arguments<'_>)) -> Vec<&'a str> {
+pub(super) fn one_each(named: &[String], say: impl Fn(std::fmt::Arguments<'_>)) -> Vec<&str> {
     let mut kept: Vec<(&str, Option<u32>)> = Vec::new();
     for name in named {
         let number = number_of(name);
