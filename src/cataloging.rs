@@ -11,7 +11,7 @@ use netrewind_extractor::flows::{Catalog, Catalogued, rollup_adds_up, seam, seam
 use netrewind_extractor::{Extractor, Options};
 use netrewind_recorder::retention::{CatalogLimits, Keeper};
 use netrewind_segment::catalog::{Condition, Hour, Manifest};
-use netrewind_segment::logbook::{self, Entry, Line, Part};
+use netrewind_segment::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
 use netrewind_segment::store::ListedSegment;
 use netrewind_segment::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, Timestamp};
 
@@ -140,11 +140,13 @@ fn lost_with(store: &Store, manifest: &Manifest) -> Option<String> {
     let (mut sealed, mut is_unknown) = (Vec::new(), false);
     // The last segment of a day is sealed on the next.
     for date in [hour.start().date(), hour.end().date()] {
-        let read = logbook::read_day(store, &date, Part::Whole, |line| match line.parse() {
-            Line::Entry(Entry { event: Event::Seal { segment, records, .. }, .. }) if records > 0 => {
+        let read = logbook::read_day(store, &date, DayExcerpt::Whole, |line| match line.parse() {
+            LogbookLine::Entry(LogbookEntry { event: Event::Seal { segment, records, .. }, .. })
+                if records > 0 =>
+            {
                 sealed.push(segment);
             }
-            Line::Unreadable(_) => is_unknown = true,
+            LogbookLine::Unreadable(_) => is_unknown = true,
             _ => {}
         });
         is_unknown |= read.is_err();

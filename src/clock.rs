@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use netrewind_recorder::source::replay::Pace;
+use netrewind_recorder::source::replay::ReplayClock;
 use netrewind_recorder::{Clock, Now};
 use netrewind_segment::Timestamp;
 
@@ -37,7 +37,7 @@ impl netrewind_extractor::http::Clock for SystemClock {
     }
 }
 
-impl Pace for SystemClock {
+impl ReplayClock for SystemClock {
     fn elapsed(&mut self) -> Duration {
         self.started.elapsed()
     }

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 use netrewind_indexer::Index;
 use netrewind_segment::layout::FILE_HEADER_BYTES;
-use netrewind_segment::store::{ListedSegment, Listing, Unlisted};
+use netrewind_segment::store::{ListedSegment, StoreListing, Unlisted};
 use netrewind_segment::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -78,7 +78,7 @@ impl Overview {
 
     /// Looks at a store again.
     pub fn with(remembered: &Remembered, store: &Store, now: Timestamp) -> Result<Self, StoreError> {
-        let Listing { segments, unlisted } = store.listing();
+        let StoreListing { segments, unlisted } = store.listing();
         let needed = |at: Unlisted| Damage::needed(store.part(&at.path), at.reason);
         let mut damaged: Vec<Damage> =
             unlisted.into_iter().map(needed).chain(identity_damage(store)).collect();

@@ -5,7 +5,7 @@
 mod support;
 
 use netrewind_extractor::{Completeness, Query, Span};
-use netrewind_segment::{Account, Drops, Event, LinkType, Logbook, Pace, SegmentName, Timestamp};
+use netrewind_segment::{Account, Drops, Event, LaneLoad, LinkType, Logbook, SegmentName, Timestamp};
 use support::{TestStore, extract, name, packet};
 
 /// Seconds of the recordings below are counted from here.
@@ -48,7 +48,14 @@ impl Recording {
         let dropped = Drops { kernel, disk: 0 };
         self.log(
             second,
-            Event::Second { lane, received: kernel, written: 0, dropped, bytes: 0, pace: Pace::default() },
+            Event::Second {
+                lane,
+                received: kernel,
+                written: 0,
+                dropped,
+                bytes: 0,
+                pace: LaneLoad::default(),
+            },
         );
     }
 

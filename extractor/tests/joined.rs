@@ -118,7 +118,7 @@ fn several_all_have_to_accept() {
 
 #[test]
 fn a_file_of_the_answer_has_no_numbers_of_what_is_behind_it() {
-    use netrewind_segment::{Account, Event, LinkType, Logbook, Pace};
+    use netrewind_segment::{Account, Event, LaneLoad, LinkType, Logbook};
     let test = store();
     let mut logbook = Logbook::new(&test.store);
     let start = Event::Start {
@@ -136,7 +136,10 @@ fn a_file_of_the_answer_has_no_numbers_of_what_is_behind_it() {
     let Account { received, written, dropped, bytes, .. } =
         Account { received: 3000, written: 3000, bytes: 180_000, ..Account::default() };
     logbook
-        .append(at(2), Event::Second { lane: 0, received, written, dropped, bytes, pace: Pace::default() })
+        .append(
+            at(2),
+            Event::Second { lane: 0, received, written, dropped, bytes, pace: LaneLoad::default() },
+        )
         .unwrap();
     logbook.sync().unwrap();
     let extractor = test.extractor();
@@ -176,7 +179,7 @@ fn flows_and_summaries_know_nothing_of_what_is_behind_it() {
 
 /// What the recording of another interface and the store's own troubles leave in the logbook.
 fn log_troubles(test: &TestStore) {
-    use netrewind_segment::{Drops, Event, LinkType, Logbook, Pace};
+    use netrewind_segment::{Drops, Event, LaneLoad, LinkType, Logbook};
     let mut logbook = Logbook::new(&test.store);
     let start = |lane, interface: &str| Event::Start {
         lane,
@@ -186,7 +189,7 @@ fn log_troubles(test: &TestStore) {
         version: String::new(),
     };
     let dropped = Drops { kernel: 7, disk: 0 };
-    let second = Event::Second { lane: 0, received: 7, written: 0, dropped, bytes: 0, pace: Pace::default() };
+    let second = Event::Second { lane: 0, received: 7, written: 0, dropped, bytes: 0, pace: LaneLoad::default() };
     let worked_until = Some(netrewind_segment::Timestamp::new(1_795_339_862, 0));
     let down = Event::Down { lane: 1, reason: "secret9: the interface is down".into(), worked_until };
     let events = [

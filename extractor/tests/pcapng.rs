@@ -7,7 +7,7 @@ mod support;
 use std::process::Command;
 
 use netrewind_extractor::{Patient, PcapngSink, Query};
-use netrewind_segment::{Account, Drops, Event, LinkType, Logbook, Pace, Timestamp};
+use netrewind_segment::{Account, Drops, Event, LaneLoad, LinkType, Logbook, Timestamp};
 use support::{Stored, TestStore, name, packet};
 
 fn run(program: &str, arguments: &[&str]) -> Option<String> {
@@ -53,7 +53,7 @@ fn store() -> TestStore {
             written: received - kernel,
             dropped,
             bytes: 100,
-            pace: Pace::default(),
+            pace: LaneLoad::default(),
         }
     };
     log(1, second(10, 0));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::packet_ring::{PacketRing, RingConfig};
-use netrewind_recorder::{Clock, Config, Description, Now, Recorder};
+use netrewind_recorder::{Clock, Config, Now, Recorder, RecordingDescription};
 use netrewind_segment::{Store, Timestamp};
 
 /// Time without packets that ends the recording.
@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     netrewind_recorder::recover(&store, &mut |event| eprintln!("{event:?}"))?;
     let rings = PacketRing::open(&ring, usize::try_from(number(2, 1)?)?)?;
     let sources = rings.into_iter().map(|ring| Box::new(ring) as Box<dyn Source>).collect();
-    let description = Description { capture_filter: None, version: "record_ring".into() };
+    let description = RecordingDescription { capture_filter: None, version: "record_ring".into() };
     let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut |_, _| None, clock)?;
     wait_for_quiet(&recorder);
     let stopping = Instant::now();

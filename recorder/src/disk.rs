@@ -10,8 +10,8 @@ use netrewind_segment::{Mark, SegmentName};
 
 use crate::pool::Lease;
 
-mod attendant;
 mod file;
+mod file_worker;
 #[cfg(test)]
 pub(crate) mod sim;
 

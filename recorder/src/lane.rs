@@ -20,8 +20,8 @@ use netrewind_segment::{Account, Event, LinkType, SegmentName, Timestamp, WriteT
 use crate::clock::Now;
 use crate::config::{BUFFERS_RESERVED, Config};
 use crate::disk::{Disk, SegmentKey};
-use crate::pool::{Buffer, Pool};
-use crate::rotation::{self, Extent, Limits};
+use crate::pool::{Buffer, BufferPool};
+use crate::rotation::{self, CurrentSegment, RotationLimits};
 use crate::sink::SinkFeed;
 use crate::source::Packet;
 
@@ -32,7 +32,7 @@ mod segment;
 mod tests;
 
 use filling::Filling;
-use segment::{Segment, State};
+use segment::{LaneSegment, SegmentPhase};
 
 /// Free buffers that a lane wants before it takes more from a source: one ring block fits in two, and ends in a third if the
 /// segment ends within it.
@@ -52,7 +52,7 @@ const WAIT: Duration = Duration::from_millis(20);
 
 /// Origin of the packets of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct SegmentOrigin {
     /// The interface, or another name for their source.
     pub interface: String,
     /// Description of the interface, if a capture file gives one.
@@ -64,15 +64,15 @@ pub struct Origin {
 /// Takes packets and writes them to segments, one after another.
 pub struct Lane<D> {
     number: u16,
-    origin: Arc<Origin>,
+    origin: Arc<SegmentOrigin>,
     config: Config,
     disk: D,
-    pool: Arc<Pool>,
+    pool: Arc<BufferPool>,
     feed: Option<SinkFeed>,
     now: Now,
     /// Belongs to the last of `segments`, which is then not closed.
     filling: Option<Filling>,
-    segments: VecDeque<Segment>,
+    segments: VecDeque<LaneSegment>,
     next_key: u64,
     /// Bytes that the current segment may have.
     room_bytes: u64,
@@ -109,13 +109,13 @@ impl<D: Disk> Lane<D> {
         interface: &str,
         config: Config,
         disk: D,
-        pool: Arc<Pool>,
+        pool: Arc<BufferPool>,
         feed: Option<SinkFeed>,
         now: Now,
     ) -> Self {
         Self {
             number,
-            origin: Arc::new(Origin { interface: interface.to_owned(), ..Origin::default() }),
+            origin: Arc::new(SegmentOrigin { interface: interface.to_owned(), ..SegmentOrigin::default() }),
             config,
             disk,
             pool,
@@ -144,7 +144,7 @@ impl<D: Disk> Lane<D> {
     }
 
     /// Takes packets from another origin from now on: they get a segment of their own.
-    pub fn take_from(&mut self, origin: Origin) {
+    pub fn take_from(&mut self, origin: SegmentOrigin) {
         if *self.origin != origin {
             self.close();
             self.origin = Arc::new(origin);
@@ -202,12 +202,12 @@ impl<D: Disk> Lane<D> {
         }
     }
 
-    fn limits(&self) -> Limits {
-        Limits { bytes: self.room_bytes, age: self.config.segment_age }
+    fn limits(&self) -> RotationLimits {
+        RotationLimits { bytes: self.room_bytes, age: self.config.segment_age }
     }
 
-    fn extent(&self) -> Option<Extent> {
-        self.filling.as_ref().map(|filling| Extent {
+    fn extent(&self) -> Option<CurrentSegment> {
+        self.filling.as_ref().map(|filling| CurrentSegment {
             bytes: filling.segment_end(),
             link_type: filling.link_type(),
             opened_ns: self.opened_ns,
@@ -219,8 +219,9 @@ impl<D: Disk> Lane<D> {
         let Some(buffer) = self.wait_for_buffer() else { return };
         // While waiting, the segment may have failed: only now is it settled what there is.
         let limits = self.limits();
-        let goes_on =
-            |extent: Extent| rotation::before_record(&extent, &limits, record_bytes, link_type).is_none();
+        let goes_on = |extent: CurrentSegment| {
+            rotation::before_record(&extent, &limits, record_bytes, link_type).is_none()
+        };
         if self.extent().is_some_and(goes_on) {
             return self.go_on_in(buffer, false);
         }
@@ -263,7 +264,13 @@ impl<D: Disk> Lane<D> {
         let name = self.next_name();
         let key = SegmentKey(self.next_key);
         self.next_key += 1;
-        self.segments.push_back(Segment::new(key, name, link_type, self.origin.clone(), self.retry_at_ns));
+        self.segments.push_back(LaneSegment::new(
+            key,
+            name,
+            link_type,
+            self.origin.clone(),
+            self.retry_at_ns,
+        ));
         self.room_bytes = self.disk.room_bytes(self.config.segment_bytes);
         self.filling = Some(Filling::first(buffer, link_type, self.room_bytes));
         self.opened_ns = self.now.monotonic_ns;
@@ -308,7 +315,10 @@ impl<D: Disk> Lane<D> {
     pub fn is_disk_busy(&self) -> bool {
         self.segments.iter().any(|segment| {
             segment.is_busy()
-                || matches!(segment.state, State::Creating | State::Sealing | State::SealingFailed)
+                || matches!(
+                    segment.state,
+                    SegmentPhase::Creating | SegmentPhase::Sealing | SegmentPhase::SealingFailed
+                )
         })
     }
 
@@ -403,7 +413,7 @@ impl<D: Disk> Lane<D> {
 
     /// True if the disk fails at the moment.
     pub fn is_disk_failing(&self) -> bool {
-        let waits_to_retry = |segment: &Segment| matches!(segment.state, State::Wanted { not_before_ns } if not_before_ns > self.now.monotonic_ns);
+        let waits_to_retry = |segment: &LaneSegment| matches!(segment.state, SegmentPhase::Wanted { not_before_ns } if not_before_ns > self.now.monotonic_ns);
         self.is_disk_failing || self.segments.iter().any(waits_to_retry)
     }
 

@@ -29,6 +29,6 @@ mod sys;
 pub use clock::{Clock, Now};
 pub use config::Config;
 pub use lane::Lane;
-pub use recorder::{Description, Recorder, RecorderError, Status, Summary};
+pub use recorder::{Recorder, RecorderError, RecordingDescription, RecordingSummary, Status};
 pub use recovery::recover;
 pub use sink::{BlockSink, SegmentEnd, SegmentStart};

@@ -12,15 +12,15 @@ use memmap2::{MmapMut, MmapOptions};
 pub const ALIGNMENT_BYTES: usize = 4096;
 
 #[derive(Debug)]
-struct Slot {
+struct PoolBuffer {
     memory: MmapMut,
     index: u16,
 }
 
 /// A fixed number of buffers of one size.
 #[derive(Debug)]
-pub struct Pool {
-    free: Mutex<Vec<Slot>>,
+pub struct BufferPool {
+    free: Mutex<Vec<PoolBuffer>>,
     free_count: AtomicUsize,
     returned: Condvar,
     addresses: Vec<usize>,
@@ -30,21 +30,24 @@ pub struct Pool {
 /// A buffer with one holder, who may write to it. Returns to its pool when dropped.
 #[derive(Debug)]
 pub struct Buffer {
-    slot: Option<Slot>,
-    home: Arc<Pool>,
+    slot: Option<PoolBuffer>,
+    home: Arc<BufferPool>,
 }
 
 /// A buffer with several readers, the disk among them; nobody can write to it any more. Returns to its pool when the last of them
 /// drops it.
 pub type Lease = Arc<Buffer>;
 
-impl Pool {
+impl BufferPool {
     /// Allocates `count` buffers of `buffer_bytes` each (rounded up to [`ALIGNMENT_BYTES`]), in memory that is populated at once.
     pub fn new(count: u16, buffer_bytes: usize) -> std::io::Result<Arc<Self>> {
         let buffer_bytes = buffer_bytes.next_multiple_of(ALIGNMENT_BYTES);
         let mut free = Vec::with_capacity(count.into());
         for index in (0..count).rev() {
-            free.push(Slot { memory: MmapOptions::new().len(buffer_bytes).populate().map_anon()?, index });
+            free.push(PoolBuffer {
+                memory: MmapOptions::new().len(buffer_bytes).populate().map_anon()?,
+                index,
+            });
         }
         let addresses =
             free.iter_mut().rev().map(|slot| slot.memory.as_mut_ptr().expose_provenance()).collect();
@@ -92,7 +95,7 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<PoolBuffer>> {
         // The list is whole at every moment, so a panic elsewhere does not spoil it.
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn buffers_come_back_when_the_last_reader_lets_go() {
-        let pool = Pool::new(2, 5000).unwrap();
+        let pool = BufferPool::new(2, 5000).unwrap();
         assert_eq!((pool.buffer_bytes(), pool.free_count()), (8192, 2));
         let mut first = pool.take().unwrap();
         first[8191] = 7;

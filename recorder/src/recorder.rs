@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use netrewind_segment::{Account, Event, Pace, Store, StoreLock, Timestamp};
+use netrewind_segment::{Account, Event, LaneLoad, Store, StoreLock, Timestamp};
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::disk::FileDisk;
 use crate::lane::Lane;
-use crate::pool::Pool;
+use crate::pool::BufferPool;
 use crate::retention::{Keeper, Usage};
 use crate::sink::{self, BlockSink, SINK_NICENESS, SinkFeed};
 use crate::source::{Source, SourceCounters};
 
 use self::lane_thread::LaneThread;
-use self::lanes::{Lanes, Opener, Seed};
+use self::lanes::{LaneFactory, LaneSlot, Lanes};
 
 mod guard;
 mod import;
@@ -55,7 +55,7 @@ pub enum RecorderError {
 
 /// Facts of a recording that the logbook states and only the caller knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Description {
+pub struct RecordingDescription {
     /// The capture filter's text.
     pub capture_filter: Option<String>,
     /// The program's version.
@@ -84,9 +84,9 @@ pub struct LaneStatus {
     /// The disk's error, while it takes none.
     pub disk_trouble: Option<String>,
     /// Measures of how well it kept up in the last whole second.
-    pub pace: Pace,
+    pub pace: LaneLoad,
     /// The same for the second under way.
-    pace_now: Pace,
+    pace_now: LaneLoad,
     /// Status reports of its thread so far: several a second, unless the thread is stuck.
     pub turns: u64,
     /// True if the source, which cannot come back, has ended by an error, or one of its files has.
@@ -127,7 +127,7 @@ pub struct Status {
 
 /// Result of a recording.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Summary {
+pub struct RecordingSummary {
     /// Totals of all lanes.
     pub account: Account,
     /// Each lane.
@@ -148,7 +148,7 @@ pub struct Summary {
 pub type SinkMaker<'a> = dyn FnMut(u16, &Arc<Keeper>) -> Option<Box<dyn BlockSink>> + 'a;
 
 /// State shared by all threads of a recorder.
-struct Shared {
+struct RecorderState {
     stop: AtomicBool,
     lanes_ended: AtomicBool,
     status: Mutex<Status>,
@@ -157,7 +157,7 @@ struct Shared {
     unlogged: AtomicUsize,
 }
 
-impl Shared {
+impl RecorderState {
     fn status(&self) -> MutexGuard<'_, Status> {
         // Whole at every moment: a panic elsewhere does not spoil it.
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
@@ -200,8 +200,8 @@ impl Shared {
 
 /// A running recording. Stop it: dropping it lets its threads go on.
 pub struct Recorder {
-    shared: Arc<Shared>,
-    opener: Arc<Opener>,
+    shared: Arc<RecorderState>,
+    factory: Arc<LaneFactory>,
     lanes: Vec<JoinHandle<()>>,
     watch: JoinHandle<()>,
 }
@@ -236,7 +236,7 @@ fn file_lane(
     feed: Option<SinkFeed>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Lane<FileDisk>, RecorderError> {
-    let pool = Pool::new(config.buffers, config.buffer_bytes)
+    let pool = BufferPool::new(config.buffers, config.buffer_bytes)
         .map_err(|source| RecorderError::Start { what: "buffers", source })?;
     let disk = FileDisk::new(store.clone(), keeper.clone(), pool.clone(), clock.clone())
         .map_err(|source| RecorderError::Start { what: "a thread for the disk", source })?;
@@ -248,7 +248,7 @@ impl Recorder {
     /// makes the sink of each lane. Recover the store before; hold its lock until everything that writes to it has ended.
     pub fn start(
         config: Config,
-        description: &Description,
+        description: &RecordingDescription,
         store: &Store,
         lock: &StoreLock,
         sources: Vec<Box<dyn Source>>,
@@ -271,24 +271,24 @@ impl Recorder {
                 source: io::Error::other(error),
             });
         }
-        let mut seed = |number: usize| {
+        let mut slot = |number: usize| {
             let number = u16::try_from(number).map_err(|_| RecorderError::TooManySources)?;
-            Ok(Seed { number, sink: sinks(number, &keeper) })
+            Ok(LaneSlot { number, sink: sinks(number, &keeper) })
         };
-        let seeds = (0..sources.len()).map(&mut seed).collect::<Result<Vec<_>, RecorderError>>()?;
+        let slots = (0..sources.len()).map(&mut slot).collect::<Result<Vec<_>, RecorderError>>()?;
         let further = match sources.iter().any(|source| source.can_wait()) {
-            true => Opener::further_lanes(&config, sources.len()),
+            true => LaneFactory::further_lanes(&config, sources.len()),
             false => 0,
         };
-        let further = (sources.len()..sources.len() + further).map(seed).collect::<Result<_, _>>()?;
-        let shared = Arc::new(Shared {
+        let further = (sources.len()..sources.len() + further).map(slot).collect::<Result<_, _>>()?;
+        let shared = Arc::new(RecorderState {
             stop: AtomicBool::new(false),
             lanes_ended: AtomicBool::new(false),
             status: Mutex::default(),
             clock,
             unlogged: AtomicUsize::new(0),
         });
-        let opener = Arc::new(Opener {
+        let factory = Arc::new(LaneFactory {
             config,
             description: description.clone(),
             store: store.clone(),
@@ -299,13 +299,13 @@ impl Recorder {
             sink_threads: Mutex::default(),
         });
         let mut ready = Vec::new();
-        for (number, (source, seed)) in sources.into_iter().zip(seeds).enumerate() {
+        for (number, (source, slot)) in sources.into_iter().zip(slots).enumerate() {
             let mut lanes =
-                Lanes::new(opener.clone(), number, source.name().to_owned(), source.can_wait(), seed);
+                Lanes::new(factory.clone(), number, source.name().to_owned(), source.can_wait(), slot);
             if !source.is_spare() {
                 lanes.begin()?;
             }
-            ready.push(LaneThread::new(source, lanes, shared.clone(), opener.events.clone()));
+            ready.push(LaneThread::new(source, lanes, shared.clone(), factory.events.clone()));
         }
         // Their first words wait for the watch.
         let watch =
@@ -315,7 +315,7 @@ impl Recorder {
         for (number, thread) in ready.into_iter().enumerate() {
             lanes.push(spawn(format!("lane-{number}"), "a thread for a lane", move || thread.run())?);
         }
-        Ok(Self { shared, opener, lanes, watch })
+        Ok(Self { shared, factory, lanes, watch })
     }
 
     /// Current status.
@@ -340,7 +340,7 @@ impl Recorder {
 
     /// Stops: writes the packets that have arrived, seals all segments, lets the sinks finish. Takes as long as the disk and the
     /// sinks need.
-    pub fn stop(self) -> Summary {
+    pub fn stop(self) -> RecordingSummary {
         self.shared.stop.store(true, Ordering::Release);
         let mut discrepancies = Vec::new();
         for (number, lane) in self.lanes.into_iter().enumerate() {
@@ -349,9 +349,9 @@ impl Recorder {
             }
         }
         // What was never opened has a sink as well, which others may wait for.
-        self.opener.further.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.factory.further.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let sinks =
-            std::mem::take(&mut *self.opener.sink_threads.lock().unwrap_or_else(PoisonError::into_inner));
+            std::mem::take(&mut *self.factory.sink_threads.lock().unwrap_or_else(PoisonError::into_inner));
         if sinks.into_iter().filter_map(|sink| sink.join().err()).count() > 0 {
             discrepancies.push("a sink ended by a fault of the program".into());
         }
@@ -368,7 +368,7 @@ impl Recorder {
         let status = self.shared.status().clone();
         discrepancies.extend(by_source(&status.lanes).iter().filter_map(SourceAccount::discrepancy));
         let Status { account, lanes, notices, last_trouble, trouble, failure, .. } = status;
-        Summary { account, lanes, discrepancies, notices, last_trouble, unable: trouble, failure }
+        RecordingSummary { account, lanes, discrepancies, notices, last_trouble, unable: trouble, failure }
     }
 }
 
@@ -410,7 +410,7 @@ pub fn by_source(lanes: &[LaneStatus]) -> Vec<SourceAccount> {
     sources.into_values().collect()
 }
 
-fn start_event(lane: u16, interface: &str, config: &Config, description: &Description) -> Event {
+fn start_event(lane: u16, interface: &str, config: &Config, description: &RecordingDescription) -> Event {
     let is_whole = config.snaplen == netrewind_segment::layout::CAPLEN_MAX;
     Event::Start {
         lane,

@@ -27,7 +27,7 @@ const PIECES_MAX: u64 = 1024;
 
 /// The whole records at the beginning of an open segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Walk {
+struct WholeRecords {
     kept_bytes: u64,
     records: u64,
     first: Timestamp,
@@ -114,7 +114,7 @@ fn remove_headless(
 }
 
 /// Walks the whole records from the beginning; `None` where there is no file header.
-fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, Walk)>> {
+fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, WholeRecords)>> {
     let mut input = file.try_clone()?;
     input.seek(SeekFrom::Start(0))?;
     let mut reader = match RecordReader::new(input) {
@@ -122,7 +122,7 @@ fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, Walk)
         Err(SegmentError::Io(error)) => return Err(error),
         Err(_) => return Ok(None),
     };
-    let mut walk = Walk {
+    let mut walk = WholeRecords {
         kept_bytes: FILE_HEADER_BYTES as u64,
         records: 0,
         first: Timestamp::MAX,
@@ -219,7 +219,7 @@ fn data_end(file: &File, from: u64) -> io::Result<u64> {
 }
 
 /// Offset at which records begin again behind a damaged record that the mark had promised.
-fn find_rest(file: &File, walk: &Walk, mark: &Mark, end: u64) -> io::Result<Option<u64>> {
+fn find_rest(file: &File, walk: &WholeRecords, mark: &Mark, end: u64) -> io::Result<Option<u64>> {
     let mut offset = walk.kept_bytes + 1;
     let mut bytes = vec![0; SCAN_BYTES + RECORD_HEADER_BYTES];
     while offset < end {

@@ -19,7 +19,7 @@ pub(crate) use keeper::lacks_room;
 
 /// A sealed segment that could expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct ExpiryCandidate {
     /// Its name.
     pub name: SegmentName,
     /// Bytes that its removal frees.
@@ -28,12 +28,12 @@ pub struct Kept {
 
 /// Sorts by age, oldest first. A name in the future was given before the wall clock was set back, so its segment is older than
 /// all that have been written since.
-pub fn sort_by_age(kept: &mut [Kept], now: Timestamp) {
+pub fn sort_by_age(kept: &mut [ExpiryCandidate], now: Timestamp) {
     kept.sort_unstable_by_key(|segment| (segment.name.opened <= now, segment.name));
 }
 
 /// Number of the oldest segments that must expire to free `bytes`.
-pub fn oldest_to_free(kept: &[Kept], bytes: u64) -> usize {
+pub fn oldest_to_free(kept: &[ExpiryCandidate], bytes: u64) -> usize {
     let mut freed = 0;
     kept.iter()
         .take_while(|segment| {

@@ -10,16 +10,16 @@ const CLOCKS_APART_NS: u64 = 1_000_000_000;
 
 /// The limits of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct RotationLimits {
     /// Bytes that it never passes.
     pub bytes: u64,
     /// Age at which it ends.
     pub age: Duration,
 }
 
-/// Extent of the current segment.
+/// The segment being written, as far as its end depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct CurrentSegment {
     /// Its bytes so far, file header included.
     pub bytes: u64,
     /// Its link type.
@@ -43,8 +43,8 @@ pub enum Reason {
 
 /// Reason to end the segment before a record of `record_bytes` with this link type, if any.
 pub fn before_record(
-    extent: &Extent,
-    limits: &Limits,
+    extent: &CurrentSegment,
+    limits: &RotationLimits,
     record_bytes: usize,
     link_type: LinkType,
 ) -> Option<Reason> {
@@ -55,7 +55,7 @@ pub fn before_record(
 }
 
 /// Reason to end the segment by its age, whatever comes next, if any.
-pub fn by_age(extent: &Extent, limits: &Limits, now_ns: u64) -> Option<Reason> {
+pub fn by_age(extent: &CurrentSegment, limits: &RotationLimits, now_ns: u64) -> Option<Reason> {
     let age_ns = now_ns.saturating_sub(extent.opened_ns);
     (u128::from(age_ns) >= limits.age.as_nanos()).then_some(Reason::Age)
 }
@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn a_segment_ends_at_its_limits_and_not_before() {
-        let limits = Limits { bytes: 1000, age: Duration::from_nanos(50) };
-        let extent = Extent { bytes: 900, link_type: LinkType::ETHERNET, opened_ns: 7 };
+        let limits = RotationLimits { bytes: 1000, age: Duration::from_nanos(50) };
+        let extent = CurrentSegment { bytes: 900, link_type: LinkType::ETHERNET, opened_ns: 7 };
         assert_eq!(before_record(&extent, &limits, 100, LinkType::ETHERNET), None);
         assert_eq!(before_record(&extent, &limits, 101, LinkType::ETHERNET), Some(Reason::Size));
         assert_eq!(before_record(&extent, &limits, 1, LinkType::RAW), Some(Reason::LinkType));

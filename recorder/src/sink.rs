@@ -80,20 +80,20 @@ pub(crate) struct SinkBlock {
     pub offset: u64,
     pub buffer: Lease,
     pub records: std::ops::Range<usize>,
-    pub held: Option<Held>,
+    pub held: Option<SinkBufferGuard>,
 }
 
 /// Counts a buffer as the sink's until dropped.
 #[derive(Debug)]
-pub(crate) struct Held(Arc<AtomicUsize>);
+pub(crate) struct SinkBufferGuard(Arc<AtomicUsize>);
 
-impl Drop for Held {
+impl Drop for SinkBufferGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-enum Message {
+enum SinkMessage {
     Opened(SegmentStart),
     Block(SinkBlock),
     Hole(SegmentName),
@@ -103,7 +103,7 @@ enum Message {
 
 /// The lane's end of the queue to a sink. Never waits.
 pub struct SinkFeed {
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<SinkMessage>,
     waiting: Arc<AtomicUsize>,
     held: Arc<AtomicUsize>,
 }
@@ -119,38 +119,38 @@ impl SinkFeed {
         self.waiting.load(Ordering::Relaxed) < SINK_QUEUE_MAX
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: SinkMessage) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // Refused only where the sink's thread is gone, because the sink panicked: recording goes on without it.
         let _ = self.queue.send(message);
     }
 
     pub(crate) fn opened(&self, segment: SegmentStart) {
-        self.send(Message::Opened(segment));
+        self.send(SinkMessage::Opened(segment));
     }
 
     pub(crate) fn block(&self, mut block: SinkBlock) {
         self.held.fetch_add(1, Ordering::AcqRel);
-        block.held = Some(Held(self.held.clone()));
-        self.send(Message::Block(block));
+        block.held = Some(SinkBufferGuard(self.held.clone()));
+        self.send(SinkMessage::Block(block));
     }
 
     pub(crate) fn hole(&self, name: SegmentName) {
-        self.send(Message::Hole(name));
+        self.send(SinkMessage::Hole(name));
     }
 
     pub(crate) fn sealed(&self, segment: SegmentEnd) {
-        self.send(Message::Sealed(segment));
+        self.send(SinkMessage::Sealed(segment));
     }
 
     pub(crate) fn abandoned(&self, name: SegmentName) {
-        self.send(Message::Abandoned(name));
+        self.send(SinkMessage::Abandoned(name));
     }
 }
 
 /// The sink's end of the queue.
 pub struct SinkQueue {
-    queue: mpsc::Receiver<Message>,
+    queue: mpsc::Receiver<SinkMessage>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -183,15 +183,15 @@ impl SinkQueue {
     }
 }
 
-fn deliver(message: Message, sink: &mut dyn BlockSink) {
+fn deliver(message: SinkMessage, sink: &mut dyn BlockSink) {
     match message {
-        Message::Opened(segment) => sink.opened(&segment),
-        Message::Block(block) => {
+        SinkMessage::Opened(segment) => sink.opened(&segment),
+        SinkMessage::Block(block) => {
             let records = block.buffer.get(block.records.clone()).unwrap_or_default();
             sink.block(&block.name, block.offset, records);
         }
-        Message::Hole(name) => sink.hole(&name),
-        Message::Sealed(segment) => sink.sealed(&segment),
-        Message::Abandoned(name) => sink.abandoned(&name),
+        SinkMessage::Hole(name) => sink.hole(&name),
+        SinkMessage::Sealed(segment) => sink.sealed(&segment),
+        SinkMessage::Abandoned(name) => sink.abandoned(&name),
     }
 }

@@ -11,7 +11,7 @@ use netrewind_extractor::http::Server;
 use netrewind_recorder::Clock;
 use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{
-    Description, LaneStatus, Recorder, SourceAccount, Status, Summary, by_source,
+    LaneStatus, Recorder, RecordingDescription, RecordingSummary, SourceAccount, Status, by_source,
 };
 use netrewind_recorder::retention::{CatalogLimits, Keeper};
 use netrewind_recorder::source::capture_file::CaptureFile;
@@ -215,7 +215,7 @@ pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Resu
         cataloging.set_keeper(keeper);
         Some(indexing.of_lane(keeper))
     };
-    let description = Description {
+    let description = RecordingDescription {
         capture_filter: arguments.capture_filter.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -430,7 +430,7 @@ fn in_json(source: &SourceAccount) -> serde_json::Value {
 }
 
 /// Prints the account.
-fn tell(summary: &Summary, notices_said: usize, json: bool) -> Result<Outcome, Failure> {
+fn tell(summary: &RecordingSummary, notices_said: usize, json: bool) -> Result<Outcome, Failure> {
     summary.notices.iter().skip(notices_said).for_each(terminal::say);
     let Account { received, written, dropped, bytes, segments } = summary.account;
     terminal::say(format_args!(

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use netrewind_extractor::{Damage, Query};
-use netrewind_segment::logbook::{Entry, Fault, check_day};
-use netrewind_segment::store::{ListedSegment, Listing, OpenedSegment, Unlisted};
+use netrewind_segment::logbook::{Fault, LogbookEntry, check_day};
+use netrewind_segment::store::{ListedSegment, OpenedSegment, StoreListing, Unlisted};
 use netrewind_segment::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
 
 use super::{StoreArgument, query};
@@ -42,7 +42,7 @@ struct Counted {
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let store = Store::open_to_read(&arguments.store.store)?;
     let mut report = Report::default();
-    let Listing { segments, unlisted } = store.listing();
+    let StoreListing { segments, unlisted } = store.listing();
     for Unlisted { path, reason } in unlisted {
         report.fault(store.part(&path), &reason)?;
     }
@@ -120,7 +120,7 @@ impl Logged {
             let part = store.part(&store.logbook_path(date));
             let is_last = Some(date) == dates.last();
             let mut faults = Vec::new();
-            let mut take = |entry: Entry| logged.take(entry.event);
+            let mut take = |entry: LogbookEntry| logged.take(entry.event);
             let checked =
                 check_day(store, date, is_written && is_last, &mut take, &mut |fault| faults.push(fault));
             for Fault { line, reason, is_later } in faults {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use netrewind_segment::logbook::{Entry, Line, Part, QuietSecond};
+use netrewind_segment::logbook::{DayExcerpt, LogbookEntry, LogbookLine, QuietSecond};
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{Account, Drops, Event, LostPackets, SegmentName, Store, Timestamp};
 
@@ -173,10 +173,10 @@ impl<'q> Chronicle<'q> {
         }
     }
 
-    fn line(&mut self, line: &DayLine, part: Part, is_whole: bool) {
+    fn line(&mut self, line: &DayLine, part: DayExcerpt, is_whole: bool) {
         match line {
             // One of a day's many: of those that follow each other only the last matters, unless all are counted.
-            DayLine::Quiet(second) if part == Part::Whole && !self.scope.accounts => {
+            DayLine::Quiet(second) if part == DayExcerpt::Whole && !self.scope.accounts => {
                 self.last_quiet = Some(*second);
             }
             DayLine::Quiet(second) => {
@@ -186,12 +186,12 @@ impl<'q> Chronicle<'q> {
             DayLine::Other(line) => {
                 self.take_last_quiet();
                 match &**line {
-                    Line::Entry(entry) => {
+                    LogbookLine::Entry(entry) => {
                         self.troubles.at(entry.at);
                         self.entry(entry.clone());
                     }
-                    Line::Later { event, at } => self.troubles.later(event, *at),
-                    Line::Unreadable(text) => self.troubles.unreadable_line(text, is_whole),
+                    LogbookLine::Later { event, at } => self.troubles.later(event, *at),
+                    LogbookLine::Unreadable(text) => self.troubles.unreadable_line(text, is_whole),
                 }
             }
         }
@@ -218,7 +218,7 @@ impl<'q> Chronicle<'q> {
         self.count(lane, received, dropped, span);
     }
 
-    fn entry(&mut self, entry: Entry) {
+    fn entry(&mut self, entry: LogbookEntry) {
         let (at, began) = (entry.at, entry.began());
         match entry.event {
             Event::Start { lane, interface, .. } => self.start(lane, interface, at),
@@ -502,10 +502,10 @@ fn days_to_read(
     dates: &[String],
     scope: Scope<'_>,
     also: &[SegmentName],
-) -> Vec<(String, Part)> {
+) -> Vec<(String, DayExcerpt)> {
     let bytes = |date: &String| std::fs::metadata(store.logbook_path(date)).map_or(0, |file| file.len());
     if dates.iter().map(bytes).sum::<u64>() <= WHOLE_BYTES_MAX {
-        return dates.iter().map(|date| (date.clone(), Part::Whole)).collect();
+        return dates.iter().map(|date| (date.clone(), DayExcerpt::Whole)).collect();
     }
     let (first, last) = (scope.range.from.date(), scope.range.to.date());
     let also: BTreeSet<String> = also.iter().map(SegmentName::date).collect();
@@ -515,16 +515,16 @@ fn days_to_read(
     let part = |date: &String| {
         let date = date.clone();
         if (first <= date && date <= last) || also.contains(&date) {
-            Some((date, Part::Whole))
+            Some((date, DayExcerpt::Whole))
         } else if before.as_ref() == Some(&date) {
             // Whether a lane was recording when the first day began.
-            Some((date, Part::Tail))
+            Some((date, DayExcerpt::Tail))
         } else if after.as_ref() == Some(&date) {
             // Whether it still was when the last day ended.
-            Some((date, Part::Head))
+            Some((date, DayExcerpt::Head))
         } else if latest.as_ref() == Some(&date) {
             // What has expired lately.
-            Some((date, Part::Tail))
+            Some((date, DayExcerpt::Tail))
         } else {
             None
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use netrewind_segment::logbook::{Line, Part, QuietSecond, RawLine, read_day, read_day_from};
+use netrewind_segment::logbook::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read_day, read_day_from};
 use netrewind_segment::{Store, StoreError};
 
 /// Lines that are remembered, 24 bytes each: those of 24 lanes' days. Beyond, the oldest days are forgotten.
@@ -34,7 +34,7 @@ pub(crate) enum DayLine {
     /// A second in which nothing was dropped.
     Quiet(QuietSecond),
     /// Anything else.
-    Other(Box<Line>),
+    Other(Box<LogbookLine>),
 }
 
 impl DayLine {
@@ -49,14 +49,14 @@ impl Days {
         &self,
         store: &Store,
         date: &str,
-        part: Part,
+        part: DayExcerpt,
         visit: &mut dyn FnMut(&DayLine, bool),
     ) -> Result<(), StoreError> {
         let known = {
             let mut days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             match part {
-                Part::Whole => Some(Arc::clone(days.entry(date.to_owned()).or_default())),
-                Part::Head | Part::Tail => days.get(date).map(Arc::clone),
+                DayExcerpt::Whole => Some(Arc::clone(days.entry(date.to_owned()).or_default())),
+                DayExcerpt::Head | DayExcerpt::Tail => days.get(date).map(Arc::clone),
             }
         };
         let Some(day) = known else {
@@ -70,12 +70,12 @@ impl Days {
             let day = day.read().unwrap_or_else(PoisonError::into_inner);
             let count = day.lines.len();
             let lines = match part {
-                Part::Whole => &day.lines[..],
-                Part::Head => &day.lines[..count.min(PART_LINES)],
-                Part::Tail => &day.lines[count.saturating_sub(PART_LINES)..],
+                DayExcerpt::Whole => &day.lines[..],
+                DayExcerpt::Head => &day.lines[..count.min(PART_LINES)],
+                DayExcerpt::Tail => &day.lines[count.saturating_sub(PART_LINES)..],
             };
             lines.iter().for_each(|line| visit(line, true));
-            day.cut.iter().filter(|_| part != Part::Head).for_each(|line| visit(line, false));
+            day.cut.iter().filter(|_| part != DayExcerpt::Head).for_each(|line| visit(line, false));
             day.lines.len()
         };
         self.forget_others(date, lines_read);
@@ -151,10 +151,10 @@ mod tests {
         };
         let visited = || {
             let mut told = Vec::new();
-            days.visit(&store, date, Part::Whole, &mut |line, _| {
+            days.visit(&store, date, DayExcerpt::Whole, &mut |line, _| {
                 told.push(match line {
                     DayLine::Quiet(second) => second.received,
-                    DayLine::Other(line) if matches!(**line, Line::Unreadable(_)) => u64::MAX,
+                    DayLine::Other(line) if matches!(**line, LogbookLine::Unreadable(_)) => u64::MAX,
                     DayLine::Other(_) => u64::MAX - 1,
                 });
             })

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_segment::logbook::{Line, Part, read_day};
+use netrewind_segment::logbook::{DayExcerpt, LogbookLine, read_day};
 use netrewind_segment::{Event, LinkType, SegmentName, Timestamp};
 
 use super::{Extractor, Output, Prepared, conclude, is_over};
@@ -490,11 +490,11 @@ fn started(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, E
 fn logged(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
     let text = name.to_string();
     let mut found = None;
-    for part in [Part::Tail, Part::Whole] {
+    for part in [DayExcerpt::Tail, DayExcerpt::Whole] {
         // A day that cannot be read is told at the end.
         let read = read_day(extractor.store(), &name.date(), part, |line| {
             if line.text().contains(&text)
-                && let Line::Entry(entry) = line.parse()
+                && let LogbookLine::Entry(entry) = line.parse()
                 && let Event::Open { segment, interface, description, file, .. } = entry.event
                 && segment == name
             {

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use netrewind_segment::catalog::{CATALOG_VERSION, CataloguedSegment, Condition, Hour, KeptFlow, Manifest};
+use netrewind_segment::catalog::{
+    CATALOG_VERSION, CatalogRecord, CataloguedSegment, Condition, Hour, Manifest,
+};
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{SegmentName, Store, Timestamp};
 
@@ -63,7 +65,7 @@ impl Extractor {
         &self,
         hour: Hour,
         hooks: &mut dyn Hooks,
-        take: &mut dyn FnMut(&KeptFlow) -> bool,
+        take: &mut dyn FnMut(&CatalogRecord) -> bool,
     ) -> Result<Catalogued, ExtractError> {
         let query = Query::default();
         let is_wanted = |name: &SegmentName| Hour::of(name.opened) == hour;
@@ -179,20 +181,20 @@ impl Made {
         lacks.extend(gathered.gone.map(|span: Span| format!("a segment of {span} has expired")));
     }
 
-    fn count(&mut self, flow: &KeptFlow) {
+    fn count(&mut self, flow: &CatalogRecord) {
         self.manifest.records += 1;
         self.manifest.packets += flow.packets;
         self.manifest.bytes += flow.bytes;
     }
 }
 
-pub(super) fn flow_of(key: &Key, body: &Body, carriers: &Carriers, edges: Edges) -> KeptFlow {
+pub(super) fn flow_of(key: &Key, body: &Body, carriers: &Carriers, edges: Edges) -> CatalogRecord {
     let (may_have_begun, may_go_on) = edges.sides(key, body, body.is_loose);
     let is_open = may_have_begun || may_go_on;
     // Words do not depend on how the connection stands at the end.
     let told = describe(key, body, carriers, Ending::NEVER);
     let tunnels = told.tunnels.iter().chain(&told.server_tunnels);
-    KeptFlow {
+    CatalogRecord {
         first_ns: body.first(),
         last_ns: body.last(),
         is_open,

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use netrewind_segment::logbook::{Entry, Line, RawLine, read_day_from};
+use netrewind_segment::logbook::{LogbookEntry, LogbookLine, RawLine, read_day_from};
 use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Drops, Event, Pace, SegmentName, Store, StoreError, Timestamp};
+use netrewind_segment::{Drops, Event, LaneLoad, SegmentName, Store, StoreError, Timestamp};
 
 use crate::completeness::Damage;
 use crate::completeness::troubles::part_and_reason;
@@ -112,7 +112,7 @@ impl LastDay {
             let mut is_cut = false;
             let end = read_day_from(store, &date, from, |line, is_whole| match is_whole {
                 true => self.line(line, &date, rate),
-                false => is_cut = matches!(line.parse(), Line::Unreadable(_)),
+                false => is_cut = matches!(line.parse(), LogbookLine::Unreadable(_)),
             });
             if is_cut && !is_written {
                 let part = store.part(&store.logbook_path(&date));
@@ -140,16 +140,16 @@ impl LastDay {
 
     fn line(&mut self, line: RawLine<'_>, date: &str, rate: Timestamp) {
         let (event, at) = match line.parse() {
-            Line::Entry(Entry { event, at, .. }) => (event, at),
-            Line::Later { .. } => return,
-            Line::Unreadable(_) => {
+            LogbookLine::Entry(LogbookEntry { event, at, .. }) => (event, at),
+            LogbookLine::Later { .. } => return,
+            LogbookLine::Unreadable(_) => {
                 *self.unreadable.entry(date.to_owned()).or_default() += 1;
                 return;
             }
         };
         match event {
             Event::Second { lane, dropped, .. } if dropped.total() > 0 && !self.told.insert((at, lane)) => {}
-            Event::Second { received, dropped, bytes, pace: Pace { ring, writes }, .. } => {
+            Event::Second { received, dropped, bytes, pace: LaneLoad { ring, writes }, .. } => {
                 let minute = self.minutes.entry(at.ns() / MINUTE_NS).or_default();
                 minute.dropped.add(&dropped);
                 if let Some(ring) = ring {
@@ -210,7 +210,7 @@ mod tests {
                 second += step / step.min(50);
                 let dropped = Drops { kernel: second % 7, disk: 0 };
                 let ring = RingFill { blocks: 100, filled_max: (second % 90) as u32, freezes: 0 };
-                let mut pace = Pace { ring: Some(ring), ..Pace::default() };
+                let mut pace = LaneLoad { ring: Some(ring), ..LaneLoad::default() };
                 pace.writes.count(1_000 * (second % 1000));
                 let event =
                     Event::Second { lane: 0, received: second, written: second, dropped, bytes: 900, pace };

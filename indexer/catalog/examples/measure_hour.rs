@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use netrewind_catalog::{HourReader, HourWriter, Range};
 use netrewind_segment::catalog::{
-    CATALOG_VERSION, Condition, Hour, KeptFlow, Manifest, NumberColumn, as_ipv6,
+    CATALOG_VERSION, CatalogRecord, Condition, Hour, Manifest, NumberColumn, as_ipv6,
 };
 use netrewind_segment::{Store, Timestamp};
 
@@ -24,7 +24,7 @@ fn skewed(rng: &mut fastrand::Rng, count: f64) -> u32 {
     (count * rng.f64().powi(4)) as u32
 }
 
-fn flow(rng: &mut fastrand::Rng) -> KeptFlow {
+fn flow(rng: &mut fastrand::Rng) -> CatalogRecord {
     let first_ns = START_NS + rng.u64(..3_600_000_000_000);
     let last_ns = first_ns + rng.u64(..20_000_000_000);
     let (client, server) = (skewed(rng, HOSTS), skewed(rng, HOSTS));
@@ -52,7 +52,7 @@ fn flow(rng: &mut fastrand::Rng) -> KeptFlow {
         );
     }
     let is_open = first_ns < START_NS + 210_000_000_000 || last_ns > START_NS + 3_390_000_000_000;
-    KeptFlow {
+    CatalogRecord {
         first_ns,
         last_ns,
         is_open,
@@ -62,7 +62,7 @@ fn flow(rng: &mut fastrand::Rng) -> KeptFlow {
         bytes,
         words,
         document,
-        ..KeptFlow::default()
+        ..CatalogRecord::default()
     }
 }
 

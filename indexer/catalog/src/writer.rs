@@ -1,7 +1,7 @@
 //! Writing an hour.
 
 use netrewind_segment::Store;
-use netrewind_segment::catalog::{Hour, KeptFlow, Manifest, as_ipv6};
+use netrewind_segment::catalog::{CatalogRecord, Hour, Manifest, as_ipv6};
 use tantivy::index::{IndexBuilder, SegmentId};
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
 use tantivy::store::{Compressor, ZstdCompressor};
@@ -56,7 +56,7 @@ impl<'s> HourWriter<'s> {
     }
 
     /// Adds a record.
-    pub fn add(&mut self, flow: &KeptFlow) -> Result<(), CatalogError> {
+    pub fn add(&mut self, flow: &CatalogRecord) -> Result<(), CatalogError> {
         self.records += 1;
         let mut document = document(flow, &self.fields);
         document.add_u64(self.fields.number, self.records);
@@ -107,7 +107,7 @@ fn in_order(index: &Index) -> tantivy::Result<Vec<SegmentId>> {
     Ok(parts.into_iter().map(|(_, id)| id).collect())
 }
 
-fn document(flow: &KeptFlow, fields: &Fields) -> TantivyDocument {
+fn document(flow: &CatalogRecord, fields: &Fields) -> TantivyDocument {
     let mut document = TantivyDocument::default();
     let first = flow.first_ns / TIME_UNIT_NS;
     document.add_u64(fields.first, first);

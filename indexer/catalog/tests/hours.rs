@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netrewind_catalog::{HourReader, HourWriter, Range};
 use netrewind_segment::catalog::{
-    CATALOG_VERSION, Condition, Hour, KeptFlow, Manifest, NumberColumn, as_ipv6,
+    CATALOG_VERSION, CatalogRecord, Condition, Hour, Manifest, NumberColumn, as_ipv6,
 };
 use netrewind_segment::{Store, Timestamp};
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ fn store() -> (tempfile::TempDir, Store) {
     (folder, store)
 }
 
-fn manifest(records: &[KeptFlow]) -> Manifest {
+fn manifest(records: &[CatalogRecord]) -> Manifest {
     Manifest {
         version: CATALOG_VERSION,
         hour: hour(),
@@ -40,7 +40,7 @@ fn manifest(records: &[KeptFlow]) -> Manifest {
     }
 }
 
-fn write(store: &Store, records: &[KeptFlow]) -> HourReader {
+fn write(store: &Store, records: &[CatalogRecord]) -> HourReader {
     let mut writer = HourWriter::new(store, hour()).unwrap();
     records.iter().for_each(|record| writer.add(record).unwrap());
     assert_eq!(writer.records(), records.len() as u64);
@@ -81,9 +81,9 @@ prop_compose! {
         tunnel_ids in prop::collection::vec(0u32..5, 0..2),
         words in prop::sample::subsequence(WORDS.map(str::to_owned).to_vec(), 0..5),
         document in prop::collection::vec(any::<u8>(), 1..40),
-    ) -> KeptFlow {
+    ) -> CatalogRecord {
         let first_ns = START_NS + times.0;
-        KeptFlow { first_ns, last_ns: first_ns + times.1, is_open, addresses, ports, packets, bytes, vlans, tunnel_ids, words, document }
+        CatalogRecord { first_ns, last_ns: first_ns + times.1, is_open, addresses, ports, packets, bytes, vlans, tunnel_ids, words, document }
     }
 }
 
@@ -139,7 +139,7 @@ proptest! {
         // Times are rounded outwards: nothing of the range is missed, and nothing that is a unit away is found.
         let (from_ns, last_ns) = (START_NS + from, START_NS + from + length);
         let in_range = found(&hour, &Condition::Everything, Range { from_ns, last_ns });
-        let meets = |record: &&KeptFlow, by: u64| record.is_open || record.first_ns <= last_ns + by && record.last_ns + by >= from_ns;
+        let meets = |record: &&CatalogRecord, by: u64| record.is_open || record.first_ns <= last_ns + by && record.last_ns + by >= from_ns;
         let count = |by: u64| records.iter().filter(|record| meets(record, by)).count();
         prop_assert!((count(0)..=count(2_000_000_000)).contains(&in_range.len()));
         let mut documents = in_range.into_iter();
@@ -149,8 +149,8 @@ proptest! {
     }
 }
 
-fn some_records(count: u32) -> Vec<KeptFlow> {
-    let record = |number: u32| KeptFlow {
+fn some_records(count: u32) -> Vec<CatalogRecord> {
+    let record = |number: u32| CatalogRecord {
         first_ns: START_NS + u64::from(number),
         last_ns: START_NS + u64::from(number),
         addresses: [Some(Ipv4Addr::from(number).into()), Some(Ipv4Addr::new(192, 0, 2, 1).into())],
@@ -158,7 +158,7 @@ fn some_records(count: u32) -> Vec<KeptFlow> {
         bytes: 60,
         words: vec![format!("server_name=host-{number}.{}.example.com", "x".repeat(120))],
         document: number.to_be_bytes().to_vec(),
-        ..KeptFlow::default()
+        ..CatalogRecord::default()
     };
     (0..count).map(record).collect()
 }

@@ -1,6 +1,6 @@
 //! The catalog: one hour of it, the record it keeps of a conversation, and the searches it answers.
 //!
-//! The catalog keeps records of conversations longer than their packets. The meaning of [`KeptFlow::document`] is known only to
+//! The catalog keeps records of conversations longer than their packets. The meaning of [`CatalogRecord::document`] is known only to
 //! the code that makes the records; the catalog stores it unchanged and finds it by the numbers and words beside it.
 
 use std::fmt;
@@ -123,7 +123,7 @@ impl Manifest {
 
 /// A conversation, as the catalog keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeptFlow {
+pub struct CatalogRecord {
     /// Its earliest packet, in nanoseconds since the epoch.
     pub first_ns: u64,
     /// Its latest.
@@ -148,20 +148,20 @@ pub struct KeptFlow {
     pub document: Vec<u8>,
 }
 
-/// A number of a [`KeptFlow`].
+/// A number of a [`CatalogRecord`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumberColumn {
     /// The client's port.
     ClientPort,
     /// The server's.
     ServerPort,
-    /// [`KeptFlow::packets`].
+    /// [`CatalogRecord::packets`].
     Packets,
-    /// [`KeptFlow::bytes`].
+    /// [`CatalogRecord::bytes`].
     Bytes,
-    /// [`KeptFlow::vlans`].
+    /// [`CatalogRecord::vlans`].
     Vlan,
-    /// [`KeptFlow::tunnel_ids`].
+    /// [`CatalogRecord::tunnel_ids`].
     TunnelId,
 }
 
@@ -196,7 +196,7 @@ pub fn as_ipv6(address: IpAddr) -> Ipv6Addr {
 
 impl Condition {
     /// True if the conversation meets the condition.
-    pub fn accepts(&self, flow: &KeptFlow) -> bool {
+    pub fn accepts(&self, flow: &CatalogRecord) -> bool {
         match self {
             Self::Everything => true,
             Self::Nothing => false,
@@ -216,7 +216,7 @@ impl Condition {
 
 impl NumberColumn {
     /// The conversation's numbers in this column.
-    pub fn numbers(self, flow: &KeptFlow) -> Vec<u64> {
+    pub fn numbers(self, flow: &CatalogRecord) -> Vec<u64> {
         match self {
             Self::ClientPort => flow.ports[0].map(u64::from).into_iter().collect(),
             Self::ServerPort => flow.ports[1].map(u64::from).into_iter().collect(),

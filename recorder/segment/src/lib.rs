@@ -26,7 +26,7 @@ pub use link_type::LinkType;
 pub use logbook::{Account, Drops, Event, Logbook, LostPackets};
 pub use mark::Mark;
 pub use name::{NotASegmentName, SegmentName};
-pub use pace::{Pace, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
+pub use pace::{LaneLoad, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
 pub use record::{READ_AHEAD_BYTES, Record, RecordReader, Records};
 pub use store::{SegmentState, Store, StoreLock};
 pub use sys::{Map, pages_lost_elsewhere};

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Hour;
 use crate::time::SECOND_NS;
-use crate::{LinkType, Pace, SegmentName, Timestamp};
+use crate::{LaneLoad, LinkType, SegmentName, Timestamp};
 
 pub use append::Logbook;
 pub use check::{Fault, check_day};
-pub use reading::{Line, Part, QuietSecond, RawLine, read, read_day, read_day_from};
+pub use reading::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read, read_day, read_day_from};
 
 /// Packets that arrived and were not written, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +169,7 @@ pub enum Event {
         bytes: u64,
         /// Fill of the ring and latency of writes; absent in older lines.
         #[serde(flatten)]
-        pace: Pace,
+        pace: LaneLoad,
     },
     /// A segment was opened.
     Open {
@@ -345,7 +345,7 @@ impl Event {
 }
 /// One line of the logbook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct LogbookEntry {
     /// The event. Comes first in the line, so that a reader can skip the many `second` lines unparsed.
     #[serde(flatten)]
     pub event: Event,
@@ -356,7 +356,7 @@ pub struct Entry {
     pub at: Timestamp,
 }
 
-impl Entry {
+impl LogbookEntry {
     /// An entry of an instant, or of the second before it.
     pub fn new(at: Timestamp, event: Event) -> Self {
         Self { event, since: None, at }
@@ -387,7 +387,7 @@ mod tests {
             written: 9 - kernel,
             dropped: Drops { kernel, disk: 0 },
             bytes: 100,
-            pace: Pace::default(),
+            pace: LaneLoad::default(),
         };
         let mut logbook = Logbook::new(&store);
         let start = Event::Start {
@@ -417,16 +417,16 @@ mod tests {
             read(&store, from, to, all, |line| lines.push(line)).unwrap();
             lines
         };
-        let entry = |i: usize| Line::Entry(Entry::new(events[i].0, events[i].1.clone()));
-        let torn = Line::Unreadable("{\"event\":\"sto".into());
-        let last = Line::Entry(Entry::new(day(2), second(1)));
+        let entry = |i: usize| LogbookLine::Entry(LogbookEntry::new(events[i].0, events[i].1.clone()));
+        let torn = LogbookLine::Unreadable("{\"event\":\"sto".into());
+        let last = LogbookLine::Entry(LogbookEntry::new(day(2), second(1)));
         assert_eq!(
             lines(Timestamp::MIN, Timestamp::MAX, true),
             [entry(0), entry(1), entry(2), entry(3), torn, last]
         );
         assert_eq!(lines(day(0), day(1), false), [entry(0), entry(2)]);
         let mut texts = Vec::new();
-        for part in [Part::Whole, Part::Head, Part::Tail] {
+        for part in [DayExcerpt::Whole, DayExcerpt::Head, DayExcerpt::Tail] {
             read_day(&store, &day(1).date(), part, |line| {
                 texts.push((line.is_uneventful(), line.at().map(str::to_owned)));
             })
@@ -441,8 +441,11 @@ mod tests {
         let quiet: Vec<_> = text.lines().filter_map(|line| RawLine::new(line).quiet_second()).collect();
         assert!(!quiet.is_empty(), "{text}");
         for line in text.lines() {
-            let Line::Entry(Entry { event: Event::Second { lane, received, dropped, .. }, at, .. }) =
-                RawLine::new(line).parse()
+            let LogbookLine::Entry(LogbookEntry {
+                event: Event::Second { lane, received, dropped, .. },
+                at,
+                ..
+            }) = RawLine::new(line).parse()
             else {
                 assert_eq!(RawLine::new(line).quiet_second(), None);
                 continue;
@@ -460,24 +463,26 @@ mod tests {
                 written: 9,
                 dropped: Drops::default(),
                 bytes: 100,
-                pace: Pace::default(),
+                pace: LaneLoad::default(),
             };
-            Entry { since, ..Entry::new(Timestamp::new(1_795_300_000, 5), event) }
+            LogbookEntry { since, ..LogbookEntry::new(Timestamp::new(1_795_300_000, 5), event) }
         };
         let since = Timestamp::new(1_795_299_000, 1);
         let text = serde_json::to_string(&entry(Some(since))).unwrap();
-        assert_eq!(RawLine::new(&text).parse(), Line::Entry(entry(Some(since))));
+        assert_eq!(RawLine::new(&text).parse(), LogbookLine::Entry(entry(Some(since))));
         assert_eq!(
             (entry(Some(since)).began(), entry(None).began()),
             (since, Timestamp::new(1_795_299_999, 5))
         );
         assert!(RawLine::new(&text).is_uneventful() && RawLine::new(&text).quiet_second().is_none());
         let later = r#"{"event":"teleported","lane":1,"at":"2026-11-22T09:31:01.000000000Z"}"#;
-        assert!(matches!(RawLine::new(later).parse(), Line::Later { event, .. } if event == "teleported"));
+        assert!(
+            matches!(RawLine::new(later).parse(), LogbookLine::Later { event, .. } if event == "teleported")
+        );
         for damaged in
             [r#"{"event":"up","at":"2026-11-22T09:31:01Z"}"#, r#"{"event":"teleported"}"#, "\0\0\0"]
         {
-            assert!(matches!(RawLine::new(damaged).parse(), Line::Unreadable(_)), "{damaged}");
+            assert!(matches!(RawLine::new(damaged).parse(), LogbookLine::Unreadable(_)), "{damaged}");
         }
     }
 
@@ -495,7 +500,7 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let look = |is_being_written| {
             let (mut lanes, mut faults) = (Vec::new(), Vec::new());
-            let mut take = |entry: Entry| {
+            let mut take = |entry: LogbookEntry| {
                 if let Event::Up { lane } = entry.event {
                     lanes.push(lane);
                 }

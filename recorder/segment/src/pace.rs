@@ -15,7 +15,7 @@ const MICROSECOND_NS: u64 = 1000;
 /// Measures of how well a lane kept up over some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Pace {
+pub struct LaneLoad {
     /// Its kernel ring, where its packets come from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<RingFill>,
@@ -50,7 +50,7 @@ pub struct WriteTimes {
     pub slowest_us: u64,
 }
 
-impl Pace {
+impl LaneLoad {
     /// True if nothing was written, and the kernel always had a free block.
     pub fn is_idle(&self) -> bool {
         self.writes.is_empty() && self.ring.is_none_or(|ring| ring.freezes == 0)
@@ -147,17 +147,20 @@ mod tests {
 
     #[test]
     fn what_is_written_is_short_and_comes_back() {
-        let mut pace = Pace::default();
+        let mut pace = LaneLoad::default();
         assert_eq!(serde_json::to_string(&pace).unwrap(), "{}");
-        assert_eq!(serde_json::from_str::<Pace>("{}").unwrap(), pace);
+        assert_eq!(serde_json::from_str::<LaneLoad>("{}").unwrap(), pace);
         pace.writes.count(600_000);
-        pace.add(&Pace { ring: Some(RingFill { blocks: 8, filled_max: 3, freezes: 1 }), ..pace });
-        pace.add(&Pace { ring: Some(RingFill { blocks: 8, filled_max: 2, freezes: 1 }), ..Pace::default() });
+        pace.add(&LaneLoad { ring: Some(RingFill { blocks: 8, filled_max: 3, freezes: 1 }), ..pace });
+        pace.add(&LaneLoad {
+            ring: Some(RingFill { blocks: 8, filled_max: 2, freezes: 1 }),
+            ..LaneLoad::default()
+        });
         let text = serde_json::to_string(&pace).unwrap();
         let ring = r#""ring":{"blocks":8,"filled_max":3,"freezes":2}"#;
         let writes = r#""writes":{"counts":[0,0,2],"total_us":1200,"slowest_us":600}"#;
         assert_eq!(text, format!("{{{ring},{writes}}}"));
-        assert_eq!(serde_json::from_str::<Pace>(&text).unwrap(), pace);
+        assert_eq!(serde_json::from_str::<LaneLoad>(&text).unwrap(), pace);
         assert!(pace.ring.is_some_and(|ring| (ring.share() - 0.375).abs() < 1e-9));
         let longer = format!("{{\"counts\":[{}7]}}", "0,".repeat(20));
         assert_eq!(serde_json::from_str::<WriteTimes>(&longer).unwrap().counts[WRITE_BUCKETS - 1], 7);

@@ -18,10 +18,10 @@ mod watcher;
 
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
 
-pub use held::{FileIdentity, Place};
+pub use held::{FileIdentity, FileLocation};
 pub use hours::ListedHour;
-pub use listing::{ListedSegment, Listing, Unlisted};
-pub use lock::{StoreLock, Writer};
+pub use listing::{ListedSegment, StoreListing, Unlisted};
+pub use lock::{StoreLock, StoreWriter};
 pub use sharing::Readers;
 pub use watcher::Watcher;
 
@@ -48,7 +48,7 @@ const OPEN_TRIES_MAX: usize = 8;
 
 /// `store.toml`: identity of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct StoreIdentity {
     /// The version of the format; see [`FORMAT_VERSION`].
     pub format_version: u32,
     /// Unique id of this store: a number in hexadecimal, drawn when it is created.
@@ -84,7 +84,7 @@ pub struct OpenedSegment {
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
-    identity: Identity,
+    identity: StoreIdentity,
     /// Identity of the folder when it was opened.
     root_identity: FileIdentity,
     /// Reason that `store.toml` cannot be used.
@@ -137,7 +137,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Writes `store.toml`, whole or not at all.
-fn write_identity(root: &Path, identity: &Identity) -> Result<(), StoreError> {
+fn write_identity(root: &Path, identity: &StoreIdentity) -> Result<(), StoreError> {
     let path = root.join(IDENTITY);
     let text = toml::to_string(identity)
         .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
@@ -157,7 +157,7 @@ impl Store {
         let path = root.join(IDENTITY);
         let text = at(&path, unless_missing(fs::read_to_string(&path)))?
             .ok_or_else(|| StoreError::Missing(root.to_owned()))?;
-        let identity: Identity = toml::from_str(&text).map_err(|error| StoreError::Identity {
+        let identity: StoreIdentity = toml::from_str(&text).map_err(|error| StoreError::Identity {
             path: path.clone(),
             reason: crate::toml_fault(&text, &error),
         })?;
@@ -181,7 +181,7 @@ impl Store {
             }
             opened => return opened,
         };
-        let identity = Identity {
+        let identity = StoreIdentity {
             format_version: FORMAT_VERSION,
             id: String::new(),
             created: Timestamp::MIN,
@@ -209,7 +209,7 @@ impl Store {
         }
         at(root, fs::create_dir_all(root.join(SEGMENTS)))?;
         at(root, fs::create_dir_all(root.join(LOGBOOK)))?;
-        let identity = Identity {
+        let identity = StoreIdentity {
             format_version: FORMAT_VERSION,
             id: format!("{:016x}{chance:016x}", now.ns()),
             created: now,
@@ -221,7 +221,7 @@ impl Store {
 
     /// Changes the UDP ports that are decoded as tunnels. `_lock` is the store's.
     pub fn set_tunnel_ports(&mut self, ports: Vec<String>, _lock: &StoreLock) -> Result<(), StoreError> {
-        let identity = Identity { tunnel_ports: ports, ..self.identity.clone() };
+        let identity = StoreIdentity { tunnel_ports: ports, ..self.identity.clone() };
         write_identity(&self.root, &identity)?;
         self.identity = identity;
         Ok(())
@@ -233,7 +233,7 @@ impl Store {
     }
 
     /// Contents of `store.toml`.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &StoreIdentity {
         &self.identity
     }
 

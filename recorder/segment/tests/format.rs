@@ -3,7 +3,8 @@
 use netrewind_segment::catalog::Hour;
 use netrewind_segment::layout::{self, CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
 use netrewind_segment::{
-    Account, Drops, Event, LinkType, LostPackets, Mark, Pace, RingFill, SegmentName, Timestamp, WriteTimes,
+    Account, Drops, Event, LaneLoad, LinkType, LostPackets, Mark, RingFill, SegmentName, Timestamp,
+    WriteTimes,
 };
 
 const DOCUMENT: &str = include_str!("../FORMAT.md");
@@ -136,10 +137,10 @@ fn events() -> Vec<Event> {
     ]
 }
 
-fn pace() -> Pace {
+fn pace() -> LaneLoad {
     let mut writes = WriteTimes::default();
     writes.count(1);
-    Pace { ring: Some(RingFill::default()), writes }
+    LaneLoad { ring: Some(RingFill::default()), writes }
 }
 
 #[test]

@@ -10,14 +10,14 @@ use std::time::Duration;
 use netrewind_segment::{Mark, SegmentName, Store};
 use rustix::fs::OFlags;
 
-use super::attendant::{Attendant, Done, Job, OpenFiles};
+use super::file_worker::{Done, FileWorker, Job, OpenFiles};
 use super::{Disk, DiskEvent, SegmentKey, Write};
 use crate::clock::Clock;
-use crate::pool::{ALIGNMENT_BYTES, Pool};
+use crate::pool::{ALIGNMENT_BYTES, BufferPool};
 use crate::retention::Keeper;
 use crate::sys::write_ring::WriteRing;
 
-/// Time to wait for io_uring before the attendant is polled as well.
+/// Time to wait for io_uring before the file worker is polled as well.
 const ATTENDANT_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 enum Tag {
@@ -33,22 +33,22 @@ enum Tag {
     SyncMark,
 }
 
-enum Writer {
+enum WriteBackend {
     /// Not set up before the first write: io_uring belongs to the thread that uses it.
     NotYet,
     Ring(Box<WriteRing<Tag>>),
-    /// io_uring is not available: the attendant writes.
-    Attendant,
+    /// io_uring is not available: the file worker writes.
+    FileWorker,
 }
 
 /// One lane's files in a store. Writes go through io_uring with registered buffers and direct I/O; where the system or the file
 /// system does not allow that, they take the best other way, and a notice says so once.
 pub struct FileDisk {
     open: HashMap<SegmentKey, OpenFiles>,
-    attendant: Attendant,
-    writer: Writer,
+    file_worker: FileWorker,
+    writer: WriteBackend,
     keeper: Arc<Keeper>,
-    pool: Arc<Pool>,
+    pool: Arc<BufferPool>,
     ready: VecDeque<DiskEvent>,
     has_noted_cache: bool,
     clock: Arc<dyn Clock>,
@@ -59,14 +59,14 @@ impl FileDisk {
     pub fn new(
         store: Store,
         keeper: Arc<Keeper>,
-        pool: Arc<Pool>,
+        pool: Arc<BufferPool>,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
         Ok(Self {
             open: HashMap::new(),
-            attendant: Attendant::new(store, keeper.clone(), clock.clone())?,
+            file_worker: FileWorker::new(store, keeper.clone(), clock.clone())?,
             keeper,
-            writer: Writer::NotYet,
+            writer: WriteBackend::NotYet,
             pool,
             ready: VecDeque::new(),
             has_noted_cache: false,
@@ -79,24 +79,24 @@ impl FileDisk {
     }
 
     fn ring(&mut self) -> Option<&mut WriteRing<Tag>> {
-        if matches!(self.writer, Writer::NotYet) {
+        if matches!(self.writer, WriteBackend::NotYet) {
             self.writer = match WriteRing::new(&self.pool) {
                 Ok(ring) => {
                     if !ring.is_registered() {
                         self.notice("io_uring: buffers are not registered: raise the limit of locked memory (ulimit -l)".into());
                     }
-                    Writer::Ring(Box::new(ring))
+                    WriteBackend::Ring(Box::new(ring))
                 }
                 Err(error) => {
                     self.notice(format!(
                         "io_uring is not available ({error}): writing without it, at a higher cost"
                     ));
-                    Writer::Attendant
+                    WriteBackend::FileWorker
                 }
             };
         }
         match &mut self.writer {
-            Writer::Ring(ring) => Some(ring),
+            WriteBackend::Ring(ring) => Some(ring),
             _ => None,
         }
     }
@@ -113,7 +113,7 @@ impl FileDisk {
             Err(error) => return self.answer_write(write, began_ns, Err(error)),
         };
         let Some(ring) = self.ring() else {
-            return self.attendant.ask(Job::Write { write, began_ns, file });
+            return self.file_worker.ask(Job::Write { write, began_ns, file });
         };
         let (buffer, offset) = (write.buffer.clone(), write.offset + done as u64);
         let range = done..write.bytes;
@@ -208,24 +208,24 @@ impl FileDisk {
     }
 
     fn take_what_is_there(&mut self) {
-        while let Some(done) = self.attendant.answer(Duration::ZERO) {
+        while let Some(done) = self.file_worker.answer(Duration::ZERO) {
             self.take_done(done);
         }
-        while let Writer::Ring(ring) = &mut self.writer {
+        while let WriteBackend::Ring(ring) = &mut self.writer {
             let Some((tag, result)) = ring.answer() else { break };
             self.take_ring_answer(tag, result);
         }
     }
 
     fn wait(&mut self, patience: Duration) {
-        let is_attended = self.attendant.is_pending();
+        let is_attended = self.file_worker.is_pending();
         match &mut self.writer {
-            Writer::Ring(ring) if ring.flying() > 0 => {
+            WriteBackend::Ring(ring) if ring.flying() > 0 => {
                 let limit = if is_attended { ATTENDANT_LOOK_INTERVAL } else { patience };
                 ring.wait(patience.min(limit));
             }
             _ if is_attended => {
-                if let Some(done) = self.attendant.answer(patience) {
+                if let Some(done) = self.file_worker.answer(patience) {
                     self.take_done(done);
                 }
             }
@@ -240,7 +240,7 @@ impl Disk for FileDisk {
     }
 
     fn create(&mut self, segment: SegmentKey, name: SegmentName, wanted_bytes: u64) {
-        self.attendant.ask(Job::Create { segment, name, wanted_bytes });
+        self.file_worker.ask(Job::Create { segment, name, wanted_bytes });
     }
 
     fn write(&mut self, write: Write) {
@@ -259,7 +259,7 @@ impl Disk for FileDisk {
                     self.take_ring_answer(tag, Err(error));
                 }
             }
-            None => self.attendant.ask(Job::Sync { segment, file }),
+            None => self.file_worker.ask(Job::Sync { segment, file }),
         }
     }
 
@@ -274,18 +274,18 @@ impl Disk for FileDisk {
     }
 
     fn seal(&mut self, segment: SegmentKey, bytes: u64) {
-        self.attendant.ask(Job::Seal { segment, bytes });
+        self.file_worker.ask(Job::Seal { segment, bytes });
     }
 
     fn discard(&mut self, segment: SegmentKey) {
         if let Some(files) = self.open.remove(&segment) {
-            self.attendant.ask(Job::Discard { segment, name: files.name });
+            self.file_worker.ask(Job::Discard { segment, name: files.name });
         }
     }
 
     fn leave(&mut self, segment: SegmentKey) {
         if self.open.remove(&segment).is_some() {
-            self.attendant.ask(Job::Leave { segment });
+            self.file_worker.ask(Job::Leave { segment });
         }
     }
 

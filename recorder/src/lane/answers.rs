@@ -6,8 +6,8 @@ use std::time::Duration;
 use netrewind_segment::{Event, LostPackets};
 
 use super::filling::{Block, Contents};
-use super::segment::{Following, Segment, State};
-use super::{Lane, Origin, RETRY_INTERVAL, SEALS_MAX, TELL_INTERVAL};
+use super::segment::{LaneSegment, SegmentPhase, SinkProgress};
+use super::{Lane, RETRY_INTERVAL, SEALS_MAX, SegmentOrigin, TELL_INTERVAL};
 use crate::disk::{Disk, DiskEvent, SegmentKey};
 use crate::pool::ALIGNMENT_BYTES;
 use crate::retention::lacks_room;
@@ -23,15 +23,15 @@ impl<D: Disk> Lane<D> {
         for at in 0..self.segments.len() {
             self.advance_segment(at);
         }
-        let is_over = |segment: &Segment| match segment.state {
-            State::Failed { .. } => segment.published.bytes == 0 && !segment.is_busy(),
-            State::GivenUp => !segment.is_busy(),
+        let is_over = |segment: &LaneSegment| match segment.state {
+            SegmentPhase::Failed { .. } => segment.published.bytes == 0 && !segment.is_busy(),
+            SegmentPhase::GivenUp => !segment.is_busy(),
             _ => false,
         };
         while let Some(at) = self.segments.iter().position(is_over) {
             if let Some(segment) = self.segments.remove(at) {
                 match segment.state {
-                    State::GivenUp => self.disk.leave(segment.key),
+                    SegmentPhase::GivenUp => self.disk.leave(segment.key),
                     _ => self.disk.discard(segment.key),
                 }
                 self.tell_abandoned(&segment);
@@ -43,28 +43,28 @@ impl<D: Disk> Lane<D> {
         let now_ns = self.now.monotonic_ns;
         let Some(segment) = self.segments.get_mut(at) else { return };
         match segment.state {
-            State::Wanted { not_before_ns } if now_ns >= not_before_ns => {
-                segment.state = State::Creating;
+            SegmentPhase::Wanted { not_before_ns } if now_ns >= not_before_ns => {
+                segment.state = SegmentPhase::Creating;
                 let held = segment.given.bytes.next_multiple_of(ALIGNMENT_BYTES as u64);
                 let wanted = if segment.closed { held } else { self.config.segment_bytes };
                 self.disk.create(segment.key, segment.name, wanted);
             }
-            State::Ready => {
+            SegmentPhase::Ready => {
                 while let Some(write) = segment.next_write() {
                     self.disk.write(write);
                 }
                 if segment.closed && segment.is_written() {
-                    segment.state = State::Sealing;
+                    segment.state = SegmentPhase::Sealing;
                     self.disk.seal(segment.key, segment.written.bytes);
                 } else if segment.wants_sync() && !(segment.closed && segment.written == segment.given) {
                     segment.syncing = Some(segment.written);
                     self.disk.sync(segment.key);
                 }
             }
-            State::Failed { not_before_ns }
+            SegmentPhase::Failed { not_before_ns }
                 if now_ns >= not_before_ns && !segment.is_busy() && segment.published.bytes > 0 =>
             {
-                segment.state = State::SealingFailed;
+                segment.state = SegmentPhase::SealingFailed;
                 self.disk.seal(segment.key, segment.published.bytes);
             }
             _ => {}
@@ -123,7 +123,7 @@ impl<D: Disk> Lane<D> {
                 name.opened = name.opened.plus_ns(1);
                 self.last_opened = self.last_opened.max(name.opened);
             }
-            self.segments[at].state = State::Wanted { not_before_ns: self.retry_at_ns };
+            self.segments[at].state = SegmentPhase::Wanted { not_before_ns: self.retry_at_ns };
         }
         let Ok(room_bytes) = result else { return };
         self.is_disk_failing = false;
@@ -135,13 +135,13 @@ impl<D: Disk> Lane<D> {
             filling.limit_to(self.room_bytes);
         }
         let segment = &mut self.segments[at];
-        segment.state = State::Ready;
-        let Origin { interface, description, file } = (*segment.origin).clone();
+        segment.state = SegmentPhase::Ready;
+        let SegmentOrigin { interface, description, file } = (*segment.origin).clone();
         let link_type = segment.link_type.0;
         self.events.push(Event::Open { segment: segment.name, interface, link_type, description, file });
         if let Some(feed) = self.feed.as_ref().filter(|feed| feed.has_room()) {
             feed.opened(SegmentStart { name: segment.name, link_type: segment.link_type });
-            segment.following = Following::AllBlocks;
+            segment.following = SinkProgress::AllBlocks;
         }
     }
 
@@ -183,7 +183,7 @@ impl<D: Disk> Lane<D> {
 
     fn sealed(&mut self, key: SegmentKey, result: io::Result<()>) {
         let Some(at) = self.position(key) else { return };
-        let has_failed = self.segments[at].state == State::SealingFailed;
+        let has_failed = self.segments[at].state == SegmentPhase::SealingFailed;
         let not_before_ns = self.now.monotonic_ns.saturating_add(nanoseconds(RETRY_INTERVAL));
         if let Err(error) = result {
             let what = format!("sealing {}: {error}", self.segments[at].name);
@@ -193,7 +193,7 @@ impl<D: Disk> Lane<D> {
                 _ if error.kind() == io::ErrorKind::NotFound => self.lose(at, &error.to_string()),
                 true if segment.failed_seals >= SEALS_MAX => self.leave(at, &what),
                 true => {
-                    segment.state = State::Failed { not_before_ns };
+                    segment.state = SegmentPhase::Failed { not_before_ns };
                     self.report(&what);
                 }
                 false => self.fail(at, &what),
@@ -213,14 +213,14 @@ impl<D: Disk> Lane<D> {
             first: end.contents.first,
             last: end.contents.last,
         });
-        if let (Some(feed), true) = (&self.feed, segment.following != Following::Unaware) {
+        if let (Some(feed), true) = (&self.feed, segment.following != SinkProgress::Unaware) {
             feed.sealed(SegmentEnd {
                 name: segment.name,
                 bytes: end.bytes,
                 records: end.contents.records,
                 first: end.contents.first,
                 last: end.contents.last,
-                complete: segment.following == Following::AllBlocks && !has_failed,
+                complete: segment.following == SinkProgress::AllBlocks && !has_failed,
             });
         }
     }
@@ -259,13 +259,13 @@ impl<D: Disk> Lane<D> {
         let segment = &mut self.segments[at];
         let promised = segment.published.contents;
         lost.add(if segment.has_failed() { &promised } else { &segment.given.contents });
-        if segment.state == State::GivenUp {
+        if segment.state == SegmentPhase::GivenUp {
             return;
         }
         if !segment.has_failed() {
             self.account.dropped.disk += segment.fail(0);
         }
-        segment.state = State::GivenUp;
+        segment.state = SegmentPhase::GivenUp;
         self.account.dropped.disk += promised.records;
         self.account.written -= promised.records;
         self.account.bytes -= promised.packet_bytes;
@@ -279,7 +279,7 @@ impl<D: Disk> Lane<D> {
 
     /// Leaves a segment that cannot be sealed as it is, with its promised records.
     fn leave(&mut self, at: usize, what: &str) {
-        self.segments[at].state = State::GivenUp;
+        self.segments[at].state = SegmentPhase::GivenUp;
         let reason =
             format!("{what}; it is left as it is, and sealed when netrewind opens the store the next time");
         self.notices.push(reason.clone());
@@ -298,7 +298,7 @@ impl<D: Disk> Lane<D> {
     }
 
     fn hand_to_sink(&mut self, at: usize, block: Block) {
-        if self.segments[at].following != Following::AllBlocks {
+        if self.segments[at].following != SinkProgress::AllBlocks {
             return;
         }
         if !self.can_share_buffers() {
@@ -318,18 +318,18 @@ impl<D: Disk> Lane<D> {
 
     fn leave_hole(&mut self, at: usize, reason: &str) {
         let segment = &mut self.segments[at];
-        if segment.following != Following::AllBlocks {
+        if segment.following != SinkProgress::AllBlocks {
             return;
         }
-        segment.following = Following::Hole;
+        segment.following = SinkProgress::Hole;
         self.events.push(Event::IndexBehind { segment: segment.name, reason: reason.to_owned() });
         if let Some(feed) = &self.feed {
             feed.hole(segment.name);
         }
     }
 
-    pub(super) fn tell_abandoned(&self, segment: &Segment) {
-        if let (Some(feed), true) = (&self.feed, segment.following != Following::Unaware) {
+    pub(super) fn tell_abandoned(&self, segment: &LaneSegment) {
+        if let (Some(feed), true) = (&self.feed, segment.following != SinkProgress::Unaware) {
             feed.abandoned(segment.name);
         }
     }

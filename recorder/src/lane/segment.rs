@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use netrewind_segment::{LinkType, Mark, SegmentName, Timestamp};
 
-use super::Origin;
+use super::SegmentOrigin;
 use super::filling::{Block, Contents};
 use crate::disk::{SegmentKey, Write};
 
 /// State of a segment between its first packet and its seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum SegmentPhase {
     /// Waits to be created, not before this monotonic time.
     Wanted { not_before_ns: u64 },
     /// Being created.
@@ -30,7 +30,7 @@ pub(super) enum State {
 
 /// Blocks of a segment that the sink has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Following {
+pub(super) enum SinkProgress {
     /// None.
     Unaware,
     /// All blocks so far.
@@ -68,7 +68,7 @@ impl Stretch {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
+enum WriteProgress {
     Waiting,
     Writing,
     Written,
@@ -76,13 +76,13 @@ enum Progress {
 
 /// A segment that is not sealed.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(super) struct LaneSegment {
     pub key: SegmentKey,
     pub name: SegmentName,
     pub link_type: LinkType,
-    pub origin: Arc<Origin>,
-    pub state: State,
-    pub following: Following,
+    pub origin: Arc<SegmentOrigin>,
+    pub state: SegmentPhase,
+    pub following: SinkProgress,
     /// No more blocks will come.
     pub closed: bool,
     /// All blocks that it was given.
@@ -96,16 +96,16 @@ pub(super) struct Segment {
     /// Number of failed attempts to seal.
     pub failed_seals: u32,
     contiguous: Stretch,
-    blocks: VecDeque<(Block, Progress)>,
+    blocks: VecDeque<(Block, WriteProgress)>,
     writes_in_flight: usize,
 }
 
-impl Segment {
+impl LaneSegment {
     pub fn new(
         key: SegmentKey,
         name: SegmentName,
         link_type: LinkType,
-        origin: Arc<Origin>,
+        origin: Arc<SegmentOrigin>,
         not_before_ns: u64,
     ) -> Self {
         Self {
@@ -113,8 +113,8 @@ impl Segment {
             name,
             link_type,
             origin,
-            state: State::Wanted { not_before_ns },
-            following: Following::Unaware,
+            state: SegmentPhase::Wanted { not_before_ns },
+            following: SinkProgress::Unaware,
             closed: false,
             given: Stretch::NOTHING,
             written: Stretch::NOTHING,
@@ -131,7 +131,7 @@ impl Segment {
     pub fn give(&mut self, mut block: Block, at: Timestamp) {
         block.given_at = at;
         self.given.extend(&block);
-        self.blocks.push_back((block, Progress::Waiting));
+        self.blocks.push_back((block, WriteProgress::Waiting));
     }
 
     /// Lower bound of the arrival of the earliest packet that was not promised.
@@ -142,16 +142,16 @@ impl Segment {
     /// The next write that can be submitted. A block that overwrites the last sector of the one before it waits for that one: the
     /// disk may carry out writes in any order.
     pub fn next_write(&mut self) -> Option<Write> {
-        let at = self.blocks.iter().position(|(_, progress)| *progress == Progress::Waiting)?;
+        let at = self.blocks.iter().position(|(_, progress)| *progress == WriteProgress::Waiting)?;
         let overlaps = at
             .checked_sub(1)
             .and_then(|before| self.blocks.get(before))
-            .is_some_and(|(before, progress)| before.is_rest && *progress != Progress::Written);
+            .is_some_and(|(before, progress)| before.is_rest && *progress != WriteProgress::Written);
         if overlaps {
             return None;
         }
         let (block, progress) = self.blocks.get_mut(at)?;
-        *progress = Progress::Writing;
+        *progress = WriteProgress::Writing;
         self.writes_in_flight += 1;
         Some(Write {
             segment: self.key,
@@ -167,15 +167,15 @@ impl Segment {
         let block = self
             .blocks
             .iter_mut()
-            .find(|(block, progress)| block.offset == offset && *progress == Progress::Writing);
+            .find(|(block, progress)| block.offset == offset && *progress == WriteProgress::Writing);
         if let Some((_, progress)) = block {
-            *progress = Progress::Written;
+            *progress = WriteProgress::Written;
         }
     }
 
     /// The next block, in order, that has been written.
     pub fn next_written(&mut self) -> Option<Block> {
-        if !matches!(self.blocks.front(), Some((_, Progress::Written))) {
+        if !matches!(self.blocks.front(), Some((_, WriteProgress::Written))) {
             return None;
         }
         let (block, _) = self.blocks.pop_front()?;
@@ -203,12 +203,15 @@ impl Segment {
 
     /// True if it cannot be written any more.
     pub fn has_failed(&self) -> bool {
-        matches!(self.state, State::Failed { .. } | State::SealingFailed | State::GivenUp)
+        matches!(
+            self.state,
+            SegmentPhase::Failed { .. } | SegmentPhase::SealingFailed | SegmentPhase::GivenUp
+        )
     }
 
     /// Gives up everything that was not promised; returns the number of records given up, of those that it was given.
     pub fn fail(&mut self, not_before_ns: u64) -> u64 {
-        self.state = State::Failed { not_before_ns };
+        self.state = SegmentPhase::Failed { not_before_ns };
         self.closed = true;
         self.blocks.clear();
         self.given.contents.records - self.published.contents.records

@@ -11,7 +11,7 @@ use super::Lane;
 use crate::clock::Now;
 use crate::config::{Config, SEGMENT_BYTES_MIN};
 use crate::disk::sim::{Chance, Crash, Faults, SimDisk, WRITE_NS};
-use crate::pool::Pool;
+use crate::pool::BufferPool;
 use crate::sink::{self, BlockSink, SegmentEnd, SegmentStart, SinkQueue};
 use crate::source::Packet;
 
@@ -94,7 +94,7 @@ impl Rig {
             ..Config::default()
         };
         let disk = SimDisk::new(seed, faults);
-        let pool = Pool::new(BUFFERS, BUFFER_BYTES).unwrap();
+        let pool = BufferPool::new(BUFFERS, BUFFER_BYTES).unwrap();
         let (feed, queue) = sink::queue();
         let lane = Lane::new(2, "sim0", config, disk.clone(), pool, Some(feed), now);
         let sink = Collector::default();

@@ -14,7 +14,7 @@ pub(super) struct Guard {
 
 /// Result of a check.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct GuardReport {
     /// Parts that were restored.
     pub events: Vec<Event>,
     /// Notices for the user.
@@ -29,8 +29,8 @@ impl Guard {
     }
 
     /// Checks, unless the last check is too recent, and restores missing parts.
-    pub fn look(&mut self, now_ns: u64) -> Found {
-        let mut found = Found::default();
+    pub fn look(&mut self, now_ns: u64) -> GuardReport {
+        let mut found = GuardReport::default();
         if now_ns.saturating_sub(self.looked_ns) < LOOK_INTERVAL_NS {
             return found;
         }

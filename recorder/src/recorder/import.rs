@@ -15,7 +15,7 @@ use super::{RecorderError, SinkMaker, file_lane, start_sink};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::FileDisk;
-use crate::lane::{Lane, Origin};
+use crate::lane::{Lane, SegmentOrigin};
 use crate::retention::Keeper;
 use crate::source::capture_file::LeftOut;
 use crate::source::{Packet, Received, ReportedDrops, Source, SourceError, SourceInterface};
@@ -93,7 +93,7 @@ pub struct ImportedSource {
 }
 
 /// A lane, and the packets of the current file that it takes.
-struct Open {
+struct ImportLane {
     link_type: LinkType,
     interface: Option<SourceInterface>,
     /// True if it has had packets of this file.
@@ -103,7 +103,7 @@ struct Open {
     lane: Lane<FileDisk>,
 }
 
-impl Open {
+impl ImportLane {
     #[inline]
     fn takes(&self, packet: &Packet<'_>) -> bool {
         self.is_of_file
@@ -115,7 +115,7 @@ impl Open {
 
 /// Progress within a file.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct FileProgress {
     bounds: Option<(Timestamp, Timestamp)>,
     dropped: Drops,
 }
@@ -128,10 +128,10 @@ struct Importer<'a, 'b> {
     own: Own,
     sinks: &'a mut SinkMaker<'b>,
     clock: Arc<dyn Clock>,
-    lanes: Vec<Open>,
+    lanes: Vec<ImportLane>,
     /// The lane that took the last packet.
     current: usize,
-    seen: Seen,
+    seen: FileProgress,
     /// Notice that lanes are shared.
     shared: Option<String>,
     sink_threads: Vec<JoinHandle<()>>,
@@ -172,7 +172,7 @@ pub fn import(
         clock,
         lanes: Vec::new(),
         current: 0,
-        seen: Seen::default(),
+        seen: FileProgress::default(),
         shared: None,
         sink_threads: Vec::new(),
         journal: Journal::new(store),
@@ -302,8 +302,8 @@ impl Importer<'_, '_> {
         if let Some(at) = self.lanes.iter().position(|open| open.is_shared) {
             return Some(at);
         }
-        let is_free = |open: &Open| !open.is_of_file;
-        let fits = |open: &Open| is_free(open) && open.link_type == packet.link_type;
+        let is_free = |open: &ImportLane| !open.is_of_file;
+        let fits = |open: &ImportLane| is_free(open) && open.link_type == packet.link_type;
         let is_shared = self.lanes.iter().filter(|open| open.is_of_file).count() + 1 == IMPORT_LANES_MAX;
         let free = self.lanes.iter().position(fits).or_else(|| self.lanes.iter().position(is_free));
         let at = match free {
@@ -323,7 +323,7 @@ impl Importer<'_, '_> {
             Some(SourceInterface { name, description }) => (name, description),
             None => (file.clone(), None),
         };
-        open.lane.take_from(Origin { interface: name, description, file: Some(file) });
+        open.lane.take_from(SegmentOrigin { interface: name, description, file: Some(file) });
         (open.link_type, open.interface) = (packet.link_type, interface);
         (open.is_of_file, open.is_shared) = (true, is_shared);
         Some(at)
@@ -334,7 +334,7 @@ impl Importer<'_, '_> {
         match self.new_lane(u16::try_from(number).unwrap_or(u16::MAX)) {
             Ok(lane) => {
                 let (is_of_file, is_shared) = (false, false);
-                self.lanes.push(Open { link_type, interface: None, is_of_file, is_shared, lane });
+                self.lanes.push(ImportLane { link_type, interface: None, is_of_file, is_shared, lane });
                 Some(number)
             }
             Err(error) => {
@@ -374,7 +374,7 @@ impl Importer<'_, '_> {
         if found.end.is_some() {
             result.failure = found.end;
         }
-        for Open { lane, .. } in &mut self.lanes {
+        for ImportLane { lane, .. } in &mut self.lanes {
             lane.step(now);
             if let Some(trouble) = lane.disk_trouble() {
                 is_failing = true;
@@ -411,7 +411,7 @@ impl Importer<'_, '_> {
         self.lanes.iter_mut().for_each(|open| open.lane.finish(now));
         while self.lanes.iter().any(|open| !open.lane.is_idle()) {
             self.step(result);
-            for Open { lane, .. } in &mut self.lanes {
+            for ImportLane { lane, .. } in &mut self.lanes {
                 if !lane.is_idle() {
                     lane.wait(WAIT);
                 }

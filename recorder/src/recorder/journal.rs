@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use netrewind_segment::logbook::Entry;
+use netrewind_segment::logbook::LogbookEntry;
 use netrewind_segment::{Event, Logbook, Store, StoreError, Timestamp};
 
 /// Lines that wait for the logbook, some 300 bytes each: an hour of one lane. Beyond, seconds are added up.
@@ -16,9 +16,9 @@ const LINES_MAX: usize = 4096;
 pub(super) struct Journal {
     logbook: Logbook,
     /// Not written yet.
-    waiting: VecDeque<Entry>,
+    waiting: VecDeque<LogbookEntry>,
     /// Written, but perhaps not durable.
-    written: VecDeque<Entry>,
+    written: VecDeque<LogbookEntry>,
     is_failing: bool,
 }
 
@@ -29,7 +29,7 @@ impl Journal {
     }
 
     /// Takes a line, and writes it at once unless the logbook has failed: then [`Self::write`] retries.
-    pub fn add(&mut self, entry: Entry) -> Result<(), StoreError> {
+    pub fn add(&mut self, entry: LogbookEntry) -> Result<(), StoreError> {
         self.waiting.push_back(entry);
         if self.waiting.len() > LINES_MAX {
             shorten(&mut self.waiting);
@@ -39,7 +39,7 @@ impl Journal {
 
     /// Takes an event of this moment.
     pub fn log(&mut self, at: Timestamp, event: Event) -> Result<(), StoreError> {
-        self.add(Entry::new(at, event))
+        self.add(LogbookEntry::new(at, event))
     }
 
     /// Writes the waiting lines, and makes them durable if any is more than a sign of life.
@@ -94,13 +94,13 @@ impl Journal {
 }
 
 /// True if a line is more than a lane's sign of life.
-fn is_eventful(entry: &Entry) -> bool {
+fn is_eventful(entry: &LogbookEntry) -> bool {
     !matches!(&entry.event, Event::Second { dropped, .. } if dropped.total() == 0)
 }
 
 /// Adds up older lines to make room for newer ones: first the seconds of a lane on one day, then those of all days, then outages,
 /// which become one. Other events, except losses, are rare; if there are too many, the oldest are left out.
-fn shorten(lines: &mut VecDeque<Entry>) {
+fn shorten(lines: &mut VecDeque<LogbookEntry>) {
     let half = lines.len() / 2;
     let newer = lines.split_off(half);
     let mut older = std::mem::take(lines);
@@ -129,17 +129,17 @@ fn shorten(lines: &mut VecDeque<Entry>) {
     *lines = older;
 }
 
-fn add_up_days(lines: VecDeque<Entry>) -> VecDeque<Entry> {
+fn add_up_days(lines: VecDeque<LogbookEntry>) -> VecDeque<LogbookEntry> {
     add_up(lines, |entry| entry.at.date())
 }
 
-fn add_up_all(lines: VecDeque<Entry>) -> VecDeque<Entry> {
+fn add_up_all(lines: VecDeque<LogbookEntry>) -> VecDeque<LogbookEntry> {
     add_up(lines, |_| String::new())
 }
 
 /// Adds the seconds of a lane that share a key to the last of them.
-fn add_up(lines: VecDeque<Entry>, key: impl Fn(&Entry) -> String) -> VecDeque<Entry> {
-    let mut kept: Vec<Entry> = Vec::new();
+fn add_up(lines: VecDeque<LogbookEntry>, key: impl Fn(&LogbookEntry) -> String) -> VecDeque<LogbookEntry> {
+    let mut kept: Vec<LogbookEntry> = Vec::new();
     let mut last_of: HashMap<(u16, String), usize> = HashMap::new();
     for entry in lines.into_iter().rev() {
         let Event::Second { lane, .. } = &entry.event else {
@@ -159,7 +159,7 @@ fn add_up(lines: VecDeque<Entry>, key: impl Fn(&Entry) -> String) -> VecDeque<En
 }
 
 /// Adds a second to a later one.
-fn add(sum: &mut Entry, earlier: &Entry) {
+fn add(sum: &mut LogbookEntry, earlier: &LogbookEntry) {
     sum.since = Some(sum.began().min(earlier.began()));
     if let (
         Event::Second { received, written, dropped, bytes, pace, .. },
@@ -177,7 +177,7 @@ fn add(sum: &mut Entry, earlier: &Entry) {
 }
 
 /// Reduces a lane's outages to one, from the start of the first to the end of the last.
-fn join_outages(lines: VecDeque<Entry>) -> VecDeque<Entry> {
+fn join_outages(lines: VecDeque<LogbookEntry>) -> VecDeque<LogbookEntry> {
     let mut is_down: HashMap<u16, bool> = HashMap::new();
     let lasts: HashMap<u16, usize> = lines
         .iter()
@@ -204,8 +204,8 @@ fn join_outages(lines: VecDeque<Entry>) -> VecDeque<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use netrewind_segment::logbook::{Line, Part, read_day};
-    use netrewind_segment::{Drops, Pace};
+    use netrewind_segment::logbook::{DayExcerpt, LogbookLine, read_day};
+    use netrewind_segment::{Drops, LaneLoad};
 
     use super::*;
 
@@ -215,14 +215,14 @@ mod tests {
 
     fn second(lane: u16, disk: u64) -> Event {
         let dropped = Drops { kernel: 0, disk };
-        Event::Second { lane, received: 10, written: 10 - disk, dropped, bytes: 1, pace: Pace::default() }
+        Event::Second { lane, received: 10, written: 10 - disk, dropped, bytes: 1, pace: LaneLoad::default() }
     }
 
-    fn told(store: &Store) -> Vec<Entry> {
+    fn told(store: &Store) -> Vec<LogbookEntry> {
         let mut told = Vec::new();
         for date in store.logbook_dates().unwrap() {
-            read_day(store, &date, Part::Whole, |line| match line.parse() {
-                Line::Entry(entry) => told.push(entry),
+            read_day(store, &date, DayExcerpt::Whole, |line| match line.parse() {
+                LogbookLine::Entry(entry) => told.push(entry),
                 other => panic!("{other:?}"),
             })
             .unwrap();
@@ -230,9 +230,10 @@ mod tests {
         told
     }
 
-    fn dropped(entries: &[Entry]) -> u64 {
-        let of =
-            |entry: &Entry| if let Event::Second { dropped, .. } = &entry.event { dropped.disk } else { 0 };
+    fn dropped(entries: &[LogbookEntry]) -> u64 {
+        let of = |entry: &LogbookEntry| {
+            if let Event::Second { dropped, .. } = &entry.event { dropped.disk } else { 0 }
+        };
         entries.iter().map(of).sum()
     }
 
@@ -299,7 +300,7 @@ mod tests {
             Some(Event::Start { .. })
         ));
         let seconds = told.iter().filter(|entry| matches!(entry.event, Event::Second { .. }));
-        let began = seconds.map(Entry::began).min();
+        let began = seconds.map(LogbookEntry::began).min();
         assert_eq!(began, Some(Timestamp(at(1).ns() - 1_000_000_000)), "dated from where it began");
         let downs =
             told.iter().filter(|entry| matches!(entry.event, Event::Down { .. })).map(|entry| entry.at);

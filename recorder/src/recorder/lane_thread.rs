@@ -7,7 +7,7 @@ use std::time::Duration;
 use netrewind_segment::{Drops, Event, Timestamp};
 
 use super::lanes::Lanes;
-use super::{RecorderError, Shared};
+use super::{RecorderError, RecorderState};
 use crate::clock::Now;
 use crate::source::{PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};
 
@@ -27,7 +27,7 @@ const END_PATIENCE_NS: u64 = 5_000_000_000;
 pub(super) struct LaneThread {
     source: Box<dyn Source>,
     lanes: Lanes,
-    shared: Arc<Shared>,
+    shared: Arc<RecorderState>,
     events: mpsc::Sender<Event>,
     down: Option<String>,
     /// Start of the last turn that found the source well.
@@ -42,7 +42,7 @@ impl LaneThread {
     pub fn new(
         source: Box<dyn Source>,
         lanes: Lanes,
-        shared: Arc<Shared>,
+        shared: Arc<RecorderState>,
         events: mpsc::Sender<Event>,
     ) -> Self {
         let counters = SourceCounters::default();

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_segment::{Account, Event, LinkType, Pace, RingFill, Store};
+use netrewind_segment::{Account, Event, LaneLoad, LinkType, RingFill, Store};
 
-use super::{Description, LaneStatus, RecorderError, Shared, file_lane, start_event, start_sink};
+use super::{
+    LaneStatus, RecorderError, RecorderState, RecordingDescription, file_lane, start_event, start_sink,
+};
 use crate::account;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::disk::FileDisk;
-use crate::lane::{Lane, Origin};
+use crate::lane::{Lane, SegmentOrigin};
 use crate::retention::Keeper;
 use crate::sink::BlockSink;
 use crate::source::{Packet, SourceCounters, SourceInterface};
@@ -24,35 +26,35 @@ pub const FURTHER_LANES_MAX: usize = 8;
 const BUFFERS_OF_PATIENT: u16 = 12;
 
 /// A lane that is not open yet.
-pub(super) struct Seed {
+pub(super) struct LaneSlot {
     pub number: u16,
     pub sink: Option<Box<dyn BlockSink>>,
 }
 
 /// Opens lanes.
-pub(super) struct Opener {
+pub(super) struct LaneFactory {
     pub config: Config,
-    pub description: Description,
+    pub description: RecordingDescription,
     pub store: Store,
     pub keeper: Arc<Keeper>,
-    pub shared: Arc<Shared>,
+    pub shared: Arc<RecorderState>,
     pub events: mpsc::Sender<Event>,
     /// Lanes for link types beyond the first of each source.
-    pub further: Mutex<VecDeque<Seed>>,
+    pub further: Mutex<VecDeque<LaneSlot>>,
     pub sink_threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Opener {
+impl LaneFactory {
     /// Number of lanes for further link types that fit beside `lanes` without making segments smaller.
     pub fn further_lanes(config: &Config, lanes: usize) -> usize {
         let fits = |further: &usize| config.fitted(lanes + further).as_ref() == Ok(config);
         (1..=FURTHER_LANES_MAX).rev().find(fits).unwrap_or(0)
     }
 
-    fn open(&self, seed: Seed, interface: &str, can_wait: bool) -> Result<Lane<FileDisk>, RecorderError> {
-        let feed = match seed.sink {
+    fn open(&self, slot: LaneSlot, interface: &str, can_wait: bool) -> Result<Lane<FileDisk>, RecorderError> {
+        let feed = match slot.sink {
             Some(sink) => {
-                let (feed, thread) = start_sink(seed.number, sink)?;
+                let (feed, thread) = start_sink(slot.number, sink)?;
                 self.sink_threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
                 Some(feed)
             }
@@ -62,7 +64,7 @@ impl Opener {
             if can_wait { BUFFERS_OF_PATIENT.min(self.config.buffers) } else { self.config.buffers };
         let config = Config { buffers, ..self.config };
         let clock = &self.shared.clock;
-        file_lane(seed.number, interface, config, &self.store, &self.keeper, feed, clock)
+        file_lane(slot.number, interface, config, &self.store, &self.keeper, feed, clock)
     }
 
     fn announce(&self, number: u16, source: usize, interface: &str) {
@@ -74,7 +76,7 @@ impl Opener {
 }
 
 /// A lane and what it takes.
-struct Open {
+struct OpenLane {
     number: u16,
     /// `None` until the first packet.
     link_type: Option<LinkType>,
@@ -83,7 +85,7 @@ struct Open {
     lane: Lane<FileDisk>,
 }
 
-impl Open {
+impl OpenLane {
     #[inline]
     fn takes(&self, packet: &Packet<'_>) -> bool {
         self.link_type == Some(packet.link_type) && self.interface.as_ref() == packet.interface
@@ -92,12 +94,12 @@ impl Open {
 
 /// The lanes of one source.
 pub(super) struct Lanes {
-    opener: Arc<Opener>,
+    factory: Arc<LaneFactory>,
     source: usize,
     interface: String,
     can_wait: bool,
-    first: Option<Seed>,
-    open: Vec<Open>,
+    first: Option<LaneSlot>,
+    open: Vec<OpenLane>,
     /// The one that took the last packet.
     current: usize,
     failure: Option<RecorderError>,
@@ -109,10 +111,16 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// No lane yet: `first` is for the first link type.
-    pub fn new(opener: Arc<Opener>, source: usize, interface: String, can_wait: bool, first: Seed) -> Self {
+    pub fn new(
+        factory: Arc<LaneFactory>,
+        source: usize,
+        interface: String,
+        can_wait: bool,
+        first: LaneSlot,
+    ) -> Self {
         let (first, open) = (Some(first), Vec::new());
         Self {
-            opener,
+            factory,
             source,
             interface,
             can_wait,
@@ -127,15 +135,15 @@ impl Lanes {
 
     /// Opens the first lane, unless it is open, and says in the logbook that the source is recorded.
     pub fn begin(&mut self) -> Result<(), RecorderError> {
-        let Some(seed) = self.first.take() else { return Ok(()) };
-        self.grow(seed)
+        let Some(slot) = self.first.take() else { return Ok(()) };
+        self.grow(slot)
     }
 
-    fn grow(&mut self, seed: Seed) -> Result<(), RecorderError> {
-        let number = seed.number;
-        let lane = self.opener.open(seed, &self.interface, self.can_wait)?;
-        self.opener.announce(number, self.source, &self.interface);
-        self.open.push(Open { number, link_type: None, interface: None, lane });
+    fn grow(&mut self, slot: LaneSlot) -> Result<(), RecorderError> {
+        let number = slot.number;
+        let lane = self.factory.open(slot, &self.interface, self.can_wait)?;
+        self.factory.announce(number, self.source, &self.interface);
+        self.open.push(OpenLane { number, link_type: None, interface: None, lane });
         Ok(())
     }
 
@@ -169,8 +177,8 @@ impl Lanes {
             return at;
         }
         if self.open.iter().all(|open| open.link_type.is_some()) {
-            let seed = self.first.take().or_else(|| self.opener.further());
-            if let Some(Err(error)) = seed.map(|seed| self.grow(seed)) {
+            let slot = self.first.take().or_else(|| self.factory.further());
+            if let Some(Err(error)) = slot.map(|slot| self.grow(slot)) {
                 self.failure.get_or_insert(error);
             }
         }
@@ -189,7 +197,7 @@ impl Lanes {
             None => self.interface.clone(),
         };
         let description = open.interface.as_ref().and_then(|interface| interface.description.clone());
-        open.lane.take_from(Origin { interface, description, file: None });
+        open.lane.take_from(SegmentOrigin { interface, description, file: None });
         at
     }
 
@@ -277,8 +285,8 @@ impl Lanes {
         has_ended: bool,
     ) {
         let accounts = self.accounts(counters);
-        let told_at = self.opener.shared.clock.now().wall;
-        let mut status = self.opener.shared.status();
+        let told_at = self.factory.shared.clock.now().wall;
+        let mut status = self.factory.shared.status();
         for (i, (open, (number, account))) in self.open.iter_mut().zip(accounts).enumerate() {
             let Some(lane) = status.lanes.iter_mut().find(|lane| lane.lane == number) else { continue };
             lane.account = account;
@@ -287,7 +295,7 @@ impl Lanes {
             lane.down = down.filter(|_| i == 0).cloned();
             lane.is_disk_failing = open.lane.is_disk_failing();
             lane.disk_trouble = open.lane.disk_trouble().map(str::to_owned);
-            lane.pace_now.add(&Pace { ring: ring.filter(|_| i == 0), writes: open.lane.take_writes() });
+            lane.pace_now.add(&LaneLoad { ring: ring.filter(|_| i == 0), writes: open.lane.take_writes() });
             lane.is_broken = self.is_broken;
             lane.turns += 1;
             lane.told_at = told_at;
@@ -297,8 +305,8 @@ impl Lanes {
     }
 }
 
-impl Opener {
-    fn further(&self) -> Option<Seed> {
+impl LaneFactory {
+    fn further(&self) -> Option<LaneSlot> {
         self.further.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }

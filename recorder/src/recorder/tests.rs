@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use netrewind_segment::{
-    Event, LinkType, Mark, Pace, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp, logbook,
+    Event, LaneLoad, LinkType, Mark, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp,
+    logbook,
 };
 
-use super::{Description, Recorder, import};
+use super::{Recorder, RecordingDescription, import};
 use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::sink::{BlockSink, SegmentEnd, SegmentStart};
@@ -105,7 +106,7 @@ fn all_numbers(store: &Store) -> Vec<u32> {
 fn events(store: &Store) -> Vec<Event> {
     let mut events = Vec::new();
     logbook::read(store, Timestamp::MIN, Timestamp::MAX, true, |line| match line {
-        logbook::Line::Entry(entry) => events.push(entry.event),
+        logbook::LogbookLine::Entry(entry) => events.push(entry.event),
         other => panic!("{other:?}"),
     })
     .unwrap();
@@ -121,7 +122,7 @@ fn record(
     let clock = clock();
     let store = Store::open_or_create(folder, clock.now().wall, 1).unwrap();
     let lock = store.lock("test").unwrap();
-    let description = Description { version: "test".into(), ..Description::default() };
+    let description = RecordingDescription { version: "test".into(), ..RecordingDescription::default() };
     let mut sink = sink;
     let sources: Vec<Box<dyn Source>> = vec![Box::new(source)];
     let recorder =
@@ -222,7 +223,7 @@ fn everything_is_recorded_rotated_sealed_and_told() {
             .map(|event| if let Event::Second { written, .. } = event { *written } else { 0 })
             .sum();
         assert_eq!(written, 40_000);
-        let mut pace = Pace::default();
+        let mut pace = LaneLoad::default();
         events.iter().for_each(|event| {
             if let Event::Second { pace: second, .. } = event {
                 pace.add(second)

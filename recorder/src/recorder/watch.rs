@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use netrewind_segment::logbook::Entry;
+use netrewind_segment::logbook::LogbookEntry;
 use netrewind_segment::{Account, Event, Store, StoreError, Timestamp};
 
 use super::guard::Guard;
 use super::journal::Journal;
-use super::{LaneStatus, Shared};
+use super::{LaneStatus, RecorderState};
 use crate::account;
 use crate::clock::ClockWatch;
 use crate::retention::Keeper;
@@ -29,7 +29,7 @@ const END_TRIES: u32 = 20;
 
 pub(super) struct Watch {
     journal: Journal,
-    shared: Arc<Shared>,
+    shared: Arc<RecorderState>,
     keeper: Arc<Keeper>,
     guard: Guard,
     events: mpsc::Receiver<Event>,
@@ -44,7 +44,7 @@ impl Watch {
     pub fn new(
         store: &Store,
         guard: Guard,
-        shared: Arc<Shared>,
+        shared: Arc<RecorderState>,
         keeper: Arc<Keeper>,
         events: mpsc::Receiver<Event>,
     ) -> Self {
@@ -176,7 +176,9 @@ impl Watch {
             bytes: passed.bytes,
             pace: lane.pace,
         };
-        let added = self.journal.add(Entry { since: is_long.then_some(began), ..Entry::new(at, event) });
+        let added = self
+            .journal
+            .add(LogbookEntry { since: is_long.then_some(began), ..LogbookEntry::new(at, event) });
         self.note(added);
         passed
     }

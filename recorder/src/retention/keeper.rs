@@ -11,7 +11,7 @@ use netrewind_segment::store::ListedSegment;
 use netrewind_segment::{Event, SegmentName, SegmentState, Store, StoreError};
 
 use super::room::{DISK_SEGMENTS_MIN, GROWTH_MAX, Space, halvings, segment_bytes_max, with_index};
-use super::{Kept, Usage, is_too_old, oldest_to_free, sort_by_age};
+use super::{ExpiryCandidate, Usage, is_too_old, oldest_to_free, sort_by_age};
 use crate::clock::Clock;
 use crate::config::SEGMENT_BYTES_MIN;
 
@@ -49,12 +49,12 @@ pub struct Keeper {
     /// Room for the next segment, as of the last look; 0 before the first.
     room_bytes: AtomicU64,
     /// Held while room is found and taken, so that no other lane takes it.
-    turn: Mutex<Turn>,
+    turn: Mutex<KeeperState>,
 }
 
 /// State kept from one look to the next.
 #[derive(Debug, Default)]
-struct Turn {
+struct KeeperState {
     lanes: BTreeMap<u16, Need>,
     awaited: Option<Awaited>,
     /// Rounds of expiry since a segment was last created.
@@ -84,7 +84,7 @@ struct Awaited {
 /// Contents of the store.
 struct Looked {
     /// Oldest first.
-    kept: Vec<Kept>,
+    kept: Vec<ExpiryCandidate>,
     usage: Usage,
     /// Bytes of open segments.
     open_bytes: u64,
@@ -113,7 +113,7 @@ impl Keeper {
         Self { store, budget_bytes, age_max, lanes: lanes as u64, clock, events, room_bytes, turn }
     }
 
-    fn turn(&self) -> MutexGuard<'_, Turn> {
+    fn turn(&self) -> MutexGuard<'_, KeeperState> {
         // Whole at every moment: a panic elsewhere does not spoil it.
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,7 +161,7 @@ impl Keeper {
 
     fn attempt<T>(
         &self,
-        turn: &mut Turn,
+        turn: &mut KeeperState,
         lane: u16,
         create: &mut dyn FnMut(u64) -> io::Result<T>,
     ) -> io::Result<Attempt<T>> {
@@ -220,11 +220,11 @@ impl Keeper {
     }
 
     /// Waits if expired space is still to become free, otherwise fails.
-    fn wait_or<T>(&self, turn: &Turn, failure: impl FnOnce() -> io::Error) -> io::Result<Attempt<T>> {
+    fn wait_or<T>(&self, turn: &KeeperState, failure: impl FnOnce() -> io::Error) -> io::Result<Attempt<T>> {
         if self.is_awaiting(turn) { Ok(Attempt::Wait) } else { Err(failure()) }
     }
 
-    fn is_awaiting(&self, turn: &Turn) -> bool {
+    fn is_awaiting(&self, turn: &KeeperState) -> bool {
         turn.awaited_bytes(self.now_ns(), self.unreserved_bytes()) > 0
     }
 
@@ -246,7 +246,7 @@ impl Keeper {
         self.make_room_in(&mut turn, bytes)
     }
 
-    fn make_room_in(&self, turn: &mut Turn, bytes: u64) -> io::Result<()> {
+    fn make_room_in(&self, turn: &mut KeeperState, bytes: u64) -> io::Result<()> {
         if self.budget_bytes.is_none() && self.available_bytes(turn) >= bytes {
             return Ok(());
         }
@@ -304,7 +304,7 @@ impl Keeper {
     }
 
     /// Frees space for the next segments; true if anything has expired.
-    fn keep_ahead_in(&self, turn: &mut Turn) -> Result<bool, StoreError> {
+    fn keep_ahead_in(&self, turn: &mut KeeperState) -> Result<bool, StoreError> {
         let wanted = turn.ahead_bytes();
         if self.available_bytes(turn) >= wanted {
             return Ok(false);
@@ -335,7 +335,7 @@ impl Keeper {
     /// Lets the oldest segments expire; false if none is left, or if that was in vain too often.
     fn expire_for_room(
         &self,
-        turn: &mut Turn,
+        turn: &mut KeeperState,
         looked: &Looked,
         bytes: u64,
         reason: &'static str,
@@ -359,7 +359,7 @@ impl Keeper {
         Ok(true)
     }
 
-    fn expire(&self, expired: &[Kept], reason: &str) -> Result<(), StoreError> {
+    fn expire(&self, expired: &[ExpiryCandidate], reason: &str) -> Result<(), StoreError> {
         for segment in expired {
             self.store.remove(&segment.name)?;
             // Nobody listens any more only at the very end.
@@ -411,29 +411,29 @@ impl Keeper {
     }
 
     /// Bytes free on the disk, with those that will be free soon.
-    fn available_bytes(&self, turn: &Turn) -> u64 {
+    fn available_bytes(&self, turn: &KeeperState) -> u64 {
         let free_bytes = self.unreserved_bytes();
         free_bytes.saturating_add(turn.awaited_bytes(self.now_ns(), free_bytes))
     }
 
     /// True if there is so much room that its source does not matter.
-    fn has_plenty(&self, turn: &Turn, wanted_bytes: u64) -> bool {
+    fn has_plenty(&self, turn: &KeeperState, wanted_bytes: u64) -> bool {
         let all = with_index(wanted_bytes).saturating_mul(DISK_SEGMENTS_MIN).saturating_mul(self.lanes(turn));
         self.budget_bytes.is_none() && self.unreserved_bytes() >= all
     }
 
-    fn lanes(&self, turn: &Turn) -> u64 {
+    fn lanes(&self, turn: &KeeperState) -> u64 {
         self.lanes.max(turn.lanes.len() as u64).max(1)
     }
 
     /// The largest segment for which the disk is large enough.
-    fn most(&self, turn: &Turn, looked: &Looked, wanted_bytes: u64) -> u64 {
+    fn most(&self, turn: &KeeperState, looked: &Looked, wanted_bytes: u64) -> u64 {
         let ours = expirable(&looked.kept).saturating_add(looked.open_bytes);
         segment_bytes_max(wanted_bytes, self.available_bytes(turn).saturating_add(ours), self.lanes(turn))
     }
 
     /// Room for the next segment, and the limit that bounds it.
-    fn space(&self, turn: &Turn, looked: &Looked) -> (Space, &'static str) {
+    fn space(&self, turn: &KeeperState, looked: &Looked) -> (Space, &'static str) {
         let of_disk = self.available_bytes(turn).saturating_sub(looked.promised_bytes);
         let used = looked.usage.bytes;
         let of_budget = self.budget_bytes.map_or(UNKNOWN_BYTES, |budget| budget.saturating_sub(used));
@@ -466,10 +466,10 @@ impl Keeper {
         // A file system that cannot reserve shows an open segment's space only by the file's length.
         let promised = |segment: &ListedSegment| segment.file_bytes.saturating_sub(segment.disk_bytes);
         let promised_bytes = segments.iter().filter(is_open).map(promised).sum::<u64>();
-        let mut kept: Vec<Kept> = segments
+        let mut kept: Vec<ExpiryCandidate> = segments
             .iter()
             .filter(|segment| segment.state == SegmentState::Sealed)
-            .map(|segment| Kept { name: segment.name, bytes: segment.disk_bytes })
+            .map(|segment| ExpiryCandidate { name: segment.name, bytes: segment.disk_bytes })
             .collect();
         sort_by_age(&mut kept, self.clock.now().wall);
         let usage = Usage {
@@ -482,7 +482,7 @@ impl Keeper {
     }
 }
 
-impl Turn {
+impl KeeperState {
     fn created(&mut self, bytes: u64) {
         self.expiries = 0;
         if let Some(awaited) = &mut self.awaited {
@@ -507,7 +507,7 @@ impl Turn {
     }
 }
 
-fn expirable(kept: &[Kept]) -> u64 {
+fn expirable(kept: &[ExpiryCandidate]) -> u64 {
     kept.iter().map(|segment| segment.bytes).sum()
 }
 

@@ -24,7 +24,7 @@ pub struct Space {
 
 /// A segment that there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fit {
+pub struct SegmentRoom {
     /// Its bytes.
     pub segment_bytes: u64,
     /// Bytes that must expire for it.
@@ -56,17 +56,17 @@ impl Space {
 
     /// The segment to make next, of at most `most` bytes, for a lane whose last one took `last_bytes`; `None` where even the
     /// smallest has no room, whatever expires.
-    pub fn fit(&self, most: u64, last_bytes: u64) -> Option<Fit> {
+    pub fn fit(&self, most: u64, last_bytes: u64) -> Option<SegmentRoom> {
         let most = most.max(SEGMENT_BYTES_MIN);
         let least = last_bytes.saturating_mul(GROWTH_MAX).clamp(SEGMENT_BYTES_MIN, most);
         let free_now = if self.over_bytes > 0 { 0 } else { self.available_bytes };
         let mut as_it_is = halvings(most).take_while(|&bytes| bytes >= least);
         if let Some(segment_bytes) = as_it_is.find(|&bytes| with_index(bytes) <= free_now) {
-            return Some(Fit { segment_bytes, to_free_bytes: 0 });
+            return Some(SegmentRoom { segment_bytes, to_free_bytes: 0 });
         }
         let segment_bytes = halvings(least).find(|&bytes| with_index(bytes) <= self.capacity_bytes())?;
         let needed = with_index(segment_bytes).saturating_add(self.over_bytes);
-        Some(Fit { segment_bytes, to_free_bytes: needed.saturating_sub(self.available_bytes) })
+        Some(SegmentRoom { segment_bytes, to_free_bytes: needed.saturating_sub(self.available_bytes) })
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
         let mut space = space(3 * MIB, 0);
         for _ in 0..2 {
             let fit = space.fit(most, 0).expect("room");
-            assert_eq!(fit, Fit { segment_bytes: MIB, to_free_bytes: 0 });
+            assert_eq!(fit, SegmentRoom { segment_bytes: MIB, to_free_bytes: 0 });
             space.available_bytes -= with_index(fit.segment_bytes);
         }
         assert_eq!(space.fit(most, 0), None);

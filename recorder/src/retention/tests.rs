@@ -8,8 +8,8 @@ use netrewind_segment::{Event, Store};
 use super::*;
 use crate::clock::{Clock, Now};
 
-fn kept(opened: u64, bytes: u64) -> Kept {
-    Kept { name: SegmentName { opened: Timestamp(opened), lane: 0 }, bytes }
+fn kept(opened: u64, bytes: u64) -> ExpiryCandidate {
+    ExpiryCandidate { name: SegmentName { opened: Timestamp(opened), lane: 0 }, bytes }
 }
 
 #[test]

@@ -46,9 +46,9 @@ pub use self::left_out::LeftOut;
 
 use self::byte_order::ByteOrder;
 use self::input::{Input, WhenReady};
-use self::left_out::Tally;
+use self::left_out::LeftOutCounts;
 use self::pcap::PcapReader;
-use self::pcapng::{Next, PcapngReader};
+use self::pcapng::{NextBlock, PcapngReader};
 use super::{Packet, Received, ReportedDrops, Source, SourceCounters, SourceError, SourceInterface};
 
 /// Limit on the packets of one call.
@@ -65,7 +65,7 @@ pub const ZEROS_MIN: usize = 256;
 
 /// An interface as a capture file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
+pub struct InterfaceDescription {
     /// The link type of its packets.
     pub link_type: LinkType,
     /// Its name on the capturing system; `None` in pcap.
@@ -84,12 +84,12 @@ pub struct CaptureFile {
     input: Input,
     /// A duplicate of the file, pipe or socket, to wait for its next bytes.
     waitable: Option<OwnedFd>,
-    format: Format,
+    format: CaptureFormat,
     current: Option<Located>,
     /// Name after which interfaces without one are numbered; those of streams, which come and go, are not.
     numbering: Option<String>,
     /// Blocks other than packets found so far.
-    tally: Tally,
+    tally: LeftOutCounts,
     /// The error that ended the reading, kept until the packets before it are handed over.
     failure: Option<SourceError>,
     ended: bool,
@@ -97,7 +97,7 @@ pub struct CaptureFile {
     cut: u64,
 }
 
-enum Format {
+enum CaptureFormat {
     Unknown,
     Pcap(PcapReader),
     Pcapng(PcapngReader),
@@ -175,10 +175,10 @@ impl CaptureFile {
             name: name.into(),
             input: Input::new(Box::new(reader)),
             waitable: None,
-            format: Format::Unknown,
+            format: CaptureFormat::Unknown,
             current: None,
             numbering: None,
-            tally: Tally::default(),
+            tally: LeftOutCounts::default(),
             failure: None,
             ended: false,
             handed_over: 0,
@@ -187,11 +187,11 @@ impl CaptureFile {
     }
 
     /// The interfaces described so far in the current section.
-    pub fn interfaces(&self) -> &[Interface] {
+    pub fn interfaces(&self) -> &[InterfaceDescription] {
         match &self.format {
-            Format::Unknown => &[],
-            Format::Pcap(reader) => reader.interfaces(),
-            Format::Pcapng(reader) => reader.interfaces(),
+            CaptureFormat::Unknown => &[],
+            CaptureFormat::Pcap(reader) => reader.interfaces(),
+            CaptureFormat::Pcapng(reader) => reader.interfaces(),
         }
     }
 
@@ -202,14 +202,14 @@ impl CaptureFile {
 
     /// True if the header of a capture has been read.
     pub fn has_begun(&self) -> bool {
-        !matches!(self.format, Format::Unknown)
+        !matches!(self.format, CaptureFormat::Unknown)
     }
 
     /// [`Source::receive`], with the interface that each packet came from.
     pub fn receive_with_interface(
         &mut self,
         patience: Duration,
-        take: &mut dyn FnMut(&Interface, Packet<'_>),
+        take: &mut dyn FnMut(&InterfaceDescription, Packet<'_>),
     ) -> Result<Received, SourceError> {
         let (mut packets, mut bytes) = (0, 0);
         let mut patience = patience;
@@ -276,7 +276,7 @@ impl CaptureFile {
     }
 
     /// The current packet, and the interface that it came from.
-    pub(super) fn current(&self) -> Option<(&Interface, Packet<'_>)> {
+    pub(super) fn current(&self) -> Option<(&InterfaceDescription, Packet<'_>)> {
         let located = self.current.as_ref()?;
         let interface = self.interfaces().get(located.interface)?;
         let head = self.input.taken(located.packet.clone());
@@ -305,17 +305,17 @@ impl CaptureFile {
         }
         loop {
             let found = match &mut self.format {
-                Format::Unknown => Ok(None),
-                Format::Pcap(reader) => reader.next(&mut self.input),
-                Format::Pcapng(reader) => match reader.next(&mut self.input, &mut self.tally)? {
+                CaptureFormat::Unknown => Ok(None),
+                CaptureFormat::Pcap(reader) => reader.next(&mut self.input),
+                CaptureFormat::Pcapng(reader) => match reader.next(&mut self.input, &mut self.tally)? {
                     // Another capture may begin behind each block.
-                    Next::Block if self.begins_another()? => {
+                    NextBlock::Block if self.begins_another()? => {
                         self.format = recognize(&mut self.input, self.numbering.as_deref(), &mut self.tally)?;
                         continue;
                     }
-                    Next::Block => continue,
-                    Next::Packet(located) => Ok(Some(located)),
-                    Next::End => Ok(None),
+                    NextBlock::Block => continue,
+                    NextBlock::Packet(located) => Ok(Some(located)),
+                    NextBlock::End => Ok(None),
                 },
             };
             return found;
@@ -324,7 +324,7 @@ impl CaptureFile {
 
     /// True if a capture begins here: at the beginning, or behind a record of another.
     fn begins_another(&mut self) -> Result<bool, Halt> {
-        if matches!(self.format, Format::Unknown) {
+        if matches!(self.format, CaptureFormat::Unknown) {
             return Ok(true);
         }
         let begun = self.input.peek(MAGIC_BYTES)?;
@@ -332,7 +332,7 @@ impl CaptureFile {
             return Ok(pcap::is_header(self.input.peek(pcap::FILE_HEADER_BYTES)?));
         }
         // Within pcapng a further section is a block as any other.
-        let is_section = matches!(self.format, Format::Pcap(_)) && pcapng::is_pcapng(begun);
+        let is_section = matches!(self.format, CaptureFormat::Pcap(_)) && pcapng::is_pcapng(begun);
         Ok(is_section && pcapng::is_section(self.input.peek(FORMAT_BYTES)?))
     }
 
@@ -393,12 +393,16 @@ impl Source for CaptureFile {
     }
 }
 
-fn recognize(input: &mut Input, file: Option<&str>, tally: &mut Tally) -> Result<Format, Halt> {
+fn recognize(
+    input: &mut Input,
+    file: Option<&str>,
+    tally: &mut LeftOutCounts,
+) -> Result<CaptureFormat, Halt> {
     let begun = input.peek(FORMAT_BYTES)?;
     if pcap::is_pcap(begun) {
-        PcapReader::open(input).map(Format::Pcap)
+        PcapReader::open(input).map(CaptureFormat::Pcap)
     } else if pcapng::is_pcapng(begun) {
-        PcapngReader::open(input, file, tally).map(Format::Pcapng)
+        PcapngReader::open(input, file, tally).map(CaptureFormat::Pcapng)
     } else {
         Err(Halt::Unsupported(refusal(begun)))
     }

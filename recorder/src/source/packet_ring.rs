@@ -13,9 +13,9 @@ use super::{Packet, Received, Source, SourceCounters, SourceError};
 use crate::sys::interfaces;
 use crate::sys::packet_socket::Statistics;
 
-use bound::{Bound, FanoutGroup, Hardware, Refusal, refused, unknown_interface};
+use bound::{BindError, Bound, FanoutGroup, Hardware, refused, unknown_interface};
 use capture_filter::ACCEPT_NOTHING;
-use walk::{Walk, Walked};
+use walk::{RingSettings, Walked};
 
 mod bound;
 mod capture_filter;
@@ -25,10 +25,10 @@ mod tests;
 mod walk;
 
 pub use bound::Claims;
-pub use capture_filter::{CaptureFilter, CompiledFilter, KERNEL_INSTRUCTIONS_MAX, Surroundings};
+pub use capture_filter::{CaptureFilter, CompiledFilter, KERNEL_INSTRUCTIONS_MAX, KernelMetadata};
 
 /// One instruction of a classic BPF program: code, jump if true, jump if false, operand.
-pub type Instruction = (u16, u8, u8, u32);
+pub type SockFilter = (u16, u8, u8, u32);
 
 /// Bytes of a ring block. The kernel hands over a whole one, or what there is of it after [`RING_RETIRE_MS`].
 pub const RING_BLOCK_BYTES: u32 = 1 << 20;
@@ -118,8 +118,8 @@ impl PacketRing {
         for _ in 0..lanes {
             rings.push(match Bound::open(config, group.as_ref()) {
                 Ok(bound) => Self::new(config, group.clone(), Some(bound), None),
-                Err(Refusal::Passing(error)) => Self::new(config, group.clone(), None, Some(error)),
-                Err(Refusal::Lasting(error)) => return Err(error),
+                Err(BindError::Passing(error)) => Self::new(config, group.clone(), None, Some(error)),
+                Err(BindError::Lasting(error)) => return Err(error),
             });
         }
         // Only when all share the packets does any of them begin.
@@ -184,7 +184,7 @@ impl PacketRing {
         let bound = self.bound.as_mut()?;
         self.filled_max = self.filled_max.max(bound.socket.filled_blocks());
         let Hardware { link_type, framing, .. } = bound.hardware;
-        let walk = Walk { link_type, framing, filter: bound.filter.as_deref() };
+        let walk = RingSettings { link_type, framing, filter: bound.filter.as_deref() };
         let block = bound.socket.take_block()?;
         let Walked { handed_over, rejected } = walk.block(&block, &mut self.scratch, take);
         self.walked.handed_over += handed_over;

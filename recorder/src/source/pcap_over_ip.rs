@@ -22,7 +22,7 @@ use std::time::Duration;
 use rustix::net::sockopt;
 
 use self::dial::Dialer;
-use self::listen::Desk;
+use self::listen::PeerSlot;
 use super::capture_file::CaptureFile;
 use super::{Packet, PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};
 use crate::clock::Clock;
@@ -96,29 +96,29 @@ impl fmt::Display for Endpoint {
 /// One stream at a time: from the peer that is connected to, or from one of those that connect.
 pub struct PcapOverIp {
     name: String,
-    origin: Origin,
+    origin: PeerOrigin,
     clock: Arc<dyn Clock>,
-    peer: Option<Peer>,
+    peer: Option<PeerStream>,
     changes: Vec<PeerChange>,
     handed_over: u64,
     has_had_peer: bool,
     is_stopped: bool,
 }
 
-enum Origin {
+enum PeerOrigin {
     Dialer(Dialer),
-    Desk(Desk),
+    Slot(PeerSlot),
 }
 
 /// A connection.
-struct Peer {
+struct PeerStream {
     address: String,
     stream: CaptureFile,
     records: u64,
     connected_ns: u64,
 }
 
-impl Peer {
+impl PeerStream {
     fn new(source: &str, stream: TcpStream, connected_ns: u64) -> Result<Self, SourceError> {
         let address = stream.peer_addr().map_or_else(|_| "a peer".to_owned(), |address| address.to_string());
         let name = format!("{source}, peer {address}");
@@ -145,18 +145,18 @@ impl PcapOverIp {
         match endpoint {
             Endpoint::Connect { host, port } => {
                 let dialer = Dialer::new(host.clone(), *port, clock.clone());
-                Ok(vec![Self::new(endpoint.to_string(), Origin::Dialer(dialer), clock)])
+                Ok(vec![Self::new(endpoint.to_string(), PeerOrigin::Dialer(dialer), clock)])
             }
             Endpoint::Listen { host, port } => {
-                let (desks, address) = Desk::open(host, *port, PEERS_MAX)?;
+                let (slots, address) = PeerSlot::open(host, *port, PEERS_MAX)?;
                 let name = format!("listen:{address}");
-                let source = |desk| Self::new(name.clone(), Origin::Desk(desk), clock);
-                Ok(desks.into_iter().map(source).collect())
+                let source = |slot| Self::new(name.clone(), PeerOrigin::Slot(slot), clock);
+                Ok(slots.into_iter().map(source).collect())
             }
         }
     }
 
-    fn new(name: String, origin: Origin, clock: &Arc<dyn Clock>) -> Self {
+    fn new(name: String, origin: PeerOrigin, clock: &Arc<dyn Clock>) -> Self {
         let (peer, changes, clock) = (None, Vec::new(), clock.clone());
         Self { name, origin, clock, peer, changes, handed_over: 0, has_had_peer: false, is_stopped: false }
     }
@@ -165,11 +165,11 @@ impl PcapOverIp {
     /// error.
     fn seek_peer(&mut self, patience: Duration) -> Result<Received, SourceError> {
         let found = match &mut self.origin {
-            Origin::Dialer(dialer) => dialer.dial(&self.name, patience)?,
-            Origin::Desk(desk) => desk.accept(&self.name, patience)?,
+            PeerOrigin::Dialer(dialer) => dialer.dial(&self.name, patience)?,
+            PeerOrigin::Slot(slot) => slot.accept(&self.name, patience)?,
         };
         let Some(stream) = found else { return Ok(Received::Quiet) };
-        let peer = Peer::new(&self.name, stream, self.clock.now().monotonic_ns)
+        let peer = PeerStream::new(&self.name, stream, self.clock.now().monotonic_ns)
             .inspect_err(|_| self.origin.let_go(false))?;
         self.changes.push(PeerChange::Connected { peer: peer.address.clone() });
         self.has_had_peer = true;
@@ -191,8 +191,8 @@ impl PcapOverIp {
         match (result, &self.origin) {
             (Err(error), _) => Err(error),
             // Whoever is connected to was meant to stay; whoever connects has said all it had to say.
-            (Ok(()), Origin::Dialer(_)) => Err(closed(&self.name)),
-            (Ok(()), Origin::Desk(_)) => Ok(Received::Quiet),
+            (Ok(()), PeerOrigin::Dialer(_)) => Err(closed(&self.name)),
+            (Ok(()), PeerOrigin::Slot(_)) => Ok(Received::Quiet),
         }
     }
 }
@@ -202,13 +202,13 @@ impl PcapOverIp {
     fn look_at_clock(&mut self) {
         let now_ns = self.clock.now().monotonic_ns;
         let within_ns = u64::try_from(HEADER_WITHIN.as_nanos()).unwrap_or(u64::MAX);
-        let is_late = |peer: &mut Peer| {
+        let is_late = |peer: &mut PeerStream| {
             !peer.stream.has_begun() && now_ns.saturating_sub(peer.connected_ns) > within_ns
         };
-        if !matches!(self.origin, Origin::Desk(_)) {
+        if !matches!(self.origin, PeerOrigin::Slot(_)) {
             return;
         }
-        let Some(Peer { address, .. }) = self.peer.take_if(is_late) else { return };
+        let Some(PeerStream { address, .. }) = self.peer.take_if(is_late) else { return };
         let reason = format!("it sent no header of a capture within {} s", HEADER_WITHIN.as_secs());
         // A peer that comes again and again is told of once: its port is another each time.
         let host = address.rsplit_once(':').map_or(&address[..], |(host, _)| host);
@@ -219,12 +219,12 @@ impl PcapOverIp {
     }
 }
 
-impl Origin {
+impl PeerOrigin {
     /// Lets go of the peer; `was_useful` if it had sent anything.
     fn let_go(&mut self, was_useful: bool) {
         match self {
             Self::Dialer(dialer) => dialer.let_go(was_useful),
-            Self::Desk(desk) => desk.let_go(),
+            Self::Slot(slot) => slot.let_go(),
         }
     }
 }
@@ -275,7 +275,7 @@ impl Source for PcapOverIp {
     }
 
     fn is_spare(&self) -> bool {
-        matches!(&self.origin, Origin::Desk(desk) if desk.number() > 0) && !self.has_had_peer
+        matches!(&self.origin, PeerOrigin::Slot(slot) if slot.number() > 0) && !self.has_had_peer
     }
 
     fn take_changes(&mut self) -> Vec<PeerChange> {

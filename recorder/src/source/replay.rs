@@ -1,6 +1,6 @@
 //! Capture files played as if their packets arrived now: at recorded speed, faster, slower, or as fast as possible.
 //!
-//! **Invariant:** clocks are read, and threads sleep, only through the caller's [`Pace`].
+//! **Invariant:** clocks are read, and threads sleep, only through the caller's [`ReplayClock`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub const REORDER_MAX: Duration = Duration::from_secs(1);
 pub const GAP_MAX_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// The caller's clocks.
-pub trait Pace: Send {
+pub trait ReplayClock: Send {
     /// Time since some fixed instant, on a clock that never steps back.
     fn elapsed(&mut self) -> Duration;
 
@@ -78,7 +78,7 @@ struct Timeline {
     latest: Timestamp,
 }
 
-impl<P: Pace> Replay<P> {
+impl<P: ReplayClock> Replay<P> {
     /// Plays `files` in this order.
     pub fn new(files: impl IntoIterator<Item = CaptureFile>, options: ReplayOptions, pace: P) -> Self {
         let files: VecDeque<_> = files.into_iter().collect();
@@ -188,7 +188,7 @@ fn scaled(duration: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() / factor).unwrap_or(Duration::MAX)
 }
 
-impl<P: Pace> Source for Replay<P> {
+impl<P: ReplayClock> Source for Replay<P> {
     fn name(&self) -> &str {
         &self.name
     }

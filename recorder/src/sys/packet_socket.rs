@@ -9,7 +9,7 @@ use std::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::source::packet_ring::Instruction;
+use crate::source::packet_ring::SockFilter;
 
 /// Offsets of the fields of a block: `struct tpacket_block_desc`.
 mod block_field {
@@ -225,7 +225,7 @@ impl PacketSocket {
     }
 
     /// Makes the kernel run the program over every packet, and keep as many bytes as that returns.
-    pub fn attach_filter(&self, program: &[Instruction]) -> io::Result<()> {
+    pub fn attach_filter(&self, program: &[SockFilter]) -> io::Result<()> {
         let mut instructions: Vec<libc::sock_filter> =
             program.iter().map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
         let len = u16::try_from(instructions.len()).map_err(io::Error::other)?;

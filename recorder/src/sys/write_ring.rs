@@ -9,7 +9,7 @@ use std::time::Duration;
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
-use crate::pool::{Lease, Pool};
+use crate::pool::{BufferPool, Lease};
 
 /// Entries of the queue beyond one for each buffer: syncs.
 const SPARE_ENTRIES: usize = 16;
@@ -27,7 +27,7 @@ struct Flying<T> {
 pub(crate) struct WriteRing<T> {
     ring: IoUring,
     flying: Vec<Option<Flying<T>>>,
-    pool: Arc<Pool>,
+    pool: Arc<BufferPool>,
     is_registered: bool,
 }
 
@@ -36,7 +36,7 @@ impl<T> WriteRing<T> {
     /// packets, COOP_TASKRUN and DEFER_TASKRUN made no measurable difference, and SQPOLL, on the core that the lane runs on, made
     /// a packet cost ten times as much. IOPOLL needs a device that can be polled. Without a sufficient memory-lock limit, buffers
     /// are not registered, which costs the kernel a little more for each write.
-    pub fn new(pool: &Arc<Pool>) -> io::Result<Self> {
+    pub fn new(pool: &Arc<BufferPool>) -> io::Result<Self> {
         let entries = (pool.count() + SPARE_ENTRIES).next_power_of_two();
         let ring = IoUring::new(u32::try_from(entries).map_err(io::Error::other)?)?;
         let vectors: Vec<libc::iovec> = pool

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use netrewind_filter::{CompileLimits, FilterError, Program, RawInstruction};
 use netrewind_recorder::source::SourceError;
 use netrewind_recorder::source::packet_ring::{
-    ANY, CaptureFilter, Claims, CompiledFilter, Instruction, PacketRing, RingConfig, Surroundings,
+    ANY, CaptureFilter, Claims, CompiledFilter, KernelMetadata, PacketRing, RingConfig, SockFilter,
     interface_names, number_of,
 };
 use netrewind_segment::LinkType;
@@ -126,7 +126,7 @@ enum Made {
 
 /// A program in the forms that the kernel and the recorder run.
 struct Compiled {
-    instructions: Vec<Instruction>,
+    instructions: Vec<SockFilter>,
     program: Program,
 }
 
@@ -245,12 +245,12 @@ impl CaptureFilter for Compiling {
 }
 
 impl CompiledFilter for Compiled {
-    fn program(&self) -> &[Instruction] {
+    fn program(&self) -> &[SockFilter] {
         &self.instructions
     }
 
-    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &Surroundings) -> bool {
-        let Surroundings { protocol, packet_type, interface, hardware_type, tag } = *surroundings;
+    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &KernelMetadata) -> bool {
+        let KernelMetadata { protocol, packet_type, interface, hardware_type, tag } = *surroundings;
         let surroundings =
             netrewind_filter::Surroundings { protocol, packet_type, interface, hardware_type, tag };
         self.program.accepts_live(packet, wire_len, &surroundings)

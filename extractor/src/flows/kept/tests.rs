@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use netrewind_segment::catalog::KeptFlow;
+use netrewind_segment::catalog::CatalogRecord;
 use proptest::prelude::*;
 
 use super::*;
@@ -113,7 +113,7 @@ fn carried((mut key, mut body, _, tunnels, vlans): Made, carriers: &Carriers) ->
     (key, body)
 }
 
-fn kept(key: &Key, body: &Body, carriers: &Carriers) -> KeptFlow {
+fn kept(key: &Key, body: &Body, carriers: &Carriers) -> CatalogRecord {
     flow_of(key, body, carriers, Edges { base: BASE_NS, begins: 0, ends: u64::MAX })
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use netrewind_segment::logbook::{Entry, Line, Part, RawLine, read_day};
+use netrewind_segment::logbook::{DayExcerpt, LogbookEntry, LogbookLine, RawLine, read_day};
 use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Account, Event, Pace, RingFill, Store, StoreError, Timestamp, WriteTimes};
+use netrewind_segment::{Account, Event, LaneLoad, RingFill, Store, StoreError, Timestamp, WriteTimes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -48,7 +48,7 @@ impl Recording {
     pub fn state(store: &Store, now: Timestamp) -> Result<State, StoreError> {
         let mut last = None;
         // A logbook that cannot be read gives no sign of life.
-        let read = read_day(store, &now.date(), Part::Tail, |line| {
+        let read = read_day(store, &now.date(), DayExcerpt::Tail, |line| {
             last = last.max(entry(line).map(|entry| entry.at))
         });
         if read.is_err() {
@@ -74,10 +74,10 @@ fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<
     })
 }
 
-fn entry(line: RawLine<'_>) -> Option<Entry> {
+fn entry(line: RawLine<'_>) -> Option<LogbookEntry> {
     match line.parse() {
-        Line::Entry(entry) => Some(entry),
-        Line::Later { .. } | Line::Unreadable(_) => None,
+        LogbookLine::Entry(entry) => Some(entry),
+        LogbookLine::Later { .. } | LogbookLine::Unreadable(_) => None,
     }
 }
 
@@ -101,11 +101,11 @@ impl Tally {
         let days = before.filter(|date| *date < today).into_iter().chain([today]);
         for date in days {
             let mut last_ones = Vec::new();
-            read_day(store, &date, Part::Tail, |line| last_ones.extend(entry(line)))?;
+            read_day(store, &date, DayExcerpt::Tail, |line| last_ones.extend(entry(line)))?;
             if last_ones.first().is_some_and(|first| Some(first.at) <= self.last_line) {
                 last_ones.iter().for_each(|entry| self.take(entry));
             } else {
-                read_day(store, &date, Part::Whole, |line| {
+                read_day(store, &date, DayExcerpt::Whole, |line| {
                     entry(line).iter().for_each(|entry| self.take(entry))
                 })?;
             }
@@ -119,9 +119,10 @@ impl Tally {
         Ok(Recording { state, account, writes, freezes, rings, last_line })
     }
 
-    fn take(&mut self, Entry { at, event, .. }: &Entry) {
+    fn take(&mut self, LogbookEntry { at, event, .. }: &LogbookEntry) {
         self.last_line = self.last_line.max(Some(*at));
-        if let Event::Second { lane, received, written, dropped, bytes, pace: Pace { ring, writes } } = event
+        if let Event::Second { lane, received, written, dropped, bytes, pace: LaneLoad { ring, writes } } =
+            event
             && self.seen.get(lane).is_none_or(|seen| seen < at)
         {
             self.seen.insert(*lane, *at);
@@ -155,9 +156,9 @@ mod tests {
         let mut logbook = Logbook::new(&store);
         let mut log = |second, lane| {
             let dropped = Drops { kernel: 1, disk: 0 };
-            let mut pace = Pace {
+            let mut pace = LaneLoad {
                 ring: Some(RingFill { blocks: 8, filled_max: second, freezes: 1 }),
-                ..Pace::default()
+                ..LaneLoad::default()
             };
             pace.writes.count(2_000_000);
             let event = Event::Second { lane, received: 10, written: 9, dropped, bytes: 900, pace };

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{Entry, Event};
+use super::{Event, LogbookEntry};
 use crate::store::FileIdentity;
 use crate::{Store, StoreError, Timestamp};
 
@@ -23,12 +23,12 @@ impl Logbook {
 
     /// Appends one line, by a single write.
     pub fn append(&mut self, at: Timestamp, event: Event) -> Result<(), StoreError> {
-        self.append_entry(&Entry::new(at, event))
+        self.append_entry(&LogbookEntry::new(at, event))
     }
 
     /// Appends an entry to the file of its day, whole or not at all. If that file has been removed or renamed, a new one is
     /// started; if the whole store has been moved away, lines go to the file that moved with it.
-    pub fn append_entry(&mut self, entry: &Entry) -> Result<(), StoreError> {
+    pub fn append_entry(&mut self, entry: &LogbookEntry) -> Result<(), StoreError> {
         let date = entry.at.date();
         let path = self.store.logbook_path(&date);
         let failed = |source| StoreError::Io { path: path.clone(), source };

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
-use super::reading::{LINE_BYTES_MAX, Line, RawLine};
-use super::{Entry, Event};
+use super::reading::{LINE_BYTES_MAX, LogbookLine, RawLine};
+use super::{Event, LogbookEntry};
 use crate::{Store, StoreError};
 
 /// A fault of a line.
@@ -24,7 +24,7 @@ pub fn check_day(
     store: &Store,
     date: &str,
     is_being_written: bool,
-    visit: &mut dyn FnMut(Entry),
+    visit: &mut dyn FnMut(LogbookEntry),
     tell: &mut dyn FnMut(Fault),
 ) -> Result<(), StoreError> {
     let path = store.logbook_path(date);
@@ -51,14 +51,14 @@ pub fn check_day(
         };
         match RawLine::new(text).parse() {
             _ if text.is_empty() || is_under_way => {}
-            Line::Unreadable(_) if !is_ended => fault("it is cut short, as by a crash"),
-            Line::Unreadable(_) => fault("it cannot be understood"),
-            Line::Later { event, .. } => tell(Fault {
+            LogbookLine::Unreadable(_) if !is_ended => fault("it is cut short, as by a crash"),
+            LogbookLine::Unreadable(_) => fault("it cannot be understood"),
+            LogbookLine::Later { event, .. } => tell(Fault {
                 line: number,
                 reason: format!("it tells of {event:?}, which a later version of netrewind knows"),
                 is_later: true,
             }),
-            Line::Entry(entry) => {
+            LogbookLine::Entry(entry) => {
                 if entry.at.date() != date {
                     fault(&format!("it is of {}, another day", entry.at.date()));
                 }

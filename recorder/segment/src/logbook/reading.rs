@@ -6,14 +6,14 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use serde::Deserialize;
 
-use super::{Entry, Event};
+use super::{Event, LogbookEntry};
 use crate::{Store, StoreError, Timestamp};
 
 /// A parsed line of the logbook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum LogbookLine {
     /// An entry of interest.
-    Entry(Entry),
+    Entry(LogbookEntry),
     /// A line written by a later version, with an event that this version does not know.
     Later {
         /// Name of the event.
@@ -55,7 +55,7 @@ const PART_BYTES: u64 = 64 << 10;
 
 /// Part of a day's lines to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum DayExcerpt {
     /// All lines.
     Whole,
     /// Some of the first lines: about 500.
@@ -130,16 +130,16 @@ impl<'a> RawLine<'a> {
     }
 
     /// Parses the line.
-    pub fn parse(&self) -> Line {
-        let unreadable = || Line::Unreadable(self.text.to_owned());
+    pub fn parse(&self) -> LogbookLine {
+        let unreadable = || LogbookLine::Unreadable(self.text.to_owned());
         if !self.is_text {
             return unreadable();
         }
         if let Ok(entry) = serde_json::from_str(self.text) {
-            return Line::Entry(entry);
+            return LogbookLine::Entry(entry);
         }
         match serde_json::from_str::<AnyEntry>(self.text) {
-            Ok(AnyEntry { event, at }) if !is_known(&event) => Line::Later { event, at },
+            Ok(AnyEntry { event, at }) if !is_known(&event) => LogbookLine::Later { event, at },
             _ => unreadable(),
         }
     }
@@ -152,14 +152,14 @@ pub fn read(
     from: Timestamp,
     to: Timestamp,
     all: bool,
-    mut visit: impl FnMut(Line),
+    mut visit: impl FnMut(LogbookLine),
 ) -> Result<(), StoreError> {
     let (first, last) = (from.date(), to.date());
     for date in store.logbook_dates()? {
         if date < first || date > last {
             continue;
         }
-        read_day(store, &date, Part::Whole, |line| {
+        read_day(store, &date, DayExcerpt::Whole, |line| {
             if all || !line.is_uneventful() {
                 visit(line.parse());
             }
@@ -172,7 +172,7 @@ pub fn read(
 pub fn read_day(
     store: &Store,
     date: &str,
-    part: Part,
+    part: DayExcerpt,
     mut visit: impl FnMut(RawLine<'_>),
 ) -> Result<(), StoreError> {
     let path = store.logbook_path(date);
@@ -184,9 +184,9 @@ pub fn read_day(
     };
     let bytes = file.metadata().map_err(failed)?.len();
     let (skipped, wanted) = match part {
-        Part::Whole => (0, u64::MAX),
-        Part::Head => (0, PART_BYTES),
-        Part::Tail => (bytes.saturating_sub(PART_BYTES), u64::MAX),
+        DayExcerpt::Whole => (0, u64::MAX),
+        DayExcerpt::Head => (0, PART_BYTES),
+        DayExcerpt::Tail => (bytes.saturating_sub(PART_BYTES), u64::MAX),
     };
     file.seek(SeekFrom::Start(skipped)).map_err(failed)?;
     let mut input = BufReader::with_capacity(1 << 18, file.take(wanted));
@@ -196,7 +196,7 @@ pub fn read_day(
     loop {
         line.clear();
         let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
-        if read == 0 || (part == Part::Head && bytes > wanted && !line.ends_with(b"\n")) {
+        if read == 0 || (part == DayExcerpt::Head && bytes > wanted && !line.ends_with(b"\n")) {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&line);

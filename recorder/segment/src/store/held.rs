@@ -42,7 +42,7 @@ impl FileIdentity {
 
 /// Location of the file of an open segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FileLocation {
     /// At its name.
     AsNamed,
     /// At its name again: it had been moved away, with its folder or alone.
@@ -87,31 +87,31 @@ impl Store {
         name: &SegmentName,
         segment: &File,
         mark: &File,
-    ) -> Result<Place, StoreError> {
+    ) -> Result<FileLocation, StoreError> {
         let path = self.open_path(name);
         let identity = at(&path, FileIdentity::of(segment))?;
         if let Err(error) = self.is_in_place() {
             return match (error, is_removed(segment)) {
-                (StoreError::Gone { .. }, Ok(true)) => Ok(Place::Gone),
-                (StoreError::Gone { .. }, _) => Ok(Place::Moved),
+                (StoreError::Gone { .. }, Ok(true)) => Ok(FileLocation::Gone),
+                (StoreError::Gone { .. }, _) => Ok(FileLocation::Moved),
                 (error, _) => Err(error),
             };
         }
         let place = match at(&path, FileIdentity::at(&path))? {
-            Some(found) if found == identity => Place::AsNamed,
+            Some(found) if found == identity => FileLocation::AsNamed,
             // Sealed by a try that failed only afterwards.
             None if at(&path, FileIdentity::at(&self.sealed_path(name)))? == Some(identity) => {
-                return Ok(Place::AsNamed);
+                return Ok(FileLocation::AsNamed);
             }
-            Some(_) => Place::Gone,
-            None if at(&path, is_removed(segment))? => Place::Gone,
+            Some(_) => FileLocation::Gone,
+            None if at(&path, is_removed(segment))? => FileLocation::Gone,
             None => {
                 self.prepare_folder(name)?;
                 at(&path, name_again(segment, &path))?;
-                Place::NamedAgain
+                FileLocation::NamedAgain
             }
         };
-        if place == Place::Gone {
+        if place == FileLocation::Gone {
             return Ok(place);
         }
         let mark_path = self.mark_path(name);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     impl Open {
-        fn place(&self) -> Place {
+        fn place(&self) -> FileLocation {
             self.store.keep_open_segment(&NAME, &self.segment, &self.mark).unwrap()
         }
     }
@@ -224,16 +224,16 @@ mod tests {
     #[test]
     fn a_segment_whose_folder_is_renamed_has_its_name_again() {
         let open = open();
-        assert_eq!(open.place(), Place::AsNamed);
+        assert_eq!(open.place(), FileLocation::AsNamed);
         let day = open.store.day_folder(&NAME);
         fs::rename(&day, day.with_extension("old")).unwrap();
-        assert_eq!(open.place(), Place::NamedAgain);
-        assert_eq!(open.place(), Place::AsNamed);
+        assert_eq!(open.place(), FileLocation::NamedAgain);
+        assert_eq!(open.place(), FileLocation::AsNamed);
         assert!(open.store.mark_path(&NAME).exists());
         open.store.seal(&NAME).unwrap();
-        assert_eq!(open.place(), Place::AsNamed, "sealed is as it should be");
+        assert_eq!(open.place(), FileLocation::AsNamed, "sealed is as it should be");
         fs::remove_dir_all(&day).unwrap();
-        assert_eq!(open.place(), Place::NamedAgain, "the other folder still has it");
+        assert_eq!(open.place(), FileLocation::NamedAgain, "the other folder still has it");
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
         let (root, moved) = (open.store.root().to_owned(), open.store.root().with_extension("moved"));
         fs::rename(&root, &moved).unwrap();
         for _ in 0..2 {
-            assert_eq!(open.place(), Place::Moved);
+            assert_eq!(open.place(), FileLocation::Moved);
             assert!(matches!(open.lock.keep(&open.store), Err(StoreError::Gone { .. })));
             assert!(matches!(open.store.prepare_folder(&NAME), Err(StoreError::Io { .. })) || root.exists());
             fs::create_dir_all(&root).unwrap();
@@ -252,7 +252,7 @@ mod tests {
         assert!(segments.join(NAME.stem() + SEALED_EXTENSION).exists());
         assert!(!segments.join(NAME.stem() + MARK_EXTENSION).exists());
         fs::remove_dir_all(&moved).unwrap();
-        assert_eq!(open.place(), Place::Gone);
+        assert_eq!(open.place(), FileLocation::Gone);
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
             let path = entry.unwrap().path();
             if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
         }
-        assert_eq!(open.place(), Place::Gone);
+        assert_eq!(open.place(), FileLocation::Gone);
         assert_eq!(open.lock.keep(&open.store).unwrap(), [SEGMENTS, LOGBOOK, IDENTITY, LOCK]);
         assert_eq!(open.lock.keep(&open.store).unwrap(), Vec::<&str>::new());
         assert_eq!(Store::open(open.store.root()).unwrap().identity(), open.store.identity());

@@ -42,7 +42,7 @@ impl Unlisted {
 
 /// Contents of a store's folders.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub struct StoreListing {
     /// The segments, oldest first.
     pub segments: Vec<ListedSegment>,
     /// Parts that could not be listed.
@@ -75,7 +75,7 @@ pub(super) fn is_day(folder: &Path, date: &str) -> Result<bool, StoreError> {
 impl Store {
     /// All segments, oldest first; an error if some of them cannot be listed.
     pub fn segments(&self) -> Result<Vec<ListedSegment>, StoreError> {
-        let Listing { segments, unlisted } = self.listing();
+        let StoreListing { segments, unlisted } = self.listing();
         match unlisted.into_iter().next() {
             None => Ok(segments),
             Some(Unlisted { path, reason }) => Err(StoreError::Io { path, source: io::Error::other(reason) }),
@@ -83,9 +83,9 @@ impl Store {
     }
 
     /// All segments that can be listed, and the parts that cannot.
-    pub fn listing(&self) -> Listing {
+    pub fn listing(&self) -> StoreListing {
         let root = self.root.join(SEGMENTS);
-        let mut listing = Listing::default();
+        let mut listing = StoreListing::default();
         match names_in(&root) {
             Ok(dates) => dates.iter().for_each(|date| self.list_day(&root.join(date), date, &mut listing)),
             Err(error) => listing.unlisted.push(Unlisted::of(error)),
@@ -94,7 +94,7 @@ impl Store {
         listing
     }
 
-    fn list_day(&self, folder: &Path, date: &str, listing: &mut Listing) {
+    fn list_day(&self, folder: &Path, date: &str, listing: &mut StoreListing) {
         let files = match is_day(folder, date)
             .and_then(|is_day| if is_day { names_in(folder) } else { Ok(Vec::new()) })
         {

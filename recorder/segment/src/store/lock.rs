@@ -14,10 +14,10 @@ const TEXT_BYTES_MAX: usize = 1024;
 
 /// Keeps other writers out of the store until all its copies are dropped.
 #[derive(Clone, Debug)]
-pub struct StoreLock(Arc<Mutex<Held>>);
+pub struct StoreLock(Arc<Mutex<HeldLock>>);
 
 #[derive(Debug)]
-struct Held {
+struct HeldLock {
     file: File,
     holder: String,
     trouble: Option<String>,
@@ -25,14 +25,14 @@ struct Held {
 
 /// The process that writes to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Writer {
+pub struct StoreWriter {
     /// The command, and its process.
     pub holder: String,
     /// Reason that it cannot write at the moment, if it cannot.
     pub trouble: Option<String>,
 }
 
-impl Writer {
+impl StoreWriter {
     /// The lock's text: the first line is the holder, the rest is its trouble.
     fn read(file: &mut File) -> io::Result<Self> {
         let mut bytes = Vec::new();
@@ -48,7 +48,7 @@ impl Store {
     /// Keeps every other writer out. `holder` names the writer to them.
     pub fn lock(&self, holder: &str) -> Result<StoreLock, StoreError> {
         let file = lock(&self.root.join(LOCK))?;
-        let held = Held { file, holder: holder.to_owned(), trouble: None };
+        let held = HeldLock { file, holder: holder.to_owned(), trouble: None };
         held.write();
         Ok(StoreLock(Arc::new(Mutex::new(held))))
     }
@@ -59,12 +59,12 @@ impl Store {
     }
 
     /// Present holder of the lock, if any, and its trouble.
-    pub fn writer(&self) -> Result<Option<Writer>, StoreError> {
+    pub fn writer(&self) -> Result<Option<StoreWriter>, StoreError> {
         let path = self.root.join(LOCK);
         let Some(mut file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
         match file.try_lock_shared() {
             Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => at(&path, Writer::read(&mut file)).map(Some),
+            Err(TryLockError::WouldBlock) => at(&path, StoreWriter::read(&mut file)).map(Some),
             Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
         }
     }
@@ -76,14 +76,14 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            let holder = at(path, Writer::read(&mut file))?.holder;
+            let holder = at(path, StoreWriter::read(&mut file))?.holder;
             Err(StoreError::Locked { path: path.to_owned(), holder })
         }
         Err(TryLockError::Error(source)) => Err(StoreError::Io { path: path.to_owned(), source }),
     }
 }
 
-impl Held {
+impl HeldLock {
     /// Writes over the previous text: on a full disk, a file that is truncated first may stay empty.
     fn write(&self) {
         let mut text = format!("{}\n", self.holder);
@@ -100,7 +100,7 @@ impl Held {
 }
 
 impl StoreLock {
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldLock> {
         // Whole at every moment: a panic elsewhere does not spoil it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

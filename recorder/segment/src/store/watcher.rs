@@ -18,14 +18,14 @@ const LISTINGS_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Watcher {
     store: Store,
-    root: Stamp,
+    root: FolderMtime,
     root_fault: Option<Unlisted>,
-    days: BTreeMap<String, Day>,
+    days: BTreeMap<String, WatchedDay>,
 }
 
 #[derive(Debug, Default)]
-struct Day {
-    stamp: Stamp,
+struct WatchedDay {
+    stamp: FolderMtime,
     segments: BTreeMap<SegmentName, SegmentState>,
     /// Reason that it cannot be listed.
     fault: Option<Unlisted>,
@@ -33,14 +33,14 @@ struct Day {
 
 /// Modification time of a folder, as coarse as its time stamp.
 #[derive(Debug, Default)]
-struct Stamp {
+struct FolderMtime {
     modified: Option<(i64, i64)>,
     /// Period in which it was first seen with this time.
     seen_in: u32,
     is_settled: bool,
 }
 
-impl Stamp {
+impl FolderMtime {
     /// True if the folder may hold other names than at the last call. After a change it stays true until the next period but one:
     /// the time stamp is as coarse as the kernel's tick, and a second change within one tick does not show.
     fn has_changed(&mut self, folder: &Path, period: u32) -> Result<bool, StoreError> {
@@ -64,7 +64,7 @@ fn modified(folder: &Path) -> Result<Option<(i64, i64)>, StoreError> {
 impl Watcher {
     /// Watches a store; nothing has been listed yet.
     pub fn new(store: &Store) -> Self {
-        Self { store: store.clone(), root: Stamp::default(), root_fault: None, days: BTreeMap::new() }
+        Self { store: store.clone(), root: FolderMtime::default(), root_fault: None, days: BTreeMap::new() }
     }
 
     /// Looks; true if the segments may differ from before. `period` is a number that rises, at most fifty times a second: within
@@ -78,7 +78,7 @@ impl Watcher {
         };
         if fault.is_some() {
             self.days.clear();
-            self.root = Stamp::default();
+            self.root = FolderMtime::default();
         }
         self.root_fault = fault;
         for (date, day) in &mut self.days {
@@ -89,7 +89,7 @@ impl Watcher {
                 }
                 Err(error) => {
                     has_changed = true;
-                    *day = Day { fault: Some(Unlisted::of(error)), ..Day::default() };
+                    *day = WatchedDay { fault: Some(Unlisted::of(error)), ..WatchedDay::default() };
                 }
             }
         }
@@ -119,7 +119,7 @@ impl Watcher {
     }
 }
 
-impl Day {
+impl WatchedDay {
     fn look(&mut self, folder: &Path, date: &str, period: u32) -> Result<bool, StoreError> {
         if !self.stamp.has_changed(folder, period)? {
             return Ok(false);
@@ -131,7 +131,7 @@ impl Day {
             if found == self.stamp.modified {
                 break;
             }
-            self.stamp = Stamp { modified: found, seen_in: period, is_settled: false };
+            self.stamp = FolderMtime { modified: found, seen_in: period, is_settled: false };
         }
         Ok(true)
     }

@@ -27,7 +27,7 @@ const PAGE_BYTES_MIN: usize = 4096;
 const NONE: usize = usize::MAX;
 
 /// One map.
-struct Slot {
+struct MapSlot {
     start: AtomicUsize,
     /// Zero where the slot is free.
     end: AtomicUsize,
@@ -39,7 +39,7 @@ struct Slot {
     rest: AtomicUsize,
 }
 
-static SLOTS: [Slot; MAPS_MAX] = [const { Slot::free() }; MAPS_MAX];
+static SLOTS: [MapSlot; MAPS_MAX] = [const { MapSlot::free() }; MAPS_MAX];
 /// Number of slots ever used: the handler looks at no others.
 static USED: AtomicUsize = AtomicUsize::new(0);
 /// Slots below that are free again, lowest first.
@@ -49,7 +49,7 @@ static LOST_ELSEWHERE: AtomicU64 = AtomicU64::new(0);
 /// The size of a page, for the handler.
 static PAGE_BYTES: AtomicUsize = AtomicUsize::new(PAGE_BYTES_MIN);
 
-impl Slot {
+impl MapSlot {
     const fn free() -> Self {
         Self {
             start: AtomicUsize::new(0),
@@ -87,11 +87,11 @@ impl Slot {
 
 /// A map whose lost pages are noted, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchedMap {
     slot: usize,
 }
 
-impl Watched {
+impl WatchedMap {
     /// Watches a map of this many bytes. `None` where there are too many maps.
     pub(super) fn new(start: usize, bytes: usize) -> Option<Self> {
         install();
@@ -109,7 +109,7 @@ impl Watched {
         Some(watched)
     }
 
-    fn slot(&self) -> &'static Slot {
+    fn slot(&self) -> &'static MapSlot {
         &SLOTS[self.slot]
     }
 
@@ -129,7 +129,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for WatchedMap {
     fn drop(&mut self) {
         self.slot().end.store(0, Ordering::Release);
         FREE.lock().unwrap_or_else(PoisonError::into_inner).push(Reverse(self.slot));

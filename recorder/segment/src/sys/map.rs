@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
-use super::lost_pages::Watched;
+use super::lost_pages::WatchedMap;
 
 /// The first bytes of a file, mapped for reading; or bytes already in memory.
 #[derive(Debug, Default)]
 pub struct Map {
-    bytes: Bytes,
-    /// Access pattern last given to the kernel: one of [`Reading`].
+    bytes: MapBytes,
+    /// Access pattern last given to the kernel: one of [`ReadAdvice`].
     told: AtomicU8,
 }
 
@@ -32,18 +32,18 @@ const TOUCHED_BYTES: usize = 4096;
 
 /// Order in which pages are read.
 #[derive(Clone, Copy, Debug)]
-enum Reading {
+enum ReadAdvice {
     Around = 1,
     AsTold = 2,
     InOrder = 3,
 }
 
 #[derive(Debug, Default)]
-enum Bytes {
+enum MapBytes {
     #[default]
     None,
     /// Unwatched first, then unmapped.
-    Mapped(Watched, Mmap),
+    Mapped(WatchedMap, Mmap),
     Held(Vec<u8>),
     /// The first bytes of another map: this many.
     Front(Arc<Map>, usize),
@@ -64,28 +64,28 @@ impl Map {
         // SAFETY: the bytes must not change or vanish while the map is used: the store's writers keep to that, as the
         // head of this module says; and the file was just seen to be long enough.
         let map = unsafe { MmapOptions::new().len(length).map(file)? };
-        let watched = Watched::new(map.as_ptr() as usize, length)
+        let watched = WatchedMap::new(map.as_ptr() as usize, length)
             .ok_or_else(|| io::Error::other("the process has too many memory maps"))?;
-        Ok(Self { bytes: Bytes::Mapped(watched, map), told: AtomicU8::new(Reading::Around as u8) })
+        Ok(Self { bytes: MapBytes::Mapped(watched, map), told: AtomicU8::new(ReadAdvice::Around as u8) })
     }
 
     /// Bytes in memory.
     pub fn held(bytes: Vec<u8>) -> Self {
-        Self { bytes: Bytes::Held(bytes), ..Self::default() }
+        Self { bytes: MapBytes::Held(bytes), ..Self::default() }
     }
 
     /// The first bytes of a map, at most all of them.
     pub fn front(of: &Arc<Self>, bytes: usize) -> Self {
-        Self { bytes: Bytes::Front(Arc::clone(of), bytes.min(of.len())), ..Self::default() }
+        Self { bytes: MapBytes::Front(Arc::clone(of), bytes.min(of.len())), ..Self::default() }
     }
 
     /// The first byte within the range that was found lost: it has read, or will read, as zero. Pages that were never read are
     /// not known to be lost.
     pub fn first_lost(&self, range: Range<usize>) -> Option<usize> {
         match &self.bytes {
-            Bytes::None | Bytes::Held(_) => None,
-            Bytes::Mapped(watched, map) => watched.first_lost(&(range.start..range.end.min(map.len()))),
-            Bytes::Front(map, bytes) => map.first_lost(range.start..range.end.min(*bytes)),
+            MapBytes::None | MapBytes::Held(_) => None,
+            MapBytes::Mapped(watched, map) => watched.first_lost(&(range.start..range.end.min(map.len()))),
+            MapBytes::Front(map, bytes) => map.first_lost(range.start..range.end.min(*bytes)),
         }
     }
 
@@ -96,7 +96,7 @@ impl Map {
 
     /// Reads a byte of each page within the range, so that [`Self::first_lost`] knows of all of them.
     pub fn touch(&self, range: Range<usize>) {
-        if matches!(self.bytes, Bytes::None | Bytes::Held(_)) {
+        if matches!(self.bytes, MapBytes::None | MapBytes::Held(_)) {
             return;
         }
         let bytes = self.get(range.start..range.end.min(self.len())).unwrap_or_default();
@@ -108,17 +108,17 @@ impl Map {
 
     /// Reads only pages that [`Self::will_need`] asks for; the kernel does not read ahead by itself.
     pub fn read_as_told(&self) {
-        self.tell(Reading::AsTold, Advice::Random);
+        self.tell(ReadAdvice::AsTold, Advice::Random);
     }
 
     /// Reads pages with those around them.
     pub fn read_around(&self) {
-        self.tell(Reading::Around, Advice::Normal);
+        self.tell(ReadAdvice::Around, Advice::Normal);
     }
 
     /// Reads pages from front to back.
     pub fn read_in_order(&self) {
-        self.tell(Reading::InOrder, Advice::Sequential);
+        self.tell(ReadAdvice::InOrder, Advice::Sequential);
     }
 
     /// Starts reading these bytes ahead, and returns at once.
@@ -127,7 +127,7 @@ impl Map {
     }
 
     /// Gives the kernel the access pattern, unless it is the one given last: each call stops all other threads that change maps.
-    fn tell(&self, reading: Reading, advice: Advice) {
+    fn tell(&self, reading: ReadAdvice, advice: Advice) {
         if self.told.swap(reading as u8, Ordering::Relaxed) != reading as u8 {
             self.advise(advice, 0..self.len());
         }
@@ -138,9 +138,9 @@ impl Map {
         let end = range.end.min(self.len());
         let start = range.start.min(end);
         match &self.bytes {
-            Bytes::Mapped(_, map) => drop(map.advise_range(advice, start, end - start)),
-            Bytes::Front(map, _) => map.advise(advice, start..end),
-            Bytes::None | Bytes::Held(_) => {}
+            MapBytes::Mapped(_, map) => drop(map.advise_range(advice, start, end - start)),
+            MapBytes::Front(map, _) => map.advise(advice, start..end),
+            MapBytes::None | MapBytes::Held(_) => {}
         }
     }
 }
@@ -155,10 +155,10 @@ impl Deref for Map {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::None => &[],
-            Bytes::Mapped(_, map) => map,
-            Bytes::Held(bytes) => bytes,
-            Bytes::Front(map, bytes) => map.get(..*bytes).unwrap_or_default(),
+            MapBytes::None => &[],
+            MapBytes::Mapped(_, map) => map,
+            MapBytes::Held(bytes) => bytes,
+            MapBytes::Front(map, bytes) => map.get(..*bytes).unwrap_or_default(),
         }
     }
 }

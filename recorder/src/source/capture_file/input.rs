@@ -20,11 +20,11 @@ const ZSTD_MAGIC: u32 = 0xfd2f_b528;
 /// Skippable frames, with which some writers begin a zstd file, differ in the lowest four bits.
 const ZSTD_SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
 
-type Reader = Box<dyn Read + Send>;
+type InputStream = Box<dyn Read + Send>;
 
 /// A stream of bytes with a window on the next ones.
 pub(super) struct Input {
-    reader: Reader,
+    reader: InputStream,
     compression: Option<Compression>,
     sniffed: bool,
     buffer: Vec<u8>,
@@ -41,7 +41,7 @@ enum Compression {
 }
 
 impl Input {
-    pub(super) fn new(reader: Reader) -> Self {
+    pub(super) fn new(reader: InputStream) -> Self {
         Self {
             reader,
             compression: None,

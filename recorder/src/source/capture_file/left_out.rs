@@ -72,12 +72,12 @@ impl fmt::Display for LeftOut {
 
 /// Contents other than packets found so far.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct LeftOutCounts {
     pub(super) left_out: LeftOut,
     pub(super) drops: Vec<ReportedDrops>,
 }
 
-impl Tally {
+impl LeftOutCounts {
     /// Adds a report of this many lost packets.
     pub(super) fn report(&mut self, interface: Option<&str>, dropped: u64, from: Timestamp, to: Timestamp) {
         if dropped == 0 {
@@ -97,7 +97,7 @@ impl Tally {
 
 /// Drops of one interface as the file has reported them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct DropReports {
     /// Drops reported since the capture began.
     dropped: u64,
     /// The time up to which they were reported.
@@ -106,14 +106,14 @@ pub(super) struct Told {
     latest: Option<Timestamp>,
 }
 
-impl Told {
+impl DropReports {
     /// Notes a packet's time, and the packets lost before it.
     pub(super) fn packet(
         &mut self,
         at: Timestamp,
         lost_before: u64,
         interface: Option<&str>,
-        tally: &mut Tally,
+        tally: &mut LeftOutCounts,
     ) {
         if lost_before > 0 {
             let from = self.latest.unwrap_or(at).min(at);
@@ -132,7 +132,7 @@ impl Told {
         since: Option<Timestamp>,
         now: Timestamp,
         interface: Option<&str>,
-        tally: &mut Tally,
+        tally: &mut LeftOutCounts,
     ) {
         let more = total.saturating_sub(self.dropped);
         let from = self.until.or(since).or(self.first).unwrap_or(now).min(now);

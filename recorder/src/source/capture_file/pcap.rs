@@ -7,7 +7,7 @@ use netrewind_segment::{LinkType, RecordHeader};
 
 use super::byte_order::ByteOrder;
 use super::input::Input;
-use super::{Halt, Interface, Located, ZEROS_MIN, link_type, locate};
+use super::{Halt, InterfaceDescription, Located, ZEROS_MIN, link_type, locate};
 
 /// Bytes of the file header.
 pub(super) const FILE_HEADER_BYTES: usize = 24;
@@ -48,7 +48,7 @@ const ACCURACY_MAX: u32 = 9;
 
 /// Order of a record's two lengths: versions before 2.3 had them the other way round, and so did some writers of 2.3.
 #[derive(Clone, Copy)]
-enum Lengths {
+enum LengthOrder {
     CapturedFirst,
     CapturedLast,
     ShorterIsCaptured,
@@ -59,9 +59,9 @@ pub(super) struct PcapReader {
     order: ByteOrder,
     ns_per_fraction: u32,
     record_header_bytes: usize,
-    lengths: Lengths,
+    lengths: LengthOrder,
     snaplen: u32,
-    interface: Interface,
+    interface: InterfaceDescription,
 }
 
 /// Byte order and magic number of a file with this beginning; `None` if it is not pcap.
@@ -127,7 +127,7 @@ impl PcapReader {
             record_header_bytes: if modified { MODIFIED_RECORD_HEADER_BYTES } else { RECORD_HEADER_BYTES },
             lengths,
             snaplen: snaplen.saturating_add(extra),
-            interface: Interface {
+            interface: InterfaceDescription {
                 link_type,
                 name: None,
                 description: None,
@@ -138,7 +138,7 @@ impl PcapReader {
     }
 
     /// The one interface that the packets come from.
-    pub(super) fn interfaces(&self) -> &[Interface] {
+    pub(super) fn interfaces(&self) -> &[InterfaceDescription] {
         std::slice::from_ref(&self.interface)
     }
 
@@ -179,9 +179,9 @@ impl PcapReader {
         let u32_at = |at| self.order.u32_at(record, at).unwrap_or(0);
         let (first, second) = (u32_at(record_field::CAPLEN), u32_at(record_field::LEN));
         let swapped = match self.lengths {
-            Lengths::CapturedFirst => false,
-            Lengths::CapturedLast => true,
-            Lengths::ShorterIsCaptured => first > second,
+            LengthOrder::CapturedFirst => false,
+            LengthOrder::CapturedLast => true,
+            LengthOrder::ShorterIsCaptured => first > second,
         };
         let (caplen, len) = if swapped { (second, first) } else { (first, second) };
         RecordHeader {
@@ -204,12 +204,12 @@ fn is_unwritten(bytes: &[u8]) -> bool {
     bytes.len() == ZEROS_MIN && is_blank(bytes)
 }
 
-fn lengths_of(version_major: u16, version_minor: u16) -> Result<Lengths, String> {
+fn lengths_of(version_major: u16, version_minor: u16) -> Result<LengthOrder, String> {
     match (version_major, version_minor) {
-        (2, 4) => Ok(Lengths::CapturedFirst),
-        (2, 3) => Ok(Lengths::ShorterIsCaptured),
+        (2, 4) => Ok(LengthOrder::CapturedFirst),
+        (2, 3) => Ok(LengthOrder::ShorterIsCaptured),
         // DG/UX called its version 543.0.
-        (2, 0..=2) | (543, 0) => Ok(Lengths::CapturedLast),
+        (2, 0..=2) | (543, 0) => Ok(LengthOrder::CapturedLast),
         _ => Err(format!(
             "pcap of version {version_major}.{version_minor} is not known; versions 2.0 to 2.4 are"
         )),

@@ -13,12 +13,12 @@ use pcap_file::pcapng::blocks::{
     PACKET_BLOCK, RawBlock, SECTION_HEADER_BLOCK, SIMPLE_PACKET_BLOCK, SYSTEMD_JOURNAL_EXPORT_BLOCK,
 };
 
-use self::interface::{Clock, Described, Time};
-use self::options::{Beside, Options};
+use self::interface::{Described, InterfaceClock, Time};
+use self::options::{BlockOptions, PacketOptions};
 use super::byte_order::ByteOrder;
 use super::input::Input;
-use super::left_out::{Tally, Told};
-use super::{Halt, Interface, Located, link_type, locate};
+use super::left_out::{DropReports, LeftOutCounts};
+use super::{Halt, InterfaceDescription, Located, link_type, locate};
 use crate::source::SourceInterface;
 
 /// Longest block that is read, unless packets of a link type can be longer: libpcap's limit.
@@ -78,20 +78,20 @@ pub(super) struct PcapngReader {
     order: ByteOrder,
     /// The file's name, if interfaces without a name are numbered.
     file: Option<String>,
-    interfaces: Vec<Interface>,
+    interfaces: Vec<InterfaceDescription>,
     /// Further state of each interface.
-    states: Vec<State>,
+    states: Vec<InterfaceState>,
     block_bytes_max: usize,
 }
 
-struct State {
-    clock: Clock,
+struct InterfaceState {
+    clock: InterfaceClock,
     snaplen: u32,
-    told: Told,
+    told: DropReports,
 }
 
 /// The block that was read.
-pub(super) enum Next {
+pub(super) enum NextBlock {
     Packet(Located),
     /// No packet.
     Block,
@@ -108,7 +108,7 @@ struct PacketBlock {
     /// Offset of the packet's bytes in the block's body.
     at: usize,
     /// The options behind them.
-    beside: Beside,
+    beside: PacketOptions,
 }
 
 /// True if a block in the place of a pcap record begins a section.
@@ -138,7 +138,11 @@ fn order_of(block: &[u8]) -> Option<ByteOrder> {
 
 impl PcapngReader {
     /// Reads the first section header. Like libpcap, it ignores the length repeated at the end of the block.
-    pub(super) fn open(input: &mut Input, file: Option<&str>, tally: &mut Tally) -> Result<Self, Halt> {
+    pub(super) fn open(
+        input: &mut Input,
+        file: Option<&str>,
+        tally: &mut LeftOutCounts,
+    ) -> Result<Self, Halt> {
         let offset = input.offset();
         let damaged = |reason: String| Halt::Damaged { offset, reason };
         let cut = || damaged("the file ends within its first section header".into());
@@ -161,7 +165,7 @@ impl PcapngReader {
         let block = input.peek(block_bytes)?;
         let reader = Self::of_section(order, file.map(str::to_owned));
         let body = block.get(BLOCK_HEADER_BYTES..block_bytes - 4).unwrap_or_default();
-        tally.left_out.comments += Options::behind(body, SECTION_OPTIONS, order).comments();
+        tally.left_out.comments += BlockOptions::behind(body, SECTION_OPTIONS, order).comments();
         input.take(block_bytes);
         Ok(reader)
     }
@@ -172,15 +176,15 @@ impl PcapngReader {
     }
 
     /// The interfaces of the current section.
-    pub(super) fn interfaces(&self) -> &[Interface] {
+    pub(super) fn interfaces(&self) -> &[InterfaceDescription] {
         &self.interfaces
     }
 
     /// Steps over the next block.
-    pub(super) fn next(&mut self, input: &mut Input, tally: &mut Tally) -> Result<Next, Halt> {
+    pub(super) fn next(&mut self, input: &mut Input, tally: &mut LeftOutCounts) -> Result<NextBlock, Halt> {
         let offset = input.offset();
         let damaged = |reason| Halt::Damaged { offset, reason };
-        let Some(block_bytes) = self.block_bytes(input)? else { return Ok(Next::End) };
+        let Some(block_bytes) = self.block_bytes(input)? else { return Ok(NextBlock::End) };
         let bytes = input.peek(block_bytes)?;
         if bytes.len() < block_bytes {
             return Err(damaged(format!("the file ends within a block of {block_bytes} bytes")));
@@ -190,9 +194,9 @@ impl PcapngReader {
         let block = input.take(block_bytes);
         Ok(match packet {
             Some(packet) => {
-                Next::Packet(self.hand_over(input, &packet, block.start + BLOCK_HEADER_BYTES, tally))
+                NextBlock::Packet(self.hand_over(input, &packet, block.start + BLOCK_HEADER_BYTES, tally))
             }
-            None => Next::Block,
+            None => NextBlock::Block,
         })
     }
 
@@ -234,7 +238,7 @@ impl PcapngReader {
         &mut self,
         bytes: &[u8],
         block: &RawBlock<'_>,
-        tally: &mut Tally,
+        tally: &mut LeftOutCounts,
     ) -> Result<Option<PacketBlock>, String> {
         let left_out = &mut tally.left_out;
         match block.type_ {
@@ -243,7 +247,7 @@ impl PcapngReader {
             SECTION_HEADER_BLOCK => {
                 self.begin_section(bytes)?;
                 let body = bytes.get(BLOCK_HEADER_BYTES..bytes.len() - 4).unwrap_or_default();
-                left_out.comments += Options::behind(body, SECTION_OPTIONS, self.order).comments();
+                left_out.comments += BlockOptions::behind(body, SECTION_OPTIONS, self.order).comments();
             }
             INTERFACE_DESCRIPTION_BLOCK => left_out.comments += self.add_interface(&block.body)?,
             INTERFACE_STATISTIC_BLOCK => self.statistics(&block.body, tally),
@@ -277,12 +281,12 @@ impl PcapngReader {
         let packet_bytes_max = link_type::caplen_max(interface.link_type) as usize;
         self.block_bytes_max = self.block_bytes_max.max(packet_bytes_max + BLOCK_OVERHEAD_BYTES_MAX);
         self.interfaces.push(interface);
-        self.states.push(State { clock, snaplen, told: Told::default() });
+        self.states.push(InterfaceState { clock, snaplen, told: DropReports::default() });
         Ok(comments)
     }
 
     /// Name and description of an interface. One without either has the name of the file, and its number unless it is first.
-    fn known_as(&self, interface: &Interface) -> Option<SourceInterface> {
+    fn known_as(&self, interface: &InterfaceDescription) -> Option<SourceInterface> {
         let (name, description) = match (&interface.name, &interface.description) {
             (Some(name), description) => (name.clone(), description.clone()),
             (None, Some(description)) => (description.clone(), None),
@@ -293,7 +297,7 @@ impl PcapngReader {
     }
 
     /// Notes the drops in an interface statistics block, as far as it can be read.
-    fn statistics(&mut self, body: &[u8], tally: &mut Tally) {
+    fn statistics(&mut self, body: &[u8], tally: &mut LeftOutCounts) {
         use statistics_field::{INTERFACE, OPTIONS, TIME_HIGH, TIME_LOW};
         let u32_at = |at| self.order.u32_at(body, at);
         let interface = u32_at(INTERFACE).and_then(|number| usize::try_from(number).ok());
@@ -303,7 +307,7 @@ impl PcapngReader {
             tally.left_out.other_blocks += 1;
             return;
         };
-        let counted = Options::behind(body, OPTIONS, self.order).statistics();
+        let counted = BlockOptions::behind(body, OPTIONS, self.order).statistics();
         tally.left_out.comments += counted.comments;
         let since = counted.since.map(|ticks| state.clock.timestamp(ticks));
         let name = self.interfaces.get(number).and_then(|it| it.known_as.as_ref()).map(|it| it.name.as_str());
@@ -324,8 +328,8 @@ impl PcapngReader {
         let (caplen, len) = (u32_at(CAPLEN)?, u32_at(LEN)?);
         let options = PACKET.saturating_add((caplen as usize).next_multiple_of(4));
         let mut beside = match body.len() > options {
-            true => Options::behind(body, options, self.order).beside(),
-            false => Beside::default(),
+            true => BlockOptions::behind(body, options, self.order).beside(),
+            false => PacketOptions::default(),
         };
         if block.type_ == PACKET_BLOCK {
             let lost = self.order.u16_at(body, INTERFACE + 2).filter(|lost| *lost != LOST_UNKNOWN);
@@ -341,7 +345,7 @@ impl PcapngReader {
         use simple_packet_field::{LEN, PACKET};
         let len = self.order.u32_at(body, LEN).ok_or("a simple packet block is too short for its fields")?;
         let caplen = self.states.first().map_or(len, |state| len.min(state.snaplen));
-        let beside = Beside::default();
+        let beside = PacketOptions::default();
         self.check(body, PacketBlock { interface: 0, ticks: 0, caplen, len, at: PACKET, beside })
     }
 
@@ -360,7 +364,7 @@ impl PcapngReader {
         input: &mut Input,
         packet: &PacketBlock,
         body: usize,
-        tally: &mut Tally,
+        tally: &mut LeftOutCounts,
     ) -> Located {
         let state = &mut self.states[packet.interface];
         let Time { seconds, nanoseconds, is_moved } = state.clock.time_of(packet.ticks);

@@ -19,13 +19,13 @@ use crate::sys::packet_socket::{Framing, PacketSocket, interface_names};
 pub struct Claims(Arc<Mutex<HashMap<u32, (String, usize)>>>);
 
 /// One socket's claim on an interface; released when dropped.
-struct Claim {
+struct InterfaceClaim {
     claims: Claims,
     interface: u32,
 }
 
 impl Claims {
-    fn claim(&self, interface: u32, name: &str) -> Result<Claim, SourceError> {
+    fn claim(&self, interface: u32, name: &str) -> Result<InterfaceClaim, SourceError> {
         let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (by, sockets) = claimed.entry(interface).or_insert_with(|| (name.to_owned(), 0));
         if by != name {
@@ -33,11 +33,11 @@ impl Claims {
             return Err(SourceError::Unsupported { name: name.to_owned(), reason });
         }
         *sockets += 1;
-        Ok(Claim { claims: self.clone(), interface })
+        Ok(InterfaceClaim { claims: self.clone(), interface })
     }
 }
 
-impl Drop for Claim {
+impl Drop for InterfaceClaim {
     fn drop(&mut self) {
         let mut claimed = self.claims.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, sockets)) = claimed.get_mut(&self.interface) {
@@ -61,34 +61,34 @@ pub(super) struct Bound {
     /// The capture filter, if the kernel does not take it.
     pub filter: Option<Arc<dyn CompiledFilter>>,
     program: Option<Arc<dyn CompiledFilter>>,
-    _claim: Claim,
+    _claim: InterfaceClaim,
 }
 
 /// Reason that there is no socket on an interface.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum BindError {
     /// Temporary: the interface is not there, or not ready.
     Passing(SourceError),
     /// Permanent.
     Lasting(SourceError),
 }
 
-impl From<Refusal> for SourceError {
-    fn from((Refusal::Passing(error) | Refusal::Lasting(error)): Refusal) -> Self {
+impl From<BindError> for SourceError {
+    fn from((BindError::Passing(error) | BindError::Lasting(error)): BindError) -> Self {
         error
     }
 }
 
 impl Bound {
     /// Opens a socket on the interface that accepts nothing yet.
-    pub fn open(config: &RingConfig, group: Option<&FanoutGroup>) -> Result<Self, Refusal> {
+    pub fn open(config: &RingConfig, group: Option<&FanoutGroup>) -> Result<Self, BindError> {
         let name = &config.interface;
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error| refusal(name, &what, error)
         };
         let hardware = Hardware::of(name)?;
-        let claim = config.claims.claim(hardware.interface, name).map_err(Refusal::Passing)?;
+        let claim = config.claims.claim(hardware.interface, name).map_err(BindError::Passing)?;
         let program = program(config, &hardware)?;
         let mut socket = PacketSocket::open(hardware.framing).map_err(|error| not_permitted(name, error))?;
         socket.attach_filter(&ACCEPT_NOTHING).map_err(failed("attaching a filter"))?;
@@ -139,7 +139,7 @@ impl Bound {
         Ok(Some(not_taken(&config.interface, &error)))
     }
 
-    fn attach(&self, program: Option<Vec<super::Instruction>>) -> io::Result<()> {
+    fn attach(&self, program: Option<Vec<super::SockFilter>>) -> io::Result<()> {
         match program {
             Some(program) => self.socket.attach_filter(&program),
             None => self.socket.detach_filter(),
@@ -176,10 +176,11 @@ fn use_hardware_timestamps(
 }
 
 /// The capture filter, compiled for such an interface.
-fn program(config: &RingConfig, hardware: &Hardware) -> Result<Option<Arc<dyn CompiledFilter>>, Refusal> {
+fn program(config: &RingConfig, hardware: &Hardware) -> Result<Option<Arc<dyn CompiledFilter>>, BindError> {
     let Some(filter) = &config.capture_filter else { return Ok(None) };
     let name = &config.interface;
-    let passing = |reason: String| Refusal::Passing(SourceError::Unsupported { name: name.clone(), reason });
+    let passing =
+        |reason: String| BindError::Passing(SourceError::Unsupported { name: name.clone(), reason });
     match filter.compiled(name, hardware.link_type) {
         Ok(Some(compiled)) => Ok(Some(compiled)),
         Ok(None) => Err(passing("its capture filter is being compiled".into())),
@@ -198,14 +199,15 @@ pub(super) struct Hardware {
 
 impl Hardware {
     /// Properties of the interface of this name, which may be one of its alternative names.
-    pub fn of(name: &str) -> Result<Self, Refusal> {
+    pub fn of(name: &str) -> Result<Self, BindError> {
         let looking = PacketSocket::open(Framing::Raw).map_err(|error| not_permitted(name, error))?;
         if name == ANY {
             // Each packet comes from an interface of some kind: what they have in common is a cooked header.
             let (link_type, framing) = (LinkType::LINUX_SLL2, Framing::Cooked);
             return Ok(Self { interface: 0, hardware_type: libc::ARPHRD_VOID, link_type, framing });
         }
-        let interface = interfaces::number_of(name).map_err(|_| Refusal::Passing(unknown_interface(name)))?;
+        let interface =
+            interfaces::number_of(name).map_err(|_| BindError::Passing(unknown_interface(name)))?;
         Self::at(&looking, interface).map_err(|error| refusal(name, "asking for its link type", error))
     }
 
@@ -249,16 +251,16 @@ pub(super) fn refused(name: &str, what: &str, source: io::Error) -> SourceError 
 }
 
 /// Classifies an error: an interface may disappear while it is being examined.
-fn refusal(name: &str, what: &str, source: io::Error) -> Refusal {
+fn refusal(name: &str, what: &str, source: io::Error) -> BindError {
     let is_passing = matches!(source.raw_os_error(), Some(libc::ENODEV | libc::ENXIO | libc::ENETDOWN));
     let error = refused(name, what, source);
-    if is_passing { Refusal::Passing(error) } else { Refusal::Lasting(error) }
+    if is_passing { BindError::Passing(error) } else { BindError::Lasting(error) }
 }
 
-fn not_permitted(name: &str, source: io::Error) -> Refusal {
+fn not_permitted(name: &str, source: io::Error) -> BindError {
     let remedy = "opening a packet socket needs the capability CAP_NET_RAW: run it with sudo, or give it to the program \
                   once with `sudo setcap cap_net_raw+ep` and its path";
-    Refusal::Lasting(match source.kind() {
+    BindError::Lasting(match source.kind() {
         io::ErrorKind::PermissionDenied => refused(name, remedy, source),
         _ => refused(name, "opening a packet socket", source),
     })

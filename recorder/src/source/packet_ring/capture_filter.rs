@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use netrewind_segment::LinkType;
 
-use super::Instruction;
+use super::SockFilter;
 use super::link::{SLL2_BYTES, address_field};
 use crate::sys::packet_socket::Framing;
 
 /// A program that accepts nothing.
-pub(super) const ACCEPT_NOTHING: [Instruction; 1] = [(BPF_RETURN, 0, 0, 0)];
+pub(super) const ACCEPT_NOTHING: [SockFilter; 1] = [(BPF_RETURN, 0, 0, 0)];
 /// BPF_RET | BPF_K: linux/filter.h.
 pub(super) const BPF_RETURN: u16 = 0x06;
 /// BPF_LD | BPF_W | BPF_ABS.
@@ -45,15 +45,15 @@ pub trait CaptureFilter: Send + Sync {
 /// A capture filter for packets as a packet socket delivers them: a stripped VLAN tag is passed separately.
 pub trait CompiledFilter: Send + Sync {
     /// The program, as libpcap makes it for a live interface.
-    fn program(&self) -> &[Instruction];
+    fn program(&self) -> &[SockFilter];
 
     /// True if it accepts a packet, given its captured bytes, its length on the wire, and the kernel's facts about it.
-    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &Surroundings) -> bool;
+    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &KernelMetadata) -> bool;
 }
 
 /// Facts that the kernel knows of a packet besides its bytes: `struct sockaddr_ll`, and the VLAN tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct KernelMetadata {
     /// Protocol of its payload: an ethertype, or one of the kernel's `ETH_P_` numbers.
     pub protocol: u16,
     /// Direction and kind of receiver: one of packet(7)'s `PACKET_` numbers.
@@ -66,7 +66,7 @@ pub struct Surroundings {
     pub tag: Option<(u16, u16)>,
 }
 
-impl Surroundings {
+impl KernelMetadata {
     pub(super) fn of(address: &[u8; address_field::BYTES], tag: Option<[u8; 4]>) -> Self {
         let half = |field: std::ops::Range<usize>| [address[field.start], address[field.start + 1]];
         let mut interface = [0; 4];
@@ -99,14 +99,14 @@ impl Duties {
     }
 
     /// Program for the kernel without a filter; `None` if it needs none at all.
-    pub fn without_filter(&self, snaplen: bool) -> Option<Vec<Instruction>> {
+    pub fn without_filter(&self, snaplen: bool) -> Option<Vec<SockFilter>> {
         let kept = if snaplen { self.kept() } else { u32::MAX };
         let is_needed = kept < u32::MAX || self.without_outgoing_of.is_some();
         is_needed.then(|| [self.beginning(), vec![(BPF_RETURN, 0, 0, kept)]].concat())
     }
 
     /// The filter's program as the kernel takes it; the error is the reason that it does not.
-    pub fn with_filter(&self, program: &[Instruction]) -> Result<Vec<Instruction>, io::Error> {
+    pub fn with_filter(&self, program: &[SockFilter]) -> Result<Vec<SockFilter>, io::Error> {
         let unfit = |reason: String| io::Error::new(io::ErrorKind::Unsupported, reason);
         let mut whole = self.beginning();
         for &instruction in program {
@@ -119,7 +119,7 @@ impl Duties {
                 "its program has {count} instructions, and the kernel takes {KERNEL_INSTRUCTIONS_MAX}"
             )));
         }
-        let goes_back = |&(code, _, _, k): &Instruction| code == BPF_JUMP && k > i32::MAX as u32;
+        let goes_back = |&(code, _, _, k): &SockFilter| code == BPF_JUMP && k > i32::MAX as u32;
         match program.iter().any(goes_back) {
             true => Err(unfit("its program has a loop".into())),
             false => Ok(whole),
@@ -127,7 +127,7 @@ impl Duties {
     }
 
     /// Instructions that reject outgoing packets, if configured: `interface == loopback and type == PACKET_OUTGOING`.
-    fn beginning(&self) -> Vec<Instruction> {
+    fn beginning(&self) -> Vec<SockFilter> {
         let Some(interface) = self.without_outgoing_of else { return Vec::new() };
         vec![
             (BPF_LOAD_WORD, 0, 0, beside::INTERFACE),
@@ -140,7 +140,7 @@ impl Duties {
 
     /// The instruction adapted to the kernel, which has no cooked header, but knows most of its fields (`fix_offset` of libpcap).
     /// `None` if it does not know the field.
-    fn fitted(&self, instruction: Instruction) -> Option<Instruction> {
+    fn fitted(&self, instruction: SockFilter) -> Option<SockFilter> {
         let (code, jt, jf, k) = instruction;
         if code == BPF_RETURN {
             return Some((code, jt, jf, k.min(self.kept())));

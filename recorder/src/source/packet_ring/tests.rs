@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use netrewind_segment::{LinkType, RecordHeader};
 
 use super::{
-    CaptureFilter, Claims, CompiledFilter, Instruction, PacketRing, RING_RETIRE_MS, RingConfig, Surroundings,
+    CaptureFilter, Claims, CompiledFilter, KernelMetadata, PacketRing, RING_RETIRE_MS, RingConfig, SockFilter,
 };
 use crate::source::{Received, Source, SourceError};
 use crate::sys::interfaces;
@@ -75,7 +75,7 @@ fn sender(interface: &str) -> PacketSocket {
 
 /// A filter of which the kernel gets the program, and which is this where the kernel does not take it.
 #[derive(Clone)]
-struct Fixed(Vec<Instruction>, fn(&[u8], u32, &Surroundings) -> bool);
+struct Fixed(Vec<SockFilter>, fn(&[u8], u32, &KernelMetadata) -> bool);
 
 impl CaptureFilter for Fixed {
     fn compiled(&self, _: &str, _: LinkType) -> Result<Option<Arc<dyn CompiledFilter>>, String> {
@@ -84,10 +84,10 @@ impl CaptureFilter for Fixed {
 }
 
 impl CompiledFilter for Fixed {
-    fn program(&self) -> &[Instruction] {
+    fn program(&self) -> &[SockFilter] {
         &self.0
     }
-    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &Surroundings) -> bool {
+    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &KernelMetadata) -> bool {
         self.1(packet, wire_len, surroundings)
     }
 }
@@ -163,7 +163,7 @@ fn frames_come_as_they_were_sent_with_their_tags() {
 fn the_kernel_cuts_and_filters() {
     let Some(_namespace) = Namespace::enter("filter") else { return };
     // ether proto 0x0806
-    let only_arp: [Instruction; 4] =
+    let only_arp: [SockFilter; 4] =
         [(0x28, 0, 0, 12), (0x15, 0, 1, 0x0806), (0x06, 0, 0, 262_144), (0x06, 0, 0, 0)];
     let mut all = open(&RingConfig { snaplen: 50, ..small("a1") });
     let in_kernel = Fixed(only_arp.to_vec(), |_, _, _| false);
@@ -436,7 +436,7 @@ fn what_the_kernel_does_not_take_is_filtered_here() {
     let Some(_namespace) = Namespace::enter("userland") else { return };
     // A loop, as `protochain` has.
     let program = vec![(0x28, 0, 0, 12), (0x05, 0, 0, (-2_i32).cast_unsigned()), (0x06, 0, 0, 1)];
-    let tagged_or_arp: fn(&[u8], u32, &Surroundings) -> bool = |packet, len, surroundings| {
+    let tagged_or_arp: fn(&[u8], u32, &KernelMetadata) -> bool = |packet, len, surroundings| {
         assert_eq!((packet.len(), surroundings.packet_type), (len as usize, 3), "whole, to another station");
         surroundings.tag == Some((0x8100, 0x2005)) || packet[12..14] == [0x08, 0x06]
     };

@@ -3,7 +3,7 @@
 use netrewind_segment::{LinkType, RecordHeader};
 
 use super::super::Packet;
-use super::capture_filter::{CompiledFilter, Surroundings};
+use super::capture_filter::{CompiledFilter, KernelMetadata};
 use super::link;
 use crate::sys::packet_socket::{Framing, RingBlock};
 
@@ -46,14 +46,14 @@ pub(super) struct Walked {
 
 /// Settings for reading the blocks of one socket.
 #[derive(Clone, Copy)]
-pub(super) struct Walk<'a> {
+pub(super) struct RingSettings<'a> {
     pub link_type: LinkType,
     pub framing: Framing,
     /// The capture filter, if the kernel does not apply it.
     pub filter: Option<&'a dyn CompiledFilter>,
 }
 
-impl Walk<'_> {
+impl RingSettings<'_> {
     /// Hands over every packet of a block that passes the filter. `scratch` is a buffer for packets assembled for the filter.
     pub fn block(
         &self,
@@ -95,7 +95,7 @@ impl Walk<'_> {
         let len = word(header, packet_field::LEN);
         let tag = link::stripped_tag(header);
         let Some(address) = link::address(block, offset) else { return true };
-        let surroundings = Surroundings::of(address, tag);
+        let surroundings = KernelMetadata::of(address, tag);
         match self.framing {
             Framing::Raw => {
                 let start = offset + usize::from(half(header, packet_field::MAC));

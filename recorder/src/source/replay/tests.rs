@@ -14,7 +14,7 @@ const WALL_SECONDS: u64 = 1_900_000_000;
 #[derive(Clone, Default)]
 struct Simulated(Arc<Mutex<Duration>>);
 
-impl Pace for Simulated {
+impl ReplayClock for Simulated {
     fn elapsed(&mut self) -> Duration {
         *self.0.lock().expect("one thread")
     }

@@ -3,8 +3,8 @@
 use netrewind_segment::Timestamp;
 
 use super::super::byte_order::ByteOrder;
-use super::super::{Interface, link_type};
-use super::options::Options;
+use super::super::{InterfaceDescription, link_type};
+use super::options::BlockOptions;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 /// Ticks per second if the block does not say.
@@ -31,8 +31,8 @@ mod option {
 
 /// Contents of an interface description block.
 pub(super) struct Described {
-    pub(super) interface: Interface,
-    pub(super) clock: Clock,
+    pub(super) interface: InterfaceDescription,
+    pub(super) clock: InterfaceClock,
     pub(super) snaplen: u32,
     /// Number of comments.
     pub(super) comments: u64,
@@ -50,12 +50,12 @@ pub(super) struct Time {
 
 /// Clock of an interface: its resolution and offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Clock {
+pub(super) struct InterfaceClock {
     ticks_per_second: u64,
     offset_seconds: i64,
 }
 
-impl Clock {
+impl InterfaceClock {
     /// Converts ticks to a timestamp.
     pub(super) fn timestamp(self, ticks: u64) -> Timestamp {
         let Time { seconds, nanoseconds, .. } = self.time_of(ticks);
@@ -92,12 +92,18 @@ impl Described {
         let link_type = link_type::of_pcapng(order.u16_at(body, field::LINK_TYPE).ok_or(short)?);
         let stated_snaplen = order.u32_at(body, field::SNAPLEN).ok_or(short)?;
         let mut described = Self {
-            interface: Interface { link_type, name: None, description: None, known_as: None, fcs_bits: None },
-            clock: Clock { ticks_per_second: TICKS_PER_SECOND_DEFAULT, offset_seconds: 0 },
+            interface: InterfaceDescription {
+                link_type,
+                name: None,
+                description: None,
+                known_as: None,
+                fcs_bits: None,
+            },
+            clock: InterfaceClock { ticks_per_second: TICKS_PER_SECOND_DEFAULT, offset_seconds: 0 },
             snaplen: link_type::effective_snaplen(link_type, stated_snaplen),
             comments: 0,
         };
-        let mut options = Options::behind(body, field::OPTIONS, order);
+        let mut options = BlockOptions::behind(body, field::OPTIONS, order);
         let mut seen = Vec::new();
         while let Some((code, value)) = options.next()? {
             let of_clock = matches!(code, option::TIME_RESOLUTION | option::TIME_OFFSET);
@@ -157,9 +163,11 @@ mod tests {
     #[test]
     fn clocks_of_every_resolution_keep_nanoseconds() {
         let at = |resolution, ticks| {
-            let time =
-                Clock { ticks_per_second: ticks_per_second(resolution).unwrap_or(1), offset_seconds: 0 }
-                    .time_of(ticks);
+            let time = InterfaceClock {
+                ticks_per_second: ticks_per_second(resolution).unwrap_or(1),
+                offset_seconds: 0,
+            }
+            .time_of(ticks);
             assert!(!time.is_moved);
             (time.seconds, time.nanoseconds)
         };
@@ -170,7 +178,7 @@ mod tests {
         assert_eq!(at(0x80 | 32, 7 << 32 | 1 << 31), (7, 500_000_000));
         assert_eq!(at(0x80 | 63, 1 << 63 | 1 << 62), (1, 500_000_000), "more than 64 bits on the way");
         let far = |offset_seconds, seconds: u64| {
-            let clock = Clock { ticks_per_second: 1, offset_seconds };
+            let clock = InterfaceClock { ticks_per_second: 1, offset_seconds };
             let Time { seconds, nanoseconds, is_moved } = clock.time_of(seconds);
             (seconds, nanoseconds, is_moved)
         };

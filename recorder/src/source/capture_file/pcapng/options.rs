@@ -21,14 +21,14 @@ mod of_statistics {
 }
 
 /// The options of a block.
-pub(super) struct Options<'a> {
+pub(super) struct BlockOptions<'a> {
     rest: &'a [u8],
     order: ByteOrder,
 }
 
 /// Options of a packet.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Beside {
+pub(super) struct PacketOptions {
     pub(super) comments: u64,
     pub(super) has_direction: bool,
     /// Packets lost between this one and the one before.
@@ -37,7 +37,7 @@ pub(super) struct Beside {
 
 /// Options of an interface statistics block.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counted {
+pub(super) struct InterfaceStatistics {
     pub(super) comments: u64,
     /// Packets lost since the capture began, by the interface and by the system.
     pub(super) dropped: u64,
@@ -45,7 +45,7 @@ pub(super) struct Counted {
     pub(super) since: Option<u64>,
 }
 
-impl<'a> Options<'a> {
+impl<'a> BlockOptions<'a> {
     /// Options that begin at `at` of a block's body.
     pub(super) fn behind(body: &'a [u8], at: usize, order: ByteOrder) -> Self {
         Self { rest: body.get(at..).unwrap_or_default(), order }
@@ -80,9 +80,9 @@ impl<'a> Options<'a> {
     }
 
     /// Decodes the options of a packet.
-    pub(super) fn beside(self) -> Beside {
+    pub(super) fn beside(self) -> PacketOptions {
         let order = self.order;
-        let mut beside = Beside::default();
+        let mut beside = PacketOptions::default();
         for (code, value) in self.readable() {
             match code {
                 COMMENT => beside.comments += 1,
@@ -98,9 +98,9 @@ impl<'a> Options<'a> {
     }
 
     /// Decodes the options of an interface statistics block.
-    pub(super) fn statistics(self) -> Counted {
+    pub(super) fn statistics(self) -> InterfaceStatistics {
         let order = self.order;
-        let mut counted = Counted::default();
+        let mut counted = InterfaceStatistics::default();
         for (code, value) in self.readable() {
             match code {
                 COMMENT => counted.comments += 1,

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_segment::store::Place;
+use netrewind_segment::store::FileLocation;
 use netrewind_segment::{Mark, SegmentName, Store, StoreError};
 use rustix::fs::{FallocateFlags, OFlags};
 
@@ -59,14 +59,14 @@ pub(super) enum Done {
 }
 
 /// The thread, as its lane sees it.
-pub(super) struct Attendant {
+pub(super) struct FileWorker {
     jobs: Option<mpsc::Sender<Job>>,
     done: mpsc::Receiver<Done>,
     pending: usize,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Attendant {
+impl FileWorker {
     pub fn new(store: Store, keeper: Arc<Keeper>, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let (jobs, jobs_taken) = mpsc::channel();
         let (done_sender, done) = mpsc::channel();
@@ -115,7 +115,7 @@ impl Attendant {
     }
 }
 
-impl Drop for Attendant {
+impl Drop for FileWorker {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
@@ -191,16 +191,16 @@ impl Worker {
             let name = files.name;
             // What cannot be looked at now will be looked at again, and is tried when it is sealed.
             match self.store.keep_open_segment(&name, &files.segment, &files.mark) {
-                Ok(Place::NamedAgain) => {
+                Ok(FileLocation::NamedAgain) => {
                     found.push(DiskEvent::Mended(format!(
                         "segment {name} had been moved away while it was being written"
                     )));
                 }
-                Ok(Place::Gone) => {
+                Ok(FileLocation::Gone) => {
                     gone.push(segment);
                     found.push(DiskEvent::Gone { segment, reason: removed(&name) });
                 }
-                Ok(Place::AsNamed | Place::Moved) | Err(_) => {}
+                Ok(FileLocation::AsNamed | FileLocation::Moved) | Err(_) => {}
             }
         }
         gone.iter().for_each(|segment| drop(self.open.remove(segment)));
@@ -275,12 +275,12 @@ fn seal(store: &Store, files: &OpenFiles, bytes: u64) -> io::Result<()> {
     // That a name was not found says nothing of the file: it may be moved back and forth.
     let unfound = |error: StoreError| io::Error::other(plain_error(error));
     let place = store.keep_open_segment(name, segment, mark).map_err(unfound)?;
-    if place == Place::Gone {
+    if place == FileLocation::Gone {
         return Err(io::Error::new(io::ErrorKind::NotFound, removed(name)));
     }
     segment.set_len(bytes)?;
     segment.sync_all()?;
-    if place == Place::Moved {
+    if place == FileLocation::Moved {
         return store.seal_in(folder, name).map_err(unfound);
     }
     if !store.open_path(name).exists() && store.sealed_path(name).exists() {
