@@ -175,7 +175,9 @@ fn clocks_environment_and_exits_belong_to_the_command() {
 
 #[test]
 fn only_the_service_is_async() {
-    let service = |path: &Path| path.starts_with("extractor/src/http");
+    let service = |path: &Path| {
+        ["extractor/src/http", "extractor/client"].iter().any(|folder| path.starts_with(folder))
+    };
     only_in(&["async fn", ".await;", ".await?", ".await."], service, "async code");
 }
 

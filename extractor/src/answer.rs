@@ -8,6 +8,11 @@ use utoipa::ToSchema;
 
 use crate::{Asked, Completeness, Hint, Query, ReachedLimit, ReassemblyAccount};
 
+/// Header of an HTTP response with what is known of an answer's completeness before it is read.
+pub const COMPLETENESS_HEADER: &str = "netrewind-completeness";
+/// Trailer of an HTTP response, or its header where the answer is small, with what is known after the answer was read.
+pub const ANSWER_HEADER: &str = "netrewind-answer";
+
 /// Result of an extraction.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Answer {
@@ -111,7 +116,8 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    pub(crate) fn add(&mut self, other: &Self) {
+    /// Adds the bounds of another recorder's answer.
+    pub fn add(&mut self, other: &Self) {
         self.packets_min += other.packets_min;
         self.packets_max += other.packets_max;
         self.bytes_max += other.bytes_max;

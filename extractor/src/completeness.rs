@@ -69,12 +69,13 @@ pub struct RecorderCompleteness {
 }
 
 impl RecorderCompleteness {
-    pub(crate) fn of(recorder: String, completeness: &Completeness) -> Self {
+    /// Completeness that the recorder itself states.
+    pub fn of(recorder: String, completeness: &Completeness) -> Self {
         Self { recorder, is_complete: completeness.is_complete(), lines: completeness.lines() }
     }
 
     /// Completeness of a recorder that did not give everything.
-    pub(crate) fn lacking(recorder: String, why: &str) -> Self {
+    pub fn lacking(recorder: String, why: &str) -> Self {
         Self { recorder, is_complete: false, lines: vec![format!("incomplete: {why}")] }
     }
 }
@@ -245,7 +246,8 @@ impl Completeness {
         Some(format!("nothing is kept {}: {reason}", self.asked))
     }
 
-    pub(crate) fn note(&mut self, note: String) {
+    /// Adds a note for the reader. Beyond [`LISTED_MAX`], notes are only counted.
+    pub fn note(&mut self, note: String) {
         push_bounded(&mut self.notes, note, &mut self.unlisted);
     }
 

@@ -61,7 +61,7 @@ impl std::fmt::Display for DedupWindow {
 
 /// Tells which packets of an answer are duplicates. They are asked about in the answer's order.
 #[derive(Debug)]
-pub(crate) struct Dedup {
+pub struct Dedup {
     window: DedupWindow,
     peeler: Peeler,
     content: Vec<u8>,
@@ -72,7 +72,8 @@ pub(crate) struct Dedup {
 }
 
 impl Dedup {
-    pub(crate) fn new(window: DedupWindow, ports: &TunnelPorts) -> Self {
+    /// Remembers packets for this long; tunnels are found by these ports.
+    pub fn new(window: DedupWindow, ports: &TunnelPorts) -> Self {
         Self {
             window,
             peeler: Peeler::new(ports),
@@ -90,7 +91,7 @@ impl Dedup {
     }
 
     /// True if the answer already had this packet within the window.
-    pub(crate) fn is_duplicate(&mut self, at: Timestamp, packet: PacketView<'_>) -> bool {
+    pub fn is_duplicate(&mut self, at: Timestamp, packet: PacketView<'_>) -> bool {
         self.content.clear();
         lay_out(&mut self.content, &mut self.peeler, packet);
         let is_duplicate = self.memory.has_seen(at, xxh3_128_with_seed(&self.content, self.seed));
@@ -99,12 +100,12 @@ impl Dedup {
     }
 
     /// Number of duplicates.
-    pub(crate) fn dropped(&self) -> u64 {
+    pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Notes for the reader of the answer.
-    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+    pub fn notes(&self) -> impl Iterator<Item = String> {
         let Self { window, dropped, memory, .. } = self;
         let first = format!("{dropped} duplicates within {window} left out; the store has them");
         let forgotten = (memory.forgotten_early > 0).then(|| {

@@ -16,7 +16,6 @@ pub mod access;
 mod api;
 pub mod audit;
 mod capture;
-pub mod client;
 mod connection;
 mod fields;
 mod flows;

@@ -43,12 +43,13 @@ mod views;
 mod walk;
 
 pub use answer::{
-    Answer, Aside, Estimate, Hooks, Interface, InterfaceAccount, Patient, Progress, RejectedIndex, Work,
+    ANSWER_HEADER, Answer, Aside, COMPLETENESS_HEADER, Estimate, Hooks, Interface, InterfaceAccount, Patient,
+    Progress, RejectedIndex, Work,
 };
 pub use completeness::{
     Asked, Completeness, Damage, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Span, Unreadable,
 };
-pub use dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, DedupWindow};
+pub use dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, Dedup, DedupWindow};
 pub use error::ExtractError;
 pub use extractor::{Extractor, HELPERS_MAX, Options};
 pub use follow::{FollowClock, HOLD_BACK, POLL_INTERVAL};
@@ -60,3 +61,4 @@ pub use reassembly::ReassemblyAccount;
 pub use sink::{CountSink, Packet, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
 pub use stream::{Chunk, End, Ends, Speaker, Stream};
 pub use tunnels::TunnelDemands;
+pub use views::PacketView;

@@ -50,11 +50,13 @@ impl Selection {
 
 /// One view of one packet.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PacketView<'a> {
-    pub(crate) link_type: LinkType,
-    pub(crate) bytes: &'a [u8],
+pub struct PacketView<'a> {
+    /// Its link type.
+    pub link_type: LinkType,
+    /// Its captured bytes.
+    pub bytes: &'a [u8],
     /// Its length on the wire.
-    pub(crate) len: u32,
+    pub len: u32,
 }
 
 impl<'a> PacketView<'a> {

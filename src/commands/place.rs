@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use netrewind_extractor::http::client::{Access, Remote, RemoteError};
+use netrewind_client::{Access, Remote, RemoteError};
 use netrewind_extractor::{
     Answer, Estimate, ExtractError, Extractor, FollowClock, Hooks, Query, Sink, SinkError, hint_time,
 };

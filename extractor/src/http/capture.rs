@@ -26,9 +26,9 @@ use super::problem::{Kind, Problem};
 use super::reading::{Reading, ending};
 use super::request::fields_of;
 use super::service::{Phase, Service};
-use super::summary::{ANSWER_HEADER, Account, COMPLETENESS_HEADER, Summary, header_value};
+use super::summary::{Account, Summary, header_value};
 use crate::flows::FlowId;
-use crate::{Answer, Completeness, Query};
+use crate::{ANSWER_HEADER, Answer, COMPLETENESS_HEADER, Completeness, Query};
 
 /// An answer that is whole within this time is sent with its account and its length in the head.
 const WHOLE_WITHIN: Duration = Duration::from_millis(100);

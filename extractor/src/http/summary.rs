@@ -7,11 +7,6 @@ use utoipa::ToSchema;
 
 use crate::{Answer, Completeness, Hint, ReachedLimit, Span};
 
-/// The header with what is known of an answer's completeness before it is read: a [`Summary`].
-pub const COMPLETENESS_HEADER: &str = "netrewind-completeness";
-/// The trailer, or, where the answer is small, the header, with what is known after it was read: an [`Account`].
-pub const ANSWER_HEADER: &str = "netrewind-answer";
-
 /// A completeness in a few numbers. `/api/v1/packets/count` has all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Summary {

@@ -19,7 +19,7 @@ use crate::http::audit::Refused;
 use crate::http::identity::Identity;
 use crate::http::problem::{Kind, Problem};
 use crate::http::service::Service;
-use crate::http::summary::{ANSWER_HEADER, COMPLETENESS_HEADER};
+use crate::{ANSWER_HEADER, COMPLETENESS_HEADER};
 
 /// Hashes that are computed at a time: each takes a core and 19 MiB.
 const VERIFYING_MAX: usize = 2;

@@ -11,14 +11,14 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use netrewind_extractor::{ANSWER_HEADER, COMPLETENESS_HEADER};
 use rustls::pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 
-use super::blocks::{Block, Blocks};
-use super::{Access, RemoteError};
-use crate::http::summary::{ANSWER_HEADER, COMPLETENESS_HEADER};
+use crate::pcapng_stream::{Block, Blocks};
+use crate::{Access, RemoteError};
 
 /// Time for a connection to come about.
 const CONNECT_TIME: Duration = Duration::from_secs(10);

@@ -3,10 +3,9 @@
 //! Source: draft-ietf-opsawg-pcapng.
 
 use bytes::{Buf, Bytes, BytesMut};
+use netrewind_extractor::{Interface, InterfaceAccount};
 use netrewind_segment::layout::CAPLEN_MAX;
 use netrewind_segment::{Drops, LinkType, RecordHeader, Timestamp};
-
-use crate::{Interface, InterfaceAccount};
 
 /// Type and both lengths around a block's body.
 const FRAME_BYTES: usize = 12;
@@ -197,7 +196,7 @@ fn options(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Answer, Completeness, Packet, PcapngSink, Preface, Query, Sink};
+    use netrewind_extractor::{Answer, Completeness, Packet, PcapngSink, Preface, Query, Sink};
     use netrewind_segment::SegmentName;
 
     fn file() -> Vec<u8> {

@@ -5,21 +5,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use netrewind_extractor::{
+    Answer, Asked, Completeness, Dedup, FollowClock, HOLD_BACK, Hint, Hooks, Interface, InterfaceAccount,
+    Packet, PacketView, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span,
+};
 use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_segment::{SegmentName, Timestamp};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, Receiver};
 
-use super::blocks::{Block, RemotePacket};
-use super::connection::{Piece, Trouble};
-use super::{LOOK_INTERVAL, Remote, RemoteError, none_answered};
-use crate::dedup::Dedup;
-use crate::views::PacketView;
-use crate::{
-    Answer, Completeness, FollowClock, HOLD_BACK, Hint, Hooks, Interface, InterfaceAccount, Packet, Preface,
-    Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span,
-};
+use crate::connection::{Connection, Piece, Trouble};
+use crate::pcapng_stream::{Block, RemotePacket};
+use crate::{LOOK_INTERVAL, Remote, RemoteError, none_answered};
 
 /// Pieces of an answer that wait, for each recorder: a piece has some tens of kilobytes.
 const PIECES_MAX: usize = 32;
@@ -143,7 +141,7 @@ enum Turn {
 
 impl<'r> Merge<'r> {
     pub(super) fn new(remote: &'r Remote, query: &'r Query, fields: &Map<String, Value>) -> Self {
-        let source = |recorder: &super::Connection| {
+        let source = |recorder: &Connection| {
             let (sender, pieces) = mpsc::channel(PIECES_MAX);
             remote.runtime.spawn(recorder.clone().stream(fields.clone(), sender));
             Source {
@@ -409,7 +407,7 @@ impl<'r> Merge<'r> {
     fn completeness(&self, recorders: Vec<RecorderCompleteness>) -> Completeness {
         let span = self.first.zip(self.progress.reached);
         Completeness {
-            asked: crate::Asked { from: self.query.from, to: self.query.to },
+            asked: Asked { from: self.query.from, to: self.query.to },
             covered: span.map(|(from, last)| Span {
                 from: self.query.from.unwrap_or(from),
                 to: self.query.to.unwrap_or(last.plus_ns(1)),

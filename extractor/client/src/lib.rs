@@ -8,20 +8,20 @@
 //! **Invariant:** what a recorder sends is as untrusted as any file: lengths are bounded, and nothing that it says is taken
 //! for whole unless its account stands at the end.
 
-mod blocks;
 mod connection;
 mod merge;
+mod pcapng_stream;
 
 use std::time::Duration;
 
+use netrewind_extractor::{
+    Answer, Completeness, CountSink, DedupWindow, Estimate, FollowClock, Hint, Hooks, Limits, Query,
+    RecorderCompleteness, Sink, SinkError, View,
+};
 use netrewind_segment::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-use crate::{
-    Answer, Completeness, CountSink, DedupWindow, Estimate, FollowClock, Hint, Hooks, Limits, Query,
-    RecorderCompleteness, Sink, SinkError, View,
-};
 use connection::{Connection, Trouble};
 
 /// Interval at which the caller that waits for a recorder is asked whether to give up.
