@@ -15,7 +15,7 @@ mod runs;
 
 use std::sync::Arc;
 
-use netrewind_indexer::{Cursor, Flow, Index, IndexError, Template};
+use netrewind_indexer::{Flow, FlowCursor, Index, IndexError, Template};
 use netrewind_segment::{LinkType, Map, Timestamp};
 
 use crate::answer::Estimate;
@@ -96,7 +96,7 @@ enum Go {
 }
 
 /// Visitor of flows, called with a flow's number and the filters' verdicts; the cursor stands where the flow was read.
-type Visit<'v> = dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, Verdicts) -> Result<Go, IndexError> + 'v;
+type Visit<'v> = dyn FnMut(&mut FlowCursor<'_, Map>, u32, &Flow, Verdicts) -> Result<Go, IndexError> + 'v;
 
 impl<'q> Planner<'q> {
     pub(crate) fn new(range: TimeRange, filters: &'q Filters) -> Self {
@@ -337,7 +337,7 @@ impl<'q> Planner<'q> {
     fn visit_flow(
         &self,
         templates: &mut Templates<'_>,
-        cursor: &mut Cursor<'_, Map>,
+        cursor: &mut FlowCursor<'_, Map>,
         id: u32,
         flow: &Flow,
         visit: &mut Visit<'_>,

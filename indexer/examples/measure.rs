@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use netrewind_indexer::{Builder, Constraint, Index, KeyField, Limits, Term};
+use netrewind_indexer::{Builder, Constraint, Index, IndexLimits, KeyConstraint, KeyField};
 use netrewind_segment::{Records, layout};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -32,7 +32,7 @@ const STRETCH_BYTES: usize = 1 << 20;
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: measure SEGMENT.pcap [GRANULE_SHIFT]")?;
-    let mut limits = Limits::default();
+    let mut limits = IndexLimits::default();
     if let Some(shift) = arguments.next() {
         limits.granule_shift = shift.parse()?;
     }
@@ -71,7 +71,7 @@ impl Cost {
     }
 }
 
-fn build(segment: &[u8], limits: Limits) -> Outcome<Vec<u8>> {
+fn build(segment: &[u8], limits: IndexLimits) -> Outcome<Vec<u8>> {
     let header = segment.first_chunk().ok_or("too short for a segment")?;
     let link_type = layout::link_type_of(header).ok_or("not a segment")?;
     let mut builder = Builder::with_limits(link_type, 7, limits);
@@ -172,8 +172,8 @@ fn reading(bytes: &[u8]) -> Outcome<()> {
             std::net::IpAddr::V4(address) => u128::from(address.to_bits()),
             std::net::IpAddr::V6(address) => address.to_bits(),
         };
-        let host: Vec<Term> = [KeyField::SourceAddress, KeyField::DestinationAddress]
-            .map(|field| Term { field, constraint: Constraint::Range(value..=value) })
+        let host: Vec<KeyConstraint> = [KeyField::SourceAddress, KeyField::DestinationAddress]
+            .map(|field| KeyConstraint { field, constraint: Constraint::Range(value..=value) })
             .into();
         let found = timed("flows_with_any(host)", || Ok(index.flows_with_any(&wanted, &host)?))?;
         let granules = timed("their granules", || {
@@ -186,8 +186,8 @@ fn reading(bytes: &[u8]) -> Outcome<()> {
         println!("  {} flows, {} positions", found.len(), granules.len());
     }
     for range in [443..=443, 1000..=1001u128] {
-        let port: Vec<Term> = [KeyField::SourcePort, KeyField::DestinationPort]
-            .map(|field| Term { field, constraint: Constraint::Range(range.clone()) })
+        let port: Vec<KeyConstraint> = [KeyField::SourcePort, KeyField::DestinationPort]
+            .map(|field| KeyConstraint { field, constraint: Constraint::Range(range.clone()) })
             .into();
         let found = timed("flows_with_any(port)", || Ok(index.flows_with_any(&wanted, &port)?))?;
         let granules = timed("their granules", || {

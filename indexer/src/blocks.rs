@@ -38,14 +38,14 @@ impl BlockWriter {
 
 /// Reads a section of blocks through its directory, whose checksum has been verified.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Blocks<'a, const KEY_BYTES: usize> {
+pub(crate) struct BlockReader<'a, const KEY_BYTES: usize> {
     section: Section,
     blocks: &'a [u8],
     directory: &'a [u8],
     rows: usize,
 }
 
-impl<'a, const KEY_BYTES: usize> Blocks<'a, KEY_BYTES> {
+impl<'a, const KEY_BYTES: usize> BlockReader<'a, KEY_BYTES> {
     const ENTRY_BYTES: usize = OFFSET_BYTES + KEY_BYTES;
 
     /// `rows` are those of all blocks; the directory must have an entry for each 128.

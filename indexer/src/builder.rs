@@ -37,7 +37,7 @@ pub(crate) use observer::CONVERSATIONS_MAX;
 /// The numbers that bound an index. They are part of the format: the same segment gives the same index only with the
 /// same limits, so that everything but tests and measurements uses the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct IndexLimits {
     /// Granules are 2^this bytes.
     pub granule_shift: u8,
     /// Largest number of flows with a key. Packets of further flows are counted in a flow of their template without a key.
@@ -47,7 +47,7 @@ pub struct Limits {
     pub templates_max: u32,
 }
 
-impl Default for Limits {
+impl Default for IndexLimits {
     fn default() -> Self {
         Self { granule_shift: 14, flows_max: 4 << 20, templates_max: 16 << 10 }
     }
@@ -57,7 +57,7 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Builder {
     link_type: LinkType,
-    limits: Limits,
+    limits: IndexLimits,
     ports: TunnelPorts,
     templates: TemplateTable,
     flows: FlowTable,
@@ -71,7 +71,7 @@ pub struct Builder {
     /// Start of each granule's postings.
     posting_starts: Vec<u32>,
     seconds: Seconds,
-    totals: Totals,
+    totals: RecordTotals,
     dissection: Dissection,
     /// The last packets pushed: those of a batch are counted into their flows together.
     batch: Vec<Pending>,
@@ -81,7 +81,7 @@ pub struct Builder {
 
 /// Totals over all records, for the header of the index.
 #[derive(Clone, Debug)]
-struct Totals {
+struct RecordTotals {
     records: u64,
     wire_bytes: u64,
     first: u64,
@@ -92,7 +92,7 @@ struct Totals {
     last_header: [u8; 16],
 }
 
-impl Default for Totals {
+impl Default for RecordTotals {
     fn default() -> Self {
         Self {
             records: 0,
@@ -111,11 +111,11 @@ impl Builder {
     /// Builder for a segment of this link type. `seed` keeps the senders of packets from foreseeing how flows fall into the
     /// flow table; the index does not depend on it.
     pub fn new(link_type: LinkType, seed: u64) -> Self {
-        Self::with_limits(link_type, seed, Limits::default())
+        Self::with_limits(link_type, seed, IndexLimits::default())
     }
 
     /// Builder with other limits than those of the format.
-    pub fn with_limits(link_type: LinkType, seed: u64, limits: Limits) -> Self {
+    pub fn with_limits(link_type: LinkType, seed: u64, limits: IndexLimits) -> Self {
         Self {
             link_type,
             limits,
@@ -128,7 +128,7 @@ impl Builder {
             postings: Vec::new(),
             posting_starts: Vec::new(),
             seconds: Seconds::default(),
-            totals: Totals::default(),
+            totals: RecordTotals::default(),
             dissection: Dissection::new(link_type),
             batch: Vec::with_capacity(BATCH_PACKETS),
             head: file_header(link_type).to_vec(),
@@ -246,7 +246,7 @@ impl Builder {
         self.postings.clear();
         self.posting_starts.clear();
         self.seconds.clear();
-        self.totals = Totals::default();
+        self.totals = RecordTotals::default();
         self.batch.clear();
         self.head.truncate(FILE_HEADER_BYTES);
         if let Some(checksums) = &mut self.checksums {

@@ -5,7 +5,7 @@ use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::IndexError;
-use crate::blocks::{BlockWriter, Blocks};
+use crate::blocks::{BlockReader, BlockWriter};
 use crate::column::BLOCK_ROWS;
 use crate::layout::{Section, granule_checksum};
 
@@ -92,7 +92,7 @@ pub(crate) fn put(checksums: &[u32]) -> BlockWriter {
 }
 
 /// Reads all of them; none where the block in which one stands is damaged.
-pub(crate) fn take_all(blocks: &Blocks<'_, 0>) -> Vec<Option<u32>> {
+pub(crate) fn take_all(blocks: &BlockReader<'_, 0>) -> Vec<Option<u32>> {
     let mut checksums = Vec::with_capacity(blocks.rows() as usize);
     for block in 0..blocks.count() {
         let rows = blocks.rows_of(block);
@@ -107,11 +107,11 @@ pub(crate) fn take_all(blocks: &Blocks<'_, 0>) -> Vec<Option<u32>> {
 }
 
 /// Verifies all blocks.
-pub(crate) fn verify(blocks: &Blocks<'_, 0>) -> Result<(), IndexError> {
+pub(crate) fn verify(blocks: &BlockReader<'_, 0>) -> Result<(), IndexError> {
     (0..blocks.count()).try_for_each(|block| take(blocks, block).map(|_| ()))
 }
 
-fn take<'a>(blocks: &Blocks<'a, 0>, block: usize) -> Result<&'a [u8], IndexError> {
+fn take<'a>(blocks: &BlockReader<'a, 0>, block: usize) -> Result<&'a [u8], IndexError> {
     let bytes = blocks.block(block)?;
     match bytes.len() == blocks.rows_of(block) * CHECKSUM_BYTES {
         true => Ok(bytes),

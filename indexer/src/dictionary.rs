@@ -4,7 +4,7 @@
 //! approximate filter beside it.
 
 use crate::IndexError;
-use crate::blocks::{BlockWriter, Blocks};
+use crate::blocks::{BlockReader, BlockWriter};
 use crate::column::{self, BLOCK_ROWS, take_values};
 use crate::layout::Section;
 
@@ -44,13 +44,13 @@ pub(crate) fn put_u128(section: Section, sorted: &[u128]) -> BlockWriter {
 }
 
 /// A number that a set can hold.
-pub(crate) trait Member<const BYTES: usize>: Copy + Ord + Default {
+pub(crate) trait DictionaryKey<const BYTES: usize>: Copy + Ord + Default {
     fn from_key(key: [u8; BYTES]) -> Self;
     /// Decodes a block whose first number is `members[0]` into the rest of `members`.
     fn decode(block: &[u8], members: &mut [Self]) -> Option<()>;
 }
 
-impl Member<4> for u32 {
+impl DictionaryKey<4> for u32 {
     fn from_key(key: [u8; 4]) -> Self {
         Self::from_le_bytes(key)
     }
@@ -68,7 +68,7 @@ impl Member<4> for u32 {
     }
 }
 
-impl Member<16> for u128 {
+impl DictionaryKey<16> for u128 {
     fn from_key(key: [u8; 16]) -> Self {
         Self::from_le_bytes(key)
     }
@@ -96,7 +96,7 @@ impl Member<16> for u128 {
 /// Reads a set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SortedSet<'a, const BYTES: usize> {
-    blocks: Blocks<'a, BYTES>,
+    blocks: BlockReader<'a, BYTES>,
     section: Section,
 }
 
@@ -107,11 +107,11 @@ impl<'a, const BYTES: usize> SortedSet<'a, BYTES> {
         directory: &'a [u8],
         members: u32,
     ) -> Result<Self, IndexError> {
-        Ok(Self { blocks: Blocks::new(section, blocks, directory, members)?, section })
+        Ok(Self { blocks: BlockReader::new(section, blocks, directory, members)?, section })
     }
 
     /// Decodes a block into the front of `members` and says how many there are.
-    pub(crate) fn decode<T: Member<BYTES>>(
+    pub(crate) fn decode<T: DictionaryKey<BYTES>>(
         &self,
         block: usize,
         members: &mut [T; BLOCK_ROWS],
@@ -124,7 +124,7 @@ impl<'a, const BYTES: usize> SortedSet<'a, BYTES> {
     }
 
     /// Number of members below `value`: its id if it is a member.
-    pub(crate) fn rank<T: Member<BYTES>>(&self, value: T) -> Result<usize, IndexError> {
+    pub(crate) fn rank<T: DictionaryKey<BYTES>>(&self, value: T) -> Result<usize, IndexError> {
         let Some(block) = self.blocks.find(|key| T::from_key(key) > value) else { return Ok(0) };
         let mut members = [T::default(); BLOCK_ROWS];
         let rows = self.decode(block, &mut members)?;
@@ -132,7 +132,7 @@ impl<'a, const BYTES: usize> SortedSet<'a, BYTES> {
     }
 
     /// The member with an id.
-    pub(crate) fn member<T: Member<BYTES>>(&self, id: usize) -> Result<T, IndexError> {
+    pub(crate) fn member<T: DictionaryKey<BYTES>>(&self, id: usize) -> Result<T, IndexError> {
         let mut members = [T::default(); BLOCK_ROWS];
         let rows = self.decode(id / BLOCK_ROWS, &mut members)?;
         let member = members[..rows].get(id % BLOCK_ROWS);
@@ -140,7 +140,7 @@ impl<'a, const BYTES: usize> SortedSet<'a, BYTES> {
     }
 
     /// Appends all members to `output`.
-    pub(crate) fn decode_all<T: Member<BYTES>>(&self, output: &mut Vec<T>) -> Result<(), IndexError> {
+    pub(crate) fn decode_all<T: DictionaryKey<BYTES>>(&self, output: &mut Vec<T>) -> Result<(), IndexError> {
         let mut members = [T::default(); BLOCK_ROWS];
         for block in 0..self.blocks.count() {
             let rows = self.decode(block, &mut members)?;
@@ -156,7 +156,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn check<const BYTES: usize, T: Member<BYTES> + std::fmt::Debug>(
+    fn check<const BYTES: usize, T: DictionaryKey<BYTES> + std::fmt::Debug>(
         writer: &BlockWriter,
         sorted: &[T],
         probes: &[T],

@@ -3,7 +3,7 @@
 use netrewind_segment::Timestamp;
 
 use crate::IndexError;
-use crate::blocks::{BlockWriter, Blocks};
+use crate::blocks::{BlockReader, BlockWriter};
 use crate::column::{self, BLOCK_ROWS, Values, take_values};
 use crate::layout::Section;
 
@@ -62,7 +62,7 @@ pub(crate) struct GranuleBlock {
 /// Reads the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GranuleTable<'a> {
-    blocks: Blocks<'a, KEY_BYTES>,
+    blocks: BlockReader<'a, KEY_BYTES>,
     granule_shift: u8,
 }
 
@@ -73,7 +73,7 @@ impl<'a> GranuleTable<'a> {
         granules: u32,
         granule_shift: u8,
     ) -> Result<Self, IndexError> {
-        Ok(Self { blocks: Blocks::new(Section::Granules, blocks, directory, granules)?, granule_shift })
+        Ok(Self { blocks: BlockReader::new(Section::Granules, blocks, directory, granules)?, granule_shift })
     }
 
     /// Number of blocks.

@@ -159,7 +159,7 @@ impl Section {
 
 /// Fields of the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct IndexHeader {
     pub link_type: LinkType,
     pub granule_shift: u8,
     /// Seconds of a bucket of the graph are 2^this.
@@ -237,7 +237,7 @@ fn number<const N: usize>(bytes: &[u8], field: std::ops::Range<usize>) -> [u8; N
     number
 }
 
-impl Header {
+impl IndexHeader {
     /// The bytes of header and table.
     pub fn to_bytes(&self, table: &SectionTable) -> Vec<u8> {
         let mut bytes = vec![0; HEADER_BYTES];
@@ -350,7 +350,7 @@ mod tests {
     use crate::ranking::RANKS_MAX;
     use crate::seconds::POINTS_MAX;
     use crate::strings::STRING_BYTES_MAX;
-    use crate::{Limits, POSITIONS_WITHOUT_LENGTH_MAX};
+    use crate::{IndexLimits, POSITIONS_WITHOUT_LENGTH_MAX};
 
     const DOCUMENT: &str = include_str!("../FORMAT.md");
 
@@ -412,7 +412,7 @@ mod tests {
             "{} to {}; {} in",
             GRANULE_SHIFTS.start(),
             GRANULE_SHIFTS.end(),
-            Limits::default().granule_shift
+            IndexLimits::default().granule_shift
         );
         assert!(DOCUMENT.contains(&shifts));
     }
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn the_limits_are_as_documented() {
-        let limits = Limits::default();
+        let limits = IndexLimits::default();
         let power = |number: u64| format!("2^{}", number.ilog2());
         let coded = [
             ("segment bytes", power(SEGMENT_BYTES_MAX)),

@@ -33,13 +33,13 @@ mod template;
 mod template_list;
 pub mod tunnel;
 
-pub use builder::{Builder, Limits, build_from, build_with};
+pub use builder::{Builder, IndexLimits, build_from, build_with};
 pub use checksums::GranuleChecksums;
 pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};
 pub use granules::Granule;
 pub use observations::{LabelKey, Observation};
-pub use reader::{Comparison, Constraint, Cursor, Flows, Index, Observations, Second, Term};
+pub use reader::{Comparison, Constraint, FlowCursor, FlowIter, Index, KeyConstraint, Observations, Second};
 pub use template::{Description, KeyField, Shape, Template, TransportKey, View, ViewLengths};
 
 /// Flows in more granules than this have the bits of their positions counted, so that a reader can skip them.

@@ -194,7 +194,7 @@ fn take_labels(input: &mut &[u8], observations: &mut [Observation], counts: &Val
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blocks::Blocks;
+    use crate::blocks::BlockReader;
     use proptest::prelude::*;
 
     fn any_row() -> impl Strategy<Value = Observation> {
@@ -222,8 +222,8 @@ mod tests {
             }
             let writer = put(&rows);
             let count = rows.len() as u32;
-            let blocks: Blocks<'_, 4> =
-                Blocks::new(Section::Observations, &writer.blocks, &writer.directory, count).unwrap();
+            let blocks: BlockReader<'_, 4> =
+                BlockReader::new(Section::Observations, &writer.blocks, &writer.directory, count).unwrap();
             let mut decoded = Vec::new();
             for block in 0..blocks.count() {
                 let first = u32::from_le_bytes(blocks.key(block));
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn all_that_is_visited_has_a_key() {
-        use netrewind_labels::{Answer, Dns, Http, Ja4, Labels, Question, Ssh, Tls};
+        use netrewind_labels::{Dns, Http, Ja4, Labels, Question, ResourceRecord, Ssh, Tls};
         let text = || Some(Box::from("x"));
         let labels = Labels {
             application: "all",
@@ -255,7 +255,7 @@ mod tests {
             http: Some(Http { method: "GET".into(), host: text(), user_agent: text() }),
             dns: Some(Dns {
                 question: Some(Question { name: "x".into(), ..Question::default() }),
-                answers: vec![Answer { record_type: 1, value: "x".into() }],
+                answers: vec![ResourceRecord { record_type: 1, value: "x".into() }],
                 response_code: None,
             }),
             ssh: Some(Ssh { forward: text(), backward: text() }),

@@ -15,17 +15,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use netrewind_segment::{LinkType, Timestamp};
 
 pub use checksums::Comparison;
-pub use cursor::{Cursor, Flows};
-pub use lookup::{Constraint, Term};
+pub use cursor::{FlowCursor, FlowIter};
+pub use lookup::{Constraint, KeyConstraint};
 pub use observations::Observations;
 pub use time::Second;
 
 use crate::IndexError;
-use crate::blocks::Blocks;
+use crate::blocks::BlockReader;
 use crate::dictionary::SortedSet;
 use crate::granules::GranuleTable;
 use crate::layout::{
-    HEAD_BYTES, HEADER_BYTES, Header, Section, SectionTable, head_hash, is_right, section_checksum,
+    HEAD_BYTES, HEADER_BYTES, IndexHeader, Section, SectionTable, head_hash, is_right, section_checksum,
     tunnel_ports_hash,
 };
 use crate::ranking::Rankings;
@@ -38,7 +38,7 @@ use crate::tunnel::TunnelPorts;
 #[derive(Debug)]
 pub struct Index<B> {
     bytes: B,
-    header: Header,
+    header: IndexHeader,
     /// Offset of each section, and the end of the last one.
     offsets: [usize; Section::ALL.len() + 1],
     table: SectionTable,
@@ -53,7 +53,7 @@ pub struct Index<B> {
 impl<B: AsRef<[u8]>> Index<B> {
     /// Opens an index after checking its header. Costs the same whatever the index's size.
     pub fn open(bytes: B) -> Result<Self, IndexError> {
-        let (header, table) = Header::read(bytes.as_ref())?;
+        let (header, table) = IndexHeader::read(bytes.as_ref())?;
         let mut offsets = [HEADER_BYTES; Section::ALL.len() + 1];
         for (number, entry) in table.iter().enumerate() {
             // The header's check has seen that the sections end with the file.
@@ -200,34 +200,37 @@ impl<B: AsRef<[u8]>> Index<B> {
         templates.as_deref().map_err(Clone::clone)
     }
 
-    /// The flow with a number. For more than a few, a [`Cursor`] is cheaper.
+    /// The flow with a number. For more than a few, a [`FlowCursor`] is cheaper.
     pub fn flow(&self, id: u32) -> Result<crate::Flow, IndexError> {
         self.cursor().flow(id)
     }
 
     /// Reads flows, their positions and granules, and remembers what it has decoded.
-    pub fn cursor(&self) -> Cursor<'_, B> {
-        Cursor::new(self)
+    pub fn cursor(&self) -> FlowCursor<'_, B> {
+        FlowCursor::new(self)
     }
 
     /// All flows in the order of their numbers.
-    pub fn flows(&self) -> Flows<'_, B> {
-        Flows::new(self, None)
+    pub fn flows(&self) -> FlowIter<'_, B> {
+        FlowIter::new(self, None)
     }
 
     /// The flows of those templates whose place in `wanted` holds true, in the order of their numbers.
-    pub fn flows_of<'a>(&'a self, wanted: &'a [bool]) -> Flows<'a, B> {
-        Flows::new(self, Some(wanted))
+    pub fn flows_of<'a>(&'a self, wanted: &'a [bool]) -> FlowIter<'a, B> {
+        FlowIter::new(self, Some(wanted))
     }
 
     /// Reads what was observed of flows.
     pub fn observations(&self) -> Result<Observations<'_>, IndexError> {
         let directory = self.section(Section::ObservationDirectory)?;
         let blocks = self.section(Section::Observations)?;
-        let rows = Blocks::new(Section::Observations, blocks, directory, self.header.observations)?;
+        let rows = BlockReader::new(Section::Observations, blocks, directory, self.header.observations)?;
         let directory = self.section(Section::StringDirectory)?;
         let blocks = self.section(Section::Strings)?;
-        Ok(Observations::new(rows, Blocks::new(Section::Strings, blocks, directory, self.header.strings)?))
+        Ok(Observations::new(
+            rows,
+            BlockReader::new(Section::Strings, blocks, directory, self.header.strings)?,
+        ))
     }
 
     /// Verifies every checksum and decodes everything once.
@@ -300,18 +303,18 @@ impl<B: AsRef<[u8]>> Index<B> {
     }
 
     /// Keyed by the first greater address of a block.
-    fn keys(&self) -> Result<Blocks<'_, 4>, IndexError> {
+    fn keys(&self) -> Result<BlockReader<'_, 4>, IndexError> {
         let directory = self.section(Section::KeyDirectory)?;
-        Blocks::new(Section::Keys, self.section(Section::Keys)?, directory, self.header.flows)
+        BlockReader::new(Section::Keys, self.section(Section::Keys)?, directory, self.header.flows)
     }
 
-    fn details(&self) -> Result<Blocks<'_, 0>, IndexError> {
+    fn details(&self) -> Result<BlockReader<'_, 0>, IndexError> {
         let directory = self.section(Section::DetailDirectory)?;
-        Blocks::new(Section::Details, self.section(Section::Details)?, directory, self.header.flows)
+        BlockReader::new(Section::Details, self.section(Section::Details)?, directory, self.header.flows)
     }
 
-    fn positions(&self) -> Result<Blocks<'_, 0>, IndexError> {
+    fn positions(&self) -> Result<BlockReader<'_, 0>, IndexError> {
         let directory = self.section(Section::PositionDirectory)?;
-        Blocks::new(Section::Positions, self.section(Section::Positions)?, directory, self.header.flows)
+        BlockReader::new(Section::Positions, self.section(Section::Positions)?, directory, self.header.flows)
     }
 }

@@ -3,7 +3,7 @@
 //! `FORMAT.md`, "Strings", is normative.
 
 use crate::IndexError;
-use crate::blocks::{BlockWriter, Blocks};
+use crate::blocks::{BlockReader, BlockWriter};
 use crate::column::{self, BLOCK_ROWS, take, take_values};
 use crate::layout::Section;
 
@@ -36,12 +36,12 @@ fn common_bytes(one: &str, other: &str) -> u64 {
 /// The texts of an index, block by block as they are asked for.
 #[derive(Debug)]
 pub(crate) struct StringTable<'a> {
-    blocks: Blocks<'a, 0>,
+    blocks: BlockReader<'a, 0>,
     read: Vec<Option<Vec<String>>>,
 }
 
 impl<'a> StringTable<'a> {
-    pub(crate) fn new(blocks: Blocks<'a, 0>) -> Self {
+    pub(crate) fn new(blocks: BlockReader<'a, 0>) -> Self {
         Self { read: vec![None; blocks.count()], blocks }
     }
 
@@ -96,7 +96,7 @@ mod tests {
             let sorted: Vec<&str> = texts.iter().map(String::as_str).collect();
             let writer = put(&sorted);
             let rows = sorted.len() as u32;
-            let blocks = Blocks::new(Section::Strings, &writer.blocks, &writer.directory, rows).unwrap();
+            let blocks = BlockReader::new(Section::Strings, &writer.blocks, &writer.directory, rows).unwrap();
             let mut table = StringTable::new(blocks);
             for (number, text) in (0..).zip(&sorted) {
                 prop_assert_eq!(table.get(number).unwrap(), *text);

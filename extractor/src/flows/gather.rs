@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netrewind_indexer::{Builder, Flow, Index, Limits, Template};
+use netrewind_indexer::{Builder, Flow, Index, IndexLimits, Template};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use netrewind_segment::{LinkType, Map, Record, RecordHeader, Records, SegmentName};
 
@@ -470,7 +470,7 @@ fn known(flow: &Flow, template: u32) -> Known {
 
 /// True if the index has reached a limit and counts packets in flows that are not theirs.
 fn is_full(index: &Index<Map>) -> Result<bool, netrewind_indexer::IndexError> {
-    let limits = Limits::default();
+    let limits = IndexLimits::default();
     let templates = index.templates()?.len();
     Ok(index.flow_count() >= limits.flows_max || templates >= limits.templates_max as usize)
 }

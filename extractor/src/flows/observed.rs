@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::{Cursor, Index, IndexError, LabelKey, Observation, Observations};
+use netrewind_indexer::{FlowCursor, Index, IndexError, LabelKey, Observation, Observations};
 
 use super::carrier::Facts;
 use super::key::Key;
@@ -147,7 +147,7 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
         &self,
         parts: &mut [Part],
         places: &Places,
-        cursor: &mut Cursor<'_, B>,
+        cursor: &mut FlowCursor<'_, B>,
         rows: &mut Observations<'_>,
         row: &Observation,
     ) -> Result<(), IndexError> {
@@ -160,7 +160,11 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
     }
 
     /// The key that a flow has, which end has sent it, and its packets.
-    fn key_of(&self, cursor: &mut Cursor<'_, B>, flow: u32) -> Result<Option<(Key, usize, u64)>, IndexError> {
+    fn key_of(
+        &self,
+        cursor: &mut FlowCursor<'_, B>,
+        flow: u32,
+    ) -> Result<Option<(Key, usize, u64)>, IndexError> {
         let flow = cursor.flow(flow)?;
         Ok(self.facts.get(flow.template as usize).map(|facts| {
             let (key, side, _) = Key::of(&flow, facts);
@@ -169,7 +173,7 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
     }
 
     /// Number of packets that the segment has of a flow's conversation.
-    fn packets_of(&self, cursor: &mut Cursor<'_, B>, key: &Key, flow: u32) -> Result<u64, IndexError> {
+    fn packets_of(&self, cursor: &mut FlowCursor<'_, B>, key: &Key, flow: u32) -> Result<u64, IndexError> {
         let mut packets = 0;
         for flow in cursor.conversation_of(flow)? {
             let found = self.key_of(cursor, flow)?;

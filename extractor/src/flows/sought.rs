@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::{Constraint, Index, IndexError, KeyField, LabelKey, Term};
+use netrewind_indexer::{Constraint, Index, IndexError, KeyConstraint, KeyField, LabelKey};
 
 use super::carrier::{Carriers, Facts};
 use super::key::Key;
@@ -110,12 +110,12 @@ impl Keys {
 }
 
 /// Terms for flows from an address or to it.
-fn either_end(address: IpAddr) -> Vec<Term> {
+fn either_end(address: IpAddr) -> Vec<KeyConstraint> {
     let number = match address {
         IpAddr::V4(address) => u128::from(address.to_bits()),
         IpAddr::V6(address) => address.to_bits(),
     };
-    let of = |field| Term { field, constraint: Constraint::Range(number..=number) };
+    let of = |field| KeyConstraint { field, constraint: Constraint::Range(number..=number) };
     [KeyField::SourceAddress, KeyField::DestinationAddress].map(of).into()
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netrewind_indexer::{
-    Constraint, Cursor, Flow, Index, IndexError, KeyField, Limits, Shape, Template, Term,
+    Constraint, Flow, FlowCursor, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Shape, Template,
 };
 use netrewind_segment::{Map, Timestamp};
 
@@ -18,7 +18,7 @@ const TERMS_MAX: usize = 256;
 
 /// Takes a flow that has fragments.
 type VisitFragments<'v> =
-    dyn FnMut(&mut Cursor<'_, Map>, u32, &Flow, &mut Templates<'_>) -> Result<(), IndexError> + 'v;
+    dyn FnMut(&mut FlowCursor<'_, Map>, u32, &Flow, &mut Templates<'_>) -> Result<(), IndexError> + 'v;
 
 impl Planner<'_> {
     /// Verdict on all packets of a link type.
@@ -210,7 +210,7 @@ struct FragmentTemplates {
     walked: Vec<bool>,
     /// Templates whose flows are found by their source address.
     looked_up: Vec<bool>,
-    terms: Vec<Term>,
+    terms: Vec<KeyConstraint>,
 }
 
 impl FragmentTemplates {
@@ -244,12 +244,12 @@ impl FragmentTemplates {
 }
 
 /// The flows from an address. One of IPv4 is also the IPv6 address with the same number: flows are judged whole.
-fn source_term(address: IpAddr) -> Term {
+fn source_term(address: IpAddr) -> KeyConstraint {
     let value = match address {
         IpAddr::V4(address) => u128::from(address.to_bits()),
         IpAddr::V6(address) => address.to_bits(),
     };
-    Term { field: KeyField::SourceAddress, constraint: Constraint::Range(value..=value) }
+    KeyConstraint { field: KeyField::SourceAddress, constraint: Constraint::Range(value..=value) }
 }
 
 fn add(relevant: &mut Relevant, template: &Template, flow: &Flow, lost_keys: bool) {
@@ -262,7 +262,7 @@ fn add(relevant: &mut Relevant, template: &Template, flow: &Flow, lost_keys: boo
 
 /// True if packets may be counted in flows of unknown addresses, because there were too many flows or templates.
 fn has_packets_without_key(index: &Index<Map>) -> Result<bool, IndexError> {
-    Ok(index.flow_count() >= Limits::default().flows_max
+    Ok(index.flow_count() >= IndexLimits::default().flows_max
         || index.templates()?.iter().any(Template::is_opaque))
 }
 

@@ -50,9 +50,9 @@ pub(crate) struct Judged {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Demands {
     /// One of these.
-    pub(crate) terms: Vec<indexer::Term>,
+    pub(crate) terms: Vec<indexer::KeyConstraint>,
     /// If both addresses are always constrained: the terms required of either.
-    pub(crate) ends: Option<Vec<indexer::Term>>,
+    pub(crate) ends: Option<Vec<indexer::KeyConstraint>>,
 }
 
 /// A template under one expression.
@@ -185,7 +185,7 @@ impl Demands {
 
     /// Adds `other` as an alternative: keys that meet either are accepted.
     pub(crate) fn join(&mut self, other: &Self) {
-        let add = |all: &mut Vec<indexer::Term>, more: &[indexer::Term]| {
+        let add = |all: &mut Vec<indexer::KeyConstraint>, more: &[indexer::KeyConstraint]| {
             for term in more {
                 if !all.contains(term) {
                     all.push(term.clone());
@@ -301,7 +301,7 @@ fn set_address(packet: &mut AbstractPacket, field: KeyField, address: Option<IpA
 
 /// One term of each conjunction: the flows that satisfy any of them are all that can matter, and each is judged whole.
 /// None where one of them demands nothing.
-fn most_selective(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
+fn most_selective(conjunctions: &[Conjunction]) -> Option<Vec<indexer::KeyConstraint>> {
     let best = |terms: &Conjunction| terms.iter().copied().max_by_key(|term| selectivity(&term.demand));
     let mut terms: Vec<Term> = conjunctions.iter().map(best).collect::<Option<_>>()?;
     terms.sort_unstable();
@@ -310,7 +310,7 @@ fn most_selective(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
 }
 
 /// Address terms of the conjunctions; `None` if one of them leaves the source or the destination open.
-fn ends_of(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
+fn ends_of(conjunctions: &[Conjunction]) -> Option<Vec<indexer::KeyConstraint>> {
     let is_of = |field: KeyField| move |term: &&Term| term.field == field;
     let mut ends: Vec<Term> = Vec::new();
     for terms in conjunctions {
@@ -328,8 +328,8 @@ fn ends_of(conjunctions: &[Conjunction]) -> Option<Vec<indexer::Term>> {
 }
 
 /// Minimum number of bits that each of some alternatives fixes: the work of searching the index grows with every bit less.
-fn least_selectivity(terms: &[indexer::Term]) -> u32 {
-    let bits = |term: &indexer::Term| match &term.constraint {
+fn least_selectivity(terms: &[indexer::KeyConstraint]) -> u32 {
+    let bits = |term: &indexer::KeyConstraint| match &term.constraint {
         indexer::Constraint::Masked { mask, .. } => mask.count_ones(),
         indexer::Constraint::Range(range) => {
             let numbers = u32::try_from(range.end().saturating_sub(*range.start())).unwrap_or(u32::MAX);
@@ -347,7 +347,7 @@ fn selectivity(demand: &Demand) -> u32 {
     }
 }
 
-fn index_term(term: &Term) -> indexer::Term {
+fn index_term(term: &Term) -> indexer::KeyConstraint {
     let field = match term.field {
         KeyField::SourceAddress => indexer::KeyField::SourceAddress,
         KeyField::DestinationAddress => indexer::KeyField::DestinationAddress,
@@ -358,7 +358,7 @@ fn index_term(term: &Term) -> indexer::Term {
         Demand::Bits { mask, value, .. } => indexer::Constraint::Masked { mask, value },
         Demand::Range { low, high } => indexer::Constraint::Range(low.into()..=high.into()),
     };
-    indexer::Term { field, constraint }
+    indexer::KeyConstraint { field, constraint }
 }
 
 /// Judgements by template: the same templates come back in every segment.

@@ -10,7 +10,7 @@ use tantivy::store::StoreReader;
 use tantivy::{DocId, Index, SegmentReader, TantivyDocument, TantivyError};
 
 use crate::CatalogError;
-use crate::schema::{Fields, TIME_UNIT_NS, schema};
+use crate::schema::{SchemaFields, TIME_UNIT_NS, schema};
 use crate::search::search;
 
 /// Blocks of documents that are kept at hand: they are read in order.
@@ -36,7 +36,7 @@ pub struct HourReader {
     index: Index,
     /// Absent where it has no records.
     part: Option<SegmentReader>,
-    fields: Fields,
+    fields: SchemaFields,
 }
 
 impl HourReader {
@@ -88,7 +88,7 @@ impl HourReader {
         let failed = CatalogError::tantivy(self.hour);
         let Some(part) = &self.part else { return Ok(()) };
         let documents = part.get_store_reader(BLOCKS_CACHED).map_err(|error| failed(error.into()))?;
-        let columns = Times::of(part).map_err(&failed)?;
+        let columns = RecordTimes::of(part).map_err(&failed)?;
         let search = search(condition, range, &self.fields);
         let weight = search.weight(EnableScoring::disabled_from_schema(part.schema())).map_err(&failed)?;
         let mut scorer = weight.scorer(part, 1.0).map_err(&failed)?;
@@ -136,13 +136,13 @@ fn unless_damaged<T>(hour: Hour, read: impl FnOnce() -> Result<T, CatalogError>)
 }
 
 /// The rounded times of records.
-struct Times {
+struct RecordTimes {
     first: tantivy::columnar::Column<u64>,
     duration: tantivy::columnar::Column<u64>,
     open: Option<tantivy::columnar::Column<u64>>,
 }
 
-impl Times {
+impl RecordTimes {
     fn of(part: &SegmentReader) -> Result<Self, TantivyError> {
         let fast = part.fast_fields();
         Ok(Self {

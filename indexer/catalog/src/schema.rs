@@ -6,12 +6,12 @@ use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, Schema, TextFieldI
 /// Unit of the times that records are selected by; the document has them exactly. A finer unit would take more bytes.
 pub(crate) const TIME_UNIT_NS: u64 = 1_000_000_000;
 
-/// The column of [`Fields::number`].
+/// The column of [`SchemaFields::number`].
 pub(crate) const NUMBER: &str = "number";
 
 /// Fields of a tantivy document.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields {
+pub(crate) struct SchemaFields {
     /// Number in the order of addition. A line takes next to nothing.
     pub(crate) number: Field,
     /// The first packet, rounded down to [`TIME_UNIT_NS`].
@@ -32,7 +32,7 @@ pub(crate) struct Fields {
     pub(crate) document: Field,
 }
 
-impl Fields {
+impl SchemaFields {
     pub(crate) fn number(&self, column: NumberColumn) -> Field {
         match column {
             NumberColumn::ClientPort => self.ports[0],
@@ -46,13 +46,13 @@ impl Fields {
 }
 
 /// The columns, always the same.
-pub(crate) fn schema() -> (Schema, Fields) {
+pub(crate) fn schema() -> (Schema, SchemaFields) {
     let mut build = Schema::builder();
     let words = TextFieldIndexing::default()
         .set_tokenizer("raw")
         .set_fieldnorms(false)
         .set_index_option(IndexRecordOption::Basic);
-    let fields = Fields {
+    let fields = SchemaFields {
         number: build.add_u64_field(NUMBER, FAST),
         first: build.add_u64_field("first", FAST),
         duration: build.add_u64_field("duration", FAST),

@@ -9,21 +9,21 @@ use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, Occur, Query, RangeQuer
 use tantivy::schema::{Field, IndexRecordOption};
 
 use crate::hour::Range;
-use crate::schema::{Fields, TIME_UNIT_NS};
+use crate::schema::{SchemaFields, TIME_UNIT_NS};
 
-type Search = Box<dyn Query>;
+type BoxedQuery = Box<dyn Query>;
 
 /// The records that fulfil the condition and meet the range, as far as rounded times tell, and all that are open.
-pub(crate) fn search(condition: &Condition, range: Range, fields: &Fields) -> Search {
+pub(crate) fn search(condition: &Condition, range: Range, fields: &SchemaFields) -> BoxedQuery {
     let mut all = vec![(Occur::Must, of_condition(condition, fields))];
     if range.last_ns < u64::MAX {
         all.push((Occur::Must, number(fields.first, 0, range.last_ns / TIME_UNIT_NS)));
     }
-    let found: Search = Box::new(BooleanQuery::new(all));
+    let found: BoxedQuery = Box::new(BooleanQuery::new(all));
     Box::new(BooleanQuery::new(vec![(Occur::Should, found), (Occur::Should, number(fields.open, 1, 1))]))
 }
 
-fn of_condition(condition: &Condition, fields: &Fields) -> Search {
+fn of_condition(condition: &Condition, fields: &SchemaFields) -> BoxedQuery {
     match condition {
         Condition::All(all) => all_of(all.iter().map(|one| of_condition(one, fields))),
         Condition::Any(any) => any_of(any.iter().map(|one| of_condition(one, fields))),
@@ -40,7 +40,7 @@ fn of_condition(condition: &Condition, fields: &Fields) -> Search {
 
 /// Negation of a condition. Only single conditions are excluded: tantivy asks an excluded query for documents in any order, and
 /// its intersections are not made for that.
-fn not(condition: &Condition, fields: &Fields) -> Search {
+fn not(condition: &Condition, fields: &SchemaFields) -> BoxedQuery {
     match condition {
         Condition::All(all) => any_of(all.iter().map(|one| not(one, fields))),
         Condition::Any(any) => all_of(any.iter().map(|one| not(one, fields))),
@@ -52,17 +52,17 @@ fn not(condition: &Condition, fields: &Fields) -> Search {
     }
 }
 
-fn all_of(parts: impl Iterator<Item = Search>) -> Search {
+fn all_of(parts: impl Iterator<Item = BoxedQuery>) -> BoxedQuery {
     // Of none it would find nothing.
-    let everything: Search = Box::new(AllQuery);
+    let everything: BoxedQuery = Box::new(AllQuery);
     Box::new(BooleanQuery::new(parts.chain([everything]).map(|part| (Occur::Must, part)).collect()))
 }
 
-fn any_of(parts: impl Iterator<Item = Search>) -> Search {
+fn any_of(parts: impl Iterator<Item = BoxedQuery>) -> BoxedQuery {
     Box::new(BooleanQuery::new(parts.map(|part| (Occur::Should, part)).collect()))
 }
 
-fn number(field: Field, from: u64, to: u64) -> Search {
+fn number(field: Field, from: u64, to: u64) -> BoxedQuery {
     if from > to {
         return Box::new(EmptyQuery);
     }
@@ -70,7 +70,7 @@ fn number(field: Field, from: u64, to: u64) -> Search {
     Box::new(RangeQuery::new(bound(from), bound(to)))
 }
 
-fn address(field: Field, from: Ipv6Addr, to: Ipv6Addr) -> Search {
+fn address(field: Field, from: Ipv6Addr, to: Ipv6Addr) -> BoxedQuery {
     if from > to {
         return Box::new(EmptyQuery);
     }

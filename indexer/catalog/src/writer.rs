@@ -8,7 +8,7 @@ use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::{Index, IndexSettings, IndexWriter, SegmentReader, TantivyDocument};
 
 use crate::CatalogError;
-use crate::schema::{Fields, NUMBER, TIME_UNIT_NS, schema};
+use crate::schema::{NUMBER, SchemaFields, TIME_UNIT_NS, schema};
 
 /// Bytes of memory that writing an hour takes, beside what tantivy maps. What has filled it goes to the disk, and is merged
 /// at the end.
@@ -21,7 +21,7 @@ pub struct HourWriter<'s> {
     store: &'s Store,
     hour: Hour,
     writer: IndexWriter,
-    fields: Fields,
+    fields: SchemaFields,
     records: u64,
 }
 
@@ -107,7 +107,7 @@ fn in_order(index: &Index) -> tantivy::Result<Vec<SegmentId>> {
     Ok(parts.into_iter().map(|(_, id)| id).collect())
 }
 
-fn document(flow: &CatalogRecord, fields: &Fields) -> TantivyDocument {
+fn document(flow: &CatalogRecord, fields: &SchemaFields) -> TantivyDocument {
     let mut document = TantivyDocument::default();
     let first = flow.first_ns / TIME_UNIT_NS;
     document.add_u64(fields.first, first);

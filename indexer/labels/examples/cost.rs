@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use netrewind_labels::{Conversation, Direction, Labeller, Transport};
+use netrewind_labels::{ConversationPorts, Direction, Labeller, Transport};
 
 const ROUNDS: u32 = 200_000;
 
@@ -49,7 +49,7 @@ fn quic_initial() -> Vec<u8> {
 }
 
 fn measure(name: &str, transport: Transport, ports: [u16; 2], payload: &[u8]) {
-    let conversation = Conversation { transport, ports };
+    let conversation = ConversationPorts { transport, ports };
     let started = Instant::now();
     for _ in 0..ROUNDS {
         let mut labeller = Labeller::new();

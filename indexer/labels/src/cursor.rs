@@ -1,9 +1,9 @@
 //! Reads big-endian numbers and length-prefixed vectors off the front of a slice; the end of the bytes is `None`.
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cursor<'a>(pub &'a [u8]);
+pub(crate) struct ByteCursor<'a>(pub &'a [u8]);
 
-impl<'a> Cursor<'a> {
+impl<'a> ByteCursor<'a> {
     pub fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn varints_are_those_of_the_rfc() {
         // RFC 9000, appendix A.1.
-        let varint = |bytes: &[u8]| Cursor(bytes).varint();
+        let varint = |bytes: &[u8]| ByteCursor(bytes).varint();
         assert_eq!(varint(&[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c]), Some(151_288_809_941_952_652));
         assert_eq!(varint(&[0x9d, 0x7f, 0x3e, 0x7d]), Some(494_878_333));
         assert_eq!(varint(&[0x7b, 0xbd]), Some(15_293));

@@ -4,10 +4,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::cursor::Cursor;
-use crate::labels::{ANSWERS_MAX, Answer, Dns, Labels, NAME_BYTES_MAX, Question};
+use crate::cursor::ByteCursor;
+use crate::labels::{ANSWERS_MAX, Dns, Labels, NAME_BYTES_MAX, Question, ResourceRecord};
 use crate::text::{name, text};
-use crate::verdict::Verdict;
+use crate::verdict::Recognition;
 
 const HEADER_BYTES: usize = 12;
 const DNS_PORT: u16 = 53;
@@ -47,38 +47,38 @@ pub(crate) fn application([one, other]: [u16; 2]) -> Option<&'static str> {
 }
 
 /// Judges a datagram. Away from DNS's ports only messages without any irregularity are taken for DNS.
-pub(crate) fn recognise(datagram: &[u8], ports: [u16; 2]) -> Verdict {
+pub(crate) fn recognise(datagram: &[u8], ports: [u16; 2]) -> Recognition {
     let application = application(ports);
     let may_be_dns = || !ports.contains(&NETBIOS_PORT) && is_regular(datagram);
     if application.is_none() && !may_be_dns() {
-        return Verdict::Nothing;
+        return Recognition::Nothing;
     }
     judge(datagram, application.unwrap_or("dns"))
 }
 
 /// Judges the front of a TCP stream between DNS's ports, where a length stands before each message.
-pub(crate) fn recognise_stream(bytes: &[u8], application: &'static str, is_last: bool) -> Verdict {
-    let mut cursor = Cursor(bytes);
-    let Some(len) = cursor.u16().map(usize::from) else { return Verdict::more_unless(is_last) };
+pub(crate) fn recognise_stream(bytes: &[u8], application: &'static str, is_last: bool) -> Recognition {
+    let mut cursor = ByteCursor(bytes);
+    let Some(len) = cursor.u16().map(usize::from) else { return Recognition::more_unless(is_last) };
     if len < HEADER_BYTES {
-        return Verdict::Nothing;
+        return Recognition::Nothing;
     }
     match cursor.take(len) {
         Some(message) => judge(message, application),
         None if is_last => judge(cursor.0, application),
-        None => Verdict::More,
+        None => Recognition::More,
     }
 }
 
-fn judge(message: &[u8], application: &'static str) -> Verdict {
-    let Some(dns) = read(message) else { return Verdict::Nothing };
+fn judge(message: &[u8], application: &'static str) -> Recognition {
+    let Some(dns) = read(message) else { return Recognition::Nothing };
     // To a group, everyone answers: another sender's response is another conversation.
     let is_whole = dns.response_code.is_some() || application != "dns";
     let labels = Box::new(Labels { application, dns: Some(dns), ..Labels::default() });
-    if is_whole { Verdict::Whole(labels) } else { Verdict::Part(labels) }
+    if is_whole { Recognition::Whole(labels) } else { Recognition::Part(labels) }
 }
 
-struct Header {
+struct DnsHeader {
     flags: u16,
     questions: u16,
     answers: u16,
@@ -86,8 +86,8 @@ struct Header {
     additionals: u16,
 }
 
-impl Header {
-    fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+impl DnsHeader {
+    fn read(cursor: &mut ByteCursor<'_>) -> Option<Self> {
         let _id = cursor.u16()?;
         Some(Self {
             flags: cursor.u16()?,
@@ -105,8 +105,8 @@ impl Header {
 
 /// Reads a message; `None` where neither a question nor an answer can be read.
 fn read(message: &[u8]) -> Option<Dns> {
-    let mut cursor = Cursor(message);
-    let header = Header::read(&mut cursor)?;
+    let mut cursor = ByteCursor(message);
+    let header = DnsHeader::read(&mut cursor)?;
     let mut dns =
         Dns { response_code: header.is_response().then_some((header.flags & 0xf) as u8), ..Dns::default() };
     let questions: Option<Vec<Question>> =
@@ -115,7 +115,7 @@ fn read(message: &[u8]) -> Option<Dns> {
         questions.as_ref().is_some_and(|questions| questions.len() == header.questions.into());
     dns.question = match questions {
         Some(questions) => questions.into_iter().next(),
-        None => question(message, &mut Cursor(message.get(HEADER_BYTES..)?)),
+        None => question(message, &mut ByteCursor(message.get(HEADER_BYTES..)?)),
     };
     if are_questions_whole && header.is_response() {
         let answers = (0..header.answers).map_while(|_| answer(message, &mut cursor));
@@ -124,22 +124,22 @@ fn read(message: &[u8]) -> Option<Dns> {
     (dns.question.is_some() || !dns.answers.is_empty()).then_some(dns)
 }
 
-fn question(message: &[u8], cursor: &mut Cursor<'_>) -> Option<Question> {
+fn question(message: &[u8], cursor: &mut ByteCursor<'_>) -> Option<Question> {
     let name = read_name(message, cursor)?;
     let record_type = cursor.u16()?;
     let _class = cursor.u16()?;
     Some(Question { name, record_type })
 }
 
-fn answer(message: &[u8], cursor: &mut Cursor<'_>) -> Option<Answer> {
+fn answer(message: &[u8], cursor: &mut ByteCursor<'_>) -> Option<ResourceRecord> {
     skip_name(cursor)?;
     let record_type = cursor.u16()?;
     let _class_and_ttl = cursor.take(6)?;
-    let value = Cursor(cursor.vector16()?);
-    Some(Answer { record_type, value: value_text(message, record_type, value).unwrap_or_default() })
+    let value = ByteCursor(cursor.vector16()?);
+    Some(ResourceRecord { record_type, value: value_text(message, record_type, value).unwrap_or_default() })
 }
 
-fn value_text(message: &[u8], record_type: u16, mut value: Cursor<'_>) -> Option<Box<str>> {
+fn value_text(message: &[u8], record_type: u16, mut value: ByteCursor<'_>) -> Option<Box<str>> {
     use record_type::*;
     match record_type {
         A => Some(Ipv4Addr::from_octets(value.0.try_into().ok()?).to_string().into()),
@@ -153,7 +153,7 @@ fn value_text(message: &[u8], record_type: u16, mut value: Cursor<'_>) -> Option
 }
 
 /// Passes over a name without following it.
-fn skip_name(cursor: &mut Cursor<'_>) -> Option<()> {
+fn skip_name(cursor: &mut ByteCursor<'_>) -> Option<()> {
     loop {
         match cursor.u8()? {
             0 => return Some(()),
@@ -165,7 +165,7 @@ fn skip_name(cursor: &mut Cursor<'_>) -> Option<()> {
 }
 
 /// Reads a name, through its pointers. Each has to point further to the front, so that following them ends.
-fn read_name(message: &[u8], cursor: &mut Cursor<'_>) -> Option<Box<str>> {
+fn read_name(message: &[u8], cursor: &mut ByteCursor<'_>) -> Option<Box<str>> {
     let mut labels = Vec::with_capacity(64);
     let (mut at, mut wire_bytes) = (*cursor, 0);
     // A cursor only knows what is left: where it stands follows from the message's end. Values of records end before it.
@@ -188,7 +188,7 @@ fn read_name(message: &[u8], cursor: &mut Cursor<'_>) -> Option<Box<str>> {
                         return None;
                     }
                     limit = target;
-                    at = Cursor(message.get(target..)?);
+                    at = ByteCursor(message.get(target..)?);
                     break;
                 }
                 _ => return None,
@@ -223,8 +223,8 @@ pub(crate) fn may_be_message(datagram: &[u8]) -> bool {
 }
 
 fn walk_regular(datagram: &[u8]) -> Option<()> {
-    let mut cursor = Cursor(datagram);
-    let header = Header::read(&mut cursor)?;
+    let mut cursor = ByteCursor(datagram);
+    let header = DnsHeader::read(&mut cursor)?;
     let records = header.answers + header.authorities + header.additionals;
     let question_at = cursor;
     skip_name(&mut cursor)?;

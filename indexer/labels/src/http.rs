@@ -5,7 +5,7 @@ use memchr::{memchr, memchr_iter};
 
 use crate::labels::{Http, Labels, METHOD_BYTES_MAX, NAME_BYTES_MAX, USER_AGENT_BYTES_MAX};
 use crate::text::{name, text};
-use crate::verdict::Verdict;
+use crate::verdict::Recognition;
 
 /// The methods of the IANA registry, of UPnP and of Microsoft's RPC that begin conversations.
 const METHODS: &[&[u8]] = &[
@@ -45,31 +45,31 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const VERSION: &[u8] = b"HTTP/1.";
 
 /// Judges the front of a TCP stream. Where `is_last`, what is missing of the head will not come.
-pub(crate) fn recognise(bytes: &[u8], is_last: bool) -> Verdict {
+pub(crate) fn recognise(bytes: &[u8], is_last: bool) -> Recognition {
     match begins_as(bytes, HTTP2_PREFACE) {
-        Some(true) => return Verdict::Whole(Labels::of("http2")),
+        Some(true) => return Recognition::Whole(Labels::of("http2")),
         Some(false) => {}
-        None if is_last && bytes.len() > b"PRI *".len() => return Verdict::Whole(Labels::of("http2")),
-        None => return Verdict::more_unless(is_last),
+        None if is_last && bytes.len() > b"PRI *".len() => return Recognition::Whole(Labels::of("http2")),
+        None => return Recognition::more_unless(is_last),
     }
     match begins_as(bytes, VERSION) {
-        Some(true) => return Verdict::Part(Labels::of("http")),
+        Some(true) => return Recognition::Part(Labels::of("http")),
         Some(false) => {}
-        None => return Verdict::more_unless(is_last),
+        None => return Recognition::more_unless(is_last),
     }
     match has_method(bytes) {
         Some(true) if is_last || ends(bytes) => request(bytes, "http"),
-        Some(false) => Verdict::Nothing,
-        _ => Verdict::more_unless(is_last),
+        Some(false) => Recognition::Nothing,
+        _ => Recognition::more_unless(is_last),
     }
 }
 
 /// Judges a datagram: SSDP speaks HTTP in datagrams (UPnP Device Architecture, section 1).
-pub(crate) fn recognise_datagram(datagram: &[u8]) -> Verdict {
+pub(crate) fn recognise_datagram(datagram: &[u8]) -> Recognition {
     match has_method(datagram) {
         Some(true) => request(datagram, "ssdp"),
-        _ if datagram.starts_with(VERSION) => Verdict::Part(Labels::of("ssdp")),
-        _ => Verdict::Nothing,
+        _ if datagram.starts_with(VERSION) => Recognition::Part(Labels::of("ssdp")),
+        _ => Recognition::Nothing,
     }
 }
 
@@ -109,13 +109,13 @@ fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.take_while(|line| !line.is_empty())
 }
 
-fn request(head: &[u8], application: &'static str) -> Verdict {
+fn request(head: &[u8], application: &'static str) -> Recognition {
     let mut lines = lines(head);
-    let Some(first) = lines.next() else { return Verdict::Nothing };
+    let Some(first) = lines.next() else { return Recognition::Nothing };
     // RTSP and SIP have methods of the same names.
     let version = first.trim_ascii_end().rsplit(|&byte| byte == b' ').next().unwrap_or_default();
     if !version.starts_with(VERSION) {
-        return Verdict::Nothing;
+        return Recognition::Nothing;
     }
     let method = first.split(|&byte| byte == b' ').next().unwrap_or_default();
     let mut http = Http { method: text(method, METHOD_BYTES_MAX), ..Http::default() };
@@ -128,7 +128,7 @@ fn request(head: &[u8], application: &'static str) -> Verdict {
             http.user_agent = Some(text(value, USER_AGENT_BYTES_MAX));
         }
     }
-    Verdict::Whole(Box::new(Labels { application, http: Some(http), ..Labels::default() }))
+    Recognition::Whole(Box::new(Labels { application, http: Some(http), ..Labels::default() }))
 }
 
 #[cfg(test)]
@@ -137,7 +137,7 @@ mod tests {
 
     fn http(bytes: &[u8], is_last: bool) -> Option<Http> {
         match recognise(bytes, is_last) {
-            Verdict::Whole(labels) => labels.http,
+            Recognition::Whole(labels) => labels.http,
             _ => None,
         }
     }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_head_without_an_end_is_read_when_no_more_comes() {
         let head = b"POST / HTTP/1.0\nHost: a\nUser-Agent: cut o";
-        assert!(matches!(recognise(head, false), Verdict::More));
+        assert!(matches!(recognise(head, false), Recognition::More));
         let found = http(head, true).expect("a request");
         assert_eq!((found.host.as_deref(), found.user_agent), (Some("a"), None));
     }
@@ -168,7 +168,7 @@ mod tests {
             b"USER x\r\n",
             b"EHLO a\r\n",
         ] {
-            assert!(matches!(recognise(bytes, false), Verdict::Nothing), "{}", bytes.escape_ascii());
+            assert!(matches!(recognise(bytes, false), Recognition::Nothing), "{}", bytes.escape_ascii());
         }
     }
 }

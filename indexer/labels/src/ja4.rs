@@ -9,7 +9,7 @@ use crate::tls::{ClientHello, extension};
 
 /// Transport of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Carrier {
+pub(crate) enum HandshakeTransport {
     Tcp,
     Quic,
     Dtls,
@@ -21,15 +21,15 @@ pub(crate) fn is_grease(value: u16) -> bool {
 }
 
 /// The fingerprint of a whole hello.
-pub(crate) fn ja4(hello: &ClientHello<'_>, carrier: Carrier) -> Ja4 {
+pub(crate) fn ja4(hello: &ClientHello<'_>, carrier: HandshakeTransport) -> Ja4 {
     let mut ciphers: Vec<u16> = u16s(hello.ciphers).filter(|&cipher| !is_grease(cipher)).collect();
     let mut extensions: Vec<u16> =
         hello.extensions().map(|(number, _)| number).filter(|&number| !is_grease(number)).collect();
     let mut out = Vec::with_capacity(36);
     out.push(match carrier {
-        Carrier::Tcp => b't',
-        Carrier::Quic => b'q',
-        Carrier::Dtls => b'd',
+        HandshakeTransport::Tcp => b't',
+        HandshakeTransport::Quic => b'q',
+        HandshakeTransport::Dtls => b'd',
     });
     out.extend(version(hello.version_offered()));
     out.push(if extensions.contains(&extension::SERVER_NAME) { b'd' } else { b'i' });
@@ -137,7 +137,7 @@ mod tests {
         out
     }
 
-    fn of(ciphers: &str, order: &str, signatures: &str, carrier: Carrier) -> String {
+    fn of(ciphers: &str, order: &str, signatures: &str, carrier: HandshakeTransport) -> String {
         let signatures = numbers(signatures);
         let signatures = [&(signatures.len() as u16).to_be_bytes()[..], &signatures].concat();
         let contents = [
@@ -158,15 +158,21 @@ mod tests {
         let order =
             "1a1a,001b,0000,0033,0010,4469,0017,002d,000d,0005,0023,0012,002b,ff01,000b,000a,0015,faFA";
         let signatures = "2a2a,0403,0804,0401,0503,0805,0501,0806,0601";
-        assert_eq!(of(ciphers, order, signatures, Carrier::Tcp), "t13d1516h2_8daaf6152771_e5627efa2ab1");
-        assert_eq!(of(ciphers, order, signatures, Carrier::Quic), "q13d1516h2_8daaf6152771_e5627efa2ab1");
+        assert_eq!(
+            of(ciphers, order, signatures, HandshakeTransport::Tcp),
+            "t13d1516h2_8daaf6152771_e5627efa2ab1"
+        );
+        assert_eq!(
+            of(ciphers, order, signatures, HandshakeTransport::Quic),
+            "q13d1516h2_8daaf6152771_e5627efa2ab1"
+        );
     }
 
     #[test]
     fn without_signature_algorithms_there_is_no_underscore() {
         let order = "0005,000a,000b,000d,0012,0015,0017,001b,0023,002b,002d,0033,4469,ff01";
         let expected = format!("d13i011400_{}_6d807ffa2a79", hash_text("1301"));
-        assert_eq!(of("1301", order, "0a0a", Carrier::Dtls), expected);
+        assert_eq!(of("1301", order, "0a0a", HandshakeTransport::Dtls), expected);
     }
 
     fn hash_text(list: &str) -> String {
@@ -176,7 +182,7 @@ mod tests {
     #[test]
     fn an_empty_hello_is_all_zeros() {
         let hello = ClientHello { version: 0x0301, ciphers: &[], extension_block: &[], is_whole: true };
-        assert_eq!(ja4(&hello, Carrier::Tcp).as_str(), "t10i000000_000000000000_000000000000");
+        assert_eq!(ja4(&hello, HandshakeTransport::Tcp).as_str(), "t10i000000_000000000000_000000000000");
     }
 
     #[test]

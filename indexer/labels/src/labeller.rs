@@ -2,12 +2,12 @@
 
 use crate::labels::Labels;
 use crate::prefix::Prefix;
-use crate::verdict::Verdict;
+use crate::verdict::Recognition;
 use crate::{BYTES_MAX, DATAGRAMS_MAX, Direction, Transport, dns, http, quic, services, ssh, tls};
 
 /// Facts about a conversation that are known without its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conversation {
+pub struct ConversationPorts {
     /// TCP or UDP.
     pub transport: Transport,
     /// The ports of the endpoint that [`Direction::Forward`] comes from and of the other one.
@@ -16,7 +16,7 @@ pub struct Conversation {
 
 /// Next step after a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum LabelStep {
     /// More bytes may tell more: by direction (forward, backward) those below this offset of the stream, or of each
     /// datagram; 0 where that direction has nothing more to tell. At the end of the conversation, or of patience, call
     /// [`Labeller::finish`].
@@ -29,14 +29,14 @@ pub enum Step {
 /// front of something: at most [`crate::HEAP_BYTES_MAX`].
 #[derive(Clone, Debug, Default)]
 pub struct Labeller {
-    sides: [Side; 2],
-    quic: Option<Box<quic::Connection>>,
+    sides: [DirectionState; 2],
+    quic: Option<Box<quic::QuicConnection>>,
     found: Option<Box<Labels>>,
     is_done: bool,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Side {
+struct DirectionState {
     pending: Option<Box<Prefix>>,
     is_closed: bool,
     datagrams: u8,
@@ -53,13 +53,13 @@ impl Labeller {
     /// Empty payloads tell nothing.
     pub fn push(
         &mut self,
-        conversation: &Conversation,
+        conversation: &ConversationPorts,
         direction: Direction,
         offset: u32,
         payload: &[u8],
-    ) -> Step {
+    ) -> LabelStep {
         if self.is_done {
-            return Step::Done(None);
+            return LabelStep::Done(None);
         }
         if !payload.is_empty() && !self.sides[direction as usize].is_closed {
             match conversation.transport {
@@ -71,7 +71,7 @@ impl Labeller {
     }
 
     /// Ends the conversation: what is known of it, from whatever bytes came.
-    pub fn finish(mut self, conversation: &Conversation) -> Option<Box<Labels>> {
+    pub fn finish(mut self, conversation: &ConversationPorts) -> Option<Box<Labels>> {
         for direction in [Direction::Forward, Direction::Backward] {
             if let Some(pending) = self.sides[direction as usize].pending.take() {
                 let verdict = recognise(conversation, direction, pending.contiguous(), true);
@@ -85,11 +85,17 @@ impl Labeller {
     pub fn heap_bytes(&self) -> usize {
         let pending = self.sides.iter().flat_map(|side| &side.pending);
         let prefixes: usize = pending.map(|prefix| size_of::<Prefix>() + prefix.heap_bytes()).sum();
-        let quic = self.quic.as_ref().map_or(0, |quic| size_of::<quic::Connection>() + quic.heap_bytes());
+        let quic = self.quic.as_ref().map_or(0, |quic| size_of::<quic::QuicConnection>() + quic.heap_bytes());
         prefixes + quic
     }
 
-    fn segment(&mut self, conversation: &Conversation, direction: Direction, offset: usize, payload: &[u8]) {
+    fn segment(
+        &mut self,
+        conversation: &ConversationPorts,
+        direction: Direction,
+        offset: usize,
+        payload: &[u8],
+    ) {
         let side = &mut self.sides[direction as usize];
         if offset >= BYTES_MAX {
             return;
@@ -105,13 +111,13 @@ impl Labeller {
             return;
         }
         let verdict = recognise(conversation, direction, bytes, bytes.len() == BYTES_MAX);
-        if is_first && matches!(verdict, Verdict::More) {
+        if is_first && matches!(verdict, Recognition::More) {
             side.pending.get_or_insert_default().insert(0, front);
         }
         self.take(direction, verdict);
     }
 
-    fn datagram(&mut self, conversation: &Conversation, direction: Direction, payload: &[u8]) {
+    fn datagram(&mut self, conversation: &ConversationPorts, direction: Direction, payload: &[u8]) {
         let side = &mut self.sides[direction as usize];
         side.datagrams += 1;
         let is_last = side.datagrams == DATAGRAMS_MAX;
@@ -121,7 +127,7 @@ impl Labeller {
             tls::recognise_dtls(payload)
         } else {
             match http::recognise_datagram(payload) {
-                Verdict::Nothing => {
+                Recognition::Nothing => {
                     dns::recognise(&payload[..payload.len().min(BYTES_MAX)], conversation.ports)
                 }
                 verdict => verdict,
@@ -129,8 +135,8 @@ impl Labeller {
         };
         match verdict {
             // An answer to another question: the first question's may still come.
-            Verdict::Whole(labels) if self.asked_something_else(&labels) => {}
-            Verdict::Nothing | Verdict::More => {}
+            Recognition::Whole(labels) if self.asked_something_else(&labels) => {}
+            Recognition::Nothing | Recognition::More => {}
             verdict => return self.take(direction, verdict),
         }
         if is_last {
@@ -145,31 +151,31 @@ impl Labeller {
     }
 
     /// QUIC's labels grow with each datagram, until the client hello is whole.
-    fn quic_datagram(&mut self, direction: Direction, payload: &[u8]) -> Verdict {
-        let connection = self.quic.get_or_insert_with(|| Box::new(quic::Connection::new()));
+    fn quic_datagram(&mut self, direction: Direction, payload: &[u8]) -> Recognition {
+        let connection = self.quic.get_or_insert_with(|| Box::new(quic::QuicConnection::new()));
         match connection.push(direction, payload) {
-            Some(told @ quic::Told::Hello(..)) => Verdict::Whole(told.labels()),
+            Some(told @ quic::QuicFinding::Hello(..)) => Recognition::Whole(told.labels()),
             Some(told) => {
                 self.keep(direction, told.labels());
-                Verdict::More
+                Recognition::More
             }
-            None => Verdict::Nothing,
+            None => Recognition::Nothing,
         }
     }
 
-    fn take(&mut self, direction: Direction, verdict: Verdict) {
+    fn take(&mut self, direction: Direction, verdict: Recognition) {
         let side = &mut self.sides[direction as usize];
         match verdict {
-            Verdict::More if side.pending.is_some() => return,
-            Verdict::More | Verdict::Nothing => {}
-            Verdict::Part(labels) => self.keep(direction, labels),
-            Verdict::Whole(mut labels) => {
+            Recognition::More if side.pending.is_some() => return,
+            Recognition::More | Recognition::Nothing => {}
+            Recognition::Part(labels) => self.keep(direction, labels),
+            Recognition::Whole(mut labels) => {
                 if let Some(found) = self.found.take().filter(|found| found.application == labels.application)
                 {
                     labels.fill_from(*found);
                 }
                 self.found = Some(labels);
-                self.sides.iter_mut().for_each(Side::close);
+                self.sides.iter_mut().for_each(DirectionState::close);
             }
         }
         self.sides[direction as usize].close();
@@ -194,16 +200,16 @@ impl Labeller {
         });
     }
 
-    fn step(&mut self, conversation: &Conversation) -> Step {
+    fn step(&mut self, conversation: &ConversationPorts) -> LabelStep {
         let wanted = self.sides.each_ref().map(|side| if side.is_closed { 0 } else { BYTES_MAX as u16 });
         if wanted == [0, 0] {
             self.is_done = true;
-            return Step::Done(self.conclude(conversation));
+            return LabelStep::Done(self.conclude(conversation));
         }
-        Step::NeedMore(wanted)
+        LabelStep::NeedMore(wanted)
     }
 
-    fn conclude(&mut self, conversation: &Conversation) -> Option<Box<Labels>> {
+    fn conclude(&mut self, conversation: &ConversationPorts) -> Option<Box<Labels>> {
         self.quic = None;
         self.found.take().or_else(|| {
             let guess = services::guess(conversation.transport, conversation.ports)?;
@@ -212,7 +218,7 @@ impl Labeller {
     }
 }
 
-impl Side {
+impl DirectionState {
     fn close(&mut self) {
         *self = Self { pending: None, is_closed: true, datagrams: self.datagrams };
     }
@@ -254,7 +260,12 @@ fn may_be_datagram(payload: &[u8]) -> bool {
 }
 
 /// Judges the front of one direction of a TCP stream, which is not empty.
-fn recognise(conversation: &Conversation, direction: Direction, bytes: &[u8], is_last: bool) -> Verdict {
+fn recognise(
+    conversation: &ConversationPorts,
+    direction: Direction,
+    bytes: &[u8],
+    is_last: bool,
+) -> Recognition {
     if let Some(application) = dns::application(conversation.ports) {
         return dns::recognise_stream(bytes, application, is_last);
     }
@@ -262,11 +273,11 @@ fn recognise(conversation: &Conversation, direction: Direction, bytes: &[u8], is
         Some(22) => tls::recognise(bytes, is_last),
         Some(b'S') if bytes.get(1).is_none_or(|&second| second == b'S') => {
             match ssh::recognise(bytes, direction, is_last) {
-                Verdict::Nothing => http::recognise(bytes, is_last),
+                Recognition::Nothing => http::recognise(bytes, is_last),
                 verdict => verdict,
             }
         }
         Some(b'A'..=b'Z') => http::recognise(bytes, is_last),
-        _ => Verdict::Nothing,
+        _ => Recognition::Nothing,
     }
 }

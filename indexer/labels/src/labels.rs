@@ -79,7 +79,7 @@ pub struct Dns {
     /// The first question.
     pub question: Option<Question>,
     /// The first records of the answer section, in their order.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<ResourceRecord>,
     /// The response's code (0 is no error, 3 no such domain); `None` where no response was seen.
     pub response_code: Option<u8>,
 }
@@ -95,7 +95,7 @@ pub struct Question {
 
 /// A record of an answer section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct ResourceRecord {
     /// The record's type: see [`record_type_name`].
     pub record_type: u16,
     /// An address, a name, the first text of TXT; empty for other types.

@@ -30,11 +30,10 @@ mod tls;
 mod verdict;
 
 pub use community_id::{CommunityId, community_id};
-pub use labeller::{Conversation, Labeller, Step, may_tell};
+pub use labeller::{ConversationPorts, LabelStep, Labeller, may_tell};
 pub use labels::{
-    ALPN_BYTES_MAX, ALPN_MAX, ANSWERS_MAX, Answer, BANNER_BYTES_MAX, Dns, Http, Ja4, Labels,
-    METHOD_BYTES_MAX, NAME_BYTES_MAX, Question, Ssh, Tls, USER_AGENT_BYTES_MAX, record_type_name,
-    version_name,
+    ALPN_BYTES_MAX, ALPN_MAX, ANSWERS_MAX, BANNER_BYTES_MAX, Dns, Http, Ja4, Labels, METHOD_BYTES_MAX,
+    NAME_BYTES_MAX, Question, ResourceRecord, Ssh, Tls, USER_AGENT_BYTES_MAX, record_type_name, version_name,
 };
 pub use text::Ascii;
 
@@ -59,7 +58,7 @@ pub enum Transport {
 /// Direction of a packet within its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// The endpoint whose port stands first in [`Conversation::ports`].
+    /// The endpoint whose port stands first in [`ConversationPorts::ports`].
     Forward = 0,
     /// The other one.
     Backward = 1,

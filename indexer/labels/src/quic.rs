@@ -5,7 +5,7 @@ use rustls::Side;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::{DirectionalKeys, Keys, Version};
 
-use crate::cursor::Cursor;
+use crate::cursor::ByteCursor;
 use crate::labels::{Labels, Tls};
 use crate::prefix::Prefix;
 use crate::tls::quic_hello;
@@ -36,7 +36,7 @@ mod frame {
 
 /// State of a QUIC connection until its client hello is complete.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection {
+pub(crate) struct QuicConnection {
     client: Option<Direction>,
     /// The connection ID that the client chose first: its length and bytes.
     chosen: (u8, [u8; CONNECTION_ID_BYTES_MAX]),
@@ -45,14 +45,14 @@ pub(crate) struct Connection {
 }
 
 /// Finding from a datagram.
-pub(crate) enum Told {
+pub(crate) enum QuicFinding {
     /// QUIC of this version.
     Version(u32),
     /// QUIC of this version, and its client hello is whole.
     Hello(u32, Tls),
 }
 
-impl Told {
+impl QuicFinding {
     pub fn labels(self) -> Box<Labels> {
         let (version, tls) = match self {
             Self::Version(version) => (version, None),
@@ -63,7 +63,7 @@ impl Told {
 }
 
 /// A long header packet, cut where the next begins.
-struct Packet<'a> {
+struct LongHeaderPacket<'a> {
     version: u32,
     is_initial: bool,
     connection_id: &'a [u8],
@@ -72,10 +72,10 @@ struct Packet<'a> {
     packet_number_at: usize,
 }
 
-impl<'a> Packet<'a> {
+impl<'a> LongHeaderPacket<'a> {
     /// Reads the packet at the front of `datagram`, and what follows it.
     fn read(datagram: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let mut cursor = Cursor(datagram);
+        let mut cursor = ByteCursor(datagram);
         let first = cursor.u8()?;
         let version = cursor.u32()?;
         if first & 0xc0 != 0xc0 || !is_version(version) {
@@ -158,7 +158,7 @@ pub(crate) fn is_likely(datagram: &[u8]) -> bool {
     has_long_header && datagram.len() >= PACKET_BYTES_MIN && version.is_some_and(is_version)
 }
 
-impl Connection {
+impl QuicConnection {
     pub fn new() -> Self {
         Self {
             client: None,
@@ -169,15 +169,15 @@ impl Connection {
     }
 
     /// Reads a datagram; `None` where it is not QUIC.
-    pub fn push(&mut self, direction: Direction, datagram: &[u8]) -> Option<Told> {
+    pub fn push(&mut self, direction: Direction, datagram: &[u8]) -> Option<QuicFinding> {
         let (mut told, mut rest) = (None, datagram);
         for _ in 0..COALESCED_PACKETS_MAX {
-            let Some((packet, next)) = Packet::read(rest) else { break };
-            told = Some(Told::Version(packet.version));
+            let Some((packet, next)) = LongHeaderPacket::read(rest) else { break };
+            told = Some(QuicFinding::Version(packet.version));
             if packet.is_initial && self.client.is_none_or(|client| client == direction) {
                 self.initial(direction, &packet);
                 match quic_hello(self.crypto.contiguous()) {
-                    Some(Ok(tls)) => return Some(Told::Hello(packet.version, tls)),
+                    Some(Ok(tls)) => return Some(QuicFinding::Hello(packet.version, tls)),
                     Some(Err(())) => self.crypto = Prefix::default(),
                     None => {}
                 }
@@ -188,7 +188,7 @@ impl Connection {
     }
 
     /// Takes the CRYPTO frames out of an Initial packet, if it is the client's.
-    fn initial(&mut self, direction: Direction, packet: &Packet<'_>) -> Option<()> {
+    fn initial(&mut self, direction: Direction, packet: &LongHeaderPacket<'_>) -> Option<()> {
         let version = keys_version(packet.version)?;
         let (len, chosen) = self.chosen;
         let chosen = chosen.get(..usize::from(len)).filter(|_| self.client.is_some());
@@ -214,7 +214,7 @@ impl Connection {
 
     /// Walks over the frames of a packet (RFC 9000, section 12.4) up to the first that an Initial packet cannot hold.
     fn frames(&mut self, frames: &[u8]) -> Option<()> {
-        let mut cursor = Cursor(frames);
+        let mut cursor = ByteCursor(frames);
         for _ in 0..FRAMES_MAX {
             let padding = cursor.0.iter().take_while(|&&byte| u64::from(byte) == frame::PADDING).count();
             cursor.take(padding)?;
@@ -238,7 +238,7 @@ impl Connection {
     }
 }
 
-fn skip_ack(cursor: &mut Cursor<'_>, kind: u64) -> Option<()> {
+fn skip_ack(cursor: &mut ByteCursor<'_>, kind: u64) -> Option<()> {
     let (_largest, _delay, ranges, _first) =
         (cursor.varint()?, cursor.varint()?, cursor.varint()?, cursor.varint()?);
     let counts = if kind == frame::ACK_ECN { 3 } else { 0 };

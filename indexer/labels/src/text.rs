@@ -22,7 +22,7 @@ impl<const N: usize> std::fmt::Display for Ascii<N> {
 /// `bytes` as text of at most `bytes_max` bytes: bytes that are no UTF-8 and control characters are written as `\xNN`,
 /// characters that are invisible or turn the direction of writing as `\u{NNNN}`. What is longer is cut between characters.
 pub(crate) fn text(bytes: &[u8], bytes_max: usize) -> Box<str> {
-    let mut out = Text { out: String::with_capacity(bytes.len().min(bytes_max)), bytes_max };
+    let mut out = BoundedText { out: String::with_capacity(bytes.len().min(bytes_max)), bytes_max };
     out.push(bytes);
     out.out.into()
 }
@@ -34,12 +34,12 @@ pub(crate) fn name(bytes: &[u8], bytes_max: usize) -> Box<str> {
     name
 }
 
-struct Text {
+struct BoundedText {
     out: String,
     bytes_max: usize,
 }
 
-impl Text {
+impl BoundedText {
     fn push(&mut self, bytes: &[u8]) -> Option<()> {
         for chunk in bytes.utf8_chunks() {
             chunk.valid().chars().try_for_each(|letter| self.push_char(letter))?;

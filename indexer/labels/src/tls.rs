@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::cursor::{Cursor, u16s};
-use crate::ja4::{Carrier, is_grease, ja4};
+use crate::cursor::{ByteCursor, u16s};
+use crate::ja4::{HandshakeTransport, is_grease, ja4};
 use crate::labels::{ALPN_BYTES_MAX, ALPN_MAX, Labels, NAME_BYTES_MAX, Tls};
 use crate::text::{name, text};
-use crate::verdict::Verdict;
+use crate::verdict::Recognition;
 
 /// The extensions that are read (IANA, TLS ExtensionType Values).
 pub(crate) mod extension {
@@ -40,12 +40,12 @@ pub(crate) struct ClientHello<'a> {
 
 impl<'a> ClientHello<'a> {
     /// Reads the body of a hello; `None` where not even the ciphers are there.
-    fn read(body: &'a [u8], carrier: Carrier, is_whole: bool) -> Option<Self> {
-        let mut cursor = Cursor(body);
+    fn read(body: &'a [u8], carrier: HandshakeTransport, is_whole: bool) -> Option<Self> {
+        let mut cursor = ByteCursor(body);
         let version = cursor.u16()?;
         let _random = cursor.take(32)?;
         let _session = cursor.vector8()?;
-        if carrier == Carrier::Dtls {
+        if carrier == HandshakeTransport::Dtls {
             let _cookie = cursor.vector8()?;
         }
         let ciphers = cursor.vector16()?;
@@ -56,17 +56,18 @@ impl<'a> ClientHello<'a> {
 
     /// Numbers and contents of the extensions, as far as they are whole.
     pub fn extensions(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
-        let mut cursor = Cursor(self.extension_block);
+        let mut cursor = ByteCursor(self.extension_block);
         std::iter::from_fn(move || Some((cursor.u16()?, cursor.vector16()?)))
     }
 
-    fn extension(&self, number: u16) -> Option<Cursor<'a>> {
-        self.extensions().find(|(of, _)| *of == number).map(|(_, content)| Cursor(content))
+    fn extension(&self, number: u16) -> Option<ByteCursor<'a>> {
+        self.extensions().find(|(of, _)| *of == number).map(|(_, content)| ByteCursor(content))
     }
 
     pub fn alpn(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let mut names =
-            Cursor(self.extension(extension::ALPN).and_then(|mut alpn| alpn.vector16()).unwrap_or_default());
+        let mut names = ByteCursor(
+            self.extension(extension::ALPN).and_then(|mut alpn| alpn.vector16()).unwrap_or_default(),
+        );
         std::iter::from_fn(move || names.vector8())
     }
 
@@ -85,12 +86,12 @@ impl<'a> ClientHello<'a> {
     }
 
     fn server_name(&self) -> Option<&'a [u8]> {
-        let mut names = Cursor(self.extension(extension::SERVER_NAME)?.vector16()?);
+        let mut names = ByteCursor(self.extension(extension::SERVER_NAME)?.vector16()?);
         let _host_name = names.u8()?;
         names.vector16()
     }
 
-    fn labels(&self, carrier: Carrier) -> Tls {
+    fn labels(&self, carrier: HandshakeTransport) -> Tls {
         Tls {
             server_name: self.server_name().map(|bytes| name(bytes, NAME_BYTES_MAX)),
             alpn: self.alpn().take(ALPN_MAX).map(|bytes| text(bytes, ALPN_BYTES_MAX)).collect(),
@@ -104,21 +105,21 @@ impl<'a> ClientHello<'a> {
 
 /// Choices of a server hello.
 fn server_hello(body: &[u8]) -> Option<Tls> {
-    let mut cursor = Cursor(body);
+    let mut cursor = ByteCursor(body);
     let legacy_version = cursor.u16()?;
     let _random = cursor.take(32)?;
     let _session = cursor.vector8()?;
     let cipher = cursor.u16()?;
     let _compression = cursor.u8();
-    let mut extensions = Cursor(cursor.vector16_cut().unwrap_or_default().0);
+    let mut extensions = ByteCursor(cursor.vector16_cut().unwrap_or_default().0);
     let version = std::iter::from_fn(|| Some((extensions.u16()?, extensions.vector16()?)))
         .find(|(number, _)| *number == extension::SUPPORTED_VERSIONS)
-        .and_then(|(_, content)| Cursor(content).u16());
+        .and_then(|(_, content)| ByteCursor(content).u16());
     Some(Tls { version: Some(version.unwrap_or(legacy_version)), cipher: Some(cipher), ..Tls::default() })
 }
 
 /// The labels of a hello's body.
-fn hello(hello_type: u8, body: &[u8], carrier: Carrier, is_whole: bool) -> Option<Tls> {
+fn hello(hello_type: u8, body: &[u8], carrier: HandshakeTransport, is_whole: bool) -> Option<Tls> {
     match hello_type {
         CLIENT_HELLO => Some(ClientHello::read(body, carrier, is_whole)?.labels(carrier)),
         _ => server_hello(body),
@@ -127,39 +128,39 @@ fn hello(hello_type: u8, body: &[u8], carrier: Carrier, is_whole: bool) -> Optio
 
 /// The labels of a client hello at the front of QUIC's CRYPTO stream; `None` while it is not whole.
 pub(crate) fn quic_hello(stream: &[u8]) -> Option<Result<Tls, ()>> {
-    let mut cursor = Cursor(stream);
+    let mut cursor = ByteCursor(stream);
     let (hello_type, len) = (cursor.u8()?, cursor.u24()?);
     if hello_type != CLIENT_HELLO {
         return Some(Err(()));
     }
     let body = cursor.take(len)?;
-    Some(hello(CLIENT_HELLO, body, Carrier::Quic, true).ok_or(()))
+    Some(hello(CLIENT_HELLO, body, HandshakeTransport::Quic, true).ok_or(()))
 }
 
 /// Judges the front of a TCP stream. Where `is_last`, what is missing of the hello will not come.
-pub(crate) fn recognise(bytes: &[u8], is_last: bool) -> Verdict {
-    let Some(fragment) = first_fragment(bytes) else { return Verdict::Nothing };
+pub(crate) fn recognise(bytes: &[u8], is_last: bool) -> Recognition {
+    let Some(fragment) = first_fragment(bytes) else { return Recognition::Nothing };
     let hello_type = match fragment {
-        [] => return Verdict::more_unless(is_last),
+        [] => return Recognition::more_unless(is_last),
         [hello_type @ (CLIENT_HELLO | SERVER_HELLO), rest @ ..]
             if rest.first().is_none_or(|&high| high == 0) =>
         {
             *hello_type
         }
-        _ => return Verdict::Nothing,
+        _ => return Recognition::Nothing,
     };
-    let Some(message) = defragment(bytes, fragment) else { return Verdict::Nothing };
-    let mut cursor = Cursor(&message);
-    let (Some(_), Some(len)) = (cursor.u8(), cursor.u24()) else { return Verdict::more_unless(is_last) };
+    let Some(message) = defragment(bytes, fragment) else { return Recognition::Nothing };
+    let mut cursor = ByteCursor(&message);
+    let (Some(_), Some(len)) = (cursor.u8(), cursor.u24()) else { return Recognition::more_unless(is_last) };
     let body = cursor.take(len.min(cursor.0.len())).unwrap_or_default();
     if body.len() < len && !is_last {
-        return Verdict::More;
+        return Recognition::More;
     }
-    match hello(hello_type, body, Carrier::Tcp, body.len() == len) {
+    match hello(hello_type, body, HandshakeTransport::Tcp, body.len() == len) {
         Some(tls) => {
-            Verdict::Part(Box::new(Labels { application: "tls", tls: Some(tls), ..Labels::default() }))
+            Recognition::Part(Box::new(Labels { application: "tls", tls: Some(tls), ..Labels::default() }))
         }
-        None => Verdict::Nothing,
+        None => Recognition::Nothing,
     }
 }
 
@@ -179,7 +180,7 @@ fn first_fragment(bytes: &[u8]) -> Option<&[u8]> {
 /// first part is no handshake record.
 fn defragment<'a>(bytes: &'a [u8], fragment: &'a [u8]) -> Option<Cow<'a, [u8]>> {
     let wanted = |message: &[u8]| {
-        Cursor(message.get(1..).unwrap_or_default())
+        ByteCursor(message.get(1..).unwrap_or_default())
             .u24()
             .map_or(HANDSHAKE_HEADER_BYTES, |len| len.min(HELLO_BYTES_MAX) + HANDSHAKE_HEADER_BYTES)
     };
@@ -211,24 +212,24 @@ pub(crate) fn is_likely_dtls(datagram: &[u8]) -> bool {
 }
 
 /// Judges a datagram: is it a DTLS record with a hello whose first fragment is at its front?
-pub(crate) fn recognise_dtls(datagram: &[u8]) -> Verdict {
+pub(crate) fn recognise_dtls(datagram: &[u8]) -> Recognition {
     match dtls_hello(datagram) {
         Some(tls) => {
-            Verdict::Part(Box::new(Labels { application: "dtls", tls: Some(tls), ..Labels::default() }))
+            Recognition::Part(Box::new(Labels { application: "dtls", tls: Some(tls), ..Labels::default() }))
         }
-        None => Verdict::Nothing,
+        None => Recognition::Nothing,
     }
 }
 
 fn dtls_hello(datagram: &[u8]) -> Option<Tls> {
-    let mut cursor = Cursor(datagram);
+    let mut cursor = ByteCursor(datagram);
     let _type_and_version = cursor.take(3)?;
     if !is_likely_dtls(datagram) {
         return None;
     }
     let epoch_and_sequence = cursor.take(8)?;
-    let mut record = Cursor(cursor.vector16()?);
-    let mut header = Cursor(record.take(DTLS_HANDSHAKE_HEADER_BYTES)?);
+    let mut record = ByteCursor(cursor.vector16()?);
+    let mut header = ByteCursor(record.take(DTLS_HANDSHAKE_HEADER_BYTES)?);
     let (hello_type, len, _sequence) = (header.u8()?, header.u24()?, header.u16()?);
     let (fragment_offset, fragment_len) = (header.u24()?, header.u24()?);
     let is_hello = matches!(hello_type, CLIENT_HELLO | SERVER_HELLO);
@@ -236,5 +237,5 @@ fn dtls_hello(datagram: &[u8]) -> Option<Tls> {
         return None;
     }
     let body = record.take(fragment_len.min(record.0.len()))?;
-    hello(hello_type, body, Carrier::Dtls, body.len() == len)
+    hello(hello_type, body, HandshakeTransport::Dtls, body.len() == len)
 }

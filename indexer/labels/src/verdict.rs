@@ -4,7 +4,7 @@ use crate::labels::Labels;
 
 /// The judgement of a direction's first bytes. `Nothing`, `Part` and `Whole` stay true whatever bytes follow.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum Recognition {
     /// None of the protocols.
     Nothing,
     /// It may be one, once more bytes are there.
@@ -15,7 +15,7 @@ pub(crate) enum Verdict {
     Whole(Box<Labels>),
 }
 
-impl Verdict {
+impl Recognition {
     pub fn more_unless(is_last: bool) -> Self {
         if is_last { Self::Nothing } else { Self::More }
     }

@@ -11,7 +11,7 @@ use crate::dictionary::{put_u32, put_u128};
 use crate::granules;
 use crate::keys::{self, KeyRow, NO_ADDRESS};
 use crate::layout::{
-    Header, SECTION_BYTES_MAX, SEGMENT_BYTES_MAX, Section, SectionEntry, SectionTable, head_hash,
+    IndexHeader, SECTION_BYTES_MAX, SEGMENT_BYTES_MAX, Section, SectionEntry, SectionTable, head_hash,
     section_checksum, tunnel_ports_hash,
 };
 use crate::observations;
@@ -24,7 +24,7 @@ use netrewind_segment::Timestamp;
 
 /// A flow in the order of the index.
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct OrderedFlow {
     key: KeyRow,
     /// Its number in the builder.
     flow: u32,
@@ -42,7 +42,7 @@ pub(super) fn assemble(builder: &mut Builder) -> Result<Vec<u8>, BuildError> {
     let shapes: Vec<Shape> = builder.templates.templates().map(|template| template.shape).collect();
     let addresses = Addresses::collect(builder, &shapes);
     let places = order(builder, &addresses);
-    let positions = Positions::collect(builder, &places);
+    let positions = FlowGranules::collect(builder, &places);
     let ports = ports(builder, &shapes);
 
     let mut sections = Sections::default();
@@ -61,7 +61,7 @@ pub(super) fn assemble(builder: &mut Builder) -> Result<Vec<u8>, BuildError> {
     if let Some(checksums) = &mut builder.checksums {
         put_blocks(Section::Checksums, Section::ChecksumDirectory, checksums::put(checksums.finish()));
     }
-    let flows = Flows::encode(builder, &places, &positions);
+    let flows = EncodedFlows::encode(builder, &places, &positions);
     put_blocks(Section::Keys, Section::KeyDirectory, flows.keys);
     put_blocks(Section::Details, Section::DetailDirectory, flows.details);
     put_blocks(Section::Positions, Section::PositionDirectory, flows.positions);
@@ -90,9 +90,9 @@ fn cover_segment(builder: &mut Builder) {
     builder.posting_starts.resize(count as usize + 1, builder.postings.len() as u32);
 }
 
-fn header(builder: &Builder, addresses: &Addresses, flows: usize, ports: usize) -> Header {
+fn header(builder: &Builder, addresses: &Addresses, flows: usize, ports: usize) -> IndexHeader {
     let totals = &builder.totals;
-    Header {
+    IndexHeader {
         link_type: builder.link_type,
         granule_shift: builder.limits.granule_shift,
         second_shift: builder.seconds.shift,
@@ -117,7 +117,7 @@ fn header(builder: &Builder, addresses: &Addresses, flows: usize, ports: usize) 
     }
 }
 
-fn join(header: &Header, sections: &Sections) -> Result<Vec<u8>, BuildError> {
+fn join(header: &IndexHeader, sections: &Sections) -> Result<Vec<u8>, BuildError> {
     let mut table = SectionTable::default();
     for (section, bytes) in Section::ALL.into_iter().zip(sections) {
         if bytes.len() as u64 > SECTION_BYTES_MAX {
@@ -191,16 +191,16 @@ fn number_pairs(pairs: &[[u128; 2]], base: u32) -> (Vec<u128>, Vec<[u32; 2]>) {
 }
 
 /// The flows in the order of the index.
-fn order(builder: &Builder, addresses: &Addresses) -> Vec<Place> {
+fn order(builder: &Builder, addresses: &Addresses) -> Vec<OrderedFlow> {
     let states = builder.flows.states.iter().zip(&addresses.ids).zip(0..);
-    let places: Vec<Place> = states
+    let places: Vec<OrderedFlow> = states
         .map(|((state, ids), flow)| {
             let key = state.key();
             let (source, destination) = ((key.source_port, ids[0]), (key.destination_port, ids[1]));
-            Place { key: KeyRow::new(u32::from(key.template), source, destination), flow }
+            OrderedFlow { key: KeyRow::new(u32::from(key.template), source, destination), flow }
         })
         .collect();
-    let mut sorted = vec![Place::default(); places.len()];
+    let mut sorted = vec![OrderedFlow::default(); places.len()];
     let ids = 1 + addresses.v4.len() + addresses.v6.len();
     let ends = scatter(&places, &mut sorted, |place| place.key.greater_address as usize, ids);
     let mut start = 0;
@@ -226,7 +226,7 @@ fn ports(builder: &Builder, shapes: &[Shape]) -> Vec<u32> {
 }
 
 /// The granules of each flow.
-struct Positions {
+struct FlowGranules {
     granules: Vec<u32>,
     /// End of the granules of each flow of the builder; they begin where those of the flow before it end.
     ends: Vec<u32>,
@@ -234,8 +234,8 @@ struct Positions {
     starts: Vec<u32>,
 }
 
-impl Positions {
-    fn collect(builder: &Builder, places: &[Place]) -> Self {
+impl FlowGranules {
+    fn collect(builder: &Builder, places: &[OrderedFlow]) -> Self {
         let mut counts = vec![0u32; builder.flows.states.len()];
         builder.postings.iter().for_each(|&flow| counts[flow as usize] += 1);
         let mut starts = counts;
@@ -261,15 +261,15 @@ impl Positions {
 }
 
 /// The encoded blocks of flows.
-struct Flows {
+struct EncodedFlows {
     rankings: Rankings,
     keys: BlockWriter,
     details: BlockWriter,
     positions: BlockWriter,
 }
 
-impl Flows {
-    fn encode(builder: &Builder, places: &[Place], positions: &Positions) -> Self {
+impl EncodedFlows {
+    fn encode(builder: &Builder, places: &[OrderedFlow], positions: &FlowGranules) -> Self {
         let rankings = rank(builder, places);
         let (lesser_ports, codes) = (rankings.lesser_port.coder(), rankings.code.coder());
         let coders = DetailCoders::new(&rankings);
@@ -297,7 +297,7 @@ impl Flows {
     }
 }
 
-fn rank(builder: &Builder, places: &[Place]) -> Rankings {
+fn rank(builder: &Builder, places: &[OrderedFlow]) -> Rankings {
     let ranking = |count: &mut dyn FnMut(&mut Census)| {
         let mut census = Census::new();
         count(&mut census);

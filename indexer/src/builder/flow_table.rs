@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 
 use super::message::Message;
 use super::slots::Slots;
-use super::stream::Stream;
+use super::stream::FlowStream;
 use super::template_table::TemplateTable;
 use crate::template::Shape;
 
@@ -39,7 +39,7 @@ pub(super) struct FlowState {
     pub(super) len_max: u32,
     pub(super) caplen_min: u32,
     pub(super) caplen_max: u32,
-    pub(super) stream: Stream,
+    pub(super) stream: FlowStream,
 }
 
 const _: () = assert!(std::mem::offset_of!(FlowState, stream) == 64);
@@ -95,7 +95,7 @@ impl FlowState {
             len_max: 0,
             caplen_min: u32::MAX,
             caplen_max: 0,
-            stream: Stream::default(),
+            stream: FlowStream::default(),
         }
     }
 
@@ -197,7 +197,7 @@ impl FlowTable {
 
     /// The stream that a packet of a batch that was counted belongs to.
     #[inline]
-    pub(super) fn stream(&mut self, packet: &Pending) -> &mut Stream {
+    pub(super) fn stream(&mut self, packet: &Pending) -> &mut FlowStream {
         &mut self.states[packet.flow as usize].stream
     }
 

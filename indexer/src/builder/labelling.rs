@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use netrewind_labels::{self as labels, Direction, Labeller, Labels, Step, Transport};
+use netrewind_labels::{self as labels, Direction, LabelStep, Labeller, Labels, Transport};
 
 use crate::observations::{Label, LabelKey};
 use crate::strings::STRING_BYTES_MAX;
@@ -19,8 +19,8 @@ const CONVERSATIONS_KEPT: usize = 1 << 18;
 
 /// Both directions of flows with the same two ends, protocol and tunnels.
 #[derive(Clone, Debug)]
-pub(super) struct Conversation {
-    facts: labels::Conversation,
+pub(super) struct LabelledConversation {
+    facts: labels::ConversationPorts,
     /// The lesser end is the one that [`Direction::Forward`] comes from.
     pub(super) is_lesser_forward: bool,
     /// None before anything was recognised that could tell something, and where the labels are settled.
@@ -37,9 +37,9 @@ pub(super) struct Conversation {
 /// All conversations, by number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Labelling {
-    pub(super) conversations: Vec<Conversation>,
-    open: Queue,
-    holding: Queue,
+    pub(super) conversations: Vec<LabelledConversation>,
+    open: ConversationQueue,
+    holding: ConversationQueue,
     labels: Vec<Label>,
     texts: HashMap<Box<str>, u32>,
     text_bytes: usize,
@@ -47,7 +47,7 @@ pub(super) struct Labelling {
 
 /// Conversations in the order in which they came, some of which have left since.
 #[derive(Clone, Debug, Default)]
-struct Queue {
+struct ConversationQueue {
     numbers: VecDeque<u32>,
     present: usize,
 }
@@ -65,8 +65,8 @@ impl Labelling {
     /// A new conversation's number.
     pub(super) fn begin(&mut self, transport: Transport, ports: [u16; 2], is_lesser_forward: bool) -> u32 {
         let number = self.conversations.len() as u32;
-        self.conversations.push(Conversation {
-            facts: labels::Conversation { transport, ports },
+        self.conversations.push(LabelledConversation {
+            facts: labels::ConversationPorts { transport, ports },
             is_lesser_forward,
             labeller: None,
             is_settled: false,
@@ -99,12 +99,12 @@ impl Labelling {
         };
         let step = labeller.push(&conversation.facts, direction, offset, payload);
         match step {
-            Step::Done(found) => {
+            LabelStep::Done(found) => {
                 conversation.labeller = None;
                 self.settle(number, found);
                 false
             }
-            Step::NeedMore(wanted) => {
+            LabelStep::NeedMore(wanted) => {
                 let holds = labeller.heap_bytes() > 0;
                 self.hold(number, holds);
                 wanted[direction as usize] > 0

@@ -11,7 +11,7 @@ use netrewind_labels::{BYTES_MAX, DATAGRAMS_MAX, Transport};
 use super::flow_table::{FlowState, FlowTable, Pending};
 use super::labelling::Labelling;
 use super::message::Payloads;
-use super::stream::{Segment, UNLINKED, WITHOUT, tcp};
+use super::stream::{TcpSegment, UNLINKED, WITHOUT, tcp};
 use super::template_table::TemplateTable;
 use crate::observations::Observation;
 use crate::template::Shape;
@@ -24,7 +24,7 @@ const NEAR_NS: u64 = 3_000_000;
 
 /// Properties shared by the flows of a conversation: protocol, tunnels, and the two ends, the lesser first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Ends {
+struct ConversationKey {
     ends: [(u128, u16); 2],
     carrier: u32,
     transport: Transport,
@@ -32,7 +32,7 @@ struct Ends {
 }
 
 /// A template's tunnels, as far as they are the same both ways.
-type Carrier = Vec<(TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>)>;
+type TunnelPath = Vec<(TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>)>;
 
 /// Conversations observed so far.
 #[derive(Clone, Debug)]
@@ -43,8 +43,8 @@ pub(super) struct Observer {
     /// Conversations with the hashes of their ends.
     numbers: HashTable<(u64, u32)>,
     /// Ends of conversations by their numbers.
-    ends: Vec<Ends>,
-    carriers: HashMap<Carrier, u32>,
+    ends: Vec<ConversationKey>,
+    carriers: HashMap<TunnelPath, u32>,
 }
 
 impl Observer {
@@ -95,8 +95,12 @@ impl Observer {
             stream = flows.stream(packet);
         }
         if message.payload > 0 || flags & (tcp::SYN | tcp::FIN) != 0 {
-            let segment =
-                Segment { sequence: message.sequence, payload: message.payload, flags, at: packet.timestamp };
+            let segment = TcpSegment {
+                sequence: message.sequence,
+                payload: message.payload,
+                flags,
+                at: packet.timestamp,
+            };
             let number = stream.conversation;
             stream.take(segment, || self.near_ns(number));
             if message.payload > 0 && !stream.is_labelled {
@@ -251,7 +255,7 @@ impl Observer {
             ends.swap(0, 1);
         }
         let carrier = self.carrier(templates, key.template);
-        let ends = Ends { ends, carrier, transport, is_ipv6 };
+        let ends = ConversationKey { ends, carrier, transport, is_ipv6 };
         let hash = self.hasher.hash_one(ends);
         let known = |&(known, number): &(u64, u32)| known == hash && self.ends[number as usize] == ends;
         let number = match self.numbers.find(hash, known) {
@@ -278,7 +282,7 @@ impl Observer {
         if template.layers.is_empty() {
             return 0;
         }
-        let carrier: Carrier = template.tunnels().map(|tunnel| tunnel.both_ways()).collect();
+        let carrier: TunnelPath = template.tunnels().map(|tunnel| tunnel.both_ways()).collect();
         if carrier.is_empty() {
             return 0;
         }

@@ -9,18 +9,18 @@ const SLOTS_MIN: usize = 1024;
 const EMPTY: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct HashSlot {
     hash: u32,
     number: u32,
 }
 
-const EMPTY_SLOT: Slot = Slot { hash: 0, number: EMPTY };
+const EMPTY_SLOT: HashSlot = HashSlot { hash: 0, number: EMPTY };
 
 /// Numbers by a 32-bit hash of what they stand for.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     /// A power of two of slots, at most half of them used.
-    slots: Vec<Slot>,
+    slots: Vec<HashSlot>,
     used: usize,
 }
 
@@ -73,10 +73,10 @@ impl Slots {
             self.grow();
         }
         self.used += 1;
-        self.place(Slot { hash, number });
+        self.place(HashSlot { hash, number });
     }
 
-    fn place(&mut self, slot: Slot) {
+    fn place(&mut self, slot: HashSlot) {
         let mut at = self.home(slot.hash);
         while self.slots[at].number != EMPTY {
             at = (at + 1) & (self.slots.len() - 1);

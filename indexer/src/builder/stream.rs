@@ -15,7 +15,7 @@ pub(super) const WITHOUT: u32 = u32::MAX - 1;
 
 /// A flow's place in its conversation, and in its stream.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stream {
+pub(super) struct FlowStream {
     /// Time at which the highest byte was received; at first that of the last SYN.
     pub(super) highest_at: u64,
     /// The first byte after the SYN, or the first one seen.
@@ -43,7 +43,7 @@ pub(super) struct Stream {
     pub(super) is_held: bool,
 }
 
-impl Default for Stream {
+impl Default for FlowStream {
     fn default() -> Self {
         Self {
             highest_at: 0,
@@ -66,7 +66,7 @@ impl Default for Stream {
 
 /// A TCP segment with payload, SYN or FIN.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
+pub(super) struct TcpSegment {
     pub(super) sequence: u32,
     pub(super) payload: u32,
     pub(super) flags: u8,
@@ -77,11 +77,11 @@ fn is_before(one: u32, other: u32) -> bool {
     (one.wrapping_sub(other) as i32) < 0
 }
 
-impl Stream {
+impl FlowStream {
     /// Takes the flow's next segment. `near_ns` tells how late one may be that is only out of order.
     #[inline]
-    pub(super) fn take(&mut self, segment: Segment, near_ns: impl FnOnce() -> u64) {
-        let Segment { sequence, payload, flags, at } = segment;
+    pub(super) fn take(&mut self, segment: TcpSegment, near_ns: impl FnOnce() -> u64) {
+        let TcpSegment { sequence, payload, flags, at } = segment;
         let controls = u32::from(flags & tcp::SYN != 0) + u32::from(flags & tcp::FIN != 0);
         let end = sequence.wrapping_add(payload).wrapping_add(controls);
         if sequence == self.next && self.has_begun && flags & tcp::SYN == 0 {
@@ -105,8 +105,8 @@ impl Stream {
 
     #[cold]
     #[inline(never)]
-    fn take_earlier(&mut self, segment: Segment, end: u32, near_ns: impl FnOnce() -> u64) {
-        let Segment { sequence, payload, flags, at } = segment;
+    fn take_earlier(&mut self, segment: TcpSegment, end: u32, near_ns: impl FnOnce() -> u64) {
+        let TcpSegment { sequence, payload, flags, at } = segment;
         let is_keep_alive = payload <= 1
             && sequence == self.next.wrapping_sub(1)
             && flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
@@ -133,17 +133,17 @@ impl Stream {
 mod tests {
     use super::*;
 
-    fn take(stream: &mut Stream, sequence: u32, payload: u32, flags: u8, at: u64) {
-        stream.take(Segment { sequence, payload, flags, at }, || 1000);
+    fn take(stream: &mut FlowStream, sequence: u32, payload: u32, flags: u8, at: u64) {
+        stream.take(TcpSegment { sequence, payload, flags, at }, || 1000);
     }
 
-    fn counts(stream: &Stream) -> (u32, u32) {
+    fn counts(stream: &FlowStream) -> (u32, u32) {
         (stream.retransmissions, stream.out_of_order)
     }
 
     #[test]
     fn what_fills_a_hole_soon_is_out_of_order_and_later_sent_again() {
-        let mut stream = Stream::default();
+        let mut stream = FlowStream::default();
         let start = u32::MAX - 150;
         take(&mut stream, start, 0, tcp::SYN, 0);
         for (number, at) in [(0, 1), (3, 2), (1, 3), (2, 4), (2, 5), (4, 6), (6, 7), (5, 2000)] {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn keep_alives_and_new_connections_are_not_sent_again() {
-        let mut stream = Stream::default();
+        let mut stream = FlowStream::default();
         take(&mut stream, 99, 0, tcp::SYN, 0);
         take(&mut stream, 99, 0, tcp::SYN, 1);
         assert_eq!(counts(&stream), (1, 0));

@@ -20,9 +20,9 @@ const NONE: u32 = u32::MAX;
 
 /// A prefix of 8 to 16 bytes: its length, its first and its last eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ends(usize, u64, u64);
+struct PrefixEnds(usize, u64, u64);
 
-impl Ends {
+impl PrefixEnds {
     #[inline]
     fn of(prefix: &[u8]) -> Option<Self> {
         let (first, last) = (prefix.first_chunk()?, prefix.last_chunk()?);
@@ -40,7 +40,7 @@ pub(super) struct TemplateTable {
     templates_max: usize,
     templates: Vec<Template>,
     /// Ends of each template's prefix; `None` if it has layers, or if they are not all of it.
-    ends: Vec<Option<Ends>>,
+    ends: Vec<Option<PrefixEnds>>,
     table: HashTable<u32>,
     hasher: FixedState,
     recent: Box<[u32; RECENT]>,
@@ -102,7 +102,7 @@ impl TemplateTable {
     #[inline]
     fn find_plain(&mut self, dissection: &Dissection, prefix: &[u8]) -> u32 {
         let recent = self.recent[recent_slot(prefix, &dissection.shape, false)];
-        let ends = Ends::of(prefix);
+        let ends = PrefixEnds::of(prefix);
         if ends.is_some()
             && self.ends.get(recent as usize) == Some(&ends)
             && self.templates[recent as usize].shape == dissection.shape
@@ -195,7 +195,7 @@ impl TemplateTable {
         let number = self.templates.len() as u32;
         self.templates.push(self.wanted.clone());
         let is_plain = self.wanted.layers.is_empty() && self.wanted.views.len() == 1;
-        self.ends.push(is_plain.then(|| Ends::of(&self.wanted.prefix)).flatten());
+        self.ends.push(is_plain.then(|| PrefixEnds::of(&self.wanted.prefix)).flatten());
         let (templates, hasher) = (&self.templates, &self.hasher);
         self.table.insert_unique(hash, number, |&number| hash_of(hasher, &templates[number as usize]));
         Some(number)

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Index;
-use crate::blocks::Blocks;
+use crate::blocks::BlockReader;
 use crate::layout::Section;
 use crate::{IndexError, checksums};
 
@@ -52,12 +52,12 @@ impl<B: AsRef<[u8]>> Index<B> {
     }
 
     /// `None` where the index was built without.
-    pub(super) fn checksum_blocks(&self) -> Result<Option<Blocks<'_, 0>>, IndexError> {
+    pub(super) fn checksum_blocks(&self) -> Result<Option<BlockReader<'_, 0>>, IndexError> {
         let directory = self.section(Section::ChecksumDirectory)?;
         let blocks = self.section(Section::Checksums)?;
         if directory.is_empty() && blocks.is_empty() {
             return Ok(None);
         }
-        Blocks::new(Section::Checksums, blocks, directory, self.granule_count()).map(Some)
+        BlockReader::new(Section::Checksums, blocks, directory, self.granule_count()).map(Some)
     }
 }

@@ -20,20 +20,20 @@ const SINGLE_LOOKS_MAX: u32 = 256;
 
 /// Reads flows, their positions, and granules. Cheapest when the numbers asked for ascend.
 #[derive(Debug)]
-pub struct Cursor<'a, B> {
+pub struct FlowCursor<'a, B> {
     index: &'a Index<B>,
     templates: Option<&'a [Template]>,
     keys: Box<KeyBlock>,
     keys_block: Option<usize>,
     details: Box<[DetailRow; BLOCK_ROWS]>,
     details_block: Option<usize>,
-    positions: Option<Positions<'a>>,
+    positions: Option<PositionBlock<'a>>,
     v4: Members<u32>,
     v6: Members<u128>,
     granules: GranuleCache,
 }
 
-impl<'a, B: AsRef<[u8]>> Cursor<'a, B> {
+impl<'a, B: AsRef<[u8]>> FlowCursor<'a, B> {
     pub(super) fn new(index: &'a Index<B>) -> Self {
         Self {
             index,
@@ -91,7 +91,7 @@ impl<'a, B: AsRef<[u8]>> Cursor<'a, B> {
         if !self.positions.as_ref().is_some_and(|positions| positions.block == block && positions.row <= row)
         {
             let bytes = self.index.positions()?.block(block)?;
-            self.positions = Some(Positions::new(block, bytes));
+            self.positions = Some(PositionBlock::new(block, bytes));
         }
         let rows = &self.details[..self.keys.rows];
         let read = self
@@ -317,7 +317,7 @@ impl GranuleCache {
 
 /// A block of positions, read up to a flow: see `FORMAT.md`, "Positions".
 #[derive(Debug)]
-struct Positions<'a> {
+struct PositionBlock<'a> {
     block: usize,
     /// The flow whose positions are read next.
     row: usize,
@@ -332,7 +332,7 @@ fn is_long(row: &DetailRow) -> bool {
     row.granules > POSITIONS_WITHOUT_LENGTH_MAX
 }
 
-impl<'a> Positions<'a> {
+impl<'a> PositionBlock<'a> {
     fn new(block: usize, bytes: &'a [u8]) -> Self {
         let lengths = [0; BLOCK_ROWS];
         Self { block, row: 0, lengths, next_length: 0, input: BitReader::new(&[]), bytes }
@@ -386,19 +386,19 @@ impl<'a> Positions<'a> {
 
 /// Flows in the order of their numbers: see [`Index::flows`]. Ends after the first error.
 #[derive(Debug)]
-pub struct Flows<'a, B> {
-    cursor: Cursor<'a, B>,
+pub struct FlowIter<'a, B> {
+    cursor: FlowCursor<'a, B>,
     wanted: Option<&'a [bool]>,
     next: u32,
 }
 
-impl<'a, B: AsRef<[u8]>> Flows<'a, B> {
+impl<'a, B: AsRef<[u8]>> FlowIter<'a, B> {
     pub(super) fn new(index: &'a Index<B>, wanted: Option<&'a [bool]>) -> Self {
         Self { cursor: index.cursor(), wanted, next: 0 }
     }
 
     /// Cursor that reads the flows: it has decoded the blocks around the last of them.
-    pub fn cursor(&mut self) -> &mut Cursor<'a, B> {
+    pub fn cursor(&mut self) -> &mut FlowCursor<'a, B> {
         &mut self.cursor
     }
 
@@ -421,7 +421,7 @@ impl<'a, B: AsRef<[u8]>> Flows<'a, B> {
     }
 }
 
-impl<B: AsRef<[u8]>> Iterator for Flows<'_, B> {
+impl<B: AsRef<[u8]>> Iterator for FlowIter<'_, B> {
     type Item = Result<(u32, Flow), IndexError>;
 
     fn next(&mut self) -> Option<Self::Item> {

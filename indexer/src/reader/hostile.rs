@@ -5,14 +5,14 @@ use netrewind_segment::{LinkType, Record, Timestamp};
 use proptest::prelude::*;
 
 use crate::layout::{
-    BLOCK_CHECKSUM_BYTES, HEADER_BYTES, Header, SECTION_ENTRY_BYTES, SECTION_TABLE, Section, block_checksum,
-    reseal_header, section_checksum,
+    BLOCK_CHECKSUM_BYTES, HEADER_BYTES, IndexHeader, SECTION_ENTRY_BYTES, SECTION_TABLE, Section,
+    block_checksum, reseal_header, section_checksum,
 };
-use crate::{Builder, Constraint, Index, IndexError, KeyField, Limits, Term};
+use crate::{Builder, Constraint, Index, IndexError, IndexLimits, KeyConstraint, KeyField};
 
 /// Flows of 1 to 90 packets in up to 90 granules, of IPv4 with ports and of something else.
 fn sample() -> Vec<u8> {
-    let limits = Limits { granule_shift: 9, ..Limits::default() };
+    let limits = IndexLimits { granule_shift: 9, ..IndexLimits::default() };
     let mut builder = Builder::with_limits(LinkType::ETHERNET, 7, limits);
     let mut offset = 24;
     for number in 0..400u32 {
@@ -30,7 +30,7 @@ fn sample() -> Vec<u8> {
 
 /// Makes the checksums of an index right whose sections stand where those of `original` stand.
 fn reseal(bytes: &mut [u8], original: &[u8]) {
-    let (_, table) = Header::read(original).unwrap();
+    let (_, table) = IndexHeader::read(original).unwrap();
     let mut starts = [HEADER_BYTES; Section::ALL.len() + 1];
     for (number, entry) in table.iter().enumerate() {
         starts[number + 1] = starts[number] + entry.bytes as usize;
@@ -89,8 +89,8 @@ fn ask(index: &Index<&[u8]>) -> Result<(), IndexError> {
         let _ = index.cursor().granules_of(number, &mut Vec::new());
         let _ = index.flow(number);
     }
-    let terms =
-        KeyField::ALL.map(|field| Term { field, constraint: Constraint::Masked { mask: 5, value: 1 } });
+    let terms = KeyField::ALL
+        .map(|field| KeyConstraint { field, constraint: Constraint::Masked { mask: 5, value: 1 } });
     index.flows_with_any(&vec![true; index.templates()?.len()], &terms)?;
     outcomes.into_iter().collect()
 }

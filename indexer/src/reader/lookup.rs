@@ -6,9 +6,9 @@ use std::ops::{Range, RangeInclusive};
 
 use super::Index;
 use crate::IndexError;
-use crate::blocks::Blocks;
+use crate::blocks::BlockReader;
 use crate::column::BLOCK_ROWS;
-use crate::dictionary::{Member, SortedSet};
+use crate::dictionary::{DictionaryKey, SortedSet};
 use crate::keys::{AddressColumns, KeyBlock, KeyColumns};
 use crate::layout::Section;
 use crate::template::{KeyField, Shape, Template};
@@ -60,7 +60,7 @@ impl Constraint {
 
 /// A demand on one field of a flow's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Term {
+pub struct KeyConstraint {
     /// Constrained field.
     pub field: KeyField,
     /// Constraint on its value.
@@ -132,7 +132,7 @@ impl Resolved<'_> {
 impl<B: AsRef<[u8]>> Index<B> {
     /// The flows of the `wanted` templates (by their number) that satisfy at least one of the terms, ascending. A term on
     /// a field that a template does not have is not satisfied by its flows.
-    pub fn flows_with_any(&self, wanted: &[bool], terms: &[Term]) -> Result<Vec<u32>, IndexError> {
+    pub fn flows_with_any(&self, wanted: &[bool], terms: &[KeyConstraint]) -> Result<Vec<u32>, IndexError> {
         let resolved = self.resolve_all(wanted, terms)?;
         match resolved.is_empty() {
             true => Ok(Vec::new()),
@@ -145,8 +145,8 @@ impl<B: AsRef<[u8]>> Index<B> {
     pub fn flows_between(
         &self,
         wanted: &[bool],
-        terms: &[Term],
-        ends: &[Term],
+        terms: &[KeyConstraint],
+        ends: &[KeyConstraint],
     ) -> Result<Vec<u32>, IndexError> {
         let resolved = self.resolve_all(wanted, terms)?;
         if resolved.is_empty() {
@@ -167,7 +167,7 @@ impl<B: AsRef<[u8]>> Index<B> {
 
     /// True if [`Self::flows_with_any`] has to scan the flows, false if it finds nothing. Looks at one block of addresses for
     /// each term, and at nothing else.
-    pub fn may_have_any(&self, wanted: &[bool], terms: &[Term]) -> Result<bool, IndexError> {
+    pub fn may_have_any(&self, wanted: &[bool], terms: &[KeyConstraint]) -> Result<bool, IndexError> {
         Ok(!self.resolve_all(wanted, terms)?.is_empty())
     }
 
@@ -175,7 +175,7 @@ impl<B: AsRef<[u8]>> Index<B> {
     fn resolve_all<'t>(
         &self,
         wanted: &[bool],
-        terms: &'t [Term],
+        terms: &'t [KeyConstraint],
     ) -> Result<Vec<(KeyField, Resolved<'t>)>, IndexError> {
         let templates = self.templates()?;
         let chosen: Vec<&Template> = templates
@@ -258,7 +258,11 @@ impl<B: AsRef<[u8]>> Index<B> {
         Ok(found)
     }
 
-    fn resolve<'t>(&self, term: &'t Term, templates: &[&Template]) -> Result<Resolved<'t>, IndexError> {
+    fn resolve<'t>(
+        &self,
+        term: &'t KeyConstraint,
+        templates: &[&Template],
+    ) -> Result<Resolved<'t>, IndexError> {
         let constraint = &term.constraint;
         Ok(match term.field {
             KeyField::SourcePort | KeyField::DestinationPort => {
@@ -312,7 +316,7 @@ impl<B: AsRef<[u8]>> Index<B> {
 }
 
 /// The blocks of keys in which the greater end of a conversation can have one of these addresses.
-fn blocks_of(keys: &Blocks<'_, 4>, ids: &Range<u32>) -> Range<usize> {
+fn blocks_of(keys: &BlockReader<'_, 4>, ids: &Range<u32>) -> Range<usize> {
     // The block before the first that begins with one of them may end with it.
     let begin = keys.find(|key| u32::from_le_bytes(key) >= ids.start).unwrap_or(0);
     let end = keys.find(|key| u32::from_le_bytes(key) >= ids.end).map_or(0, |last| last + 1);
@@ -341,7 +345,7 @@ impl WrappingSub for u32 {
 }
 
 /// The ranks of the members within a range.
-fn ranks<const BYTES: usize, T: Member<BYTES> + Into<u128> + TryFrom<u128>>(
+fn ranks<const BYTES: usize, T: DictionaryKey<BYTES> + Into<u128> + TryFrom<u128>>(
     set: &SortedSet<'_, BYTES>,
     range: RangeInclusive<T>,
     greatest: T,
@@ -360,7 +364,7 @@ fn ranks<const BYTES: usize, T: Member<BYTES> + Into<u128> + TryFrom<u128>>(
 }
 
 /// Appends the ids of the members that satisfy a constraint, `base` being the id of the first member.
-fn ids_of<const BYTES: usize, T: Member<BYTES> + Into<u128> + TryFrom<u128>>(
+fn ids_of<const BYTES: usize, T: DictionaryKey<BYTES> + Into<u128> + TryFrom<u128>>(
     set: &SortedSet<'_, BYTES>,
     constraint: &Constraint,
     base: u32,

@@ -1,7 +1,7 @@
 //! Reading what was observed of flows: see `FORMAT.md`, "Observations".
 
 use crate::IndexError;
-use crate::blocks::Blocks;
+use crate::blocks::BlockReader;
 use crate::layout::Section;
 use crate::observations::{self, LabelKey, Observation};
 use crate::strings::StringTable;
@@ -9,13 +9,13 @@ use crate::strings::StringTable;
 /// Observations of the flows of an index. Cheapest when the flows are asked for in ascending order.
 #[derive(Debug)]
 pub struct Observations<'a> {
-    blocks: Blocks<'a, 4>,
+    blocks: BlockReader<'a, 4>,
     strings: StringTable<'a>,
     block: Option<(usize, Vec<Observation>)>,
 }
 
 impl<'a> Observations<'a> {
-    pub(super) fn new(blocks: Blocks<'a, 4>, strings: Blocks<'a, 0>) -> Self {
+    pub(super) fn new(blocks: BlockReader<'a, 4>, strings: BlockReader<'a, 0>) -> Self {
         Self { blocks, strings: StringTable::new(strings), block: None }
     }
 

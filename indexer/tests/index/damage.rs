@@ -1,7 +1,7 @@
 //! A damaged index is noticed, or answers as if it were whole; it never panics, hangs or misleads.
 
 use netrewind_indexer::{
-    Constraint, Flow, Granule, Index, IndexError, KeyField, Limits, Second, Template, Term,
+    Constraint, Flow, Granule, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Second, Template,
 };
 use netrewind_segment::{LinkType, Timestamp};
 use proptest::prelude::*;
@@ -38,8 +38,8 @@ fn ask(bytes: &[u8], segment: &[u8]) -> Result<Answers, IndexError> {
     }
     let granules =
         (0..index.granule_count()).map(|number| cursor.granule(number)).collect::<Result<_, _>>()?;
-    let terms =
-        KeyField::ALL.map(|field| Term { field, constraint: Constraint::Masked { mask: 1, value: 1 } });
+    let terms = KeyField::ALL
+        .map(|field| KeyConstraint { field, constraint: Constraint::Masked { mask: 1, value: 1 } });
     let checksums = index.checksums()?;
     if checksums.contains(&None) {
         return Err(IndexError::Damaged { part: "checksums" });
@@ -100,7 +100,7 @@ pub fn packets() -> Vec<Packet> {
     packets
 }
 
-const LIMITS: Limits = Limits { granule_shift: 9, flows_max: 1000, templates_max: 100 };
+const LIMITS: IndexLimits = IndexLimits { granule_shift: 9, flows_max: 1000, templates_max: 100 };
 
 #[test]
 fn every_flipped_byte_is_noticed_or_harmless() {

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use netrewind_indexer::tunnel::{TunnelPorts, UdpTunnel};
-use netrewind_indexer::{Index, IndexError, Limits, build_from, build_with};
+use netrewind_indexer::{Index, IndexError, IndexLimits, build_from, build_with};
 use netrewind_segment::{LinkType, RecordReader};
 
 use crate::{Packet, damage, index, model};
@@ -41,12 +41,12 @@ fn version_3_is_read_and_built_again() {
         let segment = segment();
         std::fs::create_dir_all(path("").parent().unwrap()).unwrap();
         std::fs::write(path("pcap"), &segment).unwrap();
-        std::fs::write(path("idx"), index(LinkType::ETHERNET, &segment, Limits::default())).unwrap();
+        std::fs::write(path("idx"), index(LinkType::ETHERNET, &segment, IndexLimits::default())).unwrap();
     }
     let segment = std::fs::read(path("pcap")).unwrap();
     let index = std::fs::read(path("idx")).unwrap();
     assert!(build_from(RecordReader::new(&segment[..]).unwrap(), 99).unwrap() == index);
-    model::check(LinkType::ETHERNET, &segment, &index, Limits::default());
+    model::check(LinkType::ETHERNET, &segment, &index, IndexLimits::default());
 }
 
 /// An index of before is noticed, and built again from its segment.

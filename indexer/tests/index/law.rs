@@ -1,6 +1,6 @@
 //! Everything that an index says is so, over all captures, whole and mutilated.
 
-use netrewind_indexer::{Index, Limits, build_from};
+use netrewind_indexer::{Index, IndexLimits, build_from};
 use netrewind_segment::{LinkType, RecordReader, Records};
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn captures_are_indexed_as_the_model_says() {
         let (link_type, packets) = captures::read(&path);
         let segment = segment(link_type, &packets);
         for granule_shift in [9, 14] {
-            let limits = Limits { granule_shift, ..Limits::default() };
+            let limits = IndexLimits { granule_shift, ..IndexLimits::default() };
             let index = index(link_type, &segment, limits);
             model::check(link_type, &segment, &index, limits);
         }
@@ -24,7 +24,7 @@ fn live_and_rebuilt_are_the_same_whatever_the_seed() {
     for path in captures::paths().iter().step_by(7) {
         let (link_type, packets) = captures::read(path);
         let segment = segment(link_type, &packets);
-        let live = index(link_type, &segment, Limits::default());
+        let live = index(link_type, &segment, IndexLimits::default());
         let rebuilt = build_from(RecordReader::new(&segment[..]).unwrap(), 12345).unwrap();
         assert!(live == rebuilt);
         let mut builder = netrewind_indexer::Builder::new(link_type, 1);
@@ -38,8 +38,8 @@ fn live_and_rebuilt_are_the_same_whatever_the_seed() {
 #[test]
 fn an_empty_segment_has_an_index() {
     let segment = segment(LinkType::ETHERNET, &[]);
-    let bytes = index(LinkType::ETHERNET, &segment, Limits::default());
-    model::check(LinkType::ETHERNET, &segment, &bytes, Limits::default());
+    let bytes = index(LinkType::ETHERNET, &segment, IndexLimits::default());
+    model::check(LinkType::ETHERNET, &segment, &bytes, IndexLimits::default());
     let index = Index::open(&bytes[..]).unwrap();
     assert_eq!((index.flow_count(), index.granule_count()), (0, 1));
 }
@@ -118,7 +118,7 @@ fn mutilated_packets_are_indexed_as_the_model_says() {
         let packets: Vec<Packet> =
             mutilations.iter().map(|mutilation| mutilate(sources, mutilation)).collect();
         let segment = segment(link_type, &packets);
-        let limits = Limits { granule_shift, ..Limits::default() };
+        let limits = IndexLimits { granule_shift, ..IndexLimits::default() };
         model::check(link_type, &segment, &index(link_type, &segment, limits), limits);
         Ok(())
     });
@@ -137,7 +137,7 @@ fn the_law_holds_beyond_the_limits() {
     let segment = segment(LinkType::ETHERNET, &all);
     let records: Vec<_> = Records::of_segment(&segment).collect();
     for (flows_max, templates_max) in [(0, 0), (1, 1), (100, 20), (10_000, 20), (100, 10_000)] {
-        let limits = Limits { flows_max, templates_max, ..Limits::default() };
+        let limits = IndexLimits { flows_max, templates_max, ..IndexLimits::default() };
         let bytes = index(LinkType::ETHERNET, &segment, limits);
         let index = Index::open(&bytes[..]).unwrap();
         index.verify().unwrap();

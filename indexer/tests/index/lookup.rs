@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netrewind_indexer::{Constraint, Flow, Index, KeyField, Limits, Template, Term};
+use netrewind_indexer::{Constraint, Flow, Index, IndexLimits, KeyConstraint, KeyField, Template};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -22,7 +22,7 @@ fn value(flow: &Flow, field: KeyField) -> u128 {
     }
 }
 
-fn satisfies(templates: &[Template], flow: &Flow, term: &Term) -> bool {
+fn satisfies(templates: &[Template], flow: &Flow, term: &KeyConstraint) -> bool {
     templates[flow.template as usize].field(term.field).is_some()
         && term.constraint.accepts(value(flow, term.field))
 }
@@ -36,7 +36,7 @@ struct Wish {
     spread: u128,
 }
 
-fn term(flows: &[Flow], wish: &Wish) -> Term {
+fn term(flows: &[Flow], wish: &Wish) -> KeyConstraint {
     let field = *wish.field.get(&KeyField::ALL);
     let value = value(wish.flow.get(flows), field);
     let constraint = match wish.kind % 5 {
@@ -49,7 +49,7 @@ fn term(flows: &[Flow], wish: &Wish) -> Term {
         },
         _ => Constraint::Masked { mask: wish.mask, value: wish.spread },
     };
-    Term { field, constraint }
+    KeyConstraint { field, constraint }
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn lookups_find_what_a_scan_finds() {
     let mut runner = proptest::test_runner::TestRunner::default();
     for path in captures::paths().iter().step_by(3) {
         let (link_type, packets) = captures::read(path);
-        let bytes = index(link_type, &segment(link_type, &packets), Limits::default());
+        let bytes = index(link_type, &segment(link_type, &packets), IndexLimits::default());
         let index = Index::open(&bytes[..]).unwrap();
         let templates = index.templates().unwrap();
         let flows: Vec<Flow> = index.flows().map(|item| item.unwrap().1).collect();
@@ -83,7 +83,7 @@ fn lookups_find_what_a_scan_finds() {
         }
         for round in 0..20 {
             let wishes = Strategy::new_tree(&wishes, &mut runner).unwrap().current();
-            let terms: Vec<Term> = wishes.iter().map(|wish| term(&flows, wish)).collect();
+            let terms: Vec<KeyConstraint> = wishes.iter().map(|wish| term(&flows, wish)).collect();
             let wanted: Vec<bool> =
                 (0..templates.len()).map(|number| round % 2 == 0 || number % 3 > 0).collect();
             let found = index.flows_with_any(&wanted, &terms).unwrap();
@@ -99,10 +99,11 @@ fn lookups_find_what_a_scan_finds() {
             let flow = &flows[round * 31 % flows.len()];
             let exactly = |field| Constraint::Range(value(flow, field)..=value(flow, field));
             let two = [KeyField::SourceAddress, KeyField::DestinationAddress]
-                .map(|field| Term { field, constraint: exactly(field) });
-            let is_address =
-                |term: &&Term| !matches!(term.field, KeyField::SourcePort | KeyField::DestinationPort);
-            let own: Vec<Term> = terms.iter().filter(is_address).cloned().collect();
+                .map(|field| KeyConstraint { field, constraint: exactly(field) });
+            let is_address = |term: &&KeyConstraint| {
+                !matches!(term.field, KeyField::SourcePort | KeyField::DestinationPort)
+            };
+            let own: Vec<KeyConstraint> = terms.iter().filter(is_address).cloned().collect();
             for ends in [&two[..], &own] {
                 let between = index.flows_between(&wanted, &terms, ends).unwrap();
                 assert!(between.is_sorted() && between.iter().all(|id| found.binary_search(id).is_ok()));

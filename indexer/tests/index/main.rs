@@ -11,7 +11,7 @@ mod law;
 mod lookup;
 mod model;
 
-use netrewind_indexer::{Builder, Limits};
+use netrewind_indexer::{Builder, IndexLimits};
 use netrewind_segment::{LinkType, PcapWriter, RecordHeader, Records};
 
 /// A packet to be indexed.
@@ -39,7 +39,7 @@ pub fn segment(link_type: LinkType, packets: &[Packet]) -> Vec<u8> {
 }
 
 /// Its index.
-pub fn index(link_type: LinkType, segment: &[u8], limits: Limits) -> Vec<u8> {
+pub fn index(link_type: LinkType, segment: &[u8], limits: IndexLimits) -> Vec<u8> {
     let mut builder = Builder::with_limits(link_type, 7, limits);
     Records::of_segment(segment).for_each(|record| builder.push(&record));
     builder.finish().unwrap()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netrewind_indexer::packet::{Dissection, dissect};
-use netrewind_indexer::{Flow, Index, Limits, Shape, TcpFlags, Template};
+use netrewind_indexer::{Flow, Index, IndexLimits, Shape, TcpFlags, Template};
 use netrewind_segment::{LinkType, Record, Records, Timestamp};
 
 /// A flow's template and key.
@@ -105,7 +105,7 @@ pub fn flows(link_type: LinkType, segment: &[u8], shift: u8) -> HashMap<Identity
 }
 
 /// Holds everything that an index says against the model.
-pub fn check(link_type: LinkType, segment: &[u8], index: &[u8], limits: Limits) {
+pub fn check(link_type: LinkType, segment: &[u8], index: &[u8], limits: IndexLimits) {
     let model = flows(link_type, segment, limits.granule_shift);
     let records: Vec<Record<'_>> = Records::of_segment(segment).collect();
     let index = Index::open(index).unwrap();

@@ -1,7 +1,7 @@
 //! Indexes of packets in tunnels: they hold for every packet, and bits that vary within a flow make no other flow.
 
 use netrewind_indexer::packet::dissect;
-use netrewind_indexer::{Builder, Description, Flow, Index, Limits, Template};
+use netrewind_indexer::{Builder, Description, Flow, Index, IndexLimits, Template};
 use netrewind_segment::{LinkType, PcapWriter, RecordHeader, Records};
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn segment(packets: &[(Vec<u8>, u32)]) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-fn index(segment: &[u8], limits: Limits) -> Index<Vec<u8>> {
+fn index(segment: &[u8], limits: IndexLimits) -> Index<Vec<u8>> {
     let mut builder = Builder::with_limits(LinkType::ETHERNET, 1, limits);
     Records::of_segment(segment).for_each(|record| builder.push(&record));
     Index::open(builder.finish().unwrap()).unwrap()
@@ -48,7 +48,7 @@ fn holds(template: &Template, flow: &Flow, packet: &[u8], header: &RecordHeader)
     bits_hold && views_hold && lengths_hold && is_within
 }
 
-fn check(packets: &[(Vec<u8>, u32)], limits: Limits) {
+fn check(packets: &[(Vec<u8>, u32)], limits: IndexLimits) {
     let segment = segment(packets);
     let index = index(&segment, limits);
     let templates = index.templates().unwrap();
@@ -81,7 +81,7 @@ proptest! {
             bytes.truncate((f64::from(len) * cut) as usize);
             (bytes, len)
         }).collect();
-        check(&packets, Limits { templates_max, ..Limits::default() });
+        check(&packets, IndexLimits { templates_max, ..IndexLimits::default() });
     }
 
     #[test]
@@ -92,7 +92,7 @@ proptest! {
             (bytes, len)
         }).collect();
         let segment = segment(&packets);
-        let index = index(&segment, Limits::default());
+        let index = index(&segment, IndexLimits::default());
         prop_assert_eq!(index.flow_count(), 1, "{:#?}", index.templates());
     }
 }
@@ -102,11 +102,11 @@ fn the_ids_of_tunnels_are_found_in_templates() {
     for seed in 0..500 {
         let packet = packet(&mut Chance::new(seed, seed), 2);
         let segment = segment(&[(packet.bytes.clone(), packet.bytes.len() as u32)]);
-        let whole = index(&segment, Limits::default());
+        let whole = index(&segment, IndexLimits::default());
         let ids: Vec<_> =
             whole.templates().unwrap()[0].tunnels().map(|tunnel| (tunnel.kind, tunnel.id)).collect();
         assert_eq!(ids, packet.tunnels);
-        let general = index(&segment, Limits { templates_max: 0, ..Limits::default() });
+        let general = index(&segment, IndexLimits { templates_max: 0, ..IndexLimits::default() });
         assert!(
             general
                 .templates()

@@ -1,6 +1,6 @@
 //! Any bytes, in any pieces and any order: never a panic, bounded memory, and the labels of the bytes in one piece.
 
-use netrewind_labels::{Conversation, Direction, Labels, Transport};
+use netrewind_labels::{ConversationPorts, Direction, Labels, Transport};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
@@ -45,7 +45,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => damaged, 1 => noise]
 }
 
-fn conversation() -> impl Strategy<Value = Conversation> {
+fn conversation() -> impl Strategy<Value = ConversationPorts> {
     let ports = prop_oneof![
         Just([50_000, 443]),
         Just([53, 53]),
@@ -55,7 +55,7 @@ fn conversation() -> impl Strategy<Value = Conversation> {
     ];
     (ports, any::<bool>()).prop_map(|(ports, is_tcp)| {
         let transport = if is_tcp { Transport::Tcp } else { Transport::Udp };
-        Conversation { transport, ports }
+        ConversationPorts { transport, ports }
     })
 }
 
@@ -97,7 +97,7 @@ proptest! {
         ports in conversation(), forward in stream(), backward in stream(), seed in any::<u64>(),
     ) {
         use Direction::{Backward, Forward};
-        let conversation = Conversation { transport: Transport::Tcp, ..ports };
+        let conversation = ConversationPorts { transport: Transport::Tcp, ..ports };
         let whole = label(&conversation, &[(Forward, 0, &forward), (Backward, 0, &backward)]);
         let there = pieces(&forward, seed).into_iter().map(|(offset, piece)| (Forward, offset, piece));
         let back = pieces(&backward, !seed).into_iter().map(|(offset, piece)| (Backward, offset, piece));

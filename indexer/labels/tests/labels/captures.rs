@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netrewind_labels::{Conversation, Direction, Labels, Transport, community_id};
+use netrewind_labels::{ConversationPorts, Direction, Labels, Transport, community_id};
 
 use crate::ja4_model;
 use crate::support::label;
@@ -46,7 +46,7 @@ type Values = BTreeSet<String>;
 #[derive(Default)]
 struct Case {
     file: String,
-    conversation: Option<Conversation>,
+    conversation: Option<ConversationPorts>,
     client: String,
     /// The sequence number of the first byte of each direction.
     origins: [Option<u32>; 2],
@@ -93,7 +93,7 @@ impl Case {
         let sender = format!("{address} {}", ports[0]);
         if self.conversation.is_none() {
             let transport = if transport == Layer::Tcp { Transport::Tcp } else { Transport::Udp };
-            self.conversation = Some(Conversation { transport, ports });
+            self.conversation = Some(ConversationPorts { transport, ports });
             self.client.clone_from(&sender);
         }
         let direction = if self.client == sender { Direction::Forward } else { Direction::Backward };

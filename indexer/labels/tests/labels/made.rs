@@ -1,6 +1,6 @@
 //! Conversations whose labels are known because they were made so.
 
-use netrewind_labels::{Conversation, Direction, Labeller, Step, Transport};
+use netrewind_labels::{ConversationPorts, Direction, LabelStep, Labeller, Transport};
 
 use crate::support::{HTTPS, client_hello, label, records};
 use Direction::{Backward, Forward};
@@ -32,7 +32,7 @@ fn a_server_alone_and_a_cut_hello_still_tell_something() {
 
 #[test]
 fn a_question_waits_for_its_answer() {
-    let dns = Conversation { transport: Transport::Udp, ports: [40_000, 53] };
+    let dns = ConversationPorts { transport: Transport::Udp, ports: [40_000, 53] };
     let question = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x03wWw\x07example\x03org\0\0\x01\0\x01";
     let answer = [
         &b"\x12\x34\x81\x80\0\x01\0\x02\0\0\0\0\x03wWw\x07example\x03org\0\0\x01\0\x01"[..],
@@ -41,8 +41,8 @@ fn a_question_waits_for_its_answer() {
     ]
     .concat();
     let mut labeller = Labeller::new();
-    assert_eq!(labeller.push(&dns, Forward, 0, question), Step::NeedMore([0, 4096]));
-    let Step::Done(Some(labels)) = labeller.push(&dns, Backward, 0, &answer) else { panic!("not done") };
+    assert_eq!(labeller.push(&dns, Forward, 0, question), LabelStep::NeedMore([0, 4096]));
+    let LabelStep::Done(Some(labels)) = labeller.push(&dns, Backward, 0, &answer) else { panic!("not done") };
     let mut seen = Vec::new();
     labels.visit(|key, value| seen.push(format!("{key}={value}")));
     assert_eq!(
@@ -57,14 +57,14 @@ fn a_question_waits_for_its_answer() {
     );
     assert_eq!(labels.dns.expect("DNS").response_code, Some(0));
     // The same between other ports: every record is in place.
-    let elsewhere = Conversation { transport: Transport::Udp, ports: [40_000, 40_001] };
+    let elsewhere = ConversationPorts { transport: Transport::Udp, ports: [40_000, 40_001] };
     assert_eq!(label(&elsewhere, &[(Forward, 0, &answer)]).expect("labels").application, "dns");
     assert_eq!(label(&elsewhere, &[(Forward, 0, &answer[..answer.len() - 1])]), None);
 }
 
 #[test]
 fn both_banners_are_kept() {
-    let ssh = Conversation { transport: Transport::Tcp, ports: [50_000, 2222] };
+    let ssh = ConversationPorts { transport: Transport::Tcp, ports: [50_000, 2222] };
     let labels = label(
         &ssh,
         &[(Backward, 0, b"SSH-2.0-dropbear\r\n..."), (Forward, 0, b"SSH-2.0-Open"), (Forward, 12, b"SSH\n")],
@@ -76,13 +76,13 @@ fn both_banners_are_kept() {
 
 #[test]
 fn a_port_is_a_guess_and_random_bytes_are_nothing() {
-    let smtp = Conversation { transport: Transport::Tcp, ports: [25, 50_000] };
+    let smtp = ConversationPorts { transport: Transport::Tcp, ports: [25, 50_000] };
     let labels = label(&smtp, &[(Forward, 0, b"220 mail"), (Backward, 0, b"EHLO a\r\n")]).expect("a guess");
     assert_eq!((labels.application, labels.is_guess), ("smtp", true));
     let mut labeller = Labeller::new();
-    let unknown = Conversation { transport: Transport::Tcp, ports: [50_000, 50_001] };
-    assert_eq!(labeller.push(&unknown, Forward, 0, &[0x80; 99]), Step::NeedMore([0, 4096]));
+    let unknown = ConversationPorts { transport: Transport::Tcp, ports: [50_000, 50_001] };
+    assert_eq!(labeller.push(&unknown, Forward, 0, &[0x80; 99]), LabelStep::NeedMore([0, 4096]));
     assert_eq!(labeller.heap_bytes(), 0);
-    assert_eq!(labeller.push(&unknown, Backward, 0, &[0x80; 99]), Step::Done(None));
+    assert_eq!(labeller.push(&unknown, Backward, 0, &[0x80; 99]), LabelStep::Done(None));
     assert!(size_of::<Labeller>() <= 56);
 }

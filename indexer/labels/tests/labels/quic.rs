@@ -1,6 +1,6 @@
 //! Initial packets, protected here as a client would, and taken apart by the labeller.
 
-use netrewind_labels::{Conversation, Direction, Labels, Transport};
+use netrewind_labels::{ConversationPorts, Direction, Labels, Transport};
 use rustls::Side;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::{Keys, Version};
@@ -8,7 +8,7 @@ use rustls::quic::{Keys, Version};
 use crate::support::{client_hello, label};
 use Direction::{Backward, Forward};
 
-const QUIC: Conversation = Conversation { transport: Transport::Udp, ports: [50_000, 443] };
+const QUIC: ConversationPorts = ConversationPorts { transport: Transport::Udp, ports: [50_000, 443] };
 const CHOSEN: &[u8] = &[0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
 
 fn varint(number: usize) -> [u8; 4] {

@@ -1,16 +1,16 @@
 //! Conversations made for tests.
 
-use netrewind_labels::{Conversation, Direction, Labeller, Labels, Step, Transport};
+use netrewind_labels::{ConversationPorts, Direction, LabelStep, Labeller, Labels, Transport};
 
-pub const HTTPS: Conversation = Conversation { transport: Transport::Tcp, ports: [50_000, 443] };
+pub const HTTPS: ConversationPorts = ConversationPorts { transport: Transport::Tcp, ports: [50_000, 443] };
 
 /// Pushes packets as a recorder would: until there is nothing more to know.
-pub fn label(conversation: &Conversation, packets: &[(Direction, usize, &[u8])]) -> Option<Box<Labels>> {
+pub fn label(conversation: &ConversationPorts, packets: &[(Direction, usize, &[u8])]) -> Option<Box<Labels>> {
     let mut labeller = Labeller::new();
     for (direction, offset, payload) in packets {
         let step = labeller.push(conversation, *direction, *offset as u32, payload);
         assert!(labeller.heap_bytes() <= netrewind_labels::HEAP_BYTES_MAX);
-        if let Step::Done(labels) = step {
+        if let LabelStep::Done(labels) = step {
             return labels;
         }
     }
