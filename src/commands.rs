@@ -14,42 +14,42 @@ mod following;
 mod hint;
 mod import;
 mod index;
-mod place;
+mod progress;
 mod query;
 mod record;
 mod run;
 mod serve;
 mod status;
+mod target;
 mod token;
 mod tunnels;
 mod verify;
-mod waiting;
 
 /// Commands of netrewind.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Record interfaces into a store, until Ctrl-C
-    Record(record::Arguments),
+    Record(record::RecordArguments),
     /// Import capture files into a store, unchanged
-    Import(import::Arguments),
+    Import(import::ImportArguments),
     /// Build missing indexes, or rebuild all of them
-    Index(index::Arguments),
+    Index(index::IndexArguments),
     /// Extract exactly the packets of a query, as a capture file
-    Extract(Box<extract::Arguments>),
+    Extract(Box<extract::ExtractArguments>),
     /// List conversations, hosts, ports or applications, from the indexes
-    Flows(Box<flows::Arguments>),
+    Flows(Box<flows::FlowsArguments>),
     /// Record, index and answer over HTTP in one process
-    Run(Box<run::Arguments>),
+    Run(Box<run::RunArguments>),
     /// Answer over HTTP
-    Serve(serve::Arguments),
+    Serve(serve::ServeArguments),
     /// Show recorded packets as an interface of Wireshark
-    Extcap(Box<extcap::Arguments>),
+    Extcap(Box<extcap::ExtcapArguments>),
     /// Show the contents of a store, and how far back it reaches
-    Status(status::Arguments),
+    Status(status::StatusArguments),
     /// Check every segment, index and count
-    Verify(verify::Arguments),
+    Verify(verify::VerifyArguments),
     /// Manage the tokens for access to the service
-    Token(token::Arguments),
+    Token(token::TokenArguments),
     /// The process in which large filters are compiled, started by netrewind itself
     #[command(hide = true)]
     CompileFilter,

@@ -4,10 +4,10 @@
 //! package and in no library.
 
 mod arguments;
-mod cataloging;
+mod catalog_writer;
 mod clock;
 mod commands;
-mod indexing;
+mod index_writer;
 mod logs;
 mod machine;
 mod manager;
@@ -16,7 +16,7 @@ mod sharing;
 mod signals;
 mod soundness;
 mod terminal;
-mod writing;
+mod writable_store;
 
 use clap::Parser;
 

@@ -31,7 +31,7 @@ Wireshark itself calls the rest.";
 /// Arguments of `netrewind extcap`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
-pub struct Arguments {
+pub struct ExtcapArguments {
     #[command(subcommand)]
     action: Option<Action>,
     /// List the interfaces
@@ -68,7 +68,7 @@ pub struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Install the interface in Wireshark
-    Install(install::Arguments),
+    Install(install::InstallArguments),
 }
 
 /// Settings of Wireshark's dialog. An empty text counts as none.
@@ -148,7 +148,7 @@ pub fn as_subcommand(arguments: impl Iterator<Item = OsString>) -> Vec<OsString>
 }
 
 /// Answers Wireshark's call.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &ExtcapArguments) -> Result<Outcome, Failure> {
     if let Some(Action::Install(arguments)) = &arguments.action {
         return install::run(arguments);
     }
@@ -210,19 +210,19 @@ fn check(filter: &str) -> Result<(), FilterError> {
 }
 
 #[derive(Debug, clap::Parser)]
-struct Extraction {
+struct ExtcapExtraction {
     #[command(flatten)]
-    arguments: extract::Arguments,
+    arguments: extract::ExtractArguments,
 }
 
 /// Extracts into Wireshark's pipe. Gaps in the answer are stated in the file: Wireshark shows any text on standard error as an
 /// error.
-fn capture(arguments: &Arguments) -> Result<Outcome, Failure> {
+fn capture(arguments: &ExtcapArguments) -> Result<Outcome, Failure> {
     let fifo = arguments.fifo.as_ref().ok_or_else(|| Failure::usage("--capture needs --fifo"))?;
     let mut words: Vec<OsString> = ["extract", "--quiet", "--format=pcapng"].map(OsString::from).into();
     words.extend(["--output".into(), fifo.clone().into()]);
     words.extend(settings(&arguments.settings, arguments.extcap_capture_filter.as_deref())?);
-    let mut extraction = Extraction::try_parse_from(words).map_err(wrong_setting)?.arguments;
+    let mut extraction = ExtcapExtraction::try_parse_from(words).map_err(wrong_setting)?.arguments;
     extraction.set_token(given(&arguments.settings.token).map(str::to_owned));
     let stop = signals::stop_flag()?;
     match extract::run(&extraction) {
@@ -306,7 +306,7 @@ mod tests {
             #[derive(clap::Parser)]
             struct Alone {
                 #[command(flatten)]
-                arguments: Arguments,
+                arguments: ExtcapArguments,
             }
             Alone::try_parse_from(words).expect("arguments").arguments
         };

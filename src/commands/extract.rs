@@ -14,9 +14,9 @@ use netrewind_extractor::{
 use super::destination::Destination;
 use super::following::FollowingClock;
 use super::hint;
-use super::place::{NoAnswer, Place, PlaceArguments};
+use super::progress::ProgressDisplay;
 use super::query::QueryArguments;
-use super::waiting::Waiting;
+use super::target::{NoAnswer, QueryTarget, TargetArguments};
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, signals, terminal};
 
@@ -44,9 +44,9 @@ Whether the answer is complete stands on standard error and in the exit status: 
 /// Arguments of `netrewind extract`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct ExtractArguments {
     #[command(flatten)]
-    place: PlaceArguments,
+    target: TargetArguments,
     #[command(flatten)]
     query: QueryArguments,
     /// Write the innermost packet in place of the tunnel that it came in; the tunnel's fragments are reassembled
@@ -93,25 +93,25 @@ pub struct Arguments {
     output: Option<PathBuf>,
 }
 
-impl Arguments {
+impl ExtractArguments {
     /// Sets the token for recorders, if no file holds it.
     pub fn set_token(&mut self, token: Option<String>) {
-        self.place.token = token;
+        self.target.token = token;
     }
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
     if arguments.output.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() {
         return Err(Failure::usage("standard output is a terminal: name a file with -o FILE, or pipe it on"));
     }
     let query = query(arguments)?;
-    let place = arguments.place.open()?;
+    let target = arguments.target.open()?;
     let stop = signals::stop_flag()?;
     let is_silent = arguments.quiet || arguments.json || arguments.follow;
-    let mut hooks = Waiting::new(stop, is_silent, arguments.query.zone()?);
+    let mut hooks = ProgressDisplay::new(stop, is_silent, arguments.query.zone()?);
     if arguments.estimate {
-        let estimate = match place.estimate(&query, &mut hooks) {
+        let estimate = match target.estimate(&query, &mut hooks) {
             Ok(estimate) => estimate,
             Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
             Err(NoAnswer::Because(failure)) => return Err(failure),
@@ -122,16 +122,16 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     let begun = Instant::now();
     let answer = if arguments.count {
-        place.count(&query, &mut hooks)
+        target.count(&query, &mut hooks)
     } else {
         let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
-        extract(&place, &query, output, arguments, &mut hooks)
+        extract(&target, &query, output, arguments, &mut hooks)
     };
     hooks.end();
     match answer {
         Ok(mut answer) => {
             if answer.packets == 0 && !arguments.quiet && !arguments.follow {
-                place.add_hint(&query, &mut answer, begun.elapsed());
+                target.add_hint(&query, &mut answer, begun.elapsed());
             }
             let outcome = tell(arguments, &answer, begun.elapsed())?;
             Ok(outcome)
@@ -146,7 +146,7 @@ fn dedup_window(text: &str) -> Result<DedupWindow, String> {
     arguments::duration(text)?.try_into()
 }
 
-fn query(arguments: &Arguments) -> Result<Query, Failure> {
+fn query(arguments: &ExtractArguments) -> Result<Query, Failure> {
     let search = arguments.search.as_deref().map(str::parse::<Search>).transpose();
     search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     Ok(Query {
@@ -161,11 +161,11 @@ fn query(arguments: &Arguments) -> Result<Query, Failure> {
 
 /// Writes the answer to standard output, or to a file that is complete or not there at all.
 fn extract(
-    place: &Place,
+    target: &QueryTarget,
     query: &Query,
     output: &Path,
-    arguments: &Arguments,
-    hooks: &mut Waiting,
+    arguments: &ExtractArguments,
+    hooks: &mut ProgressDisplay,
 ) -> Result<Answer, NoAnswer> {
     let is_pcapng = match &arguments.format {
         Some(format) => format == "pcapng",
@@ -178,7 +178,7 @@ fn extract(
         let mut sink: Box<dyn Sink> =
             if is_pcapng { Box::new(PcapngSink::new(file)) } else { Box::new(PcapSink::new(file)) };
         let clock = arguments.follow.then(|| FollowingClock::new(reader));
-        place.extract(query, sink.as_mut(), hooks, clock.as_ref())
+        target.extract(query, sink.as_mut(), hooks, clock.as_ref())
     };
     if output == Path::new("-") {
         return carry_out(standard_output().map_err(io_error)?);
@@ -213,7 +213,7 @@ fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {
 }
 
 /// Reports the answer and its completeness.
-fn tell(arguments: &Arguments, answer: &Answer, took: Duration) -> Result<Outcome, Failure> {
+fn tell(arguments: &ExtractArguments, answer: &Answer, took: Duration) -> Result<Outcome, Failure> {
     let outcome = if answer.completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete };
     if arguments.json {
         let account = terminal::object(answer)?;

@@ -13,8 +13,8 @@ use netrewind_extractor::{Completeness, ExtractError, Extractor, hint_time};
 use netrewind_segment::Store;
 use serde::Serialize;
 
+use super::progress::ProgressDisplay;
 use super::query::{QueryArguments, failure, options};
-use super::waiting::Waiting;
 use super::{StoreArgument, hint};
 use crate::outcome::{Failure, Outcome};
 use crate::{signals, terminal};
@@ -39,7 +39,7 @@ Whether the answer is complete stands on standard error and in the exit status: 
 /// Arguments of `netrewind flows`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct FlowsArguments {
     #[command(flatten)]
     store: StoreArgument,
     #[command(flatten)]
@@ -70,7 +70,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     if arguments.top != "conversations" && (arguments.sort != "bytes" || arguments.after.is_some()) {
         return Err(Failure::usage(
             "--sort and --after are for conversations: hosts, ports and apps are by bytes",
@@ -80,8 +80,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let search = arguments.search.as_deref().map(str::parse::<Search>).transpose();
     let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     let extractor = Extractor::new(Store::open_to_read(&arguments.store.store)?, options());
-    let mut hooks = Waiting::new(signals::stop_flag()?, arguments.quiet, zone.clone());
-    let ended = |hooks: &Waiting, error: ExtractError| {
+    let mut hooks = ProgressDisplay::new(signals::stop_flag()?, arguments.quiet, zone.clone());
+    let ended = |hooks: &ProgressDisplay, error: ExtractError| {
         hooks.end();
         failure(error)
     };
@@ -95,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         let until = Instant::now() + hint_time(begun.elapsed());
         let hint = is_empty.then(|| extractor.hint(&query, &|| Instant::now() >= until)).flatten();
         print(&answer.flows, &arguments.format, &zone)?;
-        let what = Told {
+        let what = ListSummary {
             listed: answer.flows.len() as u64,
             all: Some(answer.totals.conversations),
             approximate: answer.approximate,
@@ -115,18 +115,23 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         "ports" => print(&answer.top.ports, &arguments.format, &zone)?,
         _ => print(&answer.top.applications, &arguments.format, &zone)?,
     };
-    let told = Told { listed, all: None, approximate: answer.approximate };
+    let told = ListSummary { listed, all: None, approximate: answer.approximate };
     Ok(tell(arguments, &told, &answer.completeness, &zone))
 }
 
 /// Summary of a list.
-struct Told {
+struct ListSummary {
     listed: u64,
     all: Option<u64>,
     approximate: bool,
 }
 
-fn tell(arguments: &Arguments, told: &Told, completeness: &Completeness, zone: &TimeZone) -> Outcome {
+fn tell(
+    arguments: &FlowsArguments,
+    told: &ListSummary,
+    completeness: &Completeness,
+    zone: &TimeZone,
+) -> Outcome {
     if !arguments.quiet {
         if let Some(all) = told.all {
             terminal::say(format_args!("{} of {all} conversations", told.listed));

@@ -13,11 +13,11 @@ use netrewind_segment::Account;
 
 use super::{StoreArgument, WritingArguments, record};
 use crate::clock::SystemClock;
-use crate::indexing::Indexing;
+use crate::index_writer::IndexThreads;
 use crate::outcome::{Failure, Outcome};
 use crate::signals;
 use crate::terminal::{self, StatusLine};
-use crate::writing::Writing;
+use crate::writable_store::WritableStore;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +32,7 @@ secrets, names, comments and directions are not kept; the import says how many t
 /// Arguments of `netrewind import`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct ImportArguments {
     #[command(flatten)]
     store: StoreArgument,
     #[command(flatten)]
@@ -43,17 +43,17 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     arguments.files.iter().filter(|file| file.as_path() != Path::new("-")).try_for_each(|file| look(file))?;
     if arguments.files.iter().any(|file| file.as_path() == Path::new("-")) && std::io::stdin().is_terminal() {
         return Err(Failure::usage("standard input is a terminal: pipe a capture into it"));
     }
     has_room(&arguments.files, arguments.writing.config().budget_bytes)?;
-    let mut writing = Writing::open(&arguments.store.store, "import", &arguments.writing.sharing)?;
+    let mut writing = WritableStore::open(&arguments.store.store, "import", &arguments.writing.sharing)?;
     arguments.writing.ports.apply(&mut writing)?;
     let stop = signals::patient_stop_flag()?;
     let store = &writing.store;
-    let mut indexing = Indexing::start(store, writing.logbook.clone(), writing.without_index)?;
+    let mut indexing = IndexThreads::start(store, writing.logbook.clone(), writing.without_index)?;
     let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| Some(indexing.of_lane(keeper));
     let mut unopened = Vec::new();
     let mut sources = arguments.files.iter().filter_map(|file| match open(file) {

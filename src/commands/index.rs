@@ -4,14 +4,14 @@ use netrewind_segment::{Event, SegmentName, SegmentState};
 
 use super::StoreArgument;
 use super::tunnels::PortArguments;
-use crate::cataloging::{self, State as Catalogued};
-use crate::indexing::{self, State};
+use crate::catalog_writer::{self, HourState as Catalogued};
+use crate::index_writer::{self, IndexState};
 use crate::outcome::{Failure, Outcome};
 use crate::sharing::SharingArguments;
 use crate::signals;
 use crate::soundness;
 use crate::terminal::{self, StatusLine};
-use crate::writing::Writing;
+use crate::writable_store::WritableStore;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +25,7 @@ Indexes change no answer, only the time it takes; they can be deleted and built 
 /// Arguments of `netrewind index`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct IndexArguments {
     #[command(flatten)]
     store: StoreArgument,
     /// Also rebuild indexes that exist and fit
@@ -47,9 +47,9 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     netrewind_segment::Store::open(&arguments.store.store)?; // an index makes no store
-    let mut writing = Writing::open(&arguments.store.store, "index", &arguments.sharing)?;
+    let mut writing = WritableStore::open(&arguments.store.store, "index", &arguments.sharing)?;
     writing.has_indexes = false; // they are built again right here
     arguments.ports.apply(&mut writing)?;
     let store = &writing.store;
@@ -59,22 +59,22 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let (mut built, mut outcome) = (0, Outcome::Done);
     for (number, segment) in segments.iter().enumerate() {
         line.show(&format!("segment {} of {}: {}", number + 1, segments.len(), segment.name));
-        let state = indexing::look(store, segment)?;
-        if matches!(state, State::Good) && !arguments.rebuild {
+        let state = index_writer::look(store, segment)?;
+        if matches!(state, IndexState::Good) && !arguments.rebuild {
             continue;
         }
         if !may_build(arguments, &writing, &segment.name, &mut line)? {
             outcome = Outcome::Incomplete;
             continue;
         }
-        if let State::Bad(error) = state {
+        if let IndexState::Bad(error) = state {
             line.clear();
             terminal::say(format_args!("segment {}: {error}", segment.name));
             let rejected = Event::IndexRejected { segment: segment.name, reason: error.to_string() };
             let mut logbook = writing.logbook.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             logbook.append(crate::clock::now(), rejected)?;
         }
-        match indexing::build(store, &segment.name) {
+        match index_writer::build(store, &segment.name) {
             Ok(index) => {
                 store.write_index(&segment.name, &index)?;
                 built += 1;
@@ -97,8 +97,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 /// True if an index may be built: it must not replace one that proves that the segment has changed since it was recorded, as the
 /// new one would find it sound.
 fn may_build(
-    arguments: &Arguments,
-    writing: &Writing,
+    arguments: &IndexArguments,
+    writing: &WritableStore,
     name: &SegmentName,
     line: &mut StatusLine,
 ) -> Result<bool, Failure> {
@@ -125,11 +125,11 @@ fn may_build(
 }
 
 /// Writes hours of the catalog.
-fn write_catalog(arguments: &Arguments, writing: &Writing) -> Result<Outcome, Failure> {
+fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<Outcome, Failure> {
     let (store, stop) = (&writing.store, signals::stop_flag()?);
     store.remove_unfinished_hours()?;
-    let extractor = cataloging::extractor(store);
-    let hours = cataloging::hours(store)?;
+    let extractor = catalog_writer::extractor(store);
+    let hours = catalog_writer::hours(store)?;
     let now = crate::clock::now();
     let (mut written, mut outcome) = (0, Outcome::Done);
     for (&hour, segments) in &hours {
@@ -137,17 +137,18 @@ fn write_catalog(arguments: &Arguments, writing: &Writing) -> Result<Outcome, Fa
             terminal::say(format_args!("hour {hour} is not over: --current-hour writes it nevertheless"));
             continue;
         }
-        let is_due = match cataloging::look(store, hour, segments)? {
+        let is_due = match catalog_writer::look(store, hour, segments)? {
             Catalogued::Missing | Catalogued::Stale => true,
-            Catalogued::Good => arguments.rebuild && cataloging::is_rebuildable(store, hour, segments)?,
+            Catalogued::Good => arguments.rebuild && catalog_writer::is_rebuildable(store, hour, segments)?,
             Catalogued::Unfinished => false,
         };
         if !is_due {
-            cataloging::write_seam(store, hour, &stop)?;
+            catalog_writer::write_seam(store, hour, &stop)?;
             continue;
         }
-        let manifest = cataloging::write(store, &extractor, hour, &stop);
-        match manifest.and_then(|manifest| cataloging::write_seam(store, hour, &stop).map(|()| manifest)) {
+        let manifest = catalog_writer::write(store, &extractor, hour, &stop);
+        match manifest.and_then(|manifest| catalog_writer::write_seam(store, hour, &stop).map(|()| manifest))
+        {
             Ok(manifest) => {
                 written += 1;
                 terminal::say(format_args!("hour {hour}: {} conversations", manifest.records));

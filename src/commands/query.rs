@@ -82,7 +82,7 @@ pub fn options() -> Options {
         // The other half is left to what records, and to other queries.
         helpers: (cores / 2).clamp(1, HELPERS_MAX),
         compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
-        catalog: Some(crate::cataloging::reader()),
+        catalog: Some(crate::catalog_writer::reader()),
         ..Options::default()
     }
 }

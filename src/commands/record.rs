@@ -23,14 +23,14 @@ use netrewind_segment::layout::CAPLEN_MAX;
 
 use super::serve::ServingArguments;
 use super::{StoreArgument, WritingArguments};
-use crate::cataloging::Cataloging;
+use crate::catalog_writer::CatalogThread;
 use crate::clock::{self, SystemClock};
-use crate::indexing::Indexing;
+use crate::index_writer::IndexThreads;
 use crate::manager::{Manager, Turns};
 use crate::outcome::{Failure, Outcome};
 use crate::signals::Requests;
 use crate::terminal::{self, StatusLine};
-use crate::writing::Writing;
+use crate::writable_store::WritableStore;
 
 mod interfaces;
 
@@ -57,7 +57,7 @@ again, it leaves indexes for later. Without a terminal SIGHUP changes nothing. S
 /// Arguments of `netrewind record`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct RecordArguments {
     #[command(flatten)]
     store: StoreArgument,
     /// Interface to record, or any for all of them; one that is not there is waited for; may be given several times
@@ -125,7 +125,7 @@ fn replay_speed(text: &str) -> Result<Speed, String> {
 /// Divisor of the budget that gives the catalog's default budget.
 const CATALOG_BUDGET_DIVISOR: u64 = 20;
 
-impl Arguments {
+impl RecordArguments {
     fn catalog_limits(&self) -> CatalogLimits {
         let share = self.writing.budget.map(|budget| budget / CATALOG_BUDGET_DIVISOR);
         CatalogLimits { budget_bytes: self.catalog_budget.or(share), age_max: Some(self.catalog_max_age) }
@@ -192,25 +192,25 @@ pub fn standard_input() -> Result<CaptureFile, SourceError> {
 }
 
 /// Records until told to stop.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &RecordArguments) -> Result<Outcome, Failure> {
     record(arguments, None)
 }
 
 /// Records until told to stop, and serves meanwhile if asked to.
-pub fn record(arguments: &Arguments, serving: Option<&ServingArguments>) -> Result<Outcome, Failure> {
+pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -> Result<Outcome, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let sources = arguments.sources(&clock)?;
     let are_down = sources.iter().filter(|source| source.is_down());
     let waited_for = are_down.map(|source| (source.name().to_owned(), String::new())).collect();
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
     let requests = Requests::of_recorder()?;
-    let mut writing = Writing::open(&arguments.store.store, "record", &arguments.writing.sharing)?;
+    let mut writing = WritableStore::open(&arguments.store.store, "record", &arguments.writing.sharing)?;
     arguments.writing.ports.apply(&mut writing)?;
-    let Writing { store, lock, logbook, without_index, .. } = writing;
+    let WritableStore { store, lock, logbook, without_index, .. } = writing;
     let server = serving.map(|serving| serving.start(store.clone())).transpose()?;
     let cataloged = Arc::clone(&logbook);
-    let mut indexing = Indexing::start(&store, logbook, without_index)?;
-    let cataloging = Cataloging::start(&store, cataloged, arguments.catalog_limits())?;
+    let mut indexing = IndexThreads::start(&store, logbook, without_index)?;
+    let cataloging = CatalogThread::start(&store, cataloged, arguments.catalog_limits())?;
     let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| {
         cataloging.set_keeper(keeper);
         Some(indexing.of_lane(keeper))
@@ -287,7 +287,7 @@ fn turns_of(status: &Status) -> Vec<Option<u64>> {
 }
 
 /// Prints the sources and settings, and the command to get at the packets meanwhile.
-fn greet(arguments: &Arguments, config: &Config) {
+fn greet(arguments: &RecordArguments, config: &Config) {
     let store = arguments.store.store.display();
     let limit = config.budget_bytes.map_or_else(
         || "until the disk is full, then over the oldest".to_owned(),

@@ -16,16 +16,15 @@ terminal goes) lets running answers end, and then ends the recording. Without a 
 /// Arguments of `netrewind run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[group(skip)] // Those of `record` have the name already.
-pub struct Arguments {
+pub struct RunArguments {
     #[command(flatten)]
-    recording: record::Arguments,
+    recording: record::RecordArguments,
     #[command(flatten)]
     serving: ServingArguments,
 }
 
 /// Records and serves until told to stop.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     logs::start();
     record::record(&arguments.recording, Some(&arguments.serving))
 }

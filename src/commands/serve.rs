@@ -39,7 +39,7 @@ running answers end. Without a terminal SIGHUP ends nothing: tokens and certific
 /// Arguments of `netrewind serve`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct ServeArguments {
     #[command(flatten)]
     store: StoreArgument,
     #[command(flatten)]
@@ -115,7 +115,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 /// Serves until told to stop.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &ServeArguments) -> Result<Outcome, Failure> {
     logs::start();
     let requests = Requests::of_reader()?;
     let server = arguments.serving.start(Store::open_to_read(&arguments.store.store)?)?;

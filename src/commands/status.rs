@@ -18,7 +18,7 @@ Examples:
 /// Arguments of `netrewind status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct StatusArguments {
     #[command(flatten)]
     store: StoreArgument,
     /// Time zone of the times printed: UTC, local, or as Europe/Rome or +02:00
@@ -30,7 +30,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &StatusArguments) -> Result<Outcome, Failure> {
     let zone =
         arguments::time_zone(&arguments.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
     let overview = Overview::of(&Store::open_to_read(&arguments.store.store)?, clock::now())?;

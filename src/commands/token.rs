@@ -33,23 +33,23 @@ also accepts what it cannot see into, such as tagged frames (see --ignore-vlan) 
 /// Arguments of `netrewind token`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct TokenArguments {
     #[command(subcommand)]
-    command: Command,
+    command: TokenCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum TokenCommand {
     /// Make a token, and print it once
     Add(Box<Add>),
     /// List the tokens of a file, without any secret
-    List(File),
+    List(TokensFile),
     /// Remove a token: it becomes invalid within seconds
     Remove(Remove),
 }
 
 #[derive(Debug, clap::Args)]
-struct File {
+struct TokensFile {
     /// The file of tokens, as `serve --tokens` has it
     #[arg(long, value_name = "FILE")]
     tokens: PathBuf,
@@ -61,7 +61,7 @@ struct Add {
     /// Name of its holder, as the audit shows it
     name: String,
     #[command(flatten)]
-    file: File,
+    file: TokensFile,
     /// Scope of the token: status, flows, extract or admin; may be given several times
     #[arg(long, value_name = "SCOPE", required = true, value_delimiter = ',')]
     scope: Vec<Scope>,
@@ -84,15 +84,15 @@ struct Remove {
     /// Name of the holder
     name: String,
     #[command(flatten)]
-    file: File,
+    file: TokensFile,
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &TokenArguments) -> Result<Outcome, Failure> {
     match &arguments.command {
-        Command::Add(arguments) => add(arguments),
-        Command::List(file) => list(file),
-        Command::Remove(arguments) => {
+        TokenCommand::Add(arguments) => add(arguments),
+        TokenCommand::List(file) => list(file),
+        TokenCommand::Remove(arguments) => {
             Tokens::change(&arguments.file.tokens, |tokens| tokens.remove(&arguments.name))
                 .map_err(failure)?;
             terminal::say(format_args!("The token {} is removed.", arguments.name));
@@ -129,7 +129,7 @@ fn add(arguments: &Add) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-fn list(file: &File) -> Result<Outcome, Failure> {
+fn list(file: &TokensFile) -> Result<Outcome, Failure> {
     let now = clock::now();
     let tokens = Tokens::load(&file.tokens).map_err(failure)?;
     for Entry { grant, .. } in tokens.entries() {

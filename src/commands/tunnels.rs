@@ -8,7 +8,7 @@ use netrewind_indexer::tunnel::{PortChange, TunnelPorts};
 use crate::arguments;
 use crate::outcome::Failure;
 use crate::terminal;
-use crate::writing::Writing;
+use crate::writable_store::WritableStore;
 
 /// Conditions on tunnels.
 #[derive(Debug, clap::Args)]
@@ -65,7 +65,7 @@ fn port_change(text: &str) -> Result<String, String> {
 
 impl PortArguments {
     /// Stores the ports, if any are given.
-    pub fn apply(&self, writing: &mut Writing) -> Result<(), Failure> {
+    pub fn apply(&self, writing: &mut WritableStore) -> Result<(), Failure> {
         if self.tunnel_port.is_empty() {
             return Ok(());
         }

@@ -8,8 +8,8 @@ use netrewind_segment::store::{ListedSegment, OpenedSegment, StoreListing, Unlis
 use netrewind_segment::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
 
 use super::{StoreArgument, query};
-use crate::cataloging;
-use crate::indexing;
+use crate::catalog_writer;
+use crate::index_writer;
 use crate::outcome::{Failure, Outcome};
 use crate::soundness;
 use crate::terminal::{self, StatusLine};
@@ -26,22 +26,22 @@ What is wrong is named on standard output, one line each (exit status 1).";
 /// Arguments of `netrewind verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct VerifyArguments {
     #[command(flatten)]
     store: StoreArgument,
 }
 
 /// Counts of a sealed segment in the logbook.
 #[derive(Clone, Copy)]
-struct Counted {
+struct LoggedCounts {
     records: u64,
     bytes: u64,
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     let store = Store::open_to_read(&arguments.store.store)?;
-    let mut report = Report::default();
+    let mut report = FaultReport::default();
     let StoreListing { segments, unlisted } = store.listing();
     for Unlisted { path, reason } in unlisted {
         report.fault(store.part(&path), &reason)?;
@@ -73,20 +73,20 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 }
 
 /// Faults found so far.
-struct Report {
+struct FaultReport {
     line: StatusLine,
     faults: usize,
     /// Parts that have been named already.
     parts: HashSet<String>,
 }
 
-impl Default for Report {
+impl Default for FaultReport {
     fn default() -> Self {
         Self { line: StatusLine::new(), faults: 0, parts: HashSet::new() }
     }
 }
 
-impl Report {
+impl FaultReport {
     fn fault(&mut self, part: String, reason: &str) -> std::io::Result<()> {
         self.line.clear();
         self.faults += 1;
@@ -99,13 +99,13 @@ impl Report {
 /// Segments according to the logbook.
 #[derive(Default)]
 struct Logged {
-    counted: HashMap<SegmentName, Counted>,
+    counted: HashMap<SegmentName, LoggedCounts>,
     expired: HashSet<SegmentName>,
 }
 
 impl Logged {
     /// Reads the whole logbook, and reports its faults.
-    fn of(store: &Store, report: &mut Report) -> Result<Self, Failure> {
+    fn of(store: &Store, report: &mut FaultReport) -> Result<Self, Failure> {
         let mut logged = Self::default();
         let dates = match store.logbook_dates() {
             Ok(dates) => dates,
@@ -142,10 +142,10 @@ impl Logged {
     fn take(&mut self, event: Event) {
         match event {
             Event::Seal { segment, records, bytes, .. } => {
-                self.counted.insert(segment, Counted { records, bytes });
+                self.counted.insert(segment, LoggedCounts { records, bytes });
             }
             Event::Recover { segment, records, kept_bytes, .. } => {
-                self.counted.insert(segment, Counted { records, bytes: kept_bytes });
+                self.counted.insert(segment, LoggedCounts { records, bytes: kept_bytes });
             }
             Event::Expire { segment, .. } => {
                 self.expired.insert(segment);
@@ -155,15 +155,15 @@ impl Logged {
     }
 
     /// Reports segments that were sealed, and neither exist nor have expired.
-    fn tell_missing(&self, store: &Store, report: &mut Report) -> Result<(), Failure> {
-        let is_missing = |(name, counted): &(&SegmentName, &Counted)| {
+    fn tell_missing(&self, store: &Store, report: &mut FaultReport) -> Result<(), Failure> {
+        let is_missing = |(name, counted): &(&SegmentName, &LoggedCounts)| {
             counted.records > 0
                 && !self.expired.contains(name)
                 && matches!(store.open_segment(name), Ok(None))
         };
         let mut missing: Vec<_> = self.counted.iter().filter(is_missing).collect();
         missing.sort_unstable_by_key(|(name, _)| **name);
-        for (name, Counted { records, .. }) in missing {
+        for (name, LoggedCounts { records, .. }) in missing {
             let reason = format!(
                 "it was sealed with {records} packets, says the logbook, and is neither there nor has it expired"
             );
@@ -173,7 +173,7 @@ impl Logged {
     }
 }
 
-fn check_catalog(store: &Store, report: &mut Report) -> Result<(), Failure> {
+fn check_catalog(store: &Store, report: &mut FaultReport) -> Result<(), Failure> {
     let hours = match store.hours() {
         Ok(hours) => hours,
         Err(StoreError::Io { path, source }) => {
@@ -184,7 +184,7 @@ fn check_catalog(store: &Store, report: &mut Report) -> Result<(), Failure> {
     };
     for hour in hours {
         report.line.show(&format!("hour {hour} of the catalog"));
-        if let Err(fault) = cataloging::check(store, hour) {
+        if let Err(fault) = catalog_writer::check(store, hour) {
             report.parts.insert(store.part(&store.hour_path(hour)));
             report.fault(format!("hour {hour}"), &format!("{fault:#}"))?;
         }
@@ -193,8 +193,8 @@ fn check_catalog(store: &Store, report: &mut Report) -> Result<(), Failure> {
 }
 
 /// Reports the gaps that an answer about everything would have, unless named already.
-fn tell_what_answers_lack(store: &Store, report: &mut Report) -> Result<(), Failure> {
-    let extractor = cataloging::extractor(store);
+fn tell_what_answers_lack(store: &Store, report: &mut FaultReport) -> Result<(), Failure> {
+    let extractor = catalog_writer::extractor(store);
     let completeness = extractor.completeness(&Query::default()).map_err(query::failure)?;
     for at in &completeness.unreadable {
         let part = format!("segment {}", at.segment);
@@ -215,7 +215,7 @@ fn tell_what_answers_lack(store: &Store, report: &mut Report) -> Result<(), Fail
 fn check(
     store: &Store,
     segment: &ListedSegment,
-    counted: Option<Counted>,
+    counted: Option<LoggedCounts>,
     faults: &mut Vec<String>,
 ) -> anyhow::Result<u64> {
     // One that has expired since is no fault.
@@ -283,11 +283,11 @@ fn check_index(store: &Store, segment: &ListedSegment, faults: &mut Vec<String>)
     };
     let mut found = Vec::new();
     file.read_to_end(&mut found)?;
-    match indexing::build(store, &segment.name) {
+    match index_writer::build(store, &segment.name) {
         Ok(wanted) if wanted == found => {}
         Ok(_) => {
-            let reason = match indexing::look(store, segment)? {
-                indexing::State::Bad(error) => error.to_string(),
+            let reason = match index_writer::look(store, segment)? {
+                index_writer::IndexState::Bad(error) => error.to_string(),
                 _ => "its index is not the one that the segment makes: build it again with `netrewind index --rebuild`".into(),
             };
             faults.push(reason);

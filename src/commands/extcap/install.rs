@@ -17,14 +17,14 @@ const SYSTEM_FOLDER: &str = "/usr/lib/wireshark/extcap";
 
 /// Arguments of `netrewind extcap install`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub struct InstallArguments {
     /// For all users of this machine
     #[arg(long)]
     system: bool,
 }
 
 /// Links this program into the folder.
-pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub fn run(arguments: &InstallArguments) -> Result<Outcome, Failure> {
     let program = std::env::current_exe()?;
     for folder in folders(arguments.system)? {
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;

@@ -14,7 +14,7 @@ use netrewind_recorder::source::packet_ring::{
 use netrewind_segment::LinkType;
 use netrewind_segment::layout::CAPLEN_MAX;
 
-use super::Arguments;
+use super::RecordArguments;
 use crate::outcome::Failure;
 use crate::terminal;
 
@@ -23,10 +23,11 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Link types for which a capture filter is checked if the interface is not there yet: Ethernet, IP, 802.11.
 const USUAL_LINK_TYPES: [LinkType; 3] = [LinkType::ETHERNET, LinkType::RAW, LinkType(127)];
 
-impl Arguments {
+impl RecordArguments {
     /// The rings of all interfaces; one that is not there is waited for.
     pub(super) fn rings(&self) -> Result<Vec<PacketRing>, Failure> {
-        let filter = self.capture_filter.as_deref().map(|expression| Arc::new(Compiling::new(expression)));
+        let filter =
+            self.capture_filter.as_deref().map(|expression| Arc::new(LazyCaptureFilter::new(expression)));
         let claims = Claims::default();
         let mut rings = Vec::new();
         for interface in one_each(&self.interface, |text| terminal::say(text)) {
@@ -52,7 +53,7 @@ impl Arguments {
         Ok(rings)
     }
 
-    fn ring(&self, interface: &str, filter: Option<Arc<Compiling>>, claims: &Claims) -> RingConfig {
+    fn ring(&self, interface: &str, filter: Option<Arc<LazyCaptureFilter>>, claims: &Claims) -> RingConfig {
         let mut ring = RingConfig::new(interface);
         ring.snaplen = self.snaplen.unwrap_or(CAPLEN_MAX);
         ring.is_promiscuous = !self.no_promiscuous;
@@ -103,7 +104,7 @@ fn unopened(interface: &str, error: SourceError) -> Failure {
 }
 
 /// A capture filter, compiled for each link type when first needed, on a separate thread: a lane does not wait for it.
-struct Compiling {
+struct LazyCaptureFilter {
     expression: String,
     limits: CompileLimits,
     programs: Arc<Programs>,
@@ -114,23 +115,23 @@ struct Compiling {
 /// Results of compiling, by link type; `None` while it is under way.
 #[derive(Default)]
 struct Programs {
-    made: Mutex<HashMap<LinkType, Option<Made>>>,
+    made: Mutex<HashMap<LinkType, Option<Compilation>>>,
     is_new: Condvar,
 }
 
 #[derive(Clone)]
-enum Made {
-    Program(Arc<Compiled>),
+enum Compilation {
+    Program(Arc<CaptureProgram>),
     Refused { error: Arc<FilterError>, at: Instant },
 }
 
 /// A program in the forms that the kernel and the recorder run.
-struct Compiled {
+struct CaptureProgram {
     instructions: Vec<SockFilter>,
     program: Program,
 }
 
-impl Compiling {
+impl LazyCaptureFilter {
     fn new(expression: &str) -> Self {
         let limits = CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() };
         let programs = Arc::default();
@@ -143,8 +144,8 @@ impl Compiling {
         let Some(link_type) = PacketRing::link_type_at(interface) else { return self.check_for(usual) };
         self.begin(interface, link_type);
         match self.wait(link_type) {
-            Some(Made::Refused { error, .. }) if !is_passing(&error) => Err(Failure::usage(error)),
-            Some(Made::Refused { .. }) => self.check_for(&[link_type]),
+            Some(Compilation::Refused { error, .. }) if !is_passing(&error) => Err(Failure::usage(error)),
+            Some(Compilation::Refused { .. }) => self.check_for(&[link_type]),
             _ => Ok(()),
         }
     }
@@ -164,10 +165,10 @@ impl Compiling {
     }
 
     /// Starts compiling, unless that is done or under way; returns the result so far.
-    fn begin(&self, interface: &str, link_type: LinkType) -> Option<Made> {
+    fn begin(&self, interface: &str, link_type: LinkType) -> Option<Compilation> {
         let mut made = self.programs.made.lock().unwrap_or_else(PoisonError::into_inner);
         match made.get(&link_type) {
-            Some(Some(Made::Refused { at, .. })) if at.elapsed() >= RETRY_INTERVAL => {}
+            Some(Some(Compilation::Refused { at, .. })) if at.elapsed() >= RETRY_INTERVAL => {}
             Some(known) => return known.clone(),
             None => {}
         }
@@ -187,7 +188,7 @@ impl Compiling {
     }
 
     /// Waits for the result, however long that takes.
-    fn wait(&self, link_type: LinkType) -> Option<Made> {
+    fn wait(&self, link_type: LinkType) -> Option<Compilation> {
         let made = self.programs.made.lock().unwrap_or_else(PoisonError::into_inner);
         let is_under_way = |made: &mut HashMap<_, _>| matches!(made.get(&link_type), Some(None));
         let made =
@@ -197,10 +198,10 @@ impl Compiling {
 }
 
 impl Programs {
-    fn note(&self, link_type: LinkType, program: Result<Compiled, FilterError>) {
+    fn note(&self, link_type: LinkType, program: Result<CaptureProgram, FilterError>) {
         let made = match program {
-            Ok(program) => Made::Program(Arc::new(program)),
-            Err(error) => Made::Refused { error: Arc::new(error), at: Instant::now() },
+            Ok(program) => Compilation::Program(Arc::new(program)),
+            Err(error) => Compilation::Refused { error: Arc::new(error), at: Instant::now() },
         };
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(link_type, Some(made));
         self.is_new.notify_all();
@@ -218,15 +219,18 @@ fn compile(
     link_type: LinkType,
     interface: &str,
     limits: &CompileLimits,
-) -> Result<Compiled, FilterError> {
+) -> Result<CaptureProgram, FilterError> {
     let others = interface_names().into_iter().filter(|name| name != interface);
     let interfaces: Vec<String> = std::iter::once(interface.to_owned()).chain(others).collect();
     let raw = netrewind_filter::compile_for_socket(expression, link_type, &interfaces, limits)?;
     let plain = |&RawInstruction { code, jt, jf, k }: &RawInstruction| (code, jt, jf, k);
-    Ok(Compiled { instructions: raw.iter().map(plain).collect(), program: Program::decode(link_type, &raw)? })
+    Ok(CaptureProgram {
+        instructions: raw.iter().map(plain).collect(),
+        program: Program::decode(link_type, &raw)?,
+    })
 }
 
-impl CaptureFilter for Compiling {
+impl CaptureFilter for LazyCaptureFilter {
     fn compiled(
         &self,
         interface: &str,
@@ -237,14 +241,14 @@ impl CaptureFilter for Compiling {
             made = self.wait(link_type);
         }
         match made {
-            Some(Made::Program(program)) => Ok(Some(program)),
-            Some(Made::Refused { error, .. }) => Err(error.to_string()),
+            Some(Compilation::Program(program)) => Ok(Some(program)),
+            Some(Compilation::Refused { error, .. }) => Err(error.to_string()),
             None => Ok(None),
         }
     }
 }
 
-impl CompiledFilter for Compiled {
+impl CompiledFilter for CaptureProgram {
     fn program(&self) -> &[SockFilter] {
         &self.instructions
     }

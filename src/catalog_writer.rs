@@ -16,7 +16,7 @@ use netrewind_segment::store::ListedSegment;
 use netrewind_segment::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, Timestamp};
 
 use crate::clock;
-use crate::indexing::CATCH_UP_NICENESS;
+use crate::index_writer::CATCH_UP_NICENESS;
 
 /// Interval between two looks for hours that are over.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -27,9 +27,9 @@ const LOOKS_AFTER_FAILURE: u32 = 60;
 
 /// Reads the catalog.
 #[derive(Debug)]
-struct Reader;
+struct CatalogReader;
 
-impl Catalog for Reader {
+impl Catalog for CatalogReader {
     fn visit(
         &self,
         store: &Store,
@@ -47,12 +47,12 @@ impl Catalog for Reader {
 
 /// A reader for the catalog of any store.
 pub fn reader() -> Arc<dyn Catalog> {
-    Arc::new(Reader)
+    Arc::new(CatalogReader)
 }
 
 /// State of a catalog hour whose segments are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum HourState {
     /// Some of its segments are still being written.
     Unfinished,
     /// It does not exist, or cannot be read.
@@ -73,23 +73,23 @@ pub fn hours(store: &Store) -> anyhow::Result<BTreeMap<Hour, Vec<ListedSegment>>
 }
 
 /// State of an hour with these segments.
-pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<State> {
+pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<HourState> {
     if segments.iter().any(|segment| segment.state == SegmentState::Open) {
-        return Ok(State::Unfinished);
+        return Ok(HourState::Unfinished);
     }
     let manifest = match store.manifest(hour) {
         Ok(Some(manifest)) => manifest,
-        Ok(None) | Err(StoreError::Manifest { .. }) => return Ok(State::Missing),
+        Ok(None) | Err(StoreError::Manifest { .. }) => return Ok(HourState::Missing),
         Err(error) => return Err(error.into()),
     };
     let has_all = has_all(&manifest, segments);
     let is_current = segments.iter().all(|segment| manifest.knows(&segment.name));
     Ok(match HourReader::open(store, &manifest) {
         // Written again, it would lack what has expired since.
-        _ if !has_all => State::Good,
-        Err(_) => State::Missing,
-        Ok(_) if is_current => State::Good,
-        Ok(_) => State::Stale,
+        _ if !has_all => HourState::Good,
+        Err(_) => HourState::Missing,
+        Ok(_) if is_current => HourState::Good,
+        Ok(_) => HourState::Stale,
     })
 }
 
@@ -176,7 +176,7 @@ pub fn write_seam(store: &Store, hour: Hour, stop: &AtomicBool) -> anyhow::Resul
     if let Some((before, after)) = with_the_one_before(store, hour)?
         && seam_is_due(store, &before, &after)
     {
-        let bytes = seam(&Reader, store, &before, &after, &|| stop.load(Ordering::Relaxed));
+        let bytes = seam(&CatalogReader, store, &before, &after, &|| stop.load(Ordering::Relaxed));
         store.write_seam(hour, &bytes.map_err(anyhow::Error::msg)?)?;
     }
     Ok(())
@@ -205,7 +205,7 @@ pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
     );
     if let Some((before, after)) = with_the_one_before(store, hour)? {
         anyhow::ensure!(
-            seam_adds_up(&Reader, store, &before, &after).map_err(anyhow::Error::msg)?,
+            seam_adds_up(&CatalogReader, store, &before, &after).map_err(anyhow::Error::msg)?,
             "its seam to the hour before is damaged, and is not used: netrewind index --catalog --rebuild writes it again"
         );
     }
@@ -218,13 +218,13 @@ pub fn extractor(store: &Store) -> Extractor {
 }
 
 /// Writes the catalog behind a recording, at the lowest priority.
-pub struct Cataloging {
+pub struct CatalogThread {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
     keeper: Arc<Mutex<Option<Arc<Keeper>>>>,
 }
 
-impl Cataloging {
+impl CatalogThread {
     /// Starts the thread.
     pub fn start(store: &Store, logbook: Arc<Mutex<Logbook>>, limits: CatalogLimits) -> anyhow::Result<Self> {
         store.remove_unfinished_hours()?;
@@ -301,7 +301,7 @@ impl Follower {
             if self.is_over() || !is_over {
                 continue;
             }
-            if matches!(look(&self.store, hour, &segments)?, State::Missing | State::Stale) {
+            if matches!(look(&self.store, hour, &segments)?, HourState::Missing | HourState::Stale) {
                 self.write(hour, &segments)?;
             }
             if let Err(error) = write_seam(&self.store, hour, &self.stop)

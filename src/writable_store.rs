@@ -7,10 +7,10 @@ use netrewind_segment::{Logbook, SegmentName, Store, StoreLock};
 
 use crate::outcome::Failure;
 use crate::sharing::SharingArguments;
-use crate::{clock, indexing};
+use crate::{clock, index_writer};
 
 /// A store that this process alone writes to.
-pub struct Writing {
+pub struct WritableStore {
     /// The store.
     pub store: Store,
     /// The lock, which keeps other writers out.
@@ -23,12 +23,12 @@ pub struct Writing {
     pub has_indexes: bool,
 }
 
-impl Writing {
+impl WritableStore {
     /// Opens or creates the store in `folder`; segments that a crash left open are recovered first. `what` names the command to
     /// others that find the store locked. Decides who may read the files that this process writes.
     pub fn open(folder: &Path, what: &str, sharing: &SharingArguments) -> Result<Self, Failure> {
         let sharing = sharing.begin(folder)?;
-        let store = Store::open_or_create(folder, clock::now(), indexing::seed())?;
+        let store = Store::open_or_create(folder, clock::now(), index_writer::seed())?;
         let lock = store.lock(&format!("netrewind {what}, process {}", std::process::id()))?;
         sharing.apply(&store)?;
         let mut logbook = Logbook::new(&store);

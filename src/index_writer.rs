@@ -40,7 +40,7 @@ pub fn build(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<u8>> {
 
 /// The state of a segment's index.
 #[derive(Debug)]
-pub enum State {
+pub enum IndexState {
     /// There is no index.
     Missing,
     /// It exists and fits.
@@ -50,17 +50,17 @@ pub enum State {
 }
 
 /// Checks that a sealed segment has an index that fits, without reading all of either.
-pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<State> {
+pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<IndexState> {
     use std::io::Read;
     use std::os::unix::fs::FileExt;
-    let Some(mut file) = store.open_index(&segment.name)? else { return Ok(State::Missing) };
+    let Some(mut file) = store.open_index(&segment.name)? else { return Ok(IndexState::Missing) };
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let index = match Index::open(bytes) {
         Ok(index) => index,
-        Err(error) => return Ok(State::Bad(error)),
+        Err(error) => return Ok(IndexState::Bad(error)),
     };
-    let Some(opened) = store.open_segment(&segment.name)? else { return Ok(State::Missing) };
+    let Some(opened) = store.open_segment(&segment.name)? else { return Ok(IndexState::Missing) };
     let mut head = vec![0; index.head_bytes()];
     let fits = match opened.file.read_exact_at(&mut head, 0) {
         Ok(()) => index.matches(opened.readable_bytes, &head),
@@ -68,8 +68,8 @@ pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<State> {
     };
     let ports = ports_of(store)?;
     Ok(match fits.and_then(|()| index.matches_ports(&ports)).and_then(|()| index.verify()) {
-        Ok(()) => State::Good,
-        Err(error) => State::Bad(error),
+        Ok(()) => IndexState::Good,
+        Err(error) => IndexState::Bad(error),
     })
 }
 
@@ -113,18 +113,18 @@ impl IndexWriter {
 /// The indexes of all segments that a process writes. Packets are counted on each lane's sink thread, which must keep up with the
 /// recording; indexes are laid out and written on a second thread, because that takes longer than the buffers last; and segments
 /// that were left without one are read from the disk on a third.
-pub struct Indexing {
+pub struct IndexThreads {
     writer: IndexWriter,
     ports: TunnelPorts,
     /// Segments that wait for the first lane, which brings the keeper.
     without_index: Vec<SegmentName>,
-    counted: SyncSender<Counted>,
+    counted: SyncSender<CountedSegment>,
     behind: Sender<Behind>,
     threads: [JoinHandle<()>; 2],
 }
 
 /// A segment all of whose packets have been counted.
-struct Counted {
+struct CountedSegment {
     name: SegmentName,
     link_type: LinkType,
     builder: Builder,
@@ -139,7 +139,7 @@ type Spare = Arc<Mutex<Option<(LinkType, Builder)>>>;
 /// A segment to be read from the disk, and the keeper that makes room for its index.
 type Behind = (SegmentName, Arc<Keeper>);
 
-impl Indexing {
+impl IndexThreads {
     /// Starts with the segments that have no index.
     pub fn start(
         store: &Store,
@@ -193,8 +193,8 @@ fn spawn(name: &str, niceness: i32, work: impl FnOnce() + Send + 'static) -> std
     })
 }
 
-fn finish(writer: &IndexWriter, queue: &Receiver<Counted>) {
-    for Counted { name, link_type, mut builder, keeper, spare } in queue {
+fn finish(writer: &IndexWriter, queue: &Receiver<CountedSegment>) {
+    for CountedSegment { name, link_type, mut builder, keeper, spare } in queue {
         let index = builder.finish_segment();
         builder.reset();
         *spare.lock().unwrap_or_else(PoisonError::into_inner) = Some((link_type, builder));
@@ -215,7 +215,7 @@ struct LaneIndexer {
     writer: IndexWriter,
     ports: TunnelPorts,
     keeper: Arc<Keeper>,
-    counted: SyncSender<Counted>,
+    counted: SyncSender<CountedSegment>,
     behind: Sender<Behind>,
     building: HashMap<SegmentName, (LinkType, Builder)>,
     spare: Spare,
@@ -247,7 +247,9 @@ impl BlockSink for LaneIndexer {
         let whole = built.filter(|(_, builder)| segment.complete && builder.records() == segment.records);
         let was_taken = whole.is_some_and(|(link_type, builder)| {
             let (keeper, spare) = (self.keeper.clone(), self.spare.clone());
-            self.counted.try_send(Counted { name: segment.name, link_type, builder, keeper, spare }).is_ok()
+            self.counted
+                .try_send(CountedSegment { name: segment.name, link_type, builder, keeper, spare })
+                .is_ok()
         });
         if !was_taken {
             // Refused only where the other thread has failed: the next process builds it.

@@ -17,7 +17,7 @@ use crate::terminal;
 const PROGRESS_AFTER: Duration = Duration::from_millis(400);
 
 /// Shows progress, and listens for Ctrl-C.
-pub struct Waiting {
+pub struct ProgressDisplay {
     stop: Arc<AtomicBool>,
     begun: Instant,
     bar: ProgressBar,
@@ -25,7 +25,7 @@ pub struct Waiting {
     zone: TimeZone,
 }
 
-impl Waiting {
+impl ProgressDisplay {
     /// Starts now, with times in a zone. `is_quiet` shows nothing.
     pub fn new(stop: Arc<AtomicBool>, is_quiet: bool, zone: TimeZone) -> Self {
         Self { stop, begun: Instant::now(), bar: ProgressBar::hidden(), is_quiet, zone }
@@ -37,7 +37,7 @@ impl Waiting {
     }
 }
 
-impl Hooks for Waiting {
+impl Hooks for ProgressDisplay {
     fn cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

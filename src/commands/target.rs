@@ -15,9 +15,9 @@ use super::following::FollowingClock;
 use super::query::{failure, options};
 use crate::outcome::Failure;
 
-/// Arguments that name it.
+/// Arguments that name a store or recorders.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct PlaceArguments {
+pub struct TargetArguments {
     /// The store's folder
     #[arg(long, value_name = "DIR", required_unless_present = "url", conflicts_with = "url")]
     pub store: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub struct PlaceArguments {
 }
 
 /// The opened store or recorders.
-pub enum Place {
+pub enum QueryTarget {
     /// A store.
     Local(Box<Extractor>),
     /// Recorders.
@@ -52,18 +52,18 @@ pub enum NoAnswer {
 }
 
 /// Upper bounds of an answer.
-pub struct Bounds {
+pub struct TargetEstimate {
     /// Bounds of those that answered.
     pub bounds: Estimate,
     /// Recorders that did not answer, each with the reason.
     pub troubles: Vec<String>,
 }
 
-impl PlaceArguments {
+impl TargetArguments {
     /// Opens the store or connects to the recorders.
-    pub fn open(&self) -> Result<Place, Failure> {
+    pub fn open(&self) -> Result<QueryTarget, Failure> {
         if let Some(store) = &self.store {
-            return Ok(Place::Local(Box::new(Extractor::new(Store::open_to_read(store)?, options()))));
+            return Ok(QueryTarget::Local(Box::new(Extractor::new(Store::open_to_read(store)?, options()))));
         }
         let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
         let token = match &self.token_file {
@@ -72,14 +72,14 @@ impl PlaceArguments {
         };
         let authorities = self.ca_file.as_ref().map(read).transpose()?;
         match Remote::new(&self.url, &Access { token, authorities }) {
-            Ok(remote) => Ok(Place::Remote(remote)),
+            Ok(remote) => Ok(QueryTarget::Remote(remote)),
             Err(RemoteError::Usage(text)) => Err(Failure::usage(text)),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-impl Place {
+impl QueryTarget {
     /// Passes the packets of the answer to the sink; with a clock, also those recorded from now on.
     pub fn extract(
         &self,
@@ -113,14 +113,14 @@ impl Place {
     }
 
     /// Upper bounds of the number of packets.
-    pub fn estimate(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Bounds, NoAnswer> {
+    pub fn estimate(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<TargetEstimate, NoAnswer> {
         match self {
             Self::Local(extractor) => {
-                Ok(Bounds { bounds: extractor.estimate_with(query, hooks)?, troubles: Vec::new() })
+                Ok(TargetEstimate { bounds: extractor.estimate_with(query, hooks)?, troubles: Vec::new() })
             }
             Self::Remote(remote) => {
                 let (bounds, troubles) = remote.estimate(query, hooks)?;
-                Ok(Bounds { bounds, troubles })
+                Ok(TargetEstimate { bounds, troubles })
             }
         }
     }
