@@ -9,7 +9,7 @@ use crate::answer::{Aside, Hooks};
 use crate::query::{Query, View};
 use crate::tunnels::TunnelDemands;
 use crate::views::{INNER_LINK_TYPES, PacketView, Peeled, Peeler, Selection, without_tags};
-use netrewind_filter::{Compiler, FilterError, Program, Waiting};
+use netrewind_filter::{CompileControl, Compiler, FilterError, Program};
 
 /// Meaning of an expression for one link type.
 #[derive(Clone, Debug)]
@@ -246,7 +246,7 @@ impl Filters {
 /// Whoever waits for an answer, as they wait for a program.
 pub(crate) struct ForProgram<'h>(pub(crate) &'h dyn Hooks);
 
-impl Waiting for ForProgram<'_> {
+impl CompileControl for ForProgram<'_> {
     fn has_given_up(&self) -> bool {
         self.0.cancelled() || self.0.cut().is_some()
     }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Parser;
-use netrewind_filter::{Compiler, FilterError, Patient};
+use netrewind_filter::{Compiler, FilterError, NoCompileControl};
 use netrewind_segment::LinkType;
 
 use super::extract;
@@ -205,8 +205,10 @@ fn check(filter: &str) -> Result<(), FilterError> {
         return Ok(());
     }
     let compiler = Compiler::new(options().compile);
-    let compiled = compiler.program(filter, LinkType::ETHERNET, &Patient);
-    compiled.or_else(|error| compiler.program(filter, LinkType::RAW, &Patient).map_err(|_| error)).map(|_| ())
+    let compiled = compiler.program(filter, LinkType::ETHERNET, &NoCompileControl);
+    compiled
+        .or_else(|error| compiler.program(filter, LinkType::RAW, &NoCompileControl).map_err(|_| error))
+        .map(|_| ())
 }
 
 #[derive(Debug, clap::Parser)]

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use netrewind_segment::layout::CAPLEN_MAX;
 
-use super::machine::{Machine, Source};
-use super::number::Number;
+use super::machine::{LoadSource, Machine};
+use super::number::NumberSet;
 use super::program::{Instruction, Operand, Program, Width};
 
 /// Bytes beyond this offset are never described: they count as unknown, which is always sound.
@@ -54,7 +54,7 @@ impl Verdict {
 
 /// A part of the key by which the index finds flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum KeyField {
+pub enum TermField {
     /// The network source address, 4 or 16 bytes.
     SourceAddress,
     /// The network destination address, 4 or 16 bytes.
@@ -82,13 +82,13 @@ pub struct AbstractPacket {
     values: Vec<u8>,
     /// Mask of the known bits; as long as `values`.
     known: Vec<u8>,
-    wire_len: Number,
+    wire_len: NumberSet,
     captured_min: u32,
     captured_max: u32,
-    places: [Option<KeyPlace>; KeyField::ALL.len()],
+    places: [Option<KeyPlace>; TermField::ALL.len()],
 }
 
-impl KeyField {
+impl TermField {
     /// Every field, in the order of the enum.
     pub const ALL: [Self; 4] =
         [Self::SourceAddress, Self::DestinationAddress, Self::SourcePort, Self::DestinationPort];
@@ -99,10 +99,10 @@ impl Default for AbstractPacket {
         Self {
             values: Vec::new(),
             known: Vec::new(),
-            wire_len: Number::ANY,
+            wire_len: NumberSet::ANY,
             captured_min: 0,
             captured_max: CAPLEN_MAX,
-            places: [None; KeyField::ALL.len()],
+            places: [None; TermField::ALL.len()],
         }
     }
 }
@@ -117,9 +117,9 @@ impl AbstractPacket {
     pub fn clear(&mut self) {
         self.values.clear();
         self.known.clear();
-        self.wire_len = Number::ANY;
+        self.wire_len = NumberSet::ANY;
         (self.captured_min, self.captured_max) = (0, CAPLEN_MAX);
-        self.places = [None; KeyField::ALL.len()];
+        self.places = [None; TermField::ALL.len()];
     }
 
     /// Sets the bits of `values` from `offset` on where `known` has ones; the other bits there are unknown. The shorter of the
@@ -150,7 +150,7 @@ impl AbstractPacket {
 
     /// The packets' lengths on the wire, in bytes.
     pub fn set_wire_len(&mut self, wire_len: RangeInclusive<u32>) {
-        self.wire_len = Number::between(*wire_len.start(), *wire_len.end());
+        self.wire_len = NumberSet::between(*wire_len.start(), *wire_len.end());
     }
 
     /// The packets' captured lengths, in bytes.
@@ -160,18 +160,18 @@ impl AbstractPacket {
 
     /// A key field stands at this offset. Its bytes stay as they are described: unknown ones are the symbols of
     /// [`Program::terms`]. A field longer than [`KEY_FIELD_BYTES_MAX`] gets no place.
-    pub fn place(&mut self, field: KeyField, offset: u32, bytes: u8) {
+    pub fn place(&mut self, field: TermField, offset: u32, bytes: u8) {
         self.places[field as usize] =
             (1..=KEY_FIELD_BYTES_MAX).contains(&bytes).then_some(KeyPlace { offset, bytes });
     }
 
     /// Location of a key field.
-    pub fn key_place(&self, field: KeyField) -> Option<KeyPlace> {
+    pub fn key_place(&self, field: TermField) -> Option<KeyPlace> {
         self.places[field as usize]
     }
 
     /// The key field has exactly this value, which is cut or ignored where the place is shorter or there is none.
-    pub fn set_key(&mut self, field: KeyField, value: &[u8]) {
+    pub fn set_key(&mut self, field: TermField, value: &[u8]) {
         if let Some(place) = self.key_place(field) {
             self.describe_exactly(place.offset as usize, &value[..value.len().min(usize::from(place.bytes))]);
         }
@@ -201,7 +201,7 @@ impl AbstractPacket {
     }
 
     #[inline]
-    fn number(&self, offset: usize, width: Width) -> Number {
+    fn number(&self, offset: usize, width: Width) -> NumberSet {
         let described = match width {
             Width::Byte => self
                 .values
@@ -216,7 +216,7 @@ impl AbstractPacket {
                 .map(|(v, k)| (u32::from_be_bytes(v), u32::from_be_bytes(k))),
         };
         let (value, known) = described.unwrap_or_else(|| self.partly_described(offset, width));
-        Number::of_bits(value, !known & width.mask())
+        NumberSet::of_bits(value, !known & width.mask())
     }
 
     /// Value and known bits of a number that begins inside the described bytes and ends outside, or lies beyond them.
@@ -229,9 +229,9 @@ impl AbstractPacket {
     }
 }
 
-impl Source for AbstractPacket {
+impl LoadSource for AbstractPacket {
     #[inline]
-    fn load(&self, offset: u64, width: Width, may_reject: &mut bool) -> Option<Number> {
+    fn load(&self, offset: u64, width: Width, may_reject: &mut bool) -> Option<NumberSet> {
         let end = offset + u64::from(width.bytes());
         if end > u64::from(self.captured_max) {
             return None;
@@ -241,13 +241,13 @@ impl Source for AbstractPacket {
         Some(self.number(offset as usize, width))
     }
 
-    fn load_anywhere(&self, lowest_offset: u64, width: Width, may_reject: &mut bool) -> Option<Number> {
+    fn load_anywhere(&self, lowest_offset: u64, width: Width, may_reject: &mut bool) -> Option<NumberSet> {
         *may_reject = true;
         let reachable = lowest_offset + u64::from(width.bytes()) <= u64::from(self.captured_max);
-        reachable.then(|| Number::of_bits(0, width.mask()))
+        reachable.then(|| NumberSet::of_bits(0, width.mask()))
     }
 
-    fn wire_len(&self) -> Number {
+    fn wire_len(&self) -> NumberSet {
         self.wire_len
     }
 }
@@ -323,7 +323,7 @@ impl Judgement<'_> {
         self.rejects |= !accept;
     }
 
-    fn conclude_by(&mut self, a: Number) {
+    fn conclude_by(&mut self, a: NumberSet) {
         self.accepts |= a.known() != Some(0);
         self.rejects |= a.admits(0);
     }

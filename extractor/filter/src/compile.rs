@@ -10,7 +10,7 @@ use super::error::FilterError;
 use super::guard;
 use super::lists::compile_lists;
 use super::program::{Program, RawInstruction};
-use super::target::{NO_HANDLE, Target};
+use super::target::{CompileTarget, NO_HANDLE};
 use super::worker::compile_in_worker;
 
 /// Larger expressions are not optimized: libpcap takes time in the cube of their size. 300 hosts, which are as large, take
@@ -83,7 +83,7 @@ pub(super) fn compile_while_wanted(
         return program;
     }
     let tokens = check(expression, link_type, limits)?;
-    let raw = compile_large(expression, tokens, Target::File(link_type), limits, is_given_up)?;
+    let raw = compile_large(expression, tokens, CompileTarget::File(link_type), limits, is_given_up)?;
     Ok(Program::decode(link_type, &raw)?)
 }
 
@@ -113,7 +113,7 @@ pub fn compile_for_socket(
     interfaces: &[String],
     limits: &CompileLimits,
 ) -> Result<Vec<RawInstruction>, FilterError> {
-    compile_for(expression, Target::Socket(link_type, interfaces), limits)
+    compile_for(expression, CompileTarget::Socket(link_type, interfaces), limits)
 }
 
 /// Refuses what [`compile_for_socket`] would refuse; no interface is needed.
@@ -122,12 +122,12 @@ pub fn check_for_socket(
     link_type: LinkType,
     limits: &CompileLimits,
 ) -> Result<(), FilterError> {
-    compile_for(expression, Target::Errors(link_type), limits).map(drop)
+    compile_for(expression, CompileTarget::Errors(link_type), limits).map(drop)
 }
 
 fn compile_for(
     expression: &str,
-    target: Target<'_>,
+    target: CompileTarget<'_>,
     limits: &CompileLimits,
 ) -> Result<Vec<RawInstruction>, FilterError> {
     let tokens = check(expression, target.link_type(), limits)?;
@@ -150,7 +150,7 @@ fn check(expression: &str, link_type: LinkType, limits: &CompileLimits) -> Resul
 fn compile_large(
     expression: &str,
     tokens: usize,
-    target: Target<'_>,
+    target: CompileTarget<'_>,
     limits: &CompileLimits,
     is_given_up: &dyn Fn() -> bool,
 ) -> Result<Vec<RawInstruction>, FilterError> {
@@ -170,7 +170,7 @@ fn compile_large(
 /// Compiles in this process, without limits; the names must have been checked.
 pub(super) fn compile_checked<'a>(
     expression: &str,
-    target: impl Into<Target<'a>>,
+    target: impl Into<CompileTarget<'a>>,
     optimize: Optimize,
 ) -> Result<Vec<RawInstruction>, FilterError> {
     let target = target.into();

@@ -16,7 +16,7 @@ use crate::worker::GIVEN_UP_INTERVAL;
 pub const CACHED_PROGRAMS_MAX: usize = 256;
 
 /// A waiter for a program.
-pub trait Waiting {
+pub trait CompileControl {
     /// True once the program is not wanted any more. Asked every few milliseconds.
     fn has_given_up(&self) -> bool {
         false
@@ -31,32 +31,32 @@ pub trait Waiting {
 
 /// Waits to the end.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Patient;
+pub struct NoCompileControl;
 
-impl Waiting for Patient {}
+impl CompileControl for NoCompileControl {}
 
 /// An expression, and the link type that it is compiled for.
-type Wanted = (String, LinkType);
+type WantedProgram = (String, LinkType);
 
 /// Compiles and remembers. Shared between threads; a program is compiled outside the lock, so a slow one delays nobody.
 #[derive(Debug)]
 pub struct Compiler {
     limits: CompileLimits,
-    programs: Mutex<HashMap<Wanted, Arc<Program>>>,
+    programs: Mutex<HashMap<WantedProgram, Arc<Program>>>,
     /// Programs being compiled, in processes of their own.
-    compiling: Mutex<HashMap<Wanted, Arc<Compiling>>>,
+    compiling: Mutex<HashMap<WantedProgram, Arc<RunningCompilation>>>,
 }
 
 /// A program that is being compiled, for whoever else wants it.
 #[derive(Debug, Default)]
-struct Compiling {
-    outcome: Mutex<Option<Outcome>>,
+struct RunningCompilation {
+    outcome: Mutex<Option<CompileOutcome>>,
     changed: Condvar,
 }
 
 /// Outcome of a compilation.
 #[derive(Clone, Debug)]
-enum Outcome {
+enum CompileOutcome {
     /// The program.
     Compiled(Arc<Program>),
     /// It takes more than is allowed: the limit that it reached.
@@ -77,7 +77,7 @@ impl Compiler {
         &self,
         expression: &str,
         link_type: LinkType,
-        waiting: &dyn Waiting,
+        waiting: &dyn CompileControl,
     ) -> Result<Arc<Program>, FilterError> {
         let wanted = (expression.to_owned(), link_type);
         if let Some(program) = locked(&self.programs).get(&wanted) {
@@ -98,7 +98,7 @@ impl Compiler {
     /// Compiles it, or waits for who does.
     fn compile_once(
         &self,
-        wanted: &Wanted,
+        wanted: &WantedProgram,
         is_given_up: &dyn Fn() -> bool,
     ) -> Result<Arc<Program>, FilterError> {
         while !is_given_up() {
@@ -117,15 +117,15 @@ impl Compiler {
                 Err(by_other) => by_other,
             };
             match by_other.wait(is_given_up) {
-                Some(Outcome::Compiled(program)) => return Ok(program),
-                Some(Outcome::TooExpensive(limit)) => return Err(FilterError::TooExpensive { limit }),
-                Some(Outcome::Nothing) | None => {} // then it is compiled here
+                Some(CompileOutcome::Compiled(program)) => return Ok(program),
+                Some(CompileOutcome::TooExpensive(limit)) => return Err(FilterError::TooExpensive { limit }),
+                Some(CompileOutcome::Nothing) | None => {} // then it is compiled here
             }
         }
         Err(FilterError::GivenUp)
     }
 
-    fn remember(&self, wanted: Wanted, program: Program) -> Arc<Program> {
+    fn remember(&self, wanted: WantedProgram, program: Program) -> Arc<Program> {
         let program = Arc::new(program);
         let mut programs = locked(&self.programs);
         if programs.len() >= CACHED_PROGRAMS_MAX {
@@ -138,9 +138,9 @@ impl Compiler {
     }
 }
 
-impl Compiling {
+impl RunningCompilation {
     /// Waits for the outcome; `None` once the caller has given up.
-    fn wait(&self, is_given_up: &dyn Fn() -> bool) -> Option<Outcome> {
+    fn wait(&self, is_given_up: &dyn Fn() -> bool) -> Option<CompileOutcome> {
         let mut outcome = locked(&self.outcome);
         while outcome.is_none() && !is_given_up() {
             outcome = self
@@ -152,7 +152,7 @@ impl Compiling {
         outcome.clone()
     }
 
-    fn end(&self, outcome: Outcome) {
+    fn end(&self, outcome: CompileOutcome) {
         locked(&self.outcome).get_or_insert(outcome);
         self.changed.notify_all();
     }
@@ -161,8 +161,8 @@ impl Compiling {
 /// The compilation of a program that others may want too.
 struct Begun<'c> {
     compiler: &'c Compiler,
-    wanted: &'c Wanted,
-    own: &'c Compiling,
+    wanted: &'c WantedProgram,
+    own: &'c RunningCompilation,
 }
 
 impl Begun<'_> {
@@ -171,8 +171,10 @@ impl Begun<'_> {
         let compiled = compile_while_wanted(expression, *link_type, &self.compiler.limits, is_given_up)
             .map(|program| self.compiler.remember(self.wanted.clone(), program));
         match &compiled {
-            Ok(program) => self.own.end(Outcome::Compiled(Arc::clone(program))),
-            Err(FilterError::TooExpensive { limit }) => self.own.end(Outcome::TooExpensive(limit.clone())),
+            Ok(program) => self.own.end(CompileOutcome::Compiled(Arc::clone(program))),
+            Err(FilterError::TooExpensive { limit }) => {
+                self.own.end(CompileOutcome::TooExpensive(limit.clone()))
+            }
             Err(_) => {}
         }
         compiled
@@ -183,7 +185,7 @@ impl Begun<'_> {
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         locked(&self.compiler.compiling).remove(self.wanted);
-        self.own.end(Outcome::Nothing);
+        self.own.end(CompileOutcome::Nothing);
     }
 }
 

@@ -21,14 +21,14 @@ impl Program {
     }
 
     /// True if a program for a packet socket accepts the packet: `packet` is without the tag that the kernel took out.
-    pub fn accepts_live(&self, packet: &[u8], wire_len: u32, surroundings: &Surroundings) -> bool {
-        run(&self.steps, self.instructions(), packet, wire_len, surroundings).unwrap_or(false)
+    pub fn accepts_live(&self, packet: &[u8], wire_len: u32, ancillary: &AncillaryData) -> bool {
+        run(&self.steps, self.instructions(), packet, wire_len, ancillary).unwrap_or(false)
     }
 }
 
 /// Metadata that the kernel has of a packet besides its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct AncillaryData {
     /// Protocol that it carries: an ethertype, or one of the kernel's `ETH_P_` numbers.
     pub protocol: u16,
     /// Direction and kind of destination: one of packet(7)'s `PACKET_` numbers.
@@ -42,14 +42,14 @@ pub struct Surroundings {
 }
 
 /// Bytes that are not in the packet.
-trait Beside {
+trait AncillaryWords {
     fn word(&self, offset: u32) -> Option<u32>;
 }
 
 /// A packet in a file: it has no such bytes.
 struct InFile;
 
-impl Beside for InFile {
+impl AncillaryWords for InFile {
     #[inline]
     fn word(&self, _offset: u32) -> Option<u32> {
         None
@@ -57,7 +57,7 @@ impl Beside for InFile {
 }
 
 /// Offsets of the kernel's metadata: `SKF_AD_` of linux/filter.h.
-mod beside {
+mod ancillary {
     pub const PROTOCOL: u32 = 0xffff_f000;
     pub const PACKET_TYPE: u32 = PROTOCOL + 4;
     pub const INTERFACE: u32 = PROTOCOL + 8;
@@ -67,16 +67,16 @@ mod beside {
     pub const VLAN_TPID: u32 = PROTOCOL + 60;
 }
 
-impl Beside for Surroundings {
+impl AncillaryWords for AncillaryData {
     fn word(&self, offset: u32) -> Option<u32> {
         Some(match offset {
-            beside::PROTOCOL => u32::from(self.protocol),
-            beside::PACKET_TYPE => u32::from(self.packet_type),
-            beside::INTERFACE => self.interface,
-            beside::HARDWARE_TYPE => u32::from(self.hardware_type),
-            beside::VLAN_TAG => self.tag.map_or(0, |(_, tci)| u32::from(tci)),
-            beside::VLAN_TAG_PRESENT => u32::from(self.tag.is_some()),
-            beside::VLAN_TPID => self.tag.map_or(0, |(tpid, _)| u32::from(tpid)),
+            ancillary::PROTOCOL => u32::from(self.protocol),
+            ancillary::PACKET_TYPE => u32::from(self.packet_type),
+            ancillary::INTERFACE => self.interface,
+            ancillary::HARDWARE_TYPE => u32::from(self.hardware_type),
+            ancillary::VLAN_TAG => self.tag.map_or(0, |(_, tci)| u32::from(tci)),
+            ancillary::VLAN_TAG_PRESENT => u32::from(self.tag.is_some()),
+            ancillary::VLAN_TPID => self.tag.map_or(0, |(tpid, _)| u32::from(tpid)),
             _ => return None,
         })
     }
@@ -88,7 +88,7 @@ fn run(
     program: &[Instruction],
     packet: &[u8],
     wire_len: u32,
-    beside: &impl Beside,
+    ancillary: &impl AncillaryWords,
 ) -> Option<bool> {
     let mut at = 0_usize;
     let (mut a, mut x) = (0_u32, 0_u32);
@@ -97,19 +97,19 @@ fn run(
     loop {
         match *steps.at(at)? {
             Step::ByteEqual { offset, value, skips } => {
-                a = byte(packet, offset as usize).or_else(|| beside.word(offset))?;
+                a = byte(packet, offset as usize).or_else(|| ancillary.word(offset))?;
                 at += skips.after(a == value);
             }
             Step::HalfEqual { offset, value, skips } => {
-                a = half(packet, offset as usize).or_else(|| beside.word(offset))?;
+                a = half(packet, offset as usize).or_else(|| ancillary.word(offset))?;
                 at += skips.after(a == value);
             }
             Step::WordEqual { offset, value, skips } => {
-                a = word(packet, offset as usize).or_else(|| beside.word(offset))?;
+                a = word(packet, offset as usize).or_else(|| ancillary.word(offset))?;
                 at += skips.after(a == value);
             }
             Step::HalfAnyBit { offset, bits, skips } => {
-                a = half(packet, offset as usize).or_else(|| beside.word(offset))?;
+                a = half(packet, offset as usize).or_else(|| ancillary.word(offset))?;
                 at += skips.after(a & bits != 0);
             }
             Step::IndirectHalfEqual { offset, value, skips } => {
@@ -121,7 +121,7 @@ fn run(
                 at += skips.after(steps.is_listed(first, count, a));
             }
             Step::Load { width, offset } => {
-                a = load(packet, offset as usize, width).or_else(|| beside.word(offset))?;
+                a = load(packet, offset as usize, width).or_else(|| ancillary.word(offset))?;
                 at += 1;
             }
             Step::LoadIndirect { width, offset } => {

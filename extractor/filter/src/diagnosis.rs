@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::compile::Optimize;
 use super::error::FilterError;
 use super::guard;
-use super::lexer::{Token, tokens};
-use super::target::Target;
+use super::lexer::{FilterToken, tokens};
+use super::target::CompileTarget;
 
 /// Longer expressions are blamed as a whole, because every try compiles a part of them.
 const DIAGNOSED_TOKENS_MAX: usize = 512;
@@ -35,9 +35,9 @@ const ENDINGS: [&str; 2] = ["", " = 1"];
 const SYNTAX_ERROR: &str = "syntax error";
 
 /// The error with its place, from libpcap's message on the whole expression.
-pub(super) fn diagnose(expression: &str, target: Target<'_>, message: &str) -> FilterError {
+pub(super) fn diagnose(expression: &str, target: CompileTarget<'_>, message: &str) -> FilterError {
     let tokens = tokens(expression);
-    let case = Case { expression, target: target.for_errors(), tokens: &tokens };
+    let case = DiagnosisCase { expression, target: target.for_errors(), tokens: &tokens };
     let (span, message) = match () {
         () if tokens.len() > DIAGNOSED_TOKENS_MAX => (0..expression.len(), message.to_owned()),
         () if message.contains(SYNTAX_ERROR) => case.syntax_error(),
@@ -46,13 +46,13 @@ pub(super) fn diagnose(expression: &str, target: Target<'_>, message: &str) -> F
     FilterError::Syntax { expression: expression.to_owned(), span, message }.with_remedy(target.link_type())
 }
 
-struct Case<'a> {
+struct DiagnosisCase<'a> {
     expression: &'a str,
-    target: Target<'a>,
-    tokens: &'a [Token],
+    target: CompileTarget<'a>,
+    tokens: &'a [FilterToken],
 }
 
-impl Case<'_> {
+impl DiagnosisCase<'_> {
     /// The last token of the shortest beginning that nothing can complete.
     fn syntax_error(&self) -> (Range<usize>, String) {
         let right = first_count(self.tokens.len(), |count| !self.can_be_completed(count)) - 1;

@@ -18,7 +18,7 @@ const SHOWN_COLUMNS: usize = 40;
 #[derive(Debug, Error)]
 pub enum FilterError {
     /// The expression is wrong, or has no meaning on this link type. The message is libpcap's.
-    #[error("{message}\n{}", Place { expression, span })]
+    #[error("{message}\n{}", MarkedSpan { expression, span })]
     Syntax {
         /// The whole expression.
         expression: String,
@@ -28,7 +28,7 @@ pub enum FilterError {
         message: String,
     },
     /// A name that would have to be looked up in DNS or a like service.
-    #[error("{}\n{}", about_name(&expression[span.clone()], remedy.as_deref()), Place { expression, span })]
+    #[error("{}\n{}", about_name(&expression[span.clone()], remedy.as_deref()), MarkedSpan { expression, span })]
     Name {
         /// The whole expression.
         expression: String,
@@ -137,12 +137,12 @@ fn about_name(name: &str, remedy: Option<&str>) -> String {
 }
 
 /// An expression with a line of carets under a part of it, on two lines.
-struct Place<'a> {
+struct MarkedSpan<'a> {
     expression: &'a str,
     span: &'a Range<usize>,
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for MarkedSpan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.span.end.min(self.expression.len());
         let before = printable(self.expression.get(..self.span.start).unwrap_or_default());

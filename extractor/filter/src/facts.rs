@@ -1,14 +1,14 @@
 //! Knowledge of a path through a program: its conditions on the key fields, and the origins of the numbers in its registers.
 
-use super::abstract_packet::{AbstractPacket, KeyField, KeyPlace};
-use super::machine::Source;
-use super::number::Number;
-use super::program::{Arithmetic, Instruction, MEMORY_WORDS, Operand, Test, Width};
+use super::abstract_packet::{AbstractPacket, KeyPlace, TermField};
+use super::machine::LoadSource;
+use super::number::NumberSet;
+use super::program::{Arithmetic, BranchTest, Instruction, MEMORY_WORDS, Operand, Width};
 use super::terms::{Demand, Term};
 
 /// The bytes of the packet that a register holds, as far as only a mask was applied to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Origin {
+pub(super) struct RegisterOrigin {
     offset: u32,
     width: Width,
     mask: u32,
@@ -17,14 +17,14 @@ pub(super) struct Origin {
 /// The origins of all that the machine holds.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Origins {
-    a: Option<Origin>,
-    x: Option<Origin>,
-    memory: [Option<Origin>; MEMORY_WORDS],
+    a: Option<RegisterOrigin>,
+    x: Option<RegisterOrigin>,
+    memory: [Option<RegisterOrigin>; MEMORY_WORDS],
 }
 
 /// Conditions on the key fields that hold together. The default is none.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) struct Facts([Fact; KeyField::ALL.len()]);
+pub(super) struct KeyFacts([Fact; TermField::ALL.len()]);
 
 /// Conditions on one field, as a number in network byte order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,13 +37,13 @@ struct Fact {
 }
 
 /// A packet as a path sees it: what is described of it and what the path has learnt.
-pub(super) struct Template<'a> {
+pub(super) struct PathPacket<'a> {
     pub packet: &'a AbstractPacket,
-    pub facts: &'a Facts,
+    pub facts: &'a KeyFacts,
 }
 
 impl Origins {
-    pub fn accumulator(&self) -> Option<Origin> {
+    pub fn accumulator(&self) -> Option<RegisterOrigin> {
         self.a
     }
 
@@ -51,16 +51,20 @@ impl Origins {
     pub fn follow(&mut self, instruction: Instruction, x: Option<u32>) {
         let slot = |slot: u8| usize::from(slot) % MEMORY_WORDS;
         match instruction {
-            Instruction::Load { width, offset } => self.a = Some(Origin::new(offset, width)),
+            Instruction::Load { width, offset } => self.a = Some(RegisterOrigin::new(offset, width)),
             Instruction::LoadIndirect { width, offset } => {
-                self.a = x.and_then(|x| x.checked_add(offset)).map(|offset| Origin::new(offset, width));
+                self.a =
+                    x.and_then(|x| x.checked_add(offset)).map(|offset| RegisterOrigin::new(offset, width));
             }
             Instruction::Compute { operation: Arithmetic::And, operand } => {
                 let mask = match operand {
                     Operand::Constant(k) => Some(k),
                     Operand::Index => x,
                 };
-                self.a = self.a.zip(mask).map(|(origin, mask)| Origin { mask: origin.mask & mask, ..origin });
+                self.a = self
+                    .a
+                    .zip(mask)
+                    .map(|(origin, mask)| RegisterOrigin { mask: origin.mask & mask, ..origin });
             }
             Instruction::Compute { .. }
             | Instruction::Negate
@@ -85,7 +89,7 @@ impl Origins {
     }
 }
 
-impl Origin {
+impl RegisterOrigin {
     fn new(offset: u32, width: Width) -> Self {
         Self { offset, width, mask: width.mask() }
     }
@@ -102,39 +106,43 @@ impl Default for Fact {
     }
 }
 
-impl Facts {
+impl KeyFacts {
     /// Adds what a branch has told of the accumulator. None where it contradicts what is known: no packet is here.
     pub fn learn(
         &mut self,
         packet: &AbstractPacket,
-        origin: Origin,
-        test: Test,
+        origin: RegisterOrigin,
+        test: BranchTest,
         constant: u32,
         holds: bool,
     ) -> Option<()> {
         match (test, holds) {
-            (Test::Equal, true) => self.learn_bits(packet, origin, origin.mask, constant),
-            (Test::AnyBit, false) => self.learn_bits(packet, origin, origin.mask & constant, 0),
-            (Test::AnyBit, true) if (origin.mask & constant).is_power_of_two() => {
+            (BranchTest::Equal, true) => self.learn_bits(packet, origin, origin.mask, constant),
+            (BranchTest::AnyBit, false) => self.learn_bits(packet, origin, origin.mask & constant, 0),
+            (BranchTest::AnyBit, true) if (origin.mask & constant).is_power_of_two() => {
                 self.learn_bits(packet, origin, origin.mask & constant, constant)
             }
-            (Test::Greater, true) => self.learn_range(packet, origin, constant.checked_add(1)?, u32::MAX),
-            (Test::Greater, false) => self.learn_range(packet, origin, 0, constant),
-            (Test::GreaterOrEqual, true) => self.learn_range(packet, origin, constant, u32::MAX),
-            (Test::GreaterOrEqual, false) => self.learn_range(packet, origin, 0, constant.checked_sub(1)?),
-            (Test::Equal, false) | (Test::AnyBit, true) => Some(()),
+            (BranchTest::Greater, true) => {
+                self.learn_range(packet, origin, constant.checked_add(1)?, u32::MAX)
+            }
+            (BranchTest::Greater, false) => self.learn_range(packet, origin, 0, constant),
+            (BranchTest::GreaterOrEqual, true) => self.learn_range(packet, origin, constant, u32::MAX),
+            (BranchTest::GreaterOrEqual, false) => {
+                self.learn_range(packet, origin, 0, constant.checked_sub(1)?)
+            }
+            (BranchTest::Equal, false) | (BranchTest::AnyBit, true) => Some(()),
         }
     }
 
     /// Forgets all but the field of which most is known, so that paths can meet again.
     pub fn keep_most_selective(&mut self, packet: &AbstractPacket) {
-        let best = KeyField::ALL.into_iter().max_by_key(|field| {
+        let best = TermField::ALL.into_iter().max_by_key(|field| {
             let fact = self.0[*field as usize];
             // An address tells more than a port of which as many bits are known.
             let is_address = packet.key_place(*field).is_some_and(|place| !is_port(place));
             (fact.known_bits(), is_address)
         });
-        for field in KeyField::ALL {
+        for field in TermField::ALL {
             if Some(field) != best {
                 self.0[field as usize] = Fact::default();
             }
@@ -144,7 +152,7 @@ impl Facts {
     /// The conditions as terms.
     pub fn terms(&self, packet: &AbstractPacket) -> Vec<Term> {
         let mut terms = Vec::new();
-        for field in KeyField::ALL {
+        for field in TermField::ALL {
             if let Some(place) = packet.key_place(field) {
                 self.0[field as usize].add_terms(field, place, &mut terms);
             }
@@ -152,8 +160,14 @@ impl Facts {
         terms
     }
 
-    fn learn_bits(&mut self, packet: &AbstractPacket, origin: Origin, mask: u32, value: u32) -> Option<()> {
-        for field in KeyField::ALL {
+    fn learn_bits(
+        &mut self,
+        packet: &AbstractPacket,
+        origin: RegisterOrigin,
+        mask: u32,
+        value: u32,
+    ) -> Option<()> {
+        for field in TermField::ALL {
             let Some(place) = packet.key_place(field) else { continue };
             let mask = to_field(place, origin.offset, origin.width, mask);
             let value = to_field(place, origin.offset, origin.width, value) & mask;
@@ -164,8 +178,14 @@ impl Facts {
         Some(())
     }
 
-    fn learn_range(&mut self, packet: &AbstractPacket, origin: Origin, low: u32, high: u32) -> Option<()> {
-        for field in KeyField::ALL {
+    fn learn_range(
+        &mut self,
+        packet: &AbstractPacket,
+        origin: RegisterOrigin,
+        low: u32,
+        high: u32,
+    ) -> Option<()> {
+        for field in TermField::ALL {
             if packet.key_place(field).is_some_and(|place| origin.is_whole(place)) {
                 let low = u16::try_from(low).ok()?;
                 let high = u16::try_from(high).unwrap_or(u16::MAX);
@@ -199,7 +219,7 @@ impl Fact {
         self.mask.count_ones().max((self.high - self.low).leading_zeros())
     }
 
-    fn add_terms(self, field: KeyField, place: KeyPlace, terms: &mut Vec<Term>) {
+    fn add_terms(self, field: TermField, place: KeyPlace, terms: &mut Vec<Term>) {
         let ranged = (self.low, self.high) != (0, u16::MAX);
         if ranged {
             terms.push(Term { field, demand: Demand::Range { low: self.low, high: self.high } });
@@ -211,11 +231,11 @@ impl Fact {
     }
 }
 
-impl Source for Template<'_> {
-    fn load(&self, offset: u64, width: Width, may_reject: &mut bool) -> Option<Number> {
+impl LoadSource for PathPacket<'_> {
+    fn load(&self, offset: u64, width: Width, may_reject: &mut bool) -> Option<NumberSet> {
         let mut number = self.packet.load(offset, width, may_reject)?;
         let Ok(offset) = u32::try_from(offset) else { return Some(number) };
-        for field in KeyField::ALL {
+        for field in TermField::ALL {
             let (fact, Some(place)) = (self.facts.0[field as usize], self.packet.key_place(field)) else {
                 continue;
             };
@@ -223,18 +243,18 @@ impl Source for Template<'_> {
             if known != 0 {
                 number = number.learn(known, from_field(place, offset, width, fact.value))?;
             }
-            if Origin::new(offset, width).is_whole(place) {
+            if RegisterOrigin::new(offset, width).is_whole(place) {
                 number = number.clamp(u32::from(fact.low), u32::from(fact.high))?;
             }
         }
         Some(number)
     }
 
-    fn load_anywhere(&self, lowest_offset: u64, width: Width, may_reject: &mut bool) -> Option<Number> {
+    fn load_anywhere(&self, lowest_offset: u64, width: Width, may_reject: &mut bool) -> Option<NumberSet> {
         self.packet.load_anywhere(lowest_offset, width, may_reject)
     }
 
-    fn wire_len(&self) -> Number {
+    fn wire_len(&self) -> NumberSet {
         self.packet.wire_len()
     }
 }

@@ -7,7 +7,7 @@
 //! are those of libpcap's grammar (`grammar.y`); where an expression breaks them, libpcap stops at the same place.
 
 use super::error::FilterError;
-use super::lexer::{Token, TokenKind, tokens};
+use super::lexer::{FilterToken, TokenKind, tokens};
 
 /// Meaning of a name after the qualifiers so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +28,10 @@ pub(super) fn check(expression: &str) -> Result<usize, FilterError> {
     let tokens = tokens(expression);
     match first_refused(expression, &tokens) {
         None => Ok(tokens.len()),
-        Some(Token { kind: TokenKind::Name, span }) => {
+        Some(FilterToken { kind: TokenKind::Name, span }) => {
             Err(FilterError::Name { expression: expression.to_owned(), span: span.clone(), remedy: None })
         }
-        Some(Token { span, .. }) => Err(FilterError::Syntax {
+        Some(FilterToken { span, .. }) => Err(FilterError::Syntax {
             expression: expression.to_owned(),
             span: span.clone(),
             message: format!("`{}` has no meaning in a filter", expression[span.clone()].escape_debug()),
@@ -39,7 +39,7 @@ pub(super) fn check(expression: &str) -> Result<usize, FilterError> {
     }
 }
 
-fn first_refused<'a>(expression: &str, tokens: &'a [Token]) -> Option<&'a Token> {
+fn first_refused<'a>(expression: &str, tokens: &'a [FilterToken]) -> Option<&'a FilterToken> {
     let mut sense = Sense::Foreign;
     let mut outside = Vec::new();
     let mut previous = "";

@@ -22,7 +22,7 @@ pub(super) enum TokenKind {
 
 /// A token and its bytes in the expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
+pub(super) struct FilterToken {
     pub kind: TokenKind,
     pub span: Range<usize>,
 }
@@ -54,7 +54,7 @@ const CONSTANTS: &str = "icmptype icmpcode icmp-echoreply icmp-unreach icmp-sour
 const ADDRESS_CHARS_MAX: usize = 128;
 
 /// All tokens of an expression.
-pub(super) fn tokens(expression: &str) -> Vec<Token> {
+pub(super) fn tokens(expression: &str) -> Vec<FilterToken> {
     let bytes = expression.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -64,7 +64,7 @@ pub(super) fn tokens(expression: &str) -> Vec<Token> {
             continue;
         }
         let (kind, length) = longest(&expression[at..]);
-        tokens.push(Token { kind, span: at..at + length });
+        tokens.push(FilterToken { kind, span: at..at + length });
         at += length;
     }
     tokens

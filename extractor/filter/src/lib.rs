@@ -31,16 +31,16 @@ mod terms;
 mod worker;
 
 pub use abstract_packet::{
-    AbstractPacket, DESCRIBED_BYTES_MAX, KEY_FIELD_BYTES_MAX, KeyField, KeyPlace, Verdict,
+    AbstractPacket, DESCRIBED_BYTES_MAX, KEY_FIELD_BYTES_MAX, KeyPlace, TermField, Verdict,
 };
 pub use compile::{CompileLimits, check_for_socket, compile, compile_for_socket};
-pub use compiler::{CACHED_PROGRAMS_MAX, Compiler, Patient, Waiting};
-pub use concrete::{BACKWARD_JUMPS_MAX, Surroundings};
+pub use compiler::{CACHED_PROGRAMS_MAX, CompileControl, Compiler, NoCompileControl};
+pub use concrete::{AncillaryData, BACKWARD_JUMPS_MAX};
 pub use error::FilterError;
-pub use number::Number;
+pub use number::NumberSet;
 pub use program::{
-    Arithmetic, INSTRUCTIONS_MAX, Instruction, MEMORY_WORDS, Operand, Program, ProgramError, RawInstruction,
-    Test, Width,
+    Arithmetic, BranchTest, INSTRUCTIONS_MAX, Instruction, MEMORY_WORDS, Operand, Program, ProgramError,
+    RawInstruction, Width,
 };
 pub use terms::{Conjunction, Demand, Term, Terms};
 pub use worker::{WORKER_SUBCOMMAND, serve_worker};

@@ -18,8 +18,8 @@ use netrewind_segment::LinkType;
 
 use crate::compile::{Optimize, compile_checked};
 use crate::error::FilterError;
-use crate::lexer::{Token, TokenKind, tokens};
-use crate::program::{Instruction, Operand, Program, RawInstruction, Test};
+use crate::lexer::{FilterToken, TokenKind, tokens};
+use crate::program::{BranchTest, Instruction, Operand, Program, RawInstruction};
 
 /// Fewer in all lists together are left to libpcap.
 const LISTED_MIN: usize = 16;
@@ -45,11 +45,11 @@ const QUALIFIERS: [&str; 11] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Member {
     value: u32,
-    kind: Kind,
+    kind: MemberKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum MemberKind {
     Host,
     /// A network with this prefix length.
     Network(u32),
@@ -58,16 +58,16 @@ enum Kind {
 
 /// Members of a run that are compared in the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct List {
+struct MemberList {
     /// The words before them; none where those outside of the parentheses hold.
     qualifiers: String,
-    kind: Kind,
+    kind: MemberKind,
     values: Vec<u32>,
 }
 
 /// A part of an expression: some text, or what stands for a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum ExpressionPiece {
     Text(String),
     List(usize),
 }
@@ -75,8 +75,8 @@ enum Piece {
 /// An expression in which lists are shortened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Shortened {
-    pieces: Vec<Piece>,
-    lists: Vec<List>,
+    pieces: Vec<ExpressionPiece>,
+    lists: Vec<MemberList>,
     /// Members of all lists, as often as they are named.
     members: usize,
 }
@@ -105,7 +105,7 @@ pub(super) fn compile_lists(expression: &str, link_type: LinkType) -> Option<Pro
     Program::of(link_type, instructions).ok()
 }
 
-impl Kind {
+impl MemberKind {
     /// Another value of the kind.
     fn other(self, value: u32) -> u32 {
         match self {
@@ -124,7 +124,7 @@ impl Kind {
     }
 }
 
-impl List {
+impl MemberList {
     /// Marks the positions where a field is held against what stands for this list: where `program` and `other`, of another
     /// value in its place, differ. None where they differ in anything else.
     fn mark(
@@ -157,11 +157,11 @@ impl List {
 /// The tokens of an expression, and their text.
 struct Words<'e> {
     expression: &'e str,
-    tokens: Vec<Token>,
+    tokens: Vec<FilterToken>,
 }
 
 /// A list's member with what stands before it.
-struct Term {
+struct ListTerm {
     /// Empty where what was before holds on.
     qualifiers: String,
     member: Member,
@@ -185,7 +185,7 @@ impl Words<'_> {
     }
 
     /// A member of a list, with what is before it. `inherited` are the qualifiers that hold so far in the run.
-    fn term(&self, from: usize, inherited: Option<&str>) -> Option<Term> {
+    fn term(&self, from: usize, inherited: Option<&str>) -> Option<ListTerm> {
         let is_qualifier = |at: &usize| QUALIFIERS.contains(&self.at(*at));
         let at = (from..).find(|at| !is_qualifier(at))?;
         let words: Vec<&str> = (from..at).map(|at| self.at(at)).collect();
@@ -194,7 +194,7 @@ impl Words<'_> {
         let (member, end) = self.member(at, effective)?;
         // Anything else behind it gives it another meaning.
         let is_last = matches!(self.at(end), "" | ")" | "or" | "||" | "and" | "&&");
-        is_last.then_some(Term { qualifiers, member, tokens: from..end })
+        is_last.then_some(ListTerm { qualifiers, member, tokens: from..end })
     }
 
     /// The member listed at a position, under these qualifiers, and the end of its tokens.
@@ -203,18 +203,18 @@ impl Words<'_> {
         let kind = self.tokens.get(at)?.kind;
         if has("port") {
             let value = decimal(self.at(at), u32::from(u16::MAX))?;
-            return (kind == TokenKind::Number).then_some((Member { value, kind: Kind::Port }, at + 1));
+            return (kind == TokenKind::Number).then_some((Member { value, kind: MemberKind::Port }, at + 1));
         }
         if kind != TokenKind::Address || ["tcp", "udp", "sctp"].into_iter().any(has) {
             return None;
         }
         let value = dotted_quad(self.at(at))?;
         if self.at(at + 1) != "/" {
-            return (!has("net")).then_some((Member { value, kind: Kind::Host }, at + 1));
+            return (!has("net")).then_some((Member { value, kind: MemberKind::Host }, at + 1));
         }
         let bits = decimal(self.at(at + 2), u32::BITS)?;
         let is_network = bits > 0 && value & (u32::MAX.checked_shr(bits).unwrap_or(0)) == 0;
-        let member = Member { value, kind: Kind::Network(bits) };
+        let member = Member { value, kind: MemberKind::Network(bits) };
         (is_network && !has("host")).then_some((member, at + 3))
     }
 }
@@ -247,7 +247,7 @@ impl Shortened {
                 (Some(first), Some(last)) if run.len() > 1 => {
                     let (begin, end) = (first.tokens.start, last.tokens.end);
                     let text = &expression[copied..words.tokens[begin].span.start];
-                    shortened.pieces.push(Piece::Text(text.to_owned()));
+                    shortened.pieces.push(ExpressionPiece::Text(text.to_owned()));
                     copied = words.tokens[end - 1].span.end;
                     shortened.add(&run);
                     at = end;
@@ -255,7 +255,7 @@ impl Shortened {
                 _ => at += 1,
             }
         }
-        shortened.pieces.push(Piece::Text(expression[copied..].to_owned()));
+        shortened.pieces.push(ExpressionPiece::Text(expression[copied..].to_owned()));
         shortened
     }
 
@@ -267,7 +267,7 @@ impl Shortened {
     }
 
     /// Adds the lists of a run.
-    fn add(&mut self, run: &[Term]) {
+    fn add(&mut self, run: &[ListTerm]) {
         self.members += run.len();
         let begin = self.lists.len();
         let mut qualifiers = "";
@@ -277,13 +277,17 @@ impl Shortened {
                 qualifiers = &term.qualifiers;
             }
             let Member { value, kind } = term.member;
-            let is_same = |list: &List| list.kind == kind && list.qualifiers == qualifiers;
+            let is_same = |list: &MemberList| list.kind == kind && list.qualifiers == qualifiers;
             let known = self.lists[begin..].iter().position(is_same);
             last = known.map_or(self.lists.len(), |known| begin + known);
             match self.lists.get_mut(last) {
                 Some(list) => list.values.push(value),
                 None => {
-                    self.lists.push(List { qualifiers: qualifiers.to_owned(), kind, values: vec![value] });
+                    self.lists.push(MemberList {
+                        qualifiers: qualifiers.to_owned(),
+                        kind,
+                        values: vec![value],
+                    });
                 }
             }
         }
@@ -297,19 +301,19 @@ impl Shortened {
         });
         for (nth, &number) in order.iter().enumerate() {
             if nth > 0 {
-                self.pieces.push(Piece::Text(" or ".to_owned()));
+                self.pieces.push(ExpressionPiece::Text(" or ".to_owned()));
             }
-            self.pieces.push(Piece::List(number));
+            self.pieces.push(ExpressionPiece::List(number));
         }
-        self.lists[begin..].iter_mut().for_each(List::sort);
+        self.lists[begin..].iter_mut().for_each(MemberList::sort);
     }
 
     /// The expression with one member in the place of each list, and another one in that of this list.
     fn text(&self, other: Option<usize>) -> String {
-        let part = |piece: &Piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::List(number) => {
-                let List { qualifiers, kind, values } = &self.lists[*number];
+        let part = |piece: &ExpressionPiece| match piece {
+            ExpressionPiece::Text(text) => text.clone(),
+            ExpressionPiece::List(number) => {
+                let MemberList { qualifiers, kind, values } = &self.lists[*number];
                 let value = values.first().copied().unwrap_or_default();
                 let value = if other == Some(*number) { kind.other(value) } else { value };
                 let blank = if qualifiers.is_empty() { "" } else { " " };
@@ -320,7 +324,7 @@ impl Shortened {
     }
 }
 
-impl List {
+impl MemberList {
     fn sort(&mut self) {
         self.values.sort_unstable();
         self.values.dedup();
@@ -328,8 +332,8 @@ impl List {
 }
 
 /// Members from a position on that `or` joins.
-fn run_at(words: &Words<'_>, begin: usize) -> Vec<Term> {
-    let mut run: Vec<Term> = Vec::new();
+fn run_at(words: &Words<'_>, begin: usize) -> Vec<ListTerm> {
+    let mut run: Vec<ListTerm> = Vec::new();
     let mut qualifiers: Option<String> = None;
     let mut at = begin;
     while let Some(term) = words.term(at, qualifiers.as_deref()) {
@@ -350,7 +354,7 @@ fn run_at(words: &Words<'_>, begin: usize) -> Vec<Term> {
 fn with_lists(
     instructions: &[Instruction],
     of_position: &[Option<usize>],
-    lists: &[List],
+    lists: &[MemberList],
 ) -> Option<Vec<Instruction>> {
     let mut begins = Vec::with_capacity(instructions.len());
     let mut length = 0usize;
@@ -392,14 +396,14 @@ fn add_tree(all: &mut Vec<Instruction>, values: &[u32], holds: u32, fails: u32) 
         for (nth, &value) in values.iter().enumerate() {
             let fails = if nth + 1 == values.len() { fails } else { next(all, 1)? };
             let operand = Operand::Constant(value);
-            all.push(Instruction::Branch { test: Test::Equal, operand, holds, fails });
+            all.push(Instruction::Branch { test: BranchTest::Equal, operand, holds, fails });
         }
         return Some(());
     }
     let (low, high) = values.split_at(values.len() / 2);
     let operand = Operand::Constant(*low.last()?);
     let (above, below) = (next(all, 1 + tree_length(low.len()))?, next(all, 1)?);
-    all.push(Instruction::Branch { test: Test::Greater, operand, holds: above, fails: below });
+    all.push(Instruction::Branch { test: BranchTest::Greater, operand, holds: above, fails: below });
     add_tree(all, low, holds, fails)?;
     add_tree(all, high, holds, fails)
 }

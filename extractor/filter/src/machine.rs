@@ -1,38 +1,38 @@
 //! The registers of the filter machine when they hold sets of numbers, and what each instruction does to them.
 
-use super::number::Number;
+use super::number::NumberSet;
 use super::program::{Arithmetic, Instruction, MEMORY_WORDS, Operand, Width};
 
 /// Source of a three-valued run: a packet of which some is known.
-pub(super) trait Source {
+pub(super) trait LoadSource {
     /// The number at an offset, counted in 64 bits so that X + offset cannot wrap. None: no packet has these bytes.
     /// `may_reject` is set where some packets do not have them.
-    fn load(&self, offset: u64, width: Width, may_reject: &mut bool) -> Option<Number>;
+    fn load(&self, offset: u64, width: Width, may_reject: &mut bool) -> Option<NumberSet>;
 
     /// The number at an offset that is itself not known.
-    fn load_anywhere(&self, lowest_offset: u64, width: Width, may_reject: &mut bool) -> Option<Number>;
+    fn load_anywhere(&self, lowest_offset: u64, width: Width, may_reject: &mut bool) -> Option<NumberSet>;
 
     /// The length on the wire.
-    fn wire_len(&self) -> Number;
+    fn wire_len(&self) -> NumberSet;
 }
 
 /// Accumulator, index and scratch memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Machine {
-    pub a: Number,
-    pub x: Number,
-    memory: [Number; MEMORY_WORDS],
+    pub a: NumberSet,
+    pub x: NumberSet,
+    memory: [NumberSet; MEMORY_WORDS],
 }
 
 impl Machine {
     pub fn new() -> Self {
-        let zero = Number::constant(0);
+        let zero = NumberSet::constant(0);
         Self { a: zero, x: zero, memory: [zero; MEMORY_WORDS] }
     }
 
-    pub fn operand(&self, operand: Operand) -> Number {
+    pub fn operand(&self, operand: Operand) -> NumberSet {
         match operand {
-            Operand::Constant(k) => Number::constant(k),
+            Operand::Constant(k) => NumberSet::constant(k),
             Operand::Index => self.x,
         }
     }
@@ -43,7 +43,7 @@ impl Machine {
     pub fn execute(
         &mut self,
         instruction: Instruction,
-        source: &impl Source,
+        source: &impl LoadSource,
         may_reject: &mut bool,
     ) -> Option<()> {
         match instruction {
@@ -62,13 +62,13 @@ impl Machine {
             }
             Instruction::LoadHeaderLength { offset } => {
                 let byte = source.load(u64::from(offset), Width::Byte, may_reject)?;
-                let nibble = byte.compute(Arithmetic::And, Number::constant(0xf), may_reject)?;
-                self.x = nibble.compute(Arithmetic::ShiftLeft, Number::constant(2), may_reject)?;
+                let nibble = byte.compute(Arithmetic::And, NumberSet::constant(0xf), may_reject)?;
+                self.x = nibble.compute(Arithmetic::ShiftLeft, NumberSet::constant(2), may_reject)?;
             }
             Instruction::LoadLength => self.a = source.wire_len(),
             Instruction::IndexLength => self.x = source.wire_len(),
-            Instruction::LoadConstant(k) => self.a = Number::constant(k),
-            Instruction::IndexConstant(k) => self.x = Number::constant(k),
+            Instruction::LoadConstant(k) => self.a = NumberSet::constant(k),
+            Instruction::IndexConstant(k) => self.x = NumberSet::constant(k),
             Instruction::LoadMemory(slot) => self.a = self.memory[usize::from(slot) % MEMORY_WORDS],
             Instruction::IndexMemory(slot) => self.x = self.memory[usize::from(slot) % MEMORY_WORDS],
             Instruction::Store(slot) => self.memory[usize::from(slot) % MEMORY_WORDS] = self.a,

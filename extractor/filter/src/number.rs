@@ -4,11 +4,11 @@
 //! Tristate Numbers" (CGO 2022); beside them an interval is kept, for lengths and port ranges. Every operation is sound:
 //! the result admits what the operation gives on any two admitted numbers.
 
-use super::program::{Arithmetic, Test};
+use super::program::{Arithmetic, BranchTest};
 
 /// A set of 32-bit numbers: those with the known bits, between `min` and `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Number {
+pub struct NumberSet {
     /// The known bits; unknown ones are zero here.
     value: u32,
     /// The bits that are not known.
@@ -17,7 +17,7 @@ pub struct Number {
     max: u32,
 }
 
-impl Number {
+impl NumberSet {
     /// Any number.
     pub const ANY: Self = Self { value: 0, unknown: u32::MAX, min: 0, max: u32::MAX };
 
@@ -103,12 +103,12 @@ impl Number {
 
     /// The answer to a test where it is the same for all numbers.
     #[inline]
-    pub fn test(self, test: Test, other: Self) -> Option<bool> {
+    pub fn test(self, test: BranchTest, other: Self) -> Option<bool> {
         match test {
-            Test::Equal => self.equals(other),
-            Test::Greater => decide(self.min > other.max, self.max <= other.min),
-            Test::GreaterOrEqual => decide(self.min >= other.max, self.max < other.min),
-            Test::AnyBit => {
+            BranchTest::Equal => self.equals(other),
+            BranchTest::Greater => decide(self.min > other.max, self.max <= other.min),
+            BranchTest::GreaterOrEqual => decide(self.min >= other.max, self.max < other.min),
+            BranchTest::AnyBit => {
                 let possible = (self.value | self.unknown) & (other.value | other.unknown);
                 decide(self.value & other.value != 0, possible == 0)
             }
@@ -116,20 +116,20 @@ impl Number {
     }
 
     /// The numbers of the set for which the test against a constant comes out as `holds`; none if there are none.
-    pub fn refine(self, test: Test, constant: u32, holds: bool) -> Option<Self> {
+    pub fn refine(self, test: BranchTest, constant: u32, holds: bool) -> Option<Self> {
         match (test, holds) {
-            (Test::Equal, true) => self.admits(constant).then_some(Self::constant(constant)),
-            (Test::Equal, false) if self.min == self.max && self.min == constant => None,
-            (Test::Equal, false) if self.min == constant => self.clamp(constant + 1, self.max),
-            (Test::Equal, false) if self.max == constant => self.clamp(self.min, constant - 1),
-            (Test::Equal, false) => Some(self),
-            (Test::Greater, true) => self.clamp(constant.checked_add(1)?, u32::MAX),
-            (Test::Greater, false) => self.clamp(0, constant),
-            (Test::GreaterOrEqual, true) => self.clamp(constant, u32::MAX),
-            (Test::GreaterOrEqual, false) => self.clamp(0, constant.checked_sub(1)?),
-            (Test::AnyBit, false) if self.value & constant != 0 => None,
-            (Test::AnyBit, false) => self.narrow(self.value, self.unknown & !constant),
-            (Test::AnyBit, true) => {
+            (BranchTest::Equal, true) => self.admits(constant).then_some(Self::constant(constant)),
+            (BranchTest::Equal, false) if self.min == self.max && self.min == constant => None,
+            (BranchTest::Equal, false) if self.min == constant => self.clamp(constant + 1, self.max),
+            (BranchTest::Equal, false) if self.max == constant => self.clamp(self.min, constant - 1),
+            (BranchTest::Equal, false) => Some(self),
+            (BranchTest::Greater, true) => self.clamp(constant.checked_add(1)?, u32::MAX),
+            (BranchTest::Greater, false) => self.clamp(0, constant),
+            (BranchTest::GreaterOrEqual, true) => self.clamp(constant, u32::MAX),
+            (BranchTest::GreaterOrEqual, false) => self.clamp(0, constant.checked_sub(1)?),
+            (BranchTest::AnyBit, false) if self.value & constant != 0 => None,
+            (BranchTest::AnyBit, false) => self.narrow(self.value, self.unknown & !constant),
+            (BranchTest::AnyBit, true) => {
                 let candidates = (self.value | self.unknown) & constant;
                 match candidates {
                     0 => None,

@@ -74,7 +74,7 @@ pub enum Arithmetic {
 
 /// Comparison of the accumulator with a branch's operand, both unsigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Test {
+pub enum BranchTest {
     /// They are equal.
     Equal,
     /// The accumulator is greater.
@@ -144,7 +144,7 @@ pub enum Instruction {
     /// Go on at one of two later positions.
     Branch {
         /// The question.
-        test: Test,
+        test: BranchTest,
         /// Right-hand side of the comparison with A.
         operand: Operand,
         /// Position where the test holds.
@@ -287,7 +287,7 @@ impl Arithmetic {
     }
 }
 
-impl Test {
+impl BranchTest {
     /// The answer on two numbers.
     #[inline]
     pub fn holds(self, a: u32, b: u32) -> bool {
@@ -369,12 +369,12 @@ fn arithmetic(kind: u16) -> Option<Arithmetic> {
     })
 }
 
-fn test(kind: u16) -> Option<Test> {
+fn test(kind: u16) -> Option<BranchTest> {
     Some(match kind {
-        0x15 => Test::Equal,
-        0x25 => Test::Greater,
-        0x35 => Test::GreaterOrEqual,
-        0x45 => Test::AnyBit,
+        0x15 => BranchTest::Equal,
+        0x25 => BranchTest::Greater,
+        0x35 => BranchTest::GreaterOrEqual,
+        0x45 => BranchTest::AnyBit,
         _ => return None,
     })
 }

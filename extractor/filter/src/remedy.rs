@@ -11,8 +11,8 @@ use netrewind_segment::LinkType;
 
 use super::compile::Optimize;
 use super::guard;
-use super::lexer::{Token, TokenKind, is_word_of_the_language, tokens};
-use super::target::Target;
+use super::lexer::{FilterToken, TokenKind, is_word_of_the_language, tokens};
+use super::target::CompileTarget;
 
 /// No remedy is looked for in larger expressions: each try compiles them.
 const REMEDIED_TOKENS_MAX: usize = 64;
@@ -25,7 +25,7 @@ pub(super) fn remedy(expression: &str, blamed: &Range<usize>, link_type: LinkTyp
     if tokens.len() > REMEDIED_TOKENS_MAX {
         return None;
     }
-    let case = Case { expression, blamed, tokens: &tokens, link_type };
+    let case = RemedyCase { expression, blamed, tokens: &tokens, link_type };
     case.in_small_letters()
         .or_else(|| case.beside_the_filter())
         .or_else(|| case.of_wireshark())
@@ -33,20 +33,20 @@ pub(super) fn remedy(expression: &str, blamed: &Range<usize>, link_type: LinkTyp
         .or_else(|| case.rewritten())
 }
 
-struct Case<'a> {
+struct RemedyCase<'a> {
     expression: &'a str,
     blamed: &'a Range<usize>,
-    tokens: &'a [Token],
+    tokens: &'a [FilterToken],
     link_type: LinkType,
 }
 
-impl Case<'_> {
+impl RemedyCase<'_> {
     fn compiles(&self, expression: &str) -> bool {
         guard::check(expression).is_ok()
-            && Target::File(self.link_type).compile(expression, Optimize::Yes).is_ok()
+            && CompileTarget::File(self.link_type).compile(expression, Optimize::Yes).is_ok()
     }
 
-    fn text(&self, token: &Token) -> &str {
+    fn text(&self, token: &FilterToken) -> &str {
         &self.expression[token.span.clone()]
     }
 
@@ -213,7 +213,7 @@ impl Case<'_> {
 
     /// An address where it cannot stand alone, or with the mask of a network.
     fn of_an_address(&self, at: usize) -> Vec<String> {
-        let Token { span, .. } = &self.tokens[at];
+        let FilterToken { span, .. } = &self.tokens[at];
         let text = &self.expression[span.clone()];
         let mut rewritings: Vec<String> =
             ["host", "or", "and host"].map(|word| self.with(span, &format!("{word} {text}"))).into();

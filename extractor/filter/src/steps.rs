@@ -4,7 +4,7 @@
 //! **Invariant:** positions are those of the program, so that a jump into the middle of what is run as one step finds the
 //! rest of it.
 
-use super::program::{Arithmetic, Instruction, Operand, Test, Width};
+use super::program::{Arithmetic, BranchTest, Instruction, Operand, Width};
 
 /// Smallest number of consecutive comparisons with constants that become one search in a list.
 const LISTED_MIN: usize = 3;
@@ -45,7 +45,7 @@ pub(super) enum Step {
         skips: Skips,
     },
     Test {
-        test: Test,
+        test: BranchTest,
         value: u32,
         skips: Skips,
     },
@@ -86,7 +86,7 @@ pub(super) struct Skips {
 /// A branch on a constant.
 #[derive(Clone, Copy)]
 struct ConstantTest {
-    test: Test,
+    test: BranchTest,
     value: u32,
     holds: u32,
     fails: u32,
@@ -165,19 +165,19 @@ fn fuse(at: usize, load: Instruction, branch: ConstantTest) -> Option<Step> {
     let ConstantTest { test, value, .. } = branch;
     let skips = Skips::from(at, branch)?;
     Some(match (load, test) {
-        (Instruction::Load { width: Width::Byte, offset }, Test::Equal) => {
+        (Instruction::Load { width: Width::Byte, offset }, BranchTest::Equal) => {
             Step::ByteEqual { offset, value, skips }
         }
-        (Instruction::Load { width: Width::Half, offset }, Test::Equal) => {
+        (Instruction::Load { width: Width::Half, offset }, BranchTest::Equal) => {
             Step::HalfEqual { offset, value, skips }
         }
-        (Instruction::Load { width: Width::Word, offset }, Test::Equal) => {
+        (Instruction::Load { width: Width::Word, offset }, BranchTest::Equal) => {
             Step::WordEqual { offset, value, skips }
         }
-        (Instruction::Load { width: Width::Half, offset }, Test::AnyBit) => {
+        (Instruction::Load { width: Width::Half, offset }, BranchTest::AnyBit) => {
             Step::HalfAnyBit { offset, bits: value, skips }
         }
-        (Instruction::LoadIndirect { width: Width::Half, offset }, Test::Equal) => {
+        (Instruction::LoadIndirect { width: Width::Half, offset }, BranchTest::Equal) => {
             Step::IndirectHalfEqual { offset, value, skips }
         }
         _ => return None,
@@ -190,7 +190,7 @@ fn list_at(at: usize, instructions: &[Instruction]) -> Vec<ConstantTest> {
     while let Some(test) = constant_test(instructions.get(at + list.len())) {
         let follows =
             list.last().is_none_or(|last| last.holds == test.holds && last.fails as usize == at + list.len());
-        if test.test != Test::Equal || !follows {
+        if test.test != BranchTest::Equal || !follows {
             break;
         }
         list.push(test);

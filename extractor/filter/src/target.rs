@@ -19,7 +19,7 @@ const DLT_RAW: i32 = 12;
 
 /// Target that a program is compiled for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Target<'a> {
+pub(super) enum CompileTarget<'a> {
     /// Packets of this link type in a capture file: `tcpdump -r`.
     File(LinkType),
     /// Packets of this link type as a packet socket has them: `tcpdump -i`. Ethernet needs a live handle, which is opened on
@@ -29,13 +29,13 @@ pub(super) enum Target<'a> {
     Errors(LinkType),
 }
 
-impl From<LinkType> for Target<'_> {
+impl From<LinkType> for CompileTarget<'_> {
     fn from(link_type: LinkType) -> Self {
         Self::File(link_type)
     }
 }
 
-impl Target<'_> {
+impl CompileTarget<'_> {
     pub fn link_type(&self) -> LinkType {
         match *self {
             Self::File(link_type) | Self::Socket(link_type, _) | Self::Errors(link_type) => link_type,

@@ -5,10 +5,10 @@
 
 use std::collections::HashSet;
 
-use super::abstract_packet::{AbstractPacket, KeyField};
-use super::facts::{Facts, Origins, Template};
+use super::abstract_packet::{AbstractPacket, TermField};
+use super::facts::{KeyFacts, Origins, PathPacket};
 use super::machine::Machine;
-use super::program::{Instruction, Program, Test};
+use super::program::{BranchTest, Instruction, Program};
 
 /// Conjunctions collected while every path keeps all of its terms.
 pub const CONJUNCTIONS_EXACT_MAX: usize = 1024;
@@ -42,7 +42,7 @@ pub type Conjunction = Vec<Term>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term {
     /// The field.
-    pub field: KeyField,
+    pub field: TermField,
     /// Demand on its value.
     pub demand: Demand,
 }
@@ -93,8 +93,8 @@ impl Program {
     /// The terms that a packet must satisfy to be accepted. Key fields are the places of the abstract packet whose bytes
     /// are not described as known. Sound: a packet of the set that the program accepts satisfies one of the conjunctions.
     pub fn terms(&self, packet: &AbstractPacket) -> Terms {
-        let exact = Search::new(self.instructions(), packet, Detail::Exact).run();
-        let found = exact.or_else(|| Search::new(self.instructions(), packet, Detail::Coarse).run());
+        let exact = PathSearch::new(self.instructions(), packet, Detail::Exact).run();
+        let found = exact.or_else(|| PathSearch::new(self.instructions(), packet, Detail::Coarse).run());
         found.unwrap_or(Terms::Unconstrained)
     }
 }
@@ -114,29 +114,29 @@ struct Path {
     at: usize,
     machine: Machine,
     origins: Origins,
-    facts: Facts,
+    facts: KeyFacts,
 }
 
 /// The search for accepting paths.
-struct Search<'a> {
+struct PathSearch<'a> {
     instructions: &'a [Instruction],
     packet: &'a AbstractPacket,
     detail: Detail,
     steps_left: usize,
-    found: HashSet<Facts>,
+    found: HashSet<KeyFacts>,
     /// Branch points already followed; used where paths meet again.
     seen: HashSet<Path>,
 }
 
 /// Reasons to end a search before all paths are followed.
-enum End {
+enum SearchEnd {
     /// A path is accepted that demands nothing.
     Unconstrained,
     /// A limit is reached.
     TooMuch,
 }
 
-impl<'a> Search<'a> {
+impl<'a> PathSearch<'a> {
     fn new(instructions: &'a [Instruction], packet: &'a AbstractPacket, detail: Detail) -> Self {
         let steps_left = if detail == Detail::Exact { STEPS_EXACT_MAX } else { STEPS_COARSE_MAX };
         Self { instructions, packet, detail, steps_left, found: HashSet::new(), seen: HashSet::new() }
@@ -145,11 +145,11 @@ impl<'a> Search<'a> {
     /// None where a limit is reached.
     fn run(mut self) -> Option<Terms> {
         let start =
-            Path { at: 0, machine: Machine::new(), origins: Origins::default(), facts: Facts::default() };
+            Path { at: 0, machine: Machine::new(), origins: Origins::default(), facts: KeyFacts::default() };
         match self.follow(start, 0) {
             Ok(()) => {}
-            Err(End::Unconstrained) => return Some(Terms::Unconstrained),
-            Err(End::TooMuch) => return None,
+            Err(SearchEnd::Unconstrained) => return Some(Terms::Unconstrained),
+            Err(SearchEnd::TooMuch) => return None,
         }
         let mut conjunctions: Vec<_> = self.found.iter().map(|facts| facts.terms(self.packet)).collect();
         conjunctions.sort_unstable();
@@ -157,13 +157,13 @@ impl<'a> Search<'a> {
         Some(Terms::AnyOf(conjunctions))
     }
 
-    fn follow(&mut self, mut path: Path, depth: u32) -> Result<(), End> {
+    fn follow(&mut self, mut path: Path, depth: u32) -> Result<(), SearchEnd> {
         if depth > DEPTH_MAX {
-            return Err(End::TooMuch);
+            return Err(SearchEnd::TooMuch);
         }
         loop {
-            self.steps_left = self.steps_left.checked_sub(1).ok_or(End::TooMuch)?;
-            let instruction = self.instructions.get(path.at).copied().ok_or(End::TooMuch)?;
+            self.steps_left = self.steps_left.checked_sub(1).ok_or(SearchEnd::TooMuch)?;
+            let instruction = self.instructions.get(path.at).copied().ok_or(SearchEnd::TooMuch)?;
             match instruction {
                 Instruction::Return { accept } => return self.conclude(accept, path.facts),
                 Instruction::ReturnAccumulator => {
@@ -191,7 +191,7 @@ impl<'a> Search<'a> {
                 }
                 _ => {
                     path.origins.follow(instruction, path.machine.x.known());
-                    let template = Template { packet: self.packet, facts: &path.facts };
+                    let template = PathPacket { packet: self.packet, facts: &path.facts };
                     // Whether some packets are rejected here does not matter: the others go on.
                     if path.machine.execute(instruction, &template, &mut false).is_none() {
                         return Ok(());
@@ -203,7 +203,14 @@ impl<'a> Search<'a> {
     }
 
     /// The path on one side of an open branch; none where no packet can be there.
-    fn side(&self, path: &Path, test: Test, constant: Option<u32>, holds: bool, target: u32) -> Option<Path> {
+    fn side(
+        &self,
+        path: &Path,
+        test: BranchTest,
+        constant: Option<u32>,
+        holds: bool,
+        target: u32,
+    ) -> Option<Path> {
         let mut side = Path { at: target as usize, ..*path };
         let Some(constant) = constant else { return Some(side) };
         side.machine.a = side.machine.a.refine(test, constant, holds)?;
@@ -216,16 +223,16 @@ impl<'a> Search<'a> {
         Some(side)
     }
 
-    fn conclude(&mut self, accept: bool, facts: Facts) -> Result<(), End> {
+    fn conclude(&mut self, accept: bool, facts: KeyFacts) -> Result<(), SearchEnd> {
         if !accept {
             return Ok(());
         }
-        if facts == Facts::default() {
-            return Err(End::Unconstrained);
+        if facts == KeyFacts::default() {
+            return Err(SearchEnd::Unconstrained);
         }
         self.found.insert(facts);
         let limit =
             if self.detail == Detail::Exact { CONJUNCTIONS_EXACT_MAX } else { CONJUNCTIONS_COARSE_MAX };
-        if self.found.len() > limit { Err(End::TooMuch) } else { Ok(()) }
+        if self.found.len() > limit { Err(SearchEnd::TooMuch) } else { Ok(()) }
     }
 }

@@ -21,7 +21,7 @@ use super::compile::{CompileLimits, Optimize, compile_checked, parse_instruction
 use super::error::FilterError;
 use super::guard;
 use super::program::{INSTRUCTIONS_MAX, ProgramError, RawInstruction};
-use super::target::Target;
+use super::target::CompileTarget;
 
 /// The hidden subcommand of the worker's executable.
 pub const WORKER_SUBCOMMAND: &str = "compile-filter";
@@ -62,7 +62,7 @@ const SIGXCPU: i32 = 24;
 pub(super) fn compile_in_worker(
     worker: &Path,
     expression: &str,
-    target: Target<'_>,
+    target: CompileTarget<'_>,
     optimize: Optimize,
     limits: &CompileLimits,
     is_given_up: &dyn Fn() -> bool,
@@ -101,15 +101,15 @@ pub(super) fn compile_in_worker(
 }
 
 /// The last word of a request's first line.
-fn name_of(target: Target<'_>) -> String {
+fn name_of(target: CompileTarget<'_>) -> String {
     match target {
-        Target::File(_) => "file".to_owned(),
-        Target::Socket(_, interfaces) => {
+        CompileTarget::File(_) => "file".to_owned(),
+        CompileTarget::Socket(_, interfaces) => {
             let plain = |name: &&String| !name.contains(char::is_whitespace);
             let names: Vec<&str> = interfaces.iter().filter(plain).map(String::as_str).collect();
             format!("{SOCKET}{}", names.join(BETWEEN_INTERFACES))
         }
-        Target::Errors(_) => ERRORS.to_owned(),
+        CompileTarget::Errors(_) => ERRORS.to_owned(),
     }
 }
 
@@ -118,11 +118,11 @@ fn interfaces_of(head: &str) -> Vec<String> {
     names.split(BETWEEN_INTERFACES).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-fn target_of<'a>(head: &str, link_type: LinkType, interfaces: &'a [String]) -> Target<'a> {
+fn target_of<'a>(head: &str, link_type: LinkType, interfaces: &'a [String]) -> CompileTarget<'a> {
     match head.rsplit(' ').next() {
-        Some(word) if word.starts_with(SOCKET) => Target::Socket(link_type, interfaces),
-        Some(ERRORS) => Target::Errors(link_type),
-        _ => Target::File(link_type),
+        Some(word) if word.starts_with(SOCKET) => CompileTarget::Socket(link_type, interfaces),
+        Some(ERRORS) => CompileTarget::Errors(link_type),
+        _ => CompileTarget::File(link_type),
     }
 }
 
@@ -244,7 +244,7 @@ fn limit_this_process(cpu_seconds: u64, memory_bytes: u64) -> io::Result<()> {
     Ok(limit(Resource::As, memory_bytes, memory_bytes)?)
 }
 
-fn answer_to(expression: &str, target: Target<'_>, optimize: Optimize) -> String {
+fn answer_to(expression: &str, target: CompileTarget<'_>, optimize: Optimize) -> String {
     let compiled = guard::check(expression).and_then(|_| compile_checked(expression, target, optimize));
     match compiled {
         Ok(program) => {

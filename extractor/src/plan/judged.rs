@@ -10,7 +10,7 @@ use netrewind_segment::layout::CAPLEN_MAX;
 
 use crate::filters::{Choice, Expression, Filters};
 use crate::views::{Lengths, TemplateView, template_views};
-use netrewind_filter::{AbstractPacket, Conjunction, Demand, KeyField, Term, Terms, Verdict};
+use netrewind_filter::{AbstractPacket, Conjunction, Demand, Term, TermField, Terms, Verdict};
 
 /// Maximum number of templates whose judgement is remembered from segment to segment.
 const REMEMBERED_TEMPLATES_MAX: usize = 1 << 14;
@@ -248,10 +248,10 @@ impl JudgedView {
             return self.verdict;
         }
         let Choice::Program(program) = expression.choice(self.view.link_type) else { return self.verdict };
-        set_address(scratch, KeyField::SourceAddress, flow.source);
-        set_address(scratch, KeyField::DestinationAddress, flow.destination);
-        scratch.set_key(KeyField::SourcePort, &flow.source_port.to_be_bytes());
-        scratch.set_key(KeyField::DestinationPort, &flow.destination_port.to_be_bytes());
+        set_address(scratch, TermField::SourceAddress, flow.source);
+        set_address(scratch, TermField::DestinationAddress, flow.destination);
+        scratch.set_key(TermField::SourcePort, &flow.source_port.to_be_bytes());
+        scratch.set_key(TermField::DestinationPort, &flow.destination_port.to_be_bytes());
         let Lengths { len, caplen } = self.view.lengths(template, flow);
         scratch.set_wire_len(len);
         scratch.set_captured_len(caplen);
@@ -278,7 +278,7 @@ fn fill(packet: &mut AbstractPacket, template: &Template, description: &Descript
             Shape::Ipv4 { .. } => IPV4_HEADER_BYTES,
             Shape::Ipv6 { .. } => IPV6_HEADER_BYTES,
         };
-    for (theirs, ours) in indexer::KeyField::ALL.into_iter().zip(KeyField::ALL) {
+    for (theirs, ours) in indexer::KeyField::ALL.into_iter().zip(TermField::ALL) {
         let Some(range) = template.field(theirs) else { continue };
         captured = captured.max(range.end);
         let place = view.place(range.start).and_then(|place| u32::try_from(place).ok());
@@ -291,7 +291,7 @@ fn fill(packet: &mut AbstractPacket, template: &Template, description: &Descript
     packet.set_captured_len(view.captured(captured)..=CAPLEN_MAX);
 }
 
-fn set_address(packet: &mut AbstractPacket, field: KeyField, address: Option<IpAddr>) {
+fn set_address(packet: &mut AbstractPacket, field: TermField, address: Option<IpAddr>) {
     match address {
         Some(IpAddr::V4(address)) => packet.set_key(field, &address.octets()),
         Some(IpAddr::V6(address)) => packet.set_key(field, &address.octets()),
@@ -311,10 +311,10 @@ fn most_selective(conjunctions: &[Conjunction]) -> Option<Vec<indexer::KeyConstr
 
 /// Address terms of the conjunctions; `None` if one of them leaves the source or the destination open.
 fn ends_of(conjunctions: &[Conjunction]) -> Option<Vec<indexer::KeyConstraint>> {
-    let is_of = |field: KeyField| move |term: &&Term| term.field == field;
+    let is_of = |field: TermField| move |term: &&Term| term.field == field;
     let mut ends: Vec<Term> = Vec::new();
     for terms in conjunctions {
-        for field in [KeyField::SourceAddress, KeyField::DestinationAddress] {
+        for field in [TermField::SourceAddress, TermField::DestinationAddress] {
             let before = ends.len();
             ends.extend(terms.iter().filter(is_of(field)));
             if ends.len() == before {
@@ -349,10 +349,10 @@ fn selectivity(demand: &Demand) -> u32 {
 
 fn index_term(term: &Term) -> indexer::KeyConstraint {
     let field = match term.field {
-        KeyField::SourceAddress => indexer::KeyField::SourceAddress,
-        KeyField::DestinationAddress => indexer::KeyField::DestinationAddress,
-        KeyField::SourcePort => indexer::KeyField::SourcePort,
-        KeyField::DestinationPort => indexer::KeyField::DestinationPort,
+        TermField::SourceAddress => indexer::KeyField::SourceAddress,
+        TermField::DestinationAddress => indexer::KeyField::DestinationAddress,
+        TermField::SourcePort => indexer::KeyField::SourcePort,
+        TermField::DestinationPort => indexer::KeyField::DestinationPort,
     };
     let constraint = match term.demand {
         Demand::Bits { mask, value, .. } => indexer::Constraint::Masked { mask, value },

@@ -253,10 +253,10 @@ impl CompiledFilter for CaptureProgram {
         &self.instructions
     }
 
-    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &KernelMetadata) -> bool {
-        let KernelMetadata { protocol, packet_type, interface, hardware_type, tag } = *surroundings;
-        let surroundings =
-            netrewind_filter::Surroundings { protocol, packet_type, interface, hardware_type, tag };
-        self.program.accepts_live(packet, wire_len, &surroundings)
+    fn accepts(&self, packet: &[u8], wire_len: u32, metadata: &KernelMetadata) -> bool {
+        let KernelMetadata { protocol, packet_type, interface, hardware_type, tag } = *metadata;
+        let ancillary =
+            netrewind_filter::AncillaryData { protocol, packet_type, interface, hardware_type, tag };
+        self.program.accepts_live(packet, wire_len, &ancillary)
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::words::APPLICATIONS;
 
 /// Kind of a display filter's field, with what it is compared by in a capture filter.
-enum Field {
+enum DisplayField {
     /// An address, behind these qualifiers; the protocol that packets have which have one.
     Address(&'static str, &'static str),
     /// A port of this protocol, of one direction or both.
@@ -30,56 +30,56 @@ const TLS_HANDSHAKE: &str = "tcp[((tcp[12] & 0xf0) >> 2)] = 22";
 const TLS_MESSAGE: &str = "tcp[((tcp[12] & 0xf0) >> 2) + 5]";
 
 /// The fields that capture filters can look at.
-fn field(name: &str) -> Option<Field> {
+fn field(name: &str) -> Option<DisplayField> {
     Some(match name {
-        "ip.addr" | "ip.host" => Field::Address("ip host", "ip"),
-        "ip.src" | "ip.src_host" => Field::Address("ip src host", "ip"),
-        "ip.dst" | "ip.dst_host" => Field::Address("ip dst host", "ip"),
-        "ipv6.addr" | "ipv6.host" => Field::Address("ip6 host", "ip6"),
-        "ipv6.src" | "ipv6.src_host" => Field::Address("ip6 src host", "ip6"),
-        "ipv6.dst" | "ipv6.dst_host" => Field::Address("ip6 dst host", "ip6"),
-        "eth.addr" => Field::Address(ETHER_HOST, ""),
-        "eth.src" => Field::Address("ether src", ""),
-        "eth.dst" => Field::Address("ether dst", ""),
-        "tcp.port" => Field::Port("tcp", ""),
-        "tcp.srcport" => Field::Port("tcp", "src "),
-        "tcp.dstport" => Field::Port("tcp", "dst "),
-        "udp.port" => Field::Port("udp", ""),
-        "udp.srcport" => Field::Port("udp", "src "),
-        "udp.dstport" => Field::Port("udp", "dst "),
-        "sctp.port" => Field::Port("sctp", ""),
-        "sctp.srcport" => Field::Port("sctp", "src "),
-        "sctp.dstport" => Field::Port("sctp", "dst "),
-        "frame.len" => Field::Term("len"),
-        "ip.ttl" => Field::Term("ip[8]"),
-        "ip.len" => Field::Term("ip[2:2]"),
-        "ip.id" => Field::Term("ip[4:2]"),
-        "ip.dsfield" => Field::Term("ip[1]"),
-        "ip.dsfield.dscp" => Field::Term("ip[1] >> 2"),
-        "ipv6.hlim" => Field::Term("ip6[7]"),
-        "icmp.type" => Field::Term("icmp[icmptype]"),
-        "icmp.code" => Field::Term("icmp[icmpcode]"),
-        "icmpv6.type" => Field::Term("icmp6[icmp6type]"),
-        "icmpv6.code" => Field::Term("icmp6[icmp6code]"),
-        "arp.opcode" => Field::Term("arp[6:2]"),
-        "tcp.flags" => Field::Term("tcp[tcpflags]"),
-        "tcp.seq_raw" => Field::Term("tcp[4:4]"),
-        "tcp.ack_raw" => Field::Term("tcp[8:4]"),
-        "tcp.window_size_value" => Field::Term("tcp[14:2]"),
-        "tcp.hdr_len" => Field::Term("(tcp[12] & 0xf0) >> 2"),
-        "udp.length" => Field::Term("udp[4:2]"),
-        "tls.handshake.type" | "ssl.handshake.type" => Field::Handshake,
-        "ip.proto" => Field::Word("ip proto"),
-        "ipv6.nxt" => Field::Word("ip6 proto"),
-        "eth.type" => Field::Word("ether proto"),
-        "vlan.id" => Field::Word("vlan"),
-        "mpls.label" => Field::Word("mpls"),
-        "tcp.flags.syn" => Field::Flag("tcp-syn"),
-        "tcp.flags.ack" => Field::Flag("tcp-ack"),
-        "tcp.flags.fin" => Field::Flag("tcp-fin"),
-        "tcp.flags.reset" => Field::Flag("tcp-rst"),
-        "tcp.flags.push" => Field::Flag("tcp-push"),
-        "tcp.flags.urg" => Field::Flag("tcp-urg"),
+        "ip.addr" | "ip.host" => DisplayField::Address("ip host", "ip"),
+        "ip.src" | "ip.src_host" => DisplayField::Address("ip src host", "ip"),
+        "ip.dst" | "ip.dst_host" => DisplayField::Address("ip dst host", "ip"),
+        "ipv6.addr" | "ipv6.host" => DisplayField::Address("ip6 host", "ip6"),
+        "ipv6.src" | "ipv6.src_host" => DisplayField::Address("ip6 src host", "ip6"),
+        "ipv6.dst" | "ipv6.dst_host" => DisplayField::Address("ip6 dst host", "ip6"),
+        "eth.addr" => DisplayField::Address(ETHER_HOST, ""),
+        "eth.src" => DisplayField::Address("ether src", ""),
+        "eth.dst" => DisplayField::Address("ether dst", ""),
+        "tcp.port" => DisplayField::Port("tcp", ""),
+        "tcp.srcport" => DisplayField::Port("tcp", "src "),
+        "tcp.dstport" => DisplayField::Port("tcp", "dst "),
+        "udp.port" => DisplayField::Port("udp", ""),
+        "udp.srcport" => DisplayField::Port("udp", "src "),
+        "udp.dstport" => DisplayField::Port("udp", "dst "),
+        "sctp.port" => DisplayField::Port("sctp", ""),
+        "sctp.srcport" => DisplayField::Port("sctp", "src "),
+        "sctp.dstport" => DisplayField::Port("sctp", "dst "),
+        "frame.len" => DisplayField::Term("len"),
+        "ip.ttl" => DisplayField::Term("ip[8]"),
+        "ip.len" => DisplayField::Term("ip[2:2]"),
+        "ip.id" => DisplayField::Term("ip[4:2]"),
+        "ip.dsfield" => DisplayField::Term("ip[1]"),
+        "ip.dsfield.dscp" => DisplayField::Term("ip[1] >> 2"),
+        "ipv6.hlim" => DisplayField::Term("ip6[7]"),
+        "icmp.type" => DisplayField::Term("icmp[icmptype]"),
+        "icmp.code" => DisplayField::Term("icmp[icmpcode]"),
+        "icmpv6.type" => DisplayField::Term("icmp6[icmp6type]"),
+        "icmpv6.code" => DisplayField::Term("icmp6[icmp6code]"),
+        "arp.opcode" => DisplayField::Term("arp[6:2]"),
+        "tcp.flags" => DisplayField::Term("tcp[tcpflags]"),
+        "tcp.seq_raw" => DisplayField::Term("tcp[4:4]"),
+        "tcp.ack_raw" => DisplayField::Term("tcp[8:4]"),
+        "tcp.window_size_value" => DisplayField::Term("tcp[14:2]"),
+        "tcp.hdr_len" => DisplayField::Term("(tcp[12] & 0xf0) >> 2"),
+        "udp.length" => DisplayField::Term("udp[4:2]"),
+        "tls.handshake.type" | "ssl.handshake.type" => DisplayField::Handshake,
+        "ip.proto" => DisplayField::Word("ip proto"),
+        "ipv6.nxt" => DisplayField::Word("ip6 proto"),
+        "eth.type" => DisplayField::Word("ether proto"),
+        "vlan.id" => DisplayField::Word("vlan"),
+        "mpls.label" => DisplayField::Word("mpls"),
+        "tcp.flags.syn" => DisplayField::Flag("tcp-syn"),
+        "tcp.flags.ack" => DisplayField::Flag("tcp-ack"),
+        "tcp.flags.fin" => DisplayField::Flag("tcp-fin"),
+        "tcp.flags.reset" => DisplayField::Flag("tcp-rst"),
+        "tcp.flags.push" => DisplayField::Flag("tcp-push"),
+        "tcp.flags.urg" => DisplayField::Flag("tcp-urg"),
         _ => return None,
     })
 }
@@ -157,17 +157,18 @@ impl<'a> Translator<'a> {
         if let [only] = &mut alternatives[..] {
             return Some(std::mem::take(&mut only.text));
         }
-        let grouped = |one: &Joined| if one.count > 1 { format!("({})", one.text) } else { one.text.clone() };
+        let grouped =
+            |one: &JoinedDemands| if one.count > 1 { format!("({})", one.text) } else { one.text.clone() };
         Some(alternatives.iter().map(grouped).collect::<Vec<_>>().join(" or "))
     }
 
     /// Parses demands joined by `and`.
-    fn all(&mut self) -> Option<Joined> {
+    fn all(&mut self) -> Option<JoinedDemands> {
         let mut demands = vec![self.one()?];
         while self.take(&["and", "&&"]) {
             demands.push(self.one()?);
         }
-        Some(Joined { count: demands.len(), text: demands.join(" and ") })
+        Some(JoinedDemands { count: demands.len(), text: demands.join(" and ") })
     }
 
     fn one(&mut self) -> Option<String> {
@@ -212,7 +213,7 @@ impl<'a> Translator<'a> {
     }
 
     /// A field with what it is compared to.
-    fn compared(&mut self, field: &Field) -> Option<String> {
+    fn compared(&mut self, field: &DisplayField) -> Option<String> {
         if self.take(&["in"]) {
             return self.among(field);
         }
@@ -223,7 +224,7 @@ impl<'a> Translator<'a> {
     }
 
     /// `in {80, 443, 8000..8080}`.
-    fn among(&mut self, field: &Field) -> Option<String> {
+    fn among(&mut self, field: &DisplayField) -> Option<String> {
         if !self.take(&["{"]) {
             return None;
         }
@@ -233,10 +234,10 @@ impl<'a> Translator<'a> {
             let end = if self.take(&[".."]) { self.next() } else { None };
             tests.push(match (field, end) {
                 (_, None) => test(field, "=", value)?,
-                (Field::Port(protocol, direction), Some(end)) => {
+                (DisplayField::Port(protocol, direction), Some(end)) => {
                     format!("{protocol} {direction}portrange {value}-{end}")
                 }
-                (Field::Term(term), Some(end)) => format!("({term} >= {value} and {term} <= {end})"),
+                (DisplayField::Term(term), Some(end)) => format!("({term} >= {value} and {term} <= {end})"),
                 _ => return None,
             });
             self.take(&[","]);
@@ -250,7 +251,7 @@ impl<'a> Translator<'a> {
 }
 
 /// Demands that are joined by `and`, and how many.
-struct Joined {
+struct JoinedDemands {
     count: usize,
     text: String,
 }
@@ -269,25 +270,25 @@ fn comparison(word: &str) -> Option<&'static str> {
 }
 
 /// A field without a comparison: packets that have it.
-fn exists(field: &Field) -> Option<String> {
+fn exists(field: &DisplayField) -> Option<String> {
     Some(match field {
-        Field::Address(_, "") => return None,
-        Field::Address(_, protocol) => (*protocol).to_owned(),
-        Field::Port(protocol, _) => (*protocol).to_owned(),
-        Field::Term(term) => format!("{term} >= 0"),
-        Field::Word("vlan") => "vlan".to_owned(),
-        Field::Word("mpls") => "mpls".to_owned(),
-        Field::Word(_) => return None,
+        DisplayField::Address(_, "") => return None,
+        DisplayField::Address(_, protocol) => (*protocol).to_owned(),
+        DisplayField::Port(protocol, _) => (*protocol).to_owned(),
+        DisplayField::Term(term) => format!("{term} >= 0"),
+        DisplayField::Word("vlan") => "vlan".to_owned(),
+        DisplayField::Word("mpls") => "mpls".to_owned(),
+        DisplayField::Word(_) => return None,
         // Wireshark's flags are true where they are set, and there in every segment.
-        Field::Flag(_) => "tcp".to_owned(),
-        Field::Handshake => TLS_HANDSHAKE.to_owned(),
+        DisplayField::Flag(_) => "tcp".to_owned(),
+        DisplayField::Handshake => TLS_HANDSHAKE.to_owned(),
     })
 }
 
-fn test(field: &Field, sign: &'static str, value: &str) -> Option<String> {
+fn test(field: &DisplayField, sign: &'static str, value: &str) -> Option<String> {
     let value = value.trim_matches('"').to_ascii_lowercase();
     let equal = match field {
-        Field::Address(qualifiers, protocol) => {
+        DisplayField::Address(qualifiers, protocol) => {
             let equal = address(qualifiers, &value)?;
             return match sign {
                 "=" => Some(equal),
@@ -296,20 +297,20 @@ fn test(field: &Field, sign: &'static str, value: &str) -> Option<String> {
                 _ => None,
             };
         }
-        Field::Port(protocol, direction) => return port(protocol, direction, sign, number(&value)?),
-        Field::Term(term) => {
+        DisplayField::Port(protocol, direction) => return port(protocol, direction, sign, number(&value)?),
+        DisplayField::Term(term) => {
             number(&value)?;
             return Some(format!("{term} {sign} {value}"));
         }
-        Field::Handshake => {
+        DisplayField::Handshake => {
             number(&value)?;
             return Some(format!("({TLS_HANDSHAKE} and {TLS_MESSAGE} {sign} {value})"));
         }
-        Field::Word(word) => {
+        DisplayField::Word(word) => {
             number(&value)?;
             format!("{word} {value}")
         }
-        Field::Flag(flag) => {
+        DisplayField::Flag(flag) => {
             let is_set = match (sign, value.as_str()) {
                 ("=", "1" | "true" | "set") | ("!=", "0" | "false") => "!=",
                 ("=", "0" | "false") | ("!=", "1" | "true") => "=",

@@ -10,8 +10,8 @@ use super::corpus;
 use super::expressions;
 use super::random::Random;
 use crate::compile::Optimize;
-use crate::target::Target;
-use crate::{CompileLimits, Compiler, FilterError, Patient, Waiting, compile, serve_worker};
+use crate::target::CompileTarget;
+use crate::{CompileControl, CompileLimits, Compiler, FilterError, NoCompileControl, compile, serve_worker};
 
 fn error(expression: &str) -> FilterError {
     compile(expression, LinkType::ETHERNET, &CompileLimits::default()).expect_err(expression)
@@ -90,10 +90,11 @@ fn programs_are_those_of_tcpdump_reading_a_file() {
             let output = Command::new("tcpdump").arg("-ddd").arg("-r").arg(&file).arg(&expression).output();
             let Ok(output) = output else { return println!("no tcpdump: skipped") };
             let printed = String::from_utf8(output.stdout).unwrap();
-            let ours = Target::File(link_type).compile(&expression, Optimize::Yes).ok().map(|program| {
-                let lines = program.iter().map(|i| format!("{} {} {} {}\n", i.code, i.jt, i.jf, i.k));
-                format!("{}\n{}", program.len(), lines.collect::<String>())
-            });
+            let ours =
+                CompileTarget::File(link_type).compile(&expression, Optimize::Yes).ok().map(|program| {
+                    let lines = program.iter().map(|i| format!("{} {} {} {}\n", i.code, i.jt, i.jf, i.k));
+                    format!("{}\n{}", program.len(), lines.collect::<String>())
+                });
             assert_eq!(ours.unwrap_or_default(), printed, "`{expression}` on {link_type}");
         }
     }
@@ -146,7 +147,7 @@ fn the_optimizer_changes_no_verdict_on_whole_packets() {
         let about = random.pick(&packets);
         let expression = expressions::random(&mut random, &about.bytes);
         let Some(optimized) = expressions::filter(&expression, LinkType::ETHERNET) else { continue };
-        let raw = Target::File(LinkType::ETHERNET).compile(&expression, Optimize::No).unwrap();
+        let raw = CompileTarget::File(LinkType::ETHERNET).compile(&expression, Optimize::No).unwrap();
         let plain = crate::Program::decode(LinkType::ETHERNET, &raw).unwrap();
         for packet in &packets {
             let verdicts = [&optimized.program, &plain].map(|p| p.accepts(&packet.bytes, packet.wire_len));
@@ -158,11 +159,11 @@ fn the_optimizer_changes_no_verdict_on_whole_packets() {
 #[test]
 fn a_program_is_compiled_once() {
     let compiler = Compiler::new(CompileLimits::default());
-    let first = compiler.program("tcp", LinkType::ETHERNET, &Patient).unwrap();
-    assert!(Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::ETHERNET, &Patient).unwrap()));
-    assert!(!Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::RAW, &Patient).unwrap()));
+    let first = compiler.program("tcp", LinkType::ETHERNET, &NoCompileControl).unwrap();
+    assert!(Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::ETHERNET, &NoCompileControl).unwrap()));
+    assert!(!Arc::ptr_eq(&first, &compiler.program("tcp", LinkType::RAW, &NoCompileControl).unwrap()));
     for port in 0..2 * crate::CACHED_PROGRAMS_MAX {
-        compiler.program(&format!("dst port {port}"), LinkType::IPV4, &Patient).unwrap();
+        compiler.program(&format!("dst port {port}"), LinkType::IPV4, &NoCompileControl).unwrap();
     }
 }
 
@@ -186,7 +187,7 @@ fn a_program_that_several_want_at_once_is_compiled_once() {
     let does = "cat > /dev/null; sleep 0.3; printf 'program 1\\n6 0 0 262144\\n'";
     let compiler = Compiler::new(worker(folder.path(), does));
     let programs: Vec<_> = std::thread::scope(|scope| {
-        let ask = || compiler.program(&large_filter(), LinkType::ETHERNET, &Patient).unwrap();
+        let ask = || compiler.program(&large_filter(), LinkType::ETHERNET, &NoCompileControl).unwrap();
         let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
         asking.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -203,7 +204,7 @@ fn a_program_that_is_too_expensive_is_so_for_all_who_wait_for_it() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let refused = compiler.program(&large_filter(), LinkType::ETHERNET, &Patient);
+                let refused = compiler.program(&large_filter(), LinkType::ETHERNET, &NoCompileControl);
                 assert!(matches!(refused, Err(FilterError::TooExpensive { .. })), "{refused:?}");
             });
         }
@@ -217,7 +218,7 @@ fn a_program_that_is_too_expensive_is_so_for_all_who_wait_for_it() {
 #[derive(Default)]
 struct Leaving(std::sync::atomic::AtomicBool);
 
-impl Waiting for Leaving {
+impl CompileControl for Leaving {
     fn has_given_up(&self) -> bool {
         self.0.load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -239,7 +240,8 @@ fn a_program_that_nobody_waits_for_any_more_is_given_up_and_another_who_does_get
         while !first.exists() {
             std::thread::yield_now();
         }
-        let patient = scope.spawn(|| compiler.program(&large_filter(), LinkType::ETHERNET, &Patient).is_ok());
+        let patient =
+            scope.spawn(|| compiler.program(&large_filter(), LinkType::ETHERNET, &NoCompileControl).is_ok());
         std::thread::sleep(std::time::Duration::from_millis(100));
         assert!(!patient.is_finished(), "it waits for the other's");
         is_gone.0.store(true, std::sync::atomic::Ordering::Relaxed);

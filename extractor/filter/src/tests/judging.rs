@@ -5,7 +5,7 @@ use netrewind_segment::LinkType;
 use super::corpus::{self, Packet};
 use super::expressions;
 use super::random::Random;
-use crate::{AbstractPacket, Instruction, KeyField, Operand, Program, Test, Verdict};
+use crate::{AbstractPacket, BranchTest, Instruction, Operand, Program, TermField, Verdict};
 
 const EXPRESSIONS: usize = 3000;
 const SETS_EACH: usize = 6;
@@ -99,7 +99,9 @@ impl Set {
             .iter()
             .take(6)
             .filter_map(|i| match i {
-                Instruction::Branch { operand: Operand::Constant(k), test: Test::Equal, .. } => Some(*k),
+                Instruction::Branch { operand: Operand::Constant(k), test: BranchTest::Equal, .. } => {
+                    Some(*k)
+                }
                 Instruction::Branch { operand: Operand::Constant(k), .. } => Some(k.wrapping_add(1)),
                 _ => None,
             })
@@ -180,7 +182,7 @@ fn a_flow_is_decided_by_its_key() {
     flow.describe(20, &[0, 0], &[0x1f, 0xff]);
     flow.describe_exactly(23, &frame[23..24]);
     flow.describe_exactly(26, &frame[26..38]);
-    flow.place(KeyField::SourceAddress, 26, 4);
+    flow.place(TermField::SourceAddress, 26, 4);
     flow.set_wire_len(60..=1514);
     flow.set_captured_len(60..=1514);
     for (expression, expected) in [

@@ -8,7 +8,7 @@ use super::corpus;
 use super::random::Random;
 use crate::compile::Optimize;
 use crate::lists::compile_lists;
-use crate::target::Target;
+use crate::target::CompileTarget;
 use crate::{AbstractPacket, CompileLimits, Program, Verdict};
 
 /// Contexts of a list, which replaces `@`; there may be several.
@@ -96,7 +96,7 @@ fn a_list_accepts_what_libpcap_accepts() {
             expression += part;
         }
         let ours = compile_lists(&expression, LinkType::ETHERNET);
-        let theirs = Target::File(LinkType::ETHERNET).compile(&expression, Optimize::Yes);
+        let theirs = CompileTarget::File(LinkType::ETHERNET).compile(&expression, Optimize::Yes);
         let (Some(ours), Ok(theirs)) = (ours, &theirs) else {
             // With one of each list the optimizer may see that nothing is accepted: then it has to look at all of them.
             left_to_libpcap += u32::from(theirs.is_ok());

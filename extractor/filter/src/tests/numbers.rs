@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::{Arithmetic, Number, Test};
+use crate::{Arithmetic, BranchTest, NumberSet};
 
 const OPERATIONS: [Arithmetic; 10] = [
     Arithmetic::Add,
@@ -16,7 +16,8 @@ const OPERATIONS: [Arithmetic; 10] = [
     Arithmetic::ShiftLeft,
     Arithmetic::ShiftRight,
 ];
-const TESTS: [Test; 4] = [Test::Equal, Test::Greater, Test::GreaterOrEqual, Test::AnyBit];
+const TESTS: [BranchTest; 4] =
+    [BranchTest::Equal, BranchTest::Greater, BranchTest::GreaterOrEqual, BranchTest::AnyBit];
 
 fn interesting() -> impl Strategy<Value = u32> {
     prop_oneof![
@@ -29,18 +30,18 @@ fn interesting() -> impl Strategy<Value = u32> {
 }
 
 /// A set of numbers and one of its members.
-fn member() -> impl Strategy<Value = (Number, u32)> {
+fn member() -> impl Strategy<Value = (NumberSet, u32)> {
     let bits = (interesting(), interesting())
-        .prop_map(|(member, unknown)| (Number::of_bits(member, unknown), member));
+        .prop_map(|(member, unknown)| (NumberSet::of_bits(member, unknown), member));
     let interval = (interesting(), interesting(), interesting()).prop_map(|(member, below, above)| {
-        (Number::between(member.saturating_sub(below), member.saturating_add(above)), member)
+        (NumberSet::between(member.saturating_sub(below), member.saturating_add(above)), member)
     });
     let both = (interesting(), interesting(), interesting()).prop_map(|(member, unknown, above)| {
         let number =
-            Number::of_bits(member, unknown).clamp(0, member.saturating_add(above)).expect("the member");
+            NumberSet::of_bits(member, unknown).clamp(0, member.saturating_add(above)).expect("the member");
         (number, member)
     });
-    prop_oneof![bits, interval, both, interesting().prop_map(|member| (Number::constant(member), member))]
+    prop_oneof![bits, interval, both, interesting().prop_map(|member| (NumberSet::constant(member), member))]
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use super::corpus;
 use super::expressions;
 use super::judging::Set;
 use super::random::Random;
-use crate::{AbstractPacket, Conjunction, Demand, KeyField, Term, Terms};
+use crate::{AbstractPacket, Conjunction, Demand, Term, TermField, Terms};
 
 const EXPRESSIONS: usize = 3000;
 const SETS_EACH: usize = 4;
@@ -24,11 +24,11 @@ fn template(version: u8, protocol: u8) -> AbstractPacket {
         template.describe_exactly(20, &[protocol]);
         (22, 16)
     };
-    template.place(KeyField::SourceAddress, addresses.0, addresses.1);
-    template.place(KeyField::DestinationAddress, addresses.0 + u32::from(addresses.1), addresses.1);
+    template.place(TermField::SourceAddress, addresses.0, addresses.1);
+    template.place(TermField::DestinationAddress, addresses.0 + u32::from(addresses.1), addresses.1);
     let transport = addresses.0 + 2 * u32::from(addresses.1);
-    template.place(KeyField::SourcePort, transport, 2);
-    template.place(KeyField::DestinationPort, transport + 2, 2);
+    template.place(TermField::SourcePort, transport, 2);
+    template.place(TermField::DestinationPort, transport + 2, 2);
     template
 }
 
@@ -39,12 +39,12 @@ fn terms(expression: &str, template: &AbstractPacket) -> Terms {
         .terms(template)
 }
 
-fn bits(field: KeyField, bytes: u8, prefix_bits: u32, value: u128) -> Term {
+fn bits(field: TermField, bytes: u8, prefix_bits: u32, value: u128) -> Term {
     let mask = (u128::MAX << (128 - prefix_bits)) >> (128 - u32::from(bytes) * 8);
     Term { field, demand: Demand::Bits { bytes, mask, value } }
 }
 
-fn range(field: KeyField, low: u16, high: u16) -> Term {
+fn range(field: TermField, low: u16, high: u16) -> Term {
     Term { field, demand: Demand::Range { low, high } }
 }
 
@@ -55,7 +55,7 @@ fn any_of(mut conjunctions: Vec<Conjunction>) -> Terms {
 
 #[test]
 fn a_host_is_one_term_on_either_side() {
-    use KeyField::{DestinationAddress, SourceAddress};
+    use TermField::{DestinationAddress, SourceAddress};
     let tcp = template(4, 6);
     let host = 0x0a00_0001;
     let expected =
@@ -75,17 +75,17 @@ fn a_host_is_one_term_on_either_side() {
 fn an_ipv6_host_is_one_term_of_sixteen_bytes() {
     let host = std::net::Ipv6Addr::from_bits(0x2001_0db8_0000_0001_0000_0000_0000_0042);
     let found = terms(&format!("src host {host} and tcp dst port 443"), &template(6, 6));
-    let address = bits(KeyField::SourceAddress, 16, 128, host.to_bits());
-    assert_eq!(found, any_of(vec![vec![address, range(KeyField::DestinationPort, 443, 443)]]));
+    let address = bits(TermField::SourceAddress, 16, 128, host.to_bits());
+    assert_eq!(found, any_of(vec![vec![address, range(TermField::DestinationPort, 443, 443)]]));
     let Demand::Bits { .. } = address.demand else { panic!() };
     assert_eq!(address.demand.prefix_bits(), Some(128));
     let net = terms("src net 2001:db8::/33", &template(6, 6));
-    assert_eq!(net, any_of(vec![vec![bits(KeyField::SourceAddress, 16, 33, 0x2001_0db8 << 96)]]));
+    assert_eq!(net, any_of(vec![vec![bits(TermField::SourceAddress, 16, 33, 0x2001_0db8 << 96)]]));
 }
 
 #[test]
 fn ports_are_ranges() {
-    use KeyField::{DestinationPort, SourcePort};
+    use TermField::{DestinationPort, SourcePort};
     let udp = template(4, 17);
     assert_eq!(terms("dst port 53", &udp), any_of(vec![vec![range(DestinationPort, 53, 53)]]));
     // A destination port is only looked at where the source port is outside.
@@ -101,7 +101,7 @@ fn ports_are_ranges() {
 
 #[test]
 fn terms_of_both_sides_stand_together() {
-    use KeyField::{DestinationAddress, SourceAddress};
+    use TermField::{DestinationAddress, SourceAddress};
     let (one, two) = (0x0a00_0001, 0x0a00_0002);
     let found = terms("host 10.0.0.1 and host 10.0.0.2", &template(4, 6));
     let there = vec![bits(SourceAddress, 4, 32, one), bits(DestinationAddress, 4, 32, two)];
@@ -178,20 +178,20 @@ fn holds(term: &Term, description: &AbstractPacket, packet: &[u8]) -> bool {
     term.demand.admits(&field)
 }
 
-fn usual_places(bytes: &[u8]) -> Vec<(KeyField, usize, usize)> {
+fn usual_places(bytes: &[u8]) -> Vec<(TermField, usize, usize)> {
     let (start, address) = if bytes.get(12..14) == Some(&[0x86, 0xdd]) { (22, 16) } else { (26, 4) };
     let ports = start + 2 * address;
     vec![
-        (KeyField::SourceAddress, start, address),
-        (KeyField::DestinationAddress, start + address, address),
-        (KeyField::SourcePort, ports, 2),
-        (KeyField::DestinationPort, ports + 2, 2),
+        (TermField::SourceAddress, start, address),
+        (TermField::DestinationAddress, start + address, address),
+        (TermField::SourcePort, ports, 2),
+        (TermField::DestinationPort, ports + 2, 2),
     ]
 }
 
-fn random_places(random: &mut Random) -> Vec<(KeyField, usize, usize)> {
+fn random_places(random: &mut Random) -> Vec<(TermField, usize, usize)> {
     let mut at = random.below(30);
-    KeyField::ALL
+    TermField::ALL
         .into_iter()
         .map(|field| {
             let place = (field, at, *random.pick(&[1, 2, 3, 4, 6, 16]));

@@ -24,7 +24,7 @@ const BPF_JUMP: u16 = 0x05;
 pub const KERNEL_INSTRUCTIONS_MAX: usize = 4096;
 
 /// Offsets at which the kernel shows a program facts besides the packet: SKF_AD_OFF and following, of linux/filter.h.
-mod beside {
+mod ancillary {
     pub const PROTOCOL: u32 = 0xffff_f000;
     pub const PACKET_TYPE: u32 = PROTOCOL + 4;
     pub const INTERFACE: u32 = PROTOCOL + 8;
@@ -48,7 +48,7 @@ pub trait CompiledFilter: Send + Sync {
     fn program(&self) -> &[SockFilter];
 
     /// True if it accepts a packet, given its captured bytes, its length on the wire, and the kernel's facts about it.
-    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &KernelMetadata) -> bool;
+    fn accepts(&self, packet: &[u8], wire_len: u32, metadata: &KernelMetadata) -> bool;
 }
 
 /// Facts that the kernel knows of a packet besides its bytes: `struct sockaddr_ll`, and the VLAN tag.
@@ -130,9 +130,9 @@ impl Duties {
     fn beginning(&self) -> Vec<SockFilter> {
         let Some(interface) = self.without_outgoing_of else { return Vec::new() };
         vec![
-            (BPF_LOAD_WORD, 0, 0, beside::INTERFACE),
+            (BPF_LOAD_WORD, 0, 0, ancillary::INTERFACE),
             (BPF_IF_EQUAL, 0, 3, interface),
-            (BPF_LOAD_WORD, 0, 0, beside::PACKET_TYPE),
+            (BPF_LOAD_WORD, 0, 0, ancillary::PACKET_TYPE),
             (BPF_IF_EQUAL, 0, 1, u32::from(libc::PACKET_OUTGOING)),
             (BPF_RETURN, 0, 0, 0),
         ]
@@ -145,14 +145,14 @@ impl Duties {
         if code == BPF_RETURN {
             return Some((code, jt, jf, k.min(self.kept())));
         }
-        if self.framing == Framing::Raw || !loads_from_packet(code) || k >= beside::PROTOCOL {
+        if self.framing == Framing::Raw || !loads_from_packet(code) || k >= ancillary::PROTOCOL {
             return Some(instruction);
         }
         let k = match k {
-            0 => beside::PROTOCOL,
-            4 => beside::INTERFACE,
-            8 => beside::HARDWARE_TYPE,
-            10 => beside::PACKET_TYPE,
+            0 => ancillary::PROTOCOL,
+            4 => ancillary::INTERFACE,
+            8 => ancillary::HARDWARE_TYPE,
+            10 => ancillary::PACKET_TYPE,
             k => k.checked_sub(SLL2_BYTES as u32)?,
         };
         Some((code, jt, jf, k))

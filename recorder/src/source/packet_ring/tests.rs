@@ -87,8 +87,8 @@ impl CompiledFilter for Fixed {
     fn program(&self) -> &[SockFilter] {
         &self.0
     }
-    fn accepts(&self, packet: &[u8], wire_len: u32, surroundings: &KernelMetadata) -> bool {
-        self.1(packet, wire_len, surroundings)
+    fn accepts(&self, packet: &[u8], wire_len: u32, metadata: &KernelMetadata) -> bool {
+        self.1(packet, wire_len, metadata)
     }
 }
 
@@ -436,9 +436,9 @@ fn what_the_kernel_does_not_take_is_filtered_here() {
     let Some(_namespace) = Namespace::enter("userland") else { return };
     // A loop, as `protochain` has.
     let program = vec![(0x28, 0, 0, 12), (0x05, 0, 0, (-2_i32).cast_unsigned()), (0x06, 0, 0, 1)];
-    let tagged_or_arp: fn(&[u8], u32, &KernelMetadata) -> bool = |packet, len, surroundings| {
-        assert_eq!((packet.len(), surroundings.packet_type), (len as usize, 3), "whole, to another station");
-        surroundings.tag == Some((0x8100, 0x2005)) || packet[12..14] == [0x08, 0x06]
+    let tagged_or_arp: fn(&[u8], u32, &KernelMetadata) -> bool = |packet, len, metadata| {
+        assert_eq!((packet.len(), metadata.packet_type), (len as usize, 3), "whole, to another station");
+        metadata.tag == Some((0x8100, 0x2005)) || packet[12..14] == [0x08, 0x06]
     };
     let mut ring = open(&filtered(RingConfig { snaplen: 40, ..small("a1") }, Fixed(program, tagged_or_arp)));
     let notices = ring.take_notices();

@@ -95,18 +95,18 @@ impl RingSettings<'_> {
         let len = word(header, packet_field::LEN);
         let tag = link::stripped_tag(header);
         let Some(address) = link::address(block, offset) else { return true };
-        let surroundings = KernelMetadata::of(address, tag);
+        let metadata = KernelMetadata::of(address, tag);
         match self.framing {
             Framing::Raw => {
                 let start = offset + usize::from(half(header, packet_field::MAC));
-                filter.accepts(block.bytes(start, caplen).unwrap_or_default(), len, &surroundings)
+                filter.accepts(block.bytes(start, caplen).unwrap_or_default(), len, &metadata)
             }
             Framing::Cooked => {
                 let start = offset + usize::from(half(header, packet_field::NET));
                 scratch.clear();
                 scratch.extend_from_slice(&link::cooked_header(address));
                 scratch.extend_from_slice(block.bytes(start, caplen).unwrap_or_default());
-                filter.accepts(scratch, len.saturating_add(link::SLL2_BYTES as u32), &surroundings)
+                filter.accepts(scratch, len.saturating_add(link::SLL2_BYTES as u32), &metadata)
             }
         }
     }
