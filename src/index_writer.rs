@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Builder, Index, IndexError, build_with};
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::{BlockSink, SegmentEnd, SegmentStart};
 use netrewind_segment::store::ListedSegment;

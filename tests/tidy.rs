@@ -113,6 +113,7 @@ fn recording_and_answering_know_nothing_of_each_other() {
     };
     assert_eq!(all_dependencies("recorder"), ["segment"]);
     assert!(all_dependencies("recorder/segment").is_empty());
+    assert_eq!(all_dependencies("indexer/packet"), ["segment"]);
     assert!(!all_dependencies("indexer").iter().any(|name| name == "recorder" || name == "extractor"));
     assert!(!all_dependencies("extractor").iter().any(|name| name == "recorder" || name == "catalog"));
 }
@@ -125,8 +126,15 @@ fn only_the_catalog_knows_tantivy() {
         let text = std::fs::read_to_string(root().join(manifest)).expect("a manifest");
         text.lines().any(|line| line.starts_with("tantivy.") || line.starts_with("netrewind-catalog"))
     };
-    let others =
-        ["recorder/segment", "recorder", "indexer", "indexer/labels", "extractor", "extractor/filter"];
+    let others = [
+        "recorder/segment",
+        "recorder",
+        "indexer",
+        "indexer/packet",
+        "indexer/labels",
+        "extractor",
+        "extractor/filter",
+    ];
     assert!(!others.iter().any(|folder| depends(&format!("{folder}/Cargo.toml"))));
 }
 

@@ -1,6 +1,6 @@
 //! Packets without the tunnels that they came through.
 
-use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::RecordHeader;
 
 use crate::answer::{Interface, InterfaceAccount};

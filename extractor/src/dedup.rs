@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;

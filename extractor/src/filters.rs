@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::LinkType;
 
 use crate::answer::{Aside, Hooks};

@@ -23,7 +23,8 @@ pub(crate) use links::{First, FirstVerdict, Later, Links};
 pub(crate) use relevant::{Nested, Pair, Relevant, innermost_view};
 pub(crate) use scouts::Scouts;
 
-use netrewind_indexer::{Flow, Shape, Template};
+use netrewind_indexer::{Flow, Template};
+use netrewind_packet::Shape;
 
 use crate::query::TimeRange;
 

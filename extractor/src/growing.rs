@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Builder, Index};
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::{LinkType, Map, Records, SegmentName};
 
 use crate::ExtractError;

@@ -28,8 +28,8 @@ mod together;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use netrewind_indexer::packet::{Fragment, Series as SeriesName, protocol};
-use netrewind_indexer::tunnel::{Tunnel, TunnelKind, TunnelPorts};
+use netrewind_packet::tunnel::{Tunnel, TunnelKind, TunnelPorts};
+use netrewind_packet::{Fragment, Series as SeriesName, protocol};
 use netrewind_segment::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Index, IndexError};
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
 use netrewind_segment::store::OpenedSegment;
 use netrewind_segment::{LinkType, Map, SegmentName, SegmentState, Store, StoreError, Timestamp};

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use netrewind_indexer::Index;
-use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::store::Watcher;
 use netrewind_segment::{Map, SegmentName, SegmentState, Store};
 

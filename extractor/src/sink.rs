@@ -10,7 +10,7 @@ pub use pcapng::PcapngSink;
 
 use std::io;
 
-use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::{LinkType, RecordHeader, SegmentName};
 
 use crate::{Answer, Completeness, Interface, Query};

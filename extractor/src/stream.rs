@@ -9,8 +9,8 @@ mod reassembly;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use netrewind_indexer::packet::{Dissection, protocol};
-use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
+use netrewind_packet::{Dissection, protocol};
 use netrewind_segment::{LinkType, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;

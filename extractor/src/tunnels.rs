@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netrewind_indexer::Template;
-use netrewind_indexer::tunnel::{LayerKind, Tunnel, TunnelKind};
+use netrewind_packet::tunnel::{LayerKind, Tunnel, TunnelKind};
 use serde::{Deserialize, Serialize};
 
 use netrewind_filter::Verdict;

@@ -7,9 +7,8 @@ mod template;
 
 use std::ops::Range;
 
-use netrewind_indexer::Shape;
-use netrewind_indexer::packet::{self, Dissection, TypePlace, is_vlan_tpid};
-use netrewind_indexer::tunnel::{Tunnel, TunnelPorts};
+use netrewind_packet::tunnel::{Tunnel, TunnelPorts};
+use netrewind_packet::{self as packet, Dissection, Shape, TypePlace, is_vlan_tpid};
 use netrewind_segment::LinkType;
 
 use crate::query::{JoinedFilter, Query, View};

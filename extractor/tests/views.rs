@@ -4,19 +4,19 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "what fails here fails the test")]
 #![allow(dead_code, reason = "the generator has more than is needed here")]
 
-#[path = "../../indexer/tests/tunnels/chance.rs"]
+#[path = "../../indexer/packet/tests/tunnels/chance.rs"]
 mod chance;
-#[path = "../../indexer/tests/tunnels/generate.rs"]
+#[path = "../../indexer/packet/tests/tunnels/generate.rs"]
 mod generate;
-#[path = "../../indexer/tests/tunnels/headers.rs"]
+#[path = "../../indexer/packet/tests/tunnels/headers.rs"]
 mod headers;
 mod support;
 
 use std::collections::HashMap;
 
 use netrewind_extractor::{ExtractError, JoinedFilter, Patient, Query, TunnelDemands, View};
-use netrewind_indexer::packet::{PREFIX_BYTES_MAX, dissect};
-use netrewind_indexer::tunnel::TunnelKind;
+use netrewind_packet::tunnel::TunnelKind;
+use netrewind_packet::{PREFIX_BYTES_MAX, dissect};
 use netrewind_segment::{LinkType, RecordHeader};
 use support::linking::{Own, Parts, linked_model};
 use support::{Chance, Libpcap, Stored, TestStore, extract, name, seed};

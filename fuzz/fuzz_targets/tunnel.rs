@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netrewind_indexer::packet::{PREFIX_BYTES_MAX, dissect};
+use netrewind_packet::{PREFIX_BYTES_MAX, dissect};
 use netrewind_segment::LinkType;
 
 /// IPv4 without options, its protocol at [`PROTOCOL`].

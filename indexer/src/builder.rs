@@ -20,12 +20,11 @@ use crate::BuildError;
 use crate::checksums::GranuleChecksums;
 use crate::granules::Granule;
 use crate::layout::{HEAD_BYTES, SEGMENT_BYTES_MAX};
-use crate::packet::Dissection;
 use crate::seconds::Seconds;
-use crate::template::Shape;
-use crate::tunnel::TunnelPorts;
 use flow_table::{BATCH_PACKETS, FlowTable, Pending};
 use message::Message;
+use netrewind_packet::tunnel::TunnelPorts;
+use netrewind_packet::{Dissection, Shape};
 use observer::Observer;
 use template_table::TemplateTable;
 

@@ -5,7 +5,7 @@ use netrewind_segment::{LinkType, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::IndexError;
-use crate::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
 
 /// First bytes of an index.
 pub const MAGIC: [u8; 8] = *b"NRWINDEX";
@@ -346,11 +346,11 @@ mod tests {
     use crate::builder::{CONVERSATIONS_MAX, HOLDING_MAX, LABELLING_MAX, TEXT_BYTES_MAX};
     use crate::column::BLOCK_ROWS;
     use crate::observations::LabelKey;
-    use crate::packet::PREFIX_BYTES_MAX;
     use crate::ranking::RANKS_MAX;
     use crate::seconds::POINTS_MAX;
     use crate::strings::STRING_BYTES_MAX;
     use crate::{IndexLimits, POSITIONS_WITHOUT_LENGTH_MAX};
+    use netrewind_packet::PREFIX_BYTES_MAX;
 
     const DOCUMENT: &str = include_str!("../FORMAT.md");
 

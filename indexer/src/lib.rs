@@ -23,7 +23,6 @@ mod granules;
 mod keys;
 mod layout;
 mod observations;
-pub mod packet;
 mod positions;
 mod ranking;
 mod reader;
@@ -31,7 +30,6 @@ mod seconds;
 mod strings;
 mod template;
 mod template_list;
-pub mod tunnel;
 
 pub use builder::{Builder, IndexLimits, build_from, build_with};
 pub use checksums::GranuleChecksums;
@@ -40,7 +38,7 @@ pub use flow::{Flow, TcpFlags};
 pub use granules::Granule;
 pub use observations::{LabelKey, Observation};
 pub use reader::{Comparison, Constraint, FlowCursor, FlowIter, Index, KeyConstraint, Observations, Second};
-pub use template::{Description, KeyField, Shape, Template, TransportKey, View, ViewLengths};
+pub use template::{Description, KeyField, Template, ViewLengths};
 
 /// Flows in more granules than this have the bits of their positions counted, so that a reader can skip them.
 pub(crate) const POSITIONS_WITHOUT_LENGTH_MAX: u64 = 64;

@@ -31,7 +31,7 @@ use crate::layout::{
 use crate::ranking::Rankings;
 use crate::template::Template;
 use crate::template_list;
-use crate::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
 
 /// The index of one segment. Opening reads a few hundred bytes; every other call reads what it needs and verifies it
 /// first, so that damage is an error and never a wrong answer.

@@ -6,21 +6,11 @@
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 
+use netrewind_packet::tunnel::{Layer, Tunnel, addresses_of, tunnels};
+use netrewind_packet::{Dissection, Shape, TCP_FLAGS, TransportKey, View, ipv4_field, ipv6_field, protocol};
 use netrewind_segment::LinkType;
 
 use crate::flow::Flow;
-use crate::packet::protocol;
-use crate::packet::{Dissection, TCP_FLAGS, ipv4_field, ipv6_field};
-use crate::tunnel::{Layer, Tunnel, addresses_of, tunnels};
-
-/// One way to look at a packet: the bytes from `offset` on, as a packet of `link_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct View {
-    /// Offset in the stored packet.
-    pub offset: u16,
-    /// Link type of its first byte.
-    pub link_type: LinkType,
-}
 
 /// Range of a view's lengths, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,48 +19,6 @@ pub struct ViewLengths {
     pub len: RangeInclusive<u32>,
     /// Captured.
     pub caplen: RangeInclusive<u32>,
-}
-
-/// Part of the transport header that is in the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TransportKey {
-    /// Nothing: another protocol, a later fragment, or cut.
-    None,
-    /// Source and destination port (TCP, UDP, SCTP, DCCP, UDP-Lite).
-    Ports,
-    /// Type and code of ICMP or ICMPv6, in the place of the source port.
-    TypeAndCode,
-}
-
-/// The innermost network header, where the prefix ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Shape {
-    /// Nothing is known behind the prefix: no IP, or cut, or malformed, or more flows than the index holds.
-    None,
-    /// A whole IPv4 header without its options is in the captured bytes.
-    Ipv4 {
-        /// Version and header length: the transport header stands at `(first_byte & 15) * 4`.
-        first_byte: u8,
-        /// Protocol (IANA).
-        protocol: u8,
-        /// The fragment offset is not zero: there is no transport header.
-        later_fragment: bool,
-        /// Part of the transport header that is in the key.
-        key: TransportKey,
-    },
-    /// A whole IPv6 header is in the captured bytes.
-    Ipv6 {
-        /// Next header of the IPv6 header itself.
-        next_header: u8,
-        /// Offset of the end of the extension headers, from the beginning of the IPv6 header.
-        transport: u16,
-        /// Protocol found there; an extension header if the walk had to stop before one.
-        protocol: u8,
-        /// The fragment offset is not zero: there is no transport header.
-        later_fragment: bool,
-        /// Part of the transport header that is in the key.
-        key: TransportKey,
-    },
 }
 
 /// A field of a flow's key.
@@ -96,7 +44,7 @@ impl KeyField {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Template {
     /// The bytes before the innermost network header; unknown bits are zero. At most
-    /// [`crate::packet::PREFIX_BYTES_MAX`]. Every packet of the template's flows has captured them.
+    /// [`netrewind_packet::PREFIX_BYTES_MAX`]. Every packet of the template's flows has captured them.
     pub prefix: Vec<u8>,
     /// Mask of the known bits of the prefix: as long as the prefix.
     pub known: Vec<u8>,

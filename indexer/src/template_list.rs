@@ -3,9 +3,9 @@
 use netrewind_segment::LinkType;
 
 use crate::column::{put_varint, take, take_varint};
-use crate::packet::{PREFIX_BYTES_MAX, VIEWS_MAX};
-use crate::template::{Shape, Template, TransportKey, View};
-use crate::tunnel::{Layer, LayerKind};
+use crate::template::Template;
+use netrewind_packet::tunnel::{Layer, LayerKind};
+use netrewind_packet::{PREFIX_BYTES_MAX, Shape, TransportKey, VIEWS_MAX, View};
 
 mod tag {
     pub const NONE: u8 = 0;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netrewind_extractor::TunnelDemands;
-use netrewind_indexer::tunnel::{PortChange, TunnelPorts};
+use netrewind_packet::tunnel::{PortChange, TunnelPorts};
 
 use crate::arguments;
 use crate::outcome::Failure;

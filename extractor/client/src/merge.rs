@@ -9,7 +9,7 @@ use netrewind_extractor::{
     Answer, Asked, Completeness, Dedup, FollowClock, HOLD_BACK, Hint, Hooks, Interface, InterfaceAccount,
     Packet, PacketView, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span,
 };
-use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::{SegmentName, Timestamp};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::error::TryRecvError;

@@ -211,7 +211,7 @@ mod tests {
             certain_link_types: &[],
             interfaces: &interfaces,
             completeness: &completeness,
-            tunnel_ports: &netrewind_indexer::tunnel::TunnelPorts::default(),
+            tunnel_ports: &netrewind_packet::tunnel::TunnelPorts::default(),
         })
         .unwrap();
         for n in 0..3u32 {

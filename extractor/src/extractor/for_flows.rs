@@ -1,6 +1,6 @@
 //! Access to an extractor for flows, hints and the catalog.
 
-use netrewind_indexer::tunnel::TunnelPorts;
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::{SegmentName, SegmentState};
 
 use super::{Extractor, Prepared};

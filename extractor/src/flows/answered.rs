@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Builder, Index, IndexError};
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::layout::FILE_HEADER_BYTES;
 use netrewind_segment::{Record, SegmentName, Timestamp};
 

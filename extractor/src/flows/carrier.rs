@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::packet::{TypePlace, is_vlan_tpid};
-use netrewind_indexer::tunnel::{Tunnel, TunnelKind};
-use netrewind_indexer::{Template, TransportKey};
+use netrewind_indexer::Template;
+use netrewind_packet::tunnel::{Tunnel, TunnelKind};
+use netrewind_packet::{TransportKey, TypePlace, is_vlan_tpid};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::key::Kind;
@@ -155,7 +155,7 @@ impl Carriers {
             kind,
             detail,
             protocol: template.protocol().unwrap_or(0),
-            is_ipv6: matches!(template.shape, netrewind_indexer::Shape::Ipv6 { .. }),
+            is_ipv6: matches!(template.shape, netrewind_packet::Shape::Ipv6 { .. }),
             ..Facts::default()
         };
         let mut inner = self.lock();

@@ -9,9 +9,9 @@
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::packet::{Dissection, PacketKey};
-use netrewind_indexer::tunnel::TunnelPorts;
 use netrewind_indexer::{Index, IndexError, Template};
+use netrewind_packet::tunnel::TunnelPorts;
+use netrewind_packet::{Dissection, PacketKey};
 use netrewind_segment::{LinkType, Map, SegmentName};
 
 use super::carrier::{Carriers, TemplateFacts};

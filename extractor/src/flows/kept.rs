@@ -7,7 +7,7 @@ mod judge;
 use std::net::IpAddr;
 
 use netrewind_indexer::LabelKey;
-use netrewind_indexer::tunnel::LayerKind;
+use netrewind_packet::tunnel::LayerKind;
 
 use super::carrier::Carriers;
 use super::key::{Key, Kind};

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netrewind_indexer::Flow;
-use netrewind_indexer::packet::{PacketKey, protocol};
+use netrewind_packet::{PacketKey, protocol};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::carrier::{Carriers, Facts};

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use netrewind_indexer::packet::protocol;
-use netrewind_indexer::tunnel::{LayerKind, Tunnel, TunnelKind};
+use netrewind_packet::protocol;
+use netrewind_packet::tunnel::{LayerKind, Tunnel, TunnelKind};
 use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,6 +1,6 @@
 //! Usual services of server ports (IANA's registry, and custom): a guess, to be replaced by the evidence of the packets.
 
-use netrewind_indexer::packet::protocol;
+use netrewind_packet::protocol;
 
 const TCP: &[(u16, &str)] = &[
     (20, "ftp-data"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netrewind_indexer::packet::Series;
+use netrewind_packet::Series;
 use netrewind_segment::Timestamp;
 
 use super::{CHAIN_MAX, FIRSTS_AT_ONCE_MAX, FIRSTS_MAX, FRAGMENT_WINDOW_NS, REACH_NS};

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use netrewind_indexer::{
-    Constraint, Flow, FlowCursor, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Shape, Template,
+    Constraint, Flow, FlowCursor, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Template,
 };
+use netrewind_packet::Shape;
 use netrewind_segment::{Map, Timestamp};
 
 use super::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, Go, GranuleSet, PlanError, Planner, Templates};

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::{self as indexer, Description, Flow, Shape, Template, TransportKey};
+use netrewind_indexer::{self as indexer, Description, Flow, Template};
+use netrewind_packet::{Shape, TransportKey};
 use netrewind_segment::layout::CAPLEN_MAX;
 
 use crate::filters::{Choice, Expression, Filters};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netrewind_indexer::packet::Fragment;
+use netrewind_packet::Fragment;
 use netrewind_segment::{LinkType, Timestamp};
 
 use super::Deadline;

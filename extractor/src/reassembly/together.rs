@@ -1,6 +1,6 @@
 //! The bytes of a packet out of those of its fragments.
 
-use netrewind_indexer::packet::{Fragment, protocol};
+use netrewind_packet::{Fragment, protocol};
 use netrewind_segment::RecordHeader;
 
 use super::item::{Bytes, Item};

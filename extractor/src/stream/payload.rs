@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netrewind_indexer::Shape;
-use netrewind_indexer::packet::{Dissection, protocol};
+use netrewind_packet::{Dissection, Shape, protocol};
 
 use super::{End, Ends, Speaker};
 

@@ -2,8 +2,8 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use netrewind_indexer::packet::{TypePlace, is_vlan_tpid};
 use netrewind_indexer::{Description, Flow, Template};
+use netrewind_packet::{TypePlace, is_vlan_tpid};
 use netrewind_segment::LinkType;
 
 use super::{Selection, Tags};

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use netrewind_extractor::{Query, View};
-use netrewind_indexer::packet::{Series, dissect};
+use netrewind_packet::{Series, dissect};
 
 use super::{Stored, TestStore};
 

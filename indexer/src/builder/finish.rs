@@ -18,8 +18,8 @@ use crate::observations;
 use crate::positions::{self, BitWriter};
 use crate::ranking::{Census, Rankings};
 use crate::strings;
-use crate::template::{Shape, TransportKey};
 use crate::{BuildError, POSITIONS_WITHOUT_LENGTH_MAX, template_list};
+use netrewind_packet::{Shape, TransportKey};
 use netrewind_segment::Timestamp;
 
 /// A flow in the order of the index.

@@ -11,7 +11,7 @@ use super::message::Message;
 use super::slots::Slots;
 use super::stream::FlowStream;
 use super::template_table::TemplateTable;
-use crate::template::Shape;
+use netrewind_packet::Shape;
 
 /// Packets of a batch.
 pub(super) const BATCH_PACKETS: usize = 32;
@@ -275,7 +275,7 @@ impl Pending {
         &mut self,
         template: u32,
         shape: Shape,
-        key: &crate::packet::PacketKey,
+        key: &netrewind_packet::PacketKey,
         table: &mut FlowTable,
         templates: &mut TemplateTable,
     ) {

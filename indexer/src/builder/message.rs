@@ -1,9 +1,7 @@
 //! A packet's contribution to its conversation, beside the counters of its flow: a TCP segment or a UDP datagram.
 
 use netrewind_labels::{BYTES_MAX, Transport, may_tell};
-
-use crate::packet::{Dissection, PacketView, ipv4_field, ipv6_field, u16_at};
-use crate::template::Shape;
+use netrewind_packet::{Dissection, PacketView, Shape, ipv4_field, ipv6_field, protocol, u16_at};
 
 /// Slots for marks: see [`Payloads`].
 const MARKS: usize = 4096;
@@ -32,7 +30,8 @@ impl Message {
 
     #[inline]
     fn try_read<'p>(d: &Dissection, packet: &'p [u8]) -> Option<(Self, &'p [u8])> {
-        let (transport, at) = d.transport.filter(|_| !d.fragment)?;
+        let (protocol, at) = d.transport.filter(|_| !d.fragment)?;
+        let transport = if protocol == protocol::TCP { Transport::Tcp } else { Transport::Udp };
         let at = at as usize;
         let mut message = Self { transport: Some(transport), ..Self::default() };
         let payload_at = match transport {

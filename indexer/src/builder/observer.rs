@@ -14,8 +14,8 @@ use super::message::Payloads;
 use super::stream::{TcpSegment, UNLINKED, WITHOUT, tcp};
 use super::template_table::TemplateTable;
 use crate::observations::Observation;
-use crate::template::Shape;
-use crate::tunnel::TunnelKind;
+use netrewind_packet::Shape;
+use netrewind_packet::tunnel::TunnelKind;
 
 /// Conversations of which something is observed.
 pub(crate) const CONVERSATIONS_MAX: usize = 1 << 20;

@@ -6,9 +6,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use netrewind_segment::LinkType;
 
-use crate::packet::{Dissection, PREFIX_BYTES_MAX};
-use crate::template::{Shape, Template};
-use crate::tunnel::{Layer, LayerKind};
+use crate::template::Template;
+use netrewind_packet::tunnel::{Layer, LayerKind};
+use netrewind_packet::{Dissection, PREFIX_BYTES_MAX, Shape};
 
 /// Templates found lately, by a cheap mix of what distinguishes most.
 const RECENT: usize = 1024;
@@ -228,8 +228,8 @@ fn generalise(template: &mut Template) {
     };
     let ids = template.layers.iter().filter_map(|layer| {
         layer
-            .id_place(&template.prefix)
-            .map(|place| varying(usize::from(layer.view), place.offset, place.bytes))
+            .id_bytes(&template.prefix)
+            .map(|bytes| varying(usize::from(layer.view), bytes.start, bytes.len()))
     });
     let addresses = template.views.iter().enumerate().filter_map(|(number, view)| {
         let (offset, bytes) = link_addresses(view.link_type)?;

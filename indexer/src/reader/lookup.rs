@@ -11,7 +11,8 @@ use crate::column::BLOCK_ROWS;
 use crate::dictionary::{DictionaryKey, SortedSet};
 use crate::keys::{AddressColumns, KeyBlock, KeyColumns};
 use crate::layout::Section;
-use crate::template::{KeyField, Shape, Template};
+use crate::template::{KeyField, Template};
+use netrewind_packet::Shape;
 
 /// Constraint on a field of the key, as a big-endian number of the field's width (16, 32 or 128 bits).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,6 @@
 mod captures;
 mod damage;
 mod golden;
-mod headers;
 mod law;
 mod lookup;
 mod model;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netrewind_indexer::packet::{Dissection, dissect};
-use netrewind_indexer::{Flow, Index, IndexLimits, Shape, TcpFlags, Template};
+use netrewind_indexer::{Flow, Index, IndexLimits, TcpFlags, Template};
+use netrewind_packet::{Dissection, Shape, dissect};
 use netrewind_segment::{LinkType, Record, Records, Timestamp};
 
 /// A flow's template and key.

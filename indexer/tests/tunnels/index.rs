@@ -1,7 +1,7 @@
 //! Indexes of packets in tunnels: they hold for every packet, and bits that vary within a flow make no other flow.
 
-use netrewind_indexer::packet::dissect;
 use netrewind_indexer::{Builder, Description, Flow, Index, IndexLimits, Template};
+use netrewind_packet::dissect;
 use netrewind_segment::{LinkType, PcapWriter, RecordHeader, Records};
 use proptest::prelude::*;
 

@@ -1,13 +1,11 @@
-//! Packets in tunnels are found at the right offsets: over packets whose nesting is known, over random bytes, and over public
-//! captures as tshark sees them.
+//! Indexes of packets in tunnels, made as those are by which the tunnels themselves are tested.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
-#![expect(clippy::print_stdout, reason = "a test says what it skipped and what it compared")]
 
+#[path = "../../packet/tests/tunnels/chance.rs"]
 mod chance;
+#[path = "../../packet/tests/tunnels/generate.rs"]
 mod generate;
+#[path = "../../packet/tests/tunnels/headers.rs"]
 mod headers;
 mod index;
-mod nested;
-mod plausible;
-mod tshark;

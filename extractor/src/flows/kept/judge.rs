@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use netrewind_indexer::packet::protocol;
-use netrewind_indexer::{Flow, Shape, TcpFlags, Template, TransportKey, View};
+use netrewind_indexer::{Flow, TcpFlags, Template};
+use netrewind_packet::{Shape, TransportKey, View, protocol};
 use netrewind_segment::layout::CAPLEN_MAX;
 use netrewind_segment::{LinkType, Timestamp};
 

@@ -82,7 +82,7 @@ impl TunnelPorts {
 
     /// Canonical list of the ports, by which an index knows what it was built with: for each port, ascending, its two bytes and
     /// the tunnel's number.
-    pub(crate) fn list(&self) -> Vec<u8> {
+    pub fn list(&self) -> Vec<u8> {
         let mut ports: Vec<_> = self.iter().collect();
         ports.sort_by_key(|&(port, _)| port); // stable: the first that names a port is the one
         ports.dedup_by_key(|&mut (port, _)| port);

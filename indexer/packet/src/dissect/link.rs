@@ -4,8 +4,8 @@
 
 use netrewind_segment::LinkType;
 
-use super::vlan::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
 use super::{Dissection, byte_at, u16_at};
+use crate::ethernet::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
 use crate::tunnel::LayerKind;
 
 /// Network layer behind the prefix.

@@ -1,7 +1,7 @@
 //! Packets whose nesting is known, whole and cut, and bytes that mean nothing.
 
-use netrewind_indexer::packet::{PREFIX_BYTES_MAX, VIEWS_MAX, dissect, dissect_with};
-use netrewind_indexer::tunnel::{LAYERS_MAX, TunnelKind, TunnelPorts, UdpTunnel};
+use netrewind_packet::tunnel::{LAYERS_MAX, TunnelKind, TunnelPorts, UdpTunnel};
+use netrewind_packet::{PREFIX_BYTES_MAX, VIEWS_MAX, dissect, dissect_with};
 use netrewind_segment::LinkType;
 use proptest::prelude::*;
 
@@ -181,7 +181,7 @@ fn check_sound(bytes: &[u8], link_type: LinkType, len: u32) {
     assert!(dissection.layers().len() <= LAYERS_MAX);
     assert!(dissection.prefix_bytes <= PREFIX_BYTES_MAX.min(bytes.len()));
     assert_eq!((views[0].view.offset, views[0].caplen as usize), (0, bytes.len()));
-    let ends = |view: &netrewind_indexer::packet::PacketView| {
+    let ends = |view: &netrewind_packet::PacketView| {
         let begin = usize::from(view.view.offset);
         (begin, begin + view.caplen as usize, begin + view.len as usize)
     };

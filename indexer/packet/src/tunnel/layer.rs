@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use super::kind::{LayerKind, TunnelKind};
 use super::window::Window;
@@ -171,11 +172,11 @@ pub fn erspan_timestamp(tunnel: &Tunnel, packet: &[u8]) -> Option<(u32, u8)> {
 
 /// Location of a tunnel's id: the bits of `mask`, shifted down, in a number of `bytes` bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct IdPlace {
+struct IdPlace {
     /// Offset in the stored packet.
-    pub offset: usize,
+    offset: usize,
     /// Number of bytes: at most 4.
-    pub bytes: usize,
+    bytes: usize,
     mask: u32,
     is_little_endian: bool,
 }
@@ -193,8 +194,13 @@ impl IdPlace {
 }
 
 impl Layer {
+    /// The bytes of the stored packet that hold the tunnel's id, if this is a tunnel's header and has one.
+    pub fn id_bytes(&self, packet: &[u8]) -> Option<Range<usize>> {
+        self.id_place(packet).map(|place| place.offset..place.offset + place.bytes)
+    }
+
     /// Location of the tunnel's id, if this is a tunnel's header and has one.
-    pub(crate) fn id_place(&self, packet: &[u8]) -> Option<IdPlace> {
+    fn id_place(&self, packet: &[u8]) -> Option<IdPlace> {
         use TunnelKind::*;
         let LayerKind::Tunnel(kind) = self.kind else { return None };
         let offset = usize::from(self.offset);
@@ -216,7 +222,7 @@ impl Layer {
 }
 
 /// Source and destination of an IP header.
-pub(crate) fn addresses_of(layer: Layer, packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+pub fn addresses_of(layer: Layer, packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     let header = packet.get(usize::from(layer.offset)..)?;
     let v4 = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(header.get(at..at + 4)?).ok()?).into());
     let v6 = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(header.get(at..at + 16)?).ok()?).into());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use netrewind_indexer::packet::dissect;
+use netrewind_packet::dissect;
 use netrewind_segment::{LinkType, Records};
 
 /// Captures with tunnels in them.
@@ -54,7 +54,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
 type Header = (bool, usize);
 
 fn corpus() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
     let corpus = std::env::var_os("NETREWIND_CORPUS").map_or(beside, PathBuf::from);
     corpus.is_dir().then_some(corpus)
 }

@@ -2,7 +2,7 @@
 //!
 //! A packet is stored as it was received. Its *views* are itself and every inner packet that peeling a known tunnel
 //! exposes, nested. `peel_ip` and its siblings take the headers of one tunnel off and say where the inner packet
-//! begins; the walk in [`crate::packet`] calls them until nothing more comes off. An inner packet is always a run of the
+//! begins; the walk in [`crate::dissect`] calls them until nothing more comes off. An inner packet is always a run of the
 //! stored packet's bytes: nothing is copied, decompressed or put together.
 //!
 //! Rules for views:
@@ -36,8 +36,8 @@ mod udp;
 mod window;
 
 pub use kind::{LayerKind, TunnelKind};
-pub use layer::{LAYERS_MAX, Layer, Tunnel, erspan_timestamp, tunnels};
-pub(crate) use layer::{Layers, addresses_of};
+pub(crate) use layer::Layers;
+pub use layer::{LAYERS_MAX, Layer, Tunnel, addresses_of, erspan_timestamp, tunnels};
 pub use port_change::PortChange;
 pub use ports::{PORTS_MAX, TunnelPorts, UdpTunnel};
 pub(crate) use window::{Inner, Window};

@@ -5,7 +5,7 @@ use super::layer::Layers;
 use super::ports::TunnelPorts;
 use super::window::{Inner, Window};
 use super::{gre, inner, mpls, ppp, udp};
-use crate::packet::EXTENSION_HEADERS_MAX;
+use crate::dissect::EXTENSION_HEADERS_MAX;
 
 /// IP protocol numbers (IANA).
 mod protocol {

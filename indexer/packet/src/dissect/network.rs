@@ -3,11 +3,9 @@
 //! Sources: RFC 791 (IPv4), RFC 8200 (IPv6), RFC 4302 (AH), RFC 9293 (TCP), RFC 768 and 3828 (UDP, UDP-Lite), RFC 9260
 //! (SCTP), RFC 4340 (DCCP), RFC 792 and 4443 (ICMP).
 
-use netrewind_labels::Transport;
-
 use super::link::Network;
 use super::{Dissection, PacketKey, byte_at, u16_at};
-use crate::template::{Shape, TransportKey};
+use crate::shape::{Shape, TransportKey};
 
 /// Largest number of IPv6 extension headers walked over.
 pub const EXTENSION_HEADERS_MAX: usize = 8;
@@ -41,32 +39,47 @@ pub mod protocol {
 }
 
 /// Offsets in the IPv4 header.
-pub(crate) mod ipv4_field {
+pub mod ipv4_field {
     use std::ops::Range;
+
+    /// Bytes of the whole packet.
     pub const TOTAL_BYTES: usize = 2;
+    /// Identification.
     pub const ID: usize = 4;
+    /// Flags and fragment offset.
     pub const FRAGMENT: usize = 6;
+    /// Protocol of what follows.
     pub const PROTOCOL: usize = 9;
+    /// Source address.
     pub const SOURCE: Range<usize> = 12..16;
+    /// Destination address.
     pub const DESTINATION: Range<usize> = 16..20;
+    /// Bytes of the header without options.
     pub const HEADER_BYTES: usize = 20;
     /// "More fragments" and the offset, in the two bytes at `FRAGMENT`.
     pub const FRAGMENT_MASK: u16 = 0x3fff;
+    /// The offset alone, in units of eight bytes.
     pub const FRAGMENT_OFFSET_MASK: u16 = 0x1fff;
 }
 
 /// Offsets in the IPv6 header.
-pub(crate) mod ipv6_field {
+pub mod ipv6_field {
     use std::ops::Range;
+
+    /// Bytes behind the header.
     pub const PAYLOAD_BYTES: usize = 4;
+    /// Next header.
     pub const NEXT_HEADER: usize = 6;
+    /// Source address.
     pub const SOURCE: Range<usize> = 8..24;
+    /// Destination address.
     pub const DESTINATION: Range<usize> = 24..40;
+    /// Bytes of the header without extension headers.
     pub const HEADER_BYTES: usize = 40;
 }
 
 /// Offset of the flags in the TCP header.
-pub(crate) const TCP_FLAGS: usize = 13;
+pub const TCP_FLAGS: usize = 13;
 
 /// Takes the network header behind the prefix apart.
 #[inline]
@@ -183,9 +196,9 @@ fn transport(d: &mut Dissection, packet: &[u8], at: usize, protocol: u8, icmp: u
             d.key.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
             if protocol == protocol::TCP {
                 d.tcp_flags = byte_at(packet, at + TCP_FLAGS);
-                d.transport = Some((Transport::Tcp, at as u32));
-            } else if protocol == protocol::UDP {
-                d.transport = Some((Transport::Udp, at as u32));
+            }
+            if matches!(protocol, protocol::TCP | protocol::UDP) {
+                d.transport = Some((protocol, at as u32));
             }
             TransportKey::Ports
         }

@@ -1,6 +1,6 @@
 //! Packets in tunnels, nested at random, with the views that they are known to have.
 
-use netrewind_indexer::tunnel::TunnelKind;
+use netrewind_packet::tunnel::TunnelKind;
 use netrewind_segment::LinkType;
 
 pub use crate::chance::Chance;

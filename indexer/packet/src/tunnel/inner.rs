@@ -3,7 +3,8 @@
 use netrewind_segment::LinkType;
 
 use super::window::{Inner, Window};
-use crate::packet::{VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid, protocol};
+use crate::dissect::protocol;
+use crate::ethernet::{VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
 
 const IPV4_HEADER_BYTES: usize = 20;
 const IPV6_HEADER_BYTES: usize = 40;

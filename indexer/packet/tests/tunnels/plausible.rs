@@ -1,7 +1,7 @@
 //! A port is no tunnel: what is no tunnel on a tunnel's port stays what it is, and what is one is seen even where it is unusual.
 
-use netrewind_indexer::packet::{dissect, dissect_with};
-use netrewind_indexer::tunnel::{TunnelKind, TunnelPorts, UdpTunnel};
+use netrewind_packet::tunnel::{TunnelKind, TunnelPorts, UdpTunnel};
+use netrewind_packet::{dissect, dissect_with};
 use netrewind_segment::LinkType;
 
 use crate::chance::Chance;

@@ -9,18 +9,14 @@
 mod fragment;
 mod link;
 mod network;
-mod vlan;
 
-use netrewind_labels::Transport;
 use netrewind_segment::LinkType;
 
 pub use fragment::{Fragment, Series};
-pub use network::{EXTENSION_HEADERS_MAX, protocol};
-pub(crate) use network::{TCP_FLAGS, ipv4_field, ipv6_field};
-pub use vlan::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
+pub use network::{EXTENSION_HEADERS_MAX, TCP_FLAGS, ipv4_field, ipv6_field, protocol};
 
 use self::link::Network;
-use crate::template::{Shape, View};
+use crate::shape::{Shape, View};
 use crate::tunnel::{self, Inner, Layer, Layers, Tunnel, TunnelPorts, Window};
 
 /// The longest prefix (everything before the innermost network header) that a template holds. What stands deeper is
@@ -84,8 +80,8 @@ pub struct Dissection {
     pub tcp_flags: Option<u8>,
     /// A network header, of any view, says that the packet is a fragment (the first one included).
     pub fragment: bool,
-    /// Offset of the innermost transport header, if it is TCP or UDP and its ports are known.
-    pub(crate) transport: Option<(Transport, u32)>,
+    /// Protocol and offset of the innermost transport header, if it is TCP or UDP and its ports are known.
+    pub transport: Option<(u8, u32)>,
     layers: Layers,
     views: [PacketView; VIEWS_MAX],
     view_count: usize,
@@ -246,8 +242,9 @@ fn byte_at(packet: &[u8], offset: usize) -> Option<u8> {
     packet.get(offset).copied()
 }
 
+/// The big-endian number of two bytes at `offset`.
 #[inline]
-pub(crate) fn u16_at(packet: &[u8], offset: usize) -> Option<u16> {
+pub fn u16_at(packet: &[u8], offset: usize) -> Option<u16> {
     let bytes = packet.get(offset..offset + 2)?;
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
 }

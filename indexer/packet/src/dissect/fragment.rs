@@ -4,7 +4,7 @@
 
 use super::network::{ipv4_field, ipv6_field, protocol};
 use super::{Dissection, EXTENSION_HEADERS_MAX, u16_at};
-use crate::template::Shape;
+use crate::shape::Shape;
 use crate::tunnel::LayerKind;
 
 /// Fields common to the fragments of one packet.

@@ -1,7 +1,6 @@
 //! Every link layer is walked to the network header behind it, and every network header to its ports.
 
-use netrewind_indexer::packet::dissect;
-use netrewind_indexer::{Shape, TransportKey};
+use netrewind_packet::{Shape, TransportKey, dissect};
 use netrewind_segment::LinkType;
 
 const V4: [u8; 34] = [
