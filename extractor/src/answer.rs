@@ -1,4 +1,4 @@
-//! Results of an extraction: the answer with its completeness, the estimate that precedes it, and the hooks of the caller.
+//! Results of an extraction: the answer with its completeness, the estimate that precedes it, and the control that the caller has.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -141,7 +141,7 @@ pub struct Progress {
 }
 
 /// Callbacks with which the caller follows an extraction and can end it.
-pub trait Hooks {
+pub trait Control {
     /// Asked at least every few milliseconds: whether to give up.
     fn cancelled(&self) -> bool {
         false
@@ -173,12 +173,12 @@ pub enum Aside {
 
 /// Waits to the end.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Patient;
+pub struct NoControl;
 
-impl Hooks for Patient {}
+impl Control for NoControl {}
 
 /// Gives up once the flag is set.
-impl Hooks for &AtomicBool {
+impl Control for &AtomicBool {
     fn cancelled(&self) -> bool {
         self.load(Ordering::Relaxed)
     }

@@ -147,9 +147,9 @@ pub enum ReachedLimit {
     Packets,
     /// [`crate::Limits::bytes`].
     Bytes,
-    /// The time that the asker allowed ([`crate::Hooks::cut`]).
+    /// The time that the asker allowed ([`crate::Control::cut`]).
     Time,
-    /// The service's own end ([`crate::Hooks::cut`]).
+    /// The service's own end ([`crate::Control::cut`]).
     Shutdown,
 }
 
@@ -272,7 +272,7 @@ impl Completeness {
         if is_restricted {
             self.veil_times();
             rejected.clear();
-            self.unreadable.iter_mut().for_each(Unreadable::veil);
+            self.unreadable.iter_mut().for_each(Unreadable::redact);
             self.veil_damage();
         }
         for RejectedIndex { segment, reason, is_unreadable } in rejected {
@@ -345,7 +345,7 @@ impl Damage {
 }
 
 impl Unreadable {
-    fn veil(&mut self) {
+    fn redact(&mut self) {
         self.segment.lane = 0;
         self.offset = 0;
         self.reason = VEILED_REASON.to_owned();

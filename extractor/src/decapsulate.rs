@@ -4,8 +4,8 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::RecordHeader;
 
 use crate::answer::{Interface, InterfaceAccount};
-use crate::sink::Packet;
-use crate::views::{INNER_LINK_TYPES, PacketView, Peeler};
+use crate::sink::AnswerPacket;
+use crate::views::{INNER_LINK_TYPES, Peeler, ViewBytes};
 
 /// Puts the innermost view of a packet in its place.
 #[derive(Debug)]
@@ -28,13 +28,13 @@ impl Decapsulator {
     }
 
     /// A packet without tunnels stays as it is.
-    pub(crate) fn decapsulate<'p>(&mut self, stored: Packet<'p>) -> Packet<'p> {
-        let Packet { header, bytes, link_type, interface, .. } = stored;
-        let peeled = self.peeler.take_apart(PacketView { link_type, bytes, len: header.len });
+    pub(crate) fn decapsulate<'p>(&mut self, stored: AnswerPacket<'p>) -> AnswerPacket<'p> {
+        let AnswerPacket { header, bytes, link_type, interface, .. } = stored;
+        let peeled = self.peeler.take_apart(ViewBytes { link_type, bytes, len: header.len });
         let Some(inner) = peeled.inner() else { return stored };
         let place = INNER_LINK_TYPES.iter().position(|&link_type| link_type == inner.link_type);
         let interfaces = self.inner_interfaces.get(interface as usize);
-        Packet {
+        AnswerPacket {
             // An inner packet is no longer than the one that it came in.
             header: RecordHeader {
                 caplen: u32::try_from(inner.bytes.len()).unwrap_or(header.caplen),

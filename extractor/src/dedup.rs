@@ -20,8 +20,8 @@ use netrewind_segment::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::memory::{Account, Holding};
-use crate::views::{PacketView, Peeler, split_type};
+use crate::memory::{Holding, MemoryAccount};
+use crate::views::{Peeler, ViewBytes, split_type};
 
 /// The longest window.
 pub const DEDUP_WINDOW_MAX: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ pub struct Dedup {
     window: DedupWindow,
     peeler: Peeler,
     content: Vec<u8>,
-    memory: Memory,
+    memory: RecentPackets,
     /// Seed of the content hash, random so that nobody can prepare different packets that hash alike.
     seed: u64,
     dropped: u64,
@@ -78,20 +78,20 @@ impl Dedup {
             window,
             peeler: Peeler::new(ports),
             content: Vec::new(),
-            memory: Memory::new(window.0.as_nanos() as u64, DEDUP_PACKETS_MAX),
+            memory: RecentPackets::new(window.0.as_nanos() as u64, DEDUP_PACKETS_MAX),
             seed: RandomState::new().hash_one(0),
             dropped: 0,
         }
     }
 
     /// Charges its memory to the account; without room for more it forgets packets earlier.
-    pub(crate) fn held_by(mut self, account: &Account) -> Self {
+    pub(crate) fn held_by(mut self, account: &MemoryAccount) -> Self {
         self.memory.holding = Some(account.holding());
         self
     }
 
     /// True if the answer already had this packet within the window.
-    pub fn is_duplicate(&mut self, at: Timestamp, packet: PacketView<'_>) -> bool {
+    pub fn is_duplicate(&mut self, at: Timestamp, packet: ViewBytes<'_>) -> bool {
         self.content.clear();
         lay_out(&mut self.content, &mut self.peeler, packet);
         let is_duplicate = self.memory.has_seen(at, xxh3_128_with_seed(&self.content, self.seed));
@@ -119,7 +119,7 @@ impl Dedup {
 }
 
 /// Lays out the content that the same packet has wherever it is recorded: its type, its length on the wire, its bytes.
-fn lay_out(content: &mut Vec<u8>, peeler: &mut Peeler, packet: PacketView<'_>) {
+fn lay_out(content: &mut Vec<u8>, peeler: &mut Peeler, packet: ViewBytes<'_>) {
     let peeled = peeler.take_apart(packet);
     let Some(datagram) = peeled.datagram() else {
         let innermost = peeled.inner().unwrap_or(packet);
@@ -159,7 +159,7 @@ fn payload_to_packet_length(payload_bytes: u32) -> u32 {
 
 /// The packets of the last while.
 #[derive(Debug)]
-struct Memory {
+struct RecentPackets {
     window_ns: u64,
     packets_max: usize,
     /// In the order of the answer.
@@ -172,7 +172,7 @@ struct Memory {
     holding: Option<Holding>,
 }
 
-impl Memory {
+impl RecentPackets {
     fn new(window_ns: u64, packets_max: usize) -> Self {
         Self {
             window_ns,
@@ -232,13 +232,13 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn seen(memory: &mut Memory, packets: &[(u64, u128)]) -> Vec<bool> {
+    fn seen(memory: &mut RecentPackets, packets: &[(u64, u128)]) -> Vec<bool> {
         packets.iter().map(|&(at, content)| memory.has_seen(Timestamp(at), content)).collect()
     }
 
     #[test]
     fn the_window_reaches_back_from_each_packet() {
-        let mut memory = Memory::new(5, 100);
+        let mut memory = RecentPackets::new(5, 100);
         let packets = [(0, 1), (0, 1), (0, 2), (5, 1), (10, 1), (16, 1), (16, 2), (17, 2)];
         assert_eq!(seen(&mut memory, &packets), [false, true, false, true, true, false, false, true]);
         assert_eq!((memory.packets.len(), memory.latest.len(), memory.forgotten_early), (3, 2, 0));
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_forgotten_and_counted() {
-        let mut memory = Memory::new(1000, 2);
+        let mut memory = RecentPackets::new(1000, 2);
         let packets = [(0, 1), (1, 2), (2, 1), (3, 3), (4, 2), (5, 3), (6, 3)];
         // Those of time 2 and 5 find the one that is about to be forgotten, that of time 4 does not.
         assert_eq!(seen(&mut memory, &packets), [false, false, true, false, false, true, true]);

@@ -65,7 +65,7 @@ pub enum ExtractError {
     /// Other answers have the memory that this one needs.
     #[error("as much memory as answers may take is in use: ask again later, or for less")]
     NoMemory,
-    /// The caller gave up ([`crate::Hooks::cancelled`]).
+    /// The caller gave up ([`crate::Control::cancelled`]).
     #[error("cancelled")]
     Cancelled,
 }

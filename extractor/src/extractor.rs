@@ -14,30 +14,30 @@ use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
 
 use crate::ExtractError;
-use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Patient, Progress, Work};
-use crate::completeness::chronicle::{Chronicle, Scope};
-use crate::completeness::coverage::{self, Asking, Kept};
+use crate::answer::{Answer, Control, Interface, InterfaceAccount, NoControl, Progress, Work};
+use crate::completeness::chronicle::{LogbookScope, RecordingTimeline};
+use crate::completeness::coverage::{self, CoverageQuery, KeptSegments};
 use crate::completeness::days::Days;
-use crate::completeness::reach::{Bounds, reach};
+use crate::completeness::reach::{KeptBounds, reach};
 use crate::completeness::{Asked, Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, InnerInterfaces, add_inner_interfaces};
 use crate::dedup::Dedup;
-use crate::filters::{Filters, ForProgram, Outlook};
-use crate::flows::{Aim, Archived, Catalog, Chosen, ChosenPackets, GatherSource, Manifests};
+use crate::filters::{ForProgram, LinkTypeVerdict, QueryFilter};
+use crate::flows::{Aim, Catalog, CatalogHours, Chosen, ChosenPackets, GatherSource, Manifests};
 use crate::fragments::{self, FRAGMENT_WINDOW_NS, Links, Relevant};
-use crate::growing::Growing;
+use crate::growing::LiveIndexes;
 use crate::memory::{ANSWERS_BYTES_MAX, Memory};
 use crate::merge::merge;
 use crate::plan::Planner;
-use crate::pool::Pool;
+use crate::pool::WorkPool;
 use crate::query::{Query, TimeRange};
 use crate::read::{Run, read};
 use crate::reassembly::Reassembler;
-use crate::segment::{Segment, Walks};
-use crate::shelf::Shelf;
+use crate::segment::{ScanCache, Segment};
+use crate::shelf::SegmentCache;
 use crate::sink::{Preface, Sink, Wants};
 use crate::snapshot::{Snapshot, Workers};
-use crate::upcoming::{Purpose, Report, Upcoming};
+use crate::upcoming::{PlanReport, Purpose, RunQueue};
 use crate::views::INNER_LINK_TYPES;
 use netrewind_filter::{CompileLimits, Compiler};
 use output::Output;
@@ -87,10 +87,10 @@ impl Default for Options {
 /// Answers queries over one store. Shared between threads; its memory between queries is bounded.
 #[derive(Debug)]
 pub struct Extractor {
-    shelf: Shelf,
+    segment_cache: SegmentCache,
     compiler: Compiler,
-    walks: Walks,
-    growing: Growing,
+    scans: ScanCache,
+    live_indexes: LiveIndexes,
     days: Days,
     workers: Workers,
     pub(crate) fragmented_bytes_max: u64,
@@ -103,9 +103,9 @@ pub struct Extractor {
 pub(crate) struct Prepared {
     pub(crate) snapshot: Snapshot,
     /// Hours of the catalog in the place of segments that have expired: only for flows.
-    pub(crate) archived: Archived,
+    pub(crate) archived: CatalogHours,
     pub(crate) range: TimeRange,
-    pub(crate) filters: Filters,
+    pub(crate) filters: QueryFilter,
     pub(crate) completeness: Completeness,
     /// Packets that were not written, by the second.
     pub(crate) drops: Vec<(Span, u64)>,
@@ -130,12 +130,12 @@ impl Extractor {
         let compiler = Compiler::new(options.compile);
         let helpers = options.helpers.min(HELPERS_MAX);
         let workers = Workers { helpers, held_max: options.segments_held_max };
-        let (walks, growing) = (Walks::default(), Growing::default());
+        let (scans, live_indexes) = (ScanCache::default(), LiveIndexes::default());
         Self {
-            shelf: Shelf::new(store, workers.held_max),
+            segment_cache: SegmentCache::new(store, workers.held_max),
             compiler,
-            walks,
-            growing,
+            scans,
+            live_indexes,
             days: Days::default(),
             workers,
             fragmented_bytes_max: options.fragmented_bytes_max,
@@ -150,21 +150,29 @@ impl Extractor {
         &'q self,
         use_index: bool,
         range: TimeRange,
-        filters: &'q Filters,
+        filters: &'q QueryFilter,
     ) -> GatherSource<'q> {
-        let Self { walks, growing, shelf, workers, .. } = self;
-        GatherSource { range, filters, walks, growing, shelf, use_index, helpers: workers.helpers }
+        let Self { scans, live_indexes, segment_cache, workers, .. } = self;
+        GatherSource {
+            range,
+            filters,
+            scans,
+            live_indexes,
+            segment_cache,
+            use_index,
+            helpers: workers.helpers,
+        }
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
-        self.shelf.store()
+        self.segment_cache.store()
     }
 
     /// Closes kept segments that are no longer in the store, or no longer used. To be called about once a second by a
     /// long-running service: until then the disk does not get their space back.
-    pub fn tidy(&self) {
-        self.shelf.tidy();
+    pub fn evict_unused(&self) {
+        self.segment_cache.evict_unused();
     }
 
     /// Gives the packets of the answer to the sink, in order.
@@ -172,13 +180,15 @@ impl Extractor {
         &self,
         query: &Query,
         sink: &mut dyn Sink,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
     ) -> Result<Answer, ExtractError> {
-        match self.choose(query, Aim::Packets, &mut Cutting(hooks)) {
-            Err(ExtractError::Cancelled) if !hooks.cancelled() && hooks.cut() == Some(ReachedLimit::Time) => {
+        match self.choose(query, Aim::Packets, &mut Cutting(control)) {
+            Err(ExtractError::Cancelled)
+                if !control.cancelled() && control.cut() == Some(ReachedLimit::Time) =>
+            {
                 Ok(Answer::out_of_time(query))
             }
-            choice => self.extract_chosen(choice?, query, sink, hooks),
+            choice => self.extract_chosen(choice?, query, sink, control),
         }
     }
 
@@ -188,10 +198,10 @@ impl Extractor {
         prepared: &Prepared,
         query: &Query,
         sink: &mut dyn Sink,
-        hooks: &dyn Hooks,
+        control: &dyn Control,
     ) -> Result<(), ExtractError> {
         let possible = prepared.possible_link_types(query.decapsulate);
-        let certain = self.certain_link_types(prepared, &possible, query, hooks)?;
+        let certain = self.certain_link_types(prepared, &possible, query, control)?;
         sink.begin(&Preface {
             query,
             possible_link_types: &possible,
@@ -204,11 +214,11 @@ impl Extractor {
     }
 
     /// Checks that a filter compiles for Ethernet, or at least for bare IP packets. Nothing is looked up.
-    pub fn check_filter(&self, filter: &str, hooks: &dyn Hooks) -> Result<(), ExtractError> {
+    pub fn check_filter(&self, filter: &str, control: &dyn Control) -> Result<(), ExtractError> {
         if filter.trim().is_empty() {
             return Ok(());
         }
-        let program = |link_type| self.compiler.program(filter, link_type, &ForProgram(hooks));
+        let program = |link_type| self.compiler.program(filter, link_type, &ForProgram(control));
         match program(LinkType::ETHERNET).or_else(|error| program(LinkType::RAW).map_err(|_| error)) {
             Ok(_) => Ok(()),
             Err(error) => Err(error.into()),
@@ -217,17 +227,17 @@ impl Extractor {
 
     /// Completeness of an answer, as far as it is known before reading.
     pub fn completeness(&self, query: &Query) -> Result<Completeness, ExtractError> {
-        Ok(self.prepare(query, Wants::default(), &Patient)?.completeness)
+        Ok(self.prepare(query, Wants::default(), &NoControl)?.completeness)
     }
 
     pub(crate) fn prepare(
         &self,
         query: &Query,
         wants: Wants,
-        hooks: &dyn Hooks,
+        control: &dyn Control,
     ) -> Result<Prepared, ExtractError> {
-        let snapshot = Snapshot::take(&self.shelf, query, &self.walks, self.workers, hooks)?;
-        self.prepare_with(query, wants, snapshot, Archived::default(), hooks)
+        let snapshot = Snapshot::take(&self.segment_cache, query, &self.scans, self.workers, control)?;
+        self.prepare_with(query, wants, snapshot, CatalogHours::default(), control)
     }
 
     fn prepare_with(
@@ -235,8 +245,8 @@ impl Extractor {
         query: &Query,
         wants: Wants,
         mut snapshot: Snapshot,
-        archived: Archived,
-        hooks: &dyn Hooks,
+        archived: CatalogHours,
+        control: &dyn Control,
     ) -> Result<Prepared, ExtractError> {
         let range = query.range();
         let ports = self.tunnel_ports()?;
@@ -244,7 +254,7 @@ impl Extractor {
         link_types.extend(archived.link_types());
         link_types.sort_unstable();
         link_types.dedup();
-        let filters = Filters::compile(&self.compiler, query, &link_types, hooks)?.with_ports(&ports);
+        let filters = QueryFilter::compile(&self.compiler, query, &link_types, control)?.with_ports(&ports);
         let segments_in_store = snapshot.names.len();
         let mut completeness = Completeness::of_question(query);
         for (link_type, reason) in filters.refused.iter().filter(|_| !query.is_restricted()) {
@@ -254,7 +264,7 @@ impl Extractor {
             let ((first, last), names) = (archived.bounds().unzip(), &snapshot.names[..]);
             let (oldest, newest) =
                 (first.into_iter().chain(snapshot.oldest()).min(), last.max(snapshot.newest()));
-            reach(query, self.store(), &self.days, Bounds { oldest, newest, names })
+            reach(query, self.store(), &self.days, KeptBounds { oldest, newest, names })
         };
         completeness.covered = covered;
         snapshot.damaged.drain(..).for_each(|damage| completeness.add_damage(damage));
@@ -281,32 +291,33 @@ impl Extractor {
             let is_restricted = query.is_restricted();
             // What an answer lacks concerns all interfaces where the asker may not know which there are.
             let interfaces = if is_restricted { &[][..] } else { &query.interfaces };
-            let scope = Scope { range: span, interfaces, accounts: wants.interfaces };
+            let scope = LogbookScope { range: span, interfaces, accounts: wants.interfaces };
             let mut also = foreign;
             if wants.interfaces || !query.interfaces.is_empty() {
                 also.extend(prepared.snapshot.segments.iter().map(|segment| segment.name));
             }
-            let mut chronicle = Chronicle::read(self.store(), &self.days, scope, &also);
-            prepared.choose_interfaces(query, &mut chronicle, span)?;
-            prepared.drops.clone_from(&chronicle.drops);
-            prepared.snapshot.find_shortened(&chronicle);
+            let mut timeline = RecordingTimeline::read(self.store(), &self.days, scope, &also);
+            prepared.choose_interfaces(query, &mut timeline, span)?;
+            prepared.drops.clone_from(&timeline.drops);
+            prepared.snapshot.find_shortened(&timeline);
             let is_other = |name: &SegmentName| {
                 !interfaces.is_empty()
-                    && chronicle.origin_of(name).is_some_and(|origin| !origin.is_of(interfaces))
+                    && timeline.origin_of(name).is_some_and(|origin| !origin.is_of(interfaces))
             };
             let mut spans = spans;
             spans.retain(|(name, _)| !is_other(name));
-            let mut kept_spans = chronicle.replayed(&spans);
+            let mut kept_spans = timeline.replayed(&spans);
             kept_spans.extend(spans.iter().map(|(_, span)| *span));
             kept_spans.extend(prepared.archived.spans());
             let catalogued = prepared.archived.names();
             let is_damaged = !prepared.snapshot.unreadable.is_empty();
-            let kept = Kept { names: &prepared.snapshot.names, catalogued, spans: kept_spans, is_damaged };
-            let asking = Asking { store: self.store(), is_restricted };
-            coverage::fill(&mut prepared.completeness, span, &chronicle, &kept, asking);
+            let kept =
+                KeptSegments { names: &prepared.snapshot.names, catalogued, spans: kept_spans, is_damaged };
+            let asking = CoverageQuery { store: self.store(), is_restricted };
+            coverage::fill(&mut prepared.completeness, span, &timeline, &kept, asking);
             prepared.settle_range();
             if wants.interfaces {
-                prepared.name_interfaces(&chronicle);
+                prepared.name_interfaces(&timeline);
                 if query.is_restricted() {
                     // They count packets that the asker may not know of.
                     prepared.accounts.iter_mut().for_each(|account| account.received = None);
@@ -331,7 +342,7 @@ impl Extractor {
         query: &Query,
         wants: Wants,
         sink: &mut dyn Sink,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
     ) -> Result<Answer, ExtractError> {
         let mut snapshot = std::mem::take(&mut prepared.snapshot);
         let (range, filters) = (prepared.range, &prepared.filters);
@@ -347,18 +358,19 @@ impl Extractor {
         let segments = snapshot.segments.len() as u64;
         let purpose = Purpose { use_index: query.use_index, counts: only_counts };
         let account = self.memory.account();
-        let hooks = RefCell::new(hooks);
-        let stop = || is_over(&**hooks.borrow());
+        let control = RefCell::new(control);
+        let stop = || is_over(&**control.borrow());
         let segments_to_read = match query.use_index {
-            true => self.growing.divide(snapshot.into_segments(), filters, &stop),
+            true => self.live_indexes.divide(snapshot.into_segments(), filters, &stop),
             false => Ok(snapshot.into_segments()),
         };
         let (segments_to_read, divided) = match segments_to_read {
             Ok(segments) => (segments, Ok(())),
             Err(error) => (Vec::new(), Err(error)),
         };
-        let mut upcoming = Upcoming::new(segments_to_read, range, filters, &self.walks, &self.shelf, purpose)
-            .choosing(chosen);
+        let mut run_queue =
+            RunQueue::new(segments_to_read, range, filters, &self.scans, &self.segment_cache, purpose)
+                .choosing(chosen);
         let mut output = Output {
             sink,
             wants,
@@ -372,28 +384,28 @@ impl Extractor {
                 .then(|| Decapsulator::new(&filters.ports, std::mem::take(&mut prepared.inner_interfaces))),
             dedup: query.dedup.map(|window| Dedup::new(window, &filters.ports).held_by(&account)),
             chosen: chosen.map(|chosen| ChosenPackets::new(chosen, &filters.ports)),
-            hooks: &hooks,
+            control: &control,
             progress: Progress { segments, ..Progress::default() },
             lost: Vec::new(),
         };
         let reader = |run: &Run| read(run, range, filters, !only_counts);
         let merged = divided.and_then(|()| {
             std::thread::scope(|scope| {
-                let mut pool = Pool::new(scope, self.workers.helpers, &reader);
-                merge(&mut upcoming, &mut pool, &mut Links::default(), &mut output, &stop)
+                let mut pool = WorkPool::new(scope, self.workers.helpers, &reader);
+                merge(&mut run_queue, &mut pool, &mut Links::default(), &mut output, &stop)
             })
         });
         let merged = merged.and_then(|work| output.write_rest().map(|_| work));
         let Output { progress, mut limit_reached, dedup, reassembler, lost, .. } = output;
         let mut work = match merged {
             // What has been given out is in order, so it is the beginning of the answer.
-            Err(ExtractError::Cancelled) if !hooks.borrow().cancelled() => {
-                limit_reached = hooks.borrow().cut();
+            Err(ExtractError::Cancelled) if !control.borrow().cancelled() => {
+                limit_reached = control.borrow().cut();
                 Work::default()
             }
             merged => merged?,
         };
-        let mut report = std::mem::take(&mut upcoming.report);
+        let mut report = std::mem::take(&mut run_queue.report);
         report.unreadable.extend(lost);
         work.segments = prepared.segments_in_store as u64;
         work.segments_read = report.segments_read;
@@ -419,7 +431,7 @@ impl Extractor {
         prepared: &Prepared,
         possible: &[LinkType],
         query: &Query,
-        hooks: &dyn Hooks,
+        control: &dyn Control,
     ) -> Result<Vec<LinkType>, ExtractError> {
         let mut certain = Vec::new();
         // What packets carry is not known before they are read.
@@ -427,7 +439,7 @@ impl Extractor {
         if possible.len() < 2 || !is_certain || prepared.chosen.is_some() {
             return Ok(certain);
         }
-        let stop = || hooks.cancelled();
+        let stop = || control.cancelled();
         let mut planner = Planner::new(prepared.range, &prepared.filters);
         for &link_type in possible {
             let of_type = prepared.snapshot.segments.iter().filter(|segment| segment.link_type == link_type);
@@ -445,9 +457,9 @@ impl Extractor {
 }
 
 /// Gives up where an answer has to end: of one whose conversations are not chosen yet there is no beginning.
-struct Cutting<'h>(&'h mut dyn Hooks);
+struct Cutting<'h>(&'h mut dyn Control);
 
-impl Hooks for Cutting<'_> {
+impl Control for Cutting<'_> {
     fn cancelled(&self) -> bool {
         is_over(self.0)
     }
@@ -458,15 +470,15 @@ impl Hooks for Cutting<'_> {
 }
 
 /// True if reading has to end, for whatever reason.
-fn is_over(hooks: &dyn Hooks) -> bool {
-    hooks.cancelled() || hooks.cut().is_some()
+fn is_over(control: &dyn Control) -> bool {
+    control.cancelled() || control.cut().is_some()
 }
 
 /// Adds the findings of reading to the answer.
 fn conclude(
     answer: &mut Answer,
     query: &Query,
-    report: Report,
+    report: PlanReport,
     unreadable: Vec<crate::Unreadable>,
     limit_reached: Option<ReachedLimit>,
 ) {
@@ -501,7 +513,7 @@ impl Prepared {
 
     fn possible_link_types(&self, decapsulate: bool) -> Vec<LinkType> {
         let mut link_types = self.snapshot.link_types();
-        link_types.retain(|&link_type| self.filters.outlook(link_type) != Outlook::Nothing);
+        link_types.retain(|&link_type| self.filters.outlook(link_type) != LinkTypeVerdict::Nothing);
         if decapsulate && !link_types.is_empty() {
             link_types.extend(INNER_LINK_TYPES);
             link_types.sort_unstable();

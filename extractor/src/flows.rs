@@ -51,20 +51,20 @@ mod sought;
 mod summary;
 mod text;
 
-pub(crate) use archive::{Archived, Manifests};
+pub(crate) use archive::{CatalogHours, Manifests};
 pub use catalog::{Catalog, Catalogued};
-pub(crate) use choose::Choice;
+pub(crate) use choose::FlowSelection;
 pub use chosen::PARTS_CHOSEN_MAX;
 pub(crate) use chosen::{Aim, Chosen, ChosenPackets};
 pub use labels::{FlowLabels, LabelValue};
-pub use list::{Cursor, FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor};
+pub use list::{FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor, PageCursor};
 pub(crate) use record::protocol_number;
-pub use record::{Conversation, End, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState, TunnelRecord};
+pub use record::{Conversation, FlowEnd, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState, TunnelRecord};
 pub use rollup::{rollup_adds_up, seam, seam_adds_up, seam_is_due};
 pub use search::{FIELDS, Search, SearchError};
 pub use series::{BUCKETS_MAX, Point};
 pub use summary::{
-    ApplicationCount, Edge, HostCount, PortCount, Summary, SummaryQuery, TOP_MAX, Top, Totals,
+    ApplicationCount, Edge, FlowSummary, HostCount, PortCount, SummaryQuery, TOP_MAX, Top, Totals,
 };
 
 use std::cell::RefCell;
@@ -72,72 +72,72 @@ use std::sync::Arc;
 
 use crate::completeness::Completeness;
 use crate::extractor::Prepared;
-use crate::memory::Account;
-use crate::query::Limits;
+use crate::memory::MemoryAccount;
+use crate::query::AnswerLimits;
 use crate::segment::Segment;
 use crate::sink::Wants;
-use crate::{Answer, ExtractError, Extractor, Hooks, Query, RejectedIndex, Work};
+use crate::{Answer, Control, ExtractError, Extractor, Query, RejectedIndex, Work};
 use answered::Collector;
-use archive::{Asking, Feed, Stands};
-use carrier::Carriers;
+use archive::{HourQuery, HourRecords, Stands};
+use carrier::Encapsulations;
 use join::Joiner;
-use key::Key;
+use key::FlowKey;
 use list::TopFlows;
-use part::Body;
-pub(crate) use pipeline::Source as GatherSource;
-use pipeline::{By, Gathering, Goes, Take};
-use record::{Ending, describe};
-use rollup::{Added, Rollup};
+use part::FlowCounters;
+pub(crate) use pipeline::FlowSource as GatherSource;
+use pipeline::{Gathering, Goes, Membership, Take};
+use record::{RangeEnd, describe};
+use rollup::{Aggregate, Rollup};
 use series::Buckets;
 use sought::{Keys, Wanted};
-use summary::Tally;
+use summary::SummaryTally;
 
 /// Origin of the records of an answer, and the work done for them.
 #[derive(Clone, Debug, Default)]
-struct Outcome {
+struct GatherOutcome {
     work: Work,
     rejected: Vec<RejectedIndex>,
     /// True if some packets are fragments.
     has_fragments: bool,
-    /// Fragments decide which packets are the answer's: they are to be asked for with [`By::Answer`].
+    /// Fragments decide which packets are the answer's: they are to be asked for with [`Membership::Answer`].
     is_unsure: bool,
     /// True if some conversations were ended early because too many were open at once.
     approximate: bool,
 }
 
 /// Asks for flows by a way of telling which packets are the answer's; true where it is not sure of them.
-type FlowAttempt<'a, T> = dyn FnMut(By, &mut dyn Hooks) -> Result<(T, bool), ExtractError> + 'a;
+type FlowAttempt<'a, T> = dyn FnMut(Membership, &mut dyn Control) -> Result<(T, bool), ExtractError> + 'a;
 
 impl Extractor {
     /// Asks by segments where that can do, and again by the answer where it turns out that it could not.
-    fn surely<T>(
+    fn retry_with_exact_membership<T>(
         &self,
         query: &Query,
-        hooks: &mut dyn Hooks,
-        mut ask: impl FnMut(By, &Account, &mut dyn Hooks) -> Result<(T, bool), ExtractError>,
+        control: &mut dyn Control,
+        mut ask: impl FnMut(Membership, &MemoryAccount, &mut dyn Control) -> Result<(T, bool), ExtractError>,
     ) -> Result<T, ExtractError> {
-        self.memory.answer(hooks, |account, hooks| {
-            self.surely_on(query, hooks, &mut |by, hooks| ask(by, account, hooks))
+        self.memory.answer(control, |account, control| {
+            self.surely_on(query, control, &mut |by, control| ask(by, account, control))
         })
     }
 
     fn surely_on<T>(
         &self,
         query: &Query,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
         ask: &mut FlowAttempt<'_, T>,
     ) -> Result<T, ExtractError> {
         if query.dedup.is_none() {
-            let (found, is_unsure) = ask(By::Segments, hooks)?;
+            let (found, is_unsure) = ask(Membership::Segments, control)?;
             if !is_unsure {
                 return Ok(found);
             }
             // Without indexes everything is read anyway.
-            if query.use_index && self.estimate_with(query, hooks)?.bytes_max > self.fragmented_bytes_max {
-                return Ok(ask(By::SegmentsAlone, hooks)?.0);
+            if query.use_index && self.estimate_with(query, control)?.bytes_max > self.fragmented_bytes_max {
+                return Ok(ask(Membership::SegmentsAlone, control)?.0);
             }
         }
-        Ok(ask(By::Answer, hooks)?.0)
+        Ok(ask(Membership::Answer, control)?.0)
     }
 
     /// The conversations of a query's packets, sorted. Limits of the query do not count.
@@ -145,34 +145,36 @@ impl Extractor {
         &self,
         query: &Query,
         flows: &FlowQuery,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
     ) -> Result<FlowAnswer, ExtractError> {
         let query = &flows.continued(query);
-        self.surely(query, hooks, |by, account, hooks| self.flows_by(by, account, query, flows, hooks))
+        self.retry_with_exact_membership(query, control, |by, account, control| {
+            self.flows_by(by, account, query, flows, control)
+        })
     }
 
     fn flows_by(
         &self,
-        by: By,
-        account: &Account,
+        by: Membership,
+        account: &MemoryAccount,
         query: &Query,
         flows: &FlowQuery,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
     ) -> Result<(FlowAnswer, bool), ExtractError> {
-        let carriers = Carriers::default();
-        let top = RefCell::new(TopFlows::new(flows, &carriers));
+        let encapsulations = Encapsulations::default();
+        let top = RefCell::new(TopFlows::new(flows, &encapsulations));
         let takes_rollups = flows.search.is_none() && top.borrow().takes_rollups();
-        let mut prepared = self.prepare_flows(query, hooks, takes_rollups && by == By::Segments)?;
-        let ending = Ending::of(&prepared.completeness);
+        let mut prepared = self.prepare_flows(query, control, takes_rollups && by == Membership::Segments)?;
+        let ending = RangeEnd::of(&prepared.completeness);
         let segments = take_segments(&mut prepared, by);
-        let sought = flows.search.as_ref().filter(|_| by != By::Answer);
-        let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
+        let sought = flows.search.as_ref().filter(|_| by != Membership::Answer);
+        let keys = self.sought(&prepared, &segments, query, sought, &encapsulations, control)?;
         let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
-        let gathering = Gathering::of(&carriers, wanted).by(by).held_by(account);
+        let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
         let search = flows.search.as_ref();
-        let finds = |key: &Key, body: &Body| match &flows.search {
+        let finds = |key: &FlowKey, body: &FlowCounters| match &flows.search {
             None => true,
-            Some(search) => finds(search, key, body, &carriers, ending),
+            Some(search) => finds(search, key, body, &encapsulations, ending),
         };
         let outcome = self.join(
             &mut prepared,
@@ -181,9 +183,9 @@ impl Extractor {
             gathering,
             search,
             takes_rollups,
-            hooks,
+            control,
             &mut |seen| {
-                if let Seen::Added(added) = seen {
+                if let RecordSource::Added(added) = seen {
                     top.borrow_mut().take_added(added);
                 }
             },
@@ -203,31 +205,33 @@ impl Extractor {
         &self,
         query: &Query,
         summary: &SummaryQuery,
-        hooks: &mut dyn Hooks,
-    ) -> Result<Summary, ExtractError> {
-        self.surely(query, hooks, |by, account, hooks| self.summary_by(by, account, query, summary, hooks))
+        control: &mut dyn Control,
+    ) -> Result<FlowSummary, ExtractError> {
+        self.retry_with_exact_membership(query, control, |by, account, control| {
+            self.summary_by(by, account, query, summary, control)
+        })
     }
 
     fn summary_by(
         &self,
-        by: By,
-        account: &Account,
+        by: Membership,
+        account: &MemoryAccount,
         query: &Query,
         summary: &SummaryQuery,
-        hooks: &mut dyn Hooks,
-    ) -> Result<(Summary, bool), ExtractError> {
-        let adds_up = summary.takes_rollups() && by == By::Segments;
-        let mut prepared = self.prepare_flows(query, hooks, adds_up)?;
-        let carriers = Carriers::default();
-        let ending = Ending::of(&prepared.completeness);
+        control: &mut dyn Control,
+    ) -> Result<(FlowSummary, bool), ExtractError> {
+        let adds_up = summary.takes_rollups() && by == Membership::Segments;
+        let mut prepared = self.prepare_flows(query, control, adds_up)?;
+        let encapsulations = Encapsulations::default();
+        let ending = RangeEnd::of(&prepared.completeness);
         let buckets = Buckets::of(prepared.completeness.covered, summary.buckets);
-        let tally = RefCell::new(Tally::new(summary, &carriers).held_by(account));
+        let tally = RefCell::new(SummaryTally::new(summary, &encapsulations).held_by(account));
         let mut series = buckets.series();
         let segments = take_segments(&mut prepared, by);
-        let sought = summary.search.as_ref().filter(|_| by != By::Answer);
-        let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
+        let sought = summary.search.as_ref().filter(|_| by != Membership::Answer);
+        let keys = self.sought(&prepared, &segments, query, sought, &encapsulations, control)?;
         let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
-        let gathering = Gathering::of(&carriers, wanted).by(by).held_by(account);
+        let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
         let gathering = Gathering { buckets: Some(buckets), ..gathering };
         // Which packets a search finds is known only of whole conversations: these are spread over the series.
         let mut found = buckets.series();
@@ -238,16 +242,18 @@ impl Extractor {
             gathering,
             summary.search.as_ref(),
             summary.takes_rollups(),
-            hooks,
+            control,
             &mut |seen| match seen {
-                Seen::Segment(gathered) => series.add_all(&gathered.series),
-                Seen::Kept(body) => series.spread(body.first(), body.last(), body.packets(), body.bytes()),
-                Seen::Rollup(rollup) => rollup.add_to(&mut series),
-                Seen::Added(added) => tally.borrow_mut().take_added(added),
+                RecordSource::Segment(gathered) => series.add_all(&gathered.series),
+                RecordSource::Kept(body) => {
+                    series.spread(body.first(), body.last(), body.packets(), body.bytes())
+                }
+                RecordSource::Rollup(rollup) => rollup.add_to(&mut series),
+                RecordSource::Added(added) => tally.borrow_mut().take_added(added),
             },
             &mut |key, body| {
                 if let Some(search) = &summary.search {
-                    if !finds(search, key, body, &carriers, ending) {
+                    if !finds(search, key, body, &encapsulations, ending) {
                         return Goes::On;
                     }
                     found.spread(body.first(), body.last(), body.packets(), body.bytes());
@@ -273,8 +279,8 @@ impl Extractor {
         segments: &[Arc<Segment>],
         query: &Query,
         search: Option<&Search>,
-        carriers: &Carriers,
-        hooks: &mut dyn Hooks,
+        encapsulations: &Encapsulations,
+        control: &mut dyn Control,
     ) -> Result<Option<Keys>, ExtractError> {
         // What goes on from the catalog's hours has its labels there.
         // And where others have such labels, whose conversations the asker may not know of, that must take no longer.
@@ -282,10 +288,10 @@ impl Extractor {
         let Some(sought) = search.filter(|_| is_told).and_then(Search::sought) else {
             return Ok(None);
         };
-        let gathering = Gathering { sought: Some(&sought), ..Gathering::of(carriers, Wanted::All) };
+        let gathering = Gathering { sought: Some(&sought), ..Gathering::of(encapsulations, Wanted::All) };
         let source = self.gather_source(true, prepared.range, &prepared.filters);
         let mut keys = Some(Keys::default());
-        pipeline::run(source, gathering, segments.to_vec(), hooks, &mut |gathered, _| {
+        pipeline::run(source, gathering, segments.to_vec(), control, &mut |gathered, _| {
             keys = match (keys.take(), &gathered.keys) {
                 (Some(mut all), Some(found)) => all.add(found).then_some(all),
                 _ => None,
@@ -306,31 +312,31 @@ impl Extractor {
         gathering: Gathering<'_>,
         search: Option<&Search>,
         takes_rollups: bool,
-        hooks: &mut dyn Hooks,
-        see: &mut dyn FnMut(Seen<'_>),
-        take: &mut dyn FnMut(&Key, &Body) -> Goes,
-    ) -> Result<Outcome, ExtractError> {
+        control: &mut dyn Control,
+        see: &mut dyn FnMut(RecordSource<'_>),
+        take: &mut dyn FnMut(&FlowKey, &FlowCounters) -> Goes,
+    ) -> Result<GatherOutcome, ExtractError> {
         let joiner = match gathering.wanted {
-            Wanted::All | Wanted::Keys(_) => Joiner::new(gathering.carriers),
-            Wanted::Hash(_) => Joiner::eager(gathering.carriers),
+            Wanted::All | Wanted::Keys(_) => Joiner::new(gathering.encapsulations),
+            Wanted::Hash(_) => Joiner::eager(gathering.encapsulations),
         };
         let joiner = joiner.held_by(gathering.account);
-        let mut outcome = Outcome::default();
-        let decided_by_others = gathering.by == By::Segments && prepared.filters.link_fragments();
-        if decided_by_others && self.may_cut_fragments(prepared, &segments, hooks)? {
+        let mut outcome = GatherOutcome::default();
+        let decided_by_others = gathering.by == Membership::Segments && prepared.filters.link_fragments();
+        if decided_by_others && self.may_cut_fragments(prepared, &segments, control)? {
             outcome.is_unsure = true;
             return Ok(outcome);
         }
         let mut completeness = std::mem::take(&mut prepared.completeness);
         let filters = prepared.filters.clone();
         let range = prepared.range;
-        let Gathering { carriers, wanted, .. } = gathering;
-        let asking = self.catalog().map(|catalog| Asking {
+        let Gathering { encapsulations, wanted, .. } = gathering;
+        let asking = self.catalog().map(|catalog| HourQuery {
             catalog,
             store: self.store(),
             manifests: self.manifests(),
             filters: &filters,
-            carriers,
+            encapsulations,
             range,
             wanted,
             search,
@@ -339,23 +345,24 @@ impl Extractor {
         let taken = segments.iter().map(Arc::as_ref);
         let bounds: Vec<_> =
             taken.chain(&prepared.snapshot.segments).filter_map(|segment| segment.bounds).collect();
-        let feed = Feed::new(std::mem::take(&mut prepared.archived), bounds.iter().copied(), asking);
+        let feed = HourRecords::new(std::mem::take(&mut prepared.archived), bounds.iter().copied(), asking);
         let mut starts = bounds.iter().map(|(first, _)| first.ns()).min();
-        let is_short = || gathering.account.is_some_and(Account::is_short);
-        let mut take = |key: &Key, body: &Body| if is_short() { Goes::NoFurther } else { take(key, body) };
+        let is_short = || gathering.account.is_some_and(MemoryAccount::is_short);
+        let mut take =
+            |key: &FlowKey, body: &FlowCounters| if is_short() { Goes::NoFurther } else { take(key, body) };
         let mut joining = Joining { joiner, feed, see, take: &mut take, goes: Goes::On };
         if let Some(first) = starts {
-            joining.hours(Some(first), &|| hooks.cancelled(), &mut completeness)?;
+            joining.hours(Some(first), &|| control.cancelled(), &mut completeness)?;
         }
         match gathering.by {
-            By::Segments | By::SegmentsAlone => {
+            Membership::Segments | Membership::SegmentsAlone => {
                 let unreadable = std::mem::take(&mut prepared.snapshot.unreadable);
                 unreadable.into_iter().for_each(|place| completeness.add_unreadable(place));
                 outcome.rejected.append(&mut prepared.snapshot.rejected);
                 outcome.work.segments = prepared.segments_in_store as u64;
                 let source = self.gather_source(query.use_index, range, &filters);
                 if joining.goes == Goes::On {
-                    pipeline::run(source, gathering, segments, hooks, &mut |gathered, horizon| {
+                    pipeline::run(source, gathering, segments, control, &mut |gathered, horizon| {
                         outcome.note(&gathered, &mut completeness);
                         outcome.is_unsure = decided_by_others && outcome.has_fragments;
                         if outcome.is_unsure {
@@ -372,10 +379,10 @@ impl Extractor {
                 }
                 completeness.tell_of_segments(&mut outcome.rejected, query.is_restricted());
             }
-            By::Answer => {
+            Membership::Answer => {
                 prepared.completeness = completeness;
                 let take = &mut |gathered: gather::Gathered, horizon| joining.segment(&gathered, horizon);
-                if let Some(answer) = self.collect(prepared, query, gathering, hooks, take)? {
+                if let Some(answer) = self.collect(prepared, query, gathering, control, take)? {
                     (outcome.work, outcome.rejected) = (answer.work, answer.rejected_indexes);
                     prepared.completeness = answer.completeness;
                 }
@@ -388,7 +395,7 @@ impl Extractor {
         if outcome.is_unsure {
             return Ok(outcome);
         }
-        joining.hours(None, &|| hooks.cancelled(), &mut completeness)?;
+        joining.hours(None, &|| control.cancelled(), &mut completeness)?;
         joining.finish();
         if is_short() {
             return Err(ExtractError::NoMemory);
@@ -406,13 +413,13 @@ impl Extractor {
         prepared: &mut Prepared,
         query: &Query,
         gathering: Gathering<'_>,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
         take: &mut Take<'_>,
     ) -> Result<Option<Answer>, ExtractError> {
         let ports = prepared.filters.ports.clone();
         let mut collector = Collector::new(gathering, &ports, take);
-        let query = Query { limits: Limits::default(), decapsulate: false, ..query.clone() };
-        let answer = self.carry_out(prepared, &query, Wants::default(), &mut collector, hooks);
+        let query = Query { limits: AnswerLimits::default(), decapsulate: false, ..query.clone() };
+        let answer = self.carry_out(prepared, &query, Wants::default(), &mut collector, control);
         collector.end(answer)
     }
 }
@@ -422,28 +429,28 @@ const FRAGMENTS_ALONE: &str = "there is too much to read for the sake of fragmen
     themselves; extraction also finds them with the first of their packet";
 
 /// Extraction takes them itself.
-fn take_segments(prepared: &mut Prepared, by: By) -> Vec<Arc<Segment>> {
-    if by == By::Answer { Vec::new() } else { prepared.take_segments() }
+fn take_segments(prepared: &mut Prepared, by: Membership) -> Vec<Arc<Segment>> {
+    if by == Membership::Answer { Vec::new() } else { prepared.take_segments() }
 }
 
 /// Sources of conversations.
-enum Seen<'s> {
+enum RecordSource<'s> {
     /// A segment.
     Segment(&'s gather::Gathered),
     /// A record of the catalog.
-    Kept(&'s Body),
+    Kept(&'s FlowCounters),
     /// Rollup of a catalog hour: only its series is counted here.
     Rollup(&'s Rollup),
     /// Records that are added up, but for their series.
-    Added(&'s Added),
+    Added(&'s Aggregate),
 }
 
 /// Conversations on their way from parts and records to their consumer.
 struct Joining<'j, 'q> {
     joiner: Joiner<'q>,
-    feed: Feed<'q>,
-    see: &'j mut dyn FnMut(Seen<'_>),
-    take: &'j mut dyn FnMut(&Key, &Body) -> Goes,
+    feed: HourRecords<'q>,
+    see: &'j mut dyn FnMut(RecordSource<'_>),
+    take: &'j mut dyn FnMut(&FlowKey, &FlowCounters) -> Goes,
     goes: Goes,
 }
 
@@ -456,7 +463,7 @@ impl Joining<'_, '_> {
         completeness: &mut Completeness,
     ) -> Result<(), ExtractError> {
         let Self { joiner, feed, see, take, goes } = self;
-        let mut close = |key: &Key, body: &Body| {
+        let mut close = |key: &FlowKey, body: &FlowCounters| {
             if *goes == Goes::On {
                 *goes = take(key, body);
             }
@@ -471,15 +478,15 @@ impl Joining<'_, '_> {
                 joiner.begin(horizon);
                 joiner.expire(&mut |key, body| _ = close(key, body));
                 joiner.begin(Some(0));
-                see(Seen::Rollup(&hour.rollup));
-                hour.added.iter().for_each(|added| see(Seen::Added(added)));
+                see(RecordSource::Rollup(&hour.rollup));
+                hour.added.iter().for_each(|added| see(RecordSource::Added(added)));
                 hour.open().for_each(|part| {
                     joiner.add(&part.key, &part.body, &mut |key, body| _ = close(key, body));
                 });
                 continue;
             }
-            let mut take_kept = |key: &Key, body: &Body, stands: Stands| {
-                see(Seen::Kept(body));
+            let mut take_kept = |key: &FlowKey, body: &FlowCounters, stands: Stands| {
+                see(RecordSource::Kept(body));
                 let mut goes = Goes::On;
                 match stands {
                     Stands::Whole => goes = close(key, body),
@@ -496,8 +503,8 @@ impl Joining<'_, '_> {
     /// Takes the parts of a segment, after which nothing begins before `horizon`.
     fn segment(&mut self, gathered: &gather::Gathered, horizon: Option<u64>) -> Goes {
         let Self { joiner, feed, see, take, goes } = self;
-        see(Seen::Segment(gathered));
-        let mut close = |key: &Key, body: &Body| {
+        see(RecordSource::Segment(gathered));
+        let mut close = |key: &FlowKey, body: &FlowCounters| {
             if *goes == Goes::On {
                 *goes = take(key, body);
             }
@@ -525,11 +532,17 @@ impl Joining<'_, '_> {
 }
 
 /// True if a search finds a conversation.
-fn finds(search: &Search, key: &Key, body: &Body, carriers: &Carriers, ending: Ending) -> bool {
-    search.may_accept(key, body) && search.accepts(&describe(key, body, carriers, ending))
+fn finds(
+    search: &Search,
+    key: &FlowKey,
+    body: &FlowCounters,
+    encapsulations: &Encapsulations,
+    ending: RangeEnd,
+) -> bool {
+    search.may_accept(key, body) && search.accepts(&describe(key, body, encapsulations, ending))
 }
 
-impl Outcome {
+impl GatherOutcome {
     /// Adds the work done for a segment's parts, and the defects found.
     fn note(&mut self, gathered: &gather::Gathered, completeness: &mut Completeness) {
         self.work.segments_read += u64::from(gathered.bytes_read > 0);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use netrewind_segment::Timestamp;
 
 use crate::SinkError;
-pub(crate) use hold_back::{Held, HoldBack};
+pub(crate) use hold_back::{HeldBack, HoldBack};
 pub(crate) use known::{Known, Round};
 
 /// Interval between two looks at a store for new packets.

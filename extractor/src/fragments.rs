@@ -19,9 +19,9 @@ mod links;
 mod relevant;
 mod scouts;
 
-pub(crate) use links::{First, FirstVerdict, Later, Links};
+pub(crate) use links::{FirstFragment, FirstVerdict, Later, Links};
 pub(crate) use relevant::{Nested, Pair, Relevant, innermost_view};
-pub(crate) use scouts::Scouts;
+pub(crate) use scouts::FragmentLookahead;
 
 use netrewind_indexer::{Flow, Template};
 use netrewind_packet::Shape;

@@ -13,7 +13,7 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::{LinkType, Map, Records, SegmentName};
 
 use crate::ExtractError;
-use crate::filters::{Filters, Outlook};
+use crate::filters::{LinkTypeVerdict, QueryFilter};
 use crate::read::index as offset_in;
 use crate::segment::Segment;
 
@@ -33,13 +33,13 @@ const RECORDS_BETWEEN_QUESTIONS: u64 = 4096;
 
 /// Index state of growing segments by lane: a lane writes one segment at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Growing(Mutex<HashMap<u16, Named>>);
+pub(crate) struct LiveIndexes(Mutex<HashMap<u16, Named>>);
 
 /// Name and index state of a lane's segment.
-type Named = (SegmentName, Arc<Mutex<Grown>>);
+type Named = (SegmentName, Arc<Mutex<LiveIndex>>);
 
 #[derive(Debug)]
-struct Grown {
+struct LiveIndex {
     builder: Builder,
     /// Of all records that the builder had counted then and then; ascending.
     indexes: Vec<Arc<Index<Map>>>,
@@ -47,7 +47,7 @@ struct Grown {
     is_spoilt: bool,
 }
 
-impl Growing {
+impl LiveIndexes {
     /// The index of an open segment, whose packets a `new_builder` counts. `None` where it has to be done without: the segment
     /// is damaged, or holds too many flows, or another query has already seen more of it.
     pub(crate) fn index_of(
@@ -69,12 +69,13 @@ impl Growing {
     pub(crate) fn divide(
         &self,
         segments: Vec<Arc<Segment>>,
-        filters: &Filters,
+        filters: &QueryFilter,
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<Arc<Segment>>, ExtractError> {
         let mut divided = Vec::with_capacity(segments.len());
         for segment in segments {
-            let saves = segment.index.is_none() && filters.outlook(segment.link_type) == Outlook::Depends;
+            let saves =
+                segment.index.is_none() && filters.outlook(segment.link_type) == LinkTypeVerdict::Depends;
             let new_builder = || new_builder(segment.link_type, &filters.ports);
             match if saves { self.index_of_front(&segment, new_builder, stop)? } else { None } {
                 Some(index) => divided.extend(segment.divided(index).map(Arc::new)),
@@ -111,13 +112,16 @@ impl Growing {
         &self,
         segment: &Segment,
         new_builder: impl FnOnce() -> Builder,
-    ) -> Option<(Arc<Mutex<Grown>>, usize)> {
+    ) -> Option<(Arc<Mutex<LiveIndex>>, usize)> {
         let name = segment.name;
         let mut lanes = locked(&self.0);
         let known = lanes.get(&name.lane).filter(|(known, _)| *known >= name).cloned();
         let (known, grown) = known.unwrap_or_else(|| {
-            let begun =
-                Arc::new(Mutex::new(Grown { builder: new_builder(), indexes: Vec::new(), is_spoilt: false }));
+            let begun = Arc::new(Mutex::new(LiveIndex {
+                builder: new_builder(),
+                indexes: Vec::new(),
+                is_spoilt: false,
+            }));
             lanes.insert(name.lane, (name, Arc::clone(&begun)));
             (name, begun)
         });
@@ -125,7 +129,7 @@ impl Growing {
     }
 }
 
-impl Grown {
+impl LiveIndex {
     /// Counts the records that have been written since. False where that cannot be, or is not worth it.
     fn count(
         &mut self,

@@ -10,11 +10,11 @@ use netrewind_segment::LinkType;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::filters::Filters;
+use crate::filters::QueryFilter;
 use crate::plan::{Likelihood, PlanError, Planner};
 use crate::sink::Wants;
 use crate::snapshot::Snapshot;
-use crate::{ExtractError, Extractor, Hooks, Query, View};
+use crate::{Control, ExtractError, Extractor, Query, ViewMode};
 
 /// The most that looking for a hint takes.
 pub const HINT_TIME_MAX: Duration = Duration::from_millis(250);
@@ -34,7 +34,7 @@ pub struct Hint {
     /// Ask with this view: `inner`, `outer` or `any`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, required = false)]
-    pub view: Option<View>,
+    pub view: Option<ViewMode>,
     /// Ask as if packets had no VLAN tags.
     pub ignore_vlan: bool,
     /// There would be packets; else there may be some.
@@ -63,26 +63,26 @@ impl Hint {
     }
 }
 
-fn name(view: View) -> &'static str {
+fn name(view: ViewMode) -> &'static str {
     match view {
-        View::Inner => "inner",
-        View::Outer => "outer",
-        View::Any => "any",
+        ViewMode::Inner => "inner",
+        ViewMode::Outer => "outer",
+        ViewMode::Any => "any",
     }
 }
 
-fn words(view: View) -> &'static str {
+fn words(view: ViewMode) -> &'static str {
     match view {
-        View::Inner => "the innermost view",
-        View::Outer => "the packets as received",
-        View::Any => "any view",
+        ViewMode::Inner => "the innermost view",
+        ViewMode::Outer => "the packets as received",
+        ViewMode::Any => "any view",
     }
 }
 
-/// Hooks that cancel when the closure says so.
+/// Control that cancels when the closure says so.
 struct Stopping<'s>(&'s dyn Fn() -> bool);
 
-impl Hooks for Stopping<'_> {
+impl Control for Stopping<'_> {
     fn cancelled(&self) -> bool {
         (self.0)()
     }
@@ -104,7 +104,9 @@ impl Extractor {
     fn look_for_hint(&self, query: &Query, stop: &dyn Fn() -> bool) -> Result<Option<Hint>, ExtractError> {
         let range = query.range();
         let mut snapshot = match query.interfaces.is_empty() {
-            true => Snapshot::take(self.shelf(), query, self.walks(), self.workers(), &Stopping(stop))?,
+            true => {
+                Snapshot::take(self.segment_cache(), query, self.scans(), self.workers(), &Stopping(stop))?
+            }
             // Which segments are of an interface the logbook tells.
             false => self.prepare(query, Wants::default(), &Stopping(stop))?.snapshot,
         };
@@ -122,7 +124,7 @@ impl Extractor {
                     return Err(ExtractError::Cancelled);
                 }
                 let reopened = match segment.is_released() {
-                    true => segment.reopen(self.shelf(), true)?,
+                    true => segment.reopen(self.segment_cache(), true)?,
                     false => None,
                 };
                 let Some(index) = &reopened.as_ref().unwrap_or(segment).index else { continue };
@@ -147,18 +149,18 @@ impl Extractor {
         query: &Query,
         link_types: &[LinkType],
         stop: &dyn Fn() -> bool,
-    ) -> Result<Filters, ExtractError> {
-        let filters = Filters::compile(self.compiler(), query, link_types, &Stopping(stop))?;
+    ) -> Result<QueryFilter, ExtractError> {
+        let filters = QueryFilter::compile(self.compiler(), query, link_types, &Stopping(stop))?;
         Ok(filters.with_ports(&self.tunnel_ports()?))
     }
 }
 
 /// Other ways to ask.
 fn others(query: &Query) -> Vec<Query> {
-    let views: &[View] = match query.view {
-        View::Inner => &[View::Outer, View::Any],
-        View::Outer => &[View::Inner, View::Any],
-        View::Any => &[],
+    let views: &[ViewMode] = match query.view {
+        ViewMode::Inner => &[ViewMode::Outer, ViewMode::Any],
+        ViewMode::Outer => &[ViewMode::Inner, ViewMode::Any],
+        ViewMode::Any => &[],
     };
     let of_views = views.iter().map(|&view| Query { view, ..query.clone() });
     let of_tags = (!query.ignore_vlan).then(|| Query { ignore_vlan: true, ..query.clone() });

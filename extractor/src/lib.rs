@@ -43,8 +43,8 @@ mod views;
 mod walk;
 
 pub use answer::{
-    ANSWER_HEADER, Answer, Aside, COMPLETENESS_HEADER, Estimate, Hooks, Interface, InterfaceAccount, Patient,
-    Progress, RejectedIndex, Work,
+    ANSWER_HEADER, Answer, Aside, COMPLETENESS_HEADER, Control, Estimate, Interface, InterfaceAccount,
+    NoControl, Progress, RejectedIndex, Work,
 };
 pub use completeness::{
     Asked, Completeness, Damage, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Span, Unreadable,
@@ -56,9 +56,9 @@ pub use follow::{FollowClock, HOLD_BACK, POLL_INTERVAL};
 pub use hint::{HINT_TIME_MAX, Hint, hint_time};
 pub use memory::ANSWERS_BYTES_MAX;
 pub use overview::{CatalogOverview, Overview, SegmentOverview};
-pub use query::{JoinedFilter, Limits, Query, TimeRange, View};
+pub use query::{AnswerLimits, JoinedFilter, Query, TimeRange, ViewMode};
 pub use reassembly::ReassemblyAccount;
-pub use sink::{CountSink, Packet, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
-pub use stream::{Chunk, End, Ends, Speaker, Stream};
+pub use sink::{AnswerPacket, CountSink, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
+pub use stream::{Chunk, Ends, Speaker, Stream, StreamEnd};
 pub use tunnels::TunnelDemands;
-pub use views::PacketView;
+pub use views::ViewBytes;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::ExtractError;
-use crate::answer::{Aside, Hooks};
+use crate::answer::{Aside, Control};
 
 /// Bytes that all answers together may take, unless it is said otherwise.
 pub const ANSWERS_BYTES_MAX: u64 = 2 << 30;
@@ -29,17 +29,17 @@ const LOOKS_IN_TURN_MAX: u32 = 250;
 
 /// The memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Memory(Arc<Shared>);
+pub(crate) struct Memory(Arc<SharedMemory>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedMemory {
     bytes_max: u64,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct MemoryState {
     held: u64,
     /// Answers waiting for their turn; the first of them is next.
     waiting: VecDeque<u64>,
@@ -51,29 +51,29 @@ struct State {
 
 /// Memory held by one answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Account(Arc<Inner>);
+pub(crate) struct MemoryAccount(Arc<AccountInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct AccountInner {
     memory: Memory,
     held: AtomicU64,
     /// It was refused more: it cannot be answered so.
     is_short: AtomicBool,
     /// It has waited in vain.
     makes_do: AtomicBool,
-    turn: Option<Turn>,
+    turn: Option<MemoryTurn>,
 }
 
 /// Part of an answer's memory, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Holding {
-    account: Account,
+    account: MemoryAccount,
     bytes: u64,
 }
 
 /// The turn, until it is dropped.
 #[derive(Debug)]
-struct Turn(Memory);
+struct MemoryTurn(Memory);
 
 /// Place in the queue for the turn.
 struct Waiter<'m> {
@@ -83,24 +83,24 @@ struct Waiter<'m> {
 
 impl Memory {
     pub(crate) fn new(bytes_max: u64) -> Self {
-        Self(Arc::new(Shared { bytes_max, state: Mutex::default(), changed: Condvar::new() }))
+        Self(Arc::new(SharedMemory { bytes_max, state: Mutex::default(), changed: Condvar::new() }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+    fn wait<'s>(&'s self, state: MutexGuard<'s, MemoryState>) -> MutexGuard<'s, MemoryState> {
         self.0.changed.wait_timeout(state, LOOK_INTERVAL).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Account of an answer that cannot be begun anew.
-    pub(crate) fn account(&self) -> Account {
+    pub(crate) fn account(&self) -> MemoryAccount {
         self.account_with(None)
     }
 
-    fn account_with(&self, turn: Option<Turn>) -> Account {
-        Account(Arc::new(Inner {
+    fn account_with(&self, turn: Option<MemoryTurn>) -> MemoryAccount {
+        MemoryAccount(Arc::new(AccountInner {
             memory: self.clone(),
             held: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
@@ -112,27 +112,27 @@ impl Memory {
     /// Runs `ask`; if it fails for want of memory, runs it again once it is its turn.
     pub(crate) fn answer<T>(
         &self,
-        hooks: &mut dyn Hooks,
-        mut ask: impl FnMut(&Account, &mut dyn Hooks) -> Result<T, ExtractError>,
+        control: &mut dyn Control,
+        mut ask: impl FnMut(&MemoryAccount, &mut dyn Control) -> Result<T, ExtractError>,
     ) -> Result<T, ExtractError> {
         let account = self.account_with(None);
-        match ask(&account, hooks) {
+        match ask(&account, control) {
             // Threads give up what is in vain as they do what nobody waits for.
             Err(ExtractError::NoMemory | ExtractError::Cancelled) if account.is_short() => {}
             answered => return answered,
         }
         drop(account);
-        let turn = self.take_turn(hooks)?;
-        ask(&self.account_with(Some(turn)), hooks)
+        let turn = self.take_turn(control)?;
+        ask(&self.account_with(Some(turn)), control)
     }
 
-    fn take_turn(&self, hooks: &dyn Hooks) -> Result<Turn, ExtractError> {
+    fn take_turn(&self, control: &dyn Control) -> Result<MemoryTurn, ExtractError> {
         let mut turn = Err(ExtractError::NoMemory);
-        hooks.aside(Aside::WaitingForMemory, &mut || turn = self.wait_for_turn(hooks));
+        control.aside(Aside::WaitingForMemory, &mut || turn = self.wait_for_turn(control));
         turn
     }
 
-    fn wait_for_turn(&self, hooks: &dyn Hooks) -> Result<Turn, ExtractError> {
+    fn wait_for_turn(&self, control: &dyn Control) -> Result<MemoryTurn, ExtractError> {
         let number = {
             let mut state = self.state();
             state.next_number += 1;
@@ -142,12 +142,12 @@ impl Memory {
         };
         // It leaves the queue however this ends.
         let waiter = Waiter { memory: self, number };
-        while !hooks.cancelled() {
+        while !control.cancelled() {
             let mut state = self.state();
             if !state.turn_is_taken && state.waiting.front() == Some(&waiter.number) {
                 state.turn_is_taken = true;
                 drop(state);
-                return Ok(Turn(self.clone()));
+                return Ok(MemoryTurn(self.clone()));
             }
             drop(self.wait(state));
         }
@@ -162,7 +162,7 @@ impl Drop for Waiter<'_> {
     }
 }
 
-impl Drop for Turn {
+impl Drop for MemoryTurn {
     fn drop(&mut self) {
         let mut state = self.0.state();
         (state.turn_is_taken, state.turn_waits) = (false, false);
@@ -171,7 +171,7 @@ impl Drop for Turn {
     }
 }
 
-impl Account {
+impl MemoryAccount {
     /// Empty holding of this account.
     pub(crate) fn holding(&self) -> Holding {
         Holding { account: self.clone(), bytes: 0 }
@@ -184,7 +184,7 @@ impl Account {
 
     /// True if it may hold so many bytes more. Waits for them if it is its turn and others hold them.
     fn may_take(&self, more: u64) -> bool {
-        let Inner { memory, held, turn, makes_do, .. } = &*self.0;
+        let AccountInner { memory, held, turn, makes_do, .. } = &*self.0;
         let own = held.load(Ordering::Relaxed);
         let mut state = memory.state();
         for look in 0.. {
@@ -213,7 +213,7 @@ impl Account {
     }
 
     fn give_back(&self, bytes: u64) {
-        let Inner { memory, held, .. } = &*self.0;
+        let AccountInner { memory, held, .. } = &*self.0;
         held.fetch_sub(bytes, Ordering::Relaxed);
         memory.state().held -= bytes;
         memory.0.changed.notify_all();
@@ -265,7 +265,7 @@ fn table_bytes(capacity: usize, entry_bytes: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Patient;
+    use crate::NoControl;
 
     const MIB: u64 = 1 << 20;
 
@@ -277,7 +277,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..6 {
                 scope.spawn(|| {
-                    let answer = memory.answer(&mut Patient, |account, _| {
+                    let answer = memory.answer(&mut NoControl, |account, _| {
                         let mut holding = account.holding();
                         for step in 1..=60 {
                             if !holding.hold(step * MIB) {
@@ -304,7 +304,7 @@ mod tests {
     fn one_that_needs_more_than_there_is_makes_do_and_small_ones_go_on() {
         let memory = Memory::new(10 * MIB);
         let mut rounds = 0;
-        let answered = memory.answer(&mut Patient, |account, _| {
+        let answered = memory.answer(&mut NoControl, |account, _| {
             rounds += 1;
             let mut holding = account.holding();
             assert!(holding.hold(9 * MIB));
@@ -313,7 +313,7 @@ mod tests {
             if account.is_short() {
                 return Err(ExtractError::NoMemory);
             }
-            let small = memory.answer(&mut Patient, |account, _| Ok(account.holding().hold(MIB)));
+            let small = memory.answer(&mut NoControl, |account, _| Ok(account.holding().hold(MIB)));
             assert!(small.unwrap(), "small ones are never in the way");
             Ok(holding.bytes)
         });
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn who_gives_up_leaves_the_queue() {
         let memory = Memory::new(10 * MIB);
-        let account = memory.account_with(Some(memory.take_turn(&Patient).unwrap()));
+        let account = memory.account_with(Some(memory.take_turn(&NoControl).unwrap()));
         let is_gone = AtomicBool::new(true);
         assert!(matches!(memory.take_turn(&&is_gone), Err(ExtractError::Cancelled)));
         assert!(memory.state().waiting.is_empty() && memory.state().turn_is_taken);

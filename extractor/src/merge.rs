@@ -9,10 +9,10 @@ use std::sync::Arc;
 use crate::ExtractError;
 use crate::answer::Work;
 use crate::fragments::{HELD_PACKETS_MAX, Later, Links, REACH_NS};
-use crate::pool::{Pool, Task};
-use crate::read::{Found, Match, Place, Run};
+use crate::pool::{Task, WorkPool};
+use crate::read::{Match, PacketOrder, Run, RunMatches};
 use crate::segment::Segment;
-use crate::upcoming::Upcoming;
+use crate::upcoming::RunQueue;
 
 /// Bytes of segments that are read ahead of the answer.
 const AHEAD_BYTES_MAX: u64 = 16 << 20;
@@ -27,7 +27,7 @@ pub(crate) trait Emit {
         false
     }
     /// Once in a while: how far the reading has come. An error ends it.
-    fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError>;
+    fn pause(&mut self, run_queue: &RunQueue<'_>, found: &RunMatches) -> Result<(), ExtractError>;
 }
 
 /// Signal to go on with the answer, or to end it.
@@ -47,7 +47,7 @@ struct Active {
 }
 
 impl Active {
-    fn head(&self) -> Option<Place> {
+    fn head(&self) -> Option<PacketOrder> {
         let next = self.matches.get(self.given)?;
         Some(self.segment.place_of(*next))
     }
@@ -78,19 +78,19 @@ impl Eq for Active {}
 
 /// Reads all runs and gives their packets out in order. `links` are the first fragments met so far.
 pub(crate) fn merge<'scope>(
-    upcoming: &mut Upcoming<'_>,
-    pool: &mut Pool<'scope, '_, Run, Found>,
+    run_queue: &mut RunQueue<'_>,
+    pool: &mut WorkPool<'scope, '_, Run, RunMatches>,
     links: &mut Links,
     emit: &mut dyn Emit,
     stop: &dyn Fn() -> bool,
 ) -> Result<Work, ExtractError> {
-    let mut ahead: VecDeque<Arc<Task<Run, Found>>> = VecDeque::new();
+    let mut ahead: VecDeque<Arc<Task<Run, RunMatches>>> = VecDeque::new();
     let mut ahead_bytes = 0;
-    let mut held = Held { active: BinaryHeap::new(), packets: 0, links };
+    let mut held = MergeQueue { active: BinaryHeap::new(), packets: 0, links };
     let mut work = Work::default();
     loop {
         while ahead.len() < AHEAD_RUNS_MAX && ahead_bytes < AHEAD_BYTES_MAX {
-            let Some(run) = upcoming.next(stop)? else { break };
+            let Some(run) = run_queue.next(stop)? else { break };
             let bytes = run.bytes();
             ahead_bytes += bytes;
             run.prefetch();
@@ -98,31 +98,31 @@ pub(crate) fn merge<'scope>(
         }
         let unread = ahead.front().map(|task| task.input.place);
         let next = held.give_out(unread, emit)?;
-        upcoming.report.unlinked = held.links.forgotten;
+        run_queue.report.unlinked = held.links.forgotten;
         let Some(task) = ahead.pop_front().filter(|_| next == Next::More) else { return Ok(work) };
         let found = pool.finish(&task);
         let bytes = task.input.bytes();
         ahead_bytes -= bytes;
         work.bytes_read += bytes;
         work.packets_judged += found.judged;
-        emit.pause(upcoming, &found)?;
+        emit.pause(run_queue, &found)?;
         for &offset in &found.damaged_at {
-            upcoming.report.unreadable.push(task.input.segment.unreadable_at(offset));
+            run_queue.report.unreadable.push(task.input.segment.unreadable_at(offset));
         }
         held.add(found, &task.input);
     }
 }
 
 /// Packets that have been read and not given out yet.
-struct Held<'l> {
+struct MergeQueue<'l> {
     active: BinaryHeap<Active>,
     packets: usize,
     links: &'l mut Links,
 }
 
-impl Held<'_> {
-    fn add(&mut self, found: Found, run: &Run) {
-        let Found { matches, laters, firsts, .. } = found;
+impl MergeQueue<'_> {
+    fn add(&mut self, found: RunMatches, run: &Run) {
+        let RunMatches { matches, laters, firsts, .. } = found;
         if !firsts.is_empty() {
             let earliest = self.active.peek().and_then(Active::head).map(|head| head.at);
             self.links.add(firsts, earliest.map_or(run.place.at, |at| at.min(run.place.at)));
@@ -136,7 +136,7 @@ impl Held<'_> {
 
     /// Gives out all packets before `unread`, the place of the first run that has not been read, up to a fragment whose
     /// first one may be in there.
-    fn give_out(&mut self, unread: Option<Place>, emit: &mut dyn Emit) -> Result<Next, ExtractError> {
+    fn give_out(&mut self, unread: Option<PacketOrder>, emit: &mut dyn Emit) -> Result<Next, ExtractError> {
         while let Some(mut run) = self.active.pop() {
             let other = self.active.peek().and_then(Active::head);
             let until = match (unread, other) {
@@ -179,7 +179,7 @@ impl Held<'_> {
 
     /// True if the packets that decide about a fragment may still be unread. If too many packets wait already, it is judged as
     /// if there were none.
-    fn must_wait(&mut self, later: &Later, unread: Option<Place>) -> bool {
+    fn must_wait(&mut self, later: &Later, unread: Option<PacketOrder>) -> bool {
         let decided_at = later.at.plus_ns(REACH_NS);
         let may_come = unread.is_some_and(|unread| unread.at <= decided_at);
         if may_come && self.packets > HELD_PACKETS_MAX {

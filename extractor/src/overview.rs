@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::completeness::troubles::part_and_reason;
 use crate::completeness::{Damage, identity_damage};
 
-pub use remembered::Remembered;
+pub use remembered::OverviewCache;
 
 /// Bytes of an index that tell when its packets are from.
 const INDEX_HEAD_BYTES: u64 = 4096;
@@ -73,11 +73,11 @@ pub struct Overview {
 impl Overview {
     /// Looks at a store.
     pub fn of(store: &Store, now: Timestamp) -> Result<Self, StoreError> {
-        Self::with(&Remembered::default(), store, now)
+        Self::with(&OverviewCache::default(), store, now)
     }
 
     /// Looks at a store again.
-    pub fn with(remembered: &Remembered, store: &Store, now: Timestamp) -> Result<Self, StoreError> {
+    pub fn with(remembered: &OverviewCache, store: &Store, now: Timestamp) -> Result<Self, StoreError> {
         let StoreListing { segments, unlisted } = store.listing();
         let needed = |at: Unlisted| Damage::needed(store.part(&at.path), at.reason);
         let mut damaged: Vec<Damage> =

@@ -19,10 +19,10 @@ use netrewind_indexer::{Flow, FlowCursor, Index, IndexError, Template};
 use netrewind_segment::{LinkType, Map, Timestamp};
 
 use crate::answer::Estimate;
-use crate::filters::{Filters, Outlook};
+use crate::filters::{LinkTypeVerdict, QueryFilter};
 use crate::fragments::{Relevant, can_be_later, reach};
 use crate::query::TimeRange;
-use crate::walk::{Granule, Walk};
+use crate::walk::{Scan, ScanGranule};
 pub(crate) use divide::Division;
 use judged::{Demands, Judgements};
 pub(crate) use judged::{Judged, Verdicts};
@@ -58,7 +58,7 @@ pub(crate) struct Planner<'q> {
     range: TimeRange,
     /// Range of the packets that can decide about those of `range`.
     wide: TimeRange,
-    filters: &'q Filters,
+    filters: &'q QueryFilter,
     judgements: Judgements,
 }
 
@@ -96,10 +96,10 @@ enum Go {
 }
 
 /// Visitor of flows, called with a flow's number and the filters' verdicts; the cursor stands where the flow was read.
-type Visit<'v> = dyn FnMut(&mut FlowCursor<'_, Map>, u32, &Flow, Verdicts) -> Result<Go, IndexError> + 'v;
+type VisitFlow<'v> = dyn FnMut(&mut FlowCursor<'_, Map>, u32, &Flow, Verdicts) -> Result<Go, IndexError> + 'v;
 
 impl<'q> Planner<'q> {
-    pub(crate) fn new(range: TimeRange, filters: &'q Filters) -> Self {
+    pub(crate) fn new(range: TimeRange, filters: &'q QueryFilter) -> Self {
         let wide = if filters.link_fragments() { reach(range) } else { range };
         Self { range, wide, filters, judgements: Judgements::default() }
     }
@@ -107,27 +107,27 @@ impl<'q> Planner<'q> {
     /// The runs of these granules of a segment without an index.
     pub(crate) fn runs_of_walk(
         &self,
-        granules: impl Iterator<Item = Granule>,
+        granules: impl Iterator<Item = ScanGranule>,
         link_type: LinkType,
     ) -> Vec<PlannedRun> {
-        if self.filters.outlook(link_type) == Outlook::Nothing {
+        if self.filters.outlook(link_type) == LinkTypeVerdict::Nothing {
             return Vec::new();
         }
-        let meets = |granule: &Granule| self.wide.meets(granule.first, granule.last);
+        let meets = |granule: &ScanGranule| self.wide.meets(granule.first, granule.last);
         group(granules.filter(meets).collect())
     }
 
     /// Bounds of a segment without an index; `None` if they would reveal packets that a joined filter may not accept.
-    pub(crate) fn estimate_of_walk(&self, walk: &Walk, link_type: LinkType) -> Option<Estimate> {
+    pub(crate) fn estimate_of_walk(&self, walk: &Scan, link_type: LinkType) -> Option<Estimate> {
         let Some((first, last)) = walk.bounds().filter(|(first, last)| self.range.meets(*first, *last))
         else {
             return Some(Estimate::default());
         };
         let outlook = self.filters.outlook(link_type);
-        let certain = outlook == Outlook::Everything && self.range.covers(first, last);
+        let certain = outlook == LinkTypeVerdict::Everything && self.range.covers(first, last);
         match outlook {
-            Outlook::Nothing => Some(Estimate::default()),
-            _ if self.filters.joined_outlook(link_type) != Outlook::Everything => None,
+            LinkTypeVerdict::Nothing => Some(Estimate::default()),
+            _ if self.filters.joined_outlook(link_type) != LinkTypeVerdict::Everything => None,
             _ => Some(Estimate {
                 packets_min: if certain { walk.records } else { 0 },
                 packets_max: walk.records,
@@ -147,9 +147,9 @@ impl<'q> Planner<'q> {
         let range = if relevant.is_empty() { self.range } else { self.wide };
         let in_time = granules_in_time(index, range)?;
         match self.filters.outlook(index.link_type()) {
-            Outlook::Nothing => return Ok(Vec::new()),
-            Outlook::Everything => return runs_of(index, in_time.as_ref(), None),
-            Outlook::Depends => {}
+            LinkTypeVerdict::Nothing => return Ok(Vec::new()),
+            LinkTypeVerdict::Everything => return runs_of(index, in_time.as_ref(), None),
+            LinkTypeVerdict::Depends => {}
         }
         let mut templates = self.judge_templates(index)?;
         let granules = in_time.as_ref().map_or(index.granule_count(), GranuleSet::count);
@@ -218,8 +218,8 @@ impl<'q> Planner<'q> {
         let mut sum = Sum::default();
         let covers_all = self.range.covers(index.first(), index.last());
         match self.filters.outlook(index.link_type()) {
-            Outlook::Nothing => return Ok(sum),
-            Outlook::Everything if covers_all => {
+            LinkTypeVerdict::Nothing => return Ok(sum),
+            LinkTypeVerdict::Everything if covers_all => {
                 let (packets, bytes_max) = (index.records(), index.wire_bytes());
                 sum.estimate =
                     Estimate { packets_min: packets, packets_max: packets, bytes_max, segments: 1 };
@@ -281,12 +281,12 @@ impl<'q> Planner<'q> {
         templates: &mut Templates<'_>,
         stop: &dyn Fn() -> bool,
         bytes: u64,
-        visit: &mut Visit<'_>,
+        visit: &mut VisitFlow<'_>,
     ) -> Result<bool, PlanError> {
         let index = templates.index;
         let mut ids = Vec::new();
-        let walks = templates.walked.contains(&true);
-        if walks {
+        let scans = templates.walked.contains(&true);
+        if scans {
             index.bytes().read_around();
         }
         for Lookup { wanted, demands: Demands { terms, ends } } in &templates.by_terms {
@@ -302,7 +302,7 @@ impl<'q> Planner<'q> {
             }
         }
         let too_dear = |flows: u64| flows.saturating_mul(FLOW_COST_BYTES) > bytes;
-        if too_dear(ids.len() as u64) || (walks && too_dear(index.flow_count().into())) {
+        if too_dear(ids.len() as u64) || (scans && too_dear(index.flow_count().into())) {
             return Ok(false);
         }
         let mut cursor = index.cursor();
@@ -315,7 +315,7 @@ impl<'q> Planner<'q> {
                 return Ok(false);
             }
         }
-        if !walks {
+        if !scans {
             return Ok(true);
         }
         let walked = std::mem::take(&mut templates.walked);
@@ -340,7 +340,7 @@ impl<'q> Planner<'q> {
         cursor: &mut FlowCursor<'_, Map>,
         id: u32,
         flow: &Flow,
-        visit: &mut Visit<'_>,
+        visit: &mut VisitFlow<'_>,
     ) -> Result<Go, IndexError> {
         if !self.wide.meets(flow.first, flow.last) {
             return Ok(Go::On);
@@ -351,7 +351,7 @@ impl<'q> Planner<'q> {
 }
 
 impl Templates<'_> {
-    fn judge(&mut self, flow: &Flow, filters: &Filters) -> Verdicts {
+    fn judge(&mut self, flow: &Flow, filters: &QueryFilter) -> Verdicts {
         let number = flow.template as usize;
         // A flow names a template of its index: the index has checked that.
         let (Some(template), Some(judged), Some(scratch)) =
@@ -392,7 +392,7 @@ fn runs_of(
         let granule = cursor.granule(number)?;
         if granule.records > 0 {
             let (start, end) = (granule.offset, cursor.granule_end(number)?);
-            granules.push(Granule { start, end, first: granule.first, last: granule.last });
+            granules.push(ScanGranule { start, end, first: granule.first, last: granule.last });
         }
         Ok(())
     };

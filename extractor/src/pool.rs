@@ -7,17 +7,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 
-/// Waiting work, in the unit of [`Pool::submit`]'s weight, from which on helpers are started.
+/// Waiting work, in the unit of [`WorkPool::submit`]'s weight, from which on helpers are started.
 const HELPERS_FROM_WEIGHT: u64 = 2 << 20;
 
 /// A task that was submitted.
 pub(crate) struct Task<T, R> {
     pub(crate) input: T,
-    state: Mutex<State<R>>,
+    state: Mutex<TaskState<R>>,
     changed: Condvar,
 }
 
-enum State<R> {
+enum TaskState<R> {
     Waiting,
     Running,
     Done(R),
@@ -25,20 +25,20 @@ enum State<R> {
     Gone,
 }
 
-struct Shared<T, R> {
-    queue: Mutex<Queue<T, R>>,
+struct PoolShared<T, R> {
+    queue: Mutex<TaskQueue<T, R>>,
     work_or_end: Condvar,
 }
 
-struct Queue<T, R> {
+struct TaskQueue<T, R> {
     waiting: VecDeque<Arc<Task<T, R>>>,
     ended: bool,
 }
 
 /// Runs `work` on tasks, on the calling thread and at most `helpers` others.
-pub(crate) struct Pool<'scope, 'env, T, R> {
+pub(crate) struct WorkPool<'scope, 'env, T, R> {
     scope: &'scope Scope<'scope, 'env>,
-    shared: Arc<Shared<T, R>>,
+    shared: Arc<PoolShared<T, R>>,
     work: &'scope (dyn Fn(&T) -> R + Sync),
     helpers: usize,
     weight: u64,
@@ -48,17 +48,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> Pool<'scope, 'env, T, R> {
+impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> WorkPool<'scope, 'env, T, R> {
     /// No thread is started yet.
     pub(crate) fn new(
         scope: &'scope Scope<'scope, 'env>,
         helpers: usize,
         work: &'scope (dyn Fn(&T) -> R + Sync),
     ) -> Self {
-        let queue = Mutex::new(Queue { waiting: VecDeque::new(), ended: false });
+        let queue = Mutex::new(TaskQueue { waiting: VecDeque::new(), ended: false });
         Self {
             scope,
-            shared: Arc::new(Shared { queue, work_or_end: Condvar::new() }),
+            shared: Arc::new(PoolShared { queue, work_or_end: Condvar::new() }),
             work,
             helpers,
             weight: 0,
@@ -67,7 +67,7 @@ impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> Pool<'scope, 'env,
 
     /// Puts a task at the end of the queue. `weight` says how much work it is, for instance in bytes to read.
     pub(crate) fn submit(&mut self, input: T, weight: u64) -> Arc<Task<T, R>> {
-        let task = Arc::new(Task { input, state: Mutex::new(State::Waiting), changed: Condvar::new() });
+        let task = Arc::new(Task { input, state: Mutex::new(TaskState::Waiting), changed: Condvar::new() });
         lock(&self.shared.queue).waiting.push_back(Arc::clone(&task));
         self.shared.work_or_end.notify_one();
         self.weight += weight;
@@ -97,7 +97,7 @@ impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> Pool<'scope, 'env,
     }
 }
 
-impl<T, R> Drop for Pool<'_, '_, T, R> {
+impl<T, R> Drop for WorkPool<'_, '_, T, R> {
     fn drop(&mut self) {
         let mut queue = lock(&self.shared.queue);
         queue.waiting.clear();
@@ -106,7 +106,7 @@ impl<T, R> Drop for Pool<'_, '_, T, R> {
     }
 }
 
-fn help<T, R>(shared: &Shared<T, R>, work: &(dyn Fn(&T) -> R + Sync)) {
+fn help<T, R>(shared: &PoolShared<T, R>, work: &(dyn Fn(&T) -> R + Sync)) {
     loop {
         let mut queue = lock(&shared.queue);
         let task = loop {
@@ -128,25 +128,25 @@ impl<T, R> Task<T, R> {
     fn run(&self, work: &(dyn Fn(&T) -> R + Sync)) {
         {
             let mut state = lock(&self.state);
-            if !matches!(*state, State::Waiting) {
+            if !matches!(*state, TaskState::Waiting) {
                 return;
             }
-            *state = State::Running;
+            *state = TaskState::Running;
         }
         let unless_done = MarkGone(self);
         let result = work(&self.input);
         std::mem::forget(unless_done);
-        *lock(&self.state) = State::Done(result);
+        *lock(&self.state) = TaskState::Done(result);
         self.changed.notify_all();
     }
 
     fn take_if_done(&self) -> Option<R> {
         let mut state = lock(&self.state);
-        if !matches!(*state, State::Done(_)) {
+        if !matches!(*state, TaskState::Done(_)) {
             return None;
         }
-        match std::mem::replace(&mut *state, State::Gone) {
-            State::Done(result) => Some(result),
+        match std::mem::replace(&mut *state, TaskState::Gone) {
+            TaskState::Done(result) => Some(result),
             _ => None,
         }
     }
@@ -154,10 +154,10 @@ impl<T, R> Task<T, R> {
     /// Waits until it is done; false where it never will be.
     fn wait(&self) -> bool {
         let mut state = lock(&self.state);
-        while matches!(*state, State::Waiting | State::Running) {
+        while matches!(*state, TaskState::Waiting | TaskState::Running) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        matches!(*state, State::Done(_))
+        matches!(*state, TaskState::Done(_))
     }
 }
 
@@ -166,7 +166,7 @@ struct MarkGone<'a, T, R>(&'a Task<T, R>);
 
 impl<T, R> Drop for MarkGone<'_, T, R> {
     fn drop(&mut self) {
-        *lock(&self.0.state) = State::Gone;
+        *lock(&self.0.state) = TaskState::Gone;
         self.0.changed.notify_all();
     }
 }
@@ -180,7 +180,7 @@ mod tests {
         for helpers in [0, 1, 3] {
             let work = |n: &u64| n * n;
             std::thread::scope(|scope| {
-                let mut pool = Pool::new(scope, helpers, &work);
+                let mut pool = WorkPool::new(scope, helpers, &work);
                 let tasks: Vec<_> = (0..500).map(|n| pool.submit(n, HELPERS_FROM_WEIGHT / 100)).collect();
                 for (n, task) in (0..500).zip(&tasks) {
                     assert_eq!(pool.finish(task), n * n);

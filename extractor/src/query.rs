@@ -10,7 +10,7 @@ use crate::{DedupWindow, TunnelDemands};
 /// exposes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum View {
+pub enum ViewMode {
     /// The innermost one, as if every tunnel had ended before the recorder.
     #[default]
     Inner,
@@ -20,7 +20,7 @@ pub enum View {
     Any,
 }
 
-impl std::str::FromStr for View {
+impl std::str::FromStr for ViewMode {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
@@ -35,14 +35,14 @@ impl std::str::FromStr for View {
 /// Limits on an answer's size. The answer stops exactly there, and its completeness says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Limits {
+pub struct AnswerLimits {
     /// Packets at most.
     pub packets: Option<u64>,
     /// Bytes of packets at most, as captured, without any file's headers.
     pub bytes: Option<u64>,
 }
 
-impl Limits {
+impl AnswerLimits {
     /// True if any limit is set.
     pub fn are_set(&self) -> bool {
         self.packets.is_some() || self.bytes.is_some()
@@ -56,7 +56,7 @@ pub struct JoinedFilter {
     /// A pcap-filter(7) expression; empty accepts every packet.
     pub filter: String,
     /// View of a packet that it sees.
-    pub view: View,
+    pub view: ViewMode,
     /// It sees the frame as if its VLAN tags were gone.
     pub ignore_vlan: bool,
 }
@@ -72,7 +72,7 @@ pub struct Query {
     /// A pcap-filter(7) expression; empty accepts every packet.
     pub filter: String,
     /// View of a packet that the filter sees.
-    pub view: View,
+    pub view: ViewMode,
     /// Filter the frame as if its VLAN tags were gone.
     pub ignore_vlan: bool,
     /// Interfaces whose packets are wanted, by their names in the logbook, or imported files; empty: all.
@@ -100,7 +100,7 @@ pub struct Query {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
     /// Limits on the answer's size.
-    pub limits: Limits,
+    pub limits: AnswerLimits,
     /// True if indexes may be used to skip work. They never change an answer, only the time it takes.
     pub use_index: bool,
     /// Remark about the query itself, added to the answer's notes.
@@ -114,7 +114,7 @@ impl Default for Query {
             from: None,
             to: None,
             filter: String::new(),
-            view: View::default(),
+            view: ViewMode::default(),
             ignore_vlan: false,
             interfaces: Vec::new(),
             tunnels: TunnelDemands::default(),
@@ -124,7 +124,7 @@ impl Default for Query {
             dedup: None,
             flow: None,
             search: None,
-            limits: Limits::default(),
+            limits: AnswerLimits::default(),
             use_index: true,
             note: None,
         }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use netrewind_segment::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
 use netrewind_segment::{Map, RecordHeader, Records, Timestamp};
 
-use crate::filters::{Filters, Scratch};
-use crate::fragments::{self, First, FirstVerdict, Later};
+use crate::filters::{QueryFilter, Scratch};
+use crate::fragments::{self, FirstFragment, FirstVerdict, Later};
 use crate::query::TimeRange;
 use crate::segment::Segment;
 use crate::sys::prefetch;
-use crate::views::PacketView;
+use crate::views::ViewBytes;
 
 /// The place of a packet in the order of answers: time, then lane, then the age of its segment, then position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct PacketOrder {
     pub(crate) at: Timestamp,
     pub(crate) lane: u16,
     pub(crate) ordinal: u32,
@@ -28,7 +28,7 @@ pub(crate) struct Run {
     pub(crate) segment: Arc<Segment>,
     /// Each begins and ends with a whole record; ascending.
     pub(crate) ranges: Vec<Range<u64>>,
-    pub(crate) place: Place,
+    pub(crate) place: PacketOrder,
     /// Fragments are noted, so that they can be judged together with the first of their packet.
     pub(crate) links: bool,
 }
@@ -64,7 +64,7 @@ impl Run {
 pub(crate) struct Match {
     pub(crate) at: Timestamp,
     pub(crate) offset: u64,
-    /// Its index in [`Found::laters`], or [`ACCEPTED`].
+    /// Its index in [`RunMatches::laters`], or [`ACCEPTED`].
     pub(crate) later: u32,
 }
 
@@ -73,14 +73,14 @@ pub(crate) const ACCEPTED: u32 = u32::MAX;
 
 /// Result of reading a run.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct RunMatches {
     /// The accepted packets in order of time and position, where they were to be collected, and in any case those that
     /// may be.
     pub(crate) matches: Vec<Match>,
     /// Later fragments among them.
     pub(crate) laters: Vec<Later>,
     /// First fragments, also of packets outside of the range.
-    pub(crate) firsts: Vec<First>,
+    pub(crate) firsts: Vec<FirstFragment>,
     /// Number of packets accepted beyond doubt.
     pub(crate) packets: u64,
     /// Their bytes on the wire.
@@ -95,7 +95,7 @@ pub(crate) struct Found {
 ///
 /// If pages of the segment turn out to be lost, results from their zeros are discarded: each stretch is read again up to the
 /// first record that touches a lost page.
-pub(crate) fn read(run: &Run, range: TimeRange, filters: &Filters, collect: bool) -> Found {
+pub(crate) fn read(run: &Run, range: TimeRange, filters: &QueryFilter, collect: bool) -> RunMatches {
     let mut found = read_ranges(run, &run.ranges, range, filters, collect);
     let mut ranges = run.ranges.clone();
     let mut damaged_at = Vec::new();
@@ -126,13 +126,13 @@ fn read_ranges(
     run: &Run,
     ranges: &[Range<u64>],
     range: TimeRange,
-    filters: &Filters,
+    filters: &QueryFilter,
     collect: bool,
-) -> Found {
-    let mut found = Found::default();
+) -> RunMatches {
+    let mut found = RunMatches::default();
     let wide = if run.links { fragments::reach(range) } else { range };
     let mut reader =
-        Reader { run, range, wide, filters, collect, scratch: filters.scratch(), found: &mut found };
+        RunReader { run, range, wide, filters, collect, scratch: filters.scratch(), found: &mut found };
     let mut offsets: [Vec<usize>; LANES] = Default::default();
     for ranges in ranges.chunks(LANES) {
         reader.walk(ranges, &mut offsets);
@@ -150,17 +150,17 @@ const LANES: usize = 16;
 /// Bytes behind a record's beginning that a filter is most likely to look at next, after its first cache line.
 const LIKELY_BYTES: usize = 64;
 
-struct Reader<'a> {
+struct RunReader<'a> {
     run: &'a Run,
     range: TimeRange,
     wide: TimeRange,
-    filters: &'a Filters,
+    filters: &'a QueryFilter,
     collect: bool,
     scratch: Scratch,
-    found: &'a mut Found,
+    found: &'a mut RunMatches,
 }
 
-impl Reader<'_> {
+impl RunReader<'_> {
     /// Finds where the records of at most [`LANES`] ranges begin, and has their first bytes fetched.
     fn walk(&mut self, ranges: &[Range<u64>], offsets: &mut [Vec<usize>; LANES]) {
         let segment: &[u8] = &self.run.segment.bytes;
@@ -204,7 +204,7 @@ impl Reader<'_> {
             let Some(header) = RecordHeader::read(record) else { continue };
             let Some(bytes) = record.get(RECORD_HEADER_BYTES..header.record_bytes()) else { continue };
             let at = header.timestamp();
-            let packet = PacketView { link_type, bytes, len: header.len };
+            let packet = ViewBytes { link_type, bytes, len: header.len };
             if !self.wide.contains(at) {
                 continue;
             }
@@ -227,7 +227,7 @@ impl Reader<'_> {
     }
 
     /// Judges a packet; returns also its number among the later fragments. Notes the fragments that it is.
-    fn judge_linked(&mut self, packet: PacketView<'_>, at: Timestamp) -> (bool, u32) {
+    fn judge_linked(&mut self, packet: ViewBytes<'_>, at: Timestamp) -> (bool, u32) {
         let (peeled, untagged) = self.filters.take_apart(packet, &mut self.scratch);
         let is_accepted = self.filters.accept_peeled(peeled, untagged);
         if !peeled.is_fragment() {
@@ -243,7 +243,7 @@ impl Reader<'_> {
                 is_deeper: asks_innermost && innermost > first.series.view,
                 within: later.map(Box::new),
             };
-            self.found.firsts.push(First { at, series: first.series, verdict });
+            self.found.firsts.push(FirstFragment { at, series: first.series, verdict });
         }
         let number = u32::try_from(self.found.laters.len()).unwrap_or(ACCEPTED);
         match later.filter(|_| number != ACCEPTED && self.range.contains(at)) {

@@ -36,12 +36,12 @@ use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::fragments::FRAGMENT_WINDOW_NS;
-use crate::memory::{Account, Holding};
-use crate::sink::Packet;
-use crate::views::{PacketView, Peeler};
-pub(crate) use item::Item;
-use queue::Queue;
-use series::{Fate, First, Fit, Part, Series};
+use crate::memory::{Holding, MemoryAccount};
+use crate::sink::AnswerPacket;
+use crate::views::{Peeler, ViewBytes};
+pub(crate) use item::OutputPacket;
+use queue::OutputQueue;
+use series::{Fate, FragmentFit, FragmentPart, FragmentSet, LeadFragment};
 
 /// Longest time between the fragments of a packet: as long as they are found together.
 const WINDOW_NS: u64 = FRAGMENT_WINDOW_NS;
@@ -79,7 +79,7 @@ pub struct ReassemblyAccount {
 
 /// Key shared by the fragments of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct FragmentKey {
     /// Its view counts from the stored packet on.
     name: SeriesName,
     /// A hash of the tunnels around, so that tenants with the same addresses are kept apart.
@@ -93,9 +93,9 @@ type Deadline = (u64, u64);
 #[derive(Debug)]
 pub(crate) struct Reassembler {
     peeler: Peeler,
-    queue: Queue,
-    series: HashMap<Key, Series>,
-    deadlines: BTreeMap<Deadline, Key>,
+    queue: OutputQueue,
+    series: HashMap<FragmentKey, FragmentSet>,
+    deadlines: BTreeMap<Deadline, FragmentKey>,
     begun: u64,
     account: ReassemblyAccount,
     /// Share of the waiting packets in the memory of all answers.
@@ -103,12 +103,12 @@ pub(crate) struct Reassembler {
 }
 
 /// A fragment that may be a piece of a tunnel's packet.
-struct Found {
-    key: Key,
+struct FoundFragment {
+    key: FragmentKey,
     fragment: Fragment,
-    part: Part,
+    part: FragmentPart,
     /// Header facts, if it is the first one.
-    first: Option<First>,
+    first: Option<LeadFragment>,
     at: Timestamp,
 }
 
@@ -116,7 +116,7 @@ impl Reassembler {
     pub(crate) fn new(ports: &TunnelPorts) -> Self {
         Self {
             peeler: Peeler::new(ports),
-            queue: Queue::default(),
+            queue: OutputQueue::default(),
             series: HashMap::new(),
             deadlines: BTreeMap::new(),
             begun: 0,
@@ -126,19 +126,19 @@ impl Reassembler {
     }
 
     /// Charges its memory to the account; without room for more it gives up incomplete packets earlier.
-    pub(crate) fn held_by(self, account: &Account) -> Self {
+    pub(crate) fn held_by(self, account: &MemoryAccount) -> Self {
         Self { holding: Some(account.holding()), ..self }
     }
 
     /// True if a packet can bypass reassembly: it is no fragment, and nothing before it waits.
-    pub(crate) fn lets_pass(&mut self, packet: &Packet<'_>) -> bool {
-        let Packet { header, bytes, link_type, .. } = *packet;
+    pub(crate) fn lets_pass(&mut self, packet: &AnswerPacket<'_>) -> bool {
+        let AnswerPacket { header, bytes, link_type, .. } = *packet;
         self.queue.is_empty()
-            && !self.peeler.take_apart(PacketView { link_type, bytes, len: header.len }).is_fragment()
+            && !self.peeler.take_apart(ViewBytes { link_type, bytes, len: header.len }).is_fragment()
     }
 
     /// The next packet of the answer.
-    pub(crate) fn take(&mut self, item: Item) {
+    pub(crate) fn take(&mut self, item: OutputPacket) {
         self.advance(item.at());
         let slot = self.queue.push(item);
         self.settle(slot);
@@ -163,7 +163,7 @@ impl Reassembler {
     }
 
     /// The next packet that need not wait any more.
-    pub(crate) fn next(&mut self) -> Option<Item> {
+    pub(crate) fn next(&mut self) -> Option<OutputPacket> {
         self.queue.pop()
     }
 
@@ -183,7 +183,7 @@ impl Reassembler {
     }
 
     /// The outermost fragment that a packet is.
-    fn look(&mut self, slot: u64) -> Option<Found> {
+    fn look(&mut self, slot: u64) -> Option<FoundFragment> {
         let item = self.queue.item(slot).filter(|item| item.depth < DEPTH_MAX)?;
         let peeled = self.peeler.take_apart(item.view());
         if !peeled.is_fragment() {
@@ -202,10 +202,10 @@ impl Reassembler {
         let captured = item.bytes().get(fragment.payload..).unwrap_or_default();
         let captured = &captured[..captured.len().min(fragment.bytes)];
         let is_tunnel = peeled.innermost_view() > view;
-        Some(Found {
-            key: Key { name, tunnels },
-            first: fragment.is_first().then_some(First { begin, link_type, fragment, is_tunnel }),
-            part: Part {
+        Some(FoundFragment {
+            key: FragmentKey { name, tunnels },
+            first: fragment.is_first().then_some(LeadFragment { begin, link_type, fragment, is_tunnel }),
+            part: FragmentPart {
                 slot,
                 bytes: fragment.bytes,
                 payload: fragment.payload,
@@ -218,7 +218,7 @@ impl Reassembler {
     }
 
     /// Adds a fragment to its series; true if the series is now whole and its packet has taken the fragment's place.
-    fn place(&mut self, slot: u64, found: &Found) -> bool {
+    fn place(&mut self, slot: u64, found: &FoundFragment) -> bool {
         if !is_sound(&found.fragment) {
             self.account.refused += 1;
             let fate = fate_of(found.first.as_ref(), &found.key);
@@ -229,35 +229,35 @@ impl Reassembler {
             let fit = series.fit(&found.fragment, &found.part);
             let is_old = found.at.ns().saturating_sub(series.newest.ns()) > NEAR_NS;
             match (series.closed, fit) {
-                (Some(closed), fit) if closed.is_refused || fit == Fit::Duplicate => {
+                (Some(closed), fit) if closed.is_refused || fit == FragmentFit::Duplicate => {
                     self.queue.meet([slot], closed.fate);
                     return false;
                 }
-                (None, Fit::Duplicate) => {
+                (None, FragmentFit::Duplicate) => {
                     series.duplicates.push(slot);
                     return false;
                 }
-                (None, Fit::Contradiction) if !is_old => {
+                (None, FragmentFit::Contradiction) if !is_old => {
                     self.refuse(&found.key, slot);
                     return false;
                 }
-                (None, Fit::New) => {}
+                (None, FragmentFit::New) => {}
                 // The id is another packet's now.
-                (Some(_), _) | (None, Fit::Contradiction) => self.give_up(&found.key),
+                (Some(_), _) | (None, FragmentFit::Contradiction) => self.give_up(&found.key),
             }
         }
         let series = self.series.entry(found.key).or_insert_with(|| {
             self.begun += 1;
             let deadline = (found.at.ns().saturating_add(WINDOW_NS), self.begun);
             self.deadlines.insert(deadline, found.key);
-            Series::new(deadline)
+            FragmentSet::new(deadline)
         });
         series.add(&found.fragment, found.part, found.first, found.at);
         series.is_whole() && self.put_together(&found.key, slot)
     }
 
     /// Puts a whole series together in the place of its last fragment; false where that shows no tunnel.
-    fn put_together(&mut self, key: &Key, slot: u64) -> bool {
+    fn put_together(&mut self, key: &FragmentKey, slot: u64) -> bool {
         let Some(series) = self.series.get(key) else { return false };
         let total = series.total.unwrap_or(0);
         let together = together::put_together(series, &self.queue, key, total);
@@ -278,7 +278,7 @@ impl Reassembler {
     }
 
     /// Fragments of it contradict each other, this one and those before.
-    fn refuse(&mut self, key: &Key, slot: u64) {
+    fn refuse(&mut self, key: &FragmentKey, slot: u64) {
         let Some(series) = self.series.get_mut(key) else { return };
         series.duplicates.push(slot);
         let fate = fate_of(series.first.as_ref(), key);
@@ -287,7 +287,7 @@ impl Reassembler {
     }
 
     /// A series that will not become whole, or is not needed any more.
-    fn give_up(&mut self, key: &Key) {
+    fn give_up(&mut self, key: &FragmentKey) {
         let Some(series) = self.series.remove(key) else { return };
         self.deadlines.remove(&series.deadline);
         if series.closed.is_some() {
@@ -314,7 +314,7 @@ impl Reassembler {
     }
 
     /// The fragments of a series meet their fate, as will those that come again soon. How many were dropped.
-    fn close(&mut self, key: &Key, fate: Fate, is_refused: bool) -> u64 {
+    fn close(&mut self, key: &FragmentKey, fate: Fate, is_refused: bool) -> u64 {
         let Some(series) = self.series.get_mut(key) else { return 0 };
         let dropped = self.queue.meet(series.slots(), fate);
         self.deadlines.remove(&series.deadline);
@@ -332,7 +332,7 @@ impl Reassembler {
     }
 
     fn keep_bounds(&mut self) {
-        let waits_too_much = |queue: &Queue| {
+        let waits_too_much = |queue: &OutputQueue| {
             queue.waits() && (queue.len() > PACKETS_MAX || queue.together_bytes() > TOGETHER_BYTES_MAX)
         };
         while (self.series.len() > SERIES_MAX || waits_too_much(&self.queue) || !self.has_memory())
@@ -346,13 +346,13 @@ impl Reassembler {
 }
 
 /// A packet put together, or what there is of it, shows more than the IP header whose fragments these are.
-fn shows_tunnel(peeler: &mut Peeler, series: &Series, together: &Item) -> bool {
+fn shows_tunnel(peeler: &mut Peeler, series: &FragmentSet, together: &OutputPacket) -> bool {
     series.first.is_some_and(|first| first.is_tunnel)
         || peeler.take_apart(together.view()).innermost_view() > 0
 }
 
 /// Fate of the fragments of a series that does not become whole.
-fn fate_of(first: Option<&First>, key: &Key) -> Fate {
+fn fate_of(first: Option<&LeadFragment>, key: &FragmentKey) -> Fate {
     match first {
         Some(first) if first.is_tunnel => Fate::Dropped,
         None if key.name.view == 0 => Fate::Dropped,

@@ -13,9 +13,9 @@ use netrewind_segment::{LinkType, Map, SegmentName, SegmentState, Store, StoreEr
 
 use crate::answer::RejectedIndex;
 
-use crate::read::{Match, Place, index as offset_in};
-use crate::shelf::{Opened, Shelf};
-use crate::walk::{Walk, damage_at};
+use crate::read::{Match, PacketOrder, index as offset_in};
+use crate::shelf::{Opened, SegmentCache};
+use crate::walk::{Scan, damage_at};
 use crate::{ExtractError, Unreadable};
 
 /// Bytes at the front of an index that are fetched at once: its header, templates and directories stand there.
@@ -112,16 +112,24 @@ impl Segment {
     }
 
     /// Opens a released segment again; `None` where it is gone, or cannot be read any more.
-    pub(crate) fn reopen(&self, shelf: &Shelf, use_index: bool) -> Result<Option<Self>, ExtractError> {
-        Ok(match self.reopened(shelf, use_index)? {
+    pub(crate) fn reopen(
+        &self,
+        segment_cache: &SegmentCache,
+        use_index: bool,
+    ) -> Result<Option<Self>, ExtractError> {
+        Ok(match self.reopened(segment_cache, use_index)? {
             Opening::Ready(segment, _) => Some(*segment),
             Opening::Nothing | Opening::Unreadable(_) => None,
         })
     }
 
     /// Opens a released segment again, and returns the result in full.
-    pub(crate) fn reopened(&self, shelf: &Shelf, use_index: bool) -> Result<Opening, ExtractError> {
-        Ok(match shelf.open(self.name, self.ordinal, use_index)? {
+    pub(crate) fn reopened(
+        &self,
+        segment_cache: &SegmentCache,
+        use_index: bool,
+    ) -> Result<Opening, ExtractError> {
+        Ok(match segment_cache.open(self.name, self.ordinal, use_index)? {
             Opening::Ready(segment, rejection) => {
                 let segment = Self { interface: self.interface, bounds: self.bounds, ..*segment };
                 Opening::Ready(Box::new(segment), rejection)
@@ -160,8 +168,8 @@ impl Segment {
     }
 
     /// The place of one of its packets in the order of answers.
-    pub(crate) fn place_of(&self, found: Match) -> Place {
-        Place { at: found.at, lane: self.name.lane, ordinal: self.ordinal, offset: found.offset }
+    pub(crate) fn place_of(&self, found: Match) -> PacketOrder {
+        PacketOrder { at: found.at, lane: self.name.lane, ordinal: self.ordinal, offset: found.offset }
     }
 
     /// True if the index knows that no packet has a view but itself, so that none has to be dissected.
@@ -175,7 +183,7 @@ impl Segment {
     }
 
     /// Place from which it cannot be read, after a walk that reached as far as `walk` says.
-    pub(crate) fn damage(&self, walk: &Walk) -> Option<Unreadable> {
+    pub(crate) fn damage(&self, walk: &Scan) -> Option<Unreadable> {
         let bytes = self.bytes.len() as u64;
         (walk.end < bytes.max(self.indexed_bytes)).then(|| self.unreadable_at(walk.end))
     }
@@ -204,10 +212,10 @@ impl Segment {
 pub(crate) struct Mapped {
     name: SegmentName,
     ordinal: u32,
-    files: Files,
+    files: SegmentFiles,
 }
 
-enum Files {
+enum SegmentFiles {
     /// They stand opened, and have been checked.
     Kept(Opened),
     New(NewFiles),
@@ -225,36 +233,38 @@ struct NewFiles {
 impl Mapped {
     /// `None` where the segment is gone.
     pub(crate) fn new(
-        shelf: &Shelf,
+        segment_cache: &SegmentCache,
         name: SegmentName,
         ordinal: u32,
         use_index: bool,
     ) -> Result<Option<Self>, ExtractError> {
-        if use_index && let Some(opened) = shelf.get(&name) {
-            return Ok(Some(Self { name, ordinal, files: Files::Kept(opened) }));
+        if use_index && let Some(opened) = segment_cache.get(&name) {
+            return Ok(Some(Self { name, ordinal, files: SegmentFiles::Kept(opened) }));
         }
-        let files = match open(shelf.store(), &name, use_index) {
+        let files = match open(segment_cache.store(), &name, use_index) {
             Ok(None) => return Ok(None),
-            Ok(Some(files)) => Files::New(files),
-            Err(reason) => Files::Unreadable(reason),
+            Ok(Some(files)) => SegmentFiles::New(files),
+            Err(reason) => SegmentFiles::Unreadable(reason),
         };
         Ok(Some(Self { name, ordinal, files }))
     }
 
-    /// Looks at the headers. What is whole stays on the shelf.
-    pub(crate) fn check(self, shelf: &Shelf) -> Opening {
+    /// Looks at the headers. What is whole stays in the cache.
+    pub(crate) fn check(self, segment_cache: &SegmentCache) -> Opening {
         let Self { name, ordinal, files } = self;
         let NewFiles { is_sealed, bytes, index, marked } = match files {
-            Files::Kept(opened) => return Opening::Ready(Box::new(Segment::of(name, ordinal, opened)), None),
-            Files::Unreadable(reason) => {
+            SegmentFiles::Kept(opened) => {
+                return Opening::Ready(Box::new(Segment::of(name, ordinal, opened)), None);
+            }
+            SegmentFiles::Unreadable(reason) => {
                 return Opening::Unreadable(Unreadable { segment: name, offset: 0, reason });
             }
-            Files::New(files) => files,
+            SegmentFiles::New(files) => files,
         };
         let rejected = |reason, is_unreadable| Some(RejectedIndex { segment: name, reason, is_unreadable });
         let mut indexed_bytes = 0;
         let (index, rejection) =
-            match index.map(|index| index.map(|map| check_index(map, shelf.ports(), &bytes))) {
+            match index.map(|index| index.map(|map| check_index(map, segment_cache.ports(), &bytes))) {
                 None => (None, None),
                 Some(Ok(Ok(index))) => (Some(index), None),
                 Some(Ok(Err((error, segment_bytes)))) => {
@@ -268,7 +278,7 @@ impl Mapped {
                 return Opening::Nothing;
             }
             let opened = Opened { bytes: Arc::new(bytes), index: Arc::new(index), plain: Arc::default() };
-            shelf.put(name, &opened);
+            segment_cache.put(name, &opened);
             return Opening::Ready(Box::new(Segment::of(name, ordinal, opened)), None);
         }
         let Some(link_type) = bytes.first_chunk::<FILE_HEADER_BYTES>().and_then(link_type_of) else {
@@ -366,8 +376,8 @@ fn marked_bounds(
 
 /// Walks over segments without an index, remembered within a bound. An open segment's walk goes on where it had ended.
 #[derive(Debug, Default)]
-pub(crate) struct Walks {
-    known: Mutex<HashMap<SegmentName, Arc<Walk>>>,
+pub(crate) struct ScanCache {
+    known: Mutex<HashMap<SegmentName, Arc<Scan>>>,
     /// Segments that are being walked over.
     walked: Mutex<HashSet<SegmentName>>,
 }
@@ -375,15 +385,15 @@ pub(crate) struct Walks {
 /// Interval at which a thread checks another's walk.
 const WAIT_FOR_WALK: Duration = Duration::from_millis(2);
 
-impl Walks {
+impl ScanCache {
     /// The walk over a segment as far as it was opened; `None` where `stop` said so.
-    pub(crate) fn of(&self, segment: &Segment, stop: &dyn Fn() -> bool) -> Option<Arc<Walk>> {
+    pub(crate) fn of(&self, segment: &Segment, stop: &dyn Fn() -> bool) -> Option<Arc<Scan>> {
         let end = segment.bytes.len() as u64;
         self.walk(segment, stop, &|walk| walk.end == end)
     }
 
     /// Likewise, or one that another query has made of more of it.
-    pub(crate) fn covering(&self, segment: &Segment, stop: &dyn Fn() -> bool) -> Option<Arc<Walk>> {
+    pub(crate) fn covering(&self, segment: &Segment, stop: &dyn Fn() -> bool) -> Option<Arc<Scan>> {
         let end = segment.bytes.len() as u64;
         self.walk(segment, stop, &|walk| walk.end >= end)
     }
@@ -392,8 +402,8 @@ impl Walks {
         &self,
         segment: &Segment,
         stop: &dyn Fn() -> bool,
-        is_enough: &dyn Fn(&Walk) -> bool,
-    ) -> Option<Arc<Walk>> {
+        is_enough: &dyn Fn(&Scan) -> bool,
+    ) -> Option<Arc<Scan>> {
         // Several at once would take as many times as long.
         while !locked(&self.walked).insert(segment.name) {
             if let Some(walk) = self.known(segment).filter(|walk| is_enough(walk)) {
@@ -404,7 +414,7 @@ impl Walks {
             }
             std::thread::sleep(WAIT_FOR_WALK);
         }
-        let _turn = Turn(self, segment.name);
+        let _turn = ScanTurn(self, segment.name);
         let known = self.known(segment);
         if let Some(walk) = known.as_ref().filter(|walk| is_enough(walk)) {
             return Some(Arc::clone(walk));
@@ -413,9 +423,9 @@ impl Walks {
         let begun = known.filter(|walk| walk.end <= segment.bytes.len() as u64);
         let begun = begun.map(Arc::unwrap_or_clone).unwrap_or_default();
         let mut walk = begun.extended(&segment.bytes, stop)?;
-        let is_lost = |walk: &Walk| segment.bytes.first_lost(0..offset_in(walk.end));
+        let is_lost = |walk: &Scan| segment.bytes.first_lost(0..offset_in(walk.end));
         while let Some(lost) = is_lost(&walk) {
-            walk = Walk::default().extended(&segment.bytes[..lost], stop)?;
+            walk = Scan::default().extended(&segment.bytes[..lost], stop)?;
         }
         let walk = Arc::new(walk);
         segment.bytes.read_as_told();
@@ -423,30 +433,30 @@ impl Walks {
         Some(walk)
     }
 
-    fn known(&self, segment: &Segment) -> Option<Arc<Walk>> {
+    fn known(&self, segment: &Segment) -> Option<Arc<Scan>> {
         locked(&self.known).get(&segment.name).cloned()
     }
 
-    fn remember(&self, name: SegmentName, walk: &Arc<Walk>) {
-        let mut walks = locked(&self.known);
-        if walks.get(&name).is_some_and(|known| known.end > walk.end) {
+    fn remember(&self, name: SegmentName, walk: &Arc<Scan>) {
+        let mut scans = locked(&self.known);
+        if scans.get(&name).is_some_and(|known| known.end > walk.end) {
             return; // of a query that sees more
         }
-        walks.insert(name, Arc::clone(walk));
-        let mut granules: usize = walks.values().map(|walk| walk.granules.len()).sum();
+        scans.insert(name, Arc::clone(walk));
+        let mut granules: usize = scans.values().map(|walk| walk.granules.len()).sum();
         while granules > REMEMBERED_GRANULES_MAX
-            && let Some(other) = walks.keys().min().copied()
+            && let Some(other) = scans.keys().min().copied()
         {
             // The oldest goes: the newest are the ones that grow and are asked for.
-            granules -= walks.remove(&other).map_or(0, |walk| walk.granules.len());
+            granules -= scans.remove(&other).map_or(0, |walk| walk.granules.len());
         }
     }
 }
 
 /// The right to walk over a segment.
-struct Turn<'w>(&'w Walks, SegmentName);
+struct ScanTurn<'w>(&'w ScanCache, SegmentName);
 
-impl Drop for Turn<'_> {
+impl Drop for ScanTurn<'_> {
     fn drop(&mut self) {
         locked(&self.0.walked).remove(&self.1);
     }

@@ -1,9 +1,9 @@
 //! Sealed segments kept open between queries: opening one, and checking the parts of its index that every query needs, costs
 //! more than most queries spend on it.
 //!
-//! **Invariant:** nothing of a segment that has left the store is kept for longer than some tidyings, so that the disk gets
+//! **Invariant:** nothing of a segment that has left the store is kept for longer than some evictions, so that the disk gets
 //! its room back: its bytes until the next one but one after the last query that used them, its index (a hundredth of them) for
-//! [`TIDYINGS_BETWEEN_CHECKS`].
+//! [`EVICTIONS_BETWEEN_CHECKS`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,22 +22,22 @@ use crate::segment::{Mapped, Opening, Segment};
 const KEPT_MAX: usize = 8192;
 /// Memory of all that indexes have decoded for good. Beyond, those of the oldest segments are given up.
 const KEPT_BYTES_MAX: usize = 64 << 20;
-/// Tidyings after which is looked whether kept indexes are still in the store.
-const TIDYINGS_BETWEEN_CHECKS: u32 = 8;
-/// Tidyings after which an index is opened and checked anew, though it was kept: it may have been built again, and a disk can
+/// Evictions after which is looked whether kept indexes are still in the store.
+const EVICTIONS_BETWEEN_CHECKS: u32 = 8;
+/// Evictions after which an index is opened and checked anew, though it was kept: it may have been built again, and a disk can
 /// forget.
-const TIDYINGS_KEPT: u32 = 600;
+const EVICTIONS_KEPT: u32 = 600;
 
 /// The segments of a store, to be opened.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct SegmentCache {
     store: Store,
     /// The store's, which an index has to have been built with.
     ports: TunnelPorts,
     watcher: Mutex<Watcher>,
-    kept: Mutex<BTreeMap<SegmentName, Kept>>,
+    kept: Mutex<BTreeMap<SegmentName, CachedSegment>>,
     kept_max: usize,
-    tidyings: AtomicU32,
+    evictions: AtomicU32,
 }
 
 /// A sealed segment and its index, which belongs to it.
@@ -50,24 +50,24 @@ pub(crate) struct Opened {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedSegment {
     index: Arc<Index<Map>>,
     plain: Arc<OnceLock<bool>>,
     /// Map of the segment, kept as long as queries use it.
     bytes: Option<Arc<Map>>,
-    /// Since the last tidying.
+    /// Since the last eviction.
     is_used: bool,
     opened_at: u32,
 }
 
-impl Shelf {
-    /// Shelf of at most [`KEPT_MAX`] segments, and at most `held_max`.
+impl SegmentCache {
+    /// A cache of at most [`KEPT_MAX`] segments, and at most `held_max`.
     pub(crate) fn new(store: Store, held_max: usize) -> Self {
         // A query over a store whose ports cannot be read ends before.
         let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();
         let kept_max = held_max.min(KEPT_MAX);
         let watcher = Mutex::new(Watcher::new(&store));
-        Self { store, ports, watcher, kept: Mutex::default(), kept_max, tidyings: AtomicU32::new(0) }
+        Self { store, ports, watcher, kept: Mutex::default(), kept_max, evictions: AtomicU32::new(0) }
     }
 
     /// UDP ports that carry tunnels in the store.
@@ -90,11 +90,11 @@ impl Shelf {
         Ok(mapped.map_or(Opening::Nothing, |mapped| mapped.check(self)))
     }
 
-    /// Names of all segments, and places that could not be listed. If nothing has changed for two tidyings, that costs a look
+    /// Names of all segments, and places that could not be listed. If nothing has changed for two evictions, that costs a look
     /// at each day's folder.
     pub(crate) fn listed(&self) -> (Vec<(SegmentName, SegmentState)>, Vec<Damage>) {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        watcher.look(self.tidyings.load(Ordering::Relaxed));
+        watcher.look(self.evictions.load(Ordering::Relaxed));
         let unlisted = watcher.unlisted().map(|at| Damage::needed(self.store.part(&at.path), &*at.reason));
         let damaged = unlisted.chain(identity_damage(&self.store)).collect();
         (watcher.segments().collect(), damaged)
@@ -140,9 +140,9 @@ impl Shelf {
     /// Keeps a segment opened.
     pub(crate) fn put(&self, name: SegmentName, opened: &Opened) {
         let Opened { bytes, index, plain } = opened.clone();
-        let opened_at = self.tidyings.load(Ordering::Relaxed);
+        let opened_at = self.evictions.load(Ordering::Relaxed);
         let mut all = self.lock();
-        all.insert(name, Kept { index, plain, bytes: Some(bytes), is_used: true, opened_at });
+        all.insert(name, CachedSegment { index, plain, bytes: Some(bytes), is_used: true, opened_at });
         if all.len() > self.kept_max {
             all.pop_first();
         }
@@ -150,9 +150,9 @@ impl Shelf {
 
     /// Closes kept segments that are no longer in the store, or not used. To be called about once a second by a long-running
     /// service.
-    pub(crate) fn tidy(&self) {
-        let now = self.tidyings.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let checks = now.is_multiple_of(TIDYINGS_BETWEEN_CHECKS);
+    pub(crate) fn evict_unused(&self) {
+        let now = self.evictions.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let checks = now.is_multiple_of(EVICTIONS_BETWEEN_CHECKS);
         let names: Vec<SegmentName> = match checks {
             true => self.lock().keys().copied().collect(),
             false => Vec::new(),
@@ -160,7 +160,7 @@ impl Shelf {
         let gone: Vec<_> = names.into_iter().filter(|name| !self.store.index_path(name).exists()).collect();
         let mut all = self.lock();
         gone.iter().for_each(|name| drop(all.remove(name)));
-        all.retain(|_, kept| now.wrapping_sub(kept.opened_at) < TIDYINGS_KEPT);
+        all.retain(|_, kept| now.wrapping_sub(kept.opened_at) < EVICTIONS_KEPT);
         for kept in all.values_mut() {
             if !std::mem::take(&mut kept.is_used) {
                 kept.bytes = None;
@@ -176,7 +176,7 @@ impl Shelf {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SegmentName, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SegmentName, CachedSegment>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -28,7 +28,7 @@ pub trait Sink {
     }
 
     /// The next packet.
-    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError>;
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError>;
 
     /// Called when following: the packets given so far are to reach the reader now.
     fn flush(&mut self) -> Result<(), SinkError> {
@@ -70,7 +70,7 @@ pub struct Preface<'a> {
     pub possible_link_types: &'a [LinkType],
     /// Link types that the answer has in any case; possibly not all of those.
     pub certain_link_types: &'a [LinkType],
-    /// Interfaces that packets of the range come from, if wanted; [`Packet::interface`] counts in these.
+    /// Interfaces that packets of the range come from, if wanted; [`AnswerPacket::interface`] counts in these.
     pub interfaces: &'a [Interface],
     /// Completeness as far as it is known.
     pub completeness: &'a Completeness,
@@ -80,7 +80,7 @@ pub struct Preface<'a> {
 
 /// A packet of an answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet<'a> {
+pub struct AnswerPacket<'a> {
     /// Its time and lengths, as recorded.
     pub header: RecordHeader,
     /// `header.caplen` bytes.

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use netrewind_segment::{LinkType, SegmentName, SegmentState, Timestamp};
 
-use crate::answer::{Hooks, RejectedIndex};
+use crate::answer::{Control, RejectedIndex};
 use crate::completeness::Damage;
-use crate::completeness::chronicle::Chronicle;
-use crate::segment::{Mapped, Opening, Segment, Walks};
-use crate::shelf::Shelf;
+use crate::completeness::chronicle::RecordingTimeline;
+use crate::segment::{Mapped, Opening, ScanCache, Segment};
+use crate::shelf::SegmentCache;
 use crate::{ExtractError, Query, TimeRange, Unreadable};
 
 /// Segments that are mapped before the first of them is looked at, so that the disk works on all of them.
@@ -53,26 +53,26 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Opens all segments of a store, and walks over those without an index that its bounds do not otherwise tell.
     pub(crate) fn take(
-        shelf: &Shelf,
+        segment_cache: &SegmentCache,
         query: &Query,
-        walks: &Walks,
+        scans: &ScanCache,
         workers: Workers,
-        hooks: &dyn Hooks,
+        control: &dyn Control,
     ) -> Result<Self, ExtractError> {
-        Self::take_those(shelf, query, walks, workers, hooks, &|_, _| true)
+        Self::take_those(segment_cache, query, scans, workers, control, &|_, _| true)
     }
 
     /// Likewise, of those that are wanted.
     pub(crate) fn take_those(
-        shelf: &Shelf,
+        segment_cache: &SegmentCache,
         query: &Query,
-        walks: &Walks,
+        scans: &ScanCache,
         workers: Workers,
-        hooks: &dyn Hooks,
+        control: &dyn Control,
         is_wanted: &dyn Fn(&SegmentName, SegmentState) -> bool,
     ) -> Result<Self, ExtractError> {
         let Workers { helpers, held_max } = workers;
-        let (mut listed, damaged) = shelf.listed();
+        let (mut listed, damaged) = segment_cache.listed();
         listed.retain(|(name, state)| is_wanted(name, *state));
         let names = Vec::with_capacity(listed.len());
         let mut snapshot = Self { names, damaged, ..Self::default() };
@@ -81,25 +81,25 @@ impl Snapshot {
         for part in listed.chunks(MAPPED_AHEAD) {
             let mut mapped = Vec::with_capacity(part.len());
             for ((name, _), ordinal) in part.iter().zip(&mut ordinals) {
-                if hooks.cancelled() {
+                if control.cancelled() {
                     return Err(ExtractError::Cancelled);
                 }
                 // One that has expired since it was listed is not there.
-                if let Some(files) = Mapped::new(shelf, *name, ordinal, query.use_index)? {
+                if let Some(files) = Mapped::new(segment_cache, *name, ordinal, query.use_index)? {
                     snapshot.names.push(*name);
                     mapped.push(files);
                 }
             }
-            for opening in mapped.into_iter().map(|mapped| mapped.check(shelf)) {
+            for opening in mapped.into_iter().map(|mapped| mapped.check(segment_cache)) {
                 unbounded += usize::from(snapshot.add(opening, query.range(), held_max));
             }
             if unbounded >= WALKED_AT_A_TIME {
                 unbounded = 0;
-                snapshot.bound_all(walks, helpers, hooks)?;
+                snapshot.bound_all(scans, helpers, control)?;
                 snapshot.settle_from(0, query.range(), held_max);
             }
         }
-        snapshot.bound_all(walks, helpers, hooks)?;
+        snapshot.bound_all(scans, helpers, control)?;
         snapshot.settle_from(0, query.range(), held_max);
         Ok(snapshot)
     }
@@ -139,16 +139,21 @@ impl Snapshot {
     }
 
     /// Has each segment bounded, and leaves those out that turn out to be empty.
-    fn bound_all(&mut self, walks: &Walks, helpers: usize, hooks: &dyn Hooks) -> Result<(), ExtractError> {
+    fn bound_all(
+        &mut self,
+        scans: &ScanCache,
+        helpers: usize,
+        control: &dyn Control,
+    ) -> Result<(), ExtractError> {
         let unbounded: Vec<&mut Segment> =
             self.segments.iter_mut().filter(|segment| segment.bounds.is_none()).collect();
         if unbounded.is_empty() {
             return Ok(());
         }
-        walk_over_all(unbounded, walks, helpers, hooks)?;
+        walk_over_all(unbounded, scans, helpers, control)?;
         // The damage of the others is found when their part is planned, if the query touches them at all.
         for segment in self.segments.iter().filter(|segment| segment.bounds.is_none()) {
-            let walk = walks.of(segment, &|| false);
+            let walk = scans.of(segment, &|| false);
             self.unreadable.extend(walk.and_then(|walk| segment.damage(&walk)));
         }
         self.segments.retain(|segment| segment.bounds.is_some());
@@ -156,12 +161,12 @@ impl Snapshot {
     }
 
     /// Finds segments that are shorter than they were when they were sealed. One whose index fits is not.
-    pub(crate) fn find_shortened(&mut self, chronicle: &Chronicle<'_>) {
+    pub(crate) fn find_shortened(&mut self, timeline: &RecordingTimeline<'_>) {
         let is_sealed =
             |segment: &&Segment| segment.is_sealed() && segment.index.is_none() && !segment.is_released();
         for segment in self.segments.iter().chain(&self.beside).filter(is_sealed) {
             let bytes = segment.bytes.len() as u64;
-            let sealed = chronicle.sealed_bytes.get(&segment.name).copied().unwrap_or(bytes);
+            let sealed = timeline.sealed_bytes.get(&segment.name).copied().unwrap_or(bytes);
             if bytes < sealed {
                 let reason = format!("the file ends there, and had {sealed} bytes when it was sealed");
                 self.unreadable.push(Unreadable { segment: segment.name, offset: bytes, reason });
@@ -208,9 +213,9 @@ impl Snapshot {
 /// Walks over segments to learn their bounds, on some threads; this one only waits and asks whether to give up.
 fn walk_over_all(
     segments: Vec<&mut Segment>,
-    walks: &Walks,
+    scans: &ScanCache,
     helpers: usize,
-    hooks: &dyn Hooks,
+    control: &dyn Control,
 ) -> Result<(), ExtractError> {
     let stop = AtomicBool::new(false);
     let running = AtomicUsize::new(helpers.saturating_add(1).min(segments.len()));
@@ -220,7 +225,7 @@ fn walk_over_all(
         loop {
             let segment = work.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(segment) = segment else { break };
-            let Some(walk) = walks.of(segment, &|| stop.load(Ordering::Relaxed)) else { break };
+            let Some(walk) = scans.of(segment, &|| stop.load(Ordering::Relaxed)) else { break };
             segment.bounds = walk.bounds();
         }
         running.fetch_sub(1, Ordering::Release);
@@ -229,11 +234,11 @@ fn walk_over_all(
     std::thread::scope(|scope| {
         let walkers: Vec<_> = (0..running.load(Ordering::Relaxed)).map(|_| scope.spawn(walker)).collect();
         while running.load(Ordering::Acquire) > 0 && !walkers.iter().all(|walker| walker.is_finished()) {
-            if hooks.cancelled() {
+            if control.cancelled() {
                 stop.store(true, Ordering::Relaxed);
             }
             std::thread::park_timeout(WAIT);
         }
     });
-    if hooks.cancelled() { Err(ExtractError::Cancelled) } else { Ok(()) }
+    if control.cancelled() { Err(ExtractError::Cancelled) } else { Ok(()) }
 }

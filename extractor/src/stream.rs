@@ -16,13 +16,13 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::flows::{Conversation, protocol_number};
-use crate::{Answer, ExtractError, Extractor, Hooks, Packet, Preface, Query, Sink, SinkError};
+use crate::{Answer, AnswerPacket, Control, ExtractError, Extractor, Preface, Query, Sink, SinkError};
 use payload::Payload;
 use reassembly::Reassembly;
 
 /// An end of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct End {
+pub struct StreamEnd {
     /// Its address.
     pub address: IpAddr,
     /// Its port; zero where the protocol has none.
@@ -35,15 +35,15 @@ pub struct Ends {
     /// Protocol (IANA): the payload of TCP and UDP, of others all that is behind the network header.
     pub protocol: u8,
     /// End shown as the client.
-    pub client: End,
+    pub client: StreamEnd,
     /// The other one.
-    pub server: End,
+    pub server: StreamEnd,
 }
 
 impl Ends {
     /// Ends of a conversation.
     pub fn of(flow: &Conversation) -> Self {
-        let end = |end: &crate::flows::End| End {
+        let end = |end: &crate::flows::FlowEnd| StreamEnd {
             address: end.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             port: end.port.unwrap_or(0),
         };
@@ -131,9 +131,9 @@ impl Extractor {
         query: &Query,
         ends: Ends,
         bytes_max: usize,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
     ) -> Result<Stream, ExtractError> {
-        Stream::of(ends, bytes_max, |sink| self.extract(query, sink, hooks))
+        Stream::of(ends, bytes_max, |sink| self.extract(query, sink, control))
     }
 }
 
@@ -182,7 +182,7 @@ impl Sink for StreamSink {
         Ok(())
     }
 
-    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         let Self { ends, ports, dissection, reassembly } = self;
         dissection.take_apart(ports, packet.link_type, packet.bytes, packet.header.len);
         if let Some(payload) = Payload::of(dissection, packet.bytes, ends) {

@@ -25,13 +25,13 @@ pub struct TunnelDemands {
 
 /// One of the demands.
 #[derive(Clone, Copy, Debug)]
-enum Demand {
+enum TunnelDemand {
     VirtualNetwork(u32),
     Id(&'static [TunnelKind], u32),
     Peer(IpAddr),
 }
 
-impl Demand {
+impl TunnelDemand {
     /// True if a tunnel meets it; `None` if the tunnel does not tell.
     fn is_met_by(self, tunnel: &Tunnel) -> Option<bool> {
         match self {
@@ -54,12 +54,12 @@ impl TunnelDemands {
         *self == Self::default()
     }
 
-    fn each(&self) -> impl Iterator<Item = Demand> {
+    fn each(&self) -> impl Iterator<Item = TunnelDemand> {
         use TunnelKind::{Eoip, Erspan2, Erspan3, Gre};
         let ids = [(&[Gre, Eoip] as &[_], self.gre_key), (&[Erspan2, Erspan3], self.erspan_session)];
-        let ids = ids.into_iter().filter_map(|(kinds, id)| Some(Demand::Id(kinds, id?)));
-        let network = self.vni.map(Demand::VirtualNetwork);
-        network.into_iter().chain(ids).chain(self.peer.map(Demand::Peer))
+        let ids = ids.into_iter().filter_map(|(kinds, id)| Some(TunnelDemand::Id(kinds, id?)));
+        let network = self.vni.map(TunnelDemand::VirtualNetwork);
+        network.into_iter().chain(ids).chain(self.peer.map(TunnelDemand::Peer))
     }
 
     /// True if the tunnels of a packet meet all of them.
@@ -69,7 +69,7 @@ impl TunnelDemands {
 
     /// Verdict on packets that came through these tunnels, as far as the tunnels are known.
     pub(crate) fn judge_known(&self, tunnels: &[Tunnel]) -> Verdict {
-        let of_tunnel = |demand: Demand, tunnel: &Tunnel| {
+        let of_tunnel = |demand: TunnelDemand, tunnel: &Tunnel| {
             // Whether GRE is NVGRE is not known of a record.
             let met = [false, true].map(|is_nvgre| demand.is_met_by(&Tunnel { is_nvgre, ..*tunnel }));
             match (met, tunnel.kind) {
@@ -77,7 +77,7 @@ impl TunnelDemands {
                 ([Some(false), Some(false)], _) => Verdict::Never,
                 ([Some(false), _], kind) if kind != TunnelKind::Gre => Verdict::Never,
                 ([Some(true), _], kind) if kind != TunnelKind::Gre => Verdict::Always,
-                _ if matches!(demand, Demand::Peer(_)) => Verdict::Never,
+                _ if matches!(demand, TunnelDemand::Peer(_)) => Verdict::Never,
                 _ => Verdict::Maybe,
             }
         };
@@ -99,7 +99,9 @@ impl TunnelDemands {
             Verdict::any(tunnels.iter().map(|tunnel| match demand.is_met_by(tunnel) {
                 Some(true) => Verdict::Always,
                 Some(false) => Verdict::Never,
-                None if matches!(demand, Demand::Peer(_)) && !is_in_ip(template, tunnel) => Verdict::Never,
+                None if matches!(demand, TunnelDemand::Peer(_)) && !is_in_ip(template, tunnel) => {
+                    Verdict::Never
+                }
                 None => Verdict::Maybe, // it may be one that the template has forgotten
             }))
         });

@@ -9,39 +9,39 @@ use std::vec::IntoIter;
 use netrewind_indexer::IndexError;
 
 use crate::answer::{Estimate, RejectedIndex};
-use crate::filters::Filters;
+use crate::filters::QueryFilter;
 use crate::flows::Chosen;
-use crate::fragments::{Relevant, Scouts};
+use crate::fragments::{FragmentLookahead, Relevant};
 use crate::plan::{PlanError, PlannedRun, Planner};
 use crate::query::TimeRange;
-use crate::read::{Place, Run};
-use crate::segment::{Opening, Segment, Walks, lost_part_of};
-use crate::shelf::Shelf;
+use crate::read::{PacketOrder, Run};
+use crate::segment::{Opening, ScanCache, Segment, lost_part_of};
+use crate::shelf::SegmentCache;
 use crate::{ExtractError, Span, Unreadable};
 
 /// Runs still to come.
-pub(crate) struct Upcoming<'q> {
-    next: BinaryHeap<Reverse<(Place, usize, Step)>>,
+pub(crate) struct RunQueue<'q> {
+    next: BinaryHeap<Reverse<(PacketOrder, usize, QueueStep)>>,
     segments: Vec<Option<Arc<Segment>>>,
     runs: HashMap<usize, Planned>,
     /// Present if fragments are judged together with the first of their packet.
-    scouts: Option<Scouts>,
+    scouts: Option<FragmentLookahead>,
     range: TimeRange,
     planner: Planner<'q>,
-    walks: &'q Walks,
-    shelf: &'q Shelf,
+    scans: &'q ScanCache,
+    segment_cache: &'q SegmentCache,
     use_index: bool,
     /// True if segments whose packets the index counts are only counted.
     counts: bool,
     /// Restricts the runs to packets of these conversations.
     chosen: Option<&'q Chosen>,
     /// Findings on the way.
-    pub(crate) report: Report,
+    pub(crate) report: PlanReport,
 }
 
 /// Findings of planning.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct PlanReport {
     pub(crate) rejected: Vec<RejectedIndex>,
     pub(crate) unreadable: Vec<Unreadable>,
     /// The times of segments that expired before they were read.
@@ -71,30 +71,30 @@ struct Planned {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum QueueStep {
     /// Plan the segment.
     Plan,
     /// Its next run is due.
     Run,
 }
 
-impl<'q> Upcoming<'q> {
+impl<'q> RunQueue<'q> {
     pub(crate) fn new(
         segments: Vec<Arc<Segment>>,
         range: TimeRange,
-        filters: &'q Filters,
-        walks: &'q Walks,
-        shelf: &'q Shelf,
+        filters: &'q QueryFilter,
+        scans: &'q ScanCache,
+        segment_cache: &'q SegmentCache,
         purpose: Purpose,
     ) -> Self {
         let segments: Vec<_> = segments.into_iter().map(Some).collect();
         let first = |(number, segment): (usize, &Option<Arc<Segment>>)| {
             let segment = segment.as_ref()?;
             let (at, _) = segment.bounds?;
-            Some(Reverse((place(segment, at, 0), number, Step::Plan)))
+            Some(Reverse((place(segment, at, 0), number, QueueStep::Plan)))
         };
         let spans = || segments.iter().map(|segment| segment.as_ref().and_then(|segment| segment.bounds));
-        let scouts = filters.link_fragments().then(|| Scouts::new(spans().collect()));
+        let scouts = filters.link_fragments().then(|| FragmentLookahead::new(spans().collect()));
         Self {
             next: segments.iter().enumerate().filter_map(first).collect(),
             scouts,
@@ -102,12 +102,12 @@ impl<'q> Upcoming<'q> {
             runs: HashMap::new(),
             range,
             planner: Planner::new(range, filters),
-            walks,
-            shelf,
+            scans,
+            segment_cache,
             use_index: purpose.use_index,
             counts: purpose.counts,
             chosen: None,
-            report: Report::default(),
+            report: PlanReport::default(),
         }
     }
 
@@ -124,10 +124,10 @@ impl<'q> Upcoming<'q> {
             }
             let Some(segment) = self.segments.get(number).cloned().flatten() else { continue };
             match step {
-                Step::Plan => {
+                QueueStep::Plan => {
                     let Some(mut segment) = self.held(number, segment)? else { continue };
                     let (mut runs, mut links) = self.plan(number, &segment, stop)?;
-                    if !runs.is_empty() && self.shelf.drops_shortened(&segment) {
+                    if !runs.is_empty() && self.segment_cache.drops_shortened(&segment) {
                         let Some(again) = self.opened_again(number, &segment)? else { continue };
                         segment = again;
                         (runs, links) = self.plan(number, &segment, stop)?;
@@ -137,7 +137,7 @@ impl<'q> Upcoming<'q> {
                     self.runs.insert(number, Planned { runs: runs.into_iter(), links });
                     self.push_next(number, &segment);
                 }
-                Step::Run => {
+                QueueStep::Run => {
                     let planned = self.runs.get_mut(&number);
                     let planned = planned.and_then(|planned| Some((planned.runs.next()?, planned.links)));
                     self.push_next(number, &segment);
@@ -164,7 +164,7 @@ impl<'q> Upcoming<'q> {
         number: usize,
         segment: &Segment,
     ) -> Result<Option<Arc<Segment>>, ExtractError> {
-        self.segments[number] = match segment.reopened(self.shelf, self.use_index)? {
+        self.segments[number] = match segment.reopened(self.segment_cache, self.use_index)? {
             Opening::Ready(segment, _) => Some(Arc::new(*segment)),
             Opening::Unreadable(place) => {
                 self.report.unreadable.push(place);
@@ -180,11 +180,11 @@ impl<'q> Upcoming<'q> {
     }
 
     fn push_next(&mut self, number: usize, segment: &Segment) {
-        let upcoming = self.runs.get(&number).and_then(|planned| planned.runs.as_slice().first());
-        match upcoming {
+        let run_queue = self.runs.get(&number).and_then(|planned| planned.runs.as_slice().first());
+        match run_queue {
             Some(run) => {
                 let offset = run.ranges.first().map_or(0, |range| range.start);
-                self.next.push(Reverse((place(segment, run.first, offset), number, Step::Run)));
+                self.next.push(Reverse((place(segment, run.first, offset), number, QueueStep::Run)));
             }
             None => {
                 self.runs.remove(&number);
@@ -218,7 +218,7 @@ impl<'q> Upcoming<'q> {
                 Err(PlanError::Index(error)) => self.reject(segment, &error),
             }
         }
-        let walk = self.walks.covering(segment, stop).ok_or(ExtractError::Cancelled)?;
+        let walk = self.scans.covering(segment, stop).ok_or(ExtractError::Cancelled)?;
         let end = segment.bytes.len() as u64;
         self.report.unreadable.extend(segment.damage(&walk));
         if self.scouts.is_none() && self.chosen.is_some_and(|chosen| !chosen.may_be_in(&segment.name)) {
@@ -233,9 +233,11 @@ impl<'q> Upcoming<'q> {
     /// The fragments that decide about others, as far as those can be in a segment.
     fn relevant(&mut self, number: usize, stop: &dyn Fn() -> bool) -> Result<Arc<Relevant>, ExtractError> {
         let Some(mut scouts) = self.scouts.take() else { return Ok(Arc::default()) };
-        let (segments, shelf, use_index) = (&self.segments, self.shelf, self.use_index);
+        let (segments, segment_cache, use_index) = (&self.segments, self.segment_cache, self.use_index);
         let open = &mut |number: usize| match segments.get(number).and_then(Option::as_ref) {
-            Some(segment) if segment.is_released() => Ok(segment.reopen(shelf, use_index)?.map(Arc::new)),
+            Some(segment) if segment.is_released() => {
+                Ok(segment.reopen(segment_cache, use_index)?.map(Arc::new))
+            }
             segment => Ok(segment.cloned()),
         };
         let relevant = scouts.relevant(number, &mut self.planner, open, stop);
@@ -285,6 +287,6 @@ fn belongs(segment: &Segment, runs: Vec<PlannedRun>) -> Result<Vec<PlannedRun>, 
     Ok(runs)
 }
 
-fn place(segment: &Segment, at: netrewind_segment::Timestamp, offset: u64) -> Place {
-    Place { at, lane: segment.name.lane, ordinal: segment.ordinal, offset }
+fn place(segment: &Segment, at: netrewind_segment::Timestamp, offset: u64) -> PacketOrder {
+    PacketOrder { at, lane: segment.name.lane, ordinal: segment.ordinal, offset }
 }

@@ -11,7 +11,7 @@ use netrewind_packet::tunnel::{Tunnel, TunnelPorts};
 use netrewind_packet::{self as packet, Dissection, Shape, TypePlace, is_vlan_tpid};
 use netrewind_segment::LinkType;
 
-use crate::query::{JoinedFilter, Query, View};
+use crate::query::{JoinedFilter, Query, ViewMode};
 pub(crate) use template::{Lengths, TemplateView, template_views};
 
 /// Possible link types of an inner view.
@@ -19,37 +19,37 @@ pub(crate) const INNER_LINK_TYPES: [LinkType; 2] = [LinkType::ETHERNET, LinkType
 
 /// Selection among a packet's views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Selection {
-    pub(crate) view: View,
+pub(crate) struct ViewSelection {
+    pub(crate) view: ViewMode,
     pub(crate) ignore_vlan: bool,
 }
 
-impl From<&Query> for Selection {
+impl From<&Query> for ViewSelection {
     fn from(query: &Query) -> Self {
         Self { view: query.view, ignore_vlan: query.ignore_vlan }
     }
 }
 
-impl From<&JoinedFilter> for Selection {
+impl From<&JoinedFilter> for ViewSelection {
     fn from(joined: &JoinedFilter) -> Self {
         Self { view: joined.view, ignore_vlan: joined.ignore_vlan }
     }
 }
 
-impl Selection {
+impl ViewSelection {
     /// Numbers of the selected views out of so many, counted from the outermost.
     fn numbers(self, views: usize) -> Range<usize> {
         match self.view {
-            View::Outer => 0..views.min(1),
-            View::Inner => views.saturating_sub(1)..views,
-            View::Any => 0..views,
+            ViewMode::Outer => 0..views.min(1),
+            ViewMode::Inner => views.saturating_sub(1)..views,
+            ViewMode::Any => 0..views,
         }
     }
 }
 
 /// One view of one packet.
 #[derive(Clone, Copy, Debug)]
-pub struct PacketView<'a> {
+pub struct ViewBytes<'a> {
     /// Its link type.
     pub link_type: LinkType,
     /// Its captured bytes.
@@ -58,7 +58,7 @@ pub struct PacketView<'a> {
     pub len: u32,
 }
 
-impl<'a> PacketView<'a> {
+impl<'a> ViewBytes<'a> {
     /// The view of this stored packet that a dissection has found.
     fn peeled(self, found: &packet::PacketView) -> Self {
         match found.view.offset {
@@ -82,7 +82,7 @@ impl Peeler {
 
     /// Takes a stored packet apart.
     #[inline]
-    pub(crate) fn take_apart<'p>(&mut self, stored: PacketView<'p>) -> Peeled<'_, 'p> {
+    pub(crate) fn take_apart<'p>(&mut self, stored: ViewBytes<'p>) -> Peeled<'_, 'p> {
         self.dissection.take_apart(&self.ports, stored.link_type, stored.bytes, stored.len);
         Peeled { dissection: &self.dissection, stored }
     }
@@ -92,19 +92,19 @@ impl Peeler {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peeled<'d, 'p> {
     dissection: &'d Dissection,
-    stored: PacketView<'p>,
+    stored: ViewBytes<'p>,
 }
 
 impl<'d, 'p> Peeled<'d, 'p> {
     /// Innermost view, without any tunnel; `None` if there is no tunnel.
-    pub(crate) fn inner(&self) -> Option<PacketView<'p>> {
+    pub(crate) fn inner(&self) -> Option<ViewBytes<'p>> {
         let innermost = self.dissection.innermost();
         (innermost.view.offset > 0).then(|| self.stored.peeled(&innermost))
     }
 
     /// Innermost IP packet, from its header on, if the fixed part of the header is captured; `None` if there is none. Its link
     /// type tells the version. Padding may stand behind it.
-    pub(crate) fn datagram(&self) -> Option<PacketView<'p>> {
+    pub(crate) fn datagram(&self) -> Option<ViewBytes<'p>> {
         let link_type = match self.dissection.shape {
             Shape::None => return None,
             Shape::Ipv4 { .. } => LinkType::IPV4,
@@ -114,7 +114,7 @@ impl<'d, 'p> Peeled<'d, 'p> {
         let before = self.dissection.prefix_bytes.checked_sub(usize::from(innermost.view.offset))?;
         let view = self.stored.peeled(&innermost);
         let len = view.len.saturating_sub(u32::try_from(before).ok()?);
-        Some(PacketView { link_type, bytes: view.bytes.get(before..)?, len })
+        Some(ViewBytes { link_type, bytes: view.bytes.get(before..)?, len })
     }
 
     /// True if an IP header of any view says that the packet is a fragment.
@@ -161,7 +161,10 @@ impl<'d, 'p> Peeled<'d, 'p> {
 
     /// The selected views.
     #[inline]
-    pub(crate) fn views(&self, selection: Selection) -> impl Iterator<Item = PacketView<'p>> + use<'d, 'p> {
+    pub(crate) fn views(
+        &self,
+        selection: ViewSelection,
+    ) -> impl Iterator<Item = ViewBytes<'p>> + use<'d, 'p> {
         let views = self.dissection.views();
         let stored = self.stored;
         views[selection.numbers(views.len())].iter().map(move |found| stored.peeled(found))
@@ -171,9 +174,9 @@ impl<'d, 'p> Peeled<'d, 'p> {
 /// Gives `accepts` a view without its VLAN tags, for which `untagged` has room.
 #[inline]
 pub(crate) fn without_tags(
-    view: PacketView<'_>,
+    view: ViewBytes<'_>,
     untagged: &mut Vec<u8>,
-    accepts: impl FnOnce(PacketView<'_>) -> bool,
+    accepts: impl FnOnce(ViewBytes<'_>) -> bool,
 ) -> bool {
     let Some(Tags { header, behind }) = Tags::of(view).filter(Tags::are_some) else { return accepts(view) };
     untagged.clear();
@@ -182,12 +185,12 @@ pub(crate) fn without_tags(
         .copy_from_slice(&view.bytes[behind.type_at..behind.type_at + 2]);
     untagged.extend_from_slice(&view.bytes[behind.payload_at..]);
     let cut = u32::try_from(behind.payload_at - header.payload_at).unwrap_or(0);
-    accepts(PacketView { bytes: untagged, len: view.len.saturating_sub(cut), ..view })
+    accepts(ViewBytes { bytes: untagged, len: view.len.saturating_sub(cut), ..view })
 }
 
 /// Splits a view into the two bytes of its type and its payload, without addresses and VLAN tags. If these are not known:
 /// nothing, and the whole view.
-pub(crate) fn split_type<'p>(view: PacketView<'p>) -> (&'p [u8], &'p [u8]) {
+pub(crate) fn split_type<'p>(view: ViewBytes<'p>) -> (&'p [u8], &'p [u8]) {
     let behind = Tags::of(view).map(|tags| tags.behind);
     let split = behind.and_then(|TypePlace { type_at, payload_at }| {
         Some((view.bytes.get(type_at..type_at + 2)?, view.bytes.get(payload_at..)?))
@@ -207,7 +210,7 @@ struct Tags {
 impl Tags {
     /// `None` where a tag has no place in the view.
     #[inline]
-    fn of(view: PacketView<'_>) -> Option<Self> {
+    fn of(view: ViewBytes<'_>) -> Option<Self> {
         let header = TypePlace::of(view.link_type)?;
         let mut behind = header;
         while let Some(&[high, low]) = view.bytes.get(behind.type_at..behind.type_at + 2)
@@ -242,7 +245,7 @@ mod tests {
     /// Bytes of a view without its tags, and its length on the wire, given a length of 100.
     fn seen(link_type: LinkType, bytes: &[u8]) -> (Vec<u8>, u32) {
         let mut seen = (Vec::new(), 0);
-        without_tags(PacketView { link_type, bytes, len: 100 }, &mut Vec::new(), |view| {
+        without_tags(ViewBytes { link_type, bytes, len: 100 }, &mut Vec::new(), |view| {
             seen = (view.bytes.to_vec(), view.len);
             true
         });
@@ -272,15 +275,21 @@ mod tests {
         assert_eq!(seen(LinkType::LINUX_SLL2, &tagged), (sll2([8, 0], &[0x45]), 92));
         let once = sll2([0x81, 0], &[0, 100, 8]);
         assert_eq!(seen(LinkType::LINUX_SLL2, &once), (once.clone(), 100), "the type is cut off");
-        let view = |bytes| PacketView { link_type: LinkType::LINUX_SLL2, bytes, len: 100 };
+        let view = |bytes| ViewBytes { link_type: LinkType::LINUX_SLL2, bytes, len: 100 };
         assert_eq!(split_type(view(&tagged)), (&[8, 0][..], &[0x45][..]));
         assert_eq!(split_type(view(&tagged[..10])), (&[][..], &tagged[..10]));
     }
 
     #[test]
     fn views_are_numbered_from_the_outermost() {
-        let numbers = |view, count| Selection { view, ignore_vlan: false }.numbers(count);
-        assert_eq!([View::Outer, View::Inner, View::Any].map(|view| numbers(view, 3)), [0..1, 2..3, 0..3]);
-        assert_eq!([View::Outer, View::Inner, View::Any].map(|view| numbers(view, 1)), [0..1, 0..1, 0..1]);
+        let numbers = |view, count| ViewSelection { view, ignore_vlan: false }.numbers(count);
+        assert_eq!(
+            [ViewMode::Outer, ViewMode::Inner, ViewMode::Any].map(|view| numbers(view, 3)),
+            [0..1, 2..3, 0..3]
+        );
+        assert_eq!(
+            [ViewMode::Outer, ViewMode::Inner, ViewMode::Any].map(|view| numbers(view, 1)),
+            [0..1, 0..1, 0..1]
+        );
     }
 }

@@ -10,7 +10,7 @@ const GRANULES_BETWEEN_QUESTIONS: usize = 64;
 
 /// A stretch of a segment: the records whose headers begin in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Granule {
+pub(crate) struct ScanGranule {
     /// Start of the first of them.
     pub(crate) start: u64,
     /// End of the last of them.
@@ -23,9 +23,9 @@ pub(crate) struct Granule {
 
 /// A segment's granules, and how far it can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Walk {
+pub(crate) struct Scan {
     /// In stored order, without those in which no record begins.
-    pub(crate) granules: Vec<Granule>,
+    pub(crate) granules: Vec<ScanGranule>,
     /// Records in them.
     pub(crate) records: u64,
     /// Bytes of their packets on the wire.
@@ -34,7 +34,7 @@ pub(crate) struct Walk {
     pub(crate) end: u64,
 }
 
-impl Walk {
+impl Scan {
     /// Walks over all whole records of a segment that begin behind those it knows; `None` where `stop` said so.
     pub(crate) fn extended(mut self, segment: &[u8], stop: &dyn Fn() -> bool) -> Option<Self> {
         self.end = self.end.max(FILE_HEADER_BYTES as u64);
@@ -56,7 +56,12 @@ impl Walk {
                         return None;
                     }
                     granule_end = end_of_granule(record.offset);
-                    self.granules.push(Granule { start: record.offset, end: self.end, first: at, last: at });
+                    self.granules.push(ScanGranule {
+                        start: record.offset,
+                        end: self.end,
+                        first: at,
+                        last: at,
+                    });
                 }
             }
         }
@@ -65,16 +70,16 @@ impl Walk {
 
     /// The granules behind `begin`, where a record begins; of the one that it lies in, what follows, within the bounds of
     /// the whole.
-    pub(crate) fn granules_from(&self, begin: u64) -> impl Iterator<Item = Granule> {
+    pub(crate) fn granules_from(&self, begin: u64) -> impl Iterator<Item = ScanGranule> {
         let known = self.granules.partition_point(|granule| granule.end <= begin);
         let rest = self.granules.get(known..).unwrap_or_default().iter();
-        rest.map(move |granule| Granule { start: granule.start.max(begin), ..*granule })
+        rest.map(move |granule| ScanGranule { start: granule.start.max(begin), ..*granule })
     }
 
     /// Likewise, up to `end`, where a record ends.
-    pub(crate) fn granules_within(&self, begin: u64, end: u64) -> impl Iterator<Item = Granule> {
+    pub(crate) fn granules_within(&self, begin: u64, end: u64) -> impl Iterator<Item = ScanGranule> {
         let within = self.granules_from(begin).take_while(move |granule| granule.start < end);
-        within.map(move |granule| Granule { end: granule.end.min(end), ..granule })
+        within.map(move |granule| ScanGranule { end: granule.end.min(end), ..granule })
     }
 
     /// The earliest and the latest timestamp, where there is a record.
@@ -117,9 +122,9 @@ mod tests {
             writer.write(&header, &vec![0; caplen as usize]).unwrap();
         }
         let segment = writer.finish().unwrap();
-        let walk = Walk::default().extended(&segment[..segment.len() - 1], &|| false).unwrap();
+        let walk = Scan::default().extended(&segment[..segment.len() - 1], &|| false).unwrap();
         for part in [0, 1000, 300_000] {
-            let begun = Walk::default().extended(&segment[..part], &|| false).unwrap();
+            let begun = Scan::default().extended(&segment[..part], &|| false).unwrap();
             assert_eq!(begun.extended(&segment[..segment.len() - 1], &|| false), Some(walk.clone()));
         }
         assert_eq!(walk.records, 4999, "the last one is cut");
@@ -133,13 +138,13 @@ mod tests {
             at = granule.end;
         }
         assert_eq!(at, walk.end);
-        assert_eq!(Walk::default().extended(&segment, &|| true), None);
+        assert_eq!(Scan::default().extended(&segment, &|| true), None);
         for begin in [0, FILE_HEADER_BYTES as u64, walk.granules[3].end, walk.end] {
             let rest: Vec<_> = walk.granules_from(begin).collect();
             assert_eq!(rest, walk.granules.iter().filter(|g| g.start >= begin).copied().collect::<Vec<_>>());
         }
-        let Granule { start, end, first, last } = walk.granules[3];
-        let rest = Granule { start: end - 16, end, first, last };
+        let ScanGranule { start, end, first, last } = walk.granules[3];
+        let rest = ScanGranule { start: end - 16, end, first, last };
         assert!(start < rest.start && walk.granules_from(end - 16).next() == Some(rest));
     }
 }

@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use netrewind_extractor::{
-    CountSink, ExtractError, Hooks, Limits, Packet, Patient, PcapSink, Progress, Query, ReachedLimit, Sink,
-    SinkError, View,
+    AnswerLimits, AnswerPacket, Control, CountSink, ExtractError, NoControl, PcapSink, Progress, Query,
+    ReachedLimit, Sink, SinkError, ViewMode,
 };
 use netrewind_segment::{LinkType, Records, Timestamp};
 use support::{Chance, Collect, Stored, TestStore, extract, name, packet, segment_bytes};
@@ -53,7 +53,7 @@ fn an_answer_stops_exactly_at_its_limits_and_says_so() {
     let mut test = TestStore::default();
     test.seal_indexed(name(1, 0), (0..50).map(|n| packet(n, 0, 100)).collect());
     let extractor = test.extractor();
-    let limited = |packets, bytes| Query { limits: Limits { packets, bytes }, ..Query::default() };
+    let limited = |packets, bytes| Query { limits: AnswerLimits { packets, bytes }, ..Query::default() };
     let cases = [
         (limited(Some(7), None), 7, Some(ReachedLimit::Packets)),
         (limited(Some(50), None), 50, None),
@@ -65,7 +65,7 @@ fn an_answer_stops_exactly_at_its_limits_and_says_so() {
         let (answer, found) = extract(&extractor, &query).unwrap();
         assert_eq!((answer.len(), found.completeness.limit_reached), (packets, reached), "{query:?}");
         assert_eq!(found.completeness.is_complete(), reached.is_none());
-        assert_eq!(extractor.count(&query, &mut Patient).unwrap().packets, packets as u64);
+        assert_eq!(extractor.count(&query, &mut NoControl).unwrap().packets, packets as u64);
         assert!(extractor.estimate(&query).unwrap().packets_max >= packets as u64);
     }
 }
@@ -76,19 +76,19 @@ fn counting_reads_nothing_where_the_index_tells() {
     test.seal_indexed(name(1, 0), (0..50).map(|n| packet(n, 0, 100)).collect());
     let extractor = test.extractor();
     for (filter, packets) in [("", 50), ("ip", 50), ("udp", 0), ("host 10.0.0.1", 50), ("greater 101", 0)] {
-        let answer = extractor.count(&Query::of(filter), &mut Patient).unwrap();
+        let answer = extractor.count(&Query::of(filter), &mut NoControl).unwrap();
         assert_eq!((answer.packets, answer.work.bytes_read), (packets, 0), "{filter}");
         let estimate = extractor.estimate(&Query::of(filter)).unwrap();
         assert_eq!((estimate.packets_min, estimate.packets_max), (packets, packets), "{filter}");
     }
     let half = Query { to: Some(packet(25, 0, 0).at()), ..Query::default() };
-    assert_eq!(extractor.count(&half, &mut Patient).unwrap().packets, 25);
+    assert_eq!(extractor.count(&half, &mut NoControl).unwrap().packets, 25);
 }
 
 /// Gives up after a while.
 struct Impatient(u64);
 
-impl Hooks for Impatient {
+impl Control for Impatient {
     fn cancelled(&self) -> bool {
         self.0 == 0
     }
@@ -133,7 +133,7 @@ fn a_reader_that_goes_is_no_failure() {
     test.seal_indexed(name(1, 0), (0..50).map(|n| packet(n, 0, 100)).collect());
     for room in [0, 10, 24, 2000] {
         let result =
-            test.extractor().extract(&Query::default(), &mut PcapSink::new(Gone(room)), &mut Patient);
+            test.extractor().extract(&Query::default(), &mut PcapSink::new(Gone(room)), &mut NoControl);
         assert!(matches!(result, Err(ExtractError::ReaderGone)), "{room}: {result:?}");
     }
 }
@@ -144,10 +144,10 @@ fn a_pcap_file_is_a_segment_with_just_these_packets() {
     let packets: Vec<_> = (0..50).map(|n| packet(n, 0, 100 + n)).collect();
     test.seal_indexed(name(1, 0), packets.clone());
     let mut file = Vec::new();
-    test.extractor().extract(&Query::default(), &mut PcapSink::new(&mut file), &mut Patient).unwrap();
+    test.extractor().extract(&Query::default(), &mut PcapSink::new(&mut file), &mut NoControl).unwrap();
     assert_eq!(file, segment_bytes(LinkType::ETHERNET, &packets));
     let mut empty = Vec::new();
-    test.extractor().extract(&Query::of("udp"), &mut PcapSink::new(&mut empty), &mut Patient).unwrap();
+    test.extractor().extract(&Query::of("udp"), &mut PcapSink::new(&mut empty), &mut NoControl).unwrap();
     assert_eq!(empty, segment_bytes(LinkType::ETHERNET, &[]), "an empty answer is a file too");
 }
 
@@ -163,7 +163,7 @@ fn a_pcap_file_refuses_several_link_types_before_it_begins() {
     test.seal_indexed(name(1, 0), (0..5).map(|n| packet(n, 0, 100)).collect());
     test.seal_indexed(name(2, 0), (5..10).map(raw).collect());
     let mut file = Vec::new();
-    let result = test.extractor().extract(&Query::default(), &mut PcapSink::new(&mut file), &mut Patient);
+    let result = test.extractor().extract(&Query::default(), &mut PcapSink::new(&mut file), &mut NoControl);
     let error = result.unwrap_err();
     assert!(matches!(&error, ExtractError::Sink(SinkError::SeveralLinkTypes(_))), "{error}");
     assert!(error.to_string().contains("1, 101") && error.to_string().contains("--format pcapng"));
@@ -173,7 +173,7 @@ fn a_pcap_file_refuses_several_link_types_before_it_begins() {
         [("ether[0] = 2", LinkType::ETHERNET), ("less 190 and not ether[0] = 2", LinkType::ETHERNET)]
     {
         let mut file = Vec::new();
-        test.extractor().extract(&Query::of(filter), &mut PcapSink::new(&mut file), &mut Patient).unwrap();
+        test.extractor().extract(&Query::of(filter), &mut PcapSink::new(&mut file), &mut NoControl).unwrap();
         assert_eq!(file[20], link_type.0 as u8, "{filter}");
     }
 }
@@ -182,7 +182,7 @@ fn a_pcap_file_refuses_several_link_types_before_it_begins() {
 struct Meddle<'a>(Collect, Option<Box<dyn FnOnce() + 'a>>);
 
 impl Sink for Meddle<'_> {
-    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         if let Some(meddle) = self.1.take() {
             meddle();
         }
@@ -212,7 +212,7 @@ fn segments_may_expire_and_be_sealed_while_they_are_read() {
         store.seal(&name(3, 0)).unwrap();
     };
     let mut sink = Meddle(Collect::default(), Some(Box::new(meddle)));
-    test.extractor().extract(&Query::default(), &mut sink, &mut Patient).unwrap();
+    test.extractor().extract(&Query::default(), &mut sink, &mut NoControl).unwrap();
     assert_eq!(times(&sink.0.0), times(&model), "all that was committed when it was asked, each once");
 }
 
@@ -231,7 +231,7 @@ fn what_expires_before_it_is_reached_and_was_not_held_is_no_longer_kept() {
     let mut sink = Meddle(Collect::default(), Some(Box::new(meddle)));
     let options = netrewind_extractor::Options { segments_held_max: 1, helpers: 0, ..Default::default() };
     let extractor = netrewind_extractor::Extractor::new(test.store.clone(), options);
-    let answer = extractor.extract(&Query::default(), &mut sink, &mut Patient).unwrap();
+    let answer = extractor.extract(&Query::default(), &mut sink, &mut NoControl).unwrap();
     assert_eq!(sink.0.0.len(), 36_000);
     let gone = answer.completeness.no_longer_kept.unwrap();
     assert_eq!((gone.from, gone.to), (packet(24_000, 0, 0).at(), packet(35_999, 0, 0).at().plus_ns(1)));
@@ -311,7 +311,7 @@ fn tags_are_ignored_where_asked_with_and_without_the_index() {
     for use_index in [true, false] {
         for (ignore_vlan, count) in [(true, 300), (false, 100)] {
             let filter = "tcp port 443 and host 10.0.0.1".to_owned();
-            let query = Query { filter, ignore_vlan, use_index, view: View::Outer, ..Query::default() };
+            let query = Query { filter, ignore_vlan, use_index, view: ViewMode::Outer, ..Query::default() };
             assert_eq!(extract(&test.extractor(), &query).unwrap().0.len(), count, "{query:?}");
         }
     }
@@ -339,7 +339,7 @@ fn segments_stay_opened_between_queries_and_the_disk_gets_back_what_expires() {
         test.seal_indexed(name(part + 1, 0), packets.collect());
     }
     let extractor = test.extractor();
-    let count = || extractor.count(&Query::default(), &mut Patient).unwrap();
+    let count = || extractor.count(&Query::default(), &mut NoControl).unwrap();
     assert_eq!(count().packets, 6000);
     test.store.remove(&name(1, 0)).unwrap();
     assert_eq!(removed_and_mapped(&test), ["idx", "pcap"]);
@@ -350,9 +350,9 @@ fn segments_stay_opened_between_queries_and_the_disk_gets_back_what_expires() {
         "what has expired is not answered"
     );
     // It was used before the first tidying, and not before the second.
-    (0..2).for_each(|_| extractor.tidy());
+    (0..2).for_each(|_| extractor.evict_unused());
     assert_eq!(removed_and_mapped(&test), ["idx"]);
-    (0..8).for_each(|_| extractor.tidy());
+    (0..8).for_each(|_| extractor.evict_unused());
     assert_eq!(removed_and_mapped(&test), [""; 0]);
     assert_eq!(count().packets, 3000, "what is still there is opened again");
 }
@@ -362,13 +362,13 @@ fn an_index_that_is_damaged_while_it_stays_opened_is_found_out() {
     let mut test = TestStore::default();
     test.seal_indexed(name(1, 0), (0..3000).map(|n| packet(n, 0, 900)).collect());
     let extractor = test.extractor();
-    let count = || extractor.count(&Query::default(), &mut Patient).unwrap();
+    let count = || extractor.count(&Query::default(), &mut NoControl).unwrap();
     assert!(count().rejected_indexes.is_empty());
     let path = test.store.index_path(&name(1, 0));
     let mut bytes = fs::read(&path).unwrap();
     bytes[8..200].fill(0xa5);
     fs::write(&path, bytes).unwrap();
-    (0..700).for_each(|_| extractor.tidy());
+    (0..700).for_each(|_| extractor.evict_unused());
     let answer = count();
     assert_eq!((answer.packets, answer.rejected_indexes.len()), (3000, 1), "{:?}", answer.rejected_indexes);
 }

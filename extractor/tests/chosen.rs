@@ -5,7 +5,9 @@
 mod support;
 
 use netrewind_extractor::flows::{Conversation, FlowQuery, FlowSort, LIMIT_MAX, Search};
-use netrewind_extractor::{DedupWindow, ExtractError, Extractor, JoinedFilter, Limits, Patient, Query, View};
+use netrewind_extractor::{
+    AnswerLimits, DedupWindow, ExtractError, Extractor, JoinedFilter, NoControl, Query, ViewMode,
+};
 use netrewind_segment::LinkType;
 use support::{Chance, Stored, TestStore, captures, extract, name, read_capture, seed};
 
@@ -16,7 +18,7 @@ const CAPTURES_TRIED: usize = 40;
 fn flows(extractor: &Extractor, query: &Query, search: Option<&str>) -> Vec<Conversation> {
     let search: Option<Search> = search.map(|text| text.parse().unwrap());
     let all = FlowQuery { sort: FlowSort::Start, limit: LIMIT_MAX, search, ..FlowQuery::default() };
-    extractor.flows(query, &all, &mut Patient).unwrap().flows
+    extractor.flows(query, &all, &mut NoControl).unwrap().flows
 }
 
 fn bytes(packets: &[Stored]) -> u64 {
@@ -53,7 +55,7 @@ fn check(store: &TestStore, query: &Query, context: &str) {
         let told = (record.packets(), record.bytes());
         assert_eq!((found.len() as u64, bytes(&found)), told, "{context}: {record:?}");
         assert_eq!((answer.packets, answer.bytes), told, "{context}: {record:?}");
-        let counted = extractor.count(&one, &mut Patient).unwrap();
+        let counted = extractor.count(&one, &mut NoControl).unwrap();
         assert_eq!((counted.packets, counted.bytes), told, "{context}: {record:?}");
         let estimate = extractor.estimate(&one).unwrap();
         assert_eq!((estimate.packets_min, estimate.packets_max), (told.0, told.0), "{context}");
@@ -88,7 +90,7 @@ fn a_conversation_has_the_packets_that_its_record_counts() {
             Query::default(),
             Query { use_index: false, ..Query::default() },
             Query { from: Some(middle), ..Query::default() },
-            Query { view: View::Outer, ..Query::of("greater 100") },
+            Query { view: ViewMode::Outer, ..Query::of("greater 100") },
             Query {
                 joined: vec![JoinedFilter {
                     filter: "udp or icmp or arp".to_owned(),
@@ -120,10 +122,10 @@ fn a_search_has_the_packets_of_what_it_finds() {
                 let (found, _) = extract(&extractor, &query).unwrap();
                 let context = format!("{}: {search}", path.display());
                 assert_eq!((found.len() as u64, bytes(&found)), told, "{context}");
-                let counted = extractor.count(&query, &mut Patient).unwrap();
+                let counted = extractor.count(&query, &mut NoControl).unwrap();
                 assert_eq!((counted.packets, counted.bytes), told, "{context}");
-                let limits = Limits { packets: Some(3), bytes: None };
-                let few = extractor.count(&Query { limits, ..query }, &mut Patient).unwrap();
+                let limits = AnswerLimits { packets: Some(3), bytes: None };
+                let few = extractor.count(&Query { limits, ..query }, &mut NoControl).unwrap();
                 assert_eq!(few.packets, told.0.min(3), "{context}");
             }
         }
@@ -205,7 +207,7 @@ fn what_no_filter_can_tell_apart_is_told_apart() {
             assert!(found.iter().all(|packet| packet.bytes == found[0].bytes), "{record:?}");
         }
         let of_vni = Query { search: Some("vni:5".to_owned()), ..Query::default() };
-        assert_eq!(extractor.count(&of_vni, &mut Patient).unwrap().packets, 10);
+        assert_eq!(extractor.count(&of_vni, &mut NoControl).unwrap().packets, 10);
         let (inner, _) = extract(&extractor, &Query { decapsulate: true, ..of_vni }).unwrap();
         assert!(inner.len() == 10 && inner.iter().all(|packet| packet.bytes.ends_with(b"the same in both")));
     }

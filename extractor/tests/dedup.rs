@@ -7,7 +7,7 @@ mod support;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use netrewind_extractor::{CountSink, Limits, Patient, Query, TunnelDemands};
+use netrewind_extractor::{AnswerLimits, CountSink, NoControl, Query, TunnelDemands};
 use netrewind_segment::{LinkType, RecordHeader};
 use support::{Chance, Stored, TestStore, check_flows, extract, name};
 
@@ -129,7 +129,7 @@ fn what_was_there_within_the_window_is_left_out() {
             let wanted = model(&all, &contents, window);
             let (found, answer) = extract(&extractor, &query).unwrap();
             assert_eq!(found, wanted, "seed {seed}, {query:?}");
-            let counted = extractor.count(&query, &mut Patient).unwrap();
+            let counted = extractor.count(&query, &mut NoControl).unwrap();
             let left_out = (all.len() - wanted.len()) as u64;
             assert_eq!((answer.packets, answer.duplicates_dropped), (wanted.len() as u64, left_out));
             assert_eq!((counted.packets, counted.duplicates_dropped), (answer.packets, left_out));
@@ -140,7 +140,7 @@ fn what_was_there_within_the_window_is_left_out() {
             assert!(estimate.packets_min <= answer.packets && answer.packets <= estimate.packets_max);
             let bare = extract(&extractor, &Query { decapsulate: true, ..query.clone() }).unwrap().0;
             assert_eq!(bare.len(), found.len());
-            let limits = Limits { packets: Some(chance.next() % 60), bytes: None };
+            let limits = AnswerLimits { packets: Some(chance.next() % 60), bytes: None };
             let some = extract(&extractor, &Query { limits, ..query.clone() }).unwrap().0;
             assert_eq!(some[..], wanted[..wanted.len().min(limits.packets.unwrap() as usize)]);
         }
@@ -151,7 +151,7 @@ fn what_was_there_within_the_window_is_left_out() {
 fn without_the_demand_nothing_is_left_out() {
     let (store, contents) = store(&mut Chance(5));
     let mut sink = CountSink;
-    let answer = store.extractor().extract(&Query::default(), &mut sink, &mut Patient).unwrap();
+    let answer = store.extractor().extract(&Query::default(), &mut sink, &mut NoControl).unwrap();
     assert_eq!((answer.packets, answer.duplicates_dropped), (2 * PACKETS as u64, 0));
     assert!(answer.completeness.lines().iter().all(|line| !line.contains("duplicates")));
     assert!(contents.len() > CONTENTS as usize);

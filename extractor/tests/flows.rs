@@ -7,7 +7,7 @@ mod support;
 use std::sync::atomic::AtomicBool;
 
 use netrewind_extractor::flows::{FlowQuery, FlowSort, Search, SummaryQuery};
-use netrewind_extractor::{ExtractError, Extractor, Patient, Query};
+use netrewind_extractor::{ExtractError, Extractor, NoControl, Query};
 use netrewind_segment::Timestamp;
 use support::{Stored, TestStore, name, packet};
 
@@ -48,7 +48,7 @@ fn a_summary_counts_each_packet_once_and_in_its_time() {
         for use_index in [true, false] {
             let query = Query { use_index, ..query.clone() };
             let asked = SummaryQuery { buckets: 100, top: 1000, ..SummaryQuery::default() };
-            let summary = store.extractor().summary(&query, &asked, &mut Patient).unwrap();
+            let summary = store.extractor().summary(&query, &asked, &mut NoControl).unwrap();
             let bytes: u64 = wanted.iter().map(|packet| u64::from(packet.header.len)).sum();
             assert_eq!((summary.totals.packets, summary.totals.bytes), (wanted.len() as u64, bytes));
             assert_eq!(summary.bucket_seconds, 1);
@@ -73,15 +73,15 @@ fn a_conversation_is_found_again_by_its_id() {
     let extractor = store.extractor();
     let query = Query::default();
     let flows = FlowQuery { sort: FlowSort::Start, limit: 1000, ..FlowQuery::default() };
-    let listed = extractor.flows(&query, &flows, &mut Patient).unwrap();
+    let listed = extractor.flows(&query, &flows, &mut NoControl).unwrap();
     assert!(listed.flows.len() > 50 && listed.next.is_none());
     for flow in listed.flows.iter().step_by(7) {
         let id = flow.id.to_string().parse().unwrap();
-        assert_eq!(extractor.flow(&query, id, &mut Patient).unwrap().as_ref(), Some(flow));
+        assert_eq!(extractor.flow(&query, id, &mut NoControl).unwrap().as_ref(), Some(flow));
     }
     let mut missing = listed.flows[0].id;
     missing.first = Timestamp(missing.first.ns() + 1);
-    assert_eq!(extractor.flow(&query, missing, &mut Patient).unwrap(), None);
+    assert_eq!(extractor.flow(&query, missing, &mut NoControl).unwrap(), None);
     assert!("xyz".parse::<netrewind_extractor::flows::FlowId>().is_err());
 }
 
@@ -102,9 +102,10 @@ fn found(extractor: &Extractor, query: &Query, search: Option<&str>) -> [serde_j
     let search: Option<Search> = search.map(|text| text.parse().unwrap());
     let flows =
         FlowQuery { sort: FlowSort::Start, limit: 1000, search: search.clone(), ..FlowQuery::default() };
-    let flows = extractor.flows(query, &flows, &mut Patient).unwrap();
-    let summary =
-        extractor.summary(query, &SummaryQuery { search, ..SummaryQuery::default() }, &mut Patient).unwrap();
+    let flows = extractor.flows(query, &flows, &mut NoControl).unwrap();
+    let summary = extractor
+        .summary(query, &SummaryQuery { search, ..SummaryQuery::default() }, &mut NoControl)
+        .unwrap();
     // What it took differs; and with an index the packets that a filter accepts need not be read, and are spread over the series.
     let without_work = |mut answer: serde_json::Value| {
         answer
@@ -177,7 +178,7 @@ fn labelled() -> Option<TestStore> {
 fn what_has_a_label_is_found_without_looking_at_the_rest() {
     let Some(mut store) = labelled() else { return };
     let all = FlowQuery { limit: 10_000, ..FlowQuery::default() };
-    let all = store.extractor().flows(&Query::default(), &all, &mut Patient).unwrap();
+    let all = store.extractor().flows(&Query::default(), &all, &mut NoControl).unwrap();
     let mut labels: Vec<(&str, String)> = Vec::new();
     for flow in &all.flows {
         let others = flow.labels.iter().flat_map(|labels| &labels.others);

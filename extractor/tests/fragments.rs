@@ -8,7 +8,7 @@ mod support;
 use std::collections::HashMap;
 
 use netrewind_extractor::flows::FlowQuery;
-use netrewind_extractor::{Extractor, Options, Patient, Query, View};
+use netrewind_extractor::{Extractor, NoControl, Options, Query, ViewMode};
 use netrewind_packet::Series;
 use netrewind_segment::{LinkType, RecordHeader, Timestamp};
 use support::linking::{Own, Parts, linked_model};
@@ -281,7 +281,8 @@ fn filter(chance: &mut Chance) -> String {
 
 fn random_query(chance: &mut Chance) -> Query {
     let mut query = Query::of(&filter(chance));
-    query.view = *chance.pick(&[View::Inner, View::Inner, View::Inner, View::Any, View::Outer]);
+    query.view =
+        *chance.pick(&[ViewMode::Inner, ViewMode::Inner, ViewMode::Inner, ViewMode::Any, ViewMode::Outer]);
     query.tunnels.vni = chance.one_in(5).then(|| chance.below(3) as u32);
     let instant = |chance: &mut Chance| Timestamp(FIRST_SECOND * 1_000_000_000 + chance.next() % SPAN_NS);
     if chance.one_in(2) {
@@ -299,9 +300,9 @@ fn accepts(query: &Query, built: &Built, packet: &Stored, libpcap: &mut Libpcap)
     }
     let innermost = Stored { bytes: built.innermost.clone(), ..packet.clone() };
     match query.view {
-        View::Outer => libpcap.accepts(packet),
-        View::Inner => libpcap.accepts(&innermost),
-        View::Any => libpcap.accepts(packet) || libpcap.accepts(&innermost),
+        ViewMode::Outer => libpcap.accepts(packet),
+        ViewMode::Inner => libpcap.accepts(&innermost),
+        ViewMode::Any => libpcap.accepts(packet) || libpcap.accepts(&innermost),
     }
 }
 
@@ -313,7 +314,7 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
     };
     let model = linked_model(test, query, &parts, &mut |packet| {
         let is_accepted = accepts(query, &known[&packet.bytes], packet, &mut libpcap);
-        Own { is_accepted, by_outer: query.view != View::Outer || is_accepted }
+        Own { is_accepted, by_outer: query.view != ViewMode::Outer || is_accepted }
     });
     let extractor = test.extractor();
     for use_index in [false, true] {
@@ -325,7 +326,7 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
         }
         assert_eq!(found.len(), model.len(), "{context}");
         assert!(answer.completeness.notes.is_empty(), "{context}: {:?}", answer.completeness.notes);
-        let count = extractor.count(&query, &mut Patient).unwrap();
+        let count = extractor.count(&query, &mut NoControl).unwrap();
         assert_eq!((count.packets, count.bytes), (answer.packets, answer.bytes), "{context}, count");
         // Flows take longer than all the rest: some queries, as they come.
         if model.len().is_multiple_of(FLOWS_ONE_IN) {
@@ -369,7 +370,7 @@ fn what_has_no_fragments_costs_what_it_did() {
         assert!(!found.is_empty());
         answer.work
     };
-    assert_eq!(work(&test, View::Inner), work(&test, View::Outer));
+    assert_eq!(work(&test, ViewMode::Inner), work(&test, ViewMode::Outer));
 }
 
 #[test]
@@ -377,9 +378,9 @@ fn what_is_too_much_to_read_for_fragments_is_told() {
     let (test, _) = build(&mut Chance(seed()));
     let options = Options { fragmented_bytes_max: 0, ..Options::default() };
     let hasty = Extractor::new(test.store.clone(), options);
-    let query = Query { view: View::Inner, ..Query::of("udp port 2000") };
+    let query = Query { view: ViewMode::Inner, ..Query::of("udp port 2000") };
     let flows = |extractor: &Extractor| {
-        let answer = extractor.flows(&query, &FlowQuery::default(), &mut Patient).unwrap();
+        let answer = extractor.flows(&query, &FlowQuery::default(), &mut NoControl).unwrap();
         (answer.totals.packets, answer.completeness.notes)
     };
     let (alone, notes) = flows(&hasty);

@@ -6,7 +6,7 @@
 mod support;
 
 use netrewind_extractor::flows::{FlowQuery, SummaryQuery};
-use netrewind_extractor::{ExtractError, JoinedFilter, Patient, PcapngSink, Query, View};
+use netrewind_extractor::{ExtractError, JoinedFilter, NoControl, PcapngSink, Query, ViewMode};
 use support::{Stored, TestStore, extract, name, packet};
 
 /// Packets of a segment: every fifth of them is to 10.9.0.1, the others to 10.9.0.2.
@@ -45,14 +45,14 @@ fn every_answer_keeps_to_the_joined_filter() {
     let extractor = test.extractor();
     let visible = u64::from(3 * PACKETS / VISIBLE_ONE_IN);
     for filter in ["", "ip", "host 10.9.0.1 or host 10.9.0.2", "not host 10.9.0.1 or ip", "host 10.9.0.2"] {
-        for view in [View::Inner, View::Outer, View::Any] {
+        for view in [ViewMode::Inner, ViewMode::Outer, ViewMode::Any] {
             for (use_index, ignore_vlan) in [(true, false), (false, true)] {
                 let query = Query { view, use_index, ignore_vlan, ..restricted(filter) };
                 let (packets, _) = extract(&extractor, &query).unwrap();
                 let expected = if filter == "host 10.9.0.2" { 0 } else { visible };
                 assert_eq!(packets.len() as u64, expected, "{query:?}");
                 assert!(packets.iter().all(is_visible), "{query:?}");
-                assert_eq!(extractor.count(&query, &mut Patient).unwrap().packets, expected, "{query:?}");
+                assert_eq!(extractor.count(&query, &mut NoControl).unwrap().packets, expected, "{query:?}");
             }
         }
     }
@@ -145,7 +145,7 @@ fn a_file_of_the_answer_has_no_numbers_of_what_is_behind_it() {
     let extractor = test.extractor();
     let accounts = |query: &Query| {
         let mut sink = PcapngSink::new(Vec::new());
-        extractor.extract(query, &mut sink, &mut Patient).unwrap().interfaces
+        extractor.extract(query, &mut sink, &mut NoControl).unwrap().interfaces
     };
     let is_told = |query: &Query| accounts(query).iter().any(|account| account.received.is_some());
     assert!(is_told(&Query::of("host 10.9.0.1")), "the test would see it");
@@ -160,18 +160,18 @@ fn flows_and_summaries_know_nothing_of_what_is_behind_it() {
     for use_index in [true, false] {
         let query = Query { use_index, ..restricted("") };
         let all = FlowQuery { limit: 1000, ..FlowQuery::default() };
-        let flows = extractor.flows(&query, &all, &mut Patient).unwrap();
+        let flows = extractor.flows(&query, &all, &mut NoControl).unwrap();
         let told = serde_json::to_string(&flows).unwrap();
         assert!(told.contains(visible) && !told.contains(hidden), "{told}");
-        let summary = extractor.summary(&query, &SummaryQuery::default(), &mut Patient).unwrap();
+        let summary = extractor.summary(&query, &SummaryQuery::default(), &mut NoControl).unwrap();
         assert_eq!(summary.totals.packets, u64::from(3 * PACKETS / VISIBLE_ONE_IN));
         let told = serde_json::to_string(&summary).unwrap();
         assert!(told.contains(visible) && !told.contains(hidden), "{told}");
         // One that is known by its id is not found either.
         let free = Query { joined: Vec::new(), ..query.clone() };
-        for conversation in extractor.flows(&free, &all, &mut Patient).unwrap().flows {
+        for conversation in extractor.flows(&free, &all, &mut NoControl).unwrap().flows {
             let is_visible = serde_json::to_string(&conversation).unwrap().contains(visible);
-            let found = extractor.flow(&query, conversation.id, &mut Patient).unwrap();
+            let found = extractor.flow(&query, conversation.id, &mut NoControl).unwrap();
             assert_eq!(found.is_some(), is_visible, "{conversation:?}");
         }
     }
@@ -215,16 +215,16 @@ fn a_chosen_interface_tells_nothing_of_which_there_are() {
     let extractor = test.extractor();
     let of = |interface: &str| Query { interfaces: vec![interface.into()], ..restricted("") };
     let told = |interface: &str| {
-        let answer = extractor.count(&of(interface), &mut Patient).unwrap();
+        let answer = extractor.count(&of(interface), &mut NoControl).unwrap();
         (answer.packets, answer.completeness.lines())
     };
     let (free, nowhere) = (Query { joined: Vec::new(), ..of("eth7") }, told("nowhere"));
-    assert!(extractor.count(&free, &mut Patient).unwrap().packets > 0);
+    assert!(extractor.count(&free, &mut NoControl).unwrap().packets > 0);
     assert!(told("eth7").0 > 0, "what may be seen is given");
     assert_eq!(nowhere, told("secret9"), "an interface that there is, and one that there is not");
     assert_eq!(nowhere.1, told("eth7").1);
     // Whoever may know of all packets is told what there is.
-    let error = extractor.count(&Query { joined: Vec::new(), ..of("nowhere") }, &mut Patient);
+    let error = extractor.count(&Query { joined: Vec::new(), ..of("nowhere") }, &mut NoControl);
     let everything_is_known = |error: &ExtractError| error.to_string().contains("eth7");
     assert!(error.as_ref().err().is_none_or(everything_is_known), "{error:?}");
 }
@@ -236,10 +236,10 @@ fn what_is_missing_is_told_but_not_where() {
     let extractor = test.extractor();
     let told = |query: &Query| {
         let mut sink = PcapngSink::new(Vec::new());
-        let answer = extractor.extract(query, &mut sink, &mut Patient).unwrap();
-        let count = extractor.count(query, &mut Patient).unwrap();
-        let flows = extractor.flows(query, &FlowQuery::default(), &mut Patient).unwrap();
-        let summary = extractor.summary(query, &SummaryQuery::default(), &mut Patient).unwrap();
+        let answer = extractor.extract(query, &mut sink, &mut NoControl).unwrap();
+        let count = extractor.count(query, &mut NoControl).unwrap();
+        let flows = extractor.flows(query, &FlowQuery::default(), &mut NoControl).unwrap();
+        let summary = extractor.summary(query, &SummaryQuery::default(), &mut NoControl).unwrap();
         let texts = [
             serde_json::to_string(&(answer, &count)).unwrap(),
             serde_json::to_string(&(&flows.completeness, &flows.rejected_indexes)).unwrap(),
@@ -273,7 +273,7 @@ fn a_file_names_interfaces_of_its_packets_alone() {
     let extractor = test.extractor();
     let file = |query: &Query| {
         let mut file = Vec::new();
-        extractor.extract(query, &mut PcapngSink::new(&mut file), &mut Patient).unwrap();
+        extractor.extract(query, &mut PcapngSink::new(&mut file), &mut NoControl).unwrap();
         String::from_utf8_lossy(&file).into_owned()
     };
     let nothing = "host 192.0.2.200";
@@ -306,10 +306,10 @@ fn nothing_tells_when_the_packets_of_others_arrived() {
             let extractor = test.extractor();
             let query = Query { asked_at, ..restricted("") };
             let listing = FlowQuery { limit: 1, ..FlowQuery::default() };
-            let flows = extractor.flows(&query, &listing, &mut Patient).unwrap();
-            let mut summary = extractor.summary(&query, &SummaryQuery::default(), &mut Patient).unwrap();
+            let flows = extractor.flows(&query, &listing, &mut NoControl).unwrap();
+            let mut summary = extractor.summary(&query, &SummaryQuery::default(), &mut NoControl).unwrap();
             summary.work = Default::default();
-            let completeness = extractor.count(&query, &mut Patient).unwrap().completeness;
+            let completeness = extractor.count(&query, &mut NoControl).unwrap().completeness;
             assert_eq!(completeness.covered, extractor.completeness(&query).unwrap().covered);
             let texts = (flows.flows, flows.next, flows.completeness, summary, completeness);
             serde_json::to_string(&texts).unwrap()
@@ -344,7 +344,7 @@ fn a_host_that_others_have_takes_as_long_as_one_that_nobody_has() {
             let which = round % 2;
             let query = query(["host 10.9.0.2", "host 10.9.0.3"][which]);
             let begun = std::time::Instant::now();
-            assert!(query.joined.is_empty() || extractor.count(&query, &mut Patient).unwrap().packets == 0);
+            assert!(query.joined.is_empty() || extractor.count(&query, &mut NoControl).unwrap().packets == 0);
             extractor.estimate(&query).unwrap();
             took[which].push(begun.elapsed());
         }

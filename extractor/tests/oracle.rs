@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
-use netrewind_extractor::{ExtractError, Query, View};
+use netrewind_extractor::{ExtractError, Query, ViewMode};
 use netrewind_segment::Timestamp;
 use support::{Chance, Libpcap, Stored, TestStore, corpus, extract, index_of, name, read_capture};
 
@@ -96,7 +96,7 @@ fn filter_near(chance: &mut Chance, test: &TestStore, expressions: &[String]) ->
 
 fn random_query(chance: &mut Chance, test: &TestStore, expressions: &[String]) -> Query {
     let filter = filter_near(chance, test, expressions);
-    let mut query = Query { view: View::Outer, ..Query::of(&filter) };
+    let mut query = Query { view: ViewMode::Outer, ..Query::of(&filter) };
     let instant = |chance: &mut Chance| {
         let (_, packets) = chance.pick(&test.segments);
         Timestamp(chance.pick(packets).at().ns() + chance.below(3) as u64 - 1)
@@ -156,7 +156,7 @@ fn compare(
     same(&answer, &model, &format!("store {number}, with index, {query:?}"));
     let (slow, slow_found) = extract(extractor, &without).unwrap();
     same(&slow, &model, &format!("store {number}, without index, {query:?}"));
-    let count = extractor.count(query, &mut netrewind_extractor::Patient).unwrap();
+    let count = extractor.count(query, &mut netrewind_extractor::NoControl).unwrap();
     assert_eq!(
         (count.packets, count.bytes),
         (found.packets, found.bytes),

@@ -6,7 +6,7 @@ mod support;
 
 use std::process::Command;
 
-use netrewind_extractor::{Patient, PcapngSink, Query};
+use netrewind_extractor::{NoControl, PcapngSink, Query};
 use netrewind_segment::{Account, Drops, Event, LaneLoad, LinkType, Logbook, Timestamp};
 use support::{Stored, TestStore, name, packet};
 
@@ -67,7 +67,7 @@ fn store() -> TestStore {
 fn wireshark_sees_packets_interfaces_drops_and_what_is_missing() {
     let test = store();
     let mut file = Vec::new();
-    test.extractor().extract(&Query::default(), &mut PcapngSink::new(&mut file), &mut Patient).unwrap();
+    test.extractor().extract(&Query::default(), &mut PcapngSink::new(&mut file), &mut NoControl).unwrap();
     let path = test.folder.path().join("answer.pcapng");
     std::fs::write(&path, file).unwrap();
     let path = path.to_str().unwrap();
@@ -109,7 +109,7 @@ fn an_empty_answer_is_a_file_that_says_why() {
     let test = store();
     let mut file = Vec::new();
     let query = Query::of("host 1.2.3.4");
-    test.extractor().extract(&query, &mut PcapngSink::new(&mut file), &mut Patient).unwrap();
+    test.extractor().extract(&query, &mut PcapngSink::new(&mut file), &mut NoControl).unwrap();
     let path = test.folder.path().join("empty.pcapng");
     std::fs::write(&path, &file).unwrap();
     let Some(about) = run("capinfos", &[path.to_str().unwrap()]) else { return };
@@ -123,7 +123,7 @@ fn what_the_file_says_comes_back_through_a_reader() {
     use pcap_file::pcapng::{Block, PcapNgReader};
     let test = store();
     let mut file = Vec::new();
-    test.extractor().extract(&Query::default(), &mut PcapngSink::new(&mut file), &mut Patient).unwrap();
+    test.extractor().extract(&Query::default(), &mut PcapngSink::new(&mut file), &mut NoControl).unwrap();
     let mut reader = PcapNgReader::new(&file[..]).unwrap();
     let mut packets = Vec::new();
     let mut counts = Vec::new();

@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use netrewind_extractor::{Answer, Limits, Patient, Query, View};
+use netrewind_extractor::{Answer, AnswerLimits, NoControl, Query, ViewMode};
 use netrewind_segment::Timestamp;
 use support::tunnelled::{Kind, Path, random_frame, random_path, received};
 use support::{Chance, Libpcap, Stored, TestStore, extract, name, seed};
@@ -39,7 +39,7 @@ fn decapsulated(test: &TestStore, query: &Query) -> (Vec<Stored>, Answer) {
     let extractor = test.extractor();
     let (found, answer) = extract(&extractor, &query).unwrap();
     assert!(found.is_sorted_by_key(Stored::at));
-    let counted = extractor.count(&query, &mut Patient).unwrap();
+    let counted = extractor.count(&query, &mut NoControl).unwrap();
     let counts = |answer: &Answer| (answer.packets, answer.bytes, answer.reassembly);
     assert_eq!(counts(&counted), counts(&answer));
     let estimate = extractor.estimate(&query).unwrap();
@@ -134,7 +134,7 @@ fn what_tunnels_cut_is_as_it_was_before() {
         assert_eq!(account.fragments_dropped, 0, "{what}");
         assert!(stored > frames.len());
         together += cuts;
-        let limits = Limits { packets: Some(40), bytes: None };
+        let limits = AnswerLimits { packets: Some(40), bytes: None };
         let (some, answer) =
             extract(&test.extractor(), &Query { decapsulate: true, limits, ..Query::default() }).unwrap();
         assert_same(&some, &frames[..40], &what);
@@ -389,7 +389,7 @@ fn hostile_fragments_do_no_harm() {
         }
         let stored = packets.len() as u64;
         let test = store(&mut chance, packets);
-        for view in [View::Inner, View::Outer] {
+        for view in [ViewMode::Inner, ViewMode::Outer] {
             let (found, answer) = decapsulated(&test, &Query { view, ..Query::default() });
             assert!(answer.packets <= stored, "round {round}");
             assert!(found.iter().all(|packet| packet.header.caplen as usize == packet.bytes.len()));

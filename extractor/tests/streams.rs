@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use netrewind_extractor::{End, Ends, Patient, Query, Speaker};
+use netrewind_extractor::{Ends, NoControl, Query, Speaker, StreamEnd};
 use support::{TestStore, corpus, name, read_capture};
 
 const TCP: u8 = 6;
@@ -77,7 +77,8 @@ fn a_stream_is_what_tshark_follows() {
         let extractor = store.extractor();
         for stream in 0..STREAMS_A_CAPTURE {
             let Some(followed) = tshark(capture, stream) else { break };
-            let [client, server] = followed.nodes.map(|node| End { address: node.ip(), port: node.port() });
+            let [client, server] =
+                followed.nodes.map(|node| StreamEnd { address: node.ip(), port: node.port() });
             let filter = format!(
                 "tcp and host {} and host {} and port {} and port {}",
                 client.address, server.address, client.port, server.port
@@ -88,7 +89,7 @@ fn a_stream_is_what_tshark_follows() {
                     &Query { ignore_vlan: true, ..Query::of(&filter) },
                     ends,
                     STREAM_BYTES_MAX,
-                    &mut Patient,
+                    &mut NoControl,
                 )
                 .unwrap();
             for (speaker, said) in

@@ -14,7 +14,7 @@ mod support;
 
 use std::collections::HashMap;
 
-use netrewind_extractor::{ExtractError, JoinedFilter, Patient, Query, TunnelDemands, View};
+use netrewind_extractor::{ExtractError, JoinedFilter, NoControl, Query, TunnelDemands, ViewMode};
 use netrewind_packet::tunnel::TunnelKind;
 use netrewind_packet::{PREFIX_BYTES_MAX, dissect};
 use netrewind_segment::{LinkType, RecordHeader};
@@ -152,11 +152,11 @@ fn accepts(query: &Query, truth: &Truth, libpcap: &mut Libpcap) -> bool {
     accepts_view(truth, query.view, query.ignore_vlan, libpcap)
 }
 
-fn accepts_view(truth: &Truth, view: View, ignore_vlan: bool, libpcap: &mut Libpcap) -> bool {
+fn accepts_view(truth: &Truth, view: ViewMode, ignore_vlan: bool, libpcap: &mut Libpcap) -> bool {
     let views = match view {
-        View::Outer => &truth.views[..1],
-        View::Inner => &truth.views[truth.views.len() - 1..],
-        View::Any => &truth.views,
+        ViewMode::Outer => &truth.views[..1],
+        ViewMode::Inner => &truth.views[truth.views.len() - 1..],
+        ViewMode::Any => &truth.views,
     };
     views.iter().any(|view| match ignore_vlan {
         true => libpcap.accepts(&untagged(view)),
@@ -218,7 +218,7 @@ fn random_query(chance: &mut Chance, test: &TestStore, known: &Known, asks_lengt
     let truth = known.of(chance.pick(packets));
     let view = chance.pick(&truth.views).clone();
     let mut query = Query::of(&filter_near(chance, &view, asks_length));
-    query.view = *chance.pick(&[View::Inner, View::Inner, View::Outer, View::Any]);
+    query.view = *chance.pick(&[ViewMode::Inner, ViewMode::Inner, ViewMode::Outer, ViewMode::Any]);
     query.ignore_vlan = chance.one_in(3);
     query.decapsulate = chance.one_in(3);
     if chance.one_in(4) {
@@ -228,7 +228,7 @@ fn random_query(chance: &mut Chance, test: &TestStore, known: &Known, asks_lengt
         let truth = known.of(chance.pick(packets));
         let view = chance.pick(&truth.views).clone();
         let filter = filter_near(chance, &view, asks_length);
-        let view = *chance.pick(&[View::Inner, View::Inner, View::Outer, View::Any]);
+        let view = *chance.pick(&[ViewMode::Inner, ViewMode::Inner, ViewMode::Outer, ViewMode::Any]);
         query.joined.push(JoinedFilter { filter, view, ignore_vlan: chance.one_in(3) });
     }
     query
@@ -269,11 +269,11 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
     let mut model = linked_model(test, query, &Parts::dissected, &mut |packet| {
         let truth = known.of(packet);
         let is_accepted = accepts(query, &truth, &mut libpcap);
-        let mut own = Own { is_accepted, by_outer: query.view != View::Outer || is_accepted };
+        let mut own = Own { is_accepted, by_outer: query.view != ViewMode::Outer || is_accepted };
         for (joined, libpcap) in &mut joined {
             let is_accepted = accepts_view(&truth, joined.view, joined.ignore_vlan, libpcap);
             own.is_accepted &= is_accepted;
-            own.by_outer &= joined.view != View::Outer || is_accepted;
+            own.by_outer &= joined.view != ViewMode::Outer || is_accepted;
         }
         own
     });
@@ -289,7 +289,7 @@ fn compare(test: &TestStore, known: &Known, query: &Query, context: &str) -> usi
     let (slow, _) = extract(&extractor, &without).unwrap();
     same(&slow, &model, &format!("{context}, without index, {query:?}"));
     same(&found, &model, &format!("{context}, with index, {query:?}"));
-    let count = extractor.count(query, &mut Patient).unwrap();
+    let count = extractor.count(query, &mut NoControl).unwrap();
     assert_eq!((count.packets, count.bytes), (answer.packets, answer.bytes), "{context}, count, {query:?}");
     let estimate = extractor.estimate(query).unwrap();
     assert!(

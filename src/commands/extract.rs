@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use netrewind_extractor::flows::{FlowId, Search};
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{
-    Answer, DedupWindow, Estimate, ExtractError, Limits, PcapSink, PcapngSink, Query, Sink, SinkError,
+    Answer, AnswerLimits, DedupWindow, Estimate, ExtractError, PcapSink, PcapngSink, Query, Sink, SinkError,
 };
 
 use super::destination::Destination;
@@ -109,9 +109,9 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
     let target = arguments.target.open()?;
     let stop = signals::stop_flag()?;
     let is_silent = arguments.quiet || arguments.json || arguments.follow;
-    let mut hooks = ProgressDisplay::new(stop, is_silent, arguments.query.zone()?);
+    let mut control = ProgressDisplay::new(stop, is_silent, arguments.query.zone()?);
     if arguments.estimate {
-        let estimate = match target.estimate(&query, &mut hooks) {
+        let estimate = match target.estimate(&query, &mut control) {
             Ok(estimate) => estimate,
             Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
             Err(NoAnswer::Because(failure)) => return Err(failure),
@@ -122,12 +122,12 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
     }
     let begun = Instant::now();
     let answer = if arguments.count {
-        target.count(&query, &mut hooks)
+        target.count(&query, &mut control)
     } else {
         let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
-        extract(&target, &query, output, arguments, &mut hooks)
+        extract(&target, &query, output, arguments, &mut control)
     };
-    hooks.end();
+    control.end();
     match answer {
         Ok(mut answer) => {
             if answer.packets == 0 && !arguments.quiet && !arguments.follow {
@@ -154,7 +154,7 @@ fn query(arguments: &ExtractArguments) -> Result<Query, Failure> {
         search: arguments.search.clone(),
         decapsulate: arguments.decapsulate,
         dedup: arguments.dedup,
-        limits: Limits { packets: arguments.max_packets, bytes: arguments.max_bytes },
+        limits: AnswerLimits { packets: arguments.max_packets, bytes: arguments.max_bytes },
         ..arguments.query.query(arguments.follow)?
     })
 }
@@ -165,7 +165,7 @@ fn extract(
     query: &Query,
     output: &Path,
     arguments: &ExtractArguments,
-    hooks: &mut ProgressDisplay,
+    control: &mut ProgressDisplay,
 ) -> Result<Answer, NoAnswer> {
     let is_pcapng = match &arguments.format {
         Some(format) => format == "pcapng",
@@ -178,7 +178,7 @@ fn extract(
         let mut sink: Box<dyn Sink> =
             if is_pcapng { Box::new(PcapngSink::new(file)) } else { Box::new(PcapSink::new(file)) };
         let clock = arguments.follow.then(|| FollowingClock::new(reader));
-        target.extract(query, sink.as_mut(), hooks, clock.as_ref())
+        target.extract(query, sink.as_mut(), control, clock.as_ref())
     };
     if output == Path::new("-") {
         return carry_out(standard_output().map_err(io_error)?);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
-use netrewind_extractor::flows::{Cursor, FlowQuery, FlowSort, Search, SummaryQuery, TOP_MAX};
+use netrewind_extractor::flows::{FlowQuery, FlowSort, PageCursor, Search, SummaryQuery, TOP_MAX};
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Completeness, ExtractError, Extractor, hint_time};
 use netrewind_segment::Store;
@@ -60,7 +60,7 @@ pub struct FlowsArguments {
     limit: usize,
     /// List the conversations after a page, by the cursor that it printed on standard error
     #[arg(long, value_name = "CURSOR")]
-    after: Option<Cursor>,
+    after: Option<PageCursor>,
     /// A table, JSON lines, or CSV with a head
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json", "csv"])]
     format: String,
@@ -80,17 +80,17 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     let search = arguments.search.as_deref().map(str::parse::<Search>).transpose();
     let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     let extractor = Extractor::new(Store::open_to_read(&arguments.store.store)?, options());
-    let mut hooks = ProgressDisplay::new(signals::stop_flag()?, arguments.quiet, zone.clone());
-    let ended = |hooks: &ProgressDisplay, error: ExtractError| {
-        hooks.end();
+    let mut control = ProgressDisplay::new(signals::stop_flag()?, arguments.quiet, zone.clone());
+    let ended = |control: &ProgressDisplay, error: ExtractError| {
+        control.end();
         failure(error)
     };
     if arguments.top == "conversations" {
         let sort = arguments.sort.parse::<FlowSort>().map_err(Failure::usage)?;
         let flows = FlowQuery { sort, limit: arguments.limit, after: arguments.after, search };
         let begun = Instant::now();
-        let answer = extractor.flows(&query, &flows, &mut hooks).map_err(|error| ended(&hooks, error))?;
-        hooks.end();
+        let answer = extractor.flows(&query, &flows, &mut control).map_err(|error| ended(&control, error))?;
+        control.end();
         let is_empty = answer.totals.conversations == 0 && flows.search.is_none() && !arguments.quiet;
         let until = Instant::now() + hint_time(begun.elapsed());
         let hint = is_empty.then(|| extractor.hint(&query, &|| Instant::now() >= until)).flatten();
@@ -108,8 +108,8 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
         return Ok(outcome);
     }
     let summary = SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1, edges: Some(0), search };
-    let answer = extractor.summary(&query, &summary, &mut hooks).map_err(|error| ended(&hooks, error))?;
-    hooks.end();
+    let answer = extractor.summary(&query, &summary, &mut control).map_err(|error| ended(&control, error))?;
+    control.end();
     let listed = match arguments.top.as_str() {
         "hosts" => print(&answer.top.hosts, &arguments.format, &zone)?,
         "ports" => print(&answer.top.ports, &arguments.format, &zone)?,

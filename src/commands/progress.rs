@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text::in_zone;
-use netrewind_extractor::{Hooks, Progress};
+use netrewind_extractor::{Control, Progress};
 use netrewind_segment::Timestamp;
 
 use crate::terminal;
@@ -37,7 +37,7 @@ impl ProgressDisplay {
     }
 }
 
-impl Hooks for ProgressDisplay {
+impl Control for ProgressDisplay {
     fn cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text::{self, WrittenRange};
-use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, View};
+use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, ViewMode};
 use netrewind_filter::{CompileLimits, FilterError};
 
 use super::tunnels::TunnelArguments;
@@ -65,7 +65,7 @@ impl QueryArguments {
             to: range.to,
             note: range.note,
             filter: self.filter.clone(),
-            view: self.view.parse::<View>().map_err(Failure::usage)?,
+            view: self.view.parse::<ViewMode>().map_err(Failure::usage)?,
             ignore_vlan: self.ignore_vlan,
             interfaces: self.interface.clone(),
             tunnels: (&self.tunnels).into(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use netrewind_client::{Access, Remote, RemoteError};
 use netrewind_extractor::{
-    Answer, Estimate, ExtractError, Extractor, FollowClock, Hooks, Query, Sink, SinkError, hint_time,
+    Answer, Control, Estimate, ExtractError, Extractor, FollowClock, Query, Sink, SinkError, hint_time,
 };
 use netrewind_segment::Store;
 
@@ -85,22 +85,22 @@ impl QueryTarget {
         &self,
         query: &Query,
         sink: &mut dyn Sink,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
         clock: Option<&FollowingClock>,
     ) -> Result<Answer, NoAnswer> {
         let clock = clock.map(|clock| clock as &dyn FollowClock);
         match (self, clock) {
-            (Self::Local(extractor), None) => Ok(extractor.extract(query, sink, hooks)?),
-            (Self::Local(extractor), Some(clock)) => Ok(extractor.follow(query, sink, hooks, clock)?),
-            (Self::Remote(remote), clock) => Ok(remote.extract(query, sink, hooks, clock)?),
+            (Self::Local(extractor), None) => Ok(extractor.extract(query, sink, control)?),
+            (Self::Local(extractor), Some(clock)) => Ok(extractor.follow(query, sink, control, clock)?),
+            (Self::Remote(remote), clock) => Ok(remote.extract(query, sink, control, clock)?),
         }
     }
 
     /// Counts the packets.
-    pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, NoAnswer> {
+    pub fn count(&self, query: &Query, control: &mut dyn Control) -> Result<Answer, NoAnswer> {
         match self {
-            Self::Local(extractor) => Ok(extractor.count(query, hooks)?),
-            Self::Remote(remote) => Ok(remote.count(query, hooks)?),
+            Self::Local(extractor) => Ok(extractor.count(query, control)?),
+            Self::Remote(remote) => Ok(remote.count(query, control)?),
         }
     }
 
@@ -113,13 +113,13 @@ impl QueryTarget {
     }
 
     /// Upper bounds of the number of packets.
-    pub fn estimate(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<TargetEstimate, NoAnswer> {
+    pub fn estimate(&self, query: &Query, control: &mut dyn Control) -> Result<TargetEstimate, NoAnswer> {
         match self {
             Self::Local(extractor) => {
-                Ok(TargetEstimate { bounds: extractor.estimate_with(query, hooks)?, troubles: Vec::new() })
+                Ok(TargetEstimate { bounds: extractor.estimate_with(query, control)?, troubles: Vec::new() })
             }
             Self::Remote(remote) => {
-                let (bounds, troubles) = remote.estimate(query, hooks)?;
+                let (bounds, troubles) = remote.estimate(query, control)?;
                 Ok(TargetEstimate { bounds, troubles })
             }
         }

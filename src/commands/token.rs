@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use netrewind_extractor::View;
+use netrewind_extractor::ViewMode;
 use netrewind_extractor::http::access::{CHANCE_BYTES, Entry, Grant, Scope, Tokens, TokensError};
 use netrewind_filter::CompileLimits;
 use netrewind_segment::Timestamp;
@@ -70,7 +70,7 @@ struct Add {
     filter: String,
     /// Part of a tunnelled packet that the filter is applied to: the innermost packet, the packet as received, or either
     #[arg(long, value_name = "inner|outer|any", default_value = "inner", requires = "filter")]
-    view: View,
+    view: ViewMode,
     /// Apply the filter as if packets had no VLAN tags
     #[arg(long, requires = "filter")]
     ignore_vlan: bool,
@@ -140,9 +140,9 @@ fn list(file: &TokensFile) -> Result<Outcome, Failure> {
             Some(at) => format!("expires {at}"),
         };
         let view = match grant.view {
-            View::Inner => "",
-            View::Outer => " (of the packet as received)",
-            View::Any => " (of any packet in it)",
+            ViewMode::Inner => "",
+            ViewMode::Outer => " (of the packet as received)",
+            ViewMode::Any => " (of any packet in it)",
         };
         let filter = grant.joined().map(|joined| format!("  only {}{view}", joined.filter));
         terminal::print(format_args!(

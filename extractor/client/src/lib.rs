@@ -15,8 +15,8 @@ mod pcapng_stream;
 use std::time::Duration;
 
 use netrewind_extractor::{
-    Answer, Completeness, CountSink, DedupWindow, Estimate, FollowClock, Hint, Hooks, Limits, Query,
-    RecorderCompleteness, Sink, SinkError, View,
+    Answer, AnswerLimits, Completeness, Control, CountSink, DedupWindow, Estimate, FollowClock, Hint, Query,
+    RecorderCompleteness, Sink, SinkError, ViewMode,
 };
 use netrewind_segment::Timestamp;
 use serde_json::{Map, Value, json};
@@ -80,23 +80,23 @@ impl Remote {
         &self,
         query: &Query,
         sink: &mut dyn Sink,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
         clock: Option<&dyn FollowClock>,
     ) -> Result<Answer, RemoteError> {
         let mut fields = self.fields(query);
         fields.insert("format".into(), json!("pcapng"));
         fields.insert("decapsulate".into(), json!(query.decapsulate));
         fields.insert("follow".into(), json!(clock.is_some()));
-        merge::Merge::new(self, query, &fields).carry_out(sink, hooks, clock)
+        merge::Merge::new(self, query, &fields).carry_out(sink, control, clock)
     }
 
     /// Counts the packets. Duplicates that several recorders have are known only once the packets have been read.
-    pub fn count(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Answer, RemoteError> {
+    pub fn count(&self, query: &Query, control: &mut dyn Control) -> Result<Answer, RemoteError> {
         if self.dedup_here(query).is_some() {
-            return self.extract(query, &mut CountSink, hooks, None);
+            return self.extract(query, &mut CountSink, control, None);
         }
         let mut answer = Answer::default();
-        for (name, found) in self.look_up("count", query, hooks)? {
+        for (name, found) in self.look_up("count", query, control)? {
             let count = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
             answer.packets += count("packets");
             answer.bytes += count("bytes");
@@ -126,10 +126,10 @@ impl Remote {
     pub fn estimate(
         &self,
         query: &Query,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
     ) -> Result<(Estimate, Vec<String>), RemoteError> {
         let (mut total, mut troubles) = (Estimate::default(), Vec::new());
-        for (name, found) in self.look_up("estimate", query, hooks)? {
+        for (name, found) in self.look_up("estimate", query, control)? {
             let number = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
             total.add(&Estimate {
                 packets_min: number("packets_min"),
@@ -160,7 +160,7 @@ impl Remote {
     /// here.
     fn fields(&self, query: &Query) -> Map<String, Value> {
         match self.dedup_here(query) {
-            Some(_) => fields(&Query { dedup: None, limits: Limits::default(), ..query.clone() }),
+            Some(_) => fields(&Query { dedup: None, limits: AnswerLimits::default(), ..query.clone() }),
             None => fields(query),
         }
     }
@@ -170,7 +170,7 @@ impl Remote {
         &self,
         what: &str,
         query: &Query,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
     ) -> Result<Vec<(String, Value)>, RemoteError> {
         let fields = self.fields(query);
         let tasks: Vec<_> = self
@@ -184,7 +184,7 @@ impl Remote {
                 let look = async { tokio::time::timeout(LOOK_INTERVAL, &mut task).await };
                 match self.runtime.block_on(look) {
                     Ok(done) => break done,
-                    Err(_) if hooks.cancelled() => return Err(RemoteError::Cancelled),
+                    Err(_) if control.cancelled() => return Err(RemoteError::Cancelled),
                     Err(_) => {}
                 }
             };
@@ -230,9 +230,9 @@ fn none_answered(troubles: &[(String, Trouble)], recorders: usize) -> Result<(),
 /// The query as parameters of a request.
 fn fields(query: &Query) -> Map<String, Value> {
     let view = match query.view {
-        View::Inner => "inner",
-        View::Outer => "outer",
-        View::Any => "any",
+        ViewMode::Inner => "inner",
+        ViewMode::Outer => "outer",
+        ViewMode::Any => "any",
     };
     let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
     let tunnels = &query.tunnels;

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use netrewind_extractor::{
-    Answer, Asked, Completeness, Dedup, FollowClock, HOLD_BACK, Hint, Hooks, Interface, InterfaceAccount,
-    Packet, PacketView, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span,
+    Answer, AnswerPacket, Asked, Completeness, Control, Dedup, FollowClock, HOLD_BACK, Hint, Interface,
+    InterfaceAccount, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span, ViewBytes,
 };
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::{SegmentName, Timestamp};
@@ -176,7 +176,7 @@ impl<'r> Merge<'r> {
     pub(super) fn carry_out(
         mut self,
         sink: &mut dyn Sink,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
         clock: Option<&dyn FollowClock>,
     ) -> Result<Answer, RemoteError> {
         let mut has_begun = false;
@@ -204,21 +204,21 @@ impl<'r> Merge<'r> {
                 break;
             }
             match self.turn(elapsed) {
-                _ if hooks.cancelled() => match clock {
+                _ if control.cancelled() => match clock {
                     Some(_) => break,
                     None => return Err(RemoteError::Cancelled),
                 },
                 Turn::End => break,
                 Turn::Give(number) if has_begun => {
                     is_flushed = false;
-                    self.give(number, sink, hooks, elapsed)?;
+                    self.give(number, sink, control, elapsed)?;
                 }
                 Turn::Give(_) | Turn::Wait => {
                     if clock.is_some() && !std::mem::replace(&mut is_flushed, true) {
                         sink.flush()?;
                     }
                     self.wait(clock)?;
-                    hooks.progress(&self.progress);
+                    control.progress(&self.progress);
                 }
             }
         }
@@ -360,7 +360,7 @@ impl<'r> Merge<'r> {
         &mut self,
         number: usize,
         sink: &mut dyn Sink,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
         elapsed: Option<Duration>,
     ) -> Result<(), RemoteError> {
         let Some(source) = self.sources.get_mut(number) else { return Ok(()) };
@@ -371,7 +371,7 @@ impl<'r> Merge<'r> {
         else {
             return Err(RemoteError::Failed(format!("{}: it names no such interface", source.name)));
         };
-        let view = PacketView { link_type, bytes: &packet.bytes, len: packet.header.len };
+        let view = ViewBytes { link_type, bytes: &packet.bytes, len: packet.header.len };
         if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(packet.at(), view)) {
             source.reached = Some(packet.at());
             return Ok(());
@@ -391,14 +391,20 @@ impl<'r> Merge<'r> {
         if std::mem::replace(&mut self.told, self.interfaces.len()) < self.interfaces.len() {
             sink.know_interfaces(&self.interfaces);
         }
-        sink.packet(&Packet { header: packet.header, bytes: &packet.bytes, link_type, interface, segment })?;
+        sink.packet(&AnswerPacket {
+            header: packet.header,
+            bytes: &packet.bytes,
+            link_type,
+            interface,
+            segment,
+        })?;
         self.first = self.first.or(Some(packet.at()));
         self.captured_bytes += caplen;
         self.progress.packets += 1;
         self.progress.bytes += u64::from(packet.header.len);
         self.progress.reached = Some(packet.at());
         if self.progress.packets.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) {
-            hooks.progress(&self.progress);
+            control.progress(&self.progress);
         }
         Ok(())
     }

@@ -196,7 +196,7 @@ fn options(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netrewind_extractor::{Answer, Completeness, Packet, PcapngSink, Preface, Query, Sink};
+    use netrewind_extractor::{Answer, AnswerPacket, Completeness, PcapngSink, Preface, Query, Sink};
     use netrewind_segment::SegmentName;
 
     fn file() -> Vec<u8> {
@@ -218,7 +218,8 @@ mod tests {
             let header = RecordHeader { seconds: 5 + n, nanoseconds: 999_999_999, caplen: n, len: 100 };
             let segment = SegmentName { opened: Timestamp(0), lane: 0 };
             let bytes = &[1, 2, 3][..n as usize];
-            sink.packet(&Packet { header, bytes, link_type: LinkType::RAW, interface: 0, segment }).unwrap();
+            sink.packet(&AnswerPacket { header, bytes, link_type: LinkType::RAW, interface: 0, segment })
+                .unwrap();
         }
         let account = InterfaceAccount {
             received: Some(9),

@@ -27,20 +27,20 @@ const LOSS_REACH_MIN_NS: u64 = 60 * SECOND_NS;
 
 /// A lane's recording, from its start to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Session {
+pub(crate) struct RecordingSession {
     pub(crate) lane: u16,
     pub(crate) interface: String,
     pub(crate) from: Timestamp,
     /// The last sign of life, or the stop.
     pub(crate) to: Timestamp,
-    pub(crate) end: End,
+    pub(crate) end: SessionEnd,
     /// Counts of the seconds since its start; absent if its start was not read.
-    pub(super) counted: Option<Counted>,
+    pub(super) counted: Option<LaneCounts>,
 }
 
 /// A lane's account so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counted {
+pub(super) struct LaneCounts {
     received: u64,
     dropped: Drops,
     until: Timestamp,
@@ -48,7 +48,7 @@ pub(super) struct Counted {
 
 /// End of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum SessionEnd {
     /// It has not, as far as was read.
     Open,
     /// As it should.
@@ -68,7 +68,7 @@ pub(crate) struct Loss {
 
 /// Selection of logbook entries to read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scope<'q> {
+pub(crate) struct LogbookScope<'q> {
     /// The range that the answer speaks of.
     pub(crate) range: Span,
     /// Drops of other interfaces do not count; where it is empty, all do.
@@ -77,7 +77,7 @@ pub(crate) struct Scope<'q> {
     pub(crate) accounts: bool,
 }
 
-impl Scope<'_> {
+impl LogbookScope<'_> {
     fn meets(&self, span: Span) -> bool {
         span.from < self.range.to && self.range.from < span.to
     }
@@ -85,10 +85,10 @@ impl Scope<'_> {
 
 /// Logbook of a range, as read.
 #[derive(Debug)]
-pub(crate) struct Chronicle<'q> {
-    scope: Scope<'q>,
-    pub(crate) sessions: Vec<Session>,
-    open: BTreeMap<u16, Session>,
+pub(crate) struct RecordingTimeline<'q> {
+    scope: LogbookScope<'q>,
+    pub(crate) sessions: Vec<RecordingSession>,
+    open: BTreeMap<u16, RecordingSession>,
     seen: BTreeSet<u16>,
     /// Lanes whose disk fails, since when, and how: until they write again.
     failing: BTreeMap<u16, (Timestamp, String)>,
@@ -119,36 +119,36 @@ pub(crate) struct Chronicle<'q> {
     last_quiet: Option<QuietSecond>,
 }
 
-impl<'q> Chronicle<'q> {
+impl<'q> RecordingTimeline<'q> {
     /// Reads the logbook for the scope, and for the days on which `also` were opened.
-    pub(crate) fn read(store: &Store, days: &Days, scope: Scope<'q>, also: &[SegmentName]) -> Self {
-        let mut chronicle = Self::new(scope);
+    pub(crate) fn read(store: &Store, days: &Days, scope: LogbookScope<'q>, also: &[SegmentName]) -> Self {
+        let mut timeline = Self::new(scope);
         let dates = match store.logbook_dates() {
             Ok(dates) => dates,
             Err(error) => {
-                chronicle.damaged.push(Troubles::of_folder(store, &error));
+                timeline.damaged.push(Troubles::of_folder(store, &error));
                 Vec::new()
             }
         };
-        if dates.is_empty() && chronicle.damaged.is_empty() && !store.has_logbook() {
-            chronicle.damaged.push(Troubles::of_missing_folder());
+        if dates.is_empty() && timeline.damaged.is_empty() && !store.has_logbook() {
+            timeline.damaged.push(Troubles::of_missing_folder());
         }
-        chronicle.troubles = Troubles::new(store, scope.range, &dates);
+        timeline.troubles = Troubles::new(store, scope.range, &dates);
         let mut last = None::<String>;
         for (date, part) in days_to_read(store, &dates, scope, also) {
             let before = last.replace(date.clone());
-            chronicle.troubles.begin(&date, before.filter(|_| !chronicle.open.is_empty()));
+            timeline.troubles.begin(&date, before.filter(|_| !timeline.open.is_empty()));
             let visited =
-                days.visit(store, &date, part, &mut |line, is_whole| chronicle.line(line, part, is_whole));
+                days.visit(store, &date, part, &mut |line, is_whole| timeline.line(line, part, is_whole));
             if let Err(error) = visited {
-                chronicle.troubles.unreadable_day(store, &date, &error);
+                timeline.troubles.unreadable_day(store, &date, &error);
             }
         }
-        chronicle.close();
-        chronicle
+        timeline.close();
+        timeline
     }
 
-    fn new(scope: Scope<'q>) -> Self {
+    fn new(scope: LogbookScope<'q>) -> Self {
         Self {
             scope,
             sessions: Vec::new(),
@@ -228,7 +228,7 @@ impl<'q> Chronicle<'q> {
             Event::Stop { lane, account } => {
                 self.sign_of_life(lane, at, at);
                 self.count_rest(lane, &account, at);
-                self.end(lane, End::Stopped);
+                self.end(lane, SessionEnd::Stopped);
             }
             Event::Down { lane, reason, worked_until } => self.down(lane, reason, worked_until, at),
             Event::Up { lane } => self.up(lane, at),
@@ -297,19 +297,22 @@ impl<'q> Chronicle<'q> {
         }
         if self.open.contains_key(&lane) {
             for lane in self.open.keys().copied().collect::<Vec<_>>() {
-                self.end(lane, End::Silent);
+                self.end(lane, SessionEnd::Silent);
             }
         }
         self.seen.insert(lane);
-        let counted = Some(Counted { received: 0, dropped: Drops::default(), until: at });
-        self.open.insert(lane, Session { lane, interface, from: at, to: at, end: End::Open, counted });
+        let counted = Some(LaneCounts { received: 0, dropped: Drops::default(), until: at });
+        self.open.insert(
+            lane,
+            RecordingSession { lane, interface, from: at, to: at, end: SessionEnd::Open, counted },
+        );
     }
 
-    fn end(&mut self, lane: u16, end: End) {
+    fn end(&mut self, lane: u16, end: SessionEnd) {
         let Some(mut session) = self.open.remove(&lane) else { return };
         let failing = self.failing.remove(&lane);
         // One that stops says what it has lost.
-        if let Some((from, reason)) = failing.filter(|_| end != End::Stopped) {
+        if let Some((from, reason)) = failing.filter(|_| end != SessionEnd::Stopped) {
             self.outages.push(Outage { lane, from, to: Some(session.to), reason, is_of_disk: true });
         }
         session.end = end;
@@ -335,7 +338,8 @@ impl<'q> Chronicle<'q> {
             return;
         }
         let interface = String::new();
-        let session = Session { lane, interface, from: since, to: at, end: End::Open, counted: None };
+        let session =
+            RecordingSession { lane, interface, from: since, to: at, end: SessionEnd::Open, counted: None };
         self.open.insert(lane, session);
     }
 
@@ -477,7 +481,7 @@ impl<'q> Chronicle<'q> {
 
     /// True if every lane that is recording is known to have recorded until then.
     pub(crate) fn is_told_until(&self, at: Timestamp) -> bool {
-        self.sessions.iter().filter(|session| session.end == End::Open).all(|session| session.to >= at)
+        self.sessions.iter().filter(|session| session.end == SessionEnd::Open).all(|session| session.to >= at)
     }
 
     /// Ends the reading: open sessions stay open.
@@ -500,7 +504,7 @@ impl<'q> Chronicle<'q> {
 fn days_to_read(
     store: &Store,
     dates: &[String],
-    scope: Scope<'_>,
+    scope: LogbookScope<'_>,
     also: &[SegmentName],
 ) -> Vec<(String, DayExcerpt)> {
     let bytes = |date: &String| std::fs::metadata(store.logbook_path(date)).map_or(0, |file| file.len());

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{SegmentName, Store, Timestamp};
 
-use super::chronicle::{Chronicle, End, Outage, Session};
+use super::chronicle::{Outage, RecordingSession, RecordingTimeline, SessionEnd};
 use super::{Asked, Completeness, Gap, Span};
 
 /// Segments kept in the store, as [`fill`] needs them.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept<'a> {
+pub(crate) struct KeptSegments<'a> {
     /// Names of all segments that were listed, ascending.
     pub(crate) names: &'a [SegmentName],
     /// Segments that the catalog stands in for.
@@ -23,7 +23,7 @@ pub(crate) struct Kept<'a> {
 
 /// Store that is asked, and the rights of the asker.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asking<'a> {
+pub(crate) struct CoverageQuery<'a> {
     pub(crate) store: &'a Store,
     /// See [`crate::Query::is_restricted`].
     pub(crate) is_restricted: bool,
@@ -51,35 +51,34 @@ const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;
 pub(crate) fn fill(
     completeness: &mut Completeness,
     range: Span,
-    chronicle: &Chronicle<'_>,
-    kept: &Kept<'_>,
-    asking: Asking<'_>,
+    timeline: &RecordingTimeline<'_>,
+    kept: &KeptSegments<'_>,
+    asking: CoverageQuery<'_>,
 ) {
-    let Asking { store, is_restricted } = asking;
+    let CoverageQuery { store, is_restricted } = asking;
     let is_recording = is_recording(store);
-    let range = as_far_as_recorded(range, chronicle, kept);
+    let range = as_far_as_recorded(range, timeline, kept);
     completeness.covered = Some(range);
-    let gone = no_longer_kept(completeness, range, chronicle, kept, store);
+    let gone = no_longer_kept(completeness, range, timeline, kept, store);
     gone.into_iter().for_each(|gone| completeness.add_gone(gone));
     let asked = completeness.asked;
-    let found = gaps(range, chronicle, kept, is_restricted, is_recording).into_iter();
+    let found = gaps(range, timeline, kept, is_restricted, is_recording).into_iter();
     for gap in found.filter_map(|gap| if is_restricted { veiled(gap, range, asked) } else { Some(gap) }) {
         completeness.add_gap(gap);
     }
-    for loss in chronicle.losses.iter().filter(|loss| loss.span.from < range.to && range.from < loss.span.to)
-    {
+    for loss in timeline.losses.iter().filter(|loss| loss.span.from < range.to && range.from < loss.span.to) {
         let reason = if is_restricted { LOSS.to_owned() } else { loss.reason.clone() };
         // How far it reaches is unknown, and no reason to end it with the range.
         completeness.add_gap(Gap { from: loss.span.from.max(range.from), to: loss.span.to, reason });
     }
-    completeness.dropped = chronicle.dropped;
-    chronicle.damaged.iter().for_each(|damage| completeness.add_damage(damage.clone()));
-    completeness.nothing_kept = nothing_kept(completeness, range, chronicle, kept, is_restricted);
+    completeness.dropped = timeline.dropped;
+    timeline.damaged.iter().for_each(|damage| completeness.add_damage(damage.clone()));
+    completeness.nothing_kept = nothing_kept(completeness, range, timeline, kept, is_restricted);
     if is_restricted {
         completeness.veil_times();
         return;
     }
-    for note in &chronicle.notes {
+    for note in &timeline.notes {
         completeness.note(note.clone());
     }
 }
@@ -94,8 +93,8 @@ pub(crate) fn is_recording(store: &Store) -> bool {
 fn nothing_kept(
     completeness: &Completeness,
     range: Span,
-    chronicle: &Chronicle<'_>,
-    kept: &Kept<'_>,
+    timeline: &RecordingTimeline<'_>,
+    kept: &KeptSegments<'_>,
     is_restricted: bool,
 ) -> Option<String> {
     // When others' packets arrived, who may not know of them does not learn so.
@@ -109,7 +108,7 @@ fn nothing_kept(
         let from = spans.iter().map(|span| span.from).min()?;
         Some(Span { from, to: spans.iter().map(|span| span.to).max()? })
     };
-    if chronicle.sessions.is_empty() && completeness.no_longer_kept.is_none() {
+    if timeline.sessions.is_empty() && completeness.no_longer_kept.is_none() {
         return (!is_restricted).then(|| match all(&kept.spans) {
             None => "there are no packets in the store".to_owned(),
             Some(all) => {
@@ -133,14 +132,14 @@ fn nothing_kept(
 
 /// Range up to the progress of a running recorder: for a query up to now, the packets of the last moment are still on their
 /// way.
-fn as_far_as_recorded(range: Span, chronicle: &Chronicle, kept: &Kept<'_>) -> Span {
+fn as_far_as_recorded(range: Span, timeline: &RecordingTimeline, kept: &KeptSegments<'_>) -> Span {
     // Of a lane that is down nothing is on its way.
     let is_down = |lane: u16| {
-        let mut of_lane = chronicle.outages.iter().filter(|outage| outage.lane == lane);
+        let mut of_lane = timeline.outages.iter().filter(|outage| outage.lane == lane);
         of_lane.any(|outage| outage.to.is_none() && !outage.is_of_disk)
     };
-    let is_at_work = |session: &&Session| session.end == End::Open && !is_down(session.lane);
-    let Some(alive) = chronicle.sessions.iter().filter(is_at_work).map(|session| session.to).max() else {
+    let is_at_work = |session: &&RecordingSession| session.end == SessionEnd::Open && !is_down(session.lane);
+    let Some(alive) = timeline.sessions.iter().filter(is_at_work).map(|session| session.to).max() else {
         return range;
     };
     let stored = kept.spans.iter().map(|span| span.to).filter(|to| *to <= range.to).max();
@@ -156,8 +155,8 @@ fn as_far_as_recorded(range: Span, chronicle: &Chronicle, kept: &Kept<'_>) -> Sp
 fn no_longer_kept(
     completeness: &Completeness,
     range: Span,
-    chronicle: &Chronicle<'_>,
-    kept: &Kept<'_>,
+    timeline: &RecordingTimeline<'_>,
+    kept: &KeptSegments<'_>,
     store: &Store,
 ) -> Option<Span> {
     let mut gone: Option<Span> = None;
@@ -169,12 +168,12 @@ fn no_longer_kept(
         }
     };
     let is_gone = |name: &SegmentName| !kept.catalogued.contains(name);
-    for (name, span) in chronicle.expired.iter().filter(|(name, _)| is_gone(name)) {
-        let sealed = chronicle.sealed.get(name).copied();
+    for (name, span) in timeline.expired.iter().filter(|(name, _)| is_gone(name)) {
+        let sealed = timeline.sealed.get(name).copied();
         add(span.or(sealed).unwrap_or_else(|| likely_span(name, kept.names)));
     }
-    for (name, span) in chronicle.sealed.iter().filter(|(name, _)| is_gone(name)) {
-        let was_listed = kept.names.binary_search(name).is_ok() || chronicle.expired.contains_key(name);
+    for (name, span) in timeline.sealed.iter().filter(|(name, _)| is_gone(name)) {
+        let was_listed = kept.names.binary_search(name).is_ok() || timeline.expired.contains_key(name);
         // What was sealed since the listing is there.
         if !was_listed && matches!(store.open_segment(name), Ok(None)) {
             add(*span);
@@ -183,10 +182,10 @@ fn no_longer_kept(
     // An open start is the oldest packet kept: whatever went before that was not asked for.
     let oldest = kept.spans.iter().map(|span| span.from).min();
     let asks_before = |oldest: &Timestamp| completeness.asked.from.is_some_and(|from| from < *oldest);
-    if chronicle.expired.keys().any(is_gone)
+    if timeline.expired.keys().any(is_gone)
         && let Some(oldest) = oldest.filter(asks_before)
         && gone.is_none()
-        && chronicle.sessions.iter().any(|session| session.from < oldest && range.from < session.to)
+        && timeline.sessions.iter().any(|session| session.from < oldest && range.from < session.to)
     {
         gone = Some(Span { from: range.from, to: oldest.min(range.to) });
     }
@@ -218,23 +217,22 @@ fn veiled(gap: Gap, range: Span, asked: Asked) -> Option<Gap> {
 /// Times of the range in which nothing was recorded. A store that only ever imported has none.
 fn gaps(
     range: Span,
-    chronicle: &Chronicle<'_>,
-    kept: &Kept<'_>,
+    timeline: &RecordingTimeline<'_>,
+    kept: &KeptSegments<'_>,
     is_restricted: bool,
     is_recording: bool,
 ) -> Vec<Gap> {
     let mut gaps = Vec::new();
-    if chronicle.sessions.is_empty() || range.from >= range.to {
+    if timeline.sessions.is_empty() || range.from >= range.to {
         return gaps;
     }
-    let alive_to = |session: &Session| match session.end {
+    let alive_to = |session: &RecordingSession| match session.end {
         // What it has received since its last sign of life is being written.
-        End::Open if is_recording => session.to.plus_ns(SILENCE_NS),
+        SessionEnd::Open if is_recording => session.to.plus_ns(SILENCE_NS),
         _ => session.to,
     };
-    let recorded =
-        chronicle.sessions.iter().map(|session| Span { from: session.from, to: alive_to(session) });
-    let gone = chronicle.sealed.values().copied();
+    let recorded = timeline.sessions.iter().map(|session| Span { from: session.from, to: alive_to(session) });
+    let gone = timeline.sealed.values().copied();
     let mut covered: Vec<Span> = recorded.chain(kept.spans.iter().copied()).chain(gone).collect();
     covered.sort_unstable();
     let mut at = range.from;
@@ -244,12 +242,12 @@ fn gaps(
             gaps.push(Gap {
                 from: at,
                 to: span.from,
-                reason: why(at, span.from, &chronicle.sessions, is_recording),
+                reason: why(at, span.from, &timeline.sessions, is_recording),
             });
         }
         at = at.max(span.to);
     }
-    gaps.extend(outages(range, chronicle, is_restricted, is_recording));
+    gaps.extend(outages(range, timeline, is_restricted, is_recording));
     gaps.sort_by_key(|gap| (gap.from, gap.to));
     gaps
 }
@@ -257,16 +255,16 @@ fn gaps(
 /// Times in which one lane was recording and received nothing.
 fn outages(
     range: Span,
-    chronicle: &Chronicle<'_>,
+    timeline: &RecordingTimeline<'_>,
     is_restricted: bool,
     is_recording: bool,
 ) -> impl Iterator<Item = Gap> {
-    chronicle.outages.iter().filter_map(move |outage| {
-        let ended = chronicle
+    timeline.outages.iter().filter_map(move |outage| {
+        let ended = timeline
             .sessions
             .iter()
             .filter(|session| session.lane == outage.lane && session.to >= outage.from)
-            .filter(|session| session.end != End::Open || !is_recording)
+            .filter(|session| session.end != SessionEnd::Open || !is_recording)
             .map(|session| session.to)
             .min();
         let from = outage.from.max(range.from);
@@ -285,10 +283,10 @@ fn outages(
 }
 
 /// Reason why nothing was recorded from `from` to `to`.
-fn why(from: Timestamp, to: Timestamp, sessions: &[Session], is_recording: bool) -> String {
+fn why(from: Timestamp, to: Timestamp, sessions: &[RecordingSession], is_recording: bool) -> String {
     let before = sessions.iter().filter(|session| session.to <= from).max_by_key(|session| session.to);
     let after = sessions.iter().map(|session| session.from).filter(|&from| from >= to).min();
-    let Some(Session { to: stopped, end, .. }) = before else {
+    let Some(RecordingSession { to: stopped, end, .. }) = before else {
         return match sessions.iter().all(|session| session.counted.is_some()) {
             true => match after {
                 Some(began) => format!("recording had not begun: it began at {began}"),
@@ -298,11 +296,11 @@ fn why(from: Timestamp, to: Timestamp, sessions: &[Session], is_recording: bool)
         };
     };
     let ended = match end {
-        End::Stopped => format!("recording stopped at {stopped}"),
-        End::Open if is_recording => {
+        SessionEnd::Stopped => format!("recording stopped at {stopped}"),
+        SessionEnd::Open if is_recording => {
             return format!("recording has not reached this time: its last sign of life is of {stopped}");
         }
-        End::Open | End::Silent => {
+        SessionEnd::Open | SessionEnd::Silent => {
             format!("recording ended at {stopped} without stopping: a crash, or a power cut")
         }
     };

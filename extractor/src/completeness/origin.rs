@@ -6,7 +6,7 @@ use netrewind_segment::SegmentName;
 use netrewind_segment::time::SECOND_NS;
 
 use super::Span;
-use super::chronicle::{Chronicle, Session};
+use super::chronicle::{RecordingSession, RecordingTimeline};
 use crate::ExtractError;
 
 /// Longest time after a lane's last sign of life at which a segment may have been opened and still belong to that lane.
@@ -39,10 +39,10 @@ pub(super) fn can_be_of(interface: &str, chosen: &[String]) -> bool {
     chosen.is_empty() || interface.is_empty() || chosen.iter().any(can_be)
 }
 
-impl Chronicle<'_> {
+impl RecordingTimeline<'_> {
     /// Origin of a segment: from the line written when it was opened, else from its lane's session.
     pub(crate) fn origin_of(&self, name: &SegmentName) -> Option<Origin> {
-        let is_of_lane = |session: &&Session| {
+        let is_of_lane = |session: &&RecordingSession| {
             session.lane == name.lane
                 && !session.interface.is_empty()
                 && session.from <= name.opened

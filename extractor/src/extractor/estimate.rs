@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{Extractor, Prepared};
 use crate::ExtractError;
-use crate::answer::{Estimate, Hooks, Patient};
+use crate::answer::{Control, Estimate, NoControl};
 use crate::flows::Aim;
-use crate::fragments::{Relevant, Scouts};
+use crate::fragments::{FragmentLookahead, Relevant};
 use crate::plan::{PlanError, Planner};
-use crate::query::{Limits, Query};
+use crate::query::{AnswerLimits, Query};
 use crate::segment::{Segment, lost_part_of};
 use crate::sink::{CountSink, Wants};
 
@@ -16,30 +16,30 @@ impl Extractor {
     /// Bounds of the answer's size, without reading packets of segments that have an index. Exception: if the index would
     /// reveal packets that a joined filter may not accept, they are read and counted.
     pub fn estimate(&self, query: &Query) -> Result<Estimate, ExtractError> {
-        self.estimate_with(query, &mut Patient)
+        self.estimate_with(query, &mut NoControl)
     }
 
-    /// As [`Self::estimate`], with hooks to give up.
-    pub fn estimate_with(&self, query: &Query, hooks: &mut dyn Hooks) -> Result<Estimate, ExtractError> {
-        if let Some(choice) = self.choose(query, Aim::Count, hooks)? {
+    /// As [`Self::estimate`], with control to give up.
+    pub fn estimate_with(&self, query: &Query, control: &mut dyn Control) -> Result<Estimate, ExtractError> {
+        if let Some(choice) = self.choose(query, Aim::Count, control)? {
             return Ok(bounded(Self::estimate_chosen(&choice), query));
         }
-        let mut prepared = self.prepare(query, Wants::default(), hooks)?;
+        let mut prepared = self.prepare(query, Wants::default(), control)?;
         let in_range = prepared.snapshot.segments.len();
         let segments = std::mem::take(&mut prepared.snapshot).into_segments();
         let mut total = Estimate::default();
         let mut untold = Vec::new();
         let mut planner = Planner::new(prepared.range, &prepared.filters);
         let spans = segments.iter().map(|segment| segment.bounds);
-        let mut scouts = prepared.filters.link_fragments().then(|| Scouts::new(spans.collect()));
+        let mut scouts = prepared.filters.link_fragments().then(|| FragmentLookahead::new(spans.collect()));
         let mut open = |number: usize| match segments.get(number) {
             Some(segment) if segment.is_released() => {
-                Ok(segment.reopen(&self.shelf, query.use_index)?.map(Arc::new))
+                Ok(segment.reopen(&self.segment_cache, query.use_index)?.map(Arc::new))
             }
             segment => Ok(segment.cloned()),
         };
         for (number, segment) in segments.iter().enumerate().take(in_range) {
-            let stop = || hooks.cancelled();
+            let stop = || control.cancelled();
             let relevant = match &mut scouts {
                 Some(scouts) => scouts.relevant(number, &mut planner, &mut open, &stop)?,
                 None => Arc::default(),
@@ -64,7 +64,7 @@ impl Extractor {
                     .collect();
             }
             prepared.snapshot.segments = segments;
-            total.add(&self.count_prepared(&mut prepared, query, hooks)?);
+            total.add(&self.count_prepared(&mut prepared, query, control)?);
         }
         if query.dedup.is_some() {
             total.packets_min = total.packets_min.min(1); // the first packet is no duplicate
@@ -77,10 +77,10 @@ impl Extractor {
         &self,
         prepared: &mut Prepared,
         query: &Query,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
     ) -> Result<Estimate, ExtractError> {
-        let unlimited = Query { limits: Limits::default(), ..query.clone() };
-        let answer = self.carry_out(prepared, &unlimited, Wants::default(), &mut CountSink, hooks)?;
+        let unlimited = Query { limits: AnswerLimits::default(), ..query.clone() };
+        let answer = self.carry_out(prepared, &unlimited, Wants::default(), &mut CountSink, control)?;
         Ok(Estimate {
             packets_min: answer.packets,
             packets_max: answer.packets,
@@ -98,7 +98,7 @@ impl Extractor {
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Estimate>, ExtractError> {
         let reopened = match segment.is_released() {
-            true => segment.reopen(&self.shelf, query.use_index)?,
+            true => segment.reopen(&self.segment_cache, query.use_index)?,
             false => None,
         };
         let segment = match (&reopened, segment.is_released()) {
@@ -114,7 +114,7 @@ impl Extractor {
                 Err(PlanError::Index(_)) => {} // reported when it is extracted
             }
         }
-        let walk = self.walks.of(segment, stop).ok_or(ExtractError::Cancelled)?;
+        let walk = self.scans.of(segment, stop).ok_or(ExtractError::Cancelled)?;
         Ok(planner.estimate_of_walk(&walk, segment.link_type))
     }
 }

@@ -10,28 +10,28 @@ use netrewind_segment::logbook::{DayExcerpt, LogbookLine, read_day};
 use netrewind_segment::{Event, LinkType, SegmentName, Timestamp};
 
 use super::{Extractor, Output, Prepared, conclude, is_over};
-use crate::answer::{Answer, Hooks, Interface, InterfaceAccount, Progress, Work};
-use crate::completeness::chronicle::{Chronicle, Scope};
-use crate::completeness::coverage::{self, Asking, Kept};
+use crate::answer::{Answer, Control, Interface, InterfaceAccount, Progress, Work};
+use crate::completeness::chronicle::{LogbookScope, RecordingTimeline};
+use crate::completeness::coverage::{self, CoverageQuery, KeptSegments};
 use crate::completeness::origin::Origin;
 use crate::completeness::{Completeness, ReachedLimit, Span};
 use crate::decapsulate::{Decapsulator, add_inner_interfaces};
 use crate::dedup::Dedup;
-use crate::filters::Filters;
+use crate::filters::QueryFilter;
 use crate::follow::{
-    FollowClock, HOLD_BACK, Held, HoldBack, Known, LOGBOOK_INTERVAL, POLL_INTERVAL, Round, SETTLE,
+    FollowClock, HOLD_BACK, HeldBack, HoldBack, Known, LOGBOOK_INTERVAL, POLL_INTERVAL, Round, SETTLE,
     SIGN_OF_LIFE_WITHIN,
 };
 use crate::fragments::Links;
 use crate::merge::{Next, merge};
-use crate::pool::Pool;
+use crate::pool::WorkPool;
 use crate::query::{Query, TimeRange};
 use crate::read::{Run, read};
 use crate::reassembly::Reassembler;
 use crate::segment::Segment;
 use crate::sink::Sink;
 use crate::snapshot::Snapshot;
-use crate::upcoming::{Purpose, Report, Upcoming};
+use crate::upcoming::{PlanReport, Purpose, RunQueue};
 use crate::{ExtractError, Unreadable};
 
 /// A query being followed.
@@ -40,17 +40,17 @@ struct Following<'f> {
     query: &'f Query,
     range: TimeRange,
     /// Compiled for these link types; for more as segments of others turn up.
-    filters: Filters,
+    filters: QueryFilter,
     link_types: Vec<LinkType>,
     known: Known,
-    held: Held,
+    held: HeldBack,
     /// The first fragments of all rounds.
     links: Links,
     names: Names,
     /// Time at which the logbook was last checked for its progress.
     asked_at: Option<Duration>,
     work: Work,
-    report: Report,
+    report: PlanReport,
     unreadable: Vec<Unreadable>,
     stop: &'f dyn Fn() -> bool,
 }
@@ -67,7 +67,7 @@ struct Names {
 
 /// Reason why following ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+enum FollowEnd {
     /// The caller's word, between two rounds: everything committed was given.
     Stopped,
     /// The end of the range has passed.
@@ -80,28 +80,28 @@ enum End {
 
 impl Extractor {
     /// Gives the packets of the answer to the sink, in order, and then those that are recorded from now on, within a second
-    /// of their arrival, until [`Hooks::cancelled`] says so, a limit is reached, or the end of the range has passed.
+    /// of their arrival, until [`Control::cancelled`] says so, a limit is reached, or the end of the range has passed.
     ///
     /// The sink is flushed after every round. A recorder that stops is waited for.
     pub fn follow(
         &self,
         query: &Query,
         sink: &mut dyn Sink,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
         clock: &dyn FollowClock,
     ) -> Result<Answer, ExtractError> {
         if query.chooses_conversations() {
             return Err(ExtractError::NotFollowed);
         }
         let wants = sink.wants();
-        let mut held = Held::default();
+        let mut held = HeldBack::default();
         held.advance(clock.now(), clock.elapsed());
-        let mut prepared = self.prepare(query, wants, hooks)?;
-        self.begin(&prepared, query, sink, hooks)?;
+        let mut prepared = self.prepare(query, wants, control)?;
+        self.begin(&prepared, query, sink, control)?;
         sink.flush()?;
         let account = self.memory.account();
-        let hooks = RefCell::new(hooks);
-        let stop = || is_over(&**hooks.borrow());
+        let control = RefCell::new(control);
+        let stop = || is_over(&**control.borrow());
         let snapshot = std::mem::take(&mut prepared.snapshot);
         let ports = prepared.filters.ports.clone();
         let decapsulator = query
@@ -118,7 +118,7 @@ impl Extractor {
             chosen: None,
             reassembler: query.decapsulate.then(|| Reassembler::new(&ports).held_by(&account)),
             decapsulator,
-            hooks: &hooks,
+            control: &control,
             progress: Progress { segments: snapshot.segments.len() as u64, ..Progress::default() },
             lost: Vec::new(),
         };
@@ -138,10 +138,10 @@ impl<'f> Following<'f> {
         query: &'f Query,
         prepared: Prepared,
         snapshot: &Snapshot,
-        held: Held,
+        held: HeldBack,
         stop: &'f dyn Fn() -> bool,
     ) -> Result<Self, ExtractError> {
-        let known = Known::new(extractor.store(), snapshot, &extractor.walks, stop)?;
+        let known = Known::new(extractor.store(), snapshot, &extractor.scans, stop)?;
         let last = |segment: &Segment| (segment.name.lane, (segment.name, segment.interface));
         let all = snapshot.segments.iter().chain(&snapshot.outside).chain(&snapshot.beside);
         let mut link_types: Vec<_> = all.map(|segment| segment.link_type).collect();
@@ -164,7 +164,7 @@ impl<'f> Following<'f> {
                 chosen: HashMap::new(),
             },
             work: Work { segments: prepared.segments_in_store as u64, ..Work::default() },
-            report: Report { rejected: snapshot.rejected.clone(), ..Report::default() },
+            report: PlanReport { rejected: snapshot.rejected.clone(), ..PlanReport::default() },
             unreadable: snapshot.unreadable.clone(),
             stop,
         })
@@ -176,30 +176,30 @@ impl<'f> Following<'f> {
         first: Snapshot,
         output: &mut Output<'_, '_>,
         clock: &dyn FollowClock,
-    ) -> Result<End, ExtractError> {
+    ) -> Result<FollowEnd, ExtractError> {
         let mut segments = first.into_segments();
         let mut is_behind = false;
         loop {
             match self.read(segments, output) {
                 Ok(Next::More) => {}
-                Ok(Next::NoMore) => return Ok(End::Limit),
-                Err(ExtractError::Cancelled) => return Ok(End::Broken),
+                Ok(Next::NoMore) => return Ok(FollowEnd::Limit),
+                Err(ExtractError::Cancelled) => return Ok(FollowEnd::Broken),
                 Err(error) => return Err(error),
             }
             output.sink.flush()?;
             if self.has_passed(clock.now()) && !is_behind && self.is_told(clock)? {
-                return self.give_rest(output, End::Passed);
+                return self.give_rest(output, FollowEnd::Passed);
             }
             if !(self.stop)() {
                 clock.wait(POLL_INTERVAL)?;
             }
             if (self.stop)() {
-                return self.give_rest(output, End::Stopped);
+                return self.give_rest(output, FollowEnd::Stopped);
             }
             self.held.advance(clock.now(), clock.elapsed());
             segments = match self.look(output) {
                 Ok(segments) => segments,
-                Err(ExtractError::Cancelled) => return self.give_rest(output, End::Stopped),
+                Err(ExtractError::Cancelled) => return self.give_rest(output, FollowEnd::Stopped),
                 Err(error) => return Err(error),
             };
             is_behind = self.is_behind(&segments);
@@ -226,9 +226,9 @@ impl<'f> Following<'f> {
         }
         self.asked_at = Some(clock.elapsed());
         let last = Span { from: Timestamp(end.ns().saturating_sub(1)), to: end };
-        let scope = Scope { range: last, interfaces: &[], accounts: false };
-        let chronicle = Chronicle::read(store, &self.extractor.days, scope, &[]);
-        Ok(chronicle.is_told_until(end))
+        let scope = LogbookScope { range: last, interfaces: &[], accounts: false };
+        let timeline = RecordingTimeline::read(store, &self.extractor.days, scope, &[]);
+        Ok(timeline.is_told_until(end))
     }
 
     /// True if a recorder at work has not reached the end of the range.
@@ -240,9 +240,9 @@ impl<'f> Following<'f> {
 
     /// Segments that have grown since the last round.
     fn look(&mut self, output: &mut Output<'_, '_>) -> Result<Vec<Arc<Segment>>, ExtractError> {
-        let Extractor { shelf, walks, compiler, .. } = self.extractor;
+        let Extractor { segment_cache, scans, compiler, .. } = self.extractor;
         let Round { mut segments, rejected, unreadable } =
-            self.known.look(shelf, walks, self.query.use_index, self.stop)?;
+            self.known.look(segment_cache, scans, self.query.use_index, self.stop)?;
         self.report.rejected.extend(rejected);
         self.take_unreadable(unreadable);
         if !self.query.interfaces.is_empty() {
@@ -257,8 +257,8 @@ impl<'f> Following<'f> {
         }
         if self.link_types.len() > known {
             let ports = self.filters.ports.clone();
-            let hooks = output.hooks.borrow();
-            let filters = Filters::compile(compiler, self.query, &self.link_types, &**hooks)?;
+            let control = output.control.borrow();
+            let filters = QueryFilter::compile(compiler, self.query, &self.link_types, &**control)?;
             self.filters = filters.with_ports(&ports);
         }
         if self.names.are_wanted && self.names.give(self.extractor, &mut segments)? {
@@ -287,20 +287,20 @@ impl<'f> Following<'f> {
         segments: Vec<Arc<Segment>>,
         output: &mut Output<'_, '_>,
     ) -> Result<Next, ExtractError> {
-        let Extractor { shelf, walks, workers, .. } = self.extractor;
+        let Extractor { segment_cache, scans, workers, .. } = self.extractor;
         let (range, filters) = (self.range, &self.filters);
         if !segments.is_empty() {
             let purpose = Purpose { use_index: self.query.use_index, counts: false };
-            let mut upcoming = Upcoming::new(segments, range, filters, walks, shelf, purpose);
+            let mut run_queue = RunQueue::new(segments, range, filters, scans, segment_cache, purpose);
             let reader = |run: &Run| read(run, range, filters, true);
             let mut hold_back = HoldBack { held: &mut self.held, output };
             let work = std::thread::scope(|scope| {
-                let mut pool = Pool::new(scope, workers.helpers, &reader);
-                merge(&mut upcoming, &mut pool, &mut self.links, &mut hold_back, self.stop)
+                let mut pool = WorkPool::new(scope, workers.helpers, &reader);
+                merge(&mut run_queue, &mut pool, &mut self.links, &mut hold_back, self.stop)
             });
-            let Report { rejected, unreadable, gone, segments_read, .. } =
-                std::mem::take(&mut upcoming.report);
-            drop(upcoming);
+            let PlanReport { rejected, unreadable, gone, segments_read, .. } =
+                std::mem::take(&mut run_queue.report);
+            drop(run_queue);
             self.report.rejected.extend(rejected);
             self.report.gone.extend(gone);
             self.take_unreadable(unreadable);
@@ -326,12 +326,12 @@ impl<'f> Following<'f> {
     }
 
     /// Gives out the packets still held back: nothing more is read.
-    fn give_rest(&mut self, output: &mut Output<'_, '_>, end: End) -> Result<End, ExtractError> {
+    fn give_rest(&mut self, output: &mut Output<'_, '_>, end: FollowEnd) -> Result<FollowEnd, ExtractError> {
         self.held.link(&self.links, true);
         loop {
             match (HoldBack { held: &mut self.held, output }.give_all()) {
                 Ok(Next::More) => break,
-                Ok(Next::NoMore) => return Ok(End::Limit),
+                Ok(Next::NoMore) => return Ok(FollowEnd::Limit),
                 Err(ExtractError::Cancelled) => {} // the packet was given: it is asked once in many
                 Err(error) => return Err(error),
             }
@@ -339,7 +339,7 @@ impl<'f> Following<'f> {
         loop {
             match output.write_rest() {
                 Ok(Next::More) => return Ok(end),
-                Ok(Next::NoMore) => return Ok(End::Limit),
+                Ok(Next::NoMore) => return Ok(FollowEnd::Limit),
                 Err(ExtractError::Cancelled) => {}
                 Err(error) => return Err(error),
             }
@@ -351,7 +351,7 @@ impl<'f> Following<'f> {
         mut self,
         output: &mut Output<'_, '_>,
         oldest: Option<Timestamp>,
-        end: End,
+        end: FollowEnd,
     ) -> Result<Answer, ExtractError> {
         let mut completeness = Completeness::of_question(self.query);
         for (link_type, reason) in self.filters.refused.iter().filter(|_| !self.query.is_restricted()) {
@@ -363,17 +363,17 @@ impl<'f> Following<'f> {
             let store = self.extractor.store();
             let is_restricted = self.query.is_restricted();
             let chosen = if is_restricted { &[][..] } else { &self.query.interfaces };
-            let scope = Scope { range: span, interfaces: chosen, accounts: self.names.are_wanted };
-            let mut chronicle = Chronicle::read(store, &self.extractor.days, scope, &[]);
+            let scope = LogbookScope { range: span, interfaces: chosen, accounts: self.names.are_wanted };
+            let mut timeline = RecordingTimeline::read(store, &self.extractor.days, scope, &[]);
             if !chosen.is_empty() {
-                chronicle.keep_chosen(chosen);
+                timeline.keep_chosen(chosen);
             }
-            self.known.leave_out_what_was_read(&mut chronicle);
+            self.known.leave_out_what_was_read(&mut timeline);
             let (names, spans) = (self.known.names(), self.known.spans());
             let is_damaged = !self.unreadable.is_empty();
-            let kept = Kept { names: &names, catalogued: &HashSet::new(), spans, is_damaged };
-            coverage::fill(&mut completeness, span, &chronicle, &kept, Asking { store, is_restricted });
-            let account = |interface: &Interface| chronicle.accounts.get(&interface.name).copied();
+            let kept = KeptSegments { names: &names, catalogued: &HashSet::new(), spans, is_damaged };
+            coverage::fill(&mut completeness, span, &timeline, &kept, CoverageQuery { store, is_restricted });
+            let account = |interface: &Interface| timeline.accounts.get(&interface.name).copied();
             interfaces.extend(self.names.interfaces.iter().map(|name| account(name).unwrap_or_default()));
             if is_restricted {
                 interfaces.iter_mut().for_each(|account: &mut InterfaceAccount| account.received = None);
@@ -400,19 +400,19 @@ impl<'f> Following<'f> {
             work: self.work,
             interfaces,
         };
-        let limit_reached = output.limit_reached.or(output.hooks.borrow().cut());
+        let limit_reached = output.limit_reached.or(output.control.borrow().cut());
         self.report.unreadable.append(&mut output.lost);
         conclude(&mut answer, self.query, self.report, self.unreadable, limit_reached);
         Ok(answer)
     }
 
     /// The range that the answer speaks of.
-    fn covered(&self, oldest: Option<Timestamp>, given: Option<Timestamp>, end: End) -> Option<Span> {
+    fn covered(&self, oldest: Option<Timestamp>, given: Option<Timestamp>, end: FollowEnd) -> Option<Span> {
         let from = self.query.from.or(oldest).or(self.known.oldest())?;
-        let reached = if end == End::Broken { given } else { self.known.newest() };
+        let reached = if end == FollowEnd::Broken { given } else { self.known.newest() };
         let reached = reached.unwrap_or(from).max(from).plus_ns(1);
         let to = match self.query.to {
-            Some(to) if end == End::Passed => to,
+            Some(to) if end == FollowEnd::Passed => to,
             Some(to) => to.min(reached),
             None => reached,
         };
@@ -482,8 +482,8 @@ impl Names {
 /// Origin of a segment, from the session of its lane.
 fn started(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
     let range = Span { from: name.opened, to: name.opened.plus_ns(1) };
-    let scope = Scope { range, interfaces: &[], accounts: false };
-    Ok(Chronicle::read(extractor.store(), &extractor.days, scope, &[name]).origin_of(&name))
+    let scope = LogbookScope { range, interfaces: &[], accounts: false };
+    Ok(RecordingTimeline::read(extractor.store(), &extractor.days, scope, &[name]).origin_of(&name))
 }
 
 /// Origin of a segment, from its own line in the logbook.

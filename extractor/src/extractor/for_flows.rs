@@ -4,22 +4,22 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_segment::{SegmentName, SegmentState};
 
 use super::{Extractor, Prepared};
-use crate::answer::Hooks;
-use crate::flows::{Archived, Catalog, Manifests};
-use crate::segment::Walks;
-use crate::shelf::Shelf;
+use crate::answer::Control;
+use crate::flows::{Catalog, CatalogHours, Manifests};
+use crate::segment::ScanCache;
+use crate::shelf::SegmentCache;
 use crate::sink::Wants;
 use crate::snapshot::{Snapshot, Workers};
 use crate::{ExtractError, Query};
 use netrewind_filter::Compiler;
 
 impl Extractor {
-    pub(crate) fn shelf(&self) -> &Shelf {
-        &self.shelf
+    pub(crate) fn segment_cache(&self) -> &SegmentCache {
+        &self.segment_cache
     }
 
-    pub(crate) fn walks(&self) -> &Walks {
-        &self.walks
+    pub(crate) fn scans(&self) -> &ScanCache {
+        &self.scans
     }
 
     pub(crate) fn workers(&self) -> Workers {
@@ -47,12 +47,12 @@ impl Extractor {
     pub(crate) fn snapshot_of_sealed(
         &self,
         query: &Query,
-        hooks: &dyn Hooks,
+        control: &dyn Control,
         is_wanted: &dyn Fn(&SegmentName) -> bool,
     ) -> Result<Snapshot, ExtractError> {
         let is_wanted =
             |name: &SegmentName, state: SegmentState| state == SegmentState::Sealed && is_wanted(name);
-        Snapshot::take_those(&self.shelf, query, &self.walks, self.workers, hooks, &is_wanted)
+        Snapshot::take_those(&self.segment_cache, query, &self.scans, self.workers, control, &is_wanted)
     }
 
     /// Prepares a query for flows: hours that are no longer kept come from the catalog. If it `adds_up`, and everything is
@@ -60,14 +60,14 @@ impl Extractor {
     pub(crate) fn prepare_flows(
         &self,
         query: &Query,
-        hooks: &dyn Hooks,
+        control: &dyn Control,
         adds_up: bool,
     ) -> Result<Prepared, ExtractError> {
-        let mut snapshot = Snapshot::take(&self.shelf, query, &self.walks, self.workers, hooks)?;
-        let mut archived = Archived::default();
+        let mut snapshot = Snapshot::take(&self.segment_cache, query, &self.scans, self.workers, control)?;
+        let mut archived = CatalogHours::default();
         // The catalog does not know where packets came from.
         if self.catalog.is_some() && query.interfaces.is_empty() {
-            archived = Archived::of(
+            archived = CatalogHours::of(
                 self.store(),
                 &self.manifests,
                 &snapshot,
@@ -76,7 +76,7 @@ impl Extractor {
             );
             snapshot.segments.retain(|segment| !archived.names().contains(&segment.name));
         }
-        self.prepare_with(query, Wants::default(), snapshot, archived, hooks)
+        self.prepare_with(query, Wants::default(), snapshot, archived, control)
     }
 }
 

@@ -5,7 +5,7 @@ use netrewind_segment::SegmentName;
 use super::Prepared;
 use crate::ExtractError;
 use crate::answer::Interface;
-use crate::completeness::chronicle::Chronicle;
+use crate::completeness::chronicle::RecordingTimeline;
 use crate::completeness::origin::Origin;
 use crate::completeness::{Span, Unreadable};
 use crate::query::Query;
@@ -25,7 +25,7 @@ impl Prepared {
     pub(super) fn choose_interfaces(
         &mut self,
         query: &Query,
-        chronicle: &mut Chronicle<'_>,
+        timeline: &mut RecordingTimeline<'_>,
         range: Span,
     ) -> Result<(), ExtractError> {
         let chosen = &query.interfaces;
@@ -34,38 +34,38 @@ impl Prepared {
         }
         let snapshot = &mut self.snapshot;
         let origins: Vec<_> =
-            snapshot.segments.iter().map(|segment| chronicle.origin_of(&segment.name)).collect();
+            snapshot.segments.iter().map(|segment| timeline.origin_of(&segment.name)).collect();
         let is_decided = origins.iter().all(Option::is_some);
         // Who may not know of all packets does not learn either which interfaces there are.
         if is_decided && !query.is_restricted() {
             let in_range = origins.iter().flatten().map(|origin| origin.interface.clone());
-            chronicle.check_names(chosen, in_range, range)?;
+            timeline.check_names(chosen, in_range, range)?;
         }
         for segment in &snapshot.segments {
-            if chronicle.origin_of(&segment.name).is_none() {
+            if timeline.origin_of(&segment.name).is_none() {
                 self.completeness.add_unreadable(undecided(segment.name));
             }
         }
         let is_other =
-            |name: &SegmentName| !chronicle.origin_of(name).is_some_and(|origin| origin.is_of(chosen));
+            |name: &SegmentName| !timeline.origin_of(name).is_some_and(|origin| origin.is_of(chosen));
         let others: Vec<_> = snapshot.segments.extract_if(.., |segment| is_other(&segment.name)).collect();
         let beside: Vec<_> = snapshot.beside.extract_if(.., |segment| is_other(&segment.name)).collect();
         snapshot.outside.extend(others.into_iter().chain(beside));
         if !query.is_restricted() {
-            chronicle.keep_chosen(chosen);
+            timeline.keep_chosen(chosen);
         }
         Ok(())
     }
 
     /// Numbers the interfaces that packets of the range come from, in the order of their first segment.
-    pub(super) fn name_interfaces(&mut self, chronicle: &Chronicle<'_>) {
+    pub(super) fn name_interfaces(&mut self, timeline: &RecordingTimeline<'_>) {
         for segment in &mut self.snapshot.segments {
             let Origin { interface: name, description, .. } =
-                chronicle.origin_of(&segment.name).unwrap_or_default();
+                timeline.origin_of(&segment.name).unwrap_or_default();
             let interface = Interface { name, description, link_type: segment.link_type };
             let known = self.interfaces.iter().position(|known| *known == interface);
             let number = known.unwrap_or_else(|| {
-                self.accounts.push(chronicle.accounts.get(&interface.name).copied().unwrap_or_default());
+                self.accounts.push(timeline.accounts.get(&interface.name).copied().unwrap_or_default());
                 self.interfaces.push(interface);
                 self.interfaces.len() - 1
             });

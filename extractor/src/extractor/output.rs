@@ -8,19 +8,19 @@ use netrewind_segment::Timestamp;
 use netrewind_segment::layout::{RECORD_HEADER_BYTES, RecordHeader};
 
 use super::is_over;
-use crate::answer::{Hooks, Progress};
+use crate::answer::{Control, Progress};
 use crate::completeness::ReachedLimit;
 use crate::decapsulate::Decapsulator;
 use crate::dedup::Dedup;
 use crate::flows::ChosenPackets;
 use crate::merge::{Emit, Next};
-use crate::query::Limits;
-use crate::read::{Found, Match, index};
-use crate::reassembly::{Item, Reassembler};
+use crate::query::AnswerLimits;
+use crate::read::{Match, RunMatches, index};
+use crate::reassembly::{OutputPacket, Reassembler};
 use crate::segment::Segment;
-use crate::sink::{Packet, Sink, Wants};
-use crate::upcoming::Upcoming;
-use crate::views::PacketView;
+use crate::sink::{AnswerPacket, Sink, Wants};
+use crate::upcoming::RunQueue;
+use crate::views::ViewBytes;
 use crate::{ExtractError, Unreadable};
 
 /// Packets after which the caller is asked whether to go on.
@@ -31,14 +31,14 @@ pub(super) struct Output<'a, 'h> {
     pub(super) sink: &'a mut dyn Sink,
     pub(super) wants: Wants,
     pub(super) only_counts: bool,
-    pub(super) limits: Limits,
+    pub(super) limits: AnswerLimits,
     pub(super) limit_reached: Option<ReachedLimit>,
     pub(super) captured_bytes: u64,
     pub(super) reassembler: Option<Reassembler>,
     pub(super) dedup: Option<Dedup>,
     pub(super) chosen: Option<ChosenPackets<'a>>,
     pub(super) decapsulator: Option<Decapsulator>,
-    pub(super) hooks: &'a RefCell<&'h mut dyn Hooks>,
+    pub(super) control: &'a RefCell<&'h mut dyn Control>,
     pub(super) progress: Progress,
     /// Places that could be read when they were judged, and no longer when they were to be given out.
     pub(super) lost: Vec<Unreadable>,
@@ -47,7 +47,7 @@ pub(super) struct Output<'a, 'h> {
 impl Output<'_, '_> {
     /// Limit that a packet of this captured length would exceed.
     fn limit_passed_by(&self, caplen: u32) -> Option<ReachedLimit> {
-        let Limits { packets, bytes } = self.limits;
+        let AnswerLimits { packets, bytes } = self.limits;
         if packets.is_some_and(|limit| self.progress.packets >= limit) {
             return Some(ReachedLimit::Packets);
         }
@@ -61,7 +61,7 @@ impl Output<'_, '_> {
         let looked_at = self.progress.packets
             + self.dedup.as_ref().map_or(0, Dedup::dropped)
             + self.chosen.as_ref().map_or(0, |chosen| chosen.passed_over);
-        if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && is_over(&**self.hooks.borrow()) {
+        if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && is_over(&**self.control.borrow()) {
             return Err(ExtractError::Cancelled);
         }
         Ok(Next::More)
@@ -96,10 +96,10 @@ impl Output<'_, '_> {
     }
 
     /// Writes a packet, if it is no duplicate and is chosen. `wire_bytes`: bytes on the wire that it came in.
-    fn write(&mut self, packet: Packet<'_>, wire_bytes: u64) -> Result<Next, ExtractError> {
-        let Packet { header, bytes, link_type, .. } = packet;
+    fn write(&mut self, packet: AnswerPacket<'_>, wire_bytes: u64) -> Result<Next, ExtractError> {
+        let AnswerPacket { header, bytes, link_type, .. } = packet;
         let at = header.timestamp();
-        let as_stored = PacketView { link_type, bytes, len: header.len };
+        let as_stored = ViewBytes { link_type, bytes, len: header.len };
         if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(at, as_stored)) {
             return self.go_on(at);
         }
@@ -152,7 +152,7 @@ impl Emit for Output<'_, '_> {
             return Ok(Next::More);
         }
         let Segment { link_type, interface, name, .. } = **segment;
-        let stored = Packet { header, bytes, link_type, interface, segment: name };
+        let stored = AnswerPacket { header, bytes, link_type, interface, segment: name };
         let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
         if self.reassembler.as_mut().is_none_or(passes) {
             let next = self.write(stored, header.len.into());
@@ -161,22 +161,22 @@ impl Emit for Output<'_, '_> {
         }
         if let Some(reassembler) = &mut self.reassembler {
             let place = start + place.start..start + place.end;
-            reassembler.take(Item::stored(&stored, Arc::clone(segment), place));
+            reassembler.take(OutputPacket::stored(&stored, Arc::clone(segment), place));
         }
         self.write_ready()
     }
 
-    fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError> {
+    fn pause(&mut self, run_queue: &RunQueue<'_>, found: &RunMatches) -> Result<(), ExtractError> {
         if self.only_counts {
             self.progress.packets += found.packets;
             self.progress.bytes += found.bytes;
         }
-        self.progress.segments_done = upcoming.report.segments_planned;
-        let mut hooks = self.hooks.borrow_mut();
-        if is_over(&**hooks) {
+        self.progress.segments_done = run_queue.report.segments_planned;
+        let mut control = self.control.borrow_mut();
+        if is_over(&**control) {
             return Err(ExtractError::Cancelled);
         }
-        hooks.progress(&self.progress);
+        control.progress(&self.progress);
         Ok(())
     }
 }

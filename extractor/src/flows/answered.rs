@@ -12,14 +12,14 @@ use netrewind_segment::{Record, SegmentName, Timestamp};
 
 use super::carrier::TemplateFacts;
 use super::gather::Gathered;
-use super::observed::{Made, Told};
+use super::observed::{IndexFacts, PartOrigin};
 use super::part::Parts;
 use super::pipeline::{Gathering, Goes, Take};
-use super::series::Series;
+use super::series::SeriesBuilder;
 use crate::ExtractError;
 use crate::growing::new_builder;
-use crate::memory::{Account, Holding};
-use crate::sink::{Packet, Sink, SinkError};
+use crate::memory::{Holding, MemoryAccount};
+use crate::sink::{AnswerPacket, Sink, SinkError};
 
 /// Packets that parts are made of at a time: as many flows as an index has, at most.
 const PACKETS_MAX: u64 = 4 << 20;
@@ -47,7 +47,7 @@ pub(super) struct Collector<'q, 't, 'f> {
     take: &'t mut Take<'f>,
     open: HashMap<SegmentName, Collected>,
     packets: u64,
-    series: Series,
+    series: SeriesBuilder,
     /// Error because of which it takes no more packets.
     failure: Option<ExtractError>,
     /// Nobody wants more.
@@ -61,14 +61,14 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
         Self {
             gathering,
             ports,
-            facts: TemplateFacts::new(gathering.carriers),
+            facts: TemplateFacts::new(gathering.encapsulations),
             take,
             open: HashMap::new(),
             packets: 0,
             series: gathering.series(),
             failure: None,
             is_done: false,
-            holding: gathering.account.map(Account::holding),
+            holding: gathering.account.map(MemoryAccount::holding),
         }
     }
 
@@ -119,7 +119,7 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
         if holding.hold(flows as u64 * COLLECTED_FLOW_BYTES) {
             return true;
         }
-        if self.gathering.account.is_some_and(Account::is_short) {
+        if self.gathering.account.is_some_and(MemoryAccount::is_short) {
             self.failure = Some(ExtractError::NoMemory);
             return false;
         }
@@ -130,24 +130,25 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
     fn parts_of(&mut self, index: &[u8], gathered: &mut Gathered) -> Result<(), IndexError> {
         let index = Index::open(index)?;
         let facts = self.facts.of(index.templates()?);
-        let Gathering { carriers, wanted, .. } = self.gathering;
+        let Gathering { encapsulations, wanted, .. } = self.gathering;
         let mut parts = Parts::default();
         for item in index.flows() {
             let (_, flow) = item?;
             if let Some(facts) = facts.get(flow.template as usize) {
-                parts.add_in_order(&flow, facts, carriers);
+                parts.add_in_order(&flow, facts, encapsulations);
             }
         }
-        gathered.parts = parts.finish(carriers);
+        gathered.parts = parts.finish(encapsulations);
         if !wanted.is_all() {
-            gathered.parts.retain(|part| wanted.has(&part.key, carriers));
+            gathered.parts.retain(|part| wanted.has(&part.key, encapsulations));
         }
-        Told { index: &index, facts: &facts, only_whole: false }.add_to(&mut gathered.parts, Made::OfAny)
+        IndexFacts { index: &index, facts: &facts, only_whole: false }
+            .add_to(&mut gathered.parts, PartOrigin::OfAny)
     }
 }
 
 impl Sink for Collector<'_, '_, '_> {
-    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         let at = packet.header.timestamp();
         let is_full = !self.open.contains_key(&packet.segment) && self.open.len() >= SEGMENTS_MAX;
         if is_full || self.packets >= PACKETS_MAX {

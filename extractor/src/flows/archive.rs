@@ -12,18 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use netrewind_segment::catalog::{Condition, Hour, Manifest};
 use netrewind_segment::{LinkType, SegmentName, Store, StoreError, Timestamp};
 
-use super::carrier::Carriers;
+use super::carrier::Encapsulations;
 use super::catalog::{Catalog, OVERLAP_NS};
 use super::kept::{self, Judge, Left};
-use super::key::Key;
-use super::part::Body;
+use super::key::FlowKey;
+use super::part::FlowCounters;
 use super::pipeline::Goes;
-use super::rollup::{Rollup, Rollups, Seam};
+use super::rollup::{HourBoundary, Rollup, Rollups};
 use super::search::Search;
 use super::sought::Wanted;
 use crate::completeness::troubles::part_and_reason;
 use crate::completeness::{Completeness, Damage};
-use crate::filters::Filters;
+use crate::filters::QueryFilter;
 use crate::query::TimeRange;
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
@@ -36,12 +36,12 @@ const RECORDS_BETWEEN_QUESTIONS: u32 = 1024;
 const MANIFESTS_MAX: usize = 17_568;
 
 /// File stamp of an hour when its manifest was read, and that manifest.
-type Remembered = ((u64, i64), Arc<Manifest>);
+type CachedManifest = ((u64, i64), Arc<Manifest>);
 
 /// Manifests, remembered from query to query: there may be thousands of them.
 #[derive(Debug, Default)]
 pub(crate) struct Manifests {
-    known: Mutex<HashMap<Hour, Remembered>>,
+    known: Mutex<HashMap<Hour, CachedManifest>>,
     rollups: Rollups,
 }
 
@@ -66,7 +66,7 @@ impl Manifests {
 
 /// The hours that a query takes from the catalog.
 #[derive(Debug, Default)]
-pub(crate) struct Archived {
+pub(crate) struct CatalogHours {
     /// Hours by their earliest packets.
     hours: Vec<Arc<Manifest>>,
     names: HashSet<SegmentName>,
@@ -76,7 +76,7 @@ pub(crate) struct Archived {
     damaged: Vec<Damage>,
 }
 
-impl Archived {
+impl CatalogHours {
     /// Hours that can have a packet in the range and have lost a segment; if it `adds_up`, also those whose rollups say what
     /// the indexes of all their segments would say.
     pub(crate) fn of(
@@ -244,12 +244,12 @@ fn is_known(manifest: &Manifest, segment: &Segment) -> bool {
 }
 
 /// Selection of records to read.
-pub(super) struct Asking<'q> {
+pub(super) struct HourQuery<'q> {
     pub(super) catalog: &'q dyn Catalog,
     pub(super) store: &'q Store,
     pub(super) manifests: &'q Manifests,
-    pub(super) filters: &'q Filters,
-    pub(super) carriers: &'q Carriers,
+    pub(super) filters: &'q QueryFilter,
+    pub(super) encapsulations: &'q Encapsulations,
     pub(super) range: TimeRange,
     /// Only these.
     pub(super) wanted: Wanted<'q>,
@@ -266,27 +266,27 @@ pub(super) enum Stands {
 }
 
 /// Takes a record.
-pub(super) type TakeKept<'t> = dyn FnMut(&Key, &Body, Stands) -> Goes + 't;
+pub(super) type TakeKept<'t> = dyn FnMut(&FlowKey, &FlowCounters, Stands) -> Goes + 't;
 
 /// Hours that are read one after the other.
-pub(super) struct Feed<'q> {
-    asking: Option<Asking<'q>>,
+pub(super) struct HourRecords<'q> {
+    asking: Option<HourQuery<'q>>,
     hours: VecDeque<Arc<Manifest>>,
     /// Times of everything that an hour can overlap.
     others: Vec<(Timestamp, Timestamp)>,
     /// Rollup of the next hour, and the seam to the one taken last.
-    next: Option<(Rollup, Seam)>,
+    next: Option<(Rollup, HourBoundary)>,
     perhaps: u64,
     /// All hours of the answer.
     all: HashSet<Hour>,
 }
 
-impl<'q> Feed<'q> {
+impl<'q> HourRecords<'q> {
     /// `segments` are the times of the segments of the same answer.
     pub(super) fn new(
-        archived: Archived,
+        archived: CatalogHours,
         segments: impl Iterator<Item = (Timestamp, Timestamp)>,
-        asking: Option<Asking<'q>>,
+        asking: Option<HourQuery<'q>>,
     ) -> Self {
         let others = segments.chain(archived.hours.iter().filter_map(|manifest| manifest.bounds())).collect();
         let all = archived.hours.iter().map(|manifest| manifest.hour).collect();
@@ -311,7 +311,7 @@ impl<'q> Feed<'q> {
         let (Some(asking), true) = (&self.asking, is_due) else { return Ok(false) };
         let Some(manifest) = self.hours.pop_front() else { return Ok(false) };
         let stands_apart = !manifest.is_divided && !overlaps(&manifest, &self.others);
-        let mut reading = Reading {
+        let mut reading = HourReading {
             judge: Judge::new(asking.filters, &link_types_of(&manifest)),
             asking,
             base_ns: manifest.hour.start().ns(),
@@ -349,7 +349,7 @@ impl<'q> Feed<'q> {
 
     /// Reports the sums of hours that could not be used.
     fn tell_damaged_sums(&self, completeness: &mut Completeness) {
-        let Some(Asking { store, manifests, .. }) = &self.asking else { return };
+        let Some(HourQuery { store, manifests, .. }) = &self.asking else { return };
         for (hour, what, reason) in manifests.rollups.faults(&self.all) {
             let part = format!("{}/{what}", store.part(&store.hour_path(hour)));
             let remedy = "netrewind index --catalog --rebuild writes it again, if its segments are kept";
@@ -391,8 +391,8 @@ fn overlaps(manifest: &Manifest, others: &[(Timestamp, Timestamp)]) -> bool {
     from < to && others.iter().filter(|(first, last)| first.ns() < to && last.ns() > from).count() > 1
 }
 
-struct Reading<'a, 'q> {
-    asking: &'a Asking<'q>,
+struct HourReading<'a, 'q> {
+    asking: &'a HourQuery<'q>,
     judge: Judge<'q>,
     base_ns: u64,
     stands_apart: bool,
@@ -401,18 +401,18 @@ struct Reading<'a, 'q> {
     seen: u32,
 }
 
-impl Reading<'_, '_> {
+impl HourReading<'_, '_> {
     fn take(&mut self, bytes: &[u8], take: &mut TakeKept<'_>) -> Goes {
-        let carriers = self.asking.carriers;
-        let Some((mut part, standing)) = kept::read(bytes, carriers, self.base_ns) else {
+        let encapsulations = self.asking.encapsulations;
+        let Some((mut part, standing)) = kept::read(bytes, encapsulations, self.base_ns) else {
             self.damaged += 1;
             return Goes::On;
         };
         let (first, last) = (Timestamp(part.body.first()), Timestamp(part.body.last()));
-        if !self.asking.range.meets(first, last) || !self.asking.wanted.has(&part.key, carriers) {
+        if !self.asking.range.meets(first, last) || !self.asking.wanted.has(&part.key, encapsulations) {
             return Goes::On;
         }
-        match self.judge.restrict(&part.key, &mut part.body, carriers) {
+        match self.judge.restrict(&part.key, &mut part.body, encapsulations) {
             Left::Nothing => return Goes::On,
             Left::Exactly => {}
             Left::Perhaps => self.perhaps += 1,

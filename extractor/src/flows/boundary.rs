@@ -9,7 +9,7 @@ use crate::extractor::Prepared;
 use crate::fragments::REACH_NS;
 use crate::growing::new_builder;
 use crate::segment::Segment;
-use crate::{ExtractError, Extractor, Hooks};
+use crate::{Control, ExtractError, Extractor};
 
 /// Records after which is asked whether to go on.
 const RECORDS_BETWEEN_QUESTIONS: u32 = 1 << 16;
@@ -20,7 +20,7 @@ impl Extractor {
         &self,
         prepared: &Prepared,
         segments: &[Arc<Segment>],
-        hooks: &dyn Hooks,
+        control: &dyn Control,
     ) -> Result<bool, ExtractError> {
         let begin = Some(prepared.range.from).filter(|&from| from > Timestamp(0));
         let ends: Vec<u64> = [begin, prepared.range.end()].into_iter().flatten().map(Timestamp::ns).collect();
@@ -34,7 +34,7 @@ impl Extractor {
                 continue;
             }
             let reopened = match segment.is_released() {
-                true => segment.reopen(self.shelf(), true)?,
+                true => segment.reopen(self.segment_cache(), true)?,
                 false => None,
             };
             let segment = match (&reopened, segment.is_released()) {
@@ -42,7 +42,7 @@ impl Extractor {
                 (None, true) => continue, // it has expired since
                 (None, false) => segment,
             };
-            if has_later_fragments(segment, prepared, &is_near, hooks)? {
+            if has_later_fragments(segment, prepared, &is_near, control)? {
                 return Ok(true);
             }
         }
@@ -55,7 +55,7 @@ fn has_later_fragments(
     segment: &Segment,
     prepared: &Prepared,
     is_near: &dyn Fn(u64) -> bool,
-    hooks: &dyn Hooks,
+    control: &dyn Control,
 ) -> Result<bool, ExtractError> {
     if let Some(templates) = segment.index.as_ref().and_then(|index| index.templates().ok())
         && !templates.iter().any(|template| template.is_later_fragment())
@@ -66,7 +66,7 @@ fn has_later_fragments(
     let mut near = builder.without_observations();
     let mut end = FILE_HEADER_BYTES as u64;
     for (seen, record) in (1u32..).zip(Records::of_segment(&segment.bytes)) {
-        if seen.is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && hooks.cancelled() {
+        if seen.is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && control.cancelled() {
             return Err(ExtractError::Cancelled);
         }
         if is_near(record.header.timestamp().ns()) {

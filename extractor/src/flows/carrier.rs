@@ -10,7 +10,7 @@ use netrewind_packet::tunnel::{Tunnel, TunnelKind};
 use netrewind_packet::{TransportKey, TypePlace, is_vlan_tpid};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::key::Kind;
+use super::key::FlowKeyKind;
 use super::record::TunnelRecord;
 
 /// Maximum number of distinct stacks of tunnels, and of distinct sets of VLANs, in one answer.
@@ -25,16 +25,16 @@ const VLAN_ID_MASK: u16 = 0x0fff;
 const ETHER_TYPE_MIN: u16 = 0x0600;
 
 /// The part of a tunnel that is the same for both ways of a conversation, see [`Tunnel::both_ways`].
-type Identity = (TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>);
+type TunnelIdentity = (TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>);
 
 /// Numbers for the tunnels and VLANs of conversations. Zero means no tunnel, no VLAN. Shared between threads.
 #[derive(Debug, Default)]
-pub(super) struct Carriers(Mutex<Inner>);
+pub(super) struct Encapsulations(Mutex<EncapsulationTables>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct EncapsulationTables {
     is_full: bool,
-    identities: Numbered<Vec<Identity>>,
+    identities: Numbered<Vec<TunnelIdentity>>,
     hashes: Vec<u64>,
     stacks: Numbered<Vec<TunnelRecord>>,
     vlans: Numbered<Vec<u16>>,
@@ -72,8 +72,8 @@ impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
     }
 }
 
-impl Inner {
-    fn carrier(&mut self, identity: Vec<Identity>) -> u32 {
+impl EncapsulationTables {
+    fn carrier(&mut self, identity: Vec<TunnelIdentity>) -> u32 {
         let hash = stable_hash(&identity);
         let carrier = self.identities.number(identity);
         self.is_full |= carrier == 0;
@@ -84,8 +84,8 @@ impl Inner {
     }
 }
 
-impl Carriers {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+impl Encapsulations {
+    fn lock(&self) -> MutexGuard<'_, EncapsulationTables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -147,20 +147,20 @@ impl Carriers {
         }
     }
 
-    fn facts(&self, template: &Template) -> Facts {
+    fn facts(&self, template: &Template) -> TemplateTraits {
         let (kind, detail) = kind_and_detail(template);
         let tunnels: Vec<Tunnel> = template.tunnels().collect();
         let vlans = vlans_of(template);
-        let mut facts = Facts {
+        let mut facts = TemplateTraits {
             kind,
             detail,
             protocol: template.protocol().unwrap_or(0),
             is_ipv6: matches!(template.shape, netrewind_packet::Shape::Ipv6 { .. }),
-            ..Facts::default()
+            ..TemplateTraits::default()
         };
         let mut inner = self.lock();
         if !tunnels.is_empty() {
-            let identity: Vec<Identity> = tunnels.iter().map(Tunnel::both_ways).collect();
+            let identity: Vec<TunnelIdentity> = tunnels.iter().map(Tunnel::both_ways).collect();
             facts.carrier = inner.carrier(identity);
             facts.stack = inner.stacks.number(tunnels.iter().map(TunnelRecord::of).collect());
         }
@@ -172,7 +172,7 @@ impl Carriers {
 }
 
 /// A hash of the tunnels' numbers and addresses that is the same everywhere.
-fn stable_hash(tunnels: &[Identity]) -> u64 {
+fn stable_hash(tunnels: &[TunnelIdentity]) -> u64 {
     let mut bytes = Vec::new();
     for (kind, id, ends) in tunnels {
         bytes.push(*kind as u8);
@@ -188,13 +188,13 @@ fn stable_hash(tunnels: &[Identity]) -> u64 {
     xxh3_64(&bytes)
 }
 
-fn kind_and_detail(template: &Template) -> (Kind, u16) {
+fn kind_and_detail(template: &Template) -> (FlowKeyKind, u16) {
     let kind = match template.transport_key() {
-        _ if template.protocol().is_none() => return (Kind::Other, ether_type(template).unwrap_or(0)),
-        _ if template.is_later_fragment() => Kind::Fragment,
-        TransportKey::Ports => Kind::Ports,
-        TransportKey::TypeAndCode => Kind::Icmp,
-        TransportKey::None => Kind::Ip,
+        _ if template.protocol().is_none() => return (FlowKeyKind::Other, ether_type(template).unwrap_or(0)),
+        _ if template.is_later_fragment() => FlowKeyKind::Fragment,
+        TransportKey::Ports => FlowKeyKind::Ports,
+        TransportKey::TypeAndCode => FlowKeyKind::Icmp,
+        TransportKey::None => FlowKeyKind::Ip,
     };
     (kind, 0)
 }
@@ -238,8 +238,8 @@ fn known_u16(template: &Template, at: usize) -> Option<u16> {
 
 /// Properties that a template gives to the conversations of its flows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts {
-    pub(super) kind: Kind,
+pub(super) struct TemplateTraits {
+    pub(super) kind: FlowKeyKind,
     pub(super) detail: u16,
     pub(super) protocol: u8,
     pub(super) is_ipv6: bool,
@@ -251,36 +251,44 @@ pub(super) struct Facts {
     pub(super) vlans: u32,
 }
 
-impl Default for Facts {
+impl Default for TemplateTraits {
     fn default() -> Self {
-        Self { kind: Kind::Other, detail: 0, protocol: 0, is_ipv6: false, carrier: 0, stack: 0, vlans: 0 }
+        Self {
+            kind: FlowKeyKind::Other,
+            detail: 0,
+            protocol: 0,
+            is_ipv6: false,
+            carrier: 0,
+            stack: 0,
+            vlans: 0,
+        }
     }
 }
 
 /// The facts of templates, remembered: the same ones come back in every segment.
 pub(super) struct TemplateFacts<'q> {
-    carriers: &'q Carriers,
-    known: HashMap<Template, Facts, RandomState>,
+    encapsulations: &'q Encapsulations,
+    known: HashMap<Template, TemplateTraits, RandomState>,
 }
 
 impl<'q> TemplateFacts<'q> {
-    pub(super) fn new(carriers: &'q Carriers) -> Self {
-        Self { carriers, known: HashMap::default() }
+    pub(super) fn new(encapsulations: &'q Encapsulations) -> Self {
+        Self { encapsulations, known: HashMap::default() }
     }
 
     /// Facts of each template.
-    pub(super) fn of(&mut self, templates: &[Template]) -> Vec<Facts> {
+    pub(super) fn of(&mut self, templates: &[Template]) -> Vec<TemplateTraits> {
         templates.iter().map(|template| self.of_one(template)).collect()
     }
 
     /// Facts of a template.
-    pub(super) fn of_one(&mut self, template: &Template) -> Facts {
+    pub(super) fn of_one(&mut self, template: &Template) -> TemplateTraits {
         if let Some(facts) = self.known.get(template) {
             return *facts;
         }
         if self.known.len() > REMEMBERED_TEMPLATES_MAX {
             self.known.clear();
         }
-        *self.known.entry(template.clone()).or_insert(self.carriers.facts(template))
+        *self.known.entry(template.clone()).or_insert(self.encapsulations.facts(template))
     }
 }

@@ -9,21 +9,21 @@ use netrewind_segment::catalog::{
 use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{SegmentName, Store, Timestamp};
 
-use super::carrier::Carriers;
+use super::carrier::Encapsulations;
 use super::gather::Gathered;
 use super::join::{Joiner, last_moment};
 use super::kept;
-use super::key::{Key, TCP_IDLE_NS};
-use super::part::Body;
+use super::key::{FlowKey, TCP_IDLE_NS};
+use super::part::FlowCounters;
 use super::pipeline::{self, Gathering, Goes};
-use super::record::{Ending, describe};
+use super::record::{RangeEnd, describe};
 use super::rollup::Making;
 use super::search::words_of;
 use super::series::Buckets;
 use super::sought::Wanted;
-use crate::filters::Filters;
+use crate::filters::QueryFilter;
 use crate::snapshot::Snapshot;
-use crate::{ExtractError, Extractor, Hooks, Query, Span};
+use crate::{Control, ExtractError, Extractor, Query, Span};
 
 /// Longest overlap of the packets of two hours' segments: lanes that write at the same time overlap by the age of a segment.
 /// Hours that overlap by more have all their records joined again.
@@ -64,34 +64,34 @@ impl Extractor {
     pub fn catalogue(
         &self,
         hour: Hour,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
         take: &mut dyn FnMut(&CatalogRecord) -> bool,
     ) -> Result<Catalogued, ExtractError> {
         let query = Query::default();
         let is_wanted = |name: &SegmentName| Hour::of(name.opened) == hour;
-        let mut snapshot = self.snapshot_of_sealed(&query, hooks, &is_wanted)?;
-        let mut made = Made::new(hour, &mut snapshot);
-        let filters = Filters::compile(self.compiler(), &query, &snapshot.link_types(), hooks)?
+        let mut snapshot = self.snapshot_of_sealed(&query, control, &is_wanted)?;
+        let mut made = WrittenHour::new(hour, &mut snapshot);
+        let filters = QueryFilter::compile(self.compiler(), &query, &snapshot.link_types(), control)?
             .with_ports(&self.tunnel_ports()?);
-        let carriers = Carriers::default();
+        let encapsulations = Encapsulations::default();
         let edges = Edges::of(&made.manifest);
         let unknown_until = edges.begins.saturating_add(TCP_IDLE_NS);
-        let mut joiner = Joiner::of_hour(&carriers, unknown_until).with_open_max(OPEN_MAX);
+        let mut joiner = Joiner::of_hour(&encapsulations, unknown_until).with_open_max(OPEN_MAX);
         let buckets = Buckets::seconds(made.span(), SECONDS_MAX);
-        let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&carriers, Wanted::All) };
-        let mut making = Making::new(buckets, edges, &carriers);
+        let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&encapsulations, Wanted::All) };
+        let mut making = Making::new(buckets, edges, &encapsulations);
         let source = self.gather_source(query.use_index, query.range(), &filters);
         let mut goes = Goes::On;
         pipeline::run(
             source,
             gathering,
             std::mem::take(&mut snapshot.segments).into_iter().map(Arc::new).collect(),
-            hooks,
+            control,
             &mut |gathered, horizon| {
                 made.note(&gathered);
                 making.see(&gathered.series);
-                let mut close = |key: &Key, body: &Body| {
-                    let flow = flow_of(key, body, &carriers, edges);
+                let mut close = |key: &FlowKey, body: &FlowCounters| {
+                    let flow = flow_of(key, body, &encapsulations, edges);
                     made.count(&flow);
                     making.take(key, body);
                     if goes == Goes::On && !take(&flow) {
@@ -138,17 +138,17 @@ impl Edges {
 
     /// Two flags: the conversation may have begun before the hour, and may go on after it. A loose piece belongs to one that
     /// may have begun before.
-    pub(super) fn sides(self, key: &Key, body: &Body, is_loose: bool) -> (bool, bool) {
+    pub(super) fn sides(self, key: &FlowKey, body: &FlowCounters, is_loose: bool) -> (bool, bool) {
         let may_have_begun = body.first() <= self.begins.saturating_add(key.idle_ns(false));
         (may_have_begun || is_loose, last_moment(key, body) >= self.ends)
     }
 }
 
-struct Made {
+struct WrittenHour {
     manifest: Manifest,
 }
 
-impl Made {
+impl WrittenHour {
     fn new(hour: Hour, snapshot: &mut Snapshot) -> Self {
         let of_segment = |segment: &crate::segment::Segment| {
             let (first, last) = segment.bounds?;
@@ -188,11 +188,16 @@ impl Made {
     }
 }
 
-pub(super) fn flow_of(key: &Key, body: &Body, carriers: &Carriers, edges: Edges) -> CatalogRecord {
+pub(super) fn flow_of(
+    key: &FlowKey,
+    body: &FlowCounters,
+    encapsulations: &Encapsulations,
+    edges: Edges,
+) -> CatalogRecord {
     let (may_have_begun, may_go_on) = edges.sides(key, body, body.is_loose);
     let is_open = may_have_begun || may_go_on;
     // Words do not depend on how the connection stands at the end.
-    let told = describe(key, body, carriers, Ending::NEVER);
+    let told = describe(key, body, encapsulations, RangeEnd::NEVER);
     let tunnels = told.tunnels.iter().chain(&told.server_tunnels);
     CatalogRecord {
         first_ns: body.first(),
@@ -205,6 +210,6 @@ pub(super) fn flow_of(key: &Key, body: &Body, carriers: &Carriers, edges: Edges)
         vlans: told.vlans.clone(),
         tunnel_ids: tunnels.filter_map(|tunnel| tunnel.id).collect(),
         words: words_of(&told),
-        document: kept::write(key, body, is_open, carriers, edges.base),
+        document: kept::write(key, body, is_open, encapsulations, edges.base),
     }
 }

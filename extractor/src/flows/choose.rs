@@ -5,17 +5,17 @@ use std::collections::HashSet;
 use netrewind_segment::{SegmentName, Timestamp};
 
 use super::chosen::{Aim, Chosen, ChosenParts};
-use super::pipeline::{By, Gathering, Goes};
-use super::record::{Conversation, Ending, FlowId, describe};
+use super::pipeline::{Gathering, Goes, Membership};
+use super::record::{Conversation, FlowId, RangeEnd, describe};
 use super::sought::Wanted;
-use super::{Carriers, PARTS_CHOSEN_MAX, Search, finds, take_segments};
+use super::{Encapsulations, PARTS_CHOSEN_MAX, Search, finds, take_segments};
 use crate::extractor::Prepared;
-use crate::memory::Account;
-use crate::{ExtractError, Extractor, Hooks, Query, RejectedIndex, Span, Unreadable, Work};
+use crate::memory::MemoryAccount;
+use crate::{Control, ExtractError, Extractor, Query, RejectedIndex, Span, Unreadable, Work};
 
 /// Packets chosen by a query for conversations.
 #[derive(Debug)]
-pub(crate) struct Choice {
+pub(crate) struct FlowSelection {
     /// Query that reads their packets.
     pub(crate) query: Query,
     pub(crate) chosen: Chosen,
@@ -43,13 +43,13 @@ impl Extractor {
         &self,
         query: &Query,
         id: FlowId,
-        hooks: &mut dyn Hooks,
+        control: &mut dyn Control,
     ) -> Result<Option<Conversation>, ExtractError> {
         if !query.range().contains(id.first) {
             return Ok(None);
         }
-        let choice = self.surely(query, hooks, |by, account, hooks| {
-            self.choose_by_id(by, account, query, id, Aim::Count, hooks)
+        let choice = self.retry_with_exact_membership(query, control, |by, account, control| {
+            self.choose_by_id(by, account, query, id, Aim::Count, control)
         })?;
         Ok(choice.and_then(|choice| choice.conversation))
     }
@@ -59,19 +59,19 @@ impl Extractor {
         &self,
         query: &Query,
         aim: Aim,
-        hooks: &mut dyn Hooks,
-    ) -> Result<Option<Choice>, ExtractError> {
+        control: &mut dyn Control,
+    ) -> Result<Option<FlowSelection>, ExtractError> {
         let search = query.search.as_deref().map(str::parse::<Search>).transpose()?;
         let Some(id) = query.flow else {
             let Some(search) = search else { return Ok(None) };
-            let choice = self.by_packets_if_unsure(query, hooks, |by, account, hooks| {
-                self.choose_by_search(by, account, query, &search, aim, hooks)
+            let choice = self.by_packets_if_unsure(query, control, |by, account, control| {
+                self.choose_by_search(by, account, query, &search, aim, control)
             });
             return choice.map(Some);
         };
         let found = match query.range().contains(id.first) {
-            true => self.by_packets_if_unsure(query, hooks, |by, account, hooks| {
-                self.choose_by_id(by, account, query, id, aim, hooks)
+            true => self.by_packets_if_unsure(query, control, |by, account, control| {
+                self.choose_by_id(by, account, query, id, aim, control)
             })?,
             false => None,
         };
@@ -88,39 +88,39 @@ impl Extractor {
     fn by_packets_if_unsure<T>(
         &self,
         query: &Query,
-        hooks: &mut dyn Hooks,
-        mut ask: impl FnMut(By, &Account, &mut dyn Hooks) -> Result<(T, bool), ExtractError>,
+        control: &mut dyn Control,
+        mut ask: impl FnMut(Membership, &MemoryAccount, &mut dyn Control) -> Result<(T, bool), ExtractError>,
     ) -> Result<T, ExtractError> {
-        self.memory.answer(hooks, |account, hooks| {
+        self.memory.answer(control, |account, control| {
             if query.dedup.is_none()
-                && let (found, false) = ask(By::Segments, account, hooks)?
+                && let (found, false) = ask(Membership::Segments, account, control)?
             {
                 return Ok(found);
             }
-            Ok(ask(By::Answer, account, hooks)?.0)
+            Ok(ask(Membership::Answer, account, control)?.0)
         })
     }
 
     fn choose_by_id(
         &self,
-        by: By,
-        account: &Account,
+        by: Membership,
+        account: &MemoryAccount,
         query: &Query,
         id: FlowId,
         aim: Aim,
-        hooks: &mut dyn Hooks,
-    ) -> Result<(Option<Choice>, bool), ExtractError> {
+        control: &mut dyn Control,
+    ) -> Result<(Option<FlowSelection>, bool), ExtractError> {
         let mut found = None;
         // First its first instant alone, which tells whether it is there at all.
         for to in [Some(id.first.plus_ns(1)), query.to] {
             // Whether a packet is a duplicate, those before it tell.
             let from = if query.dedup.is_some() { query.from } else { Some(id.first) };
             let query = Query { from, to, ..query.clone() };
-            let carriers = Carriers::default();
-            let gathering = Gathering::of(&carriers, Wanted::Hash(id.key_hash)).by(by).held_by(account);
+            let encapsulations = Encapsulations::default();
+            let gathering = Gathering::of(&encapsulations, Wanted::Hash(id.key_hash)).by(by).held_by(account);
             let gathering = Gathering { tracks: true, ..gathering };
-            let mut prepared = self.prepare_flows(&query, hooks, false)?;
-            let ending = Ending::of(&prepared.completeness);
+            let mut prepared = self.prepare_flows(&query, control, false)?;
+            let ending = RangeEnd::of(&prepared.completeness);
             let in_hours = kept_in_hours(&prepared);
             let are_kept = prepared.archived.is_empty();
             let expired = prepared.archived.expired(&prepared.snapshot.names);
@@ -133,7 +133,7 @@ impl Extractor {
                 gathering,
                 None,
                 false,
-                hooks,
+                control,
                 &mut |_| {},
                 &mut |key, body| {
                     // Whole records of the catalog come before those that still go on.
@@ -141,7 +141,7 @@ impl Extractor {
                     if is_it {
                         let mut parts = ChosenParts::new(aim, in_hours.clone());
                         let fits = parts.add(key, body);
-                        one = Some((describe(key, body, &carriers, ending), parts, fits));
+                        one = Some((describe(key, body, &encapsulations, ending), parts, fits));
                     }
                     if is_it { Goes::NoFurther } else { Goes::On }
                 },
@@ -153,14 +153,14 @@ impl Extractor {
             if !fits {
                 return Err(ExtractError::TooManyChosen(PARTS_CHOSEN_MAX));
             }
-            found = Some(Choice {
+            found = Some(FlowSelection {
                 query: Query { to: Some(conversation.last.plus_ns(1)), flow: None, search: None, ..query },
                 packets: conversation.packets(),
                 bytes: conversation.bytes(),
                 are_kept,
                 expired: within(&expired, conversation.first.ns(), conversation.last.ns()),
                 segments: parts.segments() as u64,
-                chosen: Chosen { carriers, parts },
+                chosen: Chosen { encapsulations, parts },
                 conversation: Some(conversation),
                 work: outcome.work,
                 rejected: outcome.rejected,
@@ -172,26 +172,26 @@ impl Extractor {
 
     fn choose_by_search(
         &self,
-        by: By,
-        account: &Account,
+        by: Membership,
+        account: &MemoryAccount,
         query: &Query,
         search: &Search,
         aim: Aim,
-        hooks: &mut dyn Hooks,
-    ) -> Result<(Choice, bool), ExtractError> {
-        let carriers = Carriers::default();
-        let mut prepared = self.prepare_flows(query, hooks, false)?;
-        let ending = Ending::of(&prepared.completeness);
+        control: &mut dyn Control,
+    ) -> Result<(FlowSelection, bool), ExtractError> {
+        let encapsulations = Encapsulations::default();
+        let mut prepared = self.prepare_flows(query, control, false)?;
+        let ending = RangeEnd::of(&prepared.completeness);
         // What is recorded meanwhile is not looked at by the search.
         let to = query.to.or(prepared.completeness.covered_to());
         let are_kept = prepared.archived.is_empty();
         let expired = prepared.archived.expired(&prepared.snapshot.names);
         let mut parts = ChosenParts::new(aim, kept_in_hours(&prepared));
         let segments = take_segments(&mut prepared, by);
-        let sought = Some(search).filter(|_| by != By::Answer);
-        let keys = self.sought(&prepared, &segments, query, sought, &carriers, hooks)?;
+        let sought = Some(search).filter(|_| by != Membership::Answer);
+        let keys = self.sought(&prepared, &segments, query, sought, &encapsulations, control)?;
         let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
-        let gathering = Gathering::of(&carriers, wanted).by(by).held_by(account);
+        let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
         let gathering = Gathering { tracks: true, ..gathering };
         let (mut packets, mut bytes, mut fits) = (0, 0, true);
         let (mut first, mut last) = (u64::MAX, 0);
@@ -202,10 +202,10 @@ impl Extractor {
             gathering,
             Some(search),
             false,
-            hooks,
+            control,
             &mut |_| {},
             &mut |key, body| {
-                if finds(search, key, body, &carriers, ending) {
+                if finds(search, key, body, &encapsulations, ending) {
                     (packets, bytes) = (packets + body.packets(), bytes + body.bytes());
                     (first, last) = (first.min(body.first()), last.max(body.last()));
                     fits = parts.add(key, body);
@@ -216,14 +216,14 @@ impl Extractor {
         if !fits {
             return Err(ExtractError::TooManyChosen(PARTS_CHOSEN_MAX));
         }
-        let choice = Choice {
+        let choice = FlowSelection {
             query: Query { to, flow: None, search: None, ..query.clone() },
             packets,
             bytes,
             are_kept,
             expired: within(&expired, first, last),
             segments: parts.segments() as u64,
-            chosen: Chosen { carriers, parts },
+            chosen: Chosen { encapsulations, parts },
             conversation: None,
             work: outcome.work,
             rejected: outcome.rejected,

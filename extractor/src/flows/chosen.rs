@@ -14,12 +14,12 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Dissection, PacketKey};
 use netrewind_segment::{LinkType, Map, SegmentName};
 
-use super::carrier::{Carriers, TemplateFacts};
-use super::key::Key;
-use super::part::Body;
+use super::carrier::{Encapsulations, TemplateFacts};
+use super::key::FlowKey;
+use super::part::FlowCounters;
 use super::sought::Keys;
 use crate::plan::PlanError;
-use crate::sink::Packet;
+use crate::sink::AnswerPacket;
 
 /// Maximum number of chosen parts, some 100 bytes each: a conversation in one segment is a part.
 pub const PARTS_CHOSEN_MAX: usize = 1 << 20;
@@ -43,7 +43,7 @@ pub(crate) enum Aim {
 /// Choice of packets by conversation.
 #[derive(Debug, Default)]
 pub(crate) struct Chosen {
-    pub(super) carriers: Carriers,
+    pub(super) encapsulations: Encapsulations,
     pub(super) parts: ChosenParts,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct ChosenParts {
     /// conversation.
     in_hours: HashSet<SegmentName>,
     /// Times of the conversations that these can hold.
-    by_time: HashMap<Key, Vec<Instants>, RandomState>,
+    by_time: HashMap<FlowKey, Vec<Instants>, RandomState>,
     /// Both addresses of all keys, the lesser first: of most packets these alone tell that they are not meant.
     addresses: HashSet<[u128; 2], RandomState>,
     count: usize,
@@ -71,7 +71,7 @@ impl ChosenParts {
     }
 
     /// Chooses a conversation with known places; false if that makes too many.
-    pub(super) fn add(&mut self, key: &Key, body: &Body) -> bool {
+    pub(super) fn add(&mut self, key: &FlowKey, body: &FlowCounters) -> bool {
         for segment in body.places.iter().flat_map(|places| &places.0) {
             let keys = self.by_segment.entry(*segment).or_default();
             self.count += usize::from(!self.are_counted && keys.add_one(key));
@@ -111,10 +111,10 @@ impl Chosen {
         if !self.may_be_in(segment) {
             return Ok(found);
         }
-        let mut facts = TemplateFacts::new(&self.carriers);
+        let mut facts = TemplateFacts::new(&self.encapsulations);
         let facts = facts.of(index.templates()?);
         let has = |flow: &netrewind_indexer::Flow| {
-            let key = facts.get(flow.template as usize).map(|facts| Key::of(flow, facts).0);
+            let key = facts.get(flow.template as usize).map(|facts| FlowKey::of(flow, facts).0);
             key.is_some_and(|key| self.has_key(segment, &key))
         };
         let flows = index.flow_count() as usize;
@@ -145,13 +145,13 @@ impl Chosen {
     }
 
     /// True if some packets of a segment with this key are chosen.
-    fn has_key(&self, segment: &SegmentName, key: &Key) -> bool {
+    fn has_key(&self, segment: &SegmentName, key: &FlowKey) -> bool {
         let ChosenParts { by_segment, in_hours, by_time, .. } = &self.parts;
         by_segment.get(segment).is_some_and(|keys| keys.has(key))
             || (in_hours.contains(segment) && by_time.contains_key(key))
     }
 
-    fn has(&self, segment: &SegmentName, key: &Key, at: u64) -> bool {
+    fn has(&self, segment: &SegmentName, key: &FlowKey, at: u64) -> bool {
         let ChosenParts { by_segment, in_hours, by_time, .. } = &self.parts;
         let was_then =
             |spans: &Vec<Instants>| spans.iter().any(|&(first, last)| (first..=last).contains(&at));
@@ -180,7 +180,7 @@ impl<'c> ChosenPackets<'c> {
     pub(crate) fn new(chosen: &'c Chosen, ports: &TunnelPorts) -> Self {
         Self {
             chosen,
-            facts: TemplateFacts::new(&chosen.carriers),
+            facts: TemplateFacts::new(&chosen.encapsulations),
             ports: ports.clone(),
             dissection: Dissection::new(LinkType::ETHERNET),
             passed_over: 0,
@@ -188,20 +188,20 @@ impl<'c> ChosenPackets<'c> {
     }
 
     /// True if a packet, as stored, is chosen.
-    pub(crate) fn has(&mut self, packet: &Packet<'_>) -> bool {
+    pub(crate) fn has(&mut self, packet: &AnswerPacket<'_>) -> bool {
         let is_chosen = self.chosen.may_be_in(&packet.segment) && self.has_key(packet);
         self.passed_over += u64::from(!is_chosen);
         is_chosen
     }
 
-    fn has_key(&mut self, packet: &Packet<'_>) -> bool {
+    fn has_key(&mut self, packet: &AnswerPacket<'_>) -> bool {
         self.dissection.take_apart(&self.ports, packet.link_type, packet.bytes, packet.header.len);
         let PacketKey { source, destination, .. } = self.dissection.key;
         if !self.chosen.parts.addresses.contains(&in_order([source, destination])) {
             return false;
         }
         let facts = self.facts.of_one(&Template::of(&self.dissection, packet.bytes));
-        let (key, ..) = Key::of_packet(&self.dissection.key, &facts);
+        let (key, ..) = FlowKey::of_packet(&self.dissection.key, &facts);
         self.chosen.has(&packet.segment, &key, packet.header.timestamp().ns())
     }
 }

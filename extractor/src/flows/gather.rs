@@ -12,20 +12,20 @@ use netrewind_indexer::{Builder, Flow, Index, IndexLimits, Template};
 use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use netrewind_segment::{LinkType, Map, Record, RecordHeader, Records, SegmentName};
 
-use super::carrier::{Facts, TemplateFacts};
-use super::key::Key;
-use super::observed::{Made, PartPlace, Told};
-use super::part::{Part, Parts, Places};
-use super::pipeline::{Gathering, Source};
-use super::series::Series;
-use super::sought::{Sought, Wanted};
+use super::carrier::{TemplateFacts, TemplateTraits};
+use super::key::FlowKey;
+use super::observed::{IndexFacts, PartOrigin, PartPlace};
+use super::part::{FlowPart, Parts, SegmentNames};
+use super::pipeline::{FlowSource, Gathering};
+use super::series::SeriesBuilder;
+use super::sought::{LabelLookup, Wanted};
 use crate::answer::RejectedIndex;
-use crate::filters::Outlook;
+use crate::filters::LinkTypeVerdict;
 use crate::fragments::Relevant;
 use crate::growing::new_builder;
-use crate::memory::{Account, Holding};
+use crate::memory::{Holding, MemoryAccount};
 use crate::plan::{Division, PlanError, PlannedRun, Planner};
-use crate::read::{Place, Run, index as offset_in, read};
+use crate::read::{PacketOrder, Run, index as offset_in, read};
 use crate::segment::{Opening, Segment, lost_part_of};
 use crate::{ExtractError, Span, Unreadable};
 
@@ -38,8 +38,8 @@ const COUNTED_FLOW_BYTES: u64 = 200;
 /// Parts of one segment, and the work done to find them.
 #[derive(Debug)]
 pub(super) struct Gathered {
-    pub(super) parts: Vec<Part>,
-    pub(super) series: Series,
+    pub(super) parts: Vec<FlowPart>,
+    pub(super) series: SeriesBuilder,
     pub(super) bytes_read: u64,
     pub(super) packets_judged: u64,
     pub(super) unreadable: Vec<Unreadable>,
@@ -47,14 +47,14 @@ pub(super) struct Gathered {
     /// Time span of packets that have expired meanwhile.
     pub(super) gone: Option<Span>,
     /// Keys of conversations with the labels sought; `None` if that is not known.
-    pub(super) keys: Option<Vec<Key>>,
+    pub(super) keys: Option<Vec<FlowKey>>,
     /// Their share of the memory of all answers.
     holding: Option<Holding>,
 }
 
 /// Gathers the parts of segments, one after the other.
 pub(super) struct Gatherer<'q> {
-    source: Source<'q>,
+    source: FlowSource<'q>,
     gathering: Gathering<'q>,
     planner: Planner<'q>,
     facts: TemplateFacts<'q>,
@@ -64,11 +64,11 @@ pub(super) struct Gatherer<'q> {
 }
 
 /// Flow key and template number, which identify a flow in every index.
-type Known = (u32, Option<IpAddr>, Option<IpAddr>, u16, u16);
+type FlowIdentity = (u32, Option<IpAddr>, Option<IpAddr>, u16, u16);
 
 impl<'q> Gatherer<'q> {
     pub(super) fn new(
-        source: Source<'q>,
+        source: FlowSource<'q>,
         gathering: Gathering<'q>,
         stop: &'q (dyn Fn() -> bool + Sync),
     ) -> Self {
@@ -76,7 +76,7 @@ impl<'q> Gatherer<'q> {
             source,
             gathering,
             planner: Planner::new(source.range, source.filters),
-            facts: TemplateFacts::new(gathering.carriers),
+            facts: TemplateFacts::new(gathering.encapsulations),
             builder: None,
             stop,
         }
@@ -111,7 +111,7 @@ impl<'q> Gatherer<'q> {
         }
         let mut gathered = Gathered::nothing(&self.gathering);
         gathered.keys = Some(Vec::new());
-        match segment.reopened(self.source.shelf, self.source.use_index)? {
+        match segment.reopened(self.source.segment_cache, self.source.use_index)? {
             Opening::Ready(reopened, _) => return Ok(Ok(Arc::new(*reopened))),
             Opening::Unreadable(place) => gathered.unreadable.push(place),
             Opening::Nothing => {
@@ -123,16 +123,18 @@ impl<'q> Gatherer<'q> {
 
     fn gather_parts(&mut self, segment: Arc<Segment>) -> Result<Gathered, ExtractError> {
         let mut gathered = Gathered::nothing(&self.gathering);
-        if self.source.filters.outlook(segment.link_type) == Outlook::Nothing {
+        if self.source.filters.outlook(segment.link_type) == LinkTypeVerdict::Nothing {
             gathered.keys = Some(Vec::new());
             return Ok(gathered);
         }
         let stop = self.stop;
-        let growing = match self.source.use_index && segment.index.is_none() {
-            true => self.source.growing.index_of(&segment, || self.new_builder(segment.link_type), stop)?,
+        let live_indexes = match self.source.use_index && segment.index.is_none() {
+            true => {
+                self.source.live_indexes.index_of(&segment, || self.new_builder(segment.link_type), stop)?
+            }
             false => None,
         };
-        if let Some(index) = segment.index.as_deref().or(growing.as_deref()) {
+        if let Some(index) = segment.index.as_deref().or(live_indexes.as_deref()) {
             let done = match self.gathering.sought {
                 Some(sought) => self.seek(index, sought, &mut gathered),
                 None => self.by_index(&segment, index, &mut gathered),
@@ -140,18 +142,18 @@ impl<'q> Gatherer<'q> {
             let done = done.and_then(|()| Ok(lost_part_of(index)?));
             match done {
                 Ok(()) => return Ok(gathered),
-                Err(Failure::Index(reason)) => {
+                Err(GatherFailure::Index(reason)) => {
                     gathered = Gathered::nothing(&self.gathering);
                     let segment = segment.name;
                     gathered.rejected.push(RejectedIndex { segment, reason, is_unreadable: false });
                 }
-                Err(Failure::Extract(error)) => return Err(error),
+                Err(GatherFailure::Extract(error)) => return Err(error),
             }
         }
         if self.gathering.sought.is_some() {
             return Ok(gathered); // without keys: nothing is known of this segment's
         }
-        let walk = self.source.walks.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
+        let walk = self.source.scans.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
         gathered.unreadable.extend(segment.damage(&walk));
         let runs = self.planner.runs_of_walk(walk.granules_from(0), segment.link_type);
         let mut parts = Parts::default();
@@ -162,8 +164,8 @@ impl<'q> Gatherer<'q> {
             self.observe(&segment, walk.end, &mut gathered)
         };
         by_packets().map_err(|failure| match failure {
-            Failure::Index(reason) => flows_error(&segment, reason),
-            Failure::Extract(error) => error,
+            GatherFailure::Index(reason) => flows_error(&segment, reason),
+            GatherFailure::Extract(error) => error,
         })?;
         Ok(gathered)
     }
@@ -173,15 +175,15 @@ impl<'q> Gatherer<'q> {
         segment: &Arc<Segment>,
         index: &Index<Map>,
         gathered: &mut Gathered,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), GatherFailure> {
         let mut parts = Parts::default();
         let stop = self.stop;
         let covered = self.source.range.covers(index.first(), index.last());
         let outlook = self.source.filters.outlook(index.link_type());
         let facts = self.facts.of(index.templates()?);
-        let mut made = Made::OfAny;
+        let mut made = PartOrigin::OfAny;
         match outlook {
-            Outlook::Everything if covered => {
+            LinkTypeVerdict::Everything if covered => {
                 made = self.flows_of(index, &facts, &mut parts, gathered)?;
                 index.seconds()?.iter().for_each(|second| gathered.series.add_second(second));
             }
@@ -211,7 +213,7 @@ impl<'q> Gatherer<'q> {
                     },
                 )?;
                 if !matches!(division, Division::Untold(_)) {
-                    made = Made::Of(std::mem::take(numbers.get_mut()));
+                    made = PartOrigin::Of(std::mem::take(numbers.get_mut()));
                 }
                 match division {
                     Division::Told => {}
@@ -233,12 +235,12 @@ impl<'q> Gatherer<'q> {
         Ok(self.told(index, &facts).add_to(&mut gathered.parts, made)?)
     }
 
-    fn told<'i, B>(&self, index: &'i Index<B>, facts: &'i [Facts]) -> Told<'i, B>
+    fn told<'i, B>(&self, index: &'i Index<B>, facts: &'i [TemplateTraits]) -> IndexFacts<'i, B>
     where
         B: AsRef<[u8]>,
     {
         let outlook = self.source.filters.joined_outlook(index.link_type());
-        Told { index, facts, only_whole: outlook != Outlook::Everything }
+        IndexFacts { index, facts, only_whole: outlook != LinkTypeVerdict::Everything }
     }
 
     fn new_builder(&self, link_type: LinkType) -> Builder {
@@ -246,7 +248,7 @@ impl<'q> Gatherer<'q> {
     }
 
     /// Observes the conversations of a segment that has no index, up to `end`, as its index would have.
-    fn observe(&mut self, segment: &Segment, end: u64, gathered: &mut Gathered) -> Result<(), Failure> {
+    fn observe(&mut self, segment: &Segment, end: u64, gathered: &mut Gathered) -> Result<(), GatherFailure> {
         if gathered.parts.is_empty() {
             return Ok(());
         }
@@ -257,23 +259,23 @@ impl<'q> Gatherer<'q> {
                 break;
             }
             if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && (self.stop)() {
-                return Err(Failure::Extract(ExtractError::Cancelled));
+                return Err(GatherFailure::Extract(ExtractError::Cancelled));
             }
             builder.push(&record);
         }
         let built = builder.finish().map_err(|error| flows_error(segment, error.to_string()));
-        let index = Index::open(built.map_err(Failure::Extract)?)?;
+        let index = Index::open(built.map_err(GatherFailure::Extract)?)?;
         let facts = self.facts.of(index.templates()?);
-        Ok(self.told(&index, &facts).add_to(&mut gathered.parts, Made::OfAny)?)
+        Ok(self.told(&index, &facts).add_to(&mut gathered.parts, PartOrigin::OfAny)?)
     }
 
     /// The keys of the conversations that have a label that is looked for.
     fn seek<B: AsRef<[u8]>>(
         &mut self,
         index: &Index<B>,
-        sought: &Sought<'_>,
+        sought: &LabelLookup<'_>,
         gathered: &mut Gathered,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), GatherFailure> {
         let facts = self.facts.of(index.templates()?);
         gathered.keys = Some(sought.keys_in(index, &facts)?);
         Ok(())
@@ -283,10 +285,10 @@ impl<'q> Gatherer<'q> {
     fn flows_of(
         &self,
         index: &Index<Map>,
-        facts: &[Facts],
+        facts: &[TemplateTraits],
         parts: &mut Parts,
         gathered: &mut Gathered,
-    ) -> Result<Made, Failure> {
+    ) -> Result<PartOrigin, GatherFailure> {
         if let Wanted::Keys(keys) = self.gathering.wanted
             && let Some(flows) = keys.flows_in(index)?
         {
@@ -298,33 +300,34 @@ impl<'q> Gatherer<'q> {
                     parts.add(&flow, facts);
                 }
             }
-            return Ok(Made::Of(flows));
+            return Ok(PartOrigin::Of(flows));
         }
         index.bytes().read_around();
         let places = self.all_flows(index, facts, parts, gathered)?;
-        Ok(if self.gathering.wanted.is_all() { Made::InOrder(places) } else { Made::OfAny })
+        Ok(if self.gathering.wanted.is_all() { PartOrigin::InOrder(places) } else { PartOrigin::OfAny })
     }
 
     /// The parts of all flows of an index; for each flow the place of its part.
     fn all_flows<B: AsRef<[u8]>>(
         &self,
         index: &Index<B>,
-        facts: &[Facts],
+        facts: &[TemplateTraits],
         parts: &mut Parts,
         gathered: &mut Gathered,
-    ) -> Result<Vec<PartPlace>, Failure> {
+    ) -> Result<Vec<PartPlace>, GatherFailure> {
         let mut places = Vec::with_capacity(index.flow_count() as usize);
         for (seen, item) in (1u32..).zip(index.flows()) {
             if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) {
                 gathered.hold(parts.bytes());
                 if (self.stop)() {
-                    return Err(Failure::Extract(ExtractError::Cancelled));
+                    return Err(GatherFailure::Extract(ExtractError::Cancelled));
                 }
             }
             let (_, flow) = item?;
             // A flow names a template of its index: the index has checked that.
             let place = facts.get(flow.template as usize);
-            let place = place.and_then(|facts| parts.add_in_order(&flow, facts, self.gathering.carriers));
+            let place =
+                place.and_then(|facts| parts.add_in_order(&flow, facts, self.gathering.encapsulations));
             places.push(PartPlace::new(place));
         }
         Ok(places)
@@ -338,7 +341,7 @@ impl<'q> Gatherer<'q> {
         untold: Option<&Untold<'_>>,
         parts: &mut Parts,
         gathered: &mut Gathered,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), GatherFailure> {
         let link_type = segment.link_type;
         let (_, builder) = match &mut self.builder {
             Some(kept) if kept.0 == link_type => kept,
@@ -352,7 +355,7 @@ impl<'q> Gatherer<'q> {
         let mut runs = runs.into_iter().map(|run| run_of(segment, run)).peekable();
         while let Some(run) = runs.next() {
             if (self.stop)() {
-                return Err(Failure::Extract(ExtractError::Cancelled));
+                return Err(GatherFailure::Extract(ExtractError::Cancelled));
             }
             runs.peek().inspect(|next| next.prefetch());
             let found = read(&run, self.source.range, self.source.filters, true);
@@ -370,7 +373,7 @@ impl<'q> Gatherer<'q> {
             gathered.hold(parts.bytes() + builder.flows() as u64 * COUNTED_FLOW_BYTES);
         }
         let built = builder.finish_segment().map_err(|error| flows_error(segment, error.to_string()));
-        let index = Index::open(built.map_err(Failure::Extract)?)?;
+        let index = Index::open(built.map_err(GatherFailure::Extract)?)?;
         let facts = self.facts.of(index.templates()?);
         match untold {
             None => self.all_flows(&index, &facts, parts, gathered).map(drop),
@@ -391,24 +394,24 @@ impl<'q> Gatherer<'q> {
     }
 
     fn finish(&self, parts: Parts, gathered: &mut Gathered) {
-        let Gathering { carriers, wanted, .. } = self.gathering;
-        gathered.parts = parts.finish(carriers);
-        gathered.hold((gathered.parts.capacity() * size_of::<Part>()) as u64);
+        let Gathering { encapsulations, wanted, .. } = self.gathering;
+        gathered.parts = parts.finish(encapsulations);
+        gathered.hold((gathered.parts.capacity() * size_of::<FlowPart>()) as u64);
         if !wanted.is_all() {
-            gathered.parts.retain(|part| wanted.has(&part.key, carriers));
+            gathered.parts.retain(|part| wanted.has(&part.key, encapsulations));
         }
     }
 }
 
 /// Flows of which the index does not tell how many of their packets are in the answer.
 struct Untold<'i> {
-    flows: HashSet<Known>,
+    flows: HashSet<FlowIdentity>,
     /// The index's numbers of its templates.
     templates: HashMap<&'i Template, u32>,
 }
 
 /// Reason why there are no parts.
-enum Failure {
+enum GatherFailure {
     /// The index is damaged: gather without it.
     Index(String),
     Extract(ExtractError),
@@ -418,13 +421,13 @@ fn flows_error(segment: &Segment, reason: String) -> ExtractError {
     ExtractError::Flows { segment: segment.name, reason }
 }
 
-impl From<netrewind_indexer::IndexError> for Failure {
+impl From<netrewind_indexer::IndexError> for GatherFailure {
     fn from(error: netrewind_indexer::IndexError) -> Self {
         Self::Index(error.to_string())
     }
 }
 
-impl From<PlanError> for Failure {
+impl From<PlanError> for GatherFailure {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Index(error) => error.into(),
@@ -444,7 +447,7 @@ impl Gathered {
             rejected: Vec::new(),
             gone: None,
             keys: None,
-            holding: gathering.account.map(Account::holding),
+            holding: gathering.account.map(MemoryAccount::holding),
         }
     }
 
@@ -459,12 +462,12 @@ impl Gathered {
     /// Has each part tell that it is of this segment.
     pub(super) fn are_of(&mut self, segment: SegmentName) {
         for part in &mut self.parts {
-            part.body.places = Some(Box::new(Places(vec![segment])));
+            part.body.places = Some(Box::new(SegmentNames(vec![segment])));
         }
     }
 }
 
-fn known(flow: &Flow, template: u32) -> Known {
+fn known(flow: &Flow, template: u32) -> FlowIdentity {
     (template, flow.source, flow.destination, flow.source_port, flow.destination_port)
 }
 
@@ -477,7 +480,7 @@ fn is_full(index: &Index<Map>) -> Result<bool, netrewind_indexer::IndexError> {
 
 fn run_of(segment: &Arc<Segment>, run: PlannedRun) -> Run {
     let offset = run.ranges.first().map_or(0, |range| range.start);
-    let place = Place { at: run.first, lane: segment.name.lane, ordinal: segment.ordinal, offset };
+    let place = PacketOrder { at: run.first, lane: segment.name.lane, ordinal: segment.ordinal, offset };
     Run { segment: Arc::clone(segment), ranges: run.ranges, place, links: false }
 }
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::carrier::Carriers;
-use super::key::Key;
-use super::part::Body;
-use crate::memory::{Account, Holding};
+use super::carrier::Encapsulations;
+use super::key::FlowKey;
+use super::part::FlowCounters;
+use crate::memory::{Holding, MemoryAccount};
 
 /// Maximum number of conversations open at the same time, some 150 bytes each. Beyond, the longest silent are ended before
 /// their time, and later packets count as another conversation.
@@ -19,8 +19,8 @@ const WORTH_LOOKING_THROUGH: usize = 1 << 14;
 /// timestamps, each key once a segment.
 #[derive(Debug)]
 pub(super) struct Joiner<'q> {
-    open: HashMap<Key, Body, RandomState>,
-    carriers: &'q Carriers,
+    open: HashMap<FlowKey, FlowCounters, RandomState>,
+    encapsulations: &'q Encapsulations,
     open_max: usize,
     /// Fewer open ones are not looked through.
     worth_it: usize,
@@ -35,10 +35,10 @@ pub(super) struct Joiner<'q> {
 }
 
 impl<'q> Joiner<'q> {
-    pub(super) fn new(carriers: &'q Carriers) -> Self {
+    pub(super) fn new(encapsulations: &'q Encapsulations) -> Self {
         Self {
             open: HashMap::default(),
-            carriers,
+            encapsulations,
             open_max: OPEN_MAX,
             worth_it: WORTH_LOOKING_THROUGH,
             looked_through_at: WORTH_LOOKING_THROUGH,
@@ -52,13 +52,13 @@ impl<'q> Joiner<'q> {
     /// Joiner for the segments of one hour, some of whose conversations may have begun in the hour before: conversations that
     /// begin up to `unknown_until` are joined only if they would be whatever went before. The resulting pieces are loose: they
     /// can later be joined with what did go before, to what they would have been without hours.
-    pub(super) fn of_hour(carriers: &'q Carriers, unknown_until: u64) -> Self {
-        Self { unknown_until, ..Self::new(carriers) }
+    pub(super) fn of_hour(encapsulations: &'q Encapsulations, unknown_until: u64) -> Self {
+        Self { unknown_until, ..Self::new(encapsulations) }
     }
 
     /// Charges its memory to the account; without room for more it ends conversations before their time.
-    pub(super) fn held_by(self, account: Option<&Account>) -> Self {
-        Self { holding: account.map(Account::holding), ..self }
+    pub(super) fn held_by(self, account: Option<&MemoryAccount>) -> Self {
+        Self { holding: account.map(MemoryAccount::holding), ..self }
     }
 
     /// Limits the number of open conversations.
@@ -67,13 +67,13 @@ impl<'q> Joiner<'q> {
     }
 
     /// Tells of each conversation as soon as it has ended.
-    pub(super) fn eager(carriers: &'q Carriers) -> Self {
-        Self { worth_it: 0, looked_through_at: 0, ..Self::new(carriers) }
+    pub(super) fn eager(encapsulations: &'q Encapsulations) -> Self {
+        Self { worth_it: 0, looked_through_at: 0, ..Self::new(encapsulations) }
     }
 
     /// True if conversations were ended before their time.
     pub(super) fn is_approximate(&self) -> bool {
-        self.is_approximate || self.carriers.are_full()
+        self.is_approximate || self.encapsulations.are_full()
     }
 
     /// Begins a segment. Every part of a later segment begins at `horizon` or later; `None` if there are no later ones.
@@ -82,7 +82,12 @@ impl<'q> Joiner<'q> {
     }
 
     /// Adds a part; gives the conversation to `close` that it shows to be over.
-    pub(super) fn add(&mut self, key: &Key, part: &Body, close: &mut dyn FnMut(&Key, &Body)) {
+    pub(super) fn add(
+        &mut self,
+        key: &FlowKey,
+        part: &FlowCounters,
+        close: &mut dyn FnMut(&FlowKey, &FlowCounters),
+    ) {
         let Some(open) = self.open.get_mut(key) else {
             // Most conversations of a long segment begin and end in it.
             return match last_moment(key, part) < self.horizon {
@@ -92,16 +97,16 @@ impl<'q> Joiner<'q> {
         };
         let (goes_on, is_loose) = (goes_on(key, open, part), is_uncertain(open, self.unknown_until));
         if goes_on && (!is_loose || goes_on_anyway(key, open, part)) {
-            open.add(part, self.carriers);
+            open.add(part, self.encapsulations);
             open.segments += part.segments;
         } else {
-            let mut over = std::mem::replace(open, Body { is_loose: goes_on, ..part.clone() });
+            let mut over = std::mem::replace(open, FlowCounters { is_loose: goes_on, ..part.clone() });
             over.is_loose |= goes_on;
             close(key, &over);
         }
     }
 
-    fn open(&mut self, key: &Key, part: &Body, close: &mut dyn FnMut(&Key, &Body)) {
+    fn open(&mut self, key: &FlowKey, part: &FlowCounters, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
         if self.open.len() >= self.open_max || !self.may_grow() {
             self.end_half(close);
         }
@@ -110,7 +115,7 @@ impl<'q> Joiner<'q> {
 
     /// True if there is memory for one more.
     fn may_grow(&mut self) -> bool {
-        const ENTRY_BYTES: usize = size_of::<(Key, Body)>();
+        const ENTRY_BYTES: usize = size_of::<(FlowKey, FlowCounters)>();
         let Some(holding) = &mut self.holding else { return true };
         if self.open.len() < self.open.capacity() {
             return true;
@@ -124,7 +129,7 @@ impl<'q> Joiner<'q> {
     }
 
     /// Ends the conversations that cannot get parts any more.
-    pub(super) fn expire(&mut self, close: &mut dyn FnMut(&Key, &Body)) {
+    pub(super) fn expire(&mut self, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
         let horizon = self.horizon;
         if self.open.len() < self.looked_through_at {
             return;
@@ -141,14 +146,14 @@ impl<'q> Joiner<'q> {
     }
 
     /// Ends all of them.
-    pub(super) fn finish(&mut self, close: &mut dyn FnMut(&Key, &Body)) {
+    pub(super) fn finish(&mut self, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
         self.open.drain().for_each(|(key, open)| close(&key, &open));
     }
 
     /// Ends those that have been silent for longest.
-    fn end_half(&mut self, close: &mut dyn FnMut(&Key, &Body)) {
+    fn end_half(&mut self, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
         self.is_approximate = true;
-        let mut lasts: Vec<u64> = self.open.values().map(Body::last).collect();
+        let mut lasts: Vec<u64> = self.open.values().map(FlowCounters::last).collect();
         let middle = lasts.len() / 2;
         let (_, &mut median, _) = lasts.select_nth_unstable(middle);
         self.open.retain(|key, open| {
@@ -162,12 +167,12 @@ impl<'q> Joiner<'q> {
 }
 
 /// Last instant at which a further part would belong to it.
-pub(super) fn last_moment(key: &Key, open: &Body) -> u64 {
+pub(super) fn last_moment(key: &FlowKey, open: &FlowCounters) -> u64 {
     open.last().saturating_add(key.idle_ns(key.is_tcp() && open.has_ended()))
 }
 
 /// True if a part of a later segment belongs to the conversation.
-fn goes_on(key: &Key, open: &Body, part: &Body) -> bool {
+fn goes_on(key: &FlowKey, open: &FlowCounters, part: &FlowCounters) -> bool {
     let has_ended = key.is_tcp() && open.has_ended();
     let begins_anew = has_ended && part.first() > open.last() && part.opens_tcp();
     let is_near = part.first() <= last_moment(key, open)
@@ -178,7 +183,7 @@ fn goes_on(key: &Key, open: &Body, part: &Body) -> bool {
 /// True if the unknown time before an hour can decide whether a part belongs to the conversation, because that may have ended.
 /// A continuation of a loose piece is either one with it, which had then not ended, or begins anew; it has ended in both cases
 /// or in neither, unless a FIN or RST was seen since, which may be the second of two.
-fn is_uncertain(open: &Body, unknown_until: u64) -> bool {
+fn is_uncertain(open: &FlowCounters, unknown_until: u64) -> bool {
     match open.is_loose {
         true => open.has_fin_or_reset() && !open.has_ended(),
         false => open.first() <= unknown_until,
@@ -186,7 +191,7 @@ fn is_uncertain(open: &Body, unknown_until: u64) -> bool {
 }
 
 /// True if the part belongs to the conversation even if that had ended before.
-fn goes_on_anyway(key: &Key, open: &Body, part: &Body) -> bool {
+fn goes_on_anyway(key: &FlowKey, open: &FlowCounters, part: &FlowCounters) -> bool {
     let begins_anew = part.first() > open.last() && part.opens_tcp();
     !key.is_tcp() || part.first() <= open.last().saturating_add(key.idle_ns(true)) && !begins_anew
 }

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use netrewind_indexer::LabelKey;
 use netrewind_packet::tunnel::LayerKind;
 
-use super::carrier::Carriers;
-use super::key::{Key, Kind};
+use super::carrier::Encapsulations;
+use super::key::{FlowKey, FlowKeyKind};
 use super::observed::LabelTexts;
-use super::part::{Body, Part, Side};
+use super::part::{DirectionCounters, FlowCounters, FlowPart};
 use super::record::{TunnelRecord, tunnel_kind, tunnel_name};
 
 pub(super) use judge::{Judge, Left};
@@ -23,7 +23,8 @@ const ROUND_TRIP: u8 = 1 << 5;
 const LABELS: u8 = 1 << 6;
 /// VLANs or tunnels.
 const CARRIED: u8 = 1 << 7;
-const KINDS: [Kind; 5] = [Kind::Other, Kind::Ip, Kind::Fragment, Kind::Ports, Kind::Icmp];
+const KINDS: [FlowKeyKind; 5] =
+    [FlowKeyKind::Other, FlowKeyKind::Ip, FlowKeyKind::Fragment, FlowKeyKind::Ports, FlowKeyKind::Icmp];
 /// Of tunnels: an id follows; addresses of IPv4 follow; of IPv6.
 const TUNNEL_ID: u8 = 1;
 const TUNNEL_IPV4: u8 = 2;
@@ -37,18 +38,24 @@ const LABELS_MAX: u64 = 4096;
 pub(super) struct Standing {
     /// It may be a part of a conversation that goes on in another record.
     pub(super) is_open: bool,
-    /// True if that may be a record of the same hour, see [`Body::is_loose`].
+    /// True if that may be a record of the same hour, see [`FlowCounters::is_loose`].
     pub(super) is_loose: bool,
 }
 
 /// Writes a record whose hour begins at `base_ns`.
-pub(super) fn write(key: &Key, body: &Body, is_open: bool, carriers: &Carriers, base_ns: u64) -> Vec<u8> {
-    let vlans = carriers.vlans(body.vlans);
-    let tunnels = body.sides.each_ref().map(|side| carriers.tunnels(side.stack));
+pub(super) fn write(
+    key: &FlowKey,
+    body: &FlowCounters,
+    is_open: bool,
+    encapsulations: &Encapsulations,
+    base_ns: u64,
+) -> Vec<u8> {
+    let vlans = encapsulations.vlans(body.vlans);
+    let tunnels = body.sides.each_ref().map(|side| encapsulations.tunnels(side.stack));
     let is_carried = !vlans.is_empty() || tunnels.iter().any(|tunnels| !tunnels.is_empty());
     let kind = KINDS.iter().position(|&kind| kind == key.kind).unwrap_or(0) as u8;
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    let mut to = Writer(Vec::with_capacity(64));
+    let mut to = DocumentWriter(Vec::with_capacity(64));
     to.0.push(
         kind | flag(key.is_ipv6, IPV6)
             | flag(body.has_fragments, FRAGMENTS)
@@ -80,8 +87,12 @@ pub(super) fn write(key: &Key, body: &Body, is_open: bool, carriers: &Carriers, 
 }
 
 /// Reads a record and its standing; `None` if the bytes are not a record. Loose pieces can be joined by now.
-pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(Part, Standing)> {
-    let mut from = Reader(bytes);
+pub(super) fn read(
+    bytes: &[u8],
+    encapsulations: &Encapsulations,
+    base_ns: u64,
+) -> Option<(FlowPart, Standing)> {
+    let mut from = DocumentReader(bytes);
     let head = from.byte()?;
     let kind = *KINDS.get(usize::from(head & 7))?;
     let protocol = from.byte()?;
@@ -98,9 +109,9 @@ pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(P
         for _ in 0..from.count(super::carrier::VLANS_LISTED_MAX as u64)? {
             ids.push(u16::try_from(from.number()?).ok()?);
         }
-        vlans = carriers.vlan_set(ids);
+        vlans = encapsulations.vlan_set(ids);
         for side in &mut sides {
-            let (carrier, stack) = carriers.number(from.tunnels()?);
+            let (carrier, stack) = encapsulations.number(from.tunnels()?);
             if stack != 0 {
                 (key.carrier, side.stack) = (carrier, stack);
             }
@@ -110,9 +121,17 @@ pub(super) fn read(bytes: &[u8], carriers: &Carriers, base_ns: u64) -> Option<(P
     let has_fragments = head & FRAGMENTS != 0;
     let standing = Standing { is_open: segments & 1 == 1, is_loose: segments & 2 == 2 };
     let segments = u32::try_from(segments >> 2).ok()?;
-    let body =
-        Body { sides, vlans, segments, has_fragments, round_trip_ns, labels, is_loose: false, places: None };
-    is_there.then_some((Part { key, body }, standing))
+    let body = FlowCounters {
+        sides,
+        vlans,
+        segments,
+        has_fragments,
+        round_trip_ns,
+        labels,
+        is_loose: false,
+        places: None,
+    };
+    is_there.then_some((FlowPart { key, body }, standing))
 }
 
 fn zigzag(number: i64) -> u64 {
@@ -125,9 +144,9 @@ fn unzigzag(number: u64) -> i64 {
 
 /// Bytes that are being written.
 #[derive(Debug, Default)]
-pub(super) struct Writer(pub(super) Vec<u8>);
+pub(super) struct DocumentWriter(pub(super) Vec<u8>);
 
-impl Writer {
+impl DocumentWriter {
     /// Seven bits a byte, the lowest first.
     pub(super) fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
@@ -137,22 +156,22 @@ impl Writer {
         self.0.push(number as u8);
     }
 
-    fn key(&mut self, key: &Key) {
-        if key.kind != Kind::Other {
+    fn key(&mut self, key: &FlowKey) {
+        if key.kind != FlowKeyKind::Other {
             for address in key.addresses {
                 let from = if key.is_ipv6 { 0 } else { 12 };
                 self.0.extend_from_slice(&address.to_be_bytes()[from..]);
             }
         }
-        if key.kind == Kind::Ports {
+        if key.kind == FlowKeyKind::Ports {
             key.ports.iter().for_each(|port| self.0.extend_from_slice(&port.to_be_bytes()));
         }
-        if matches!(key.kind, Kind::Icmp | Kind::Other) {
+        if matches!(key.kind, FlowKeyKind::Icmp | FlowKeyKind::Other) {
             self.0.extend_from_slice(&key.detail.to_be_bytes());
         }
     }
 
-    fn side(&mut self, side: &Side, key: &Key, body: &Body) {
+    fn side(&mut self, side: &DirectionCounters, key: &FlowKey, body: &FlowCounters) {
         self.number(side.packets);
         if side.packets == 0 {
             return;
@@ -160,7 +179,7 @@ impl Writer {
         self.number(side.bytes);
         self.number(side.first - body.first());
         self.number(body.last() - side.last);
-        if key.is_tcp() || key.kind == Kind::Icmp {
+        if key.is_tcp() || key.kind == FlowKeyKind::Icmp {
             self.0.extend_from_slice(&[side.flags_any, side.flags_all]);
         }
         if key.is_tcp() {
@@ -191,9 +210,9 @@ impl Writer {
 
 /// Bytes that have not been read.
 #[derive(Debug)]
-pub(super) struct Reader<'d>(pub(super) &'d [u8]);
+pub(super) struct DocumentReader<'d>(pub(super) &'d [u8]);
 
-impl<'d> Reader<'d> {
+impl<'d> DocumentReader<'d> {
     pub(super) fn bytes(&mut self, count: usize) -> Option<&'d [u8]> {
         let (bytes, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -232,30 +251,30 @@ impl<'d> Reader<'d> {
         }
     }
 
-    fn key(&mut self, kind: Kind, protocol: u8, is_ipv6: bool) -> Option<Key> {
+    fn key(&mut self, kind: FlowKeyKind, protocol: u8, is_ipv6: bool) -> Option<FlowKey> {
         let (mut addresses, mut ports, mut detail) = ([0; 2], [0; 2], 0);
-        if kind != Kind::Other {
+        if kind != FlowKeyKind::Other {
             addresses = [self.address(is_ipv6)?, self.address(is_ipv6)?];
         }
-        if kind == Kind::Ports {
+        if kind == FlowKeyKind::Ports {
             ports = [u16::from_be_bytes(self.array()?), u16::from_be_bytes(self.array()?)];
         }
-        if matches!(kind, Kind::Icmp | Kind::Other) {
+        if matches!(kind, FlowKeyKind::Icmp | FlowKeyKind::Other) {
             detail = u16::from_be_bytes(self.array()?);
         }
-        Some(Key { addresses, ports, detail, protocol, kind, is_ipv6, carrier: 0 })
+        Some(FlowKey { addresses, ports, detail, protocol, kind, is_ipv6, carrier: 0 })
     }
 
-    fn side(&mut self, key: &Key, first: u64, last: u64) -> Option<Side> {
+    fn side(&mut self, key: &FlowKey, first: u64, last: u64) -> Option<DirectionCounters> {
         let packets = self.number()?;
         if packets == 0 {
-            return Some(Side::NOTHING);
+            return Some(DirectionCounters::NOTHING);
         }
         let bytes = self.number()?;
         let first = first.checked_add(self.number()?)?;
         let last = last.checked_sub(self.number()?).filter(|&last| last >= first)?;
-        let mut side = Side { packets, bytes, first, last, ..Side::NOTHING };
-        if key.is_tcp() || key.kind == Kind::Icmp {
+        let mut side = DirectionCounters { packets, bytes, first, last, ..DirectionCounters::NOTHING };
+        if key.is_tcp() || key.kind == FlowKeyKind::Icmp {
             [side.flags_any, side.flags_all] = self.array()?;
         }
         if key.is_tcp() {

@@ -7,7 +7,7 @@ use netrewind_indexer::Flow;
 use netrewind_packet::{PacketKey, protocol};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::carrier::{Carriers, Facts};
+use super::carrier::{Encapsulations, TemplateTraits};
 
 /// Silence after which packets of the same key are another conversation, in nanoseconds.
 const SECOND_NS: u64 = netrewind_segment::time::SECOND_NS;
@@ -26,7 +26,7 @@ pub(super) const OTHER_IDLE_NS: u64 = 120 * SECOND_NS;
 /// Content of a key besides addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(super) enum FlowKeyKind {
     /// No IP header is known.
     Other,
     /// IP without ports: another protocol, or cut.
@@ -41,19 +41,19 @@ pub(super) enum Kind {
 
 /// Key that all packets of a conversation share. The lesser of its two ends (by address, then port) comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(super) struct FlowKey {
     pub(super) addresses: [u128; 2],
     pub(super) ports: [u16; 2],
     /// Type and code of ICMP (of the request, where it is a pair); the EtherType where there is no IP.
     pub(super) detail: u16,
     pub(super) protocol: u8,
-    pub(super) kind: Kind,
+    pub(super) kind: FlowKeyKind,
     pub(super) is_ipv6: bool,
-    /// Its tunnels, see [`Carriers`].
+    /// Its tunnels, see [`Encapsulations`].
     pub(super) carrier: u32,
 }
 
-impl Hash for Key {
+impl Hash for FlowKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         if self.is_ipv6 {
             state.write_u128(self.addresses[0]);
@@ -99,9 +99,9 @@ fn number(address: Option<IpAddr>) -> u128 {
     }
 }
 
-impl Key {
+impl FlowKey {
     /// The key of a flow, which of the two ends has sent it, and its role.
-    pub(super) fn of(flow: &Flow, facts: &Facts) -> (Self, usize, Role) {
+    pub(super) fn of(flow: &Flow, facts: &TemplateTraits) -> (Self, usize, Role) {
         let key = PacketKey {
             source: number(flow.source),
             destination: number(flow.destination),
@@ -112,12 +112,12 @@ impl Key {
     }
 
     /// Key of the flow that a packet is counted in, the end that has sent it, and its role.
-    pub(super) fn of_packet(packet: &PacketKey, facts: &Facts) -> (Self, usize, Role) {
+    pub(super) fn of_packet(packet: &PacketKey, facts: &TemplateTraits) -> (Self, usize, Role) {
         let (mut detail, mut role, mut ports) = (facts.detail, Role::None, [0, 0]);
         match facts.kind {
-            Kind::Ports => ports = [packet.source_port, packet.destination_port],
-            Kind::Icmp => (detail, role) = icmp_pair(facts.protocol, packet.source_port),
-            Kind::Ip | Kind::Fragment | Kind::Other => {}
+            FlowKeyKind::Ports => ports = [packet.source_port, packet.destination_port],
+            FlowKeyKind::Icmp => (detail, role) = icmp_pair(facts.protocol, packet.source_port),
+            FlowKeyKind::Ip | FlowKeyKind::Fragment | FlowKeyKind::Other => {}
         }
         let mut addresses = [packet.source, packet.destination];
         let is_swapped = (addresses[0], ports[0]) > (addresses[1], ports[1]);
@@ -125,7 +125,7 @@ impl Key {
             addresses.reverse();
             ports.reverse();
         }
-        let Facts { kind, protocol, is_ipv6, carrier, .. } = *facts;
+        let TemplateTraits { kind, protocol, is_ipv6, carrier, .. } = *facts;
         (Self { addresses, ports, detail, protocol, kind, is_ipv6, carrier }, usize::from(is_swapped), role)
     }
 
@@ -139,7 +139,7 @@ impl Key {
     /// True if all flows of the conversation are adjacent in an index, because they have the same ends there. Request and reply
     /// of ICMP have different types, and without IP there are no ends.
     pub(super) fn is_adjacent(&self) -> bool {
-        self.kind == Kind::Ports
+        self.kind == FlowKeyKind::Ports
     }
 
     fn tag(&self) -> u64 {
@@ -147,14 +147,14 @@ impl Key {
     }
 
     pub(super) fn is_tcp(&self) -> bool {
-        self.protocol == protocol::TCP && self.kind == Kind::Ports
+        self.protocol == protocol::TCP && self.kind == FlowKeyKind::Ports
     }
 
     /// The address of an end; `None` where there is no IP.
     pub(super) fn address(&self, end: usize) -> Option<IpAddr> {
         let address = self.addresses[end & 1];
         match self.kind {
-            Kind::Other => None,
+            FlowKeyKind::Other => None,
             _ if self.is_ipv6 => Some(Ipv6Addr::from_bits(address).into()),
             _ => u32::try_from(address).ok().map(|address| Ipv4Addr::from_bits(address).into()),
         }
@@ -162,22 +162,22 @@ impl Key {
 
     /// Port of an end; `None` without ports.
     pub(super) fn port(&self, end: usize) -> Option<u16> {
-        (self.kind == Kind::Ports).then_some(self.ports[end & 1])
+        (self.kind == FlowKeyKind::Ports).then_some(self.ports[end & 1])
     }
 
     /// Silence that ends it, in nanoseconds.
     pub(super) fn idle_ns(&self, has_ended: bool) -> u64 {
         match (self.kind, self.protocol) {
-            (Kind::Ports, protocol::TCP) if has_ended => TCP_ENDED_IDLE_NS,
-            (Kind::Ports, protocol::TCP) => TCP_IDLE_NS,
-            (Kind::Ports, protocol::UDP | protocol::UDP_LITE) => UDP_IDLE_NS,
-            (Kind::Icmp, _) => ICMP_IDLE_NS,
+            (FlowKeyKind::Ports, protocol::TCP) if has_ended => TCP_ENDED_IDLE_NS,
+            (FlowKeyKind::Ports, protocol::TCP) => TCP_IDLE_NS,
+            (FlowKeyKind::Ports, protocol::UDP | protocol::UDP_LITE) => UDP_IDLE_NS,
+            (FlowKeyKind::Icmp, _) => ICMP_IDLE_NS,
             _ => OTHER_IDLE_NS,
         }
     }
 
     /// Hash of this key that is the same in every store and process.
-    pub(super) fn stable_hash(&self, carriers: &Carriers) -> u64 {
+    pub(super) fn stable_hash(&self, encapsulations: &Encapsulations) -> u64 {
         let mut bytes = [0; 64];
         bytes[..16].copy_from_slice(&self.addresses[0].to_be_bytes());
         bytes[16..32].copy_from_slice(&self.addresses[1].to_be_bytes());
@@ -185,7 +185,7 @@ impl Key {
         bytes[34..36].copy_from_slice(&self.ports[1].to_be_bytes());
         bytes[36..38].copy_from_slice(&self.detail.to_be_bytes());
         bytes[40..48].copy_from_slice(&self.tag().to_be_bytes());
-        bytes[48..56].copy_from_slice(&carriers.hash_of(self.carrier).to_be_bytes());
+        bytes[48..56].copy_from_slice(&encapsulations.hash_of(self.carrier).to_be_bytes());
         xxh3_64(&bytes)
     }
 }

@@ -2,35 +2,35 @@
 
 use std::hash::Hash;
 
-use super::rollup::Held;
-use crate::memory::{Account, Holding};
+use super::rollup::HeldCounts;
+use crate::memory::{Holding, MemoryAccount};
 
 /// Counts that are looked at together for the heaviest of them, at least.
 const TOP_GATHERED_MIN: usize = 1024;
 
 /// Counted value with the weight by which the greatest are chosen.
-pub(super) trait Weigh: Default {
+pub(super) trait Weight: Default {
     fn weight(&self) -> u64;
 }
 
 /// Counts by key. When twice the maximum is held, the lighter half is forgotten: the top entries then lack at most what was
 /// forgotten of them.
 #[derive(Debug)]
-pub(super) struct Leaders<K, V> {
-    counts: Held<K, V>,
+pub(super) struct HeavyHitters<K, V> {
+    counts: HeldCounts<K, V>,
     held_max: usize,
     forgotten: bool,
     /// Its share of the memory of all answers.
     holding: Option<Holding>,
 }
 
-impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
+impl<K: Eq + Hash + Ord + Copy, V: Weight> HeavyHitters<K, V> {
     pub(super) fn new(held_max: usize) -> Self {
-        Self { counts: Held::default(), held_max: held_max.max(1), forgotten: false, holding: None }
+        Self { counts: HeldCounts::default(), held_max: held_max.max(1), forgotten: false, holding: None }
     }
 
     /// Charges its memory to the account; without room for more it forgets.
-    pub(super) fn held_by(self, account: &Account) -> Self {
+    pub(super) fn held_by(self, account: &MemoryAccount) -> Self {
         Self { holding: Some(account.holding()), ..self }
     }
 
@@ -57,14 +57,14 @@ impl<K: Eq + Hash + Ord + Copy, V: Weigh> Leaders<K, V> {
 
     fn forget_half(&mut self) {
         self.forgotten = true;
-        let mut weights: Vec<u64> = self.counts.values().map(Weigh::weight).collect();
+        let mut weights: Vec<u64> = self.counts.values().map(Weight::weight).collect();
         let middle = weights.len() / 2;
         let (_, &mut median, _) = weights.select_nth_unstable(middle);
         self.counts.retain(|_, count| count.weight() > median);
     }
 
     /// Counts held, by key.
-    pub(super) fn held(&self) -> &Held<K, V> {
+    pub(super) fn held(&self) -> &HeldCounts<K, V> {
         &self.counts
     }
 
@@ -110,7 +110,7 @@ mod tests {
     #[derive(Debug, Default, PartialEq, Eq)]
     struct Count(u64);
 
-    impl Weigh for Count {
+    impl Weight for Count {
         fn weight(&self) -> u64 {
             self.0
         }
@@ -118,14 +118,14 @@ mod tests {
 
     #[test]
     fn what_is_heavy_stays_in_bounded_memory() {
-        let mut leaders = Leaders::<u64, Count>::new(10);
+        let mut heavy_hitters = HeavyHitters::<u64, Count>::new(10);
         for n in 0..1000u64 {
-            leaders.of(n % 3).0 += 5;
-            leaders.of(1000 + n).0 += 1;
-            assert!(leaders.counts.len() <= 20);
+            heavy_hitters.of(n % 3).0 += 5;
+            heavy_hitters.of(1000 + n).0 += 1;
+            assert!(heavy_hitters.counts.len() <= 20);
         }
-        assert!(leaders.are_approximate());
-        let top = leaders.top(3);
+        assert!(heavy_hitters.are_approximate());
+        let top = heavy_hitters.top(3);
         assert_eq!(top, [(0, Count(1670)), (1, Count(1665)), (2, Count(1665))]);
     }
 }

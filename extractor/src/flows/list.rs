@@ -7,13 +7,13 @@ use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Outcome;
-use super::carrier::Carriers;
-use super::key::Key;
-use super::part::{Body, Part};
+use super::GatherOutcome;
+use super::carrier::Encapsulations;
+use super::key::FlowKey;
+use super::part::{FlowCounters, FlowPart};
 
-use super::record::{Conversation, Ending, FlowId, describe, id_of};
-use super::rollup::{Added, TOP_KEPT};
+use super::record::{Conversation, FlowId, RangeEnd, describe, id_of};
+use super::rollup::{Aggregate, TOP_KEPT};
 use super::search::Search;
 use super::summary::Totals;
 use super::text::as_text;
@@ -52,7 +52,7 @@ impl FlowSort {
     }
 
     /// Lesser comes first.
-    fn rank(self, body: &Body) -> u64 {
+    fn rank(self, body: &FlowCounters) -> u64 {
         match self {
             Self::Bytes => u64::MAX - body.bytes(),
             Self::Packets => u64::MAX - body.packets(),
@@ -81,7 +81,7 @@ pub struct FlowQuery {
     /// Maximum number of them; at most [`LIMIT_MAX`].
     pub limit: usize,
     /// Cursor of the page before: its [`FlowAnswer::next`], which fixes range and sorting.
-    pub after: Option<Cursor>,
+    pub after: Option<PageCursor>,
     /// Only those that it finds.
     #[serde(skip)]
     pub search: Option<Search>,
@@ -102,7 +102,7 @@ impl FlowQuery {
     pub(super) fn continued(&self, query: &Query) -> Query {
         match self.after {
             None => query.clone(),
-            Some(Cursor { from, to, .. }) => {
+            Some(PageCursor { from, to, .. }) => {
                 // A cursor comes from outside: it may narrow what is asked, and not widen it.
                 let from = query.from.map_or(from, |asked| asked.max(from));
                 let to = query.to.map_or(to, |asked| asked.min(to));
@@ -115,7 +115,7 @@ impl FlowQuery {
 /// Position at which a page ended. As text without blanks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Cursor {
+pub struct PageCursor {
     sort: FlowSort,
     rank: u64,
     id: FlowId,
@@ -128,14 +128,14 @@ pub struct Cursor {
 #[error("{0:?} is not a cursor: pass on what a page of flows named as next")]
 pub struct NotACursor(String);
 
-impl fmt::Display for Cursor {
+impl fmt::Display for PageCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sort, rank, id, from, to } = self;
         write!(f, "{}-{rank:x}-{id}-{:x}-{:x}", sort.name(), from.ns(), to.ns())
     }
 }
 
-impl std::str::FromStr for Cursor {
+impl std::str::FromStr for PageCursor {
     type Err = NotACursor;
     fn from_str(text: &str) -> Result<Self, NotACursor> {
         let number = |part: &str| u64::from_str_radix(part, 16).ok();
@@ -154,7 +154,7 @@ impl std::str::FromStr for Cursor {
     }
 }
 
-as_text!(Cursor, NotACursor);
+as_text!(PageCursor, NotACursor);
 
 /// A page of conversations.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -163,7 +163,7 @@ pub struct FlowAnswer {
     pub flows: Vec<Conversation>,
     /// Asks for the next page; absent where this is the last one.
     #[schema(value_type = Option<String>)]
-    pub next: Option<Cursor>,
+    pub next: Option<PageCursor>,
     /// Totals of all conversations of the range, including those of other pages.
     pub totals: Totals,
     /// True if conversations may have been divided because too many were open at once.
@@ -188,13 +188,13 @@ pub(super) struct TopFlows<'q> {
     /// One more than are wanted, to know whether there is a next page. The last one is on top.
     kept: BinaryHeap<Ranked>,
     totals: Totals,
-    carriers: &'q Carriers,
+    encapsulations: &'q Encapsulations,
 }
 
 struct Ranked {
     place: (u64, FlowId),
-    key: Key,
-    body: Body,
+    key: FlowKey,
+    body: FlowCounters,
 }
 
 impl PartialEq for Ranked {
@@ -215,20 +215,20 @@ impl Ord for Ranked {
 }
 
 impl<'q> TopFlows<'q> {
-    pub(super) fn new(query: &FlowQuery, carriers: &'q Carriers) -> Self {
+    pub(super) fn new(query: &FlowQuery, encapsulations: &'q Encapsulations) -> Self {
         Self {
             sort: query.sort(),
             limit: query.limit.min(LIMIT_MAX),
             after: query.after.map(|after| (after.rank, after.id)),
             kept: BinaryHeap::new(),
             totals: Totals::default(),
-            carriers,
+            encapsulations,
         }
     }
 
     /// The conversations with the most bytes.
-    pub(super) fn by_bytes(limit: usize, carriers: &'q Carriers) -> Self {
-        Self::new(&FlowQuery { limit, ..FlowQuery::default() }, carriers)
+    pub(super) fn by_bytes(limit: usize, encapsulations: &'q Encapsulations) -> Self {
+        Self::new(&FlowQuery { limit, ..FlowQuery::default() }, encapsulations)
     }
 
     /// True if rollups of hours hold everything that is needed of them.
@@ -237,32 +237,32 @@ impl<'q> TopFlows<'q> {
     }
 
     /// Takes records that are added up.
-    pub(super) fn take_added(&mut self, added: &Added) {
+    pub(super) fn take_added(&mut self, added: &Aggregate) {
         let Some(sums) = added.sums() else { return };
         self.totals.add_all(&sums.totals);
         // One more than are wanted tells whether there is a next page.
-        let top = added.top(self.sort, self.limit.saturating_add(1), self.carriers);
+        let top = added.top(self.sort, self.limit.saturating_add(1), self.encapsulations);
         top.iter().for_each(|part| self.rank(&part.key, &part.body));
     }
 
     /// Conversations kept, and the one after them, in order.
-    pub(super) fn into_parts(self) -> impl ExactSizeIterator<Item = Part> {
+    pub(super) fn into_parts(self) -> impl ExactSizeIterator<Item = FlowPart> {
         let kept = self.kept.into_sorted_vec().into_iter();
-        kept.map(|Ranked { key, body, .. }| Part { key, body })
+        kept.map(|Ranked { key, body, .. }| FlowPart { key, body })
     }
 
-    pub(super) fn take(&mut self, key: &Key, body: &Body) {
+    pub(super) fn take(&mut self, key: &FlowKey, body: &FlowCounters) {
         self.totals.add(body);
         self.rank(key, body);
     }
 
-    fn rank(&mut self, key: &Key, body: &Body) {
+    fn rank(&mut self, key: &FlowKey, body: &FlowCounters) {
         let rank = self.sort.rank(body);
         let is_full = self.kept.len() > self.limit;
         if is_full && self.kept.peek().is_some_and(|last| last.place.0 < rank) {
             return;
         }
-        let place = (rank, id_of(key, body, self.carriers));
+        let place = (rank, id_of(key, body, self.encapsulations));
         if self.after.is_some_and(|after| place <= after) {
             return;
         }
@@ -277,26 +277,31 @@ impl<'q> TopFlows<'q> {
     }
 
     /// Conversations kept, in order, and the position of the last one if there are more.
-    pub(super) fn describe(self, ending: Ending) -> (Vec<Conversation>, Option<(u64, FlowId)>) {
+    pub(super) fn describe(self, ending: RangeEnd) -> (Vec<Conversation>, Option<(u64, FlowId)>) {
         let mut kept = self.kept.into_sorted_vec();
         let has_more = kept.len() > self.limit;
         kept.truncate(self.limit);
         let next = kept.last().filter(|_| has_more).map(|last| last.place);
-        let described = kept.iter().map(|kept| describe(&kept.key, &kept.body, self.carriers, ending));
+        let described = kept.iter().map(|kept| describe(&kept.key, &kept.body, self.encapsulations, ending));
         (described.collect(), next)
     }
 
-    pub(super) fn answer(self, ending: Ending, completeness: Completeness, outcome: Outcome) -> FlowAnswer {
+    pub(super) fn answer(
+        self,
+        ending: RangeEnd,
+        completeness: Completeness,
+        outcome: GatherOutcome,
+    ) -> FlowAnswer {
         let (sort, totals) = (self.sort, self.totals);
         let (flows, next) = self.describe(ending);
-        let next = next.zip(completeness.covered).map(|((rank, id), covered)| Cursor {
+        let next = next.zip(completeness.covered).map(|((rank, id), covered)| PageCursor {
             sort,
             rank,
             id,
             from: covered.from,
             to: covered.to,
         });
-        let Outcome { work, rejected, approximate, .. } = outcome;
+        let GatherOutcome { work, rejected, approximate, .. } = outcome;
         FlowAnswer {
             flows,
             next,

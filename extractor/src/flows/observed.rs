@@ -10,9 +10,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use netrewind_indexer::{FlowCursor, Index, IndexError, LabelKey, Observation, Observations};
 
-use super::carrier::Facts;
-use super::key::Key;
-use super::part::{Body, Part};
+use super::carrier::TemplateTraits;
+use super::key::FlowKey;
+use super::part::{FlowCounters, FlowPart};
 
 /// The labels of a conversation.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl LabelTexts {
 }
 
 /// Flows of an index that parts were made from.
-pub(super) enum Made {
+pub(super) enum PartOrigin {
     /// Any.
     OfAny,
     /// These, by number.
@@ -86,20 +86,20 @@ impl PartPlace {
 }
 
 /// Index with the facts of its templates.
-pub(super) struct Told<'i, B> {
+pub(super) struct IndexFacts<'i, B> {
     pub(super) index: &'i Index<B>,
-    pub(super) facts: &'i [Facts],
+    pub(super) facts: &'i [TemplateTraits],
     /// Only of conversations all of whose packets are in the answer.
     pub(super) only_whole: bool,
 }
 
-impl<B: AsRef<[u8]>> Told<'_, B> {
+impl<B: AsRef<[u8]>> IndexFacts<'_, B> {
     /// Adds the observations of flows to their parts.
-    pub(super) fn add_to(&self, parts: &mut [Part], made: Made) -> Result<(), IndexError> {
+    pub(super) fn add_to(&self, parts: &mut [FlowPart], made: PartOrigin) -> Result<(), IndexError> {
         if parts.is_empty() {
             return Ok(());
         }
-        if let Made::InOrder(settled) = made {
+        if let PartOrigin::InOrder(settled) = made {
             return self.add_in_order(parts, &settled);
         }
         let mut rows = self.index.observations()?;
@@ -107,7 +107,7 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
         let places = places_of(parts, 0);
         let mut add =
             |rows: &mut Observations<'_>, row: &Observation| self.add(parts, &places, &mut cursor, rows, row);
-        let Made::Of(mut flows) = made else { return rows.visit(add) };
+        let PartOrigin::Of(mut flows) = made else { return rows.visit(add) };
         flows.sort_unstable();
         let mut cursor = self.index.cursor();
         let mut done = 0;
@@ -127,7 +127,7 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
     }
 
     /// Adds the observations of all flows; the parts have all of their packets.
-    fn add_in_order(&self, parts: &mut [Part], settled: &[PartPlace]) -> Result<(), IndexError> {
+    fn add_in_order(&self, parts: &mut [FlowPart], settled: &[PartPlace]) -> Result<(), IndexError> {
         // Those that are not settled stand behind the others.
         let behind = settled.iter().filter_map(|place| place.get()).map(|(place, _)| place + 1).max();
         let places = places_of(parts, behind.unwrap_or(0));
@@ -145,8 +145,8 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
 
     fn add(
         &self,
-        parts: &mut [Part],
-        places: &Places,
+        parts: &mut [FlowPart],
+        places: &PartNumbers,
         cursor: &mut FlowCursor<'_, B>,
         rows: &mut Observations<'_>,
         row: &Observation,
@@ -164,16 +164,21 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
         &self,
         cursor: &mut FlowCursor<'_, B>,
         flow: u32,
-    ) -> Result<Option<(Key, usize, u64)>, IndexError> {
+    ) -> Result<Option<(FlowKey, usize, u64)>, IndexError> {
         let flow = cursor.flow(flow)?;
         Ok(self.facts.get(flow.template as usize).map(|facts| {
-            let (key, side, _) = Key::of(&flow, facts);
+            let (key, side, _) = FlowKey::of(&flow, facts);
             (key, side, flow.packets)
         }))
     }
 
     /// Number of packets that the segment has of a flow's conversation.
-    fn packets_of(&self, cursor: &mut FlowCursor<'_, B>, key: &Key, flow: u32) -> Result<u64, IndexError> {
+    fn packets_of(
+        &self,
+        cursor: &mut FlowCursor<'_, B>,
+        key: &FlowKey,
+        flow: u32,
+    ) -> Result<u64, IndexError> {
         let mut packets = 0;
         for flow in cursor.conversation_of(flow)? {
             let found = self.key_of(cursor, flow)?;
@@ -184,17 +189,17 @@ impl<B: AsRef<[u8]>> Told<'_, B> {
 }
 
 /// Parts by their keys.
-type Places = HashMap<Key, usize, RandomState>;
+type PartNumbers = HashMap<FlowKey, usize, RandomState>;
 
 /// The places of the parts from `from` on.
-fn places_of(parts: &[Part], from: usize) -> Places {
+fn places_of(parts: &[FlowPart], from: usize) -> PartNumbers {
     let rest = parts.iter().enumerate().skip(from);
     rest.map(|(place, part)| (part.key, place)).collect()
 }
 
 /// Adds one flow's observation to its part.
 fn add_row(
-    body: &mut Body,
+    body: &mut FlowCounters,
     side: usize,
     rows: &mut Observations<'_>,
     row: &Observation,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use netrewind_indexer::Flow;
 use netrewind_segment::SegmentName;
 
-use super::carrier::{Carriers, Facts};
-use super::key::{Key, Role};
+use super::carrier::{Encapsulations, TemplateTraits};
+use super::key::{FlowKey, Role};
 use super::observed::LabelTexts;
 
 /// TCP flags (RFC 9293).
@@ -25,12 +25,12 @@ pub(super) const REPLIES: u8 = 2;
 
 /// Packets sent by one end. Times are in nanoseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Side {
+pub(super) struct DirectionCounters {
     pub(super) packets: u64,
     pub(super) bytes: u64,
     pub(super) first: u64,
     pub(super) last: u64,
-    /// The tunnels of its first packets, see [`Carriers::tunnels`].
+    /// The tunnels of its first packets, see [`Encapsulations::tunnels`].
     pub(super) stack: u32,
     /// TCP flags that some packet has; of ICMP [`REQUESTS`] and [`REPLIES`].
     pub(super) flags_any: u8,
@@ -42,7 +42,7 @@ pub(super) struct Side {
     pub(super) out_of_order: u64,
 }
 
-impl Side {
+impl DirectionCounters {
     pub(super) const NOTHING: Self = Self {
         packets: 0,
         bytes: 0,
@@ -82,10 +82,10 @@ impl Side {
 
 /// Totals and properties of a conversation, or of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Body {
+pub(super) struct FlowCounters {
     /// Sides of the lesser and the greater end of the key.
-    pub(super) sides: [Side; 2],
-    /// See [`Carriers::vlans`].
+    pub(super) sides: [DirectionCounters; 2],
+    /// See [`Encapsulations::vlans`].
     pub(super) vlans: u32,
     /// Segments that hold packets of it.
     pub(super) segments: u32,
@@ -98,24 +98,24 @@ pub(super) struct Body {
     /// True if it may belong to an earlier conversation that is not known: see [`super::join::Joiner::of_hour`].
     pub(super) is_loose: bool,
     /// The segments that hold its packets, where these are to be had ([`super::pipeline::Gathering::tracks`]).
-    pub(super) places: Option<Box<Places>>,
+    pub(super) places: Option<Box<SegmentNames>>,
 }
 
 /// Segments, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Places(pub(super) Vec<SegmentName>);
+pub(super) struct SegmentNames(pub(super) Vec<SegmentName>);
 
-impl Body {
+impl FlowCounters {
     /// Body of one flow.
-    fn of(flow: &Flow, facts: &Facts, side: usize, role: Role) -> Self {
+    fn of(flow: &Flow, facts: &TemplateTraits, side: usize, role: Role) -> Self {
         let (flags_any, flags_all) = match (role, flow.tcp_flags) {
             (Role::Request, _) => (REQUESTS, 0xff),
             (Role::Reply, _) => (REPLIES, 0xff),
             (Role::None, Some(flags)) => (flags.any, flags.all),
             (Role::None, None) => (0, 0xff),
         };
-        let mut sides = [Side::NOTHING; 2];
-        sides[side & 1] = Side {
+        let mut sides = [DirectionCounters::NOTHING; 2];
+        sides[side & 1] = DirectionCounters {
             packets: flow.packets,
             bytes: flow.bytes,
             first: flow.first.ns(),
@@ -123,7 +123,7 @@ impl Body {
             stack: facts.stack,
             flags_any,
             flags_all,
-            ..Side::NOTHING
+            ..DirectionCounters::NOTHING
         };
         Self {
             sides,
@@ -138,9 +138,9 @@ impl Body {
     }
 
     /// Adds another part. The order matters only to the round trip and the labels.
-    pub(super) fn add(&mut self, other: &Self, carriers: &Carriers) {
+    pub(super) fn add(&mut self, other: &Self, encapsulations: &Encapsulations) {
         self.sides.iter_mut().zip(&other.sides).for_each(|(side, other)| side.add(other));
-        self.vlans = carriers.union(self.vlans, other.vlans);
+        self.vlans = encapsulations.union(self.vlans, other.vlans);
         self.has_fragments |= other.has_fragments;
         self.round_trip_ns = self.round_trip_ns.or(other.round_trip_ns);
         if self.labels.is_none() {
@@ -191,31 +191,31 @@ impl Body {
 
     /// True if one end opens a TCP connection in it.
     pub(super) fn opens_tcp(&self) -> bool {
-        self.sides.iter().any(Side::opens_tcp)
+        self.sides.iter().any(DirectionCounters::opens_tcp)
     }
 }
 
 /// A conversation's packets in one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) key: Key,
-    pub(super) body: Body,
+pub(super) struct FlowPart {
+    pub(super) key: FlowKey,
+    pub(super) body: FlowCounters,
 }
 
 /// The parts of one segment, each with all of its flows.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    parts: Vec<Part>,
+    parts: Vec<FlowPart>,
     /// Start of the last flow's group.
     group: usize,
     /// Parts whose flows can stand anywhere in the segment.
-    scattered: Vec<Part>,
+    scattered: Vec<FlowPart>,
     ends: Option<(u128, u128)>,
 }
 
 impl Parts {
     /// Adds a flow, in any order.
-    pub(super) fn add(&mut self, flow: &Flow, facts: &Facts) {
+    pub(super) fn add(&mut self, flow: &Flow, facts: &TemplateTraits) {
         self.scattered.push(part_of(flow, facts).0);
     }
 
@@ -224,8 +224,8 @@ impl Parts {
     pub(super) fn add_in_order(
         &mut self,
         flow: &Flow,
-        facts: &Facts,
-        carriers: &Carriers,
+        facts: &TemplateTraits,
+        encapsulations: &Encapsulations,
     ) -> Option<(usize, usize)> {
         let (part, side, is_adjacent) = part_of(flow, facts);
         if !is_adjacent {
@@ -240,7 +240,7 @@ impl Parts {
         let group = &mut self.parts[self.group..];
         let place = match group.iter_mut().position(|known| known.key == part.key) {
             Some(number) => {
-                group[number].body.add(&part.body, carriers);
+                group[number].body.add(&part.body, encapsulations);
                 self.group + number
             }
             None => {
@@ -255,17 +255,17 @@ impl Parts {
     pub(super) fn bytes(&self) -> u64 {
         let count = self.parts.len() + self.scattered.len();
         // As they grow there is an old and a new place for them.
-        count as u64 * 2 * size_of::<Part>() as u64
+        count as u64 * 2 * size_of::<FlowPart>() as u64
     }
 
     /// Each key once.
-    pub(super) fn finish(self, carriers: &Carriers) -> Vec<Part> {
+    pub(super) fn finish(self, encapsulations: &Encapsulations) -> Vec<FlowPart> {
         let Self { mut parts, mut scattered, .. } = self;
         scattered.sort_unstable_by_key(|part| part.key);
         let from = parts.len();
         for part in scattered {
-            match parts.get_mut(from..).and_then(<[Part]>::last_mut).filter(|last| last.key == part.key) {
-                Some(last) => last.body.add(&part.body, carriers),
+            match parts.get_mut(from..).and_then(<[FlowPart]>::last_mut).filter(|last| last.key == part.key) {
+                Some(last) => last.body.add(&part.body, encapsulations),
                 None => parts.push(part),
             }
         }
@@ -274,8 +274,8 @@ impl Parts {
 }
 
 /// The part that a flow makes, which end has sent it, and whether all flows of its key stand side by side in an index.
-fn part_of(flow: &Flow, facts: &Facts) -> (Part, usize, bool) {
-    let (key, side, role) = Key::of(flow, facts);
-    let body = Body::of(flow, facts, side, role);
-    (Part { key, body }, side, key.is_adjacent())
+fn part_of(flow: &Flow, facts: &TemplateTraits) -> (FlowPart, usize, bool) {
+    let (key, side, role) = FlowKey::of(flow, facts);
+    let body = FlowCounters::of(flow, facts, side, role);
+    (FlowPart { key, body }, side, key.is_adjacent())
 }

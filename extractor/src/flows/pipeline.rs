@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::carrier::Carriers;
+use super::carrier::Encapsulations;
 use super::gather::{Gathered, Gatherer};
-use super::series::{Buckets, Series};
-use super::sought::{Sought, Wanted};
+use super::series::{Buckets, SeriesBuilder};
+use super::sought::{LabelLookup, Wanted};
 use crate::ExtractError;
-use crate::answer::{Hooks, Progress};
-use crate::filters::Filters;
-use crate::growing::Growing;
-use crate::memory::Account;
+use crate::answer::{Control, Progress};
+use crate::filters::QueryFilter;
+use crate::growing::LiveIndexes;
+use crate::memory::MemoryAccount;
 use crate::query::TimeRange;
-use crate::segment::{Segment, Walks};
-use crate::shelf::Shelf;
+use crate::segment::{ScanCache, Segment};
+use crate::shelf::SegmentCache;
 
 /// Interval at which the consumer checks for parts.
 const WAIT: Duration = Duration::from_millis(2);
@@ -28,19 +28,19 @@ const SEGMENTS_HANDED_OVER: usize = 32;
 
 /// Source of parts.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'q> {
+pub(crate) struct FlowSource<'q> {
     pub(crate) range: TimeRange,
-    pub(crate) filters: &'q Filters,
-    pub(crate) walks: &'q Walks,
-    pub(crate) growing: &'q Growing,
-    pub(crate) shelf: &'q Shelf,
+    pub(crate) filters: &'q QueryFilter,
+    pub(crate) scans: &'q ScanCache,
+    pub(crate) live_indexes: &'q LiveIndexes,
+    pub(crate) segment_cache: &'q SegmentCache,
     pub(crate) use_index: bool,
     pub(crate) helpers: usize,
 }
 
 /// Way to decide which packets belong to the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum Membership {
     /// Each packet by itself, as long as that is sure: indexes tell of most.
     Segments,
     /// Each packet by itself.
@@ -52,37 +52,45 @@ pub(super) enum By {
 /// Selection of the parts to gather.
 #[derive(Clone, Copy)]
 pub(super) struct Gathering<'q> {
-    pub(super) by: By,
-    pub(super) carriers: &'q Carriers,
+    pub(super) by: Membership,
+    pub(super) encapsulations: &'q Encapsulations,
     /// Buckets of a series, if one is wanted.
     pub(super) buckets: Option<Buckets>,
     /// Only these parts.
     pub(super) wanted: Wanted<'q>,
     /// Account of the memory that it takes.
-    pub(super) account: Option<&'q Account>,
+    pub(super) account: Option<&'q MemoryAccount>,
     /// Labels sought: instead of parts, the keys of conversations with one of them are gathered.
-    pub(super) sought: Option<&'q Sought<'q>>,
+    pub(super) sought: Option<&'q LabelLookup<'q>>,
     /// True if each part records its segment.
     pub(super) tracks: bool,
 }
 
 impl<'q> Gathering<'q> {
     /// Gathering of parts without a series.
-    pub(super) fn of(carriers: &'q Carriers, wanted: Wanted<'q>) -> Self {
-        Self { by: By::Segments, carriers, buckets: None, wanted, account: None, sought: None, tracks: false }
+    pub(super) fn of(encapsulations: &'q Encapsulations, wanted: Wanted<'q>) -> Self {
+        Self {
+            by: Membership::Segments,
+            encapsulations,
+            buckets: None,
+            wanted,
+            account: None,
+            sought: None,
+            tracks: false,
+        }
     }
 
     /// On this account.
-    pub(super) fn held_by(self, account: &'q Account) -> Self {
+    pub(super) fn held_by(self, account: &'q MemoryAccount) -> Self {
         Self { account: Some(account), ..self }
     }
 
     /// The same gathering, with packets decided by `by`.
-    pub(super) fn by(self, by: By) -> Self {
+    pub(super) fn by(self, by: Membership) -> Self {
         Self { by, ..self }
     }
 
-    pub(super) fn series(&self) -> Series {
+    pub(super) fn series(&self) -> SeriesBuilder {
         self.buckets.unwrap_or(Buckets::of(None, 1)).series()
     }
 }
@@ -99,10 +107,10 @@ pub(super) type Take<'t> = dyn FnMut(Gathered, Option<u64>) -> Goes + 't;
 
 /// Gathers the parts of all segments.
 pub(super) fn run(
-    source: Source<'_>,
+    source: FlowSource<'_>,
     gathering: Gathering<'_>,
     mut segments: Vec<Arc<Segment>>,
-    hooks: &mut dyn Hooks,
+    control: &mut dyn Control,
     take: &mut Take<'_>,
 ) -> Result<(), ExtractError> {
     segments.sort_by_key(|segment| (segment.bounds, segment.name.lane, segment.ordinal));
@@ -115,7 +123,7 @@ pub(super) fn run(
         shares[number % threads].push(segment);
     }
     let stop = AtomicBool::new(false);
-    let stops = || stop.load(Ordering::Relaxed) || gathering.account.is_some_and(Account::is_short);
+    let stops = || stop.load(Ordering::Relaxed) || gathering.account.is_some_and(MemoryAccount::is_short);
     let stops: &(dyn Fn() -> bool + Sync) = &stops;
     std::thread::scope(|scope| {
         let mut results = Vec::new();
@@ -125,7 +133,7 @@ pub(super) fn run(
             scope.spawn(move || work(gatherer, share, &sender));
             results.push(Results { receiver, received: VecDeque::new() });
         }
-        let joined = join(results, &starts, hooks, take);
+        let joined = join(results, &starts, control, take);
         stop.store(true, Ordering::Relaxed);
         joined
     })
@@ -162,13 +170,13 @@ struct Results {
 fn join(
     mut results: Vec<Results>,
     starts: &[Option<u64>],
-    hooks: &mut dyn Hooks,
+    control: &mut dyn Control,
     take: &mut Take<'_>,
 ) -> Result<(), ExtractError> {
     let mut progress = Progress { segments: starts.len() as u64, ..Progress::default() };
     for number in 0..starts.len() {
         let threads = results.len();
-        let gathered = results[number % threads].next(hooks)?;
+        let gathered = results[number % threads].next(control)?;
         for part in &gathered.parts {
             progress.packets += part.body.packets();
             progress.bytes += part.body.bytes();
@@ -178,18 +186,18 @@ fn join(
         if take(gathered, horizon) == Goes::NoFurther {
             return Ok(());
         }
-        hooks.progress(&progress);
+        control.progress(&progress);
     }
     Ok(())
 }
 
 impl Results {
-    fn next(&mut self, hooks: &mut dyn Hooks) -> Result<Gathered, ExtractError> {
+    fn next(&mut self, control: &mut dyn Control) -> Result<Gathered, ExtractError> {
         loop {
             if let Some(gathered) = self.received.pop_front() {
                 return gathered;
             }
-            if hooks.cancelled() {
+            if control.cancelled() {
                 return Err(ExtractError::Cancelled);
             }
             match self.receiver.recv_timeout(WAIT) {

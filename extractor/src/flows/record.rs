@@ -9,10 +9,10 @@ use netrewind_segment::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::carrier::Carriers;
-use super::key::{Key, Kind};
+use super::carrier::Encapsulations;
+use super::key::{FlowKey, FlowKeyKind};
 use super::labels::FlowLabels;
-use super::part::{Body, REPLIES, REQUESTS, Side, tcp};
+use super::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS, tcp};
 use super::text::as_text;
 use crate::Completeness;
 
@@ -33,9 +33,9 @@ pub struct Conversation {
     pub protocol: String,
     /// End that began it: the sender of a SYN without ACK or of an ICMP request; if flags do not tell, the end with the greater
     /// port; else the first sender.
-    pub client: End,
+    pub client: FlowEnd,
     /// The other.
-    pub server: End,
+    pub server: FlowEnd,
     /// Packets that the client has sent.
     pub client_packets: u64,
     /// Their bytes on the wire, tunnels included.
@@ -85,8 +85,7 @@ impl Conversation {
 
 /// One end of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
-#[schema(as = FlowEnd)]
-pub struct End {
+pub struct FlowEnd {
     /// Absent where there is no IP header.
     #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
@@ -263,9 +262,9 @@ as_text!(FlowId, NotAFlowId);
 
 /// End of an answer's range: conversations silent for long by then have timed out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ending(u64);
+pub(super) struct RangeEnd(u64);
 
-impl Ending {
+impl RangeEnd {
     /// End at which nothing has timed out.
     pub(super) const NEVER: Self = Self(0);
 
@@ -275,18 +274,23 @@ impl Ending {
 }
 
 /// The id of a conversation.
-pub(super) fn id_of(key: &Key, body: &Body, carriers: &Carriers) -> FlowId {
-    FlowId { first: Timestamp(body.first()), key_hash: key.stable_hash(carriers) }
+pub(super) fn id_of(key: &FlowKey, body: &FlowCounters, encapsulations: &Encapsulations) -> FlowId {
+    FlowId { first: Timestamp(body.first()), key_hash: key.stable_hash(encapsulations) }
 }
 
 /// Writes a conversation down.
-pub(super) fn describe(key: &Key, body: &Body, carriers: &Carriers, ending: Ending) -> Conversation {
+pub(super) fn describe(
+    key: &FlowKey,
+    body: &FlowCounters,
+    encapsulations: &Encapsulations,
+    ending: RangeEnd,
+) -> Conversation {
     let client = client_of(key, body);
     let server = 1 - client;
-    let end = |end: usize| End { address: key.address(end), port: key.port(end) };
+    let end = |end: usize| FlowEnd { address: key.address(end), port: key.port(end) };
     let (sent, answered) = (&body.sides[client], &body.sides[server]);
-    let mut tunnels = carriers.tunnels(sent.stack);
-    let mut server_tunnels = carriers.tunnels(answered.stack);
+    let mut tunnels = encapsulations.tunnels(sent.stack);
+    let mut server_tunnels = encapsulations.tunnels(answered.stack);
     if sent.packets == 0 {
         tunnels = std::mem::take(&mut server_tunnels);
     }
@@ -296,7 +300,7 @@ pub(super) fn describe(key: &Key, body: &Body, carriers: &Carriers, ending: Endi
         server_tunnels.clear();
     }
     Conversation {
-        id: id_of(key, body, carriers),
+        id: id_of(key, body, encapsulations),
         first: Timestamp(body.first()),
         last: Timestamp(body.last()),
         protocol: protocol_name(key),
@@ -316,12 +320,12 @@ pub(super) fn describe(key: &Key, body: &Body, carriers: &Carriers, ending: Endi
             client_out_of_order: sent.out_of_order,
             server_out_of_order: answered.out_of_order,
         }),
-        icmp: (key.kind == Kind::Icmp).then(|| {
+        icmp: (key.kind == FlowKeyKind::Icmp).then(|| {
             let [kind, code] = key.detail.to_be_bytes();
             Icmp { kind, code }
         }),
-        fragments: body.has_fragments || key.kind == Kind::Fragment,
-        vlans: carriers.vlans(body.vlans),
+        fragments: body.has_fragments || key.kind == FlowKeyKind::Fragment,
+        vlans: encapsulations.vlans(body.vlans),
         tunnels,
         server_tunnels,
         labels: FlowLabels::of(key, body, key.port(server)),
@@ -330,10 +334,10 @@ pub(super) fn describe(key: &Key, body: &Body, carriers: &Carriers, ending: Endi
     }
 }
 
-fn community_id_of(key: &Key, client: usize) -> Option<String> {
+fn community_id_of(key: &FlowKey, client: usize) -> Option<String> {
     let (from, to) = (key.address(client)?, key.address(1 - client)?);
     let ports = match key.kind {
-        Kind::Icmp => {
+        FlowKeyKind::Icmp => {
             let [kind, code] = key.detail.to_be_bytes();
             Some((kind.into(), code.into()))
         }
@@ -343,15 +347,17 @@ fn community_id_of(key: &Key, client: usize) -> Option<String> {
 }
 
 /// End of the key that is the client.
-pub(super) fn client_of(key: &Key, body: &Body) -> usize {
-    let told = |is_client: fn(&Side) -> bool| match body.sides.each_ref().map(is_client) {
+pub(super) fn client_of(key: &FlowKey, body: &FlowCounters) -> usize {
+    let told = |is_client: fn(&DirectionCounters) -> bool| match body.sides.each_ref().map(is_client) {
         [true, false] => Some(0),
         [false, true] => Some(1),
         _ => None,
     };
     let by_role = match key.kind {
-        Kind::Ports if key.is_tcp() => told(Side::opens_tcp).or_else(|| Some(1 - told(Side::answers_tcp)?)),
-        Kind::Icmp => told(|side| side.flags_any & REQUESTS != 0)
+        FlowKeyKind::Ports if key.is_tcp() => {
+            told(DirectionCounters::opens_tcp).or_else(|| Some(1 - told(DirectionCounters::answers_tcp)?))
+        }
+        FlowKeyKind::Icmp => told(|side| side.flags_any & REQUESTS != 0)
             .or_else(|| Some(1 - told(|side| side.flags_any & REPLIES != 0)?)),
         _ => None,
     };
@@ -362,7 +368,7 @@ pub(super) fn client_of(key: &Key, body: &Body) -> usize {
     })
 }
 
-fn state_of(key: &Key, body: &Body, ending: Ending) -> TcpState {
+fn state_of(key: &FlowKey, body: &FlowCounters, ending: RangeEnd) -> TcpState {
     let is_silent = body.last().saturating_add(key.idle_ns(false)) < ending.0;
     match body.finished_ends() {
         _ if body.is_reset() => TcpState::Reset,
@@ -373,14 +379,14 @@ fn state_of(key: &Key, body: &Body, ending: Ending) -> TcpState {
     }
 }
 
-fn letters(side: &Side) -> String {
+fn letters(side: &DirectionCounters) -> String {
     let set = |bit: &usize| side.flags_any >> bit & 1 == 1;
     (0..tcp::LETTERS.len()).filter(set).map(|bit| tcp::LETTERS[bit]).collect()
 }
 
 /// Name of a key's protocol.
-pub(super) fn protocol_name(key: &Key) -> String {
-    if key.kind == Kind::Other {
+pub(super) fn protocol_name(key: &FlowKey) -> String {
+    if key.kind == FlowKeyKind::Other {
         return match key.detail {
             0 => "unknown".to_owned(),
             0x0800 => "ip".to_owned(),

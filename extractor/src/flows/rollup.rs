@@ -25,20 +25,20 @@ use netrewind_segment::catalog::Manifest;
 use netrewind_segment::time::SECOND_NS;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::carrier::Carriers;
+use super::carrier::Encapsulations;
 use super::catalog::Edges;
-use super::kept::{self, Reader, Writer};
-use super::key::Key;
-use super::part::{Body, Part};
-use super::series::{Buckets, Series};
+use super::kept::{self, DocumentReader, DocumentWriter};
+use super::key::FlowKey;
+use super::part::{FlowCounters, FlowPart};
+use super::series::{Buckets, SeriesBuilder};
 use super::summary::Totals;
-pub(super) use heaviest::{Held, heaviest};
+pub(super) use heaviest::{HeldCounts, heaviest};
 pub(crate) use opened::Rollups;
-use seam::Settling;
-pub(super) use seam::{Seam, Side, visit_open};
+use seam::BoundaryJoin;
+pub(super) use seam::{HourBoundary, HourSide, visit_open};
 pub use seam::{is_due as seam_is_due, seam, seam_adds_up};
-pub(super) use sums::Added;
-use sums::{Adding, File};
+pub(super) use sums::Aggregate;
+use sums::{AggregateBuilder, SumsFile};
 pub(super) use table::{Table, TableKey, TableValue};
 
 /// Number of an hour's first records kept for each sort order; one more is kept.
@@ -54,11 +54,11 @@ const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 #[derive(Debug)]
 pub(super) struct Rollup {
     /// Sums of the records that are not open.
-    pub(super) whole: Added,
+    pub(super) whole: Aggregate,
     /// Sums of those that may have begun before, for use if nothing lies before.
-    pub(super) early_alone: Added,
+    pub(super) early_alone: Aggregate,
     /// Sums of those that may go on, for use if nothing comes after.
-    pub(super) late_alone: Added,
+    pub(super) late_alone: Aggregate,
     early: Range<usize>,
     through: Range<usize>,
     seconds: Range<usize>,
@@ -70,16 +70,16 @@ impl Rollup {
     }
 
     /// Reads bytes written by [`Making::finish`] for the manifest of this identity.
-    fn of(file: Arc<File>, identity: u64) -> Option<Self> {
+    fn of(file: Arc<SumsFile>, identity: u64) -> Option<Self> {
         let [whole, early_alone, late_alone, early, through, seconds] =
             parts_of(&file.map, after_head(MAGIC, &file.map, &[identity])?)?;
         let [whole, early_alone, late_alone] =
-            [whole, early_alone, late_alone].map(|bytes| Added { file: Arc::clone(&file), bytes });
+            [whole, early_alone, late_alone].map(|bytes| Aggregate { file: Arc::clone(&file), bytes });
         Some(Self { whole, early_alone, late_alone, early, through, seconds })
     }
 
     /// Adds the packets of all records.
-    pub(super) fn add_to(&self, series: &mut Series) {
+    pub(super) fn add_to(&self, series: &mut SeriesBuilder) {
         for (second, packets, bytes) in self.seconds().unwrap_or_default() {
             series.add(Timestamp(second.saturating_mul(SECOND_NS)), packets, bytes);
         }
@@ -87,7 +87,7 @@ impl Rollup {
 
     /// Seconds in which there are packets, with packets and bytes.
     fn seconds(&self) -> Option<Vec<(u64, u64, u64)>> {
-        let mut from = Reader(self.whole.file.map.get(self.seconds.clone())?);
+        let mut from = DocumentReader(self.whole.file.map.get(self.seconds.clone())?);
         let mut last: u64 = 0;
         from.list(|from| {
             last = last.checked_add(from.number()?)?;
@@ -96,31 +96,36 @@ impl Rollup {
     }
 
     /// The records that reach through the hour.
-    pub(super) fn through(&self, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
-        self.records(&self.through, carriers, to)
+    pub(super) fn through(&self, encapsulations: &Encapsulations, to: &mut Vec<FlowPart>) -> Option<()> {
+        self.records(&self.through, encapsulations, to)
     }
 
     /// Early records of conversations of which another record reaches through the hour: what is early counts without them.
-    pub(super) fn early(&self, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
-        self.records(&self.early, carriers, to)
+    pub(super) fn early(&self, encapsulations: &Encapsulations, to: &mut Vec<FlowPart>) -> Option<()> {
+        self.records(&self.early, encapsulations, to)
     }
 
-    fn records(&self, bytes: &Range<usize>, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
+    fn records(
+        &self,
+        bytes: &Range<usize>,
+        encapsulations: &Encapsulations,
+        to: &mut Vec<FlowPart>,
+    ) -> Option<()> {
         let file = &self.whole.file;
-        records(file.map.get(bytes.clone())?, carriers, file.base.ns(), to)
+        records(file.map.get(bytes.clone())?, encapsulations, file.base.ns(), to)
     }
 
     /// True if everything in it can be read, and adds up to the manifest's totals.
     fn adds_up(&self, manifest: &Manifest) -> bool {
         let read = || {
-            let carriers = Carriers::default();
+            let encapsulations = Encapsulations::default();
             let mut sums = Totals::default();
             for added in [&self.whole, &self.early_alone, &self.late_alone] {
                 sums.add_all(&added.consistent()?.totals);
             }
             let mut open = Vec::new();
-            self.through(&carriers, &mut open)?;
-            self.early(&carriers, &mut open)?;
+            self.through(&encapsulations, &mut open)?;
+            self.early(&encapsulations, &mut open)?;
             open.iter().for_each(|part| sums.add(&part.body));
             let all = (manifest.packets, manifest.bytes);
             Some((sums.packets, sums.bytes) == all && sum_of(&self.seconds()?) == all)
@@ -146,21 +151,21 @@ fn checked(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
 }
 
 fn is_checked(magic: &[u8; 8], bytes: &[u8]) -> bool {
-    let mut from = Reader(bytes);
+    let mut from = DocumentReader(bytes);
     from.array() == Some(*magic) && from.array().map(u64::from_be_bytes) == Some(xxh3_64(from.0))
 }
 
 /// Content behind the head of a file with these identities.
 fn after_head<'b>(magic: &[u8; 8], bytes: &'b [u8], identities: &[u64]) -> Option<&'b [u8]> {
     // The checksum between them has been looked at when the file was opened.
-    let mut from = Reader(bytes.strip_prefix(magic)?.get(8..)?);
+    let mut from = DocumentReader(bytes.strip_prefix(magic)?.get(8..)?);
     let is_ours = identities.iter().all(|identity| from.array().map(u64::from_be_bytes) == Some(*identity));
     is_ours.then_some(from.0)
 }
 
 /// Positions in a file of the parts that make up its rest.
 fn parts_of<const N: usize>(file: &[u8], rest: &[u8]) -> Option<[Range<usize>; N]> {
-    let mut from = Reader(rest);
+    let mut from = DocumentReader(rest);
     let mut parts = [const { 0..0 }; N];
     for part in &mut parts {
         let length = from.part()?.len();
@@ -177,12 +182,12 @@ fn sum_of(seconds: &[(u64, u64, u64)]) -> (u64, u64) {
 
 /// Records one after the other.
 #[derive(Debug, Default)]
-struct Records {
+struct RollupRecords {
     count: u64,
-    documents: Writer,
+    documents: DocumentWriter,
 }
 
-impl Records {
+impl RollupRecords {
     fn add(&mut self, document: &[u8]) {
         self.count += 1;
         self.documents.bytes(document);
@@ -197,59 +202,64 @@ impl Records {
     }
 
     /// As they are read: what has been loose can be joined.
-    fn parts(&self, carriers: &Carriers, manifest: &Manifest) -> Option<Vec<Part>> {
+    fn parts(&self, encapsulations: &Encapsulations, manifest: &Manifest) -> Option<Vec<FlowPart>> {
         let mut parts = Vec::new();
-        records(&self.to_bytes(), carriers, manifest.hour.start().ns(), &mut parts)?;
+        records(&self.to_bytes(), encapsulations, manifest.hour.start().ns(), &mut parts)?;
         Some(parts)
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let mut to = Writer::default();
+        let mut to = DocumentWriter::default();
         to.number(self.count);
         to.0.extend_from_slice(&self.documents.0);
         to.0
     }
 }
 
-/// Adds the records that [`Records`] has written to others.
-fn records(bytes: &[u8], carriers: &Carriers, base_ns: u64, to: &mut Vec<Part>) -> Option<()> {
-    let mut from = Reader(bytes);
-    from.list_into(to, |from| kept::read(from.part()?, carriers, base_ns).map(|(part, _)| part))?;
+/// Adds the records that [`RollupRecords`] has written to others.
+fn records(
+    bytes: &[u8],
+    encapsulations: &Encapsulations,
+    base_ns: u64,
+    to: &mut Vec<FlowPart>,
+) -> Option<()> {
+    let mut from = DocumentReader(bytes);
+    from.list_into(to, |from| kept::read(from.part()?, encapsulations, base_ns).map(|(part, _)| part))?;
     from.0.is_empty().then_some(())
 }
 
 /// A rollup that is being made.
 pub(super) struct Making<'q> {
-    whole: Adding<'q>,
-    late: Adding<'q>,
-    early: Records,
-    through: Records,
-    series: Series,
+    whole: AggregateBuilder<'q>,
+    late: AggregateBuilder<'q>,
+    early: RollupRecords,
+    through: RollupRecords,
+    series: SeriesBuilder,
     edges: Edges,
-    carriers: &'q Carriers,
+    encapsulations: &'q Encapsulations,
 }
 
 impl<'q> Making<'q> {
-    pub(super) fn new(buckets: Buckets, edges: Edges, carriers: &'q Carriers) -> Self {
+    pub(super) fn new(buckets: Buckets, edges: Edges, encapsulations: &'q Encapsulations) -> Self {
         Self {
-            whole: Adding::new(carriers),
-            late: Adding::new(carriers),
-            early: Records::default(),
-            through: Records::default(),
+            whole: AggregateBuilder::new(encapsulations),
+            late: AggregateBuilder::new(encapsulations),
+            early: RollupRecords::default(),
+            through: RollupRecords::default(),
             series: buckets.series(),
             edges,
-            carriers,
+            encapsulations,
         }
     }
 
     /// Takes the series of a segment.
-    pub(super) fn see(&mut self, series: &Series) {
+    pub(super) fn see(&mut self, series: &SeriesBuilder) {
         self.series.add_all(series);
     }
 
     /// Takes a record.
-    pub(super) fn take(&mut self, key: &Key, body: &Body) {
-        let document = || kept::write(key, body, true, self.carriers, self.edges.base);
+    pub(super) fn take(&mut self, key: &FlowKey, body: &FlowCounters) {
+        let document = || kept::write(key, body, true, self.encapsulations, self.edges.base);
         match self.edges.sides(key, body, body.is_loose) {
             (false, false) => self.whole.take(key, body),
             (false, true) => self.late.take(key, body),
@@ -260,7 +270,7 @@ impl<'q> Making<'q> {
 
     /// The bytes for this manifest; none where some of it is not exact.
     pub(super) fn finish(self, manifest: &Manifest) -> Option<Vec<u8>> {
-        let Self { whole, late, early, through, series, carriers, .. } = self;
+        let Self { whole, late, early, through, series, encapsulations, .. } = self;
         let seconds: Vec<(u64, u64, u64)> = series.counts().collect();
         let is_exact = series.is_exact()
             && series.buckets().width_seconds() == 1
@@ -269,13 +279,13 @@ impl<'q> Making<'q> {
         if !is_exact || !is_worth_it || manifest.is_divided || early.count.max(through.count) > OPEN_MAX {
             return None;
         }
-        let mut settling = Settling::new(carriers, manifest.hour);
-        settling.leave(through.parts(carriers, manifest)?.iter());
-        for part in early.parts(carriers, manifest)? {
-            settling.take(part, Side::Early);
+        let mut settling = BoundaryJoin::new(encapsulations, manifest.hour);
+        settling.leave(through.parts(encapsulations, manifest)?.iter());
+        for part in early.parts(encapsulations, manifest)? {
+            settling.take(part, HourSide::Early);
         }
         let (early_alone, early) = settling.finish_alone()?;
-        let mut to = Writer::default();
+        let mut to = DocumentWriter::default();
         to.0.extend_from_slice(&identity(manifest)?.to_be_bytes());
         to.bytes(&whole.finish(manifest.hour)?.0);
         to.bytes(&early_alone.0);

@@ -13,11 +13,11 @@ use std::ops::{Bound, RangeBounds};
 
 use netrewind_indexer::LabelKey;
 
-use super::key::Key;
+use super::key::FlowKey;
 use super::labels::LabelValue;
-use super::part::Body;
+use super::part::FlowCounters;
 use super::record::Conversation;
-use super::sought::{Sought, SoughtLabel};
+use super::sought::{LabelLookup, SoughtLabel};
 
 /// The longest search, in bytes.
 const SEARCH_BYTES_MAX: usize = 4096;
@@ -104,23 +104,23 @@ fn known_fields() -> String {
 
 /// A search that was understood.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Search(Expression);
+pub struct Search(SearchExpression);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Expression {
+enum SearchExpression {
     Everything,
-    All(Vec<Expression>),
-    Any(Vec<Expression>),
-    Not(Box<Expression>),
-    Test(Test),
+    All(Vec<SearchExpression>),
+    Any(Vec<SearchExpression>),
+    Not(Box<SearchExpression>),
+    Test(FieldTest),
 }
 
 /// One demand.
 #[derive(Clone, Debug, PartialEq)]
-enum Test {
-    Text { of: Text, how: How, value: String },
-    Number { of: Number, from: Bound<u64>, to: Bound<u64> },
-    Address { of: Side, from: Ipv6Addr, to: Ipv6Addr },
+enum FieldTest {
+    Text { of: TextField, how: How, value: String },
+    Number { of: NumberField, from: Bound<u64>, to: Bound<u64> },
+    Address { of: SearchSide, from: Ipv6Addr, to: Ipv6Addr },
 }
 
 /// Comparison of a text with the value asked for; letter case never counts.
@@ -135,7 +135,7 @@ enum How {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Text {
+enum TextField {
     Protocol,
     State,
     Application,
@@ -144,16 +144,16 @@ enum Text {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+enum SearchSide {
     Client,
     Server,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Number {
-    Port(Side),
-    Packets(Option<Side>),
-    Bytes(Option<Side>),
+enum NumberField {
+    Port(SearchSide),
+    Packets(Option<SearchSide>),
+    Bytes(Option<SearchSide>),
     DurationNs,
     RttNs,
     Retransmissions,
@@ -179,17 +179,17 @@ impl Search {
     }
 
     /// Labels of which every conversation that it finds has at least one; `None` if it also finds others.
-    pub(super) fn sought(&self) -> Option<Sought<'_>> {
-        self.0.sought().map(Sought)
+    pub(super) fn sought(&self) -> Option<LabelLookup<'_>> {
+        self.0.sought().map(LabelLookup)
     }
 
     /// False where it certainly does not find a conversation: cheaper than describing that.
-    pub(super) fn may_accept(&self, key: &Key, body: &Body) -> bool {
+    pub(super) fn may_accept(&self, key: &FlowKey, body: &FlowCounters) -> bool {
         self.0.judge(key, body) != Some(false)
     }
 }
 
-impl Expression {
+impl SearchExpression {
     fn accepts(&self, flow: &Conversation) -> bool {
         match self {
             Self::Everything => true,
@@ -214,7 +214,7 @@ impl Expression {
     }
 
     /// Result on the key and body alone, before anything is described; `None` if these do not decide.
-    fn judge(&self, key: &Key, body: &Body) -> Option<bool> {
+    fn judge(&self, key: &FlowKey, body: &FlowCounters) -> Option<bool> {
         match self {
             Self::Everything => Some(true),
             Self::All(all) => all_hold(all.iter().map(|one| one.judge(key, body))),
@@ -229,7 +229,7 @@ impl Expression {
     }
 }
 
-impl Test {
+impl FieldTest {
     fn accepts(&self, flow: &Conversation) -> bool {
         match self {
             Self::Text { of, how, value } => of.texts(flow).any(|text| how.finds(text, value)),
@@ -238,8 +238,8 @@ impl Test {
             }
             Self::Address { of, from, to } => {
                 let end = match of {
-                    Side::Client => &flow.client,
-                    Side::Server => &flow.server,
+                    SearchSide::Client => &flow.client,
+                    SearchSide::Server => &flow.server,
                 };
                 end.address.is_some_and(|address| (*from..=*to).contains(&as_ipv6(address)))
             }
@@ -260,21 +260,23 @@ fn all_hold(judged: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     all
 }
 
-impl Test {
+impl FieldTest {
     fn sought(&self) -> Option<SoughtLabel<'_>> {
-        let Self::Text { of: Text::Label(name), how, value } = self else { return None };
+        let Self::Text { of: TextField::Label(name), how, value } = self else { return None };
         let key = LabelKey::of_name(name)?;
         Some((key, Box::new(move |text| how.finds(text, value))))
     }
 
-    /// See [`Expression::judge`].
-    fn judge(&self, key: &Key, body: &Body) -> Option<bool> {
+    /// See [`SearchExpression::judge`].
+    fn judge(&self, key: &FlowKey, body: &FlowCounters) -> Option<bool> {
         match self {
-            Self::Text { of: Text::Label(_), .. } => body.labels.is_none().then_some(false),
-            Self::Number { of: Number::Packets(None), from, to } => {
+            Self::Text { of: TextField::Label(_), .. } => body.labels.is_none().then_some(false),
+            Self::Number { of: NumberField::Packets(None), from, to } => {
                 Some((*from, *to).contains(&body.packets()))
             }
-            Self::Number { of: Number::Bytes(None), from, to } => Some((*from, *to).contains(&body.bytes())),
+            Self::Number { of: NumberField::Bytes(None), from, to } => {
+                Some((*from, *to).contains(&body.bytes()))
+            }
             Self::Address { from, to, .. } => {
                 let mut ends = [0, 1].into_iter().filter_map(|end| key.address(end)).map(as_ipv6);
                 (!ends.any(|end| (*from..=*to).contains(&end))).then_some(false)
@@ -317,7 +319,7 @@ fn as_ipv6(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-impl Text {
+impl TextField {
     fn texts(self, flow: &Conversation) -> impl Iterator<Item = &str> {
         let one = match self {
             Self::Protocol => Some(flow.protocol.as_str()),
@@ -334,19 +336,19 @@ impl Text {
     }
 }
 
-impl Number {
+impl NumberField {
     fn numbers(self, flow: &Conversation) -> Vec<u64> {
         let of_tcp =
             |number: fn(&super::TcpRecord) -> u64| flow.tcp.as_ref().map(number).into_iter().collect();
         match self {
-            Self::Port(Side::Client) => flow.client.port.map(u64::from).into_iter().collect(),
-            Self::Port(Side::Server) => flow.server.port.map(u64::from).into_iter().collect(),
+            Self::Port(SearchSide::Client) => flow.client.port.map(u64::from).into_iter().collect(),
+            Self::Port(SearchSide::Server) => flow.server.port.map(u64::from).into_iter().collect(),
             Self::Packets(None) => vec![flow.packets()],
-            Self::Packets(Some(Side::Client)) => vec![flow.client_packets],
-            Self::Packets(Some(Side::Server)) => vec![flow.server_packets],
+            Self::Packets(Some(SearchSide::Client)) => vec![flow.client_packets],
+            Self::Packets(Some(SearchSide::Server)) => vec![flow.server_packets],
             Self::Bytes(None) => vec![flow.bytes()],
-            Self::Bytes(Some(Side::Client)) => vec![flow.client_bytes],
-            Self::Bytes(Some(Side::Server)) => vec![flow.server_bytes],
+            Self::Bytes(Some(SearchSide::Client)) => vec![flow.client_bytes],
+            Self::Bytes(Some(SearchSide::Server)) => vec![flow.server_bytes],
             Self::DurationNs => vec![flow.last.ns_since(flow.first)],
             Self::RttNs => flow.tcp.as_ref().and_then(|tcp| tcp.rtt_ns).into_iter().collect(),
             Self::Retransmissions => of_tcp(|tcp| tcp.client_retransmissions + tcp.server_retransmissions),

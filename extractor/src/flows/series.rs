@@ -80,8 +80,8 @@ impl Buckets {
     }
 
     /// Series of empty buckets.
-    pub(super) fn series(self) -> Series {
-        Series { buckets: self, counts: vec![Count::default(); self.count], is_exact: true }
+    pub(super) fn series(self) -> SeriesBuilder {
+        SeriesBuilder { buckets: self, counts: vec![Count::default(); self.count], is_exact: true }
     }
 }
 
@@ -94,13 +94,13 @@ struct Count {
 
 /// Buckets that are being filled.
 #[derive(Clone, Debug)]
-pub(super) struct Series {
+pub(super) struct SeriesBuilder {
     buckets: Buckets,
     counts: Vec<Count>,
     is_exact: bool,
 }
 
-impl Series {
+impl SeriesBuilder {
     pub(super) fn is_exact(&self) -> bool {
         self.is_exact
     }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use netrewind_indexer::{Constraint, Index, IndexError, KeyConstraint, KeyField, LabelKey};
 
-use super::carrier::{Carriers, Facts};
-use super::key::Key;
+use super::carrier::{Encapsulations, TemplateTraits};
+use super::key::FlowKey;
 
 /// Maximum number of conversations looked up in an index one by one. With more, all flows are examined, which costs less.
 const LOOKED_UP_MAX: usize = 64;
@@ -16,18 +16,18 @@ const LOOKED_UP_MAX: usize = 64;
 const KEYS_MAX: usize = 1 << 20;
 
 /// Labels of which a conversation needs at least one.
-pub(super) struct Sought<'s>(pub(super) Vec<SoughtLabel<'s>>);
+pub(super) struct LabelLookup<'s>(pub(super) Vec<SoughtLabel<'s>>);
 
 /// A label, and which texts of it are meant.
 pub(super) type SoughtLabel<'s> = (LabelKey, Box<dyn Fn(&str) -> bool + Sync + 's>);
 
-impl Sought<'_> {
+impl LabelLookup<'_> {
     /// The keys of an index's conversations that have such a label.
     pub(super) fn keys_in<B: AsRef<[u8]>>(
         &self,
         index: &Index<B>,
-        facts: &[Facts],
-    ) -> Result<Vec<Key>, IndexError> {
+        facts: &[TemplateTraits],
+    ) -> Result<Vec<FlowKey>, IndexError> {
         let mut rows = index.observations()?;
         let mut meant: HashSet<(LabelKey, u32), RandomState> = HashSet::default();
         rows.visit_texts(|number, text| {
@@ -43,7 +43,7 @@ impl Sought<'_> {
             if row.labels().any(|label| meant.contains(&label)) {
                 let flow = cursor.flow(row.flow)?;
                 let facts = facts.get(flow.template as usize);
-                keys.extend(facts.map(|facts| Key::of(&flow, facts).0));
+                keys.extend(facts.map(|facts| FlowKey::of(&flow, facts).0));
             }
             Ok(())
         })?;
@@ -54,14 +54,14 @@ impl Sought<'_> {
 /// The only conversations that are wanted.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    keys: HashSet<Key, RandomState>,
+    keys: HashSet<FlowKey, RandomState>,
     /// Their ends, as long as there are few.
     pairs: BTreeSet<(IpAddr, IpAddr)>,
 }
 
 impl Keys {
     /// Adds keys; false where they get too many.
-    pub(super) fn add(&mut self, keys: &[Key]) -> bool {
+    pub(super) fn add(&mut self, keys: &[FlowKey]) -> bool {
         self.keys.extend(keys);
         if self.keys.len() <= LOOKED_UP_MAX {
             self.pairs.extend(keys.iter().filter_map(|key| Some((key.address(0)?, key.address(1)?))));
@@ -70,7 +70,7 @@ impl Keys {
     }
 
     /// Adds a key; false where it was there.
-    pub(super) fn add_one(&mut self, key: &Key) -> bool {
+    pub(super) fn add_one(&mut self, key: &FlowKey) -> bool {
         if !self.keys.insert(*key) {
             return false;
         }
@@ -86,7 +86,7 @@ impl Keys {
     }
 
     /// True if a conversation is wanted.
-    pub(super) fn has(&self, key: &Key) -> bool {
+    pub(super) fn has(&self, key: &FlowKey) -> bool {
         self.keys.contains(key)
     }
 
@@ -94,7 +94,7 @@ impl Keys {
     /// up.
     pub(super) fn flows_in<B: AsRef<[u8]>>(&self, index: &Index<B>) -> Result<Option<Vec<u32>>, IndexError> {
         // What has no address is found by none.
-        let is_found = |key: &Key| key.address(0).is_some() && key.address(1).is_some();
+        let is_found = |key: &FlowKey| key.address(0).is_some() && key.address(1).is_some();
         if self.keys.len() > LOOKED_UP_MAX || !self.keys.iter().all(is_found) {
             return Ok(None);
         }
@@ -124,17 +124,17 @@ fn either_end(address: IpAddr) -> Vec<KeyConstraint> {
 pub(super) enum Wanted<'q> {
     /// All.
     All,
-    /// Conversations whose key has this hash, see [`Key::stable_hash`].
+    /// Conversations whose key has this hash, see [`FlowKey::stable_hash`].
     Hash(u64),
     /// These.
     Keys(&'q Keys),
 }
 
 impl Wanted<'_> {
-    pub(super) fn has(self, key: &Key, carriers: &Carriers) -> bool {
+    pub(super) fn has(self, key: &FlowKey, encapsulations: &Encapsulations) -> bool {
         match self {
             Self::All => true,
-            Self::Hash(hash) => key.stable_hash(carriers) == hash,
+            Self::Hash(hash) => key.stable_hash(encapsulations) == hash,
             Self::Keys(keys) => keys.has(key),
         }
     }

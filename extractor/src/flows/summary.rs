@@ -6,19 +6,19 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Outcome;
-use super::carrier::Carriers;
-use super::key::{Key, Kind};
+use super::GatherOutcome;
+use super::carrier::Encapsulations;
+use super::key::{FlowKey, FlowKeyKind};
 use super::labels::application_of;
-use super::leaders::{Leaders, Weigh};
+use super::leaders::{HeavyHitters, Weight};
 use super::list::TopFlows;
-use super::part::Body;
-use super::record::{Conversation, Ending, client_of, ip_protocol_name, protocol_name};
-use super::rollup::{Added, TOP_KEPT, Table, TableKey, TableValue, heaviest};
+use super::part::FlowCounters;
+use super::record::{Conversation, RangeEnd, client_of, ip_protocol_name, protocol_name};
+use super::rollup::{Aggregate, TOP_KEPT, Table, TableKey, TableValue, heaviest};
 use super::search::Search;
-use super::series::{Point, Series};
+use super::series::{Point, SeriesBuilder};
 use super::services;
-use crate::memory::Account;
+use crate::memory::MemoryAccount;
 use crate::{Completeness, Gap, RejectedIndex, Work};
 use netrewind_segment::Timestamp;
 
@@ -64,8 +64,7 @@ impl Default for SummaryQuery {
 
 /// Summary of a range of time.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = FlowSummary)]
-pub struct Summary {
+pub struct FlowSummary {
     /// Start of the range; an open start stands for the oldest packet kept. Absent if nothing is kept.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub from: Option<Timestamp>,
@@ -116,14 +115,14 @@ impl Totals {
         self.conversations += other.conversations;
     }
 
-    pub(super) fn add(&mut self, body: &Body) {
+    pub(super) fn add(&mut self, body: &FlowCounters) {
         self.packets += body.packets();
         self.bytes += body.bytes();
         self.conversations += 1;
     }
 }
 
-impl Weigh for Totals {
+impl Weight for Totals {
     fn weight(&self) -> u64 {
         self.bytes
     }
@@ -205,34 +204,34 @@ pub(super) struct HostTally {
     pub(super) sent_bytes: u64,
 }
 
-impl Weigh for HostTally {
+impl Weight for HostTally {
     fn weight(&self) -> u64 {
         self.totals.bytes
     }
 }
 
 /// Counts conversations.
-pub(super) struct Tally<'q> {
+pub(super) struct SummaryTally<'q> {
     top: usize,
     pairs: usize,
-    hosts: Leaders<IpAddr, HostTally>,
-    edges: Leaders<(IpAddr, IpAddr), Totals>,
+    hosts: HeavyHitters<IpAddr, HostTally>,
+    edges: HeavyHitters<(IpAddr, IpAddr), Totals>,
     /// Totals by protocol and server port.
-    ports: Leaders<(u8, u16), Totals>,
+    ports: HeavyHitters<(u8, u16), Totals>,
     /// Likewise, of conversations whose application only the port tells.
-    unlabelled: Leaders<(u8, u16), Totals>,
+    unlabelled: HeavyHitters<(u8, u16), Totals>,
     /// Totals by the application that the first bytes show.
     labelled: BTreeMap<String, Totals>,
     /// Conversations without ports, by their protocol.
-    portless: BTreeMap<(bool, u8, u16), (Key, Totals)>,
+    portless: BTreeMap<(bool, u8, u16), (FlowKey, Totals)>,
     flows: TopFlows<'q>,
     /// Records that are added up: hosts and pairs of hosts are looked for in there at the end.
-    added: Vec<Added>,
+    added: Vec<Aggregate>,
 }
 
 /// Counts of records, by key and in the order of keys.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct SummaryCounts {
     pub(super) totals: Totals,
     pub(super) hosts: Vec<(IpAddr, HostTally)>,
     pub(super) edges: Vec<((IpAddr, IpAddr), Totals)>,
@@ -242,31 +241,31 @@ pub(super) struct Counted {
     pub(super) portless: Vec<((bool, u8, u16), Totals)>,
 }
 
-impl<'q> Tally<'q> {
+impl<'q> SummaryTally<'q> {
     /// On an account of the memory that answers share.
-    pub(super) fn held_by(self, account: &Account) -> Self {
+    pub(super) fn held_by(self, account: &MemoryAccount) -> Self {
         let (hosts, edges) = (self.hosts.held_by(account), self.edges.held_by(account));
         let (ports, unlabelled) = (self.ports.held_by(account), self.unlabelled.held_by(account));
         Self { hosts, edges, ports, unlabelled, ..self }
     }
 
-    pub(super) fn new(query: &SummaryQuery, carriers: &'q Carriers) -> Self {
+    pub(super) fn new(query: &SummaryQuery, encapsulations: &'q Encapsulations) -> Self {
         let top = query.top.min(TOP_MAX);
         Self {
             top,
             pairs: query.edges.map_or(top, |pairs| pairs.min(TOP_MAX)),
-            hosts: Leaders::new(HELD_MAX),
-            edges: Leaders::new(HELD_MAX),
-            ports: Leaders::new(HELD_MAX),
-            unlabelled: Leaders::new(HELD_MAX),
+            hosts: HeavyHitters::new(HELD_MAX),
+            edges: HeavyHitters::new(HELD_MAX),
+            ports: HeavyHitters::new(HELD_MAX),
+            unlabelled: HeavyHitters::new(HELD_MAX),
             labelled: BTreeMap::new(),
             portless: BTreeMap::new(),
-            flows: TopFlows::by_bytes(top, carriers),
+            flows: TopFlows::by_bytes(top, encapsulations),
             added: Vec::new(),
         }
     }
 
-    pub(super) fn take(&mut self, key: &Key, body: &Body) {
+    pub(super) fn take(&mut self, key: &FlowKey, body: &FlowCounters) {
         self.flows.take(key, body);
         match key.port(1 - client_of(key, body)) {
             Some(port) => {
@@ -274,7 +273,7 @@ impl<'q> Tally<'q> {
                 self.take_application(key, body, port);
             }
             None => {
-                let is_other = key.kind == Kind::Other;
+                let is_other = key.kind == FlowKeyKind::Other;
                 let place = (is_other, key.protocol, if is_other { key.detail } else { 0 });
                 self.portless.entry(place).or_insert_with(|| (*key, Totals::default())).1.add(body);
             }
@@ -290,7 +289,7 @@ impl<'q> Tally<'q> {
     }
 
     /// Takes records that are added up.
-    pub(super) fn take_added(&mut self, added: &Added) {
+    pub(super) fn take_added(&mut self, added: &Aggregate) {
         let Some(counted) = added.sums().and_then(|sums| sums.small()) else { return };
         self.flows.take_added(added);
         counted.ports.iter().for_each(|(port, totals)| self.ports.of(*port).add_all(totals));
@@ -308,13 +307,13 @@ impl<'q> Tally<'q> {
     }
 
     /// All counts; `None` if something was forgotten.
-    pub(super) fn into_counted(self) -> Option<Counted> {
+    pub(super) fn into_counted(self) -> Option<SummaryCounts> {
         let is_approximate = self.hosts.are_approximate()
             || self.edges.are_approximate()
             || self.ports.are_approximate()
             || self.unlabelled.are_approximate()
             || self.labelled.len() >= APPLICATIONS_MAX;
-        (!is_approximate).then(|| Counted {
+        (!is_approximate).then(|| SummaryCounts {
             totals: self.flows.totals(),
             hosts: sorted(&self.hosts),
             edges: sorted(&self.edges),
@@ -325,7 +324,7 @@ impl<'q> Tally<'q> {
         })
     }
 
-    fn take_application(&mut self, key: &Key, body: &Body, port: u16) {
+    fn take_application(&mut self, key: &FlowKey, body: &FlowCounters, port: u16) {
         let Some(application) = application_of(body) else {
             return self.unlabelled.of((key.protocol, port)).add(body);
         };
@@ -336,7 +335,7 @@ impl<'q> Tally<'q> {
         }
     }
 
-    fn take_host(&mut self, address: IpAddr, body: &Body, side: usize) {
+    fn take_host(&mut self, address: IpAddr, body: &FlowCounters, side: usize) {
         let host = self.hosts.of(address);
         host.totals.add(body);
         host.sent_bytes += body.sides[side].bytes;
@@ -344,13 +343,13 @@ impl<'q> Tally<'q> {
 
     pub(super) fn summary(
         self,
-        series: Series,
-        ending: Ending,
+        series: SeriesBuilder,
+        ending: RangeEnd,
         completeness: Completeness,
-        outcome: Outcome,
-    ) -> Summary {
+        outcome: GatherOutcome,
+    ) -> FlowSummary {
         let Self { top, pairs, hosts, edges, ports, unlabelled, labelled, portless, flows, added } = self;
-        let sums: Vec<_> = added.iter().filter_map(Added::sums).collect();
+        let sums: Vec<_> = added.iter().filter_map(Aggregate::sums).collect();
         let (host_tables, edge_tables): (Vec<_>, Vec<_>) =
             sums.into_iter().map(|sums| (sums.hosts, sums.edges)).unzip();
         let (hosts, forgot_hosts) = top_of(hosts, &host_tables, top);
@@ -365,7 +364,7 @@ impl<'q> Tally<'q> {
             ports: ports.into_iter().take(top).map(port_count).collect(),
             conversations: flows.describe(ending).0,
         };
-        Summary {
+        FlowSummary {
             from: completeness.covered.map(|span| span.from),
             to: completeness.covered.map(|span| span.to),
             bucket_seconds: series.buckets().width_seconds(),
@@ -388,32 +387,34 @@ impl<'q> Tally<'q> {
 
 /// Heaviest entries of the counts here and in tables, and a flag: something was forgotten.
 fn top_of<K: TableKey, V: TableValue>(
-    mut leaders: Leaders<K, V>,
+    mut heavy_hitters: HeavyHitters<K, V>,
     tables: &[Table<'_, K, V>],
     count: usize,
 ) -> (Vec<(K, V)>, bool) {
-    if let Some(found) = heaviest(tables, leaders.held(), count).filter(|_| !tables.is_empty()) {
-        return (found, leaders.are_approximate());
+    if let Some(found) = heaviest(tables, heavy_hitters.held(), count).filter(|_| !tables.is_empty()) {
+        return (found, heavy_hitters.are_approximate());
     }
     for table in tables {
         // One that cannot be read has been ruled out by its checksum.
-        let _ = table.for_each(|key, value| leaders.of(key).add_all(&value));
+        let _ = table.for_each(|key, value| heavy_hitters.of(key).add_all(&value));
     }
-    let is_approximate = leaders.are_approximate();
-    (leaders.top(count), is_approximate)
+    let is_approximate = heavy_hitters.are_approximate();
+    (heavy_hitters.top(count), is_approximate)
 }
 
 /// Counts, sorted by key.
-fn sorted<K: Eq + std::hash::Hash + Ord + Copy, V: Weigh + Copy>(leaders: &Leaders<K, V>) -> Vec<(K, V)> {
-    let mut all: Vec<(K, V)> = leaders.iter().map(|(key, value)| (*key, *value)).collect();
+fn sorted<K: Eq + std::hash::Hash + Ord + Copy, V: Weight + Copy>(
+    heavy_hitters: &HeavyHitters<K, V>,
+) -> Vec<(K, V)> {
+    let mut all: Vec<(K, V)> = heavy_hitters.iter().map(|(key, value)| (*key, *value)).collect();
     all.sort_unstable_by_key(|(key, _)| *key);
     all
 }
 
 /// Key that stands for conversations without ports.
-fn portless_key((is_other, protocol, detail): (bool, u8, u16)) -> Key {
-    let kind = if is_other { Kind::Other } else { Kind::Ip };
-    Key { addresses: [0; 2], ports: [0; 2], detail, protocol, kind, is_ipv6: false, carrier: 0 }
+fn portless_key((is_other, protocol, detail): (bool, u8, u16)) -> FlowKey {
+    let kind = if is_other { FlowKeyKind::Other } else { FlowKeyKind::Ip };
+    FlowKey { addresses: [0; 2], ports: [0; 2], detail, protocol, kind, is_ipv6: false, carrier: 0 }
 }
 
 fn host_count((address, host): (IpAddr, HostTally)) -> HostCount {
@@ -433,14 +434,14 @@ fn protocol_text(number: u8) -> String {
 
 fn applications(
     ports: &[((u8, u16), Totals)],
-    portless: BTreeMap<(bool, u8, u16), (Key, Totals)>,
+    portless: BTreeMap<(bool, u8, u16), (FlowKey, Totals)>,
     labelled: BTreeMap<String, Totals>,
     top: usize,
 ) -> Vec<ApplicationCount> {
     let of_port = |&((protocol, port), totals): &((u8, u16), Totals)| {
         (services::name_of(protocol, port).map_or_else(|| protocol_text(protocol), str::to_owned), totals)
     };
-    let of_other = |(key, totals): (Key, Totals)| (protocol_name(&key), totals);
+    let of_other = |(key, totals): (FlowKey, Totals)| (protocol_name(&key), totals);
     let mut by_name: BTreeMap<String, Totals> = BTreeMap::new();
     for (name, totals) in ports.iter().map(of_port).chain(portless.into_values().map(of_other)) {
         let sum = by_name.entry(name).or_default();

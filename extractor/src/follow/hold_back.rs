@@ -10,9 +10,9 @@ use super::HOLD_BACK;
 use crate::ExtractError;
 use crate::fragments::{Later, Links, REACH_NS};
 use crate::merge::{Emit, Next};
-use crate::read::{Found, Match, Place};
+use crate::read::{Match, PacketOrder, RunMatches};
 use crate::segment::Segment;
-use crate::upcoming::Upcoming;
+use crate::upcoming::RunQueue;
 
 /// The most packets that are held back; beyond, the earliest is given out before its time.
 const HELD_PACKETS_MAX: usize = 1 << 20;
@@ -21,10 +21,10 @@ const ORPHANS_MAX: usize = 1 << 16;
 
 /// Packets that are held back.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
-    waiting: BTreeMap<Place, Waiting>,
+pub(crate) struct HeldBack {
+    waiting: BTreeMap<PacketOrder, HeldPacket>,
     /// Later fragments whose first one has not been met.
-    orphans: Vec<(Waiting, Later)>,
+    orphans: Vec<(HeldPacket, Later)>,
     /// Packets up to here are old enough.
     until: Timestamp,
     elapsed: Duration,
@@ -37,13 +37,13 @@ pub(crate) struct Held {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct HeldPacket {
     segment: Arc<Segment>,
     found: Match,
     since: Duration,
 }
 
-impl Held {
+impl HeldBack {
     /// A round begins: to be called before the store is looked at.
     pub(crate) fn advance(&mut self, now: Timestamp, elapsed: Duration) {
         let hold_back_ns = u64::try_from(HOLD_BACK.as_nanos()).unwrap_or(u64::MAX);
@@ -75,7 +75,7 @@ impl Held {
 
 /// Takes packets that each round gives in order, and gives them on in the order of all rounds.
 pub(crate) struct HoldBack<'r> {
-    pub(crate) held: &'r mut Held,
+    pub(crate) held: &'r mut HeldBack,
     pub(crate) output: &'r mut dyn Emit,
 }
 
@@ -86,7 +86,7 @@ impl HoldBack<'_> {
             return Ok(Next::NoMore);
         }
         let elapsed = self.held.elapsed;
-        let is_due = |waiting: &Waiting| waiting.since + HOLD_BACK <= elapsed;
+        let is_due = |waiting: &HeldPacket| waiting.since + HOLD_BACK <= elapsed;
         let due = self.held.waiting.iter().rev().find(|(_, waiting)| is_due(waiting));
         match due.map(|(place, _)| *place) {
             // What comes before it is at hand, and goes ahead of it.
@@ -100,7 +100,7 @@ impl HoldBack<'_> {
         self.give_while(|_, _| true)
     }
 
-    fn give_while(&mut self, may: impl Fn(&Place, Timestamp) -> bool) -> Result<Next, ExtractError> {
+    fn give_while(&mut self, may: impl Fn(&PacketOrder, Timestamp) -> bool) -> Result<Next, ExtractError> {
         while let Some(place) = self.held.waiting.keys().next().copied()
             && may(&place, self.held.until)
         {
@@ -111,9 +111,9 @@ impl HoldBack<'_> {
         Ok(Next::More)
     }
 
-    fn give(&mut self, place: Place) -> Result<Next, ExtractError> {
+    fn give(&mut self, place: PacketOrder) -> Result<Next, ExtractError> {
         match self.held.waiting.remove(&place) {
-            Some(Waiting { segment, found, .. }) => self.give_packet(&segment, found),
+            Some(HeldPacket { segment, found, .. }) => self.give_packet(&segment, found),
             None => Ok(Next::More),
         }
     }
@@ -134,7 +134,7 @@ impl Emit for HoldBack<'_> {
         if found.at <= self.held.until {
             return self.give_packet(segment, found);
         }
-        let waiting = Waiting { segment: Arc::clone(segment), found, since: self.held.elapsed };
+        let waiting = HeldPacket { segment: Arc::clone(segment), found, since: self.held.elapsed };
         self.held.waiting.insert(place, waiting);
         match self.held.waiting.keys().next().copied() {
             Some(earliest) if self.held.waiting.len() > HELD_PACKETS_MAX => self.give(earliest),
@@ -151,11 +151,11 @@ impl Emit for HoldBack<'_> {
             self.held.unlinked += 1;
             return false;
         }
-        self.held.orphans.push((Waiting { segment: Arc::clone(segment), found, since }, *later));
+        self.held.orphans.push((HeldPacket { segment: Arc::clone(segment), found, since }, *later));
         true
     }
 
-    fn pause(&mut self, upcoming: &Upcoming<'_>, found: &Found) -> Result<(), ExtractError> {
-        self.output.pause(upcoming, found)
+    fn pause(&mut self, run_queue: &RunQueue<'_>, found: &RunMatches) -> Result<(), ExtractError> {
+        self.output.pause(run_queue, found)
     }
 }

@@ -6,9 +6,9 @@ use netrewind_segment::store::Watcher;
 use netrewind_segment::{SegmentName, SegmentState, Store, Timestamp};
 
 use crate::answer::RejectedIndex;
-use crate::completeness::chronicle::Chronicle;
-use crate::segment::{Opening, Segment, Walks};
-use crate::shelf::Shelf;
+use crate::completeness::chronicle::RecordingTimeline;
+use crate::segment::{Opening, ScanCache, Segment};
+use crate::shelf::SegmentCache;
 use crate::snapshot::Snapshot;
 use crate::{ExtractError, Span, Unreadable};
 
@@ -50,7 +50,7 @@ impl Known {
     pub(crate) fn new(
         store: &Store,
         snapshot: &Snapshot,
-        walks: &Walks,
+        scans: &ScanCache,
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, ExtractError> {
         let mut reached = BTreeMap::new();
@@ -58,7 +58,7 @@ impl Known {
             let is_whole = segment.is_sealed();
             let end = match is_whole {
                 true => segment.bytes.len() as u64,
-                false => walks.of(segment, stop).ok_or(ExtractError::Cancelled)?.end,
+                false => scans.of(segment, stop).ok_or(ExtractError::Cancelled)?.end,
             };
             let (ordinal, bounds) = (segment.ordinal, segment.bounds);
             reached.insert(segment.name, Reached { ordinal, end, is_whole, bounds });
@@ -74,8 +74,8 @@ impl Known {
     /// Looks at the store, and opens the segments with more to read.
     pub(crate) fn look(
         &mut self,
-        shelf: &Shelf,
-        walks: &Walks,
+        segment_cache: &SegmentCache,
+        scans: &ScanCache,
         use_index: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<Round, ExtractError> {
@@ -91,10 +91,10 @@ impl Known {
             }
             let reached = self.reached(name);
             let is_unchanged = state == SegmentState::Open
-                && matches!(shelf.store().mark(&name), Ok(Some(mark)) if mark.committed_bytes <= reached.end);
+                && matches!(segment_cache.store().mark(&name), Ok(Some(mark)) if mark.committed_bytes <= reached.end);
             let reached = match is_unchanged {
                 true => reached,
-                false => round.open(shelf, walks, name, reached, use_index, stop)?,
+                false => round.open(segment_cache, scans, name, reached, use_index, stop)?,
             };
             self.reached.insert(name, reached);
             if !reached.is_whole {
@@ -141,9 +141,9 @@ impl Known {
     }
 
     /// A segment that expired after it had been read is no loss; of one that was read in part, the rest is.
-    pub(crate) fn leave_out_what_was_read(&self, chronicle: &mut Chronicle<'_>) {
-        let sealed = &chronicle.sealed;
-        chronicle.expired.retain(|name, span| match self.reached.get(name) {
+    pub(crate) fn leave_out_what_was_read(&self, timeline: &mut RecordingTimeline<'_>) {
+        let sealed = &timeline.sealed;
+        timeline.expired.retain(|name, span| match self.reached.get(name) {
             Some(Reached { is_whole: true, .. }) => false,
             Some(Reached { bounds: Some((_, newest)), .. }) => {
                 let all = span.or(sealed.get(name).copied());
@@ -160,14 +160,14 @@ impl Round {
     /// Opens a segment, and takes it in where it has more than was `reached`. Gives how far it will have been read.
     fn open(
         &mut self,
-        shelf: &Shelf,
-        walks: &Walks,
+        segment_cache: &SegmentCache,
+        scans: &ScanCache,
         name: SegmentName,
         reached: Reached,
         use_index: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<Reached, ExtractError> {
-        let opening = shelf.open(name, reached.ordinal, use_index && reached.end == 0)?;
+        let opening = segment_cache.open(name, reached.ordinal, use_index && reached.end == 0)?;
         let mut segment = match opening {
             Opening::Nothing => return Ok(reached),
             Opening::Unreadable(place) => {
@@ -183,7 +183,7 @@ impl Round {
         let mut end = segment.bytes.len() as u64;
         segment.begin = reached.end;
         if segment.index.is_none() {
-            let walk = walks.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
+            let walk = scans.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
             end = walk.end;
             let rest = || walk.granules_from(reached.end);
             let first = rest().map(|granule| granule.first).min();

@@ -9,7 +9,7 @@ use super::{CHAIN_MAX, FIRSTS_AT_ONCE_MAX, FIRSTS_MAX, FRAGMENT_WINDOW_NS, REACH
 
 /// A first fragment, as the filter sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct First {
+pub(crate) struct FirstFragment {
     pub(crate) at: Timestamp,
     pub(crate) series: Series,
     pub(crate) verdict: FirstVerdict,
@@ -59,12 +59,12 @@ impl Default for Links {
 
 impl Links {
     /// Takes first fragments in. No verdict is asked for a packet before `needed_from` any more.
-    pub(crate) fn add(&mut self, firsts: Vec<First>, needed_from: Timestamp) {
+    pub(crate) fn add(&mut self, firsts: Vec<FirstFragment>, needed_from: Timestamp) {
         let is_due = needed_from.ns() >= self.pruned_at.ns().saturating_add(PRUNED_EVERY_NS);
         if is_due && self.firsts.len() + firsts.len() >= self.pruned_from.max(PRUNED_FROM) {
             self.prune(needed_from);
         }
-        for First { at, series, verdict } in firsts {
+        for FirstFragment { at, series, verdict } in firsts {
             let is_full = self.firsts.len() >= FIRSTS_MAX;
             match self.firsts.get_mut(&(series, at)) {
                 Some(same) if same.contains(&verdict) => {}
@@ -131,12 +131,12 @@ mod tests {
 
     const SERIES: Series = Series { view: 0, is_ipv6: false, protocol: 17, id: 7, source: 1, destination: 2 };
 
-    fn first(at: u64, is_accepted: bool, is_deeper: bool) -> First {
+    fn first(at: u64, is_accepted: bool, is_deeper: bool) -> FirstFragment {
         let verdict = FirstVerdict { is_accepted, is_deeper, within: None };
-        First { at: Timestamp(at), series: SERIES, verdict }
+        FirstFragment { at: Timestamp(at), series: SERIES, verdict }
     }
 
-    fn accept(firsts: &[First], at: u64, is_accepted: bool) -> bool {
+    fn accept(firsts: &[FirstFragment], at: u64, is_accepted: bool) -> bool {
         let mut links = Links::default();
         links.add(firsts.to_vec(), Timestamp(0));
         links.accept(&Later { at: Timestamp(at), series: SERIES, is_accepted })
@@ -166,8 +166,8 @@ mod tests {
         let within = Some(Box::new(inside));
         let outer = FirstVerdict { is_accepted: false, is_deeper: true, within };
         let firsts = [
-            First { at: Timestamp(5), series: SERIES, verdict: outer },
-            First { series: inside, ..first(3, true, false) },
+            FirstFragment { at: Timestamp(5), series: SERIES, verdict: outer },
+            FirstFragment { series: inside, ..first(3, true, false) },
         ];
         assert!(accept(&firsts, 9, false));
         assert!(!accept(&firsts[..1], 9, false));
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_first_fragments_is_bounded_and_told() {
-        let flood = |id| First { series: Series { id, ..SERIES }, ..first(1, true, false) };
+        let flood = |id| FirstFragment { series: Series { id, ..SERIES }, ..first(1, true, false) };
         let mut links = Links::default();
         links.add((0..FIRSTS_MAX as u32 + 10).map(flood).collect(), Timestamp(0));
         assert_eq!((links.firsts.len(), links.forgotten), (FIRSTS_MAX, 10));

@@ -11,7 +11,7 @@ use netrewind_segment::Timestamp;
 
 use super::{Nested, REACH_NS, Relevant};
 use crate::ExtractError;
-use crate::filters::Outlook;
+use crate::filters::LinkTypeVerdict;
 use crate::plan::{PlanError, Planner};
 use crate::segment::Segment;
 
@@ -22,7 +22,7 @@ const NEAR_NS: u64 = 2 * REACH_NS;
 const ALL_VIEWS: u8 = u8::MAX;
 
 /// Opens a segment by its number; `None` where it is gone.
-pub(crate) type Open<'o> = dyn FnMut(usize) -> Result<Option<Arc<Segment>>, ExtractError> + 'o;
+pub(crate) type OpenSegment<'o> = dyn FnMut(usize) -> Result<Option<Arc<Segment>>, ExtractError> + 'o;
 
 /// Fragments of a segment, by its own index.
 #[derive(Clone, Debug, Default)]
@@ -37,14 +37,14 @@ struct Scouted {
 
 /// Finds out about the segments of a query, each when it is asked for.
 #[derive(Debug)]
-pub(crate) struct Scouts {
+pub(crate) struct FragmentLookahead {
     /// First and last timestamp of each segment, by number.
     spans: Vec<Option<(Timestamp, Timestamp)>>,
     /// Numbers by first timestamp, each with the latest timestamp of those up to it.
     by_first: Vec<(Timestamp, usize, Timestamp)>,
     scouted: HashMap<usize, Scouted>,
     /// Relevant fragments by window.
-    windows: HashMap<Window, Arc<Relevant>>,
+    windows: HashMap<LookaheadWindow, Arc<Relevant>>,
     /// Windows that ended well before this time are forgotten.
     forgotten_to: Timestamp,
 }
@@ -52,12 +52,12 @@ pub(crate) struct Scouts {
 /// A stretch of time in nanoseconds, both ends included, that many segments share: cells as long as the segment or longer, and at
 /// least as long as others are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Window {
+struct LookaheadWindow {
     from: u64,
     to: u64,
 }
 
-impl Window {
+impl LookaheadWindow {
     fn around(first: Timestamp, last: Timestamp) -> Self {
         let span = last.ns().saturating_sub(first.ns());
         let cell = span.max(NEAR_NS).checked_next_power_of_two().unwrap_or(1 << (u64::BITS - 1));
@@ -67,8 +67,8 @@ impl Window {
     }
 }
 
-impl Scouts {
-    /// Scouts for segments with these bounds.
+impl FragmentLookahead {
+    /// Lookahead into segments with these bounds.
     pub(crate) fn new(spans: Vec<Option<(Timestamp, Timestamp)>>) -> Self {
         let bounded = spans.iter().enumerate();
         let bounded = bounded.filter_map(|(number, span)| span.map(|(first, last)| (first, number, last)));
@@ -94,14 +94,14 @@ impl Scouts {
         &mut self,
         number: usize,
         planner: &mut Planner<'_>,
-        open: &mut Open<'_>,
+        open: &mut OpenSegment<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Arc<Relevant>, ExtractError> {
         let Some((first, last)) = self.spans.get(number).copied().flatten() else {
             return Ok(Arc::default());
         };
         self.forget_before(first);
-        let window = Window::around(first, last);
+        let window = LookaheadWindow::around(first, last);
         let relevant = match self.windows.get(&window) {
             Some(relevant) => Arc::clone(relevant),
             None => {
@@ -115,9 +115,9 @@ impl Scouts {
 
     fn relevant_in(
         &mut self,
-        window: Window,
+        window: LookaheadWindow,
         planner: &mut Planner<'_>,
-        open: &mut Open<'_>,
+        open: &mut OpenSegment<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Relevant, ExtractError> {
         let mut relevant = Relevant::default();
@@ -167,7 +167,7 @@ impl Scouts {
         near.map(|(_, number, _)| *number).filter(ends_behind).collect()
     }
 
-    fn later_views(&mut self, number: usize, open: &mut Open<'_>) -> Result<u8, ExtractError> {
+    fn later_views(&mut self, number: usize, open: &mut OpenSegment<'_>) -> Result<u8, ExtractError> {
         if let Some(scouted) = self.scouted.get(&number) {
             return Ok(scouted.later_views);
         }
@@ -186,7 +186,7 @@ impl Scouts {
         &mut self,
         number: usize,
         planner: &mut Planner<'_>,
-        open: &mut Open<'_>,
+        open: &mut OpenSegment<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Arc<Relevant>, ExtractError> {
         if let Some(Scouted { relevant: Some(relevant), .. }) = self.scouted.get(&number) {
@@ -194,7 +194,7 @@ impl Scouts {
         }
         let mut relevant = Relevant::default();
         if let (Some(segment), Some((first, last))) = (open(number)?, self.spans[number])
-            && planner.outlook(segment.link_type) != Outlook::Nothing
+            && planner.outlook(segment.link_type) != LinkTypeVerdict::Nothing
         {
             let known = match &segment.index {
                 Some(index) => uncancelled(planner.relevant_of(index, stop))?,
@@ -213,7 +213,7 @@ impl Scouts {
     fn nested_of(
         &mut self,
         number: usize,
-        open: &mut Open<'_>,
+        open: &mut OpenSegment<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Arc<Nested>, ExtractError> {
         if let Some(Scouted { nested: Some(nested), .. }) = self.scouted.get(&number) {
@@ -251,7 +251,14 @@ mod tests {
     fn near_is_what_can_hold_a_fragment_of_the_same_packet() {
         let at = |n: u64| Timestamp(n * NEAR_NS);
         let span = |first, last| Some((at(first), at(last)));
-        let scouts = Scouts::new(vec![span(5, 6), span(0, 50), None, span(8, 9), span(11, 12), span(20, 21)]);
+        let scouts = FragmentLookahead::new(vec![
+            span(5, 6),
+            span(0, 50),
+            None,
+            span(8, 9),
+            span(11, 12),
+            span(20, 21),
+        ]);
         let mut near = scouts.near(at(7), at(10));
         near.sort_unstable();
         assert_eq!(near, [0, 1, 3, 4]);
@@ -261,11 +268,12 @@ mod tests {
     fn segments_that_overlap_share_few_windows() {
         let at = |n: u64| Timestamp(1_790_000_000_000_000_000 + n);
         // Two thousand segments of some milliseconds within four seconds.
-        let windows: HashSet<_> =
-            (0..2000).map(|n| Window::around(at(n * 2_000_000), at(n * 2_000_000 + 9_000_000))).collect();
+        let windows: HashSet<_> = (0..2000)
+            .map(|n| LookaheadWindow::around(at(n * 2_000_000), at(n * 2_000_000 + 9_000_000)))
+            .collect();
         assert!(windows.len() <= 5, "{windows:?}");
         for (first, last) in [(0, 0), (5, u64::MAX), (at(3).ns(), at(90_000_000_000).ns())] {
-            let Window { from, to } = Window::around(Timestamp(first), Timestamp(last));
+            let LookaheadWindow { from, to } = LookaheadWindow::around(Timestamp(first), Timestamp(last));
             assert!(from <= first && last <= to, "{first}..={last}: {from}..={to}");
         }
     }

@@ -183,7 +183,7 @@ impl<'a> From<&'a Extraction> for Asked<'a> {
 #[derive(Serialize)]
 struct Joined<'a> {
     filter: &'a str,
-    view: crate::View,
+    view: crate::ViewMode,
     ignore_vlan: bool,
 }
 

@@ -18,10 +18,10 @@ use super::problem::{Kind, Problem};
 use super::request::fields_of;
 use super::service::Service;
 use crate::flows::{
-    BUCKETS_MAX, Conversation, Cursor, FlowAnswer, FlowId, FlowQuery, FlowSort, Search, SummaryQuery,
+    BUCKETS_MAX, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSort, PageCursor, Search, SummaryQuery,
 };
 use crate::stream::Stream;
-use crate::{ExtractError, Extractor, Hooks, Query, Work};
+use crate::{Control, ExtractError, Extractor, Query, Work};
 
 /// Conversations of a page at most.
 pub const PAGE_MAX: u64 = 10_000;
@@ -120,7 +120,7 @@ fn listing(fields: &mut Fields) -> Result<FlowQuery, Problem> {
     let sort =
         fields.parsed("sort", "bytes, packets, start or duration", |text| text.parse::<FlowSort>().ok())?;
     let limit = at_least_one(fields, "limit", PAGE_MAX)?;
-    let after = fields.parsed("cursor", "the next of a page", |text| text.parse::<Cursor>().ok())?;
+    let after = fields.parsed("cursor", "the next of a page", |text| text.parse::<PageCursor>().ok())?;
     let plain = FlowQuery::default();
     let search = search(fields)?;
     Ok(FlowQuery { sort: sort.unwrap_or(plain.sort), limit: limit.unwrap_or(plain.limit), after, search })

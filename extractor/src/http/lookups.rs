@@ -22,7 +22,7 @@ use super::service::{Phase, Service};
 use super::share::Peer;
 use crate::answer::Aside;
 use crate::{
-    Answer, Completeness, Estimate, ExtractError, Extractor, Hint, Hooks, Overview, Query, ReachedLimit,
+    Answer, Completeness, Control, Estimate, ExtractError, Extractor, Hint, Overview, Query, ReachedLimit,
     SegmentOverview, Work, hint_time,
 };
 
@@ -177,7 +177,7 @@ pub(super) struct Caller<'a> {
     slot: RefCell<Slot>,
 }
 
-impl Hooks for Caller<'_> {
+impl Control for Caller<'_> {
     fn cancelled(&self) -> bool {
         self.gone.load(Ordering::Relaxed) || self.service.phase() == Phase::Cutting
     }

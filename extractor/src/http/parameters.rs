@@ -13,7 +13,7 @@ use super::fields::{Fields, NUMBER_MAX};
 use super::problem::{Kind, Problem};
 use crate::flows::{FlowId, Search};
 use crate::time_text::{self, AskedRange, WrittenRange};
-use crate::{DedupWindow, Limits, Query, TunnelDemands, View};
+use crate::{AnswerLimits, DedupWindow, Query, TunnelDemands, ViewMode};
 
 /// The longest that an answer may be asked to take, in seconds: a day.
 pub const SECONDS_MAX: u64 = 86_400;
@@ -75,7 +75,7 @@ pub enum ViewName {
     Any,
 }
 
-impl From<ViewName> for View {
+impl From<ViewName> for ViewMode {
     fn from(name: ViewName) -> Self {
         match name {
             ViewName::Inner => Self::Inner,
@@ -251,7 +251,7 @@ impl Selection {
             from,
             to,
             filter: self.filter.unwrap_or_default(),
-            view: self.view.map(View::from).unwrap_or_default(),
+            view: self.view.map(ViewMode::from).unwrap_or_default(),
             ignore_vlan: self.ignore_vlan.unwrap_or_default(),
             tunnels: TunnelDemands {
                 vni: self.vni,
@@ -325,8 +325,8 @@ impl Bounds {
     }
 
     /// Limits of a query.
-    pub fn limits(&self) -> Limits {
-        Limits { packets: self.max_packets, bytes: self.max_bytes }
+    pub fn limits(&self) -> AnswerLimits {
+        AnswerLimits { packets: self.max_packets, bytes: self.max_bytes }
     }
 
     /// Longest time that reading may take.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Hint;
-use crate::flows::Summary;
+use crate::flows::FlowSummary;
 
 /// Interval between two checks for a changed file.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ pub struct Place {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SummaryAnswer {
     #[serde(flatten)]
-    pub(super) summary: Summary,
+    pub(super) summary: FlowSummary,
     /// Locations by address, for those of `top.hosts` and `edges` that `--geoip` knows. Private addresses seldom have one.
     #[schema(value_type = BTreeMap<String, Place>)]
     places: BTreeMap<IpAddr, Place>,
@@ -84,7 +84,7 @@ pub struct SummaryAnswer {
 
 impl SummaryAnswer {
     /// Looks up the addresses that the summary names.
-    pub(super) fn new(summary: Summary, places: Option<&Places>) -> Self {
+    pub(super) fn new(summary: FlowSummary, places: Option<&Places>) -> Self {
         let hosts = summary.top.hosts.iter().map(|host| host.address);
         let ends = summary.edges.iter().flat_map(|edge| [edge.a, edge.b]);
         let places = places.map(|places| places.of(hosts.chain(ends))).unwrap_or_default();

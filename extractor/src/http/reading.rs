@@ -21,8 +21,8 @@ use super::service::{Phase, Service};
 use super::share::Peer;
 use crate::answer::Aside;
 use crate::{
-    Answer, Completeness, ExtractError, FollowClock, Hooks, Interface, Packet, PcapSink, PcapngSink, Preface,
-    Progress, Query, ReachedLimit, Sink, SinkError, Wants,
+    Answer, AnswerPacket, Completeness, Control, ExtractError, FollowClock, Interface, PcapSink, PcapngSink,
+    Preface, Progress, Query, ReachedLimit, Sink, SinkError, Wants,
 };
 
 /// An answer to be read.
@@ -251,7 +251,7 @@ struct Watching<'a> {
     reading: &'a Reading,
 }
 
-impl Hooks for Watching<'_> {
+impl Control for Watching<'_> {
     fn cancelled(&self) -> bool {
         // A pcap file cannot say that it was cut, so that one is broken off.
         let is_cut = self.reading.format == Format::Pcap && self.reading.service.phase() == Phase::Cutting;
@@ -332,7 +332,7 @@ impl Sink for Announcing<'_> {
         if self.reading.head_only { Err(SinkError::ReaderGone) } else { Ok(()) }
     }
 
-    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         self.inner.packet(packet)?;
         let (packets, bytes) = self.reading.given.get();
         self.reading.given.set((packets + 1, bytes + u64::from(packet.header.caplen)));

@@ -42,7 +42,7 @@ async fn tidy(service: Arc<Service>) {
         interval.tick().await;
         let extractor = Arc::clone(&service.extractor);
         // It only fails where the runtime ends.
-        let _ = tokio::task::spawn_blocking(move || extractor.tidy()).await;
+        let _ = tokio::task::spawn_blocking(move || extractor.evict_unused()).await;
     }
 }
 

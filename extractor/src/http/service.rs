@@ -15,7 +15,7 @@ use super::places::Places;
 use super::pool::{Pool, PoolLimits};
 use super::problem::Problem;
 use super::share::Places as Shared;
-use crate::overview::Remembered;
+use crate::overview::OverviewCache;
 use crate::{Extractor, Query};
 
 /// The wall clock.
@@ -116,7 +116,7 @@ pub struct Service {
     /// Locations of addresses.
     pub places: Option<Arc<Places>>,
     /// State of the store when it was last looked at.
-    pub remembered: Remembered,
+    pub remembered: OverviewCache,
     phase: watch::Sender<Phase>,
 }
 
@@ -147,7 +147,7 @@ impl Service {
             metrics: Metrics::default(),
             audit,
             places: None,
-            remembered: Remembered::default(),
+            remembered: OverviewCache::default(),
             phase: watch::Sender::new(Phase::Serving),
         }
     }

@@ -24,13 +24,13 @@ const SECONDS_MAX: usize = 10_000;
 /// Memory of a store. It changes how long looking takes; the result is the same, except that an interface that was away before
 /// the last day began is known to be away.
 #[derive(Debug, Default)]
-pub struct Remembered {
+pub struct OverviewCache {
     day: Mutex<LastDay>,
     /// Earliest and latest timestamps of sealed segments.
     times: Mutex<HashMap<SegmentName, (Timestamp, Timestamp)>>,
 }
 
-impl Remembered {
+impl OverviewCache {
     /// Summary of the logbook's last day.
     pub(super) fn last_day(&self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
         self.day.lock().unwrap_or_else(PoisonError::into_inner).look(store, now, is_written)

@@ -10,7 +10,7 @@ use netrewind_segment::{Map, Timestamp};
 
 use super::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, Go, GranuleSet, PlanError, Planner, Templates};
 use crate::answer::Estimate;
-use crate::filters::Outlook;
+use crate::filters::LinkTypeVerdict;
 use crate::fragments::{Nested, Pair, Relevant, can_be_later, innermost_view};
 use netrewind_filter::Verdict;
 
@@ -23,7 +23,7 @@ type VisitFragments<'v> =
 
 impl Planner<'_> {
     /// Verdict on all packets of a link type.
-    pub(crate) fn outlook(&self, link_type: netrewind_segment::LinkType) -> Outlook {
+    pub(crate) fn outlook(&self, link_type: netrewind_segment::LinkType) -> LinkTypeVerdict {
         self.filters.outlook(link_type)
     }
 
@@ -163,8 +163,8 @@ impl Planner<'_> {
             terms.clear();
             walked.iter_mut().zip(&looked_up).for_each(|(walked, looked_up)| *walked |= looked_up);
         }
-        let walks = walked.contains(&true);
-        if walks && u64::from(index.flow_count()).saturating_mul(FLOW_COST_BYTES) > bytes {
+        let scans = walked.contains(&true);
+        if scans && u64::from(index.flow_count()).saturating_mul(FLOW_COST_BYTES) > bytes {
             return Ok(false);
         }
         let is_relevant = |flow: &Flow| {
@@ -191,7 +191,7 @@ impl Planner<'_> {
         }
         let mut flows = index.flows_of(&walked);
         let mut seen = 0u32;
-        while let Some(item) = if walks { flows.next() } else { None } {
+        while let Some(item) = if scans { flows.next() } else { None } {
             seen = seen.wrapping_add(1);
             if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
                 return Err(PlanError::Cancelled);

@@ -9,7 +9,7 @@ use netrewind_indexer::{self as indexer, Description, Flow, Template};
 use netrewind_packet::{Shape, TransportKey};
 use netrewind_segment::layout::CAPLEN_MAX;
 
-use crate::filters::{Choice, Expression, Filters};
+use crate::filters::{FilterExpression, LinkTypeFilter, QueryFilter};
 use crate::views::{Lengths, TemplateView, template_views};
 use netrewind_filter::{AbstractPacket, Conjunction, Demand, Term, TermField, Terms, Verdict};
 
@@ -85,7 +85,7 @@ impl Verdicts {
 }
 
 impl Judged {
-    pub(crate) fn new(template: &Template, filters: &Filters) -> Self {
+    pub(crate) fn new(template: &Template, filters: &QueryFilter) -> Self {
         let mut description = Description::default();
         template.describe_any(&mut description);
         let judge = |expression| JudgedExpression::new(expression, template, &description);
@@ -110,7 +110,7 @@ impl Judged {
         &self,
         template: &Template,
         flow: &Flow,
-        filters: &Filters,
+        filters: &QueryFilter,
         scratch: &mut [AbstractPacket],
     ) -> Verdicts {
         let own_views = self.expressions.first().and_then(|own| own.views.as_ref()).map_or(0, Vec::len);
@@ -138,7 +138,7 @@ impl Judged {
 }
 
 impl JudgedExpression {
-    fn new(expression: &Expression, template: &Template, description: &Description) -> Self {
+    fn new(expression: &FilterExpression, template: &Template, description: &Description) -> Self {
         let views = template_views(expression.selection(), template, description);
         let judge = |view| JudgedView::new(view, template, description, expression);
         let views: Option<Vec<_>> = views.map(|views| views.into_iter().map(judge).collect());
@@ -155,7 +155,7 @@ impl JudgedExpression {
         &self,
         template: &Template,
         flow: &Flow,
-        expression: &Expression,
+        expression: &FilterExpression,
         scratch: &mut std::slice::IterMut<'_, AbstractPacket>,
     ) -> Verdict {
         let views = self.views.iter().flatten().zip(scratch);
@@ -211,7 +211,7 @@ impl JudgedView {
         view: TemplateView,
         template: &Template,
         description: &Description,
-        expression: &Expression,
+        expression: &FilterExpression,
     ) -> Self {
         let mut packet = AbstractPacket::new();
         fill(&mut packet, template, description, &view);
@@ -221,11 +221,11 @@ impl JudgedView {
         judged
     }
 
-    fn conclude(&mut self, choice: &Choice) {
+    fn conclude(&mut self, choice: &LinkTypeFilter) {
         match choice {
-            Choice::Everything => self.verdict = Verdict::Always,
-            Choice::Nothing => self.verdict = Verdict::Never,
-            Choice::Program(program) => {
+            LinkTypeFilter::Everything => self.verdict = Verdict::Always,
+            LinkTypeFilter::Nothing => self.verdict = Verdict::Never,
+            LinkTypeFilter::Program(program) => {
                 self.verdict = program.judge(&self.packet);
                 if self.verdict == Verdict::Maybe {
                     match program.terms(&self.packet) {
@@ -242,13 +242,15 @@ impl JudgedView {
         &self,
         template: &Template,
         flow: &Flow,
-        expression: &Expression,
+        expression: &FilterExpression,
         scratch: &mut AbstractPacket,
     ) -> Verdict {
         if self.verdict != Verdict::Maybe {
             return self.verdict;
         }
-        let Choice::Program(program) = expression.choice(self.view.link_type) else { return self.verdict };
+        let LinkTypeFilter::Program(program) = expression.choice(self.view.link_type) else {
+            return self.verdict;
+        };
         set_address(scratch, TermField::SourceAddress, flow.source);
         set_address(scratch, TermField::DestinationAddress, flow.destination);
         scratch.set_key(TermField::SourcePort, &flow.source_port.to_be_bytes());
@@ -367,7 +369,7 @@ fn index_term(term: &Term) -> indexer::KeyConstraint {
 pub(crate) struct Judgements(HashMap<Template, Arc<Judged>, RandomState>);
 
 impl Judgements {
-    pub(crate) fn of(&mut self, template: &Template, filters: &Filters) -> Arc<Judged> {
+    pub(crate) fn of(&mut self, template: &Template, filters: &QueryFilter) -> Arc<Judged> {
         if let Some(judged) = self.0.get(template) {
             return Arc::clone(judged);
         }

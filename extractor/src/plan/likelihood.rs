@@ -4,7 +4,7 @@ use netrewind_indexer::{Index, Template};
 
 use super::{Go, PlanError, Planner, Templates};
 use crate::fragments::can_be_later;
-use crate::views::{Selection, template_views};
+use crate::views::{ViewSelection, template_views};
 use netrewind_filter::Verdict;
 use netrewind_segment::Map;
 
@@ -72,7 +72,7 @@ impl Templates<'_> {
 }
 
 /// True if packets of a template look different, or may do so.
-fn looks_different(template: &Template, one: Selection, other: Selection) -> bool {
+fn looks_different(template: &Template, one: ViewSelection, other: ViewSelection) -> bool {
     let mut description = netrewind_indexer::Description::default();
     template.describe_any(&mut description);
     let views = |selection| template_views(selection, template, &description);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use netrewind_segment::Timestamp;
 
-use crate::walk::Granule;
+use crate::walk::ScanGranule;
 
 /// Bytes of a run: little enough that reading one is over within a few milliseconds.
 pub(crate) const RUN_BYTES_MAX: u64 = 512 << 10;
@@ -20,7 +20,7 @@ pub(crate) struct PlannedRun {
 /// Groups granules, given in stored order, into runs in the order of their earliest timestamp and then of their place. A
 /// segment in order gives runs in order; a stray granule becomes a run of its own, and only runs that overlap in time have to
 /// be held back by the merge.
-pub(crate) fn group(mut granules: Vec<Granule>) -> Vec<PlannedRun> {
+pub(crate) fn group(mut granules: Vec<ScanGranule>) -> Vec<PlannedRun> {
     if !granules.is_sorted_by_key(|granule| granule.first) {
         granules.sort_by_key(|granule| granule.first); // stable: place decides between equals
     }
@@ -92,8 +92,8 @@ impl GranuleSet {
 mod tests {
     use super::*;
 
-    fn granule(start: u64, end: u64, first: u64) -> Granule {
-        Granule { start, end, first: Timestamp(first), last: Timestamp(first + 10) }
+    fn granule(start: u64, end: u64, first: u64) -> ScanGranule {
+        ScanGranule { start, end, first: Timestamp(first), last: Timestamp(first + 10) }
     }
 
     #[test]

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use netrewind_segment::{LinkType, RecordHeader, SegmentName, Timestamp};
 
 use crate::segment::Segment;
-use crate::sink::Packet;
-use crate::views::PacketView;
+use crate::sink::AnswerPacket;
+use crate::views::ViewBytes;
 
 /// A packet on its way to the answer: as it is stored, or put together.
 #[derive(Debug)]
-pub(crate) struct Item {
+pub(crate) struct OutputPacket {
     pub(super) header: RecordHeader,
     pub(super) link_type: LinkType,
     pub(super) interface: u32,
     pub(super) segment: SegmentName,
-    pub(super) bytes: Bytes,
+    pub(super) bytes: PacketBytes,
     /// Bytes on the wire that it came in.
     pub(crate) wire_bytes: u64,
     /// Number of times it was reassembled.
@@ -29,42 +29,42 @@ pub(crate) struct Item {
 
 /// Location of a packet's bytes.
 #[derive(Debug)]
-pub(super) enum Bytes {
+pub(super) enum PacketBytes {
     /// In a segment.
     Stored(Arc<Segment>, Range<usize>),
     /// Put together.
     Own(Vec<u8>),
 }
 
-impl Item {
+impl OutputPacket {
     /// A stored packet, whose bytes stand at this place of its segment.
-    pub(crate) fn stored(packet: &Packet<'_>, segment: Arc<Segment>, place: Range<usize>) -> Self {
-        Self::of(packet, Bytes::Stored(segment, place))
+    pub(crate) fn stored(packet: &AnswerPacket<'_>, segment: Arc<Segment>, place: Range<usize>) -> Self {
+        Self::of(packet, PacketBytes::Stored(segment, place))
     }
 
-    pub(super) fn of(packet: &Packet<'_>, bytes: Bytes) -> Self {
-        let Packet { header, link_type, interface, segment, .. } = *packet;
+    pub(super) fn of(packet: &AnswerPacket<'_>, bytes: PacketBytes) -> Self {
+        let AnswerPacket { header, link_type, interface, segment, .. } = *packet;
         let wire_bytes = header.len.into();
         Self { header, link_type, interface, segment, bytes, wire_bytes, depth: 0, views: 0, tunnels: 0 }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Stored(segment, place) => segment.bytes.get(place.clone()).unwrap_or_default(),
-            Bytes::Own(bytes) => bytes,
+            PacketBytes::Stored(segment, place) => segment.bytes.get(place.clone()).unwrap_or_default(),
+            PacketBytes::Own(bytes) => bytes,
         }
     }
 
     /// Bytes that are held for it alone.
     pub(super) fn own_bytes(&self) -> usize {
         match &self.bytes {
-            Bytes::Stored(..) => 0,
-            Bytes::Own(bytes) => bytes.capacity(),
+            PacketBytes::Stored(..) => 0,
+            PacketBytes::Own(bytes) => bytes.capacity(),
         }
     }
 
-    pub(super) fn view(&self) -> PacketView<'_> {
-        PacketView { link_type: self.link_type, bytes: self.bytes(), len: self.header.len }
+    pub(super) fn view(&self) -> ViewBytes<'_> {
+        ViewBytes { link_type: self.link_type, bytes: self.bytes(), len: self.header.len }
     }
 
     pub(super) fn at(&self) -> Timestamp {
@@ -80,8 +80,8 @@ impl Item {
     }
 
     /// Packet as sinks take it.
-    pub(crate) fn packet(&self) -> Packet<'_> {
+    pub(crate) fn packet(&self) -> AnswerPacket<'_> {
         let Self { header, link_type, interface, segment, .. } = *self;
-        Packet { header, bytes: self.bytes(), link_type, interface, segment }
+        AnswerPacket { header, bytes: self.bytes(), link_type, interface, segment }
     }
 }

@@ -2,48 +2,48 @@
 
 use std::collections::VecDeque;
 
-use super::item::Item;
+use super::item::OutputPacket;
 use super::series::Fate;
 
 /// Places, by their number. What leaves it leaves from the front.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    slots: VecDeque<Slot>,
+pub(super) struct OutputQueue {
+    slots: VecDeque<QueueSlot>,
     /// The number of the first.
     first: u64,
     together_bytes: usize,
 }
 
 #[derive(Debug)]
-struct Slot {
-    item: Option<Item>,
+struct QueueSlot {
+    item: Option<OutputPacket>,
     waits: bool,
 }
 
-impl Queue {
+impl OutputQueue {
     /// The number of the place that a packet has now; it waits.
-    pub(super) fn push(&mut self, item: Item) -> u64 {
+    pub(super) fn push(&mut self, item: OutputPacket) -> u64 {
         self.together_bytes += item.own_bytes();
-        self.slots.push_back(Slot { item: Some(item), waits: true });
+        self.slots.push_back(QueueSlot { item: Some(item), waits: true });
         self.first + self.slots.len() as u64 - 1
     }
 
-    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+    fn slot(&mut self, number: u64) -> Option<&mut QueueSlot> {
         let at = number.checked_sub(self.first)?;
         self.slots.get_mut(usize::try_from(at).ok()?)
     }
 
-    pub(super) fn item(&self, number: u64) -> Option<&Item> {
+    pub(super) fn item(&self, number: u64) -> Option<&OutputPacket> {
         let at = number.checked_sub(self.first)?;
         self.slots.get(usize::try_from(at).ok()?)?.item.as_ref()
     }
 
     /// Puts a packet in a place, where it waits.
-    pub(super) fn put(&mut self, number: u64, item: Item) {
+    pub(super) fn put(&mut self, number: u64, item: OutputPacket) {
         self.drop(number);
         let bytes = item.own_bytes();
         if let Some(slot) = self.slot(number) {
-            *slot = Slot { item: Some(item), waits: true };
+            *slot = QueueSlot { item: Some(item), waits: true };
             self.together_bytes += bytes;
         }
     }
@@ -78,7 +78,7 @@ impl Queue {
     }
 
     /// The first packet, if it need not wait.
-    pub(super) fn pop(&mut self) -> Option<Item> {
+    pub(super) fn pop(&mut self) -> Option<OutputPacket> {
         while !self.is_empty() && !self.waits() {
             self.first += 1;
             if let Some(item) = self.slots.pop_front().and_then(|slot| slot.item) {

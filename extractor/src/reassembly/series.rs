@@ -17,7 +17,7 @@ pub(super) enum Fate {
 
 /// A fragment that waits, or has waited, in a place of the queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
+pub(super) struct FragmentPart {
     pub(super) slot: u64,
     /// On the wire; [`Self::captured`] of them are there.
     pub(super) bytes: usize,
@@ -30,7 +30,7 @@ pub(super) struct Part {
 
 /// Facts from the first fragment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct First {
+pub(super) struct LeadFragment {
     /// Offset of the view that holds its IP header.
     pub(super) begin: usize,
     /// Link type of that view.
@@ -42,7 +42,7 @@ pub(super) struct First {
 
 /// Relation of a fragment to those already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(super) enum FragmentFit {
     New,
     Duplicate,
     Contradiction,
@@ -57,22 +57,22 @@ pub(super) struct Closed {
 
 /// Fragments of one packet, none of which overlap.
 #[derive(Debug)]
-pub(super) struct Series {
+pub(super) struct FragmentSet {
     pub(super) deadline: Deadline,
     /// Time of the last fragment.
     pub(super) newest: Timestamp,
     /// Fragments by their offset.
-    pub(super) parts: BTreeMap<usize, Part>,
+    pub(super) parts: BTreeMap<usize, FragmentPart>,
     /// Places of those that came again.
     pub(super) duplicates: Vec<u64>,
-    pub(super) first: Option<First>,
+    pub(super) first: Option<LeadFragment>,
     /// Bytes of the packet's payload, where the last fragment is there.
     pub(super) total: Option<usize>,
     bytes: usize,
     pub(super) closed: Option<Closed>,
 }
 
-impl Series {
+impl FragmentSet {
     pub(super) fn new(deadline: Deadline) -> Self {
         Self {
             deadline,
@@ -86,7 +86,7 @@ impl Series {
         }
     }
 
-    pub(super) fn fit(&self, fragment: &Fragment, part: &Part) -> Fit {
+    pub(super) fn fit(&self, fragment: &Fragment, part: &FragmentPart) -> FragmentFit {
         let (begin, end) = (fragment.offset, fragment.offset + fragment.bytes);
         let is_last_of = |total: usize| total == end;
         if let Some(same) = self.parts.get(&begin)
@@ -94,7 +94,7 @@ impl Series {
             && (same.hash == part.hash || same.captured != part.captured)
             && fragment.more != self.total.is_some_and(is_last_of)
         {
-            return Fit::Duplicate;
+            return FragmentFit::Duplicate;
         }
         let before = self.parts.range(..begin).next_back();
         let behind = self.parts.range(begin..).next();
@@ -107,11 +107,17 @@ impl Series {
             (None, true) => false,
             (None, false) => last_end > end,
         };
-        if overlaps || is_beyond { Fit::Contradiction } else { Fit::New }
+        if overlaps || is_beyond { FragmentFit::Contradiction } else { FragmentFit::New }
     }
 
     /// Adds one that is new.
-    pub(super) fn add(&mut self, fragment: &Fragment, part: Part, first: Option<First>, at: Timestamp) {
+    pub(super) fn add(
+        &mut self,
+        fragment: &Fragment,
+        part: FragmentPart,
+        first: Option<LeadFragment>,
+        at: Timestamp,
+    ) {
         self.newest = self.newest.max(at);
         self.first = self.first.or(first);
         self.bytes += part.bytes;

@@ -4,10 +4,10 @@ use netrewind_segment::time::SECOND_NS;
 use netrewind_segment::{LinkType, RecordHeader, SegmentName};
 
 use super::*;
-use crate::reassembly::item::Bytes;
+use crate::reassembly::item::PacketBytes;
 
 /// A frame of Ethernet in GRE between two hosts, in fragments: this part of it.
-fn fragment(id: u32, offset: u16, more: bool, at: u64) -> Item {
+fn fragment(id: u32, offset: u16, more: bool, at: u64) -> OutputPacket {
     let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 52];
     bytes.extend((id as u16).to_be_bytes());
     bytes.extend(((offset / 8) | if more { 0x2000 } else { 0 }).to_be_bytes());
@@ -18,8 +18,8 @@ fn fragment(id: u32, offset: u16, more: bool, at: u64) -> Item {
     item(bytes, at)
 }
 
-fn item(bytes: Vec<u8>, at: u64) -> Item {
-    let packet = Packet {
+fn item(bytes: Vec<u8>, at: u64) -> OutputPacket {
+    let packet = AnswerPacket {
         header: RecordHeader {
             seconds: (at / SECOND_NS) as u32,
             nanoseconds: (at % SECOND_NS) as u32,
@@ -31,14 +31,14 @@ fn item(bytes: Vec<u8>, at: u64) -> Item {
         interface: 0,
         segment: SegmentName { opened: Timestamp(0), lane: 0 },
     };
-    Item::of(&packet, Bytes::Own(bytes.clone()))
+    OutputPacket::of(&packet, PacketBytes::Own(bytes.clone()))
 }
 
 fn reassembler() -> Reassembler {
     Reassembler::new(&TunnelPorts::DEFAULT)
 }
 
-fn ready(reassembler: &mut Reassembler) -> Vec<Item> {
+fn ready(reassembler: &mut Reassembler) -> Vec<OutputPacket> {
     std::iter::from_fn(|| reassembler.next()).collect()
 }
 

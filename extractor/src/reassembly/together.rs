@@ -3,10 +3,10 @@
 use netrewind_packet::{Fragment, protocol};
 use netrewind_segment::RecordHeader;
 
-use super::item::{Bytes, Item};
-use super::queue::Queue;
-use super::series::{First, Series};
-use super::{DATAGRAM_BYTES_MAX, Key};
+use super::item::{OutputPacket, PacketBytes};
+use super::queue::OutputQueue;
+use super::series::{FragmentSet, LeadFragment};
+use super::{DATAGRAM_BYTES_MAX, FragmentKey};
 use crate::views::Peeler;
 
 /// Fields of the IPv4 header that are mended (RFC 791, section 3.1), counted from its beginning.
@@ -33,8 +33,13 @@ fn counted_header_bytes(fragment: &Fragment) -> usize {
 
 /// The packet whose payload has `total` bytes, from the view on that the first fragment's IP header stands in; cut where
 /// the first byte is missing. At the time of the first fragment.
-pub(super) fn put_together(series: &Series, queue: &Queue, key: &Key, total: usize) -> Option<Item> {
-    let First { begin, link_type, fragment, .. } = series.first?;
+pub(super) fn put_together(
+    series: &FragmentSet,
+    queue: &OutputQueue,
+    key: &FragmentKey,
+    total: usize,
+) -> Option<OutputPacket> {
+    let LeadFragment { begin, link_type, fragment, .. } = series.first?;
     let item = queue.item(series.parts.get(&0)?.slot)?;
     let mut bytes = item.bytes().get(begin..fragment.header_end)?.to_vec();
     let header_bytes = bytes.len();
@@ -52,12 +57,12 @@ pub(super) fn put_together(series: &Series, queue: &Queue, key: &Key, total: usi
         len: u32::try_from(header_bytes + total).ok()?,
         ..item.header
     };
-    Some(Item {
+    Some(OutputPacket {
         header,
         link_type,
         interface: item.interface,
         segment: item.segment,
-        bytes: Bytes::Own(bytes),
+        bytes: PacketBytes::Own(bytes),
         wire_bytes,
         depth: item.depth + 1,
         views: key.name.view,
@@ -83,10 +88,10 @@ fn mend(bytes: &mut [u8], fragment: &Fragment, begin: usize, total: usize) -> Op
 /// Bytes of the payload of a packet that is not whole: as the last fragment tells, or else UDP, or else the IP packet
 /// inside; or else one more than there are.
 pub(super) fn total_told(
-    series: &Series,
-    first: &First,
-    queue: &Queue,
-    key: &Key,
+    series: &FragmentSet,
+    first: &LeadFragment,
+    queue: &OutputQueue,
+    key: &FragmentKey,
     peeler: &mut Peeler,
 ) -> usize {
     if let Some(total) = series.total {
@@ -97,7 +102,7 @@ pub(super) fn total_told(
     told.filter(|told| (series.end() + 1..=max).contains(told)).unwrap_or((series.end() + 1).min(max))
 }
 
-fn udp_bytes(series: &Series, first: &First, queue: &Queue) -> Option<usize> {
+fn udp_bytes(series: &FragmentSet, first: &LeadFragment, queue: &OutputQueue) -> Option<usize> {
     let part = series.parts.get(&0).filter(|_| first.fragment.next_header == protocol::UDP)?;
     let at = part.payload + UDP_BYTES;
     let bytes = queue.item(part.slot)?.bytes().get(at..at + 2)?;
@@ -105,10 +110,10 @@ fn udp_bytes(series: &Series, first: &First, queue: &Queue) -> Option<usize> {
 }
 
 fn inner_bytes(
-    series: &Series,
-    first: &First,
-    queue: &Queue,
-    key: &Key,
+    series: &FragmentSet,
+    first: &LeadFragment,
+    queue: &OutputQueue,
+    key: &FragmentKey,
     peeler: &mut Peeler,
 ) -> Option<usize> {
     let longest = put_together(series, queue, key, total_max(&first.fragment))?;

@@ -1,6 +1,6 @@
 //! Counts, and wants to see nothing.
 
-use super::{Packet, Sink, SinkError, Wants};
+use super::{AnswerPacket, Sink, SinkError, Wants};
 
 /// Sink for answers of which only the counts in [`crate::Answer`] matter.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,7 +11,7 @@ impl Sink for CountSink {
         Wants { packets: false, interfaces: false }
     }
 
-    fn packet(&mut self, _packet: &Packet<'_>) -> Result<(), SinkError> {
+    fn packet(&mut self, _packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         Ok(())
     }
 }

@@ -4,19 +4,19 @@ use std::io::Write;
 
 use netrewind_segment::{LinkType, PcapWriter};
 
-use super::{Packet, Preface, Sink, SinkError};
+use super::{AnswerPacket, Preface, Sink, SinkError};
 use crate::Answer;
 
 /// Writes a pcap file. The output should be buffered.
 #[derive(Debug)]
 pub struct PcapSink<W: Write> {
-    state: State<W>,
+    state: PcapState<W>,
     /// Link type of an answer without packets.
     default_link_type: LinkType,
 }
 
 #[derive(Debug)]
-enum State<W> {
+enum PcapState<W> {
     /// Nothing written yet: the first packet determines the link type.
     Waiting(W),
     Writing(LinkType, PcapWriter<W>),
@@ -26,20 +26,22 @@ enum State<W> {
 impl<W: Write> PcapSink<W> {
     /// Writes to `output`.
     pub fn new(output: W) -> Self {
-        Self { state: State::Waiting(output), default_link_type: LinkType::ETHERNET }
+        Self { state: PcapState::Waiting(output), default_link_type: LinkType::ETHERNET }
     }
 
     /// Writes the file header where that is still to be done, and gives the writer.
     fn writer(&mut self, link_type: LinkType) -> Result<&mut PcapWriter<W>, SinkError> {
-        if let State::Waiting(_) = self.state
-            && let State::Waiting(output) = std::mem::replace(&mut self.state, State::Ended)
+        if let PcapState::Waiting(_) = self.state
+            && let PcapState::Waiting(output) = std::mem::replace(&mut self.state, PcapState::Ended)
         {
-            self.state = State::Writing(link_type, PcapWriter::new(output, link_type)?);
+            self.state = PcapState::Writing(link_type, PcapWriter::new(output, link_type)?);
         }
         match &mut self.state {
-            State::Writing(written, writer) if *written == link_type => Ok(writer),
-            State::Writing(written, _) => Err(SinkError::SeveralLinkTypes(vec![*written, link_type])),
-            State::Waiting(_) | State::Ended => Err(SinkError::Unwritable("the pcap file has ended".into())),
+            PcapState::Writing(written, writer) if *written == link_type => Ok(writer),
+            PcapState::Writing(written, _) => Err(SinkError::SeveralLinkTypes(vec![*written, link_type])),
+            PcapState::Waiting(_) | PcapState::Ended => {
+                Err(SinkError::Unwritable("the pcap file has ended".into()))
+            }
         }
     }
 }
@@ -57,22 +59,22 @@ impl<W: Write> Sink for PcapSink<W> {
         Ok(())
     }
 
-    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         Ok(self.writer(packet.link_type)?.write(&packet.header, packet.bytes)?)
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
         match &mut self.state {
-            State::Writing(_, writer) => Ok(writer.flush()?),
-            State::Waiting(_) | State::Ended => Ok(()),
+            PcapState::Writing(_, writer) => Ok(writer.flush()?),
+            PcapState::Waiting(_) | PcapState::Ended => Ok(()),
         }
     }
 
     fn finish(&mut self, _answer: &Answer) -> Result<(), SinkError> {
-        if let State::Waiting(_) = self.state {
+        if let PcapState::Waiting(_) = self.state {
             self.writer(self.default_link_type)?;
         }
-        if let State::Writing(_, writer) = std::mem::replace(&mut self.state, State::Ended) {
+        if let PcapState::Writing(_, writer) = std::mem::replace(&mut self.state, PcapState::Ended) {
             writer.finish()?;
         }
         Ok(())

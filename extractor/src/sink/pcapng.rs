@@ -19,7 +19,7 @@ use pcap_file::pcapng::blocks::{ENHANCED_PACKET_BLOCK, RawBlock};
 use pcap_file::pcapng::{PcapNgWriteError, PcapNgWriter};
 use pcap_file::{DataLink, Endianness};
 
-use super::{Packet, Preface, Sink, SinkError, Wants};
+use super::{AnswerPacket, Preface, Sink, SinkError, Wants};
 use crate::{Answer, Completeness, Interface};
 
 /// Name of the writing application, for the section header.
@@ -31,7 +31,7 @@ const BLOCK_FRAME_BYTES: u32 = 12;
 
 /// Writes a pcapng file. The output should be buffered.
 pub struct PcapngSink<W: Write> {
-    state: State<W>,
+    state: PcapngState<W>,
     interfaces: Vec<Interface>,
     /// The number in the file of each of `interfaces`, once it has one.
     ids: Vec<Option<u32>>,
@@ -41,7 +41,7 @@ pub struct PcapngSink<W: Write> {
     body: Vec<u8>,
 }
 
-enum State<W: Write> {
+enum PcapngState<W: Write> {
     Waiting(W),
     Writing(PcapNgWriter<W>),
     Ended,
@@ -51,7 +51,7 @@ impl<W: Write> PcapngSink<W> {
     /// Writes to `output`.
     pub fn new(output: W) -> Self {
         Self {
-            state: State::Waiting(output),
+            state: PcapngState::Waiting(output),
             interfaces: Vec::new(),
             ids: Vec::new(),
             described: 0,
@@ -62,7 +62,7 @@ impl<W: Write> PcapngSink<W> {
 
     fn writer(&mut self) -> Result<&mut PcapNgWriter<W>, SinkError> {
         match &mut self.state {
-            State::Writing(writer) => Ok(writer),
+            PcapngState::Writing(writer) => Ok(writer),
             _ => Err(SinkError::Unwritable("the pcapng file has not begun, or has ended".into())),
         }
     }
@@ -117,7 +117,7 @@ impl<W: Write> Sink for PcapngSink<W> {
     }
 
     fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
-        let State::Waiting(output) = std::mem::replace(&mut self.state, State::Ended) else {
+        let PcapngState::Waiting(output) = std::mem::replace(&mut self.state, PcapngState::Ended) else {
             return Err(SinkError::Unwritable("a pcapng file begins once".into()));
         };
         let comment = CommonOption::Comment(comment("Known before reading", preface.completeness).into());
@@ -129,7 +129,8 @@ impl<W: Write> Sink for PcapngSink<W> {
             ],
             ..SectionHeaderBlock::default()
         };
-        self.state = State::Writing(PcapNgWriter::with_section_header(output, section).map_err(failed)?);
+        self.state =
+            PcapngState::Writing(PcapNgWriter::with_section_header(output, section).map_err(failed)?);
         self.interfaces = preface.interfaces.to_vec();
         self.is_restricted = preface.query.is_restricted();
         if self.interfaces.is_empty() {
@@ -142,7 +143,7 @@ impl<W: Write> Sink for PcapngSink<W> {
         Ok(())
     }
 
-    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         let id = self.id(packet.interface)?;
         let mut body = std::mem::take(&mut self.body);
         let written = lay_out(&mut body, id, packet).and_then(|length| {
@@ -182,7 +183,7 @@ impl<W: Write> Sink for PcapngSink<W> {
             self.write_statistics(answer, at, final_comment.take())?;
         }
         self.writer()?.get_mut().flush()?;
-        self.state = State::Ended;
+        self.state = PcapngState::Ended;
         Ok(())
     }
 }
@@ -190,7 +191,7 @@ impl<W: Write> Sink for PcapngSink<W> {
 /// The body of an enhanced packet block: interface, time (high, low), caplen, len, packet, padding. Laid out here because
 /// the library refuses a packet whose wire length is below its captured length, which the wild has. Gives the length of
 /// the whole block.
-fn lay_out(body: &mut Vec<u8>, interface_id: u32, packet: &Packet<'_>) -> Result<u32, SinkError> {
+fn lay_out(body: &mut Vec<u8>, interface_id: u32, packet: &AnswerPacket<'_>) -> Result<u32, SinkError> {
     debug_assert!(packet.header.caplen <= CAPLEN_MAX);
     let ns = packet.header.timestamp().ns();
     body.clear();

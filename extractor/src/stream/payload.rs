@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netrewind_packet::{Dissection, Shape, protocol};
 
-use super::{End, Ends, Speaker};
+use super::{Ends, Speaker, StreamEnd};
 
 mod ipv4_field {
     pub(super) const TOTAL_LENGTH: usize = 2;
@@ -32,7 +32,7 @@ pub(super) mod flag {
 
 /// TCP fields needed to order payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(super) struct TcpHeader {
     pub(super) sequence: u32,
     pub(super) acknowledgment: u32,
     pub(super) flags: u8,
@@ -42,12 +42,12 @@ pub(super) struct Segment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Payload<'a> {
     pub(super) from: Speaker,
-    pub(super) segment: Option<Segment>,
+    pub(super) segment: Option<TcpHeader>,
     pub(super) bytes: &'a [u8],
 }
 
 /// Transport header and the bytes behind it, to the end given by the network header.
-struct Transport {
+struct TransportRange {
     begins: usize,
     ends: usize,
 }
@@ -84,7 +84,7 @@ fn speaker(dissection: &Dissection, ends: &Ends) -> Option<Speaker> {
         ends.protocol,
         protocol::TCP | protocol::UDP | protocol::UDP_LITE | protocol::SCTP | protocol::DCCP
     );
-    let end = |address, port| End { address, port: if ported { port } else { 0 } };
+    let end = |address, port| StreamEnd { address, port: if ported { port } else { 0 } };
     let source = end(address(key.source)?, key.source_port);
     let destination = end(address(key.destination)?, key.destination_port);
     match (source, destination) {
@@ -95,7 +95,7 @@ fn speaker(dissection: &Dissection, ends: &Ends) -> Option<Speaker> {
 }
 
 /// Transport header of the innermost view, if it is of this protocol.
-fn transport(dissection: &Dissection, packet: &[u8], wanted: u8) -> Option<Transport> {
+fn transport(dissection: &Dissection, packet: &[u8], wanted: u8) -> Option<TransportRange> {
     let network = dissection.prefix_bytes;
     let innermost = dissection.innermost();
     // A length of zero: the sending host left the cutting to its network card (segmentation offload).
@@ -115,11 +115,11 @@ fn transport(dissection: &Dissection, packet: &[u8], wanted: u8) -> Option<Trans
         }
         _ => return None,
     };
-    (found == wanted && begins <= ends).then_some(Transport { begins, ends })
+    (found == wanted && begins <= ends).then_some(TransportRange { begins, ends })
 }
 
-fn segment(packet: &[u8], transport: usize) -> Option<Segment> {
-    Some(Segment {
+fn segment(packet: &[u8], transport: usize) -> Option<TcpHeader> {
+    Some(TcpHeader {
         sequence: u32_at(packet, transport + tcp_field::SEQUENCE)?,
         acknowledgment: u32_at(packet, transport + tcp_field::ACKNOWLEDGMENT)?,
         flags: *packet.get(transport + tcp_field::FLAGS)?,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use netrewind_segment::Timestamp;
 
-use super::payload::{Payload, Segment, flag};
+use super::payload::{Payload, TcpHeader, flag};
 use super::{Chunk, Speaker, Stream};
 
 /// Bytes of segments that may wait in one direction for one before them. More: that one was not captured.
@@ -18,12 +18,12 @@ pub(super) struct Reassembly {
     bytes_max: usize,
     held_bytes: usize,
     stream: Stream,
-    directions: [Direction; 2],
+    directions: [HalfStream; 2],
 }
 
 /// TCP stream of one end. Offsets count its bytes from the first one seen.
 #[derive(Default)]
-struct Direction {
+struct HalfStream {
     /// Sequence number and offset of the byte that comes next; `None` before the first segment.
     next: Option<(u32, u64)>,
     waiting: BTreeMap<u64, (Timestamp, Vec<u8>)>,
@@ -57,7 +57,7 @@ impl Reassembly {
         self.stream
     }
 
-    fn take_segment(&mut self, at: Timestamp, segment: Segment, payload: &Payload<'_>) {
+    fn take_segment(&mut self, at: Timestamp, segment: TcpHeader, payload: &Payload<'_>) {
         let speaker = payload.from;
         if segment.flags & flag::ACK != 0 && segment.flags & flag::RST == 0 {
             self.acknowledge(speaker.other(), segment.acknowledgment);
@@ -170,11 +170,11 @@ impl Reassembly {
     }
 }
 
-fn direction_waits_below(direction: &Direction, acknowledged: u64) -> bool {
+fn direction_waits_below(direction: &HalfStream, acknowledged: u64) -> bool {
     direction.waiting.first_key_value().is_some_and(|(&begins, _)| begins < acknowledged)
 }
 
-impl Direction {
+impl HalfStream {
     /// True if the first waiting piece begins at the end of the stream, or before.
     fn is_due(&self) -> bool {
         let (Some((_, offset)), Some((&begins, _))) = (self.next, self.waiting.first_key_value()) else {
@@ -193,7 +193,7 @@ mod tests {
     const START: u32 = u32::MAX - 50;
 
     fn segment(from: Speaker, sequence: u32, acknowledgment: u32, flags: u8, bytes: &[u8]) -> Payload<'_> {
-        Payload { from, segment: Some(Segment { sequence, acknowledgment, flags }), bytes }
+        Payload { from, segment: Some(TcpHeader { sequence, acknowledgment, flags }), bytes }
     }
 
     fn followed<'a>(payloads: impl IntoIterator<Item = Payload<'a>>) -> Stream {

@@ -38,7 +38,7 @@ pub(super) enum When {
 
 /// An instant as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(super) struct ParsedTime {
     pub(super) when: When,
     /// True if it moves on with the clock: a range that begins there ends now.
     pub(super) is_relative: bool,
@@ -51,14 +51,14 @@ pub(super) struct Moment {
 /// - a span back from `now`: `2h ago`, `1d 30m ago`, `-5m`; or `now`
 /// - a date, or a date and a time of day, in `zone`: `2026-11-22`, `2026-11-22 09:30`, `2026-11-22 09:31:01.5`
 /// - a time of day of today in `zone`: `09:30`; `today`, `yesterday`, `tomorrow`, `yesterday 14:00`
-pub(super) fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Moment, String> {
+pub(super) fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<ParsedTime, String> {
     let lower = text.trim().to_ascii_lowercase();
     let (written, zone) = match lower.strip_suffix(" utc").or_else(|| lower.strip_suffix(" gmt")) {
         Some(written) => (written.trim_end(), &TimeZone::UTC),
         None => (lower.as_str(), zone),
     };
-    let absolute = |when| Moment { when, is_relative: false };
-    let relative = |when| Moment { when, is_relative: true };
+    let absolute = |when| ParsedTime { when, is_relative: false };
+    let relative = |when| ParsedTime { when, is_relative: true };
     if written == "now" {
         return Ok(relative(When::At(now)));
     }

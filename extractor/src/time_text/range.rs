@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::tz::TimeZone;
 use netrewind_segment::Timestamp;
 
-use super::moment::{LATEST, Moment, When, moment, span_from};
+use super::moment::{LATEST, ParsedTime, When, moment, span_from};
 use super::zone::shown;
 
 /// The parameter that says where a range begins.
@@ -82,12 +82,12 @@ pub fn range(written: &WrittenRange<'_>, now: Timestamp, zone: &TimeZone) -> Res
     Ok(AskedRange { from, to, note })
 }
 
-fn beginning(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Moment, String> {
+fn beginning(text: &str, now: Timestamp, zone: &TimeZone) -> Result<ParsedTime, String> {
     if text.trim_start().starts_with('+') {
         return Err(format!("{text:?} counts from the beginning of the range: it can only be its end"));
     }
     match moment(text, now, zone)? {
-        Moment { when: When::After2106, .. } => {
+        ParsedTime { when: When::After2106, .. } => {
             Err(format!("no packet can be of {text:?} or later: times end at {}", shown(LATEST, zone)))
         }
         begin => Ok(begin),

@@ -6,8 +6,8 @@ use netrewind_indexer::{Description, Flow, Template};
 use netrewind_packet::{TypePlace, is_vlan_tpid};
 use netrewind_segment::LinkType;
 
-use super::{Selection, Tags};
-use crate::query::View;
+use super::{Tags, ViewSelection};
+use crate::query::ViewMode;
 
 /// Position of a selected view in the packets of a template: from `offset` on, without `tags`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +78,11 @@ impl TemplateView {
 /// The selected views of all packets of a template, which `description` describes; none where they may have different
 /// ones.
 pub(crate) fn template_views(
-    selection: Selection,
+    selection: ViewSelection,
     template: &Template,
     description: &Description,
 ) -> Option<Vec<TemplateView>> {
-    if template.is_opaque() && selection.view != View::Outer {
+    if template.is_opaque() && selection.view != ViewMode::Outer {
         return None;
     }
     let numbers = selection.numbers(template.views.len());
@@ -90,7 +90,7 @@ pub(crate) fn template_views(
 }
 
 fn template_view(
-    selection: Selection,
+    selection: ViewSelection,
     template: &Template,
     description: &Description,
     number: usize,

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use netrewind_extractor::{Query, View};
+use netrewind_extractor::{Query, ViewMode};
 use netrewind_packet::{Series, dissect};
 
 use super::{Stored, TestStore};
@@ -81,7 +81,7 @@ pub fn linked_model(
     let packets = segments.iter().flat_map(|(_, packets)| packets);
     let packets = packets.map(|packet| (packet, parts(packet), own(packet))).collect();
     let asks_innermost =
-        query.view == View::Inner || query.joined.iter().any(|joined| joined.view == View::Inner);
+        query.view == ViewMode::Inner || query.joined.iter().any(|joined| joined.view == ViewMode::Inner);
     let linking = Linking { packets, asks_innermost };
     let number = RefCell::new(0..);
     test.model(query, &mut |packet| {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use netrewind_extractor::flows::{Conversation, FlowQuery, LIMIT_MAX, SummaryQuery};
 use netrewind_extractor::{
-    Answer, ExtractError, Extractor, Options, Packet, Patient, Query, Sink, SinkError,
+    Answer, AnswerPacket, ExtractError, Extractor, NoControl, Options, Query, Sink, SinkError,
 };
 use netrewind_segment::{
     LinkType, Mark, PcapWriter, RecordHeader, RecordReader, SegmentName, Store, Timestamp,
@@ -125,8 +125,8 @@ impl TestStore {
 pub struct Collect(pub Vec<Stored>);
 
 impl Sink for Collect {
-    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), SinkError> {
-        let Packet { header, bytes, link_type, .. } = *packet;
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
+        let AnswerPacket { header, bytes, link_type, .. } = *packet;
         self.0.push(Stored { header, bytes: bytes.to_vec(), link_type });
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Sink for Collect {
 
 pub fn extract(extractor: &Extractor, query: &Query) -> Result<(Vec<Stored>, Answer), ExtractError> {
     let mut sink = Collect::default();
-    let answer = extractor.extract(query, &mut sink, &mut Patient)?;
+    let answer = extractor.extract(query, &mut sink, &mut NoControl)?;
     assert_eq!(answer.packets, sink.0.len() as u64);
     Ok((sink.0, answer))
 }
@@ -281,17 +281,17 @@ pub fn seed() -> u64 {
 /// What flows and summary of a query add up to is what extraction gives: packets and bytes.
 pub fn check_flows(extractor: &Extractor, query: &Query, wanted: (u64, u64), context: &str) {
     let listed = FlowQuery { limit: LIMIT_MAX, ..FlowQuery::default() };
-    let answer = extractor.flows(query, &listed, &mut Patient).unwrap();
+    let answer = extractor.flows(query, &listed, &mut NoControl).unwrap();
     let bytes = |flow: &Conversation| flow.client_bytes + flow.server_bytes;
     let found = answer.flows.iter().fold((0, 0), |sum, flow| (sum.0 + flow.packets(), sum.1 + bytes(flow)));
     assert_eq!(found, wanted, "{context}: flows add up to what is extracted");
-    let summary = extractor.summary(query, &SummaryQuery::default(), &mut Patient).unwrap();
+    let summary = extractor.summary(query, &SummaryQuery::default(), &mut NoControl).unwrap();
     assert_eq!((summary.totals.packets, summary.totals.bytes), wanted, "{context}: and so does the summary");
     assert_eq!(summary.totals.conversations, answer.flows.len() as u64, "{context}");
     let in_series: u64 = summary.series.iter().map(|point| point.packets).sum();
     assert_eq!(in_series, wanted.0, "{context}: and its series");
     for flow in answer.flows.iter().step_by(1 + answer.flows.len() / 3) {
-        let found = extractor.flow(query, flow.id, &mut Patient).unwrap();
+        let found = extractor.flow(query, flow.id, &mut NoControl).unwrap();
         assert_eq!(found.map(|found| found.packets()), Some(flow.packets()), "{context}: {}", flow.id);
     }
 }

@@ -47,7 +47,7 @@ const _: () = assert!(size_of::<FlowState>() == 128);
 
 /// Key that tells flows apart. For IPv6, `source` is the number of the pair of addresses and `destination` is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct FlowKey {
+pub(super) struct FlowTableKey {
     pub(super) source: u32,
     pub(super) destination: u32,
     pub(super) source_port: u16,
@@ -58,7 +58,7 @@ pub(super) struct FlowKey {
 /// A packet whose flow is yet to be found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pending {
-    pub(super) key: FlowKey,
+    pub(super) key: FlowTableKey,
     pub(super) hash: u32,
     /// The flow's number, once it is found.
     pub(super) flow: u32,
@@ -77,7 +77,7 @@ pub(super) struct Pending {
 }
 
 impl FlowState {
-    fn new(key: FlowKey) -> Self {
+    fn new(key: FlowTableKey) -> Self {
         Self {
             source: key.source,
             destination: key.destination,
@@ -100,8 +100,8 @@ impl FlowState {
     }
 
     #[inline]
-    pub(super) fn key(&self) -> FlowKey {
-        FlowKey {
+    pub(super) fn key(&self) -> FlowTableKey {
+        FlowTableKey {
             source: self.source,
             destination: self.destination,
             source_port: self.source_port,
@@ -209,7 +209,7 @@ impl FlowTable {
 
     /// Hash of a flow's key, under which the table is searched.
     #[inline]
-    pub(super) fn hash(&self, key: &FlowKey) -> u32 {
+    pub(super) fn hash(&self, key: &FlowTableKey) -> u32 {
         let addresses = u64::from(key.source) << 32 | u64::from(key.destination);
         let ports = u64::from(key.source_port) << 16 | u64::from(key.destination_port);
         let hash = self.hasher.hash_one((addresses, ports << 16 | u64::from(key.template)));
@@ -236,7 +236,7 @@ impl FlowTable {
         }
         // Too many flows: the packet goes to the one flow that its template has without a key.
         let template = templates.without_key(u32::from(packet.key.template));
-        let key = FlowKey { template: template as u16, ..FlowKey::default() };
+        let key = FlowTableKey { template: template as u16, ..FlowTableKey::default() };
         let packet = Pending { key, hash: self.hash(&key), without_key: true, ..*packet };
         self.find(&packet, templates)
     }
@@ -286,14 +286,16 @@ impl Pending {
         };
         self.without_key = ends.is_none();
         self.key = match ends {
-            Some((template, source, destination)) => FlowKey {
+            Some((template, source, destination)) => FlowTableKey {
                 source,
                 destination,
                 source_port: key.source_port,
                 destination_port: key.destination_port,
                 template: template as u16,
             },
-            None => FlowKey { template: templates.without_key(template) as u16, ..FlowKey::default() },
+            None => {
+                FlowTableKey { template: templates.without_key(template) as u16, ..FlowTableKey::default() }
+            }
         };
         self.hash = table.hash(&self.key);
     }

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 use netrewind_extractor::flows::{
-    ApplicationCount, Conversation, End, HostCount, PortCount, Totals, TunnelRecord,
+    ApplicationCount, Conversation, FlowEnd, HostCount, PortCount, Totals, TunnelRecord,
 };
 use netrewind_extractor::time_text::in_zone;
 
@@ -24,7 +24,7 @@ fn size(bytes: u64, for_person: bool) -> String {
     if for_person { terminal::bytes(bytes) } else { bytes.to_string() }
 }
 
-fn end(end: &End) -> String {
+fn end(end: &FlowEnd) -> String {
     match (end.address, end.port) {
         (None, _) => "-".to_owned(),
         (Some(address), None) => address.to_string(),

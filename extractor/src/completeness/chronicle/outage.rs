@@ -2,7 +2,7 @@
 
 use netrewind_segment::Timestamp;
 
-use super::Chronicle;
+use super::RecordingTimeline;
 
 /// A time in which a lane received nothing, or could not write, although it was recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(crate) struct Outage {
     pub(crate) is_of_disk: bool,
 }
 
-impl Chronicle<'_> {
+impl RecordingTimeline<'_> {
     /// Notes that a lane's interface was found gone at `at`, after it had worked until `worked_until`.
     pub(super) fn down(&mut self, lane: u16, reason: String, worked_until: Option<Timestamp>, at: Timestamp) {
         // One that has received nothing since the lane started was missing then.

@@ -3,13 +3,13 @@
 use netrewind_segment::Timestamp;
 use netrewind_segment::catalog::Manifest;
 
-use super::{Feed, Judge, link_types_of, overlaps};
+use super::{HourRecords, Judge, link_types_of, overlaps};
 use crate::ExtractError;
 use crate::completeness::Completeness;
 use crate::flows::catalog::OVERLAP_NS;
 use crate::flows::key::TCP_IDLE_NS;
-use crate::flows::part::Part;
-use crate::flows::rollup::{Added, Rollup, Seam, Side, visit_open};
+use crate::flows::part::FlowPart;
+use crate::flows::rollup::{Aggregate, HourBoundary, HourSide, Rollup, visit_open};
 
 /// Records of different hours that are further from each other are of different conversations: none is silent for longer than
 /// TCP that has not ended may be.
@@ -20,14 +20,14 @@ pub(in crate::flows) struct AddedHour {
     /// Rollup of the hour, for its series.
     pub(in crate::flows) rollup: Rollup,
     /// Sums that count as they are, of the hour and of the seam to the hour before.
-    pub(in crate::flows) added: Vec<Added>,
+    pub(in crate::flows) added: Vec<Aggregate>,
     /// Records to be joined.
-    open: Vec<Part>,
+    open: Vec<FlowPart>,
 }
 
 impl AddedHour {
     /// The records to be joined, by their earliest packets; those of one conversation that begin together in their order.
-    pub(in crate::flows) fn open(&self) -> impl Iterator<Item = &Part> {
+    pub(in crate::flows) fn open(&self) -> impl Iterator<Item = &FlowPart> {
         let mut order: Vec<(u64, usize)> =
             self.open.iter().enumerate().map(|(number, part)| (part.body.first(), number)).collect();
         order.sort_unstable();
@@ -36,16 +36,16 @@ impl AddedHour {
 }
 
 /// Treatment of the records at one end of an hour.
-enum End {
+enum HourEdge {
     /// By the seam to the hour next to it.
-    Seam(Seam),
+    Seam(HourBoundary),
     /// As they are: nothing lies there.
     Alone,
     /// One by one.
     Records,
 }
 
-impl Feed<'_> {
+impl HourRecords<'_> {
     /// Takes the next hour by its rollup, if its earliest packet is not later than `until`, all of its records are asked for,
     /// and it has one; else its records have to be read.
     pub(in crate::flows) fn rollup(
@@ -57,18 +57,18 @@ impl Feed<'_> {
         let is_due = self.horizon().is_some_and(|first| until.is_none_or(|until| first <= until));
         let Some(manifest) = self.hours.front().cloned().filter(|_| is_due) else { return Ok(None) };
         let (rollup, early) = match self.next.take() {
-            Some((rollup, seam)) => (rollup, End::Seam(seam)),
+            Some((rollup, seam)) => (rollup, HourEdge::Seam(seam)),
             None => {
                 let Some(rollup) = self.rollup_of(&manifest) else { return Ok(None) };
                 let is_alone = manifest.bounds().is_some_and(|(first, _)| self.near(first, first) == 1);
-                (rollup, if is_alone { End::Alone } else { End::Records })
+                (rollup, if is_alone { HourEdge::Alone } else { HourEdge::Records })
             }
         };
         let mut hour = AddedHour { added: vec![rollup.whole.clone()], open: Vec::new(), rollup };
         self.take_early(&mut hour, early, &manifest, stop, completeness);
         self.take_late(&mut hour, &manifest, stop, completeness);
         if let Some(asking) = &self.asking {
-            hour.rollup.through(asking.carriers, &mut hour.open);
+            hour.rollup.through(asking.encapsulations, &mut hour.open);
         }
         self.hours.pop_front();
         if stop() { Err(ExtractError::Cancelled) } else { Ok(Some(hour)) }
@@ -83,35 +83,35 @@ impl Feed<'_> {
     ) {
         if let Some((after, seam)) = self.seam_after(manifest) {
             if let Some(asking) = &self.asking {
-                seam.before(asking.carriers, &mut hour.open);
+                seam.before(asking.encapsulations, &mut hour.open);
             }
             self.next = Some((after, seam));
         } else if manifest.bounds().is_some_and(|(_, last)| self.near(last, last) == 1) {
             hour.added.push(hour.rollup.late_alone.clone());
         } else {
-            self.read_open(hour, Side::Late, manifest, stop, completeness);
+            self.read_open(hour, HourSide::Late, manifest, stop, completeness);
         }
     }
 
     fn take_early(
         &self,
         hour: &mut AddedHour,
-        early: End,
+        early: HourEdge,
         manifest: &Manifest,
         stop: &dyn Fn() -> bool,
         completeness: &mut Completeness,
     ) {
-        let Some(carriers) = self.asking.as_ref().map(|asking| asking.carriers) else { return };
+        let Some(encapsulations) = self.asking.as_ref().map(|asking| asking.encapsulations) else { return };
         match early {
-            End::Seam(seam) => {
-                seam.after(carriers, &mut hour.open);
+            HourEdge::Seam(seam) => {
+                seam.after(encapsulations, &mut hour.open);
                 hour.added.push(seam.settled);
             }
-            End::Alone => {
+            HourEdge::Alone => {
                 hour.added.push(hour.rollup.early_alone.clone());
-                hour.rollup.early(carriers, &mut hour.open);
+                hour.rollup.early(encapsulations, &mut hour.open);
             }
-            End::Records => self.read_open(hour, Side::Early, manifest, stop, completeness),
+            HourEdge::Records => self.read_open(hour, HourSide::Early, manifest, stop, completeness),
         }
     }
 
@@ -119,7 +119,7 @@ impl Feed<'_> {
     fn read_open(
         &self,
         hour: &mut AddedHour,
-        side: Side,
+        side: HourSide,
         manifest: &Manifest,
         stop: &dyn Fn() -> bool,
         completeness: &mut Completeness,
@@ -131,7 +131,8 @@ impl Feed<'_> {
             hour.open.push(part);
             !(seen.is_multiple_of(super::RECORDS_BETWEEN_QUESTIONS) && stop())
         };
-        let visited = visit_open(asking.catalog, asking.store, manifest, side, asking.carriers, &mut take);
+        let visited =
+            visit_open(asking.catalog, asking.store, manifest, side, asking.encapsulations, &mut take);
         if let Err(reason) = visited {
             completeness.add_damage(super::damage_of(asking.store, manifest, &reason));
         }
@@ -151,7 +152,7 @@ impl Feed<'_> {
     }
 
     /// The hour after the next one, if nothing but their seam lies between them.
-    fn seam_after(&self, manifest: &Manifest) -> Option<(Rollup, Seam)> {
+    fn seam_after(&self, manifest: &Manifest) -> Option<(Rollup, HourBoundary)> {
         let asking = self.asking.as_ref()?;
         let after = self.hours.get(1).filter(|after| after.hour.before() == Some(manifest.hour))?;
         let ((_, last), (first, _)) = (manifest.bounds()?, after.bounds()?);

@@ -10,11 +10,11 @@ use netrewind_packet::{Shape, TransportKey, View, protocol};
 use netrewind_segment::layout::CAPLEN_MAX;
 use netrewind_segment::{LinkType, Timestamp};
 
-use super::super::carrier::Carriers;
-use super::super::key::{Key, Kind};
-use super::super::part::{Body, REPLIES, REQUESTS, Side};
+use super::super::carrier::Encapsulations;
+use super::super::key::{FlowKey, FlowKeyKind};
+use super::super::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS};
 use super::super::record::TunnelRecord;
-use crate::filters::{Filters, Outlook};
+use crate::filters::{LinkTypeVerdict, QueryFilter};
 use crate::plan::{Judged, Verdicts};
 use crate::views::INNER_LINK_TYPES;
 use netrewind_filter::Verdict;
@@ -33,9 +33,9 @@ const IPV6_HEADER_BYTES: u16 = 40;
 
 /// Holds records against the filters of a query.
 pub(in crate::flows) struct Judge<'q> {
-    filters: &'q Filters,
+    filters: &'q QueryFilter,
     /// The same without demands on tunnels, which are judged apart.
-    of_packets: Filters,
+    of_packets: QueryFilter,
     link_types: Vec<LinkType>,
     is_everything: bool,
     remembered: HashMap<Template, Judged>,
@@ -53,9 +53,9 @@ pub(in crate::flows) enum Left {
 
 impl<'q> Judge<'q> {
     /// Judge of records from segments of these link types.
-    pub(in crate::flows) fn new(filters: &'q Filters, link_types: &[LinkType]) -> Self {
+    pub(in crate::flows) fn new(filters: &'q QueryFilter, link_types: &[LinkType]) -> Self {
         let is_everything =
-            link_types.iter().all(|&link_type| filters.outlook(link_type) == Outlook::Everything);
+            link_types.iter().all(|&link_type| filters.outlook(link_type) == LinkTypeVerdict::Everything);
         Self {
             filters,
             of_packets: filters.without_tunnels(),
@@ -71,7 +71,12 @@ impl<'q> Judge<'q> {
     }
 
     /// Removes from a record the packets that are not accepted; what a joined filter may not accept counts as not accepted.
-    pub(in crate::flows) fn restrict(&mut self, key: &Key, body: &mut Body, carriers: &Carriers) -> Left {
+    pub(in crate::flows) fn restrict(
+        &mut self,
+        key: &FlowKey,
+        body: &mut FlowCounters,
+        encapsulations: &Encapsulations,
+    ) -> Left {
         if self.is_everything {
             return Left::Exactly;
         }
@@ -80,10 +85,10 @@ impl<'q> Judge<'q> {
             if body.sides[end].packets == 0 {
                 continue;
             }
-            let Verdicts { all, joined } = self.judge(key, body, end, carriers);
+            let Verdicts { all, joined } = self.judge(key, body, end, encapsulations);
             is_hidden |= joined != Verdict::Always;
             if joined != Verdict::Always || all == Verdict::Never {
-                body.sides[end] = Side::NOTHING;
+                body.sides[end] = DirectionCounters::NOTHING;
             } else if all == Verdict::Maybe {
                 left = Left::Perhaps;
             } else if left == Left::Nothing {
@@ -98,9 +103,15 @@ impl<'q> Judge<'q> {
         left
     }
 
-    fn judge(&mut self, key: &Key, body: &Body, end: usize, carriers: &Carriers) -> Verdicts {
+    fn judge(
+        &mut self,
+        key: &FlowKey,
+        body: &FlowCounters,
+        end: usize,
+        encapsulations: &Encapsulations,
+    ) -> Verdicts {
         let side = &body.sides[end];
-        let tunnels = carriers.tunnels(side.stack);
+        let tunnels = encapsulations.tunnels(side.stack);
         let flow = flow_of(key, side, end);
         let tags = if body.vlans == 0 { 0 } else { TAGS_MAX };
         let mut all: Option<Verdicts> = None;
@@ -137,7 +148,13 @@ impl<'q> Judge<'q> {
     }
 
     /// Whatever the side's packets may look like.
-    fn templates(&self, key: &Key, side: &Side, is_in_tunnel: bool, tags_max: usize) -> Vec<Template> {
+    fn templates(
+        &self,
+        key: &FlowKey,
+        side: &DirectionCounters,
+        is_in_tunnel: bool,
+        tags_max: usize,
+    ) -> Vec<Template> {
         let inner = if is_in_tunnel { &INNER_LINK_TYPES[..] } else { &self.link_types };
         let mut templates = Vec::new();
         for &link_type in inner {
@@ -163,8 +180,8 @@ fn same(one: Verdict, other: Verdict) -> Verdict {
 /// Template of a side's packets, as far as the record tells. For a packet in a tunnel an outer header of the store's first link
 /// type is put around it.
 fn template(
-    key: &Key,
-    side: &Side,
+    key: &FlowKey,
+    side: &DirectionCounters,
     link_type: LinkType,
     tags: usize,
     around: Option<&Vec<LinkType>>,
@@ -183,10 +200,10 @@ fn template(
 }
 
 /// Bytes before the network header, and the bits known of them; `None` if the header's position is not known.
-fn prefix_of(key: &Key, link_type: LinkType, tags: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+fn prefix_of(key: &FlowKey, link_type: LinkType, tags: usize) -> Option<(Vec<u8>, Vec<u8>)> {
     let ether_type = match key.kind {
-        Kind::Other if key.detail == 0 => return None,
-        Kind::Other => key.detail,
+        FlowKeyKind::Other if key.detail == 0 => return None,
+        FlowKeyKind::Other => key.detail,
         _ if key.is_ipv6 => 0x86dd,
         _ => 0x0800,
     };
@@ -201,23 +218,23 @@ fn prefix_of(key: &Key, link_type: LinkType, tags: usize) -> Option<(Vec<u8>, Ve
             known.extend([0xff; 2]);
             Some((prefix, known))
         }
-        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 if key.kind != Kind::Other => {
+        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 if key.kind != FlowKeyKind::Other => {
             Some((Vec::new(), Vec::new()))
         }
         _ => None,
     }
 }
 
-fn shape_of(key: &Key, side: &Side) -> Shape {
+fn shape_of(key: &FlowKey, side: &DirectionCounters) -> Shape {
     let is_reply = side.flags_any & REPLIES != 0 && side.flags_any & REQUESTS == 0;
     let transport = match key.kind {
-        Kind::Other => return Shape::None,
-        Kind::Ports => TransportKey::Ports,
+        FlowKeyKind::Other => return Shape::None,
+        FlowKeyKind::Ports => TransportKey::Ports,
         // The type of a reply is not that of the key.
-        Kind::Icmp if !is_reply => TransportKey::TypeAndCode,
-        Kind::Icmp | Kind::Ip | Kind::Fragment => TransportKey::None,
+        FlowKeyKind::Icmp if !is_reply => TransportKey::TypeAndCode,
+        FlowKeyKind::Icmp | FlowKeyKind::Ip | FlowKeyKind::Fragment => TransportKey::None,
     };
-    let later_fragment = key.kind == Kind::Fragment;
+    let later_fragment = key.kind == FlowKeyKind::Fragment;
     if key.is_ipv6 {
         let next_header = if later_fragment { protocol::FRAGMENT } else { key.protocol };
         let transport_at = IPV6_HEADER_BYTES + if later_fragment { 8 } else { 0 };
@@ -251,10 +268,10 @@ fn captured_min(template: &Template, flow: &Flow) -> u32 {
     u32::try_from(captured).unwrap_or(0)
 }
 
-fn flow_of(key: &Key, side: &Side, end: usize) -> Flow {
+fn flow_of(key: &FlowKey, side: &DirectionCounters, end: usize) -> Flow {
     let (source, destination) = (key.address(end), key.address(1 - end));
     let (source_port, destination_port) = match key.kind {
-        Kind::Icmp => (key.detail, 0),
+        FlowKeyKind::Icmp => (key.detail, 0),
         _ => (key.port(end).unwrap_or(0), key.port(1 - end).unwrap_or(0)),
     };
     let longest = u32::try_from(side.bytes).unwrap_or(u32::MAX);
@@ -273,7 +290,7 @@ fn flow_of(key: &Key, side: &Side, end: usize) -> Flow {
         len: if side.packets == 1 { longest..=longest } else { 0..=longest },
         caplen: 0..=CAPLEN_MAX,
         tcp_flags: knows_flags.then_some(TcpFlags { all: side.flags_all, any: side.flags_any }),
-        has_fragments: key.kind == Kind::Fragment,
+        has_fragments: key.kind == FlowKeyKind::Fragment,
         granules: 1,
     }
 }

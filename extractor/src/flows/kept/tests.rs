@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flows::catalog::{Edges, flow_of};
-use crate::flows::record::{Ending, describe};
+use crate::flows::record::{RangeEnd, describe};
 use crate::flows::search::Search;
 
 const BASE_NS: u64 = 1_795_338_000_000_000_000;
@@ -37,12 +37,18 @@ fn labels() -> impl Strategy<Value = Option<Arc<LabelTexts>>> {
         .prop_map(|labels| labels.map(|labels| LabelTexts::of(&labels)))
 }
 
-fn side(is_tcp: bool, is_icmp: bool) -> impl Strategy<Value = Side> {
+fn side(is_tcp: bool, is_icmp: bool) -> impl Strategy<Value = DirectionCounters> {
     let some =
         (1u64..1000, 1u64..1_000_000, 0u64..5_000_000_000, 0u64..5_000_000_000, any::<[u8; 2]>(), 0u64..300)
             .prop_map(move |(packets, bytes, first, length, [flags_any, flags_all], again)| {
                 let first = BASE_NS - 1_000_000_000 + first;
-                let mut side = Side { packets, bytes, first, last: first + length, ..Side::NOTHING };
+                let mut side = DirectionCounters {
+                    packets,
+                    bytes,
+                    first,
+                    last: first + length,
+                    ..DirectionCounters::NOTHING
+                };
                 if is_tcp || is_icmp {
                     (side.flags_any, side.flags_all) = (flags_any, flags_all);
                 }
@@ -51,17 +57,17 @@ fn side(is_tcp: bool, is_icmp: bool) -> impl Strategy<Value = Side> {
                 }
                 side
             });
-    prop_oneof![1 => Just(Side::NOTHING), 5 => some]
+    prop_oneof![1 => Just(DirectionCounters::NOTHING), 5 => some]
 }
 
-type Made = (Key, Body, bool, [Vec<TunnelRecord>; 2], Vec<u16>);
+type Made = (FlowKey, FlowCounters, bool, [Vec<TunnelRecord>; 2], Vec<u16>);
 
 fn made() -> impl Strategy<Value = Made> {
     let key =
         (prop::sample::select(KINDS.to_vec()), any::<bool>(), prop::sample::select(vec![6u8, 17, 1, 58, 89]));
     key.prop_flat_map(|(kind, is_ipv6, protocol)| {
-        let is_tcp = kind == Kind::Ports && protocol == 6;
-        let sides = [side(is_tcp, kind == Kind::Icmp), side(is_tcp, kind == Kind::Icmp)];
+        let is_tcp = kind == FlowKeyKind::Ports && protocol == 6;
+        let sides = [side(is_tcp, kind == FlowKeyKind::Icmp), side(is_tcp, kind == FlowKeyKind::Icmp)];
         let tunnels = || prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(tunnel(), 1..3)];
         (
             (any::<[u32; 2]>(), any::<[u16; 3]>(), sides, labels(), any::<bool>(), any::<bool>()),
@@ -75,17 +81,17 @@ fn made() -> impl Strategy<Value = Made> {
                     (round_trip_ns, segments, tunnels),
                     vlans,
                 )| {
-                    let has = |wanted: &[Kind]| wanted.contains(&kind);
-                    let key = Key {
-                        addresses: if kind == Kind::Other { [0; 2] } else { ends.map(u128::from) },
-                        ports: if has(&[Kind::Ports]) { [one, other] } else { [0; 2] },
-                        detail: if has(&[Kind::Icmp, Kind::Other]) { detail } else { 0 },
+                    let has = |wanted: &[FlowKeyKind]| wanted.contains(&kind);
+                    let key = FlowKey {
+                        addresses: if kind == FlowKeyKind::Other { [0; 2] } else { ends.map(u128::from) },
+                        ports: if has(&[FlowKeyKind::Ports]) { [one, other] } else { [0; 2] },
+                        detail: if has(&[FlowKeyKind::Icmp, FlowKeyKind::Other]) { detail } else { 0 },
                         protocol,
                         kind,
                         is_ipv6,
                         carrier: 0,
                     };
-                    let body = Body {
+                    let body = FlowCounters {
                         sides,
                         vlans: 0,
                         segments,
@@ -101,20 +107,23 @@ fn made() -> impl Strategy<Value = Made> {
     })
 }
 
-/// With its tunnels and VLANs known to `carriers`.
-fn carried((mut key, mut body, _, tunnels, vlans): Made, carriers: &Carriers) -> (Key, Body) {
+/// With its tunnels and VLANs known to `encapsulations`.
+fn carried(
+    (mut key, mut body, _, tunnels, vlans): Made,
+    encapsulations: &Encapsulations,
+) -> (FlowKey, FlowCounters) {
     for (side, tunnels) in body.sides.iter_mut().zip(tunnels).filter(|(side, _)| side.packets > 0) {
-        let (carrier, stack) = carriers.number(tunnels);
+        let (carrier, stack) = encapsulations.number(tunnels);
         if stack != 0 {
             (key.carrier, side.stack) = (carrier, stack);
         }
     }
-    body.vlans = carriers.vlan_set(vlans);
+    body.vlans = encapsulations.vlan_set(vlans);
     (key, body)
 }
 
-fn kept(key: &Key, body: &Body, carriers: &Carriers) -> CatalogRecord {
-    flow_of(key, body, carriers, Edges { base: BASE_NS, begins: 0, ends: u64::MAX })
+fn kept(key: &FlowKey, body: &FlowCounters, encapsulations: &Encapsulations) -> CatalogRecord {
+    flow_of(key, body, encapsulations, Edges { base: BASE_NS, begins: 0, ends: u64::MAX })
 }
 
 const SEARCHES: [&str; 22] = [
@@ -147,13 +156,13 @@ proptest! {
 
     #[test]
     fn a_record_comes_back_as_it_was(made in made()) {
-        let (before, after) = (Carriers::default(), Carriers::default());
+        let (before, after) = (Encapsulations::default(), Encapsulations::default());
         let is_open = made.2;
         let (key, body) = carried(made, &before);
         let bytes = write(&key, &body, is_open, &before, BASE_NS);
         let (part, read_open) = read(&bytes, &after, BASE_NS).expect("a record");
         prop_assert_eq!(read_open.is_open, is_open);
-        let told = |key, body, carriers| describe(key, body, carriers, Ending::NEVER);
+        let told = |key, body, encapsulations| describe(key, body, encapsulations, RangeEnd::NEVER);
         prop_assert_eq!(told(&part.key, &part.body, &after), told(&key, &body, &before));
         let again = write(&part.key, &part.body, is_open, &after, BASE_NS);
         prop_assert_eq!(again, bytes);
@@ -161,9 +170,9 @@ proptest! {
 
     #[test]
     fn what_a_search_finds_the_catalog_finds(made in made()) {
-        let carriers = Carriers::default();
-        let (key, body) = carried(made, &carriers);
-        let (flow, told) = (kept(&key, &body, &carriers), describe(&key, &body, &carriers, Ending::NEVER));
+        let encapsulations = Encapsulations::default();
+        let (key, body) = carried(made, &encapsulations);
+        let (flow, told) = (kept(&key, &body, &encapsulations), describe(&key, &body, &encapsulations, RangeEnd::NEVER));
         for text in SEARCHES {
             let search: Search = text.parse().expect("a search");
             let is_found = search.condition().accepts(&flow);
@@ -176,15 +185,15 @@ proptest! {
 
     #[test]
     fn bytes_that_are_no_record_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..80), made in made(), at in any::<prop::sample::Index>(), bit in 0u32..8) {
-        let carriers = Carriers::default();
-        let _ = read(&bytes, &carriers, BASE_NS);
-        let (key, body) = carried(made, &carriers);
-        let whole = write(&key, &body, false, &carriers, BASE_NS);
-        prop_assert!(read(&whole[..at.index(whole.len())], &carriers, BASE_NS).is_none());
+        let encapsulations = Encapsulations::default();
+        let _ = read(&bytes, &encapsulations, BASE_NS);
+        let (key, body) = carried(made, &encapsulations);
+        let whole = write(&key, &body, false, &encapsulations, BASE_NS);
+        prop_assert!(read(&whole[..at.index(whole.len())], &encapsulations, BASE_NS).is_none());
         let mut changed = whole.clone();
         changed[at.index(whole.len())] ^= 1 << bit;
-        if let Some((part, _)) = read(&changed, &carriers, BASE_NS) {
-            let _ = describe(&part.key, &part.body, &carriers, Ending::NEVER);
+        if let Some((part, _)) = read(&changed, &encapsulations, BASE_NS) {
+            let _ = describe(&part.key, &part.body, &encapsulations, RangeEnd::NEVER);
         }
     }
 }

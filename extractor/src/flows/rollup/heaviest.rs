@@ -11,24 +11,24 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::table::{HEAVY_MAX, Table, TableKey, TableValue};
-use crate::flows::kept::Writer;
+use crate::flows::kept::DocumentWriter;
 
 /// Counts by key that are held in memory.
-pub(in crate::flows) type Held<K, V> = HashMap<K, V, RandomState>;
+pub(in crate::flows) type HeldCounts<K, V> = HashMap<K, V, RandomState>;
 
 /// The `count` heaviest keys of all tables and what is held beside them, the heaviest first, equals in the order of their keys.
 /// `None` where too little of a table is listed by weight to tell.
 pub(in crate::flows) fn heaviest<K: TableKey, V: TableValue>(
     tables: &[Table<'_, K, V>],
-    held: &Held<K, V>,
+    held: &HeldCounts<K, V>,
     count: usize,
 ) -> Option<Vec<(K, V)>> {
     if count == 0 {
         return Some(Vec::new());
     }
-    let mut lists: Vec<List<'_, K, V>> = tables
+    let mut lists: Vec<WeightedList<'_, K, V>> = tables
         .iter()
-        .map(|table| List {
+        .map(|table| WeightedList {
             entries: Box::new(table.heavy()),
             is_whole: table.is_all_heavy(),
             depth: 0,
@@ -36,7 +36,7 @@ pub(in crate::flows) fn heaviest<K: TableKey, V: TableValue>(
         })
         .collect();
     lists.push(heavy_of(held));
-    let mut seen: Held<K, u64> = Held::default();
+    let mut seen: HeldCounts<K, u64> = HeldCounts::default();
     let mut depth = FIRST_DEPTH;
     loop {
         let mut has_more = false;
@@ -68,7 +68,7 @@ const FIRST_DEPTH: usize = 64;
 const LOOKED_UP_EACH: usize = 4;
 
 /// Smallest weight among the `count` heaviest; zero if there are fewer.
-fn least_of<K>(seen: &Held<K, u64>, count: usize) -> u64 {
+fn least_of<K>(seen: &HeldCounts<K, u64>, count: usize) -> u64 {
     let mut weights: Vec<u64> = seen.values().copied().collect();
     match count.checked_sub(1).filter(|&number| number < weights.len()) {
         Some(number) => *weights.select_nth_unstable_by_key(number, |&weight| Reverse(weight)).1,
@@ -83,7 +83,7 @@ fn first<K: TableKey, V: TableValue>(mut all: Vec<(K, V)>, count: usize) -> Vec<
 }
 
 /// Entries by weight.
-struct List<'l, K, V> {
+struct WeightedList<'l, K, V> {
     entries: Box<dyn Iterator<Item = (K, V)> + 'l>,
     /// True if nothing is missing at its end.
     is_whole: bool,
@@ -93,7 +93,7 @@ struct List<'l, K, V> {
     weight: u64,
 }
 
-impl<K, V: TableValue> List<'_, K, V> {
+impl<K, V: TableValue> WeightedList<'_, K, V> {
     /// Reads on to this depth; whether there is more.
     fn read(&mut self, depth: usize, take: &mut impl FnMut(K, u64)) -> bool {
         for (key, value) in self.entries.by_ref().take(depth - self.depth) {
@@ -109,7 +109,7 @@ impl<K, V: TableValue> List<'_, K, V> {
     }
 }
 
-fn heavy_of<K: TableKey, V: TableValue>(held: &Held<K, V>) -> List<'_, K, V> {
+fn heavy_of<K: TableKey, V: TableValue>(held: &HeldCounts<K, V>) -> WeightedList<'_, K, V> {
     let mut entries: Vec<(K, V)> = held.iter().map(|(key, value)| (*key, *value)).collect();
     let is_whole = entries.len() <= HEAVY_MAX;
     if !is_whole {
@@ -117,11 +117,11 @@ fn heavy_of<K: TableKey, V: TableValue>(held: &Held<K, V>) -> List<'_, K, V> {
         entries.truncate(HEAVY_MAX);
     }
     entries.sort_unstable_by_key(|(_, value)| Reverse(value.weight()));
-    List { entries: Box::new(entries.into_iter()), is_whole, depth: 0, weight: u64::MAX }
+    WeightedList { entries: Box::new(entries.into_iter()), is_whole, depth: 0, weight: u64::MAX }
 }
 
-fn sum_of<K: TableKey, V: TableValue>(key: &K, tables: &[Table<'_, K, V>], held: &Held<K, V>) -> V {
-    let mut bytes = Writer::default();
+fn sum_of<K: TableKey, V: TableValue>(key: &K, tables: &[Table<'_, K, V>], held: &HeldCounts<K, V>) -> V {
+    let mut bytes = DocumentWriter::default();
     key.write(&mut bytes);
     let mut sum = held.get(key).copied().unwrap_or_default();
     tables.iter().filter_map(|table| table.find(&bytes.0)).for_each(|value| sum.add_all(&value));

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use netrewind_segment::catalog::{Hour, Manifest};
 use netrewind_segment::{Map, Store, StoreError};
 
-use super::seam::Seam;
-use super::sums::File;
+use super::seam::HourBoundary;
+use super::sums::SumsFile;
 use super::{Rollup, identity};
 use crate::segment::LOST_PAGES;
 
@@ -16,12 +16,12 @@ use crate::segment::LOST_PAGES;
 const WHOLE_MAX: usize = 35_136;
 
 /// Identity of a file: hour, inode number, length and time of the last change.
-type Stamp = (Hour, u64, u64, i64, i64);
+type FileStamp = (Hour, u64, u64, i64, i64);
 
 /// Opens rollups and seams. Their checksums are computed once, not for each query.
 #[derive(Debug, Default)]
 pub(crate) struct Rollups {
-    whole: Mutex<HashSet<Stamp>>,
+    whole: Mutex<HashSet<FileStamp>>,
     /// Reasons why those of an hour could not be used when they were last opened.
     faults: Mutex<BTreeMap<(Hour, &'static str), String>>,
 }
@@ -34,9 +34,14 @@ impl Rollups {
     }
 
     /// Seam between two hours.
-    pub(in crate::flows) fn seam(&self, store: &Store, before: &Manifest, after: &Manifest) -> Option<Seam> {
-        let file = self.open("seam", store.seam(after.hour), after.hour, Seam::is_whole)?;
-        Seam::of(file, [identity(before)?, identity(after)?])
+    pub(in crate::flows) fn seam(
+        &self,
+        store: &Store,
+        before: &Manifest,
+        after: &Manifest,
+    ) -> Option<HourBoundary> {
+        let file = self.open("seam", store.seam(after.hour), after.hour, HourBoundary::is_whole)?;
+        HourBoundary::of(file, [identity(before)?, identity(after)?])
     }
 
     /// Faults of these hours: the file that could not be used, and why. Their records were read in its place.
@@ -53,7 +58,7 @@ impl Rollups {
         file: Result<Option<std::fs::File>, StoreError>,
         hour: Hour,
         is_whole: fn(&[u8]) -> bool,
-    ) -> Option<Arc<File>> {
+    ) -> Option<Arc<SumsFile>> {
         let opened = self.open_whole(file, hour, is_whole);
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         match opened {
@@ -76,7 +81,7 @@ impl Rollups {
         file: Result<Option<std::fs::File>, StoreError>,
         hour: Hour,
         is_whole: fn(&[u8]) -> bool,
-    ) -> Result<Option<Arc<File>>, String> {
+    ) -> Result<Option<Arc<SumsFile>>, String> {
         let reason = |error: std::io::Error| error.to_string();
         let Some(file) = file.map_err(|error| match error {
             StoreError::Io { source, .. } => reason(source),
@@ -104,6 +109,6 @@ impl Rollups {
         if map.has_lost() {
             return Err(LOST_PAGES.to_owned());
         }
-        Ok(Some(Arc::new(File { map, base: hour.start() })))
+        Ok(Some(Arc::new(SumsFile { map, base: hour.start() })))
     }
 }

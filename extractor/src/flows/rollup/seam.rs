@@ -13,14 +13,14 @@ use foldhash::fast::RandomState;
 use netrewind_segment::catalog::{Condition, Hour, Manifest};
 use netrewind_segment::{Store, Timestamp};
 
-use super::sums::{Added, Adding, File};
-use super::{Records, Rollups, after_head, checked, identity, is_checked, parts_of, records};
-use crate::flows::carrier::Carriers;
+use super::sums::{Aggregate, AggregateBuilder, SumsFile};
+use super::{RollupRecords, Rollups, after_head, checked, identity, is_checked, parts_of, records};
+use crate::flows::carrier::Encapsulations;
 use crate::flows::catalog::{Catalog, Edges};
 use crate::flows::join::Joiner;
-use crate::flows::kept::{self, Writer};
-use crate::flows::key::Key;
-use crate::flows::part::Part;
+use crate::flows::kept::{self, DocumentWriter};
+use crate::flows::key::FlowKey;
+use crate::flows::part::FlowPart;
 
 const MAGIC: &[u8; 8] = b"NRSEAM\x00\x01";
 /// Magic, checksum and two identities.
@@ -30,35 +30,43 @@ const JOINED_MAX: usize = 1 << 21;
 
 /// Totals and remaining records of the conversations that cross the boundary of two catalog hours.
 #[derive(Debug)]
-pub(in crate::flows) struct Seam {
+pub(in crate::flows) struct HourBoundary {
     /// Sums of the conversations that are over.
-    pub(in crate::flows) settled: Added,
+    pub(in crate::flows) settled: Aggregate,
     unsettled: [Range<usize>; 2],
 }
 
-impl Seam {
+impl HourBoundary {
     pub(super) fn is_whole(bytes: &[u8]) -> bool {
         is_checked(MAGIC, bytes)
     }
 
-    pub(super) fn of(file: Arc<File>, identities: [u64; 2]) -> Option<Self> {
+    pub(super) fn of(file: Arc<SumsFile>, identities: [u64; 2]) -> Option<Self> {
         let [settled, before, after] = parts_of(&file.map, after_head(MAGIC, &file.map, &identities)?)?;
-        Some(Self { settled: Added { bytes: settled, file }, unsettled: [before, after] })
+        Some(Self { settled: Aggregate { bytes: settled, file }, unsettled: [before, after] })
     }
 
     /// The records of the hour before that are not settled, but for those that reach through it.
-    pub(in crate::flows) fn before(&self, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
-        self.records(0, carriers, to)
+    pub(in crate::flows) fn before(
+        &self,
+        encapsulations: &Encapsulations,
+        to: &mut Vec<FlowPart>,
+    ) -> Option<()> {
+        self.records(0, encapsulations, to)
     }
 
     /// Likewise those of the hour after.
-    pub(in crate::flows) fn after(&self, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
-        self.records(1, carriers, to)
+    pub(in crate::flows) fn after(
+        &self,
+        encapsulations: &Encapsulations,
+        to: &mut Vec<FlowPart>,
+    ) -> Option<()> {
+        self.records(1, encapsulations, to)
     }
 
-    fn records(&self, side: usize, carriers: &Carriers, to: &mut Vec<Part>) -> Option<()> {
+    fn records(&self, side: usize, encapsulations: &Encapsulations, to: &mut Vec<FlowPart>) -> Option<()> {
         let file = &self.settled.file;
-        records(file.map.get(self.unsettled.get(side)?.clone())?, carriers, file.base.ns(), to)
+        records(file.map.get(self.unsettled.get(side)?.clone())?, encapsulations, file.base.ns(), to)
     }
 }
 
@@ -82,16 +90,17 @@ pub fn seam(
     after: &Manifest,
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<u8>, String> {
-    let carriers = Carriers::default();
+    let encapsulations = Encapsulations::default();
     let rollups = Rollups::default();
     let mut through = Vec::new();
-    let mut read = |manifest: &Manifest| rollups.rollup(store, manifest)?.through(&carriers, &mut through);
+    let mut read =
+        |manifest: &Manifest| rollups.rollup(store, manifest)?.through(&encapsulations, &mut through);
     let has_rollups = read(before).and_then(|()| read(after)).is_some();
-    let mut settling = Settling::new(&carriers, after.hour);
+    let mut settling = BoundaryJoin::new(&encapsulations, after.hour);
     if has_rollups {
         settling.leave(through.iter());
-        for (manifest, side) in [(before, Side::Late), (after, Side::Early)] {
-            visit_open(catalog, store, manifest, side, &carriers, &mut |part| {
+        for (manifest, side) in [(before, HourSide::Late), (after, HourSide::Early)] {
+            visit_open(catalog, store, manifest, side, &encapsulations, &mut |part| {
                 settling.take(part, side);
                 !stop()
             })?;
@@ -103,7 +112,7 @@ pub fn seam(
         return Err("it was given up".to_owned());
     }
     let identities = [before, after].map(|manifest| identity(manifest).unwrap_or_default());
-    let mut to = Writer::default();
+    let mut to = DocumentWriter::default();
     identities.iter().for_each(|identity| to.0.extend_from_slice(&identity.to_be_bytes()));
     // Where there is too much, it says that there is none.
     if let Some((settled, unsettled)) = settling.finish() {
@@ -115,7 +124,7 @@ pub fn seam(
 
 /// End of its hour at which a record is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::flows) enum Side {
+pub(in crate::flows) enum HourSide {
     /// It may have begun before.
     Early,
     /// It may go on after.
@@ -127,22 +136,22 @@ pub(in crate::flows) fn visit_open(
     catalog: &dyn Catalog,
     store: &Store,
     manifest: &Manifest,
-    side: Side,
-    carriers: &Carriers,
-    take: &mut dyn FnMut(Part) -> bool,
+    side: HourSide,
+    encapsulations: &Encapsulations,
+    take: &mut dyn FnMut(FlowPart) -> bool,
 ) -> Result<(), String> {
     let (edges, base) = (Edges::of(manifest), manifest.hour.start());
     let mut is_damaged = false;
     let everything = (Timestamp::MIN, Timestamp::MAX);
     catalog.visit(store, manifest, &Condition::Nothing, everything.0, everything.1, &mut |bytes| {
-        let Some((part, standing)) = kept::read(bytes, carriers, base.ns()) else {
+        let Some((part, standing)) = kept::read(bytes, encapsulations, base.ns()) else {
             is_damaged = true;
             return false;
         };
         let (early, late) = edges.sides(&part.key, &part.body, standing.is_loose);
         let is_wanted = match side {
-            Side::Early => early && !late,
-            Side::Late => late && !early,
+            HourSide::Early => early && !late,
+            HourSide::Late => late && !early,
         };
         !is_wanted || take(part)
     })?;
@@ -150,52 +159,52 @@ pub(in crate::flows) fn visit_open(
 }
 
 /// Records that are joined, but for those of conversations that are not all there.
-pub(super) struct Settling<'q> {
+pub(super) struct BoundaryJoin<'q> {
     joiner: Joiner<'q>,
-    settled: Adding<'q>,
-    unsettled: [Records; 2],
+    settled: AggregateBuilder<'q>,
+    unsettled: [RollupRecords; 2],
     /// Conversations of which a record reaches through its hour.
-    left: HashSet<Key, RandomState>,
+    left: HashSet<FlowKey, RandomState>,
     base: Hour,
-    carriers: &'q Carriers,
+    encapsulations: &'q Encapsulations,
     is_unknown: bool,
 }
 
-impl<'q> Settling<'q> {
-    pub(super) fn new(carriers: &'q Carriers, base: Hour) -> Self {
-        let mut joiner = Joiner::new(carriers).with_open_max(JOINED_MAX);
+impl<'q> BoundaryJoin<'q> {
+    pub(super) fn new(encapsulations: &'q Encapsulations, base: Hour) -> Self {
+        let mut joiner = Joiner::new(encapsulations).with_open_max(JOINED_MAX);
         // Nothing is over before all is there.
         joiner.begin(Some(0));
         Self {
             joiner,
-            settled: Adding::new(carriers),
+            settled: AggregateBuilder::new(encapsulations),
             unsettled: Default::default(),
             left: HashSet::default(),
             base,
-            carriers,
+            encapsulations,
             is_unknown: false,
         }
     }
 
     /// Leaves conversations with a record that reaches through its hour.
-    pub(super) fn leave<'p>(&mut self, through: impl Iterator<Item = &'p Part>) {
+    pub(super) fn leave<'p>(&mut self, through: impl Iterator<Item = &'p FlowPart>) {
         self.left.extend(through.map(|part| part.key));
     }
 
     /// Takes a record: those of the hour before first, each hour's in their order.
-    pub(super) fn take(&mut self, part: Part, side: Side) {
-        let Part { key, body } = &part;
+    pub(super) fn take(&mut self, part: FlowPart, side: HourSide) {
+        let FlowPart { key, body } = &part;
         if self.left.contains(key) {
             let [before, after] = &mut self.unsettled;
-            let of_side = if side == Side::Late { before } else { after };
-            of_side.add(&kept::write(key, body, true, self.carriers, self.base.start().ns()));
+            let of_side = if side == HourSide::Late { before } else { after };
+            of_side.add(&kept::write(key, body, true, self.encapsulations, self.base.start().ns()));
         } else {
             self.joiner.add(key, body, &mut |key, body| self.settled.take(key, body));
         }
     }
 
     /// Settled and unsettled conversations; `None` if they are not known for certain.
-    fn finish(self) -> Option<(Writer, [Records; 2])> {
+    fn finish(self) -> Option<(DocumentWriter, [RollupRecords; 2])> {
         let Self { mut joiner, mut settled, unsettled, base, .. } = self;
         joiner.finish(&mut |key, body| settled.take(key, body));
         if self.is_unknown || joiner.is_approximate() {
@@ -205,7 +214,7 @@ impl<'q> Settling<'q> {
     }
 
     /// Likewise, where there is no hour before.
-    pub(super) fn finish_alone(self) -> Option<(Writer, Records)> {
+    pub(super) fn finish_alone(self) -> Option<(DocumentWriter, RollupRecords)> {
         let (settled, [_, after]) = self.finish()?;
         Some((settled, after))
     }
@@ -230,10 +239,10 @@ pub fn seam_adds_up(
         return Ok(true);
     }
     let Some(seam) = Rollups::default().seam(store, before, after) else { return Ok(false) };
-    let carriers = Carriers::default();
+    let encapsulations = Encapsulations::default();
     let mut open = (0, 0);
-    for (manifest, side) in [(before, Side::Late), (after, Side::Early)] {
-        visit_open(catalog, store, manifest, side, &carriers, &mut |part| {
+    for (manifest, side) in [(before, HourSide::Late), (after, HourSide::Early)] {
+        visit_open(catalog, store, manifest, side, &encapsulations, &mut |part| {
             open = (open.0 + part.body.packets(), open.1 + part.body.bytes());
             true
         })?;
@@ -241,9 +250,11 @@ pub fn seam_adds_up(
     let Some(settled) = seam.settled.consistent() else { return Ok(false) };
     let mut sums = (settled.totals.packets, settled.totals.bytes);
     let mut unsettled = Vec::new();
-    let is_read =
-        seam.before(&carriers, &mut unsettled).and_then(|()| seam.after(&carriers, &mut unsettled)).is_some();
-    for Part { body, .. } in &unsettled {
+    let is_read = seam
+        .before(&encapsulations, &mut unsettled)
+        .and_then(|()| seam.after(&encapsulations, &mut unsettled))
+        .is_some();
+    for FlowPart { body, .. } in &unsettled {
         sums = (sums.0 + body.packets(), sums.1 + body.bytes());
     }
     Ok(is_read && sums == open)

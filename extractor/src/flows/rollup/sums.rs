@@ -10,12 +10,12 @@ use netrewind_segment::{Map, Timestamp};
 
 use super::TOP_KEPT;
 use super::table::{self, Table, TableValue};
-use crate::flows::carrier::Carriers;
-use crate::flows::kept::{self, Reader, Writer};
-use crate::flows::key::Key;
+use crate::flows::carrier::Encapsulations;
+use crate::flows::kept::{self, DocumentReader, DocumentWriter};
+use crate::flows::key::FlowKey;
 use crate::flows::list::{FlowQuery, FlowSort, TopFlows};
-use crate::flows::part::{Body, Part};
-use crate::flows::summary::{Counted, HostTally, SummaryQuery, Tally, Totals};
+use crate::flows::part::{FlowCounters, FlowPart};
+use crate::flows::summary::{HostTally, SummaryCounts, SummaryQuery, SummaryTally, Totals};
 
 /// Entries of a list that room is made for at once: more take bytes that are there.
 const RESERVED_MAX: u64 = 1 << 16;
@@ -23,42 +23,47 @@ const RESERVED_MAX: u64 = 1 << 16;
 const NAME_BYTES_MAX: u64 = 1 << 16;
 
 /// Records that are being added up.
-pub(super) struct Adding<'q> {
-    tally: Tally<'q>,
+pub(super) struct AggregateBuilder<'q> {
+    tally: SummaryTally<'q>,
     tops: [TopFlows<'q>; FlowSort::ALL.len()],
-    carriers: &'q Carriers,
+    encapsulations: &'q Encapsulations,
 }
 
-impl<'q> Adding<'q> {
-    pub(super) fn new(carriers: &'q Carriers) -> Self {
+impl<'q> AggregateBuilder<'q> {
+    pub(super) fn new(encapsulations: &'q Encapsulations) -> Self {
         let nothing = SummaryQuery { top: 0, ..SummaryQuery::default() };
-        let top =
-            |(sort, _)| TopFlows::new(&FlowQuery { sort, limit: TOP_KEPT, ..FlowQuery::default() }, carriers);
-        Self { tally: Tally::new(&nothing, carriers), tops: FlowSort::ALL.map(top), carriers }
+        let top = |(sort, _)| {
+            TopFlows::new(&FlowQuery { sort, limit: TOP_KEPT, ..FlowQuery::default() }, encapsulations)
+        };
+        Self {
+            tally: SummaryTally::new(&nothing, encapsulations),
+            tops: FlowSort::ALL.map(top),
+            encapsulations,
+        }
     }
 
-    pub(super) fn take(&mut self, key: &Key, body: &Body) {
+    pub(super) fn take(&mut self, key: &FlowKey, body: &FlowCounters) {
         self.tally.take(key, body);
         self.tops.iter_mut().for_each(|top| top.take(key, body));
     }
 
     /// The bytes; `None` where they would not tell all.
-    pub(super) fn finish(self, base: Hour) -> Option<Writer> {
-        let Self { tally, tops, carriers } = self;
+    pub(super) fn finish(self, base: Hour) -> Option<DocumentWriter> {
+        let Self { tally, tops, encapsulations } = self;
         let counted = tally.into_counted()?;
-        let mut to = Writer::default();
+        let mut to = DocumentWriter::default();
         counted.totals.write(&mut to);
         to.part(|to| table::write(to, &counted.hosts))?;
         to.part(|to| table::write(to, &counted.edges))?;
         to.part(|to| to.small(&counted));
-        to.part(|to| to.tops(tops, carriers, base.start()));
+        to.part(|to| to.tops(tops, encapsulations, base.start()));
         Some(to)
     }
 }
 
 /// File of a rollup or a seam.
 #[derive(Debug)]
-pub(in crate::flows) struct File {
+pub(in crate::flows) struct SumsFile {
     pub(super) map: Map,
     /// Times of records count from there.
     pub(super) base: Timestamp,
@@ -66,12 +71,12 @@ pub(in crate::flows) struct File {
 
 /// The bytes of a sum in such a file.
 #[derive(Clone, Debug)]
-pub(in crate::flows) struct Added {
-    pub(super) file: Arc<File>,
+pub(in crate::flows) struct Aggregate {
+    pub(super) file: Arc<SumsFile>,
     pub(super) bytes: Range<usize>,
 }
 
-impl Added {
+impl Aggregate {
     /// Sums read from the bytes; `None` if they cannot be read, which a checksum has ruled out.
     pub(in crate::flows) fn sums(&self) -> Option<Sums<'_>> {
         Sums::read(self.file.map.get(self.bytes.clone())?)
@@ -85,15 +90,20 @@ impl Added {
         sums.edges.for_each(|_, edge| between += edge.bytes)?;
         sums.small()?;
         for (sort, _) in FlowSort::ALL {
-            sums.top(sort, usize::MAX, &Carriers::default(), self.file.base.ns())?;
+            sums.top(sort, usize::MAX, &Encapsulations::default(), self.file.base.ns())?;
         }
         (sent == between && between <= sums.totals.bytes).then_some(sums)
     }
 
     /// First records by a sort order, at most `count`.
-    pub(in crate::flows) fn top(&self, sort: FlowSort, count: usize, carriers: &Carriers) -> Vec<Part> {
+    pub(in crate::flows) fn top(
+        &self,
+        sort: FlowSort,
+        count: usize,
+        encapsulations: &Encapsulations,
+    ) -> Vec<FlowPart> {
         let base_ns = self.file.base.ns();
-        self.sums().and_then(|sums| sums.top(sort, count, carriers, base_ns)).unwrap_or_default()
+        self.sums().and_then(|sums| sums.top(sort, count, encapsulations, base_ns)).unwrap_or_default()
     }
 }
 
@@ -109,7 +119,7 @@ pub(in crate::flows) struct Sums<'b> {
 
 impl<'b> Sums<'b> {
     pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
-        let mut from = Reader(bytes);
+        let mut from = DocumentReader(bytes);
         let sums = Self {
             totals: Totals::read(&mut from)?,
             hosts: Table::read(from.part()?)?,
@@ -121,14 +131,14 @@ impl<'b> Sums<'b> {
     }
 
     /// Everything but the tables, which are left empty.
-    pub(in crate::flows) fn small(&self) -> Option<Counted> {
-        let mut from = Reader(self.small);
-        let counted = Counted {
+    pub(in crate::flows) fn small(&self) -> Option<SummaryCounts> {
+        let mut from = DocumentReader(self.small);
+        let counted = SummaryCounts {
             totals: self.totals,
             hosts: Vec::new(),
             edges: Vec::new(),
-            ports: from.list(Reader::port)?,
-            unlabelled: from.list(Reader::port)?,
+            ports: from.list(DocumentReader::port)?,
+            unlabelled: from.list(DocumentReader::port)?,
             labelled: from.list(|from| {
                 let count = usize::try_from(from.count(NAME_BYTES_MAX)?).ok()?;
                 let name = String::from_utf8(from.bytes(count)?.to_vec()).ok()?;
@@ -148,18 +158,18 @@ impl<'b> Sums<'b> {
         &self,
         sort: FlowSort,
         count: usize,
-        carriers: &Carriers,
+        encapsulations: &Encapsulations,
         base_ns: u64,
-    ) -> Option<Vec<Part>> {
-        let mut from = Reader(self.tops);
+    ) -> Option<Vec<FlowPart>> {
+        let mut from = DocumentReader(self.tops);
         let documents = usize::try_from(from.number()?).ok()?;
         let ends: &[[u8; 4]] = from.bytes(documents.checked_mul(4)?)?.as_chunks().0;
-        let mut lists = Reader(from.part()?);
+        let mut lists = DocumentReader(from.part()?);
         let end_of = |number: usize| ends.get(number).map(|end| u32::from_be_bytes(*end) as usize);
         let read = |number: usize| {
             let begin = number.checked_sub(1).map_or(Some(0), end_of)?;
             let document = from.0.get(begin..end_of(number)?)?;
-            kept::read(document, carriers, base_ns).map(|(part, _)| part)
+            kept::read(document, encapsulations, base_ns).map(|(part, _)| part)
         };
         for (of, _) in FlowSort::ALL {
             let numbers = lists.list(|from| usize::try_from(from.number()?).ok())?;
@@ -171,7 +181,7 @@ impl<'b> Sums<'b> {
     }
 }
 
-impl Writer {
+impl DocumentWriter {
     /// Writes something behind its length.
     pub(super) fn part<R>(&mut self, write: impl FnOnce(&mut Self) -> R) -> R {
         let mut part = Self::default();
@@ -195,7 +205,7 @@ impl Writer {
         entries.for_each(|entry| write(self, entry));
     }
 
-    fn small(&mut self, counted: &Counted) {
+    fn small(&mut self, counted: &SummaryCounts) {
         self.list(counted.ports.iter(), Self::port);
         self.list(counted.unlabelled.iter(), Self::port);
         self.list(counted.labelled.iter(), |to, (name, totals)| {
@@ -215,12 +225,17 @@ impl Writer {
     }
 
     /// Records that are the first by some order, each once, and the orders.
-    fn tops(&mut self, tops: [TopFlows<'_>; FlowSort::ALL.len()], carriers: &Carriers, base: Timestamp) {
+    fn tops(
+        &mut self,
+        tops: [TopFlows<'_>; FlowSort::ALL.len()],
+        encapsulations: &Encapsulations,
+        base: Timestamp,
+    ) {
         let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
         let (mut ends, mut documents, mut lists) = (Vec::new(), Self::default(), Self::default());
         for top in tops {
-            lists.list(top.into_parts(), |to, Part { key, body }| {
-                let document = kept::write(&key, &body, false, carriers, base.ns());
+            lists.list(top.into_parts(), |to, FlowPart { key, body }| {
+                let document = kept::write(&key, &body, false, encapsulations, base.ns());
                 let next = numbers.len() as u64;
                 to.number(*numbers.entry(document).or_insert_with_key(|document| {
                     documents.0.extend_from_slice(document);
@@ -237,7 +252,7 @@ impl Writer {
     }
 }
 
-impl<'d> Reader<'d> {
+impl<'d> DocumentReader<'d> {
     /// Bytes behind their number.
     pub(super) fn part(&mut self) -> Option<&'d [u8]> {
         let count = usize::try_from(self.number()?).ok()?;

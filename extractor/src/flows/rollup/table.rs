@@ -8,8 +8,8 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 
-use crate::flows::kept::{Reader, Writer};
-use crate::flows::leaders::Weigh;
+use crate::flows::kept::{DocumentReader, DocumentWriter};
+use crate::flows::leaders::Weight;
 use crate::flows::summary::{HostTally, Totals};
 
 /// Entries of a block, which are read to find one of them.
@@ -21,12 +21,12 @@ const KEY_BYTES_MAX: usize = 34;
 
 /// Key of a table. The bytes of keys sort as the keys do, and none is a prefix of another.
 pub(in crate::flows) trait TableKey: Copy + Ord + Hash {
-    fn write(&self, to: &mut Writer);
-    fn read(from: &mut Reader<'_>) -> Option<Self>;
+    fn write(&self, to: &mut DocumentWriter);
+    fn read(from: &mut DocumentReader<'_>) -> Option<Self>;
 }
 
 impl TableKey for IpAddr {
-    fn write(&self, to: &mut Writer) {
+    fn write(&self, to: &mut DocumentWriter) {
         match self {
             Self::V4(address) => {
                 to.0.push(4);
@@ -39,7 +39,7 @@ impl TableKey for IpAddr {
         }
     }
 
-    fn read(from: &mut Reader<'_>) -> Option<Self> {
+    fn read(from: &mut DocumentReader<'_>) -> Option<Self> {
         match from.byte()? {
             4 => from.array::<4>().map(Self::from),
             6 => from.array::<16>().map(Self::from),
@@ -49,29 +49,29 @@ impl TableKey for IpAddr {
 }
 
 impl TableKey for (IpAddr, IpAddr) {
-    fn write(&self, to: &mut Writer) {
+    fn write(&self, to: &mut DocumentWriter) {
         self.0.write(to);
         self.1.write(to);
     }
 
-    fn read(from: &mut Reader<'_>) -> Option<Self> {
+    fn read(from: &mut DocumentReader<'_>) -> Option<Self> {
         Some((IpAddr::read(from)?, IpAddr::read(from)?))
     }
 }
 
 /// Value of a table.
-pub(in crate::flows) trait TableValue: Copy + Weigh {
-    fn write(&self, to: &mut Writer);
-    fn read(from: &mut Reader<'_>) -> Option<Self>;
+pub(in crate::flows) trait TableValue: Copy + Weight {
+    fn write(&self, to: &mut DocumentWriter);
+    fn read(from: &mut DocumentReader<'_>) -> Option<Self>;
     fn add_all(&mut self, other: &Self);
 }
 
 impl TableValue for Totals {
-    fn write(&self, to: &mut Writer) {
+    fn write(&self, to: &mut DocumentWriter) {
         [self.packets, self.bytes, self.conversations].into_iter().for_each(|number| to.number(number));
     }
 
-    fn read(from: &mut Reader<'_>) -> Option<Self> {
+    fn read(from: &mut DocumentReader<'_>) -> Option<Self> {
         Some(Self { packets: from.number()?, bytes: from.number()?, conversations: from.number()? })
     }
 
@@ -81,12 +81,12 @@ impl TableValue for Totals {
 }
 
 impl TableValue for HostTally {
-    fn write(&self, to: &mut Writer) {
+    fn write(&self, to: &mut DocumentWriter) {
         self.totals.write(to);
         to.number(self.sent_bytes);
     }
 
-    fn read(from: &mut Reader<'_>) -> Option<Self> {
+    fn read(from: &mut DocumentReader<'_>) -> Option<Self> {
         let totals = Totals::read(from)?;
         let sent_bytes = from.number().filter(|&sent| sent <= totals.bytes)?;
         Some(Self { totals, sent_bytes })
@@ -99,7 +99,7 @@ impl TableValue for HostTally {
 }
 
 /// Writes entries that stand in the order of their keys; `None` where they are too many for it.
-pub(super) fn write<K: TableKey, V: TableValue>(to: &mut Writer, entries: &[(K, V)]) -> Option<()> {
+pub(super) fn write<K: TableKey, V: TableValue>(to: &mut DocumentWriter, entries: &[(K, V)]) -> Option<()> {
     let mut heaviest: Vec<&(K, V)> = entries.iter().collect();
     let order = |one: &&(K, V), other: &&(K, V)| (other.1.weight(), one.0).cmp(&(one.1.weight(), other.0));
     if heaviest.len() > HEAVY_MAX {
@@ -107,12 +107,12 @@ pub(super) fn write<K: TableKey, V: TableValue>(to: &mut Writer, entries: &[(K, 
         heaviest.truncate(HEAVY_MAX);
     }
     heaviest.sort_unstable_by(order);
-    let mut heavy = Writer::default();
+    let mut heavy = DocumentWriter::default();
     for (key, value) in &heaviest {
         key.write(&mut heavy);
         value.write(&mut heavy);
     }
-    let (mut offsets, mut blocks) = (Vec::new(), Writer::default());
+    let (mut offsets, mut blocks) = (Vec::new(), DocumentWriter::default());
     for block in entries.chunks(BLOCK_ENTRIES) {
         offsets.extend_from_slice(&u32::try_from(blocks.0.len()).ok()?.to_be_bytes());
         write_block(&mut blocks, block);
@@ -127,8 +127,8 @@ pub(super) fn write<K: TableKey, V: TableValue>(to: &mut Writer, entries: &[(K, 
 }
 
 /// Of each entry: how much of the last key it begins with, how much more it has, that, and the value.
-fn write_block<K: TableKey, V: TableValue>(to: &mut Writer, block: &[(K, V)]) {
-    let (mut last, mut bytes) = (Writer::default(), Writer::default());
+fn write_block<K: TableKey, V: TableValue>(to: &mut DocumentWriter, block: &[(K, V)]) {
+    let (mut last, mut bytes) = (DocumentWriter::default(), DocumentWriter::default());
     for (key, value) in block {
         bytes.0.clear();
         key.write(&mut bytes);
@@ -160,7 +160,7 @@ pub(in crate::flows) struct Table<'b, K, V> {
 impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
     /// Reads bytes written by [`write`], to the end.
     pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
-        let mut from = Reader(bytes);
+        let mut from = DocumentReader(bytes);
         let count = from.number()?;
         let blocks = usize::try_from(from.number()?).ok()?;
         let heavy_count = from.number()?;
@@ -189,8 +189,8 @@ impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
         None
     }
 
-    fn block(&self, start: [u8; 4]) -> Option<Reader<'b>> {
-        self.blocks.get(u32::from_be_bytes(start) as usize..).map(Reader)
+    fn block(&self, start: [u8; 4]) -> Option<DocumentReader<'b>> {
+        self.blocks.get(u32::from_be_bytes(start) as usize..).map(DocumentReader)
     }
 
     fn first_key(&self, start: [u8; 4]) -> Option<&'b [u8]> {
@@ -201,7 +201,7 @@ impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
 
     /// The heaviest, the heaviest first; equals in the order of their keys.
     pub(super) fn heavy(&self) -> impl Iterator<Item = (K, V)> + use<'b, K, V> {
-        let mut from = Reader(self.heavy);
+        let mut from = DocumentReader(self.heavy);
         (0..self.heavy_count).map_while(move |_| Some((K::read(&mut from)?, V::read(&mut from)?)))
     }
 
@@ -212,13 +212,13 @@ impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
 
     /// Gives all entries in the order of their keys; `None` where these are not as they should be.
     pub(in crate::flows) fn for_each(&self, mut take: impl FnMut(K, V)) -> Option<()> {
-        let (mut from, mut key) = (Reader(self.blocks), KeyBytes::EMPTY);
+        let (mut from, mut key) = (DocumentReader(self.blocks), KeyBytes::EMPTY);
         for number in 0..self.count {
             if number.is_multiple_of(BLOCK_ENTRIES as u64) {
                 key.length = 0;
             }
             key.read(&mut from)?;
-            take(K::read(&mut Reader(key.bytes()))?, V::read(&mut from)?);
+            take(K::read(&mut DocumentReader(key.bytes()))?, V::read(&mut from)?);
         }
         from.0.is_empty().then_some(())
     }
@@ -231,7 +231,7 @@ impl KeyBytes {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    fn read(&mut self, from: &mut Reader<'_>) -> Option<()> {
+    fn read(&mut self, from: &mut DocumentReader<'_>) -> Option<()> {
         let [shared, more] = from.array::<2>()?.map(usize::from);
         let rest = from.bytes(more)?;
         self.bytes.get_mut(shared..shared + more).filter(|_| shared <= self.length)?.copy_from_slice(rest);

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use netrewind_segment::catalog::{Condition, NumberColumn};
 
-use super::{Expression, How, LABELS, Number, Search, Side, Test, Text, words};
+use super::{FieldTest, How, LABELS, NumberField, Search, SearchExpression, SearchSide, TextField, words};
 use crate::flows::Conversation;
 
 /// Bytes of a word that the catalog keeps; of longer ones the rest is not looked at.
@@ -20,8 +20,9 @@ impl Search {
 /// The words that a conversation is found by.
 pub(in crate::flows) fn words_of(flow: &Conversation) -> Vec<String> {
     let mut found = Vec::new();
-    let labels = LABELS.iter().map(|&(name, how)| (Text::Label(name), how));
-    for (of, how) in [(Text::Protocol, How::Whole), (Text::Application, How::Whole)].into_iter().chain(labels)
+    let labels = LABELS.iter().map(|&(name, how)| (TextField::Label(name), how));
+    for (of, how) in
+        [(TextField::Protocol, How::Whole), (TextField::Application, How::Whole)].into_iter().chain(labels)
     {
         for text in of.texts(flow) {
             match how {
@@ -41,13 +42,13 @@ pub(in crate::flows) fn words_of(flow: &Conversation) -> Vec<String> {
 }
 
 /// `server_name=example.com`.
-fn word(of: Text, text: &str) -> String {
+fn word(of: TextField, text: &str) -> String {
     let name = match of {
-        Text::Protocol => "protocol",
-        Text::State => "state",
-        Text::Application => "application",
-        Text::CommunityId => "community_id",
-        Text::Label(name) => name,
+        TextField::Protocol => "protocol",
+        TextField::State => "state",
+        TextField::Application => "application",
+        TextField::CommunityId => "community_id",
+        TextField::Label(name) => name,
     };
     let mut end = text.len().min(WORD_BYTES_MAX);
     while !text.is_char_boundary(end) {
@@ -56,7 +57,7 @@ fn word(of: Text, text: &str) -> String {
     format!("{name}={}", &text[..end])
 }
 
-impl Expression {
+impl SearchExpression {
     /// Condition that is necessary for the expression if `wide`, and sufficient for it otherwise.
     fn condition(&self, wide: bool) -> Condition {
         let each = |parts: &[Self]| parts.iter().map(|part| part.condition(wide)).collect();
@@ -73,22 +74,22 @@ impl Expression {
     }
 }
 
-impl Test {
+impl FieldTest {
     /// `None` where the catalog cannot be asked for it.
     fn condition(&self, wide: bool) -> Option<Condition> {
         match self {
             // How a connection stands depends on when the range ends.
-            Self::Text { of: Text::State | Text::CommunityId, .. } => None,
+            Self::Text { of: TextField::State | TextField::CommunityId, .. } => None,
             Self::Text { of, how, value } => text(*of, *how, value, wide),
             Self::Number { of, from, to } => number(*of, from, to),
             Self::Address { of, from, to } => {
-                Some(Condition::Address(usize::from(*of == Side::Server), *from, *to))
+                Some(Condition::Address(usize::from(*of == SearchSide::Server), *from, *to))
             }
         }
     }
 }
 
-fn text(of: Text, how: How, value: &str, wide: bool) -> Option<Condition> {
+fn text(of: TextField, how: How, value: &str, wide: bool) -> Option<Condition> {
     let exact = |text: &str| {
         let is_whole = text.len() <= WORD_BYTES_MAX;
         (is_whole || wide).then(|| Condition::Word(word(of, text)))
@@ -108,14 +109,14 @@ fn text(of: Text, how: How, value: &str, wide: bool) -> Option<Condition> {
     }
 }
 
-fn number(of: Number, from: &Bound<u64>, to: &Bound<u64>) -> Option<Condition> {
+fn number(of: NumberField, from: &Bound<u64>, to: &Bound<u64>) -> Option<Condition> {
     let column = match of {
-        Number::Port(Side::Client) => NumberColumn::ClientPort,
-        Number::Port(Side::Server) => NumberColumn::ServerPort,
-        Number::Packets(None) => NumberColumn::Packets,
-        Number::Bytes(None) => NumberColumn::Bytes,
-        Number::Vlan => NumberColumn::Vlan,
-        Number::TunnelId => NumberColumn::TunnelId,
+        NumberField::Port(SearchSide::Client) => NumberColumn::ClientPort,
+        NumberField::Port(SearchSide::Server) => NumberColumn::ServerPort,
+        NumberField::Packets(None) => NumberColumn::Packets,
+        NumberField::Bytes(None) => NumberColumn::Bytes,
+        NumberField::Vlan => NumberColumn::Vlan,
+        NumberField::TunnelId => NumberColumn::TunnelId,
         _ => return None,
     };
     let from = match from {

@@ -8,7 +8,9 @@ use tantivy_query_grammar::{
     parse_query_lenient,
 };
 
-use super::{Expression, How, LABELS, Number, SearchError, Side, Test, Text, as_ipv6};
+use super::{
+    FieldTest, How, LABELS, NumberField, SearchError, SearchExpression, SearchSide, TextField, as_ipv6,
+};
 
 const NS_PER_SECOND: f64 = 1e9;
 /// Labels searched for a word without a field.
@@ -17,17 +19,17 @@ const WITHOUT_FIELD: [&str; 4] = ["application", "server_name", "http_host", "dn
 const DEPTH_MAX: usize = 32;
 
 /// Type of a field's values, and what they are compared with.
-enum Field {
-    Text(Text, How),
-    Count(Vec<Number>),
-    Bytes(Number),
-    Time(Number),
-    Address(Vec<Side>),
+enum FieldType {
+    Text(TextField, How),
+    Count(Vec<NumberField>),
+    Bytes(NumberField),
+    Time(NumberField),
+    Address(Vec<SearchSide>),
 }
 
-pub(super) fn expression(text: &str) -> Result<Expression, SearchError> {
+pub(super) fn expression(text: &str) -> Result<SearchExpression, SearchError> {
     if text.trim().is_empty() {
-        return Ok(Expression::Everything);
+        return Ok(SearchExpression::Everything);
     }
     if text.matches('(').count() > DEPTH_MAX {
         return Err(SearchError::NotHere(format!("a search has at most {DEPTH_MAX} brackets")));
@@ -43,7 +45,7 @@ pub(super) fn expression(text: &str) -> Result<Expression, SearchError> {
     of_ast(ast)
 }
 
-fn of_ast(ast: UserInputAst) -> Result<Expression, SearchError> {
+fn of_ast(ast: UserInputAst) -> Result<SearchExpression, SearchError> {
     match ast {
         UserInputAst::Leaf(leaf) => of_leaf(*leaf),
         UserInputAst::Boost(inner, _) => of_ast(*inner),
@@ -51,27 +53,27 @@ fn of_ast(ast: UserInputAst) -> Result<Expression, SearchError> {
     }
 }
 
-fn of_clauses(clauses: Vec<(Option<Occur>, UserInputAst)>) -> Result<Expression, SearchError> {
+fn of_clauses(clauses: Vec<(Option<Occur>, UserInputAst)>) -> Result<SearchExpression, SearchError> {
     let (mut all, mut any) = (Vec::new(), Vec::new());
     for (occur, clause) in clauses {
         let clause = of_ast(clause)?;
         match occur {
             Some(Occur::Must) | None => all.push(clause),
-            Some(Occur::MustNot) => all.push(Expression::Not(Box::new(clause))),
+            Some(Occur::MustNot) => all.push(SearchExpression::Not(Box::new(clause))),
             Some(Occur::Should) => any.push(clause),
         }
     }
     Ok(match (all.is_empty(), any.is_empty()) {
-        (true, true) => Expression::Everything,
-        (true, false) => Expression::Any(any),
+        (true, true) => SearchExpression::Everything,
+        (true, false) => SearchExpression::Any(any),
         // Beside what must be, what may be changes only the order of a ranking.
-        (false, _) => Expression::All(all),
+        (false, _) => SearchExpression::All(all),
     })
 }
 
-fn of_leaf(leaf: UserInputLeaf) -> Result<Expression, SearchError> {
+fn of_leaf(leaf: UserInputLeaf) -> Result<SearchExpression, SearchError> {
     match leaf {
-        UserInputLeaf::All => Ok(Expression::Everything),
+        UserInputLeaf::All => Ok(SearchExpression::Everything),
         UserInputLeaf::Literal(literal) if is_pattern(&literal) => {
             let value = literal.phrase;
             Err(SearchError::NotHere(format!(
@@ -88,7 +90,7 @@ fn of_leaf(leaf: UserInputLeaf) -> Result<Expression, SearchError> {
             .iter()
             .map(|element| value(&name, element))
             .collect::<Result<_, _>>()
-            .map(Expression::Any),
+            .map(SearchExpression::Any),
         UserInputLeaf::Range { field: None, .. } | UserInputLeaf::Set { field: None, .. } => {
             Err(SearchError::NotHere("a range or a set needs a field: bytes:[1000 TO 2000]".to_owned()))
         }
@@ -106,38 +108,42 @@ fn is_pattern(literal: &UserInputLiteral) -> bool {
 }
 
 /// An address is a host; anything else is looked for among the names.
-fn without_field(phrase: &str) -> Result<Expression, SearchError> {
+fn without_field(phrase: &str) -> Result<SearchExpression, SearchError> {
     if subnet(phrase).is_some() {
         return value("host", phrase);
     }
-    WITHOUT_FIELD.iter().map(|field| value(field, phrase)).collect::<Result<_, _>>().map(Expression::Any)
+    WITHOUT_FIELD
+        .iter()
+        .map(|field| value(field, phrase))
+        .collect::<Result<_, _>>()
+        .map(SearchExpression::Any)
 }
 
-fn field(name: &str) -> Result<Field, SearchError> {
-    use Side::{Client, Server};
+fn field(name: &str) -> Result<FieldType, SearchError> {
+    use SearchSide::{Client, Server};
     Ok(match name {
-        "host" | "ip" => Field::Address(vec![Client, Server]),
-        "client" => Field::Address(vec![Client]),
-        "server" => Field::Address(vec![Server]),
-        "port" => Field::Count(vec![Number::Port(Client), Number::Port(Server)]),
-        "client_port" => Field::Count(vec![Number::Port(Client)]),
-        "server_port" => Field::Count(vec![Number::Port(Server)]),
-        "protocol" | "proto" => Field::Text(Text::Protocol, How::Whole),
-        "packets" => Field::Count(vec![Number::Packets(None)]),
-        "client_packets" => Field::Count(vec![Number::Packets(Some(Client))]),
-        "server_packets" => Field::Count(vec![Number::Packets(Some(Server))]),
-        "bytes" => Field::Bytes(Number::Bytes(None)),
-        "client_bytes" => Field::Bytes(Number::Bytes(Some(Client))),
-        "server_bytes" => Field::Bytes(Number::Bytes(Some(Server))),
-        "duration" => Field::Time(Number::DurationNs),
-        "rtt" => Field::Time(Number::RttNs),
-        "retransmissions" => Field::Count(vec![Number::Retransmissions]),
-        "out_of_order" => Field::Count(vec![Number::OutOfOrder]),
-        "state" => Field::Text(Text::State, How::Whole),
-        "vlan" => Field::Count(vec![Number::Vlan]),
-        "tunnel" | "vni" => Field::Count(vec![Number::TunnelId]),
-        "application" | "app" => Field::Text(Text::Application, How::Whole),
-        "community_id" => Field::Text(Text::CommunityId, How::Whole),
+        "host" | "ip" => FieldType::Address(vec![Client, Server]),
+        "client" => FieldType::Address(vec![Client]),
+        "server" => FieldType::Address(vec![Server]),
+        "port" => FieldType::Count(vec![NumberField::Port(Client), NumberField::Port(Server)]),
+        "client_port" => FieldType::Count(vec![NumberField::Port(Client)]),
+        "server_port" => FieldType::Count(vec![NumberField::Port(Server)]),
+        "protocol" | "proto" => FieldType::Text(TextField::Protocol, How::Whole),
+        "packets" => FieldType::Count(vec![NumberField::Packets(None)]),
+        "client_packets" => FieldType::Count(vec![NumberField::Packets(Some(Client))]),
+        "server_packets" => FieldType::Count(vec![NumberField::Packets(Some(Server))]),
+        "bytes" => FieldType::Bytes(NumberField::Bytes(None)),
+        "client_bytes" => FieldType::Bytes(NumberField::Bytes(Some(Client))),
+        "server_bytes" => FieldType::Bytes(NumberField::Bytes(Some(Server))),
+        "duration" => FieldType::Time(NumberField::DurationNs),
+        "rtt" => FieldType::Time(NumberField::RttNs),
+        "retransmissions" => FieldType::Count(vec![NumberField::Retransmissions]),
+        "out_of_order" => FieldType::Count(vec![NumberField::OutOfOrder]),
+        "state" => FieldType::Text(TextField::State, How::Whole),
+        "vlan" => FieldType::Count(vec![NumberField::Vlan]),
+        "tunnel" | "vni" => FieldType::Count(vec![NumberField::TunnelId]),
+        "application" | "app" => FieldType::Text(TextField::Application, How::Whole),
+        "community_id" => FieldType::Text(TextField::CommunityId, How::Whole),
         "sni" => label("server_name")?,
         "ua" => label("http_user_agent")?,
         "dns" => label("dns_question")?,
@@ -146,17 +152,19 @@ fn field(name: &str) -> Result<Field, SearchError> {
     })
 }
 
-fn label(name: &str) -> Result<Field, SearchError> {
+fn label(name: &str) -> Result<FieldType, SearchError> {
     let found = LABELS.iter().find(|(known, _)| *known == name);
     let (known, how) = found.ok_or_else(|| SearchError::Field(name.to_owned()))?;
-    Ok(Field::Text(Text::Label(known), *how))
+    Ok(FieldType::Text(TextField::Label(known), *how))
 }
 
 /// `field:value`.
-fn value(name: &str, value: &str) -> Result<Expression, SearchError> {
+fn value(name: &str, value: &str) -> Result<SearchExpression, SearchError> {
     match field(name)? {
-        Field::Text(of, how) => Ok(Expression::Test(Test::Text { of, how, value: value.to_owned() })),
-        Field::Address(sides) => {
+        FieldType::Text(of, how) => {
+            Ok(SearchExpression::Test(FieldTest::Text { of, how, value: value.to_owned() }))
+        }
+        FieldType::Address(sides) => {
             let (from, to) = subnet(value).ok_or_else(|| wrong(name, value, "address or subnet"))?;
             Ok(any_address(&sides, from, to))
         }
@@ -168,10 +176,14 @@ fn value(name: &str, value: &str) -> Result<Expression, SearchError> {
 }
 
 /// `field:[a TO b]`, `field:>a`.
-fn range(name: &str, lower: &UserInputBound, upper: &UserInputBound) -> Result<Expression, SearchError> {
+fn range(
+    name: &str,
+    lower: &UserInputBound,
+    upper: &UserInputBound,
+) -> Result<SearchExpression, SearchError> {
     match field(name)? {
-        Field::Text(..) => Err(SearchError::NotHere(format!("{name} holds words, which have no ranges"))),
-        Field::Address(sides) => {
+        FieldType::Text(..) => Err(SearchError::NotHere(format!("{name} holds words, which have no ranges"))),
+        FieldType::Address(sides) => {
             let one = |bound: &UserInputBound, open: u128| match bound {
                 UserInputBound::Unbounded => Ok(Ipv6Addr::from(open)),
                 UserInputBound::Inclusive(text) | UserInputBound::Exclusive(text) => {
@@ -196,23 +208,25 @@ fn wrong(field: &str, value: &str, expected: &'static str) -> SearchError {
     SearchError::Value { field: field.to_owned(), value: value.to_owned(), expected }
 }
 
-fn any_address(sides: &[Side], from: Ipv6Addr, to: Ipv6Addr) -> Expression {
-    Expression::Any(sides.iter().map(|&of| Expression::Test(Test::Address { of, from, to })).collect())
+fn any_address(sides: &[SearchSide], from: Ipv6Addr, to: Ipv6Addr) -> SearchExpression {
+    SearchExpression::Any(
+        sides.iter().map(|&of| SearchExpression::Test(FieldTest::Address { of, from, to })).collect(),
+    )
 }
 
-fn any_number(field: &Field, from: Bound<u64>, to: Bound<u64>) -> Expression {
-    let test = |&of: &Number| Expression::Test(Test::Number { of, from, to });
+fn any_number(field: &FieldType, from: Bound<u64>, to: Bound<u64>) -> SearchExpression {
+    let test = |&of: &NumberField| SearchExpression::Test(FieldTest::Number { of, from, to });
     match field {
-        Field::Count(numbers) => Expression::Any(numbers.iter().map(test).collect()),
-        Field::Bytes(number) | Field::Time(number) => test(number),
-        Field::Text(..) | Field::Address(_) => Expression::Any(Vec::new()),
+        FieldType::Count(numbers) => SearchExpression::Any(numbers.iter().map(test).collect()),
+        FieldType::Bytes(number) | FieldType::Time(number) => test(number),
+        FieldType::Text(..) | FieldType::Address(_) => SearchExpression::Any(Vec::new()),
     }
 }
 
-fn number(name: &str, field: &Field, text: &str) -> Result<u64, SearchError> {
+fn number(name: &str, field: &FieldType, text: &str) -> Result<u64, SearchError> {
     let (read, expected) = match field {
-        Field::Bytes(_) => (bytes(text), "number of bytes (1500, 20k, 3M, 1GiB)"),
-        Field::Time(_) => (nanoseconds(text), "time (90, 1.5s, 20ms, 5min)"),
+        FieldType::Bytes(_) => (bytes(text), "number of bytes (1500, 20k, 3M, 1GiB)"),
+        FieldType::Time(_) => (nanoseconds(text), "time (90, 1.5s, 20ms, 5min)"),
         _ => (text.parse().ok(), "whole number"),
     };
     read.ok_or_else(|| wrong(name, text, expected))

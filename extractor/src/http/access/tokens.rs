@@ -14,7 +14,7 @@ use netrewind_segment::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::token::{ID_BYTES, SECRET_BYTES, Token};
-use crate::{JoinedFilter, View};
+use crate::{JoinedFilter, ViewMode};
 use netrewind_filter::{CompileLimits, FilterError, compile};
 
 /// Tokens in a file.
@@ -85,7 +85,7 @@ pub struct Grant {
     pub filter: String,
     /// The view of a packet that this filter sees, whichever the query chooses for its own.
     #[serde(default)]
-    pub view: View,
+    pub view: ViewMode,
     /// This filter sees frames as if their VLAN tags were gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ignore_vlan: bool,

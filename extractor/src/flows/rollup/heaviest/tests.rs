@@ -29,7 +29,7 @@ fn counts(rng: &mut Rng, count: usize, hosts: u16) -> BTreeMap<Pair, Totals> {
 
 fn written(counts: &BTreeMap<Pair, Totals>) -> Vec<u8> {
     let entries: Vec<(Pair, Totals)> = counts.iter().map(|(pair, totals)| (*pair, *totals)).collect();
-    let mut to = Writer::default();
+    let mut to = DocumentWriter::default();
     table::write(&mut to, &entries).expect("few entries");
     to.0
 }
@@ -46,7 +46,7 @@ fn a_table_gives_back_what_was_written() {
         assert_eq!(all, counts);
         for _ in 0..1000 {
             let pair = (address(&mut rng, 2000), address(&mut rng, 2000));
-            let mut key = Writer::default();
+            let mut key = DocumentWriter::default();
             pair.write(&mut key);
             assert_eq!(table.find(&key.0), counts.get(&pair).copied(), "{pair:?}");
         }
@@ -75,7 +75,7 @@ fn the_heaviest_are_those_of_all_tables_added_up() {
         let (tables, hosts) = (rng.usize(1..12), [30, 300, 3000][rng.usize(..3)]);
         let size = [10, 300, 4000][rng.usize(..3)];
         let counted: Vec<_> = (0..tables).map(|_| counts(&mut rng, size, hosts)).collect();
-        let held: Held<Pair, Totals> = counts(&mut rng, size / 2, hosts).into_iter().collect();
+        let held: HeldCounts<Pair, Totals> = counts(&mut rng, size / 2, hosts).into_iter().collect();
         let mut sums: BTreeMap<Pair, Totals> = BTreeMap::new();
         for (pair, totals) in counted.iter().flatten().chain(&held) {
             sums.entry(*pair).or_default().add_all(totals);
@@ -103,5 +103,5 @@ fn where_too_little_is_listed_by_weight_nothing_is_claimed() {
     };
     let bytes = [flat(0), flat(5)].map(|counts| written(&counts));
     let tables = bytes.each_ref().map(|bytes| Table::<Pair, Totals>::read(bytes).expect("a table"));
-    assert!(heaviest(&tables, &Held::default(), 10).is_none());
+    assert!(heaviest(&tables, &HeldCounts::default(), 10).is_none());
 }
