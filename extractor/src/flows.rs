@@ -68,6 +68,7 @@ pub use summary::{
 };
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::completeness::Completeness;
@@ -85,7 +86,7 @@ use key::FlowKey;
 use list::TopFlows;
 use part::FlowCounters;
 pub(crate) use pipeline::FlowSource as GatherSource;
-use pipeline::{Gathering, Goes, Membership, Take};
+use pipeline::{Gathering, Membership, Take};
 use record::{RangeEnd, describe};
 use rollup::{Aggregate, Rollup};
 use series::Buckets;
@@ -193,7 +194,7 @@ impl Extractor {
                 if finds(key, body) {
                     top.borrow_mut().take(key, body);
                 }
-                Goes::On
+                ControlFlow::Continue(())
             },
         )?;
         let is_unsure = outcome.is_unsure;
@@ -254,12 +255,12 @@ impl Extractor {
             &mut |key, body| {
                 if let Some(search) = &summary.search {
                     if !finds(search, key, body, &encapsulations, ending) {
-                        return Goes::On;
+                        return ControlFlow::Continue(());
                     }
                     found.spread(body.first(), body.last(), body.packets(), body.bytes());
                 }
                 tally.borrow_mut().take(key, body);
-                Goes::On
+                ControlFlow::Continue(())
             },
         )?;
         if summary.search.is_some() {
@@ -296,7 +297,7 @@ impl Extractor {
                 (Some(mut all), Some(found)) => all.add(found).then_some(all),
                 _ => None,
             };
-            if keys.is_some() { Goes::On } else { Goes::NoFurther }
+            if keys.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         Ok(keys)
     }
@@ -314,7 +315,7 @@ impl Extractor {
         takes_rollups: bool,
         control: &mut dyn Control,
         see: &mut dyn FnMut(RecordSource<'_>),
-        take: &mut dyn FnMut(&FlowKey, &FlowCounters) -> Goes,
+        take: &mut dyn FnMut(&FlowKey, &FlowCounters) -> ControlFlow<()>,
     ) -> Result<GatherOutcome, ExtractError> {
         let joiner = match gathering.wanted {
             Wanted::All | Wanted::Keys(_) => Joiner::new(gathering.encapsulations),
@@ -348,9 +349,10 @@ impl Extractor {
         let feed = HourRecords::new(std::mem::take(&mut prepared.archived), bounds.iter().copied(), asking);
         let mut starts = bounds.iter().map(|(first, _)| first.ns()).min();
         let is_short = || gathering.account.is_some_and(MemoryAccount::is_short);
-        let mut take =
-            |key: &FlowKey, body: &FlowCounters| if is_short() { Goes::NoFurther } else { take(key, body) };
-        let mut joining = Joining { joiner, feed, see, take: &mut take, goes: Goes::On };
+        let mut take = |key: &FlowKey, body: &FlowCounters| {
+            if is_short() { ControlFlow::Break(()) } else { take(key, body) }
+        };
+        let mut joining = Joining { joiner, feed, see, take: &mut take, goes: ControlFlow::Continue(()) };
         if let Some(first) = starts {
             joining.hours(Some(first), &|| control.cancelled(), &mut completeness)?;
         }
@@ -361,12 +363,12 @@ impl Extractor {
                 outcome.rejected.append(&mut prepared.snapshot.rejected);
                 outcome.work.segments = prepared.segments_in_store as u64;
                 let source = self.gather_source(query.use_index, range, &filters);
-                if joining.goes == Goes::On {
+                if joining.goes.is_continue() {
                     pipeline::run(source, gathering, segments, control, &mut |gathered, horizon| {
                         outcome.note(&gathered, &mut completeness);
                         outcome.is_unsure = decided_by_others && outcome.has_fragments;
                         if outcome.is_unsure {
-                            return Goes::NoFurther;
+                            return ControlFlow::Break(());
                         }
                         // Hours between segments are read here, where nobody asks: what overlaps so is rare.
                         let _ = joining.hours(starts, &|| false, &mut completeness);
@@ -450,8 +452,8 @@ struct Joining<'j, 'q> {
     joiner: Joiner<'q>,
     feed: HourRecords<'q>,
     see: &'j mut dyn FnMut(RecordSource<'_>),
-    take: &'j mut dyn FnMut(&FlowKey, &FlowCounters) -> Goes,
-    goes: Goes,
+    take: &'j mut dyn FnMut(&FlowKey, &FlowCounters) -> ControlFlow<()>,
+    goes: ControlFlow<()>,
 }
 
 impl Joining<'_, '_> {
@@ -464,7 +466,7 @@ impl Joining<'_, '_> {
     ) -> Result<(), ExtractError> {
         let Self { joiner, feed, see, take, goes } = self;
         let mut close = |key: &FlowKey, body: &FlowCounters| {
-            if *goes == Goes::On {
+            if goes.is_continue() {
                 *goes = take(key, body);
             }
             *goes
@@ -487,7 +489,7 @@ impl Joining<'_, '_> {
             }
             let mut take_kept = |key: &FlowKey, body: &FlowCounters, stands: Stands| {
                 see(RecordSource::Kept(body));
-                let mut goes = Goes::On;
+                let mut goes = ControlFlow::Continue(());
                 match stands {
                     Stands::Whole => goes = close(key, body),
                     Stands::Open => joiner.add(key, body, &mut |key, body| goes = close(key, body)),
@@ -501,11 +503,11 @@ impl Joining<'_, '_> {
     }
 
     /// Takes the parts of a segment, after which nothing begins before `horizon`.
-    fn segment(&mut self, gathered: &gather::Gathered, horizon: Option<u64>) -> Goes {
+    fn segment(&mut self, gathered: &gather::Gathered, horizon: Option<u64>) -> ControlFlow<()> {
         let Self { joiner, feed, see, take, goes } = self;
         see(RecordSource::Segment(gathered));
         let mut close = |key: &FlowKey, body: &FlowCounters| {
-            if *goes == Goes::On {
+            if goes.is_continue() {
                 *goes = take(key, body);
             }
         };
@@ -524,7 +526,7 @@ impl Joining<'_, '_> {
     fn finish(&mut self) {
         let Self { joiner, take, goes, .. } = self;
         joiner.finish(&mut |key, body| {
-            if *goes == Goes::On {
+            if goes.is_continue() {
                 *goes = take(key, body);
             }
         });

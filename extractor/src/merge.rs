@@ -4,6 +4,7 @@
 //! is one run a lane.
 
 use std::collections::{BinaryHeap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::ExtractError;
@@ -21,21 +22,13 @@ const AHEAD_RUNS_MAX: usize = 64;
 
 /// Takes the packets of the answer in order; says no when it wants no more.
 pub(crate) trait Emit {
-    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError>;
+    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError>;
     /// Takes a later fragment whose first one has not been met and can still be recorded. Else it is judged as it is.
     fn postpone(&mut self, _segment: &Arc<Segment>, _found: Match, _later: &Later) -> bool {
         false
     }
     /// Once in a while: how far the reading has come. An error ends it.
     fn pause(&mut self, run_queue: &RunQueue<'_>, found: &RunMatches) -> Result<(), ExtractError>;
-}
-
-/// Signal to go on with the answer, or to end it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    More,
-    /// A limit is reached.
-    NoMore,
 }
 
 /// A run whose packets are being given out.
@@ -99,7 +92,7 @@ pub(crate) fn merge<'scope>(
         let unread = ahead.front().map(|task| task.input.place);
         let next = held.give_out(unread, emit)?;
         run_queue.report.unlinked = held.links.forgotten;
-        let Some(task) = ahead.pop_front().filter(|_| next == Next::More) else { return Ok(work) };
+        let Some(task) = ahead.pop_front().filter(|_| next.is_continue()) else { return Ok(work) };
         let found = pool.finish(&task);
         let bytes = task.input.bytes();
         ahead_bytes -= bytes;
@@ -136,7 +129,11 @@ impl MergeQueue<'_> {
 
     /// Gives out all packets before `unread`, the place of the first run that has not been read, up to a fragment whose
     /// first one may be in there.
-    fn give_out(&mut self, unread: Option<PacketOrder>, emit: &mut dyn Emit) -> Result<Next, ExtractError> {
+    fn give_out(
+        &mut self,
+        unread: Option<PacketOrder>,
+        emit: &mut dyn Emit,
+    ) -> Result<ControlFlow<()>, ExtractError> {
         while let Some(mut run) = self.active.pop() {
             let other = self.active.peek().and_then(Active::head);
             let until = match (unread, other) {
@@ -160,8 +157,8 @@ impl MergeQueue<'_> {
                         continue;
                     }
                 }
-                if emit.emit(&run.segment, run.matches[run.given])? == Next::NoMore {
-                    return Ok(Next::NoMore);
+                if emit.emit(&run.segment, run.matches[run.given])?.is_break() {
+                    return Ok(ControlFlow::Break(()));
                 }
                 run.given += 1;
                 self.packets -= 1;
@@ -174,7 +171,7 @@ impl MergeQueue<'_> {
                 break; // whatever is active comes after what is unread, or after what waits
             }
         }
-        Ok(Next::More)
+        Ok(ControlFlow::Continue(()))
     }
 
     /// True if the packets that decide about a fragment may still be unread. If too many packets wait already, it is judged as

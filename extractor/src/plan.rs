@@ -13,6 +13,7 @@ mod judged;
 mod likelihood;
 mod runs;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use netrewind_indexer::{Flow, FlowCursor, Index, IndexError, Template};
@@ -88,15 +89,9 @@ struct Sum {
     tells_too_much: bool,
 }
 
-/// Signal to a walk over flows: go on, or stop.
-enum Go {
-    On,
-    /// The rest does not matter any more.
-    Enough,
-}
-
 /// Visitor of flows, called with a flow's number and the filters' verdicts; the cursor stands where the flow was read.
-type VisitFlow<'v> = dyn FnMut(&mut FlowCursor<'_, Map>, u32, &Flow, Verdicts) -> Result<Go, IndexError> + 'v;
+type VisitFlow<'v> =
+    dyn FnMut(&mut FlowCursor<'_, Map>, u32, &Flow, Verdicts) -> Result<ControlFlow<()>, IndexError> + 'v;
 
 impl<'q> Planner<'q> {
     pub(crate) fn new(range: TimeRange, filters: &'q QueryFilter) -> Self {
@@ -162,14 +157,14 @@ impl<'q> Planner<'q> {
         self.for_each_flow(&mut templates, stop, bytes, &mut |cursor, id, flow, verdicts| {
             flows_seen += 1;
             if verdicts.all == Verdict::Never || !range.meets(flow.first, flow.last) {
-                return Ok(Go::On);
+                return Ok(ControlFlow::Continue(()));
             }
             numbers.clear();
             cursor.granules_of(id, &mut numbers)?;
             numbers.iter().for_each(|&number| found.insert(number));
             all = flows_seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS)
                 && u64::from(found.count()) * 10 >= u64::from(index.granule_count()) * NEARLY_ALL_TENTHS;
-            Ok(if all { Go::Enough } else { Go::On })
+            Ok(if all { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })
         .map(|walked_to_its_end| all |= !walked_to_its_end)?;
         if !all && !relevant.is_empty() {
@@ -244,7 +239,7 @@ impl<'q> Planner<'q> {
                 }
             }
             let is_exact = estimate.packets_min == estimate.packets_max;
-            Ok(if only_exact && !is_exact { Go::Enough } else { Go::On })
+            Ok(if only_exact && !is_exact { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         sum.estimate.segments = u64::from(sum.estimate.packets_max > 0);
         Ok(sum)
@@ -311,7 +306,7 @@ impl<'q> Planner<'q> {
                 return Err(PlanError::Cancelled);
             }
             let flow = cursor.flow(id)?;
-            if let Go::Enough = self.visit_flow(templates, &mut cursor, id, &flow, visit)? {
+            if self.visit_flow(templates, &mut cursor, id, &flow, visit)?.is_break() {
                 return Ok(false);
             }
         }
@@ -327,7 +322,7 @@ impl<'q> Planner<'q> {
                 return Err(PlanError::Cancelled);
             }
             let (id, flow) = item?;
-            if let Go::Enough = self.visit_flow(templates, flows.cursor(), id, &flow, visit)? {
+            if self.visit_flow(templates, flows.cursor(), id, &flow, visit)?.is_break() {
                 return Ok(false);
             }
         }
@@ -341,9 +336,9 @@ impl<'q> Planner<'q> {
         id: u32,
         flow: &Flow,
         visit: &mut VisitFlow<'_>,
-    ) -> Result<Go, IndexError> {
+    ) -> Result<ControlFlow<()>, IndexError> {
         if !self.wide.meets(flow.first, flow.last) {
-            return Ok(Go::On);
+            return Ok(ControlFlow::Continue(()));
         }
         let verdicts = templates.judge(flow, self.filters);
         visit(cursor, id, flow, verdicts)

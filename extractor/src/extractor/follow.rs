@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::follow::{
     SIGN_OF_LIFE_WITHIN,
 };
 use crate::fragments::Links;
-use crate::merge::{Next, merge};
+use crate::merge::merge;
 use crate::pool::WorkPool;
 use crate::query::{Query, TimeRange};
 use crate::read::{Run, read};
@@ -181,8 +182,8 @@ impl<'f> Following<'f> {
         let mut is_behind = false;
         loop {
             match self.read(segments, output) {
-                Ok(Next::More) => {}
-                Ok(Next::NoMore) => return Ok(FollowEnd::Limit),
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return Ok(FollowEnd::Limit),
                 Err(ExtractError::Cancelled) => return Ok(FollowEnd::Broken),
                 Err(error) => return Err(error),
             }
@@ -286,7 +287,7 @@ impl<'f> Following<'f> {
         &mut self,
         segments: Vec<Arc<Segment>>,
         output: &mut Output<'_, '_>,
-    ) -> Result<Next, ExtractError> {
+    ) -> Result<ControlFlow<()>, ExtractError> {
         let Extractor { segment_cache, scans, workers, .. } = self.extractor;
         let (range, filters) = (self.range, &self.filters);
         if !segments.is_empty() {
@@ -310,17 +311,17 @@ impl<'f> Following<'f> {
             self.work.segments_read += segments_read;
         }
         if output.limit_reached.is_some() {
-            return Ok(Next::NoMore);
+            return Ok(ControlFlow::Break(()));
         }
         self.held.link(&self.links, false);
         let mut next = HoldBack { held: &mut self.held, output: &mut *output }.give_due()?;
-        if next == Next::More {
+        if next.is_continue() {
             next = output.advance(self.held.until())?;
         }
         // Whoever waits for so many packets does not wait for one more.
         if output.limits.packets.is_some_and(|limit| output.progress.packets >= limit) {
             output.limit_reached = Some(ReachedLimit::Packets);
-            return Ok(Next::NoMore);
+            return Ok(ControlFlow::Break(()));
         }
         Ok(next)
     }
@@ -330,16 +331,16 @@ impl<'f> Following<'f> {
         self.held.link(&self.links, true);
         loop {
             match (HoldBack { held: &mut self.held, output }.give_all()) {
-                Ok(Next::More) => break,
-                Ok(Next::NoMore) => return Ok(FollowEnd::Limit),
+                Ok(ControlFlow::Continue(())) => break,
+                Ok(ControlFlow::Break(())) => return Ok(FollowEnd::Limit),
                 Err(ExtractError::Cancelled) => {} // the packet was given: it is asked once in many
                 Err(error) => return Err(error),
             }
         }
         loop {
             match output.write_rest() {
-                Ok(Next::More) => return Ok(end),
-                Ok(Next::NoMore) => return Ok(FollowEnd::Limit),
+                Ok(ControlFlow::Continue(())) => return Ok(end),
+                Ok(ControlFlow::Break(())) => return Ok(FollowEnd::Limit),
                 Err(ExtractError::Cancelled) => {}
                 Err(error) => return Err(error),
             }

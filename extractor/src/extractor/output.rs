@@ -1,6 +1,7 @@
 //! Last stage of an extraction: reassembles, deduplicates, decapsulates, enforces limits, counts, and writes to the sink.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::completeness::ReachedLimit;
 use crate::decapsulate::Decapsulator;
 use crate::dedup::Dedup;
 use crate::flows::ChosenPackets;
-use crate::merge::{Emit, Next};
+use crate::merge::Emit;
 use crate::query::AnswerLimits;
 use crate::read::{Match, RunMatches, index};
 use crate::reassembly::{OutputPacket, Reassembler};
@@ -56,7 +57,7 @@ impl Output<'_, '_> {
     }
 
     /// Notes how far the answer has come, and asks now and then whether it should go on.
-    fn go_on(&mut self, reached: Timestamp) -> Result<Next, ExtractError> {
+    fn go_on(&mut self, reached: Timestamp) -> Result<ControlFlow<()>, ExtractError> {
         self.progress.reached = Some(reached);
         let looked_at = self.progress.packets
             + self.dedup.as_ref().map_or(0, Dedup::dropped)
@@ -64,11 +65,11 @@ impl Output<'_, '_> {
         if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && is_over(&**self.control.borrow()) {
             return Err(ExtractError::Cancelled);
         }
-        Ok(Next::More)
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Writes the packets that nothing waits for any more, now that no packet before this time comes.
-    pub(super) fn advance(&mut self, now: Timestamp) -> Result<Next, ExtractError> {
+    pub(super) fn advance(&mut self, now: Timestamp) -> Result<ControlFlow<()>, ExtractError> {
         if let Some(reassembler) = &mut self.reassembler {
             reassembler.advance(now);
         }
@@ -76,9 +77,9 @@ impl Output<'_, '_> {
     }
 
     /// Writes the packets still waiting: no more will come.
-    pub(super) fn write_rest(&mut self) -> Result<Next, ExtractError> {
+    pub(super) fn write_rest(&mut self) -> Result<ControlFlow<()>, ExtractError> {
         if self.limit_reached.is_some() {
-            return Ok(Next::NoMore);
+            return Ok(ControlFlow::Break(()));
         }
         if let Some(reassembler) = &mut self.reassembler {
             reassembler.end();
@@ -86,17 +87,17 @@ impl Output<'_, '_> {
         self.write_ready()
     }
 
-    fn write_ready(&mut self) -> Result<Next, ExtractError> {
+    fn write_ready(&mut self) -> Result<ControlFlow<()>, ExtractError> {
         while let Some(item) = self.reassembler.as_mut().and_then(Reassembler::next) {
-            if self.write(item.packet(), item.wire_bytes)? == Next::NoMore {
-                return Ok(Next::NoMore);
+            if self.write(item.packet(), item.wire_bytes)?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(Next::More)
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Writes a packet, if it is no duplicate and is chosen. `wire_bytes`: bytes on the wire that it came in.
-    fn write(&mut self, packet: AnswerPacket<'_>, wire_bytes: u64) -> Result<Next, ExtractError> {
+    fn write(&mut self, packet: AnswerPacket<'_>, wire_bytes: u64) -> Result<ControlFlow<()>, ExtractError> {
         let AnswerPacket { header, bytes, link_type, .. } = packet;
         let at = header.timestamp();
         let as_stored = ViewBytes { link_type, bytes, len: header.len };
@@ -114,7 +115,7 @@ impl Output<'_, '_> {
         if self.limits.are_set() {
             self.limit_reached = self.limit_passed_by(caplen);
             if self.limit_reached.is_some() {
-                return Ok(Next::NoMore);
+                return Ok(ControlFlow::Break(()));
             }
         }
         if self.wants.packets {
@@ -140,16 +141,16 @@ impl Output<'_, '_> {
 }
 
 impl Emit for Output<'_, '_> {
-    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError> {
+    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError> {
         let start = index(found.offset);
         let record = segment.bytes.get(start..).unwrap_or_default();
         // The reading has seen the whole record.
-        let Some(header) = RecordHeader::read(record) else { return Ok(Next::More) };
+        let Some(header) = RecordHeader::read(record) else { return Ok(ControlFlow::Continue(())) };
         let place = RECORD_HEADER_BYTES..header.record_bytes();
-        let Some(bytes) = record.get(place.clone()) else { return Ok(Next::More) };
+        let Some(bytes) = record.get(place.clone()) else { return Ok(ControlFlow::Continue(())) };
         let whole = start..start + place.end;
         if !self.is_readable(segment, whole.clone()) {
-            return Ok(Next::More);
+            return Ok(ControlFlow::Continue(()));
         }
         let Segment { link_type, interface, name, .. } = **segment;
         let stored = AnswerPacket { header, bytes, link_type, interface, segment: name };

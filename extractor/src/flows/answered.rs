@@ -14,7 +14,7 @@ use super::carrier::TemplateFacts;
 use super::gather::Gathered;
 use super::observed::{IndexFacts, PartOrigin};
 use super::part::Parts;
-use super::pipeline::{Gathering, Goes, Take};
+use super::pipeline::{Gathering, Take};
 use super::series::SeriesBuilder;
 use crate::ExtractError;
 use crate::growing::new_builder;
@@ -104,7 +104,7 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
             std::mem::swap(&mut gathered.series, &mut self.series);
             self.series = self.gathering.series();
             let horizon = if number == last { horizon } else { begin };
-            if (self.take)(gathered, horizon.map(Timestamp::ns)) == Goes::NoFurther {
+            if (self.take)(gathered, horizon.map(Timestamp::ns)).is_break() {
                 self.is_done = true;
                 break;
             }

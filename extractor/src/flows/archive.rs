@@ -7,6 +7,7 @@
 mod added;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use netrewind_segment::catalog::{Condition, Hour, Manifest};
@@ -17,7 +18,6 @@ use super::catalog::{Catalog, OVERLAP_NS};
 use super::kept::{self, Judge, Left};
 use super::key::FlowKey;
 use super::part::FlowCounters;
-use super::pipeline::Goes;
 use super::rollup::{HourBoundary, Rollup, Rollups};
 use super::search::Search;
 use super::sought::Wanted;
@@ -266,7 +266,7 @@ pub(super) enum Stands {
 }
 
 /// Takes a record.
-pub(super) type TakeKept<'t> = dyn FnMut(&FlowKey, &FlowCounters, Stands) -> Goes + 't;
+pub(super) type TakeKept<'t> = dyn FnMut(&FlowKey, &FlowCounters, Stands) -> ControlFlow<()> + 't;
 
 /// Hours that are read one after the other.
 pub(super) struct HourRecords<'q> {
@@ -330,7 +330,7 @@ impl<'q> HourRecords<'q> {
         let mut take_one = |bytes: &[u8]| {
             reading.seen += 1;
             is_cancelled |= reading.seen.is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && stop();
-            is_enough |= !is_cancelled && reading.take(bytes, take) == Goes::NoFurther;
+            is_enough |= !is_cancelled && reading.take(bytes, take).is_break();
             !is_cancelled && !is_enough
         };
         let visited =
@@ -402,18 +402,18 @@ struct HourReading<'a, 'q> {
 }
 
 impl HourReading<'_, '_> {
-    fn take(&mut self, bytes: &[u8], take: &mut TakeKept<'_>) -> Goes {
+    fn take(&mut self, bytes: &[u8], take: &mut TakeKept<'_>) -> ControlFlow<()> {
         let encapsulations = self.asking.encapsulations;
         let Some((mut part, standing)) = kept::read(bytes, encapsulations, self.base_ns) else {
             self.damaged += 1;
-            return Goes::On;
+            return ControlFlow::Continue(());
         };
         let (first, last) = (Timestamp(part.body.first()), Timestamp(part.body.last()));
         if !self.asking.range.meets(first, last) || !self.asking.wanted.has(&part.key, encapsulations) {
-            return Goes::On;
+            return ControlFlow::Continue(());
         }
         match self.judge.restrict(&part.key, &mut part.body, encapsulations) {
-            Left::Nothing => return Goes::On,
+            Left::Nothing => return ControlFlow::Continue(()),
             Left::Exactly => {}
             Left::Perhaps => self.perhaps += 1,
         }

@@ -1,6 +1,7 @@
 //! Making of the catalog's hours.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use netrewind_segment::catalog::{
@@ -15,7 +16,7 @@ use super::join::{Joiner, last_moment};
 use super::kept;
 use super::key::{FlowKey, TCP_IDLE_NS};
 use super::part::FlowCounters;
-use super::pipeline::{self, Gathering, Goes};
+use super::pipeline::{self, Gathering};
 use super::record::{RangeEnd, describe};
 use super::rollup::Making;
 use super::search::words_of;
@@ -81,7 +82,7 @@ impl Extractor {
         let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&encapsulations, Wanted::All) };
         let mut making = Making::new(buckets, edges, &encapsulations);
         let source = self.gather_source(query.use_index, query.range(), &filters);
-        let mut goes = Goes::On;
+        let mut goes = ControlFlow::Continue(());
         pipeline::run(
             source,
             gathering,
@@ -94,8 +95,8 @@ impl Extractor {
                     let flow = flow_of(key, body, &encapsulations, edges);
                     made.count(&flow);
                     making.take(key, body);
-                    if goes == Goes::On && !take(&flow) {
-                        goes = Goes::NoFurther;
+                    if goes.is_continue() && !take(&flow) {
+                        goes = ControlFlow::Break(());
                     }
                 };
                 joiner.begin(horizon);
@@ -108,7 +109,7 @@ impl Extractor {
             },
         )?;
         made.manifest.is_divided = joiner.is_approximate();
-        if goes != Goes::On {
+        if goes.is_break() {
             return Err(ExtractError::Cancelled);
         }
         let rollup = making.finish(&made.manifest);

@@ -1,11 +1,12 @@
 //! Choosing conversations: one by its id, or those that a search finds.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use netrewind_segment::{SegmentName, Timestamp};
 
 use super::chosen::{Aim, Chosen, ChosenParts};
-use super::pipeline::{Gathering, Goes, Membership};
+use super::pipeline::{Gathering, Membership};
 use super::record::{Conversation, FlowId, RangeEnd, describe};
 use super::sought::Wanted;
 use super::{Encapsulations, PARTS_CHOSEN_MAX, Search, finds, take_segments};
@@ -143,7 +144,7 @@ impl Extractor {
                         let fits = parts.add(key, body);
                         one = Some((describe(key, body, &encapsulations, ending), parts, fits));
                     }
-                    if is_it { Goes::NoFurther } else { Goes::On }
+                    if is_it { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 },
             )?;
             if outcome.is_unsure {
@@ -210,7 +211,7 @@ impl Extractor {
                     (first, last) = (first.min(body.first()), last.max(body.last()));
                     fits = parts.add(key, body);
                 }
-                if fits { Goes::On } else { Goes::NoFurther }
+                if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             },
         )?;
         if !fits {

@@ -2,6 +2,7 @@
 //! and their parts come back in that order. The caller's thread asks now and then whether to give up.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -95,15 +96,8 @@ impl<'q> Gathering<'q> {
     }
 }
 
-/// Signal to go on, or to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goes {
-    On,
-    NoFurther,
-}
-
 /// Takes the parts of a segment, and the instant before which those to come have nothing; none where none come.
-pub(super) type Take<'t> = dyn FnMut(Gathered, Option<u64>) -> Goes + 't;
+pub(super) type Take<'t> = dyn FnMut(Gathered, Option<u64>) -> ControlFlow<()> + 't;
 
 /// Gathers the parts of all segments.
 pub(super) fn run(
@@ -183,7 +177,7 @@ fn join(
         }
         progress.segments_done += 1;
         let horizon = starts.get(number + 1).map(|start| start.unwrap_or(0));
-        if take(gathered, horizon) == Goes::NoFurther {
+        if take(gathered, horizon).is_break() {
             return Ok(());
         }
         control.progress(&progress);

@@ -1,6 +1,7 @@
 //! Packets held back until nothing that comes before them can still turn up.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use netrewind_segment::Timestamp;
 use super::HOLD_BACK;
 use crate::ExtractError;
 use crate::fragments::{Later, Links, REACH_NS};
-use crate::merge::{Emit, Next};
+use crate::merge::Emit;
 use crate::read::{Match, PacketOrder, RunMatches};
 use crate::segment::Segment;
 use crate::upcoming::RunQueue;
@@ -81,9 +82,9 @@ pub(crate) struct HoldBack<'r> {
 
 impl HoldBack<'_> {
     /// Gives out packets that are old enough, or were held long enough although their timestamps lie in the future.
-    pub(crate) fn give_due(&mut self) -> Result<Next, ExtractError> {
-        if self.give_while(|place, until| place.at <= until)? == Next::NoMore {
-            return Ok(Next::NoMore);
+    pub(crate) fn give_due(&mut self) -> Result<ControlFlow<()>, ExtractError> {
+        if self.give_while(|place, until| place.at <= until)?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
         let elapsed = self.held.elapsed;
         let is_due = |waiting: &HeldPacket| waiting.since + HOLD_BACK <= elapsed;
@@ -91,34 +92,37 @@ impl HoldBack<'_> {
         match due.map(|(place, _)| *place) {
             // What comes before it is at hand, and goes ahead of it.
             Some(due) => self.give_while(|place, _| *place <= due),
-            None => Ok(Next::More),
+            None => Ok(ControlFlow::Continue(())),
         }
     }
 
     /// Gives out everything: nothing more will come.
-    pub(crate) fn give_all(&mut self) -> Result<Next, ExtractError> {
+    pub(crate) fn give_all(&mut self) -> Result<ControlFlow<()>, ExtractError> {
         self.give_while(|_, _| true)
     }
 
-    fn give_while(&mut self, may: impl Fn(&PacketOrder, Timestamp) -> bool) -> Result<Next, ExtractError> {
+    fn give_while(
+        &mut self,
+        may: impl Fn(&PacketOrder, Timestamp) -> bool,
+    ) -> Result<ControlFlow<()>, ExtractError> {
         while let Some(place) = self.held.waiting.keys().next().copied()
             && may(&place, self.held.until)
         {
-            if self.give(place)? == Next::NoMore {
-                return Ok(Next::NoMore);
+            if self.give(place)?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(Next::More)
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn give(&mut self, place: PacketOrder) -> Result<Next, ExtractError> {
+    fn give(&mut self, place: PacketOrder) -> Result<ControlFlow<()>, ExtractError> {
         match self.held.waiting.remove(&place) {
             Some(HeldPacket { segment, found, .. }) => self.give_packet(&segment, found),
-            None => Ok(Next::More),
+            None => Ok(ControlFlow::Continue(())),
         }
     }
 
-    fn give_packet(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError> {
+    fn give_packet(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError> {
         self.held.late += u64::from(found.at < self.held.newest);
         self.held.newest = self.held.newest.max(found.at);
         self.output.emit(segment, found)
@@ -126,10 +130,10 @@ impl HoldBack<'_> {
 }
 
 impl Emit for HoldBack<'_> {
-    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<Next, ExtractError> {
+    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError> {
         let place = segment.place_of(found);
-        if self.give_while(|held, until| *held < place && held.at <= until)? == Next::NoMore {
-            return Ok(Next::NoMore);
+        if self.give_while(|held, until| *held < place && held.at <= until)?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
         if found.at <= self.held.until {
             return self.give_packet(segment, found);
@@ -138,7 +142,7 @@ impl Emit for HoldBack<'_> {
         self.held.waiting.insert(place, waiting);
         match self.held.waiting.keys().next().copied() {
             Some(earliest) if self.held.waiting.len() > HELD_PACKETS_MAX => self.give(earliest),
-            _ => Ok(Next::More),
+            _ => Ok(ControlFlow::Continue(())),
         }
     }
 

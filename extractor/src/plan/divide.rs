@@ -1,9 +1,11 @@
 //! Division of a segment's flows: those that the index accounts for completely, and those whose packets have to be read.
 
+use std::ops::ControlFlow;
+
 use netrewind_indexer::{Flow, Index};
 
 use super::runs::GranuleSet;
-use super::{Go, PlanError, PlannedRun, Planner, runs_of};
+use super::{PlanError, PlannedRun, Planner, runs_of};
 use netrewind_filter::Verdict;
 use netrewind_segment::Map;
 
@@ -47,7 +49,7 @@ impl Planner<'_> {
                         numbers.iter().for_each(|&number| found.insert(number));
                     }
                 }
-                Ok(if untold_count > UNTOLD_MAX { Go::Enough } else { Go::On })
+                Ok(if untold_count > UNTOLD_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })?;
         match (is_whole, untold_count) {
             (false, _) => Ok(Division::Untold(runs_of(index, None, None)?)),

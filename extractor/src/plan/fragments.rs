@@ -1,6 +1,7 @@
 //! Flows of fragments in an index.
 
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 
 use netrewind_indexer::{
     Constraint, Flow, FlowCursor, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Template,
@@ -8,7 +9,7 @@ use netrewind_indexer::{
 use netrewind_packet::Shape;
 use netrewind_segment::{Map, Timestamp};
 
-use super::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, Go, GranuleSet, PlanError, Planner, Templates};
+use super::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, GranuleSet, PlanError, Planner, Templates};
 use crate::answer::Estimate;
 use crate::filters::LinkTypeVerdict;
 use crate::fragments::{Nested, Pair, Relevant, can_be_later, innermost_view};
@@ -54,7 +55,7 @@ impl Planner<'_> {
                 {
                     add(&mut relevant, template, flow, lost_keys);
                 }
-                Ok(Go::On)
+                Ok(ControlFlow::Continue(()))
             })?;
         if !walked {
             relevant.add_all(index.first(), index.last());

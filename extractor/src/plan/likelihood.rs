@@ -1,8 +1,10 @@
 //! Likelihood that another way to look at packets finds some after one has found none.
 
+use std::ops::ControlFlow;
+
 use netrewind_indexer::{Index, Template};
 
-use super::{Go, PlanError, Planner, Templates};
+use super::{PlanError, Planner, Templates};
 use crate::fragments::can_be_later;
 use crate::views::{ViewSelection, template_views};
 use netrewind_filter::Verdict;
@@ -50,7 +52,7 @@ impl Planner<'_> {
                     found = Likelihood::Perhaps;
                 }
             }
-            Ok(if found == Likelihood::Sure { Go::Enough } else { Go::On })
+            Ok(if found == Likelihood::Sure { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(found)
     }
