@@ -1,6 +1,6 @@
 //! The rules of ARCHITECTURE.md that can be read off the sources.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::support::files_below;
@@ -310,5 +310,39 @@ fn comments_say_what_a_thing_is() {
         found.len(),
         all.len(),
         list.join("\n")
+    );
+}
+
+/// Of the names of the product's types, the share that may be defined in more than one file: a name that has one meaning is
+/// looked up once.
+const SHARED_NAMES_PERCENT_MAX: usize = 6;
+
+/// The name of the type that a line defines.
+fn type_name(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let line = match line.strip_prefix("pub") {
+        Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+        Some(rest) => rest.strip_prefix(' ')?,
+        None => line,
+    };
+    let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+    let name = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+    name.split(|next: char| !next.is_alphanumeric() && next != '_').next().filter(|name| !name.is_empty())
+}
+
+#[test]
+fn types_have_names_of_their_own() {
+    let mut files: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
+        for name in product(&text).lines().filter_map(type_name) {
+            files.entry(name.to_owned()).or_default().insert(path.clone());
+        }
+    }
+    let shared: Vec<_> = files.iter().filter(|(_, files)| files.len() > 1).collect();
+    assert!(
+        shared.len() * 100 <= files.len() * SHARED_NAMES_PERCENT_MAX,
+        "{} of {} type names are defined in more than one file: {shared:#?}",
+        shared.len(),
+        files.len()
     );
 }
