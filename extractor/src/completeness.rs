@@ -143,9 +143,9 @@ pub struct Damage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReachedLimit {
-    /// [`crate::Limits::packets`].
+    /// [`crate::AnswerLimits::packets`].
     Packets,
-    /// [`crate::Limits::bytes`].
+    /// [`crate::AnswerLimits::bytes`].
     Bytes,
     /// The time that the asker allowed ([`crate::Control::cut`]).
     Time,

@@ -189,7 +189,8 @@ fn log_troubles(test: &TestStore) {
         version: String::new(),
     };
     let dropped = Drops { kernel: 7, disk: 0 };
-    let second = Event::Second { lane: 0, received: 7, written: 0, dropped, bytes: 0, pace: LaneLoad::default() };
+    let second =
+        Event::Second { lane: 0, received: 7, written: 0, dropped, bytes: 0, pace: LaneLoad::default() };
     let worked_until = Some(netrewind_segment::Timestamp::new(1_795_339_862, 0));
     let down = Event::Down { lane: 1, reason: "secret9: the interface is down".into(), worked_until };
     let events = [
