@@ -260,7 +260,7 @@ fn tshark_fields(file: &Path) -> String {
     let fields = ["frame.len", "eth.src", "ip.src", "ip.len", "udp.length", "tcp.seq_raw"];
     let fields = fields.iter().chain(&["tcp.len", "_ws.malformed"]).flat_map(|field| ["-e", field]);
     let output = Command::new("tshark")
-        .args(["-n", "-T", "fields", "-r"])
+        .args(["-n", "-o", "tcp.desegment_tcp_streams:FALSE", "-T", "fields", "-r"])
         .arg(file)
         .args(fields)
         .output()
