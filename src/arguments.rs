@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text;
 pub use netrewind_extractor::time_text::duration;
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::layout::CAPLEN_MAX;
 
 /// Reads a time zone: an IANA name such as `Europe/Rome`, `UTC`, an offset such as `+02:00`, or `local`.
 pub fn time_zone(text: &str) -> Result<TimeZone, String> {

@@ -10,10 +10,10 @@ use netrewind_catalog::{HourReader, HourWriter, Range};
 use netrewind_extractor::flows::{Catalog, Catalogued, rollup_adds_up, seam, seam_adds_up, seam_is_due};
 use netrewind_extractor::{Extractor, Options};
 use netrewind_recorder::retention::{CatalogLimits, Keeper};
-use netrewind_segment::catalog::{Condition, Hour, Manifest};
-use netrewind_segment::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
-use netrewind_segment::store::ListedSegment;
-use netrewind_segment::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_store::catalog::{Condition, Hour, Manifest};
+use netrewind_store::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
+use netrewind_store::store::ListedSegment;
+use netrewind_store::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, Timestamp};
 
 use crate::clock;
 use crate::index_writer::CATCH_UP_NICENESS;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use netrewind_recorder::source::replay::ReplayClock;
 use netrewind_recorder::{Clock, Now};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 /// The wall clock's reading.
 pub fn now() -> Timestamp {

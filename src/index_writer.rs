@@ -10,8 +10,8 @@ use netrewind_indexer::{Builder, Index, IndexError, build_with};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::{BlockSink, SegmentEnd, SegmentStart};
-use netrewind_segment::store::ListedSegment;
-use netrewind_segment::{Event, LinkType, Logbook, RecordReader, Records, SegmentName, Store};
+use netrewind_store::store::ListedSegment;
+use netrewind_store::{Event, LinkType, Logbook, RecordReader, Records, SegmentName, Store};
 
 use crate::clock;
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use netrewind_segment::Store;
-use netrewind_segment::store::Readers;
+use netrewind_store::Store;
+use netrewind_store::store::Readers;
 use rustix::fs::Mode;
 
 use crate::outcome::Failure;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use anyhow::Context;
 use netrewind_indexer::{GranuleChecksums, Index};
-use netrewind_segment::{SegmentName, SegmentState, Store};
+use netrewind_store::{SegmentName, SegmentState, Store};
 
 /// Bytes of a segment that are read at once.
 const READ_BYTES: usize = 1 << 20;

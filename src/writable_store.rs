@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use netrewind_segment::{Logbook, SegmentName, Store, StoreLock};
+use netrewind_store::{Logbook, SegmentName, Store, StoreLock};
 
 use crate::outcome::Failure;
 use crate::sharing::SharingArguments;

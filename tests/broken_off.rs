@@ -11,7 +11,7 @@ use netrewind_extractor::http::access::Admission;
 use netrewind_extractor::http::tls::Tls;
 use netrewind_extractor::http::{Clock, Server, Service as HttpService, ServiceLimits, router};
 use netrewind_extractor::{Extractor, Options};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use serde_json::Value;
 
 use crate::access::certificate;
@@ -236,7 +236,7 @@ impl Clock for WallClock {
 
 /// A service in this process, whose clients may take nothing for half a second.
 fn impatient(store: &str, tls: Option<Tls>) -> (Arc<HttpService>, Server) {
-    let store = netrewind_segment::Store::open(Path::new(store)).expect("a store");
+    let store = netrewind_store::Store::open(Path::new(store)).expect("a store");
     let limits = ServiceLimits { stall_time_max: Duration::from_millis(500), ..ServiceLimits::default() };
     let extractor = Arc::new(Extractor::new(store, Options::default()));
     let service = Arc::new(HttpService::new(extractor, Arc::new(WallClock), limits, None));

@@ -12,7 +12,7 @@ use crate::support::{done, files_below, may_make_namespaces, run, seed};
 
 const KILLS: usize = 32;
 
-/// The committed mark of an open segment: `recorder/segment/FORMAT.md`.
+/// The committed mark of an open segment: `recorder/store/FORMAT.md`.
 fn committed_bytes(open: &Path) -> usize {
     let mark = PathBuf::from(open.display().to_string().replace(".pcap.open", ".mark"));
     let bytes = std::fs::read(mark).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use netrewind_filter::{CompileLimits, FilterError, compile};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 fn limits() -> CompileLimits {
     CompileLimits { worker: Some(env!("CARGO_BIN_EXE_netrewind").into()), ..CompileLimits::default() }

@@ -111,9 +111,9 @@ fn recording_and_answering_know_nothing_of_each_other() {
         }
         found
     };
-    assert_eq!(all_dependencies("recorder"), ["segment"]);
-    assert!(all_dependencies("recorder/segment").is_empty());
-    assert_eq!(all_dependencies("indexer/packet"), ["segment"]);
+    assert_eq!(all_dependencies("recorder"), ["store"]);
+    assert!(all_dependencies("recorder/store").is_empty());
+    assert_eq!(all_dependencies("indexer/packet"), ["store"]);
     assert!(!all_dependencies("indexer").iter().any(|name| name == "recorder" || name == "extractor"));
     assert!(!all_dependencies("extractor").iter().any(|name| name == "recorder" || name == "catalog"));
 }
@@ -127,7 +127,7 @@ fn only_the_catalog_knows_tantivy() {
         text.lines().any(|line| line.starts_with("tantivy.") || line.starts_with("netrewind-catalog"))
     };
     let others = [
-        "recorder/segment",
+        "recorder/store",
         "recorder",
         "indexer",
         "indexer/packet",
@@ -140,10 +140,10 @@ fn only_the_catalog_knows_tantivy() {
 
 /// A map whose lost pages nobody notes would end the process with them; the recorder maps memory alone, and its sockets' rings.
 #[test]
-fn only_segments_map_files() {
-    let may = |path: &Path| path.starts_with("recorder/segment/src/sys") || path.starts_with("recorder/src");
-    only_in(&["memmap2::"], may, "memory maps outside segment::sys");
-    only_in(&["Mmap::map(", ".map(file)"], |path| path.starts_with("recorder/segment"), "a map of a file");
+fn only_the_store_maps_files() {
+    let may = |path: &Path| path.starts_with("recorder/store/src/sys") || path.starts_with("recorder/src");
+    only_in(&["memmap2::"], may, "memory maps outside store::sys");
+    only_in(&["Mmap::map(", ".map(file)"], |path| path.starts_with("recorder/store"), "a map of a file");
 }
 
 #[test]
@@ -165,8 +165,8 @@ fn only_the_store_knows_file_names() {
     ];
     only_in(
         &words,
-        |path| path.ends_with("segment/src/store.rs") || path.ends_with("segment/src/store/hours.rs"),
-        "a file name of the store outside segment::store",
+        |path| path.ends_with("store/src/store.rs") || path.ends_with("store/src/store/hours.rs"),
+        "a file name of the store outside store::store",
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use netrewind_segment::{Drops, LinkType, SegmentName, Timestamp};
+use netrewind_store::{Drops, LinkType, SegmentName, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 

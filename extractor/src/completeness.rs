@@ -9,8 +9,8 @@ pub(crate) mod troubles;
 
 use std::fmt::Write;
 
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Drops, SegmentName, Store, Timestamp};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Drops, SegmentName, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -1,7 +1,7 @@
 //! Packets without the tunnels that they came through.
 
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::RecordHeader;
+use netrewind_store::RecordHeader;
 
 use crate::answer::{Interface, InterfaceAccount};
 use crate::sink::AnswerPacket;
@@ -72,7 +72,7 @@ pub(crate) fn add_inner_interfaces(
 
 #[cfg(test)]
 mod tests {
-    use netrewind_segment::LinkType;
+    use netrewind_store::LinkType;
 
     use super::*;
 

@@ -16,7 +16,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_store::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 

@@ -1,6 +1,6 @@
 //! Reasons why a query has no answer.
 
-use netrewind_segment::{SegmentName, StoreError};
+use netrewind_store::{SegmentName, StoreError};
 
 use crate::SinkError;
 use crate::flows::{FlowId, SearchError};

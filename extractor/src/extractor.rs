@@ -10,8 +10,8 @@ mod output;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{LinkType, SegmentName, Store, Timestamp};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{LinkType, SegmentName, Store, Timestamp};
 
 use crate::ExtractError;
 use crate::answer::{Answer, Control, Interface, InterfaceAccount, NoControl, Progress, Work};

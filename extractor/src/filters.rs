@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::answer::{Aside, Control};
 use crate::query::{Query, ViewMode};

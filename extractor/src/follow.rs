@@ -17,7 +17,7 @@ mod known;
 
 use std::time::Duration;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use crate::SinkError;
 pub(crate) use hold_back::{HeldBack, HoldBack};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netrewind_indexer::{Builder, Index};
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::{LinkType, Map, Records, SegmentName};
+use netrewind_store::{LinkType, Map, Records, SegmentName};
 
 use crate::ExtractError;
 use crate::filters::{LinkTypeVerdict, QueryFilter};

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

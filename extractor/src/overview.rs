@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 
 use netrewind_indexer::Index;
-use netrewind_segment::layout::FILE_HEADER_BYTES;
-use netrewind_segment::store::{ListedSegment, StoreListing, Unlisted};
-use netrewind_segment::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_store::layout::FILE_HEADER_BYTES;
+use netrewind_store::store::{ListedSegment, StoreListing, Unlisted};
+use netrewind_store::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -249,7 +249,7 @@ fn times(
     // An index that cannot be read costs only time.
     let Some(index) = index_head(store, segment)? else { return walk_times(store, segment, damaged) };
     if let Ok(Some(opened)) = store.open_segment(&segment.name) {
-        let head = netrewind_segment::RecordReader::new(opened.file.take(FILE_HEADER_BYTES as u64));
+        let head = netrewind_store::RecordReader::new(opened.file.take(FILE_HEADER_BYTES as u64));
         let bytes = index.segment_bytes();
         let reason = match head {
             Err(error) => Some(error.to_string()),
@@ -285,7 +285,7 @@ fn walk_times(
     let Some(opened) = store.open_segment(&segment.name)? else { return Ok(None) };
     let path = store.sealed_path(&segment.name);
     let unread = |error: SegmentError| StoreError::Io { path: path.clone(), source: io::Error::other(error) };
-    let mut reader = netrewind_segment::RecordReader::new(opened.file).map_err(unread)?;
+    let mut reader = netrewind_store::RecordReader::new(opened.file).map_err(unread)?;
     let mut times = None::<(Timestamp, Timestamp)>;
     loop {
         match reader.next_record() {

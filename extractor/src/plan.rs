@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use netrewind_indexer::{Flow, FlowCursor, Index, IndexError, Template};
-use netrewind_segment::{LinkType, Map, Timestamp};
+use netrewind_store::{LinkType, Map, Timestamp};
 
 use crate::answer::Estimate;
 use crate::filters::{LinkTypeVerdict, QueryFilter};

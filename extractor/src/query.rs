@@ -1,6 +1,6 @@
 //! Query to a store: the one type behind the command line, HTTP, the live tail and the tests.
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::flows::FlowId;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use netrewind_segment::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
-use netrewind_segment::{Map, RecordHeader, Records, Timestamp};
+use netrewind_store::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
+use netrewind_store::{Map, RecordHeader, Records, Timestamp};
 
 use crate::filters::{QueryFilter, Scratch};
 use crate::fragments::{self, FirstFragment, FirstVerdict, Later};

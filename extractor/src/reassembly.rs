@@ -30,7 +30,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use netrewind_packet::tunnel::{Tunnel, TunnelKind, TunnelPorts};
 use netrewind_packet::{Fragment, Series as SeriesName, protocol};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use netrewind_indexer::{Index, IndexError};
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
-use netrewind_segment::store::OpenedSegment;
-use netrewind_segment::{LinkType, Map, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
+use netrewind_store::store::OpenedSegment;
+use netrewind_store::{LinkType, Map, SegmentName, SegmentState, Store, StoreError, Timestamp};
 
 use crate::answer::RejectedIndex;
 
@@ -358,7 +358,7 @@ fn without_header(name: SegmentName, is_sealed: bool, bytes: &Map) -> Opening {
     if !is_sealed && bytes.is_empty() {
         return Opening::Nothing;
     }
-    let reason = netrewind_segment::SegmentError::NotASegment.to_string();
+    let reason = netrewind_store::SegmentError::NotASegment.to_string();
     Opening::Unreadable(Unreadable { segment: name, offset: 0, reason })
 }
 
@@ -370,7 +370,7 @@ fn marked_bounds(
 ) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
     let mark = if opened.state == SegmentState::Open { store.mark(name)? } else { None };
     let tells =
-        |mark: &netrewind_segment::Mark| mark.records > 0 && mark.committed_bytes >= opened.readable_bytes;
+        |mark: &netrewind_store::Mark| mark.records > 0 && mark.committed_bytes >= opened.readable_bytes;
     Ok(mark.filter(tells).map(|mark| (mark.first, mark.last)))
 }
 

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use netrewind_indexer::Index;
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::store::Watcher;
-use netrewind_segment::{Map, SegmentName, SegmentState, Store};
+use netrewind_store::store::Watcher;
+use netrewind_store::{Map, SegmentName, SegmentState, Store};
 
 use crate::ExtractError;
 use crate::completeness::{Damage, identity_damage};

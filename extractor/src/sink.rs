@@ -11,7 +11,7 @@ pub use pcapng::PcapngSink;
 use std::io;
 
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::{LinkType, RecordHeader, SegmentName};
+use netrewind_store::{LinkType, RecordHeader, SegmentName};
 
 use crate::{Answer, Completeness, Interface, Query};
 

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use netrewind_segment::{LinkType, SegmentName, SegmentState, Timestamp};
+use netrewind_store::{LinkType, SegmentName, SegmentState, Timestamp};
 
 use crate::answer::{Control, RejectedIndex};
 use crate::completeness::Damage;

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Dissection, protocol};
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_store::{LinkType, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 

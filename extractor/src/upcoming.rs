@@ -287,6 +287,6 @@ fn belongs(segment: &Segment, runs: Vec<PlannedRun>) -> Result<Vec<PlannedRun>, 
     Ok(runs)
 }
 
-fn place(segment: &Segment, at: netrewind_segment::Timestamp, offset: u64) -> PacketOrder {
+fn place(segment: &Segment, at: netrewind_store::Timestamp, offset: u64) -> PacketOrder {
     PacketOrder { at, lane: segment.name.lane, ordinal: segment.ordinal, offset }
 }

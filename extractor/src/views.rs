@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use netrewind_packet::tunnel::{Tunnel, TunnelPorts};
 use netrewind_packet::{self as packet, Dissection, Shape, TypePlace, is_vlan_tpid};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::query::{JoinedFilter, Query, ViewMode};
 pub(crate) use template::{Lengths, TemplateView, template_views};

@@ -1,7 +1,7 @@
 //! Time bounds of a segment without an index, taken from the record headers themselves.
 
-use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RecordHeader};
-use netrewind_segment::{Records, Timestamp};
+use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RecordHeader};
+use netrewind_store::{Records, Timestamp};
 
 /// The granules of a walk: coarser than an index's, for they serve only order and time.
 pub(crate) const WALK_GRANULE_BYTES: u64 = 64 << 10;
@@ -107,7 +107,7 @@ pub(crate) fn damage_at(segment: &[u8], offset: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use netrewind_segment::{LinkType, PcapWriter};
+    use netrewind_store::{LinkType, PcapWriter};
 
     use super::*;
 

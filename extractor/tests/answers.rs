@@ -12,7 +12,7 @@ use netrewind_extractor::{
     AnswerLimits, AnswerPacket, Control, CountSink, ExtractError, NoControl, PcapSink, Progress, Query,
     ReachedLimit, Sink, SinkError, ViewMode,
 };
-use netrewind_segment::{LinkType, Records, Timestamp};
+use netrewind_store::{LinkType, Records, Timestamp};
 use support::{Chance, Collect, Stored, TestStore, extract, name, packet, segment_bytes};
 
 fn times(packets: &[Stored]) -> Vec<u64> {

@@ -8,7 +8,7 @@ use netrewind_extractor::flows::{Conversation, FlowQuery, FlowSort, LIMIT_MAX, S
 use netrewind_extractor::{
     AnswerLimits, DedupWindow, ExtractError, Extractor, JoinedFilter, NoControl, Query, ViewMode,
 };
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 use support::{Chance, Stored, TestStore, captures, extract, name, read_capture, seed};
 
 /// Flows of one store that are extracted at most: of more, some.

@@ -5,7 +5,7 @@
 mod support;
 
 use netrewind_extractor::{Completeness, Query, Span};
-use netrewind_segment::{Account, Drops, Event, LaneLoad, LinkType, Logbook, SegmentName, Timestamp};
+use netrewind_store::{Account, Drops, Event, LaneLoad, LinkType, Logbook, SegmentName, Timestamp};
 use support::{TestStore, extract, name, packet};
 
 /// Seconds of the recordings below are counted from here.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use netrewind_extractor::{AnswerLimits, CountSink, NoControl, Query, TunnelDemands};
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::{LinkType, RecordHeader};
 use support::{Chance, Stored, TestStore, check_flows, extract, name};
 
 const STORES: usize = 40;

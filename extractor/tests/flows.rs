@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use netrewind_extractor::flows::{FlowQuery, FlowSort, Search, SummaryQuery};
 use netrewind_extractor::{ExtractError, Extractor, NoControl, Query};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use support::{Stored, TestStore, name, packet};
 
 /// Three segments on two lanes, one of them open; some have no index. 40 conversations a lane.
@@ -160,7 +160,7 @@ fn labelled() -> Option<TestStore> {
         .iter()
         .filter(is_labelled)
         .filter_map(|path| support::read_capture(path, 1000))
-        .filter(|packets| packets[0].link_type == netrewind_segment::LinkType::ETHERNET)
+        .filter(|packets| packets[0].link_type == netrewind_store::LinkType::ETHERNET)
         .take(40)
         .collect();
     let mut store = TestStore::default();

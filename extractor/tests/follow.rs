@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netrewind_extractor::{Answer, FollowClock, HOLD_BACK, Query, SinkError};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use support::{Collect, Stored, TestStore, name, packet};
 
 /// What happens in one wait.

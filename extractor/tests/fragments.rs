@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use netrewind_extractor::flows::FlowQuery;
 use netrewind_extractor::{Extractor, NoControl, Options, Query, ViewMode};
 use netrewind_packet::Series;
-use netrewind_segment::{LinkType, RecordHeader, Timestamp};
+use netrewind_store::{LinkType, RecordHeader, Timestamp};
 use support::linking::{Own, Parts, linked_model};
 use support::{Chance, Libpcap, Stored, TestStore, check_flows, extract, name, seed};
 

@@ -4,7 +4,7 @@
 mod support;
 
 use netrewind_extractor::Query;
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::{LinkType, RecordHeader};
 use support::{Chance, Stored, TestStore, extract, name};
 
 const HOSTS: usize = 200;

@@ -118,7 +118,7 @@ fn several_all_have_to_accept() {
 
 #[test]
 fn a_file_of_the_answer_has_no_numbers_of_what_is_behind_it() {
-    use netrewind_segment::{Account, Event, LaneLoad, LinkType, Logbook};
+    use netrewind_store::{Account, Event, LaneLoad, LinkType, Logbook};
     let test = store();
     let mut logbook = Logbook::new(&test.store);
     let start = Event::Start {
@@ -128,7 +128,7 @@ fn a_file_of_the_answer_has_no_numbers_of_what_is_behind_it() {
         capture_filter: None,
         version: String::new(),
     };
-    let at = |seconds: u32| netrewind_segment::Timestamp::new(1_795_339_861 + seconds, 0);
+    let at = |seconds: u32| netrewind_store::Timestamp::new(1_795_339_861 + seconds, 0);
     logbook.append(at(0), start).unwrap();
     for second in 1..4 {
         logbook.append(at(0), Event::open(name(second, 0), "eth7", LinkType::ETHERNET)).unwrap();
@@ -179,7 +179,7 @@ fn flows_and_summaries_know_nothing_of_what_is_behind_it() {
 
 /// What the recording of another interface and the store's own troubles leave in the logbook.
 fn log_troubles(test: &TestStore) {
-    use netrewind_segment::{Drops, Event, LaneLoad, LinkType, Logbook};
+    use netrewind_store::{Drops, Event, LaneLoad, LinkType, Logbook};
     let mut logbook = Logbook::new(&test.store);
     let start = |lane, interface: &str| Event::Start {
         lane,
@@ -191,7 +191,7 @@ fn log_troubles(test: &TestStore) {
     let dropped = Drops { kernel: 7, disk: 0 };
     let second =
         Event::Second { lane: 0, received: 7, written: 0, dropped, bytes: 0, pace: LaneLoad::default() };
-    let worked_until = Some(netrewind_segment::Timestamp::new(1_795_339_862, 0));
+    let worked_until = Some(netrewind_store::Timestamp::new(1_795_339_862, 0));
     let down = Event::Down { lane: 1, reason: "secret9: the interface is down".into(), worked_until };
     let events = [
         (0, start(0, "eth7")),
@@ -203,7 +203,7 @@ fn log_troubles(test: &TestStore) {
         (2, second),
     ];
     for (second, event) in events {
-        logbook.append(netrewind_segment::Timestamp::new(1_795_339_861 + second, 0), event).unwrap();
+        logbook.append(netrewind_store::Timestamp::new(1_795_339_861 + second, 0), event).unwrap();
     }
     logbook.sync().unwrap();
     std::fs::write(test.store.index_path(&name(2, 0)), b"damaged").unwrap();
@@ -300,7 +300,7 @@ fn store_with_others(are_there: bool) -> TestStore {
 
 #[test]
 fn nothing_tells_when_the_packets_of_others_arrived() {
-    let now = netrewind_segment::Timestamp::new(1_795_400_000, 5);
+    let now = netrewind_store::Timestamp::new(1_795_400_000, 5);
     let told = |asked_at| {
         [true, false].map(|are_there| {
             let test = store_with_others(are_there);

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use netrewind_extractor::{ExtractError, Query, ViewMode};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use support::{Chance, Libpcap, Stored, TestStore, corpus, extract, index_of, name, read_capture};
 
 const STORES: usize = 12;

@@ -7,7 +7,7 @@ mod support;
 use std::process::Command;
 
 use netrewind_extractor::{NoControl, PcapngSink, Query};
-use netrewind_segment::{Account, Drops, Event, LaneLoad, LinkType, Logbook, Timestamp};
+use netrewind_store::{Account, Drops, Event, LaneLoad, LinkType, Logbook, Timestamp};
 use support::{Stored, TestStore, name, packet};
 
 fn run(program: &str, arguments: &[&str]) -> Option<String> {

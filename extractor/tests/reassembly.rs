@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use netrewind_extractor::{Answer, AnswerLimits, NoControl, Query, ViewMode};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use support::tunnelled::{Kind, Path, random_frame, random_path, received};
 use support::{Chance, Libpcap, Stored, TestStore, extract, name, seed};
 

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use netrewind_extractor::{ExtractError, JoinedFilter, NoControl, Query, TunnelDemands, ViewMode};
 use netrewind_packet::tunnel::TunnelKind;
 use netrewind_packet::{PREFIX_BYTES_MAX, dissect};
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::{LinkType, RecordHeader};
 use support::linking::{Own, Parts, linked_model};
 use support::{Chance, Libpcap, Stored, TestStore, extract, name, seed};
 

@@ -5,7 +5,7 @@
 mod support;
 
 use netrewind_extractor::{Query, TunnelDemands};
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::{LinkType, RecordHeader};
 use support::{Chance, Stored, TestStore, extract, name, packet};
 
 const SEGMENTS: u32 = 30;

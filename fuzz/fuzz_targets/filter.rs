@@ -7,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use netrewind_filter::{AbstractPacket, Demand, KeyField, Program, RawInstruction, Terms, Verdict};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 /// Where the ends of a conversation stand in Ethernet and IPv4.
 const PLACES: [(KeyField, u32, u8); 4] = [

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libfuzzer_sys::fuzz_target;
 use netrewind_indexer::{Builder, Constraint, Index, IndexError, KeyField, Term};
-use netrewind_segment::{LinkType, PcapWriter, RecordHeader, Records, Timestamp};
+use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records, Timestamp};
 
 /// Flows and granules that are looked at: a forged count may claim billions of them.
 const LOOKED_AT_MAX: u32 = 4096;

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use netrewind_indexer::{Builder, Description, Index};
-use netrewind_segment::{LinkType, PcapWriter, RecordHeader, Records};
+use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records};
 
 fuzz_target!(|input: (u16, u32, &[u8])| {
     let (link_type, len, packet) = input;

@@ -5,8 +5,8 @@
 use std::io::Read;
 
 use libfuzzer_sys::fuzz_target;
-use netrewind_segment::layout::FILE_HEADER_BYTES;
-use netrewind_segment::{LinkType, PcapWriter, RecordReader, Records};
+use netrewind_store::layout::FILE_HEADER_BYTES;
+use netrewind_store::{LinkType, PcapWriter, RecordReader, Records};
 
 /// Gives a few bytes at a time.
 struct Pieces<'a> {

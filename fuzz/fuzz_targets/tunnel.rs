@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use netrewind_packet::{PREFIX_BYTES_MAX, dissect};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 /// IPv4 without options, its protocol at [`PROTOCOL`].
 const IPV4: [u8; 20] = [0x45, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];

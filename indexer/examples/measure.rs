@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use netrewind_indexer::{Builder, Constraint, Index, IndexLimits, KeyConstraint, KeyField};
-use netrewind_segment::{Records, layout};
+use netrewind_store::{Records, layout};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -201,7 +201,7 @@ fn reading(bytes: &[u8]) -> Outcome<()> {
     }
     timed("all flows", || Ok(index.flows().filter_map(Result::ok).map(|(_, flow)| flow.bytes).sum::<u64>()))?;
     timed("granules in the middle second", || {
-        let middle = netrewind_segment::Timestamp(index.first().ns().midpoint(index.last().ns()));
+        let middle = netrewind_store::Timestamp(index.first().ns().midpoint(index.last().ns()));
         Ok(index.granules_in(middle..middle.plus_ns(1_000_000_000))?.len())
     })?;
     timed("verify", || Ok(index.verify()?))

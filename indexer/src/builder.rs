@@ -12,9 +12,9 @@ mod template_table;
 
 use std::io::Read;
 
-use netrewind_segment::layout::{FILE_HEADER_BYTES, file_header};
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{LinkType, Record, RecordReader, Timestamp};
+use netrewind_store::layout::{FILE_HEADER_BYTES, file_header};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{LinkType, Record, RecordReader, Timestamp};
 
 use crate::BuildError;
 use crate::checksums::GranuleChecksums;

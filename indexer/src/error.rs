@@ -43,7 +43,7 @@ pub enum IndexError {
 pub enum BuildError {
     /// The segment cannot be read to its end.
     #[error(transparent)]
-    Segment(#[from] netrewind_segment::SegmentError),
+    Segment(#[from] netrewind_store::SegmentError),
     /// The segment is longer than an index can describe.
     #[error("the segment has more than {max} bytes, which is as much as an index describes", max = crate::layout::SEGMENT_BYTES_MAX)]
     TooLong,

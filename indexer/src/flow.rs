@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 /// The TCP flags of a flow's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

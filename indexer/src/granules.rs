@@ -1,6 +1,6 @@
 //! The table of granules: fixed stretches of the segment, what begins in each, and when.
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use crate::IndexError;
 use crate::blocks::{BlockReader, BlockWriter};

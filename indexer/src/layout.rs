@@ -1,7 +1,7 @@
 //! The bytes of an index file: header, table of sections, checksums. `FORMAT.md` is normative and a test holds it against
 //! this module, the only one that knows offsets in the file.
 
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_store::{LinkType, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::IndexError;

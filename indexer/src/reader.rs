@@ -12,7 +12,7 @@ mod time;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_store::{LinkType, Timestamp};
 
 pub use checksums::Comparison;
 pub use cursor::{FlowCursor, FlowIter};

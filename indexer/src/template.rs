@@ -8,7 +8,7 @@ use std::ops::{Range, RangeInclusive};
 
 use netrewind_packet::tunnel::{Layer, Tunnel, addresses_of, tunnels};
 use netrewind_packet::{Dissection, Shape, TCP_FLAGS, TransportKey, View, ipv4_field, ipv6_field, protocol};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::flow::Flow;
 

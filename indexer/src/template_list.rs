@@ -1,6 +1,6 @@
 //! The section of templates.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::column::{put_varint, take, take_varint};
 use crate::template::Template;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::packet_ring::{PacketRing, RingConfig};
 use netrewind_recorder::{Clock, Config, Now, Recorder, RecordingDescription};
-use netrewind_segment::{Store, Timestamp};
+use netrewind_store::{Store, Timestamp};
 
 /// Time without packets that ends the recording.
 const QUIET: Duration = Duration::from_millis(1500);

@@ -1,6 +1,6 @@
 //! Accounts of packets: received = written + dropped, by reason.
 
-use netrewind_segment::Account;
+use netrewind_store::Account;
 
 use crate::source::SourceCounters;
 
@@ -43,7 +43,7 @@ pub fn discrepancy(account: &Account, source: Option<&SourceCounters>) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netrewind_segment::Drops;
+    use netrewind_store::Drops;
 
     #[test]
     fn what_the_kernel_dropped_was_received_and_not_written() {

@@ -1,6 +1,6 @@
 //! The clocks, as an argument: the caller of the library reads them.
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 /// Both clocks' times at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

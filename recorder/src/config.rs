@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::layout::CAPLEN_MAX;
 
 /// Bytes of a segment at which the next one begins.
 pub const SEGMENT_BYTES: u64 = 1 << 30;

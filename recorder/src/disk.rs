@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use netrewind_segment::{Mark, SegmentName};
+use netrewind_store::{Mark, SegmentName};
 
 use crate::pool::Lease;
 

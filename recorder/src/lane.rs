@@ -12,10 +12,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_segment::catalog::Hour;
-use netrewind_segment::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Account, Event, LinkType, SegmentName, Timestamp, WriteTimes};
+use netrewind_store::catalog::Hour;
+use netrewind_store::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Account, Event, LinkType, SegmentName, Timestamp, WriteTimes};
 
 use crate::clock::Now;
 use crate::config::{BUFFERS_RESERVED, Config};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use netrewind_segment::{Account, Event, LaneLoad, Store, StoreLock, Timestamp};
+use netrewind_store::{Account, Event, LaneLoad, Store, StoreLock, Timestamp};
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -411,7 +411,7 @@ pub fn by_source(lanes: &[LaneStatus]) -> Vec<SourceAccount> {
 }
 
 fn start_event(lane: u16, interface: &str, config: &Config, description: &RecordingDescription) -> Event {
-    let is_whole = config.snaplen == netrewind_segment::layout::CAPLEN_MAX;
+    let is_whole = config.snaplen == netrewind_store::layout::CAPLEN_MAX;
     Event::Start {
         lane,
         interface: interface.to_owned(),

@@ -8,8 +8,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
-use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
-use netrewind_segment::{
+use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
+use netrewind_store::{
     Event, LinkType, Mark, RecordHeader, RecordReader, SegmentError, SegmentName, SegmentState, Store,
     StoreError, Timestamp,
 };
@@ -150,7 +150,7 @@ fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, Whole
 
 /// True if a sector that the record touches reads as all zeros, or as an earlier write left it: that write ended with a whole
 /// record and zeros, so the record's header begins with zeros up to the sector's end.
-fn has_lost_sector(file: &File, record: &netrewind_segment::Record<'_>) -> io::Result<bool> {
+fn has_lost_sector(file: &File, record: &netrewind_store::Record<'_>) -> io::Result<bool> {
     let in_first_sector = usize::try_from(SECTOR_BYTES - record.offset % SECTOR_BYTES).unwrap_or(usize::MAX);
     if record.header.to_bytes().get(..in_first_sector).is_some_and(is_zero) {
         return Ok(true);
@@ -297,7 +297,7 @@ fn write_piece(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netrewind_segment::PcapWriter;
+    use netrewind_store::PcapWriter;
 
     const PROMISED: u32 = 400;
 

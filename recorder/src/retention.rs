@@ -11,7 +11,7 @@ mod tests;
 
 use std::time::Duration;
 
-use netrewind_segment::{SegmentName, Timestamp};
+use netrewind_store::{SegmentName, Timestamp};
 
 pub use hours::CatalogLimits;
 pub use keeper::Keeper;

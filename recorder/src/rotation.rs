@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use netrewind_segment::catalog::Hour;
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_store::catalog::Hour;
+use netrewind_store::{LinkType, Timestamp};
 
 /// Greatest lead of the packets' clock over ours.
 const CLOCKS_APART_NS: u64 = 1_000_000_000;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use netrewind_segment::{LinkType, SegmentName, Timestamp};
+use netrewind_store::{LinkType, SegmentName, Timestamp};
 
 use crate::pool::Lease;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use self::capture_file::LeftOut;
 
-use netrewind_segment::{LinkType, RecordHeader, RingFill, Timestamp};
+use netrewind_store::{LinkType, RecordHeader, RingFill, Timestamp};
 
 /// One packet from a source. It is valid only during the call that hands it over.
 #[derive(Clone, Copy, Debug)]

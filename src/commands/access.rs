@@ -8,7 +8,7 @@ use std::time::Duration;
 use netrewind_extractor::http::access::{Access, Admission, KEY_BYTES, Moment};
 use netrewind_extractor::http::audit::{Audit, AuditError, AuditFile};
 use netrewind_extractor::http::tls::Tls;
-use netrewind_segment::Store;
+use netrewind_store::Store;
 
 use crate::clock;
 use crate::outcome::Failure;

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Parser;
 use netrewind_filter::{Compiler, FilterError, NoCompileControl};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::extract;
 use super::query::options;

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use netrewind_extractor::flows::{FlowQuery, FlowSort, PageCursor, Search, SummaryQuery, TOP_MAX};
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Completeness, ExtractError, Extractor, hint_time};
-use netrewind_segment::Store;
+use netrewind_store::Store;
 use serde::Serialize;
 
 use super::progress::ProgressDisplay;

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use netrewind_extractor::{FollowClock, SinkError};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock;

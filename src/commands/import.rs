@@ -9,7 +9,7 @@ use netrewind_recorder::recorder::ImportedSource;
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::capture_file::{CaptureFile, LeftOut};
-use netrewind_segment::Account;
+use netrewind_store::Account;
 
 use super::{StoreArgument, WritingArguments, record};
 use crate::clock::SystemClock;

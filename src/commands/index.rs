@@ -1,6 +1,6 @@
 //! `netrewind index`: indexes that are missing, or all of them again.
 
-use netrewind_segment::{Event, SegmentName, SegmentState};
+use netrewind_store::{Event, SegmentName, SegmentState};
 
 use super::StoreArgument;
 use super::tunnels::PortArguments;
@@ -48,7 +48,7 @@ pub struct IndexArguments {
 
 /// Runs the command.
 pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
-    netrewind_segment::Store::open(&arguments.store.store)?; // an index makes no store
+    netrewind_store::Store::open(&arguments.store.store)?; // an index makes no store
     let mut writing = WritableStore::open(&arguments.store.store, "index", &arguments.sharing)?;
     writing.has_indexes = false; // they are built again right here
     arguments.ports.apply(&mut writing)?;

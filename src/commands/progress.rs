@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Control, Progress};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use crate::terminal;
 

@@ -18,8 +18,8 @@ use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
 use netrewind_recorder::source::{Source, SourceError};
-use netrewind_segment::Account;
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::Account;
+use netrewind_store::layout::CAPLEN_MAX;
 
 use super::serve::ServingArguments;
 use super::{StoreArgument, WritingArguments};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use netrewind_extractor::http::places::Places;
 use netrewind_extractor::http::{Server, Service, ServiceLimits, router};
 use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
-use netrewind_segment::Store;
+use netrewind_store::Store;
 
 use super::StoreArgument;
 use super::access::AccessArguments;

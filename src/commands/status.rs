@@ -3,8 +3,8 @@
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Damage, Overview};
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Drops, Store};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Drops, Store};
 
 use super::StoreArgument;
 use crate::outcome::{Failure, Outcome};

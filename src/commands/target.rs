@@ -9,7 +9,7 @@ use netrewind_client::{Access, Remote, RemoteError};
 use netrewind_extractor::{
     Answer, Control, Estimate, ExtractError, Extractor, FollowClock, Query, Sink, SinkError, hint_time,
 };
-use netrewind_segment::Store;
+use netrewind_store::Store;
 
 use super::following::FollowingClock;
 use super::query::{failure, options};

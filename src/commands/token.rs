@@ -7,7 +7,7 @@ use std::time::Duration;
 use netrewind_extractor::ViewMode;
 use netrewind_extractor::http::access::{CHANCE_BYTES, Entry, Grant, Scope, Tokens, TokensError};
 use netrewind_filter::CompileLimits;
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use crate::clock;
 use crate::outcome::{Failure, Outcome};

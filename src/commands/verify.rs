@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use netrewind_extractor::{Damage, Query};
-use netrewind_segment::logbook::{Fault, LogbookEntry, check_day};
-use netrewind_segment::store::{ListedSegment, OpenedSegment, StoreListing, Unlisted};
-use netrewind_segment::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
+use netrewind_store::logbook::{Fault, LogbookEntry, check_day};
+use netrewind_store::store::{ListedSegment, OpenedSegment, StoreListing, Unlisted};
+use netrewind_store::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
 
 use super::{StoreArgument, query};
 use crate::catalog_writer;

@@ -5,8 +5,8 @@ use std::io::BufWriter;
 use std::path::PathBuf;
 
 use clap::Parser;
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{LinkType, PcapWriter, RecordHeader};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{LinkType, PcapWriter, RecordHeader};
 use netrewind_workloads::{WORKLOADS, Workload};
 
 /// Writes synthetic traffic as a nanosecond pcap file; the same arguments always write the same bytes

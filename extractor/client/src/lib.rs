@@ -18,7 +18,7 @@ use netrewind_extractor::{
     Answer, AnswerLimits, Completeness, Control, CountSink, DedupWindow, Estimate, FollowClock, Hint, Query,
     RecorderCompleteness, Sink, SinkError, ViewMode,
 };
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 

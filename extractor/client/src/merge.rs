@@ -10,7 +10,7 @@ use netrewind_extractor::{
     InterfaceAccount, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span, ViewBytes,
 };
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::{SegmentName, Timestamp};
+use netrewind_store::{SegmentName, Timestamp};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, Receiver};

@@ -4,8 +4,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use netrewind_extractor::{Interface, InterfaceAccount};
-use netrewind_segment::layout::CAPLEN_MAX;
-use netrewind_segment::{Drops, LinkType, RecordHeader, Timestamp};
+use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::{Drops, LinkType, RecordHeader, Timestamp};
 
 /// Type and both lengths around a block's body.
 const FRAME_BYTES: usize = 12;
@@ -142,7 +142,7 @@ impl Blocks {
         let (caplen, len) = (u32_at(body, 12).filter(|&caplen| caplen <= CAPLEN_MAX)?, u32_at(body, 16)?);
         let end = PACKET + caplen as usize;
         let bytes = (end <= body.len()).then(|| body.slice(PACKET..end))?;
-        let second = netrewind_segment::time::SECOND_NS;
+        let second = netrewind_store::time::SECOND_NS;
         let seconds = u32::try_from(ns / second).ok()?;
         let nanoseconds = u32::try_from(ns % second).ok()?;
         Some(RemotePacket { interface, header: RecordHeader { seconds, nanoseconds, caplen, len }, bytes })
@@ -197,7 +197,7 @@ fn options(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 mod tests {
     use super::*;
     use netrewind_extractor::{Answer, AnswerPacket, Completeness, PcapngSink, Preface, Query, Sink};
-    use netrewind_segment::SegmentName;
+    use netrewind_store::SegmentName;
 
     fn file() -> Vec<u8> {
         let mut file = Vec::new();

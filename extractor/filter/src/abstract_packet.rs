@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::layout::CAPLEN_MAX;
 
 use super::machine::{LoadSource, Machine};
 use super::number::NumberSet;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::diagnosis::diagnose;
 use super::error::FilterError;

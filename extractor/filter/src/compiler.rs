@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::compile::{CompileLimits, compile_quickly, compile_while_wanted};
 use crate::error::FilterError;

@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** ends on every packet. A program goes backward at most [`BACKWARD_JUMPS_MAX`] times.
 
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::layout::CAPLEN_MAX;
 
 use super::program::{Instruction, MEMORY_WORDS, Operand, Program, Width};
 use super::steps::{Step, Steps};

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 use thiserror::Error;
 
 use super::program::ProgramError;

@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::compile::{Optimize, compile_checked};
 use crate::error::FilterError;

@@ -1,6 +1,6 @@
 //! The decoded form of a compiled filter: validated once, so that the three ways to run it need no checks of their own.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 use thiserror::Error;
 
 use super::steps::Steps;

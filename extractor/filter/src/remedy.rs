@@ -7,7 +7,7 @@ mod words;
 
 use std::ops::Range;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::compile::Optimize;
 use super::guard;

@@ -4,7 +4,7 @@
 //! does not. libpcap compiles for that (`vlan`, `inbound`, `ifindex`) on a live handle; on a handle that is not live it compiles
 //! the same but for `vlan`.
 
-use netrewind_segment::{LinkType, layout};
+use netrewind_store::{LinkType, layout};
 use pcap::{Activated, Active, Capture, Linktype};
 
 use super::compile::{Optimize, raw_instruction};

@@ -14,7 +14,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::compile::{CompileLimits, Optimize, compile_checked, parse_instruction};

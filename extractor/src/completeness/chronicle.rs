@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use netrewind_segment::logbook::{DayExcerpt, LogbookEntry, LogbookLine, QuietSecond};
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Account, Drops, Event, LostPackets, SegmentName, Store, Timestamp};
+use netrewind_store::logbook::{DayExcerpt, LogbookEntry, LogbookLine, QuietSecond};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Account, Drops, Event, LostPackets, SegmentName, Store, Timestamp};
 
 use super::days::{DayLine, Days};
 use super::origin::{Origin, can_be_of};

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{SegmentName, Store, Timestamp};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{SegmentName, Store, Timestamp};
 
 use super::chronicle::{Outage, RecordingSession, RecordingTimeline, SessionEnd};
 use super::{Asked, Completeness, Gap, Span};

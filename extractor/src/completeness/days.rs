@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use netrewind_segment::logbook::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read_day, read_day_from};
-use netrewind_segment::{Store, StoreError};
+use netrewind_store::logbook::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read_day, read_day_from};
+use netrewind_store::{Store, StoreError};
 
 /// Lines that are remembered, 24 bytes each: those of 24 lanes' days. Beyond, the oldest days are forgotten.
 const LINES_MAX: usize = 1 << 21;
@@ -133,7 +133,7 @@ impl Day {
 mod tests {
     use std::io::Write;
 
-    use netrewind_segment::Timestamp;
+    use netrewind_store::Timestamp;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use netrewind_segment::SegmentName;
-use netrewind_segment::time::SECOND_NS;
+use netrewind_store::SegmentName;
+use netrewind_store::time::SECOND_NS;
 
 use super::Span;
 use super::chronicle::{RecordingSession, RecordingTimeline};

@@ -1,7 +1,7 @@
 //! The range that an answer speaks of, where an end of it was left open: as far as packets are kept, and beyond them as far as the
 //! recorder lost some, or ran without receiving any.
 
-use netrewind_segment::{SegmentName, Store, Timestamp};
+use netrewind_store::{SegmentName, Store, Timestamp};
 
 use super::chronicle::{LogbookScope, RecordingTimeline};
 use super::days::Days;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Store, StoreError, Timestamp};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Store, StoreError, Timestamp};
 
 use super::{Damage, Span};
 

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_segment::logbook::{DayExcerpt, LogbookLine, read_day};
-use netrewind_segment::{Event, LinkType, SegmentName, Timestamp};
+use netrewind_store::logbook::{DayExcerpt, LogbookLine, read_day};
+use netrewind_store::{Event, LinkType, SegmentName, Timestamp};
 
 use super::{Extractor, Output, Prepared, conclude, is_over};
 use crate::answer::{Answer, Control, Interface, InterfaceAccount, Progress, Work};

@@ -1,7 +1,7 @@
 //! Access to an extractor for flows, hints and the catalog.
 
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::{SegmentName, SegmentState};
+use netrewind_store::{SegmentName, SegmentState};
 
 use super::{Extractor, Prepared};
 use crate::answer::Control;

@@ -1,6 +1,6 @@
 //! Interfaces of packets: the segments that an answer takes, and the names of their interfaces.
 
-use netrewind_segment::SegmentName;
+use netrewind_store::SegmentName;
 
 use super::Prepared;
 use crate::ExtractError;

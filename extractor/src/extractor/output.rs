@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use netrewind_segment::Timestamp;
-use netrewind_segment::layout::{RECORD_HEADER_BYTES, RecordHeader};
+use netrewind_store::Timestamp;
+use netrewind_store::layout::{RECORD_HEADER_BYTES, RecordHeader};
 
 use super::is_over;
 use crate::answer::{Control, Progress};

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use netrewind_indexer::{Builder, Index, IndexError};
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_segment::layout::FILE_HEADER_BYTES;
-use netrewind_segment::{Record, SegmentName, Timestamp};
+use netrewind_store::layout::FILE_HEADER_BYTES;
+use netrewind_store::{Record, SegmentName, Timestamp};
 
 use super::carrier::TemplateFacts;
 use super::gather::Gathered;

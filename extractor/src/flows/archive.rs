@@ -10,8 +10,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use netrewind_segment::catalog::{Condition, Hour, Manifest};
-use netrewind_segment::{LinkType, SegmentName, Store, StoreError, Timestamp};
+use netrewind_store::catalog::{Condition, Hour, Manifest};
+use netrewind_store::{LinkType, SegmentName, Store, StoreError, Timestamp};
 
 use super::carrier::Encapsulations;
 use super::catalog::{Catalog, OVERLAP_NS};

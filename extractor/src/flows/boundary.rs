@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use netrewind_segment::layout::FILE_HEADER_BYTES;
-use netrewind_segment::{Record, Records, Timestamp};
+use netrewind_store::layout::FILE_HEADER_BYTES;
+use netrewind_store::{Record, Records, Timestamp};
 
 use crate::extractor::Prepared;
 use crate::fragments::REACH_NS;

@@ -4,11 +4,11 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use netrewind_segment::catalog::{
+use netrewind_store::catalog::{
     CATALOG_VERSION, CatalogRecord, CataloguedSegment, Condition, Hour, Manifest,
 };
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{SegmentName, Store, Timestamp};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{SegmentName, Store, Timestamp};
 
 use super::carrier::Encapsulations;
 use super::gather::Gathered;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use netrewind_segment::{SegmentName, Timestamp};
+use netrewind_store::{SegmentName, Timestamp};
 
 use super::chosen::{Aim, Chosen, ChosenParts};
 use super::pipeline::{Gathering, Membership};

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use netrewind_indexer::{Index, IndexError, Template};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Dissection, PacketKey};
-use netrewind_segment::{LinkType, Map, SegmentName};
+use netrewind_store::{LinkType, Map, SegmentName};
 
 use super::carrier::{Encapsulations, TemplateFacts};
 use super::key::FlowKey;

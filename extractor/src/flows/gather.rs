@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netrewind_indexer::{Builder, Flow, Index, IndexLimits, Template};
-use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
-use netrewind_segment::{LinkType, Map, Record, RecordHeader, Records, SegmentName};
+use netrewind_store::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
+use netrewind_store::{LinkType, Map, Record, RecordHeader, Records, SegmentName};
 
 use super::carrier::{TemplateFacts, TemplateTraits};
 use super::key::FlowKey;

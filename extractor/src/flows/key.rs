@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::carrier::{Encapsulations, TemplateTraits};
 
 /// Silence after which packets of the same key are another conversation, in nanoseconds.
-const SECOND_NS: u64 = netrewind_segment::time::SECOND_NS;
+const SECOND_NS: u64 = netrewind_store::time::SECOND_NS;
 /// TCP that is open: as long as Zeek waits. Connections that pause for longer make a record for each burst.
 pub(super) const TCP_IDLE_NS: u64 = 300 * SECOND_NS;
 /// TCP that both ends have finished, or one has reset: TIME-WAIT is twice the maximum segment lifetime (RFC 9293), which

@@ -3,7 +3,7 @@
 use std::collections::BinaryHeap;
 use std::fmt;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use netrewind_indexer::Flow;
-use netrewind_segment::SegmentName;
+use netrewind_store::SegmentName;
 
 use super::carrier::{Encapsulations, TemplateTraits};
 use super::key::{FlowKey, Role};

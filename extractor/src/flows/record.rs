@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use netrewind_packet::protocol;
 use netrewind_packet::tunnel::{LayerKind, Tunnel, TunnelKind};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -20,9 +20,9 @@ mod table;
 use std::ops::Range;
 use std::sync::Arc;
 
-use netrewind_segment::Timestamp;
-use netrewind_segment::catalog::Manifest;
-use netrewind_segment::time::SECOND_NS;
+use netrewind_store::Timestamp;
+use netrewind_store::catalog::Manifest;
+use netrewind_store::time::SECOND_NS;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::carrier::Encapsulations;
@@ -135,7 +135,7 @@ impl Rollup {
 }
 
 /// True if an hour has no rollup, or an undamaged one that adds up to the manifest's totals.
-pub fn rollup_adds_up(store: &netrewind_segment::Store, manifest: &Manifest) -> bool {
+pub fn rollup_adds_up(store: &netrewind_store::Store, manifest: &Manifest) -> bool {
     matches!(store.rollup(manifest.hour), Ok(None))
         || Rollups::default().rollup(store, manifest).is_some_and(|rollup| rollup.adds_up(manifest))
 }

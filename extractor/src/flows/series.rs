@@ -1,8 +1,8 @@
 //! Packets and bytes over time.
 
 use netrewind_indexer::{Flow, Second};
-use netrewind_segment::Timestamp;
-use netrewind_segment::time::SECOND_NS;
+use netrewind_store::Timestamp;
+use netrewind_store::time::SECOND_NS;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -20,7 +20,7 @@ use super::series::{Point, SeriesBuilder};
 use super::services;
 use crate::memory::MemoryAccount;
 use crate::{Completeness, Gap, RejectedIndex, Work};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 /// The most entries of each top list.
 pub const TOP_MAX: usize = 10_000;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::HOLD_BACK;
 use crate::ExtractError;

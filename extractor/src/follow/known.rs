@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use netrewind_segment::store::Watcher;
-use netrewind_segment::{SegmentName, SegmentState, Store, Timestamp};
+use netrewind_store::store::Watcher;
+use netrewind_store::{SegmentName, SegmentState, Store, Timestamp};
 
 use crate::answer::RejectedIndex;
 use crate::completeness::chronicle::RecordingTimeline;

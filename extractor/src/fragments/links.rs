@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use netrewind_packet::Series;
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::{CHAIN_MAX, FIRSTS_AT_ONCE_MAX, FIRSTS_MAX, FRAGMENT_WINDOW_NS, REACH_NS};
 

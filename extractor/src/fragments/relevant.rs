@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use netrewind_indexer::{Flow, Template};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::REACH_NS;
 

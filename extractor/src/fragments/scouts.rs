@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::{Nested, REACH_NS, Relevant};
 use crate::ExtractError;

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use ring::hmac;
 
 use crate::JoinedFilter;

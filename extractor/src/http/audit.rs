@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use serde::Serialize;
 
 use crate::flows::FlowId;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::audit::{Ending, Extraction};
 use super::identity::Identity;

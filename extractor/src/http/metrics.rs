@@ -8,8 +8,8 @@ mod recording;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{SegmentState, Store, StoreError, Timestamp};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{SegmentState, Store, StoreError, Timestamp};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

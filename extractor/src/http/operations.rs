@@ -84,7 +84,7 @@ pub async fn figures(State(service): State<Arc<Service>>, request: Request) -> R
 /// Looks at the store on a thread that may wait for the disk. These are answered however much else is asked.
 async fn look<T: Send + 'static>(
     service: Arc<Service>,
-    work: impl FnOnce(&Service) -> Result<T, netrewind_segment::StoreError> + Send + 'static,
+    work: impl FnOnce(&Service) -> Result<T, netrewind_store::StoreError> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(move || work(&service)).await {
         Ok(looked) => Ok(looked.map_err(ExtractError::from)?),

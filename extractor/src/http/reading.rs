@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use tokio::runtime::Handle;
 
 use super::audit::{Ending, Extraction};

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 /// Packets that arrived and were not written, by who dropped them.
 #[derive(Debug, ToSchema)]
 #[schema(as = Drops)]
-#[expect(dead_code, reason = "only its schema is used: netrewind_segment::Drops is what is sent")]
+#[expect(dead_code, reason = "only its schema is used: netrewind_store::Drops is what is sent")]
 pub struct DropsSchema {
     /// Packets dropped by the kernel, for want of room in the ring; absent: none.
     kernel: Option<u64>,

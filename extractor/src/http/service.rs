@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 use tokio::sync::watch;
 
 use super::audit::Audit;

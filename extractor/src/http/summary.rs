@@ -1,7 +1,7 @@
 //! Completeness of an answer, short enough for a header.
 
 use http::HeaderValue;
-use netrewind_segment::{Drops, Timestamp};
+use netrewind_store::{Drops, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use netrewind_segment::logbook::{LogbookEntry, LogbookLine, RawLine, read_day_from};
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Drops, Event, LaneLoad, SegmentName, Store, StoreError, Timestamp};
+use netrewind_store::logbook::{LogbookEntry, LogbookLine, RawLine, read_day_from};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Drops, Event, LaneLoad, SegmentName, Store, StoreError, Timestamp};
 
 use crate::completeness::Damage;
 use crate::completeness::troubles::part_and_reason;
@@ -192,7 +192,7 @@ impl LastDay {
 
 #[cfg(test)]
 mod tests {
-    use netrewind_segment::{Logbook, RingFill};
+    use netrewind_store::{Logbook, RingFill};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The runs that hold packets of chosen conversations.
 
 use netrewind_indexer::Index;
-use netrewind_segment::{Map, SegmentName};
+use netrewind_store::{Map, SegmentName};
 
 use super::runs::GranuleSet;
 use super::{PlanError, PlannedRun, Planner, granules_in_time, runs_of};

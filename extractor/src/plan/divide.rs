@@ -7,7 +7,7 @@ use netrewind_indexer::{Flow, Index};
 use super::runs::GranuleSet;
 use super::{PlanError, PlannedRun, Planner, runs_of};
 use netrewind_filter::Verdict;
-use netrewind_segment::Map;
+use netrewind_store::Map;
 
 /// Maximum number of flows whose packets are read flow by flow: with more, the whole segment is read.
 const UNTOLD_MAX: usize = 1 << 18;

@@ -7,7 +7,7 @@ use netrewind_indexer::{
     Constraint, Flow, FlowCursor, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Template,
 };
 use netrewind_packet::Shape;
-use netrewind_segment::{Map, Timestamp};
+use netrewind_store::{Map, Timestamp};
 
 use super::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, GranuleSet, PlanError, Planner, Templates};
 use crate::answer::Estimate;
@@ -24,7 +24,7 @@ type VisitFragments<'v> =
 
 impl Planner<'_> {
     /// Verdict on all packets of a link type.
-    pub(crate) fn outlook(&self, link_type: netrewind_segment::LinkType) -> LinkTypeVerdict {
+    pub(crate) fn outlook(&self, link_type: netrewind_store::LinkType) -> LinkTypeVerdict {
         self.filters.outlook(link_type)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use netrewind_indexer::{self as indexer, Description, Flow, Template};
 use netrewind_packet::{Shape, TransportKey};
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::layout::CAPLEN_MAX;
 
 use crate::filters::{FilterExpression, LinkTypeFilter, QueryFilter};
 use crate::views::{Lengths, TemplateView, template_views};

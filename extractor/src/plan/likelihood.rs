@@ -8,7 +8,7 @@ use super::{PlanError, Planner, Templates};
 use crate::fragments::can_be_later;
 use crate::views::{ViewSelection, template_views};
 use netrewind_filter::Verdict;
-use netrewind_segment::Map;
+use netrewind_store::Map;
 
 /// Likelihood by the evidence of indexes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

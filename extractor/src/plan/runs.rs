@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use crate::walk::ScanGranule;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use netrewind_segment::{LinkType, RecordHeader, SegmentName, Timestamp};
+use netrewind_store::{LinkType, RecordHeader, SegmentName, Timestamp};
 
 use crate::segment::Segment;
 use crate::sink::AnswerPacket;

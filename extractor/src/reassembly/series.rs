@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use netrewind_packet::Fragment;
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_store::{LinkType, Timestamp};
 
 use super::Deadline;
 

@@ -1,7 +1,7 @@
 //! The bounds, and a time that passes without packets.
 
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{LinkType, RecordHeader, SegmentName};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{LinkType, RecordHeader, SegmentName};
 
 use super::*;
 use crate::reassembly::item::PacketBytes;

@@ -1,7 +1,7 @@
 //! The bytes of a packet out of those of its fragments.
 
 use netrewind_packet::{Fragment, protocol};
-use netrewind_segment::RecordHeader;
+use netrewind_store::RecordHeader;
 
 use super::item::{OutputPacket, PacketBytes};
 use super::queue::OutputQueue;

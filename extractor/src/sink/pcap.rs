@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use netrewind_segment::{LinkType, PcapWriter};
+use netrewind_store::{LinkType, PcapWriter};
 
 use super::{AnswerPacket, Preface, Sink, SinkError};
 use crate::Answer;

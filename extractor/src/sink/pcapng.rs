@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
-use netrewind_segment::Timestamp;
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::Timestamp;
+use netrewind_store::layout::CAPLEN_MAX;
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
 };
@@ -136,7 +136,7 @@ impl<W: Write> Sink for PcapngSink<W> {
         if self.interfaces.is_empty() {
             // The statistics at the end need an interface to stand on.
             let link_type = preface.possible_link_types.first().copied();
-            let link_type = link_type.unwrap_or(netrewind_segment::LinkType::ETHERNET);
+            let link_type = link_type.unwrap_or(netrewind_store::LinkType::ETHERNET);
             self.interfaces.push(Interface { name: String::new(), description: None, link_type });
         }
         self.ids = vec![None; self.interfaces.len()];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::payload::{Payload, TcpHeader, flag};
 use super::{Chunk, Speaker, Stream};

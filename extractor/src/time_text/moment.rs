@@ -3,8 +3,8 @@
 use jiff::civil;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
-use netrewind_segment::Timestamp;
-use netrewind_segment::time::SECOND_NS;
+use netrewind_store::Timestamp;
+use netrewind_store::time::SECOND_NS;
 
 /// Accepted notations of a time, listed in error messages.
 const FORMS: &str = "write one as 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with tz), '09:30' (today), \

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::tz::TimeZone;
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::moment::{LATEST, ParsedTime, When, moment, span_from};
 use super::zone::shown;

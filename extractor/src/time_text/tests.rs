@@ -1,5 +1,5 @@
 use jiff::tz::TimeZone;
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::*;
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use jiff::tz::{Offset, TimeZone};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 /// The farthest that a zone is from UTC, in hours.
 const OFFSET_HOURS_MAX: i32 = 23;

@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 
 use netrewind_indexer::{Description, Flow, Template};
 use netrewind_packet::{TypePlace, is_vlan_tpid};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::{Tags, ViewSelection};
 use crate::query::ViewMode;

@@ -12,7 +12,7 @@ use netrewind_extractor::flows::{Conversation, FlowQuery, LIMIT_MAX, SummaryQuer
 use netrewind_extractor::{
     Answer, AnswerPacket, ExtractError, Extractor, NoControl, Options, Query, Sink, SinkError,
 };
-use netrewind_segment::{
+use netrewind_store::{
     LinkType, Mark, PcapWriter, RecordHeader, RecordReader, SegmentName, Store, Timestamp,
 };
 

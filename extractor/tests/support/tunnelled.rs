@@ -1,6 +1,6 @@
 //! Frames sent through tunnels whose packets do not fit the path: what arrives of them.
 
-use netrewind_segment::{LinkType, RecordHeader, Timestamp};
+use netrewind_store::{LinkType, RecordHeader, Timestamp};
 
 use super::{Chance, Stored};
 

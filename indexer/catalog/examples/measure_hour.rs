@@ -7,10 +7,10 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use netrewind_catalog::{HourReader, HourWriter, Range};
-use netrewind_segment::catalog::{
+use netrewind_store::catalog::{
     CATALOG_VERSION, CatalogRecord, Condition, Hour, Manifest, NumberColumn, as_ipv6,
 };
-use netrewind_segment::{Store, Timestamp};
+use netrewind_store::{Store, Timestamp};
 
 const START_NS: u64 = 1_795_338_000_000_000_000;
 const SEARCHES: usize = 200;

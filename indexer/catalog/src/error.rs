@@ -1,7 +1,7 @@
 //! Errors of an hour of the catalog.
 
-use netrewind_segment::StoreError;
-use netrewind_segment::catalog::Hour;
+use netrewind_store::StoreError;
+use netrewind_store::catalog::Hour;
 
 /// An hour cannot be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -2,8 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 
-use netrewind_segment::catalog::{Condition, Hour, Manifest};
-use netrewind_segment::{Store, pages_lost_elsewhere};
+use netrewind_store::catalog::{Condition, Hour, Manifest};
+use netrewind_store::{Store, pages_lost_elsewhere};
 use tantivy::query::EnableScoring;
 use tantivy::schema::Value;
 use tantivy::store::StoreReader;

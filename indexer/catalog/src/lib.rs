@@ -12,7 +12,7 @@
 //!
 //! **Invariant:** reading writes nothing, not even a lock.
 //!
-//! [`Condition::accepts`]: netrewind_segment::catalog::Condition::accepts
+//! [`Condition::accepts`]: netrewind_store::catalog::Condition::accepts
 
 mod error;
 mod hour;

@@ -1,6 +1,6 @@
 //! The columns of an hour.
 
-use netrewind_segment::catalog::NumberColumn;
+use netrewind_store::catalog::NumberColumn;
 use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions};
 
 /// Unit of the times that records are selected by; the document has them exactly. A finer unit would take more bytes.

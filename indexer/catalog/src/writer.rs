@@ -1,7 +1,7 @@
 //! Writing an hour.
 
-use netrewind_segment::Store;
-use netrewind_segment::catalog::{CatalogRecord, Hour, Manifest, as_ipv6};
+use netrewind_store::Store;
+use netrewind_store::catalog::{CatalogRecord, Hour, Manifest, as_ipv6};
 use tantivy::index::{IndexBuilder, SegmentId};
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
 use tantivy::store::{Compressor, ZstdCompressor};

@@ -5,10 +5,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netrewind_catalog::{HourReader, HourWriter, Range};
-use netrewind_segment::catalog::{
+use netrewind_store::catalog::{
     CATALOG_VERSION, CatalogRecord, Condition, Hour, Manifest, NumberColumn, as_ipv6,
 };
-use netrewind_segment::{Store, Timestamp};
+use netrewind_store::{Store, Timestamp};
 use proptest::prelude::*;
 
 const START_NS: u64 = 1_795_338_000_000_000_000;

@@ -10,7 +10,7 @@ mod fragment;
 mod link;
 mod network;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 pub use fragment::{Fragment, Series};
 pub use network::{EXTENSION_HEADERS_MAX, TCP_FLAGS, ipv4_field, ipv6_field, protocol};

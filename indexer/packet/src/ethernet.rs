@@ -3,7 +3,7 @@
 //!
 //! Sources: IEEE 802.1Q, tcpdump.org/linktypes.html (LINUX_SLL, LINUX_SLL2).
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 /// Largest number of consecutive VLAN tags walked over.
 pub const VLAN_TAGS_MAX: usize = 8;

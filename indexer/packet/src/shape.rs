@@ -1,6 +1,6 @@
 //! Findings about a packet: where a view begins, and the innermost network header.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 /// One way to look at a packet: the bytes from `offset` on, as a packet of `link_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@
 //! stored packet's bytes: nothing is copied, decompressed or put together.
 //!
 //! Rules for views:
-//! - It begins with Ethernet ([`LinkType::ETHERNET`](netrewind_segment::LinkType)), or with an IP header
+//! - It begins with Ethernet ([`LinkType::ETHERNET`](netrewind_store::LinkType)), or with an IP header
 //!   (`LinkType::RAW`).
 //! - It ends where the outer lengths say (IP total length, UDP, PPPoE, GTP-U and PPTP lengths), and one that begins with
 //!   IP ends at its own total length where that is shorter, so that the padding of a short Ethernet frame is in no inner

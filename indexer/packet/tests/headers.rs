@@ -1,7 +1,7 @@
 //! Every link layer is walked to the network header behind it, and every network header to its ports.
 
 use netrewind_packet::{Shape, TransportKey, dissect};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 const V4: [u8; 34] = [
     0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 1, 2, 3, 10, 4, 5, 6, 0x30, 0x39, 1, 187, 0, 0, 0, 0, 0,

@@ -20,7 +20,7 @@ use crate::ranking::{Census, Rankings};
 use crate::strings;
 use crate::{BuildError, POSITIONS_WITHOUT_LENGTH_MAX, template_list};
 use netrewind_packet::{Shape, TransportKey};
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 /// A flow in the order of the index.
 #[derive(Clone, Copy, Default)]

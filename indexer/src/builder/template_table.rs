@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::template::Template;
 use netrewind_packet::tunnel::{Layer, LayerKind};

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::Index;
 use crate::column::{BLOCK_ROWS, Values, take_values};

@@ -1,7 +1,7 @@
 //! Damage under right checksums: nothing is promised of the answers but that there is an end to them.
 
-use netrewind_segment::layout::RecordHeader;
-use netrewind_segment::{LinkType, Record, Timestamp};
+use netrewind_store::layout::RecordHeader;
+use netrewind_store::{LinkType, Record, Timestamp};
 use proptest::prelude::*;
 
 use crate::layout::{

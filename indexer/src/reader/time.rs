@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use netrewind_segment::Timestamp;
-use netrewind_segment::time::SECOND_NS;
+use netrewind_store::Timestamp;
+use netrewind_store::time::SECOND_NS;
 
 use super::Index;
 use crate::IndexError;

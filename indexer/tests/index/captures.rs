@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::Packet;
 

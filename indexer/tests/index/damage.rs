@@ -3,7 +3,7 @@
 use netrewind_indexer::{
     Constraint, Flow, Granule, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Second, Template,
 };
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_store::{LinkType, Timestamp};
 use proptest::prelude::*;
 
 use crate::{Packet, index, segment};

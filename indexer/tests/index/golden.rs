@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use netrewind_indexer::{Index, IndexError, IndexLimits, build_from, build_with};
 use netrewind_packet::tunnel::{TunnelPorts, UdpTunnel};
-use netrewind_segment::{LinkType, RecordReader};
+use netrewind_store::{LinkType, RecordReader};
 
 use crate::{Packet, damage, index, model};
 

@@ -1,7 +1,7 @@
 //! Everything that an index says is so, over all captures, whole and mutilated.
 
 use netrewind_indexer::{Index, IndexLimits, build_from};
-use netrewind_segment::{LinkType, RecordReader, Records};
+use netrewind_store::{LinkType, RecordReader, Records};
 use proptest::prelude::*;
 
 use crate::{Packet, captures, index, model, segment};

@@ -11,7 +11,7 @@ mod lookup;
 mod model;
 
 use netrewind_indexer::{Builder, IndexLimits};
-use netrewind_segment::{LinkType, PcapWriter, RecordHeader, Records};
+use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records};
 
 /// A packet to be indexed.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netrewind_indexer::{Flow, Index, IndexLimits, TcpFlags, Template};
 use netrewind_packet::{Dissection, Shape, dissect};
-use netrewind_segment::{LinkType, Record, Records, Timestamp};
+use netrewind_store::{LinkType, Record, Records, Timestamp};
 
 /// A flow's template and key.
 pub type Identity = (Template, Option<IpAddr>, Option<IpAddr>, u16, u16);

@@ -2,7 +2,7 @@
 
 use netrewind_indexer::{Builder, Description, Flow, Index, IndexLimits, Template};
 use netrewind_packet::dissect;
-use netrewind_segment::{LinkType, PcapWriter, RecordHeader, Records};
+use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records};
 use proptest::prelude::*;
 
 use crate::generate::{Chance, packet};

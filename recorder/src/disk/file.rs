@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_segment::{Mark, SegmentName, Store};
+use netrewind_store::{Mark, SegmentName, Store};
 use rustix::fs::OFlags;
 
 use super::file_worker::{Done, FileWorker, Job, OpenFiles};

@@ -10,8 +10,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_segment::store::FileLocation;
-use netrewind_segment::{Mark, SegmentName, Store, StoreError};
+use netrewind_store::store::FileLocation;
+use netrewind_store::{Mark, SegmentName, Store, StoreError};
 use rustix::fs::{FallocateFlags, OFlags};
 
 use super::{DiskEvent, SegmentKey, Write};

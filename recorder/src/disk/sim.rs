@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use netrewind_segment::{Mark, SegmentName, Store};
+use netrewind_store::{Mark, SegmentName, Store};
 
 use super::{Disk, DiskEvent, SegmentKey, Write};
 use crate::pool::ALIGNMENT_BYTES;

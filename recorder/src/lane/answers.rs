@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use netrewind_segment::{Event, LostPackets};
+use netrewind_store::{Event, LostPackets};
 
 use super::filling::{Block, Contents};
 use super::segment::{LaneSegment, SegmentPhase, SinkProgress};

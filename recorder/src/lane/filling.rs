@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use netrewind_segment::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
-use netrewind_segment::{LinkType, RecordHeader, Timestamp};
+use netrewind_store::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
+use netrewind_store::{LinkType, RecordHeader, Timestamp};
 
 use crate::pool::{ALIGNMENT_BYTES, Buffer, Lease};
 use crate::source::Packet;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use netrewind_segment::{LinkType, Mark, SegmentName, Timestamp};
+use netrewind_store::{LinkType, Mark, SegmentName, Timestamp};
 
 use super::SegmentOrigin;
 use super::filling::{Block, Contents};

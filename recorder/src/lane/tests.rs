@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use netrewind_segment::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
-use netrewind_segment::{LinkType, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp};
+use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
+use netrewind_store::{LinkType, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp};
 use proptest::prelude::*;
 
 use super::Lane;

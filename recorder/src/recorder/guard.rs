@@ -1,6 +1,6 @@
 //! Guard of the store under its writer: checks that its folder is still the one that was opened, and restores missing parts.
 
-use netrewind_segment::{Event, Store, StoreError, StoreLock};
+use netrewind_store::{Event, Store, StoreError, StoreLock};
 
 /// Interval between two checks.
 const LOOK_INTERVAL_NS: u64 = 400_000_000;

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_segment::{
+use netrewind_store::{
     Account, Drops, Event, LinkType, SegmentName, Store, StoreError, StoreLock, Timestamp,
 };
 

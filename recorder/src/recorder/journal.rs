@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use netrewind_segment::logbook::LogbookEntry;
-use netrewind_segment::{Event, Logbook, Store, StoreError, Timestamp};
+use netrewind_store::logbook::LogbookEntry;
+use netrewind_store::{Event, Logbook, Store, StoreError, Timestamp};
 
 /// Lines that wait for the logbook, some 300 bytes each: an hour of one lane. Beyond, seconds are added up.
 const LINES_MAX: usize = 4096;
@@ -204,8 +204,8 @@ fn join_outages(lines: VecDeque<LogbookEntry>) -> VecDeque<LogbookEntry> {
 
 #[cfg(test)]
 mod tests {
-    use netrewind_segment::logbook::{DayExcerpt, LogbookLine, read_day};
-    use netrewind_segment::{Drops, LaneLoad};
+    use netrewind_store::logbook::{DayExcerpt, LogbookLine, read_day};
+    use netrewind_store::{Drops, LaneLoad};
 
     use super::*;
 

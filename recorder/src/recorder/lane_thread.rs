@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use netrewind_segment::{Drops, Event, Timestamp};
+use netrewind_store::{Drops, Event, Timestamp};
 
 use super::lanes::Lanes;
 use super::{RecorderError, RecorderState};

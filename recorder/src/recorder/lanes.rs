@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_segment::{Account, Event, LaneLoad, LinkType, RingFill, Store};
+use netrewind_store::{Account, Event, LaneLoad, LinkType, RingFill, Store};
 
 use super::{
     LaneStatus, RecorderError, RecorderState, RecordingDescription, file_lane, start_event, start_sink,

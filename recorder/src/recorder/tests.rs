@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use netrewind_segment::{
+use netrewind_store::{
     Event, LaneLoad, LinkType, Mark, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp,
     logbook,
 };

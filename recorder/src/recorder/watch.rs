@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use netrewind_segment::logbook::LogbookEntry;
-use netrewind_segment::{Account, Event, Store, StoreError, Timestamp};
+use netrewind_store::logbook::LogbookEntry;
+use netrewind_store::{Account, Event, Store, StoreError, Timestamp};
 
 use super::guard::Guard;
 use super::journal::Journal;

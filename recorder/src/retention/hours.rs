@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use netrewind_segment::store::ListedHour;
-use netrewind_segment::{Event, Store, StoreError, Timestamp};
+use netrewind_store::store::ListedHour;
+use netrewind_store::{Event, Store, StoreError, Timestamp};
 
 /// Limits of the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl CatalogLimits {
 
 #[cfg(test)]
 mod tests {
-    use netrewind_segment::catalog::Hour;
+    use netrewind_store::catalog::Hour;
 
     use super::*;
 

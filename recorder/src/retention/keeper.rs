@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
-use netrewind_segment::store::ListedSegment;
-use netrewind_segment::{Event, SegmentName, SegmentState, Store, StoreError};
+use netrewind_store::store::ListedSegment;
+use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError};
 
 use super::room::{DISK_SEGMENTS_MIN, GROWTH_MAX, Space, halvings, segment_bytes_max, with_index};
 use super::{ExpiryCandidate, Usage, is_too_old, oldest_to_free, sort_by_age};

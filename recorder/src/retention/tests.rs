@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, mpsc};
 
-use netrewind_segment::{Event, Store};
+use netrewind_store::{Event, Store};
 
 use super::*;
 use crate::clock::{Clock, Now};

@@ -37,8 +37,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use netrewind_segment::layout::CAPLEN_MAX;
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::{LinkType, RecordHeader};
 use rustix::event::Timespec;
 use rustix::fs::OFlags;
 

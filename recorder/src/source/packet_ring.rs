@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netrewind_segment::layout::CAPLEN_MAX;
-use netrewind_segment::{LinkType, RingFill};
+use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::{LinkType, RingFill};
 
 use super::{Packet, Received, Source, SourceCounters, SourceError};
 use crate::sys::interfaces;

@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use netrewind_segment::Timestamp;
-use netrewind_segment::time::SECOND_NS;
+use netrewind_store::Timestamp;
+use netrewind_store::time::SECOND_NS;
 
 use super::capture_file::{Advanced, BYTES_PER_CALL, CaptureFile, LeftOut, PACKETS_PER_CALL_MAX};
 use super::{Packet, Received, ReportedDrops, Source, SourceCounters, SourceError};

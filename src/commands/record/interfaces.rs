@@ -11,8 +11,8 @@ use netrewind_recorder::source::packet_ring::{
     ANY, CaptureFilter, Claims, CompiledFilter, KernelMetadata, PacketRing, RingConfig, SockFilter,
     interface_names, number_of,
 };
-use netrewind_segment::LinkType;
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::LinkType;
+use netrewind_store::layout::CAPLEN_MAX;
 
 use super::RecordArguments;
 use crate::outcome::Failure;

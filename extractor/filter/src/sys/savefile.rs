@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-use netrewind_segment::{LinkType, layout};
+use netrewind_store::{LinkType, layout};
 use pcap::{Capture, Offline};
 use rustix::fs::{MemfdFlags, memfd_create};
 

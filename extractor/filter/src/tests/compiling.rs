@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 use proptest::prelude::*;
 
 use super::corpus;
@@ -75,7 +75,7 @@ fn programs_are_those_of_tcpdump_reading_a_file() {
     for link_type in [1, 0, 101, 105, 108, 113, 127, 228, 229, 276, 9, 192] {
         let link_type = LinkType(link_type);
         let file = folder.path().join("empty.pcap");
-        std::fs::write(&file, netrewind_segment::layout::file_header(link_type)).unwrap();
+        std::fs::write(&file, netrewind_store::layout::file_header(link_type)).unwrap();
         let listed = [
             "ip broadcast",
             "inbound",

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 /// Packets taken of one capture.
 const PACKETS_OF_A_FILE_MAX: usize = 24;

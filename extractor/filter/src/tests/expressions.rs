@@ -1,6 +1,6 @@
 //! Random expressions of pcap-filter(7), many of them about a given packet.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::corpus;
 use super::random::Random;

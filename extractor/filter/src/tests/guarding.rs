@@ -1,6 +1,6 @@
 //! Names that must not reach libpcap, and those that may.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::{CompileLimits, FilterError, compile};
 

@@ -1,6 +1,6 @@
 //! Our interpreter against libpcap's.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 use proptest::prelude::*;
 
 use super::corpus::{self, Packet};

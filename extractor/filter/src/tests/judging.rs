@@ -1,6 +1,6 @@
 //! Verdicts on sets of packets, against the packets of the set.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::corpus::{self, Packet};
 use super::expressions;

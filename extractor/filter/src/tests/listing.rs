@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::corpus;
 use super::random::Random;

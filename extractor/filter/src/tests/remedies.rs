@@ -1,6 +1,6 @@
 //! Remedies for expressions of people who come from elsewhere: they have to be right.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::{CompileLimits, FilterError, compile};
 

@@ -1,6 +1,6 @@
 //! The terms of a filter, against the packets that it accepts.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::corpus;
 use super::expressions;

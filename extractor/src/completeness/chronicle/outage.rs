@@ -1,6 +1,6 @@
 //! Times in which a lane received nothing, although it was recording.
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::RecordingTimeline;
 

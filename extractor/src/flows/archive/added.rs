@@ -1,7 +1,7 @@
 //! Hours taken by their rollups: some records count as they are, others have to be joined.
 
-use netrewind_segment::Timestamp;
-use netrewind_segment::catalog::Manifest;
+use netrewind_store::Timestamp;
+use netrewind_store::catalog::Manifest;
 
 use super::{HourRecords, Judge, link_types_of, overlaps};
 use crate::ExtractError;

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use netrewind_indexer::{Flow, TcpFlags, Template};
 use netrewind_packet::{Shape, TransportKey, View, protocol};
-use netrewind_segment::layout::CAPLEN_MAX;
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::{LinkType, Timestamp};
 
 use super::super::carrier::Encapsulations;
 use super::super::key::{FlowKey, FlowKeyKind};

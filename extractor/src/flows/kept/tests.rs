@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use netrewind_segment::catalog::CatalogRecord;
+use netrewind_store::catalog::CatalogRecord;
 use proptest::prelude::*;
 
 use super::*;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use netrewind_segment::catalog::{Hour, Manifest};
-use netrewind_segment::{Map, Store, StoreError};
+use netrewind_store::catalog::{Hour, Manifest};
+use netrewind_store::{Map, Store, StoreError};
 
 use super::seam::HourBoundary;
 use super::sums::SumsFile;

@@ -10,8 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use netrewind_segment::catalog::{Condition, Hour, Manifest};
-use netrewind_segment::{Store, Timestamp};
+use netrewind_store::catalog::{Condition, Hour, Manifest};
+use netrewind_store::{Store, Timestamp};
 
 use super::sums::{Aggregate, AggregateBuilder, SumsFile};
 use super::{RollupRecords, Rollups, after_head, checked, identity, is_checked, parts_of, records};

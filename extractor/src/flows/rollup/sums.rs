@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use netrewind_segment::catalog::Hour;
-use netrewind_segment::{Map, Timestamp};
+use netrewind_store::catalog::Hour;
+use netrewind_store::{Map, Timestamp};
 
 use super::TOP_KEPT;
 use super::table::{self, Table, TableValue};

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use netrewind_segment::catalog::{Condition, NumberColumn};
+use netrewind_store::catalog::{Condition, NumberColumn};
 
 use super::{FieldTest, How, LABELS, NumberField, Search, SearchExpression, SearchSide, TextField, words};
 use crate::flows::Conversation;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use netrewind_segment::{LinkType, Timestamp};
+use netrewind_store::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::token::{ID_BYTES, SECRET_BYTES, Token};
@@ -275,7 +275,7 @@ impl Tokens {
         }
         // A parser's error quotes the line, and a line may be a hash: only its own words are passed on.
         let tokens: Self =
-            toml::from_str(&text).map_err(|error| malformed(netrewind_segment::toml_fault(&text, &error)))?;
+            toml::from_str(&text).map_err(|error| malformed(netrewind_store::toml_fault(&text, &error)))?;
         tokens.check().map_err(|error| malformed(error.to_string()))?;
         Ok(tokens)
     }

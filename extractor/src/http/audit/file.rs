@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use netrewind_segment::Store;
+use netrewind_store::Store;
 
 /// Bytes of a file; a line that would pass it goes to the next one.
 pub const FILE_BYTES_MAX: u64 = 8 << 20;

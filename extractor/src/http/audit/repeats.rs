@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-use netrewind_segment::Timestamp;
-use netrewind_segment::time::SECOND_NS;
+use netrewind_store::Timestamp;
+use netrewind_store::time::SECOND_NS;
 
 use super::Extraction;
 

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use netrewind_segment::{RingFill, WRITE_BOUNDS_US, WriteTimes};
+use netrewind_store::{RingFill, WRITE_BOUNDS_US, WriteTimes};
 
 use super::{Labels, Recording, counter};
 

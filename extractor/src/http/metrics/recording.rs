@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use netrewind_segment::logbook::{DayExcerpt, LogbookEntry, LogbookLine, RawLine, read_day};
-use netrewind_segment::time::SECOND_NS;
-use netrewind_segment::{Account, Event, LaneLoad, RingFill, Store, StoreError, Timestamp, WriteTimes};
+use netrewind_store::logbook::{DayExcerpt, LogbookEntry, LogbookLine, RawLine, read_day};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Account, Event, LaneLoad, RingFill, Store, StoreError, Timestamp, WriteTimes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -141,7 +141,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use netrewind_segment::{Drops, Logbook};
+    use netrewind_store::{Drops, Logbook};
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //!
 //! Sources: tcpdump.org/linktypes.html, IEEE 802.3, 802.2, RFC 1661 and 1662 (PPP), RFC 2516 (PPPoE).
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::{Dissection, byte_at, u16_at};
 use crate::ethernet::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};

@@ -1,6 +1,6 @@
 //! Plausibility checks of inner packets.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::window::{Inner, Window};
 use crate::dissect::protocol;

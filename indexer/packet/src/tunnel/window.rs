@@ -1,6 +1,6 @@
 //! A stretch of a stored packet, as far as it goes on the wire and as far as it was captured.
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 /// Rest of a packet from `at` on. Offsets count from the beginning of the stored packet.
 ///

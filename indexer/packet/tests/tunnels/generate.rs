@@ -1,7 +1,7 @@
 //! Packets in tunnels, nested at random, with the views that they are known to have.
 
 use netrewind_packet::tunnel::TunnelKind;
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 pub use crate::chance::Chance;
 use crate::headers::{ethernet_header, ip};

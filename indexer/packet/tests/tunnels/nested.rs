@@ -2,7 +2,7 @@
 
 use netrewind_packet::tunnel::{LAYERS_MAX, TunnelKind, TunnelPorts, UdpTunnel};
 use netrewind_packet::{PREFIX_BYTES_MAX, VIEWS_MAX, dissect, dissect_with};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 use proptest::prelude::*;
 
 use crate::generate::{Chance, Expected, packet};

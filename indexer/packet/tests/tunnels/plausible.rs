@@ -2,7 +2,7 @@
 
 use netrewind_packet::tunnel::{TunnelKind, TunnelPorts, UdpTunnel};
 use netrewind_packet::{dissect, dissect_with};
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use crate::chance::Chance;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use netrewind_packet::dissect;
-use netrewind_segment::{LinkType, Records};
+use netrewind_store::{LinkType, Records};
 
 /// Captures with tunnels in them.
 const CAPTURES: &[&str] = &[

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::super::ReportedDrops;
 

@@ -2,8 +2,8 @@
 //!
 //! Source: tcpdump.org/linktypes.html; the checks and conversions of libpcap's savefile reader (pcap-savefile(5)).
 
-use netrewind_segment::LinkType;
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::LinkType;
+use netrewind_store::layout::CAPLEN_MAX;
 
 /// The bits of a pcap file header's link type field that hold the number.
 const NUMBER: u32 = 0x03ff_ffff;

@@ -3,7 +3,7 @@
 //! Source: draft-ietf-opsawg-pcap and pcap-savefile(5). Parsed here and not by `pcap-file`, which refuses the modified format of
 //! old Linux systems and packets longer than the snaplen, and does not know versions before 2.4.
 
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::{LinkType, RecordHeader};
 
 use super::byte_order::ByteOrder;
 use super::input::Input;

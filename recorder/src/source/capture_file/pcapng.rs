@@ -7,7 +7,7 @@
 mod interface;
 mod options;
 
-use netrewind_segment::{RecordHeader, Timestamp};
+use netrewind_store::{RecordHeader, Timestamp};
 use pcap_file::pcapng::blocks::{
     ENHANCED_PACKET_BLOCK, INTERFACE_DESCRIPTION_BLOCK, INTERFACE_STATISTIC_BLOCK, NAME_RESOLUTION_BLOCK,
     PACKET_BLOCK, RawBlock, SECTION_HEADER_BLOCK, SIMPLE_PACKET_BLOCK, SYSTEMD_JOURNAL_EXPORT_BLOCK,

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::{LinkType, RecordHeader};
 
 use super::byte_order::ByteOrder;
 use super::link_type;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use netrewind_segment::LinkType;
-use netrewind_segment::layout::CAPLEN_MAX;
+use netrewind_store::LinkType;
+use netrewind_store::layout::CAPLEN_MAX;
 
 use super::super::SourceError;
 use super::capture_filter::{ACCEPT_NOTHING, CompiledFilter, Duties, not_taken};

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 
 use super::SockFilter;
 use super::link::{SLL2_BYTES, address_field};

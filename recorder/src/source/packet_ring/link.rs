@@ -1,6 +1,6 @@
 //! Link types of interfaces, and a header for packets whose own link-layer header is of no use.
 
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::{LinkType, RecordHeader};
 
 use super::super::Packet;
 use super::walk::{half, packet_field, word};

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::{LinkType, RecordHeader};
 
 use super::{
     CaptureFilter, Claims, CompiledFilter, KernelMetadata, PacketRing, RING_RETIRE_MS, RingConfig, SockFilter,

@@ -1,6 +1,6 @@
 //! Reading of packets from a filled block of the ring.
 
-use netrewind_segment::{LinkType, RecordHeader};
+use netrewind_store::{LinkType, RecordHeader};
 
 use super::super::Packet;
 use super::capture_filter::{CompiledFilter, KernelMetadata};

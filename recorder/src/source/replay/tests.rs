@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::sync::{Arc, Mutex};
 
-use netrewind_segment::{LinkType, PcapWriter, RecordHeader};
+use netrewind_store::{LinkType, PcapWriter, RecordHeader};
 
 use super::*;
 

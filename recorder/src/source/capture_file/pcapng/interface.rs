@@ -1,6 +1,6 @@
 //! Interface description blocks: link type, name, snaplen, and the clock of the timestamps.
 
-use netrewind_segment::Timestamp;
+use netrewind_store::Timestamp;
 
 use super::super::byte_order::ByteOrder;
 use super::super::{InterfaceDescription, link_type};

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::process::Command;
 use std::time::Duration;
 
-use netrewind_segment::LinkType;
+use netrewind_store::LinkType;
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
 use pcap_file::pcapng::blocks::interface_description::{

@@ -1,8 +1,8 @@
 //! Holds `FORMAT.md` against the code.
 
-use netrewind_segment::catalog::Hour;
-use netrewind_segment::layout::{self, CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
-use netrewind_segment::{
+use netrewind_store::catalog::Hour;
+use netrewind_store::layout::{self, CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use netrewind_store::{
     Account, Drops, Event, LaneLoad, LinkType, LostPackets, Mark, RingFill, SegmentName, Timestamp,
     WriteTimes,
 };
