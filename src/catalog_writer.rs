@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_catalog::{HourReader, HourWriter, Range};
+use netrewind_catalog_tantivy::{HourReader, HourWriter, Range};
 use netrewind_extractor::flows::{Catalog, Catalogued, rollup_adds_up, seam, seam_adds_up, seam_is_due};
 use netrewind_extractor::{Extractor, Options};
 use netrewind_recorder::retention::{CatalogLimits, Keeper};

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use netrewind_indexer::{Builder, Index, IndexError, build_with};
+use netrewind_index::{Builder, Index, IndexError, build_with};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::{BlockSink, SegmentEnd, SegmentStart};

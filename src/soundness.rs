@@ -5,7 +5,7 @@ use std::io::Read;
 use std::ops::Range;
 
 use anyhow::Context;
-use netrewind_indexer::{GranuleChecksums, Index};
+use netrewind_index::{GranuleChecksums, Index};
 use netrewind_store::{SegmentName, SegmentState, Store};
 
 /// Bytes of a segment that are read at once.

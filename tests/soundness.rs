@@ -151,7 +151,7 @@ fn an_index_of_an_earlier_version_is_built_again() {
     let scene = scene();
     let index = scene.segments().remove(0).with_extension("idx");
     let kept = std::fs::read(&index).expect("an index");
-    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("indexer/tests/golden/version-2.idx");
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("indexer/index/tests/golden/version-2.idx");
     std::fs::copy(old, &index).expect("copied");
     let (status, said) = scene.said("verify", &[]);
     assert_eq!(status, Some(1), "{said}");

@@ -23,7 +23,7 @@ pub(crate) use links::{FirstFragment, FirstVerdict, Later, Links};
 pub(crate) use relevant::{Nested, Pair, Relevant, innermost_view};
 pub(crate) use scouts::FragmentLookahead;
 
-use netrewind_indexer::{Flow, Template};
+use netrewind_index::{Flow, Template};
 use netrewind_packet::Shape;
 
 use crate::query::TimeRange;

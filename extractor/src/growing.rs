@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netrewind_indexer::{Builder, Index};
+use netrewind_index::{Builder, Index};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::{LinkType, Map, Records, SegmentName};
 

@@ -5,7 +5,7 @@ mod remembered;
 use std::collections::HashMap;
 use std::io::{self, Read};
 
-use netrewind_indexer::Index;
+use netrewind_index::Index;
 use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::store::{ListedSegment, StoreListing, Unlisted};
 use netrewind_store::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};

@@ -16,7 +16,7 @@ mod runs;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use netrewind_indexer::{Flow, FlowCursor, Index, IndexError, Template};
+use netrewind_index::{Flow, FlowCursor, Index, IndexError, Template};
 use netrewind_store::{LinkType, Map, Timestamp};
 
 use crate::answer::Estimate;

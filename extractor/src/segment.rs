@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use netrewind_indexer::{Index, IndexError};
+use netrewind_index::{Index, IndexError};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
 use netrewind_store::store::OpenedSegment;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use netrewind_indexer::Index;
+use netrewind_index::Index;
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::store::Watcher;
 use netrewind_store::{Map, SegmentName, SegmentState, Store};

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netrewind_indexer::Template;
+use netrewind_index::Template;
 use netrewind_packet::tunnel::{LayerKind, Tunnel, TunnelKind};
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use netrewind_indexer::IndexError;
+use netrewind_index::IndexError;
 
 use crate::answer::{Estimate, RejectedIndex};
 use crate::filters::QueryFilter;

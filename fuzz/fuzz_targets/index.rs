@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libfuzzer_sys::fuzz_target;
-use netrewind_indexer::{Builder, Constraint, Index, IndexError, KeyField, Term};
+use netrewind_index::{Builder, Constraint, Index, IndexError, KeyField, Term};
 use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records, Timestamp};
 
 /// Flows and granules that are looked at: a forged count may claim billions of them.

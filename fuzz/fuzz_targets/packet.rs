@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netrewind_indexer::{Builder, Description, Index};
+use netrewind_index::{Builder, Description, Index};
 use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records};
 
 fuzz_target!(|input: (u16, u32, &[u8])| {

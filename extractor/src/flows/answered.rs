@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use netrewind_indexer::{Builder, Index, IndexError};
+use netrewind_index::{Builder, Index, IndexError};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::{Record, SegmentName, Timestamp};

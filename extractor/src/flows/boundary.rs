@@ -77,7 +77,7 @@ fn has_later_fragments(
     }
     let wrong = |reason: String| ExtractError::Flows { segment: segment.name, reason };
     let index = near.finish().map_err(|error| wrong(error.to_string()))?;
-    let index = netrewind_indexer::Index::open(&index[..]).map_err(|error| wrong(error.to_string()))?;
+    let index = netrewind_index::Index::open(&index[..]).map_err(|error| wrong(error.to_string()))?;
     let templates = index.templates().map_err(|error| wrong(error.to_string()))?;
     Ok(templates.iter().any(|template| template.is_later_fragment()))
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::Template;
+use netrewind_index::Template;
 use netrewind_packet::tunnel::{Tunnel, TunnelKind};
 use netrewind_packet::{TransportKey, TypePlace, is_vlan_tpid};
 use xxhash_rust::xxh3::xxh3_64;

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::{Index, IndexError, Template};
+use netrewind_index::{Index, IndexError, Template};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Dissection, PacketKey};
 use netrewind_store::{LinkType, Map, SegmentName};
@@ -113,7 +113,7 @@ impl Chosen {
         }
         let mut facts = TemplateFacts::new(&self.encapsulations);
         let facts = facts.of(index.templates()?);
-        let has = |flow: &netrewind_indexer::Flow| {
+        let has = |flow: &netrewind_index::Flow| {
             let key = facts.get(flow.template as usize).map(|facts| FlowKey::of(flow, facts).0);
             key.is_some_and(|key| self.has_key(segment, &key))
         };

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netrewind_indexer::{Builder, Flow, Index, IndexLimits, Template};
+use netrewind_index::{Builder, Flow, Index, IndexLimits, Template};
 use netrewind_store::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use netrewind_store::{LinkType, Map, Record, RecordHeader, Records, SegmentName};
 
@@ -421,8 +421,8 @@ fn flows_error(segment: &Segment, reason: String) -> ExtractError {
     ExtractError::Flows { segment: segment.name, reason }
 }
 
-impl From<netrewind_indexer::IndexError> for GatherFailure {
-    fn from(error: netrewind_indexer::IndexError) -> Self {
+impl From<netrewind_index::IndexError> for GatherFailure {
+    fn from(error: netrewind_index::IndexError) -> Self {
         Self::Index(error.to_string())
     }
 }
@@ -472,7 +472,7 @@ fn known(flow: &Flow, template: u32) -> FlowIdentity {
 }
 
 /// True if the index has reached a limit and counts packets in flows that are not theirs.
-fn is_full(index: &Index<Map>) -> Result<bool, netrewind_indexer::IndexError> {
+fn is_full(index: &Index<Map>) -> Result<bool, netrewind_index::IndexError> {
     let limits = IndexLimits::default();
     let templates = index.templates()?.len();
     Ok(index.flow_count() >= limits.flows_max || templates >= limits.templates_max as usize)

@@ -1,12 +1,12 @@
 //! Record of the catalog: a conversation, or the part of it in one hour, to bytes and back.
 //!
-//! `indexer/catalog/FORMAT.md` describes the bytes. Nothing in them is trusted: bytes that do not fit are not a record.
+//! `indexer/catalog/tantivy/FORMAT.md` describes the bytes. Nothing in them is trusted: bytes that do not fit are not a record.
 
 mod judge;
 
 use std::net::IpAddr;
 
-use netrewind_indexer::LabelKey;
+use netrewind_index::LabelKey;
 use netrewind_packet::tunnel::LayerKind;
 
 use super::carrier::Encapsulations;

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netrewind_indexer::Flow;
+use netrewind_index::Flow;
 use netrewind_packet::{PacketKey, protocol};
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netrewind_indexer::LabelKey;
+use netrewind_index::LabelKey;
 use serde::Serialize;
 use utoipa::ToSchema;
 

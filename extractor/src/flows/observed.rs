@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::{FlowCursor, Index, IndexError, LabelKey, Observation, Observations};
+use netrewind_index::{FlowCursor, Index, IndexError, LabelKey, Observation, Observations};
 
 use super::carrier::TemplateTraits;
 use super::key::FlowKey;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use netrewind_indexer::Flow;
+use netrewind_index::Flow;
 use netrewind_store::SegmentName;
 
 use super::carrier::{Encapsulations, TemplateTraits};

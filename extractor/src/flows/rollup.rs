@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What is whole counts as it is. What is early or late counts as it is where nothing lies before or after; between two hours it
-//! counts as their seam says. What is left are records, and are joined. `indexer/catalog/FORMAT.md` describes the bytes. A file
+//! counts as their seam says. What is left are records, and are joined. `indexer/catalog/tantivy/FORMAT.md` describes the bytes. A file
 //! that is damaged, or of another hour than the manifest is, is none.
 //!
 //! **Invariant:** a rollup only saves work: the records of its hour say the same.

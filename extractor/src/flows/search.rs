@@ -11,7 +11,7 @@ pub(super) use condition::words_of;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::{Bound, RangeBounds};
 
-use netrewind_indexer::LabelKey;
+use netrewind_index::LabelKey;
 
 use super::key::FlowKey;
 use super::labels::LabelValue;

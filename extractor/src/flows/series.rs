@@ -1,6 +1,6 @@
 //! Packets and bytes over time.
 
-use netrewind_indexer::{Flow, Second};
+use netrewind_index::{Flow, Second};
 use netrewind_store::Timestamp;
 use netrewind_store::time::SECOND_NS;
 use serde::Serialize;

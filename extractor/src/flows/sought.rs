@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::{Constraint, Index, IndexError, KeyConstraint, KeyField, LabelKey};
+use netrewind_index::{Constraint, Index, IndexError, KeyConstraint, KeyField, LabelKey};
 
 use super::carrier::{Encapsulations, TemplateTraits};
 use super::key::FlowKey;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use netrewind_indexer::{Flow, Template};
+use netrewind_index::{Flow, Template};
 use netrewind_store::Timestamp;
 
 use super::REACH_NS;

@@ -1,6 +1,6 @@
 //! The runs that hold packets of chosen conversations.
 
-use netrewind_indexer::Index;
+use netrewind_index::Index;
 use netrewind_store::{Map, SegmentName};
 
 use super::runs::GranuleSet;

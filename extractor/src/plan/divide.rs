@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use netrewind_indexer::{Flow, Index};
+use netrewind_index::{Flow, Index};
 
 use super::runs::GranuleSet;
 use super::{PlanError, PlannedRun, Planner, runs_of};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
-use netrewind_indexer::{
+use netrewind_index::{
     Constraint, Flow, FlowCursor, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Template,
 };
 use netrewind_packet::Shape;

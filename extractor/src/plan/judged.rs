@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use netrewind_indexer::{self as indexer, Description, Flow, Template};
+use netrewind_index::{self as indexer, Description, Flow, Template};
 use netrewind_packet::{Shape, TransportKey};
 use netrewind_store::layout::CAPLEN_MAX;
 

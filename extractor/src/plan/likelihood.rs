@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use netrewind_indexer::{Index, Template};
+use netrewind_index::{Index, Template};
 
 use super::{PlanError, Planner, Templates};
 use crate::fragments::can_be_later;
@@ -75,7 +75,7 @@ impl Templates<'_> {
 
 /// True if packets of a template look different, or may do so.
 fn looks_different(template: &Template, one: ViewSelection, other: ViewSelection) -> bool {
-    let mut description = netrewind_indexer::Description::default();
+    let mut description = netrewind_index::Description::default();
     template.describe_any(&mut description);
     let views = |selection| template_views(selection, template, &description);
     match (views(one), views(other)) {

@@ -2,7 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use netrewind_indexer::{Description, Flow, Template};
+use netrewind_index::{Description, Flow, Template};
 use netrewind_packet::{TypePlace, is_vlan_tpid};
 use netrewind_store::LinkType;
 

@@ -51,7 +51,7 @@ pub fn segment_bytes(link_type: LinkType, packets: &[Stored]) -> Vec<u8> {
 }
 
 pub fn index_of(segment: &[u8]) -> Vec<u8> {
-    netrewind_indexer::build_from(RecordReader::new(segment).unwrap(), 7).unwrap()
+    netrewind_index::build_from(RecordReader::new(segment).unwrap(), 7).unwrap()
 }
 
 impl Default for TestStore {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use netrewind_indexer::{Flow, TcpFlags, Template};
+use netrewind_index::{Flow, TcpFlags, Template};
 use netrewind_packet::{Shape, TransportKey, View, protocol};
 use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::{LinkType, Timestamp};

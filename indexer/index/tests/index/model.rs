@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netrewind_indexer::{Flow, Index, IndexLimits, TcpFlags, Template};
+use netrewind_index::{Flow, Index, IndexLimits, TcpFlags, Template};
 use netrewind_packet::{Dissection, Shape, dissect};
 use netrewind_store::{LinkType, Record, Records, Timestamp};
 
@@ -141,7 +141,7 @@ pub fn check(link_type: LinkType, segment: &[u8], index: &[u8], limits: IndexLim
 
 /// The law of the index: what a flow says is true of its packets.
 pub fn check_law(template: &Template, flow: &Flow, record: &Record<'_>) {
-    let mut description = netrewind_indexer::Description::default();
+    let mut description = netrewind_index::Description::default();
     template.describe(flow, &mut description);
     assert_eq!(description.bytes.len(), description.known.len());
     for (at, (&value, &known)) in description.bytes.iter().zip(&description.known).enumerate() {

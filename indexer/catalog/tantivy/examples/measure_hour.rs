@@ -1,4 +1,4 @@
-//! Measures the cost of an hour: writing, disk space, and searching. `cargo run --release -p netrewind-catalog --example
+//! Measures the cost of an hour: writing, disk space, and searching. `cargo run --release -p netrewind-catalog-tantivy --example
 //! measure_hour -- 1000000`
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it prints what it has measured, or ends")]
@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use netrewind_catalog::{HourReader, HourWriter, Range};
+use netrewind_catalog_tantivy::{HourReader, HourWriter, Range};
 use netrewind_store::catalog::{
     CATALOG_VERSION, CatalogRecord, Condition, Hour, Manifest, NumberColumn, as_ipv6,
 };

@@ -1,6 +1,6 @@
 //! A damaged index is noticed, or answers as if it were whole; it never panics, hangs or misleads.
 
-use netrewind_indexer::{
+use netrewind_index::{
     Constraint, Flow, Granule, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Second, Template,
 };
 use netrewind_store::{LinkType, Timestamp};

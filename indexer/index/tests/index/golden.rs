@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use netrewind_indexer::{Index, IndexError, IndexLimits, build_from, build_with};
+use netrewind_index::{Index, IndexError, IndexLimits, build_from, build_with};
 use netrewind_packet::tunnel::{TunnelPorts, UdpTunnel};
 use netrewind_store::{LinkType, RecordReader};
 

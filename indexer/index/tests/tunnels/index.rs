@@ -1,6 +1,6 @@
 //! Indexes of packets in tunnels: they hold for every packet, and bits that vary within a flow make no other flow.
 
-use netrewind_indexer::{Builder, Description, Flow, Index, IndexLimits, Template};
+use netrewind_index::{Builder, Description, Flow, Index, IndexLimits, Template};
 use netrewind_packet::dissect;
 use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records};
 use proptest::prelude::*;

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netrewind_catalog::{HourReader, HourWriter, Range};
+use netrewind_catalog_tantivy::{HourReader, HourWriter, Range};
 use netrewind_store::catalog::{
     CATALOG_VERSION, CatalogRecord, Condition, Hour, Manifest, NumberColumn, as_ipv6,
 };

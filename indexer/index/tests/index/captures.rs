@@ -9,7 +9,7 @@ use crate::Packet;
 /// The captures of the corpus; none, after saying so, where there is no corpus.
 pub fn paths() -> Vec<PathBuf> {
     let folder = std::env::var_os("NETREWIND_CORPUS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"), PathBuf::from);
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus"), PathBuf::from);
     let mut paths = Vec::new();
     for folder in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
         let files = std::fs::read_dir(folder.path()).into_iter().flatten().flatten();

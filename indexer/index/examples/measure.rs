@@ -1,6 +1,6 @@
 //! Measures the index of a segment: bytes a packet by section, and what building, opening and looking up cost.
 //!
-//!   cargo run --release -p netrewind-indexer --example measure -- SEGMENT.pcap [GRANULE_SHIFT]
+//!   cargo run --release -p netrewind-index --example measure -- SEGMENT.pcap [GRANULE_SHIFT]
 //!
 //! The segment is read into memory whole before anything is measured.
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use netrewind_indexer::{Builder, Constraint, Index, IndexLimits, KeyConstraint, KeyField};
+use netrewind_index::{Builder, Constraint, Index, IndexLimits, KeyConstraint, KeyField};
 use netrewind_store::{Records, layout};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
-#[path = "../../packet/tests/tunnels/chance.rs"]
+#[path = "../../../packet/tests/tunnels/chance.rs"]
 mod chance;
-#[path = "../../packet/tests/tunnels/generate.rs"]
+#[path = "../../../packet/tests/tunnels/generate.rs"]
 mod generate;
-#[path = "../../packet/tests/tunnels/headers.rs"]
+#[path = "../../../packet/tests/tunnels/headers.rs"]
 mod headers;
 mod index;

@@ -1,6 +1,6 @@
 //! Everything that an index says is so, over all captures, whole and mutilated.
 
-use netrewind_indexer::{Index, IndexLimits, build_from};
+use netrewind_index::{Index, IndexLimits, build_from};
 use netrewind_store::{LinkType, RecordReader, Records};
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ fn live_and_rebuilt_are_the_same_whatever_the_seed() {
         let live = index(link_type, &segment, IndexLimits::default());
         let rebuilt = build_from(RecordReader::new(&segment[..]).unwrap(), 12345).unwrap();
         assert!(live == rebuilt);
-        let mut builder = netrewind_indexer::Builder::new(link_type, 1);
+        let mut builder = netrewind_index::Builder::new(link_type, 1);
         for _ in 0..2 {
             Records::of_segment(&segment).for_each(|record| builder.push(&record));
             assert!(builder.finish_segment().unwrap() == live);
@@ -153,7 +153,7 @@ fn the_law_holds_beyond_the_limits() {
             let mut granules = Vec::new();
             cursor.granules_of(id, &mut granules).unwrap();
             let template = &templates[flow.template as usize];
-            let mut description = netrewind_indexer::Description::default();
+            let mut description = netrewind_index::Description::default();
             template.describe(&flow, &mut description);
             for (record, candidates) in records.iter().zip(&mut candidates) {
                 let mut bits = description.bytes.iter().zip(&description.known).enumerate();

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netrewind_indexer::{Constraint, Flow, Index, IndexLimits, KeyConstraint, KeyField, Template};
+use netrewind_index::{Constraint, Flow, Index, IndexLimits, KeyConstraint, KeyField, Template};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 

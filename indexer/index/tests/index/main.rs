@@ -10,7 +10,7 @@ mod law;
 mod lookup;
 mod model;
 
-use netrewind_indexer::{Builder, IndexLimits};
+use netrewind_index::{Builder, IndexLimits};
 use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records};
 
 /// A packet to be indexed.
