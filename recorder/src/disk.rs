@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use netrewind_store::{Mark, SegmentName};
 
-use crate::pool::Lease;
+use crate::buffer_pool::Lease;
 
 mod file;
 mod file_worker;
@@ -22,7 +22,7 @@ pub use file::FileDisk;
 pub struct SegmentKey(pub u64);
 
 /// A write under way: the first `bytes` of `buffer` go to `offset` of the segment. Both are multiples of
-/// [`ALIGNMENT_BYTES`](crate::pool::ALIGNMENT_BYTES).
+/// [`ALIGNMENT_BYTES`](crate::buffer_pool::ALIGNMENT_BYTES).
 #[derive(Debug)]
 pub struct Write {
     /// The segment.

@@ -17,22 +17,22 @@ use netrewind_store::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::{Account, Event, LinkType, SegmentName, Timestamp, WriteTimes};
 
+use crate::buffer_pool::{Buffer, BufferPool};
 use crate::clock::Now;
 use crate::config::{BUFFERS_RESERVED, Config};
 use crate::disk::{Disk, SegmentKey};
-use crate::pool::{Buffer, BufferPool};
 use crate::rotation::{self, CurrentSegment, RotationLimits};
-use crate::sink::SinkFeed;
+use crate::sink_queue::SinkFeed;
 use crate::source::Packet;
 
-mod answers;
-mod filling;
-mod segment;
+mod disk_events;
+mod open_block;
+mod open_segment;
 #[cfg(test)]
 mod tests;
 
-use filling::Filling;
-use segment::{LaneSegment, SegmentPhase};
+use open_block::Filling;
+use open_segment::{LaneSegment, SegmentPhase};
 
 /// Free buffers that a lane wants before it takes more from a source: one ring block fits in two, and ends in a third if the
 /// segment ends within it.

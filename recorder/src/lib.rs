@@ -13,16 +13,16 @@
 //! **Invariant:** the recorder never reads a segment back, except to recover it.
 
 pub mod account;
+pub mod buffer_pool;
 pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod lane;
-pub mod pool;
 pub mod recorder;
 pub mod recovery;
 pub mod retention;
 pub mod rotation;
-pub mod sink;
+pub mod sink_queue;
 pub mod source;
 mod sys;
 
@@ -31,4 +31,4 @@ pub use config::Config;
 pub use lane::Lane;
 pub use recorder::{Recorder, RecorderError, RecordingDescription, RecordingSummary, Status};
 pub use recovery::recover;
-pub use sink::{BlockSink, SegmentEnd, SegmentStart};
+pub use sink_queue::{BlockSink, SegmentEnd, SegmentStart};

@@ -7,29 +7,29 @@ use std::thread::JoinHandle;
 
 use netrewind_store::{Account, Event, LaneLoad, Store, StoreLock, Timestamp};
 
+use crate::buffer_pool::BufferPool;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::disk::FileDisk;
 use crate::lane::Lane;
-use crate::pool::BufferPool;
 use crate::retention::{Keeper, Usage};
-use crate::sink::{self, BlockSink, SINK_NICENESS, SinkFeed};
+use crate::sink_queue::{self, BlockSink, SINK_NICENESS, SinkFeed};
 use crate::source::{Source, SourceCounters};
 
 use self::lane_thread::LaneThread;
-use self::lanes::{LaneFactory, LaneSlot, Lanes};
+use self::source_lanes::{LaneFactory, LaneSlot, Lanes};
 
 mod guard;
+mod housekeeping;
 mod import;
 mod journal;
 mod lane_thread;
-mod lanes;
+mod source_lanes;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 pub use import::{IMPORT_LANES_MAX, Import, ImportedSource, import};
-pub use lanes::FURTHER_LANES_MAX;
+pub use source_lanes::FURTHER_LANES_MAX;
 
 /// Notices kept at most.
 const NOTICES_MAX: usize = 64;
@@ -217,7 +217,7 @@ fn spawn(
 
 /// Starts the thread of a sink.
 fn start_sink(lane: u16, mut sink: Box<dyn BlockSink>) -> Result<(SinkFeed, JoinHandle<()>), RecorderError> {
-    let (feed, queue) = sink::queue();
+    let (feed, queue) = sink_queue::queue();
     let serve = move || {
         // Of this thread alone: setpriority(2). Refused nowhere, as it only lowers.
         let _ = rustix::process::setpriority_process(None, SINK_NICENESS);
@@ -308,8 +308,13 @@ impl Recorder {
             ready.push(LaneThread::new(source, lanes, shared.clone(), factory.events.clone()));
         }
         // Their first words wait for the watch.
-        let watch =
-            watch::Watch::new(store, guard::Guard::new(store, lock), shared.clone(), keeper, logbook_events);
+        let watch = housekeeping::Watch::new(
+            store,
+            guard::Guard::new(store, lock),
+            shared.clone(),
+            keeper,
+            logbook_events,
+        );
         let watch = spawn("watch".into(), "a thread that watches", move || watch.run())?;
         let mut lanes = Vec::new();
         for (number, thread) in ready.into_iter().enumerate() {

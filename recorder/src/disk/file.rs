@@ -12,8 +12,8 @@ use rustix::fs::OFlags;
 
 use super::file_worker::{Done, FileWorker, Job, OpenFiles};
 use super::{Disk, DiskEvent, SegmentKey, Write};
+use crate::buffer_pool::{ALIGNMENT_BYTES, BufferPool};
 use crate::clock::Clock;
-use crate::pool::{ALIGNMENT_BYTES, BufferPool};
 use crate::retention::Keeper;
 use crate::sys::write_ring::WriteRing;
 

@@ -15,8 +15,8 @@ use netrewind_store::{Mark, SegmentName, Store, StoreError};
 use rustix::fs::{FallocateFlags, OFlags};
 
 use super::{DiskEvent, SegmentKey, Write};
+use crate::buffer_pool::ALIGNMENT_BYTES;
 use crate::clock::Clock;
-use crate::pool::ALIGNMENT_BYTES;
 use crate::retention::Keeper;
 
 /// Interval between two checks of the names of open segments: somebody may rename or remove their folder.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use netrewind_store::{Mark, SegmentName, Store};
 
 use super::{Disk, DiskEvent, SegmentKey, Write};
-use crate::pool::ALIGNMENT_BYTES;
+use crate::buffer_pool::ALIGNMENT_BYTES;
 
 const SECTOR: usize = 512;
 /// Reported latency of every write.

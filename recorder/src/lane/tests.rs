@@ -8,11 +8,11 @@ use netrewind_store::{LinkType, RecordHeader, Records, SegmentName, SegmentState
 use proptest::prelude::*;
 
 use super::Lane;
+use crate::buffer_pool::BufferPool;
 use crate::clock::Now;
 use crate::config::{Config, SEGMENT_BYTES_MIN};
 use crate::disk::sim::{Chance, Crash, Faults, SimDisk, WRITE_NS};
-use crate::pool::BufferPool;
-use crate::sink::{self, BlockSink, SegmentEnd, SegmentStart, SinkQueue};
+use crate::sink_queue::{self, BlockSink, SegmentEnd, SegmentStart, SinkQueue};
 use crate::source::Packet;
 
 const BUFFER_BYTES: usize = 512 << 10;
@@ -95,7 +95,7 @@ impl Rig {
         };
         let disk = SimDisk::new(seed, faults);
         let pool = BufferPool::new(BUFFERS, BUFFER_BYTES).unwrap();
-        let (feed, queue) = sink::queue();
+        let (feed, queue) = sink_queue::queue();
         let lane = Lane::new(2, "sim0", config, disk.clone(), pool, Some(feed), now);
         let sink = Collector::default();
         Self { lane, disk, chance: Chance::new(seed ^ 77), now, sink, queue, given: Vec::new() }

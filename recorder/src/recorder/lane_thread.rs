@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netrewind_store::{Drops, Event, Timestamp};
 
-use super::lanes::Lanes;
+use super::source_lanes::Lanes;
 use super::{RecorderError, RecorderState};
 use crate::clock::Now;
 use crate::source::{PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};

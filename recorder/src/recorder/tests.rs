@@ -13,7 +13,7 @@ use netrewind_store::{
 use super::{Recorder, RecordingDescription, import};
 use crate::clock::{Clock, Now};
 use crate::config::Config;
-use crate::sink::{BlockSink, SegmentEnd, SegmentStart};
+use crate::sink_queue::{BlockSink, SegmentEnd, SegmentStart};
 use crate::source::{Packet, Received, Source, SourceCounters, SourceError};
 
 struct SystemClock(Instant);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
-use crate::pool::{BufferPool, Lease};
+use crate::buffer_pool::{BufferPool, Lease};
 
 /// Entries of the queue beyond one for each buffer: syncs.
 const SPARE_ENTRIES: usize = 16;

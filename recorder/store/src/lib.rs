@@ -7,29 +7,25 @@
 
 pub mod catalog;
 mod error;
-pub mod layout;
 mod link_type;
 pub mod logbook;
-mod mark;
-mod name;
-mod pace;
-mod record;
+mod segment;
 pub mod store;
 mod sys;
 mod text;
 pub mod time;
-mod writer;
 
 pub use error::{SegmentError, StoreError};
-pub use layout::RecordHeader;
 pub use link_type::LinkType;
-pub use logbook::{Account, Drops, Event, Logbook, LostPackets};
-pub use mark::Mark;
-pub use name::{NotASegmentName, SegmentName};
-pub use pace::{LaneLoad, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
-pub use record::{READ_AHEAD_BYTES, Record, RecordReader, Records};
+pub use logbook::{
+    Account, Drops, Event, LaneLoad, Logbook, LostPackets, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS,
+    WriteTimes,
+};
+pub use segment::layout::{self, RecordHeader};
+pub use segment::{
+    Mark, NotASegmentName, PcapWriter, READ_AHEAD_BYTES, Record, RecordReader, Records, SegmentName,
+};
 pub use store::{SegmentState, Store, StoreLock};
 pub use sys::{Map, pages_lost_elsewhere};
 pub use text::toml_fault;
 pub use time::Timestamp;
-pub use writer::PcapWriter;

@@ -2,16 +2,18 @@
 
 mod append;
 mod check;
+mod pace;
 mod reading;
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Hour;
 use crate::time::SECOND_NS;
-use crate::{LaneLoad, LinkType, SegmentName, Timestamp};
+use crate::{LinkType, SegmentName, Timestamp};
 
 pub use append::Logbook;
 pub use check::{Fault, check_day};
+pub use pace::{LaneLoad, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
 pub use reading::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read, read_day, read_day_from};
 
 /// Packets that arrived and were not written, by reason.

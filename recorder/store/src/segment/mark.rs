@@ -1,9 +1,9 @@
 //! The committed mark: how far an open segment can be read. `FORMAT.md`, "The committed mark".
 
-use crate::Timestamp;
-use crate::layout::mark::{
+use super::layout::mark::{
     BYTES, FIELD_CHECKSUM, FIELD_COMMITTED_BYTES, FIELD_FIRST, FIELD_LAST, FIELD_MAGIC, FIELD_RECORDS, MAGIC,
 };
+use crate::Timestamp;
 
 /// Promise of an open segment's writer: everything before `committed_bytes` has been written, and ends with a whole record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

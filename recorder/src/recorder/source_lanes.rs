@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::disk::FileDisk;
 use crate::lane::{Lane, SegmentOrigin};
 use crate::retention::Keeper;
-use crate::sink::BlockSink;
+use crate::sink_queue::BlockSink;
 use crate::source::{Packet, SourceCounters, SourceInterface};
 
 /// Lanes that all sources together may open for further link types.

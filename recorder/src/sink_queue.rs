@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 use netrewind_store::{LinkType, SegmentName, Timestamp};
 
-use crate::pool::Lease;
+use crate::buffer_pool::Lease;
 
 /// The niceness of a sink's thread: a lane that has work goes first.
 pub const SINK_NICENESS: i32 = 5;

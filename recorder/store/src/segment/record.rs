@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, link_type_of};
+use super::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, link_type_of};
 use crate::{LinkType, SegmentError};
 
 /// One packet of a segment, as stored.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use netrewind_store::{LinkType, Mark, SegmentName, Timestamp};
 
 use super::SegmentOrigin;
-use super::filling::{Block, Contents};
+use super::open_block::{Block, Contents};
 use crate::disk::{SegmentKey, Write};
 
 /// State of a segment between its first packet and its seal.

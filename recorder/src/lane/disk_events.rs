@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use netrewind_store::{Event, LostPackets};
 
-use super::filling::{Block, Contents};
-use super::segment::{LaneSegment, SegmentPhase, SinkProgress};
+use super::open_block::{Block, Contents};
+use super::open_segment::{LaneSegment, SegmentPhase, SinkProgress};
 use super::{Lane, RETRY_INTERVAL, SEALS_MAX, SegmentOrigin, TELL_INTERVAL};
+use crate::buffer_pool::ALIGNMENT_BYTES;
 use crate::disk::{Disk, DiskEvent, SegmentKey};
-use crate::pool::ALIGNMENT_BYTES;
 use crate::retention::lacks_room;
-use crate::sink::{SegmentEnd, SegmentStart, SinkBlock};
+use crate::sink_queue::{SegmentEnd, SegmentStart, SinkBlock};
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use netrewind_store::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
 use netrewind_store::{LinkType, RecordHeader, Timestamp};
 
-use crate::pool::{ALIGNMENT_BYTES, Buffer, Lease};
+use crate::buffer_pool::{ALIGNMENT_BYTES, Buffer, Lease};
 use crate::source::Packet;
 
 /// Counts of some records.

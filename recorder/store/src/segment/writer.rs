@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::layout::{RecordHeader, file_header};
+use super::layout::{RecordHeader, file_header};
 use crate::{LinkType, Record};
 
 /// Writes a nanosecond pcap file. The recorder does not go through it: it lays the same bytes into aligned buffers.
