@@ -1,11 +1,11 @@
 //! Packets without the tunnels that they came through.
 
 use netrewind_packet::tunnel::TunnelPorts;
+use netrewind_packet::{INNER_LINK_TYPES, Peeler, ViewBytes};
 use netrewind_store::RecordHeader;
 
 use crate::answer::{Interface, InterfaceAccount};
 use crate::sink::AnswerPacket;
-use crate::views::{INNER_LINK_TYPES, Peeler, ViewBytes};
 
 /// Puts the innermost view of a packet in its place.
 #[derive(Debug)]

@@ -16,12 +16,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use netrewind_packet::tunnel::TunnelPorts;
+use netrewind_packet::{Peeler, ViewBytes, split_type};
 use netrewind_store::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::memory::{Holding, MemoryAccount};
-use crate::views::{Peeler, ViewBytes, split_type};
 
 /// The longest window.
 pub const DEDUP_WINDOW_MAX: Duration = Duration::from_secs(10);

@@ -10,6 +10,7 @@ mod output;
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use netrewind_packet::INNER_LINK_TYPES;
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::{LinkType, SegmentName, Store, Timestamp};
 
@@ -38,7 +39,6 @@ use crate::shelf::SegmentCache;
 use crate::sink::{Preface, Sink, Wants};
 use crate::snapshot::{Snapshot, Workers};
 use crate::upcoming::{PlanReport, Purpose, RunQueue};
-use crate::views::INNER_LINK_TYPES;
 use netrewind_filter::{CompileLimits, Compiler};
 use output::Output;
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use netrewind_packet::tunnel::TunnelPorts;
+use netrewind_packet::{INNER_LINK_TYPES, Peeled, Peeler, ViewBytes, without_tags};
 use netrewind_store::LinkType;
 
 use crate::answer::{Aside, Control};
+use crate::plan::ViewSelection;
 use crate::query::{Query, ViewMode};
 use crate::tunnels::TunnelDemands;
-use crate::views::{INNER_LINK_TYPES, Peeled, Peeler, ViewBytes, ViewSelection, without_tags};
 use netrewind_filter::{CompileControl, Compiler, FilterError, Program};
 
 /// Meaning of an expression for one link type.
@@ -220,7 +221,7 @@ impl QueryFilter {
     pub(crate) fn accept_peeled(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
         self.tunnels.are_met(|| peeled.tunnels())
             && self.joined_first().all(|expression| {
-                let mut views = peeled.views(expression.selection);
+                let mut views = peeled.views(expression.selection.numbers(peeled.view_count()));
                 views.any(|view| expression.accept_view(view, untagged))
             })
     }
@@ -232,7 +233,7 @@ impl QueryFilter {
         let judges_alone = self.expressions.first().is_some_and(|own| is_outer(&own));
         (!judges_alone || self.tunnels.are_met(|| peeled.tunnels()))
             && self.expressions.iter().filter(is_outer).all(|expression| {
-                let mut views = peeled.views(expression.selection);
+                let mut views = peeled.views(expression.selection.numbers(peeled.view_count()));
                 views.any(|view| expression.accept_view(view, untagged))
             })
     }

@@ -39,7 +39,6 @@ mod sys;
 pub mod time_text;
 mod tunnels;
 mod upcoming;
-mod views;
 mod walk;
 
 pub use answer::{
@@ -61,4 +60,3 @@ pub use reassembly::ReassemblyAccount;
 pub use sink::{AnswerPacket, CountSink, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
 pub use stream::{Chunk, Ends, Speaker, Stream, StreamEnd};
 pub use tunnels::TunnelDemands;
-pub use views::ViewBytes;

@@ -12,6 +12,8 @@ mod fragments;
 mod judged;
 mod likelihood;
 mod runs;
+mod selection;
+mod template_views;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ pub(crate) use likelihood::Likelihood;
 use netrewind_filter::{AbstractPacket, Verdict};
 use runs::GranuleSet;
 pub(crate) use runs::{PlannedRun, group};
+pub(crate) use selection::ViewSelection;
 
 /// Cost of judging a flow and reading its positions, in bytes that could be read instead: if reading everything is cheaper,
 /// flows are not looked at.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use netrewind_packet::ViewBytes;
 use netrewind_store::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
 use netrewind_store::{Map, RecordHeader, Records, Timestamp};
 
@@ -11,7 +12,6 @@ use crate::fragments::{self, FirstFragment, FirstVerdict, Later};
 use crate::query::TimeRange;
 use crate::segment::Segment;
 use crate::sys::prefetch;
-use crate::views::ViewBytes;
 
 /// The place of a packet in the order of answers: time, then lane, then the age of its segment, then position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

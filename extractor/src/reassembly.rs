@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use netrewind_packet::tunnel::{Tunnel, TunnelKind, TunnelPorts};
-use netrewind_packet::{Fragment, Series as SeriesName, protocol};
+use netrewind_packet::{Fragment, Peeler, Series as SeriesName, ViewBytes, protocol};
 use netrewind_store::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -38,7 +38,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::fragments::FRAGMENT_WINDOW_NS;
 use crate::memory::{Holding, MemoryAccount};
 use crate::sink::AnswerPacket;
-use crate::views::{Peeler, ViewBytes};
 pub(crate) use item::OutputPacket;
 use queue::OutputQueue;
 use series::{Fate, FragmentFit, FragmentPart, FragmentSet, LeadFragment};

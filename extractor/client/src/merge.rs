@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use netrewind_extractor::{
     Answer, AnswerPacket, Asked, Completeness, Control, Dedup, FollowClock, HOLD_BACK, Hint, Interface,
-    InterfaceAccount, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span, ViewBytes,
+    InterfaceAccount, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span,
 };
+use netrewind_packet::ViewBytes;
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::{SegmentName, Timestamp};
 use serde_json::{Map, Value};

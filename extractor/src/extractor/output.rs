@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use netrewind_packet::ViewBytes;
 use netrewind_store::Timestamp;
 use netrewind_store::layout::{RECORD_HEADER_BYTES, RecordHeader};
 
@@ -21,7 +22,6 @@ use crate::reassembly::{OutputPacket, Reassembler};
 use crate::segment::Segment;
 use crate::sink::{AnswerPacket, Sink, Wants};
 use crate::upcoming::RunQueue;
-use crate::views::ViewBytes;
 use crate::{ExtractError, Unreadable};
 
 /// Packets after which the caller is asked whether to go on.

@@ -9,8 +9,8 @@ use netrewind_index::{self as indexer, Description, Flow, Template};
 use netrewind_packet::{Shape, TransportKey};
 use netrewind_store::layout::CAPLEN_MAX;
 
+use super::template_views::{Lengths, TemplateView, template_views};
 use crate::filters::{FilterExpression, LinkTypeFilter, QueryFilter};
-use crate::views::{Lengths, TemplateView, template_views};
 use netrewind_filter::{AbstractPacket, Conjunction, Demand, Term, TermField, Terms, Verdict};
 
 /// Maximum number of templates whose judgement is remembered from segment to segment.

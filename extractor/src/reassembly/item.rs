@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use netrewind_packet::ViewBytes;
 use netrewind_store::{LinkType, RecordHeader, SegmentName, Timestamp};
 
 use crate::segment::Segment;
 use crate::sink::AnswerPacket;
-use crate::views::ViewBytes;
 
 /// A packet on its way to the answer: as it is stored, or put together.
 #[derive(Debug)]

@@ -1,13 +1,12 @@
 //! The bytes of a packet out of those of its fragments.
 
-use netrewind_packet::{Fragment, protocol};
+use netrewind_packet::{Fragment, Peeler, protocol};
 use netrewind_store::RecordHeader;
 
 use super::item::{OutputPacket, PacketBytes};
 use super::queue::OutputQueue;
 use super::series::{FragmentSet, LeadFragment};
 use super::{DATAGRAM_BYTES_MAX, FragmentKey};
-use crate::views::Peeler;
 
 /// Fields of the IPv4 header that are mended (RFC 791, section 3.1), counted from its beginning.
 const IPV4_TOTAL_BYTES: usize = 2;

@@ -7,6 +7,7 @@ mod dissect;
 mod ethernet;
 mod shape;
 pub mod tunnel;
+mod views;
 
 pub use dissect::{
     Dissection, EXTENSION_HEADERS_MAX, Fragment, PREFIX_BYTES_MAX, PacketKey, PacketView, Series, TCP_FLAGS,
@@ -14,3 +15,4 @@ pub use dissect::{
 };
 pub use ethernet::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
 pub use shape::{Shape, TransportKey, View};
+pub use views::{INNER_LINK_TYPES, Peeled, Peeler, ViewBytes, VlanTags, split_type, without_tags};

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use netrewind_index::{Flow, TcpFlags, Template};
-use netrewind_packet::{Shape, TransportKey, View, protocol};
+use netrewind_packet::{INNER_LINK_TYPES, Shape, TransportKey, View, protocol};
 use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::{LinkType, Timestamp};
 
@@ -16,7 +16,6 @@ use super::super::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS};
 use super::super::record::TunnelRecord;
 use crate::filters::{LinkTypeVerdict, QueryFilter};
 use crate::plan::{Judged, Verdicts};
-use crate::views::INNER_LINK_TYPES;
 use netrewind_filter::Verdict;
 
 /// Templates whose judgement is remembered.

@@ -1,51 +1,19 @@
-//! The views of a packet that a filter sees: of packets in full, and of templates. The one place that enumerates them.
+//! The bytes of a packet's views, and of a view without its VLAN tags.
 //!
 //! A packet's views are itself and every inner packet that peeling known tunnels exposes, as the index takes them apart:
 //! with the same tunnel ports. The first of them is the packet as it is stored, to the letter of its header.
 
-mod template;
-
 use std::ops::Range;
 
-use netrewind_packet::tunnel::{Tunnel, TunnelPorts};
-use netrewind_packet::{self as packet, Dissection, Shape, TypePlace, is_vlan_tpid};
 use netrewind_store::LinkType;
 
-use crate::query::{JoinedFilter, Query, ViewMode};
-pub(crate) use template::{Lengths, TemplateView, template_views};
+use crate::dissect::{Dissection, Fragment, PacketView, u16_at};
+use crate::ethernet::{TypePlace, is_vlan_tpid};
+use crate::shape::Shape;
+use crate::tunnel::{Tunnel, TunnelPorts};
 
 /// Possible link types of an inner view.
-pub(crate) const INNER_LINK_TYPES: [LinkType; 2] = [LinkType::ETHERNET, LinkType::RAW];
-
-/// Selection among a packet's views.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ViewSelection {
-    pub(crate) view: ViewMode,
-    pub(crate) ignore_vlan: bool,
-}
-
-impl From<&Query> for ViewSelection {
-    fn from(query: &Query) -> Self {
-        Self { view: query.view, ignore_vlan: query.ignore_vlan }
-    }
-}
-
-impl From<&JoinedFilter> for ViewSelection {
-    fn from(joined: &JoinedFilter) -> Self {
-        Self { view: joined.view, ignore_vlan: joined.ignore_vlan }
-    }
-}
-
-impl ViewSelection {
-    /// Numbers of the selected views out of so many, counted from the outermost.
-    fn numbers(self, views: usize) -> Range<usize> {
-        match self.view {
-            ViewMode::Outer => 0..views.min(1),
-            ViewMode::Inner => views.saturating_sub(1)..views,
-            ViewMode::Any => 0..views,
-        }
-    }
-}
+pub const INNER_LINK_TYPES: [LinkType; 2] = [LinkType::ETHERNET, LinkType::RAW];
 
 /// One view of one packet.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +28,7 @@ pub struct ViewBytes<'a> {
 
 impl<'a> ViewBytes<'a> {
     /// The view of this stored packet that a dissection has found.
-    fn peeled(self, found: &packet::PacketView) -> Self {
+    fn peeled(self, found: &PacketView) -> Self {
         match found.view.offset {
             0 => self,
             _ => Self { link_type: found.view.link_type, bytes: found.bytes(self.bytes), len: found.len },
@@ -70,19 +38,20 @@ impl<'a> ViewBytes<'a> {
 
 /// Takes packets apart, one after the other, in the same memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Peeler {
+pub struct Peeler {
     ports: TunnelPorts,
     dissection: Dissection,
 }
 
 impl Peeler {
-    pub(crate) fn new(ports: &TunnelPorts) -> Self {
+    /// Takes packets apart with these tunnel ports, which are those of the index.
+    pub fn new(ports: &TunnelPorts) -> Self {
         Self { ports: ports.clone(), dissection: Dissection::new(LinkType::ETHERNET) }
     }
 
     /// Takes a stored packet apart.
     #[inline]
-    pub(crate) fn take_apart<'p>(&mut self, stored: ViewBytes<'p>) -> Peeled<'_, 'p> {
+    pub fn take_apart<'p>(&mut self, stored: ViewBytes<'p>) -> Peeled<'_, 'p> {
         self.dissection.take_apart(&self.ports, stored.link_type, stored.bytes, stored.len);
         Peeled { dissection: &self.dissection, stored }
     }
@@ -90,21 +59,21 @@ impl Peeler {
 
 /// A stored packet, taken apart.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peeled<'d, 'p> {
+pub struct Peeled<'d, 'p> {
     dissection: &'d Dissection,
     stored: ViewBytes<'p>,
 }
 
 impl<'d, 'p> Peeled<'d, 'p> {
     /// Innermost view, without any tunnel; `None` if there is no tunnel.
-    pub(crate) fn inner(&self) -> Option<ViewBytes<'p>> {
+    pub fn inner(&self) -> Option<ViewBytes<'p>> {
         let innermost = self.dissection.innermost();
         (innermost.view.offset > 0).then(|| self.stored.peeled(&innermost))
     }
 
     /// Innermost IP packet, from its header on, if the fixed part of the header is captured; `None` if there is none. Its link
     /// type tells the version. Padding may stand behind it.
-    pub(crate) fn datagram(&self) -> Option<ViewBytes<'p>> {
+    pub fn datagram(&self) -> Option<ViewBytes<'p>> {
         let link_type = match self.dissection.shape {
             Shape::None => return None,
             Shape::Ipv4 { .. } => LinkType::IPV4,
@@ -119,66 +88,68 @@ impl<'d, 'p> Peeled<'d, 'p> {
 
     /// True if an IP header of any view says that the packet is a fragment.
     #[inline]
-    pub(crate) fn is_fragment(&self) -> bool {
+    pub fn is_fragment(&self) -> bool {
         self.dissection.fragment
     }
 
     /// The number of the innermost view.
-    pub(crate) fn innermost_view(&self) -> u8 {
-        u8::try_from(self.dissection.views().len().saturating_sub(1)).unwrap_or(u8::MAX)
+    pub fn innermost_view(&self) -> u8 {
+        u8::try_from(self.view_count().saturating_sub(1)).unwrap_or(u8::MAX)
     }
 
     /// Series that the packet is a fragment of, from the outermost view.
-    pub(crate) fn fragments(&self) -> impl Iterator<Item = packet::Fragment> + use<'d, 'p> {
+    pub fn fragments(&self) -> impl Iterator<Item = Fragment> + use<'d, 'p> {
         let (dissection, stored) = (self.dissection, self.stored);
         dissection.fragments(stored.bytes)
     }
 
     /// Start of a view in the stored packet, and its link type.
-    pub(crate) fn begin_of(&self, view: u8) -> Option<(usize, LinkType)> {
+    pub fn begin_of(&self, view: u8) -> Option<(usize, LinkType)> {
         let found = self.dissection.views().get(usize::from(view))?.view;
         Some((found.offset.into(), found.link_type))
     }
 
     /// End of the innermost IP packet by its own header, as an offset in the stored packet; `None` if it does not tell.
-    pub(crate) fn datagram_end(&self) -> Option<usize> {
+    pub fn datagram_end(&self) -> Option<usize> {
         let datagram = self.datagram()?;
-        let u16_at = |at: usize| {
-            let bytes = datagram.bytes.get(at..at + 2)?;
-            Some(usize::from(u16::from_be_bytes([bytes[0], bytes[1]])))
-        };
+        let length_at = |at: usize| u16_at(datagram.bytes, at).map(usize::from).filter(|bytes| *bytes > 0);
         let bytes = match datagram.link_type {
-            LinkType::IPV4 => u16_at(2).filter(|bytes| *bytes > 0),
-            _ => u16_at(4).filter(|bytes| *bytes > 0).map(|bytes| 40 + bytes),
+            LinkType::IPV4 => length_at(2),
+            _ => length_at(4).map(|bytes| 40 + bytes),
         };
         Some(self.dissection.prefix_bytes + bytes?)
     }
 
     /// The tunnels, from the outermost.
-    pub(crate) fn tunnels(&self) -> impl Iterator<Item = Tunnel> {
+    pub fn tunnels(&self) -> impl Iterator<Item = Tunnel> {
         self.dissection.tunnels(self.stored.bytes)
     }
 
-    /// The selected views.
+    /// Number of views: at least one, the stored packet itself.
     #[inline]
-    pub(crate) fn views(
-        &self,
-        selection: ViewSelection,
-    ) -> impl Iterator<Item = ViewBytes<'p>> + use<'d, 'p> {
-        let views = self.dissection.views();
+    pub fn view_count(&self) -> usize {
+        self.dissection.views().len()
+    }
+
+    /// The views with these numbers, counted from the outermost.
+    #[inline]
+    pub fn views(&self, numbers: Range<usize>) -> impl Iterator<Item = ViewBytes<'p>> + use<'d, 'p> {
         let stored = self.stored;
-        views[selection.numbers(views.len())].iter().map(move |found| stored.peeled(found))
+        let found = self.dissection.views().get(numbers).unwrap_or_default();
+        found.iter().map(move |found| stored.peeled(found))
     }
 }
 
 /// Gives `accepts` a view without its VLAN tags, for which `untagged` has room.
 #[inline]
-pub(crate) fn without_tags(
+pub fn without_tags(
     view: ViewBytes<'_>,
     untagged: &mut Vec<u8>,
     accepts: impl FnOnce(ViewBytes<'_>) -> bool,
 ) -> bool {
-    let Some(Tags { header, behind }) = Tags::of(view).filter(Tags::are_some) else { return accepts(view) };
+    let Some(VlanTags { header, behind }) = VlanTags::of(view).filter(VlanTags::are_some) else {
+        return accepts(view);
+    };
     untagged.clear();
     untagged.extend_from_slice(&view.bytes[..header.payload_at]);
     untagged[header.type_at..header.type_at + 2]
@@ -190,8 +161,8 @@ pub(crate) fn without_tags(
 
 /// Splits a view into the two bytes of its type and its payload, without addresses and VLAN tags. If these are not known:
 /// nothing, and the whole view.
-pub(crate) fn split_type<'p>(view: ViewBytes<'p>) -> (&'p [u8], &'p [u8]) {
-    let behind = Tags::of(view).map(|tags| tags.behind);
+pub fn split_type<'p>(view: ViewBytes<'p>) -> (&'p [u8], &'p [u8]) {
+    let behind = VlanTags::of(view).map(|tags| tags.behind);
     let split = behind.and_then(|TypePlace { type_at, payload_at }| {
         Some((view.bytes.get(type_at..type_at + 2)?, view.bytes.get(payload_at..)?))
     });
@@ -200,21 +171,20 @@ pub(crate) fn split_type<'p>(view: ViewBytes<'p>) -> (&'p [u8], &'p [u8]) {
 
 /// The VLAN tags of a view that are captured, with the type behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tags {
+pub struct VlanTags {
     /// Place of the type without the tags.
-    header: TypePlace,
+    pub header: TypePlace,
     /// Actual place of the type.
-    behind: TypePlace,
+    pub behind: TypePlace,
 }
 
-impl Tags {
+impl VlanTags {
     /// `None` where a tag has no place in the view.
     #[inline]
     fn of(view: ViewBytes<'_>) -> Option<Self> {
         let header = TypePlace::of(view.link_type)?;
         let mut behind = header;
-        while let Some(&[high, low]) = view.bytes.get(behind.type_at..behind.type_at + 2)
-            && is_vlan_tpid(u16::from_be_bytes([high, low]))
+        while u16_at(view.bytes, behind.type_at).is_some_and(is_vlan_tpid)
             && view.bytes.len() >= behind.behind_tag().payload_at
         {
             behind = behind.behind_tag();
@@ -222,7 +192,8 @@ impl Tags {
         Some(Self { header, behind })
     }
 
-    fn are_some(&self) -> bool {
+    /// True where there is a tag.
+    pub fn are_some(&self) -> bool {
         self.header != self.behind
     }
 }
@@ -278,18 +249,5 @@ mod tests {
         let view = |bytes| ViewBytes { link_type: LinkType::LINUX_SLL2, bytes, len: 100 };
         assert_eq!(split_type(view(&tagged)), (&[8, 0][..], &[0x45][..]));
         assert_eq!(split_type(view(&tagged[..10])), (&[][..], &tagged[..10]));
-    }
-
-    #[test]
-    fn views_are_numbered_from_the_outermost() {
-        let numbers = |view, count| ViewSelection { view, ignore_vlan: false }.numbers(count);
-        assert_eq!(
-            [ViewMode::Outer, ViewMode::Inner, ViewMode::Any].map(|view| numbers(view, 3)),
-            [0..1, 2..3, 0..3]
-        );
-        assert_eq!(
-            [ViewMode::Outer, ViewMode::Inner, ViewMode::Any].map(|view| numbers(view, 1)),
-            [0..1, 0..1, 0..1]
-        );
     }
 }

@@ -3,10 +3,10 @@
 use std::ops::{Range, RangeInclusive};
 
 use netrewind_index::{Description, Flow, Template};
-use netrewind_packet::{TypePlace, is_vlan_tpid};
+use netrewind_packet::{TypePlace, VlanTags, is_vlan_tpid};
 use netrewind_store::LinkType;
 
-use super::{Tags, ViewSelection};
+use super::selection::ViewSelection;
 use crate::query::ViewMode;
 
 /// Position of a selected view in the packets of a template: from `offset` on, without `tags`.
@@ -17,7 +17,7 @@ pub(crate) struct TemplateView {
     pub(crate) link_type: LinkType,
     pub(crate) offset: usize,
     /// VLAN tags that are ignored.
-    tags: Option<Tags>,
+    tags: Option<VlanTags>,
 }
 
 /// Bounds of a view's lengths, in bytes.
@@ -32,7 +32,7 @@ impl TemplateView {
     /// Offset in the view of a byte of the packet; `None` if the view does not have it.
     pub(crate) fn place(&self, offset: usize) -> Option<usize> {
         let at = offset.checked_sub(self.offset)?;
-        let Some(Tags { header, behind }) = self.tags else { return Some(at) };
+        let Some(VlanTags { header, behind }) = self.tags else { return Some(at) };
         let is_type = |place: TypePlace| (place.type_at..place.type_at + 2).contains(&at);
         match at {
             _ if is_type(behind) => Some(header.type_at + at - behind.type_at),
@@ -47,7 +47,7 @@ impl TemplateView {
         let offset = self.offset;
         let all = match self.tags {
             None => [Some((0, 0..usize::MAX - offset)), None, None],
-            Some(Tags { header, behind }) => [
+            Some(VlanTags { header, behind }) => [
                 Some((0, 0..header.payload_at)),
                 Some((header.type_at, behind.type_at..behind.type_at + 2)),
                 Some((header.payload_at, behind.payload_at..usize::MAX - offset)),
@@ -102,7 +102,7 @@ fn template_view(
         Some(header) => Some(known_tags(template, description, offset, header)?),
         None => None,
     };
-    let tags = tags.filter(Tags::are_some);
+    let tags = tags.filter(VlanTags::are_some);
     Some(TemplateView { number, link_type: view.link_type, offset, tags })
 }
 
@@ -113,7 +113,7 @@ fn known_tags(
     description: &Description,
     offset: usize,
     header: TypePlace,
-) -> Option<Tags> {
+) -> Option<VlanTags> {
     let captured = template.prefix.len();
     let known_type = |at: usize| {
         let is_known = at + 2 <= captured && description.known.get(at..at + 2)? == [0xff; 2];
@@ -123,7 +123,7 @@ fn known_tags(
     while is_vlan_tpid(known_type(offset + behind.type_at)?) {
         behind = behind.behind_tag();
     }
-    Some(Tags { header, behind })
+    Some(VlanTags { header, behind })
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
     fn view(link_type: LinkType, offset: usize, count: usize) -> TemplateView {
         let header = TypePlace::of(link_type).unwrap();
         let behind = (0..count).fold(header, |place, _| place.behind_tag());
-        TemplateView { number: 0, link_type, offset, tags: Some(Tags { header, behind }) }
+        TemplateView { number: 0, link_type, offset, tags: Some(VlanTags { header, behind }) }
     }
 
     #[test]
