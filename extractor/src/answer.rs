@@ -1,17 +1,15 @@
-//! Results of an extraction: the answer with its completeness, the estimate that precedes it, and the control that the caller has.
+//! Results of an extraction: the answer with its completeness, and the estimate that precedes it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+pub(crate) mod completeness;
+pub(crate) mod control;
+pub(crate) mod error;
+pub(crate) mod header_names;
 
 use netrewind_store::{Drops, LinkType, SegmentName, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{Asked, Completeness, Hint, Query, ReachedLimit, ReassemblyAccount};
-
-/// Header of an HTTP response with what is known of an answer's completeness before it is read.
-pub const COMPLETENESS_HEADER: &str = "netrewind-completeness";
-/// Trailer of an HTTP response, or its header where the answer is small, with what is known after the answer was read.
-pub const ANSWER_HEADER: &str = "netrewind-answer";
 
 /// Result of an extraction.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
@@ -122,64 +120,5 @@ impl Estimate {
         self.packets_max += other.packets_max;
         self.bytes_max += other.bytes_max;
         self.segments += other.segments;
-    }
-}
-
-/// Progress of an extraction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Packets given to the sink, or counted.
-    pub packets: u64,
-    /// Their bytes on the wire.
-    pub bytes: u64,
-    /// Segments whose part has been planned.
-    pub segments_done: u64,
-    /// Segments that the range touches.
-    pub segments: u64,
-    /// The time that the answer has reached.
-    pub reached: Option<Timestamp>,
-}
-
-/// Callbacks with which the caller follows an extraction and can end it.
-pub trait Control {
-    /// Asked at least every few milliseconds: whether to give up.
-    fn cancelled(&self) -> bool {
-        false
-    }
-
-    /// Asked as often: whether the answer has to end where it is, as at a limit. What has been given stays an answer.
-    fn cut(&self) -> Option<ReachedLimit> {
-        None
-    }
-
-    /// Runs work that may take seconds and reads nothing, so that others may read meanwhile. Does not run it if the answer is
-    /// given up before its turn comes, or if too many wait for theirs.
-    fn aside(&self, _what: Aside, work: &mut dyn FnMut()) {
-        work();
-    }
-
-    /// Told now and then how far it has come.
-    fn progress(&mut self, _progress: &Progress) {}
-}
-
-/// Activity of an extraction other than reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aside {
-    /// Compiling, in a process of its own.
-    Compiling,
-    /// Waiting for memory that other answers have.
-    WaitingForMemory,
-}
-
-/// Waits to the end.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoControl;
-
-impl Control for NoControl {}
-
-/// Gives up once the flag is set.
-impl Control for &AtomicBool {
-    fn cancelled(&self) -> bool {
-        self.load(Ordering::Relaxed)
     }
 }

@@ -71,12 +71,12 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::completeness::Completeness;
-use crate::extractor::Prepared;
+use crate::answer::completeness::Completeness;
+use crate::extract::Prepared;
 use crate::memory::MemoryAccount;
 use crate::query::AnswerLimits;
-use crate::segment::Segment;
 use crate::sink::Wants;
+use crate::store::segment::Segment;
 use crate::{Answer, Control, ExtractError, Extractor, Query, RejectedIndex, Work};
 use answered::Collector;
 use archive::{HourQuery, HourRecords, Stands};

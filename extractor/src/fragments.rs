@@ -16,12 +16,12 @@
 //! that can be the nearest to a fragment of the answer.
 
 mod links;
+mod lookahead;
 mod relevant;
-mod scouts;
 
 pub(crate) use links::{FirstFragment, FirstVerdict, Later, Links};
+pub(crate) use lookahead::FragmentLookahead;
 pub(crate) use relevant::{Nested, Pair, Relevant, innermost_view};
-pub(crate) use scouts::FragmentLookahead;
 
 use netrewind_index::{Flow, Template};
 use netrewind_packet::Shape;

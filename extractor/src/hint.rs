@@ -10,10 +10,11 @@ use netrewind_store::LinkType;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::filters::QueryFilter;
-use crate::plan::{Likelihood, PlanError, Planner};
+use crate::plan::likelihood::Likelihood;
+use crate::plan::planner::{PlanError, Planner};
+use crate::plan::query_filter::QueryFilter;
 use crate::sink::Wants;
-use crate::snapshot::Snapshot;
+use crate::store::snapshot::Snapshot;
 use crate::{Control, ExtractError, Extractor, Query, ViewMode};
 
 /// The most that looking for a hint takes.

@@ -10,53 +10,38 @@
 //! **Invariant:** no async outside [`http`], no wall clock, nothing printed. Of a store only the service's audit is written.
 
 mod answer;
-mod completeness;
-mod decapsulate;
-mod dedup;
-mod error;
-mod extractor;
-mod filters;
+mod extract;
 pub mod flows;
-mod follow;
 mod fragments;
-mod growing;
 mod hint;
+mod history;
 pub mod http;
 mod memory;
-mod merge;
-mod overview;
 mod plan;
-mod pool;
 mod query;
 mod read;
-mod reassembly;
-mod segment;
-mod shelf;
 mod sink;
-mod snapshot;
+mod store;
 mod stream;
 mod sys;
 pub mod time_text;
-mod tunnels;
-mod upcoming;
-mod walk;
+mod transform;
 
-pub use answer::{
-    ANSWER_HEADER, Answer, Aside, COMPLETENESS_HEADER, Control, Estimate, Interface, InterfaceAccount,
-    NoControl, Progress, RejectedIndex, Work,
-};
-pub use completeness::{
+pub use answer::completeness::{
     Asked, Completeness, Damage, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Span, Unreadable,
 };
-pub use dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, Dedup, DedupWindow};
-pub use error::ExtractError;
-pub use extractor::{Extractor, HELPERS_MAX, Options};
-pub use follow::{FollowClock, HOLD_BACK, POLL_INTERVAL};
+pub use answer::control::{Aside, Control, NoControl, Progress};
+pub use answer::error::ExtractError;
+pub use answer::header_names::{ANSWER_HEADER, COMPLETENESS_HEADER};
+pub use answer::{Answer, Estimate, Interface, InterfaceAccount, RejectedIndex, Work};
+pub use extract::follow::clock::{FollowClock, HOLD_BACK, POLL_INTERVAL};
+pub use extract::{Extractor, HELPERS_MAX, Options};
 pub use hint::{HINT_TIME_MAX, Hint, hint_time};
+pub use history::overview::{CatalogOverview, Overview, SegmentOverview};
 pub use memory::ANSWERS_BYTES_MAX;
-pub use overview::{CatalogOverview, Overview, SegmentOverview};
+pub use plan::tunnel_terms::TunnelDemands;
 pub use query::{AnswerLimits, JoinedFilter, Query, TimeRange, ViewMode};
-pub use reassembly::ReassemblyAccount;
 pub use sink::{AnswerPacket, CountSink, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
 pub use stream::{Chunk, Ends, Speaker, Stream, StreamEnd};
-pub use tunnels::TunnelDemands;
+pub use transform::dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, Dedup, DedupWindow};
+pub use transform::reassembly::ReassemblyAccount;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::ExtractError;
-use crate::answer::{Aside, Control};
+use crate::answer::control::{Aside, Control};
 
 /// Bytes that all answers together may take, unless it is said otherwise.
 pub const ANSWERS_BYTES_MAX: u64 = 2 << 30;

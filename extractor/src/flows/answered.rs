@@ -17,9 +17,9 @@ use super::part::Parts;
 use super::pipeline::{Gathering, Take};
 use super::series::SeriesBuilder;
 use crate::ExtractError;
-use crate::growing::new_builder;
 use crate::memory::{Holding, MemoryAccount};
 use crate::sink::{AnswerPacket, Sink, SinkError};
+use crate::store::live_index::new_builder;
 
 /// Packets that parts are made of at a time: as many flows as an index has, at most.
 const PACKETS_MAX: u64 = 4 << 20;

@@ -21,12 +21,12 @@ use super::part::FlowCounters;
 use super::rollup::{HourBoundary, Rollup, Rollups};
 use super::search::Search;
 use super::sought::Wanted;
-use crate::completeness::troubles::part_and_reason;
-use crate::completeness::{Completeness, Damage};
-use crate::filters::QueryFilter;
+use crate::answer::completeness::{Completeness, Damage};
+use crate::history::logbook_damage::part_and_reason;
+use crate::plan::query_filter::QueryFilter;
 use crate::query::TimeRange;
-use crate::segment::Segment;
-use crate::snapshot::Snapshot;
+use crate::store::segment::Segment;
+use crate::store::snapshot::Snapshot;
 use crate::{ExtractError, Span};
 
 /// Records after which is asked whether to go on.

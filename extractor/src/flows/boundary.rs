@@ -5,10 +5,10 @@ use std::sync::Arc;
 use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::{Record, Records, Timestamp};
 
-use crate::extractor::Prepared;
+use crate::extract::Prepared;
 use crate::fragments::REACH_NS;
-use crate::growing::new_builder;
-use crate::segment::Segment;
+use crate::store::live_index::new_builder;
+use crate::store::segment::Segment;
 use crate::{Control, ExtractError, Extractor};
 
 /// Records after which is asked whether to go on.

@@ -22,8 +22,8 @@ use super::rollup::Making;
 use super::search::words_of;
 use super::series::Buckets;
 use super::sought::Wanted;
-use crate::filters::QueryFilter;
-use crate::snapshot::Snapshot;
+use crate::plan::query_filter::QueryFilter;
+use crate::store::snapshot::Snapshot;
 use crate::{Control, ExtractError, Extractor, Query, Span};
 
 /// Longest overlap of the packets of two hours' segments: lanes that write at the same time overlap by the age of a segment.
@@ -151,7 +151,7 @@ struct WrittenHour {
 
 impl WrittenHour {
     fn new(hour: Hour, snapshot: &mut Snapshot) -> Self {
-        let of_segment = |segment: &crate::segment::Segment| {
+        let of_segment = |segment: &crate::store::segment::Segment| {
             let (first, last) = segment.bounds?;
             Some(CataloguedSegment { name: segment.name, first, last })
         };

@@ -10,7 +10,7 @@ use super::pipeline::{Gathering, Membership};
 use super::record::{Conversation, FlowId, RangeEnd, describe};
 use super::sought::Wanted;
 use super::{Encapsulations, PARTS_CHOSEN_MAX, Search, finds, take_segments};
-use crate::extractor::Prepared;
+use crate::extract::Prepared;
 use crate::memory::MemoryAccount;
 use crate::{Control, ExtractError, Extractor, Query, RejectedIndex, Span, Unreadable, Work};
 

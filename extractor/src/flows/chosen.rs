@@ -18,7 +18,7 @@ use super::carrier::{Encapsulations, TemplateFacts};
 use super::key::FlowKey;
 use super::part::FlowCounters;
 use super::sought::Keys;
-use crate::plan::PlanError;
+use crate::plan::planner::PlanError;
 use crate::sink::AnswerPacket;
 
 /// Maximum number of chosen parts, some 100 bytes each: a conversation in one segment is a part.

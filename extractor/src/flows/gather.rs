@@ -20,13 +20,15 @@ use super::pipeline::{FlowSource, Gathering};
 use super::series::SeriesBuilder;
 use super::sought::{LabelLookup, Wanted};
 use crate::answer::RejectedIndex;
-use crate::filters::LinkTypeVerdict;
 use crate::fragments::Relevant;
-use crate::growing::new_builder;
 use crate::memory::{Holding, MemoryAccount};
-use crate::plan::{Division, PlanError, PlannedRun, Planner};
-use crate::read::{PacketOrder, Run, index as offset_in, read};
-use crate::segment::{Opening, Segment, lost_part_of};
+use crate::plan::divide::Division;
+use crate::plan::planner::{PlanError, Planner};
+use crate::plan::query_filter::LinkTypeVerdict;
+use crate::plan::runs::PlannedRun;
+use crate::read::reader::{PacketOrder, Run, index as offset_in, read};
+use crate::store::live_index::new_builder;
+use crate::store::segment::{Opening, Segment, lost_part_of};
 use crate::{ExtractError, Span, Unreadable};
 
 /// Flows after which is asked whether to go on.

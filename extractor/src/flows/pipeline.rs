@@ -13,13 +13,13 @@ use super::gather::{Gathered, Gatherer};
 use super::series::{Buckets, SeriesBuilder};
 use super::sought::{LabelLookup, Wanted};
 use crate::ExtractError;
-use crate::answer::{Control, Progress};
-use crate::filters::QueryFilter;
-use crate::growing::LiveIndexes;
+use crate::answer::control::{Control, Progress};
 use crate::memory::MemoryAccount;
+use crate::plan::query_filter::QueryFilter;
 use crate::query::TimeRange;
-use crate::segment::{ScanCache, Segment};
-use crate::shelf::SegmentCache;
+use crate::store::live_index::LiveIndexes;
+use crate::store::segment::{ScanCache, Segment};
+use crate::store::segment_cache::SegmentCache;
 
 /// Interval at which the consumer checks for parts.
 const WAIT: Duration = Duration::from_millis(2);

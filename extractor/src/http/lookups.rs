@@ -20,7 +20,7 @@ use super::reading::{aside, ending};
 use super::request::fields_of;
 use super::service::{Phase, Service};
 use super::share::Peer;
-use crate::answer::Aside;
+use crate::answer::control::Aside;
 use crate::{
     Answer, Completeness, Control, Estimate, ExtractError, Extractor, Hint, Overview, Query, ReachedLimit,
     SegmentOverview, Work, hint_time,

@@ -19,7 +19,7 @@ use super::parameters::Format;
 use super::problem::{Kind, Problem};
 use super::service::{Phase, Service};
 use super::share::Peer;
-use crate::answer::Aside;
+use crate::answer::control::Aside;
 use crate::{
     Answer, AnswerPacket, Completeness, Control, ExtractError, FollowClock, Interface, PcapSink, PcapngSink,
     Preface, Progress, Query, ReachedLimit, Sink, SinkError, Wants,

@@ -15,7 +15,7 @@ use super::places::Places;
 use super::pool::{Pool, PoolLimits};
 use super::problem::Problem;
 use super::share::Places as Shared;
-use crate::overview::OverviewCache;
+use crate::history::overview_cache::OverviewCache;
 use crate::{Extractor, Query};
 
 /// The wall clock.

@@ -3,8 +3,8 @@
 use netrewind_index::Index;
 use netrewind_store::{Map, SegmentName};
 
-use super::runs::GranuleSet;
-use super::{PlanError, PlannedRun, Planner, granules_in_time, runs_of};
+use super::planner::{PlanError, Planner, granules_in_time, runs_of};
+use super::runs::{GranuleSet, PlannedRun};
 use crate::flows::Chosen;
 
 impl Planner<'_> {

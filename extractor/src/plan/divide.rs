@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use netrewind_index::{Flow, Index};
 
-use super::runs::GranuleSet;
-use super::{PlanError, PlannedRun, Planner, runs_of};
+use super::planner::{PlanError, Planner, runs_of};
+use super::runs::{GranuleSet, PlannedRun};
 use netrewind_filter::Verdict;
 use netrewind_store::Map;
 

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use netrewind_index::{Index, Template};
 
+use super::planner::{PlanError, Planner, Templates};
 use super::selection::ViewSelection;
 use super::template_views::template_views;
-use super::{PlanError, Planner, Templates};
 use crate::fragments::can_be_later;
 use netrewind_filter::Verdict;
 use netrewind_store::Map;

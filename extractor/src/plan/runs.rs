@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use netrewind_store::Timestamp;
 
-use crate::walk::ScanGranule;
+use crate::store::scan::ScanGranule;
 
 /// Bytes of a run: little enough that reading one is over within a few milliseconds.
 pub(crate) const RUN_BYTES_MAX: u64 = 512 << 10;

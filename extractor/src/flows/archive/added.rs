@@ -5,7 +5,7 @@ use netrewind_store::catalog::Manifest;
 
 use super::{HourRecords, Judge, link_types_of, overlaps};
 use crate::ExtractError;
-use crate::completeness::Completeness;
+use crate::answer::completeness::Completeness;
 use crate::flows::catalog::OVERLAP_NS;
 use crate::flows::key::TCP_IDLE_NS;
 use crate::flows::part::FlowPart;

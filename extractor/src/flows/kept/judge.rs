@@ -14,8 +14,8 @@ use super::super::carrier::Encapsulations;
 use super::super::key::{FlowKey, FlowKeyKind};
 use super::super::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS};
 use super::super::record::TunnelRecord;
-use crate::filters::{LinkTypeVerdict, QueryFilter};
-use crate::plan::{Judged, Verdicts};
+use crate::plan::judge::{Judged, Verdicts};
+use crate::plan::query_filter::{LinkTypeVerdict, QueryFilter};
 use netrewind_filter::Verdict;
 
 /// Templates whose judgement is remembered.

@@ -10,7 +10,7 @@ use netrewind_store::{Map, Store, StoreError};
 use super::seam::HourBoundary;
 use super::sums::SumsFile;
 use super::{Rollup, identity};
-use crate::segment::LOST_PAGES;
+use crate::store::segment::LOST_PAGES;
 
 /// Files that are remembered to be whole: two a hour, of two years. Beyond, all are forgotten.
 const WHOLE_MAX: usize = 35_136;

@@ -1,0 +1,165 @@
+//! Packets held back until nothing that comes before them can still turn up.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netrewind_store::Timestamp;
+
+use super::clock::HOLD_BACK;
+use crate::ExtractError;
+use crate::fragments::{Later, Links, REACH_NS};
+use crate::read::merge::Emit;
+use crate::read::reader::{Match, PacketOrder, RunMatches};
+use crate::read::run_queue::RunQueue;
+use crate::store::segment::Segment;
+
+/// The most packets that are held back; beyond, the earliest is given out before its time.
+const HELD_PACKETS_MAX: usize = 1 << 20;
+/// The most later fragments that wait for the first of their packet; beyond, they are judged as they are.
+const ORPHANS_MAX: usize = 1 << 16;
+
+/// Packets that are held back.
+#[derive(Debug, Default)]
+pub(crate) struct HeldBack {
+    waiting: BTreeMap<PacketOrder, HeldPacket>,
+    /// Later fragments whose first one has not been met.
+    orphans: Vec<(HeldPacket, Later)>,
+    /// Packets up to here are old enough.
+    until: Timestamp,
+    elapsed: Duration,
+    /// The latest timestamp given out.
+    newest: Timestamp,
+    /// Packets given out after one with a later timestamp.
+    pub(crate) late: u64,
+    /// Later fragments for which there was no room to wait.
+    pub(crate) unlinked: u64,
+}
+
+#[derive(Debug)]
+struct HeldPacket {
+    segment: Arc<Segment>,
+    found: Match,
+    since: Duration,
+}
+
+impl HeldBack {
+    /// A round begins: to be called before the store is looked at.
+    pub(crate) fn advance(&mut self, now: Timestamp, elapsed: Duration) {
+        let hold_back_ns = u64::try_from(HOLD_BACK.as_nanos()).unwrap_or(u64::MAX);
+        self.until = Timestamp(now.ns().saturating_sub(hold_back_ns));
+        self.elapsed = elapsed;
+    }
+
+    /// True if the first fragment of its packet can still turn up.
+    fn can_be_linked(&self, at: Timestamp, since: Duration) -> bool {
+        self.until < at.plus_ns(REACH_NS) && self.elapsed < since + HOLD_BACK + Duration::from_nanos(REACH_NS)
+    }
+
+    /// Judges the later fragments whose first one has been met by now, or is not waited for any longer.
+    pub(crate) fn link(&mut self, links: &Links, is_end: bool) {
+        for (waiting, later) in std::mem::take(&mut self.orphans) {
+            if !is_end && !links.knows(&later) && self.can_be_linked(later.at, waiting.since) {
+                self.orphans.push((waiting, later));
+            } else if links.accept(&later) {
+                self.waiting.insert(waiting.segment.place_of(waiting.found), waiting);
+            }
+        }
+    }
+
+    /// Packets up to here are given out, as far as they have been committed.
+    pub(crate) fn until(&self) -> Timestamp {
+        self.until
+    }
+}
+
+/// Takes packets that each round gives in order, and gives them on in the order of all rounds.
+pub(crate) struct HoldBack<'r> {
+    pub(crate) held: &'r mut HeldBack,
+    pub(crate) output: &'r mut dyn Emit,
+}
+
+impl HoldBack<'_> {
+    /// Gives out packets that are old enough, or were held long enough although their timestamps lie in the future.
+    pub(crate) fn give_due(&mut self) -> Result<ControlFlow<()>, ExtractError> {
+        if self.give_while(|place, until| place.at <= until)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let elapsed = self.held.elapsed;
+        let is_due = |waiting: &HeldPacket| waiting.since + HOLD_BACK <= elapsed;
+        let due = self.held.waiting.iter().rev().find(|(_, waiting)| is_due(waiting));
+        match due.map(|(place, _)| *place) {
+            // What comes before it is at hand, and goes ahead of it.
+            Some(due) => self.give_while(|place, _| *place <= due),
+            None => Ok(ControlFlow::Continue(())),
+        }
+    }
+
+    /// Gives out everything: nothing more will come.
+    pub(crate) fn give_all(&mut self) -> Result<ControlFlow<()>, ExtractError> {
+        self.give_while(|_, _| true)
+    }
+
+    fn give_while(
+        &mut self,
+        may: impl Fn(&PacketOrder, Timestamp) -> bool,
+    ) -> Result<ControlFlow<()>, ExtractError> {
+        while let Some(place) = self.held.waiting.keys().next().copied()
+            && may(&place, self.held.until)
+        {
+            if self.give(place)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn give(&mut self, place: PacketOrder) -> Result<ControlFlow<()>, ExtractError> {
+        match self.held.waiting.remove(&place) {
+            Some(HeldPacket { segment, found, .. }) => self.give_packet(&segment, found),
+            None => Ok(ControlFlow::Continue(())),
+        }
+    }
+
+    fn give_packet(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError> {
+        self.held.late += u64::from(found.at < self.held.newest);
+        self.held.newest = self.held.newest.max(found.at);
+        self.output.emit(segment, found)
+    }
+}
+
+impl Emit for HoldBack<'_> {
+    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError> {
+        let place = segment.place_of(found);
+        if self.give_while(|held, until| *held < place && held.at <= until)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if found.at <= self.held.until {
+            return self.give_packet(segment, found);
+        }
+        let waiting = HeldPacket { segment: Arc::clone(segment), found, since: self.held.elapsed };
+        self.held.waiting.insert(place, waiting);
+        match self.held.waiting.keys().next().copied() {
+            Some(earliest) if self.held.waiting.len() > HELD_PACKETS_MAX => self.give(earliest),
+            _ => Ok(ControlFlow::Continue(())),
+        }
+    }
+
+    fn postpone(&mut self, segment: &Arc<Segment>, found: Match, later: &Later) -> bool {
+        let since = self.held.elapsed;
+        if !self.held.can_be_linked(later.at, since) {
+            return false;
+        }
+        if self.held.orphans.len() >= ORPHANS_MAX {
+            self.held.unlinked += 1;
+            return false;
+        }
+        self.held.orphans.push((HeldPacket { segment: Arc::clone(segment), found, since }, *later));
+        true
+    }
+
+    fn pause(&mut self, run_queue: &RunQueue<'_>, found: &RunMatches) -> Result<(), ExtractError> {
+        self.output.pause(run_queue, found)
+    }
+}

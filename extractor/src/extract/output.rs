@@ -1,0 +1,183 @@
+//! Last stage of an extraction: reassembles, deduplicates, decapsulates, enforces limits, counts, and writes to the sink.
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use netrewind_packet::ViewBytes;
+use netrewind_store::Timestamp;
+use netrewind_store::layout::{RECORD_HEADER_BYTES, RecordHeader};
+
+use super::is_over;
+use crate::answer::completeness::ReachedLimit;
+use crate::answer::control::{Control, Progress};
+use crate::flows::ChosenPackets;
+use crate::query::AnswerLimits;
+use crate::read::merge::Emit;
+use crate::read::reader::{Match, RunMatches, index};
+use crate::read::run_queue::RunQueue;
+use crate::sink::{AnswerPacket, Sink, Wants};
+use crate::store::segment::Segment;
+use crate::transform::decapsulate::Decapsulator;
+use crate::transform::dedup::Dedup;
+use crate::transform::reassembly::{OutputPacket, Reassembler};
+use crate::{ExtractError, Unreadable};
+
+/// Packets after which the caller is asked whether to go on.
+const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
+
+/// Passes packets on to the sink, within the limits.
+pub(super) struct Output<'a, 'h> {
+    pub(super) sink: &'a mut dyn Sink,
+    pub(super) wants: Wants,
+    pub(super) only_counts: bool,
+    pub(super) limits: AnswerLimits,
+    pub(super) limit_reached: Option<ReachedLimit>,
+    pub(super) captured_bytes: u64,
+    pub(super) reassembler: Option<Reassembler>,
+    pub(super) dedup: Option<Dedup>,
+    pub(super) chosen: Option<ChosenPackets<'a>>,
+    pub(super) decapsulator: Option<Decapsulator>,
+    pub(super) control: &'a RefCell<&'h mut dyn Control>,
+    pub(super) progress: Progress,
+    /// Places that could be read when they were judged, and no longer when they were to be given out.
+    pub(super) lost: Vec<Unreadable>,
+}
+
+impl Output<'_, '_> {
+    /// Limit that a packet of this captured length would exceed.
+    fn limit_passed_by(&self, caplen: u32) -> Option<ReachedLimit> {
+        let AnswerLimits { packets, bytes } = self.limits;
+        if packets.is_some_and(|limit| self.progress.packets >= limit) {
+            return Some(ReachedLimit::Packets);
+        }
+        let with_it = self.captured_bytes + u64::from(caplen);
+        bytes.is_some_and(|limit| with_it > limit).then_some(ReachedLimit::Bytes)
+    }
+
+    /// Notes how far the answer has come, and asks now and then whether it should go on.
+    fn go_on(&mut self, reached: Timestamp) -> Result<ControlFlow<()>, ExtractError> {
+        self.progress.reached = Some(reached);
+        let looked_at = self.progress.packets
+            + self.dedup.as_ref().map_or(0, Dedup::dropped)
+            + self.chosen.as_ref().map_or(0, |chosen| chosen.passed_over);
+        if looked_at.is_multiple_of(PACKETS_BETWEEN_QUESTIONS) && is_over(&**self.control.borrow()) {
+            return Err(ExtractError::Cancelled);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Writes the packets that nothing waits for any more, now that no packet before this time comes.
+    pub(super) fn advance(&mut self, now: Timestamp) -> Result<ControlFlow<()>, ExtractError> {
+        if let Some(reassembler) = &mut self.reassembler {
+            reassembler.advance(now);
+        }
+        self.write_ready()
+    }
+
+    /// Writes the packets still waiting: no more will come.
+    pub(super) fn write_rest(&mut self) -> Result<ControlFlow<()>, ExtractError> {
+        if self.limit_reached.is_some() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if let Some(reassembler) = &mut self.reassembler {
+            reassembler.end();
+        }
+        self.write_ready()
+    }
+
+    fn write_ready(&mut self) -> Result<ControlFlow<()>, ExtractError> {
+        while let Some(item) = self.reassembler.as_mut().and_then(Reassembler::next) {
+            if self.write(item.packet(), item.wire_bytes)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Writes a packet, if it is no duplicate and is chosen. `wire_bytes`: bytes on the wire that it came in.
+    fn write(&mut self, packet: AnswerPacket<'_>, wire_bytes: u64) -> Result<ControlFlow<()>, ExtractError> {
+        let AnswerPacket { header, bytes, link_type, .. } = packet;
+        let at = header.timestamp();
+        let as_stored = ViewBytes { link_type, bytes, len: header.len };
+        if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(at, as_stored)) {
+            return self.go_on(at);
+        }
+        if self.chosen.as_mut().is_some_and(|chosen| !chosen.has(&packet)) {
+            return self.go_on(at);
+        }
+        let packet = match &mut self.decapsulator {
+            Some(decapsulator) => decapsulator.decapsulate(packet),
+            None => packet,
+        };
+        let caplen = packet.header.caplen;
+        if self.limits.are_set() {
+            self.limit_reached = self.limit_passed_by(caplen);
+            if self.limit_reached.is_some() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        if self.wants.packets {
+            self.sink.packet(&packet)?;
+        }
+        self.progress.packets += 1;
+        self.progress.bytes += wire_bytes;
+        self.captured_bytes += u64::from(caplen);
+        self.go_on(at)
+    }
+}
+
+impl Output<'_, '_> {
+    /// True if a record can be read at this moment; otherwise its place is noted.
+    fn is_readable(&mut self, segment: &Segment, record: Range<usize>) -> bool {
+        segment.bytes.touch(record.clone());
+        let is_lost = segment.bytes.first_lost(record.clone()).is_some();
+        if is_lost && self.lost.last().is_none_or(|place| place.segment != segment.name) {
+            self.lost.push(segment.unreadable_at(record.start as u64));
+        }
+        !is_lost
+    }
+}
+
+impl Emit for Output<'_, '_> {
+    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError> {
+        let start = index(found.offset);
+        let record = segment.bytes.get(start..).unwrap_or_default();
+        // The reading has seen the whole record.
+        let Some(header) = RecordHeader::read(record) else { return Ok(ControlFlow::Continue(())) };
+        let place = RECORD_HEADER_BYTES..header.record_bytes();
+        let Some(bytes) = record.get(place.clone()) else { return Ok(ControlFlow::Continue(())) };
+        let whole = start..start + place.end;
+        if !self.is_readable(segment, whole.clone()) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let Segment { link_type, interface, name, .. } = **segment;
+        let stored = AnswerPacket { header, bytes, link_type, interface, segment: name };
+        let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
+        if self.reassembler.as_mut().is_none_or(passes) {
+            let next = self.write(stored, header.len.into());
+            self.is_readable(segment, whole); // a page lost while it was written is told of
+            return next;
+        }
+        if let Some(reassembler) = &mut self.reassembler {
+            let place = start + place.start..start + place.end;
+            reassembler.take(OutputPacket::stored(&stored, Arc::clone(segment), place));
+        }
+        self.write_ready()
+    }
+
+    fn pause(&mut self, run_queue: &RunQueue<'_>, found: &RunMatches) -> Result<(), ExtractError> {
+        if self.only_counts {
+            self.progress.packets += found.packets;
+            self.progress.bytes += found.bytes;
+        }
+        self.progress.segments_done = run_queue.report.segments_planned;
+        let mut control = self.control.borrow_mut();
+        if is_over(&**control) {
+            return Err(ExtractError::Cancelled);
+        }
+        control.progress(&self.progress);
+        Ok(())
+    }
+}

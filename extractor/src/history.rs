@@ -1,0 +1,10 @@
+//! The time before the query: what the logbook tells of sessions, losses and origins, and the overview of a store.
+
+pub(crate) mod coverage;
+pub(crate) mod logbook_cache;
+pub(crate) mod logbook_damage;
+pub(crate) mod origin;
+pub(crate) mod overview;
+pub(crate) mod overview_cache;
+pub(crate) mod reach;
+pub(crate) mod timeline;

@@ -1,0 +1,311 @@
+//! Coverage and gaps of an answer, from the logbook and the segments kept.
+
+use std::collections::HashSet;
+
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{SegmentName, Store, Timestamp};
+
+use super::timeline::{Outage, RecordingSession, RecordingTimeline, SessionEnd};
+use crate::answer::completeness::{Asked, Completeness, Gap, Span};
+
+/// Segments kept in the store, as [`fill`] needs them.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptSegments<'a> {
+    /// Names of all segments that were listed, ascending.
+    pub(crate) names: &'a [SegmentName],
+    /// Segments that the catalog stands in for.
+    pub(crate) catalogued: &'a HashSet<SegmentName>,
+    /// The times of those that hold packets, or held them.
+    pub(crate) spans: Vec<Span>,
+    /// True if some of it cannot be read, so that it is not known whether nothing is kept.
+    pub(crate) is_damaged: bool,
+}
+
+/// Store that is asked, and the rights of the asker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CoverageQuery<'a> {
+    pub(crate) store: &'a Store,
+    /// See [`crate::Query::is_restricted`].
+    pub(crate) is_restricted: bool,
+}
+
+/// Precision of gaps for restricted askers: to the second, and none too short, because packets may show at their ends.
+const GAPS_VEILED_NS: u64 = SECOND_NS;
+
+/// Text told to restricted askers instead of the interface that received nothing and the system's error.
+const OUTAGE: &str = "an interface received nothing";
+/// Text told to restricted askers instead of the reason why packets could not be written.
+const UNWRITTEN: &str = "packets could not be written";
+/// Text told to restricted askers instead of the name of the damaged capture file.
+const LOSS: &str = "a capture file that was imported is damaged";
+/// Longest silence of a running recorder: it gives a sign of life every ten seconds.
+const SILENCE_NS: u64 = 12 * SECOND_NS;
+/// Longest duration of a segment known only by name: it ends with its hour.
+const SEGMENT_NS_MAX: u64 = 3600 * SECOND_NS;
+
+/// Longest lag of a recorder's last sign of life behind the clock: it gives one a second.
+const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;
+
+/// Fills in the logbook's knowledge about the range: gaps, drops, expired segments. If `is_restricted`, the asker learns no
+/// more than [`crate::Query::is_restricted`] allows.
+pub(crate) fn fill(
+    completeness: &mut Completeness,
+    range: Span,
+    timeline: &RecordingTimeline<'_>,
+    kept: &KeptSegments<'_>,
+    asking: CoverageQuery<'_>,
+) {
+    let CoverageQuery { store, is_restricted } = asking;
+    let is_recording = is_recording(store);
+    let range = as_far_as_recorded(range, timeline, kept);
+    completeness.covered = Some(range);
+    let gone = no_longer_kept(completeness, range, timeline, kept, store);
+    gone.into_iter().for_each(|gone| completeness.add_gone(gone));
+    let asked = completeness.asked;
+    let found = gaps(range, timeline, kept, is_restricted, is_recording).into_iter();
+    for gap in found.filter_map(|gap| if is_restricted { veiled(gap, range, asked) } else { Some(gap) }) {
+        completeness.add_gap(gap);
+    }
+    for loss in timeline.losses.iter().filter(|loss| loss.span.from < range.to && range.from < loss.span.to) {
+        let reason = if is_restricted { LOSS.to_owned() } else { loss.reason.clone() };
+        // How far it reaches is unknown, and no reason to end it with the range.
+        completeness.add_gap(Gap { from: loss.span.from.max(range.from), to: loss.span.to, reason });
+    }
+    completeness.dropped = timeline.dropped;
+    timeline.damaged.iter().for_each(|damage| completeness.add_damage(damage.clone()));
+    completeness.nothing_kept = nothing_kept(completeness, range, timeline, kept, is_restricted);
+    if is_restricted {
+        completeness.veil_times();
+        return;
+    }
+    for note in &timeline.notes {
+        completeness.note(note.clone());
+    }
+}
+
+/// True if a recorder writes to the store now.
+pub(crate) fn is_recording(store: &Store) -> bool {
+    let writer = store.locked_by().ok().flatten();
+    writer.is_some_and(|writer| writer.contains("record") || writer.contains("run,"))
+}
+
+/// Reason why nothing of the range was ever kept, or is kept any more; `None` if something is, or if that is not known.
+fn nothing_kept(
+    completeness: &Completeness,
+    range: Span,
+    timeline: &RecordingTimeline<'_>,
+    kept: &KeptSegments<'_>,
+    is_restricted: bool,
+) -> Option<String> {
+    // When others' packets arrived, who may not know of them does not learn so.
+    let is_kept =
+        !is_restricted && kept.spans.iter().any(|span| span.from < range.to && range.from < span.to);
+    let is_damaged = kept.is_damaged || completeness.damaged.iter().any(|damage| damage.is_needed);
+    if is_kept || is_damaged || completeness.dropped.total() > 0 {
+        return None;
+    }
+    let all = |spans: &[Span]| {
+        let from = spans.iter().map(|span| span.from).min()?;
+        Some(Span { from, to: spans.iter().map(|span| span.to).max()? })
+    };
+    if timeline.sessions.is_empty() && completeness.no_longer_kept.is_none() {
+        return (!is_restricted).then(|| match all(&kept.spans) {
+            None => "there are no packets in the store".to_owned(),
+            Some(all) => {
+                format!("there are packets of {all}, and of other times nobody knows what was on the wire")
+            }
+        });
+    }
+    let gaps = completeness.gaps.iter().map(Gap::span);
+    let mut missing: Vec<Span> = gaps.chain(completeness.no_longer_kept).collect();
+    missing.sort_unstable();
+    let reach = |at: Timestamp, span: Span| if span.from <= at { span.to.max(at) } else { at };
+    if missing.into_iter().fold(range.from, reach) < range.to {
+        return None;
+    }
+    Some(match (&completeness.gaps[..], completeness.no_longer_kept) {
+        ([only], None) => only.reason.clone(),
+        ([], Some(_)) => "it has expired".to_owned(),
+        _ => "nothing was recorded then, or it has expired".to_owned(),
+    })
+}
+
+/// Range up to the progress of a running recorder: for a query up to now, the packets of the last moment are still on their
+/// way.
+fn as_far_as_recorded(range: Span, timeline: &RecordingTimeline, kept: &KeptSegments<'_>) -> Span {
+    // Of a lane that is down nothing is on its way.
+    let is_down = |lane: u16| {
+        let mut of_lane = timeline.outages.iter().filter(|outage| outage.lane == lane);
+        of_lane.any(|outage| outage.to.is_none() && !outage.is_of_disk)
+    };
+    let is_at_work = |session: &&RecordingSession| session.end == SessionEnd::Open && !is_down(session.lane);
+    let Some(alive) = timeline.sessions.iter().filter(is_at_work).map(|session| session.to).max() else {
+        return range;
+    };
+    let stored = kept.spans.iter().map(|span| span.to).filter(|to| *to <= range.to).max();
+    let reached = stored.map_or(alive, |stored| stored.max(alive));
+    if range.from < reached && reached < range.to && range.to.ns_since(reached) <= RECORDED_BEHIND_NS {
+        Span { to: reached, ..range }
+    } else {
+        range
+    }
+}
+
+/// Part of the range whose packets have gone with their segments.
+fn no_longer_kept(
+    completeness: &Completeness,
+    range: Span,
+    timeline: &RecordingTimeline<'_>,
+    kept: &KeptSegments<'_>,
+    store: &Store,
+) -> Option<Span> {
+    let mut gone: Option<Span> = None;
+    let mut add = |span: Span| {
+        let (from, to) = (span.from.max(range.from), span.to.min(range.to));
+        if from < to {
+            let all = gone.get_or_insert(Span { from, to });
+            *all = Span { from: all.from.min(from), to: all.to.max(to) };
+        }
+    };
+    let is_gone = |name: &SegmentName| !kept.catalogued.contains(name);
+    for (name, span) in timeline.expired.iter().filter(|(name, _)| is_gone(name)) {
+        let sealed = timeline.sealed.get(name).copied();
+        add(span.or(sealed).unwrap_or_else(|| likely_span(name, kept.names)));
+    }
+    for (name, span) in timeline.sealed.iter().filter(|(name, _)| is_gone(name)) {
+        let was_listed = kept.names.binary_search(name).is_ok() || timeline.expired.contains_key(name);
+        // What was sealed since the listing is there.
+        if !was_listed && matches!(store.open_segment(name), Ok(None)) {
+            add(*span);
+        }
+    }
+    // An open start is the oldest packet kept: whatever went before that was not asked for.
+    let oldest = kept.spans.iter().map(|span| span.from).min();
+    let asks_before = |oldest: &Timestamp| completeness.asked.from.is_some_and(|from| from < *oldest);
+    if timeline.expired.keys().any(is_gone)
+        && let Some(oldest) = oldest.filter(asks_before)
+        && gone.is_none()
+        && timeline.sessions.iter().any(|session| session.from < oldest && range.from < session.to)
+    {
+        gone = Some(Span { from: range.from, to: oldest.min(range.to) });
+    }
+    gone.filter(|span| span.from < span.to)
+}
+
+/// Likely time span of a segment of which only the name is known: until the next segment of its lane was opened.
+fn likely_span(name: &SegmentName, kept: &[SegmentName]) -> Span {
+    let last = name.opened.plus_ns(SEGMENT_NS_MAX);
+    let of_lane = kept.iter().filter(|other| other.lane == name.lane && other.opened > name.opened);
+    Span {
+        from: name.opened,
+        to: of_lane.map(|other| other.opened).min().map_or(last, |next| next.min(last)),
+    }
+}
+
+/// Gap blurred so that it does not reveal when packets were; `None` if an open end of the range reaches beyond the recording,
+/// as far as that is veiled itself.
+fn veiled(gap: Gap, range: Span, asked: Asked) -> Option<Gap> {
+    let is_of_open_end =
+        asked.from.is_none() && gap.from == range.from || asked.to.is_none() && gap.to == range.to;
+    (!is_of_open_end || [OUTAGE, UNWRITTEN].contains(&&*gap.reason)).then(|| Gap {
+        from: gap.from.rounded_down(GAPS_VEILED_NS).max(range.from),
+        to: gap.to.rounded_up(GAPS_VEILED_NS).min(range.to),
+        reason: gap.reason,
+    })
+}
+
+/// Times of the range in which nothing was recorded. A store that only ever imported has none.
+fn gaps(
+    range: Span,
+    timeline: &RecordingTimeline<'_>,
+    kept: &KeptSegments<'_>,
+    is_restricted: bool,
+    is_recording: bool,
+) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    if timeline.sessions.is_empty() || range.from >= range.to {
+        return gaps;
+    }
+    let alive_to = |session: &RecordingSession| match session.end {
+        // What it has received since its last sign of life is being written.
+        SessionEnd::Open if is_recording => session.to.plus_ns(SILENCE_NS),
+        _ => session.to,
+    };
+    let recorded = timeline.sessions.iter().map(|session| Span { from: session.from, to: alive_to(session) });
+    let gone = timeline.sealed.values().copied();
+    let mut covered: Vec<Span> = recorded.chain(kept.spans.iter().copied()).chain(gone).collect();
+    covered.sort_unstable();
+    let mut at = range.from;
+    let end = Span { from: range.to, to: range.to };
+    for span in covered.into_iter().filter(|span| span.to > range.from && span.from < range.to).chain([end]) {
+        if at < span.from {
+            gaps.push(Gap {
+                from: at,
+                to: span.from,
+                reason: why(at, span.from, &timeline.sessions, is_recording),
+            });
+        }
+        at = at.max(span.to);
+    }
+    gaps.extend(outages(range, timeline, is_restricted, is_recording));
+    gaps.sort_by_key(|gap| (gap.from, gap.to));
+    gaps
+}
+
+/// Times in which one lane was recording and received nothing.
+fn outages(
+    range: Span,
+    timeline: &RecordingTimeline<'_>,
+    is_restricted: bool,
+    is_recording: bool,
+) -> impl Iterator<Item = Gap> {
+    timeline.outages.iter().filter_map(move |outage| {
+        let ended = timeline
+            .sessions
+            .iter()
+            .filter(|session| session.lane == outage.lane && session.to >= outage.from)
+            .filter(|session| session.end != SessionEnd::Open || !is_recording)
+            .map(|session| session.to)
+            .min();
+        let from = outage.from.max(range.from);
+        let to = outage.to.or(ended).unwrap_or(range.to).min(range.to);
+        let Outage { lane, reason, .. } = outage;
+        let reason = match (is_restricted, outage.is_of_disk) {
+            (true, false) => OUTAGE.to_owned(),
+            (true, true) => UNWRITTEN.to_owned(),
+            (false, false) => format!("lane {lane} received nothing: {reason}"),
+            (false, true) => {
+                format!("lane {lane} cannot write: {reason}; what arrives waits in memory, or is dropped")
+            }
+        };
+        (from < to).then_some(Gap { from, to, reason })
+    })
+}
+
+/// Reason why nothing was recorded from `from` to `to`.
+fn why(from: Timestamp, to: Timestamp, sessions: &[RecordingSession], is_recording: bool) -> String {
+    let before = sessions.iter().filter(|session| session.to <= from).max_by_key(|session| session.to);
+    let after = sessions.iter().map(|session| session.from).filter(|&from| from >= to).min();
+    let Some(RecordingSession { to: stopped, end, .. }) = before else {
+        return match sessions.iter().all(|session| session.counted.is_some()) {
+            true => match after {
+                Some(began) => format!("recording had not begun: it began at {began}"),
+                None => "recording had not begun".to_owned(),
+            },
+            false => "nothing is known of this time: the logbook begins later".to_owned(),
+        };
+    };
+    let ended = match end {
+        SessionEnd::Stopped => format!("recording stopped at {stopped}"),
+        SessionEnd::Open if is_recording => {
+            return format!("recording has not reached this time: its last sign of life is of {stopped}");
+        }
+        SessionEnd::Open | SessionEnd::Silent => {
+            format!("recording ended at {stopped} without stopping: a crash, or a power cut")
+        }
+    };
+    match after {
+        Some(again) => format!("{ended}, and started again at {again}"),
+        None => ended,
+    }
+}

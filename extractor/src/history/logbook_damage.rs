@@ -1,0 +1,170 @@
+//! Unreadable parts of the logbook, and whether an answer may lack something because of them.
+//!
+//! A line that was cut, and a second that is damaged, speak of the time between their neighbours: elsewhere they are no matter. Any
+//! other line may tell of any time: of an imported file, or a segment that has expired.
+
+use std::collections::BTreeMap;
+
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Store, StoreError, Timestamp};
+
+use crate::answer::completeness::{Damage, Span};
+
+/// First bytes of any line, and of a line that accounts for a second.
+const LINE_PREFIX: &str = "{\"event\":\"";
+const SECOND_PREFIX: &str = "{\"event\":\"second\"";
+const DAY_NS: u64 = 86_400 * SECOND_NS;
+
+/// Defects found while days were read, in order.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    range: Option<Span>,
+    /// Paths of the logbook's days, as they are reported.
+    parts: BTreeMap<String, String>,
+    /// The last one is being written.
+    is_being_written: bool,
+    last_date: Option<String>,
+    date: String,
+    /// The last time that was read.
+    at: Timestamp,
+    /// Lines that cannot be read of the time since, in these days.
+    pending: Vec<(String, Timestamp)>,
+    lines: BTreeMap<String, u64>,
+    later: BTreeMap<String, u64>,
+    days: Vec<Damage>,
+}
+
+impl Troubles {
+    /// Empty record of the days that are going to be read for this range.
+    pub(super) fn new(store: &Store, range: Span, dates: &[String]) -> Self {
+        let parts = dates.iter().map(|date| (date.clone(), store.part(&store.logbook_path(date)))).collect();
+        Self {
+            range: Some(range),
+            parts,
+            // Who cannot tell takes the last line for one that was cut.
+            is_being_written: matches!(store.locked_by(), Ok(Some(_))),
+            last_date: dates.last().cloned(),
+            ..Self::default()
+        }
+    }
+
+    /// Damage for a logbook whose days cannot be listed.
+    pub(super) fn of_folder(store: &Store, error: &StoreError) -> Damage {
+        let (part, reason) = part_and_reason(store, error);
+        Damage::needed(part, format!("{reason}: what was dropped, or not recorded, is not known"))
+    }
+
+    /// Damage for a missing logbook, which each store has from its beginning.
+    pub(super) fn of_missing_folder() -> Damage {
+        Damage::needed("logbook", "it is missing: what was dropped, or not recorded, is not known")
+    }
+
+    /// A day begins. `before` is the day that was read before it, if lanes were recording at its end: then each day between them
+    /// must have a file.
+    pub(super) fn begin(&mut self, date: &str, before: Option<String>) {
+        date.clone_into(&mut self.date);
+        let Some(before) = before else { return };
+        let is_missing = |day: &String| day.as_str() < date && !self.parts.contains_key(day);
+        let range = self.range;
+        let is_asked =
+            |day: &String| range.is_none_or(|range| range.from.date() <= *day && *day <= range.to.date());
+        let missing: Vec<String> = days_after(&before)
+            .take_while(|day| day.as_str() < date)
+            .filter(is_missing)
+            .filter(is_asked)
+            .collect();
+        for day in missing {
+            let part = format!("logbook of {day}");
+            self.days.push(Damage::needed(part, "it is missing, between days on which it was written"));
+        }
+    }
+
+    /// A time that was read.
+    pub(super) fn at(&mut self, at: Timestamp) {
+        for (date, since) in std::mem::take(&mut self.pending) {
+            self.settle(date, since, at);
+        }
+        self.at = at;
+    }
+
+    /// A line of an event that only a later version knows.
+    pub(super) fn later(&mut self, event: &str, at: Timestamp) {
+        self.at(at);
+        *self.later.entry(event.to_owned()).or_default() += 1;
+    }
+
+    /// Lines of events that this version does not know, for a person.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        self.later.iter().map(|(event, count)| {
+            format!(
+                "{count} lines of the logbook tell of {event:?}, which a later version of netrewind knows"
+            )
+        })
+    }
+
+    /// A line that cannot be read.
+    pub(super) fn unreadable_line(&mut self, text: &str, is_whole: bool) {
+        let is_last = self.last_date.as_ref() == Some(&self.date);
+        if !is_whole && self.is_being_written && is_last {
+            return; // it is under way
+        }
+        let is_of_here = text.starts_with(SECOND_PREFIX)
+            || !is_whole
+            || (text.starts_with(LINE_PREFIX) && !text.ends_with('}'));
+        match is_of_here {
+            true => self.pending.push((self.date.clone(), self.at)),
+            false => *self.lines.entry(self.date.clone()).or_default() += 1,
+        }
+    }
+
+    /// A line of the time from `since` to `until`.
+    fn settle(&mut self, date: String, since: Timestamp, until: Timestamp) {
+        let from = Timestamp(since.ns().saturating_sub(SECOND_NS));
+        if self.range.is_none_or(|range| from < range.to && range.from <= until) {
+            *self.lines.entry(date).or_default() += 1;
+        }
+    }
+
+    /// A day cannot be read.
+    pub(super) fn unreadable_day(&mut self, store: &Store, date: &str, error: &StoreError) {
+        let (_, reason) = part_and_reason(store, error);
+        let part = self.part(date);
+        self.days
+            .push(Damage::needed(part, format!("{reason}: what it says of drops and gaps is not known")));
+    }
+
+    fn part(&self, date: &str) -> String {
+        self.parts.get(date).cloned().unwrap_or_else(|| format!("logbook of {date}"))
+    }
+
+    /// Everything that was found.
+    pub(super) fn end(&mut self) -> Vec<Damage> {
+        for (date, since) in std::mem::take(&mut self.pending) {
+            self.settle(date, since, Timestamp::MAX);
+        }
+        let of_lines = |(date, count): (&String, &u64)| {
+            let what = if *count == 1 { "a line of it".to_owned() } else { format!("{count} lines of it") };
+            let reason = format!(
+                "{what} cannot be read: netrewind verify names them, and nothing is known of what they told"
+            );
+            Damage::needed(self.part(date), reason)
+        };
+        let lines: Vec<Damage> = self.lines.iter().map(of_lines).collect();
+        std::mem::take(&mut self.days).into_iter().chain(lines).collect()
+    }
+}
+
+/// The days after one, for ever.
+fn days_after(date: &str) -> impl Iterator<Item = String> {
+    let begin = Timestamp::from_date_and_time(date, "000000.000000000Z").unwrap_or(Timestamp::MAX);
+    (1..).map(move |days| begin.plus_ns(DAY_NS.saturating_mul(days)).date())
+}
+
+/// Location of an error in the store, and its description.
+pub(crate) fn part_and_reason(store: &Store, error: &StoreError) -> (String, String) {
+    match error {
+        StoreError::Io { path, source } => (store.part(path), source.to_string()),
+        StoreError::Manifest { path, reason } => (store.part(path), reason.clone()),
+        other => ("the store".to_owned(), other.to_string()),
+    }
+}

@@ -1,0 +1,125 @@
+//! Origin of segments, and the choice of segments by interface.
+
+use std::collections::BTreeSet;
+
+use netrewind_store::SegmentName;
+use netrewind_store::time::SECOND_NS;
+
+use super::timeline::{RecordingSession, RecordingTimeline};
+use crate::ExtractError;
+use crate::answer::completeness::Span;
+
+/// Longest time after a lane's last sign of life at which a segment may have been opened and still belong to that lane.
+const SIGN_OF_LIFE_SLACK_NS: u64 = 2 * SECOND_NS;
+
+/// Origin of a segment's packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) interface: String,
+    pub(crate) description: Option<String>,
+    /// The capture file that they were imported from.
+    pub(crate) file: Option<String>,
+}
+
+impl Origin {
+    /// True if it is among the chosen ones: by the interface's name, the stream's, or the file's.
+    pub(crate) fn is_of(&self, chosen: &[String]) -> bool {
+        chosen.iter().any(|name| is_within(&self.interface, name) || self.file.as_ref() == Some(name))
+    }
+}
+
+/// True if an interface has this name, or is one of the interfaces of a stream with this name: `STREAM/NAME`.
+fn is_within(interface: &str, name: &str) -> bool {
+    interface.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// True if nothing was chosen, this name was chosen, or the name is unknown. The choice may be one of a stream's interfaces.
+pub(super) fn can_be_of(interface: &str, chosen: &[String]) -> bool {
+    let can_be = |name: &String| is_within(interface, name) || is_within(name, interface);
+    chosen.is_empty() || interface.is_empty() || chosen.iter().any(can_be)
+}
+
+impl RecordingTimeline<'_> {
+    /// Origin of a segment: from the line written when it was opened, else from its lane's session.
+    pub(crate) fn origin_of(&self, name: &SegmentName) -> Option<Origin> {
+        let is_of_lane = |session: &&RecordingSession| {
+            session.lane == name.lane
+                && !session.interface.is_empty()
+                && session.from <= name.opened
+                && name.opened <= session.to.plus_ns(SIGN_OF_LIFE_SLACK_NS)
+        };
+        let of_lane = || {
+            let session = self.sessions.iter().rev().find(is_of_lane)?;
+            Some(Origin { interface: session.interface.clone(), ..Origin::default() })
+        };
+        self.origins.get(name).cloned().or_else(of_lane)
+    }
+
+    /// The times of captures that were recorded from a stream later than they were made, each as one: that its interfaces have
+    /// segments of their own makes no gaps between them.
+    pub(crate) fn replayed(&self, segments: &[(SegmentName, Span)]) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let earlier = |(name, span): &&(SegmentName, Span)| span.to < name.opened;
+        let earlier: Vec<_> = segments.iter().filter(earlier).collect();
+        for session in
+            self.sessions.iter().filter(|session| !session.interface.is_empty() && !earlier.is_empty())
+        {
+            let until = session.to.plus_ns(SIGN_OF_LIFE_SLACK_NS);
+            let is_of = |name: &SegmentName| {
+                let named = std::slice::from_ref(&session.interface);
+                (session.from..=until).contains(&name.opened)
+                    && self.origin_of(name).is_some_and(|origin| origin.is_of(named))
+            };
+            let of_session = earlier.iter().filter(|(name, span)| span.to <= session.from && is_of(name));
+            let spans_of = of_session.map(|(_, span)| *span);
+            spans.extend(
+                spans_of.reduce(|all, span| Span { from: all.from.min(span.from), to: all.to.max(span.to) }),
+            );
+        }
+        spans
+    }
+
+    /// Refuses names that the logbook does not have, as far as it was read. `in_range` are the interfaces of the range's
+    /// segments, listed in the error.
+    pub(crate) fn check_names(
+        &self,
+        chosen: &[String],
+        in_range: impl Iterator<Item = String>,
+        range: Span,
+    ) -> Result<(), ExtractError> {
+        let is_known = |name: &String| {
+            let names = std::slice::from_ref(name);
+            self.sessions.iter().any(|session| session.interface == *name)
+                || self.origins.values().any(|origin| origin.is_of(names))
+        };
+        let Some(unknown) = chosen.iter().find(|name| !is_known(name)) else { return Ok(()) };
+        let recorded =
+            self.sessions.iter().filter(|session| session.from < range.to && range.from <= session.to);
+        let recorded = recorded.map(|session| session.interface.clone()).filter(|name| !name.is_empty());
+        let known: BTreeSet<String> = in_range.chain(recorded).collect();
+        Err(ExtractError::UnknownInterface { name: unknown.clone(), known: known.into_iter().collect() })
+    }
+
+    /// Drops entries that do not concern the chosen interfaces.
+    pub(crate) fn keep_chosen(&mut self, chosen: &[String]) {
+        let other_lanes: BTreeSet<u16> = self
+            .sessions
+            .iter()
+            .filter(|session| !can_be_of(&session.interface, chosen))
+            .map(|session| session.lane)
+            .collect();
+        self.sessions.retain(|session| can_be_of(&session.interface, chosen));
+        let own_lanes: BTreeSet<u16> = self.sessions.iter().map(|session| session.lane).collect();
+        self.outages.retain(|outage| own_lanes.contains(&outage.lane) || !other_lanes.contains(&outage.lane));
+        let origins = &self.origins;
+        let is_other = |name: &SegmentName| origins.get(name).is_some_and(|origin| !origin.is_of(chosen));
+        self.sealed.retain(|name, _| !is_other(name));
+        self.expired.retain(|name, _| !is_other(name));
+        let is_of_chosen = |file: &str| {
+            let mut of_file =
+                origins.values().filter(|origin| origin.file.as_deref() == Some(file)).peekable();
+            of_file.peek().is_none() || of_file.any(|origin| origin.is_of(chosen))
+        };
+        self.losses.retain(|loss| is_of_chosen(&loss.file));
+    }
+}

@@ -1,0 +1,314 @@
+//! Overview of a store: its content, and how far back one can rewind.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+
+use netrewind_index::Index;
+use netrewind_store::layout::FILE_HEADER_BYTES;
+use netrewind_store::store::{ListedSegment, StoreListing, Unlisted};
+use netrewind_store::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::answer::completeness::{Damage, identity_damage};
+use crate::history::logbook_damage::part_and_reason;
+
+use super::overview_cache::OverviewCache;
+
+/// Bytes of an index that tell when its packets are from.
+const INDEX_HEAD_BYTES: u64 = 4096;
+
+/// A store at a glance.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Overview {
+    /// Its folder.
+    pub store: String,
+    /// Id that distinguishes it from other stores.
+    pub id: String,
+    /// Time of its creation.
+    #[schema(value_type = String, format = "date-time")]
+    pub created: Timestamp,
+    /// Process that writes to it now.
+    pub writer: Option<String>,
+    /// Reason why the writer cannot write at the moment, if it cannot: packets are dropped meanwhile.
+    pub trouble: Option<String>,
+    /// Segments that are kept.
+    pub segments: usize,
+    /// Those of them that are being written.
+    pub open_segments: usize,
+    /// Sealed ones without an index.
+    pub without_index: usize,
+    /// Bytes that everything in the store takes on the disk.
+    pub disk_bytes: u64,
+    /// The earliest packet kept.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub rewind_to: Option<Timestamp>,
+    /// The latest packet kept.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub newest: Option<Timestamp>,
+    /// Catalog of conversations; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub catalog: Option<CatalogOverview>,
+    /// Mean over the last ten seconds, while a recorder is running.
+    pub packets_per_second: Option<f64>,
+    /// Their bits.
+    pub bits_per_second: Option<f64>,
+    /// Packets dropped in the last 24 hours.
+    #[schema(value_type = crate::http::DropsSchema)]
+    pub dropped_last_day: Drops,
+    /// Highest fill level of a lane's kernel ring in the last 24 hours, from 0 to 1, if packets came through one: at 1 the
+    /// kernel drops packets.
+    pub ring_filled_last_day: Option<f64>,
+    /// The slowest write to the disk of the last 24 hours, in seconds.
+    pub slowest_write_last_day: Option<f64>,
+    /// Lanes whose interface is away.
+    pub down: Vec<String>,
+    /// Parts of the store that cannot be read, as far as this look goes: `netrewind verify` looks at everything.
+    pub damaged: Vec<Damage>,
+}
+
+impl Overview {
+    /// Looks at a store.
+    pub fn of(store: &Store, now: Timestamp) -> Result<Self, StoreError> {
+        Self::with(&OverviewCache::default(), store, now)
+    }
+
+    /// Looks at a store again.
+    pub fn with(remembered: &OverviewCache, store: &Store, now: Timestamp) -> Result<Self, StoreError> {
+        let StoreListing { segments, unlisted } = store.listing();
+        let needed = |at: Unlisted| Damage::needed(store.part(&at.path), at.reason);
+        let mut damaged: Vec<Damage> =
+            unlisted.into_iter().map(needed).chain(identity_damage(store)).collect();
+        let writer = store.writer().unwrap_or_else(|error| {
+            damaged.push(damage_of(store, &error));
+            None
+        });
+        let (writer, trouble) = writer.map(|writer| (writer.holder, writer.trouble)).unzip();
+        let (mut rewind_to, mut newest) = (None::<Timestamp>, None::<Timestamp>);
+        let mut of_sealed = HashMap::new();
+        for segment in &segments {
+            let known = remembered.times(&segment.name);
+            if known.is_none() {
+                // Its times may stand in its index, which tells nothing of the file itself.
+                damaged.extend(unopened(store, segment));
+            }
+            let found = known.map_or_else(|| times(store, segment, &mut damaged), |known| Ok(Some(known)));
+            let found = found.unwrap_or_else(|error| {
+                let damage = damage_of(store, &error);
+                if !damaged.contains(&damage) {
+                    damaged.push(damage);
+                }
+                None
+            });
+            if let Some((first, last)) = found {
+                if segment.state == SegmentState::Sealed {
+                    of_sealed.insert(segment.name, (first, last));
+                }
+                rewind_to = Some(rewind_to.map_or(first, |time| time.min(first)));
+                newest = Some(newest.map_or(last, |time| time.max(last)));
+            }
+        }
+        remembered.set_times(of_sealed);
+        let recent = remembered.last_day(store, now, writer.is_some());
+        damaged.extend(recent.damaged);
+        let catalog = CatalogOverview::of(store, &mut damaged);
+        let listed_bytes = || segments.iter().map(|segment| segment.disk_bytes).sum();
+        let records =
+            writer.as_deref().is_some_and(|writer| writer.contains("record") || writer.contains("run,"));
+        let is_open = |segment: &&ListedSegment| segment.state == SegmentState::Open;
+        let open_segments = segments.iter().filter(is_open).count();
+        Ok(Self {
+            store: store.root().display().to_string(),
+            id: store.identity().id.clone(),
+            created: store.identity().created,
+            writer,
+            trouble: trouble.flatten(),
+            segments: segments.len(),
+            open_segments,
+            without_index: segments
+                .iter()
+                .filter(|s| !s.has_index && s.state == SegmentState::Sealed)
+                .count(),
+            disk_bytes: store.disk_bytes().unwrap_or_else(|_| listed_bytes()),
+            rewind_to,
+            newest,
+            catalog,
+            packets_per_second: records.then_some(recent.packets_per_second),
+            bits_per_second: records.then_some(recent.bits_per_second),
+            dropped_last_day: recent.dropped,
+            ring_filled_last_day: recent.ring_filled,
+            slowest_write_last_day: recent.slowest_write_us.map(|us| us as f64 / 1e6),
+            down: recent.down,
+            damaged,
+        })
+    }
+}
+
+/// The catalog of conversations at a glance.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct CatalogOverview {
+    /// Hours that it has.
+    pub hours: u64,
+    /// Hours that cannot be read.
+    pub damaged: u64,
+    /// Records of conversations in them.
+    pub records: u64,
+    /// Bytes that they take on the disk.
+    pub disk_bytes: u64,
+    /// The earliest packet that they count.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub from: Option<Timestamp>,
+    /// The latest.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub to: Option<Timestamp>,
+}
+
+impl CatalogOverview {
+    fn of(store: &Store, damaged: &mut Vec<Damage>) -> Option<Self> {
+        let mut all = Self { hours: 0, damaged: 0, records: 0, disk_bytes: 0, from: None, to: None };
+        let hours = store.hours().unwrap_or_else(|error| {
+            damaged.push(damage_of(store, &error));
+            Vec::new()
+        });
+        for hour in hours {
+            let manifest = match store.manifest(hour) {
+                Ok(None) => continue, // it has expired
+                Ok(Some(manifest)) => Some(manifest),
+                Err(error) => {
+                    damaged.push(damage_of(store, &error));
+                    None
+                }
+            };
+            all.hours += 1;
+            all.disk_bytes += store.hour_disk_bytes(hour).unwrap_or(0);
+            let Some(manifest) = manifest else {
+                all.damaged += 1;
+                continue;
+            };
+            all.records += manifest.records;
+            if let Some((first, last)) = manifest.bounds() {
+                all.from = Some(all.from.map_or(first, |from| from.min(first)));
+                all.to = all.to.max(Some(last));
+            }
+        }
+        (all.hours > 0).then_some(all)
+    }
+}
+
+/// A segment at a glance.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SegmentOverview {
+    /// Its name: the time of its opening, and its lane.
+    #[schema(value_type = String)]
+    pub name: SegmentName,
+    /// `open` while it is being written, then `sealed`.
+    pub state: &'static str,
+    /// The earliest packet in it.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub first: Option<Timestamp>,
+    /// The latest packet in it.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub last: Option<Timestamp>,
+    /// Bytes of the file; of an open one this includes space that is only reserved.
+    pub file_bytes: u64,
+    /// Bytes that it takes on the disk, its index included.
+    pub disk_bytes: u64,
+    /// True if it has an index.
+    pub has_index: bool,
+}
+
+impl SegmentOverview {
+    /// Every segment of a store, oldest first.
+    pub fn all(store: &Store) -> Vec<Self> {
+        store.listing().segments.iter().map(|segment| Self::of(store, segment)).collect()
+    }
+
+    fn of(store: &Store, segment: &ListedSegment) -> Self {
+        // When its packets are from is not known of one that cannot be read.
+        let (first, last) = times(store, segment, &mut Vec::new()).unwrap_or_default().unzip();
+        let ListedSegment { name, state, file_bytes, disk_bytes, has_index } = *segment;
+        let state = if state == SegmentState::Open { "open" } else { "sealed" };
+        Self { name, state, first, last, file_bytes, disk_bytes, has_index }
+    }
+}
+
+/// The earliest and latest timestamps of a segment: from its mark while it is open, from its index once it is sealed. What of it is
+/// not as it was sealed is told, as far as that is seen without reading it.
+fn times(
+    store: &Store,
+    segment: &ListedSegment,
+    damaged: &mut Vec<Damage>,
+) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+    if segment.state == SegmentState::Open {
+        let mark = store.mark(&segment.name)?;
+        return Ok(mark.filter(|mark| mark.records > 0).map(|mark| (mark.first, mark.last)));
+    }
+    // An index that cannot be read costs only time.
+    let Some(index) = index_head(store, segment)? else { return walk_times(store, segment, damaged) };
+    if let Ok(Some(opened)) = store.open_segment(&segment.name) {
+        let head = netrewind_store::RecordReader::new(opened.file.take(FILE_HEADER_BYTES as u64));
+        let bytes = index.segment_bytes();
+        let reason = match head {
+            Err(error) => Some(error.to_string()),
+            Ok(_) if segment.file_bytes != bytes => {
+                Some(format!("it has {} bytes, and had {bytes} when it was sealed", segment.file_bytes))
+            }
+            Ok(_) => None,
+        };
+        let part = || store.part(&store.sealed_path(&segment.name));
+        damaged.extend(reason.map(|reason| Damage::needed(part(), reason)));
+    }
+    Ok((index.records() > 0).then(|| (index.first(), index.last())))
+}
+
+/// The head of a segment's index, where there is one that can be read.
+fn index_head(store: &Store, segment: &ListedSegment) -> Result<Option<Index<Vec<u8>>>, StoreError> {
+    let Ok(Some(file)) = store.open_index(&segment.name) else { return Ok(None) };
+    let failed = |source| StoreError::Io { path: store.index_path(&segment.name), source };
+    let length = file.metadata().map_err(failed)?.len();
+    let mut bytes = Vec::new();
+    file.take(INDEX_HEAD_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    // The rest is not looked at, but its absence would be noticed.
+    bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+    Ok(Index::open(bytes).ok())
+}
+
+/// The same from the segment itself, as far as it can be read.
+fn walk_times(
+    store: &Store,
+    segment: &ListedSegment,
+    damaged: &mut Vec<Damage>,
+) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+    let Some(opened) = store.open_segment(&segment.name)? else { return Ok(None) };
+    let path = store.sealed_path(&segment.name);
+    let unread = |error: SegmentError| StoreError::Io { path: path.clone(), source: io::Error::other(error) };
+    let mut reader = netrewind_store::RecordReader::new(opened.file).map_err(unread)?;
+    let mut times = None::<(Timestamp, Timestamp)>;
+    loop {
+        match reader.next_record() {
+            Ok(Some(record)) => {
+                let at = record.header.timestamp();
+                times = Some(times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+            }
+            Ok(None) => return Ok(times),
+            Err(error) => {
+                damaged.push(Damage::needed(store.part(&path), error.to_string()));
+                return Ok(times);
+            }
+        }
+    }
+}
+
+/// The files of a segment that cannot be opened.
+fn unopened(store: &Store, segment: &ListedSegment) -> impl Iterator<Item = Damage> {
+    let bytes = store.open_segment(&segment.name).err().map(|error| damage_of(store, &error));
+    let index = store.open_index(&segment.name).err().map(|error| damage_of(store, &error));
+    let index = index.map(|damage| Damage { is_needed: false, ..damage });
+    bytes.into_iter().chain(index)
+}
+
+fn damage_of(store: &Store, error: &StoreError) -> Damage {
+    let (part, reason) = part_and_reason(store, error);
+    Damage::needed(part, reason)
+}

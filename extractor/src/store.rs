@@ -1,0 +1,7 @@
+//! The store as queries see it: opened segments, kept open between queries, and the snapshot that one query reads.
+
+pub(crate) mod live_index;
+pub(crate) mod scan;
+pub(crate) mod segment;
+pub(crate) mod segment_cache;
+pub(crate) mod snapshot;

@@ -1,0 +1,182 @@
+//! Sealed segments kept open between queries: opening one, and checking the parts of its index that every query needs, costs
+//! more than most queries spend on it.
+//!
+//! **Invariant:** nothing of a segment that has left the store is kept for longer than some evictions, so that the disk gets
+//! its room back: its bytes until the next one but one after the last query that used them, its index (a hundredth of them) for
+//! [`EVICTIONS_BETWEEN_CHECKS`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use netrewind_index::Index;
+use netrewind_packet::tunnel::TunnelPorts;
+use netrewind_store::store::Watcher;
+use netrewind_store::{Map, SegmentName, SegmentState, Store};
+
+use crate::ExtractError;
+use crate::answer::completeness::{Damage, identity_damage};
+use crate::store::segment::{Mapped, Opening, Segment};
+
+/// Segments whose indexes stay opened: those of eight lanes of 17 hours, if a segment is a minute's. The newest are kept.
+const KEPT_MAX: usize = 8192;
+/// Memory of all that indexes have decoded for good. Beyond, those of the oldest segments are given up.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Evictions after which is looked whether kept indexes are still in the store.
+const EVICTIONS_BETWEEN_CHECKS: u32 = 8;
+/// Evictions after which an index is opened and checked anew, though it was kept: it may have been built again, and a disk can
+/// forget.
+const EVICTIONS_KEPT: u32 = 600;
+
+/// The segments of a store, to be opened.
+#[derive(Debug)]
+pub(crate) struct SegmentCache {
+    store: Store,
+    /// The store's, which an index has to have been built with.
+    ports: TunnelPorts,
+    watcher: Mutex<Watcher>,
+    kept: Mutex<BTreeMap<SegmentName, CachedSegment>>,
+    kept_max: usize,
+    evictions: AtomicU32,
+}
+
+/// A sealed segment and its index, which belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) bytes: Arc<Map>,
+    pub(crate) index: Arc<Index<Map>>,
+    /// See [`Segment::is_plain`].
+    pub(crate) plain: Arc<OnceLock<bool>>,
+}
+
+#[derive(Debug)]
+struct CachedSegment {
+    index: Arc<Index<Map>>,
+    plain: Arc<OnceLock<bool>>,
+    /// Map of the segment, kept as long as queries use it.
+    bytes: Option<Arc<Map>>,
+    /// Since the last eviction.
+    is_used: bool,
+    opened_at: u32,
+}
+
+impl SegmentCache {
+    /// A cache of at most [`KEPT_MAX`] segments, and at most `held_max`.
+    pub(crate) fn new(store: Store, held_max: usize) -> Self {
+        // A query over a store whose ports cannot be read ends before.
+        let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();
+        let kept_max = held_max.min(KEPT_MAX);
+        let watcher = Mutex::new(Watcher::new(&store));
+        Self { store, ports, watcher, kept: Mutex::default(), kept_max, evictions: AtomicU32::new(0) }
+    }
+
+    /// UDP ports that carry tunnels in the store.
+    pub(crate) fn ports(&self) -> &TunnelPorts {
+        &self.ports
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Opens a segment, and its index if `use_index`.
+    pub(crate) fn open(
+        &self,
+        name: SegmentName,
+        ordinal: u32,
+        use_index: bool,
+    ) -> Result<Opening, ExtractError> {
+        let mapped = Mapped::new(self, name, ordinal, use_index)?;
+        Ok(mapped.map_or(Opening::Nothing, |mapped| mapped.check(self)))
+    }
+
+    /// Names of all segments, and places that could not be listed. If nothing has changed for two evictions, that costs a look
+    /// at each day's folder.
+    pub(crate) fn listed(&self) -> (Vec<(SegmentName, SegmentState)>, Vec<Damage>) {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        watcher.look(self.evictions.load(Ordering::Relaxed));
+        let unlisted = watcher.unlisted().map(|at| Damage::needed(self.store.part(&at.path), &*at.reason));
+        let damaged = unlisted.chain(identity_damage(&self.store)).collect();
+        (watcher.segments().collect(), damaged)
+    }
+
+    /// A segment that is kept opened.
+    pub(crate) fn get(&self, name: &SegmentName) -> Option<Opened> {
+        let mut all = self.lock();
+        let kept = all.get_mut(name)?;
+        if kept.index.bytes().has_lost() || kept.bytes.as_ref().is_some_and(|bytes| bytes.has_lost()) {
+            // Opened anew, it is seen as it is now.
+            all.remove(name);
+            return None;
+        }
+        kept.is_used = true;
+        if kept.bytes.is_none() {
+            // What cannot be read any more is opened anew, and told.
+            let bytes = Segment::map(&self.store, *name).unwrap_or(None);
+            // The index was found to belong to it, and neither changes.
+            kept.bytes = bytes.filter(|bytes| bytes.len() as u64 == kept.index.segment_bytes()).map(Arc::new);
+        }
+        let (index, plain) = (Arc::clone(&kept.index), Arc::clone(&kept.plain));
+        let opened = kept.bytes.clone().map(|bytes| Opened { bytes, index, plain });
+        if opened.is_none() {
+            all.remove(name);
+        }
+        opened
+    }
+
+    /// Gives up a segment that somebody has shortened since it was mapped: the last of its pages reads as zeros where it was cut,
+    /// which no fault tells of. True if so; it is then to be opened again.
+    pub(crate) fn drops_shortened(&self, segment: &Segment) -> bool {
+        let mapped = segment.bytes.len() as u64;
+        let now = std::fs::metadata(self.store.sealed_path(&segment.name));
+        // What has expired stays whole under its map.
+        let is_shortened = segment.is_sealed() && now.is_ok_and(|now| now.len() < mapped);
+        if is_shortened {
+            drop(self.lock().remove(&segment.name));
+        }
+        is_shortened
+    }
+
+    /// Keeps a segment opened.
+    pub(crate) fn put(&self, name: SegmentName, opened: &Opened) {
+        let Opened { bytes, index, plain } = opened.clone();
+        let opened_at = self.evictions.load(Ordering::Relaxed);
+        let mut all = self.lock();
+        all.insert(name, CachedSegment { index, plain, bytes: Some(bytes), is_used: true, opened_at });
+        if all.len() > self.kept_max {
+            all.pop_first();
+        }
+    }
+
+    /// Closes kept segments that are no longer in the store, or not used. To be called about once a second by a long-running
+    /// service.
+    pub(crate) fn evict_unused(&self) {
+        let now = self.evictions.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let checks = now.is_multiple_of(EVICTIONS_BETWEEN_CHECKS);
+        let names: Vec<SegmentName> = match checks {
+            true => self.lock().keys().copied().collect(),
+            false => Vec::new(),
+        };
+        let gone: Vec<_> = names.into_iter().filter(|name| !self.store.index_path(name).exists()).collect();
+        let mut all = self.lock();
+        gone.iter().for_each(|name| drop(all.remove(name)));
+        all.retain(|_, kept| now.wrapping_sub(kept.opened_at) < EVICTIONS_KEPT);
+        for kept in all.values_mut() {
+            if !std::mem::take(&mut kept.is_used) {
+                kept.bytes = None;
+            }
+        }
+        if checks {
+            let mut bytes: usize = all.values().map(|kept| kept.index.decoded_bytes()).sum();
+            while bytes > KEPT_BYTES_MAX
+                && let Some((_, oldest)) = all.pop_first()
+            {
+                bytes -= oldest.index.decoded_bytes();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SegmentName, CachedSegment>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,245 @@
+//! Snapshot of a store's segments at the beginning of a query: listed once, then each opened, so that segments that expire or
+//! are sealed meanwhile stay readable and no packet is seen twice.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use netrewind_store::{LinkType, SegmentName, SegmentState, Timestamp};
+
+use crate::answer::RejectedIndex;
+use crate::answer::completeness::Damage;
+use crate::answer::control::Control;
+use crate::history::timeline::RecordingTimeline;
+use crate::store::segment::{Mapped, Opening, ScanCache, Segment};
+use crate::store::segment_cache::SegmentCache;
+use crate::{ExtractError, Query, TimeRange, Unreadable};
+
+/// Segments that are mapped before the first of them is looked at, so that the disk works on all of them.
+const MAPPED_AHEAD: usize = 64;
+/// Segments that are walked over at a time to learn their bounds.
+const WALKED_AT_A_TIME: usize = 1024;
+/// Interval at which a thread checks for finished walks.
+const WAIT: Duration = Duration::from_millis(2);
+
+/// Resources that a query may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Workers {
+    /// Threads beside the caller's.
+    pub(crate) helpers: usize,
+    /// Segments that are kept mapped.
+    pub(crate) held_max: usize,
+}
+
+/// A store's segments at one instant.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Segments that hold packets, by name; all with their bounds.
+    pub(crate) segments: Vec<Segment>,
+    /// Segments without packets of the range, but with packets that can decide about some in it.
+    pub(crate) beside: Vec<Segment>,
+    /// Segments without packets in the range asked for.
+    pub(crate) outside: Vec<Segment>,
+    /// Names of all that were listed and are there, ascending.
+    pub(crate) names: Vec<SegmentName>,
+    pub(crate) rejected: Vec<RejectedIndex>,
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// Places that could not be searched for segments.
+    pub(crate) damaged: Vec<Damage>,
+    held: usize,
+}
+
+impl Snapshot {
+    /// Opens all segments of a store, and walks over those without an index that its bounds do not otherwise tell.
+    pub(crate) fn take(
+        segment_cache: &SegmentCache,
+        query: &Query,
+        scans: &ScanCache,
+        workers: Workers,
+        control: &dyn Control,
+    ) -> Result<Self, ExtractError> {
+        Self::take_those(segment_cache, query, scans, workers, control, &|_, _| true)
+    }
+
+    /// Likewise, of those that are wanted.
+    pub(crate) fn take_those(
+        segment_cache: &SegmentCache,
+        query: &Query,
+        scans: &ScanCache,
+        workers: Workers,
+        control: &dyn Control,
+        is_wanted: &dyn Fn(&SegmentName, SegmentState) -> bool,
+    ) -> Result<Self, ExtractError> {
+        let Workers { helpers, held_max } = workers;
+        let (mut listed, damaged) = segment_cache.listed();
+        listed.retain(|(name, state)| is_wanted(name, *state));
+        let names = Vec::with_capacity(listed.len());
+        let mut snapshot = Self { names, damaged, ..Self::default() };
+        let mut unbounded = 0;
+        let mut ordinals = 0..;
+        for part in listed.chunks(MAPPED_AHEAD) {
+            let mut mapped = Vec::with_capacity(part.len());
+            for ((name, _), ordinal) in part.iter().zip(&mut ordinals) {
+                if control.cancelled() {
+                    return Err(ExtractError::Cancelled);
+                }
+                // One that has expired since it was listed is not there.
+                if let Some(files) = Mapped::new(segment_cache, *name, ordinal, query.use_index)? {
+                    snapshot.names.push(*name);
+                    mapped.push(files);
+                }
+            }
+            for opening in mapped.into_iter().map(|mapped| mapped.check(segment_cache)) {
+                unbounded += usize::from(snapshot.add(opening, query.range(), held_max));
+            }
+            if unbounded >= WALKED_AT_A_TIME {
+                unbounded = 0;
+                snapshot.bound_all(scans, helpers, control)?;
+                snapshot.settle_from(0, query.range(), held_max);
+            }
+        }
+        snapshot.bound_all(scans, helpers, control)?;
+        snapshot.settle_from(0, query.range(), held_max);
+        Ok(snapshot)
+    }
+
+    /// Takes a segment in; true where its bounds are still to be found.
+    fn add(&mut self, opening: Opening, range: TimeRange, held_max: usize) -> bool {
+        match opening {
+            Opening::Ready(segment, rejection) => {
+                self.rejected.extend(rejection);
+                let is_unbounded = segment.bounds.is_none();
+                self.segments.push(*segment);
+                self.settle_from(self.segments.len() - 1, range, held_max);
+                is_unbounded
+            }
+            Opening::Unreadable(place) => {
+                self.unreadable.push(place);
+                false
+            }
+            Opening::Nothing => false,
+        }
+    }
+
+    /// Gives up the maps of segments that the range does not touch, and of those beyond `held_max`.
+    fn settle_from(&mut self, number: usize, range: TimeRange, held_max: usize) {
+        for segment in &mut self.segments[number..] {
+            let Some((first, last)) = segment.bounds.filter(|_| !segment.is_released() && !segment.is_held)
+            else {
+                continue;
+            };
+            if range.meets(first, last) && self.held < held_max {
+                segment.is_held = true;
+                self.held += 1;
+            } else {
+                segment.release();
+            }
+        }
+    }
+
+    /// Has each segment bounded, and leaves those out that turn out to be empty.
+    fn bound_all(
+        &mut self,
+        scans: &ScanCache,
+        helpers: usize,
+        control: &dyn Control,
+    ) -> Result<(), ExtractError> {
+        let unbounded: Vec<&mut Segment> =
+            self.segments.iter_mut().filter(|segment| segment.bounds.is_none()).collect();
+        if unbounded.is_empty() {
+            return Ok(());
+        }
+        walk_over_all(unbounded, scans, helpers, control)?;
+        // The damage of the others is found when their part is planned, if the query touches them at all.
+        for segment in self.segments.iter().filter(|segment| segment.bounds.is_none()) {
+            let walk = scans.of(segment, &|| false);
+            self.unreadable.extend(walk.and_then(|walk| segment.damage(&walk)));
+        }
+        self.segments.retain(|segment| segment.bounds.is_some());
+        Ok(())
+    }
+
+    /// Finds segments that are shorter than they were when they were sealed. One whose index fits is not.
+    pub(crate) fn find_shortened(&mut self, timeline: &RecordingTimeline<'_>) {
+        let is_sealed =
+            |segment: &&Segment| segment.is_sealed() && segment.index.is_none() && !segment.is_released();
+        for segment in self.segments.iter().chain(&self.beside).filter(is_sealed) {
+            let bytes = segment.bytes.len() as u64;
+            let sealed = timeline.sealed_bytes.get(&segment.name).copied().unwrap_or(bytes);
+            if bytes < sealed {
+                let reason = format!("the file ends there, and had {sealed} bytes when it was sealed");
+                self.unreadable.push(Unreadable { segment: segment.name, offset: bytes, reason });
+            }
+        }
+    }
+
+    /// The earliest timestamp kept.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.segments.iter().filter_map(|segment| segment.bounds).map(|(first, _)| first).min()
+    }
+
+    /// The latest timestamp committed.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        self.segments.iter().filter_map(|segment| segment.bounds).map(|(_, last)| last).max()
+    }
+
+    /// The link types of the store, ascending.
+    pub(crate) fn link_types(&self) -> Vec<LinkType> {
+        let mut link_types: Vec<_> = self.segments.iter().map(|segment| segment.link_type).collect();
+        link_types.sort_unstable();
+        link_types.dedup();
+        link_types
+    }
+
+    /// Removes the segments that cannot have packets in the range, and returns those of them that can have some in `reached`.
+    pub(crate) fn keep_in(&mut self, range: TimeRange, reached: TimeRange) -> Vec<Segment> {
+        let meets = |segment: &Segment, range: TimeRange| {
+            segment.bounds.is_some_and(|(first, last)| range.meets(first, last))
+        };
+        let is_beside = |segment: &mut Segment| !meets(segment, range);
+        let rest = self.segments.extract_if(.., is_beside);
+        let (beside, outside) = rest.partition(|segment| meets(segment, reached));
+        self.outside = outside;
+        beside
+    }
+
+    /// Segments with packets of the range, followed by those beside it.
+    pub(crate) fn into_segments(self) -> Vec<Arc<Segment>> {
+        self.segments.into_iter().chain(self.beside).map(Arc::new).collect()
+    }
+}
+
+/// Walks over segments to learn their bounds, on some threads; this one only waits and asks whether to give up.
+fn walk_over_all(
+    segments: Vec<&mut Segment>,
+    scans: &ScanCache,
+    helpers: usize,
+    control: &dyn Control,
+) -> Result<(), ExtractError> {
+    let stop = AtomicBool::new(false);
+    let running = AtomicUsize::new(helpers.saturating_add(1).min(segments.len()));
+    let work = Mutex::new(segments.into_iter());
+    let waiting = std::thread::current();
+    let walker = || {
+        loop {
+            let segment = work.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(segment) = segment else { break };
+            let Some(walk) = scans.of(segment, &|| stop.load(Ordering::Relaxed)) else { break };
+            segment.bounds = walk.bounds();
+        }
+        running.fetch_sub(1, Ordering::Release);
+        waiting.unpark();
+    };
+    std::thread::scope(|scope| {
+        let walkers: Vec<_> = (0..running.load(Ordering::Relaxed)).map(|_| scope.spawn(walker)).collect();
+        while running.load(Ordering::Acquire) > 0 && !walkers.iter().all(|walker| walker.is_finished()) {
+            if control.cancelled() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            std::thread::park_timeout(WAIT);
+        }
+    });
+    if control.cancelled() { Err(ExtractError::Cancelled) } else { Ok(()) }
+}
