@@ -10,7 +10,7 @@ mod reassembly;
 use std::net::{IpAddr, Ipv4Addr};
 
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_packet::{Dissection, protocol};
+use netrewind_packet::{Dissection, dissect_into, protocol};
 use netrewind_store::{LinkType, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -184,7 +184,7 @@ impl Sink for StreamSink {
 
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         let Self { ends, ports, dissection, reassembly } = self;
-        dissection.take_apart(ports, packet.link_type, packet.bytes, packet.header.len);
+        dissect_into(dissection, ports, packet.link_type, packet.bytes, packet.header.len);
         if let Some(payload) = Payload::of(dissection, packet.bytes, ends) {
             reassembly.take(packet.header.timestamp(), &payload);
         }

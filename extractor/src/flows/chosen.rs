@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use foldhash::fast::RandomState;
 use netrewind_index::{Index, IndexError, Template};
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_packet::{Dissection, PacketKey};
+use netrewind_packet::{Dissection, PacketKey, dissect_into};
 use netrewind_store::{LinkType, Map, SegmentName};
 
 use super::carrier::{Encapsulations, TemplateFacts};
@@ -195,7 +195,7 @@ impl<'c> ChosenPackets<'c> {
     }
 
     fn has_key(&mut self, packet: &AnswerPacket<'_>) -> bool {
-        self.dissection.take_apart(&self.ports, packet.link_type, packet.bytes, packet.header.len);
+        dissect_into(&mut self.dissection, &self.ports, packet.link_type, packet.bytes, packet.header.len);
         let PacketKey { source, destination, .. } = self.dissection.key;
         if !self.chosen.parts.addresses.contains(&in_order([source, destination])) {
             return false;

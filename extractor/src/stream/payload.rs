@@ -2,27 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netrewind_packet::{Dissection, Shape, protocol};
+use netrewind_packet::bytes::u32_at;
+use netrewind_packet::{Dissection, Shape, protocol, tcp_field, udp_field};
 
 use super::{Ends, Speaker, StreamEnd};
-
-mod ipv4_field {
-    pub(super) const TOTAL_LENGTH: usize = 2;
-}
-
-mod ipv6_field {
-    pub(super) const PAYLOAD_LENGTH: usize = 4;
-    pub(super) const HEADER_BYTES: usize = 40;
-}
-
-mod tcp_field {
-    pub(super) const SEQUENCE: usize = 4;
-    pub(super) const ACKNOWLEDGMENT: usize = 8;
-    pub(super) const DATA_OFFSET: usize = 12;
-    pub(super) const FLAGS: usize = 13;
-}
-
-const UDP_HEADER_BYTES: usize = 8;
 
 pub(super) mod flag {
     pub(in super::super) const SYN: u8 = 0x02;
@@ -63,7 +46,7 @@ impl<'a> Payload<'a> {
                     usize::from(packet.get(transport.begins + tcp_field::DATA_OFFSET)? >> 4) * 4;
                 (data_offset, Some(segment(packet, transport.begins)?))
             }
-            protocol::UDP | protocol::UDP_LITE => (UDP_HEADER_BYTES, None),
+            protocol::UDP | protocol::UDP_LITE => (udp_field::HEADER_BYTES, None),
             _ => (0, None),
         };
         let begins = (transport.begins + header_bytes).min(transport.ends);
@@ -96,25 +79,15 @@ fn speaker(dissection: &Dissection, ends: &Ends) -> Option<Speaker> {
 
 /// Transport header of the innermost view, if it is of this protocol.
 fn transport(dissection: &Dissection, packet: &[u8], wanted: u8) -> Option<TransportRange> {
-    let network = dissection.prefix_bytes;
-    let innermost = dissection.innermost();
-    // A length of zero: the sending host left the cutting to its network card (segmentation offload).
-    let view_end = usize::from(innermost.view.offset) + innermost.len as usize;
-    let stated = |length: u16, header_bytes: usize| match usize::from(length) {
-        0 => view_end,
-        length => (network + header_bytes + length).min(view_end),
-    };
-    let (found, begins, ends) = match dissection.shape {
+    let (found, header_bytes) = match dissection.shape {
         Shape::Ipv4 { first_byte, protocol, later_fragment: false, .. } => {
-            let header_bytes = usize::from(first_byte & 15) * 4;
-            (protocol, network + header_bytes, stated(u16_at(packet, network + ipv4_field::TOTAL_LENGTH)?, 0))
+            (protocol, usize::from(first_byte & 15) * 4)
         }
-        Shape::Ipv6 { transport, protocol, later_fragment: false, .. } => {
-            let length = u16_at(packet, network + ipv6_field::PAYLOAD_LENGTH)?;
-            (protocol, network + usize::from(transport), stated(length, ipv6_field::HEADER_BYTES))
-        }
+        Shape::Ipv6 { transport, protocol, later_fragment: false, .. } => (protocol, usize::from(transport)),
         _ => return None,
     };
+    let begins = dissection.prefix_bytes + header_bytes;
+    let ends = dissection.datagram_end(packet)?;
     (found == wanted && begins <= ends).then_some(TransportRange { begins, ends })
 }
 
@@ -124,12 +97,4 @@ fn segment(packet: &[u8], transport: usize) -> Option<TcpHeader> {
         acknowledgment: u32_at(packet, transport + tcp_field::ACKNOWLEDGMENT)?,
         flags: *packet.get(transport + tcp_field::FLAGS)?,
     })
-}
-
-fn u16_at(packet: &[u8], at: usize) -> Option<u16> {
-    packet.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
-}
-
-fn u32_at(packet: &[u8], at: usize) -> Option<u32> {
-    packet.get(at..)?.first_chunk().copied().map(u32::from_be_bytes)
 }

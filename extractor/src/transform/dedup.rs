@@ -15,8 +15,9 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use netrewind_packet::bytes::u16_at;
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_packet::{Peeler, ViewBytes, split_type};
+use netrewind_packet::{Peeler, ViewBytes, ipv4_field, ipv6_field, split_type};
 use netrewind_store::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -131,9 +132,10 @@ fn lay_out(content: &mut Vec<u8>, peeler: &mut Peeler, packet: ViewBytes<'_>) {
         return;
     };
     let header = datagram.bytes;
+    let length_at = |at| u16_at(header, at).map_or(0, u32::from);
     let (length, changing): (_, &[usize]) = match datagram.link_type {
-        LinkType::IPV4 => (u16_at(header, 2), &[8, 10, 11]),
-        _ => (payload_to_packet_length(u16_at(header, 4)), &[7]),
+        LinkType::IPV4 => (length_at(ipv4_field::TOTAL_BYTES), &[8, 10, 11]),
+        _ => (payload_to_packet_length(length_at(ipv6_field::PAYLOAD_BYTES)), &[7]),
     };
     // A length of zero stands for one that does not fit (segmentation offload, jumbograms).
     let len = if length == 0 { datagram.len } else { datagram.len.min(length) };
@@ -148,13 +150,8 @@ fn lay_out(content: &mut Vec<u8>, peeler: &mut Peeler, packet: ViewBytes<'_>) {
     }
 }
 
-fn u16_at(header: &[u8], at: usize) -> u32 {
-    header.get(at..at + 2).map_or(0, |bytes| u32::from(bytes[0]) << 8 | u32::from(bytes[1]))
-}
-
 fn payload_to_packet_length(payload_bytes: u32) -> u32 {
-    const IPV6_HEADER_BYTES: u32 = 40;
-    if payload_bytes == 0 { 0 } else { IPV6_HEADER_BYTES + payload_bytes }
+    if payload_bytes == 0 { 0 } else { ipv6_field::HEADER_BYTES as u32 + payload_bytes }
 }
 
 /// The packets of the last while.

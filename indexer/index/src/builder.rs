@@ -24,7 +24,7 @@ use crate::seconds::Seconds;
 use flow_table::{BATCH_PACKETS, FlowTable, Pending};
 use message::Message;
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_packet::{Dissection, Shape};
+use netrewind_packet::{Dissection, Shape, dissect_into};
 use observer::Observer;
 use template_table::TemplateTable;
 
@@ -175,7 +175,7 @@ impl Builder {
         }
         let granule = self.enter_granule(record.offset, timestamp);
         let packet = &mut self.dissection;
-        packet.take_apart(&self.ports, self.link_type, record.packet, record.header.len);
+        dissect_into(packet, &self.ports, self.link_type, record.packet, record.header.len);
         let template = self.templates.find(packet, record.packet);
         let shape = self.templates.shape(template);
         let flags = packet.tcp_flags.filter(|_| shape != Shape::None);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 
 use netrewind_packet::tunnel::{Layer, Tunnel, addresses_of, tunnels};
-use netrewind_packet::{Dissection, Shape, TCP_FLAGS, TransportKey, View, ipv4_field, ipv6_field, protocol};
+use netrewind_packet::{Dissection, Shape, TransportKey, View, ipv4_field, ipv6_field, protocol, tcp_field};
 use netrewind_store::LinkType;
 
 use crate::flow::Flow;
@@ -222,7 +222,7 @@ impl Template {
     /// Offset of the TCP flags byte, in packets that have captured it.
     pub fn tcp_flags_offset(&self) -> Option<usize> {
         let is_tcp = self.protocol() == Some(protocol::TCP) && self.transport_key() == TransportKey::Ports;
-        is_tcp.then(|| self.transport_offset().map(|at| at + TCP_FLAGS)).flatten()
+        is_tcp.then(|| self.transport_offset().map(|at| at + tcp_field::FLAGS)).flatten()
     }
 
     /// Describes every packet of the template, whatever its flow: fills `known` with one mask per byte and `bytes` with the

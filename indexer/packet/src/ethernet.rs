@@ -1,10 +1,44 @@
-//! VLAN tags: what announces one, and where they stand behind each kind of link-layer header. The one place of the project
-//! that knows.
+//! EtherTypes, and VLAN tags: what announces one, and where they stand behind each kind of link-layer header. The one place
+//! of the project that knows.
 //!
-//! Sources: IEEE 802.1Q, tcpdump.org/linktypes.html (LINUX_SLL, LINUX_SLL2).
+//! Sources: IEEE 802.3, 802.1Q, IANA's IEEE 802 numbers, tcpdump.org/linktypes.html (LINUX_SLL, LINUX_SLL2).
 
 use netrewind_store::LinkType;
 
+/// EtherTypes that say what follows.
+pub mod ethertype {
+    /// IPv4.
+    pub const IPV4: u16 = 0x0800;
+    /// ARP.
+    pub const ARP: u16 = 0x0806;
+    /// A whole Ethernet frame, in GRE and Geneve.
+    pub const ETHERNET: u16 = 0x6558;
+    /// RARP.
+    pub const RARP: u16 = 0x8035;
+    /// IPv6.
+    pub const IPV6: u16 = 0x86dd;
+    /// Slow protocols: LACP, OAM.
+    pub const SLOW: u16 = 0x8809;
+    /// An MPLS stack.
+    pub const MPLS: u16 = 0x8847;
+    /// An MPLS stack with a label from upstream, once of multicast.
+    pub const MPLS_MULTICAST: u16 = 0x8848;
+    /// PPPoE discovery.
+    pub const PPPOE_DISCOVERY: u16 = 0x8863;
+    /// A PPPoE session.
+    pub const PPPOE_SESSION: u16 = 0x8864;
+    /// 802.1X.
+    pub const EAPOL: u16 = 0x888e;
+    /// LLDP.
+    pub const LLDP: u16 = 0x88cc;
+    /// A network service header.
+    pub const NSH: u16 = 0x894f;
+}
+
+/// The type field holds a length up to this value.
+pub const LENGTH_MAX: u16 = 1500;
+/// The smallest EtherType; values between a length and it mean nothing.
+pub const ETHERTYPE_MIN: u16 = 0x0600;
 /// Largest number of consecutive VLAN tags walked over.
 pub const VLAN_TAGS_MAX: usize = 8;
 /// Bytes of a VLAN tag: TPID and TCI.

@@ -3,16 +3,18 @@
 //! **Invariant:** total functions of bytes: whatever is cut, malformed or unknown only makes fewer things known. No unsafe
 //! code, no threads, no clock, no files.
 
+pub mod bytes;
 mod dissect;
-mod ethernet;
+mod dissection;
+pub mod ethernet;
+mod fields;
 mod shape;
 pub mod tunnel;
 mod views;
 
-pub use dissect::{
-    Dissection, EXTENSION_HEADERS_MAX, Fragment, PREFIX_BYTES_MAX, PacketKey, PacketView, Series, TCP_FLAGS,
-    VIEWS_MAX, dissect, dissect_with, ipv4_field, ipv6_field, protocol, u16_at,
-};
-pub use ethernet::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
+pub use dissect::{Fragment, Series, dissect, dissect_into, dissect_with};
+pub use dissection::{Dissection, PREFIX_BYTES_MAX, PacketKey, PacketView, VIEWS_MAX};
+pub use ethernet::{TypePlace, is_vlan_tpid};
+pub use fields::{EXTENSION_HEADERS_MAX, ipv4_field, ipv6_field, protocol, tcp_field, udp_field};
 pub use shape::{Shape, TransportKey, View};
 pub use views::{INNER_LINK_TYPES, Peeled, Peeler, ViewBytes, VlanTags, split_type, without_tags};

@@ -24,6 +24,7 @@
 //! **Invariant:** total functions of bytes: no panic, no allocation, and work bounded by [`LAYERS_MAX`].
 
 mod gre;
+mod identity;
 mod inner;
 mod ip;
 mod kind;
@@ -35,9 +36,10 @@ mod ppp;
 mod udp;
 mod window;
 
+pub use identity::{Tunnel, addresses_of, erspan_timestamp, id_bytes, tunnels};
 pub use kind::{LayerKind, TunnelKind};
 pub(crate) use layer::Layers;
-pub use layer::{LAYERS_MAX, Layer, Tunnel, addresses_of, erspan_timestamp, tunnels};
+pub use layer::{LAYERS_MAX, Layer};
 pub use port_change::PortChange;
 pub use ports::{PORTS_MAX, TunnelPorts, UdpTunnel};
 pub(crate) use window::{Inner, Window};

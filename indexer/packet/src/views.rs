@@ -7,7 +7,9 @@ use std::ops::Range;
 
 use netrewind_store::LinkType;
 
-use crate::dissect::{Dissection, Fragment, PacketView, u16_at};
+use crate::bytes::u16_at;
+use crate::dissect::{Fragment, dissect_into};
+use crate::dissection::{Dissection, PacketView};
 use crate::ethernet::{TypePlace, is_vlan_tpid};
 use crate::shape::Shape;
 use crate::tunnel::{Tunnel, TunnelPorts};
@@ -52,7 +54,7 @@ impl Peeler {
     /// Takes a stored packet apart.
     #[inline]
     pub fn take_apart<'p>(&mut self, stored: ViewBytes<'p>) -> Peeled<'_, 'p> {
-        self.dissection.take_apart(&self.ports, stored.link_type, stored.bytes, stored.len);
+        dissect_into(&mut self.dissection, &self.ports, stored.link_type, stored.bytes, stored.len);
         Peeled { dissection: &self.dissection, stored }
     }
 }
@@ -111,13 +113,8 @@ impl<'d, 'p> Peeled<'d, 'p> {
 
     /// End of the innermost IP packet by its own header, as an offset in the stored packet; `None` if it does not tell.
     pub fn datagram_end(&self) -> Option<usize> {
-        let datagram = self.datagram()?;
-        let length_at = |at: usize| u16_at(datagram.bytes, at).map(usize::from).filter(|bytes| *bytes > 0);
-        let bytes = match datagram.link_type {
-            LinkType::IPV4 => length_at(2),
-            _ => length_at(4).map(|bytes| 40 + bytes),
-        };
-        Some(self.dissection.prefix_bytes + bytes?)
+        let bytes = self.dissection.datagram_bytes(self.stored.bytes).filter(|bytes| *bytes > 0)?;
+        Some(self.dissection.prefix_bytes + bytes)
     }
 
     /// The tunnels, from the outermost.

@@ -1,6 +1,7 @@
 //! The bytes of a packet out of those of its fragments.
 
-use netrewind_packet::{Fragment, Peeler, protocol};
+use netrewind_packet::bytes::u16_at;
+use netrewind_packet::{Fragment, Peeler, ipv4_field, ipv6_field, protocol, udp_field};
 use netrewind_store::RecordHeader;
 
 use super::item::{OutputPacket, PacketBytes};
@@ -8,16 +9,8 @@ use super::queue::OutputQueue;
 use super::series::{FragmentSet, LeadFragment};
 use super::{DATAGRAM_BYTES_MAX, FragmentKey};
 
-/// Fields of the IPv4 header that are mended (RFC 791, section 3.1), counted from its beginning.
-const IPV4_TOTAL_BYTES: usize = 2;
-const IPV4_FRAGMENT: usize = 6;
 /// "Don't fragment", and the reserved bit.
 const IPV4_FLAGS_KEPT: u8 = 0xc0;
-/// Of the IPv6 header (RFC 8200, section 3), and its length.
-const IPV6_PAYLOAD_BYTES: usize = 4;
-const IPV6_HEADER_BYTES: usize = 40;
-/// Offset of the length field in the UDP header.
-const UDP_BYTES: usize = 4;
 
 /// The most bytes of payload that the packet of a fragment can have.
 pub(super) fn total_max(fragment: &Fragment) -> usize {
@@ -27,7 +20,7 @@ pub(super) fn total_max(fragment: &Fragment) -> usize {
 /// Bytes before the payload that the IP header's length counts.
 fn counted_header_bytes(fragment: &Fragment) -> usize {
     let header_bytes = fragment.header_end - fragment.header;
-    if fragment.series.is_ipv6 { header_bytes - IPV6_HEADER_BYTES } else { header_bytes }
+    if fragment.series.is_ipv6 { header_bytes - ipv6_field::HEADER_BYTES } else { header_bytes }
 }
 
 /// The packet whose payload has `total` bytes, from the view on that the first fragment's IP header stands in; cut where
@@ -74,10 +67,10 @@ fn mend(bytes: &mut [u8], fragment: &Fragment, begin: usize, total: usize) -> Op
     let length = u16::try_from(counted_header_bytes(fragment) + total).ok()?.to_be_bytes();
     *bytes.get_mut(fragment.next_header_at - begin)? = fragment.next_header;
     let header = bytes.get_mut(fragment.header - begin..)?;
-    let length_at = if fragment.series.is_ipv6 { IPV6_PAYLOAD_BYTES } else { IPV4_TOTAL_BYTES };
+    let length_at = if fragment.series.is_ipv6 { ipv6_field::PAYLOAD_BYTES } else { ipv4_field::TOTAL_BYTES };
     header.get_mut(length_at..length_at + 2)?.copy_from_slice(&length);
     if !fragment.series.is_ipv6 {
-        let place = header.get_mut(IPV4_FRAGMENT..IPV4_FRAGMENT + 2)?;
+        let place = header.get_mut(ipv4_field::FRAGMENT..ipv4_field::FRAGMENT + 2)?;
         place[0] &= IPV4_FLAGS_KEPT;
         place[1] = 0;
     }
@@ -103,9 +96,7 @@ pub(super) fn total_told(
 
 fn udp_bytes(series: &FragmentSet, first: &LeadFragment, queue: &OutputQueue) -> Option<usize> {
     let part = series.parts.get(&0).filter(|_| first.fragment.next_header == protocol::UDP)?;
-    let at = part.payload + UDP_BYTES;
-    let bytes = queue.item(part.slot)?.bytes().get(at..at + 2)?;
-    Some(usize::from(u16::from_be_bytes([bytes[0], bytes[1]])))
+    u16_at(queue.item(part.slot)?.bytes(), part.payload + udp_field::BYTES).map(usize::from)
 }
 
 fn inner_bytes(

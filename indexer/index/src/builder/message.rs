@@ -1,7 +1,8 @@
 //! A packet's contribution to its conversation, beside the counters of its flow: a TCP segment or a UDP datagram.
 
 use netrewind_labels::{BYTES_MAX, Transport, may_tell};
-use netrewind_packet::{Dissection, PacketView, Shape, ipv4_field, ipv6_field, protocol, u16_at};
+use netrewind_packet::bytes::u32_at;
+use netrewind_packet::{Dissection, protocol, tcp_field, udp_field};
 
 /// Slots for marks: see [`Payloads`].
 const MARKS: usize = 4096;
@@ -36,38 +37,18 @@ impl Message {
         let mut message = Self { transport: Some(transport), ..Self::default() };
         let payload_at = match transport {
             Transport::Tcp => {
-                let header: &[u8; TCP_HEADER_BYTES] = packet.get(at..)?.first_chunk()?;
-                let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, words, ..] = *header;
-                message.sequence = u32::from_be_bytes([s0, s1, s2, s3]);
-                message.acknowledged = u32::from_be_bytes([a0, a1, a2, a3]);
-                at + usize::from(words >> 4).max(TCP_HEADER_BYTES / 4) * 4
+                let header: &[u8; tcp_field::HEADER_BYTES] = packet.get(at..)?.first_chunk()?;
+                message.sequence = u32_at(header, tcp_field::SEQUENCE)?;
+                message.acknowledged = u32_at(header, tcp_field::ACKNOWLEDGMENT)?;
+                let words = usize::from(header[tcp_field::DATA_OFFSET] >> 4);
+                at + words.max(tcp_field::HEADER_BYTES / 4) * 4
             }
-            Transport::Udp => at + UDP_HEADER_BYTES,
+            Transport::Udp => at + udp_field::HEADER_BYTES,
         };
-        let end = network_end(d, packet)?;
+        let end = d.datagram_end(packet)?;
         message.payload = end.saturating_sub(payload_at) as u32;
         Some((message, packet.get(payload_at..end.min(packet.len())).unwrap_or_default()))
     }
-}
-
-const TCP_HEADER_BYTES: usize = 20;
-const UDP_HEADER_BYTES: usize = 8;
-
-/// End of the packet by the innermost network header; trailers and padding follow it.
-#[inline]
-fn network_end(d: &Dissection, packet: &[u8]) -> Option<usize> {
-    let network = d.prefix_bytes;
-    let network_bytes = match d.shape {
-        Shape::Ipv4 { .. } => usize::from(u16_at(packet, network + ipv4_field::TOTAL_BYTES)?),
-        _ => match u16_at(packet, network + ipv6_field::PAYLOAD_BYTES)? {
-            0 => 0,
-            length => ipv6_field::HEADER_BYTES + usize::from(length),
-        },
-    };
-    let PacketView { view, len, .. } = d.innermost();
-    let view_end = usize::from(view.offset) + len as usize;
-    // No length at all: the sending host's card was to fill it in.
-    Some(if network_bytes == 0 { view_end } else { view_end.min(network + network_bytes) })
 }
 
 /// Fronts of the payloads of a batch that labels may be read from: the packets' bytes are gone by the time their flows are

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use netrewind_store::LinkType;
 
 use crate::template::Template;
-use netrewind_packet::tunnel::{Layer, LayerKind};
+use netrewind_packet::tunnel::{Layer, LayerKind, id_bytes};
 use netrewind_packet::{Dissection, PREFIX_BYTES_MAX, Shape};
 
 /// Templates found lately, by a cheap mix of what distinguishes most.
@@ -227,8 +227,7 @@ fn generalise(template: &mut Template) {
         bytes: bytes as u16,
     };
     let ids = template.layers.iter().filter_map(|layer| {
-        layer
-            .id_bytes(&template.prefix)
+        id_bytes(layer, &template.prefix)
             .map(|bytes| varying(usize::from(layer.view), bytes.start, bytes.len()))
     });
     let addresses = template.views.iter().enumerate().filter_map(|(number, view)| {

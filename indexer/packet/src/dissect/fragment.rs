@@ -2,10 +2,8 @@
 //!
 //! Sources: RFC 791 (section 3.2), RFC 8200 (section 4.5).
 
-use super::network::{ipv4_field, ipv6_field, protocol};
-use super::{Dissection, EXTENSION_HEADERS_MAX, u16_at};
-use crate::shape::Shape;
-use crate::tunnel::LayerKind;
+use crate::bytes::u16_at;
+use crate::fields::{EXTENSION_HEADERS_MAX, ipv4_field, ipv6_field, protocol};
 
 /// Fields common to the fragments of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,33 +57,8 @@ impl Fragment {
     }
 }
 
-impl Dissection {
-    /// The innermost view is a fragment other than the first.
-    pub fn is_later_fragment(&self) -> bool {
-        matches!(
-            self.shape,
-            Shape::Ipv4 { later_fragment: true, .. } | Shape::Ipv6 { later_fragment: true, .. }
-        )
-    }
-
-    /// The fragments that the packet's IP headers say it is, from the outermost view. A later one is the last. `packet`
-    /// is what was taken apart.
-    pub fn fragments<'d, 'p>(&'d self, packet: &'p [u8]) -> impl Iterator<Item = Fragment> + use<'d, 'p> {
-        let layers = if self.fragment { self.layers() } else { &[] };
-        let outer = layers.iter().filter(|layer| matches!(layer.kind, LayerKind::Ipv4 | LayerKind::Ipv6));
-        let outer = outer.map(|layer| (layer.view, usize::from(layer.offset)));
-        let last = self.views().len().saturating_sub(1) as u8;
-        let innermost = (self.fragment && self.shape != Shape::None).then_some((last, self.prefix_bytes));
-        // What lies behind a view's end is none of its headers, and the walk knows where that is.
-        let is_later = self.is_later_fragment();
-        outer
-            .chain(innermost)
-            .filter_map(|(view, at)| fragment_at(packet, view, at))
-            .filter(move |fragment| !fragment.is_later() || (is_later && fragment.series.view == last))
-    }
-}
-
-fn fragment_at(packet: &[u8], view: u8, at: usize) -> Option<Fragment> {
+/// The fragment that the IP header at `at`, in this view, says the packet is.
+pub(crate) fn fragment_at(packet: &[u8], view: u8, at: usize) -> Option<Fragment> {
     match packet.get(at)? >> 4 {
         4 => ipv4(packet, view, at),
         6 => ipv6(packet, view, at),

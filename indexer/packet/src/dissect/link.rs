@@ -4,8 +4,9 @@
 
 use netrewind_store::LinkType;
 
-use super::{Dissection, byte_at, u16_at};
-use crate::ethernet::{TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
+use crate::bytes::{byte_at, u16_at};
+use crate::dissection::Dissection;
+use crate::ethernet::{LENGTH_MAX, TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, ethertype, is_vlan_tpid};
 use crate::tunnel::LayerKind;
 
 /// Network layer behind the prefix.
@@ -37,17 +38,6 @@ impl Network {
             _ => Self::None,
         }
     }
-}
-
-mod ethertype {
-    pub const IPV4: u16 = 0x0800;
-    pub const IPV6: u16 = 0x86dd;
-    pub const MPLS: u16 = 0x8847;
-    pub const MPLS_MULTICAST: u16 = 0x8848;
-    pub const PPPOE_SESSION: u16 = 0x8864;
-    pub const NSH: u16 = 0x894f;
-    /// Values up to here are an 802.3 length.
-    pub const LENGTH_MAX: u16 = 1500;
 }
 
 /// Walks the link layer that begins at `at`; sets the prefix to what is understood of it.
@@ -100,7 +90,7 @@ fn after_ethertype(d: &mut Dissection, packet: &[u8], mut at: usize) -> Network 
                 note_priority(d, at + 2);
                 at += VLAN_TAG_BYTES;
             }
-            Some(length) if length <= ethertype::LENGTH_MAX => return length_and_llc(d, packet, at),
+            Some(length) if length <= LENGTH_MAX => return length_and_llc(d, packet, at),
             Some(ethertype) => return prefix(d, at + 2, Network::of_ethertype(ethertype)),
             None => break,
         }

@@ -4,82 +4,10 @@
 //! (SCTP), RFC 4340 (DCCP), RFC 792 and 4443 (ICMP).
 
 use super::link::Network;
-use super::{Dissection, PacketKey, byte_at, u16_at};
+use crate::bytes::{byte_at, u16_at, u32_at, u128_at};
+use crate::dissection::{Dissection, PacketKey};
+use crate::fields::{EXTENSION_HEADERS_MAX, ipv4_field, ipv6_field, protocol, tcp_field};
 use crate::shape::{Shape, TransportKey};
-
-/// Largest number of IPv6 extension headers walked over.
-pub const EXTENSION_HEADERS_MAX: usize = 8;
-
-/// Protocol numbers (IANA) that the walk knows.
-pub mod protocol {
-    /// IPv6 hop-by-hop options.
-    pub const HOP_BY_HOP: u8 = 0;
-    /// ICMP.
-    pub const ICMP: u8 = 1;
-    /// TCP.
-    pub const TCP: u8 = 6;
-    /// UDP.
-    pub const UDP: u8 = 17;
-    /// DCCP.
-    pub const DCCP: u8 = 33;
-    /// IPv6 routing header.
-    pub const ROUTING: u8 = 43;
-    /// IPv6 fragment header.
-    pub const FRAGMENT: u8 = 44;
-    /// Authentication header.
-    pub const AUTHENTICATION: u8 = 51;
-    /// ICMPv6.
-    pub const ICMPV6: u8 = 58;
-    /// IPv6 destination options.
-    pub const DESTINATION_OPTIONS: u8 = 60;
-    /// SCTP.
-    pub const SCTP: u8 = 132;
-    /// UDP-Lite.
-    pub const UDP_LITE: u8 = 136;
-}
-
-/// Offsets in the IPv4 header.
-pub mod ipv4_field {
-    use std::ops::Range;
-
-    /// Bytes of the whole packet.
-    pub const TOTAL_BYTES: usize = 2;
-    /// Identification.
-    pub const ID: usize = 4;
-    /// Flags and fragment offset.
-    pub const FRAGMENT: usize = 6;
-    /// Protocol of what follows.
-    pub const PROTOCOL: usize = 9;
-    /// Source address.
-    pub const SOURCE: Range<usize> = 12..16;
-    /// Destination address.
-    pub const DESTINATION: Range<usize> = 16..20;
-    /// Bytes of the header without options.
-    pub const HEADER_BYTES: usize = 20;
-    /// "More fragments" and the offset, in the two bytes at `FRAGMENT`.
-    pub const FRAGMENT_MASK: u16 = 0x3fff;
-    /// The offset alone, in units of eight bytes.
-    pub const FRAGMENT_OFFSET_MASK: u16 = 0x1fff;
-}
-
-/// Offsets in the IPv6 header.
-pub mod ipv6_field {
-    use std::ops::Range;
-
-    /// Bytes behind the header.
-    pub const PAYLOAD_BYTES: usize = 4;
-    /// Next header.
-    pub const NEXT_HEADER: usize = 6;
-    /// Source address.
-    pub const SOURCE: Range<usize> = 8..24;
-    /// Destination address.
-    pub const DESTINATION: Range<usize> = 24..40;
-    /// Bytes of the header without extension headers.
-    pub const HEADER_BYTES: usize = 40;
-}
-
-/// Offset of the flags in the TCP header.
-pub const TCP_FLAGS: usize = 13;
 
 /// Takes the network header behind the prefix apart.
 #[inline]
@@ -108,8 +36,8 @@ fn ipv4(d: &mut Dissection, packet: &[u8], at: usize) {
     let fragment = u16::from_be_bytes([header[FRAGMENT], header[FRAGMENT + 1]]);
     let later_fragment = fragment & FRAGMENT_OFFSET_MASK != 0;
     d.fragment |= fragment & FRAGMENT_MASK != 0;
-    d.key.source = u128::from(u32_of(&header[SOURCE]));
-    d.key.destination = u128::from(u32_of(&header[DESTINATION]));
+    d.key.source = u32_at(header, SOURCE.start).unwrap_or(0).into();
+    d.key.destination = u32_at(header, DESTINATION.start).unwrap_or(0).into();
     let key = match later_fragment {
         true => TransportKey::None,
         false => transport(d, packet, at + header_bytes, protocol, protocol::ICMP),
@@ -125,8 +53,8 @@ fn ipv6(d: &mut Dissection, packet: &[u8], at: usize) {
     let last = extension_headers(packet, at, next_header);
     d.fragment |= last.fragment;
     d.key = PacketKey {
-        source: u128_of(&header[SOURCE]),
-        destination: u128_of(&header[DESTINATION]),
+        source: u128_at(header, SOURCE.start).unwrap_or(0),
+        destination: u128_at(header, DESTINATION.start).unwrap_or(0),
         ..PacketKey::default()
     };
     let key = match last.later_fragment {
@@ -195,7 +123,7 @@ fn transport(d: &mut Dissection, packet: &[u8], at: usize, protocol: u8, icmp: u
             d.key.source_port = u16::from_be_bytes([ports[0], ports[1]]);
             d.key.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
             if protocol == protocol::TCP {
-                d.tcp_flags = byte_at(packet, at + TCP_FLAGS);
+                d.tcp_flags = byte_at(packet, at + tcp_field::FLAGS);
             }
             if matches!(protocol, protocol::TCP | protocol::UDP) {
                 d.transport = Some((protocol, at as u32));
@@ -224,15 +152,5 @@ pub(super) fn tcp_flags(d: &Dissection, packet: &[u8]) -> Option<u8> {
         }
         _ => return None,
     };
-    byte_at(packet, d.prefix_bytes + transport + TCP_FLAGS)
-}
-
-#[inline]
-fn u32_of(bytes: &[u8]) -> u32 {
-    bytes.try_into().map_or(0, u32::from_be_bytes)
-}
-
-#[inline]
-fn u128_of(bytes: &[u8]) -> u128 {
-    bytes.try_into().map_or(0, u128::from_be_bytes)
+    byte_at(packet, d.prefix_bytes + transport + tcp_field::FLAGS)
 }

@@ -1,10 +1,11 @@
 //! GRE and what it carries: NVGRE, PPTP, ERSPAN, WCCP, EoIP.
 
 use super::inner::Doubt;
-use super::kind::{LayerKind, TunnelKind};
-use super::layer::Layers;
+use super::kind::TunnelKind;
+use super::layer::{Layers, skip_varying};
 use super::window::{Inner, Window};
 use super::{inner, mpls, ppp};
+use crate::ethernet::ethertype;
 
 const CHECKSUM: u16 = 0x8000;
 const ROUTING: u16 = 0x4000;
@@ -14,27 +15,21 @@ const SEQUENCE: u16 = 0x1000;
 const ACKNOWLEDGEMENT: u16 = 0x0080;
 const VERSION_MASK: u16 = 0x0007;
 
-/// Protocol types (IANA, ethertypes).
+/// Protocol types beside EtherTypes (IANA).
 mod protocol {
-    pub const IPV4: u16 = 0x0800;
-    pub const IPV6: u16 = 0x86dd;
-    pub const ETHERNET: u16 = 0x6558;
     pub const PPP: u16 = 0x880b;
     pub const WCCP: u16 = 0x883e;
     /// Cisco metadata: another protocol type, then a security group tag of 6 bytes.
     pub const CISCO_METADATA: u16 = 0x8909;
-    pub const MPLS: u16 = 0x8847;
-    pub const MPLS_MULTICAST: u16 = 0x8848;
     pub const ERSPAN: u16 = 0x88be;
     pub const ERSPAN3: u16 = 0x22eb;
-    pub const NSH: u16 = 0x894f;
     pub const EOIP: u16 = 0x6400;
 }
 
 /// True if a GRE header is NVGRE's: RFC 7637 permits exactly these bits and this protocol.
 pub(super) fn is_nvgre(header: Option<&[u8]>) -> bool {
     let [key_high, key_low] = KEY.to_be_bytes();
-    let [ethernet_high, ethernet_low] = protocol::ETHERNET.to_be_bytes();
+    let [ethernet_high, ethernet_low] = ethertype::ETHERNET.to_be_bytes();
     header.and_then(|header| header.get(..4)) == Some(&[key_high, key_low, ethernet_high, ethernet_low])
 }
 
@@ -63,12 +58,12 @@ pub(super) fn gre<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'
         (protocol, rest) = cisco_metadata(rest)?;
     }
     match protocol {
-        protocol::IPV4 => inner::ipv4(rest),
-        protocol::IPV6 => inner::ipv6(rest),
-        protocol::ETHERNET => inner::ethernet(rest),
+        ethertype::IPV4 => inner::ipv4(rest),
+        ethertype::IPV6 => inner::ipv6(rest),
+        ethertype::ETHERNET => inner::ethernet(rest),
         protocol::PPP => ppp::ppp(layers, rest),
-        protocol::MPLS | protocol::MPLS_MULTICAST => mpls::mpls(layers, rest),
-        protocol::NSH => mpls::nsh(layers, rest),
+        ethertype::MPLS | ethertype::MPLS_MULTICAST => mpls::mpls(layers, rest),
+        ethertype::NSH => mpls::nsh(layers, rest),
         protocol::ERSPAN if flags & SEQUENCE == 0 => {
             layers.push_tunnel(TunnelKind::Erspan1, rest, 0)?;
             inner::ethernet(rest)
@@ -84,12 +79,6 @@ pub(super) fn gre<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'
 pub(super) fn key_offset(header: Window) -> Option<usize> {
     let flags = header.u16(0)?;
     (flags & KEY != 0).then_some(if flags & CHECKSUM != 0 { 8 } else { 4 })
-}
-
-/// Notes a field that varies, and skips it.
-pub(super) fn skip_varying<'a>(layers: &mut Layers, window: Window<'a>, bytes: usize) -> Option<Window<'a>> {
-    layers.push(LayerKind::Varying, window.at, bytes)?;
-    window.skip(bytes)
 }
 
 /// Skips the protocol type of what follows, version 1, length 1, one option of type 1 and its tag.

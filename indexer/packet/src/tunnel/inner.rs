@@ -3,11 +3,9 @@
 use netrewind_store::LinkType;
 
 use super::window::{Inner, Window};
-use crate::dissect::protocol;
-use crate::ethernet::{VLAN_TAG_BYTES, VLAN_TAGS_MAX, is_vlan_tpid};
+use crate::ethernet::{ETHERTYPE_MIN, LENGTH_MAX, VLAN_TAG_BYTES, VLAN_TAGS_MAX, ethertype, is_vlan_tpid};
+use crate::fields::{ipv4_field, ipv6_field, protocol};
 
-const IPV4_HEADER_BYTES: usize = 20;
-const IPV6_HEADER_BYTES: usize = 40;
 const ETHERNET_HEADER_BYTES: usize = 14;
 /// Offset of the type in an Ethernet frame without VLAN tags.
 const ETHERNET_TYPE: usize = 12;
@@ -15,21 +13,21 @@ const ETHERNET_TYPE: usize = 12;
 const ETHERNET_BYTES_MIN: usize = 60;
 /// VLAN tags of a frame that must be certain.
 const CERTAIN_VLAN_TAGS_MAX: usize = 2;
-/// The EtherType field holds a length up to this value (IEEE 802.3); values between it and the first EtherType mean nothing.
-const ETHERNET_LENGTH_MAX: u16 = 1500;
-const ETHERTYPE_MIN: u16 = 0x0600;
 /// The shortest 802.2 header.
 const LLC_BYTES_MIN: usize = 3;
-const NO_NEXT_HEADER: u8 = 59;
-
-mod ethertype {
-    pub const IPV4: u16 = 0x0800;
-    pub const IPV6: u16 = 0x86dd;
-    pub const ARP: u16 = 0x0806;
-    /// RARP, MPLS, PPPoE, slow protocols, 802.1X, LLDP, NSH.
-    pub const OTHERS_KNOWN: [u16; 9] =
-        [0x8035, 0x8847, 0x8848, 0x8863, 0x8864, 0x8809, 0x888e, 0x88cc, 0x894f];
-}
+/// Types other than IP that a plausible frame has.
+const OTHERS_KNOWN: [u16; 10] = [
+    ethertype::ARP,
+    ethertype::RARP,
+    ethertype::MPLS,
+    ethertype::MPLS_MULTICAST,
+    ethertype::PPPOE_DISCOVERY,
+    ethertype::PPPOE_SESSION,
+    ethertype::SLOW,
+    ethertype::EAPOL,
+    ethertype::LLDP,
+    ethertype::NSH,
+];
 
 /// Doubt that a header is a tunnel's. The graver it is, the more the inner packet has to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +73,12 @@ fn is_plausible_ethernet(frame: Window, doubt: Doubt) -> bool {
     match kind {
         ethertype::IPV4 => is_plausible_ipv4(payload, doubt),
         ethertype::IPV6 => is_plausible_ipv6(payload, doubt),
-        0..=ETHERNET_LENGTH_MAX => {
+        0..=LENGTH_MAX => {
             let length = usize::from(kind);
             payload.fits(length) && (doubt == Doubt::Slight || length >= LLC_BYTES_MIN)
         }
         kind if kind < ETHERTYPE_MIN => false,
-        kind => doubt == Doubt::Slight || kind == ethertype::ARP || ethertype::OTHERS_KNOWN.contains(&kind),
+        kind => doubt == Doubt::Slight || OTHERS_KNOWN.contains(&kind),
     }
 }
 
@@ -88,7 +86,7 @@ fn is_plausible_ethernet(frame: Window, doubt: Doubt) -> bool {
 fn is_plausible_ipv4(payload: Window, doubt: Doubt) -> bool {
     let Some(first_byte) = payload.u8(0) else { return true };
     let header_bytes = usize::from(first_byte & 0x0f) * 4;
-    if first_byte >> 4 != 4 || header_bytes < IPV4_HEADER_BYTES {
+    if first_byte >> 4 != 4 || header_bytes < ipv4_field::HEADER_BYTES {
         return false;
     }
     match payload.u16(2).map(usize::from) {
@@ -105,7 +103,7 @@ fn is_plausible_ipv6(payload: Window, doubt: Doubt) -> bool {
         (Some(first_byte), ..) if first_byte >> 4 != 6 => false,
         (_, Some(0), _) => true, // a jumbogram, or a packet before segmentation
         (_, Some(bytes), Some(next)) if doubt != Doubt::Slight => {
-            payload.fits(IPV6_HEADER_BYTES + usize::from(bytes))
+            payload.fits(ipv6_field::HEADER_BYTES + usize::from(bytes))
                 && usize::from(bytes) >= header_bytes_min(next)
         }
         _ => true,
@@ -115,7 +113,7 @@ fn is_plausible_ipv6(payload: Window, doubt: Doubt) -> bool {
 /// The shortest header of a protocol behind IPv6; zero where it is not known.
 fn header_bytes_min(next_header: u8) -> usize {
     match next_header {
-        protocol::TCP | 4 => 20,
+        protocol::TCP | protocol::IPV4 => 20,
         protocol::UDP
         | protocol::HOP_BY_HOP
         | protocol::ROUTING
@@ -123,7 +121,7 @@ fn header_bytes_min(next_header: u8) -> usize {
         | protocol::DESTINATION_OPTIONS => 8,
         protocol::AUTHENTICATION | protocol::SCTP => 12,
         protocol::ICMPV6 => 4,
-        41 => IPV6_HEADER_BYTES,
+        protocol::IPV6 => ipv6_field::HEADER_BYTES,
         _ => 0,
     }
 }
@@ -141,8 +139,8 @@ pub(super) fn ip(window: Window) -> Option<Inner> {
 pub(super) fn ipv4(window: Window) -> Option<Inner> {
     let first_byte = window.u8(0)?;
     let header_bytes = usize::from(first_byte & 0x0f) * 4;
-    let is_ipv4 = first_byte >> 4 == 4 && header_bytes >= IPV4_HEADER_BYTES;
-    if !is_ipv4 || window.captured().len() < IPV4_HEADER_BYTES {
+    let is_ipv4 = first_byte >> 4 == 4 && header_bytes >= ipv4_field::HEADER_BYTES;
+    if !is_ipv4 || window.captured().len() < ipv4_field::HEADER_BYTES {
         return None;
     }
     let total_bytes = usize::from(window.u16(2)?);
@@ -152,12 +150,12 @@ pub(super) fn ipv4(window: Window) -> Option<Inner> {
 
 /// An IPv6 packet: it ends at its payload length. Zero is a jumbogram, or a packet before segmentation.
 pub(super) fn ipv6(window: Window) -> Option<Inner> {
-    if window.u8(0)? >> 4 != 6 || window.captured().len() < IPV6_HEADER_BYTES {
+    if window.u8(0)? >> 4 != 6 || window.captured().len() < ipv6_field::HEADER_BYTES {
         return None;
     }
     let payload_bytes = usize::from(window.u16(4)?);
-    let is_limited = payload_bytes != 0 || window.u8(6)? == NO_NEXT_HEADER;
-    let limited = if is_limited { window.limit(IPV6_HEADER_BYTES + payload_bytes) } else { window };
+    let is_limited = payload_bytes != 0 || window.u8(6)? == protocol::NO_NEXT_HEADER;
+    let limited = if is_limited { window.limit(ipv6_field::HEADER_BYTES + payload_bytes) } else { window };
     Some(Inner { window: limited, around: window, link_type: LinkType::RAW })
 }
 
@@ -202,14 +200,14 @@ fn is_certain_ipv4(payload: Window, before: Option<usize>) -> bool {
     let header_bytes = usize::from(first_byte & 0x0f) * 4;
     let total_bytes = payload.u16(2).map_or(0, usize::from);
     first_byte >> 4 == 4
-        && header_bytes >= IPV4_HEADER_BYTES
+        && header_bytes >= ipv4_field::HEADER_BYTES
         && total_bytes >= header_bytes
         && fills(payload, total_bytes, before)
         && has_right_checksum(payload, header_bytes) == Some(true)
 }
 
 fn is_certain_ipv6(payload: Window, before: Option<usize>) -> bool {
-    let is_filling = |bytes: u16| fills(payload, IPV6_HEADER_BYTES + usize::from(bytes), before);
+    let is_filling = |bytes: u16| fills(payload, ipv6_field::HEADER_BYTES + usize::from(bytes), before);
     ipv6(payload).is_some()
         && payload.u16(4).is_some_and(is_filling)
         && is_plausible_ipv6(payload, Doubt::Some)

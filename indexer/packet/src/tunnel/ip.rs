@@ -5,23 +5,7 @@ use super::layer::Layers;
 use super::ports::TunnelPorts;
 use super::window::{Inner, Window};
 use super::{gre, inner, mpls, ppp, udp};
-use crate::dissect::EXTENSION_HEADERS_MAX;
-
-/// IP protocol numbers (IANA).
-mod protocol {
-    pub const HOP_BY_HOP: u8 = 0;
-    pub const IPV4: u8 = 4;
-    pub const UDP: u8 = 17;
-    pub const IPV6: u8 = 41;
-    pub const ROUTING: u8 = 43;
-    pub const FRAGMENT: u8 = 44;
-    pub const GRE: u8 = 47;
-    pub const AUTHENTICATION: u8 = 51;
-    pub const DESTINATION_OPTIONS: u8 = 60;
-    pub const ETHER_IP: u8 = 97;
-    pub const L2TP: u8 = 115;
-    pub const MPLS: u8 = 137;
-}
+use crate::fields::{EXTENSION_HEADERS_MAX, protocol};
 
 /// True if [`peel_ip`] can find a tunnel behind an IP header with this protocol (for IPv6, the next header of the last
 /// extension header) and these ports. Called for every packet.

@@ -1,9 +1,8 @@
 //! PPP, and what it comes in: PPPoE and L2TP.
 
-use super::gre::skip_varying;
 use super::inner::Doubt;
 use super::kind::TunnelKind;
-use super::layer::Layers;
+use super::layer::{Layers, skip_varying};
 use super::window::{Inner, Window};
 use super::{inner, mpls};
 

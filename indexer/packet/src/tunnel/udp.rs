@@ -1,15 +1,14 @@
 //! Tunnels over UDP.
 
-use super::gre::skip_varying;
 use super::inner::Doubt;
 use super::kind::{LayerKind, TunnelKind};
-use super::layer::Layers;
+use super::layer::{Layers, skip_varying};
 use super::mpls::{by_next_protocol, mpls, next_protocol, nsh};
 use super::ports::{TunnelPorts, UdpTunnel};
 use super::window::{Inner, Window};
 use super::{GTP_EXTENSIONS_MAX, TZSP_FIELDS_MAX, inner, ppp};
-
-const HEADER_BYTES: usize = 8;
+use crate::ethernet::ethertype;
+use crate::fields::udp_field::HEADER_BYTES;
 
 /// Peels a UDP header and the tunnel that its ports name. A port alone is no tunnel: any client can have it. What is behind must
 /// look like the tunnel, and the inner packet like one; where only the source port names a tunnel that is sent *to* its port,
@@ -95,11 +94,11 @@ fn geneve<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'a>> {
     let payload = window.skip(header_bytes)?;
     let is_as_sent = window.u8(1)? & RESERVED_MASK == 0 && window.u8(7)? == 0;
     let inner = match window.u16(2)? {
-        0x6558 => inner::ethernet(payload),
-        0x0800 => inner::ipv4(payload),
-        0x86dd => inner::ipv6(payload),
-        0x8847 | 0x8848 => mpls(layers, payload),
-        0x894f => nsh(layers, payload),
+        ethertype::ETHERNET => inner::ethernet(payload),
+        ethertype::IPV4 => inner::ipv4(payload),
+        ethertype::IPV6 => inner::ipv6(payload),
+        ethertype::MPLS | ethertype::MPLS_MULTICAST => mpls(layers, payload),
+        ethertype::NSH => nsh(layers, payload),
         _ => None,
     }?;
     inner.convinces(if is_as_sent { Doubt::Slight } else { Doubt::Grave }).then_some(inner)
