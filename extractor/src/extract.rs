@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use netrewind_packet::INNER_LINK_TYPES;
 use netrewind_store::time::SECOND_NS;
+use netrewind_store::time::Span;
 use netrewind_store::{LinkType, SegmentName, Store, Timestamp};
 
 use crate::ExtractError;
-use crate::answer::completeness::{Asked, Completeness, ReachedLimit, Span};
+use crate::answer::completeness::{Asked, Completeness, ReachedLimit};
 use crate::answer::control::{Control, NoControl, Progress};
 use crate::answer::{Answer, Interface, InterfaceAccount, Work};
 use crate::flows::{Aim, Catalog, CatalogHours, Chosen, ChosenPackets, GatherSource, Manifests};

@@ -28,7 +28,7 @@ pub mod time_text;
 mod transform;
 
 pub use answer::completeness::{
-    Asked, Completeness, Damage, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Span, Unreadable,
+    Asked, Completeness, Damage, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Unreadable,
 };
 pub use answer::control::{Aside, Control, NoControl, Progress};
 pub use answer::error::ExtractError;
@@ -39,6 +39,7 @@ pub use extract::{Extractor, HELPERS_MAX, Options};
 pub use hint::{HINT_TIME_MAX, Hint, hint_time};
 pub use history::overview::{CatalogOverview, Overview, SegmentOverview};
 pub use memory::ANSWERS_BYTES_MAX;
+pub use netrewind_store::time::Span;
 pub use plan::tunnel_terms::TunnelDemands;
 pub use query::{AnswerLimits, JoinedFilter, Query, TimeRange, ViewMode};
 pub use sink::{AnswerPacket, CountSink, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};

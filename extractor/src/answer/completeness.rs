@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use netrewind_store::time::SECOND_NS;
+use netrewind_store::time::{SECOND_NS, Span};
 use netrewind_store::{Drops, SegmentName, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -82,17 +82,6 @@ pub struct Asked {
     /// First timestamp that is too late.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub to: Option<Timestamp>,
-}
-
-/// A stretch of time: `from <= t < to`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-pub struct Span {
-    /// Start of the span.
-    #[schema(value_type = String, format = "date-time")]
-    pub from: Timestamp,
-    /// End of the span, exclusive.
-    #[schema(value_type = String, format = "date-time")]
-    pub to: Timestamp,
 }
 
 /// A time in which nothing was recorded.
@@ -359,16 +348,6 @@ impl ReachedLimit {
 impl Gap {
     pub(crate) fn span(&self) -> Span {
         Span { from: self.from, to: self.to }
-    }
-}
-
-/// `2026-11-22T09:31:01.000000000Z to 2026-11-22T09:32:01.000000000Z`; of a single instant only that.
-impl std::fmt::Display for Span {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.to.ns().saturating_sub(self.from.ns()) {
-            0 | 1 => write!(f, "{}", self.from),
-            _ => write!(f, "{} to {}", self.from, self.to),
-        }
     }
 }
 

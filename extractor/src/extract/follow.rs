@@ -24,10 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_store::logbook::{DayExcerpt, LogbookLine, read_day};
+use netrewind_store::time::Span;
 use netrewind_store::{Event, LinkType, SegmentName, Timestamp};
 
 use super::{Extractor, Output, Prepared, conclude, is_over};
-use crate::answer::completeness::{Completeness, ReachedLimit, Span};
+use crate::answer::completeness::{Completeness, ReachedLimit};
 use crate::answer::control::{Control, Progress};
 use crate::answer::{Answer, Interface, InterfaceAccount, Work};
 use crate::fragments::Links;

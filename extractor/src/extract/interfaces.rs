@@ -1,11 +1,12 @@
 //! Interfaces of packets: the segments that an answer takes, and the names of their interfaces.
 
 use netrewind_store::SegmentName;
+use netrewind_store::time::Span;
 
 use super::Prepared;
 use crate::ExtractError;
 use crate::answer::Interface;
-use crate::answer::completeness::{Span, Unreadable};
+use crate::answer::completeness::Unreadable;
 use crate::history::origin::Origin;
 use crate::history::timeline::RecordingTimeline;
 use crate::query::Query;

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use netrewind_store::time::SECOND_NS;
+use netrewind_store::time::Span;
 use netrewind_store::{SegmentName, Store, Timestamp};
 
 use super::timeline::{Outage, RecordingSession, RecordingTimeline, SessionEnd};
-use crate::answer::completeness::{Asked, Completeness, Gap, Span};
+use crate::answer::completeness::{Asked, Completeness, Gap};
 
 /// Segments kept in the store, as [`fill`] needs them.
 #[derive(Clone, Debug)]

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use netrewind_store::time::SECOND_NS;
+use netrewind_store::time::Span;
 use netrewind_store::{Store, StoreError, Timestamp};
 
-use crate::answer::completeness::{Damage, Span};
+use crate::answer::completeness::Damage;
 
 /// First bytes of any line, and of a line that accounts for a second.
 const LINE_PREFIX: &str = "{\"event\":\"";

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use netrewind_store::SegmentName;
 use netrewind_store::time::SECOND_NS;
+use netrewind_store::time::Span;
 
 use super::timeline::{RecordingSession, RecordingTimeline};
 use crate::ExtractError;
-use crate::answer::completeness::Span;
 
 /// Longest time after a lane's last sign of life at which a segment may have been opened and still belong to that lane.
 const SIGN_OF_LIFE_SLACK_NS: u64 = 2 * SECOND_NS;

@@ -1,12 +1,13 @@
 //! The range that an answer speaks of, where an end of it was left open: as far as packets are kept, and beyond them as far as the
 //! recorder lost some, or ran without receiving any.
 
+use netrewind_store::time::Span;
 use netrewind_store::{SegmentName, Store, Timestamp};
 
 use super::logbook_cache::Days;
 use super::timeline::{LogbookScope, RecordingTimeline};
 use crate::Query;
-use crate::answer::completeness::{Span, VEILED_NS};
+use crate::answer::completeness::VEILED_NS;
 
 /// Bounds of the packets kept: the earliest and the latest, and the names of all segments, ascending.
 #[derive(Clone, Copy, Debug)]

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use netrewind_store::logbook::{DayExcerpt, LogbookEntry, LogbookLine, QuietSecond};
 use netrewind_store::time::SECOND_NS;
+use netrewind_store::time::Span;
 use netrewind_store::{Account, Drops, Event, LostPackets, SegmentName, Store, Timestamp};
 
 use super::logbook_cache::{DayLine, Days};
 use super::logbook_damage::Troubles;
 use super::origin::{Origin, can_be_of};
 use crate::answer::InterfaceAccount;
-use crate::answer::completeness::{Damage, LISTED_MAX, Span};
+use crate::answer::completeness::{Damage, LISTED_MAX};
 
 mod outage;
 

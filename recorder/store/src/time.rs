@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Nanoseconds in a second.
 pub const SECOND_NS: u64 = 1_000_000_000;
 
@@ -104,6 +106,28 @@ impl std::str::FromStr for Timestamp {
 }
 
 crate::text::serde_as_text!(Timestamp);
+
+/// A stretch of time: `from <= t < to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Span {
+    /// Start of the span.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
+    pub from: Timestamp,
+    /// End of the span, exclusive.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
+    pub to: Timestamp,
+}
+
+/// `2026-11-22T09:31:01.000000000Z to 2026-11-22T09:32:01.000000000Z`; of a single instant only that.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to.ns().saturating_sub(self.from.ns()) {
+            0 | 1 => write!(f, "{}", self.from),
+            _ => write!(f, "{} to {}", self.from, self.to),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
