@@ -116,7 +116,10 @@ fn recording_and_answering_know_nothing_of_each_other() {
     assert_eq!(all_dependencies("recorder"), ["store"]);
     assert!(all_dependencies("recorder/store").is_empty());
     assert_eq!(all_dependencies("indexer/packet"), ["store"]);
-    assert!(!all_dependencies("indexer/index").iter().any(|name| name == "recorder" || name == "extractor"));
+    for folder in ["indexer/index", "indexer/flows"] {
+        let found = all_dependencies(folder);
+        assert!(!found.iter().any(|name| name == "recorder" || name == "extractor"), "{folder}");
+    }
     assert!(
         !all_dependencies("extractor").iter().any(|name| name == "recorder" || name == "catalog-tantivy")
     );
@@ -140,6 +143,7 @@ fn only_the_catalog_knows_tantivy() {
         "indexer/index",
         "indexer/packet",
         "indexer/labels",
+        "indexer/flows",
         "extractor",
         "extractor/filter",
     ];

@@ -1,24 +1,14 @@
-//! Flow records: the conversations of a range of time, out of the indexes where they tell, else out of the packets.
+//! Flow engine: the conversations of a query's packets, out of the indexes where they tell, else out of the packets.
 //!
 //! ```text
 //! segment -> parts (a conversation within one segment) -> conversations (parts joined over segments and lanes)
 //!         -> a list, sorted and paged; or a summary: series, totals, top lists
 //! ```
 //!
-//! What a record is:
-//! - A *conversation* is all packets between two ends, both ways, that share the innermost addresses, protocol and ports and
-//!   came through the same tunnels (`carrier` says what "the same" is). Seen in two tunnels (a
-//!   network mirrored at both ends), it is two records: each is what one place has seen. Lists of hosts and ports add
-//!   them up. VLAN tags, interfaces and lanes are no part of it: the two ways of a conversation often differ in them.
-//! - It is cut into several records by silence longer than the idle time of its protocol, and by a new SYN after its end.
-//!   Both are looked for *between segments*, never within one: what a segment holds of a conversation is one *part*.
-//! - Later IP fragments have no ports: those between two hosts, of one protocol, are a record of their own. Packets without
-//!   an IP header are records by their EtherType, without addresses.
-//! - Labels, the round trip, retransmissions and segments out of order are what the indexes have learnt from the packets, of
-//!   each segment's whole conversation: of what a filter or the ends of a range leave out too.
-//! - Of which packets these are, each segment tells by itself, unless duplicates are left out, or fragments may be among them
-//!   that are judged with the first of their packet: then they are those that extraction gives out (`answered`), and so is
-//!   what is known of them.
+//! `netrewind_flows` says what a conversation is, and joins, counts and searches them. Of which packets these are, each segment tells
+//! by itself, unless duplicates are left out, or fragments may be among them that are judged with the first of their packet: then
+//! they are those that extraction gives out (`answered`), and so is what is known of them. Labels, round trips and the like are of
+//! each segment's whole conversation: of what a filter or the ends of a range leave out too.
 //!
 //! **Invariant:** each packet of the answer is in exactly one record: their packets and bytes add up to what
 //! [`Extractor::count`] counts for the same query.
@@ -28,48 +18,49 @@
 mod answered;
 mod archive;
 mod boundary;
-mod carrier;
 mod catalog;
 mod choose;
 mod chosen;
 mod gather;
-mod join;
 mod kept;
-mod key;
-mod labels;
-mod leaders;
-mod list;
-mod observed;
-mod part;
+mod list_answer;
 mod pipeline;
-mod record;
 mod rollup;
-mod search;
-mod series;
-mod services;
-mod sought;
-mod summary;
-mod text;
+mod search_condition;
+mod summary_answer;
 
 pub(crate) use archive::{CatalogHours, Manifests};
 pub use catalog::{Catalog, Catalogued};
 pub(crate) use choose::FlowSelection;
 pub use chosen::PARTS_CHOSEN_MAX;
 pub(crate) use chosen::{Aim, Chosen, ChosenPackets};
-pub use labels::{FlowLabels, LabelValue};
-pub use list::{FlowAnswer, FlowQuery, FlowSort, LIMIT_MAX, NotACursor, PageCursor};
-pub(crate) use record::protocol_number;
-pub use record::{Conversation, FlowEnd, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState, TunnelRecord};
+pub use list_answer::{FlowAnswer, FlowQuery, LIMIT_MAX, NotACursor, PageCursor};
+pub use netrewind_flows::conversation::{
+    Conversation, FlowEnd, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState,
+};
+pub use netrewind_flows::labels::{FlowLabels, LabelValue};
+pub use netrewind_flows::search::{FIELDS, Search, SearchError};
+pub use netrewind_flows::series::{BUCKETS_MAX, Point};
+pub use netrewind_flows::top_flows::FlowSort;
+pub use netrewind_flows::totals::Totals;
+pub use netrewind_flows::tunnel_record::TunnelRecord;
 pub use rollup::{rollup_adds_up, seam, seam_adds_up, seam_is_due};
-pub use search::{FIELDS, Search, SearchError};
-pub use series::{BUCKETS_MAX, Point};
-pub use summary::{
-    ApplicationCount, Edge, FlowSummary, HostCount, PortCount, SummaryQuery, TOP_MAX, Top, Totals,
+pub use summary_answer::{
+    ApplicationCount, Edge, FlowSummary, HostCount, PortCount, SummaryQuery, TOP_MAX, Top,
 };
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+
+use netrewind_flows::conversation::{RangeEnd, describe};
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::join::Joiner;
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::label_lookup::{Keys, Wanted};
+use netrewind_flows::memory::TableMemory;
+use netrewind_flows::part::FlowCounters;
+use netrewind_flows::series::Buckets;
 
 use crate::answer::completeness::Completeness;
 use crate::extract::Prepared;
@@ -80,18 +71,10 @@ use crate::store::segment::Segment;
 use crate::{Answer, Control, ExtractError, Extractor, Query, RejectedIndex, Work};
 use answered::Collector;
 use archive::{HourQuery, HourRecords, Stands};
-use carrier::Encapsulations;
-use join::Joiner;
-use key::FlowKey;
-use list::TopFlows;
-use part::FlowCounters;
 pub(crate) use pipeline::FlowSource as GatherSource;
 use pipeline::{Gathering, Membership, Take};
-use record::{RangeEnd, describe};
 use rollup::{Aggregate, Rollup};
-use series::Buckets;
-use sought::{Keys, Wanted};
-use summary::SummaryTally;
+use summary_answer::SummaryBuilder;
 
 /// Origin of the records of an answer, and the work done for them.
 #[derive(Clone, Debug, Default)]
@@ -163,10 +146,10 @@ impl Extractor {
         control: &mut dyn Control,
     ) -> Result<(FlowAnswer, bool), ExtractError> {
         let encapsulations = Encapsulations::default();
-        let top = RefCell::new(TopFlows::new(flows, &encapsulations));
-        let takes_rollups = flows.search.is_none() && top.borrow().takes_rollups();
+        let top = RefCell::new(flows.top(&encapsulations));
+        let takes_rollups = flows.takes_rollups();
         let mut prepared = self.prepare_flows(query, control, takes_rollups && by == Membership::Segments)?;
-        let ending = RangeEnd::of(&prepared.completeness);
+        let ending = RangeEnd::at(prepared.completeness.covered_to());
         let segments = take_segments(&mut prepared, by);
         let sought = flows.search.as_ref().filter(|_| by != Membership::Answer);
         let keys = self.sought(&prepared, &segments, query, sought, &encapsulations, control)?;
@@ -187,7 +170,7 @@ impl Extractor {
             control,
             &mut |seen| {
                 if let RecordSource::Added(added) = seen {
-                    top.borrow_mut().take_added(added);
+                    added.add_to(&mut top.borrow_mut(), &encapsulations);
                 }
             },
             &mut |key, body| {
@@ -198,7 +181,7 @@ impl Extractor {
             },
         )?;
         let is_unsure = outcome.is_unsure;
-        Ok((top.into_inner().answer(ending, prepared.completeness, outcome), is_unsure))
+        Ok((FlowAnswer::of(top.into_inner(), ending, prepared.completeness, outcome), is_unsure))
     }
 
     /// Totals of a query's packets: over time, and by host, port, application and conversation.
@@ -224,9 +207,9 @@ impl Extractor {
         let adds_up = summary.takes_rollups() && by == Membership::Segments;
         let mut prepared = self.prepare_flows(query, control, adds_up)?;
         let encapsulations = Encapsulations::default();
-        let ending = RangeEnd::of(&prepared.completeness);
+        let ending = RangeEnd::at(prepared.completeness.covered_to());
         let buckets = Buckets::of(prepared.completeness.covered, summary.buckets);
-        let tally = RefCell::new(SummaryTally::new(summary, &encapsulations).held_by(account));
+        let tally = RefCell::new(SummaryBuilder::new(summary, &encapsulations, account));
         let mut series = buckets.series();
         let segments = take_segments(&mut prepared, by);
         let sought = summary.search.as_ref().filter(|_| by != Membership::Answer);
@@ -270,7 +253,7 @@ impl Extractor {
             series.add_dropped(*span, *dropped);
         }
         let is_unsure = outcome.is_unsure;
-        Ok((tally.into_inner().summary(series, ending, prepared.completeness, outcome), is_unsure))
+        Ok((tally.into_inner().finish(series, ending, prepared.completeness, outcome), is_unsure))
     }
 
     /// The only conversations that a search can find, where the texts of labels tell.
@@ -321,7 +304,8 @@ impl Extractor {
             Wanted::All | Wanted::Keys(_) => Joiner::new(gathering.encapsulations),
             Wanted::Hash(_) => Joiner::eager(gathering.encapsulations),
         };
-        let joiner = joiner.held_by(gathering.account);
+        let memory = gathering.account.map(|account| Box::new(account.holding()) as Box<dyn TableMemory>);
+        let joiner = joiner.within(memory);
         let mut outcome = GatherOutcome::default();
         let decided_by_others = gathering.by == Membership::Segments && prepared.filters.link_fragments();
         if decided_by_others && self.may_cut_fragments(prepared, &segments, control)? {

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use netrewind_flows::memory::TableMemory;
+
 use crate::ExtractError;
 use crate::answer::control::{Aside, Control};
 
@@ -236,14 +238,14 @@ impl Holding {
         self.bytes = bytes;
         true
     }
+}
 
-    /// True if a table of so many entries may grow. While it does, it takes the old table and the new one.
-    pub(crate) fn may_grow(&mut self, capacity: usize, entry_bytes: usize) -> bool {
+impl TableMemory for Holding {
+    fn may_grow(&mut self, capacity: usize, entry_bytes: usize) -> bool {
         self.hold(table_bytes(capacity, entry_bytes) + table_bytes(2 * capacity, entry_bytes))
     }
 
-    /// A table has grown to this capacity.
-    pub(crate) fn has_grown(&mut self, capacity: usize, entry_bytes: usize) {
+    fn has_grown(&mut self, capacity: usize, entry_bytes: usize) {
         // At most what it holds while it grows.
         self.hold(table_bytes(capacity, entry_bytes).min(self.bytes));
     }

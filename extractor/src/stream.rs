@@ -15,8 +15,8 @@ use netrewind_store::{LinkType, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::flows::{Conversation, protocol_number};
 use crate::{Answer, AnswerPacket, Control, ExtractError, Extractor, Preface, Query, Sink, SinkError};
+use netrewind_flows::conversation::{Conversation, protocol_number};
 use payload::Payload;
 use reassembly::Reassembly;
 

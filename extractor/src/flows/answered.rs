@@ -5,17 +5,17 @@
 
 use std::collections::HashMap;
 
+use netrewind_flows::observed::{IndexFacts, PartOrigin};
+use netrewind_flows::part::Parts;
+use netrewind_flows::series::SeriesBuilder;
+use netrewind_flows::template_facts::TemplateFacts;
 use netrewind_index::{Builder, Index, IndexError};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::{Record, SegmentName, Timestamp};
 
-use super::carrier::TemplateFacts;
 use super::gather::Gathered;
-use super::observed::{IndexFacts, PartOrigin};
-use super::part::Parts;
 use super::pipeline::{Gathering, Take};
-use super::series::SeriesBuilder;
 use crate::ExtractError;
 use crate::memory::{Holding, MemoryAccount};
 use crate::sink::{AnswerPacket, Sink, SinkError};

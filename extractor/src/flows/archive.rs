@@ -10,17 +10,18 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::label_lookup::Wanted;
+use netrewind_flows::part::FlowCounters;
+use netrewind_flows::search::Search;
 use netrewind_store::catalog::{Condition, Hour, Manifest};
 use netrewind_store::{LinkType, SegmentName, Store, StoreError, Timestamp};
 
-use super::carrier::Encapsulations;
 use super::catalog::{Catalog, OVERLAP_NS};
 use super::kept::{self, Judge, Left};
-use super::key::FlowKey;
-use super::part::FlowCounters;
 use super::rollup::{HourBoundary, Rollup, Rollups};
-use super::search::Search;
-use super::sought::Wanted;
+use super::search_condition::condition_of;
 use crate::answer::completeness::{Completeness, Damage};
 use crate::history::logbook_damage::part_and_reason;
 use crate::plan::query_filter::QueryFilter;
@@ -322,7 +323,7 @@ impl<'q> HourRecords<'q> {
         };
         // What a filter leaves of a record has other numbers than the record.
         let condition = match asking.search {
-            Some(search) if stands_apart && reading.judge.accepts_everything() => search.condition(),
+            Some(search) if stands_apart && reading.judge.accepts_everything() => condition_of(search),
             _ => Condition::Everything,
         };
         let last = asking.range.end().map_or(Timestamp::MAX, |end| Timestamp(end.ns().saturating_sub(1)));

@@ -4,24 +4,24 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use netrewind_flows::conversation::{RangeEnd, describe};
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::join::{Joiner, last_moment};
+use netrewind_flows::key::{FlowKey, TCP_IDLE_NS};
+use netrewind_flows::label_lookup::Wanted;
+use netrewind_flows::part::FlowCounters;
+use netrewind_flows::series::Buckets;
 use netrewind_store::catalog::{
     CATALOG_VERSION, CatalogRecord, CataloguedSegment, Condition, Hour, Manifest,
 };
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::{SegmentName, Store, Timestamp};
 
-use super::carrier::Encapsulations;
 use super::gather::Gathered;
-use super::join::{Joiner, last_moment};
 use super::kept;
-use super::key::{FlowKey, TCP_IDLE_NS};
-use super::part::FlowCounters;
 use super::pipeline::{self, Gathering};
-use super::record::{RangeEnd, describe};
 use super::rollup::Making;
-use super::search::words_of;
-use super::series::Buckets;
-use super::sought::Wanted;
+use super::search_condition::words_of;
 use crate::plan::query_filter::QueryFilter;
 use crate::store::snapshot::Snapshot;
 use crate::{Control, ExtractError, Extractor, Query, Span};

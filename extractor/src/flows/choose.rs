@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use netrewind_flows::conversation::{Conversation, FlowId, RangeEnd, describe};
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::label_lookup::Wanted;
+use netrewind_flows::search::Search;
 use netrewind_store::{SegmentName, Timestamp};
 
 use super::chosen::{Aim, Chosen, ChosenParts};
 use super::pipeline::{Gathering, Membership};
-use super::record::{Conversation, FlowId, RangeEnd, describe};
-use super::sought::Wanted;
-use super::{Encapsulations, PARTS_CHOSEN_MAX, Search, finds, take_segments};
+use super::{PARTS_CHOSEN_MAX, finds, take_segments};
 use crate::extract::Prepared;
 use crate::memory::MemoryAccount;
 use crate::{Control, ExtractError, Extractor, Query, RejectedIndex, Span, Unreadable, Work};
@@ -121,7 +123,7 @@ impl Extractor {
             let gathering = Gathering::of(&encapsulations, Wanted::Hash(id.key_hash)).by(by).held_by(account);
             let gathering = Gathering { tracks: true, ..gathering };
             let mut prepared = self.prepare_flows(&query, control, false)?;
-            let ending = RangeEnd::of(&prepared.completeness);
+            let ending = RangeEnd::at(prepared.completeness.covered_to());
             let in_hours = kept_in_hours(&prepared);
             let are_kept = prepared.archived.is_empty();
             let expired = prepared.archived.expired(&prepared.snapshot.names);
@@ -182,7 +184,7 @@ impl Extractor {
     ) -> Result<(FlowSelection, bool), ExtractError> {
         let encapsulations = Encapsulations::default();
         let mut prepared = self.prepare_flows(query, control, false)?;
-        let ending = RangeEnd::of(&prepared.completeness);
+        let ending = RangeEnd::at(prepared.completeness.covered_to());
         // What is recorded meanwhile is not looked at by the search.
         let to = query.to.or(prepared.completeness.covered_to());
         let are_kept = prepared.archived.is_empty();

@@ -9,15 +9,16 @@
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::label_lookup::Keys;
+use netrewind_flows::part::FlowCounters;
+use netrewind_flows::template_facts::TemplateFacts;
 use netrewind_index::{Index, IndexError, Template};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Dissection, PacketKey, dissect_into};
 use netrewind_store::{LinkType, Map, SegmentName};
 
-use super::carrier::{Encapsulations, TemplateFacts};
-use super::key::FlowKey;
-use super::part::FlowCounters;
-use super::sought::Keys;
 use crate::plan::planner::PlanError;
 use crate::sink::AnswerPacket;
 

@@ -8,17 +8,17 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::label_lookup::{LabelLookup, Wanted};
+use netrewind_flows::observed::{IndexFacts, PartOrigin, PartPlace};
+use netrewind_flows::part::{FlowPart, Parts, SegmentNames};
+use netrewind_flows::series::SeriesBuilder;
+use netrewind_flows::template_facts::{TemplateFacts, TemplateTraits};
 use netrewind_index::{Builder, Flow, Index, IndexLimits, Template};
 use netrewind_store::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use netrewind_store::{LinkType, Map, Record, RecordHeader, Records, SegmentName};
 
-use super::carrier::{TemplateFacts, TemplateTraits};
-use super::key::FlowKey;
-use super::observed::{IndexFacts, PartOrigin, PartPlace};
-use super::part::{FlowPart, Parts, SegmentNames};
 use super::pipeline::{FlowSource, Gathering};
-use super::series::SeriesBuilder;
-use super::sought::{LabelLookup, Wanted};
 use crate::answer::RejectedIndex;
 use crate::fragments::Relevant;
 use crate::memory::{Holding, MemoryAccount};

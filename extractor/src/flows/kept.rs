@@ -6,14 +6,14 @@ mod judge;
 
 use std::net::IpAddr;
 
+use netrewind_flows::encapsulation::{Encapsulations, VLANS_LISTED_MAX};
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::label_texts::LabelTexts;
+use netrewind_flows::part::{DirectionCounters, FlowCounters, FlowPart};
+use netrewind_flows::template_facts::FlowKeyKind;
+use netrewind_flows::tunnel_record::{TunnelRecord, tunnel_kind, tunnel_name};
 use netrewind_index::LabelKey;
 use netrewind_packet::tunnel::LayerKind;
-
-use super::carrier::Encapsulations;
-use super::key::{FlowKey, FlowKeyKind};
-use super::observed::LabelTexts;
-use super::part::{DirectionCounters, FlowCounters, FlowPart};
-use super::record::{TunnelRecord, tunnel_kind, tunnel_name};
 
 pub(super) use judge::{Judge, Left};
 
@@ -106,7 +106,7 @@ pub(super) fn read(
     let mut vlans = 0;
     if head & CARRIED != 0 {
         let mut ids = Vec::new();
-        for _ in 0..from.count(super::carrier::VLANS_LISTED_MAX as u64)? {
+        for _ in 0..from.count(VLANS_LISTED_MAX as u64)? {
             ids.push(u16::try_from(from.number()?).ok()?);
         }
         vlans = encapsulations.vlan_set(ids);

@@ -1,6 +1,9 @@
 //! Gathering on some threads, joining on the caller's: segments are taken up in the order of their earliest timestamps,
 //! and their parts come back in that order. The caller's thread asks now and then whether to give up.
 
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::label_lookup::{LabelLookup, Wanted};
+use netrewind_flows::series::{Buckets, SeriesBuilder};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -8,10 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::carrier::Encapsulations;
 use super::gather::{Gathered, Gatherer};
-use super::series::{Buckets, SeriesBuilder};
-use super::sought::{LabelLookup, Wanted};
 use crate::ExtractError;
 use crate::answer::control::{Control, Progress};
 use crate::memory::MemoryAccount;

@@ -20,19 +20,19 @@ mod table;
 use std::ops::Range;
 use std::sync::Arc;
 
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::part::{FlowCounters, FlowPart};
+use netrewind_flows::series::{Buckets, SeriesBuilder};
+use netrewind_flows::totals::Totals;
 use netrewind_store::Timestamp;
 use netrewind_store::catalog::Manifest;
 use netrewind_store::time::SECOND_NS;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::carrier::Encapsulations;
 use super::catalog::Edges;
 use super::kept::{self, DocumentReader, DocumentWriter};
-use super::key::FlowKey;
-use super::part::{FlowCounters, FlowPart};
-use super::series::{Buckets, SeriesBuilder};
-use super::summary::Totals;
-pub(super) use heaviest::{HeldCounts, heaviest};
+pub(super) use heaviest::heaviest;
 pub(crate) use opened::Rollups;
 use seam::BoundaryJoin;
 pub(super) use seam::{HourBoundary, HourSide, visit_open};

@@ -15,6 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use netrewind_flows::memory::TableMemory;
 use netrewind_packet::bytes::u16_at;
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Peeler, ViewBytes, ipv4_field, ipv6_field, split_type};

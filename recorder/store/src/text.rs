@@ -1,6 +1,7 @@
 //! Types that are written as text in files, and the faults of text that cannot be read.
 
 /// Serializes a type as what `Display` writes, and reads it back with `FromStr`.
+#[macro_export]
 macro_rules! serde_as_text {
     ($name:ty) => {
         impl serde::Serialize for $name {

@@ -1,5 +1,7 @@
 //! Hours taken by their rollups: some records count as they are, others have to be joined.
 
+use netrewind_flows::key::TCP_IDLE_NS;
+use netrewind_flows::part::FlowPart;
 use netrewind_store::Timestamp;
 use netrewind_store::catalog::Manifest;
 
@@ -7,8 +9,6 @@ use super::{HourRecords, Judge, link_types_of, overlaps};
 use crate::ExtractError;
 use crate::answer::completeness::Completeness;
 use crate::flows::catalog::OVERLAP_NS;
-use crate::flows::key::TCP_IDLE_NS;
-use crate::flows::part::FlowPart;
 use crate::flows::rollup::{Aggregate, HourBoundary, HourSide, Rollup, visit_open};
 
 /// Records of different hours that are further from each other are of different conversations: none is silent for longer than

@@ -5,15 +5,16 @@
 
 use std::collections::HashMap;
 
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS};
+use netrewind_flows::template_facts::FlowKeyKind;
+use netrewind_flows::tunnel_record::TunnelRecord;
 use netrewind_index::{Flow, TcpFlags, Template};
 use netrewind_packet::{INNER_LINK_TYPES, Shape, TransportKey, View, protocol};
 use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::{LinkType, Timestamp};
 
-use super::super::carrier::Encapsulations;
-use super::super::key::{FlowKey, FlowKeyKind};
-use super::super::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS};
-use super::super::record::TunnelRecord;
 use crate::plan::judge::{Judged, Verdicts};
 use crate::plan::query_filter::{LinkTypeVerdict, QueryFilter};
 use netrewind_filter::Verdict;

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
+use netrewind_flows::conversation::{RangeEnd, describe};
+use netrewind_flows::search::Search;
 use netrewind_store::catalog::CatalogRecord;
 use proptest::prelude::*;
 
 use super::*;
 use crate::flows::catalog::{Edges, flow_of};
-use crate::flows::record::{RangeEnd, describe};
-use crate::flows::search::Search;
+use crate::flows::search_condition::condition_of;
 
 const BASE_NS: u64 = 1_795_338_000_000_000_000;
 
@@ -175,7 +176,7 @@ proptest! {
         let (flow, told) = (kept(&key, &body, &encapsulations), describe(&key, &body, &encapsulations, RangeEnd::NEVER));
         for text in SEARCHES {
             let search: Search = text.parse().expect("a search");
-            let is_found = search.condition().accepts(&flow);
+            let is_found = condition_of(&search).accepts(&flow);
             prop_assert!(is_found || !search.accepts(&told), "{} of {:?}", text, flow);
             if !text.contains("state") && !text.contains("\"linux") {
                 prop_assert_eq!(is_found, search.accepts(&told), "{} of {:?}", text, flow);

@@ -6,15 +6,11 @@
 //! and Naor, 2001, which looks up every key that it reads.)
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
-use foldhash::fast::RandomState;
+use netrewind_flows::heavy_hitters::HeldCounts;
 
 use super::table::{HEAVY_MAX, Table, TableKey, TableValue};
 use crate::flows::kept::DocumentWriter;
-
-/// Counts by key that are held in memory.
-pub(in crate::flows) type HeldCounts<K, V> = HashMap<K, V, RandomState>;
 
 /// The `count` heaviest keys of all tables and what is held beside them, the heaviest first, equals in the order of their keys.
 /// `None` where too little of a table is listed by weight to tell.

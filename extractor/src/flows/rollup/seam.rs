@@ -10,17 +10,17 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::join::Joiner;
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::part::FlowPart;
 use netrewind_store::catalog::{Condition, Hour, Manifest};
 use netrewind_store::{Store, Timestamp};
 
 use super::sums::{Aggregate, AggregateBuilder, SumsFile};
 use super::{RollupRecords, Rollups, after_head, checked, identity, is_checked, parts_of, records};
-use crate::flows::carrier::Encapsulations;
 use crate::flows::catalog::{Catalog, Edges};
-use crate::flows::join::Joiner;
 use crate::flows::kept::{self, DocumentWriter};
-use crate::flows::key::FlowKey;
-use crate::flows::part::FlowPart;
 
 const MAGIC: &[u8; 8] = b"NRSEAM\x00\x01";
 /// Magic, checksum and two identities.

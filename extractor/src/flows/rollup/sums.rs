@@ -5,17 +5,18 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::part::{FlowCounters, FlowPart};
+use netrewind_flows::tally::{HostTally, SummaryCounts, SummaryTally};
+use netrewind_flows::top_flows::{FlowSort, TopFlows};
+use netrewind_flows::totals::Totals;
 use netrewind_store::catalog::Hour;
 use netrewind_store::{Map, Timestamp};
 
 use super::TOP_KEPT;
 use super::table::{self, Table, TableValue};
-use crate::flows::carrier::Encapsulations;
 use crate::flows::kept::{self, DocumentReader, DocumentWriter};
-use crate::flows::key::FlowKey;
-use crate::flows::list::{FlowQuery, FlowSort, TopFlows};
-use crate::flows::part::{FlowCounters, FlowPart};
-use crate::flows::summary::{HostTally, SummaryCounts, SummaryQuery, SummaryTally, Totals};
 
 /// Entries of a list that room is made for at once: more take bytes that are there.
 const RESERVED_MAX: u64 = 1 << 16;
@@ -31,15 +32,8 @@ pub(super) struct AggregateBuilder<'q> {
 
 impl<'q> AggregateBuilder<'q> {
     pub(super) fn new(encapsulations: &'q Encapsulations) -> Self {
-        let nothing = SummaryQuery { top: 0, ..SummaryQuery::default() };
-        let top = |(sort, _)| {
-            TopFlows::new(&FlowQuery { sort, limit: TOP_KEPT, ..FlowQuery::default() }, encapsulations)
-        };
-        Self {
-            tally: SummaryTally::new(&nothing, encapsulations),
-            tops: FlowSort::ALL.map(top),
-            encapsulations,
-        }
+        let top = |(sort, _)| TopFlows::new(sort, TOP_KEPT, None, encapsulations);
+        Self { tally: SummaryTally::new(0, encapsulations), tops: FlowSort::ALL.map(top), encapsulations }
     }
 
     pub(super) fn take(&mut self, key: &FlowKey, body: &FlowCounters) {
@@ -95,13 +89,17 @@ impl Aggregate {
         (sent == between && between <= sums.totals.bytes).then_some(sums)
     }
 
+    /// Adds the totals to a list, and the records that may be among its first.
+    pub(in crate::flows) fn add_to(&self, top: &mut TopFlows<'_>, encapsulations: &Encapsulations) {
+        let Some(sums) = self.sums() else { return };
+        top.add_totals(&sums.totals);
+        // One more than are wanted tells whether there is a next page.
+        let first = self.top(top.sort(), top.limit().saturating_add(1), encapsulations);
+        first.iter().for_each(|part| top.keep(&part.key, &part.body));
+    }
+
     /// First records by a sort order, at most `count`.
-    pub(in crate::flows) fn top(
-        &self,
-        sort: FlowSort,
-        count: usize,
-        encapsulations: &Encapsulations,
-    ) -> Vec<FlowPart> {
+    fn top(&self, sort: FlowSort, count: usize, encapsulations: &Encapsulations) -> Vec<FlowPart> {
         let base_ns = self.file.base.ns();
         self.sums().and_then(|sums| sums.top(sort, count, encapsulations, base_ns)).unwrap_or_default()
     }

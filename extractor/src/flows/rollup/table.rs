@@ -4,13 +4,14 @@
 //! numbers of entries, blocks, heavy entries; bytes of those; where each block begins; the heavy ones; the blocks
 //! ```
 
+use netrewind_flows::heavy_hitters::Weight;
+use netrewind_flows::tally::HostTally;
+use netrewind_flows::totals::Totals;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 
 use crate::flows::kept::{DocumentReader, DocumentWriter};
-use crate::flows::leaders::Weight;
-use crate::flows::summary::{HostTally, Totals};
 
 /// Entries of a block, which are read to find one of them.
 const BLOCK_ENTRIES: usize = 32;

@@ -1,3 +1,4 @@
+use netrewind_flows::totals::Totals;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -5,7 +6,6 @@ use fastrand::Rng;
 
 use super::*;
 use crate::flows::rollup::table;
-use crate::flows::summary::Totals;
 
 fn address(rng: &mut Rng, hosts: u16) -> IpAddr {
     let host = rng.u16(..hosts);

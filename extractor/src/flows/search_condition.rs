@@ -2,23 +2,22 @@
 
 use std::ops::Bound;
 
+use netrewind_flows::conversation::Conversation;
+use netrewind_flows::search::{
+    FieldTest, How, LABELS, NumberField, Search, SearchExpression, SearchSide, TextField, words,
+};
 use netrewind_store::catalog::{Condition, NumberColumn};
-
-use super::{FieldTest, How, LABELS, NumberField, Search, SearchExpression, SearchSide, TextField, words};
-use crate::flows::Conversation;
 
 /// Bytes of a word that the catalog keeps; of longer ones the rest is not looked at.
 const WORD_BYTES_MAX: usize = 128;
 
-impl Search {
-    /// Condition that holds for all conversations the search finds.
-    pub(in crate::flows) fn condition(&self) -> Condition {
-        self.0.condition(true)
-    }
+/// Condition that holds for all conversations a search finds.
+pub(super) fn condition_of(search: &Search) -> Condition {
+    of_expression(search.expression(), true)
 }
 
 /// The words that a conversation is found by.
-pub(in crate::flows) fn words_of(flow: &Conversation) -> Vec<String> {
+pub(super) fn words_of(flow: &Conversation) -> Vec<String> {
     let mut found = Vec::new();
     let labels = LABELS.iter().map(|&(name, how)| (TextField::Label(name), how));
     for (of, how) in
@@ -57,34 +56,30 @@ fn word(of: TextField, text: &str) -> String {
     format!("{name}={}", &text[..end])
 }
 
-impl SearchExpression {
-    /// Condition that is necessary for the expression if `wide`, and sufficient for it otherwise.
-    fn condition(&self, wide: bool) -> Condition {
-        let each = |parts: &[Self]| parts.iter().map(|part| part.condition(wide)).collect();
-        match self {
-            Self::Everything => Condition::Everything,
-            Self::All(all) => Condition::All(each(all)),
-            Self::Any(any) => Condition::Any(each(any)),
-            Self::Not(one) => Condition::Not(Box::new(one.condition(!wide))),
-            Self::Test(test) => {
-                let unknown = if wide { Condition::Everything } else { Condition::Nothing };
-                test.condition(wide).unwrap_or(unknown)
-            }
+/// Condition that is necessary for an expression if `wide`, and sufficient for it otherwise.
+fn of_expression(expression: &SearchExpression, wide: bool) -> Condition {
+    let each = |parts: &[SearchExpression]| parts.iter().map(|part| of_expression(part, wide)).collect();
+    match expression {
+        SearchExpression::Everything => Condition::Everything,
+        SearchExpression::All(all) => Condition::All(each(all)),
+        SearchExpression::Any(any) => Condition::Any(each(any)),
+        SearchExpression::Not(one) => Condition::Not(Box::new(of_expression(one, !wide))),
+        SearchExpression::Test(test) => {
+            let unknown = if wide { Condition::Everything } else { Condition::Nothing };
+            of_test(test, wide).unwrap_or(unknown)
         }
     }
 }
 
-impl FieldTest {
-    /// `None` where the catalog cannot be asked for it.
-    fn condition(&self, wide: bool) -> Option<Condition> {
-        match self {
-            // How a connection stands depends on when the range ends.
-            Self::Text { of: TextField::State | TextField::CommunityId, .. } => None,
-            Self::Text { of, how, value } => text(*of, *how, value, wide),
-            Self::Number { of, from, to } => number(*of, from, to),
-            Self::Address { of, from, to } => {
-                Some(Condition::Address(usize::from(*of == SearchSide::Server), *from, *to))
-            }
+/// `None` where the catalog cannot be asked for it.
+fn of_test(test: &FieldTest, wide: bool) -> Option<Condition> {
+    match test {
+        // How a connection stands depends on when the range ends.
+        FieldTest::Text { of: TextField::State | TextField::CommunityId, .. } => None,
+        FieldTest::Text { of, how, value } => text(*of, *how, value, wide),
+        FieldTest::Number { of, from, to } => number(*of, from, to),
+        FieldTest::Address { of, from, to } => {
+            Some(Condition::Address(usize::from(*of == SearchSide::Server), *from, *to))
         }
     }
 }

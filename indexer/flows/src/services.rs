@@ -135,7 +135,7 @@ const SCTP: &[(u16, &str)] =
     &[(2905, "m3ua"), (3868, "diameter"), (36412, "s1ap"), (36422, "x2ap"), (38412, "ngap")];
 
 /// The name of the service that is most often reached at a port.
-pub(super) fn name_of(number: u8, port: u16) -> Option<&'static str> {
+pub fn name_of(number: u8, port: u16) -> Option<&'static str> {
     let services = match number {
         protocol::TCP => TCP,
         protocol::UDP => UDP,

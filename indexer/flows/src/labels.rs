@@ -6,10 +6,10 @@ use netrewind_index::LabelKey;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::key::FlowKey;
-use super::observed::LabelTexts;
-use super::part::FlowCounters;
-use super::services;
+use crate::key::FlowKey;
+use crate::label_texts::LabelTexts;
+use crate::part::FlowCounters;
+use crate::services;
 
 /// Application and labels of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -62,7 +62,7 @@ impl LabelValue {
 
 impl FlowLabels {
     /// Labels of a conversation whose server has this port.
-    pub(super) fn of(key: &FlowKey, body: &FlowCounters, port: Option<u16>) -> Option<Self> {
+    pub fn of(key: &FlowKey, body: &FlowCounters, port: Option<u16>) -> Option<Self> {
         let guess = || services::name_of(key.protocol, port?);
         let Some(application) = application_of(body) else {
             let application = guess()?.to_owned();
@@ -90,6 +90,6 @@ impl FlowLabels {
 }
 
 /// Application that the first bytes of a conversation show.
-pub(super) fn application_of(body: &FlowCounters) -> Option<&str> {
+pub fn application_of(body: &FlowCounters) -> Option<&str> {
     body.labels.as_deref().and_then(LabelTexts::application)
 }

@@ -4,21 +4,21 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::carrier::Encapsulations;
-use super::key::FlowKey;
-use super::part::FlowCounters;
-use crate::memory::{Holding, MemoryAccount};
+use crate::encapsulation::Encapsulations;
+use crate::key::FlowKey;
+use crate::memory::TableMemory;
+use crate::part::FlowCounters;
 
 /// Maximum number of conversations open at the same time, some 150 bytes each. Beyond, the longest silent are ended before
 /// their time, and later packets count as another conversation.
-pub(super) const OPEN_MAX: usize = 1 << 22;
+pub const OPEN_MAX: usize = 1 << 22;
 /// Fewer open ones are not looked through for those that have ended.
 const WORTH_LOOKING_THROUGH: usize = 1 << 14;
 
 /// Conversations that may still get parts. Parts have to be added segment by segment, in the order of the segments' earliest
 /// timestamps, each key once a segment.
 #[derive(Debug)]
-pub(super) struct Joiner<'q> {
+pub struct Joiner<'q> {
     open: HashMap<FlowKey, FlowCounters, RandomState>,
     encapsulations: &'q Encapsulations,
     open_max: usize,
@@ -28,14 +28,15 @@ pub(super) struct Joiner<'q> {
     /// Every part of a later segment begins then or later.
     horizon: u64,
     is_approximate: bool,
-    /// Its share of the memory of all answers.
-    holding: Option<Holding>,
+    /// Memory that it may grow into, if it is limited.
+    memory: Option<Box<dyn TableMemory>>,
     /// Start time up to which a conversation's past may be unknown, see [`Self::of_hour`].
     unknown_until: u64,
 }
 
 impl<'q> Joiner<'q> {
-    pub(super) fn new(encapsulations: &'q Encapsulations) -> Self {
+    /// Joiner of whole conversations.
+    pub fn new(encapsulations: &'q Encapsulations) -> Self {
         Self {
             open: HashMap::default(),
             encapsulations,
@@ -44,7 +45,7 @@ impl<'q> Joiner<'q> {
             looked_through_at: WORTH_LOOKING_THROUGH,
             horizon: 0,
             is_approximate: false,
-            holding: None,
+            memory: None,
             unknown_until: 0,
         }
     }
@@ -52,37 +53,37 @@ impl<'q> Joiner<'q> {
     /// Joiner for the segments of one hour, some of whose conversations may have begun in the hour before: conversations that
     /// begin up to `unknown_until` are joined only if they would be whatever went before. The resulting pieces are loose: they
     /// can later be joined with what did go before, to what they would have been without hours.
-    pub(super) fn of_hour(encapsulations: &'q Encapsulations, unknown_until: u64) -> Self {
+    pub fn of_hour(encapsulations: &'q Encapsulations, unknown_until: u64) -> Self {
         Self { unknown_until, ..Self::new(encapsulations) }
     }
 
-    /// Charges its memory to the account; without room for more it ends conversations before their time.
-    pub(super) fn held_by(self, account: Option<&MemoryAccount>) -> Self {
-        Self { holding: account.map(MemoryAccount::holding), ..self }
+    /// Limits its memory; without room for more it ends conversations before their time.
+    pub fn within(self, memory: Option<Box<dyn TableMemory>>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Limits the number of open conversations.
-    pub(super) fn with_open_max(self, open_max: usize) -> Self {
+    pub fn with_open_max(self, open_max: usize) -> Self {
         Self { open_max, ..self }
     }
 
     /// Tells of each conversation as soon as it has ended.
-    pub(super) fn eager(encapsulations: &'q Encapsulations) -> Self {
+    pub fn eager(encapsulations: &'q Encapsulations) -> Self {
         Self { worth_it: 0, looked_through_at: 0, ..Self::new(encapsulations) }
     }
 
     /// True if conversations were ended before their time.
-    pub(super) fn is_approximate(&self) -> bool {
+    pub fn is_approximate(&self) -> bool {
         self.is_approximate || self.encapsulations.are_full()
     }
 
     /// Begins a segment. Every part of a later segment begins at `horizon` or later; `None` if there are no later ones.
-    pub(super) fn begin(&mut self, horizon: Option<u64>) {
+    pub fn begin(&mut self, horizon: Option<u64>) {
         self.horizon = horizon.unwrap_or(u64::MAX);
     }
 
     /// Adds a part; gives the conversation to `close` that it shows to be over.
-    pub(super) fn add(
+    pub fn add(
         &mut self,
         key: &FlowKey,
         part: &FlowCounters,
@@ -116,20 +117,20 @@ impl<'q> Joiner<'q> {
     /// True if there is memory for one more.
     fn may_grow(&mut self) -> bool {
         const ENTRY_BYTES: usize = size_of::<(FlowKey, FlowCounters)>();
-        let Some(holding) = &mut self.holding else { return true };
+        let Some(memory) = &mut self.memory else { return true };
         if self.open.len() < self.open.capacity() {
             return true;
         }
-        if !holding.may_grow(self.open.capacity().max(1), ENTRY_BYTES) {
+        if !memory.may_grow(self.open.capacity().max(1), ENTRY_BYTES) {
             return false;
         }
         self.open.reserve(1);
-        holding.has_grown(self.open.capacity(), ENTRY_BYTES);
+        memory.has_grown(self.open.capacity(), ENTRY_BYTES);
         true
     }
 
     /// Ends the conversations that cannot get parts any more.
-    pub(super) fn expire(&mut self, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
+    pub fn expire(&mut self, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
         let horizon = self.horizon;
         if self.open.len() < self.looked_through_at {
             return;
@@ -146,7 +147,7 @@ impl<'q> Joiner<'q> {
     }
 
     /// Ends all of them.
-    pub(super) fn finish(&mut self, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
+    pub fn finish(&mut self, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
         self.open.drain().for_each(|(key, open)| close(&key, &open));
     }
 
@@ -167,7 +168,7 @@ impl<'q> Joiner<'q> {
 }
 
 /// Last instant at which a further part would belong to it.
-pub(super) fn last_moment(key: &FlowKey, open: &FlowCounters) -> u64 {
+pub fn last_moment(key: &FlowKey, open: &FlowCounters) -> u64 {
     open.last().saturating_add(key.idle_ns(key.is_tcp() && open.has_ended()))
 }
 

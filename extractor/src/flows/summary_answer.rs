@@ -6,21 +6,22 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use netrewind_flows::conversation::{Conversation, RangeEnd, ip_protocol_name, protocol_name};
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::heavy_hitters::HeavyHitters;
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::part::FlowCounters;
+use netrewind_flows::search::Search;
+use netrewind_flows::series::{Point, SeriesBuilder};
+use netrewind_flows::services;
+use netrewind_flows::tally::{HostTally, SummaryTally};
+use netrewind_flows::totals::Totals;
+use netrewind_store::Timestamp;
+
 use super::GatherOutcome;
-use super::carrier::Encapsulations;
-use super::key::{FlowKey, FlowKeyKind};
-use super::labels::application_of;
-use super::leaders::{HeavyHitters, Weight};
-use super::list::TopFlows;
-use super::part::FlowCounters;
-use super::record::{Conversation, RangeEnd, client_of, ip_protocol_name, protocol_name};
 use super::rollup::{Aggregate, TOP_KEPT, Table, TableKey, TableValue, heaviest};
-use super::search::Search;
-use super::series::{Point, SeriesBuilder};
-use super::services;
 use crate::memory::MemoryAccount;
 use crate::{Completeness, Gap, RejectedIndex, Work};
-use netrewind_store::Timestamp;
 
 /// The most entries of each top list.
 pub const TOP_MAX: usize = 10_000;
@@ -28,12 +29,6 @@ pub const TOP_MAX: usize = 10_000;
 const TOP_DEFAULT: usize = 10;
 /// Buckets of the series when nothing else is said.
 const BUCKETS_DEFAULT: usize = 200;
-/// Hosts, and pairs of hosts, that are counted exactly, some 80 bytes each; twice as many are held.
-const HELD_MAX: usize = 1 << 20;
-
-/// Maximum number of distinct application names: labels have a dozen.
-const APPLICATIONS_MAX: usize = 1024;
-
 /// Size of a summary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -95,37 +90,6 @@ pub struct FlowSummary {
     pub rejected_indexes: Vec<RejectedIndex>,
     /// Work done for it.
     pub work: Work,
-}
-
-/// Totals of conversations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Totals {
-    /// Packets of the answer.
-    pub packets: u64,
-    /// Their bytes on the wire.
-    pub bytes: u64,
-    /// Conversations that they are of.
-    pub conversations: u64,
-}
-
-impl Totals {
-    pub(super) fn add_all(&mut self, other: &Self) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.conversations += other.conversations;
-    }
-
-    pub(super) fn add(&mut self, body: &FlowCounters) {
-        self.packets += body.packets();
-        self.bytes += body.bytes();
-        self.conversations += 1;
-    }
-}
-
-impl Weight for Totals {
-    fn weight(&self) -> u64 {
-        self.bytes
-    }
 }
 
 /// The top lists: the most bytes first.
@@ -198,157 +162,58 @@ pub struct Edge {
     pub bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct HostTally {
-    pub(super) totals: Totals,
-    pub(super) sent_bytes: u64,
-}
-
-impl Weight for HostTally {
-    fn weight(&self) -> u64 {
-        self.totals.bytes
-    }
-}
-
-/// Counts conversations.
-pub(super) struct SummaryTally<'q> {
+/// Summary that is being made.
+pub(super) struct SummaryBuilder<'q> {
+    /// Entries of each top list.
     top: usize,
+    /// Pairs of hosts.
     pairs: usize,
-    hosts: HeavyHitters<IpAddr, HostTally>,
-    edges: HeavyHitters<(IpAddr, IpAddr), Totals>,
-    /// Totals by protocol and server port.
-    ports: HeavyHitters<(u8, u16), Totals>,
-    /// Likewise, of conversations whose application only the port tells.
-    unlabelled: HeavyHitters<(u8, u16), Totals>,
-    /// Totals by the application that the first bytes show.
-    labelled: BTreeMap<String, Totals>,
-    /// Conversations without ports, by their protocol.
-    portless: BTreeMap<(bool, u8, u16), (FlowKey, Totals)>,
-    flows: TopFlows<'q>,
+    tally: SummaryTally<'q>,
+    encapsulations: &'q Encapsulations,
     /// Records that are added up: hosts and pairs of hosts are looked for in there at the end.
     added: Vec<Aggregate>,
 }
 
-/// Counts of records, by key and in the order of keys.
-#[derive(Debug)]
-pub(super) struct SummaryCounts {
-    pub(super) totals: Totals,
-    pub(super) hosts: Vec<(IpAddr, HostTally)>,
-    pub(super) edges: Vec<((IpAddr, IpAddr), Totals)>,
-    pub(super) ports: Vec<((u8, u16), Totals)>,
-    pub(super) unlabelled: Vec<((u8, u16), Totals)>,
-    pub(super) labelled: Vec<(String, Totals)>,
-    pub(super) portless: Vec<((bool, u8, u16), Totals)>,
-}
-
-impl<'q> SummaryTally<'q> {
-    /// On an account of the memory that answers share.
-    pub(super) fn held_by(self, account: &MemoryAccount) -> Self {
-        let (hosts, edges) = (self.hosts.held_by(account), self.edges.held_by(account));
-        let (ports, unlabelled) = (self.ports.held_by(account), self.unlabelled.held_by(account));
-        Self { hosts, edges, ports, unlabelled, ..self }
-    }
-
-    pub(super) fn new(query: &SummaryQuery, encapsulations: &'q Encapsulations) -> Self {
+impl<'q> SummaryBuilder<'q> {
+    /// Summary of this size, on an account of the memory that answers share.
+    pub(super) fn new(
+        query: &SummaryQuery,
+        encapsulations: &'q Encapsulations,
+        account: &MemoryAccount,
+    ) -> Self {
         let top = query.top.min(TOP_MAX);
         Self {
             top,
             pairs: query.edges.map_or(top, |pairs| pairs.min(TOP_MAX)),
-            hosts: HeavyHitters::new(HELD_MAX),
-            edges: HeavyHitters::new(HELD_MAX),
-            ports: HeavyHitters::new(HELD_MAX),
-            unlabelled: HeavyHitters::new(HELD_MAX),
-            labelled: BTreeMap::new(),
-            portless: BTreeMap::new(),
-            flows: TopFlows::by_bytes(top, encapsulations),
+            tally: SummaryTally::new(top, encapsulations).within(&|| Box::new(account.holding())),
+            encapsulations,
             added: Vec::new(),
         }
     }
 
+    /// Counts a conversation.
     pub(super) fn take(&mut self, key: &FlowKey, body: &FlowCounters) {
-        self.flows.take(key, body);
-        match key.port(1 - client_of(key, body)) {
-            Some(port) => {
-                self.ports.of((key.protocol, port)).add(body);
-                self.take_application(key, body, port);
-            }
-            None => {
-                let is_other = key.kind == FlowKeyKind::Other;
-                let place = (is_other, key.protocol, if is_other { key.detail } else { 0 });
-                self.portless.entry(place).or_insert_with(|| (*key, Totals::default())).1.add(body);
-            }
-        }
-        let (Some(one), Some(other)) = (key.address(0), key.address(1)) else { return };
-        self.edges.of((one, other)).add(body);
-        self.take_host(one, body, 0);
-        if one == other {
-            self.hosts.of(one).sent_bytes += body.sides[1].bytes;
-        } else {
-            self.take_host(other, body, 1);
-        }
+        self.tally.take(key, body);
     }
 
     /// Takes records that are added up.
     pub(super) fn take_added(&mut self, added: &Aggregate) {
         let Some(counted) = added.sums().and_then(|sums| sums.small()) else { return };
-        self.flows.take_added(added);
-        counted.ports.iter().for_each(|(port, totals)| self.ports.of(*port).add_all(totals));
-        counted.unlabelled.iter().for_each(|(port, totals)| self.unlabelled.of(*port).add_all(totals));
-        for (place, totals) in &counted.portless {
-            let key = || (portless_key(*place), Totals::default());
-            self.portless.entry(*place).or_insert_with(key).1.add_all(totals);
-        }
-        for (name, totals) in &counted.labelled {
-            if self.labelled.len() < APPLICATIONS_MAX || self.labelled.contains_key(name) {
-                self.labelled.entry(name.clone()).or_default().add_all(totals);
-            }
-        }
+        added.add_to(&mut self.tally.flows, self.encapsulations);
+        self.tally.add_counts(&counted);
         self.added.push(added.clone());
     }
 
-    /// All counts; `None` if something was forgotten.
-    pub(super) fn into_counted(self) -> Option<SummaryCounts> {
-        let is_approximate = self.hosts.are_approximate()
-            || self.edges.are_approximate()
-            || self.ports.are_approximate()
-            || self.unlabelled.are_approximate()
-            || self.labelled.len() >= APPLICATIONS_MAX;
-        (!is_approximate).then(|| SummaryCounts {
-            totals: self.flows.totals(),
-            hosts: sorted(&self.hosts),
-            edges: sorted(&self.edges),
-            ports: sorted(&self.ports),
-            unlabelled: sorted(&self.unlabelled),
-            labelled: self.labelled.into_iter().collect(),
-            portless: self.portless.into_iter().map(|(place, (_, totals))| (place, totals)).collect(),
-        })
-    }
-
-    fn take_application(&mut self, key: &FlowKey, body: &FlowCounters, port: u16) {
-        let Some(application) = application_of(body) else {
-            return self.unlabelled.of((key.protocol, port)).add(body);
-        };
-        if let Some(totals) = self.labelled.get_mut(application) {
-            totals.add(body);
-        } else if self.labelled.len() < APPLICATIONS_MAX {
-            self.labelled.entry(application.to_owned()).or_default().add(body);
-        }
-    }
-
-    fn take_host(&mut self, address: IpAddr, body: &FlowCounters, side: usize) {
-        let host = self.hosts.of(address);
-        host.totals.add(body);
-        host.sent_bytes += body.sides[side].bytes;
-    }
-
-    pub(super) fn summary(
+    /// The summary of everything taken.
+    pub(super) fn finish(
         self,
         series: SeriesBuilder,
         ending: RangeEnd,
         completeness: Completeness,
         outcome: GatherOutcome,
     ) -> FlowSummary {
-        let Self { top, pairs, hosts, edges, ports, unlabelled, labelled, portless, flows, added } = self;
+        let Self { top, pairs, tally, added, .. } = self;
+        let SummaryTally { hosts, edges, ports, unlabelled, labelled, portless, flows } = tally;
         let sums: Vec<_> = added.iter().filter_map(Aggregate::sums).collect();
         let (host_tables, edge_tables): (Vec<_>, Vec<_>) =
             sums.into_iter().map(|sums| (sums.hosts, sums.edges)).unzip();
@@ -400,21 +265,6 @@ fn top_of<K: TableKey, V: TableValue>(
     }
     let is_approximate = heavy_hitters.are_approximate();
     (heavy_hitters.top(count), is_approximate)
-}
-
-/// Counts, sorted by key.
-fn sorted<K: Eq + std::hash::Hash + Ord + Copy, V: Weight + Copy>(
-    heavy_hitters: &HeavyHitters<K, V>,
-) -> Vec<(K, V)> {
-    let mut all: Vec<(K, V)> = heavy_hitters.iter().map(|(key, value)| (*key, *value)).collect();
-    all.sort_unstable_by_key(|(key, _)| *key);
-    all
-}
-
-/// Key that stands for conversations without ports.
-fn portless_key((is_other, protocol, detail): (bool, u8, u16)) -> FlowKey {
-    let kind = if is_other { FlowKeyKind::Other } else { FlowKeyKind::Ip };
-    FlowKey { addresses: [0; 2], ports: [0; 2], detail, protocol, kind, is_ipv6: false, carrier: 0 }
 }
 
 fn host_count((address, host): (IpAddr, HostTally)) -> HostCount {

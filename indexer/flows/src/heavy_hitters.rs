@@ -1,50 +1,57 @@
 //! Counting by key in bounded memory.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::rollup::HeldCounts;
-use crate::memory::{Holding, MemoryAccount};
+use foldhash::fast::RandomState;
+
+use crate::memory::TableMemory;
 
 /// Counts that are looked at together for the heaviest of them, at least.
 const TOP_GATHERED_MIN: usize = 1024;
 
+/// Counts by key that are held in memory.
+pub type HeldCounts<K, V> = HashMap<K, V, RandomState>;
+
 /// Counted value with the weight by which the greatest are chosen.
-pub(super) trait Weight: Default {
+pub trait Weight: Default {
+    /// The weight.
     fn weight(&self) -> u64;
 }
 
 /// Counts by key. When twice the maximum is held, the lighter half is forgotten: the top entries then lack at most what was
 /// forgotten of them.
 #[derive(Debug)]
-pub(super) struct HeavyHitters<K, V> {
+pub struct HeavyHitters<K, V> {
     counts: HeldCounts<K, V>,
     held_max: usize,
     forgotten: bool,
-    /// Its share of the memory of all answers.
-    holding: Option<Holding>,
+    /// Memory that it may grow into, if it is limited.
+    memory: Option<Box<dyn TableMemory>>,
 }
 
 impl<K: Eq + Hash + Ord + Copy, V: Weight> HeavyHitters<K, V> {
-    pub(super) fn new(held_max: usize) -> Self {
-        Self { counts: HeldCounts::default(), held_max: held_max.max(1), forgotten: false, holding: None }
+    /// Counts of which this many are kept for certain; twice as many are held.
+    pub fn new(held_max: usize) -> Self {
+        Self { counts: HeldCounts::default(), held_max: held_max.max(1), forgotten: false, memory: None }
     }
 
-    /// Charges its memory to the account; without room for more it forgets.
-    pub(super) fn held_by(self, account: &MemoryAccount) -> Self {
-        Self { holding: Some(account.holding()), ..self }
+    /// Limits its memory; without room for more it forgets.
+    pub fn within(self, memory: Box<dyn TableMemory>) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// The count of a key.
-    pub(super) fn of(&mut self, key: K) -> &mut V {
+    pub fn of(&mut self, key: K) -> &mut V {
         let is_full = self.counts.len() >= self.held_max * 2;
-        let is_to_grow = self.holding.is_some() && self.counts.len() == self.counts.capacity();
+        let is_to_grow = self.memory.is_some() && self.counts.len() == self.counts.capacity();
         if (is_full || is_to_grow) && !self.counts.contains_key(&key) {
             if is_full || !self.may_grow() {
                 self.forget_half();
             } else {
                 self.counts.reserve(1);
                 let (capacity, entry_bytes) = (self.counts.capacity(), size_of::<(K, V)>());
-                self.holding.iter_mut().for_each(|holding| holding.has_grown(capacity, entry_bytes));
+                self.memory.iter_mut().for_each(|memory| memory.has_grown(capacity, entry_bytes));
             }
         }
         self.counts.entry(key).or_default()
@@ -52,7 +59,7 @@ impl<K: Eq + Hash + Ord + Copy, V: Weight> HeavyHitters<K, V> {
 
     fn may_grow(&mut self) -> bool {
         let capacity = self.counts.capacity();
-        self.holding.as_mut().is_none_or(|holding| holding.may_grow(capacity.max(1), size_of::<(K, V)>()))
+        self.memory.as_mut().is_none_or(|memory| memory.may_grow(capacity.max(1), size_of::<(K, V)>()))
     }
 
     fn forget_half(&mut self) {
@@ -64,22 +71,22 @@ impl<K: Eq + Hash + Ord + Copy, V: Weight> HeavyHitters<K, V> {
     }
 
     /// Counts held, by key.
-    pub(super) fn held(&self) -> &HeldCounts<K, V> {
+    pub fn held(&self) -> &HeldCounts<K, V> {
         &self.counts
     }
 
     /// True if anything was forgotten.
-    pub(super) fn are_approximate(&self) -> bool {
+    pub fn are_approximate(&self) -> bool {
         self.forgotten
     }
 
     /// All counts held, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.counts.iter()
     }
 
     /// The heaviest, the heaviest first; equals in the order of their keys.
-    pub(super) fn top(self, count: usize) -> Vec<(K, V)> {
+    pub fn top(self, count: usize) -> Vec<(K, V)> {
         let order = |one: &(K, V), other: &(K, V)| {
             other.1.weight().cmp(&one.1.weight()).then_with(|| one.0.cmp(&other.0))
         };

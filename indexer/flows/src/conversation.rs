@@ -4,17 +4,16 @@ use std::fmt;
 use std::net::IpAddr;
 
 use netrewind_packet::protocol;
-use netrewind_packet::tunnel::{LayerKind, Tunnel, TunnelKind};
 use netrewind_store::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::carrier::Encapsulations;
-use super::key::{FlowKey, FlowKeyKind};
-use super::labels::FlowLabels;
-use super::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS, tcp};
-use super::text::as_text;
-use crate::Completeness;
+use crate::encapsulation::Encapsulations;
+use crate::key::FlowKey;
+use crate::labels::FlowLabels;
+use crate::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS, tcp};
+use crate::template_facts::FlowKeyKind;
+use crate::tunnel_record::TunnelRecord;
 
 /// A conversation: all packets between two ends. Sides without an address are of packets without an IP header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -156,82 +155,13 @@ pub struct Icmp {
     pub code: u8,
 }
 
-/// A tunnel that packets came through.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
-pub struct TunnelRecord {
-    /// `vxlan`, `gre`...
-    pub kind: &'static str,
-    /// VNI, key, session, TEID, label: as the kind has it.
-    pub id: Option<u32>,
-    /// Source of the IP header that carries it; absent where Ethernet does.
-    #[schema(value_type = Option<String>)]
-    pub source: Option<IpAddr>,
-    /// Its destination.
-    #[schema(value_type = Option<String>)]
-    pub destination: Option<IpAddr>,
-}
-
-impl TunnelRecord {
-    pub(super) fn of(tunnel: &Tunnel) -> Self {
-        let (source, destination) = tunnel.outer.unzip();
-        Self { kind: tunnel_name(tunnel.kind), id: tunnel.id, source, destination }
-    }
-
-    /// Tunnel that it records, as far as the record tells: GRE may be NVGRE.
-    pub(super) fn tunnel(&self) -> Option<Tunnel> {
-        let outer = self.source.zip(self.destination);
-        Some(Tunnel { kind: self.kind_of()?, id: self.id, view: 0, offset: 0, outer, is_nvgre: false })
-    }
-
-    pub(super) fn kind_of(&self) -> Option<TunnelKind> {
-        (0..=u8::MAX).filter_map(tunnel_kind).find(|&kind| tunnel_name(kind) == self.kind)
-    }
-
-    fn reversed(&self) -> Self {
-        Self { source: self.destination, destination: self.source, ..self.clone() }
-    }
-}
-
-/// The kind of a tunnel by its number in indexes.
-pub(super) fn tunnel_kind(number: u8) -> Option<TunnelKind> {
-    match LayerKind::from_number(number)? {
-        LayerKind::Tunnel(kind) => Some(kind),
-        _ => None,
-    }
-}
-
-pub(super) fn tunnel_name(kind: TunnelKind) -> &'static str {
-    match kind {
-        TunnelKind::Gre => "gre",
-        TunnelKind::Pptp => "pptp",
-        TunnelKind::Erspan1 => "erspan1",
-        TunnelKind::Erspan2 => "erspan2",
-        TunnelKind::Erspan3 => "erspan3",
-        TunnelKind::Vxlan => "vxlan",
-        TunnelKind::VxlanGpe => "vxlan-gpe",
-        TunnelKind::Geneve => "geneve",
-        TunnelKind::Nsh => "nsh",
-        TunnelKind::GtpU => "gtp-u",
-        TunnelKind::Mpls => "mpls",
-        TunnelKind::PppoE => "pppoe",
-        TunnelKind::IpInIp => "ip-in-ip",
-        TunnelKind::Teredo => "teredo",
-        TunnelKind::L2tp2 => "l2tpv2",
-        TunnelKind::L2tp3 => "l2tpv3",
-        TunnelKind::EtherIp => "etherip",
-        TunnelKind::Wccp => "wccp",
-        TunnelKind::Eoip => "eoip",
-        TunnelKind::Tzsp => "tzsp",
-    }
-}
-
 /// Finds a conversation again: its first instant and a hash of its key. As text 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId {
     /// Its earliest packet.
     pub first: Timestamp,
-    pub(super) key_hash: u64,
+    /// Hash of its key, see [`FlowKey::stable_hash`].
+    pub key_hash: u64,
 }
 
 /// A text is no id of a conversation.
@@ -258,28 +188,29 @@ impl std::str::FromStr for FlowId {
     }
 }
 
-as_text!(FlowId, NotAFlowId);
+netrewind_store::serde_as_text!(FlowId);
 
 /// End of an answer's range: conversations silent for long by then have timed out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RangeEnd(u64);
+pub struct RangeEnd(u64);
 
 impl RangeEnd {
     /// End at which nothing has timed out.
-    pub(super) const NEVER: Self = Self(0);
+    pub const NEVER: Self = Self(0);
 
-    pub(super) fn of(completeness: &Completeness) -> Self {
-        Self(completeness.covered_to().unwrap_or(Timestamp::MIN).ns())
+    /// Range that ends then; without an end nothing has timed out.
+    pub fn at(end: Option<Timestamp>) -> Self {
+        Self(end.unwrap_or(Timestamp::MIN).ns())
     }
 }
 
 /// The id of a conversation.
-pub(super) fn id_of(key: &FlowKey, body: &FlowCounters, encapsulations: &Encapsulations) -> FlowId {
+pub fn id_of(key: &FlowKey, body: &FlowCounters, encapsulations: &Encapsulations) -> FlowId {
     FlowId { first: Timestamp(body.first()), key_hash: key.stable_hash(encapsulations) }
 }
 
 /// Writes a conversation down.
-pub(super) fn describe(
+pub fn describe(
     key: &FlowKey,
     body: &FlowCounters,
     encapsulations: &Encapsulations,
@@ -347,7 +278,7 @@ fn community_id_of(key: &FlowKey, client: usize) -> Option<String> {
 }
 
 /// End of the key that is the client.
-pub(super) fn client_of(key: &FlowKey, body: &FlowCounters) -> usize {
+pub fn client_of(key: &FlowKey, body: &FlowCounters) -> usize {
     let told = |is_client: fn(&DirectionCounters) -> bool| match body.sides.each_ref().map(is_client) {
         [true, false] => Some(0),
         [false, true] => Some(1),
@@ -385,7 +316,7 @@ fn letters(side: &DirectionCounters) -> String {
 }
 
 /// Name of a key's protocol.
-pub(super) fn protocol_name(key: &FlowKey) -> String {
+pub fn protocol_name(key: &FlowKey) -> String {
     if key.kind == FlowKeyKind::Other {
         return match key.detail {
             0 => "unknown".to_owned(),
@@ -404,13 +335,13 @@ pub(super) fn protocol_name(key: &FlowKey) -> String {
 }
 
 /// Number of an IP protocol by its name in records; zero if there is none.
-pub(crate) fn protocol_number(name: &str) -> u8 {
+pub fn protocol_number(name: &str) -> u8 {
     let named = (0..=u8::MAX).find(|&number| ip_protocol_name(number) == Some(name));
     named.or_else(|| name.parse().ok()).unwrap_or(0)
 }
 
 /// The name of an IP protocol (IANA), of those that are met.
-pub(super) fn ip_protocol_name(number: u8) -> Option<&'static str> {
+pub fn ip_protocol_name(number: u8) -> Option<&'static str> {
     Some(match number {
         protocol::ICMP => "icmp",
         2 => "igmp",

@@ -3,21 +3,18 @@
 //! The syntax is that of tantivy's queries: `field:value`, `field:[a TO b]`, `field:>n`, `AND`, `OR`, `NOT`, brackets, quotes.
 //! Words side by side are joined by AND. The fields are those of [`FIELDS`].
 
-mod condition;
 mod parse;
-
-pub(super) use condition::words_of;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::{Bound, RangeBounds};
 
 use netrewind_index::LabelKey;
 
-use super::key::FlowKey;
-use super::labels::LabelValue;
-use super::part::FlowCounters;
-use super::record::Conversation;
-use super::sought::{LabelLookup, SoughtLabel};
+use crate::conversation::{Conversation, TcpRecord};
+use crate::key::FlowKey;
+use crate::label_lookup::{LabelLookup, SoughtLabel};
+use crate::labels::LabelValue;
+use crate::part::FlowCounters;
 
 /// The longest search, in bytes.
 const SEARCH_BYTES_MAX: usize = 4096;
@@ -51,7 +48,7 @@ pub const FIELDS: [(&str, &str); 21] = [
 ];
 
 /// The labels that are searched, with the ways in which they are.
-const LABELS: [(&str, How); 12] = [
+pub const LABELS: [(&str, How); 12] = [
     ("server_name", How::Domain),
     ("alpn", How::Whole),
     ("ja4", How::Whole),
@@ -106,26 +103,56 @@ fn known_fields() -> String {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search(SearchExpression);
 
+/// Demands of a search, and how they are joined.
 #[derive(Clone, Debug, PartialEq)]
-enum SearchExpression {
+pub enum SearchExpression {
+    /// Holds for every conversation.
     Everything,
+    /// Holds if all of these hold.
     All(Vec<SearchExpression>),
+    /// Holds if any of these holds.
     Any(Vec<SearchExpression>),
+    /// Holds if this does not.
     Not(Box<SearchExpression>),
+    /// Holds if the test does.
     Test(FieldTest),
 }
 
 /// One demand.
 #[derive(Clone, Debug, PartialEq)]
-enum FieldTest {
-    Text { of: TextField, how: How, value: String },
-    Number { of: NumberField, from: Bound<u64>, to: Bound<u64> },
-    Address { of: SearchSide, from: Ipv6Addr, to: Ipv6Addr },
+pub enum FieldTest {
+    /// One of the texts is the value asked for.
+    Text {
+        /// Texts that are compared.
+        of: TextField,
+        /// Comparison.
+        how: How,
+        /// Value asked for.
+        value: String,
+    },
+    /// One of the numbers lies in a range.
+    Number {
+        /// Numbers that are compared.
+        of: NumberField,
+        /// Lower bound.
+        from: Bound<u64>,
+        /// Upper bound.
+        to: Bound<u64>,
+    },
+    /// The address lies in a range, both ends included.
+    Address {
+        /// End whose address is compared.
+        of: SearchSide,
+        /// Lowest address.
+        from: Ipv6Addr,
+        /// Highest address.
+        to: Ipv6Addr,
+    },
 }
 
 /// Comparison of a text with the value asked for; letter case never counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
+pub enum How {
     /// All of it.
     Whole,
     /// It, or a domain that it lies in.
@@ -134,31 +161,50 @@ enum How {
     Words,
 }
 
+/// Text of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TextField {
+pub enum TextField {
+    /// Name of the protocol.
     Protocol,
+    /// State of a TCP connection.
     State,
+    /// Application.
     Application,
+    /// Community ID.
     CommunityId,
+    /// Label of this name.
     Label(&'static str),
 }
 
+/// End of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SearchSide {
+pub enum SearchSide {
+    /// End that began it.
     Client,
+    /// The other end.
     Server,
 }
 
+/// Number of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NumberField {
+pub enum NumberField {
+    /// Port of an end.
     Port(SearchSide),
+    /// Packets that an end has sent; of both without one.
     Packets(Option<SearchSide>),
+    /// Bytes that an end has sent; of both without one.
     Bytes(Option<SearchSide>),
+    /// Time from the first packet to the last.
     DurationNs,
+    /// Round trip of the handshake.
     RttNs,
+    /// TCP segments sent again.
     Retransmissions,
+    /// TCP segments out of order.
     OutOfOrder,
+    /// VLAN ids.
     Vlan,
+    /// Ids of tunnels.
     TunnelId,
 }
 
@@ -173,18 +219,23 @@ impl std::str::FromStr for Search {
 }
 
 impl Search {
+    /// Its demands.
+    pub fn expression(&self) -> &SearchExpression {
+        &self.0
+    }
+
     /// True if it finds this conversation.
     pub fn accepts(&self, flow: &Conversation) -> bool {
         self.0.accepts(flow)
     }
 
     /// Labels of which every conversation that it finds has at least one; `None` if it also finds others.
-    pub(super) fn sought(&self) -> Option<LabelLookup<'_>> {
+    pub fn sought(&self) -> Option<LabelLookup<'_>> {
         self.0.sought().map(LabelLookup)
     }
 
     /// False where it certainly does not find a conversation: cheaper than describing that.
-    pub(super) fn may_accept(&self, key: &FlowKey, body: &FlowCounters) -> bool {
+    pub fn may_accept(&self, key: &FlowKey, body: &FlowCounters) -> bool {
         self.0.judge(key, body) != Some(false)
     }
 }
@@ -306,13 +357,14 @@ fn is_within(name: &str, domain: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-fn words(text: &str) -> Vec<String> {
+/// The words of a text, in lower case.
+pub fn words(text: &str) -> Vec<String> {
     let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect()
 }
 
 /// Addresses of IPv4 stand where RFC 4291 maps them.
-fn as_ipv6(address: IpAddr) -> Ipv6Addr {
+pub fn as_ipv6(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,
@@ -320,7 +372,8 @@ fn as_ipv6(address: IpAddr) -> Ipv6Addr {
 }
 
 impl TextField {
-    fn texts(self, flow: &Conversation) -> impl Iterator<Item = &str> {
+    /// Its texts of a conversation.
+    pub fn texts(self, flow: &Conversation) -> impl Iterator<Item = &str> {
         let one = match self {
             Self::Protocol => Some(flow.protocol.as_str()),
             Self::State => flow.tcp.as_ref().map(|tcp| tcp.state.name()),
@@ -338,8 +391,7 @@ impl TextField {
 
 impl NumberField {
     fn numbers(self, flow: &Conversation) -> Vec<u64> {
-        let of_tcp =
-            |number: fn(&super::TcpRecord) -> u64| flow.tcp.as_ref().map(number).into_iter().collect();
+        let of_tcp = |number: fn(&TcpRecord) -> u64| flow.tcp.as_ref().map(number).into_iter().collect();
         match self {
             Self::Port(SearchSide::Client) => flow.client.port.map(u64::from).into_iter().collect(),
             Self::Port(SearchSide::Server) => flow.server.port.map(u64::from).into_iter().collect(),

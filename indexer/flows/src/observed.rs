@@ -5,60 +5,17 @@
 //! packets are in the answer.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use netrewind_index::{FlowCursor, Index, IndexError, LabelKey, Observation, Observations};
+use netrewind_index::{FlowCursor, Index, IndexError, Observation, Observations};
 
-use super::carrier::TemplateTraits;
-use super::key::FlowKey;
-use super::part::{FlowCounters, FlowPart};
-
-/// The labels of a conversation.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct LabelTexts {
-    text: Box<str>,
-    /// End of each text; it begins at the end of the one before.
-    ends: Box<[(LabelKey, u32)]>,
-}
-
-impl LabelTexts {
-    fn read(rows: &mut Observations<'_>, row: &Observation) -> Result<Arc<Self>, IndexError> {
-        let (mut all, mut ends) = (String::new(), Vec::new());
-        rows.visit_labels(row, |key, text| {
-            all.push_str(text);
-            ends.push((key, u32::try_from(all.len()).unwrap_or(u32::MAX)));
-        })?;
-        Ok(Arc::new(Self { text: all.into(), ends: ends.into() }))
-    }
-
-    /// Texts of these labels.
-    pub(super) fn of(labels: &[(LabelKey, &str)]) -> Arc<Self> {
-        let (mut all, mut ends) = (String::new(), Vec::new());
-        for &(key, text) in labels {
-            all.push_str(text);
-            ends.push((key, u32::try_from(all.len()).unwrap_or(u32::MAX)));
-        }
-        Arc::new(Self { text: all.into(), ends: ends.into() })
-    }
-
-    /// Key and text of each.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (LabelKey, &str)> {
-        let mut from = 0;
-        self.ends.iter().map(move |&(key, end)| {
-            let to = end as usize;
-            (key, self.text.get(std::mem::replace(&mut from, to)..to).unwrap_or_default())
-        })
-    }
-
-    /// Application that was recognised.
-    pub(super) fn application(&self) -> Option<&str> {
-        self.iter().find(|(key, _)| *key == LabelKey::Application).map(|(_, text)| text)
-    }
-}
+use crate::key::FlowKey;
+use crate::label_texts::LabelTexts;
+use crate::part::{FlowCounters, FlowPart};
+use crate::template_facts::TemplateTraits;
 
 /// Flows of an index that parts were made from.
-pub(super) enum PartOrigin {
+pub enum PartOrigin {
     /// Any.
     OfAny,
     /// These, by number.
@@ -69,13 +26,13 @@ pub(super) enum PartOrigin {
 
 /// The place of a flow's part, and which of the two ends has sent the flow.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PartPlace(u32);
+pub struct PartPlace(u32);
 
 impl PartPlace {
     const UNSETTLED: u32 = u32::MAX;
 
     /// An index has 2^22 flows, and as many without a key, at most.
-    pub(super) fn new(place: Option<(usize, usize)>) -> Self {
+    pub fn new(place: Option<(usize, usize)>) -> Self {
         let number = place.and_then(|(place, side)| u32::try_from(place << 1 | side).ok());
         Self(number.unwrap_or(Self::UNSETTLED))
     }
@@ -86,16 +43,18 @@ impl PartPlace {
 }
 
 /// Index with the facts of its templates.
-pub(super) struct IndexFacts<'i, B> {
-    pub(super) index: &'i Index<B>,
-    pub(super) facts: &'i [TemplateTraits],
+pub struct IndexFacts<'i, B> {
+    /// The index.
+    pub index: &'i Index<B>,
+    /// Traits of its templates, by number.
+    pub facts: &'i [TemplateTraits],
     /// Only of conversations all of whose packets are in the answer.
-    pub(super) only_whole: bool,
+    pub only_whole: bool,
 }
 
 impl<B: AsRef<[u8]>> IndexFacts<'_, B> {
     /// Adds the observations of flows to their parts.
-    pub(super) fn add_to(&self, parts: &mut [FlowPart], made: PartOrigin) -> Result<(), IndexError> {
+    pub fn add_to(&self, parts: &mut [FlowPart], made: PartOrigin) -> Result<(), IndexError> {
         if parts.is_empty() {
             return Ok(());
         }

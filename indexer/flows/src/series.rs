@@ -2,11 +2,9 @@
 
 use netrewind_index::{Flow, Second};
 use netrewind_store::Timestamp;
-use netrewind_store::time::SECOND_NS;
+use netrewind_store::time::{SECOND_NS, Span};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::Span;
 
 /// The most buckets of a series.
 pub const BUCKETS_MAX: usize = 4096;
@@ -33,7 +31,7 @@ pub struct Point {
 
 /// Division of a time range into buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Buckets {
+pub struct Buckets {
     first_ns: u64,
     width_ns: u64,
     count: usize,
@@ -41,7 +39,7 @@ pub(super) struct Buckets {
 
 impl Buckets {
     /// Division of a range into at most `wanted` buckets and one more, of a customary width, aligned to multiples of it.
-    pub(super) fn of(range: Option<Span>, wanted: usize) -> Self {
+    pub fn of(range: Option<Span>, wanted: usize) -> Self {
         let Some(Span { from, to }) = range.filter(|span| span.from < span.to) else {
             return Self { first_ns: 0, width_ns: SECOND_NS, count: 0 };
         };
@@ -56,7 +54,7 @@ impl Buckets {
     }
 
     /// Seconds, as long as there are no more than `seconds_max`.
-    pub(super) fn seconds(range: Option<Span>, seconds_max: usize) -> Self {
+    pub fn seconds(range: Option<Span>, seconds_max: usize) -> Self {
         let first_ns = range.map_or(0, |span| span.from.ns() / SECOND_NS * SECOND_NS);
         let count = range.map_or(0, |span| span.to.ns().saturating_sub(first_ns).div_ceil(SECOND_NS));
         match usize::try_from(count).ok().filter(|&count| count <= seconds_max) {
@@ -65,7 +63,8 @@ impl Buckets {
         }
     }
 
-    pub(super) fn width_seconds(self) -> u64 {
+    /// Width of a bucket.
+    pub fn width_seconds(self) -> u64 {
         self.width_ns / SECOND_NS
     }
 
@@ -80,7 +79,7 @@ impl Buckets {
     }
 
     /// Series of empty buckets.
-    pub(super) fn series(self) -> SeriesBuilder {
+    pub fn series(self) -> SeriesBuilder {
         SeriesBuilder { buckets: self, counts: vec![Count::default(); self.count], is_exact: true }
     }
 }
@@ -94,23 +93,25 @@ struct Count {
 
 /// Buckets that are being filled.
 #[derive(Clone, Debug)]
-pub(super) struct SeriesBuilder {
+pub struct SeriesBuilder {
     buckets: Buckets,
     counts: Vec<Count>,
     is_exact: bool,
 }
 
 impl SeriesBuilder {
-    pub(super) fn is_exact(&self) -> bool {
+    /// True if each packet is in the bucket of its time.
+    pub fn is_exact(&self) -> bool {
         self.is_exact
     }
 
-    pub(super) fn buckets(&self) -> Buckets {
+    /// The division into buckets.
+    pub fn buckets(&self) -> Buckets {
         self.buckets
     }
 
     /// Adds packets of one instant.
-    pub(super) fn add(&mut self, at: Timestamp, packets: u64, bytes: u64) {
+    pub fn add(&mut self, at: Timestamp, packets: u64, bytes: u64) {
         if let Some(count) = self.counts.get_mut(self.buckets.number(at.ns())) {
             count.packets += packets;
             count.bytes += bytes;
@@ -118,18 +119,18 @@ impl SeriesBuilder {
     }
 
     /// Adds a point of an index's graph.
-    pub(super) fn add_second(&mut self, second: &Second) {
+    pub fn add_second(&mut self, second: &Second) {
         let last = second.width_seconds.saturating_mul(SECOND_NS) - 1;
         self.spread(second.start.ns(), second.start.ns().saturating_add(last), second.packets, second.bytes);
     }
 
     /// Adds a flow with only the earliest and the latest packet known.
-    pub(super) fn add_flow(&mut self, flow: &Flow) {
+    pub fn add_flow(&mut self, flow: &Flow) {
         self.spread(flow.first.ns(), flow.last.ns(), flow.packets, flow.bytes);
     }
 
     /// Spreads packets evenly over the time from `first` to `last`, both included.
-    pub(super) fn spread(&mut self, first: u64, last: u64, packets: u64, bytes: u64) {
+    pub fn spread(&mut self, first: u64, last: u64, packets: u64, bytes: u64) {
         let (begin, end) = (self.buckets.number(first), self.buckets.number(last));
         if begin == end {
             self.add(Timestamp(first), packets, bytes);
@@ -153,7 +154,7 @@ impl SeriesBuilder {
     }
 
     /// Adds packets that were not written: all to the bucket in which their second ends.
-    pub(super) fn add_dropped(&mut self, second: Span, dropped: u64) {
+    pub fn add_dropped(&mut self, second: Span, dropped: u64) {
         let at = second.to.ns().saturating_sub(1);
         if let Some(count) = self.counts.get_mut(self.buckets.number(at)) {
             count.dropped += dropped;
@@ -161,13 +162,13 @@ impl SeriesBuilder {
     }
 
     /// The buckets that hold packets: when they begin, packets and bytes.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+    pub fn counts(&self) -> impl Iterator<Item = (u64, u64, u64)> {
         let filled = self.counts.iter().enumerate().filter(|(_, count)| count.packets > 0);
         filled.map(|(number, count)| (self.buckets.starts_at(number), count.packets, count.bytes))
     }
 
     /// Adds another series of the same buckets.
-    pub(super) fn add_all(&mut self, other: &Self) {
+    pub fn add_all(&mut self, other: &Self) {
         self.is_exact &= other.is_exact;
         for (count, other) in self.counts.iter_mut().zip(&other.counts) {
             count.packets += other.packets;
@@ -177,7 +178,7 @@ impl SeriesBuilder {
     }
 
     /// The points, in order.
-    pub(super) fn points(&self) -> Vec<Point> {
+    pub fn points(&self) -> Vec<Point> {
         let point = |(number, count): (usize, &Count)| Point {
             at: Timestamp(self.buckets.starts_at(number)),
             packets: count.packets,

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use netrewind_index::{Constraint, Index, IndexError, KeyConstraint, KeyField, LabelKey};
 
-use super::carrier::{Encapsulations, TemplateTraits};
-use super::key::FlowKey;
+use crate::encapsulation::Encapsulations;
+use crate::key::FlowKey;
+use crate::template_facts::TemplateTraits;
 
 /// Maximum number of conversations looked up in an index one by one. With more, all flows are examined, which costs less.
 const LOOKED_UP_MAX: usize = 64;
@@ -16,14 +17,14 @@ const LOOKED_UP_MAX: usize = 64;
 const KEYS_MAX: usize = 1 << 20;
 
 /// Labels of which a conversation needs at least one.
-pub(super) struct LabelLookup<'s>(pub(super) Vec<SoughtLabel<'s>>);
+pub struct LabelLookup<'s>(pub Vec<SoughtLabel<'s>>);
 
 /// A label, and which texts of it are meant.
-pub(super) type SoughtLabel<'s> = (LabelKey, Box<dyn Fn(&str) -> bool + Sync + 's>);
+pub type SoughtLabel<'s> = (LabelKey, Box<dyn Fn(&str) -> bool + Sync + 's>);
 
 impl LabelLookup<'_> {
     /// The keys of an index's conversations that have such a label.
-    pub(super) fn keys_in<B: AsRef<[u8]>>(
+    pub fn keys_in<B: AsRef<[u8]>>(
         &self,
         index: &Index<B>,
         facts: &[TemplateTraits],
@@ -53,7 +54,7 @@ impl LabelLookup<'_> {
 
 /// The only conversations that are wanted.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub struct Keys {
     keys: HashSet<FlowKey, RandomState>,
     /// Their ends, as long as there are few.
     pairs: BTreeSet<(IpAddr, IpAddr)>,
@@ -61,7 +62,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Adds keys; false where they get too many.
-    pub(super) fn add(&mut self, keys: &[FlowKey]) -> bool {
+    pub fn add(&mut self, keys: &[FlowKey]) -> bool {
         self.keys.extend(keys);
         if self.keys.len() <= LOOKED_UP_MAX {
             self.pairs.extend(keys.iter().filter_map(|key| Some((key.address(0)?, key.address(1)?))));
@@ -70,7 +71,7 @@ impl Keys {
     }
 
     /// Adds a key; false where it was there.
-    pub(super) fn add_one(&mut self, key: &FlowKey) -> bool {
+    pub fn add_one(&mut self, key: &FlowKey) -> bool {
         if !self.keys.insert(*key) {
             return false;
         }
@@ -81,18 +82,18 @@ impl Keys {
     }
 
     /// Number of conversations.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.keys.len()
     }
 
     /// True if a conversation is wanted.
-    pub(super) fn has(&self, key: &FlowKey) -> bool {
+    pub fn has(&self, key: &FlowKey) -> bool {
         self.keys.contains(key)
     }
 
     /// The numbers of their flows in an index, ascending, and perhaps of some others; `None` where they are too many to be looked
     /// up.
-    pub(super) fn flows_in<B: AsRef<[u8]>>(&self, index: &Index<B>) -> Result<Option<Vec<u32>>, IndexError> {
+    pub fn flows_in<B: AsRef<[u8]>>(&self, index: &Index<B>) -> Result<Option<Vec<u32>>, IndexError> {
         // What has no address is found by none.
         let is_found = |key: &FlowKey| key.address(0).is_some() && key.address(1).is_some();
         if self.keys.len() > LOOKED_UP_MAX || !self.keys.iter().all(is_found) {
@@ -121,7 +122,7 @@ fn either_end(address: IpAddr) -> Vec<KeyConstraint> {
 
 /// Selection of a query's flows to gather.
 #[derive(Clone, Copy)]
-pub(super) enum Wanted<'q> {
+pub enum Wanted<'q> {
     /// All.
     All,
     /// Conversations whose key has this hash, see [`FlowKey::stable_hash`].
@@ -131,7 +132,8 @@ pub(super) enum Wanted<'q> {
 }
 
 impl Wanted<'_> {
-    pub(super) fn has(self, key: &FlowKey, encapsulations: &Encapsulations) -> bool {
+    /// True if a conversation with this key is wanted.
+    pub fn has(self, key: &FlowKey, encapsulations: &Encapsulations) -> bool {
         match self {
             Self::All => true,
             Self::Hash(hash) => key.stable_hash(encapsulations) == hash,
@@ -139,7 +141,8 @@ impl Wanted<'_> {
         }
     }
 
-    pub(super) fn is_all(self) -> bool {
+    /// True if every conversation is wanted.
+    pub fn is_all(self) -> bool {
         matches!(self, Self::All)
     }
 }

@@ -5,45 +5,56 @@ use std::sync::Arc;
 use netrewind_index::Flow;
 use netrewind_store::SegmentName;
 
-use super::carrier::{Encapsulations, TemplateTraits};
-use super::key::{FlowKey, Role};
-use super::observed::LabelTexts;
+use crate::encapsulation::Encapsulations;
+use crate::key::{FlowKey, Role};
+use crate::label_texts::LabelTexts;
+use crate::template_facts::TemplateTraits;
 
 /// TCP flags (RFC 9293).
-pub(super) mod tcp {
-    pub(in super::super) const FIN: u8 = 0x01;
-    pub(in super::super) const SYN: u8 = 0x02;
-    pub(in super::super) const RST: u8 = 0x04;
-    pub(in super::super) const ACK: u8 = 0x10;
+pub mod tcp {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Opens a connection, or answers one that opens it.
+    pub const SYN: u8 = 0x02;
+    /// Resets the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgment number counts.
+    pub const ACK: u8 = 0x10;
     /// Letters of the flags, from the lowest bit on.
-    pub(in super::super) const LETTERS: [char; 8] = ['F', 'S', 'R', 'P', 'A', 'U', 'E', 'C'];
+    pub const LETTERS: [char; 8] = ['F', 'S', 'R', 'P', 'A', 'U', 'E', 'C'];
 }
 
-/// Flags of an ICMP side: it sent requests, or replies.
-pub(super) const REQUESTS: u8 = 1;
-pub(super) const REPLIES: u8 = 2;
+/// Flag of an ICMP side: it sent requests.
+pub const REQUESTS: u8 = 1;
+/// Flag of an ICMP side: it sent replies.
+pub const REPLIES: u8 = 2;
 
 /// Packets sent by one end. Times are in nanoseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DirectionCounters {
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
-    pub(super) first: u64,
-    pub(super) last: u64,
+pub struct DirectionCounters {
+    /// Packets sent.
+    pub packets: u64,
+    /// Their bytes on the wire.
+    pub bytes: u64,
+    /// The earliest of them; the latest instant where there are none.
+    pub first: u64,
+    /// The latest of them; zero where there are none.
+    pub last: u64,
     /// The tunnels of its first packets, see [`Encapsulations::tunnels`].
-    pub(super) stack: u32,
+    pub stack: u32,
     /// TCP flags that some packet has; of ICMP [`REQUESTS`] and [`REPLIES`].
-    pub(super) flags_any: u8,
+    pub flags_any: u8,
     /// TCP flags that all packets have.
-    pub(super) flags_all: u8,
+    pub flags_all: u8,
     /// Segments that it has sent again.
-    pub(super) retransmissions: u64,
+    pub retransmissions: u64,
     /// Segments of it that came out of order.
-    pub(super) out_of_order: u64,
+    pub out_of_order: u64,
 }
 
 impl DirectionCounters {
-    pub(super) const NOTHING: Self = Self {
+    /// No packets.
+    pub const NOTHING: Self = Self {
         packets: 0,
         bytes: 0,
         first: u64::MAX,
@@ -70,40 +81,40 @@ impl DirectionCounters {
     }
 
     /// It has sent a SYN without ACK, as far as the flags of its packets together tell.
-    pub(super) fn opens_tcp(&self) -> bool {
+    pub fn opens_tcp(&self) -> bool {
         self.flags_any & tcp::SYN != 0 && self.flags_all & tcp::ACK == 0
     }
 
     /// It has sent a SYN, always with ACK.
-    pub(super) fn answers_tcp(&self) -> bool {
+    pub fn answers_tcp(&self) -> bool {
         self.flags_any & tcp::SYN != 0 && self.flags_all & tcp::ACK != 0
     }
 }
 
 /// Totals and properties of a conversation, or of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FlowCounters {
+pub struct FlowCounters {
     /// Sides of the lesser and the greater end of the key.
-    pub(super) sides: [DirectionCounters; 2],
+    pub sides: [DirectionCounters; 2],
     /// See [`Encapsulations::vlans`].
-    pub(super) vlans: u32,
+    pub vlans: u32,
     /// Segments that hold packets of it.
-    pub(super) segments: u32,
+    pub segments: u32,
     /// True if some packet is a fragment.
-    pub(super) has_fragments: bool,
+    pub has_fragments: bool,
     /// Round trip time of its first handshake, in nanoseconds.
-    pub(super) round_trip_ns: Option<u64>,
+    pub round_trip_ns: Option<u64>,
     /// Labels of its first part that has any.
-    pub(super) labels: Option<Arc<LabelTexts>>,
-    /// True if it may belong to an earlier conversation that is not known: see [`super::join::Joiner::of_hour`].
-    pub(super) is_loose: bool,
-    /// The segments that hold its packets, where these are to be had ([`super::pipeline::Gathering::tracks`]).
-    pub(super) places: Option<Box<SegmentNames>>,
+    pub labels: Option<Arc<LabelTexts>>,
+    /// True if it may belong to an earlier conversation that is not known: see [`crate::join::Joiner::of_hour`].
+    pub is_loose: bool,
+    /// The segments that hold its packets, if they were asked for.
+    pub places: Option<Box<SegmentNames>>,
 }
 
 /// Segments, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct SegmentNames(pub(super) Vec<SegmentName>);
+pub struct SegmentNames(pub Vec<SegmentName>);
 
 impl FlowCounters {
     /// Body of one flow.
@@ -138,7 +149,7 @@ impl FlowCounters {
     }
 
     /// Adds another part. The order matters only to the round trip and the labels.
-    pub(super) fn add(&mut self, other: &Self, encapsulations: &Encapsulations) {
+    pub fn add(&mut self, other: &Self, encapsulations: &Encapsulations) {
         self.sides.iter_mut().zip(&other.sides).for_each(|(side, other)| side.add(other));
         self.vlans = encapsulations.union(self.vlans, other.vlans);
         self.has_fragments |= other.has_fragments;
@@ -152,59 +163,63 @@ impl FlowCounters {
     }
 
     /// Earliest instant.
-    pub(super) fn first(&self) -> u64 {
+    pub fn first(&self) -> u64 {
         self.sides[0].first.min(self.sides[1].first)
     }
 
     /// Latest instant.
-    pub(super) fn last(&self) -> u64 {
+    pub fn last(&self) -> u64 {
         self.sides[0].last.max(self.sides[1].last)
     }
 
-    pub(super) fn packets(&self) -> u64 {
+    /// Packets both ways.
+    pub fn packets(&self) -> u64 {
         self.sides[0].packets + self.sides[1].packets
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    /// Bytes both ways.
+    pub fn bytes(&self) -> u64 {
         self.sides[0].bytes + self.sides[1].bytes
     }
 
     /// True if one end has reset the connection.
-    pub(super) fn is_reset(&self) -> bool {
+    pub fn is_reset(&self) -> bool {
         (self.sides[0].flags_any | self.sides[1].flags_any) & tcp::RST != 0
     }
 
     /// Number of ends that have sent a FIN.
-    pub(super) fn finished_ends(&self) -> usize {
+    pub fn finished_ends(&self) -> usize {
         self.sides.iter().filter(|side| side.flags_any & tcp::FIN != 0).count()
     }
 
     /// True if it is over, for a TCP connection.
-    pub(super) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.is_reset() || self.finished_ends() == 2
     }
 
     /// True if any end has sent a FIN or RST.
-    pub(super) fn has_fin_or_reset(&self) -> bool {
+    pub fn has_fin_or_reset(&self) -> bool {
         self.sides.iter().any(|side| side.flags_any & (tcp::FIN | tcp::RST) != 0)
     }
 
     /// True if one end opens a TCP connection in it.
-    pub(super) fn opens_tcp(&self) -> bool {
+    pub fn opens_tcp(&self) -> bool {
         self.sides.iter().any(DirectionCounters::opens_tcp)
     }
 }
 
 /// A conversation's packets in one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FlowPart {
-    pub(super) key: FlowKey,
-    pub(super) body: FlowCounters,
+pub struct FlowPart {
+    /// Key of the conversation.
+    pub key: FlowKey,
+    /// Counters of its packets.
+    pub body: FlowCounters,
 }
 
 /// The parts of one segment, each with all of its flows.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
+pub struct Parts {
     parts: Vec<FlowPart>,
     /// Start of the last flow's group.
     group: usize,
@@ -215,13 +230,13 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Adds a flow, in any order.
-    pub(super) fn add(&mut self, flow: &Flow, facts: &TemplateTraits) {
+    pub fn add(&mut self, flow: &Flow, facts: &TemplateTraits) {
         self.scattered.push(part_of(flow, facts).0);
     }
 
     /// Adds a flow in the order of an index, in which those between the same ports of the same addresses follow each other.
     /// Gives the place of its part, and which of the two ends has sent it; none where the place is not settled yet.
-    pub(super) fn add_in_order(
+    pub fn add_in_order(
         &mut self,
         flow: &Flow,
         facts: &TemplateTraits,
@@ -252,14 +267,14 @@ impl Parts {
     }
 
     /// Bytes that they take in an answer's memory for a while.
-    pub(super) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         let count = self.parts.len() + self.scattered.len();
         // As they grow there is an old and a new place for them.
         count as u64 * 2 * size_of::<FlowPart>() as u64
     }
 
     /// Each key once.
-    pub(super) fn finish(self, encapsulations: &Encapsulations) -> Vec<FlowPart> {
+    pub fn finish(self, encapsulations: &Encapsulations) -> Vec<FlowPart> {
         let Self { mut parts, mut scattered, .. } = self;
         scattered.sort_unstable_by_key(|part| part.key);
         let from = parts.len();

@@ -7,50 +7,40 @@ use netrewind_index::Flow;
 use netrewind_packet::{PacketKey, protocol};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::carrier::{Encapsulations, TemplateTraits};
+use crate::encapsulation::Encapsulations;
+use crate::template_facts::{FlowKeyKind, TemplateTraits};
 
 /// Silence after which packets of the same key are another conversation, in nanoseconds.
 const SECOND_NS: u64 = netrewind_store::time::SECOND_NS;
 /// TCP that is open: as long as Zeek waits. Connections that pause for longer make a record for each burst.
-pub(super) const TCP_IDLE_NS: u64 = 300 * SECOND_NS;
+pub const TCP_IDLE_NS: u64 = 300 * SECOND_NS;
 /// TCP that both ends have finished, or one has reset: TIME-WAIT is twice the maximum segment lifetime (RFC 9293), which
 /// implementations take as half a minute.
-pub(super) const TCP_ENDED_IDLE_NS: u64 = 60 * SECOND_NS;
+pub const TCP_ENDED_IDLE_NS: u64 = 60 * SECOND_NS;
 /// Idle time of UDP: the minimum timeout of a NAT (RFC 4787).
-pub(super) const UDP_IDLE_NS: u64 = 120 * SECOND_NS;
+pub const UDP_IDLE_NS: u64 = 120 * SECOND_NS;
 /// ICMP queries (RFC 5508).
-pub(super) const ICMP_IDLE_NS: u64 = 60 * SECOND_NS;
+pub const ICMP_IDLE_NS: u64 = 60 * SECOND_NS;
 /// Everything else.
-pub(super) const OTHER_IDLE_NS: u64 = 120 * SECOND_NS;
-
-/// Content of a key besides addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(super) enum FlowKeyKind {
-    /// No IP header is known.
-    Other,
-    /// IP without ports: another protocol, or cut.
-    Ip,
-    /// Later fragments.
-    Fragment,
-    /// Ports.
-    Ports,
-    /// Type and code of ICMP or ICMPv6.
-    Icmp,
-}
+pub const OTHER_IDLE_NS: u64 = 120 * SECOND_NS;
 
 /// Key that all packets of a conversation share. The lesser of its two ends (by address, then port) comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FlowKey {
-    pub(super) addresses: [u128; 2],
-    pub(super) ports: [u16; 2],
+pub struct FlowKey {
+    /// Addresses as numbers; zero where there are none.
+    pub addresses: [u128; 2],
+    /// Ports; zero where there are none.
+    pub ports: [u16; 2],
     /// Type and code of ICMP (of the request, where it is a pair); the EtherType where there is no IP.
-    pub(super) detail: u16,
-    pub(super) protocol: u8,
-    pub(super) kind: FlowKeyKind,
-    pub(super) is_ipv6: bool,
+    pub detail: u16,
+    /// IP protocol.
+    pub protocol: u8,
+    /// Content of the key besides addresses.
+    pub kind: FlowKeyKind,
+    /// True for addresses of IPv6.
+    pub is_ipv6: bool,
     /// Its tunnels, see [`Encapsulations`].
-    pub(super) carrier: u32,
+    pub carrier: u32,
 }
 
 impl Hash for FlowKey {
@@ -69,9 +59,12 @@ impl Hash for FlowKey {
 
 /// Role of a flow in a pair of ICMP messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
+    /// A request.
     Request,
+    /// A reply.
     Reply,
+    /// Neither.
     None,
 }
 
@@ -101,7 +94,7 @@ fn number(address: Option<IpAddr>) -> u128 {
 
 impl FlowKey {
     /// The key of a flow, which of the two ends has sent it, and its role.
-    pub(super) fn of(flow: &Flow, facts: &TemplateTraits) -> (Self, usize, Role) {
+    pub fn of(flow: &Flow, facts: &TemplateTraits) -> (Self, usize, Role) {
         let key = PacketKey {
             source: number(flow.source),
             destination: number(flow.destination),
@@ -112,7 +105,7 @@ impl FlowKey {
     }
 
     /// Key of the flow that a packet is counted in, the end that has sent it, and its role.
-    pub(super) fn of_packet(packet: &PacketKey, facts: &TemplateTraits) -> (Self, usize, Role) {
+    pub fn of_packet(packet: &PacketKey, facts: &TemplateTraits) -> (Self, usize, Role) {
         let (mut detail, mut role, mut ports) = (facts.detail, Role::None, [0, 0]);
         match facts.kind {
             FlowKeyKind::Ports => ports = [packet.source_port, packet.destination_port],
@@ -130,7 +123,7 @@ impl FlowKey {
     }
 
     /// Value shared by all flows that are adjacent in an index.
-    pub(super) fn ends(&self) -> (u128, u128) {
+    pub fn ends(&self) -> (u128, u128) {
         let [lesser, greater] = self.ports.map(u128::from);
         // Addresses of IPv6 and of IPv4 are never mistaken for each other: `is_ipv6` is compared with the rest of the key.
         (self.addresses[0] ^ lesser.rotate_right(16), self.addresses[1] ^ greater.rotate_right(16))
@@ -138,7 +131,7 @@ impl FlowKey {
 
     /// True if all flows of the conversation are adjacent in an index, because they have the same ends there. Request and reply
     /// of ICMP have different types, and without IP there are no ends.
-    pub(super) fn is_adjacent(&self) -> bool {
+    pub fn is_adjacent(&self) -> bool {
         self.kind == FlowKeyKind::Ports
     }
 
@@ -146,12 +139,13 @@ impl FlowKey {
         u64::from(self.protocol) << 8 | (self.kind as u64) << 1 | u64::from(self.is_ipv6)
     }
 
-    pub(super) fn is_tcp(&self) -> bool {
+    /// True for TCP with ports.
+    pub fn is_tcp(&self) -> bool {
         self.protocol == protocol::TCP && self.kind == FlowKeyKind::Ports
     }
 
     /// The address of an end; `None` where there is no IP.
-    pub(super) fn address(&self, end: usize) -> Option<IpAddr> {
+    pub fn address(&self, end: usize) -> Option<IpAddr> {
         let address = self.addresses[end & 1];
         match self.kind {
             FlowKeyKind::Other => None,
@@ -161,12 +155,12 @@ impl FlowKey {
     }
 
     /// Port of an end; `None` without ports.
-    pub(super) fn port(&self, end: usize) -> Option<u16> {
+    pub fn port(&self, end: usize) -> Option<u16> {
         (self.kind == FlowKeyKind::Ports).then_some(self.ports[end & 1])
     }
 
     /// Silence that ends it, in nanoseconds.
-    pub(super) fn idle_ns(&self, has_ended: bool) -> u64 {
+    pub fn idle_ns(&self, has_ended: bool) -> u64 {
         match (self.kind, self.protocol) {
             (FlowKeyKind::Ports, protocol::TCP) if has_ended => TCP_ENDED_IDLE_NS,
             (FlowKeyKind::Ports, protocol::TCP) => TCP_IDLE_NS,
@@ -177,7 +171,7 @@ impl FlowKey {
     }
 
     /// Hash of this key that is the same in every store and process.
-    pub(super) fn stable_hash(&self, encapsulations: &Encapsulations) -> u64 {
+    pub fn stable_hash(&self, encapsulations: &Encapsulations) -> u64 {
         let mut bytes = [0; 64];
         bytes[..16].copy_from_slice(&self.addresses[0].to_be_bytes());
         bytes[16..32].copy_from_slice(&self.addresses[1].to_be_bytes());
