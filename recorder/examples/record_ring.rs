@@ -8,24 +8,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::packet_ring::{PacketRing, RingConfig};
-use netrewind_recorder::{Clock, Config, Now, Recorder, RecordingDescription};
-use netrewind_store::{Store, Timestamp};
+use netrewind_recorder::{Config, Recorder, RecordingDescription};
+use netrewind_store::Store;
+use netrewind_store::clock::{Clock, SystemClock};
 
 /// Time without packets that ends the recording.
 const QUIET: Duration = Duration::from_millis(1500);
-
-struct SystemClock(Instant);
-
-impl Clock for SystemClock {
-    fn now(&self) -> Now {
-        let monotonic_ns = u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Now { wall: Timestamp::from_system(SystemTime::now()), monotonic_ns }
-    }
-}
 
 /// Waits until packets have come, and then none for a while.
 fn wait_for_quiet(recorder: &Recorder) {
@@ -61,11 +53,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ring.block_bytes = u32::try_from(number(6, ring.block_bytes.into())?)?;
     ring.blocks = u32::try_from(ring_bytes / u64::from(ring.block_bytes))?;
 
-    let clock = Arc::new(SystemClock(Instant::now()));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = Store::open_or_create(Path::new(folder), clock.now().wall, 0)?;
     let lock = store.lock("record_ring")?;
     netrewind_recorder::recover(&store, &mut |event| eprintln!("{event:?}"))?;
-    let rings = PacketRing::open(&ring, usize::try_from(number(2, 1)?)?)?;
+    let rings = PacketRing::open(&ring, usize::try_from(number(2, 1)?)?, &clock)?;
     let sources = rings.into_iter().map(|ring| Box::new(ring) as Box<dyn Source>).collect();
     let description = RecordingDescription { capture_filter: None, version: "record_ring".into() };
     let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut |_, _| None, clock)?;

@@ -1,21 +1,6 @@
-//! The clocks, as an argument: the caller of the library reads them.
+//! Jumps of the wall clock.
 
-use netrewind_store::Timestamp;
-
-/// Both clocks' times at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// The wall clock: names segments and logbook lines. It may jump.
-    pub wall: Timestamp,
-    /// Nanoseconds of a clock that never jumps, from an arbitrary origin: measures every interval.
-    pub monotonic_ns: u64,
-}
-
-/// Source of the time.
-pub trait Clock: Send + Sync {
-    /// The time now.
-    fn now(&self) -> Now;
-}
+use netrewind_store::clock::Now;
 
 /// A smaller difference between the two clocks is slewing, not a step.
 pub const CLOCK_STEP_MIN_NS: u64 = 100_000_000;
@@ -45,6 +30,8 @@ impl ClockWatch {
 
 #[cfg(test)]
 mod tests {
+    use netrewind_store::Timestamp;
+
     use super::*;
 
     #[test]

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_store::catalog::Hour;
+use netrewind_store::clock::Now;
 use netrewind_store::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::{Account, Event, LinkType, SegmentName, Timestamp, WriteTimes};
 
 use crate::buffer_pool::{Buffer, BufferPool};
-use crate::clock::Now;
 use crate::config::{BUFFERS_RESERVED, Config};
 use crate::disk::{Disk, SegmentKey};
 use crate::rotation::{self, CurrentSegment, RotationLimits};

@@ -26,7 +26,6 @@ pub mod sink_queue;
 pub mod source;
 mod sys;
 
-pub use clock::{Clock, Now};
 pub use config::Config;
 pub use lane::Lane;
 pub use recorder::{Recorder, RecorderError, RecordingDescription, RecordingSummary, Status};

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
+use netrewind_store::clock::Clock;
 use netrewind_store::{Account, Event, LaneLoad, Store, StoreLock, Timestamp};
 
 use crate::buffer_pool::BufferPool;
-use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::disk::FileDisk;
 use crate::lane::Lane;

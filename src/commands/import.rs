@@ -10,9 +10,9 @@ use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::capture_file::{CaptureFile, LeftOut};
 use netrewind_store::Account;
+use netrewind_store::clock::SystemClock;
 
 use super::{StoreArgument, WritingArguments, record};
-use crate::clock::SystemClock;
 use crate::index_writer::IndexThreads;
 use crate::outcome::{Failure, Outcome};
 use crate::signals;

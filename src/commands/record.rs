@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netrewind_extractor::http::Server;
-use netrewind_recorder::Clock;
 use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{
     LaneStatus, Recorder, RecordingDescription, RecordingSummary, SourceAccount, Status, by_source,
@@ -19,12 +18,13 @@ use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
 use netrewind_recorder::source::{Source, SourceError};
 use netrewind_store::Account;
+use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::layout::CAPLEN_MAX;
 
 use super::serve::ServingArguments;
 use super::{StoreArgument, WritingArguments};
 use crate::catalog_writer::CatalogThread;
-use crate::clock::{self, SystemClock};
+use crate::clock;
 use crate::index_writer::IndexThreads;
 use crate::manager::{Manager, Turns};
 use crate::outcome::{Failure, Outcome};
@@ -141,7 +141,7 @@ impl RecordArguments {
 
     fn sources(&self, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Source>>, Failure> {
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        self.rings()?.into_iter().for_each(|ring| sources.push(Box::new(ring)));
+        self.rings(clock)?.into_iter().for_each(|ring| sources.push(Box::new(ring)));
         for endpoint in &self.pcap_over_ip {
             let streams = PcapOverIp::open(endpoint, clock)?;
             if let (Endpoint::Listen { .. }, Some(stream)) = (endpoint, streams.first()) {
@@ -165,7 +165,7 @@ impl RecordArguments {
                 new_timestamps: self.replay_now,
                 ..ReplayOptions::default()
             };
-            sources.push(Box::new(Replay::new(files, options, SystemClock::new())));
+            sources.push(Box::new(Replay::new(files, options, clock.clone())));
         }
         Ok(sources)
     }

@@ -14,7 +14,7 @@ use super::StoreArgument;
 use super::access::AccessArguments;
 use super::query::options;
 use crate::arguments::{ListenAddress, listen_address};
-use crate::clock::SystemClock;
+use crate::clock::ServiceClock;
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
 use crate::signals::Requests;
@@ -94,7 +94,7 @@ impl ServingArguments {
         });
         let options = Options { answers_bytes_max, ..options() };
         let extractor = Arc::new(Extractor::new(store, options));
-        let clock = Arc::new(SystemClock::new());
+        let clock = Arc::new(ServiceClock);
         let service =
             Arc::new(Service::new(extractor, clock, ServiceLimits::default(), audit).with_places(places));
         let scheme = if tls.is_some() { "https" } else { "http" };

@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use netrewind_store::clock::Clock;
 use netrewind_store::{Mark, SegmentName, Store};
 use rustix::fs::OFlags;
 
 use super::file_worker::{Done, FileWorker, Job, OpenFiles};
 use super::{Disk, DiskEvent, SegmentKey, Write};
 use crate::buffer_pool::{ALIGNMENT_BYTES, BufferPool};
-use crate::clock::Clock;
 use crate::retention::Keeper;
 use crate::sys::write_ring::WriteRing;
 

@@ -10,13 +10,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use netrewind_store::clock::Clock;
 use netrewind_store::store::FileLocation;
 use netrewind_store::{Mark, SegmentName, Store, StoreError};
 use rustix::fs::{FallocateFlags, OFlags};
 
 use super::{DiskEvent, SegmentKey, Write};
 use crate::buffer_pool::ALIGNMENT_BYTES;
-use crate::clock::Clock;
 use crate::retention::Keeper;
 
 /// Interval between two checks of the names of open segments: somebody may rename or remove their folder.

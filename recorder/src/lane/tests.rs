@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use netrewind_store::clock::Now;
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
 use netrewind_store::{LinkType, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp};
 use proptest::prelude::*;
 
 use super::Lane;
 use crate::buffer_pool::BufferPool;
-use crate::clock::Now;
 use crate::config::{Config, SEGMENT_BYTES_MIN};
 use crate::disk::sim::{Chance, Crash, Faults, SimDisk, WRITE_NS};
 use crate::sink_queue::{self, BlockSink, SegmentEnd, SegmentStart, SinkQueue};

@@ -93,7 +93,7 @@ impl Watch {
             if self.note(written) {
                 return;
             }
-            std::thread::sleep(PATIENCE);
+            self.shared.clock.sleep(PATIENCE);
         }
         self.shared.set_unlogged(self.journal.unwritten());
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use netrewind_store::clock::Clock;
 use netrewind_store::{
     Account, Drops, Event, LinkType, SegmentName, Store, StoreError, StoreLock, Timestamp,
 };
@@ -12,7 +13,6 @@ use netrewind_store::{
 use super::guard::Guard;
 use super::journal::Journal;
 use super::{RecorderError, SinkMaker, file_lane, start_sink};
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::FileDisk;
 use crate::lane::{Lane, SegmentOrigin};
@@ -442,7 +442,7 @@ impl Importer<'_, '_> {
             if result.unlogged == 0 {
                 return;
             }
-            std::thread::sleep(SOURCE_PATIENCE);
+            self.clock.sleep(SOURCE_PATIENCE);
         }
     }
 }

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use netrewind_store::clock::Now;
 use netrewind_store::{Drops, Event, Timestamp};
 
 use super::source_lanes::Lanes;
 use super::{RecorderError, RecorderState};
-use crate::clock::Now;
 use crate::source::{PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};
 
 /// Longest wait for a source.
@@ -65,7 +65,7 @@ impl LaneThread {
                 }
                 Err(error) if self.source.is_live() => {
                     self.note_down(&error);
-                    std::thread::sleep(PATIENCE);
+                    self.shared.clock.sleep(PATIENCE);
                 }
                 Err(error) => {
                     self.note_broken(&error);

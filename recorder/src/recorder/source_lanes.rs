@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use netrewind_store::clock::Now;
 use netrewind_store::{Account, Event, LaneLoad, LinkType, RingFill, Store};
 
 use super::{
     LaneStatus, RecorderError, RecorderState, RecordingDescription, file_lane, start_event, start_sink,
 };
 use crate::account;
-use crate::clock::Now;
 use crate::config::Config;
 use crate::disk::FileDisk;
 use crate::lane::{Lane, SegmentOrigin};

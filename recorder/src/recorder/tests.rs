@@ -3,30 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::{
     Event, LaneLoad, LinkType, Mark, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp,
     logbook,
 };
 
 use super::{Recorder, RecordingDescription, import};
-use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::sink_queue::{BlockSink, SegmentEnd, SegmentStart};
 use crate::source::{Packet, Received, Source, SourceCounters, SourceError};
 
-struct SystemClock(Instant);
-
-impl Clock for SystemClock {
-    fn now(&self) -> Now {
-        let monotonic_ns = self.0.elapsed().as_nanos() as u64;
-        Now { wall: Timestamp::from_system(SystemTime::now()), monotonic_ns }
-    }
-}
-
 fn clock() -> Arc<SystemClock> {
-    Arc::new(SystemClock(Instant::now()))
+    Arc::new(SystemClock::new())
 }
 
 /// `left` packets whose second is their number, a few at a time.

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
+use netrewind_store::clock::Clock;
 use netrewind_store::store::ListedSegment;
 use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError};
 
 use super::room::{DISK_SEGMENTS_MIN, GROWTH_MAX, Space, halvings, segment_bytes_max, with_index};
 use super::{ExpiryCandidate, Usage, is_too_old, oldest_to_free, sort_by_age};
-use crate::clock::Clock;
 use crate::config::SEGMENT_BYTES_MIN;
 
 /// Rounds of expiry for one segment that is to be created, or ahead of it. If there is still no room, others took the freed space
@@ -155,7 +155,7 @@ impl Keeper {
             }
             // Nobody else has to wait for it: the watch asks for room every 100 ms.
             drop(turn);
-            std::thread::sleep(FREED_LOOK_INTERVAL);
+            self.clock.sleep(FREED_LOOK_INTERVAL);
         }
     }
 

@@ -1,12 +1,12 @@
 //! The keeper over stores in files.
 
 use std::io;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 
+use netrewind_store::clock::ManualClock;
 use netrewind_store::{Event, Store};
 
 use super::*;
-use crate::clock::{Clock, Now};
 
 fn kept(opened: u64, bytes: u64) -> ExpiryCandidate {
     ExpiryCandidate { name: SegmentName { opened: Timestamp(opened), lane: 0 }, bytes }
@@ -23,15 +23,8 @@ fn the_oldest_go_first_and_no_more_than_needed() {
     assert_eq!([10, 20, 21, 99].map(is_old), [true, true, false, false]);
 }
 
-/// A wall clock that stands still.
-struct Fixed(u64);
-impl Clock for Fixed {
-    fn now(&self) -> Now {
-        Now {
-            wall: Timestamp(self.0),
-            monotonic_ns: Timestamp::from_system(std::time::SystemTime::now()).ns(),
-        }
-    }
+fn clock(wall_ns: u64) -> Arc<ManualClock> {
+    Arc::new(ManualClock::moved_by_waits(Timestamp(wall_ns)))
 }
 
 fn sealed(store: &Store, opened: u64, bytes: usize) -> SegmentName {
@@ -53,7 +46,7 @@ fn the_budget_holds_before_anything_is_created() {
     }
     let budget = store.disk_bytes().unwrap() + (1 << 20);
     let (sender, events) = mpsc::channel();
-    let clock = Arc::new(Fixed(9 * DAY_NS));
+    let clock = clock(9 * DAY_NS);
     let keeper = Keeper::new(store.clone(), Some(budget), None, 1, clock, sender);
     keeper.sealed(0, 2 << 20, 2 << 20);
     let ((), bytes) = keeper
@@ -89,7 +82,7 @@ fn keeper(
 ) -> (Keeper, mpsc::Receiver<Event>) {
     let (sender, events) = mpsc::channel();
     let age_max = age_max_ns.map(Duration::from_nanos);
-    (Keeper::new(store.clone(), budget_bytes, age_max, 1, Arc::new(Fixed(5000)), sender), events)
+    (Keeper::new(store.clone(), budget_bytes, age_max, 1, clock(5000), sender), events)
 }
 
 fn full() -> io::Error {
@@ -161,22 +154,15 @@ fn age_expires_what_is_old_also_where_its_name_is_of_the_future() {
     // Named by a clock that was ahead; its file's time is as well, being that of this test.
     let ahead = sealed(&store, 9_000_000, 1 << 20);
     let (sender, _events) = mpsc::channel();
-    let clock = Arc::new(Stepped(Mutex::new(5000)));
+    let clock = Arc::new(ManualClock::new(Timestamp(5000)));
     let keeper = Keeper::new(store.clone(), None, Some(Duration::from_nanos(2500)), 1, clock.clone(), sender);
     let usage = keeper.tend().unwrap();
     assert_eq!((usage.segments, usage.oldest), (3, Some(names[2].opened)));
     assert!(left(&store).contains(&ahead), "it is as old as what it was first seen beside");
-    *clock.0.lock().unwrap() = 7000;
+    clock.set_wall(Timestamp(7000));
     keeper.expire_old(&|name| *name == names[3]).unwrap();
     assert_eq!(left(&store), [names[3], ahead]);
-    *clock.0.lock().unwrap() = 8000;
+    clock.set_wall(Timestamp(8000));
     keeper.tend().unwrap();
     assert_eq!(left(&store), []);
-}
-
-struct Stepped(Mutex<u64>);
-impl Clock for Stepped {
-    fn now(&self) -> Now {
-        Now { wall: Timestamp(*self.0.lock().unwrap()), monotonic_ns: 0 }
-    }
 }

@@ -4,8 +4,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use netrewind_store::clock::Clock;
 use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::{LinkType, RingFill};
 
@@ -91,10 +92,11 @@ pub struct PacketRing {
     /// `None` before the interface was there for the first time.
     bound: Option<Bound>,
     /// Start of the time in which nothing can be received; `None` while packets can be.
-    down_since: Option<Instant>,
+    down_since_ns: Option<u64>,
     /// Reason for that, until it has been reported.
     untold: Option<SourceError>,
-    looked: Instant,
+    looked_ns: u64,
+    clock: Arc<dyn Clock>,
     /// Present name of the interface.
     known_as: String,
     is_stopped: bool,
@@ -111,14 +113,14 @@ pub struct PacketRing {
 impl PacketRing {
     /// Opens `lanes` rings that share the interface's packets, each conversation (both directions) in one of them. No
     /// packet that the filter rejects is ever handed over. An interface that is not there is waited for.
-    pub fn open(config: &RingConfig, lanes: usize) -> Result<Vec<Self>, SourceError> {
+    pub fn open(config: &RingConfig, lanes: usize, clock: &Arc<dyn Clock>) -> Result<Vec<Self>, SourceError> {
         let lanes = lanes.clamp(1, LANES_MAX);
         let group = (lanes > 1).then(FanoutGroup::default);
         let mut rings = Vec::with_capacity(lanes);
         for _ in 0..lanes {
             rings.push(match Bound::open(config, group.as_ref()) {
-                Ok(bound) => Self::new(config, group.clone(), Some(bound), None),
-                Err(BindError::Passing(error)) => Self::new(config, group.clone(), None, Some(error)),
+                Ok(bound) => Self::new(config, group.clone(), Some(bound), None, clock),
+                Err(BindError::Passing(error)) => Self::new(config, group.clone(), None, Some(error), clock),
                 Err(BindError::Lasting(error)) => return Err(error),
             });
         }
@@ -132,15 +134,17 @@ impl PacketRing {
         group: Option<FanoutGroup>,
         bound: Option<Bound>,
         untold: Option<SourceError>,
+        clock: &Arc<dyn Clock>,
     ) -> Self {
-        let now = Instant::now();
+        let now_ns = clock.now().monotonic_ns;
         Self {
             config: config.clone(),
             group,
-            down_since: bound.is_none().then_some(now),
+            down_since_ns: bound.is_none().then_some(now_ns),
             bound,
             untold,
-            looked: now,
+            looked_ns: now_ns,
+            clock: clock.clone(),
             known_as: config.interface.clone(),
             is_stopped: false,
             counted: SourceCounters::default(),
@@ -194,17 +198,17 @@ impl PacketRing {
 
     /// Notes that nothing can be received any more, and returns the error.
     fn go_down(&mut self, what: &str, error: io::Error) -> SourceError {
-        self.down_since = Some(Instant::now());
+        self.down_since_ns = Some(self.clock.now().monotonic_ns);
         refused(&self.config.interface, what, error)
     }
 
     /// Checks an interface that seems well, once per [`LOOK_INTERVAL`].
     fn look(&mut self) -> Result<(), SourceError> {
-        let now = Instant::now();
-        let Some(bound) = self.bound.as_ref().filter(|_| now - self.looked >= LOOK_INTERVAL) else {
+        let now = self.clock.now();
+        let Some(bound) = self.bound.as_ref().filter(|_| now.since(self.looked_ns) >= LOOK_INTERVAL) else {
             return Ok(());
         };
-        self.looked = now;
+        self.looked_ns = now.monotonic_ns;
         if let Err(error) = bound.socket.take_error() {
             return Err(self.go_down(DOWN, error));
         }
@@ -259,7 +263,8 @@ impl PacketRing {
         if kept.filter(is_same).is_none() {
             // Whatever it is on, nothing more is wanted from there.
             let _ = self.bound.as_ref().map(|bound| bound.socket.attach_filter(&ACCEPT_NOTHING));
-            let waited = self.down_since.is_none_or(|since| since.elapsed() >= LAST_BLOCKS);
+            let now = self.clock.now();
+            let waited = self.down_since_ns.is_none_or(|since_ns| now.since(since_ns) >= LAST_BLOCKS);
             if !(is_drained && waited) {
                 return Err(down(io::Error::from_raw_os_error(libc::ENETDOWN)));
             }
@@ -304,8 +309,8 @@ impl PacketRing {
     }
 
     fn resume(&mut self) {
-        self.down_since = None;
-        self.looked = Instant::now();
+        self.down_since_ns = None;
+        self.looked_ns = self.clock.now().monotonic_ns;
         let Some(bound) = &mut self.bound else { return };
         // The interface may have gone and come again in between.
         let _ = bound.socket.take_error();
@@ -400,7 +405,7 @@ impl Source for PacketRing {
     }
 
     fn is_down(&self) -> bool {
-        self.down_since.is_some()
+        self.down_since_ns.is_some()
     }
 
     fn take_notices(&mut self) -> Vec<String> {

@@ -12,6 +12,7 @@ mod listen;
 #[cfg(test)]
 mod tests;
 
+use netrewind_store::clock::Clock;
 use std::fmt;
 use std::io;
 use std::net::TcpStream;
@@ -25,7 +26,6 @@ use self::dial::Dialer;
 use self::listen::PeerSlot;
 use super::capture_file::CaptureFile;
 use super::{Packet, PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};
-use crate::clock::Clock;
 
 /// Limit on the peers of one listening source at a time. Further ones wait, unread, until one of these has gone.
 pub const PEERS_MAX: usize = 8;
@@ -148,7 +148,7 @@ impl PcapOverIp {
                 Ok(vec![Self::new(endpoint.to_string(), PeerOrigin::Dialer(dialer), clock)])
             }
             Endpoint::Listen { host, port } => {
-                let (slots, address) = PeerSlot::open(host, *port, PEERS_MAX)?;
+                let (slots, address) = PeerSlot::open(host, *port, PEERS_MAX, clock)?;
                 let name = format!("listen:{address}");
                 let source = |slot| Self::new(name.clone(), PeerOrigin::Slot(slot), clock);
                 Ok(slots.into_iter().map(source).collect())

@@ -1,11 +1,11 @@
 //! Capture files played as if their packets arrived now: at recorded speed, faster, slower, or as fast as possible.
 //!
-//! **Invariant:** clocks are read, and threads sleep, only through the caller's [`ReplayClock`].
-
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_store::Timestamp;
+use netrewind_store::clock::Clock;
 use netrewind_store::time::SECOND_NS;
 
 use super::capture_file::{Advanced, BYTES_PER_CALL, CaptureFile, LeftOut, PACKETS_PER_CALL_MAX};
@@ -15,18 +15,6 @@ use super::{Packet, Received, ReportedDrops, Source, SourceCounters, SourceError
 pub const REORDER_MAX: Duration = Duration::from_secs(1);
 /// Longest silence that is kept by default: a damaged timestamp must not stop a replay for years.
 pub const GAP_MAX_DEFAULT: Duration = Duration::from_secs(3600);
-
-/// The caller's clocks.
-pub trait ReplayClock: Send {
-    /// Time since some fixed instant, on a clock that never steps back.
-    fn elapsed(&mut self) -> Duration;
-
-    /// Waits for this long; waking early does no harm.
-    fn sleep(&mut self, duration: Duration);
-
-    /// The wall clock, for packets that get new timestamps.
-    fn wall(&mut self) -> Timestamp;
-}
 
 /// Speed of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,12 +44,12 @@ impl Default for ReplayOptions {
 }
 
 /// Plays capture files one after the other. Each begins as soon as the one before has ended, whatever their timestamps.
-pub struct Replay<P> {
+pub struct Replay {
     name: String,
     files: VecDeque<CaptureFile>,
     options: ReplayOptions,
     timeline: Option<Timeline>,
-    pace: P,
+    clock: Arc<dyn Clock>,
     handed_over: u64,
     failure: Option<SourceError>,
     /// Contents of the finished files that are not kept.
@@ -78,9 +66,13 @@ struct Timeline {
     latest: Timestamp,
 }
 
-impl<P: ReplayClock> Replay<P> {
+impl Replay {
     /// Plays `files` in this order.
-    pub fn new(files: impl IntoIterator<Item = CaptureFile>, options: ReplayOptions, pace: P) -> Self {
+    pub fn new(
+        files: impl IntoIterator<Item = CaptureFile>,
+        options: ReplayOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let files: VecDeque<_> = files.into_iter().collect();
         let name = files.iter().map(Source::name).collect::<Vec<_>>().join(", ");
         Self {
@@ -88,23 +80,27 @@ impl<P: ReplayClock> Replay<P> {
             files,
             options,
             timeline: None,
-            pace,
+            clock,
             handed_over: 0,
             failure: None,
             left_out: LeftOut::default(),
         }
     }
 
+    fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.clock.now().monotonic_ns)
+    }
+
     /// Waits at most `patience` for the current packet's time; false where it is not due by then.
     fn is_due(&mut self, timestamp: Timestamp, patience: Duration) -> bool {
         let Speed::Recorded(factor) = self.options.speed else { return true };
-        let now = self.pace.elapsed();
+        let now = self.elapsed();
         let due = Timeline::due(&mut self.timeline, timestamp, now, factor, self.options.gap_max);
         let Some(early) = due.checked_sub(now).filter(|early| !early.is_zero()) else { return true };
         if !patience.is_zero() {
-            self.pace.sleep(early.min(patience));
+            self.clock.sleep(early.min(patience));
         }
-        !patience.is_zero() && due <= self.pace.elapsed()
+        !patience.is_zero() && due <= self.elapsed()
     }
 
     /// Finds the next packet and waits for its time.
@@ -136,7 +132,7 @@ impl<P: ReplayClock> Replay<P> {
     }
 
     fn hand_over(&mut self, take: &mut dyn FnMut(Packet<'_>)) -> u64 {
-        let now = self.options.new_timestamps.then(|| self.pace.wall());
+        let now = self.options.new_timestamps.then(|| self.clock.now().wall);
         let Some(file) = self.files.front_mut() else { return 0 };
         let mut bytes = 0;
         if let Some((_, mut packet)) = file.current() {
@@ -188,7 +184,7 @@ fn scaled(duration: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() / factor).unwrap_or(Duration::MAX)
 }
 
-impl<P: ReplayClock> Source for Replay<P> {
+impl Source for Replay {
     fn name(&self) -> &str {
         &self.name
     }

@@ -3,9 +3,10 @@
 //! `FORMAT.md` beside this crate is the normative description; `layout` holds the offsets, and `store` the names: no
 //! other module of the project builds paths inside a store.
 //!
-//! **Invariant:** no threads, no clock: time is an argument. Unsafe code stands in `sys`.
+//! **Invariant:** no threads; time is an argument, and the clocks that give it are in `clock`. Unsafe code stands in `sys`.
 
 pub mod catalog;
+pub mod clock;
 mod error;
 mod link_type;
 pub mod logbook;

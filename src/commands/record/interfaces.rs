@@ -12,6 +12,7 @@ use netrewind_recorder::source::packet_ring::{
     interface_names, number_of,
 };
 use netrewind_store::LinkType;
+use netrewind_store::clock::Clock;
 use netrewind_store::layout::CAPLEN_MAX;
 
 use super::RecordArguments;
@@ -25,7 +26,7 @@ const USUAL_LINK_TYPES: [LinkType; 3] = [LinkType::ETHERNET, LinkType::RAW, Link
 
 impl RecordArguments {
     /// The rings of all interfaces; one that is not there is waited for.
-    pub(super) fn rings(&self) -> Result<Vec<PacketRing>, Failure> {
+    pub(super) fn rings(&self, clock: &Arc<dyn Clock>) -> Result<Vec<PacketRing>, Failure> {
         let filter =
             self.capture_filter.as_deref().map(|expression| Arc::new(LazyCaptureFilter::new(expression)));
         let claims = Claims::default();
@@ -35,7 +36,7 @@ impl RecordArguments {
                 filter.check(interface)?;
             }
             let config = self.ring(interface, filter.clone(), &claims);
-            let opened = PacketRing::open(&config, usize::from(self.lanes))
+            let opened = PacketRing::open(&config, usize::from(self.lanes), clock)
                 .map_err(|error| unopened(interface, error))?;
             if let Some(reason) = opened.first().and_then(PacketRing::waits_because) {
                 terminal::say(format_args!("{reason}. It is waited for."));

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::{LinkType, RecordHeader};
 
 use super::{
@@ -63,8 +64,12 @@ fn small(interface: &str) -> RingConfig {
     RingConfig { block_bytes: 1 << 18, blocks: 8, ..RingConfig::new(interface) }
 }
 
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
+}
+
 fn open(config: &RingConfig) -> PacketRing {
-    PacketRing::open(config, 1).unwrap().pop().unwrap()
+    PacketRing::open(config, 1, &clock()).unwrap().pop().unwrap()
 }
 
 fn sender(interface: &str) -> PacketSocket {
@@ -225,7 +230,7 @@ fn the_filled_blocks_are_counted_wherever_they_begin() {
 fn loopback_is_not_doubled() {
     let Some(_namespace) = Namespace::enter("lo") else { return };
     for lanes in [1, 3] {
-        let mut rings = PacketRing::open(&small("lo"), lanes).unwrap();
+        let mut rings = PacketRing::open(&small("lo"), lanes, &clock()).unwrap();
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..20 {
             socket.send_to(b"once", socket.local_addr().unwrap()).unwrap();
@@ -239,7 +244,7 @@ fn loopback_is_not_doubled() {
 #[test]
 fn lanes_share_packets_and_keep_conversations_together() {
     let Some(_namespace) = Namespace::enter("fanout") else { return };
-    let mut rings = PacketRing::open(&small("a1"), 3).unwrap();
+    let mut rings = PacketRing::open(&small("a1"), 3, &clock()).unwrap();
     let socket = sender("a0");
     for port in 0..200 {
         socket.send(&udp([10, 0, 0, 1], [10, 0, 0, 2], 10_000 + port, 53)).unwrap();
@@ -278,7 +283,7 @@ fn the_interface_is_promiscuous_as_long_as_it_is_recorded() {
 #[test]
 fn an_interface_that_goes_comes_back() {
     let Some(namespace) = Namespace::enter("down") else { return };
-    let mut rings = PacketRing::open(&small("a1"), 2).unwrap();
+    let mut rings = PacketRing::open(&small("a1"), 2, &clock()).unwrap();
     let mut received = 0;
     let mut until = |rings: &mut [PacketRing], wants_error: bool, wanted: u64| {
         let deadline = Instant::now() + Duration::from_secs(5);
@@ -421,7 +426,7 @@ fn an_interface_is_recorded_under_one_name() {
     assert!(interfaces::number_of("a-name-of-an-interface-that-is-not-there").is_err());
     let claims = Claims::default();
     let of = |name: &str| RingConfig { claims: claims.clone(), ..small(name) };
-    let mut first = PacketRing::open(&of("a1"), 2).unwrap();
+    let mut first = PacketRing::open(&of("a1"), 2, &clock()).unwrap();
     let mut second = open(&of(long));
     assert!(second.waits_because().unwrap().contains("the same interface as a1"));
     sender("a0").send(&udp([1, 1, 1, 1], [2, 2, 2, 2], 1, 2)).unwrap();
@@ -456,7 +461,7 @@ fn what_the_kernel_does_not_take_is_filtered_here() {
 #[test]
 fn any_is_all_interfaces_with_cooked_headers() {
     let Some(_namespace) = Namespace::enter("any") else { return };
-    let mut rings = PacketRing::open(&small("any"), 2).unwrap();
+    let mut rings = PacketRing::open(&small("any"), 2, &clock()).unwrap();
     // ldh [0]; jeq 0x0806
     let arp = vec![(0x28, 0, 0, 0), (0x15, 0, 1, 0x0806), (0x06, 0, 0, 262_144), (0x06, 0, 0, 0)];
     let mut arp = open(&filtered(RingConfig { snaplen: 30, ..small("any") }, Fixed(arp, |_, _, _| false)));

@@ -1,5 +1,6 @@
 //! Connections to a peer, made on a separate thread, and retried after a growing pause.
 
+use netrewind_store::clock::Clock;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::SourceError;
-use crate::clock::Clock;
 
 /// Time that one address of a peer may take to answer.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ impl Dialer {
         let away = |why: &str| SourceError::Unsupported { name: name.to_owned(), reason: why.to_owned() };
         if self.attempt.is_none() {
             if self.clock.now().monotonic_ns < self.not_before_ns {
-                std::thread::sleep(patience);
+                self.clock.sleep(patience);
                 return Err(away(self.failure.as_deref().unwrap_or("not connected")));
             }
             self.attempt =

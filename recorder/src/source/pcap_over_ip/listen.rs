@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use netrewind_store::clock::Clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::SourceError;
@@ -21,11 +22,17 @@ struct Listener {
 pub(super) struct PeerSlot {
     listener: Arc<Listener>,
     number: usize,
+    clock: Arc<dyn Clock>,
 }
 
 impl PeerSlot {
     /// Listens for this many peers, and returns its address.
-    pub fn open(host: &str, port: u16, slots: usize) -> Result<(Vec<Self>, SocketAddr), SourceError> {
+    pub fn open(
+        host: &str,
+        port: u16,
+        slots: usize,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(Vec<Self>, SocketAddr), SourceError> {
         let failed =
             |source| SourceError::System { what: format!("listening on {host}, port {port}"), source };
         let socket = TcpListener::bind((host, port)).map_err(failed)?;
@@ -33,7 +40,8 @@ impl PeerSlot {
         let address = socket.local_addr().map_err(failed)?;
         let is_taken = (0..slots).map(|_| AtomicBool::new(false)).collect();
         let listener = Arc::new(Listener { socket, is_taken });
-        Ok(((0..slots).map(|number| Self { listener: listener.clone(), number }).collect(), address))
+        let slot = |number| Self { listener: listener.clone(), number, clock: clock.clone() };
+        Ok(((0..slots).map(slot).collect(), address))
     }
 
     /// Number of the slot, from 0.
@@ -45,7 +53,7 @@ impl PeerSlot {
     pub fn accept(&mut self, name: &str, patience: Duration) -> Result<Option<TcpStream>, SourceError> {
         let failed = |source| SourceError::System { what: format!("{name}: waiting for a peer"), source };
         if !self.is_next() {
-            std::thread::sleep(patience);
+            self.clock.sleep(patience);
             return Ok(None);
         }
         if !self.listener.wait(patience).map_err(failed)? {

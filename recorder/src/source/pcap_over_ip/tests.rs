@@ -1,26 +1,17 @@
 //! Peers over the loopback interface, against what was sent.
 
+use netrewind_store::Timestamp;
+use netrewind_store::clock::{Clock, ManualClock};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::dial::PAUSE_MIN;
 use super::{Endpoint, PEERS_MAX, PcapOverIp};
-use crate::clock::{Clock, Now};
-use crate::source::{PeerChange, Received, Source};
+use crate::source::{PeerChange, Received, Source, SourceError};
 
 const PATIENCE: Duration = Duration::from_millis(20);
-
-/// A clock that is moved by hand.
-#[derive(Default)]
-struct Hand(AtomicU64);
-
-impl Clock for Hand {
-    fn now(&self) -> Now {
-        Now { monotonic_ns: self.0.load(Ordering::Relaxed), ..Now::default() }
-    }
-}
 
 /// A pcap file of Ethernet packets whose first bytes are these.
 fn capture(numbers: std::ops::Range<u8>) -> Vec<u8> {
@@ -37,7 +28,7 @@ fn capture(numbers: std::ops::Range<u8>) -> Vec<u8> {
     file
 }
 
-fn open(text: &str, clock: &Arc<Hand>) -> Vec<PcapOverIp> {
+fn open(text: &str, clock: &Arc<ManualClock>) -> Vec<PcapOverIp> {
     let clock: Arc<dyn Clock> = clock.clone();
     PcapOverIp::open(&text.parse().unwrap(), &clock).unwrap()
 }
@@ -84,7 +75,7 @@ fn endpoints_are_read_as_they_are_written() {
 
 #[test]
 fn a_peer_is_connected_to_again_after_a_pause_that_grows() {
-    let clock = Arc::new(Hand::default());
+    let clock = Arc::new(ManualClock::moved_by_waits(Timestamp::MIN));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut source = open(&format!("connect:{address}"), &clock).remove(0);
@@ -108,24 +99,16 @@ fn a_peer_is_connected_to_again_after_a_pause_that_grows() {
         "{changes:?}"
     );
     // Nobody listens: each try in vain doubles the pause, and no try is made before it has passed.
-    let try_once = |source: &mut PcapOverIp| {
-        (0..100).find_map(|_| {
-            let error = source.receive(PATIENCE, &mut |_| {}).unwrap_err().to_string();
-            error.contains("cannot be connected to").then_some(error)
-        })
+    let pause = |source: &mut PcapOverIp, is_over: &dyn Fn(Result<Received, SourceError>) -> bool| {
+        let began = clock.now();
+        while !is_over(source.receive(PATIENCE, &mut |_| {})) {}
+        clock.now().since(began.monotonic_ns)
     };
-    assert!(try_once(&mut source).is_none(), "the pause has not passed");
-    clock.0.fetch_add(300_000_000, Ordering::Relaxed);
-    assert!(try_once(&mut source).unwrap().contains("refused"));
+    let first = pause(&mut source, &|tried| tried.is_err_and(|error| error.to_string().contains("refused")));
+    assert!((PAUSE_MIN..PAUSE_MIN + PATIENCE).contains(&first), "{first:?}");
     let listener = TcpListener::bind(address).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    clock.0.fetch_add(300_000_000, Ordering::Relaxed);
-    receive(&mut source, 0);
-    assert!(listener.accept().is_err(), "the second pause is longer");
-    clock.0.fetch_add(300_000_000, Ordering::Relaxed);
-    for _ in 0..100 {
-        let _ = source.receive(PATIENCE, &mut |_| {});
-    }
+    let second = pause(&mut source, &|tried| tried.is_ok());
+    assert!((PAUSE_MIN * 2..PAUSE_MIN * 2 + PATIENCE).contains(&second), "{second:?}");
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(&capture(7..9)).unwrap();
     assert_eq!(receive(&mut source, 2).0, [7, 8]);
@@ -133,7 +116,7 @@ fn a_peer_is_connected_to_again_after_a_pause_that_grows() {
 
 #[test]
 fn peers_are_taken_by_the_lowest_free_source_and_a_clean_end_is_no_error() {
-    let clock = Arc::new(Hand::default());
+    let clock = Arc::new(ManualClock::moved_by_waits(Timestamp::MIN));
     let mut sources = open("listen:127.0.0.1:0", &clock);
     assert_eq!(sources.len(), PEERS_MAX);
     let address = sources[0].name().strip_prefix("listen:").unwrap().to_owned();

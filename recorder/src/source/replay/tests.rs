@@ -1,33 +1,18 @@
 //! Replays on a clock that moves only when somebody sleeps.
 
 use std::io::Cursor;
-use std::sync::{Arc, Mutex};
 
+use netrewind_store::clock::ManualClock;
 use netrewind_store::{LinkType, PcapWriter, RecordHeader};
 
 use super::*;
 
 const PATIENCE: Duration = Duration::from_millis(100);
-const WALL_SECONDS: u64 = 1_900_000_000;
+const WALL_SECONDS: u32 = 1_900_000_000;
 
-/// A clock that the test reads too.
-#[derive(Clone, Default)]
-struct Simulated(Arc<Mutex<Duration>>);
-
-impl ReplayClock for Simulated {
-    fn elapsed(&mut self) -> Duration {
-        *self.0.lock().expect("one thread")
-    }
-
-    fn sleep(&mut self, duration: Duration) {
-        assert!(duration <= PATIENCE, "longer than the caller's patience");
-        *self.0.lock().expect("one thread") += duration;
-    }
-
-    fn wall(&mut self) -> Timestamp {
-        let since = u64::try_from(self.elapsed().as_nanos()).expect("a short test");
-        Timestamp(WALL_SECONDS * SECOND_NS).plus_ns(since)
-    }
+/// A clock that moves only when somebody waits for it.
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::moved_by_waits(Timestamp::new(WALL_SECONDS, 0)))
 }
 
 /// A capture with a packet at each of these milliseconds.
@@ -46,15 +31,17 @@ fn capture(milliseconds: &[u64]) -> CaptureFile {
 }
 
 /// Each packet's moment of handing over and its timestamp, in milliseconds, until the end; damage counts in between.
-fn play(files: Vec<CaptureFile>, options: ReplayOptions) -> Vec<(u128, u64)> {
-    let mut pace = Simulated::default();
-    let mut replay = Replay::new(files, options, pace.clone());
+fn play(files: Vec<CaptureFile>, options: ReplayOptions) -> Vec<(u64, u64)> {
+    let clock = clock();
+    let mut replay = Replay::new(files, options, clock.clone());
     let mut played = Vec::new();
     loop {
+        let began = clock.now();
         let received = replay.receive(PATIENCE, &mut |packet| {
             let timestamp = packet.header.timestamp().ns() / 1_000_000;
-            played.push((pace.elapsed().as_millis(), timestamp));
+            played.push((clock.now().monotonic_ns / 1_000_000, timestamp));
         });
+        assert!(clock.now().since(began.monotonic_ns) <= PATIENCE, "longer than the caller's patience");
         match received {
             Ok(Received::End) => break,
             Ok(_) | Err(SourceError::Damaged { .. }) => {}
@@ -65,7 +52,7 @@ fn play(files: Vec<CaptureFile>, options: ReplayOptions) -> Vec<(u128, u64)> {
     played
 }
 
-fn moments(played: &[(u128, u64)]) -> Vec<u128> {
+fn moments(played: &[(u64, u64)]) -> Vec<u64> {
     played.iter().map(|&(moment, _)| moment).collect()
 }
 
@@ -106,7 +93,8 @@ fn silence_is_waited_for_no_longer_than_asked() {
 fn new_timestamps_are_the_wall_clocks() {
     let options = ReplayOptions { new_timestamps: true, ..ReplayOptions::default() };
     let played = play(vec![capture(&[7_000, 7_250])], options);
-    assert_eq!(played, [(0, WALL_SECONDS * 1000), (250, WALL_SECONDS * 1000 + 250)]);
+    let start = u64::from(WALL_SECONDS) * 1000;
+    assert_eq!(played, [(0, start), (250, start + 250)]);
 }
 
 #[test]
@@ -124,7 +112,7 @@ fn damage_is_told_once_behind_the_packets_before_it() {
     writer.write(&header, b"abcd").expect("written");
     bytes.extend([0; 7]);
     let file = CaptureFile::from_reader("damaged", Cursor::new(bytes));
-    let mut replay = Replay::new([file], ReplayOptions::default(), Simulated::default());
+    let mut replay = Replay::new([file], ReplayOptions::default(), clock());
     assert!(matches!(replay.receive(PATIENCE, &mut |_| {}), Ok(Received::Packets(1))));
     assert!(matches!(replay.receive(PATIENCE, &mut |_| {}), Err(SourceError::Damaged { offset: 44, .. })));
     assert!(matches!(replay.receive(PATIENCE, &mut |_| {}), Ok(Received::End)));
