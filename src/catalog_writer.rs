@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use netrewind_recorder::retention::{CatalogLimits, Keeper};
 use netrewind_store::catalog::{Condition, Hour, Manifest};
 use netrewind_store::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
 use netrewind_store::store::ListedSegment;
-use netrewind_store::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_store::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, Timestamp, locked};
 
 use crate::clock;
 use crate::index_writer::CATCH_UP_NICENESS;
@@ -248,7 +248,7 @@ impl CatalogThread {
 
     /// Sets the keeper that makes room in the store for new hours.
     pub fn set_keeper(&self, keeper: &Arc<Keeper>) {
-        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(keeper));
+        *locked(&self.keeper) = Some(Arc::clone(keeper));
     }
 
     /// Ends; an hour that is being written is given up, and left to the next process.
@@ -288,7 +288,7 @@ impl Follower {
     }
 
     fn log(&self, event: Event) {
-        let mut logbook = self.logbook.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logbook = locked(&self.logbook);
         // A logbook that cannot be written is the recorder's to report: it writes there every second.
         let _ = logbook.append(clock::now(), event);
     }
@@ -316,7 +316,7 @@ impl Follower {
     }
 
     fn write(&self, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<()> {
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let keeper = locked(&self.keeper).clone();
         if let Some(keeper) = keeper {
             // An hour takes less than the indexes that it is made of.
             let indexes =

@@ -1,9 +1,8 @@
 //! Indexes beside their segments: built from written blocks while recording, from the file otherwise.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use netrewind_index::{Builder, Index, IndexError, build_with};
@@ -11,14 +10,11 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::{BlockSink, SegmentEnd, SegmentStart};
 use netrewind_store::store::ListedSegment;
-use netrewind_store::{Event, LinkType, Logbook, RecordReader, Records, SegmentName, Store};
+use netrewind_store::{
+    Event, LinkType, Logbook, RecordReader, Records, SegmentName, Store, locked, random_seed,
+};
 
 use crate::clock;
-
-/// A number that nobody outside can guess, so that nobody can send packets whose flows collide in a hash table.
-pub fn seed() -> u64 {
-    RandomState::new().hash_one(0)
-}
 
 /// UDP ports that are decoded as tunnels in a store.
 pub fn ports_of(store: &Store) -> anyhow::Result<TunnelPorts> {
@@ -35,7 +31,7 @@ pub fn build(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<u8>> {
     let failed = |error: anyhow::Error| error.context(path.display().to_string());
     let file = std::fs::File::open(&path).map_err(|error| failed(error.into()))?;
     let reader = RecordReader::new(file).map_err(|error| failed(error.into()))?;
-    build_with(reader, seed(), &ports_of(store)?).map_err(|error| failed(error.into()))
+    build_with(reader, random_seed(), &ports_of(store)?).map_err(|error| failed(error.into()))
 }
 
 /// The state of a segment's index.
@@ -89,7 +85,7 @@ struct IndexWriter {
 
 impl IndexWriter {
     fn behind(&self, name: &SegmentName, reason: String) {
-        let mut logbook = self.logbook.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logbook = locked(&self.logbook);
         // A logbook that cannot be written is the recorder's to report: it writes there every second.
         let _ = logbook.append(clock::now(), Event::IndexBehind { segment: *name, reason });
     }
@@ -197,7 +193,7 @@ fn finish(writer: &IndexWriter, queue: &Receiver<CountedSegment>) {
     for CountedSegment { name, link_type, mut builder, keeper, spare } in queue {
         let index = builder.finish_segment();
         builder.reset();
-        *spare.lock().unwrap_or_else(PoisonError::into_inner) = Some((link_type, builder));
+        *locked(&spare) = Some((link_type, builder));
         writer.write(&name, index.map_err(Into::into), &keeper);
     }
 }
@@ -223,10 +219,10 @@ struct LaneIndexer {
 
 impl BlockSink for LaneIndexer {
     fn opened(&mut self, segment: &SegmentStart) {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let spare = locked(&self.spare).take();
         let builder = match spare {
             Some(spare) if spare.0 == segment.link_type => spare,
-            _ => (segment.link_type, Builder::new(segment.link_type, seed()).with_ports(&self.ports)),
+            _ => (segment.link_type, Builder::new(segment.link_type, random_seed()).with_ports(&self.ports)),
         };
         self.building.insert(segment.name, builder);
     }

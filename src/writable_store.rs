@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use netrewind_store::{Logbook, SegmentName, Store, StoreLock};
+use netrewind_store::{Logbook, SegmentName, Store, StoreLock, random_seed};
 
+use crate::clock;
 use crate::outcome::Failure;
 use crate::sharing::SharingArguments;
-use crate::{clock, index_writer};
 
 /// A store that this process alone writes to.
 pub struct WritableStore {
@@ -28,7 +28,7 @@ impl WritableStore {
     /// others that find the store locked. Decides who may read the files that this process writes.
     pub fn open(folder: &Path, what: &str, sharing: &SharingArguments) -> Result<Self, Failure> {
         let sharing = sharing.begin(folder)?;
-        let store = Store::open_or_create(folder, clock::now(), index_writer::seed())?;
+        let store = Store::open_or_create(folder, clock::now(), random_seed())?;
         let lock = store.lock(&format!("netrewind {what}, process {}", std::process::id()))?;
         sharing.apply(&store)?;
         let mut logbook = Logbook::new(&store);

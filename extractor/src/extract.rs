@@ -11,8 +11,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use netrewind_packet::INNER_LINK_TYPES;
-use netrewind_store::time::SECOND_NS;
-use netrewind_store::time::Span;
+use netrewind_store::time::{DAY_NS, SECOND_NS, Span};
 use netrewind_store::{LinkType, SegmentName, Store, Timestamp};
 
 use crate::ExtractError;
@@ -46,7 +45,6 @@ use output::Output;
 
 /// Segments of a link type that are looked at to learn whether the answer certainly has it.
 const SEGMENTS_LOOKED_AT_MAX: usize = 8;
-const DAY_NS: u64 = 86_400 * SECOND_NS;
 /// The most threads beside the caller's.
 pub const HELPERS_MAX: usize = 16;
 

@@ -27,9 +27,10 @@ use netrewind_index::{Flow, Template};
 use netrewind_packet::Shape;
 
 use crate::query::TimeRange;
+use netrewind_store::time::SECOND_NS;
 
 /// Longest time between two fragments of one packet. Ids of a busy pair of hosts come again within less: the nearest counts.
-pub(crate) const FRAGMENT_WINDOW_NS: u64 = 1_000_000_000;
+pub(crate) const FRAGMENT_WINDOW_NS: u64 = SECOND_NS;
 /// Maximum number of nested first fragments from which a verdict is taken.
 pub(crate) const CHAIN_MAX: u32 = 2;
 /// Longest time between a packet and those that decide about it.

@@ -10,6 +10,7 @@
 //!
 //! **Invariant:** only the one who has the turn waits while it holds any, so that nobody waits for somebody who waits for them.
 
+use netrewind_store::locked;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -89,7 +90,7 @@ impl Memory {
     }
 
     fn state(&self) -> MutexGuard<'_, MemoryState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.state)
     }
 
     fn wait<'s>(&'s self, state: MutexGuard<'s, MemoryState>) -> MutexGuard<'s, MemoryState> {

@@ -1,9 +1,10 @@
 //! The buffers that packets are copied into: a fixed number, aligned for direct I/O, each owned by one holder at a time or shared
 //! by readers only.
 
+use netrewind_store::locked;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use memmap2::{MmapMut, MmapOptions};
@@ -97,7 +98,7 @@ impl BufferPool {
 
     fn lock(&self) -> MutexGuard<'_, Vec<PoolBuffer>> {
         // The list is whole at every moment, so a panic elsewhere does not spoil it.
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.free)
     }
 }
 

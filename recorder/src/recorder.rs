@@ -2,11 +2,11 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 
 use netrewind_store::clock::Clock;
-use netrewind_store::{Account, Event, LaneLoad, Store, StoreLock, Timestamp};
+use netrewind_store::{Account, Event, LaneLoad, Store, StoreLock, Timestamp, locked};
 
 use crate::buffer_pool::BufferPool;
 use crate::config::{Config, ConfigError};
@@ -160,7 +160,7 @@ struct RecorderState {
 impl RecorderState {
     fn status(&self) -> MutexGuard<'_, Status> {
         // Whole at every moment: a panic elsewhere does not spoil it.
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.status)
     }
 
     /// Ends the recording.
@@ -354,9 +354,8 @@ impl Recorder {
             }
         }
         // What was never opened has a sink as well, which others may wait for.
-        self.factory.further.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let sinks =
-            std::mem::take(&mut *self.factory.sink_threads.lock().unwrap_or_else(PoisonError::into_inner));
+        locked(&self.factory.further).clear();
+        let sinks = std::mem::take(&mut *locked(&self.factory.sink_threads));
         if sinks.into_iter().filter_map(|sink| sink.join().err()).count() > 0 {
             discrepancies.push("a sink ended by a fault of the program".into());
         }

@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
+use netrewind_store::time::DAY_NS;
 use netrewind_store::{
     Event, LinkType, Mark, RecordHeader, RecordReader, SegmentError, SegmentName, SegmentState, Store,
     StoreError, Timestamp,
@@ -19,7 +20,7 @@ pub const SECTOR_BYTES: u64 = 512;
 /// Consecutive plausible records that a position behind damage needs to count as the start of a record.
 const CHAIN_RECORDS: usize = 8;
 /// Greatest distance in time of a record found behind damage from the range that the mark promised.
-const CHAIN_TIME_NS: u64 = 86_400_000_000_000;
+const CHAIN_TIME_NS: u64 = DAY_NS;
 /// Bytes searched at a time.
 const SCAN_BYTES: usize = 1 << 20;
 /// Limit on the pieces that a damaged segment is split into.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use netrewind_store::catalog::Hour;
+use netrewind_store::time::SECOND_NS;
 use netrewind_store::{LinkType, Timestamp};
 
 /// Greatest lead of the packets' clock over ours.
-const CLOCKS_APART_NS: u64 = 1_000_000_000;
+const CLOCKS_APART_NS: u64 = SECOND_NS;
 
 /// The limits of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `netrewind index`: indexes that are missing, or all of them again.
 
-use netrewind_store::{Event, SegmentName, SegmentState};
+use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
 use super::StoreArgument;
 use super::tunnels::PortArguments;
@@ -71,7 +71,7 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
             line.clear();
             terminal::say(format_args!("segment {}: {error}", segment.name));
             let rejected = Event::IndexRejected { segment: segment.name, reason: error.to_string() };
-            let mut logbook = writing.logbook.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut logbook = locked(&writing.logbook);
             logbook.append(crate::clock::now(), rejected)?;
         }
         match index_writer::build(store, &segment.name) {
@@ -119,7 +119,7 @@ fn may_build(
     }
     let reason = format!("built again over damage: {}", alterations.join("; "));
     let rejected = Event::IndexRejected { segment: *name, reason };
-    let mut logbook = writing.logbook.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut logbook = locked(&writing.logbook);
     logbook.append(crate::clock::now(), rejected)?;
     Ok(true)
 }

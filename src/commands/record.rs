@@ -20,6 +20,7 @@ use netrewind_recorder::source::{Source, SourceError};
 use netrewind_store::Account;
 use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::time::SECOND_NS;
 
 use super::serve::ServingArguments;
 use super::{StoreArgument, WritingArguments};
@@ -388,7 +389,7 @@ impl Screen {
             self.budget.map_or(store.clone(), |budget| format!("{store} of {}", terminal::bytes(budget)));
         let rewind = status.usage.oldest.map_or_else(
             || "nothing to rewind to yet".to_owned(),
-            |oldest| format!("rewind to {} ago", terminal::span(now.ns_since(oldest) / 1_000_000_000)),
+            |oldest| format!("rewind to {} ago", terminal::span(now.ns_since(oldest) / SECOND_NS)),
         );
         let mut text = format!(
             "{}packets/s  {}bit/s  {} dropped  {store}  {rewind}",

@@ -3,9 +3,9 @@
 //! **Invariant:** who waits for a program reads nothing meanwhile, and it is compiled only as long as somebody waits for it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use netrewind_store::LinkType;
+use netrewind_store::{LinkType, locked};
 
 use crate::compile::{CompileLimits, compile_quickly, compile_while_wanted};
 use crate::error::FilterError;
@@ -187,9 +187,4 @@ impl Drop for Begun<'_> {
         locked(&self.compiler.compiling).remove(self.wanted);
         self.own.end(CompileOutcome::Nothing);
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is in there is whole between any two operations, so a panic elsewhere has not broken it.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

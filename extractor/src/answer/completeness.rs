@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use netrewind_store::time::{SECOND_NS, Span};
+use netrewind_store::time::{HOUR_NS, Span};
 use netrewind_store::{Drops, SegmentName, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ use crate::{Query, RejectedIndex};
 pub const LISTED_MAX: usize = 1000;
 
 /// Precision of times told to restricted askers if only packets tell them: an hour.
-pub(crate) const VEILED_NS: u64 = 3600 * SECOND_NS;
+pub(crate) const VEILED_NS: u64 = HOUR_NS;
 
 /// Time that an answer covers, and everything it lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -8,7 +8,7 @@ mod added;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::key::FlowKey;
@@ -16,7 +16,7 @@ use netrewind_flows::label_lookup::Wanted;
 use netrewind_flows::part::FlowCounters;
 use netrewind_flows::search::Search;
 use netrewind_store::catalog::{Condition, Hour, Manifest};
-use netrewind_store::{LinkType, SegmentName, Store, StoreError, Timestamp};
+use netrewind_store::{LinkType, SegmentName, Store, StoreError, Timestamp, locked};
 
 use super::catalog::{Catalog, OVERLAP_NS};
 use super::kept::{self, Judge, Left};
@@ -50,7 +50,7 @@ impl Manifests {
     fn of(&self, store: &Store, hour: Hour) -> Result<Option<Arc<Manifest>>, StoreError> {
         // One that cannot be looked at is read, which tells why.
         let stamp = store.hour_stamp(hour).ok().flatten();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.known);
         if let Some((_, manifest)) = known.get(&hour).filter(|(known, _)| Some(*known) == stamp) {
             return Ok(Some(Arc::clone(manifest)));
         }

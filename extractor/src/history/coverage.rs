@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use netrewind_store::time::SECOND_NS;
-use netrewind_store::time::Span;
+use netrewind_store::time::{HOUR_NS, SECOND_NS, Span};
 use netrewind_store::{SegmentName, Store, Timestamp};
 
 use super::timeline::{Outage, RecordingSession, RecordingTimeline, SessionEnd};
@@ -42,7 +41,7 @@ const LOSS: &str = "a capture file that was imported is damaged";
 /// Longest silence of a running recorder: it gives a sign of life every ten seconds.
 const SILENCE_NS: u64 = 12 * SECOND_NS;
 /// Longest duration of a segment known only by name: it ends with its hour.
-const SEGMENT_NS_MAX: u64 = 3600 * SECOND_NS;
+const SEGMENT_NS_MAX: u64 = HOUR_NS;
 
 /// Longest lag of a recorder's last sign of life behind the clock: it gives one a second.
 const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use netrewind_store::logbook::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read_day, read_day_from};
-use netrewind_store::{Store, StoreError};
+use netrewind_store::{Store, StoreError, locked};
 
 /// Lines that are remembered, 24 bytes each: those of 24 lanes' days. Beyond, the oldest days are forgotten.
 const LINES_MAX: usize = 1 << 21;
@@ -53,7 +53,7 @@ impl Days {
         visit: &mut dyn FnMut(&DayLine, bool),
     ) -> Result<(), StoreError> {
         let known = {
-            let mut days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut days = locked(&self.0);
             match part {
                 DayExcerpt::Whole => Some(Arc::clone(days.entry(date.to_owned()).or_default())),
                 DayExcerpt::Head | DayExcerpt::Tail => days.get(date).map(Arc::clone),
@@ -84,7 +84,7 @@ impl Days {
 
     /// Keeps to the limit, beside the lines of the day that was just read.
     fn forget_others(&self, date: &str, mut lines: usize) {
-        let mut days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut days = locked(&self.0);
         // One that is being read on has few lines more than it says.
         let lines_of = |day: &RwLock<Day>| day.try_read().map_or(0, |day| day.lines.len());
         let others = days.iter().rev().filter(|(other, _)| *other != date);

@@ -5,16 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use netrewind_store::time::SECOND_NS;
-use netrewind_store::time::Span;
+use netrewind_store::logbook::RawLine;
+use netrewind_store::time::{DAY_NS, SECOND_NS, Span};
 use netrewind_store::{Store, StoreError, Timestamp};
 
 use crate::answer::completeness::Damage;
 
-/// First bytes of any line, and of a line that accounts for a second.
+/// First bytes of any line.
 const LINE_PREFIX: &str = "{\"event\":\"";
-const SECOND_PREFIX: &str = "{\"event\":\"second\"";
-const DAY_NS: u64 = 86_400 * SECOND_NS;
 
 /// Defects found while days were read, in order.
 #[derive(Debug, Default)]
@@ -109,7 +107,7 @@ impl Troubles {
         if !is_whole && self.is_being_written && is_last {
             return; // it is under way
         }
-        let is_of_here = text.starts_with(SECOND_PREFIX)
+        let is_of_here = RawLine::new(text).is_second()
             || !is_whole
             || (text.starts_with(LINE_PREFIX) && !text.ends_with('}'));
         match is_of_here {

@@ -2,11 +2,11 @@
 //! change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use netrewind_store::logbook::{LogbookEntry, LogbookLine, RawLine, read_day_from};
-use netrewind_store::time::SECOND_NS;
-use netrewind_store::{Drops, Event, LaneLoad, SegmentName, Store, StoreError, Timestamp};
+use netrewind_store::time::{DAY_SECONDS, MINUTE_NS, SECOND_NS};
+use netrewind_store::{Drops, Event, LaneLoad, SegmentName, Store, StoreError, Timestamp, locked};
 
 use crate::answer::completeness::Damage;
 use crate::history::logbook_damage::part_and_reason;
@@ -14,8 +14,7 @@ use crate::history::logbook_damage::part_and_reason;
 /// Rates are means over this time.
 const RATE_SECONDS: u64 = 10;
 /// Period covered by drops and similar counts, to the minute.
-const DAY_SECONDS: u64 = 86_400;
-const MINUTE_NS: u64 = 60 * SECOND_NS;
+const COUNTED_SECONDS: u64 = DAY_SECONDS;
 /// Minutes that are remembered: those of a day, and as many of a clock that was ahead.
 const MINUTES_MAX: usize = 2 * 1440;
 /// Seconds that are remembered for rates: of a thousand lanes.
@@ -33,17 +32,17 @@ pub struct OverviewCache {
 impl OverviewCache {
     /// Summary of the logbook's last day.
     pub(super) fn last_day(&self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
-        self.day.lock().unwrap_or_else(PoisonError::into_inner).look(store, now, is_written)
+        locked(&self.day).look(store, now, is_written)
     }
 
     /// The times of a sealed segment, if they are known.
     pub(super) fn times(&self, name: &SegmentName) -> Option<(Timestamp, Timestamp)> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+        locked(&self.times).get(name).copied()
     }
 
     /// Remembers the times of these segments, and of no others.
     pub(super) fn set_times(&self, times: HashMap<SegmentName, (Timestamp, Timestamp)>) {
-        *self.times.lock().unwrap_or_else(PoisonError::into_inner) = times;
+        *locked(&self.times) = times;
     }
 }
 
@@ -93,7 +92,7 @@ impl LastDay {
             Damage::needed(part, reason)
         };
         let since = |seconds: u64| Timestamp(now.ns().saturating_sub(seconds * SECOND_NS));
-        let (day, rate) = (since(DAY_SECONDS), since(RATE_SECONDS));
+        let (day, rate) = (since(COUNTED_SECONDS), since(RATE_SECONDS));
         let (first, last) = (day.date(), now.date());
         let dates = store.logbook_dates().unwrap_or_else(|error| {
             damaged.push(damage(&error));

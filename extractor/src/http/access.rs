@@ -18,10 +18,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use netrewind_store::Timestamp;
+use netrewind_store::{Timestamp, locked};
 use ring::hmac;
 
 use crate::JoinedFilter;
@@ -158,11 +158,6 @@ struct Remembered {
     until: Duration,
 }
 
-/// Held for moments only, and whole between any two operations: a panic elsewhere breaks nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Access {
     /// Opens a file of tokens. The key has to be random.
     pub fn open(path: &Path, key: &[u8; KEY_BYTES], now: Moment) -> Result<Self, TokensError> {
@@ -190,13 +185,13 @@ impl Access {
         {
             return Look::Known(caller);
         }
-        if let Some(wait) = lock(&self.failures).wait(peer, now.monotonic) {
+        if let Some(wait) = locked(&self.failures).wait(peer, now.monotonic) {
             return Look::Refused(Refusal::TooMany(wait));
         }
         match token {
             Some(token) if tokens.find(&token.id).is_some() => Look::Unknown(Claim { token, peer }),
             _ => {
-                lock(&self.failures).add(peer, now.monotonic);
+                locked(&self.failures).add(peer, now.monotonic);
                 Look::Refused(Refusal::WrongToken)
             }
         }
@@ -206,7 +201,7 @@ impl Access {
     pub fn verify(&self, claim: &Claim, now: Moment) -> Result<Caller, Refusal> {
         let tokens = self.tokens(now).ok_or(Refusal::Unavailable)?;
         // Those that came at the same time may have used up what is put up with.
-        if let Some(wait) = lock(&self.failures).wait(claim.peer, now.monotonic) {
+        if let Some(wait) = locked(&self.failures).wait(claim.peer, now.monotonic) {
             return Err(Refusal::TooMany(wait));
         }
         let entry = tokens.find(&claim.token.id);
@@ -216,7 +211,7 @@ impl Access {
                 Ok(Caller::of(&entry.grant))
             }
             None => {
-                lock(&self.failures).add(claim.peer, now.monotonic);
+                locked(&self.failures).add(claim.peer, now.monotonic);
                 Err(Refusal::WrongToken)
             }
         }
@@ -226,7 +221,7 @@ impl Access {
     pub fn look_at_cookie(&self, cookies: Option<&str>, peer: IpAddr, now: Moment) -> Look {
         let Some(value) = cookies.and_then(cookie_in) else { return Look::Refused(Refusal::NoToken) };
         let Some(tokens) = self.tokens(now) else { return Look::Refused(Refusal::Unavailable) };
-        let cookie = lock(&self.sessions).read(value);
+        let cookie = locked(&self.sessions).read(value);
         let refusal = match cookie {
             Cookie::Absent => Refusal::NoToken,
             Cookie::Genuine(number) => match self.owner(number, &tokens, now) {
@@ -234,7 +229,7 @@ impl Access {
                 None => Refusal::NoToken,
             },
             Cookie::Forged => {
-                let mut failures = lock(&self.failures);
+                let mut failures = locked(&self.failures);
                 match failures.wait(peer, now.monotonic) {
                     Some(wait) => Refusal::TooMany(wait),
                     None => {
@@ -249,12 +244,12 @@ impl Access {
 
     /// Holder of this session, if neither it nor its token has ended.
     fn owner(&self, number: u64, tokens: &Tokens, now: Moment) -> Option<Caller> {
-        let session = lock(&self.sessions).find(number, now.monotonic)?;
+        let session = locked(&self.sessions).find(number, now.monotonic)?;
         let entry = tokens.find(&session.token_id).filter(|entry| entry.hash == session.hash);
         match entry.filter(|entry| !entry.grant.has_expired(now.wall)) {
             Some(entry) => Some(Caller::of(&entry.grant)),
             None => {
-                lock(&self.sessions).end(number);
+                locked(&self.sessions).end(number);
                 None
             }
         }
@@ -268,13 +263,13 @@ impl Access {
         let entry = tokens.find(&token.id).ok_or(Refusal::WrongToken)?;
         let left = |expires: Timestamp| Duration::from_nanos(expires.ns_since(now.wall));
         let time = entry.grant.expires.map_or(SESSION_TIME_MAX, left).min(SESSION_TIME_MAX);
-        let value = lock(&self.sessions).begin(&token.id, &entry.hash, now.monotonic, time);
+        let value = locked(&self.sessions).begin(&token.id, &entry.hash, now.monotonic, time);
         Ok((value, time))
     }
 
     /// Ends the session of this `Cookie`, if it is one.
     pub fn end_session(&self, cookies: &str) {
-        let mut sessions = lock(&self.sessions);
+        let mut sessions = locked(&self.sessions);
         if let Some(Cookie::Genuine(number)) = cookie_in(cookies).map(|value| sessions.read(value)) {
             sessions.end(number);
         }
@@ -283,7 +278,7 @@ impl Access {
     /// The tokens, read again where the file has changed; `None` where it cannot be used: then nobody gets in, as the
     /// change may have been to keep somebody out.
     fn tokens(&self, now: Moment) -> Option<Arc<Tokens>> {
-        let mut file = lock(&self.file);
+        let mut file = locked(&self.file);
         if now.monotonic.saturating_sub(file.looked_at) >= LOOK_INTERVAL {
             file.looked_at = now.monotonic;
             let stamp = Stamp::of(&self.path);
@@ -302,7 +297,7 @@ impl Access {
     }
 
     fn remembered(&self, token: &Token, tokens: &Tokens, now: Moment) -> Option<Caller> {
-        let mut remembered = lock(&self.remembered);
+        let mut remembered = locked(&self.remembered);
         let known = remembered.get_mut(&token.id).filter(|known| now.monotonic < known.until)?;
         // In constant time.
         hmac::verify(&self.key, &token.secret, known.tag.as_ref()).ok()?;
@@ -315,7 +310,7 @@ impl Access {
     }
 
     fn remember(&self, token: &Token, entry: &Entry, now: Moment) {
-        let mut remembered = lock(&self.remembered);
+        let mut remembered = locked(&self.remembered);
         remembered.retain(|_, known| now.monotonic < known.until);
         // A file has no more, but it may be another one by now.
         if remembered.len() < TOKENS_MAX {

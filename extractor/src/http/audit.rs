@@ -9,10 +9,11 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
-use netrewind_store::Timestamp;
+use netrewind_store::time::MINUTE_NS;
+use netrewind_store::{Timestamp, locked};
 use serde::Serialize;
 
 use crate::flows::FlowId;
@@ -25,7 +26,6 @@ const QUEUE_MAX: usize = 1024;
 /// Refusals that are written within a minute: whoever is refused must not push out what others were given. The rest are
 /// counted in the next line about one.
 const REFUSALS_A_MINUTE_MAX: u32 = 60;
-const MINUTE_NS: u64 = 60_000_000_000;
 /// Characters of a path or a reason that are kept.
 const TEXT_CHARACTERS_MAX: usize = 200;
 
@@ -248,7 +248,7 @@ impl Audit {
 
     /// Notes that somebody asked what can be known of packets. What is asked again and again is counted meanwhile.
     pub fn query(&self, asked: &Extraction) {
-        let repeated = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).before(asked);
+        let repeated = locked(&self.repeats).before(asked);
         let Some(repeated) = repeated else { return };
         self.write(asked.asked, &Line::Query { asked: asked.into(), repeated });
     }
@@ -277,7 +277,7 @@ impl Audit {
 
     fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
         // Numbers only, right at every moment.
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.refusals)
     }
 
     fn write(&self, at: Timestamp, line: &Line<'_>) {

@@ -3,12 +3,13 @@
 //! **Invariant:** a connection that does nothing keeps nobody out: where there is no room, one of those is closed, of whoever
 //! has the most of them.
 
+use netrewind_store::locked;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ impl Connections {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.known)
     }
 
     /// Lets a connection in; one that does nothing makes room where there is none. `None` where all are busy.

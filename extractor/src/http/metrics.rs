@@ -5,11 +5,11 @@
 mod pace;
 mod recording;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use netrewind_store::time::SECOND_NS;
-use netrewind_store::{SegmentState, Store, StoreError, Timestamp};
+use netrewind_store::{SegmentState, Store, StoreError, Timestamp, locked};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -98,7 +98,7 @@ impl Metrics {
 
     /// All figures as text. Looks at the store.
     pub fn text(&self, store: &Store, packets: &Pool, now: Timestamp) -> Result<String, StoreError> {
-        let recording = self.recorded.lock().unwrap_or_else(PoisonError::into_inner).look(store, now)?;
+        let recording = locked(&self.recorded).look(store, now)?;
         let mut looked = Registry::with_prefix("netrewind");
         gauge(
             &mut looked,

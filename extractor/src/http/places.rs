@@ -5,12 +5,13 @@
 //!
 //! The file is read, not mapped: whoever wrote it anew in place would take the pages from under a recorder.
 
+use netrewind_store::locked;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use maxminddb::{LookupResult, PathElement, Reader};
@@ -109,7 +110,7 @@ impl Places {
 
     /// The places of these addresses, as far as they are known.
     fn of(&self, addresses: impl Iterator<Item = IpAddr>) -> BTreeMap<IpAddr, Place> {
-        let database = Arc::clone(&self.database.lock().unwrap_or_else(PoisonError::into_inner));
+        let database = Arc::clone(&locked(&self.database));
         let mut places = BTreeMap::new();
         for address in addresses {
             if places.contains_key(&address) {
@@ -136,7 +137,7 @@ impl Places {
             let Ok(loaded) = tokio::task::spawn_blocking(move || load(&path)).await else { continue };
             match loaded {
                 Ok(database) => {
-                    *self.database.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(database);
+                    *locked(&self.database) = Arc::new(database);
                     tracing::info!(file = %self.path.display(), "the GeoIP database was read again");
                 }
                 Err(error) => {

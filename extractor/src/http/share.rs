@@ -1,8 +1,9 @@
 //! Places that peers share: first come, first served, and each peer has only so many of them.
 
+use netrewind_store::locked;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -64,7 +65,7 @@ impl Places {
     }
 
     fn of_peer(&self, peer: &Peer) -> Arc<Semaphore> {
-        let mut of_peers = self.of_peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of_peers = locked(&self.of_peers);
         if let Some(known) = of_peers.get(peer).and_then(Weak::upgrade) {
             return known;
         }

@@ -1,8 +1,9 @@
 //! Reads the rest of a request whose answer is there already: a connection that is closed over unread bytes is reset, and a
 //! reset overtakes the answer (RFC 9112, section 9.6).
 
+use netrewind_store::locked;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ struct Shared(Arc<Mutex<Body>>);
 
 impl Shared {
     fn with<R>(&self, act: impl FnOnce(&mut Body) -> R) -> R {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut locked(&self.0))
     }
 }
 

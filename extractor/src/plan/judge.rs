@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use netrewind_index::{self as indexer, Description, Flow, Template};
-use netrewind_packet::{Shape, TransportKey};
+use netrewind_packet::{Shape, TransportKey, ipv4_field, ipv6_field};
 use netrewind_store::layout::CAPLEN_MAX;
 
 use super::template_views::{Lengths, TemplateView, template_views};
@@ -15,10 +15,6 @@ use netrewind_filter::{AbstractPacket, Conjunction, Demand, Term, TermField, Ter
 
 /// Maximum number of templates whose judgement is remembered from segment to segment.
 const REMEMBERED_TEMPLATES_MAX: usize = 1 << 14;
-
-/// Bytes of a network header that a template's shape says were captured: IPv4 (RFC 791) and IPv6 (RFC 8200).
-const IPV4_HEADER_BYTES: usize = 20;
-const IPV6_HEADER_BYTES: usize = 40;
 
 /// Verdicts on packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,8 +274,8 @@ fn fill(packet: &mut AbstractPacket, template: &Template, description: &Descript
     let mut captured = template.prefix.len()
         + match template.shape {
             Shape::None => 0,
-            Shape::Ipv4 { .. } => IPV4_HEADER_BYTES,
-            Shape::Ipv6 { .. } => IPV6_HEADER_BYTES,
+            Shape::Ipv4 { .. } => ipv4_field::HEADER_BYTES,
+            Shape::Ipv6 { .. } => ipv6_field::HEADER_BYTES,
         };
     for (theirs, ours) in indexer::KeyField::ALL.into_iter().zip(TermField::ALL) {
         let Some(range) = template.field(theirs) else { continue };

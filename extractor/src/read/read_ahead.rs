@@ -3,8 +3,9 @@
 //!
 //! Threads are started only once the waiting work is worth it: a small query never leaves its thread.
 
+use netrewind_store::locked;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Scope;
 
 /// Waiting work, in the unit of [`WorkPool::submit`]'s weight, from which on helpers are started.
@@ -44,10 +45,6 @@ pub(crate) struct WorkPool<'scope, 'env, T, R> {
     weight: u64,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> WorkPool<'scope, 'env, T, R> {
     /// No thread is started yet.
     pub(crate) fn new(
@@ -68,7 +65,7 @@ impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> WorkPool<'scope, '
     /// Puts a task at the end of the queue. `weight` says how much work it is, for instance in bytes to read.
     pub(crate) fn submit(&mut self, input: T, weight: u64) -> Arc<Task<T, R>> {
         let task = Arc::new(Task { input, state: Mutex::new(TaskState::Waiting), changed: Condvar::new() });
-        lock(&self.shared.queue).waiting.push_back(Arc::clone(&task));
+        locked(&self.shared.queue).waiting.push_back(Arc::clone(&task));
         self.shared.work_or_end.notify_one();
         self.weight += weight;
         if self.weight >= HELPERS_FROM_WEIGHT {
@@ -86,7 +83,7 @@ impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> WorkPool<'scope, '
             if let Some(result) = task.take_if_done() {
                 return result;
             }
-            let other = lock(&self.shared.queue).waiting.pop_front();
+            let other = locked(&self.shared.queue).waiting.pop_front();
             match other {
                 Some(other) => other.run(self.work),
                 // A helper has taken it up, or it was lost by one that panicked: then the panic comes out here.
@@ -99,7 +96,7 @@ impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> WorkPool<'scope, '
 
 impl<T, R> Drop for WorkPool<'_, '_, T, R> {
     fn drop(&mut self) {
-        let mut queue = lock(&self.shared.queue);
+        let mut queue = locked(&self.shared.queue);
         queue.waiting.clear();
         queue.ended = true;
         self.shared.work_or_end.notify_all();
@@ -108,7 +105,7 @@ impl<T, R> Drop for WorkPool<'_, '_, T, R> {
 
 fn help<T, R>(shared: &PoolShared<T, R>, work: &(dyn Fn(&T) -> R + Sync)) {
     loop {
-        let mut queue = lock(&shared.queue);
+        let mut queue = locked(&shared.queue);
         let task = loop {
             if queue.ended {
                 return;
@@ -127,7 +124,7 @@ impl<T, R> Task<T, R> {
     /// Runs it, unless another thread has.
     fn run(&self, work: &(dyn Fn(&T) -> R + Sync)) {
         {
-            let mut state = lock(&self.state);
+            let mut state = locked(&self.state);
             if !matches!(*state, TaskState::Waiting) {
                 return;
             }
@@ -136,12 +133,12 @@ impl<T, R> Task<T, R> {
         let unless_done = MarkGone(self);
         let result = work(&self.input);
         std::mem::forget(unless_done);
-        *lock(&self.state) = TaskState::Done(result);
+        *locked(&self.state) = TaskState::Done(result);
         self.changed.notify_all();
     }
 
     fn take_if_done(&self) -> Option<R> {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         if !matches!(*state, TaskState::Done(_)) {
             return None;
         }
@@ -153,7 +150,7 @@ impl<T, R> Task<T, R> {
 
     /// Waits until it is done; false where it never will be.
     fn wait(&self) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         while matches!(*state, TaskState::Waiting | TaskState::Running) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -166,7 +163,7 @@ struct MarkGone<'a, T, R>(&'a Task<T, R>);
 
 impl<T, R> Drop for MarkGone<'_, T, R> {
     fn drop(&mut self) {
-        *lock(&self.0.state) = TaskState::Gone;
+        *locked(&self.0.state) = TaskState::Gone;
         self.0.changed.notify_all();
     }
 }

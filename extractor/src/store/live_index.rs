@@ -5,12 +5,11 @@
 //! that is where the query sees the segment's end, for packets some way before.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use netrewind_index::{Builder, Index};
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_store::{LinkType, Map, Records, SegmentName};
+use netrewind_store::{LinkType, Map, Records, SegmentName, locked, random_seed};
 
 use crate::ExtractError;
 use crate::plan::query_filter::{LinkTypeVerdict, QueryFilter};
@@ -188,14 +187,5 @@ impl LiveIndex {
 
 /// Builder of a segment's index.
 pub(crate) fn new_builder(link_type: LinkType, ports: &TunnelPorts) -> Builder {
-    Builder::new(link_type, seed()).with_ports(ports).without_checksums()
-}
-
-/// Random seed, so that no sender of packets can prepare flows that collide. The index does not depend on it.
-fn seed() -> u64 {
-    RandomState::new().hash_one(0)
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    Builder::new(link_type, random_seed()).with_ports(ports).without_checksums()
 }

@@ -2,14 +2,14 @@
 //! order, from its index or from a walk.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use netrewind_index::{Index, IndexError};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
 use netrewind_store::store::OpenedSegment;
-use netrewind_store::{LinkType, Map, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_store::{LinkType, Map, SegmentName, SegmentState, Store, StoreError, Timestamp, locked};
 
 use crate::answer::RejectedIndex;
 
@@ -460,8 +460,4 @@ impl Drop for ScanTurn<'_> {
     fn drop(&mut self) {
         locked(&self.0.walked).remove(&self.1);
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

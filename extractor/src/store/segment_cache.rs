@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use netrewind_index::Index;
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::store::Watcher;
-use netrewind_store::{Map, SegmentName, SegmentState, Store};
+use netrewind_store::{Map, SegmentName, SegmentState, Store, locked};
 
 use crate::ExtractError;
 use crate::answer::completeness::{Damage, identity_damage};
@@ -93,7 +93,7 @@ impl SegmentCache {
     /// Names of all segments, and places that could not be listed. If nothing has changed for two evictions, that costs a look
     /// at each day's folder.
     pub(crate) fn listed(&self) -> (Vec<(SegmentName, SegmentState)>, Vec<Damage>) {
-        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watcher = locked(&self.watcher);
         watcher.look(self.evictions.load(Ordering::Relaxed));
         let unlisted = watcher.unlisted().map(|at| Damage::needed(self.store.part(&at.path), &*at.reason));
         let damaged = unlisted.chain(identity_damage(&self.store)).collect();
@@ -177,6 +177,6 @@ impl SegmentCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SegmentName, CachedSegment>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.kept)
     }
 }

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use netrewind_store::{LinkType, SegmentName, SegmentState, Timestamp};
+use netrewind_store::{LinkType, SegmentName, SegmentState, Timestamp, locked};
 
 use crate::answer::RejectedIndex;
 use crate::answer::completeness::Damage;
@@ -224,7 +223,7 @@ fn walk_over_all(
     let waiting = std::thread::current();
     let walker = || {
         loop {
-            let segment = work.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let segment = locked(&work).next();
             let Some(segment) = segment else { break };
             let Some(walk) = scans.of(segment, &|| stop.load(Ordering::Relaxed)) else { break };
             segment.bounds = walk.bounds();

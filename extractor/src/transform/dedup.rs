@@ -12,14 +12,13 @@
 //! taken for one packet: the store still has both.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use netrewind_flows::memory::TableMemory;
 use netrewind_packet::bytes::u16_at;
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Peeler, ViewBytes, ipv4_field, ipv6_field, split_type};
-use netrewind_store::{LinkType, Timestamp};
+use netrewind_store::{LinkType, Timestamp, random_seed};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -81,7 +80,7 @@ impl Dedup {
             peeler: Peeler::new(ports),
             content: Vec::new(),
             memory: RecentPackets::new(window.0.as_nanos() as u64, DEDUP_PACKETS_MAX),
-            seed: RandomState::new().hash_one(0),
+            seed: random_seed(),
             dropped: 0,
         }
     }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use netrewind_packet::tunnel::{Tunnel, TunnelKind};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::tunnel_record::TunnelRecord;
+use netrewind_store::locked;
 
 /// Maximum number of distinct stacks of tunnels, and of distinct sets of VLANs, in one answer.
 pub const CARRIERS_MAX: usize = 1 << 18;
@@ -75,7 +76,7 @@ impl EncapsulationTables {
 
 impl Encapsulations {
     fn lock(&self) -> MutexGuard<'_, EncapsulationTables> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// The tunnels of a stack.

@@ -5,10 +5,11 @@
 
 mod parse;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::ops::{Bound, RangeBounds};
 
 use netrewind_index::LabelKey;
+use netrewind_store::catalog::as_ipv6;
 
 use crate::conversation::{Conversation, TcpRecord};
 use crate::key::FlowKey;
@@ -361,14 +362,6 @@ fn is_within(name: &str, domain: &str) -> bool {
 pub fn words(text: &str) -> Vec<String> {
     let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect()
-}
-
-/// Addresses of IPv4 stand where RFC 4291 maps them.
-pub fn as_ipv6(address: IpAddr) -> Ipv6Addr {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    }
 }
 
 impl TextField {

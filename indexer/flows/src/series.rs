@@ -2,7 +2,7 @@
 
 use netrewind_index::{Flow, Second};
 use netrewind_store::Timestamp;
-use netrewind_store::time::{SECOND_NS, Span};
+use netrewind_store::time::{DAY_SECONDS, SECOND_NS, Span};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,7 +13,6 @@ const WIDTHS: [u64; 20] = [
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 14_400, 21_600, 28_800, 43_200,
     86_400,
 ];
-const DAY_SECONDS: u64 = 86_400;
 
 /// Packets received within one bucket of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -184,10 +184,7 @@ impl Template {
 
     /// True where the packets are fragments other than the first.
     pub fn is_later_fragment(&self) -> bool {
-        matches!(
-            self.shape,
-            Shape::Ipv4 { later_fragment: true, .. } | Shape::Ipv6 { later_fragment: true, .. }
-        )
+        self.shape.is_later_fragment()
     }
 
     /// True where the IPv4 header has options, or an IPv6 extension header precedes the transport header.

@@ -130,10 +130,7 @@ impl Dissection {
 
     /// The innermost view is a fragment other than the first.
     pub fn is_later_fragment(&self) -> bool {
-        matches!(
-            self.shape,
-            Shape::Ipv4 { later_fragment: true, .. } | Shape::Ipv6 { later_fragment: true, .. }
-        )
+        self.shape.is_later_fragment()
     }
 
     /// The fragments that the packet's IP headers say it is, from the outermost view. A later one is the last. `packet`

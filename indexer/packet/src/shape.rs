@@ -52,3 +52,11 @@ pub enum Shape {
         key: TransportKey,
     },
 }
+
+impl Shape {
+    /// True where the packet is a fragment other than the first.
+    #[inline]
+    pub fn is_later_fragment(&self) -> bool {
+        matches!(self, Self::Ipv4 { later_fragment: true, .. } | Self::Ipv6 { later_fragment: true, .. })
+    }
+}

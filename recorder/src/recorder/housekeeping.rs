@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use netrewind_store::logbook::LogbookEntry;
+use netrewind_store::time::SECOND_NS;
 use netrewind_store::{Account, Event, Store, StoreError, Timestamp};
 
 use super::guard::Guard;
@@ -14,8 +15,6 @@ use crate::account;
 use crate::clock::ClockWatch;
 use crate::retention::Keeper;
 
-/// Interval between two looks at the lanes.
-const SECOND_NS: u64 = 1_000_000_000;
 /// Longest sleep of the watch thread.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Interval of logbook lines for a lane without traffic.

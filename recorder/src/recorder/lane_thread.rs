@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use netrewind_store::clock::Now;
+use netrewind_store::time::SECOND_NS;
 use netrewind_store::{Drops, Event, Timestamp};
 
 use super::source_lanes::Lanes;
@@ -18,11 +19,11 @@ const PATIENCE_WHILE_WRITING: Duration = Duration::from_millis(5);
 /// Wait at the end: longer than the kernel keeps a ring block that does not fill.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(200);
 /// Time at the end for a stream whose peer goes on sending.
-const STREAM_END_NS: u64 = 1_000_000_000;
+const STREAM_END_NS: u64 = SECOND_NS;
 /// Interval between two status updates.
-const STATUS_INTERVAL_NS: u64 = 200_000_000;
+const STATUS_INTERVAL_NS: u64 = SECOND_NS / 5;
 /// Time that the disk may fail at the end before the remaining packets are given up.
-const END_PATIENCE_NS: u64 = 5_000_000_000;
+const END_PATIENCE_NS: u64 = 5 * SECOND_NS;
 
 pub(super) struct LaneThread {
     source: Box<dyn Source>,

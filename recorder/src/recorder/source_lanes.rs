@@ -2,12 +2,12 @@
 //! has one of each, and a stream may mix them: in a single lane, each change would end a segment.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netrewind_store::clock::Now;
-use netrewind_store::{Account, Event, LaneLoad, LinkType, RingFill, Store};
+use netrewind_store::{Account, Event, LaneLoad, LinkType, RingFill, Store, locked};
 
 use super::{
     LaneStatus, RecorderError, RecorderState, RecordingDescription, file_lane, start_event, start_sink,
@@ -55,7 +55,7 @@ impl LaneFactory {
         let feed = match slot.sink {
             Some(sink) => {
                 let (feed, thread) = start_sink(slot.number, sink)?;
-                self.sink_threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+                locked(&self.sink_threads).push(thread);
                 Some(feed)
             }
             None => None,
@@ -307,6 +307,6 @@ impl Lanes {
 
 impl LaneFactory {
     fn further(&self) -> Option<LaneSlot> {
-        self.further.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        locked(&self.further).pop_front()
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use netrewind_store::clock::Clock;
 use netrewind_store::store::ListedSegment;
-use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, locked};
 
 use super::room::{DISK_SEGMENTS_MIN, GROWTH_MAX, Space, halvings, segment_bytes_max, with_index};
 use super::{ExpiryCandidate, Usage, is_too_old, oldest_to_free, sort_by_age};
@@ -24,7 +25,7 @@ const FREED_WITHIN: Duration = Duration::from_secs(3);
 const FREED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Time that the room kept free ahead suffices for, at the pace of the last segments: some file systems free removed space only
 /// with their next commit.
-const AHEAD_NS: u64 = 1_000_000_000;
+const AHEAD_NS: u64 = SECOND_NS;
 /// Largest part of all room that is kept free ahead.
 const AHEAD_DIVISOR: u64 = 2;
 /// Bytes that count as free where the file system does not say.
@@ -115,7 +116,7 @@ impl Keeper {
 
     fn turn(&self) -> MutexGuard<'_, KeeperState> {
         // Whole at every moment: a panic elsewhere does not spoil it.
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.turn)
     }
 
     /// Room for a segment of `wanted_bytes`, as far as known without a new look.

@@ -37,7 +37,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES};
 use netrewind_store::{LinkType, RecordHeader};
 use rustix::event::Timespec;
 use rustix::fs::OFlags;
@@ -329,7 +329,7 @@ impl CaptureFile {
         }
         let begun = self.input.peek(MAGIC_BYTES)?;
         if pcap::is_pcap(begun) {
-            return Ok(pcap::is_header(self.input.peek(pcap::FILE_HEADER_BYTES)?));
+            return Ok(pcap::is_header(self.input.peek(FILE_HEADER_BYTES)?));
         }
         // Within pcapng a further section is a block as any other.
         let is_section = matches!(self.format, CaptureFormat::Pcap(_)) && pcapng::is_pcapng(begun);

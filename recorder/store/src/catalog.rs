@@ -9,12 +9,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::SECOND_NS;
+use crate::time::HOUR_NS;
 use crate::{SegmentName, Timestamp};
 
 /// Version of the hours that this version of netrewind reads and writes. Hours of other versions are written again.
 pub const CATALOG_VERSION: u32 = 2;
-const HOUR_NS: u64 = 3600 * SECOND_NS;
 
 /// An hour of UTC: the one in which segments were opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

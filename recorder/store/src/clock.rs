@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::Timestamp;
+use crate::locked;
 
 /// Both clocks' times at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Waker {
 
     fn signal(&self) -> MutexGuard<'_, Signal> {
         // Whole at every moment: a panic elsewhere does not spoil it.
-        self.0.signal.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.signal)
     }
 
     fn clock_moved(&self) {
@@ -156,7 +157,7 @@ impl ManualClock {
     }
 
     fn time(&self) -> MutexGuard<'_, ManualTime> {
-        self.time.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.time)
     }
 
     /// Moves both clocks on.

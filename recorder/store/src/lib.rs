@@ -9,7 +9,9 @@ pub mod catalog;
 pub mod clock;
 mod error;
 mod link_type;
+mod locked;
 pub mod logbook;
+mod seed;
 mod segment;
 pub mod store;
 mod sys;
@@ -18,10 +20,12 @@ pub mod time;
 
 pub use error::{SegmentError, StoreError};
 pub use link_type::LinkType;
+pub use locked::locked;
 pub use logbook::{
     Account, Drops, Event, LaneLoad, Logbook, LostPackets, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS,
     WriteTimes,
 };
+pub use seed::random_seed;
 pub use segment::layout::{self, RecordHeader};
 pub use segment::{
     Mark, NotASegmentName, PcapWriter, READ_AHEAD_BYTES, Record, RecordReader, Records, SegmentName,

@@ -6,6 +6,14 @@ use serde::{Deserialize, Serialize};
 
 /// Nanoseconds in a second.
 pub const SECOND_NS: u64 = 1_000_000_000;
+/// Nanoseconds in a minute.
+pub const MINUTE_NS: u64 = 60 * SECOND_NS;
+/// Nanoseconds in an hour.
+pub const HOUR_NS: u64 = 60 * MINUTE_NS;
+/// Nanoseconds in a day of UTC.
+pub const DAY_NS: u64 = 24 * HOUR_NS;
+/// Seconds in a day of UTC.
+pub const DAY_SECONDS: u64 = DAY_NS / SECOND_NS;
 
 /// An instant in nanoseconds since the Unix epoch (UTC, no leap seconds). Reaches to the year 2554; a pcap record
 /// reaches to 2106.

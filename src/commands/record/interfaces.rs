@@ -11,9 +11,9 @@ use netrewind_recorder::source::packet_ring::{
     ANY, CaptureFilter, Claims, CompiledFilter, KernelMetadata, PacketRing, RingConfig, SockFilter,
     interface_names, number_of,
 };
-use netrewind_store::LinkType;
 use netrewind_store::clock::Clock;
 use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::{LinkType, locked};
 
 use super::RecordArguments;
 use crate::outcome::Failure;
@@ -167,7 +167,7 @@ impl LazyCaptureFilter {
 
     /// Starts compiling, unless that is done or under way; returns the result so far.
     fn begin(&self, interface: &str, link_type: LinkType) -> Option<Compilation> {
-        let mut made = self.programs.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = locked(&self.programs.made);
         match made.get(&link_type) {
             Some(Some(Compilation::Refused { at, .. })) if at.elapsed() >= RETRY_INTERVAL => {}
             Some(known) => return known.clone(),
@@ -190,7 +190,7 @@ impl LazyCaptureFilter {
 
     /// Waits for the result, however long that takes.
     fn wait(&self, link_type: LinkType) -> Option<Compilation> {
-        let made = self.programs.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = locked(&self.programs.made);
         let is_under_way = |made: &mut HashMap<_, _>| matches!(made.get(&link_type), Some(None));
         let made =
             self.programs.is_new.wait_while(made, is_under_way).unwrap_or_else(PoisonError::into_inner);
@@ -204,7 +204,7 @@ impl Programs {
             Ok(program) => Compilation::Program(Arc::new(program)),
             Err(error) => Compilation::Refused { error: Arc::new(error), at: Instant::now() },
         };
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(link_type, Some(made));
+        locked(&self.made).insert(link_type, Some(made));
         self.is_new.notify_all();
     }
 }

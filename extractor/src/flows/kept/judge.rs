@@ -11,7 +11,7 @@ use netrewind_flows::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS};
 use netrewind_flows::template_facts::FlowKeyKind;
 use netrewind_flows::tunnel_record::TunnelRecord;
 use netrewind_index::{Flow, TcpFlags, Template};
-use netrewind_packet::{INNER_LINK_TYPES, Shape, TransportKey, View, protocol};
+use netrewind_packet::{INNER_LINK_TYPES, Shape, TransportKey, View, ipv4_field, ipv6_field, protocol};
 use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::{LinkType, Timestamp};
 
@@ -29,7 +29,6 @@ const MAC_ADDRESSES_BYTES: usize = 12;
 const VLAN_TAG: [u8; 4] = [0x81, 0, 0, 0];
 const VLAN_TAG_KNOWN: [u8; 4] = [0xff, 0xff, 0, 0];
 const IPV4_FIRST_BYTE: u8 = 0x45;
-const IPV6_HEADER_BYTES: u16 = 40;
 
 /// Holds records against the filters of a query.
 pub(in crate::flows) struct Judge<'q> {
@@ -237,7 +236,7 @@ fn shape_of(key: &FlowKey, side: &DirectionCounters) -> Shape {
     let later_fragment = key.kind == FlowKeyKind::Fragment;
     if key.is_ipv6 {
         let next_header = if later_fragment { protocol::FRAGMENT } else { key.protocol };
-        let transport_at = IPV6_HEADER_BYTES + if later_fragment { 8 } else { 0 };
+        let transport_at = ipv6_field::HEADER_BYTES as u16 + if later_fragment { 8 } else { 0 };
         return Shape::Ipv6 {
             next_header,
             transport: transport_at,
@@ -253,8 +252,8 @@ fn shape_of(key: &FlowKey, side: &DirectionCounters) -> Shape {
 fn captured_min(template: &Template, flow: &Flow) -> u32 {
     let header_bytes = match template.shape {
         Shape::None => 0,
-        Shape::Ipv4 { .. } => 20,
-        Shape::Ipv6 { .. } => usize::from(IPV6_HEADER_BYTES),
+        Shape::Ipv4 { .. } => ipv4_field::HEADER_BYTES,
+        Shape::Ipv6 { .. } => ipv6_field::HEADER_BYTES,
     };
     let network = template.network_offset() + header_bytes;
     let transport = template.transport_offset().unwrap_or(network);

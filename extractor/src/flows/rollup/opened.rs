@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use netrewind_store::catalog::{Hour, Manifest};
-use netrewind_store::{Map, Store, StoreError};
+use netrewind_store::{Map, Store, StoreError, locked};
 
 use super::seam::HourBoundary;
 use super::sums::SumsFile;
@@ -46,7 +46,7 @@ impl Rollups {
 
     /// Faults of these hours: the file that could not be used, and why. Their records were read in its place.
     pub(in crate::flows) fn faults(&self, hours: &HashSet<Hour>) -> Vec<(Hour, &'static str, String)> {
-        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = locked(&self.faults);
         let of_hours = faults.iter().filter(|((hour, _), _)| hours.contains(hour));
         of_hours.map(|((hour, what), reason)| (*hour, *what, reason.clone())).collect()
     }
@@ -60,7 +60,7 @@ impl Rollups {
         is_whole: fn(&[u8]) -> bool,
     ) -> Option<Arc<SumsFile>> {
         let opened = self.open_whole(file, hour, is_whole);
-        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = locked(&self.faults);
         match opened {
             Ok(file) => {
                 faults.remove(&(hour, what));
@@ -93,12 +93,12 @@ impl Rollups {
         let metadata = file.metadata().map_err(reason)?;
         let map = Map::of(&file, metadata.len()).map_err(reason)?;
         let stamp = (hour, metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-        let is_known = || self.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(&stamp);
+        let is_known = || locked(&self.whole).contains(&stamp);
         if !is_known() {
             if !is_whole(&map) {
                 return Err("it is damaged".to_owned());
             }
-            let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut whole = locked(&self.whole);
             if whole.len() >= WHOLE_MAX {
                 whole.clear();
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ring::hmac;
 
+use super::token::hexadecimal;
 use super::tokens::SecretHash;
 
 /// The cookie. Browsers take one of such a name only from the host itself, encrypted, for all of its paths (RFC 6265bis).
@@ -113,10 +114,6 @@ impl Sessions {
 
 fn message(number: u64) -> Vec<u8> {
     [PURPOSE, &number.to_be_bytes()].concat()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes(text: &str) -> Option<Vec<u8>> {

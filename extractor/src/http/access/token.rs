@@ -48,7 +48,8 @@ impl Token {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Two lower-case digits for each byte.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

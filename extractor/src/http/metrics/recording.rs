@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use netrewind_store::logbook::{DayExcerpt, LogbookEntry, LogbookLine, RawLine, read_day};
-use netrewind_store::time::SECOND_NS;
+use netrewind_store::time::{DAY_NS, SECOND_NS};
 use netrewind_store::{Account, Event, LaneLoad, RingFill, Store, StoreError, Timestamp, WriteTimes};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -64,7 +64,7 @@ fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<
     let is_recorder = |holder: &str| holder.contains("record") || holder.contains("run");
     let records = writer.is_some_and(|writer| is_recorder(&writer.holder));
     // At midnight the new day's logbook may not have begun; then the clock says how young the day is.
-    let day_began = Timestamp(now.ns() / (86_400 * SECOND_NS) * 86_400 * SECOND_NS);
+    let day_began = Timestamp(now.ns() / DAY_NS * DAY_NS);
     let silent_ns = now.ns().saturating_sub(last_line.unwrap_or(day_began).ns());
     Ok(match records {
         false => State::No,

@@ -1,10 +1,11 @@
 //! The columns of an hour.
 
 use netrewind_store::catalog::NumberColumn;
+use netrewind_store::time::SECOND_NS;
 use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions};
 
 /// Unit of the times that records are selected by; the document has them exactly. A finer unit would take more bytes.
-pub(crate) const TIME_UNIT_NS: u64 = 1_000_000_000;
+pub(crate) const TIME_UNIT_NS: u64 = SECOND_NS;
 
 /// The column of [`SchemaFields::number`].
 pub(crate) const NUMBER: &str = "number";

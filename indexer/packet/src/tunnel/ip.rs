@@ -5,7 +5,7 @@ use super::layer::Layers;
 use super::ports::TunnelPorts;
 use super::window::{Inner, Window};
 use super::{gre, inner, mpls, ppp, udp};
-use crate::fields::{EXTENSION_HEADERS_MAX, protocol};
+use crate::fields::{EXTENSION_HEADERS_MAX, ipv4_field, protocol};
 
 /// True if [`peel_ip`] can find a tunnel behind an IP header with this protocol (for IPv6, the next header of the last
 /// extension header) and these ports. Called for every packet.
@@ -41,10 +41,9 @@ pub(crate) fn peel_ip<'a>(layers: &mut Layers, ports: &TunnelPorts, window: Wind
 
 fn ipv4<'a>(layers: &mut Layers, ports: &TunnelPorts, window: Window<'a>) -> Option<Inner<'a>> {
     const MORE_FRAGMENTS: u16 = 0x2000;
-    const FRAGMENT_OFFSET_MASK: u16 = 0x1fff;
     let header_bytes = usize::from(window.u8(0)? & 0x0f) * 4;
     let fragment = window.u16(6)?;
-    if fragment & FRAGMENT_OFFSET_MASK != 0 {
+    if fragment & ipv4_field::FRAGMENT_OFFSET_MASK != 0 {
         return None;
     }
     layers.push(LayerKind::Ipv4, window.at, header_bytes)?;

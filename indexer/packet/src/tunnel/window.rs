@@ -2,6 +2,8 @@
 
 use netrewind_store::LinkType;
 
+use crate::bytes::{u16_at, u32_at};
+
 /// Rest of a packet from `at` on. Offsets count from the beginning of the stored packet.
 ///
 /// **Invariant:** `packet.len() <= end` and `at <= end`; `at` can be behind the captured bytes.
@@ -42,12 +44,12 @@ impl<'a> Window<'a> {
 
     #[inline]
     pub fn u16(&self, offset: usize) -> Option<u16> {
-        self.captured().get(offset..offset + 2)?.try_into().ok().map(u16::from_be_bytes)
+        u16_at(self.captured(), offset)
     }
 
     #[inline]
     pub fn u32(&self, offset: usize) -> Option<u32> {
-        self.captured().get(offset..offset + 4)?.try_into().ok().map(u32::from_be_bytes)
+        u32_at(self.captured(), offset)
     }
 
     /// Captured bytes of the window.

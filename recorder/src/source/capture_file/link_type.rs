@@ -12,14 +12,14 @@ const FCS_PRESENT: u32 = 0x0400_0000;
 /// Position of that length, in units of 16 bits.
 const FCS_SHIFT: u32 = 28;
 
-pub(super) const LINUX_SLL: u16 = 113;
+pub(super) const LINUX_SLL: u16 = LinkType::LINUX_SLL.0;
 pub(super) const PFLOG: u16 = 117;
 pub(super) const USB_LINUX: u16 = 189;
 pub(super) const USB_LINUX_MMAPPED: u16 = 220;
 const DBUS: u16 = 231;
 pub(super) const NFLOG: u16 = 239;
 const USBPCAP: u16 = 249;
-pub(super) const LINUX_SLL2: u16 = 276;
+pub(super) const LINUX_SLL2: u16 = LinkType::LINUX_SLL2.0;
 const EBHSCR: u16 = 279;
 
 /// The link type in a pcap file header's field, without its FCS bits; `None` if no such number exists.

@@ -3,24 +3,20 @@
 //! Source: draft-ietf-opsawg-pcap and pcap-savefile(5). Parsed here and not by `pcap-file`, which refuses the modified format of
 //! old Linux systems and packets longer than the snaplen, and does not know versions before 2.4.
 
+use netrewind_store::layout::{FILE_HEADER_BYTES, MAGIC_NANOSECONDS, RECORD_HEADER_BYTES};
 use netrewind_store::{LinkType, RecordHeader};
 
 use super::byte_order::ByteOrder;
 use super::input::Input;
 use super::{Halt, InterfaceDescription, Located, ZEROS_MIN, link_type, locate};
 
-/// Bytes of the file header.
-pub(super) const FILE_HEADER_BYTES: usize = 24;
-/// Bytes of a record's header.
-const RECORD_HEADER_BYTES: usize = 16;
-/// The same in the modified format: interface index, protocol and packet type follow, then padding.
+/// Bytes of a record's header in the modified format: interface index, protocol and packet type follow, then padding.
 const MODIFIED_RECORD_HEADER_BYTES: usize = 24;
 /// Bytes that the modified format may store beyond the snaplen of Ethernet: a synthetic header.
 const MODIFIED_ETHERNET_EXTRA_BYTES: u32 = 14;
 
 mod magic {
     pub(super) const MICROSECONDS: u32 = 0xa1b2_c3d4;
-    pub(super) const NANOSECONDS: u32 = 0xa1b2_3c4d;
     /// Alexey Kuznetzov's modified format.
     pub(super) const MODIFIED: u32 = 0xa1b2_cd34;
 }
@@ -68,7 +64,7 @@ pub(super) struct PcapReader {
 fn recognize(begun: &[u8]) -> Option<(ByteOrder, u32)> {
     [ByteOrder::Little, ByteOrder::Big].into_iter().find_map(|order| {
         let magic = order.u32_at(begun, file_field::MAGIC)?;
-        matches!(magic, magic::MICROSECONDS | magic::NANOSECONDS | magic::MODIFIED).then_some((order, magic))
+        matches!(magic, magic::MICROSECONDS | MAGIC_NANOSECONDS | magic::MODIFIED).then_some((order, magic))
     })
 }
 
@@ -123,7 +119,7 @@ impl PcapReader {
             if modified && link_type == LinkType::ETHERNET { MODIFIED_ETHERNET_EXTRA_BYTES } else { 0 };
         Ok(Self {
             order,
-            ns_per_fraction: if magic == magic::NANOSECONDS { 1 } else { 1000 },
+            ns_per_fraction: if magic == MAGIC_NANOSECONDS { 1 } else { 1000 },
             record_header_bytes: if modified { MODIFIED_RECORD_HEADER_BYTES } else { RECORD_HEADER_BYTES },
             lengths,
             snaplen: snaplen.saturating_add(extra),

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use netrewind_store::LinkType;
 use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::{LinkType, locked};
 
 use super::super::SourceError;
 use super::capture_filter::{ACCEPT_NOTHING, CompiledFilter, Duties, not_taken};
@@ -26,7 +26,7 @@ struct InterfaceClaim {
 
 impl Claims {
     fn claim(&self, interface: u32, name: &str) -> Result<InterfaceClaim, SourceError> {
-        let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claimed = locked(&self.0);
         let (by, sockets) = claimed.entry(interface).or_insert_with(|| (name.to_owned(), 0));
         if by != name {
             let reason = format!("the same interface as {by}, under whose name it is recorded");
@@ -39,7 +39,7 @@ impl Claims {
 
 impl Drop for InterfaceClaim {
     fn drop(&mut self) {
-        let mut claimed = self.claims.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claimed = locked(&self.claims.0);
         if let Some((_, sockets)) = claimed.get_mut(&self.interface) {
             *sockets -= 1;
             if *sockets == 0 {
@@ -234,7 +234,7 @@ fn join(
     group: &FanoutGroup,
     ignores_outgoing: bool,
 ) -> io::Result<()> {
-    let mut group = group.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut group = locked(group);
     let known = group.filter(|&(of, _)| of == interface).map(|(_, number)| number);
     // A group of an interface that was made again under its old number is of no use to the new one.
     let joined = known.and_then(|number| socket.join_fanout(Some(number), ignores_outgoing).ok());

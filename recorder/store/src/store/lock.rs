@@ -4,10 +4,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{FileIdentity, LOCK, Store, at, unless_missing};
 use crate::StoreError;
+use crate::locked;
 
 /// Limit on the text of the lock's file: a longer text is cut.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -102,7 +103,7 @@ impl HeldLock {
 impl StoreLock {
     fn held(&self) -> MutexGuard<'_, HeldLock> {
         // Whole at every moment: a panic elsewhere does not spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// Publishes the reason that nothing can be written, or that writing works again.

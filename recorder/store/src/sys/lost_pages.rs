@@ -10,11 +10,12 @@
 //!
 //! The table is the one global of the project: a signal handler has no other way to know anything.
 
+use crate::locked;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 /// Maps at one time: Linux allows a process 65,530 (`vm.max_map_count`).
 const MAPS_MAX: usize = 1 << 16;
@@ -95,7 +96,7 @@ impl WatchedMap {
     /// Watches a map of this many bytes. `None` where there are too many maps.
     pub(super) fn new(start: usize, bytes: usize) -> Option<Self> {
         install();
-        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = locked(&FREE).pop();
         let slot = match free {
             Some(Reverse(slot)) => slot,
             None => USED
@@ -132,7 +133,7 @@ impl WatchedMap {
 impl Drop for WatchedMap {
     fn drop(&mut self) {
         self.slot().end.store(0, Ordering::Release);
-        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(Reverse(self.slot));
+        locked(&FREE).push(Reverse(self.slot));
     }
 }
 

@@ -1,16 +1,16 @@
 //! Interface description blocks: link type, name, snaplen, and the clock of the timestamps.
 
 use netrewind_store::Timestamp;
+use netrewind_store::time::SECOND_NS;
 
 use super::super::byte_order::ByteOrder;
 use super::super::{InterfaceDescription, link_type};
 use super::options::BlockOptions;
 
-const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 /// Ticks per second if the block does not say.
 const TICKS_PER_SECOND_DEFAULT: u64 = 1_000_000;
 /// Largest resolution at which nanoseconds fit 64-bit arithmetic.
-const TICKS_PER_SECOND_NARROW_MAX: u64 = u64::MAX / NANOSECONDS_PER_SECOND;
+const TICKS_PER_SECOND_NARROW_MAX: u64 = u64::MAX / SECOND_NS;
 /// Bytes of an interface's name that are kept: longer than any system allows.
 const NAME_BYTES_MAX: usize = 256;
 
@@ -70,15 +70,15 @@ impl InterfaceClock {
             Ok(seconds) => seconds,
             Err(_) if seconds < 0 => return Time { seconds: 0, nanoseconds: 0, is_moved: true },
             Err(_) => {
-                let nanoseconds = (NANOSECONDS_PER_SECOND - 1) as u32;
+                let nanoseconds = (SECOND_NS - 1) as u32;
                 return Time { seconds: u32::MAX, nanoseconds, is_moved: true };
             }
         };
         let fraction = ticks % self.ticks_per_second;
         let nanoseconds = if self.ticks_per_second <= TICKS_PER_SECOND_NARROW_MAX {
-            fraction * NANOSECONDS_PER_SECOND / self.ticks_per_second
+            fraction * SECOND_NS / self.ticks_per_second
         } else {
-            let wide = u128::from(fraction) * u128::from(NANOSECONDS_PER_SECOND);
+            let wide = u128::from(fraction) * u128::from(SECOND_NS);
             (wide / u128::from(self.ticks_per_second)) as u64
         };
         Time { seconds, nanoseconds: nanoseconds as u32, is_moved: false }
