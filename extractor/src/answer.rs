@@ -4,6 +4,7 @@ pub(crate) mod completeness;
 pub(crate) mod control;
 pub(crate) mod error;
 pub(crate) mod header_names;
+pub(crate) mod hint;
 
 use netrewind_store::{Drops, LinkType, SegmentName, Timestamp};
 use serde::Serialize;

@@ -9,14 +9,16 @@ mod reassembly;
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use netrewind_flows::conversation::{Conversation, protocol_number};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Dissection, dissect_into, protocol};
 use netrewind_store::{LinkType, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::{Answer, AnswerPacket, Control, ExtractError, Extractor, Preface, Query, Sink, SinkError};
-use netrewind_flows::conversation::{Conversation, protocol_number};
+use crate::answer::Answer;
+use crate::answer::error::ExtractError;
+use crate::sink::{AnswerPacket, Preface, Sink, SinkError};
 use payload::Payload;
 use reassembly::Reassembly;
 
@@ -122,19 +124,6 @@ fn as_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Err
         }
     }
     serializer.serialize_str(&text)
-}
-
-impl Extractor {
-    /// Stream between the two ends in the packets of the query, at most `bytes_max` bytes of it.
-    pub fn stream(
-        &self,
-        query: &Query,
-        ends: Ends,
-        bytes_max: usize,
-        control: &mut dyn Control,
-    ) -> Result<Stream, ExtractError> {
-        Stream::of(ends, bytes_max, |sink| self.extract(query, sink, control))
-    }
 }
 
 impl Stream {

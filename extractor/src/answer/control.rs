@@ -64,3 +64,21 @@ impl Control for &AtomicBool {
         self.load(Ordering::Relaxed)
     }
 }
+
+/// True if reading has to end, for whatever reason.
+pub(crate) fn is_over(control: &dyn Control) -> bool {
+    control.cancelled() || control.cut().is_some()
+}
+
+/// Control that gives up where an answer has to end: of one whose conversations are not chosen yet there is no beginning.
+pub(crate) struct CancelledWhenCut<'c>(pub(crate) &'c mut dyn Control);
+
+impl Control for CancelledWhenCut<'_> {
+    fn cancelled(&self) -> bool {
+        is_over(self.0)
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        self.0.progress(progress);
+    }
+}

@@ -27,9 +27,14 @@ use netrewind_store::logbook::{DayExcerpt, LogbookLine, read_day};
 use netrewind_store::time::Span;
 use netrewind_store::{Event, LinkType, SegmentName, Timestamp};
 
-use super::{Extractor, Output, Prepared, conclude, is_over};
+use super::begin::begin;
+use super::conclude::conclude;
+use super::engine::Engine;
+use super::interfaces::undecided;
+use super::output::{AnswerForm, Output};
+use super::prepare::{PreparedQuery, prepare};
 use crate::answer::completeness::{Completeness, ReachedLimit};
-use crate::answer::control::{Control, Progress};
+use crate::answer::control::{Control, Progress, is_over};
 use crate::answer::{Answer, Interface, InterfaceAccount, Work};
 use crate::fragments::Links;
 use crate::history::coverage::{self, CoverageQuery, KeptSegments};
@@ -43,8 +48,7 @@ use crate::read::reader::{Run, read};
 use crate::read::run_queue::{PlanReport, Purpose, RunQueue};
 use crate::sink::Sink;
 use crate::store::segment::Segment;
-use crate::store::snapshot::Snapshot;
-use crate::transform::decapsulate::{Decapsulator, add_inner_interfaces};
+use crate::transform::decapsulate::add_inner_interfaces;
 use crate::transform::dedup::Dedup;
 use crate::transform::reassembly::Reassembler;
 use crate::{ExtractError, Unreadable};
@@ -54,7 +58,7 @@ use read_positions::{Known, Round};
 
 /// A query being followed.
 struct Following<'f> {
-    extractor: &'f Extractor,
+    engine: &'f Engine,
     query: &'f Query,
     range: TimeRange,
     /// Compiled for these link types; for more as segments of others turn up.
@@ -64,7 +68,7 @@ struct Following<'f> {
     held: HeldBack,
     /// The first fragments of all rounds.
     links: Links,
-    names: Names,
+    names: InterfaceNames,
     /// Time at which the logbook was last checked for its progress.
     asked_at: Option<Duration>,
     work: Work,
@@ -74,7 +78,7 @@ struct Following<'f> {
 }
 
 /// Interfaces that packets come from.
-struct Names {
+struct InterfaceNames {
     are_wanted: bool,
     interfaces: Vec<Interface>,
     /// The last segment of each lane, and the number of its interface.
@@ -96,106 +100,83 @@ enum FollowEnd {
     Limit,
 }
 
-impl Extractor {
-    /// Gives the packets of the answer to the sink, in order, and then those that are recorded from now on, within a second
-    /// of their arrival, until [`Control::cancelled`] says so, a limit is reached, or the end of the range has passed.
-    ///
-    /// The sink is flushed after every round. A recorder that stops is waited for.
-    pub fn follow(
-        &self,
-        query: &Query,
-        sink: &mut dyn Sink,
-        control: &mut dyn Control,
-        clock: &dyn FollowClock,
-    ) -> Result<Answer, ExtractError> {
-        if query.chooses_conversations() {
-            return Err(ExtractError::NotFollowed);
-        }
-        let wants = sink.wants();
-        let mut held = HeldBack::default();
-        held.advance(clock.now(), clock.elapsed());
-        let mut prepared = self.prepare(query, wants, control)?;
-        self.begin(&prepared, query, sink, control)?;
-        sink.flush()?;
-        let account = self.memory.account();
-        let control = RefCell::new(control);
-        let stop = || is_over(&**control.borrow());
-        let snapshot = std::mem::take(&mut prepared.snapshot);
-        let ports = prepared.filters.ports.clone();
-        let decapsulator = query
-            .decapsulate
-            .then(|| Decapsulator::new(&ports, std::mem::take(&mut prepared.inner_interfaces)));
-        let mut output = Output {
-            sink,
-            wants,
-            only_counts: false,
-            limits: query.limits,
-            limit_reached: None,
-            captured_bytes: 0,
-            dedup: query.dedup.map(|window| Dedup::new(window, &ports).held_by(&account)),
-            chosen: None,
-            reassembler: query.decapsulate.then(|| Reassembler::new(&ports).held_by(&account)),
-            decapsulator,
-            control: &control,
-            progress: Progress { segments: snapshot.segments.len() as u64, ..Progress::default() },
-            lost: Vec::new(),
-        };
-        let oldest = prepared.completeness.covered.map(|span| span.from);
-        let mut following = Following::new(self, query, prepared, &snapshot, held, &stop)?;
-        following.names.are_wanted = wants.interfaces;
-        let end = following.go_on(snapshot, &mut output, clock)?;
-        let answer = following.answer(&mut output, oldest, end)?;
-        output.sink.finish(&answer)?;
-        Ok(answer)
+/// Gives the packets of the answer to the sink, in order, and then those that are recorded from now on: see
+/// [`crate::Extractor::follow`].
+pub(super) fn follow(
+    engine: &Engine,
+    query: &Query,
+    sink: &mut dyn Sink,
+    control: &mut dyn Control,
+    clock: &dyn FollowClock,
+) -> Result<Answer, ExtractError> {
+    if query.chooses_conversations() {
+        return Err(ExtractError::NotFollowed);
     }
+    let wants = sink.wants();
+    let mut held = HeldBack::default();
+    held.advance(clock.now(), clock.elapsed());
+    let prepared = prepare(engine, query, wants, control)?;
+    begin(&prepared, false, sink, control)?;
+    sink.flush()?;
+    let PreparedQuery { filters, segments, rejected, unreadable, completeness, interfaces, .. } = prepared;
+    let account = engine.memory.account();
+    let control = RefCell::new(control);
+    let stop = || is_over(&**control.borrow());
+    let form = AnswerForm::of(query, wants);
+    let mut output = Output {
+        progress: Progress { segments: segments.in_range.len() as u64, ..Progress::default() },
+        ..Output::new(sink, form, &filters.ports, interfaces.inner, &control, &account)
+    };
+    let mut following = Following {
+        engine,
+        query,
+        range: query.range(),
+        link_types: link_types_of(segments.iter()),
+        filters,
+        known: Known::new(engine.store(), &segments, &unreadable, &engine.scans, &stop)?,
+        held,
+        links: Links::default(),
+        asked_at: None,
+        names: InterfaceNames {
+            are_wanted: wants.interfaces,
+            interfaces: interfaces.names,
+            of_lanes: segments.in_range.iter().map(|segment| last_of_lane(segment)).collect(),
+            chosen: HashMap::new(),
+        },
+        work: Work { segments: segments.names.len() as u64, ..Work::default() },
+        report: PlanReport { rejected, ..PlanReport::default() },
+        unreadable,
+        stop: &stop,
+    };
+    let to_read = segments.in_range.into_iter().chain(segments.beside).collect();
+    let end = following.go_on(to_read, &mut output, clock)?;
+    let oldest = completeness.covered.map(|span| span.from);
+    let answer = following.answer(&mut output, oldest, end)?;
+    output.sink.finish(&answer)?;
+    Ok(answer)
 }
 
-impl<'f> Following<'f> {
-    fn new(
-        extractor: &'f Extractor,
-        query: &'f Query,
-        prepared: Prepared,
-        snapshot: &Snapshot,
-        held: HeldBack,
-        stop: &'f dyn Fn() -> bool,
-    ) -> Result<Self, ExtractError> {
-        let known = Known::new(extractor.store(), snapshot, &extractor.scans, stop)?;
-        let last = |segment: &Segment| (segment.name.lane, (segment.name, segment.interface));
-        let all = snapshot.segments.iter().chain(&snapshot.outside).chain(&snapshot.beside);
-        let mut link_types: Vec<_> = all.map(|segment| segment.link_type).collect();
-        link_types.sort_unstable();
-        link_types.dedup();
-        Ok(Self {
-            extractor,
-            query,
-            range: prepared.range,
-            filters: prepared.filters,
-            link_types,
-            known,
-            held,
-            links: Links::default(),
-            asked_at: None,
-            names: Names {
-                are_wanted: false,
-                interfaces: prepared.interfaces,
-                of_lanes: snapshot.segments.iter().map(last).collect(),
-                chosen: HashMap::new(),
-            },
-            work: Work { segments: prepared.segments_in_store as u64, ..Work::default() },
-            report: PlanReport { rejected: snapshot.rejected.clone(), ..PlanReport::default() },
-            unreadable: snapshot.unreadable.clone(),
-            stop,
-        })
-    }
+/// Link types of segments, ascending.
+fn link_types_of<'s>(segments: impl Iterator<Item = &'s Segment>) -> Vec<LinkType> {
+    let mut link_types: Vec<_> = segments.map(|segment| segment.link_type).collect();
+    link_types.sort_unstable();
+    link_types.dedup();
+    link_types
+}
 
+/// Lane of a segment, and the segment with the number of its interface.
+fn last_of_lane(segment: &Segment) -> (u16, (SegmentName, u32)) {
+    (segment.name.lane, (segment.name, segment.interface))
+}
+
+impl Following<'_> {
     /// Round after round.
     fn go_on(
         &mut self,
-        first: Snapshot,
+        mut segments: Vec<Arc<Segment>>,
         output: &mut Output<'_, '_>,
         clock: &dyn FollowClock,
     ) -> Result<FollowEnd, ExtractError> {
-        let mut segments = first.into_segments();
         let mut is_behind = false;
         loop {
             match self.read(segments, output) {
@@ -234,7 +215,7 @@ impl<'f> Following<'f> {
     /// life only now and then.
     fn is_told(&mut self, clock: &dyn FollowClock) -> Result<bool, ExtractError> {
         let Some(end) = self.range.end() else { return Ok(false) };
-        let store = self.extractor.store();
+        let store = self.engine.store();
         let patience_ns = u64::try_from(SIGN_OF_LIFE_WITHIN.as_nanos()).unwrap_or(u64::MAX);
         if clock.now().ns() >= end.ns().saturating_add(patience_ns) || store.locked_by()?.is_none() {
             return Ok(true);
@@ -245,7 +226,7 @@ impl<'f> Following<'f> {
         self.asked_at = Some(clock.elapsed());
         let last = Span { from: Timestamp(end.ns().saturating_sub(1)), to: end };
         let scope = LogbookScope { range: last, interfaces: &[], accounts: false };
-        let timeline = RecordingTimeline::read(store, &self.extractor.days, scope, &[]);
+        let timeline = RecordingTimeline::read(store, &self.engine.logbook_cache, scope, &[]);
         Ok(timeline.is_told_until(end))
     }
 
@@ -258,13 +239,13 @@ impl<'f> Following<'f> {
 
     /// Segments that have grown since the last round.
     fn look(&mut self, output: &mut Output<'_, '_>) -> Result<Vec<Arc<Segment>>, ExtractError> {
-        let Extractor { segment_cache, scans, compiler, .. } = self.extractor;
+        let Engine { segment_cache, scans, .. } = self.engine;
         let Round { mut segments, rejected, unreadable } =
             self.known.look(segment_cache, scans, self.query.use_index, self.stop)?;
         self.report.rejected.extend(rejected);
         self.take_unreadable(unreadable);
         if !self.query.interfaces.is_empty() {
-            let undecided = self.names.keep_chosen(self.extractor, &self.query.interfaces, &mut segments)?;
+            let undecided = self.names.keep_chosen(self.engine, &self.query.interfaces, &mut segments)?;
             self.take_unreadable(undecided);
         }
         let known = self.link_types.len();
@@ -276,10 +257,10 @@ impl<'f> Following<'f> {
         if self.link_types.len() > known {
             let ports = self.filters.ports.clone();
             let control = output.control.borrow();
-            let filters = QueryFilter::compile(compiler, self.query, &self.link_types, &**control)?;
+            let filters = self.engine.compile(self.query, &self.link_types, &**control)?;
             self.filters = filters.with_ports(&ports);
         }
-        if self.names.are_wanted && self.names.give(self.extractor, &mut segments)? {
+        if self.names.are_wanted && self.names.give(self.engine, &mut segments)? {
             if let Some(decapsulator) = &mut output.decapsulator {
                 let accounts = &mut vec![InterfaceAccount::default(); self.names.interfaces.len()];
                 let inner = add_inner_interfaces(&mut self.names.interfaces, accounts);
@@ -305,7 +286,7 @@ impl<'f> Following<'f> {
         segments: Vec<Arc<Segment>>,
         output: &mut Output<'_, '_>,
     ) -> Result<ControlFlow<()>, ExtractError> {
-        let Extractor { segment_cache, scans, workers, .. } = self.extractor;
+        let Engine { segment_cache, scans, workers, .. } = self.engine;
         let (range, filters) = (self.range, &self.filters);
         if !segments.is_empty() {
             let purpose = Purpose { use_index: self.query.use_index, counts: false };
@@ -316,9 +297,7 @@ impl<'f> Following<'f> {
                 let mut pool = WorkPool::new(scope, workers.helpers, &reader);
                 merge(&mut run_queue, &mut pool, &mut self.links, &mut hold_back, self.stop)
             });
-            let PlanReport { rejected, unreadable, gone, segments_read, .. } =
-                std::mem::take(&mut run_queue.report);
-            drop(run_queue);
+            let PlanReport { rejected, unreadable, gone, segments_read, .. } = run_queue.into_report();
             self.report.rejected.extend(rejected);
             self.report.gone.extend(gone);
             self.take_unreadable(unreadable);
@@ -372,17 +351,15 @@ impl<'f> Following<'f> {
         end: FollowEnd,
     ) -> Result<Answer, ExtractError> {
         let mut completeness = Completeness::of_question(self.query);
-        for (link_type, reason) in self.filters.refused.iter().filter(|_| !self.query.is_restricted()) {
-            completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
-        }
+        self.filters.note_refused(self.query, &mut completeness);
         completeness.covered = self.covered(oldest, output.progress.reached, end);
         let mut interfaces = Vec::new();
         if let Some(span) = completeness.covered {
-            let store = self.extractor.store();
+            let store = self.engine.store();
             let is_restricted = self.query.is_restricted();
             let chosen = if is_restricted { &[][..] } else { &self.query.interfaces };
             let scope = LogbookScope { range: span, interfaces: chosen, accounts: self.names.are_wanted };
-            let mut timeline = RecordingTimeline::read(store, &self.extractor.days, scope, &[]);
+            let mut timeline = RecordingTimeline::read(store, &self.engine.logbook_cache, scope, &[]);
             if !chosen.is_empty() {
                 timeline.keep_chosen(chosen);
             }
@@ -438,9 +415,9 @@ impl<'f> Following<'f> {
     }
 }
 
-impl Names {
+impl InterfaceNames {
     /// Numbers the interfaces of these segments; true where there are new ones.
-    fn give(&mut self, extractor: &Extractor, segments: &mut [Segment]) -> Result<bool, ExtractError> {
+    fn give(&mut self, engine: &Engine, segments: &mut [Segment]) -> Result<bool, ExtractError> {
         let known = self.interfaces.len();
         for segment in segments {
             let before = self.of_lanes.get(&segment.name.lane).copied();
@@ -449,7 +426,7 @@ impl Names {
                 continue;
             }
             let of_lane = before.and_then(|(_, number)| self.interfaces.get(number as usize));
-            let (name, description) = match logged(extractor, segment.name)? {
+            let (name, description) = match logged(engine, segment.name)? {
                 Some(origin) => (origin.interface, origin.description),
                 None => (of_lane.map(|interface| interface.name.clone()).unwrap_or_default(), None),
             };
@@ -469,23 +446,23 @@ impl Names {
     /// for as long as its recorder runs: where the logbook is late, the lane's last segment tells.
     fn keep_chosen(
         &mut self,
-        extractor: &Extractor,
+        engine: &Engine,
         chosen: &[String],
         segments: &mut Vec<Segment>,
     ) -> Result<Vec<Unreadable>, ExtractError> {
-        let mut undecided = Vec::new();
+        let mut unknown = Vec::new();
         for segment in &*segments {
             let before = self.chosen.get(&segment.name.lane).copied();
             if before.is_some_and(|(name, is_chosen)| name == segment.name && is_chosen.is_some()) {
                 continue;
             }
-            let origin = match logged(extractor, segment.name)? {
+            let origin = match logged(engine, segment.name)? {
                 Some(origin) => Some(origin),
-                None => started(extractor, segment.name)?,
+                None => started(engine, segment.name)?,
             };
             let is_chosen = origin.map(|origin| origin.is_of(chosen));
             if is_chosen.is_none() {
-                undecided.push(super::interfaces::undecided(segment.name));
+                unknown.push(undecided(segment.name));
             }
             self.chosen.insert(segment.name.lane, (segment.name, is_chosen));
         }
@@ -493,24 +470,24 @@ impl Names {
             let known = self.chosen.get(&segment.name.lane).filter(|(name, _)| *name == segment.name);
             known.is_some_and(|(_, is_chosen)| *is_chosen == Some(true))
         });
-        Ok(undecided)
+        Ok(unknown)
     }
 }
 
 /// Origin of a segment, from the session of its lane.
-fn started(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
+fn started(engine: &Engine, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
     let range = Span { from: name.opened, to: name.opened.plus_ns(1) };
     let scope = LogbookScope { range, interfaces: &[], accounts: false };
-    Ok(RecordingTimeline::read(extractor.store(), &extractor.days, scope, &[name]).origin_of(&name))
+    Ok(RecordingTimeline::read(engine.store(), &engine.logbook_cache, scope, &[name]).origin_of(&name))
 }
 
 /// Origin of a segment, from its own line in the logbook.
-fn logged(extractor: &Extractor, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
+fn logged(engine: &Engine, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
     let text = name.to_string();
     let mut found = None;
     for part in [DayExcerpt::Tail, DayExcerpt::Whole] {
         // A day that cannot be read is told at the end.
-        let read = read_day(extractor.store(), &name.date(), part, |line| {
+        let read = read_day(engine.store(), &name.date(), part, |line| {
             if line.text().contains(&text)
                 && let LogbookLine::Entry(entry) = line.parse()
                 && let Event::Open { segment, interface, description, file, .. } = entry.event

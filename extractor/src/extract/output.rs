@@ -6,26 +6,52 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use netrewind_packet::ViewBytes;
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::Timestamp;
 use netrewind_store::layout::{RECORD_HEADER_BYTES, RecordHeader};
 
-use super::is_over;
 use crate::answer::completeness::ReachedLimit;
-use crate::answer::control::{Control, Progress};
+use crate::answer::control::{Control, Progress, is_over};
 use crate::flows::ChosenPackets;
-use crate::query::AnswerLimits;
+use crate::memory::MemoryAccount;
+use crate::query::{AnswerLimits, Query};
 use crate::read::merge::Emit;
 use crate::read::reader::{Match, RunMatches, index};
 use crate::read::run_queue::RunQueue;
 use crate::sink::{AnswerPacket, Sink, Wants};
 use crate::store::segment::Segment;
-use crate::transform::decapsulate::Decapsulator;
-use crate::transform::dedup::Dedup;
+use crate::transform::decapsulate::{Decapsulator, InnerInterfaces};
+use crate::transform::dedup::{Dedup, DedupWindow};
 use crate::transform::reassembly::{OutputPacket, Reassembler};
 use crate::{ExtractError, Unreadable};
 
 /// Packets after which the caller is asked whether to go on.
 const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
+
+/// Form in which packets are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnswerForm {
+    /// Needs of the sink.
+    pub(crate) wants: Wants,
+    /// Limits of the answer.
+    pub(crate) limits: AnswerLimits,
+    /// True if packets are taken out of their tunnels.
+    pub(crate) decapsulate: bool,
+    /// Window within which a packet is given only once.
+    pub(crate) dedup: Option<DedupWindow>,
+}
+
+impl AnswerForm {
+    /// Form that a query asks for.
+    pub(crate) fn of(query: &Query, wants: Wants) -> Self {
+        Self { wants, limits: query.limits, decapsulate: query.decapsulate, dedup: query.dedup }
+    }
+
+    /// True if the number of packets is enough. Of fragments, and of duplicates, it is known only once they have been read.
+    pub(super) fn only_counts(&self) -> bool {
+        !self.wants.packets && !self.limits.are_set() && self.dedup.is_none() && !self.decapsulate
+    }
+}
 
 /// Passes packets on to the sink, within the limits.
 pub(super) struct Output<'a, 'h> {
@@ -45,7 +71,34 @@ pub(super) struct Output<'a, 'h> {
     pub(super) lost: Vec<Unreadable>,
 }
 
-impl Output<'_, '_> {
+impl<'a, 'h> Output<'a, 'h> {
+    /// Output of all packets in this form.
+    pub(super) fn new(
+        sink: &'a mut dyn Sink,
+        form: AnswerForm,
+        ports: &TunnelPorts,
+        inner_interfaces: InnerInterfaces,
+        control: &'a RefCell<&'h mut dyn Control>,
+        account: &MemoryAccount,
+    ) -> Self {
+        let AnswerForm { wants, limits, decapsulate, dedup } = form;
+        Self {
+            sink,
+            wants,
+            only_counts: false,
+            limits,
+            limit_reached: None,
+            captured_bytes: 0,
+            reassembler: decapsulate.then(|| Reassembler::new(ports).held_by(account)),
+            dedup: dedup.map(|window| Dedup::new(window, ports).held_by(account)),
+            chosen: None,
+            decapsulator: decapsulate.then(|| Decapsulator::new(ports, inner_interfaces)),
+            control,
+            progress: Progress::default(),
+            lost: Vec::new(),
+        }
+    }
+
     /// Limit that a packet of this captured length would exceed.
     fn limit_passed_by(&self, caplen: u32) -> Option<ReachedLimit> {
         let AnswerLimits { packets, bytes } = self.limits;
@@ -126,9 +179,7 @@ impl Output<'_, '_> {
         self.captured_bytes += u64::from(caplen);
         self.go_on(at)
     }
-}
 
-impl Output<'_, '_> {
     /// True if a record can be read at this moment; otherwise its place is noted.
     fn is_readable(&mut self, segment: &Segment, record: Range<usize>) -> bool {
         segment.bytes.touch(record.clone());

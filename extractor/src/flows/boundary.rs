@@ -1,59 +1,54 @@
 //! Fragments divided by an end of the range: the verdict on those inside may then depend on those outside.
 
-use std::sync::Arc;
-
 use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::{Record, Records, Timestamp};
 
-use crate::extract::Prepared;
+use crate::answer::control::Control;
+use crate::answer::error::ExtractError;
+use crate::extract::prepare::PreparedQuery;
 use crate::fragments::REACH_NS;
 use crate::store::live_index::new_builder;
 use crate::store::segment::Segment;
-use crate::{Control, ExtractError, Extractor};
 
 /// Records after which is asked whether to go on.
 const RECORDS_BETWEEN_QUESTIONS: u32 = 1 << 16;
 
-impl Extractor {
-    /// True if there are later fragments near an end of the range.
-    pub(super) fn may_cut_fragments(
-        &self,
-        prepared: &Prepared,
-        segments: &[Arc<Segment>],
-        control: &dyn Control,
-    ) -> Result<bool, ExtractError> {
-        let begin = Some(prepared.range.from).filter(|&from| from > Timestamp(0));
-        let ends: Vec<u64> = [begin, prepared.range.end()].into_iter().flatten().map(Timestamp::ns).collect();
-        let is_near = |at: u64| ends.iter().any(|&end| at.abs_diff(end) <= REACH_NS);
-        for segment in segments.iter().map(Arc::as_ref).chain(&prepared.snapshot.beside) {
-            let Some((first, last)) = segment.bounds else { continue };
-            let meets = |&end: &u64| {
-                first.ns() <= end.saturating_add(REACH_NS) && end <= last.ns().saturating_add(REACH_NS)
-            };
-            if !ends.iter().any(meets) {
-                continue;
-            }
-            let reopened = match segment.is_released() {
-                true => segment.reopen(self.segment_cache(), true)?,
-                false => None,
-            };
-            let segment = match (&reopened, segment.is_released()) {
-                (Some(reopened), _) => reopened,
-                (None, true) => continue, // it has expired since
-                (None, false) => segment,
-            };
-            if has_later_fragments(segment, prepared, &is_near, control)? {
-                return Ok(true);
-            }
+/// True if there are later fragments near an end of the range.
+pub(super) fn may_cut_fragments(
+    prepared: &PreparedQuery<'_>,
+    control: &dyn Control,
+) -> Result<bool, ExtractError> {
+    let begin = Some(prepared.range.from).filter(|&from| from > Timestamp(0));
+    let ends: Vec<u64> = [begin, prepared.range.end()].into_iter().flatten().map(Timestamp::ns).collect();
+    let is_near = |at: u64| ends.iter().any(|&end| at.abs_diff(end) <= REACH_NS);
+    for segment in prepared.segments.in_range.iter().chain(&prepared.segments.beside) {
+        let Some((first, last)) = segment.bounds else { continue };
+        let meets = |&end: &u64| {
+            first.ns() <= end.saturating_add(REACH_NS) && end <= last.ns().saturating_add(REACH_NS)
+        };
+        if !ends.iter().any(meets) {
+            continue;
         }
-        Ok(false)
+        let reopened = match segment.is_released() {
+            true => segment.reopen(&prepared.engine.segment_cache, true)?,
+            false => None,
+        };
+        let segment = match (&reopened, segment.is_released()) {
+            (Some(reopened), _) => reopened,
+            (None, true) => continue, // it has expired since
+            (None, false) => segment,
+        };
+        if has_later_fragments(segment, prepared, &is_near, control)? {
+            return Ok(true);
+        }
     }
+    Ok(false)
 }
 
 /// True if the segment has a later fragment at such a time.
 fn has_later_fragments(
     segment: &Segment,
-    prepared: &Prepared,
+    prepared: &PreparedQuery<'_>,
     is_near: &dyn Fn(u64) -> bool,
     control: &dyn Control,
 ) -> Result<bool, ExtractError> {

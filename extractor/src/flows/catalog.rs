@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use netrewind_flows::conversation::{RangeEnd, describe};
 use netrewind_flows::encapsulation::Encapsulations;
@@ -14,17 +13,19 @@ use netrewind_flows::series::Buckets;
 use netrewind_store::catalog::{
     CATALOG_VERSION, CatalogRecord, CataloguedSegment, Condition, Hour, Manifest,
 };
-use netrewind_store::time::SECOND_NS;
-use netrewind_store::{SegmentName, Store, Timestamp};
+use netrewind_store::time::{SECOND_NS, Span};
+use netrewind_store::{SegmentName, SegmentState, Store, Timestamp};
 
 use super::gather::Gathered;
 use super::kept;
-use super::pipeline::{self, Gathering};
+use super::pipeline::{self, FlowSource, Gathering};
 use super::rollup::Making;
 use super::search_condition::words_of;
-use crate::plan::query_filter::QueryFilter;
+use crate::answer::control::Control;
+use crate::answer::error::ExtractError;
+use crate::extract::engine::Engine;
+use crate::query::Query;
 use crate::store::snapshot::Snapshot;
-use crate::{Control, ExtractError, Extractor, Query, Span};
 
 /// Longest overlap of the packets of two hours' segments: lanes that write at the same time overlap by the age of a segment.
 /// Hours that overlap by more have all their records joined again.
@@ -59,62 +60,56 @@ pub struct Catalogued {
     pub rollup: Option<Vec<u8>>,
 }
 
-impl Extractor {
-    /// Gives the records of the sealed segments that were opened in an hour to `take`, until it refuses one, and returns their
-    /// manifest and rollup. The hour should be over.
-    pub fn catalogue(
-        &self,
-        hour: Hour,
-        control: &mut dyn Control,
-        take: &mut dyn FnMut(&CatalogRecord) -> bool,
-    ) -> Result<Catalogued, ExtractError> {
-        let query = Query::default();
-        let is_wanted = |name: &SegmentName| Hour::of(name.opened) == hour;
-        let mut snapshot = self.snapshot_of_sealed(&query, control, &is_wanted)?;
-        let mut made = WrittenHour::new(hour, &mut snapshot);
-        let filters = QueryFilter::compile(self.compiler(), &query, &snapshot.link_types(), control)?
-            .with_ports(&self.tunnel_ports()?);
-        let encapsulations = Encapsulations::default();
-        let edges = Edges::of(&made.manifest);
-        let unknown_until = edges.begins.saturating_add(TCP_IDLE_NS);
-        let mut joiner = Joiner::of_hour(&encapsulations, unknown_until).with_open_max(OPEN_MAX);
-        let buckets = Buckets::seconds(made.span(), SECONDS_MAX);
-        let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&encapsulations, Wanted::All) };
-        let mut making = Making::new(buckets, edges, &encapsulations);
-        let source = self.gather_source(query.use_index, query.range(), &filters);
-        let mut goes = ControlFlow::Continue(());
-        pipeline::run(
-            source,
-            gathering,
-            std::mem::take(&mut snapshot.segments).into_iter().map(Arc::new).collect(),
-            control,
-            &mut |gathered, horizon| {
-                made.note(&gathered);
-                making.see(&gathered.series);
-                let mut close = |key: &FlowKey, body: &FlowCounters| {
-                    let flow = flow_of(key, body, &encapsulations, edges);
-                    made.count(&flow);
-                    making.take(key, body);
-                    if goes.is_continue() && !take(&flow) {
-                        goes = ControlFlow::Break(());
-                    }
-                };
-                joiner.begin(horizon);
-                gathered.parts.iter().for_each(|part| joiner.add(&part.key, &part.body, &mut close));
-                match horizon {
-                    Some(_) => joiner.expire(&mut close),
-                    None => joiner.finish(&mut close),
-                }
-                goes
-            },
-        )?;
-        made.manifest.is_divided = joiner.is_approximate();
-        if goes.is_break() {
-            return Err(ExtractError::Cancelled);
+/// Gives the records of the sealed segments that were opened in an hour to `take`, until it refuses one, and returns their
+/// manifest and rollup. The hour should be over.
+pub(crate) fn catalogue(
+    engine: &Engine,
+    hour: Hour,
+    control: &mut dyn Control,
+    take: &mut dyn FnMut(&CatalogRecord) -> bool,
+) -> Result<Catalogued, ExtractError> {
+    let query = Query::default();
+    let is_wanted = |name: &SegmentName, state: SegmentState| {
+        state == SegmentState::Sealed && Hour::of(name.opened) == hour
+    };
+    let Engine { segment_cache, scans, workers, .. } = engine;
+    let mut snapshot = Snapshot::take_those(segment_cache, &query, scans, *workers, control, &is_wanted)?;
+    let mut made = WrittenHour::new(hour, &mut snapshot);
+    let filters = engine.compile(&query, &snapshot.link_types(), control)?;
+    let encapsulations = Encapsulations::default();
+    let edges = Edges::of(&made.manifest);
+    let unknown_until = edges.begins.saturating_add(TCP_IDLE_NS);
+    let mut joiner = Joiner::of_hour(&encapsulations, unknown_until).with_open_max(OPEN_MAX);
+    let buckets = Buckets::seconds(made.span(), SECONDS_MAX);
+    let gathering = Gathering { buckets: Some(buckets), ..Gathering::of(&encapsulations, Wanted::All) };
+    let mut making = Making::new(buckets, edges, &encapsulations);
+    let source = FlowSource::new(engine, query.use_index, query.range(), &filters);
+    let mut goes = ControlFlow::Continue(());
+    pipeline::run(source, gathering, snapshot.into_segments(), control, &mut |gathered, horizon| {
+        made.note(&gathered);
+        making.see(&gathered.series);
+        let mut close = |key: &FlowKey, body: &FlowCounters| {
+            let flow = flow_of(key, body, &encapsulations, edges);
+            made.count(&flow);
+            making.take(key, body);
+            if goes.is_continue() && !take(&flow) {
+                goes = ControlFlow::Break(());
+            }
+        };
+        joiner.begin(horizon);
+        gathered.parts.iter().for_each(|part| joiner.add(&part.key, &part.body, &mut close));
+        match horizon {
+            Some(_) => joiner.expire(&mut close),
+            None => joiner.finish(&mut close),
         }
-        let rollup = making.finish(&made.manifest);
-        Ok(Catalogued { manifest: made.manifest, rollup })
+        goes
+    })?;
+    made.manifest.is_divided = joiner.is_approximate();
+    if goes.is_break() {
+        return Err(ExtractError::Cancelled);
     }
+    let rollup = making.finish(&made.manifest);
+    Ok(Catalogued { manifest: made.manifest, rollup })
 }
 
 /// Start and end of an hour, in nanoseconds.

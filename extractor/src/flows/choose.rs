@@ -7,14 +7,22 @@ use netrewind_flows::conversation::{Conversation, FlowId, RangeEnd, describe};
 use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::label_lookup::Wanted;
 use netrewind_flows::search::Search;
+use netrewind_store::time::Span;
 use netrewind_store::{SegmentName, Timestamp};
 
-use super::chosen::{Aim, Chosen, ChosenParts};
+use super::archive::CatalogHours;
+use super::attempt::retry_with_exact_membership;
+use super::chosen::{Aim, Chosen, ChosenParts, PARTS_CHOSEN_MAX};
+use super::joining::{JoinRequest, find_keys, finds, join};
 use super::pipeline::{Gathering, Membership};
-use super::{PARTS_CHOSEN_MAX, finds, take_segments};
-use crate::extract::Prepared;
+use crate::answer::completeness::Unreadable;
+use crate::answer::control::Control;
+use crate::answer::error::ExtractError;
+use crate::answer::{RejectedIndex, Work};
+use crate::extract::engine::Engine;
+use crate::extract::prepare::{PreparedQuery, prepare_flows};
 use crate::memory::MemoryAccount;
-use crate::{Control, ExtractError, Extractor, Query, RejectedIndex, Span, Unreadable, Work};
+use crate::query::Query;
 
 /// Packets chosen by a query for conversations.
 #[derive(Debug)]
@@ -39,208 +47,197 @@ pub(crate) struct FlowSelection {
     pub(crate) unreadable: Vec<Unreadable>,
 }
 
-impl Extractor {
-    /// The conversation of this id, from its first packet on to its end or the query's; `None` where it is not (any more)
-    /// in the query's packets.
-    pub fn flow(
-        &self,
-        query: &Query,
-        id: FlowId,
-        control: &mut dyn Control,
-    ) -> Result<Option<Conversation>, ExtractError> {
-        if !query.range().contains(id.first) {
-            return Ok(None);
+/// The conversation of this id, from its first packet on to its end or the query's; `None` where it is not (any more)
+/// in the query's packets.
+pub(crate) fn find_flow(
+    engine: &Engine,
+    query: &Query,
+    id: FlowId,
+    control: &mut dyn Control,
+) -> Result<Option<Conversation>, ExtractError> {
+    if !query.range().contains(id.first) {
+        return Ok(None);
+    }
+    let choice = retry_with_exact_membership(engine, query, control, |by, account, control| {
+        choose_by_id(engine, by, account, query, id, Aim::Count, control)
+    })?;
+    Ok(choice.and_then(|choice| choice.conversation))
+}
+
+/// Packets that a query chooses by a conversation's id, or by a search; `None` if it does neither.
+pub(crate) fn choose(
+    engine: &Engine,
+    query: &Query,
+    aim: Aim,
+    control: &mut dyn Control,
+) -> Result<Option<FlowSelection>, ExtractError> {
+    let search = query.search.as_deref().map(str::parse::<Search>).transpose()?;
+    let Some(id) = query.flow else {
+        let Some(search) = search else { return Ok(None) };
+        let choice = by_packets_if_unsure(engine, query, control, |by, account, control| {
+            choose_by_search(engine, by, account, query, &search, aim, control)
+        });
+        return choice.map(Some);
+    };
+    let found = match query.range().contains(id.first) {
+        true => by_packets_if_unsure(engine, query, control, |by, account, control| {
+            choose_by_id(engine, by, account, query, id, aim, control)
+        })?,
+        false => None,
+    };
+    let mut choice = found.ok_or(ExtractError::NoSuchFlow(id))?;
+    let is_found = |search: &Search| choice.conversation.as_ref().is_some_and(|found| search.accepts(found));
+    if !search.as_ref().is_none_or(is_found) {
+        (choice.chosen, choice.packets, choice.bytes, choice.segments) = (Chosen::default(), 0, 0, 0);
+    }
+    Ok(Some(choice))
+}
+
+/// Asks by segments, and by the answer itself where fragments or duplicates decide: what is chosen is read anyway.
+fn by_packets_if_unsure<T>(
+    engine: &Engine,
+    query: &Query,
+    control: &mut dyn Control,
+    mut ask: impl FnMut(Membership, &MemoryAccount, &mut dyn Control) -> Result<(T, bool), ExtractError>,
+) -> Result<T, ExtractError> {
+    engine.memory.answer(control, |account, control| {
+        if query.dedup.is_none()
+            && let (found, false) = ask(Membership::Segments, account, control)?
+        {
+            return Ok(found);
         }
-        let choice = self.retry_with_exact_membership(query, control, |by, account, control| {
-            self.choose_by_id(by, account, query, id, Aim::Count, control)
-        })?;
-        Ok(choice.and_then(|choice| choice.conversation))
-    }
+        Ok(ask(Membership::Answer, account, control)?.0)
+    })
+}
 
-    /// Packets that a query chooses by a conversation's id, or by a search; `None` if it does neither.
-    pub(crate) fn choose(
-        &self,
-        query: &Query,
-        aim: Aim,
-        control: &mut dyn Control,
-    ) -> Result<Option<FlowSelection>, ExtractError> {
-        let search = query.search.as_deref().map(str::parse::<Search>).transpose()?;
-        let Some(id) = query.flow else {
-            let Some(search) = search else { return Ok(None) };
-            let choice = self.by_packets_if_unsure(query, control, |by, account, control| {
-                self.choose_by_search(by, account, query, &search, aim, control)
-            });
-            return choice.map(Some);
-        };
-        let found = match query.range().contains(id.first) {
-            true => self.by_packets_if_unsure(query, control, |by, account, control| {
-                self.choose_by_id(by, account, query, id, aim, control)
-            })?,
-            false => None,
-        };
-        let mut choice = found.ok_or(ExtractError::NoSuchFlow(id))?;
-        let is_found =
-            |search: &Search| choice.conversation.as_ref().is_some_and(|found| search.accepts(found));
-        if !search.as_ref().is_none_or(is_found) {
-            (choice.chosen, choice.packets, choice.bytes, choice.segments) = (Chosen::default(), 0, 0, 0);
-        }
-        Ok(Some(choice))
-    }
-
-    /// Asks by segments, and by the answer itself where fragments or duplicates decide: what is chosen is read anyway.
-    fn by_packets_if_unsure<T>(
-        &self,
-        query: &Query,
-        control: &mut dyn Control,
-        mut ask: impl FnMut(Membership, &MemoryAccount, &mut dyn Control) -> Result<(T, bool), ExtractError>,
-    ) -> Result<T, ExtractError> {
-        self.memory.answer(control, |account, control| {
-            if query.dedup.is_none()
-                && let (found, false) = ask(Membership::Segments, account, control)?
-            {
-                return Ok(found);
-            }
-            Ok(ask(Membership::Answer, account, control)?.0)
-        })
-    }
-
-    fn choose_by_id(
-        &self,
-        by: Membership,
-        account: &MemoryAccount,
-        query: &Query,
-        id: FlowId,
-        aim: Aim,
-        control: &mut dyn Control,
-    ) -> Result<(Option<FlowSelection>, bool), ExtractError> {
-        let mut found = None;
-        // First its first instant alone, which tells whether it is there at all.
-        for to in [Some(id.first.plus_ns(1)), query.to] {
-            // Whether a packet is a duplicate, those before it tell.
-            let from = if query.dedup.is_some() { query.from } else { Some(id.first) };
-            let query = Query { from, to, ..query.clone() };
-            let encapsulations = Encapsulations::default();
-            let gathering = Gathering::of(&encapsulations, Wanted::Hash(id.key_hash)).by(by).held_by(account);
-            let gathering = Gathering { tracks: true, ..gathering };
-            let mut prepared = self.prepare_flows(&query, control, false)?;
-            let ending = RangeEnd::at(prepared.completeness.covered_to());
-            let in_hours = kept_in_hours(&prepared);
-            let are_kept = prepared.archived.is_empty();
-            let expired = prepared.archived.expired(&prepared.snapshot.names);
-            let mut one = None;
-            let segments = take_segments(&mut prepared, by);
-            let outcome = self.join(
-                &mut prepared,
-                segments,
-                &query,
-                gathering,
-                None,
-                false,
-                control,
-                &mut |_| {},
-                &mut |key, body| {
-                    // Whole records of the catalog come before those that still go on.
-                    let is_it = body.first() == id.first.ns();
-                    if is_it {
-                        let mut parts = ChosenParts::new(aim, in_hours.clone());
-                        let fits = parts.add(key, body);
-                        one = Some((describe(key, body, &encapsulations, ending), parts, fits));
-                    }
-                    if is_it { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                },
-            )?;
-            if outcome.is_unsure {
-                return Ok((None, true));
-            }
-            let Some((conversation, parts, fits)) = one else { return Ok((None, false)) };
-            if !fits {
-                return Err(ExtractError::TooManyChosen(PARTS_CHOSEN_MAX));
-            }
-            found = Some(FlowSelection {
-                query: Query { to: Some(conversation.last.plus_ns(1)), flow: None, search: None, ..query },
-                packets: conversation.packets(),
-                bytes: conversation.bytes(),
-                are_kept,
-                expired: within(&expired, conversation.first.ns(), conversation.last.ns()),
-                segments: parts.segments() as u64,
-                chosen: Chosen { encapsulations, parts },
-                conversation: Some(conversation),
-                work: outcome.work,
-                rejected: outcome.rejected,
-                unreadable: std::mem::take(&mut prepared.completeness.unreadable),
-            });
-        }
-        Ok((found, false))
-    }
-
-    fn choose_by_search(
-        &self,
-        by: Membership,
-        account: &MemoryAccount,
-        query: &Query,
-        search: &Search,
-        aim: Aim,
-        control: &mut dyn Control,
-    ) -> Result<(FlowSelection, bool), ExtractError> {
+fn choose_by_id(
+    engine: &Engine,
+    by: Membership,
+    account: &MemoryAccount,
+    query: &Query,
+    id: FlowId,
+    aim: Aim,
+    control: &mut dyn Control,
+) -> Result<(Option<FlowSelection>, bool), ExtractError> {
+    let mut found = None;
+    // First its first instant alone, which tells whether it is there at all.
+    for to in [Some(id.first.plus_ns(1)), query.to] {
+        // Whether a packet is a duplicate, those before it tell.
+        let from = if query.dedup.is_some() { query.from } else { Some(id.first) };
+        let query = Query { from, to, ..query.clone() };
         let encapsulations = Encapsulations::default();
-        let mut prepared = self.prepare_flows(query, control, false)?;
-        let ending = RangeEnd::at(prepared.completeness.covered_to());
-        // What is recorded meanwhile is not looked at by the search.
-        let to = query.to.or(prepared.completeness.covered_to());
-        let are_kept = prepared.archived.is_empty();
-        let expired = prepared.archived.expired(&prepared.snapshot.names);
-        let mut parts = ChosenParts::new(aim, kept_in_hours(&prepared));
-        let segments = take_segments(&mut prepared, by);
-        let sought = Some(search).filter(|_| by != Membership::Answer);
-        let keys = self.sought(&prepared, &segments, query, sought, &encapsulations, control)?;
-        let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
-        let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
+        let gathering = Gathering::of(&encapsulations, Wanted::Hash(id.key_hash)).by(by).held_by(account);
         let gathering = Gathering { tracks: true, ..gathering };
-        let (mut packets, mut bytes, mut fits) = (0, 0, true);
-        let (mut first, mut last) = (u64::MAX, 0);
-        let outcome = self.join(
-            &mut prepared,
-            segments,
-            query,
-            gathering,
-            Some(search),
-            false,
+        let (prepared, hours) = prepare_flows(engine, &query, control, false)?;
+        let ending = RangeEnd::at(prepared.completeness.covered_to());
+        let in_hours = kept_in_hours(&prepared, &hours);
+        let are_kept = hours.is_empty();
+        let expired = hours.expired(&prepared.segments.names);
+        let mut one = None;
+        let outcome = join(
+            prepared,
+            hours,
+            JoinRequest { gathering, search: None, takes_rollups: false },
             control,
             &mut |_| {},
             &mut |key, body| {
-                if finds(search, key, body, &encapsulations, ending) {
-                    (packets, bytes) = (packets + body.packets(), bytes + body.bytes());
-                    (first, last) = (first.min(body.first()), last.max(body.last()));
-                    fits = parts.add(key, body);
+                // Whole records of the catalog come before those that still go on.
+                let is_it = body.first() == id.first.ns();
+                if is_it {
+                    let mut parts = ChosenParts::new(aim, in_hours.clone());
+                    let fits = parts.add(key, body);
+                    one = Some((describe(key, body, &encapsulations, ending), parts, fits));
                 }
-                if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if is_it { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             },
         )?;
+        if outcome.is_unsure {
+            return Ok((None, true));
+        }
+        let Some((conversation, parts, fits)) = one else { return Ok((None, false)) };
         if !fits {
             return Err(ExtractError::TooManyChosen(PARTS_CHOSEN_MAX));
         }
-        let choice = FlowSelection {
-            query: Query { to, flow: None, search: None, ..query.clone() },
-            packets,
-            bytes,
+        found = Some(FlowSelection {
+            query: Query { to: Some(conversation.last.plus_ns(1)), flow: None, search: None, ..query },
+            packets: conversation.packets(),
+            bytes: conversation.bytes(),
             are_kept,
-            expired: within(&expired, first, last),
+            expired: within(&expired, conversation.first.ns(), conversation.last.ns()),
             segments: parts.segments() as u64,
             chosen: Chosen { encapsulations, parts },
-            conversation: None,
+            conversation: Some(conversation),
             work: outcome.work,
             rejected: outcome.rejected,
-            unreadable: std::mem::take(&mut prepared.completeness.unreadable),
-        };
-        Ok((choice, outcome.is_unsure))
+            unreadable: outcome.completeness.unreadable,
+        });
     }
+    Ok((found, false))
+}
+
+fn choose_by_search(
+    engine: &Engine,
+    by: Membership,
+    account: &MemoryAccount,
+    query: &Query,
+    search: &Search,
+    aim: Aim,
+    control: &mut dyn Control,
+) -> Result<(FlowSelection, bool), ExtractError> {
+    let encapsulations = Encapsulations::default();
+    let (prepared, hours) = prepare_flows(engine, query, control, false)?;
+    let ending = RangeEnd::at(prepared.completeness.covered_to());
+    // What is recorded meanwhile is not looked at by the search.
+    let to = query.to.or(prepared.completeness.covered_to());
+    let are_kept = hours.is_empty();
+    let expired = hours.expired(&prepared.segments.names);
+    let mut parts = ChosenParts::new(aim, kept_in_hours(&prepared, &hours));
+    let sought = Some(search).filter(|_| by != Membership::Answer);
+    let keys = find_keys(&prepared, &hours, sought, &encapsulations, control)?;
+    let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
+    let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
+    let gathering = Gathering { tracks: true, ..gathering };
+    let (mut packets, mut bytes, mut fits) = (0, 0, true);
+    let (mut first, mut last) = (u64::MAX, 0);
+    let outcome = join(
+        prepared,
+        hours,
+        JoinRequest { gathering, search: Some(search), takes_rollups: false },
+        control,
+        &mut |_| {},
+        &mut |key, body| {
+            if finds(search, key, body, &encapsulations, ending) {
+                (packets, bytes) = (packets + body.packets(), bytes + body.bytes());
+                (first, last) = (first.min(body.first()), last.max(body.last()));
+                fits = parts.add(key, body);
+            }
+            if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        },
+    )?;
+    if !fits {
+        return Err(ExtractError::TooManyChosen(PARTS_CHOSEN_MAX));
+    }
+    let choice = FlowSelection {
+        query: Query { to, flow: None, search: None, ..query.clone() },
+        packets,
+        bytes,
+        are_kept,
+        expired: within(&expired, first, last),
+        segments: parts.segments() as u64,
+        chosen: Chosen { encapsulations, parts },
+        conversation: None,
+        work: outcome.work,
+        rejected: outcome.rejected,
+        unreadable: outcome.completeness.unreadable,
+    };
+    Ok((choice, outcome.is_unsure))
 }
 
 /// Segments that are kept although an hour of the catalog stands in for them.
-fn kept_in_hours(prepared: &Prepared) -> HashSet<SegmentName> {
-    let names = &prepared.snapshot.names;
+fn kept_in_hours(prepared: &PreparedQuery<'_>, hours: &CatalogHours) -> HashSet<SegmentName> {
+    let names = &prepared.segments.names;
     let is_kept = |name: &&SegmentName| names.binary_search(name).is_ok();
-    prepared.archived.names().iter().filter(is_kept).copied().collect()
+    hours.names().iter().filter(is_kept).copied().collect()
 }
 
 /// Part of these spans from the first to the last instant, both included.

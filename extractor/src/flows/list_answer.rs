@@ -11,7 +11,7 @@ use netrewind_store::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::GatherOutcome;
+use super::joining::GatherOutcome;
 use super::rollup::TOP_KEPT;
 use crate::{Completeness, Hint, Query, RejectedIndex, Work};
 
@@ -140,14 +140,10 @@ pub struct FlowAnswer {
 
 impl FlowAnswer {
     /// Page of these conversations.
-    pub(super) fn of(
-        top: TopFlows<'_>,
-        ending: RangeEnd,
-        completeness: Completeness,
-        outcome: GatherOutcome,
-    ) -> Self {
+    pub(super) fn of(top: TopFlows<'_>, ending: RangeEnd, outcome: GatherOutcome) -> Self {
         let (sort, totals) = (top.sort(), top.totals());
         let (flows, next) = top.describe(ending);
+        let GatherOutcome { work, rejected, completeness, approximate, .. } = outcome;
         let next = next.zip(completeness.covered).map(|((rank, id), covered)| PageCursor {
             sort,
             rank,
@@ -155,7 +151,7 @@ impl FlowAnswer {
             from: covered.from,
             to: covered.to,
         });
-        let GatherOutcome { work, rejected, approximate, .. } = outcome;
+
         Self { flows, next, totals, approximate, completeness, rejected_indexes: rejected, hint: None, work }
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::gather::{Gathered, Gatherer};
 use crate::ExtractError;
 use crate::answer::control::{Control, Progress};
+use crate::extract::engine::Engine;
 use crate::memory::MemoryAccount;
 use crate::plan::query_filter::QueryFilter;
 use crate::query::TimeRange;
@@ -37,6 +38,20 @@ pub(crate) struct FlowSource<'q> {
     pub(crate) segment_cache: &'q SegmentCache,
     pub(crate) use_index: bool,
     pub(crate) helpers: usize,
+}
+
+impl<'q> FlowSource<'q> {
+    /// Segments of the engine's store, in this range and by these filters.
+    pub(super) fn new(
+        engine: &'q Engine,
+        use_index: bool,
+        range: TimeRange,
+        filters: &'q QueryFilter,
+    ) -> Self {
+        let Engine { scans, live_indexes, segment_cache, workers, .. } = engine;
+        let helpers = workers.helpers;
+        Self { range, filters, scans, live_indexes, segment_cache, use_index, helpers }
+    }
 }
 
 /// Way to decide which packets belong to the answer.

@@ -18,7 +18,7 @@ use netrewind_flows::tally::{HostTally, SummaryTally};
 use netrewind_flows::totals::Totals;
 use netrewind_store::Timestamp;
 
-use super::GatherOutcome;
+use super::joining::GatherOutcome;
 use super::rollup::{Aggregate, TOP_KEPT, Table, TableKey, TableValue, heaviest};
 use crate::memory::MemoryAccount;
 use crate::{Completeness, Gap, RejectedIndex, Work};
@@ -209,7 +209,6 @@ impl<'q> SummaryBuilder<'q> {
         self,
         series: SeriesBuilder,
         ending: RangeEnd,
-        completeness: Completeness,
         outcome: GatherOutcome,
     ) -> FlowSummary {
         let Self { top, pairs, tally, added, .. } = self;
@@ -229,6 +228,7 @@ impl<'q> SummaryBuilder<'q> {
             ports: ports.into_iter().take(top).map(port_count).collect(),
             conversations: flows.describe(ending).0,
         };
+        let GatherOutcome { work, rejected, completeness, approximate, .. } = outcome;
         FlowSummary {
             from: completeness.covered.map(|span| span.from),
             to: completeness.covered.map(|span| span.to),
@@ -242,10 +242,10 @@ impl<'q> SummaryBuilder<'q> {
                 .map(|((a, b), Totals { packets, bytes, .. })| Edge { a, b, packets, bytes })
                 .collect(),
             gaps: completeness.gaps.clone(),
-            approximate: outcome.approximate || is_approximate.contains(&true),
+            approximate: approximate || is_approximate.contains(&true),
             completeness,
-            rejected_indexes: outcome.rejected,
-            work: outcome.work,
+            rejected_indexes: rejected,
+            work,
         }
     }
 }

@@ -6,6 +6,7 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{INNER_LINK_TYPES, Peeled, Peeler, ViewBytes, without_tags};
 use netrewind_store::LinkType;
 
+use crate::answer::completeness::Completeness;
 use crate::answer::control::{Aside, Control};
 use crate::plan::selection::ViewSelection;
 use crate::plan::tunnel_terms::TunnelDemands;
@@ -70,7 +71,7 @@ pub(crate) struct QueryFilter {
     /// True if a packet has to be dissected before it can be judged, unless it is known to be plain.
     peels: bool,
     /// Link types of the store for which the query's own has no meaning, and libpcap's word for it.
-    pub(crate) refused: Vec<(LinkType, String)>,
+    refused: Vec<(LinkType, String)>,
 }
 
 impl FilterExpression {
@@ -187,6 +188,13 @@ impl QueryFilter {
     /// Filters for a store with these tunnel ports.
     pub(crate) fn with_ports(self, ports: &TunnelPorts) -> Self {
         Self { ports: ports.clone(), ..self }
+    }
+
+    /// Notes the link types for which the filter has no meaning, if the asker may know of all packets.
+    pub(crate) fn note_refused(&self, query: &Query, completeness: &mut Completeness) {
+        for (link_type, reason) in self.refused.iter().filter(|_| !query.is_restricted()) {
+            completeness.note(format!("the filter accepts nothing of {link_type}: {reason}"));
+        }
     }
 
     /// Memory for judging packets.

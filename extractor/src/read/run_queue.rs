@@ -117,6 +117,11 @@ impl<'q> RunQueue<'q> {
         Self { chosen, ..self }
     }
 
+    /// Findings on the way.
+    pub(crate) fn into_report(self) -> PlanReport {
+        self.report
+    }
+
     /// The next run, in the order of [`Run::place`].
     pub(crate) fn next(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Run>, ExtractError> {
         while let Some(Reverse((place, number, step))) = self.next.pop() {

@@ -6,10 +6,10 @@ use netrewind_store::store::Watcher;
 use netrewind_store::{SegmentName, SegmentState, Store, Timestamp};
 
 use crate::answer::RejectedIndex;
+use crate::extract::prepare::QuerySegments;
 use crate::history::timeline::RecordingTimeline;
 use crate::store::segment::{Opening, ScanCache, Segment};
 use crate::store::segment_cache::SegmentCache;
-use crate::store::snapshot::Snapshot;
 use crate::{ExtractError, Span, Unreadable};
 
 /// Segments that are remembered; beyond, the oldest is forgotten. Lanes that rotate once a minute make 1,440 a day.
@@ -46,15 +46,16 @@ pub(crate) struct Round {
 }
 
 impl Known {
-    /// Everything in a snapshot is known, as far as it was opened.
+    /// The segments that a query opened are known, and those that it could not open.
     pub(crate) fn new(
         store: &Store,
-        snapshot: &Snapshot,
+        segments: &QuerySegments,
+        unreadable: &[Unreadable],
         scans: &ScanCache,
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, ExtractError> {
         let mut reached = BTreeMap::new();
-        for segment in snapshot.segments.iter().chain(&snapshot.outside).chain(&snapshot.beside) {
+        for segment in segments.iter() {
             let is_whole = segment.is_sealed();
             let end = match is_whole {
                 true => segment.bytes.len() as u64,
@@ -63,11 +64,11 @@ impl Known {
             let (ordinal, bounds) = (segment.ordinal, segment.bounds);
             reached.insert(segment.name, Reached { ordinal, end, is_whole, bounds });
         }
-        for place in &snapshot.unreadable {
+        for place in unreadable {
             let unread = Reached { ordinal: 0, end: 0, is_whole: true, bounds: None };
             reached.entry(place.segment).or_insert(unread);
         }
-        let next_ordinal = u32::try_from(snapshot.names.len()).unwrap_or(u32::MAX);
+        let next_ordinal = u32::try_from(segments.names.len()).unwrap_or(u32::MAX);
         Ok(Self { watcher: Watcher::new(store), looks: 0, reached, pending: Vec::new(), next_ordinal })
     }
 

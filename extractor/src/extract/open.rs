@@ -1,0 +1,58 @@
+//! First stage of a query: opens the segments of the store, and for flows the catalog's hours.
+
+use super::engine::Engine;
+use crate::answer::control::Control;
+use crate::answer::error::ExtractError;
+use crate::flows::CatalogHours;
+use crate::query::Query;
+use crate::store::snapshot::Snapshot;
+
+/// Query whose segments are open.
+pub(crate) struct OpenedQuery<'q> {
+    pub(super) engine: &'q Engine,
+    pub(super) query: &'q Query,
+    pub(super) snapshot: Snapshot,
+    /// Hours of the catalog in the place of segments that have expired: only for flows.
+    pub(super) hours: CatalogHours,
+}
+
+impl<'q> OpenedQuery<'q> {
+    /// Opens the segments of a query for packets.
+    pub(crate) fn open(
+        engine: &'q Engine,
+        query: &'q Query,
+        control: &dyn Control,
+    ) -> Result<Self, ExtractError> {
+        let Engine { segment_cache, scans, workers, .. } = engine;
+        let snapshot = Snapshot::take(segment_cache, query, scans, *workers, control)?;
+        Ok(Self { engine, query, snapshot, hours: CatalogHours::default() })
+    }
+
+    /// Opens the segments of a query for flows: hours that are no longer kept come from the catalog. If it `adds_up`, and
+    /// everything is asked for, whole hours come from there anyway.
+    pub(crate) fn open_for_flows(
+        engine: &'q Engine,
+        query: &'q Query,
+        control: &dyn Control,
+        adds_up: bool,
+    ) -> Result<Self, ExtractError> {
+        let mut opened = Self::open(engine, query, control)?;
+        // The catalog does not know where packets came from.
+        if engine.catalog().is_some() && query.interfaces.is_empty() {
+            let Self { snapshot, hours, .. } = &mut opened;
+            let adds_up = adds_up && wants_all(query);
+            *hours = CatalogHours::of(engine.store(), &engine.manifests, snapshot, query.range(), adds_up);
+            snapshot.segments.retain(|segment| !hours.names().contains(&segment.name));
+        }
+        Ok(opened)
+    }
+}
+
+/// True if the answer holds every packet of the range, and indexes may tell of it.
+fn wants_all(query: &Query) -> bool {
+    query.use_index
+        && query.filter.trim().is_empty()
+        && query.joined.is_empty()
+        && query.dedup.is_none()
+        && query.tunnels.are_none()
+}

@@ -1,0 +1,77 @@
+//! Lists of conversations.
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+
+use netrewind_flows::conversation::RangeEnd;
+use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::key::FlowKey;
+use netrewind_flows::label_lookup::Wanted;
+use netrewind_flows::part::FlowCounters;
+
+use super::attempt::retry_with_exact_membership;
+use super::joining::{JoinRequest, RecordSource, find_keys, finds, join};
+use super::list_answer::{FlowAnswer, FlowQuery};
+use super::pipeline::{Gathering, Membership};
+use crate::answer::control::Control;
+use crate::answer::error::ExtractError;
+use crate::extract::engine::Engine;
+use crate::extract::prepare::prepare_flows;
+use crate::memory::MemoryAccount;
+use crate::query::Query;
+
+/// The conversations of a query's packets, sorted. Limits of the query do not count.
+pub(crate) fn list_flows(
+    engine: &Engine,
+    query: &Query,
+    flows: &FlowQuery,
+    control: &mut dyn Control,
+) -> Result<FlowAnswer, ExtractError> {
+    let query = &flows.continued(query);
+    retry_with_exact_membership(engine, query, control, |by, account, control| {
+        list_flows_by(engine, by, account, query, flows, control)
+    })
+}
+
+fn list_flows_by(
+    engine: &Engine,
+    by: Membership,
+    account: &MemoryAccount,
+    query: &Query,
+    flows: &FlowQuery,
+    control: &mut dyn Control,
+) -> Result<(FlowAnswer, bool), ExtractError> {
+    let encapsulations = Encapsulations::default();
+    let top = RefCell::new(flows.top(&encapsulations));
+    let takes_rollups = flows.takes_rollups();
+    let adds_up = takes_rollups && by == Membership::Segments;
+    let (prepared, hours) = prepare_flows(engine, query, control, adds_up)?;
+    let ending = RangeEnd::at(prepared.completeness.covered_to());
+    let sought = flows.search.as_ref().filter(|_| by != Membership::Answer);
+    let keys = find_keys(&prepared, &hours, sought, &encapsulations, control)?;
+    let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
+    let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
+    let search = flows.search.as_ref();
+    let is_found = |key: &FlowKey, body: &FlowCounters| {
+        search.is_none_or(|search| finds(search, key, body, &encapsulations, ending))
+    };
+    let outcome = join(
+        prepared,
+        hours,
+        JoinRequest { gathering, search, takes_rollups },
+        control,
+        &mut |seen| {
+            if let RecordSource::Added(added) = seen {
+                added.add_to(&mut top.borrow_mut(), &encapsulations);
+            }
+        },
+        &mut |key, body| {
+            if is_found(key, body) {
+                top.borrow_mut().take(key, body);
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
+    let is_unsure = outcome.is_unsure;
+    Ok((FlowAnswer::of(top.into_inner(), ending, outcome), is_unsure))
+}
