@@ -9,6 +9,7 @@ use netrewind_index::{Builder, Index, IndexError, build_with};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::{BlockSink, SegmentEnd, SegmentStart};
+use netrewind_store::files::OpenMode;
 use netrewind_store::store::ListedSegment;
 use netrewind_store::{
     Event, LinkType, Logbook, RecordReader, Records, SegmentName, Store, locked, random_seed,
@@ -29,8 +30,8 @@ pub fn ports_of(store: &Store) -> anyhow::Result<TunnelPorts> {
 pub fn build(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<u8>> {
     let path = store.sealed_path(name);
     let failed = |error: anyhow::Error| error.context(path.display().to_string());
-    let file = std::fs::File::open(&path).map_err(|error| failed(error.into()))?;
-    let reader = RecordReader::new(file).map_err(|error| failed(error.into()))?;
+    let file = store.files().open(&path, OpenMode::Read).map_err(|error| failed(error.into()))?;
+    let reader = RecordReader::new(file.reader(0)).map_err(|error| failed(error.into()))?;
     build_with(reader, random_seed(), &ports_of(store)?).map_err(|error| failed(error.into()))
 }
 
@@ -47,12 +48,8 @@ pub enum IndexState {
 
 /// Checks that a sealed segment has an index that fits, without reading all of either.
 pub fn look(store: &Store, segment: &ListedSegment) -> anyhow::Result<IndexState> {
-    use std::io::Read;
-    use std::os::unix::fs::FileExt;
-    let Some(mut file) = store.open_index(&segment.name)? else { return Ok(IndexState::Missing) };
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let index = match Index::open(bytes) {
+    let Some(file) = store.open_index(&segment.name)? else { return Ok(IndexState::Missing) };
+    let index = match Index::open(file.read_all()?) {
         Ok(index) => index,
         Err(error) => return Ok(IndexState::Bad(error)),
     };
@@ -99,7 +96,7 @@ impl IndexWriter {
         // One that has expired meanwhile needs none. Else the answers stay right, only slower: `netrewind index` tries
         // again.
         if let Err(error) = written
-            && self.store.sealed_path(name).exists()
+            && self.store.is_sealed(name)
         {
             self.behind(name, format!("{error:#}"));
         }
@@ -200,7 +197,7 @@ fn finish(writer: &IndexWriter, queue: &Receiver<CountedSegment>) {
 
 fn catch_up(writer: &IndexWriter, queue: &Receiver<Behind>) {
     for (name, keeper) in queue {
-        if writer.store.sealed_path(&name).exists() {
+        if writer.store.is_sealed(&name) {
             writer.write(&name, build(&writer.store, &name), &keeper);
         }
     }

@@ -1,11 +1,10 @@
 //! Integrity of sealed segments: their bytes compared with the checksums in their indexes.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 
 use anyhow::Context;
 use netrewind_index::{GranuleChecksums, Index};
+use netrewind_store::files::StoreFile;
 use netrewind_store::{SegmentName, SegmentState, Store};
 
 /// Bytes of a segment that are read at once.
@@ -19,15 +18,14 @@ const REMEDY: &str = "restore the segment from a copy, if there is one; its inde
 /// Differences of a segment from its index's record of it, one line each; none if it is unchanged, or if there is no usable
 /// index: that is another fault.
 pub fn alterations(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<String>> {
-    let Some(mut file) = store.open_index(name)? else { return Ok(Vec::new()) };
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).with_context(|| store.index_path(name).display().to_string())?;
+    let Some(file) = store.open_index(name)? else { return Ok(Vec::new()) };
+    let bytes = file.read_all().with_context(|| store.index_path(name).display().to_string())?;
     let Ok(index) = Index::open(bytes) else { return Ok(Vec::new()) };
     let Some(opened) = store.open_segment(name)?.filter(|opened| opened.state == SegmentState::Sealed) else {
         return Ok(Vec::new());
     };
     let (checksums, length) =
-        checksums_of(opened.file, &index).with_context(|| store.sealed_path(name).display().to_string())?;
+        checksums_of(&*opened.file, &index).with_context(|| store.sealed_path(name).display().to_string())?;
     let Ok(comparison) = index.compare(&checksums, length) else { return Ok(Vec::new()) };
     let mut lines = Vec::new();
     let granules = comparison
@@ -52,16 +50,12 @@ pub fn alterations(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<Stri
 }
 
 /// The checksums of a file's granules, and its length.
-fn checksums_of<B: AsRef<[u8]>>(mut file: File, index: &Index<B>) -> std::io::Result<(Vec<u32>, u64)> {
+fn checksums_of<B: AsRef<[u8]>>(file: &dyn StoreFile, index: &Index<B>) -> std::io::Result<(Vec<u32>, u64)> {
     let mut checksums = GranuleChecksums::new(index.granule_bytes());
     let mut buffer = vec![0; READ_BYTES];
     let mut length = 0;
     loop {
-        let count = match file.read(&mut buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
+        let count = file.read_at_most(&mut buffer, length)?;
         if count == 0 {
             return Ok((checksums.finish().to_vec(), length));
         }

@@ -4,10 +4,9 @@
 //! sector of it reads as all zeros: a power cut may have lost any sector that was not yet synced, and a lost sector cannot be
 //! told from one of zeros.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 
+use netrewind_store::files::{OpenMode, StoreFile};
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
 use netrewind_store::time::DAY_NS;
 use netrewind_store::{
@@ -56,15 +55,16 @@ fn recover_segment(
     let path = store.open_path(&name);
     let failed = |source| StoreError::Io { path: path.clone(), source };
     let mark = store.mark(&name)?.unwrap_or_default();
-    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
-    let Some((link_type, walk)) = walk(&file, mark.committed_bytes).map_err(failed)? else {
-        return remove_headless(store, &name, &file, &mark, log);
+    let file = store.files().open(&path, OpenMode::Update).map_err(failed)?;
+    let file = &*file;
+    let Some((link_type, walk)) = walk(file, mark.committed_bytes).map_err(failed)? else {
+        return remove_headless(store, &name, file, &mark, log);
     };
-    let data_end = data_end(&file, walk.kept_bytes).map_err(failed)?;
-    let rest = find_rest(&file, &walk, &mark, data_end.min(mark.committed_bytes)).map_err(failed)?;
+    let data_end = data_end(file, walk.kept_bytes).map_err(failed)?;
+    let rest = find_rest(file, &walk, &mark, data_end.min(mark.committed_bytes)).map_err(failed)?;
     if let Some(rest) = rest {
         let piece = next_free_name(store, &name);
-        write_piece(store, &piece, link_type, &file, rest..mark.committed_bytes)?;
+        write_piece(store, &piece, link_type, file, rest..mark.committed_bytes)?;
         recover_segment(store, piece, recovered, log)?;
     }
     log(Event::Recover {
@@ -79,7 +79,7 @@ fn recover_segment(
     if walk.records == 0 {
         return store.remove(&name);
     }
-    file.set_len(walk.kept_bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.set_bytes(walk.kept_bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     store.seal(&name)?;
     recovered.push(name);
     Ok(())
@@ -89,7 +89,7 @@ fn recover_segment(
 fn remove_headless(
     store: &Store,
     name: &SegmentName,
-    file: &File,
+    file: &dyn StoreFile,
     mark: &Mark,
     log: &mut dyn FnMut(Event),
 ) -> Result<(), StoreError> {
@@ -115,10 +115,8 @@ fn remove_headless(
 }
 
 /// Walks the whole records from the beginning; `None` where there is no file header.
-fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, WholeRecords)>> {
-    let mut input = file.try_clone()?;
-    input.seek(SeekFrom::Start(0))?;
-    let mut reader = match RecordReader::new(input) {
+fn walk(file: &dyn StoreFile, committed_bytes: u64) -> io::Result<Option<(LinkType, WholeRecords)>> {
+    let mut reader = match RecordReader::new(file.reader(0)) {
         Ok(reader) => reader,
         Err(SegmentError::Io(error)) => return Err(error),
         Err(_) => return Ok(None),
@@ -151,7 +149,7 @@ fn walk(file: &File, committed_bytes: u64) -> io::Result<Option<(LinkType, Whole
 
 /// True if a sector that the record touches reads as all zeros, or as an earlier write left it: that write ended with a whole
 /// record and zeros, so the record's header begins with zeros up to the sector's end.
-fn has_lost_sector(file: &File, record: &netrewind_store::Record<'_>) -> io::Result<bool> {
+fn has_lost_sector(file: &dyn StoreFile, record: &netrewind_store::Record<'_>) -> io::Result<bool> {
     let in_first_sector = usize::try_from(SECTOR_BYTES - record.offset % SECTOR_BYTES).unwrap_or(usize::MAX);
     if record.header.to_bytes().get(..in_first_sector).is_some_and(is_zero) {
         return Ok(true);
@@ -175,41 +173,21 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == 0)
 }
 
-fn sector_is_zero(file: &File, sector: u64) -> io::Result<bool> {
+fn sector_is_zero(file: &dyn StoreFile, sector: u64) -> io::Result<bool> {
     let mut bytes = [0; SECTOR_BYTES as usize];
-    let read = read_at_most(file, &mut bytes, sector * SECTOR_BYTES)?;
+    let read = file.read_at_most(&mut bytes, sector * SECTOR_BYTES)?;
     Ok(is_zero(&bytes[..read]))
 }
 
-fn read_at_most(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read_at(&mut bytes[read..], offset + read as u64) {
-            Ok(0) => break,
-            Ok(n) => read += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
-}
-
 /// End of the last byte that is not zero, or `from`. Reserved space is not read.
-fn data_end(file: &File, from: u64) -> io::Result<u64> {
-    use rustix::fs::SeekFrom as Place;
-    let len = file.metadata()?.len();
+fn data_end(file: &dyn StoreFile, from: u64) -> io::Result<u64> {
     let (mut end, mut position) = (from, from);
     let mut bytes = vec![0; SCAN_BYTES];
-    while position < len {
-        let data = rustix::fs::seek(file, Place::Data(position)).unwrap_or(match from {
-            _ if position == from => position, // the file system does not tell: read it all
-            _ => len,
-        });
-        let hole = rustix::fs::seek(file, Place::Hole(data)).unwrap_or(len);
-        position = data;
-        while position < hole {
-            let wanted = usize::try_from(hole - position).unwrap_or(SCAN_BYTES).min(SCAN_BYTES);
-            let read = read_at_most(file, &mut bytes[..wanted], position)?;
+    while let Some(data) = file.data_from(position)? {
+        position = data.start;
+        while position < data.end {
+            let wanted = usize::try_from(data.end - position).unwrap_or(SCAN_BYTES).min(SCAN_BYTES);
+            let read = file.read_at_most(&mut bytes[..wanted], position)?;
             if let Some(last) = bytes[..read].iter().rposition(|&byte| byte != 0) {
                 end = position + last as u64 + 1;
             }
@@ -220,11 +198,11 @@ fn data_end(file: &File, from: u64) -> io::Result<u64> {
 }
 
 /// Offset at which records begin again behind a damaged record that the mark had promised.
-fn find_rest(file: &File, walk: &WholeRecords, mark: &Mark, end: u64) -> io::Result<Option<u64>> {
+fn find_rest(file: &dyn StoreFile, walk: &WholeRecords, mark: &Mark, end: u64) -> io::Result<Option<u64>> {
     let mut offset = walk.kept_bytes + 1;
     let mut bytes = vec![0; SCAN_BYTES + RECORD_HEADER_BYTES];
     while offset < end {
-        let read = read_at_most(file, &mut bytes, offset)?;
+        let read = file.read_at_most(&mut bytes, offset)?;
         for at in 0..SCAN_BYTES.min(read) {
             let begins =
                 bytes.get(at..read).and_then(RecordHeader::read).is_some_and(|it| is_likely(&it, mark));
@@ -247,10 +225,10 @@ fn is_likely(header: &RecordHeader, mark: &Mark) -> bool {
         && at <= mark.last.plus_ns(CHAIN_TIME_NS)
 }
 
-fn is_chain(file: &File, mut offset: u64, mark: &Mark, end: u64) -> io::Result<bool> {
+fn is_chain(file: &dyn StoreFile, mut offset: u64, mark: &Mark, end: u64) -> io::Result<bool> {
     for _ in 0..CHAIN_RECORDS {
         let mut bytes = [0; RECORD_HEADER_BYTES];
-        read_at_most(file, &mut bytes, offset)?;
+        file.read_at_most(&mut bytes, offset)?;
         match RecordHeader::read(&bytes) {
             Some(header) if is_likely(&header, mark) => offset += header.record_bytes() as u64,
             _ => return Ok(false),
@@ -264,7 +242,7 @@ fn is_chain(file: &File, mut offset: u64, mark: &Mark, end: u64) -> io::Result<b
 
 /// The next name after `name` that no segment has.
 fn next_free_name(store: &Store, name: &SegmentName) -> SegmentName {
-    let is_taken = |name: &SegmentName| store.sealed_path(name).exists() || store.open_path(name).exists();
+    let is_taken = |name: &SegmentName| store.is_sealed(name) || store.is_open(name);
     (1..PIECES_MAX)
         .map(|later| SegmentName { opened: name.opened.plus_ns(later), lane: name.lane })
         .find(|name| !is_taken(name))
@@ -276,21 +254,29 @@ fn write_piece(
     store: &Store,
     piece: &SegmentName,
     link_type: LinkType,
-    file: &File,
+    file: &dyn StoreFile,
     range: std::ops::Range<u64>,
 ) -> Result<(), StoreError> {
     let path = store.open_path(piece);
     let failed = |source| StoreError::Io { path: path.clone(), source };
     let copy = || {
-        let mut output = File::create(&path)?;
-        output.write_all(&file_header(link_type))?;
-        let mut input = file.try_clone()?;
-        input.seek(SeekFrom::Start(range.start))?;
-        io::copy(&mut input.take(range.end - range.start), &mut output)?;
+        let output = store.files().open(&path, OpenMode::Create)?;
+        output.write_all_at(&file_header(link_type), 0)?;
+        let (mut bytes, mut committed_bytes) = (vec![0; SCAN_BYTES], FILE_HEADER_BYTES as u64);
+        let mut from = range.start;
+        while from < range.end {
+            let wanted = usize::try_from(range.end - from).unwrap_or(SCAN_BYTES).min(SCAN_BYTES);
+            let read = file.read_at_most(&mut bytes[..wanted], from)?;
+            if read == 0 {
+                break;
+            }
+            output.write_all_at(&bytes[..read], committed_bytes)?;
+            from += read as u64;
+            committed_bytes += read as u64;
+        }
         output.sync_all()?;
-        let committed_bytes = FILE_HEADER_BYTES as u64 + range.end - range.start;
         let mark = Mark { committed_bytes, records: 0, first: Timestamp::MIN, last: Timestamp::MAX };
-        std::fs::write(store.mark_path(piece), mark.to_bytes())
+        store.files().write(&store.mark_path(piece), &mark.to_bytes())
     };
     copy().map_err(failed)
 }

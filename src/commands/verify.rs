@@ -263,8 +263,8 @@ fn is_as_recorded(store: &Store, segment: &ListedSegment, faults: &mut Vec<Strin
 /// Walks a segment from end to end; returns its records, or those before a fault and its description.
 fn walk(opened: OpenedSegment) -> Result<u64, (u64, String)> {
     use std::io::Read;
-    let mut reader =
-        RecordReader::new(opened.file.take(opened.readable_bytes)).map_err(|error| (0, error.to_string()))?;
+    let mut reader = RecordReader::new(opened.file.reader(0).take(opened.readable_bytes))
+        .map_err(|error| (0, error.to_string()))?;
     let mut records = 0;
     loop {
         match reader.next_record() {
@@ -276,13 +276,11 @@ fn walk(opened: OpenedSegment) -> Result<u64, (u64, String)> {
 }
 
 fn check_index(store: &Store, segment: &ListedSegment, faults: &mut Vec<String>) -> anyhow::Result<()> {
-    use std::io::Read;
-    let Some(mut file) = store.open_index(&segment.name)? else {
+    let Some(file) = store.open_index(&segment.name)? else {
         faults.push("it has no index: build it with `netrewind index`".into());
         return Ok(());
     };
-    let mut found = Vec::new();
-    file.read_to_end(&mut found)?;
+    let found = file.read_all()?;
     match index_writer::build(store, &segment.name) {
         Ok(wanted) if wanted == found => {}
         Ok(_) => {

@@ -62,7 +62,7 @@ impl Days {
         let Some(day) = known else {
             return read_day(store, date, part, |line| visit(&DayLine::of(&line), true));
         };
-        let bytes = bytes_of(store, date)?;
+        let bytes = store.logbook_bytes(date)?;
         if day.read().unwrap_or_else(PoisonError::into_inner).end != bytes {
             day.write().unwrap_or_else(PoisonError::into_inner).read_on(store, date, bytes)?;
         }
@@ -96,21 +96,6 @@ impl Days {
             .map(|(date, _)| date.clone())
             .collect();
         too_many.iter().for_each(|date| drop(days.remove(date)));
-    }
-}
-
-/// Length of a day's file; zero if it does not exist.
-fn bytes_of(store: &Store, date: &str) -> Result<u64, StoreError> {
-    let path = store.logbook_path(date);
-    match std::fs::metadata(&path) {
-        Ok(found) if found.is_dir() => {
-            let source =
-                std::io::Error::new(std::io::ErrorKind::IsADirectory, "a folder stands in its place");
-            Err(StoreError::Io { path, source })
-        }
-        Ok(found) => Ok(found.len()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(source) => Err(StoreError::Io { path, source }),
     }
 }
 

@@ -247,7 +247,7 @@ fn times(
     // An index that cannot be read costs only time.
     let Some(index) = index_head(store, segment)? else { return walk_times(store, segment, damaged) };
     if let Ok(Some(opened)) = store.open_segment(&segment.name) {
-        let head = netrewind_store::RecordReader::new(opened.file.take(FILE_HEADER_BYTES as u64));
+        let head = netrewind_store::RecordReader::new(opened.file.reader(0).take(FILE_HEADER_BYTES as u64));
         let bytes = index.segment_bytes();
         let reason = match head {
             Err(error) => Some(error.to_string()),
@@ -266,9 +266,9 @@ fn times(
 fn index_head(store: &Store, segment: &ListedSegment) -> Result<Option<Index<Vec<u8>>>, StoreError> {
     let Ok(Some(file)) = store.open_index(&segment.name) else { return Ok(None) };
     let failed = |source| StoreError::Io { path: store.index_path(&segment.name), source };
-    let length = file.metadata().map_err(failed)?.len();
+    let length = file.status().map_err(failed)?.bytes;
     let mut bytes = Vec::new();
-    file.take(INDEX_HEAD_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    file.reader(0).take(INDEX_HEAD_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     // The rest is not looked at, but its absence would be noticed.
     bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
     Ok(Index::open(bytes).ok())
@@ -283,7 +283,7 @@ fn walk_times(
     let Some(opened) = store.open_segment(&segment.name)? else { return Ok(None) };
     let path = store.sealed_path(&segment.name);
     let unread = |error: SegmentError| StoreError::Io { path: path.clone(), source: io::Error::other(error) };
-    let mut reader = netrewind_store::RecordReader::new(opened.file).map_err(unread)?;
+    let mut reader = netrewind_store::RecordReader::new(opened.file.reader(0)).map_err(unread)?;
     let mut times = None::<(Timestamp, Timestamp)>;
     loop {
         match reader.next_record() {

@@ -102,7 +102,7 @@ impl LastDay {
             damaged.push(Damage::needed("logbook", "it is missing"));
         }
         let dates = dates.into_iter().filter(|date| first <= *date && *date <= last);
-        let bytes = |date: &String| std::fs::metadata(store.logbook_path(date)).map_or(0, |file| file.len());
+        let bytes = |date: &String| store.logbook_bytes(date).unwrap_or(0);
         if self.read.iter().any(|(date, end)| *date >= first && bytes(date) < *end) {
             *self = Self::default(); // they are other files
         }

@@ -508,7 +508,7 @@ fn days_to_read(
     scope: LogbookScope<'_>,
     also: &[SegmentName],
 ) -> Vec<(String, DayExcerpt)> {
-    let bytes = |date: &String| std::fs::metadata(store.logbook_path(date)).map_or(0, |file| file.len());
+    let bytes = |date: &String| store.logbook_bytes(date).unwrap_or(0);
     if dates.iter().map(bytes).sum::<u64>() <= WHOLE_BYTES_MAX {
         return dates.iter().map(|date| (date.clone(), DayExcerpt::Whole)).collect();
     }

@@ -314,7 +314,7 @@ fn reason_of(error: StoreError) -> String {
 /// Opens and maps the files of a segment; `None` where it is gone.
 fn open(store: &Store, name: &SegmentName, use_index: bool) -> Result<Option<NewFiles>, String> {
     let Some(opened) = store.open_segment(name).map_err(reason_of)? else { return Ok(None) };
-    let bytes = Map::of(&opened.file, opened.readable_bytes).map_err(|error| error.to_string())?;
+    let bytes = opened.file.map(opened.readable_bytes).map_err(|error| error.to_string())?;
     bytes.read_as_told();
     let is_sealed = opened.state == SegmentState::Sealed;
     let index = if use_index && is_sealed { open_index(store, name).transpose() } else { None };
@@ -327,8 +327,7 @@ fn open(store: &Store, name: &SegmentName, use_index: bool) -> Result<Option<New
 
 fn open_index(store: &Store, name: &SegmentName) -> Result<Option<Map>, String> {
     let Some(file) = store.open_index(name).map_err(reason_of)? else { return Ok(None) };
-    let map =
-        file.metadata().and_then(|found| Map::of(&file, found.len())).map_err(|error| error.to_string())?;
+    let map = file.status().and_then(|found| file.map(found.bytes)).map_err(|error| error.to_string())?;
     map.read_as_told(); // most often a page of it tells that nothing is there
     map.will_need(0..INDEX_FRONT_BYTES);
     Ok(Some(map))
@@ -336,7 +335,7 @@ fn open_index(store: &Store, name: &SegmentName) -> Result<Option<Map>, String> 
 
 /// Maps the readable part of a segment.
 fn map(opened: &OpenedSegment, name: SegmentName) -> Result<Map, ExtractError> {
-    let bytes = Map::of(&opened.file, opened.readable_bytes);
+    let bytes = opened.file.map(opened.readable_bytes);
     let bytes = bytes.map_err(|source| ExtractError::Segment { segment: name, source })?;
     bytes.read_as_told();
     Ok(bytes)

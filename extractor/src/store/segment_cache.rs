@@ -128,9 +128,9 @@ impl SegmentCache {
     /// which no fault tells of. True if so; it is then to be opened again.
     pub(crate) fn drops_shortened(&self, segment: &Segment) -> bool {
         let mapped = segment.bytes.len() as u64;
-        let now = std::fs::metadata(self.store.sealed_path(&segment.name));
+        let now = self.store.files().status(&self.store.sealed_path(&segment.name));
         // What has expired stays whole under its map.
-        let is_shortened = segment.is_sealed() && now.is_ok_and(|now| now.len() < mapped);
+        let is_shortened = segment.is_sealed() && now.is_ok_and(|now| now.bytes < mapped);
         if is_shortened {
             drop(self.lock().remove(&segment.name));
         }
@@ -157,7 +157,7 @@ impl SegmentCache {
             true => self.lock().keys().copied().collect(),
             false => Vec::new(),
         };
-        let gone: Vec<_> = names.into_iter().filter(|name| !self.store.index_path(name).exists()).collect();
+        let gone: Vec<_> = names.into_iter().filter(|name| !self.store.has_index(name)).collect();
         let mut all = self.lock();
         gone.iter().for_each(|name| drop(all.remove(name)));
         all.retain(|_, kept| now.wrapping_sub(kept.opened_at) < EVICTIONS_KEPT);

@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netrewind_store::clock::Clock;
+use netrewind_store::files::StoreFile;
 use netrewind_store::store::FileLocation;
 use netrewind_store::{Mark, SegmentName, Store, StoreError};
 use rustix::fs::{FallocateFlags, OFlags};
@@ -29,7 +30,7 @@ pub(super) struct OpenFiles {
     pub segment: Arc<File>,
     pub mark: Arc<File>,
     /// The folder in which it was created.
-    folder: Arc<File>,
+    folder: Arc<dyn StoreFile>,
     /// Bytes of space that it has.
     pub room_bytes: u64,
 }
@@ -190,7 +191,7 @@ impl Worker {
         for (&segment, files) in &self.open {
             let name = files.name;
             // What cannot be looked at now will be looked at again, and is tried when it is sealed.
-            match self.store.keep_open_segment(&name, &files.segment, &files.mark) {
+            match self.store.keep_open_segment(&name, &*files.segment, &*files.mark) {
                 Ok(FileLocation::NamedAgain) => {
                     found.push(DiskEvent::Mended(format!(
                         "segment {name} had been moved away while it was being written"
@@ -224,7 +225,7 @@ pub(super) fn plain_error(error: StoreError) -> io::Error {
 fn create(store: &Store, name: &SegmentName, reserved_bytes: u64) -> io::Result<OpenFiles> {
     store.is_in_place().map_err(plain_error)?;
     store.prepare_folder(name).map_err(plain_error)?;
-    if store.sealed_path(name).exists() {
+    if store.is_sealed(name) {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("segment {name} is there already")));
     }
     let segment = create_direct(&store.open_path(name))?;
@@ -242,7 +243,7 @@ fn fill(store: &Store, name: &SegmentName, segment: File, reserved_bytes: u64) -
         name: *name,
         segment: Arc::new(segment),
         mark: Arc::new(mark),
-        folder: Arc::new(store.open_day_folder(name).map_err(plain_error)?),
+        folder: store.open_day_folder(name).map_err(plain_error)?.into(),
         room_bytes: reserved_bytes,
     })
 }
@@ -274,16 +275,16 @@ fn seal(store: &Store, files: &OpenFiles, bytes: u64) -> io::Result<()> {
     let OpenFiles { name, segment, mark, folder, .. } = files;
     // That a name was not found says nothing of the file: it may be moved back and forth.
     let unfound = |error: StoreError| io::Error::other(plain_error(error));
-    let place = store.keep_open_segment(name, segment, mark).map_err(unfound)?;
+    let place = store.keep_open_segment(name, &**segment, &**mark).map_err(unfound)?;
     if place == FileLocation::Gone {
         return Err(io::Error::new(io::ErrorKind::NotFound, removed(name)));
     }
     segment.set_len(bytes)?;
     segment.sync_all()?;
     if place == FileLocation::Moved {
-        return store.seal_in(folder, name).map_err(unfound);
+        return store.seal_in(&**folder, name).map_err(unfound);
     }
-    if !store.open_path(name).exists() && store.sealed_path(name).exists() {
+    if !store.is_open(name) && store.is_sealed(name) {
         return Ok(()); // renamed by a try that failed only afterwards
     }
     store.seal(name).map_err(unfound)

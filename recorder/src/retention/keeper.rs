@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use netrewind_store::clock::Clock;
+use netrewind_store::files::FileSystemSpace;
 use netrewind_store::store::ListedSegment;
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, locked};
@@ -30,9 +31,6 @@ const AHEAD_NS: u64 = SECOND_NS;
 const AHEAD_DIVISOR: u64 = 2;
 /// Bytes that count as free where the file system does not say.
 const UNKNOWN_BYTES: u64 = u64::MAX / 4;
-
-/// The type that statfs(2) gives for btrfs.
-const BTRFS: rustix::fs::FsWord = 0x9123_683e;
 
 /// Reasons for expiry, as written to the logbook.
 const BUDGET: &str = "budget";
@@ -292,16 +290,12 @@ impl Keeper {
     /// afterwards, and some file systems take time as well.
     pub fn keep_ahead(&self) -> Result<(), StoreError> {
         let has_expired = self.keep_ahead_in(&mut self.turn())?;
-        if has_expired && self.frees_when_committed() {
+        let (files, root) = (self.store.files(), self.store.root());
+        if has_expired && files.frees_when_synced(root) {
             // Here, and not where a segment is waited for. What cannot be synced now is freed later.
-            let _ = std::fs::File::open(self.store.root()).and_then(|root| Ok(rustix::fs::syncfs(root)?));
+            let _ = files.sync_file_system(root);
         }
         Ok(())
-    }
-
-    /// True if removed space becomes free only with the file system's next commit.
-    fn frees_when_committed(&self) -> bool {
-        rustix::fs::statfs(self.store.root()).is_ok_and(|found| found.f_type == BTRFS)
     }
 
     /// Frees space for the next segments; true if anything has expired.
@@ -396,19 +390,19 @@ impl Keeper {
         self.clock.now().monotonic_ns
     }
 
-    /// Bytes that any user may take of the store's file system: statvfs(3).
+    /// Bytes that any user may take of the store's file system.
     fn unreserved_bytes(&self) -> u64 {
-        self.statvfs().map_or(UNKNOWN_BYTES, |found| found.f_bavail.saturating_mul(found.f_frsize))
+        self.file_system_space().map_or(UNKNOWN_BYTES, |space| space.available_bytes)
     }
 
     /// The same, including the space reserved for privileged users.
     fn free_bytes(&self) -> u64 {
-        self.statvfs().map_or(UNKNOWN_BYTES, |found| found.f_bfree.saturating_mul(found.f_frsize))
+        self.file_system_space().map_or(UNKNOWN_BYTES, |space| space.free_bytes)
     }
 
-    /// Statistics of the file system, if it gives any. Otherwise, missing space shows when a segment is created.
-    fn statvfs(&self) -> Option<rustix::fs::StatVfs> {
-        rustix::fs::statvfs(self.store.root()).ok().filter(|found| found.f_blocks > 0)
+    /// Space of the file system, if it says. Otherwise, missing space shows when a segment is created.
+    fn file_system_space(&self) -> Option<FileSystemSpace> {
+        self.store.files().space(self.store.root())
     }
 
     /// Bytes free on the disk, with those that will be free soon.

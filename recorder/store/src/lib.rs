@@ -8,6 +8,7 @@
 pub mod catalog;
 pub mod clock;
 mod error;
+pub mod files;
 mod link_type;
 mod locked;
 pub mod logbook;

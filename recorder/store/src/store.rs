@@ -2,10 +2,9 @@
 //!
 //! **Invariant:** no other module of the project builds a path inside a store.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +15,10 @@ mod lock;
 mod sharing;
 mod watcher;
 
+use crate::files::{FileIdentity, Files, OpenMode, StoreFile, SystemFiles, unless_missing};
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
 
-pub use held::{FileIdentity, FileLocation};
+pub use held::FileLocation;
 pub use hours::ListedHour;
 pub use listing::{ListedSegment, StoreListing, Unlisted};
 pub use lock::{StoreLock, StoreWriter};
@@ -73,7 +73,7 @@ pub enum SegmentState {
 #[derive(Debug)]
 pub struct OpenedSegment {
     /// The file.
-    pub file: File,
+    pub file: Box<dyn StoreFile>,
     /// State of the segment when it was opened.
     pub state: SegmentState,
     /// Bytes of it that may be read.
@@ -83,6 +83,7 @@ pub struct OpenedSegment {
 /// A store's folder.
 #[derive(Clone, Debug)]
 pub struct Store {
+    files: Arc<dyn Files>,
     root: PathBuf,
     identity: StoreIdentity,
     /// Identity of the folder when it was opened.
@@ -95,68 +96,55 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
     result.map_err(|source| StoreError::Io { path: path.to_owned(), source })
 }
 
-/// The result, or `None` where the file does not exist (any more).
-fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn disk_bytes(metadata: &fs::Metadata) -> u64 {
-    const STAT_BLOCK_BYTES: u64 = 512; // st_blocks counts these, whatever the file system's block size: stat(2)
-    metadata.blocks() * STAT_BLOCK_BYTES
-}
-
 /// The length of a file; a folder or device in its place is an error.
-fn file_bytes(file: &File) -> io::Result<u64> {
-    let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder stands in its place"));
+fn file_bytes(file: &dyn StoreFile) -> io::Result<u64> {
+    let found = file.status()?;
+    if found.is_folder() {
+        return Err(folder_in_its_place());
     }
-    Ok(metadata.len())
+    Ok(found.bytes)
+}
+
+fn folder_in_its_place() -> io::Error {
+    io::Error::new(io::ErrorKind::IsADirectory, "a folder stands in its place")
 }
 
 /// Names in a folder, sorted; an absent folder has none.
-fn names_in(folder: &Path) -> Result<Vec<String>, StoreError> {
-    let Some(entries) = at(folder, unless_missing(fs::read_dir(folder)))? else { return Ok(Vec::new()) };
-    let mut names = Vec::new();
-    for entry in entries {
-        if let Ok(name) = at(folder, entry)?.file_name().into_string() {
-            names.push(name);
-        }
-    }
+fn names_in(files: &dyn Files, folder: &Path) -> Result<Vec<String>, StoreError> {
+    let mut names = at(folder, unless_missing(files.names(folder)))?.unwrap_or_default();
     names.sort_unstable();
     Ok(names)
 }
 
-/// Makes the creation, renaming or removal of a file in `folder` survive a power cut.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 /// Writes `store.toml`, whole or not at all.
-fn write_identity(root: &Path, identity: &StoreIdentity) -> Result<(), StoreError> {
+fn write_identity(files: &dyn Files, root: &Path, identity: &StoreIdentity) -> Result<(), StoreError> {
     let path = root.join(IDENTITY);
     let text = toml::to_string(identity)
         .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
     let new = root.join(format!("{IDENTITY}.new"));
-    at(&new, write_durably(&new, text.as_bytes()))?;
-    at(&path, fs::rename(&new, &path))?;
-    at(root, sync_folder(root))
+    at(&new, files.write_durably(&new, text.as_bytes()))?;
+    at(&path, files.rename(&new, &path))?;
+    at(root, files.sync_folder(root))
 }
 
-fn root_identity(root: &Path) -> Result<FileIdentity, StoreError> {
-    at(root, FileIdentity::at(root))?.ok_or_else(|| StoreError::Missing(root.to_owned()))
+fn root_identity(files: &dyn Files, root: &Path) -> Result<FileIdentity, StoreError> {
+    at(root, files.identity(root))?.ok_or_else(|| StoreError::Missing(root.to_owned()))
 }
 
 impl Store {
     /// Opens the store in `root`.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_in(Arc::new(SystemFiles), root)
+    }
+
+    /// Opens the store in the folder `root` of `files`.
+    pub fn open_in(files: Arc<dyn Files>, root: &Path) -> Result<Self, StoreError> {
         let path = root.join(IDENTITY);
-        let text = at(&path, unless_missing(fs::read_to_string(&path)))?
+        let text = at(&path, unless_missing(files.read(&path)))?
             .ok_or_else(|| StoreError::Missing(root.to_owned()))?;
+        let text =
+            String::from_utf8(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text"));
+        let text = at(&path, text)?;
         let identity: StoreIdentity = toml::from_str(&text).map_err(|error| StoreError::Identity {
             path: path.clone(),
             reason: crate::toml_fault(&text, &error),
@@ -164,15 +152,16 @@ impl Store {
         if identity.format_version != FORMAT_VERSION {
             return Err(StoreError::Version { path, found: identity.format_version });
         }
-        let root_identity = root_identity(root)?;
-        Ok(Self { root: root.to_owned(), identity, root_identity, identity_fault: None })
+        let root_identity = root_identity(&*files, root)?;
+        Ok(Self { files, root: root.to_owned(), identity, root_identity, identity_fault: None })
     }
 
     /// Opens the store in `root` for reading. A `store.toml` that is missing or cannot be read is replaced by the defaults, and
     /// [`Self::identity_fault`] gives the reason.
     pub fn open_to_read(root: &Path) -> Result<Self, StoreError> {
-        let is_store = || fs::symlink_metadata(root.join(SEGMENTS)).is_ok();
-        let fault = match Self::open(root) {
+        let files: Arc<dyn Files> = Arc::new(SystemFiles);
+        let is_store = || files.link_status(&root.join(SEGMENTS)).is_ok();
+        let fault = match Self::open_in(files.clone(), root) {
             Err(StoreError::Missing(_)) if is_store() => "it is missing".to_owned(),
             Err(StoreError::Io { source, .. }) if is_store() => source.to_string(),
             Err(StoreError::Identity { reason, .. }) if is_store() => {
@@ -187,8 +176,8 @@ impl Store {
             created: Timestamp::MIN,
             tunnel_ports: Vec::new(),
         };
-        let root_identity = root_identity(root)?;
-        Ok(Self { root: root.to_owned(), identity, root_identity, identity_fault: Some(fault) })
+        let root_identity = root_identity(&*files, root)?;
+        Ok(Self { files, root: root.to_owned(), identity, root_identity, identity_fault: Some(fault) })
     }
 
     /// Reason that `store.toml` cannot be read, if it cannot.
@@ -203,28 +192,43 @@ impl Store {
 
     /// Opens the store in `root`, creating it where there is none. `chance` makes the identity unlike any other.
     pub fn open_or_create(root: &Path, now: Timestamp, chance: u64) -> Result<Self, StoreError> {
-        match Self::open(root) {
+        Self::open_or_create_in(Arc::new(SystemFiles), root, now, chance)
+    }
+
+    /// Does the same in the folder `root` of `files`.
+    pub fn open_or_create_in(
+        files: Arc<dyn Files>,
+        root: &Path,
+        now: Timestamp,
+        chance: u64,
+    ) -> Result<Self, StoreError> {
+        match Self::open_in(files.clone(), root) {
             Err(StoreError::Missing(_)) => {}
             opened => return opened,
         }
-        at(root, fs::create_dir_all(root.join(SEGMENTS)))?;
-        at(root, fs::create_dir_all(root.join(LOGBOOK)))?;
+        at(root, files.create_folders(&root.join(SEGMENTS)))?;
+        at(root, files.create_folders(&root.join(LOGBOOK)))?;
         let identity = StoreIdentity {
             format_version: FORMAT_VERSION,
             id: format!("{:016x}{chance:016x}", now.ns()),
             created: now,
             tunnel_ports: Vec::new(),
         };
-        write_identity(root, &identity)?;
-        Self::open(root)
+        write_identity(&*files, root, &identity)?;
+        Self::open_in(files, root)
     }
 
     /// Changes the UDP ports that are decoded as tunnels. `_lock` is the store's.
     pub fn set_tunnel_ports(&mut self, ports: Vec<String>, _lock: &StoreLock) -> Result<(), StoreError> {
         let identity = StoreIdentity { tunnel_ports: ports, ..self.identity.clone() };
-        write_identity(&self.root, &identity)?;
+        write_identity(&*self.files, &self.root, &identity)?;
         self.identity = identity;
         Ok(())
+    }
+
+    /// The file system that it is on.
+    pub fn files(&self) -> &dyn Files {
+        &*self.files
     }
 
     /// Its folder.
@@ -268,15 +272,15 @@ impl Store {
     /// Makes sure that the folder for a new segment exists, durably.
     pub fn prepare_folder(&self, name: &SegmentName) -> Result<(), StoreError> {
         let (segments, folder) = (self.root.join(SEGMENTS), self.day_folder(name));
-        if !folder.is_dir() {
+        if !self.files.status(&folder).is_ok_and(|found| found.is_folder()) {
             // Not the store's own folder: one that is not there is not ours.
             for made in [&segments, &folder] {
-                match fs::create_dir(made) {
+                match self.files.create_folder(made) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     created => at(made, created)?,
                 }
             }
-            at(&segments, sync_folder(&segments))?;
+            at(&segments, self.files.sync_folder(&segments))?;
         }
         Ok(())
     }
@@ -284,28 +288,29 @@ impl Store {
     /// Gives an open segment, already cut to its length and synced, its sealed name.
     pub fn seal(&self, name: &SegmentName) -> Result<(), StoreError> {
         let open = self.open_path(name);
-        at(&open, fs::rename(&open, self.sealed_path(name)))?;
+        at(&open, self.files.rename(&open, &self.sealed_path(name)))?;
         let mark = self.mark_path(name);
-        at(&mark, unless_missing(fs::remove_file(&mark)))?;
+        at(&mark, unless_missing(self.files.remove_file(&mark)))?;
         let folder = self.day_folder(name);
-        at(&folder, sync_folder(&folder))
+        at(&folder, self.files.sync_folder(&folder))
     }
 
     /// Writes an index beside its segment, whole or not at all.
     pub fn write_index(&self, name: &SegmentName, index: &[u8]) -> Result<(), StoreError> {
         let new = self.path(name, UNFINISHED_INDEX_EXTENSION);
         let path = self.index_path(name);
-        let written = at(&new, write_durably(&new, index)).and_then(|()| at(&path, fs::rename(&new, &path)));
+        let written = at(&new, self.files.write_durably(&new, index));
+        let written = written.and_then(|()| at(&path, self.files.rename(&new, &path)));
         written.inspect_err(|_| {
             // On a full disk, what there is of it would only take room.
-            let _ = fs::remove_file(&new);
+            let _ = self.files.remove_file(&new);
         })
     }
 
     /// Removes the segment's index, if there is one.
     pub fn remove_index(&self, name: &SegmentName) -> Result<(), StoreError> {
         let path = self.index_path(name);
-        at(&path, unless_missing(fs::remove_file(&path)))?;
+        at(&path, unless_missing(self.files.remove_file(&path)))?;
         Ok(())
     }
 
@@ -316,10 +321,10 @@ impl Store {
             [INDEX_EXTENSION, UNFINISHED_INDEX_EXTENSION, SEALED_EXTENSION, OPEN_EXTENSION, MARK_EXTENSION];
         for extension in extensions {
             let path = self.path(name, extension);
-            at(&path, unless_missing(fs::remove_file(&path)))?;
+            at(&path, unless_missing(self.files.remove_file(&path)))?;
         }
         // Refused while anything else is in it: that is the check.
-        let _ = fs::remove_dir(self.day_folder(name));
+        let _ = self.files.remove_folder(&self.day_folder(name));
         Ok(())
     }
 
@@ -327,28 +332,28 @@ impl Store {
     pub fn open_segment(&self, name: &SegmentName) -> Result<Option<OpenedSegment>, StoreError> {
         let (sealed, open) = (self.sealed_path(name), self.open_path(name));
         for _ in 0..OPEN_TRIES_MAX {
-            if let Some(file) = at(&sealed, unless_missing(File::open(&sealed)))? {
-                let readable_bytes = at(&sealed, file_bytes(&file))?;
+            if let Some(file) = self.open_file(&sealed)? {
+                let readable_bytes = at(&sealed, file_bytes(&*file))?;
                 return Ok(Some(OpenedSegment { file, state: SegmentState::Sealed, readable_bytes }));
             }
-            let Some(file) = at(&open, unless_missing(File::open(&open)))? else {
-                if sealed.exists() {
+            let Some(file) = self.open_file(&open)? else {
+                if self.files.exists(&sealed) {
                     continue; // sealed between the two looks
                 }
                 // A link whose end is missing is no segment that has expired.
-                let name = [&sealed, &open].into_iter().find(|path| fs::symlink_metadata(path).is_ok());
+                let name = [&sealed, &open].into_iter().find(|path| self.files.link_status(path).is_ok());
                 let Some(path) = name else { return Ok(None) };
-                if at(path, unless_missing(fs::metadata(path)))?.is_some() {
+                if at(path, unless_missing(self.files.status(path)))?.is_some() {
                     continue; // there again
                 }
                 let source = io::Error::new(io::ErrorKind::NotFound, "a link to a file that is not there");
                 return Err(StoreError::Io { path: path.clone(), source });
             };
             let mark = self.mark(name)?;
-            if mark.is_none() && sealed.exists() {
+            if mark.is_none() && self.files.exists(&sealed) {
                 continue; // sealed since: its whole length can be read
             }
-            let written = at(&open, file_bytes(&file))?;
+            let written = at(&open, file_bytes(&*file))?;
             let readable_bytes = mark.unwrap_or_default().committed_bytes.min(written);
             return Ok(Some(OpenedSegment { file, state: SegmentState::Open, readable_bytes }));
         }
@@ -358,7 +363,7 @@ impl Store {
     /// The committed mark of an open segment; `None` where there is none (yet, or any more) or it is damaged.
     pub fn mark(&self, name: &SegmentName) -> Result<Option<Mark>, StoreError> {
         let path = self.mark_path(name);
-        let Some(file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
+        let Some(file) = self.open_file(&path)? else { return Ok(None) };
         for _ in 0..MARK_READS_MAX {
             let mut bytes = [0; layout::mark::BYTES];
             match file.read_exact_at(&mut bytes, 0) {
@@ -374,11 +379,31 @@ impl Store {
     }
 
     /// The bytes of a segment's index; `None` where there is none.
-    pub fn open_index(&self, name: &SegmentName) -> Result<Option<File>, StoreError> {
+    pub fn open_index(&self, name: &SegmentName) -> Result<Option<Box<dyn StoreFile>>, StoreError> {
         let path = self.index_path(name);
-        let Some(file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
-        at(&path, file_bytes(&file))?;
+        let Some(file) = self.open_file(&path)? else { return Ok(None) };
+        at(&path, file_bytes(&*file))?;
         Ok(Some(file))
+    }
+
+    /// True if the segment is there under its sealed name.
+    pub fn is_sealed(&self, name: &SegmentName) -> bool {
+        self.files.exists(&self.sealed_path(name))
+    }
+
+    /// True if the segment is there under its open name.
+    pub fn is_open(&self, name: &SegmentName) -> bool {
+        self.files.exists(&self.open_path(name))
+    }
+
+    /// True if an index lies beside the segment.
+    pub fn has_index(&self, name: &SegmentName) -> bool {
+        self.files.exists(&self.index_path(name))
+    }
+
+    /// A file, open for reading; `None` where there is none.
+    fn open_file(&self, path: &Path) -> Result<Option<Box<dyn StoreFile>>, StoreError> {
+        at(path, unless_missing(self.files.open(path, OpenMode::Read)))
     }
 
     /// Path of the logbook of the UTC day `date`.
@@ -386,21 +411,30 @@ impl Store {
         self.root.join(LOGBOOK).join(format!("{date}{LOGBOOK_EXTENSION}"))
     }
 
+    /// Length of a day's logbook; zero where there is none.
+    pub fn logbook_bytes(&self, date: &str) -> Result<u64, StoreError> {
+        let path = self.logbook_path(date);
+        match at(&path, unless_missing(self.files.status(&path)))? {
+            Some(found) if found.is_folder() => at(&path, Err(folder_in_its_place())),
+            found => Ok(found.map_or(0, |found| found.bytes)),
+        }
+    }
+
     /// True if there is a logbook, even an empty one.
     pub fn has_logbook(&self) -> bool {
-        fs::symlink_metadata(self.root.join(LOGBOOK)).is_ok()
+        self.files.link_status(&self.root.join(LOGBOOK)).is_ok()
     }
 
     /// The days that have a logbook, earliest first.
     pub fn logbook_dates(&self) -> Result<Vec<String>, StoreError> {
-        let names = names_in(&self.root.join(LOGBOOK))?;
+        let names = names_in(&*self.files, &self.root.join(LOGBOOK))?;
         Ok(names.iter().filter_map(|name| Some(name.strip_suffix(LOGBOOK_EXTENSION)?.to_owned())).collect())
     }
 
     /// Removes a day's logbook, if there is one.
     pub fn remove_logbook(&self, date: &str) -> Result<(), StoreError> {
         let path = self.logbook_path(date);
-        at(&path, unless_missing(fs::remove_file(&path)))?;
+        at(&path, unless_missing(self.files.remove_file(&path)))?;
         Ok(())
     }
 
@@ -415,31 +449,27 @@ impl Store {
 
     /// Bytes that everything in the store takes on the disk: what the budget bounds.
     pub fn disk_bytes(&self) -> Result<u64, StoreError> {
-        folder_disk_bytes(&self.root)
+        folder_disk_bytes(&*self.files, &self.root)
     }
 }
 
-fn folder_disk_bytes(folder: &Path) -> Result<u64, StoreError> {
+fn folder_disk_bytes(files: &dyn Files, folder: &Path) -> Result<u64, StoreError> {
     let mut bytes = 0;
-    for name in names_in(folder)? {
+    for name in names_in(files, folder)? {
         let path = folder.join(name);
-        match at(&path, unless_missing(fs::symlink_metadata(&path)))? {
-            Some(metadata) if metadata.is_dir() => bytes += folder_disk_bytes(&path)?,
-            Some(metadata) => bytes += disk_bytes(&metadata),
+        match at(&path, unless_missing(files.link_status(&path)))? {
+            Some(found) if found.is_folder() => bytes += folder_disk_bytes(files, &path)?,
+            Some(found) => bytes += found.disk_bytes,
             None => {}
         }
     }
     Ok(bytes)
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_data()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn store() -> (tempfile::TempDir, Store) {

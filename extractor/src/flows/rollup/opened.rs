@@ -1,11 +1,11 @@
 //! Rollups and seams out of a store's files.
 
 use std::collections::{BTreeMap, HashSet};
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex};
 
 use netrewind_store::catalog::{Hour, Manifest};
-use netrewind_store::{Map, Store, StoreError, locked};
+use netrewind_store::files::StoreFile;
+use netrewind_store::{Store, StoreError, locked};
 
 use super::seam::HourBoundary;
 use super::sums::SumsFile;
@@ -16,7 +16,7 @@ use crate::store::segment::LOST_PAGES;
 const WHOLE_MAX: usize = 35_136;
 
 /// Identity of a file: hour, inode number, length and time of the last change.
-type FileStamp = (Hour, u64, u64, i64, i64);
+type FileStamp = (Hour, u64, u64, i64);
 
 /// Opens rollups and seams. Their checksums are computed once, not for each query.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl Rollups {
     fn open(
         &self,
         what: &'static str,
-        file: Result<Option<std::fs::File>, StoreError>,
+        file: Result<Option<Box<dyn StoreFile>>, StoreError>,
         hour: Hour,
         is_whole: fn(&[u8]) -> bool,
     ) -> Option<Arc<SumsFile>> {
@@ -78,7 +78,7 @@ impl Rollups {
 
     fn open_whole(
         &self,
-        file: Result<Option<std::fs::File>, StoreError>,
+        file: Result<Option<Box<dyn StoreFile>>, StoreError>,
         hour: Hour,
         is_whole: fn(&[u8]) -> bool,
     ) -> Result<Option<Arc<SumsFile>>, String> {
@@ -90,9 +90,9 @@ impl Rollups {
         else {
             return Ok(None);
         };
-        let metadata = file.metadata().map_err(reason)?;
-        let map = Map::of(&file, metadata.len()).map_err(reason)?;
-        let stamp = (hour, metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+        let found = file.status().map_err(reason)?;
+        let map = file.map(found.bytes).map_err(reason)?;
+        let stamp = (hour, found.identity.inode, found.bytes, found.modified_ns);
         let is_known = || locked(&self.whole).contains(&stamp);
         if !is_known() {
             if !is_whole(&map) {

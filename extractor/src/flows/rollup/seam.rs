@@ -4,9 +4,7 @@
 //! reaches from one end of its hour to the other, further hours contribute to the total: these stay records.
 
 use std::collections::HashSet;
-use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -228,8 +226,7 @@ pub fn seam_adds_up(
     after: &Manifest,
 ) -> Result<bool, String> {
     let Some(file) = store.seam(after.hour).map_err(|error| error.to_string())? else { return Ok(true) };
-    let mut bytes = Vec::new();
-    (&file).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    let bytes = file.read_all().map_err(|error| error.to_string())?;
     if !is_checked(MAGIC, &bytes) {
         return Ok(false);
     }

@@ -1,18 +1,17 @@
 //! Writing the logbook.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
 
 use super::{Event, LogbookEntry};
-use crate::store::FileIdentity;
+use crate::files::{Files, OpenMode, StoreFile};
 use crate::{Store, StoreError, Timestamp};
 
 /// Appends to a store's logbook.
 #[derive(Debug)]
 pub struct Logbook {
     store: Store,
-    today: Option<(String, File)>,
+    today: Option<(String, Box<dyn StoreFile>)>,
 }
 
 impl Logbook {
@@ -37,19 +36,20 @@ impl Logbook {
         if self
             .today
             .as_ref()
-            .is_some_and(|(open_date, file)| *open_date != date || !self.is_ours(file, &path))
+            .is_some_and(|(open_date, file)| *open_date != date || !self.is_ours(&**file, &path))
         {
             self.sync()?;
             self.today = None;
         }
-        let file = match &mut self.today {
+        let file = match &self.today {
             Some((_, file)) => file,
-            today => {
+            None => {
                 self.store.prepare_logbook()?;
-                &mut today.insert((date, open_for_append(&path).map_err(failed)?)).1
+                let file = open_for_append(self.store.files(), &path).map_err(failed)?;
+                &self.today.insert((date, file)).1
             }
         };
-        append_whole(file, &line).map_err(|source| {
+        append_whole(&**file, &line).map_err(|source| {
             // Opened again, a line that stayed half written is ended.
             self.today = None;
             failed(source)
@@ -57,8 +57,9 @@ impl Logbook {
     }
 
     /// True if the open file is still the day's file, or the store has moved away and no better file exists.
-    fn is_ours(&self, file: &File, path: &Path) -> bool {
-        let is_named = FileIdentity::of(file).ok() == FileIdentity::at(path).ok().flatten();
+    fn is_ours(&self, file: &dyn StoreFile, path: &Path) -> bool {
+        let identity = file.status().ok().map(|found| found.identity);
+        let is_named = identity == self.store.files().identity(path).ok().flatten();
         is_named || self.store.is_in_place().is_err()
     }
 
@@ -75,13 +76,13 @@ impl Logbook {
 
 /// Writes a line, or nothing of it: a part written before the disk was full is cut off again. Other threads have the same file
 /// open.
-fn append_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
+fn append_whole(file: &dyn StoreFile, line: &[u8]) -> io::Result<()> {
     // A file system without locks has no other machine's writers either that this would keep out.
     let is_locked = file.lock().is_ok();
-    let before = file.metadata()?.len();
-    let mut written = file.write_all(line);
+    let before = file.status()?.bytes;
+    let mut written = file.append(line);
     if written.is_err()
-        && let Err(error) = file.set_len(before)
+        && let Err(error) = file.set_bytes(before)
     {
         written = written.and(Err(error));
     }
@@ -92,14 +93,13 @@ fn append_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
 }
 
 /// Opens a day's file. A last line that a crash cut short is terminated, so that it does not spoil the next one.
-fn open_for_append(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
-    if file.seek(SeekFrom::End(0))? > 0 {
-        file.seek(SeekFrom::End(-1))?;
+fn open_for_append(files: &dyn Files, path: &Path) -> io::Result<Box<dyn StoreFile>> {
+    let file = files.open(path, OpenMode::Append)?;
+    if let Some(end) = file.status()?.bytes.checked_sub(1) {
         let mut last = [0];
-        file.read_exact(&mut last)?;
+        file.read_exact_at(&mut last, end)?;
         if last != *b"\n" {
-            file.write_all(b"\n")?;
+            file.append(b"\n")?;
         }
     }
     Ok(file)

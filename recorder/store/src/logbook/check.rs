@@ -1,10 +1,10 @@
 //! Strict check of the logbook: reports every bad line, where answers only skip the lines that they cannot use.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 use super::reading::{LINE_BYTES_MAX, LogbookLine, RawLine};
 use super::{Event, LogbookEntry};
+use crate::files::OpenMode;
 use crate::{Store, StoreError};
 
 /// A fault of a line.
@@ -29,7 +29,8 @@ pub fn check_day(
 ) -> Result<(), StoreError> {
     let path = store.logbook_path(date);
     let failed = |source| StoreError::Io { path: path.clone(), source };
-    let mut input = BufReader::new(File::open(&path).map_err(failed)?);
+    let file = store.files().open(&path, OpenMode::Read).map_err(failed)?;
+    let mut input = BufReader::new(file.reader(0));
     let (mut bytes, mut number) = (Vec::new(), 0);
     loop {
         bytes.clear();

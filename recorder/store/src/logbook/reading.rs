@@ -1,12 +1,12 @@
 //! Reading the logbook: whole days, parts of them, and lines added since the last read.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read};
 
 use serde::Deserialize;
 
 use super::{Event, LogbookEntry};
+use crate::files::{OpenMode, unless_missing};
 use crate::{Store, StoreError, Timestamp};
 
 /// A parsed line of the logbook.
@@ -177,19 +177,15 @@ pub fn read_day(
 ) -> Result<(), StoreError> {
     let path = store.logbook_path(date);
     let failed = |source| StoreError::Io { path: path.clone(), source };
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // expired, or not begun
-        Err(error) => return Err(failed(error)),
-    };
-    let bytes = file.metadata().map_err(failed)?.len();
+    let opened = unless_missing(store.files().open(&path, OpenMode::Read)).map_err(failed)?;
+    let Some(file) = opened else { return Ok(()) }; // expired, or not begun
+    let bytes = file.status().map_err(failed)?.bytes;
     let (skipped, wanted) = match part {
         DayExcerpt::Whole => (0, u64::MAX),
         DayExcerpt::Head => (0, PART_BYTES),
         DayExcerpt::Tail => (bytes.saturating_sub(PART_BYTES), u64::MAX),
     };
-    file.seek(SeekFrom::Start(skipped)).map_err(failed)?;
-    let mut input = BufReader::with_capacity(1 << 18, file.take(wanted));
+    let mut input = BufReader::with_capacity(1 << 18, file.reader(skipped).take(wanted));
     let mut line = Vec::new();
     // A part may begin and end in the middle of a line.
     let mut is_cut = skipped > 0;
@@ -217,13 +213,9 @@ pub fn read_day_from(
 ) -> Result<u64, StoreError> {
     let path = store.logbook_path(date);
     let failed = |source| StoreError::Io { path: path.clone(), source };
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(offset), // expired, or not begun
-        Err(error) => return Err(failed(error)),
-    };
-    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-    let mut input = BufReader::with_capacity(1 << 18, file);
+    let opened = unless_missing(store.files().open(&path, OpenMode::Read)).map_err(failed)?;
+    let Some(file) = opened else { return Ok(offset) }; // expired, or not begun
+    let mut input = BufReader::with_capacity(1 << 18, file.reader(offset));
     let (mut line, mut end) = (Vec::new(), offset);
     loop {
         line.clear();

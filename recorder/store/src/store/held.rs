@@ -2,43 +2,15 @@
 //!
 //! **Invariant:** nothing is created in a folder that has taken the place of the store's own.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::SystemTime;
-
-use rustix::fs::{AtFlags, CWD};
 
 use super::{
     IDENTITY, LOCK, LOGBOOK, MARK_EXTENSION, OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, StoreLock,
-    at, sync_folder, unless_missing, write_identity,
+    at, unless_missing, write_identity,
 };
+use crate::files::{OpenMode, StoreFile};
 use crate::{SegmentName, StoreError, Timestamp};
-
-/// Device and inode of a file or folder, whatever its name: stat(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileIdentity {
-    device: u64,
-    inode: u64,
-}
-
-impl FileIdentity {
-    fn new(metadata: &fs::Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-
-    /// Identity of an open file.
-    pub fn of(file: &File) -> io::Result<Self> {
-        Ok(Self::new(&file.metadata()?))
-    }
-
-    /// Identity of the file that a path leads to, if any.
-    pub fn at(path: &Path) -> io::Result<Option<Self>> {
-        Ok(unless_missing(fs::metadata(path))?.map(|metadata| Self::new(&metadata)))
-    }
-}
 
 /// Location of the file of an open segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +30,7 @@ impl Store {
     pub fn is_in_place(&self) -> Result<(), StoreError> {
         let root = self.root();
         let gone = |how: &'static str| Err(StoreError::Gone { path: root.to_owned(), how });
-        match at(root, FileIdentity::at(root))? {
+        match at(root, self.files.identity(root))? {
             Some(found) if found == self.root_identity => Ok(()),
             Some(_) => gone("another folder has taken its place"),
             None => gone("it has been removed or renamed"),
@@ -68,28 +40,28 @@ impl Store {
     /// Makes sure that the logbook's folder exists, if the store is in place.
     pub fn prepare_logbook(&self) -> Result<(), StoreError> {
         let folder = self.root().join(LOGBOOK);
-        if at(&folder, FileIdentity::at(&folder))?.is_none() {
+        if at(&folder, self.files.identity(&folder))?.is_none() {
             self.is_in_place()?;
-            at(&folder, fs::create_dir(&folder))?;
+            at(&folder, self.files.create_folder(&folder))?;
         }
         Ok(())
     }
 
     /// The folder of a new segment's day, open, so that its files can be found wherever it is moved.
-    pub fn open_day_folder(&self, name: &SegmentName) -> Result<File, StoreError> {
+    pub fn open_day_folder(&self, name: &SegmentName) -> Result<Box<dyn StoreFile>, StoreError> {
         let folder = self.day_folder(name);
-        at(&folder, File::open(&folder))
+        at(&folder, self.files.open(&folder, OpenMode::Read))
     }
 
     /// Makes sure that an open segment and its mark have their names, as far as they still exist.
     pub fn keep_open_segment(
         &self,
         name: &SegmentName,
-        segment: &File,
-        mark: &File,
+        segment: &dyn StoreFile,
+        mark: &dyn StoreFile,
     ) -> Result<FileLocation, StoreError> {
         let path = self.open_path(name);
-        let identity = at(&path, FileIdentity::of(segment))?;
+        let identity = at(&path, segment.status())?.identity;
         if let Err(error) = self.is_in_place() {
             return match (error, is_removed(segment)) {
                 (StoreError::Gone { .. }, Ok(true)) => Ok(FileLocation::Gone),
@@ -97,17 +69,17 @@ impl Store {
                 (error, _) => Err(error),
             };
         }
-        let place = match at(&path, FileIdentity::at(&path))? {
+        let place = match at(&path, self.files.identity(&path))? {
             Some(found) if found == identity => FileLocation::AsNamed,
             // Sealed by a try that failed only afterwards.
-            None if at(&path, FileIdentity::at(&self.sealed_path(name)))? == Some(identity) => {
+            None if at(&path, self.files.identity(&self.sealed_path(name)))? == Some(identity) => {
                 return Ok(FileLocation::AsNamed);
             }
             Some(_) => FileLocation::Gone,
             None if at(&path, is_removed(segment))? => FileLocation::Gone,
             None => {
                 self.prepare_folder(name)?;
-                at(&path, name_again(segment, &path))?;
+                at(&path, self.name_again(segment, &path))?;
                 FileLocation::NamedAgain
             }
         };
@@ -115,20 +87,24 @@ impl Store {
             return Ok(place);
         }
         let mark_path = self.mark_path(name);
-        if at(&mark_path, FileIdentity::at(&mark_path))?.is_none() && !at(&mark_path, is_removed(mark))? {
-            at(&mark_path, name_again(mark, &mark_path))?;
+        if at(&mark_path, self.files.identity(&mark_path))?.is_none() && !at(&mark_path, is_removed(mark))? {
+            at(&mark_path, self.name_again(mark, &mark_path))?;
         }
         Ok(place)
     }
 
+    /// Gives an open file another name, which must not exist.
+    fn name_again(&self, file: &dyn StoreFile, path: &Path) -> io::Result<()> {
+        file.link_to(path)?;
+        path.parent().map_or(Ok(()), |folder| self.files.sync_folder(folder))
+    }
+
     /// Gives an open segment its sealed name in the folder in which it was created, wherever that is now.
-    pub fn seal_in(&self, folder: &File, name: &SegmentName) -> Result<(), StoreError> {
+    pub fn seal_in(&self, folder: &dyn StoreFile, name: &SegmentName) -> Result<(), StoreError> {
         let named = |extension: &str| name.stem() + extension;
         let path = self.open_path(name);
-        let renamed = rustix::fs::renameat(folder, named(OPEN_EXTENSION), folder, named(SEALED_EXTENSION));
-        at(&path, renamed.map_err(io::Error::from))?;
-        let removed = rustix::fs::unlinkat(folder, named(MARK_EXTENSION), AtFlags::empty());
-        at(&path, unless_missing(removed.map_err(io::Error::from)))?;
+        at(&path, folder.rename_within(&named(OPEN_EXTENSION), &named(SEALED_EXTENSION)))?;
+        at(&path, unless_missing(folder.remove_within(&named(MARK_EXTENSION))))?;
         at(&path, folder.sync_all())
     }
 
@@ -139,26 +115,19 @@ impl Store {
             return Ok(name.opened);
         }
         let path = self.sealed_path(name);
-        let Some(file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(now) };
-        let modified = Timestamp::from_system(at(&path, file.metadata().and_then(|found| found.modified()))?);
+        let Some(file) = self.open_file(&path)? else { return Ok(now) };
+        let modified = at(&path, file.status())?.modified();
         if modified <= now {
             return Ok(modified);
         }
-        at(&path, file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(now.ns())))?;
+        at(&path, file.set_modified(now))?;
         Ok(now)
     }
 }
 
 /// True if no name leads to the file any more.
-fn is_removed(file: &File) -> io::Result<bool> {
-    Ok(file.metadata()?.nlink() == 0)
-}
-
-/// Gives an open file another name, which must not exist: linkat(2), proc_pid_fd(5).
-fn name_again(file: &File, path: &Path) -> io::Result<()> {
-    let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-    rustix::fs::linkat(CWD, by_descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
-    path.parent().map_or(Ok(()), sync_folder)
+fn is_removed(file: &dyn StoreFile) -> io::Result<bool> {
+    Ok(file.status()?.names == 0)
 }
 
 impl StoreLock {
@@ -169,14 +138,14 @@ impl StoreLock {
         let mut made = Vec::new();
         for folder in [SEGMENTS, LOGBOOK] {
             let path = store.root().join(folder);
-            if at(&path, FileIdentity::at(&path))?.is_none() {
-                at(&path, fs::create_dir(&path))?;
+            if at(&path, store.files.identity(&path))?.is_none() {
+                at(&path, store.files.create_folder(&path))?;
                 made.push(folder);
             }
         }
         let path = store.root().join(IDENTITY);
-        if at(&path, FileIdentity::at(&path))?.is_none() {
-            write_identity(store.root(), store.identity())?;
+        if at(&path, store.files.identity(&path))?.is_none() {
+            write_identity(store.files(), store.root(), store.identity())?;
             made.push(IDENTITY);
         }
         if self.renew(store)? {
@@ -188,7 +157,7 @@ impl StoreLock {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
+    use std::fs::{self, File, OpenOptions};
 
     use super::*;
 
@@ -198,7 +167,7 @@ mod tests {
         _folder: tempfile::TempDir,
         store: Store,
         lock: StoreLock,
-        day: File,
+        day: Box<dyn StoreFile>,
         segment: File,
         mark: File,
     }
@@ -247,7 +216,7 @@ mod tests {
             assert!(matches!(open.store.prepare_folder(&NAME), Err(StoreError::Io { .. })) || root.exists());
             fs::create_dir_all(&root).unwrap();
         }
-        open.store.seal_in(&open.day, &NAME).unwrap();
+        open.store.seal_in(&*open.day, &NAME).unwrap();
         let segments = moved.join(SEGMENTS).join(NAME.date());
         assert!(segments.join(NAME.stem() + SEALED_EXTENSION).exists());
         assert!(!segments.join(NAME.stem() + MARK_EXTENSION).exists());

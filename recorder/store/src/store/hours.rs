@@ -3,15 +3,12 @@
 //! **Invariant:** a folder with an hour's name is whole: it is written under another name, synced, and renamed; it is renamed
 //! before anything of it is removed.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{
-    CATALOG, at, file_bytes, folder_disk_bytes, names_in, sync_folder, unless_missing, write_durably,
-};
+use super::{CATALOG, at, file_bytes, folder_disk_bytes, names_in, unless_missing};
 use crate::catalog::{CATALOG_VERSION, Hour, Manifest};
+use crate::files::{OpenMode, StoreFile};
 use crate::{Store, StoreError};
 
 const MANIFEST: &str = "manifest.json";
@@ -55,19 +52,19 @@ impl Store {
     /// Creates an empty folder for an hour that is to be written.
     pub fn begin_hour(&self, hour: Hour) -> Result<PathBuf, StoreError> {
         let path = self.unfinished_hour_path(hour);
-        remove_folder(&path)?;
-        at(&path, fs::create_dir_all(&path))?;
+        self.remove_folder(&path)?;
+        at(&path, self.files.create_folders(&path))?;
         Ok(path)
     }
 
     /// Writes the totals of an unfinished hour beside it.
     pub fn write_rollup(&self, hour: Hour, rollup: &[u8]) -> Result<(), StoreError> {
         let path = self.unfinished_hour_path(hour).join(ROLLUP);
-        at(&path, fs::write(&path, rollup))
+        at(&path, self.files.write(&path, rollup))
     }
 
     /// An hour's totals, as written; `None` where there are none. The file never changes.
-    pub fn rollup(&self, hour: Hour) -> Result<Option<fs::File>, StoreError> {
+    pub fn rollup(&self, hour: Hour) -> Result<Option<Box<dyn StoreFile>>, StoreError> {
         self.open_of_hour(hour, ROLLUP)
     }
 
@@ -75,20 +72,20 @@ impl Store {
     pub fn write_seam(&self, hour: Hour, seam: &[u8]) -> Result<(), StoreError> {
         let path = self.hour_path(hour).join(SEAM);
         let new = path.with_extension(NEW_EXTENSION.trim_start_matches('.'));
-        at(&new, fs::write(&new, seam))?;
-        at(&path, fs::rename(&new, &path))
+        at(&new, self.files.write(&new, seam))?;
+        at(&path, self.files.rename(&new, &path))
     }
 
     /// The seam between an hour and the one before; `None` where there is none. The file never changes, but another may replace
     /// it.
-    pub fn seam(&self, hour: Hour) -> Result<Option<fs::File>, StoreError> {
+    pub fn seam(&self, hour: Hour) -> Result<Option<Box<dyn StoreFile>>, StoreError> {
         self.open_of_hour(hour, SEAM)
     }
 
-    fn open_of_hour(&self, hour: Hour, name: &str) -> Result<Option<fs::File>, StoreError> {
+    fn open_of_hour(&self, hour: Hour, name: &str) -> Result<Option<Box<dyn StoreFile>>, StoreError> {
         let path = self.hour_path(hour).join(name);
-        let Some(file) = at(&path, unless_missing(fs::File::open(&path)))? else { return Ok(None) };
-        at(&path, file_bytes(&file))?;
+        let Some(file) = self.open_file(&path)? else { return Ok(None) };
+        at(&path, file_bytes(&*file))?;
         Ok(Some(file))
     }
 
@@ -99,45 +96,45 @@ impl Store {
             path: new.join(MANIFEST),
             source: std::io::Error::other(error),
         })?;
-        at(&new, write_durably(&new.join(MANIFEST), &text))?;
+        at(&new, self.files.write_durably(&new.join(MANIFEST), &text))?;
         // Some files are made for their owner alone: whoever may read the store may read them.
-        let mode = at(&new, fs::metadata(new.join(MANIFEST)))?.permissions();
-        for name in names_in(&new)? {
+        let mode = at(&new, self.files.status(&new.join(MANIFEST)))?.mode;
+        for name in names_in(&*self.files, &new)? {
             let file = new.join(name);
-            at(&file, fs::set_permissions(&file, mode.clone()))?;
-            at(&file, fs::File::open(&file).and_then(|file| file.sync_all()))?;
+            at(&file, self.files.set_mode(&file, mode))?;
+            at(&file, self.files.open(&file, OpenMode::Read).and_then(|file| file.sync_all()))?;
         }
-        at(&new, sync_folder(&new))?;
+        at(&new, self.files.sync_folder(&new))?;
         self.retire(manifest.hour)?;
-        at(&path, fs::rename(&new, &path))?;
+        at(&path, self.files.rename(&new, &path))?;
         let catalog = self.catalog_path();
-        at(&catalog, sync_folder(&catalog))?;
-        remove_folder(&self.beside(manifest.hour, OLD_EXTENSION))
+        at(&catalog, self.files.sync_folder(&catalog))?;
+        self.remove_folder(&self.beside(manifest.hour, OLD_EXTENSION))
     }
 
     /// Takes an hour's name from its folder.
     fn retire(&self, hour: Hour) -> Result<(), StoreError> {
         let (path, old) = (self.hour_path(hour), self.beside(hour, OLD_EXTENSION));
-        remove_folder(&old)?;
-        at(&path, unless_missing(fs::rename(&path, &old)))?;
+        self.remove_folder(&old)?;
+        at(&path, unless_missing(self.files.rename(&path, &old)))?;
         Ok(())
     }
 
     /// Removes an hour. A reader that has it open can go on.
     pub fn remove_hour(&self, hour: Hour) -> Result<(), StoreError> {
         self.retire(hour)?;
-        remove_folder(&self.beside(hour, OLD_EXTENSION))
+        self.remove_folder(&self.beside(hour, OLD_EXTENSION))
     }
 
     /// Removes hours whose writing or removal was interrupted by the end of its process.
     pub fn remove_unfinished_hours(&self) -> Result<(), StoreError> {
         let catalog = self.catalog_path();
-        for name in names_in(&catalog)? {
+        for name in names_in(&*self.files, &catalog)? {
             let hour = name.strip_prefix(UNFINISHED_PREFIX);
             let hour =
                 hour.and_then(|name| name.strip_suffix(NEW_EXTENSION).or(name.strip_suffix(OLD_EXTENSION)));
             if hour.is_some_and(|hour| hour.parse::<Hour>().is_ok()) {
-                remove_folder(&catalog.join(name))?;
+                self.remove_folder(&catalog.join(name))?;
             }
         }
         Ok(())
@@ -145,7 +142,7 @@ impl Store {
 
     /// The hours of the catalog, earliest first.
     pub fn hours(&self) -> Result<Vec<Hour>, StoreError> {
-        let names = names_in(&self.catalog_path())?;
+        let names = names_in(&*self.files, &self.catalog_path())?;
         let mut hours: Vec<Hour> = names.iter().filter_map(|name| name.parse().ok()).collect();
         hours.sort_unstable();
         Ok(hours)
@@ -153,32 +150,32 @@ impl Store {
 
     /// The hours of the catalog with their disk usage, earliest first.
     pub fn listed_hours(&self) -> Result<Vec<ListedHour>, StoreError> {
-        let listed = |hour| Ok(ListedHour { hour, disk_bytes: folder_disk_bytes(&self.hour_path(hour))? });
+        let listed = |hour| {
+            Ok(ListedHour { hour, disk_bytes: folder_disk_bytes(&*self.files, &self.hour_path(hour))? })
+        };
         self.hours()?.into_iter().map(listed).collect()
     }
 
     /// Bytes that an hour takes on the disk.
     pub fn hour_disk_bytes(&self, hour: Hour) -> Result<u64, StoreError> {
-        folder_disk_bytes(&self.hour_path(hour))
+        folder_disk_bytes(&*self.files, &self.hour_path(hour))
     }
 
     /// Stamp that changes when an hour is written again: inode and modification time of its manifest; `None` where there is none.
     pub fn hour_stamp(&self, hour: Hour) -> Result<Option<(u64, i64)>, StoreError> {
         let path = self.hour_path(hour).join(MANIFEST);
-        let found = at(&path, unless_missing(fs::metadata(&path)))?;
-        Ok(found.map(|file| {
-            (file.ino(), file.mtime().wrapping_mul(1_000_000_000).wrapping_add(file.mtime_nsec()))
-        }))
+        let found = at(&path, unless_missing(self.files.status(&path)))?;
+        Ok(found.map(|file| (file.identity.inode, file.modified_ns)))
     }
 
     /// Manifest of an hour; `None` where there is no such hour (any more). A missing or invalid manifest of an hour that exists
     /// is an error.
     pub fn manifest(&self, hour: Hour) -> Result<Option<Manifest>, StoreError> {
         let path = self.hour_path(hour).join(MANIFEST);
-        let text = match fs::read(&path) {
+        let text = match self.files.read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return match fs::symlink_metadata(self.hour_path(hour)) {
+                return match self.files.link_status(&self.hour_path(hour)) {
                     Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(None),
                     _ => Err(self.manifest_fault(hour, "it is missing".to_owned())),
                 };
@@ -201,15 +198,17 @@ impl Store {
     fn manifest_fault(&self, hour: Hour, reason: String) -> StoreError {
         StoreError::Manifest { path: self.hour_path(hour).join(MANIFEST), reason }
     }
-}
 
-fn remove_folder(path: &Path) -> Result<(), StoreError> {
-    at(path, unless_missing(fs::remove_dir_all(path)))?;
-    Ok(())
+    fn remove_folder(&self, path: &Path) -> Result<(), StoreError> {
+        at(path, unless_missing(self.files.remove_tree(path)))?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::Timestamp;
 

@@ -1,10 +1,10 @@
 //! Listing the segments of a store.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, disk_bytes, names_in, unless_missing};
+use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing};
+use crate::files::Files;
 use crate::{SegmentName, SegmentState, StoreError, Timestamp};
 
 /// A segment as the folder lists it.
@@ -56,20 +56,25 @@ pub(super) fn is_date(name: &str) -> bool {
 
 /// True if there is a day's folder to list. A name that is not a date is ignored; a file in the place of a day's folder is an
 /// error.
-pub(super) fn is_day(folder: &Path, date: &str) -> Result<bool, StoreError> {
+fn is_day(files: &dyn Files, folder: &Path, date: &str) -> Result<bool, StoreError> {
     if !is_date(date) {
         return Ok(false);
     }
     // A link is followed: days may lie on another disk. One whose end is missing is no day that has expired.
-    let found = match (fs::metadata(folder), fs::symlink_metadata(folder)) {
+    let found = match (files.status(folder), files.link_status(folder)) {
         (Err(error), Err(_)) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         (found, _) => at(folder, found)?,
     };
-    if !found.is_dir() {
+    if !found.is_folder() {
         let source = io::Error::new(io::ErrorKind::NotADirectory, "a file stands in its place");
         return Err(StoreError::Io { path: folder.to_owned(), source });
     }
     Ok(true)
+}
+
+/// Names in the folder of a day, sorted; none where it is no folder of a day.
+pub(super) fn names_in_day(files: &dyn Files, folder: &Path, date: &str) -> Result<Vec<String>, StoreError> {
+    if is_day(files, folder, date)? { names_in(files, folder) } else { Ok(Vec::new()) }
 }
 
 impl Store {
@@ -86,7 +91,7 @@ impl Store {
     pub fn listing(&self) -> StoreListing {
         let root = self.root.join(SEGMENTS);
         let mut listing = StoreListing::default();
-        match names_in(&root) {
+        match names_in(&*self.files, &root) {
             Ok(dates) => dates.iter().for_each(|date| self.list_day(&root.join(date), date, &mut listing)),
             Err(error) => listing.unlisted.push(Unlisted::of(error)),
         }
@@ -95,9 +100,7 @@ impl Store {
     }
 
     fn list_day(&self, folder: &Path, date: &str, listing: &mut StoreListing) {
-        let files = match is_day(folder, date)
-            .and_then(|is_day| if is_day { names_in(folder) } else { Ok(Vec::new()) })
-        {
+        let files = match names_in_day(&*self.files, folder, date) {
             Ok(files) => files,
             Err(error) => {
                 listing.unlisted.push(Unlisted::of(error));
@@ -131,28 +134,28 @@ impl Store {
                 SegmentState::Open => self.open_path(&name),
                 SegmentState::Sealed => self.sealed_path(&name),
             };
-            let found = at(&path, unless_missing(fs::metadata(&path)))?;
-            if found.is_none() && fs::symlink_metadata(&path).is_ok() && fs::metadata(&path).is_err() {
+            let found = at(&path, unless_missing(self.files.status(&path)))?;
+            if found.is_none() && self.files.link_status(&path).is_ok() && self.files.status(&path).is_err() {
                 let source = io::Error::new(io::ErrorKind::NotFound, "a link to a file that is not there");
                 return Err(StoreError::Io { path, source });
             }
             Ok(found)
         };
-        let (state, metadata) = match (look(listed)?, listed) {
-            (Some(metadata), _) => (listed, metadata),
+        let (state, found) = match (look(listed)?, listed) {
+            (Some(found), _) => (listed, found),
             (None, SegmentState::Sealed) => return Ok(None),
             (None, SegmentState::Open) => match look(SegmentState::Sealed)? {
-                Some(metadata) => (SegmentState::Sealed, metadata),
+                Some(found) => (SegmentState::Sealed, found),
                 None => return Ok(None),
             },
         };
         let index_path = self.index_path(&name);
-        let index = at(&index_path, unless_missing(fs::symlink_metadata(&index_path)))?;
+        let index = at(&index_path, unless_missing(self.files.link_status(&index_path)))?;
         Ok(Some(ListedSegment {
             name,
             state,
-            file_bytes: metadata.len(),
-            disk_bytes: disk_bytes(&metadata) + index.as_ref().map_or(0, disk_bytes),
+            file_bytes: found.bytes,
+            disk_bytes: found.disk_bytes + index.map_or(0, |index| index.disk_bytes),
             has_index: index.is_some(),
         }))
     }

@@ -1,13 +1,13 @@
 //! The lock that keeps a second writer out. Its file names the holder, and any trouble that keeps the holder from writing.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::fs::TryLockError;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{FileIdentity, LOCK, Store, at, unless_missing};
+use super::{LOCK, Store, at};
 use crate::StoreError;
+use crate::files::{Files, LockKind, OpenMode, StoreFile};
 use crate::locked;
 
 /// Limit on the text of the lock's file: a longer text is cut.
@@ -19,7 +19,7 @@ pub struct StoreLock(Arc<Mutex<HeldLock>>);
 
 #[derive(Debug)]
 struct HeldLock {
-    file: File,
+    file: Box<dyn StoreFile>,
     holder: String,
     trouble: Option<String>,
 }
@@ -35,9 +35,8 @@ pub struct StoreWriter {
 
 impl StoreWriter {
     /// The lock's text: the first line is the holder, the rest is its trouble.
-    fn read(file: &mut File) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+    fn read(file: &dyn StoreFile) -> io::Result<Self> {
+        let bytes = file.read_all()?;
         let text = String::from_utf8_lossy(&bytes);
         let (holder, trouble) = text.split_once('\n').unwrap_or((&text, ""));
         let trouble = Some(trouble.trim()).filter(|trouble| !trouble.is_empty()).map(str::to_owned);
@@ -48,7 +47,7 @@ impl StoreWriter {
 impl Store {
     /// Keeps every other writer out. `holder` names the writer to them.
     pub fn lock(&self, holder: &str) -> Result<StoreLock, StoreError> {
-        let file = lock(&self.root.join(LOCK))?;
+        let file = lock(&*self.files, &self.root.join(LOCK))?;
         let held = HeldLock { file, holder: holder.to_owned(), trouble: None };
         held.write();
         Ok(StoreLock(Arc::new(Mutex::new(held))))
@@ -62,22 +61,21 @@ impl Store {
     /// Present holder of the lock, if any, and its trouble.
     pub fn writer(&self) -> Result<Option<StoreWriter>, StoreError> {
         let path = self.root.join(LOCK);
-        let Some(mut file) = at(&path, unless_missing(File::open(&path)))? else { return Ok(None) };
-        match file.try_lock_shared() {
+        let Some(file) = self.open_file(&path)? else { return Ok(None) };
+        match file.try_lock(LockKind::Shared) {
             Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => at(&path, StoreWriter::read(&mut file)).map(Some),
+            Err(TryLockError::WouldBlock) => at(&path, StoreWriter::read(&*file)).map(Some),
             Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
         }
     }
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut file =
-        at(path, OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path))?;
-    match file.try_lock() {
+fn lock(files: &dyn Files, path: &Path) -> Result<Box<dyn StoreFile>, StoreError> {
+    let file = at(path, files.open(path, OpenMode::Keep))?;
+    match file.try_lock(LockKind::Exclusive) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            let holder = at(path, StoreWriter::read(&mut file))?.holder;
+            let holder = at(path, StoreWriter::read(&*file))?.holder;
             Err(StoreError::Locked { path: path.to_owned(), holder })
         }
         Err(TryLockError::Error(source)) => Err(StoreError::Io { path: path.to_owned(), source }),
@@ -95,7 +93,7 @@ impl HeldLock {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         // It holds without a text as well.
         if self.file.write_all_at(text.as_bytes(), 0).is_ok() {
-            let _ = self.file.set_len(text.len() as u64);
+            let _ = self.file.set_bytes(text.len() as u64);
         }
     }
 }
@@ -119,11 +117,11 @@ impl StoreLock {
     pub(super) fn renew(&self, store: &Store) -> Result<bool, StoreError> {
         let path = store.root.join(LOCK);
         let mut held = self.held();
-        let identity = at(&path, FileIdentity::of(&held.file))?;
-        if at(&path, FileIdentity::at(&path))? == Some(identity) {
+        let identity = at(&path, held.file.status())?.identity;
+        if at(&path, store.files.identity(&path))? == Some(identity) {
             return Ok(false);
         }
-        held.file = lock(&path)?;
+        held.file = lock(&*store.files, &path)?;
         held.write();
         Ok(true)
     }

@@ -2,12 +2,11 @@
 //!
 //! **Invariant:** nothing in a store is readable by more users than the folder of its segments is.
 
-use std::fs::{self, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use super::{AUDIT, SEGMENTS, at, names_in, unless_missing};
+use crate::files::{FileKind, FileStatus, Files, SystemFiles};
 use crate::{Store, StoreError};
 
 /// A folder and a file that a group may read. New files in the folder belong to its group.
@@ -45,10 +44,11 @@ impl Readers {
     /// Readers of the store in `root`; `None` where there is none yet.
     pub fn of(root: &Path) -> Result<Option<Self>, StoreError> {
         let segments = root.join(SEGMENTS);
-        let Some(folder) = at(&segments, unless_missing(fs::metadata(&segments)))? else { return Ok(None) };
-        Ok(Some(match folder.mode() {
+        let folder = at(&segments, unless_missing(SystemFiles.status(&segments)))?;
+        let Some(folder) = folder else { return Ok(None) };
+        Ok(Some(match folder.mode {
             mode if mode & EVERYBODY_READS == EVERYBODY_READS => Self::Everybody,
-            mode if mode & GROUP_READS == GROUP_READS => Self::Group(folder.gid()),
+            mode if mode & GROUP_READS == GROUP_READS => Self::Group(folder.group),
             _ => Self::Owner,
         }))
     }
@@ -59,43 +59,43 @@ impl Store {
     /// owner's. Links are not followed, except those to the store's own folders.
     pub fn share(&self, group: u32) -> Result<(), StoreError> {
         let root = self.root();
-        for name in names_in(root)? {
+        for name in names_in(&*self.files, root)? {
             let path = root.join(&name);
             // A folder of the store may lie on another disk.
-            match at(&path, unless_missing(fs::canonicalize(&path)))? {
-                Some(path) if !name.starts_with(AUDIT) => share_all(&path, group)?,
+            match at(&path, unless_missing(self.files.canonical(&path)))? {
+                Some(path) if !name.starts_with(AUDIT) => share_all(&*self.files, &path, group)?,
                 _ => {}
             }
         }
         // Who made the folder itself may have wanted more to get there.
-        let found = at(root, fs::metadata(root))?;
-        set(root, &found, group, found.mode() | SHARED_FOLDER_MODE)
+        let found = at(root, self.files.status(root))?;
+        set(&*self.files, root, &found, group, found.mode | SHARED_FOLDER_MODE)
     }
 }
 
-fn share_all(path: &Path, group: u32) -> Result<(), StoreError> {
+fn share_all(files: &dyn Files, path: &Path, group: u32) -> Result<(), StoreError> {
     // It may have been renamed or expired since the folder was read.
-    let Some(found) = at(path, unless_missing(fs::symlink_metadata(path)))? else { return Ok(()) };
-    if found.is_file() {
-        return set(path, &found, group, SHARED_FILE_MODE);
-    }
-    if found.is_dir() {
-        for name in names_in(path)? {
-            share_all(&path.join(name), group)?;
+    let Some(found) = at(path, unless_missing(files.link_status(path)))? else { return Ok(()) };
+    match found.kind {
+        FileKind::File => set(files, path, &found, group, SHARED_FILE_MODE),
+        FileKind::Folder => {
+            for name in names_in(files, path)? {
+                share_all(files, &path.join(name), group)?;
+            }
+            set(files, path, &found, group, SHARED_FOLDER_MODE)
         }
-        return set(path, &found, group, SHARED_FOLDER_MODE);
+        FileKind::Other => Ok(()),
     }
-    Ok(())
 }
 
 /// Gives a file or folder to a group, with this mode.
-fn set(path: &Path, found: &Metadata, group: u32, mode: u32) -> Result<(), StoreError> {
+fn set(files: &dyn Files, path: &Path, found: &FileStatus, group: u32, mode: u32) -> Result<(), StoreError> {
     let mode = mode & ALL_BITS;
-    if found.gid() == group && found.mode() & ALL_BITS == mode {
+    if found.group == group && found.mode & ALL_BITS == mode {
         return Ok(());
     }
-    at(path, unless_missing(chown(path, None, Some(group))))?;
-    let change = |mode| unless_missing(fs::set_permissions(path, Permissions::from_mode(mode)));
+    at(path, unless_missing(files.set_group(path, group)))?;
+    let change = |mode| unless_missing(files.set_mode(path, mode));
     match change(mode) {
         // A service manager may forbid this bit. What a service makes belongs to its own group anyway.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && mode & SET_GROUP != 0 => {
@@ -108,6 +108,9 @@ fn set(path: &Path, found: &Metadata, group: u32, mode: u32) -> Result<(), Store
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
     use crate::Timestamp;
 

@@ -1,12 +1,11 @@
 //! Repeated listing of a store's segments: cheap where nothing has changed.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::listing::{Unlisted, is_day};
+use super::listing::{Unlisted, names_in_day};
 use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing};
+use crate::files::Files;
 use crate::{SegmentName, SegmentState, StoreError};
 
 /// Listings of a folder that changes while it is listed.
@@ -34,7 +33,7 @@ struct WatchedDay {
 /// Modification time of a folder, as coarse as its time stamp.
 #[derive(Debug, Default)]
 struct FolderMtime {
-    modified: Option<(i64, i64)>,
+    modified_ns: Option<i64>,
     /// Period in which it was first seen with this time.
     seen_in: u32,
     is_settled: bool,
@@ -43,22 +42,22 @@ struct FolderMtime {
 impl FolderMtime {
     /// True if the folder may hold other names than at the last call. After a change it stays true until the next period but one:
     /// the time stamp is as coarse as the kernel's tick, and a second change within one tick does not show.
-    fn has_changed(&mut self, folder: &Path, period: u32) -> Result<bool, StoreError> {
-        let modified = modified(folder)?;
-        let is_same = modified == self.modified;
+    fn has_changed(&mut self, files: &dyn Files, folder: &Path, period: u32) -> Result<bool, StoreError> {
+        let modified_ns = modified_ns(files, folder)?;
+        let is_same = modified_ns == self.modified_ns;
         let has_changed = !is_same || !self.is_settled;
         if !is_same {
             self.seen_in = period;
         }
         self.is_settled = is_same && period.wrapping_sub(self.seen_in) > 1;
-        self.modified = modified;
+        self.modified_ns = modified_ns;
         Ok(has_changed)
     }
 }
 
-fn modified(folder: &Path) -> Result<Option<(i64, i64)>, StoreError> {
-    let found = at(folder, unless_missing(fs::metadata(folder)))?;
-    Ok(found.map(|metadata| (metadata.mtime(), metadata.mtime_nsec())))
+fn modified_ns(files: &dyn Files, folder: &Path) -> Result<Option<i64>, StoreError> {
+    let found = at(folder, unless_missing(files.status(folder)))?;
+    Ok(found.map(|found| found.modified_ns))
 }
 
 impl Watcher {
@@ -82,7 +81,7 @@ impl Watcher {
         }
         self.root_fault = fault;
         for (date, day) in &mut self.days {
-            match day.look(&root.join(date), date, period) {
+            match day.look(&*self.store.files, &root.join(date), date, period) {
                 Ok(is_other) => {
                     has_changed |= is_other;
                     day.fault = None;
@@ -97,9 +96,9 @@ impl Watcher {
     }
 
     fn look_at_root(&mut self, root: &Path, period: u32) -> Result<bool, StoreError> {
-        let has_changed = self.root.has_changed(root, period)?;
+        let has_changed = self.root.has_changed(&*self.store.files, root, period)?;
         if has_changed {
-            let dates = names_in(root)?;
+            let dates = names_in(&*self.store.files, root)?;
             self.days.retain(|date, _| dates.contains(date));
             for date in dates {
                 self.days.entry(date).or_default();
@@ -120,27 +119,36 @@ impl Watcher {
 }
 
 impl WatchedDay {
-    fn look(&mut self, folder: &Path, date: &str, period: u32) -> Result<bool, StoreError> {
-        if !self.stamp.has_changed(folder, period)? {
+    fn look(
+        &mut self,
+        files: &dyn Files,
+        folder: &Path,
+        date: &str,
+        period: u32,
+    ) -> Result<bool, StoreError> {
+        if !self.stamp.has_changed(files, folder, period)? {
             return Ok(false);
         }
         for _ in 0..LISTINGS_MAX {
-            self.segments = list(folder, date)?;
+            self.segments = list(files, folder, date)?;
             // What is given another name while it is listed can be missing.
-            let found = modified(folder)?;
-            if found == self.stamp.modified {
+            let found = modified_ns(files, folder)?;
+            if found == self.stamp.modified_ns {
                 break;
             }
-            self.stamp = FolderMtime { modified: found, seen_in: period, is_settled: false };
+            self.stamp = FolderMtime { modified_ns: found, seen_in: period, is_settled: false };
         }
         Ok(true)
     }
 }
 
-fn list(folder: &Path, date: &str) -> Result<BTreeMap<SegmentName, SegmentState>, StoreError> {
+fn list(
+    files: &dyn Files,
+    folder: &Path,
+    date: &str,
+) -> Result<BTreeMap<SegmentName, SegmentState>, StoreError> {
     let mut segments = BTreeMap::new();
-    let files = if is_day(folder, date)? { names_in(folder)? } else { Vec::new() };
-    for file in files {
+    for file in names_in_day(files, folder, date)? {
         let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION)) {
             (Some(stem), _) => (stem, SegmentState::Sealed),
             (_, Some(stem)) => (stem, SegmentState::Open),
@@ -156,6 +164,8 @@ fn list(folder: &Path, date: &str) -> Result<BTreeMap<SegmentName, SegmentState>
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::Timestamp;
 

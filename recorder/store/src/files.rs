@@ -1,0 +1,313 @@
+//! The files of a store, as an argument.
+//!
+//! **Invariant:** a [`Store`](crate::Store), its logbook, its recovery and its retention read, write, rename, sync, list and
+//! remove only through [`Files`]. Blocks of packets do not come this way: a lane writes them to its disk.
+
+use std::fmt::Debug;
+use std::fs::TryLockError;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::{Map, Timestamp};
+
+mod system;
+
+pub use system::SystemFiles;
+
+/// Device and inode of a file or folder, whatever its name: stat(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// The device.
+    pub device: u64,
+    /// Number of the file on it.
+    pub inode: u64,
+}
+
+/// Kind of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Bytes.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link, a device, a socket.
+    Other,
+}
+
+/// Facts of a file: stat(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStatus {
+    /// Its kind.
+    pub kind: FileKind,
+    /// Its identity.
+    pub identity: FileIdentity,
+    /// Its length.
+    pub bytes: u64,
+    /// Bytes that it takes on the disk.
+    pub disk_bytes: u64,
+    /// Names that lead to it.
+    pub names: u64,
+    /// Its modification time, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// Its permissions: inode(7).
+    pub mode: u32,
+    /// The group that it belongs to.
+    pub group: u32,
+}
+
+impl FileStatus {
+    /// True for a folder.
+    pub fn is_folder(&self) -> bool {
+        self.kind == FileKind::Folder
+    }
+
+    /// Its modification time.
+    pub fn modified(&self) -> Timestamp {
+        Timestamp(u64::try_from(self.modified_ns).unwrap_or(0))
+    }
+}
+
+/// Purpose for which a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// To read a file, or to hold a folder.
+    Read,
+    /// To read and write a file that exists.
+    Update,
+    /// To read and write a file, which is created where it is missing.
+    Keep,
+    /// To write an empty file: an old one is emptied.
+    Create,
+    /// To read a file and to append to it. It is created where it is missing.
+    Append,
+}
+
+/// Lock on an open file, against other holders of a lock: flock(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// Held by one alone.
+    Exclusive,
+    /// Held by many, while nobody holds the other.
+    Shared,
+}
+
+/// Space of a file system: statvfs(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSystemSpace {
+    /// Bytes that any user may take.
+    pub available_bytes: u64,
+    /// The same, including those reserved for privileged users.
+    pub free_bytes: u64,
+}
+
+/// A file system.
+pub trait Files: Debug + Send + Sync {
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StoreFile>>;
+
+    /// Facts of the file that a name leads to; symbolic links are followed.
+    fn status(&self, path: &Path) -> io::Result<FileStatus>;
+
+    /// Facts of what has a name; of a symbolic link itself.
+    fn link_status(&self, path: &Path) -> io::Result<FileStatus>;
+
+    /// The names in a folder, in any order. Those that are not text are left out.
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
+
+    /// Creates a folder.
+    fn create_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Gives a file or folder another name, taking that from the file that has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Takes a file's name. Whoever has it open can go on.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty folder.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a folder and everything in it.
+    fn remove_tree(&self, path: &Path) -> io::Result<()>;
+
+    /// The path without symbolic links.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// Gives a file to a group.
+    fn set_group(&self, path: &Path, group: u32) -> io::Result<()>;
+
+    /// Sets a file's permissions.
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
+
+    /// Space of the file system that a path is on; `None` where it does not say.
+    fn space(&self, path: &Path) -> Option<FileSystemSpace>;
+
+    /// True if removed space becomes free only with the next [`Self::sync_file_system`].
+    fn frees_when_synced(&self, path: &Path) -> bool;
+
+    /// Makes everything on the path's file system survive a power cut: syncfs(2).
+    fn sync_file_system(&self, path: &Path) -> io::Result<()>;
+}
+
+/// An open file, or folder.
+pub trait StoreFile: Debug + Send + Sync {
+    /// Facts of the file.
+    fn status(&self) -> io::Result<FileStatus>;
+
+    /// Reads bytes from an offset on, perhaps fewer than there are; none at the end.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes at an offset. After an error, any part may have been written.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Writes behind the end of a file opened with [`OpenMode::Append`]. After an error, any part may have been written.
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts the file, or makes it longer by zeros.
+    fn set_bytes(&self, bytes: u64) -> io::Result<()>;
+
+    /// Sets the modification time.
+    fn set_modified(&self, at: Timestamp) -> io::Result<()>;
+
+    /// Makes the file's contents survive a power cut.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes the file's contents and facts survive a power cut; of a folder, the names in it.
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Maps the first bytes for reading. Fails where the file is shorter.
+    fn map(&self, bytes: u64) -> io::Result<Map>;
+
+    /// The next bytes at or behind an offset that are not a hole; `None` where there are none. A file system that knows no holes
+    /// gives everything.
+    fn data_from(&self, offset: u64) -> io::Result<Option<Range<u64>>>;
+
+    /// Locks the file for this alone, waiting until nobody else has a lock on it.
+    fn lock(&self) -> io::Result<()>;
+
+    /// Locks the file without waiting.
+    fn try_lock(&self, kind: LockKind) -> Result<(), TryLockError>;
+
+    /// Releases the lock; closing the file does as well.
+    fn unlock(&self) -> io::Result<()>;
+
+    /// Gives the file one more name, which must not exist.
+    fn link_to(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames a file of this folder, wherever the folder is.
+    fn rename_within(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file of this folder, wherever the folder is.
+    fn remove_within(&self, name: &str) -> io::Result<()>;
+
+    /// Reads exactly these bytes.
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        match read_at_most(self, bytes, offset)? {
+            read if read == bytes.len() => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Reads from an offset on until `bytes` is full or the file ends, and returns the number of bytes read.
+    fn read_at_most(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        read_at_most(self, bytes, offset)
+    }
+}
+
+fn read_at_most<F: StoreFile + ?Sized>(file: &F, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + read as u64) {
+            Ok(0) => break,
+            Ok(bytes) => read += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+impl dyn StoreFile + '_ {
+    /// A stream of the file's bytes from an offset on.
+    pub fn reader(&self, offset: u64) -> FileReader<'_> {
+        FileReader { file: self, offset }
+    }
+
+    /// All bytes of the file.
+    pub fn read_all(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.status()?.bytes).unwrap_or(0));
+        self.reader(0).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl dyn Files + '_ {
+    /// True if the name exists and leads to a file or folder.
+    pub fn exists(&self, path: &Path) -> bool {
+        self.status(path).is_ok()
+    }
+
+    /// Identity of the file that a path leads to, if any.
+    pub fn identity(&self, path: &Path) -> io::Result<Option<FileIdentity>> {
+        Ok(unless_missing(self.status(path))?.map(|found| found.identity))
+    }
+
+    /// All bytes of a file.
+    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.open(path, OpenMode::Read)?.read_all()
+    }
+
+    /// Writes a file whose contents are these.
+    pub fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.open(path, OpenMode::Create)?.write_all_at(bytes, 0)
+    }
+
+    /// Writes a file whose contents are these, and makes them survive a power cut.
+    pub fn write_durably(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = self.open(path, OpenMode::Create)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_data()
+    }
+
+    /// Creates a folder, with the folders that it lies in.
+    pub fn create_folders(&self, path: &Path) -> io::Result<()> {
+        match self.create_folder(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let Some(above) = path.parent() else { return Err(error) };
+                self.create_folders(above)?;
+                self.create_folder(path)
+            }
+            Err(_) if self.status(path).is_ok_and(|found| found.is_folder()) => Ok(()),
+            created => created,
+        }
+    }
+
+    /// Makes the creation, renaming or removal of a file in `folder` survive a power cut.
+    pub fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.open(folder, OpenMode::Read)?.sync_all()
+    }
+}
+
+/// The result, or `None` where the file does not exist (any more).
+pub(crate) fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A stream of a file's bytes.
+#[derive(Debug)]
+pub struct FileReader<'f> {
+    file: &'f dyn StoreFile,
+    offset: u64,
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(bytes, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
