@@ -12,7 +12,7 @@ pub fn now() -> Timestamp {
 #[derive(Debug)]
 pub struct ServiceClock;
 
-impl netrewind_extractor::http::Clock for ServiceClock {
+impl netrewind_http::Clock for ServiceClock {
     fn now(&self) -> Timestamp {
         now()
     }

@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netrewind_extractor::http::access::Admission;
-use netrewind_extractor::http::tls::Tls;
-use netrewind_extractor::http::{Clock, Server, Service as HttpService, ServiceLimits, router};
 use netrewind_extractor::{Extractor, Options};
+use netrewind_http::access::Admission;
+use netrewind_http::tls::Tls;
+use netrewind_http::{Clock, Server, Service as HttpService, ServiceLimits, router};
 use netrewind_store::Timestamp;
 use serde_json::Value;
 

@@ -318,9 +318,9 @@ fn one_process_records_and_serves() {
 #[test]
 fn the_description_of_the_service_is_the_one_kept() {
     let (_folder, _store, service) = served(1, 60);
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("extractor/openapi.json");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("extractor/http/openapi.json");
     let kept: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&kept).expect("extractor/openapi.json")).expect("JSON");
+        serde_json::from_slice(&std::fs::read(&kept).expect("extractor/http/openapi.json")).expect("JSON");
     let served = service.get("/openapi.json").json();
     assert!(
         kept == served,

@@ -120,9 +120,11 @@ fn recording_and_answering_know_nothing_of_each_other() {
         let found = all_dependencies(folder);
         assert!(!found.iter().any(|name| name == "recorder" || name == "extractor"), "{folder}");
     }
-    assert!(
-        !all_dependencies("extractor").iter().any(|name| name == "recorder" || name == "catalog-tantivy")
-    );
+    for folder in ["extractor", "extractor/http", "extractor/client"] {
+        let found = all_dependencies(folder);
+        assert!(!found.iter().any(|name| name == "recorder" || name == "catalog-tantivy"), "{folder}");
+    }
+    assert!(!all_dependencies("extractor/client").iter().any(|name| name == "http"));
 }
 
 #[test]
@@ -146,6 +148,7 @@ fn only_the_catalog_knows_tantivy() {
         "indexer/flows",
         "extractor",
         "extractor/filter",
+        "extractor/http",
     ];
     assert!(!others.iter().any(|folder| depends(&format!("{folder}/Cargo.toml"))));
 }
@@ -195,10 +198,17 @@ fn clocks_environment_and_exits_belong_to_the_command() {
 
 #[test]
 fn only_the_service_is_async() {
-    let service = |path: &Path| {
-        ["extractor/src/http", "extractor/client"].iter().any(|folder| path.starts_with(folder))
-    };
+    let service =
+        |path: &Path| ["extractor/http", "extractor/client"].iter().any(|folder| path.starts_with(folder));
     only_in(&["async fn", ".await;", ".await?", ".await."], service, "async code");
+    let is_async = |line: &str| {
+        ["tokio", "axum", "hyper", "tower-http", "utoipa-axum"]
+            .iter()
+            .any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', ' ', '-'])))
+    };
+    let depends = |folder: &String| text_of(&format!("{folder}/Cargo.toml")).lines().any(is_async);
+    let found: Vec<_> = crates().into_iter().filter(depends).collect();
+    assert_eq!(found, ["extractor/client", "extractor/http"], "crates that depend on an async runtime");
 }
 
 #[test]

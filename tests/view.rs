@@ -1,6 +1,6 @@
 //! The flow summary view, driven in Chromium against a store that the recorder has written.
 //!
-//! Needs Chromium, node and the packages of `extractor/ui` (`scripts/test` brings all of them); says so and skips where one is
+//! Needs Chromium, node and the packages of `extractor/http/ui` (`scripts/test` brings all of them); says so and skips where one is
 //! missing.
 
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ const START: u32 = 1_795_339_000;
 const NOT_RECORDED_FOR: Duration = Duration::from_secs(4);
 const REQUEST: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: www.example.com\r\n\r\n";
 
-/// `extractor/ui`, where everything is there that a browser needs.
+/// `extractor/http/ui`, where everything is there that a browser needs.
 fn ui() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("extractor/ui");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("extractor/http/ui");
     let chromium = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
     let needed =
         [folder.join("dist/index.html"), folder.join("node_modules/playwright-core"), chromium.into()];

@@ -7,18 +7,18 @@
 //!
 //! **Invariant:** an index only skips work. Deleting every index changes no answer, only the time it takes.
 //!
-//! **Invariant:** no async outside [`http`], no wall clock, nothing printed. Of a store only the service's audit is written.
+//! **Invariant:** no async, no wall clock, nothing printed, nothing of a store written.
 
 mod answer;
 mod extract;
 pub mod flows;
 mod fragments;
 mod history;
-pub mod http;
 mod memory;
 mod plan;
 mod query;
 mod read;
+mod schema;
 mod sink;
 mod store;
 mod stream;
@@ -39,10 +39,12 @@ pub use extract::engine::{HELPERS_MAX, Options};
 pub use extract::follow::clock::{FollowClock, HOLD_BACK, POLL_INTERVAL};
 pub use extract::hint::{HINT_TIME_MAX, hint_time};
 pub use history::overview::{CatalogOverview, Overview, SegmentOverview};
+pub use history::overview_cache::OverviewCache;
 pub use memory::ANSWERS_BYTES_MAX;
 pub use netrewind_store::time::Span;
 pub use plan::tunnel_terms::TunnelDemands;
 pub use query::{AnswerLimits, JoinedFilter, Query, TimeRange, ViewMode};
+pub use schema::DropsSchema;
 pub use sink::{AnswerPacket, CountSink, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
 pub use stream::{Chunk, Ends, Speaker, Stream, StreamEnd};
 pub use transform::dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, Dedup, DedupWindow};

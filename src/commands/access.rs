@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use netrewind_extractor::http::access::{Access, Admission, KEY_BYTES, Moment};
-use netrewind_extractor::http::audit::{Audit, AuditError, AuditFile};
-use netrewind_extractor::http::tls::Tls;
+use netrewind_http::access::{Access, Admission, KEY_BYTES, Moment};
+use netrewind_http::audit::{Audit, AuditError, AuditFile};
+use netrewind_http::tls::Tls;
 use netrewind_store::Store;
 
 use crate::clock;

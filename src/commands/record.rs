@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use netrewind_extractor::http::Server;
+use netrewind_http::Server;
 use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{
     LaneStatus, Recorder, RecordingDescription, RecordingSummary, SourceAccount, Status, by_source,

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_extractor::http::places::Places;
-use netrewind_extractor::http::{Server, Service, ServiceLimits, router};
 use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
+use netrewind_http::geoip::Places;
+use netrewind_http::{Server, Service, ServiceLimits, router};
 use netrewind_store::Store;
 
 use super::StoreArgument;

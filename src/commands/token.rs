@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use netrewind_extractor::ViewMode;
-use netrewind_extractor::http::access::{CHANCE_BYTES, Entry, Grant, Scope, Tokens, TokensError};
 use netrewind_filter::CompileLimits;
+use netrewind_http::access::{CHANCE_BYTES, Entry, Grant, Scope, Tokens, TokensError};
 use netrewind_store::Timestamp;
 
 use crate::clock;

@@ -24,9 +24,9 @@ use std::time::Duration;
 use netrewind_store::{Timestamp, locked};
 use ring::hmac;
 
-use crate::JoinedFilter;
 use failures::Failures;
 pub use gate::{Admission, SESSION_ROUTE, Visit, cookies, guard, problem};
+use netrewind_extractor::JoinedFilter;
 use sessions::{Cookie, Sessions, cookie_in};
 pub use sessions::{SESSION_TIME_MAX, set_cookie};
 pub use token::Token;

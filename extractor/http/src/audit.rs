@@ -16,9 +16,9 @@ use netrewind_store::time::MINUTE_NS;
 use netrewind_store::{Timestamp, locked};
 use serde::Serialize;
 
-use crate::flows::FlowId;
-use crate::{JoinedFilter, Query};
 pub use file::{AuditError, AuditFile, FILE_BYTES_MAX, FILES_MAX};
+use netrewind_extractor::flows::FlowId;
+use netrewind_extractor::{JoinedFilter, Query};
 use repeats::Repeats;
 
 /// Lines that wait to be written.
@@ -183,7 +183,7 @@ impl<'a> From<&'a Extraction> for Asked<'a> {
 #[derive(Serialize)]
 struct Joined<'a> {
     filter: &'a str,
-    view: crate::ViewMode,
+    view: netrewind_extractor::ViewMode,
     ignore_vlan: bool,
 }
 

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use netrewind_store::Timestamp;
 
-use super::audit::{Ending, Extraction};
-use super::identity::Identity;
-use super::lookups::{Caller, EstimateAnswer, look_up};
-use super::places::SummaryAnswer;
-use super::pool::Pool;
-use super::problem::{Kind, Problem};
-use super::reading::ending_of;
-use super::service::{Phase, Service};
-use crate::flows::{Conversation, FlowAnswer, FlowId};
-use crate::stream::Stream;
-use crate::{Answer, Completeness, ExtractError, Extractor, Query};
+use crate::audit::{Ending, Extraction};
+use crate::geoip::SummaryAnswer;
+use crate::identity::Identity;
+use crate::json::{Caller, EstimateAnswer, look_up};
+use crate::packet_answer::ending_of;
+use crate::problem::{Kind, Problem};
+use crate::service::{Phase, Service};
+use crate::slots::Pool;
+use netrewind_extractor::Stream;
+use netrewind_extractor::flows::{Conversation, FlowAnswer, FlowId};
+use netrewind_extractor::{Answer, Completeness, ExtractError, Extractor, Query};
 
 /// The kind of answer that is an extraction: what was said in a conversation.
 pub const STREAM: &str = "stream";

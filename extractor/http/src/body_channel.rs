@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::pool::Slot;
-use super::problem::Problem;
-use super::service::{Phase, Service};
-use crate::{Answer, Completeness};
+use crate::problem::Problem;
+use crate::service::{Phase, Service};
+use crate::slots::Slot;
+use netrewind_extractor::{Answer, Completeness};
 
 /// Bytes of an answer that are gathered before they are sent. More than any sink writes before its first packet.
 pub const CHUNK_BYTES: usize = 128 << 10;

@@ -24,8 +24,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
-use super::service::ServiceLimits;
-use super::share::Peer;
+use crate::peer_limiter::Peer;
+use crate::service::ServiceLimits;
 
 /// Divisor of the connections kept from each peer for others: a quarter of all.
 const KEPT_FOR_OTHERS: usize = 4;

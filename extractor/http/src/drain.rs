@@ -21,7 +21,7 @@ const UNREAD_BYTES_MAX: usize = 1 << 20;
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Reads what is left of a request's body, so that its answer arrives.
-pub(super) async fn read_to_the_end(request: Request, next: Next) -> Response {
+pub(crate) async fn read_to_the_end(request: Request, next: Next) -> Response {
     // Whoever waits to be told to go on sends nothing once there is an answer (RFC 9110, section 10.1.1).
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
         return next.run(request).await;

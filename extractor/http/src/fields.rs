@@ -7,7 +7,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem};
 
 /// The largest number that every JSON library reads exactly.
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;

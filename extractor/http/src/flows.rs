@@ -8,20 +8,20 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::fields::{Fields, bad_value};
-use super::identity::Identity;
-use super::inquiry::{Inquiry, STREAM};
-use super::lookups::{Caller, hint_for, look_up};
-use super::parameters::Selection;
-use super::places::SummaryAnswer;
-use super::problem::{Kind, Problem};
-use super::request::fields_of;
-use super::service::Service;
-use crate::flows::{
+use crate::audited::{Inquiry, STREAM};
+use crate::fields::{Fields, bad_value};
+use crate::geoip::SummaryAnswer;
+use crate::identity::Identity;
+use crate::json::{Caller, hint_for, look_up};
+use crate::parameters::Selection;
+use crate::problem::{Kind, Problem};
+use crate::request::fields_of;
+use crate::service::Service;
+use netrewind_extractor::Stream;
+use netrewind_extractor::flows::{
     BUCKETS_MAX, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSort, PageCursor, Search, SummaryQuery,
 };
-use crate::stream::Stream;
-use crate::{Control, ExtractError, Extractor, Query, Work};
+use netrewind_extractor::{Control, ExtractError, Extractor, Query, Work};
 
 /// Conversations of a page at most.
 pub const PAGE_MAX: u64 = 10_000;
@@ -165,7 +165,7 @@ pub async fn one(
     inquiry.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
 }
 
-pub(super) fn flow_id(text: &str) -> Result<FlowId, Problem> {
+pub(crate) fn flow_id(text: &str) -> Result<FlowId, Problem> {
     text.parse().map_err(|error| Problem::new(Kind::NotFound, format!("{error}")))
 }
 

@@ -18,8 +18,8 @@ use maxminddb::{LookupResult, PathElement, Reader};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Hint;
-use crate::flows::FlowSummary;
+use netrewind_extractor::Hint;
+use netrewind_extractor::flows::FlowSummary;
 
 /// Interval between two checks for a changed file.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -73,19 +73,19 @@ pub struct Place {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SummaryAnswer {
     #[serde(flatten)]
-    pub(super) summary: FlowSummary,
+    pub(crate) summary: FlowSummary,
     /// Locations by address, for those of `top.hosts` and `edges` that `--geoip` knows. Private addresses seldom have one.
     #[schema(value_type = BTreeMap<String, Place>)]
     places: BTreeMap<IpAddr, Place>,
     /// Another way to ask that would find packets, if this one found none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(super) hint: Option<Hint>,
+    pub(crate) hint: Option<Hint>,
 }
 
 impl SummaryAnswer {
     /// Looks up the addresses that the summary names.
-    pub(super) fn new(summary: FlowSummary, places: Option<&Places>) -> Self {
+    pub(crate) fn new(summary: FlowSummary, places: Option<&Places>) -> Self {
         let hosts = summary.top.hosts.iter().map(|host| host.address);
         let ends = summary.edges.iter().flat_map(|edge| [edge.a, edge.b]);
         let places = places.map(|places| places.of(hosts.chain(ends))).unwrap_or_default();
@@ -125,7 +125,7 @@ impl Places {
     }
 
     /// Reads the file again whenever it changes, for ever. What is wrong then is logged, and the old one stays.
-    pub(super) async fn watch(self: Arc<Self>) {
+    pub(crate) async fn watch(self: Arc<Self>) {
         let mut known = stamp(&self.path);
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;

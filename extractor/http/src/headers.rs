@@ -5,7 +5,7 @@ use netrewind_store::{Drops, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Answer, Completeness, Hint, ReachedLimit, Span};
+use netrewind_extractor::{Answer, Completeness, Hint, ReachedLimit, Span};
 
 /// A completeness in a few numbers. `/api/v1/packets/count` has all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -21,7 +21,7 @@ pub struct Summary {
     /// Times in it in which nothing was recorded.
     gaps: u64,
     /// Packets dropped in it while recording.
-    #[schema(value_type = crate::http::schema::DropsSchema)]
+    #[schema(value_type = netrewind_extractor::DropsSchema)]
     dropped: Drops,
     /// The part of it of which packets have expired.
     no_longer_kept: Option<Span>,

@@ -11,17 +11,17 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use utoipa::ToSchema;
 
-use super::identity::Identity;
-use super::inquiry::Inquiry;
-use super::parameters::{Bounds, Conversations, Selection};
-use super::pool::{Pool, Slot};
-use super::problem::{Kind, Problem};
-use super::reading::{aside, ending};
-use super::request::fields_of;
-use super::service::{Phase, Service};
-use super::share::Peer;
-use crate::answer::control::Aside;
-use crate::{
+use crate::audited::Inquiry;
+use crate::identity::Identity;
+use crate::packet_answer::{aside, ending};
+use crate::parameters::{Bounds, Conversations, Selection};
+use crate::peer_limiter::Peer;
+use crate::problem::{Kind, Problem};
+use crate::request::fields_of;
+use crate::service::{Phase, Service};
+use crate::slots::{Pool, Slot};
+use netrewind_extractor::Aside;
+use netrewind_extractor::{
     Answer, Completeness, Control, Estimate, ExtractError, Extractor, Hint, Overview, Query, ReachedLimit,
     SegmentOverview, Work, hint_time,
 };
@@ -67,7 +67,7 @@ pub struct EstimateAnswer {
     #[serde(flatten)]
     estimate: Estimate,
     /// Completeness of the answer, as far as it is known before reading.
-    pub(super) completeness: Completeness,
+    pub(crate) completeness: Completeness,
 }
 
 /// Largest number of packets that can match, from indexes alone
@@ -128,7 +128,7 @@ pub async fn segments(
 }
 
 /// Another way to ask, for an empty answer; looked for within a small part of the time that the answer took.
-pub(super) fn hint_for(
+pub(crate) fn hint_for(
     extractor: &Extractor,
     query: &Query,
     begun: Instant,
@@ -139,7 +139,7 @@ pub(super) fn hint_for(
 }
 
 /// Does work on a thread of its own, once there is a place for this peer; gives it up when the client goes.
-pub(super) async fn look_up<T: Send + 'static>(
+pub(crate) async fn look_up<T: Send + 'static>(
     service: &Arc<Service>,
     pool: &Pool,
     peer: &Peer,
@@ -171,7 +171,7 @@ impl Drop for SetOnDrop {
 }
 
 /// Gives up when the client has gone or the service ends, and lets others read while a filter is compiled.
-pub(super) struct Caller<'a> {
+pub(crate) struct Caller<'a> {
     service: &'a Service,
     gone: &'a AtomicBool,
     slot: RefCell<Slot>,

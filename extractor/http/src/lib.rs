@@ -10,42 +10,42 @@
 //! breaks the body off.
 //!
 //! **Invariant:** an idle or slow client costs no thread, and a client that is slow to take an answer keeps no other from
-//! reading: see [`pool`].
+//! reading: see [`slots`].
+//!
+//! **Invariant:** of a store, only the audit and the tokens are written.
 
 pub mod access;
-mod api;
 pub mod audit;
-mod capture;
+mod audited;
+mod body_channel;
 mod connection;
+mod drain;
 mod fields;
 mod flows;
+pub mod geoip;
+mod headers;
 mod identity;
-mod inquiry;
+mod json;
 mod log;
-mod lookups;
 pub mod metrics;
 mod operations;
-mod outlet;
+mod packet_answer;
+mod packets;
+mod page;
 mod parameters;
-pub mod places;
-pub mod pool;
+mod peer_limiter;
 mod problem;
-mod problems_in_api;
-mod reading;
+mod problem_docs;
 mod request;
-mod schema;
+mod routes;
 mod server;
 mod service;
 mod session;
-mod share;
-mod summary;
+pub mod slots;
 pub mod tls;
-mod unread;
-mod view;
 
-pub use api::{openapi, router};
 pub use identity::Identity;
 pub use problem::{Kind, Problem};
-pub(crate) use schema::DropsSchema;
+pub use routes::{openapi, router};
 pub use server::Server;
 pub use service::{Clock, Phase, Service, ServiceLimits};

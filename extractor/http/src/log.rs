@@ -5,13 +5,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
 
-use super::problem::Problem;
+use crate::problem::Problem;
 
 /// Path that monitoring asks for every few seconds: not worth a line each.
 const HEALTH_PATH: &str = "/healthz";
 
 /// Says what was asked and how it was answered. Of a body that is still being sent only the beginning is known.
-pub(super) async fn each_request(request: Request, next: Next) -> Response {
+pub(crate) async fn each_request(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let begun = Instant::now();
     let response = next.run(request).await;

@@ -17,8 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::audit::Ending;
-use super::pool::Pool;
+use crate::audit::Ending;
+use crate::slots::Pool;
 use recording::Tally;
 pub use recording::{Recording, State};
 
@@ -171,7 +171,7 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::pool::PoolLimits;
+    use crate::slots::PoolLimits;
 
     /// Lines of the format, read as its specification says.
     #[test]

@@ -9,11 +9,11 @@ use http::{StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::metrics::{self, OPENMETRICS_TEXT, Recording};
-use super::problem::{Kind, Problem};
-use super::request::fields_of;
-use super::service::{Phase, Service};
-use crate::ExtractError;
+use crate::metrics::{self, OPENMETRICS_TEXT, Recording};
+use crate::problem::{Kind, Problem};
+use crate::request::fields_of;
+use crate::service::{Phase, Service};
+use netrewind_extractor::ExtractError;
 
 /// State of the service and of recording.
 #[derive(Debug, Serialize, ToSchema)]

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use netrewind_store::Timestamp;
 use tokio::runtime::Handle;
 
-use super::audit::{Ending, Extraction};
-use super::identity::Identity;
-use super::lookups::hint_for;
-use super::outlet::{Outlet, Part};
-use super::parameters::Format;
-use super::problem::{Kind, Problem};
-use super::service::{Phase, Service};
-use super::share::Peer;
-use crate::answer::control::Aside;
-use crate::{
+use crate::audit::{Ending, Extraction};
+use crate::body_channel::{Outlet, Part};
+use crate::identity::Identity;
+use crate::json::hint_for;
+use crate::parameters::Format;
+use crate::peer_limiter::Peer;
+use crate::problem::{Kind, Problem};
+use crate::service::{Phase, Service};
+use netrewind_extractor::Aside;
+use netrewind_extractor::{
     Answer, AnswerPacket, Completeness, Control, ExtractError, FollowClock, Interface, PcapSink, PcapngSink,
     Preface, Progress, Query, ReachedLimit, Sink, SinkError, Wants,
 };

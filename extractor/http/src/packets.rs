@@ -18,17 +18,17 @@ use http_body::Frame;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
-use super::flows::flow_id;
-use super::identity::Identity;
-use super::outlet::{Outlet, PARTS_MAX, Part};
-use super::parameters::{Bounds, Conversations, FileForm, Form, Format, PacketsRequest, Selection};
-use super::problem::{Kind, Problem};
-use super::reading::{Reading, ending};
-use super::request::fields_of;
-use super::service::{Phase, Service};
-use super::summary::{Account, Summary, header_value};
-use crate::flows::FlowId;
-use crate::{ANSWER_HEADER, Answer, COMPLETENESS_HEADER, Completeness, Query};
+use crate::body_channel::{Outlet, PARTS_MAX, Part};
+use crate::flows::flow_id;
+use crate::headers::{Account, Summary, header_value};
+use crate::identity::Identity;
+use crate::packet_answer::{Reading, ending};
+use crate::parameters::{Bounds, Conversations, FileForm, Form, Format, PacketsRequest, Selection};
+use crate::problem::{Kind, Problem};
+use crate::request::fields_of;
+use crate::service::{Phase, Service};
+use netrewind_extractor::flows::FlowId;
+use netrewind_extractor::{ANSWER_HEADER, Answer, COMPLETENESS_HEADER, Completeness, Query};
 
 /// An answer that is whole within this time is sent with its account and its length in the head.
 const WHOLE_WITHIN: Duration = Duration::from_millis(100);

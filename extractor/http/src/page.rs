@@ -1,6 +1,6 @@
 //! The flow summary view: files that the build put into this program, if it had them.
 //!
-//! `scripts/run` builds them from `extractor/ui` before the program. Where there was no npm, the program is whole without
+//! `scripts/run` builds them from `extractor/http/ui` before the program. Where there was no npm, the program is whole without
 //! them, and says here where they are missing.
 
 use axum::Router;
@@ -10,9 +10,9 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use super::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem};
 
-/// Build of `extractor/ui` by Vite.
+/// Build of `extractor/http/ui` by Vite.
 #[derive(RustEmbed)]
 #[folder = "ui/dist"]
 #[allow_missing = true]
@@ -27,7 +27,7 @@ const MISSING: &str = "This build has no flow summary view: there was no npm whe
                        build with scripts/run.\nEverything else is there: see /openapi.json, netrewind flows, netrewind extract.\n";
 
 /// The page and its assets.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/", get(page)).route("/assets/{*path}", get(asset))
 }
 

@@ -9,11 +9,11 @@ use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::fields::{Fields, NUMBER_MAX};
-use super::problem::{Kind, Problem};
-use crate::flows::{FlowId, Search};
-use crate::time_text::{self, AskedRange, WrittenRange};
-use crate::{AnswerLimits, DedupWindow, Query, TunnelDemands, ViewMode};
+use crate::fields::{Fields, NUMBER_MAX};
+use crate::problem::{Kind, Problem};
+use netrewind_extractor::flows::{FlowId, Search};
+use netrewind_extractor::time_text::{self, AskedRange, WrittenRange};
+use netrewind_extractor::{AnswerLimits, DedupWindow, Query, TunnelDemands, ViewMode};
 
 /// The longest that an answer may be asked to take, in seconds: a day.
 pub const SECONDS_MAX: u64 = 86_400;
@@ -245,7 +245,7 @@ impl Selection {
         let AskedRange { from, to, note } = self.range(now)?;
         let peer = self.tunnel_peer.as_deref().map(|text| {
             let expected = "an IPv4 or IPv6 address";
-            text.parse::<IpAddr>().map_err(|_| super::fields::bad_value("tunnel_peer", text, expected))
+            text.parse::<IpAddr>().map_err(|_| crate::fields::bad_value("tunnel_peer", text, expected))
         });
         Ok(Query {
             from,
@@ -315,7 +315,7 @@ impl Bounds {
     pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
         let max_seconds = fields.number("max_seconds", SECONDS_MAX)?;
         if max_seconds == Some(0) {
-            return Err(super::fields::bad_value("max_seconds", "0", "a whole number of at least 1"));
+            return Err(crate::fields::bad_value("max_seconds", "0", "a whole number of at least 1"));
         }
         Ok(Self {
             max_packets: fields.number("max_packets", NUMBER_MAX)?,

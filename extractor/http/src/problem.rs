@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::{ExtractError, SinkError};
+use netrewind_extractor::{ExtractError, SinkError};
 use netrewind_filter::FilterError;
 
 /// The media type of a problem document.

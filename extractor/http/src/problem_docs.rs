@@ -6,8 +6,8 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 
-use super::access::SESSION_ROUTE;
-use super::problem::{Kind, PROBLEM_JSON};
+use crate::access::SESSION_ROUTE;
+use crate::problem::{Kind, PROBLEM_JSON};
 
 /// Problems of operations that take parameters.
 const OF_PARAMETERS: [Kind; 3] = [Kind::BadParameter, Kind::UnknownParameter, Kind::RepeatedParameter];

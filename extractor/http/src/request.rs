@@ -6,9 +6,9 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use http::{HeaderMap, Method, header};
 
-use super::fields::Fields;
-use super::problem::{Kind, Problem};
-use super::service::ServiceLimits;
+use crate::fields::Fields;
+use crate::problem::{Kind, Problem};
+use crate::service::ServiceLimits;
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";

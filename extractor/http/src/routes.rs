@@ -10,11 +10,11 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::{Admission, guard};
-use super::problem::{Kind, Problem};
-use super::request::fields_of;
-use super::service::Service;
-use super::{capture, connection, flows, log, lookups, operations, problems_in_api, session, unread, view};
+use crate::access::{Admission, guard};
+use crate::problem::{Kind, Problem};
+use crate::request::fields_of;
+use crate::service::Service;
+use crate::{connection, drain, flows, json, log, operations, packets, page, problem_docs, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,7 +24,7 @@ use super::{capture, connection, flows, log, lookups, operations, problems_in_ap
         answered wherever GET is. Whatever goes wrong is told by a problem document (RFC 9457), also unknown paths (404) and \
         methods (405, with Allow)."
     ),
-    components(schemas(Problem, super::summary::Summary, super::summary::Account))
+    components(schemas(Problem, crate::headers::Summary, crate::headers::Account))
 )]
 struct Document;
 
@@ -46,15 +46,15 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(operations::figures))
         .routes(routes!(openapi_json))
         .routes(routes!(session::begin, session::end))
-        .routes(routes!(capture::get_packets, capture::post_packets))
-        .routes(routes!(lookups::count))
-        .routes(routes!(lookups::estimate))
-        .routes(routes!(lookups::status))
-        .routes(routes!(lookups::segments))
+        .routes(routes!(packets::get_packets, packets::post_packets))
+        .routes(routes!(json::count))
+        .routes(routes!(json::estimate))
+        .routes(routes!(json::status))
+        .routes(routes!(json::segments))
         .routes(routes!(flows::list))
         .routes(routes!(flows::one))
         .routes(routes!(flows::stream))
-        .routes(routes!(capture::of_flow))
+        .routes(routes!(packets::of_flow))
         .routes(routes!(flows::summary))
         .routes(routes!(flows::filter))
 }
@@ -62,7 +62,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
 /// The document that describes the service.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = documented().split_for_parts().1;
-    problems_in_api::add_problems(&mut document);
+    problem_docs::add_problems(&mut document);
     document
 }
 
@@ -70,13 +70,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(service: Arc<Service>, admission: Admission) -> Router {
     let (router, _) = documented().split_for_parts();
     let router = router
-        .merge(view::routes())
+        .merge(page::routes())
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_for_this_method)
         .with_state(Arc::clone(&service));
     let connections = Arc::clone(&service.connections);
     guard(router, service, admission)
-        .layer(middleware::from_fn(unread::read_to_the_end))
+        .layer(middleware::from_fn(drain::read_to_the_end))
         .layer(middleware::from_fn(log::each_request))
         .layer(middleware::from_fn_with_state(connections, connection::busy))
 }

@@ -12,9 +12,9 @@ use axum_server::tls_rustls::RustlsAcceptor;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use super::connection::Bounded;
-use super::service::{Phase, Service};
-use super::tls::Tls;
+use crate::connection::Bounded;
+use crate::service::{Phase, Service};
+use crate::tls::Tls;
 
 /// Threads that send and receive.
 const SENDING_THREADS: usize = 2;

@@ -6,17 +6,17 @@ use std::time::Duration;
 use netrewind_store::Timestamp;
 use tokio::sync::watch;
 
-use super::audit::Audit;
-use super::connection::Connections;
-use super::identity::Identity;
-use super::metrics::Metrics;
-use super::parameters::Selection;
-use super::places::Places;
-use super::pool::{Pool, PoolLimits};
-use super::problem::Problem;
-use super::share::Places as Shared;
-use crate::history::overview_cache::OverviewCache;
-use crate::{Extractor, Query};
+use crate::audit::Audit;
+use crate::connection::Connections;
+use crate::geoip::Places;
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::parameters::Selection;
+use crate::peer_limiter::Places as Shared;
+use crate::problem::Problem;
+use crate::slots::{Pool, PoolLimits};
+use netrewind_extractor::OverviewCache;
+use netrewind_extractor::{Extractor, Query};
 
 /// The wall clock.
 pub trait Clock: Send + Sync {
@@ -175,7 +175,7 @@ impl Service {
     }
 
     /// Enters a later phase.
-    pub(super) fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.phase.send_if_modified(|now| {
             let is_later = *now < phase;
             *now = phase.max(*now);

@@ -8,11 +8,11 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
-use super::access::{Visit, cookies, problem, set_cookie};
-use super::fields::Fields;
-use super::identity::Identity;
-use super::problem::Problem;
-use super::service::Service;
+use crate::access::{Visit, cookies, problem, set_cookie};
+use crate::fields::Fields;
+use crate::identity::Identity;
+use crate::problem::Problem;
+use crate::service::Service;
 
 /// Begins a session
 ///

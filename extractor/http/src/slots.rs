@@ -6,8 +6,8 @@
 
 use tokio::runtime::Handle;
 
-use super::problem::{Kind, Problem, RETRY_AFTER_SECONDS};
-use super::share::{Peer, Place, Places};
+use crate::peer_limiter::{Peer, Place, Places};
+use crate::problem::{Kind, Problem, RETRY_AFTER_SECONDS};
 
 /// Limits on work done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,12 +54,12 @@ impl Tls {
         Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), config })
     }
 
-    pub(super) fn config(&self) -> RustlsConfig {
+    pub(crate) fn config(&self) -> RustlsConfig {
         self.config.clone()
     }
 
     /// Reads the files again whenever they change, for ever. What is wrong then is logged, and the old ones stay.
-    pub(super) async fn watch(self) {
+    pub(crate) async fn watch(self) {
         let mut known = self.stamps();
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;

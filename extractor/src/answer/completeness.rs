@@ -26,7 +26,7 @@ pub struct Completeness {
     /// Parts of it in which nothing was recorded, in order of time.
     pub gaps: Vec<Gap>,
     /// Packets that arrived in it and were not written, as far as the logbook's seconds tell.
-    #[schema(value_type = crate::http::DropsSchema)]
+    #[schema(value_type = crate::schema::DropsSchema)]
     pub dropped: Drops,
     /// Part of the range whose packets have expired.
     pub no_longer_kept: Option<Span>,
@@ -223,7 +223,7 @@ impl Completeness {
     }
 
     /// Statement that nothing of the range is kept, and why, if so.
-    pub(crate) fn nothing_kept_words(&self) -> Option<String> {
+    pub fn nothing_kept_words(&self) -> Option<String> {
         let reason = self.nothing_kept.as_ref()?;
         Some(format!("nothing is kept {}: {reason}", self.asked))
     }

@@ -55,7 +55,7 @@ pub struct Overview {
     /// Their bits.
     pub bits_per_second: Option<f64>,
     /// Packets dropped in the last 24 hours.
-    #[schema(value_type = crate::http::DropsSchema)]
+    #[schema(value_type = crate::schema::DropsSchema)]
     pub dropped_last_day: Drops,
     /// Highest fill level of a lane's kernel ring in the last 24 hours, from 0 to 1, if packets came through one: at 1 the
     /// kernel drops packets.

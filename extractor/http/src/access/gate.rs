@@ -15,11 +15,11 @@ use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 
 use super::{Access, Caller, Look, Moment, Refusal, Scope};
-use crate::http::audit::Refused;
-use crate::http::identity::Identity;
-use crate::http::problem::{Kind, Problem};
-use crate::http::service::Service;
-use crate::{ANSWER_HEADER, COMPLETENESS_HEADER};
+use crate::audit::Refused;
+use crate::identity::Identity;
+use crate::problem::{Kind, Problem};
+use crate::service::Service;
+use netrewind_extractor::{ANSWER_HEADER, COMPLETENESS_HEADER};
 
 /// Hashes that are computed at a time: each takes a core and 19 MiB.
 const VERIFYING_MAX: usize = 2;
@@ -365,7 +365,7 @@ mod tests {
     /// A route of which nobody has said whom it is for would be closed to all but administrators: that is an oversight.
     #[test]
     fn every_route_says_whom_it_is_for() {
-        let document = serde_json::to_value(crate::http::openapi()).expect("a document");
+        let document = serde_json::to_value(crate::openapi()).expect("a document");
         let paths = document["paths"].as_object().expect("paths");
         assert!(paths.len() > 4);
         let unsaid: Vec<_> = paths.keys().filter(|path| scope_of(path) == Some(Scope::Admin)).collect();

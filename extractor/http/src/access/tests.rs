@@ -12,7 +12,7 @@ fn grant(name: &str, scopes: &[Scope], filter: &str) -> Grant {
         name: name.to_owned(),
         scopes: scopes.to_vec(),
         filter: filter.to_owned(),
-        view: crate::ViewMode::Inner,
+        view: netrewind_extractor::ViewMode::Inner,
         ignore_vlan: false,
         created: moment(0).wall,
         expires: None,

@@ -14,7 +14,7 @@ use netrewind_store::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::token::{ID_BYTES, SECRET_BYTES, Token};
-use crate::{JoinedFilter, ViewMode};
+use netrewind_extractor::{JoinedFilter, ViewMode};
 use netrewind_filter::{CompileLimits, FilterError, compile};
 
 /// Tokens in a file.

@@ -75,7 +75,7 @@ fn likeness(asked: &Extraction) -> String {
 mod tests {
     use super::super::tests::extraction;
     use super::*;
-    use crate::Query;
+    use netrewind_extractor::Query;
 
     #[test]
     fn what_a_page_repeats_is_written_once_in_a_while() {
