@@ -215,6 +215,8 @@ impl Store {
             tunnel_ports: Vec::new(),
         };
         write_identity(&*files, root, &identity)?;
+        // As far as it may be read: the folder above is not the store's.
+        let _ = root.parent().map(|above| files.sync_folder(above));
         Self::open_in(files, root)
     }
 

@@ -95,12 +95,15 @@ fn append_whole(file: &dyn StoreFile, line: &[u8]) -> io::Result<()> {
 /// Opens a day's file. A last line that a crash cut short is terminated, so that it does not spoil the next one.
 fn open_for_append(files: &dyn Files, path: &Path) -> io::Result<Box<dyn StoreFile>> {
     let file = files.open(path, OpenMode::Append)?;
-    if let Some(end) = file.status()?.bytes.checked_sub(1) {
-        let mut last = [0];
-        file.read_exact_at(&mut last, end)?;
-        if last != *b"\n" {
-            file.append(b"\n")?;
-        }
+    let Some(end) = file.status()?.bytes.checked_sub(1) else {
+        // New, and perhaps unknown to the folder that is on the disk.
+        path.parent().map_or(Ok(()), |folder| files.sync_folder(folder))?;
+        return Ok(file);
+    };
+    let mut last = [0];
+    file.read_exact_at(&mut last, end)?;
+    if last != *b"\n" {
+        file.append(b"\n")?;
     }
     Ok(file)
 }
