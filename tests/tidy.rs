@@ -1,5 +1,8 @@
 //! The rules of ARCHITECTURE.md that can be read off the sources.
 
+mod circles;
+mod imports;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
