@@ -14,7 +14,7 @@ use crate::memory::{ANSWERS_BYTES_MAX, Memory};
 use crate::plan::query_filter::QueryFilter;
 use crate::query::Query;
 use crate::store::live_index::LiveIndexes;
-use crate::store::segment::ScanCache;
+use crate::store::scan_cache::ScanCache;
 use crate::store::segment_cache::SegmentCache;
 use crate::store::snapshot::Workers;
 

@@ -60,7 +60,7 @@ fn estimate_by_indexes(
     let mut lookahead = filters.link_fragments().then(|| FragmentLookahead::new(spans.collect()));
     let mut open = |number: usize| match all.get(number) {
         Some(segment) if segment.is_released() => {
-            Ok(segment.reopen(&engine.segment_cache, query.use_index)?.map(Arc::new))
+            Ok(engine.segment_cache.reopen(segment, query.use_index).map(Arc::new))
         }
         segment => Ok(segment.copied().cloned()),
     };
@@ -102,7 +102,7 @@ pub(super) fn estimate_segment(
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Estimate>, ExtractError> {
     let reopened = match segment.is_released() {
-        true => segment.reopen(&engine.segment_cache, query.use_index)?,
+        true => engine.segment_cache.reopen(segment, query.use_index),
         false => None,
     };
     let segment = match (&reopened, segment.is_released()) {

@@ -74,7 +74,7 @@ fn look_for_hint(
                 return Err(ExtractError::Cancelled);
             }
             let reopened = match segment.is_released() {
-                true => segment.reopen(&engine.segment_cache, true)?,
+                true => engine.segment_cache.reopen(segment, true),
                 false => None,
             };
             let Some(index) = &reopened.as_ref().unwrap_or(segment).index else { continue };

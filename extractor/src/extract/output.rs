@@ -2,13 +2,12 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::ops::Range;
 use std::sync::Arc;
 
 use netrewind_packet::ViewBytes;
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_store::Timestamp;
 use netrewind_store::layout::{RECORD_HEADER_BYTES, RecordHeader};
+use netrewind_store::{Block, Timestamp};
 
 use crate::answer::completeness::ReachedLimit;
 use crate::answer::control::{Control, Progress, is_over};
@@ -16,7 +15,8 @@ use crate::flows::ChosenPackets;
 use crate::memory::MemoryAccount;
 use crate::query::{AnswerLimits, Query};
 use crate::read::merge::Emit;
-use crate::read::reader::{Match, RunMatches, index};
+use crate::read::place::Match;
+use crate::read::reader::RunMatches;
 use crate::read::run_queue::RunQueue;
 use crate::sink::{AnswerPacket, Sink, Wants};
 use crate::store::segment::Segment;
@@ -181,26 +181,31 @@ impl<'a, 'h> Output<'a, 'h> {
     }
 
     /// True if a record can be read at this moment; otherwise its place is noted.
-    fn is_readable(&mut self, segment: &Segment, record: Range<usize>) -> bool {
-        segment.bytes.touch(record.clone());
-        let is_lost = segment.bytes.first_lost(record.clone()).is_some();
+    fn is_readable(&mut self, segment: &Segment, record: &Block) -> bool {
+        record.touch();
+        let is_lost = record.first_lost().is_some();
         if is_lost && self.lost.last().is_none_or(|place| place.segment != segment.name) {
-            self.lost.push(segment.unreadable_at(record.start as u64));
+            self.lost.push(segment.unreadable_at(record.begin()));
         }
         !is_lost
     }
 }
 
 impl Emit for Output<'_, '_> {
-    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError> {
-        let start = index(found.offset);
-        let record = segment.bytes.get(start..).unwrap_or_default();
+    fn emit(
+        &mut self,
+        segment: &Arc<Segment>,
+        block: &Block,
+        found: Match,
+    ) -> Result<ControlFlow<()>, ExtractError> {
+        let record = block.from(found.offset);
         // The reading has seen the whole record.
         let Some(header) = RecordHeader::read(record) else { return Ok(ControlFlow::Continue(())) };
-        let place = RECORD_HEADER_BYTES..header.record_bytes();
-        let Some(bytes) = record.get(place.clone()) else { return Ok(ControlFlow::Continue(())) };
-        let whole = start..start + place.end;
-        if !self.is_readable(segment, whole.clone()) {
+        let whole = block.part(found.offset..found.offset + header.record_bytes() as u64);
+        let Some(bytes) = whole.get(RECORD_HEADER_BYTES..header.record_bytes()) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        if !self.is_readable(segment, &whole) {
             return Ok(ControlFlow::Continue(()));
         }
         let Segment { link_type, interface, name, .. } = **segment;
@@ -208,12 +213,12 @@ impl Emit for Output<'_, '_> {
         let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
         if self.reassembler.as_mut().is_none_or(passes) {
             let next = self.write(stored, header.len.into());
-            self.is_readable(segment, whole); // a page lost while it was written is told of
+            self.is_readable(segment, &whole); // a page lost while it was written is told of
             return next;
         }
         if let Some(reassembler) = &mut self.reassembler {
-            let place = start + place.start..start + place.end;
-            reassembler.take(OutputPacket::stored(&stored, Arc::clone(segment), place));
+            let packet = whole.part(found.offset + RECORD_HEADER_BYTES as u64..whole.end());
+            reassembler.take(OutputPacket::stored(&stored, packet));
         }
         self.write_ready()
     }

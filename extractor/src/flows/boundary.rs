@@ -30,7 +30,7 @@ pub(super) fn may_cut_fragments(
             continue;
         }
         let reopened = match segment.is_released() {
-            true => segment.reopen(&prepared.engine.segment_cache, true)?,
+            true => prepared.engine.segment_cache.reopen(segment, true),
             false => None,
         };
         let segment = match (&reopened, segment.is_released()) {
@@ -60,7 +60,7 @@ fn has_later_fragments(
     let builder = new_builder(segment.link_type, &prepared.filters.ports);
     let mut near = builder.without_observations();
     let mut end = FILE_HEADER_BYTES as u64;
-    for (seen, record) in (1u32..).zip(Records::of_segment(&segment.bytes)) {
+    for (seen, record) in (1u32..).zip(Records::of_segment(&segment.medium.read_all())) {
         if seen.is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && control.cancelled() {
             return Err(ExtractError::Cancelled);
         }

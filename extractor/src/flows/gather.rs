@@ -26,7 +26,8 @@ use crate::plan::divide::Division;
 use crate::plan::planner::{PlanError, Planner};
 use crate::plan::query_filter::LinkTypeVerdict;
 use crate::plan::runs::PlannedRun;
-use crate::read::reader::{PacketOrder, Run, index as offset_in, read};
+use crate::read::place::PacketOrder;
+use crate::read::reader::{Run, read};
 use crate::store::live_index::new_builder;
 use crate::store::segment::{Opening, Segment, lost_part_of};
 use crate::{ExtractError, Span, Unreadable};
@@ -92,7 +93,7 @@ impl<'q> Gatherer<'q> {
             Ok(mut segment) => {
                 let mut gathered = self.gather_parts(Arc::clone(&segment))?;
                 while let Some(front) = segment.before_lost_pages() {
-                    let lost = segment.unreadable_at(front.bytes.len() as u64);
+                    let lost = segment.unreadable_at(front.medium.bytes());
                     segment = Arc::new(front);
                     gathered = self.gather_parts(Arc::clone(&segment))?;
                     gathered.unreadable = vec![lost];
@@ -113,7 +114,7 @@ impl<'q> Gatherer<'q> {
         }
         let mut gathered = Gathered::nothing(&self.gathering);
         gathered.keys = Some(Vec::new());
-        match segment.reopened(self.source.segment_cache, self.source.use_index)? {
+        match self.source.segment_cache.reopened(&segment, self.source.use_index) {
             Opening::Ready(reopened, _) => return Ok(Ok(Arc::new(*reopened))),
             Opening::Unreadable(place) => gathered.unreadable.push(place),
             Opening::Nothing => {
@@ -191,12 +192,12 @@ impl<'q> Gatherer<'q> {
             }
             // What the index could not hold apart it cannot tell apart either.
             _ if !covered || is_full(index)? => {
-                index.matches_segment(&segment.bytes)?;
+                index.matches_segment(&segment.medium.read_all())?;
                 let runs = self.planner.runs(index, &Relevant::default(), stop)?;
                 self.by_packets(segment, runs, None, &mut parts, gathered)?;
             }
             _ => {
-                index.matches_segment(&segment.bytes)?;
+                index.matches_segment(&segment.medium.read_all())?;
                 let (mut untold, mut numbers) = (HashSet::new(), RefCell::new(Vec::new()));
                 let division = self.planner.divide(
                     index,
@@ -256,7 +257,7 @@ impl<'q> Gatherer<'q> {
         }
         let link_type = segment.link_type;
         let mut builder = self.new_builder(link_type);
-        for (seen, record) in (1u32..).zip(Records::of_segment(&segment.bytes)) {
+        for (seen, record) in (1u32..).zip(Records::of_segment(&segment.medium.read_all())) {
             if record.end() > end {
                 break;
             }
@@ -360,12 +361,13 @@ impl<'q> Gatherer<'q> {
                 return Err(GatherFailure::Extract(ExtractError::Cancelled));
             }
             runs.peek().inspect(|next| next.prefetch());
-            let found = read(&run, self.source.range, self.source.filters, true);
+            let read = read(&run, self.source.range, self.source.filters, true);
             gathered.bytes_read += run.bytes();
-            gathered.packets_judged += found.judged;
-            gathered.unreadable.extend(found.damaged_at.iter().map(|&at| segment.unreadable_at(at)));
-            for found in &found.matches {
-                let Some(record) = record_at(segment, found.offset, offset) else { continue };
+            gathered.packets_judged += read.judged;
+            gathered.unreadable.extend(read.damaged_at.iter().map(|&at| segment.unreadable_at(at)));
+            for found in &read.matches {
+                let block = &read.blocks[found.block as usize];
+                let Some(record) = record_at(block.from(found.offset), offset) else { continue };
                 offset = record.end();
                 builder.push(&record);
                 if untold.is_none() {
@@ -486,10 +488,9 @@ fn run_of(segment: &Arc<Segment>, run: PlannedRun) -> Run {
     Run { segment: Arc::clone(segment), ranges: run.ranges, place, links: false }
 }
 
-/// The record at `offset` of a segment, as if it stood at `place`.
-fn record_at(segment: &Segment, offset: u64, place: u64) -> Option<Record<'_>> {
-    let record = segment.bytes.get(offset_in(offset)..)?;
-    let header = RecordHeader::read(record)?;
-    let packet = record.get(RECORD_HEADER_BYTES..header.record_bytes())?;
+/// The record with which these bytes begin, as if it stood at `place`.
+fn record_at(bytes: &[u8], place: u64) -> Option<Record<'_>> {
+    let header = RecordHeader::read(bytes)?;
+    let packet = bytes.get(RECORD_HEADER_BYTES..header.record_bytes())?;
     Some(Record { offset: place, header, packet })
 }

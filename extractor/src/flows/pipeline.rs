@@ -19,7 +19,8 @@ use crate::memory::MemoryAccount;
 use crate::plan::query_filter::QueryFilter;
 use crate::query::TimeRange;
 use crate::store::live_index::LiveIndexes;
-use crate::store::segment::{ScanCache, Segment};
+use crate::store::scan_cache::ScanCache;
+use crate::store::segment::Segment;
 use crate::store::segment_cache::SegmentCache;
 
 /// Interval at which the consumer checks for parts.

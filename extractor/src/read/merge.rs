@@ -7,11 +7,14 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use netrewind_store::Block;
+
 use crate::ExtractError;
 use crate::answer::Work;
 use crate::fragments::{HELD_PACKETS_MAX, Later, Links, REACH_NS};
+use crate::read::place::{Match, PacketOrder};
 use crate::read::read_ahead::{Task, WorkPool};
-use crate::read::reader::{Match, PacketOrder, Run, RunMatches};
+use crate::read::reader::{Run, RunMatches};
 use crate::read::run_queue::RunQueue;
 use crate::store::segment::Segment;
 
@@ -22,9 +25,14 @@ const AHEAD_RUNS_MAX: usize = 64;
 
 /// Takes the packets of the answer in order; says no when it wants no more.
 pub(crate) trait Emit {
-    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError>;
+    fn emit(
+        &mut self,
+        segment: &Arc<Segment>,
+        block: &Block,
+        found: Match,
+    ) -> Result<ControlFlow<()>, ExtractError>;
     /// Takes a later fragment whose first one has not been met and can still be recorded. Else it is judged as it is.
-    fn postpone(&mut self, _segment: &Arc<Segment>, _found: Match, _later: &Later) -> bool {
+    fn postpone(&mut self, _segment: &Arc<Segment>, _block: &Block, _found: Match, _later: &Later) -> bool {
         false
     }
     /// Once in a while: how far the reading has come. An error ends it.
@@ -34,6 +42,7 @@ pub(crate) trait Emit {
 /// A run whose packets are being given out.
 struct Active {
     segment: Arc<Segment>,
+    blocks: Vec<Block>,
     matches: Vec<Match>,
     laters: Vec<Later>,
     given: usize,
@@ -42,7 +51,13 @@ struct Active {
 impl Active {
     fn head(&self) -> Option<PacketOrder> {
         let next = self.matches.get(self.given)?;
-        Some(self.segment.place_of(*next))
+        Some(PacketOrder::of(&self.segment, *next))
+    }
+
+    /// The next packet, and the block that it stands in.
+    fn next(&self) -> (&Block, Match) {
+        let found = self.matches[self.given];
+        (&self.blocks[found.block as usize], found)
     }
 
     /// The later fragment that the next packet is, if it is one.
@@ -115,7 +130,7 @@ struct MergeQueue<'l> {
 
 impl MergeQueue<'_> {
     fn add(&mut self, found: RunMatches, run: &Run) {
-        let RunMatches { matches, laters, firsts, .. } = found;
+        let RunMatches { blocks, matches, laters, firsts, .. } = found;
         if !firsts.is_empty() {
             let earliest = self.active.peek().and_then(Active::head).map(|head| head.at);
             self.links.add(firsts, earliest.map_or(run.place.at, |at| at.min(run.place.at)));
@@ -123,7 +138,7 @@ impl MergeQueue<'_> {
         if !matches.is_empty() {
             self.packets += matches.len();
             let segment = Arc::clone(&run.segment);
-            self.active.push(Active { segment, matches, laters, given: 0 });
+            self.active.push(Active { segment, blocks, matches, laters, given: 0 });
         }
     }
 
@@ -149,15 +164,17 @@ impl MergeQueue<'_> {
                     if waits_for_first {
                         break;
                     }
-                    let found = run.matches[run.given];
-                    let is_postponed = !self.links.knows(later) && emit.postpone(&run.segment, found, later);
+                    let (block, found) = run.next();
+                    let is_postponed =
+                        !self.links.knows(later) && emit.postpone(&run.segment, block, found, later);
                     if is_postponed || !self.links.accept(later) {
                         run.given += 1;
                         self.packets -= 1;
                         continue;
                     }
                 }
-                if emit.emit(&run.segment, run.matches[run.given])?.is_break() {
+                let (block, found) = run.next();
+                if emit.emit(&run.segment, block, found)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
                 run.given += 1;

@@ -4,23 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use netrewind_store::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
-use netrewind_store::{Map, RecordHeader, Records, Timestamp};
+use netrewind_store::{Block, RecordHeader, Timestamp};
 
+use super::place::{ACCEPTED, Match, PacketOrder};
 use crate::fragments::{self, FirstFragment, FirstVerdict, Later};
 use crate::plan::query_filter::{QueryFilter, Scratch};
 use crate::query::TimeRange;
 use crate::store::segment::Segment;
 use crate::sys::prefetch;
 use netrewind_packet::ViewBytes;
-
-/// The place of a packet in the order of answers: time, then lane, then the age of its segment, then position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PacketOrder {
-    pub(crate) at: Timestamp,
-    pub(crate) lane: u16,
-    pub(crate) ordinal: u32,
-    pub(crate) offset: u64,
-}
 
 /// Stretches of one segment that are read in one go: no packet in them is before `place`.
 #[derive(Debug)]
@@ -54,26 +46,16 @@ impl Run {
 
     fn will_need(&self, range: Option<Range<u64>>) {
         if let Some(range) = range {
-            self.segment.bytes.will_need(index(range.start)..index(range.end));
+            self.segment.medium.will_need(range);
         }
     }
 }
 
-/// Accepted packet, or a later fragment whose verdict depends on its first one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Match {
-    pub(crate) at: Timestamp,
-    pub(crate) offset: u64,
-    /// Its index in [`RunMatches::laters`], or [`ACCEPTED`].
-    pub(crate) later: u32,
-}
-
-/// The number of no later fragment.
-pub(crate) const ACCEPTED: u32 = u32::MAX;
-
 /// Result of reading a run.
 #[derive(Debug, Default)]
 pub(crate) struct RunMatches {
+    /// The run's bytes, in which the matches stand.
+    pub(crate) blocks: Vec<Block>,
     /// The accepted packets in order of time and position, where they were to be collected, and in any case those that
     /// may be.
     pub(crate) matches: Vec<Match>,
@@ -96,35 +78,36 @@ pub(crate) struct RunMatches {
 /// If pages of the segment turn out to be lost, results from their zeros are discarded: each stretch is read again up to the
 /// first record that touches a lost page.
 pub(crate) fn read(run: &Run, range: TimeRange, filters: &QueryFilter, collect: bool) -> RunMatches {
-    let mut found = read_ranges(run, &run.ranges, range, filters, collect);
-    let mut ranges = run.ranges.clone();
+    let mut blocks: Vec<_> = run.ranges.iter().map(|range| run.segment.medium.read(range.clone())).collect();
+    let mut found = read_blocks(run, &blocks, range, filters, collect);
     let mut damaged_at = Vec::new();
-    while cut_at_lost_pages(&run.segment.bytes, &mut ranges, &mut damaged_at) {
-        found = read_ranges(run, &ranges, range, filters, collect);
+    while run.segment.medium.has_lost() && cut_at_lost_pages(&mut blocks, &mut damaged_at) {
+        found = read_blocks(run, &blocks, range, filters, collect);
     }
     found.damaged_at.append(&mut damaged_at);
+    if !found.matches.is_empty() {
+        found.blocks = blocks;
+    }
     found
 }
 
-/// Ends each range before its first record that touches a lost page; false if there is none.
-fn cut_at_lost_pages(segment: &Map, ranges: &mut Vec<Range<u64>>, damaged_at: &mut Vec<u64>) -> bool {
-    if !segment.has_lost() {
-        return false;
-    }
+/// Ends each block before its first record that touches a lost page; false if there is none.
+fn cut_at_lost_pages(blocks: &mut Vec<Block>, damaged_at: &mut Vec<u64>) -> bool {
     let before = damaged_at.len();
-    for range in ranges.iter_mut() {
-        let Some(lost) = segment.first_lost(index(range.start)..index(range.end)) else { continue };
-        let whole = segment.get(index(range.start)..lost).unwrap_or_default();
-        range.end = Records::new(whole, range.start).last().map_or(range.start, |record| record.end());
-        damaged_at.push(range.end);
+    for block in blocks.iter_mut() {
+        let Some(lost) = block.first_lost() else { continue };
+        let whole = block.part(block.begin()..lost);
+        let end = whole.records().last().map_or(block.begin(), |record| record.end());
+        *block = block.part(block.begin()..end);
+        damaged_at.push(end);
     }
-    ranges.retain(|range| !range.is_empty());
+    blocks.retain(|block| !block.is_empty());
     damaged_at.len() > before
 }
 
-fn read_ranges(
+fn read_blocks(
     run: &Run,
-    ranges: &[Range<u64>],
+    blocks: &[Block],
     range: TimeRange,
     filters: &QueryFilter,
     collect: bool,
@@ -134,9 +117,11 @@ fn read_ranges(
     let mut reader =
         RunReader { run, range, wide, filters, collect, scratch: filters.scratch(), found: &mut found };
     let mut offsets: [Vec<usize>; LANES] = Default::default();
-    for ranges in ranges.chunks(LANES) {
-        reader.walk(ranges, &mut offsets);
-        offsets.iter_mut().for_each(|lane| reader.judge(lane));
+    for (number, blocks) in (0u32..).step_by(LANES).zip(blocks.chunks(LANES)) {
+        reader.walk(blocks, &mut offsets);
+        for ((number, block), offsets) in (number..).zip(blocks).zip(&offsets) {
+            reader.judge(number, block, offsets);
+        }
     }
     if !found.matches.is_sorted_by_key(|found| found.at) {
         found.matches.sort_by_key(|found| found.at); // stable: positions ascend already
@@ -144,7 +129,7 @@ fn read_ranges(
     found
 }
 
-/// Ranges that are walked over side by side. Where the next record begins is known only once the header before it has
+/// Blocks that are walked over side by side. Where the next record begins is known only once the header before it has
 /// come from memory; so that these waits overlap, several chains of headers are followed at once.
 const LANES: usize = 16;
 /// Bytes behind a record's beginning that a filter is most likely to look at next, after its first cache line.
@@ -161,46 +146,45 @@ struct RunReader<'a> {
 }
 
 impl RunReader<'_> {
-    /// Finds where the records of at most [`LANES`] ranges begin, and has their first bytes fetched.
-    fn walk(&mut self, ranges: &[Range<u64>], offsets: &mut [Vec<usize>; LANES]) {
-        let segment: &[u8] = &self.run.segment.bytes;
-        let mut lanes: [(usize, usize); LANES] = [(0, 0); LANES];
-        for (lane, range) in lanes.iter_mut().zip(ranges) {
-            *lane = (index(range.start), index(range.end).min(segment.len()));
+    /// Finds where in each of at most [`LANES`] blocks the records begin, and has their first bytes fetched.
+    fn walk(&mut self, blocks: &[Block], offsets: &mut [Vec<usize>; LANES]) {
+        let mut lanes: [(&[u8], usize); LANES] = [(&[], 0); LANES];
+        for ((bytes, _), block) in lanes.iter_mut().zip(blocks) {
+            *bytes = block;
         }
         offsets.iter_mut().for_each(Vec::clear);
         let mut goes_on = true;
         while goes_on {
             goes_on = false;
-            for ((at, end), offsets) in lanes.iter_mut().zip(offsets.iter_mut()) {
-                if *at >= *end {
+            for (lane, ((block, at), offsets)) in lanes.iter_mut().zip(offsets.iter_mut()).enumerate() {
+                if *at >= block.len() {
                     continue;
                 }
-                let header = segment.get(*at..*end).and_then(RecordHeader::read);
+                let header = block.get(*at..).and_then(RecordHeader::read);
                 let next =
                     header.filter(|header| header.caplen <= CAPLEN_MAX).map(|h| *at + h.record_bytes());
-                let Some(next) = next.filter(|next| next <= end) else {
-                    self.found.damaged_at.push(*at as u64);
-                    *at = *end;
+                let Some(next) = next.filter(|next| *next <= block.len()) else {
+                    self.found.damaged_at.push(blocks[lane].begin() + *at as u64);
+                    *at = block.len();
                     continue;
                 };
                 offsets.push(*at);
                 *at = next;
-                prefetch(segment, next);
-                prefetch(segment, next + LIKELY_BYTES);
+                prefetch(block, next);
+                prefetch(block, next + LIKELY_BYTES);
                 goes_on = true;
             }
         }
     }
 
-    /// Puts the records that begin at these offsets through time check and filter.
-    fn judge(&mut self, offsets: &[usize]) {
-        let segment: &[u8] = &self.run.segment.bytes;
+    /// Puts the records that begin at these offsets of a block through time check and filter.
+    fn judge(&mut self, number: u32, block: &Block, offsets: &[usize]) {
+        let (begin, bytes): (_, &[u8]) = (block.begin(), block);
         let link_type = self.run.segment.link_type;
         let is_plain = self.run.segment.is_plain();
         self.found.judged += offsets.len() as u64;
         for &offset in offsets {
-            let record = &segment[offset..];
+            let record = &bytes[offset..];
             let Some(header) = RecordHeader::read(record) else { continue };
             let Some(bytes) = record.get(RECORD_HEADER_BYTES..header.record_bytes()) else { continue };
             let at = header.timestamp();
@@ -221,7 +205,7 @@ impl RunReader<'_> {
                 self.found.bytes += u64::from(header.len);
             }
             if self.collect || !is_certain {
-                self.found.matches.push(Match { at, offset: offset as u64, later });
+                self.found.matches.push(Match { at, offset: begin + offset as u64, block: number, later });
             }
         }
     }
@@ -254,9 +238,4 @@ impl RunReader<'_> {
             None => (is_accepted, ACCEPTED),
         }
     }
-}
-
-/// Index in a map; an offset that does not fit lies behind every map.
-pub(crate) fn index(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
 }

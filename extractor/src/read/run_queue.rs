@@ -15,8 +15,10 @@ use crate::plan::planner::{PlanError, Planner};
 use crate::plan::query_filter::QueryFilter;
 use crate::plan::runs::PlannedRun;
 use crate::query::TimeRange;
-use crate::read::reader::{PacketOrder, Run};
-use crate::store::segment::{Opening, ScanCache, Segment, lost_part_of};
+use crate::read::place::PacketOrder;
+use crate::read::reader::Run;
+use crate::store::scan_cache::ScanCache;
+use crate::store::segment::{Opening, Segment, lost_part_of};
 use crate::store::segment_cache::SegmentCache;
 use crate::{ExtractError, Span, Unreadable};
 
@@ -170,7 +172,7 @@ impl<'q> RunQueue<'q> {
         number: usize,
         segment: &Segment,
     ) -> Result<Option<Arc<Segment>>, ExtractError> {
-        self.segments[number] = match segment.reopened(self.segment_cache, self.use_index)? {
+        self.segments[number] = match self.segment_cache.reopened(segment, self.use_index) {
             Opening::Ready(segment, _) => Some(Arc::new(*segment)),
             Opening::Unreadable(place) => {
                 self.report.unreadable.push(place);
@@ -225,7 +227,7 @@ impl<'q> RunQueue<'q> {
             }
         }
         let walk = self.scans.covering(segment, stop).ok_or(ExtractError::Cancelled)?;
-        let end = segment.bytes.len() as u64;
+        let end = segment.medium.bytes();
         self.report.unreadable.extend(segment.damage(&walk));
         if self.scouts.is_none() && self.chosen.is_some_and(|chosen| !chosen.may_be_in(&segment.name)) {
             return Ok((Vec::new(), false));
@@ -242,7 +244,7 @@ impl<'q> RunQueue<'q> {
         let (segments, segment_cache, use_index) = (&self.segments, self.segment_cache, self.use_index);
         let open = &mut |number: usize| match segments.get(number).and_then(Option::as_ref) {
             Some(segment) if segment.is_released() => {
-                Ok(segment.reopen(segment_cache, use_index)?.map(Arc::new))
+                Ok(segment_cache.reopen(segment, use_index).map(Arc::new))
             }
             segment => Ok(segment.cloned()),
         };
@@ -287,7 +289,7 @@ fn belongs(segment: &Segment, runs: Vec<PlannedRun>) -> Result<Vec<PlannedRun>, 
         lost_part_of(index)?;
     }
     match &segment.index {
-        Some(index) if !runs.is_empty() => index.matches_segment(&segment.bytes)?,
+        Some(index) if !runs.is_empty() => index.matches_segment(&segment.medium.read_all())?,
         _ => {}
     }
     Ok(runs)

@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use netrewind_index::{Builder, Index};
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_store::{LinkType, Map, Records, SegmentName, locked, random_seed};
+use netrewind_store::{LinkType, Map, SegmentName, locked, random_seed};
 
 use crate::ExtractError;
 use crate::plan::query_filter::{LinkTypeVerdict, QueryFilter};
-use crate::read::reader::index as offset_in;
 use crate::store::segment::Segment;
 
 /// Flows of all of them together, some 200 bytes each. A segment with more is counted anew for each query.
@@ -26,7 +25,7 @@ const TAIL_PART: u64 = 4;
 const REMEMBERED_MAX: usize = 3;
 /// Bytes requested from the disk at a time, and half of them before they are needed: data written past the page cache has to be
 /// read back.
-const AHEAD_BYTES: usize = 8 << 20;
+const AHEAD_BYTES: u64 = 8 << 20;
 /// Records after which is asked whether to go on.
 const RECORDS_BETWEEN_QUESTIONS: u64 = 4096;
 
@@ -91,7 +90,7 @@ impl LiveIndexes {
         new_builder: impl FnOnce() -> Builder,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Arc<Index<Map>>>, ExtractError> {
-        let end = segment.bytes.len() as u64;
+        let end = segment.medium.bytes();
         if segment.is_sealed() || end < WORTH_INDEXING_BYTES {
             return Ok(None);
         }
@@ -139,14 +138,15 @@ impl LiveIndex {
         if self.is_spoilt {
             return Ok(false);
         }
-        let end = segment.bytes.len() as u64;
+        let end = segment.medium.bytes();
         let begin = self.builder.segment_bytes();
-        let rest = usize::try_from(begin).ok().and_then(|begin| segment.bytes.get(begin..));
-        let Some(rest) = rest else { return Ok(false) };
-        let mut asked_for = offset_in(begin);
-        for record in Records::new(rest, begin) {
-            while offset_in(record.offset) + AHEAD_BYTES / 2 >= asked_for && asked_for < segment.bytes.len() {
-                segment.bytes.will_need(asked_for..asked_for + AHEAD_BYTES);
+        if begin > end {
+            return Ok(false);
+        }
+        let mut asked_for = begin;
+        for record in segment.medium.read(begin..end).records() {
+            while record.offset + AHEAD_BYTES / 2 >= asked_for && asked_for < end {
+                segment.medium.will_need(asked_for..asked_for + AHEAD_BYTES);
                 asked_for += AHEAD_BYTES;
             }
             if self.builder.records().is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && stop() {
@@ -157,7 +157,7 @@ impl LiveIndex {
             }
             self.builder.push(&record);
         }
-        if segment.bytes.has_lost() {
+        if segment.medium.has_lost() {
             self.is_spoilt = true;
             return Ok(false);
         }

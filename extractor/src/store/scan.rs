@@ -1,7 +1,7 @@
 //! Time bounds of a segment without an index, taken from the record headers themselves.
 
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RecordHeader};
-use netrewind_store::{Records, Timestamp};
+use netrewind_store::{Medium, Timestamp};
 
 /// The granules of a walk: coarser than an index's, for they serve only order and time.
 pub(crate) const WALK_GRANULE_BYTES: u64 = 64 << 10;
@@ -36,11 +36,10 @@ pub(crate) struct Scan {
 
 impl Scan {
     /// Walks over all whole records of a segment that begin behind those it knows; `None` where `stop` said so.
-    pub(crate) fn extended(mut self, segment: &[u8], stop: &dyn Fn() -> bool) -> Option<Self> {
+    pub(crate) fn extended(mut self, segment: &Medium, stop: &dyn Fn() -> bool) -> Option<Self> {
         self.end = self.end.max(FILE_HEADER_BYTES as u64);
-        let rest = usize::try_from(self.end).ok().and_then(|end| segment.get(end..)).unwrap_or_default();
         let mut granule_end = self.granules.last().map_or(0, |granule| end_of_granule(granule.start));
-        for record in Records::new(rest, self.end) {
+        for record in segment.read(self.end..segment.bytes()).records() {
             let at = record.header.timestamp();
             self.records += 1;
             self.wire_bytes += u64::from(record.header.len);
@@ -94,9 +93,8 @@ fn end_of_granule(offset: u64) -> u64 {
     (offset / WALK_GRANULE_BYTES + 1) * WALK_GRANULE_BYTES
 }
 
-/// Reason why the record at `offset` of a segment cannot be read.
-pub(crate) fn damage_at(segment: &[u8], offset: u64) -> String {
-    let rest = usize::try_from(offset).ok().and_then(|at| segment.get(at..)).unwrap_or_default();
+/// Reason why the first record of a segment's rest cannot be read.
+pub(crate) fn damage_at(rest: &[u8]) -> String {
     match RecordHeader::read(rest) {
         Some(header) if header.caplen > CAPLEN_MAX => {
             format!("the record claims a packet of {} bytes; run netrewind verify", header.caplen)
@@ -107,7 +105,7 @@ pub(crate) fn damage_at(segment: &[u8], offset: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use netrewind_store::{LinkType, PcapWriter};
+    use netrewind_store::{LinkType, Map, PcapWriter, Records};
 
     use super::*;
 
@@ -122,13 +120,15 @@ mod tests {
             writer.write(&header, &vec![0; caplen as usize]).unwrap();
         }
         let segment = writer.finish().unwrap();
-        let walk = Scan::default().extended(&segment[..segment.len() - 1], &|| false).unwrap();
+        let medium = Medium::mapped(Map::held(segment.clone()));
+        let cut = medium.front(medium.bytes() - 1);
+        let walk = Scan::default().extended(&cut, &|| false).unwrap();
         for part in [0, 1000, 300_000] {
-            let begun = Scan::default().extended(&segment[..part], &|| false).unwrap();
-            assert_eq!(begun.extended(&segment[..segment.len() - 1], &|| false), Some(walk.clone()));
+            let begun = Scan::default().extended(&medium.front(part), &|| false).unwrap();
+            assert_eq!(begun.extended(&cut, &|| false), Some(walk.clone()));
         }
         assert_eq!(walk.records, 4999, "the last one is cut");
-        assert!(damage_at(&segment[..segment.len() - 1], walk.end).contains("cut short"));
+        assert!(damage_at(&cut.read(walk.end..cut.bytes())).contains("cut short"));
         let mut at = FILE_HEADER_BYTES as u64;
         for granule in &walk.granules {
             assert_eq!(granule.start, at);
@@ -138,7 +138,7 @@ mod tests {
             at = granule.end;
         }
         assert_eq!(at, walk.end);
-        assert_eq!(Scan::default().extended(&segment, &|| true), None);
+        assert_eq!(Scan::default().extended(&medium, &|| true), None);
         for begin in [0, FILE_HEADER_BYTES as u64, walk.granules[3].end, walk.end] {
             let rest: Vec<_> = walk.granules_from(begin).collect();
             assert_eq!(rest, walk.granules.iter().filter(|g| g.start >= begin).copied().collect::<Vec<_>>());

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use netrewind_index::Index;
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::store::Watcher;
-use netrewind_store::{Map, SegmentName, SegmentState, Store, locked};
+use netrewind_store::{Map, Medium, SegmentName, SegmentState, Store, locked};
 
-use crate::ExtractError;
 use crate::answer::completeness::{Damage, identity_damage};
-use crate::store::segment::{Mapped, Opening, Segment};
+use crate::store::opening::{MappedSegment, open_medium};
+use crate::store::segment::{Opened, Opening, Segment};
 
 /// Segments whose indexes stay opened: those of eight lanes of 17 hours, if a segment is a minute's. The newest are kept.
 const KEPT_MAX: usize = 8192;
@@ -40,24 +40,22 @@ pub(crate) struct SegmentCache {
     evictions: AtomicU32,
 }
 
-/// A sealed segment and its index, which belongs to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Opened {
-    pub(crate) bytes: Arc<Map>,
-    pub(crate) index: Arc<Index<Map>>,
-    /// See [`Segment::is_plain`].
-    pub(crate) plain: Arc<OnceLock<bool>>,
-}
-
 #[derive(Debug)]
 struct CachedSegment {
     index: Arc<Index<Map>>,
     plain: Arc<OnceLock<bool>>,
-    /// Map of the segment, kept as long as queries use it.
-    bytes: Option<Arc<Map>>,
+    /// Bytes of the segment, kept as long as queries use it.
+    medium: Option<Medium>,
     /// Since the last eviction.
     is_used: bool,
     opened_at: u32,
+}
+
+/// Segment on its way to being opened.
+pub(crate) enum Mapped {
+    /// It stands opened, and has been checked.
+    Kept(Segment),
+    New(MappedSegment),
 }
 
 impl SegmentCache {
@@ -70,24 +68,54 @@ impl SegmentCache {
         Self { store, ports, watcher, kept: Mutex::default(), kept_max, evictions: AtomicU32::new(0) }
     }
 
-    /// UDP ports that carry tunnels in the store.
-    pub(crate) fn ports(&self) -> &TunnelPorts {
-        &self.ports
-    }
-
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
     /// Opens a segment, and its index if `use_index`.
-    pub(crate) fn open(
-        &self,
-        name: SegmentName,
-        ordinal: u32,
-        use_index: bool,
-    ) -> Result<Opening, ExtractError> {
-        let mapped = Mapped::new(self, name, ordinal, use_index)?;
-        Ok(mapped.map_or(Opening::Nothing, |mapped| mapped.check(self)))
+    pub(crate) fn open(&self, name: SegmentName, ordinal: u32, use_index: bool) -> Opening {
+        self.map(name, ordinal, use_index).map_or(Opening::Nothing, |mapped| self.check(mapped))
+    }
+
+    /// Maps a segment, to be checked later; `None` where it is gone.
+    pub(crate) fn map(&self, name: SegmentName, ordinal: u32, use_index: bool) -> Option<Mapped> {
+        if use_index && let Some(opened) = self.get(&name) {
+            return Some(Mapped::Kept(Segment::indexed(name, ordinal, opened)));
+        }
+        MappedSegment::map(&self.store, name, ordinal, use_index).map(Mapped::New)
+    }
+
+    /// Checks a mapped segment. If its index belongs to it, it is kept opened.
+    pub(crate) fn check(&self, mapped: Mapped) -> Opening {
+        let opening = match mapped {
+            Mapped::Kept(segment) => return Opening::Ready(Box::new(segment), None),
+            Mapped::New(mapped) => mapped.check(&self.ports),
+        };
+        if let Opening::Ready(segment, _) = &opening
+            && let Some(opened) = segment.opened()
+        {
+            self.put(segment.name, opened);
+        }
+        opening
+    }
+
+    /// Opens a released segment again; `None` where it is gone, or cannot be read any more.
+    pub(crate) fn reopen(&self, segment: &Segment, use_index: bool) -> Option<Segment> {
+        match self.reopened(segment, use_index) {
+            Opening::Ready(segment, _) => Some(*segment),
+            Opening::Nothing | Opening::Unreadable(_) => None,
+        }
+    }
+
+    /// Opens a released segment again, and returns the result in full.
+    pub(crate) fn reopened(&self, segment: &Segment, use_index: bool) -> Opening {
+        match self.open(segment.name, segment.ordinal, use_index) {
+            Opening::Ready(again, rejection) => {
+                let again = Segment { interface: segment.interface, bounds: segment.bounds, ..*again };
+                Opening::Ready(Box::new(again), rejection)
+            }
+            other => other,
+        }
     }
 
     /// Names of all segments, and places that could not be listed. If nothing has changed for two evictions, that costs a look
@@ -101,23 +129,23 @@ impl SegmentCache {
     }
 
     /// A segment that is kept opened.
-    pub(crate) fn get(&self, name: &SegmentName) -> Option<Opened> {
+    fn get(&self, name: &SegmentName) -> Option<Opened> {
         let mut all = self.lock();
         let kept = all.get_mut(name)?;
-        if kept.index.bytes().has_lost() || kept.bytes.as_ref().is_some_and(|bytes| bytes.has_lost()) {
+        if kept.index.bytes().has_lost() || kept.medium.as_ref().is_some_and(Medium::has_lost) {
             // Opened anew, it is seen as it is now.
             all.remove(name);
             return None;
         }
         kept.is_used = true;
-        if kept.bytes.is_none() {
+        if kept.medium.is_none() {
             // What cannot be read any more is opened anew, and told.
-            let bytes = Segment::map(&self.store, *name).unwrap_or(None);
+            let medium = open_medium(&self.store, *name).unwrap_or(None);
             // The index was found to belong to it, and neither changes.
-            kept.bytes = bytes.filter(|bytes| bytes.len() as u64 == kept.index.segment_bytes()).map(Arc::new);
+            kept.medium = medium.filter(|medium| medium.bytes() == kept.index.segment_bytes());
         }
         let (index, plain) = (Arc::clone(&kept.index), Arc::clone(&kept.plain));
-        let opened = kept.bytes.clone().map(|bytes| Opened { bytes, index, plain });
+        let opened = kept.medium.clone().map(|medium| Opened { medium, index, plain });
         if opened.is_none() {
             all.remove(name);
         }
@@ -127,7 +155,7 @@ impl SegmentCache {
     /// Gives up a segment that somebody has shortened since it was mapped: the last of its pages reads as zeros where it was cut,
     /// which no fault tells of. True if so; it is then to be opened again.
     pub(crate) fn drops_shortened(&self, segment: &Segment) -> bool {
-        let mapped = segment.bytes.len() as u64;
+        let mapped = segment.medium.bytes();
         let now = self.store.files().status(&self.store.sealed_path(&segment.name));
         // What has expired stays whole under its map.
         let is_shortened = segment.is_sealed() && now.is_ok_and(|now| now.bytes < mapped);
@@ -138,11 +166,11 @@ impl SegmentCache {
     }
 
     /// Keeps a segment opened.
-    pub(crate) fn put(&self, name: SegmentName, opened: &Opened) {
-        let Opened { bytes, index, plain } = opened.clone();
+    fn put(&self, name: SegmentName, opened: Opened) {
+        let Opened { medium, index, plain } = opened;
         let opened_at = self.evictions.load(Ordering::Relaxed);
         let mut all = self.lock();
-        all.insert(name, CachedSegment { index, plain, bytes: Some(bytes), is_used: true, opened_at });
+        all.insert(name, CachedSegment { index, plain, medium: Some(medium), is_used: true, opened_at });
         if all.len() > self.kept_max {
             all.pop_first();
         }
@@ -163,7 +191,7 @@ impl SegmentCache {
         all.retain(|_, kept| now.wrapping_sub(kept.opened_at) < EVICTIONS_KEPT);
         for kept in all.values_mut() {
             if !std::mem::take(&mut kept.is_used) {
-                kept.bytes = None;
+                kept.medium = None;
             }
         }
         if checks {

@@ -12,7 +12,8 @@ use crate::answer::RejectedIndex;
 use crate::answer::completeness::Damage;
 use crate::answer::control::Control;
 use crate::history::timeline::RecordingTimeline;
-use crate::store::segment::{Mapped, Opening, ScanCache, Segment};
+use crate::store::scan_cache::ScanCache;
+use crate::store::segment::{Opening, Segment};
 use crate::store::segment_cache::SegmentCache;
 use crate::{ExtractError, Query, TimeRange, Unreadable};
 
@@ -85,12 +86,12 @@ impl Snapshot {
                     return Err(ExtractError::Cancelled);
                 }
                 // One that has expired since it was listed is not there.
-                if let Some(files) = Mapped::new(segment_cache, *name, ordinal, query.use_index)? {
+                if let Some(files) = segment_cache.map(*name, ordinal, query.use_index) {
                     snapshot.names.push(*name);
                     mapped.push(files);
                 }
             }
-            for opening in mapped.into_iter().map(|mapped| mapped.check(segment_cache)) {
+            for opening in mapped.into_iter().map(|mapped| segment_cache.check(mapped)) {
                 unbounded += usize::from(snapshot.add(opening, query.range(), held_max));
             }
             if unbounded >= WALKED_AT_A_TIME {
@@ -165,7 +166,7 @@ impl Snapshot {
         let is_sealed =
             |segment: &&Segment| segment.is_sealed() && segment.index.is_none() && !segment.is_released();
         for segment in self.segments.iter().chain(&self.beside).filter(is_sealed) {
-            let bytes = segment.bytes.len() as u64;
+            let bytes = segment.medium.bytes();
             let sealed = timeline.sealed_bytes.get(&segment.name).copied().unwrap_or(bytes);
             if bytes < sealed {
                 let reason = format!("the file ends there, and had {sealed} bytes when it was sealed");

@@ -12,6 +12,7 @@ pub mod files;
 mod link_type;
 mod locked;
 pub mod logbook;
+mod medium;
 mod seed;
 mod segment;
 pub mod store;
@@ -26,6 +27,7 @@ pub use logbook::{
     Account, Drops, Event, LaneLoad, Logbook, LostPackets, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS,
     WriteTimes,
 };
+pub use medium::{Block, Medium};
 pub use seed::random_seed;
 pub use segment::layout::{self, RecordHeader};
 pub use segment::{

@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_store::Timestamp;
+use netrewind_store::{Block, Timestamp};
 
 use super::clock::HOLD_BACK;
 use crate::ExtractError;
 use crate::fragments::{Later, Links, REACH_NS};
 use crate::read::merge::Emit;
-use crate::read::reader::{Match, PacketOrder, RunMatches};
+use crate::read::place::{Match, PacketOrder};
+use crate::read::reader::RunMatches;
 use crate::read::run_queue::RunQueue;
 use crate::store::segment::Segment;
 
@@ -40,8 +41,14 @@ pub(crate) struct HeldBack {
 #[derive(Debug)]
 struct HeldPacket {
     segment: Arc<Segment>,
+    block: Block,
     found: Match,
     since: Duration,
+}
+
+/// A packet to be held back, with the block that it stands in.
+fn held_packet(segment: &Arc<Segment>, block: &Block, found: Match, since: Duration) -> HeldPacket {
+    HeldPacket { segment: Arc::clone(segment), block: block.clone(), found, since }
 }
 
 impl HeldBack {
@@ -63,7 +70,7 @@ impl HeldBack {
             if !is_end && !links.knows(&later) && self.can_be_linked(later.at, waiting.since) {
                 self.orphans.push((waiting, later));
             } else if links.accept(&later) {
-                self.waiting.insert(waiting.segment.place_of(waiting.found), waiting);
+                self.waiting.insert(PacketOrder::of(&waiting.segment, waiting.found), waiting);
             }
         }
     }
@@ -117,28 +124,38 @@ impl HoldBack<'_> {
 
     fn give(&mut self, place: PacketOrder) -> Result<ControlFlow<()>, ExtractError> {
         match self.held.waiting.remove(&place) {
-            Some(HeldPacket { segment, found, .. }) => self.give_packet(&segment, found),
+            Some(HeldPacket { segment, block, found, .. }) => self.give_packet(&segment, &block, found),
             None => Ok(ControlFlow::Continue(())),
         }
     }
 
-    fn give_packet(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError> {
+    fn give_packet(
+        &mut self,
+        segment: &Arc<Segment>,
+        block: &Block,
+        found: Match,
+    ) -> Result<ControlFlow<()>, ExtractError> {
         self.held.late += u64::from(found.at < self.held.newest);
         self.held.newest = self.held.newest.max(found.at);
-        self.output.emit(segment, found)
+        self.output.emit(segment, block, found)
     }
 }
 
 impl Emit for HoldBack<'_> {
-    fn emit(&mut self, segment: &Arc<Segment>, found: Match) -> Result<ControlFlow<()>, ExtractError> {
-        let place = segment.place_of(found);
+    fn emit(
+        &mut self,
+        segment: &Arc<Segment>,
+        block: &Block,
+        found: Match,
+    ) -> Result<ControlFlow<()>, ExtractError> {
+        let place = PacketOrder::of(segment, found);
         if self.give_while(|held, until| *held < place && held.at <= until)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         if found.at <= self.held.until {
-            return self.give_packet(segment, found);
+            return self.give_packet(segment, block, found);
         }
-        let waiting = HeldPacket { segment: Arc::clone(segment), found, since: self.held.elapsed };
+        let waiting = held_packet(segment, block, found, self.held.elapsed);
         self.held.waiting.insert(place, waiting);
         match self.held.waiting.keys().next().copied() {
             Some(earliest) if self.held.waiting.len() > HELD_PACKETS_MAX => self.give(earliest),
@@ -146,7 +163,7 @@ impl Emit for HoldBack<'_> {
         }
     }
 
-    fn postpone(&mut self, segment: &Arc<Segment>, found: Match, later: &Later) -> bool {
+    fn postpone(&mut self, segment: &Arc<Segment>, block: &Block, found: Match, later: &Later) -> bool {
         let since = self.held.elapsed;
         if !self.held.can_be_linked(later.at, since) {
             return false;
@@ -155,7 +172,7 @@ impl Emit for HoldBack<'_> {
             self.held.unlinked += 1;
             return false;
         }
-        self.held.orphans.push((HeldPacket { segment: Arc::clone(segment), found, since }, *later));
+        self.held.orphans.push((held_packet(segment, block, found, since), *later));
         true
     }
 

@@ -8,7 +8,8 @@ use netrewind_store::{SegmentName, SegmentState, Store, Timestamp};
 use crate::answer::RejectedIndex;
 use crate::extract::prepare::QuerySegments;
 use crate::history::timeline::RecordingTimeline;
-use crate::store::segment::{Opening, ScanCache, Segment};
+use crate::store::scan_cache::ScanCache;
+use crate::store::segment::{Opening, Segment};
 use crate::store::segment_cache::SegmentCache;
 use crate::{ExtractError, Span, Unreadable};
 
@@ -58,7 +59,7 @@ impl Known {
         for segment in segments.iter() {
             let is_whole = segment.is_sealed();
             let end = match is_whole {
-                true => segment.bytes.len() as u64,
+                true => segment.medium.bytes(),
                 false => scans.of(segment, stop).ok_or(ExtractError::Cancelled)?.end,
             };
             let (ordinal, bounds) = (segment.ordinal, segment.bounds);
@@ -168,7 +169,7 @@ impl Round {
         use_index: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<Reached, ExtractError> {
-        let opening = segment_cache.open(name, reached.ordinal, use_index && reached.end == 0)?;
+        let opening = segment_cache.open(name, reached.ordinal, use_index && reached.end == 0);
         let mut segment = match opening {
             Opening::Nothing => return Ok(reached),
             Opening::Unreadable(place) => {
@@ -181,7 +182,7 @@ impl Round {
             }
         };
         let is_whole = segment.is_sealed();
-        let mut end = segment.bytes.len() as u64;
+        let mut end = segment.medium.bytes();
         segment.begin = reached.end;
         if segment.index.is_none() {
             let walk = scans.of(&segment, stop).ok_or(ExtractError::Cancelled)?;

@@ -1,13 +1,9 @@
 //! A packet that waits.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use netrewind_packet::ViewBytes;
-use netrewind_store::{LinkType, RecordHeader, SegmentName, Timestamp};
+use netrewind_store::{Block, LinkType, RecordHeader, SegmentName, Timestamp};
 
 use crate::sink::AnswerPacket;
-use crate::store::segment::Segment;
 
 /// A packet on its way to the answer: as it is stored, or put together.
 #[derive(Debug)]
@@ -30,16 +26,16 @@ pub(crate) struct OutputPacket {
 /// Location of a packet's bytes.
 #[derive(Debug)]
 pub(super) enum PacketBytes {
-    /// In a segment.
-    Stored(Arc<Segment>, Range<usize>),
+    /// As they were read.
+    Stored(Block),
     /// Put together.
     Own(Vec<u8>),
 }
 
 impl OutputPacket {
-    /// A stored packet, whose bytes stand at this place of its segment.
-    pub(crate) fn stored(packet: &AnswerPacket<'_>, segment: Arc<Segment>, place: Range<usize>) -> Self {
-        Self::of(packet, PacketBytes::Stored(segment, place))
+    /// A stored packet, whose bytes are this block.
+    pub(crate) fn stored(packet: &AnswerPacket<'_>, block: Block) -> Self {
+        Self::of(packet, PacketBytes::Stored(block))
     }
 
     pub(super) fn of(packet: &AnswerPacket<'_>, bytes: PacketBytes) -> Self {
@@ -50,7 +46,7 @@ impl OutputPacket {
 
     pub(super) fn bytes(&self) -> &[u8] {
         match &self.bytes {
-            PacketBytes::Stored(segment, place) => segment.bytes.get(place.clone()).unwrap_or_default(),
+            PacketBytes::Stored(block) => block,
             PacketBytes::Own(bytes) => bytes,
         }
     }
@@ -58,7 +54,7 @@ impl OutputPacket {
     /// Bytes that are held for it alone.
     pub(super) fn own_bytes(&self) -> usize {
         match &self.bytes {
-            PacketBytes::Stored(..) => 0,
+            PacketBytes::Stored(_) => 0,
             PacketBytes::Own(bytes) => bytes.capacity(),
         }
     }

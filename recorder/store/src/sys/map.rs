@@ -12,7 +12,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::{Advice, Mmap, MmapOptions};
@@ -45,8 +44,6 @@ enum MapBytes {
     /// Unwatched first, then unmapped.
     Mapped(WatchedMap, Mmap),
     Held(Vec<u8>),
-    /// The first bytes of another map: this many.
-    Front(Arc<Map>, usize),
 }
 
 impl Map {
@@ -74,18 +71,12 @@ impl Map {
         Self { bytes: MapBytes::Held(bytes), ..Self::default() }
     }
 
-    /// The first bytes of a map, at most all of them.
-    pub fn front(of: &Arc<Self>, bytes: usize) -> Self {
-        Self { bytes: MapBytes::Front(Arc::clone(of), bytes.min(of.len())), ..Self::default() }
-    }
-
     /// The first byte within the range that was found lost: it has read, or will read, as zero. Pages that were never read are
     /// not known to be lost.
     pub fn first_lost(&self, range: Range<usize>) -> Option<usize> {
         match &self.bytes {
             MapBytes::None | MapBytes::Held(_) => None,
             MapBytes::Mapped(watched, map) => watched.first_lost(&(range.start..range.end.min(map.len()))),
-            MapBytes::Front(map, bytes) => map.first_lost(range.start..range.end.min(*bytes)),
         }
     }
 
@@ -139,7 +130,6 @@ impl Map {
         let start = range.start.min(end);
         match &self.bytes {
             MapBytes::Mapped(_, map) => drop(map.advise_range(advice, start, end - start)),
-            MapBytes::Front(map, _) => map.advise(advice, start..end),
             MapBytes::None | MapBytes::Held(_) => {}
         }
     }
@@ -158,7 +148,6 @@ impl Deref for Map {
             MapBytes::None => &[],
             MapBytes::Mapped(_, map) => map,
             MapBytes::Held(bytes) => bytes,
-            MapBytes::Front(map, bytes) => map.get(..*bytes).unwrap_or_default(),
         }
     }
 }
@@ -193,8 +182,6 @@ mod tests {
         assert_eq!(map.first_lost(0..4 * PAGE), Some(2 * PAGE));
         assert_eq!(map.first_lost(2 * PAGE + 7..4 * PAGE), Some(2 * PAGE + 7));
         assert_eq!(map.first_lost(0..2 * PAGE), None);
-        let map = Arc::new(map);
-        assert!(!Map::front(&map, 2 * PAGE).has_lost() && Map::front(&map, 2 * PAGE + 1).has_lost());
     }
 
     #[test]
