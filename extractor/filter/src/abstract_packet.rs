@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use netrewind_store::layout::CAPLEN_MAX;
 
+use super::instruction::{Instruction, Operand, Width};
 use super::machine::{LoadSource, Machine};
 use super::number::NumberSet;
-use super::program::{Instruction, Operand, Program, Width};
 
 /// Bytes beyond this offset are never described: they count as unknown, which is always sound.
 pub const DESCRIBED_BYTES_MAX: usize = 4096;
@@ -159,7 +159,7 @@ impl AbstractPacket {
     }
 
     /// A key field stands at this offset. Its bytes stay as they are described: unknown ones are the symbols of
-    /// [`Program::terms`]. A field longer than [`KEY_FIELD_BYTES_MAX`] gets no place.
+    /// [`Program::terms`](crate::Program::terms). A field longer than [`KEY_FIELD_BYTES_MAX`] gets no place.
     pub fn place(&mut self, field: TermField, offset: u32, bytes: u8) {
         self.places[field as usize] =
             (1..=KEY_FIELD_BYTES_MAX).contains(&bytes).then_some(KeyPlace { offset, bytes });
@@ -252,19 +252,16 @@ impl LoadSource for AbstractPacket {
     }
 }
 
-impl Program {
-    /// Verdict on all packets of the set. Sound: never [`Verdict::Never`] if one of them is accepted, never [`Verdict::Always`]
-    /// if one is not. The packets must be of the program's link type.
-    pub fn judge(&self, packet: &AbstractPacket) -> Verdict {
-        let instructions = self.instructions();
-        let steps_left = instructions.len() * STEPS_PER_INSTRUCTION_MAX;
-        let mut judgement = Judgement { instructions, packet, steps_left, accepts: false, rejects: false };
-        judgement.explore(0, Machine::new(), 0);
-        match (judgement.accepts, judgement.rejects) {
-            (true, false) => Verdict::Always,
-            (false, true) => Verdict::Never,
-            _ => Verdict::Maybe,
-        }
+/// Verdict of these instructions on all packets of the set. Sound: never [`Verdict::Never`] if one of them is accepted, never
+/// [`Verdict::Always`] if one is not.
+pub(super) fn judge(instructions: &[Instruction], packet: &AbstractPacket) -> Verdict {
+    let steps_left = instructions.len() * STEPS_PER_INSTRUCTION_MAX;
+    let mut judgement = Judgement { instructions, packet, steps_left, accepts: false, rejects: false };
+    judgement.explore(0, Machine::new(), 0);
+    match (judgement.accepts, judgement.rejects) {
+        (true, false) => Verdict::Always,
+        (false, true) => Verdict::Never,
+        _ => Verdict::Maybe,
     }
 }
 

@@ -1,64 +1,21 @@
 //! Compiles expressions into programs, through libpcap, which is trusted neither to look nothing up nor to end.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use netrewind_store::LinkType;
 
-use super::diagnosis::diagnose;
+use super::diagnosis::compile_checked;
 use super::error::FilterError;
 use super::guard;
+use super::instruction::RawInstruction;
+use super::limits::CompileLimits;
 use super::lists::compile_lists;
-use super::program::{Program, RawInstruction};
-use super::target::{CompileTarget, NO_HANDLE};
+use super::program::Program;
+use super::remedy::with_remedy;
+use super::target::{CompileTarget, Optimize};
 use super::worker::compile_in_worker;
 
 /// Larger expressions are not optimized: libpcap takes time in the cube of their size. 300 hosts, which are as large, take
 /// 1.4 s with the optimizer; 1,000 take 3.8 s without.
 const OPTIMIZED_TOKENS_MAX: usize = 900;
-
-/// libpcap's words for an expression that it finds to accept nothing.
-const REJECTS_ALL: &str = "expression rejects all packets";
-
-/// Limits of a compilation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompileLimits {
-    /// The longest expression in bytes.
-    pub text_bytes_max: usize,
-    /// Expressions of more tokens than this are compiled by the worker.
-    pub in_process_tokens_max: usize,
-    /// The `netrewind` executable, which compiles larger expressions in a process of its own. Without one they are refused.
-    pub worker: Option<PathBuf>,
-    /// CPU time of one worker, in whole seconds.
-    pub cpu_seconds_max: u64,
-    /// Time until a worker is killed.
-    pub wall_time_max: Duration,
-    /// Address space of a worker, in bytes.
-    pub memory_bytes_max: u64,
-}
-
-impl Default for CompileLimits {
-    fn default() -> Self {
-        Self {
-            // Some 17,000 addresses.
-            text_bytes_max: 256 << 10,
-            // The worst found of this size, 32 port ranges, takes 45 ms.
-            in_process_tokens_max: 64,
-            worker: None,
-            cpu_seconds_max: 10,
-            wall_time_max: Duration::from_secs(20),
-            memory_bytes_max: 1 << 30,
-        }
-    }
-}
-
-/// Use of libpcap's optimizer, which takes most of the time. A program without it gives the same verdicts, except that it
-/// rejects packets cut inside a header which the optimizer found not worth looking at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Optimize {
-    Yes,
-    No,
-}
 
 /// Compiles an expression of pcap-filter(7) for packets of a link type, exactly as `tcpdump -r` does on a file of that
 /// link type. An empty expression accepts every packet.
@@ -143,7 +100,7 @@ fn check(expression: &str, link_type: LinkType, limits: &CompileLimits) -> Resul
     if expression.len() > limits.text_bytes_max {
         return Err(FilterError::TooLong { bytes: expression.len(), bytes_max: limits.text_bytes_max });
     }
-    guard::check(expression).map_err(|error| error.with_remedy(link_type))
+    guard::check(expression).map_err(|error| with_remedy(error, link_type))
 }
 
 /// Compiles in the worker, and once more without the optimizer if that runs into its limits.
@@ -165,35 +122,4 @@ fn compile_large(
         Err(FilterError::TooExpensive { .. }) => by_worker(Optimize::No),
         compiled => compiled,
     }
-}
-
-/// Compiles in this process, without limits; the names must have been checked.
-pub(super) fn compile_checked<'a>(
-    expression: &str,
-    target: impl Into<CompileTarget<'a>>,
-    optimize: Optimize,
-) -> Result<Vec<RawInstruction>, FilterError> {
-    let target = target.into();
-    target.compile(expression, optimize).map_err(|message| match message.strip_prefix(NO_HANDLE) {
-        Some(reason) => FilterError::NoHandle { reason: reason.to_owned() },
-        None if message == REJECTS_ALL => FilterError::RejectsAll { expression: expression.to_owned() },
-        None => diagnose(expression, target, &message),
-    })
-}
-
-/// The binding keeps the fields to itself but prints them, as `tcpdump -ddd` does.
-pub(super) fn raw_instruction(instruction: &pcap::BpfInstruction) -> Option<RawInstruction> {
-    parse_instruction(&instruction.to_string())
-}
-
-/// One line of `tcpdump -ddd`: code, jt, jf, k in decimal.
-pub(super) fn parse_instruction(line: &str) -> Option<RawInstruction> {
-    let mut numbers = line.split_ascii_whitespace();
-    let instruction = RawInstruction {
-        code: numbers.next()?.parse().ok()?,
-        jt: numbers.next()?.parse().ok()?,
-        jf: numbers.next()?.parse().ok()?,
-        k: numbers.next()?.parse().ok()?,
-    };
-    numbers.next().is_none().then_some(instruction)
 }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use netrewind_store::{LinkType, locked};
 
-use crate::compile::{CompileLimits, compile_quickly, compile_while_wanted};
+use crate::compile::{compile_quickly, compile_while_wanted};
 use crate::error::FilterError;
+use crate::limits::CompileLimits;
 use crate::program::Program;
 use crate::worker::GIVEN_UP_INTERVAL;
 

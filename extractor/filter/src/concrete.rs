@@ -7,24 +7,12 @@
 
 use netrewind_store::layout::CAPLEN_MAX;
 
-use super::program::{Instruction, MEMORY_WORDS, Operand, Program, Width};
+use super::instruction::{Instruction, MEMORY_WORDS, Operand, Width};
 use super::steps::{Step, Steps};
 
 /// `protochain` goes back once for each extension header, and none is shorter than 8 bytes: no packet that can be stored
 /// needs more, so that the verdict is tcpdump's on every one of them.
 pub const BACKWARD_JUMPS_MAX: u32 = CAPLEN_MAX / 8 + 1;
-
-impl Program {
-    /// True if the packet passes: `packet` is its captured bytes, `wire_len` its length on the wire in bytes.
-    pub fn accepts(&self, packet: &[u8], wire_len: u32) -> bool {
-        run(&self.steps, self.instructions(), packet, wire_len, &InFile).unwrap_or(false)
-    }
-
-    /// True if a program for a packet socket accepts the packet: `packet` is without the tag that the kernel took out.
-    pub fn accepts_live(&self, packet: &[u8], wire_len: u32, ancillary: &AncillaryData) -> bool {
-        run(&self.steps, self.instructions(), packet, wire_len, ancillary).unwrap_or(false)
-    }
-}
 
 /// Metadata that the kernel has of a packet besides its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,12 +30,12 @@ pub struct AncillaryData {
 }
 
 /// Bytes that are not in the packet.
-trait AncillaryWords {
+pub(super) trait AncillaryWords {
     fn word(&self, offset: u32) -> Option<u32>;
 }
 
 /// A packet in a file: it has no such bytes.
-struct InFile;
+pub(super) struct InFile;
 
 impl AncillaryWords for InFile {
     #[inline]
@@ -82,8 +70,8 @@ impl AncillaryWords for AncillaryData {
     }
 }
 
-/// None where the packet is rejected for want of bytes, a division by zero, or too many turns of a loop.
-fn run(
+/// The verdict on a packet. None where it is rejected for want of bytes, a division by zero, or too many turns of a loop.
+pub(super) fn run(
     steps: &Steps,
     program: &[Instruction],
     packet: &[u8],

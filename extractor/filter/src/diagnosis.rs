@@ -1,13 +1,14 @@
-//! Finds the position of an error in an expression. libpcap says what is wrong but not where, so it is asked about beginnings
+//! Compiles in this process, and finds the position of an error in an expression. libpcap says what is wrong but not where, so it is asked about beginnings
 //! of the expression.
 
 use std::ops::Range;
 
-use super::compile::Optimize;
 use super::error::FilterError;
 use super::guard;
+use super::instruction::RawInstruction;
 use super::lexer::{FilterToken, tokens};
-use super::target::CompileTarget;
+use super::remedy::with_remedy;
+use super::target::{CompileTarget, NO_HANDLE, Optimize};
 
 /// Longer expressions are blamed as a whole, because every try compiles a part of them.
 const DIAGNOSED_TOKENS_MAX: usize = 512;
@@ -31,11 +32,28 @@ const COMPLETIONS: [&str; 11] = [
 /// A comparison may be missing behind the parentheses that are closed.
 const ENDINGS: [&str; 2] = ["", " = 1"];
 
+/// libpcap's words for an expression that it finds to accept nothing.
+const REJECTS_ALL: &str = "expression rejects all packets";
+
 /// Message of libpcap's parser for input that it does not understand.
 const SYNTAX_ERROR: &str = "syntax error";
 
+/// Compiles in this process, without limits; the names must have been checked.
+pub(super) fn compile_checked<'a>(
+    expression: &str,
+    target: impl Into<CompileTarget<'a>>,
+    optimize: Optimize,
+) -> Result<Vec<RawInstruction>, FilterError> {
+    let target = target.into();
+    target.compile(expression, optimize).map_err(|message| match message.strip_prefix(NO_HANDLE) {
+        Some(reason) => FilterError::NoHandle { reason: reason.to_owned() },
+        None if message == REJECTS_ALL => FilterError::RejectsAll { expression: expression.to_owned() },
+        None => diagnose(expression, target, &message),
+    })
+}
+
 /// The error with its place, from libpcap's message on the whole expression.
-pub(super) fn diagnose(expression: &str, target: CompileTarget<'_>, message: &str) -> FilterError {
+fn diagnose(expression: &str, target: CompileTarget<'_>, message: &str) -> FilterError {
     let tokens = tokens(expression);
     let case = DiagnosisCase { expression, target: target.for_errors(), tokens: &tokens };
     let (span, message) = match () {
@@ -43,7 +61,8 @@ pub(super) fn diagnose(expression: &str, target: CompileTarget<'_>, message: &st
         () if message.contains(SYNTAX_ERROR) => case.syntax_error(),
         () => (case.place_of(message), message.to_owned()),
     };
-    FilterError::Syntax { expression: expression.to_owned(), span, message }.with_remedy(target.link_type())
+    let error = FilterError::Syntax { expression: expression.to_owned(), span, message };
+    with_remedy(error, target.link_type())
 }
 
 struct DiagnosisCase<'a> {

@@ -5,11 +5,9 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use netrewind_store::LinkType;
 use thiserror::Error;
 
-use super::program::ProgramError;
-use super::remedy::remedy;
+use super::instruction::ProgramError;
 
 /// Columns of an expression that are shown on either side of the place of an error.
 const SHOWN_COLUMNS: usize = 40;
@@ -95,25 +93,6 @@ pub enum FilterError {
 }
 
 impl FilterError {
-    /// Adds a suggestion of text to write instead, if there is one.
-    pub(super) fn with_remedy(self, link_type: LinkType) -> Self {
-        match self {
-            Self::Name { expression, span, remedy: None } => {
-                let remedy =
-                    remedy(&expression, &span, link_type).map(|text| printable(&text).into_iter().collect());
-                Self::Name { expression, span, remedy }
-            }
-            Self::Syntax { expression, span, message } => {
-                let message = match remedy(&expression, &span, link_type) {
-                    Some(text) => format!("{message}: {}", printable(&text).into_iter().collect::<String>()),
-                    None => message,
-                };
-                Self::Syntax { expression, span, message }
-            }
-            other => other,
-        }
-    }
-
     /// Description in one line, if the error has a position in the expression.
     pub fn message(&self) -> Option<String> {
         match self {
@@ -159,7 +138,7 @@ impl fmt::Display for MarkedSpan<'_> {
 }
 
 /// One column for each character: line breaks and other control characters are shown as spaces.
-fn printable(text: &str) -> Vec<char> {
+pub(super) fn printable(text: &str) -> Vec<char> {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -1,10 +1,10 @@
 //! Knowledge of a path through a program: its conditions on the key fields, and the origins of the numbers in its registers.
 
 use super::abstract_packet::{AbstractPacket, KeyPlace, TermField};
+use super::instruction::{Arithmetic, BranchTest, Instruction, MEMORY_WORDS, Operand, Width};
 use super::machine::LoadSource;
 use super::number::NumberSet;
-use super::program::{Arithmetic, BranchTest, Instruction, MEMORY_WORDS, Operand, Width};
-use super::terms::{Demand, Term};
+use super::term::{Demand, Term};
 
 /// The bytes of the packet that a register holds, as far as only a mask was applied to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,7 +18,9 @@ mod diagnosis;
 mod error;
 mod facts;
 mod guard;
+mod instruction;
 mod lexer;
+mod limits;
 mod lists;
 mod machine;
 mod number;
@@ -27,22 +29,25 @@ mod remedy;
 mod steps;
 mod sys;
 mod target;
+mod term;
 mod terms;
 mod worker;
 
 pub use abstract_packet::{
     AbstractPacket, DESCRIBED_BYTES_MAX, KEY_FIELD_BYTES_MAX, KeyPlace, TermField, Verdict,
 };
-pub use compile::{CompileLimits, check_for_socket, compile, compile_for_socket};
+pub use compile::{check_for_socket, compile, compile_for_socket};
 pub use compiler::{CACHED_PROGRAMS_MAX, CompileControl, Compiler, NoCompileControl};
 pub use concrete::{AncillaryData, BACKWARD_JUMPS_MAX};
 pub use error::FilterError;
-pub use number::NumberSet;
-pub use program::{
-    Arithmetic, BranchTest, INSTRUCTIONS_MAX, Instruction, MEMORY_WORDS, Operand, Program, ProgramError,
+pub use instruction::{
+    Arithmetic, BranchTest, INSTRUCTIONS_MAX, Instruction, MEMORY_WORDS, Operand, ProgramError,
     RawInstruction, Width,
 };
-pub use terms::{Conjunction, Demand, Term, Terms};
+pub use limits::CompileLimits;
+pub use number::NumberSet;
+pub use program::Program;
+pub use term::{Conjunction, Demand, Term, Terms};
 pub use worker::{WORKER_SUBCOMMAND, serve_worker};
 
 #[cfg(test)]

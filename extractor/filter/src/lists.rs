@@ -16,10 +16,12 @@ use std::ops::Range;
 
 use netrewind_store::LinkType;
 
-use crate::compile::{Optimize, compile_checked};
+use crate::diagnosis::compile_checked;
 use crate::error::FilterError;
+use crate::instruction::{BranchTest, Instruction, Operand, RawInstruction};
 use crate::lexer::{FilterToken, TokenKind, tokens};
-use crate::program::{BranchTest, Instruction, Operand, Program, RawInstruction};
+use crate::program::Program;
+use crate::target::Optimize;
 
 /// Fewer in all lists together are left to libpcap.
 const LISTED_MIN: usize = 16;

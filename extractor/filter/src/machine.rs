@@ -1,7 +1,7 @@
 //! The registers of the filter machine when they hold sets of numbers, and what each instruction does to them.
 
+use super::instruction::{Arithmetic, Instruction, MEMORY_WORDS, Operand, Width};
 use super::number::NumberSet;
-use super::program::{Arithmetic, Instruction, MEMORY_WORDS, Operand, Width};
 
 /// Source of a three-valued run: a packet of which some is known.
 pub(super) trait LoadSource {

@@ -4,7 +4,7 @@
 //! Tristate Numbers" (CGO 2022); beside them an interval is kept, for lengths and port ranges. Every operation is sound:
 //! the result admits what the operation gives on any two admitted numbers.
 
-use super::program::{Arithmetic, BranchTest};
+use super::instruction::{Arithmetic, BranchTest};
 
 /// A set of 32-bit numbers: those with the known bits, between `min` and `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,18 +9,37 @@ use std::ops::Range;
 
 use netrewind_store::LinkType;
 
-use super::compile::Optimize;
+use super::error::{FilterError, printable};
 use super::guard;
 use super::lexer::{FilterToken, TokenKind, is_word_of_the_language, tokens};
-use super::target::CompileTarget;
+use super::target::{CompileTarget, Optimize};
 
 /// No remedy is looked for in larger expressions: each try compiles them.
 const REMEDIED_TOKENS_MAX: usize = 64;
 /// Rewritten expressions that are tried at most.
 const TRIES_MAX: usize = 12;
 
+/// The error with a suggestion of text to write instead, if there is one.
+pub(super) fn with_remedy(error: FilterError, link_type: LinkType) -> FilterError {
+    match error {
+        FilterError::Name { expression, span, remedy: None } => {
+            let remedy =
+                remedy(&expression, &span, link_type).map(|text| printable(&text).into_iter().collect());
+            FilterError::Name { expression, span, remedy }
+        }
+        FilterError::Syntax { expression, span, message } => {
+            let message = match remedy(&expression, &span, link_type) {
+                Some(text) => format!("{message}: {}", printable(&text).into_iter().collect::<String>()),
+                None => message,
+            };
+            FilterError::Syntax { expression, span, message }
+        }
+        other => other,
+    }
+}
+
 /// Advice, as the end of a sentence that has named the place; `None` if there is none to give.
-pub(super) fn remedy(expression: &str, blamed: &Range<usize>, link_type: LinkType) -> Option<String> {
+fn remedy(expression: &str, blamed: &Range<usize>, link_type: LinkType) -> Option<String> {
     let tokens = tokens(expression);
     if tokens.len() > REMEDIED_TOKENS_MAX {
         return None;

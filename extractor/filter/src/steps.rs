@@ -4,7 +4,7 @@
 //! **Invariant:** positions are those of the program, so that a jump into the middle of what is run as one step finds the
 //! rest of it.
 
-use super::program::{Arithmetic, BranchTest, Instruction, Operand, Width};
+use super::instruction::{Arithmetic, BranchTest, Instruction, Operand, Width};
 
 /// Smallest number of consecutive comparisons with constants that become one search in a list.
 const LISTED_MIN: usize = 3;

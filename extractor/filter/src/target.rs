@@ -7,8 +7,7 @@
 use netrewind_store::{LinkType, layout};
 use pcap::{Activated, Active, Capture, Linktype};
 
-use super::compile::{Optimize, raw_instruction};
-use super::program::RawInstruction;
+use super::instruction::RawInstruction;
 use crate::sys::savefile;
 
 /// Bytes of the ring that a handle is opened with: nothing is read from it.
@@ -16,6 +15,14 @@ const HANDLE_RING_BYTES: i32 = 1 << 16;
 
 /// Number of DLT_RAW on Linux; in files it is 101.
 const DLT_RAW: i32 = 12;
+
+/// Use of libpcap's optimizer, which takes most of the time. A program without it gives the same verdicts, except that it
+/// rejects packets cut inside a header which the optimizer found not worth looking at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Optimize {
+    Yes,
+    No,
+}
 
 /// Target that a program is compiled for.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +85,9 @@ fn compile_on<T: Activated + ?Sized>(
     optimize: Optimize,
 ) -> Result<Vec<RawInstruction>, String> {
     let program = handle.compile(expression, optimize == Optimize::Yes).map_err(words)?;
-    Ok(program.get_instructions().iter().filter_map(raw_instruction).collect())
+    // The binding keeps the fields to itself but prints them, as `tcpdump -ddd` does.
+    let instructions = program.get_instructions().iter();
+    Ok(instructions.filter_map(|instruction| RawInstruction::parse(&instruction.to_string())).collect())
 }
 
 /// Beginning of the message if no handle can be opened.

@@ -17,11 +17,12 @@ use std::time::Duration;
 use netrewind_store::LinkType;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::compile::{CompileLimits, Optimize, compile_checked, parse_instruction};
+use super::diagnosis::compile_checked;
 use super::error::FilterError;
 use super::guard;
-use super::program::{INSTRUCTIONS_MAX, ProgramError, RawInstruction};
-use super::target::CompileTarget;
+use super::instruction::{INSTRUCTIONS_MAX, ProgramError, RawInstruction};
+use super::limits::CompileLimits;
+use super::target::{CompileTarget, Optimize};
 
 /// The hidden subcommand of the worker's executable.
 pub const WORKER_SUBCOMMAND: &str = "compile-filter";
@@ -196,7 +197,7 @@ fn read_answer(expression: &str, answer: &str) -> Option<Result<Vec<RawInstructi
             if count > INSTRUCTIONS_MAX {
                 return Some(Err(ProgramError::TooLong(count).into()));
             }
-            let instructions: Vec<_> = body.lines().map(parse_instruction).collect::<Option<_>>()?;
+            let instructions: Vec<_> = body.lines().map(RawInstruction::parse).collect::<Option<_>>()?;
             (instructions.len() == count).then_some(Ok(instructions))
         }
         REJECTS_ALL => Some(Err(FilterError::RejectsAll { expression: expression.to_owned() })),

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::corpus;
 use super::expressions;
 use super::random::Random;
-use crate::compile::Optimize;
 use crate::target::CompileTarget;
+use crate::target::Optimize;
 use crate::{CompileControl, CompileLimits, Compiler, FilterError, NoCompileControl, compile, serve_worker};
 
 fn error(expression: &str) -> FilterError {

@@ -4,8 +4,9 @@ use netrewind_store::LinkType;
 
 use super::corpus;
 use super::random::Random;
-use crate::compile::{Optimize, compile_checked};
+use crate::diagnosis::compile_checked;
 use crate::sys::oracle::Oracle;
+use crate::target::Optimize;
 use crate::{FilterError, Instruction, Program, RawInstruction};
 
 /// The same filter for us and for libpcap.

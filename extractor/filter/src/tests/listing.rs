@@ -6,9 +6,9 @@ use netrewind_store::LinkType;
 
 use super::corpus;
 use super::random::Random;
-use crate::compile::Optimize;
 use crate::lists::compile_lists;
 use crate::target::CompileTarget;
+use crate::target::Optimize;
 use crate::{AbstractPacket, CompileLimits, Program, Verdict};
 
 /// Contexts of a list, which replaces `@`; there may be several.
