@@ -20,7 +20,7 @@ pub fn time_zone(text: &str) -> Result<TimeZone, String> {
 pub fn bytes(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>()
         .map(|size| size.as_u64())
-        .map_err(|_| format!("{text:?} is no size: write one as 10GiB, 500MB, or a number of bytes"))
+        .map_err(|_| format!("{text:?} is not a size: write one as 10GiB, 500MB, or a number of bytes"))
 }
 
 /// Reads a number of things: `20`.
@@ -57,7 +57,7 @@ fn within(text: &str, least: u64, most: u64) -> Result<u64, String> {
 /// Reads an address: `10.0.0.1`, `2001:db8::1`.
 pub fn address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().map_err(|_| format!("{text:?} is no address: write one as 10.0.0.1 or 2001:db8::1"))
+    bare.parse().map_err(|_| format!("{text:?} is not an address: write one as 10.0.0.1 or 2001:db8::1"))
 }
 
 /// Address to listen on: an address and a port, or a port of this machine alone, over IPv4 or IPv6.
@@ -93,7 +93,7 @@ pub fn listen_address(text: &str) -> Result<ListenAddress, String> {
         (Ok(address), _) => Ok(ListenAddress::At(address)),
         (Err(_), Some(port)) => Ok(ListenAddress::Localhost(port)),
         (Err(_), None) => Err(format!(
-            "{text:?} is no address with a port: write one as 127.0.0.1:8640, [::1]:8640, localhost:8640, or 0.0.0.0:8640 \
+            "{text:?} is not an address with a port: write one as 127.0.0.1:8640, [::1]:8640, localhost:8640, or 0.0.0.0:8640 \
              for every interface"
         )),
     }

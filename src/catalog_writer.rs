@@ -85,7 +85,7 @@ pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Re
     let has_all = has_all(&manifest, segments);
     let is_current = segments.iter().all(|segment| manifest.knows(&segment.name));
     Ok(match HourReader::open(store, &manifest) {
-        // Written again, it would lack what has expired since.
+        // Written again, it would lack the records of segments that have expired since.
         _ if !has_all => HourState::Good,
         Err(_) => HourState::Missing,
         Ok(_) if is_current => HourState::Good,
@@ -153,8 +153,9 @@ fn lost_with(store: &Store, manifest: &Manifest) -> Option<String> {
     }
     is_unknown |= sealed.is_empty();
     let is_lost = |name: &SegmentName| Hour::of(name.opened) == hour && !manifest.knows(name);
-    (is_unknown || sealed.iter().any(is_lost))
-        .then(|| "what it told of segments that have expired: it was damaged, and written again".to_owned())
+    (is_unknown || sealed.iter().any(is_lost)).then(|| {
+        "the records of expired segments: the hour was damaged, and written again without them".to_owned()
+    })
 }
 
 /// Manifest of an hour, if it exists and can be read.
@@ -194,19 +195,15 @@ pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
         records += 1;
         true
     })?;
-    anyhow::ensure!(
-        records == manifest.records,
-        "{records} records, where {} were written",
-        manifest.records
-    );
+    anyhow::ensure!(records == manifest.records, "{records} records, but {} were written", manifest.records);
     anyhow::ensure!(
         rollup_adds_up(store, &manifest),
-        "its rollup is not what its records add up to, and is not used: netrewind index --catalog --rebuild writes it again"
+        "its rollup does not match its records, and is not used: run netrewind index --catalog --rebuild"
     );
     if let Some((before, after)) = with_the_one_before(store, hour)? {
         anyhow::ensure!(
             seam_adds_up(&CatalogReader, store, &before, &after).map_err(anyhow::Error::msg)?,
-            "its seam to the hour before is damaged, and is not used: netrewind index --catalog --rebuild writes it again"
+            "its boundary with the previous hour is damaged, and is not used: run netrewind index --catalog --rebuild"
         );
     }
     Ok(())
@@ -254,7 +251,7 @@ impl CatalogThread {
     /// Ends; an hour that is being written is given up, and left to the next process.
     pub fn finish(self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A fault of the program there has been printed; what is not written the next process writes.
+        // A panic there has been printed; the next process writes the missing hours.
         let _ = self.thread.join();
     }
 }

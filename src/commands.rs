@@ -42,7 +42,7 @@ pub enum Command {
     Run(Box<run::RunArguments>),
     /// Answer over HTTP
     Serve(serve::ServeArguments),
-    /// Show recorded packets as an interface of Wireshark
+    /// Show recorded packets as an interface in Wireshark
     Extcap(Box<extcap::ExtcapArguments>),
     /// Show the contents of a store, and how far back it reaches
     Status(status::StatusArguments),
@@ -50,7 +50,7 @@ pub enum Command {
     Verify(verify::VerifyArguments),
     /// Manage the tokens for access to the service
     Token(token::TokenArguments),
-    /// The process in which large filters are compiled, started by netrewind itself
+    /// Compile a large filter in a process of its own; started by netrewind itself
     #[command(hide = true)]
     CompileFilter,
 }
@@ -89,7 +89,7 @@ pub struct WritingArguments {
     /// Bytes of a segment at which the next one begins
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = crate::arguments::bytes)]
     segment_bytes: u64,
-    /// Disk space that everything in the store may take; the oldest goes first [default: no limit]
+    /// Disk space for everything in the store; the oldest segments are removed first [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = crate::arguments::bytes)]
     budget: Option<u64>,
     /// Age at which segments expire, from when they were written [default: no limit]

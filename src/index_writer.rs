@@ -232,7 +232,7 @@ impl BlockSink for LaneIndexer {
 
     fn hole(&mut self, name: &SegmentName) {
         self.building.remove(name);
-        self.writer.behind(name, "the indexer did not keep up with the recording".into());
+        self.writer.behind(name, "the indexer did not keep up with recording".into());
     }
 
     fn sealed(&mut self, segment: &SegmentEnd) {

@@ -17,8 +17,8 @@ const GROUPS: &str = "/etc/group";
 /// Readers of the store.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct SharingArguments {
-    /// Let this group read the store, now and later (files 0640, folders 0750) [default: only this user
-    /// (0600, 0700), or as the store is]
+    /// Let this group read the store, including new files (files 0640, folders 0750) [default: only this user (0600, 0700), or
+    /// as the store already is]
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
 }
@@ -56,7 +56,7 @@ impl Sharing {
             Readers::Group(number) => match store.share(number) {
                 Ok(()) => Ok(()),
                 Err(error) if self.is_asked_for => Err(Failure::Failed(anyhow::Error::new(error).context(format!(
-                    "--group: the store cannot be given to group {number}: its owner has to be a member, or root do it"
+                    "--group: the store cannot be given to group {number}: its owner must be a member of it, or run this as root"
                 )))),
                 Err(error) => {
                     terminal::say(format_args!("not everything in the store can be read by its group: {error}"));
@@ -65,8 +65,7 @@ impl Sharing {
             },
             Readers::Everybody => {
                 terminal::say(format_args!(
-                    "Every user of this machine can read the store, and what comes: --group NAME lets only a group read \
-                     it, chmod -R go= {root} nobody else"
+                    "Every user of this machine can read the store and new packets in it: --group NAME restricts it to a group, chmod -R go= {root} to its owner"
                 ));
                 Ok(())
             }
@@ -82,8 +81,7 @@ fn group_number(name: &str) -> Result<u32, Failure> {
     let groups = fs::read_to_string(GROUPS).with_context(|| GROUPS.to_owned())?;
     groups.lines().find_map(|line| number_in(line, name)).ok_or_else(|| {
         Failure::usage(format!(
-            "--group {name}: {GROUPS} has no such group: groupadd {name} makes it; of a group from elsewhere give the \
-             number (getent group {name})"
+            "--group {name}: {GROUPS} has no such group: create it with groupadd {name}; for a group that is defined elsewhere give its number (getent group {name})"
         ))
     })
 }

@@ -12,8 +12,7 @@ const READ_BYTES: usize = 1 << 20;
 /// Ranges of a segment that are named; further ones are counted.
 const STRETCHES_NAMED_MAX: usize = 16;
 /// Remedy for a segment that has changed.
-const REMEDY: &str = "restore the segment from a copy, if there is one; its index is not to be built again, as a new one would find \
-                      the damage sound";
+const REMEDY: &str = "restore the segment from a copy, if there is one; do not rebuild its index, because a new index would hide the damage";
 
 /// Differences of a segment from its index's record of it, one line each; none if it is unchanged, or if there is no usable
 /// index: that is another fault.
@@ -34,7 +33,7 @@ pub fn alterations(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<Stri
         .map(|stretch| (stretch.end - stretch.start).div_ceil(index.granule_bytes()));
     if comparison.sound == 0 && granules.sum::<u64>() > 1 {
         lines.push(
-            "nothing of it is as its index says: it is damaged throughout, or the index is another segment's"
+            "none of it matches its index: it is damaged throughout, or the index belongs to another segment"
                 .into(),
         );
         return Ok(lines);
@@ -42,7 +41,7 @@ pub fn alterations(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<Stri
     name_stretches(&comparison.altered, &mut lines);
     if length != index.segment_bytes() {
         lines.push(format!(
-            "it has {length} bytes, and had {} when it was recorded: {REMEDY}",
+            "it has {length} bytes, but had {} when it was recorded: {REMEDY}",
             index.segment_bytes()
         ));
     }
@@ -66,10 +65,10 @@ fn checksums_of<B: AsRef<[u8]>>(file: &dyn StoreFile, index: &Index<B>) -> std::
 
 fn name_stretches(altered: &[Range<u64>], lines: &mut Vec<String>) {
     for Range { start, end } in altered.iter().take(STRETCHES_NAMED_MAX) {
-        lines.push(format!("bytes {start} to {end} are not those that were recorded: {REMEDY}"));
+        lines.push(format!("bytes {start} to {end} differ from those recorded: {REMEDY}"));
     }
     let more = altered.len().saturating_sub(STRETCHES_NAMED_MAX);
     if more > 0 {
-        lines.push(format!("{more} more stretches of it are not as they were recorded"));
+        lines.push(format!("{more} more ranges of it differ from those recorded"));
     }
 }

@@ -400,7 +400,7 @@ fn an_audit_has_one_writer() {
     let output = run(["serve", "--store", store, "--listen", "127.0.0.1:0"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("another process writes it") && said.contains("--audit FILE"), "{said}");
+    assert!(said.contains("another process is writing it") && said.contains("--audit FILE"), "{said}");
 }
 
 /// The service manager is told of the beginning and the end, and all along that there is progress.

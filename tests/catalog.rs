@@ -382,7 +382,7 @@ fn what_hours_add_up_to_is_what_their_packets_do() {
         damage(&seams[3], &mut rng);
         assert_same_sums(&store, &before, "without some seams");
         let (status, said) = verified(&store);
-        assert_eq!((status, said.matches("its seam to").count()), (Some(1), 1), "{said}");
+        assert_eq!((status, said.matches("its boundary with").count()), (Some(1), 1), "{said}");
         catalogue(&store);
         assert!(seams[1].exists(), "what is missing is made again");
         damage(&rollups[1], &mut rng);
@@ -391,7 +391,7 @@ fn what_hours_add_up_to_is_what_their_packets_do() {
         std::fs::write(&rollups[2], &bytes[..rng.usize(..bytes.len())]).expect("written");
         assert_same_sums(&store, &before, "with damaged rollups");
         let (status, said) = verified(&store);
-        assert_eq!((status, said.matches("its rollup is not").count()), (Some(1), 2), "{said}");
+        assert_eq!((status, said.matches("its rollup does not match").count()), (Some(1), 2), "{said}");
         done(["index", "--store", &store.display().to_string(), "--catalog", "--current-hour", "--rebuild"]);
         assert_eq!(verified(&store).0, Some(0));
         // The first hours whole, one in part, and all of them.
@@ -452,7 +452,7 @@ fn captures_are_answered_as_before() {
             let store = store.display().to_string();
             let fixed = ["flows", "--store", &store, "--format", "json", "--limit", "5000"];
             let output = run(fixed.iter().chain(question));
-            let is_approximate = String::from_utf8_lossy(&output.stderr).contains("may hold packets");
+            let is_approximate = String::from_utf8_lossy(&output.stderr).contains("may include packets");
             (output.stdout, output.status.code(), is_approximate)
         };
         let questions: [&[&str]; 5] = [
@@ -540,7 +540,7 @@ fn a_filter_that_records_cannot_answer_is_approximate_and_never_opens_a_token() 
     assert_eq!(both["approximate"], true);
     let allowed = lines(&after["flows"]);
     assert!(lines(&both["flows"]).lines().all(|flow| allowed.contains(flow)), "beside a token's filter");
-    assert!(both["completeness"]["notes"].to_string().contains("may hold packets"), "{both}");
+    assert!(both["completeness"]["notes"].to_string().contains("may include packets"), "{both}");
 }
 
 #[test]

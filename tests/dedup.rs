@@ -79,7 +79,7 @@ fn a_conversation_mirrored_at_both_ends_is_answered_once() {
         assert_eq!(output.status.code(), Some(0));
         assert_same(&read_pcap(&std::fs::read(&out).expect("an answer")), &truth, filter);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let wanted = format!("{} duplicates within 5ms left out; the store has them", truth.len());
+        let wanted = format!("{} duplicates within 5ms left out; they are still in the store", truth.len());
         assert!(said.contains(&wanted), "{said}");
 
         let wanted = truth.len() as u64;

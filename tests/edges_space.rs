@@ -139,13 +139,13 @@ fn an_import_into_less_than_it_has_is_refused_or_says_what_is_gone() {
     let lossy = run(["import", "--store", &store, "--budget", "12MiB", "--segment-bytes", "1MiB", &capture]);
     assert_eq!(lossy.status.code(), Some(1), "{}", said(&lossy));
     let text = said(&lossy);
-    let line = text.lines().find(|line| line.contains("are gone again already")).expect("a word");
+    let line = text.lines().find(|line| line.contains("have already expired")).expect("a word");
     let gone: u64 = line.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number");
     assert_eq!(gone + count(&store).0, 20_000, "{line}");
     let Some(disk) = Disk::in_memory(8) else { return };
     let lossy = run(["import", "--store", &store_on(&disk), &capture]);
     assert_eq!(lossy.status.code(), Some(1), "{}", said(&lossy));
-    assert!(said(&lossy).contains("gone again already: the disk"), "{}", said(&lossy));
+    assert!(said(&lossy).contains("have already expired: the disk"), "{}", said(&lossy));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A store whose folders are renamed and removed while it is recorded into: noticed, told, mended where that can be, and else the end.
+//! A store whose folders are renamed and removed while it is recorded into: noticed, told, mended where that can be, and else
+//! the end.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -76,7 +77,7 @@ fn a_renamed_day_costs_nothing() {
     let store = rig.store();
     let (status, account, said) = rig.recording.end();
     assert_eq!((status, account["written"].as_u64()), (Some(0), Some(2 * PACKETS as u64)), "{said}");
-    assert!(said.contains("had been moved away"), "{said}");
+    assert!(said.contains("was moved away"), "{said}");
     assert_eq!(answer(&store).0, 2 * PACKETS);
     assert!(!answer(&store).2.contains("lost"), "{}", answer(&store).2);
     done(["verify", "--store", &store.display().to_string()]);
@@ -92,12 +93,15 @@ fn a_removed_day_loses_its_segment_once_and_says_which_packets() {
     let (status, account, said) = rig.recording.end();
     let (written, disk) = (account["written"].as_u64(), account["dropped"]["disk"].as_u64());
     assert_eq!((status, written, disk), (Some(1), Some(PACKETS as u64), Some(PACKETS as u64)), "{said}");
-    assert!(said.contains("was removed while it was being written: 100 packets are lost with it"), "{said}");
+    assert!(
+        said.contains("was removed while it was being written: the 100 packets in it are lost"),
+        "{said}"
+    );
     let errors = logbook(&store).iter().filter(|line| line.contains("disk_error")).count();
     assert_eq!(errors, 1);
     let (count, is_complete, said) = answer(&store);
     assert_eq!((count, is_complete), (PACKETS, false), "{said}");
-    assert!(said.contains("not recorded") && said.contains("100 packets are lost with it"), "{said}");
+    assert!(said.contains("not recorded") && said.contains("the 100 packets in it are lost"), "{said}");
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn a_renamed_store_ends_the_recording_and_keeps_what_it_has() {
     std::fs::rename(&store, &moved).expect("renamed");
     let (status, account, said) = rig.recording.wait_for_end();
     assert_eq!((status, account["written"].as_u64()), (Some(1), Some(PACKETS as u64)), "{said}");
-    assert!(said.contains("recording has ended") && said.contains("removed or renamed"), "{said}");
+    assert!(said.contains("recording stopped") && said.contains("removed or renamed"), "{said}");
     assert!(!store.exists(), "nothing is made where the store was");
     let sealed = files_below(&moved)
         .into_iter()
@@ -174,7 +178,7 @@ fn a_removed_or_replaced_store_ends_the_recording() {
         let (status, account, said) = rig.recording.wait_for_end();
         assert_eq!((status, account["written"].as_u64()), (Some(1), Some(0)), "{said}");
         assert_eq!(account["dropped"]["disk"].as_u64(), Some(PACKETS as u64), "{account}");
-        assert!(said.contains("recording has ended"), "{said}");
+        assert!(said.contains("recording stopped"), "{said}");
         assert!(files_below(&store).is_empty(), "what is not ours is left alone");
     }
 }

@@ -284,7 +284,10 @@ fn pages_fit_together_and_lists_add_up() {
             let lines = String::from_utf8(page.stdout).expect("text");
             paged.extend(lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")));
             let said = String::from_utf8(page.stderr).expect("text");
-            after = said.lines().find_map(|line| line.strip_prefix("more with --after ")).map(str::to_owned);
+            after = said
+                .lines()
+                .find_map(|line| line.strip_prefix("there are more: continue with --after "))
+                .map(str::to_owned);
             if after.is_none() {
                 break;
             }

@@ -197,8 +197,8 @@ fn a_capture_filter_accepts_what_tcpdump_on_the_interface_accepts() {
         assert!(!wanted.is_empty(), "{expression:.60}");
         let bytes = |packets: &[Packet]| packets.iter().map(by_bytes).collect::<Vec<_>>();
         assert_eq!(bytes(&found), bytes(&wanted), "{expression:.60}");
-        let is_told = scene.said(&store).contains("the kernel does not take the capture filter")
-            && count_in_logbook(&scene.path(&store), "the kernel does not take") == 1;
+        let is_told = scene.said(&store).contains("the kernel does not accept the capture filter")
+            && count_in_logbook(&scene.path(&store), "the kernel does not accept") == 1;
         assert_eq!(is_told, number >= 10, "{expression:.60}: {}", scene.said(&store));
     }
 }
@@ -227,7 +227,8 @@ fn an_interface_that_is_missing_is_waited_for_and_the_time_without_it_is_a_gap()
     let recorder = scene.record("s", &[], &options);
     let said = scene.said("s");
     assert!(
-        said.contains("late0: no such interface; there are: ") && said.contains("It is waited for"),
+        said.contains("late0: no such interface; there are: ")
+            && said.contains("Recording starts when it appears"),
         "{said}"
     );
     let store = scene.path("s");
@@ -328,7 +329,7 @@ fn any_records_what_tcpdump_records_on_any() {
         .expect("tcpdump runs");
     let options = ["--interface", "any", "--interface", "rx0", "--capture-filter", "udp and inbound"];
     let recorder = scene.record("s", &[], &options);
-    assert!(scene.said("s").contains("rx0 is among any"));
+    assert!(scene.said("s").contains("rx0 is included in any"));
     wait_until("tcpdump listens", || {
         std::fs::read_to_string(&said).unwrap_or_default().contains("listening")
     });

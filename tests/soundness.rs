@@ -56,7 +56,7 @@ fn names_damage(said: &str, segment: &Path, at: usize, length: usize) -> bool {
     let begin = at / GRANULE_BYTES * GRANULE_BYTES;
     let end = (begin + GRANULE_BYTES).min(length);
     said.lines().any(|line| {
-        line.contains(&name_of(segment)) && line.contains(&format!("bytes {begin} to {end} are not"))
+        line.contains(&name_of(segment)) && line.contains(&format!("bytes {begin} to {end} differ"))
     })
 }
 
@@ -119,7 +119,7 @@ fn no_index_hides_damage() {
     let lines: String = logbook
         .map(|file| std::fs::read_to_string(file.expect("a file").path()).expect("a logbook"))
         .collect();
-    assert!(lines.contains("built again over damage: bytes"), "{lines}");
+    assert!(lines.contains("rebuilt from a damaged segment: bytes"), "{lines}");
 }
 
 /// A segment that ends earlier, with a whole record, has nothing wrong in what is left of it.
@@ -141,7 +141,7 @@ fn what_a_segment_has_lost_is_named() {
     std::fs::write(&segment, &whole[..end]).expect("written");
     let (status, said) = scene.said("verify", &[]);
     assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains(&format!("it has {end} bytes, and had {}", whole.len())), "{said}");
+    assert!(said.contains(&format!("it has {end} bytes, but had {}", whole.len())), "{said}");
     assert_eq!(scene.said("index", &[]).0, Some(1), "and it is not indexed as if it were whole");
 }
 

@@ -185,7 +185,7 @@ fn what_arrived_whole_of_a_broken_stream_is_kept_and_the_loss_is_told() {
     assert_same(&extract(&store, ""), &wanted, "what arrived whole");
     let lines: Vec<String> =
         logbook(&store).into_iter().filter(|line| line.contains("\"event\":\"disconnected\"")).collect();
-    for (line, reason) in lines.iter().zip(["5 bytes early", "no capture file", "claims a packet"]) {
+    for (line, reason) in lines.iter().zip(["5 bytes early", "not a capture file", "claims a packet"]) {
         assert!(line.contains(reason), "{line}");
     }
     assert!(lines[0].contains("\"records\":49") && lines[2].contains("\"records\":2"), "{lines:?}");

@@ -134,7 +134,7 @@ fn recording_and_answering_know_nothing_of_each_other() {
 fn only_the_catalog_knows_tantivy() {
     let catalog = |path: &Path| path.starts_with("indexer/catalog/tantivy");
     only_in(
-        &["use tantivy", " tantivy::", "(tantivy::", "<tantivy::", "&tantivy::"],
+        &["use tantivy::", " tantivy::", "(tantivy::", "<tantivy::", "&tantivy::"],
         catalog,
         "tantivy outside the catalog",
     );

@@ -75,7 +75,7 @@ fn tshark_lists_the_interface_and_captures_a_past_range() {
     let home = Home::new();
     let listed = home.tshark().arg("-D").output().expect("tshark runs");
     let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert!(text.contains(". netrewind (Netrewind: packets that were recorded)"), "{text}{}", said(&listed));
+    assert!(text.contains(". netrewind (Netrewind: recorded packets)"), "{text}{}", said(&listed));
 
     let store = format!("store:{}", store.display());
     let all = home.capture(std::slice::from_ref(&store), &[]);

@@ -392,3 +392,50 @@ fn names_of_files_do_not_steer_the_terminal() {
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{arguments:?}: {text:?}");
     }
 }
+
+/// Subcommands and options of the `netrewind` commands in a line of a document; empty if there is none.
+fn documented_commands(line: &str) -> Vec<(Vec<String>, Vec<String>)> {
+    let line = line.split(" #").next().unwrap_or_default();
+    let mut commands = Vec::new();
+    for command in line.split(['|', ';']).flat_map(|command| command.split("&&")) {
+        let mut words = command
+            .split_whitespace()
+            .skip_while(|word| !["netrewind", "scripts/run"].contains(word))
+            .skip(1);
+        let words: Vec<&str> = words.by_ref().take_while(|word| *word != ">").collect();
+        let is_name =
+            |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
+        let most = if matches!(words.first(), Some(&"token" | &"extcap")) { 2 } else { 1 };
+        let names: Vec<String> =
+            words.iter().take(most).take_while(is_name).map(|name| (*name).to_owned()).collect();
+        let options = words.iter().filter(|word| word.starts_with("--"));
+        let options =
+            options.map(|word| word.split(['=', '`']).next().unwrap_or_default().to_owned()).collect();
+        if !names.is_empty() {
+            commands.push((names, options));
+        }
+    }
+    commands
+}
+
+#[test]
+fn documents_show_commands_and_options_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for document in ["README.md", "docs/cloud-mirror.md", "docs/view.md"] {
+        let text = std::fs::read_to_string(root.join(document)).expect("a document");
+        for line in text.split("```").skip(1).step_by(2).flat_map(str::lines) {
+            for (names, options) in documented_commands(line) {
+                let help = run(names.iter().map(String::as_str).chain(["--help"]));
+                assert!(help.status.success(), "{document}: no such command: {line}");
+                let help = String::from_utf8_lossy(&help.stdout).into_owned();
+                let is_known = |option: &str| help.split([' ', ',', '\n', '=']).any(|word| word == option);
+                for option in options {
+                    assert!(is_known(&option), "{document}: {names:?} has no {option}: {line}");
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "{seen} options in the documents");
+}

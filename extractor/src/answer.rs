@@ -19,15 +19,15 @@ pub struct Answer {
     pub packets: u64,
     /// Their bytes on the wire.
     pub bytes: u64,
-    /// Packets left out because the answer has had them already ([`crate::Query::dedup`]).
+    /// Packets left out because the answer already has them ([`crate::Query::dedup`]).
     pub duplicates_dropped: u64,
     /// Outcome of fragment reassembly, if the answer is decapsulated.
     pub reassembly: ReassemblyAccount,
     /// Completeness of the answer for the range asked.
     pub completeness: Completeness,
-    /// Indexes that could not be used, and why; their segments were read without.
+    /// Indexes that could not be used, and why; their segments were read without an index.
     pub rejected_indexes: Vec<RejectedIndex>,
-    /// For an empty answer: another way to ask that would find packets ([`crate::Extractor::hint`]).
+    /// For an empty answer: a changed query that would find packets ([`crate::Extractor::hint`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub hint: Option<Hint>,
@@ -55,12 +55,12 @@ impl Answer {
 /// An index that was bypassed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RejectedIndex {
-    /// Whose index it is.
+    /// Segment that the index belongs to.
     #[schema(value_type = String)]
     pub segment: SegmentName,
     /// Defect found in it.
     pub reason: String,
-    /// True if the file itself could not be read: access is denied, or something else stands in its place.
+    /// True if the file itself could not be read: access is denied, or it is not a file.
     pub is_unreadable: bool,
 }
 
@@ -80,7 +80,7 @@ pub struct Work {
 /// Capture interface that packets of an answer come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interface {
-    /// Interface name, or the imported file; empty if the logbook does not tell, or no longer does.
+    /// Interface name, or the imported file; empty if the logbook does not have it, or no longer has it.
     pub name: String,
     /// Its description, if an imported file gives one beside its name.
     pub description: Option<String>,
@@ -93,7 +93,7 @@ pub struct Interface {
 pub struct InterfaceAccount {
     /// Packets that arrived; absent where nothing counted them, as with an imported file.
     pub received: Option<u64>,
-    /// Packets that arrived and were not written.
+    /// Packets received but not written.
     pub dropped: Drops,
     /// The earliest second that was counted.
     pub first: Option<Timestamp>,
@@ -104,13 +104,13 @@ pub struct InterfaceAccount {
 /// Bounds of an answer's size, known before anything is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Estimate {
-    /// Packets that the answer has in any case.
+    /// Lower bound of the packets in the answer.
     pub packets_min: u64,
-    /// Packets that the answer has at most.
+    /// Upper bound of the packets in the answer.
     pub packets_max: u64,
-    /// Bytes on the wire that these have at most.
+    /// Upper bound of the bytes on the wire of these packets.
     pub bytes_max: u64,
-    /// Segments that can have any of them.
+    /// Segments that may have any of them.
     pub segments: u64,
 }
 

@@ -51,13 +51,13 @@ impl Extractor {
         self.0.store()
     }
 
-    /// Closes kept segments that are no longer in the store, or no longer used. To be called about once a second by a
-    /// long-running service: until then the disk does not get their space back.
+    /// Closes kept segments that are no longer in the store, or no longer used. A long-running service calls it about once a
+    /// second: until then their disk space is not freed.
     pub fn evict_unused(&self) {
         self.0.segment_cache.evict_unused();
     }
 
-    /// Checks that a filter compiles for Ethernet, or at least for bare IP packets. Nothing is looked up.
+    /// Checks that a filter compiles for Ethernet, or at least for bare IP packets. Reads no packets.
     pub fn check_filter(&self, filter: &str, control: &dyn Control) -> Result<(), ExtractError> {
         if filter.trim().is_empty() {
             return Ok(());
@@ -112,8 +112,7 @@ impl Extractor {
         packets::completeness_of(&self.0, query)
     }
 
-    /// Another way to look for packets that a query, which has found none, asks for. `None` if nothing is known, and if `stop`
-    /// ended the search before anything was.
+    /// Changed query for a query that has found no packets. `None` if nothing is known, or if `stop` ended the search first.
     pub fn hint(&self, query: &Query, stop: &dyn Fn() -> bool) -> Option<Hint> {
         hint::find_hint(&self.0, query, stop)
     }
@@ -140,8 +139,8 @@ impl Extractor {
         packets::stream_of(&self.0, query, id, bytes_max, control)
     }
 
-    /// The conversation of this id, from its first packet on to its end or the query's; `None` where it is not (any more)
-    /// in the query's packets.
+    /// The conversation of this id, from its first packet on to its end or the query's; `None` if it is not (any more) in the
+    /// query's packets.
     pub fn flow(
         &self,
         query: &Query,

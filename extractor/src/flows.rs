@@ -1,14 +1,14 @@
-//! Flow engine: the conversations of a query's packets, out of the indexes where they tell, else out of the packets.
+//! Flow engine: the conversations of a query's packets, from the indexes where possible, otherwise from the packets.
 //!
 //! ```text
 //! segment -> parts (a conversation within one segment) -> conversations (parts joined over segments and lanes)
 //!         -> a list, sorted and paged; or a summary: series, totals, top lists
 //! ```
 //!
-//! `netrewind_flows` says what a conversation is, and joins, counts and searches them. Of which packets these are, each segment tells
-//! by itself, unless duplicates are left out, or fragments may be among them that are judged with the first of their packet: then
-//! they are those that extraction gives out (`answered`), and so is what is known of them. Labels, round trips and the like are of
-//! each segment's whole conversation: of what a filter or the ends of a range leave out too.
+//! `netrewind_flows` says what a conversation is, and joins, counts and searches them. Of which packets these are, each segment
+//! tells by itself, unless duplicates are left out, or fragments may be among them that are judged with the first of their
+//! packet: then they are those that extraction gives out (`answered`), and so is what is known of them. Labels, round trips and
+//! the like are of each segment's whole conversation: of what a filter or the ends of a range leave out too.
 //!
 //! **Invariant:** each packet of the answer is in exactly one record: their packets and bytes add up to what
 //! [`crate::Extractor::count`] counts for the same query.

@@ -1,5 +1,4 @@
-//! Fragments of IP packets: a later one shows neither ports nor what the packet carries, so that it is judged together
-//! with the first.
+//! Fragments of IP packets: a later one shows neither ports nor the packet's contents, so it is filtered together with the first.
 //!
 //! A later fragment belongs to the first fragment of its series (addresses, protocol and id, in the same view) that is
 //! nearest in time, at most [`FRAGMENT_WINDOW_NS`] before or behind it; of several that are equally near to any of them.
@@ -35,9 +34,9 @@ pub(crate) const FRAGMENT_WINDOW_NS: u64 = SECOND_NS;
 pub(crate) const CHAIN_MAX: u32 = 2;
 /// Longest time between a packet and those that decide about it.
 pub(crate) const REACH_NS: u64 = FRAGMENT_WINDOW_NS * CHAIN_MAX as u64;
-/// Packets of the answer that are held back, at most, while they wait for a first fragment: 100 MB.
+/// Limit on packets of the answer that wait for a first fragment: 100 MB.
 pub(crate) const HELD_PACKETS_MAX: usize = 4 << 20;
-/// First fragments that are kept in mind, at most: some 100 MB.
+/// Limit on remembered first fragments: some 100 MB.
 pub(crate) const FIRSTS_MAX: usize = 1 << 19;
 /// Maximum number of distinct first fragments of one series at one instant.
 const FIRSTS_AT_ONCE_MAX: usize = 16;

@@ -1,4 +1,4 @@
-//! The time before the query: what the logbook tells of sessions, losses and origins, and the overview of a store.
+//! The time before the query: sessions, losses and origins from the logbook, and the overview of a store.
 
 pub(crate) mod coverage;
 pub(crate) mod logbook_cache;

@@ -4,8 +4,8 @@
 //! answer -> Account -> Holding: a table, the parts of a segment, packets that wait
 //! ```
 //!
-//! An answer takes what it needs as it grows. Where there is no room, it gives everything back, waits until it is its turn, and
-//! begins anew; who has the turn waits a little for room that others give back, and beyond that makes do with what there is, which
+//! An answer reserves memory as it grows. If there is none left, it releases everything, waits for its turn, and starts over;
+//! the answer whose turn it is waits a little for room that others give back, and beyond that makes do with what there is, which
 //! makes the answer approximate. What is read in order, and cannot be begun anew, makes do at once: it forgets earlier.
 //!
 //! **Invariant:** only the one who has the turn waits while it holds any, so that nobody waits for somebody who waits for them.
@@ -21,13 +21,13 @@ use netrewind_flows::memory::TableMemory;
 use crate::ExtractError;
 use crate::answer::control::{Aside, Control};
 
-/// Bytes that all answers together may take, unless it is said otherwise.
+/// Default limit on the bytes of all answers together.
 pub const ANSWERS_BYTES_MAX: u64 = 2 << 30;
 /// Memory in bytes that any answer gets, whatever the others hold: small queries never have to wait.
 const SMALL_BYTES: u64 = 2 << 20;
 /// Interval at which a waiting answer checks for room.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// Looks after which the answer whose turn it is makes do with the memory there is: five seconds.
+/// Checks after which the answer whose turn it is continues with the memory that it has: five seconds.
 const LOOKS_IN_TURN_MAX: u32 = 250;
 
 /// The memory.
@@ -112,7 +112,7 @@ impl Memory {
         }))
     }
 
-    /// Runs `ask`; if it fails for want of memory, runs it again once it is its turn.
+    /// Runs `ask`; if memory runs out, runs it again once it is its turn.
     pub(crate) fn answer<T>(
         &self,
         control: &mut dyn Control,
@@ -120,7 +120,7 @@ impl Memory {
     ) -> Result<T, ExtractError> {
         let account = self.account_with(None);
         match ask(&account, control) {
-            // Threads give up what is in vain as they do what nobody waits for.
+            // Threads cancel work that is in vain like work that nobody waits for.
             Err(ExtractError::NoMemory | ExtractError::Cancelled) if account.is_short() => {}
             answered => return answered,
         }
@@ -185,7 +185,7 @@ impl MemoryAccount {
         self.0.is_short.load(Ordering::Relaxed)
     }
 
-    /// True if it may hold so many bytes more. Waits for them if it is its turn and others hold them.
+    /// True if it may hold this many bytes more. Waits for them if it is its turn and others hold them.
     fn may_take(&self, more: u64) -> bool {
         let AccountInner { memory, held, turn, makes_do, .. } = &*self.0;
         let own = held.load(Ordering::Relaxed);
@@ -224,7 +224,7 @@ impl MemoryAccount {
 }
 
 impl Holding {
-    /// Sets the memory held to so many bytes; false if there is no room for more: then the old size stays.
+    /// Sets the memory held to this many bytes; false if there is no room for more: then the old size stays.
     pub(crate) fn hold(&mut self, bytes: u64) -> bool {
         if bytes == self.bytes {
             return true;

@@ -27,7 +27,7 @@ impl std::str::FromStr for ViewMode {
             "inner" => Ok(Self::Inner),
             "outer" => Ok(Self::Outer),
             "any" => Ok(Self::Any),
-            _ => Err(format!("{text:?} is no view: say inner, outer or any")),
+            _ => Err(format!("{text:?} is not a view: use inner, outer or any")),
         }
     }
 }
@@ -38,7 +38,7 @@ impl std::str::FromStr for ViewMode {
 pub struct AnswerLimits {
     /// Packets at most.
     pub packets: Option<u64>,
-    /// Bytes of packets at most, as captured, without any file's headers.
+    /// Limit on the bytes of packets, as captured, without any file's headers.
     pub bytes: Option<u64>,
 }
 
@@ -61,13 +61,13 @@ pub struct JoinedFilter {
     pub ignore_vlan: bool,
 }
 
-/// A question: the packets with `from <= timestamp < to` that the filter accepts, in time order.
+/// A query: the packets with `from <= timestamp < to` that the filter accepts, in time order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Query {
     /// Earliest timestamp; absent: from the oldest packet kept.
     pub from: Option<Timestamp>,
-    /// First timestamp that is too late; absent: up to the newest packet committed.
+    /// End of the range, exclusive; absent: up to the newest packet committed.
     pub to: Option<Timestamp>,
     /// A pcap-filter(7) expression; empty accepts every packet.
     pub filter: String,
@@ -81,18 +81,18 @@ pub struct Query {
     pub tunnels: TunnelDemands,
     /// Replaces each packet by its innermost view, with its own lengths and link type. Limits of bytes count the bytes written.
     pub decapsulate: bool,
-    /// Filters that have to accept each packet as well. Each is compiled by itself: no text of the asker can reach into them.
-    /// They are never read from an asker's words. An answer reveals nothing about packets that one of them does not accept: not
-    /// even their number, in estimates or in the statistics of interfaces.
+    /// Filters that have to accept each packet as well. Each is compiled by itself: no text of the asker can change them. They
+    /// never come from the asker. An answer reveals nothing about packets that one of them does not accept: not even their
+    /// number, in estimates or in the statistics of interfaces.
     #[serde(skip)]
     pub joined: Vec<JoinedFilter>,
-    /// Time of the query, if known. With joined filters, an open end of the range stands for this instant: the newest packet
-    /// may be another's.
+    /// Time of the query, if known. With joined filters, an open end of the range means this instant: the newest packet may be
+    /// another's.
     #[serde(skip)]
     pub asked_at: Option<Timestamp>,
-    /// Packets that the answer has had already, at most so long before, are left out: see [`DedupWindow`].
+    /// Packets that the answer already has from at most this long before are left out: see [`DedupWindow`].
     pub dedup: Option<DedupWindow>,
-    /// Id of the one conversation whose packets are wanted. A filter could not express it: two networks may have the same
+    /// Id of the one conversation whose packets are wanted. A filter cannot express it: two networks may have the same
     /// addresses, and fragments have no ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flow: Option<FlowId>,
@@ -137,8 +137,8 @@ impl Query {
         Self { filter: filter.to_owned(), ..Self::default() }
     }
 
-    /// True if the asker may not know of all packets. The answer's gaps and losses are told them too, but not their place:
-    /// neither names of interfaces, segments and files nor notes about the recording.
+    /// True if the asker may not know of all packets. Such an asker learns the answer's gaps and losses too, but not where they
+    /// are: neither names of interfaces, segments and files nor notes about the recording.
     pub fn is_restricted(&self) -> bool {
         !self.joined.is_empty()
     }
@@ -187,7 +187,7 @@ impl TimeRange {
         self.to.map(Timestamp)
     }
 
-    /// Range extended by so many nanoseconds at both ends.
+    /// Range extended by this many nanoseconds at both ends.
     pub(crate) fn widened(&self, by_ns: u64) -> Self {
         Self {
             from: Timestamp(self.from.ns().saturating_sub(by_ns)),

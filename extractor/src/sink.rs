@@ -35,7 +35,7 @@ pub trait Sink {
         Ok(())
     }
 
-    /// Called where packets are followed and more interfaces have become known: these are all of them, the first ones as
+    /// Called while following, when more interfaces have become known: these are all of them, the first ones as
     /// they were.
     fn know_interfaces(&mut self, _interfaces: &[Interface]) {}
 
@@ -68,7 +68,7 @@ pub struct Preface<'a> {
     pub query: &'a Query,
     /// Link types that the answer can have.
     pub possible_link_types: &'a [LinkType],
-    /// Link types that the answer has in any case; possibly not all of those.
+    /// Link types that the answer certainly has; possibly not all of those.
     pub certain_link_types: &'a [LinkType],
     /// Interfaces that packets of the range come from, if wanted; [`AnswerPacket::interface`] counts in these.
     pub interfaces: &'a [Interface],
@@ -103,7 +103,7 @@ pub enum SinkError {
     #[error("{0}")]
     Unwritable(String),
     /// Whoever read the answer has gone.
-    #[error("the reader of the answer has gone")]
+    #[error("the reader of the answer has closed it")]
     ReaderGone,
     /// The file system refused.
     #[error("the answer cannot be written: {0}")]

@@ -34,7 +34,7 @@ pub struct StreamEnd {
 /// Whose stream is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
-    /// Protocol (IANA): the payload of TCP and UDP, of others all that is behind the network header.
+    /// Protocol (IANA): the payload of TCP and UDP, of others everything after the network header.
     pub protocol: u8,
     /// End shown as the client.
     pub client: StreamEnd,
@@ -84,7 +84,7 @@ pub struct Chunk {
     /// Capture time of its first byte.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
-    /// Bytes of the stream before these which were not captured.
+    /// Bytes of the stream missing before these.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub missing: u64,
@@ -97,9 +97,9 @@ pub struct Chunk {
 /// A conversation's payload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Stream {
-    /// In the order in which it was said.
+    /// In the order in which it was sent.
     pub chunks: Vec<Chunk>,
-    /// There is more, beyond the bound.
+    /// True if there is more than the limit allows.
     pub truncated: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Notation of times: the same on the command line, over HTTP, in Wireshark and on the page.
 //!
 //! ```text
-//!  --from, --to, --tz -- range -> the instants that are asked for, and what is to be said of them
+//!  --from, --to, --tz -- range -> the instants of the range, and notes on them
 //!                          \----- WrongTime: which of them is wrong, and what to write instead
 //!  a line for a person -- in_zone -> the same line, its times in the zone that was asked in
 //! ```
@@ -19,7 +19,7 @@ pub use zone::{in_zone, time_zone};
 
 /// Reads a duration: `60s`, `7d`, `1h 30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration: write one as 60s, 1h 30m, or 7d");
+    let wrong = || format!("{text:?} is not a duration: write one as 60s, 1h 30m, or 7d");
     let span: jiff::Span = text.trim().parse().map_err(|_| wrong())?;
     let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     Duration::try_from(duration)

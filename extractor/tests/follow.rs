@@ -113,7 +113,10 @@ fn what_is_committed_too_late_is_given_and_told() {
     assert_eq!(found.len(), 400, "nothing is lost");
     assert!(found[200..].is_sorted_by_key(Stored::at) && !found.is_sorted_by_key(Stored::at));
     let notes = answer.completeness.notes.join("\n");
-    assert!(notes.contains("199 packets were committed more than 750 ms behind"), "{notes}");
+    assert!(
+        notes.contains("199 packets are out of order: they were committed more than 750 ms after"),
+        "{notes}"
+    );
 }
 
 #[test]
@@ -221,5 +224,8 @@ fn a_fragment_long_before_the_first_of_its_packet_is_given_late_and_told() {
     let later = support::extract(&store.extractor(), &query).unwrap().0;
     assert!(found == later && later.len() == all.len(), "{} of {}", found.len(), later.len());
     let notes = answer.completeness.notes.join("\n");
-    assert!(notes.starts_with("1 packets") && notes.contains("before the first of their packet"), "{notes}");
+    assert!(
+        notes.starts_with("1 packets") && notes.contains("before the first fragment of their packet"),
+        "{notes}"
+    );
 }

@@ -34,10 +34,13 @@ pub fn since(now: &Account, before: &Account) -> Account {
 pub fn discrepancy(account: &Account, source: Option<&SourceCounters>) -> Option<String> {
     if !account.adds_up() {
         let (written, dropped) = (account.written, account.dropped.total());
-        return Some(format!("{} received, but {written} written and {dropped} dropped", account.received));
+        return Some(format!(
+            "{} packets received, but {written} written and {dropped} dropped",
+            account.received
+        ));
     }
     let source = source.filter(|source| source.received != account.received)?;
-    Some(format!("{} received, but the kernel counted {}", account.received, source.received))
+    Some(format!("{} packets received, but the kernel counted {}", account.received, source.received))
 }
 
 #[cfg(test)]

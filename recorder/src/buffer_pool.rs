@@ -97,7 +97,7 @@ impl BufferPool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<PoolBuffer>> {
-        // The list is whole at every moment, so a panic elsewhere does not spoil it.
+        // The list is consistent at every moment, so a panic elsewhere does no harm.
         locked(&self.free)
     }
 }

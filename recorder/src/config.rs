@@ -72,12 +72,13 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Segments too small or too large.
-    #[error("segments of {0} bytes: name a size between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}")]
+    #[error(
+        "segments of {0} bytes are not possible: choose a size between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}"
+    )]
     SegmentBytes(u64),
     /// A budget without room for a segment being written and one to read.
     #[error(
-        "a budget of {budget_bytes} bytes is too small for {lanes} lane(s): {BUDGET_SEGMENTS_MIN} segments a lane take \
-         {needed_bytes}; raise the budget, or make segments smaller"
+        "a budget of {budget_bytes} bytes is too small for {lanes} lane(s): {BUDGET_SEGMENTS_MIN} segments for each lane need {needed_bytes} bytes; raise the budget, or make segments smaller"
     )]
     Budget {
         /// The budget.

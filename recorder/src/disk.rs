@@ -76,7 +76,7 @@ pub enum DiskEvent {
         /// The cause, in words.
         reason: String,
     },
-    /// A part of the store had been moved away, and has been restored. Unsolicited.
+    /// A part of the store was moved away, and has been restored. Unsolicited.
     Mended(String),
     /// The disk works, but with a limitation; reported once.
     Notice(String),

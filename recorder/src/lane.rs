@@ -217,7 +217,7 @@ impl<D: Disk> Lane<D> {
     /// Starts a buffer, and a segment if necessary. Without a free buffer nothing changes.
     fn make_room(&mut self, link_type: LinkType, record_bytes: usize) {
         let Some(buffer) = self.wait_for_buffer() else { return };
-        // While waiting, the segment may have failed: only now is it settled what there is.
+        // The segment may have failed during the wait: its state is known only now.
         let limits = self.limits();
         let goes_on = |extent: CurrentSegment| {
             rotation::before_record(&extent, &limits, record_bytes, link_type).is_none()
@@ -337,7 +337,7 @@ impl<D: Disk> Lane<D> {
 
     fn flush_if_due(&mut self) {
         if !self.filling.as_ref().is_some_and(Filling::is_new) {
-            // What was new went with a full block: its last bytes, less than a sector, count from now.
+            // New bytes were written with a full block: the age of its last bytes, less than a sector, counts from now.
             self.new_since_ns = None;
             return;
         }

@@ -159,7 +159,7 @@ struct RecorderState {
 
 impl RecorderState {
     fn status(&self) -> MutexGuard<'_, Status> {
-        // Whole at every moment: a panic elsewhere does not spoil it.
+        // Consistent at every moment: a panic elsewhere does no harm.
         locked(&self.status)
     }
 
@@ -223,7 +223,7 @@ fn start_sink(lane: u16, mut sink: Box<dyn BlockSink>) -> Result<(SinkFeed, Join
         let _ = rustix::process::setpriority_process(None, SINK_NICENESS);
         queue.serve(sink.as_mut());
     };
-    Ok((feed, spawn(format!("sink-{lane}"), "a thread for the index", serve)?))
+    Ok((feed, spawn(format!("sink-{lane}"), "the index thread", serve)?))
 }
 
 /// A lane that writes files, with buffers of its own.
@@ -239,7 +239,7 @@ fn file_lane(
     let pool = BufferPool::new(config.buffers, config.buffer_bytes)
         .map_err(|source| RecorderError::Start { what: "buffers", source })?;
     let disk = FileDisk::new(store.clone(), keeper.clone(), pool.clone(), clock.clone())
-        .map_err(|source| RecorderError::Start { what: "a thread for the disk", source })?;
+        .map_err(|source| RecorderError::Start { what: "the disk thread", source })?;
     Ok(Lane::new(number, interface, config, disk, pool, feed, clock.now()))
 }
 
@@ -267,7 +267,7 @@ impl Recorder {
         ));
         if let Err(error) = keeper.look_ahead(config.segment_bytes) {
             return Err(RecorderError::Start {
-                what: "a look at the store",
+                what: "the check of the store",
                 source: io::Error::other(error),
             });
         }
@@ -307,7 +307,7 @@ impl Recorder {
             }
             ready.push(LaneThread::new(source, lanes, shared.clone(), factory.events.clone()));
         }
-        // Their first words wait for the watch.
+        // Their first events wait for the watch thread.
         let watch = housekeeping::Watch::new(
             store,
             guard::Guard::new(store, lock),
@@ -315,10 +315,10 @@ impl Recorder {
             keeper,
             logbook_events,
         );
-        let watch = spawn("watch".into(), "a thread that watches", move || watch.run())?;
+        let watch = spawn("watch".into(), "the watch thread", move || watch.run())?;
         let mut lanes = Vec::new();
         for (number, thread) in ready.into_iter().enumerate() {
-            lanes.push(spawn(format!("lane-{number}"), "a thread for a lane", move || thread.run())?);
+            lanes.push(spawn(format!("lane-{number}"), "a lane thread", move || thread.run())?);
         }
         Ok(Self { shared, factory, lanes, watch })
     }
@@ -350,23 +350,23 @@ impl Recorder {
         let mut discrepancies = Vec::new();
         for (number, lane) in self.lanes.into_iter().enumerate() {
             if lane.join().is_err() {
-                discrepancies.push(format!("lane {number} ended by a fault of the program"));
+                discrepancies.push(format!("lane {number} stopped because of a bug (panic) in netrewind"));
             }
         }
-        // What was never opened has a sink as well, which others may wait for.
+        // A lane that was never opened has a sink too, and others may wait for it.
         locked(&self.factory.further).clear();
         let sinks = std::mem::take(&mut *locked(&self.factory.sink_threads));
         if sinks.into_iter().filter_map(|sink| sink.join().err()).count() > 0 {
-            discrepancies.push("a sink ended by a fault of the program".into());
+            discrepancies.push("a sink stopped because of a bug (panic) in netrewind".into());
         }
         self.shared.lanes_ended.store(true, Ordering::Release);
         if self.watch.join().is_err() {
-            discrepancies.push("the watch ended by a fault of the program".into());
+            discrepancies.push("the watch thread stopped because of a bug (panic) in netrewind".into());
         }
         let unlogged = self.shared.unlogged.load(Ordering::Acquire);
         if unlogged > 0 {
             discrepancies.push(format!(
-                "{unlogged} lines could not be written into the logbook to the end: answers do not know what they tell"
+                "{unlogged} lines could not be written to the logbook: answers will not report the drops and gaps in them"
             ));
         }
         let status = self.shared.status().clone();

@@ -121,7 +121,7 @@ impl SinkFeed {
 
     fn send(&self, message: SinkMessage) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        // Refused only where the sink's thread is gone, because the sink panicked: recording goes on without it.
+        // Fails only if the sink's thread is gone because the sink panicked: recording continues without it.
         let _ = self.queue.send(message);
     }
 

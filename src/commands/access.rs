@@ -28,10 +28,10 @@ pub struct AccessArguments {
     /// Let pages of this origin (scheme, host and port) read answers; may be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     allow_origin: Vec<String>,
-    /// File that records who was given which packets [default: audit.jsonl in the store]
+    /// File that records who got which packets [default: audit.jsonl in the store]
     #[arg(long, value_name = "FILE", conflicts_with = "no_audit")]
     audit: Option<PathBuf>,
-    /// Keep no record of who was given which packets
+    /// Keep no record of who got which packets
     #[arg(long)]
     no_audit: bool,
 }
@@ -58,7 +58,7 @@ impl AccessArguments {
         };
         Err(Failure::usage(format!(
             "--listen {address}: other machines can reach this address, so it needs {missing} (netrewind token add NAME \
-             --tokens FILE --scope extract makes a token); without them only this machine is served, as on 127.0.0.1:{}",
+             --tokens FILE --scope extract makes a token); without them, listen on a loopback address, such as 127.0.0.1:{}",
             address.port()
         )))
     }

@@ -9,7 +9,7 @@ const OOM_SCORE: (&str, &str) = ("/proc/self/oom_score_adj", "1000");
 
 /// Reads one request on standard input and writes the program on standard output.
 pub fn run() -> Result<Outcome, Failure> {
-    // Where it is not to be had, the limit of its memory still holds.
+    // If that fails, its memory limit still holds.
     let _ = std::fs::write(OOM_SCORE.0, OOM_SCORE.1);
     netrewind_filter::serve_worker(stdin().lock(), stdout().lock())?;
     Ok(Outcome::Done)

@@ -38,7 +38,7 @@ impl Destination {
         };
         if found.as_ref().is_some_and(fs::Metadata::is_dir) {
             let name = target.join("packets.pcap");
-            let text = format!("this is a folder: name a file in it, as {}", name.display());
+            let text = format!("this is a folder: name a file in it, such as {}", name.display());
             return Err(io::Error::new(io::ErrorKind::IsADirectory, text));
         }
         if grows || found.as_ref().is_some_and(|found| !found.is_file()) {
@@ -90,7 +90,7 @@ impl Replacement {
         let mut own_name = name.to_owned();
         own_name.push(format!(".{}.partial", std::process::id()));
         let unfinished = target.with_file_name(own_name);
-        // One of a process that had this number before and was killed.
+        // Left over from a killed process with the same number.
         match fs::remove_file(&unfinished) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -120,7 +120,7 @@ fn like(file: &File, found: &fs::Metadata) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(found.mode() & PERMISSIONS))
 }
 
-/// The file that a name stands for, also if a link names one that does not exist yet.
+/// The file that a name leads to, even if a link names one that does not exist yet.
 fn behind_links(output: &Path) -> io::Result<PathBuf> {
     let mut path = output.to_owned();
     for _ in 0..LINKS_MAX {
@@ -132,7 +132,7 @@ fn behind_links(output: &Path) -> io::Result<PathBuf> {
             _ => return Ok(path),
         }
     }
-    Err(io::Error::other("too many links one behind the other"))
+    Err(io::Error::other("too many levels of symbolic links"))
 }
 
 #[cfg(test)]

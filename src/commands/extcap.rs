@@ -26,7 +26,7 @@ Examples:
   netrewind extcap install                    # then start Wireshark: the interface is called netrewind
   tshark -i netrewind -o extcap.netrewind.store:/data/nr -o 'extcap.netrewind.from:5m ago'
 
-Wireshark itself calls the rest.";
+The other options are for Wireshark, which passes them itself.";
 
 /// Arguments of `netrewind extcap`.
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ pub struct ExtcapArguments {
     /// List the settings
     #[arg(long)]
     extcap_config: bool,
-    /// List the values of one of these again
+    /// Reload the values of one setting
     #[arg(long, value_name = "OPTION")]
     extcap_reload_option: Option<String>,
     /// Wireshark's capture filter: joined to the other by AND; alone, it is only checked
@@ -83,10 +83,10 @@ struct Settings {
     /// The token for them
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// The file that holds the token: unlike the token itself, nobody can read it off the command line
+    /// File that holds the token; unlike the token itself, it does not show on the command line
     #[arg(long, value_name = "FILE")]
     token_file: Option<String>,
-    /// Certificate authorities of their certificates
+    /// Certificate authorities that signed their certificates
     #[arg(long, value_name = "FILE")]
     ca_file: Option<String>,
     /// past, live (from now on), or follow (past, and then live)
@@ -110,7 +110,7 @@ struct Settings {
     /// Name of the interface on which packets were recorded
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
-    /// Write the innermost packet in place of the tunnel that it came in
+    /// Write the innermost packet without its tunnel
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
     decapsulate: bool,
 }
@@ -119,23 +119,23 @@ struct Settings {
 const CONFIG: &str = "\
 arg {number=0}{call=--store}{display=Store}{tooltip=The folder of a store on this machine}{type=string}{group=Recorder}
 arg {number=1}{call=--url}{display=Recorder}{tooltip=Instead of a store: addresses of recorders (netrewind serve), separated by spaces}{type=string}{placeholder=https://recorder:8640}{group=Recorder}
-arg {number=2}{call=--token}{display=Token}{tooltip=What the recorder asks for. While it captures, who may list processes can read it: better name a file}{type=password}{group=Recorder}
+arg {number=2}{call=--token}{display=Token}{tooltip=Access token for the recorder. While the capture runs, anyone who can list processes can read it: prefer a token file}{type=password}{group=Recorder}
 arg {number=3}{call=--ca-file}{display=Certificate authorities}{tooltip=PEM; empty: those that the system trusts}{type=fileselect}{mustexist=true}{group=Recorder}
-arg {number=4}{call=--mode}{display=Packets}{tooltip=Recorded ones, new ones, or both}{type=selector}{group=Packets}
+arg {number=4}{call=--mode}{display=Packets}{tooltip=Recorded packets, new packets, or both}{type=selector}{group=Packets}
 value {arg=4}{value=past}{display=Past: from ... to}{default=true}
 value {arg=4}{value=live}{display=Live: from now on}{default=false}
 value {arg=4}{value=follow}{display=Both: from ..., and then live}{default=false}
 arg {number=5}{call=--from}{display=From}{tooltip=5m ago, 09:30 (today), yesterday 14:00, 2026-11-22 09:30, 2026-11-22T09:30:00Z; empty: the oldest packet kept}{type=string}{placeholder=5m ago}{group=Packets}
-arg {number=6}{call=--to}{display=To}{tooltip=The first time that is too late, or as +5m behind From; empty: up to now}{type=string}{placeholder=now}{group=Packets}
+arg {number=6}{call=--to}{display=To}{tooltip=End of the range, exclusive; +5m counts from From; empty: up to now}{type=string}{placeholder=now}{group=Packets}
 arg {number=7}{call=--filter}{display=Filter}{tooltip=A pcap-filter expression, joined to the capture filter}{type=string}{group=Packets}
-arg {number=8}{call=--view}{display=View}{tooltip=What the filter sees of a packet in a tunnel}{type=selector}{group=Tunnels}
+arg {number=8}{call=--view}{display=View}{tooltip=Part of a tunnelled packet that the filter is applied to}{type=selector}{group=Tunnels}
 value {arg=8}{value=inner}{display=The innermost packet}{default=true}
 value {arg=8}{value=outer}{display=The packet as received}{default=false}
 value {arg=8}{value=any}{display=Either}{default=false}
-arg {number=9}{call=--decapsulate}{display=Decapsulate}{tooltip=The innermost packet in place of the tunnel that it came in}{type=boolean}{default=false}{group=Tunnels}
-arg {number=10}{call=--token-file}{display=Token file}{tooltip=The file in which the token stands}{type=fileselect}{mustexist=true}{group=Recorder}
+arg {number=9}{call=--decapsulate}{display=Decapsulate}{tooltip=Write the innermost packet without its tunnel}{type=boolean}{default=false}{group=Tunnels}
+arg {number=10}{call=--token-file}{display=Token file}{tooltip=File that holds the token}{type=fileselect}{mustexist=true}{group=Recorder}
 arg {number=11}{call=--interface}{display=Recorded on}{tooltip=The interface on which packets were recorded, or the file that they were imported from; empty: any}{type=string}{group=Packets}
-arg {number=12}{call=--tz}{display=Time zone}{tooltip=Of From and To where they name none: Europe/Rome, +02:00, local; empty: UTC}{type=string}{placeholder=UTC}{group=Packets}";
+arg {number=12}{call=--tz}{display=Time zone}{tooltip=Time zone of From and To if they name none: Europe/Rome, +02:00, local; empty: UTC}{type=string}{placeholder=UTC}{group=Packets}";
 
 /// The command line, with the subcommand that Wireshark leaves out.
 pub fn as_subcommand(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
@@ -155,7 +155,7 @@ pub fn run(arguments: &ExtcapArguments) -> Result<Outcome, Failure> {
     if arguments.extcap_interfaces {
         terminal::print(format_args!(
             "extcap {{version={}}}{{display=Netrewind}}\n\
-             interface {{value={INTERFACE}}}{{display=Netrewind: packets that were recorded}}",
+             interface {{value={INTERFACE}}}{{display=Netrewind: recorded packets}}",
             env!("CARGO_PKG_VERSION")
         ))?;
         return Ok(Outcome::Done);
@@ -253,7 +253,7 @@ fn settings(settings: &Settings, capture_filter: Option<&str>) -> Result<Vec<OsS
     match (given(&settings.store), given(&settings.url)) {
         (Some(store), None) => add("store", store),
         (None, Some(urls)) => urls.split_whitespace().for_each(|url| add("url", url)),
-        (Some(_), Some(_)) => return Err(Failure::usage("either a store or a recorder, not both")),
+        (Some(_), Some(_)) => return Err(Failure::usage("set either a store or a recorder, not both")),
         (None, None) => {
             return Err(Failure::usage("no store and no recorder is set: see the interface's options"));
         }

@@ -49,11 +49,11 @@ pub struct ExtractArguments {
     target: TargetArguments,
     #[command(flatten)]
     query: QueryArguments,
-    /// Write the innermost packet in place of the tunnel that it came in; the tunnel's fragments are reassembled
+    /// Write the innermost packet without its tunnel; the tunnel's fragments are reassembled
     #[arg(long)]
     decapsulate: bool,
-    /// Leave out packets that were already recorded within this time before (5ms; at most 10s), in whatever tunnel, VLAN or
-    /// distance
+    /// Leave out copies of a packet recorded within this time before it (5ms; at most 10s), also in another tunnel or VLAN, or
+    /// with another TTL
     #[arg(long, value_name = "DURATION", value_parser = dedup_window)]
     dedup: Option<DedupWindow>,
     /// Only packets of conversations that this search finds, as netrewind flows --query lists them
@@ -71,13 +71,13 @@ pub struct ExtractArguments {
     /// Stop before the packets have more bytes than this
     #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
     max_bytes: Option<u64>,
-    /// Print the number of packets, and write none
+    /// Print the number of packets instead of writing them
     #[arg(long, conflicts_with_all = ["estimate", "output"])]
     count: bool,
     /// Print an upper bound of the number of packets, without reading any
     #[arg(long, conflicts_with = "output")]
     estimate: bool,
-    /// Go on with the packets that are recorded from now on, until Ctrl-C, a limit, or --to has passed
+    /// Continue with new packets as they are recorded, until Ctrl-C, a limit, or --to has passed
     #[arg(long, short = 'F', conflicts_with_all = ["count", "estimate"])]
     follow: bool,
     /// Print the answer's account (packets, bytes, completeness) as one JSON object: on standard output with --count and
@@ -103,7 +103,9 @@ impl ExtractArguments {
 /// Runs the command.
 pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
     if arguments.output.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() {
-        return Err(Failure::usage("standard output is a terminal: name a file with -o FILE, or pipe it on"));
+        return Err(Failure::usage(
+            "standard output is a terminal: write to a file with -o FILE, or pipe the output to another program",
+        ));
     }
     let query = query(arguments)?;
     let target = arguments.target.open()?;

@@ -73,7 +73,7 @@ pub struct FlowsArguments {
 pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     if arguments.top != "conversations" && (arguments.sort != "bytes" || arguments.after.is_some()) {
         return Err(Failure::usage(
-            "--sort and --after are for conversations: hosts, ports and apps are by bytes",
+            "--sort and --after apply to conversations only: hosts, ports and apps are sorted by bytes",
         ));
     }
     let (query, zone) = (arguments.query.query(false)?, arguments.query.zone()?);
@@ -101,7 +101,7 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
             approximate: answer.approximate,
         };
         if let Some(next) = answer.next.filter(|_| !arguments.quiet) {
-            terminal::say(format_args!("more with --after {next}"));
+            terminal::say(format_args!("there are more: continue with --after {next}"));
         }
         let outcome = tell(arguments, &what, &answer.completeness, &zone);
         hint.iter().map(hint::line).for_each(terminal::say);
@@ -138,8 +138,7 @@ fn tell(
         }
         if told.approximate {
             terminal::say(
-                "approximate: there were more hosts or open conversations than are held in memory, or records of the catalog \
-                 that the filter cannot be held against",
+                "approximate: there were more hosts or open conversations than fit in memory, or catalog records that the filter cannot be checked against",
             );
         }
         completeness.lines().iter().for_each(|line| terminal::say(in_zone(line, zone)));

@@ -36,7 +36,7 @@ impl FollowClock for FollowingClock {
         // No event is asked for: those that tell of a pipe or a socket without a reader come unasked (poll(2)).
         let mut output = [PollFd::new(&self.output, PollFlags::empty())];
         let timeout = Timespec::try_from(at_most).ok();
-        // A signal ends the wait early: whoever waits looks then.
+        // A signal ends the wait early; the caller checks then.
         let _ = poll(&mut output, timeout.as_ref());
         match output[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
             true => Err(SinkError::ReaderGone),

@@ -24,9 +24,8 @@ Examples:
   netrewind import --store ./store capture.pcap more.pcapng.gz
   ssh probe tcpdump -i eth0 -w - | netrewind import --store ./store -
 
-Reads pcap and pcapng, of either byte order, in micro- or nanoseconds, compressed by gzip or zstd or not. What is
-damaged is imported up to the damage, and reported by file and offset (exit status 1); answers about the time behind it say so.
-Packets keep the interface that the file names, or else the file's name: extract --interface NAME chooses by it. Decryption
+Reads pcap and pcapng, of either byte order, in micro- or nanoseconds, compressed by gzip or zstd or not. A damaged file is imported up to the damage; the error gives file and offset (exit status 1), and answers about the time after it are incomplete.
+Packets keep the interface that the file names, or else get the file's name as their interface: extract --interface NAME selects it. Decryption
 secrets, names, comments and directions are not kept; the import says how many there were.";
 
 /// Arguments of `netrewind import`.
@@ -111,8 +110,7 @@ fn has_room(files: &[PathBuf], budget_bytes: Option<u64>) -> Result<(), Failure>
     }
     let (all, budget) = (terminal::bytes(all), terminal::bytes(budget_bytes));
     Err(Failure::usage(format!(
-        "the files have {all}, and the budget of {budget} has no room for their packets: nothing was imported; raise --budget, or \
-         import less"
+        "the files have {all}, which does not fit in the budget of {budget}: nothing was imported; raise --budget, or import less"
     )))
 }
 
@@ -133,8 +131,8 @@ fn show(line: &mut StatusLine, account: &Account) {
 /// Remedy for contents that are not kept.
 fn remedy(left_out: &LeftOut) -> &'static str {
     match (left_out.secrets > 0, left_out.times_moved > 0) {
-        (_, true) => "; packets of these times are found at the nearest one that a segment can hold",
-        (true, false) => "; keep the file, without whose secrets its packets cannot be decrypted",
+        (_, true) => "; packets with such times are stored at the nearest time that a segment can hold",
+        (true, false) => "; keep the file: its packets cannot be decrypted without these secrets",
         (false, false) => "",
     }
 }
@@ -148,7 +146,7 @@ fn tell(
     let mut outcome = Outcome::Done;
     for ImportedSource { name, records, error, left_out } in &imported.sources {
         if let Some(error) = error {
-            terminal::say(format_args!("{error}; {records} packets before it were imported"));
+            terminal::say(format_args!("{error}; the {records} packets before it were imported"));
             outcome = Outcome::Incomplete;
         }
         if !left_out.is_nothing() {
@@ -164,7 +162,7 @@ fn tell(
     }
     if imported.reported_drops > 0 {
         terminal::say(format_args!(
-            "{} packets were dropped where these captures were made, as they say; answers about that time will tell",
+            "these captures report {} packets dropped while they were made; answers about that time will say so",
             imported.reported_drops
         ));
     }
@@ -173,13 +171,11 @@ fn tell(
     terminal::say(format_args!("{written} packets ({}) in {segments} new segments", terminal::bytes(bytes)));
     if imported.expired_packets > 0 {
         let limit = budget_bytes.map_or_else(
-            || "the disk has no room for more".to_owned(),
-            |budget| {
-                format!("the budget of {} has no room for more: raise --budget", terminal::bytes(budget))
-            },
+            || "the disk is full".to_owned(),
+            |budget| format!("the budget of {} is used up: raise --budget", terminal::bytes(budget)),
         );
         terminal::say(format_args!(
-            "{} of these packets are gone again already: {limit}",
+            "{} of these packets have already expired: {limit}",
             imported.expired_packets
         ));
         outcome = Outcome::Incomplete;
@@ -191,13 +187,13 @@ fn tell(
     }
     if imported.unlogged > 0 {
         terminal::say(format_args!(
-            "{} lines could not be written into the logbook: answers do not know what they tell",
+            "{} lines could not be written to the logbook: answers will not report the drops and gaps in them",
             imported.unlogged
         ));
         outcome = Outcome::Incomplete;
     }
     if imported.is_cut_short {
-        let why = if stop.load(Ordering::Relaxed) { "told to" } else { failure };
+        let why = if stop.load(Ordering::Relaxed) { "interrupted" } else { failure };
         terminal::say(format_args!("stopped before the end: {why}"));
         outcome = Outcome::Incomplete;
     }

@@ -34,10 +34,10 @@ pub struct IndexArguments {
     /// Rebuild the index of a segment even if its bytes are not those that were recorded; the logbook keeps the differences
     #[arg(long)]
     accept_damage: bool,
-    /// Also write the hours of the catalog that are missing or out of date; with --rebuild all whose segments are kept
+    /// Also write the hours of the catalog that are missing or out of date; with --rebuild, all hours whose segments are kept
     #[arg(long)]
     catalog: bool,
-    /// Write the hour of the catalog that is not over yet, too: right for imported files
+    /// Also write the hour of the catalog that is not over yet: useful after an import
     #[arg(long, requires = "catalog")]
     current_hour: bool,
     #[command(flatten)]
@@ -94,8 +94,8 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// True if an index may be built: it must not replace one that proves that the segment has changed since it was recorded, as the
-/// new one would find it sound.
+/// True if an index may be built: it must not replace one that proves that the segment has changed since it was recorded,
+/// because the new one would hide the damage.
 fn may_build(
     arguments: &IndexArguments,
     writing: &WritableStore,
@@ -112,12 +112,10 @@ fn may_build(
         terminal::say(format_args!("segment {name}: {alteration}"));
     }
     if !arguments.accept_damage {
-        terminal::say(format_args!(
-            "segment {name}: its index stays as it is; --accept-damage builds it again nevertheless"
-        ));
+        terminal::say(format_args!("segment {name}: its index is kept; --accept-damage rebuilds it anyway"));
         return Ok(false);
     }
-    let reason = format!("built again over damage: {}", alterations.join("; "));
+    let reason = format!("rebuilt from a damaged segment: {}", alterations.join("; "));
     let rejected = Event::IndexRejected { segment: *name, reason };
     let mut logbook = locked(&writing.logbook);
     logbook.append(crate::clock::now(), rejected)?;
@@ -134,7 +132,7 @@ fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<
     let (mut written, mut outcome) = (0, Outcome::Done);
     for (&hour, segments) in &hours {
         if hour.end() > now && !arguments.current_hour {
-            terminal::say(format_args!("hour {hour} is not over: --current-hour writes it nevertheless"));
+            terminal::say(format_args!("hour {hour} is not over yet: --current-hour writes it anyway"));
             continue;
         }
         let is_due = match catalog_writer::look(store, hour, segments)? {

@@ -15,11 +15,11 @@ pub struct QueryArguments {
     /// Earliest time [default: the oldest packet kept]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<String>,
-    /// End of the range, exclusive; +5m counts from --from [default: now where --from moves with the clock, as '2h ago'; else
+    /// End of the range, exclusive; +5m counts from --from [default: now if --from is relative, such as '2h ago'; else
     /// up to the newest packet]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
-    /// Time zone of times that name none, and of those printed: UTC, local, or as Europe/Rome or +02:00
+    /// Time zone of times without one, and of printed times: UTC, local, or a zone such as Europe/Rome or +02:00
     #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
     tz: String,
     /// Packets to select, as a pcap-filter(7) expression [default: all]
@@ -44,7 +44,7 @@ pub struct QueryArguments {
     interface: Vec<String>,
     #[command(flatten)]
     tunnels: TunnelArguments,
-    /// Use no index: the same answer, slower
+    /// Do not use indexes: the same answer, slower
     #[arg(long)]
     no_index: bool,
 }
@@ -79,7 +79,7 @@ impl QueryArguments {
 pub fn options() -> Options {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Options {
-        // The other half is left to what records, and to other queries.
+        // The other half is for recording, and for other queries.
         helpers: (cores / 2).clamp(1, HELPERS_MAX),
         compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
         catalog: Some(crate::catalog_writer::reader()),

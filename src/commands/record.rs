@@ -186,7 +186,7 @@ const STDIN_NAME: &str = "standard input";
 
 /// Standard input as a capture.
 pub fn standard_input() -> Result<CaptureFile, SourceError> {
-    // Not through the standard library's buffer: what waits in there would not be seen as ready.
+    // Not through the standard library's buffer: bytes in it would not be reported as ready.
     let pipe = rustix::io::dup(std::io::stdin())
         .map_err(|error| SourceError::System { what: STDIN_NAME.to_owned(), source: error.into() })?;
     CaptureFile::from_stream(STDIN_NAME, std::fs::File::from(pipe))
@@ -226,7 +226,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     manager.ready(&format!("recording {}", arguments.names()));
     let mut screen = Screen::new(config.budget_bytes, waited_for);
     let mut looks = 0;
-    // What was replayed to its end can still be asked for.
+    // After a replay has ended, its packets can still be queried.
     let goes_on =
         |recorder: &Recorder| !recorder.has_failed() && (server.is_some() || !recorder.is_finished());
     while !requests.is_to_stop() && goes_on(&recorder) {
@@ -250,7 +250,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     // Recording goes on while running answers end.
     server.into_iter().for_each(Server::stop);
     let summary = recorder.stop();
-    // What is left of the indexes and the catalog can be built later.
+    // Missing indexes and catalog hours can be built later.
     if !hurry.load(Ordering::Relaxed) {
         cataloging.finish();
         indexing.finish();
@@ -258,8 +258,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     tell(&summary, screen.notices, arguments.json)
 }
 
-/// A flag that another signal sets which asks to stop: the end is under way, and is told to take a moment. Everything is
-/// sealed first, whatever is asked.
+/// A flag that a second stop signal sets: the user is told that ending takes a moment. Everything is sealed first in any case.
 fn hurry(requests: &Requests) -> Result<Arc<AtomicBool>, Failure> {
     let (again, hurry) = (requests.again(), Arc::new(AtomicBool::new(false)));
     let set = Arc::clone(&hurry);
@@ -267,7 +266,7 @@ fn hurry(requests: &Requests) -> Result<Arc<AtomicBool>, Failure> {
         loop {
             if again.swap(false, Ordering::Relaxed) && !set.swap(true, Ordering::Relaxed) {
                 terminal::say(
-                    "What has arrived is being sealed, which takes a moment; indexes are left for later.",
+                    "Sealing what has arrived, which takes a moment; missing indexes are built the next time.",
                 );
             }
             std::thread::sleep(LOOK_INTERVAL);
@@ -287,12 +286,12 @@ fn turns_of(status: &Status) -> Vec<Option<u64>> {
     status.lanes.iter().map(|lane| (!lane.has_ended).then_some(lane.turns)).collect()
 }
 
-/// Prints the sources and settings, and the command to get at the packets meanwhile.
+/// Prints the sources and settings, and the command that extracts packets meanwhile.
 fn greet(arguments: &RecordArguments, config: &Config) {
     let store = arguments.store.store.display();
     let limit = config.budget_bytes.map_or_else(
-        || "until the disk is full, then over the oldest".to_owned(),
-        |budget| format!("at most {}, then over the oldest", terminal::bytes(budget)),
+        || "until the disk is full, then replacing the oldest packets".to_owned(),
+        |budget| format!("at most {}, then replacing the oldest packets", terminal::bytes(budget)),
     );
     terminal::say(format_args!("Recording {} into {store}: {limit}. Ctrl-C ends it.", arguments.names()));
     let program: PathBuf = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
@@ -325,8 +324,7 @@ impl Screen {
         if requests.take_reload() {
             self.line.clear();
             terminal::say(
-                "SIGHUP without a terminal: recording goes on. Tokens, certificates and databases are read again by \
-                 themselves when they change; other settings need a restart.",
+                "SIGHUP without a terminal: recording goes on. Tokens, certificates and databases are reloaded when they change; other settings need a restart.",
             );
         }
         if requests.take_tell() {
@@ -361,10 +359,10 @@ impl Screen {
         }
         self.line.clear();
         for (_, reason) in down.iter().filter(|(interface, _)| !self.down.contains_key(*interface)) {
-            terminal::say(format_args!("Nothing is received from {reason}"));
+            terminal::say(format_args!("No packets are received from {reason}"));
         }
         for (interface, _) in self.down.iter().filter(|(interface, _)| !down.contains_key(*interface)) {
-            terminal::say(format_args!("{interface} is back: it is recorded again"));
+            terminal::say(format_args!("{interface} is back: recording resumes"));
         }
         self.down = down;
     }
@@ -465,13 +463,16 @@ fn tell(summary: &RecordingSummary, notices_said: usize, json: bool) -> Result<O
     summary
         .discrepancies
         .iter()
-        .for_each(|text| terminal::say(format_args!("the account does not add up: {text}")));
+        .for_each(|text| terminal::say(format_args!("the packet counts do not add up: {text}")));
     if dropped.disk > 0 {
-        let reason = summary.last_trouble.as_deref().unwrap_or("what had been written was removed");
+        let reason = summary
+            .last_trouble
+            .as_deref()
+            .unwrap_or("files of the store were removed while they were written");
         terminal::say(format_args!("{} packets were dropped by the disk: {reason}", dropped.disk));
     }
     if let Some(reason) = &summary.failure {
-        terminal::say(format_args!("recording has ended: {reason}"));
+        terminal::say(format_args!("recording stopped: {reason}"));
     }
     let is_kept = dropped.disk == 0 && summary.failure.is_none() && summary.unable.is_none();
     let is_whole =

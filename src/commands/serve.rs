@@ -32,8 +32,8 @@ Examples:
   netrewind serve --store /data/nr --listen 0.0.0.0:8640 --tls-cert cert.pem --tls-key key.pem --tokens tokens.toml
   curl --cacert cert.pem -H 'Authorization: Bearer nrw_...' -fOJ 'https://nr.example:8640/api/v1/packets?from=5m+ago'
 
-Without tokens only this machine is answered, on a loopback address. See: netrewind token --help.
-What can be asked stands in http://127.0.0.1:8640/openapi.json. Ctrl-C (or SIGTERM, or SIGHUP when the terminal goes) lets
+Without tokens it answers this machine only, on a loopback address. See: netrewind token --help.
+The API is described by http://127.0.0.1:8640/openapi.json. Ctrl-C (or SIGTERM, or SIGHUP when the terminal goes) lets
 running answers end. Without a terminal SIGHUP ends nothing: tokens and certificates are read again when they change.";
 
 /// Arguments of `netrewind serve`.
@@ -52,10 +52,10 @@ pub struct ServingArguments {
     /// Address and port to listen on; may be given several times
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8640", value_parser = listen_address)]
     listen: Vec<ListenAddress>,
-    /// GeoIP database of places, as GeoLite2 City: the page then has a map of the world; reloaded when it changes
+    /// GeoIP database with locations, such as GeoLite2 City, for the world map of the page; reloaded when it changes
     #[arg(long, value_name = "FILE.mmdb")]
     geoip: Option<PathBuf>,
-    /// Memory that all answers together may take for their sums; beyond, they wait for each other
+    /// Memory for the totals of all answers together; when it is used up, answers wait for each other
     /// [default: a quarter of the memory, at most 2GiB]
     #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
     answer_memory: Option<u64>,
@@ -101,9 +101,7 @@ impl ServingArguments {
         let routes = router(Arc::clone(&service), admission);
         let server = Server::start(service, routes, listeners, tls)?;
         for address in server.addresses() {
-            terminal::say(format_args!(
-                "Answering on {scheme}://{address}/ (what can be asked: /openapi.json)"
-            ));
+            terminal::say(format_args!("Answering on {scheme}://{address}/ (API: /openapi.json)"));
         }
         Ok(server)
     }
@@ -124,11 +122,11 @@ pub fn run(arguments: &ServeArguments) -> Result<Outcome, Failure> {
     while !requests.is_to_stop() {
         if requests.take_reload() {
             terminal::say(
-                "SIGHUP without a terminal: tokens, certificates and databases are read again when they change",
+                "SIGHUP without a terminal: tokens, certificates and databases are reloaded when they change",
             );
         }
         if server.is_finished() {
-            return Err(Failure::Failed(anyhow::anyhow!("the service has ended by itself")));
+            return Err(Failure::Failed(anyhow::anyhow!("the service stopped unexpectedly")));
         }
         if manager.is_due() && server.is_answering() {
             manager.progress();

@@ -21,7 +21,7 @@ Examples:
 pub struct StatusArguments {
     #[command(flatten)]
     store: StoreArgument,
-    /// Time zone of the times printed: UTC, local, or as Europe/Rome or +02:00
+    /// Time zone of printed times: UTC, local, or a zone such as Europe/Rome or +02:00
     #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
     tz: String,
     /// Print one JSON object; its times are in UTC
@@ -47,7 +47,7 @@ fn tell(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
     let print =
         |name: &str, text: String| terminal::print(format_args!("{name:<12}{}", in_zone(&text, zone)));
     print("store", format!("{} ({})", overview.store, overview.id))?;
-    print("writer", overview.writer.clone().unwrap_or_else(|| "none: nobody records".into()))?;
+    print("writer", overview.writer.clone().unwrap_or_else(|| "none: nothing is being recorded".into()))?;
     if let Some(trouble) = &overview.trouble {
         print("trouble", format!("nothing is being written: {trouble}"))?;
     }
@@ -88,10 +88,7 @@ fn tell(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
         print("ring", format!("at most {} full in the last 24 hours", terminal::percent(share)))?;
     }
     if let Some(seconds) = overview.slowest_write_last_day {
-        print(
-            "slowest",
-            format!("the slowest write of the last 24 hours took {}", terminal::moment(seconds)),
-        )?;
+        print("slowest", format!("slowest write of the last 24 hours: {}", terminal::moment(seconds)))?;
     }
     for interface in &overview.down {
         print("down", interface.clone())?;

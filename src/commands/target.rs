@@ -21,13 +21,13 @@ pub struct TargetArguments {
     /// The store's folder
     #[arg(long, value_name = "DIR", required_unless_present = "url", conflicts_with = "url")]
     pub store: Option<PathBuf>,
-    /// A recorder that answers over HTTP (netrewind serve); several give one answer, sorted by time
+    /// URL of a recorder that answers over HTTP (netrewind serve); several recorders give one answer, sorted by time
     #[arg(long, value_name = "URL")]
     pub url: Vec<String>,
     /// File with the token for recorders
     #[arg(long, value_name = "FILE", requires = "url")]
     pub token_file: Option<PathBuf>,
-    /// Certificate authorities (PEM) of recorders' certificates [default: those that the system trusts]
+    /// Certificate authorities (PEM) that signed the recorders' certificates [default: those that the system trusts]
     #[arg(long, value_name = "FILE", requires = "url")]
     pub ca_file: Option<PathBuf>,
     /// The token itself; not an argument, which others could read.

@@ -78,7 +78,7 @@ impl PortArguments {
             writing.store.set_tunnel_ports(changes, &writing.lock)?;
             if writing.has_indexes {
                 terminal::say(
-                    "the tunnel ports have changed: netrewind index builds the indexes of before again",
+                    "the tunnel ports have changed: run netrewind index to rebuild the existing indexes",
                 );
             }
         }

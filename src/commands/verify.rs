@@ -21,7 +21,7 @@ Example:
 Reads every segment from end to end, compares every byte with the checksums in its index, builds the index again and compares,
 and compares the counts with the logbook; reads every line of the logbook, and every hour of the catalog, and compares checksums
 and counts.
-What is wrong is named on standard output, one line each (exit status 1).";
+Each fault is one line on standard output (exit status 1).";
 
 /// Arguments of `netrewind verify`.
 #[derive(Debug, clap::Args)]
@@ -165,7 +165,7 @@ impl Logged {
         missing.sort_unstable_by_key(|(name, _)| **name);
         for (name, LoggedCounts { records, .. }) in missing {
             let reason = format!(
-                "it was sealed with {records} packets, says the logbook, and is neither there nor has it expired"
+                "it is missing: the logbook says that it was sealed with {records} packets, and not that it expired"
             );
             report.fault(format!("segment {name}"), &reason)?;
         }
@@ -239,7 +239,7 @@ fn check(
         && (counted.records, counted.bytes) != (records, bytes)
     {
         faults.push(format!(
-            "{records} packets in {bytes} bytes, where the logbook counts {} in {}",
+            "{records} packets in {bytes} bytes, but the logbook says {} in {}",
             counted.records, counted.bytes
         ));
     }
@@ -270,7 +270,9 @@ fn walk(opened: OpenedSegment) -> Result<u64, (u64, String)> {
         match reader.next_record() {
             Ok(Some(_)) => records += 1,
             Ok(None) => return Ok(records),
-            Err(error) => return Err((records, format!("{error}; {records} packets before it can be read"))),
+            Err(error) => {
+                return Err((records, format!("{error}; the {records} packets before it can be read")));
+            }
         }
     }
 }
@@ -286,7 +288,9 @@ fn check_index(store: &Store, segment: &ListedSegment, faults: &mut Vec<String>)
         Ok(_) => {
             let reason = match index_writer::look(store, segment)? {
                 index_writer::IndexState::Bad(error) => error.to_string(),
-                _ => "its index is not the one that the segment makes: build it again with `netrewind index --rebuild`".into(),
+                _ => {
+                    "its index does not match the segment: rebuild it with `netrewind index --rebuild`".into()
+                }
             };
             faults.push(reason);
         }

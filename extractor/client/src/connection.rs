@@ -22,20 +22,20 @@ use crate::{Access, RemoteError};
 
 /// Time for a connection to come about.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// Silence after which a connection is asked whether it still stands.
+/// Idle time after which a connection is probed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Bytes of an answer that is not a capture file.
 const OBJECT_BYTES_MAX: usize = 16 << 20;
 
 /// Message about a JSON answer that is not a recorder's.
-const NO_ACCOUNT: &str = "what it says is no answer of a recorder";
+const NO_ACCOUNT: &str = "its reply is not one of a netrewind recorder";
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// A recorder that can be asked.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    /// Its host and port: how a person tells it from others.
+    /// Its host and port, by which users know it.
     pub(super) name: String,
     base: String,
     token: Option<String>,
@@ -48,7 +48,7 @@ pub(super) enum Trouble {
     /// The question is wrong, whoever is asked.
     #[error("{0}")]
     Wrong(String),
-    /// It knows nothing of an interface, which another may have.
+    /// It does not know an interface, which another recorder may have.
     #[error("{0}")]
     NoSuchInterface(String),
     /// Nothing of the range is kept there.
@@ -63,7 +63,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// True if it has said nothing at all about packets.
+    /// True if it has reported nothing about packets.
     pub(super) fn is_silence(&self) -> bool {
         matches!(self, Self::Silent(_))
     }
@@ -100,15 +100,16 @@ pub(super) fn client(access: &Access) -> Result<HttpClient, RemoteError> {
 fn authorities(access: &Access) -> Result<rustls::RootCertStore, RemoteError> {
     let mut roots = rustls::RootCertStore::empty();
     let Some(pem) = &access.authorities else {
-        // A certificate of the system that cannot be read is none that a recorder needs.
+        // A system certificate that cannot be read is ignored: no recorder needs it.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return Ok(roots);
     };
-    let wrong =
-        |why: &str| RemoteError::Usage(format!("--ca-file: {why}: give certificates of authorities, as PEM"));
+    let wrong = |why: &str| {
+        RemoteError::Usage(format!("--ca-file: {why}: give the certificates of the authorities as PEM"))
+    };
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|_| wrong("a certificate in the file is damaged"))?;
-        roots.add(certificate).map_err(|_| wrong("a certificate in the file is none of an authority"))?;
+        roots.add(certificate).map_err(|_| wrong("a certificate in the file is not that of an authority"))?;
     }
     match roots.is_empty() {
         true => Err(wrong("there is no certificate in the file")),
@@ -126,8 +127,8 @@ impl Connection {
         match uri.scheme_str() {
             Some("https") => {}
             Some("http") if access.token.is_none() || is_loopback(authority.host()) => {}
-            Some("http") => return Err(wrong("is not encrypted: a token is not sent over it")),
-            _ => return Err(wrong("is not a URL of http or https")),
+            Some("http") => return Err(wrong("is not encrypted: a token is only sent over https")),
+            _ => return Err(wrong("is not an http or https URL")),
         }
         let base = with_scheme.trim_end_matches('/').to_owned();
         Ok(Self { name: authority.to_string(), base, token: access.token.clone(), client })
@@ -143,7 +144,10 @@ impl Connection {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         request.body(Full::new(body)).map_err(|_| {
-            Trouble::Wrong(format!("{}: the address or the token holds what no request can hold", self.base))
+            Trouble::Wrong(format!(
+                "{}: the address or the token has characters that a request cannot hold",
+                self.base
+            ))
         })
     }
 
@@ -166,7 +170,7 @@ impl Connection {
         serde_json::from_slice(&body).map_err(|_| Trouble::Broken(NO_ACCOUNT.to_owned()))
     }
 
-    /// Asks for packets, and gives them on as they arrive, as fast as they are taken.
+    /// Requests packets, and passes them on as they arrive, as fast as they are taken.
     pub(super) async fn stream(self, fields: Map<String, Value>, pieces: Sender<Piece>) {
         let end = self.read(&fields, &pieces).await;
         // Whoever does not listen any more has ended.
@@ -179,7 +183,7 @@ impl Connection {
         let head = object(response.headers(), COMPLETENESS_HEADER).unwrap_or_default();
         let mut account = object(response.headers(), ANSWER_HEADER);
         if pieces.send(Piece::Head(head)).await.is_err() {
-            return Err(Trouble::Broken("nobody listens".to_owned()));
+            return Err(Trouble::Broken("nothing listens there".to_owned()));
         }
         let mut body = response.into_body();
         let mut blocks = Blocks::default();
@@ -193,7 +197,7 @@ impl Connection {
                         found.push(block);
                     }
                     if pieces.send(Piece::Blocks(found)).await.is_err() {
-                        return Err(Trouble::Broken("nobody listens".to_owned()));
+                        return Err(Trouble::Broken("nothing listens there".to_owned()));
                     }
                 }
                 Err(frame) => {
@@ -210,7 +214,7 @@ impl Connection {
     }
 }
 
-/// `localhost:8640` is asked as it is served, without TLS; any other host over TLS.
+/// `localhost:8640` means http, as it is served by default; any other host means https.
 fn with_scheme(url: &str) -> String {
     let url = url.trim();
     if url.contains("://") || url.is_empty() {
@@ -275,11 +279,11 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> String {
             if system.kind() == std::io::ErrorKind::TimedOut {
                 return format!("no answer within {} s", CONNECT_TIME.as_secs());
             }
-            // A name that cannot be looked up has no number of the system's, but words.
+            // A failed name lookup has a text, but no error number of the system.
             if system.raw_os_error().is_some() || error.source().is_none() && system.get_ref().is_none() {
                 return system.to_string();
             }
-            // Its source would be what is behind the one that it holds.
+            // Its `source` would skip the error that it wraps.
             if let Some(held) = system.get_ref() {
                 at = Some(held);
                 continue;
@@ -310,7 +314,7 @@ fn of_tls(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(fault) => match fault {
             Certificate::UnknownIssuer => {
-                "its certificate is signed by nobody who is trusted here: name its authority with --ca-file"
+                "its certificate is not signed by a trusted authority: name its authority with --ca-file"
                     .to_owned()
             }
             Certificate::Expired | Certificate::ExpiredContext { .. } => {
@@ -320,11 +324,11 @@ fn of_tls(error: &rustls::Error) -> String {
                 "its certificate is not valid yet: are both clocks right?".to_owned()
             }
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-                "its certificate is for another name: ask it by the name that stands there".to_owned()
+                "its certificate is for another name: use the name in the certificate".to_owned()
             }
             _ => "its certificate is not valid".to_owned(),
         },
         rustls::Error::InvalidMessage(_) => "it does not speak TLS there: is it http://?".to_owned(),
-        _ => "no TLS connection comes about with it".to_owned(),
+        _ => "the TLS handshake with it failed".to_owned(),
     }
 }

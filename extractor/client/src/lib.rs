@@ -5,8 +5,8 @@
 //! request -> recorder 2 -> blocks of pcapng --> merge by time -> Sink, and an Answer with what each recorder says
 //! ```
 //!
-//! **Invariant:** what a recorder sends is as untrusted as any file: lengths are bounded, and nothing that it says is taken
-//! for whole unless its account stands at the end.
+//! **Invariant:** what a recorder sends is as untrusted as any file: lengths are bounded, and an answer counts as complete only
+//! if it ends with its account.
 
 mod connection;
 mod merge;
@@ -42,7 +42,7 @@ pub enum RemoteError {
     /// The question is wrong.
     #[error("{0}")]
     Usage(String),
-    /// No recorder could be reached, or none would answer.
+    /// No recorder could be reached, or none answered.
     #[error("{0}")]
     Failed(String),
     /// The answer cannot be written.
@@ -110,7 +110,7 @@ impl Remote {
                     name,
                     &serde_json::from_value::<Completeness>(completeness).map_err(|_| {
                         RemoteError::Failed(
-                            "what a recorder says is of another version of netrewind".to_owned(),
+                            "a recorder's reply is from another version of netrewind".to_owned(),
                         )
                     })?,
                 ),
@@ -122,7 +122,7 @@ impl Remote {
         Ok(answer)
     }
 
-    /// Bounds the number of packets. Returns as well a message for each recorder that did not tell.
+    /// Bounds the number of packets. Also returns a message for each recorder that did not answer.
     pub fn estimate(
         &self,
         query: &Query,
@@ -150,8 +150,7 @@ impl Remote {
         Ok((total, troubles))
     }
 
-    /// The window of duplicates, where they are left out here: a single recorder does that itself, several see only their
-    /// own packets.
+    /// The window of duplicates, if they are removed here: a single recorder does that itself, several see only their own packets.
     fn dedup_here(&self, query: &Query) -> Option<DedupWindow> {
         query.dedup.filter(|_| self.recorders.len() > 1)
     }
@@ -165,7 +164,7 @@ impl Remote {
         }
     }
 
-    /// Asks all recorders at once; what one lacks stands in its object as `trouble`.
+    /// Asks all recorders at once; a failure is in the recorder's object as `trouble`.
     fn look_up(
         &self,
         what: &str,
@@ -204,7 +203,7 @@ impl Remote {
     }
 }
 
-/// Fails where the question was wrong, or where nobody answered.
+/// Fails if the query was wrong, or if no recorder answered.
 fn none_answered(troubles: &[(String, Trouble)], recorders: usize) -> Result<(), RemoteError> {
     for (_, trouble) in troubles {
         if let Trouble::Wrong(text) = trouble {

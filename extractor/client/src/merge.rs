@@ -22,7 +22,7 @@ use crate::{LOOK_INTERVAL, Remote, RemoteError, none_answered};
 
 /// Pieces of an answer that wait, for each recorder: a piece has some tens of kilobytes.
 const PIECES_MAX: usize = 32;
-/// Packets after which the caller is asked whether to go on.
+/// Number of packets between two checks for cancellation.
 const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
 
 /// One recorder's answer.
@@ -74,7 +74,7 @@ impl Source {
         }
     }
 
-    /// Another way to ask, which the recorder suggests if it has found nothing.
+    /// A changed query, which the recorder suggests if it has found nothing.
     fn hint(&self) -> Option<Hint> {
         let account = self.end.as_ref()?.as_ref().ok()?;
         serde_json::from_value(account.get("hint")?.clone()).ok()
@@ -97,9 +97,10 @@ impl Source {
             }
             Some(Err(trouble)) => RecorderCompleteness::lacking(self.name, &trouble.to_string()),
             None => {
-                let at = self
-                    .reached
-                    .map_or_else(|| "nothing was taken".to_owned(), |at| format!("taken up to {at}"));
+                let at = self.reached.map_or_else(
+                    || "no packets were received from it".to_owned(),
+                    |at| format!("packets were received up to {at}"),
+                );
                 RecorderCompleteness { lines: before.lines.into_iter().chain([at]).collect(), ..before }
             }
         }
@@ -185,9 +186,9 @@ impl<'r> Merge<'r> {
         loop {
             let elapsed = clock.map(FollowClock::elapsed);
             self.take_pieces(elapsed.unwrap_or_default());
-            // A wrong question is found before a file is begun.
+            // A wrong query is found before a file is begun.
             none_answered(&self.troubles(), usize::MAX)?;
-            // Who follows does not wait for a recorder that says nothing.
+            // A follower does not wait for a silent recorder.
             let is_late = elapsed.is_some_and(|elapsed| elapsed >= HOLD_BACK);
             let all_have_begun = self.sources.iter().all(Source::has_begun);
             if !has_begun && self.has_answered && (all_have_begun || is_late) {
@@ -240,7 +241,7 @@ impl<'r> Merge<'r> {
         self.sources.iter().filter_map(trouble).collect()
     }
 
-    /// Stops where a recorder has stopped at its limit: the order of packets behind that is not known.
+    /// Stops where a recorder stopped at its limit: the order of later packets is not known.
     fn stop_where_one_has_stopped(&mut self) {
         let spent = |source: &Source| if source.ready.is_empty() { source.limit() } else { None };
         self.limit_reached = self.limit_reached.or(self.sources.iter().find_map(spent));
@@ -260,7 +261,7 @@ impl<'r> Merge<'r> {
         Ok(())
     }
 
-    /// Takes what has arrived of those that have nothing ready.
+    /// Takes the arrived pieces of recorders that have no packet ready.
     fn take_pieces(&mut self, elapsed: Duration) {
         for number in 0..self.sources.len() {
             while let Some(source) = self.sources.get_mut(number).filter(|source| source.waits()) {
@@ -315,7 +316,7 @@ impl<'r> Merge<'r> {
         source.since = elapsed;
     }
 
-    /// Next step. A follower does not wait for a recorder that has nothing to say.
+    /// Next step. A follower does not wait for a silent recorder.
     fn turn(&self, elapsed: Option<Duration>) -> Turn {
         let heads = self.sources.iter().enumerate();
         let earliest = heads
@@ -370,7 +371,7 @@ impl<'r> Merge<'r> {
         let interface = source.interfaces.get(packet.interface as usize).copied().unwrap_or(u32::MAX);
         let Some(link_type) = self.interfaces.get(interface as usize).map(|interface| interface.link_type)
         else {
-            return Err(RemoteError::Failed(format!("{}: it names no such interface", source.name)));
+            return Err(RemoteError::Failed(format!("{}: it has no such interface", source.name)));
         };
         let view = ViewBytes { link_type, bytes: &packet.bytes, len: packet.header.len };
         if self.dedup.as_mut().is_some_and(|dedup| dedup.is_duplicate(packet.at(), view)) {

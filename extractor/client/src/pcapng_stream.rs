@@ -80,9 +80,7 @@ impl Blocks {
         while let (Some(kind), Some(length)) = (u32_at(&self.waiting, 0), u32_at(&self.waiting, 4)) {
             let length = length as usize;
             if !(FRAME_BYTES..=BLOCK_BYTES_MAX).contains(&length) || !length.is_multiple_of(4) {
-                return Err(format!(
-                    "it sends a block of {length} bytes, which is not pcapng as it should be"
-                ));
+                return Err(format!("it sent a pcapng block of {length} bytes, which is too long"));
             }
             if self.waiting.len() < length {
                 break;
@@ -90,8 +88,9 @@ impl Blocks {
             let mut body = self.waiting.split_to(length).freeze();
             body.advance(8);
             body.truncate(length - FRAME_BYTES);
-            let block =
-                self.read(kind, body).ok_or_else(|| format!("it sends a damaged block of type {kind}"))?;
+            let block = self
+                .read(kind, body)
+                .ok_or_else(|| format!("it sent a damaged pcapng block of type {kind}"))?;
             if let Some(block) = block {
                 return Ok(Some(block));
             }
@@ -99,7 +98,7 @@ impl Blocks {
         Ok(None)
     }
 
-    /// `None` where it is damaged, `Some(None)` where nothing of it matters.
+    /// `None` if it is damaged, `Some(None)` if it can be ignored.
     fn read(&mut self, kind: u32, body: Bytes) -> Option<Option<Block>> {
         match kind {
             SECTION_HEADER => {

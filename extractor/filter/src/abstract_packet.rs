@@ -1,4 +1,4 @@
-//! Packets of which only some bits are known, and what a filter says of all of them at once.
+//! Packets of which only some bits are known, and a filter's verdict on all of them at once.
 
 use std::ops::RangeInclusive;
 
@@ -170,7 +170,7 @@ impl AbstractPacket {
         self.places[field as usize]
     }
 
-    /// The key field has exactly this value, which is cut or ignored where the place is shorter or there is none.
+    /// Gives the key field exactly this value, which is cut if the field is shorter, or ignored if there is no such field.
     pub fn set_key(&mut self, field: TermField, value: &[u8]) {
         if let Some(place) = self.key_place(field) {
             self.describe_exactly(place.offset as usize, &value[..value.len().min(usize::from(place.bytes))]);
@@ -189,7 +189,7 @@ impl AbstractPacket {
                 .all(|((byte, known), value)| byte & known == *value)
     }
 
-    /// Makes room for bytes at an offset and says how many of them can be described, none if no one.
+    /// Makes room for bytes at an offset and returns how many of them can be described; `None` if none can.
     fn reach(&mut self, offset: usize, bytes: usize) -> Option<usize> {
         let end = offset.saturating_add(bytes).min(DESCRIBED_BYTES_MAX);
         let count = end.checked_sub(offset).filter(|count| *count > 0)?;
@@ -296,7 +296,7 @@ impl Judgement<'_> {
                         None => {
                             let mut other = machine;
                             if let Operand::Constant(k) = operand {
-                                // The answer is open, so numbers of either kind are there.
+                                // The result is open, so both sets of numbers are non-empty.
                                 other.a = machine.a.refine(test, k, true).unwrap_or(machine.a);
                                 machine.a = machine.a.refine(test, k, false).unwrap_or(machine.a);
                             }

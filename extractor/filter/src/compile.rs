@@ -1,4 +1,4 @@
-//! Compiles expressions into programs, through libpcap, which is trusted neither to look nothing up nor to end.
+//! Compiles expressions into programs with libpcap, without trusting it not to look names up, or to end.
 
 use netrewind_store::LinkType;
 
@@ -29,7 +29,7 @@ pub fn compile(
     compile_while_wanted(expression, link_type, limits, &|| false)
 }
 
-/// Compiles as [`compile`] does, as long as anybody waits for it.
+/// Compiles as [`compile`] does, as long as a query waits for it.
 pub(super) fn compile_while_wanted(
     expression: &str,
     link_type: LinkType,

@@ -1,6 +1,7 @@
-//! Programs that are remembered, and compiled once where several want the same one at the same time.
+//! Cache of programs: each is compiled once, even if several queries need it at the same time.
 //!
-//! **Invariant:** who waits for a program reads nothing meanwhile, and it is compiled only as long as somebody waits for it.
+//! **Invariant:** a query that waits for a program reads nothing meanwhile, and a program is compiled only as long as a query
+//! waits for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -23,8 +24,8 @@ pub trait CompileControl {
         false
     }
 
-    /// Does what may take seconds, in a process of its own: others may go on meanwhile. Not where it is given up before its turn
-    /// comes, nor where too many wait for theirs.
+    /// Runs work that may take seconds in a process of its own, while others continue. Does nothing if the caller gives up
+    /// before its turn, or if too many are waiting.
     fn aside(&self, work: &mut dyn FnMut()) {
         work();
     }
@@ -48,7 +49,7 @@ pub struct Compiler {
     compiling: Mutex<HashMap<WantedProgram, Arc<RunningCompilation>>>,
 }
 
-/// A program that is being compiled, for whoever else wants it.
+/// A program that is being compiled, shared by all queries that need it.
 #[derive(Debug, Default)]
 struct RunningCompilation {
     outcome: Mutex<Option<CompileOutcome>>,
@@ -60,9 +61,9 @@ struct RunningCompilation {
 enum CompileOutcome {
     /// The program.
     Compiled(Arc<Program>),
-    /// It takes more than is allowed: the limit that it reached.
+    /// It needs more than is allowed: the limit that it reached.
     TooExpensive(String),
-    /// The compiling caller has given up, or the expression is wrong, which is found out quickly.
+    /// The compiling caller has given up, or the expression is wrong, which is found quickly.
     Nothing,
 }
 
@@ -72,8 +73,8 @@ impl Compiler {
         Self { limits, programs: Mutex::default(), compiling: Mutex::default() }
     }
 
-    /// The program of an expression for a link type; see [`crate::compile`]. A large expression is compiled aside, and given up
-    /// when whoever waits does.
+    /// The program of an expression for a link type; see [`crate::compile`]. A large expression is compiled in a separate
+    /// process, and given up when its last waiting query gives up.
     pub fn program(
         &self,
         expression: &str,
@@ -130,7 +131,7 @@ impl Compiler {
         let program = Arc::new(program);
         let mut programs = locked(&self.programs);
         if programs.len() >= CACHED_PROGRAMS_MAX {
-            // Which one goes does not matter: it can be compiled again.
+            // Any entry may be removed: it can be compiled again.
             let evicted = programs.keys().next().cloned();
             evicted.and_then(|key| programs.remove(&key));
         }

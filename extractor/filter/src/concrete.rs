@@ -1,6 +1,6 @@
 //! A program over one packet: a safe interpreter with the semantics of libpcap's `bpf_filter`.
 //!
-//! Nothing is left to chance, unlike in libpcap 1.10: scratch memory that a program reads before it writes (libpcap's compiler
+//! Everything is deterministic, unlike in libpcap 1.10: scratch memory that a program reads before it writes (libpcap's compiler
 //! lets it for some 802.11 filters) is zero, as in later versions.
 //!
 //! **Invariant:** ends on every packet. A program goes backward at most [`BACKWARD_JUMPS_MAX`] times.
@@ -14,7 +14,7 @@ use super::steps::{Step, Steps};
 /// needs more, so that the verdict is tcpdump's on every one of them.
 pub const BACKWARD_JUMPS_MAX: u32 = CAPLEN_MAX / 8 + 1;
 
-/// Metadata that the kernel has of a packet besides its bytes.
+/// Metadata that the kernel has for a packet besides its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AncillaryData {
     /// Protocol that it carries: an ethertype, or one of the kernel's `ETH_P_` numbers.
@@ -25,7 +25,7 @@ pub struct AncillaryData {
     pub interface: u32,
     /// The interface's `ARPHRD_` number.
     pub hardware_type: u16,
-    /// TPID and TCI of a VLAN tag that stands beside the packet.
+    /// TPID and TCI of a VLAN tag that the kernel keeps beside the packet.
     pub tag: Option<(u16, u16)>,
 }
 

@@ -1,5 +1,5 @@
-//! Compiles in this process, and finds the position of an error in an expression. libpcap says what is wrong but not where, so it is asked about beginnings
-//! of the expression.
+//! Compiles in this process, and finds the position of an error in an expression. libpcap reports the error but not its
+//! position, so it is run on beginnings of the expression.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::lexer::{FilterToken, tokens};
 use super::remedy::with_remedy;
 use super::target::{CompileTarget, NO_HANDLE, Optimize};
 
-/// Longer expressions are blamed as a whole, because every try compiles a part of them.
+/// In longer expressions the whole is marked, because every attempt compiles a part of them.
 const DIAGNOSED_TOKENS_MAX: usize = 512;
 
 /// Continuations that are possible in the middle of an expression: one of them makes any beginning that is right so far
@@ -52,7 +52,7 @@ pub(super) fn compile_checked<'a>(
     })
 }
 
-/// The error with its place, from libpcap's message on the whole expression.
+/// The error with its position, from libpcap's message on the whole expression.
 fn diagnose(expression: &str, target: CompileTarget<'_>, message: &str) -> FilterError {
     let tokens = tokens(expression);
     let case = DiagnosisCase { expression, target: target.for_errors(), tokens: &tokens };
@@ -131,9 +131,9 @@ impl DiagnosisCase<'_> {
         open.iter().rev().collect()
     }
 
-    /// libpcap's complaint about an expression, if it has one. The optimizer's are not asked for: they have no place.
+    /// libpcap's error for an expression, if any. Errors of the optimizer are left out: they have no position.
     fn message(&self, expression: &str) -> Option<String> {
-        // A completion can turn into a name that would be looked up: it does not fit there.
+        // A completion can become a name that would be looked up; then it does not fit.
         if guard::check(expression).is_err() {
             return Some(SYNTAX_ERROR.to_owned());
         }
@@ -141,7 +141,7 @@ impl DiagnosisCase<'_> {
     }
 }
 
-/// The smallest count from 1 on of which the predicate holds, which must then hold of all larger ones; `limit` + 1 if none.
+/// The smallest count from 1 on for which the predicate holds; it must then hold for all larger ones. `limit` + 1 if there is none.
 fn first_count(limit: usize, holds: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (1, limit + 1);
     while low < high {

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::instruction::ProgramError;
 
-/// Columns of an expression that are shown on either side of the place of an error.
+/// Columns of an expression that are shown on either side of an error.
 const SHOWN_COLUMNS: usize = 40;
 
 /// Reasons why an expression gives no program.
@@ -20,7 +20,7 @@ pub enum FilterError {
     Syntax {
         /// The whole expression.
         expression: String,
-        /// The bytes of it that are to blame; all of them where that is not known.
+        /// The bytes of it that are wrong; all of them if that is not known.
         span: Range<usize>,
         /// Description of the error.
         message: String,
@@ -51,21 +51,21 @@ pub enum FilterError {
     },
     /// The compiler ran into one of its limits.
     #[error(
-        "the filter is too expensive to compile: {limit}. Use networks in place of long lists of hosts, or ask in parts"
+        "the filter is too expensive to compile: {limit}. Use networks instead of long lists of hosts, or split the query"
     )]
     TooExpensive {
         /// The limit that was reached, in words.
         limit: String,
     },
-    /// A large expression where no compiler process can be started.
-    #[error("the filter has {tokens} words; without a compiler process the limit is {tokens_max}")]
+    /// A large expression, if no compiler process can be started.
+    #[error("the filter has {tokens} tokens; the limit without a compiler process is {tokens_max}")]
     NoWorker {
         /// Words and signs in the expression.
         tokens: usize,
         /// The limit.
         tokens_max: usize,
     },
-    /// The compiler process could not be run, or broke.
+    /// The compiler process could not be run, or failed.
     #[error("the filter compiler {}: {source}", worker.display())]
     Worker {
         /// The executable.
@@ -74,15 +74,13 @@ pub enum FilterError {
         source: io::Error,
     },
     /// Too many are being compiled at once.
-    #[error(
-        "as many large filters as are compiled at once are being compiled or waited for: ask again later"
-    )]
+    #[error("too many large filters are being compiled at once: ask again later")]
     Busy,
     /// Nobody waits for it any more.
-    #[error("the filter was not compiled: nobody waits for it any more")]
+    #[error("the filter was not compiled: the query was cancelled")]
     GivenUp,
     /// libpcap could open no interface to compile a capture filter for.
-    #[error("compiling the capture filter needs a live interface of Ethernet: {reason}")]
+    #[error("compiling this capture filter needs an Ethernet interface that is up: {reason}")]
     NoHandle {
         /// Reasons why none could be opened, by interface.
         reason: String,
@@ -108,7 +106,7 @@ impl FilterError {
 fn about_name(name: &str, remedy: Option<&str>) -> String {
     let name: String = printable(name).into_iter().collect();
     match remedy {
-        Some(remedy) => format!("`{name}` is no word of a capture filter: {remedy}"),
+        Some(remedy) => format!("`{name}` is not a keyword of capture filters: {remedy}"),
         None => format!(
             "`{name}` is neither a keyword nor an address, and names are not looked up: use the address"
         ),

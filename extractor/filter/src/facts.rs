@@ -36,7 +36,7 @@ struct Fact {
     high: u16,
 }
 
-/// A packet as a path sees it: what is described of it and what the path has learnt.
+/// A packet as a path sees it: its description, and the conditions that the path has collected.
 pub(super) struct PathPacket<'a> {
     pub packet: &'a AbstractPacket,
     pub facts: &'a KeyFacts,
@@ -107,7 +107,7 @@ impl Default for Fact {
 }
 
 impl KeyFacts {
-    /// Adds what a branch has told of the accumulator. None where it contradicts what is known: no packet is here.
+    /// Adds the condition of a branch on the accumulator. `None` if it contradicts what is known: no packet takes this path.
     pub fn learn(
         &mut self,
         packet: &AbstractPacket,
@@ -134,11 +134,11 @@ impl KeyFacts {
         }
     }
 
-    /// Forgets all but the field of which most is known, so that paths can meet again.
+    /// Drops all conditions but those on the best-known field, so that paths can merge.
     pub fn keep_most_selective(&mut self, packet: &AbstractPacket) {
         let best = TermField::ALL.into_iter().max_by_key(|field| {
             let fact = self.0[*field as usize];
-            // An address tells more than a port of which as many bits are known.
+            // An address is more selective than a port with as many known bits.
             let is_address = packet.key_place(*field).is_some_and(|place| !is_port(place));
             (fact.known_bits(), is_address)
         });

@@ -1,4 +1,4 @@
-//! Keeps from libpcap what would make it look a name up.
+//! Keeps expressions away from libpcap that would make it look a name up.
 //!
 //! In an expression a name stands for a host (DNS), a network (networks database, perhaps DNS), an Ethernet address (ethers
 //! database), a gateway (both), or else for a service or a protocol, which are local tables. What it stands for follows from
@@ -12,9 +12,9 @@ use super::lexer::{FilterToken, TokenKind, tokens};
 /// Meaning of a name after the qualifiers so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sense {
-    /// A table on this machine that is read without asking anyone: services, protocols.
+    /// A local table: services, protocols.
     Local,
-    /// Something that libpcap would ask others for, or a mistake.
+    /// A name that libpcap would look up elsewhere, or a mistake.
     Foreign,
 }
 

@@ -125,7 +125,7 @@ pub enum Instruction {
     AccumulatorToIndex,
     /// A = X.
     IndexToAccumulator,
-    /// Go on at `target`; the only instruction that may go backward (`protochain`).
+    /// Jump to `target`; the only instruction that may go backward (`protochain`).
     Jump {
         /// Position in the program.
         target: u32,
@@ -154,10 +154,10 @@ pub enum Instruction {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProgramError {
     /// No instruction at all.
-    #[error("a filter program without instructions")]
+    #[error("the filter program has no instructions")]
     Empty,
     /// More than [`INSTRUCTIONS_MAX`].
-    #[error("a filter program of {0} instructions; the limit is {INSTRUCTIONS_MAX}")]
+    #[error("the filter program has {0} instructions; the limit is {INSTRUCTIONS_MAX}")]
     TooLong(usize),
     /// An operation that the machine does not have.
     #[error("filter instruction {at}: unknown operation code {code:#x}")]
@@ -168,7 +168,7 @@ pub enum ProgramError {
         code: u16,
     },
     /// A jump out of the program, or backward where only forward is possible.
-    #[error("filter instruction {at}: jumps out of the program")]
+    #[error("filter instruction {at}: jumps beyond the program's end")]
     JumpOutside {
         /// Position of the instruction.
         at: usize,
@@ -182,7 +182,7 @@ pub enum ProgramError {
         slot: u32,
     },
     /// The program runs past its last instruction.
-    #[error("a filter program that does not end in a return")]
+    #[error("the filter program does not end with a return instruction")]
     NoReturn,
 }
 
@@ -221,7 +221,7 @@ impl Width {
 }
 
 impl Arithmetic {
-    /// The result on two numbers, as libpcap's interpreter has it; none where it rejects the packet.
+    /// The result for two numbers, as in libpcap's interpreter; `None` if it rejects the packet.
     #[inline]
     pub fn apply(self, a: u32, b: u32) -> Option<u32> {
         Some(match self {

@@ -88,7 +88,7 @@ fn longest(text: &str) -> (TokenKind, usize) {
     }
 }
 
-/// True if a word is one of the language: a keyword or a named constant.
+/// True if a word belongs to the language: a keyword or a named constant.
 pub(super) fn is_word_of_the_language(word: &str) -> bool {
     is_listed(KEYWORDS, word) || is_listed(CONSTANTS, word)
 }

@@ -1,9 +1,9 @@
 //! Long lists of addresses, networks and ports, as of indicators of compromise, in time that does not grow with their square.
 //!
-//! In `(host A or B or C ...) and tcp` libpcap's program holds some fields of the packet against A, against B, and so on: what
-//! it does with one of them it does with all. So the expression is compiled with one of them in the place of the list, and
-//! where the program holds a field against that one, it is held against all of the list, by a search tree of the same
-//! instructions. What the expression means for the packet stays libpcap's to say, after `vlan` or `mpls` too.
+//! In `(host A or B or C ...) and tcp` libpcap's program compares some fields of the packet with A, with B, and so on, and
+//! treats all of them alike. So the expression is compiled with one of them in the place of the list, and where the program
+//! holds a field against that one, it is held against all of the list, by a search tree of the same instructions. What the
+//! expression means for the packet stays libpcap's to say, after `vlan` or `mpls` too.
 //!
 //! The places of comparisons are not guessed: the expression is compiled once more with another one in the same place, and the
 //! two programs may differ in the constants of comparisons, and in nothing else. Otherwise, and where anything in the list is
@@ -23,13 +23,13 @@ use crate::lexer::{FilterToken, TokenKind, tokens};
 use crate::program::Program;
 use crate::target::Optimize;
 
-/// Fewer in all lists together are left to libpcap.
+/// With fewer members in all lists together, libpcap compiles the expression.
 const LISTED_MIN: usize = 16;
 /// Lists of one expression: one more program is compiled for each.
 const LISTS_MAX: usize = 32;
 /// Tokens of an expression in which lists are shortened: without libpcap's optimizer these take some 10 ms.
 const SHORTENED_TOKENS_MAX: usize = 256;
-/// Tokens of one that libpcap's optimizer looks at, too.
+/// Tokens of one that libpcap's optimizer processes, too.
 const OPTIMIZED_TOKENS_MAX: usize = 64;
 /// Members of an expression that the optimizer finds to accept nothing with one of them, up to which it looks at all: others
 /// of them may be accepted.
@@ -39,7 +39,7 @@ const LEAF_MAX: usize = 16;
 /// The operation code of a comparison with a constant: `jeq #k` of bpf(4).
 const EQUAL_TO_CONSTANT: u16 = 0x15;
 
-/// Words that may stand before what is listed, and say of which field it is.
+/// Words that may precede a list, and name its field.
 const QUALIFIERS: [&str; 11] =
     ["ip", "arp", "rarp", "tcp", "udp", "sctp", "src", "dst", "host", "net", "port"];
 
@@ -79,7 +79,7 @@ enum ExpressionPiece {
 struct Shortened {
     pieces: Vec<ExpressionPiece>,
     lists: Vec<MemberList>,
-    /// Members of all lists, as often as they are named.
+    /// Members of all lists, counting repeated ones.
     members: usize,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn compile_lists(expression: &str, link_type: LinkType) -> Option<Pro
     if count > SHORTENED_TOKENS_MAX || shortened.may_reject_all(&text, count, link_type) {
         return None;
     }
-    // Not optimized: the optimizer concludes from the one in the list's place what is not so of the others.
+    // Not optimized: the optimizer would draw conclusions from the one member that are wrong for the others.
     let compile = |text: &str| compile_checked(text, link_type, Optimize::No).ok();
     let program = compile(&text)?;
     let mut of_position = vec![None; program.len()];
@@ -128,7 +128,7 @@ impl MemberKind {
 
 impl MemberList {
     /// Marks the positions where a field is held against what stands for this list: where `program` and `other`, of another
-    /// value in its place, differ. None where they differ in anything else.
+    /// value in its place, differ. `None` if they differ in anything else.
     fn mark(
         &self,
         number: usize,
@@ -383,7 +383,7 @@ fn with_lists(
     Some(all)
 }
 
-/// Number of instructions of a tree over so many values.
+/// Number of instructions of a tree over this many values.
 fn tree_length(count: usize) -> usize {
     match count {
         0..=LEAF_MAX => count,
@@ -440,7 +440,7 @@ mod tests {
                 3,
             ),
             ("host (10.0.0.2 or 10.0.0.1)", "host (10.0.0.1)", 2),
-            // Read from left to right these are something else.
+            // Read from left to right these would mean something else.
             ("tcp and host 10.0.0.1 or 10.0.0.2", "tcp and host 10.0.0.1 or 10.0.0.2", 0),
             ("not host 10.0.0.1 or 10.0.0.2", "not host 10.0.0.1 or 10.0.0.2", 0),
             ("host 10.0.0.1 and 10.0.0.2", "host 10.0.0.1 and 10.0.0.2", 0),

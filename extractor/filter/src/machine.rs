@@ -3,13 +3,13 @@
 use super::instruction::{Arithmetic, Instruction, MEMORY_WORDS, Operand, Width};
 use super::number::NumberSet;
 
-/// Source of a three-valued run: a packet of which some is known.
+/// Source of a three-valued run: a partly known packet.
 pub(super) trait LoadSource {
     /// The number at an offset, counted in 64 bits so that X + offset cannot wrap. None: no packet has these bytes.
     /// `may_reject` is set where some packets do not have them.
     fn load(&self, offset: u64, width: Width, may_reject: &mut bool) -> Option<NumberSet>;
 
-    /// The number at an offset that is itself not known.
+    /// The number at an unknown offset.
     fn load_anywhere(&self, lowest_offset: u64, width: Width, may_reject: &mut bool) -> Option<NumberSet>;
 
     /// The length on the wire.

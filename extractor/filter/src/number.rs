@@ -101,7 +101,7 @@ impl NumberSet {
         Self::constant(0).subtract(self)
     }
 
-    /// The answer to a test where it is the same for all numbers.
+    /// The result of a test, if it is the same for all numbers.
     #[inline]
     pub fn test(self, test: BranchTest, other: Self) -> Option<bool> {
         match test {
@@ -115,7 +115,7 @@ impl NumberSet {
         }
     }
 
-    /// The numbers of the set for which the test against a constant comes out as `holds`; none if there are none.
+    /// The numbers of the set for which the test against a constant gives `holds`; `None` if there are none.
     pub fn refine(self, test: BranchTest, constant: u32, holds: bool) -> Option<Self> {
         match (test, holds) {
             (BranchTest::Equal, true) => self.admits(constant).then_some(Self::constant(constant)),
@@ -156,7 +156,7 @@ impl NumberSet {
         Self { value, unknown, min, max }.tightened()
     }
 
-    /// The set with the bits of `mask` as in `value`; none where that contradicts what is known.
+    /// The set with the bits of `mask` as in `value`; `None` if that contradicts what is known.
     pub fn learn(self, mask: u32, value: u32) -> Option<Self> {
         if (self.value ^ value) & mask & !self.unknown != 0 {
             return None;

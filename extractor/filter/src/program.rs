@@ -46,7 +46,7 @@ impl Program {
         Self { link_type, instructions, steps }
     }
 
-    /// The link type that the program was compiled for; on packets of another its answers mean nothing.
+    /// The link type that the program was compiled for; its verdicts on packets of another are meaningless.
     pub fn link_type(&self) -> LinkType {
         self.link_type
     }

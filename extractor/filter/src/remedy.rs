@@ -1,6 +1,6 @@
-//! Suggestions for expressions that are refused: those of people who come from Wireshark, write in capitals, or mistype a word.
+//! Suggestions for refused expressions: Wireshark's display filters, capital letters, mistyped words.
 //!
-//! **Invariant:** a remedy that rewrites the expression has been compiled; what would be refused again is not named.
+//! **Invariant:** a remedy that rewrites the expression has been compiled, so it is never refused in turn.
 
 mod display;
 mod words;
@@ -14,7 +14,7 @@ use super::guard;
 use super::lexer::{FilterToken, TokenKind, is_word_of_the_language, tokens};
 use super::target::{CompileTarget, Optimize};
 
-/// No remedy is looked for in larger expressions: each try compiles them.
+/// Larger expressions get no remedy: each attempt compiles them.
 const REMEDIED_TOKENS_MAX: usize = 64;
 /// Rewritten expressions that are tried at most.
 const TRIES_MAX: usize = 12;
@@ -38,7 +38,7 @@ pub(super) fn with_remedy(error: FilterError, link_type: LinkType) -> FilterErro
     }
 }
 
-/// Advice, as the end of a sentence that has named the place; `None` if there is none to give.
+/// Advice, as the end of a sentence that has named the position; `None` if there is none.
 fn remedy(expression: &str, blamed: &Range<usize>, link_type: LinkType) -> Option<String> {
     let tokens = tokens(expression);
     if tokens.len() > REMEDIED_TOKENS_MAX {
@@ -93,10 +93,10 @@ impl RemedyCase<'_> {
             }
         }
         (small != self.expression && self.compiles(&small))
-            .then(|| format!("its words are written in small letters (lower case): `{small}`"))
+            .then(|| format!("keywords are written in small letters (lower case): `{small}`"))
     }
 
-    /// `vxlan 5`: tunnels are chosen by parameters of their own.
+    /// `vxlan 5`: tunnels are selected by separate parameters.
     fn beside_the_filter(&self) -> Option<String> {
         let at = self.blamed_token()?;
         let word = self.blamed_text().to_ascii_lowercase();
@@ -106,14 +106,13 @@ impl RemedyCase<'_> {
             let whole = self.with(self.blamed, outer);
             return self.compiles(&whole).then(|| {
                 format!(
-                    "packets in tunnels are chosen beside the filter ({}), and the tunnel itself is `{whole}` with --view \
-                     outer (view=outer)",
+                    "packets in tunnels are selected by options next to the filter ({}); the tunnel's own packets match `{whole}` with --view outer (view=outer)",
                     flag.map_or_else(|| "--tunnel-peer, tunnel_peer=".to_owned(), |flag| written(flag, "N"))
                 )
             });
         };
         let written = written(flag, self.text(number));
-        // What it is joined to by `and` stays as the filter.
+        // The part joined to it by `and` stays as the filter.
         let joined = |index: usize| {
             self.tokens.get(index).is_some_and(|token| ["and", "&&"].contains(&self.text(token)))
         };
@@ -123,16 +122,18 @@ impl RemedyCase<'_> {
             self.expression[..self.tokens[at - 1].span.start].trim()
         } else if self.tokens.len() == 2 {
             return Some(format!(
-                "packets in tunnels are chosen beside the filter: leave it out and say {written}"
+                "packets in tunnels are selected by an option next to the filter: leave this out and use {written}"
             ));
         } else {
             ""
         };
         Some(match !rest.is_empty() && self.compiles(rest) {
             true => format!(
-                "packets in tunnels are chosen beside the filter: say {written} and the filter `{rest}`"
+                "packets in tunnels are selected by an option next to the filter: use {written} and the filter `{rest}`"
             ),
-            false => format!("packets in tunnels are chosen beside the filter: say {written}, without it"),
+            false => format!(
+                "packets in tunnels are selected by an option next to the filter: use {written} instead"
+            ),
         })
     }
 
@@ -141,22 +142,19 @@ impl RemedyCase<'_> {
         if let Some(translated) = display::translated(self.expression)
             && self.compiles(&translated)
         {
-            return Some(format!(
-                "that is the language of Wireshark's display filters; a capture filter says `{translated}`"
-            ));
+            return Some(format!("that is a Wireshark display filter; the capture filter is `{translated}`"));
         }
         let field = self.blamed_text();
         let protocol = display::protocol_of_field(field)?;
         let search = display::search_of_field(field).map_or_else(String::new, |search| {
-            format!(", or look for conversations with netrewind flows --query {search}")
+            format!(", or find conversations with netrewind flows --query {search}")
         });
         Some(format!(
-            "that is a field of Wireshark's display filters, which a capture filter does not have: say `{protocol}` and \
-             filter the answer in Wireshark{search}"
+            "that is a field of Wireshark's display filters, which capture filters do not have: use `{protocol}` and filter the answer in Wireshark{search}"
         ))
     }
 
-    /// `http`: what is spoken is no word of the language.
+    /// `http`: applications are not keywords of the language.
     fn of_an_application(&self) -> Option<String> {
         let filter_of =
             |text: &str| words::APPLICATIONS.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
@@ -170,11 +168,11 @@ impl RemedyCase<'_> {
             }
         }
         self.compiles(&whole).then(|| {
-            let app = words::LABELLED.contains(word).then(|| {
-                format!(", or look for conversations that spoke it with netrewind flows --query app:{word}")
-            });
+            let app = words::LABELLED
+                .contains(word)
+                .then(|| format!(", or find its conversations with netrewind flows --query app:{word}"));
             format!(
-                "a capture filter knows no applications, but ports: say `{whole}`{}",
+                "a capture filter matches ports, not applications: use `{whole}`{}",
                 app.unwrap_or_default()
             )
         })
@@ -220,7 +218,7 @@ impl RemedyCase<'_> {
         rewritings
     }
 
-    /// `10.0.0.1:80`: the colon or the address before it is to blame.
+    /// `10.0.0.1:80`: the error is at the colon or the address before it.
     fn of_a_socket(&self, at: usize) -> Option<[String; 2]> {
         let is_colon = |index: &usize| self.tokens.get(*index).is_some_and(|token| self.text(token) == ":");
         let colon = [at, at + 1].into_iter().find(is_colon)?;
@@ -230,7 +228,7 @@ impl RemedyCase<'_> {
         Some([self.with(&whole, &joined), self.with(&whole, &format!("host {joined}"))])
     }
 
-    /// An address where it cannot stand alone, or with the mask of a network.
+    /// An address that needs a qualifier, or has a network mask.
     fn of_an_address(&self, at: usize) -> Vec<String> {
         let FilterToken { span, .. } = &self.tokens[at];
         let text = &self.expression[span.clone()];

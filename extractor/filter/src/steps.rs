@@ -1,8 +1,7 @@
-//! The instructions as the interpreter runs them: what most of a filter consists of in one step each, above all a load with
-//! the test that follows it, and the tests of a list of addresses.
+//! The instructions as the interpreter runs them: the most frequent sequences are one step each, above all a load with the test
+//! that follows it, and the tests of a list of addresses.
 //!
-//! **Invariant:** positions are those of the program, so that a jump into the middle of what is run as one step finds the
-//! rest of it.
+//! **Invariant:** positions are those of the program, so that a jump into the middle of a step finds the rest of it.
 
 use super::instruction::{Arithmetic, BranchTest, Instruction, Operand, Width};
 

@@ -91,7 +91,7 @@ fn compile_on<T: Activated + ?Sized>(
 }
 
 /// Beginning of the message if no handle can be opened.
-pub(super) const NO_HANDLE: &str = "no live handle on an Ethernet interface: ";
+pub(super) const NO_HANDLE: &str = "no Ethernet interface can be opened: ";
 
 /// A handle on the first of the interfaces that is of Ethernet and up.
 fn live_ethernet(interfaces: &[String]) -> Result<Capture<Active>, String> {
@@ -99,7 +99,7 @@ fn live_ethernet(interfaces: &[String]) -> Result<Capture<Active>, String> {
     for interface in interfaces {
         match open_live(interface) {
             Ok(handle) if handle.get_datalink() == Linktype::ETHERNET => return Ok(handle),
-            Ok(_) => reasons.push(format!("{interface}: not of Ethernet")),
+            Ok(_) => reasons.push(format!("{interface}: not Ethernet")),
             Err(error) => reasons.push(format!("{interface}: {}", words(error))),
         }
     }

@@ -127,7 +127,7 @@ impl<'a> PathSearch<'a> {
                 _ => {
                     path.origins.follow(instruction, path.machine.x.known());
                     let template = PathPacket { packet: self.packet, facts: &path.facts };
-                    // Whether some packets are rejected here does not matter: the others go on.
+                    // Packets rejected here do not matter: the others continue.
                     if path.machine.execute(instruction, &template, &mut false).is_none() {
                         return Ok(());
                     }
@@ -137,7 +137,7 @@ impl<'a> PathSearch<'a> {
         }
     }
 
-    /// The path on one side of an open branch; none where no packet can be there.
+    /// The path on one side of an open branch; `None` if no packet can take it.
     fn side(
         &self,
         path: &Path,

@@ -59,7 +59,7 @@ const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;
 const SIGXCPU: i32 = 24;
 
-/// Compiles in a worker process, which is killed where nobody waits for it any more; names must have been checked.
+/// Compiles in a worker process, which is killed once no query waits for it any more; names must have been checked.
 pub(super) fn compile_in_worker(
     worker: &Path,
     expression: &str,
@@ -81,7 +81,7 @@ pub(super) fn compile_in_worker(
         .map_err(broken)?;
     let answer = converse(&mut child, request, limits, is_given_up).map_err(broken);
     if !matches!(answer, Ok(Conversed::Answer(_))) {
-        // It may have ended by itself meanwhile, which is as good.
+        // It may have ended by itself meanwhile, which is fine.
         let _ = child.kill();
     }
     // No zombie stays in either case.
@@ -96,7 +96,7 @@ pub(super) fn compile_in_worker(
         }
         Conversed::Answer(answer) if answer.ends_with(OUT_OF_MEMORY) => Err(out_of_memory(limits)),
         Conversed::Answer(answer) => read_answer(expression, &answer).unwrap_or_else(|| {
-            Err(broken(io::Error::new(io::ErrorKind::InvalidData, "its answer makes no sense")))
+            Err(broken(io::Error::new(io::ErrorKind::InvalidData, "its answer cannot be read")))
         }),
     }
 }
@@ -149,13 +149,13 @@ fn converse(
     };
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("filter-worker".to_owned()).spawn(move || {
-        // A worker that dies early breaks the pipe; what it has said before tells more than that.
+        // A worker that dies early breaks the pipe; its earlier output tells more than that.
         let _ = stdin.write_all(request.as_bytes());
         drop(stdin);
         let mut answer = String::new();
         let bytes_max = INSTRUCTIONS_MAX as u64 * INSTRUCTION_LINE_BYTES_MAX;
         let read = stdout.take(bytes_max).read_to_string(&mut answer).map(|_| answer);
-        // Nobody listens any more once the deadline has passed.
+        // The receiver is gone once the deadline has passed.
         let _ = sender.send(read);
     })?;
     let mut waited = Duration::ZERO;

@@ -84,17 +84,17 @@ pub enum Refusal {
     /// It has no token.
     #[error("a token is needed: send it as Authorization: Bearer nrw_...")]
     NoToken,
-    /// It has one that is worth nothing: unknown, wrong, removed or expired, which is not told apart.
+    /// It has one that is not valid: unknown, wrong, removed or expired, without distinction.
     #[error("the token is not valid")]
     WrongToken,
     /// It has one that is for something else.
-    #[error("the token is not for this: it needs the scope {}", .0.name())]
+    #[error("the token may not do this: it needs the scope {}", .0.name())]
     OutOfScope(Scope),
     /// It asks for a host of another name.
     #[error("{0:?} is not this machine: without tokens only requests to a loopback address are answered")]
     WrongHost(String),
     /// A page of another origin sent it.
-    #[error("pages of other origins are not answered: see --allow-origin")]
+    #[error("requests from pages of other origins are refused: see --allow-origin")]
     WrongOrigin,
     /// There were too many wrong ones.
     #[error("too many wrong tokens: wait {} s", .0.as_secs() + 1)]
@@ -111,7 +111,7 @@ pub enum Look {
     Known(Caller),
     /// The request is refused.
     Refused(Refusal),
-    /// Only a hash can tell, which takes time: see [`Access::verify`].
+    /// Only the hash can decide, which takes time: see [`Access::verify`].
     Unknown(Claim),
 }
 
@@ -122,7 +122,7 @@ pub struct Claim {
     peer: IpAddr,
 }
 
-/// Judges requests by a file of tokens, which may change meanwhile.
+/// Checks requests against a file of tokens, which may change meanwhile.
 #[derive(Debug)]
 pub struct Access {
     path: PathBuf,
@@ -161,7 +161,7 @@ struct Remembered {
 impl Access {
     /// Opens a file of tokens. The key has to be random.
     pub fn open(path: &Path, key: &[u8; KEY_BYTES], now: Moment) -> Result<Self, TokensError> {
-        // The stamp first: a change in between is found at the next look.
+        // The stamp first: a change in between is found at the next check.
         let stamp = Stamp::of(path);
         let tokens = Some(Arc::new(Tokens::load(path)?));
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
@@ -200,7 +200,7 @@ impl Access {
     /// Holds a token against its hash. Takes some 20 ms of a core.
     pub fn verify(&self, claim: &Claim, now: Moment) -> Result<Caller, Refusal> {
         let tokens = self.tokens(now).ok_or(Refusal::Unavailable)?;
-        // Those that came at the same time may have used up what is put up with.
+        // Simultaneous attempts may have used up the allowance.
         if let Some(wait) = locked(&self.failures).wait(claim.peer, now.monotonic) {
             return Err(Refusal::TooMany(wait));
         }
@@ -217,7 +217,7 @@ impl Access {
         }
     }
 
-    /// Looks at the `Cookie` of a request that has no `Authorization`.
+    /// Checks the `Cookie` of a request that has no `Authorization`.
     pub fn look_at_cookie(&self, cookies: Option<&str>, peer: IpAddr, now: Moment) -> Look {
         let Some(value) = cookies.and_then(cookie_in) else { return Look::Refused(Refusal::NoToken) };
         let Some(tokens) = self.tokens(now) else { return Look::Refused(Refusal::Unavailable) };
@@ -275,8 +275,8 @@ impl Access {
         }
     }
 
-    /// The tokens, read again where the file has changed; `None` where it cannot be used: then nobody gets in, as the
-    /// change may have been to keep somebody out.
+    /// The tokens, reloaded if the file has changed; `None` if it cannot be used: then nobody is admitted, because the change
+    /// may have removed a token.
     fn tokens(&self, now: Moment) -> Option<Arc<Tokens>> {
         let mut file = locked(&self.file);
         if now.monotonic.saturating_sub(file.looked_at) >= LOOK_INTERVAL {

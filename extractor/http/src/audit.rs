@@ -1,4 +1,4 @@
-//! Audit of extractions, queries and refusals: who asked for what, and what was given to them. One JSON object a line, written
+//! Audit of extractions, queries and refusals: who asked for what, and what they got. One JSON object a line, written
 //! by one thread, so that no answer waits for the disk. Bounded: the file is renamed once it is full, and the oldest one is
 //! deleted.
 
@@ -23,7 +23,7 @@ use repeats::Repeats;
 
 /// Lines that wait to be written.
 const QUEUE_MAX: usize = 1024;
-/// Refusals that are written within a minute: whoever is refused must not push out what others were given. The rest are
+/// Refusals that are written within a minute: refused clients must not push out records of what others got. The rest are
 /// counted in the next line about one.
 const REFUSALS_A_MINUTE_MAX: u32 = 60;
 /// Characters of a path or a reason that are kept.
@@ -35,7 +35,7 @@ const TEXT_CHARACTERS_MAX: usize = 200;
 pub enum Ending {
     /// Everything asked for was given.
     Complete,
-    /// Everything there is was given, which is not all that there was.
+    /// Everything that is kept was given, but the answer is incomplete.
     Incomplete,
     /// A limit of packets or bytes was reached.
     Limit,
@@ -91,7 +91,7 @@ pub struct Extraction {
     pub seconds: f64,
 }
 
-/// A request that was not answered, for want of a right.
+/// A request that was refused for lack of a right.
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// Time of the request.
@@ -246,7 +246,7 @@ impl Audit {
         self.write(extraction.asked, &Line::Extraction { asked: extraction.into(), packets, bytes });
     }
 
-    /// Notes that somebody asked what can be known of packets. What is asked again and again is counted meanwhile.
+    /// Records a query that returns no packets. Repeated queries are counted meanwhile.
     pub fn query(&self, asked: &Extraction) {
         let repeated = locked(&self.repeats).before(asked);
         let Some(repeated) = repeated else { return };
@@ -288,7 +288,7 @@ impl Audit {
         self.send(line, 1);
     }
 
-    /// Puts a line in the queue; where there is no room, `worth` lines are lost.
+    /// Puts a line in the queue; if there is no room, `worth` lines are lost.
     fn send(&self, line: &Line<'_>, worth: u64) {
         // It has no maps and no numbers that JSON does not know.
         let text = serde_json::to_string(line).unwrap_or_default();

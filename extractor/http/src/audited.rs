@@ -18,7 +18,7 @@ use netrewind_extractor::Stream;
 use netrewind_extractor::flows::{Conversation, FlowAnswer, FlowId};
 use netrewind_extractor::{Answer, Completeness, ExtractError, Extractor, Query};
 
-/// The kind of answer that is an extraction: what was said in a conversation.
+/// The kind of answer that counts as an extraction: the stream of a conversation.
 pub const STREAM: &str = "stream";
 
 /// Facts about an answer for the audit.
@@ -49,7 +49,7 @@ pub struct Inquiry {
 }
 
 impl Inquiry {
-    /// Does the work on a thread of its own, once there is a place, for so long at most.
+    /// Does the work on a separate thread, once there is a place, for at most this long.
     pub async fn answer<T: Told + Send + 'static>(
         self,
         pool: &Pool,
@@ -68,12 +68,13 @@ impl Inquiry {
         };
         let answered = look_up(&service, pool, &peer, noted);
         let Some(time) = time else { return answered.await };
-        // The work is told to stop when what waits for it goes, and is to know by then why.
+        // The work stops when its waiter goes, and must know the reason by then.
         let mut answered = Box::pin(answered);
         let in_time = tokio::time::timeout(time, &mut answered).await;
         is_over.store(in_time.is_err(), Ordering::Relaxed);
         in_time.unwrap_or_else(|_| {
-            let detail = format!("the time of {} s passed: allow more, or ask for less", time.as_secs());
+            let detail =
+                format!("the time limit of {} s was reached: allow more, or ask for less", time.as_secs());
             Err(Problem::new(Kind::OutOfTime, detail))
         })
     }

@@ -24,7 +24,7 @@ pub enum Part {
     Head(Box<Completeness>),
     /// Then bytes of the file.
     Chunk(Bytes),
-    /// Last: what came of it. Where this does not come, the answer broke off.
+    /// Last: the result. If this is missing, the answer broke off.
     End(Result<Box<Answer>, Problem>),
 }
 
@@ -39,7 +39,7 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// An outlet and the parts that come out of it. Must be called on the runtime.
+    /// A queue's writing end and its parts. Must be called on the runtime.
     pub fn new(service: Arc<Service>, slot: Slot) -> (Self, mpsc::Receiver<Part>) {
         let (parts, taken) = mpsc::channel(PARTS_MAX);
         let gathered = BytesMut::new();
@@ -73,7 +73,7 @@ impl Outlet {
         self.put(part)
     }
 
-    /// Sends what is known before reading, ahead of what has been written so far: less than a chunk.
+    /// Sends the completeness known before reading, ahead of the bytes written so far: less than a chunk.
     pub fn announce(&mut self, completeness: Completeness) -> io::Result<()> {
         self.put(Part::Head(Box::new(completeness)))
     }
@@ -97,11 +97,11 @@ impl Outlet {
         tokio::select! {
             sent = self.parts.send(part) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
             () = tokio::time::sleep(stall_time) => {
-                let text = format!("the client took nothing for {} s: the answer is cut", stall_time.as_secs());
+                let text = format!("the client read nothing for {} s: the answer is cut off", stall_time.as_secs());
                 Err(io::Error::new(io::ErrorKind::TimedOut, text))
             }
             _ = phases.wait_for(|phase| *phase == Phase::Cutting) => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "the service ends: the answer is cut"))
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the service is stopping: the answer is cut off"))
             }
         }
     }

@@ -1,7 +1,6 @@
-//! Connections: only so many, none that takes nothing for ever, and none of which nothing comes while others wait to get in.
+//! Connections: a limited number, none that reads nothing for ever, and no idle one while others wait.
 //!
-//! **Invariant:** a connection that does nothing keeps nobody out: where there is no room, one of those is closed, of whoever
-//! has the most of them.
+//! **Invariant:** an idle connection keeps nobody out: if there is no room, one of the peer with the most idle ones is closed.
 
 use netrewind_store::locked;
 use std::collections::{BTreeMap, HashMap};
@@ -79,7 +78,7 @@ impl Connections {
         locked(&self.known)
     }
 
-    /// Lets a connection in; one that does nothing makes room where there is none. `None` where all are busy.
+    /// Admits a connection; if there is no room, an idle one is closed. `None` if all are busy.
     fn admit(self: &Arc<Self>, address: SocketAddr) -> Option<Admitted> {
         let peer = Peer::of_address(address.ip());
         let peer_max = (self.connections_max - self.connections_max / KEPT_FOR_OTHERS).max(1);
@@ -97,7 +96,7 @@ impl Connections {
         Some(Admitted { connections: Arc::clone(self), number, closed })
     }
 
-    /// A request of this connection is being answered, until what is given back is dropped.
+    /// Marks a request of this connection as being answered, until the returned guard is dropped.
     fn busy(self: &Arc<Self>, address: SocketAddr) -> Busy {
         *self.known().busy.entry(address).or_default() += 1;
         Busy { connections: Arc::clone(self), address }
@@ -160,7 +159,7 @@ impl Drop for Busy {
     }
 }
 
-/// Keeps a connection from being taken for idle until its answer has gone.
+/// Keeps a connection from counting as idle until its answer has been sent.
 pub async fn busy(
     State(connections): State<Arc<Connections>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
@@ -241,8 +240,8 @@ where
     }
 }
 
-/// A connection that fails where its client takes nothing for too long, where it never sends anything, and where it does
-/// nothing while there is no room for others.
+/// A connection that fails if its client reads nothing for too long, never sends anything, or is idle while there is no room for
+/// others.
 #[derive(Debug)]
 pub struct Connection<T> {
     stream: T,
@@ -255,7 +254,7 @@ pub struct Connection<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Connection<T> {
-    /// Looks at the outcome of a write: a pending one may be so only for a time.
+    /// Checks the outcome of a write: it may be pending only for a limited time.
     fn watch<R>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if written.is_ready() {
             self.stalled = None;

@@ -1,4 +1,4 @@
-//! Reads the rest of a request whose answer is there already: a connection that is closed over unread bytes is reset, and a
+//! Reads the rest of a request that has been answered already: a connection that is closed over unread bytes is reset, and a
 //! reset overtakes the answer (RFC 9112, section 9.6).
 
 use netrewind_store::locked;
@@ -22,7 +22,7 @@ const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Reads what is left of a request's body, so that its answer arrives.
 pub(crate) async fn read_to_the_end(request: Request, next: Next) -> Response {
-    // Whoever waits to be told to go on sends nothing once there is an answer (RFC 9110, section 10.1.1).
+    // A client that waits for 100 Continue sends nothing once it has an answer (RFC 9110, section 10.1.1).
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
         return next.run(request).await;
     }

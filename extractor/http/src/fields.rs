@@ -51,7 +51,7 @@ impl Fields {
             let detail = match error.classify() {
                 Category::Eof => "the body ends before the JSON object in it does".to_owned(),
                 _ => format!(
-                    "the body is not a JSON object of parameters, as {{\"filter\": \"port 53\"}}: line {line}, column {column}"
+                    "the body is not a JSON object of parameters, such as {{\"filter\": \"port 53\"}}: line {line}, column {column}"
                 ),
             };
             Problem::new(Kind::BadBody, detail)
@@ -137,7 +137,7 @@ impl Fields {
         }
     }
 
-    /// A text that `parse` understands; `expected` says what that is.
+    /// A text that `parse` accepts; `expected` describes it.
     pub fn parsed<T>(
         &mut self,
         name: &'static str,
@@ -153,8 +153,8 @@ impl Fields {
         let Some(name) = self.given.into_keys().chain(self.lists.into_keys()).next() else { return Ok(()) };
         let known = self.known.join(", ");
         let detail = match self.known.is_empty() {
-            true => format!("there is no parameter {:?}: nothing can be chosen here", shown(&name)),
-            false => format!("there is no parameter {:?}; there are {known}", shown(&name)),
+            true => format!("there is no parameter {:?}: this path takes no parameters", shown(&name)),
+            false => format!("there is no parameter {:?}; the parameters are {known}", shown(&name)),
         };
         Err(Problem::new(Kind::UnknownParameter, detail).with("parameter", name).with("known", self.known))
     }
@@ -181,7 +181,7 @@ fn parse_number(text: &str) -> Option<u64> {
     }
 }
 
-/// Reads the members of an object without losing those that come twice.
+/// Reads the members of an object, keeping repeated ones.
 struct Pairs;
 
 impl<'de> Visitor<'de> for Pairs {

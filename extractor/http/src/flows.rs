@@ -1,4 +1,4 @@
-//! Conversations: lists, one of them, what was said in it, and what all add up to.
+//! Conversations: lists, single ones, their streams, and summaries.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,7 +44,7 @@ pub struct Listing {
     limit: Option<u64>,
     /// The `next` of the page before: it fixes range and order.
     cursor: Option<String>,
-    /// Only conversations that it finds, as `sni:example.com AND bytes:>1000000`.
+    /// Only conversations that this search finds, such as `sni:example.com AND bytes:>1000000`.
     #[param(example = "bytes:>1000")]
     query: Option<String>,
 }
@@ -69,23 +69,23 @@ pub enum SortName {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only its description is used")]
 pub struct Extent {
-    /// Buckets of the series, about. Absent: 200.
+    /// Approximate number of buckets in the series. Absent: 200.
     #[param(minimum = 1, maximum = 4096)]
     buckets: Option<u64>,
     /// Entries of each top list. Absent: 10.
     #[param(minimum = 1, maximum = 1000)]
     top: Option<u64>,
-    /// Pairs of hosts. Absent: as many as of each top list.
+    /// Number of pairs of hosts. Absent: as many as in each top list.
     #[param(minimum = 1, maximum = 1000)]
     edges: Option<u64>,
-    /// Only conversations that it finds, as `sni:example.com AND bytes:>1000000`.
+    /// Only conversations that this search finds, such as `sni:example.com AND bytes:>1000000`.
     #[param(example = "bytes:>1000")]
     query: Option<String>,
 }
 
 /// Conversations, sorted and paged
 ///
-/// Packets and bytes are those of the range that the filter accepts. Pages fit together while recording goes on.
+/// Packets and bytes are those in the range that the filter accepts. Pages stay consistent while recording continues.
 #[utoipa::path(get, path = "/api/v1/flows", tag = "flows", params(Selection, Listing), responses(
     (status = 200, description = "A page of conversations", body = FlowAnswer)
 ))]
@@ -110,7 +110,7 @@ pub async fn list(
     };
     let mut answer = inquiry.answer(&service.packets, None, work).await?;
     if is_restricted {
-        // What it took tells of packets that the asker may not know of.
+        // The time that it took depends on packets that the asker may not know of.
         answer.work = Work::default();
     }
     Ok(Json(answer))
@@ -142,9 +142,9 @@ fn at_least_one(fields: &mut Fields, name: &'static str, most: u64) -> Result<Op
 
 /// One conversation, by its id
 ///
-/// From its first packet on to its end, or to the end of the range.
+/// Time from its first packet to its end, or to the end of the range.
 #[utoipa::path(get, path = "/api/v1/flows/{id}", tag = "flows",
-    params(("id" = String, Path, description = "As flows are listed with"), Selection), responses(
+    params(("id" = String, Path, description = "Id of the flow, as in the list of flows"), Selection), responses(
     (status = 200, description = "The conversation", body = Conversation)
 ))]
 pub async fn one(
@@ -178,17 +178,17 @@ fn no_such_flow(id: FlowId) -> Problem {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only its description is used")]
 pub struct StreamBound {
-    /// Bytes of payload at most. Absent: 1 MiB.
+    /// Maximum bytes of payload. Absent: 1 MiB.
     #[param(minimum = 1, maximum = 16_777_216)]
     max_bytes: Option<u64>,
 }
 
 /// Payload of both ends of a conversation, in order
 ///
-/// The payload of TCP is put together by its sequence numbers; each datagram of UDP is a chunk.
+/// TCP payload is reassembled by sequence numbers; each UDP datagram is a chunk.
 #[utoipa::path(get, path = "/api/v1/flows/{id}/stream", tag = "flows",
-    params(("id" = String, Path, description = "As flows are listed with"), Selection, StreamBound), responses(
-    (status = 200, description = "What was said", body = Stream)
+    params(("id" = String, Path, description = "Id of the flow, as in the list of flows"), Selection, StreamBound), responses(
+    (status = 200, description = "The stream", body = Stream)
 ))]
 pub async fn stream(
     State(service): State<Arc<Service>>,
@@ -254,7 +254,7 @@ pub async fn summary(
     Ok(Json(answer))
 }
 
-/// Answer for a filter that is right.
+/// Answer for a valid filter.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RightFilter {
     /// The filter.
@@ -272,7 +272,7 @@ pub struct Expression {
 
 /// Check of a filter
 ///
-/// Checked as it is typed: nothing is looked up. Errors are reported as by the endpoints that use the filter.
+/// Checks a filter while it is typed, without reading packets. Errors are the same as from the endpoints that use the filter.
 #[utoipa::path(get, path = "/api/v1/filter", tag = "packets", params(Expression), responses(
     (status = 200, description = "It is", body = RightFilter)
 ))]

@@ -23,7 +23,7 @@ use netrewind_extractor::flows::FlowSummary;
 
 /// Interval between two checks for a changed file.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// Bytes of a database at most: the largest that are sold have half of it.
+/// Limit on the bytes of a database: the largest commercial ones have half of it.
 const DATABASE_BYTES_MAX: u64 = 1 << 30;
 /// Networks that are looked at until one has a place.
 const NETWORKS_TRIED_MAX: usize = 10_000;
@@ -39,7 +39,7 @@ const LONGITUDE: &[&[&str]] = &[&["location", "longitude"], &["longitude"], &["l
 /// A GeoIP database cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{}: {reason}: give a database of places in the MaxMind DB format (.mmdb), as GeoLite2 City or DB-IP City Lite",
+    "{}: {reason}: give a database with locations in the MaxMind DB format (.mmdb), such as GeoLite2 City or DB-IP City Lite",
     path.display()
 )]
 pub struct PlacesError {
@@ -49,7 +49,7 @@ pub struct PlacesError {
     pub reason: String,
 }
 
-/// Location of an address, as far as the database knows it.
+/// Location of an address according to the database.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Place {
     /// The country's name.
@@ -77,7 +77,7 @@ pub struct SummaryAnswer {
     /// Locations by address, for those of `top.hosts` and `edges` that `--geoip` knows. Private addresses seldom have one.
     #[schema(value_type = BTreeMap<String, Place>)]
     places: BTreeMap<IpAddr, Place>,
-    /// Another way to ask that would find packets, if this one found none.
+    /// Changed query that would find packets, if this one found none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) hint: Option<Hint>,
@@ -103,12 +103,12 @@ pub struct Places {
 type Database = Reader<Vec<u8>>;
 
 impl Places {
-    /// Opens an `.mmdb` file of which at least one network has a place.
+    /// Opens an `.mmdb` file in which at least one network has a location.
     pub fn open(path: &Path) -> Result<Self, PlacesError> {
         Ok(Self { path: path.to_owned(), database: Mutex::new(Arc::new(load(path)?)) })
     }
 
-    /// The places of these addresses, as far as they are known.
+    /// The locations of these addresses, if known.
     fn of(&self, addresses: impl Iterator<Item = IpAddr>) -> BTreeMap<IpAddr, Place> {
         let database = Arc::clone(&locked(&self.database));
         let mut places = BTreeMap::new();
@@ -124,7 +124,7 @@ impl Places {
         places
     }
 
-    /// Reads the file again whenever it changes, for ever. What is wrong then is logged, and the old one stays.
+    /// Reloads the file whenever it changes, for ever. Errors are logged, and the old one stays in use.
     pub(crate) async fn watch(self: Arc<Self>) {
         let mut known = stamp(&self.path);
         loop {
@@ -138,13 +138,13 @@ impl Places {
             match loaded {
                 Ok(database) => {
                     *locked(&self.database) = Arc::new(database);
-                    tracing::info!(file = %self.path.display(), "the GeoIP database was read again");
+                    tracing::info!(file = %self.path.display(), "the GeoIP database was reloaded");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the GeoIP database has changed; the old one stays in use")
+                    tracing::warn!(%error, "the changed GeoIP database cannot be used; the old one stays in use")
                 }
             }
-            // What is still being written changes once more.
+            // A file that is still being written changes again.
             known = now;
         }
     }
@@ -163,7 +163,7 @@ fn load(path: &Path) -> Result<Database, PlacesError> {
     if bytes.len() as u64 > DATABASE_BYTES_MAX {
         return Err(wrong(format!("it has more than {DATABASE_BYTES_MAX} bytes")));
     }
-    let damaged = |_| wrong("it is no database of MaxMind's format (MMDB), or a damaged one".to_owned());
+    let damaged = |_| wrong("it is not a MaxMind DB file (MMDB), or it is damaged".to_owned());
     let database = Reader::from_source(bytes).map_err(damaged)?;
     let kind = database.metadata().database_type.clone();
     let mut networks = database.networks(maxminddb::WithinOptions::default()).map_err(damaged)?;
@@ -175,7 +175,7 @@ fn load(path: &Path) -> Result<Database, PlacesError> {
     if has_places {
         Ok(database)
     } else {
-        Err(wrong(format!("it is a database of kind {kind:?} without places")))
+        Err(wrong(format!("it is a {kind:?} database, which has no locations")))
     }
 }
 

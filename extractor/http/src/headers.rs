@@ -23,11 +23,11 @@ pub struct Summary {
     /// Packets dropped in it while recording.
     #[schema(value_type = netrewind_extractor::DropsSchema)]
     dropped: Drops,
-    /// The part of it of which packets have expired.
+    /// Part of the range whose packets have expired.
     no_longer_kept: Option<Span>,
     /// Parts of segments that could not be read.
     unreadable: u64,
-    /// The limit at which the answer ended although there was more.
+    /// Limit at which the answer ended although there was more.
     limit_reached: Option<ReachedLimit>,
 }
 
@@ -41,7 +41,7 @@ pub struct Account {
     /// Its completeness.
     #[serde(flatten)]
     summary: Summary,
-    /// Another way to ask that would find packets, if this one found none.
+    /// Changed query that would find packets, if this one found none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     hint: Option<Hint>,

@@ -28,7 +28,7 @@ use netrewind_extractor::{
 
 /// Number of packets that match
 ///
-/// The account of the answer, with its whole completeness. Segments whose index tells are not read.
+/// The account of the answer, with its whole completeness. Segments whose index has the count are not read.
 #[utoipa::path(get, path = "/api/v1/packets/count", tag = "packets", params(Selection, Conversations, Bounds), responses(
     (status = 200, description = "The account of the answer", body = Answer)
 ))]
@@ -55,7 +55,7 @@ pub async fn count(
     };
     let mut answer = inquiry.answer(&service.packets, bounds.time(), work).await?;
     if is_restricted {
-        // How many packets were looked at tells of those that the asker may not know of.
+        // The number of examined packets depends on those that the asker may not know of.
         answer.work = Work::default();
     }
     Ok(Json(answer))
@@ -66,7 +66,7 @@ pub async fn count(
 pub struct EstimateAnswer {
     #[serde(flatten)]
     estimate: Estimate,
-    /// Completeness of the answer, as far as it is known before reading.
+    /// Completeness of the answer as known before reading.
     pub(crate) completeness: Completeness,
 }
 
@@ -127,7 +127,7 @@ pub async fn segments(
     Ok(Json(look_up(&service, &service.lookups, &identity.share(), work).await?))
 }
 
-/// Another way to ask, for an empty answer; looked for within a small part of the time that the answer took.
+/// A changed query, for an empty answer; searched within a small part of the time that the answer took.
 pub(crate) fn hint_for(
     extractor: &Extractor,
     query: &Query,
@@ -138,7 +138,7 @@ pub(crate) fn hint_for(
     extractor.hint(query, &|| Instant::now() >= until || is_gone())
 }
 
-/// Does work on a thread of its own, once there is a place for this peer; gives it up when the client goes.
+/// Does work on a thread of its own, once there is a place for this peer; cancels it when the client goes.
 pub(crate) async fn look_up<T: Send + 'static>(
     service: &Arc<Service>,
     pool: &Pool,
@@ -157,11 +157,11 @@ pub(crate) async fn look_up<T: Send + 'static>(
     match task.await {
         Ok(Err(ExtractError::Cancelled)) => Err(ending()),
         Ok(done) => Ok(done?),
-        Err(_) => Err(Problem::new(Kind::Failed, "the answer broke off: the service's log says why")),
+        Err(_) => Err(Problem::new(Kind::Failed, "the answer broke off: see the service's log")),
     }
 }
 
-/// Set when whoever waits does not any more.
+/// Set when the waiter has gone.
 struct SetOnDrop(Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {

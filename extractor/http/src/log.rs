@@ -1,4 +1,4 @@
-//! One line for each request: never its query string, which can name what nobody else should read.
+//! One line for each request: never its query string, which can hold private data.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -10,7 +10,7 @@ use crate::problem::Problem;
 /// Path that monitoring asks for every few seconds: not worth a line each.
 const HEALTH_PATH: &str = "/healthz";
 
-/// Says what was asked and how it was answered. Of a body that is still being sent only the beginning is known.
+/// Logs the request and its answer. Of a body that is still being sent only the beginning is known.
 pub(crate) async fn each_request(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let begun = Instant::now();

@@ -66,7 +66,7 @@ impl Default for Metrics {
             Unit::Seconds,
             request_seconds.clone(),
         );
-        registry.register("extractions", "Extractions that have ended, by how", extractions.clone());
+        registry.register("extractions", "Extractions that have ended, by result", extractions.clone());
         registry.register("extracted_packets", "Packets given to clients", packets.clone());
         registry.register_with_unit(
             "extracted",
@@ -100,13 +100,8 @@ impl Metrics {
     pub fn text(&self, store: &Store, packets: &Pool, now: Timestamp) -> Result<String, StoreError> {
         let recording = locked(&self.recorded).look(store, now)?;
         let mut looked = Registry::with_prefix("netrewind");
-        gauge(
-            &mut looked,
-            "extractions_running",
-            "Extractions that have begun and not ended",
-            packets.running(),
-        );
-        gauge(&mut looked, "extractions_waiting", "Extractions that wait to begin", packets.waiting());
+        gauge(&mut looked, "extractions_running", "Extractions that are running", packets.running());
+        gauge(&mut looked, "extractions_waiting", "Extractions waiting to start", packets.waiting());
         add_recording(&mut looked, &recording);
         add_store(&mut looked, store, now)?;
         let mut text = String::new();
@@ -133,20 +128,25 @@ fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
 fn add_recording(registry: &mut Registry, recording: &Recording) {
     let Recording { state, account, last_line, .. } = recording;
     gauge(registry, "recording", "1 while packets are recorded, 0 otherwise", (*state == State::Yes).into());
-    let help = "1 while the disk takes no packets, 0 otherwise";
+    let help = "1 while packets cannot be written to the disk, 0 otherwise";
     gauge(registry, "recorder_disk_failing", help, (*state == State::Failing).into());
     let dropped = Family::<Labels, Counter>::default();
     for (reason, packets) in [("kernel", account.dropped.kernel), ("disk", account.dropped.disk)] {
         dropped.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(packets);
     }
-    counter(registry, "recorder_received_packets", "Packets that arrived, by the logbook", account.received);
+    counter(
+        registry,
+        "recorder_received_packets",
+        "Packets received, according to the logbook",
+        account.received,
+    );
     counter(
         registry,
         "recorder_written_packets",
-        "Packets that were written, by the logbook",
+        "Packets written, according to the logbook",
         account.written,
     );
-    registry.register("recorder_dropped_packets", "Packets that arrived and were not written", dropped);
+    registry.register("recorder_dropped_packets", "Packets received but not written", dropped);
     counter(registry, "recorder_written_bytes", "Bytes of the packets that were written", account.bytes);
     let last = last_line.map_or(0, |at| at.ns() / SECOND_NS);
     gauge(registry, "recorder_last_sign_timestamp_seconds", "When the logbook was last written", last);
@@ -158,13 +158,13 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
     let unindexed = || segments.iter().filter(|s| s.state == SegmentState::Sealed && !s.has_index);
     let lag = unindexed().next().map_or(0, |oldest| now.ns_since(oldest.name.opened) / SECOND_NS);
     let opened = segments.first().map_or(0, |oldest| oldest.name.opened.ns() / SECOND_NS);
-    gauge(registry, "store_bytes", "What everything in the store takes on the disk", store.disk_bytes()?);
-    gauge(registry, "store_segments", "Segments that are kept", segments.len() as u64);
+    gauge(registry, "store_bytes", "Disk space of everything in the store", store.disk_bytes()?);
+    gauge(registry, "store_segments", "Segments in the store", segments.len() as u64);
     gauge(registry, "store_oldest_timestamp_seconds", "When the oldest segment was opened", opened);
     gauge(registry, "index_missing_segments", "Sealed segments without an index", unindexed().count() as u64);
     let waiting = unindexed().map(|segment| segment.file_bytes).sum();
     gauge(registry, "index_missing_bytes", "Bytes of these segments", waiting);
-    gauge(registry, "index_lag_seconds", "Since when the oldest of these was opened", lag);
+    gauge(registry, "index_lag_seconds", "When the oldest of these was opened", lag);
     Ok(())
 }
 

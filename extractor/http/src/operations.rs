@@ -18,7 +18,7 @@ use netrewind_extractor::ExtractError;
 /// State of the service and of recording.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`, or what is not.
+    /// `ok`, or the fault.
     status: Wellness,
     /// True if queries are answered.
     serving: bool,
@@ -40,12 +40,12 @@ pub enum Wellness {
 
 /// State of the service and of recording
 ///
-/// With `recording=required` it is well only while packets are recorded.
+/// With `recording=required` it is healthy only while packets are recorded.
 #[utoipa::path(get, path = "/healthz", tag = "service",
-    params(("recording" = Option<String>, Query, description = "`required`: not well unless packets are recorded", example = "required", pattern = "^required$")),
+    params(("recording" = Option<String>, Query, description = "`required`: healthy only while packets are recorded", example = "required", pattern = "^required$")),
     responses(
-        (status = 200, description = "It is well", body = Health),
-        (status = 503, description = "It is not", body = Health)
+        (status = 200, description = "Healthy", body = Health),
+        (status = 503, description = "Not healthy", body = Health)
     )
 )]
 pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
@@ -53,7 +53,7 @@ pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> R
     let requires = match fields.text("recording")?.as_deref() {
         None => false,
         Some("required") => true,
-        Some(_) => return Err(Problem::new(Kind::BadParameter, "recording can only be required")),
+        Some(_) => return Err(Problem::new(Kind::BadParameter, "the only value of recording is required")),
     };
     fields.end()?;
     let serving = service.phase() == Phase::Serving;
@@ -81,13 +81,13 @@ pub async fn figures(State(service): State<Arc<Service>>, request: Request) -> R
     Ok(([(header::CONTENT_TYPE, OPENMETRICS_TEXT)], text.await?).into_response())
 }
 
-/// Looks at the store on a thread that may wait for the disk. These are answered however much else is asked.
+/// Reads the store on a thread that may wait for the disk. These requests are answered however busy the service is.
 async fn look<T: Send + 'static>(
     service: Arc<Service>,
     work: impl FnOnce(&Service) -> Result<T, netrewind_store::StoreError> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(move || work(&service)).await {
         Ok(looked) => Ok(looked.map_err(ExtractError::from)?),
-        Err(_) => Err(Problem::new(Kind::Failed, "the answer broke off: the service's log says why")),
+        Err(_) => Err(Problem::new(Kind::Failed, "the answer broke off: see the service's log")),
     }
 }

@@ -35,9 +35,9 @@ pub struct Reading {
     pub query: Query,
     /// Kind of file.
     pub format: Format,
-    /// It goes on with what is being recorded.
+    /// It continues with new packets.
     pub follow: bool,
-    /// True if only the head of the answer is wanted, which is known before reading.
+    /// True if only the headers of the answer are wanted, which are known before reading.
     pub head_only: bool,
     /// Packets that were written into the answer, and their captured bytes.
     pub given: Cell<(u64, u64)>,
@@ -45,7 +45,7 @@ pub struct Reading {
     pub out_of_time: Arc<AtomicBool>,
 }
 
-/// Interval at which a waiting thread checks if anybody still wants the answer.
+/// Interval at which a waiting thread checks if the client is still there.
 const GIVEN_UP_INTERVAL: Duration = Duration::from_millis(20);
 
 type SharedOutlet = Rc<RefCell<Outlet>>;
@@ -68,7 +68,7 @@ impl Reading {
             Err(ReadingError::Extract(ExtractError::Cancelled)) => Err(ending()),
             Err(ReadingError::Extract(error)) => Err(error.into()),
         };
-        // Where it does not arrive, the body breaks off, which says the same.
+        // If it does not arrive, the body breaks off, which says the same.
         let _ = outlet.send(Part::End(end));
     }
 
@@ -93,7 +93,7 @@ impl Reading {
         }
         let mut answer = match answer {
             Err(ExtractError::Cancelled) if self.out_of_time.load(Ordering::Relaxed) => {
-                let detail = "the time passed before the answer could begin: allow more";
+                let detail = "the time limit was reached before the answer could begin: allow more";
                 return Err(ReadingError::Problem(Problem::new(Kind::OutOfTime, detail)));
             }
             answer => answer?,
@@ -104,7 +104,8 @@ impl Reading {
         }
         let limit = answer.completeness.limit_reached;
         if answer.packets == 0 && limit == Some(ReachedLimit::Time) {
-            let detail = "the time passed before a packet was found: allow more, or ask for a shorter range";
+            let detail =
+                "the time limit was reached before a packet was found: allow more, or shorten the range";
             return Err(ReadingError::Problem(Problem::new(Kind::OutOfTime, detail)));
         }
         Ok(answer)
@@ -192,10 +193,10 @@ pub fn ending_of(completeness: &Completeness) -> Ending {
 
 /// Problem sent by a service that is about to end.
 pub fn ending() -> Problem {
-    Problem::new(Kind::ShuttingDown, "the service is about to end: ask again later").retry_after(5)
+    Problem::new(Kind::ShuttingDown, "the service is shutting down: ask again later").retry_after(5)
 }
 
-/// Does what an answer does beside reading. What takes a process of its own waits for its peer's turn, unless it is given up.
+/// Runs the parts of an answer besides reading. Work in a separate process waits for its peer's turn, unless it is cancelled.
 pub fn aside(
     service: &Service,
     peer: &Peer,
@@ -245,7 +246,7 @@ impl Write for Shared {
     }
 }
 
-/// Gives up when the client has gone, ends when the time is over, and lets a waiting client have what there is.
+/// Cancels when the client has gone, ends when the time is over, and passes on the packets so far to a waiting client.
 struct Watching<'a> {
     outlet: SharedOutlet,
     reading: &'a Reading,
@@ -260,7 +261,7 @@ impl Control for Watching<'_> {
 
     fn cut(&self) -> Option<ReachedLimit> {
         let phase = self.reading.service.phase();
-        // What goes on would not end by itself.
+        // A following answer would not end by itself.
         if phase == Phase::Cutting || (self.reading.follow && phase != Phase::Serving) {
             return Some(ReachedLimit::Shutdown);
         }
@@ -284,7 +285,7 @@ impl Control for Watching<'_> {
     }
 }
 
-/// The clocks of an answer that goes on. A client that has gone is noticed by [`Watching`].
+/// The clocks of a following answer. A client that has gone is noticed by [`Watching`].
 struct Clocks<'a> {
     started: Instant,
     reading: &'a Reading,
@@ -325,7 +326,7 @@ impl Sink for Announcing<'_> {
                 return Err(SinkError::ReaderGone);
             }
         }
-        // What it writes here stays in the outlet until the head has gone.
+        // Its output stays queued until the headers are sent.
         self.inner.begin(preface)?;
         let mut outlet = self.outlet.borrow_mut();
         outlet.announce(preface.completeness.clone())?;
@@ -353,12 +354,12 @@ impl Sink for Announcing<'_> {
 }
 
 impl Announcing<'_> {
-    /// The problem with a range of which nothing is kept: an empty file would look like an answer.
+    /// The problem for a range without kept packets: an empty file would look like an answer.
     fn not_kept(&self, completeness: &Completeness) -> Option<Problem> {
         let extractor = &self.reading.service.extractor;
         let query = &self.reading.query;
         if !query.is_restricted() {
-            // A recording that begins has nothing yet, or had nothing when this was asked.
+            // A new recording has nothing yet, or had nothing at the time of the query.
             let is_beginning =
                 query.to.is_none() && extractor.store().locked_by().is_ok_and(|it| it.is_some());
             let detail = completeness.nothing_kept_words().filter(|_| !is_beginning)?;
@@ -375,17 +376,17 @@ impl Announcing<'_> {
         let is_written = extractor.store().locked_by().is_ok_and(|writer| writer.is_some());
         let detail = match kept {
             None if !is_written => "nothing is kept yet".to_owned(),
-            // A recording that begins has nothing yet, or had nothing when this was asked.
+            // A new recording has nothing yet, or had nothing at the time of the query.
             None => return None,
             Some(_) if is_written && completeness.covered.is_none() => return None,
             Some(kept) if query.to.is_some_and(|to| to <= kept.from) => {
-                format!("the oldest packet kept is of {}", kept.from)
+                format!("the oldest packet kept is from {}", kept.from)
             }
             Some(kept) if !is_written && query.from.is_some_and(|from| from >= kept.to) => {
                 format!("the newest packet kept is before {}", kept.to)
             }
             Some(kept) if is_without_records(completeness) => {
-                format!("nothing was recorded then, or it has expired; packets are kept of {kept}")
+                format!("nothing was recorded then, or it has expired; packets are kept from {kept}")
             }
             Some(_) => return None,
         };

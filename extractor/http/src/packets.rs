@@ -30,16 +30,16 @@ use crate::service::{Phase, Service};
 use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::{ANSWER_HEADER, Answer, COMPLETENESS_HEADER, Completeness, Query};
 
-/// An answer that is whole within this time is sent with its account and its length in the head.
+/// An answer that is complete within this time is sent with its account and its length in the headers.
 const WHOLE_WITHIN: Duration = Duration::from_millis(100);
 
 /// Exactly the packets asked for, as a capture file
 #[utoipa::path(get, path = "/api/v1/packets", tag = "packets", params(Selection, Conversations, Bounds, Form), responses(
-    (status = 200, description = "A capture file. A body that breaks off is no answer.", content(
+    (status = 200, description = "A capture file. A body that breaks off is not a complete answer.", content(
         (Vec<u8> = "application/vnd.tcpdump.pcap"), (Vec<u8> = "application/x-pcapng")
     ), headers(
-        ("Netrewind-Completeness" = String, description = "What is known before reading: Summary, as JSON"),
-        ("Netrewind-Answer" = String, description = "What came of it: Account, as JSON. A trailer, unless the answer is small"),
+        ("Netrewind-Completeness" = String, description = "Completeness as known before reading, as JSON"),
+        ("Netrewind-Answer" = String, description = "The account of the answer, as JSON. A trailer, or a header for a small answer"),
     ))
 ))]
 pub async fn get_packets(
@@ -54,11 +54,11 @@ pub async fn get_packets(
 #[utoipa::path(post, path = "/api/v1/packets", tag = "packets", request_body(content(
     (PacketsRequest = "application/json"), (PacketsRequest = "application/x-www-form-urlencoded")
 )), responses(
-    (status = 200, description = "A capture file. A body that breaks off is no answer.", content(
+    (status = 200, description = "A capture file. A body that breaks off is not a complete answer.", content(
         (Vec<u8> = "application/vnd.tcpdump.pcap"), (Vec<u8> = "application/x-pcapng")
     ), headers(
-        ("Netrewind-Completeness" = String, description = "What is known before reading: Summary, as JSON"),
-        ("Netrewind-Answer" = String, description = "What came of it: Account, as JSON. A trailer, unless the answer is small"),
+        ("Netrewind-Completeness" = String, description = "Completeness as known before reading, as JSON"),
+        ("Netrewind-Answer" = String, description = "The account of the answer, as JSON. A trailer, or a header for a small answer"),
     ))
 ))]
 pub async fn post_packets(
@@ -71,14 +71,14 @@ pub async fn post_packets(
 
 /// Exactly the packets of one conversation, as a capture file
 ///
-/// Those that its record counts. `from` and `to` divide it; without them it is whole.
+/// The packets that its record counts. `from` and `to` cut it; without them the conversation is whole.
 #[utoipa::path(get, path = "/api/v1/flows/{id}/packets", tag = "flows",
-    params(("id" = String, Path, description = "As flows are listed with"), Selection, Bounds, FileForm), responses(
-    (status = 200, description = "A capture file. A body that breaks off is no answer.", content(
+    params(("id" = String, Path, description = "Id of the flow, as in the list of flows"), Selection, Bounds, FileForm), responses(
+    (status = 200, description = "A capture file. A body that breaks off is not a complete answer.", content(
         (Vec<u8> = "application/vnd.tcpdump.pcap"), (Vec<u8> = "application/x-pcapng")
     ), headers(
-        ("Netrewind-Completeness" = String, description = "What is known before reading: Summary, as JSON"),
-        ("Netrewind-Answer" = String, description = "What came of it: Account, as JSON. A trailer, unless the answer is small"),
+        ("Netrewind-Completeness" = String, description = "Completeness as known before reading, as JSON"),
+        ("Netrewind-Answer" = String, description = "The account of the answer, as JSON. A trailer, or a header for a small answer"),
     ))
 ))]
 pub async fn of_flow(
@@ -106,7 +106,7 @@ async fn packets(service: Arc<Service>, identity: Identity, request: Request) ->
     let query =
         conversations.of(service.query_for(&identity, selection.following(form.follow == Some(true)))?)?;
     if form.follow == Some(true) && query.chooses_conversations() {
-        let detail = "follow: packets of chosen conversations cannot be followed: ask without flow and query";
+        let detail = "follow: follow does not work with the packets of selected conversations: leave out flow and query";
         return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "follow"));
     }
     give(service, identity, query, &bounds, &form, head_only).await
@@ -139,7 +139,7 @@ async fn give(
     respond(parts, timer, format, head_only).await
 }
 
-/// Waits until it is known whether there is an answer, a little longer for one that is whole, and begins to send it.
+/// Waits until the result is known, and a little longer for a complete one, and begins to send it.
 async fn respond(
     mut parts: Receiver<Part>,
     timer: Timer,
@@ -172,7 +172,7 @@ async fn respond(
 }
 
 fn broken() -> Problem {
-    Problem::new(Kind::Failed, "the answer broke off: the service's log says why")
+    Problem::new(Kind::Failed, "the answer broke off: see the service's log")
 }
 
 fn headers(completeness: &Completeness, format: Format) -> HeaderMap {
@@ -196,7 +196,7 @@ fn disposition(completeness: &Completeness, format: Format) -> String {
     format!("attachment; filename=\"netrewind{}.{}\"", from.unwrap_or_default(), format.extension())
 }
 
-/// An answer that is known to its end: nothing has to be told after it.
+/// A complete answer: no trailer is needed.
 fn whole(headers: HeaderMap, answer: &Answer, chunks: VecDeque<Bytes>) -> Response {
     let account = [(HeaderName::from_static(ANSWER_HEADER), header_value(&Account::from(answer)))];
     let body = chunks.into_iter().flatten().collect::<Vec<u8>>();
@@ -231,8 +231,8 @@ impl Drop for Timer {
     }
 }
 
-/// The bytes of an answer and then, as a trailer, its account. Where the answer fails, the body does: its end is missing
-/// then, and no client can take it for whole.
+/// The bytes of an answer and then, as a trailer, its account. If the answer fails, so does the body: its end is missing then,
+/// so no client can mistake it for complete.
 struct CaptureBody {
     ready: VecDeque<Bytes>,
     parts: Receiver<Part>,
@@ -241,7 +241,7 @@ struct CaptureBody {
 }
 
 impl CaptureBody {
-    /// Body of an answer of which only the head is wanted: it tells no length.
+    /// Body for a HEAD request: without a length.
     fn unsized_and_empty(parts: Receiver<Part>) -> Self {
         Self { ready: VecDeque::new(), parts, is_ended: false, _timer: None }
     }

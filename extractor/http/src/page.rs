@@ -1,7 +1,7 @@
 //! The flow summary view: files that the build put into this program, if it had them.
 //!
-//! `scripts/run` builds them from `extractor/http/ui` before the program. Where there was no npm, the program is whole without
-//! them, and says here where they are missing.
+//! `scripts/run` builds them from `extractor/http/ui` before the program. Without npm the program is built without them, and
+//! says here that they are missing.
 
 use axum::Router;
 use axum::extract::Path;
@@ -21,10 +21,9 @@ struct Files;
 const PAGE: &str = "index.html";
 /// Names of assets hold a hash of what is in them.
 const FOREVER: &str = "public, max-age=31536000, immutable";
-/// The page names its assets: it is asked for again each time, and mostly not sent again.
+/// The page names its assets, so it is revalidated each time, and rarely sent again.
 const ASK_AGAIN: &str = "no-cache";
-const MISSING: &str = "This build has no flow summary view: there was no npm when it was made. Install nodejs and npm, and \
-                       build with scripts/run.\nEverything else is there: see /openapi.json, netrewind flows, netrewind extract.\n";
+const MISSING: &str = "This build has no page: npm was missing when it was built. Install nodejs and npm, and build with scripts/run.\nEverything else works: see /openapi.json, netrewind flows, netrewind extract.\n";
 
 /// The page and its assets.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {

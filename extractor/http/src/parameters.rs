@@ -15,7 +15,7 @@ use netrewind_extractor::flows::{FlowId, Search};
 use netrewind_extractor::time_text::{self, AskedRange, WrittenRange};
 use netrewind_extractor::{AnswerLimits, DedupWindow, Query, TunnelDemands, ViewMode};
 
-/// The longest that an answer may be asked to take, in seconds: a day.
+/// Largest value of `max_seconds`: a day.
 pub const SECONDS_MAX: u64 = 86_400;
 
 /// Selection of packets.
@@ -26,16 +26,16 @@ pub struct Selection {
     /// `09:30` (today), `yesterday 14:00`. Absent: the oldest packet kept.
     #[param(example = "2h ago")]
     from: Option<String>,
-    /// First time that is too late; `+5m` counts from `from`. Absent: now, where `from` moves with the clock, as `2h ago`;
-    /// else up to the newest packet.
+    /// End of the range, exclusive; `+5m` counts from `from`. Absent: now if `from` is relative, such as `2h ago`; else up to
+    /// the newest packet.
     #[param(example = "now")]
     to: Option<String>,
-    /// Time zone of times that name none, as `Europe/Rome` or `+02:00`. Absent: UTC.
+    /// Time zone of times without one, such as `Europe/Rome` or `+02:00`. Absent: UTC.
     tz: Option<String>,
     /// A pcap-filter(7) expression. Absent: every packet.
     #[param(example = "tcp port 443")]
     filter: Option<String>,
-    /// View of a packet in a tunnel that the filter sees: its innermost packet, the packet as received, or either.
+    /// Part of a tunnelled packet that the filter is applied to: its innermost packet, the packet as received, or either.
     #[param(inline)]
     view: Option<ViewName>,
     /// Filter as if packets had no VLAN tags.
@@ -51,14 +51,14 @@ pub struct Selection {
     erspan_session: Option<u32>,
     /// Packets in a tunnel from or to this IPv4 or IPv6 address.
     tunnel_peer: Option<String>,
-    /// Leave packets out that the answer has had already, at most so long before, as `5ms`.
+    /// Leave out packets that the answer already has from at most this time before, such as `5ms`.
     dedup: Option<String>,
     /// Packets from this interface, by the name under which it was recorded, or from this imported file. May be given several
-    /// times. Absent: from wherever they come.
+    /// times. Absent: from all interfaces.
     interface: Option<Vec<String>>,
     /// Do not use the indexes: the answer is the same, and takes longer.
     no_index: Option<bool>,
-    /// The answer goes on: a range without an end has none.
+    /// A following answer with an open range has no end.
     #[param(ignore)]
     follows: bool,
 }
@@ -119,13 +119,13 @@ impl Conversations {
 #[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Bounds {
-    /// Stop after so many packets.
+    /// Stop after this many packets.
     #[param(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     pub max_packets: Option<u64>,
     /// Stop before the packets have more bytes than this, as captured.
     #[param(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     pub max_bytes: Option<u64>,
-    /// Stop after so many seconds of reading.
+    /// Stop after this many seconds of reading.
     #[param(minimum = 1, maximum = 86_400)]
     pub max_seconds: Option<u64>,
 }
@@ -174,10 +174,9 @@ pub struct Form {
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside). Absent: pcap.
     #[param(inline)]
     pub format: Option<Format>,
-    /// Write the innermost packet in place of the tunnel that it came in; the tunnel's fragments are put together.
+    /// Write the innermost packet without its tunnel; the tunnel's fragments are reassembled.
     pub decapsulate: Option<bool>,
-    /// Go on with the packets that are recorded from now on, until the client goes, a limit is reached, or `to` has
-    /// passed.
+    /// Continue with new packets as they are recorded, until the client disconnects, a limit is reached, or `to` has passed.
     pub follow: Option<bool>,
 }
 
@@ -343,7 +342,7 @@ pub struct FileForm {
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside). Absent: pcap.
     #[param(inline)]
     format: Option<Format>,
-    /// Write the innermost packet in place of the tunnel that it came in; the tunnel's fragments are put together.
+    /// Write the innermost packet without its tunnel; the tunnel's fragments are reassembled.
     decapsulate: Option<bool>,
 }
 

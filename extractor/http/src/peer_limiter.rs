@@ -1,4 +1,4 @@
-//! Places that peers share: first come, first served, and each peer has only so many of them.
+//! Places that peers share: first come, first served, with a limit for each peer.
 
 use netrewind_store::locked;
 use std::collections::HashMap;
@@ -49,12 +49,12 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many places, all of which one peer may have.
+    /// This many places, all of which one peer may have.
     pub fn new(places_max: usize) -> Self {
         Self::with_share(places_max, places_max)
     }
 
-    /// So many places, of which each peer may have `peer_max`.
+    /// This many places, of which each peer may have `peer_max`.
     pub fn with_share(places_max: usize, peer_max: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(places_max)), of_peers: Arc::default(), places_max, peer_max }
     }
@@ -83,7 +83,7 @@ impl Places {
         Some(Place { _of_all: of_all, _of_peer: of_peer })
     }
 
-    /// One, once there is one. Who waits for the own share keeps nothing from others.
+    /// A place, once there is one. A peer that waits for its own share does not block others.
     pub async fn take(&self, peer: &Peer) -> Option<Place> {
         // The semaphores are never closed.
         let of_peer = self.of_peer(peer).acquire_owned().await.ok()?;

@@ -18,7 +18,7 @@ pub const RETRY_AFTER_SECONDS: u32 = 5;
 /// The kinds of problems. Their names are stable: clients tell problems apart by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The filter is no expression, or names something that would have to be looked up.
+    /// The filter is not an expression, or has a name that would have to be looked up.
     BadFilter,
     /// The filter would take too long to compile.
     FilterTooExpensive,
@@ -38,11 +38,11 @@ pub enum Kind {
     UnsupportedBody,
     /// The body did not arrive in time.
     SlowRequest,
-    /// Nothing of the range that was asked for is kept.
+    /// Nothing in the queried range is kept.
     NotKept,
     /// There is nothing at this path.
     NotFound,
-    /// The path is not for this method.
+    /// The path does not accept this method.
     MethodNotAllowed,
     /// The answer has several link types, and a pcap file can hold only one.
     SeveralLinkTypes,
@@ -56,7 +56,7 @@ pub enum Kind {
     TooManyFailures,
     /// No token can be checked.
     AccessUnavailable,
-    /// More is being asked than is answered at once.
+    /// There are more requests than can be answered at once.
     Busy,
     /// The time that was allowed passed before the answer could begin.
     OutOfTime,
@@ -114,17 +114,21 @@ impl Kind {
             }
             Self::BadBody => ("/problems/bad-body", S::BAD_REQUEST, "The body cannot be read"),
             Self::BodyTooLarge => ("/problems/body-too-large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
-            Self::UnsupportedBody => {
-                ("/problems/unsupported-body", S::UNSUPPORTED_MEDIA_TYPE, "The body's media type is not read")
-            }
+            Self::UnsupportedBody => (
+                "/problems/unsupported-body",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "The body's media type is not supported",
+            ),
             Self::SlowRequest => {
                 ("/problems/slow-request", S::REQUEST_TIMEOUT, "The body did not arrive in time")
             }
-            Self::NotKept => ("/problems/not-kept", S::NOT_FOUND, "Nothing of this time is kept"),
+            Self::NotKept => ("/problems/not-kept", S::NOT_FOUND, "No packets of this time are kept"),
             Self::NotFound => ("/problems/not-found", S::NOT_FOUND, "There is nothing at this path"),
-            Self::MethodNotAllowed => {
-                ("/problems/method-not-allowed", S::METHOD_NOT_ALLOWED, "The path is not for this method")
-            }
+            Self::MethodNotAllowed => (
+                "/problems/method-not-allowed",
+                S::METHOD_NOT_ALLOWED,
+                "The path does not accept this method",
+            ),
             Self::SeveralLinkTypes => (
                 "/problems/several-link-types",
                 S::UNPROCESSABLE_ENTITY,
@@ -141,10 +145,12 @@ impl Kind {
             Self::AccessUnavailable => {
                 ("/problems/access-unavailable", S::SERVICE_UNAVAILABLE, "Tokens cannot be checked")
             }
-            Self::Busy => ("/problems/busy", S::TOO_MANY_REQUESTS, "Too much is being asked at once"),
-            Self::OutOfTime => {
-                ("/problems/out-of-time", S::SERVICE_UNAVAILABLE, "The time passed before the answer began")
-            }
+            Self::Busy => ("/problems/busy", S::TOO_MANY_REQUESTS, "There are too many requests"),
+            Self::OutOfTime => (
+                "/problems/out-of-time",
+                S::SERVICE_UNAVAILABLE,
+                "The time limit was reached before the answer began",
+            ),
             Self::ShuttingDown => {
                 ("/problems/shutting-down", S::SERVICE_UNAVAILABLE, "The service is shutting down")
             }
@@ -171,7 +177,7 @@ impl Kind {
 /// A problem document.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
-    /// Tells problems apart, as /problems/bad-filter.
+    /// Identifies the kind of problem, such as /problems/bad-filter.
     #[serde(rename = "type")]
     #[schema(format = "uri-reference")]
     type_uri: &'static str,
@@ -274,7 +280,7 @@ impl From<FilterError> for Problem {
     }
 }
 
-/// Characters from byte to byte: what a person counts, and an editor.
+/// Position in characters, as people and editors count.
 fn characters(text: &str, from: usize, to: usize) -> usize {
     text.get(from..to).map_or(0, |part| part.chars().count())
 }
@@ -315,5 +321,5 @@ impl From<ExtractError> for Problem {
 /// Hides from a client the details of a failure that is not its own; the log has them, as they may name files.
 fn failed(detail: &str) -> Problem {
     tracing::error!(error = detail, "an answer failed");
-    Problem::new(Kind::Failed, "the store could not be read as it should: the service's log says why")
+    Problem::new(Kind::Failed, "the store could not be read: see the service's log")
 }

@@ -21,7 +21,7 @@ pub async fn fields_of(request: Request, limits: &ServiceLimits) -> Result<Field
         return Fields::from_form(query.as_bytes());
     }
     if !query.is_empty() {
-        let detail = "the parameters of a POST stand in its body, not in its query string";
+        let detail = "the parameters of a POST go in its body, not in its query string";
         return Err(Problem::new(Kind::BadParameter, detail));
     }
     let media_type = media_type(&parts.headers);
@@ -30,7 +30,7 @@ pub async fn fields_of(request: Request, limits: &ServiceLimits) -> Result<Field
         FORM => Fields::from_form(&read(body, limits.body_bytes_max, limits.body_time_max).await?),
         _ => Err(Problem::new(
             Kind::UnsupportedBody,
-            format!("a body of {media_type:?} is not read: send {JSON} or {FORM}"),
+            format!("the media type {media_type:?} is not supported: send {JSON} or {FORM}"),
         )),
     }
 }

@@ -21,8 +21,7 @@ use crate::{connection, drain, flows, json, log, operations, packets, page, prob
     info(
         title = "netrewind",
         description = "Exactly the packets asked for, by time range and filter. HEAD is \
-        answered wherever GET is. Whatever goes wrong is told by a problem document (RFC 9457), also unknown paths (404) and \
-        methods (405, with Allow)."
+        answered wherever GET is. All errors are problem documents (RFC 9457), also unknown paths (404) and methods (405, with Allow)."
     ),
     components(schemas(Problem, crate::headers::Summary, crate::headers::Account))
 )]
@@ -82,12 +81,12 @@ pub fn router(service: Arc<Service>, admission: Admission) -> Router {
 }
 
 async fn nothing_here(uri: Uri) -> Response {
-    let detail = format!("there is nothing at {}: /openapi.json lists what there is", uri.path());
+    let detail = format!("there is nothing at {}: /openapi.json lists the API", uri.path());
     Problem::new(Kind::NotFound, detail).into_response()
 }
 
 /// The layer above adds which methods are allowed.
 async fn not_for_this_method(request: Request) -> Response {
-    let detail = format!("{} is not for {}: see Allow", request.uri().path(), request.method());
+    let detail = format!("{} does not accept {}: see Allow", request.uri().path(), request.method());
     Problem::new(Kind::MethodNotAllowed, detail).into_response()
 }

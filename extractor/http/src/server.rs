@@ -1,4 +1,4 @@
-//! Sockets and threads: from a listener to the routes, and the end of it all.
+//! Sockets and threads: from a listener to the routes, and shutdown.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -34,7 +34,7 @@ const CUT_TIME: Duration = Duration::from_secs(2);
 /// Interval between two passes that release kept data nobody needs.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Has the disk get back what expires, as long as the service runs.
+/// Frees the disk space of expired segments, as long as the service runs.
 async fn tidy(service: Arc<Service>) {
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -123,7 +123,7 @@ impl Server {
         &self.addresses
     }
 
-    /// True if it has ended by itself, which it should not.
+    /// True if it has ended by itself, which is a fault.
     pub fn is_finished(&self) -> bool {
         self.tasks.iter().any(JoinHandle::is_finished)
     }
@@ -135,7 +135,7 @@ impl Server {
         is_done.recv_timeout(ANSWERING_WITHIN).is_ok()
     }
 
-    /// Takes no more requests, lets running answers end for a named time, cuts those that have not, and returns.
+    /// Accepts no more requests, gives running answers a limited time to end, cuts off the others, and returns.
     pub fn stop(self) {
         self.service.enter(Phase::Ending);
         let time = self.service.limits.shutdown_time_max;

@@ -29,7 +29,7 @@ pub trait Clock: Send + Sync {
 pub struct ServiceLimits {
     /// Answers that read packets.
     pub packets: PoolLimits,
-    /// Answers that go on with what is being recorded. They read little at a time.
+    /// Answers that follow the recording. They read little at a time.
     pub followers: PoolLimits,
     /// Answers from indexes and the logbook alone.
     pub lookups: PoolLimits,
@@ -41,7 +41,7 @@ pub struct ServiceLimits {
     pub aside_max: usize,
     /// Those of one peer.
     pub aside_peer_max: usize,
-    /// Connections, as far as the process may open files: an idle one makes room for another, of whoever has most of them.
+    /// Connections, within the process's limit of open files: an idle one of the peer with the most makes room for another.
     pub connections_max: usize,
     /// Time in which a client must have sent something.
     pub silence_time_max: Duration,
@@ -51,9 +51,9 @@ pub struct ServiceLimits {
     pub head_time_max: Duration,
     /// Time for a request's body.
     pub body_time_max: Duration,
-    /// Time in which a client must take something of an answer; else the answer is cut.
+    /// Time in which a client must read some of an answer; otherwise the answer is cut off.
     pub stall_time_max: Duration,
-    /// Time that running answers have to end once the service is told to.
+    /// Time that running answers have to end after the service is told to stop.
     pub shutdown_time_max: Duration,
 }
 
@@ -99,7 +99,7 @@ pub struct Service {
     pub limits: ServiceLimits,
     /// Places for answers that read packets.
     pub packets: Pool,
-    /// Places for answers that go on.
+    /// Places for answers that follow.
     pub followers: Pool,
     /// Places for answers from indexes and the logbook alone.
     pub lookups: Pool,

@@ -1,4 +1,4 @@
-//! `/api/v1/session`: a page trades a token for a cookie, and gives the cookie back.
+//! `/api/v1/session`: a page exchanges a token for a cookie, and ends the session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::service::Service;
 
 /// Begins a session
 ///
-/// With a token in `Authorization`. The cookie lets in as the token does whoever only reads, until it is given back, half a
-/// day has passed, or the token ends. Where no tokens are asked for, there is none.
+/// Takes a token in `Authorization`. The cookie gives the same access as the token for requests that only read, until the
+/// session is ended, half a day has passed, or the token expires. Services without tokens have no sessions.
 #[utoipa::path(post, path = "/api/v1/session", tag = "service", responses(
-    (status = 204, description = "It has begun", headers(("Set-Cookie" = Option<String>, description = "The session")))
+    (status = 204, description = "The session has begun", headers(("Set-Cookie" = Option<String>, description = "The session")))
 ))]
 pub async fn begin(
     State(service): State<Arc<Service>>,
@@ -42,7 +42,7 @@ pub async fn begin(
 ///
 /// The one of the cookie, if there is one.
 #[utoipa::path(delete, path = "/api/v1/session", tag = "service", responses(
-    (status = 204, description = "It has ended", headers(("Set-Cookie" = String, description = "Takes the cookie away")))
+    (status = 204, description = "The session has ended", headers(("Set-Cookie" = String, description = "Removes the cookie")))
 ))]
 pub async fn end(
     Extension(Visit { access, .. }): Extension<Visit>,

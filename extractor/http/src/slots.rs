@@ -1,4 +1,4 @@
-//! Right to read: answers are begun in the order in which they were asked for, and only so many at once.
+//! Right to read: answers start in the order of their requests, and only a limited number at once.
 //!
 //! An answer holds a place from its beginning to its end, and the right to read only while it reads: one whose client is
 //! slow to take it waits without it, so that slow clients cost memory and a thread each, but no reading. One whose filter is
@@ -62,7 +62,7 @@ impl Pool {
     /// Waits for a place, first come, first served; a client that gives up leaves the queue. Refused where the queue is full.
     pub async fn slot(&self, peer: &Peer) -> Result<Slot, Problem> {
         let busy = || {
-            let detail = "as many answers as are given at once are being read or waited for: ask again later";
+            let detail = "too many answers are running or waiting: ask again later";
             Problem::new(Kind::Busy, detail).retry_after(RETRY_AFTER_SECONDS)
         };
         let admitted = self.admitted.try_take(peer).ok_or_else(busy)?;

@@ -19,7 +19,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// A certificate or its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file is none, or cannot be read.
+    /// The file does not exist, or cannot be read.
     #[error("{}: {reason}: give a PEM file", path.display())]
     File {
         /// File concerned.
@@ -58,7 +58,7 @@ impl Tls {
         self.config.clone()
     }
 
-    /// Reads the files again whenever they change, for ever. What is wrong then is logged, and the old ones stay.
+    /// Reloads the files whenever they change, for ever. Errors are logged, and the old ones stay in use.
     pub(crate) async fn watch(self) {
         let mut known = self.stamps();
         loop {
@@ -70,11 +70,13 @@ impl Tls {
             match load(&self.certificate, &self.key) {
                 Ok(config) => {
                     self.config.reload_from_config(Arc::new(config));
-                    tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
+                    tracing::info!(certificate = %self.certificate.display(), "the certificate was reloaded");
                     known = stamps;
                 }
                 // The key may come a moment after its certificate: it is tried again.
-                Err(error) => tracing::warn!(%error, "the certificate has changed; the old one stays in use"),
+                Err(error) => {
+                    tracing::warn!(%error, "the changed certificate cannot be used; the old one stays in use")
+                }
             }
         }
     }
@@ -101,9 +103,9 @@ fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
         certificate: certificate.to_owned(),
         key: key.to_owned(),
         reason: match error {
-            rustls::Error::InconsistentKeys(_) => "the key is that of another certificate",
+            rustls::Error::InconsistentKeys(_) => "the key belongs to another certificate",
             rustls::Error::InvalidCertificate(_) => "the certificate is damaged",
-            _ => "the certificate or the key is of a kind that is not known here",
+            _ => "the certificate or the key is of an unsupported kind",
         },
     };
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

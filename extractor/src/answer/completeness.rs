@@ -12,7 +12,7 @@ use crate::{Query, RejectedIndex};
 /// The most gaps, unreadable places and notes that an answer lists; more are only counted.
 pub const LISTED_MAX: usize = 1000;
 
-/// Precision of times told to restricted askers if only packets tell them: an hour.
+/// Precision of times for restricted askers that come only from packets: an hour.
 pub(crate) const VEILED_NS: u64 = HOUR_NS;
 
 /// Time that an answer covers, and everything it lacks.
@@ -25,12 +25,12 @@ pub struct Completeness {
     pub covered: Option<Span>,
     /// Parts of it in which nothing was recorded, in order of time.
     pub gaps: Vec<Gap>,
-    /// Packets that arrived in it and were not written, as far as the logbook's seconds tell.
+    /// Packets received but not written in it, according to the logbook's lines for each second.
     #[schema(value_type = crate::schema::DropsSchema)]
     pub dropped: Drops,
     /// Part of the range whose packets have expired.
     pub no_longer_kept: Option<Span>,
-    /// Reason why nothing of the range was ever kept, or is kept any more; absent if something is.
+    /// Reason why nothing in the range is kept; absent if something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub nothing_kept: Option<String>,
@@ -39,13 +39,13 @@ pub struct Completeness {
     /// Other parts of the store that could not be read: folders, days of the logbook, hours of the catalog.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<Damage>,
-    /// The limit at which the answer ended although there was more.
+    /// Limit at which the answer ended although there was more.
     pub limit_reached: Option<ReachedLimit>,
     /// Number of gaps, unreadable places and notes beyond the listed ones.
     pub unlisted: u64,
-    /// Further remarks; nothing here makes the answer incomplete.
+    /// Further remarks; none of them makes the answer incomplete.
     pub notes: Vec<String>,
-    /// Completeness by recorder, if recorders were asked over the network.
+    /// Completeness by recorder, for answers from recorders over the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recorders: Vec<RecorderCompleteness>,
 }
@@ -79,7 +79,7 @@ pub struct Asked {
     /// Earliest timestamp.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub from: Option<Timestamp>,
-    /// First timestamp that is too late.
+    /// End of the range, exclusive.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub to: Option<Timestamp>,
 }
@@ -103,7 +103,7 @@ pub struct Unreadable {
     /// The segment.
     #[schema(value_type = String)]
     pub segment: SegmentName,
-    /// The byte from which on it could not be read.
+    /// Offset of the first byte that could not be read.
     pub offset: u64,
     /// Cause, and what to do about it.
     pub reason: String,
@@ -116,7 +116,7 @@ pub struct Damage {
     pub part: String,
     /// Cause, and what to do about it.
     pub reason: String,
-    /// True if the answer may lack something because of it. Without an index or a sum, an answer is made from the packets and
+    /// True if the answer may be incomplete because of it. Without an index or a total, an answer is made from the packets and
     /// records themselves.
     pub is_needed: bool,
 }
@@ -136,7 +136,7 @@ pub enum ReachedLimit {
 }
 
 impl Completeness {
-    /// Completeness of a query, before anything is known of the answer.
+    /// Completeness of a query before its answer is known.
     pub(crate) fn of_question(query: &Query) -> Self {
         let asked = Asked { from: query.from, to: query.to };
         Self { asked, notes: query.note.iter().cloned().collect(), ..Self::default() }
@@ -154,7 +154,7 @@ impl Completeness {
             && self.recorders.iter().all(|recorder| recorder.is_complete)
     }
 
-    /// True if the answer is complete and no damage was found on the way.
+    /// True if the answer is complete and no damage was found.
     pub fn is_sound(&self) -> bool {
         self.is_complete() && self.damaged.is_empty()
     }
@@ -184,7 +184,7 @@ impl Completeness {
         lines.extend(self.limit_reached.map(|limit| limit.line().to_owned()));
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         if self.unlisted > 0 {
-            lines.push(format!("and {} more of these", self.unlisted));
+            lines.push(format!("and {} more", self.unlisted));
         }
         lines
     }
@@ -197,10 +197,8 @@ impl Completeness {
         }
         let complete = self.recorders.iter().filter(|recorder| recorder.is_complete).count();
         let word = if self.is_complete() { "complete" } else { "incomplete" };
-        let mut lines = vec![format!(
-            "{word}: {complete} of {} recorders gave all they were asked for",
-            self.recorders.len()
-        )];
+        let mut lines =
+            vec![format!("{word}: {complete} of {} recorders gave a complete answer", self.recorders.len())];
         lines.extend(limit);
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         for recorder in &self.recorders {
@@ -248,8 +246,8 @@ impl Completeness {
         }
     }
 
-    /// Reports rejected indexes and unreadable places as far as the asker may know: restricted askers learn only the number of
-    /// places and when their segments begin.
+    /// Reports rejected indexes and unreadable places as far as the asker may know them: restricted askers learn only the number
+    /// of places and the start of their segments.
     pub(crate) fn tell_of_segments(&mut self, rejected: &mut Vec<RejectedIndex>, is_restricted: bool) {
         if is_restricted {
             self.veil_times();
@@ -279,7 +277,7 @@ impl Completeness {
         }
     }
 
-    /// Tells of the part that is no longer kept only to the hour: its ends are those of packets.
+    /// Rounds the part that is no longer kept to the hour: its ends are those of packets.
     pub(crate) fn veil_times(&mut self) {
         let Some(gone) = &mut self.no_longer_kept else { return };
         let (from, to) = (gone.from.rounded_down(VEILED_NS), gone.to.rounded_up(VEILED_NS));
@@ -303,13 +301,13 @@ fn push_bounded<T>(list: &mut Vec<T>, item: T, unlisted: &mut u64) {
 /// Damage of `store.toml`, if it cannot be read.
 pub(crate) fn identity_damage(store: &Store) -> Option<Damage> {
     let fault = store.identity_fault()?;
-    let what = "what it says of tunnel ports is not known, so the usual ones count";
+    let what = "its tunnel ports are not known, so the usual ones are used";
     Some(Damage::needed("store.toml", format!("{fault}: {what}")))
 }
 
 /// Text that replaces the part and reason of damage for askers who may not see all packets.
 const VEILED_PART: &str = "the store";
-const VEILED_REASON: &str = "a part of the recording cannot be read";
+const VEILED_REASON: &str = "part of the recording cannot be read";
 
 impl Damage {
     /// Damage that the answer may lack something for.

@@ -1,4 +1,4 @@
-//! Control that the caller has over an extraction: progress, giving up, and ending it where it is.
+//! Control of the caller over an extraction: progress, cancellation, and an early end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,13 +28,13 @@ pub trait Control {
         false
     }
 
-    /// Asked as often: whether the answer has to end where it is, as at a limit. What has been given stays an answer.
+    /// Checked as often: `Some` if the answer has to end here, as at a limit. Packets given so far remain a valid answer.
     fn cut(&self) -> Option<ReachedLimit> {
         None
     }
 
-    /// Runs work that may take seconds and reads nothing, so that others may read meanwhile. Does not run it if the answer is
-    /// given up before its turn comes, or if too many wait for theirs.
+    /// Runs work that may take seconds and reads nothing, while other answers read. Does not run it if the answer is cancelled
+    /// before its turn, or if too many are waiting.
     fn aside(&self, _what: Aside, work: &mut dyn FnMut()) {
         work();
     }

@@ -16,15 +16,17 @@ pub enum ExtractError {
     #[error("query: {0}")]
     Search(#[from] SearchError),
     /// No conversation of the query's packets has the id.
-    #[error("no conversation of the range has the id {0}: its packets may have been let go")]
+    #[error("no conversation in the range has the id {0}: its packets may have expired")]
     NoSuchFlow(FlowId),
-    /// The search finds more conversations than packets can be chosen of.
+    /// The search finds more conversations than can be selected.
     #[error(
-        "the search finds more than {0} conversations, counted in each segment: ask for a shorter range, or narrow the filter or the search"
+        "the search finds more than {0} conversations (counted in each segment): shorten the range, or narrow the filter or the search"
     )]
     TooManyChosen(usize),
-    /// Packets chosen by whole conversations cannot be followed live.
-    #[error("packets of chosen conversations cannot be followed: ask without follow, or with a filter alone")]
+    /// Packets selected by whole conversations cannot be followed live.
+    #[error(
+        "follow does not work with the packets of selected conversations: use a filter, or leave follow out"
+    )]
     NotFollowed,
     /// The store cannot be read.
     #[error(transparent)]
@@ -33,7 +35,7 @@ pub enum ExtractError {
     #[error("the store's tunnel ports cannot be read: {0}; run netrewind index --tunnel-port default")]
     TunnelPorts(String),
     /// Unknown name among the chosen interfaces: the asker's error.
-    #[error("nothing was recorded on an interface {name:?}: {}", there_are(known))]
+    #[error("nothing was recorded on interface {name:?}: {}", there_are(known))]
     UnknownInterface {
         /// The name.
         name: String,
@@ -59,11 +61,11 @@ pub enum ExtractError {
     /// The answer cannot be written in this form, or not at all.
     #[error(transparent)]
     Sink(SinkError),
-    /// Whoever read the answer has gone: nothing is wrong.
-    #[error("the reader of the answer has gone")]
+    /// The reader of the answer has closed it: not an error.
+    #[error("the reader of the answer has closed it")]
     ReaderGone,
     /// Other answers have the memory that this one needs.
-    #[error("as much memory as answers may take is in use: ask again later, or for less")]
+    #[error("the memory for answers is used up: try again later, or ask for less")]
     NoMemory,
     /// The caller gave up ([`crate::Control::cancelled`]).
     #[error("cancelled")]
@@ -75,14 +77,14 @@ const NAMES_SHOWN_MAX: usize = 20;
 
 fn there_are(known: &[String]) -> String {
     if known.is_empty() {
-        return "in this range there is none".to_owned();
+        return "there are no interfaces in this range".to_owned();
     }
     let names: Vec<_> = known.iter().take(NAMES_SHOWN_MAX).map(|name| format!("{name:?}")).collect();
     let more = match known.len() - names.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("in this range there are {}{more}", names.join(", "))
+    format!("the interfaces in this range are {}{more}", names.join(", "))
 }
 
 impl From<FilterError> for ExtractError {

@@ -5,16 +5,16 @@ use utoipa::ToSchema;
 
 use crate::query::{Query, ViewMode};
 
-/// Another way to look at packets, in which an answer that is empty would not be.
+/// Another view of packets with which an empty answer would have packets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Hint {
-    /// Ask with this view: `inner`, `outer` or `any`.
+    /// Query with this view: `inner`, `outer` or `any`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, required = false)]
     pub view: Option<ViewMode>,
-    /// Ask as if packets had no VLAN tags.
+    /// Query with `ignore_vlan`, as if packets had no VLAN tags.
     pub ignore_vlan: bool,
-    /// There would be packets; else there may be some.
+    /// True if the query would find packets; else it may.
     pub certain: bool,
     /// Text for a person: `no packet matches on the innermost view; with view=outer there would be some`.
     pub text: String,

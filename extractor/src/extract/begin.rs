@@ -10,7 +10,7 @@ use crate::fragments::Relevant;
 use crate::plan::planner::Planner;
 use crate::sink::{Preface, Sink};
 
-/// Segments of a link type that are looked at to learn whether the answer certainly has it.
+/// Segments of a link type that are examined to find out whether the answer certainly has it.
 const SEGMENTS_LOOKED_AT_MAX: usize = 8;
 
 /// Begins the sink with the facts known before the first packet. `is_chosen`: the answer has packets of chosen conversations
@@ -45,7 +45,7 @@ fn certain_link_types(
 ) -> Result<Vec<LinkType>, ExtractError> {
     let PreparedQuery { engine, query, range, filters, segments, .. } = prepared;
     let mut certain = Vec::new();
-    // What packets carry is not known before they are read.
+    // The contents of packets are not known before they are read.
     let is_certain = !query.limits.are_set() && !query.decapsulate && query.dedup.is_none();
     if possible.len() < 2 || !is_certain {
         return Ok(certain);

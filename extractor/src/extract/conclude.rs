@@ -27,8 +27,7 @@ pub(super) fn conclude(
     // Others' fragments are among them.
     if report.unlinked > 0 && !query.is_restricted() {
         completeness.note(format!(
-            "{} fragments were judged without the first one of their packet, or are missing: there are more fragments \
-             within {} s than can be kept in mind; a shorter range or a narrower filter has fewer",
+            "{} fragments were filtered without the first fragment of their packet, or are missing: there are more fragments within {} s than fit in memory; use a shorter range or a narrower filter",
             report.unlinked,
             FRAGMENT_WINDOW_NS / SECOND_NS
         ));

@@ -32,8 +32,8 @@ pub struct Options {
     pub segments_held_max: usize,
     /// Limits on compiling a filter.
     pub compile: CompileLimits,
-    /// Bytes that may be read to tell of flows only because fragments are among their packets. Where it were more, later fragments
-    /// are judged by themselves, and the answer says so.
+    /// Bytes that may be read to count flows only because they have fragments. Beyond that, later fragments are filtered alone,
+    /// and the answer says so.
     pub fragmented_bytes_max: u64,
     /// Memory in bytes that all answers together may take for their tables, beside the minimum of each.
     pub answers_bytes_max: u64,

@@ -29,7 +29,7 @@ pub(crate) fn estimate_packets(
         let PreparedQuery { segments, .. } = prepared;
         let QuerySegments { in_range, beside, outside, names } = segments;
         let (in_range, beside) = if prepared.filters.link_fragments() {
-            // What decides about their fragments may lie in any segment near.
+            // The first fragments that decide may be in any nearby segment.
             total = Estimate::default();
             (in_range, beside)
         } else {

@@ -1,7 +1,7 @@
 //! The live tail: packets that are recorded while the answer is given.
 //!
 //! ```text
-//! round: look at the store -> segments that have grown, or are new -> plan -> read -> hold back -> Sink, flushed
+//! round: list the store -> segments that are new or have grown -> plan -> read -> hold back -> Sink, flushed
 //! ```
 //!
 //! The first round answers the query as it stands. Each further round reads only what lies behind the place to which each
@@ -90,7 +90,7 @@ struct InterfaceNames {
 /// Reason why following ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FollowEnd {
-    /// The caller's word, between two rounds: everything committed was given.
+    /// Callback between two rounds: everything committed was given.
     Stopped,
     /// The end of the range has passed.
     Passed,
@@ -211,8 +211,8 @@ impl Following<'_> {
         self.range.end().is_some_and(|end| now.ns() >= end.ns().saturating_add(settle_ns))
     }
 
-    /// True if the logbook covers the whole range, as far as can be expected: a recorder that receives nothing gives a sign of
-    /// life only now and then.
+    /// True if the logbook covers the whole range, as far as can be expected: a recorder without traffic writes a line only
+    /// every ten seconds.
     fn is_told(&mut self, clock: &dyn FollowClock) -> Result<bool, ExtractError> {
         let Some(end) = self.range.end() else { return Ok(false) };
         let store = self.engine.store();
@@ -273,7 +273,7 @@ impl Following<'_> {
 
     fn take_unreadable(&mut self, places: Vec<Unreadable>) {
         for place in places {
-            // What is damaged is met in every round.
+            // Damage is found again in every round.
             if self.unreadable.len() < crate::LISTED_MAX && !self.unreadable.contains(&place) {
                 self.unreadable.push(place);
             }
@@ -314,7 +314,7 @@ impl Following<'_> {
         if next.is_continue() {
             next = output.advance(self.held.until())?;
         }
-        // Whoever waits for so many packets does not wait for one more.
+        // A limit of packets ends the answer with the last packet, not with the next one.
         if output.limits.packets.is_some_and(|limit| output.progress.packets >= limit) {
             output.limit_reached = Some(ReachedLimit::Packets);
             return Ok(ControlFlow::Break(()));
@@ -376,7 +376,7 @@ impl Following<'_> {
         }
         if self.held.late > 0 {
             completeness.note(format!(
-                "{} packets were committed more than {} ms behind others that had been given by then, or are fragments that came so long before the first of their packet: they stand out of order",
+                "{} packets are out of order: they were committed more than {} ms after later packets, or are fragments that came that long before the first fragment of their packet",
                 self.held.late,
                 HOLD_BACK.as_millis()
             ));
@@ -416,7 +416,7 @@ impl Following<'_> {
 }
 
 impl InterfaceNames {
-    /// Numbers the interfaces of these segments; true where there are new ones.
+    /// Numbers the interfaces of these segments; true if there are new ones.
     fn give(&mut self, engine: &Engine, segments: &mut [Segment]) -> Result<bool, ExtractError> {
         let known = self.interfaces.len();
         for segment in segments {
@@ -442,8 +442,8 @@ impl InterfaceNames {
         Ok(self.interfaces.len() > known)
     }
 
-    /// Leaves the segments that come from chosen interfaces; gives those of which nobody knows. A lane records one interface
-    /// for as long as its recorder runs: where the logbook is late, the lane's last segment tells.
+    /// Keeps the segments of the selected interfaces; returns those whose interface is unknown. A lane records one interface as
+    /// long as its recorder runs: if the logbook is late, the lane's last segment decides.
     fn keep_chosen(
         &mut self,
         engine: &Engine,
@@ -486,7 +486,7 @@ fn logged(engine: &Engine, name: SegmentName) -> Result<Option<Origin>, ExtractE
     let text = name.to_string();
     let mut found = None;
     for part in [DayExcerpt::Tail, DayExcerpt::Whole] {
-        // A day that cannot be read is told at the end.
+        // A day that cannot be read is reported at the end.
         let read = read_day(engine.store(), &name.date(), part, |line| {
             if line.text().contains(&text)
                 && let LogbookLine::Entry(entry) = line.parse()

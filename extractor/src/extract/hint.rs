@@ -1,5 +1,4 @@
-//! Hints for empty answers: another way to look at the packets in which the answer would not be empty, as far as the indexes
-//! know.
+//! Hints for empty answers: another view with which the answer would not be empty, according to the indexes.
 //!
 //! Only templates that look different in that way, and their flows, are examined: in a store without tunnels and VLAN tags
 //! nothing more than its templates. The caller bounds the time that a hint takes: [`hint_time`].
@@ -23,12 +22,12 @@ use crate::store::segment::Segment;
 
 /// The most that looking for a hint takes.
 pub const HINT_TIME_MAX: Duration = Duration::from_millis(250);
-/// Minimum time for a hint, however short the answer took: nobody notices.
+/// Minimum time for a hint, however short the answer took: too short to notice.
 const HINT_TIME_MIN: Duration = Duration::from_millis(25);
 /// The part of the answer's time that it may take otherwise.
 const HINT_TIME_PART: u32 = 4;
 
-/// Time that may be spent on a hint after an answer that took so long: a small part of it.
+/// Time that may be spent on a hint after an answer that took this long: a small part of it.
 pub fn hint_time(answer_took: Duration) -> Duration {
     (answer_took / HINT_TIME_PART).clamp(HINT_TIME_MIN, HINT_TIME_MAX)
 }
@@ -42,15 +41,14 @@ impl Control for Stopping<'_> {
     }
 }
 
-/// Another way to look for packets that a query, which has found none, asks for. `None` if nothing is known, and if `stop`
-/// ended the search before anything was.
+/// Changed query for a query that has found no packets. `None` if nothing is known, or if `stop` ended the search first.
 pub(super) fn find_hint(engine: &Engine, query: &Query, stop: &dyn Fn() -> bool) -> Option<Hint> {
     let is_plain = query.filter.trim().is_empty() && query.tunnels.are_none();
     let is_for_all = !query.is_restricted() && !query.chooses_conversations();
     if !query.use_index || is_plain || !is_for_all || query.range().is_empty() {
         return None;
     }
-    // A hint that cannot be found is none.
+    // If finding a hint fails, there is none.
     look_for_hint(engine, query, stop).ok().flatten()
 }
 
@@ -65,7 +63,7 @@ fn look_for_hint(
     let filters = engine.compile(query, &link_types, &control)?;
     let mut asked = Planner::new(range, &filters);
     for other in others(query) {
-        // What has no meaning there finds nothing there.
+        // A filter without meaning there finds nothing there.
         let Ok(other_filters) = engine.compile(&other, &link_types, &control) else { continue };
         let mut planner = Planner::new(range, &other_filters);
         let mut found = Likelihood::No;
@@ -106,7 +104,7 @@ fn segments_of(
         snapshot.keep_in(query.range(), query.range());
         return Ok((link_types, snapshot.into_segments()));
     }
-    // Which segments are of an interface the logbook tells.
+    // The logbook knows the interface of each segment.
     let segments = prepare(engine, query, Wants::default(), control)?.segments.in_range;
     let mut link_types: Vec<_> = segments.iter().map(|segment| segment.link_type).collect();
     link_types.sort_unstable();

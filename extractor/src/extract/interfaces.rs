@@ -1,4 +1,4 @@
-//! Interfaces of packets: the segments that an answer takes, and the names of their interfaces.
+//! Interfaces of packets: selection of segments by interface, and the interfaces' names.
 
 use netrewind_store::SegmentName;
 use netrewind_store::time::Span;
@@ -13,15 +13,14 @@ use crate::store::snapshot::Snapshot;
 use crate::transform::decapsulate::{InnerInterfaces, add_inner_interfaces};
 
 /// Reason reported for a segment whose interface is not known.
-const UNDECIDED: &str = "the logbook does not tell which interface its packets come from, so they are left out: ask \
-                         without an interface to have them";
+const UNDECIDED: &str = "the logbook does not say which interface its packets come from, so they are left out: ask without an interface to include them";
 
-/// Report about a segment of unknown interface when interfaces were chosen.
+/// Report about a segment of unknown interface when interfaces were selected.
 pub(super) fn undecided(segment: SegmentName) -> Unreadable {
     Unreadable { segment, offset: 0, reason: UNDECIDED.to_owned() }
 }
 
-/// Removes the segments that come from no chosen interface. Segments of unknown interface are removed, too, and the answer
+/// Removes segments of other interfaces than the selected ones. Segments of unknown interface are removed, too, and the answer
 /// says so.
 pub(super) fn choose_interfaces(
     snapshot: &mut Snapshot,
@@ -36,7 +35,7 @@ pub(super) fn choose_interfaces(
     }
     let origins: Vec<_> = snapshot.segments.iter().map(|segment| timeline.origin_of(&segment.name)).collect();
     let is_decided = origins.iter().all(Option::is_some);
-    // Who may not know of all packets does not learn either which interfaces there are.
+    // A restricted asker does not learn the names of interfaces either.
     if is_decided && !query.is_restricted() {
         let in_range = origins.iter().flatten().map(|origin| origin.interface.clone());
         timeline.check_names(chosen, in_range, range)?;

@@ -12,7 +12,7 @@ pub(crate) struct OpenedQuery<'q> {
     pub(super) engine: &'q Engine,
     pub(super) query: &'q Query,
     pub(super) snapshot: Snapshot,
-    /// Hours of the catalog in the place of segments that have expired: only for flows.
+    /// Hours of the catalog that replace expired segments: only for flows.
     pub(super) hours: CatalogHours,
 }
 
@@ -28,8 +28,8 @@ impl<'q> OpenedQuery<'q> {
         Ok(Self { engine, query, snapshot, hours: CatalogHours::default() })
     }
 
-    /// Opens the segments of a query for flows: hours that are no longer kept come from the catalog. If it `adds_up`, and
-    /// everything is asked for, whole hours come from there anyway.
+    /// Opens the segments of a query for flows: expired hours come from the catalog. If it `adds_up`, and the query has no
+    /// filter, whole hours come from there in any case.
     pub(crate) fn open_for_flows(
         engine: &'q Engine,
         query: &'q Query,
@@ -48,7 +48,7 @@ impl<'q> OpenedQuery<'q> {
     }
 }
 
-/// True if the answer holds every packet of the range, and indexes may tell of it.
+/// True if the answer holds every packet of the range, and indexes may be used.
 fn wants_all(query: &Query) -> bool {
     query.use_index
         && query.filter.trim().is_empty()

@@ -25,7 +25,7 @@ use crate::transform::dedup::{Dedup, DedupWindow};
 use crate::transform::reassembly::{OutputPacket, Reassembler};
 use crate::{ExtractError, Unreadable};
 
-/// Packets after which the caller is asked whether to go on.
+/// Number of packets between two checks for cancellation.
 const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
 
 /// Form in which packets are wanted.
@@ -67,7 +67,7 @@ pub(super) struct Output<'a, 'h> {
     pub(super) decapsulator: Option<Decapsulator>,
     pub(super) control: &'a RefCell<&'h mut dyn Control>,
     pub(super) progress: Progress,
-    /// Places that could be read when they were judged, and no longer when they were to be given out.
+    /// Places that could be read when they were filtered, but not when they were written.
     pub(super) lost: Vec<Unreadable>,
 }
 
@@ -109,7 +109,7 @@ impl<'a, 'h> Output<'a, 'h> {
         bytes.is_some_and(|limit| with_it > limit).then_some(ReachedLimit::Bytes)
     }
 
-    /// Notes how far the answer has come, and asks now and then whether it should go on.
+    /// Reports progress, and checks for cancellation at intervals.
     fn go_on(&mut self, reached: Timestamp) -> Result<ControlFlow<()>, ExtractError> {
         self.progress.reached = Some(reached);
         let looked_at = self.progress.packets
@@ -121,7 +121,7 @@ impl<'a, 'h> Output<'a, 'h> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Writes the packets that nothing waits for any more, now that no packet before this time comes.
+    /// Writes the packets that can no longer change, now that no packet before this time follows.
     pub(super) fn advance(&mut self, now: Timestamp) -> Result<ControlFlow<()>, ExtractError> {
         if let Some(reassembler) = &mut self.reassembler {
             reassembler.advance(now);
@@ -149,7 +149,7 @@ impl<'a, 'h> Output<'a, 'h> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Writes a packet, if it is no duplicate and is chosen. `wire_bytes`: bytes on the wire that it came in.
+    /// Writes a packet, if it is not a duplicate and is selected. `wire_bytes`: bytes on the wire that it came in.
     fn write(&mut self, packet: AnswerPacket<'_>, wire_bytes: u64) -> Result<ControlFlow<()>, ExtractError> {
         let AnswerPacket { header, bytes, link_type, .. } = packet;
         let at = header.timestamp();
@@ -213,7 +213,7 @@ impl Emit for Output<'_, '_> {
         let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
         if self.reassembler.as_mut().is_none_or(passes) {
             let next = self.write(stored, header.len.into());
-            self.is_readable(segment, &whole); // a page lost while it was written is told of
+            self.is_readable(segment, &whole); // a page lost while it was written is reported
             return next;
         }
         if let Some(reassembler) = &mut self.reassembler {

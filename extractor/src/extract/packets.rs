@@ -32,7 +32,7 @@ pub(super) fn extract(
     }
 }
 
-/// Gives the packets of the answer to the sink: where conversations are chosen, only theirs.
+/// Gives the packets of the answer to the sink: if conversations are selected, only theirs.
 fn extract_chosen(
     engine: &Engine,
     choice: Option<FlowSelection>,

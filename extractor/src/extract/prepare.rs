@@ -178,8 +178,8 @@ fn read_timeline<'q>(
     RecordingTimeline::read(engine.store(), &engine.logbook_cache, scope, &also)
 }
 
-/// Interfaces of whose recording the answer tells. What an answer lacks concerns all interfaces where the asker may not know
-/// which there are.
+/// Interfaces of whose recording the answer tells. If the asker may not know the interfaces, gaps and drops are those of all
+/// interfaces.
 fn told_interfaces(query: &Query) -> &[String] {
     if query.is_restricted() { &[] } else { &query.interfaces }
 }
@@ -219,8 +219,8 @@ fn spans_of(snapshot: &Snapshot) -> Vec<(SegmentName, Span)> {
     snapshot.segments.iter().filter_map(span).collect()
 }
 
-/// Segments that were opened on other days than those of their packets, as those of imported files: their logbook entries
-/// are found on these days.
+/// Segments that were opened on other days than those of their packets, such as imported ones: their logbook entries are on
+/// these days.
 fn opened_on_other_days(snapshot: &Snapshot) -> Vec<SegmentName> {
     let day = |at: Timestamp| at.ns() / DAY_NS;
     let is_foreign = |segment: &&Segment| {

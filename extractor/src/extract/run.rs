@@ -71,7 +71,7 @@ impl<'q> WrittenQuery<'q> {
         let merged = merged.and_then(|work| output.write_rest().map(|_| work));
         let Output { progress, mut limit_reached, dedup, reassembler, lost, .. } = output;
         let work = match merged {
-            // What has been given out is in order, so it is the beginning of the answer.
+            // Packets given so far are in order, so they are the beginning of the answer.
             Err(ExtractError::Cancelled) if !control.borrow().cancelled() => {
                 limit_reached = control.borrow().cut();
                 Work::default()

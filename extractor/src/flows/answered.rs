@@ -28,7 +28,7 @@ const SEGMENTS_MAX: usize = 32;
 
 /// Bytes of a flow that is counted and observed.
 const COLLECTED_FLOW_BYTES: u64 = 400;
-/// Packets after which it is asked whether there is memory for more flows.
+/// Number of packets between two checks for memory.
 const PACKETS_BETWEEN_QUESTIONS: u64 = 4096;
 
 /// The packets of a segment that are in the answer.
@@ -48,9 +48,9 @@ pub(super) struct Collector<'q, 't, 'f> {
     open: HashMap<SegmentName, Collected>,
     packets: u64,
     series: SeriesBuilder,
-    /// Error because of which it takes no more packets.
+    /// Error after which it takes no more packets.
     failure: Option<ExtractError>,
-    /// Nobody wants more.
+    /// The receiver wants no more.
     is_done: bool,
     /// Its share of the memory of all answers.
     holding: Option<Holding>,
@@ -72,7 +72,7 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
         }
     }
 
-    /// Hands over what it still holds, after the last packet; what went wrong, where the answer broke off because of it.
+    /// Hands over the remaining parts after the last packet; or the error, if the answer broke off because of it.
     pub(super) fn end<T>(mut self, answer: Result<T, ExtractError>) -> Result<Option<T>, ExtractError> {
         match answer {
             Ok(answer) => {
@@ -86,7 +86,7 @@ impl<'q, 't, 'f> Collector<'q, 't, 'f> {
         }
     }
 
-    /// Gives away the parts of all packets so far. Those to come begin at `horizon` or later.
+    /// Hands over the parts of all packets so far. Later ones begin at `horizon` or later.
     fn hand_over(&mut self, horizon: Option<Timestamp>) -> Result<(), ExtractError> {
         let mut collected: Vec<(SegmentName, Collected)> = self.open.drain().collect();
         collected.sort_by_key(|(name, collected)| (collected.first, name.lane, *name));

@@ -1,8 +1,8 @@
 //! Answers from the catalog: records of hours whose packets are no longer kept, in place of segments.
 //!
-//! **Invariant:** where packets are kept, the catalog changes no answer: the records of an hour are asked only where one of its
-//! segments has expired, and then in the place of all of them; what an hour adds up to, also where all of its segments are kept
-//! and their indexes would say the same, or, of more hosts and pairs than are held, nearly the same (`approximate`).
+//! **Invariant:** where packets are kept, the catalog changes no answer: an hour's records are used only if one of its segments
+//! has expired, and then instead of all of them; what an hour adds up to, also where all of its segments are kept and their
+//! indexes would say the same, or, of more hosts and pairs than are held, nearly the same (`approximate`).
 
 mod added;
 
@@ -30,16 +30,16 @@ use crate::store::segment::Segment;
 use crate::store::snapshot::Snapshot;
 use crate::{ExtractError, Span};
 
-/// Records after which is asked whether to go on.
+/// Number of records between two checks for cancellation.
 const RECORDS_BETWEEN_QUESTIONS: u32 = 1024;
 
-/// Hours whose manifests are remembered: those of two years. Beyond, all are forgotten.
+/// Limit on remembered manifests: those of two years. Beyond it, all are forgotten.
 const MANIFESTS_MAX: usize = 17_568;
 
 /// File stamp of an hour when its manifest was read, and that manifest.
 type CachedManifest = ((u64, i64), Arc<Manifest>);
 
-/// Manifests, remembered from query to query: there may be thousands of them.
+/// Manifests, cached between queries: there may be thousands of them.
 #[derive(Debug, Default)]
 pub(crate) struct Manifests {
     known: Mutex<HashMap<Hour, CachedManifest>>,
@@ -48,7 +48,7 @@ pub(crate) struct Manifests {
 
 impl Manifests {
     fn of(&self, store: &Store, hour: Hour) -> Result<Option<Arc<Manifest>>, StoreError> {
-        // One that cannot be looked at is read, which tells why.
+        // If it cannot be examined it is read, which gives the reason.
         let stamp = store.hour_stamp(hour).ok().flatten();
         let mut known = locked(&self.known);
         if let Some((_, manifest)) = known.get(&hour).filter(|(known, _)| Some(*known) == stamp) {
@@ -139,7 +139,7 @@ impl CatalogHours {
         segments.map(|segment| Span { from: segment.first, to: segment.last.plus_ns(1) })
     }
 
-    /// Times of those of these segments that are no longer kept, given the names of the `kept` ones.
+    /// Times of those segments that are no longer kept, given the names of the `kept` ones.
     pub(crate) fn expired(&self, kept: &[SegmentName]) -> Vec<Span> {
         let segments = self.hours.iter().flat_map(|manifest| &manifest.segments);
         let expired = segments.filter(|segment| kept.binary_search(&segment.name).is_err());
@@ -156,8 +156,8 @@ impl CatalogHours {
         bounds_of(self.hours.iter())
     }
 
-    /// Says what comes from the catalog, and from when on packets are kept.
-    /// Who `is_restricted` is not told which segments were damaged.
+    /// Reports the part that comes from the catalog, and from when on packets are kept. Restricted askers do not learn which
+    /// segments were damaged.
     pub(crate) fn tell(
         &self,
         completeness: &mut Completeness,
@@ -174,7 +174,7 @@ impl CatalogHours {
             .map_or("no packets are kept".to_owned(), |from| format!("packets are kept from {from} on"));
         if !is_restricted {
             completeness.note(format!(
-                "conversations from {first} to {last} come from the catalog, whole where they reach beyond the range; {kept}"
+                "conversations from {first} to {last} come from the catalog, with all their packets even if some are outside the range; {kept}"
             ));
         }
         for manifest in &self.hours {
@@ -299,8 +299,8 @@ impl<'q> HourRecords<'q> {
         self.hours.front().and_then(|manifest| manifest.bounds()).map(|(first, _)| first.ns())
     }
 
-    /// Reads the next hour, if its earliest packet is not later than `until`; false where there is none, or no more
-    /// is wanted.
+    /// Reads the next hour, if its earliest packet is not later than `until`; false if there is none, or the receiver wants no
+    /// more.
     pub(super) fn hour(
         &mut self,
         until: Option<u64>,
@@ -321,7 +321,7 @@ impl<'q> HourRecords<'q> {
             perhaps: 0,
             seen: 0,
         };
-        // What a filter leaves of a record has other numbers than the record.
+        // A filtered record has other numbers than the whole one.
         let condition = match asking.search {
             Some(search) if stands_apart && reading.judge.accepts_everything() => condition_of(search),
             _ => Condition::Everything,
@@ -353,7 +353,7 @@ impl<'q> HourRecords<'q> {
         let Some(HourQuery { store, manifests, .. }) = &self.asking else { return };
         for (hour, what, reason) in manifests.rollups.faults(&self.all) {
             let part = format!("{}/{what}", store.part(&store.hour_path(hour)));
-            let remedy = "netrewind index --catalog --rebuild writes it again, if its segments are kept";
+            let remedy = "run netrewind index --catalog --rebuild if its segments are kept";
             completeness.add_damage(Damage { part, reason: format!("{reason}: {remedy}"), is_needed: false });
         }
     }
@@ -363,8 +363,7 @@ impl<'q> HourRecords<'q> {
         self.tell_damaged_sums(completeness);
         if self.perhaps > 0 {
             completeness.note(format!(
-                "{} records of the catalog may hold packets that the filter does not accept: the packets are no longer kept \
-                 to tell, so they count whole",
+                "{} catalog records may include packets that the filter does not accept; their packets are no longer kept, so they are counted in full",
                 self.perhaps
             ));
         }
@@ -373,7 +372,7 @@ impl<'q> HourRecords<'q> {
 }
 
 /// Remedy for an hour that cannot be read.
-const REMEDY: &str = ": netrewind index --catalog writes the hour again, if its segments are kept; else remove its folder, to give it up";
+const REMEDY: &str = ": run netrewind index --catalog to write the hour again if its segments are kept; otherwise remove its folder to give it up";
 
 /// Damage of an hour whose records cannot be read.
 fn damage_of(store: &Store, manifest: &Manifest, reason: &str) -> Damage {
@@ -384,7 +383,7 @@ fn link_types_of(manifest: &Manifest) -> Vec<LinkType> {
     manifest.link_types.iter().map(|&number| LinkType(number)).collect()
 }
 
-/// True if anything other than the hour itself reaches further into it than neighbours do.
+/// True if other hours or segments overlap with it more than neighbours usually do.
 fn overlaps(manifest: &Manifest, others: &[(Timestamp, Timestamp)]) -> bool {
     let Some((first, last)) = manifest.bounds() else { return false };
     let (from, to) = (first.ns().saturating_add(OVERLAP_NS), last.ns().saturating_sub(OVERLAP_NS));

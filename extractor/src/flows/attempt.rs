@@ -8,10 +8,10 @@ use crate::extract::estimate::estimate_packets;
 use crate::memory::MemoryAccount;
 use crate::query::Query;
 
-/// Asks for flows by a way of telling which packets are the answer's; true where it is not sure of them.
+/// Queries flows with one way of deciding which packets belong to the answer; true if it is not sure of them.
 type FlowAttempt<'a, T> = dyn FnMut(Membership, &mut dyn Control) -> Result<(T, bool), ExtractError> + 'a;
 
-/// Asks by segments where that can do, and again by the answer where it turns out that it could not.
+/// Queries by segments if possible, and again by the answer if that turns out not to suffice.
 pub(super) fn retry_with_exact_membership<T>(
     engine: &Engine,
     query: &Query,

@@ -1,4 +1,4 @@
-//! Fragments divided by an end of the range: the verdict on those inside may then depend on those outside.
+//! Fragments split by an end of the range: the verdict on those inside may then depend on those outside.
 
 use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::{Record, Records, Timestamp};
@@ -10,7 +10,7 @@ use crate::fragments::REACH_NS;
 use crate::store::live_index::new_builder;
 use crate::store::segment::Segment;
 
-/// Records after which is asked whether to go on.
+/// Number of records between two checks for cancellation.
 const RECORDS_BETWEEN_QUESTIONS: u32 = 1 << 16;
 
 /// True if there are later fragments near an end of the range.

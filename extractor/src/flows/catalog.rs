@@ -30,15 +30,15 @@ use crate::store::snapshot::Snapshot;
 /// Longest overlap of the packets of two hours' segments: lanes that write at the same time overlap by the age of a segment.
 /// Hours that overlap by more have all their records joined again.
 pub(super) const OVERLAP_NS: u64 = 90 * SECOND_NS;
-/// Conversations of an hour that are open at once while it is written, some 150 bytes each; beyond, the longest silent are
-/// divided, and joined again by answers.
+/// Conversations of an hour that are open at once while it is written, some 150 bytes each; beyond, the longest idle ones are
+/// split, and joined again by answers.
 const OPEN_MAX: usize = 1 << 20;
 /// Seconds of the series of an hour, 24 bytes each: those of two days, as files imported within an hour may hold.
 const SECONDS_MAX: usize = 172_800;
 
 /// Reads hours of the catalog.
 pub trait Catalog: fmt::Debug + Send + Sync {
-    /// Gives the records of an hour that fulfil the condition to `take`, in the order in which they were written, until it
+    /// Passes the records of an hour that fulfil the condition to `take`, in the order in which they were written, until it
     /// refuses one: those with an instant from `from` to `last`, and those that are open.
     fn visit(
         &self,
@@ -56,7 +56,7 @@ pub trait Catalog: fmt::Debug + Send + Sync {
 pub struct Catalogued {
     /// Manifest of the hour.
     pub manifest: Manifest,
-    /// The bytes of its rollup; none where there is too much to add up.
+    /// The bytes of its rollup; `None` if there is too much to add up.
     pub rollup: Option<Vec<u8>>,
 }
 
@@ -132,7 +132,7 @@ impl Edges {
         }
     }
 
-    /// Two flags: the conversation may have begun before the hour, and may go on after it. A loose piece belongs to one that
+    /// Two flags: the conversation may have begun before the hour, and may continue after it. A loose piece belongs to one that
     /// may have begun before.
     pub(super) fn sides(self, key: &FlowKey, body: &FlowCounters, is_loose: bool) -> (bool, bool) {
         let may_have_begun = body.first() <= self.begins.saturating_add(key.idle_ns(false));

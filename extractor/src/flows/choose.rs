@@ -1,4 +1,4 @@
-//! Choosing conversations: one by its id, or those that a search finds.
+//! Selection of conversations: one by its id, or those that a search finds.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -39,7 +39,7 @@ pub(crate) struct FlowSelection {
     pub(crate) expired: Option<Span>,
     /// Segments that hold them.
     pub(crate) segments: u64,
-    /// The one that was asked for by its id.
+    /// The requested one, by its id.
     pub(crate) conversation: Option<Conversation>,
     pub(crate) work: Work,
     pub(crate) rejected: Vec<RejectedIndex>,
@@ -47,8 +47,8 @@ pub(crate) struct FlowSelection {
     pub(crate) unreadable: Vec<Unreadable>,
 }
 
-/// The conversation of this id, from its first packet on to its end or the query's; `None` where it is not (any more)
-/// in the query's packets.
+/// The conversation of this id, from its first packet on to its end or the query's; `None` if it is not (any more) in the
+/// query's packets.
 pub(crate) fn find_flow(
     engine: &Engine,
     query: &Query,
@@ -64,7 +64,7 @@ pub(crate) fn find_flow(
     Ok(choice.and_then(|choice| choice.conversation))
 }
 
-/// Packets that a query chooses by a conversation's id, or by a search; `None` if it does neither.
+/// Packets that a query selects by a conversation's id, or by a search; `None` if it does neither.
 pub(crate) fn choose(
     engine: &Engine,
     query: &Query,
@@ -93,7 +93,7 @@ pub(crate) fn choose(
     Ok(Some(choice))
 }
 
-/// Asks by segments, and by the answer itself where fragments or duplicates decide: what is chosen is read anyway.
+/// Queries by segments, and by the answer itself if fragments or duplicates decide: selected packets are read anyway.
 fn by_packets_if_unsure<T>(
     engine: &Engine,
     query: &Query,
@@ -120,7 +120,7 @@ fn choose_by_id(
     control: &mut dyn Control,
 ) -> Result<(Option<FlowSelection>, bool), ExtractError> {
     let mut found = None;
-    // First its first instant alone, which tells whether it is there at all.
+    // First only its first instant, to see whether it exists.
     for to in [Some(id.first.plus_ns(1)), query.to] {
         // Whether a packet is a duplicate, those before it tell.
         let from = if query.dedup.is_some() { query.from } else { Some(id.first) };
@@ -141,7 +141,7 @@ fn choose_by_id(
             control,
             &mut |_| {},
             &mut |key, body| {
-                // Whole records of the catalog come before those that still go on.
+                // Whole records of the catalog come before those that may continue.
                 let is_it = body.first() == id.first.ns();
                 if is_it {
                     let mut parts = ChosenParts::new(aim, in_hours.clone());
@@ -187,7 +187,7 @@ fn choose_by_search(
     let encapsulations = Encapsulations::default();
     let (prepared, hours) = prepare_flows(engine, query, control, false)?;
     let ending = RangeEnd::at(prepared.completeness.covered_to());
-    // What is recorded meanwhile is not looked at by the search.
+    // The search ignores packets recorded meanwhile.
     let to = query.to.or(prepared.completeness.covered_to());
     let are_kept = hours.is_empty();
     let expired = hours.expired(&prepared.segments.names);

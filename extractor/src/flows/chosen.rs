@@ -1,8 +1,8 @@
-//! Choice of conversations' packets, by the segments that hold parts of them, and their keys.
+//! Selection of conversations' packets, by the segments that hold parts of them, and their keys.
 //!
 //! No filter can express a conversation: not ports behind IPv6 extension headers, not one network identifier among several with
-//! the same addresses, not the messages of one echo, not later fragments. So a packet is taken apart as the indexer does it, and has
-//! the key of the flow that an index counts it in.
+//! the same addresses, not the messages of one echo, not later fragments. So a packet is taken apart as the indexer does it, and
+//! has the key of the flow that an index counts it in.
 //!
 //! **Invariant:** what a conversation's record counts of kept segments is what is chosen, packet by packet.
 
@@ -22,11 +22,11 @@ use netrewind_store::{LinkType, Map, SegmentName};
 use crate::plan::planner::PlanError;
 use crate::sink::AnswerPacket;
 
-/// Maximum number of chosen parts, some 100 bytes each: a conversation in one segment is a part.
+/// Maximum number of selected parts, some 100 bytes each: a conversation in one segment is a part.
 pub const PARTS_CHOSEN_MAX: usize = 1 << 20;
 /// Cost of looking up the flows between two addresses, in flows that could be examined instead.
 const LOOKUP_COSTS_FLOWS: usize = 1024;
-/// Flows after which is asked whether to go on.
+/// Number of flows between two checks for cancellation.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
 
 /// First and last instant in nanoseconds, both included.
@@ -53,12 +53,11 @@ pub(crate) struct Chosen {
 pub(super) struct ChosenParts {
     /// The keys of those of a segment.
     by_segment: HashMap<SegmentName, Keys>,
-    /// Segments that are kept although an hour of the catalog stands in for them: it is not known which of them hold a
-    /// conversation.
+    /// Segments that are kept although an hour of the catalog stands in for them: it is unknown which of them hold a conversation.
     in_hours: HashSet<SegmentName>,
     /// Times of the conversations that these can hold.
     by_time: HashMap<FlowKey, Vec<Instants>, RandomState>,
-    /// Both addresses of all keys, the lesser first: of most packets these alone tell that they are not meant.
+    /// Both addresses of all keys, the lesser first: they alone exclude most packets.
     addresses: HashSet<[u128; 2], RandomState>,
     count: usize,
     /// Only the segments are noted.
@@ -66,12 +65,12 @@ pub(super) struct ChosenParts {
 }
 
 impl ChosenParts {
-    /// Empty choice; the catalog stands in for these segments.
+    /// Empty selection; the catalog replaces these segments.
     pub(super) fn new(aim: Aim, in_hours: HashSet<SegmentName>) -> Self {
         Self { in_hours, are_counted: aim == Aim::Count, ..Self::default() }
     }
 
-    /// Chooses a conversation with known places; false if that makes too many.
+    /// Selects a conversation with known places; false if that makes too many.
     pub(super) fn add(&mut self, key: &FlowKey, body: &FlowCounters) -> bool {
         for segment in body.places.iter().flat_map(|places| &places.0) {
             let keys = self.by_segment.entry(*segment).or_default();

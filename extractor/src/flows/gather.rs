@@ -1,7 +1,7 @@
 //! Parts of one segment: from its index if that suffices, else from its packets.
 //!
 //! Packets that have to be read are counted by the indexer itself: what the filter accepts of them gets an index in memory,
-//! whose flows are the parts. So both ways know the same flows, down to the limits of an index.
+//! whose flows are the parts. So both ways have the same flows, down to the limits of an index.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -32,7 +32,7 @@ use crate::store::live_index::new_builder;
 use crate::store::segment::{Opening, Segment, lost_part_of};
 use crate::{ExtractError, Span, Unreadable};
 
-/// Flows after which is asked whether to go on.
+/// Number of flows between two checks for cancellation.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
 
 /// Bytes of a flow whose packets are counted.
@@ -49,7 +49,7 @@ pub(super) struct Gathered {
     pub(super) rejected: Vec<RejectedIndex>,
     /// Time span of packets that have expired meanwhile.
     pub(super) gone: Option<Span>,
-    /// Keys of conversations with the labels sought; `None` if that is not known.
+    /// Keys of conversations with the wanted labels; `None` if that is not known.
     pub(super) keys: Option<Vec<FlowKey>>,
     /// Their share of the memory of all answers.
     holding: Option<Holding>,
@@ -85,7 +85,7 @@ impl<'q> Gatherer<'q> {
         }
     }
 
-    /// The parts of a segment: of one whose pages turn out to be lost, those before the first that is.
+    /// The parts of a segment: if pages turn out to be lost, those before the first lost one.
     pub(super) fn gather(&mut self, segment: Arc<Segment>) -> Result<Gathered, ExtractError> {
         let name = segment.name;
         let mut gathered = match self.opened(segment)? {
@@ -107,7 +107,7 @@ impl<'q> Gatherer<'q> {
         Ok(gathered)
     }
 
-    /// Opens a released segment again; if that fails, returns parts that say why.
+    /// Reopens a released segment; if that fails, returns parts with the reason.
     fn opened(&self, segment: Arc<Segment>) -> Result<Result<Arc<Segment>, Gathered>, ExtractError> {
         if !segment.is_released() {
             return Ok(Ok(segment));
@@ -190,7 +190,7 @@ impl<'q> Gatherer<'q> {
                 made = self.flows_of(index, &facts, &mut parts, gathered)?;
                 index.seconds()?.iter().for_each(|second| gathered.series.add_second(second));
             }
-            // What the index could not hold apart it cannot tell apart either.
+            // Flows that the index could not distinguish cannot be distinguished here either.
             _ if !covered || is_full(index)? => {
                 index.matches_segment(&segment.medium.read_all())?;
                 let runs = self.planner.runs(index, &Relevant::default(), stop)?;
@@ -272,7 +272,7 @@ impl<'q> Gatherer<'q> {
         Ok(self.told(&index, &facts).add_to(&mut gathered.parts, PartOrigin::OfAny)?)
     }
 
-    /// The keys of the conversations that have a label that is looked for.
+    /// The keys of the conversations that have a wanted label.
     fn seek<B: AsRef<[u8]>>(
         &mut self,
         index: &Index<B>,
@@ -407,7 +407,7 @@ impl<'q> Gatherer<'q> {
     }
 }
 
-/// Flows of which the index does not tell how many of their packets are in the answer.
+/// Flows for which the index does not know how many of their packets are in the answer.
 struct Untold<'i> {
     flows: HashSet<FlowIdentity>,
     /// The index's numbers of its templates.
@@ -455,10 +455,10 @@ impl Gathered {
         }
     }
 
-    /// Charges so many bytes to the answer's memory. If there is no room, the answer is marked short.
+    /// Charges this many bytes to the answer's memory. If there is no room, the answer is marked short.
     fn hold(&mut self, bytes: u64) {
         if let Some(holding) = &mut self.holding {
-            // Who has the turn goes on with what it has begun.
+            // The answer whose turn it is continues.
             holding.hold(bytes);
         }
     }
@@ -475,7 +475,7 @@ fn known(flow: &Flow, template: u32) -> FlowIdentity {
     (template, flow.source, flow.destination, flow.source_port, flow.destination_port)
 }
 
-/// True if the index has reached a limit and counts packets in flows that are not theirs.
+/// True if the index has reached a limit and counts packets in flows without a key.
 fn is_full(index: &Index<Map>) -> Result<bool, netrewind_index::IndexError> {
     let limits = IndexLimits::default();
     let templates = index.templates()?.len();

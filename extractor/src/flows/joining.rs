@@ -31,8 +31,7 @@ use crate::query::AnswerLimits;
 use crate::sink::Wants;
 
 /// Note for an answer with too many fragments to read.
-const FRAGMENTS_ALONE: &str = "there is too much to read for the sake of fragments: of later ones, those count that the filter accepts by \
-    themselves; extraction also finds them with the first of their packet";
+const FRAGMENTS_ALONE: &str = "there are too many fragments to read: later fragments are counted only if the filter accepts them alone; an extraction also finds them with the first fragment of their packet";
 
 /// Origin of the records of an answer, and the work done for them.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +43,7 @@ pub(super) struct GatherOutcome {
     pub(super) drops: Vec<(Span, u64)>,
     /// True if some packets are fragments.
     pub(super) has_fragments: bool,
-    /// Fragments decide which packets are the answer's: they are to be asked for with [`Membership::Answer`].
+    /// Fragments decide which packets belong to the answer: query them with [`Membership::Answer`].
     pub(super) is_unsure: bool,
     /// True if some conversations were ended early because too many were open at once.
     pub(super) approximate: bool,
@@ -65,7 +64,7 @@ impl GatherOutcome {
     }
 }
 
-/// The only conversations that a search can find, where the texts of labels tell.
+/// The only conversations that a search can find, if labels decide.
 pub(super) fn find_keys(
     prepared: &PreparedQuery<'_>,
     hours: &CatalogHours,
@@ -74,8 +73,8 @@ pub(super) fn find_keys(
     control: &mut dyn Control,
 ) -> Result<Option<Keys>, ExtractError> {
     let PreparedQuery { engine, query, range, filters, segments, .. } = prepared;
-    // What goes on from the catalog's hours has its labels there.
-    // And where others have such labels, whose conversations the asker may not know of, that must take no longer.
+    // Conversations that continue from the catalog's hours have their labels there. And if conversations that the asker may not
+    // know of have such labels, the query must take no longer.
     let is_told = query.use_index && hours.is_empty() && !query.is_restricted();
     let Some(sought) = search.filter(|_| is_told).and_then(Search::sought) else {
         return Ok(None);
@@ -217,7 +216,7 @@ fn join_segments(
             if outcome.is_unsure {
                 return ControlFlow::Break(());
             }
-            // Hours between segments are read here, where nobody asks: what overlaps so is rare.
+            // Hours between segments are read here, without cancellation: such an overlap is rare.
             let _ = joining.hours(starts, &|| false, &mut outcome.completeness);
             starts = horizon;
             joining.segment(&gathered, horizon)
@@ -282,7 +281,7 @@ impl Joining<'_, '_> {
             }
             *goes
         };
-        // Of one hour any record can go on another one.
+        // Any record of one hour can continue another one.
         joiner.begin(Some(0));
         loop {
             let horizon = feed.horizon();

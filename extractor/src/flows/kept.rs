@@ -1,6 +1,6 @@
 //! Record of the catalog: a conversation, or the part of it in one hour, to bytes and back.
 //!
-//! `indexer/catalog/tantivy/FORMAT.md` describes the bytes. Nothing in them is trusted: bytes that do not fit are not a record.
+//! `indexer/catalog/tantivy/FORMAT.md` describes the bytes. They are not trusted: bytes that do not fit are not a record.
 
 mod judge;
 
@@ -29,7 +29,7 @@ const KINDS: [FlowKeyKind; 5] =
 const TUNNEL_ID: u8 = 1;
 const TUNNEL_IPV4: u8 = 2;
 const TUNNEL_IPV6: u8 = 4;
-/// Tunnels one inside the other, and labels, of one record: more are none of ours.
+/// Tunnels one inside the other, and labels, of one record: netrewind writes no more.
 const TUNNELS_MAX: u64 = 16;
 const LABELS_MAX: u64 = 4096;
 
@@ -86,7 +86,7 @@ pub(super) fn write(
     to.0
 }
 
-/// Reads a record and its standing; `None` if the bytes are not a record. Loose pieces can be joined by now.
+/// Reads a record and its standing; `None` if the bytes are not a record. Loose pieces may have been joined.
 pub(super) fn read(
     bytes: &[u8],
     encapsulations: &Encapsulations,

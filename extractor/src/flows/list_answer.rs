@@ -1,4 +1,4 @@
-//! Lists of conversations: sorted, and paged so that pages fit together while recording goes on.
+//! Lists of conversations: sorted, and paged so that pages stay consistent while recording continues.
 
 use std::fmt;
 
@@ -62,7 +62,7 @@ impl FlowQuery {
         match self.after {
             None => query.clone(),
             Some(PageCursor { from, to, .. }) => {
-                // A cursor comes from outside: it may narrow what is asked, and not widen it.
+                // A cursor comes from outside: it may narrow the query, but not widen it.
                 let from = query.from.map_or(from, |asked| asked.max(from));
                 let to = query.to.map_or(to, |asked| asked.min(to));
                 Query { from: Some(from), to: Some(to), ..query.clone() }
@@ -83,7 +83,7 @@ pub struct PageCursor {
 
 /// A text is no cursor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a cursor: pass on what a page of flows named as next")]
+#[error("{0:?} is not a cursor: use the value of `next` from a page of flows")]
 pub struct NotACursor(String);
 
 impl fmt::Display for PageCursor {
@@ -119,18 +119,18 @@ netrewind_store::serde_as_text!(PageCursor);
 pub struct FlowAnswer {
     /// In the order asked for.
     pub flows: Vec<Conversation>,
-    /// Asks for the next page; absent where this is the last one.
+    /// Cursor of the next page; absent on the last page.
     #[schema(value_type = Option<String>)]
     pub next: Option<PageCursor>,
     /// Totals of all conversations of the range, including those of other pages.
     pub totals: Totals,
-    /// True if conversations may have been divided because too many were open at once.
+    /// True if conversations may have been split because too many were open at once.
     pub approximate: bool,
     /// Completeness of the packets that the conversations were made from.
     pub completeness: Completeness,
     /// Indexes that could not be used.
     pub rejected_indexes: Vec<RejectedIndex>,
-    /// For an empty list: another way to ask that would find conversations ([`crate::Extractor::hint`]).
+    /// For an empty list: a changed query that would find conversations ([`crate::Extractor::hint`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub hint: Option<Hint>,

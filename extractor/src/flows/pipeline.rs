@@ -1,5 +1,5 @@
 //! Gathering on some threads, joining on the caller's: segments are taken up in the order of their earliest timestamps,
-//! and their parts come back in that order. The caller's thread asks now and then whether to give up.
+//! and their parts come back in that order. The caller's thread checks for cancellation at intervals.
 
 use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::label_lookup::{LabelLookup, Wanted};
@@ -25,7 +25,7 @@ use crate::store::segment_cache::SegmentCache;
 
 /// Interval at which the consumer checks for parts.
 const WAIT: Duration = Duration::from_millis(2);
-/// Parts from which on they are handed over, and segments: to wake a thread costs as much as to look into an index.
+/// Number of parts, and of segments, after which they are handed over: waking a thread costs as much as a lookup in an index.
 const PARTS_HANDED_OVER: usize = 1024;
 const SEGMENTS_HANDED_OVER: usize = 32;
 
@@ -58,11 +58,11 @@ impl<'q> FlowSource<'q> {
 /// Way to decide which packets belong to the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Membership {
-    /// Each packet by itself, as long as that is sure: indexes tell of most.
+    /// Each packet alone, if that is exact: indexes decide most.
     Segments,
     /// Each packet by itself.
     SegmentsAlone,
-    /// As extraction gives them out: packets of the answer depend on others.
+    /// As extracted: packets of the answer depend on others.
     Answer,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Gathering<'q> {
     pub(super) wanted: Wanted<'q>,
     /// Account of the memory that it takes.
     pub(super) account: Option<&'q MemoryAccount>,
-    /// Labels sought: instead of parts, the keys of conversations with one of them are gathered.
+    /// Wanted labels: instead of parts, the keys of conversations with one of them are gathered.
     pub(super) sought: Option<&'q LabelLookup<'q>>,
     /// True if each part records its segment.
     pub(super) tracks: bool,
@@ -112,7 +112,7 @@ impl<'q> Gathering<'q> {
     }
 }
 
-/// Takes the parts of a segment, and the instant before which those to come have nothing; none where none come.
+/// Takes the parts of a segment, and the time before which later segments have nothing; `None` if none follow.
 pub(super) type Take<'t> = dyn FnMut(Gathered, Option<u64>) -> ControlFlow<()> + 't;
 
 /// Gathers the parts of all segments.
@@ -213,7 +213,7 @@ impl Results {
             match self.receiver.recv_timeout(WAIT) {
                 Ok(batch) => self.received.extend(batch),
                 Err(RecvTimeoutError::Timeout) => {}
-                // Its thread has panicked: the panic comes out where the threads are joined.
+                // Its thread has panicked: the panic is raised again where the threads are joined.
                 Err(RecvTimeoutError::Disconnected) => return Err(ExtractError::Cancelled),
             }
         }

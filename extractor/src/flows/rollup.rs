@@ -1,4 +1,4 @@
-//! Sums of the records of a catalog hour, used in place of reading them all.
+//! Totals of the records of a catalog hour, used instead of reading all of them.
 //!
 //! ```text
 //! an hour:  whole | early | late | through        early: may have begun before; late: may go on after; through: both
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! What is whole counts as it is. What is early or late counts as it is where nothing lies before or after; between two hours it
-//! counts as their seam says. What is left are records, and are joined. `indexer/catalog/tantivy/FORMAT.md` describes the bytes. A file
-//! that is damaged, or of another hour than the manifest is, is none.
+//! counts as their seam says. What is left are records, and are joined. `indexer/catalog/tantivy/FORMAT.md` describes the bytes.
+//! A file that is damaged, or of another hour than the manifest is, is none.
 //!
 //! **Invariant:** a rollup only saves work: the records of its hour say the same.
 
@@ -46,7 +46,7 @@ pub(super) const TOP_KEPT: usize = 1000;
 /// Maximum number of open records in a rollup being made, early ones and those going through, some 50 bytes each: with more
 /// there is no rollup.
 const OPEN_MAX: u64 = 1 << 20;
-/// With more than one in so many records going through, as in an hour of a few minutes, a rollup would save nothing.
+/// If more than one in this many records spans the hour, as in an hour of a few minutes, a rollup would save nothing.
 const THROUGH_SHARE: u64 = 4;
 const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 
@@ -55,9 +55,9 @@ const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 pub(super) struct Rollup {
     /// Sums of the records that are not open.
     pub(super) whole: Aggregate,
-    /// Sums of those that may have begun before, for use if nothing lies before.
+    /// Totals of those that may have begun before, for use if there is nothing before.
     pub(super) early_alone: Aggregate,
-    /// Sums of those that may go on, for use if nothing comes after.
+    /// Totals of those that may continue, for use if nothing follows.
     pub(super) late_alone: Aggregate,
     early: Range<usize>,
     through: Range<usize>,
@@ -100,7 +100,7 @@ impl Rollup {
         self.records(&self.through, encapsulations, to)
     }
 
-    /// Early records of conversations of which another record reaches through the hour: what is early counts without them.
+    /// Early records of conversations with another record that spans the hour: the early totals are without them.
     pub(super) fn early(&self, encapsulations: &Encapsulations, to: &mut Vec<FlowPart>) -> Option<()> {
         self.records(&self.early, encapsulations, to)
     }
@@ -157,7 +157,7 @@ fn is_checked(magic: &[u8; 8], bytes: &[u8]) -> bool {
 
 /// Content behind the head of a file with these identities.
 fn after_head<'b>(magic: &[u8; 8], bytes: &'b [u8], identities: &[u64]) -> Option<&'b [u8]> {
-    // The checksum between them has been looked at when the file was opened.
+    // The checksum between them was verified when the file was opened.
     let mut from = DocumentReader(bytes.strip_prefix(magic)?.get(8..)?);
     let is_ours = identities.iter().all(|identity| from.array().map(u64::from_be_bytes) == Some(*identity));
     is_ours.then_some(from.0)
@@ -193,7 +193,7 @@ impl RollupRecords {
         self.documents.bytes(document);
     }
 
-    /// Likewise, but beyond so many they are only counted.
+    /// Likewise, but beyond this many they are only counted.
     fn add_up_to(&mut self, count_max: u64, document: impl FnOnce() -> Vec<u8>) {
         match self.count < count_max {
             true => self.add(&document()),
@@ -268,7 +268,7 @@ impl<'q> Making<'q> {
         }
     }
 
-    /// The bytes for this manifest; none where some of it is not exact.
+    /// The bytes for this manifest; `None` if some of it is not exact.
     pub(super) fn finish(self, manifest: &Manifest) -> Option<Vec<u8>> {
         let Self { whole, late, early, through, series, encapsulations, .. } = self;
         let seconds: Vec<(u64, u64, u64)> = series.counts().collect();

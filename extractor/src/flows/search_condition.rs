@@ -8,7 +8,7 @@ use netrewind_flows::search::{
 };
 use netrewind_store::catalog::{Condition, NumberColumn};
 
-/// Bytes of a word that the catalog keeps; of longer ones the rest is not looked at.
+/// Bytes of a word that the catalog keeps; the rest of longer ones is ignored.
 const WORD_BYTES_MAX: usize = 128;
 
 /// Condition that holds for all conversations a search finds.

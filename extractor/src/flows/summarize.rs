@@ -53,7 +53,7 @@ fn summarize_by(
     let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
     let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
     let gathering = Gathering { buckets: Some(buckets), ..gathering };
-    // Which packets a search finds is known only of whole conversations: these are spread over the series.
+    // A search selects whole conversations: their packets are spread over the series.
     let mut found = buckets.series();
     let outcome = join(
         prepared,

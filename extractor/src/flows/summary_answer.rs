@@ -33,11 +33,11 @@ const BUCKETS_DEFAULT: usize = 200;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SummaryQuery {
-    /// Buckets of the series, about; at most [`super::BUCKETS_MAX`].
+    /// Approximate number of buckets of the series; at most [`super::BUCKETS_MAX`].
     pub buckets: usize,
     /// Entries of each top list; at most [`TOP_MAX`].
     pub top: usize,
-    /// Pairs of hosts; at most [`TOP_MAX`]. None: as many as of each top list.
+    /// Number of pairs of hosts; at most [`TOP_MAX`]. `None`: as many as in each top list.
     pub edges: Option<usize>,
     /// Only conversations that it finds.
     #[serde(skip)]
@@ -70,8 +70,8 @@ pub struct FlowSummary {
     pub bucket_seconds: u64,
     /// Over time, without gaps between buckets. The first and the last may reach beyond the range.
     pub series: Vec<Point>,
-    /// True if each packet is in the bucket of its time. Without a filter it is; with one, flows that need not be read are
-    /// spread evenly from their first packet of a segment to their last.
+    /// True if each packet is in the bucket of its time, which is so without a filter. With one, flows that need not be read are
+    /// spread evenly from their first packet in a segment to their last.
     pub series_exact: bool,
     /// Totals of the whole range.
     pub totals: Totals,
@@ -81,8 +81,8 @@ pub struct FlowSummary {
     pub edges: Vec<Edge>,
     /// Times of the range in which nothing was recorded.
     pub gaps: Vec<Gap>,
-    /// True if top lists may lack some of their counts, or conversations were divided, because there were more hosts, pairs or
-    /// open conversations than are held. Totals and series are as they are.
+    /// True if top lists may be too low, or conversations were split, because there were more hosts, pairs or open conversations
+    /// than fit in memory. Totals and series are exact.
     pub approximate: bool,
     /// Completeness of the answer for the range.
     pub completeness: Completeness,
@@ -119,7 +119,7 @@ pub struct HostCount {
     pub sent_bytes: u64,
     /// Bytes of those to it.
     pub received_bytes: u64,
-    /// Conversations that it is an end of.
+    /// Conversations in which it is an end.
     pub conversations: u64,
 }
 
@@ -140,7 +140,7 @@ pub struct PortCount {
 pub struct ApplicationCount {
     /// Name of the service, or of the protocol if no service is known.
     pub name: String,
-    /// True if only the server's port tells, not the packets.
+    /// True if only the server's port identifies it, not the packets.
     pub guessed: bool,
     /// Totals of this application.
     #[serde(flatten)]
@@ -170,7 +170,7 @@ pub(super) struct SummaryBuilder<'q> {
     pairs: usize,
     tally: SummaryTally<'q>,
     encapsulations: &'q Encapsulations,
-    /// Records that are added up: hosts and pairs of hosts are looked for in there at the end.
+    /// Records that are added up: hosts and pairs of hosts are looked up in them at the end.
     added: Vec<Aggregate>,
 }
 
@@ -250,7 +250,7 @@ impl<'q> SummaryBuilder<'q> {
     }
 }
 
-/// Heaviest entries of the counts here and in tables, and a flag: something was forgotten.
+/// Heaviest entries of the counts here and in tables, and a flag: entries were dropped.
 fn top_of<K: TableKey, V: TableValue>(
     mut heavy_hitters: HeavyHitters<K, V>,
     tables: &[Table<'_, K, V>],

@@ -20,7 +20,7 @@ pub(crate) struct FirstFragment {
 pub(crate) struct FirstVerdict {
     /// The filter accepts it.
     pub(crate) is_accepted: bool,
-    /// True if it shows views that the later ones cannot, and these are asked for: the verdicts of the later ones do not count.
+    /// True if it shows views that the later ones cannot, and the query uses these: the verdicts on the later ones do not count.
     pub(crate) is_deeper: bool,
     /// Series of which it is itself a later fragment.
     pub(crate) within: Option<Box<Series>>,
@@ -42,13 +42,13 @@ pub(crate) struct Links {
     /// Number of entries from which those no longer needed are pruned.
     pruned_from: usize,
     pruned_at: Timestamp,
-    /// First fragments that there was no room for, or packets that could not wait for theirs.
+    /// First fragments without room, or packets that could not wait for theirs.
     pub(crate) forgotten: u64,
 }
 
 /// First fragments that are kept whether they are needed or not.
 const PRUNED_FROM: usize = 1 << 14;
-/// The time that has to pass before a full table is looked through again.
+/// Minimum time between two searches of a full table.
 const PRUNED_EVERY_NS: u64 = REACH_NS / 8;
 
 impl Default for Links {
@@ -58,7 +58,7 @@ impl Default for Links {
 }
 
 impl Links {
-    /// Takes first fragments in. No verdict is asked for a packet before `needed_from` any more.
+    /// Adds first fragments. No packet before `needed_from` needs a verdict any more.
     pub(crate) fn add(&mut self, firsts: Vec<FirstFragment>, needed_from: Timestamp) {
         let is_due = needed_from.ns() >= self.pruned_at.ns().saturating_add(PRUNED_EVERY_NS);
         if is_due && self.firsts.len() + firsts.len() >= self.pruned_from.max(PRUNED_FROM) {

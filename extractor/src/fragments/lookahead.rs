@@ -1,7 +1,7 @@
 //! Fragments relevant to the packets of a segment: by its own index, and by those of segments near in time, as a packet's
 //! fragments can lie in different lanes and on both sides of a segment's end.
 //!
-//! Segments of about the same time share the findings: with hundreds overlapping, each is near all others, and searching all of
+//! Segments of about the same time share the results: with hundreds overlapping, each is near all others, and searching all of
 //! them for each would take a time that grows with their square.
 
 use std::collections::HashMap;
@@ -29,13 +29,13 @@ pub(crate) type OpenSegment<'o> = dyn FnMut(usize) -> Result<Option<Arc<Segment>
 struct Scouted {
     /// Bits of the views in which there can be later fragments.
     later_views: u8,
-    /// Fragments that the filter may accept; looked for only where there are later ones near.
+    /// Fragments that the filter may accept; searched only if there are later ones nearby.
     relevant: Option<Arc<Relevant>>,
     /// Likewise, where there are later ones in several views.
     nested: Option<Arc<Nested>>,
 }
 
-/// Finds out about the segments of a query, each when it is asked for.
+/// Examines the segments of a query, each when it is needed.
 #[derive(Debug)]
 pub(crate) struct FragmentLookahead {
     /// First and last timestamp of each segment, by number.
@@ -88,8 +88,8 @@ impl FragmentLookahead {
         }
     }
 
-    /// The fragments that are relevant to the packets of segment `number`, and perhaps to others near; none where none has to be
-    /// looked at but for its own sake.
+    /// The fragments that are relevant to the packets of segment `number`, and perhaps to others nearby; `None` if each fragment
+    /// can be filtered alone.
     pub(crate) fn relevant(
         &mut self,
         number: usize,
@@ -144,7 +144,7 @@ impl FragmentLookahead {
         Ok(relevant)
     }
 
-    /// Forgets, now and then, findings that no segment beginning at `first` or later is near to.
+    /// Drops, at intervals, results that are not near any segment beginning at `first` or later.
     fn forget_before(&mut self, first: Timestamp) {
         if first.ns() < self.forgotten_to.ns().saturating_add(NEAR_NS) {
             return;
@@ -220,7 +220,7 @@ impl FragmentLookahead {
             return Ok(Arc::clone(nested));
         }
         let known = match open(number)? {
-            None => Some(Nested::default()), // it was asked for while it was there, if anything of it matters
+            None => Some(Nested::default()), // it was examined while it existed, if it matters
             Some(segment) => match &segment.index {
                 Some(index) => uncancelled(Planner::nested(index, stop))?,
                 None => None,
@@ -232,7 +232,7 @@ impl FragmentLookahead {
     }
 }
 
-/// Result of scouting, without that of a damaged index: the damage is reported when the segment is planned.
+/// Result of the lookahead, without that of a damaged index: the damage is reported when the segment is planned.
 fn uncancelled<T>(found: Result<T, PlanError>) -> Result<Option<T>, ExtractError> {
     match found {
         Ok(found) => Ok(Some(found)),

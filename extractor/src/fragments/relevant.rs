@@ -1,4 +1,4 @@
-//! Fragments that can matter to an answer, by the evidence of indexes: address pairs and times.
+//! Fragments that can matter to an answer, according to the indexes: address pairs and times.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -125,7 +125,7 @@ impl Relevant {
         self.pairs.iter().filter(move |(_, spans)| spans.reach(first, last)).map(|(pair, _)| pair)
     }
 
-    /// Times at which fragments are relevant, within the reach of what makes them so: `from..=to`, overlapping.
+    /// Times at which fragments are relevant: `from..=to`, overlapping.
     pub(crate) fn times(&self) -> impl Iterator<Item = Times> {
         let spans = self.pairs.values().chain([&self.all]).flat_map(|spans| &spans.0);
         spans.map(|(from, to)| {
@@ -134,8 +134,8 @@ impl Relevant {
     }
 }
 
-/// Packets that are fragments outside and later fragments inside: where they are accepted for the sake of what is inside,
-/// they decide about the other fragments outside.
+/// Packets that are fragments outside and later fragments inside: if they are accepted because of their contents, they decide
+/// about the other outer fragments.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Nested {
     /// Times by the pair inside and the one outside.

@@ -21,7 +21,7 @@ pub(crate) struct KeptSegments<'a> {
     pub(crate) is_damaged: bool,
 }
 
-/// Store that is asked, and the rights of the asker.
+/// The queried store, and the asker's rights.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CoverageQuery<'a> {
     pub(crate) store: &'a Store,
@@ -29,24 +29,24 @@ pub(crate) struct CoverageQuery<'a> {
     pub(crate) is_restricted: bool,
 }
 
-/// Precision of gaps for restricted askers: to the second, and none too short, because packets may show at their ends.
+/// Precision of gaps for restricted askers: a second, and no very short ones, because their ends may reveal packets.
 const GAPS_VEILED_NS: u64 = SECOND_NS;
 
-/// Text told to restricted askers instead of the interface that received nothing and the system's error.
+/// Text for restricted askers instead of the interface that received nothing and the system's error.
 const OUTAGE: &str = "an interface received nothing";
-/// Text told to restricted askers instead of the reason why packets could not be written.
+/// Text for restricted askers instead of the reason why packets could not be written.
 const UNWRITTEN: &str = "packets could not be written";
-/// Text told to restricted askers instead of the name of the damaged capture file.
+/// Text for restricted askers instead of the name of the damaged capture file.
 const LOSS: &str = "a capture file that was imported is damaged";
-/// Longest silence of a running recorder: it gives a sign of life every ten seconds.
+/// Longest time without a logbook line of a running recorder: it writes a logbook line every ten seconds.
 const SILENCE_NS: u64 = 12 * SECOND_NS;
 /// Longest duration of a segment known only by name: it ends with its hour.
 const SEGMENT_NS_MAX: u64 = HOUR_NS;
 
-/// Longest lag of a recorder's last sign of life behind the clock: it gives one a second.
+/// Longest lag of a recorder's last logbook line behind the clock: it writes one a second.
 const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;
 
-/// Fills in the logbook's knowledge about the range: gaps, drops, expired segments. If `is_restricted`, the asker learns no
+/// Fills in the facts from the logbook about the range: gaps, drops, expired segments. If `is_restricted`, the asker learns no
 /// more than [`crate::Query::is_restricted`] allows.
 pub(crate) fn fill(
     completeness: &mut Completeness,
@@ -68,7 +68,7 @@ pub(crate) fn fill(
     }
     for loss in timeline.losses.iter().filter(|loss| loss.span.from < range.to && range.from < loss.span.to) {
         let reason = if is_restricted { LOSS.to_owned() } else { loss.reason.clone() };
-        // How far it reaches is unknown, and no reason to end it with the range.
+        // Its end is unknown, so it does not end with the range.
         completeness.add_gap(Gap { from: loss.span.from.max(range.from), to: loss.span.to, reason });
     }
     completeness.dropped = timeline.dropped;
@@ -89,7 +89,7 @@ pub(crate) fn is_recording(store: &Store) -> bool {
     writer.is_some_and(|writer| writer.contains("record") || writer.contains("run,"))
 }
 
-/// Reason why nothing of the range was ever kept, or is kept any more; `None` if something is, or if that is not known.
+/// Reason why nothing in the range is kept; `None` if something is, or if that is not known.
 fn nothing_kept(
     completeness: &Completeness,
     range: Span,
@@ -97,7 +97,7 @@ fn nothing_kept(
     kept: &KeptSegments<'_>,
     is_restricted: bool,
 ) -> Option<String> {
-    // When others' packets arrived, who may not know of them does not learn so.
+    // A restricted asker must not learn in this way when others' packets arrived.
     let is_kept =
         !is_restricted && kept.spans.iter().any(|span| span.from < range.to && range.from < span.to);
     let is_damaged = kept.is_damaged || completeness.damaged.iter().any(|damage| damage.is_needed);
@@ -112,7 +112,7 @@ fn nothing_kept(
         return (!is_restricted).then(|| match all(&kept.spans) {
             None => "there are no packets in the store".to_owned(),
             Some(all) => {
-                format!("there are packets of {all}, and of other times nobody knows what was on the wire")
+                format!("the store has packets of {all}; for other times nothing is known")
             }
         });
     }
@@ -151,7 +151,7 @@ fn as_far_as_recorded(range: Span, timeline: &RecordingTimeline, kept: &KeptSegm
     }
 }
 
-/// Part of the range whose packets have gone with their segments.
+/// Part of the range whose packets have expired with their segments.
 fn no_longer_kept(
     completeness: &Completeness,
     range: Span,
@@ -174,12 +174,12 @@ fn no_longer_kept(
     }
     for (name, span) in timeline.sealed.iter().filter(|(name, _)| is_gone(name)) {
         let was_listed = kept.names.binary_search(name).is_ok() || timeline.expired.contains_key(name);
-        // What was sealed since the listing is there.
+        // Segments sealed since the listing exist.
         if !was_listed && matches!(store.open_segment(name), Ok(None)) {
             add(*span);
         }
     }
-    // An open start is the oldest packet kept: whatever went before that was not asked for.
+    // An open start is the oldest packet kept: earlier expired packets do not count as missing.
     let oldest = kept.spans.iter().map(|span| span.from).min();
     let asks_before = |oldest: &Timestamp| completeness.asked.from.is_some_and(|from| from < *oldest);
     if timeline.expired.keys().any(is_gone)
@@ -202,8 +202,7 @@ fn likely_span(name: &SegmentName, kept: &[SegmentName]) -> Span {
     }
 }
 
-/// Gap blurred so that it does not reveal when packets were; `None` if an open end of the range reaches beyond the recording,
-/// as far as that is veiled itself.
+/// Gap rounded so that it does not reveal times of packets; `None` if it lies at an open end of the range that is rounded itself.
 fn veiled(gap: Gap, range: Span, asked: Asked) -> Option<Gap> {
     let is_of_open_end =
         asked.from.is_none() && gap.from == range.from || asked.to.is_none() && gap.to == range.to;
@@ -227,7 +226,7 @@ fn gaps(
         return gaps;
     }
     let alive_to = |session: &RecordingSession| match session.end {
-        // What it has received since its last sign of life is being written.
+        // Packets received since its last logbook line are being written.
         SessionEnd::Open if is_recording => session.to.plus_ns(SILENCE_NS),
         _ => session.to,
     };
@@ -275,7 +274,7 @@ fn outages(
             (true, true) => UNWRITTEN.to_owned(),
             (false, false) => format!("lane {lane} received nothing: {reason}"),
             (false, true) => {
-                format!("lane {lane} cannot write: {reason}; what arrives waits in memory, or is dropped")
+                format!("lane {lane} cannot write: {reason}; packets wait in memory, or are dropped")
             }
         };
         (from < to).then_some(Gap { from, to, reason })
@@ -298,7 +297,7 @@ fn why(from: Timestamp, to: Timestamp, sessions: &[RecordingSession], is_recordi
     let ended = match end {
         SessionEnd::Stopped => format!("recording stopped at {stopped}"),
         SessionEnd::Open if is_recording => {
-            return format!("recording has not reached this time: its last sign of life is of {stopped}");
+            return format!("recording has not reached this time: its last logbook entry is of {stopped}");
         }
         SessionEnd::Open | SessionEnd::Silent => {
             format!("recording ended at {stopped} without stopping: a crash, or a power cut")

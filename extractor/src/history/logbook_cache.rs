@@ -1,7 +1,7 @@
 //! Days of the logbook, remembered between queries: each has 86,400 seconds and more, and only new lines are read.
 //!
 //! **Invariant:** visited lines are those of the file: a file only grows at its end, and one that has become shorter, or is
-//! gone, is forgotten.
+//! gone, is dropped from the cache.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use netrewind_store::logbook::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read_day, read_day_from};
 use netrewind_store::{Store, StoreError, locked};
 
-/// Lines that are remembered, 24 bytes each: those of 24 lanes' days. Beyond, the oldest days are forgotten.
+/// Limit on cached lines, 24 bytes each: those of 24 lanes' days. Beyond it, the oldest days are dropped.
 const LINES_MAX: usize = 1 << 21;
 
 /// Lines of a part of a day that is remembered: about as many as are read of one that is not.
@@ -44,7 +44,8 @@ impl DayLine {
 }
 
 impl Days {
-    /// Calls `visit` for each line of a part of a day, in order, with whether it is whole: the last one may be under way.
+    /// Calls `visit` for each line of a part of a day, in order, with true if it is complete: the last one may still be being
+    /// written.
     pub(crate) fn visit(
         &self,
         store: &Store,
@@ -82,7 +83,7 @@ impl Days {
         Ok(())
     }
 
-    /// Keeps to the limit, beside the lines of the day that was just read.
+    /// Enforces the limit, except for the lines of the day that was just read.
     fn forget_others(&self, date: &str, mut lines: usize) {
         let mut days = locked(&self.0);
         // One that is being read on has few lines more than it says.

@@ -1,7 +1,7 @@
 //! Unreadable parts of the logbook, and whether an answer may lack something because of them.
 //!
-//! A line that was cut, and a second that is damaged, speak of the time between their neighbours: elsewhere they are no matter. Any
-//! other line may tell of any time: of an imported file, or a segment that has expired.
+//! A truncated line, and a damaged second, concern only the time between their neighbours. Any other line may concern any time:
+//! of an imported file, or a segment that has expired.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub(super) struct Troubles {
 }
 
 impl Troubles {
-    /// Empty record of the days that are going to be read for this range.
+    /// Empty record for the days to be read for this range.
     pub(super) fn new(store: &Store, range: Span, dates: &[String]) -> Self {
         let parts = dates.iter().map(|date| (date.clone(), store.part(&store.logbook_path(date)))).collect();
         Self {
@@ -50,12 +50,12 @@ impl Troubles {
     /// Damage for a logbook whose days cannot be listed.
     pub(super) fn of_folder(store: &Store, error: &StoreError) -> Damage {
         let (part, reason) = part_and_reason(store, error);
-        Damage::needed(part, format!("{reason}: what was dropped, or not recorded, is not known"))
+        Damage::needed(part, format!("{reason}: drops and gaps are not known"))
     }
 
-    /// Damage for a missing logbook, which each store has from its beginning.
+    /// Damage for a missing logbook: every store has one from its creation.
     pub(super) fn of_missing_folder() -> Damage {
-        Damage::needed("logbook", "it is missing: what was dropped, or not recorded, is not known")
+        Damage::needed("logbook", "it is missing: drops and gaps are not known")
     }
 
     /// A day begins. `before` is the day that was read before it, if lanes were recording at its end: then each day between them
@@ -74,7 +74,8 @@ impl Troubles {
             .collect();
         for day in missing {
             let part = format!("logbook of {day}");
-            self.days.push(Damage::needed(part, "it is missing, between days on which it was written"));
+            self.days
+                .push(Damage::needed(part, "it is missing, although the days before and after it exist"));
         }
     }
 
@@ -96,7 +97,7 @@ impl Troubles {
     pub(super) fn notes(&self) -> impl Iterator<Item = String> {
         self.later.iter().map(|(event, count)| {
             format!(
-                "{count} lines of the logbook tell of {event:?}, which a later version of netrewind knows"
+                "{count} lines of the logbook have the event {event:?}, which only a later version of netrewind knows"
             )
         })
     }
@@ -128,8 +129,7 @@ impl Troubles {
     pub(super) fn unreadable_day(&mut self, store: &Store, date: &str, error: &StoreError) {
         let (_, reason) = part_and_reason(store, error);
         let part = self.part(date);
-        self.days
-            .push(Damage::needed(part, format!("{reason}: what it says of drops and gaps is not known")));
+        self.days.push(Damage::needed(part, format!("{reason}: its drops and gaps are not known")));
     }
 
     fn part(&self, date: &str) -> String {
@@ -144,7 +144,7 @@ impl Troubles {
         let of_lines = |(date, count): (&String, &u64)| {
             let what = if *count == 1 { "a line of it".to_owned() } else { format!("{count} lines of it") };
             let reason = format!(
-                "{what} cannot be read: netrewind verify names them, and nothing is known of what they told"
+                "{what} cannot be read, so drops and gaps may be missing: run netrewind verify to list them"
             );
             Damage::needed(self.part(date), reason)
         };

@@ -9,7 +9,7 @@ use netrewind_store::time::Span;
 use super::timeline::{RecordingSession, RecordingTimeline};
 use crate::ExtractError;
 
-/// Longest time after a lane's last sign of life at which a segment may have been opened and still belong to that lane.
+/// Longest time after a lane's last logbook line at which a segment may have been opened and still belong to that lane.
 const SIGN_OF_LIFE_SLACK_NS: u64 = 2 * SECOND_NS;
 
 /// Origin of a segment's packets.
@@ -22,7 +22,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// True if it is among the chosen ones: by the interface's name, the stream's, or the file's.
+    /// True if it is among the selected ones: by the interface's name, the stream's, or the file's.
     pub(crate) fn is_of(&self, chosen: &[String]) -> bool {
         chosen.iter().any(|name| is_within(&self.interface, name) || self.file.as_ref() == Some(name))
     }
@@ -33,7 +33,7 @@ fn is_within(interface: &str, name: &str) -> bool {
     interface.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// True if nothing was chosen, this name was chosen, or the name is unknown. The choice may be one of a stream's interfaces.
+/// True if nothing was selected, this name was selected, or the name is unknown. The selection may be one of a stream's interfaces.
 pub(super) fn can_be_of(interface: &str, chosen: &[String]) -> bool {
     let can_be = |name: &String| is_within(interface, name) || is_within(name, interface);
     chosen.is_empty() || interface.is_empty() || chosen.iter().any(can_be)
@@ -55,8 +55,8 @@ impl RecordingTimeline<'_> {
         self.origins.get(name).cloned().or_else(of_lane)
     }
 
-    /// The times of captures that were recorded from a stream later than they were made, each as one: that its interfaces have
-    /// segments of their own makes no gaps between them.
+    /// The times of captures that were recorded from a stream later than they were made, each as one span: separate segments of
+    /// its interfaces make no gaps.
     pub(crate) fn replayed(&self, segments: &[(SegmentName, Span)]) -> Vec<Span> {
         let mut spans = Vec::new();
         let earlier = |(name, span): &&(SegmentName, Span)| span.to < name.opened;
@@ -79,7 +79,7 @@ impl RecordingTimeline<'_> {
         spans
     }
 
-    /// Refuses names that the logbook does not have, as far as it was read. `in_range` are the interfaces of the range's
+    /// Refuses names that the logbook does not have, in the part that was read. `in_range` are the interfaces of the range's
     /// segments, listed in the error.
     pub(crate) fn check_names(
         &self,

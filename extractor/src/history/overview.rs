@@ -32,13 +32,13 @@ pub struct Overview {
     pub writer: Option<String>,
     /// Reason why the writer cannot write at the moment, if it cannot: packets are dropped meanwhile.
     pub trouble: Option<String>,
-    /// Segments that are kept.
+    /// Segments in the store.
     pub segments: usize,
-    /// Those of them that are being written.
+    /// Segments that are being written.
     pub open_segments: usize,
     /// Sealed ones without an index.
     pub without_index: usize,
-    /// Bytes that everything in the store takes on the disk.
+    /// Disk space of everything in the store, in bytes.
     pub disk_bytes: u64,
     /// The earliest packet kept.
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -64,7 +64,7 @@ pub struct Overview {
     pub slowest_write_last_day: Option<f64>,
     /// Lanes whose interface is away.
     pub down: Vec<String>,
-    /// Parts of the store that cannot be read, as far as this look goes: `netrewind verify` looks at everything.
+    /// Parts of the store that cannot be read, as far as this request checks; `netrewind verify` checks everything.
     pub damaged: Vec<Damage>,
 }
 
@@ -90,7 +90,7 @@ impl Overview {
         for segment in &segments {
             let known = remembered.times(&segment.name);
             if known.is_none() {
-                // Its times may stand in its index, which tells nothing of the file itself.
+                // Its times may be in its index, which does not show the state of the file itself.
                 damaged.extend(unopened(store, segment));
             }
             let found = known.map_or_else(|| times(store, segment, &mut damaged), |known| Ok(Some(known)));
@@ -154,7 +154,7 @@ pub struct CatalogOverview {
     pub damaged: u64,
     /// Records of conversations in them.
     pub records: u64,
-    /// Bytes that they take on the disk.
+    /// Their disk space, in bytes.
     pub disk_bytes: u64,
     /// The earliest packet that they count.
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -212,7 +212,7 @@ pub struct SegmentOverview {
     pub last: Option<Timestamp>,
     /// Bytes of the file; of an open one this includes space that is only reserved.
     pub file_bytes: u64,
-    /// Bytes that it takes on the disk, its index included.
+    /// Disk space of the segment and its index, in bytes.
     pub disk_bytes: u64,
     /// True if it has an index.
     pub has_index: bool,
@@ -225,7 +225,7 @@ impl SegmentOverview {
     }
 
     fn of(store: &Store, segment: &ListedSegment) -> Self {
-        // When its packets are from is not known of one that cannot be read.
+        // For one that cannot be read, the times of its packets are unknown.
         let (first, last) = times(store, segment, &mut Vec::new()).unwrap_or_default().unzip();
         let ListedSegment { name, state, file_bytes, disk_bytes, has_index } = *segment;
         let state = if state == SegmentState::Open { "open" } else { "sealed" };
@@ -233,8 +233,8 @@ impl SegmentOverview {
     }
 }
 
-/// The earliest and latest timestamps of a segment: from its mark while it is open, from its index once it is sealed. What of it is
-/// not as it was sealed is told, as far as that is seen without reading it.
+/// The earliest and latest timestamps of a segment: from its mark while it is open, from its index once it is sealed.
+/// Differences from its sealed state are reported if they show without reading it.
 fn times(
     store: &Store,
     segment: &ListedSegment,
@@ -252,7 +252,7 @@ fn times(
         let reason = match head {
             Err(error) => Some(error.to_string()),
             Ok(_) if segment.file_bytes != bytes => {
-                Some(format!("it has {} bytes, and had {bytes} when it was sealed", segment.file_bytes))
+                Some(format!("it has {} bytes, but had {bytes} when it was sealed", segment.file_bytes))
             }
             Ok(_) => None,
         };
@@ -262,7 +262,7 @@ fn times(
     Ok((index.records() > 0).then(|| (index.first(), index.last())))
 }
 
-/// The head of a segment's index, where there is one that can be read.
+/// The head of a segment's index, if it can be read.
 fn index_head(store: &Store, segment: &ListedSegment) -> Result<Option<Index<Vec<u8>>>, StoreError> {
     let Ok(Some(file)) = store.open_index(&segment.name) else { return Ok(None) };
     let failed = |source| StoreError::Io { path: store.index_path(&segment.name), source };

@@ -1,5 +1,4 @@
-//! Memory from one look at a store to the next: a day's logbook has a line a second and lane, and a sealed segment does not
-//! change.
+//! Cache between two overviews of a store: a day's logbook has a line a second and lane, and a sealed segment does not change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Mutex;
@@ -15,13 +14,13 @@ use crate::history::logbook_damage::part_and_reason;
 const RATE_SECONDS: u64 = 10;
 /// Period covered by drops and similar counts, to the minute.
 const COUNTED_SECONDS: u64 = DAY_SECONDS;
-/// Minutes that are remembered: those of a day, and as many of a clock that was ahead.
+/// Limit on cached minutes: those of a day, and as many of a clock that was ahead.
 const MINUTES_MAX: usize = 2 * 1440;
 /// Seconds that are remembered for rates: of a thousand lanes.
 const SECONDS_MAX: usize = 10_000;
 
-/// Memory of a store. It changes how long looking takes; the result is the same, except that an interface that was away before
-/// the last day began is known to be away.
+/// Cache for a store. It only changes the time that an overview takes; the result is the same, except that an interface that was
+/// away before the last day began is known to be away.
 #[derive(Debug, Default)]
 pub struct OverviewCache {
     day: Mutex<LastDay>,
@@ -84,7 +83,7 @@ struct Minute {
 }
 
 impl LastDay {
-    /// Reads on. A last line that is not whole may be under way if a recorder is writing.
+    /// Reads new lines. An incomplete last line may still be being written if a recorder is running.
     fn look(&mut self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
         let mut damaged = Vec::new();
         let damage = |error: &StoreError| {

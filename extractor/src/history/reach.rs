@@ -1,4 +1,4 @@
-//! The range that an answer speaks of, where an end of it was left open: as far as packets are kept, and beyond them as far as the
+//! The range that an answer covers if an end of the query's range is open: up to where packets are kept, and further if the
 //! recorder lost some, or ran without receiving any.
 
 use netrewind_store::time::Span;
@@ -17,7 +17,7 @@ pub(crate) struct KeptBounds<'a> {
     pub(crate) names: &'a [SegmentName],
 }
 
-/// The range that an answer speaks of; `None` where nothing could stand for an open end.
+/// The range that an answer covers; `None` if nothing can stand for an open end.
 pub(crate) fn reach(query: &Query, store: &Store, days: &Days, bounds: KeptBounds<'_>) -> Option<Span> {
     if let (Some(from), Some(to)) = (query.from, query.to) {
         return Some(Span { from, to: to.max(from) });
@@ -25,7 +25,7 @@ pub(crate) fn reach(query: &Query, store: &Store, days: &Days, bounds: KeptBound
     if query.is_restricted() {
         return veiled_reach(query, bounds);
     }
-    // Of earlier days only what is asked for matters, and nothing that went with its packets does.
+    // Of earlier days only the queried range matters, and not losses whose packets have expired.
     let day_of = |at: Timestamp| Timestamp::from_date_and_time(&at.date(), "000000.000000000Z").unwrap_or(at);
     let read_from = query.from.or(bounds.oldest).map_or(Timestamp::MIN, day_of);
     let range = Span { from: read_from, to: query.to.unwrap_or(Timestamp::MAX) };
@@ -63,13 +63,13 @@ fn earliest(timeline: &RecordingTimeline<'_>, bounds: KeptBounds<'_>) -> Option<
     Some(before.unwrap_or(oldest))
 }
 
-/// Instant for an open end: behind the newest packet, or the last one lost after it; if none of the range is kept, the last
-/// sign of life.
+/// Instant for an open end: after the newest packet, or the last one lost after it; if none in the range is kept, the last
+/// logbook line.
 fn latest(timeline: &RecordingTimeline<'_>, bounds: KeptBounds<'_>, from: Timestamp) -> Timestamp {
     let newest = bounds.newest.filter(|&newest| newest >= from).map(|newest| newest.plus_ns(1));
     let lost = timeline.drops.iter().map(|(span, _)| span.to).max();
     let alive = || timeline.sessions.iter().map(|session| session.to).max();
-    // What a disk that fails has not taken is behind everything that is kept.
+    // Packets that a failing disk did not take are later than everything that is kept.
     let is_failing = timeline.outages.iter().any(|outage| outage.is_of_disk && outage.to.is_none());
     let unwritten = if is_failing { alive() } else { None };
     let reached = newest.or_else(alive).into_iter().chain(lost).chain(unwritten).max();

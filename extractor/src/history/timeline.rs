@@ -50,7 +50,7 @@ pub(super) struct LaneCounts {
 /// End of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionEnd {
-    /// It has not, as far as was read.
+    /// It has not, in the part that was read.
     Open,
     /// As it should.
     Stopped,
@@ -74,7 +74,7 @@ pub(crate) struct LogbookScope<'q> {
     pub(crate) range: Span,
     /// Drops of other interfaces do not count; where it is empty, all do.
     pub(crate) interfaces: &'q [String],
-    /// True if accounts by interface are wanted: then every second of the range is looked at.
+    /// True if accounts by interface are wanted: then every second of the range is read.
     pub(crate) accounts: bool,
 }
 
@@ -105,7 +105,7 @@ pub(crate) struct RecordingTimeline<'q> {
     pub(crate) losses: Vec<Loss>,
     /// Accounts by interface, if wanted.
     pub(crate) accounts: HashMap<String, InterfaceAccount>,
-    /// Segments that were sealed with packets of the range: which of them are still there, the store knows.
+    /// Segments that were sealed with packets of the range: the store knows which of them still exist.
     pub(crate) sealed: BTreeMap<SegmentName, Span>,
     /// Their length when they were sealed.
     pub(crate) sealed_bytes: HashMap<SegmentName, u64>,
@@ -176,7 +176,7 @@ impl<'q> RecordingTimeline<'q> {
 
     fn line(&mut self, line: &DayLine, part: DayExcerpt, is_whole: bool) {
         match line {
-            // One of a day's many: of those that follow each other only the last matters, unless all are counted.
+            // One of a day's many: of consecutive ones only the last matters, unless all are counted.
             DayLine::Quiet(second) if part == DayExcerpt::Whole && !self.scope.accounts => {
                 self.last_quiet = Some(*second);
             }
@@ -291,7 +291,7 @@ impl<'q> RecordingTimeline<'q> {
         }
     }
 
-    /// A lane starts. If it had not stopped, the whole process had ended without a word.
+    /// A lane starts. If it had not stopped, the whole process had ended without writing so.
     fn start(&mut self, lane: u16, interface: String, at: Timestamp) {
         if self.open.get(&lane).is_some_and(|session| session.from == at) {
             return; // it stands there twice
@@ -334,7 +334,7 @@ impl<'q> RecordingTimeline<'q> {
     /// A lane was recording from `since` to `at`; of its start nothing may be known.
     fn sign_of_life(&mut self, lane: u16, since: Timestamp, at: Timestamp) {
         self.alive(at);
-        // A lane that has stopped says its last words about the second before.
+        // A lane that has stopped writes its last line about the second before.
         if self.open.contains_key(&lane) || !self.seen.insert(lane) {
             return;
         }
@@ -398,13 +398,14 @@ impl<'q> RecordingTimeline<'q> {
         }
     }
 
-    /// A capture file was damaged behind its last packet. Nobody knows until when its packets would have gone.
+    /// A capture file was damaged after its last packet. It is unknown how long its packets would have continued.
     fn lost_behind(&mut self, file: &str, damage: &str, read: Span) {
         let reach_ns = read.to.ns_since(read.from).max(LOSS_REACH_MIN_NS);
         let span = Span { from: read.to, to: read.to.plus_ns(reach_ns) };
         if self.scope.meets(span) && self.losses.len() < LISTED_MAX {
             let place = if damage.starts_with(file) { String::new() } else { format!("{file}: ") };
-            let reason = format!("what a capture held behind its damage is missing: {place}{damage}");
+            let reason =
+                format!("packets after the damage in an imported capture are missing: {place}{damage}");
             self.losses.push(Loss { file: file.to_owned(), span, reason });
         }
     }
@@ -468,7 +469,7 @@ impl<'q> RecordingTimeline<'q> {
         if cut > 0 {
             self.note_at(last, || {
                 format!(
-                    "segment {segment} was left open by a crash; the last {cut} bytes held no whole packet"
+                    "segment {segment} was left open by a crash; its last {cut} bytes were not a whole packet and were cut"
                 )
             });
         }
@@ -494,7 +495,7 @@ impl<'q> RecordingTimeline<'q> {
         self.damaged.extend(self.troubles.end());
         self.notes.extend(self.troubles.notes());
         self.sessions.extend(std::mem::take(&mut self.open).into_values());
-        // An import is no recording: it says nothing of the time that its packets are from.
+        // An import is not a recording: it does not cover the time of its packets.
         let imported = &self.imported;
         self.sessions.retain(|session| !imported.contains(&session.interface));
         self.sessions.sort_by_key(|session| (session.from, session.lane));
@@ -528,7 +529,7 @@ fn days_to_read(
             // Whether it still was when the last day ended.
             Some((date, DayExcerpt::Head))
         } else if latest.as_ref() == Some(&date) {
-            // What has expired lately.
+            // Recently expired parts.
             Some((date, DayExcerpt::Tail))
         } else {
             None

@@ -8,7 +8,7 @@ use super::runs::{GranuleSet, PlannedRun};
 use crate::flows::Chosen;
 
 impl Planner<'_> {
-    /// Runs of the chosen flows of a segment, by its index. The filter judges their packets as they are read.
+    /// Runs of the selected flows of a segment, by its index. The filter judges their packets as they are read.
     pub(crate) fn runs_of_chosen(
         &self,
         index: &Index<Map>,

@@ -18,7 +18,7 @@ pub(crate) enum Division {
     Told,
     /// These runs hold all packets of the flows that are not told.
     Partly(Vec<PlannedRun>),
-    /// Too many flows are not told: forget those that were, and read these runs, which are the whole segment.
+    /// Too many flows are uncounted: discard the counted ones, and read these runs, which are the whole segment.
     Untold(Vec<PlannedRun>),
 }
 

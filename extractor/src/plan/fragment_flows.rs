@@ -16,7 +16,7 @@ use crate::fragments::{Nested, Pair, Relevant, can_be_later, innermost_view};
 use crate::plan::query_filter::LinkTypeVerdict;
 use netrewind_filter::Verdict;
 
-/// Addresses that are looked up; where there are more, flows are walked over.
+/// Limit on addresses that are looked up; with more, flows are scanned.
 const TERMS_MAX: usize = 256;
 
 /// Takes a flow that has fragments.
@@ -147,8 +147,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Calls `visit` for the flows that have relevant fragments. False where not all of them were visited, because it would
-    /// cost more than to read `bytes`.
+    /// Calls `visit` for the flows that have relevant fragments. False if not all of them were visited, because it would cost
+    /// more than to read `bytes`.
     pub(super) fn for_each_fragment_flow(
         &self,
         templates: &mut Templates<'_>,
@@ -246,7 +246,7 @@ impl FragmentTemplates {
     }
 }
 
-/// The flows from an address. One of IPv4 is also the IPv6 address with the same number: flows are judged whole.
+/// The flows from an address. An IPv4 address is also the IPv6 address with the same number: whole flows are judged afterwards.
 fn source_term(address: IpAddr) -> KeyConstraint {
     let value = match address {
         IpAddr::V4(address) => u128::from(address.to_bits()),

@@ -30,10 +30,10 @@ pub(crate) struct Verdicts {
 pub(crate) struct Judged {
     /// Verdicts of the filters on all its packets.
     pub(crate) verdicts: Verdicts,
-    /// Verdict that decides whether its flows are looked at. With joined filters it is theirs alone: the time that an answer
-    /// takes must not tell of packets that the asker may not know of.
+    /// Verdict that decides whether its flows are examined. With joined filters it is theirs alone: the duration of an answer
+    /// must not reveal packets that the asker may not know of.
     pub(crate) looked_at: Verdict,
-    /// Key terms required for its flows to be looked at, if they are few enough to be looked up; `None` if any key may do.
+    /// Key terms required for its flows to be examined, if there are few enough to look up; `None` if any key may match.
     pub(crate) demands: Option<Demands>,
     /// True if addresses are of IPv6.
     pub(crate) is_ipv6: bool,
@@ -56,7 +56,7 @@ pub(crate) struct Demands {
 #[derive(Clone, Debug)]
 struct JudgedExpression {
     verdict: Verdict,
-    /// The selected views; none where they are not the same in all packets.
+    /// The selected views; `None` if they are not the same in all packets.
     views: Option<Vec<JudgedView>>,
 }
 
@@ -175,7 +175,7 @@ fn demands_of_any(views: &[JudgedView]) -> Option<Demands> {
 }
 
 impl Demands {
-    /// Requirements of no template: to be joined with those of some.
+    /// Requirements of no template, as a start for joining.
     pub(crate) fn none() -> Self {
         Self { terms: Vec::new(), ends: Some(Vec::new()) }
     }
@@ -298,8 +298,8 @@ fn set_address(packet: &mut AbstractPacket, field: TermField, address: Option<Ip
     }
 }
 
-/// One term of each conjunction: the flows that satisfy any of them are all that can matter, and each is judged whole.
-/// None where one of them demands nothing.
+/// One term of each conjunction: only flows that satisfy one of them can matter, and each of them is judged whole. `None` if a
+/// conjunction demands nothing.
 fn most_selective(conjunctions: &[Conjunction]) -> Option<Vec<indexer::KeyConstraint>> {
     let best = |terms: &Conjunction| terms.iter().copied().max_by_key(|term| selectivity(&term.demand));
     let mut terms: Vec<Term> = conjunctions.iter().map(best).collect::<Option<_>>()?;
@@ -326,7 +326,7 @@ fn ends_of(conjunctions: &[Conjunction]) -> Option<Vec<indexer::KeyConstraint>> 
     Some(ends.iter().map(index_term).collect())
 }
 
-/// Minimum number of bits that each of some alternatives fixes: the work of searching the index grows with every bit less.
+/// Minimum number of bits that each of some alternatives fixes: the search in the index takes longer with fewer bits.
 fn least_selectivity(terms: &[indexer::KeyConstraint]) -> u32 {
     let bits = |term: &indexer::KeyConstraint| match &term.constraint {
         indexer::Constraint::Masked { mask, .. } => mask.count_ones(),

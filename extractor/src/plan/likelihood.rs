@@ -1,4 +1,4 @@
-//! Likelihood that another way to look at packets finds some after one has found none.
+//! Likelihood that another view finds packets after one has found none.
 
 use std::ops::ControlFlow;
 
@@ -24,7 +24,7 @@ pub(crate) enum Likelihood {
 
 impl Planner<'_> {
     /// Likelihood that this way finds packets of a segment in which `asked` has found none. Only templates that look different
-    /// are looked at; packets that a joined filter may not accept are not revealed.
+    /// are examined; packets that a joined filter may not accept are not revealed.
     pub(crate) fn likelihood(
         &mut self,
         asked: &mut Planner<'_>,
@@ -49,7 +49,7 @@ impl Planner<'_> {
                 if is_sure && is_certain {
                     found = Likelihood::Sure;
                 } else if before.judge(flow, asked_filters).all == Verdict::Never {
-                    // What the index cannot exclude here, it could there.
+                    // The index may be able to exclude there what it cannot exclude here.
                     found = Likelihood::Perhaps;
                 }
             }

@@ -1,7 +1,7 @@
 //! Planning: from a query and a segment's index to the byte ranges that have to be read, and the number of packets they can
 //! give.
 //!
-//! **Invariant:** pure: nothing of the segment's packets is looked at, and the same query and index give the same plan.
+//! **Invariant:** pure: the segment's packets are not read, and the same query and index give the same plan.
 //!
 //! **Invariant:** skipped parts hold no packet of the answer: a template or flow that the filter judges *never*, a granule
 //! outside the range of time, a flow that satisfies none of the terms that the filter demands.
@@ -22,11 +22,11 @@ use crate::store::scan::{Scan, ScanGranule};
 use netrewind_filter::{AbstractPacket, Verdict};
 
 /// Cost of judging a flow and reading its positions, in bytes that could be read instead: if reading everything is cheaper,
-/// flows are not looked at.
+/// flows are not examined.
 pub(super) const FLOW_COST_BYTES: u64 = 3_000;
-/// Flows after which the walk over them asks whether it is worth going on.
+/// Number of flows between two checks whether continuing is worth it.
 pub(super) const FLOWS_BETWEEN_QUESTIONS: u32 = 512;
-/// The part of all granules, in tenths, from which on the rest are read as well: little is left to be skipped.
+/// Share of all granules, in tenths, above which the rest are read as well: little is left to skip.
 const NEARLY_ALL_TENTHS: u64 = 9;
 
 /// Reason why there is no plan.
@@ -171,7 +171,7 @@ impl<'q> Planner<'q> {
     ) -> Result<Option<Estimate>, PlanError> {
         let mut sum = self.add_up(index, stop, false)?;
         if !relevant.is_empty() {
-            // By how many fragments there are it may tell of packets that a joined filter does not accept.
+            // The number of fragments may reveal packets that a joined filter does not accept.
             sum.tells_too_much |= self.filters.expressions().len() > 1;
             self.add_later_fragments(&mut sum.estimate, index, relevant, stop)?;
         }
@@ -258,8 +258,8 @@ impl<'q> Planner<'q> {
         Ok(Templates { templates, scratch: vec![None; judged.len()], judged, by_terms, walked, index })
     }
 
-    /// Calls `visit` for the flows that can have packets in the answer, judged. False where not all of them were visited,
-    /// because `visit` had enough, or because it would cost more than to read `bytes`.
+    /// Calls `visit` for the flows that can have packets in the answer, judged. False if not all of them were visited, because
+    /// `visit` wanted no more, or because it would cost more than to read `bytes`.
     pub(super) fn for_each_flow(
         &self,
         templates: &mut Templates<'_>,

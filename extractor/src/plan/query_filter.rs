@@ -70,7 +70,7 @@ pub(crate) struct QueryFilter {
     pub(crate) ports: TunnelPorts,
     /// True if a packet has to be dissected before it can be judged, unless it is known to be plain.
     peels: bool,
-    /// Link types of the store for which the query's own has no meaning, and libpcap's word for it.
+    /// Link types of the store for which the query's own has no meaning, with libpcap's message.
     refused: Vec<(LinkType, String)>,
 }
 
@@ -121,8 +121,8 @@ impl FilterExpression {
 }
 
 impl QueryFilter {
-    /// Compiles for a store with these link types. Where the query's own expression has no meaning for a link type, it
-    /// accepts nothing there; where that is so for all of them, it is wrong. A joined one without meaning accepts nothing.
+    /// Compiles for a store with these link types. If the query's own expression has no meaning for a link type, it accepts
+    /// nothing there; if that is so for all of them, it is an error. A joined one without meaning accepts nothing.
     pub(crate) fn compile(
         compiler: &Compiler,
         query: &Query,
@@ -153,8 +153,8 @@ impl QueryFilter {
         &self.expressions
     }
 
-    /// Expressions with the query's own last: for packets that a joined one does not accept, not even its running time may tell
-    /// anything.
+    /// Expressions with the query's own last: for packets that a joined one does not accept, not even its running time may
+    /// reveal anything.
     fn joined_first(&self) -> impl Iterator<Item = &FilterExpression> {
         self.expressions.iter().rev()
     }
@@ -202,8 +202,8 @@ impl QueryFilter {
         Scratch { peeler: Peeler::new(&self.ports), untagged: Vec::new() }
     }
 
-    /// True if fragments are judged together with the first of their packet: not if packets are looked at as received, nor if
-    /// all are accepted.
+    /// True if fragments are filtered together with the first fragment of their packet: not with the view of packets as
+    /// received, nor if all are accepted.
     pub(crate) fn link_fragments(&self) -> bool {
         let accept_all =
             self.tunnels.are_none() && self.expressions.iter().all(FilterExpression::accepts_all_views);
@@ -215,7 +215,7 @@ impl QueryFilter {
         self.expressions.iter().any(|expression| expression.selection.view == ViewMode::Inner)
     }
 
-    /// Takes a packet apart, for [`Self::accept_peeled`] and [`Self::may_accept_linked`].
+    /// Dissects a packet, for [`Self::accept_peeled`] and [`Self::may_accept_linked`].
     pub(crate) fn take_apart<'s, 'p>(
         &self,
         packet: ViewBytes<'p>,
@@ -257,7 +257,7 @@ impl QueryFilter {
     }
 }
 
-/// Whoever waits for an answer, as they wait for a program.
+/// Adapter: an answer's control, as one that waits for a program.
 pub(crate) struct ForProgram<'h>(pub(crate) &'h dyn Control);
 
 impl CompileControl for ForProgram<'_> {
@@ -307,12 +307,12 @@ fn compile(
     Ok(compiled)
 }
 
-/// The link types that a packet can carry, as far as a filter with this view sees them.
+/// The link types that a packet can contain and a filter with this view can see.
 fn carried(view: ViewMode) -> &'static [LinkType] {
     if view == ViewMode::Outer { &[] } else { &INNER_LINK_TYPES }
 }
 
-/// The link types that a filter can see, and whether the store has them. A store without any is as one of Ethernet.
+/// The link types that a filter can see, and whether the store has them. A store without any counts as one of Ethernet.
 fn link_types(of_store: &[LinkType], view: ViewMode) -> impl Iterator<Item = (LinkType, bool)> {
     let of_store = if of_store.is_empty() { &[LinkType::ETHERNET] } else { of_store };
     let more = carried(view).iter().filter(|link_type| !of_store.contains(link_type));

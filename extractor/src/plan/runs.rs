@@ -1,4 +1,4 @@
-//! Grouping of the granules to be read into runs: stretches read in one go, in the order in which the answer needs them.
+//! Grouping of the granules to be read into runs: ranges read in one go, in the order in which the answer needs them.
 
 use std::ops::Range;
 
@@ -6,10 +6,10 @@ use netrewind_store::Timestamp;
 
 use crate::store::scan::ScanGranule;
 
-/// Bytes of a run: little enough that reading one is over within a few milliseconds.
+/// Bytes of a run: few enough that reading one takes a few milliseconds.
 pub(crate) const RUN_BYTES_MAX: u64 = 512 << 10;
 
-/// Stretches of a segment that are read in one go. No packet in them is earlier than `first`.
+/// Ranges of a segment that are read in one go. No packet in them is earlier than `first`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlannedRun {
     pub(crate) first: Timestamp,
@@ -51,7 +51,7 @@ pub(crate) struct GranuleSet {
 }
 
 impl GranuleSet {
-    /// Empty set over so many granules.
+    /// Empty set over this many granules.
     pub(crate) fn none(granules: u32) -> Self {
         Self { words: vec![0; granules.div_ceil(u64::BITS) as usize], count: 0 }
     }

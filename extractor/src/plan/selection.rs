@@ -24,7 +24,7 @@ impl From<&JoinedFilter> for ViewSelection {
 }
 
 impl ViewSelection {
-    /// Numbers of the selected views out of so many, counted from the outermost.
+    /// Numbers of the selected views out of this many, counted from the outermost.
     pub(crate) fn numbers(self, views: usize) -> Range<usize> {
         match self.view {
             ViewMode::Outer => 0..views.min(1),

@@ -106,8 +106,8 @@ fn template_view(
     Some(TemplateView { number, link_type: view.link_type, offset, tags })
 }
 
-/// The tags of a view from `offset` on that all packets have. Only what every packet has captured tells whether a tag is cut out of
-/// all of them.
+/// The tags of a view from `offset` on that all packets have. Only bytes that every packet has captured decide whether a tag is
+/// removed from all of them.
 fn known_tags(
     template: &Template,
     description: &Description,

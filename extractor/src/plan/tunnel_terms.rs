@@ -32,7 +32,7 @@ enum TunnelDemand {
 }
 
 impl TunnelDemand {
-    /// True if a tunnel meets it; `None` if the tunnel does not tell.
+    /// True if a tunnel meets it; `None` if that is unknown.
     fn is_met_by(self, tunnel: &Tunnel) -> Option<bool> {
         match self {
             Self::VirtualNetwork(wanted) if tunnel.is_of_virtual_network() => {
@@ -67,7 +67,7 @@ impl TunnelDemands {
         self.each().all(|demand| tunnels().any(|tunnel| demand.is_met_by(&tunnel) == Some(true)))
     }
 
-    /// Verdict on packets that came through these tunnels, as far as the tunnels are known.
+    /// Verdict on packets that came through these tunnels, if the tunnels are known.
     pub(crate) fn judge_known(&self, tunnels: &[Tunnel]) -> Verdict {
         let of_tunnel = |demand: TunnelDemand, tunnel: &Tunnel| {
             // Whether GRE is NVGRE is not known of a record.

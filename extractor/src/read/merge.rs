@@ -23,7 +23,7 @@ const AHEAD_BYTES_MAX: u64 = 16 << 20;
 /// Runs that are read ahead of the answer.
 const AHEAD_RUNS_MAX: usize = 64;
 
-/// Takes the packets of the answer in order; says no when it wants no more.
+/// Takes the packets of the answer in order; returns false when it wants no more.
 pub(crate) trait Emit {
     fn emit(
         &mut self,
@@ -31,11 +31,11 @@ pub(crate) trait Emit {
         block: &Block,
         found: Match,
     ) -> Result<ControlFlow<()>, ExtractError>;
-    /// Takes a later fragment whose first one has not been met and can still be recorded. Else it is judged as it is.
+    /// Takes a later fragment whose first one has not been found and may still be recorded. Otherwise it is filtered alone.
     fn postpone(&mut self, _segment: &Arc<Segment>, _block: &Block, _found: Match, _later: &Later) -> bool {
         false
     }
-    /// Once in a while: how far the reading has come. An error ends it.
+    /// Called at intervals with the progress of reading. An error ends it.
     fn pause(&mut self, run_queue: &RunQueue<'_>, found: &RunMatches) -> Result<(), ExtractError>;
 }
 
@@ -84,7 +84,7 @@ impl PartialEq for Active {
 }
 impl Eq for Active {}
 
-/// Reads all runs and gives their packets out in order. `links` are the first fragments met so far.
+/// Reads all runs and gives their packets out in order. `links` are the first fragments found so far.
 pub(crate) fn merge<'scope>(
     run_queue: &mut RunQueue<'_>,
     pool: &mut WorkPool<'scope, '_, Run, RunMatches>,
@@ -142,8 +142,8 @@ impl MergeQueue<'_> {
         }
     }
 
-    /// Gives out all packets before `unread`, the place of the first run that has not been read, up to a fragment whose
-    /// first one may be in there.
+    /// Gives out all packets before `unread`, the place of the first run that has not been read, up to a fragment whose first
+    /// one may be in that run.
     fn give_out(
         &mut self,
         unread: Option<PacketOrder>,
@@ -191,7 +191,7 @@ impl MergeQueue<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// True if the packets that decide about a fragment may still be unread. If too many packets wait already, it is judged as
+    /// True if the packets that decide about a fragment may still be unread. If too many packets wait already, it is filtered as
     /// if there were none.
     fn must_wait(&mut self, later: &Later, unread: Option<PacketOrder>) -> bool {
         let decided_at = later.at.plus_ns(REACH_NS);

@@ -86,7 +86,7 @@ impl<'scope, 'env, T: Send + Sync + 'scope, R: Send + 'scope> WorkPool<'scope, '
             let other = locked(&self.shared.queue).waiting.pop_front();
             match other {
                 Some(other) => other.run(self.work),
-                // A helper has taken it up, or it was lost by one that panicked: then the panic comes out here.
+                // A helper has taken it, or it was lost by one that panicked: then the panic is raised here.
                 None if task.wait() => {}
                 None => return (self.work)(&task.input),
             }

@@ -14,7 +14,7 @@ use crate::store::segment::Segment;
 use crate::sys::prefetch;
 use netrewind_packet::ViewBytes;
 
-/// Stretches of one segment that are read in one go: no packet in them is before `place`.
+/// Ranges of one segment that are read in one go: no packet in them is before `place`.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) segment: Arc<Segment>,
@@ -69,14 +69,14 @@ pub(crate) struct RunMatches {
     pub(crate) bytes: u64,
     /// Number of packets looked at.
     pub(crate) judged: u64,
-    /// Offsets of records that could not be read; the rest of each one's stretch is lost.
+    /// Offsets of records that could not be read; the rest of each one's range is lost.
     pub(crate) damaged_at: Vec<u64>,
 }
 
 /// Reads a run. Without `collect` only the counts are right.
 ///
-/// If pages of the segment turn out to be lost, results from their zeros are discarded: each stretch is read again up to the
-/// first record that touches a lost page.
+/// If pages of the segment turn out to be lost, results from their zeros are discarded: each range is read again up to the first
+/// record that touches a lost page.
 pub(crate) fn read(run: &Run, range: TimeRange, filters: &QueryFilter, collect: bool) -> RunMatches {
     let mut blocks: Vec<_> = run.ranges.iter().map(|range| run.segment.medium.read(range.clone())).collect();
     let mut found = read_blocks(run, &blocks, range, filters, collect);
@@ -132,7 +132,7 @@ fn read_blocks(
 /// Blocks that are walked over side by side. Where the next record begins is known only once the header before it has
 /// come from memory; so that these waits overlap, several chains of headers are followed at once.
 const LANES: usize = 16;
-/// Bytes behind a record's beginning that a filter is most likely to look at next, after its first cache line.
+/// Bytes after a record's beginning that a filter is most likely to read next, after its first cache line.
 const LIKELY_BYTES: usize = 64;
 
 struct RunReader<'a> {

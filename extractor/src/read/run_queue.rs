@@ -158,7 +158,7 @@ impl<'q> RunQueue<'q> {
         Ok(None)
     }
 
-    /// The segment with its maps; `None` where they had been given up, and it has expired since.
+    /// The segment with its maps; `None` if they had been released, and it has expired since.
     fn held(&mut self, number: usize, segment: Arc<Segment>) -> Result<Option<Arc<Segment>>, ExtractError> {
         if !segment.is_released() {
             return Ok(Some(segment));
@@ -166,7 +166,7 @@ impl<'q> RunQueue<'q> {
         self.opened_again(number, &segment)
     }
 
-    /// The segment as it is now; `None` where it has expired since, or cannot be read any more.
+    /// The segment as it is now; `None` if it has expired since, or cannot be read any more.
     fn opened_again(
         &mut self,
         number: usize,
@@ -238,7 +238,7 @@ impl<'q> RunQueue<'q> {
         ))
     }
 
-    /// The fragments that decide about others, as far as those can be in a segment.
+    /// The fragments that decide about others in a segment.
     fn relevant(&mut self, number: usize, stop: &dyn Fn() -> bool) -> Result<Arc<Relevant>, ExtractError> {
         let Some(mut scouts) = self.scouts.take() else { return Ok(Arc::default()) };
         let (segments, segment_cache, use_index) = (&self.segments, self.segment_cache, self.use_index);
@@ -253,7 +253,7 @@ impl<'q> RunQueue<'q> {
         relevant
     }
 
-    /// Counts a segment's packets by its index alone; false where that does not tell.
+    /// Counts a segment's packets by its index alone; false if that is not possible.
     fn count(
         &mut self,
         segment: &Segment,
@@ -269,7 +269,7 @@ impl<'q> RunQueue<'q> {
                 Ok(true)
             }
             Err(PlanError::Cancelled) => Err(ExtractError::Cancelled),
-            // What is wrong with the index shows again when the runs are planned.
+            // Faults of the index show again when the runs are planned.
             Ok(None) | Err(PlanError::Index(_)) => Ok(false),
         }
     }
@@ -283,7 +283,7 @@ impl<'q> RunQueue<'q> {
     }
 }
 
-/// Looks at the segment itself once something of it is to be read, and whether the index could be read.
+/// Examines the segment itself before it is read, and whether the index could be read.
 fn belongs(segment: &Segment, runs: Vec<PlannedRun>) -> Result<Vec<PlannedRun>, PlanError> {
     if let Some(index) = &segment.index {
         lost_part_of(index)?;

@@ -2,7 +2,7 @@
 
 use super::{AnswerPacket, Sink, SinkError, Wants};
 
-/// Sink for answers of which only the counts in [`crate::Answer`] matter.
+/// Sink that only counts: see [`crate::Answer`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CountSink;
 

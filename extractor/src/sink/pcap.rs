@@ -29,7 +29,7 @@ impl<W: Write> PcapSink<W> {
         Self { state: PcapState::Waiting(output), default_link_type: LinkType::ETHERNET }
     }
 
-    /// Writes the file header where that is still to be done, and gives the writer.
+    /// Writes the file header if that is still to be done, and returns the writer.
     fn writer(&mut self, link_type: LinkType) -> Result<&mut PcapWriter<W>, SinkError> {
         if let PcapState::Waiting(_) = self.state
             && let PcapState::Waiting(output) = std::mem::replace(&mut self.state, PcapState::Ended)

@@ -36,7 +36,7 @@ pub struct PcapngSink<W: Write> {
     /// The number in the file of each of `interfaces`, once it has one.
     ids: Vec<Option<u32>>,
     described: u32,
-    /// Whoever asks is not to know of interfaces without packets in the answer.
+    /// The asker must not learn of interfaces without packets in the answer.
     is_restricted: bool,
     body: Vec<u8>,
 }
@@ -74,7 +74,7 @@ impl<W: Write> PcapngSink<W> {
             return Ok(*id);
         }
         let described = self.interfaces.get(at).cloned();
-        let unknown = || SinkError::Unwritable(format!("the answer names no interface {interface}"));
+        let unknown = || SinkError::Unwritable(format!("the answer has no interface {interface}"));
         let block = describe(&described.ok_or_else(unknown)?);
         self.writer()?.write_pcapng_block(block).map_err(failed)?;
         let id = self.described;
@@ -189,7 +189,7 @@ impl<W: Write> Sink for PcapngSink<W> {
 }
 
 /// The body of an enhanced packet block: interface, time (high, low), caplen, len, packet, padding. Laid out here because
-/// the library refuses a packet whose wire length is below its captured length, which the wild has. Gives the length of
+/// the library refuses a packet whose wire length is below its captured length, which real captures have. Gives the length of
 /// the whole block.
 fn lay_out(body: &mut Vec<u8>, interface_id: u32, packet: &AnswerPacket<'_>) -> Result<u32, SinkError> {
     debug_assert!(packet.header.caplen <= CAPLEN_MAX);
@@ -230,7 +230,7 @@ fn comment(title: &str, completeness: &Completeness) -> String {
     let lines = completeness.lines();
     for (number, line) in lines.iter().enumerate() {
         if text.len() + line.len() >= COMMENT_BYTES_MAX {
-            _ = write!(text, "\n{} more lines do not fit here", lines.len() - number);
+            _ = write!(text, "\n{} more lines are left out here", lines.len() - number);
             break;
         }
         text.push('\n');

@@ -1,5 +1,5 @@
-//! Indexes of segments that are being written, in memory. Monitoring asks for flows every few seconds, and for packets of the
-//! last moments: the part of a segment that was counted before is not counted again.
+//! Indexes of segments that are being written, in memory. Monitoring queries flows every few seconds, and the latest packets:
+//! the part of a segment that was counted before is not counted again.
 //!
 //! **Invariant:** an index from here is the one that the segment would get if it were sealed where the index ends: for flows
 //! that is where the query sees the segment's end, for packets some way before.
@@ -18,7 +18,7 @@ use crate::store::segment::Segment;
 /// Flows of all of them together, some 200 bytes each. A segment with more is counted anew for each query.
 const FLOWS_MAX: usize = 1 << 20;
 /// Size below which an open segment is read rather than indexed. Its end is read, too, while it is shorter than that, or than
-/// the [`TAIL_PART`]th part of the indexed front: laying an index out costs as much as reading that.
+/// the [`TAIL_PART`]th part of the indexed front: finishing an index costs as much as reading that.
 const WORTH_INDEXING_BYTES: u64 = 8 << 20;
 const TAIL_PART: u64 = 4;
 /// Indexes of a segment that are remembered for queries that began earlier, and see less of it.
@@ -26,7 +26,7 @@ const REMEMBERED_MAX: usize = 3;
 /// Bytes requested from the disk at a time, and half of them before they are needed: data written past the page cache has to be
 /// read back.
 const AHEAD_BYTES: u64 = 8 << 20;
-/// Records after which is asked whether to go on.
+/// Number of records between two checks for cancellation.
 const RECORDS_BETWEEN_QUESTIONS: u64 = 4096;
 
 /// Index state of growing segments by lane: a lane writes one segment at a time.
@@ -39,15 +39,15 @@ type Named = (SegmentName, Arc<Mutex<LiveIndex>>);
 #[derive(Debug)]
 struct LiveIndex {
     builder: Builder,
-    /// Of all records that the builder had counted then and then; ascending.
+    /// Indexes of the records that the builder had counted at various times, ascending.
     indexes: Vec<Arc<Index<Map>>>,
     /// True if the builder has counted zeros read in place of lost pages.
     is_spoilt: bool,
 }
 
 impl LiveIndexes {
-    /// The index of an open segment, whose packets a `new_builder` counts. `None` where it has to be done without: the segment
-    /// is damaged, or holds too many flows, or another query has already seen more of it.
+    /// The index of an open segment, whose packets a `new_builder` counts. `None` if there can be none: the segment is damaged,
+    /// or holds too many flows, or another query has already seen more of it.
     pub(crate) fn index_of(
         &self,
         segment: &Segment,
@@ -63,7 +63,7 @@ impl LiveIndexes {
         Ok(if is_counted { grown.index() } else { None })
     }
 
-    /// Segments to be read: open ones in two, the front with an index, where that saves reading.
+    /// Segments to be read: open ones split in two, the front with an index, if that saves reading.
     pub(crate) fn divide(
         &self,
         segments: Vec<Arc<Segment>>,
@@ -83,7 +83,7 @@ impl LiveIndexes {
         Ok(divided)
     }
 
-    /// Index of the front of an open segment whose rest is quickly read. `None` if all of it is to be read.
+    /// Index of the front of an open segment whose rest is read quickly. `None` if all of it should be read.
     fn index_of_front(
         &self,
         segment: &Segment,
@@ -95,7 +95,7 @@ impl LiveIndexes {
             return Ok(None);
         }
         let Some((grown, flows_max)) = self.of_lane(segment, new_builder) else { return Ok(None) };
-        // Whoever comes while another counts waits for it: to read instead would take longer.
+        // A query that comes while another one counts waits for it: reading instead would take longer.
         let mut grown = locked(&grown);
         if let Some(index) = grown.fitting(end) {
             return Ok(Some(index));
@@ -128,7 +128,7 @@ impl LiveIndexes {
 }
 
 impl LiveIndex {
-    /// Counts the records that have been written since. False where that cannot be, or is not worth it.
+    /// Counts the records written since. False if that is not possible, or not worth it.
     fn count(
         &mut self,
         segment: &Segment,

@@ -14,7 +14,7 @@ use crate::answer::RejectedIndex;
 use crate::answer::completeness::Unreadable;
 use crate::answer::error::ExtractError;
 
-/// Bytes at the front of an index that are fetched at once: its header, templates and directories stand there.
+/// Bytes at the front of an index that are fetched at once: its header, templates and directories.
 const INDEX_FRONT_BYTES: usize = 128 << 10;
 
 /// Mapped files of a segment, not yet examined. The disk fetches the parts needed first.
@@ -86,7 +86,7 @@ fn reason_of(error: StoreError) -> String {
     }
 }
 
-/// Opens and maps the files of a segment; `None` where it is gone.
+/// Opens and maps the files of a segment; `None` if it is gone.
 fn open(store: &Store, name: &SegmentName, use_index: bool) -> Result<Option<NewFiles>, String> {
     let Some(opened) = store.open_segment(name).map_err(reason_of)? else { return Ok(None) };
     let bytes = opened.file.map(opened.readable_bytes).map_err(|error| error.to_string())?;
@@ -118,7 +118,8 @@ pub(super) fn open_medium(store: &Store, name: SegmentName) -> Result<Option<Med
     Ok(Some(medium))
 }
 
-/// The index, where it fits its segment; else why not, and how many bytes the segment had when it was built, if it is known to be of it.
+/// The index, if it fits its segment; otherwise the reason, and the size of the segment when it was built, if it is known to
+/// belong to it.
 fn check_index(index: Map, ports: &TunnelPorts, segment: &Medium) -> Result<Index<Map>, (IndexError, u64)> {
     let index = Index::open(index).map_err(|error| (error, 0))?;
     let head = &segment.read(0..index.head_bytes() as u64);

@@ -3,12 +3,12 @@
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RecordHeader};
 use netrewind_store::{Medium, Timestamp};
 
-/// The granules of a walk: coarser than an index's, for they serve only order and time.
+/// The granules of a scan: coarser than an index's, because they serve only order and time.
 pub(crate) const WALK_GRANULE_BYTES: u64 = 64 << 10;
 /// Granules after which a walk asks whether it should go on.
 const GRANULES_BETWEEN_QUESTIONS: usize = 64;
 
-/// A stretch of a segment: the records whose headers begin in it.
+/// A range of a segment: the records whose headers begin in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScanGranule {
     /// Start of the first of them.
@@ -35,7 +35,7 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// Walks over all whole records of a segment that begin behind those it knows; `None` where `stop` said so.
+    /// Scans all whole records of a segment that begin after the known ones; `None` if `stop` returned true.
     pub(crate) fn extended(mut self, segment: &Medium, stop: &dyn Fn() -> bool) -> Option<Self> {
         self.end = self.end.max(FILE_HEADER_BYTES as u64);
         let mut granule_end = self.granules.last().map_or(0, |granule| end_of_granule(granule.start));
@@ -67,8 +67,7 @@ impl Scan {
         Some(self)
     }
 
-    /// The granules behind `begin`, where a record begins; of the one that it lies in, what follows, within the bounds of
-    /// the whole.
+    /// The granules after `begin`, where a record begins; of the granule around it, the rest, with the bounds of the whole.
     pub(crate) fn granules_from(&self, begin: u64) -> impl Iterator<Item = ScanGranule> {
         let known = self.granules.partition_point(|granule| granule.end <= begin);
         let rest = self.granules.get(known..).unwrap_or_default().iter();
@@ -81,7 +80,7 @@ impl Scan {
         within.map(move |granule| ScanGranule { end: granule.end.min(end), ..granule })
     }
 
-    /// The earliest and the latest timestamp, where there is a record.
+    /// The earliest and the latest timestamp, if there is a record.
     pub(crate) fn bounds(&self) -> Option<(Timestamp, Timestamp)> {
         let first = self.granules.iter().map(|granule| granule.first).min()?;
         let last = self.granules.iter().map(|granule| granule.last).max()?;

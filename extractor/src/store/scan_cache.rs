@@ -9,10 +9,10 @@ use netrewind_store::{SegmentName, locked};
 use super::scan::Scan;
 use super::segment::Segment;
 
-/// Granules of walks that are remembered, over all segments: 32 MB, which is 64 GiB of segments.
+/// Limit on cached granules of scans, over all segments: 32 MB, which is 64 GiB of segments.
 const REMEMBERED_GRANULES_MAX: usize = 1 << 20;
 
-/// Walks over segments without an index, remembered within a bound. An open segment's walk goes on where it had ended.
+/// Cache of scans of segments without an index, of limited size. An open segment's scan continues where it ended.
 #[derive(Debug, Default)]
 pub(crate) struct ScanCache {
     known: Mutex<HashMap<SegmentName, Arc<Scan>>>,
@@ -24,7 +24,7 @@ pub(crate) struct ScanCache {
 const WAIT_FOR_WALK: Duration = Duration::from_millis(2);
 
 impl ScanCache {
-    /// The walk over a segment as far as it was opened; `None` where `stop` said so.
+    /// The scan of a segment up to where it was opened; `None` if `stop` returned true.
     pub(crate) fn of(&self, segment: &Segment, stop: &dyn Fn() -> bool) -> Option<Arc<Scan>> {
         let end = segment.medium.bytes();
         self.walk(segment, stop, &|walk| walk.end == end)
@@ -85,7 +85,7 @@ impl ScanCache {
         while granules > REMEMBERED_GRANULES_MAX
             && let Some(other) = scans.keys().min().copied()
         {
-            // The oldest goes: the newest are the ones that grow and are asked for.
+            // The oldest is dropped: the newest are the ones that grow and are queried.
             granules -= scans.remove(&other).map_or(0, |walk| walk.granules.len());
         }
     }

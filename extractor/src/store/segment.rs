@@ -12,10 +12,9 @@ use crate::answer::RejectedIndex;
 use crate::answer::completeness::Unreadable;
 
 /// Reason reported for mapped pages that cannot be read.
-pub(crate) const LOST_PAGES: &str = "the file was shortened while it was being read, or its disk fails (the kernel's log tells); \
-                                     run netrewind verify";
+pub(crate) const LOST_PAGES: &str = "the file was shortened while it was being read, or its disk fails (see the kernel's log): run netrewind verify";
 
-/// Says why an index is of no use where a part of it could not be read: to be asked after it was used.
+/// Reason why an index is unusable because part of it could not be read: check it after use.
 pub(crate) fn lost_part_of(index: &Index<Map>) -> Result<(), IndexError> {
     if index.bytes().has_lost() { Err(IndexError::Unreadable) } else { Ok(()) }
 }
@@ -44,7 +43,7 @@ pub(crate) struct Segment {
     pub(super) is_sealed: bool,
     /// True if its maps were released, so that it has to be opened again to be read.
     pub(super) is_released: bool,
-    /// Size of the segment when the index was built that does not fit it any more; zero if none is known.
+    /// Size of the segment when its index, which no longer fits, was built; zero if unknown.
     pub(super) indexed_bytes: u64,
 }
 
@@ -144,7 +143,7 @@ impl Segment {
         })
     }
 
-    /// Place from which it cannot be read, after a walk that reached as far as `walk` says.
+    /// Place from which it cannot be read, after a scan that reached the end of `walk`.
     pub(crate) fn damage(&self, walk: &Scan) -> Option<Unreadable> {
         let bytes = self.medium.bytes();
         (walk.end < bytes.max(self.indexed_bytes)).then(|| self.unreadable_at(walk.end))
@@ -154,14 +153,14 @@ impl Segment {
         let reason = match self.medium.first_lost(offset..offset.saturating_add(CAPLEN_MAX.into())) {
             Some(_) => LOST_PAGES.to_owned(),
             None if offset >= self.medium.bytes() && offset < self.indexed_bytes => {
-                format!("the file ends here and had {} bytes: it was shortened", self.indexed_bytes)
+                format!("the file was shortened: it ends here, but had {} bytes", self.indexed_bytes)
             }
             None => damage_at(&self.medium.read(offset..self.medium.bytes())),
         };
         Unreadable { segment: self.name, offset, reason }
     }
 
-    /// The front of it, up to the first page that was found lost, without its index; `None` where none was.
+    /// Its front, up to the first lost page, without its index; `None` if no page was lost.
     pub(crate) fn before_lost_pages(&self) -> Option<Self> {
         let lost = self.medium.first_lost(0..self.medium.bytes())?;
         let medium = self.medium.front(lost);

@@ -1,7 +1,7 @@
 //! Sealed segments kept open between queries: opening one, and checking the parts of its index that every query needs, costs
 //! more than most queries spend on it.
 //!
-//! **Invariant:** nothing of a segment that has left the store is kept for longer than some evictions, so that the disk gets
+//! **Invariant:** nothing of an expired segment is kept for longer than some evictions, so that the disk gets
 //! its room back: its bytes until the next one but one after the last query that used them, its index (a hundredth of them) for
 //! [`EVICTIONS_BETWEEN_CHECKS`].
 
@@ -22,10 +22,9 @@ use crate::store::segment::{Opened, Opening, Segment};
 const KEPT_MAX: usize = 8192;
 /// Memory of all that indexes have decoded for good. Beyond, those of the oldest segments are given up.
 const KEPT_BYTES_MAX: usize = 64 << 20;
-/// Evictions after which is looked whether kept indexes are still in the store.
+/// Number of evictions between two checks that kept indexes still exist.
 const EVICTIONS_BETWEEN_CHECKS: u32 = 8;
-/// Evictions after which an index is opened and checked anew, though it was kept: it may have been built again, and a disk can
-/// forget.
+/// Number of evictions after which a kept index is reopened and checked: it may have been rebuilt, and disks can lose data.
 const EVICTIONS_KEPT: u32 = 600;
 
 /// The segments of a store, to be opened.
@@ -99,7 +98,7 @@ impl SegmentCache {
         opening
     }
 
-    /// Opens a released segment again; `None` where it is gone, or cannot be read any more.
+    /// Reopens a released segment; `None` if it is gone, or cannot be read any more.
     pub(crate) fn reopen(&self, segment: &Segment, use_index: bool) -> Option<Segment> {
         match self.reopened(segment, use_index) {
             Opening::Ready(segment, _) => Some(*segment),
@@ -107,7 +106,7 @@ impl SegmentCache {
         }
     }
 
-    /// Opens a released segment again, and returns the result in full.
+    /// Reopens a released segment, and returns the full result.
     pub(crate) fn reopened(&self, segment: &Segment, use_index: bool) -> Opening {
         match self.open(segment.name, segment.ordinal, use_index) {
             Opening::Ready(again, rejection) => {
@@ -118,8 +117,8 @@ impl SegmentCache {
         }
     }
 
-    /// Names of all segments, and places that could not be listed. If nothing has changed for two evictions, that costs a look
-    /// at each day's folder.
+    /// Names of all segments, and places that could not be listed. If nothing has changed for two evictions, that costs a
+    /// stat(2) of each day's folder.
     pub(crate) fn listed(&self) -> (Vec<(SegmentName, SegmentState)>, Vec<Damage>) {
         let mut watcher = locked(&self.watcher);
         watcher.look(self.evictions.load(Ordering::Relaxed));
@@ -152,8 +151,8 @@ impl SegmentCache {
         opened
     }
 
-    /// Gives up a segment that somebody has shortened since it was mapped: the last of its pages reads as zeros where it was cut,
-    /// which no fault tells of. True if so; it is then to be opened again.
+    /// Drops a segment that was shortened since it was mapped: its last page reads as zeros beyond the cut, without a fault.
+    /// True if so; it must then be reopened.
     pub(crate) fn drops_shortened(&self, segment: &Segment) -> bool {
         let mapped = segment.medium.bytes();
         let now = self.store.files().status(&self.store.sealed_path(&segment.name));
@@ -176,8 +175,7 @@ impl SegmentCache {
         }
     }
 
-    /// Closes kept segments that are no longer in the store, or not used. To be called about once a second by a long-running
-    /// service.
+    /// Closes kept segments that are no longer in the store, or not used. A long-running service calls it about once a second.
     pub(crate) fn evict_unused(&self) {
         let now = self.evictions.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let checks = now.is_multiple_of(EVICTIONS_BETWEEN_CHECKS);

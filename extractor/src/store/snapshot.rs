@@ -17,9 +17,9 @@ use crate::store::segment::{Opening, Segment};
 use crate::store::segment_cache::SegmentCache;
 use crate::{ExtractError, Query, TimeRange, Unreadable};
 
-/// Segments that are mapped before the first of them is looked at, so that the disk works on all of them.
+/// Segments that are mapped before the first of them is examined, so that the disk works on all of them.
 const MAPPED_AHEAD: usize = 64;
-/// Segments that are walked over at a time to learn their bounds.
+/// Segments that are scanned at a time to find their bounds.
 const WALKED_AT_A_TIME: usize = 1024;
 /// Interval at which a thread checks for finished walks.
 const WAIT: Duration = Duration::from_millis(2);
@@ -29,7 +29,7 @@ const WAIT: Duration = Duration::from_millis(2);
 pub(crate) struct Workers {
     /// Threads beside the caller's.
     pub(crate) helpers: usize,
-    /// Segments that are kept mapped.
+    /// Segments that stay mapped.
     pub(crate) held_max: usize,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Opens all segments of a store, and walks over those without an index that its bounds do not otherwise tell.
+    /// Opens all segments of a store, and scans those without an index whose bounds are not known otherwise.
     pub(crate) fn take(
         segment_cache: &SegmentCache,
         query: &Query,
@@ -105,7 +105,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Takes a segment in; true where its bounds are still to be found.
+    /// Adds a segment; true if its bounds are still to be found.
     fn add(&mut self, opening: Opening, range: TimeRange, held_max: usize) -> bool {
         match opening {
             Opening::Ready(segment, rejection) => {
@@ -123,7 +123,7 @@ impl Snapshot {
         }
     }
 
-    /// Gives up the maps of segments that the range does not touch, and of those beyond `held_max`.
+    /// Releases the maps of segments that the range does not touch, and of those beyond `held_max`.
     fn settle_from(&mut self, number: usize, range: TimeRange, held_max: usize) {
         for segment in &mut self.segments[number..] {
             let Some((first, last)) = segment.bounds.filter(|_| !segment.is_released() && !segment.is_held)
@@ -139,7 +139,7 @@ impl Snapshot {
         }
     }
 
-    /// Has each segment bounded, and leaves those out that turn out to be empty.
+    /// Finds the bounds of each segment, and leaves out empty ones.
     fn bound_all(
         &mut self,
         scans: &ScanCache,
@@ -169,7 +169,7 @@ impl Snapshot {
             let bytes = segment.medium.bytes();
             let sealed = timeline.sealed_bytes.get(&segment.name).copied().unwrap_or(bytes);
             if bytes < sealed {
-                let reason = format!("the file ends there, and had {sealed} bytes when it was sealed");
+                let reason = format!("the file ends there, but had {sealed} bytes when it was sealed");
                 self.unreadable.push(Unreadable { segment: segment.name, offset: bytes, reason });
             }
         }
@@ -211,7 +211,7 @@ impl Snapshot {
     }
 }
 
-/// Walks over segments to learn their bounds, on some threads; this one only waits and asks whether to give up.
+/// Scans segments to find their bounds, on some threads; this one only waits and checks for cancellation.
 fn walk_over_all(
     segments: Vec<&mut Segment>,
     scans: &ScanCache,

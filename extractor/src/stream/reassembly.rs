@@ -7,7 +7,7 @@ use netrewind_store::Timestamp;
 use super::payload::{Payload, TcpHeader, flag};
 use super::{Chunk, Speaker, Stream};
 
-/// Bytes of segments that may wait in one direction for one before them. More: that one was not captured.
+/// Limit on the bytes of TCP segments that wait in one direction for an earlier one. Beyond it, that one counts as not captured.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 /// Segments that may wait, likewise.
 const WAITING_SEGMENTS_MAX: usize = 4096;
@@ -66,7 +66,7 @@ impl Reassembly {
         let first = segment.sequence.wrapping_add(u32::from(syn));
         let direction = &mut self.directions[speaker as usize];
         let (next, offset) = *direction.next.get_or_insert((first, 0));
-        // A SYN elsewhere: the ports are used again, for another stream.
+        // A SYN elsewhere: the ports are reused for another stream.
         if syn && next != first {
             while self.skip_to_waiting(speaker) {}
             let direction = &mut self.directions[speaker as usize];

@@ -1,6 +1,6 @@
 //! Prefetch hints to the processor.
 
-/// Has the cache lines around `bytes[at]` fetched, and returns at once. Nothing happens where `at` lies outside.
+/// Prefetches the cache lines around `bytes[at]`, and returns at once. Does nothing if `at` lies outside.
 #[inline(always)]
 pub(crate) fn prefetch(bytes: &[u8], at: usize) {
     #[cfg(target_arch = "x86_64")]

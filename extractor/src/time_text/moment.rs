@@ -79,10 +79,10 @@ pub(super) fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Pars
 /// A span of time from `base` on; one that is written as `2h ago` or `-2h` goes back.
 pub(super) fn span_from(written: &str, base: Timestamp) -> Result<When, String> {
     let wrong =
-        || format!("{written:?} is no span of time: write one as '2h ago', '1d 30m ago', -90s or +5m");
+        || format!("{written:?} is not a span of time: write one as '2h ago', '1d 30m ago', -90s or +5m");
     let span: jiff::Span = written.parse().map_err(|_| wrong())?;
     let base = jiff::Timestamp::from_nanosecond(i128::from(base.ns())).map_err(|_| wrong())?;
-    // Days and weeks count 24 hours each, which is what UTC makes of them.
+    // Days and weeks count 24 hours each, as in UTC.
     let then = base.to_zoned(TimeZone::UTC).checked_add(span);
     Ok(then.map_or(if span.is_negative() { When::Before1970 } else { When::After2106 }, |then| {
         within(then.timestamp().as_nanosecond())
@@ -102,7 +102,7 @@ fn within(ns: i128) -> When {
 fn since_1970(text: &str) -> Result<When, String> {
     let wrong = || {
         format!(
-            "{text:?} is no number of seconds since 1970, with at most 9 decimals (nor of milliseconds, microseconds or \
+            "{text:?} is not a number of seconds since 1970, with at most 9 decimals (nor of milliseconds, microseconds or \
              nanoseconds)"
         )
     };
@@ -168,7 +168,7 @@ fn day_and_time(
     match (day, rest.trim()) {
         (Some(day), "") => Some((day, Ok(None))),
         (Some(day), rest) => {
-            let wrong = || format!("{rest:?} is no time of day: write one as 09:30 or 09:30:15.5");
+            let wrong = || format!("{rest:?} is not a time of day: write one as 09:30 or 09:30:15.5");
             Some((day, time_of_day(rest).map(Some).ok_or_else(wrong)))
         }
         (None, _) => Some((today()?, Ok(Some(time_of_day(written)?)))),

@@ -1,4 +1,4 @@
-//! The two ends of a range, held against each other and against the clock.
+//! The two ends of a range, checked against each other and against the clock.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct WrittenRange<'a> {
     pub from: Option<&'a str>,
     /// End of the range; absent: now if the start moves with the clock, else the newest packet.
     pub to: Option<&'a str>,
-    /// True if the answer goes on with packets recorded from now on: then an absent end means none.
+    /// True if the answer continues with new packets: then an absent end means none.
     pub follows: bool,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for WrongTime {
     }
 }
 
-/// Reads a range. This is the one place where it is decided which ranges are asked for and which are a mistake.
+/// Reads a range. This is the only place that decides which ranges are valid.
 pub fn range(written: &WrittenRange<'_>, now: Timestamp, zone: &TimeZone) -> Result<AskedRange, WrongTime> {
     let wrong = |parameter| move |message| WrongTime { parameter, message };
     let begin = written.from.map(|text| beginning(text, now, zone)).transpose().map_err(wrong(FROM))?;
@@ -84,11 +84,11 @@ pub fn range(written: &WrittenRange<'_>, now: Timestamp, zone: &TimeZone) -> Res
 
 fn beginning(text: &str, now: Timestamp, zone: &TimeZone) -> Result<ParsedTime, String> {
     if text.trim_start().starts_with('+') {
-        return Err(format!("{text:?} counts from the beginning of the range: it can only be its end"));
+        return Err(format!("{text:?} counts from the beginning of the range, so it can only be the end"));
     }
     match moment(text, now, zone)? {
         ParsedTime { when: When::After2106, .. } => {
-            Err(format!("no packet can be of {text:?} or later: times end at {}", shown(LATEST, zone)))
+            Err(format!("{text:?} is too late: times end at {}", shown(LATEST, zone)))
         }
         begin => Ok(begin),
     }
@@ -110,8 +110,8 @@ fn end(
         (None, _) => moment(text, now, zone)?.when,
     };
     match when {
-        When::Before1970 => Err(format!("no packet can be from before {text:?}: times begin with 1970")),
-        When::At(Timestamp::MIN) => Err(format!("no packet can be from before {text:?}: times begin there")),
+        When::Before1970 => Err(format!("{text:?} is too early: times begin with 1970")),
+        When::At(Timestamp::MIN) => Err(format!("{text:?} is too early: times begin there")),
         When::At(at) => Ok(Some(at)),
         When::After2106 => Ok(None),
     }
@@ -121,21 +121,20 @@ fn end(
 fn no_range(written: &WrittenRange<'_>, from: Timestamp, to: Timestamp, zone: &TimeZone) -> WrongTime {
     let (begin, end) = (shown(from, zone), shown(to, zone));
     if written.to.is_none() && to == from {
-        let message =
-            format!("the range begins now ({begin}) and would end there: say a to, or follow what comes");
+        let message = format!("the range begins now ({begin}) and would end there: give a to, or use follow");
         return WrongTime { parameter: FROM, message };
     }
     if written.to.is_none() {
         let text = written.from.unwrap_or_default().trim();
         let earlier = match text.starts_with(|first: char| first.is_ascii_digit()) {
-            true => format!("write 'yesterday {text}' for the day before, or say a to"),
-            false => "say a to, or an earlier from".to_owned(),
+            true => format!("write 'yesterday {text}' for the day before, or give a to"),
+            false => "give a to, or an earlier from".to_owned(),
         };
         let message = format!("the range begins in the future, at {begin}, and it is {end} now: {earlier}");
         return WrongTime { parameter: FROM, message };
     }
     let message = if to == from {
-        format!("the range would begin and end at {begin}: no packet can be in it; say a later to")
+        format!("the range would begin and end at {begin}, so it would be empty: give a later to")
     } else {
         format!(
             "the range would end at {end}, which is earlier than its beginning, {begin}: are they swapped?"

@@ -20,7 +20,7 @@ pub fn time_zone(text: &str) -> Result<TimeZone, String> {
         return Ok(TimeZone::fixed(offset));
     }
     TimeZone::get(name)
-        .map_err(|_| format!("{text:?} is no time zone: write one as Europe/Rome, UTC, or +02:00"))
+        .map_err(|_| format!("{text:?} is not a time zone: write one as Europe/Rome, UTC, or +02:00"))
 }
 
 /// `+02:00`, `-0530`, `+2`, also behind `UTC`.
@@ -49,7 +49,7 @@ fn offset(text: &str) -> Option<Offset> {
     Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok()
 }
 
-/// An instant in a zone, with its offset, as it can be asked for again: `2026-11-22T10:31:01.628448290+01:00`.
+/// An instant in a zone, with its offset, as queries accept it: `2026-11-22T10:31:01.628448290+01:00`.
 pub(super) fn shown(at: Timestamp, zone: &TimeZone) -> String {
     let instant = i128::from(at.ns());
     match jiff::Timestamp::from_nanosecond(instant) {
@@ -60,8 +60,8 @@ pub(super) fn shown(at: Timestamp, zone: &TimeZone) -> String {
     }
 }
 
-/// A line for a person with its instants in a zone. Lines come with instants in UTC from whoever knows them, also from other
-/// machines; only where they are shown is it known in which zone was asked.
+/// A line for a person with its instants in a zone. Lines have instants in UTC, also from other machines; the zone of the query
+/// is known only where they are shown.
 pub fn in_zone<'a>(line: &'a str, zone: &TimeZone) -> Cow<'a, str> {
     if *zone == TimeZone::UTC {
         return Cow::Borrowed(line);

@@ -26,7 +26,7 @@ use crate::memory::{Holding, MemoryAccount};
 
 /// The longest window.
 pub const DEDUP_WINDOW_MAX: Duration = Duration::from_secs(10);
-/// Packets that are remembered: some 100 MB. Beyond, the oldest is forgotten before its window has passed.
+/// Limit on remembered packets: some 100 MB. Beyond it, the oldest is forgotten before its window has passed.
 pub const DEDUP_PACKETS_MAX: usize = 1 << 20;
 
 /// Time within which a repeated packet counts as a duplicate: more than zero, at most [`DEDUP_WINDOW_MAX`].
@@ -38,10 +38,10 @@ impl TryFrom<Duration> for DedupWindow {
     type Error = String;
     fn try_from(window: Duration) -> Result<Self, String> {
         match window {
-            Duration::ZERO => Err("a window of no time has no duplicates in it".to_owned()),
-            _ if window > DEDUP_WINDOW_MAX => {
-                Err(format!("a window of {window:?} is too long: at most {DEDUP_WINDOW_MAX:?}"))
-            }
+            Duration::ZERO => Err("the window for duplicates must be longer than 0".to_owned()),
+            _ if window > DEDUP_WINDOW_MAX => Err(format!(
+                "the window for duplicates, {window:?}, is too long: at most {DEDUP_WINDOW_MAX:?}"
+            )),
             _ => Ok(Self(window)),
         }
     }
@@ -60,7 +60,7 @@ impl std::fmt::Display for DedupWindow {
     }
 }
 
-/// Tells which packets of an answer are duplicates. They are asked about in the answer's order.
+/// Finds the duplicates of an answer. Packets are checked in the answer's order.
 #[derive(Debug)]
 pub struct Dedup {
     window: DedupWindow,
@@ -108,11 +108,11 @@ impl Dedup {
     /// Notes for the reader of the answer.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let Self { window, dropped, memory, .. } = self;
-        let first = format!("{dropped} duplicates within {window} left out; the store has them");
+        let first = format!("{dropped} duplicates within {window} left out; they are still in the store");
         let forgotten = (memory.forgotten_early > 0).then(|| {
             let times = memory.forgotten_early;
             format!(
-                "{times} packets were forgotten before {window} had passed: duplicates of them are left in"
+                "too many packets within {window}: {times} were compared for a shorter time, so some duplicates may remain"
             )
         });
         [first].into_iter().chain(forgotten)
@@ -198,7 +198,7 @@ impl RecentPackets {
         }
     }
 
-    /// Remembers a packet; whether the same one was seen within the window.
+    /// Remembers a packet; true if the same one was seen within the window.
     fn has_seen(&mut self, at: Timestamp, content: u128) -> bool {
         while self.packets.front().is_some_and(|(_, seen)| at.ns().saturating_sub(seen.ns()) > self.window_ns)
         {

@@ -1,7 +1,7 @@
-//! Packets of tunnels that came in fragments, put together again for a decapsulated answer.
+//! Reassembly of fragmented tunnel packets for a decapsulated answer.
 //!
 //! ```text
-//! merge --> fragments wait, and what comes behind them --> Decapsulator --> sink
+//! merge --> fragments wait, and later packets --> Decapsulator --> sink
 //! ```
 //!
 //! - The fragments of a series (RFC 791, section 3.2; RFC 8200, section 4.5) wait until they are whole. What they give is
@@ -64,15 +64,15 @@ const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Outcome of reassembling tunnels' packets from fragments in a decapsulated answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ReassemblyAccount {
-    /// Packets put together from fragments.
+    /// Packets reassembled from fragments.
     pub packets: u64,
-    /// Packets with fragments missing in the answer. With their first fragment they are written cut.
+    /// Packets with fragments missing in the answer. If they have their first fragment they are written truncated.
     pub incomplete: u64,
     /// Packets not written because their fragments overlap, or would be longer together than an IP packet.
     pub refused: u64,
     /// Fragments of refused packets, and of incomplete ones without a first fragment: not written.
     pub fragments_dropped: u64,
-    /// Incomplete packets that were given up before a second had passed, for want of room.
+    /// Incomplete packets that were given up before a second had passed, because memory was full.
     pub given_up_early: u64,
 }
 
@@ -88,7 +88,7 @@ struct FragmentKey {
 /// Time at which a series is given up or forgotten, and a unique number.
 type Deadline = (u64, u64);
 
-/// Puts packets together. They go in with [`Self::take`] in the order of the answer, and come out with [`Self::next`].
+/// Reassembles packets. They go in with [`Self::take`] in the order of the answer, and come out with [`Self::next`].
 #[derive(Debug)]
 pub(crate) struct Reassembler {
     peeler: Peeler,
@@ -255,7 +255,7 @@ impl Reassembler {
         series.is_whole() && self.put_together(&found.key, slot)
     }
 
-    /// Puts a whole series together in the place of its last fragment; false where that shows no tunnel.
+    /// Reassembles a whole series in the place of its last fragment; false if the result shows no tunnel.
     fn put_together(&mut self, key: &FragmentKey, slot: u64) -> bool {
         let Some(series) = self.series.get(key) else { return false };
         let total = series.total.unwrap_or(0);
@@ -276,7 +276,7 @@ impl Reassembler {
         }
     }
 
-    /// Fragments of it contradict each other, this one and those before.
+    /// Its fragments contradict each other.
     fn refuse(&mut self, key: &FragmentKey, slot: u64) {
         let Some(series) = self.series.get_mut(key) else { return };
         series.duplicates.push(slot);
@@ -312,7 +312,7 @@ impl Reassembler {
         self.settle(first_slot);
     }
 
-    /// The fragments of a series meet their fate, as will those that come again soon. How many were dropped.
+    /// Decides the fate of a series' fragments, and of copies that follow soon. Returns the number dropped.
     fn close(&mut self, key: &FragmentKey, fate: Fate, is_refused: bool) -> u64 {
         let Some(series) = self.series.get_mut(key) else { return 0 };
         let dropped = self.queue.meet(series.slots(), fate);
@@ -344,7 +344,7 @@ impl Reassembler {
     }
 }
 
-/// A packet put together, or what there is of it, shows more than the IP header whose fragments these are.
+/// A reassembled packet, even an incomplete one, shows more than the IP header of its fragments.
 fn shows_tunnel(peeler: &mut Peeler, series: &FragmentSet, together: &OutputPacket) -> bool {
     series.first.is_some_and(|first| first.is_tunnel)
         || peeler.take_apart(together.view()).innermost_view() > 0
@@ -359,7 +359,7 @@ fn fate_of(first: Option<&LeadFragment>, key: &FragmentKey) -> Fate {
     }
 }
 
-/// The id of a tunnel, where it is the same for all fragments of a packet inside: the labels of MPLS and the lower bits of
+/// The id of a tunnel, if it is the same for all fragments of a packet inside: the labels of MPLS and the lower bits of
 /// NVGRE's key can depend on ports, which later fragments do not have.
 fn tenant_of(tunnel: &Tunnel) -> Option<u32> {
     tunnel.virtual_network().or(tunnel.id).filter(|_| tunnel.kind != TunnelKind::Mpls)
@@ -383,26 +383,24 @@ impl ReassemblyAccount {
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         let Self { packets, incomplete, refused, fragments_dropped, given_up_early } = *self;
         let notes = [
-            (packets, format!("{packets} packets were put together from fragments of their tunnels")),
+            (packets, format!("{packets} tunnel packets were reassembled from fragments")),
             (
                 incomplete,
                 format!(
-                    "{incomplete} packets of tunnels lack fragments: none within a second, or not in the answer's range; they \
-                     are written cut, or not at all without the first fragment"
+                    "{incomplete} tunnel packets lack fragments (more than a second away, or outside the range): they are written truncated, or not at all if the first fragment is missing"
                 ),
             ),
             (
                 refused,
                 format!(
-                    "{refused} packets of tunnels were not put together: their fragments contradict each other"
+                    "{refused} tunnel packets were not reassembled: their fragments overlap with different contents"
                 ),
             ),
             (fragments_dropped, format!("{fragments_dropped} fragments were not written")),
             (
                 given_up_early,
                 format!(
-                    "{given_up_early} of the packets that lack fragments were given up early: there are more fragments \
-                     within a second than can be kept"
+                    "{given_up_early} of these were given up early: there are more fragments within a second than fit in memory"
                 ),
             ),
         ];

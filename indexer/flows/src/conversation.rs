@@ -15,7 +15,7 @@ use crate::part::{DirectionCounters, FlowCounters, REPLIES, REQUESTS, tcp};
 use crate::template_facts::FlowKeyKind;
 use crate::tunnel_record::TunnelRecord;
 
-/// A conversation: all packets between two ends. Sides without an address are of packets without an IP header.
+/// A conversation: all packets between two ends. Ends have no address if the packets have no IP header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct Conversation {
@@ -55,12 +55,12 @@ pub struct Conversation {
     pub fragments: bool,
     /// VLAN ids of any of its packets, ascending; the first 16.
     pub vlans: Vec<u16>,
-    /// The tunnels of the client's packets (of the server's where the client has sent none), from the outermost.
+    /// Tunnels of the client's packets (the server's if the client has sent none), outermost first.
     pub tunnels: Vec<TunnelRecord>,
-    /// The tunnels of the server's packets, where they are not the same ones the other way round.
+    /// Tunnels of the server's packets, if they differ from the client's in reverse.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub server_tunnels: Vec<TunnelRecord>,
-    /// Application and labels; absent if neither its first bytes nor its ports tell.
+    /// Application and labels; absent if neither the first bytes nor the ports identify it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<FlowLabels>,
     /// Its Community ID, version 1 with seed 0, as Zeek, Suricata and Wireshark have it; absent without IP addresses.
@@ -85,20 +85,20 @@ impl Conversation {
 /// One end of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 pub struct FlowEnd {
-    /// Absent where there is no IP header.
+    /// Absent if there is no IP header.
     #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
-    /// Absent where there are no ports.
+    /// Absent if there are no ports.
     pub port: Option<u16>,
 }
 
-/// TCP properties of a conversation. Round trip, retransmissions and segments out of order are those of whole segments of the
-/// store: packets that the filter or the range left out count as well.
+/// TCP properties of a conversation. Round-trip time, retransmissions and out-of-order segments are counted over whole segments
+/// of the store, including packets that the filter or the range leaves out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TcpRecord {
-    /// Flags that the client has sent, in letters of `FSRPAUEC`.
+    /// TCP flags that the client has sent, as letters of `FSRPAUEC`.
     pub client_flags: String,
-    /// Flags that the server has sent.
+    /// TCP flags that the server has sent.
     pub server_flags: String,
     /// State at the end of the range.
     pub state: TcpState,
@@ -106,13 +106,13 @@ pub struct TcpRecord {
     /// hold the handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ns: Option<u64>,
-    /// Segments that the client has sent again.
+    /// TCP segments that the client retransmitted.
     pub client_retransmissions: u64,
-    /// Segments that the server has sent again.
+    /// TCP segments that the server retransmitted.
     pub server_retransmissions: u64,
-    /// Segments of the client that came out of order.
+    /// TCP segments of the client that arrived out of order.
     pub client_out_of_order: u64,
-    /// Segments of the server that came out of order.
+    /// TCP segments of the server that arrived out of order.
     pub server_out_of_order: u64,
 }
 
@@ -120,9 +120,9 @@ pub struct TcpRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TcpState {
-    /// Nobody has ended it, and it was not silent for long when the range ended.
+    /// It has not ended, and was not idle for long when the range ended.
     Open,
-    /// One end has sent a FIN, and it was not silent for long when the range ended.
+    /// One end has sent a FIN, and it was not idle for long when the range ended.
     HalfClosed,
     /// Both ends have sent a FIN.
     Finished,
@@ -148,7 +148,7 @@ impl TcpState {
 /// ICMP type and code of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Icmp {
-    /// Their type; the request's, where there are replies.
+    /// Their type; the request's, if there are replies.
     #[serde(rename = "type")]
     pub kind: u8,
     /// Their code.
@@ -166,7 +166,7 @@ pub struct FlowId {
 
 /// A text is no id of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the id of a flow: 32 hexadecimal digits, as flows are listed with")]
+#[error("{0:?} is not the id of a flow: ids are 32 hexadecimal digits, as in the list of flows")]
 pub struct NotAFlowId(String);
 
 const FLOW_ID_DIGITS: usize = 32;
@@ -190,7 +190,7 @@ impl std::str::FromStr for FlowId {
 
 netrewind_store::serde_as_text!(FlowId);
 
-/// End of an answer's range: conversations silent for long by then have timed out.
+/// End of an answer's range: conversations idle for long by then have timed out.
 #[derive(Clone, Copy, Debug)]
 pub struct RangeEnd(u64);
 

@@ -134,7 +134,7 @@ impl Encapsulations {
         }
     }
 
-    /// True if there were more than can be told apart: those beyond count as no tunnel.
+    /// True if there were too many to distinguish: those beyond the limit count as no tunnel.
     pub fn are_full(&self) -> bool {
         self.lock().is_full
     }

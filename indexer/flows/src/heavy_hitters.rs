@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 
 use crate::memory::TableMemory;
 
-/// Counts that are looked at together for the heaviest of them, at least.
+/// Minimum number of counts that are searched together for the heaviest.
 const TOP_GATHERED_MIN: usize = 1024;
 
 /// Counts by key that are held in memory.
@@ -19,8 +19,8 @@ pub trait Weight: Default {
     fn weight(&self) -> u64;
 }
 
-/// Counts by key. When twice the maximum is held, the lighter half is forgotten: the top entries then lack at most what was
-/// forgotten of them.
+/// Counts by key. When twice the maximum is held, the lighter half is dropped: the counts of the top entries then lack at most
+/// the dropped ones.
 #[derive(Debug)]
 pub struct HeavyHitters<K, V> {
     counts: HeldCounts<K, V>,
@@ -31,7 +31,7 @@ pub struct HeavyHitters<K, V> {
 }
 
 impl<K: Eq + Hash + Ord + Copy, V: Weight> HeavyHitters<K, V> {
-    /// Counts of which this many are kept for certain; twice as many are held.
+    /// Counts of which this many are certainly kept; twice as many are held.
     pub fn new(held_max: usize) -> Self {
         Self { counts: HeldCounts::default(), held_max: held_max.max(1), forgotten: false, memory: None }
     }
@@ -85,7 +85,7 @@ impl<K: Eq + Hash + Ord + Copy, V: Weight> HeavyHitters<K, V> {
         self.counts.iter()
     }
 
-    /// The heaviest, the heaviest first; equals in the order of their keys.
+    /// The heaviest, the heaviest first; equal ones by key.
     pub fn top(self, count: usize) -> Vec<(K, V)> {
         let order = |one: &(K, V), other: &(K, V)| {
             other.1.weight().cmp(&one.1.weight()).then_with(|| one.0.cmp(&other.0))

@@ -9,10 +9,10 @@ use crate::key::FlowKey;
 use crate::memory::TableMemory;
 use crate::part::FlowCounters;
 
-/// Maximum number of conversations open at the same time, some 150 bytes each. Beyond, the longest silent are ended before
-/// their time, and later packets count as another conversation.
+/// Maximum number of conversations open at the same time, some 150 bytes each. Beyond it, the longest idle ones are ended early,
+/// and later packets count as another conversation.
 pub const OPEN_MAX: usize = 1 << 22;
-/// Fewer open ones are not looked through for those that have ended.
+/// With fewer open ones, ended ones are not searched for.
 const WORTH_LOOKING_THROUGH: usize = 1 << 14;
 
 /// Conversations that may still get parts. Parts have to be added segment by segment, in the order of the segments' earliest
@@ -57,7 +57,7 @@ impl<'q> Joiner<'q> {
         Self { unknown_until, ..Self::new(encapsulations) }
     }
 
-    /// Limits its memory; without room for more it ends conversations before their time.
+    /// Limits its memory; without room for more it ends conversations early.
     pub fn within(self, memory: Option<Box<dyn TableMemory>>) -> Self {
         Self { memory, ..self }
     }
@@ -82,7 +82,7 @@ impl<'q> Joiner<'q> {
         self.horizon = horizon.unwrap_or(u64::MAX);
     }
 
-    /// Adds a part; gives the conversation to `close` that it shows to be over.
+    /// Adds a part; passes the conversation that it shows to be over to `close`.
     pub fn add(
         &mut self,
         key: &FlowKey,

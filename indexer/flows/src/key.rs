@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::encapsulation::Encapsulations;
 use crate::template_facts::{FlowKeyKind, TemplateTraits};
 
-// Silence after which packets of the same key are another conversation, in nanoseconds.
+// Idle time after which packets of the same key are another conversation, in nanoseconds.
 
 /// TCP that is open: as long as Zeek waits. Connections that pause for longer make a record for each burst.
 pub const TCP_IDLE_NS: u64 = 300 * SECOND_NS;
@@ -126,7 +126,7 @@ impl FlowKey {
     /// Value shared by all flows that are adjacent in an index.
     pub fn ends(&self) -> (u128, u128) {
         let [lesser, greater] = self.ports.map(u128::from);
-        // Addresses of IPv6 and of IPv4 are never mistaken for each other: `is_ipv6` is compared with the rest of the key.
+        // Addresses of IPv6 and of IPv4 are never confused: `is_ipv6` is compared with the rest of the key.
         (self.addresses[0] ^ lesser.rotate_right(16), self.addresses[1] ^ greater.rotate_right(16))
     }
 

@@ -1,5 +1,5 @@
-//! Searches that only conversations with certain labels can satisfy: the indexes' texts tell which segments and flows have such
-//! labels. Other conversations are not joined.
+//! Searches that only conversations with certain labels can satisfy: the indexes know which segments and flows have such labels.
+//! Other conversations are not joined.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -91,10 +91,9 @@ impl Keys {
         self.keys.contains(key)
     }
 
-    /// The numbers of their flows in an index, ascending, and perhaps of some others; `None` where they are too many to be looked
-    /// up.
+    /// The numbers of their flows in an index, ascending, and perhaps of some others; `None` if there are too many to look up.
     pub fn flows_in<B: AsRef<[u8]>>(&self, index: &Index<B>) -> Result<Option<Vec<u32>>, IndexError> {
-        // What has no address is found by none.
+        // Records without an address are found by none.
         let is_found = |key: &FlowKey| key.address(0).is_some() && key.address(1).is_some();
         if self.keys.len() > LOOKED_UP_MAX || !self.keys.iter().all(is_found) {
             return Ok(None);

@@ -14,11 +14,11 @@ use crate::services;
 /// Application and labels of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FlowLabels {
-    /// The protocol that its first bytes show, as `tls`; else what the server's port most often means.
+    /// Protocol that the first bytes show, such as `tls`; else the usual protocol of the server's port.
     pub application: String,
-    /// True if only the port tells.
+    /// True if the port alone identifies it.
     pub guessed: bool,
-    /// Whatever else its first bytes show, by key: `server_name`, `alpn`, `ja4`, `tls_version`, `http_method`, `http_host`,
+    /// Other labels that the first bytes show, by key: `server_name`, `alpn`, `ja4`, `tls_version`, `http_method`, `http_host`,
     /// `http_user_agent`, `dns_question`, `dns_type`, `dns_answer`, `ssh_banner`, `quic_version`.
     #[serde(flatten)]
     pub others: BTreeMap<&'static str, LabelValue>,

@@ -1,4 +1,4 @@
-//! Flow records: conversations, and what is counted of them.
+//! Flow records: conversations, and their counts.
 //!
 //! ```text
 //! flow of an index -> part (a conversation within one segment) -> conversation (parts joined over segments and lanes)

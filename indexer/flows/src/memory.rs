@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Memory of one growing table.
 pub trait TableMemory: fmt::Debug {
-    /// True if a table of so many entries may grow. While it does, it takes the old table and the new one.
+    /// True if a table of this many entries may grow. While it does, it takes the old table and the new one.
     fn may_grow(&mut self, capacity: usize, entry_bytes: usize) -> bool;
 
     /// Notes that the table has grown to this capacity.

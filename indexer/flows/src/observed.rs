@@ -48,7 +48,7 @@ pub struct IndexFacts<'i, B> {
     pub index: &'i Index<B>,
     /// Traits of its templates, by number.
     pub facts: &'i [TemplateTraits],
-    /// Only of conversations all of whose packets are in the answer.
+    /// Only for conversations whose packets are all in the answer.
     pub only_whole: bool,
 }
 

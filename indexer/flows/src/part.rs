@@ -80,7 +80,7 @@ impl DirectionCounters {
         self.out_of_order += other.out_of_order;
     }
 
-    /// It has sent a SYN without ACK, as far as the flags of its packets together tell.
+    /// It has sent a SYN without ACK, as far as the combined flags of its packets show.
     pub fn opens_tcp(&self) -> bool {
         self.flags_any & tcp::SYN != 0 && self.flags_all & tcp::ACK == 0
     }
@@ -235,7 +235,7 @@ impl Parts {
     }
 
     /// Adds a flow in the order of an index, in which those between the same ports of the same addresses follow each other.
-    /// Gives the place of its part, and which of the two ends has sent it; none where the place is not settled yet.
+    /// Returns the place of its part, and which of the two ends has sent it; `None` if the place is not final yet.
     pub fn add_in_order(
         &mut self,
         flow: &Flow,

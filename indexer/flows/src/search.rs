@@ -1,4 +1,4 @@
-//! Search of conversations by their properties, in words: `sni:example.com AND bytes:>1000000`.
+//! Search for conversations by their properties: `sni:example.com AND bytes:>1000000`.
 //!
 //! The syntax is that of tantivy's queries: `field:value`, `field:[a TO b]`, `field:>n`, `AND`, `OR`, `NOT`, brackets, quotes.
 //! Words side by side are joined by AND. The fields are those of [`FIELDS`].
@@ -68,7 +68,7 @@ pub const LABELS: [(&str, How); 12] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {
     /// It does not follow the grammar.
-    #[error("{text:?} is no search{}: write field:value, joined by AND, OR, NOT; a value with a colon, slash or blank stands in quotes", at.map_or_else(String::new, |at| format!(" (from character {} on)", at + 1)))]
+    #[error("{text:?} is not a search{}: write field:value, joined by AND, OR, NOT; put a value with a colon, slash or space in quotes", at.map_or_else(String::new, |at| format!(" (from character {} on)", at + 1)))]
     Grammar {
         /// The search.
         text: String,
@@ -79,7 +79,7 @@ pub enum SearchError {
     #[error("there is no field {0:?}: the fields are {known}", known = known_fields())]
     Field(String),
     /// A value does not fit its field.
-    #[error("{value:?} is no {expected}, which {field} has")]
+    #[error("{value:?} is not a value of {field}: expected {expected}")]
     Value {
         /// The field.
         field: String,
@@ -151,7 +151,7 @@ pub enum FieldTest {
     },
 }
 
-/// Comparison of a text with the value asked for; letter case never counts.
+/// Comparison of a text with the searched value; letter case never counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// All of it.

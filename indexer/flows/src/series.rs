@@ -24,7 +24,7 @@ pub struct Point {
     pub packets: u64,
     /// Their bytes on the wire.
     pub bytes: u64,
-    /// Packets dropped by the recorder, whatever the filter, by the logbook.
+    /// Packets dropped by the recorder, whatever the filter, according to the logbook.
     pub dropped: u64,
 }
 

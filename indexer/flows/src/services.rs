@@ -1,4 +1,4 @@
-//! Usual services of server ports (IANA's registry, and custom): a guess, to be replaced by the evidence of the packets.
+//! Usual services of server ports (IANA's registry, and custom): a guess, replaced by what the packets show.
 
 use netrewind_packet::protocol;
 

@@ -73,7 +73,7 @@ pub struct SummaryCounts {
 }
 
 impl<'q> SummaryTally<'q> {
-    /// Tally with a list of so many conversations, those with the most bytes.
+    /// Tally with a list of this many conversations, those with the most bytes.
     pub fn new(conversations: usize, encapsulations: &'q Encapsulations) -> Self {
         Self {
             hosts: HeavyHitters::new(HELD_MAX),
@@ -117,7 +117,7 @@ impl<'q> SummaryTally<'q> {
         }
     }
 
-    /// Adds counts of conversations that are not taken one by one, but for hosts and pairs of hosts.
+    /// Adds counts of conversations that are not added one by one, except for hosts and pairs of hosts.
     pub fn add_counts(&mut self, counted: &SummaryCounts) {
         counted.ports.iter().for_each(|(port, totals)| self.ports.of(*port).add_all(totals));
         counted.unlabelled.iter().for_each(|(port, totals)| self.unlabelled.of(*port).add_all(totals));

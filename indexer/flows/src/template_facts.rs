@@ -9,7 +9,7 @@ use netrewind_packet::{TransportKey, TypePlace, is_vlan_tpid};
 
 use crate::encapsulation::{Encapsulations, VLANS_LISTED_MAX};
 
-/// Templates whose facts a thread remembers from segment to segment.
+/// Limit on templates whose facts a thread caches between segments.
 const REMEMBERED_TEMPLATES_MAX: usize = 1 << 15;
 
 const VLAN_ID_MASK: u16 = 0x0fff;
@@ -43,7 +43,7 @@ fn kind_and_detail(template: &Template) -> (FlowKeyKind, u16) {
     (kind, 0)
 }
 
-/// The EtherType of the innermost view, where that is Ethernet or cooked and the prefix ends with it.
+/// The EtherType of the innermost view, if that is Ethernet or cooked and the prefix ends with it.
 fn ether_type(template: &Template) -> Option<u16> {
     let view = template.views.last()?;
     let mut place = TypePlace::of(view.link_type)?;
@@ -132,7 +132,7 @@ impl TemplateTraits {
     }
 }
 
-/// The facts of templates, remembered: the same ones come back in every segment.
+/// Cached facts of templates: the same templates occur in every segment.
 pub struct TemplateFacts<'q> {
     encapsulations: &'q Encapsulations,
     known: HashMap<Template, TemplateTraits, RandomState>,

@@ -1,4 +1,4 @@
-//! The first conversations of a sorted list, kept while all are looked at.
+//! The first conversations of a sorted list, kept while all are examined.
 
 use std::collections::BinaryHeap;
 
@@ -10,7 +10,7 @@ use crate::key::FlowKey;
 use crate::part::{FlowCounters, FlowPart};
 use crate::totals::Totals;
 
-/// Sort order of conversations. Equals stand in the order of their ids.
+/// Sort order of conversations. Equal ones are sorted by id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowSort {
@@ -54,18 +54,18 @@ impl std::str::FromStr for FlowSort {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.iter().find(|(_, name)| *name == text);
-        known
-            .map(|(sort, _)| *sort)
-            .ok_or_else(|| format!("flows are not sorted by {text:?}: say bytes, packets, start or duration"))
+        known.map(|(sort, _)| *sort).ok_or_else(|| {
+            format!("flows cannot be sorted by {text:?}: use bytes, packets, start or duration")
+        })
     }
 }
 
-/// The first conversations after a cursor, kept while all are looked at.
+/// The first conversations after a cursor, kept while all are examined.
 pub struct TopFlows<'q> {
     sort: FlowSort,
     limit: usize,
     after: Option<(u64, FlowId)>,
-    /// One more than are wanted, to know whether there is a next page. The last one is on top.
+    /// One more than requested, to know whether there is a next page. The last one is on top.
     kept: BinaryHeap<Ranked>,
     totals: Totals,
     encapsulations: &'q Encapsulations,

@@ -13,7 +13,7 @@ pub struct Totals {
     pub packets: u64,
     /// Their bytes on the wire.
     pub bytes: u64,
-    /// Conversations that they are of.
+    /// Conversations that these packets belong to.
     pub conversations: u64,
 }
 

@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 pub struct TunnelRecord {
     /// `vxlan`, `gre`...
     pub kind: &'static str,
-    /// VNI, key, session, TEID, label: as the kind has it.
+    /// VNI, key, session, TEID or label, depending on the kind.
     pub id: Option<u32>,
-    /// Source of the IP header that carries it; absent where Ethernet does.
+    /// Source address of the IP header that carries it; absent if Ethernet carries it.
     #[schema(value_type = Option<String>)]
     pub source: Option<IpAddr>,
     /// Its destination.
@@ -28,7 +28,7 @@ impl TunnelRecord {
         Self { kind: tunnel_name(tunnel.kind), id: tunnel.id, source, destination }
     }
 
-    /// Tunnel that it records, as far as the record tells: GRE may be NVGRE.
+    /// Tunnel according to the record: GRE may be NVGRE.
     pub fn tunnel(&self) -> Option<Tunnel> {
         let outer = self.source.zip(self.destination);
         Some(Tunnel { kind: self.kind_of()?, id: self.id, view: 0, offset: 0, outer, is_nvgre: false })

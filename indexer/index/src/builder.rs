@@ -1,4 +1,4 @@
-//! Building an index, record by record, while the segment's bytes are at hand.
+//! Building an index, record by record, while the segment's bytes are in memory.
 
 mod finish;
 mod flow_table;
@@ -139,7 +139,7 @@ impl Builder {
         Self { ports: ports.clone(), ..self }
     }
 
-    /// Observes nothing: neither round trips nor retransmissions nor labels. The flows are the same, the index another.
+    /// Observes nothing: neither round-trip times nor retransmissions nor labels. The flows are the same, the index differs.
     pub fn without_observations(self) -> Self {
         Self { observer: None, ..self }
     }
@@ -221,7 +221,7 @@ impl Builder {
         self.finish_segment()
     }
 
-    /// Does as [`Self::finish`], and begins an empty segment of the same link type, keeping memory for it.
+    /// Like [`Self::finish`], and begins an empty segment of the same link type, keeping memory for it.
     pub fn finish_segment(&mut self) -> Result<Vec<u8>, BuildError> {
         self.count_batch();
         let index = finish::assemble(self);
@@ -229,7 +229,7 @@ impl Builder {
         index
     }
 
-    /// Does as [`Self::finish`], and goes on with the same segment.
+    /// Like [`Self::finish`], and continues with the same segment.
     pub fn finish_so_far(&mut self) -> Result<Vec<u8>, BuildError> {
         self.count_batch();
         let mut so_far = self.clone();
@@ -299,7 +299,7 @@ impl Builder {
     }
 }
 
-/// The checksums of a segment of which there is only the file header.
+/// The checksums of a segment that consists only of the file header.
 fn checksums_of(link_type: LinkType, granule_shift: u8) -> GranuleChecksums {
     let mut checksums = GranuleChecksums::new(1 << granule_shift);
     checksums.add(&file_header(link_type));

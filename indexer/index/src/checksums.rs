@@ -91,7 +91,7 @@ pub(crate) fn put(checksums: &[u32]) -> BlockWriter {
     writer
 }
 
-/// Reads all of them; none where the block in which one stands is damaged.
+/// Reads all of them; `None` for those in a damaged block.
 pub(crate) fn take_all(blocks: &BlockReader<'_, 0>) -> Vec<Option<u32>> {
     let mut checksums = Vec::with_capacity(blocks.rows() as usize);
     for block in 0..blocks.count() {

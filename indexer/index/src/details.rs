@@ -1,4 +1,4 @@
-//! The blocks of details: what a flow's packets are like, and between which granules and instants they stand.
+//! The blocks of details: properties of a flow's packets, and the granules and times between which they lie.
 
 use crate::column::{self, BLOCK_ROWS, Values, take_values};
 use crate::keys::KeyBlock;

@@ -1,7 +1,6 @@
 //! Sorted sets of distinct numbers: IPv4 addresses, IPv6 addresses, ports. A number's rank in its set is its id.
 //!
-//! A set answers exactly and at the cost of one directory and one block whether it holds a number: there is no need of an
-//! approximate filter beside it.
+//! A set answers exactly and at the cost of one directory and one block whether it holds a number: no approximate filter is needed.
 
 use crate::IndexError;
 use crate::blocks::{BlockReader, BlockWriter};

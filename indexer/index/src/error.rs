@@ -3,24 +3,24 @@
 use thiserror::Error;
 
 /// An index cannot be used. Every case has the same remedy: answer from the segment without it, and build it again
-/// (`netrewind index --rebuild`), unless it may be the segment that is not as it was.
+/// (`netrewind index --rebuild`), unless it may be the segment that has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IndexError {
     /// The bytes are not an index, or not the ones that were written.
-    #[error("the index is damaged at its {part}: build it again with `netrewind index --rebuild`")]
+    #[error("the index is damaged at its {part}: rebuild it with `netrewind index --rebuild`")]
     Damaged {
         /// The part that is wrong: a section's name of `FORMAT.md`, or "header".
         part: &'static str,
     },
     /// The index has another version of the format.
-    #[error("the index has format version {found}, this netrewind reads version {known}: build it again with `netrewind index --rebuild`", known = crate::layout::VERSION)]
+    #[error("the index has format version {found}, this netrewind reads version {known}: rebuild it with `netrewind index --rebuild`", known = crate::layout::VERSION)]
     Version {
         /// The version that it names.
         found: u32,
     },
     /// The index belongs to another segment, or to another state of this one.
     #[error(
-        "the index does not belong to the segment as it is now ({reason}): `netrewind verify` tells which of them has changed"
+        "the index does not match the segment ({reason}): run `netrewind verify` to see which of them has changed"
     )]
     Foreign {
         /// The mismatch.
@@ -28,12 +28,12 @@ pub enum IndexError {
     },
     /// A part of its file could not be read while it was being used.
     #[error(
-        "a part of the index cannot be read: its file was shortened, or its disk fails (the kernel's log tells)"
+        "part of the index cannot be read: its file was shortened, or its disk fails (see the kernel's log)"
     )]
     Unreadable,
     /// The index takes other UDP ports for tunnels than the store does.
     #[error(
-        "the index was built with other tunnel ports than the store has now: build it again with `netrewind index`"
+        "the index was built with other tunnel ports than the store has now: rebuild it with `netrewind index`"
     )]
     OtherPorts,
 }
@@ -45,6 +45,6 @@ pub enum BuildError {
     #[error(transparent)]
     Segment(#[from] netrewind_store::SegmentError),
     /// The segment is longer than an index can describe.
-    #[error("the segment has more than {max} bytes, which is as much as an index describes", max = crate::layout::SEGMENT_BYTES_MAX)]
+    #[error("the segment has more than {max} bytes, the limit of an index", max = crate::layout::SEGMENT_BYTES_MAX)]
     TooLong,
 }

@@ -1,4 +1,4 @@
-//! The table of granules: fixed stretches of the segment, what begins in each, and when.
+//! The table of granules: fixed ranges of the segment, the records that begin in each, and their times.
 
 use netrewind_store::Timestamp;
 

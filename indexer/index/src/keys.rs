@@ -1,4 +1,4 @@
-//! The blocks of keys: which conversations there are, and which flows each has.
+//! The blocks of keys: the conversations, and the flows of each.
 
 use crate::column::{self, BLOCK_ROWS, Column, Values, take};
 use crate::ranking::{Coder, Ranking};

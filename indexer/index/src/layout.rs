@@ -209,14 +209,14 @@ pub fn is_right<T: PartialEq>(found: &T, wanted: &T) -> bool {
     cfg!(fuzzing) || found == wanted
 }
 
-/// The checksum of a block, over what follows it: the lower half of the hash, and the block's place, by exclusive or, so
-/// that a block is right nowhere else.
+/// The checksum of a block, over what follows it: the lower half of the hash, and the block's place, by exclusive or, so that a
+/// block is valid only in its place.
 pub fn block_checksum(section: Section, block: u32, bytes: &[u8]) -> u32 {
     xxh3_64(bytes) as u32 ^ block.rotate_left(8) ^ section as u32
 }
 
 /// The checksum of a granule of the segment, whose bytes have this hash: the lower half of it, and the granule's number, by
-/// exclusive or, so that a granule is right in its place.
+/// exclusive or, so that a granule is valid only in its place.
 pub fn granule_checksum(granule: u32, hash: u64) -> u32 {
     hash as u32 ^ granule
 }
@@ -288,7 +288,7 @@ impl IndexHeader {
         let version = u32_at(field::VERSION);
         let is_whole = is_right(&u64_at(HEADER_CHECKSUM..HEADER_BYTES), &xxh3_64(&bytes[..HEADER_CHECKSUM]));
         if version != VERSION {
-            // Another version may keep its checksum elsewhere: believe the number.
+            // Another version may keep its checksum elsewhere: trust the number.
             return Err(IndexError::Version { found: version });
         }
         if !is_whole || u64_at(field::FILE_BYTES) != file.len() as u64 {

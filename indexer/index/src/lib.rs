@@ -1,4 +1,4 @@
-//! The index of one segment: flows, where their packets stand, and when.
+//! The index of one segment: flows, and the places and times of their packets.
 //!
 //! `FORMAT.md` beside this crate is the normative description of the file; `layout` holds its offsets.
 //!

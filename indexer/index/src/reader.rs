@@ -132,7 +132,7 @@ impl<B: AsRef<[u8]>> Index<B> {
         self.bytes.as_ref().len() as u64
     }
 
-    /// Memory that it takes beside those bytes, about: what it has decoded and keeps.
+    /// Approximate memory that it takes besides those bytes, for decoded parts.
     pub fn decoded_bytes(&self) -> usize {
         let templates = self.templates.get().and_then(|templates| templates.as_ref().ok());
         let minima = self.suffix_minima.get().and_then(|minima| minima.as_ref().ok());
@@ -162,15 +162,15 @@ impl<B: AsRef<[u8]>> Index<B> {
     /// [`Self::head_bytes`], or more).
     pub fn matches(&self, segment_bytes: u64, head: &[u8]) -> Result<(), IndexError> {
         if segment_bytes != self.header.segment_bytes {
-            return Err(IndexError::Foreign { reason: "it was built from a segment of another length" });
+            return Err(IndexError::Foreign { reason: "it was built from a segment of a different length" });
         }
         match head.get(..self.head_bytes()) {
             Some(head) if head_hash(head) == self.header.head_hash => Ok(()),
-            _ => Err(IndexError::Foreign { reason: "the segment begins with other bytes" }),
+            _ => Err(IndexError::Foreign { reason: "the segment begins with different bytes" }),
         }
     }
 
-    /// Checks that packets were taken apart with these ports. What is taken apart otherwise has other flows.
+    /// Checks that packets were dissected with these ports: other ports give other flows.
     pub fn matches_ports(&self, ports: &TunnelPorts) -> Result<(), IndexError> {
         if self.header.tunnel_ports == tunnel_ports_hash(ports) {
             Ok(())
@@ -187,7 +187,7 @@ impl<B: AsRef<[u8]>> Index<B> {
             usize::try_from(offset).ok().and_then(|at| segment.get(at..at.checked_add(header.len())?));
         match found == Some(&header) {
             true => Ok(()),
-            false => Err(IndexError::Foreign { reason: "the segment's last record is another" }),
+            false => Err(IndexError::Foreign { reason: "the segment's last record is different" }),
         }
     }
 

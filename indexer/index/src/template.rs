@@ -63,7 +63,7 @@ impl Template {
         size_of::<Self>() + self.prefix.len() + self.known.len() + views + layers
     }
 
-    /// The template of a packet that was taken apart: an index counts the packet under the same, unless it has come to a limit.
+    /// The template of a dissected packet: an index counts the packet under the same, unless it has reached a limit.
     pub fn of(dissection: &Dissection, packet: &[u8]) -> Self {
         let mut prefix = packet.get(..dissection.prefix_bytes).unwrap_or_default().to_vec();
         let mut known = vec![0xff; prefix.len()];
@@ -96,7 +96,7 @@ impl Template {
 
     /// The tunnels between the views, from the outermost. An id or an address that is not known whole is not there.
     pub fn tunnels(&self) -> impl Iterator<Item = Tunnel> {
-        // Once with zeros in the place of what is unknown, once with ones: what is known is the same in both.
+        // Once with zeros in place of unknown bits, once with ones: known bits are the same in both.
         let ones: Vec<u8> = self.prefix.iter().zip(&self.known).map(|(byte, known)| byte | !known).collect();
         let others: Vec<Tunnel> = tunnels(&self.layers, &ones).collect();
         tunnels(&self.layers, &self.prefix).zip(others).map(|(tunnel, other)| Tunnel {

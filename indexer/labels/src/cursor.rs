@@ -1,4 +1,4 @@
-//! Reads big-endian numbers and length-prefixed vectors off the front of a slice; the end of the bytes is `None`.
+//! Reads big-endian numbers and length-prefixed vectors from the front of a slice; `None` at the end of the bytes.
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ByteCursor<'a>(pub &'a [u8]);

@@ -13,7 +13,7 @@ const HEADER_BYTES: usize = 12;
 const DNS_PORT: u16 = 53;
 const MDNS_PORT: u16 = 5353;
 const LLMNR_PORT: u16 = 5355;
-/// NetBIOS has the same messages with names of its own (RFC 1002).
+/// NetBIOS has the same messages with its own names (RFC 1002).
 const NETBIOS_PORT: u16 = 137;
 /// Pointers followed for one name: a name has at most 127 labels, and senders compress by suffix.
 const POINTERS_MAX: usize = 16;
@@ -72,7 +72,7 @@ pub(crate) fn recognise_stream(bytes: &[u8], application: &'static str, is_last:
 
 fn judge(message: &[u8], application: &'static str) -> Recognition {
     let Some(dns) = read(message) else { return Recognition::Nothing };
-    // To a group, everyone answers: another sender's response is another conversation.
+    // With multicast, everyone answers: another sender's response is another conversation.
     let is_whole = dns.response_code.is_some() || application != "dns";
     let labels = Box::new(Labels { application, dns: Some(dns), ..Labels::default() });
     if is_whole { Recognition::Whole(labels) } else { Recognition::Part(labels) }

@@ -73,13 +73,13 @@ pub(crate) fn recognise_datagram(datagram: &[u8]) -> Recognition {
     }
 }
 
-/// True if the bytes begin with `front`; `None` if they end too early to tell.
+/// True if the bytes begin with `front`; `None` if there are too few bytes to decide.
 fn begins_as(bytes: &[u8], front: &[u8]) -> Option<bool> {
     let len = bytes.len().min(front.len());
     if bytes[..len] != front[..len] { Some(false) } else { (len == front.len()).then_some(true) }
 }
 
-/// True if the bytes begin with a method and a space; `None` if they end too early to tell.
+/// True if the bytes begin with a method and a space; `None` if there are too few bytes to decide.
 fn has_method(bytes: &[u8]) -> Option<bool> {
     if !matches!(bytes.first(), Some(b'A'..=b'Z') | None) {
         return Some(false);

@@ -17,15 +17,15 @@ pub struct ConversationPorts {
 /// Next step after a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelStep {
-    /// More bytes may tell more: by direction (forward, backward) those below this offset of the stream, or of each
-    /// datagram; 0 where that direction has nothing more to tell. At the end of the conversation, or of patience, call
+    /// More bytes may give more labels: by direction (forward, backward) those below this offset of the stream, or of each
+    /// datagram; 0 if that direction has nothing more to give. At the end of the conversation, or to stop waiting, call
     /// [`Labeller::finish`].
     NeedMore([u16; 2]),
     /// Nothing more is to be learnt: stop pushing.
     Done(Option<Box<Labels>>),
 }
 
-/// Recognises what one conversation carries. It takes 56 bytes, and allocates only once the bytes seen so far may be the
+/// Recognises the application of one conversation. It takes 56 bytes, and allocates only once the bytes seen so far may be the
 /// front of something: at most [`crate::HEAP_BYTES_MAX`].
 #[derive(Clone, Debug, Default)]
 pub struct Labeller {
@@ -50,7 +50,7 @@ impl Labeller {
 
     /// Takes the payload of a packet. Over TCP `offset` is the place of its first byte in the stream, counted from the first
     /// byte after the SYN (or from the first byte seen); packets may come in any order and overlap. Over UDP it is ignored.
-    /// Empty payloads tell nothing.
+    /// Empty payloads are ignored.
     pub fn push(
         &mut self,
         conversation: &ConversationPorts,
@@ -70,7 +70,7 @@ impl Labeller {
         self.step(conversation)
     }
 
-    /// Ends the conversation: what is known of it, from whatever bytes came.
+    /// Ends the conversation, and returns the labels from the bytes that came.
     pub fn finish(mut self, conversation: &ConversationPorts) -> Option<Box<Labels>> {
         for direction in [Direction::Forward, Direction::Backward] {
             if let Some(pending) = self.sides[direction as usize].pending.take() {
@@ -100,7 +100,7 @@ impl Labeller {
         if offset >= BYTES_MAX {
             return;
         }
-        // The first packet mostly decides, and then nothing needs to be kept.
+        // Most often the first packet decides, and then nothing needs to be kept.
         let front = &payload[..payload.len().min(BYTES_MAX)];
         let is_first = side.pending.is_none() && offset == 0;
         if !is_first {
@@ -181,7 +181,7 @@ impl Labeller {
         self.sides[direction as usize].close();
     }
 
-    /// Joins what both directions told. Where they contradict each other, what came from the forward one counts.
+    /// Joins the labels of both directions. If they contradict each other, the forward one counts.
     fn keep(&mut self, direction: Direction, mut labels: Box<Labels>) {
         self.found = Some(match self.found.take() {
             None => labels,
@@ -230,7 +230,7 @@ const TLS_MAJOR: u8 = 3;
 const METHOD_LETTERS_LEAST: usize = 3;
 
 /// True if a payload between these ports can begin a stream, or be a datagram, that labels can be read from. Takes nanoseconds.
-/// From any other payload a [`Labeller`] learns only that it was there.
+/// Of any other payload a [`Labeller`] only notes that there was one.
 #[inline]
 pub fn may_tell(transport: Transport, ports: [u16; 2], payload: &[u8]) -> bool {
     let Some(&first) = payload.first() else { return false };

@@ -143,7 +143,7 @@ impl Labels {
         self.quic_version.iter().for_each(|version| visit("quic_version", &format!("0x{version:08x}")));
     }
 
-    /// Takes over what only the other direction's labels know.
+    /// Adds labels that only the other direction has.
     pub(crate) fn fill_from(&mut self, other: Labels) {
         match (&mut self.tls, other.tls) {
             (Some(ours), Some(theirs)) => ours.fill_from(theirs),

@@ -1,6 +1,5 @@
-//! Names what a conversation carries, from its first bytes: the application, and the names that its hellos, questions and
-//! requests tell (TLS, DTLS and QUIC server names, ALPN and JA4; HTTP hosts; DNS questions and answers; SSH banners). And
-//! its [Community ID](community_id).
+//! Labels a conversation by its first bytes: the application, and the names in its hellos, questions and requests (TLS, DTLS and
+//! QUIC server names, ALPN and JA4; HTTP hosts; DNS questions and answers; SSH banners). And its [Community ID](community_id).
 //!
 //! ```text
 //!  payloads of the first packets, in order of arrival
@@ -11,8 +10,8 @@
 //!
 //! Labels are a function of the bytes: however a stream is cut into packets, and in whatever order these come, they are the
 //! same. Nothing that the bytes hold can make it panic, take more than [`HEAP_BYTES_MAX`], or look at more than the first
-//! [`BYTES_MAX`] of a stream or [`DATAGRAMS_MAX`] datagrams of each direction. Where nothing is recognised, a well-known port gives a name,
-//! marked as a guess.
+//! [`BYTES_MAX`] of a stream or [`DATAGRAMS_MAX`] datagrams of each direction. Where nothing is recognised, a well-known port
+//! gives a name, marked as a guess.
 
 mod community_id;
 mod cursor;

@@ -1,4 +1,4 @@
-//! Well-known ports: a guess at what a conversation carries where its bytes say nothing.
+//! Well-known ports: a guess at a conversation's application if its bytes do not identify it.
 
 use crate::Transport;
 

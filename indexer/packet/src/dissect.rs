@@ -1,4 +1,4 @@
-//! One packet taken apart: its views, where the innermost network header stands, and the key of its flow.
+//! One dissected packet: its views, where the innermost network header stands, and the key of its flow.
 //!
 //! [`dissect`] is a total function of bytes: whatever is cut, malformed or unknown only makes fewer things known. It
 //! allocates nothing. It walks the link layer and the network header of the stored packet; where these can carry a tunnel

@@ -1,4 +1,4 @@
-//! Findings about a packet: where a view begins, and the innermost network header.
+//! Properties of a packet: the beginnings of views, and the innermost network header.
 
 use netrewind_store::LinkType;
 

@@ -83,7 +83,7 @@ impl FileDisk {
             self.writer = match WriteRing::new(&self.pool) {
                 Ok(ring) => {
                     if !ring.is_registered() {
-                        self.notice("io_uring: buffers are not registered: raise the limit of locked memory (ulimit -l)".into());
+                        self.notice("io_uring: buffers are not registered, at a higher cost: raise the limit of locked memory (ulimit -l)".into());
                     }
                     WriteBackend::Ring(Box::new(ring))
                 }
@@ -177,7 +177,7 @@ impl FileDisk {
         if !self.has_noted_cache {
             self.has_noted_cache = true;
             self.notice(
-                "this file system takes no direct writes: going through the page cache, at a higher cost"
+                "this file system does not support direct writes: writing through the page cache, at a higher cost"
                     .into(),
             );
         }

@@ -190,11 +190,11 @@ impl Worker {
         let mut gone = Vec::new();
         for (&segment, files) in &self.open {
             let name = files.name;
-            // What cannot be looked at now will be looked at again, and is tried when it is sealed.
+            // A file that cannot be checked now is checked again later, and when it is sealed.
             match self.store.keep_open_segment(&name, &*files.segment, &*files.mark) {
                 Ok(FileLocation::NamedAgain) => {
                     found.push(DiskEvent::Mended(format!(
-                        "segment {name} had been moved away while it was being written"
+                        "segment {name} was moved away while it was being written"
                     )));
                 }
                 Ok(FileLocation::Gone) => {
@@ -226,7 +226,7 @@ fn create(store: &Store, name: &SegmentName, reserved_bytes: u64) -> io::Result<
     store.is_in_place().map_err(plain_error)?;
     store.prepare_folder(name).map_err(plain_error)?;
     if store.is_sealed(name) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("segment {name} is there already")));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("segment {name} already exists")));
     }
     let segment = create_direct(&store.open_path(name))?;
     fill(store, name, segment, reserved_bytes).inspect_err(|_| {
@@ -273,7 +273,7 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 
 fn seal(store: &Store, files: &OpenFiles, bytes: u64) -> io::Result<()> {
     let OpenFiles { name, segment, mark, folder, .. } = files;
-    // That a name was not found says nothing of the file: it may be moved back and forth.
+    // A missing name does not mean that the file is gone: it may be moved back.
     let unfound = |error: StoreError| io::Error::other(plain_error(error));
     let place = store.keep_open_segment(name, &**segment, &**mark).map_err(unfound)?;
     if place == FileLocation::Gone {
@@ -285,7 +285,7 @@ fn seal(store: &Store, files: &OpenFiles, bytes: u64) -> io::Result<()> {
         return store.seal_in(&**folder, name).map_err(unfound);
     }
     if !store.is_open(name) && store.is_sealed(name) {
-        return Ok(()); // renamed by a try that failed only afterwards
+        return Ok(()); // renamed by an earlier attempt that failed afterwards
     }
     store.seal(name).map_err(unfound)
 }

@@ -100,7 +100,7 @@ impl<D: Disk> Lane<D> {
             DiskEvent::Sealed { segment, result } => self.sealed(segment, result),
             DiskEvent::Notice(text) => self.notices.push(text),
             DiskEvent::Mended(what) => {
-                self.notices.push(format!("{what}: it is there again"));
+                self.notices.push(format!("{what}: it was made again"));
                 self.events.push(Event::Mended { what });
             }
             DiskEvent::Gone { segment, reason } => {
@@ -237,7 +237,7 @@ impl<D: Disk> Lane<D> {
         let segment = &mut self.segments[at];
         self.account.dropped.disk += segment.fail(0);
         if segment.published.bytes == 0 {
-            self.retry_at_ns = retry_at_ns; // it worked for no time at all
+            self.retry_at_ns = retry_at_ns; // it never worked
         }
         self.leave_hole(at, what);
     }
@@ -271,7 +271,7 @@ impl<D: Disk> Lane<D> {
         self.account.bytes -= promised.packet_bytes;
         let Contents { records, first, last, .. } = lost;
         let lost = LostPackets { segment: segment.name, records, first, last };
-        let reason = format!("{reason}: {records} packets are lost with it");
+        let reason = format!("{reason}: the {records} packets in it are lost");
         self.notices.push(reason.clone());
         self.events.push(Event::DiskError { lane: self.number, reason, lost: (records > 0).then_some(lost) });
         self.leave_hole(at, "the segment is gone");
@@ -281,7 +281,7 @@ impl<D: Disk> Lane<D> {
     fn leave(&mut self, at: usize, what: &str) {
         self.segments[at].state = SegmentPhase::GivenUp;
         let reason =
-            format!("{what}; it is left as it is, and sealed when netrewind opens the store the next time");
+            format!("{what}; it stays open, and is sealed when netrewind opens the store the next time");
         self.notices.push(reason.clone());
         self.events.push(Event::DiskError { lane: self.number, reason, lost: None });
     }
@@ -302,7 +302,7 @@ impl<D: Disk> Lane<D> {
             return;
         }
         if !self.can_share_buffers() {
-            self.leave_hole(at, "the index did not keep up, and recording needed the buffers");
+            self.leave_hole(at, "indexing did not keep up, and recording needed the buffers");
             return;
         }
         if let Some(feed) = &self.feed {

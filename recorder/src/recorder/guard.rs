@@ -38,7 +38,7 @@ impl Guard {
         match self.lock.keep(&self.store) {
             Ok(made) => {
                 for name in made {
-                    let what = format!("{name} had been removed or renamed while it was in use");
+                    let what = format!("{name} was removed or renamed while it was in use");
                     found.notices.push(format!("{}: {what}: it was made again", self.store.root().display()));
                     found.events.push(Event::Mended { what });
                 }
@@ -46,7 +46,7 @@ impl Guard {
             Err(error @ (StoreError::Gone { .. } | StoreError::Locked { .. })) => {
                 found.end = Some(error.to_string())
             }
-            Err(error) => found.notices.push(format!("the store cannot be looked after: {error}")),
+            Err(error) => found.notices.push(format!("the store cannot be checked: {error}")),
         }
         found
     }

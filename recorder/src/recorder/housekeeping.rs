@@ -103,7 +103,7 @@ impl Watch {
         let is_written = written.is_ok();
         if let Err(error) = written {
             self.shared.notice(format!(
-                "the logbook cannot be written: {error}; what happens is written once it can be"
+                "the logbook cannot be written: {error}; entries are kept and written later"
             ));
         }
         is_written
@@ -164,7 +164,7 @@ impl Watch {
         if is_quiet && !self.seconds.is_multiple_of(SIGN_OF_LIFE_SECONDS) {
             return passed;
         }
-        // A lane that was stuck tells late, and what a failing disk takes with it had arrived before.
+        // A stuck lane reports late, and packets lost with a failing disk arrived earlier.
         let began = lane.lost_since.map_or(told, |lost| lost.min(told));
         let is_long = !is_still && at.ns().saturating_sub(began.ns()) > SINCE_AFTER_NS;
         let event = Event::Second {

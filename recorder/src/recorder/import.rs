@@ -159,7 +159,7 @@ pub fn import(
     let keeper = Keeper::new(store.clone(), config.budget_bytes, config.age_max, 1, clock.clone(), events);
     let looked = keeper.expire_old(&|_| false).and_then(|()| keeper.look_ahead(config.segment_bytes));
     looked.map_err(|error| RecorderError::Start {
-        what: "a look at the store",
+        what: "the check of the store",
         source: std::io::Error::other(error),
     })?;
     let mut importer = Importer {
@@ -313,7 +313,7 @@ impl Importer<'_, '_> {
         let file = self.source_name.clone();
         if is_shared {
             self.shared = Some(format!(
-                "{file}: more than {} interfaces and link types: those beyond are kept under the file's name",
+                "{file}: more than {} interfaces and link types: packets of the others are stored under the file's name",
                 IMPORT_LANES_MAX - 1
             ));
         }
@@ -432,7 +432,7 @@ impl Importer<'_, '_> {
         self.lanes.clear();
         for thread in self.sink_threads.drain(..) {
             if thread.join().is_err() {
-                result.notices.push("a sink ended by a fault of the program".into());
+                result.notices.push("a sink stopped because of a bug (panic) in netrewind".into());
             }
         }
         for _ in 0..LOGBOOK_TRIES {

@@ -50,7 +50,7 @@ impl Journal {
             return Ok(());
         }
         if let Err(error) = self.logbook.sync() {
-            // What became of them is not known: they are written again, and count once.
+            // Their fate is not known: they are written again, and readers count them once.
             self.is_failing = true;
             self.written.append(&mut self.waiting);
             std::mem::swap(&mut self.written, &mut self.waiting);

@@ -113,7 +113,7 @@ impl Keeper {
     }
 
     fn turn(&self) -> MutexGuard<'_, KeeperState> {
-        // Whole at every moment: a panic elsewhere does not spoil it.
+        // Consistent at every moment: a panic elsewhere does no harm.
         locked(&self.turn)
     }
 
@@ -292,7 +292,7 @@ impl Keeper {
         let has_expired = self.keep_ahead_in(&mut self.turn())?;
         let (files, root) = (self.store.files(), self.store.root());
         if has_expired && files.frees_when_synced(root) {
-            // Here, and not where a segment is waited for. What cannot be synced now is freed later.
+            // Synced here, and not while a lane waits for a segment. If that fails, the space is freed later.
             let _ = files.sync_file_system(root);
         }
         Ok(())
@@ -336,7 +336,7 @@ impl Keeper {
         reason: &'static str,
     ) -> Result<bool, StoreError> {
         let expired = looked.kept.get(..oldest_to_free(&looked.kept, bytes)).unwrap_or_default();
-        // What a budget counts is gone with its name; what the disk counts others may take.
+        // The budget no longer counts a removed segment, but others may take the space on the disk.
         let is_in_vain = reason == DISK_FULL && turn.expiries >= EXPIRIES_MAX;
         if expired.is_empty() || is_in_vain {
             return Ok(false);
@@ -357,7 +357,7 @@ impl Keeper {
     fn expire(&self, expired: &[ExpiryCandidate], reason: &str) -> Result<(), StoreError> {
         for segment in expired {
             self.store.remove(&segment.name)?;
-            // Nobody listens any more only at the very end.
+            // The receiver is gone only at the very end.
             let _ = self.events.send(Event::Expire {
                 segment: segment.name,
                 freed_bytes: segment.bytes,
@@ -516,13 +516,11 @@ pub(crate) fn lacks_room(error: &io::Error) -> bool {
 #[derive(Debug, thiserror::Error)]
 enum NoRoom {
     #[error(
-        "no room: the budget of {budget_bytes} bytes is used by what is being written and by what belongs to it; a segment takes at \
-         least {least_bytes}: raise the budget"
+        "no room: open segments and their files use up the budget of {budget_bytes} bytes, and a segment takes at least {least_bytes}: raise the budget"
     )]
     Budget { budget_bytes: u64, least_bytes: u64 },
     #[error(
-        "no room: {free_bytes} bytes are free on the file system of {}, and {kept_bytes} could be made free of old segments; \
-         a segment takes at least {least_bytes}: make room there, or use another disk", .store.display()
+        "no room: {free_bytes} bytes are free on the file system of {}, and removing old segments would free {kept_bytes}; a segment takes at least {least_bytes}: make room there, or use another disk", .store.display()
     )]
     Disk { store: PathBuf, free_bytes: u64, kept_bytes: u64, least_bytes: u64 },
 }

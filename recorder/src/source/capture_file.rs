@@ -423,11 +423,14 @@ fn refusal(begun: &[u8]) -> String {
         (b"RTSS", "a Network Monitor capture: convert it first (editcap -F pcap FILE OUT.pcap)"),
     ];
     if begun.is_empty() {
-        return "it is empty: a capture has at least a header; was it still being written?".into();
+        return "it is empty, without even a file header: was it still being written?".into();
     }
     let known = KNOWN.iter().find(|(magic, _)| begun.starts_with(magic)).map(|(_, what)| *what);
     known.map_or_else(
-        || "it is no capture file: pcap and pcapng are read, plain or compressed by gzip or zstd".into(),
+        || {
+            "it is not a capture file: netrewind reads pcap and pcapng, plain or compressed with gzip or zstd"
+                .into()
+        },
         |what| format!("it is {what}"),
     )
 }

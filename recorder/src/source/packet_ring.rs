@@ -220,7 +220,7 @@ impl PacketRing {
         }
         let number = bound.hardware.interface;
         if interfaces::number_of(&self.config.interface).is_ok_and(|named| named != number) {
-            // What is in the ring is taken, and then the other has its turn.
+            // First the packets left in the ring are taken, then the other interface is used.
             let _ = bound.socket.attach_filter(&ACCEPT_NOTHING);
             return Err(self.go_down(OTHER, io::Error::from_raw_os_error(libc::ENODEV)));
         }
@@ -234,7 +234,9 @@ impl PacketRing {
             let asked = &self.config.interface;
             self.notices.push(match name == *asked {
                 true => format!("{asked} has its name back"),
-                false => format!("{asked} is called {name} now: it is recorded under the name {asked} still"),
+                false => {
+                    format!("{asked} was renamed to {name}: it is still recorded under the name {asked}")
+                }
             });
             self.known_as = name;
         }
@@ -261,7 +263,7 @@ impl PacketRing {
                     .is_ok_and(|now| now == bound.hardware)
         };
         if kept.filter(is_same).is_none() {
-            // Whatever it is on, nothing more is wanted from there.
+            // Nothing more is received from its previous interface.
             let _ = self.bound.as_ref().map(|bound| bound.socket.attach_filter(&ACCEPT_NOTHING));
             let now = self.clock.now();
             let waited = self.down_since_ns.is_none_or(|since_ns| now.since(since_ns) >= LAST_BLOCKS);
@@ -278,7 +280,7 @@ impl PacketRing {
         named.map_err(|_| unknown_interface(&self.config.interface))?;
         if self.bound.is_some() {
             self.count().map_err(|error| refused(&self.config.interface, COUNTERS, error))?;
-            // What the old ring kept to itself is lost with it.
+            // Packets left in the old ring are lost with it.
             let SourceCounters { received, dropped } = self.counted;
             let Walked { handed_over, rejected } = self.walked;
             self.counted.dropped += received.saturating_sub(dropped + handed_over + rejected);
@@ -290,13 +292,12 @@ impl PacketRing {
         let name = &self.config.interface;
         self.notices.extend(notice);
         if had_timestamps && !bound.has_hardware_timestamps {
-            self.notices
-                .push(format!("{name} has no time stamps of its own any more: the kernel's are used"));
+            self.notices.push(format!("{name} no longer has hardware timestamps: the kernel's are used"));
         }
         let Hardware { interface: number, link_type: new_type, .. } = bound.hardware;
         if let Some(Hardware { interface: old, .. }) = before.as_ref().filter(|it| it.interface != number) {
             self.notices.push(format!(
-                "{name} is another interface than before (number {number}, it was {old}): it is recorded in its place"
+                "{name} is a different interface than before (index {number}, before {old}): recording continues on it"
             ));
             self.known_as = interfaces::name_of(number).unwrap_or_else(|_| name.clone());
         }
@@ -348,9 +349,9 @@ impl PacketRing {
     }
 }
 
-const DOWN: &str = "the interface is down; recording goes on when it is back";
-const AWAY: &str = "the interface is away; recording goes on when it is back";
-const OTHER: &str = "another interface has its name now, and is recorded in its place";
+const DOWN: &str = "the interface is down; recording continues when it is back";
+const AWAY: &str = "the interface is gone; recording continues when it is back";
+const OTHER: &str = "a different interface has this name now; recording continues on it";
 const COUNTERS: &str = "reading the kernel's counters";
 
 /// Index of an interface, by its name or an alternative one; `None` if there is no such interface. [`ANY`] has 0.
@@ -429,7 +430,7 @@ impl Source for PacketRing {
     fn counters(&mut self) -> Result<SourceCounters, SourceError> {
         let result = self.count();
         result.map_err(|error| refused(&self.config.interface, COUNTERS, error))?;
-        // What the capture filter rejected was not received, wherever it ran.
+        // Packets that the capture filter rejected do not count as received, wherever it ran.
         let SourceCounters { received, dropped } = self.counted;
         Ok(SourceCounters { received: received.saturating_sub(self.walked.rejected), dropped })
     }

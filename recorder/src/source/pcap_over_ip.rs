@@ -190,7 +190,7 @@ impl PcapOverIp {
         self.origin.let_go(was_useful);
         match (result, &self.origin) {
             (Err(error), _) => Err(error),
-            // Whoever is connected to was meant to stay; whoever connects has said all it had to say.
+            // A peer that we connect to is expected to stay; a peer that connects to us may end its stream.
             (Ok(()), PeerOrigin::Dialer(_)) => Err(closed(&self.name)),
             (Ok(()), PeerOrigin::Slot(_)) => Ok(Received::Quiet),
         }
@@ -209,11 +209,13 @@ impl PcapOverIp {
             return;
         }
         let Some(PeerStream { address, .. }) = self.peer.take_if(is_late) else { return };
-        let reason = format!("it sent no header of a capture within {} s", HEADER_WITHIN.as_secs());
-        // A peer that comes again and again is told of once: its port is another each time.
+        let reason = format!("it sent no capture header within {} s", HEADER_WITHIN.as_secs());
+        // A peer that keeps reconnecting is reported once: its port differs each time.
         let host = address.rsplit_once(':').map_or(&address[..], |(host, _)| host);
-        let turned_away =
-            Some(format!("{}: peer {host} lost its place: {reason} (tcpdump needs -U for that)", self.name));
+        let turned_away = Some(format!(
+            "{}: peer {host} was disconnected to make room for another: {reason} (use tcpdump with -U)",
+            self.name
+        ));
         self.changes.push(PeerChange::Disconnected { peer: address, records: 0, reason, turned_away });
         self.origin.let_go(false);
     }
@@ -230,7 +232,7 @@ impl PeerOrigin {
 }
 
 fn closed(name: &str) -> SourceError {
-    let what = format!("{name}: the peer ended its stream; it is connected to again");
+    let what = format!("{name}: the peer ended its stream; connecting again");
     SourceError::System { what, source: io::ErrorKind::ConnectionAborted.into() }
 }
 

@@ -57,7 +57,7 @@ fn number_of_long(name: &str) -> io::Result<u32> {
     request.extend(name.as_bytes());
     request.resize(rtnetlink::LINK_BYTES + 4 + padded, 0);
 
-    // Of netlink's protocols NETLINK_ROUTE is 0, as none is.
+    // NETLINK_ROUTE has the number 0 among netlink's protocols.
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     send(&socket, &request, SendFlags::empty())?;
     // The kernel has answered by the time that the request is sent.

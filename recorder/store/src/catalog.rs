@@ -1,7 +1,7 @@
 //! The catalog: one hour of it, the record it keeps of a conversation, and the searches it answers.
 //!
-//! The catalog keeps records of conversations longer than their packets. The meaning of [`CatalogRecord::document`] is known only to
-//! the code that makes the records; the catalog stores it unchanged and finds it by the numbers and words beside it.
+//! The catalog keeps records of conversations longer than their packets. The meaning of [`CatalogRecord::document`] is known
+//! only to the code that makes the records; the catalog stores it unchanged and finds it by the numbers and words beside it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -49,7 +49,7 @@ impl fmt::Display for Hour {
     }
 }
 
-/// A text that is no hour.
+/// A text that is not an hour.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not an hour, such as 2026-11-22T09")]
 pub struct NotAnHour(String);

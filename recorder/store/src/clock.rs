@@ -80,7 +80,7 @@ impl Waker {
     }
 
     fn signal(&self) -> MutexGuard<'_, Signal> {
-        // Whole at every moment: a panic elsewhere does not spoil it.
+        // Consistent at every moment: a panic elsewhere does no harm.
         locked(&self.0.signal)
     }
 

@@ -35,7 +35,7 @@ pub enum SegmentError {
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// There is no store in this folder.
-    #[error("{}: no store here (store.toml is missing): name the folder that `netrewind record` or `netrewind import` wrote", .0.display())]
+    #[error("{}: no store here (store.toml is missing): give the folder that `netrewind record` or `netrewind import` wrote", .0.display())]
     Missing(PathBuf),
     /// The store is of another version.
     #[error("{}: the store has format version {found}, this netrewind reads version {known}: use the netrewind that wrote it", .path.display(), known = crate::store::FORMAT_VERSION)]
@@ -55,7 +55,7 @@ pub enum StoreError {
     },
     /// An hour of the catalog has no readable manifest.
     #[error(
-        "{}: {reason}: netrewind index --catalog writes the hour again, if its segments are kept; else remove its folder, to give it up", .path.display()
+        "{}: {reason}: run netrewind index --catalog to write the hour again if its segments are kept; otherwise remove its folder to give it up", .path.display()
     )]
     Manifest {
         /// Its manifest.

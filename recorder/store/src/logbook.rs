@@ -16,7 +16,7 @@ pub use check::{Fault, check_day};
 pub use pace::{LaneLoad, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
 pub use reading::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read, read_day, read_day_from};
 
-/// Packets that arrived and were not written, by reason.
+/// Packets received but not written, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Drops {
@@ -226,10 +226,10 @@ pub enum Event {
         freed_bytes: u64,
         /// Limit that required it: `budget`, `age` or `disk full`.
         reason: String,
-        /// The earliest timestamp that was in it, where its index told.
+        /// The earliest timestamp that was in it, if its index had it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first: Option<Timestamp>,
-        /// The latest timestamp that was in it, where its index told.
+        /// The latest timestamp that was in it, if its index had it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last: Option<Timestamp>,
     },
@@ -277,7 +277,7 @@ pub enum Event {
         /// Description of the fault.
         reason: String,
     },
-    /// Writing failed; packets are dropped until it works again. While it goes on failing, it is told again now and then.
+    /// Writing failed; packets are dropped until it works again. While it keeps failing, it is reported again at intervals.
     DiskError {
         /// The lane.
         lane: u16,
@@ -301,7 +301,7 @@ pub enum Event {
         /// Damage up to which the file was imported; everything behind it is lost.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         damage: Option<String>,
-        /// The earliest timestamp imported; older lines do not tell.
+        /// The earliest timestamp imported; absent in older lines.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first: Option<Timestamp>,
         /// The latest timestamp imported.
@@ -311,7 +311,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         left_out: Option<String>,
     },
-    /// A capture stream, or a file that was replayed, was damaged behind its last packet: what came there is lost.
+    /// A capture stream, or a file that was replayed, was damaged behind its last packet: the packets there are lost.
     CaptureDamage {
         /// The file or stream.
         file: String,

@@ -106,7 +106,7 @@ fn file_bytes(file: &dyn StoreFile) -> io::Result<u64> {
 }
 
 fn folder_in_its_place() -> io::Error {
-    io::Error::new(io::ErrorKind::IsADirectory, "a folder stands in its place")
+    io::Error::new(io::ErrorKind::IsADirectory, "there is a folder in its place")
 }
 
 /// Names in a folder, sorted; an absent folder has none.
@@ -166,7 +166,7 @@ impl Store {
             Err(StoreError::Io { source, .. }) if is_store() => source.to_string(),
             Err(StoreError::Identity { reason, .. }) if is_store() => {
                 let first_line = reason.lines().next().unwrap_or_default().trim_end();
-                format!("it cannot be understood ({first_line})")
+                format!("it is not valid ({first_line})")
             }
             opened => return opened,
         };
@@ -275,7 +275,7 @@ impl Store {
     pub fn prepare_folder(&self, name: &SegmentName) -> Result<(), StoreError> {
         let (segments, folder) = (self.root.join(SEGMENTS), self.day_folder(name));
         if !self.files.status(&folder).is_ok_and(|found| found.is_folder()) {
-            // Not the store's own folder: one that is not there is not ours.
+            // The store's own folder is not created: if it is missing, this is not our store.
             for made in [&segments, &folder] {
                 match self.files.create_folder(made) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -304,7 +304,7 @@ impl Store {
         let written = at(&new, self.files.write_durably(&new, index));
         let written = written.and_then(|()| at(&path, self.files.rename(&new, &path)));
         written.inspect_err(|_| {
-            // On a full disk, what there is of it would only take room.
+            // On a full disk, a partial file would only take space.
             let _ = self.files.remove_file(&new);
         })
     }
@@ -342,7 +342,7 @@ impl Store {
                 if self.files.exists(&sealed) {
                     continue; // sealed between the two looks
                 }
-                // A link whose end is missing is no segment that has expired.
+                // A dangling symbolic link is not an expired segment.
                 let name = [&sealed, &open].into_iter().find(|path| self.files.link_status(path).is_ok());
                 let Some(path) = name else { return Ok(None) };
                 if at(path, unless_missing(self.files.status(path)))?.is_some() {

@@ -29,13 +29,13 @@ pub fn toml_fault(text: &str, error: &toml::de::Error) -> String {
     let fault = if let Some(name) = named("missing field `") {
         format!("`{name}` is missing")
     } else if let Some(name) = named("unknown field `") {
-        format!("there is no setting `{name}`")
+        format!("`{name}` is not a setting")
     } else if let Some(name) = named("unknown variant `") {
-        format!("`{name}` is none of the values that it can have")
+        format!("`{name}` is not one of its possible values")
     } else if error.message().starts_with("duplicate key") {
-        "a setting stands there twice".to_owned()
+        "a setting is given twice".to_owned()
     } else {
-        "it is not written as netrewind writes it".to_owned()
+        "it is not in the format that netrewind writes".to_owned()
     };
     format!("line {line}: {fault}")
 }
@@ -56,9 +56,9 @@ mod tests {
         for (text, wanted) in [
             ("", "line 1: `size` is missing"),
             ("size = 1\nsice = 2\n", "line 2: there is no setting `sice`"),
-            ("\nsize = 'secret'", "line 2: it is not written as netrewind writes it"),
-            ("size = 1\nsize = 2", "line 2: a setting stands there twice"),
-            ("size = 1\n]]secret[", "line 2: it is not written as netrewind writes it"),
+            ("\nsize = 'secret'", "line 2: it is not in the format that netrewind writes"),
+            ("size = 1\nsize = 2", "line 2: a setting is given twice"),
+            ("size = 1\n]]secret[", "line 2: it is not in the format that netrewind writes"),
         ] {
             let error = toml::from_str::<Settings>(text).expect_err(text);
             assert_eq!(toml_fault(text, &error), wanted, "{text:?}: {error}");

@@ -115,7 +115,7 @@ impl std::str::FromStr for Timestamp {
 
 crate::text::serde_as_text!(Timestamp);
 
-/// A stretch of time: `from <= t < to`.
+/// A span of time: `from <= t < to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Span {

@@ -32,7 +32,7 @@ pub fn run(arguments: &InstallArguments) -> Result<Outcome, Failure> {
         put(&program, &link)?;
         terminal::say(format_args!("{} -> {}", link.display(), program.display()));
     }
-    terminal::say("Wireshark and tshark show it from their next start on: tshark -D lists it as netrewind");
+    terminal::say("Restart Wireshark to see it; tshark -D lists it as netrewind");
     Ok(Outcome::Done)
 }
 
@@ -40,7 +40,7 @@ fn put(program: &Path, link: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(link) {
         Ok(found) if found.is_symlink() => fs::remove_file(link)?,
         Ok(_) => {
-            let text = format!("{} is there already, and is no link: remove it first", link.display());
+            let text = format!("{} already exists and is not a link: remove it first", link.display());
             return Err(Failure::Failed(anyhow::anyhow!(text)));
         }
         Err(_) => {}
@@ -57,7 +57,7 @@ fn folders(system: bool) -> Result<Vec<PathBuf>, Failure> {
     if let Some(folder) = told_by_tshark(&["Personal Extcap path"]) {
         return Ok(vec![folder]);
     }
-    let home = std::env::home_dir().ok_or_else(|| Failure::usage("there is no home folder: use --system"))?;
+    let home = std::env::home_dir().ok_or_else(|| Failure::usage("no home folder is known: use --system"))?;
     Ok(PERSONAL_FOLDERS.iter().map(|folder| home.join(folder)).collect())
 }
 

@@ -39,11 +39,9 @@ impl RecordArguments {
             let opened = PacketRing::open(&config, usize::from(self.lanes), clock)
                 .map_err(|error| unopened(interface, error))?;
             if let Some(reason) = opened.first().and_then(PacketRing::waits_because) {
-                terminal::say(format_args!("{reason}. It is waited for."));
+                terminal::say(format_args!("{reason}. Recording starts when it appears."));
             } else if self.hardware_timestamps && opened.iter().any(|ring| !ring.has_hardware_timestamps()) {
-                terminal::say(format_args!(
-                    "{interface} has no time stamps of its own: the kernel's are used"
-                ));
+                terminal::say(format_args!("{interface} has no hardware timestamps: the kernel's are used"));
             }
             rings.extend(opened);
         }
@@ -81,7 +79,7 @@ pub(super) fn one_each(named: &[String], say: impl Fn(std::fmt::Arguments<'_>)) 
                 "--interface {name} is the same as {other}: it is recorded once, as {other}"
             )),
             None if name != ANY && named.iter().any(|other| other == ANY) => {
-                say(format_args!("--interface {name} is among {ANY}: it is recorded once, as {ANY}"));
+                say(format_args!("--interface {name} is included in {ANY}: it is recorded once, as {ANY}"));
             }
             None => kept.push((name, number)),
         }
@@ -95,8 +93,7 @@ fn unopened(interface: &str, error: SourceError) -> Failure {
         SourceError::System { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             let program = std::env::current_exe().unwrap_or_else(|_| "netrewind".into());
             Failure::Failed(anyhow::anyhow!(
-                "{interface}: capturing needs the capability CAP_NET_RAW: run it with sudo, or once: \
-                 sudo setcap cap_net_raw+ep {}",
+                "{interface}: capturing needs the capability CAP_NET_RAW: run it with sudo, or run once: sudo setcap cap_net_raw+ep {}",
                 program.display()
             ))
         }

@@ -84,7 +84,7 @@ fn field(name: &str) -> Option<DisplayField> {
     })
 }
 
-/// Names that stand for themselves: packets that have such a protocol or field.
+/// Names used alone: packets that have such a protocol or field.
 fn protocol(name: &str) -> Option<&'static str> {
     Some(match name {
         "ipv6" => "ip6",
@@ -94,7 +94,7 @@ fn protocol(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The capture filter that says the same as a display filter; none where it is none, or has no counterpart.
+/// The capture filter equivalent to a display filter; `None` if it is not one, or has no equivalent.
 pub(super) fn translated(expression: &str) -> Option<String> {
     let words = words(expression)?;
     let mut translator = Translator { words: &words, at: 0, has_translated: false };
@@ -102,7 +102,7 @@ pub(super) fn translated(expression: &str) -> Option<String> {
     (translator.at == words.len() && translator.has_translated).then_some(translated)
 }
 
-/// The words and signs of a display filter; none where a text in it has no end.
+/// The words and operators of a display filter; `None` if a string in it is not closed.
 fn words(expression: &str) -> Option<Vec<&str>> {
     const SIGNS: [&str; 18] =
         ["===", "!==", "==", "!=", ">=", "<=", "&&", "||", "..", ">", "<", "!", "(", ")", "{", "}", ",", "="];
@@ -182,7 +182,7 @@ impl<'a> Translator<'a> {
         self.demand()
     }
 
-    /// A comparison, a protocol, or words that are no display filter's and stay.
+    /// A comparison, a protocol, or words that do not belong to a display filter and stay.
     fn demand(&mut self) -> Option<String> {
         let name = self.next()?.to_ascii_lowercase();
         if let Some(field) = field(&name) {
@@ -199,7 +199,7 @@ impl<'a> Translator<'a> {
             return Some(filter.to_owned());
         }
         if !is_compared && let Some(filter) = protocol(&name).or_else(application) {
-            // By itself it makes no display filter: `http` is what people write anywhere.
+            // Alone it does not make a display filter: people write `http` in any language.
             return Some(if filter.contains(" or ") { format!("({filter})") } else { filter.to_owned() });
         }
         let mut raw = vec![self.words[self.at - 1]];
@@ -279,7 +279,7 @@ fn exists(field: &DisplayField) -> Option<String> {
         DisplayField::Word("vlan") => "vlan".to_owned(),
         DisplayField::Word("mpls") => "mpls".to_owned(),
         DisplayField::Word(_) => return None,
-        // Wireshark's flags are true where they are set, and there in every segment.
+        // Wireshark's flags are present in every segment, and true if they are set.
         DisplayField::Flag(_) => "tcp".to_owned(),
         DisplayField::Handshake => TLS_HANDSHAKE.to_owned(),
     })
@@ -403,7 +403,7 @@ pub(super) fn protocol_of_field(name: &str) -> Option<&'static str> {
         .map(|(_, filter)| *filter)
 }
 
-/// The search for conversations that looks for what a field has.
+/// The search for conversations by a field's value.
 pub(super) fn search_of_field(name: &str) -> Option<&'static str> {
     Some(match name.to_ascii_lowercase().as_str() {
         "dns.qry.name" | "dns.resp.name" => "dns:NAME",

@@ -139,7 +139,7 @@ const USUAL: [&str; 28] = [
 /// Longer words may have two letters wrong.
 const LONG_WORD: usize = 5;
 
-/// Words that one can mean who writes this one, the likeliest first.
+/// Words that may be meant by this one, the likeliest first.
 pub(super) fn alike(word: &str) -> Vec<&'static str> {
     let word = word.to_ascii_lowercase();
     if word.is_empty() || !word.chars().all(|c| c.is_ascii_alphanumeric()) {

@@ -1,4 +1,4 @@
-//! libpcap's own interpreter, which the tests hold ours against.
+//! libpcap's own interpreter, which the tests compare with ours.
 //!
 //! Obligations: the program is one that `bpf_validate` accepts, and its `ja` instructions come to an end.
 

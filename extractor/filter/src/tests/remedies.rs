@@ -133,7 +133,7 @@ fn every_remedy_compiles_and_says_what_was_meant() {
 #[test]
 fn tunnels_are_chosen_beside_the_filter() {
     for (expression, words) in [
-        ("vxlan 5", "leave it out and say --vni 5 (vni=5 over HTTP)"),
+        ("vxlan 5", "leave this out and use --vni 5 (vni=5 over HTTP)"),
         ("VXLAN 5", "--vni 5"),
         ("gre 7", "--gre-key 7 (gre_key=7 over HTTP)"),
         ("vxlan 5 and host 10.0.0.5", "--vni 5 (vni=5 over HTTP) and the filter `host 10.0.0.5`"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 const SOURCES_MAX: usize = 4096;
 /// Allowance of one source.
 const OF_SOURCE: Allowance = Allowance { failures: 10, one_forgotten_every: Duration::from_secs(6) };
-/// Allowance of all sources together: no more hashes are computed in vain.
+/// Allowance of all sources together: limits hashes computed for wrong tokens.
 const OF_ALL: Allowance = Allowance { failures: 100, one_forgotten_every: Duration::from_millis(200) };
 
 /// Number of failures allowed, of which one is forgotten per interval.
@@ -59,7 +59,7 @@ impl Failures {
         *at = OF_SOURCE.after_another(*at, now);
     }
 
-    /// Gives up the sources whose failures are forgotten, or else the one with the fewest.
+    /// Removes the sources whose failures are forgotten, or else the one with the fewest.
     fn make_room(&mut self, now: Duration) {
         self.by_source.retain(|_, forgotten_at| *forgotten_at > now);
         if self.by_source.len() >= SOURCES_MAX {
@@ -69,7 +69,7 @@ impl Failures {
     }
 }
 
-/// An IPv4 address, or the /64 of an IPv6 address: whoever has one address of it has all of them.
+/// An IPv4 address, or the /64 of an IPv6 address: a client with one address of it has all of them.
 fn source(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

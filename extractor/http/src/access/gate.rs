@@ -1,6 +1,6 @@
 //! Gate before the routes: every request passes here first, and every response last.
 //!
-//! A route that is not named here is for administrators only: whoever adds one says whom it is for.
+//! A route that is not listed here is for administrators only: add new routes here.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const WAITING_MAX: usize = 64;
 /// Wait that clients are told if there is no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Pages may load what comes from here, and nothing else; nobody may frame them.
+/// Pages may load only resources from here; nobody may frame them.
 const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \
                               form-action 'self'; frame-ancestors 'none'";
 /// Route at which sessions begin and end.
@@ -48,7 +48,7 @@ const STRICT_TRANSPORT: &str = "max-age=31536000";
 /// Admission rules.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// Access by tokens; `None`: whoever can connect is let in, which must be this machine alone.
+    /// Access by tokens; `None`: everyone who can connect is admitted, which must be this machine alone.
     pub access: Option<Access>,
     /// Connections are encrypted.
     pub is_encrypted: bool,
@@ -79,7 +79,7 @@ pub struct Visit {
 /// Callers that a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whom {
-    /// It tells nothing of what is recorded.
+    /// It reveals nothing about the recording.
     Everybody,
     /// Anybody with a token.
     Known,
@@ -97,7 +97,7 @@ fn whom(method: &Method, route: &str) -> Whom {
     }
 }
 
-/// A session lets in those who only read: what a browser sends without having been asked to changes nothing.
+/// A session permits reading only, so a request that another page makes the browser send changes nothing.
 fn is_for_sessions(request: &Request) -> bool {
     match *request.method() {
         Method::GET | Method::HEAD => true,
@@ -106,7 +106,7 @@ fn is_for_sessions(request: &Request) -> bool {
     }
 }
 
-/// The scope that a route needs; `None`: none, as it tells nothing of what is recorded.
+/// The scope that a route needs; `None`: none, because it reveals nothing about the recording.
 fn scope_of(route: &str) -> Option<Scope> {
     match route {
         "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" | SESSION_ROUTE => None,
@@ -156,7 +156,7 @@ async fn pass(
     let begun = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
     let path = request.uri().path().to_owned();
-    // Where there is no route, there is nothing to be told.
+    // Unknown routes reveal nothing.
     let whom = route.as_deref().map_or(Whom::Everybody, |route| whom(request.method(), route));
     let admitted = match gate.check_origin(&request) {
         Ok(()) => {
@@ -190,8 +190,8 @@ impl Gate {
         Moment { wall: self.service.clock.now(), monotonic: self.begun.elapsed() }
     }
 
-    /// Refuses pages from elsewhere if no tokens are asked for: a page must not ask in its reader's place, neither by a name of
-    /// its own that suddenly means this machine (DNS rebinding), nor by sending a form here.
+    /// Refuses pages from elsewhere if no tokens are asked for: a page must not send queries on its reader's behalf, neither by
+    /// a name of its own that suddenly means this machine (DNS rebinding), nor by sending a form here.
     fn check_origin(&self, request: &Request) -> Result<(), Refusal> {
         if self.access.is_some() {
             return Ok(());
@@ -250,7 +250,7 @@ impl Gate {
             let token = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
             return access.look(token, peer, self.now());
         }
-        // The cookie comes by itself, also where another page has the browser send a form.
+        // The browser sends the cookie by itself, even if another page makes it send a form.
         let is_plain = matches!(*request.method(), Method::GET | Method::HEAD);
         if !is_plain && self.is_from_elsewhere(request) {
             return Look::Refused(Refusal::WrongOrigin);
@@ -320,7 +320,7 @@ fn authority(request: &Request) -> Option<String> {
     }
 }
 
-/// True if only this machine can be meant: no name that anybody could let mean it.
+/// True if it can only mean this machine: not a name that DNS could resolve to it.
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(foreign.iter().find(|host| is_loopback(host)), None);
     }
 
-    /// A route of which nobody has said whom it is for would be closed to all but administrators: that is an oversight.
+    /// A route without an entry here would be closed to all but administrators: an oversight.
     #[test]
     fn every_route_says_whom_it_is_for() {
         let document = serde_json::to_value(crate::openapi()).expect("a document");

@@ -1,4 +1,4 @@
-//! Sessions: a page cannot keep a token safe, so it trades it for a cookie that no script can read.
+//! Sessions: a page cannot keep a token safe, so it exchanges it for a cookie that no script can read.
 //!
 //! A session's id is a number and a keyed hash of it: nobody else can make one up, and none has to be kept.
 
@@ -35,7 +35,7 @@ pub(super) struct Session {
 /// Result of checking a cookie.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Cookie {
-    /// Nothing: there is none, or it is of an earlier life of the service.
+    /// Nothing: there is none, or it is from before a restart of the service.
     Absent,
     /// Number of a session, which may be over.
     Genuine(u64),
@@ -86,7 +86,7 @@ impl Sessions {
         numbers.iter().take(too_many).for_each(|number| self.end(*number));
     }
 
-    /// Looks at the value of a cookie, in constant time where it could be right.
+    /// Checks the value of a cookie, in constant time if it could be right.
     pub(super) fn read(&self, value: &str) -> Cookie {
         let mut parts = value.splitn(3, '.');
         if parts.next() != Some(&self.life) {
@@ -130,7 +130,7 @@ pub(super) fn cookie_in(cookies: &str) -> Option<&str> {
     cookies.split(';').find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// The header that gives a browser the cookie; with no time it takes the cookie away.
+/// The header that gives a browser the cookie; with no time it removes the cookie.
 pub fn set_cookie(value: &str, time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; Secure; SameSite=Strict")

@@ -1,5 +1,5 @@
-//! Bearer tokens: `nrw_ID_SECRET`, both in hexadecimal. The id says which hash the secret is held against, so that one is
-//! computed for a request, and not one for every token there is.
+//! Bearer tokens: `nrw_ID_SECRET`, both in hexadecimal. The id selects the hash that the secret is checked against, so that one
+//! hash is computed for a request, and not one for every token.
 
 use std::fmt;
 

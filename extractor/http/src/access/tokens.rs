@@ -1,4 +1,4 @@
-//! The file of tokens: who may do what, and a hash of each secret. TOML, to be read by people; written whole or not at all.
+//! The file of tokens: rights, and a hash of each secret. TOML, readable for people; written whole or not at all.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -31,7 +31,7 @@ const SALT_BYTES: usize = 16;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const MODE: u32 = 0o600;
 const HEADER: &str =
-    "# Who may ask netrewind what. Written by `netrewind token`; only hashes of the tokens are kept.\n\n";
+    "# Access tokens of netrewind. Written by `netrewind token`; only hashes of the tokens are kept.\n\n";
 
 /// Purpose of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl std::str::FromStr for Scope {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|scope| scope.name() == text);
-        known.ok_or_else(|| format!("{text:?} is no scope: say {}", Self::NAMES))
+        known.ok_or_else(|| format!("{text:?} is not a scope: use {}", Self::NAMES))
     }
 }
 
@@ -207,7 +207,7 @@ pub enum TokensError {
     Missing(PathBuf),
     /// Others could add tokens of their own.
     #[error(
-        "tokens file {path}: others than its owner may write it: chmod go-w {path}",
+        "tokens file {path}: users other than its owner can write it: run chmod go-w {path}",
         path = .0.display()
     )]
     Writable(PathBuf),
@@ -221,17 +221,15 @@ pub enum TokensError {
     },
     /// The name is no name.
     #[error(
-        "{0:?} is no name for a token: take 1 to {NAME_CHARACTERS_MAX} letters, digits and . _ @ - \
-         (they stand in the audit)"
+        "{0:?} is not a name for a token: use 1 to {NAME_CHARACTERS_MAX} letters, digits and . _ @ - (the audit shows it)"
     )]
     Name(String),
     /// It would be of no use.
-    #[error("the token {0} has no scope: say {names}", names = Scope::NAMES)]
+    #[error("the token {0} has no scope: use {names}", names = Scope::NAMES)]
     NoScope(String),
     /// Both cannot be had.
     #[error(
-        "the token {name} cannot have a filter and the scope {scope}, which tells of everything that is recorded: \
-         make two tokens"
+        "the token {name} cannot have a filter and the scope {scope}, which shows everything that is recorded: make two tokens"
     )]
     FilterBesideScope {
         /// The token's name.
@@ -240,13 +238,13 @@ pub enum TokensError {
         scope: &'static str,
     },
     /// The name is taken.
-    #[error("there is a token {0} already: remove it first, or take another name")]
+    #[error("the token {0} already exists: remove it first, or use another name")]
     Taken(String),
     /// There is none of this name.
     #[error("there is no token {0}")]
     Unknown(String),
     /// Too many.
-    #[error("{TOKENS_MAX} tokens are the most that a file holds")]
+    #[error("a file holds at most {TOKENS_MAX} tokens")]
     Full,
     /// No hash could be computed.
     #[error("hashing the secret: {0}")]
@@ -273,7 +271,7 @@ impl Tokens {
         if text.len() as u64 > FILE_BYTES_MAX {
             return Err(malformed(format!("it has more than {FILE_BYTES_MAX} bytes")));
         }
-        // A parser's error quotes the line, and a line may be a hash: only its own words are passed on.
+        // A parser's error quotes the line, and a line may be a hash: only the parser's own message is passed on.
         let tokens: Self =
             toml::from_str(&text).map_err(|error| malformed(netrewind_store::toml_fault(&text, &error)))?;
         tokens.check().map_err(|error| malformed(error.to_string()))?;
@@ -291,7 +289,7 @@ impl Tokens {
         if self.entries.len() > TOKENS_MAX { Err(TokensError::Full) } else { Ok(()) }
     }
 
-    /// Changes a file, which is created where there is none; nobody else changes it meanwhile.
+    /// Changes a file, which is created if there is none; nobody else changes it meanwhile.
     pub fn change<T>(
         path: &Path,
         change: impl FnOnce(&mut Self) -> Result<T, TokensError>,
@@ -318,7 +316,7 @@ impl Tokens {
         // Left behind by one that was ended.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&new)?;
-        // The service's file stays the service's, whoever changes it.
+        // The file keeps its owner, whoever changes it.
         if let Ok(before) = fs::metadata(path) {
             fchown(&file, Some(before.uid()), Some(before.gid()))?;
             file.set_permissions(Permissions::from_mode(before.mode() & 0o777 & !WRITABLE_BY_OTHERS))?;
@@ -329,7 +327,7 @@ impl Tokens {
         fs::rename(&new, path)
     }
 
-    /// Adds a token, made of random bytes. It is told once: the file has only a hash.
+    /// Adds a token, made of random bytes. It is shown once: the file has only a hash.
     pub fn add(&mut self, grant: Grant, chance: &[u8; CHANCE_BYTES]) -> Result<Token, TokensError> {
         grant.check()?;
         if self.entries.len() >= TOKENS_MAX {

@@ -18,7 +18,7 @@ const MODE: u32 = 0o600;
 /// The audit cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the audit {}: {source}: make it writable, name another place with --audit FILE, or do without one with --no-audit",
+    "the audit {}: {source}: make it writable, choose another file with --audit FILE, or turn it off with --no-audit",
     path.display()
 )]
 pub struct AuditError {
@@ -96,7 +96,7 @@ fn locked(file: File) -> io::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process writes it"))
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process is writing it"))
         }
         Err(TryLockError::Error(error)) => Err(error),
     }

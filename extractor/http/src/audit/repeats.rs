@@ -1,4 +1,4 @@
-//! A page that follows what is recorded asks the same every few seconds: that is told once in a while, and counted between.
+//! A page that follows the recording sends the same query every few seconds: it is recorded at intervals, and counted in between.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;

@@ -17,11 +17,11 @@ pub(super) fn add(registry: &mut Registry, recording: &Recording) {
     let Recording { writes, rings, freezes, .. } = recording;
     registry.register_with_unit(
         "recorder_write_duration",
-        "Time that writes to the disk took, by the logbook",
+        "Duration of writes to the disk, according to the logbook",
         Unit::Seconds,
         WriteHistogram(*writes),
     );
-    let freezes_help = "Times that the kernel found no block of a ring to fill, by the logbook";
+    let freezes_help = "Times that the kernel found no free block in a ring, according to the logbook";
     counter(registry, "recorder_ring_freezes", freezes_help, *freezes);
     let (blocks, filled) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
     for (lane, RingFill { blocks: of_lane, filled_max, .. }) in rings {
@@ -32,7 +32,7 @@ pub(super) fn add(registry: &mut Registry, recording: &Recording) {
     registry.register("recorder_ring_blocks", "Blocks of a lane's ring in the kernel", blocks);
     registry.register(
         "recorder_ring_filled_blocks",
-        "Blocks of it that waited to be read, the most within the last second that was logged",
+        "Most blocks waiting to be read within the last logged second",
         filled,
     );
 }

@@ -8,7 +8,7 @@ use netrewind_store::{Account, Event, LaneLoad, RingFill, Store, StoreError, Tim
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A recorder that has written nothing into its logbook for so long does not record. It writes at least every ten seconds.
+/// A recorder that has written nothing to its logbook for this long counts as stalled. It writes at least every ten seconds.
 const STALLED_AFTER_SECONDS: u64 = 35;
 
 /// State of recording.
@@ -20,7 +20,7 @@ pub enum State {
     Yes,
     /// No recorder uses this store.
     No,
-    /// A recorder runs, but the disk takes nothing: packets are dropped.
+    /// A recorder runs, but packets cannot be written to the disk: they are dropped.
     Failing,
     /// A recorder runs, but the logbook has not been written for a while.
     Stalled,
@@ -111,7 +111,7 @@ impl Tally {
             }
         }
         let state = state(store, self.last_line, now)?;
-        // One of which nothing is heard any more is not there any more.
+        // A lane without recent lines is gone.
         let is_heard = |at: &Timestamp| now.ns().saturating_sub(at.ns()) <= STALLED_AFTER_SECONDS * SECOND_NS;
         let heard = self.rings.iter().filter(|(_, (at, _))| state != State::No && is_heard(at));
         let rings = heard.map(|(&lane, &(_, ring))| (lane, ring)).collect();

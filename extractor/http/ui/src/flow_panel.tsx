@@ -44,7 +44,7 @@ function Details({ flow: one }: { flow: Conversation }) {
       <h2>{one.protocol} <code>{format.endpoint(one.client)}</code> → <code>{format.endpoint(one.server)}</code></h2>
       <p class="ways-line">
         <Ways address={(form) => flowAddress(one.id, form)} disabled={false} />
-        <button type="button" onClick={() => seek(conversationSearch(one))}>Narrow to it</button>
+        <button type="button" onClick={() => seek(conversationSearch(one))}>Show only this conversation</button>
       </p>
       <dl>
         <Fact name="Start" value={`${format.dayTime(one.first)}.${format.fraction(one.first)}`} />
@@ -134,7 +134,7 @@ function Follow() {
       <div class="chunks" tabIndex={0}>
         {value?.chunks.map((chunk, index) => <Piece key={index} chunk={chunk} as={as.value} />)}
       </div>
-      {value?.truncated === true && <p class="empty">The rest is left out: download the packets.</p>}
+      {value?.truncated === true && <p class="empty">The rest is not shown: download the packets to see it.</p>}
     </section>
   );
 }

@@ -24,7 +24,7 @@ export function FlowsTable() {
           <tbody>{rows.map((flow) => <Row key={flow.id} flow={flow} />)}</tbody>
         </table>
       </div>
-      {value !== null && rows.length === 0 && <p class="empty">No conversation in this range.</p>}
+      {value !== null && rows.length === 0 && <p class="empty">No conversations in this range.</p>}
       <p class="pages">
         {cursor !== null && <button type="button" onClick={() => look({ cursor: null })}>First page</button>}
         {cursor !== null && <button type="button" onClick={() => history.back()}>Previous</button>}

@@ -10,7 +10,7 @@ const COPIED_FOR_MS = 1500;
 
 export function Packets() {
   const { value, problem } = summary.value;
-  if (!mayExtract.value) return <section class="card packets" aria-label="Packets"><p class="none">This token shows conversations, not their packets.</p></section>;
+  if (!mayExtract.value) return <section class="card packets" aria-label="Packets"><p class="none">This token may show conversations, but not download their packets.</p></section>;
   return (
     <section class="card packets" aria-label="Packets">
       <Ways address={packetsAddress} disabled={value === null || value.totals.packets === 0 || problem !== null} />
@@ -25,7 +25,7 @@ function Expired({ summary: { series, bucket_seconds } }: { summary: Summary }) 
   const kept = typeof value?.["rewind_to"] === "string" ? value["rewind_to"] : null;
   const end = (at: string) => Date.parse(at) + bucket_seconds * 1000;
   if (kept === null || !series.some((point) => point.packets > 0 && end(point.at) <= Date.parse(kept))) return null;
-  return <p class="much">Packets are kept from {format.dayTime(kept)} on; what was before is shown from the catalog.</p>;
+  return <p class="much">Packets are kept from {format.dayTime(kept)} on; earlier conversations come from the catalog.</p>;
 }
 
 /** Ways to packets. */
@@ -52,7 +52,7 @@ function Download({ name, kind, address }: { name: string; kind: string; address
 
 /** A button that copies a text. */
 export function Copy({ name, text }: { name: string; text: () => string }) {
-  const done = useSignal<"" | "Copied" | "Copy it by hand">("");
+  const done = useSignal<"" | "Copied" | "Copy it manually">("");
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text());

@@ -19,11 +19,11 @@ export function Pictures() {
           <button type="button" aria-pressed={picture === "graph"} onClick={() => look({ picture: "graph" })}>Graph</button>
           <button type="button" aria-pressed={picture === "map"} onClick={() => look({ picture: "map" })}>World</button>
         </span>
-        <small>Click a host to narrow the page to it.</small>
+        <small>Click a host to show only its traffic.</small>
       </h2>
       {picture === "map" && !hasPlaces
-        ? <p class="empty">No address here has a known place. Places come from a GeoIP database: <code>netrewind serve --geoip FILE.mmdb</code></p>
-        : value.edges.length === 0 ? <p class="empty">Nobody talks to anybody.</p>
+        ? <p class="empty">No address here has a known location. Locations come from a GeoIP database: <code>netrewind serve --geoip FILE.mmdb</code></p>
+        : value.edges.length === 0 ? <p class="empty">No traffic between hosts in this range.</p>
         : <Picture value={value} picture={picture} dark={isDark.value} />}
     </section>
   );
@@ -53,5 +53,5 @@ function Picture({ value, picture, dark }: { value: Summary; picture: "graph" | 
     };
   }, [drawing, dark]);
   useEffect(() => drawn.current?.show(value, picture), [value, picture, drawing, dark]);
-  return <div ref={place} class="picture" role="img" aria-label="Hosts and what they exchanged; the same numbers are in the lists" />;
+  return <div ref={place} class="picture" role="img" aria-label="Hosts and the traffic between them; the same numbers are in the lists" />;
 }

@@ -40,14 +40,14 @@ export function Series() {
 function Nothing({ summary: { hint } }: { summary: Summary }) {
   const follow = ({ view, ignore_vlan: untagged }: Hint) => look({ ...(view === undefined ? {} : { view }), ...(untagged ? { untagged } : {}) });
   return (
-    <p class="empty">No packet in this range.
-      {hint != null && <span class="hint" role="status"> {elsewhere(hint)} <button type="button" onClick={() => follow(hint)}>Look there</button></span>}
+    <p class="empty">No packets in this range.
+      {hint != null && <span class="hint" role="status"> {elsewhere(hint)} <button type="button" onClick={() => follow(hint)}>Show them</button></span>}
     </p>
   );
 }
 
 function elsewhere({ view, certain }: Hint): string {
-  const there = { inner: "Looking inside tunnels", outer: "Looking at packets as they were received", any: "Looking inside tunnels and outside" };
+  const there = { inner: "With the inner packet of tunnels", outer: "With packets as received", any: "With either packet of tunnels" };
   return `${view === undefined ? "Ignoring VLAN tags" : there[view]}, there ${certain ? "would be" : "may be"} some.`;
 }
 

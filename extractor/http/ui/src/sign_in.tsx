@@ -20,7 +20,7 @@ export function SignIn() {
   return (
     <form class="card sign-in" onSubmit={submit}>
       <h1>netrewind</h1>
-      <p>This recorder is for those with a token. Whoever looks after it makes one: <code>netrewind token add NAME --scope extract,flows,status</code></p>
+      <p>This recorder needs an access token. Its administrator creates one with <code>netrewind token add NAME --scope extract,flows,status</code></p>
       <label for="token">Token</label>
       <input id="token" ref={box} type="password" autocomplete="current-password" required placeholder="nrw_…"
         value={token.value} onInput={(event) => { token.value = event.currentTarget.value; }} />

@@ -37,7 +37,7 @@ export function StatusStrip() {
       {!isForOthers && <p class={`state ${state}`} role="status" title={problem?.detail ?? text(value?.["writer"]) ?? ""}><i aria-hidden="true" />{words}</p>}
       {recording && <p><b>{format.bits(bits ?? 0)}</b> <span>{format.packets(packets)}</span></p>}
       {value !== null && <p class={dropped > 0 ? "bad" : "good"}><b>{format.count(dropped)}</b> <span>dropped in 24 h</span></p>}
-      {trouble !== null && <p class="bad" title={trouble}><b>Nothing is being written</b></p>}
+      {trouble !== null && <p class="bad" title={trouble}><b>Packets cannot be written</b></p>}
       {down.length > 0 && <p class="bad"><b>{down.join(", ")}</b> <span>down</span></p>}
       {disk !== null && (
         <p><b>{format.bytes(disk)}</b> <span>{budget === null ? "stored" : `of ${format.bytes(budget)}`}</span>
@@ -45,7 +45,7 @@ export function StatusStrip() {
       )}
       {oldest !== null && (
         <p class="rewind"><span>Rewind to</span>{" "}
-          <button type="button" class="link" title={`Look at everything since ${oldest}`} onClick={() => look({ from: null, to: null })}>
+          <button type="button" class="link" title={`Show everything since ${oldest}`} onClick={() => look({ from: null, to: null })}>
             {format.dayTime(oldest)}
           </button></p>
       )}

@@ -30,7 +30,7 @@ function Range() {
       </div>
       <Instant name="From" value={from} absent="oldest" set={(value) => look({ from: value })} />
       <Instant name="To" value={to} absent="now" set={(value) => look({ to: value })} />
-      <button type="button" title="Twice the range" aria-label="Zoom out" onClick={zoomOut}>−</button>
+      <button type="button" title="Double the range" aria-label="Zoom out" onClick={zoomOut}>−</button>
     </div>
   );
 }
@@ -92,7 +92,7 @@ function Filter() {
             if (event.key === "Escape") setText(applied);
           }} />
       </label>
-      <select aria-label="What the filter sees of a packet in a tunnel" value={looked.value.view}
+      <select aria-label="Part of a tunnelled packet that the filter is applied to" value={looked.value.view}
         onChange={(event) => look({ view: event.currentTarget.value as View })}>
         <option value="inner">inner packet</option>
         <option value="outer">outer packet</option>

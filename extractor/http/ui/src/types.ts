@@ -118,7 +118,7 @@ export interface FlowPage {
 export interface Hint {
   view?: "inner" | "outer" | "any";
   ignore_vlan: boolean;
-  /** There would be packets; else there may be some. */
+  /** True if the query would find packets; else it may. */
   certain: boolean;
 }
 

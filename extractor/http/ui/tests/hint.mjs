@@ -21,7 +21,7 @@ await drives(folder, [], async ({ page, seen, shot }) => {
   await hint.waitFor();
   seen.hint = await hint.innerText();
   await shot("hint");
-  await hint.getByRole("button", { name: "Look there" }).click();
+  await hint.getByRole("button", { name: "Show them" }).click();
   await page.waitForURL(/untagged=true/);
   await page.locator(".flows tbody tr").first().waitFor();
   await settled();
@@ -46,7 +46,7 @@ await drives(folder, [], async ({ page, seen, shot }) => {
   await panel.locator(".chunks pre").first().waitFor();
   seen.stream = await panel.locator(".chunks").innerText();
   await shot("flow");
-  await panel.getByRole("button", { name: "Narrow to it" }).click();
+  await panel.getByRole("button", { name: "Show only this conversation" }).click();
   await page.waitForURL(/community_id/);
   await page.waitForFunction((before) => document.querySelectorAll(".series .totals b")[1]?.innerText !== before, seen.found);
   await settled();

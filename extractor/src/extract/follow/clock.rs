@@ -13,8 +13,8 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub const HOLD_BACK: Duration = Duration::from_millis(750);
 /// Time after the end of the range during which its packets are still waited for.
 pub(crate) const SETTLE: Duration = Duration::from_secs(2);
-/// Time after the end of the range within which a running recorder has covered it, even if it receives nothing: every ten
-/// seconds it gives a sign of life.
+/// Time after the end of the range within which a running recorder has covered it, even if it receives nothing: it writes a
+/// logbook line every ten seconds.
 pub(crate) const SIGN_OF_LIFE_WITHIN: Duration = Duration::from_secs(12);
 /// Interval between two checks of the logbook for that.
 pub(crate) const LOGBOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -27,7 +27,7 @@ pub trait FollowClock {
     /// The time since some fixed instant; it never goes back.
     fn elapsed(&self) -> Duration;
 
-    /// Waits so long, or less. Fails with [`SinkError::ReaderGone`] if the reader has gone: while no packet arrives, nothing
+    /// Waits at most this long. Fails with [`SinkError::ReaderGone`] if the reader has gone: while no packet arrives, nothing
     /// else would notice.
     fn wait(&self, at_most: Duration) -> Result<(), SinkError>;
 }

@@ -1,4 +1,4 @@
-//! Packets held back until nothing that comes before them can still turn up.
+//! Packets held back until no earlier packet can still arrive.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -16,9 +16,9 @@ use crate::read::reader::RunMatches;
 use crate::read::run_queue::RunQueue;
 use crate::store::segment::Segment;
 
-/// The most packets that are held back; beyond, the earliest is given out before its time.
+/// Limit on packets held back; beyond it, the earliest is given out early.
 const HELD_PACKETS_MAX: usize = 1 << 20;
-/// The most later fragments that wait for the first of their packet; beyond, they are judged as they are.
+/// Limit on later fragments that wait for the first fragment of their packet; beyond it, they are filtered alone.
 const ORPHANS_MAX: usize = 1 << 16;
 
 /// Packets that are held back.
@@ -64,7 +64,7 @@ impl HeldBack {
         self.until < at.plus_ns(REACH_NS) && self.elapsed < since + HOLD_BACK + Duration::from_nanos(REACH_NS)
     }
 
-    /// Judges the later fragments whose first one has been met by now, or is not waited for any longer.
+    /// Filters the later fragments whose first one has been found by now, or has been waited for long enough.
     pub(crate) fn link(&mut self, links: &Links, is_end: bool) {
         for (waiting, later) in std::mem::take(&mut self.orphans) {
             if !is_end && !links.knows(&later) && self.can_be_linked(later.at, waiting.since) {
@@ -75,20 +75,20 @@ impl HeldBack {
         }
     }
 
-    /// Packets up to here are given out, as far as they have been committed.
+    /// Committed packets up to here have been given out.
     pub(crate) fn until(&self) -> Timestamp {
         self.until
     }
 }
 
-/// Takes packets that each round gives in order, and gives them on in the order of all rounds.
+/// Takes the packets of each round in order, and passes them on in the order of all rounds.
 pub(crate) struct HoldBack<'r> {
     pub(crate) held: &'r mut HeldBack,
     pub(crate) output: &'r mut dyn Emit,
 }
 
 impl HoldBack<'_> {
-    /// Gives out packets that are old enough, or were held long enough although their timestamps lie in the future.
+    /// Passes on packets that are old enough, or were held long enough although their timestamps lie in the future.
     pub(crate) fn give_due(&mut self) -> Result<ControlFlow<()>, ExtractError> {
         if self.give_while(|place, until| place.at <= until)?.is_break() {
             return Ok(ControlFlow::Break(()));
@@ -97,7 +97,7 @@ impl HoldBack<'_> {
         let is_due = |waiting: &HeldPacket| waiting.since + HOLD_BACK <= elapsed;
         let due = self.held.waiting.iter().rev().find(|(_, waiting)| is_due(waiting));
         match due.map(|(place, _)| *place) {
-            // What comes before it is at hand, and goes ahead of it.
+            // Earlier packets are available, and go first.
             Some(due) => self.give_while(|place, _| *place <= due),
             None => Ok(ControlFlow::Continue(())),
         }

@@ -13,7 +13,7 @@ use crate::store::segment::{Opening, Segment};
 use crate::store::segment_cache::SegmentCache;
 use crate::{ExtractError, Span, Unreadable};
 
-/// Segments that are remembered; beyond, the oldest is forgotten. Lanes that rotate once a minute make 1,440 a day.
+/// Limit on remembered segments; beyond it, the oldest is forgotten. Lanes that rotate once a minute make 1,440 a day.
 const REMEMBERED_MAX: usize = 1 << 20;
 
 /// Every segment that has been met.
@@ -73,7 +73,7 @@ impl Known {
         Ok(Self { watcher: Watcher::new(store), looks: 0, reached, pending: Vec::new(), next_ordinal })
     }
 
-    /// Looks at the store, and opens the segments with more to read.
+    /// Lists the store, and opens the segments with more to read.
     pub(crate) fn look(
         &mut self,
         segment_cache: &SegmentCache,
@@ -142,7 +142,7 @@ impl Known {
         self.reached.values().filter_map(|reached| reached.bounds).map(span).collect()
     }
 
-    /// A segment that expired after it had been read is no loss; of one that was read in part, the rest is.
+    /// A segment that expired after it was read is not a loss; the rest of one that was partly read is.
     pub(crate) fn leave_out_what_was_read(&self, timeline: &mut RecordingTimeline<'_>) {
         let sealed = &timeline.sealed;
         timeline.expired.retain(|name, span| match self.reached.get(name) {
@@ -159,7 +159,7 @@ impl Known {
 }
 
 impl Round {
-    /// Opens a segment, and takes it in where it has more than was `reached`. Gives how far it will have been read.
+    /// Opens a segment, and adds it if it has more than was `reached`. Returns how far it will have been read.
     fn open(
         &mut self,
         segment_cache: &SegmentCache,

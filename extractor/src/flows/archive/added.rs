@@ -1,4 +1,4 @@
-//! Hours taken by their rollups: some records count as they are, others have to be joined.
+//! Hours added by their rollups: some records are counted as they are, others have to be joined.
 
 use netrewind_flows::key::TCP_IDLE_NS;
 use netrewind_flows::part::FlowPart;
@@ -11,15 +11,15 @@ use crate::answer::completeness::Completeness;
 use crate::flows::catalog::OVERLAP_NS;
 use crate::flows::rollup::{Aggregate, HourBoundary, HourSide, Rollup, visit_open};
 
-/// Records of different hours that are further from each other are of different conversations: none is silent for longer than
-/// TCP that has not ended may be.
+/// Records of different hours with a longer gap between them belong to different conversations: the longest idle time is that of
+/// open TCP.
 const REACH_NS: u64 = OVERLAP_NS + TCP_IDLE_NS;
 
 /// Hour taken by its rollup.
 pub(in crate::flows) struct AddedHour {
     /// Rollup of the hour, for its series.
     pub(in crate::flows) rollup: Rollup,
-    /// Sums that count as they are, of the hour and of the seam to the hour before.
+    /// Totals that are added as they are, of the hour and of the seam with the hour before.
     pub(in crate::flows) added: Vec<Aggregate>,
     /// Records to be joined.
     open: Vec<FlowPart>,
@@ -46,8 +46,8 @@ enum HourEdge {
 }
 
 impl HourRecords<'_> {
-    /// Takes the next hour by its rollup, if its earliest packet is not later than `until`, all of its records are asked for,
-    /// and it has one; else its records have to be read.
+    /// Takes the next hour by its rollup, if its earliest packet is not later than `until`, all of its records are wanted, and
+    /// it has one; otherwise its records have to be read.
     pub(in crate::flows) fn rollup(
         &mut self,
         until: Option<u64>,

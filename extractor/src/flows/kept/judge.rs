@@ -1,7 +1,7 @@
-//! Catalog records under a packet filter: judged by the record's facts about the packets of either side.
+//! Catalog records under a packet filter, evaluated by the record's facts about the packets of either side.
 //!
-//! A record does not know MAC addresses, lengths, options or single flags. A filter that depends on these may or may not
-//! accept, and the packets are no longer there to decide.
+//! A record does not know MAC addresses, lengths, options or single flags. A filter on these may or may not accept, and the
+//! packets are gone.
 
 use std::collections::HashMap;
 
@@ -33,7 +33,7 @@ const IPV4_FIRST_BYTE: u8 = 0x45;
 /// Holds records against the filters of a query.
 pub(in crate::flows) struct Judge<'q> {
     filters: &'q QueryFilter,
-    /// The same without demands on tunnels, which are judged apart.
+    /// The same without demands on tunnels, which are evaluated separately.
     of_packets: QueryFilter,
     link_types: Vec<LinkType>,
     is_everything: bool,
@@ -176,7 +176,7 @@ fn same(one: Verdict, other: Verdict) -> Verdict {
     if one == other { one } else { Verdict::Maybe }
 }
 
-/// Template of a side's packets, as far as the record tells. For a packet in a tunnel an outer header of the store's first link
+/// Template of a side's packets, according to the record. For a packet in a tunnel an outer header of the store's first link
 /// type is put around it.
 fn template(
     key: &FlowKey,
@@ -248,7 +248,7 @@ fn shape_of(key: &FlowKey, side: &DirectionCounters) -> Shape {
     Shape::Ipv4 { first_byte: IPV4_FIRST_BYTE, protocol: key.protocol, later_fragment, key: transport }
 }
 
-/// Minimum captured length of the flow's packets: enough for every field that the record tells.
+/// Minimum captured length of the flow's packets: enough for every field of the record.
 fn captured_min(template: &Template, flow: &Flow) -> u32 {
     let header_bytes = match template.shape {
         Shape::None => 0,

@@ -12,8 +12,8 @@ use netrewind_flows::heavy_hitters::HeldCounts;
 use super::table::{HEAVY_MAX, Table, TableKey, TableValue};
 use crate::flows::kept::DocumentWriter;
 
-/// The `count` heaviest keys of all tables and what is held beside them, the heaviest first, equals in the order of their keys.
-/// `None` where too little of a table is listed by weight to tell.
+/// The `count` heaviest keys of all tables and what is held beside them, the heaviest first, equal ones by key. `None` if too
+/// little of a table is listed by weight to decide.
 pub(in crate::flows) fn heaviest<K: TableKey, V: TableValue>(
     tables: &[Table<'_, K, V>],
     held: &HeldCounts<K, V>,
@@ -41,7 +41,7 @@ pub(in crate::flows) fn heaviest<K: TableKey, V: TableValue>(
         }
         let unread: u64 = lists.iter().fold(0, |sum, list| sum.saturating_add(list.weight));
         let least = least_of(&seen, count);
-        // What was not read at all must weigh less than any of those sought.
+        // Keys that were not read at all must weigh less than any of those wanted.
         let is_known = unread < least || lists.iter().all(|list| list.is_whole && list.weight == 0);
         if is_known {
             let can_be = |&(_, weight): &(&K, &u64)| weight.saturating_add(unread) >= least;

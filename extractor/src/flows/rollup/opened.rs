@@ -12,7 +12,7 @@ use super::sums::SumsFile;
 use super::{Rollup, identity};
 use crate::store::segment::LOST_PAGES;
 
-/// Files that are remembered to be whole: two a hour, of two years. Beyond, all are forgotten.
+/// Limit on files remembered as valid: two for each hour of two years. Beyond it, all are forgotten.
 const WHOLE_MAX: usize = 35_136;
 
 /// Identity of a file: hour, inode number, length and time of the last change.
@@ -22,7 +22,7 @@ type FileStamp = (Hour, u64, u64, i64);
 #[derive(Debug, Default)]
 pub(crate) struct Rollups {
     whole: Mutex<HashSet<FileStamp>>,
-    /// Reasons why those of an hour could not be used when they were last opened.
+    /// Reasons why the files of an hour could not be used when they were last opened.
     faults: Mutex<BTreeMap<(Hour, &'static str), String>>,
 }
 
@@ -44,14 +44,14 @@ impl Rollups {
         HourBoundary::of(file, [identity(before)?, identity(after)?])
     }
 
-    /// Faults of these hours: the file that could not be used, and why. Their records were read in its place.
+    /// Faults of these hours: the file that could not be used, and why. Their records were read instead.
     pub(in crate::flows) fn faults(&self, hours: &HashSet<Hour>) -> Vec<(Hour, &'static str, String)> {
         let faults = locked(&self.faults);
         let of_hours = faults.iter().filter(|((hour, _), _)| hours.contains(hour));
         of_hours.map(|((hour, what), reason)| (*hour, *what, reason.clone())).collect()
     }
 
-    /// Opens a file. One that cannot be opened or mapped counts as none, but the fault is kept: records say the same.
+    /// Opens a file. One that cannot be opened or mapped counts as none, but the fault is kept: the records give the same totals.
     fn open(
         &self,
         what: &'static str,

@@ -1,6 +1,6 @@
 //! Totals of flows that cross the boundary of two catalog hours.
 //!
-//! If all records of a conversation's ends are of just one side of the seam, their total is known, and added up. If one of them
+//! If all records of a conversation's ends are on one side of the seam, their total is known, and added up. If one of them
 //! reaches from one end of its hour to the other, further hours contribute to the total: these stay records.
 
 use std::collections::HashSet;
@@ -23,7 +23,7 @@ use crate::flows::kept::{self, DocumentWriter};
 const MAGIC: &[u8; 8] = b"NRSEAM\x00\x01";
 /// Magic, checksum and two identities.
 const HEAD_BYTES: usize = 32;
-/// Conversations that are joined at once, some 150 bytes each; where there are more, there is no seam.
+/// Conversations that are joined at once, some 150 bytes each; if there are more, there is no seam.
 const JOINED_MAX: usize = 1 << 21;
 
 /// Totals and remaining records of the conversations that cross the boundary of two catalog hours.
@@ -44,7 +44,7 @@ impl HourBoundary {
         Some(Self { settled: Aggregate { bytes: settled, file }, unsettled: [before, after] })
     }
 
-    /// The records of the hour before that are not settled, but for those that reach through it.
+    /// The unsettled records of the hour before, except those that span it.
     pub(in crate::flows) fn before(
         &self,
         encapsulations: &Encapsulations,
@@ -107,12 +107,12 @@ pub fn seam(
         settling.is_unknown = true;
     }
     if stop() {
-        return Err("it was given up".to_owned());
+        return Err("it was cancelled".to_owned());
     }
     let identities = [before, after].map(|manifest| identity(manifest).unwrap_or_default());
     let mut to = DocumentWriter::default();
     identities.iter().for_each(|identity| to.0.extend_from_slice(&identity.to_be_bytes()));
-    // Where there is too much, it says that there is none.
+    // If there is too much, it says that there is none.
     if let Some((settled, unsettled)) = settling.finish() {
         to.bytes(&settled.0);
         unsettled.iter().for_each(|records| to.bytes(&records.to_bytes()));
@@ -129,7 +129,7 @@ pub(in crate::flows) enum HourSide {
     Late,
 }
 
-/// Gives the records of an hour that are open at this end and not at the other, in their order, until `take` refuses one.
+/// Passes the records of an hour that are open at this end and not at the other, in their order, until `take` refuses one.
 pub(in crate::flows) fn visit_open(
     catalog: &dyn Catalog,
     store: &Store,
@@ -156,7 +156,7 @@ pub(in crate::flows) fn visit_open(
     if is_damaged { Err("some of its records cannot be read".to_owned()) } else { Ok(()) }
 }
 
-/// Records that are joined, but for those of conversations that are not all there.
+/// Joined records, except those of incomplete conversations.
 pub(super) struct BoundaryJoin<'q> {
     joiner: Joiner<'q>,
     settled: AggregateBuilder<'q>,
@@ -184,7 +184,7 @@ impl<'q> BoundaryJoin<'q> {
         }
     }
 
-    /// Leaves conversations with a record that reaches through its hour.
+    /// Excludes conversations with a record that spans its hour.
     pub(super) fn leave<'p>(&mut self, through: impl Iterator<Item = &'p FlowPart>) {
         self.left.extend(through.map(|part| part.key));
     }
@@ -218,7 +218,7 @@ impl<'q> BoundaryJoin<'q> {
     }
 }
 
-/// True if the seam between two hours, if there is one, is undamaged, and holds as much as they have left open there.
+/// True if the seam between two hours, if there is one, is undamaged, and has the totals of their open records.
 pub fn seam_adds_up(
     catalog: &dyn Catalog,
     store: &Store,
@@ -231,7 +231,7 @@ pub fn seam_adds_up(
         return Ok(false);
     }
     let identities = [before, after].map(|manifest| identity(manifest).unwrap_or_default());
-    // One of other hours, or one that says that there is none, is of no use, and no fault.
+    // One of other hours, or one that says that there is none, is ignored, and is not an error.
     if after_head(MAGIC, &bytes, &identities).is_none_or(<[u8]>::is_empty) {
         return Ok(true);
     }

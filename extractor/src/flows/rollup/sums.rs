@@ -18,7 +18,7 @@ use super::TOP_KEPT;
 use super::table::{self, Table, TableValue};
 use crate::flows::kept::{self, DocumentReader, DocumentWriter};
 
-/// Entries of a list that room is made for at once: more take bytes that are there.
+/// Entries of a list that are allocated at once: more are allocated as their bytes are read.
 const RESERVED_MAX: u64 = 1 << 16;
 /// Maximum length of an application's name: that of a label.
 const NAME_BYTES_MAX: u64 = 1 << 16;
@@ -71,7 +71,7 @@ pub(in crate::flows) struct Aggregate {
 }
 
 impl Aggregate {
-    /// Sums read from the bytes; `None` if they cannot be read, which a checksum has ruled out.
+    /// Totals read from the bytes; `None` if they cannot be read, which the checksum excludes.
     pub(in crate::flows) fn sums(&self) -> Option<Sums<'_>> {
         Sums::read(self.file.map.get(self.bytes.clone())?)
     }
@@ -93,7 +93,7 @@ impl Aggregate {
     pub(in crate::flows) fn add_to(&self, top: &mut TopFlows<'_>, encapsulations: &Encapsulations) {
         let Some(sums) = self.sums() else { return };
         top.add_totals(&sums.totals);
-        // One more than are wanted tells whether there is a next page.
+        // One more than requested shows whether there is a next page.
         let first = self.top(top.sort(), top.limit().saturating_add(1), encapsulations);
         first.iter().for_each(|part| top.keep(&part.key, &part.body));
     }

@@ -99,7 +99,7 @@ impl TableValue for HostTally {
     }
 }
 
-/// Writes entries that stand in the order of their keys; `None` where they are too many for it.
+/// Writes entries sorted by key; `None` if there are too many.
 pub(super) fn write<K: TableKey, V: TableValue>(to: &mut DocumentWriter, entries: &[(K, V)]) -> Option<()> {
     let mut heaviest: Vec<&(K, V)> = entries.iter().collect();
     let order = |one: &&(K, V), other: &&(K, V)| (other.1.weight(), one.0).cmp(&(one.1.weight(), other.0));
@@ -200,7 +200,7 @@ impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
         from.bytes(usize::from(length)).filter(|_| shared == 0)
     }
 
-    /// The heaviest, the heaviest first; equals in the order of their keys.
+    /// The heaviest, the heaviest first; equal ones by key.
     pub(super) fn heavy(&self) -> impl Iterator<Item = (K, V)> + use<'b, K, V> {
         let mut from = DocumentReader(self.heavy);
         (0..self.heavy_count).map_while(move |_| Some((K::read(&mut from)?, V::read(&mut from)?)))
@@ -211,7 +211,7 @@ impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
         self.heavy_count == self.count
     }
 
-    /// Gives all entries in the order of their keys; `None` where these are not as they should be.
+    /// Gives all entries in the order of their keys; `None` if they are not valid.
     pub(in crate::flows) fn for_each(&self, mut take: impl FnMut(K, V)) -> Option<()> {
         let (mut from, mut key) = (DocumentReader(self.blocks), KeyBytes::EMPTY);
         for number in 0..self.count {

@@ -19,7 +19,7 @@ pub(crate) struct Outage {
 impl RecordingTimeline<'_> {
     /// Notes that a lane's interface was found gone at `at`, after it had worked until `worked_until`.
     pub(super) fn down(&mut self, lane: u16, reason: String, worked_until: Option<Timestamp>, at: Timestamp) {
-        // One that has received nothing since the lane started was missing then.
+        // An interface that has received nothing since the lane started was missing from then on.
         let is_new = |from| !self.outages.iter().any(|outage| outage.lane == lane && outage.from >= from);
         let session = self.open.get(&lane);
         let untried = session.filter(|session| {
@@ -42,7 +42,7 @@ impl RecordingTimeline<'_> {
             Some(outage) => outage.to = Some(at),
             None => {
                 // It went away before what was read of the logbook.
-                let reason = "the interface was away".to_owned();
+                let reason = "the interface was gone".to_owned();
                 let outage = Outage { lane, from: Timestamp::MIN, to: Some(at), reason, is_of_disk: false };
                 self.outages.push(outage);
             }

@@ -5,7 +5,7 @@ use netrewind_store::{Block, LinkType, RecordHeader, SegmentName, Timestamp};
 
 use crate::sink::AnswerPacket;
 
-/// A packet on its way to the answer: as it is stored, or put together.
+/// A packet on its way to the answer: as stored, or reassembled.
 #[derive(Debug)]
 pub(crate) struct OutputPacket {
     pub(super) header: RecordHeader,

@@ -1,11 +1,11 @@
-//! Packets in the order of the answer: those that wait, and those behind them.
+//! Packets in the order of the answer: those that wait, and later ones.
 
 use std::collections::VecDeque;
 
 use super::item::OutputPacket;
 use super::series::Fate;
 
-/// Places, by their number. What leaves it leaves from the front.
+/// Places, by their number. Packets leave from the front.
 #[derive(Debug, Default)]
 pub(super) struct OutputQueue {
     slots: VecDeque<QueueSlot>,

@@ -48,7 +48,7 @@ pub(super) enum FragmentFit {
     Contradiction,
 }
 
-/// Closed series: fragments that repeat soon meet the same fate.
+/// Closed series: copies of fragments that follow soon have the same fate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed {
     pub(super) fate: Fate,
@@ -66,7 +66,7 @@ pub(super) struct FragmentSet {
     /// Places of those that came again.
     pub(super) duplicates: Vec<u64>,
     pub(super) first: Option<LeadFragment>,
-    /// Bytes of the packet's payload, where the last fragment is there.
+    /// Bytes of the packet's payload, if the last fragment is there.
     pub(super) total: Option<usize>,
     bytes: usize,
     pub(super) closed: Option<Closed>,

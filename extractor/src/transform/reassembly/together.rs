@@ -77,8 +77,8 @@ fn mend(bytes: &mut [u8], fragment: &Fragment, begin: usize, total: usize) -> Op
     Some(())
 }
 
-/// Bytes of the payload of a packet that is not whole: as the last fragment tells, or else UDP, or else the IP packet
-/// inside; or else one more than there are.
+/// Bytes of the payload of an incomplete packet: according to the last fragment, or else UDP, or else the IP packet inside; or
+/// else one more than there are.
 pub(super) fn total_told(
     series: &FragmentSet,
     first: &LeadFragment,

@@ -8,7 +8,7 @@ use netrewind_store::catalog::Hour;
 pub enum CatalogError {
     /// Tantivy failed.
     #[error(
-        "hour {hour} of the catalog: {source}: netrewind index --catalog writes it again, if its segments are kept"
+        "hour {hour} of the catalog: {source}: run netrewind index --catalog to write it again if its segments are kept"
     )]
     Tantivy {
         /// Hour concerned.
@@ -18,7 +18,7 @@ pub enum CatalogError {
     },
     /// The hour's contents are not as they should be.
     #[error(
-        "hour {hour} of the catalog: {reason}: netrewind index --catalog writes it again, if its segments are kept"
+        "hour {hour} of the catalog: {reason}: run netrewind index --catalog to write it again if its segments are kept"
     )]
     Damaged {
         /// Hour concerned.

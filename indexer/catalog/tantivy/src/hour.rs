@@ -13,7 +13,7 @@ use crate::CatalogError;
 use crate::schema::{SchemaFields, TIME_UNIT_NS, schema};
 use crate::search::search;
 
-/// Blocks of documents that are kept at hand: they are read in order.
+/// Blocks of documents that are cached: they are read in order.
 const BLOCKS_CACHED: usize = 2;
 
 /// Time range of wanted records, in nanoseconds since the epoch: those of which any instant is in it.
@@ -62,14 +62,14 @@ impl HourReader {
         };
         let found = part.as_ref().map_or(0, |part| u64::from(part.num_docs()));
         if found != manifest.records {
-            let reason = format!("it has {found} records, and should have {}", manifest.records);
+            let reason = format!("it has {found} records, but should have {}", manifest.records);
             return Err(CatalogError::damaged(hour, reason));
         }
         Ok(Self { hour, index, part, fields })
     }
 
     /// Gives the documents of all records that fulfil the condition and meet the range, and of those that are open, in the
-    /// order in which they were added, until `visit` refuses one. Where an error comes in between, some have been given.
+    /// order in which they were added, until `visit` refuses one. If there is an error, some have been given already.
     pub fn visit(
         &self,
         condition: &Condition,
@@ -122,15 +122,15 @@ impl HourReader {
     }
 }
 
-/// tantivy takes for granted that what it has written is as it was, and panics where it is not.
+/// tantivy assumes that its files are unchanged, and panics if they are not.
 fn unless_damaged<T>(hour: Hour, read: impl FnOnce() -> Result<T, CatalogError>) -> Result<T, CatalogError> {
     let lost_before = pages_lost_elsewhere();
-    // What it had begun is dropped with the panic, and nothing of it is used again.
+    // Its state is dropped with the panic, and is not used again.
     let read = std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(CatalogError::damaged(hour, "its files are damaged")));
     // tantivy maps its files itself. The pages may have been another hour's, read at the same time: that is then named, too.
     if pages_lost_elsewhere() != lost_before {
-        return Err(CatalogError::damaged(hour, "a part of its files cannot be read"));
+        return Err(CatalogError::damaged(hour, "part of its files cannot be read"));
     }
     read
 }

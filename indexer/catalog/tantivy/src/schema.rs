@@ -13,7 +13,7 @@ pub(crate) const NUMBER: &str = "number";
 /// Fields of a tantivy document.
 #[derive(Clone, Debug)]
 pub(crate) struct SchemaFields {
-    /// Number in the order of addition. A line takes next to nothing.
+    /// Number in the order of addition. It takes almost no space.
     pub(crate) number: Field,
     /// The first packet, rounded down to [`TIME_UNIT_NS`].
     pub(crate) first: Field,

@@ -10,13 +10,13 @@ use tantivy::{Index, IndexSettings, IndexWriter, SegmentReader, TantivyDocument}
 use crate::CatalogError;
 use crate::schema::{NUMBER, SchemaFields, TIME_UNIT_NS, schema};
 
-/// Bytes of memory that writing an hour takes, beside what tantivy maps. What has filled it goes to the disk, and is merged
-/// at the end.
+/// Bytes of memory for writing an hour, besides the files that tantivy maps. When it is full, its contents go to the disk, and
+/// are merged at the end.
 pub const WRITER_BYTES: usize = 48 << 20;
 /// Documents are compressed together up to so many bytes: reading one takes reading these.
 const DOCUMENTS_BLOCK_BYTES: usize = 32 << 10;
 
-/// Writes the records of an hour into a folder, which is no hour before [`Self::finish`] has named it so.
+/// Writes the records of an hour into a folder, which becomes an hour only when [`Self::finish`] renames it.
 pub struct HourWriter<'s> {
     store: &'s Store,
     hour: Hour,
@@ -26,12 +26,12 @@ pub struct HourWriter<'s> {
 }
 
 impl<'s> HourWriter<'s> {
-    /// Begins; what a crash has left of the hour is removed.
+    /// Begins; remains of the hour from a crash are removed.
     pub fn new(store: &'s Store, hour: Hour) -> Result<Self, CatalogError> {
         Self::with_memory(store, hour, WRITER_BYTES)
     }
 
-    /// Likewise, in so many bytes of memory: 15 MB at least.
+    /// Likewise, with this many bytes of memory: at least 15 MB.
     pub fn with_memory(store: &'s Store, hour: Hour, bytes: usize) -> Result<Self, CatalogError> {
         let folder = store.begin_hour(hour)?;
         let failed = CatalogError::tantivy(hour);
@@ -80,7 +80,7 @@ impl<'s> HourWriter<'s> {
             .count()
     }
 
-    /// Makes it durable and gives it its name, in the place of what had it before. `manifest` says what it is.
+    /// Makes it durable and gives it its name, replacing the hour that had it. `manifest` describes it.
     pub fn finish(self, manifest: &Manifest) -> Result<(), CatalogError> {
         let Self { store, hour, mut writer, .. } = self;
         let failed = CatalogError::tantivy(hour);

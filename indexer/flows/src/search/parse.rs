@@ -36,7 +36,7 @@ pub(super) fn expression(text: &str) -> Result<SearchExpression, SearchError> {
     let (_, mended) = parse_query_lenient(text);
     let grammar =
         || SearchError::Grammar { text: text.to_owned(), at: mended.first().map(|error| error.pos) };
-    // The strict parser lets a rest fall away that it does not understand; the lenient one tells of it.
+    // The strict parser drops a remainder that it does not understand; the lenient one reports it.
     let ast = parse_query(text).map_err(|_| grammar())?;
     if !mended.is_empty() {
         return Err(grammar());
@@ -65,7 +65,7 @@ fn of_clauses(clauses: Vec<(Option<Occur>, UserInputAst)>) -> Result<SearchExpre
     Ok(match (all.is_empty(), any.is_empty()) {
         (true, true) => SearchExpression::Everything,
         (true, false) => SearchExpression::Any(any),
-        // Beside what must be, what may be changes only the order of a ranking.
+        // Optional clauses beside required ones only change the order of a ranking.
         (false, _) => SearchExpression::All(all),
     })
 }
@@ -76,8 +76,7 @@ fn of_leaf(leaf: UserInputLeaf) -> Result<SearchExpression, SearchError> {
         UserInputLeaf::Literal(literal) if is_pattern(&literal) => {
             let value = literal.phrase;
             Err(SearchError::NotHere(format!(
-                "{value:?}: a value stands for itself; patterns with * and ~ are not understood, and a value that has such a \
-                 sign stands in quotes"
+                "{value:?}: patterns with * and ~ are not supported; put a value that has such a character in quotes"
             )))
         }
         UserInputLeaf::Literal(UserInputLiteral { field_name: Some(name), phrase, .. }) => {
@@ -93,9 +92,9 @@ fn of_leaf(leaf: UserInputLeaf) -> Result<SearchExpression, SearchError> {
         UserInputLeaf::Range { field: None, .. } | UserInputLeaf::Set { field: None, .. } => {
             Err(SearchError::NotHere("a range or a set needs a field: bytes:[1000 TO 2000]".to_owned()))
         }
-        UserInputLeaf::Exists { field } => Err(SearchError::NotHere(format!("{field}:* is not understood"))),
+        UserInputLeaf::Exists { field } => Err(SearchError::NotHere(format!("{field}:* is not supported"))),
         UserInputLeaf::Regex { pattern, .. } => Err(SearchError::NotHere(format!(
-            "/{pattern}/: regular expressions are not understood, and an address with a slash stands in quotes"
+            "/{pattern}/: regular expressions are not supported; put an address with a slash in quotes"
         ))),
     }
 }
@@ -106,7 +105,7 @@ fn is_pattern(literal: &UserInputLiteral) -> bool {
     literal.prefix || literal.slop > 0 || is_bare && literal.phrase.contains(['*', '~'])
 }
 
-/// An address is a host; anything else is looked for among the names.
+/// An address is a host; anything else is searched among the names.
 fn without_field(phrase: &str) -> Result<SearchExpression, SearchError> {
     if subnet(phrase).is_some() {
         return value("host", phrase);
@@ -164,7 +163,7 @@ fn value(name: &str, value: &str) -> Result<SearchExpression, SearchError> {
             Ok(SearchExpression::Test(FieldTest::Text { of, how, value: value.to_owned() }))
         }
         FieldType::Address(sides) => {
-            let (from, to) = subnet(value).ok_or_else(|| wrong(name, value, "address or subnet"))?;
+            let (from, to) = subnet(value).ok_or_else(|| wrong(name, value, "an address or subnet"))?;
             Ok(any_address(&sides, from, to))
         }
         other => {
@@ -181,12 +180,12 @@ fn range(
     upper: &UserInputBound,
 ) -> Result<SearchExpression, SearchError> {
     match field(name)? {
-        FieldType::Text(..) => Err(SearchError::NotHere(format!("{name} holds words, which have no ranges"))),
+        FieldType::Text(..) => Err(SearchError::NotHere(format!("{name} holds text, which has no ranges"))),
         FieldType::Address(sides) => {
             let one = |bound: &UserInputBound, open: u128| match bound {
                 UserInputBound::Unbounded => Ok(Ipv6Addr::from(open)),
                 UserInputBound::Inclusive(text) | UserInputBound::Exclusive(text) => {
-                    text.parse().map(as_ipv6).map_err(|_| wrong(name, text, "address"))
+                    text.parse().map(as_ipv6).map_err(|_| wrong(name, text, "an address"))
                 }
             };
             Ok(any_address(&sides, one(lower, 0)?, one(upper, u128::MAX)?))
@@ -224,9 +223,9 @@ fn any_number(field: &FieldType, from: Bound<u64>, to: Bound<u64>) -> SearchExpr
 
 fn number(name: &str, field: &FieldType, text: &str) -> Result<u64, SearchError> {
     let (read, expected) = match field {
-        FieldType::Bytes(_) => (bytes(text), "number of bytes (1500, 20k, 3M, 1GiB)"),
-        FieldType::Time(_) => (nanoseconds(text), "time (90, 1.5s, 20ms, 5min)"),
-        _ => (text.parse().ok(), "whole number"),
+        FieldType::Bytes(_) => (bytes(text), "a number of bytes (1500, 20k, 3M, 1GiB)"),
+        FieldType::Time(_) => (nanoseconds(text), "a time (90, 1.5s, 20ms, 5min)"),
+        _ => (text.parse().ok(), "a whole number"),
     };
     read.ok_or_else(|| wrong(name, text, expected))
 }

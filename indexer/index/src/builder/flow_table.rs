@@ -15,7 +15,7 @@ use netrewind_packet::Shape;
 
 /// Packets of a batch.
 pub(super) const BATCH_PACKETS: usize = 32;
-/// Memory for so many flows is kept from one segment to the next.
+/// Memory for this many flows is kept from one segment to the next.
 const FLOWS_KEPT: usize = 1 << 20;
 
 /// State of a flow: two cache lines, fetched as one, so that a packet waits for memory once. The second line holds the
@@ -181,7 +181,7 @@ impl FlowTable {
             let state = &self.states[*flow as usize];
             touched |= state.packets ^ state.stream.next;
         }
-        // The loads must happen; what they load is used below.
+        // The loads must happen; their values are used below.
         std::hint::black_box(touched);
         for packet in batch {
             let flow = self.find(packet, templates);

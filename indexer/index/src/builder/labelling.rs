@@ -1,4 +1,4 @@
-//! The conversations of a segment of which something is observed, and their labels.
+//! The observed conversations of a segment, and their labels.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,7 +14,7 @@ pub(crate) const HOLDING_MAX: usize = 1 << 11;
 /// Bytes of all distinct texts together.
 pub(crate) const TEXT_BYTES_MAX: usize = 1 << 26;
 
-/// Memory for so many conversations is kept from one segment to the next.
+/// Memory for this many conversations is kept from one segment to the next.
 const CONVERSATIONS_KEPT: usize = 1 << 18;
 
 /// Both directions of flows with the same two ends, protocol and tunnels.
@@ -23,7 +23,7 @@ pub(super) struct LabelledConversation {
     facts: labels::ConversationPorts,
     /// The lesser end is the one that [`Direction::Forward`] comes from.
     pub(super) is_lesser_forward: bool,
-    /// None before anything was recognised that could tell something, and where the labels are settled.
+    /// `None` before a protocol was recognised, and once the labels are final.
     labeller: Option<Box<Labeller>>,
     is_settled: bool,
     is_holding: bool,
@@ -78,7 +78,7 @@ impl Labelling {
         number
     }
 
-    /// Takes a payload with its offset in the stream. True where more of this direction may tell more.
+    /// Takes a payload with its offset in the stream. True if more bytes of this direction may give more labels.
     pub(super) fn push(&mut self, number: u32, is_lesser: bool, offset: u32, payload: &[u8]) -> bool {
         let conversation = &mut self.conversations[number as usize];
         if conversation.is_settled {

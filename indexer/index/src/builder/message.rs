@@ -51,8 +51,7 @@ impl Message {
     }
 }
 
-/// Fronts of the payloads of a batch that labels may be read from: the packets' bytes are gone by the time their flows are
-/// found.
+/// First bytes of a batch's payloads that labels may be read from: the packets' bytes are gone by the time their flows are found.
 ///
 /// The choice has to be made before the flow is known. Bytes that may begin a message can be recognised, bytes that continue
 /// one cannot: each flow that waits for more leaves a mark under its hash. Another flow with the same hash may find the mark,
@@ -99,7 +98,7 @@ impl Payloads {
         self.marks[hash as usize % MARKS] += 1;
     }
 
-    /// Takes back a mark that [`Self::keep`] or [`Self::mark`] has left.
+    /// Removes a mark that [`Self::keep`] or [`Self::mark`] has left.
     pub(super) fn unmark(&mut self, hash: u32) {
         let mark = &mut self.marks[hash as usize % MARKS];
         *mark = mark.saturating_sub(1);

@@ -73,7 +73,7 @@ impl Observer {
         let is_full = flows.is_full();
         for packet in batch {
             let Some(transport) = packet.message.transport else { continue };
-            // What has no place of its own among too many flows is not followed.
+            // Packets beyond the limit of flows are not followed.
             if packet.without_key || is_full && flows.states[packet.flow as usize].key() != packet.key {
                 continue;
             }
@@ -163,7 +163,7 @@ impl Observer {
             _ if stream.is_held && (offset as usize) < BYTES_MAX => {
                 self.push_segment(packet, offset, flows, templates);
             }
-            // The front says nothing, or what comes stands far behind it.
+            // The first bytes give no label, or these come far behind them.
             0 => stream.is_labelled = !stream.is_held,
             _ => {
                 let is_far = (BYTES_MAX..1 << 31).contains(&(offset as usize));
@@ -187,7 +187,7 @@ impl Observer {
             self.labelling.push(number, stream.is_lesser, offset, front)
         });
         stream.is_labelled = !wants_more;
-        // The mark that these bytes have left themselves is taken back with the packet.
+        // The mark that these bytes left is removed with the packet.
         match (std::mem::replace(&mut stream.is_held, wants_more), wants_more) {
             (false, true) => self.payloads.mark(packet.hash),
             (true, false) => self.payloads.unmark(packet.hash),

@@ -10,7 +10,7 @@ use crate::template::Template;
 use netrewind_packet::tunnel::{Layer, LayerKind, id_bytes};
 use netrewind_packet::{Dissection, PREFIX_BYTES_MAX, Shape};
 
-/// Templates found lately, by a cheap mix of what distinguishes most.
+/// Templates found recently, by a cheap hash of the most distinctive bytes.
 const RECENT: usize = 1024;
 /// Most prefixes, all without tunnels, are this short.
 const SHORT_PREFIX_BYTES: usize = 64;
@@ -98,7 +98,7 @@ impl TemplateTable {
         }
     }
 
-    /// Finds the template of a prefix all of which is known: of nearly all packets where there are no tunnels.
+    /// Finds the template of a fully known prefix: that of nearly all packets without tunnels.
     #[inline]
     fn find_plain(&mut self, dissection: &Dissection, prefix: &[u8]) -> u32 {
         let recent = self.recent[recent_slot(prefix, &dissection.shape, false)];
@@ -170,7 +170,7 @@ impl TemplateTable {
         self.find_wanted()
     }
 
-    /// Finds or adds `wanted`, or what stands for it where there is no room.
+    /// Finds or adds `wanted`, or its substitute if there is no room.
     fn find_wanted(&mut self) -> u32 {
         if let Some(found) = self.find_or_add(self.templates_max) {
             return found;
@@ -207,7 +207,7 @@ fn hash_of(hasher: &FixedState, template: &Template) -> u64 {
     hasher.hash_one((&template.prefix, template.shape))
 }
 
-/// True where a packet with the template's prefix, which was taken apart so, is of the template.
+/// True if a packet with the template's prefix and this dissection belongs to the template.
 #[inline]
 fn is_of(template: &Template, dissection: &Dissection) -> bool {
     let views = dissection.views();
@@ -217,8 +217,7 @@ fn is_of(template: &Template, dissection: &Dissection) -> bool {
         && template.views.iter().zip(views).all(|(of_template, view)| *of_template == view.view)
 }
 
-/// Makes unknown what differs most between the packets of a network: link-layer addresses and tunnel ids, of which a
-/// mobile network has one for each user.
+/// Makes the most varying fields unknown: link-layer addresses and tunnel ids, of which a mobile network has one for each user.
 fn generalise(template: &mut Template) {
     let varying = |view: usize, offset: usize, bytes: usize| Layer {
         kind: LayerKind::Varying,
@@ -263,7 +262,7 @@ fn recent_slot(prefix: &[u8], shape: &Shape, is_layered: bool) -> usize {
     let mut mixed =
         word(prefix.first_chunk()) ^ word(prefix.last_chunk()).rotate_left(29) ^ shape.rotate_left(47);
     if is_layered {
-        // What tells tunnels apart can stand anywhere in the prefix.
+        // Fields that distinguish tunnels can be anywhere in the prefix.
         mixed = prefix.as_chunks().0.iter().fold(mixed, |mixed, chunk| {
             (mixed ^ u64::from_le_bytes(*chunk)).wrapping_mul(MULTIPLIER).rotate_left(29)
         });

@@ -10,11 +10,11 @@ use crate::{IndexError, checksums};
 /// Result of comparing the checksums of a segment's granules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Stretches of the segment that are not as they were: whole granules, ascending, neighbours joined.
+    /// Changed ranges of the segment: whole granules, ascending, with neighbours joined.
     pub altered: Vec<Range<u64>>,
     /// Granules whose checksum is as it was.
     pub sound: u32,
-    /// Granules of which that cannot be told: the index has no checksum of them that is right.
+    /// Granules that cannot be checked: the index has no valid checksum of them.
     pub unknown: u32,
 }
 

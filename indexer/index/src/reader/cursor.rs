@@ -15,7 +15,7 @@ use crate::positions::{self, BitReader};
 use crate::template::Template;
 use crate::{IndexError, POSITIONS_WITHOUT_LENGTH_MAX};
 
-/// After so many single looks at a table, the whole of it is decoded at once.
+/// After this many single lookups in a table, all of it is decoded at once.
 const SINGLE_LOOKS_MAX: u32 = 256;
 
 /// Reads flows, their positions, and granules. Cheapest when the numbers asked for ascend.
@@ -397,7 +397,7 @@ impl<'a, B: AsRef<[u8]>> FlowIter<'a, B> {
         Self { cursor: index.cursor(), wanted, next: 0 }
     }
 
-    /// Cursor that reads the flows: it has decoded the blocks around the last of them.
+    /// Cursor that reads the flows: it keeps the blocks around the last of them decoded.
     pub fn cursor(&mut self) -> &mut FlowCursor<'a, B> {
         &mut self.cursor
     }

@@ -1,4 +1,4 @@
-//! Damage under right checksums: nothing is promised of the answers but that there is an end to them.
+//! Damage with valid checksums: the only promise about the answers is that they end.
 
 use netrewind_store::layout::RecordHeader;
 use netrewind_store::{LinkType, Record, Timestamp};
@@ -67,7 +67,7 @@ fn reseal(bytes: &mut [u8], original: &[u8]) {
     reseal_header(bytes);
 }
 
-/// Asks everything; every question on its own, so that an error does not hide what comes after it.
+/// Runs every query on its own, so that an error does not hide later ones.
 fn ask(index: &Index<&[u8]>) -> Result<(), IndexError> {
     let outcomes = [
         index.verify(),

@@ -1,4 +1,4 @@
-//! Finds the flows that satisfy a term, without looking at any other column than it needs.
+//! Finds the flows that satisfy a term, reading only the columns that it needs.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -27,7 +27,7 @@ impl<'a> Observations<'a> {
         Ok(place.ok().and_then(|place| rows.get(place)).cloned())
     }
 
-    /// Visits what was observed of all flows, in their order, until one is not as it was written.
+    /// Visits the observations of all flows, in their order, up to a damaged one.
     pub fn visit(
         &mut self,
         mut visit: impl FnMut(&mut Self, &Observation) -> Result<(), IndexError>,

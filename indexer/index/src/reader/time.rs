@@ -66,8 +66,8 @@ impl<B: AsRef<[u8]>> Index<B> {
         Ok(found)
     }
 
-    /// The earliest timestamp of a record in `granule` or any later one; [`Timestamp::MAX`] where there is none. What is
-    /// earlier can be given out once all granules before have been read, however much the segment is out of order.
+    /// The earliest timestamp of a record in `granule` or any later one; [`Timestamp::MAX`] where there is none. Earlier packets
+    /// can be given out once all granules before have been read, however much the segment is out of order.
     pub fn earliest_from(&self, granule: u32) -> Result<Timestamp, IndexError> {
         let minima = self.suffix_minima()?;
         let block = granule as usize / BLOCK_ROWS;

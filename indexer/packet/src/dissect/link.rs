@@ -98,7 +98,8 @@ fn after_ethertype(d: &mut Dissection, packet: &[u8], mut at: usize) -> Network 
     prefix(d, at + 2, Network::None)
 }
 
-/// Notes the priority in the TCI at `at`. Where there is no room for it it counts as constant: more templates, none wrong.
+/// Notes the priority in the TCI at `at`. If there is no room for it, it counts as constant: that makes more templates, but none
+/// wrong.
 fn note_priority(d: &mut Dissection, at: usize) {
     let _ = d.layers.push(LayerKind::VlanPriority, at, 1);
 }

@@ -29,7 +29,7 @@ const OTHERS_KNOWN: [u16; 10] = [
     ethertype::NSH,
 ];
 
-/// Doubt that a header is a tunnel's. The graver it is, the more the inner packet has to prove.
+/// Doubt that a header is a tunnel's. The greater it is, the more the inner packet has to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
     /// Many of its bits are as the standard wants them: the inner packet may not contradict what announces it. It can have been
@@ -37,7 +37,7 @@ pub(super) enum Doubt {
     Slight,
     /// A few of its bits are: the inner packet must be of a known kind, too, and end where the headers around it say, or before.
     Some,
-    /// Any packet can look like it, or this one should not: nothing but an inner packet that is certain tells.
+    /// Any packet can look like it, or this one should not: only an inner packet that is certain decides.
     Grave,
 }
 

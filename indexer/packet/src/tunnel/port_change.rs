@@ -31,7 +31,8 @@ impl FromStr for PortChange {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let names = || NAMES.map(|(name, _)| name).join(", ");
-        let wrong = || format!("{text:?} is no tunnel port; write vxlan=5555 (or {}), or none=8472", names());
+        let wrong =
+            || format!("{text:?} is not a tunnel port: write vxlan=5555 (or {}), or none=8472", names());
         let (name, port) = text.split_once('=').ok_or_else(wrong)?;
         let port = port.parse().ok().filter(|&port| port > 0).ok_or_else(wrong)?;
         let known = NAMES.iter().find(|(known, _)| *known == name).map(|&(_, tunnel)| tunnel);
@@ -58,7 +59,7 @@ impl TunnelPorts {
         let mut ports = Self::none();
         for (number, change) in changes.iter().enumerate() {
             if let Some(other) = changes[..number].iter().find(|other| other.port == change.port) {
-                return Err(format!("port {} is named twice: {other} and {change}", change.port));
+                return Err(format!("port {} is given twice: {other} and {change}", change.port));
             }
         }
         let unchanged =

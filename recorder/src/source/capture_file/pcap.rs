@@ -150,7 +150,7 @@ impl PcapReader {
             return damaged(format!("the file ends within a record's header, after {} bytes", record.len()));
         }
         if is_blank(record) && is_unwritten(input.peek(ZEROS_MIN)?) {
-            return damaged("zeros stand in the place of a record: the capture was cut short".into());
+            return damaged("there are zeros instead of a record: the capture was cut short".into());
         }
         let header = self.record_header(input.peek(self.record_header_bytes)?);
         let stored = header.caplen;
@@ -207,7 +207,7 @@ fn lengths_of(version_major: u16, version_minor: u16) -> Result<LengthOrder, Str
         // DG/UX called its version 543.0.
         (2, 0..=2) | (543, 0) => Ok(LengthOrder::CapturedLast),
         _ => Err(format!(
-            "pcap of version {version_major}.{version_minor} is not known; versions 2.0 to 2.4 are"
+            "pcap of version {version_major}.{version_minor} is not supported; versions 2.0 to 2.4 are"
         )),
     }
 }

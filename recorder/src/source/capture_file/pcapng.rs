@@ -159,7 +159,7 @@ impl PcapngReader {
         }
         if major != 1 || !matches!(minor, 0 | 2) {
             return Err(Halt::Unsupported(format!(
-                "pcapng of version {major}.{minor} is not known; version 1.0 is"
+                "pcapng of version {major}.{minor} is not supported; version 1.0 is"
             )));
         }
         let block = input.peek(block_bytes)?;
@@ -210,7 +210,7 @@ impl PcapngReader {
             return Ok(None);
         }
         if begun.iter().all(|byte| *byte == 0) {
-            return damaged("zeros stand in the place of a block: the capture was cut short".into());
+            return damaged("there are zeros instead of a block: the capture was cut short".into());
         }
         let is_section = self.order.u32_at(begun, field::BLOCK_TYPE) == Some(SECTION_HEADER_BLOCK);
         let order = if is_section { order_of(begun) } else { Some(self.order) };
@@ -266,7 +266,9 @@ impl PcapngReader {
                 *self = Self::of_section(order, std::mem::take(&mut self.file));
                 Ok(())
             }
-            Some(major) if major != 1 => Err(format!("a section of pcapng version {major} is not known")),
+            Some(major) if major != 1 => {
+                Err(format!("a section has pcapng version {major}, which is not supported"))
+            }
             _ => Err("a section header is too short".into()),
         }
     }
@@ -351,7 +353,10 @@ impl PcapngReader {
 
     fn check(&self, body: &[u8], packet: PacketBlock) -> Result<PacketBlock, String> {
         if packet.interface >= self.interfaces.len() {
-            return Err(format!("a packet names interface {}, which the section lacks", packet.interface));
+            return Err(format!(
+                "a packet names interface {}, which the section does not describe",
+                packet.interface
+            ));
         }
         if body.len() - packet.at < packet.caplen as usize {
             return Err(format!("a packet of {} bytes is longer than its block", packet.caplen));

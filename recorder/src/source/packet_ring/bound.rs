@@ -58,7 +58,7 @@ pub(super) struct Bound {
     pub socket: PacketSocket,
     pub hardware: Hardware,
     pub has_hardware_timestamps: bool,
-    /// The capture filter, if the kernel does not take it.
+    /// The capture filter, if the kernel does not accept it.
     pub filter: Option<Arc<dyn CompiledFilter>>,
     program: Option<Arc<dyn CompiledFilter>>,
     _claim: InterfaceClaim,
@@ -99,7 +99,7 @@ impl Bound {
         // On the loopback interface every packet is sent and received: once is enough.
         let ignores_outgoing = hardware.is_loopback();
         if ignores_outgoing {
-            socket.ignore_outgoing().map_err(failed("leaving out what is sent"))?;
+            socket.ignore_outgoing().map_err(failed("ignoring outgoing packets"))?;
         }
         let has_hardware_timestamps = use_hardware_timestamps(config, &hardware, &socket)
             .map_err(failed("asking for hardware timestamps"))?;

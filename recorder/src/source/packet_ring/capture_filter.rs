@@ -111,12 +111,13 @@ impl Duties {
         let mut whole = self.beginning();
         for &instruction in program {
             let fitted = self.fitted(instruction);
-            whole.push(fitted.ok_or_else(|| unfit("it asks for what only a recorded packet has".into()))?);
+            whole
+                .push(fitted.ok_or_else(|| unfit("it uses a field that only recorded packets have".into()))?);
         }
         if whole.len() > KERNEL_INSTRUCTIONS_MAX {
             let count = whole.len();
             return Err(unfit(format!(
-                "its program has {count} instructions, and the kernel takes {KERNEL_INSTRUCTIONS_MAX}"
+                "its program has {count} instructions, and the kernel takes at most {KERNEL_INSTRUCTIONS_MAX}"
             )));
         }
         let goes_back = |&(code, _, _, k): &SockFilter| code == BPF_JUMP && k > i32::MAX as u32;
@@ -164,15 +165,14 @@ fn loads_from_packet(code: u16) -> bool {
     matches!(code & 0x07, 0x00 | 0x01) && matches!(code & 0xe0, 0x20 | 0x40 | 0xa0)
 }
 
-/// Notice that the kernel does not take a capture filter.
+/// Notice that the kernel does not accept a capture filter.
 pub(super) fn not_taken(interface: &str, error: &io::Error) -> String {
     let remedy = match error.raw_os_error() {
-        Some(libc::ENOMEM) => " (more of it fits with `sysctl -w net.core.optmem_max=...`)",
+        Some(libc::ENOMEM) => " (a higher `sysctl -w net.core.optmem_max=...` allows larger programs)",
         _ => "",
     };
     format!(
-        "{interface}: the kernel does not take the capture filter: {error}{remedy}. The recorder applies it itself, which \
-         costs time for every packet that arrives"
+        "{interface}: the kernel does not accept the capture filter: {error}{remedy}. The recorder applies it instead, at a cost for every packet that arrives"
     )
 }
 

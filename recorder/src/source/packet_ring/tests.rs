@@ -78,7 +78,7 @@ fn sender(interface: &str) -> PacketSocket {
     socket
 }
 
-/// A filter of which the kernel gets the program, and which is this where the kernel does not take it.
+/// A filter of which the kernel gets the program, and which is this where the kernel does not accept it.
 #[derive(Clone)]
 struct Fixed(Vec<SockFilter>, fn(&[u8], u32, &KernelMetadata) -> bool);
 

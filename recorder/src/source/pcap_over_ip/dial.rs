@@ -58,7 +58,7 @@ impl Dialer {
                 Ok(Some(stream))
             }
             Err(error) => {
-                let reason = format!("cannot be connected to: {error}; tried again until it can");
+                let reason = format!("cannot connect: {error}; retrying");
                 self.put_off();
                 Err(away(self.failure.insert(reason)))
             }
@@ -91,7 +91,7 @@ fn begin(host: String, port: u16) -> io::Result<Receiver<io::Result<TcpStream>>>
 }
 
 fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name does not resolve to an address");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),

@@ -135,7 +135,7 @@ fn peers_are_taken_by_the_lowest_free_source_and_a_clean_end_is_no_error() {
     let mut third = TcpStream::connect(&address).unwrap();
     third.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let (_, errors) = receive(&mut sources[0], 0);
-    assert!(errors.len() == 1 && errors[0].contains("no capture file"), "{errors:?}");
+    assert!(errors.len() == 1 && errors[0].contains("not a capture file"), "{errors:?}");
     second.write_all(&capture(9..10)[24..]).unwrap();
     assert_eq!(receive(&mut sources[1], 1).0, [9], "the others go on");
     assert_eq!(sources[1].take_changes().len(), 1);

@@ -50,7 +50,7 @@ impl Logbook {
             }
         };
         append_whole(&**file, &line).map_err(|source| {
-            // Opened again, a line that stayed half written is ended.
+            // Reopening the file terminates a line that was only half written.
             self.today = None;
             failed(source)
         })
@@ -77,7 +77,7 @@ impl Logbook {
 /// Writes a line, or nothing of it: a part written before the disk was full is cut off again. Other threads have the same file
 /// open.
 fn append_whole(file: &dyn StoreFile, line: &[u8]) -> io::Result<()> {
-    // A file system without locks has no other machine's writers either that this would keep out.
+    // Without file locks there are no writers on other machines to keep out either.
     let is_locked = file.lock().is_ok();
     let before = file.status()?.bytes;
     let mut written = file.append(line);

@@ -53,20 +53,20 @@ pub fn check_day(
         match RawLine::new(text).parse() {
             _ if text.is_empty() || is_under_way => {}
             LogbookLine::Unreadable(_) if !is_ended => fault("it is cut short, as by a crash"),
-            LogbookLine::Unreadable(_) => fault("it cannot be understood"),
+            LogbookLine::Unreadable(_) => fault("it is not a valid entry"),
             LogbookLine::Later { event, .. } => tell(Fault {
                 line: number,
-                reason: format!("it tells of {event:?}, which a later version of netrewind knows"),
+                reason: format!("it has the event {event:?}, which only a later version of netrewind knows"),
                 is_later: true,
             }),
             LogbookLine::Entry(entry) => {
                 if entry.at.date() != date {
-                    fault(&format!("it is of {}, another day", entry.at.date()));
+                    fault(&format!("it belongs to another day, {}", entry.at.date()));
                 }
                 if let Event::Stop { account, .. } = &entry.event
                     && !account.adds_up()
                 {
-                    fault("its account does not add up: received is not written and dropped");
+                    fault("its counts do not add up: received is not the sum of written and dropped");
                 }
                 visit(entry);
             }

@@ -47,7 +47,7 @@ pub(super) const NOTHING_DROPPED: &str = "\"dropped\":{}";
 const SINCE_PREFIX: &str = "\"since\":\"";
 const SINCE_BYTES: usize = SINCE_PREFIX.len() + "2026-11-22T09:31:01.628448290Z\"".len();
 
-/// The longest line that is read; a longer one is none of ours.
+/// The longest line that is read; netrewind writes no longer ones.
 pub(super) const LINE_BYTES_MAX: u64 = 64 << 10;
 
 /// Bytes of a day's file that are read where only its beginning or its end is wanted.

@@ -42,7 +42,7 @@ impl fmt::Display for SegmentName {
     }
 }
 
-/// A text that is no segment's name.
+/// A text that is not a segment's name.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not the name of a segment, such as 2026-11-22/093101.628448290Z-0")]
 pub struct NotASegmentName(String);

@@ -17,7 +17,7 @@ use crate::{SegmentName, StoreError, Timestamp};
 pub enum FileLocation {
     /// At its name.
     AsNamed,
-    /// At its name again: it had been moved away, with its folder or alone.
+    /// At its name again: it was moved away, with its folder or alone.
     NamedAgain,
     /// Elsewhere, with the folder in which it was made: the store's own folder has been moved away.
     Moved,
@@ -71,7 +71,7 @@ impl Store {
         }
         let place = match at(&path, self.files.identity(&path))? {
             Some(found) if found == identity => FileLocation::AsNamed,
-            // Sealed by a try that failed only afterwards.
+            // Sealed by an earlier attempt that failed afterwards.
             None if at(&path, self.files.identity(&self.sealed_path(name)))? == Some(identity) => {
                 return Ok(FileLocation::AsNamed);
             }

@@ -183,13 +183,13 @@ impl Store {
             Err(error) => return Err(self.manifest_fault(hour, error.to_string())),
         };
         let manifest: Manifest = serde_json::from_slice(&text)
-            .map_err(|error| self.manifest_fault(hour, format!("it cannot be understood ({error})")))?;
+            .map_err(|error| self.manifest_fault(hour, format!("it is not valid ({error})")))?;
         match manifest {
             Manifest { version, .. } if version != CATALOG_VERSION => {
-                Err(self.manifest_fault(hour, format!("it is of version {version}")))
+                Err(self.manifest_fault(hour, format!("it has the unknown version {version}")))
             }
             Manifest { hour: other, .. } if other != hour => {
-                Err(self.manifest_fault(hour, format!("it is of another hour, {other}")))
+                Err(self.manifest_fault(hour, format!("it belongs to another hour, {other}")))
             }
             manifest => Ok(Some(manifest)),
         }

@@ -60,13 +60,13 @@ fn is_day(files: &dyn Files, folder: &Path, date: &str) -> Result<bool, StoreErr
     if !is_date(date) {
         return Ok(false);
     }
-    // A link is followed: days may lie on another disk. One whose end is missing is no day that has expired.
+    // A link is followed: days may lie on another disk. A dangling link is not an expired day.
     let found = match (files.status(folder), files.link_status(folder)) {
         (Err(error), Err(_)) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         (found, _) => at(folder, found)?,
     };
     if !found.is_folder() {
-        let source = io::Error::new(io::ErrorKind::NotADirectory, "a file stands in its place");
+        let source = io::Error::new(io::ErrorKind::NotADirectory, "there is a file in its place");
         return Err(StoreError::Io { path: folder.to_owned(), source });
     }
     Ok(true)

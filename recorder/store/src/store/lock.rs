@@ -91,7 +91,7 @@ impl HeldLock {
             text.push('\n');
         }
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-        // It holds without a text as well.
+        // The lock holds even without a text.
         if self.file.write_all_at(text.as_bytes(), 0).is_ok() {
             let _ = self.file.set_bytes(text.len() as u64);
         }
@@ -100,7 +100,7 @@ impl HeldLock {
 
 impl StoreLock {
     fn held(&self) -> MutexGuard<'_, HeldLock> {
-        // Whole at every moment: a panic elsewhere does not spoil it.
+        // Consistent at every moment: a panic elsewhere does no harm.
         locked(&self.0)
     }
 

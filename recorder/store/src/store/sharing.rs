@@ -67,7 +67,7 @@ impl Store {
                 _ => {}
             }
         }
-        // Who made the folder itself may have wanted more to get there.
+        // The owner of the folder itself may have given more users access.
         let found = at(root, self.files.status(root))?;
         set(&*self.files, root, &found, group, found.mode | SHARED_FOLDER_MODE)
     }

@@ -131,7 +131,7 @@ impl WatchedDay {
         }
         for _ in 0..LISTINGS_MAX {
             self.segments = list(files, folder, date)?;
-            // What is given another name while it is listed can be missing.
+            // A file that is renamed during the listing can be missing.
             let found = modified_ns(files, folder)?;
             if found == self.stamp.modified_ns {
                 break;

@@ -2,8 +2,8 @@
 //! has gone away.
 //!
 //! Reading such a page raises SIGBUS (mmap(2)), which would end the process. The handler here puts a page of zeros in its
-//! place, notes that the map has lost it, and lets the thread go on. Whoever reads a map asks afterwards whether what was
-//! read had been lost, and throws it away if so.
+//! place, notes that the map has lost it, and lets the thread go on. Code that reads a map checks afterwards for lost pages in
+//! what it read, and discards it if there are any.
 //!
 //! **Obligations:** the handler takes no lock, allocates nothing and calls nothing but mmap(2): signal-safety(7). It notes a
 //! loss before it replaces the page, so that nobody sees zeros that are not noted. It keeps errno.
@@ -19,7 +19,7 @@ use std::sync::{Mutex, OnceLock};
 
 /// Maps at one time: Linux allows a process 65,530 (`vm.max_map_count`).
 const MAPS_MAX: usize = 1 << 16;
-/// Lost pages that are told apart for each map. One more, and everything behind it counts as lost.
+/// Lost pages that are listed for each map. With one more, everything after it counts as lost.
 const LOST_PAGES_LISTED_MAX: usize = 8;
 /// Smallest page of any Linux; a larger one only makes more of the file count as lost.
 const PAGE_BYTES_MIN: usize = 4096;

@@ -3,7 +3,7 @@
 //! **Obligation:** the bytes of a file do not change while it is mapped. netrewind keeps it: a sealed segment and an index
 //! never change, they are only removed, and a map of a removed file stays whole; an open segment is only ever cut behind its
 //! committed mark, and it is mapped up to that mark. Others may shorten a file, and disks fail: pages that are lost so read
-//! as zeros, and [`Map::first_lost`] tells of them. **Whoever has read something asks it before using what was read.**
+//! as zeros, and [`Map::first_lost`] tells of them. **Code that has read something checks this before it uses the data.**
 //!
 //! An open segment's map shows the bytes that its mark promised: direct writes drop the pages that they touch from the page
 //! cache before they complete, and the mark is published after they have completed. The last page may be written again
@@ -51,7 +51,7 @@ impl Map {
     pub fn of(file: &File, bytes: u64) -> io::Result<Self> {
         let file_bytes = file.metadata()?.len();
         if bytes > file_bytes {
-            let message = format!("it has {file_bytes} bytes, fewer than the {bytes} that can be read of it");
+            let message = format!("it has {file_bytes} bytes, but should have at least {bytes}");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
         if bytes == 0 {

@@ -131,8 +131,8 @@ fn what_is_wrong_is_named_with_its_place() {
     assert_eq!((name.as_str(), reason.as_str()), ("test", "a record claims a packet of 262145 bytes"));
     for (bytes, remedy) in [
         (&b""[..], "empty"),
-        (b"\xa1", "no capture file"),
-        (b"#!/bin/sh\nexit\n", "no capture file"),
+        (b"\xa1", "not a capture file"),
+        (b"#!/bin/sh\nexit\n", "not a capture file"),
         (b"PK\x03\x04 archive", "unpack"),
         (b"snoop\0\0\0\0\0\0\x02", "editcap"),
     ] {
