@@ -6,14 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_catalog_tantivy::{HourReader, HourWriter, Range};
-use netrewind_extractor::flows::{Catalog, Catalogued, rollup_adds_up, seam, seam_adds_up, seam_is_due};
+use netrewind_catalog::Catalog;
+use netrewind_catalog::build::Catalogued;
+use netrewind_catalog::condition::Condition;
+use netrewind_catalog::expiry::CatalogLimits;
+use netrewind_catalog::settle::{boundary_adds_up, boundary_is_due, boundary_of, rollup_adds_up};
+use netrewind_catalog_tantivy::{HourReader, HourWriter, Range, TantivyCatalog};
 use netrewind_extractor::{Extractor, Options};
-use netrewind_recorder::retention::{CatalogLimits, Keeper};
-use netrewind_store::catalog::{Condition, Hour, Manifest};
+use netrewind_recorder::retention::Keeper;
+use netrewind_store::catalog::{Hour, Manifest};
 use netrewind_store::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
 use netrewind_store::store::ListedSegment;
-use netrewind_store::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, Timestamp, locked};
+use netrewind_store::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, locked};
 
 use crate::clock;
 use crate::index_writer::CATCH_UP_NICENESS;
@@ -25,29 +29,9 @@ const STOP_INTERVAL: Duration = Duration::from_millis(200);
 /// Looks after which an hour that could not be written is tried again.
 const LOOKS_AFTER_FAILURE: u32 = 60;
 
-/// Reads the catalog.
-#[derive(Debug)]
-struct CatalogReader;
-
-impl Catalog for CatalogReader {
-    fn visit(
-        &self,
-        store: &Store,
-        manifest: &Manifest,
-        condition: &Condition,
-        from: Timestamp,
-        last: Timestamp,
-        take: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Result<(), String> {
-        let range = Range { from_ns: from.ns(), last_ns: last.ns() };
-        let hour = HourReader::open(store, manifest);
-        hour.and_then(|hour| hour.visit(condition, range, take)).map_err(|error| error.to_string())
-    }
-}
-
 /// A reader for the catalog of any store.
 pub fn reader() -> Arc<dyn Catalog> {
-    Arc::new(CatalogReader)
+    Arc::new(TantivyCatalog)
 }
 
 /// State of a catalog hour whose segments are kept.
@@ -175,9 +159,9 @@ fn with_the_one_before(store: &Store, hour: Hour) -> anyhow::Result<Option<(Mani
 /// Writes the seam of flows that cross the boundary of an hour and the one before, unless it exists already.
 pub fn write_seam(store: &Store, hour: Hour, stop: &AtomicBool) -> anyhow::Result<()> {
     if let Some((before, after)) = with_the_one_before(store, hour)?
-        && seam_is_due(store, &before, &after)
+        && boundary_is_due(store, &before, &after)
     {
-        let bytes = seam(&CatalogReader, store, &before, &after, &|| stop.load(Ordering::Relaxed));
+        let bytes = boundary_of(&TantivyCatalog, store, &before, &after, &|| stop.load(Ordering::Relaxed));
         store.write_seam(hour, &bytes.map_err(anyhow::Error::msg)?)?;
     }
     Ok(())
@@ -202,7 +186,7 @@ pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
     );
     if let Some((before, after)) = with_the_one_before(store, hour)? {
         anyhow::ensure!(
-            seam_adds_up(&CatalogReader, store, &before, &after).map_err(anyhow::Error::msg)?,
+            boundary_adds_up(&TantivyCatalog, store, &before, &after).map_err(anyhow::Error::msg)?,
             "its boundary with the previous hour is damaged, and is not used: run netrewind index --catalog --rebuild"
         );
     }

@@ -119,7 +119,7 @@ fn recording_and_answering_know_nothing_of_each_other() {
     assert_eq!(all_dependencies("recorder"), ["store"]);
     assert!(all_dependencies("recorder/store").is_empty());
     assert_eq!(all_dependencies("indexer/packet"), ["store"]);
-    for folder in ["indexer/index", "indexer/flows"] {
+    for folder in ["indexer/index", "indexer/flows", "indexer/catalog"] {
         let found = all_dependencies(folder);
         assert!(!found.iter().any(|name| name == "recorder" || name == "extractor"), "{folder}");
     }
@@ -149,6 +149,7 @@ fn only_the_catalog_knows_tantivy() {
         "indexer/packet",
         "indexer/labels",
         "indexer/flows",
+        "indexer/catalog",
         "extractor",
         "extractor/filter",
         "extractor/http",

@@ -18,7 +18,9 @@ pub(crate) mod plan;
 pub(crate) mod prepare;
 pub(crate) mod run;
 
-use netrewind_store::catalog::{CatalogRecord, Hour};
+use netrewind_catalog::build::Catalogued;
+use netrewind_catalog::condition::CatalogRecord;
+use netrewind_store::catalog::Hour;
 use netrewind_store::{LinkType, Store};
 
 use crate::answer::completeness::Completeness;
@@ -26,9 +28,7 @@ use crate::answer::control::{Control, NoControl};
 use crate::answer::error::ExtractError;
 use crate::answer::hint::Hint;
 use crate::answer::{Answer, Estimate};
-use crate::flows::{
-    self, Catalogued, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSummary, SummaryQuery,
-};
+use crate::flows::{self, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSummary, SummaryQuery};
 use crate::plan::query_filter::ForProgram;
 use crate::query::Query;
 use crate::sink::Sink;

@@ -24,17 +24,14 @@ pub(crate) mod choose;
 pub(crate) mod chosen;
 mod gather;
 mod joining;
-mod kept;
 pub(crate) mod list;
 pub(crate) mod list_answer;
 mod pipeline;
-mod rollup;
-mod search_condition;
+mod record_filter;
 pub(crate) mod summarize;
 mod summary_answer;
 
 pub(crate) use archive::{CatalogHours, Manifests};
-pub use catalog::{Catalog, Catalogued};
 pub use chosen::PARTS_CHOSEN_MAX;
 pub(crate) use chosen::{Aim, Chosen, ChosenPackets};
 pub use list_answer::{FlowAnswer, FlowQuery, LIMIT_MAX, NotACursor, PageCursor};
@@ -47,7 +44,6 @@ pub use netrewind_flows::series::{BUCKETS_MAX, Point};
 pub use netrewind_flows::top_flows::FlowSort;
 pub use netrewind_flows::totals::Totals;
 pub use netrewind_flows::tunnel_record::TunnelRecord;
-pub use rollup::{rollup_adds_up, seam, seam_adds_up, seam_is_due};
 pub use summary_answer::{
     ApplicationCount, Edge, FlowSummary, HostCount, PortCount, SummaryQuery, TOP_MAX, Top,
 };

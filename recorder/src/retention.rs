@@ -3,7 +3,6 @@
 //! **Invariant:** the order of expiry is the order of writing, told by names, never by a packet's timestamp. Nothing expires for
 //! room unless that makes enough room.
 
-mod hours;
 mod keeper;
 pub mod room;
 #[cfg(test)]
@@ -13,7 +12,6 @@ use std::time::Duration;
 
 use netrewind_store::{SegmentName, Timestamp};
 
-pub use hours::CatalogLimits;
 pub use keeper::Keeper;
 pub(crate) use keeper::lacks_room;
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use netrewind_catalog::expiry::CatalogLimits;
 use netrewind_http::Server;
 use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{
     LaneStatus, Recorder, RecordingDescription, RecordingSummary, SourceAccount, Status, by_source,
 };
-use netrewind_recorder::retention::{CatalogLimits, Keeper};
+use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use netrewind_catalog::Catalog;
 use netrewind_filter::{CompileLimits, Compiler};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::{LinkType, Store};
 
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
-use crate::flows::{Catalog, Manifests};
+use crate::flows::Manifests;
 use crate::history::logbook_cache::Days;
 use crate::memory::{ANSWERS_BYTES_MAX, Memory};
 use crate::plan::query_filter::QueryFilter;

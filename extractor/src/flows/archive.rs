@@ -10,18 +10,23 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
+use netrewind_catalog::boundary::HourBoundary;
+use netrewind_catalog::cache::Rollups;
+use netrewind_catalog::condition::Condition;
+use netrewind_catalog::edges::OVERLAP_NS;
+use netrewind_catalog::rollup::Rollup;
+use netrewind_catalog::search_condition::condition_of;
+use netrewind_catalog::sums_file::SumsFile;
+use netrewind_catalog::{Catalog, record};
 use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::key::FlowKey;
 use netrewind_flows::label_lookup::Wanted;
 use netrewind_flows::part::FlowCounters;
 use netrewind_flows::search::Search;
-use netrewind_store::catalog::{Condition, Hour, Manifest};
+use netrewind_store::catalog::{Hour, Manifest};
 use netrewind_store::{LinkType, SegmentName, Store, StoreError, Timestamp, locked};
 
-use super::catalog::{Catalog, OVERLAP_NS};
-use super::kept::{self, Judge, Left};
-use super::rollup::{HourBoundary, Rollup, Rollups};
-use super::search_condition::condition_of;
+use super::record_filter::{Left, RecordFilter};
 use crate::answer::completeness::{Completeness, Damage};
 use crate::history::logbook_damage::part_and_reason;
 use crate::plan::query_filter::QueryFilter;
@@ -280,6 +285,8 @@ pub(super) struct HourRecords<'q> {
     perhaps: u64,
     /// All hours of the answer.
     all: HashSet<Hour>,
+    /// Files whose sums were taken.
+    sums: Vec<Arc<SumsFile>>,
 }
 
 impl<'q> HourRecords<'q> {
@@ -291,7 +298,7 @@ impl<'q> HourRecords<'q> {
     ) -> Self {
         let others = segments.chain(archived.hours.iter().filter_map(|manifest| manifest.bounds())).collect();
         let all = archived.hours.iter().map(|manifest| manifest.hour).collect();
-        Self { asking, hours: archived.hours.into(), others, next: None, perhaps: 0, all }
+        Self { asking, hours: archived.hours.into(), others, next: None, perhaps: 0, all, sums: Vec::new() }
     }
 
     /// The earliest packet of the hours that have not been read.
@@ -313,7 +320,7 @@ impl<'q> HourRecords<'q> {
         let Some(manifest) = self.hours.pop_front() else { return Ok(false) };
         let stands_apart = !manifest.is_divided && !overlaps(&manifest, &self.others);
         let mut reading = HourReading {
-            judge: Judge::new(asking.filters, &link_types_of(&manifest)),
+            judge: RecordFilter::new(asking.filters, &link_types_of(&manifest)),
             asking,
             base_ns: manifest.hour.start().ns(),
             stands_apart,
@@ -353,9 +360,14 @@ impl<'q> HourRecords<'q> {
         let Some(HourQuery { store, manifests, .. }) = &self.asking else { return };
         for (hour, what, reason) in manifests.rollups.faults(&self.all) {
             let part = format!("{}/{what}", store.part(&store.hour_path(hour)));
-            let remedy = "run netrewind index --catalog --rebuild if its segments are kept";
-            completeness.add_damage(Damage { part, reason: format!("{reason}: {remedy}"), is_needed: false });
+            let reason = format!("{reason}: {SUMS_REMEDY}");
+            completeness.add_damage(Damage { part, reason, is_needed: false });
         }
+    }
+
+    /// Files whose sums were taken.
+    pub(super) fn into_sums(self) -> Vec<Arc<SumsFile>> {
+        self.sums
     }
 
     /// Reports unsure records; true if records may hold more than the filter accepts.
@@ -371,8 +383,21 @@ impl<'q> HourRecords<'q> {
     }
 }
 
+/// Reports files that were shortened or changed while their sums were taken: asked once all of an answer has been read of them.
+pub(super) fn tell_faulty_sums(store: &Store, sums: &[Arc<SumsFile>], completeness: &mut Completeness) {
+    for file in sums {
+        if let Some(fault) = file.fault() {
+            let part = format!("{}/{}", store.part(&store.hour_path(file.hour())), file.what());
+            completeness.add_damage(Damage::needed(part, format!("{fault}: {SUMS_REMEDY}")));
+        }
+    }
+}
+
 /// Remedy for an hour that cannot be read.
 const REMEDY: &str = ": run netrewind index --catalog to write the hour again if its segments are kept; otherwise remove its folder to give it up";
+
+/// Remedy for sums that cannot be read.
+const SUMS_REMEDY: &str = "run netrewind index --catalog --rebuild if its segments are kept";
 
 /// Damage of an hour whose records cannot be read.
 fn damage_of(store: &Store, manifest: &Manifest, reason: &str) -> Damage {
@@ -393,7 +418,7 @@ fn overlaps(manifest: &Manifest, others: &[(Timestamp, Timestamp)]) -> bool {
 
 struct HourReading<'a, 'q> {
     asking: &'a HourQuery<'q>,
-    judge: Judge<'q>,
+    judge: RecordFilter<'q>,
     base_ns: u64,
     stands_apart: bool,
     damaged: u64,
@@ -404,7 +429,7 @@ struct HourReading<'a, 'q> {
 impl HourReading<'_, '_> {
     fn take(&mut self, bytes: &[u8], take: &mut TakeKept<'_>) -> ControlFlow<()> {
         let encapsulations = self.asking.encapsulations;
-        let Some((mut part, standing)) = kept::read(bytes, encapsulations, self.base_ns) else {
+        let Some((mut part, standing)) = record::read(bytes, encapsulations, self.base_ns) else {
             self.damaged += 1;
             return ControlFlow::Continue(());
         };

@@ -1,7 +1,11 @@
 //! Joining: from the parts of segments and the records of the catalog to whole conversations.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use netrewind_catalog::rollup::Rollup;
+use netrewind_catalog::rollup::aggregate::Aggregate;
+use netrewind_catalog::sums_file::SumsFile;
 use netrewind_flows::conversation::{RangeEnd, describe};
 use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::join::Joiner;
@@ -17,7 +21,6 @@ use super::archive::{CatalogHours, HourQuery, HourRecords, Stands};
 use super::boundary::may_cut_fragments;
 use super::gather::Gathered;
 use super::pipeline::{self, FlowSource, Gathering, Membership, Take};
-use super::rollup::{Aggregate, Rollup};
 use crate::answer::completeness::Completeness;
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
@@ -47,6 +50,8 @@ pub(super) struct GatherOutcome {
     pub(super) is_unsure: bool,
     /// True if some conversations were ended early because too many were open at once.
     pub(super) approximate: bool,
+    /// Files whose sums were taken.
+    pub(super) sums: Vec<Arc<SumsFile>>,
 }
 
 impl GatherOutcome {
@@ -181,6 +186,7 @@ pub(super) fn join(
     }
     outcome.approximate =
         joining.joiner.is_approximate() | joining.feed.is_approximate(&mut outcome.completeness);
+    outcome.sums = joining.feed.into_sums();
     Ok(outcome)
 }
 

@@ -9,6 +9,7 @@ use netrewind_flows::key::FlowKey;
 use netrewind_flows::label_lookup::Wanted;
 use netrewind_flows::part::FlowCounters;
 
+use super::archive::tell_faulty_sums;
 use super::attempt::retry_with_exact_membership;
 use super::joining::{JoinRequest, RecordSource, find_keys, finds, join};
 use super::list_answer::{FlowAnswer, FlowQuery};
@@ -55,7 +56,7 @@ fn list_flows_by(
     let is_found = |key: &FlowKey, body: &FlowCounters| {
         search.is_none_or(|search| finds(search, key, body, &encapsulations, ending))
     };
-    let outcome = join(
+    let mut outcome = join(
         prepared,
         hours,
         JoinRequest { gathering, search, takes_rollups },
@@ -72,6 +73,8 @@ fn list_flows_by(
             ControlFlow::Continue(())
         },
     )?;
-    let is_unsure = outcome.is_unsure;
-    Ok((FlowAnswer::of(top.into_inner(), ending, outcome), is_unsure))
+    let (is_unsure, sums) = (outcome.is_unsure, std::mem::take(&mut outcome.sums));
+    let mut answer = FlowAnswer::of(top.into_inner(), ending, outcome);
+    tell_faulty_sums(engine.store(), &sums, &mut answer.completeness);
+    Ok((answer, is_unsure))
 }

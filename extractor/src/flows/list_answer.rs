@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use netrewind_catalog::rollup::aggregate::TOP_KEPT;
 use netrewind_flows::conversation::{Conversation, FlowId, RangeEnd};
 use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::search::Search;
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::joining::GatherOutcome;
-use super::rollup::TOP_KEPT;
 use crate::{Completeness, Hint, Query, RejectedIndex, Work};
 
 /// The most conversations of one page.
@@ -151,7 +151,6 @@ impl FlowAnswer {
             from: covered.from,
             to: covered.to,
         });
-
         Self { flows, next, totals, approximate, completeness, rejected_indexes: rejected, hint: None, work }
     }
 }

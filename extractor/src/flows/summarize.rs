@@ -8,6 +8,7 @@ use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::label_lookup::Wanted;
 use netrewind_flows::series::Buckets;
 
+use super::archive::tell_faulty_sums;
 use super::attempt::retry_with_exact_membership;
 use super::joining::{JoinRequest, RecordSource, find_keys, finds, join};
 use super::pipeline::{Gathering, Membership};
@@ -55,7 +56,7 @@ fn summarize_by(
     let gathering = Gathering { buckets: Some(buckets), ..gathering };
     // A search selects whole conversations: their packets are spread over the series.
     let mut found = buckets.series();
-    let outcome = join(
+    let mut outcome = join(
         prepared,
         hours,
         JoinRequest { gathering, search, takes_rollups },
@@ -85,6 +86,8 @@ fn summarize_by(
     for (span, dropped) in &outcome.drops {
         series.add_dropped(*span, *dropped);
     }
-    let is_unsure = outcome.is_unsure;
-    Ok((tally.into_inner().finish(series, ending, outcome), is_unsure))
+    let (is_unsure, sums) = (outcome.is_unsure, std::mem::take(&mut outcome.sums));
+    let mut answer = tally.into_inner().finish(series, ending, outcome);
+    tell_faulty_sums(engine.store(), &sums, &mut answer.completeness);
+    Ok((answer, is_unsure))
 }

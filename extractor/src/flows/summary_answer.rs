@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use netrewind_catalog::rollup::aggregate::{Aggregate, TOP_KEPT};
+use netrewind_catalog::rollup::top::top_of;
 use netrewind_flows::conversation::{Conversation, RangeEnd, ip_protocol_name, protocol_name};
 use netrewind_flows::encapsulation::Encapsulations;
-use netrewind_flows::heavy_hitters::HeavyHitters;
 use netrewind_flows::key::FlowKey;
 use netrewind_flows::part::FlowCounters;
 use netrewind_flows::search::Search;
@@ -19,7 +20,6 @@ use netrewind_flows::totals::Totals;
 use netrewind_store::Timestamp;
 
 use super::joining::GatherOutcome;
-use super::rollup::{Aggregate, TOP_KEPT, Table, TableKey, TableValue, heaviest};
 use crate::memory::MemoryAccount;
 use crate::{Completeness, Gap, RejectedIndex, Work};
 
@@ -248,23 +248,6 @@ impl<'q> SummaryBuilder<'q> {
             work,
         }
     }
-}
-
-/// Heaviest entries of the counts here and in tables, and a flag: entries were dropped.
-fn top_of<K: TableKey, V: TableValue>(
-    mut heavy_hitters: HeavyHitters<K, V>,
-    tables: &[Table<'_, K, V>],
-    count: usize,
-) -> (Vec<(K, V)>, bool) {
-    if let Some(found) = heaviest(tables, heavy_hitters.held(), count).filter(|_| !tables.is_empty()) {
-        return (found, heavy_hitters.are_approximate());
-    }
-    for table in tables {
-        // One that cannot be read has been ruled out by its checksum.
-        let _ = table.for_each(|key, value| heavy_hitters.of(key).add_all(&value));
-    }
-    let is_approximate = heavy_hitters.are_approximate();
-    (heavy_hitters.top(count), is_approximate)
 }
 
 fn host_count((address, host): (IpAddr, HostTally)) -> HostCount {

@@ -5,14 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use netrewind_index::{Index, IndexError};
 use netrewind_store::layout::CAPLEN_MAX;
-use netrewind_store::{LinkType, Map, Medium, SegmentName, Timestamp};
+use netrewind_store::{LOST_PAGES, LinkType, Map, Medium, SegmentName, Timestamp};
 
 use super::scan::{Scan, damage_at};
 use crate::answer::RejectedIndex;
 use crate::answer::completeness::Unreadable;
-
-/// Reason reported for mapped pages that cannot be read.
-pub(crate) const LOST_PAGES: &str = "the file was shortened while it was being read, or its disk fails (see the kernel's log): run netrewind verify";
 
 /// Reason why an index is unusable because part of it could not be read: check it after use.
 pub(crate) fn lost_part_of(index: &Index<Map>) -> Result<(), IndexError> {

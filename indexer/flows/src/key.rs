@@ -1,19 +1,18 @@
 //! Keys that assign packets to conversations.
 
-use netrewind_store::time::SECOND_NS;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netrewind_index::Flow;
 use netrewind_packet::{PacketKey, protocol};
+use netrewind_store::time::SECOND_NS;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::encapsulation::Encapsulations;
 use crate::template_facts::{FlowKeyKind, TemplateTraits};
 
-// Idle time after which packets of the same key are another conversation, in nanoseconds.
-
-/// TCP that is open: as long as Zeek waits. Connections that pause for longer make a record for each burst.
+/// Idle time after which packets of the same key are another conversation, in nanoseconds: of TCP that is open, as long as Zeek
+/// waits. Connections that pause for longer make a record for each burst.
 pub const TCP_IDLE_NS: u64 = 300 * SECOND_NS;
 /// TCP that both ends have finished, or one has reset: TIME-WAIT is twice the maximum segment lifetime (RFC 9293), which
 /// implementations take as half a minute.

@@ -5,11 +5,10 @@
 
 mod parse;
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::{Bound, RangeBounds};
 
 use netrewind_index::LabelKey;
-use netrewind_store::catalog::as_ipv6;
 
 use crate::conversation::{Conversation, TcpRecord};
 use crate::key::FlowKey;
@@ -362,6 +361,14 @@ fn is_within(name: &str, domain: &str) -> bool {
 pub fn words(text: &str) -> Vec<String> {
     let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect()
+}
+
+/// The address as IPv6; IPv4 addresses as RFC 4291 maps them.
+pub fn as_ipv6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
 }
 
 impl TextField {

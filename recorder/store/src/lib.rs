@@ -34,6 +34,6 @@ pub use segment::{
     Mark, NotASegmentName, PcapWriter, READ_AHEAD_BYTES, Record, RecordReader, Records, SegmentName,
 };
 pub use store::{SegmentState, Store, StoreLock};
-pub use sys::{Map, pages_lost_elsewhere};
+pub use sys::{LOST_PAGES, Map, pages_lost_elsewhere};
 pub use text::toml_fault;
 pub use time::Timestamp;

@@ -5,4 +5,4 @@ mod lost_pages;
 mod map;
 
 pub use lost_pages::pages_lost_elsewhere;
-pub use map::Map;
+pub use map::{LOST_PAGES, Map};

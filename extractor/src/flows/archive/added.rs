@@ -1,15 +1,22 @@
 //! Hours added by their rollups: some records are counted as they are, others have to be joined.
 
+use std::sync::Arc;
+
+use netrewind_catalog::boundary::HourBoundary;
+use netrewind_catalog::boundary_join::HourSide;
+use netrewind_catalog::edges::OVERLAP_NS;
+use netrewind_catalog::rollup::Rollup;
+use netrewind_catalog::rollup::aggregate::Aggregate;
+use netrewind_catalog::settle::visit_open;
 use netrewind_flows::key::TCP_IDLE_NS;
 use netrewind_flows::part::FlowPart;
 use netrewind_store::Timestamp;
 use netrewind_store::catalog::Manifest;
 
-use super::{HourRecords, Judge, link_types_of, overlaps};
+use super::{HourRecords, link_types_of, overlaps};
 use crate::ExtractError;
 use crate::answer::completeness::Completeness;
-use crate::flows::catalog::OVERLAP_NS;
-use crate::flows::rollup::{Aggregate, HourBoundary, HourSide, Rollup, visit_open};
+use crate::flows::record_filter::RecordFilter;
 
 /// Records of different hours with a longer gap between them belong to different conversations: the longest idle time is that of
 /// open TCP.
@@ -70,6 +77,7 @@ impl HourRecords<'_> {
         if let Some(asking) = &self.asking {
             hour.rollup.through(asking.encapsulations, &mut hour.open);
         }
+        self.sums.extend(hour.added.iter().map(|added| Arc::clone(added.file())));
         self.hours.pop_front();
         if stop() { Err(ExtractError::Cancelled) } else { Ok(Some(hour)) }
     }
@@ -144,7 +152,7 @@ impl HourRecords<'_> {
         let (first, last) = manifest.bounds()?;
         let is_whole = asking.search.is_none()
             && asking.range.covers(first, last)
-            && Judge::new(asking.filters, &link_types_of(manifest)).accepts_everything();
+            && RecordFilter::new(asking.filters, &link_types_of(manifest)).accepts_everything();
         if !is_whole || manifest.is_divided || overlaps(manifest, &self.others) {
             return None;
         }
@@ -160,7 +168,7 @@ impl HourRecords<'_> {
             return None;
         }
         let rollup = self.rollup_of(after)?;
-        Some((rollup, asking.manifests.rollups.seam(asking.store, manifest, after)?))
+        Some((rollup, asking.manifests.rollups.boundary(asking.store, manifest, after)?))
     }
 
     /// Number of segments and hours that may hold parts of a conversation at these instants.

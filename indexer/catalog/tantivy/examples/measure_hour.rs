@@ -6,10 +6,9 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use netrewind_catalog::condition::{CatalogRecord, Condition, NumberColumn, as_ipv6};
 use netrewind_catalog_tantivy::{HourReader, HourWriter, Range};
-use netrewind_store::catalog::{
-    CATALOG_VERSION, CatalogRecord, Condition, Hour, Manifest, NumberColumn, as_ipv6,
-};
+use netrewind_store::catalog::{CATALOG_VERSION, Hour, Manifest};
 use netrewind_store::{Store, Timestamp};
 
 const START_NS: u64 = 1_795_338_000_000_000_000;

@@ -2,7 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 
-use netrewind_store::catalog::{Condition, Hour, Manifest};
+use netrewind_catalog::condition::Condition;
+use netrewind_store::catalog::{Hour, Manifest};
 use netrewind_store::{Store, pages_lost_elsewhere};
 use tantivy::query::EnableScoring;
 use tantivy::schema::Value;

@@ -12,14 +12,16 @@
 //!
 //! **Invariant:** reading writes nothing, not even a lock.
 //!
-//! [`Condition::accepts`]: netrewind_store::catalog::Condition::accepts
+//! [`Condition::accepts`]: netrewind_catalog::condition::Condition::accepts
 
+mod catalog;
 mod error;
 mod hour;
 mod schema;
 mod search;
 mod writer;
 
+pub use catalog::TantivyCatalog;
 pub use error::CatalogError;
 pub use hour::{HourReader, Range};
 pub use writer::{HourWriter, WRITER_BYTES};

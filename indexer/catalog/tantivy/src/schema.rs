@@ -1,6 +1,6 @@
 //! The columns of an hour.
 
-use netrewind_store::catalog::NumberColumn;
+use netrewind_catalog::condition::NumberColumn;
 use netrewind_store::time::SECOND_NS;
 use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions};
 

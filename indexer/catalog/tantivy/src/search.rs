@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::ops::Bound;
 
-use netrewind_store::catalog::Condition;
+use netrewind_catalog::condition::Condition;
 use tantivy::Term;
 use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, Occur, Query, RangeQuery, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption};

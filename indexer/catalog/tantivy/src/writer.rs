@@ -1,7 +1,8 @@
 //! Writing an hour.
 
+use netrewind_catalog::condition::{CatalogRecord, as_ipv6};
 use netrewind_store::Store;
-use netrewind_store::catalog::{CatalogRecord, Hour, Manifest, as_ipv6};
+use netrewind_store::catalog::{Hour, Manifest};
 use tantivy::index::{IndexBuilder, SegmentId};
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
 use tantivy::store::{Compressor, ZstdCompressor};

@@ -4,10 +4,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netrewind_catalog::condition::{CatalogRecord, Condition, NumberColumn, as_ipv6};
 use netrewind_catalog_tantivy::{HourReader, HourWriter, Range};
-use netrewind_store::catalog::{
-    CATALOG_VERSION, CatalogRecord, Condition, Hour, Manifest, NumberColumn, as_ipv6,
-};
+use netrewind_store::catalog::{CATALOG_VERSION, Hour, Manifest};
 use netrewind_store::{Store, Timestamp};
 use proptest::prelude::*;
 

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Bound;
 
-use netrewind_store::catalog::as_ipv6;
 use tantivy_query_grammar::{
     Delimiter, Occur, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query,
     parse_query_lenient,
 };
 
-use super::{FieldTest, How, LABELS, NumberField, SearchError, SearchExpression, SearchSide, TextField};
+use super::{
+    FieldTest, How, LABELS, NumberField, SearchError, SearchExpression, SearchSide, TextField, as_ipv6,
+};
 
 const NS_PER_SECOND: f64 = 1e9;
 /// Labels searched for a word without a field.

@@ -26,6 +26,9 @@ pub struct Map {
     told: AtomicU8,
 }
 
+/// Reason reported for mapped pages that cannot be read.
+pub const LOST_PAGES: &str = "the file was shortened while it was being read, or its disk fails (see the kernel's log): run netrewind verify";
+
 /// Stride of the reads that touch pages: no page is smaller.
 const TOUCHED_BYTES: usize = 4096;
 

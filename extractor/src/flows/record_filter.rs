@@ -30,8 +30,8 @@ const VLAN_TAG: [u8; 4] = [0x81, 0, 0, 0];
 const VLAN_TAG_KNOWN: [u8; 4] = [0xff, 0xff, 0, 0];
 const IPV4_FIRST_BYTE: u8 = 0x45;
 
-/// Holds records against the filters of a query.
-pub(in crate::flows) struct Judge<'q> {
+/// Filters of a query, held against records of the catalog.
+pub(super) struct RecordFilter<'q> {
     filters: &'q QueryFilter,
     /// The same without demands on tunnels, which are evaluated separately.
     of_packets: QueryFilter,
@@ -42,7 +42,7 @@ pub(in crate::flows) struct Judge<'q> {
 
 /// Share of a record that the filters leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::flows) enum Left {
+pub(super) enum Left {
     Nothing,
     /// As many of its packets as the filter accepts.
     Exactly,
@@ -50,9 +50,9 @@ pub(in crate::flows) enum Left {
     Perhaps,
 }
 
-impl<'q> Judge<'q> {
-    /// Judge of records from segments of these link types.
-    pub(in crate::flows) fn new(filters: &'q QueryFilter, link_types: &[LinkType]) -> Self {
+impl<'q> RecordFilter<'q> {
+    /// Filter of records from segments of these link types.
+    pub(super) fn new(filters: &'q QueryFilter, link_types: &[LinkType]) -> Self {
         let is_everything =
             link_types.iter().all(|&link_type| filters.outlook(link_type) == LinkTypeVerdict::Everything);
         Self {
@@ -65,12 +65,12 @@ impl<'q> Judge<'q> {
     }
 
     /// True if every record is accepted as it is.
-    pub(in crate::flows) fn accepts_everything(&self) -> bool {
+    pub(super) fn accepts_everything(&self) -> bool {
         self.is_everything
     }
 
     /// Removes from a record the packets that are not accepted; what a joined filter may not accept counts as not accepted.
-    pub(in crate::flows) fn restrict(
+    pub(super) fn restrict(
         &mut self,
         key: &FlowKey,
         body: &mut FlowCounters,

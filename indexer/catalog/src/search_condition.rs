@@ -2,22 +2,22 @@
 
 use std::ops::Bound;
 
+use crate::condition::{Condition, NumberColumn};
 use netrewind_flows::conversation::Conversation;
 use netrewind_flows::search::{
     FieldTest, How, LABELS, NumberField, Search, SearchExpression, SearchSide, TextField, words,
 };
-use netrewind_store::catalog::{Condition, NumberColumn};
 
 /// Bytes of a word that the catalog keeps; the rest of longer ones is ignored.
 const WORD_BYTES_MAX: usize = 128;
 
 /// Condition that holds for all conversations a search finds.
-pub(super) fn condition_of(search: &Search) -> Condition {
+pub fn condition_of(search: &Search) -> Condition {
     of_expression(search.expression(), true)
 }
 
 /// The words that a conversation is found by.
-pub(super) fn words_of(flow: &Conversation) -> Vec<String> {
+pub fn words_of(flow: &Conversation) -> Vec<String> {
     let mut found = Vec::new();
     let labels = LABELS.iter().map(|&(name, how)| (TextField::Label(name), how));
     for (of, how) in

@@ -9,12 +9,12 @@ use std::cmp::Reverse;
 
 use netrewind_flows::heavy_hitters::HeldCounts;
 
-use super::table::{HEAVY_MAX, Table, TableKey, TableValue};
-use crate::flows::kept::DocumentWriter;
+use super::count_table::{HEAVY_MAX, Table, TableKey, TableValue};
+use crate::document::DocumentWriter;
 
 /// The `count` heaviest keys of all tables and what is held beside them, the heaviest first, equal ones by key. `None` if too
 /// little of a table is listed by weight to decide.
-pub(in crate::flows) fn heaviest<K: TableKey, V: TableValue>(
+pub fn heaviest<K: TableKey, V: TableValue>(
     tables: &[Table<'_, K, V>],
     held: &HeldCounts<K, V>,
     count: usize,

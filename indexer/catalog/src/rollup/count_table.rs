@@ -11,18 +11,20 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 
-use crate::flows::kept::{DocumentReader, DocumentWriter};
+use crate::document::{DocumentReader, DocumentWriter};
 
 /// Entries of a block, which are read to find one of them.
 const BLOCK_ENTRIES: usize = 32;
 /// Heaviest entries that are listed by weight.
-pub(super) const HEAVY_MAX: usize = 8192;
+pub const HEAVY_MAX: usize = 8192;
 /// The longest key: two addresses of IPv6.
 const KEY_BYTES_MAX: usize = 34;
 
 /// Key of a table. The bytes of keys sort as the keys do, and none is a prefix of another.
-pub(in crate::flows) trait TableKey: Copy + Ord + Hash {
+pub trait TableKey: Copy + Ord + Hash {
+    /// Writes it.
     fn write(&self, to: &mut DocumentWriter);
+    /// Reads it.
     fn read(from: &mut DocumentReader<'_>) -> Option<Self>;
 }
 
@@ -61,9 +63,12 @@ impl TableKey for (IpAddr, IpAddr) {
 }
 
 /// Value of a table.
-pub(in crate::flows) trait TableValue: Copy + Weight {
+pub trait TableValue: Copy + Weight {
+    /// Writes it.
     fn write(&self, to: &mut DocumentWriter);
+    /// Reads it.
     fn read(from: &mut DocumentReader<'_>) -> Option<Self>;
+    /// Adds another value.
     fn add_all(&mut self, other: &Self);
 }
 
@@ -100,7 +105,7 @@ impl TableValue for HostTally {
 }
 
 /// Writes entries sorted by key; `None` if there are too many.
-pub(super) fn write<K: TableKey, V: TableValue>(to: &mut DocumentWriter, entries: &[(K, V)]) -> Option<()> {
+pub fn write<K: TableKey, V: TableValue>(to: &mut DocumentWriter, entries: &[(K, V)]) -> Option<()> {
     let mut heaviest: Vec<&(K, V)> = entries.iter().collect();
     let order = |one: &&(K, V), other: &&(K, V)| (other.1.weight(), one.0).cmp(&(one.1.weight(), other.0));
     if heaviest.len() > HEAVY_MAX {
@@ -149,7 +154,7 @@ struct KeyBytes {
 
 /// Counts by key, as they were written.
 #[derive(Debug)]
-pub(in crate::flows) struct Table<'b, K, V> {
+pub struct Table<'b, K, V> {
     count: u64,
     heavy_count: u64,
     offsets: &'b [u8],
@@ -160,7 +165,7 @@ pub(in crate::flows) struct Table<'b, K, V> {
 
 impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
     /// Reads bytes written by [`write`], to the end.
-    pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
+    pub fn read(bytes: &'b [u8]) -> Option<Self> {
         let mut from = DocumentReader(bytes);
         let count = from.number()?;
         let blocks = usize::try_from(from.number()?).ok()?;
@@ -172,7 +177,7 @@ impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
     }
 
     /// Value of a key.
-    pub(super) fn find(&self, key: &[u8]) -> Option<V> {
+    pub fn find(&self, key: &[u8]) -> Option<V> {
         let starts: &[[u8; 4]] = self.offsets.as_chunks().0;
         // The last block that does not begin behind it.
         let block = starts.partition_point(|start| self.first_key(*start).is_some_and(|first| first <= key));
@@ -201,18 +206,18 @@ impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
     }
 
     /// The heaviest, the heaviest first; equal ones by key.
-    pub(super) fn heavy(&self) -> impl Iterator<Item = (K, V)> + use<'b, K, V> {
+    pub fn heavy(&self) -> impl Iterator<Item = (K, V)> + use<'b, K, V> {
         let mut from = DocumentReader(self.heavy);
         (0..self.heavy_count).map_while(move |_| Some((K::read(&mut from)?, V::read(&mut from)?)))
     }
 
     /// True if all entries are among the heaviest.
-    pub(super) fn is_all_heavy(&self) -> bool {
+    pub fn is_all_heavy(&self) -> bool {
         self.heavy_count == self.count
     }
 
     /// Gives all entries in the order of their keys; `None` if they are not valid.
-    pub(in crate::flows) fn for_each(&self, mut take: impl FnMut(K, V)) -> Option<()> {
+    pub fn for_each(&self, mut take: impl FnMut(K, V)) -> Option<()> {
         let (mut from, mut key) = (DocumentReader(self.blocks), KeyBytes::EMPTY);
         for number in 0..self.count {
             if number.is_multiple_of(BLOCK_ENTRIES as u64) {

@@ -2,12 +2,13 @@ use std::sync::Arc;
 
 use netrewind_flows::conversation::{RangeEnd, describe};
 use netrewind_flows::search::Search;
-use netrewind_store::catalog::CatalogRecord;
 use proptest::prelude::*;
 
 use super::*;
-use crate::flows::catalog::{Edges, flow_of};
-use crate::flows::search_condition::condition_of;
+use crate::build::record_of;
+use crate::condition::CatalogRecord;
+use crate::edges::Edges;
+use crate::search_condition::condition_of;
 
 const BASE_NS: u64 = 1_795_338_000_000_000_000;
 
@@ -124,7 +125,7 @@ fn carried(
 }
 
 fn kept(key: &FlowKey, body: &FlowCounters, encapsulations: &Encapsulations) -> CatalogRecord {
-    flow_of(key, body, encapsulations, Edges { base: BASE_NS, begins: 0, ends: u64::MAX })
+    record_of(key, body, encapsulations, Edges { base: BASE_NS, begins: 0, ends: u64::MAX })
 }
 
 const SEARCHES: [&str; 22] = [

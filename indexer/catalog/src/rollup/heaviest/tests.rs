@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use fastrand::Rng;
 
 use super::*;
-use crate::flows::rollup::table;
+use crate::rollup::count_table;
 
 fn address(rng: &mut Rng, hosts: u16) -> IpAddr {
     let host = rng.u16(..hosts);
@@ -30,7 +30,7 @@ fn counts(rng: &mut Rng, count: usize, hosts: u16) -> BTreeMap<Pair, Totals> {
 fn written(counts: &BTreeMap<Pair, Totals>) -> Vec<u8> {
     let entries: Vec<(Pair, Totals)> = counts.iter().map(|(pair, totals)| (*pair, *totals)).collect();
     let mut to = DocumentWriter::default();
-    table::write(&mut to, &entries).expect("few entries");
+    count_table::write(&mut to, &entries).expect("few entries");
     to.0
 }
 

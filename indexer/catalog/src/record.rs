@@ -1,8 +1,6 @@
 //! Record of the catalog: a conversation, or the part of it in one hour, to bytes and back.
 //!
-//! `indexer/catalog/tantivy/FORMAT.md` describes the bytes. They are not trusted: bytes that do not fit are not a record.
-
-mod judge;
+//! `FORMAT.md` beside this crate describes the bytes. They are not trusted: bytes that do not fit are not a record.
 
 use std::net::IpAddr;
 
@@ -13,9 +11,9 @@ use netrewind_flows::part::{DirectionCounters, FlowCounters, FlowPart};
 use netrewind_flows::template_facts::FlowKeyKind;
 use netrewind_flows::tunnel_record::{TunnelRecord, tunnel_kind, tunnel_name};
 use netrewind_index::LabelKey;
-use netrewind_packet::tunnel::LayerKind;
 
-pub(super) use judge::{Judge, Left};
+use crate::document::{DocumentReader, DocumentWriter};
+use netrewind_packet::tunnel::LayerKind;
 
 const IPV6: u8 = 1 << 3;
 const FRAGMENTS: u8 = 1 << 4;
@@ -35,15 +33,15 @@ const LABELS_MAX: u64 = 4096;
 
 /// Relation of a record to those of the neighbouring hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub struct Standing {
     /// It may be a part of a conversation that goes on in another record.
-    pub(super) is_open: bool,
+    pub is_open: bool,
     /// True if that may be a record of the same hour, see [`FlowCounters::is_loose`].
-    pub(super) is_loose: bool,
+    pub is_loose: bool,
 }
 
 /// Writes a record whose hour begins at `base_ns`.
-pub(super) fn write(
+pub fn write(
     key: &FlowKey,
     body: &FlowCounters,
     is_open: bool,
@@ -87,11 +85,7 @@ pub(super) fn write(
 }
 
 /// Reads a record and its standing; `None` if the bytes are not a record. Loose pieces may have been joined.
-pub(super) fn read(
-    bytes: &[u8],
-    encapsulations: &Encapsulations,
-    base_ns: u64,
-) -> Option<(FlowPart, Standing)> {
+pub fn read(bytes: &[u8], encapsulations: &Encapsulations, base_ns: u64) -> Option<(FlowPart, Standing)> {
     let mut from = DocumentReader(bytes);
     let head = from.byte()?;
     let kind = *KINDS.get(usize::from(head & 7))?;
@@ -142,20 +136,7 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
-/// Bytes that are being written.
-#[derive(Debug, Default)]
-pub(super) struct DocumentWriter(pub(super) Vec<u8>);
-
 impl DocumentWriter {
-    /// Seven bits a byte, the lowest first.
-    pub(super) fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
-    }
-
     fn key(&mut self, key: &FlowKey) {
         if key.kind != FlowKeyKind::Other {
             for address in key.addresses {
@@ -208,41 +189,7 @@ impl DocumentWriter {
     }
 }
 
-/// Bytes that have not been read.
-#[derive(Debug)]
-pub(super) struct DocumentReader<'d>(pub(super) &'d [u8]);
-
 impl<'d> DocumentReader<'d> {
-    pub(super) fn bytes(&mut self, count: usize) -> Option<&'d [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.bytes(N)?.try_into().ok()
-    }
-
-    pub(super) fn byte(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    pub(super) fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    pub(super) fn count(&mut self, max: u64) -> Option<u64> {
-        self.number().filter(|&count| count <= max)
-    }
-
     fn address(&mut self, is_ipv6: bool) -> Option<u128> {
         if is_ipv6 {
             self.array().map(u128::from_be_bytes)

@@ -6,16 +6,16 @@
 //! ```
 //!
 //! What is whole counts as it is. What is early or late counts as it is where nothing lies before or after; between two hours it
-//! counts as their seam says. What is left are records, and are joined. `indexer/catalog/tantivy/FORMAT.md` describes the bytes.
-//! A file that is damaged, or of another hour than the manifest is, is none.
+//! counts as their seam says. What is left are records, and are joined. `FORMAT.md` beside this crate describes the bytes. A file
+//! that is damaged, or of another hour than the manifest is, is none.
 //!
 //! **Invariant:** a rollup only saves work: the records of its hour say the same.
 
-mod heaviest;
-mod opened;
-mod seam;
-mod sums;
-mod table;
+pub mod aggregate;
+pub mod count_table;
+pub mod framing;
+pub mod heaviest;
+pub mod top;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,21 +28,15 @@ use netrewind_flows::totals::Totals;
 use netrewind_store::Timestamp;
 use netrewind_store::catalog::Manifest;
 use netrewind_store::time::SECOND_NS;
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::catalog::Edges;
-use super::kept::{self, DocumentReader, DocumentWriter};
-pub(super) use heaviest::heaviest;
-pub(crate) use opened::Rollups;
-use seam::BoundaryJoin;
-pub(super) use seam::{HourBoundary, HourSide, visit_open};
-pub use seam::{is_due as seam_is_due, seam, seam_adds_up};
-pub(super) use sums::Aggregate;
-use sums::{AggregateBuilder, SumsFile};
-pub(super) use table::{Table, TableKey, TableValue};
+use crate::boundary_join::{BoundaryJoin, HourSide};
+use crate::document::{DocumentReader, DocumentWriter};
+use crate::edges::Edges;
+use crate::record;
+use crate::sums_file::SumsFile;
+use aggregate::{Aggregate, AggregateBuilder};
+use framing::{RollupRecords, after_head, checked, identity, is_checked, parts_of, records, sum_of};
 
-/// Number of an hour's first records kept for each sort order; one more is kept.
-pub(super) const TOP_KEPT: usize = 1000;
 /// Maximum number of open records in a rollup being made, early ones and those going through, some 50 bytes each: with more
 /// there is no rollup.
 const OPEN_MAX: u64 = 1 << 20;
@@ -52,34 +46,35 @@ const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
 
 /// An hour, added up.
 #[derive(Debug)]
-pub(super) struct Rollup {
+pub struct Rollup {
     /// Sums of the records that are not open.
-    pub(super) whole: Aggregate,
+    pub whole: Aggregate,
     /// Totals of those that may have begun before, for use if there is nothing before.
-    pub(super) early_alone: Aggregate,
+    pub early_alone: Aggregate,
     /// Totals of those that may continue, for use if nothing follows.
-    pub(super) late_alone: Aggregate,
+    pub late_alone: Aggregate,
     early: Range<usize>,
     through: Range<usize>,
     seconds: Range<usize>,
 }
 
 impl Rollup {
-    fn is_whole(bytes: &[u8]) -> bool {
+    /// True if the checksum is right.
+    pub fn is_whole(bytes: &[u8]) -> bool {
         is_checked(MAGIC, bytes)
     }
 
-    /// Reads bytes written by [`Making::finish`] for the manifest of this identity.
-    fn of(file: Arc<SumsFile>, identity: u64) -> Option<Self> {
+    /// Reads bytes written by [`RollupBuilder::finish`] for this manifest; their checksum is known to be right.
+    pub fn of(file: Arc<SumsFile>, manifest: &Manifest) -> Option<Self> {
         let [whole, early_alone, late_alone, early, through, seconds] =
-            parts_of(&file.map, after_head(MAGIC, &file.map, &[identity])?)?;
+            parts_of(&file.map, after_head(MAGIC, &file.map, &[identity(manifest)?])?)?;
         let [whole, early_alone, late_alone] =
             [whole, early_alone, late_alone].map(|bytes| Aggregate { file: Arc::clone(&file), bytes });
         Some(Self { whole, early_alone, late_alone, early, through, seconds })
     }
 
     /// Adds the packets of all records.
-    pub(super) fn add_to(&self, series: &mut SeriesBuilder) {
+    pub fn add_to(&self, series: &mut SeriesBuilder) {
         for (second, packets, bytes) in self.seconds().unwrap_or_default() {
             series.add(Timestamp(second.saturating_mul(SECOND_NS)), packets, bytes);
         }
@@ -96,12 +91,12 @@ impl Rollup {
     }
 
     /// The records that reach through the hour.
-    pub(super) fn through(&self, encapsulations: &Encapsulations, to: &mut Vec<FlowPart>) -> Option<()> {
+    pub fn through(&self, encapsulations: &Encapsulations, to: &mut Vec<FlowPart>) -> Option<()> {
         self.records(&self.through, encapsulations, to)
     }
 
     /// Early records of conversations with another record that spans the hour: the early totals are without them.
-    pub(super) fn early(&self, encapsulations: &Encapsulations, to: &mut Vec<FlowPart>) -> Option<()> {
+    pub fn early(&self, encapsulations: &Encapsulations, to: &mut Vec<FlowPart>) -> Option<()> {
         self.records(&self.early, encapsulations, to)
     }
 
@@ -112,11 +107,11 @@ impl Rollup {
         to: &mut Vec<FlowPart>,
     ) -> Option<()> {
         let file = &self.whole.file;
-        records(file.map.get(bytes.clone())?, encapsulations, file.base.ns(), to)
+        records(file.map.get(bytes.clone())?, encapsulations, file.base().ns(), to)
     }
 
     /// True if everything in it can be read, and adds up to the manifest's totals.
-    fn adds_up(&self, manifest: &Manifest) -> bool {
+    pub fn adds_up(&self, manifest: &Manifest) -> bool {
         let read = || {
             let encapsulations = Encapsulations::default();
             let mut sums = Totals::default();
@@ -130,106 +125,17 @@ impl Rollup {
             let all = (manifest.packets, manifest.bytes);
             Some((sums.packets, sums.bytes) == all && sum_of(&self.seconds()?) == all)
         };
-        read().unwrap_or(false)
-    }
-}
-
-/// True if an hour has no rollup, or an undamaged one that adds up to the manifest's totals.
-pub fn rollup_adds_up(store: &netrewind_store::Store, manifest: &Manifest) -> bool {
-    matches!(store.rollup(manifest.hour), Ok(None))
-        || Rollups::default().rollup(store, manifest).is_some_and(|rollup| rollup.adds_up(manifest))
-}
-
-/// A number that two manifests share only if they are the same.
-fn identity(manifest: &Manifest) -> Option<u64> {
-    Some(xxh3_64(&serde_json::to_vec(manifest).ok()?))
-}
-
-/// Bytes behind the name of their format and their checksum.
-fn checked(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
-    [magic.as_slice(), &xxh3_64(bytes).to_be_bytes(), bytes].concat()
-}
-
-fn is_checked(magic: &[u8; 8], bytes: &[u8]) -> bool {
-    let mut from = DocumentReader(bytes);
-    from.array() == Some(*magic) && from.array().map(u64::from_be_bytes) == Some(xxh3_64(from.0))
-}
-
-/// Content behind the head of a file with these identities.
-fn after_head<'b>(magic: &[u8; 8], bytes: &'b [u8], identities: &[u64]) -> Option<&'b [u8]> {
-    // The checksum between them was verified when the file was opened.
-    let mut from = DocumentReader(bytes.strip_prefix(magic)?.get(8..)?);
-    let is_ours = identities.iter().all(|identity| from.array().map(u64::from_be_bytes) == Some(*identity));
-    is_ours.then_some(from.0)
-}
-
-/// Positions in a file of the parts that make up its rest.
-fn parts_of<const N: usize>(file: &[u8], rest: &[u8]) -> Option<[Range<usize>; N]> {
-    let mut from = DocumentReader(rest);
-    let mut parts = [const { 0..0 }; N];
-    for part in &mut parts {
-        let length = from.part()?.len();
-        let end = file.len() - from.0.len();
-        *part = end - length..end;
-    }
-    from.0.is_empty().then_some(parts)
-}
-
-/// The packets and bytes of all seconds.
-fn sum_of(seconds: &[(u64, u64, u64)]) -> (u64, u64) {
-    seconds.iter().fold((0, 0), |sums, (_, packets, bytes)| (sums.0 + packets, sums.1 + bytes))
-}
-
-/// Records one after the other.
-#[derive(Debug, Default)]
-struct RollupRecords {
-    count: u64,
-    documents: DocumentWriter,
-}
-
-impl RollupRecords {
-    fn add(&mut self, document: &[u8]) {
-        self.count += 1;
-        self.documents.bytes(document);
+        read().unwrap_or(false) && self.file().fault().is_none()
     }
 
-    /// Likewise, but beyond this many they are only counted.
-    fn add_up_to(&mut self, count_max: u64, document: impl FnOnce() -> Vec<u8>) {
-        match self.count < count_max {
-            true => self.add(&document()),
-            false => self.count += 1,
-        }
+    /// File that it was read from.
+    pub fn file(&self) -> &Arc<SumsFile> {
+        &self.whole.file
     }
-
-    /// As they are read: what has been loose can be joined.
-    fn parts(&self, encapsulations: &Encapsulations, manifest: &Manifest) -> Option<Vec<FlowPart>> {
-        let mut parts = Vec::new();
-        records(&self.to_bytes(), encapsulations, manifest.hour.start().ns(), &mut parts)?;
-        Some(parts)
-    }
-
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut to = DocumentWriter::default();
-        to.number(self.count);
-        to.0.extend_from_slice(&self.documents.0);
-        to.0
-    }
-}
-
-/// Adds the records that [`RollupRecords`] has written to others.
-fn records(
-    bytes: &[u8],
-    encapsulations: &Encapsulations,
-    base_ns: u64,
-    to: &mut Vec<FlowPart>,
-) -> Option<()> {
-    let mut from = DocumentReader(bytes);
-    from.list_into(to, |from| kept::read(from.part()?, encapsulations, base_ns).map(|(part, _)| part))?;
-    from.0.is_empty().then_some(())
 }
 
 /// A rollup that is being made.
-pub(super) struct Making<'q> {
+pub struct RollupBuilder<'q> {
     whole: AggregateBuilder<'q>,
     late: AggregateBuilder<'q>,
     early: RollupRecords,
@@ -239,8 +145,9 @@ pub(super) struct Making<'q> {
     encapsulations: &'q Encapsulations,
 }
 
-impl<'q> Making<'q> {
-    pub(super) fn new(buckets: Buckets, edges: Edges, encapsulations: &'q Encapsulations) -> Self {
+impl<'q> RollupBuilder<'q> {
+    /// Rollup of an hour with these edges; its series has these buckets.
+    pub fn new(buckets: Buckets, edges: Edges, encapsulations: &'q Encapsulations) -> Self {
         Self {
             whole: AggregateBuilder::new(encapsulations),
             late: AggregateBuilder::new(encapsulations),
@@ -253,13 +160,13 @@ impl<'q> Making<'q> {
     }
 
     /// Takes the series of a segment.
-    pub(super) fn see(&mut self, series: &SeriesBuilder) {
+    pub fn see(&mut self, series: &SeriesBuilder) {
         self.series.add_all(series);
     }
 
     /// Takes a record.
-    pub(super) fn take(&mut self, key: &FlowKey, body: &FlowCounters) {
-        let document = || kept::write(key, body, true, self.encapsulations, self.edges.base);
+    pub fn take(&mut self, key: &FlowKey, body: &FlowCounters) {
+        let document = || record::write(key, body, true, self.encapsulations, self.edges.base);
         match self.edges.sides(key, body, body.is_loose) {
             (false, false) => self.whole.take(key, body),
             (false, true) => self.late.take(key, body),
@@ -269,7 +176,7 @@ impl<'q> Making<'q> {
     }
 
     /// The bytes for this manifest; `None` if some of it is not exact.
-    pub(super) fn finish(self, manifest: &Manifest) -> Option<Vec<u8>> {
+    pub fn finish(self, manifest: &Manifest) -> Option<Vec<u8>> {
         let Self { whole, late, early, through, series, encapsulations, .. } = self;
         let seconds: Vec<(u64, u64, u64)> = series.counts().collect();
         let is_exact = series.is_exact()
@@ -279,12 +186,12 @@ impl<'q> Making<'q> {
         if !is_exact || !is_worth_it || manifest.is_divided || early.count.max(through.count) > OPEN_MAX {
             return None;
         }
-        let mut settling = BoundaryJoin::new(encapsulations, manifest.hour);
-        settling.leave(through.parts(encapsulations, manifest)?.iter());
+        let mut joining = BoundaryJoin::new(encapsulations, manifest.hour);
+        joining.leave(through.parts(encapsulations, manifest)?.iter());
         for part in early.parts(encapsulations, manifest)? {
-            settling.take(part, HourSide::Early);
+            joining.take(part, HourSide::Early);
         }
-        let (early_alone, early) = settling.finish_alone()?;
+        let (early_alone, early) = joining.finish_alone()?;
         let mut to = DocumentWriter::default();
         to.0.extend_from_slice(&identity(manifest)?.to_be_bytes());
         to.bytes(&whole.finish(manifest.hour)?.0);
