@@ -7,14 +7,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command, not a library")]
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::packet_ring::{PacketRing, RingConfig};
-use netrewind_recorder::{Config, Recorder, RecordingDescription};
+use netrewind_recorder::{Config, Platform, Recorder, RecordingDescription};
 use netrewind_store::Store;
-use netrewind_store::clock::{Clock, SystemClock};
 
 /// Time without packets that ends the recording.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -53,14 +51,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ring.block_bytes = u32::try_from(number(6, ring.block_bytes.into())?)?;
     ring.blocks = u32::try_from(ring_bytes / u64::from(ring.block_bytes))?;
 
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = Store::open_or_create(Path::new(folder), clock.now().wall, 0)?;
+    let platform = Platform::system();
+    let store = Store::open_or_create(Path::new(folder), platform.clock.now().wall, 0)?;
     let lock = store.lock("record_ring")?;
     netrewind_recorder::recover(&store, &mut |event| eprintln!("{event:?}"))?;
-    let rings = PacketRing::open(&ring, usize::try_from(number(2, 1)?)?, &clock)?;
+    let rings = PacketRing::open(&ring, usize::try_from(number(2, 1)?)?, &platform.clock)?;
     let sources = rings.into_iter().map(|ring| Box::new(ring) as Box<dyn Source>).collect();
     let description = RecordingDescription { capture_filter: None, version: "record_ring".into() };
-    let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut |_, _| None, clock)?;
+    let recorder =
+        Recorder::start(config, &description, &store, &lock, sources, &mut |_, _| None, &platform)?;
     wait_for_quiet(&recorder);
     let stopping = Instant::now();
     let summary = recorder.stop();

@@ -4,18 +4,20 @@
 //! completes exactly once, unless documented otherwise.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_store::{Mark, SegmentName};
+use netrewind_store::{Mark, SegmentName, Store};
 
-use crate::buffer_pool::Lease;
+use crate::buffer_pool::{BufferPool, Lease};
+use crate::retention::Keeper;
 
 mod file;
 mod file_worker;
 #[cfg(test)]
 pub(crate) mod sim;
 
-pub use file::FileDisk;
+pub use file::{FileDisk, FileDisks};
 
 /// A lane's key for one of its segments while that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +84,15 @@ pub enum DiskEvent {
     Notice(String),
 }
 
+/// The disk of a lane, whichever it is.
+pub type LaneDisk = Box<dyn Disk + Send>;
+
+/// Opens the disk of each lane.
+pub trait Disks: Send + Sync {
+    /// A disk that puts segments into `store`, for which `keeper` makes room, out of the buffers of `pool`.
+    fn open(&self, store: &Store, keeper: &Arc<Keeper>, pool: &Arc<BufferPool>) -> io::Result<LaneDisk>;
+}
+
 /// Keeps open segments.
 pub trait Disk {
     /// Room for a segment of `wanted_bytes`, as far as known without a look.
@@ -114,4 +125,42 @@ pub trait Disk {
 
     /// The next completion or event, waiting at most `patience` for it.
     fn next_event(&mut self, patience: Duration) -> Option<DiskEvent>;
+}
+
+impl Disk for LaneDisk {
+    fn room_bytes(&self, wanted_bytes: u64) -> u64 {
+        (**self).room_bytes(wanted_bytes)
+    }
+
+    fn create(&mut self, segment: SegmentKey, name: SegmentName, wanted_bytes: u64) {
+        (**self).create(segment, name, wanted_bytes);
+    }
+
+    fn write(&mut self, write: Write) {
+        (**self).write(write);
+    }
+
+    fn sync(&mut self, segment: SegmentKey) {
+        (**self).sync(segment);
+    }
+
+    fn publish(&mut self, segment: SegmentKey, mark: &Mark) -> io::Result<()> {
+        (**self).publish(segment, mark)
+    }
+
+    fn seal(&mut self, segment: SegmentKey, bytes: u64) {
+        (**self).seal(segment, bytes);
+    }
+
+    fn discard(&mut self, segment: SegmentKey) {
+        (**self).discard(segment);
+    }
+
+    fn leave(&mut self, segment: SegmentKey) {
+        (**self).leave(segment);
+    }
+
+    fn next_event(&mut self, patience: Duration) -> Option<DiskEvent> {
+        (**self).next_event(patience)
+    }
 }

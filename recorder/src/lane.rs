@@ -2,7 +2,7 @@
 //! disk and the sink only as traits.
 //!
 //! ```text
-//! accept -> Filling --full, or 0.5 s old--> Segment.blocks -> Disk::write -> in order: sink, sync, mark
+//! accept -> OpenBlock --full, or 0.5 s old--> Segment.blocks -> Disk::write -> in order: sink, sync, mark
 //!              \-- size, age, hour, link type --> closed -- --------------------> all written: Disk::seal
 //! ```
 //!
@@ -31,7 +31,7 @@ mod open_segment;
 #[cfg(test)]
 mod tests;
 
-use open_block::Filling;
+use open_block::OpenBlock;
 use open_segment::{LaneSegment, SegmentPhase};
 
 /// Free buffers that a lane wants before it takes more from a source: one ring block fits in two, and ends in a third if the
@@ -71,7 +71,7 @@ pub struct Lane<D> {
     feed: Option<SinkFeed>,
     now: Now,
     /// Belongs to the last of `segments`, which is then not closed.
-    filling: Option<Filling>,
+    open_block: Option<OpenBlock>,
     segments: VecDeque<LaneSegment>,
     next_key: u64,
     /// Bytes that the current segment may have.
@@ -121,7 +121,7 @@ impl<D: Disk> Lane<D> {
             pool,
             feed,
             now,
-            filling: None,
+            open_block: None,
             segments: VecDeque::new(),
             next_key: 0,
             room_bytes: config.segment_bytes,
@@ -165,9 +165,9 @@ impl<D: Disk> Lane<D> {
         if u64::from(packet.header.seconds) >= self.hour_ends {
             self.end_hour(packet.header.timestamp());
         }
-        if let Some(filling) = &mut self.filling
-            && filling.link_type() == packet.link_type
-            && filling.append(packet, caplen)
+        if let Some(open_block) = &mut self.open_block
+            && open_block.link_type() == packet.link_type
+            && open_block.append(packet, caplen)
         {
             return;
         }
@@ -178,10 +178,9 @@ impl<D: Disk> Lane<D> {
     #[cold]
     fn accept_elsewhere(&mut self, packet: &Packet<'_>, caplen: usize) {
         self.make_room(packet.link_type, RECORD_HEADER_BYTES + caplen);
-        let fits = self
-            .filling
-            .as_mut()
-            .is_some_and(|filling| filling.link_type() == packet.link_type && filling.append(packet, caplen));
+        let fits = self.open_block.as_mut().is_some_and(|open_block| {
+            open_block.link_type() == packet.link_type && open_block.append(packet, caplen)
+        });
         if !fits {
             self.account.dropped.disk += 1;
         }
@@ -207,9 +206,9 @@ impl<D: Disk> Lane<D> {
     }
 
     fn extent(&self) -> Option<CurrentSegment> {
-        self.filling.as_ref().map(|filling| CurrentSegment {
-            bytes: filling.segment_end(),
-            link_type: filling.link_type(),
+        self.open_block.as_ref().map(|open_block| CurrentSegment {
+            bytes: open_block.segment_end(),
+            link_type: open_block.link_type(),
             opened_ns: self.opened_ns,
         })
     }
@@ -241,18 +240,22 @@ impl<D: Disk> Lane<D> {
 
     /// Continues in the next buffer and submits the present one.
     fn go_on_in(&mut self, next: Buffer, is_rest: bool) {
-        let (Some(filling), Some(segment)) = (self.filling.take(), self.segments.back_mut()) else { return };
-        let (block, filling) = filling.go_on(next, is_rest);
+        let (Some(open_block), Some(segment)) = (self.open_block.take(), self.segments.back_mut()) else {
+            return;
+        };
+        let (block, open_block) = open_block.go_on(next, is_rest);
         segment.give(block, self.now.wall);
-        self.filling = Some(filling);
+        self.open_block = Some(open_block);
         self.advance();
     }
 
     /// Ends the current segment, if there is one.
     fn close(&mut self) {
-        let (Some(filling), Some(segment)) = (self.filling.take(), self.segments.back_mut()) else { return };
-        if filling.is_new() {
-            segment.give(filling.finish(), self.now.wall);
+        let (Some(open_block), Some(segment)) = (self.open_block.take(), self.segments.back_mut()) else {
+            return;
+        };
+        if open_block.is_new() {
+            segment.give(open_block.finish(), self.now.wall);
         }
         segment.closed = true;
         self.new_since_ns = None;
@@ -272,7 +275,7 @@ impl<D: Disk> Lane<D> {
             self.retry_at_ns,
         ));
         self.room_bytes = self.disk.room_bytes(self.config.segment_bytes);
-        self.filling = Some(Filling::first(buffer, link_type, self.room_bytes));
+        self.open_block = Some(OpenBlock::first(buffer, link_type, self.room_bytes));
         self.opened_ns = self.now.monotonic_ns;
         self.hour_ends = Hour::of(name.opened).end().ns() / SECOND_NS;
         self.new_since_ns = None;
@@ -336,7 +339,7 @@ impl<D: Disk> Lane<D> {
     }
 
     fn flush_if_due(&mut self) {
-        if !self.filling.as_ref().is_some_and(Filling::is_new) {
+        if !self.open_block.as_ref().is_some_and(OpenBlock::is_new) {
             // New bytes were written with a full block: the age of its last bytes, less than a sector, counts from now.
             self.new_since_ns = None;
             return;

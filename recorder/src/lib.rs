@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod lane;
+mod platform;
 pub mod recorder;
 pub mod recovery;
 pub mod retention;
@@ -28,6 +29,7 @@ mod sys;
 
 pub use config::Config;
 pub use lane::Lane;
+pub use platform::Platform;
 pub use recorder::{Recorder, RecorderError, RecordingDescription, RecordingSummary, Status};
 pub use recovery::recover;
 pub use sink_queue::{BlockSink, SegmentEnd, SegmentStart};

@@ -2,20 +2,22 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use netrewind_store::clock::Clock;
+use netrewind_store::clock::Waker;
+use netrewind_store::turns::{self, RunningWorker, Worker};
 use netrewind_store::{Account, Event, LaneLoad, Store, StoreLock, Timestamp, locked};
 
 use crate::buffer_pool::BufferPool;
 use crate::config::{Config, ConfigError};
-use crate::disk::FileDisk;
+use crate::disk::LaneDisk;
 use crate::lane::Lane;
+use crate::platform::Platform;
 use crate::retention::{Keeper, Usage};
-use crate::sink_queue::{self, BlockSink, SINK_NICENESS, SinkFeed};
+use crate::sink_queue::{self, BlockSink, SINK_NICENESS, SinkFeed, SinkWorker};
 use crate::source::{Source, SourceCounters};
 
+use self::housekeeping::Housekeeping;
 use self::lane_thread::LaneThread;
 use self::source_lanes::{LaneFactory, LaneSlot, Lanes};
 
@@ -152,7 +154,6 @@ struct RecorderState {
     stop: AtomicBool,
     lanes_ended: AtomicBool,
     status: Mutex<Status>,
-    clock: Arc<dyn Clock>,
     /// Lines that the logbook still had not taken at the end.
     unlogged: AtomicUsize,
 }
@@ -202,45 +203,43 @@ impl RecorderState {
 pub struct Recorder {
     shared: Arc<RecorderState>,
     factory: Arc<LaneFactory>,
-    lanes: Vec<JoinHandle<()>>,
-    watch: JoinHandle<()>,
-}
-
-fn spawn(
-    name: String,
-    what: &'static str,
-    work: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, RecorderError> {
-    let spawned = std::thread::Builder::new().name(name).spawn(work);
-    spawned.map_err(|source| RecorderError::Start { what, source })
+    lanes: Vec<Box<dyn RunningWorker>>,
+    housekeeping: Box<dyn RunningWorker>,
+    /// Wakes the housekeeping.
+    waker: Waker,
 }
 
 /// Starts the thread of a sink.
-fn start_sink(lane: u16, mut sink: Box<dyn BlockSink>) -> Result<(SinkFeed, JoinHandle<()>), RecorderError> {
-    let (feed, queue) = sink_queue::queue();
-    let serve = move || {
-        // Of this thread alone: setpriority(2). Refused nowhere, as it only lowers.
-        let _ = rustix::process::setpriority_process(None, SINK_NICENESS);
-        queue.serve(sink.as_mut());
-    };
-    Ok((feed, spawn(format!("sink-{lane}"), "the index thread", serve)?))
+fn start_sink(
+    lane: u16,
+    sink: Box<dyn BlockSink>,
+    platform: &Platform,
+) -> Result<(SinkFeed, Box<dyn RunningWorker>), RecorderError> {
+    let waker = Waker::default();
+    let (feed, queue) = sink_queue::queue(&waker);
+    let worker = Box::new(SinkWorker::new(queue, sink));
+    let started = platform.threads.start(format!("sink-{lane}"), SINK_NICENESS, &waker, worker);
+    let source = |source| RecorderError::Start { what: "the index thread", source };
+    Ok((feed, started.map_err(source)?))
 }
 
-/// A lane that writes files, with buffers of its own.
-fn file_lane(
+/// A lane with a disk and buffers of its own.
+fn open_lane(
     number: u16,
     interface: &str,
     config: Config,
     store: &Store,
     keeper: &Arc<Keeper>,
     feed: Option<SinkFeed>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Lane<FileDisk>, RecorderError> {
+    platform: &Platform,
+) -> Result<Lane<LaneDisk>, RecorderError> {
     let pool = BufferPool::new(config.buffers, config.buffer_bytes)
         .map_err(|source| RecorderError::Start { what: "buffers", source })?;
-    let disk = FileDisk::new(store.clone(), keeper.clone(), pool.clone(), clock.clone())
+    let disk = platform
+        .disks
+        .open(store, keeper, &pool)
         .map_err(|source| RecorderError::Start { what: "the disk thread", source })?;
-    Ok(Lane::new(number, interface, config, disk, pool, feed, clock.now()))
+    Ok(Lane::new(number, interface, config, disk, pool, feed, platform.clock.now()))
 }
 
 impl Recorder {
@@ -253,16 +252,17 @@ impl Recorder {
         lock: &StoreLock,
         sources: Vec<Box<dyn Source>>,
         sinks: &mut SinkMaker<'_>,
-        clock: Arc<dyn Clock>,
+        platform: &Platform,
     ) -> Result<Self, RecorderError> {
         let config = config.fitted(sources.len())?;
-        let (events, logbook_events) = mpsc::channel();
+        let waker = Waker::default();
+        let (events, logbook_events) = turns::queue(&waker);
         let keeper = Arc::new(Keeper::new(
             store.clone(),
             config.budget_bytes,
             config.age_max,
             sources.len(),
-            clock.clone(),
+            platform.clock.clone(),
             events.clone(),
         ));
         if let Err(error) = keeper.look_ahead(config.segment_bytes) {
@@ -285,7 +285,6 @@ impl Recorder {
             stop: AtomicBool::new(false),
             lanes_ended: AtomicBool::new(false),
             status: Mutex::default(),
-            clock,
             unlogged: AtomicUsize::new(0),
         });
         let factory = Arc::new(LaneFactory {
@@ -294,10 +293,12 @@ impl Recorder {
             store: store.clone(),
             keeper: keeper.clone(),
             shared: shared.clone(),
+            platform: platform.clone(),
             events,
             further: Mutex::new(further),
             sink_threads: Mutex::default(),
         });
+        let may_wait = platform.threads.may_wait_in_turns();
         let mut ready = Vec::new();
         for (number, (source, slot)) in sources.into_iter().zip(slots).enumerate() {
             let mut lanes =
@@ -305,22 +306,27 @@ impl Recorder {
             if !source.is_spare() {
                 lanes.begin()?;
             }
-            ready.push(LaneThread::new(source, lanes, shared.clone(), factory.events.clone()));
+            ready.push(LaneThread::new(source, lanes, shared.clone(), factory.events.clone(), may_wait));
         }
-        // Their first events wait for the watch thread.
-        let watch = housekeeping::Watch::new(
+        let start = |what, name: String, waker: &Waker, worker: Box<dyn Worker>| {
+            let started = platform.threads.start(name, 0, waker, worker);
+            started.map_err(|source| RecorderError::Start { what, source })
+        };
+        // The lanes' first events wait for it.
+        let housekeeping = Housekeeping::new(
             store,
             guard::Guard::new(store, lock),
             shared.clone(),
             keeper,
             logbook_events,
+            platform.clock.now(),
         );
-        let watch = spawn("watch".into(), "the watch thread", move || watch.run())?;
-        let mut lanes = Vec::new();
-        for (number, thread) in ready.into_iter().enumerate() {
-            lanes.push(spawn(format!("lane-{number}"), "a lane thread", move || thread.run())?);
-        }
-        Ok(Self { shared, factory, lanes, watch })
+        let housekeeping = start("the watch thread", "watch".into(), &waker, Box::new(housekeeping))?;
+        let lanes = ready.into_iter().enumerate().map(|(number, thread)| {
+            start("a lane thread", format!("lane-{number}"), &Waker::default(), Box::new(thread))
+        });
+        let lanes = lanes.collect::<Result<_, _>>()?;
+        Ok(Self { shared, factory, lanes, housekeeping, waker })
     }
 
     /// Current status.
@@ -340,7 +346,7 @@ impl Recorder {
 
     /// True if all sources have ended by themselves, or all lanes.
     pub fn is_finished(&self) -> bool {
-        self.lanes.iter().all(JoinHandle::is_finished)
+        self.lanes.iter().all(|lane| lane.is_finished())
     }
 
     /// Stops: writes the packets that have arrived, seals all segments, lets the sinks finish. Takes as long as the disk and the
@@ -349,18 +355,19 @@ impl Recorder {
         self.shared.stop.store(true, Ordering::Release);
         let mut discrepancies = Vec::new();
         for (number, lane) in self.lanes.into_iter().enumerate() {
-            if lane.join().is_err() {
+            if !lane.join() {
                 discrepancies.push(format!("lane {number} stopped because of a bug (panic) in netrewind"));
             }
         }
         // A lane that was never opened has a sink too, and others may wait for it.
         locked(&self.factory.further).clear();
         let sinks = std::mem::take(&mut *locked(&self.factory.sink_threads));
-        if sinks.into_iter().filter_map(|sink| sink.join().err()).count() > 0 {
+        if sinks.into_iter().map(RunningWorker::join).filter(|is_well| !is_well).count() > 0 {
             discrepancies.push("a sink stopped because of a bug (panic) in netrewind".into());
         }
         self.shared.lanes_ended.store(true, Ordering::Release);
-        if self.watch.join().is_err() {
+        self.waker.wake();
+        if !self.housekeeping.join() {
             discrepancies.push("the watch thread stopped because of a bug (panic) in netrewind".into());
         }
         let unlogged = self.shared.unlogged.load(Ordering::Acquire);

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use netrewind_store::{SegmentName, Timestamp};
 
-pub use keeper::Keeper;
 pub(crate) use keeper::lacks_room;
+pub use keeper::{Attempt, FREED_LOOK_INTERVAL, Keeper};
 
 /// A sealed segment that could expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, TryRecvError};
 
+use netrewind_store::clock::{Now, Waker};
+use netrewind_store::turns::{self, NextTurn, QueueSender, Worker};
 use netrewind_store::{LinkType, SegmentName, Timestamp};
 
 use crate::buffer_pool::Lease;
@@ -103,7 +105,7 @@ enum SinkMessage {
 
 /// The lane's end of the queue to a sink. Never waits.
 pub struct SinkFeed {
-    queue: mpsc::Sender<SinkMessage>,
+    queue: QueueSender<SinkMessage>,
     waiting: Arc<AtomicUsize>,
     held: Arc<AtomicUsize>,
 }
@@ -154,32 +156,46 @@ pub struct SinkQueue {
     waiting: Arc<AtomicUsize>,
 }
 
-/// A queue between a lane and its sink.
-pub fn queue() -> (SinkFeed, SinkQueue) {
-    let (sender, receiver) = mpsc::channel();
+/// A queue between a lane and its sink, which wakes whoever serves the sink.
+pub fn queue(waker: &Waker) -> (SinkFeed, SinkQueue) {
+    let (sender, receiver) = turns::queue(waker);
     let waiting = Arc::new(AtomicUsize::new(0));
     let held = Arc::new(AtomicUsize::new(0));
     (SinkFeed { queue: sender, waiting: waiting.clone(), held }, SinkQueue { queue: receiver, waiting })
 }
 
 impl SinkQueue {
-    /// Serves `sink` until the lane is gone and everything that it sent has been taken.
-    pub fn serve(&self, sink: &mut dyn BlockSink) {
-        for message in &self.queue {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            deliver(message, sink);
+    /// Serves `sink` with everything that waits.
+    pub(crate) fn serve(&self, sink: &mut dyn BlockSink) -> NextTurn {
+        loop {
+            match self.queue.try_recv() {
+                Ok(message) => {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    deliver(message, sink);
+                }
+                Err(TryRecvError::Empty) => return NextTurn::WhenWoken,
+                // The lane is gone.
+                Err(TryRecvError::Disconnected) => return NextTurn::Never,
+            }
         }
     }
 }
 
-#[cfg(test)]
-impl SinkQueue {
-    /// Serves `sink` with the messages that wait.
-    pub(crate) fn serve_waiting(&self, sink: &mut dyn BlockSink) {
-        while let Ok(message) = self.queue.try_recv() {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            deliver(message, sink);
-        }
+/// Serves a sink until the lane is gone and everything that it sent has been taken.
+pub(crate) struct SinkWorker {
+    queue: SinkQueue,
+    sink: Box<dyn BlockSink>,
+}
+
+impl SinkWorker {
+    pub fn new(queue: SinkQueue, sink: Box<dyn BlockSink>) -> Self {
+        Self { queue, sink }
+    }
+}
+
+impl Worker for SinkWorker {
+    fn turn(&mut self, _: Now) -> NextTurn {
+        self.queue.serve(self.sink.as_mut())
     }
 }
 

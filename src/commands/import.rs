@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use netrewind_recorder::Platform;
 use netrewind_recorder::recorder::ImportedSource;
 use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::capture_file::{CaptureFile, LeftOut};
 use netrewind_store::Account;
-use netrewind_store::clock::SystemClock;
 
 use super::{StoreArgument, WritingArguments, record};
 use crate::index_writer::IndexThreads;
@@ -64,14 +64,14 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     });
     let mut line = StatusLine::new();
     let config = arguments.writing.config();
-    let clock = Arc::new(SystemClock::new());
+    let platform = Platform::system();
     let imported = netrewind_recorder::recorder::import(
         config,
         store,
         &writing.lock,
         &mut sources,
         &mut sinks,
-        clock,
+        &platform,
         &mut |account| {
             show(&mut line, account);
             !stop.load(Ordering::Relaxed)

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use netrewind_catalog::expiry::CatalogLimits;
 use netrewind_http::Server;
-use netrewind_recorder::Config;
 use netrewind_recorder::recorder::{
     LaneStatus, Recorder, RecordingDescription, RecordingSummary, SourceAccount, Status, by_source,
 };
@@ -18,8 +17,9 @@ use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
 use netrewind_recorder::source::{Source, SourceError};
+use netrewind_recorder::{Config, Platform};
 use netrewind_store::Account;
-use netrewind_store::clock::{Clock, SystemClock};
+use netrewind_store::clock::Clock;
 use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::time::SECOND_NS;
 
@@ -200,8 +200,8 @@ pub fn run(arguments: &RecordArguments) -> Result<Outcome, Failure> {
 
 /// Records until told to stop, and serves meanwhile if asked to.
 pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -> Result<Outcome, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let sources = arguments.sources(&clock)?;
+    let platform = Platform::system();
+    let sources = arguments.sources(&platform.clock)?;
     let are_down = sources.iter().filter(|source| source.is_down());
     let waited_for = are_down.map(|source| (source.name().to_owned(), String::new())).collect();
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
@@ -221,7 +221,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
         capture_filter: arguments.capture_filter.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut sinks, clock)?;
+    let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut sinks, &platform)?;
     greet(arguments, &config);
     let (mut manager, mut turns) = (Manager::new(), Turns::default());
     manager.ready(&format!("recording {}", arguments.names()));

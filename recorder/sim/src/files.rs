@@ -15,7 +15,7 @@ use netrewind_store::files::{FileStatus, FileSystemSpace, Files, OpenMode, Store
 mod handle;
 mod tree;
 
-use handle::SimFile;
+use handle::SimHandle;
 use tree::{FileTree, NodeId};
 
 /// The error number of a device that fails: errno(3).
@@ -135,7 +135,7 @@ impl SimFiles {
     }
 
     fn handle(&self, node: NodeId, path: &Path) -> Box<dyn StoreFile> {
-        Box::new(SimFile::new(self.clone(), node, path.to_owned()))
+        Box::new(SimHandle::new(self.clone(), node, path.to_owned()))
     }
 }
 

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_store::clock::Clock;
+use netrewind_store::turns::Threads;
 use netrewind_store::{Mark, SegmentName, Store};
 use rustix::fs::OFlags;
 
 use super::file_worker::{Done, FileWorker, Job, OpenFiles};
-use super::{Disk, DiskEvent, SegmentKey, Write};
+use super::{Disk, DiskEvent, Disks, LaneDisk, SegmentKey, Write};
 use crate::buffer_pool::{ALIGNMENT_BYTES, BufferPool};
 use crate::retention::Keeper;
 use crate::sys::write_ring::WriteRing;
@@ -54,24 +55,38 @@ pub struct FileDisk {
     clock: Arc<dyn Clock>,
 }
 
+/// Opens a [`FileDisk`] for each lane.
+pub struct FileDisks {
+    /// Times the writes.
+    pub clock: Arc<dyn Clock>,
+    /// Starts a worker for each disk.
+    pub threads: Arc<dyn Threads>,
+}
+
+impl Disks for FileDisks {
+    fn open(&self, store: &Store, keeper: &Arc<Keeper>, pool: &Arc<BufferPool>) -> io::Result<LaneDisk> {
+        let file_worker = FileWorker::new(store.clone(), keeper.clone(), &*self.threads)?;
+        Ok(Box::new(FileDisk::new(file_worker, keeper.clone(), pool.clone(), self.clock.clone())))
+    }
+}
+
 impl FileDisk {
-    /// Puts segments into `store`, for which `keeper` makes room. `clock` times the writes.
-    pub fn new(
-        store: Store,
+    fn new(
+        file_worker: FileWorker,
         keeper: Arc<Keeper>,
         pool: Arc<BufferPool>,
         clock: Arc<dyn Clock>,
-    ) -> io::Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             open: HashMap::new(),
-            file_worker: FileWorker::new(store, keeper.clone(), clock.clone())?,
+            file_worker,
             keeper,
             writer: WriteBackend::NotYet,
             pool,
             ready: VecDeque::new(),
             has_noted_cache: false,
             clock,
-        })
+        }
     }
 
     fn notice(&mut self, text: String) {

@@ -5,20 +5,20 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_store::clock::Clock;
+use netrewind_store::clock::{Now, Waker};
 use netrewind_store::files::StoreFile;
 use netrewind_store::store::FileLocation;
+use netrewind_store::turns::{NextTurn, QueueSender, RunningWorker, Threads, Worker, queue};
 use netrewind_store::{Mark, SegmentName, Store, StoreError};
 use rustix::fs::{FallocateFlags, OFlags};
 
 use super::{DiskEvent, SegmentKey, Write};
 use crate::buffer_pool::ALIGNMENT_BYTES;
-use crate::retention::Keeper;
+use crate::retention::{Attempt, FREED_LOOK_INTERVAL, Keeper};
 
 /// Interval between two checks of the names of open segments: somebody may rename or remove their folder.
 const LOOK_INTERVAL: Duration = Duration::from_millis(400);
@@ -61,31 +61,27 @@ pub(super) enum Done {
 
 /// The thread, as its lane sees it.
 pub(super) struct FileWorker {
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<QueueSender<Job>>,
     done: mpsc::Receiver<Done>,
     pending: usize,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Box<dyn RunningWorker>>,
 }
 
 impl FileWorker {
-    pub fn new(store: Store, keeper: Arc<Keeper>, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let (jobs, jobs_taken) = mpsc::channel();
+    pub fn new(store: Store, keeper: Arc<Keeper>, threads: &dyn Threads) -> io::Result<Self> {
+        let waker = Waker::default();
+        let (jobs, jobs_taken) = queue(&waker);
         let (done_sender, done) = mpsc::channel();
-        let mut worker = Worker { store, keeper, open: HashMap::new(), clock, looked_ns: 0 };
-        let work = move || {
-            loop {
-                let answer = match jobs_taken.recv_timeout(LOOK_INTERVAL) {
-                    Ok(job) => worker.carry_out(job),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                };
-                let answers = answer.into_iter().chain(worker.look_if_due());
-                if !answers.map(|answer| done_sender.send(answer)).all(|sent| sent.is_ok()) {
-                    return;
-                }
-            }
+        let worker = FileJobs {
+            store,
+            keeper,
+            open: HashMap::new(),
+            jobs: jobs_taken,
+            postponed: None,
+            done: done_sender,
+            looked_ns: 0,
         };
-        let thread = std::thread::Builder::new().name("disk".into()).spawn(work)?;
+        let thread = threads.start("disk".into(), 0, &waker, Box::new(worker))?;
         Ok(Self { jobs: Some(jobs), done, pending: 0, thread: Some(thread) })
     }
 
@@ -120,27 +116,75 @@ impl Drop for FileWorker {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }
 
+/// What has become of a job.
+enum JobOutcome {
+    Answered(Done),
+    /// Nobody waits for an answer.
+    Unanswered,
+    /// To be tried again: expired space is not free yet.
+    Postponed(Job),
+}
+
 /// State of the thread.
-struct Worker {
+struct FileJobs {
     store: Store,
     keeper: Arc<Keeper>,
     open: HashMap<SegmentKey, OpenFiles>,
-    clock: Arc<dyn Clock>,
+    jobs: mpsc::Receiver<Job>,
+    /// Comes before all others.
+    postponed: Option<Job>,
+    done: mpsc::Sender<Done>,
     looked_ns: u64,
 }
 
-impl Worker {
-    fn carry_out(&mut self, job: Job) -> Option<Done> {
-        Some(match job {
+impl Worker for FileJobs {
+    fn turn(&mut self, now: Now) -> NextTurn {
+        self.work(now).unwrap_or(NextTurn::Never)
+    }
+}
+
+impl FileJobs {
+    /// Carries out the jobs that wait; `None` if there will be no more.
+    fn work(&mut self, now: Now) -> Option<NextTurn> {
+        loop {
+            let job = match self.postponed.take().map_or_else(|| self.jobs.try_recv(), Ok) {
+                Ok(job) => job,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return None,
+            };
+            match self.carry_out(job) {
+                JobOutcome::Answered(done) => self.done.send(done).ok()?,
+                JobOutcome::Unanswered => {}
+                JobOutcome::Postponed(job) => {
+                    self.postponed = Some(job);
+                    return Some(NextTurn::At(now.after(FREED_LOOK_INTERVAL)));
+                }
+            }
+        }
+        if now.since(self.looked_ns) >= LOOK_INTERVAL {
+            self.looked_ns = now.monotonic_ns;
+            for event in self.look() {
+                self.done.send(Done::Unasked(event)).ok()?;
+            }
+        }
+        Some(NextTurn::At(now.after(LOOK_INTERVAL.saturating_sub(now.since(self.looked_ns)))))
+    }
+
+    fn carry_out(&mut self, job: Job) -> JobOutcome {
+        JobOutcome::Answered(match job {
             Job::Create { segment, name, wanted_bytes } => {
                 let store = &self.store;
                 let made = self.keeper.create(name.lane, wanted_bytes, |bytes| create(store, &name, bytes));
-                let result = made.map(|(files, _)| files);
+                let result = match made {
+                    Ok(Attempt::Wait) => return JobOutcome::Postponed(job),
+                    Ok(Attempt::Done(files, _)) => Ok(files),
+                    Err(error) => Err(error),
+                };
                 if let Ok(files) = &result {
                     self.open.insert(segment, files.clone());
                 }
@@ -161,11 +205,11 @@ impl Worker {
                 self.open.remove(&segment);
                 // Left behind, it is removed by the next recovery.
                 let _ = self.store.remove(&name);
-                return None;
+                return JobOutcome::Unanswered;
             }
             Job::Leave { segment } => {
                 self.open.remove(&segment);
-                return None;
+                return JobOutcome::Unanswered;
             }
         })
     }
@@ -179,13 +223,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Checks, if due, that the names of open segments still lead to them.
-    fn look_if_due(&mut self) -> Vec<Done> {
-        let now_ns = self.clock.now().monotonic_ns;
-        if u128::from(now_ns.saturating_sub(self.looked_ns)) < LOOK_INTERVAL.as_nanos() {
-            return Vec::new();
-        }
-        self.looked_ns = now_ns;
+    /// Checks that the names of open segments still lead to them.
+    fn look(&mut self) -> Vec<DiskEvent> {
         let mut found = Vec::new();
         let mut gone = Vec::new();
         for (&segment, files) in &self.open {
@@ -205,7 +244,7 @@ impl Worker {
             }
         }
         gone.iter().for_each(|segment| drop(self.open.remove(segment)));
-        found.into_iter().map(Done::Unasked).collect()
+        found
     }
 }
 

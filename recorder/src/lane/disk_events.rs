@@ -129,10 +129,10 @@ impl<D: Disk> Lane<D> {
         self.is_disk_failing = false;
         self.is_out_of_room = false;
         if at + 1 == self.segments.len()
-            && let Some(filling) = &mut self.filling
+            && let Some(open_block) = &mut self.open_block
         {
             self.room_bytes = room_bytes.min(self.config.segment_bytes);
-            filling.limit_to(self.room_bytes);
+            open_block.limit_to(self.room_bytes);
         }
         let segment = &mut self.segments[at];
         segment.state = SegmentPhase::Ready;
@@ -247,9 +247,9 @@ impl<D: Disk> Lane<D> {
         if at + 1 < self.segments.len() {
             return Contents::NONE;
         }
-        let Some(filling) = self.filling.take() else { return Contents::NONE };
+        let Some(open_block) = self.open_block.take() else { return Contents::NONE };
         self.new_since_ns = None;
-        *filling.contents()
+        *open_block.contents()
     }
 
     /// Ends a segment whose file is gone: all its records are dropped, the promised ones as well. The next packet starts another.

@@ -49,7 +49,7 @@ pub(crate) struct Block {
 
 /// A buffer that is being filled with the records of one segment.
 #[derive(Debug)]
-pub(crate) struct Filling {
+pub(crate) struct OpenBlock {
     buffer: Buffer,
     offset: u64,
     /// Start of the records in no earlier block.
@@ -67,7 +67,7 @@ fn aligned_down(bytes: usize) -> usize {
     bytes / ALIGNMENT_BYTES * ALIGNMENT_BYTES
 }
 
-impl Filling {
+impl OpenBlock {
     /// The first buffer of a segment of at most `segment_bytes`.
     pub fn first(mut buffer: Buffer, link_type: LinkType, segment_bytes: u64) -> Self {
         buffer[..FILE_HEADER_BYTES].copy_from_slice(&file_header(link_type));
@@ -83,7 +83,7 @@ impl Filling {
         is_new: bool,
     ) -> Self {
         let contents = Contents::NONE;
-        let mut filling = Self {
+        let mut open_block = Self {
             buffer,
             offset,
             new_from,
@@ -94,8 +94,8 @@ impl Filling {
             contents,
             is_new,
         };
-        filling.limit_to(segment_bytes);
-        filling
+        open_block.limit_to(segment_bytes);
+        open_block
     }
 
     /// Limits the segment to this many bytes from now on; its records stay.
@@ -160,9 +160,9 @@ impl Filling {
         let carried = self.end - carried_from;
         let offset = self.offset + carried_from as u64;
         let is_new = carried > 0 && !is_rest;
-        let mut filling = Self::at(next, offset, carried, self.link_type, self.segment_bytes, is_new);
-        filling.buffer[..carried].copy_from_slice(&self.buffer[carried_from..self.end]);
-        (self.into_block(is_rest), filling)
+        let mut open_block = Self::at(next, offset, carried, self.link_type, self.segment_bytes, is_new);
+        open_block.buffer[..carried].copy_from_slice(&self.buffer[carried_from..self.end]);
+        (self.into_block(is_rest), open_block)
     }
 
     /// Hands the records over as the segment's last block.

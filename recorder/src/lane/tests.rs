@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use netrewind_store::clock::Now;
+use netrewind_store::clock::{Now, Waker};
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
 use netrewind_store::{LinkType, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp};
 use proptest::prelude::*;
@@ -95,7 +95,7 @@ impl Rig {
         };
         let disk = SimDisk::new(seed, faults);
         let pool = BufferPool::new(BUFFERS, BUFFER_BYTES).unwrap();
-        let (feed, queue) = sink_queue::queue();
+        let (feed, queue) = sink_queue::queue(&Waker::default());
         let lane = Lane::new(2, "sim0", config, disk.clone(), pool, Some(feed), now);
         let sink = Collector::default();
         Self { lane, disk, chance: Chance::new(seed ^ 77), now, sink, queue, given: Vec::new() }
@@ -126,7 +126,7 @@ impl Rig {
         self.now.wall = Timestamp(1_700_000_000_000_000_000 + jump);
         self.lane.step(self.now);
         if self.chance.once_in(3) {
-            self.queue.serve_waiting(&mut self.sink);
+            self.queue.serve(&mut self.sink);
         }
     }
 
@@ -206,7 +206,7 @@ proptest! {
         rig.run(600);
         rig.finish();
         let account = rig.lane.account();
-        rig.queue.serve_waiting(&mut rig.sink);
+        rig.queue.serve(&mut rig.sink);
         let mut numbers = Vec::new();
         let mut records = 0;
         let state = rig.disk.0.lock().unwrap();

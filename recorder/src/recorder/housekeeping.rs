@@ -4,8 +4,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use netrewind_store::clock::Now;
 use netrewind_store::logbook::LogbookEntry;
 use netrewind_store::time::SECOND_NS;
+use netrewind_store::turns::{NextTurn, Worker};
 use netrewind_store::{Account, Event, Store, StoreError, Timestamp};
 
 use super::guard::Guard;
@@ -15,7 +17,7 @@ use crate::account;
 use crate::clock::ClockWatch;
 use crate::retention::Keeper;
 
-/// Longest sleep of the watch thread.
+/// Longest time between two turns of the watch thread.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Interval of logbook lines for a lane without traffic.
 const SIGN_OF_LIFE_SECONDS: u64 = 10;
@@ -26,7 +28,8 @@ const SINCE_AFTER_NS: u64 = SECOND_NS / 2 * 3;
 /// Attempts to write a failing logbook at the end.
 const END_TRIES: u32 = 20;
 
-pub(super) struct Watch {
+/// Work of the watch thread.
+pub(super) struct Housekeeping {
     journal: Journal,
     shared: Arc<RecorderState>,
     keeper: Arc<Keeper>,
@@ -37,17 +40,54 @@ pub(super) struct Watch {
     seconds: u64,
     /// Each lane's account as logged so far, and the end of the time that it covers.
     logged: Vec<(Account, Timestamp)>,
+    phase: HousekeepingPhase,
 }
 
-impl Watch {
+/// Part of the recording that a turn belongs to.
+#[derive(Clone, Copy, Debug)]
+enum HousekeepingPhase {
+    Begin,
+    Recording,
+    /// All lanes have ended; the logbook has failed to take the last lines so many times.
+    End(u32),
+}
+
+impl Worker for Housekeeping {
+    fn turn(&mut self, now: Now) -> NextTurn {
+        if let HousekeepingPhase::End(tries) = self.phase {
+            return self.end(now, tries);
+        }
+        if let HousekeepingPhase::Begin = self.phase {
+            self.tend();
+            self.phase = HousekeepingPhase::Recording;
+        }
+        // Read before the queue: what was sent before the end is in it.
+        let is_end = self.shared.lanes_ended.load(Ordering::Acquire);
+        while let Ok(event) = self.events.try_recv() {
+            self.log(now, event);
+        }
+        self.look_after_store(now);
+        let passed_ns = now.monotonic_ns.saturating_sub(self.second_began_ns);
+        if passed_ns >= SECOND_NS || is_end {
+            self.second(now, passed_ns);
+        }
+        if is_end {
+            self.tend();
+            return self.end(now, 0);
+        }
+        NextTurn::At(now.after(PATIENCE))
+    }
+}
+
+impl Housekeeping {
     pub fn new(
         store: &Store,
         guard: Guard,
         shared: Arc<RecorderState>,
         keeper: Arc<Keeper>,
         events: mpsc::Receiver<Event>,
+        now: Now,
     ) -> Self {
-        let now = shared.clock.now();
         Self {
             journal: Journal::new(store),
             shared,
@@ -58,43 +98,22 @@ impl Watch {
             second_began_ns: now.monotonic_ns,
             seconds: 0,
             logged: Vec::new(),
+            phase: HousekeepingPhase::Begin,
         }
-    }
-
-    pub fn run(mut self) {
-        self.tend();
-        loop {
-            // Read before the queue: what was sent before the end is in it.
-            let is_end = self.shared.lanes_ended.load(Ordering::Acquire);
-            if let Ok(event) = self.events.recv_timeout(if is_end { Duration::ZERO } else { PATIENCE }) {
-                self.log(event);
-            }
-            while let Ok(event) = self.events.try_recv() {
-                self.log(event);
-            }
-            self.look_after_store();
-            let passed_ns = self.shared.clock.now().monotonic_ns.saturating_sub(self.second_began_ns);
-            if passed_ns >= SECOND_NS || is_end {
-                self.second(passed_ns);
-            }
-            if is_end {
-                break;
-            }
-        }
-        self.tend();
-        self.end();
     }
 
     /// Writes the remaining lines, unless the logbook fails for too long.
-    fn end(&mut self) {
-        for _ in 0..END_TRIES {
-            let written = self.journal.write();
-            if self.note(written) {
-                return;
-            }
-            self.shared.clock.sleep(PATIENCE);
+    fn end(&mut self, now: Now, tries: u32) -> NextTurn {
+        let written = self.journal.write();
+        if self.note(written) {
+            return NextTurn::Never;
+        }
+        self.phase = HousekeepingPhase::End(tries + 1);
+        if tries + 1 < END_TRIES {
+            return NextTurn::At(now.after(PATIENCE));
         }
         self.shared.set_unlogged(self.journal.unwritten());
+        NextTurn::Never
     }
 
     /// Notes that the logbook cannot be written, on a full disk for instance; recording goes on. The lines are retried every
@@ -109,17 +128,16 @@ impl Watch {
         is_written
     }
 
-    fn log(&mut self, event: Event) {
-        let logged = self.journal.log(self.shared.clock.now().wall, event);
+    fn log(&mut self, now: Now, event: Event) {
+        let logged = self.journal.log(now.wall, event);
         self.note(logged);
     }
 
-    fn second(&mut self, passed_ns: u64) {
-        let now = self.shared.clock.now();
+    fn second(&mut self, now: Now, passed_ns: u64) {
         self.second_began_ns = now.monotonic_ns;
         self.seconds += 1;
         if let Some(by_ns) = self.clock.step(now) {
-            self.log(Event::ClockStep { by_ns });
+            self.log(now, Event::ClockStep { by_ns });
         }
         let lanes = self.end_second();
         let mut total = Account::default();
@@ -184,9 +202,9 @@ impl Watch {
 
     /// Restores missing parts of the store, makes room ahead, and publishes the reason that nothing can be written, if any. Ends
     /// the recording if the store is gone.
-    fn look_after_store(&mut self) {
-        let found = self.guard.look(self.shared.clock.now().monotonic_ns);
-        found.events.into_iter().for_each(|event| self.log(event));
+    fn look_after_store(&mut self, now: Now) {
+        let found = self.guard.look(now.monotonic_ns);
+        found.events.into_iter().for_each(|event| self.log(now, event));
         found.notices.into_iter().for_each(|notice| self.shared.notice(notice));
         if let Some(reason) = found.end {
             self.shared.fail(reason);

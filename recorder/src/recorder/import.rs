@@ -2,20 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_store::clock::Clock;
+use netrewind_store::clock::Waker;
+use netrewind_store::turns::{self, RunningWorker};
 use netrewind_store::{
     Account, Drops, Event, LinkType, SegmentName, Store, StoreError, StoreLock, Timestamp,
 };
 
 use super::guard::Guard;
 use super::journal::Journal;
-use super::{RecorderError, SinkMaker, file_lane, start_sink};
+use super::{RecorderError, SinkMaker, open_lane, start_sink};
 use crate::config::Config;
-use crate::disk::FileDisk;
+use crate::disk::LaneDisk;
 use crate::lane::{Lane, SegmentOrigin};
+use crate::platform::Platform;
 use crate::retention::Keeper;
 use crate::source::capture_file::LeftOut;
 use crate::source::{Packet, Received, ReportedDrops, Source, SourceError, SourceInterface};
@@ -100,7 +101,7 @@ struct ImportLane {
     is_of_file: bool,
     /// True if it takes all packets without a lane of their own.
     is_shared: bool,
-    lane: Lane<FileDisk>,
+    lane: Lane<LaneDisk>,
 }
 
 impl ImportLane {
@@ -127,14 +128,14 @@ struct Importer<'a, 'b> {
     guard: Guard,
     own: Own,
     sinks: &'a mut SinkMaker<'b>,
-    clock: Arc<dyn Clock>,
+    platform: &'a Platform,
     lanes: Vec<ImportLane>,
     /// The lane that took the last packet.
     current: usize,
     seen: FileProgress,
     /// Notice that lanes are shared.
     shared: Option<String>,
-    sink_threads: Vec<JoinHandle<()>>,
+    sink_threads: Vec<Box<dyn RunningWorker>>,
     journal: Journal,
     expired: mpsc::Receiver<Event>,
     failing_since_ns: Option<u64>,
@@ -150,13 +151,14 @@ pub fn import(
     lock: &StoreLock,
     sources: &mut dyn Iterator<Item = Box<dyn Source>>,
     sinks: &mut SinkMaker<'_>,
-    clock: Arc<dyn Clock>,
+    platform: &Platform,
     go_on: &mut dyn FnMut(&Account) -> bool,
 ) -> Result<Import, RecorderError> {
     let config = Config { wait_for_sink: true, buffers: IMPORT_BUFFERS, ..config };
     let config = config.fitted(IMPORT_LANES_MAX).or_else(|_| config.fitted(1))?;
-    let (events, expired) = mpsc::channel();
-    let keeper = Keeper::new(store.clone(), config.budget_bytes, config.age_max, 1, clock.clone(), events);
+    let (events, expired) = turns::queue(&Waker::default());
+    let keeper =
+        Keeper::new(store.clone(), config.budget_bytes, config.age_max, 1, platform.clock.clone(), events);
     let looked = keeper.expire_old(&|_| false).and_then(|()| keeper.look_ahead(config.segment_bytes));
     looked.map_err(|error| RecorderError::Start {
         what: "the check of the store",
@@ -169,7 +171,7 @@ pub fn import(
         guard: Guard::new(store, lock),
         own: Own::default(),
         sinks,
-        clock,
+        platform,
         lanes: Vec::new(),
         current: 0,
         seen: FileProgress::default(),
@@ -273,7 +275,7 @@ impl Importer<'_, '_> {
 
     /// Ends the segments of the file, and frees its lanes for the next.
     fn end_file(&mut self) {
-        let now = self.clock.now();
+        let now = self.platform.clock.now();
         for open in self.lanes.iter_mut().filter(|open| open.is_of_file) {
             open.lane.finish(now);
             (open.is_of_file, open.is_shared) = (false, false);
@@ -344,10 +346,10 @@ impl Importer<'_, '_> {
         }
     }
 
-    fn new_lane(&mut self, number: u16) -> Result<Lane<FileDisk>, RecorderError> {
+    fn new_lane(&mut self, number: u16) -> Result<Lane<LaneDisk>, RecorderError> {
         let feed = match (self.sinks)(number, &self.keeper) {
             Some(sink) => {
-                let (feed, thread) = start_sink(number, sink)?;
+                let (feed, thread) = start_sink(number, sink, self.platform)?;
                 self.sink_threads.push(thread);
                 Some(feed)
             }
@@ -355,7 +357,7 @@ impl Importer<'_, '_> {
         };
         let buffers = if number == 0 { self.config.buffers } else { FURTHER_BUFFERS };
         let config = Config { buffers, ..self.config };
-        file_lane(number, &self.source_name, config, self.store, &self.keeper, feed, &self.clock)
+        open_lane(number, &self.source_name, config, self.store, &self.keeper, feed, self.platform)
     }
 
     fn account(&self) -> Account {
@@ -365,7 +367,7 @@ impl Importer<'_, '_> {
     }
 
     fn step(&mut self, result: &mut Import) {
-        let now = self.clock.now();
+        let now = self.platform.clock.now();
         let mut is_failing = false;
         let mut events: Vec<Event> = self.expired.try_iter().collect();
         let found = self.guard.look(now.monotonic_ns);
@@ -393,7 +395,7 @@ impl Importer<'_, '_> {
 
     /// True if there is no point in going on: the store is gone, there is no room, or the disk has failed for too long.
     fn has_given_up(&self, result: &Import) -> bool {
-        let now_ns = self.clock.now().monotonic_ns;
+        let now_ns = self.platform.clock.now().monotonic_ns;
         let is_long = |since_ns: u64| now_ns.saturating_sub(since_ns) > FAILING_PATIENCE_NS;
         let is_gone = result.failure.is_some() && self.store.is_in_place().is_err();
         is_gone
@@ -402,12 +404,12 @@ impl Importer<'_, '_> {
     }
 
     fn log(&mut self, event: Event, result: &mut Import) {
-        let logged = self.journal.log(self.clock.now().wall, event);
+        let logged = self.journal.log(self.platform.clock.now().wall, event);
         note(logged, result);
     }
 
     fn finish(&mut self, result: &mut Import) {
-        let now = self.clock.now();
+        let now = self.platform.clock.now();
         self.lanes.iter_mut().for_each(|open| open.lane.finish(now));
         while self.lanes.iter().any(|open| !open.lane.is_idle()) {
             self.step(result);
@@ -431,7 +433,7 @@ impl Importer<'_, '_> {
         result.account = self.account();
         self.lanes.clear();
         for thread in self.sink_threads.drain(..) {
-            if thread.join().is_err() {
+            if !thread.join() {
                 result.notices.push("a sink stopped because of a bug (panic) in netrewind".into());
             }
         }
@@ -442,7 +444,7 @@ impl Importer<'_, '_> {
             if result.unlogged == 0 {
                 return;
             }
-            self.clock.sleep(SOURCE_PATIENCE);
+            self.platform.clock.sleep(SOURCE_PATIENCE);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The thread of one source: drives the source and its lanes by the clock.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use netrewind_store::clock::Now;
 use netrewind_store::time::SECOND_NS;
+use netrewind_store::turns::{NextTurn, QueueSender, Worker};
 use netrewind_store::{Drops, Event, Timestamp};
 
 use super::source_lanes::Lanes;
@@ -25,11 +26,14 @@ const STATUS_INTERVAL_NS: u64 = SECOND_NS / 5;
 /// Time that the disk may fail at the end before the remaining packets are given up.
 const END_PATIENCE_NS: u64 = 5 * SECOND_NS;
 
+/// Work of the thread of one source. A turn waits for packets, in the source, or for the disk, in a lane.
 pub(super) struct LaneThread {
     source: Box<dyn Source>,
     lanes: Lanes,
     shared: Arc<RecorderState>,
-    events: mpsc::Sender<Event>,
+    events: QueueSender<Event>,
+    phase: LanePhase,
+    may_wait: bool,
     down: Option<String>,
     /// Start of the last turn that found the source well.
     well: Option<Timestamp>,
@@ -39,55 +43,98 @@ pub(super) struct LaneThread {
     bounds: Option<(Timestamp, Timestamp)>,
 }
 
+/// Part of the recording that a turn belongs to.
+#[derive(Clone, Copy, Debug)]
+enum LanePhase {
+    Recording,
+    /// The packets that arrived before the end, which came at this time, are taken.
+    Draining {
+        since_ns: u64,
+    },
+    /// Every segment is sealed.
+    Finishing {
+        failing_since_ns: Option<u64>,
+    },
+}
+
+impl Worker for LaneThread {
+    fn turn(&mut self, now: Now) -> NextTurn {
+        match self.phase {
+            LanePhase::Recording => self.record(now),
+            LanePhase::Draining { since_ns } => self.drain(now, since_ns),
+            LanePhase::Finishing { failing_since_ns } => self.finish(now, failing_since_ns),
+        }
+    }
+}
+
 impl LaneThread {
     pub fn new(
         source: Box<dyn Source>,
         lanes: Lanes,
         shared: Arc<RecorderState>,
-        events: mpsc::Sender<Event>,
+        events: QueueSender<Event>,
+        may_wait: bool,
     ) -> Self {
-        let counters = SourceCounters::default();
-        Self { source, lanes, shared, events, down: None, well: None, counters, reported_ns: 0, bounds: None }
+        Self {
+            source,
+            lanes,
+            shared,
+            events,
+            phase: LanePhase::Recording,
+            may_wait,
+            down: None,
+            well: None,
+            counters: SourceCounters::default(),
+            reported_ns: 0,
+            bounds: None,
+        }
     }
 
-    pub fn run(mut self) {
-        while !self.shared.stop.load(Ordering::Acquire) {
-            let patience = if self.lanes.is_disk_busy() { PATIENCE_WHILE_WRITING } else { PATIENCE };
-            let began = self.shared.clock.now().wall;
-            let turn = self.turn(patience);
-            self.note_changes();
-            match turn {
-                Ok(Received::End) => break,
-                // What arrived before it went down.
-                Ok(_) if self.source.is_down() => {}
-                Ok(_) => {
-                    self.note_up();
-                    self.well = Some(began);
-                }
-                Err(error) if self.source.is_live() => {
-                    self.note_down(&error);
-                    self.shared.clock.sleep(PATIENCE);
-                }
-                Err(error) => {
-                    self.note_broken(&error);
-                    if !self.source.goes_on() {
-                        break;
-                    }
-                }
+    fn record(&mut self, now: Now) -> NextTurn {
+        if self.shared.stop.load(Ordering::Acquire) {
+            return self.begin_to_drain(now);
+        }
+        let patience = if self.lanes.is_disk_busy() { PATIENCE_WHILE_WRITING } else { PATIENCE };
+        let received = self.receive(now, patience);
+        self.note_changes();
+        let mut next = self.after(&received, now, patience);
+        match received {
+            Ok(Received::End) => return self.begin_to_drain(now),
+            // What arrived before it went down.
+            Ok(_) if self.source.is_down() => {}
+            Ok(_) => {
+                self.note_up();
+                self.well = Some(now.wall);
             }
-            if let Some(error) = self.lanes.take_failure() {
-                self.give_up(&error);
-                break;
+            Err(error) if self.source.is_live() => {
+                self.note_down(&error);
+                next = NextTurn::At(now.after(PATIENCE));
+            }
+            Err(error) => {
+                self.note_broken(&error);
+                if !self.source.goes_on() {
+                    return self.begin_to_drain(now);
+                }
             }
         }
-        self.drain();
-        self.finish();
+        if let Some(error) = self.lanes.take_failure() {
+            self.give_up(&error);
+            return self.begin_to_drain(now);
+        }
+        next
+    }
+
+    /// Time to receive again: at once, unless nothing came and that was not waited for.
+    fn after(&self, received: &Result<Received, SourceError>, now: Now, patience: Duration) -> NextTurn {
+        let has_come = matches!(received, Ok(Received::Packets(packets)) if *packets > 0);
+        NextTurn::At(if self.may_wait || has_come { now.monotonic_ns } else { now.after(patience) })
     }
 
     /// Does the due work, and takes packets from the source if there is room for them.
-    fn turn(&mut self, patience: Duration) -> Result<Received, SourceError> {
-        let now = self.step();
+    fn receive(&mut self, now: Now, patience: Duration) -> Result<Received, SourceError> {
+        self.lanes.step(now);
         self.report(now, false);
+        let patience = if self.may_wait { patience } else { Duration::ZERO };
         if !self.lanes.is_ready() {
             self.lanes.wait(patience);
             return Ok(Received::Packets(0));
@@ -103,12 +150,6 @@ impl LaneThread {
             *bounds = Some((first.min(at), last.max(at)));
             lanes.accept(&packet);
         })
-    }
-
-    fn step(&mut self) -> Now {
-        let now = self.shared.clock.now();
-        self.lanes.step(now);
-        now
     }
 
     /// Reports that nothing can be recorded from this source.
@@ -177,45 +218,53 @@ impl LaneThread {
         }
     }
 
-    /// Takes the packets that arrived before the end.
-    fn drain(&mut self) {
+    fn begin_to_drain(&mut self, now: Now) -> NextTurn {
         if let Err(error) = self.source.stop() {
             self.note_down(&error);
         }
-        let began_ns = self.shared.clock.now().monotonic_ns;
-        while let Ok(Received::Packets(_)) = self.turn(PATIENCE_AT_THE_END) {
-            let passed_ns = self.shared.clock.now().monotonic_ns.saturating_sub(began_ns);
-            if self.source.can_wait() && passed_ns > STREAM_END_NS {
-                break;
-            }
-        }
-        self.note_changes();
-        let left_out = self.source.left_out();
-        if !left_out.is_nothing() {
-            self.shared.notice(format!("{}: not kept: {left_out}", self.source.name()));
-        }
+        self.phase = LanePhase::Draining { since_ns: now.monotonic_ns };
+        NextTurn::At(now.monotonic_ns)
     }
 
-    fn finish(&mut self) {
-        let now = self.shared.clock.now();
-        self.lanes.finish(now);
-        let mut failing_since_ns = None;
-        while !self.lanes.is_idle() {
-            let now = self.step();
-            self.report(now, false);
-            failing_since_ns =
-                self.lanes.is_disk_failing().then(|| failing_since_ns.unwrap_or(now.monotonic_ns));
-            let has_failed_long = |since_ns: u64| now.monotonic_ns.saturating_sub(since_ns) > END_PATIENCE_NS;
-            if failing_since_ns.is_some_and(has_failed_long) {
-                self.lanes.give_up();
+    /// Takes packets that arrived before the end, until none are left.
+    fn drain(&mut self, now: Now, since_ns: u64) -> NextTurn {
+        let is_over = self.source.can_wait() && now.monotonic_ns.saturating_sub(since_ns) > STREAM_END_NS;
+        let received = if is_over { Ok(Received::End) } else { self.receive(now, PATIENCE_AT_THE_END) };
+        let next = self.after(&received, now, PATIENCE_WHILE_WRITING);
+        if !matches!(received, Ok(Received::Packets(_))) {
+            self.note_changes();
+            let left_out = self.source.left_out();
+            if !left_out.is_nothing() {
+                self.shared.notice(format!("{}: not kept: {left_out}", self.source.name()));
             }
+            self.lanes.finish(now);
+            self.phase = LanePhase::Finishing { failing_since_ns: None };
+        }
+        next
+    }
+
+    fn finish(&mut self, now: Now, failing_since_ns: Option<u64>) -> NextTurn {
+        self.lanes.step(now);
+        if self.lanes.is_idle() {
+            self.report(now, true);
+            for (lane, account) in self.lanes.accounts(&self.counters) {
+                let _ = self.events.send(Event::Stop { lane, account });
+            }
+            return NextTurn::Never;
+        }
+        self.report(now, false);
+        let failing_since_ns =
+            self.lanes.is_disk_failing().then(|| failing_since_ns.unwrap_or(now.monotonic_ns));
+        let has_failed_long = |since_ns: u64| now.monotonic_ns.saturating_sub(since_ns) > END_PATIENCE_NS;
+        if failing_since_ns.is_some_and(has_failed_long) {
+            self.lanes.give_up();
+        }
+        self.phase = LanePhase::Finishing { failing_since_ns };
+        if self.may_wait {
             self.lanes.wait(PATIENCE_WHILE_WRITING);
+            return NextTurn::At(now.monotonic_ns);
         }
-        let now = self.step();
-        self.report(now, true);
-        for (lane, account) in self.lanes.accounts(&self.counters) {
-            let _ = self.events.send(Event::Stop { lane, account });
-        }
+        NextTurn::At(now.after(PATIENCE_WHILE_WRITING))
     }
 
     /// Sends events to the watch thread, and updates the status.
@@ -232,6 +281,6 @@ impl LaneThread {
             Err(error) => self.note_down(&error),
         }
         self.lanes.take_notices().into_iter().for_each(|notice| self.shared.notice(notice));
-        self.lanes.report(&self.counters, self.source.take_ring(), self.down.as_ref(), is_end);
+        self.lanes.report(&self.counters, self.source.take_ring(), self.down.as_ref(), now.wall, is_end);
     }
 }

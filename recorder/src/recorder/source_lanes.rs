@@ -2,20 +2,21 @@
 //! has one of each, and a stream may mix them: in a single lane, each change would end a segment.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netrewind_store::clock::Now;
-use netrewind_store::{Account, Event, LaneLoad, LinkType, RingFill, Store, locked};
+use netrewind_store::turns::{QueueSender, RunningWorker};
+use netrewind_store::{Account, Event, LaneLoad, LinkType, RingFill, Store, Timestamp, locked};
 
 use super::{
-    LaneStatus, RecorderError, RecorderState, RecordingDescription, file_lane, start_event, start_sink,
+    LaneStatus, RecorderError, RecorderState, RecordingDescription, open_lane, start_event, start_sink,
 };
 use crate::account;
 use crate::config::Config;
-use crate::disk::FileDisk;
+use crate::disk::LaneDisk;
 use crate::lane::{Lane, SegmentOrigin};
+use crate::platform::Platform;
 use crate::retention::Keeper;
 use crate::sink_queue::BlockSink;
 use crate::source::{Packet, SourceCounters, SourceInterface};
@@ -38,10 +39,11 @@ pub(super) struct LaneFactory {
     pub store: Store,
     pub keeper: Arc<Keeper>,
     pub shared: Arc<RecorderState>,
-    pub events: mpsc::Sender<Event>,
+    pub platform: Platform,
+    pub events: QueueSender<Event>,
     /// Lanes for link types beyond the first of each source.
     pub further: Mutex<VecDeque<LaneSlot>>,
-    pub sink_threads: Mutex<Vec<JoinHandle<()>>>,
+    pub sink_threads: Mutex<Vec<Box<dyn RunningWorker>>>,
 }
 
 impl LaneFactory {
@@ -51,10 +53,10 @@ impl LaneFactory {
         (1..=FURTHER_LANES_MAX).rev().find(fits).unwrap_or(0)
     }
 
-    fn open(&self, slot: LaneSlot, interface: &str, can_wait: bool) -> Result<Lane<FileDisk>, RecorderError> {
+    fn open(&self, slot: LaneSlot, interface: &str, can_wait: bool) -> Result<Lane<LaneDisk>, RecorderError> {
         let feed = match slot.sink {
             Some(sink) => {
-                let (feed, thread) = start_sink(slot.number, sink)?;
+                let (feed, thread) = start_sink(slot.number, sink, &self.platform)?;
                 locked(&self.sink_threads).push(thread);
                 Some(feed)
             }
@@ -63,8 +65,7 @@ impl LaneFactory {
         let buffers =
             if can_wait { BUFFERS_OF_PATIENT.min(self.config.buffers) } else { self.config.buffers };
         let config = Config { buffers, ..self.config };
-        let clock = &self.shared.clock;
-        file_lane(slot.number, interface, config, &self.store, &self.keeper, feed, clock)
+        open_lane(slot.number, interface, config, &self.store, &self.keeper, feed, &self.platform)
     }
 
     fn announce(&self, number: u16, source: usize, interface: &str) {
@@ -82,7 +83,7 @@ struct OpenLane {
     link_type: Option<LinkType>,
     /// One of the source's interfaces; `None` for the lane of all interfaces without their own.
     interface: Option<SourceInterface>,
-    lane: Lane<FileDisk>,
+    lane: Lane<LaneDisk>,
 }
 
 impl OpenLane {
@@ -282,10 +283,10 @@ impl Lanes {
         counters: &SourceCounters,
         ring: Option<RingFill>,
         down: Option<&String>,
+        told_at: Timestamp,
         has_ended: bool,
     ) {
         let accounts = self.accounts(counters);
-        let told_at = self.factory.shared.clock.now().wall;
         let mut status = self.factory.shared.status();
         for (i, (open, (number, account))) in self.open.iter_mut().zip(accounts).enumerate() {
             let Some(lane) = status.lanes.iter_mut().find(|lane| lane.lane == number) else { continue };

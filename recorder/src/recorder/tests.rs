@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::{
     Event, LaneLoad, LinkType, Mark, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp,
     logbook,
@@ -13,12 +12,9 @@ use netrewind_store::{
 
 use super::{Recorder, RecordingDescription, import};
 use crate::config::Config;
+use crate::platform::Platform;
 use crate::sink_queue::{BlockSink, SegmentEnd, SegmentStart};
 use crate::source::{Packet, Received, Source, SourceCounters, SourceError};
-
-fn clock() -> Arc<SystemClock> {
-    Arc::new(SystemClock::new())
-}
 
 /// `left` packets whose second is their number, a few at a time.
 struct Made {
@@ -110,14 +106,14 @@ fn record(
     source: Made,
     sink: Option<Box<dyn BlockSink>>,
 ) -> (Store, Recorder) {
-    let clock = clock();
-    let store = Store::open_or_create(folder, clock.now().wall, 1).unwrap();
+    let platform = Platform::system();
+    let store = Store::open_or_create(folder, platform.clock.now().wall, 1).unwrap();
     let lock = store.lock("test").unwrap();
     let description = RecordingDescription { version: "test".into(), ..RecordingDescription::default() };
     let mut sink = sink;
     let sources: Vec<Box<dyn Source>> = vec![Box::new(source)];
     let recorder =
-        Recorder::start(config, &description, &store, &lock, sources, &mut |_, _| sink.take(), clock)
+        Recorder::start(config, &description, &store, &lock, sources, &mut |_, _| sink.take(), &platform)
             .unwrap();
     (store, recorder)
 }
@@ -291,8 +287,8 @@ fn the_budget_is_never_passed() {
 #[test]
 fn an_import_keeps_link_types_apart_and_tells_of_each_file() {
     let folder = tempfile::tempdir().unwrap();
-    let clock = clock();
-    let store = Store::open_or_create(folder.path(), clock.now().wall, 1).unwrap();
+    let platform = Platform::system();
+    let store = Store::open_or_create(folder.path(), platform.clock.now().wall, 1).unwrap();
     let lock = store.lock("test").unwrap();
     let link_types = vec![LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL];
     let mixed = Made { link_types, name: "mixed.pcap".into(), ..Made::new(3000) };
@@ -300,7 +296,7 @@ fn an_import_keeps_link_types_apart_and_tells_of_each_file() {
     let sink = Collector { delay: Duration::from_millis(20), ..Collector::default() };
     let mut sinks = |_, _: &_| Some(Box::new(sink.clone()) as Box<dyn BlockSink>);
     let result =
-        import(Config::default(), &store, &lock, &mut sources, &mut sinks, clock, &mut |_| true).unwrap();
+        import(Config::default(), &store, &lock, &mut sources, &mut sinks, &platform, &mut |_| true).unwrap();
     assert_eq!((result.account.written, result.account.dropped.total()), (3500, 0));
     assert!(!result.is_cut_short && result.notices.is_empty(), "{:?}", result.notices);
     let counts: Vec<_> = result.sources.iter().map(|source| (source.name.as_str(), source.records)).collect();

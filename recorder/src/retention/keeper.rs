@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use netrewind_store::clock::Clock;
 use netrewind_store::files::FileSystemSpace;
 use netrewind_store::store::ListedSegment;
 use netrewind_store::time::SECOND_NS;
+use netrewind_store::turns::QueueSender;
 use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, locked};
 
 use super::room::{DISK_SEGMENTS_MIN, GROWTH_MAX, Space, halvings, segment_bytes_max, with_index};
@@ -22,8 +23,8 @@ use crate::config::SEGMENT_BYTES_MIN;
 const EXPIRIES_MAX: u32 = 4;
 /// Time within which expired space should become free: an answer to a query keeps a segment for two seconds after it ends.
 const FREED_WITHIN: Duration = Duration::from_secs(3);
-/// Interval between two looks at the free space.
-const FREED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Interval between two attempts while expired space is waited for.
+pub const FREED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Time that the room kept free ahead suffices for, at the pace of the last segments: some file systems free removed space only
 /// with their next commit.
 const AHEAD_NS: u64 = SECOND_NS;
@@ -44,7 +45,7 @@ pub struct Keeper {
     age_max: Option<Duration>,
     lanes: u64,
     clock: Arc<dyn Clock>,
-    events: mpsc::Sender<Event>,
+    events: QueueSender<Event>,
     /// Room for the next segment, as of the last look; 0 before the first.
     room_bytes: AtomicU64,
     /// Held while room is found and taken, so that no other lane takes it.
@@ -92,9 +93,11 @@ struct Looked {
 }
 
 /// Outcome of an attempt to create a segment.
-enum Attempt<T> {
+#[derive(Debug, PartialEq, Eq)]
+pub enum Attempt<T> {
+    /// Created, with room for so many bytes.
     Done(T, u64),
-    /// Expired space is not free yet.
+    /// Expired space is not free yet: to be tried again after [`FREED_LOOK_INTERVAL`].
     Wait,
 }
 
@@ -106,7 +109,7 @@ impl Keeper {
         age_max: Option<Duration>,
         lanes: usize,
         clock: Arc<dyn Clock>,
-        events: mpsc::Sender<Event>,
+        events: QueueSender<Event>,
     ) -> Self {
         let (room_bytes, turn) = (AtomicU64::new(0), Mutex::default());
         Self { store, budget_bytes, age_max, lanes: lanes as u64, clock, events, room_bytes, turn }
@@ -138,24 +141,20 @@ impl Keeper {
     }
 
     /// Creates a file of `wanted_bytes`, or as many as there is room for (with its index, later), after making room for it.
-    /// `create` is given the size, and called again with less if the disk has less than it says. Returns the size.
+    /// `create` is given the size, and called again with less if the disk has less than it says.
     pub fn create<T>(
         &self,
         lane: u16,
         wanted_bytes: u64,
         mut create: impl FnMut(u64) -> io::Result<T>,
-    ) -> io::Result<(T, u64)> {
-        loop {
-            let mut turn = self.turn();
-            turn.lanes.entry(lane).or_default().wanted_bytes = wanted_bytes;
-            if let Attempt::Done(made, bytes) = self.attempt(&mut turn, lane, &mut create)? {
-                turn.created(bytes);
-                return Ok((made, bytes));
-            }
-            // Nobody else has to wait for it: the watch asks for room every 100 ms.
-            drop(turn);
-            self.clock.sleep(FREED_LOOK_INTERVAL);
+    ) -> io::Result<Attempt<T>> {
+        let mut turn = self.turn();
+        turn.lanes.entry(lane).or_default().wanted_bytes = wanted_bytes;
+        let attempt = self.attempt(&mut turn, lane, &mut create)?;
+        if let Attempt::Done(_, bytes) = &attempt {
+            turn.created(*bytes);
         }
+        Ok(attempt)
     }
 
     fn attempt<T>(

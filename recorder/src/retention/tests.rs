@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::{Arc, mpsc};
 
-use netrewind_store::clock::ManualClock;
+use netrewind_store::clock::{ManualClock, Waker};
+use netrewind_store::turns::queue;
 use netrewind_store::{Event, Store};
 
+use super::keeper::{Attempt, FREED_LOOK_INTERVAL};
 use super::*;
 
 fn kept(opened: u64, bytes: u64) -> ExpiryCandidate {
@@ -24,7 +26,7 @@ fn the_oldest_go_first_and_no_more_than_needed() {
 }
 
 fn clock(wall_ns: u64) -> Arc<ManualClock> {
-    Arc::new(ManualClock::moved_by_waits(Timestamp(wall_ns)))
+    Arc::new(ManualClock::new(Timestamp(wall_ns)))
 }
 
 fn sealed(store: &Store, opened: u64, bytes: usize) -> SegmentName {
@@ -45,16 +47,15 @@ fn the_budget_holds_before_anything_is_created() {
         std::fs::write(store.logbook_path(&name.date()), "{}\n").unwrap();
     }
     let budget = store.disk_bytes().unwrap() + (1 << 20);
-    let (sender, events) = mpsc::channel();
+    let (sender, events) = queue(&Waker::default());
     let clock = clock(9 * DAY_NS);
-    let keeper = Keeper::new(store.clone(), Some(budget), None, 1, clock, sender);
+    let keeper = Keeper::new(store.clone(), Some(budget), None, 1, clock.clone(), sender);
     keeper.sealed(0, 2 << 20, 2 << 20);
-    let ((), bytes) = keeper
-        .create(0, 2 << 20, |bytes| {
-            assert!(store.disk_bytes().unwrap() + bytes <= budget);
-            Ok(())
-        })
-        .unwrap();
+    let ((), bytes) = create((&keeper, &clock), 0, 2 << 20, |bytes| {
+        assert!(store.disk_bytes().unwrap() + bytes <= budget);
+        Ok(())
+    })
+    .unwrap();
     assert_eq!(bytes, 2 << 20);
     let left: Vec<_> = store.segments().unwrap().iter().map(|segment| segment.name).collect();
     assert_eq!(left, names[2..]);
@@ -79,10 +80,26 @@ fn keeper(
     store: &Store,
     budget_bytes: Option<u64>,
     age_max_ns: Option<u64>,
-) -> (Keeper, mpsc::Receiver<Event>) {
-    let (sender, events) = mpsc::channel();
+) -> (Keeper, Arc<ManualClock>, mpsc::Receiver<Event>) {
+    let (sender, events) = queue(&Waker::default());
     let age_max = age_max_ns.map(Duration::from_nanos);
-    (Keeper::new(store.clone(), budget_bytes, age_max, 1, clock(5000), sender), events)
+    let clock = clock(5000);
+    (Keeper::new(store.clone(), budget_bytes, age_max, 1, clock.clone(), sender), clock, events)
+}
+
+/// Creates a file, trying again as often as the keeper wants.
+fn create<T>(
+    (keeper, clock): (&Keeper, &ManualClock),
+    lane: u16,
+    wanted_bytes: u64,
+    mut create: impl FnMut(u64) -> io::Result<T>,
+) -> io::Result<(T, u64)> {
+    loop {
+        match keeper.create(lane, wanted_bytes, &mut create)? {
+            Attempt::Done(made, bytes) => return Ok((made, bytes)),
+            Attempt::Wait => clock.advance(FREED_LOOK_INTERVAL),
+        }
+    }
 }
 
 fn full() -> io::Error {
@@ -93,18 +110,18 @@ fn full() -> io::Error {
 fn a_segment_is_made_smaller_before_history_goes() {
     let (_folder, store, names) = four();
     let budget = store.disk_bytes().unwrap() + (5 << 20);
-    let (keeper, _events) = keeper(&store, Some(budget), None);
+    let (keeper, clock, _events) = keeper(&store, Some(budget), None);
     keeper.look_ahead(1 << 30).unwrap();
     assert_eq!(keeper.room_bytes(1 << 30), 4 << 20);
-    assert_eq!(keeper.create(0, 1 << 30, |_| Ok(())).unwrap().1, 4 << 20);
+    assert_eq!(create((&keeper, &clock), 0, 1 << 30, |_| Ok(())).unwrap().1, 4 << 20);
     assert_eq!(left(&store), names);
 }
 
 #[test]
 fn nothing_goes_where_that_makes_no_room() {
     let (_folder, store, names) = four();
-    let (keeper, events) = keeper(&store, Some(100), None);
-    let error = keeper.create(0, 1 << 20, |_| Ok(())).unwrap_err();
+    let (keeper, clock, events) = keeper(&store, Some(100), None);
+    let error = create((&keeper, &clock), 0, 1 << 20, |_| Ok(())).unwrap_err();
     assert!(error.to_string().contains("raise the budget"), "{error}");
     assert!(keeper.lacks_room().is_some_and(|why| why.contains("raise the budget")));
     assert!(keeper.make_room(1).is_err());
@@ -115,15 +132,16 @@ fn nothing_goes_where_that_makes_no_room() {
 #[test]
 fn a_disk_with_less_than_it_says_gets_smaller_segments_then_loses_the_oldest_and_not_all() {
     let (_folder, store, names) = four();
-    let (keeper, events) = keeper(&store, None, None);
+    let (keeper, clock, events) = keeper(&store, None, None);
     // A quota has room for a few mebibytes.
-    let made = keeper.create(0, 64 << 20, |bytes| {
+    let made = create((&keeper, &clock), 0, 64 << 20, |bytes| {
         if bytes > 5 << 20 { Err(io::ErrorKind::QuotaExceeded.into()) } else { Ok(()) }
     });
     assert_eq!(made.unwrap().1, 4 << 20);
     assert_eq!(left(&store), names);
     // No file can be created before two have gone, as where a file system has no more inodes.
-    let made = keeper.create(0, 64 << 20, |_| if left(&store).len() > 2 { Err(full()) } else { Ok(()) });
+    let made =
+        create((&keeper, &clock), 0, 64 << 20, |_| if left(&store).len() > 2 { Err(full()) } else { Ok(()) });
     assert!(made.is_ok() && left(&store) == names[2..]);
     assert_eq!(events.try_iter().count(), 2);
 }
@@ -135,15 +153,16 @@ fn what_others_take_at_once_is_not_made_free_again_and_again() {
     for i in 1..=20 {
         sealed(&store, i * 10, 4096);
     }
-    let (keeper, _events) = keeper(&store, None, None);
+    let (keeper, clock, _events) = keeper(&store, None, None);
     for _ in 0..5 {
-        assert!(keeper.create(0, 1 << 20, |_| Err::<(), _>(full())).is_err());
+        assert!(create((&keeper, &clock), 0, 1 << 20, |_| Err::<(), _>(full())).is_err());
     }
     assert!(left(&store).len() >= 16, "{} are left", left(&store).len());
-    keeper.create(0, 1 << 20, |_| Ok(())).unwrap();
+    create((&keeper, &clock), 0, 1 << 20, |_| Ok(())).unwrap();
     // Other errors are none of room.
     let error =
-        keeper.create(0, 1 << 20, |_| Err::<(), _>(io::ErrorKind::ReadOnlyFilesystem.into())).unwrap_err();
+        create((&keeper, &clock), 0, 1 << 20, |_| Err::<(), _>(io::ErrorKind::ReadOnlyFilesystem.into()))
+            .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ReadOnlyFilesystem);
     assert!(left(&store).len() >= 16);
 }
@@ -153,7 +172,7 @@ fn age_expires_what_is_old_also_where_its_name_is_of_the_future() {
     let (_folder, store, names) = four();
     // Named by a clock that was ahead; its file's time is as well, being that of this test.
     let ahead = sealed(&store, 9_000_000, 1 << 20);
-    let (sender, _events) = mpsc::channel();
+    let (sender, _events) = queue(&Waker::default());
     let clock = Arc::new(ManualClock::new(Timestamp(5000)));
     let keeper = Keeper::new(store.clone(), None, Some(Duration::from_nanos(2500)), 1, clock.clone(), sender);
     let usage = keeper.tend().unwrap();

@@ -19,6 +19,7 @@ pub mod store;
 mod sys;
 mod text;
 pub mod time;
+pub mod turns;
 
 pub use error::{SegmentError, StoreError};
 pub use link_type::LinkType;

@@ -13,7 +13,7 @@ use super::tree::{Contents, FileTree, NodeId};
 use super::{FileFault, FileOperation, SimFiles};
 
 #[derive(Debug)]
-pub(super) struct SimFile {
+pub(super) struct SimHandle {
     files: SimFiles,
     node: NodeId,
     number: u64,
@@ -21,7 +21,7 @@ pub(super) struct SimFile {
     path: PathBuf,
 }
 
-impl SimFile {
+impl SimHandle {
     pub fn new(files: SimFiles, node: NodeId, path: PathBuf) -> Self {
         let mut tree = files.tree();
         tree.opened(node);
@@ -69,14 +69,14 @@ impl SimFile {
     }
 }
 
-impl Drop for SimFile {
+impl Drop for SimHandle {
     fn drop(&mut self) {
         self.files.tree().closed(self.node, self.number);
         self.files.0.unlocked.notify_all();
     }
 }
 
-impl StoreFile for SimFile {
+impl StoreFile for SimHandle {
     fn status(&self) -> io::Result<FileStatus> {
         self.attempt(FileOperation::Status)?;
         self.files.tree().status(self.node)
