@@ -13,10 +13,14 @@ pub enum IndexError {
         part: &'static str,
     },
     /// The index has another version of the format.
-    #[error("the index has format version {found}, this netrewind reads version {known}: rebuild it with `netrewind index --rebuild`", known = crate::layout::VERSION)]
+    #[error(
+        "the index has format version {found}, this netrewind reads version {known}: build it again with `netrewind index --rebuild`"
+    )]
     Version {
         /// The version that it names.
         found: u32,
+        /// The version that is read.
+        known: u32,
     },
     /// The index belongs to another segment, or to another state of this one.
     #[error(
@@ -45,6 +49,9 @@ pub enum BuildError {
     #[error(transparent)]
     Segment(#[from] netrewind_store::SegmentError),
     /// The segment is longer than an index can describe.
-    #[error("the segment has more than {max} bytes, the limit of an index", max = crate::layout::SEGMENT_BYTES_MAX)]
-    TooLong,
+    #[error("the segment has more than {max} bytes, the limit of an index")]
+    TooLong {
+        /// As much as an index describes.
+        max: u64,
+    },
 }

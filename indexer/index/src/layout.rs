@@ -289,7 +289,7 @@ impl IndexHeader {
         let is_whole = is_right(&u64_at(HEADER_CHECKSUM..HEADER_BYTES), &xxh3_64(&bytes[..HEADER_CHECKSUM]));
         if version != VERSION {
             // Another version may keep its checksum elsewhere: trust the number.
-            return Err(IndexError::Version { found: version });
+            return Err(IndexError::Version { found: version, known: VERSION });
         }
         if !is_whole || u64_at(field::FILE_BYTES) != file.len() as u64 {
             return Err(DAMAGED);

@@ -3,22 +3,9 @@
 
 use ring::digest;
 
+use crate::client_hello::{ClientHello, HandshakeTransport, extension, is_grease};
 use crate::cursor::u16s;
 use crate::labels::Ja4;
-use crate::tls::{ClientHello, extension};
-
-/// Transport of the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HandshakeTransport {
-    Tcp,
-    Quic,
-    Dtls,
-}
-
-/// Values that clients invent to keep servers tolerant (RFC 8701): never part of a fingerprint.
-pub(crate) fn is_grease(value: u16) -> bool {
-    value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
-}
 
 /// The fingerprint of a whole hello.
 pub(crate) fn ja4(hello: &ClientHello<'_>, carrier: HandshakeTransport) -> Ja4 {

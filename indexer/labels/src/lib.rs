@@ -13,6 +13,7 @@
 //! [`BYTES_MAX`] of a stream or [`DATAGRAMS_MAX`] datagrams of each direction. Where nothing is recognised, a well-known port
 //! gives a name, marked as a guess.
 
+mod client_hello;
 mod community_id;
 mod cursor;
 mod dns;

@@ -2,20 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::cursor::{ByteCursor, u16s};
-use crate::ja4::{HandshakeTransport, is_grease, ja4};
+use crate::client_hello::{ClientHello, HandshakeTransport, extension};
+use crate::cursor::ByteCursor;
+use crate::ja4::ja4;
 use crate::labels::{ALPN_BYTES_MAX, ALPN_MAX, Labels, NAME_BYTES_MAX, Tls};
 use crate::text::{name, text};
 use crate::verdict::Recognition;
-
-/// The extensions that are read (IANA, TLS ExtensionType Values).
-pub(crate) mod extension {
-    pub const SERVER_NAME: u16 = 0;
-    pub const SIGNATURE_ALGORITHMS: u16 = 13;
-    pub const ALPN: u16 = 16;
-    pub const SUPPORTED_VERSIONS: u16 = 43;
-    pub const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
-}
 
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
@@ -29,77 +21,15 @@ const DTLS_HANDSHAKE_HEADER_BYTES: usize = 12;
 /// A longer hello is none: both length fields have room for more.
 const HELLO_BYTES_MAX: usize = 0xffff;
 
-/// Offers of a client hello. Slices end early if the bytes do.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ClientHello<'a> {
-    pub version: u16,
-    pub ciphers: &'a [u8],
-    pub extension_block: &'a [u8],
-    pub is_whole: bool,
-}
-
-impl<'a> ClientHello<'a> {
-    /// Reads the body of a hello; `None` where not even the ciphers are there.
-    fn read(body: &'a [u8], carrier: HandshakeTransport, is_whole: bool) -> Option<Self> {
-        let mut cursor = ByteCursor(body);
-        let version = cursor.u16()?;
-        let _random = cursor.take(32)?;
-        let _session = cursor.vector8()?;
-        if carrier == HandshakeTransport::Dtls {
-            let _cookie = cursor.vector8()?;
-        }
-        let ciphers = cursor.vector16()?;
-        let _compressions = cursor.vector8();
-        let (extension_block, is_block_whole) = cursor.vector16_cut().unwrap_or((&[], true));
-        Some(Self { version, ciphers, extension_block, is_whole: is_whole && is_block_whole })
-    }
-
-    /// Numbers and contents of the extensions, as far as they are whole.
-    pub fn extensions(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
-        let mut cursor = ByteCursor(self.extension_block);
-        std::iter::from_fn(move || Some((cursor.u16()?, cursor.vector16()?)))
-    }
-
-    fn extension(&self, number: u16) -> Option<ByteCursor<'a>> {
-        self.extensions().find(|(of, _)| *of == number).map(|(_, content)| ByteCursor(content))
-    }
-
-    pub fn alpn(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let mut names = ByteCursor(
-            self.extension(extension::ALPN).and_then(|mut alpn| alpn.vector16()).unwrap_or_default(),
-        );
-        std::iter::from_fn(move || names.vector8())
-    }
-
-    pub fn signature_algorithms(&self) -> impl Iterator<Item = u16> + use<'a> {
-        let list = self.extension(extension::SIGNATURE_ALGORITHMS).and_then(|mut list| list.vector16());
-        u16s(list.unwrap_or_default())
-    }
-
-    /// The highest version on offer: the extension's where there is one (RFC 8446, section 4.2.1).
-    pub fn version_offered(&self) -> u16 {
-        let versions = self.extension(extension::SUPPORTED_VERSIONS).and_then(|mut list| list.vector8());
-        let offered = u16s(versions.unwrap_or_default()).filter(|&version| !is_grease(version));
-        // DTLS counts its versions downwards.
-        let newest = offered.max_by_key(|&version| if version >= 0xfe00 { !version } else { version });
-        newest.unwrap_or(self.version)
-    }
-
-    fn server_name(&self) -> Option<&'a [u8]> {
-        let mut names = ByteCursor(self.extension(extension::SERVER_NAME)?.vector16()?);
-        let _host_name = names.u8()?;
-        names.vector16()
-    }
-
-    fn labels(&self, carrier: HandshakeTransport) -> Tls {
-        Tls {
-            server_name: self.server_name().map(|bytes| name(bytes, NAME_BYTES_MAX)),
-            alpn: self.alpn().take(ALPN_MAX).map(|bytes| text(bytes, ALPN_BYTES_MAX)).collect(),
-            ja4: self.is_whole.then(|| ja4(self, carrier)),
-            version_offered: Some(self.version_offered()),
-            has_encrypted_hello: self.extension(extension::ENCRYPTED_CLIENT_HELLO).is_some(),
-            ..Tls::default()
-        }
+/// Offers of a client hello.
+fn labels(hello: &ClientHello<'_>, carrier: HandshakeTransport) -> Tls {
+    Tls {
+        server_name: hello.server_name().map(|bytes| name(bytes, NAME_BYTES_MAX)),
+        alpn: hello.alpn().take(ALPN_MAX).map(|bytes| text(bytes, ALPN_BYTES_MAX)).collect(),
+        ja4: hello.is_whole.then(|| ja4(hello, carrier)),
+        version_offered: Some(hello.version_offered()),
+        has_encrypted_hello: hello.extension(extension::ENCRYPTED_CLIENT_HELLO).is_some(),
+        ..Tls::default()
     }
 }
 
@@ -121,7 +51,7 @@ fn server_hello(body: &[u8]) -> Option<Tls> {
 /// The labels of a hello's body.
 fn hello(hello_type: u8, body: &[u8], carrier: HandshakeTransport, is_whole: bool) -> Option<Tls> {
     match hello_type {
-        CLIENT_HELLO => Some(ClientHello::read(body, carrier, is_whole)?.labels(carrier)),
+        CLIENT_HELLO => Some(labels(&ClientHello::read(body, carrier, is_whole)?, carrier)),
         _ => server_hello(body),
     }
 }

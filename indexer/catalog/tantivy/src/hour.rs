@@ -12,24 +12,10 @@ use tantivy::{DocId, Index, SegmentReader, TantivyDocument, TantivyError};
 
 use crate::CatalogError;
 use crate::schema::{SchemaFields, TIME_UNIT_NS, schema};
-use crate::search::search;
+use crate::search::{Range, search};
 
 /// Blocks of documents that are cached: they are read in order.
 const BLOCKS_CACHED: usize = 2;
-
-/// Time range of wanted records, in nanoseconds since the epoch: those of which any instant is in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// The earliest instant in it.
-    pub from_ns: u64,
-    /// The last instant in it.
-    pub last_ns: u64,
-}
-
-impl Range {
-    /// All of time.
-    pub const EVERYTHING: Self = Self { from_ns: 0, last_ns: u64::MAX };
-}
 
 /// An hour of the catalog.
 pub struct HourReader {

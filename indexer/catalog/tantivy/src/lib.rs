@@ -23,5 +23,6 @@ mod writer;
 
 pub use catalog::TantivyCatalog;
 pub use error::CatalogError;
-pub use hour::{HourReader, Range};
+pub use hour::HourReader;
+pub use search::Range;
 pub use writer::{HourWriter, WRITER_BYTES};

@@ -8,8 +8,21 @@ use tantivy::Term;
 use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, Occur, Query, RangeQuery, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption};
 
-use crate::hour::Range;
 use crate::schema::{SchemaFields, TIME_UNIT_NS};
+
+/// Time range of wanted records, in nanoseconds since the epoch: those of which any instant is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The earliest instant in it.
+    pub from_ns: u64,
+    /// The last instant in it.
+    pub last_ns: u64,
+}
+
+impl Range {
+    /// All of time.
+    pub const EVERYTHING: Self = Self { from_ns: 0, last_ns: u64::MAX };
+}
 
 type BoxedQuery = Box<dyn Query>;
 

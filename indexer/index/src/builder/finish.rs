@@ -1,8 +1,8 @@
 //! Assembles the bytes of an index from the tables of a finished segment.
 
-use super::Builder;
 use super::flow_table::FlowState;
 use super::radix::{scatter, sort_by_upper_half};
+use super::tables::SegmentTables;
 use crate::blocks::BlockWriter;
 use crate::checksums;
 use crate::column::{self, BLOCK_ROWS};
@@ -26,7 +26,7 @@ use netrewind_store::Timestamp;
 #[derive(Clone, Copy, Default)]
 struct OrderedFlow {
     key: KeyRow,
-    /// Its number in the builder.
+    /// Its number in the tables.
     flow: u32,
 }
 
@@ -34,16 +34,16 @@ struct OrderedFlow {
 type Sections = [Vec<u8>; Section::ALL.len()];
 
 /// Puts the index together.
-pub(super) fn assemble(builder: &mut Builder) -> Result<Vec<u8>, BuildError> {
-    if builder.totals.segment_bytes > SEGMENT_BYTES_MAX {
-        return Err(BuildError::TooLong);
+pub(super) fn assemble(tables: &mut SegmentTables) -> Result<Vec<u8>, BuildError> {
+    if tables.totals.segment_bytes > SEGMENT_BYTES_MAX {
+        return Err(BuildError::TooLong { max: SEGMENT_BYTES_MAX });
     }
-    cover_segment(builder);
-    let shapes: Vec<Shape> = builder.templates.templates().map(|template| template.shape).collect();
-    let addresses = Addresses::collect(builder, &shapes);
-    let places = order(builder, &addresses);
-    let positions = FlowGranules::collect(builder, &places);
-    let ports = ports(builder, &shapes);
+    cover_segment(tables);
+    let shapes: Vec<Shape> = tables.templates.templates().map(|template| template.shape).collect();
+    let addresses = Addresses::collect(tables, &shapes);
+    let places = order(tables, &addresses);
+    let positions = FlowGranules::collect(tables, &places);
+    let ports = ports(tables, &shapes);
 
     let mut sections = Sections::default();
     let mut put = |section: Section, bytes: Vec<u8>| sections[section as usize] = bytes;
@@ -56,21 +56,21 @@ pub(super) fn assemble(builder: &mut Builder) -> Result<Vec<u8>, BuildError> {
     let v6 = put_u128(Section::AddressesV6, &addresses.v6);
     put_blocks(Section::AddressesV6, Section::AddressV6Directory, v6);
     put_blocks(Section::Ports, Section::PortDirectory, put_u32(Section::Ports, &ports));
-    let granules = granules::put(&builder.granules, builder.limits.granule_shift);
+    let granules = granules::put(&tables.granules, tables.limits.granule_shift);
     put_blocks(Section::Granules, Section::GranuleDirectory, granules);
-    if let Some(checksums) = &mut builder.checksums {
+    if let Some(checksums) = &mut tables.checksums {
         put_blocks(Section::Checksums, Section::ChecksumDirectory, checksums::put(checksums.finish()));
     }
-    let flows = EncodedFlows::encode(builder, &places, &positions);
+    let flows = EncodedFlows::encode(tables, &places, &positions);
     put_blocks(Section::Keys, Section::KeyDirectory, flows.keys);
     put_blocks(Section::Details, Section::DetailDirectory, flows.details);
     put_blocks(Section::Positions, Section::PositionDirectory, flows.positions);
     put(Section::Rankings, flows.rankings.put());
-    put(Section::Templates, template_list::put(builder.templates.templates()));
-    put(Section::Seconds, builder.seconds.put());
-    let mut header = header(builder, &addresses, places.len(), ports.len());
-    if let Some(observer) = &mut builder.observer {
-        let (observed, texts) = observer.finish(&builder.flows, places.iter().map(|place| place.flow));
+    put(Section::Templates, template_list::put(tables.templates.templates()));
+    put(Section::Seconds, tables.seconds.put());
+    let mut header = header(tables, &addresses, places.len(), ports.len());
+    if let Some(observer) = &mut tables.observer {
+        let (observed, texts) = observer.finish(&tables.flows, places.iter().map(|place| place.flow));
         (header.observations, header.strings) = (observed.len() as u32, texts.len() as u32);
         let mut put_blocks = |section: Section, directory: Section, writer: BlockWriter| {
             sections[section as usize] = writer.blocks;
@@ -83,35 +83,35 @@ pub(super) fn assemble(builder: &mut Builder) -> Result<Vec<u8>, BuildError> {
 }
 
 /// Adds the granules in which no record begins at the end of the segment, where a long record covers them.
-fn cover_segment(builder: &mut Builder) {
-    let count = builder.totals.segment_bytes.div_ceil(1 << builder.limits.granule_shift);
+fn cover_segment(tables: &mut SegmentTables) {
+    let count = tables.totals.segment_bytes.div_ceil(1 << tables.limits.granule_shift);
     let empty = granules::Granule { offset: 0, records: 0, first: Timestamp::MIN, last: Timestamp::MIN };
-    builder.granules.resize(count as usize, empty);
-    builder.posting_starts.resize(count as usize + 1, builder.postings.len() as u32);
+    tables.granules.resize(count as usize, empty);
+    tables.posting_starts.resize(count as usize + 1, tables.postings.len() as u32);
 }
 
-fn header(builder: &Builder, addresses: &Addresses, flows: usize, ports: usize) -> IndexHeader {
-    let totals = &builder.totals;
+fn header(tables: &SegmentTables, addresses: &Addresses, flows: usize, ports: usize) -> IndexHeader {
+    let totals = &tables.totals;
     IndexHeader {
-        link_type: builder.link_type,
-        granule_shift: builder.limits.granule_shift,
-        second_shift: builder.seconds.shift,
+        link_type: tables.link_type,
+        granule_shift: tables.limits.granule_shift,
+        second_shift: tables.seconds.shift,
         segment_bytes: totals.segment_bytes,
         records: totals.records,
         wire_bytes: totals.wire_bytes,
         first: Timestamp(totals.first),
         last: Timestamp(totals.last),
         disorder_ns: totals.disorder_ns,
-        head_hash: head_hash(&builder.head),
+        head_hash: head_hash(&tables.head),
         last_record: totals.last_record,
         last_header: totals.last_header,
         flows: flows as u32,
-        granules: builder.granules.len() as u32,
+        granules: tables.granules.len() as u32,
         addresses_v4: addresses.v4.len() as u32,
         addresses_v6: addresses.v6.len() as u32,
         ports: ports as u32,
-        templates: builder.templates.len() as u32,
-        tunnel_ports: tunnel_ports_hash(&builder.ports),
+        templates: tables.templates.len() as u32,
+        tunnel_ports: tunnel_ports_hash(&tables.ports),
         observations: 0,
         strings: 0,
     }
@@ -121,7 +121,7 @@ fn join(header: &IndexHeader, sections: &Sections) -> Result<Vec<u8>, BuildError
     let mut table = SectionTable::default();
     for (section, bytes) in Section::ALL.into_iter().zip(sections) {
         if bytes.len() as u64 > SECTION_BYTES_MAX {
-            return Err(BuildError::TooLong);
+            return Err(BuildError::TooLong { max: SEGMENT_BYTES_MAX });
         }
         let checksum = if section.is_blocked() { 0 } else { section_checksum(section, bytes) };
         table[section as usize] = SectionEntry { bytes: bytes.len() as u64, checksum };
@@ -136,13 +136,13 @@ fn join(header: &IndexHeader, sections: &Sections) -> Result<Vec<u8>, BuildError
 struct Addresses {
     v4: Vec<u32>,
     v6: Vec<u128>,
-    /// Source and destination of each flow of the builder.
+    /// Source and destination of each flow of the tables.
     ids: Vec<[u32; 2]>,
 }
 
 impl Addresses {
-    fn collect(builder: &Builder, shapes: &[Shape]) -> Self {
-        let states = &builder.flows.states;
+    fn collect(tables: &SegmentTables, shapes: &[Shape]) -> Self {
+        let states = &tables.flows.states;
         let mut ids = vec![[NO_ADDRESS; 2]; states.len()];
         let mut v4_uses = Vec::with_capacity(states.len() * 2);
         for (flow, state) in states.iter().enumerate() {
@@ -162,7 +162,7 @@ impl Addresses {
             let place = used as u32 as usize;
             ids[place / 2][place % 2] = v4.len() as u32;
         }
-        let (v6, pair_ids) = number_pairs(&builder.flows.pairs, v4.len() as u32 + 1);
+        let (v6, pair_ids) = number_pairs(&tables.flows.pairs, v4.len() as u32 + 1);
         for (state, ids) in states.iter().zip(&mut ids) {
             if let Shape::Ipv6 { .. } = shapes[usize::from(state.key().template)] {
                 *ids = pair_ids[state.key().source as usize];
@@ -191,8 +191,8 @@ fn number_pairs(pairs: &[[u128; 2]], base: u32) -> (Vec<u128>, Vec<[u32; 2]>) {
 }
 
 /// The flows in the order of the index.
-fn order(builder: &Builder, addresses: &Addresses) -> Vec<OrderedFlow> {
-    let states = builder.flows.states.iter().zip(&addresses.ids).zip(0..);
+fn order(tables: &SegmentTables, addresses: &Addresses) -> Vec<OrderedFlow> {
+    let states = tables.flows.states.iter().zip(&addresses.ids).zip(0..);
     let places: Vec<OrderedFlow> = states
         .map(|((state, ids), flow)| {
             let key = state.key();
@@ -212,9 +212,9 @@ fn order(builder: &Builder, addresses: &Addresses) -> Vec<OrderedFlow> {
 }
 
 /// All ports of flows that have ports, ascending.
-fn ports(builder: &Builder, shapes: &[Shape]) -> Vec<u32> {
+fn ports(tables: &SegmentTables, shapes: &[Shape]) -> Vec<u32> {
     let mut is_used = vec![false; 1 << 16];
-    for state in &builder.flows.states {
+    for state in &tables.flows.states {
         if let Shape::Ipv4 { key: TransportKey::Ports, .. } | Shape::Ipv6 { key: TransportKey::Ports, .. } =
             shapes[usize::from(state.key().template)]
         {
@@ -228,25 +228,25 @@ fn ports(builder: &Builder, shapes: &[Shape]) -> Vec<u32> {
 /// The granules of each flow.
 struct FlowGranules {
     granules: Vec<u32>,
-    /// End of the granules of each flow of the builder; they begin where those of the flow before it end.
+    /// End of the granules of each flow of the tables; they begin where those of the flow before it end.
     ends: Vec<u32>,
     /// Start of those granules, likewise.
     starts: Vec<u32>,
 }
 
 impl FlowGranules {
-    fn collect(builder: &Builder, places: &[OrderedFlow]) -> Self {
-        let mut counts = vec![0u32; builder.flows.states.len()];
-        builder.postings.iter().for_each(|&flow| counts[flow as usize] += 1);
+    fn collect(tables: &SegmentTables, places: &[OrderedFlow]) -> Self {
+        let mut counts = vec![0u32; tables.flows.states.len()];
+        tables.postings.iter().for_each(|&flow| counts[flow as usize] += 1);
         let mut starts = counts;
         let mut next = 0;
         for place in places {
             next += std::mem::replace(&mut starts[place.flow as usize], next);
         }
-        let mut granules = vec![0; builder.postings.len()];
+        let mut granules = vec![0; tables.postings.len()];
         let mut ends = starts.clone();
-        for (granule, range) in (0..).zip(builder.posting_starts.windows(2)) {
-            for &flow in &builder.postings[range[0] as usize..range[1] as usize] {
+        for (granule, range) in (0..).zip(tables.posting_starts.windows(2)) {
+            for &flow in &tables.postings[range[0] as usize..range[1] as usize] {
                 let end = &mut ends[flow as usize];
                 granules[*end as usize] = granule;
                 *end += 1;
@@ -269,8 +269,8 @@ struct EncodedFlows {
 }
 
 impl EncodedFlows {
-    fn encode(builder: &Builder, places: &[OrderedFlow], positions: &FlowGranules) -> Self {
-        let rankings = rank(builder, places);
+    fn encode(tables: &SegmentTables, places: &[OrderedFlow], positions: &FlowGranules) -> Self {
+        let rankings = rank(tables, places);
         let (lesser_ports, codes) = (rankings.lesser_port.coder(), rankings.code.coder());
         let coders = DetailCoders::new(&rankings);
         let mut keys = BlockWriter::new(Section::Keys);
@@ -288,7 +288,7 @@ impl EncodedFlows {
             begins.extend(key_rows.windows(2).map(|pair| !pair[1].is_same_conversation(&pair[0])));
             detail_rows.clear();
             detail_rows
-                .extend(block.iter().map(|place| detail(builder, place.flow, positions.of(place.flow))));
+                .extend(block.iter().map(|place| detail(tables, place.flow, positions.of(place.flow))));
             details.put(&[], |bytes| details::put(bytes, &detail_rows, &begins, &coders));
             let lists = || block.iter().map(|place| positions.of(place.flow));
             position_blocks.put(&[], |bytes| put_positions(bytes, lists, &mut bits));
@@ -297,13 +297,13 @@ impl EncodedFlows {
     }
 }
 
-fn rank(builder: &Builder, places: &[OrderedFlow]) -> Rankings {
+fn rank(tables: &SegmentTables, places: &[OrderedFlow]) -> Rankings {
     let ranking = |count: &mut dyn FnMut(&mut Census)| {
         let mut census = Census::new();
         count(&mut census);
         census.rank()
     };
-    let states = &builder.flows.states;
+    let states = &tables.flows.states;
     let several = || states.iter().filter(|state| state.packets > 1);
     Rankings {
         lesser_port: ranking(&mut |census| {
@@ -325,11 +325,11 @@ fn tcp_flags(state: &FlowState) -> u16 {
     u16::from_be_bytes([state.flags_all, state.flags_any])
 }
 
-fn detail(builder: &Builder, flow: u32, granules: &[u32]) -> DetailRow {
-    let state = &builder.flows.states[flow as usize];
+fn detail(tables: &SegmentTables, flow: u32, granules: &[u32]) -> DetailRow {
+    let state = &tables.flows.states[flow as usize];
     let (first_granule, last_granule) = (granules[0], granules[granules.len() - 1]);
-    let first_instant = builder.granules[first_granule as usize].first.ns();
-    let last_instant = builder.granules[last_granule as usize].last.ns();
+    let first_instant = tables.granules[first_granule as usize].first.ns();
+    let last_instant = tables.granules[last_granule as usize].last.ns();
     DetailRow {
         packets: u64::from(state.packets),
         granules: granules.len() as u64,
@@ -343,7 +343,7 @@ fn detail(builder: &Builder, flow: u32, granules: &[u32]) -> DetailRow {
         caplen_min: state.caplen_min,
         caplen_max: state.caplen_max,
         tcp_flags: tcp_flags(state),
-        has_fragments: builder.flows.has_fragments.get(flow as usize) == Some(&true),
+        has_fragments: tables.flows.has_fragments.get(flow as usize) == Some(&true),
         is_cut: (state.caplen_min, state.caplen_max) != (state.len_min, state.len_max),
     }
 }

@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use super::Index;
-use crate::blocks::BlockReader;
-use crate::layout::Section;
+use super::sections::IndexSections;
 use crate::{IndexError, checksums};
 
 /// Result of comparing the checksums of a segment's granules.
@@ -18,46 +16,38 @@ pub struct Comparison {
     pub unknown: u32,
 }
 
-impl<B: AsRef<[u8]>> Index<B> {
-    /// The checksum of each granule; none where the part of the index in which it stands is damaged. Of an index that was built
-    /// without checksums, nothing.
-    pub fn checksums(&self) -> Result<Vec<Option<u32>>, IndexError> {
-        Ok(self.checksum_blocks()?.as_ref().map(checksums::take_all).unwrap_or_default())
-    }
+/// The checksum of each granule; none where the part of the index in which it stands is damaged. Of an index that was built
+/// without checksums, nothing.
+pub(super) fn checksums<B: AsRef<[u8]>>(index: &IndexSections<B>) -> Result<Vec<Option<u32>>, IndexError> {
+    Ok(index.checksum_blocks()?.as_ref().map(checksums::take_all).unwrap_or_default())
+}
 
-    /// Compares with the checksums that the granules of the segment have now (see [`crate::GranuleChecksums`]), which is `bytes`
-    /// bytes long now. Of a segment that is shorter or longer than it was, the part is compared that it had and has.
-    pub fn compare(&self, now: &[u32], bytes: u64) -> Result<Comparison, IndexError> {
-        let (granule_bytes, then_bytes) = (self.granule_bytes(), self.segment_bytes());
-        let mut comparison = Comparison::default();
-        for ((then, now), number) in self.checksums()?.into_iter().zip(now).zip(0u64..) {
-            let begin = number * granule_bytes;
-            let end = begin + granule_bytes;
-            if bytes != then_bytes && end > bytes.min(then_bytes) {
-                break;
-            }
-            match then {
-                None => comparison.unknown += 1,
-                Some(then) if then == *now => comparison.sound += 1,
-                Some(_) => {
-                    let end = end.min(bytes);
-                    match comparison.altered.last_mut() {
-                        Some(before) if before.end == begin => before.end = end,
-                        _ => comparison.altered.push(begin..end),
-                    }
+/// Compares with the checksums that the granules of the segment have now (see [`crate::GranuleChecksums`]), which is `bytes`
+/// bytes long now. Of a segment that is shorter or longer than it was, the part is compared that it had and has.
+pub(super) fn compare<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    now: &[u32],
+    bytes: u64,
+) -> Result<Comparison, IndexError> {
+    let (granule_bytes, then_bytes) = (1 << index.header.granule_shift, index.header.segment_bytes);
+    let mut comparison = Comparison::default();
+    for ((then, now), number) in checksums(index)?.into_iter().zip(now).zip(0u64..) {
+        let begin = number * granule_bytes;
+        let end = begin + granule_bytes;
+        if bytes != then_bytes && end > bytes.min(then_bytes) {
+            break;
+        }
+        match then {
+            None => comparison.unknown += 1,
+            Some(then) if then == *now => comparison.sound += 1,
+            Some(_) => {
+                let end = end.min(bytes);
+                match comparison.altered.last_mut() {
+                    Some(before) if before.end == begin => before.end = end,
+                    _ => comparison.altered.push(begin..end),
                 }
             }
         }
-        Ok(comparison)
     }
-
-    /// `None` where the index was built without.
-    pub(super) fn checksum_blocks(&self) -> Result<Option<BlockReader<'_, 0>>, IndexError> {
-        let directory = self.section(Section::ChecksumDirectory)?;
-        let blocks = self.section(Section::Checksums)?;
-        if directory.is_empty() && blocks.is_empty() {
-            return Ok(None);
-        }
-        BlockReader::new(Section::Checksums, blocks, directory, self.granule_count()).map(Some)
-    }
+    Ok(comparison)
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netrewind_store::Timestamp;
 
-use super::Index;
+use super::sections::IndexSections;
 use crate::column::{BLOCK_ROWS, Values, take_values};
 use crate::details::{self, DetailRow, NO_FLAGS};
 use crate::flow::{Flow, TcpFlags};
@@ -21,7 +21,7 @@ const SINGLE_LOOKS_MAX: u32 = 256;
 /// Reads flows, their positions, and granules. Cheapest when the numbers asked for ascend.
 #[derive(Debug)]
 pub struct FlowCursor<'a, B> {
-    index: &'a Index<B>,
+    index: &'a IndexSections<B>,
     templates: Option<&'a [Template]>,
     keys: Box<KeyBlock>,
     keys_block: Option<usize>,
@@ -34,7 +34,7 @@ pub struct FlowCursor<'a, B> {
 }
 
 impl<'a, B: AsRef<[u8]>> FlowCursor<'a, B> {
-    pub(super) fn new(index: &'a Index<B>) -> Self {
+    pub(super) fn new(index: &'a IndexSections<B>) -> Self {
         Self {
             index,
             templates: None,
@@ -49,7 +49,7 @@ impl<'a, B: AsRef<[u8]>> FlowCursor<'a, B> {
         }
     }
 
-    /// The flow with a number below [`Index::flow_count`]; a greater number is an error.
+    /// The flow with a number below [`Index::flow_count`](crate::Index::flow_count); a greater number is an error.
     pub fn flow(&mut self, id: u32) -> Result<Flow, IndexError> {
         let (block, row) = (id as usize / BLOCK_ROWS, id as usize % BLOCK_ROWS);
         self.load_details(block)?;
@@ -66,7 +66,7 @@ impl<'a, B: AsRef<[u8]>> FlowCursor<'a, B> {
         while from > 0 && self.key_of(from - 1)?.is_same_conversation(&key) {
             from -= 1;
         }
-        while to < self.index.flow_count() && self.key_of(to)?.is_same_conversation(&key) {
+        while to < self.index.header.flows && self.key_of(to)?.is_same_conversation(&key) {
             to += 1;
         }
         Ok(from..to)
@@ -74,7 +74,7 @@ impl<'a, B: AsRef<[u8]>> FlowCursor<'a, B> {
 
     fn key_of(&mut self, id: u32) -> Result<KeyRow, IndexError> {
         let (block, row) = (id as usize / BLOCK_ROWS, id as usize % BLOCK_ROWS);
-        if id >= self.index.flow_count() {
+        if id >= self.index.header.flows {
             return Err(Section::Keys.damaged());
         }
         self.load_keys(block)?;
@@ -97,18 +97,18 @@ impl<'a, B: AsRef<[u8]>> FlowCursor<'a, B> {
         let read = self
             .positions
             .as_mut()
-            .and_then(|positions| positions.append(rows, row, self.index.granule_count(), granules));
+            .and_then(|positions| positions.append(rows, row, self.index.header.granules, granules));
         if read.is_none() {
             self.positions = None;
         }
         read.ok_or(Section::Positions.damaged())
     }
 
-    /// The granule with a number below [`Index::granule_count`]; a greater number is an error.
+    /// The granule with a number below [`Index::granule_count`](crate::Index::granule_count); a greater number is an error.
     pub fn granule(&mut self, number: u32) -> Result<Granule, IndexError> {
         let mut granule = self.granules.granule(self.index, number)?;
         let mut next = number + 1;
-        while granule.records == 0 && next < self.index.granule_count() {
+        while granule.records == 0 && next < self.index.header.granules {
             let following = self.granules.granule(self.index, next)?;
             if following.records > 0 {
                 granule.offset = following.offset;
@@ -117,16 +117,16 @@ impl<'a, B: AsRef<[u8]>> FlowCursor<'a, B> {
             next += 1;
         }
         if granule.records == 0 {
-            granule.offset = self.index.segment_bytes();
+            granule.offset = self.index.header.segment_bytes;
         }
         Ok(granule)
     }
 
     /// End of the last record that begins in a granule: offset of the first record of a later granule, or the segment's end.
     pub fn granule_end(&mut self, number: u32) -> Result<u64, IndexError> {
-        match number + 1 < self.index.granule_count() {
+        match number + 1 < self.index.header.granules {
             true => Ok(self.granule(number + 1)?.offset),
-            false => Ok(self.index.segment_bytes()),
+            false => Ok(self.index.header.segment_bytes),
         }
     }
 
@@ -270,8 +270,12 @@ struct GranuleCache {
 }
 
 impl GranuleCache {
-    fn load<B: AsRef<[u8]>>(&mut self, index: &Index<B>, number: u32) -> Result<&GranuleBlock, IndexError> {
-        if number >= index.granule_count() {
+    fn load<B: AsRef<[u8]>>(
+        &mut self,
+        index: &IndexSections<B>,
+        number: u32,
+    ) -> Result<&GranuleBlock, IndexError> {
+        if number >= index.header.granules {
             return Err(Section::Granules.damaged());
         }
         let block = number as usize / BLOCK_ROWS;
@@ -282,7 +286,11 @@ impl GranuleCache {
         Ok(&self.block.insert(cached).1)
     }
 
-    fn granule<B: AsRef<[u8]>>(&mut self, index: &Index<B>, number: u32) -> Result<Granule, IndexError> {
+    fn granule<B: AsRef<[u8]>>(
+        &mut self,
+        index: &IndexSections<B>,
+        number: u32,
+    ) -> Result<Granule, IndexError> {
         let row = number as usize % BLOCK_ROWS;
         let granules = self.load(index, number)?;
         Ok(Granule {
@@ -293,7 +301,11 @@ impl GranuleCache {
         })
     }
 
-    fn instants<B: AsRef<[u8]>>(&mut self, index: &Index<B>, number: u32) -> Result<(u64, u64), IndexError> {
+    fn instants<B: AsRef<[u8]>>(
+        &mut self,
+        index: &IndexSections<B>,
+        number: u32,
+    ) -> Result<(u64, u64), IndexError> {
         if let Some(&instants) = self.instants.get(number as usize) {
             return Ok(instants);
         }
@@ -384,7 +396,7 @@ impl<'a> PositionBlock<'a> {
     }
 }
 
-/// Flows in the order of their numbers: see [`Index::flows`]. Ends after the first error.
+/// Flows in the order of their numbers: see [`Index::flows`](crate::Index::flows). Ends after the first error.
 #[derive(Debug)]
 pub struct FlowIter<'a, B> {
     cursor: FlowCursor<'a, B>,
@@ -393,8 +405,8 @@ pub struct FlowIter<'a, B> {
 }
 
 impl<'a, B: AsRef<[u8]>> FlowIter<'a, B> {
-    pub(super) fn new(index: &'a Index<B>, wanted: Option<&'a [bool]>) -> Self {
-        Self { cursor: index.cursor(), wanted, next: 0 }
+    pub(super) fn new(index: &'a IndexSections<B>, wanted: Option<&'a [bool]>) -> Self {
+        Self { cursor: FlowCursor::new(index), wanted, next: 0 }
     }
 
     /// Cursor that reads the flows: it keeps the blocks around the last of them decoded.
@@ -410,7 +422,7 @@ impl<'a, B: AsRef<[u8]>> FlowIter<'a, B> {
     }
 
     fn advance(&mut self) -> Result<Option<(u32, Flow)>, IndexError> {
-        while self.next < self.cursor.index.flow_count() {
+        while self.next < self.cursor.index.header.flows {
             let id = self.next;
             self.next += 1;
             if self.is_wanted(id)? {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 
-use super::Index;
+use super::sections::IndexSections;
 use crate::IndexError;
 use crate::blocks::BlockReader;
 use crate::column::BLOCK_ROWS;
@@ -130,190 +130,190 @@ impl Resolved<'_> {
     }
 }
 
-impl<B: AsRef<[u8]>> Index<B> {
-    /// The flows of the `wanted` templates (by their number) that satisfy at least one of the terms, ascending. A term on
-    /// a field that a template does not have is not satisfied by its flows.
-    pub fn flows_with_any(&self, wanted: &[bool], terms: &[KeyConstraint]) -> Result<Vec<u32>, IndexError> {
-        let resolved = self.resolve_all(wanted, terms)?;
-        match resolved.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.scan(wanted, 0..self.keys()?.count(), &resolved),
+/// The flows of the `wanted` templates (by their number) that satisfy at least one of the terms, ascending. A term on
+/// a field that a template does not have is not satisfied by its flows.
+pub(super) fn flows_with_any<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    wanted: &[bool],
+    terms: &[KeyConstraint],
+) -> Result<Vec<u32>, IndexError> {
+    let resolved = resolve_all(index, wanted, terms)?;
+    match resolved.is_empty() {
+        true => Ok(Vec::new()),
+        false => scan(index, wanted, 0..index.keys()?.count(), &resolved),
+    }
+}
+
+/// Finds of those flows at least the ones with both addresses satisfying one of `ends`, be it as source or destination.
+/// Flows are in the order of one of their addresses, so only the few blocks that can hold them are looked at.
+pub(super) fn flows_between<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    wanted: &[bool],
+    terms: &[KeyConstraint],
+    ends: &[KeyConstraint],
+) -> Result<Vec<u32>, IndexError> {
+    let resolved = resolve_all(index, wanted, terms)?;
+    if resolved.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys = index.keys()?;
+    let mut blocks = BTreeSet::new();
+    for (_, end) in resolve_all(index, wanted, ends)? {
+        match end {
+            Resolved::Address { ids, .. } => {
+                blocks.extend(ids.iter().flat_map(|ids| blocks_of(&keys, ids)));
+            }
+            Resolved::Port { .. } => blocks.extend(0..keys.count()),
         }
     }
+    scan(index, wanted, blocks, &resolved)
+}
 
-    /// Finds of those flows at least the ones with both addresses satisfying one of `ends`, be it as source or destination.
-    /// Flows are in the order of one of their addresses, so only the few blocks that can hold them are looked at.
-    pub fn flows_between(
-        &self,
-        wanted: &[bool],
-        terms: &[KeyConstraint],
-        ends: &[KeyConstraint],
-    ) -> Result<Vec<u32>, IndexError> {
-        let resolved = self.resolve_all(wanted, terms)?;
-        if resolved.is_empty() {
-            return Ok(Vec::new());
+/// True if [`flows_with_any`] has to scan the flows, false if it finds nothing. Looks at one block of addresses for
+/// each term, and at nothing else.
+pub(super) fn may_have_any<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    wanted: &[bool],
+    terms: &[KeyConstraint],
+) -> Result<bool, IndexError> {
+    Ok(!resolve_all(index, wanted, terms)?.is_empty())
+}
+
+/// The terms that some flow can satisfy.
+fn resolve_all<'t, B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    wanted: &[bool],
+    terms: &'t [KeyConstraint],
+) -> Result<Vec<(KeyField, Resolved<'t>)>, IndexError> {
+    let templates = index.templates()?;
+    let chosen: Vec<&Template> =
+        templates.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(template, _)| template).collect();
+    let mut resolved = Vec::new();
+    for term in terms {
+        if chosen.iter().any(|template| template.field(term.field).is_some()) {
+            resolved.push((term.field, resolve(index, term, &chosen)?));
         }
-        let keys = self.keys()?;
-        let mut blocks = BTreeSet::new();
-        for (_, end) in self.resolve_all(wanted, ends)? {
-            match end {
-                Resolved::Address { ids, .. } => {
-                    blocks.extend(ids.iter().flat_map(|ids| blocks_of(&keys, ids)));
+    }
+    resolved.retain(|(_, term)| !term.is_impossible());
+    Ok(resolved)
+}
+
+fn scan<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    wanted: &[bool],
+    blocks: impl IntoIterator<Item = usize>,
+    terms: &[(KeyField, Resolved<'_>)],
+) -> Result<Vec<u32>, IndexError> {
+    let templates = index.templates()?;
+    let keys = index.keys()?;
+    let rankings = index.rankings()?;
+    let needs_addresses = terms.iter().any(|(_, term)| matches!(term, Resolved::Address { .. }));
+    let needs_ports = terms.iter().any(|(_, term)| matches!(term, Resolved::Port { .. }));
+    // Flows are in the order of their greater ends: in which blocks those can be, the directory tells.
+    let mut has_greater_ends = vec![false; keys.count()];
+    let mut distinct: Vec<&Resolved<'_>> = Vec::new();
+    for (_, term) in terms {
+        if distinct.iter().any(|known| known.can_hold_as(term)) {
+            continue;
+        }
+        if let Resolved::Address { ids, .. } = term {
+            for blocks in ids.iter().map(|ids| blocks_of(&keys, ids)) {
+                has_greater_ends.get_mut(blocks).into_iter().for_each(|blocks| blocks.fill(true));
+            }
+        }
+        distinct.push(term);
+    }
+    let mut decoded = Box::<KeyBlock>::default();
+    let mut found = Vec::new();
+    for block in blocks {
+        let first = u32::from_le_bytes(keys.key(block));
+        let begin = (block * BLOCK_ROWS) as u32;
+        let mut visit = || {
+            let (bytes, rows) = (keys.block(block).ok()?, keys.rows_of(block));
+            if has_greater_ends.get(block) != Some(&true) {
+                let addresses = AddressColumns::take(&mut &*bytes)?;
+                if needs_addresses {
+                    decoded.decode_lesser_addresses(&addresses)?;
                 }
-                Resolved::Port { .. } => blocks.extend(0..keys.count()),
-            }
-        }
-        self.scan(wanted, blocks, &resolved)
-    }
-
-    /// True if [`Self::flows_with_any`] has to scan the flows, false if it finds nothing. Looks at one block of addresses for
-    /// each term, and at nothing else.
-    pub fn may_have_any(&self, wanted: &[bool], terms: &[KeyConstraint]) -> Result<bool, IndexError> {
-        Ok(!self.resolve_all(wanted, terms)?.is_empty())
-    }
-
-    /// The terms that some flow can satisfy.
-    fn resolve_all<'t>(
-        &self,
-        wanted: &[bool],
-        terms: &'t [KeyConstraint],
-    ) -> Result<Vec<(KeyField, Resolved<'t>)>, IndexError> {
-        let templates = self.templates()?;
-        let chosen: Vec<&Template> = templates
-            .iter()
-            .zip(wanted)
-            .filter(|(_, wanted)| **wanted)
-            .map(|(template, _)| template)
-            .collect();
-        let mut resolved = Vec::new();
-        for term in terms {
-            if chosen.iter().any(|template| template.field(term.field).is_some()) {
-                resolved.push((term.field, self.resolve(term, &chosen)?));
-            }
-        }
-        resolved.retain(|(_, term)| !term.is_impossible());
-        Ok(resolved)
-    }
-
-    fn scan(
-        &self,
-        wanted: &[bool],
-        blocks: impl IntoIterator<Item = usize>,
-        terms: &[(KeyField, Resolved<'_>)],
-    ) -> Result<Vec<u32>, IndexError> {
-        let templates = self.templates()?;
-        let keys = self.keys()?;
-        let rankings = self.rankings()?;
-        let needs_addresses = terms.iter().any(|(_, term)| matches!(term, Resolved::Address { .. }));
-        let needs_ports = terms.iter().any(|(_, term)| matches!(term, Resolved::Port { .. }));
-        // Flows are in the order of their greater ends: in which blocks those can be, the directory tells.
-        let mut has_greater_ends = vec![false; keys.count()];
-        let mut distinct: Vec<&Resolved<'_>> = Vec::new();
-        for (_, term) in terms {
-            if distinct.iter().any(|known| known.can_hold_as(term)) {
-                continue;
-            }
-            if let Resolved::Address { ids, .. } = term {
-                for blocks in ids.iter().map(|ids| blocks_of(&keys, ids)) {
-                    has_greater_ends.get_mut(blocks).into_iter().for_each(|blocks| blocks.fill(true));
+                if needs_ports {
+                    decoded.decode_ports(&KeyColumns::take(bytes, rows)?, &rankings.lesser_port)?;
+                }
+                if !distinct.iter().any(|term| term.can_hold(&decoded, addresses.conversations)) {
+                    return Some(());
                 }
             }
-            distinct.push(term);
-        }
-        let mut decoded = Box::<KeyBlock>::default();
-        let mut found = Vec::new();
-        for block in blocks {
-            let first = u32::from_le_bytes(keys.key(block));
-            let begin = (block * BLOCK_ROWS) as u32;
-            let mut visit = || {
-                let (bytes, rows) = (keys.block(block).ok()?, keys.rows_of(block));
-                if has_greater_ends.get(block) != Some(&true) {
-                    let addresses = AddressColumns::take(&mut &*bytes)?;
-                    if needs_addresses {
-                        decoded.decode_lesser_addresses(&addresses)?;
-                    }
-                    if needs_ports {
-                        decoded.decode_ports(&KeyColumns::take(bytes, rows)?, &rankings.lesser_port)?;
-                    }
-                    if !distinct.iter().any(|term| term.can_hold(&decoded, addresses.conversations)) {
-                        return Some(());
-                    }
-                }
-                let columns = KeyColumns::take(bytes, rows)?;
-                decoded.decode_all(&columns, first, &rankings.lesser_port, &rankings.code)?;
-                let holds = |row: &usize| {
-                    let number = decoded.row(*row).template() as usize;
-                    wanted.get(number) == Some(&true)
-                        && terms.iter().any(|(field, term)| {
-                            term.holds(&decoded, *row)
-                                && templates
-                                    .get(number)
-                                    .is_some_and(|template| template.field(*field).is_some())
-                        })
-                };
-                found.extend((0..decoded.rows).filter(holds).map(|row| begin + row as u32));
-                Some(())
+            let columns = KeyColumns::take(bytes, rows)?;
+            decoded.decode_all(&columns, first, &rankings.lesser_port, &rankings.code)?;
+            let holds = |row: &usize| {
+                let number = decoded.row(*row).template() as usize;
+                wanted.get(number) == Some(&true)
+                    && terms.iter().any(|(field, term)| {
+                        term.holds(&decoded, *row)
+                            && templates.get(number).is_some_and(|template| template.field(*field).is_some())
+                    })
             };
-            visit().ok_or(Section::Keys.damaged())?;
+            found.extend((0..decoded.rows).filter(holds).map(|row| begin + row as u32));
+            Some(())
+        };
+        visit().ok_or(Section::Keys.damaged())?;
+    }
+    Ok(found)
+}
+
+fn resolve<'t, B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    term: &'t KeyConstraint,
+    templates: &[&Template],
+) -> Result<Resolved<'t>, IndexError> {
+    let constraint = &term.constraint;
+    Ok(match term.field {
+        KeyField::SourcePort | KeyField::DestinationPort => {
+            let is_source = term.field == KeyField::SourcePort;
+            let range = constraint.as_range(16).unwrap_or(0..=u128::MAX);
+            let port = |value: u128| u16::try_from(value).unwrap_or(u16::MAX);
+            Resolved::Port { is_source, constraint, near: port(*range.start())..=port(*range.end()) }
         }
-        Ok(found)
-    }
-
-    fn resolve<'t>(
-        &self,
-        term: &'t KeyConstraint,
-        templates: &[&Template],
-    ) -> Result<Resolved<'t>, IndexError> {
-        let constraint = &term.constraint;
-        Ok(match term.field {
-            KeyField::SourcePort | KeyField::DestinationPort => {
-                let is_source = term.field == KeyField::SourcePort;
-                let range = constraint.as_range(16).unwrap_or(0..=u128::MAX);
-                let port = |value: u128| u16::try_from(value).unwrap_or(u16::MAX);
-                Resolved::Port { is_source, constraint, near: port(*range.start())..=port(*range.end()) }
+        KeyField::SourceAddress | KeyField::DestinationAddress => {
+            let has = |is_shape: fn(&Shape) -> bool| templates.iter().any(|t| is_shape(&t.shape));
+            let v4_count = index.header.addresses_v4;
+            let mut ids = Vec::new();
+            if has(|shape| matches!(shape, Shape::Ipv4 { .. })) {
+                ids_of::<4, u32>(&index.v4()?, constraint, 1, v4_count, &mut ids)?;
             }
-            KeyField::SourceAddress | KeyField::DestinationAddress => {
-                let has = |is_shape: fn(&Shape) -> bool| templates.iter().any(|t| is_shape(&t.shape));
-                let v4_count = self.header.addresses_v4;
-                let mut ids = Vec::new();
-                if has(|shape| matches!(shape, Shape::Ipv4 { .. })) {
-                    ids_of::<4, u32>(&self.v4()?, constraint, 1, v4_count, &mut ids)?;
-                }
-                if has(|shape| matches!(shape, Shape::Ipv6 { .. })) {
-                    let base = v4_count.saturating_add(1);
-                    ids_of::<16, u128>(&self.v6()?, constraint, base, self.header.addresses_v6, &mut ids)?;
-                }
-                Resolved::Address { is_source: term.field == KeyField::SourceAddress, ids }
+            if has(|shape| matches!(shape, Shape::Ipv6 { .. })) {
+                let base = v4_count.saturating_add(1);
+                ids_of::<16, u128>(&index.v6()?, constraint, base, index.header.addresses_v6, &mut ids)?;
             }
-        })
-    }
-
-    /// True where a packet of the segment has this source or destination address in its innermost network header, as
-    /// far as the index knows them: packets that no flow is known of (see [`Shape::None`]) may have any. Reads one block.
-    pub fn contains_address(&self, address: IpAddr) -> Result<bool, IndexError> {
-        self.contains_addresses(address..=address)
-    }
-
-    /// Likewise for a range of addresses of one family.
-    pub fn contains_addresses(&self, range: RangeInclusive<IpAddr>) -> Result<bool, IndexError> {
-        match range.into_inner() {
-            (IpAddr::V4(low), IpAddr::V4(high)) => {
-                let (set, members) = (self.v4()?, self.header.addresses_v4);
-                Ok(!ranks(&set, low.to_bits()..=high.to_bits(), u32::MAX, members)?.is_empty())
-            }
-            (IpAddr::V6(low), IpAddr::V6(high)) => {
-                let (set, members) = (self.v6()?, self.header.addresses_v6);
-                Ok(!ranks(&set, low.to_bits()..=high.to_bits(), u128::MAX, members)?.is_empty())
-            }
-            _ => Ok(false),
+            Resolved::Address { is_source: term.field == KeyField::SourceAddress, ids }
         }
-    }
+    })
+}
 
-    /// True where a flow has a source or destination port in the range (type and code of ICMP do not count).
-    pub fn contains_ports(&self, range: RangeInclusive<u16>) -> Result<bool, IndexError> {
-        let range = u32::from(*range.start())..=u32::from(*range.end());
-        Ok(!ranks(&self.ports()?, range, u32::MAX, self.header.ports)?.is_empty())
+/// True where a packet of the segment has a source or destination address of the range, of one family.
+pub(super) fn contains_addresses<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    range: RangeInclusive<IpAddr>,
+) -> Result<bool, IndexError> {
+    match range.into_inner() {
+        (IpAddr::V4(low), IpAddr::V4(high)) => {
+            let (set, members) = (index.v4()?, index.header.addresses_v4);
+            Ok(!ranks(&set, low.to_bits()..=high.to_bits(), u32::MAX, members)?.is_empty())
+        }
+        (IpAddr::V6(low), IpAddr::V6(high)) => {
+            let (set, members) = (index.v6()?, index.header.addresses_v6);
+            Ok(!ranks(&set, low.to_bits()..=high.to_bits(), u128::MAX, members)?.is_empty())
+        }
+        _ => Ok(false),
     }
+}
+
+/// True where a flow has a source or destination port in the range (type and code of ICMP do not count).
+pub(super) fn contains_ports<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    range: RangeInclusive<u16>,
+) -> Result<bool, IndexError> {
+    let range = u32::from(*range.start())..=u32::from(*range.end());
+    Ok(!ranks(&index.ports()?, range, u32::MAX, index.header.ports)?.is_empty())
 }
 
 /// The blocks of keys in which the greater end of a conversation can have one of these addresses.

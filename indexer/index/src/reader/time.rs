@@ -5,7 +5,7 @@ use std::ops::Range;
 use netrewind_store::Timestamp;
 use netrewind_store::time::SECOND_NS;
 
-use super::Index;
+use super::sections::IndexSections;
 use crate::IndexError;
 use crate::column::BLOCK_ROWS;
 use crate::layout::Section;
@@ -24,73 +24,65 @@ pub struct Second {
     pub bytes: u64,
 }
 
-impl<B: AsRef<[u8]>> Index<B> {
-    /// Packets and bytes a second, ascending; seconds without packets are left out.
-    pub fn seconds(&self) -> Result<Vec<Second>, IndexError> {
-        let shift = self.header.second_shift;
-        let rows = seconds::take_all(self.section(Section::Seconds)?).ok_or(Section::Seconds.damaged())?;
-        let second = |row: seconds::SecondRow| Second {
-            start: Timestamp((row.number << shift).saturating_mul(SECOND_NS)),
-            width_seconds: 1 << shift,
-            packets: row.packets,
-            bytes: row.bytes,
-        };
-        Ok(rows.into_iter().map(second).collect())
-    }
+/// Packets and bytes a second, ascending; seconds without packets are left out.
+pub(super) fn seconds<B: AsRef<[u8]>>(index: &IndexSections<B>) -> Result<Vec<Second>, IndexError> {
+    let shift = index.header.second_shift;
+    let rows = seconds::take_all(index.section(Section::Seconds)?).ok_or(Section::Seconds.damaged())?;
+    let second = |row: seconds::SecondRow| Second {
+        start: Timestamp((row.number << shift).saturating_mul(SECOND_NS)),
+        width_seconds: 1 << shift,
+        packets: row.packets,
+        bytes: row.bytes,
+    };
+    Ok(rows.into_iter().map(second).collect())
+}
 
-    /// The numbers of the granules that can hold a packet with `from <= timestamp < to`, ascending.
-    pub fn granules_in(&self, range: Range<Timestamp>) -> Result<Vec<u32>, IndexError> {
-        let table = self.granule_table()?;
-        let mut found = Vec::new();
-        if range.is_empty() {
-            return Ok(found);
-        }
-        let (from, to) = (range.start.ns(), range.end.ns());
-        for block in 0..table.blocks() {
-            let (first, last) = table.bounds(block);
-            if first >= to || last < from {
-                continue;
-            }
-            let begin = (block * BLOCK_ROWS) as u32;
-            let rows = table.rows_of(block);
-            if first >= from && last < to && first <= last {
-                found.extend(begin..begin + rows as u32);
-                continue;
-            }
-            let granules = table.decode(block)?;
-            let overlaps = |row: &usize| {
-                granules.records[*row] > 0 && granules.firsts[*row] < to && granules.lasts[*row] >= from
-            };
-            found.extend((0..rows).filter(overlaps).map(|row| begin + row as u32));
-        }
-        Ok(found)
+/// The numbers of the granules that can hold a packet with `from <= timestamp < to`, ascending.
+pub(super) fn granules_in<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    range: Range<Timestamp>,
+) -> Result<Vec<u32>, IndexError> {
+    let table = index.granule_table()?;
+    let mut found = Vec::new();
+    if range.is_empty() {
+        return Ok(found);
     }
-
-    /// The earliest timestamp of a record in `granule` or any later one; [`Timestamp::MAX`] where there is none. Earlier packets
-    /// can be given out once all granules before have been read, however much the segment is out of order.
-    pub fn earliest_from(&self, granule: u32) -> Result<Timestamp, IndexError> {
-        let minima = self.suffix_minima()?;
-        let block = granule as usize / BLOCK_ROWS;
-        let after = minima.get(block + 1).copied().unwrap_or(u64::MAX);
-        let table = self.granule_table()?;
-        if block >= table.blocks() {
-            return Ok(Timestamp::MAX);
+    let (from, to) = (range.start.ns(), range.end.ns());
+    for block in 0..table.blocks() {
+        let (first, last) = table.bounds(block);
+        if first >= to || last < from {
+            continue;
         }
-        let rows = granule as usize % BLOCK_ROWS..table.rows_of(block);
+        let begin = (block * BLOCK_ROWS) as u32;
+        let rows = table.rows_of(block);
+        if first >= from && last < to && first <= last {
+            found.extend(begin..begin + rows as u32);
+            continue;
+        }
         let granules = table.decode(block)?;
-        let within = rows.filter(|&row| granules.records[row] > 0).map(|row| granules.firsts[row]).min();
-        Ok(Timestamp(within.unwrap_or(u64::MAX).min(after)))
+        let overlaps = |row: &usize| {
+            granules.records[*row] > 0 && granules.firsts[*row] < to && granules.lasts[*row] >= from
+        };
+        found.extend((0..rows).filter(overlaps).map(|row| begin + row as u32));
     }
+    Ok(found)
+}
 
-    fn suffix_minima(&self) -> Result<&[u64], IndexError> {
-        let minima = self.suffix_minima.get_or_init(|| {
-            let table = self.granule_table()?;
-            let mut minima: Vec<u64> = (0..table.blocks()).map(|block| table.bounds(block).0).collect();
-            for block in (1..minima.len()).rev() {
-                minima[block - 1] = minima[block - 1].min(minima[block]);
-            }
-            Ok(minima)
-        });
-        minima.as_deref().map_err(Clone::clone)
+/// The earliest timestamp of a record in `granule` or any later one; [`Timestamp::MAX`] where there is none. Earlier packets
+/// can be given out once all granules before have been read, however much the segment is out of order.
+pub(super) fn earliest_from<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    granule: u32,
+) -> Result<Timestamp, IndexError> {
+    let minima = index.suffix_minima()?;
+    let block = granule as usize / BLOCK_ROWS;
+    let after = minima.get(block + 1).copied().unwrap_or(u64::MAX);
+    let table = index.granule_table()?;
+    if block >= table.blocks() {
+        return Ok(Timestamp::MAX);
     }
+    let rows = granule as usize % BLOCK_ROWS..table.rows_of(block);
+    let granules = table.decode(block)?;
+    let within = rows.filter(|&row| granules.records[row] > 0).map(|row| granules.firsts[row]).min();
+    Ok(Timestamp(within.unwrap_or(u64::MAX).min(after)))
 }
