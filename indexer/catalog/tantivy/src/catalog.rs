@@ -5,7 +5,8 @@ use netrewind_catalog::condition::Condition;
 use netrewind_store::catalog::Manifest;
 use netrewind_store::{Store, Timestamp};
 
-use crate::hour::{HourReader, Range};
+use crate::hour::HourReader;
+use crate::search::Range;
 
 /// Reads the hours that [`HourWriter`](crate::HourWriter) has written.
 #[derive(Clone, Copy, Debug)]
