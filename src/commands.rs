@@ -1,7 +1,5 @@
 //! The subcommands: parse arguments, call a library, report to the user.
 
-use std::path::PathBuf;
-
 use crate::outcome::{Failure, Outcome};
 
 mod access;
@@ -20,6 +18,7 @@ mod record;
 mod run;
 mod serve;
 mod status;
+mod store;
 mod target;
 mod token;
 mod tunnels;
@@ -71,43 +70,6 @@ impl Command {
             Self::Verify(arguments) => verify::run(&arguments),
             Self::Token(arguments) => token::run(&arguments),
             Self::CompileFilter => compile_filter::run(),
-        }
-    }
-}
-
-/// Location of the store.
-#[derive(Debug, clap::Args)]
-pub struct StoreArgument {
-    /// The store's folder
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
-}
-
-/// Settings for writing a store.
-#[derive(Debug, clap::Args)]
-pub struct WritingArguments {
-    /// Bytes of a segment at which the next one begins
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = crate::arguments::bytes)]
-    segment_bytes: u64,
-    /// Disk space for everything in the store; the oldest segments are removed first [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = crate::arguments::bytes)]
-    budget: Option<u64>,
-    /// Age at which segments expire, from when they were written [default: no limit]
-    #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
-    max_age: Option<std::time::Duration>,
-    #[command(flatten)]
-    sharing: crate::sharing::SharingArguments,
-    #[command(flatten)]
-    ports: tunnels::PortArguments,
-}
-
-impl WritingArguments {
-    fn config(&self) -> netrewind_recorder::Config {
-        netrewind_recorder::Config {
-            segment_bytes: self.segment_bytes,
-            budget_bytes: self.budget,
-            age_max: self.max_age,
-            ..netrewind_recorder::Config::default()
         }
     }
 }

@@ -13,9 +13,10 @@ use netrewind_extractor::{Completeness, ExtractError, Extractor, hint_time};
 use netrewind_store::Store;
 use serde::Serialize;
 
+use super::hint;
 use super::progress::ProgressDisplay;
 use super::query::{QueryArguments, failure, options};
-use super::{StoreArgument, hint};
+use super::store::StoreArgument;
 use crate::outcome::{Failure, Outcome};
 use crate::{signals, terminal};
 use rows::Row;

@@ -12,7 +12,8 @@ use netrewind_recorder::source::Source;
 use netrewind_recorder::source::capture_file::{CaptureFile, LeftOut};
 use netrewind_store::Account;
 
-use super::{StoreArgument, WritingArguments, record};
+use super::record;
+use super::store::{StoreArgument, WritingArguments};
 use crate::index_writer::IndexThreads;
 use crate::outcome::{Failure, Outcome};
 use crate::signals;

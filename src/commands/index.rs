@@ -2,7 +2,7 @@
 
 use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
-use super::StoreArgument;
+use super::store::StoreArgument;
 use super::tunnels::PortArguments;
 use crate::catalog_writer::{self, HourState as Catalogued};
 use crate::index_writer::{self, IndexState};

@@ -24,7 +24,7 @@ use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::time::SECOND_NS;
 
 use super::serve::ServingArguments;
-use super::{StoreArgument, WritingArguments};
+use super::store::{StoreArgument, WritingArguments};
 use crate::catalog_writer::CatalogThread;
 use crate::clock;
 use crate::index_writer::IndexThreads;
@@ -35,6 +35,8 @@ use crate::terminal::{self, StatusLine};
 use crate::writable_store::WritableStore;
 
 mod interfaces;
+
+use interfaces::{RingOptions, one_each};
 
 /// Interval between two checks of signals and sources.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -141,9 +143,21 @@ impl RecordArguments {
         }
     }
 
+    fn ring_options(&self) -> RingOptions<'_> {
+        RingOptions {
+            interfaces: &self.interface,
+            capture_filter: self.capture_filter.as_deref(),
+            lanes: self.lanes.into(),
+            snaplen: self.snaplen.unwrap_or(CAPLEN_MAX),
+            is_promiscuous: !self.no_promiscuous,
+            use_hardware_timestamps: self.hardware_timestamps,
+            ring_bytes: self.ring,
+        }
+    }
+
     fn sources(&self, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Source>>, Failure> {
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        self.rings(clock)?.into_iter().for_each(|ring| sources.push(Box::new(ring)));
+        self.ring_options().open(clock)?.into_iter().for_each(|ring| sources.push(Box::new(ring)));
         for endpoint in &self.pcap_over_ip {
             let streams = PcapOverIp::open(endpoint, clock)?;
             if let (Endpoint::Listen { .. }, Some(stream)) = (endpoint, streams.first()) {
@@ -177,7 +191,7 @@ impl RecordArguments {
         let files = self.replay.iter().map(|file| file.display().to_string());
         let streams = self.pcap_over_ip.iter().map(ToString::to_string);
         let stdin = self.stdin.then(|| STDIN_NAME.to_owned());
-        let interfaces = interfaces::one_each(&self.interface, |_| ()).into_iter().map(str::to_owned);
+        let interfaces = one_each(&self.interface, |_| ()).into_iter().map(str::to_owned);
         interfaces.chain(streams).chain(stdin).chain(files).collect::<Vec<_>>().join(", ")
     }
 }

@@ -10,9 +10,9 @@ use netrewind_http::geoip::Places;
 use netrewind_http::{Server, Service, ServiceLimits, router};
 use netrewind_store::Store;
 
-use super::StoreArgument;
 use super::access::AccessArguments;
 use super::query::options;
+use super::store::StoreArgument;
 use crate::arguments::{ListenAddress, listen_address};
 use crate::clock::ServiceClock;
 use crate::manager::Manager;

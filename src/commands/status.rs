@@ -6,7 +6,7 @@ use netrewind_extractor::{Damage, Overview};
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::{Drops, Store};
 
-use super::StoreArgument;
+use super::store::StoreArgument;
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, clock, terminal};
 

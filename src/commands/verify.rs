@@ -7,7 +7,8 @@ use netrewind_store::logbook::{Fault, LogbookEntry, check_day};
 use netrewind_store::store::{ListedSegment, OpenedSegment, StoreListing, Unlisted};
 use netrewind_store::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
 
-use super::{StoreArgument, query};
+use super::query;
+use super::store::StoreArgument;
 use crate::catalog_writer;
 use crate::index_writer;
 use crate::outcome::{Failure, Outcome};

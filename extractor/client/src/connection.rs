@@ -17,9 +17,11 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 
+use crate::error::{RemoteError, Trouble};
 use crate::pcapng_stream::{Block, Blocks};
-use crate::{Access, RemoteError};
 
+/// Interval at which the caller that waits for a recorder is asked whether to give up.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Time for a connection to come about.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Idle time after which a connection is probed.
@@ -32,6 +34,15 @@ const NO_ACCOUNT: &str = "its reply is not one of a netrewind recorder";
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
+/// Credentials for recorders.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// Bearer token sent to them.
+    pub token: Option<String>,
+    /// Certificates that theirs may be signed by, as PEM; absent: those that the system trusts.
+    pub authorities: Option<Vec<u8>>,
+}
+
 /// A recorder that can be asked.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
@@ -40,33 +51,6 @@ pub(super) struct Connection {
     base: String,
     token: Option<String>,
     client: HttpClient,
-}
-
-/// Reasons why a recorder's answer is missing or incomplete.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// The question is wrong, whoever is asked.
-    #[error("{0}")]
-    Wrong(String),
-    /// It does not know an interface, which another recorder may have.
-    #[error("{0}")]
-    NoSuchInterface(String),
-    /// Nothing of the range is kept there.
-    #[error("{0}")]
-    NothingKept(String),
-    /// It could not be reached, or would not answer.
-    #[error("{0}")]
-    Silent(String),
-    /// The answer broke off.
-    #[error("the answer broke off: {0}")]
-    Broken(String),
-}
-
-impl Trouble {
-    /// True if it has reported nothing about packets.
-    pub(super) fn is_silence(&self) -> bool {
-        matches!(self, Self::Silent(_))
-    }
 }
 
 /// A piece of an answer.

@@ -6,19 +6,20 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use netrewind_extractor::{
-    Answer, AnswerPacket, Asked, Completeness, Control, Dedup, FollowClock, HOLD_BACK, Hint, Interface,
-    InterfaceAccount, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span,
+    Answer, AnswerPacket, Asked, Completeness, Control, Dedup, DedupWindow, FollowClock, HOLD_BACK, Hint,
+    Interface, InterfaceAccount, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span,
 };
 use netrewind_packet::ViewBytes;
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::{SegmentName, Timestamp};
 use serde_json::{Map, Value};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, Receiver};
 
-use crate::connection::{Connection, Piece, Trouble};
+use crate::connection::{Connection, LOOK_INTERVAL, Piece};
+use crate::error::{RemoteError, Trouble, none_answered};
 use crate::pcapng_stream::{Block, RemotePacket};
-use crate::{LOOK_INTERVAL, Remote, RemoteError, none_answered};
 
 /// Pieces of an answer that wait, for each recorder: a piece has some tens of kilobytes.
 const PIECES_MAX: usize = 32;
@@ -114,7 +115,7 @@ fn is_complete(account: &Value) -> bool {
 
 /// A merge in progress.
 pub(super) struct Merge<'r> {
-    remote: &'r Remote,
+    runtime: &'r Runtime,
     query: &'r Query,
     sources: Vec<Source>,
     interfaces: Vec<Interface>,
@@ -142,10 +143,16 @@ enum Turn {
 }
 
 impl<'r> Merge<'r> {
-    pub(super) fn new(remote: &'r Remote, query: &'r Query, fields: &Map<String, Value>) -> Self {
+    pub(super) fn new(
+        runtime: &'r Runtime,
+        recorders: &[Connection],
+        dedup: Option<DedupWindow>,
+        query: &'r Query,
+        fields: &Map<String, Value>,
+    ) -> Self {
         let source = |recorder: &Connection| {
             let (sender, pieces) = mpsc::channel(PIECES_MAX);
-            remote.runtime.spawn(recorder.clone().stream(fields.clone(), sender));
+            runtime.spawn(recorder.clone().stream(fields.clone(), sender));
             Source {
                 name: recorder.name.clone(),
                 pieces,
@@ -160,9 +167,9 @@ impl<'r> Merge<'r> {
             }
         };
         Self {
-            remote,
+            runtime,
             query,
-            sources: remote.recorders.iter().map(source).collect(),
+            sources: recorders.iter().map(source).collect(),
             interfaces: Vec::new(),
             accounts: Vec::new(),
             told: 0,
@@ -170,7 +177,7 @@ impl<'r> Merge<'r> {
             progress: Progress::default(),
             captured_bytes: 0,
             limit_reached: None,
-            dedup: remote.dedup_here(query).map(|window| Dedup::new(window, &TunnelPorts::default())),
+            dedup: dedup.map(|window| Dedup::new(window, &TunnelPorts::default())),
             first: None,
         }
     }
@@ -347,8 +354,7 @@ impl<'r> Merge<'r> {
         }
         let Some(source) = self.sources.get_mut(number) else { return Ok(()) };
         let pieces = &mut source.pieces;
-        let next =
-            self.remote.runtime.block_on(async { tokio::time::timeout(LOOK_INTERVAL, pieces.recv()).await });
+        let next = self.runtime.block_on(async { tokio::time::timeout(LOOK_INTERVAL, pieces.recv()).await });
         let elapsed = clock.map(FollowClock::elapsed).unwrap_or_default();
         match next {
             Ok(Some(piece)) => self.take(number, piece, elapsed),

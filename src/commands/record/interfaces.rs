@@ -12,10 +12,8 @@ use netrewind_recorder::source::packet_ring::{
     interface_names, number_of,
 };
 use netrewind_store::clock::Clock;
-use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::{LinkType, locked};
 
-use super::RecordArguments;
 use crate::outcome::Failure;
 use crate::terminal;
 
@@ -24,23 +22,38 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Link types for which a capture filter is checked if the interface is not there yet: Ethernet, IP, 802.11.
 const USUAL_LINK_TYPES: [LinkType; 3] = [LinkType::ETHERNET, LinkType::RAW, LinkType(127)];
 
-impl RecordArguments {
-    /// The rings of all interfaces; one that is not there is waited for.
-    pub(super) fn rings(&self, clock: &Arc<dyn Clock>) -> Result<Vec<PacketRing>, Failure> {
-        let filter =
-            self.capture_filter.as_deref().map(|expression| Arc::new(LazyCaptureFilter::new(expression)));
+/// Interfaces to record, and how.
+pub(super) struct RingOptions<'a> {
+    /// Their names, as given.
+    pub(super) interfaces: &'a [String],
+    pub(super) capture_filter: Option<&'a str>,
+    /// Rings of each.
+    pub(super) lanes: usize,
+    pub(super) snaplen: u32,
+    pub(super) is_promiscuous: bool,
+    pub(super) use_hardware_timestamps: bool,
+    /// Memory of each ring.
+    pub(super) ring_bytes: u64,
+}
+
+impl RingOptions<'_> {
+    /// Opens the rings of all interfaces; one that is not there is waited for.
+    pub(super) fn open(&self, clock: &Arc<dyn Clock>) -> Result<Vec<PacketRing>, Failure> {
+        let filter = self.capture_filter.map(|expression| Arc::new(LazyCaptureFilter::new(expression)));
         let claims = Claims::default();
         let mut rings = Vec::new();
-        for interface in one_each(&self.interface, |text| terminal::say(text)) {
+        for interface in one_each(self.interfaces, |text| terminal::say(text)) {
             if let Some(filter) = &filter {
                 filter.check(interface)?;
             }
             let config = self.ring(interface, filter.clone(), &claims);
-            let opened = PacketRing::open(&config, usize::from(self.lanes), clock)
-                .map_err(|error| unopened(interface, error))?;
+            let opened =
+                PacketRing::open(&config, self.lanes, clock).map_err(|error| unopened(interface, error))?;
             if let Some(reason) = opened.first().and_then(PacketRing::waits_because) {
                 terminal::say(format_args!("{reason}. Recording starts when it appears."));
-            } else if self.hardware_timestamps && opened.iter().any(|ring| !ring.has_hardware_timestamps()) {
+            } else if self.use_hardware_timestamps
+                && opened.iter().any(|ring| !ring.has_hardware_timestamps())
+            {
                 terminal::say(format_args!("{interface} has no hardware timestamps: the kernel's are used"));
             }
             rings.extend(opened);
@@ -54,10 +67,10 @@ impl RecordArguments {
 
     fn ring(&self, interface: &str, filter: Option<Arc<LazyCaptureFilter>>, claims: &Claims) -> RingConfig {
         let mut ring = RingConfig::new(interface);
-        ring.snaplen = self.snaplen.unwrap_or(CAPLEN_MAX);
-        ring.is_promiscuous = !self.no_promiscuous;
-        ring.use_hardware_timestamps = self.hardware_timestamps;
-        ring.blocks = u32::try_from(self.ring / u64::from(ring.block_bytes)).unwrap_or(u32::MAX).max(2);
+        ring.snaplen = self.snaplen;
+        ring.is_promiscuous = self.is_promiscuous;
+        ring.use_hardware_timestamps = self.use_hardware_timestamps;
+        ring.blocks = u32::try_from(self.ring_bytes / u64::from(ring.block_bytes)).unwrap_or(u32::MAX).max(2);
         ring.capture_filter = filter.map(|filter| filter as Arc<dyn CaptureFilter>);
         ring.claims = claims.clone();
         ring

@@ -1,0 +1,199 @@
+//! Recorders that are asked together.
+
+use std::time::Duration;
+
+use netrewind_extractor::{
+    Answer, AnswerLimits, Completeness, Control, CountSink, DedupWindow, Estimate, FollowClock, Hint, Query,
+    RecorderCompleteness, Sink, ViewMode,
+};
+use netrewind_store::Timestamp;
+use serde_json::{Map, Value, json};
+use tokio::runtime::Runtime;
+
+use crate::connection::{Access, Connection, LOOK_INTERVAL, client};
+use crate::error::{RemoteError, none_answered};
+use crate::merge::Merge;
+
+/// Recorders that are asked together.
+#[derive(Debug)]
+pub struct Remote {
+    runtime: Runtime,
+    recorders: Vec<Connection>,
+}
+
+impl Remote {
+    /// Recorders at these addresses, as `https://recorder:8640`. Nothing is asked yet.
+    pub fn new(urls: &[String], access: &Access) -> Result<Self, RemoteError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| RemoteError::Failed(error.to_string()))?;
+        let client = client(access)?;
+        let connection = |url: &String| Connection::new(url, client.clone(), access);
+        let recorders = urls.iter().map(connection).collect::<Result<_, _>>()?;
+        Ok(Self { runtime, recorders })
+    }
+
+    /// Gives the packets of all recorders to the sink, in order of time; with a clock, also those that are recorded from
+    /// now on. Interfaces are named `recorder/interface` where there are several recorders.
+    pub fn extract(
+        &self,
+        query: &Query,
+        sink: &mut dyn Sink,
+        control: &mut dyn Control,
+        clock: Option<&dyn FollowClock>,
+    ) -> Result<Answer, RemoteError> {
+        let mut fields = self.fields(query);
+        fields.insert("format".into(), json!("pcapng"));
+        fields.insert("decapsulate".into(), json!(query.decapsulate));
+        fields.insert("follow".into(), json!(clock.is_some()));
+        Merge::new(&self.runtime, &self.recorders, self.dedup_here(query), query, &fields)
+            .carry_out(sink, control, clock)
+    }
+
+    /// Counts the packets. Duplicates that several recorders have are known only once the packets have been read.
+    pub fn count(&self, query: &Query, control: &mut dyn Control) -> Result<Answer, RemoteError> {
+        if self.dedup_here(query).is_some() {
+            return self.extract(query, &mut CountSink, control, None);
+        }
+        let mut answer = Answer::default();
+        for (name, found) in self.look_up("count", query, control)? {
+            let count = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
+            answer.packets += count("packets");
+            answer.bytes += count("bytes");
+            answer.duplicates_dropped += count("duplicates_dropped");
+            let hint = found.get("hint").cloned().map(serde_json::from_value::<Hint>);
+            answer.hint = answer.hint.or(hint.and_then(Result::ok));
+            let completeness = found.get("completeness").cloned().unwrap_or_default();
+            let completeness = match found.get("trouble").and_then(Value::as_str) {
+                Some(trouble) => RecorderCompleteness::lacking(name, trouble),
+                None => RecorderCompleteness::of(
+                    name,
+                    &serde_json::from_value::<Completeness>(completeness).map_err(|_| {
+                        RemoteError::Failed(
+                            "a recorder's reply is from another version of netrewind".to_owned(),
+                        )
+                    })?,
+                ),
+            };
+            answer.completeness.recorders.push(completeness);
+        }
+        answer.hint = answer.hint.filter(|_| answer.packets == 0);
+        answer.packets = answer.packets.min(query.limits.packets.unwrap_or(u64::MAX));
+        Ok(answer)
+    }
+
+    /// Bounds the number of packets. Also returns a message for each recorder that did not answer.
+    pub fn estimate(
+        &self,
+        query: &Query,
+        control: &mut dyn Control,
+    ) -> Result<(Estimate, Vec<String>), RemoteError> {
+        let (mut total, mut troubles) = (Estimate::default(), Vec::new());
+        for (name, found) in self.look_up("estimate", query, control)? {
+            let number = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
+            total.add(&Estimate {
+                packets_min: number("packets_min"),
+                packets_max: number("packets_max"),
+                bytes_max: number("bytes_max"),
+                segments: number("segments"),
+            });
+            let trouble = found.get("trouble").and_then(Value::as_str);
+            troubles.extend(trouble.map(|trouble| format!("{name}: {trouble}")));
+        }
+        if let Some(limit) = query.limits.packets {
+            total.packets_max = total.packets_max.min(limit);
+            total.packets_min = total.packets_min.min(limit);
+        }
+        if self.dedup_here(query).is_some() {
+            total.packets_min = total.packets_min.min(1); // the first packet is no duplicate
+        }
+        Ok((total, troubles))
+    }
+
+    /// The window of duplicates, if they are removed here: a single recorder does that itself, several see only their own packets.
+    fn dedup_here(&self, query: &Query) -> Option<DedupWindow> {
+        query.dedup.filter(|_| self.recorders.len() > 1)
+    }
+
+    /// Query fields sent to each recorder. If duplicates are removed here, recorders must send all of them, and limits are kept
+    /// here.
+    fn fields(&self, query: &Query) -> Map<String, Value> {
+        match self.dedup_here(query) {
+            Some(_) => fields(&Query { dedup: None, limits: AnswerLimits::default(), ..query.clone() }),
+            None => fields(query),
+        }
+    }
+
+    /// Asks all recorders at once; a failure is in the recorder's object as `trouble`.
+    fn look_up(
+        &self,
+        what: &str,
+        query: &Query,
+        control: &mut dyn Control,
+    ) -> Result<Vec<(String, Value)>, RemoteError> {
+        let fields = self.fields(query);
+        let tasks: Vec<_> = self
+            .recorders
+            .iter()
+            .map(|recorder| self.runtime.spawn(recorder.clone().look_up(what.to_owned(), fields.clone())))
+            .collect();
+        let (mut found, mut troubles) = (Vec::new(), Vec::new());
+        for (recorder, mut task) in self.recorders.iter().zip(tasks) {
+            let done = loop {
+                let look = async { tokio::time::timeout(LOOK_INTERVAL, &mut task).await };
+                match self.runtime.block_on(look) {
+                    Ok(done) => break done,
+                    Err(_) if control.cancelled() => return Err(RemoteError::Cancelled),
+                    Err(_) => {}
+                }
+            };
+            let object = match done {
+                Ok(Ok(object)) => object,
+                Ok(Err(trouble)) => {
+                    let object = json!({ "trouble": trouble.to_string() });
+                    troubles.push((recorder.name.clone(), trouble));
+                    object
+                }
+                Err(error) => return Err(RemoteError::Failed(error.to_string())),
+            };
+            found.push((recorder.name.clone(), object));
+        }
+        none_answered(&troubles, self.recorders.len())?;
+        Ok(found)
+    }
+}
+
+/// The query as parameters of a request.
+fn fields(query: &Query) -> Map<String, Value> {
+    let view = match query.view {
+        ViewMode::Inner => "inner",
+        ViewMode::Outer => "outer",
+        ViewMode::Any => "any",
+    };
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let tunnels = &query.tunnels;
+    let all = json!({
+        "from": time(query.from),
+        "to": time(query.to),
+        "filter": (!query.filter.is_empty()).then_some(&query.filter),
+        "view": view,
+        "ignore_vlan": query.ignore_vlan.then_some(true),
+        "vni": tunnels.vni,
+        "gre_key": tunnels.gre_key,
+        "erspan_session": tunnels.erspan_session,
+        "tunnel_peer": tunnels.peer.map(|peer| peer.to_string()),
+        "interface": (!query.interfaces.is_empty()).then_some(&query.interfaces),
+        "no_index": (!query.use_index).then_some(true),
+        "flow": query.flow.map(|id| id.to_string()),
+        "query": query.search,
+        "dedup": query.dedup.map(|window| format!("{}ns", Duration::from(window).as_nanos())),
+        "max_packets": query.limits.packets,
+        "max_bytes": query.limits.bytes,
+    });
+    match all {
+        Value::Object(all) => all.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        _ => Map::new(),
+    }
+}
