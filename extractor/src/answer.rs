@@ -6,11 +6,13 @@ pub(crate) mod error;
 pub(crate) mod header_names;
 pub(crate) mod hint;
 
-use netrewind_store::{Drops, LinkType, SegmentName, Timestamp};
+use netrewind_store::{Drops, LinkType, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Asked, Completeness, Hint, Query, ReachedLimit, ReassemblyAccount};
+use crate::query::Query;
+use completeness::{Asked, Completeness, ReachedLimit, RejectedIndex};
+use hint::Hint;
 
 /// Result of an extraction.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
@@ -52,16 +54,49 @@ impl Answer {
     }
 }
 
-/// An index that was bypassed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct RejectedIndex {
-    /// Segment that the index belongs to.
-    #[schema(value_type = String)]
-    pub segment: SegmentName,
-    /// Defect found in it.
-    pub reason: String,
-    /// True if the file itself could not be read: access is denied, or it is not a file.
-    pub is_unreadable: bool,
+/// Outcome of reassembling tunnels' packets from fragments in a decapsulated answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ReassemblyAccount {
+    /// Packets reassembled from fragments.
+    pub packets: u64,
+    /// Packets with fragments missing in the answer. If they have their first fragment they are written truncated.
+    pub incomplete: u64,
+    /// Packets not written because their fragments overlap, or would be longer together than an IP packet.
+    pub refused: u64,
+    /// Fragments of refused packets, and of incomplete ones without a first fragment: not written.
+    pub fragments_dropped: u64,
+    /// Incomplete packets that were given up before a second had passed, because memory was full.
+    pub given_up_early: u64,
+}
+
+impl ReassemblyAccount {
+    /// Notes for the reader of the answer.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        let Self { packets, incomplete, refused, fragments_dropped, given_up_early } = *self;
+        let notes = [
+            (packets, format!("{packets} tunnel packets were reassembled from fragments")),
+            (
+                incomplete,
+                format!(
+                    "{incomplete} tunnel packets lack fragments (more than a second away, or outside the range): they are written truncated, or not at all if the first fragment is missing"
+                ),
+            ),
+            (
+                refused,
+                format!(
+                    "{refused} tunnel packets were not reassembled: their fragments overlap with different contents"
+                ),
+            ),
+            (fragments_dropped, format!("{fragments_dropped} fragments were not written")),
+            (
+                given_up_early,
+                format!(
+                    "{given_up_early} of these were given up early: there are more fragments within a second than fit in memory"
+                ),
+            ),
+        ];
+        notes.into_iter().filter(|(count, _)| *count > 0).map(|(_, note)| note)
+    }
 }
 
 /// Work done for an answer.

@@ -32,7 +32,7 @@ use crate::flows::{self, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSummar
 use crate::plan::query_filter::ForProgram;
 use crate::query::Query;
 use crate::sink::Sink;
-use crate::stream::{Ends, Stream};
+use crate::stream::{Ends, Stream, read_stream};
 use engine::{Engine, Options};
 use follow::clock::FollowClock;
 
@@ -125,7 +125,7 @@ impl Extractor {
         bytes_max: usize,
         control: &mut dyn Control,
     ) -> Result<Stream, ExtractError> {
-        Stream::of(ends, bytes_max, |sink| self.extract(query, sink, control))
+        read_stream(ends, bytes_max, |sink| self.extract(query, sink, control))
     }
 
     /// Stream of a conversation, at most `bytes_max` bytes of it; `None` if the query's packets do not hold the conversation.

@@ -7,4 +7,5 @@ pub(crate) mod origin;
 pub(crate) mod overview;
 pub(crate) mod overview_cache;
 pub(crate) mod reach;
+pub(crate) mod segment_origins;
 pub(crate) mod timeline;

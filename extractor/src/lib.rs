@@ -27,13 +27,14 @@ pub mod time_text;
 mod transform;
 
 pub use answer::completeness::{
-    Asked, Completeness, Damage, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, Unreadable,
+    Asked, Completeness, Damage, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, RejectedIndex,
+    Unreadable,
 };
 pub use answer::control::{Aside, Control, NoControl, Progress};
-pub use answer::error::ExtractError;
+pub use answer::error::{ExtractError, SinkError};
 pub use answer::header_names::{ANSWER_HEADER, COMPLETENESS_HEADER};
 pub use answer::hint::Hint;
-pub use answer::{Answer, Estimate, Interface, InterfaceAccount, RejectedIndex, Work};
+pub use answer::{Answer, Estimate, Interface, InterfaceAccount, ReassemblyAccount, Work};
 pub use extract::Extractor;
 pub use extract::engine::{HELPERS_MAX, Options};
 pub use extract::follow::clock::{FollowClock, HOLD_BACK, POLL_INTERVAL};
@@ -43,9 +44,8 @@ pub use history::overview_cache::OverviewCache;
 pub use memory::ANSWERS_BYTES_MAX;
 pub use netrewind_store::time::Span;
 pub use plan::tunnel_terms::TunnelDemands;
-pub use query::{AnswerLimits, JoinedFilter, Query, TimeRange, ViewMode};
+pub use query::{AnswerLimits, DEDUP_WINDOW_MAX, DedupWindow, JoinedFilter, Query, TimeRange, ViewMode};
 pub use schema::DropsSchema;
-pub use sink::{AnswerPacket, CountSink, PcapSink, PcapngSink, Preface, Sink, SinkError, Wants};
+pub use sink::{AnswerPacket, CountSink, PcapSink, PcapngSink, Preface, Sink, Wants};
 pub use stream::{Chunk, Ends, Speaker, Stream, StreamEnd};
-pub use transform::dedup::{DEDUP_PACKETS_MAX, DEDUP_WINDOW_MAX, Dedup, DedupWindow};
-pub use transform::reassembly::ReassemblyAccount;
+pub use transform::dedup::{DEDUP_PACKETS_MAX, Dedup};

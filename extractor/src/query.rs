@@ -1,10 +1,12 @@
 //! Query to a store: the one type behind the command line, HTTP, the live tail and the tests.
 
+use std::time::Duration;
+
+use netrewind_flows::conversation::FlowId;
 use netrewind_store::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::flows::FlowId;
-use crate::{DedupWindow, TunnelDemands};
+use crate::plan::tunnel_terms::TunnelDemands;
 
 /// Views of a packet that the filter sees. A packet's views are itself and every inner packet that peeling known tunnels
 /// exposes.
@@ -46,6 +48,40 @@ impl AnswerLimits {
     /// True if any limit is set.
     pub fn are_set(&self) -> bool {
         self.packets.is_some() || self.bytes.is_some()
+    }
+}
+
+/// The longest window.
+pub const DEDUP_WINDOW_MAX: Duration = Duration::from_secs(10);
+
+/// Time within which a repeated packet counts as a duplicate: more than zero, at most [`DEDUP_WINDOW_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Duration", into = "Duration")]
+pub struct DedupWindow(Duration);
+
+impl TryFrom<Duration> for DedupWindow {
+    type Error = String;
+    fn try_from(window: Duration) -> Result<Self, String> {
+        match window {
+            Duration::ZERO => Err("the window for duplicates must be longer than 0".to_owned()),
+            _ if window > DEDUP_WINDOW_MAX => Err(format!(
+                "the window for duplicates, {window:?}, is too long: at most {DEDUP_WINDOW_MAX:?}"
+            )),
+            _ => Ok(Self(window)),
+        }
+    }
+}
+
+impl From<DedupWindow> for Duration {
+    fn from(window: DedupWindow) -> Self {
+        window.0
+    }
+}
+
+/// `5ms`.
+impl std::fmt::Display for DedupWindow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
     }
 }
 

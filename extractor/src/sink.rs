@@ -8,12 +8,13 @@ pub use count::CountSink;
 pub use pcap::PcapSink;
 pub use pcapng::PcapngSink;
 
-use std::io;
-
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::{LinkType, RecordHeader, SegmentName};
 
-use crate::{Answer, Completeness, Interface, Query};
+use crate::answer::completeness::Completeness;
+use crate::answer::error::SinkError;
+use crate::answer::{Answer, Interface};
+use crate::query::Query;
 
 /// Takes the packets of an answer, one by one, in time order.
 pub trait Sink {
@@ -91,34 +92,4 @@ pub struct AnswerPacket<'a> {
     pub interface: u32,
     /// The segment that it lies in.
     pub segment: SegmentName,
-}
-
-/// An answer cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum SinkError {
-    /// A pcap file has one link type, and the answer has several.
-    #[error("the answer has packets of several link types ({}), and a pcap file can hold only one: use --format pcapng, or narrow the range or the filter", join(.0))]
-    SeveralLinkTypes(Vec<LinkType>),
-    /// A format has no room for something.
-    #[error("{0}")]
-    Unwritable(String),
-    /// Whoever read the answer has gone.
-    #[error("the reader of the answer has closed it")]
-    ReaderGone,
-    /// The file system refused.
-    #[error("the answer cannot be written: {0}")]
-    Io(io::Error),
-}
-
-fn join(link_types: &[LinkType]) -> String {
-    link_types.iter().map(|link_type| link_type.0.to_string()).collect::<Vec<_>>().join(", ")
-}
-
-impl From<io::Error> for SinkError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::ReaderGone,
-            _ => Self::Io(error),
-        }
-    }
 }

@@ -7,7 +7,7 @@ use netrewind_store::{Drops, SegmentName, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Query, RejectedIndex};
+use crate::query::Query;
 
 /// The most gaps, unreadable places and notes that an answer lists; more are only counted.
 pub const LISTED_MAX: usize = 1000;
@@ -48,6 +48,18 @@ pub struct Completeness {
     /// Completeness by recorder, for answers from recorders over the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recorders: Vec<RecorderCompleteness>,
+}
+
+/// An index that was bypassed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RejectedIndex {
+    /// Whose index it is.
+    #[schema(value_type = String)]
+    pub segment: SegmentName,
+    /// Defect found in it.
+    pub reason: String,
+    /// True if the file itself could not be read: access is denied, or it is not a file.
+    pub is_unreadable: bool,
 }
 
 /// Completeness of the part of an answer that one recorder gave.

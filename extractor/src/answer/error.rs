@@ -1,9 +1,11 @@
 //! Reasons why a query has no answer.
 
-use netrewind_store::{SegmentName, StoreError};
+use std::io;
 
-use crate::SinkError;
-use crate::flows::{FlowId, SearchError};
+use netrewind_flows::conversation::FlowId;
+use netrewind_flows::search::SearchError;
+use netrewind_store::{LinkType, SegmentName, StoreError};
+
 use netrewind_filter::FilterError;
 
 /// An extraction could not be carried out.
@@ -101,6 +103,36 @@ impl From<SinkError> for ExtractError {
         match error {
             SinkError::ReaderGone => Self::ReaderGone,
             other => Self::Sink(other),
+        }
+    }
+}
+
+/// An answer cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// A pcap file has one link type, and the answer has several.
+    #[error("the answer has packets of several link types ({}), and a pcap file can hold only one: use --format pcapng, or narrow the range or the filter", join(.0))]
+    SeveralLinkTypes(Vec<LinkType>),
+    /// A format has no room for something.
+    #[error("{0}")]
+    Unwritable(String),
+    /// Whoever read the answer has gone.
+    #[error("the reader of the answer has closed it")]
+    ReaderGone,
+    /// The file system refused.
+    #[error("the answer cannot be written: {0}")]
+    Io(io::Error),
+}
+
+fn join(link_types: &[LinkType]) -> String {
+    link_types.iter().map(|link_type| link_type.0.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+impl From<io::Error> for SinkError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::ReaderGone,
+            _ => Self::Io(error),
         }
     }
 }

@@ -39,6 +39,7 @@ use crate::answer::{Answer, Interface, InterfaceAccount, Work};
 use crate::fragments::Links;
 use crate::history::coverage::{self, CoverageQuery, KeptSegments};
 use crate::history::origin::Origin;
+use crate::history::segment_origins::{keep_chosen_interfaces, origin_of};
 use crate::history::timeline::{LogbookScope, RecordingTimeline};
 use crate::plan::query_filter::QueryFilter;
 use crate::query::{Query, TimeRange};
@@ -361,7 +362,7 @@ impl Following<'_> {
             let scope = LogbookScope { range: span, interfaces: chosen, accounts: self.names.are_wanted };
             let mut timeline = RecordingTimeline::read(store, &self.engine.logbook_cache, scope, &[]);
             if !chosen.is_empty() {
-                timeline.keep_chosen(chosen);
+                keep_chosen_interfaces(&mut timeline, chosen);
             }
             self.known.leave_out_what_was_read(&mut timeline);
             let (names, spans) = (self.known.names(), self.known.spans());
@@ -478,7 +479,8 @@ impl InterfaceNames {
 fn started(engine: &Engine, name: SegmentName) -> Result<Option<Origin>, ExtractError> {
     let range = Span { from: name.opened, to: name.opened.plus_ns(1) };
     let scope = LogbookScope { range, interfaces: &[], accounts: false };
-    Ok(RecordingTimeline::read(engine.store(), &engine.logbook_cache, scope, &[name]).origin_of(&name))
+    let timeline = RecordingTimeline::read(engine.store(), &engine.logbook_cache, scope, &[name]);
+    Ok(origin_of(&timeline, &name))
 }
 
 /// Origin of a segment, from its own line in the logbook.

@@ -7,6 +7,7 @@ use crate::answer::completeness::{Completeness, Unreadable};
 use crate::answer::error::ExtractError;
 use crate::answer::{Interface, InterfaceAccount};
 use crate::history::origin::Origin;
+use crate::history::segment_origins::{check_interface_names, keep_chosen_interfaces, origin_of};
 use crate::history::timeline::RecordingTimeline;
 use crate::query::Query;
 use crate::store::snapshot::Snapshot;
@@ -33,24 +34,25 @@ pub(super) fn choose_interfaces(
     if chosen.is_empty() {
         return Ok(());
     }
-    let origins: Vec<_> = snapshot.segments.iter().map(|segment| timeline.origin_of(&segment.name)).collect();
+    let origins: Vec<_> =
+        snapshot.segments.iter().map(|segment| origin_of(timeline, &segment.name)).collect();
     let is_decided = origins.iter().all(Option::is_some);
     // A restricted asker does not learn the names of interfaces either.
     if is_decided && !query.is_restricted() {
         let in_range = origins.iter().flatten().map(|origin| origin.interface.clone());
-        timeline.check_names(chosen, in_range, range)?;
+        check_interface_names(timeline, chosen, in_range, range)?;
     }
     for segment in &snapshot.segments {
-        if timeline.origin_of(&segment.name).is_none() {
+        if origin_of(timeline, &segment.name).is_none() {
             completeness.add_unreadable(undecided(segment.name));
         }
     }
-    let is_other = |name: &SegmentName| !timeline.origin_of(name).is_some_and(|origin| origin.is_of(chosen));
+    let is_other = |name: &SegmentName| !origin_of(timeline, name).is_some_and(|origin| origin.is_of(chosen));
     let others: Vec<_> = snapshot.segments.extract_if(.., |segment| is_other(&segment.name)).collect();
     let beside: Vec<_> = snapshot.beside.extract_if(.., |segment| is_other(&segment.name)).collect();
     snapshot.outside.extend(others.into_iter().chain(beside));
     if !query.is_restricted() {
-        timeline.keep_chosen(chosen);
+        keep_chosen_interfaces(timeline, chosen);
     }
     Ok(())
 }
@@ -72,7 +74,7 @@ impl AnswerInterfaces {
         let Self { mut names, mut accounts, mut inner } = Self::default();
         for segment in &mut snapshot.segments {
             let Origin { interface: name, description, .. } =
-                timeline.origin_of(&segment.name).unwrap_or_default();
+                origin_of(timeline, &segment.name).unwrap_or_default();
             let interface = Interface { name, description, link_type: segment.link_type };
             let known = names.iter().position(|known| *known == interface);
             let number = known.unwrap_or_else(|| {

@@ -13,6 +13,7 @@ use crate::answer::completeness::ReachedLimit;
 use crate::answer::control::{Control, Progress, is_over};
 use crate::flows::ChosenPackets;
 use crate::memory::MemoryAccount;
+use crate::query::DedupWindow;
 use crate::query::{AnswerLimits, Query};
 use crate::read::merge::Emit;
 use crate::read::place::Match;
@@ -21,7 +22,7 @@ use crate::read::run_queue::RunQueue;
 use crate::sink::{AnswerPacket, Sink, Wants};
 use crate::store::segment::Segment;
 use crate::transform::decapsulate::{Decapsulator, InnerInterfaces};
-use crate::transform::dedup::{Dedup, DedupWindow};
+use crate::transform::dedup::Dedup;
 use crate::transform::reassembly::{OutputPacket, Reassembler};
 use crate::{ExtractError, Unreadable};
 

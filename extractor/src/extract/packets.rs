@@ -15,7 +15,7 @@ use crate::flows::choose::{FlowSelection, choose};
 use crate::flows::{Aim, FlowId};
 use crate::query::Query;
 use crate::sink::{CountSink, Sink, Wants};
-use crate::stream::{Ends, Stream};
+use crate::stream::{Ends, Stream, read_stream};
 
 /// Gives the packets of the answer to the sink, in order.
 pub(super) fn extract(
@@ -130,5 +130,5 @@ pub(super) fn stream_of(
     let Some(ends) = choice.as_ref().and_then(|choice| choice.conversation.as_ref()).map(Ends::of) else {
         return Ok(None);
     };
-    Stream::of(ends, bytes_max, |sink| extract_chosen(engine, choice, query, sink, control)).map(Some)
+    read_stream(ends, bytes_max, |sink| extract_chosen(engine, choice, query, sink, control)).map(Some)
 }

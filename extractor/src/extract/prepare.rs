@@ -11,14 +11,14 @@ use super::compile::CompiledQuery;
 use super::engine::Engine;
 use super::interfaces::{AnswerInterfaces, choose_interfaces};
 use super::open::OpenedQuery;
-use crate::answer::RejectedIndex;
-use crate::answer::completeness::{Asked, Completeness, Unreadable};
+use crate::answer::completeness::{Asked, Completeness, RejectedIndex, Unreadable};
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
 use crate::flows::CatalogHours;
 use crate::fragments;
 use crate::history::coverage::{self, CoverageQuery, KeptSegments};
 use crate::history::reach::{KeptBounds, reach};
+use crate::history::segment_origins::{origin_of, replayed_spans};
 use crate::history::timeline::{LogbookScope, RecordingTimeline};
 use crate::plan::query_filter::{LinkTypeVerdict, QueryFilter};
 use crate::query::{Query, TimeRange};
@@ -193,10 +193,10 @@ fn kept_spans(
 ) -> Vec<Span> {
     let interfaces = told_interfaces(query);
     let is_other = |name: &SegmentName| {
-        !interfaces.is_empty() && timeline.origin_of(name).is_some_and(|origin| !origin.is_of(interfaces))
+        !interfaces.is_empty() && origin_of(timeline, name).is_some_and(|origin| !origin.is_of(interfaces))
     };
     spans.retain(|(name, _)| !is_other(name));
-    let mut kept = timeline.replayed(&spans);
+    let mut kept = replayed_spans(timeline, &spans);
     kept.extend(spans.iter().map(|(_, span)| *span));
     kept.extend(hours.spans());
     kept

@@ -5,10 +5,12 @@ use std::cell::RefCell;
 use super::conclude::conclude;
 use super::output::Output;
 use super::plan::PlannedQuery;
+use crate::answer::ReassemblyAccount;
+use crate::answer::completeness::RejectedIndex;
 use crate::answer::completeness::{Completeness, ReachedLimit, Unreadable};
 use crate::answer::control::{Control, Progress, is_over};
 use crate::answer::error::ExtractError;
-use crate::answer::{Answer, InterfaceAccount, RejectedIndex, Work};
+use crate::answer::{Answer, InterfaceAccount, Work};
 use crate::flows::ChosenPackets;
 use crate::fragments::Links;
 use crate::query::Query;
@@ -18,7 +20,6 @@ use crate::read::reader::{Run, read};
 use crate::read::run_queue::{PlanReport, Purpose, RunQueue};
 use crate::sink::Sink;
 use crate::transform::dedup::Dedup;
-use crate::transform::reassembly::ReassemblyAccount;
 
 /// Query whose packets have been written.
 pub(crate) struct WrittenQuery<'q> {

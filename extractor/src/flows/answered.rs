@@ -17,8 +17,9 @@ use netrewind_store::{Record, SegmentName, Timestamp};
 use super::gather::Gathered;
 use super::pipeline::{Gathering, Take};
 use crate::ExtractError;
+use crate::answer::error::SinkError;
 use crate::memory::{Holding, MemoryAccount};
-use crate::sink::{AnswerPacket, Sink, SinkError};
+use crate::sink::{AnswerPacket, Sink};
 use crate::store::live_index::new_builder;
 
 /// Packets that parts are made of at a time: as many flows as an index has, at most.

@@ -19,7 +19,7 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Dissection, PacketKey, dissect_into};
 use netrewind_store::{LinkType, Map, SegmentName};
 
-use crate::plan::planner::PlanError;
+use crate::plan::flow_judge::PlanError;
 use crate::sink::AnswerPacket;
 
 /// Maximum number of selected parts, some 100 bytes each: a conversation in one segment is a part.

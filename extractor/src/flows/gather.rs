@@ -19,11 +19,12 @@ use netrewind_store::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use netrewind_store::{LinkType, Map, Record, RecordHeader, Records, SegmentName};
 
 use super::pipeline::{FlowSource, Gathering};
-use crate::answer::RejectedIndex;
+use crate::answer::completeness::RejectedIndex;
 use crate::fragments::Relevant;
 use crate::memory::{Holding, MemoryAccount};
 use crate::plan::divide::Division;
-use crate::plan::planner::{PlanError, Planner};
+use crate::plan::flow_judge::PlanError;
+use crate::plan::planner::Planner;
 use crate::plan::query_filter::LinkTypeVerdict;
 use crate::plan::runs::PlannedRun;
 use crate::read::place::PacketOrder;

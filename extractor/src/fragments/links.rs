@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use netrewind_packet::Series;
 use netrewind_store::Timestamp;
 
-use super::{CHAIN_MAX, FIRSTS_AT_ONCE_MAX, FIRSTS_MAX, FRAGMENT_WINDOW_NS, REACH_NS};
+use super::limits::{CHAIN_MAX, FIRSTS_AT_ONCE_MAX, FIRSTS_MAX, FRAGMENT_WINDOW_NS, REACH_NS};
 
 /// A first fragment, as the filter sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,9 +9,12 @@ use std::sync::Arc;
 
 use netrewind_store::Timestamp;
 
-use super::{Nested, REACH_NS, Relevant};
+use super::limits::REACH_NS;
+use super::relevant::{Nested, Relevant};
 use crate::ExtractError;
-use crate::plan::planner::{PlanError, Planner};
+use crate::plan::flow_judge::PlanError;
+use crate::plan::fragment_flows::{later_views, nested_fragments};
+use crate::plan::planner::Planner;
 use crate::plan::query_filter::LinkTypeVerdict;
 use crate::store::segment::Segment;
 
@@ -175,7 +178,7 @@ impl FragmentLookahead {
             None => 0,
             Some(segment) => match &segment.index {
                 None => ALL_VIEWS,
-                Some(index) => Planner::later_views(index).unwrap_or(ALL_VIEWS),
+                Some(index) => later_views(index).unwrap_or(ALL_VIEWS),
             },
         };
         self.scouted.insert(number, Scouted { later_views, ..Scouted::default() });
@@ -197,7 +200,7 @@ impl FragmentLookahead {
             && planner.outlook(segment.link_type) != LinkTypeVerdict::Nothing
         {
             let known = match &segment.index {
-                Some(index) => uncancelled(planner.relevant_of(index, stop))?,
+                Some(index) => uncancelled(planner.relevant_fragments(index, stop))?,
                 None => None,
             };
             match known {
@@ -222,7 +225,7 @@ impl FragmentLookahead {
         let known = match open(number)? {
             None => Some(Nested::default()), // it was examined while it existed, if it matters
             Some(segment) => match &segment.index {
-                Some(index) => uncancelled(Planner::nested(index, stop))?,
+                Some(index) => uncancelled(nested_fragments(index, stop))?,
                 None => None,
             },
         };

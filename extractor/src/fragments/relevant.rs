@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use netrewind_index::{Flow, Template};
 use netrewind_store::Timestamp;
 
-use super::REACH_NS;
+use super::limits::REACH_NS;
 
 /// Maximum number of distinct address pairs; beyond, all fragments of their time are relevant.
 const PAIRS_MAX: usize = 1 << 16;

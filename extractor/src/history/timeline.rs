@@ -16,6 +16,7 @@ use crate::answer::completeness::{Damage, LISTED_MAX};
 mod outage;
 
 pub(crate) use outage::Outage;
+use outage::{interface_gone, note_interface_back};
 
 /// Size up to which a logbook is read whole, whatever the range: entries of other days may matter, such as the expiry of an
 /// imported segment.
@@ -231,8 +232,17 @@ impl<'q> RecordingTimeline<'q> {
                 self.count_rest(lane, &account, at);
                 self.end(lane, SessionEnd::Stopped);
             }
-            Event::Down { lane, reason, worked_until } => self.down(lane, reason, worked_until, at),
-            Event::Up { lane } => self.up(lane, at),
+            Event::Down { lane, reason, worked_until } => {
+                let counted = |session: &RecordingSession| session.counted.map(|counted| counted.until);
+                let session = self.open.get(&lane).map(|session| (session.from, counted(session)));
+                let outage = interface_gone(&self.outages, lane, reason, worked_until, session, at);
+                self.sign_of_life(lane, at, at);
+                self.outages.push(outage);
+            }
+            Event::Up { lane } => {
+                self.sign_of_life(lane, at, at);
+                note_interface_back(&mut self.outages, lane, at);
+            }
             Event::Open { segment, interface, description, file, .. } => {
                 self.failing.remove(&segment.lane);
                 self.origins.insert(segment, Origin { interface, description, file });

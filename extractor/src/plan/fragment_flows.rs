@@ -9,11 +9,10 @@ use netrewind_index::{
 use netrewind_packet::Shape;
 use netrewind_store::{Map, Timestamp};
 
-use super::planner::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, PlanError, Planner, Templates};
+use super::flow_judge::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, FlowJudge, PlanError, Templates};
 use super::runs::GranuleSet;
 use crate::answer::Estimate;
 use crate::fragments::{Nested, Pair, Relevant, can_be_later, innermost_view};
-use crate::plan::query_filter::LinkTypeVerdict;
 use netrewind_filter::Verdict;
 
 /// Limit on addresses that are looked up; with more, flows are scanned.
@@ -23,188 +22,174 @@ const TERMS_MAX: usize = 256;
 type VisitFragments<'v> =
     dyn FnMut(&mut FlowCursor<'_, Map>, u32, &Flow, &mut Templates<'_>) -> Result<(), IndexError> + 'v;
 
-impl Planner<'_> {
-    /// Verdict on all packets of a link type.
-    pub(crate) fn outlook(&self, link_type: netrewind_store::LinkType) -> LinkTypeVerdict {
-        self.filters.outlook(link_type)
+/// Bits of the views in which a segment can have later fragments.
+pub(crate) fn later_views(index: &Index<Map>) -> Result<u8, IndexError> {
+    if has_packets_without_key(index)? {
+        return Ok(u8::MAX);
     }
+    let later = index.templates()?.iter().filter(|template| template.is_later_fragment());
+    Ok(later.fold(0, |views, template| views | 1 << innermost_view(template)))
+}
 
-    /// Bits of the views in which a segment can have later fragments.
-    pub(crate) fn later_views(index: &Index<Map>) -> Result<u8, IndexError> {
-        if has_packets_without_key(index)? {
-            return Ok(u8::MAX);
-        }
-        let later = index.templates()?.iter().filter(|template| template.is_later_fragment());
-        Ok(later.fold(0, |views, template| views | 1 << innermost_view(template)))
-    }
-
-    /// The fragments of a segment that the filter may accept.
-    pub(crate) fn relevant_of(
-        &mut self,
-        index: &Index<Map>,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Relevant, PlanError> {
-        let mut relevant = Relevant::default();
-        let lost_keys = has_packets_without_key(index)?;
-        let mut templates = self.judge_templates(index)?;
-        let of_index = templates.templates;
-        let walked =
-            self.for_each_flow(&mut templates, stop, index.segment_bytes(), &mut |_, _, flow, verdicts| {
-                if let Some(template) = of_index.get(flow.template as usize)
-                    && verdicts.all != Verdict::Never
-                    && flow.has_fragments
-                {
-                    add(&mut relevant, template, flow, lost_keys);
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-        if !walked {
-            relevant.add_all(index.first(), index.last());
-        }
-        Ok(relevant)
-    }
-
-    /// The packets of a segment that are fragments outside and later fragments inside.
-    pub(crate) fn nested(index: &Index<Map>, stop: &dyn Fn() -> bool) -> Result<Nested, PlanError> {
-        if has_packets_without_key(index)? {
-            return Ok(Nested::unknown());
-        }
-        let mut nested = Nested::default();
-        let templates = index.templates()?;
-        let is_nested =
-            |template: &Template| template.is_later_fragment() && Pair::outer(template).next().is_some();
-        let wanted: Vec<bool> = templates.iter().map(is_nested).collect();
-        let mut flows = index.flows_of(&wanted);
-        let mut seen = 0u32;
-        while let Some(item) = if wanted.contains(&true) { flows.next() } else { None } {
-            seen = seen.wrapping_add(1);
-            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
-                return Err(PlanError::Cancelled);
-            }
-            let (_, flow) = item?;
-            if let Some(template) = templates.get(flow.template as usize)
-                && let Some(inside) = Pair::innermost(template, &flow)
+/// The fragments of a segment that the filter may accept.
+pub(crate) fn relevant_fragments(
+    judge: &mut FlowJudge<'_>,
+    index: &Index<Map>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Relevant, PlanError> {
+    let mut relevant = Relevant::default();
+    let lost_keys = has_packets_without_key(index)?;
+    let mut templates = judge.judge_templates(index)?;
+    let of_index = templates.templates;
+    let walked =
+        judge.for_each_flow(&mut templates, stop, index.segment_bytes(), &mut |_, _, flow, verdicts| {
+            if let Some(template) = of_index.get(flow.template as usize)
+                && verdicts.all != Verdict::Never
+                && flow.has_fragments
             {
-                Pair::outer(template).for_each(|outside| nested.add(inside, outside, flow.first, flow.last));
+                add(&mut relevant, template, flow, lost_keys);
             }
-        }
-        Ok(nested)
+            Ok(ControlFlow::Continue(()))
+        })?;
+    if !walked {
+        relevant.add_all(index.first(), index.last());
     }
+    Ok(relevant)
+}
 
-    /// Adds the granules that hold relevant fragments.
-    pub(super) fn add_fragments(
-        &self,
-        templates: &mut Templates<'_>,
-        relevant: &Relevant,
-        found: &mut GranuleSet,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<(), PlanError> {
-        let index = templates.index;
-        let near = granules_near(index, relevant)?;
-        let bytes = u64::from(near.count()) * index.granule_bytes();
-        let mut numbers = Vec::new();
-        let walked =
-            self.for_each_fragment_flow(templates, relevant, stop, bytes, &mut |cursor, id, _, _| {
-                numbers.clear();
-                cursor.granules_of(id, &mut numbers)?;
-                let is_near = |number: &&u32| near.contains(**number);
-                numbers.iter().filter(is_near).for_each(|&number| found.insert(number));
-                Ok(())
-            })?;
-        if !walked {
-            near.iter().for_each(|number| found.insert(number));
+/// The packets of a segment that are fragments outside and later fragments inside.
+pub(crate) fn nested_fragments(index: &Index<Map>, stop: &dyn Fn() -> bool) -> Result<Nested, PlanError> {
+    if has_packets_without_key(index)? {
+        return Ok(Nested::unknown());
+    }
+    let mut nested = Nested::default();
+    let templates = index.templates()?;
+    let is_nested =
+        |template: &Template| template.is_later_fragment() && Pair::outer(template).next().is_some();
+    let wanted: Vec<bool> = templates.iter().map(is_nested).collect();
+    let mut flows = index.flows_of(&wanted);
+    let mut seen = 0u32;
+    while let Some(item) = if wanted.contains(&true) { flows.next() } else { None } {
+        seen = seen.wrapping_add(1);
+        if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
+            return Err(PlanError::Cancelled);
+        }
+        let (_, flow) = item?;
+        if let Some(template) = templates.get(flow.template as usize)
+            && let Some(inside) = Pair::innermost(template, &flow)
+        {
+            Pair::outer(template).for_each(|outside| nested.add(inside, outside, flow.first, flow.last));
+        }
+    }
+    Ok(nested)
+}
+
+/// Adds the granules that hold relevant fragments.
+pub(super) fn add_fragments(
+    judge: &FlowJudge<'_>,
+    templates: &mut Templates<'_>,
+    relevant: &Relevant,
+    found: &mut GranuleSet,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), PlanError> {
+    let index = templates.index;
+    let near = granules_near(index, relevant)?;
+    let bytes = u64::from(near.count()) * index.granule_bytes();
+    let mut numbers = Vec::new();
+    let walked = for_each_fragment_flow(judge, templates, relevant, stop, bytes, &mut |cursor, id, _, _| {
+        numbers.clear();
+        cursor.granules_of(id, &mut numbers)?;
+        let is_near = |number: &&u32| near.contains(**number);
+        numbers.iter().filter(is_near).for_each(|&number| found.insert(number));
+        Ok(())
+    })?;
+    if !walked {
+        near.iter().for_each(|number| found.insert(number));
+    }
+    Ok(())
+}
+
+/// Adds the later fragments that only their first ones can bring into the answer.
+pub(super) fn add_later_fragments(
+    judge: &mut FlowJudge<'_>,
+    estimate: &mut Estimate,
+    index: &Index<Map>,
+    relevant: &Relevant,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), PlanError> {
+    let (range, filters) = (judge.range, judge.filters);
+    let mut templates = judge.judge_templates(index)?;
+    for_each_fragment_flow(judge, &mut templates, relevant, stop, u64::MAX, &mut |_, _, flow, templates| {
+        if range.meets(flow.first, flow.last)
+            && can_be_later(templates.templates, flow)
+            && templates.judge(flow, filters).all == Verdict::Never
+        {
+            estimate.packets_max += flow.packets;
+            estimate.bytes_max += flow.bytes;
         }
         Ok(())
-    }
+    })?;
+    estimate.segments = u64::from(estimate.packets_max > 0);
+    Ok(())
+}
 
-    /// Adds the later fragments that only their first ones can bring into the answer.
-    pub(super) fn add_later_fragments(
-        &mut self,
-        estimate: &mut Estimate,
-        index: &Index<Map>,
-        relevant: &Relevant,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<(), PlanError> {
-        let (range, filters) = (self.range, self.filters);
-        let mut templates = self.judge_templates(index)?;
-        self.for_each_fragment_flow(
-            &mut templates,
-            relevant,
-            stop,
-            u64::MAX,
-            &mut |_, _, flow, templates| {
-                if range.meets(flow.first, flow.last)
-                    && can_be_later(templates.templates, flow)
-                    && templates.judge(flow, filters).all == Verdict::Never
-                {
-                    estimate.packets_max += flow.packets;
-                    estimate.bytes_max += flow.bytes;
-                }
-                Ok(())
-            },
-        )?;
-        estimate.segments = u64::from(estimate.packets_max > 0);
-        Ok(())
+/// Calls `visit` for the flows that have relevant fragments. False if not all of them were visited, because it would cost
+/// more than to read `bytes`.
+fn for_each_fragment_flow(
+    judge: &FlowJudge<'_>,
+    templates: &mut Templates<'_>,
+    relevant: &Relevant,
+    stop: &dyn Fn() -> bool,
+    bytes: u64,
+    visit: &mut VisitFragments<'_>,
+) -> Result<bool, PlanError> {
+    let (index, of_index) = (templates.index, templates.templates);
+    let lost_keys = has_packets_without_key(index)?;
+    let FragmentTemplates { mut walked, looked_up, mut terms } =
+        FragmentTemplates::new(index, relevant, lost_keys)?;
+    if terms.len() > TERMS_MAX {
+        terms.clear();
+        walked.iter_mut().zip(&looked_up).for_each(|(walked, looked_up)| *walked |= looked_up);
     }
-
-    /// Calls `visit` for the flows that have relevant fragments. False if not all of them were visited, because it would cost
-    /// more than to read `bytes`.
-    pub(super) fn for_each_fragment_flow(
-        &self,
-        templates: &mut Templates<'_>,
-        relevant: &Relevant,
-        stop: &dyn Fn() -> bool,
-        bytes: u64,
-        visit: &mut VisitFragments<'_>,
-    ) -> Result<bool, PlanError> {
-        let (index, of_index) = (templates.index, templates.templates);
-        let lost_keys = has_packets_without_key(index)?;
-        let FragmentTemplates { mut walked, looked_up, mut terms } =
-            FragmentTemplates::new(index, relevant, lost_keys)?;
-        if terms.len() > TERMS_MAX {
-            terms.clear();
-            walked.iter_mut().zip(&looked_up).for_each(|(walked, looked_up)| *walked |= looked_up);
-        }
-        let scans = walked.contains(&true);
-        if scans && u64::from(index.flow_count()).saturating_mul(FLOW_COST_BYTES) > bytes {
-            return Ok(false);
-        }
-        let is_relevant = |flow: &Flow| {
-            flow.has_fragments
-                && self.wide.meets(flow.first, flow.last)
-                && of_index.get(flow.template as usize).is_none_or(|template| {
-                    let has = |pair: Pair| relevant.has(&pair, flow.first, flow.last);
-                    let has_lost_key = template.shape == Shape::None && lost_keys;
-                    (has_lost_key && relevant.has_any(flow.first, flow.last))
-                        || relevant.has_all(flow.first, flow.last)
-                        || Pair::innermost(template, flow).is_some_and(has)
-                        || Pair::outer(template).any(has)
-                })
-        };
-        let mut cursor = index.cursor();
-        for (seen, id) in (1u32..).zip(index.flows_with_any(&looked_up, &terms)?) {
-            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
-                return Err(PlanError::Cancelled);
-            }
-            let flow = cursor.flow(id)?;
-            if is_relevant(&flow) {
-                visit(&mut cursor, id, &flow, templates)?;
-            }
-        }
-        let mut flows = index.flows_of(&walked);
-        let mut seen = 0u32;
-        while let Some(item) = if scans { flows.next() } else { None } {
-            seen = seen.wrapping_add(1);
-            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
-                return Err(PlanError::Cancelled);
-            }
-            let (id, flow) = item?;
-            if is_relevant(&flow) {
-                visit(flows.cursor(), id, &flow, templates)?;
-            }
-        }
-        Ok(true)
+    let scans = walked.contains(&true);
+    if scans && u64::from(index.flow_count()).saturating_mul(FLOW_COST_BYTES) > bytes {
+        return Ok(false);
     }
+    let is_relevant = |flow: &Flow| {
+        flow.has_fragments
+            && judge.wide.meets(flow.first, flow.last)
+            && of_index.get(flow.template as usize).is_none_or(|template| {
+                let has = |pair: Pair| relevant.has(&pair, flow.first, flow.last);
+                let has_lost_key = template.shape == Shape::None && lost_keys;
+                (has_lost_key && relevant.has_any(flow.first, flow.last))
+                    || relevant.has_all(flow.first, flow.last)
+                    || Pair::innermost(template, flow).is_some_and(has)
+                    || Pair::outer(template).any(has)
+            })
+    };
+    let mut cursor = index.cursor();
+    for (seen, id) in (1u32..).zip(index.flows_with_any(&looked_up, &terms)?) {
+        if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
+            return Err(PlanError::Cancelled);
+        }
+        let flow = cursor.flow(id)?;
+        if is_relevant(&flow) {
+            visit(&mut cursor, id, &flow, templates)?;
+        }
+    }
+    let mut flows = index.flows_of(&walked);
+    let mut seen = 0u32;
+    while let Some(item) = if scans { flows.next() } else { None } {
+        seen = seen.wrapping_add(1);
+        if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && stop() {
+            return Err(PlanError::Cancelled);
+        }
+        let (id, flow) = item?;
+        if is_relevant(&flow) {
+            visit(flows.cursor(), id, &flow, templates)?;
+        }
+    }
+    Ok(true)
 }
 
 /// Templates by the method that finds their flows of relevant fragments.

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use netrewind_store::Timestamp;
+use netrewind_index::{Index, IndexError};
+use netrewind_store::{Map, Timestamp};
 
+use super::flow_judge::PlanError;
+use crate::query::TimeRange;
 use crate::store::scan::ScanGranule;
 
 /// Bytes of a run: few enough that reading one takes a few milliseconds.
@@ -85,6 +88,52 @@ impl GranuleSet {
             })
         })
     }
+}
+
+/// The granules that can hold a packet of the range; `None` where all can.
+pub(super) fn granules_in_time(
+    index: &Index<Map>,
+    range: TimeRange,
+) -> Result<Option<GranuleSet>, IndexError> {
+    if range.covers(index.first(), index.last()) {
+        return Ok(None);
+    }
+    let mut granules = GranuleSet::none(index.granule_count());
+    let to = range.end().unwrap_or(Timestamp::MAX);
+    for number in index.granules_in(range.from..to)? {
+        granules.insert(number);
+    }
+    Ok(Some(granules))
+}
+
+/// The runs of the granules that are in both sets; an absent set has all.
+pub(super) fn runs_of(
+    index: &Index<Map>,
+    in_time: Option<&GranuleSet>,
+    found: Option<&GranuleSet>,
+) -> Result<Vec<PlannedRun>, PlanError> {
+    let mut cursor = index.cursor();
+    let mut granules = Vec::new();
+    let mut add = |number: u32| -> Result<(), IndexError> {
+        let granule = cursor.granule(number)?;
+        if granule.records > 0 {
+            let (start, end) = (granule.offset, cursor.granule_end(number)?);
+            granules.push(ScanGranule { start, end, first: granule.first, last: granule.last });
+        }
+        Ok(())
+    };
+    let (smaller, other) = match (in_time, found) {
+        (Some(in_time), found) => (Some(in_time), found),
+        (None, found) => (found, None),
+    };
+    match smaller {
+        None => (0..index.granule_count()).try_for_each(&mut add)?,
+        Some(set) => {
+            let both = |number: &u32| other.is_none_or(|other| other.contains(*number));
+            set.iter().filter(both).try_for_each(&mut add)?;
+        }
+    }
+    Ok(group(granules))
 }
 
 #[cfg(test)]

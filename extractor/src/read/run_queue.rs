@@ -8,10 +8,12 @@ use std::vec::IntoIter;
 
 use netrewind_index::IndexError;
 
-use crate::answer::{Estimate, RejectedIndex};
+use crate::answer::Estimate;
+use crate::answer::completeness::RejectedIndex;
 use crate::flows::Chosen;
 use crate::fragments::{FragmentLookahead, Relevant};
-use crate::plan::planner::{PlanError, Planner};
+use crate::plan::flow_judge::PlanError;
+use crate::plan::planner::Planner;
 use crate::plan::query_filter::QueryFilter;
 use crate::plan::runs::PlannedRun;
 use crate::query::TimeRange;

@@ -1,6 +1,7 @@
 //! Counts, and wants to see nothing.
 
-use super::{AnswerPacket, Sink, SinkError, Wants};
+use super::{AnswerPacket, Sink, Wants};
+use crate::answer::error::SinkError;
 
 /// Sink that only counts: see [`crate::Answer`].
 #[derive(Clone, Copy, Debug, Default)]

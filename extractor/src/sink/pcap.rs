@@ -4,8 +4,9 @@ use std::io::Write;
 
 use netrewind_store::{LinkType, PcapWriter};
 
-use super::{AnswerPacket, Preface, Sink, SinkError};
+use super::{AnswerPacket, Preface, Sink};
 use crate::Answer;
+use crate::answer::error::SinkError;
 
 /// Writes a pcap file. The output should be buffered.
 #[derive(Debug)]

@@ -19,7 +19,8 @@ use pcap_file::pcapng::blocks::{ENHANCED_PACKET_BLOCK, RawBlock};
 use pcap_file::pcapng::{PcapNgWriteError, PcapNgWriter};
 use pcap_file::{DataLink, Endianness};
 
-use super::{AnswerPacket, Preface, Sink, SinkError, Wants};
+use super::{AnswerPacket, Preface, Sink, Wants};
+use crate::answer::error::SinkError;
 use crate::{Answer, Completeness, Interface};
 
 /// Name of the writing application, for the section header.

@@ -10,8 +10,7 @@ use netrewind_store::store::OpenedSegment;
 use netrewind_store::{Map, Medium, SegmentName, SegmentState, Store, StoreError, Timestamp};
 
 use super::segment::{Opened, Opening, Segment};
-use crate::answer::RejectedIndex;
-use crate::answer::completeness::Unreadable;
+use crate::answer::completeness::{RejectedIndex, Unreadable};
 use crate::answer::error::ExtractError;
 
 /// Bytes at the front of an index that are fetched at once: its header, templates and directories.

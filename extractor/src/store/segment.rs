@@ -8,8 +8,7 @@ use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::{LOST_PAGES, LinkType, Map, Medium, SegmentName, Timestamp};
 
 use super::scan::{Scan, damage_at};
-use crate::answer::RejectedIndex;
-use crate::answer::completeness::Unreadable;
+use crate::answer::completeness::{RejectedIndex, Unreadable};
 
 /// Reason why an index is unusable because part of it could not be read: check it after use.
 pub(crate) fn lost_part_of(index: &Index<Map>) -> Result<(), IndexError> {

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use netrewind_store::{LinkType, SegmentName, SegmentState, Timestamp, locked};
 
-use crate::answer::RejectedIndex;
-use crate::answer::completeness::Damage;
+use crate::answer::completeness::{Damage, RejectedIndex};
 use crate::answer::control::Control;
 use crate::history::timeline::RecordingTimeline;
 use crate::store::scan_cache::ScanCache;

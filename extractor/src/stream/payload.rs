@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netrewind_packet::bytes::u32_at;
 use netrewind_packet::{Dissection, Shape, protocol, tcp_field, udp_field};
 
-use super::{Ends, Speaker, StreamEnd};
+use super::chunks::{Ends, Speaker, StreamEnd};
 
 pub(super) mod flag {
     pub(in super::super) const SYN: u8 = 0x02;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use netrewind_store::Timestamp;
 
+use super::chunks::{Chunk, Speaker, Stream};
 use super::payload::{Payload, TcpHeader, flag};
-use super::{Chunk, Speaker, Stream};
 
 /// Limit on the bytes of TCP segments that wait in one direction for an earlier one. Beyond it, that one counts as not captured.
 const WAITING_BYTES_MAX: usize = 1 << 20;

@@ -19,46 +19,13 @@ use netrewind_packet::bytes::u16_at;
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Peeler, ViewBytes, ipv4_field, ipv6_field, split_type};
 use netrewind_store::{LinkType, Timestamp, random_seed};
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::memory::{Holding, MemoryAccount};
+use crate::query::DedupWindow;
 
-/// The longest window.
-pub const DEDUP_WINDOW_MAX: Duration = Duration::from_secs(10);
 /// Limit on remembered packets: some 100 MB. Beyond it, the oldest is forgotten before its window has passed.
 pub const DEDUP_PACKETS_MAX: usize = 1 << 20;
-
-/// Time within which a repeated packet counts as a duplicate: more than zero, at most [`DEDUP_WINDOW_MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Duration", into = "Duration")]
-pub struct DedupWindow(Duration);
-
-impl TryFrom<Duration> for DedupWindow {
-    type Error = String;
-    fn try_from(window: Duration) -> Result<Self, String> {
-        match window {
-            Duration::ZERO => Err("the window for duplicates must be longer than 0".to_owned()),
-            _ if window > DEDUP_WINDOW_MAX => Err(format!(
-                "the window for duplicates, {window:?}, is too long: at most {DEDUP_WINDOW_MAX:?}"
-            )),
-            _ => Ok(Self(window)),
-        }
-    }
-}
-
-impl From<DedupWindow> for Duration {
-    fn from(window: DedupWindow) -> Self {
-        window.0
-    }
-}
-
-/// `5ms`.
-impl std::fmt::Display for DedupWindow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.0)
-    }
-}
 
 /// Finds the duplicates of an answer. Packets are checked in the answer's order.
 #[derive(Debug)]
@@ -79,7 +46,7 @@ impl Dedup {
             window,
             peeler: Peeler::new(ports),
             content: Vec::new(),
-            memory: RecentPackets::new(window.0.as_nanos() as u64, DEDUP_PACKETS_MAX),
+            memory: RecentPackets::new(Duration::from(window).as_nanos() as u64, DEDUP_PACKETS_MAX),
             seed: random_seed(),
             dropped: 0,
         }

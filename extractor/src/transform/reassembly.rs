@@ -31,16 +31,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use netrewind_packet::tunnel::{Tunnel, TunnelKind, TunnelPorts};
 use netrewind_packet::{Fragment, Peeler, Series as SeriesName, ViewBytes, protocol};
 use netrewind_store::Timestamp;
-use serde::Serialize;
-use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::answer::ReassemblyAccount;
 use crate::fragments::FRAGMENT_WINDOW_NS;
 use crate::memory::{Holding, MemoryAccount};
 use crate::sink::AnswerPacket;
 pub(crate) use item::OutputPacket;
 use queue::OutputQueue;
-use series::{Fate, FragmentFit, FragmentPart, FragmentSet, LeadFragment};
+use series::{Deadline, Fate, FragmentFit, FragmentKey, FragmentPart, FragmentSet, LeadFragment};
 
 /// Longest time between the fragments of a packet: as long as they are found together.
 const WINDOW_NS: u64 = FRAGMENT_WINDOW_NS;
@@ -58,35 +57,6 @@ const TOGETHER_BYTES_MAX: usize = 256 << 20;
 const WAITING_BYTES: usize = 256;
 /// Step in which memory is requested.
 const HELD_STEP_BYTES: usize = 1 << 20;
-/// Length of the longest IP packet; for IPv6, of the payload behind its header.
-const DATAGRAM_BYTES_MAX: usize = 65_535;
-
-/// Outcome of reassembling tunnels' packets from fragments in a decapsulated answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ReassemblyAccount {
-    /// Packets reassembled from fragments.
-    pub packets: u64,
-    /// Packets with fragments missing in the answer. If they have their first fragment they are written truncated.
-    pub incomplete: u64,
-    /// Packets not written because their fragments overlap, or would be longer together than an IP packet.
-    pub refused: u64,
-    /// Fragments of refused packets, and of incomplete ones without a first fragment: not written.
-    pub fragments_dropped: u64,
-    /// Incomplete packets that were given up before a second had passed, because memory was full.
-    pub given_up_early: u64,
-}
-
-/// Key shared by the fragments of one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct FragmentKey {
-    /// Its view counts from the stored packet on.
-    name: SeriesName,
-    /// A hash of the tunnels around, so that tenants with the same addresses are kept apart.
-    tunnels: u64,
-}
-
-/// Time at which a series is given up or forgotten, and a unique number.
-type Deadline = (u64, u64);
 
 /// Reassembles packets. They go in with [`Self::take`] in the order of the answer, and come out with [`Self::next`].
 #[derive(Debug)]
@@ -376,34 +346,4 @@ fn may_carry_tunnel(protocol: u8) -> bool {
 fn is_sound(fragment: &Fragment) -> bool {
     let has_length = fragment.bytes > 0 && (!fragment.more || fragment.bytes.is_multiple_of(8));
     has_length && fragment.offset + fragment.bytes <= together::total_max(fragment)
-}
-
-impl ReassemblyAccount {
-    /// Notes for the reader of the answer.
-    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
-        let Self { packets, incomplete, refused, fragments_dropped, given_up_early } = *self;
-        let notes = [
-            (packets, format!("{packets} tunnel packets were reassembled from fragments")),
-            (
-                incomplete,
-                format!(
-                    "{incomplete} tunnel packets lack fragments (more than a second away, or outside the range): they are written truncated, or not at all if the first fragment is missing"
-                ),
-            ),
-            (
-                refused,
-                format!(
-                    "{refused} tunnel packets were not reassembled: their fragments overlap with different contents"
-                ),
-            ),
-            (fragments_dropped, format!("{fragments_dropped} fragments were not written")),
-            (
-                given_up_early,
-                format!(
-                    "{given_up_early} of these were given up early: there are more fragments within a second than fit in memory"
-                ),
-            ),
-        ];
-        notes.into_iter().filter(|(count, _)| *count > 0).map(|(_, note)| note)
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use netrewind_store::store::Watcher;
 use netrewind_store::{SegmentName, SegmentState, Store, Timestamp};
 
-use crate::answer::RejectedIndex;
+use crate::answer::completeness::RejectedIndex;
 use crate::extract::prepare::QuerySegments;
 use crate::history::timeline::RecordingTimeline;
 use crate::store::scan_cache::ScanCache;

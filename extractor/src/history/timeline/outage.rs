@@ -2,8 +2,6 @@
 
 use netrewind_store::Timestamp;
 
-use super::RecordingTimeline;
-
 /// A time in which a lane received nothing, or could not write, although it was recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outage {
@@ -16,36 +14,37 @@ pub(crate) struct Outage {
     pub(crate) is_of_disk: bool,
 }
 
-impl RecordingTimeline<'_> {
-    /// Notes that a lane's interface was found gone at `at`, after it had worked until `worked_until`.
-    pub(super) fn down(&mut self, lane: u16, reason: String, worked_until: Option<Timestamp>, at: Timestamp) {
-        // An interface that has received nothing since the lane started was missing from then on.
-        let is_new = |from| !self.outages.iter().any(|outage| outage.lane == lane && outage.from >= from);
-        let session = self.open.get(&lane);
-        let untried = session.filter(|session| {
-            let counted_until = session.counted.as_ref().map(|counted| counted.until);
-            counted_until == Some(session.from) && is_new(session.from)
-        });
-        let from = worked_until.or(untried.map(|session| session.from)).unwrap_or(at).min(at);
-        self.sign_of_life(lane, at, at);
-        self.outages.push(Outage { lane, from, to: None, reason, is_of_disk: false });
-    }
+/// When a lane's session began, and up to when its packets have been counted; absent if its start was not read.
+pub(super) type SessionCounted = (Timestamp, Option<Timestamp>);
 
-    /// Notes that it is back.
-    pub(super) fn up(&mut self, lane: u16, at: Timestamp) {
-        self.sign_of_life(lane, at, at);
-        if self.outages.iter().any(|outage| outage.lane == lane && outage.to == Some(at)) {
-            return; // it stands there twice
-        }
-        let known = self.outages.iter_mut().rev().find(|outage| outage.lane == lane && outage.to.is_none());
-        match known {
-            Some(outage) => outage.to = Some(at),
-            None => {
-                // It went away before what was read of the logbook.
-                let reason = "the interface was gone".to_owned();
-                let outage = Outage { lane, from: Timestamp::MIN, to: Some(at), reason, is_of_disk: false };
-                self.outages.push(outage);
-            }
+/// Outage of a lane whose interface was found gone at `at`, after it had worked until `worked_until`.
+pub(super) fn interface_gone(
+    outages: &[Outage],
+    lane: u16,
+    reason: String,
+    worked_until: Option<Timestamp>,
+    session: Option<SessionCounted>,
+    at: Timestamp,
+) -> Outage {
+    // An interface that has received nothing since the lane started was missing from then on.
+    let is_new = |from| !outages.iter().any(|outage| outage.lane == lane && outage.from >= from);
+    let untried = session.filter(|(from, counted_until)| *counted_until == Some(*from) && is_new(*from));
+    let from = worked_until.or(untried.map(|(from, _)| from)).unwrap_or(at).min(at);
+    Outage { lane, from, to: None, reason, is_of_disk: false }
+}
+
+/// Notes that a lane's interface is back.
+pub(super) fn note_interface_back(outages: &mut Vec<Outage>, lane: u16, at: Timestamp) {
+    if outages.iter().any(|outage| outage.lane == lane && outage.to == Some(at)) {
+        return; // it stands there twice
+    }
+    let known = outages.iter_mut().rev().find(|outage| outage.lane == lane && outage.to.is_none());
+    match known {
+        Some(outage) => outage.to = Some(at),
+        None => {
+            // It went away before what was read of the logbook.
+            let reason = "the interface was gone".to_owned();
+            outages.push(Outage { lane, from: Timestamp::MIN, to: Some(at), reason, is_of_disk: false });
         }
     }
 }

@@ -2,10 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use netrewind_packet::Fragment;
+use netrewind_packet::{Fragment, Series as SeriesName};
 use netrewind_store::{LinkType, Timestamp};
 
-use super::Deadline;
+/// Length of the longest IP packet; for IPv6, of the payload behind its header.
+pub(super) const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// Key shared by the fragments of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FragmentKey {
+    /// Its view counts from the stored packet on.
+    pub(super) name: SeriesName,
+    /// A hash of the tunnels around, so that tenants with the same addresses are kept apart.
+    pub(super) tunnels: u64,
+}
+
+/// Time at which a series is given up or forgotten, and a unique number.
+pub(super) type Deadline = (u64, u64);
 
 /// Fate of fragments that are not put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,7 @@ use netrewind_store::RecordHeader;
 
 use super::item::{OutputPacket, PacketBytes};
 use super::queue::OutputQueue;
-use super::series::{FragmentSet, LeadFragment};
-use super::{DATAGRAM_BYTES_MAX, FragmentKey};
+use super::series::{DATAGRAM_BYTES_MAX, FragmentKey, FragmentSet, LeadFragment};
 
 /// "Don't fragment", and the reserved bit.
 const IPV4_FLAGS_KEPT: u8 = 0xc0;
