@@ -32,6 +32,7 @@ mod open_segment;
 mod tests;
 
 use open_block::OpenBlock;
+pub use open_segment::SegmentOrigin;
 use open_segment::{LaneSegment, SegmentPhase};
 
 /// Free buffers that a lane wants before it takes more from a source: one ring block fits in two, and ends in a third if the
@@ -49,17 +50,6 @@ pub const SEGMENTS_UNSEALED_MAX: usize = 2;
 pub const BURST_BYTES_MAX: u64 = 4 << 20;
 /// Longest single wait for the disk or the sink, before anything else is done.
 const WAIT: Duration = Duration::from_millis(20);
-
-/// Origin of the packets of a segment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SegmentOrigin {
-    /// The interface, or another name for their source.
-    pub interface: String,
-    /// Description of the interface, if a capture file gives one.
-    pub description: Option<String>,
-    /// The capture file that they are imported from.
-    pub file: Option<String>,
-}
 
 /// Takes packets and writes them to segments, one after another.
 pub struct Lane<D> {

@@ -2,130 +2,39 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use netrewind_store::clock::Waker;
 use netrewind_store::turns::{self, RunningWorker, Worker};
-use netrewind_store::{Account, Event, LaneLoad, Store, StoreLock, Timestamp, locked};
+use netrewind_store::{Account, Store, StoreLock, locked};
 
-use crate::buffer_pool::BufferPool;
-use crate::config::{Config, ConfigError};
-use crate::disk::LaneDisk;
-use crate::lane::Lane;
+use crate::config::Config;
 use crate::platform::Platform;
-use crate::retention::{Keeper, Usage};
-use crate::sink_queue::{self, BlockSink, SINK_NICENESS, SinkFeed, SinkWorker};
+use crate::retention::Keeper;
 use crate::source::{Source, SourceCounters};
 
 use self::housekeeping::Housekeeping;
 use self::lane_thread::LaneThread;
 use self::source_lanes::{LaneFactory, LaneSlot, Lanes};
+use self::status::RecorderState;
 
+mod error;
 mod guard;
 mod housekeeping;
 mod import;
 mod journal;
+mod lane_setup;
 mod lane_thread;
 mod source_lanes;
+mod status;
 #[cfg(test)]
 mod tests;
 
+pub use error::RecorderError;
 pub use import::{IMPORT_LANES_MAX, Import, ImportedSource, import};
+pub use lane_setup::{RecordingDescription, SinkMaker};
 pub use source_lanes::FURTHER_LANES_MAX;
-
-/// Notices kept at most.
-const NOTICES_MAX: usize = 64;
-
-/// Reasons that a recorder could not start, or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum RecorderError {
-    /// The configuration cannot work.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The system has no memory or threads for it.
-    #[error("starting {what}: {source}")]
-    Start {
-        /// The resource that is missing.
-        what: &'static str,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// More sources than lanes can be numbered.
-    #[error("too many sources")]
-    TooManySources,
-}
-
-/// Facts of a recording that the logbook states and only the caller knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecordingDescription {
-    /// The capture filter's text.
-    pub capture_filter: Option<String>,
-    /// The program's version.
-    pub version: String,
-}
-
-/// Current status of a lane.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LaneStatus {
-    /// Its number.
-    pub lane: u16,
-    /// Index of the source that it takes packets from, counted from 0; a source has a lane for each of its link types.
-    pub source_number: usize,
-    /// Its source's name.
-    pub interface: String,
-    /// Packets received, written and dropped, including the kernel's drops.
-    pub account: Account,
-    /// The source's own counters; only in its first lane.
-    pub source: SourceCounters,
-    /// Packets cut because they were longer than any record may be.
-    pub cut_packets: u64,
-    /// Reason that nothing can be received at the moment, or ever, if so.
-    pub down: Option<String>,
-    /// True while the disk takes no packets.
-    pub is_disk_failing: bool,
-    /// The disk's error, while it takes none.
-    pub disk_trouble: Option<String>,
-    /// Measures of how well it kept up in the last whole second.
-    pub pace: LaneLoad,
-    /// The same for the second under way.
-    pace_now: LaneLoad,
-    /// Status reports of its thread so far: several a second, unless the thread is stuck.
-    pub turns: u64,
-    /// True if the source, which cannot come back, has ended by an error, or one of its files has.
-    pub is_broken: bool,
-    /// Time of its thread's last status report.
-    pub told_at: Timestamp,
-    /// Arrival of the earliest packet dropped since the last line in the logbook, where packets were dropped later than they
-    /// arrived.
-    lost_since: Option<Timestamp>,
-    /// The source has ended, and everything is sealed.
-    pub has_ended: bool,
-}
-
-/// Current status of a recorder.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Status {
-    /// Its lanes.
-    pub lanes: Vec<LaneStatus>,
-    /// Totals of all lanes.
-    pub account: Account,
-    /// Packets received in the last whole second.
-    pub packets_per_second: f64,
-    /// Bits of packets written in the last whole second.
-    pub bits_per_second: f64,
-    /// Disk usage of the store: updated every few seconds.
-    pub usage: Usage,
-    /// Notices for the user, each given once.
-    pub notices: Vec<String>,
-    /// Reason that packets cannot be written at the moment, if they cannot.
-    pub trouble: Option<String>,
-    /// The last such reason, also of a time that is over.
-    pub last_trouble: Option<String>,
-    /// Reason that there is no room for any segment, found before one was needed.
-    no_room: Option<String>,
-    /// Reason that the recording has ended by itself: the store is gone.
-    pub failure: Option<String>,
-}
+pub use status::{LaneStatus, Status};
 
 /// Result of a recording.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -146,59 +55,6 @@ pub struct RecordingSummary {
     pub failure: Option<String>,
 }
 
-/// Maker of each lane's sink: called with the lane's number, and with the keeper that makes room for the sink's files.
-pub type SinkMaker<'a> = dyn FnMut(u16, &Arc<Keeper>) -> Option<Box<dyn BlockSink>> + 'a;
-
-/// State shared by all threads of a recorder.
-struct RecorderState {
-    stop: AtomicBool,
-    lanes_ended: AtomicBool,
-    status: Mutex<Status>,
-    /// Lines that the logbook still had not taken at the end.
-    unlogged: AtomicUsize,
-}
-
-impl RecorderState {
-    fn status(&self) -> MutexGuard<'_, Status> {
-        // Consistent at every moment: a panic elsewhere does no harm.
-        locked(&self.status)
-    }
-
-    /// Ends the recording.
-    fn fail(&self, reason: String) {
-        self.status().failure.get_or_insert(reason);
-        self.stop.store(true, Ordering::Release);
-    }
-
-    /// Updates the reason that packets cannot be written, and returns it.
-    fn update_trouble(&self) -> Option<String> {
-        let mut status = self.status();
-        let of_lane = |lane: &LaneStatus| {
-            let reason = lane.disk_trouble.as_ref()?;
-            Some(format!("{}: {reason}", lane.interface))
-        };
-        let trouble = status.lanes.iter().find_map(of_lane).or_else(|| status.no_room.clone());
-        if trouble.is_some() {
-            status.last_trouble.clone_from(&trouble);
-        }
-        status.trouble.clone_from(&trouble);
-        trouble
-    }
-
-    /// Sets the number of lines that the logbook did not take.
-    fn set_unlogged(&self, lines: usize) {
-        self.unlogged.store(lines, Ordering::Release);
-    }
-
-    /// Adds a notice for the user, once.
-    fn notice(&self, text: String) {
-        let mut status = self.status();
-        if status.notices.len() < NOTICES_MAX && !status.notices.contains(&text) {
-            status.notices.push(text);
-        }
-    }
-}
-
 /// A running recording. Stop it: dropping it lets its threads go on.
 pub struct Recorder {
     shared: Arc<RecorderState>,
@@ -207,39 +63,6 @@ pub struct Recorder {
     housekeeping: Box<dyn RunningWorker>,
     /// Wakes the housekeeping.
     waker: Waker,
-}
-
-/// Starts the thread of a sink.
-fn start_sink(
-    lane: u16,
-    sink: Box<dyn BlockSink>,
-    platform: &Platform,
-) -> Result<(SinkFeed, Box<dyn RunningWorker>), RecorderError> {
-    let waker = Waker::default();
-    let (feed, queue) = sink_queue::queue(&waker);
-    let worker = Box::new(SinkWorker::new(queue, sink));
-    let started = platform.threads.start(format!("sink-{lane}"), SINK_NICENESS, &waker, worker);
-    let source = |source| RecorderError::Start { what: "the index thread", source };
-    Ok((feed, started.map_err(source)?))
-}
-
-/// A lane with a disk and buffers of its own.
-fn open_lane(
-    number: u16,
-    interface: &str,
-    config: Config,
-    store: &Store,
-    keeper: &Arc<Keeper>,
-    feed: Option<SinkFeed>,
-    platform: &Platform,
-) -> Result<Lane<LaneDisk>, RecorderError> {
-    let pool = BufferPool::new(config.buffers, config.buffer_bytes)
-        .map_err(|source| RecorderError::Start { what: "buffers", source })?;
-    let disk = platform
-        .disks
-        .open(store, keeper, &pool)
-        .map_err(|source| RecorderError::Start { what: "the disk thread", source })?;
-    Ok(Lane::new(number, interface, config, disk, pool, feed, platform.clock.now()))
 }
 
 impl Recorder {
@@ -419,15 +242,4 @@ pub fn by_source(lanes: &[LaneStatus]) -> Vec<SourceAccount> {
         source.down = source.down.take().or_else(|| lane.down.clone());
     }
     sources.into_values().collect()
-}
-
-fn start_event(lane: u16, interface: &str, config: &Config, description: &RecordingDescription) -> Event {
-    let is_whole = config.snaplen == netrewind_store::layout::CAPLEN_MAX;
-    Event::Start {
-        lane,
-        interface: interface.to_owned(),
-        snaplen: (!is_whole).then_some(config.snaplen),
-        capture_filter: description.capture_filter.clone(),
-        version: description.version.clone(),
-    }
 }

@@ -4,12 +4,14 @@ pub mod capture_file;
 pub mod packet_ring;
 pub mod pcap_over_ip;
 pub mod replay;
+mod reported_drops;
 
 use std::time::Duration;
 
-use self::capture_file::LeftOut;
+use netrewind_store::{LinkType, RecordHeader, RingFill};
 
-use netrewind_store::{LinkType, RecordHeader, RingFill, Timestamp};
+use self::capture_file::LeftOut;
+pub use self::reported_drops::ReportedDrops;
 
 /// One packet from a source. It is valid only during the call that hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -36,19 +38,6 @@ pub struct SourceInterface {
     pub name: String,
     /// Description of the interface, if given beside its name.
     pub description: Option<String>,
-}
-
-/// Packets missing in a capture, as reported by the capture itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReportedDrops {
-    /// The interface on which they were lost; `None` if it has no name.
-    pub interface: Option<String>,
-    /// Number of packets.
-    pub dropped: u64,
-    /// Start of the loss, by the capture's clock.
-    pub from: Timestamp,
-    /// End of the loss.
-    pub to: Timestamp,
 }
 
 /// Result of a call of [`Source::receive`].

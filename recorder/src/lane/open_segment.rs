@@ -5,9 +5,19 @@ use std::sync::Arc;
 
 use netrewind_store::{LinkType, Mark, SegmentName, Timestamp};
 
-use super::SegmentOrigin;
 use super::open_block::{Block, Contents};
 use crate::disk::{SegmentKey, Write};
+
+/// Origin of the packets of a segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentOrigin {
+    /// The interface, or another name for their source.
+    pub interface: String,
+    /// Description of the interface, if a capture file gives one.
+    pub description: Option<String>,
+    /// The capture file that they are imported from.
+    pub file: Option<String>,
+}
 
 /// State of a segment between its first packet and its seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use netrewind_store::{Account, Event, Store, StoreError, Timestamp};
 
 use super::guard::Guard;
 use super::journal::Journal;
-use super::{LaneStatus, RecorderState};
+use super::status::{LaneStatus, RecorderState};
 use crate::account;
 use crate::clock::ClockWatch;
 use crate::retention::Keeper;

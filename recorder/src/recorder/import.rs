@@ -10,9 +10,10 @@ use netrewind_store::{
     Account, Drops, Event, LinkType, SegmentName, Store, StoreError, StoreLock, Timestamp,
 };
 
+use super::error::RecorderError;
 use super::guard::Guard;
 use super::journal::Journal;
-use super::{RecorderError, SinkMaker, open_lane, start_sink};
+use super::lane_setup::{SinkMaker, open_lane, start_sink};
 use crate::config::Config;
 use crate::disk::LaneDisk;
 use crate::lane::{Lane, SegmentOrigin};

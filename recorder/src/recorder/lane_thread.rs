@@ -9,8 +9,9 @@ use netrewind_store::time::SECOND_NS;
 use netrewind_store::turns::{NextTurn, QueueSender, Worker};
 use netrewind_store::{Drops, Event, Timestamp};
 
+use super::error::RecorderError;
 use super::source_lanes::Lanes;
-use super::{RecorderError, RecorderState};
+use super::status::RecorderState;
 use crate::source::{PeerChange, Received, ReportedDrops, Source, SourceCounters, SourceError};
 
 /// Longest wait for a source.

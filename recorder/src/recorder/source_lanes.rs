@@ -9,9 +9,9 @@ use netrewind_store::clock::Now;
 use netrewind_store::turns::{QueueSender, RunningWorker};
 use netrewind_store::{Account, Event, LaneLoad, LinkType, RingFill, Store, Timestamp, locked};
 
-use super::{
-    LaneStatus, RecorderError, RecorderState, RecordingDescription, open_lane, start_event, start_sink,
-};
+use super::error::RecorderError;
+use super::lane_setup::{RecordingDescription, open_lane, start_event, start_sink};
+use super::status::{LaneStatus, RecorderState};
 use crate::account;
 use crate::config::Config;
 use crate::disk::LaneDisk;

@@ -15,14 +15,16 @@
 //! a billion bytes; read as a block of pcapng, a pcap header has a length that no block has. Zeros in the place of a record for
 //! at least [`ZEROS_MIN`] bytes are damage: space that was reserved and never written. Fewer are empty packets, as in libpcap.
 //!
-//! **Invariant:** memory is bounded whatever the file says: a buffer of at most twice the longest record ([`CAPLEN_MAX`] in pcap,
+//! **Invariant:** memory is bounded whatever the file says: a buffer of at most twice the longest record ([`CAPLEN_MAX`](netrewind_store::layout::CAPLEN_MAX) in pcap,
 //! 16 MiB in pcapng, more only for D-Bus, whose messages may have 128 MiB), zstd's window (128 MiB at most), and the interfaces
 //! of a section (65,536 at most). Nothing grows before the bytes that ask for it have arrived.
 
 mod byte_order;
+mod halt;
 mod input;
 mod left_out;
 mod link_type;
+mod located;
 mod pcap;
 mod pcapng;
 mod pseudo_header;
@@ -31,25 +33,26 @@ mod tests;
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES};
-use netrewind_store::{LinkType, RecordHeader};
+use netrewind_store::layout::FILE_HEADER_BYTES;
 use rustix::event::Timespec;
 use rustix::fs::OFlags;
 
 pub use self::left_out::LeftOut;
+pub use self::located::InterfaceDescription;
 
-use self::byte_order::ByteOrder;
+use self::halt::Halt;
 use self::input::{Input, WhenReady};
 use self::left_out::LeftOutCounts;
+use self::located::Located;
 use self::pcap::PcapReader;
+pub use self::pcap::ZEROS_MIN;
 use self::pcapng::{NextBlock, PcapngReader};
-use super::{Packet, Received, ReportedDrops, Source, SourceCounters, SourceError, SourceInterface};
+use super::{Packet, Received, ReportedDrops, Source, SourceCounters, SourceError};
 
 /// Limit on the packets of one call.
 pub const PACKETS_PER_CALL_MAX: u64 = 4096;
@@ -59,25 +62,6 @@ pub const BYTES_PER_CALL: u64 = 4 * 1024 * 1024;
 const FORMAT_BYTES: usize = 12;
 /// Bytes that show that another capture may begin.
 const MAGIC_BYTES: usize = 4;
-/// This many zeros in the place of a pcap record are no record, whatever follows: half of a sector, the least that a disk leaves
-/// unwritten.
-pub const ZEROS_MIN: usize = 256;
-
-/// An interface as a capture file describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InterfaceDescription {
-    /// The link type of its packets.
-    pub link_type: LinkType,
-    /// Its name on the capturing system; `None` in pcap.
-    pub name: Option<String>,
-    /// Its description, if the capturing system gave one.
-    pub description: Option<String>,
-    /// Name and description that its packets carry; `None` if the file alone names them.
-    pub known_as: Option<SourceInterface>,
-    /// Bits of frame check sequence at the end of each packet, if the file says. The packets keep them.
-    pub fcs_bits: Option<u8>,
-}
-
 /// A capture file that is being read.
 pub struct CaptureFile {
     name: String,
@@ -101,26 +85,6 @@ enum CaptureFormat {
     Unknown,
     Pcap(PcapReader),
     Pcapng(PcapngReader),
-}
-
-/// A packet found in the input's buffer.
-struct Located {
-    header: RecordHeader,
-    interface: usize,
-    packet: Range<usize>,
-    cut: bool,
-}
-
-/// Reason that a reader stops.
-enum Halt {
-    /// The bytes have not arrived yet. Nothing was consumed.
-    Pending,
-    Damaged {
-        offset: u64,
-        reason: String,
-    },
-    Unsupported(String),
-    System(io::Error),
 }
 
 /// Result of a step to the next packet.
@@ -195,7 +159,7 @@ impl CaptureFile {
         }
     }
 
-    /// Packets handed over that were cut to [`CAPLEN_MAX`], the most that a segment can hold. Their original length is kept.
+    /// Packets handed over that were cut to [`CAPLEN_MAX`](netrewind_store::layout::CAPLEN_MAX), the most that a segment can hold. Their original length is kept.
     pub fn packets_cut(&self) -> u64 {
         self.cut
     }
@@ -433,21 +397,4 @@ fn refusal(begun: &[u8]) -> String {
         },
         |what| format!("it is {what}"),
     )
-}
-
-/// A packet of the input at `packet`, as it will be handed over: host-dependent fields corrected, and no longer than a segment
-/// can hold.
-fn locate(
-    input: &mut Input,
-    interface: usize,
-    link_type: LinkType,
-    order: ByteOrder,
-    mut header: RecordHeader,
-    packet: Range<usize>,
-) -> Located {
-    let packet = packet.start..packet.start + header.caplen as usize;
-    pseudo_header::normalize(link_type, order, &mut header, input.taken_mut(packet.clone()));
-    let cut = header.caplen > CAPLEN_MAX;
-    header.caplen = header.caplen.min(CAPLEN_MAX);
-    Located { header, interface, packet: packet.start..packet.start + header.caplen as usize, cut }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_store::clock::Clock;
-use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::{LinkType, RingFill};
 
 use super::{Packet, Received, Source, SourceCounters, SourceError};
@@ -20,70 +19,27 @@ use walk::{RingSettings, Walked};
 
 mod bound;
 mod capture_filter;
+mod claims;
 mod link;
+mod ring_config;
+mod ring_header;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-pub use bound::Claims;
 pub use capture_filter::{CaptureFilter, CompiledFilter, KERNEL_INSTRUCTIONS_MAX, KernelMetadata};
+pub use claims::Claims;
+pub use ring_config::{ANY, RING_BLOCK_BYTES, RING_BLOCKS, RING_RETIRE_MS, RingConfig};
 
-/// One instruction of a classic BPF program: code, jump if true, jump if false, operand.
-pub type SockFilter = (u16, u8, u8, u32);
+pub use crate::sys::packet_socket::SockFilter;
 
-/// Bytes of a ring block. The kernel hands over a whole one, or what there is of it after [`RING_RETIRE_MS`].
-pub const RING_BLOCK_BYTES: u32 = 1 << 20;
-/// Blocks of a lane's ring: 256 MiB.
-pub const RING_BLOCKS: u32 = 256;
-/// Time after which the kernel hands over a ring block that does not fill.
-pub const RING_RETIRE_MS: u32 = 50;
 /// Limit on the lanes of one interface; the kernel's own limit is 256.
 pub const LANES_MAX: usize = 64;
-/// The name that stands for all interfaces, as with libpcap: their packets have cooked headers.
-pub const ANY: &str = "any";
-
 /// Interval between two checks of an interface that seems well: its socket reports that it goes down, but not that another takes
 /// its name.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for which a ring is still read after its interface has gone: the last block is handed over by a timer.
 const LAST_BLOCKS: Duration = Duration::from_millis(4 * RING_RETIRE_MS as u64);
-
-/// Interface to receive from, and the ring to receive into.
-#[derive(Clone)]
-pub struct RingConfig {
-    /// The interface's name, one of its alternative names, or [`ANY`].
-    pub interface: String,
-    /// Bytes kept of each packet at most.
-    pub snaplen: u32,
-    /// Selects packets; `None` for all of them.
-    pub capture_filter: Option<Arc<dyn CaptureFilter>>,
-    /// Receive frames for other stations too.
-    pub is_promiscuous: bool,
-    /// Use the interface's own timestamps if it has any. Its clock must be kept synchronized (ptp4l, phc2sys).
-    pub use_hardware_timestamps: bool,
-    /// Bytes of a ring block: a multiple of the page's.
-    pub block_bytes: u32,
-    /// Blocks of each lane's ring.
-    pub blocks: u32,
-    /// Shared by all rings whose interfaces must not be recorded twice.
-    pub claims: Claims,
-}
-
-impl RingConfig {
-    /// Receives everything that arrives at `interface`, whole.
-    pub fn new(interface: &str) -> Self {
-        Self {
-            interface: interface.to_owned(),
-            snaplen: CAPLEN_MAX,
-            capture_filter: None,
-            is_promiscuous: true,
-            use_hardware_timestamps: false,
-            block_bytes: RING_BLOCK_BYTES,
-            blocks: RING_BLOCKS,
-            claims: Claims::default(),
-        }
-    }
-}
 
 /// One ring: all packets of an interface, or one lane's share of them.
 pub struct PacketRing {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::source::packet_ring::SockFilter;
+/// One instruction of a classic BPF program: code, jump if true, jump if false, operand.
+pub type SockFilter = (u16, u8, u8, u32);
 
 /// Offsets of the fields of a block: `struct tpacket_block_desc`.
 mod block_field {

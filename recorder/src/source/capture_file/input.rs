@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Halt;
+use super::halt::Halt;
 
 /// Bytes requested of the reader at once, and the buffer's first size.
 pub(super) const READ_BYTES: usize = 256 * 1024;

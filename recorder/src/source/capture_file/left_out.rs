@@ -4,7 +4,7 @@ use std::fmt;
 
 use netrewind_store::Timestamp;
 
-use super::super::ReportedDrops;
+use crate::source::ReportedDrops;
 
 /// Reports of drops that are kept separately until they are taken; later ones are added to the last.
 const REPORTS_MAX: usize = 1024;

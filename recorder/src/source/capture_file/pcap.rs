@@ -7,13 +7,19 @@ use netrewind_store::layout::{FILE_HEADER_BYTES, MAGIC_NANOSECONDS, RECORD_HEADE
 use netrewind_store::{LinkType, RecordHeader};
 
 use super::byte_order::ByteOrder;
+use super::halt::Halt;
 use super::input::Input;
-use super::{Halt, InterfaceDescription, Located, ZEROS_MIN, link_type, locate};
+use super::link_type;
+use super::located::{InterfaceDescription, Located, locate};
 
 /// Bytes of a record's header in the modified format: interface index, protocol and packet type follow, then padding.
 const MODIFIED_RECORD_HEADER_BYTES: usize = 24;
 /// Bytes that the modified format may store beyond the snaplen of Ethernet: a synthetic header.
 const MODIFIED_ETHERNET_EXTRA_BYTES: u32 = 14;
+
+/// This many zeros in the place of a pcap record are no record, whatever follows: half of a sector, the least that a disk leaves
+/// unwritten.
+pub const ZEROS_MIN: usize = 256;
 
 mod magic {
     pub(super) const MICROSECONDS: u32 = 0xa1b2_c3d4;

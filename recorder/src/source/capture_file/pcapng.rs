@@ -14,11 +14,13 @@ use pcap_file::pcapng::blocks::{
 };
 
 use self::interface::{Described, InterfaceClock, Time};
-use self::options::{BlockOptions, PacketOptions};
+use self::options::{BlockOptions, PacketOptions, ticks_of};
 use super::byte_order::ByteOrder;
+use super::halt::Halt;
 use super::input::Input;
 use super::left_out::{DropReports, LeftOutCounts};
-use super::{Halt, InterfaceDescription, Located, link_type, locate};
+use super::link_type;
+use super::located::{InterfaceDescription, Located, locate};
 use crate::source::SourceInterface;
 
 /// Longest block that is read, unless packets of a link type can be longer: libpcap's limit.
@@ -114,11 +116,6 @@ struct PacketBlock {
 /// True if a block in the place of a pcap record begins a section.
 pub(super) fn is_section(begun: &[u8]) -> bool {
     is_pcapng(begun) && order_of(begun).is_some()
-}
-
-/// Joins the two halves of a time.
-fn ticks_of(high: u32, low: u32) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
 }
 
 /// True if a file with this beginning is pcapng.

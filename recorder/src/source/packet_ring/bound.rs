@@ -1,6 +1,5 @@
 //! A socket on an interface: properties of the interface, and options of the socket.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -9,45 +8,11 @@ use netrewind_store::{LinkType, locked};
 
 use super::super::SourceError;
 use super::capture_filter::{ACCEPT_NOTHING, CompiledFilter, Duties, not_taken};
-use super::{ANY, RING_RETIRE_MS, RingConfig, link};
+use super::claims::InterfaceClaim;
+use super::link;
+use super::ring_config::{ANY, RING_RETIRE_MS, RingConfig};
 use crate::sys::interfaces;
-use crate::sys::packet_socket::{Framing, PacketSocket, interface_names};
-
-/// The interfaces that are recorded, by index, each with the name given for it and the number of its sockets: no interface is
-/// recorded under two names.
-#[derive(Clone, Debug, Default)]
-pub struct Claims(Arc<Mutex<HashMap<u32, (String, usize)>>>);
-
-/// One socket's claim on an interface; released when dropped.
-struct InterfaceClaim {
-    claims: Claims,
-    interface: u32,
-}
-
-impl Claims {
-    fn claim(&self, interface: u32, name: &str) -> Result<InterfaceClaim, SourceError> {
-        let mut claimed = locked(&self.0);
-        let (by, sockets) = claimed.entry(interface).or_insert_with(|| (name.to_owned(), 0));
-        if by != name {
-            let reason = format!("the same interface as {by}, under whose name it is recorded");
-            return Err(SourceError::Unsupported { name: name.to_owned(), reason });
-        }
-        *sockets += 1;
-        Ok(InterfaceClaim { claims: self.clone(), interface })
-    }
-}
-
-impl Drop for InterfaceClaim {
-    fn drop(&mut self) {
-        let mut claimed = locked(&self.claims.0);
-        if let Some((_, sockets)) = claimed.get_mut(&self.interface) {
-            *sockets -= 1;
-            if *sockets == 0 {
-                claimed.remove(&self.interface);
-            }
-        }
-    }
-}
+use crate::sys::packet_socket::{Framing, PacketSocket, SockFilter, interface_names};
 
 /// The fanout group of one interface's rings, and the interface's index when it was created: an interface that comes back with
 /// another index needs a new one.
@@ -139,7 +104,7 @@ impl Bound {
         Ok(Some(not_taken(&config.interface, &error)))
     }
 
-    fn attach(&self, program: Option<Vec<super::SockFilter>>) -> io::Result<()> {
+    fn attach(&self, program: Option<Vec<SockFilter>>) -> io::Result<()> {
         match program {
             Some(program) => self.socket.attach_filter(&program),
             None => self.socket.detach_filter(),

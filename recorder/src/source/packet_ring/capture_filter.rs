@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use netrewind_store::LinkType;
 
-use super::SockFilter;
 use super::link::{SLL2_BYTES, address_field};
-use crate::sys::packet_socket::Framing;
+use crate::sys::packet_socket::{Framing, SockFilter};
 
 /// A program that accepts nothing.
 pub(super) const ACCEPT_NOTHING: [SockFilter; 1] = [(BPF_RETURN, 0, 0, 0)];

@@ -3,7 +3,7 @@
 use netrewind_store::{LinkType, RecordHeader};
 
 use super::super::Packet;
-use super::walk::{half, packet_field, word};
+use super::ring_header::{half, packet_field, word};
 use crate::sys::packet_socket::{Framing, RingBlock};
 
 /// Offset of a VLAN tag in an Ethernet frame: after the two addresses.

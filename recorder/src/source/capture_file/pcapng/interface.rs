@@ -4,7 +4,8 @@ use netrewind_store::Timestamp;
 use netrewind_store::time::SECOND_NS;
 
 use super::super::byte_order::ByteOrder;
-use super::super::{InterfaceDescription, link_type};
+use super::super::link_type;
+use super::super::located::InterfaceDescription;
 use super::options::BlockOptions;
 
 /// Ticks per second if the block does not say.

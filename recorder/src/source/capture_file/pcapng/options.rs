@@ -106,7 +106,7 @@ impl<'a> BlockOptions<'a> {
                 COMMENT => counted.comments += 1,
                 of_statistics::START_TIME => {
                     let halves = order.u32_at(value, 0).zip(order.u32_at(value, 4));
-                    counted.since = halves.map(|(high, low)| super::ticks_of(high, low));
+                    counted.since = halves.map(|(high, low)| ticks_of(high, low));
                 }
                 of_statistics::DROPPED_BY_INTERFACE | of_statistics::DROPPED_BY_SYSTEM => {
                     let more = order.u64_at(value, 0).unwrap_or(0);
@@ -117,4 +117,9 @@ impl<'a> BlockOptions<'a> {
         }
         counted
     }
+}
+
+/// Joins the two halves of a time.
+pub(super) fn ticks_of(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
 }
