@@ -216,7 +216,10 @@ mod tests {
         let raw = duties(Framing::Raw, None, Some(1));
         let long = vec![(0x28, 0, 0, 12); KERNEL_INSTRUCTIONS_MAX];
         let error = raw.with_filter(&long).unwrap_err();
-        assert!(not_taken("b0", &error).contains("4101 instructions, and the kernel takes 4096"), "{error}");
+        assert!(
+            not_taken("b0", &error).contains("4101 instructions, and the kernel takes at most 4096"),
+            "{error}"
+        );
         let back = [(0x28, 0, 0, 12), (0x05, 0, 0, (-2_i32).cast_unsigned()), (0x06, 0, 0, 1)];
         assert!(raw.with_filter(&back).unwrap_err().to_string().contains("a loop"));
         let refused = io::Error::from_raw_os_error(libc::ENOMEM);

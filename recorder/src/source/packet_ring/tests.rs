@@ -385,7 +385,7 @@ fn an_interface_is_waited_for_and_is_judged_by_the_sockets_own_binding() {
     namespace.run("link set elsewhere up");
     until(&mut ring, false, &mut received, 0);
     deliver(&mut ring, "a0", 3, &mut received);
-    assert!(ring.take_notices().iter().any(|notice| notice.contains("is called elsewhere now")));
+    assert!(ring.take_notices().iter().any(|notice| notice.contains("was renamed to elsewhere")));
     namespace.run("link add later type veth peer name other");
     namespace.run("link set later up");
     namespace.run("link set other up");
