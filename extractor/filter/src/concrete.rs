@@ -7,7 +7,7 @@
 
 use netrewind_store::layout::CAPLEN_MAX;
 
-use super::instruction::{Instruction, MEMORY_WORDS, Operand, Width};
+use super::instruction::{Instruction, MEMORY_WORDS, Width};
 use super::steps::{Step, Steps};
 
 /// `protochain` goes back once for each extension header, and none is shorter than 8 bytes: no packet that can be stored
@@ -165,16 +165,6 @@ pub(super) fn run(
                     | Instruction::Return { .. } => return None,
                 }
             }
-        }
-    }
-}
-
-impl Operand {
-    #[inline]
-    fn value(self, x: u32) -> u32 {
-        match self {
-            Self::Constant(k) => k,
-            Self::Index => x,
         }
     }
 }

@@ -220,6 +220,17 @@ impl Width {
     }
 }
 
+impl Operand {
+    /// The number that it stands for; `x` is the index register.
+    #[inline]
+    pub(super) fn value(self, x: u32) -> u32 {
+        match self {
+            Self::Constant(k) => k,
+            Self::Index => x,
+        }
+    }
+}
+
 impl Arithmetic {
     /// The result for two numbers, as in libpcap's interpreter; `None` if it rejects the packet.
     #[inline]

@@ -37,12 +37,13 @@ mod udp;
 mod window;
 
 pub use identity::{Tunnel, addresses_of, erspan_timestamp, id_bytes, tunnels};
-pub use kind::{LayerKind, TunnelKind};
+pub(crate) use inner::Inner;
+pub use kind::{LayerKind, TunnelKind, UdpTunnel};
 pub(crate) use layer::Layers;
 pub use layer::{LAYERS_MAX, Layer};
 pub use port_change::PortChange;
-pub use ports::{PORTS_MAX, TunnelPorts, UdpTunnel};
-pub(crate) use window::{Inner, Window};
+pub use ports::{PORTS_MAX, TunnelPorts};
+pub(crate) use window::Window;
 
 pub(crate) use ip::{may_carry, peel_ip};
 pub(crate) use mpls::{mpls, nsh};

@@ -1,9 +1,9 @@
 //! GRE and what it carries: NVGRE, PPTP, ERSPAN, WCCP, EoIP.
 
-use super::inner::Doubt;
+use super::inner::{Doubt, Inner};
 use super::kind::TunnelKind;
 use super::layer::{Layers, skip_varying};
-use super::window::{Inner, Window};
+use super::window::Window;
 use super::{inner, mpls, ppp};
 use crate::ethernet::ethertype;
 

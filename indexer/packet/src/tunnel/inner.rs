@@ -1,8 +1,8 @@
-//! Plausibility checks of inner packets.
+//! Inner packets, and checks of their plausibility.
 
 use netrewind_store::LinkType;
 
-use super::window::{Inner, Window};
+use super::window::Window;
 use crate::ethernet::{ETHERTYPE_MIN, LENGTH_MAX, VLAN_TAG_BYTES, VLAN_TAGS_MAX, ethertype, is_vlan_tpid};
 use crate::fields::{ipv4_field, ipv6_field, protocol};
 
@@ -39,6 +39,15 @@ pub(super) enum Doubt {
     Some,
     /// Any packet can look like it, or this one should not: only an inner packet that is certain decides.
     Grave,
+}
+
+/// An inner packet: where it stands and what its first byte means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inner<'a> {
+    pub window: Window<'a>,
+    /// The window before it was cut to what the inner packet says of its own length.
+    pub around: Window<'a>,
+    pub link_type: LinkType,
 }
 
 impl Inner<'_> {

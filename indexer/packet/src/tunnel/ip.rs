@@ -1,9 +1,10 @@
 //! Peels tunnels that an IP header carries.
 
+use super::inner::Inner;
 use super::kind::{LayerKind, TunnelKind};
 use super::layer::Layers;
 use super::ports::TunnelPorts;
-use super::window::{Inner, Window};
+use super::window::Window;
 use super::{gre, inner, mpls, ppp, udp};
 use crate::fields::{EXTENSION_HEADERS_MAX, ipv4_field, protocol};
 

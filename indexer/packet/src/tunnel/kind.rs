@@ -200,6 +200,37 @@ impl TunnelKind {
     }
 }
 
+/// A tunnel over UDP. The number is what the index's list of ports holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum UdpTunnel {
+    /// VXLAN, and OTV, which looks the same.
+    Vxlan = 1,
+    /// VXLAN with a next protocol.
+    VxlanGpe = 2,
+    /// Geneve.
+    Geneve = 3,
+    /// GTP version 1, user plane.
+    GtpU = 4,
+    /// An MPLS stack.
+    Mpls = 5,
+    /// Teredo: IPv6 through NAT.
+    Teredo = 6,
+    /// L2TP version 2 or 3.
+    L2tp = 7,
+    /// TZSP: mirrored frames.
+    Tzsp = 8,
+}
+
+impl UdpTunnel {
+    /// The port can be either end's. The others are named by the destination port; their source port is chosen by a hash
+    /// of the inner flow.
+    #[inline]
+    pub(crate) fn is_symmetric(self) -> bool {
+        matches!(self, Self::Teredo | Self::L2tp)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,9 @@
 //! MPLS stacks and network service headers.
 
+use super::inner::Inner;
 use super::kind::{LayerKind, TunnelKind};
 use super::layer::Layers;
-use super::window::{Inner, Window};
+use super::window::Window;
 use super::{MPLS_LABELS_MAX, NSH_MAX, inner};
 
 const ENTRY_BYTES: usize = 4;

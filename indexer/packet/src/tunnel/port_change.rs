@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::ports::{PORTS_MAX, TunnelPorts, UdpTunnel};
+use super::kind::UdpTunnel;
 
-/// Change of a UDP port from [`TunnelPorts::DEFAULT`]. Written `vxlan=5555`, or `none=8472` for a port that is no tunnel.
+/// Change of a UDP port from [`TunnelPorts::DEFAULT`](super::TunnelPorts::DEFAULT). Written `vxlan=5555`, or `none=8472` for a port that is no tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortChange {
     /// The port.
@@ -53,50 +53,10 @@ impl fmt::Display for PortChange {
     }
 }
 
-impl TunnelPorts {
-    /// The usual ports with these changes, of which each port may have one.
-    pub fn changed(changes: &[PortChange]) -> Result<Self, String> {
-        let mut ports = Self::none();
-        for (number, change) in changes.iter().enumerate() {
-            if let Some(other) = changes[..number].iter().find(|other| other.port == change.port) {
-                return Err(format!("port {} is given twice: {other} and {change}", change.port));
-            }
-        }
-        let unchanged =
-            Self::DEFAULT.iter().filter(|(port, _)| changes.iter().all(|change| change.port != *port));
-        let changed = changes.iter().filter_map(|change| Some((change.port, change.tunnel?)));
-        let all: Vec<_> = changed.chain(unchanged).collect();
-        if all.len() > PORTS_MAX {
-            return Err(format!("{} tunnel ports are too many: at most {PORTS_MAX}", all.len()));
-        }
-        for (port, tunnel) in all {
-            ports = ports.with(port, tunnel);
-        }
-        Ok(ports)
-    }
-
-    /// Does as [`Self::changed`], for changes as they are written.
-    pub fn written(changes: &[String]) -> Result<Self, String> {
-        let changes: Vec<PortChange> = changes.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-        Self::changed(&changes)
-    }
-
-    /// Canonical list of the ports, by which an index knows what it was built with: for each port, ascending, its two bytes and
-    /// the tunnel's number.
-    pub fn list(&self) -> Vec<u8> {
-        let mut ports: Vec<_> = self.iter().collect();
-        ports.sort_by_key(|&(port, _)| port); // stable: the first that names a port is the one
-        ports.dedup_by_key(|&mut (port, _)| port);
-        ports
-            .into_iter()
-            .flat_map(|(port, tunnel)| [port.to_le_bytes()[0], port.to_le_bytes()[1], tunnel as u8])
-            .collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tunnel::TunnelPorts;
 
     fn written(changes: &[&str]) -> Result<TunnelPorts, String> {
         TunnelPorts::written(&changes.iter().map(|&text| text.to_owned()).collect::<Vec<_>>())

@@ -1,38 +1,10 @@
 //! UDP ports of tunnels.
 
+use super::kind::UdpTunnel;
+use super::port_change::PortChange;
+
 /// Largest number of ports in a [`TunnelPorts`].
 pub const PORTS_MAX: usize = 32;
-
-/// A tunnel over UDP. The number is what the index's list of ports holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum UdpTunnel {
-    /// VXLAN, and OTV, which looks the same.
-    Vxlan = 1,
-    /// VXLAN with a next protocol.
-    VxlanGpe = 2,
-    /// Geneve.
-    Geneve = 3,
-    /// GTP version 1, user plane.
-    GtpU = 4,
-    /// An MPLS stack.
-    Mpls = 5,
-    /// Teredo: IPv6 through NAT.
-    Teredo = 6,
-    /// L2TP version 2 or 3.
-    L2tp = 7,
-    /// TZSP: mirrored frames.
-    Tzsp = 8,
-}
-
-impl UdpTunnel {
-    /// The port can be either end's. The others are named by the destination port; their source port is chosen by a hash
-    /// of the inner flow.
-    #[inline]
-    pub(crate) fn is_symmetric(self) -> bool {
-        matches!(self, Self::Teredo | Self::L2tp)
-    }
-}
 
 /// UDP ports of tunnels. An index depends on them: it and the queries over it use the same ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +60,45 @@ impl TunnelPorts {
             Some(tunnel) => Some((tunnel, true)),
             None => of(source).map(|tunnel| (tunnel, tunnel.is_symmetric())),
         }
+    }
+
+    /// The usual ports with these changes, of which each port may have one.
+    pub fn changed(changes: &[PortChange]) -> Result<Self, String> {
+        let mut ports = Self::none();
+        for (number, change) in changes.iter().enumerate() {
+            if let Some(other) = changes[..number].iter().find(|other| other.port == change.port) {
+                return Err(format!("port {} is given twice: {other} and {change}", change.port));
+            }
+        }
+        let unchanged =
+            Self::DEFAULT.iter().filter(|(port, _)| changes.iter().all(|change| change.port != *port));
+        let changed = changes.iter().filter_map(|change| Some((change.port, change.tunnel?)));
+        let all: Vec<_> = changed.chain(unchanged).collect();
+        if all.len() > PORTS_MAX {
+            return Err(format!("{} tunnel ports are too many: at most {PORTS_MAX}", all.len()));
+        }
+        for (port, tunnel) in all {
+            ports = ports.with(port, tunnel);
+        }
+        Ok(ports)
+    }
+
+    /// Like [`Self::changed`], for changes as they are written.
+    pub fn written(changes: &[String]) -> Result<Self, String> {
+        let changes: Vec<PortChange> = changes.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        Self::changed(&changes)
+    }
+
+    /// Canonical list of the ports, by which an index knows what it was built with: for each port, ascending, its two bytes and
+    /// the tunnel's number.
+    pub fn list(&self) -> Vec<u8> {
+        let mut ports: Vec<_> = self.iter().collect();
+        ports.sort_by_key(|&(port, _)| port); // stable: the first that names a port is the one
+        ports.dedup_by_key(|&mut (port, _)| port);
+        ports
+            .into_iter()
+            .flat_map(|(port, tunnel)| [port.to_le_bytes()[0], port.to_le_bytes()[1], tunnel as u8])
+            .collect()
     }
 }
 

@@ -1,9 +1,9 @@
 //! PPP, and what it comes in: PPPoE and L2TP.
 
-use super::inner::Doubt;
+use super::inner::{Doubt, Inner};
 use super::kind::TunnelKind;
 use super::layer::{Layers, skip_varying};
-use super::window::{Inner, Window};
+use super::window::Window;
 use super::{inner, mpls};
 
 /// Peels a PPP header: address and control bytes, if any, and the protocol, of one byte if compressed.

@@ -1,11 +1,11 @@
 //! Tunnels over UDP.
 
-use super::inner::Doubt;
-use super::kind::{LayerKind, TunnelKind};
+use super::inner::{Doubt, Inner};
+use super::kind::{LayerKind, TunnelKind, UdpTunnel};
 use super::layer::{Layers, skip_varying};
 use super::mpls::{by_next_protocol, mpls, next_protocol, nsh};
-use super::ports::{TunnelPorts, UdpTunnel};
-use super::window::{Inner, Window};
+use super::ports::TunnelPorts;
+use super::window::Window;
 use super::{GTP_EXTENSIONS_MAX, TZSP_FIELDS_MAX, inner, ppp};
 use crate::ethernet::ethertype;
 use crate::fields::udp_field::HEADER_BYTES;

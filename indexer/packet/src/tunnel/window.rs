@@ -1,7 +1,5 @@
 //! A stretch of a stored packet, as far as it goes on the wire and as far as it was captured.
 
-use netrewind_store::LinkType;
-
 use crate::bytes::{u16_at, u32_at};
 
 /// Rest of a packet from `at` on. Offsets count from the beginning of the stored packet.
@@ -18,15 +16,6 @@ pub(crate) struct Window<'a> {
     /// True for the payload of a first fragment, and if a header says that more belongs to it than there is: the rest is in
     /// another packet, or was left out by the sender.
     pub is_incomplete: bool,
-}
-
-/// An inner packet: where it stands and what its first byte means.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Inner<'a> {
-    pub window: Window<'a>,
-    /// The window before it was cut to what the inner packet says of its own length.
-    pub around: Window<'a>,
-    pub link_type: LinkType,
 }
 
 impl<'a> Window<'a> {
