@@ -131,6 +131,47 @@ fn recording_and_answering_know_nothing_of_each_other() {
     assert!(!all_dependencies("extractor/client").iter().any(|name| name == "http"));
 }
 
+/// Packages that take minutes to compile, and the only crates that may need them.
+const HEAVY: [(&str, &[&str]); 5] = [
+    ("tantivy", &["catalog-tantivy"]),
+    ("axum", &["http"]),
+    ("argon2", &["http"]),
+    ("hyper", &["http", "client"]),
+    ("tokio", &["http", "client"]),
+];
+
+#[test]
+fn heavy_packages_are_compiled_only_where_they_are_used() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    for folder in crates() {
+        let manifest = text_of(&format!("{folder}/Cargo.toml"));
+        let name = manifest.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+        let name = name.expect("a package");
+        let tree = std::process::Command::new(&cargo)
+            .args([
+                "tree",
+                "--offline",
+                "--locked",
+                "--edges",
+                "normal",
+                "--prefix",
+                "none",
+                "--package",
+                name,
+            ])
+            .current_dir(root())
+            .output()
+            .expect("cargo");
+        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+        let tree = String::from_utf8_lossy(&tree.stdout);
+        for (package, allowed) in HEAVY {
+            let is_needed = tree.lines().any(|line| line.split(' ').next() == Some(package));
+            let is_allowed = allowed.iter().any(|short| name == format!("netrewind-{short}"));
+            assert!(!is_needed || is_allowed, "{name} needs {package}");
+        }
+    }
+}
+
 #[test]
 fn only_the_catalog_knows_tantivy() {
     let catalog = |path: &Path| path.starts_with("indexer/catalog/tantivy");

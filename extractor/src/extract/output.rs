@@ -7,7 +7,7 @@ use std::sync::Arc;
 use netrewind_packet::ViewBytes;
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::layout::{RECORD_HEADER_BYTES, RecordHeader};
-use netrewind_store::{Block, Timestamp};
+use netrewind_store::{SegmentBlock, Timestamp};
 
 use crate::answer::completeness::ReachedLimit;
 use crate::answer::control::{Control, Progress, is_over};
@@ -182,7 +182,7 @@ impl<'a, 'h> Output<'a, 'h> {
     }
 
     /// True if a record can be read at this moment; otherwise its place is noted.
-    fn is_readable(&mut self, segment: &Segment, record: &Block) -> bool {
+    fn is_readable(&mut self, segment: &Segment, record: &SegmentBlock) -> bool {
         record.touch();
         let is_lost = record.first_lost().is_some();
         if is_lost && self.lost.last().is_none_or(|place| place.segment != segment.name) {
@@ -196,7 +196,7 @@ impl Emit for Output<'_, '_> {
     fn emit(
         &mut self,
         segment: &Arc<Segment>,
-        block: &Block,
+        block: &SegmentBlock,
         found: Match,
     ) -> Result<ControlFlow<()>, ExtractError> {
         let record = block.from(found.offset);

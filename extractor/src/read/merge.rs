@@ -28,11 +28,17 @@ pub(crate) trait Emit {
     fn emit(
         &mut self,
         segment: &Arc<Segment>,
-        block: &Block,
+        block: &SegmentBlock,
         found: Match,
     ) -> Result<ControlFlow<()>, ExtractError>;
     /// Takes a later fragment whose first one has not been found and may still be recorded. Otherwise it is filtered alone.
-    fn postpone(&mut self, _segment: &Arc<Segment>, _block: &Block, _found: Match, _later: &Later) -> bool {
+    fn postpone(
+        &mut self,
+        _segment: &Arc<Segment>,
+        _block: &SegmentBlock,
+        _found: Match,
+        _later: &Later,
+    ) -> bool {
         false
     }
     /// Called at intervals with the progress of reading. An error ends it.
@@ -42,7 +48,7 @@ pub(crate) trait Emit {
 /// A run whose packets are being given out.
 struct Active {
     segment: Arc<Segment>,
-    blocks: Vec<Block>,
+    blocks: Vec<SegmentBlock>,
     matches: Vec<Match>,
     laters: Vec<Later>,
     given: usize,
@@ -55,7 +61,7 @@ impl Active {
     }
 
     /// The next packet, and the block that it stands in.
-    fn next(&self) -> (&Block, Match) {
+    fn next(&self) -> (&SegmentBlock, Match) {
         let found = self.matches[self.given];
         (&self.blocks[found.block as usize], found)
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use netrewind_store::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
-use netrewind_store::{Block, RecordHeader, Timestamp};
+use netrewind_store::{RecordHeader, SegmentBlock, Timestamp};
 
 use super::place::{ACCEPTED, Match, PacketOrder};
 use crate::fragments::{self, FirstFragment, FirstVerdict, Later};
@@ -55,7 +55,7 @@ impl Run {
 #[derive(Debug, Default)]
 pub(crate) struct RunMatches {
     /// The run's bytes, in which the matches stand.
-    pub(crate) blocks: Vec<Block>,
+    pub(crate) blocks: Vec<SegmentBlock>,
     /// The accepted packets in order of time and position, where they were to be collected, and in any case those that
     /// may be.
     pub(crate) matches: Vec<Match>,
@@ -92,7 +92,7 @@ pub(crate) fn read(run: &Run, range: TimeRange, filters: &QueryFilter, collect: 
 }
 
 /// Ends each block before its first record that touches a lost page; false if there is none.
-fn cut_at_lost_pages(blocks: &mut Vec<Block>, damaged_at: &mut Vec<u64>) -> bool {
+fn cut_at_lost_pages(blocks: &mut Vec<SegmentBlock>, damaged_at: &mut Vec<u64>) -> bool {
     let before = damaged_at.len();
     for block in blocks.iter_mut() {
         let Some(lost) = block.first_lost() else { continue };
@@ -107,7 +107,7 @@ fn cut_at_lost_pages(blocks: &mut Vec<Block>, damaged_at: &mut Vec<u64>) -> bool
 
 fn read_blocks(
     run: &Run,
-    blocks: &[Block],
+    blocks: &[SegmentBlock],
     range: TimeRange,
     filters: &QueryFilter,
     collect: bool,
@@ -147,7 +147,7 @@ struct RunReader<'a> {
 
 impl RunReader<'_> {
     /// Finds where in each of at most [`LANES`] blocks the records begin, and has their first bytes fetched.
-    fn walk(&mut self, blocks: &[Block], offsets: &mut [Vec<usize>; LANES]) {
+    fn walk(&mut self, blocks: &[SegmentBlock], offsets: &mut [Vec<usize>; LANES]) {
         let mut lanes: [(&[u8], usize); LANES] = [(&[], 0); LANES];
         for ((bytes, _), block) in lanes.iter_mut().zip(blocks) {
             *bytes = block;
@@ -178,7 +178,7 @@ impl RunReader<'_> {
     }
 
     /// Puts the records that begin at these offsets of a block through time check and filter.
-    fn judge(&mut self, number: u32, block: &Block, offsets: &[usize]) {
+    fn judge(&mut self, number: u32, block: &SegmentBlock, offsets: &[usize]) {
         let (begin, bytes): (_, &[u8]) = (block.begin(), block);
         let link_type = self.run.segment.link_type;
         let is_plain = self.run.segment.is_plain();

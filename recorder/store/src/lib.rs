@@ -28,7 +28,7 @@ pub use logbook::{
     Account, Drops, Event, LaneLoad, Logbook, LostPackets, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS,
     WriteTimes,
 };
-pub use medium::{Block, Medium};
+pub use medium::{Medium, SegmentBlock};
 pub use seed::random_seed;
 pub use segment::layout::{self, RecordHeader};
 pub use segment::{

@@ -2,7 +2,7 @@
 //!
 //! Today every segment is a file that is mapped. Whoever reads through [`Medium`] does not know that, and keeps working where a
 //! segment is compressed or lies elsewhere: a block stays whole whatever happens to the segment, and nothing is looked up again
-//! behind it. What can get lost after all, pages of a map, [`Block::first_lost`] tells.
+//! behind it. What can get lost after all, pages of a map, [`SegmentBlock::first_lost`] tells.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Medium {
 
 /// Range of a segment that has been read. It belongs to its reader.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub struct SegmentBlock {
     map: Arc<Map>,
     range: Range<usize>,
 }
@@ -48,13 +48,13 @@ impl Medium {
     }
 
     /// Reads a range; as much of it as is there.
-    pub fn read(&self, range: Range<u64>) -> Block {
+    pub fn read(&self, range: Range<u64>) -> SegmentBlock {
         let end = index(range.end).min(self.bytes);
-        Block { map: Arc::clone(&self.map), range: index(range.start).min(end)..end }
+        SegmentBlock { map: Arc::clone(&self.map), range: index(range.start).min(end)..end }
     }
 
     /// Reads all of it.
-    pub fn read_all(&self) -> Block {
+    pub fn read_all(&self) -> SegmentBlock {
         self.read(0..self.bytes())
     }
 
@@ -73,7 +73,7 @@ impl Medium {
         self.map.read_as_told();
     }
 
-    /// The first byte within the range that was found lost: see [`Block::first_lost`].
+    /// The first byte within the range that was found lost: see [`SegmentBlock::first_lost`].
     pub fn first_lost(&self, range: Range<u64>) -> Option<u64> {
         let range = index(range.start)..index(range.end).min(self.bytes);
         self.map.first_lost(range).map(|at| at as u64)
@@ -85,7 +85,7 @@ impl Medium {
     }
 }
 
-impl Block {
+impl SegmentBlock {
     /// Offset of its first byte in the segment.
     pub fn begin(&self) -> u64 {
         self.range.start as u64
@@ -127,7 +127,7 @@ impl Block {
     }
 }
 
-impl Deref for Block {
+impl Deref for SegmentBlock {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         self.map.get(self.range.clone()).unwrap_or_default()

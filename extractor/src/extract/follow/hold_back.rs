@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrewind_store::{Block, Timestamp};
+use netrewind_store::{SegmentBlock, Timestamp};
 
 use super::clock::HOLD_BACK;
 use crate::ExtractError;
@@ -41,13 +41,13 @@ pub(crate) struct HeldBack {
 #[derive(Debug)]
 struct HeldPacket {
     segment: Arc<Segment>,
-    block: Block,
+    block: SegmentBlock,
     found: Match,
     since: Duration,
 }
 
 /// A packet to be held back, with the block that it stands in.
-fn held_packet(segment: &Arc<Segment>, block: &Block, found: Match, since: Duration) -> HeldPacket {
+fn held_packet(segment: &Arc<Segment>, block: &SegmentBlock, found: Match, since: Duration) -> HeldPacket {
     HeldPacket { segment: Arc::clone(segment), block: block.clone(), found, since }
 }
 
@@ -132,7 +132,7 @@ impl HoldBack<'_> {
     fn give_packet(
         &mut self,
         segment: &Arc<Segment>,
-        block: &Block,
+        block: &SegmentBlock,
         found: Match,
     ) -> Result<ControlFlow<()>, ExtractError> {
         self.held.late += u64::from(found.at < self.held.newest);
@@ -145,7 +145,7 @@ impl Emit for HoldBack<'_> {
     fn emit(
         &mut self,
         segment: &Arc<Segment>,
-        block: &Block,
+        block: &SegmentBlock,
         found: Match,
     ) -> Result<ControlFlow<()>, ExtractError> {
         let place = PacketOrder::of(segment, found);
@@ -163,7 +163,13 @@ impl Emit for HoldBack<'_> {
         }
     }
 
-    fn postpone(&mut self, segment: &Arc<Segment>, block: &Block, found: Match, later: &Later) -> bool {
+    fn postpone(
+        &mut self,
+        segment: &Arc<Segment>,
+        block: &SegmentBlock,
+        found: Match,
+        later: &Later,
+    ) -> bool {
         let since = self.held.elapsed;
         if !self.held.can_be_linked(later.at, since) {
             return false;

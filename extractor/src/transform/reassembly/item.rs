@@ -1,7 +1,7 @@
 //! A packet that waits.
 
 use netrewind_packet::ViewBytes;
-use netrewind_store::{Block, LinkType, RecordHeader, SegmentName, Timestamp};
+use netrewind_store::{LinkType, RecordHeader, SegmentBlock, SegmentName, Timestamp};
 
 use crate::sink::AnswerPacket;
 
@@ -27,14 +27,14 @@ pub(crate) struct OutputPacket {
 #[derive(Debug)]
 pub(super) enum PacketBytes {
     /// As they were read.
-    Stored(Block),
+    Stored(SegmentBlock),
     /// Put together.
     Own(Vec<u8>),
 }
 
 impl OutputPacket {
     /// A stored packet, whose bytes are this block.
-    pub(crate) fn stored(packet: &AnswerPacket<'_>, block: Block) -> Self {
+    pub(crate) fn stored(packet: &AnswerPacket<'_>, block: SegmentBlock) -> Self {
         Self::of(packet, PacketBytes::Stored(block))
     }
 
