@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use netrewind_store::Block;
+use netrewind_store::SegmentBlock;
 
 use crate::ExtractError;
 use crate::answer::Work;
