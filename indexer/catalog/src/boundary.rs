@@ -77,14 +77,18 @@ pub fn content_of<'b>(bytes: &'b [u8], before: &Manifest, after: &Manifest) -> O
     after_head(MAGIC, bytes, &[identity(before)?, identity(after)?])
 }
 
-/// The bytes of a boundary. Without records, or where these are too many, it says that there is none.
+/// File of a boundary of these hours: its content behind the head.
+pub fn seal(before: &Manifest, after: &Manifest, content: &[u8]) -> Vec<u8> {
+    let identities = [before, after].map(|manifest| identity(manifest).unwrap_or_default().to_be_bytes());
+    checked(MAGIC, &[&identities.concat(), content].concat())
+}
+
+/// The bytes of a boundary. Without records, or if these are too many, it says that there is none.
 pub fn write(joined: Option<BoundaryJoin<'_>>, before: &Manifest, after: &Manifest) -> Vec<u8> {
-    let identities = [before, after].map(|manifest| identity(manifest).unwrap_or_default());
-    let mut to = DocumentWriter::default();
-    identities.iter().for_each(|identity| to.0.extend_from_slice(&identity.to_be_bytes()));
+    let mut content = DocumentWriter::default();
     if let Some((settled, unsettled)) = joined.and_then(BoundaryJoin::finish) {
-        to.bytes(&settled.0);
-        unsettled.iter().map(RollupRecords::to_bytes).for_each(|records| to.bytes(&records));
+        content.bytes(&settled.0);
+        unsettled.iter().map(RollupRecords::to_bytes).for_each(|records| content.bytes(&records));
     }
-    checked(MAGIC, &to.0)
+    seal(before, after, &content.0)
 }

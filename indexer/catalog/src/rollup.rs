@@ -134,6 +134,11 @@ impl Rollup {
     }
 }
 
+/// File of a rollup of this manifest: its content behind the head.
+pub fn seal(manifest: &Manifest, content: &[u8]) -> Option<Vec<u8>> {
+    Some(checked(MAGIC, &[&identity(manifest)?.to_be_bytes(), content].concat()))
+}
+
 /// A rollup that is being made.
 pub struct RollupBuilder<'q> {
     whole: AggregateBuilder<'q>,
@@ -193,7 +198,6 @@ impl<'q> RollupBuilder<'q> {
         }
         let (early_alone, early) = joining.finish_alone()?;
         let mut to = DocumentWriter::default();
-        to.0.extend_from_slice(&identity(manifest)?.to_be_bytes());
         to.bytes(&whole.finish(manifest.hour)?.0);
         to.bytes(&early_alone.0);
         to.bytes(&late.finish(manifest.hour)?.0);
@@ -207,6 +211,6 @@ impl<'q> RollupBuilder<'q> {
                 last = second;
             });
         });
-        Some(checked(MAGIC, &to.0))
+        seal(manifest, &to.0)
     }
 }

@@ -2,6 +2,7 @@
 
 use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::part::FlowPart;
+use netrewind_flows::totals::Totals;
 use netrewind_store::catalog::Manifest;
 use netrewind_store::{Store, Timestamp};
 
@@ -104,14 +105,14 @@ pub fn boundary_adds_up(
     }
     let Some(boundary) = Rollups::default().boundary(store, before, after) else { return Ok(false) };
     let encapsulations = Encapsulations::default();
-    let mut open = (0, 0);
+    let mut open = Totals::default();
     for (manifest, side) in [(before, HourSide::Late), (after, HourSide::Early)] {
         visit_open(catalog, store, manifest, side, &encapsulations, &mut |part| {
-            open = (open.0 + part.body.packets(), open.1 + part.body.bytes());
+            open.add(&part.body);
             true
         })?;
     }
-    Ok(boundary.adds_up(open))
+    Ok(boundary.adds_up((open.packets, open.bytes)))
 }
 
 /// True if an hour has no rollup, or an undamaged one that adds up to the manifest's totals.

@@ -73,12 +73,12 @@ pub struct Conversation {
 impl Conversation {
     /// Packets both ways.
     pub fn packets(&self) -> u64 {
-        self.client_packets + self.server_packets
+        self.client_packets.saturating_add(self.server_packets)
     }
 
     /// Bytes both ways.
     pub fn bytes(&self) -> u64 {
-        self.client_bytes + self.server_bytes
+        self.client_bytes.saturating_add(self.server_bytes)
     }
 }
 

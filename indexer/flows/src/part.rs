@@ -71,13 +71,13 @@ impl DirectionCounters {
             self.first = other.first;
             self.stack = other.stack;
         }
-        self.packets += other.packets;
-        self.bytes += other.bytes;
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.last = self.last.max(other.last);
         self.flags_any |= other.flags_any;
         self.flags_all &= other.flags_all;
-        self.retransmissions += other.retransmissions;
-        self.out_of_order += other.out_of_order;
+        self.retransmissions = self.retransmissions.saturating_add(other.retransmissions);
+        self.out_of_order = self.out_of_order.saturating_add(other.out_of_order);
     }
 
     /// It has sent a SYN without ACK, as far as the combined flags of its packets show.
@@ -174,12 +174,12 @@ impl FlowCounters {
 
     /// Packets both ways.
     pub fn packets(&self) -> u64 {
-        self.sides[0].packets + self.sides[1].packets
+        self.sides[0].packets.saturating_add(self.sides[1].packets)
     }
 
     /// Bytes both ways.
     pub fn bytes(&self) -> u64 {
-        self.sides[0].bytes + self.sides[1].bytes
+        self.sides[0].bytes.saturating_add(self.sides[1].bytes)
     }
 
     /// True if one end has reset the connection.

@@ -403,8 +403,10 @@ impl NumberField {
             Self::Bytes(Some(SearchSide::Server)) => vec![flow.server_bytes],
             Self::DurationNs => vec![flow.last.ns_since(flow.first)],
             Self::RttNs => flow.tcp.as_ref().and_then(|tcp| tcp.rtt_ns).into_iter().collect(),
-            Self::Retransmissions => of_tcp(|tcp| tcp.client_retransmissions + tcp.server_retransmissions),
-            Self::OutOfOrder => of_tcp(|tcp| tcp.client_out_of_order + tcp.server_out_of_order),
+            Self::Retransmissions => {
+                of_tcp(|tcp| tcp.client_retransmissions.saturating_add(tcp.server_retransmissions))
+            }
+            Self::OutOfOrder => of_tcp(|tcp| tcp.client_out_of_order.saturating_add(tcp.server_out_of_order)),
             Self::Vlan => flow.vlans.iter().map(|&vlan| u64::from(vlan)).collect(),
             Self::TunnelId => {
                 let tunnels = flow.tunnels.iter().chain(&flow.server_tunnels);

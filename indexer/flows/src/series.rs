@@ -112,8 +112,8 @@ impl SeriesBuilder {
     /// Adds packets of one instant.
     pub fn add(&mut self, at: Timestamp, packets: u64, bytes: u64) {
         if let Some(count) = self.counts.get_mut(self.buckets.number(at.ns())) {
-            count.packets += packets;
-            count.bytes += bytes;
+            count.packets = count.packets.saturating_add(packets);
+            count.bytes = count.bytes.saturating_add(bytes);
         }
     }
 

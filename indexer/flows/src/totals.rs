@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::heavy_hitters::Weight;
 use crate::part::FlowCounters;
 
-/// Totals of conversations.
+/// Totals of conversations. Sums stop at the greatest number: records of a damaged file may claim any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Totals {
     /// Packets of the answer.
@@ -20,15 +20,15 @@ pub struct Totals {
 impl Totals {
     /// Adds other totals.
     pub fn add_all(&mut self, other: &Self) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.conversations += other.conversations;
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.conversations = self.conversations.saturating_add(other.conversations);
     }
 
     /// Counts a conversation.
     pub fn add(&mut self, body: &FlowCounters) {
-        self.packets += body.packets();
-        self.bytes += body.bytes();
+        self.packets = self.packets.saturating_add(body.packets());
+        self.bytes = self.bytes.saturating_add(body.bytes());
         self.conversations += 1;
     }
 }

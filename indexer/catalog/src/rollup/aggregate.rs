@@ -79,9 +79,9 @@ impl Aggregate {
     /// Sums, if all of them can be read, and the bytes sent by hosts equal those exchanged by pairs.
     pub fn consistent(&self) -> Option<Sums<'_>> {
         let sums = self.sums()?;
-        let (mut sent, mut between) = (0, 0);
-        sums.hosts.for_each(|_, host| sent += host.sent_bytes)?;
-        sums.edges.for_each(|_, edge| between += edge.bytes)?;
+        let (mut sent, mut between) = (0u64, 0u64);
+        sums.hosts.for_each(|_, host| sent = sent.saturating_add(host.sent_bytes))?;
+        sums.edges.for_each(|_, edge| between = between.saturating_add(edge.bytes))?;
         sums.small()?;
         for (sort, _) in FlowSort::ALL {
             sums.top(sort, usize::MAX, &Encapsulations::default(), self.file.base().ns())?;

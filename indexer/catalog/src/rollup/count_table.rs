@@ -100,7 +100,7 @@ impl TableValue for HostTally {
 
     fn add_all(&mut self, other: &Self) {
         self.totals.add_all(&other.totals);
-        self.sent_bytes += other.sent_bytes;
+        self.sent_bytes = self.sent_bytes.saturating_add(other.sent_bytes);
     }
 }
 

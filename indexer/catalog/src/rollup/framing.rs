@@ -48,7 +48,9 @@ pub fn parts_of<const N: usize>(file: &[u8], rest: &[u8]) -> Option<[Range<usize
 
 /// The packets and bytes of all seconds.
 pub fn sum_of(seconds: &[(u64, u64, u64)]) -> (u64, u64) {
-    seconds.iter().fold((0, 0), |sums, (_, packets, bytes)| (sums.0 + packets, sums.1 + bytes))
+    seconds.iter().fold((0, 0), |sums: (u64, u64), (_, packets, bytes)| {
+        (sums.0.saturating_add(*packets), sums.1.saturating_add(*bytes))
+    })
 }
 
 /// Records one after the other.

@@ -37,7 +37,10 @@ pub fn heaviest<K: TableKey, V: TableValue>(
     loop {
         let mut has_more = false;
         for list in &mut lists {
-            has_more |= list.read(depth, &mut |key, weight| *seen.entry(key).or_default() += weight);
+            has_more |= list.read(depth, &mut |key, weight| {
+                let seen = seen.entry(key).or_default();
+                *seen = seen.saturating_add(weight);
+            });
         }
         let unread: u64 = lists.iter().fold(0, |sum, list| sum.saturating_add(list.weight));
         let least = least_of(&seen, count);
