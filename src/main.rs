@@ -4,10 +4,9 @@
 //! package and in no library.
 
 mod arguments;
-mod catalog_writer;
 mod clock;
 mod commands;
-mod index_writer;
+mod extracted_hours;
 mod logs;
 mod machine;
 mod manager;

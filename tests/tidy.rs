@@ -133,7 +133,7 @@ fn recording_and_answering_know_nothing_of_each_other() {
 
 /// Packages that take minutes to compile, and the only crates that may need them.
 const HEAVY: [(&str, &[&str]); 5] = [
-    ("tantivy", &["catalog-tantivy"]),
+    ("tantivy", &["catalog-tantivy", "indexer"]),
     ("axum", &["http"]),
     ("argon2", &["http"]),
     ("hyper", &["http", "client"]),

@@ -32,4 +32,3 @@ pub use lane::Lane;
 pub use platform::Platform;
 pub use recorder::{Recorder, RecorderError, RecordingDescription, RecordingSummary, Status};
 pub use recovery::recover;
-pub use sink_queue::{BlockSink, SegmentEnd, SegmentStart};

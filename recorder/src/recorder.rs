@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use netrewind_store::clock::Waker;
+use netrewind_store::room::Room;
 use netrewind_store::turns::{self, RunningWorker, Worker};
 use netrewind_store::{Account, Store, StoreLock, locked};
 
@@ -94,9 +95,10 @@ impl Recorder {
                 source: io::Error::other(error),
             });
         }
+        let room: Arc<dyn Room> = keeper.clone();
         let mut slot = |number: usize| {
             let number = u16::try_from(number).map_err(|_| RecorderError::TooManySources)?;
-            Ok(LaneSlot { number, sink: sinks(number, &keeper) })
+            Ok(LaneSlot { number, sink: sinks(number, &room) })
         };
         let slots = (0..sources.len()).map(&mut slot).collect::<Result<Vec<_>, RecorderError>>()?;
         let further = match sources.iter().any(|source| source.can_wait()) {

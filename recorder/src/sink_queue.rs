@@ -1,4 +1,4 @@
-//! Consumers of written blocks outside the recorder: the indexer's entrance.
+//! The queue from a lane to the sink of its written blocks.
 //!
 //! **Invariant:** no sink can make the recorder drop a packet. A sink runs on a thread of its own at low priority; the buffers
 //! that it may hold at a time are limited, and if it does not keep up it gets no more blocks of that segment.
@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
 
+use netrewind_store::SegmentName;
 use netrewind_store::clock::{Now, Waker};
+use netrewind_store::sink::{BlockSink, SegmentEnd, SegmentStart};
 use netrewind_store::turns::{self, NextTurn, QueueSender, Worker};
-use netrewind_store::{LinkType, SegmentName, Timestamp};
 
 use crate::buffer_pool::Lease;
 
@@ -17,63 +18,6 @@ use crate::buffer_pool::Lease;
 pub const SINK_NICENESS: i32 = 5;
 /// Limit on messages that wait for a sink. A segment opened while more wait is not announced to it at all.
 pub const SINK_QUEUE_MAX: usize = 4096;
-
-/// A segment that has been opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentStart {
-    /// Its name.
-    pub name: SegmentName,
-    /// Its link type.
-    pub link_type: LinkType,
-}
-
-/// A segment that has been sealed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentEnd {
-    /// Its name.
-    pub name: SegmentName,
-    /// Its length.
-    pub bytes: u64,
-    /// Its records.
-    pub records: u64,
-    /// The earliest timestamp in it.
-    pub first: Timestamp,
-    /// The latest timestamp in it.
-    pub last: Timestamp,
-    /// True if the sink got all blocks of the segment and nothing else. If not, its results from them must be discarded; the
-    /// segment can be read from the disk.
-    pub complete: bool,
-}
-
-/// Receives the blocks of one lane's segments after they have been written. The segments of a lane follow one another:
-/// the next one may be opened before the last one is sealed.
-pub trait BlockSink: Send {
-    /// A segment was opened; it is empty.
-    fn opened(&mut self, segment: &SegmentStart);
-
-    /// Whole records, the first of which begins at `offset` of the segment. Each block begins at the end of the one before; the
-    /// first one at the end of the file header.
-    fn block(&mut self, name: &SegmentName, offset: u64, records: &[u8]);
-
-    /// No more blocks of this segment will come, although it goes on: the sink did not keep up. [`Self::sealed`] or
-    /// [`Self::abandoned`] still follows.
-    fn hole(&mut self, name: &SegmentName);
-
-    /// The segment is complete, under its sealed name, and durable.
-    fn sealed(&mut self, segment: &SegmentEnd);
-
-    /// The segment was not kept, or could not be sealed.
-    fn abandoned(&mut self, name: &SegmentName);
-}
-
-/// No sink at all.
-impl BlockSink for () {
-    fn opened(&mut self, _: &SegmentStart) {}
-    fn block(&mut self, _: &SegmentName, _: u64, _: &[u8]) {}
-    fn hole(&mut self, _: &SegmentName) {}
-    fn sealed(&mut self, _: &SegmentEnd) {}
-    fn abandoned(&mut self, _: &SegmentName) {}
-}
 
 /// A block on its way to a sink; the buffer returns to its pool when the sink is done.
 #[derive(Debug)]

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use netrewind_indexer::{Indexer, Workplace};
 use netrewind_recorder::Platform;
 use netrewind_recorder::recorder::ImportedSource;
-use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::Source;
 use netrewind_recorder::source::capture_file::{CaptureFile, LeftOut};
 use netrewind_store::Account;
+use netrewind_store::room::Room;
 
 use super::record;
 use super::store::{StoreArgument, WritingArguments};
-use crate::index_writer::IndexThreads;
 use crate::outcome::{Failure, Outcome};
 use crate::signals;
 use crate::terminal::{self, StatusLine};
@@ -53,8 +53,15 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     arguments.writing.ports.apply(&mut writing)?;
     let stop = signals::patient_stop_flag()?;
     let store = &writing.store;
-    let mut indexing = IndexThreads::start(store, writing.logbook.clone(), writing.without_index)?;
-    let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| Some(indexing.of_lane(keeper));
+    let platform = Platform::system();
+    let place = Workplace {
+        store: store.clone(),
+        logbook: writing.logbook.clone(),
+        clock: platform.clock.clone(),
+        threads: platform.threads.clone(),
+    };
+    let mut indexer = Indexer::start(place, writing.without_index)?;
+    let mut sinks = |_lane: u16, room: &Arc<dyn Room>| Some(indexer.sink(room));
     let mut unopened = Vec::new();
     let mut sources = arguments.files.iter().filter_map(|file| match open(file) {
         Ok(source) => Some(source),
@@ -65,7 +72,6 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     });
     let mut line = StatusLine::new();
     let config = arguments.writing.config();
-    let platform = Platform::system();
     let imported = netrewind_recorder::recorder::import(
         config,
         store,
@@ -78,7 +84,7 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
             !stop.load(Ordering::Relaxed)
         },
     )?;
-    indexing.finish();
+    indexer.finish();
     line.clear();
     tell(&imported, &unopened, config.budget_bytes, &stop)
 }

@@ -1,11 +1,12 @@
 //! `netrewind index`: indexes that are missing, or all of them again.
 
+use netrewind_indexer::catalog_writer::{self, HourState as Catalogued};
+use netrewind_indexer::index_writer::{self, IndexState};
 use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
 use super::store::StoreArgument;
 use super::tunnels::PortArguments;
-use crate::catalog_writer::{self, HourState as Catalogued};
-use crate::index_writer::{self, IndexState};
+use crate::extracted_hours::ExtractedHours;
 use crate::outcome::{Failure, Outcome};
 use crate::sharing::SharingArguments;
 use crate::signals;
@@ -126,7 +127,7 @@ fn may_build(
 fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<Outcome, Failure> {
     let (store, stop) = (&writing.store, signals::stop_flag()?);
     store.remove_unfinished_hours()?;
-    let extractor = catalog_writer::extractor(store);
+    let source = ExtractedHours::of(store);
     let hours = catalog_writer::hours(store)?;
     let now = crate::clock::now();
     let (mut written, mut outcome) = (0, Outcome::Done);
@@ -144,7 +145,7 @@ fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<
             catalog_writer::write_seam(store, hour, &stop)?;
             continue;
         }
-        let manifest = catalog_writer::write(store, &extractor, hour, &stop);
+        let manifest = catalog_writer::write(store, &source, hour, &stop);
         match manifest.and_then(|manifest| catalog_writer::write_seam(store, hour, &stop).map(|()| manifest))
         {
             Ok(manifest) => {

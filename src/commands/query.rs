@@ -1,6 +1,9 @@
 //! Arguments of a query: shared by the commands that read packets or flows.
 
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
+use netrewind_catalog_tantivy::TantivyCatalog;
 use netrewind_extractor::time_text::{self, WrittenRange};
 use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, ViewMode};
 use netrewind_filter::{CompileLimits, FilterError};
@@ -82,7 +85,7 @@ pub fn options() -> Options {
         // The other half is for recording, and for other queries.
         helpers: (cores / 2).clamp(1, HELPERS_MAX),
         compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
-        catalog: Some(crate::catalog_writer::reader()),
+        catalog: Some(Arc::new(TantivyCatalog)),
         ..Options::default()
     }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use netrewind_catalog::expiry::CatalogLimits;
 use netrewind_http::Server;
+use netrewind_indexer::{Indexer, Workplace};
 use netrewind_recorder::recorder::{
     LaneStatus, Recorder, RecordingDescription, RecordingSummary, SourceAccount, Status, by_source,
 };
-use netrewind_recorder::retention::Keeper;
 use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
@@ -21,13 +21,13 @@ use netrewind_recorder::{Config, Platform};
 use netrewind_store::Account;
 use netrewind_store::clock::Clock;
 use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::room::Room;
 use netrewind_store::time::SECOND_NS;
 
 use super::serve::ServingArguments;
 use super::store::{StoreArgument, WritingArguments};
-use crate::catalog_writer::CatalogThread;
 use crate::clock;
-use crate::index_writer::IndexThreads;
+use crate::extracted_hours::ExtractedHours;
 use crate::manager::{Manager, Turns};
 use crate::outcome::{Failure, Outcome};
 use crate::signals::Requests;
@@ -224,13 +224,12 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     arguments.writing.ports.apply(&mut writing)?;
     let WritableStore { store, lock, logbook, without_index, .. } = writing;
     let server = serving.map(|serving| serving.start(store.clone())).transpose()?;
-    let cataloged = Arc::clone(&logbook);
-    let mut indexing = IndexThreads::start(&store, logbook, without_index)?;
-    let cataloging = CatalogThread::start(&store, cataloged, arguments.catalog_limits())?;
-    let mut sinks = |_lane: u16, keeper: &Arc<Keeper>| {
-        cataloging.set_keeper(keeper);
-        Some(indexing.of_lane(keeper))
-    };
+    let Platform { clock, threads, .. } = platform.clone();
+    let place = Workplace { store: store.clone(), logbook, clock, threads };
+    let hours = Box::new(ExtractedHours::of(&store));
+    let mut indexer =
+        Indexer::start(place, without_index)?.with_catalog(arguments.catalog_limits(), hours)?;
+    let mut sinks = |_lane: u16, room: &Arc<dyn Room>| Some(indexer.sink(room));
     let description = RecordingDescription {
         capture_filter: arguments.capture_filter.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -267,8 +266,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     let summary = recorder.stop();
     // Missing indexes and catalog hours can be built later.
     if !hurry.load(Ordering::Relaxed) {
-        cataloging.finish();
-        indexing.finish();
+        indexer.finish();
     }
     tell(&summary, screen.notices, arguments.json)
 }

@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use netrewind_extractor::{Damage, Query};
+use netrewind_indexer::{catalog_writer, index_writer};
 use netrewind_store::logbook::{Fault, LogbookEntry, check_day};
 use netrewind_store::store::{ListedSegment, OpenedSegment, StoreListing, Unlisted};
 use netrewind_store::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
 
 use super::query;
 use super::store::StoreArgument;
-use crate::catalog_writer;
-use crate::index_writer;
+use crate::extracted_hours;
 use crate::outcome::{Failure, Outcome};
 use crate::soundness;
 use crate::terminal::{self, StatusLine};
@@ -195,7 +195,7 @@ fn check_catalog(store: &Store, report: &mut FaultReport) -> Result<(), Failure>
 
 /// Reports the gaps that an answer about everything would have, unless named already.
 fn tell_what_answers_lack(store: &Store, report: &mut FaultReport) -> Result<(), Failure> {
-    let extractor = catalog_writer::extractor(store);
+    let extractor = extracted_hours::extractor(store);
     let completeness = extractor.completeness(&Query::default()).map_err(query::failure)?;
     for at in &completeness.unreadable {
         let part = format!("segment {}", at.segment);

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use netrewind_store::sink::{SegmentEnd, SegmentStart};
 use netrewind_store::{Event, LostPackets};
 
 use super::open_block::{Block, Contents};
@@ -11,7 +12,7 @@ use super::{Lane, RETRY_INTERVAL, SEALS_MAX, SegmentOrigin, TELL_INTERVAL};
 use crate::buffer_pool::ALIGNMENT_BYTES;
 use crate::disk::{Disk, DiskEvent, SegmentKey};
 use crate::retention::lacks_room;
-use crate::sink_queue::{SegmentEnd, SegmentStart, SinkBlock};
+use crate::sink_queue::SinkBlock;
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

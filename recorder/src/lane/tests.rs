@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use netrewind_store::clock::{Now, Waker};
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
+use netrewind_store::sink::{BlockSink, SegmentEnd, SegmentStart};
 use netrewind_store::{LinkType, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp};
 use proptest::prelude::*;
 
@@ -12,7 +13,7 @@ use super::Lane;
 use crate::buffer_pool::BufferPool;
 use crate::config::{Config, SEGMENT_BYTES_MIN};
 use crate::disk::sim::{Chance, Crash, Faults, SimDisk, WRITE_NS};
-use crate::sink_queue::{self, BlockSink, SegmentEnd, SegmentStart, SinkQueue};
+use crate::sink_queue::{self, SinkQueue};
 use crate::source::Packet;
 
 const BUFFER_BYTES: usize = 512 << 10;

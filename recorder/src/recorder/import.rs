@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use netrewind_store::clock::Waker;
+use netrewind_store::room::Room;
 use netrewind_store::turns::{self, RunningWorker};
 use netrewind_store::{
     Account, Drops, Event, LinkType, SegmentName, Store, StoreError, StoreLock, Timestamp,
@@ -348,7 +349,8 @@ impl Importer<'_, '_> {
     }
 
     fn new_lane(&mut self, number: u16) -> Result<Lane<LaneDisk>, RecorderError> {
-        let feed = match (self.sinks)(number, &self.keeper) {
+        let room: Arc<dyn Room> = self.keeper.clone();
+        let feed = match (self.sinks)(number, &room) {
             Some(sink) => {
                 let (feed, thread) = start_sink(number, sink, self.platform)?;
                 self.sink_threads.push(thread);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use netrewind_store::clock::Waker;
 use netrewind_store::layout::CAPLEN_MAX;
+use netrewind_store::room::Room;
+use netrewind_store::sink::BlockSink;
 use netrewind_store::turns::RunningWorker;
 use netrewind_store::{Event, Store};
 
@@ -14,7 +16,7 @@ use crate::disk::LaneDisk;
 use crate::lane::Lane;
 use crate::platform::Platform;
 use crate::retention::Keeper;
-use crate::sink_queue::{self, BlockSink, SINK_NICENESS, SinkFeed, SinkWorker};
+use crate::sink_queue::{self, SINK_NICENESS, SinkFeed, SinkWorker};
 
 /// Facts of a recording that the logbook states and only the caller knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub struct RecordingDescription {
 }
 
 /// Maker of each lane's sink: called with the lane's number, and with the keeper that makes room for the sink's files.
-pub type SinkMaker<'a> = dyn FnMut(u16, &Arc<Keeper>) -> Option<Box<dyn BlockSink>> + 'a;
+pub type SinkMaker<'a> = dyn FnMut(u16, &Arc<dyn Room>) -> Option<Box<dyn BlockSink>> + 'a;
 
 /// Starts the thread of a sink.
 pub(super) fn start_sink(

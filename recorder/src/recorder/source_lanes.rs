@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netrewind_store::clock::Now;
+use netrewind_store::sink::BlockSink;
 use netrewind_store::turns::{QueueSender, RunningWorker};
 use netrewind_store::{Account, Event, LaneLoad, LinkType, RingFill, Store, Timestamp, locked};
 
@@ -18,7 +19,6 @@ use crate::disk::LaneDisk;
 use crate::lane::{Lane, SegmentOrigin};
 use crate::platform::Platform;
 use crate::retention::Keeper;
-use crate::sink_queue::BlockSink;
 use crate::source::{Packet, SourceCounters, SourceInterface};
 
 /// Lanes that all sources together may open for further link types.

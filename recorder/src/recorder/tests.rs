@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use netrewind_store::sink::{BlockSink, SegmentEnd, SegmentStart};
 use netrewind_store::{
     Event, LaneLoad, LinkType, Mark, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp,
     logbook,
@@ -13,8 +14,9 @@ use netrewind_store::{
 use super::{Recorder, RecordingDescription, import};
 use crate::config::Config;
 use crate::platform::Platform;
-use crate::sink_queue::{BlockSink, SegmentEnd, SegmentStart};
 use crate::source::{Packet, Received, Source, SourceCounters, SourceError};
+
+mod turns;
 
 /// `left` packets whose second is their number, a few at a time.
 struct Made {

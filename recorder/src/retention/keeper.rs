@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use netrewind_store::clock::Clock;
 use netrewind_store::files::FileSystemSpace;
+use netrewind_store::room::Room;
 use netrewind_store::store::ListedSegment;
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::turns::QueueSender;
@@ -238,12 +239,6 @@ impl Keeper {
         }
     }
 
-    /// Makes room for a file that another part of the program is about to write into the store, such as an index.
-    pub fn make_room(&self, bytes: u64) -> io::Result<()> {
-        let mut turn = self.turn();
-        self.make_room_in(&mut turn, bytes)
-    }
-
     fn make_room_in(&self, turn: &mut KeeperState, bytes: u64) -> io::Result<()> {
         if self.budget_bytes.is_none() && self.available_bytes(turn) >= bytes {
             return Ok(());
@@ -380,6 +375,14 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+}
+
+/// Makes room for a file that another part of the program is about to write into the store.
+impl Room for Keeper {
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let mut turn = self.turn();
+        self.make_room_in(&mut turn, bytes)
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 
 use netrewind_store::clock::{ManualClock, Waker};
+use netrewind_store::room::Room;
 use netrewind_store::turns::queue;
 use netrewind_store::{Event, Store};
 

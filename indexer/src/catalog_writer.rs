@@ -1,37 +1,43 @@
 //! The catalog of a store: written for hours that are over, read where packets are no longer kept.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netrewind_catalog::Catalog;
 use netrewind_catalog::build::Catalogued;
-use netrewind_catalog::condition::Condition;
+use netrewind_catalog::condition::{CatalogRecord, Condition};
 use netrewind_catalog::expiry::CatalogLimits;
 use netrewind_catalog::settle::{boundary_adds_up, boundary_is_due, boundary_of, rollup_adds_up};
 use netrewind_catalog_tantivy::{HourReader, HourWriter, Range, TantivyCatalog};
-use netrewind_extractor::{Extractor, Options};
-use netrewind_recorder::retention::Keeper;
 use netrewind_store::catalog::{Hour, Manifest};
+use netrewind_store::clock::{Now, Waker};
 use netrewind_store::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
+use netrewind_store::room::Room;
 use netrewind_store::store::ListedSegment;
-use netrewind_store::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, locked};
+use netrewind_store::turns::{NextTurn, RunningWorker, Worker};
+use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, locked};
 
-use crate::clock;
+use crate::error::IndexerError;
 use crate::index_writer::CATCH_UP_NICENESS;
+use crate::worker::Workplace;
 
 /// Interval between two looks for hours that are over.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// Interval between two checks for the end.
-const STOP_INTERVAL: Duration = Duration::from_millis(200);
 /// Looks after which an hour that could not be written is tried again.
 const LOOKS_AFTER_FAILURE: u32 = 60;
 
-/// A reader for the catalog of any store.
-pub fn reader() -> Arc<dyn Catalog> {
-    Arc::new(TantivyCatalog)
+/// Makes the records of hours out of segments and their indexes.
+pub trait HourSource: Send {
+    /// Gives the records of the sealed segments that were opened in an hour to `take`, until it refuses one or `stop` is set, and
+    /// returns their manifest and rollup.
+    fn catalogue(
+        &self,
+        hour: Hour,
+        stop: &AtomicBool,
+        take: &mut dyn FnMut(&CatalogRecord) -> bool,
+    ) -> Result<Catalogued, Box<dyn Error + Send + Sync>>;
 }
 
 /// State of a catalog hour whose segments are kept.
@@ -48,7 +54,7 @@ pub enum HourState {
 }
 
 /// The hours in which kept segments were opened, with these segments.
-pub fn hours(store: &Store) -> anyhow::Result<BTreeMap<Hour, Vec<ListedSegment>>> {
+pub fn hours(store: &Store) -> Result<BTreeMap<Hour, Vec<ListedSegment>>, StoreError> {
     let mut hours: BTreeMap<Hour, Vec<ListedSegment>> = BTreeMap::new();
     for segment in store.segments()? {
         hours.entry(Hour::of(segment.name.opened)).or_default().push(segment);
@@ -57,14 +63,14 @@ pub fn hours(store: &Store) -> anyhow::Result<BTreeMap<Hour, Vec<ListedSegment>>
 }
 
 /// State of an hour with these segments.
-pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<HourState> {
+pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> Result<HourState, StoreError> {
     if segments.iter().any(|segment| segment.state == SegmentState::Open) {
         return Ok(HourState::Unfinished);
     }
     let manifest = match store.manifest(hour) {
         Ok(Some(manifest)) => manifest,
         Ok(None) | Err(StoreError::Manifest { .. }) => return Ok(HourState::Missing),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     let has_all = has_all(&manifest, segments);
     let is_current = segments.iter().all(|segment| manifest.knows(&segment.name));
@@ -78,7 +84,7 @@ pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Re
 }
 
 /// True if an existing hour can be rebuilt from these segments without losing any.
-pub fn is_rebuildable(store: &Store, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<bool> {
+pub fn is_rebuildable(store: &Store, hour: Hour, segments: &[ListedSegment]) -> Result<bool, StoreError> {
     Ok(match store.manifest(hour) {
         Err(StoreError::Manifest { .. }) => true,
         manifest => manifest?.is_none_or(|manifest| has_all(&manifest, segments)),
@@ -93,20 +99,20 @@ fn has_all(manifest: &Manifest, segments: &[ListedSegment]) -> bool {
 /// Writes an hour, replacing any earlier one.
 pub fn write(
     store: &Store,
-    extractor: &Extractor,
+    source: &dyn HourSource,
     hour: Hour,
     stop: &AtomicBool,
-) -> anyhow::Result<Manifest> {
+) -> Result<Manifest, IndexerError> {
     let mut writer = HourWriter::new(store, hour)?;
     let mut failed = None;
-    let made = extractor.catalogue(hour, &mut &*stop, &mut |flow| {
+    let made = source.catalogue(hour, stop, &mut |flow| {
         failed = writer.add(flow).err();
         failed.is_none()
     });
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let Catalogued { mut manifest, rollup } = made?;
+    let Catalogued { mut manifest, rollup } = made.map_err(IndexerError::Records)?;
     match lost_with(store, &manifest) {
         Some(lost) => manifest.lacks.push(lost),
         None => rollup.map_or(Ok(()), |rollup| store.write_rollup(hour, &rollup))?,
@@ -151,27 +157,36 @@ fn readable(store: &Store, hour: Hour) -> Result<Option<Manifest>, StoreError> {
 }
 
 /// An hour and the one before, if both exist.
-fn with_the_one_before(store: &Store, hour: Hour) -> anyhow::Result<Option<(Manifest, Manifest)>> {
+fn with_the_one_before(store: &Store, hour: Hour) -> Result<Option<(Manifest, Manifest)>, StoreError> {
     let Some(before) = hour.before() else { return Ok(None) };
     Ok(readable(store, before)?.zip(readable(store, hour)?))
 }
 
 /// Writes the seam of flows that cross the boundary of an hour and the one before, unless it exists already.
-pub fn write_seam(store: &Store, hour: Hour, stop: &AtomicBool) -> anyhow::Result<()> {
+pub fn write_seam(store: &Store, hour: Hour, stop: &AtomicBool) -> Result<(), IndexerError> {
     if let Some((before, after)) = with_the_one_before(store, hour)?
         && boundary_is_due(store, &before, &after)
     {
         let bytes = boundary_of(&TantivyCatalog, store, &before, &after, &|| stop.load(Ordering::Relaxed));
-        store.write_seam(hour, &bytes.map_err(anyhow::Error::msg)?)?;
+        store.write_seam(hour, &bytes.map_err(unsound)?)?;
     }
     Ok(())
 }
 
+fn unsound(reason: impl Into<String>) -> IndexerError {
+    IndexerError::Unsound(reason.into())
+}
+
+/// Succeeds if something is as it should be.
+fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), IndexerError> {
+    if is_so { Ok(()) } else { Err(IndexerError::Unsound(otherwise())) }
+}
+
 /// Reads an hour from end to end; the error describes the fault.
-pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
+pub fn check(store: &Store, hour: Hour) -> Result<(), IndexerError> {
     // One that has expired since is no fault.
     let Some(manifest) = store.manifest(hour)? else { return Ok(()) };
-    anyhow::ensure!(manifest.lacks.is_empty(), "it lacks {}", manifest.lacks.join(", "));
+    expect(manifest.lacks.is_empty(), || format!("it lacks {}", manifest.lacks.join(", ")))?;
     let reader = HourReader::open(store, &manifest)?;
     reader.verify()?;
     let mut records = 0;
@@ -179,142 +194,138 @@ pub fn check(store: &Store, hour: Hour) -> anyhow::Result<()> {
         records += 1;
         true
     })?;
-    anyhow::ensure!(records == manifest.records, "{records} records, but {} were written", manifest.records);
-    anyhow::ensure!(
-        rollup_adds_up(store, &manifest),
+    expect(records == manifest.records, || {
+        format!("{records} records, but {} were written", manifest.records)
+    })?;
+    expect(rollup_adds_up(store, &manifest), || {
         "its rollup does not match its records, and is not used: run netrewind index --catalog --rebuild"
-    );
+            .to_owned()
+    })?;
     if let Some((before, after)) = with_the_one_before(store, hour)? {
-        anyhow::ensure!(
-            boundary_adds_up(&TantivyCatalog, store, &before, &after).map_err(anyhow::Error::msg)?,
-            "its boundary with the previous hour is damaged, and is not used: run netrewind index --catalog --rebuild"
-        );
+        let adds_up = boundary_adds_up(&TantivyCatalog, store, &before, &after).map_err(unsound)?;
+        expect(adds_up, || {
+            "its boundary with the previous hour is damaged, and is not used: run netrewind index --catalog --rebuild".to_owned()
+        })?;
     }
     Ok(())
 }
 
-/// An extractor that reads segments to write the catalog: one thread, and no catalog.
-pub fn extractor(store: &Store) -> Extractor {
-    Extractor::new(store.clone(), Options { helpers: 0, ..Options::default() })
-}
-
 /// Writes the catalog behind a recording, at the lowest priority.
-pub struct CatalogThread {
+pub(crate) struct CatalogThread {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-    keeper: Arc<Mutex<Option<Arc<Keeper>>>>,
+    waker: Waker,
+    thread: Box<dyn RunningWorker>,
+    room: Arc<Mutex<Option<Arc<dyn Room>>>>,
 }
 
 impl CatalogThread {
     /// Starts the thread.
-    pub fn start(store: &Store, logbook: Arc<Mutex<Logbook>>, limits: CatalogLimits) -> anyhow::Result<Self> {
-        store.remove_unfinished_hours()?;
-        let (stop, keeper) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
-        let mut follower = Follower {
-            extractor: extractor(store),
-            store: store.clone(),
-            logbook,
+    pub(crate) fn start(
+        place: &Workplace,
+        limits: CatalogLimits,
+        source: Box<dyn HourSource>,
+    ) -> Result<Self, IndexerError> {
+        place.store.remove_unfinished_hours()?;
+        let (stop, room) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let worker = CatalogWriter {
+            place: place.clone(),
+            source,
             limits,
-            keeper: Arc::clone(&keeper),
+            room: Arc::clone(&room),
             stop: Arc::clone(&stop),
             rests: 0,
         };
-        let thread = std::thread::Builder::new().name("catalog".into()).spawn(move || {
-            // Of this thread, and those that it starts: nice(2) on Linux.
-            let _ = rustix::process::nice(CATCH_UP_NICENESS);
-            follower.follow();
-        })?;
-        Ok(Self { stop, thread, keeper })
+        let waker = Waker::default();
+        let thread = place.threads.start("catalog".into(), CATCH_UP_NICENESS, &waker, Box::new(worker))?;
+        Ok(Self { stop, waker, thread, room })
     }
 
-    /// Sets the keeper that makes room in the store for new hours.
-    pub fn set_keeper(&self, keeper: &Arc<Keeper>) {
-        *locked(&self.keeper) = Some(Arc::clone(keeper));
+    /// Sets what makes room in the store for new hours.
+    pub(crate) fn set_room(&self, room: &Arc<dyn Room>) {
+        *locked(&self.room) = Some(Arc::clone(room));
     }
 
     /// Ends; an hour that is being written is given up, and left to the next process.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.waker.wake();
         // A panic there has been printed; the next process writes the missing hours.
-        let _ = self.thread.join();
+        self.thread.join();
     }
 }
 
-struct Follower {
-    store: Store,
-    extractor: Extractor,
-    logbook: Arc<Mutex<Logbook>>,
+struct CatalogWriter {
+    place: Workplace,
+    source: Box<dyn HourSource>,
     limits: CatalogLimits,
-    keeper: Arc<Mutex<Option<Arc<Keeper>>>>,
+    room: Arc<Mutex<Option<Arc<dyn Room>>>>,
     stop: Arc<AtomicBool>,
     /// Looks to skip.
     rests: u32,
 }
 
-impl Follower {
-    fn follow(&mut self) {
-        while !self.is_over() {
-            if self.rests > 0 {
-                self.rests -= 1;
-            } else if self.turn().is_err() {
-                self.rests = LOOKS_AFTER_FAILURE;
-            }
-            let looks = LOOK_INTERVAL.as_millis() / STOP_INTERVAL.as_millis();
-            (0..looks).take_while(|_| !self.is_over()).for_each(|_| std::thread::sleep(STOP_INTERVAL));
+impl Worker for CatalogWriter {
+    fn turn(&mut self, now: Now) -> NextTurn {
+        if self.is_over() {
+            return NextTurn::Never;
         }
+        if self.rests > 0 {
+            self.rests -= 1;
+        } else if self.keep_up(now).is_err() {
+            self.rests = LOOKS_AFTER_FAILURE;
+        }
+        // It may have taken long.
+        NextTurn::At(self.place.clock.now().after(LOOK_INTERVAL))
     }
+}
 
+impl CatalogWriter {
     fn is_over(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn log(&self, event: Event) {
-        let mut logbook = locked(&self.logbook);
-        // A logbook that cannot be written is the recorder's to report: it writes there every second.
-        let _ = logbook.append(clock::now(), event);
-    }
-
     /// Writes the hours that are over and whose segments all have indexes, and removes the oldest ones.
-    fn turn(&mut self) -> anyhow::Result<()> {
-        let now = clock::now();
-        for (hour, segments) in hours(&self.store)? {
+    fn keep_up(&mut self, now: Now) -> Result<(), IndexerError> {
+        let (store, now) = (&self.place.store, now.wall);
+        for (hour, segments) in hours(store)? {
             let is_over = hour.end() <= now && segments.iter().all(|segment| segment.has_index);
             if self.is_over() || !is_over {
                 continue;
             }
-            if matches!(look(&self.store, hour, &segments)?, HourState::Missing | HourState::Stale) {
+            if matches!(look(store, hour, &segments)?, HourState::Missing | HourState::Stale) {
                 self.write(hour, &segments)?;
             }
-            if let Err(error) = write_seam(&self.store, hour, &self.stop)
+            if let Err(error) = write_seam(store, hour, &self.stop)
                 && !self.is_over()
             {
-                self.log(Event::CatalogBehind { hour, reason: format!("{error:#}") });
+                self.place.log(Event::CatalogBehind { hour, reason: error.to_string() });
                 return Err(error);
             }
         }
-        self.limits.keep(&self.store, now, &mut |event| self.log(event))?;
+        self.limits.keep(store, now, &mut |event| self.place.log(event))?;
         Ok(())
     }
 
-    fn write(&self, hour: Hour, segments: &[ListedSegment]) -> anyhow::Result<()> {
-        let keeper = locked(&self.keeper).clone();
-        if let Some(keeper) = keeper {
+    fn write(&self, hour: Hour, segments: &[ListedSegment]) -> Result<(), IndexerError> {
+        let store = &self.place.store;
+        let room = locked(&self.room).clone();
+        if let Some(room) = room {
             // An hour takes less than the indexes that it is made of.
             let indexes =
                 segments.iter().map(|segment| segment.disk_bytes.saturating_sub(segment.file_bytes));
-            keeper.make_room(indexes.sum())?;
+            room.make_room(indexes.sum())?;
         }
-        match write(&self.store, &self.extractor, hour, &self.stop) {
+        match write(store, &*self.source, hour, &self.stop) {
             Ok(manifest) => {
-                let listed = self.store.listed_hours()?;
+                let listed = store.listed_hours()?;
                 let bytes =
                     listed.iter().find(|listed| listed.hour == hour).map_or(0, |listed| listed.disk_bytes);
-                self.log(Event::Catalogued { hour, records: manifest.records, bytes });
+                self.place.log(Event::Catalogued { hour, records: manifest.records, bytes });
                 Ok(())
             }
             Err(_) if self.is_over() => Ok(()),
             Err(error) => {
-                self.log(Event::CatalogBehind { hour, reason: format!("{error:#}") });
+                self.place.log(Event::CatalogBehind { hour, reason: error.to_string() });
                 Err(error)
             }
         }

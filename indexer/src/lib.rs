@@ -1,0 +1,19 @@
+//! Writes indexes beside segments, and hours of the catalog, behind a recording.
+//!
+//! ```text
+//! recorder --written blocks--> sink: counts packets --> finish: lays out the index --> Store::write_index
+//!                                                       catch-up: reads segments that were left without
+//! indexes --> HourSource --> catalog: an hour that is over --> Store::finish_hour
+//! ```
+//!
+//! **Invariant:** recording does not wait for it. It knows neither the recorder, which fills a [sink](netrewind_store::sink) and
+//! makes [room](netrewind_store::room), nor the extractor, which the command gives it as an [`HourSource`].
+
+pub mod catalog_writer;
+mod error;
+pub mod index_writer;
+mod worker;
+
+pub use catalog_writer::HourSource;
+pub use error::IndexerError;
+pub use worker::{Indexer, Workplace};
