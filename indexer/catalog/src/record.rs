@@ -62,11 +62,11 @@ pub fn write(
             | flag(is_carried, CARRIED),
     );
     to.0.push(key.protocol);
-    to.key(key);
+    write_key(&mut to, key);
     to.number(zigzag(body.first().wrapping_sub(base_ns).cast_signed()));
     to.number(u64::from(body.segments) << 2 | u64::from(body.is_loose) << 1 | u64::from(is_open));
     to.number(body.last() - body.first());
-    body.sides.iter().for_each(|side| to.side(side, key, body));
+    body.sides.iter().for_each(|side| write_side(&mut to, side, key, body));
     body.round_trip_ns.into_iter().for_each(|round_trip| to.number(round_trip));
     if let Some(labels) = &body.labels {
         to.number(labels.iter().count() as u64);
@@ -79,7 +79,7 @@ pub fn write(
     if is_carried {
         to.number(vlans.len() as u64);
         vlans.iter().for_each(|&vlan| to.number(u64::from(vlan)));
-        tunnels.iter().for_each(|tunnels| to.tunnels(tunnels));
+        tunnels.iter().for_each(|tunnels| write_tunnels(&mut to, tunnels));
     }
     to.0
 }
@@ -90,13 +90,13 @@ pub fn read(bytes: &[u8], encapsulations: &Encapsulations, base_ns: u64) -> Opti
     let head = from.byte()?;
     let kind = *KINDS.get(usize::from(head & 7))?;
     let protocol = from.byte()?;
-    let mut key = from.key(kind, protocol, head & IPV6 != 0)?;
+    let mut key = read_key(&mut from, kind, protocol, head & IPV6 != 0)?;
     let first = base_ns.wrapping_add(unzigzag(from.number()?).cast_unsigned());
     let segments = from.number()?;
     let last = first.checked_add(from.number()?)?;
-    let mut sides = [from.side(&key, first, last)?, from.side(&key, first, last)?];
+    let mut sides = [read_side(&mut from, &key, first, last)?, read_side(&mut from, &key, first, last)?];
     let round_trip_ns = if head & ROUND_TRIP != 0 { Some(from.number()?) } else { None };
-    let labels = if head & LABELS != 0 { Some(from.labels()?) } else { None };
+    let labels = if head & LABELS != 0 { Some(read_labels(&mut from)?) } else { None };
     let mut vlans = 0;
     if head & CARRIED != 0 {
         let mut ids = Vec::new();
@@ -105,7 +105,7 @@ pub fn read(bytes: &[u8], encapsulations: &Encapsulations, base_ns: u64) -> Opti
         }
         vlans = encapsulations.vlan_set(ids);
         for side in &mut sides {
-            let (carrier, stack) = encapsulations.number(from.tunnels()?);
+            let (carrier, stack) = encapsulations.number(read_tunnels(&mut from)?);
             if stack != 0 {
                 (key.carrier, side.stack) = (carrier, stack);
             }
@@ -136,129 +136,135 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
-impl DocumentWriter {
-    fn key(&mut self, key: &FlowKey) {
-        if key.kind != FlowKeyKind::Other {
-            for address in key.addresses {
-                let from = if key.is_ipv6 { 0 } else { 12 };
-                self.0.extend_from_slice(&address.to_be_bytes()[from..]);
-            }
-        }
-        if key.kind == FlowKeyKind::Ports {
-            key.ports.iter().for_each(|port| self.0.extend_from_slice(&port.to_be_bytes()));
-        }
-        if matches!(key.kind, FlowKeyKind::Icmp | FlowKeyKind::Other) {
-            self.0.extend_from_slice(&key.detail.to_be_bytes());
+fn write_key(to: &mut DocumentWriter, key: &FlowKey) {
+    if key.kind != FlowKeyKind::Other {
+        for address in key.addresses {
+            let from = if key.is_ipv6 { 0 } else { 12 };
+            to.0.extend_from_slice(&address.to_be_bytes()[from..]);
         }
     }
-
-    fn side(&mut self, side: &DirectionCounters, key: &FlowKey, body: &FlowCounters) {
-        self.number(side.packets);
-        if side.packets == 0 {
-            return;
-        }
-        self.number(side.bytes);
-        self.number(side.first - body.first());
-        self.number(body.last() - side.last);
-        if key.is_tcp() || key.kind == FlowKeyKind::Icmp {
-            self.0.extend_from_slice(&[side.flags_any, side.flags_all]);
-        }
-        if key.is_tcp() {
-            self.number(side.retransmissions);
-            self.number(side.out_of_order);
-        }
+    if key.kind == FlowKeyKind::Ports {
+        key.ports.iter().for_each(|port| to.0.extend_from_slice(&port.to_be_bytes()));
     }
-
-    fn tunnels(&mut self, tunnels: &[TunnelRecord]) {
-        self.number(tunnels.len() as u64);
-        for tunnel in tunnels {
-            let kind = tunnel.kind_of().map_or(u8::MAX, |kind| LayerKind::Tunnel(kind).number());
-            let (ends, octets) = match (tunnel.source, tunnel.destination) {
-                (Some(IpAddr::V4(one)), Some(IpAddr::V4(other))) => {
-                    (TUNNEL_IPV4, [one.octets(), other.octets()].concat())
-                }
-                (Some(IpAddr::V6(one)), Some(IpAddr::V6(other))) => {
-                    (TUNNEL_IPV6, [one.octets(), other.octets()].concat())
-                }
-                _ => (0, Vec::new()),
-            };
-            self.0.extend_from_slice(&[kind, ends | if tunnel.id.is_some() { TUNNEL_ID } else { 0 }]);
-            tunnel.id.into_iter().for_each(|id| self.number(u64::from(id)));
-            self.0.extend_from_slice(&octets);
-        }
+    if matches!(key.kind, FlowKeyKind::Icmp | FlowKeyKind::Other) {
+        to.0.extend_from_slice(&key.detail.to_be_bytes());
     }
 }
 
-impl<'d> DocumentReader<'d> {
-    fn address(&mut self, is_ipv6: bool) -> Option<u128> {
-        if is_ipv6 {
-            self.array().map(u128::from_be_bytes)
-        } else {
-            self.array().map(|octets| u128::from(u32::from_be_bytes(octets)))
-        }
+fn write_side(to: &mut DocumentWriter, side: &DirectionCounters, key: &FlowKey, body: &FlowCounters) {
+    to.number(side.packets);
+    if side.packets == 0 {
+        return;
     }
+    to.number(side.bytes);
+    to.number(side.first - body.first());
+    to.number(body.last() - side.last);
+    if key.is_tcp() || key.kind == FlowKeyKind::Icmp {
+        to.0.extend_from_slice(&[side.flags_any, side.flags_all]);
+    }
+    if key.is_tcp() {
+        to.number(side.retransmissions);
+        to.number(side.out_of_order);
+    }
+}
 
-    fn key(&mut self, kind: FlowKeyKind, protocol: u8, is_ipv6: bool) -> Option<FlowKey> {
-        let (mut addresses, mut ports, mut detail) = ([0; 2], [0; 2], 0);
-        if kind != FlowKeyKind::Other {
-            addresses = [self.address(is_ipv6)?, self.address(is_ipv6)?];
-        }
-        if kind == FlowKeyKind::Ports {
-            ports = [u16::from_be_bytes(self.array()?), u16::from_be_bytes(self.array()?)];
-        }
-        if matches!(kind, FlowKeyKind::Icmp | FlowKeyKind::Other) {
-            detail = u16::from_be_bytes(self.array()?);
-        }
-        Some(FlowKey { addresses, ports, detail, protocol, kind, is_ipv6, carrier: 0 })
+fn write_tunnels(to: &mut DocumentWriter, tunnels: &[TunnelRecord]) {
+    to.number(tunnels.len() as u64);
+    for tunnel in tunnels {
+        let kind = tunnel.kind_of().map_or(u8::MAX, |kind| LayerKind::Tunnel(kind).number());
+        let (ends, octets) = match (tunnel.source, tunnel.destination) {
+            (Some(IpAddr::V4(one)), Some(IpAddr::V4(other))) => {
+                (TUNNEL_IPV4, [one.octets(), other.octets()].concat())
+            }
+            (Some(IpAddr::V6(one)), Some(IpAddr::V6(other))) => {
+                (TUNNEL_IPV6, [one.octets(), other.octets()].concat())
+            }
+            _ => (0, Vec::new()),
+        };
+        to.0.extend_from_slice(&[kind, ends | if tunnel.id.is_some() { TUNNEL_ID } else { 0 }]);
+        tunnel.id.into_iter().for_each(|id| to.number(u64::from(id)));
+        to.0.extend_from_slice(&octets);
     }
+}
 
-    fn side(&mut self, key: &FlowKey, first: u64, last: u64) -> Option<DirectionCounters> {
-        let packets = self.number()?;
-        if packets == 0 {
-            return Some(DirectionCounters::NOTHING);
-        }
-        let bytes = self.number()?;
-        let first = first.checked_add(self.number()?)?;
-        let last = last.checked_sub(self.number()?).filter(|&last| last >= first)?;
-        let mut side = DirectionCounters { packets, bytes, first, last, ..DirectionCounters::NOTHING };
-        if key.is_tcp() || key.kind == FlowKeyKind::Icmp {
-            [side.flags_any, side.flags_all] = self.array()?;
-        }
-        if key.is_tcp() {
-            (side.retransmissions, side.out_of_order) = (self.number()?, self.number()?);
-        }
-        Some(side)
+fn read_address(from: &mut DocumentReader<'_>, is_ipv6: bool) -> Option<u128> {
+    if is_ipv6 {
+        from.array().map(u128::from_be_bytes)
+    } else {
+        from.array().map(|octets| u128::from(u32::from_be_bytes(octets)))
     }
+}
 
-    fn labels(&mut self) -> Option<std::sync::Arc<LabelTexts>> {
-        let mut labels = Vec::new();
-        for _ in 0..self.count(LABELS_MAX)? {
-            let key = *LabelKey::ALL.get(usize::from(self.byte()?))?;
-            let length = usize::try_from(self.number()?).ok()?;
-            labels.push((key, std::str::from_utf8(self.bytes(length)?).ok()?));
-        }
-        Some(LabelTexts::of(&labels))
+fn read_key(
+    from: &mut DocumentReader<'_>,
+    kind: FlowKeyKind,
+    protocol: u8,
+    is_ipv6: bool,
+) -> Option<FlowKey> {
+    let (mut addresses, mut ports, mut detail) = ([0; 2], [0; 2], 0);
+    if kind != FlowKeyKind::Other {
+        addresses = [read_address(from, is_ipv6)?, read_address(from, is_ipv6)?];
     }
+    if kind == FlowKeyKind::Ports {
+        ports = [u16::from_be_bytes(from.array()?), u16::from_be_bytes(from.array()?)];
+    }
+    if matches!(kind, FlowKeyKind::Icmp | FlowKeyKind::Other) {
+        detail = u16::from_be_bytes(from.array()?);
+    }
+    Some(FlowKey { addresses, ports, detail, protocol, kind, is_ipv6, carrier: 0 })
+}
 
-    fn tunnels(&mut self) -> Option<Vec<TunnelRecord>> {
-        let mut tunnels = Vec::new();
-        for _ in 0..self.count(TUNNELS_MAX)? {
-            let kind = tunnel_name(tunnel_kind(self.byte()?)?);
-            let flags = self.byte()?;
-            let id = if flags & TUNNEL_ID != 0 { Some(u32::try_from(self.number()?).ok()?) } else { None };
-            let mut address = || -> Option<Option<IpAddr>> {
-                match flags & (TUNNEL_IPV4 | TUNNEL_IPV6) {
-                    0 => Some(None),
-                    TUNNEL_IPV4 => Some(Some(IpAddr::from(self.array::<4>()?))),
-                    TUNNEL_IPV6 => Some(Some(IpAddr::from(self.array::<16>()?))),
-                    _ => None,
-                }
-            };
-            let (source, destination) = (address()?, address()?);
-            tunnels.push(TunnelRecord { kind, id, source, destination });
-        }
-        Some(tunnels)
+fn read_side(
+    from: &mut DocumentReader<'_>,
+    key: &FlowKey,
+    first: u64,
+    last: u64,
+) -> Option<DirectionCounters> {
+    let packets = from.number()?;
+    if packets == 0 {
+        return Some(DirectionCounters::NOTHING);
     }
+    let bytes = from.number()?;
+    let first = first.checked_add(from.number()?)?;
+    let last = last.checked_sub(from.number()?).filter(|&last| last >= first)?;
+    let mut side = DirectionCounters { packets, bytes, first, last, ..DirectionCounters::NOTHING };
+    if key.is_tcp() || key.kind == FlowKeyKind::Icmp {
+        [side.flags_any, side.flags_all] = from.array()?;
+    }
+    if key.is_tcp() {
+        (side.retransmissions, side.out_of_order) = (from.number()?, from.number()?);
+    }
+    Some(side)
+}
+
+fn read_labels(from: &mut DocumentReader<'_>) -> Option<std::sync::Arc<LabelTexts>> {
+    let mut labels = Vec::new();
+    for _ in 0..from.count(LABELS_MAX)? {
+        let key = *LabelKey::ALL.get(usize::from(from.byte()?))?;
+        let length = usize::try_from(from.number()?).ok()?;
+        labels.push((key, std::str::from_utf8(from.bytes(length)?).ok()?));
+    }
+    Some(LabelTexts::of(&labels))
+}
+
+fn read_tunnels(from: &mut DocumentReader<'_>) -> Option<Vec<TunnelRecord>> {
+    let mut tunnels = Vec::new();
+    for _ in 0..from.count(TUNNELS_MAX)? {
+        let kind = tunnel_name(tunnel_kind(from.byte()?)?);
+        let flags = from.byte()?;
+        let id = if flags & TUNNEL_ID != 0 { Some(u32::try_from(from.number()?).ok()?) } else { None };
+        let mut address = || -> Option<Option<IpAddr>> {
+            match flags & (TUNNEL_IPV4 | TUNNEL_IPV6) {
+                0 => Some(None),
+                TUNNEL_IPV4 => Some(Some(IpAddr::from(from.array::<4>()?))),
+                TUNNEL_IPV6 => Some(Some(IpAddr::from(from.array::<16>()?))),
+                _ => None,
+            }
+        };
+        let (source, destination) = (address()?, address()?);
+        tunnels.push(TunnelRecord { kind, id, source, destination });
+    }
+    Some(tunnels)
 }
 
 #[cfg(test)]

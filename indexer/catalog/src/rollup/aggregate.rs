@@ -52,8 +52,8 @@ impl<'q> AggregateBuilder<'q> {
         counted.totals.write(&mut to);
         to.part(|to| count_table::write(to, &counted.hosts))?;
         to.part(|to| count_table::write(to, &counted.edges))?;
-        to.part(|to| to.small(&counted));
-        to.part(|to| to.tops(tops, encapsulations, base.start()));
+        to.part(|to| write_small(to, &counted));
+        to.part(|to| write_tops(to, tops, encapsulations, base.start()));
         Some(to)
     }
 }
@@ -139,8 +139,8 @@ impl<'b> Sums<'b> {
             totals: self.totals,
             hosts: Vec::new(),
             edges: Vec::new(),
-            ports: from.list(DocumentReader::port)?,
-            unlabelled: from.list(DocumentReader::port)?,
+            ports: from.list(read_port)?,
+            unlabelled: from.list(read_port)?,
             labelled: from.list(|from| {
                 let count = usize::try_from(from.count(NAME_BYTES_MAX)?).ok()?;
                 let name = String::from_utf8(from.bytes(count)?.to_vec()).ok()?;
@@ -148,7 +148,7 @@ impl<'b> Sums<'b> {
             })?,
             portless: from.list(|from| {
                 let is_other = from.byte()? == 1;
-                let ((protocol, detail), totals) = from.port()?;
+                let ((protocol, detail), totals) = read_port(from)?;
                 Some(((is_other, protocol, detail), totals))
             })?,
         };
@@ -183,56 +183,53 @@ impl<'b> Sums<'b> {
     }
 }
 
-impl DocumentWriter {
-    fn small(&mut self, counted: &SummaryCounts) {
-        self.list(counted.ports.iter(), Self::port);
-        self.list(counted.unlabelled.iter(), Self::port);
-        self.list(counted.labelled.iter(), |to, (name, totals)| {
-            to.bytes(name.as_bytes());
-            totals.write(to);
-        });
-        self.list(counted.portless.iter(), |to, ((is_other, protocol, detail), totals)| {
-            to.0.push(u8::from(*is_other));
-            to.port(&((*protocol, *detail), *totals));
-        });
-    }
-
-    fn port(&mut self, ((protocol, port), totals): &((u8, u16), Totals)) {
-        self.0.push(*protocol);
-        self.0.extend_from_slice(&port.to_be_bytes());
-        totals.write(self);
-    }
-
-    /// Records that are the first by some order, each once, and the orders.
-    fn tops(
-        &mut self,
-        tops: [TopFlows<'_>; FlowSort::ALL.len()],
-        encapsulations: &Encapsulations,
-        base: Timestamp,
-    ) {
-        let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
-        let (mut ends, mut documents, mut lists) = (Vec::new(), Self::default(), Self::default());
-        for top in tops {
-            lists.list(top.into_parts(), |to, FlowPart { key, body }| {
-                let document = record::write(&key, &body, false, encapsulations, base.ns());
-                let next = numbers.len() as u64;
-                to.number(*numbers.entry(document).or_insert_with_key(|document| {
-                    documents.0.extend_from_slice(document);
-                    // At most a few thousand records.
-                    ends.extend_from_slice(&(documents.0.len() as u32).to_be_bytes());
-                    next
-                }));
-            });
-        }
-        self.number(numbers.len() as u64);
-        self.0.extend_from_slice(&ends);
-        self.bytes(&lists.0);
-        self.0.extend_from_slice(&documents.0);
-    }
+fn write_small(to: &mut DocumentWriter, counted: &SummaryCounts) {
+    to.list(counted.ports.iter(), write_port);
+    to.list(counted.unlabelled.iter(), write_port);
+    to.list(counted.labelled.iter(), |to, (name, totals)| {
+        to.bytes(name.as_bytes());
+        totals.write(to);
+    });
+    to.list(counted.portless.iter(), |to, ((is_other, protocol, detail), totals)| {
+        to.0.push(u8::from(*is_other));
+        write_port(to, &((*protocol, *detail), *totals));
+    });
 }
 
-impl DocumentReader<'_> {
-    fn port(&mut self) -> Option<((u8, u16), Totals)> {
-        Some(((self.byte()?, u16::from_be_bytes(self.array()?)), Totals::read(self)?))
+fn write_port(to: &mut DocumentWriter, ((protocol, port), totals): &((u8, u16), Totals)) {
+    to.0.push(*protocol);
+    to.0.extend_from_slice(&port.to_be_bytes());
+    totals.write(to);
+}
+
+/// Records that are the first by some order, each once, and the orders.
+fn write_tops(
+    to: &mut DocumentWriter,
+    tops: [TopFlows<'_>; FlowSort::ALL.len()],
+    encapsulations: &Encapsulations,
+    base: Timestamp,
+) {
+    let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
+    let (mut ends, mut documents, mut lists) =
+        (Vec::new(), DocumentWriter::default(), DocumentWriter::default());
+    for top in tops {
+        lists.list(top.into_parts(), |to, FlowPart { key, body }| {
+            let document = record::write(&key, &body, false, encapsulations, base.ns());
+            let next = numbers.len() as u64;
+            to.number(*numbers.entry(document).or_insert_with_key(|document| {
+                documents.0.extend_from_slice(document);
+                // At most a few thousand records.
+                ends.extend_from_slice(&(documents.0.len() as u32).to_be_bytes());
+                next
+            }));
+        });
     }
+    to.number(numbers.len() as u64);
+    to.0.extend_from_slice(&ends);
+    to.bytes(&lists.0);
+    to.0.extend_from_slice(&documents.0);
+}
+
+fn read_port(from: &mut DocumentReader<'_>) -> Option<((u8, u16), Totals)> {
+    Some(((from.byte()?, u16::from_be_bytes(from.array()?)), Totals::read(from)?))
 }
