@@ -178,6 +178,6 @@ impl Extractor {
         control: &mut dyn Control,
         take: &mut dyn FnMut(&CatalogRecord) -> bool,
     ) -> Result<Catalogued, ExtractError> {
-        flows::catalog::catalogue(&self.0, hour, control, take)
+        flows::hour_source::catalogue(&self.0, hour, control, take)
     }
 }

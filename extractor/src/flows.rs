@@ -7,7 +7,7 @@
 //!
 //! `netrewind_flows` says what a conversation is, and joins, counts and searches them. Of which packets these are, each segment
 //! tells by itself, unless duplicates are left out, or fragments may be among them that are judged with the first of their
-//! packet: then they are those that extraction gives out (`answered`), and so is what is known of them. Labels, round trips and
+//! packet: then they are those that extraction gives out (`from_answer`), and so is what is known of them. Labels, round trips and
 //! the like are of each segment's whole conversation: of what a filter or the ends of a range leave out too.
 //!
 //! **Invariant:** each packet of the answer is in exactly one record: their packets and bytes add up to what
@@ -15,26 +15,32 @@
 //!
 //! **Invariant:** an index only skips work: the records are the same without it.
 
-pub(crate) mod answered;
-pub(crate) mod archive;
 mod attempt;
-mod boundary;
-pub(crate) mod catalog;
 pub(crate) mod choose;
 pub(crate) mod chosen;
+mod from_answer;
+mod from_catalog;
+mod from_rollups;
 mod gather;
+mod gathered;
+pub(crate) mod hour_source;
 mod joining;
 pub(crate) mod list;
 pub(crate) mod list_answer;
+mod manifests;
 mod pipeline;
+mod range_fragments;
 mod record_filter;
+mod request;
+mod source;
 pub(crate) mod summarize;
 mod summary_answer;
 
-pub(crate) use archive::{CatalogHours, Manifests};
 pub use chosen::PARTS_CHOSEN_MAX;
 pub(crate) use chosen::{Aim, Chosen, ChosenPackets};
+pub(crate) use from_catalog::CatalogHours;
 pub use list_answer::{FlowAnswer, FlowQuery, LIMIT_MAX, NotACursor, PageCursor};
+pub(crate) use manifests::Manifests;
 pub use netrewind_flows::conversation::{
     Conversation, FlowEnd, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState,
 };

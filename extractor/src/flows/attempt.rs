@@ -1,6 +1,6 @@
 //! Attempts to answer a query for flows: by segments where that is exact, else by the packets that extraction gives out.
 
-use super::pipeline::Membership;
+use super::request::Membership;
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
 use crate::extract::engine::Engine;

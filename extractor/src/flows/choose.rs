@@ -10,11 +10,11 @@ use netrewind_flows::search::Search;
 use netrewind_store::time::Span;
 use netrewind_store::{SegmentName, Timestamp};
 
-use super::archive::CatalogHours;
 use super::attempt::retry_with_exact_membership;
 use super::chosen::{Aim, Chosen, ChosenParts, PARTS_CHOSEN_MAX};
+use super::from_catalog::CatalogHours;
 use super::joining::{JoinRequest, find_keys, finds, join};
-use super::pipeline::{Gathering, Membership};
+use super::request::{Gathering, Membership};
 use crate::answer::Work;
 use crate::answer::completeness::RejectedIndex;
 use crate::answer::completeness::Unreadable;

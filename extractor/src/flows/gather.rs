@@ -8,20 +8,19 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netrewind_flows::key::FlowKey;
 use netrewind_flows::label_lookup::{LabelLookup, Wanted};
 use netrewind_flows::observed::{IndexFacts, PartOrigin, PartPlace};
-use netrewind_flows::part::{FlowPart, Parts, SegmentNames};
-use netrewind_flows::series::SeriesBuilder;
+use netrewind_flows::part::{FlowPart, Parts};
 use netrewind_flows::template_facts::{TemplateFacts, TemplateTraits};
 use netrewind_index::{Builder, Flow, Index, IndexLimits, Template};
 use netrewind_store::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
-use netrewind_store::{LinkType, Map, Record, RecordHeader, Records, SegmentName};
+use netrewind_store::{LinkType, Map, Record, RecordHeader, Records};
 
-use super::pipeline::{FlowSource, Gathering};
+use super::gathered::Gathered;
+use super::request::Gathering;
+use super::source::FlowSource;
 use crate::answer::completeness::RejectedIndex;
 use crate::fragments::Relevant;
-use crate::memory::{Holding, MemoryAccount};
 use crate::plan::divide::Division;
 use crate::plan::flow_judge::PlanError;
 use crate::plan::planner::Planner;
@@ -31,30 +30,13 @@ use crate::read::place::PacketOrder;
 use crate::read::reader::{Run, read};
 use crate::store::live_index::new_builder;
 use crate::store::segment::{Opening, Segment, lost_part_of};
-use crate::{ExtractError, Span, Unreadable};
+use crate::{ExtractError, Span};
 
 /// Number of flows between two checks for cancellation.
 const FLOWS_BETWEEN_QUESTIONS: u32 = 1024;
 
 /// Bytes of a flow whose packets are counted.
 const COUNTED_FLOW_BYTES: u64 = 200;
-
-/// Parts of one segment, and the work done to find them.
-#[derive(Debug)]
-pub(super) struct Gathered {
-    pub(super) parts: Vec<FlowPart>,
-    pub(super) series: SeriesBuilder,
-    pub(super) bytes_read: u64,
-    pub(super) packets_judged: u64,
-    pub(super) unreadable: Vec<Unreadable>,
-    pub(super) rejected: Vec<RejectedIndex>,
-    /// Time span of packets that have expired meanwhile.
-    pub(super) gone: Option<Span>,
-    /// Keys of conversations with the wanted labels; `None` if that is not known.
-    pub(super) keys: Option<Vec<FlowKey>>,
-    /// Their share of the memory of all answers.
-    holding: Option<Holding>,
-}
 
 /// Gathers the parts of segments, one after the other.
 pub(super) struct Gatherer<'q> {
@@ -437,37 +419,6 @@ impl From<PlanError> for GatherFailure {
         match error {
             PlanError::Index(error) => error.into(),
             PlanError::Cancelled => Self::Extract(ExtractError::Cancelled),
-        }
-    }
-}
-
-impl Gathered {
-    pub(super) fn nothing(gathering: &Gathering<'_>) -> Self {
-        Self {
-            parts: Vec::new(),
-            series: gathering.series(),
-            bytes_read: 0,
-            packets_judged: 0,
-            unreadable: Vec::new(),
-            rejected: Vec::new(),
-            gone: None,
-            keys: None,
-            holding: gathering.account.map(MemoryAccount::holding),
-        }
-    }
-
-    /// Charges this many bytes to the answer's memory. If there is no room, the answer is marked short.
-    fn hold(&mut self, bytes: u64) {
-        if let Some(holding) = &mut self.holding {
-            // The answer whose turn it is continues.
-            holding.hold(bytes);
-        }
-    }
-
-    /// Has each part tell that it is of this segment.
-    pub(super) fn are_of(&mut self, segment: SegmentName) {
-        for part in &mut self.parts {
-            part.body.places = Some(Box::new(SegmentNames(vec![segment])));
         }
     }
 }

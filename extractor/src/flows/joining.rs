@@ -16,11 +16,14 @@ use netrewind_flows::part::FlowCounters;
 use netrewind_flows::search::Search;
 use netrewind_store::time::Span;
 
-use super::answered::Collector;
-use super::archive::{CatalogHours, HourQuery, HourRecords, Stands};
-use super::boundary::may_cut_fragments;
-use super::gather::Gathered;
-use super::pipeline::{self, FlowSource, Gathering, Membership, Take};
+use super::from_answer::Collector;
+use super::from_catalog::{CatalogHours, HourQuery, HourRecords, Stands};
+use super::from_rollups::take_rollup;
+use super::gathered::Gathered;
+use super::pipeline::{self, Take};
+use super::range_fragments::may_cut_fragments;
+use super::request::{Gathering, Membership};
+use super::source::FlowSource;
 use crate::answer::completeness::Completeness;
 use crate::answer::completeness::RejectedIndex;
 use crate::answer::control::Control;
@@ -292,7 +295,7 @@ impl Joining<'_, '_> {
         joiner.begin(Some(0));
         loop {
             let horizon = feed.horizon();
-            if let Some(hour) = feed.rollup(until, stop, completeness)? {
+            if let Some(hour) = take_rollup(feed, until, stop, completeness)? {
                 // Nothing that is still to come begins before this hour does.
                 joiner.begin(horizon);
                 joiner.expire(&mut |key, body| _ = close(key, body));

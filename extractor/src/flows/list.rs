@@ -9,11 +9,11 @@ use netrewind_flows::key::FlowKey;
 use netrewind_flows::label_lookup::Wanted;
 use netrewind_flows::part::FlowCounters;
 
-use super::archive::tell_faulty_sums;
 use super::attempt::retry_with_exact_membership;
+use super::from_catalog::tell_faulty_sums;
 use super::joining::{JoinRequest, RecordSource, find_keys, finds, join};
 use super::list_answer::{FlowAnswer, FlowQuery};
-use super::pipeline::{Gathering, Membership};
+use super::request::{Gathering, Membership};
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
 use crate::extract::engine::Engine;

@@ -1,9 +1,6 @@
 //! Gathering on some threads, joining on the caller's: segments are taken up in the order of their earliest timestamps,
 //! and their parts come back in that order. The caller's thread checks for cancellation at intervals.
 
-use netrewind_flows::encapsulation::Encapsulations;
-use netrewind_flows::label_lookup::{LabelLookup, Wanted};
-use netrewind_flows::series::{Buckets, SeriesBuilder};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,106 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::gather::{Gathered, Gatherer};
+use super::gather::Gatherer;
+use super::gathered::Gathered;
+use super::request::Gathering;
+use super::source::FlowSource;
 use crate::ExtractError;
 use crate::answer::control::{Control, Progress};
-use crate::extract::engine::Engine;
 use crate::memory::MemoryAccount;
-use crate::plan::query_filter::QueryFilter;
-use crate::query::TimeRange;
-use crate::store::live_index::LiveIndexes;
-use crate::store::scan_cache::ScanCache;
 use crate::store::segment::Segment;
-use crate::store::segment_cache::SegmentCache;
 
 /// Interval at which the consumer checks for parts.
 const WAIT: Duration = Duration::from_millis(2);
 /// Number of parts, and of segments, after which they are handed over: waking a thread costs as much as a lookup in an index.
 const PARTS_HANDED_OVER: usize = 1024;
 const SEGMENTS_HANDED_OVER: usize = 32;
-
-/// Source of parts.
-#[derive(Clone, Copy)]
-pub(crate) struct FlowSource<'q> {
-    pub(crate) range: TimeRange,
-    pub(crate) filters: &'q QueryFilter,
-    pub(crate) scans: &'q ScanCache,
-    pub(crate) live_indexes: &'q LiveIndexes,
-    pub(crate) segment_cache: &'q SegmentCache,
-    pub(crate) use_index: bool,
-    pub(crate) helpers: usize,
-}
-
-impl<'q> FlowSource<'q> {
-    /// Segments of the engine's store, in this range and by these filters.
-    pub(super) fn new(
-        engine: &'q Engine,
-        use_index: bool,
-        range: TimeRange,
-        filters: &'q QueryFilter,
-    ) -> Self {
-        let Engine { scans, live_indexes, segment_cache, workers, .. } = engine;
-        let helpers = workers.helpers;
-        Self { range, filters, scans, live_indexes, segment_cache, use_index, helpers }
-    }
-}
-
-/// Way to decide which packets belong to the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Membership {
-    /// Each packet alone, if that is exact: indexes decide most.
-    Segments,
-    /// Each packet by itself.
-    SegmentsAlone,
-    /// As extracted: packets of the answer depend on others.
-    Answer,
-}
-
-/// Selection of the parts to gather.
-#[derive(Clone, Copy)]
-pub(super) struct Gathering<'q> {
-    pub(super) by: Membership,
-    pub(super) encapsulations: &'q Encapsulations,
-    /// Buckets of a series, if one is wanted.
-    pub(super) buckets: Option<Buckets>,
-    /// Only these parts.
-    pub(super) wanted: Wanted<'q>,
-    /// Account of the memory that it takes.
-    pub(super) account: Option<&'q MemoryAccount>,
-    /// Wanted labels: instead of parts, the keys of conversations with one of them are gathered.
-    pub(super) sought: Option<&'q LabelLookup<'q>>,
-    /// True if each part records its segment.
-    pub(super) tracks: bool,
-}
-
-impl<'q> Gathering<'q> {
-    /// Gathering of parts without a series.
-    pub(super) fn of(encapsulations: &'q Encapsulations, wanted: Wanted<'q>) -> Self {
-        Self {
-            by: Membership::Segments,
-            encapsulations,
-            buckets: None,
-            wanted,
-            account: None,
-            sought: None,
-            tracks: false,
-        }
-    }
-
-    /// On this account.
-    pub(super) fn held_by(self, account: &'q MemoryAccount) -> Self {
-        Self { account: Some(account), ..self }
-    }
-
-    /// The same gathering, with packets decided by `by`.
-    pub(super) fn by(self, by: Membership) -> Self {
-        Self { by, ..self }
-    }
-
-    pub(super) fn series(&self) -> SeriesBuilder {
-        self.buckets.unwrap_or(Buckets::of(None, 1)).series()
-    }
-}
 
 /// Takes the parts of a segment, and the time before which later segments have nothing; `None` if none follow.
 pub(super) type Take<'t> = dyn FnMut(Gathered, Option<u64>) -> ControlFlow<()> + 't;

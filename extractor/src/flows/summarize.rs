@@ -8,10 +8,10 @@ use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::label_lookup::Wanted;
 use netrewind_flows::series::Buckets;
 
-use super::archive::tell_faulty_sums;
 use super::attempt::retry_with_exact_membership;
+use super::from_catalog::tell_faulty_sums;
 use super::joining::{JoinRequest, RecordSource, find_keys, finds, join};
-use super::pipeline::{Gathering, Membership};
+use super::request::{Gathering, Membership};
 use super::summary_answer::{FlowSummary, SummaryBuilder, SummaryQuery};
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;

@@ -10,8 +10,10 @@ use netrewind_store::catalog::{CATALOG_VERSION, CataloguedSegment, Hour, Manifes
 use netrewind_store::time::Span;
 use netrewind_store::{SegmentName, SegmentState};
 
-use super::gather::Gathered;
-use super::pipeline::{self, FlowSource, Gathering};
+use super::gathered::Gathered;
+use super::pipeline;
+use super::request::Gathering;
+use super::source::FlowSource;
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
 use crate::extract::engine::Engine;

@@ -14,8 +14,9 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::{Record, SegmentName, Timestamp};
 
-use super::gather::Gathered;
-use super::pipeline::{Gathering, Take};
+use super::gathered::Gathered;
+use super::pipeline::Take;
+use super::request::Gathering;
 use crate::ExtractError;
 use crate::answer::error::SinkError;
 use crate::memory::{Holding, MemoryAccount};

@@ -4,14 +4,11 @@
 //! has expired, and then instead of all of them; what an hour adds up to, also where all of its segments are kept and their
 //! indexes would say the same, or, of more hosts and pairs than are held, nearly the same (`approximate`).
 
-mod added;
-
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use netrewind_catalog::boundary::HourBoundary;
-use netrewind_catalog::cache::Rollups;
 use netrewind_catalog::condition::Condition;
 use netrewind_catalog::edges::OVERLAP_NS;
 use netrewind_catalog::rollup::Rollup;
@@ -24,8 +21,9 @@ use netrewind_flows::label_lookup::Wanted;
 use netrewind_flows::part::FlowCounters;
 use netrewind_flows::search::Search;
 use netrewind_store::catalog::{Hour, Manifest};
-use netrewind_store::{LinkType, SegmentName, Store, StoreError, Timestamp, locked};
+use netrewind_store::{LinkType, SegmentName, Store, StoreError, Timestamp};
 
+use super::manifests::Manifests;
 use super::record_filter::{Left, RecordFilter};
 use crate::answer::completeness::{Completeness, Damage};
 use crate::history::logbook_damage::part_and_reason;
@@ -36,39 +34,7 @@ use crate::store::snapshot::Snapshot;
 use crate::{ExtractError, Span};
 
 /// Number of records between two checks for cancellation.
-const RECORDS_BETWEEN_QUESTIONS: u32 = 1024;
-
-/// Limit on remembered manifests: those of two years. Beyond it, all are forgotten.
-const MANIFESTS_MAX: usize = 17_568;
-
-/// File stamp of an hour when its manifest was read, and that manifest.
-type CachedManifest = ((u64, i64), Arc<Manifest>);
-
-/// Manifests, cached between queries: there may be thousands of them.
-#[derive(Debug, Default)]
-pub(crate) struct Manifests {
-    known: Mutex<HashMap<Hour, CachedManifest>>,
-    rollups: Rollups,
-}
-
-impl Manifests {
-    fn of(&self, store: &Store, hour: Hour) -> Result<Option<Arc<Manifest>>, StoreError> {
-        // If it cannot be examined it is read, which gives the reason.
-        let stamp = store.hour_stamp(hour).ok().flatten();
-        let mut known = locked(&self.known);
-        if let Some((_, manifest)) = known.get(&hour).filter(|(known, _)| Some(*known) == stamp) {
-            return Ok(Some(Arc::clone(manifest)));
-        }
-        if known.len() >= MANIFESTS_MAX {
-            known.clear();
-        }
-        let manifest = store.manifest(hour)?.map(Arc::new);
-        if let (Some(stamp), Some(manifest)) = (stamp, &manifest) {
-            known.insert(hour, (stamp, Arc::clone(manifest)));
-        }
-        Ok(manifest)
-    }
-}
+pub(super) const RECORDS_BETWEEN_QUESTIONS: u32 = 1024;
 
 /// The hours that a query takes from the catalog.
 #[derive(Debug, Default)]
@@ -276,17 +242,17 @@ pub(super) type TakeKept<'t> = dyn FnMut(&FlowKey, &FlowCounters, Stands) -> Con
 
 /// Hours that are read one after the other.
 pub(super) struct HourRecords<'q> {
-    asking: Option<HourQuery<'q>>,
-    hours: VecDeque<Arc<Manifest>>,
+    pub(super) asking: Option<HourQuery<'q>>,
+    pub(super) hours: VecDeque<Arc<Manifest>>,
     /// Times of everything that an hour can overlap.
-    others: Vec<(Timestamp, Timestamp)>,
+    pub(super) others: Vec<(Timestamp, Timestamp)>,
     /// Rollup of the next hour, and the seam to the one taken last.
-    next: Option<(Rollup, HourBoundary)>,
-    perhaps: u64,
+    pub(super) next: Option<(Rollup, HourBoundary)>,
+    pub(super) perhaps: u64,
     /// All hours of the answer.
-    all: HashSet<Hour>,
+    pub(super) all: HashSet<Hour>,
     /// Files whose sums were taken.
-    sums: Vec<Arc<SumsFile>>,
+    pub(super) sums: Vec<Arc<SumsFile>>,
 }
 
 impl<'q> HourRecords<'q> {
@@ -400,16 +366,16 @@ const REMEDY: &str = ": run netrewind index --catalog to write the hour again if
 const SUMS_REMEDY: &str = "run netrewind index --catalog --rebuild if its segments are kept";
 
 /// Damage of an hour whose records cannot be read.
-fn damage_of(store: &Store, manifest: &Manifest, reason: &str) -> Damage {
+pub(super) fn damage_of(store: &Store, manifest: &Manifest, reason: &str) -> Damage {
     Damage::needed(store.part(&store.hour_path(manifest.hour)), reason)
 }
 
-fn link_types_of(manifest: &Manifest) -> Vec<LinkType> {
+pub(super) fn link_types_of(manifest: &Manifest) -> Vec<LinkType> {
     manifest.link_types.iter().map(|&number| LinkType(number)).collect()
 }
 
 /// True if other hours or segments overlap with it more than neighbours usually do.
-fn overlaps(manifest: &Manifest, others: &[(Timestamp, Timestamp)]) -> bool {
+pub(super) fn overlaps(manifest: &Manifest, others: &[(Timestamp, Timestamp)]) -> bool {
     let Some((first, last)) = manifest.bounds() else { return false };
     let (from, to) = (first.ns().saturating_add(OVERLAP_NS), last.ns().saturating_sub(OVERLAP_NS));
     // One of those that do is the hour itself.
