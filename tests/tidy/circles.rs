@@ -22,8 +22,6 @@ const TO_BE_CUT: &[Circle] = &[
     ("extractor/http/src", &["audited.rs", "json.rs", "packet_answer.rs"]),
     ("extractor/http/src", &["connection.rs", "service.rs"]),
     ("extractor/http/src", &["metrics/pace.rs", "metrics.rs"]),
-    ("extractor/src", &["flows/gather.rs", "flows/pipeline.rs"]),
-    ("indexer/flows/src", &["search/parse.rs", "search.rs"]),
     ("recorder/sim/src", &["files/handle.rs", "files/tree.rs", "files.rs"]),
     ("recorder/store/src", &["error.rs", "store/lock.rs", "store.rs"]),
 ];

@@ -208,16 +208,6 @@ pub enum NumberField {
     TunnelId,
 }
 
-impl std::str::FromStr for Search {
-    type Err = SearchError;
-    fn from_str(text: &str) -> Result<Self, SearchError> {
-        if text.len() > SEARCH_BYTES_MAX {
-            return Err(SearchError::TooLong);
-        }
-        parse::expression(text).map(Self)
-    }
-}
-
 impl Search {
     /// Its demands.
     pub fn expression(&self) -> &SearchExpression {

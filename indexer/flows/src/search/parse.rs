@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Bound;
+use std::str::FromStr;
 
 use tantivy_query_grammar::{
     Delimiter, Occur, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query,
@@ -9,7 +10,8 @@ use tantivy_query_grammar::{
 };
 
 use super::{
-    FieldTest, How, LABELS, NumberField, SearchError, SearchExpression, SearchSide, TextField, as_ipv6,
+    FieldTest, How, LABELS, NumberField, SEARCH_BYTES_MAX, Search, SearchError, SearchExpression, SearchSide,
+    TextField, as_ipv6,
 };
 
 const NS_PER_SECOND: f64 = 1e9;
@@ -27,7 +29,17 @@ enum FieldType {
     Address(Vec<SearchSide>),
 }
 
-pub(super) fn expression(text: &str) -> Result<SearchExpression, SearchError> {
+impl FromStr for Search {
+    type Err = SearchError;
+    fn from_str(text: &str) -> Result<Self, SearchError> {
+        if text.len() > SEARCH_BYTES_MAX {
+            return Err(SearchError::TooLong);
+        }
+        expression(text).map(Self)
+    }
+}
+
+fn expression(text: &str) -> Result<SearchExpression, SearchError> {
     if text.trim().is_empty() {
         return Ok(SearchExpression::Everything);
     }
