@@ -1,6 +1,7 @@
 //! The rules of ARCHITECTURE.md that can be read off the sources.
 
 mod circles;
+mod fuzz;
 mod impls;
 mod imports;
 

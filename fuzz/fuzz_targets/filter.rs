@@ -6,15 +6,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netrewind_filter::{AbstractPacket, Demand, KeyField, Program, RawInstruction, Terms, Verdict};
+use netrewind_filter::{AbstractPacket, Demand, Program, RawInstruction, TermField, Terms, Verdict};
 use netrewind_store::LinkType;
 
 /// Where the ends of a conversation stand in Ethernet and IPv4.
-const PLACES: [(KeyField, u32, u8); 4] = [
-    (KeyField::SourceAddress, 26, 4),
-    (KeyField::DestinationAddress, 30, 4),
-    (KeyField::SourcePort, 34, 2),
-    (KeyField::DestinationPort, 36, 2),
+const PLACES: [(TermField, u32, u8); 4] = [
+    (TermField::SourceAddress, 26, 4),
+    (TermField::DestinationAddress, 30, 4),
+    (TermField::SourcePort, 34, 2),
+    (TermField::DestinationPort, 36, 2),
 ];
 
 fn program_of(bytes: &[u8]) -> Option<Program> {
@@ -32,7 +32,7 @@ fn program_of(bytes: &[u8]) -> Option<Program> {
     Program::decode(LinkType::ETHERNET, &instructions).ok()
 }
 
-fn demands(field: KeyField, demand: &Demand, packet: &[u8]) -> bool {
+fn demands(field: TermField, demand: &Demand, packet: &[u8]) -> bool {
     let (_, offset, bytes) = PLACES[PLACES.iter().position(|place| place.0 == field).expect("a place")];
     let (offset, bytes) = (offset as usize, usize::from(bytes));
     packet.get(offset..offset + bytes).is_some_and(|field| demand.admits(field))
@@ -60,7 +60,9 @@ fuzz_target!(|input: &[u8]| {
     }
 
     // Flows are found by keys that are whole.
-    if packet.len() < PLACES.iter().map(|&(_, offset, bytes)| offset as usize + usize::from(bytes)).max().unwrap_or(0) {
+    if packet.len()
+        < PLACES.iter().map(|&(_, offset, bytes)| offset as usize + usize::from(bytes)).max().unwrap_or(0)
+    {
         return;
     }
     for (field, offset, bytes) in PLACES {

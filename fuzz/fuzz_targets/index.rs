@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libfuzzer_sys::fuzz_target;
-use netrewind_index::{Builder, Constraint, Index, IndexError, KeyField, Term};
+use netrewind_index::{Builder, Constraint, Index, IndexError, KeyConstraint, KeyField};
 use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records, Timestamp};
 
 /// Flows and granules that are looked at: a forged count may claim billions of them.
@@ -41,7 +41,7 @@ fn read_all(index: &Index<&[u8]>) -> Result<(), IndexError> {
     let wanted = vec![true; templates];
     for field in KeyField::ALL {
         let constraints = [Constraint::Range(1..=80), Constraint::Masked { mask: 0xff00, value: 0x0a00 }];
-        let terms = constraints.map(|constraint| Term { field, constraint });
+        let terms = constraints.map(|constraint| KeyConstraint { field, constraint });
         let _ = (index.flows_with_any(&wanted, &terms), index.may_have_any(&wanted, &terms));
     }
     let _ = index.flows().take(LOOKED_AT_MAX as usize).filter(Result::is_ok).count();

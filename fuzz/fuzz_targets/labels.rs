@@ -4,12 +4,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netrewind_labels::{Conversation, Direction, HEAP_BYTES_MAX, Labeller, Labels, Step, Transport};
+use netrewind_labels::{
+    ConversationPorts, Direction, HEAP_BYTES_MAX, LabelStep, Labeller, Labels, Transport,
+};
 
-const PORTS: [[u16; 2]; 6] = [[50_000, 443], [50_000, 53], [5353, 5353], [50_000, 50_001], [50_000, 1900], [22, 50_000]];
+const PORTS: [[u16; 2]; 6] =
+    [[50_000, 443], [50_000, 53], [5353, 5353], [50_000, 50_001], [50_000, 1900], [22, 50_000]];
 
 fn label<'a>(
-    conversation: &Conversation,
+    conversation: &ConversationPorts,
     packets: impl Iterator<Item = (bool, usize, &'a [u8])>,
 ) -> Option<Box<Labels>> {
     let mut labeller = Labeller::new();
@@ -17,7 +20,7 @@ fn label<'a>(
         let direction = if is_forward { Direction::Forward } else { Direction::Backward };
         let step = labeller.push(conversation, direction, offset as u32, payload);
         assert!(labeller.heap_bytes() <= HEAP_BYTES_MAX);
-        if let Step::Done(labels) = step {
+        if let LabelStep::Done(labels) = step {
             return labels;
         }
     }
@@ -41,7 +44,7 @@ fn check(labels: Option<Box<Labels>>) {
 fuzz_target!(|input: (u8, u8, bool, &[u8], &[u8])| {
     let (ports, piece_bytes, is_tcp, forward, backward) = input;
     let transport = if is_tcp { Transport::Tcp } else { Transport::Udp };
-    let conversation = Conversation { transport, ports: PORTS[usize::from(ports) % PORTS.len()] };
+    let conversation = ConversationPorts { transport, ports: PORTS[usize::from(ports) % PORTS.len()] };
     let whole = label(&conversation, [(true, 0, forward), (false, 0, backward)].into_iter());
     let step = usize::from(piece_bytes) + 1;
     let is_reversed = ports & 0x80 != 0;

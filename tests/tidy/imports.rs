@@ -77,6 +77,19 @@ impl Modules {
         all
     }
 
+    /// All paths that are named.
+    pub fn paths(&self) -> impl Iterator<Item = &[String]> {
+        self.0.values().flat_map(|module| {
+            let imports = module.imports.iter().map(|import| &import.path[..]);
+            imports.chain(module.paths.iter().map(Vec::as_slice))
+        })
+    }
+
+    /// True if this path from the crate's root names a module or an item.
+    pub fn has(&self, path: &[String]) -> bool {
+        self.resolve(&[], path, 0).is_some()
+    }
+
     /// Follows a path that stands in this module.
     fn resolve(&self, module: &[String], path: &[String], depth: u32) -> Option<Found> {
         let mut at = module.to_vec();
