@@ -42,7 +42,7 @@ Exit status: 0 done, 1 done but incomplete or found wrong, 2 wrong usage, 3 fail
 fn main() -> std::process::ExitCode {
     let outcome = CommandLine::parse_from(commands::extcap::as_subcommand(std::env::args_os())).command.run();
     if let Err(failure) = &outcome {
-        failure.tell();
+        failure.print();
     }
     match outcome {
         Ok(Outcome::Done) => 0.into(),

@@ -23,12 +23,12 @@ impl Manager {
 
     /// Reports readiness, and the present activity.
     pub fn ready(&self, what: &str) {
-        tell(&[NotifyState::Ready, NotifyState::Status(what)]);
+        notify(&[NotifyState::Ready, NotifyState::Status(what)]);
     }
 
     /// Reports that the end has begun.
     pub fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
     }
 
     /// True if it is time to report progress.
@@ -39,11 +39,11 @@ impl Manager {
     /// Reports progress.
     pub fn progress(&mut self) {
         self.told = Instant::now();
-        tell(&[NotifyState::Watchdog]);
+        notify(&[NotifyState::Watchdog]);
     }
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     // Nobody to tell is no reason to stop.
     let _ = sd_notify::notify(state);
 }

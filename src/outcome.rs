@@ -27,7 +27,7 @@ impl Failure {
     }
 
     /// Prints the error on standard error.
-    pub fn tell(&self) {
+    pub fn print(&self) {
         let (Self::Usage(error) | Self::Failed(error)) = self;
         let mut text = String::from("netrewind");
         for cause in error.chain().map(ToString::to_string) {

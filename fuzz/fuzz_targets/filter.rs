@@ -53,7 +53,7 @@ fuzz_target!(|input: &[u8]| {
     set.set_wire_len(wire_len - u32::from(longer & 1)..=wire_len + u32::from(longer & 2));
     set.set_captured_len(captured.saturating_sub(u32::from(longer & 4))..=captured + u32::from(longer & 8));
     assert!(set.admits(&packet, wire_len));
-    match program.judge(&set) {
+    match program.evaluate(&set) {
         Verdict::Never => assert!(!is_accepted),
         Verdict::Always => assert!(is_accepted),
         Verdict::Maybe => {}

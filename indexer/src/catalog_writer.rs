@@ -63,7 +63,7 @@ pub fn hours(store: &Store) -> Result<BTreeMap<Hour, Vec<ListedSegment>>, StoreE
 }
 
 /// State of an hour with these segments.
-pub fn look(store: &Store, hour: Hour, segments: &[ListedSegment]) -> Result<HourState, StoreError> {
+pub fn hour_state(store: &Store, hour: Hour, segments: &[ListedSegment]) -> Result<HourState, StoreError> {
     if segments.iter().any(|segment| segment.state == SegmentState::Open) {
         return Ok(HourState::Unfinished);
     }
@@ -292,7 +292,7 @@ impl CatalogWriter {
             if self.is_over() || !is_over {
                 continue;
             }
-            if matches!(look(store, hour, &segments)?, HourState::Missing | HourState::Stale) {
+            if matches!(hour_state(store, hour, &segments)?, HourState::Missing | HourState::Stale) {
                 self.write(hour, &segments)?;
             }
             if let Err(error) = write_seam(store, hour, &self.stop)

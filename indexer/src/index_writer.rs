@@ -46,7 +46,7 @@ pub enum IndexState {
 }
 
 /// Checks that a sealed segment has an index that fits, without reading all of either.
-pub fn look(store: &Store, segment: &ListedSegment) -> Result<IndexState, IndexerError> {
+pub fn index_state(store: &Store, segment: &ListedSegment) -> Result<IndexState, IndexerError> {
     let Some(file) = store.open_index(&segment.name)? else { return Ok(IndexState::Missing) };
     let index = match Index::open(file.read_all()?) {
         Ok(index) => index,

@@ -109,7 +109,7 @@ impl Rig {
     fn is_indexed(&self, name: &SegmentName) -> bool {
         let segments = self.store.segments().unwrap();
         let listed = segments.iter().find(|segment| segment.name == *name).unwrap();
-        matches!(index_writer::look(&self.store, listed).unwrap(), IndexState::Good)
+        matches!(index_writer::index_state(&self.store, listed).unwrap(), IndexState::Good)
     }
 }
 

@@ -234,7 +234,7 @@ impl<D: Disk> Lane<D> {
             return;
         };
         let (block, open_block) = open_block.go_on(next, is_rest);
-        segment.give(block, self.now.wall);
+        segment.push_block(block, self.now.wall);
         self.open_block = Some(open_block);
         self.advance();
     }
@@ -245,7 +245,7 @@ impl<D: Disk> Lane<D> {
             return;
         };
         if open_block.is_new() {
-            segment.give(open_block.finish(), self.now.wall);
+            segment.push_block(open_block.finish(), self.now.wall);
         }
         segment.closed = true;
         self.new_since_ns = None;
@@ -433,7 +433,7 @@ impl<D: Disk> Lane<D> {
     /// True if the sink may have another buffer.
     fn can_share_buffers(&self) -> bool {
         let reserved = BUFFERS_RESERVED.min(self.pool.count() / 2);
-        let held = self.feed.as_ref().map_or(0, SinkFeed::held);
+        let held = self.feed.as_ref().map_or(0, SinkFeed::buffers_held);
         self.config.wait_for_sink || held + reserved < self.pool.count()
     }
 }

@@ -56,7 +56,7 @@ pub struct SinkFeed {
 
 impl SinkFeed {
     /// Buffers that the sink holds, or that wait for it.
-    pub(crate) fn held(&self) -> usize {
+    pub(crate) fn buffers_held(&self) -> usize {
         self.held.load(Ordering::Acquire)
     }
 

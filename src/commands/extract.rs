@@ -135,7 +135,7 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
             if answer.packets == 0 && !arguments.quiet && !arguments.follow {
                 target.add_hint(&query, &mut answer, begun.elapsed());
             }
-            let outcome = tell(arguments, &answer, begun.elapsed())?;
+            let outcome = report_answer(arguments, &answer, begun.elapsed())?;
             Ok(outcome)
         }
         // Whoever read the answer has seen enough.
@@ -215,7 +215,7 @@ fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {
 }
 
 /// Reports the answer and its completeness.
-fn tell(arguments: &ExtractArguments, answer: &Answer, took: Duration) -> Result<Outcome, Failure> {
+fn report_answer(arguments: &ExtractArguments, answer: &Answer, took: Duration) -> Result<Outcome, Failure> {
     let outcome = if answer.completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete };
     if arguments.json {
         let account = terminal::object(answer)?;

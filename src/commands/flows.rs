@@ -104,7 +104,7 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
         if let Some(next) = answer.next.filter(|_| !arguments.quiet) {
             terminal::say(format_args!("there are more: continue with --after {next}"));
         }
-        let outcome = tell(arguments, &what, &answer.completeness, &zone);
+        let outcome = report_flows(arguments, &what, &answer.completeness, &zone);
         hint.iter().map(hint::line).for_each(terminal::say);
         return Ok(outcome);
     }
@@ -117,7 +117,7 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
         _ => print(&answer.top.applications, &arguments.format, &zone)?,
     };
     let told = ListSummary { listed, all: None, approximate: answer.approximate };
-    Ok(tell(arguments, &told, &answer.completeness, &zone))
+    Ok(report_flows(arguments, &told, &answer.completeness, &zone))
 }
 
 /// Summary of a list.
@@ -127,7 +127,7 @@ struct ListSummary {
     approximate: bool,
 }
 
-fn tell(
+fn report_flows(
     arguments: &FlowsArguments,
     told: &ListSummary,
     completeness: &Completeness,

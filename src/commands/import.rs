@@ -44,7 +44,11 @@ pub struct ImportArguments {
 
 /// Runs the command.
 pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
-    arguments.files.iter().filter(|file| file.as_path() != Path::new("-")).try_for_each(|file| look(file))?;
+    arguments
+        .files
+        .iter()
+        .filter(|file| file.as_path() != Path::new("-"))
+        .try_for_each(|file| check_readable(file))?;
     if arguments.files.iter().any(|file| file.as_path() == Path::new("-")) && std::io::stdin().is_terminal() {
         return Err(Failure::usage("standard input is a terminal: pipe a capture into it"));
     }
@@ -86,11 +90,11 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     )?;
     indexer.finish();
     line.clear();
-    tell(&imported, &unopened, config.budget_bytes, &stop)
+    report_import(&imported, &unopened, config.budget_bytes, &stop)
 }
 
 /// Checks that a file can be read, without consuming any of it: a pipe is opened once, when its turn comes.
-fn look(file: &Path) -> Result<(), Failure> {
+fn check_readable(file: &Path) -> Result<(), Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", file.display()));
     let metadata = std::fs::metadata(file).map_err(|error| wrong(&error))?;
     if metadata.is_dir() {
@@ -144,7 +148,7 @@ fn remedy(left_out: &LeftOut) -> &'static str {
     }
 }
 
-fn tell(
+fn report_import(
     imported: &netrewind_recorder::recorder::Import,
     unopened: &[String],
     budget_bytes: Option<u64>,

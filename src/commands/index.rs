@@ -60,7 +60,7 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     let (mut built, mut outcome) = (0, Outcome::Done);
     for (number, segment) in segments.iter().enumerate() {
         line.show(&format!("segment {} of {}: {}", number + 1, segments.len(), segment.name));
-        let state = index_writer::look(store, segment)?;
+        let state = index_writer::index_state(store, segment)?;
         if matches!(state, IndexState::Good) && !arguments.rebuild {
             continue;
         }
@@ -136,7 +136,7 @@ fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<
             terminal::say(format_args!("hour {hour} is not over yet: --current-hour writes it anyway"));
             continue;
         }
-        let is_due = match catalog_writer::look(store, hour, segments)? {
+        let is_due = match catalog_writer::hour_state(store, hour, segments)? {
             Catalogued::Missing | Catalogued::Stale => true,
             Catalogued::Good => arguments.rebuild && catalog_writer::is_rebuildable(store, hour, segments)?,
             Catalogued::Unfinished => false,

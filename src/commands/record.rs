@@ -235,7 +235,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut sinks, &platform)?;
-    greet(arguments, &config);
+    print_start(arguments, &config);
     let (mut manager, mut turns) = (Manager::new(), Turns::default());
     manager.ready(&format!("recording {}", arguments.names()));
     let mut screen = Screen::new(config.budget_bytes, waited_for);
@@ -259,7 +259,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
         screen.answer(&requests, &recorder);
     }
     screen.line.clear();
-    let hurry = hurry(&requests)?;
+    let hurry = announce_second_stop(&requests)?;
     manager.stopping();
     // Recording goes on while running answers end.
     server.into_iter().for_each(Server::stop);
@@ -268,11 +268,11 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     if !hurry.load(Ordering::Relaxed) {
         indexer.finish();
     }
-    tell(&summary, screen.notices, arguments.json)
+    report_account(&summary, screen.notices, arguments.json)
 }
 
 /// A flag that a second stop signal sets: the user is told that ending takes a moment. Everything is sealed first in any case.
-fn hurry(requests: &Requests) -> Result<Arc<AtomicBool>, Failure> {
+fn announce_second_stop(requests: &Requests) -> Result<Arc<AtomicBool>, Failure> {
     let (again, hurry) = (requests.again(), Arc::new(AtomicBool::new(false)));
     let set = Arc::clone(&hurry);
     let watch = move || {
@@ -300,7 +300,7 @@ fn turns_of(status: &Status) -> Vec<Option<u64>> {
 }
 
 /// Prints the sources and settings, and the command that extracts packets meanwhile.
-fn greet(arguments: &RecordArguments, config: &Config) {
+fn print_start(arguments: &RecordArguments, config: &Config) {
     let store = arguments.store.store.display();
     let limit = config.budget_bytes.map_or_else(
         || "until the disk is full, then replacing the oldest packets".to_owned(),
@@ -442,7 +442,7 @@ fn in_json(source: &SourceAccount) -> serde_json::Value {
 }
 
 /// Prints the account.
-fn tell(summary: &RecordingSummary, notices_said: usize, json: bool) -> Result<Outcome, Failure> {
+fn report_account(summary: &RecordingSummary, notices_said: usize, json: bool) -> Result<Outcome, Failure> {
     summary.notices.iter().skip(notices_said).for_each(terminal::say);
     let Account { received, written, dropped, bytes, segments } = summary.account;
     terminal::say(format_args!(

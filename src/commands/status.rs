@@ -37,12 +37,12 @@ pub fn run(arguments: &StatusArguments) -> Result<Outcome, Failure> {
     if arguments.json {
         terminal::print(terminal::object(&overview)?)?;
     } else {
-        tell(&overview, &zone)?;
+        print_overview(&overview, &zone)?;
     }
     Ok(if overview.damaged.is_empty() { Outcome::Done } else { Outcome::Incomplete })
 }
 
-fn tell(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
+fn print_overview(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
     let now = clock::now();
     let print =
         |name: &str, text: String| terminal::print(format_args!("{name:<12}{}", in_zone(&text, zone)));

@@ -287,7 +287,7 @@ fn check_index(store: &Store, segment: &ListedSegment, faults: &mut Vec<String>)
     match index_writer::build(store, &segment.name) {
         Ok(wanted) if wanted == found => {}
         Ok(_) => {
-            let reason = match index_writer::look(store, segment)? {
+            let reason = match index_writer::index_state(store, segment)? {
                 index_writer::IndexState::Bad(error) => error.to_string(),
                 _ => {
                     "its index does not match the segment: rebuild it with `netrewind index --rebuild`".into()

@@ -220,7 +220,7 @@ impl<'r> Merge<'r> {
                 Turn::End => break,
                 Turn::Give(number) if has_begun => {
                     is_flushed = false;
-                    self.give(number, sink, control, elapsed)?;
+                    self.deliver(number, sink, control, elapsed)?;
                 }
                 Turn::Give(_) | Turn::Wait => {
                     if clock.is_some() && !std::mem::replace(&mut is_flushed, true) {
@@ -364,7 +364,7 @@ impl<'r> Merge<'r> {
         Ok(())
     }
 
-    fn give(
+    fn deliver(
         &mut self,
         number: usize,
         sink: &mut dyn Sink,

@@ -108,7 +108,7 @@ impl Default for Fact {
 
 impl KeyFacts {
     /// Adds the condition of a branch on the accumulator. `None` if it contradicts what is known: no packet takes this path.
-    pub fn learn(
+    pub fn add_condition(
         &mut self,
         packet: &AbstractPacket,
         origin: RegisterOrigin,
@@ -241,7 +241,7 @@ impl LoadSource for PathPacket<'_> {
             };
             let known = from_field(place, offset, width, fact.mask);
             if known != 0 {
-                number = number.learn(known, from_field(place, offset, width, fact.value))?;
+                number = number.with_known_bits(known, from_field(place, offset, width, fact.value))?;
             }
             if RegisterOrigin::new(offset, width).is_whole(place) {
                 number = number.clamp(u32::from(fact.low), u32::from(fact.high))?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  expression -- guard -> libpcap -> Program -- accepts(packet) -> bool               a packet
-//!                                        \----- judge(abstract)  -> never/always/maybe  all packets of a flow
+//!                                        \----- evaluate(abstract)  -> never/always/maybe  all packets of a flow
 //!                                         \---- terms(abstract)  -> necessary terms     a template, its key unknown
 //! ```
 //!

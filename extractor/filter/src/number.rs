@@ -157,7 +157,7 @@ impl NumberSet {
     }
 
     /// The set with the bits of `mask` as in `value`; `None` if that contradicts what is known.
-    pub fn learn(self, mask: u32, value: u32) -> Option<Self> {
+    pub fn with_known_bits(self, mask: u32, value: u32) -> Option<Self> {
         if (self.value ^ value) & mask & !self.unknown != 0 {
             return None;
         }

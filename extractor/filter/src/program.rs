@@ -68,7 +68,7 @@ impl Program {
 
     /// Verdict on all packets of the set. Sound: never [`Verdict::Never`] if one of them is accepted, never [`Verdict::Always`]
     /// if one is not. The packets must be of the program's link type.
-    pub fn judge(&self, packet: &AbstractPacket) -> Verdict {
+    pub fn evaluate(&self, packet: &AbstractPacket) -> Verdict {
         judge(&self.instructions, packet)
     }
 

@@ -150,7 +150,7 @@ impl<'a> PathSearch<'a> {
         let Some(constant) = constant else { return Some(side) };
         side.machine.a = side.machine.a.refine(test, constant, holds)?;
         if let Some(origin) = side.origins.accumulator() {
-            side.facts.learn(self.packet, origin, test, constant, holds)?;
+            side.facts.add_condition(self.packet, origin, test, constant, holds)?;
             if self.detail == Detail::Coarse {
                 side.facts.keep_most_selective(self.packet);
             }

@@ -119,8 +119,8 @@ pub(super) fn estimate_segment(
             Err(PlanError::Index(_)) => {} // reported when it is extracted
         }
     }
-    let walk = engine.scans.of(segment, stop).ok_or(ExtractError::Cancelled)?;
-    Ok(planner.estimate_of_walk(&walk, segment.link_type))
+    let scan = engine.scans.of(segment, stop).ok_or(ExtractError::Cancelled)?;
+    Ok(planner.estimate_of_walk(&scan, segment.link_type))
 }
 
 /// Applies the query's limits and form to an estimate.

@@ -197,7 +197,7 @@ impl Following<'_> {
                 return self.give_rest(output, FollowEnd::Stopped);
             }
             self.held.advance(clock.now(), clock.elapsed());
-            segments = match self.look(output) {
+            segments = match self.list_segments(output) {
                 Ok(segments) => segments,
                 Err(ExtractError::Cancelled) => return self.give_rest(output, FollowEnd::Stopped),
                 Err(error) => return Err(error),
@@ -239,10 +239,10 @@ impl Following<'_> {
     }
 
     /// Segments that have grown since the last round.
-    fn look(&mut self, output: &mut Output<'_, '_>) -> Result<Vec<Arc<Segment>>, ExtractError> {
+    fn list_segments(&mut self, output: &mut Output<'_, '_>) -> Result<Vec<Arc<Segment>>, ExtractError> {
         let Engine { segment_cache, scans, .. } = self.engine;
         let Round { mut segments, rejected, unreadable } =
-            self.known.look(segment_cache, scans, self.query.use_index, self.stop)?;
+            self.known.update(segment_cache, scans, self.query.use_index, self.stop)?;
         self.report.rejected.extend(rejected);
         self.take_unreadable(unreadable);
         if !self.query.interfaces.is_empty() {

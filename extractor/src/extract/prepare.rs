@@ -144,7 +144,7 @@ impl<'q> PreparedQuery<'q> {
     /// Link types that the answer can have.
     pub(super) fn possible_link_types(&self) -> Vec<LinkType> {
         let mut link_types: Vec<_> = self.segments.in_range.iter().map(|segment| segment.link_type).collect();
-        link_types.retain(|&link_type| self.filters.outlook(link_type) != LinkTypeVerdict::Nothing);
+        link_types.retain(|&link_type| self.filters.link_type_verdict(link_type) != LinkTypeVerdict::Nothing);
         if self.query.decapsulate && !link_types.is_empty() {
             link_types.extend(INNER_LINK_TYPES);
         }

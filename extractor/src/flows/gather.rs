@@ -109,7 +109,7 @@ impl<'q> Gatherer<'q> {
 
     fn gather_parts(&mut self, segment: Arc<Segment>) -> Result<Gathered, ExtractError> {
         let mut gathered = Gathered::nothing(&self.gathering);
-        if self.source.filters.outlook(segment.link_type) == LinkTypeVerdict::Nothing {
+        if self.source.filters.link_type_verdict(segment.link_type) == LinkTypeVerdict::Nothing {
             gathered.keys = Some(Vec::new());
             return Ok(gathered);
         }
@@ -165,10 +165,10 @@ impl<'q> Gatherer<'q> {
         let mut parts = Parts::default();
         let stop = self.stop;
         let covered = self.source.range.covers(index.first(), index.last());
-        let outlook = self.source.filters.outlook(index.link_type());
+        let verdict = self.source.filters.link_type_verdict(index.link_type());
         let facts = self.facts.of(index.templates()?);
         let mut made = PartOrigin::OfAny;
-        match outlook {
+        match verdict {
             LinkTypeVerdict::Everything if covered => {
                 made = self.flows_of(index, &facts, &mut parts, gathered)?;
                 index.seconds()?.iter().for_each(|second| gathered.series.add_second(second));
@@ -225,8 +225,8 @@ impl<'q> Gatherer<'q> {
     where
         B: AsRef<[u8]>,
     {
-        let outlook = self.source.filters.joined_outlook(index.link_type());
-        IndexFacts { index, facts, only_whole: outlook != LinkTypeVerdict::Everything }
+        let verdict = self.source.filters.joined_link_type_verdict(index.link_type());
+        IndexFacts { index, facts, only_whole: verdict != LinkTypeVerdict::Everything }
     }
 
     fn new_builder(&self, link_type: LinkType) -> Builder {

@@ -53,8 +53,9 @@ pub(super) enum Left {
 impl<'q> RecordFilter<'q> {
     /// Filter of records from segments of these link types.
     pub(super) fn new(filters: &'q QueryFilter, link_types: &[LinkType]) -> Self {
-        let is_everything =
-            link_types.iter().all(|&link_type| filters.outlook(link_type) == LinkTypeVerdict::Everything);
+        let is_everything = link_types
+            .iter()
+            .all(|&link_type| filters.link_type_verdict(link_type) == LinkTypeVerdict::Everything);
         Self {
             filters,
             of_packets: filters.without_tunnels(),

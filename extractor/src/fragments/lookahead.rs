@@ -197,7 +197,7 @@ impl FragmentLookahead {
         }
         let mut relevant = Relevant::default();
         if let (Some(segment), Some((first, last))) = (open(number)?, self.spans[number])
-            && planner.outlook(segment.link_type) != LinkTypeVerdict::Nothing
+            && planner.link_type_verdict(segment.link_type) != LinkTypeVerdict::Nothing
         {
             let known = match &segment.index {
                 Some(index) => uncancelled(planner.relevant_fragments(index, stop))?,
@@ -254,7 +254,7 @@ mod tests {
     fn near_is_what_can_hold_a_fragment_of_the_same_packet() {
         let at = |n: u64| Timestamp(n * NEAR_NS);
         let span = |first, last| Some((at(first), at(last)));
-        let scouts = FragmentLookahead::new(vec![
+        let lookahead = FragmentLookahead::new(vec![
             span(5, 6),
             span(0, 50),
             None,
@@ -262,7 +262,7 @@ mod tests {
             span(11, 12),
             span(20, 21),
         ]);
-        let mut near = scouts.near(at(7), at(10));
+        let mut near = lookahead.near(at(7), at(10));
         near.sort_unstable();
         assert_eq!(near, [0, 1, 3, 4]);
     }

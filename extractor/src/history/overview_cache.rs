@@ -31,7 +31,7 @@ pub struct OverviewCache {
 impl OverviewCache {
     /// Summary of the logbook's last day.
     pub(super) fn last_day(&self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
-        locked(&self.day).look(store, now, is_written)
+        locked(&self.day).refresh(store, now, is_written)
     }
 
     /// The times of a sealed segment, if they are known.
@@ -84,7 +84,7 @@ struct Minute {
 
 impl LastDay {
     /// Reads new lines. An incomplete last line may still be being written if a recorder is running.
-    fn look(&mut self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
+    fn refresh(&mut self, store: &Store, now: Timestamp, is_written: bool) -> Recent {
         let mut damaged = Vec::new();
         let damage = |error: &StoreError| {
             let (part, reason) = part_and_reason(store, error);
@@ -221,13 +221,13 @@ mod tests {
             };
             logbook.append(at(second), event).expect("a line");
             let now = at(second + 1);
-            let anew = LastDay::default().look(&store, now, false);
-            assert_eq!(remembered.look(&store, now, false), anew);
+            let anew = LastDay::default().refresh(&store, now, false);
+            assert_eq!(remembered.refresh(&store, now, false), anew);
             assert!(anew.dropped.kernel > 0 && anew.packets_per_second > 0.0 && anew.ring_filled > Some(0.0));
         }
         for later in [second + 2, second + 40_000, second + 90_000] {
-            let anew = LastDay::default().look(&store, at(later), false);
-            assert_eq!(remembered.look(&store, at(later), false), anew, "{later}");
+            let anew = LastDay::default().refresh(&store, at(later), false);
+            assert_eq!(remembered.refresh(&store, at(later), false), anew, "{later}");
         }
         assert_eq!(remembered.recent().dropped, Drops::default(), "a day without anything");
     }

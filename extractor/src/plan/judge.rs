@@ -222,7 +222,7 @@ impl JudgedView {
             LinkTypeFilter::Everything => self.verdict = Verdict::Always,
             LinkTypeFilter::Nothing => self.verdict = Verdict::Never,
             LinkTypeFilter::Program(program) => {
-                self.verdict = program.judge(&self.packet);
+                self.verdict = program.evaluate(&self.packet);
                 if self.verdict == Verdict::Maybe {
                     match program.terms(&self.packet) {
                         Terms::Unconstrained => {}
@@ -261,7 +261,7 @@ impl JudgedView {
             (Some(offset), None) => scratch.forget(offset, 1),
             _ => {}
         }
-        program.judge(scratch)
+        program.evaluate(scratch)
     }
 }
 

@@ -45,8 +45,8 @@ impl<'q> Planner<'q> {
     }
 
     /// Verdict on all packets of a link type.
-    pub(crate) fn outlook(&self, link_type: LinkType) -> LinkTypeVerdict {
-        self.0.filters.outlook(link_type)
+    pub(crate) fn link_type_verdict(&self, link_type: LinkType) -> LinkTypeVerdict {
+        self.0.filters.link_type_verdict(link_type)
     }
 
     /// The runs of chosen conversations: see [`runs_of_chosen`].
@@ -96,7 +96,7 @@ impl<'q> Planner<'q> {
         granules: impl Iterator<Item = ScanGranule>,
         link_type: LinkType,
     ) -> Vec<PlannedRun> {
-        if self.0.filters.outlook(link_type) == LinkTypeVerdict::Nothing {
+        if self.0.filters.link_type_verdict(link_type) == LinkTypeVerdict::Nothing {
             return Vec::new();
         }
         let meets = |granule: &ScanGranule| self.0.wide.meets(granule.first, granule.last);
@@ -109,11 +109,11 @@ impl<'q> Planner<'q> {
         else {
             return Some(Estimate::default());
         };
-        let outlook = self.0.filters.outlook(link_type);
-        let certain = outlook == LinkTypeVerdict::Everything && self.0.range.covers(first, last);
-        match outlook {
+        let verdict = self.0.filters.link_type_verdict(link_type);
+        let certain = verdict == LinkTypeVerdict::Everything && self.0.range.covers(first, last);
+        match verdict {
             LinkTypeVerdict::Nothing => Some(Estimate::default()),
-            _ if self.0.filters.joined_outlook(link_type) != LinkTypeVerdict::Everything => None,
+            _ if self.0.filters.joined_link_type_verdict(link_type) != LinkTypeVerdict::Everything => None,
             _ => Some(Estimate {
                 packets_min: if certain { walk.records } else { 0 },
                 packets_max: walk.records,
@@ -132,7 +132,7 @@ impl<'q> Planner<'q> {
     ) -> Result<Vec<PlannedRun>, PlanError> {
         let range = if relevant.is_empty() { self.0.range } else { self.0.wide };
         let in_time = granules_in_time(index, range)?;
-        match self.0.filters.outlook(index.link_type()) {
+        match self.0.filters.link_type_verdict(index.link_type()) {
             LinkTypeVerdict::Nothing => return Ok(Vec::new()),
             LinkTypeVerdict::Everything => return runs_of(index, in_time.as_ref(), None),
             LinkTypeVerdict::Depends => {}
@@ -204,7 +204,7 @@ impl<'q> Planner<'q> {
     ) -> Result<Sum, PlanError> {
         let mut sum = Sum::default();
         let covers_all = self.0.range.covers(index.first(), index.last());
-        match self.0.filters.outlook(index.link_type()) {
+        match self.0.filters.link_type_verdict(index.link_type()) {
             LinkTypeVerdict::Nothing => return Ok(sum),
             LinkTypeVerdict::Everything if covers_all => {
                 let (packets, bytes_max) = (index.records(), index.wire_bytes());

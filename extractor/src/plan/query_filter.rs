@@ -98,7 +98,7 @@ impl FilterExpression {
         self.choices.iter().all(|(_, choice)| matches!(choice, LinkTypeFilter::Nothing))
     }
 
-    fn outlook(&self, link_type: LinkType) -> LinkTypeVerdict {
+    fn link_type_verdict(&self, link_type: LinkType) -> LinkTypeVerdict {
         let is_nothing = |link_type: &LinkType| matches!(self.choice(*link_type), LinkTypeFilter::Nothing);
         match self.choice(link_type) {
             LinkTypeFilter::Everything => LinkTypeVerdict::Everything,
@@ -160,18 +160,18 @@ impl QueryFilter {
     }
 
     /// Verdict on all packets of a segment of this link type.
-    pub(crate) fn outlook(&self, link_type: LinkType) -> LinkTypeVerdict {
+    pub(crate) fn link_type_verdict(&self, link_type: LinkType) -> LinkTypeVerdict {
         let of_tunnels =
             if self.tunnels.are_none() { LinkTypeVerdict::Everything } else { LinkTypeVerdict::Depends };
-        let outlooks = self.expressions.iter().map(|expression| expression.outlook(link_type));
-        outlooks.fold(of_tunnels, LinkTypeVerdict::and)
+        let verdicts = self.expressions.iter().map(|expression| expression.link_type_verdict(link_type));
+        verdicts.fold(of_tunnels, LinkTypeVerdict::and)
     }
 
     /// Verdict of the joined filters alone on all packets of a segment of this link type.
-    pub(crate) fn joined_outlook(&self, link_type: LinkType) -> LinkTypeVerdict {
+    pub(crate) fn joined_link_type_verdict(&self, link_type: LinkType) -> LinkTypeVerdict {
         let joined = self.expressions.iter().skip(1);
         joined
-            .map(|expression| expression.outlook(link_type))
+            .map(|expression| expression.link_type_verdict(link_type))
             .fold(LinkTypeVerdict::Everything, LinkTypeVerdict::and)
     }
 
@@ -346,11 +346,14 @@ mod tests {
     fn an_expression_may_mean_something_only_inside_a_tunnel() {
         let raw = [LinkType::RAW];
         let inner = compile_for(ViewMode::Inner, "ether src 1:2:3:4:5:6", &raw).unwrap();
-        assert_eq!((inner.outlook(LinkType::RAW), inner.refused.len()), (LinkTypeVerdict::Depends, 1));
+        assert_eq!(
+            (inner.link_type_verdict(LinkType::RAW), inner.refused.len()),
+            (LinkTypeVerdict::Depends, 1)
+        );
         assert!(compile_for(ViewMode::Any, "ip and and", &raw).is_err());
         let both = compile("ether src 1:2:3:4:5:6", &[LinkType::ETHERNET, LinkType::RAW]).unwrap();
-        assert_eq!(both.outlook(LinkType::RAW), LinkTypeVerdict::Nothing);
-        assert_eq!(compile("", &raw).unwrap().outlook(LinkType::RAW), LinkTypeVerdict::Everything);
+        assert_eq!(both.link_type_verdict(LinkType::RAW), LinkTypeVerdict::Nothing);
+        assert_eq!(compile("", &raw).unwrap().link_type_verdict(LinkType::RAW), LinkTypeVerdict::Everything);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) struct RunQueue<'q> {
     segments: Vec<Option<Arc<Segment>>>,
     runs: HashMap<usize, Planned>,
     /// Present if fragments are judged together with the first of their packet.
-    scouts: Option<FragmentLookahead>,
+    lookahead: Option<FragmentLookahead>,
     range: TimeRange,
     planner: Planner<'q>,
     scans: &'q ScanCache,
@@ -99,10 +99,10 @@ impl<'q> RunQueue<'q> {
             Some(Reverse((place(segment, at, 0), number, QueueStep::Plan)))
         };
         let spans = || segments.iter().map(|segment| segment.as_ref().and_then(|segment| segment.bounds));
-        let scouts = filters.link_fragments().then(|| FragmentLookahead::new(spans().collect()));
+        let lookahead = filters.link_fragments().then(|| FragmentLookahead::new(spans().collect()));
         Self {
             next: segments.iter().enumerate().filter_map(first).collect(),
-            scouts,
+            lookahead,
             segments,
             runs: HashMap::new(),
             range,
@@ -231,18 +231,18 @@ impl<'q> RunQueue<'q> {
         let walk = self.scans.covering(segment, stop).ok_or(ExtractError::Cancelled)?;
         let end = segment.medium.bytes();
         self.report.unreadable.extend(segment.damage(&walk));
-        if self.scouts.is_none() && self.chosen.is_some_and(|chosen| !chosen.may_be_in(&segment.name)) {
+        if self.lookahead.is_none() && self.chosen.is_some_and(|chosen| !chosen.may_be_in(&segment.name)) {
             return Ok((Vec::new(), false));
         }
         Ok((
             self.planner.runs_of_walk(walk.granules_within(segment.begin, end), segment.link_type),
-            self.scouts.is_some(),
+            self.lookahead.is_some(),
         ))
     }
 
     /// The fragments that decide about others in a segment.
     fn relevant(&mut self, number: usize, stop: &dyn Fn() -> bool) -> Result<Arc<Relevant>, ExtractError> {
-        let Some(mut scouts) = self.scouts.take() else { return Ok(Arc::default()) };
+        let Some(mut lookahead) = self.lookahead.take() else { return Ok(Arc::default()) };
         let (segments, segment_cache, use_index) = (&self.segments, self.segment_cache, self.use_index);
         let open = &mut |number: usize| match segments.get(number).and_then(Option::as_ref) {
             Some(segment) if segment.is_released() => {
@@ -250,8 +250,8 @@ impl<'q> RunQueue<'q> {
             }
             segment => Ok(segment.cloned()),
         };
-        let relevant = scouts.relevant(number, &mut self.planner, open, stop);
-        self.scouts = Some(scouts);
+        let relevant = lookahead.relevant(number, &mut self.planner, open, stop);
+        self.lookahead = Some(lookahead);
         relevant
     }
 

@@ -72,8 +72,8 @@ impl LiveIndexes {
     ) -> Result<Vec<Arc<Segment>>, ExtractError> {
         let mut divided = Vec::with_capacity(segments.len());
         for segment in segments {
-            let saves =
-                segment.index.is_none() && filters.outlook(segment.link_type) == LinkTypeVerdict::Depends;
+            let saves = segment.index.is_none()
+                && filters.link_type_verdict(segment.link_type) == LinkTypeVerdict::Depends;
             let new_builder = || new_builder(segment.link_type, &filters.ports);
             match if saves { self.index_of_front(&segment, new_builder, stop)? } else { None } {
                 Some(index) => divided.extend(segment.divided(index).map(Arc::new)),
@@ -179,7 +179,7 @@ impl LiveIndex {
             if self.indexes.len() == REMEMBERED_MAX {
                 self.indexes.remove(0);
             }
-            self.indexes.push(Arc::new(Index::open(Map::held(bytes)).ok()?));
+            self.indexes.push(Arc::new(Index::open(Map::from_bytes(bytes)).ok()?));
         }
         self.indexes.last().cloned()
     }

@@ -119,7 +119,7 @@ mod tests {
             writer.write(&header, &vec![0; caplen as usize]).unwrap();
         }
         let segment = writer.finish().unwrap();
-        let medium = Medium::mapped(Map::held(segment.clone()));
+        let medium = Medium::mapped(Map::from_bytes(segment.clone()));
         let cut = medium.front(medium.bytes() - 1);
         let walk = Scan::default().extended(&cut, &|| false).unwrap();
         for part in [0, 1000, 300_000] {

@@ -121,7 +121,7 @@ impl SegmentCache {
     /// stat(2) of each day's folder.
     pub(crate) fn listed(&self) -> (Vec<(SegmentName, SegmentState)>, Vec<Damage>) {
         let mut watcher = locked(&self.watcher);
-        watcher.look(self.evictions.load(Ordering::Relaxed));
+        watcher.refresh(self.evictions.load(Ordering::Relaxed));
         let unlisted = watcher.unlisted().map(|at| Damage::needed(self.store.part(&at.path), &*at.reason));
         let damaged = unlisted.chain(identity_damage(&self.store)).collect();
         (watcher.segments().collect(), damaged)

@@ -25,7 +25,7 @@ pub struct SumsFile {
 impl SumsFile {
     /// Bytes in memory.
     pub fn held(bytes: Vec<u8>, hour: Hour) -> Self {
-        Self { map: Map::held(bytes), what: "memory", hour, opened: None }
+        Self { map: Map::from_bytes(bytes), what: "memory", hour, opened: None }
     }
 
     /// Maps a file of an hour.

@@ -53,7 +53,7 @@ pub(crate) fn recognise(datagram: &[u8], ports: [u16; 2]) -> Recognition {
     if application.is_none() && !may_be_dns() {
         return Recognition::Nothing;
     }
-    judge(datagram, application.unwrap_or("dns"))
+    recognise_message(datagram, application.unwrap_or("dns"))
 }
 
 /// Judges the front of a TCP stream between DNS's ports, where a length stands before each message.
@@ -64,13 +64,13 @@ pub(crate) fn recognise_stream(bytes: &[u8], application: &'static str, is_last:
         return Recognition::Nothing;
     }
     match cursor.take(len) {
-        Some(message) => judge(message, application),
-        None if is_last => judge(cursor.0, application),
+        Some(message) => recognise_message(message, application),
+        None if is_last => recognise_message(cursor.0, application),
         None => Recognition::More,
     }
 }
 
-fn judge(message: &[u8], application: &'static str) -> Recognition {
+fn recognise_message(message: &[u8], application: &'static str) -> Recognition {
     let Some(dns) = read(message) else { return Recognition::Nothing };
     // With multicast, everyone answers: another sender's response is another conversation.
     let is_whole = dns.response_code.is_some() || application != "dns";

@@ -138,7 +138,7 @@ impl LaneSegment {
     }
 
     /// Adds a block at its end.
-    pub fn give(&mut self, mut block: Block, at: Timestamp) {
+    pub fn push_block(&mut self, mut block: Block, at: Timestamp) {
         block.given_at = at;
         self.given.extend(&block);
         self.blocks.push_back((block, WriteProgress::Waiting));

@@ -29,7 +29,7 @@ impl Guard {
     }
 
     /// Checks, unless the last check is too recent, and restores missing parts.
-    pub fn look(&mut self, now_ns: u64) -> GuardReport {
+    pub fn check(&mut self, now_ns: u64) -> GuardReport {
         let mut found = GuardReport::default();
         if now_ns.saturating_sub(self.looked_ns) < LOOK_INTERVAL_NS {
             return found;
@@ -52,7 +52,7 @@ impl Guard {
     }
 
     /// Publishes in the store the reason that nothing can be written, or that writing works.
-    pub fn tell(&self, trouble: Option<&str>) {
-        self.lock.tell(trouble);
+    pub fn publish_trouble(&self, trouble: Option<&str>) {
+        self.lock.publish_trouble(trouble);
     }
 }

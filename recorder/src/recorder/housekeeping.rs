@@ -58,7 +58,7 @@ impl Worker for Housekeeping {
             return self.end(now, tries);
         }
         if let HousekeepingPhase::Begin = self.phase {
-            self.tend();
+            self.maintain_store();
             self.phase = HousekeepingPhase::Recording;
         }
         // Read before the queue: what was sent before the end is in it.
@@ -72,7 +72,7 @@ impl Worker for Housekeeping {
             self.second(now, passed_ns);
         }
         if is_end {
-            self.tend();
+            self.maintain_store();
             return self.end(now, 0);
         }
         NextTurn::At(now.after(PATIENCE))
@@ -155,7 +155,7 @@ impl Housekeeping {
         status.bits_per_second = last_second.bytes as f64 * 8.0 * per_second;
         drop(status);
         if self.seconds.is_multiple_of(TEND_INTERVAL_SECONDS) {
-            self.tend();
+            self.maintain_store();
         }
     }
 
@@ -203,7 +203,7 @@ impl Housekeeping {
     /// Restores missing parts of the store, makes room ahead, and publishes the reason that nothing can be written, if any. Ends
     /// the recording if the store is gone.
     fn look_after_store(&mut self, now: Now) {
-        let found = self.guard.look(now.monotonic_ns);
+        let found = self.guard.check(now.monotonic_ns);
         found.events.into_iter().for_each(|event| self.log(now, event));
         found.notices.into_iter().for_each(|notice| self.shared.notice(notice));
         if let Some(reason) = found.end {
@@ -213,13 +213,13 @@ impl Housekeeping {
             self.shared.notice(format!("removing old segments: {error}"));
         }
         let trouble = self.shared.update_trouble();
-        self.guard.tell(trouble.as_deref());
+        self.guard.publish_trouble(trouble.as_deref());
     }
 
-    fn tend(&self) {
+    fn maintain_store(&self) {
         let no_room = self.keeper.lacks_room();
         self.shared.status().no_room = no_room;
-        match self.keeper.tend() {
+        match self.keeper.enforce_limits() {
             Ok(usage) => self.shared.status().usage = usage,
             Err(error) => self.shared.notice(format!("removing old segments: {error}")),
         }

@@ -373,7 +373,7 @@ impl Importer<'_, '_> {
         let now = self.platform.clock.now();
         let mut is_failing = false;
         let mut events: Vec<Event> = self.expired.try_iter().collect();
-        let found = self.guard.look(now.monotonic_ns);
+        let found = self.guard.check(now.monotonic_ns);
         events.extend(found.events);
         result.notices.extend(found.notices);
         if found.end.is_some() {

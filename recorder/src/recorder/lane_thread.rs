@@ -159,7 +159,7 @@ impl LaneThread {
     }
 
     /// Logs an event of the source, if it has lanes.
-    fn tell(&self, event: impl FnOnce(u16) -> Event) {
+    fn log_event(&self, event: impl FnOnce(u16) -> Event) {
         if let Some(lane) = self.lanes.number() {
             let _ = self.events.send(event(lane));
         }
@@ -173,7 +173,7 @@ impl LaneThread {
             let _ = self.events.send(Event::CaptureDrops { file, interface, dropped, from, to });
         }
         for text in self.source.take_notices() {
-            self.tell(|lane| Event::Note { lane, text: text.clone() });
+            self.log_event(|lane| Event::Note { lane, text: text.clone() });
             self.shared.notice(text);
         }
         for change in self.source.take_changes() {
@@ -184,7 +184,7 @@ impl LaneThread {
             if let PeerChange::Disconnected { turned_away: Some(words), .. } = &change {
                 self.shared.notice(words.clone());
             }
-            self.tell(|lane| match change {
+            self.log_event(|lane| match change {
                 PeerChange::Connected { peer } => Event::Connected { lane, peer },
                 PeerChange::Disconnected { peer, records, reason, .. } => {
                     Event::Disconnected { lane, peer, records, reason }
@@ -197,7 +197,7 @@ impl LaneThread {
         let reason = error.to_string();
         if self.down.is_none() {
             let worked_until = self.well;
-            self.tell(|lane| Event::Down { lane, reason: reason.clone(), worked_until });
+            self.log_event(|lane| Event::Down { lane, reason: reason.clone(), worked_until });
         }
         self.down = Some(reason);
     }
@@ -215,7 +215,7 @@ impl LaneThread {
 
     fn note_up(&mut self) {
         if self.down.take().is_some() {
-            self.tell(|lane| Event::Up { lane });
+            self.log_event(|lane| Event::Up { lane });
         }
     }
 

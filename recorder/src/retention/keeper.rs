@@ -135,7 +135,7 @@ impl Keeper {
         if self.has_plenty(&turn, wanted_bytes) {
             return Ok(());
         }
-        let looked = self.look()?;
+        let looked = self.measure()?;
         let fit = self.space(&turn, &looked).0.fit(self.most(&turn, &looked, wanted_bytes), 0);
         self.room_bytes.store(fit.map_or(SEGMENT_BYTES_MIN, |fit| fit.segment_bytes), Ordering::Relaxed);
         Ok(())
@@ -174,7 +174,7 @@ impl Keeper {
                 }
             }
         }
-        let looked = self.look().map_err(io::Error::other)?;
+        let looked = self.measure().map_err(io::Error::other)?;
         let (mut space, reason) = self.space(turn, &looked);
         let most = self.most(turn, &looked, wanted_bytes);
         let Some(fit) = space.fit(most, last_bytes) else {
@@ -243,7 +243,7 @@ impl Keeper {
         if self.budget_bytes.is_none() && self.available_bytes(turn) >= bytes {
             return Ok(());
         }
-        let looked = self.look().map_err(io::Error::other)?;
+        let looked = self.measure().map_err(io::Error::other)?;
         let (space, reason) = self.space(turn, &looked);
         let needed = bytes.saturating_add(space.over_bytes).saturating_sub(space.available_bytes);
         let suffices = needed == 0
@@ -254,7 +254,7 @@ impl Keeper {
 
     /// Removes segments that are too old or, since indexes have grown, over the budget; where the disk is smaller than the
     /// budget, also makes the room that the next segments will need.
-    pub fn tend(&self) -> Result<Usage, StoreError> {
+    pub fn enforce_limits(&self) -> Result<Usage, StoreError> {
         self.expire_old(&|_| false)?;
         let mut turn = self.turn();
         // Over the budget with nothing left to remove: what is being written stays, and is sealed before long.
@@ -262,7 +262,7 @@ impl Keeper {
             let _ = self.make_room_in(&mut turn, 0);
         }
         self.keep_ahead_in(&mut turn)?;
-        Ok(self.look()?.usage)
+        Ok(self.measure()?.usage)
     }
 
     /// Removes segments that are too old, except those spared.
@@ -271,7 +271,7 @@ impl Keeper {
         let _turn = self.turn();
         let now = self.clock.now().wall;
         let mut expired = Vec::new();
-        for segment in self.look()?.kept {
+        for segment in self.measure()?.kept {
             let written = self.store.written(&segment.name, now)?;
             if is_too_old(written, now, age_max) && !is_spared(&segment.name) {
                 expired.push(segment);
@@ -298,7 +298,7 @@ impl Keeper {
         if self.available_bytes(turn) >= wanted {
             return Ok(false);
         }
-        let looked = self.look()?;
+        let looked = self.measure()?;
         let (available, expirable) = (self.available_bytes(turn), expirable(&looked.kept));
         let all = available.saturating_add(expirable);
         let wanted = wanted.min((all / AHEAD_DIVISOR).max(with_index(SEGMENT_BYTES_MIN)));
@@ -313,7 +313,7 @@ impl Keeper {
         if self.budget_bytes.is_none() && self.free_bytes() >= least {
             return None;
         }
-        let looked = self.look().ok()?;
+        let looked = self.measure().ok()?;
         let (mut space, reason) = self.space(&turn, &looked);
         if reason == DISK_FULL {
             space.available_bytes = self.free_bytes();
@@ -457,7 +457,7 @@ impl Keeper {
     }
 
     /// Segments that could expire, oldest first, and the disk usage of everything.
-    fn look(&self) -> Result<Looked, StoreError> {
+    fn measure(&self) -> Result<Looked, StoreError> {
         let segments = self.store.segments()?;
         let is_open = |segment: &&ListedSegment| segment.state == SegmentState::Open;
         // A file system that cannot reserve shows an open segment's space only by the file's length.

@@ -126,7 +126,7 @@ fn nothing_goes_where_that_makes_no_room() {
     assert!(error.to_string().contains("raise the budget"), "{error}");
     assert!(keeper.lacks_room().is_some_and(|why| why.contains("raise the budget")));
     assert!(keeper.make_room(1).is_err());
-    keeper.tend().unwrap();
+    keeper.enforce_limits().unwrap();
     assert_eq!((left(&store), events.try_iter().count()), (names, 0));
 }
 
@@ -176,13 +176,13 @@ fn age_expires_what_is_old_also_where_its_name_is_of_the_future() {
     let (sender, _events) = queue(&Waker::default());
     let clock = Arc::new(ManualClock::new(Timestamp(5000)));
     let keeper = Keeper::new(store.clone(), None, Some(Duration::from_nanos(2500)), 1, clock.clone(), sender);
-    let usage = keeper.tend().unwrap();
+    let usage = keeper.enforce_limits().unwrap();
     assert_eq!((usage.segments, usage.oldest), (3, Some(names[2].opened)));
     assert!(left(&store).contains(&ahead), "it is as old as what it was first seen beside");
     clock.set_wall(Timestamp(7000));
     keeper.expire_old(&|name| *name == names[3]).unwrap();
     assert_eq!(left(&store), [names[3], ahead]);
     clock.set_wall(Timestamp(8000));
-    keeper.tend().unwrap();
+    keeper.enforce_limits().unwrap();
     assert_eq!(left(&store), []);
 }

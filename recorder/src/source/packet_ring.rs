@@ -81,7 +81,7 @@ impl PacketRing {
             });
         }
         // Only when all share the packets does any of them begin.
-        rings.iter_mut().try_for_each(Self::admit)?;
+        rings.iter_mut().try_for_each(Self::start_accepting)?;
         Ok(rings)
     }
 
@@ -132,9 +132,9 @@ impl PacketRing {
         self.untold.as_ref().map(SourceError::to_string)
     }
 
-    fn admit(&mut self) -> Result<(), SourceError> {
+    fn start_accepting(&mut self) -> Result<(), SourceError> {
         let Some(bound) = &mut self.bound else { return Ok(()) };
-        self.notices.extend(bound.admit(&self.config)?);
+        self.notices.extend(bound.start_accepting(&self.config)?);
         let interface = bound.hardware.interface;
         self.known_as = interfaces::name_of(interface).unwrap_or_else(|_| self.config.interface.clone());
         Ok(())
@@ -159,7 +159,7 @@ impl PacketRing {
     }
 
     /// Checks an interface that seems well, once per [`LOOK_INTERVAL`].
-    fn look(&mut self) -> Result<(), SourceError> {
+    fn check_interface(&mut self) -> Result<(), SourceError> {
         let now = self.clock.now();
         let Some(bound) = self.bound.as_ref().filter(|_| now.since(self.looked_ns) >= LOOK_INTERVAL) else {
             return Ok(());
@@ -244,7 +244,7 @@ impl PacketRing {
         let had_timestamps = self.has_hardware_timestamps();
         let before = self.bound.as_ref().map(|bound| bound.hardware.clone());
         let mut bound = Bound::open(&self.config, self.group.as_ref())?;
-        let notice = bound.admit(&self.config)?;
+        let notice = bound.start_accepting(&self.config)?;
         let name = &self.config.interface;
         self.notices.extend(notice);
         if had_timestamps && !bound.has_hardware_timestamps {
@@ -335,7 +335,7 @@ impl Source for PacketRing {
                 (true, _) => {}
                 // What waited in the ring, or packets of an interface that is back.
                 (false, true) => drop(self.come_back(false)),
-                (false, false) => self.look()?,
+                (false, false) => self.check_interface()?,
             }
             return Ok(Received::Packets(packets));
         }
@@ -343,7 +343,11 @@ impl Source for PacketRing {
             return self.receive_nothing();
         }
         if !self.wait(patience)? {
-            return if self.is_stopped { Ok(Received::Quiet) } else { self.look().map(|()| Received::Quiet) };
+            return if self.is_stopped {
+                Ok(Received::Quiet)
+            } else {
+                self.check_interface().map(|()| Received::Quiet)
+            };
         }
         if let Some(packets) = self.hand_over(take) {
             return Ok(Received::Packets(packets));

@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_block_is_the_part_of_a_range_that_is_there() {
-        let medium = Medium::mapped(Map::held((0..100).collect()));
+        let medium = Medium::mapped(Map::from_bytes((0..100).collect()));
         let front = medium.front(50);
         assert_eq!((medium.bytes(), front.bytes(), medium.front(1000).bytes()), (100, 50, 100));
         for (range, bytes) in [(0..10, 0..10), (40..60, 40..50), (50..60, 50..50), (70..u64::MAX, 50..50)] {

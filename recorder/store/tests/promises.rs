@@ -226,7 +226,7 @@ fn what_cannot_be_listed_is_an_error_and_not_empty() {
     store.write_index(&NAME, b"index").unwrap();
     Logbook::new(&store).append_entry(&up(1)).unwrap();
     let mut watcher = Watcher::new(&store);
-    assert!(watcher.look(1) && watcher.unlisted().count() == 0);
+    assert!(watcher.refresh(1) && watcher.unlisted().count() == 0);
     let day = store.sealed_path(&NAME).parent().unwrap().to_owned();
     let places =
         [(FileOperation::List, day.parent().unwrap().to_owned()), (FileOperation::List, day.clone())];
@@ -241,7 +241,7 @@ fn what_cannot_be_listed_is_an_error_and_not_empty() {
         assert_eq!((listing.segments.len(), listing.unlisted.len()), (0, 1), "{}", place.display());
         let is_file = place == store.sealed_path(&NAME);
         let mut watcher = Watcher::new(&store);
-        watcher.look(1);
+        watcher.refresh(1);
         assert_eq!(watcher.unlisted().count(), usize::from(!is_file), "names alone: {}", place.display());
     }
     files.set_faults(|operation, _| (operation == FileOperation::List).then_some(FileFault::Fails(EIO)));

@@ -128,7 +128,7 @@ fn a_verdict_on_a_set_holds_for_its_members() {
         let Some(filter) = expressions::filter(&expression, about.link_type) else { continue };
         for _ in 0..SETS_EACH {
             let set = Set::around(&mut random, &about);
-            let verdict = filter.program.judge(&set.description);
+            let verdict = filter.program.evaluate(&set.description);
             counts[verdict as usize] += 1;
             for _ in 0..if verdict == Verdict::Maybe { 1 } else { MEMBERS_EACH } {
                 let packet = set.draw(&mut random, &filter.program);
@@ -162,7 +162,7 @@ fn a_packet_known_whole_is_judged_as_the_interpreter_does() {
         } else {
             Verdict::Never
         };
-        let verdict = filter.program.judge(&description);
+        let verdict = filter.program.evaluate(&description);
         judged += 1;
         if packet.bytes.len() <= crate::DESCRIBED_BYTES_MAX {
             undecided += usize::from(verdict == Verdict::Maybe);
@@ -205,6 +205,6 @@ fn a_flow_is_decided_by_its_key() {
         ("ip6", Verdict::Never),
     ] {
         let filter = expressions::filter(expression, LinkType::ETHERNET).unwrap();
-        assert_eq!(filter.program.judge(&flow), expected, "`{expression}`");
+        assert_eq!(filter.program.evaluate(&flow), expected, "`{expression}`");
     }
 }

@@ -109,7 +109,7 @@ fn a_list_accepts_what_libpcap_accepts() {
             compared += 1;
             accepted += u32::from(verdicts[0]);
             if compared % 16 == 0 {
-                let judged = ours.judge(&exactly(packet));
+                let judged = ours.evaluate(&exactly(packet));
                 let is_contradicted = if verdicts[0] { Verdict::Never } else { Verdict::Always };
                 assert_ne!(judged, is_contradicted, "`{expression}`");
             }
@@ -131,9 +131,9 @@ fn thousands_of_hosts_take_no_worker() {
     }
     let mut anything = AbstractPacket::new();
     let begun = std::time::Instant::now();
-    program.judge(&anything);
+    program.evaluate(&anything);
     anything.describe_exactly(12, &[8, 0, 0x45]);
-    program.judge(&anything);
+    program.evaluate(&anything);
     program.terms(&anything);
     assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }

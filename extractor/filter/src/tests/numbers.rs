@@ -70,7 +70,7 @@ proptest! {
             let refined = a.refine(test, y, test.holds(x, y));
             prop_assert!(refined.is_some_and(|set| set.admits(x)), "{test:?} {refined:?}");
         }
-        if let Some(common) = a.learn(y, x & y) {
+        if let Some(common) = a.with_known_bits(y, x & y) {
             prop_assert!(common.admits(x));
         }
     }

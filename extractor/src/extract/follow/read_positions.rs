@@ -74,7 +74,7 @@ impl Known {
     }
 
     /// Lists the store, and opens the segments with more to read.
-    pub(crate) fn look(
+    pub(crate) fn update(
         &mut self,
         segment_cache: &SegmentCache,
         scans: &ScanCache,
@@ -82,7 +82,7 @@ impl Known {
         stop: &dyn Fn() -> bool,
     ) -> Result<Round, ExtractError> {
         self.looks = self.looks.wrapping_add(1);
-        if self.watcher.look(self.looks) {
+        if self.watcher.refresh(self.looks) {
             let is_whole = |name| self.reached.get(&name).is_some_and(|reached| reached.is_whole);
             self.pending = self.watcher.segments().filter(|(name, _)| !is_whole(*name)).collect();
         }
@@ -185,13 +185,13 @@ impl Round {
         let mut end = segment.medium.bytes();
         segment.begin = reached.end;
         if segment.index.is_none() {
-            let walk = scans.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
-            end = walk.end;
-            let rest = || walk.granules_from(reached.end);
+            let scan = scans.of(&segment, stop).ok_or(ExtractError::Cancelled)?;
+            end = scan.end;
+            let rest = || scan.granules_from(reached.end);
             let first = rest().map(|granule| granule.first).min();
             segment.bounds = first.zip(rest().map(|granule| granule.last).max());
             if segment.bounds.is_none() {
-                self.unreadable.extend(segment.damage(&walk));
+                self.unreadable.extend(segment.damage(&scan));
             }
         }
         let bounds = [reached.bounds, segment.bounds].into_iter().flatten();

@@ -125,7 +125,7 @@ impl StoreFile for SimHandle {
         let length = usize::try_from(bytes).map_err(io::Error::other)?;
         let mut held = vec![0; length];
         self.read_exact_at(&mut held, 0)?;
-        Ok(Map::held(held))
+        Ok(Map::from_bytes(held))
     }
 
     fn data_from(&self, offset: u64) -> io::Result<Option<Range<u64>>> {

@@ -80,7 +80,7 @@ impl Bound {
     }
 
     /// Starts accepting packets; returns a notice for the user, if there is one.
-    pub fn admit(&mut self, config: &RingConfig) -> Result<Option<String>, SourceError> {
+    pub fn start_accepting(&mut self, config: &RingConfig) -> Result<Option<String>, SourceError> {
         let failed = |error| refused(&config.interface, "attaching the capture filter", error);
         let duties = Duties {
             framing: self.hardware.framing,

@@ -155,7 +155,7 @@ impl StoreFile for File {
     }
 
     fn map(&self, bytes: u64) -> io::Result<Map> {
-        Map::of(self, bytes)
+        Map::from_file(self, bytes)
     }
 
     fn data_from(&self, offset: u64) -> io::Result<Option<Range<u64>>> {

@@ -99,14 +99,14 @@ impl HeldLock {
 }
 
 impl StoreLock {
-    fn held(&self) -> MutexGuard<'_, HeldLock> {
+    fn lock_state(&self) -> MutexGuard<'_, HeldLock> {
         // Consistent at every moment: a panic elsewhere does no harm.
         locked(&self.0)
     }
 
     /// Publishes the reason that nothing can be written, or that writing works again.
-    pub fn tell(&self, trouble: Option<&str>) {
-        let mut held = self.held();
+    pub fn publish_trouble(&self, trouble: Option<&str>) {
+        let mut held = self.lock_state();
         if held.trouble.as_deref() != trouble {
             held.trouble = trouble.map(str::to_owned);
             held.write();
@@ -116,7 +116,7 @@ impl StoreLock {
     /// Locks the store again where the lock's file has been removed; true if so.
     pub(super) fn renew(&self, store: &Store) -> Result<bool, StoreError> {
         let path = store.root.join(LOCK);
-        let mut held = self.held();
+        let mut held = self.lock_state();
         let identity = at(&path, held.file.status())?.identity;
         if at(&path, store.files.identity(&path))? == Some(identity) {
             return Ok(false);
@@ -152,7 +152,7 @@ mod tests {
         let store = Store::open_or_create(folder.path(), Timestamp(1), 7).unwrap();
         let lock = store.lock("record, process 7").unwrap();
         let said = |trouble: Option<&str>| {
-            lock.tell(trouble);
+            lock.publish_trouble(trouble);
             let writer = store.writer().unwrap().expect("somebody is in");
             assert_eq!(writer.holder, "record, process 7");
             writer.trouble

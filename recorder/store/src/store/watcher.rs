@@ -69,7 +69,7 @@ impl Watcher {
     /// Looks; true if the segments may differ from before. `period` is a number that rises, at most fifty times a second: within
     /// the period of a change and the next, the folder is listed at each look. Folders that could not be listed are tried again
     /// each time.
-    pub fn look(&mut self, period: u32) -> bool {
+    pub fn refresh(&mut self, period: u32) -> bool {
         let root = self.store.root.join(SEGMENTS);
         let (mut has_changed, fault) = match self.look_at_root(&root, period) {
             Ok(has_changed) => (has_changed, None),
@@ -81,7 +81,7 @@ impl Watcher {
         }
         self.root_fault = fault;
         for (date, day) in &mut self.days {
-            match day.look(&*self.store.files, &root.join(date), date, period) {
+            match day.refresh(&*self.store.files, &root.join(date), date, period) {
                 Ok(is_other) => {
                     has_changed |= is_other;
                     day.fault = None;
@@ -119,7 +119,7 @@ impl Watcher {
 }
 
 impl WatchedDay {
-    fn look(
+    fn refresh(
         &mut self,
         files: &dyn Files,
         folder: &Path,
@@ -177,7 +177,7 @@ mod tests {
         let mut period = 0;
         let mut look = || {
             period += 1;
-            (watcher.look(period), watcher.segments().collect::<Vec<_>>())
+            (watcher.refresh(period), watcher.segments().collect::<Vec<_>>())
         };
         assert_eq!(look(), (true, vec![]));
         let name =

@@ -51,7 +51,7 @@ enum MapBytes {
 
 impl Map {
     /// Maps the first `bytes` of `file`. Fails where it is shorter.
-    pub fn of(file: &File, bytes: u64) -> io::Result<Self> {
+    pub fn from_file(file: &File, bytes: u64) -> io::Result<Self> {
         let file_bytes = file.metadata()?.len();
         if bytes > file_bytes {
             let message = format!("it has {file_bytes} bytes, but should have at least {bytes}");
@@ -70,7 +70,7 @@ impl Map {
     }
 
     /// Bytes in memory.
-    pub fn held(bytes: Vec<u8>) -> Self {
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self { bytes: MapBytes::Held(bytes), ..Self::default() }
     }
 
@@ -102,17 +102,17 @@ impl Map {
 
     /// Reads only pages that [`Self::will_need`] asks for; the kernel does not read ahead by itself.
     pub fn read_as_told(&self) {
-        self.tell(ReadAdvice::AsTold, Advice::Random);
+        self.set_access_pattern(ReadAdvice::AsTold, Advice::Random);
     }
 
     /// Reads pages with those around them.
     pub fn read_around(&self) {
-        self.tell(ReadAdvice::Around, Advice::Normal);
+        self.set_access_pattern(ReadAdvice::Around, Advice::Normal);
     }
 
     /// Reads pages from front to back.
     pub fn read_in_order(&self) {
-        self.tell(ReadAdvice::InOrder, Advice::Sequential);
+        self.set_access_pattern(ReadAdvice::InOrder, Advice::Sequential);
     }
 
     /// Starts reading these bytes ahead, and returns at once.
@@ -121,7 +121,7 @@ impl Map {
     }
 
     /// Gives the kernel the access pattern, unless it is the one given last: each call stops all other threads that change maps.
-    fn tell(&self, reading: ReadAdvice, advice: Advice) {
+    fn set_access_pattern(&self, reading: ReadAdvice, advice: Advice) {
         if self.told.swap(reading as u8, Ordering::Relaxed) != reading as u8 {
             self.advise(advice, 0..self.len());
         }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_file_that_is_shortened_under_its_map_reads_as_zeros_and_says_so() {
         let file = pages(4);
-        let map = Map::of(&file, 4 * PAGE as u64).unwrap();
+        let map = Map::from_file(&file, 4 * PAGE as u64).unwrap();
         assert_eq!((map[0], map[3 * PAGE], map.has_lost()), (1, 4, false));
         file.set_len(2 * PAGE as u64).unwrap();
         assert_eq!((map[PAGE], map.has_lost()), (2, false), "nothing of what is gone was read");
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn many_lost_pages_are_one_lost_end_and_slots_are_used_again() {
         let file = pages(100);
-        let map = Map::of(&file, 100 * PAGE as u64).unwrap();
+        let map = Map::from_file(&file, 100 * PAGE as u64).unwrap();
         file.set_len(PAGE as u64).unwrap();
         for page in (1..100).rev() {
             assert_eq!(map[page * PAGE], 0);
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!((map[7], map.first_lost(0..100 * PAGE)), (1, Some(PAGE)));
         drop(map);
         let whole = pages(100);
-        let map = Map::of(&whole, 100 * PAGE as u64).unwrap();
+        let map = Map::from_file(&whole, 100 * PAGE as u64).unwrap();
         map.touch(0..map.len());
         assert!(!map.has_lost() && map[99 * PAGE] == 100);
     }
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn threads_that_lose_the_same_pages_all_know() {
         let file = pages(64);
-        let map = Map::of(&file, 64 * PAGE as u64).unwrap();
+        let map = Map::from_file(&file, 64 * PAGE as u64).unwrap();
         file.set_len(0).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
