@@ -1,12 +1,18 @@
 //! The catalog answers for flows whose packets are gone what the indexes answered while they were there.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use netrewind_catalog_tantivy::TantivyCatalog;
+use netrewind_extractor::flows::{FlowQuery, SummaryQuery};
+use netrewind_extractor::{Control, Extractor, NoControl, Options, Query};
+use netrewind_store::Store;
 use serde_json::Value;
 
 use crate::support::packets::{Packet, assert_same as assert_same_packets, read_pcap, write_pcap};
@@ -402,6 +408,72 @@ fn what_hours_add_up_to_is_what_their_packets_do() {
                 assert_eq!(found, wanted, "of what has expired");
             }
         }
+    }
+}
+
+/// Shortens a file when it is asked for the `at`th time whether to give up.
+struct Shortens<'f> {
+    file: &'f Path,
+    at: u32,
+    asked: Cell<u32>,
+}
+
+impl Control for Shortens<'_> {
+    fn cancelled(&self) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        if self.asked.get() == self.at {
+            let file = std::fs::OpenOptions::new().write(true).open(self.file).expect("a file");
+            file.set_len(100).expect("shortened");
+        }
+        false
+    }
+}
+
+/// A summary and a list of everything, but for how they were found out; and whether they say that sums could not be read.
+fn summary_and_list(extractor: &Extractor, control: &mut dyn Control) -> (Value, bool) {
+    let query = Query::default();
+    let summary = extractor.summary(&query, &SummaryQuery::default(), control).expect("a summary");
+    let list = extractor.flows(&query, &FlowQuery::default(), control).expect("a list");
+    let damaged = summary.completeness.damaged.iter().chain(&list.completeness.damaged);
+    let is_told = damaged.filter(|damage| damage.is_needed).count() > 0;
+    let mut answers =
+        [serde_json::to_value(summary), serde_json::to_value(list)].map(|json| json.expect("JSON"));
+    for answer in &mut answers {
+        for member in ["work", "completeness"] {
+            answer.as_object_mut().expect("an object").remove(member);
+        }
+    }
+    (Value::from(answers.to_vec()), is_told)
+}
+
+/// Whenever sums are cut short: before they are opened, records are read instead; afterwards, the answer says so.
+#[test]
+fn sums_that_are_shortened_while_they_are_read_are_told_of() {
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = recorded(folder.path(), &packets(&mut rng, 3));
+    catalogue(&path);
+    let store = Store::open_to_read(&path).expect("a store");
+    let options = Options { catalog: Some(Arc::new(TantivyCatalog)), ..Options::default() };
+    let extractor = Extractor::new(store, options);
+    let (wanted, is_told) = summary_and_list(&extractor, &mut NoControl);
+    assert!(!is_told);
+    for file in [of_catalog(&path, "rollup").remove(1), of_catalog(&path, "seam").remove(0)] {
+        let bytes = std::fs::read(&file).expect("sums");
+        let mut told = 0;
+        for at in 1.. {
+            let mut control = Shortens { file: &file, at, asked: Cell::new(0) };
+            let (found, is_told) = summary_and_list(&extractor, &mut control);
+            assert!(is_told || found == wanted, "{} shortened at {at}: {found}", file.display());
+            told += u32::from(is_told);
+            // Maps of the file stay as they are: another takes its place.
+            std::fs::remove_file(&file).expect("removed");
+            std::fs::write(&file, &bytes).expect("written");
+            if control.asked.get() < at {
+                break;
+            }
+        }
+        assert!(told > 0, "{} was never shortened while it was read", file.display());
     }
 }
 
