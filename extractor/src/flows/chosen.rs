@@ -118,7 +118,7 @@ impl Chosen {
             key.is_some_and(|key| self.has_key(segment, &key))
         };
         let flows = index.flow_count() as usize;
-        let is_worth_it = |keys: &Keys| keys.len().saturating_mul(LOOKUP_COSTS_FLOWS) <= flows;
+        let is_worth_it = |keys: &Keys| keys.count().saturating_mul(LOOKUP_COSTS_FLOWS) <= flows;
         let looked_up: Result<Option<Vec<u32>>, IndexError> = match self.parts.by_segment.get(segment) {
             Some(keys) if !self.parts.in_hours.contains(segment) && is_worth_it(keys) => keys.flows_in(index),
             _ => Ok(None),

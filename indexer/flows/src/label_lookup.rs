@@ -82,7 +82,7 @@ impl Keys {
     }
 
     /// Number of conversations.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.keys.len()
     }
 

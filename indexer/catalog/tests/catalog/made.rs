@@ -167,8 +167,8 @@ impl Catalog for Held {
         _: Timestamp,
         take: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), String> {
-        let documents = self.0.get(&manifest.hour).into_iter().flatten();
-        let _ = documents.map(|document| take(document)).all(|goes_on| goes_on);
+        let mut documents = self.0.get(&manifest.hour).into_iter().flatten();
+        let _ = documents.all(|document| take(document));
         Ok(())
     }
 }
