@@ -8,14 +8,14 @@ pub(crate) mod hint;
 
 use netrewind_store::{Drops, LinkType, Timestamp};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::query::Query;
 use completeness::{Asked, Completeness, ReachedLimit, RejectedIndex};
 use hint::Hint;
 
 /// Result of an extraction.
-#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Answer {
     /// Packets in it.
     pub packets: u64,
@@ -31,14 +31,14 @@ pub struct Answer {
     pub rejected_indexes: Vec<RejectedIndex>,
     /// For an empty answer: a changed query that would find packets ([`crate::Extractor::hint`]).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub hint: Option<Hint>,
     /// Work done for it.
     pub work: Work,
     /// Packets received and dropped by each interface in the range, if the sink asks for them ([`crate::Wants::interfaces`]):
     /// in the order of [`crate::Preface::interfaces`].
     #[serde(skip)]
-    #[schema(ignore)]
+    #[cfg_attr(feature = "schema", schema(ignore))]
     pub interfaces: Vec<InterfaceAccount>,
 }
 
@@ -55,7 +55,8 @@ impl Answer {
 }
 
 /// Outcome of reassembling tunnels' packets from fragments in a decapsulated answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReassemblyAccount {
     /// Packets reassembled from fragments.
     pub packets: u64,
@@ -100,7 +101,8 @@ impl ReassemblyAccount {
 }
 
 /// Work done for an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Work {
     /// Segments in the store.
     pub segments: u64,
@@ -137,7 +139,8 @@ pub struct InterfaceAccount {
 }
 
 /// Bounds of an answer's size, known before anything is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Estimate {
     /// Lower bound of the packets in the answer.
     pub packets_min: u64,

@@ -21,7 +21,6 @@ pub struct Summary {
     /// Times in it in which nothing was recorded.
     gaps: u64,
     /// Packets dropped in it while recording.
-    #[schema(value_type = netrewind_extractor::DropsSchema)]
     dropped: Drops,
     /// Part of the range whose packets have expired.
     no_longer_kept: Option<Span>,

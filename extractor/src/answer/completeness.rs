@@ -5,7 +5,6 @@ use std::fmt::Write;
 use netrewind_store::time::{HOUR_NS, Span};
 use netrewind_store::{Drops, SegmentName, Store, Timestamp};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::query::Query;
 
@@ -16,7 +15,8 @@ pub const LISTED_MAX: usize = 1000;
 pub(crate) const VEILED_NS: u64 = HOUR_NS;
 
 /// Time that an answer covers, and everything it lacks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Completeness {
     /// The range as asked: absent ends were left open.
     pub asked: Asked,
@@ -26,13 +26,12 @@ pub struct Completeness {
     /// Parts of it in which nothing was recorded, in order of time.
     pub gaps: Vec<Gap>,
     /// Packets received but not written in it, according to the logbook's lines for each second.
-    #[schema(value_type = crate::schema::DropsSchema)]
     pub dropped: Drops,
     /// Part of the range whose packets have expired.
     pub no_longer_kept: Option<Span>,
     /// Reason why nothing in the range is kept; absent if something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub nothing_kept: Option<String>,
     /// Parts of segments that could not be read.
     pub unreadable: Vec<Unreadable>,
@@ -51,10 +50,11 @@ pub struct Completeness {
 }
 
 /// An index that was bypassed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RejectedIndex {
     /// Whose index it is.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub segment: SegmentName,
     /// Defect found in it.
     pub reason: String,
@@ -63,7 +63,8 @@ pub struct RejectedIndex {
 }
 
 /// Completeness of the part of an answer that one recorder gave.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RecorderCompleteness {
     /// Its host and port.
     pub recorder: String,
@@ -86,34 +87,37 @@ impl RecorderCompleteness {
 }
 
 /// The range of a query.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Asked {
     /// Earliest timestamp.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub from: Option<Timestamp>,
     /// End of the range, exclusive.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub to: Option<Timestamp>,
 }
 
 /// A time in which nothing was recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Gap {
     /// Start of the gap.
-    #[schema(value_type = String, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub from: Timestamp,
     /// End of the gap, exclusive.
-    #[schema(value_type = String, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub to: Timestamp,
     /// Reason for the gap, for a person.
     pub reason: String,
 }
 
 /// A part of a segment that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Unreadable {
     /// The segment.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub segment: SegmentName,
     /// Offset of the first byte that could not be read.
     pub offset: u64,
@@ -122,7 +126,8 @@ pub struct Unreadable {
 }
 
 /// A part of the store, beside segments, that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Damage {
     /// Damaged part: a path within the store.
     pub part: String,
@@ -134,7 +139,8 @@ pub struct Damage {
 }
 
 /// The limit that ended an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ReachedLimit {
     /// [`crate::AnswerLimits::packets`].

@@ -1,16 +1,16 @@
 //! Hint that comes with an empty answer: another way to ask.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::query::{Query, ViewMode};
 
 /// Another view of packets with which an empty answer would have packets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Hint {
     /// Query with this view: `inner`, `outer` or `any`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, nullable = false, required = false)]
+    #[cfg_attr(feature = "schema", schema(value_type = String, nullable = false, required = false))]
     pub view: Option<ViewMode>,
     /// Query with `ignore_vlan`, as if packets had no VLAN tags.
     pub ignore_vlan: bool,

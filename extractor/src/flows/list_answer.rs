@@ -10,7 +10,6 @@ use netrewind_flows::top_flows::{FlowSort, TopFlows};
 use netrewind_flows::totals::Totals;
 use netrewind_store::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::joining::GatherOutcome;
 use crate::{Completeness, Hint, Query, RejectedIndex, Work};
@@ -115,12 +114,13 @@ impl std::str::FromStr for PageCursor {
 netrewind_store::serde_as_text!(PageCursor);
 
 /// A page of conversations.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FlowAnswer {
     /// In the order asked for.
     pub flows: Vec<Conversation>,
     /// Cursor of the next page; absent on the last page.
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub next: Option<PageCursor>,
     /// Totals of all conversations of the range, including those of other pages.
     pub totals: Totals,
@@ -132,7 +132,7 @@ pub struct FlowAnswer {
     pub rejected_indexes: Vec<RejectedIndex>,
     /// For an empty list: a changed query that would find conversations ([`crate::Extractor::hint`]).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub hint: Option<Hint>,
     /// Work done for it.
     pub work: Work,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use netrewind_catalog::rollup::aggregate::{Aggregate, TOP_KEPT};
 use netrewind_catalog::rollup::top::top_of;
@@ -58,13 +57,14 @@ impl Default for SummaryQuery {
 }
 
 /// Summary of a range of time.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FlowSummary {
     /// Start of the range; an open start stands for the oldest packet kept. Absent if nothing is kept.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub from: Option<Timestamp>,
     /// End of the range; an open end stands for the newest packet.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub to: Option<Timestamp>,
     /// Width of the series' buckets.
     pub bucket_seconds: u64,
@@ -93,7 +93,8 @@ pub struct FlowSummary {
 }
 
 /// The top lists: the most bytes first.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Top {
     /// Addresses.
     pub hosts: Vec<HostCount>,
@@ -106,10 +107,11 @@ pub struct Top {
 }
 
 /// Traffic of a host, sent and received.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HostCount {
     /// Its address.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub address: IpAddr,
     /// Packets from it and to it.
     pub packets: u64,
@@ -124,7 +126,8 @@ pub struct HostCount {
 }
 
 /// Traffic to and from a server port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PortCount {
     /// `tcp`, `udp`...
     pub protocol: String,
@@ -136,7 +139,8 @@ pub struct PortCount {
 }
 
 /// Traffic of an application.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ApplicationCount {
     /// Name of the service, or of the protocol if no service is known.
     pub name: String,
@@ -148,13 +152,14 @@ pub struct ApplicationCount {
 }
 
 /// Traffic between two hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Edge {
     /// The lesser address.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub a: IpAddr,
     /// The greater.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub b: IpAddr,
     /// Packets both ways.
     pub packets: u64,

@@ -8,7 +8,6 @@ use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::store::{ListedSegment, StoreListing, Unlisted};
 use netrewind_store::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::answer::completeness::{Damage, identity_damage};
 use crate::history::logbook_damage::part_and_reason;
@@ -19,14 +18,15 @@ use super::overview_cache::OverviewCache;
 const INDEX_HEAD_BYTES: u64 = 4096;
 
 /// A store at a glance.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Overview {
     /// Its folder.
     pub store: String,
     /// Id that distinguishes it from other stores.
     pub id: String,
     /// Time of its creation.
-    #[schema(value_type = String, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub created: Timestamp,
     /// Process that writes to it now.
     pub writer: Option<String>,
@@ -41,21 +41,20 @@ pub struct Overview {
     /// Disk space of everything in the store, in bytes.
     pub disk_bytes: u64,
     /// The earliest packet kept.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub rewind_to: Option<Timestamp>,
     /// The latest packet kept.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub newest: Option<Timestamp>,
     /// Catalog of conversations; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub catalog: Option<CatalogOverview>,
     /// Mean over the last ten seconds, while a recorder is running.
     pub packets_per_second: Option<f64>,
     /// Their bits.
     pub bits_per_second: Option<f64>,
     /// Packets dropped in the last 24 hours.
-    #[schema(value_type = crate::schema::DropsSchema)]
     pub dropped_last_day: Drops,
     /// Highest fill level of a lane's kernel ring in the last 24 hours, from 0 to 1, if packets came through one: at 1 the
     /// kernel drops packets.
@@ -146,7 +145,8 @@ impl Overview {
 }
 
 /// The catalog of conversations at a glance.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CatalogOverview {
     /// Hours that it has.
     pub hours: u64,
@@ -157,10 +157,10 @@ pub struct CatalogOverview {
     /// Their disk space, in bytes.
     pub disk_bytes: u64,
     /// The earliest packet that they count.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub from: Option<Timestamp>,
     /// The latest.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub to: Option<Timestamp>,
 }
 
@@ -197,18 +197,19 @@ impl CatalogOverview {
 }
 
 /// A segment at a glance.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SegmentOverview {
     /// Its name: the time of its opening, and its lane.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub name: SegmentName,
     /// `open` while it is being written, then `sealed`.
     pub state: &'static str,
     /// The earliest packet in it.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub first: Option<Timestamp>,
     /// The latest packet in it.
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub last: Option<Timestamp>,
     /// Bytes of the file; of an open one this includes space that is only reserved.
     pub file_bytes: u64,

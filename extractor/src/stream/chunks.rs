@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use netrewind_flows::conversation::{Conversation, FlowEnd, protocol_number};
 use netrewind_store::Timestamp;
 use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
 
 /// An end of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +42,8 @@ impl Ends {
 }
 
 /// Speaker in a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Speaker {
     /// [`Ends::client`].
@@ -63,25 +63,27 @@ impl Speaker {
 }
 
 /// Bytes sent by one end before the other sends; or one datagram.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Chunk {
     /// Sender.
     pub from: Speaker,
     /// Capture time of its first byte.
-    #[schema(value_type = String, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub at: Timestamp,
     /// Bytes of the stream missing before these.
     #[serde(skip_serializing_if = "is_zero")]
-    #[schema(required = false)]
+    #[cfg_attr(feature = "schema", schema(required = false))]
     pub missing: u64,
     /// Content; in JSON as base64 (RFC 4648).
     #[serde(serialize_with = "as_base64")]
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub bytes: Vec<u8>,
 }
 
 /// A conversation's payload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Stream {
     /// In the order in which it was sent.
     pub chunks: Vec<Chunk>,

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use netrewind_packet::protocol;
 use netrewind_store::Timestamp;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::encapsulation::Encapsulations;
 use crate::key::FlowKey;
@@ -16,17 +15,18 @@ use crate::template_facts::FlowKeyKind;
 use crate::tunnel_record::TunnelRecord;
 
 /// A conversation: all packets between two ends. Ends have no address if the packets have no IP header.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Conversation {
     /// Finds it again.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub id: FlowId,
     /// Its earliest packet of the answer.
-    #[schema(value_type = String, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub first: Timestamp,
     /// Its latest.
-    #[schema(value_type = String, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub last: Timestamp,
     /// `tcp`, `udp`, `icmp`..., or the number of the IP protocol; without IP `arp`..., or the EtherType as `0x88cc`.
     pub protocol: String,
@@ -45,11 +45,11 @@ pub struct Conversation {
     pub server_bytes: u64,
     /// TCP properties.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub tcp: Option<TcpRecord>,
     /// ICMP type and code, for ICMP and ICMPv6.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub icmp: Option<Icmp>,
     /// True if some packets are IP fragments; for conversations without ports all are later ones.
     pub fragments: bool,
@@ -83,10 +83,11 @@ impl Conversation {
 }
 
 /// One end of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FlowEnd {
     /// Absent if there is no IP header.
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub address: Option<IpAddr>,
     /// Absent if there are no ports.
     pub port: Option<u16>,
@@ -94,7 +95,8 @@ pub struct FlowEnd {
 
 /// TCP properties of a conversation. Round-trip time, retransmissions and out-of-order segments are counted over whole segments
 /// of the store, including packets that the filter or the range leaves out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TcpRecord {
     /// TCP flags that the client has sent, as letters of `FSRPAUEC`.
     pub client_flags: String,
@@ -117,7 +119,8 @@ pub struct TcpRecord {
 }
 
 /// State of a TCP connection, and how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TcpState {
     /// It has not ended, and was not idle for long when the range ended.
@@ -146,7 +149,8 @@ impl TcpState {
 }
 
 /// ICMP type and code of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Icmp {
     /// Their type; the request's, if there are replies.
     #[serde(rename = "type")]

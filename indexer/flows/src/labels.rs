@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use netrewind_index::LabelKey;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::key::FlowKey;
 use crate::label_texts::LabelTexts;
@@ -12,7 +11,8 @@ use crate::part::FlowCounters;
 use crate::services;
 
 /// Application and labels of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FlowLabels {
     /// Protocol that the first bytes show, such as `tls`; else the usual protocol of the server's port.
     pub application: String,
@@ -25,7 +25,8 @@ pub struct FlowLabels {
 }
 
 /// One text or several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum LabelValue {
     /// One.

@@ -4,7 +4,6 @@ use netrewind_index::{Flow, Second};
 use netrewind_store::Timestamp;
 use netrewind_store::time::{DAY_SECONDS, SECOND_NS, Span};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 /// The most buckets of a series.
 pub const BUCKETS_MAX: usize = 4096;
@@ -15,10 +14,11 @@ const WIDTHS: [u64; 20] = [
 ];
 
 /// Packets received within one bucket of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Point {
     /// Start of the bucket; it ends where the next one begins.
-    #[schema(value_type = String, format = "date-time")]
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub at: Timestamp,
     /// Packets of the answer.
     pub packets: u64,

@@ -1,13 +1,13 @@
 //! Totals of conversations.
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::heavy_hitters::Weight;
 use crate::part::FlowCounters;
 
 /// Totals of conversations. Sums stop at the greatest number: records of a damaged file may claim any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Totals {
     /// Packets of the answer.
     pub packets: u64,

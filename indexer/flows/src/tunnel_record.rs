@@ -4,20 +4,20 @@ use std::net::IpAddr;
 
 use netrewind_packet::tunnel::{LayerKind, Tunnel, TunnelKind};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 /// A tunnel that packets came through.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TunnelRecord {
     /// `vxlan`, `gre`...
     pub kind: &'static str,
     /// VNI, key, session, TEID or label, depending on the kind.
     pub id: Option<u32>,
     /// Source address of the IP header that carries it; absent if Ethernet carries it.
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub source: Option<IpAddr>,
     /// Its destination.
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub destination: Option<IpAddr>,
 }
 

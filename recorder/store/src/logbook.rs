@@ -16,14 +16,17 @@ pub use check::{Fault, check_day};
 pub use pace::{LaneLoad, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
 pub use reading::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read, read_day, read_day_from};
 
-/// Packets received but not written, by reason.
+/// Packets received but not written, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Drops {
-    /// The kernel's ring was full, or the kernel had no room for other reasons.
+    /// Packets dropped by the kernel because its ring was full; absent: none.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u64>))]
     #[serde(skip_serializing_if = "is_zero")]
     pub kernel: u64,
-    /// The disk was full or failed.
+    /// Packets dropped by the recorder because the disk was full or failed; absent: none.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u64>))]
     #[serde(skip_serializing_if = "is_zero")]
     pub disk: u64,
 }
