@@ -7,13 +7,3 @@ use netrewind_store::clock::{Clock, SystemClock};
 pub fn now() -> Timestamp {
     SystemClock::new().now().wall
 }
-
-/// The wall clock, for the service.
-#[derive(Debug)]
-pub struct ServiceClock;
-
-impl netrewind_http::Clock for ServiceClock {
-    fn now(&self) -> Timestamp {
-        now()
-    }
-}

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use netrewind_extractor::{Extractor, Options};
 use netrewind_http::access::Admission;
-use netrewind_http::tls::Tls;
-use netrewind_http::{Clock, Server, Service as HttpService, ServiceLimits, router};
-use netrewind_store::Timestamp;
+use netrewind_http::tls::TlsFiles;
+use netrewind_http::{Server, Service as HttpService, ServiceLimits, router};
+use netrewind_store::clock::SystemClock;
 use serde_json::Value;
 
 use crate::access::certificate;
@@ -226,21 +226,13 @@ fn over_tls_an_answer_of_a_service_that_dies_is_an_error() {
     assert_eq!(again.status.code(), Some(3), "nobody is there any more");
 }
 
-struct WallClock;
-impl Clock for WallClock {
-    fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        Timestamp(u64::try_from(since.as_nanos()).expect("before 2554"))
-    }
-}
-
 /// A service in this process, whose clients may take nothing for half a second.
-fn impatient(store: &str, tls: Option<Tls>) -> (Arc<HttpService>, Server) {
+fn impatient(store: &str, tls: Option<TlsFiles>) -> (Arc<HttpService>, Server) {
     let store = netrewind_store::Store::open(Path::new(store)).expect("a store");
     let limits = ServiceLimits { stall_time_max: Duration::from_millis(500), ..ServiceLimits::default() };
     let extractor = Arc::new(Extractor::new(store, Options::default()));
-    let service = Arc::new(HttpService::new(extractor, Arc::new(WallClock), limits, None));
-    let admission = Admission { access: None, is_encrypted: tls.is_some(), origins: Vec::new() };
+    let service = Arc::new(HttpService::new(extractor, Arc::new(SystemClock::new()), limits, None));
+    let admission = Admission { authenticator: None, is_encrypted: tls.is_some(), origins: Vec::new() };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let routes = router(Arc::clone(&service), admission);
     let server = Server::start(Arc::clone(&service), routes, vec![listener], tls).expect("it starts");
@@ -253,7 +245,7 @@ fn a_client_that_takes_nothing_is_cut_in_plain_and_over_tls() {
     let store = store(folder.path(), 20_000, 1400);
     let (certificate, key) = certificate(folder.path());
     for (scheme, version) in [("http", "--http1.1"), ("https", "--http1.1"), ("https", "--http2")] {
-        let tls = Tls::open(Path::new(&certificate), Path::new(&key)).expect("a certificate");
+        let tls = TlsFiles::open(Path::new(&certificate), Path::new(&key)).expect("a certificate");
         let (service, server) = impatient(&store, Some(tls).filter(|_| scheme == "https"));
         let url = format!("{scheme}://localhost:{}{PACKETS}", server.addresses()[0].port());
         // What it writes into a pipe that nobody empties it does not take.

@@ -3,14 +3,13 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use netrewind_http::access::{Access, Admission, KEY_BYTES, Moment};
+use netrewind_http::access::{Admission, Authenticator, KEY_BYTES};
 use netrewind_http::audit::{Audit, AuditError, AuditFile};
-use netrewind_http::tls::Tls;
+use netrewind_http::tls::TlsFiles;
 use netrewind_store::Store;
+use netrewind_store::clock::Now;
 
-use crate::clock;
 use crate::outcome::Failure;
 
 /// Access to the service, and the audit of it.
@@ -63,26 +62,25 @@ impl AccessArguments {
         )))
     }
 
-    /// Rules of admission.
-    pub fn admission(&self) -> Result<Admission, Failure> {
-        let open = |path: &PathBuf| -> Result<Access, Failure> {
+    /// Rules of admission, read now.
+    pub fn admission(&self, now: Now) -> Result<Admission, Failure> {
+        let open = |path: &PathBuf| -> Result<Authenticator, Failure> {
             let mut key = [0; KEY_BYTES];
             std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
-            let now = Moment { wall: clock::now(), monotonic: Duration::ZERO };
-            Access::open(path, &key, now).map_err(Failure::usage)
+            Authenticator::open(path, &key, now).map_err(Failure::usage)
         };
         let origins = self.allow_origin.iter().filter_map(|origin| origin.parse().ok());
         Ok(Admission {
-            access: self.tokens.as_ref().map(open).transpose()?,
+            authenticator: self.tokens.as_ref().map(open).transpose()?,
             is_encrypted: self.tls_cert.is_some(),
             origins: origins.collect(),
         })
     }
 
     /// TLS for connections, if configured.
-    pub fn tls(&self) -> Result<Option<Tls>, Failure> {
+    pub fn tls(&self) -> Result<Option<TlsFiles>, Failure> {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
-        Tls::open(certificate, key).map(Some).map_err(Failure::usage)
+        TlsFiles::open(certificate, key).map(Some).map_err(Failure::usage)
     }
 
     /// The audit log of extractions, unless it is turned off.

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
-use netrewind_http::geoip::Places;
+use netrewind_http::geoip::GeoDatabase;
 use netrewind_http::{Server, Service, ServiceLimits, router};
 use netrewind_store::Store;
+use netrewind_store::clock::{Clock, SystemClock};
 
 use super::access::AccessArguments;
 use super::query::options;
 use super::store::StoreArgument;
 use crate::arguments::{ListenAddress, listen_address};
-use crate::clock::ServiceClock;
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
 use crate::signals::Requests;
@@ -84,8 +84,9 @@ impl ServingArguments {
         let access = &self.access;
         let mut addresses = self.listen.iter().flat_map(|listening| listening.addresses());
         addresses.try_for_each(|address| access.check(address))?;
-        let (admission, tls) = (access.admission()?, access.tls()?);
-        let places = self.geoip.as_deref().map(Places::open).transpose().map_err(Failure::usage)?;
+        let clock = Arc::new(SystemClock::new());
+        let (admission, tls) = (access.admission(clock.now())?, access.tls()?);
+        let database = self.geoip.as_deref().map(GeoDatabase::open).transpose().map_err(Failure::usage)?;
         let listeners = self.listeners()?;
         let audit = access.audit(&store)?;
         let answers_bytes_max = self.answer_memory.unwrap_or_else(|| {
@@ -94,9 +95,9 @@ impl ServingArguments {
         });
         let options = Options { answers_bytes_max, ..options() };
         let extractor = Arc::new(Extractor::new(store, options));
-        let clock = Arc::new(ServiceClock);
-        let service =
-            Arc::new(Service::new(extractor, clock, ServiceLimits::default(), audit).with_places(places));
+        let service = Arc::new(
+            Service::new(extractor, clock, ServiceLimits::default(), audit).with_geo_database(database),
+        );
         let scheme = if tls.is_some() { "https" } else { "http" };
         let routes = router(Arc::clone(&service), admission);
         let server = Server::start(service, routes, listeners, tls)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netrewind_extractor::ViewMode;
 use netrewind_filter::CompileLimits;
-use netrewind_http::access::{CHANCE_BYTES, Entry, Grant, Scope, Tokens, TokensError};
+use netrewind_http::access::{CHANCE_BYTES, Grant, Scope, TokenEntry, Tokens, TokensError};
 use netrewind_store::Timestamp;
 
 use crate::clock;
@@ -132,7 +132,7 @@ fn add(arguments: &Add) -> Result<Outcome, Failure> {
 fn list(file: &TokensFile) -> Result<Outcome, Failure> {
     let now = clock::now();
     let tokens = Tokens::load(&file.tokens).map_err(failure)?;
-    for Entry { grant, .. } in tokens.entries() {
+    for TokenEntry { grant, .. } in tokens.entries() {
         let scopes: Vec<&str> = grant.scopes.iter().map(|scope| scope.name()).collect();
         let expires = match grant.expires {
             None => "does not expire".to_owned(),

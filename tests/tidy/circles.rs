@@ -17,11 +17,6 @@ type Circle = (&'static str, &'static [&'static str]);
 
 /// Circles that are still to be cut.
 const TO_BE_CUT: &[Circle] = &[
-    ("extractor/http/src", &["access/gate.rs", "access.rs"]),
-    ("extractor/http/src", &["audit/repeats.rs", "audit.rs"]),
-    ("extractor/http/src", &["audited.rs", "json.rs", "packet_answer.rs"]),
-    ("extractor/http/src", &["connection.rs", "service.rs"]),
-    ("extractor/http/src", &["metrics/pace.rs", "metrics.rs"]),
     ("indexer/src", &["catalog_writer.rs", "index_writer.rs", "worker.rs"]),
     ("recorder/sim/src", &["files/handle.rs", "files/tree.rs", "files.rs"]),
     ("recorder/store/src", &["error.rs", "store/lock.rs", "store.rs"]),

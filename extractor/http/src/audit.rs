@@ -3,6 +3,7 @@
 //! deleted.
 
 mod file;
+mod record;
 mod repeats;
 #[cfg(test)]
 mod tests;
@@ -12,13 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
+use netrewind_extractor::flows::FlowId;
+use netrewind_extractor::{JoinedFilter, Query};
 use netrewind_store::time::MINUTE_NS;
 use netrewind_store::{Timestamp, locked};
 use serde::Serialize;
 
 pub use file::{AuditError, AuditFile, FILE_BYTES_MAX, FILES_MAX};
-use netrewind_extractor::flows::FlowId;
-use netrewind_extractor::{JoinedFilter, Query};
+pub use record::{Ending, Extraction, Refused};
 use repeats::Repeats;
 
 /// Lines that wait to be written.
@@ -29,99 +31,20 @@ const REFUSALS_A_MINUTE_MAX: u32 = 60;
 /// Characters of a path or a reason that are kept.
 const TEXT_CHARACTERS_MAX: usize = 200;
 
-/// Ending of an extraction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ending {
-    /// Everything asked for was given.
-    Complete,
-    /// Everything that is kept was given, but the answer is incomplete.
-    Incomplete,
-    /// A limit of packets or bytes was reached.
-    Limit,
-    /// The limit of time was reached.
-    OutOfTime,
-    /// The client went away.
-    ClientGone,
-    /// It failed.
-    Error,
-    /// The service ended.
-    Shutdown,
-}
-
-impl Ending {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Incomplete => "incomplete",
-            Self::Limit => "limit",
-            Self::OutOfTime => "out-of-time",
-            Self::ClientGone => "client-gone",
-            Self::Error => "error",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
-
-/// An answer that somebody was given.
-#[derive(Clone, Debug)]
-pub struct Extraction {
-    /// Time of the request.
-    pub asked: Timestamp,
-    /// Name of the caller's token, or `local`.
-    pub who: String,
-    /// Address of the client.
-    pub peer: Option<SocketAddr>,
-    /// Kind of answer: `packets`, `stream`; of queries `count`, `flows`...
-    pub what: &'static str,
-    /// Conversation asked for, if it was one.
-    pub flow: Option<FlowId>,
-    /// Packets asked for.
-    pub query: Query,
-    /// Number of packets given.
-    pub packets: u64,
-    /// Their bytes, as captured.
-    pub bytes: u64,
-    /// Ending of the answer.
-    pub ending: Ending,
-    /// Error, if it failed.
-    pub error: Option<String>,
-    /// Duration of the answer.
-    pub seconds: f64,
-}
-
-/// A request that was refused for lack of a right.
-#[derive(Clone, Debug)]
-pub struct Refused {
-    /// Time of the request.
-    pub at: Timestamp,
-    /// Name of the token, if it is known.
-    pub who: Option<String>,
-    /// Address of the client.
-    pub peer: Option<SocketAddr>,
-    /// The status that it was answered with.
-    pub status: u16,
-    /// Path asked for, without the query.
-    pub path: String,
-    /// Reason for the refusal.
-    pub reason: String,
-}
-
 /// A line of the file.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line<'a> {
     Extraction {
         #[serde(flatten)]
-        asked: Asked<'a>,
+        request: AuditedRequest<'a>,
         packets: u64,
         bytes: u64,
     },
     /// No packets, but what can be known of them.
     Query {
         #[serde(flatten)]
-        asked: Asked<'a>,
+        request: AuditedRequest<'a>,
         /// Number of repetitions since the last such line.
         #[serde(skip_serializing_if = "is_zero")]
         repeated: u64,
@@ -146,7 +69,7 @@ enum Line<'a> {
 
 /// A query and its ending.
 #[derive(Serialize)]
-struct Asked<'a> {
+struct AuditedRequest<'a> {
     at: Timestamp,
     who: &'a str,
     peer: Option<SocketAddr>,
@@ -162,7 +85,7 @@ struct Asked<'a> {
     seconds: f64,
 }
 
-impl<'a> From<&'a Extraction> for Asked<'a> {
+impl<'a> From<&'a Extraction> for AuditedRequest<'a> {
     fn from(extraction: &'a Extraction) -> Self {
         let Extraction { asked, who, peer, what, flow, query, ending, error, seconds, .. } = extraction;
         Self {
@@ -243,14 +166,14 @@ impl Audit {
     /// Notes what was given to somebody.
     pub fn extraction(&self, extraction: &Extraction) {
         let Extraction { packets, bytes, .. } = *extraction;
-        self.write(extraction.asked, &Line::Extraction { asked: extraction.into(), packets, bytes });
+        self.write(extraction.asked, &Line::Extraction { request: extraction.into(), packets, bytes });
     }
 
     /// Records a query that returns no packets. Repeated queries are counted meanwhile.
     pub fn query(&self, asked: &Extraction) {
         let repeated = locked(&self.repeats).before(asked);
         let Some(repeated) = repeated else { return };
-        self.write(asked.asked, &Line::Query { asked: asked.into(), repeated });
+        self.write(asked.asked, &Line::Query { request: asked.into(), repeated });
     }
 
     /// Notes that somebody was refused.

@@ -4,25 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netrewind_store::Timestamp;
-
-use crate::audit::{Ending, Extraction};
-use crate::geoip::SummaryAnswer;
-use crate::identity::Identity;
-use crate::json::{Caller, EstimateAnswer, look_up};
-use crate::packet_answer::ending_of;
-use crate::problem::{Kind, Problem};
-use crate::service::{Phase, Service};
-use crate::slots::Pool;
 use netrewind_extractor::Stream;
 use netrewind_extractor::flows::{Conversation, FlowAnswer, FlowId};
 use netrewind_extractor::{Answer, Completeness, ExtractError, Extractor, Query};
+use netrewind_store::Timestamp;
+
+use crate::audit::{Ending, Extraction};
+use crate::blocking::{ClientControl, run_blocking};
+use crate::geoip::SummaryAnswer;
+use crate::identity::Identity;
+use crate::problem::{Kind, Problem};
+use crate::service::{Phase, Service};
+use crate::slots::Pool;
 
 /// The kind of answer that counts as an extraction: the stream of a conversation.
 pub const STREAM: &str = "stream";
 
 /// Facts about an answer for the audit.
-pub trait Told {
+pub trait AuditFacts {
     /// Its completeness; `None` if it does not tell.
     fn completeness(&self) -> Option<&Completeness> {
         None
@@ -35,7 +34,7 @@ pub trait Told {
 }
 
 /// A query that somebody asks.
-pub struct Inquiry {
+pub struct AuditedQuery {
     /// Shared service.
     pub service: Arc<Service>,
     /// Identity of the caller.
@@ -48,25 +47,25 @@ pub struct Inquiry {
     pub query: Query,
 }
 
-impl Inquiry {
+impl AuditedQuery {
     /// Does the work on a separate thread, once there is a place, for at most this long.
-    pub async fn answer<T: Told + Send + 'static>(
+    pub async fn answer<T: AuditFacts + Send + 'static>(
         self,
         pool: &Pool,
         time: Option<Duration>,
-        work: impl FnOnce(&Extractor, &Query, &mut Caller<'_>) -> Result<T, ExtractError> + Send + 'static,
+        work: impl FnOnce(&Extractor, &Query, &mut ClientControl<'_>) -> Result<T, ExtractError> + Send + 'static,
     ) -> Result<T, Problem> {
         let service = Arc::clone(&self.service);
         let is_over = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&is_over);
         let peer = self.identity.share();
-        let noted = move |service: &Service, caller: &mut Caller<'_>| {
-            let (begun, asked) = (Instant::now(), service.clock.now());
+        let noted = move |service: &Service, caller: &mut ClientControl<'_>| {
+            let (begun, asked) = (Instant::now(), service.clock.now().wall);
             let answer = work(&service.extractor, &self.query, caller);
             self.note(&answer, asked, begun.elapsed(), flag.load(Ordering::Relaxed));
             answer
         };
-        let answered = look_up(&service, pool, &peer, noted);
+        let answered = run_blocking(&service, pool, &peer, noted);
         let Some(time) = time else { return answered.await };
         // The work stops when its waiter goes, and must know the reason by then.
         let mut answered = Box::pin(answered);
@@ -80,7 +79,7 @@ impl Inquiry {
     }
 
     /// Puts it into the audit.
-    fn note<T: Told>(
+    fn note<T: AuditFacts>(
         self,
         answer: &Result<T, ExtractError>,
         asked: Timestamp,
@@ -88,7 +87,7 @@ impl Inquiry {
         is_out_of_time: bool,
     ) {
         let (ending, error) = match answer {
-            Ok(answer) => (answer.completeness().map_or(Ending::Complete, ending_of), None),
+            Ok(answer) => (answer.completeness().map_or(Ending::Complete, Ending::from), None),
             Err(ExtractError::Cancelled) if is_out_of_time => (Ending::OutOfTime, None),
             Err(ExtractError::Cancelled) => match self.service.phase() {
                 Phase::Cutting => (Ending::Shutdown, None),
@@ -97,7 +96,7 @@ impl Inquiry {
             Err(error) => (Ending::Error, Some(error.to_string())),
         };
         let Self { service, identity: Identity { name: who, peer, .. }, what, flow, query } = self;
-        let bytes = answer.as_ref().map_or(0, Told::given_bytes);
+        let bytes = answer.as_ref().map_or(0, AuditFacts::given_bytes);
         let seconds = took.as_secs_f64();
         let asked =
             Extraction { asked, who, peer, what, flow, query, packets: 0, bytes, ending, error, seconds };
@@ -112,33 +111,27 @@ impl Inquiry {
     }
 }
 
-impl Told for Answer {
+impl AuditFacts for Answer {
     fn completeness(&self) -> Option<&Completeness> {
         Some(&self.completeness)
     }
 }
 
-impl Told for FlowAnswer {
+impl AuditFacts for FlowAnswer {
     fn completeness(&self) -> Option<&Completeness> {
         Some(&self.completeness)
     }
 }
 
-impl Told for SummaryAnswer {
+impl AuditFacts for SummaryAnswer {
     fn completeness(&self) -> Option<&Completeness> {
         Some(&self.summary.completeness)
     }
 }
 
-impl Told for EstimateAnswer {
-    fn completeness(&self) -> Option<&Completeness> {
-        Some(&self.completeness)
-    }
-}
+impl AuditFacts for Option<Conversation> {}
 
-impl Told for Option<Conversation> {}
-
-impl Told for Option<Stream> {
+impl AuditFacts for Option<Stream> {
     fn given_bytes(&self) -> u64 {
         let chunks = self.iter().flat_map(|stream| &stream.chunks);
         chunks.map(|chunk| chunk.bytes.len() as u64).sum()

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use netrewind_extractor::{Answer, Completeness};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::problem::Problem;
 use crate::service::{Phase, Service};
 use crate::slots::Slot;
-use netrewind_extractor::{Answer, Completeness};
 
 /// Bytes of an answer that are gathered before they are sent. More than any sink writes before its first packet.
 pub const CHUNK_BYTES: usize = 128 << 10;
@@ -30,7 +30,7 @@ pub enum Part {
 
 /// Output of the reading thread.
 #[derive(Debug)]
-pub struct Outlet {
+pub struct BodyWriter {
     parts: mpsc::Sender<Part>,
     gathered: BytesMut,
     slot: Slot,
@@ -38,7 +38,7 @@ pub struct Outlet {
     runtime: Handle,
 }
 
-impl Outlet {
+impl BodyWriter {
     /// A queue's writing end and its parts. Must be called on the runtime.
     pub fn new(service: Arc<Service>, slot: Slot) -> (Self, mpsc::Receiver<Part>) {
         let (parts, taken) = mpsc::channel(PARTS_MAX);
@@ -108,7 +108,7 @@ impl Outlet {
 }
 
 /// Takes bytes of the file.
-impl Write for Outlet {
+impl Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.gathered.extend_from_slice(bytes);
         if self.gathered.len() >= CHUNK_BYTES {

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** an idle connection keeps nobody out: if there is no room, one of the peer with the most idle ones is closed.
 
-use netrewind_store::locked;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
@@ -18,13 +17,14 @@ use axum::middleware::Next;
 use axum::response::Response;
 use axum_server::accept::Accept;
 use http_body::{Frame, SizeHint};
+use netrewind_store::locked;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
+use crate::limits::ServiceLimits;
 use crate::peer_limiter::Peer;
-use crate::service::ServiceLimits;
 
 /// Divisor of the connections kept from each peer for others: a quarter of all.
 const KEPT_FOR_OTHERS: usize = 4;
@@ -34,14 +34,14 @@ const FILES_DIVISOR: u64 = 2;
 /// The connections that there are.
 #[derive(Debug)]
 pub struct Connections {
-    known: Mutex<Known>,
+    known: Mutex<ConnectionTable>,
     connections_max: usize,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct ConnectionTable {
     /// Connections by number, in the order in which they came.
-    connections: BTreeMap<u64, Entry>,
+    connections: BTreeMap<u64, OpenConnection>,
     of_peers: HashMap<Peer, usize>,
     /// Requests that are being answered, by where they came from.
     busy: HashMap<SocketAddr, usize>,
@@ -49,7 +49,7 @@ struct Known {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct OpenConnection {
     peer: Peer,
     address: SocketAddr,
     /// Closes it, once.
@@ -74,7 +74,7 @@ impl Connections {
         Arc::new(Self { known: Mutex::default(), connections_max })
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, ConnectionTable> {
         locked(&self.known)
     }
 
@@ -92,7 +92,7 @@ impl Connections {
         let number = known.next;
         known.next += 1;
         *known.of_peers.entry(peer.clone()).or_default() += 1;
-        known.connections.insert(number, Entry { peer, address, close: Some(close) });
+        known.connections.insert(number, OpenConnection { peer, address, close: Some(close) });
         Some(Admitted { connections: Arc::clone(self), number, closed })
     }
 
@@ -103,10 +103,10 @@ impl Connections {
     }
 }
 
-impl Known {
+impl ConnectionTable {
     /// Closes the oldest connection of this peer that does nothing.
     fn close_idle(&mut self, peer: &Peer) -> Option<()> {
-        let is_idle = |entry: &Entry| entry.peer == *peer && !self.busy.contains_key(&entry.address);
+        let is_idle = |entry: &OpenConnection| entry.peer == *peer && !self.busy.contains_key(&entry.address);
         let number = *self.connections.iter().find(|(_, entry)| is_idle(entry))?.0;
         self.remove(number)
     }
@@ -120,7 +120,7 @@ impl Known {
     }
 
     fn remove(&mut self, number: u64) -> Option<()> {
-        let Entry { peer, close, .. } = self.connections.remove(&number)?;
+        let OpenConnection { peer, close, .. } = self.connections.remove(&number)?;
         // It may be about to close by itself.
         close.and_then(|close| close.send(()).ok());
         if let Some(count) = self.of_peers.get_mut(&peer) {
@@ -215,7 +215,7 @@ impl<A> Bounded<A> {
 
 impl<S, A> Accept<TcpStream, S> for Bounded<A>
 where
-    A: Accept<Connection<TcpStream>, S>,
+    A: Accept<WatchedStream<TcpStream>, S>,
     A::Future: Send + 'static,
     A::Stream: Send + 'static,
     A::Service: Send + 'static,
@@ -232,7 +232,7 @@ where
             Ok(admitted) => {
                 let silent = Some(Box::pin(tokio::time::sleep(self.silence_time_max)));
                 let stall_time_max = self.stall_time_max;
-                let connection = Connection { stream, stall_time_max, stalled: None, silent, admitted };
+                let connection = WatchedStream { stream, stall_time_max, stalled: None, silent, admitted };
                 Box::pin(self.inner.accept(connection, service))
             }
             Err(error) => Box::pin(std::future::ready(Err(error))),
@@ -243,7 +243,7 @@ where
 /// A connection that fails if its client reads nothing for too long, never sends anything, or is idle while there is no room for
 /// others.
 #[derive(Debug)]
-pub struct Connection<T> {
+pub struct WatchedStream<T> {
     stream: T,
     stall_time_max: Duration,
     /// Runs while the client takes nothing.
@@ -253,7 +253,7 @@ pub struct Connection<T> {
     admitted: Admitted,
 }
 
-impl<T: AsyncWrite + Unpin> Connection<T> {
+impl<T: AsyncWrite + Unpin> WatchedStream<T> {
     /// Checks the outcome of a write: it may be pending only for a limited time.
     fn watch<R>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if written.is_ready() {
@@ -269,7 +269,7 @@ impl<T: AsyncWrite + Unpin> Connection<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WatchedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -294,7 +294,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

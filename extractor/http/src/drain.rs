@@ -1,7 +1,6 @@
 //! Reads the rest of a request that has been answered already: a connection that is closed over unread bytes is reset, and a
 //! reset overtakes the answer (RFC 9112, section 9.6).
 
-use netrewind_store::locked;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -14,6 +13,7 @@ use axum::response::Response;
 use http::header;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
+use netrewind_store::locked;
 
 /// Unread bytes that are read before the answer goes. A client that sends more may be reset.
 const UNREAD_BYTES_MAX: usize = 1 << 20;
@@ -27,7 +27,7 @@ pub(crate) async fn read_to_the_end(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = Shared(Arc::new(Mutex::new(body)));
+    let body = SharedBody(Arc::new(Mutex::new(body)));
     let response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
     if !body.is_end_stream() {
         let rest = Limited::new(body, UNREAD_BYTES_MAX).collect();
@@ -39,15 +39,15 @@ pub(crate) async fn read_to_the_end(request: Request, next: Next) -> Response {
 
 /// A body that can be read on after its reader has gone.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<Body>>);
+struct SharedBody(Arc<Mutex<Body>>);
 
-impl Shared {
+impl SharedBody {
     fn with<R>(&self, act: impl FnOnce(&mut Body) -> R) -> R {
         act(&mut locked(&self.0))
     }
 }
 
-impl http_body::Body for Shared {
+impl http_body::Body for SharedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

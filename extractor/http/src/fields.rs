@@ -80,14 +80,14 @@ impl Fields {
         Ok(fields)
     }
 
-    fn take(&mut self, name: &'static str) -> Option<Given> {
+    fn take_given(&mut self, name: &'static str) -> Option<Given> {
         self.known.push(name);
         self.given.remove(name)
     }
 
     /// A text.
     pub fn text(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
-        match self.take(name) {
+        match self.take_given(name) {
             None => Ok(None),
             Some(Given::Text(text) | Given::Json(Value::String(text))) => Ok(Some(text)),
             Some(Given::Json(other)) => Err(bad_value(name, &other.to_string(), "a text")),
@@ -98,7 +98,7 @@ impl Fields {
     pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>, Problem> {
         let expected = || format!("a text, or a list of at most {REPEATED_MAX} texts");
         let list = self.lists.remove(name);
-        let (texts, shown) = match self.take(name) {
+        let (texts, shown) = match self.take_given(name) {
             None => (Some(list.unwrap_or_default()), "a longer list".to_owned()),
             Some(Given::Text(text)) => (Some(vec![text]), String::new()),
             Some(Given::Json(value)) => {
@@ -116,7 +116,7 @@ impl Fields {
 
     /// A whole number, in a query string also as `0x2a`.
     pub fn number(&mut self, name: &'static str, most: u64) -> Result<Option<u64>, Problem> {
-        let (number, text) = match self.take(name) {
+        let (number, text) = match self.take_given(name) {
             None => return Ok(None),
             Some(Given::Text(text)) => (parse_number(&text), text),
             Some(Given::Json(value)) => (value.as_u64(), value.to_string()),
@@ -127,7 +127,7 @@ impl Fields {
 
     /// Flag; false if absent.
     pub fn flag(&mut self, name: &'static str) -> Result<bool, Problem> {
-        match self.take(name) {
+        match self.take_given(name) {
             None => Ok(false),
             Some(Given::Json(Value::Bool(flag))) => Ok(flag),
             Some(Given::Text(text)) if text == "true" => Ok(true),

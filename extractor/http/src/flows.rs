@@ -5,23 +5,23 @@ use std::time::Instant;
 
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
-use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
-
-use crate::audited::{Inquiry, STREAM};
-use crate::fields::{Fields, bad_value};
-use crate::geoip::SummaryAnswer;
-use crate::identity::Identity;
-use crate::json::{Caller, hint_for, look_up};
-use crate::parameters::Selection;
-use crate::problem::{Kind, Problem};
-use crate::request::fields_of;
-use crate::service::Service;
 use netrewind_extractor::Stream;
 use netrewind_extractor::flows::{
     BUCKETS_MAX, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSort, PageCursor, Search, SummaryQuery,
 };
 use netrewind_extractor::{Control, ExtractError, Extractor, Query, Work};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::audited::{AuditedQuery, STREAM};
+use crate::blocking::{ClientControl, hint_for, run_blocking};
+use crate::fields::{Fields, bad_value};
+use crate::geoip::SummaryAnswer;
+use crate::identity::Identity;
+use crate::parameters::Selection;
+use crate::problem::{Kind, Problem};
+use crate::request::fields_of;
+use crate::service::Service;
 
 /// Conversations of a page at most.
 pub const PAGE_MAX: u64 = 10_000;
@@ -95,12 +95,12 @@ pub async fn list(
     request: Request,
 ) -> Result<Json<FlowAnswer>, Problem> {
     let mut fields = fields_of(request, &service.limits).await?;
-    let (selection, flows) = (Selection::take(&mut fields)?, listing(&mut fields)?);
+    let (selection, flows) = (Selection::from_fields(&mut fields)?, listing(&mut fields)?);
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
     let is_restricted = identity.filter.is_some();
-    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "flows", flow: None, query };
-    let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+    let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "flows", flow: None, query };
+    let work = move |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
         let begun = Instant::now();
         let mut answer = extractor.flows(query, &flows, caller)?;
         if answer.totals.conversations == 0 && flows.search.is_none() {
@@ -108,7 +108,7 @@ pub async fn list(
         }
         Ok(answer)
     };
-    let mut answer = inquiry.answer(&service.packets, None, work).await?;
+    let mut answer = audited.answer(&service.packets, None, work).await?;
     if is_restricted {
         // The time that it took depends on packets that the asker may not know of.
         answer.work = Work::default();
@@ -155,14 +155,15 @@ pub async fn one(
 ) -> Result<Json<Conversation>, Problem> {
     let id = flow_id(&id)?;
     let mut fields = fields_of(request, &service.limits).await?;
-    let selection = Selection::take(&mut fields)?;
+    let selection = Selection::from_fields(&mut fields)?;
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
-    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "flow", flow: Some(id), query };
-    let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+    let audited =
+        AuditedQuery { service: Arc::clone(&service), identity, what: "flow", flow: Some(id), query };
+    let work = move |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
         extractor.flow(query, id, caller)
     };
-    inquiry.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
+    audited.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
 }
 
 pub(crate) fn flow_id(text: &str) -> Result<FlowId, Problem> {
@@ -198,15 +199,16 @@ pub async fn stream(
 ) -> Result<Json<Stream>, Problem> {
     let id = flow_id(&id)?;
     let mut fields = fields_of(request, &service.limits).await?;
-    let selection = Selection::take(&mut fields)?;
+    let selection = Selection::from_fields(&mut fields)?;
     let bytes_max = at_least_one(&mut fields, "max_bytes", STREAM_BYTES_MAX)?.unwrap_or(STREAM_BYTES_DEFAULT);
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
-    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: STREAM, flow: Some(id), query };
-    let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+    let audited =
+        AuditedQuery { service: Arc::clone(&service), identity, what: STREAM, flow: Some(id), query };
+    let work = move |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
         extractor.stream_of(query, id, bytes_max, caller)
     };
-    inquiry.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
+    audited.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
 }
 
 /// Totals of the packets
@@ -221,7 +223,7 @@ pub async fn summary(
     request: Request,
 ) -> Result<Json<SummaryAnswer>, Problem> {
     let mut fields = fields_of(request, &service.limits).await?;
-    let selection = Selection::take(&mut fields)?;
+    let selection = Selection::from_fields(&mut fields)?;
     let buckets = at_least_one(&mut fields, "buckets", BUCKETS_MAX as u64)?;
     let top = at_least_one(&mut fields, "top", TOP_MAX)?;
     let edges = at_least_one(&mut fields, "edges", TOP_MAX)?;
@@ -236,18 +238,19 @@ pub async fn summary(
     };
     let query = service.query_for(&identity, selection)?;
     let is_restricted = identity.filter.is_some();
-    let inquiry = Inquiry { service: Arc::clone(&service), identity, what: "summary", flow: None, query };
-    let places = service.places.clone();
-    let work = move |extractor: &Extractor, query: &Query, caller: &mut Caller<'_>| {
+    let audited =
+        AuditedQuery { service: Arc::clone(&service), identity, what: "summary", flow: None, query };
+    let database = service.geo_database.clone();
+    let work = move |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
         let begun = Instant::now();
         let summary = extractor.summary(query, &extent, caller)?;
-        let mut answer = SummaryAnswer::new(summary, places.as_deref());
+        let mut answer = SummaryAnswer::new(summary, database.as_deref());
         if answer.summary.totals.packets == 0 && extent.search.is_none() {
             answer.hint = hint_for(extractor, query, begun, &|| caller.cancelled());
         }
         Ok(answer)
     };
-    let mut answer = inquiry.answer(&service.packets, None, work).await?;
+    let mut answer = audited.answer(&service.packets, None, work).await?;
     if is_restricted {
         answer.summary.work = Work::default();
     }
@@ -288,8 +291,9 @@ pub async fn filter(
         || Problem::new(Kind::BadParameter, "filter: an expression is missing").with("parameter", "filter");
     let filter = filter.ok_or_else(missing)?;
     let checked = filter.clone();
-    let work =
-        move |service: &Service, caller: &mut Caller<'_>| service.extractor.check_filter(&checked, caller);
-    look_up(&service, &service.lookups, &identity.share(), work).await?;
+    let work = move |service: &Service, caller: &mut ClientControl<'_>| {
+        service.extractor.check_filter(&checked, caller)
+    };
+    run_blocking(&service, &service.lookups, &identity.share(), work).await?;
     Ok(Json(RightFilter { filter }))
 }

@@ -5,7 +5,6 @@
 //!
 //! The file is read, not mapped: whoever wrote it anew in place would take the pages from under a recorder.
 
-use netrewind_store::locked;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::IpAddr;
@@ -15,11 +14,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use maxminddb::{LookupResult, PathElement, Reader};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
 use netrewind_extractor::Hint;
 use netrewind_extractor::flows::FlowSummary;
+use netrewind_store::locked;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Interval between two checks for a changed file.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -42,7 +41,7 @@ const LONGITUDE: &[&[&str]] = &[&["location", "longitude"], &["longitude"], &["l
     "{}: {reason}: give a database with locations in the MaxMind DB format (.mmdb), such as GeoLite2 City or DB-IP City Lite",
     path.display()
 )]
-pub struct PlacesError {
+pub struct GeoDatabaseError {
     /// File of the database.
     pub path: PathBuf,
     /// Defect found.
@@ -51,7 +50,8 @@ pub struct PlacesError {
 
 /// Location of an address according to the database.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
-pub struct Place {
+#[schema(as = Place)]
+pub struct Location {
     /// The country's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     country: Option<String>,
@@ -75,8 +75,8 @@ pub struct SummaryAnswer {
     #[serde(flatten)]
     pub(crate) summary: FlowSummary,
     /// Locations by address, for those of `top.hosts` and `edges` that `--geoip` knows. Private addresses seldom have one.
-    #[schema(value_type = BTreeMap<String, Place>)]
-    places: BTreeMap<IpAddr, Place>,
+    #[schema(value_type = BTreeMap<String, Location>)]
+    places: BTreeMap<IpAddr, Location>,
     /// Changed query that would find packets, if this one found none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -85,31 +85,31 @@ pub struct SummaryAnswer {
 
 impl SummaryAnswer {
     /// Looks up the addresses that the summary names.
-    pub(crate) fn new(summary: FlowSummary, places: Option<&Places>) -> Self {
+    pub(crate) fn new(summary: FlowSummary, database: Option<&GeoDatabase>) -> Self {
         let hosts = summary.top.hosts.iter().map(|host| host.address);
         let ends = summary.edges.iter().flat_map(|edge| [edge.a, edge.b]);
-        let places = places.map(|places| places.of(hosts.chain(ends))).unwrap_or_default();
+        let places = database.map(|database| database.locate(hosts.chain(ends))).unwrap_or_default();
         Self { summary, places, hint: None }
     }
 }
 
 /// A GeoIP database that is read again when its file changes.
 #[derive(Debug)]
-pub struct Places {
+pub struct GeoDatabase {
     path: PathBuf,
-    database: Mutex<Arc<Database>>,
+    database: Mutex<Arc<MmdbReader>>,
 }
 
-type Database = Reader<Vec<u8>>;
+type MmdbReader = Reader<Vec<u8>>;
 
-impl Places {
+impl GeoDatabase {
     /// Opens an `.mmdb` file in which at least one network has a location.
-    pub fn open(path: &Path) -> Result<Self, PlacesError> {
+    pub fn open(path: &Path) -> Result<Self, GeoDatabaseError> {
         Ok(Self { path: path.to_owned(), database: Mutex::new(Arc::new(load(path)?)) })
     }
 
     /// The locations of these addresses, if known.
-    fn of(&self, addresses: impl Iterator<Item = IpAddr>) -> BTreeMap<IpAddr, Place> {
+    fn locate(&self, addresses: impl Iterator<Item = IpAddr>) -> BTreeMap<IpAddr, Location> {
         let database = Arc::clone(&locked(&self.database));
         let mut places = BTreeMap::new();
         for address in addresses {
@@ -117,7 +117,7 @@ impl Places {
                 continue;
             }
             // An IPv6 address in a database of IPv4 alone is an error, and has no place.
-            if let Some(place) = database.lookup(address).ok().and_then(|found| place_of(&found)) {
+            if let Some(place) = database.lookup(address).ok().and_then(|found| location_in(&found)) {
                 places.insert(address, place);
             }
         }
@@ -155,8 +155,8 @@ fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
     Some((metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec()))
 }
 
-fn load(path: &Path) -> Result<Database, PlacesError> {
-    let wrong = |reason: String| PlacesError { path: path.to_owned(), reason };
+fn load(path: &Path) -> Result<MmdbReader, GeoDatabaseError> {
+    let wrong = |reason: String| GeoDatabaseError { path: path.to_owned(), reason };
     let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
     let mut bytes = Vec::new();
     file.take(DATABASE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
@@ -170,7 +170,7 @@ fn load(path: &Path) -> Result<Database, PlacesError> {
     let has_places = networks
         .by_ref()
         .take(NETWORKS_TRIED_MAX)
-        .any(|network| network.ok().is_some_and(|found| place_of(&found).is_some()));
+        .any(|network| network.ok().is_some_and(|found| location_in(&found).is_some()));
     drop(networks);
     if has_places {
         Ok(database)
@@ -187,7 +187,7 @@ enum Figure {
     Text(String),
 }
 
-fn place_of(found: &LookupResult<'_, Vec<u8>>) -> Option<Place> {
+fn location_in(found: &LookupResult<'_, Vec<u8>>) -> Option<Location> {
     let name =
         |paths| first::<String>(found, paths).filter(|name| !name.is_empty() && name.len() <= NAME_BYTES_MAX);
     let degrees = |paths, most: f64| {
@@ -200,8 +200,8 @@ fn place_of(found: &LookupResult<'_, Vec<u8>>) -> Option<Place> {
     let (latitude, longitude) = degrees(LATITUDE, 90.0).zip(degrees(LONGITUDE, 180.0)).unzip();
     let country_code = name(COUNTRY_CODE);
     let country = name(COUNTRY).or_else(|| country_code.clone());
-    let place = Place { country, country_code, city: name(CITY), latitude, longitude };
-    (place != Place::default()).then_some(place)
+    let place = Location { country, country_code, city: name(CITY), latitude, longitude };
+    (place != Location::default()).then_some(place)
 }
 
 /// The value at the first of these paths that has one of the wanted kind.

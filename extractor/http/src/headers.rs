@@ -1,11 +1,10 @@
 //! Completeness of an answer, short enough for a header.
 
 use http::HeaderValue;
+use netrewind_extractor::{Answer, Completeness, Hint, ReachedLimit, Span};
 use netrewind_store::{Drops, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use netrewind_extractor::{Answer, Completeness, Hint, ReachedLimit, Span};
 
 /// A completeness in a few numbers. `/api/v1/packets/count` has all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -30,9 +29,10 @@ pub struct Summary {
     limit_reached: Option<ReachedLimit>,
 }
 
-/// Account of an answer.
+/// AnswerAccount of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Account {
+#[schema(as = Account)]
+pub struct AnswerAccount {
     /// Packets in it.
     packets: u64,
     /// Their bytes on the wire.
@@ -61,7 +61,7 @@ impl From<&Completeness> for Summary {
     }
 }
 
-impl From<&Answer> for Account {
+impl From<&Answer> for AnswerAccount {
     fn from(answer: &Answer) -> Self {
         let Answer { packets, bytes, .. } = *answer;
         Self { packets, bytes, summary: (&answer.completeness).into(), hint: answer.hint.clone() }

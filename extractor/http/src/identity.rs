@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::peer_limiter::Peer;
 use netrewind_extractor::JoinedFilter;
+
+use crate::peer_limiter::Peer;
 
 /// Identity of a caller, with the filter joined to all their queries. The gate puts it into each request that it lets in.
 #[derive(Clone, Debug, PartialEq, Eq)]

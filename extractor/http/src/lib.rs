@@ -1,7 +1,7 @@
 //! The extractor as a service.
 //!
 //! ```text
-//! request -> fields -> Selection -> Query (joined with the asker's filter) -> Pool -> Reading, on a thread -> Outlet -> body
+//! request -> fields -> Selection -> Query (joined with the asker's filter) -> Pool -> PacketAnswer, on a thread -> BodyWriter -> body
 //! ```
 //!
 //! **Invariant:** handlers are thin: parameters to query to pool to stream. Nothing here reads a packet.
@@ -17,6 +17,7 @@
 pub mod access;
 pub mod audit;
 mod audited;
+mod blocking;
 mod body_channel;
 mod connection;
 mod drain;
@@ -26,6 +27,7 @@ pub mod geoip;
 mod headers;
 mod identity;
 mod json;
+mod limits;
 mod log;
 pub mod metrics;
 mod operations;
@@ -45,7 +47,8 @@ pub mod slots;
 pub mod tls;
 
 pub use identity::Identity;
+pub use limits::ServiceLimits;
 pub use problem::{Kind, Problem};
 pub use routes::{openapi, router};
 pub use server::Server;
-pub use service::{Clock, Phase, Service, ServiceLimits};
+pub use service::{Phase, Service};

@@ -4,6 +4,7 @@
 
 mod pace;
 mod recording;
+mod sample;
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -19,8 +20,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::audit::Ending;
 use crate::slots::Pool;
-use recording::Tally;
-pub use recording::{Recording, State};
+use recording::LogbookTally;
+pub use recording::{Recording, RecordingState};
+use sample::{MetricLabels, add_counter, add_gauge};
 
 /// The media type of the text.
 pub const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,17 +31,15 @@ const TIME_BUCKETS: (f64, f64, u16) = (0.001, 4.0, 12);
 /// Label for requests to no route.
 const NO_ROUTE: &str = "none";
 
-type Labels = Vec<(&'static str, String)>;
-
 /// Counters of the service.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<Labels, Counter>,
-    request_seconds: Family<Labels, Histogram, fn() -> Histogram>,
-    extractions: Family<Labels, Counter>,
+    requests: Family<MetricLabels, Counter>,
+    request_seconds: Family<MetricLabels, Histogram, fn() -> Histogram>,
+    extractions: Family<MetricLabels, Counter>,
     packets: Counter,
     bytes: Counter,
-    recorded: Mutex<Tally>,
+    recorded: Mutex<LogbookTally>,
 }
 
 fn time_histogram() -> Histogram {
@@ -74,7 +74,7 @@ impl Default for Metrics {
             Unit::Bytes,
             bytes.clone(),
         );
-        let build = Family::<Labels, Gauge>::default();
+        let build = Family::<MetricLabels, Gauge>::default();
         build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
         registry.register("build", "The program's version", build);
         metrics
@@ -98,10 +98,10 @@ impl Metrics {
 
     /// All figures as text. Looks at the store.
     pub fn text(&self, store: &Store, packets: &Pool, now: Timestamp) -> Result<String, StoreError> {
-        let recording = locked(&self.recorded).look(store, now)?;
+        let recording = locked(&self.recorded).update(store, now)?;
         let mut looked = Registry::with_prefix("netrewind");
-        gauge(&mut looked, "extractions_running", "Extractions that are running", packets.running());
-        gauge(&mut looked, "extractions_waiting", "Extractions waiting to start", packets.waiting());
+        add_gauge(&mut looked, "extractions_running", "Extractions that are running", packets.running());
+        add_gauge(&mut looked, "extractions_waiting", "Extractions waiting to start", packets.waiting());
         add_recording(&mut looked, &recording);
         add_store(&mut looked, store, now)?;
         let mut text = String::new();
@@ -113,44 +113,37 @@ impl Metrics {
     }
 }
 
-fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
-    let gauge = Gauge::<i64>::default();
-    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-    registry.register(name, help, gauge);
-}
-
-fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
-    let counter = Counter::<u64>::default();
-    counter.inc_by(value);
-    registry.register(name, help, counter);
-}
-
 fn add_recording(registry: &mut Registry, recording: &Recording) {
     let Recording { state, account, last_line, .. } = recording;
-    gauge(registry, "recording", "1 while packets are recorded, 0 otherwise", (*state == State::Yes).into());
+    add_gauge(
+        registry,
+        "recording",
+        "1 while packets are recorded, 0 otherwise",
+        (*state == RecordingState::Yes).into(),
+    );
     let help = "1 while packets cannot be written to the disk, 0 otherwise";
-    gauge(registry, "recorder_disk_failing", help, (*state == State::Failing).into());
-    let dropped = Family::<Labels, Counter>::default();
+    add_gauge(registry, "recorder_disk_failing", help, (*state == RecordingState::Failing).into());
+    let dropped = Family::<MetricLabels, Counter>::default();
     for (reason, packets) in [("kernel", account.dropped.kernel), ("disk", account.dropped.disk)] {
         dropped.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(packets);
     }
-    counter(
+    add_counter(
         registry,
         "recorder_received_packets",
         "Packets received, according to the logbook",
         account.received,
     );
-    counter(
+    add_counter(
         registry,
         "recorder_written_packets",
         "Packets written, according to the logbook",
         account.written,
     );
     registry.register("recorder_dropped_packets", "Packets received but not written", dropped);
-    counter(registry, "recorder_written_bytes", "Bytes of the packets that were written", account.bytes);
+    add_counter(registry, "recorder_written_bytes", "Bytes of the packets that were written", account.bytes);
     let last = last_line.map_or(0, |at| at.ns() / SECOND_NS);
-    gauge(registry, "recorder_last_sign_timestamp_seconds", "When the logbook was last written", last);
-    pace::add(registry, recording);
+    add_gauge(registry, "recorder_last_sign_timestamp_seconds", "When the logbook was last written", last);
+    pace::add_lane_load(registry, recording);
 }
 
 fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(), StoreError> {
@@ -158,13 +151,18 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
     let unindexed = || segments.iter().filter(|s| s.state == SegmentState::Sealed && !s.has_index);
     let lag = unindexed().next().map_or(0, |oldest| now.ns_since(oldest.name.opened) / SECOND_NS);
     let opened = segments.first().map_or(0, |oldest| oldest.name.opened.ns() / SECOND_NS);
-    gauge(registry, "store_bytes", "Disk space of everything in the store", store.disk_bytes()?);
-    gauge(registry, "store_segments", "Segments in the store", segments.len() as u64);
-    gauge(registry, "store_oldest_timestamp_seconds", "When the oldest segment was opened", opened);
-    gauge(registry, "index_missing_segments", "Sealed segments without an index", unindexed().count() as u64);
+    add_gauge(registry, "store_bytes", "Disk space of everything in the store", store.disk_bytes()?);
+    add_gauge(registry, "store_segments", "Segments in the store", segments.len() as u64);
+    add_gauge(registry, "store_oldest_timestamp_seconds", "When the oldest segment was opened", opened);
+    add_gauge(
+        registry,
+        "index_missing_segments",
+        "Sealed segments without an index",
+        unindexed().count() as u64,
+    );
     let waiting = unindexed().map(|segment| segment.file_bytes).sum();
-    gauge(registry, "index_missing_bytes", "Bytes of these segments", waiting);
-    gauge(registry, "index_lag_seconds", "When the oldest of these was opened", lag);
+    add_gauge(registry, "index_missing_bytes", "Bytes of these segments", waiting);
+    add_gauge(registry, "index_lag_seconds", "When the oldest of these was opened", lag);
     Ok(())
 }
 

@@ -6,14 +6,14 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
+use netrewind_extractor::ExtractError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::metrics::{self, OPENMETRICS_TEXT, Recording};
+use crate::metrics::{OPENMETRICS_TEXT, Recording, RecordingState};
 use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::{Phase, Service};
-use netrewind_extractor::ExtractError;
 
 /// State of the service and of recording.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,7 +23,7 @@ pub struct Health {
     /// True if queries are answered.
     serving: bool,
     /// State of recording into the store, by this process or another.
-    recording: metrics::State,
+    recording: RecordingState,
 }
 
 /// Overall health.
@@ -58,10 +58,11 @@ pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> R
     fields.end()?;
     let serving = service.phase() == Phase::Serving;
     let state =
-        look(service, |service| Recording::state(service.extractor.store(), service.clock.now())).await?;
+        read_store(service, |service| Recording::state(service.extractor.store(), service.clock.now().wall))
+            .await?;
     let (code, status) = match serving {
         false => (StatusCode::SERVICE_UNAVAILABLE, Wellness::Ending),
-        true if requires && state != metrics::State::Yes => {
+        true if requires && state != RecordingState::Yes => {
             (StatusCode::SERVICE_UNAVAILABLE, Wellness::NotRecording)
         }
         true => (StatusCode::OK, Wellness::Ok),
@@ -75,19 +76,19 @@ pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> R
 ))]
 pub async fn figures(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
     fields_of(request, &service.limits).await?.end()?;
-    let text = look(service, |service| {
-        service.metrics.text(service.extractor.store(), &service.packets, service.clock.now())
+    let text = read_store(service, |service| {
+        service.metrics.text(service.extractor.store(), &service.packets, service.clock.now().wall)
     });
     Ok(([(header::CONTENT_TYPE, OPENMETRICS_TEXT)], text.await?).into_response())
 }
 
 /// Reads the store on a thread that may wait for the disk. These requests are answered however busy the service is.
-async fn look<T: Send + 'static>(
+async fn read_store<T: Send + 'static>(
     service: Arc<Service>,
     work: impl FnOnce(&Service) -> Result<T, netrewind_store::StoreError> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(move || work(&service)).await {
-        Ok(looked) => Ok(looked.map_err(ExtractError::from)?),
+        Ok(read) => Ok(read.map_err(ExtractError::from)?),
         Err(_) => Err(Problem::new(Kind::Failed, "the answer broke off: see the service's log")),
     }
 }

@@ -2,31 +2,28 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netrewind_store::Timestamp;
-use tokio::runtime::Handle;
-
-use crate::audit::{Ending, Extraction};
-use crate::body_channel::{Outlet, Part};
-use crate::identity::Identity;
-use crate::json::hint_for;
-use crate::parameters::Format;
-use crate::peer_limiter::Peer;
-use crate::problem::{Kind, Problem};
-use crate::service::{Phase, Service};
 use netrewind_extractor::Aside;
 use netrewind_extractor::{
     Answer, AnswerPacket, Completeness, Control, ExtractError, FollowClock, Interface, PcapSink, PcapngSink,
     Preface, Progress, Query, ReachedLimit, Sink, SinkError, Wants,
 };
+use netrewind_store::Timestamp;
+
+use crate::audit::{Ending, Extraction};
+use crate::blocking::{hint_for, run_aside, shutting_down};
+use crate::body_channel::{BodyWriter, Part};
+use crate::identity::Identity;
+use crate::parameters::Format;
+use crate::problem::{Kind, Problem};
+use crate::service::{Phase, Service};
 
 /// An answer to be read.
-pub struct Reading {
+pub struct PacketAnswer {
     /// Shared service.
     pub service: Arc<Service>,
     /// Identity of the caller.
@@ -45,85 +42,86 @@ pub struct Reading {
     pub out_of_time: Arc<AtomicBool>,
 }
 
-/// Interval at which a waiting thread checks if the client is still there.
-const GIVEN_UP_INTERVAL: Duration = Duration::from_millis(20);
+type SharedBody = Rc<RefCell<BodyWriter>>;
 
-type SharedOutlet = Rc<RefCell<Outlet>>;
-
-impl Reading {
-    /// Reads, and puts the answer into the outlet. Blocks.
-    pub fn carry_out(self, outlet: Outlet) {
-        let (begun, asked) = (Instant::now(), self.service.clock.now());
-        let outlet = Rc::new(RefCell::new(outlet));
-        let answer = self.extract(&outlet, begun);
-        let (ended, error) = self.ended(&answer, outlet.borrow().is_closed());
+impl PacketAnswer {
+    /// Reads, and puts the answer into the body. Blocks.
+    pub fn carry_out(self, body: BodyWriter) {
+        let (begun, asked) = (Instant::now(), self.service.clock.now().wall);
+        let body = Rc::new(RefCell::new(body));
+        let answer = self.extract(&body, begun);
+        let (ended, error) = self.ended(&answer, body.borrow().is_closed());
         self.log(&answer, ended, begun);
         self.note(ended, error, begun, asked);
-        let mut outlet = outlet.borrow_mut();
+        let mut body = body.borrow_mut();
         let end = match answer {
             Ok(answer) => Ok(Box::new(answer)),
             // Nobody listens.
-            Err(ReadingError::Extract(ExtractError::ReaderGone)) => return,
-            Err(ReadingError::Problem(problem)) => Err(problem),
-            Err(ReadingError::Extract(ExtractError::Cancelled)) => Err(ending()),
-            Err(ReadingError::Extract(error)) => Err(error.into()),
+            Err(PacketAnswerError::Extract(ExtractError::ReaderGone)) => return,
+            Err(PacketAnswerError::Problem(problem)) => Err(problem),
+            Err(PacketAnswerError::Extract(ExtractError::Cancelled)) => Err(shutting_down()),
+            Err(PacketAnswerError::Extract(error)) => Err(error.into()),
         };
         // If it does not arrive, the body breaks off, which says the same.
-        let _ = outlet.send(Part::End(end));
+        let _ = body.send(Part::End(end));
     }
 
-    fn extract(&self, outlet: &SharedOutlet, begun: Instant) -> Result<Answer, ReadingError> {
-        let writer = Shared(Rc::clone(outlet));
+    fn extract(&self, body: &SharedBody, begun: Instant) -> Result<Answer, PacketAnswerError> {
+        let writer = BodyHandle(Rc::clone(body));
         let inner: Box<dyn Sink> = match self.format {
             Format::Pcap => Box::new(PcapSink::new(writer)),
             Format::Pcapng => Box::new(PcapngSink::new(writer)),
         };
-        let mut sink = Announcing { inner, outlet: Rc::clone(outlet), reading: self, problem: None };
-        let mut hooks = Watching { outlet: Rc::clone(outlet), reading: self };
+        let mut sink = HeadFirstSink { inner, body: Rc::clone(body), answer: self, problem: None };
+        let mut hooks = BodyControl { body: Rc::clone(body), answer: self };
         let extractor = &self.service.extractor;
         let answer = match self.follow {
             true => {
-                let clock = Clocks { started: Instant::now(), reading: self };
+                let clock = ServiceFollowClock { started: Instant::now(), answer: self };
                 extractor.follow(&self.query, &mut sink, &mut hooks, &clock)
             }
             false => extractor.extract(&self.query, &mut sink, &mut hooks),
         };
         if let Some(problem) = sink.problem {
-            return Err(ReadingError::Problem(problem));
+            return Err(PacketAnswerError::Problem(problem));
         }
         let mut answer = match answer {
             Err(ExtractError::Cancelled) if self.out_of_time.load(Ordering::Relaxed) => {
                 let detail = "the time limit was reached before the answer could begin: allow more";
-                return Err(ReadingError::Problem(Problem::new(Kind::OutOfTime, detail)));
+                return Err(PacketAnswerError::Problem(Problem::new(Kind::OutOfTime, detail)));
             }
             answer => answer?,
         };
         if answer.packets == 0 && !self.follow {
-            let gone = || outlet.borrow().is_closed();
+            let gone = || body.borrow().is_closed();
             answer.hint = hint_for(extractor, &self.query, begun, &gone);
         }
         let limit = answer.completeness.limit_reached;
         if answer.packets == 0 && limit == Some(ReachedLimit::Time) {
             let detail =
                 "the time limit was reached before a packet was found: allow more, or shorten the range";
-            return Err(ReadingError::Problem(Problem::new(Kind::OutOfTime, detail)));
+            return Err(PacketAnswerError::Problem(Problem::new(Kind::OutOfTime, detail)));
         }
         Ok(answer)
     }
 
     /// Ending of the answer, with its error if it failed. An answer whose client left before its end did not reach them whole;
     /// one that follows has no other end, unless it was given one.
-    fn ended(&self, answer: &Result<Answer, ReadingError>, is_client_gone: bool) -> (Ending, Option<String>) {
+    fn ended(
+        &self,
+        answer: &Result<Answer, PacketAnswerError>,
+        is_client_gone: bool,
+    ) -> (Ending, Option<String>) {
         match answer {
             Ok(_) if is_client_gone => (Ending::ClientGone, None),
-            Ok(answer) => (ending_of(&answer.completeness), None),
-            Err(ReadingError::Problem(problem)) => (Ending::Error, Some(problem.detail().to_owned())),
-            Err(ReadingError::Extract(ExtractError::ReaderGone)) => (Ending::ClientGone, None),
-            Err(ReadingError::Extract(ExtractError::Cancelled)) => match self.service.phase() {
+            Ok(answer) => (Ending::from(&answer.completeness), None),
+            Err(PacketAnswerError::Problem(problem)) => (Ending::Error, Some(problem.detail().to_owned())),
+            Err(PacketAnswerError::Extract(ExtractError::ReaderGone)) => (Ending::ClientGone, None),
+            Err(PacketAnswerError::Extract(ExtractError::Cancelled)) => match self.service.phase() {
                 Phase::Cutting => (Ending::Shutdown, None),
                 _ => (Ending::ClientGone, None),
             },
-            Err(ReadingError::Extract(error)) => (Ending::Error, Some(error.to_string())),
+            Err(PacketAnswerError::Extract(error)) => (Ending::Error, Some(error.to_string())),
         }
     }
 
@@ -150,7 +148,7 @@ impl Reading {
         });
     }
 
-    fn log(&self, answer: &Result<Answer, ReadingError>, ending: Ending, begun: Instant) {
+    fn log(&self, answer: &Result<Answer, PacketAnswerError>, ending: Ending, begun: Instant) {
         let (name, seconds) = (self.identity.name.as_str(), begun.elapsed().as_secs_f64());
         match answer {
             Ok(answer) => {
@@ -165,78 +163,36 @@ impl Reading {
                     "answered"
                 );
             }
-            Err(ReadingError::Problem(problem)) => {
+            Err(PacketAnswerError::Problem(problem)) => {
                 tracing::info!(identity = name, problem = problem.type_uri(), seconds, "refused");
             }
-            Err(ReadingError::Extract(ExtractError::ReaderGone)) if self.head_only => {}
+            Err(PacketAnswerError::Extract(ExtractError::ReaderGone)) if self.head_only => {}
             // Its words would tell the filter.
-            Err(ReadingError::Extract(ExtractError::Filter(_))) => {
+            Err(PacketAnswerError::Extract(ExtractError::Filter(_))) => {
                 tracing::info!(identity = name, problem = Kind::BadFilter.type_uri(), seconds, "refused");
             }
-            Err(ReadingError::Extract(error)) => {
+            Err(PacketAnswerError::Extract(error)) => {
                 tracing::warn!(identity = name, %error, seconds, "not answered to its end");
             }
         }
     }
 }
 
-/// Ending of an answer that came to its end.
-pub fn ending_of(completeness: &Completeness) -> Ending {
-    match completeness.limit_reached {
-        Some(ReachedLimit::Time) => Ending::OutOfTime,
-        Some(ReachedLimit::Shutdown) => Ending::Shutdown,
-        Some(_) => Ending::Limit,
-        None if completeness.is_complete() => Ending::Complete,
-        None => Ending::Incomplete,
-    }
-}
-
-/// Problem sent by a service that is about to end.
-pub fn ending() -> Problem {
-    Problem::new(Kind::ShuttingDown, "the service is shutting down: ask again later").retry_after(5)
-}
-
-/// Runs the parts of an answer besides reading. Work in a separate process waits for its peer's turn, unless it is cancelled.
-pub fn aside(
-    service: &Service,
-    peer: &Peer,
-    what: Aside,
-    is_given_up: &dyn Fn() -> bool,
-    work: &mut dyn FnMut(),
-) {
-    if what != Aside::Compiling {
-        return work();
-    }
-    let place = Handle::current().block_on(async {
-        let mut place = pin!(service.compiling.take(peer));
-        loop {
-            match tokio::time::timeout(GIVEN_UP_INTERVAL, &mut place).await {
-                Ok(place) => return place,
-                Err(_) if is_given_up() => return None,
-                Err(_) => {}
-            }
-        }
-    });
-    if place.is_some() {
-        work();
-    }
-}
-
-enum ReadingError {
+enum PacketAnswerError {
     Extract(ExtractError),
     Problem(Problem),
 }
 
-impl From<ExtractError> for ReadingError {
+impl From<ExtractError> for PacketAnswerError {
     fn from(error: ExtractError) -> Self {
         Self::Extract(error)
     }
 }
 
-/// The outlet, as a writer that can be given away.
-struct Shared(SharedOutlet);
+/// The body, as a writer that can be given away.
+struct BodyHandle(SharedBody);
 
-impl Write for Shared {
+impl Write for BodyHandle {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.borrow_mut().write(bytes)
     }
@@ -247,53 +203,53 @@ impl Write for Shared {
 }
 
 /// Cancels when the client has gone, ends when the time is over, and passes on the packets so far to a waiting client.
-struct Watching<'a> {
-    outlet: SharedOutlet,
-    reading: &'a Reading,
+struct BodyControl<'a> {
+    body: SharedBody,
+    answer: &'a PacketAnswer,
 }
 
-impl Control for Watching<'_> {
+impl Control for BodyControl<'_> {
     fn cancelled(&self) -> bool {
         // A pcap file cannot say that it was cut, so that one is broken off.
-        let is_cut = self.reading.format == Format::Pcap && self.reading.service.phase() == Phase::Cutting;
-        is_cut || self.outlet.borrow().is_closed()
+        let is_cut = self.answer.format == Format::Pcap && self.answer.service.phase() == Phase::Cutting;
+        is_cut || self.body.borrow().is_closed()
     }
 
     fn cut(&self) -> Option<ReachedLimit> {
-        let phase = self.reading.service.phase();
+        let phase = self.answer.service.phase();
         // A following answer would not end by itself.
-        if phase == Phase::Cutting || (self.reading.follow && phase != Phase::Serving) {
+        if phase == Phase::Cutting || (self.answer.follow && phase != Phase::Serving) {
             return Some(ReachedLimit::Shutdown);
         }
-        self.reading.out_of_time.load(Ordering::Relaxed).then_some(ReachedLimit::Time)
+        self.answer.out_of_time.load(Ordering::Relaxed).then_some(ReachedLimit::Time)
     }
 
     fn aside(&self, what: Aside, work: &mut dyn FnMut()) {
-        let Reading { service, identity, .. } = self.reading;
-        let Some(_beside) = service.aside.try_take(&identity.share()) else { return };
-        self.outlet.borrow_mut().step_aside();
-        aside(service, &identity.share(), what, &|| self.cancelled() || self.cut().is_some(), work);
-        self.outlet.borrow_mut().resume();
+        let PacketAnswer { service, identity, .. } = self.answer;
+        let Some(_beside) = service.aside.try_acquire(&identity.share()) else { return };
+        self.body.borrow_mut().step_aside();
+        run_aside(service, &identity.share(), what, &|| self.cancelled() || self.cut().is_some(), work);
+        self.body.borrow_mut().resume();
     }
 
     fn progress(&mut self, _progress: &Progress) {
-        let mut outlet = self.outlet.borrow_mut();
-        if outlet.is_drained() {
+        let mut body = self.body.borrow_mut();
+        if body.is_drained() {
             // A client that has gone is noticed at the next question.
-            let _ = outlet.flush();
+            let _ = body.flush();
         }
     }
 }
 
-/// The clocks of a following answer. A client that has gone is noticed by [`Watching`].
-struct Clocks<'a> {
+/// The clocks of a following answer. A client that has gone is noticed by [`BodyControl`].
+struct ServiceFollowClock<'a> {
     started: Instant,
-    reading: &'a Reading,
+    answer: &'a PacketAnswer,
 }
 
-impl FollowClock for Clocks<'_> {
+impl FollowClock for ServiceFollowClock<'_> {
     fn now(&self) -> Timestamp {
-        self.reading.service.clock.now()
+        self.answer.service.clock.now().wall
     }
 
     fn elapsed(&self) -> Duration {
@@ -307,20 +263,20 @@ impl FollowClock for Clocks<'_> {
 }
 
 /// Says what is known before reading ahead of everything that another sink writes.
-struct Announcing<'a> {
+struct HeadFirstSink<'a> {
     inner: Box<dyn Sink>,
-    outlet: SharedOutlet,
-    reading: &'a Reading,
+    body: SharedBody,
+    answer: &'a PacketAnswer,
     problem: Option<Problem>,
 }
 
-impl Sink for Announcing<'_> {
+impl Sink for HeadFirstSink<'_> {
     fn wants(&self) -> Wants {
         self.inner.wants()
     }
 
     fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
-        if preface.possible_link_types.is_empty() && !self.reading.follow {
+        if preface.possible_link_types.is_empty() && !self.answer.follow {
             self.problem = self.not_kept(preface.completeness);
             if self.problem.is_some() {
                 return Err(SinkError::ReaderGone);
@@ -328,15 +284,15 @@ impl Sink for Announcing<'_> {
         }
         // Its output stays queued until the headers are sent.
         self.inner.begin(preface)?;
-        let mut outlet = self.outlet.borrow_mut();
-        outlet.announce(preface.completeness.clone())?;
-        if self.reading.head_only { Err(SinkError::ReaderGone) } else { Ok(()) }
+        let mut body = self.body.borrow_mut();
+        body.announce(preface.completeness.clone())?;
+        if self.answer.head_only { Err(SinkError::ReaderGone) } else { Ok(()) }
     }
 
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         self.inner.packet(packet)?;
-        let (packets, bytes) = self.reading.given.get();
-        self.reading.given.set((packets + 1, bytes + u64::from(packet.header.caplen)));
+        let (packets, bytes) = self.answer.given.get();
+        self.answer.given.set((packets + 1, bytes + u64::from(packet.header.caplen)));
         Ok(())
     }
 
@@ -353,11 +309,11 @@ impl Sink for Announcing<'_> {
     }
 }
 
-impl Announcing<'_> {
+impl HeadFirstSink<'_> {
     /// The problem for a range without kept packets: an empty file would look like an answer.
     fn not_kept(&self, completeness: &Completeness) -> Option<Problem> {
-        let extractor = &self.reading.service.extractor;
-        let query = &self.reading.query;
+        let extractor = &self.answer.service.extractor;
+        let query = &self.answer.query;
         if !query.is_restricted() {
             // A new recording has nothing yet, or had nothing at the time of the query.
             let is_beginning =

@@ -15,20 +15,21 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body::Frame;
+use netrewind_extractor::flows::FlowId;
+use netrewind_extractor::{ANSWER_HEADER, Answer, COMPLETENESS_HEADER, Completeness, Query};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
-use crate::body_channel::{Outlet, PARTS_MAX, Part};
+use crate::blocking::shutting_down;
+use crate::body_channel::{BodyWriter, PARTS_MAX, Part};
 use crate::flows::flow_id;
-use crate::headers::{Account, Summary, header_value};
+use crate::headers::{AnswerAccount, Summary, header_value};
 use crate::identity::Identity;
-use crate::packet_answer::{Reading, ending};
+use crate::packet_answer::PacketAnswer;
 use crate::parameters::{Bounds, Conversations, FileForm, Form, Format, PacketsRequest, Selection};
 use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::{Phase, Service};
-use netrewind_extractor::flows::FlowId;
-use netrewind_extractor::{ANSWER_HEADER, Answer, COMPLETENESS_HEADER, Completeness, Query};
 
 /// An answer that is complete within this time is sent with its account and its length in the headers.
 const WHOLE_WITHIN: Duration = Duration::from_millis(100);
@@ -90,8 +91,8 @@ pub async fn of_flow(
     let id: FlowId = flow_id(&id)?;
     let head_only = request.method() == Method::HEAD;
     let mut fields = fields_of(request, &service.limits).await?;
-    let selection = Selection::take(&mut fields)?;
-    let (bounds, form) = (Bounds::take(&mut fields)?, FileForm::take(&mut fields)?);
+    let selection = Selection::from_fields(&mut fields)?;
+    let (bounds, form) = (Bounds::from_fields(&mut fields)?, FileForm::from_fields(&mut fields)?);
     fields.end()?;
     let query = Query { flow: Some(id), ..service.query_for(&identity, selection)? };
     give(service, identity, query, &bounds, &form, head_only).await
@@ -100,11 +101,12 @@ pub async fn of_flow(
 async fn packets(service: Arc<Service>, identity: Identity, request: Request) -> Result<Response, Problem> {
     let head_only = request.method() == Method::HEAD;
     let mut fields = fields_of(request, &service.limits).await?;
-    let (selection, conversations) = (Selection::take(&mut fields)?, Conversations::take(&mut fields)?);
-    let (bounds, form) = (Bounds::take(&mut fields)?, Form::take(&mut fields)?);
+    let (selection, conversations) =
+        (Selection::from_fields(&mut fields)?, Conversations::from_fields(&mut fields)?);
+    let (bounds, form) = (Bounds::from_fields(&mut fields)?, Form::from_fields(&mut fields)?);
     fields.end()?;
-    let query =
-        conversations.of(service.query_for(&identity, selection.following(form.follow == Some(true)))?)?;
+    let query = conversations
+        .restrict(service.query_for(&identity, selection.following(form.follow == Some(true)))?)?;
     if form.follow == Some(true) && query.chooses_conversations() {
         let detail = "follow: follow does not work with the packets of selected conversations: leave out flow and query";
         return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "follow"));
@@ -125,17 +127,17 @@ async fn give(
     let query = Query { limits: bounds.limits(), decapsulate, ..query };
     let follow = form.follow.unwrap_or_default();
     if service.phase() != Phase::Serving {
-        return Err(ending());
+        return Err(shutting_down());
     }
     let places = if follow { &service.followers } else { &service.packets };
     let slot = places.slot(&identity.share()).await?;
     let format = form.format.unwrap_or_default();
-    let (outlet, parts) = Outlet::new(Arc::clone(&service), slot);
+    let (body, parts) = BodyWriter::new(Arc::clone(&service), slot);
     let timer = Timer::new(bounds.time());
     let out_of_time = Arc::clone(&timer.is_over);
     let given = Cell::default();
-    let reading = Reading { service, identity, query, format, follow, head_only, given, out_of_time };
-    tokio::task::spawn_blocking(move || reading.carry_out(outlet));
+    let answer = PacketAnswer { service, identity, query, format, follow, head_only, given, out_of_time };
+    tokio::task::spawn_blocking(move || answer.carry_out(body));
     respond(parts, timer, format, head_only).await
 }
 
@@ -198,7 +200,7 @@ fn disposition(completeness: &Completeness, format: Format) -> String {
 
 /// A complete answer: no trailer is needed.
 fn whole(headers: HeaderMap, answer: &Answer, chunks: VecDeque<Bytes>) -> Response {
-    let account = [(HeaderName::from_static(ANSWER_HEADER), header_value(&Account::from(answer)))];
+    let account = [(HeaderName::from_static(ANSWER_HEADER), header_value(&AnswerAccount::from(answer)))];
     let body = chunks.into_iter().flatten().collect::<Vec<u8>>();
     (headers, account, body).into_response()
 }
@@ -264,7 +266,7 @@ impl http_body::Body for CaptureBody {
         let frame = match ready!(self.parts.poll_recv(context)) {
             Some(Part::Chunk(chunk)) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
             Some(Part::End(Ok(answer))) => {
-                let account = header_value(&Account::from(&*answer));
+                let account = header_value(&AnswerAccount::from(&*answer));
                 let name = HeaderName::from_static(ANSWER_HEADER);
                 Ok(Frame::trailers(HeaderMap::from_iter([(name, account)])))
             }

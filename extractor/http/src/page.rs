@@ -16,7 +16,7 @@ use crate::problem::{Kind, Problem};
 #[derive(RustEmbed)]
 #[folder = "ui/dist"]
 #[allow_missing = true]
-struct Files;
+struct PageFiles;
 
 const PAGE: &str = "index.html";
 /// Names of assets hold a hash of what is in them.
@@ -31,7 +31,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 async fn page(headers: HeaderMap) -> Response {
-    match Files::get(PAGE) {
+    match PageFiles::get(PAGE) {
         Some(file) => answer(PAGE, &file, ASK_AGAIN, &headers),
         None => (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], MISSING)
             .into_response(),
@@ -40,7 +40,7 @@ async fn page(headers: HeaderMap) -> Response {
 
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
     let path = format!("assets/{name}");
-    match Files::get(&path) {
+    match PageFiles::get(&path) {
         Some(file) => answer(&path, &file, FOREVER, &headers),
         None => Problem::new(Kind::NotFound, format!("the view has no {path}")).into_response(),
     }

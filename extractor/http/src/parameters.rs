@@ -4,6 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use netrewind_extractor::flows::{FlowId, Search};
+use netrewind_extractor::time_text::{self, AskedRange, WrittenRange};
+use netrewind_extractor::{AnswerLimits, DedupWindow, Query, TunnelDemands, ViewMode};
 use netrewind_store::Timestamp;
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder};
 use utoipa::openapi::{RefOr, Schema};
@@ -11,9 +14,6 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::fields::{Fields, NUMBER_MAX};
 use crate::problem::{Kind, Problem};
-use netrewind_extractor::flows::{FlowId, Search};
-use netrewind_extractor::time_text::{self, AskedRange, WrittenRange};
-use netrewind_extractor::{AnswerLimits, DedupWindow, Query, TunnelDemands, ViewMode};
 
 /// Largest value of `max_seconds`: a day.
 pub const SECONDS_MAX: u64 = 86_400;
@@ -98,12 +98,12 @@ pub struct Conversations {
 
 impl Conversations {
     /// Takes what belongs to it.
-    pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
+    pub fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self { query: fields.text("query")?, flow: fields.text("flow")? })
     }
 
-    /// The query with them.
-    pub fn of(self, query: Query) -> Result<Query, Problem> {
+    /// Restricts a query to them.
+    pub fn restrict(self, query: Query) -> Result<Query, Problem> {
         let wrong = |name, error: &dyn std::fmt::Display| {
             Problem::new(Kind::BadParameter, format!("{name}: {error}")).with("parameter", name)
         };
@@ -208,7 +208,7 @@ impl PartialSchema for PacketsRequest {
 
 impl Selection {
     /// Takes what belongs to it.
-    pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
+    pub fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         let view = |text: &str| match text {
             "inner" => Some(ViewName::Inner),
             "outer" => Some(ViewName::Outer),
@@ -311,7 +311,7 @@ fn bits(fields: &mut Fields, name: &'static str, bits: u32) -> Result<Option<u32
 
 impl Bounds {
     /// Takes what belongs to it.
-    pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
+    pub fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         let max_seconds = fields.number("max_seconds", SECONDS_MAX)?;
         if max_seconds == Some(0) {
             return Err(crate::fields::bad_value("max_seconds", "0", "a whole number of at least 1"));
@@ -348,7 +348,7 @@ pub struct FileForm {
 
 impl FileForm {
     /// Takes what belongs to it.
-    pub fn take(fields: &mut Fields) -> Result<Form, Problem> {
+    pub fn from_fields(fields: &mut Fields) -> Result<Form, Problem> {
         let format = fields.parsed("format", "pcap or pcapng", Format::read)?;
         Ok(Form { format, decapsulate: Some(fields.flag("decapsulate")?), follow: None })
     }
@@ -356,7 +356,7 @@ impl FileForm {
 
 impl Form {
     /// Takes what belongs to it.
-    pub fn take(fields: &mut Fields) -> Result<Self, Problem> {
+    pub fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
         Ok(Self {
             format: fields.parsed("format", "pcap or pcapng", Format::read)?,
             decapsulate: Some(fields.flag("decapsulate")?),

@@ -1,10 +1,10 @@
-//! Places that peers share: first come, first served, with a limit for each peer.
+//! PeerLimiter that peers share: first come, first served, with a limit for each peer.
 
-use netrewind_store::locked;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, Weak};
 
+use netrewind_store::locked;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bits of an IPv6 address that a site has: RFC 6177.
@@ -34,7 +34,7 @@ impl Peer {
 
 /// The places.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct PeerLimiter {
     all: Arc<Semaphore>,
     of_peers: Arc<Mutex<HashMap<Peer, Weak<Semaphore>>>>,
     places_max: usize,
@@ -43,12 +43,12 @@ pub struct Places {
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     _of_all: OwnedSemaphorePermit,
     _of_peer: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl PeerLimiter {
     /// This many places, all of which one peer may have.
     pub fn new(places_max: usize) -> Self {
         Self::with_share(places_max, places_max)
@@ -77,18 +77,18 @@ impl Places {
     }
 
     /// One, if there is one.
-    pub fn try_take(&self, peer: &Peer) -> Option<Place> {
+    pub fn try_acquire(&self, peer: &Peer) -> Option<Permit> {
         let of_peer = self.of_peer(peer).try_acquire_owned().ok()?;
         let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        Some(Place { _of_all: of_all, _of_peer: of_peer })
+        Some(Permit { _of_all: of_all, _of_peer: of_peer })
     }
 
     /// A place, once there is one. A peer that waits for its own share does not block others.
-    pub async fn take(&self, peer: &Peer) -> Option<Place> {
+    pub async fn acquire(&self, peer: &Peer) -> Option<Permit> {
         // The semaphores are never closed.
         let of_peer = self.of_peer(peer).acquire_owned().await.ok()?;
         let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-        Some(Place { _of_all: of_all, _of_peer: of_peer })
+        Some(Permit { _of_all: of_all, _of_peer: of_peer })
     }
 }
 
@@ -102,21 +102,21 @@ mod tests {
 
     #[test]
     fn each_peer_has_its_share_and_what_is_given_back_can_be_taken() {
-        let places = Places::with_share(8, 6);
+        let places = PeerLimiter::with_share(8, 6);
         let (one, other) = (peer("192.0.2.1"), peer("192.0.2.2"));
-        let mut taken: Vec<Place> = std::iter::from_fn(|| places.try_take(&one)).collect();
+        let mut taken: Vec<Permit> = std::iter::from_fn(|| places.try_acquire(&one)).collect();
         assert_eq!((taken.len(), places.taken()), (6, 6));
-        let of_other: Vec<Place> = std::iter::from_fn(|| places.try_take(&other)).collect();
+        let of_other: Vec<Permit> = std::iter::from_fn(|| places.try_acquire(&other)).collect();
         assert_eq!((of_other.len(), places.taken()), (2, 8));
         taken.pop();
-        assert!(places.try_take(&other).is_some_and(|_| places.taken() == 8));
-        assert!(places.try_take(&one).is_some());
+        assert!(places.try_acquire(&other).is_some_and(|_| places.taken() == 8));
+        assert!(places.try_acquire(&one).is_some());
         drop((taken, of_other));
         assert_eq!(places.taken(), 0);
         // One who comes again finds the whole share.
-        assert!(places.try_take(&peer("192.0.2.3")).is_some());
-        assert_eq!(std::iter::from_fn(|| places.try_take(&one).map(std::mem::forget)).count(), 6);
-        assert!(Places::new(1).try_take(&one).is_some());
+        assert!(places.try_acquire(&peer("192.0.2.3")).is_some());
+        assert_eq!(std::iter::from_fn(|| places.try_acquire(&one).map(std::mem::forget)).count(), 6);
+        assert!(PeerLimiter::new(1).try_acquire(&one).is_some());
     }
 
     #[test]

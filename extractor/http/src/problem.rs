@@ -2,12 +2,11 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use netrewind_extractor::{ExtractError, SinkError};
+use netrewind_filter::FilterError;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-
-use netrewind_extractor::{ExtractError, SinkError};
-use netrewind_filter::FilterError;
 
 /// The media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";

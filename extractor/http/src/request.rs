@@ -7,8 +7,8 @@ use axum::extract::Request;
 use http::{HeaderMap, Method, header};
 
 use crate::fields::Fields;
+use crate::limits::ServiceLimits;
 use crate::problem::{Kind, Problem};
-use crate::service::ServiceLimits;
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";

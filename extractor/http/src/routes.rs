@@ -23,7 +23,7 @@ use crate::{connection, drain, flows, json, log, operations, packets, page, prob
         description = "Exactly the packets asked for, by time range and filter. HEAD is \
         answered wherever GET is. All errors are problem documents (RFC 9457), also unknown paths (404) and methods (405, with Allow)."
     ),
-    components(schemas(Problem, crate::headers::Summary, crate::headers::Account))
+    components(schemas(Problem, crate::headers::Summary, crate::headers::AnswerAccount))
 )]
 struct Document;
 

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::connection::Bounded;
 use crate::service::{Phase, Service};
-use crate::tls::Tls;
+use crate::tls::TlsFiles;
 
 /// Threads that send and receive.
 const SENDING_THREADS: usize = 2;
@@ -62,7 +62,7 @@ impl Server {
         service: Arc<Service>,
         router: Router,
         listeners: Vec<TcpListener>,
-        tls: Option<Tls>,
+        tls: Option<TlsFiles>,
     ) -> io::Result<Self> {
         let limits = service.limits;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -110,8 +110,8 @@ impl Server {
         if let Some(tls) = tls {
             runtime.spawn(tls.watch());
         }
-        if let Some(places) = &service.places {
-            runtime.spawn(Arc::clone(places).watch());
+        if let Some(database) = &service.geo_database {
+            runtime.spawn(Arc::clone(database).watch());
         }
         runtime.spawn(tidy(Arc::clone(&service)));
         drop(on_runtime);

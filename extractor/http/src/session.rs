@@ -23,14 +23,14 @@ use crate::service::Service;
 ))]
 pub async fn begin(
     State(service): State<Arc<Service>>,
-    Extension(Visit { access, now }): Extension<Visit>,
+    Extension(Visit { authenticator, now }): Extension<Visit>,
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Response, Problem> {
     check_parameters(&request)?;
-    let Some(access) = access else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let Some(authenticator) = authenticator else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let begun = access.begin_session(authorization.unwrap_or_default(), now);
+    let begun = authenticator.begin_session(authorization.unwrap_or_default(), now);
     let (value, time) = begun.map_err(|refusal| problem(&refusal))?;
     if let Some(audit) = &service.audit {
         audit.session(now.wall, &identity.name, identity.peer);
@@ -45,12 +45,12 @@ pub async fn begin(
     (status = 204, description = "The session has ended", headers(("Set-Cookie" = String, description = "Removes the cookie")))
 ))]
 pub async fn end(
-    Extension(Visit { access, .. }): Extension<Visit>,
+    Extension(Visit { authenticator, .. }): Extension<Visit>,
     request: Request,
 ) -> Result<Response, Problem> {
     check_parameters(&request)?;
-    if let (Some(access), Some(cookies)) = (access, cookies(request.headers())) {
-        access.end_session(&cookies);
+    if let (Some(authenticator), Some(cookies)) = (authenticator, cookies(request.headers())) {
+        authenticator.end_session(&cookies);
     }
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie("", Duration::ZERO))]).into_response())
 }

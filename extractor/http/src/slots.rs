@@ -6,7 +6,7 @@
 
 use tokio::runtime::Handle;
 
-use crate::peer_limiter::{Peer, Place, Places};
+use crate::peer_limiter::{Peer, PeerLimiter, Permit};
 use crate::problem::{Kind, Problem, RETRY_AFTER_SECONDS};
 
 /// Limits on work done at once.
@@ -23,17 +23,17 @@ pub struct PoolLimits {
 /// Hands out the right to answer.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    admitted: Places,
-    answers: Places,
-    reading: Places,
+    admitted: PeerLimiter,
+    answers: PeerLimiter,
+    reading: PeerLimiter,
 }
 
 /// The right to answer, until it is dropped.
 #[derive(Debug)]
 pub struct Slot {
-    _admitted: Place,
-    answer: Option<Place>,
-    reading: Option<Place>,
+    _admitted: Permit,
+    answer: Option<Permit>,
+    reading: Option<Permit>,
     pool: Pool,
     peer: Peer,
 }
@@ -43,9 +43,9 @@ impl Pool {
     pub fn new(limits: PoolLimits) -> Self {
         let PoolLimits { reading_max, answers_max, waiting_max } = limits;
         Self {
-            admitted: Places::new(answers_max + waiting_max),
-            answers: Places::new(answers_max),
-            reading: Places::new(reading_max),
+            admitted: PeerLimiter::new(answers_max + waiting_max),
+            answers: PeerLimiter::new(answers_max),
+            reading: PeerLimiter::new(reading_max),
         }
     }
 
@@ -65,9 +65,9 @@ impl Pool {
             let detail = "too many answers are running or waiting: ask again later";
             Problem::new(Kind::Busy, detail).retry_after(RETRY_AFTER_SECONDS)
         };
-        let admitted = self.admitted.try_take(peer).ok_or_else(busy)?;
-        let answer = self.answers.take(peer).await.ok_or_else(busy)?;
-        let reading = self.reading.take(peer).await.ok_or_else(busy)?;
+        let admitted = self.admitted.try_acquire(peer).ok_or_else(busy)?;
+        let answer = self.answers.acquire(peer).await.ok_or_else(busy)?;
+        let reading = self.reading.acquire(peer).await.ok_or_else(busy)?;
         let (pool, peer) = (self.clone(), peer.clone());
         Ok(Slot { _admitted: admitted, answer: Some(answer), reading: Some(reading), pool, peer })
     }
@@ -93,10 +93,10 @@ impl Slot {
     /// Waits until it may answer and read again. Blocks the thread.
     pub fn resume(&mut self, runtime: &Handle) {
         if self.answer.is_none() {
-            self.answer = runtime.block_on(self.pool.answers.take(&self.peer));
+            self.answer = runtime.block_on(self.pool.answers.acquire(&self.peer));
         }
         if self.reading.is_none() {
-            self.reading = runtime.block_on(self.pool.reading.take(&self.peer));
+            self.reading = runtime.block_on(self.pool.reading.acquire(&self.peer));
         }
     }
 }

@@ -41,13 +41,13 @@ pub enum TlsError {
 
 /// A certificate that is read again when it changes.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct TlsFiles {
     certificate: PathBuf,
     key: PathBuf,
     config: RustlsConfig,
 }
 
-impl Tls {
+impl TlsFiles {
     /// Reads PEM files: the certificate with the chain behind it, and its key.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let config = RustlsConfig::from_config(Arc::new(load(certificate, key)?));
@@ -132,7 +132,7 @@ mod tests {
         std::fs::write(path("key.pem"), one.signing_key.serialize_pem()).expect("a file");
         std::fs::write(path("other.pem"), other.signing_key.serialize_pem()).expect("a file");
         std::fs::write(path("empty.pem"), "").expect("a file");
-        Tls::open(&path("cert.pem"), &path("key.pem")).expect("they belong together");
+        TlsFiles::open(&path("cert.pem"), &path("key.pem")).expect("they belong together");
         for (certificate, key, named) in [
             ("cert.pem", "other.pem", "cannot be used together"),
             ("empty.pem", "key.pem", "empty.pem"),
@@ -140,7 +140,7 @@ mod tests {
             ("cert.pem", "cert.pem", "no private key"),
             ("cert.pem", "none.pem", "none.pem"),
         ] {
-            let error = Tls::open(&path(certificate), &path(key)).expect_err(named).to_string();
+            let error = TlsFiles::open(&path(certificate), &path(key)).expect_err(named).to_string();
             assert!(error.contains(named) && !error.contains("BEGIN"), "{error}");
         }
     }

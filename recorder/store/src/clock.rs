@@ -20,6 +20,11 @@ pub struct Now {
 }
 
 impl Now {
+    /// The monotonic time, since its origin.
+    pub fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.monotonic_ns)
+    }
+
     /// The monotonic time after this long.
     pub fn after(&self, time: Duration) -> u64 {
         self.monotonic_ns.saturating_add(nanoseconds(time))

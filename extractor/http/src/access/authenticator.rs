@@ -1,18 +1,7 @@
-//! Access control: bearer tokens (RFC 6750) with scopes, and filters that are joined to every query of a token; and sessions,
-//! which a page begins with a token and which end with it.
-//!
-//! Computing a hash is slow on purpose, so it is done for a token that is not known yet, a few at a time, and not at all for
-//! a source that has shown too many wrong ones; a token that was right is remembered for a while, by a keyed hash.
-//!
-//! **Invariant:** no secret is in a log, an error, the audit or what `Debug` prints.
+//! Checks of tokens and cookies against the file of tokens, which may change meanwhile.
 
-mod failures;
-mod gate;
-mod sessions;
 #[cfg(test)]
 mod tests;
-mod token;
-mod tokens;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,16 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use netrewind_store::clock::Now;
 use netrewind_store::{Timestamp, locked};
 use ring::hmac;
 
-use failures::Failures;
-pub use gate::{Admission, SESSION_ROUTE, Visit, cookies, guard, problem};
-use netrewind_extractor::JoinedFilter;
-use sessions::{Cookie, Sessions, cookie_in};
-pub use sessions::{SESSION_TIME_MAX, set_cookie};
-pub use token::Token;
-pub use tokens::{CHANCE_BYTES, Entry, Grant, NAME_CHARACTERS_MAX, Scope, TOKENS_MAX, Tokens, TokensError};
+use super::caller::{Caller, Refusal};
+use super::failures::Failures;
+use super::sessions::{Cookie, SESSION_TIME_MAX, Sessions, cookie_in};
+use super::token::Token;
+use super::tokens::{SecretHash, TOKENS_MAX, TokenEntry, Tokens, TokensError};
 
 /// Time for which a valid token is remembered after its last use.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
@@ -41,77 +29,14 @@ pub const KEY_BYTES: usize = 32;
 /// The scheme of RFC 6750, which is compared without regard to case (RFC 9110, section 11.1).
 const SCHEME: &str = "bearer";
 
-/// An instant, by both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// The wall clock's.
-    pub wall: Timestamp,
-    /// The monotonic clock's, from whatever beginning.
-    pub monotonic: Duration,
-}
-
-/// A caller and their rights.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// A name for the audit.
-    pub name: String,
-    /// Scopes granted; `None`: everything is.
-    scopes: Option<Vec<Scope>>,
-    /// Filter joined to every query.
-    pub joined: Option<JoinedFilter>,
-}
-
-impl Caller {
-    /// Caller from a loopback address of this machine, if no tokens are asked for.
-    pub fn local() -> Self {
-        Self { name: "local".to_owned(), scopes: None, joined: None }
-    }
-
-    fn of(grant: &Grant) -> Self {
-        Self { name: grant.name.clone(), scopes: Some(grant.scopes.clone()), joined: grant.joined() }
-    }
-
-    /// True if they have this scope.
-    pub fn may(&self, scope: Scope) -> bool {
-        let Some(scopes) = &self.scopes else { return true };
-        scopes.iter().any(|&granted| granted == scope || granted == Scope::Admin)
-    }
-}
-
-/// Reasons to refuse a request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It has no token.
-    #[error("a token is needed: send it as Authorization: Bearer nrw_...")]
-    NoToken,
-    /// It has one that is not valid: unknown, wrong, removed or expired, without distinction.
-    #[error("the token is not valid")]
-    WrongToken,
-    /// It has one that is for something else.
-    #[error("the token may not do this: it needs the scope {}", .0.name())]
-    OutOfScope(Scope),
-    /// It asks for a host of another name.
-    #[error("{0:?} is not this machine: without tokens only requests to a loopback address are answered")]
-    WrongHost(String),
-    /// A page of another origin sent it.
-    #[error("requests from pages of other origins are refused: see --allow-origin")]
-    WrongOrigin,
-    /// There were too many wrong ones.
-    #[error("too many wrong tokens: wait {} s", .0.as_secs() + 1)]
-    TooMany(Duration),
-    /// The file of tokens cannot be used.
-    #[error("the tokens cannot be read at the moment: see the log")]
-    Unavailable,
-}
-
-/// Result of a first look at a request.
+/// Result of a first check of a request.
 #[derive(Debug)]
-pub enum Look {
+pub enum Authentication {
     /// The caller is known.
     Known(Caller),
     /// The request is refused.
     Refused(Refusal),
-    /// Only the hash can decide, which takes time: see [`Access::verify`].
+    /// Only the hash can decide, which takes time: see [`Authenticator::verify`].
     Unknown(Claim),
 }
 
@@ -124,7 +49,7 @@ pub struct Claim {
 
 /// Checks requests against a file of tokens, which may change meanwhile.
 #[derive(Debug)]
-pub struct Access {
+pub struct Authenticator {
     path: PathBuf,
     key: hmac::Key,
     file: Mutex<Watched>,
@@ -154,100 +79,102 @@ struct Stamp {
 struct Remembered {
     tag: hmac::Tag,
     /// Hash that verified it: another hash is another token.
-    hash: tokens::SecretHash,
+    hash: SecretHash,
     until: Duration,
 }
 
-impl Access {
+impl Authenticator {
     /// Opens a file of tokens. The key has to be random.
-    pub fn open(path: &Path, key: &[u8; KEY_BYTES], now: Moment) -> Result<Self, TokensError> {
+    pub fn open(path: &Path, key: &[u8; KEY_BYTES], now: Now) -> Result<Self, TokensError> {
         // The stamp first: a change in between is found at the next check.
-        let stamp = Stamp::of(path);
+        let stamp = Stamp::read(path);
         let tokens = Some(Arc::new(Tokens::load(path)?));
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         Ok(Self {
             path: path.to_owned(),
             sessions: Mutex::new(Sessions::new(key.clone())),
             key,
-            file: Mutex::new(Watched { looked_at: now.monotonic, stamp, tokens }),
+            file: Mutex::new(Watched { looked_at: now.monotonic(), stamp, tokens }),
             remembered: Mutex::default(),
             failures: Mutex::default(),
         })
     }
 
-    /// Looks at a request's `Authorization`, without taking long.
-    pub fn look(&self, authorization: Option<&str>, peer: IpAddr, now: Moment) -> Look {
-        let Some(authorization) = authorization else { return Look::Refused(Refusal::NoToken) };
-        let Some(tokens) = self.tokens(now) else { return Look::Refused(Refusal::Unavailable) };
+    /// Checks a request's `Authorization`, without taking long.
+    pub fn check_authorization(&self, authorization: Option<&str>, peer: IpAddr, now: Now) -> Authentication {
+        let Some(authorization) = authorization else { return Authentication::Refused(Refusal::NoToken) };
+        let Some(tokens) = self.tokens(now) else { return Authentication::Refused(Refusal::Unavailable) };
         let token = bearer(authorization).and_then(Token::parse);
         if let Some(token) = &token
             && let Some(caller) = self.remembered(token, &tokens, now)
         {
-            return Look::Known(caller);
+            return Authentication::Known(caller);
         }
-        if let Some(wait) = locked(&self.failures).wait(peer, now.monotonic) {
-            return Look::Refused(Refusal::TooMany(wait));
+        if let Some(wait) = locked(&self.failures).wait(peer, now.monotonic()) {
+            return Authentication::Refused(Refusal::TooMany(wait));
         }
         match token {
-            Some(token) if tokens.find(&token.id).is_some() => Look::Unknown(Claim { token, peer }),
+            Some(token) if tokens.find(&token.id).is_some() => Authentication::Unknown(Claim { token, peer }),
             _ => {
-                locked(&self.failures).add(peer, now.monotonic);
-                Look::Refused(Refusal::WrongToken)
+                locked(&self.failures).add(peer, now.monotonic());
+                Authentication::Refused(Refusal::WrongToken)
             }
         }
     }
 
     /// Holds a token against its hash. Takes some 20 ms of a core.
-    pub fn verify(&self, claim: &Claim, now: Moment) -> Result<Caller, Refusal> {
+    pub fn verify(&self, claim: &Claim, now: Now) -> Result<Caller, Refusal> {
         let tokens = self.tokens(now).ok_or(Refusal::Unavailable)?;
         // Simultaneous attempts may have used up the allowance.
-        if let Some(wait) = locked(&self.failures).wait(claim.peer, now.monotonic) {
+        if let Some(wait) = locked(&self.failures).wait(claim.peer, now.monotonic()) {
             return Err(Refusal::TooMany(wait));
         }
         let entry = tokens.find(&claim.token.id);
         match entry.filter(|entry| entry.hash.is_of(&claim.token) && !entry.grant.has_expired(now.wall)) {
             Some(entry) => {
                 self.remember(&claim.token, entry, now);
-                Ok(Caller::of(&entry.grant))
+                Ok(Caller::from(&entry.grant))
             }
             None => {
-                locked(&self.failures).add(claim.peer, now.monotonic);
+                locked(&self.failures).add(claim.peer, now.monotonic());
                 Err(Refusal::WrongToken)
             }
         }
     }
 
     /// Checks the `Cookie` of a request that has no `Authorization`.
-    pub fn look_at_cookie(&self, cookies: Option<&str>, peer: IpAddr, now: Moment) -> Look {
-        let Some(value) = cookies.and_then(cookie_in) else { return Look::Refused(Refusal::NoToken) };
-        let Some(tokens) = self.tokens(now) else { return Look::Refused(Refusal::Unavailable) };
+    pub fn check_cookie(&self, cookies: Option<&str>, peer: IpAddr, now: Now) -> Authentication {
+        let Some(value) = cookies.and_then(cookie_in) else {
+            return Authentication::Refused(Refusal::NoToken);
+        };
+        let Some(tokens) = self.tokens(now) else { return Authentication::Refused(Refusal::Unavailable) };
         let cookie = locked(&self.sessions).read(value);
         let refusal = match cookie {
             Cookie::Absent => Refusal::NoToken,
             Cookie::Genuine(number) => match self.owner(number, &tokens, now) {
-                Some(caller) => return Look::Known(caller),
+                Some(caller) => return Authentication::Known(caller),
                 None => Refusal::NoToken,
             },
             Cookie::Forged => {
                 let mut failures = locked(&self.failures);
-                match failures.wait(peer, now.monotonic) {
+                match failures.wait(peer, now.monotonic()) {
                     Some(wait) => Refusal::TooMany(wait),
                     None => {
-                        failures.add(peer, now.monotonic);
+                        failures.add(peer, now.monotonic());
                         Refusal::WrongToken
                     }
                 }
             }
         };
-        Look::Refused(refusal)
+        Authentication::Refused(refusal)
     }
 
     /// Holder of this session, if neither it nor its token has ended.
-    fn owner(&self, number: u64, tokens: &Tokens, now: Moment) -> Option<Caller> {
-        let session = locked(&self.sessions).find(number, now.monotonic)?;
+    fn owner(&self, number: u64, tokens: &Tokens, now: Now) -> Option<Caller> {
+        let session = locked(&self.sessions).find(number, now.monotonic())?;
         let entry = tokens.find(&session.token_id).filter(|entry| entry.hash == session.hash);
         match entry.filter(|entry| !entry.grant.has_expired(now.wall)) {
-            Some(entry) => Some(Caller::of(&entry.grant)),
+            Some(entry) => Some(Caller::from(&entry.grant)),
             None => {
                 locked(&self.sessions).end(number);
                 None
@@ -256,14 +183,14 @@ impl Access {
     }
 
     /// Begins a session in the name of a token that has just been let in: the value of its cookie, and how long it lasts.
-    pub fn begin_session(&self, authorization: &str, now: Moment) -> Result<(String, Duration), Refusal> {
+    pub fn begin_session(&self, authorization: &str, now: Now) -> Result<(String, Duration), Refusal> {
         let tokens = self.tokens(now).ok_or(Refusal::Unavailable)?;
         let token = bearer(authorization).and_then(Token::parse).ok_or(Refusal::WrongToken)?;
         self.remembered(&token, &tokens, now).ok_or(Refusal::WrongToken)?;
         let entry = tokens.find(&token.id).ok_or(Refusal::WrongToken)?;
         let left = |expires: Timestamp| Duration::from_nanos(expires.ns_since(now.wall));
         let time = entry.grant.expires.map_or(SESSION_TIME_MAX, left).min(SESSION_TIME_MAX);
-        let value = locked(&self.sessions).begin(&token.id, &entry.hash, now.monotonic, time);
+        let value = locked(&self.sessions).begin(&token.id, &entry.hash, now.monotonic(), time);
         Ok((value, time))
     }
 
@@ -277,11 +204,11 @@ impl Access {
 
     /// The tokens, reloaded if the file has changed; `None` if it cannot be used: then nobody is admitted, because the change
     /// may have removed a token.
-    fn tokens(&self, now: Moment) -> Option<Arc<Tokens>> {
+    fn tokens(&self, now: Now) -> Option<Arc<Tokens>> {
         let mut file = locked(&self.file);
-        if now.monotonic.saturating_sub(file.looked_at) >= LOOK_INTERVAL {
-            file.looked_at = now.monotonic;
-            let stamp = Stamp::of(&self.path);
+        if now.monotonic().saturating_sub(file.looked_at) >= LOOK_INTERVAL {
+            file.looked_at = now.monotonic();
+            let stamp = Stamp::read(&self.path);
             if stamp != file.stamp || stamp.is_none() {
                 file.stamp = stamp;
                 file.tokens = match Tokens::load(&self.path) {
@@ -296,33 +223,33 @@ impl Access {
         file.tokens.clone()
     }
 
-    fn remembered(&self, token: &Token, tokens: &Tokens, now: Moment) -> Option<Caller> {
+    fn remembered(&self, token: &Token, tokens: &Tokens, now: Now) -> Option<Caller> {
         let mut remembered = locked(&self.remembered);
-        let known = remembered.get_mut(&token.id).filter(|known| now.monotonic < known.until)?;
+        let known = remembered.get_mut(&token.id).filter(|known| now.monotonic() < known.until)?;
         // In constant time.
         hmac::verify(&self.key, &token.secret, known.tag.as_ref()).ok()?;
         let entry = tokens.find(&token.id).filter(|entry| entry.hash == known.hash)?;
         if entry.grant.has_expired(now.wall) {
             return None;
         }
-        known.until = now.monotonic + REMEMBERED_FOR;
-        Some(Caller::of(&entry.grant))
+        known.until = now.monotonic() + REMEMBERED_FOR;
+        Some(Caller::from(&entry.grant))
     }
 
-    fn remember(&self, token: &Token, entry: &Entry, now: Moment) {
+    fn remember(&self, token: &Token, entry: &TokenEntry, now: Now) {
         let mut remembered = locked(&self.remembered);
-        remembered.retain(|_, known| now.monotonic < known.until);
+        remembered.retain(|_, known| now.monotonic() < known.until);
         // A file has no more, but it may be another one by now.
         if remembered.len() < TOKENS_MAX {
             let tag = hmac::sign(&self.key, &token.secret);
-            let until = now.monotonic + REMEMBERED_FOR;
+            let until = now.monotonic() + REMEMBERED_FOR;
             remembered.insert(token.id.clone(), Remembered { tag, hash: entry.hash.clone(), until });
         }
     }
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
+    fn read(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         // The change of the inode: nobody can set it back.
         let changed = (metadata.ctime(), metadata.ctime_nsec());

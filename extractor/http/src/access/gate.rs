@@ -11,15 +11,18 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use netrewind_extractor::{ANSWER_HEADER, COMPLETENESS_HEADER};
+use netrewind_store::clock::Now;
 use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 
-use super::{Access, Caller, Look, Moment, Refusal, Scope};
+use super::authenticator::{Authentication, Authenticator};
+use super::caller::{Caller, Refusal};
+use super::tokens::Scope;
 use crate::audit::Refused;
 use crate::identity::Identity;
 use crate::problem::{Kind, Problem};
 use crate::service::Service;
-use netrewind_extractor::{ANSWER_HEADER, COMPLETENESS_HEADER};
 
 /// Hashes that are computed at a time: each takes a core and 19 MiB.
 const VERIFYING_MAX: usize = 2;
@@ -49,7 +52,7 @@ const STRICT_TRANSPORT: &str = "max-age=31536000";
 #[derive(Debug, Default)]
 pub struct Admission {
     /// Access by tokens; `None`: everyone who can connect is admitted, which must be this machine alone.
-    pub access: Option<Access>,
+    pub authenticator: Option<Authenticator>,
     /// Connections are encrypted.
     pub is_encrypted: bool,
     /// Pages of these origins may read answers too.
@@ -59,10 +62,9 @@ pub struct Admission {
 /// The gate, as it is shared by all requests.
 struct Gate {
     service: Arc<Service>,
-    access: Option<Arc<Access>>,
+    authenticator: Option<Arc<Authenticator>>,
     is_encrypted: bool,
     origins: Vec<HeaderValue>,
-    begun: Instant,
     verifying: Semaphore,
     waiting: Semaphore,
 }
@@ -71,14 +73,14 @@ struct Gate {
 #[derive(Clone, Debug)]
 pub struct Visit {
     /// Absent where no tokens are asked for.
-    pub access: Option<Arc<Access>>,
+    pub authenticator: Option<Arc<Authenticator>>,
     /// Time at which the request began.
-    pub now: Moment,
+    pub now: Now,
 }
 
 /// Callers that a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whom {
+enum Audience {
     /// It reveals nothing about the recording.
     Everybody,
     /// Anybody with a token.
@@ -88,12 +90,12 @@ enum Whom {
 }
 
 /// Callers that a route is for.
-fn whom(method: &Method, route: &str) -> Whom {
+fn audience_of(method: &Method, route: &str) -> Audience {
     match (route, method) {
         // Nobody is kept from leaving.
-        (SESSION_ROUTE, &Method::DELETE) => Whom::Everybody,
-        (SESSION_ROUTE, _) => Whom::Known,
-        _ => scope_of(route).map_or(Whom::Everybody, Whom::Of),
+        (SESSION_ROUTE, &Method::DELETE) => Audience::Everybody,
+        (SESSION_ROUTE, _) => Audience::Known,
+        _ => scope_of(route).map_or(Audience::Everybody, Audience::Of),
     }
 }
 
@@ -123,7 +125,7 @@ fn scope_of(route: &str) -> Option<Scope> {
 
 /// Puts the gate before routes.
 pub fn guard(router: Router, service: Arc<Service>, admission: Admission) -> Router {
-    let Admission { access, is_encrypted, origins } = admission;
+    let Admission { authenticator, is_encrypted, origins } = admission;
     let cross_origin = (!origins.is_empty()).then(|| {
         CorsLayer::new()
             .allow_origin(origins.clone())
@@ -133,10 +135,9 @@ pub fn guard(router: Router, service: Arc<Service>, admission: Admission) -> Rou
     });
     let gate = Arc::new(Gate {
         service,
-        access: access.map(Arc::new),
+        authenticator: authenticator.map(Arc::new),
         is_encrypted,
         origins,
-        begun: Instant::now(),
         verifying: Semaphore::new(VERIFYING_MAX),
         waiting: Semaphore::new(WAITING_MAX),
     });
@@ -157,43 +158,44 @@ async fn pass(
     let route = request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
     let path = request.uri().path().to_owned();
     // Unknown routes reveal nothing.
-    let whom = route.as_deref().map_or(Whom::Everybody, |route| whom(request.method(), route));
+    let audience = route.as_deref().map_or(Audience::Everybody, |route| audience_of(request.method(), route));
     let admitted = match gate.check_origin(&request) {
         Ok(()) => {
-            let look = gate.access.as_ref().filter(|_| whom != Whom::Everybody);
-            let look = look.map(|access| (Arc::clone(access), gate.look(access, &request, peer.ip())));
-            gate.admit(whom, look).await
+            let authenticator = gate.authenticator.as_ref().filter(|_| audience != Audience::Everybody);
+            let checked = authenticator.map(|authenticator| {
+                (Arc::clone(authenticator), gate.authenticate(authenticator, &request, peer.ip()))
+            });
+            gate.admit(audience, checked).await
         }
         Err(refusal) => Err((refusal, None)),
     };
     let mut response = match admitted {
         Ok(caller) => {
             if let Some(Caller { name, joined, .. }) = caller {
-                let is_local = gate.access.is_none();
+                let is_local = gate.authenticator.is_none();
                 let identity = Identity { name, filter: joined, peer: Some(peer), is_local };
                 request.extensions_mut().insert(identity);
             }
             if route.as_deref() == Some(SESSION_ROUTE) {
-                request.extensions_mut().insert(Visit { access: gate.access.clone(), now: gate.now() });
+                request.extensions_mut().insert(Visit {
+                    authenticator: gate.authenticator.clone(),
+                    now: gate.service.clock.now(),
+                });
             }
             next.run(request).await
         }
         Err((refusal, who)) => gate.refuse(&refusal, who, peer, path),
     };
-    gate.dress(response.headers_mut());
+    gate.add_common_headers(response.headers_mut());
     gate.service.metrics.request(route.as_deref(), response.status().as_u16(), begun.elapsed());
     response
 }
 
 impl Gate {
-    fn now(&self) -> Moment {
-        Moment { wall: self.service.clock.now(), monotonic: self.begun.elapsed() }
-    }
-
     /// Refuses pages from elsewhere if no tokens are asked for: a page must not send queries on its reader's behalf, neither by
     /// a name of its own that suddenly means this machine (DNS rebinding), nor by sending a form here.
     fn check_origin(&self, request: &Request) -> Result<(), Refusal> {
-        if self.access.is_some() {
+        if self.authenticator.is_some() {
             return Ok(());
         }
         let host = authority(request);
@@ -216,46 +218,46 @@ impl Gate {
     /// Caller, if the route needs one; or the reason to refuse, with the caller's name if it is known.
     async fn admit(
         &self,
-        whom: Whom,
-        look: Option<(Arc<Access>, Look)>,
+        audience: Audience,
+        checked: Option<(Arc<Authenticator>, Authentication)>,
     ) -> Result<Option<Caller>, (Refusal, Option<String>)> {
-        if whom == Whom::Everybody {
+        if audience == Audience::Everybody {
             return Ok(None);
         }
-        let Some((access, look)) = look else { return Ok(Some(Caller::local())) };
-        let caller = match look {
-            Look::Known(caller) => Ok(caller),
-            Look::Refused(refusal) => Err(refusal),
-            Look::Unknown(claim) => {
+        let Some((authenticator, authentication)) = checked else { return Ok(Some(Caller::local())) };
+        let caller = match authentication {
+            Authentication::Known(caller) => Ok(caller),
+            Authentication::Refused(refusal) => Err(refusal),
+            Authentication::Unknown(claim) => {
                 let Ok(_waiting) = self.waiting.try_acquire() else {
                     return Err((Refusal::TooMany(RETRY_AFTER), None));
                 };
                 let _verifying = self.verifying.acquire().await;
-                let now = self.now();
-                let verified = tokio::task::spawn_blocking(move || access.verify(&claim, now)).await;
+                let now = self.service.clock.now();
+                let verified = tokio::task::spawn_blocking(move || authenticator.verify(&claim, now)).await;
                 verified.unwrap_or(Err(Refusal::Unavailable))
             }
         };
         let caller = caller.map_err(|refusal| (refusal, None))?;
-        match whom {
-            Whom::Of(scope) if !caller.may(scope) => Err((Refusal::OutOfScope(scope), Some(caller.name))),
+        match audience {
+            Audience::Of(scope) if !caller.may(scope) => Err((Refusal::OutOfScope(scope), Some(caller.name))),
             _ => Ok(Some(caller)),
         }
     }
 
     /// Identifies a request by its token, or else by its session if that suffices.
-    fn look(&self, access: &Access, request: &Request, peer: IpAddr) -> Look {
+    fn authenticate(&self, authenticator: &Authenticator, request: &Request, peer: IpAddr) -> Authentication {
         let headers = request.headers();
         if headers.contains_key(header::AUTHORIZATION) || !is_for_sessions(request) {
             let token = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-            return access.look(token, peer, self.now());
+            return authenticator.check_authorization(token, peer, self.service.clock.now());
         }
         // The browser sends the cookie by itself, even if another page makes it send a form.
         let is_plain = matches!(*request.method(), Method::GET | Method::HEAD);
         if !is_plain && self.is_from_elsewhere(request) {
-            return Look::Refused(Refusal::WrongOrigin);
+            return Authentication::Refused(Refusal::WrongOrigin);
         }
-        access.look_at_cookie(cookies(headers).as_deref(), peer, self.now())
+        authenticator.check_cookie(cookies(headers).as_deref(), peer, self.service.clock.now())
     }
 
     fn refuse(&self, refusal: &Refusal, who: Option<String>, peer: SocketAddr, path: String) -> Response {
@@ -263,7 +265,7 @@ impl Gate {
         let (status, reason) = (response.status().as_u16(), refusal.to_string());
         tracing::info!(%peer, status, reason, "not let in");
         if let Some(audit) = &self.service.audit {
-            let at = self.service.clock.now();
+            let at = self.service.clock.now().wall;
             audit.refused(&Refused { at, who, peer: Some(peer), status, path, reason });
         }
         let challenge = match refusal {
@@ -276,7 +278,7 @@ impl Gate {
     }
 
     /// Gives a response what every one has.
-    fn dress(&self, headers: &mut HeaderMap) {
+    fn add_common_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in HEADERS {
             headers.entry(name).or_insert(HeaderValue::from_static(value));
         }
@@ -371,6 +373,6 @@ mod tests {
         let unsaid: Vec<_> = paths.keys().filter(|path| scope_of(path) == Some(Scope::Admin)).collect();
         assert!(unsaid.is_empty(), "{unsaid:?}");
         assert_eq!(scope_of("/api/v1/anything/else"), Some(Scope::Admin));
-        assert_eq!(whom(&Method::POST, SESSION_ROUTE), Whom::Known);
+        assert_eq!(audience_of(&Method::POST, SESSION_ROUTE), Audience::Known);
     }
 }

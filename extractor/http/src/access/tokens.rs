@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use netrewind_extractor::{JoinedFilter, ViewMode};
+use netrewind_filter::{CompileLimits, FilterError, compile};
 use netrewind_store::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::token::{ID_BYTES, SECRET_BYTES, Token};
-use netrewind_extractor::{JoinedFilter, ViewMode};
-use netrewind_filter::{CompileLimits, FilterError, compile};
 
 /// Tokens in a file.
 pub const TOKENS_MAX: usize = 1024;
@@ -171,7 +171,7 @@ impl SecretHash {
 /// A token as the file has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct TokenEntry {
     /// The part of the token that is no secret.
     pub id: String,
     /// Hash of the secret part.
@@ -185,7 +185,7 @@ pub struct Entry {
 #[serde(deny_unknown_fields)]
 pub struct Tokens {
     #[serde(default, rename = "token")]
-    entries: Vec<Entry>,
+    entries: Vec<TokenEntry>,
 }
 
 /// The file of tokens cannot be used as it is.
@@ -280,7 +280,7 @@ impl Tokens {
 
     fn check(&self) -> Result<(), TokensError> {
         let (mut ids, mut names) = (HashSet::new(), HashSet::new());
-        for Entry { id, grant, .. } in &self.entries {
+        for TokenEntry { id, grant, .. } in &self.entries {
             grant.check()?;
             if !ids.insert(id) || !names.insert(&grant.name) {
                 return Err(TokensError::Taken(grant.name.clone()));
@@ -339,11 +339,11 @@ impl Tokens {
         id.copy_from_slice(of_id);
         secret.copy_from_slice(of_secret);
         let token = Token::new(id, secret);
-        let is_taken = |entry: &Entry| entry.id == token.id || entry.grant.name == grant.name;
+        let is_taken = |entry: &TokenEntry| entry.id == token.id || entry.grant.name == grant.name;
         if self.entries.iter().any(is_taken) {
             return Err(TokensError::Taken(grant.name));
         }
-        self.entries.push(Entry { id: token.id.clone(), hash: SecretHash::new(&secret, salt)?, grant });
+        self.entries.push(TokenEntry { id: token.id.clone(), hash: SecretHash::new(&secret, salt)?, grant });
         Ok(token)
     }
 
@@ -355,12 +355,12 @@ impl Tokens {
     }
 
     /// All of them, in the order in which they were added.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[TokenEntry] {
         &self.entries
     }
 
     /// The token with this id.
-    pub(super) fn find(&self, id: &str) -> Option<&Entry> {
+    pub(super) fn find(&self, id: &str) -> Option<&TokenEntry> {
         self.entries.iter().find(|entry| entry.id == id)
     }
 }

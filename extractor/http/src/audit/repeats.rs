@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use netrewind_store::Timestamp;
 use netrewind_store::time::SECOND_NS;
 
-use super::Extraction;
+use super::record::Extraction;
 
 /// The time within which the same query is written once.
 const SAME_WITHIN_NS: u64 = 600 * SECOND_NS;

@@ -1,19 +1,19 @@
 //! Figures on how well the recorder keeps up: duration of writes, fill of the rings.
 
+use netrewind_store::{RingFill, WRITE_BOUNDS_US, WriteTimes};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use netrewind_store::{RingFill, WRITE_BOUNDS_US, WriteTimes};
-
-use super::{Labels, Recording, counter};
+use super::recording::Recording;
+use super::sample::{MetricLabels, add_counter};
 
 const SECOND_US: f64 = 1e6;
 
 /// Adds what is known of rings and writes.
-pub(super) fn add(registry: &mut Registry, recording: &Recording) {
+pub(super) fn add_lane_load(registry: &mut Registry, recording: &Recording) {
     let Recording { writes, rings, freezes, .. } = recording;
     registry.register_with_unit(
         "recorder_write_duration",
@@ -22,8 +22,9 @@ pub(super) fn add(registry: &mut Registry, recording: &Recording) {
         WriteHistogram(*writes),
     );
     let freezes_help = "Times that the kernel found no free block in a ring, according to the logbook";
-    counter(registry, "recorder_ring_freezes", freezes_help, *freezes);
-    let (blocks, filled) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
+    add_counter(registry, "recorder_ring_freezes", freezes_help, *freezes);
+    let (blocks, filled) =
+        (Family::<MetricLabels, Gauge>::default(), Family::<MetricLabels, Gauge>::default());
     for (lane, RingFill { blocks: of_lane, filled_max, .. }) in rings {
         let labels = vec![("lane", lane.to_string())];
         blocks.get_or_create(&labels).set(i64::from(*of_lane));

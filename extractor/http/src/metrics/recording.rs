@@ -1,4 +1,4 @@
-//! State of the recorder, by its lock and its logbook.
+//! RecordingState of the recorder, by its lock and its logbook.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,11 +11,10 @@ use utoipa::ToSchema;
 /// A recorder that has written nothing to its logbook for this long counts as stalled. It writes at least every ten seconds.
 const STALLED_AFTER_SECONDS: u64 = 35;
 
-/// State of recording.
+/// RecordingState of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = RecordingState)]
-pub enum State {
+pub enum RecordingState {
     /// Packets are recorded.
     Yes,
     /// No recorder uses this store.
@@ -26,11 +25,11 @@ pub enum State {
     Stalled,
 }
 
-/// State and counters of the recorder.
+/// RecordingState and counters of the recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
-    /// State of recording.
-    pub state: State,
+    /// RecordingState of recording.
+    pub state: RecordingState,
     /// Packets and bytes counted since the beginning of the day on which the service was first asked.
     pub account: Account,
     /// Duration of its writes, since then.
@@ -44,8 +43,8 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// State of recording, without adding up what has been counted.
-    pub fn state(store: &Store, now: Timestamp) -> Result<State, StoreError> {
+    /// RecordingState of recording, without adding up what has been counted.
+    pub fn state(store: &Store, now: Timestamp) -> Result<RecordingState, StoreError> {
         let mut last = None;
         // A logbook that cannot be read gives no sign of life.
         let read = read_day(store, &now.date(), DayExcerpt::Tail, |line| {
@@ -58,7 +57,7 @@ impl Recording {
     }
 }
 
-fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<State, StoreError> {
+fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<RecordingState, StoreError> {
     let writer = store.writer()?;
     let fails = writer.as_ref().is_some_and(|writer| writer.trouble.is_some());
     let is_recorder = |holder: &str| holder.contains("record") || holder.contains("run");
@@ -67,10 +66,10 @@ fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<
     let day_began = Timestamp(now.ns() / DAY_NS * DAY_NS);
     let silent_ns = now.ns().saturating_sub(last_line.unwrap_or(day_began).ns());
     Ok(match records {
-        false => State::No,
-        true if fails => State::Failing,
-        true if silent_ns > STALLED_AFTER_SECONDS * SECOND_NS => State::Stalled,
-        true => State::Yes,
+        false => RecordingState::No,
+        true if fails => RecordingState::Failing,
+        true if silent_ns > STALLED_AFTER_SECONDS * SECOND_NS => RecordingState::Stalled,
+        true => RecordingState::Yes,
     })
 }
 
@@ -83,7 +82,7 @@ fn entry(line: RawLine<'_>) -> Option<LogbookEntry> {
 
 /// Adds up what the logbook says, each line once.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct LogbookTally {
     account: Account,
     writes: WriteTimes,
     freezes: u64,
@@ -95,31 +94,31 @@ pub(super) struct Tally {
     looked_at: Option<Timestamp>,
 }
 
-impl Tally {
-    pub(super) fn look(&mut self, store: &Store, now: Timestamp) -> Result<Recording, StoreError> {
+impl LogbookTally {
+    pub(super) fn update(&mut self, store: &Store, now: Timestamp) -> Result<Recording, StoreError> {
         let (today, before) = (now.date(), self.looked_at.replace(now).map(Timestamp::date));
         let days = before.filter(|date| *date < today).into_iter().chain([today]);
         for date in days {
             let mut last_ones = Vec::new();
             read_day(store, &date, DayExcerpt::Tail, |line| last_ones.extend(entry(line)))?;
             if last_ones.first().is_some_and(|first| Some(first.at) <= self.last_line) {
-                last_ones.iter().for_each(|entry| self.take(entry));
+                last_ones.iter().for_each(|entry| self.add(entry));
             } else {
                 read_day(store, &date, DayExcerpt::Whole, |line| {
-                    entry(line).iter().for_each(|entry| self.take(entry))
+                    entry(line).iter().for_each(|entry| self.add(entry))
                 })?;
             }
         }
         let state = state(store, self.last_line, now)?;
         // A lane without recent lines is gone.
         let is_heard = |at: &Timestamp| now.ns().saturating_sub(at.ns()) <= STALLED_AFTER_SECONDS * SECOND_NS;
-        let heard = self.rings.iter().filter(|(_, (at, _))| state != State::No && is_heard(at));
+        let heard = self.rings.iter().filter(|(_, (at, _))| state != RecordingState::No && is_heard(at));
         let rings = heard.map(|(&lane, &(_, ring))| (lane, ring)).collect();
         let Self { account, writes, freezes, last_line, .. } = *self;
         Ok(Recording { state, account, writes, freezes, rings, last_line })
     }
 
-    fn take(&mut self, LogbookEntry { at, event, .. }: &LogbookEntry) {
+    fn add(&mut self, LogbookEntry { at, event, .. }: &LogbookEntry) {
         self.last_line = self.last_line.max(Some(*at));
         if let Event::Second { lane, received, written, dropped, bytes, pace: LaneLoad { ring, writes } } =
             event
@@ -164,26 +163,26 @@ mod tests {
             let event = Event::Second { lane, received: 10, written: 9, dropped, bytes: 900, pace };
             logbook.append(at(second), event).expect("a line");
         };
-        let mut tally = Tally::default();
+        let mut tally = LogbookTally::default();
         (1..4).for_each(|second| log(second, 0));
-        assert_eq!(tally.look(&store, at(4)).expect("a look").state, State::No);
+        assert_eq!(tally.update(&store, at(4)).expect("an update").state, RecordingState::No);
         let lock = store.lock("netrewind record, process 1").expect("a lock");
         log(5, 0);
         log(5, 1);
-        let recording = tally.look(&store, at(6)).expect("a look");
+        let recording = tally.update(&store, at(6)).expect("an update");
         assert_eq!((recording.account.received, recording.account.dropped.kernel), (50, 5));
-        assert_eq!((recording.state, recording.last_line), (State::Yes, Some(at(5))));
+        assert_eq!((recording.state, recording.last_line), (RecordingState::Yes, Some(at(5))));
         assert_eq!((recording.writes.counts[3], recording.freezes), (5, 5));
         let filled = |ring: &(u16, RingFill)| (ring.0, ring.1.filled_max);
         assert_eq!(recording.rings.iter().map(filled).collect::<Vec<_>>(), [(0, 5), (1, 5)]);
-        let later = tally.look(&store, at(60)).expect("a look");
-        assert_eq!((later.state, later.account), (State::Stalled, recording.account));
+        let later = tally.update(&store, at(60)).expect("an update");
+        assert_eq!((later.state, later.account), (RecordingState::Stalled, recording.account));
         assert_eq!(later.rings, [], "nothing has been heard of them for long");
-        assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::Stalled);
+        assert_eq!(Recording::state(&store, at(60)).expect("a state"), RecordingState::Stalled);
         lock.tell(Some("no room"));
-        assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::Failing);
-        assert_eq!(tally.look(&store, at(6)).expect("a look").state, State::Failing);
+        assert_eq!(Recording::state(&store, at(60)).expect("a state"), RecordingState::Failing);
+        assert_eq!(tally.update(&store, at(6)).expect("an update").state, RecordingState::Failing);
         drop(lock);
-        assert_eq!(Recording::state(&store, at(60)).expect("a state"), State::No);
+        assert_eq!(Recording::state(&store, at(60)).expect("a state"), RecordingState::No);
     }
 }

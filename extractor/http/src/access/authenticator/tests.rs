@@ -1,9 +1,12 @@
-use super::*;
+use netrewind_store::time::SECOND_NS;
 
-fn moment(seconds: u64) -> Moment {
-    Moment {
+use super::*;
+use crate::access::tokens::{CHANCE_BYTES, Grant, NAME_CHARACTERS_MAX, Scope};
+
+fn moment(seconds: u64) -> Now {
+    Now {
         wall: Timestamp::new(1_795_339_861 + u32::try_from(seconds).expect("small"), 0),
-        monotonic: Duration::from_secs(seconds),
+        monotonic_ns: seconds * SECOND_NS,
     }
 }
 
@@ -36,8 +39,8 @@ impl Fixture {
         Tokens::change(&self.path, add).expect("a token").reveal()
     }
 
-    fn access(&self) -> Access {
-        Access::open(&self.path, &[7; KEY_BYTES], moment(0)).expect("access")
+    fn access(&self) -> Authenticator {
+        Authenticator::open(&self.path, &[7; KEY_BYTES], moment(0)).expect("access")
     }
 }
 
@@ -46,11 +49,11 @@ fn peer() -> IpAddr {
 }
 
 /// As the service does it; true beside it where a hash had to be computed.
-fn ask(access: &Access, token: &str, now: Moment) -> (Result<Caller, Refusal>, bool) {
-    match access.look(Some(&format!("Bearer {token}")), peer(), now) {
-        Look::Known(caller) => (Ok(caller), false),
-        Look::Refused(refusal) => (Err(refusal), false),
-        Look::Unknown(claim) => (access.verify(&claim, now), true),
+fn ask(access: &Authenticator, token: &str, now: Now) -> (Result<Caller, Refusal>, bool) {
+    match access.check_authorization(Some(&format!("Bearer {token}")), peer(), now) {
+        Authentication::Known(caller) => (Ok(caller), false),
+        Authentication::Refused(refusal) => (Err(refusal), false),
+        Authentication::Unknown(claim) => (access.verify(&claim, now), true),
     }
 }
 
@@ -90,11 +93,14 @@ fn a_wrong_secret_is_never_right_even_where_the_id_is_remembered() {
     {
         assert_eq!(ask(&access, &wrong, moment(2)).0, Err(Refusal::WrongToken), "{wrong}");
     }
-    let basic = access.look(Some(&format!("Basic {token}")), peer(), moment(2));
-    assert!(matches!(basic, Look::Refused(Refusal::WrongToken)));
-    assert!(matches!(access.look(None, peer(), moment(2)), Look::Refused(Refusal::NoToken)));
-    let spaced = access.look(Some(&format!("bEARER   {token}")), peer(), moment(2));
-    assert!(matches!(spaced, Look::Known(_)));
+    let basic = access.check_authorization(Some(&format!("Basic {token}")), peer(), moment(2));
+    assert!(matches!(basic, Authentication::Refused(Refusal::WrongToken)));
+    assert!(matches!(
+        access.check_authorization(None, peer(), moment(2)),
+        Authentication::Refused(Refusal::NoToken)
+    ));
+    let spaced = access.check_authorization(Some(&format!("bEARER   {token}")), peer(), moment(2));
+    assert!(matches!(spaced, Authentication::Known(_)));
 }
 
 #[test]

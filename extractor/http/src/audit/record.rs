@@ -1,0 +1,100 @@
+//! Facts that the audit records of a request: an answer and how it ended, or a refusal.
+
+use std::net::SocketAddr;
+
+use netrewind_extractor::flows::FlowId;
+use netrewind_extractor::{Completeness, Query, ReachedLimit};
+use netrewind_store::Timestamp;
+use serde::Serialize;
+
+/// Ending of an extraction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Everything asked for was given.
+    Complete,
+    /// Everything that is kept was given, but the answer is incomplete.
+    Incomplete,
+    /// A limit of packets or bytes was reached.
+    Limit,
+    /// The limit of time was reached.
+    OutOfTime,
+    /// The client went away.
+    ClientGone,
+    /// It failed.
+    Error,
+    /// The service ended.
+    Shutdown,
+}
+
+impl Ending {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Incomplete => "incomplete",
+            Self::Limit => "limit",
+            Self::OutOfTime => "out-of-time",
+            Self::ClientGone => "client-gone",
+            Self::Error => "error",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl From<&Completeness> for Ending {
+    /// Ending of an answer that came to its end.
+    fn from(completeness: &Completeness) -> Self {
+        match completeness.limit_reached {
+            Some(ReachedLimit::Time) => Self::OutOfTime,
+            Some(ReachedLimit::Shutdown) => Self::Shutdown,
+            Some(_) => Self::Limit,
+            None if completeness.is_complete() => Self::Complete,
+            None => Self::Incomplete,
+        }
+    }
+}
+
+/// An answer that somebody was given.
+#[derive(Clone, Debug)]
+pub struct Extraction {
+    /// Time of the request.
+    pub asked: Timestamp,
+    /// Name of the caller's token, or `local`.
+    pub who: String,
+    /// Address of the client.
+    pub peer: Option<SocketAddr>,
+    /// Kind of answer: `packets`, `stream`; of queries `count`, `flows`...
+    pub what: &'static str,
+    /// Conversation asked for, if it was one.
+    pub flow: Option<FlowId>,
+    /// Packets asked for.
+    pub query: Query,
+    /// Number of packets given.
+    pub packets: u64,
+    /// Their bytes, as captured.
+    pub bytes: u64,
+    /// Ending of the answer.
+    pub ending: Ending,
+    /// Error, if it failed.
+    pub error: Option<String>,
+    /// Duration of the answer.
+    pub seconds: f64,
+}
+
+/// A request that was refused for lack of a right.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Time of the request.
+    pub at: Timestamp,
+    /// Name of the token, if it is known.
+    pub who: Option<String>,
+    /// Address of the client.
+    pub peer: Option<SocketAddr>,
+    /// The status that it was answered with.
+    pub status: u16,
+    /// Path asked for, without the query.
+    pub path: String,
+    /// Reason for the refusal.
+    pub reason: String,
+}
