@@ -59,9 +59,9 @@ impl AuditedQuery {
         let is_over = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&is_over);
         let peer = self.identity.share();
-        let noted = move |service: &Service, caller: &mut ClientControl<'_>| {
+        let noted = move |service: &Service, control: &mut ClientControl<'_>| {
             let (begun, asked) = (Instant::now(), service.clock.now().wall);
-            let answer = work(&service.extractor, &self.query, caller);
+            let answer = work(&service.extractor, &self.query, control);
             self.note(&answer, asked, begun.elapsed(), flag.load(Ordering::Relaxed));
             answer
         };

@@ -100,11 +100,11 @@ pub async fn list(
     let query = service.query_for(&identity, selection)?;
     let is_restricted = identity.filter.is_some();
     let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "flows", flow: None, query };
-    let work = move |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
+    let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
         let begun = Instant::now();
-        let mut answer = extractor.flows(query, &flows, caller)?;
+        let mut answer = extractor.flows(query, &flows, control)?;
         if answer.totals.conversations == 0 && flows.search.is_none() {
-            answer.hint = hint_for(extractor, query, begun, &|| caller.cancelled());
+            answer.hint = hint_for(extractor, query, begun, &|| control.cancelled());
         }
         Ok(answer)
     };
@@ -160,8 +160,8 @@ pub async fn one(
     let query = service.query_for(&identity, selection)?;
     let audited =
         AuditedQuery { service: Arc::clone(&service), identity, what: "flow", flow: Some(id), query };
-    let work = move |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
-        extractor.flow(query, id, caller)
+    let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
+        extractor.flow(query, id, control)
     };
     audited.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
 }
@@ -205,8 +205,8 @@ pub async fn stream(
     let query = service.query_for(&identity, selection)?;
     let audited =
         AuditedQuery { service: Arc::clone(&service), identity, what: STREAM, flow: Some(id), query };
-    let work = move |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
-        extractor.stream_of(query, id, bytes_max, caller)
+    let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
+        extractor.stream_of(query, id, bytes_max, control)
     };
     audited.answer(&service.packets, None, work).await?.map(Json).ok_or_else(|| no_such_flow(id))
 }
@@ -241,12 +241,12 @@ pub async fn summary(
     let audited =
         AuditedQuery { service: Arc::clone(&service), identity, what: "summary", flow: None, query };
     let database = service.geo_database.clone();
-    let work = move |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
+    let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
         let begun = Instant::now();
-        let summary = extractor.summary(query, &extent, caller)?;
+        let summary = extractor.summary(query, &extent, control)?;
         let mut answer = SummaryAnswer::new(summary, database.as_deref());
         if answer.summary.totals.packets == 0 && extent.search.is_none() {
-            answer.hint = hint_for(extractor, query, begun, &|| caller.cancelled());
+            answer.hint = hint_for(extractor, query, begun, &|| control.cancelled());
         }
         Ok(answer)
     };
@@ -291,8 +291,8 @@ pub async fn filter(
         || Problem::new(Kind::BadParameter, "filter: an expression is missing").with("parameter", "filter");
     let filter = filter.ok_or_else(missing)?;
     let checked = filter.clone();
-    let work = move |service: &Service, caller: &mut ClientControl<'_>| {
-        service.extractor.check_filter(&checked, caller)
+    let work = move |service: &Service, control: &mut ClientControl<'_>| {
+        service.extractor.check_filter(&checked, control)
     };
     run_blocking(&service, &service.lookups, &identity.share(), work).await?;
     Ok(Json(RightFilter { filter }))

@@ -29,7 +29,7 @@ pub struct Summary {
     limit_reached: Option<ReachedLimit>,
 }
 
-/// AnswerAccount of an answer.
+/// Account of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Account)]
 pub struct AnswerAccount {

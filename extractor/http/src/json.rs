@@ -39,11 +39,11 @@ pub async fn count(
     let query = Query { limits: bounds.limits(), ..query };
     let is_restricted = identity.filter.is_some();
     let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "count", flow: None, query };
-    let work = |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
+    let work = |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
         let begun = Instant::now();
-        let mut answer = extractor.count(query, caller)?;
+        let mut answer = extractor.count(query, control)?;
         if answer.packets == 0 {
-            answer.hint = hint_for(extractor, query, begun, &|| caller.cancelled());
+            answer.hint = hint_for(extractor, query, begun, &|| control.cancelled());
         }
         Ok(answer)
     };
@@ -89,8 +89,8 @@ pub async fn estimate(
     let chooses = query.chooses_conversations();
     let audited =
         AuditedQuery { service: Arc::clone(&service), identity, what: "estimate", flow: None, query };
-    let work = |extractor: &Extractor, query: &Query, caller: &mut ClientControl<'_>| {
-        let estimate = extractor.estimate_with(query, caller)?;
+    let work = |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
+        let estimate = extractor.estimate_with(query, control)?;
         Ok(EstimateAnswer { estimate, completeness: extractor.completeness(query)? })
     };
     // A search reads as lists of flows do.

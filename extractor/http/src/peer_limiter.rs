@@ -1,4 +1,4 @@
-//! PeerLimiter that peers share: first come, first served, with a limit for each peer.
+//! Limits on what peers do at the same time: first come, first served, with a share for each peer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -32,16 +32,16 @@ impl Peer {
     }
 }
 
-/// The places.
+/// Permits to do something, a limited number of them for all peers and for each.
 #[derive(Clone, Debug)]
 pub struct PeerLimiter {
     all: Arc<Semaphore>,
     of_peers: Arc<Mutex<HashMap<Peer, Weak<Semaphore>>>>,
-    places_max: usize,
+    permits_max: usize,
     peer_max: usize,
 }
 
-/// A place, until it is dropped.
+/// Permission, until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     _of_all: OwnedSemaphorePermit,
@@ -49,19 +49,19 @@ pub struct Permit {
 }
 
 impl PeerLimiter {
-    /// This many places, all of which one peer may have.
-    pub fn new(places_max: usize) -> Self {
-        Self::with_share(places_max, places_max)
+    /// This many permits, all of which one peer may have.
+    pub fn new(permits_max: usize) -> Self {
+        Self::with_share(permits_max, permits_max)
     }
 
-    /// This many places, of which each peer may have `peer_max`.
-    pub fn with_share(places_max: usize, peer_max: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(places_max)), of_peers: Arc::default(), places_max, peer_max }
+    /// This many permits, of which each peer may have `peer_max`.
+    pub fn with_share(permits_max: usize, peer_max: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(permits_max)), of_peers: Arc::default(), permits_max, peer_max }
     }
 
-    /// Number of places taken.
-    pub fn taken(&self) -> usize {
-        self.places_max - self.all.available_permits()
+    /// Number of permits in use.
+    pub fn in_use(&self) -> usize {
+        self.permits_max - self.all.available_permits()
     }
 
     fn of_peer(&self, peer: &Peer) -> Arc<Semaphore> {
@@ -76,14 +76,14 @@ impl PeerLimiter {
         share
     }
 
-    /// One, if there is one.
+    /// A permit, if one is free.
     pub fn try_acquire(&self, peer: &Peer) -> Option<Permit> {
         let of_peer = self.of_peer(peer).try_acquire_owned().ok()?;
         let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
         Some(Permit { _of_all: of_all, _of_peer: of_peer })
     }
 
-    /// A place, once there is one. A peer that waits for its own share does not block others.
+    /// A permit, once one is free. A peer that waits for its own share does not block others.
     pub async fn acquire(&self, peer: &Peer) -> Option<Permit> {
         // The semaphores are never closed.
         let of_peer = self.of_peer(peer).acquire_owned().await.ok()?;
@@ -102,20 +102,20 @@ mod tests {
 
     #[test]
     fn each_peer_has_its_share_and_what_is_given_back_can_be_taken() {
-        let places = PeerLimiter::with_share(8, 6);
+        let limiter = PeerLimiter::with_share(8, 6);
         let (one, other) = (peer("192.0.2.1"), peer("192.0.2.2"));
-        let mut taken: Vec<Permit> = std::iter::from_fn(|| places.try_acquire(&one)).collect();
-        assert_eq!((taken.len(), places.taken()), (6, 6));
-        let of_other: Vec<Permit> = std::iter::from_fn(|| places.try_acquire(&other)).collect();
-        assert_eq!((of_other.len(), places.taken()), (2, 8));
+        let mut taken: Vec<Permit> = std::iter::from_fn(|| limiter.try_acquire(&one)).collect();
+        assert_eq!((taken.len(), limiter.in_use()), (6, 6));
+        let of_other: Vec<Permit> = std::iter::from_fn(|| limiter.try_acquire(&other)).collect();
+        assert_eq!((of_other.len(), limiter.in_use()), (2, 8));
         taken.pop();
-        assert!(places.try_acquire(&other).is_some_and(|_| places.taken() == 8));
-        assert!(places.try_acquire(&one).is_some());
+        assert!(limiter.try_acquire(&other).is_some_and(|_| limiter.in_use() == 8));
+        assert!(limiter.try_acquire(&one).is_some());
         drop((taken, of_other));
-        assert_eq!(places.taken(), 0);
+        assert_eq!(limiter.in_use(), 0);
         // One who comes again finds the whole share.
-        assert!(places.try_acquire(&peer("192.0.2.3")).is_some());
-        assert_eq!(std::iter::from_fn(|| places.try_acquire(&one).map(std::mem::forget)).count(), 6);
+        assert!(limiter.try_acquire(&peer("192.0.2.3")).is_some());
+        assert_eq!(std::iter::from_fn(|| limiter.try_acquire(&one).map(std::mem::forget)).count(), 6);
         assert!(PeerLimiter::new(1).try_acquire(&one).is_some());
     }
 

@@ -51,12 +51,12 @@ impl Pool {
 
     /// Answers that have begun and not ended.
     pub fn running(&self) -> u64 {
-        self.answers.taken() as u64
+        self.answers.in_use() as u64
     }
 
     /// Answers that wait to begin.
     pub fn waiting(&self) -> u64 {
-        (self.admitted.taken() as u64).saturating_sub(self.running())
+        (self.admitted.in_use() as u64).saturating_sub(self.running())
     }
 
     /// Waits for a place, first come, first served; a client that gives up leaves the queue. Refused where the queue is full.

@@ -1,4 +1,4 @@
-//! RecordingState of the recorder, by its lock and its logbook.
+//! State of the recorder, by its lock and its logbook.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 /// A recorder that has written nothing to its logbook for this long counts as stalled. It writes at least every ten seconds.
 const STALLED_AFTER_SECONDS: u64 = 35;
 
-/// RecordingState of recording.
+/// State of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordingState {
@@ -25,10 +25,10 @@ pub enum RecordingState {
     Stalled,
 }
 
-/// RecordingState and counters of the recorder.
+/// State and counters of the recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
-    /// RecordingState of recording.
+    /// State of recording.
     pub state: RecordingState,
     /// Packets and bytes counted since the beginning of the day on which the service was first asked.
     pub account: Account,
@@ -43,7 +43,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// RecordingState of recording, without adding up what has been counted.
+    /// State of recording, without adding up what has been counted.
     pub fn state(store: &Store, now: Timestamp) -> Result<RecordingState, StoreError> {
         let mut last = None;
         // A logbook that cannot be read gives no sign of life.
