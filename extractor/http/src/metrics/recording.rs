@@ -179,7 +179,7 @@ mod tests {
         assert_eq!((later.state, later.account), (RecordingState::Stalled, recording.account));
         assert_eq!(later.rings, [], "nothing has been heard of them for long");
         assert_eq!(Recording::state(&store, at(60)).expect("a state"), RecordingState::Stalled);
-        lock.tell(Some("no room"));
+        lock.publish_trouble(Some("no room"));
         assert_eq!(Recording::state(&store, at(60)).expect("a state"), RecordingState::Failing);
         assert_eq!(tally.update(&store, at(6)).expect("an update").state, RecordingState::Failing);
         drop(lock);
