@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use netrewind_store::Store;
-use netrewind_store::store::Readers;
+use netrewind_store::store::{Readers, share};
 use rustix::fs::Mode;
 
 use crate::outcome::Failure;
@@ -53,7 +53,7 @@ impl Sharing {
         let root = store.root().display();
         match self.readers {
             Readers::Owner => Ok(()),
-            Readers::Group(number) => match store.share(number) {
+            Readers::Group(number) => match share(store, number) {
                 Ok(()) => Ok(()),
                 Err(error) if self.is_asked_for => Err(Failure::Failed(anyhow::Error::new(error).context(format!(
                     "--group: the store cannot be given to group {number}: its owner must be a member of it, or run this as root"

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use netrewind_store::store::ListedSegment;
 use netrewind_store::{Logbook, SegmentName, Store, StoreLock, random_seed};
 
 use crate::clock;
@@ -29,7 +30,7 @@ impl WritableStore {
     pub fn open(folder: &Path, what: &str, sharing: &SharingArguments) -> Result<Self, Failure> {
         let sharing = sharing.begin(folder)?;
         let store = Store::open_or_create(folder, clock::now(), random_seed())?;
-        let lock = store.lock(&format!("netrewind {what}, process {}", std::process::id()))?;
+        let lock = StoreLock::take(&store, &format!("netrewind {what}, process {}", std::process::id()))?;
         sharing.apply(&store)?;
         let mut logbook = Logbook::new(&store);
         let mut unlogged = None;
@@ -40,7 +41,7 @@ impl WritableStore {
             return Err(error.into());
         }
         logbook.sync()?;
-        let segments = store.segments()?;
+        let segments = ListedSegment::all(&store)?;
         let has_indexes = segments.iter().any(|segment| segment.has_index);
         let without_index =
             segments.iter().filter(|segment| !segment.has_index).map(|segment| segment.name).collect();

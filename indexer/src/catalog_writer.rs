@@ -15,7 +15,7 @@ use netrewind_store::catalog::{Hour, Manifest};
 use netrewind_store::clock::{Now, Waker};
 use netrewind_store::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
 use netrewind_store::room::Room;
-use netrewind_store::store::ListedSegment;
+use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::turns::{NextTurn, RunningWorker, Worker};
 use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, locked};
 
@@ -56,7 +56,7 @@ pub enum HourState {
 /// The hours in which kept segments were opened, with these segments.
 pub fn hours(store: &Store) -> Result<BTreeMap<Hour, Vec<ListedSegment>>, StoreError> {
     let mut hours: BTreeMap<Hour, Vec<ListedSegment>> = BTreeMap::new();
-    for segment in store.segments()? {
+    for segment in ListedSegment::all(store)? {
         hours.entry(Hour::of(segment.name.opened)).or_default().push(segment);
     }
     Ok(hours)
@@ -67,7 +67,7 @@ pub fn hour_state(store: &Store, hour: Hour, segments: &[ListedSegment]) -> Resu
     if segments.iter().any(|segment| segment.state == SegmentState::Open) {
         return Ok(HourState::Unfinished);
     }
-    let manifest = match store.manifest(hour) {
+    let manifest = match CatalogFolder::of(store).manifest(hour) {
         Ok(Some(manifest)) => manifest,
         Ok(None) | Err(StoreError::Manifest { .. }) => return Ok(HourState::Missing),
         Err(error) => return Err(error),
@@ -85,7 +85,7 @@ pub fn hour_state(store: &Store, hour: Hour, segments: &[ListedSegment]) -> Resu
 
 /// True if an existing hour can be rebuilt from these segments without losing any.
 pub fn is_rebuildable(store: &Store, hour: Hour, segments: &[ListedSegment]) -> Result<bool, StoreError> {
-    Ok(match store.manifest(hour) {
+    Ok(match CatalogFolder::of(store).manifest(hour) {
         Err(StoreError::Manifest { .. }) => true,
         manifest => manifest?.is_none_or(|manifest| has_all(&manifest, segments)),
     })
@@ -115,7 +115,7 @@ pub fn write(
     let Catalogued { mut manifest, rollup } = made.map_err(IndexerError::Records)?;
     match lost_with(store, &manifest) {
         Some(lost) => manifest.lacks.push(lost),
-        None => rollup.map_or(Ok(()), |rollup| store.write_rollup(hour, &rollup))?,
+        None => rollup.map_or(Ok(()), |rollup| CatalogFolder::of(store).write_rollup(hour, &rollup))?,
     }
     writer.finish(&manifest)?;
     Ok(manifest)
@@ -124,7 +124,7 @@ pub fn write(
 /// Notice that a damaged hour may have covered expired segments, which the hour that replaces it cannot.
 fn lost_with(store: &Store, manifest: &Manifest) -> Option<String> {
     let hour = manifest.hour;
-    if store.manifest(hour).is_ok() {
+    if CatalogFolder::of(store).manifest(hour).is_ok() {
         return None;
     }
     let (mut sealed, mut is_unknown) = (Vec::new(), false);
@@ -150,7 +150,7 @@ fn lost_with(store: &Store, manifest: &Manifest) -> Option<String> {
 
 /// Manifest of an hour, if it exists and can be read.
 fn readable(store: &Store, hour: Hour) -> Result<Option<Manifest>, StoreError> {
-    match store.manifest(hour) {
+    match CatalogFolder::of(store).manifest(hour) {
         Err(StoreError::Manifest { .. }) => Ok(None),
         manifest => manifest,
     }
@@ -168,7 +168,7 @@ pub fn write_seam(store: &Store, hour: Hour, stop: &AtomicBool) -> Result<(), In
         && boundary_is_due(store, &before, &after)
     {
         let bytes = boundary_of(&TantivyCatalog, store, &before, &after, &|| stop.load(Ordering::Relaxed));
-        store.write_seam(hour, &bytes.map_err(unsound)?)?;
+        CatalogFolder::of(store).write_seam(hour, &bytes.map_err(unsound)?)?;
     }
     Ok(())
 }
@@ -185,7 +185,7 @@ fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), Indexer
 /// Reads an hour from end to end; the error describes the fault.
 pub fn check(store: &Store, hour: Hour) -> Result<(), IndexerError> {
     // One that has expired since is no fault.
-    let Some(manifest) = store.manifest(hour)? else { return Ok(()) };
+    let Some(manifest) = CatalogFolder::of(store).manifest(hour)? else { return Ok(()) };
     expect(manifest.lacks.is_empty(), || format!("it lacks {}", manifest.lacks.join(", ")))?;
     let reader = HourReader::open(store, &manifest)?;
     reader.verify()?;
@@ -225,7 +225,7 @@ impl CatalogThread {
         limits: CatalogLimits,
         source: Box<dyn HourSource>,
     ) -> Result<Self, IndexerError> {
-        place.store.remove_unfinished_hours()?;
+        CatalogFolder::of(&place.store).remove_unfinished_hours()?;
         let (stop, room) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
         let worker = CatalogWriter {
             place: place.clone(),
@@ -317,7 +317,7 @@ impl CatalogWriter {
         }
         match write(store, &*self.source, hour, &self.stop) {
             Ok(manifest) => {
-                let listed = store.listed_hours()?;
+                let listed = CatalogFolder::of(store).listed_hours()?;
                 let bytes =
                     listed.iter().find(|listed| listed.hour == hour).map_or(0, |listed| listed.disk_bytes);
                 self.place.log(Event::Catalogued { hour, records: manifest.records, bytes });

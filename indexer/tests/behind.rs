@@ -22,6 +22,7 @@ use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::logbook::{self, LogbookLine};
 use netrewind_store::room::Room;
 use netrewind_store::sink::{SegmentEnd, SegmentStart};
+use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::{Event, LinkType, Logbook, PcapWriter, RecordHeader, SegmentName, Store, Timestamp};
 
 const OPENED: Timestamp = Timestamp(1_795_339_861_000_000_005);
@@ -107,7 +108,7 @@ impl Rig {
     }
 
     fn is_indexed(&self, name: &SegmentName) -> bool {
-        let segments = self.store.segments().unwrap();
+        let segments = ListedSegment::all(&self.store).unwrap();
         let listed = segments.iter().find(|segment| segment.name == *name).unwrap();
         matches!(index_writer::index_state(&self.store, listed).unwrap(), IndexState::Good)
     }
@@ -208,7 +209,7 @@ fn an_hour_is_written_once_when_it_is_over_and_tried_again_later_if_that_fails()
     rig.run(Duration::from_secs(3600));
     assert_eq!(made.load(Ordering::Relaxed), 2);
     assert_eq!(rig.events(), BTreeMap::from([("catalog behind", 1), ("catalogued", 1)]));
-    assert!(rig.store.manifest(Hour::of(OPENED)).unwrap().is_some());
+    assert!(CatalogFolder::of(&rig.store).manifest(Hour::of(OPENED)).unwrap().is_some());
     indexer.finish();
     assert_eq!(rig.threads.running(), Vec::<String>::new());
 }

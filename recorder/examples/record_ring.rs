@@ -13,6 +13,7 @@ use netrewind_recorder::source::Source;
 use netrewind_recorder::source::packet_ring::{PacketRing, RingConfig};
 use netrewind_recorder::{Config, Platform, Recorder, RecordingDescription};
 use netrewind_store::Store;
+use netrewind_store::store::StoreLock;
 
 /// Time without packets that ends the recording.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -53,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let platform = Platform::system();
     let store = Store::open_or_create(Path::new(folder), platform.clock.now().wall, 0)?;
-    let lock = store.lock("record_ring")?;
+    let lock = StoreLock::take(&store, "record_ring")?;
     netrewind_recorder::recover(&store, &mut |event| eprintln!("{event:?}"))?;
     let rings = PacketRing::open(&ring, usize::try_from(number(2, 1)?)?, &platform.clock)?;
     let sources = rings.into_iter().map(|ring| Box::new(ring) as Box<dyn Source>).collect();

@@ -8,6 +8,7 @@ use std::io;
 
 use netrewind_store::files::{OpenMode, StoreFile};
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
+use netrewind_store::store::ListedSegment;
 use netrewind_store::time::DAY_NS;
 use netrewind_store::{
     Event, LinkType, Mark, RecordHeader, RecordReader, SegmentError, SegmentName, SegmentState, Store,
@@ -38,7 +39,7 @@ struct WholeRecords {
 /// store's lock, before anything is written.
 pub fn recover(store: &Store, log: &mut dyn FnMut(Event)) -> Result<Vec<SegmentName>, StoreError> {
     let mut recovered = Vec::new();
-    for segment in store.segments()? {
+    for segment in ListedSegment::all(store)? {
         if segment.state == SegmentState::Open {
             recover_segment(store, segment.name, &mut recovered, log)?;
         }
@@ -319,8 +320,7 @@ mod tests {
         }
         let mut events = Vec::new();
         let names = recover(&store, &mut |event| events.push(event)).unwrap();
-        let sealed: Vec<_> = store
-            .segments()
+        let sealed: Vec<_> = ListedSegment::all(&store)
             .unwrap()
             .iter()
             .filter(|it| it.state == SegmentState::Sealed)
@@ -397,12 +397,12 @@ mod tests {
     fn an_empty_segment_goes_and_a_headless_one_stays_where_it_promised_something() {
         for image in [vec![], vec![0; 8192], file_header(LinkType::RAW).to_vec()] {
             let (numbers, _, store, _folder) = recovered(&image, 0);
-            assert!(numbers.is_empty() && store.segments().unwrap().is_empty());
+            assert!(numbers.is_empty() && ListedSegment::all(&store).unwrap().is_empty());
         }
         let (mut bytes, ends) = segment();
         bytes[0] = 0;
         let (numbers, events, store, _folder) = recovered(&bytes, ends[9]);
         assert!(numbers.is_empty() && matches!(events[..], [Event::DiskError { .. }]));
-        assert_eq!(store.segments().unwrap().len(), 1);
+        assert_eq!(ListedSegment::all(&store).unwrap().len(), 1);
     }
 }

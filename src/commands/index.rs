@@ -2,6 +2,7 @@
 
 use netrewind_indexer::catalog_writer::{self, HourState as Catalogued};
 use netrewind_indexer::index_writer::{self, IndexState};
+use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
 use super::store::StoreArgument;
@@ -54,8 +55,10 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     writing.has_indexes = false; // they are built again right here
     arguments.ports.apply(&mut writing)?;
     let store = &writing.store;
-    let segments: Vec<_> =
-        store.segments()?.into_iter().filter(|segment| segment.state == SegmentState::Sealed).collect();
+    let segments: Vec<_> = ListedSegment::all(store)?
+        .into_iter()
+        .filter(|segment| segment.state == SegmentState::Sealed)
+        .collect();
     let mut line = StatusLine::new();
     let (mut built, mut outcome) = (0, Outcome::Done);
     for (number, segment) in segments.iter().enumerate() {
@@ -126,7 +129,7 @@ fn may_build(
 /// Writes hours of the catalog.
 fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<Outcome, Failure> {
     let (store, stop) = (&writing.store, signals::stop_flag()?);
-    store.remove_unfinished_hours()?;
+    CatalogFolder::of(store).remove_unfinished_hours()?;
     let source = ExtractedHours::of(store);
     let hours = catalog_writer::hours(store)?;
     let now = crate::clock::now();

@@ -75,7 +75,7 @@ impl PortArguments {
         changes.dedup();
         TunnelPorts::written(&changes).map_err(|error| Failure::usage(format!("--tunnel-port: {error}")))?;
         if writing.store.identity().tunnel_ports != changes {
-            writing.store.set_tunnel_ports(changes, &writing.lock)?;
+            writing.lock.set_tunnel_ports(&mut writing.store, changes)?;
             if writing.has_indexes {
                 terminal::say(
                     "the tunnel ports have changed: run netrewind index to rebuild the existing indexes",

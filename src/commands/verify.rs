@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use netrewind_extractor::{Damage, Query};
 use netrewind_indexer::{catalog_writer, index_writer};
 use netrewind_store::logbook::{Fault, LogbookEntry, check_day};
-use netrewind_store::store::{ListedSegment, OpenedSegment, StoreListing, Unlisted};
+use netrewind_store::store::{
+    CatalogFolder, ListedSegment, OpenedSegment, StoreListing, StoreWriter, Unlisted,
+};
 use netrewind_store::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
 
 use super::query;
@@ -43,7 +45,7 @@ struct LoggedCounts {
 pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     let store = Store::open_to_read(&arguments.store.store)?;
     let mut report = FaultReport::default();
-    let StoreListing { segments, unlisted } = store.listing();
+    let StoreListing { segments, unlisted } = StoreListing::of(&store);
     for Unlisted { path, reason } in unlisted {
         report.fault(store.part(&path), &reason)?;
     }
@@ -116,7 +118,7 @@ impl Logged {
             }
             Err(error) => return Err(error.into()),
         };
-        let is_written = matches!(store.locked_by(), Ok(Some(_)));
+        let is_written = matches!(StoreWriter::of(store), Ok(Some(_)));
         for date in &dates {
             let part = store.part(&store.logbook_path(date));
             let is_last = Some(date) == dates.last();
@@ -175,7 +177,7 @@ impl Logged {
 }
 
 fn check_catalog(store: &Store, report: &mut FaultReport) -> Result<(), Failure> {
-    let hours = match store.hours() {
+    let hours = match CatalogFolder::of(store).hours() {
         Ok(hours) => hours,
         Err(StoreError::Io { path, source }) => {
             report.fault(store.part(&path), &source.to_string())?;
@@ -186,7 +188,7 @@ fn check_catalog(store: &Store, report: &mut FaultReport) -> Result<(), Failure>
     for hour in hours {
         report.line.show(&format!("hour {hour} of the catalog"));
         if let Err(fault) = catalog_writer::check(store, hour) {
-            report.parts.insert(store.part(&store.hour_path(hour)));
+            report.parts.insert(store.part(&CatalogFolder::of(store).hour_path(hour)));
             report.fault(format!("hour {hour}"), &format!("{fault:#}"))?;
         }
     }

@@ -9,6 +9,7 @@ mod sample;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use netrewind_store::store::ListedSegment;
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::{SegmentState, Store, StoreError, Timestamp, locked};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -147,7 +148,7 @@ fn add_recording(registry: &mut Registry, recording: &Recording) {
 }
 
 fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(), StoreError> {
-    let segments = store.segments()?;
+    let segments = ListedSegment::all(store)?;
     let unindexed = || segments.iter().filter(|s| s.state == SegmentState::Sealed && !s.has_index);
     let lag = unindexed().next().map_or(0, |oldest| now.ns_since(oldest.name.opened) / SECOND_NS);
     let opened = segments.first().map_or(0, |oldest| oldest.name.opened.ns() / SECOND_NS);

@@ -13,6 +13,7 @@ use netrewind_extractor::{
     Preface, Progress, Query, ReachedLimit, Sink, SinkError, Wants,
 };
 use netrewind_store::Timestamp;
+use netrewind_store::store::StoreWriter;
 
 use crate::audit::{Ending, Extraction};
 use crate::blocking::{hint_for, run_aside, shutting_down};
@@ -317,7 +318,7 @@ impl HeadFirstSink<'_> {
         if !query.is_restricted() {
             // A new recording has nothing yet, or had nothing at the time of the query.
             let is_beginning =
-                query.to.is_none() && extractor.store().locked_by().is_ok_and(|it| it.is_some());
+                query.to.is_none() && StoreWriter::of(extractor.store()).is_ok_and(|it| it.is_some());
             let detail = completeness.nothing_kept_words().filter(|_| !is_beginning)?;
             let problem = Problem::new(Kind::NotKept, detail);
             let kept = extractor.completeness(&Query::default()).ok().and_then(|store| store.covered);
@@ -329,7 +330,7 @@ impl HeadFirstSink<'_> {
         let (joined, asked_at) = (query.joined.clone(), query.asked_at);
         let of_store = Query { joined, asked_at, ..Query::default() };
         let kept = extractor.completeness(&of_store).ok()?.covered;
-        let is_written = extractor.store().locked_by().is_ok_and(|writer| writer.is_some());
+        let is_written = StoreWriter::of(extractor.store()).is_ok_and(|writer| writer.is_some());
         let detail = match kept {
             None if !is_written => "nothing is kept yet".to_owned(),
             // A new recording has nothing yet, or had nothing at the time of the query.

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_store::logbook::{DayExcerpt, LogbookLine, read_day};
+use netrewind_store::store::StoreWriter;
 use netrewind_store::time::Span;
 use netrewind_store::{Event, LinkType, SegmentName, Timestamp};
 
@@ -218,7 +219,7 @@ impl Following<'_> {
         let Some(end) = self.range.end() else { return Ok(false) };
         let store = self.engine.store();
         let patience_ns = u64::try_from(SIGN_OF_LIFE_WITHIN.as_nanos()).unwrap_or(u64::MAX);
-        if clock.now().ns() >= end.ns().saturating_add(patience_ns) || store.locked_by()?.is_none() {
+        if clock.now().ns() >= end.ns().saturating_add(patience_ns) || StoreWriter::of(store)?.is_none() {
             return Ok(true);
         }
         if self.asked_at.is_some_and(|asked_at| clock.elapsed() < asked_at + LOGBOOK_INTERVAL) {

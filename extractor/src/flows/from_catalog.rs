@@ -21,6 +21,7 @@ use netrewind_flows::label_lookup::Wanted;
 use netrewind_flows::part::FlowCounters;
 use netrewind_flows::search::Search;
 use netrewind_store::catalog::{Hour, Manifest};
+use netrewind_store::store::CatalogFolder;
 use netrewind_store::{LinkType, SegmentName, Store, StoreError, Timestamp};
 
 use super::manifests::Manifests;
@@ -64,7 +65,7 @@ impl CatalogHours {
             let (part, reason) = part_and_reason(store, error);
             Damage::needed(part, format!("{reason}{REMEDY}"))
         };
-        let all = store.hours().unwrap_or_else(|error| {
+        let all = CatalogFolder::of(store).hours().unwrap_or_else(|error| {
             damaged.push(damage(&error));
             Vec::new()
         });
@@ -325,7 +326,7 @@ impl<'q> HourRecords<'q> {
     fn tell_damaged_sums(&self, completeness: &mut Completeness) {
         let Some(HourQuery { store, manifests, .. }) = &self.asking else { return };
         for (hour, what, reason) in manifests.rollups.faults(&self.all) {
-            let part = format!("{}/{what}", store.part(&store.hour_path(hour)));
+            let part = format!("{}/{what}", store.part(&CatalogFolder::of(store).hour_path(hour)));
             let reason = format!("{reason}: {SUMS_REMEDY}");
             completeness.add_damage(Damage { part, reason, is_needed: false });
         }
@@ -353,7 +354,8 @@ impl<'q> HourRecords<'q> {
 pub(super) fn tell_faulty_sums(store: &Store, sums: &[Arc<SumsFile>], completeness: &mut Completeness) {
     for file in sums {
         if let Some(fault) = file.fault() {
-            let part = format!("{}/{}", store.part(&store.hour_path(file.hour())), file.what());
+            let part =
+                format!("{}/{}", store.part(&CatalogFolder::of(store).hour_path(file.hour())), file.what());
             completeness.add_damage(Damage::needed(part, format!("{fault}: {SUMS_REMEDY}")));
         }
     }
@@ -367,7 +369,7 @@ const SUMS_REMEDY: &str = "run netrewind index --catalog --rebuild if its segmen
 
 /// Damage of an hour whose records cannot be read.
 pub(super) fn damage_of(store: &Store, manifest: &Manifest, reason: &str) -> Damage {
-    Damage::needed(store.part(&store.hour_path(manifest.hour)), reason)
+    Damage::needed(store.part(&CatalogFolder::of(store).hour_path(manifest.hour)), reason)
 }
 
 pub(super) fn link_types_of(manifest: &Manifest) -> Vec<LinkType> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use netrewind_catalog::cache::Rollups;
 use netrewind_store::catalog::{Hour, Manifest};
+use netrewind_store::store::CatalogFolder;
 use netrewind_store::{Store, StoreError, locked};
 
 /// Limit on remembered manifests: those of two years. Beyond it, all are forgotten.
@@ -24,7 +25,7 @@ impl Manifests {
     /// Manifest of an hour, if there is one.
     pub(super) fn of(&self, store: &Store, hour: Hour) -> Result<Option<Arc<Manifest>>, StoreError> {
         // If it cannot be examined it is read, which gives the reason.
-        let stamp = store.hour_stamp(hour).ok().flatten();
+        let stamp = CatalogFolder::of(store).hour_stamp(hour).ok().flatten();
         let mut known = locked(&self.known);
         if let Some((_, manifest)) = known.get(&hour).filter(|(known, _)| Some(*known) == stamp) {
             return Ok(Some(Arc::clone(manifest)));
@@ -32,7 +33,7 @@ impl Manifests {
         if known.len() >= MANIFESTS_MAX {
             known.clear();
         }
-        let manifest = store.manifest(hour)?.map(Arc::new);
+        let manifest = CatalogFolder::of(store).manifest(hour)?.map(Arc::new);
         if let (Some(stamp), Some(manifest)) = (stamp, &manifest) {
             known.insert(hour, (stamp, Arc::clone(manifest)));
         }

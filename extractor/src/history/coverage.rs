@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use netrewind_store::store::StoreWriter;
 use netrewind_store::time::{HOUR_NS, SECOND_NS, Span};
 use netrewind_store::{SegmentName, Store, Timestamp};
 
@@ -85,8 +86,8 @@ pub(crate) fn fill(
 
 /// True if a recorder writes to the store now.
 pub(crate) fn is_recording(store: &Store) -> bool {
-    let writer = store.locked_by().ok().flatten();
-    writer.is_some_and(|writer| writer.contains("record") || writer.contains("run,"))
+    let writer = StoreWriter::of(store).ok().flatten();
+    writer.is_some_and(|writer| writer.holder.contains("record") || writer.holder.contains("run,"))
 }
 
 /// Reason why nothing in the range is kept; `None` if something is, or if that is not known.

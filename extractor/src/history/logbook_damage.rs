@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use netrewind_store::logbook::RawLine;
+use netrewind_store::store::StoreWriter;
 use netrewind_store::time::{DAY_NS, SECOND_NS, Span};
 use netrewind_store::{Store, StoreError, Timestamp};
 
@@ -41,7 +42,7 @@ impl Troubles {
             range: Some(range),
             parts,
             // Who cannot tell takes the last line for one that was cut.
-            is_being_written: matches!(store.locked_by(), Ok(Some(_))),
+            is_being_written: matches!(StoreWriter::of(store), Ok(Some(_))),
             last_date: dates.last().cloned(),
             ..Self::default()
         }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use netrewind_index::Index;
 use netrewind_store::layout::FILE_HEADER_BYTES;
-use netrewind_store::store::{ListedSegment, StoreListing, Unlisted};
+use netrewind_store::store::{CatalogFolder, ListedSegment, StoreListing, StoreWriter, Unlisted};
 use netrewind_store::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
 
@@ -75,11 +75,11 @@ impl Overview {
 
     /// Looks at a store again.
     pub fn with(remembered: &OverviewCache, store: &Store, now: Timestamp) -> Result<Self, StoreError> {
-        let StoreListing { segments, unlisted } = store.listing();
+        let StoreListing { segments, unlisted } = StoreListing::of(store);
         let needed = |at: Unlisted| Damage::needed(store.part(&at.path), at.reason);
         let mut damaged: Vec<Damage> =
             unlisted.into_iter().map(needed).chain(identity_damage(store)).collect();
-        let writer = store.writer().unwrap_or_else(|error| {
+        let writer = StoreWriter::of(store).unwrap_or_else(|error| {
             damaged.push(damage_of(store, &error));
             None
         });
@@ -167,12 +167,12 @@ pub struct CatalogOverview {
 impl CatalogOverview {
     fn of(store: &Store, damaged: &mut Vec<Damage>) -> Option<Self> {
         let mut all = Self { hours: 0, damaged: 0, records: 0, disk_bytes: 0, from: None, to: None };
-        let hours = store.hours().unwrap_or_else(|error| {
+        let hours = CatalogFolder::of(store).hours().unwrap_or_else(|error| {
             damaged.push(damage_of(store, &error));
             Vec::new()
         });
         for hour in hours {
-            let manifest = match store.manifest(hour) {
+            let manifest = match CatalogFolder::of(store).manifest(hour) {
                 Ok(None) => continue, // it has expired
                 Ok(Some(manifest)) => Some(manifest),
                 Err(error) => {
@@ -181,7 +181,7 @@ impl CatalogOverview {
                 }
             };
             all.hours += 1;
-            all.disk_bytes += store.hour_disk_bytes(hour).unwrap_or(0);
+            all.disk_bytes += CatalogFolder::of(store).hour_disk_bytes(hour).unwrap_or(0);
             let Some(manifest) = manifest else {
                 all.damaged += 1;
                 continue;
@@ -222,7 +222,7 @@ pub struct SegmentOverview {
 impl SegmentOverview {
     /// Every segment of a store, oldest first.
     pub fn all(store: &Store) -> Vec<Self> {
-        store.listing().segments.iter().map(|segment| Self::of(store, segment)).collect()
+        StoreListing::of(store).segments.iter().map(|segment| Self::of(store, segment)).collect()
     }
 
     fn of(store: &Store, segment: &ListedSegment) -> Self {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use netrewind_store::catalog::{Hour, Manifest};
 use netrewind_store::files::StoreFile;
+use netrewind_store::store::CatalogFolder;
 use netrewind_store::{Store, StoreError, locked};
 
 use crate::boundary::HourBoundary;
@@ -25,13 +26,19 @@ pub struct Rollups {
 impl Rollups {
     /// Rollup of an hour, if there is one; one that is damaged, or made for another manifest, counts as none.
     pub fn rollup(&self, store: &Store, manifest: &Manifest) -> Option<Rollup> {
-        let file = self.open("rollup", store.rollup(manifest.hour), manifest.hour, Rollup::is_whole)?;
+        let file = self.open(
+            "rollup",
+            CatalogFolder::of(store).rollup(manifest.hour),
+            manifest.hour,
+            Rollup::is_whole,
+        )?;
         Rollup::of(file, manifest)
     }
 
     /// Boundary between two hours, if it was made of them as they are.
     pub fn boundary(&self, store: &Store, before: &Manifest, after: &Manifest) -> Option<HourBoundary> {
-        let file = self.open("seam", store.seam(after.hour), after.hour, HourBoundary::is_whole)?;
+        let file =
+            self.open("seam", CatalogFolder::of(store).seam(after.hour), after.hour, HourBoundary::is_whole)?;
         HourBoundary::of(file, before, after)
     }
 

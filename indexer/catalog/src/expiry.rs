@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use netrewind_store::store::ListedHour;
+use netrewind_store::store::{CatalogFolder, ListedHour};
 use netrewind_store::{Event, Store, StoreError, Timestamp};
 
 /// Limits of the catalog.
@@ -41,9 +41,9 @@ impl CatalogLimits {
 
     /// Removes the hours that exceed the age or the budget, and reports each.
     pub fn keep(&self, store: &Store, now: Timestamp, tell: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
-        let hours = store.listed_hours()?;
+        let hours = CatalogFolder::of(store).listed_hours()?;
         for (listed, reason) in self.expired(&hours, now) {
-            store.remove_hour(listed.hour)?;
+            CatalogFolder::of(store).remove_hour(listed.hour)?;
             tell(Event::ExpireHour {
                 hour: listed.hour,
                 freed_bytes: listed.disk_bytes,

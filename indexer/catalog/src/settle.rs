@@ -4,6 +4,7 @@ use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::part::FlowPart;
 use netrewind_flows::totals::Totals;
 use netrewind_store::catalog::Manifest;
+use netrewind_store::store::CatalogFolder;
 use netrewind_store::{Store, Timestamp};
 
 use crate::Catalog;
@@ -16,11 +17,12 @@ use crate::record;
 
 /// True if a boundary is due between an hour and the one before: both have rollups, and none fits their manifests yet.
 pub fn boundary_is_due(store: &Store, before: &Manifest, after: &Manifest) -> bool {
-    let has_rollups =
-        [before, after].into_iter().all(|manifest| matches!(store.rollup(manifest.hour), Ok(Some(_))));
+    let has_rollups = [before, after]
+        .into_iter()
+        .all(|manifest| matches!(CatalogFolder::of(store).rollup(manifest.hour), Ok(Some(_))));
     let is_there = || {
         let mut head = [0; HEAD_BYTES];
-        store.seam(after.hour).ok()??.read_exact_at(&mut head, 0).ok()?;
+        CatalogFolder::of(store).seam(after.hour).ok()??.read_exact_at(&mut head, 0).ok()?;
         boundary::content_of(&head, before, after).map(|_| ())
     };
     has_rollups && is_there().is_none()
@@ -94,7 +96,9 @@ pub fn boundary_adds_up(
     before: &Manifest,
     after: &Manifest,
 ) -> Result<bool, String> {
-    let Some(file) = store.seam(after.hour).map_err(|error| error.to_string())? else { return Ok(true) };
+    let Some(file) = CatalogFolder::of(store).seam(after.hour).map_err(|error| error.to_string())? else {
+        return Ok(true);
+    };
     let bytes = file.read_all().map_err(|error| error.to_string())?;
     if !HourBoundary::is_whole(&bytes) {
         return Ok(false);
@@ -117,6 +121,6 @@ pub fn boundary_adds_up(
 
 /// True if an hour has no rollup, or an undamaged one that adds up to the manifest's totals.
 pub fn rollup_adds_up(store: &Store, manifest: &Manifest) -> bool {
-    matches!(store.rollup(manifest.hour), Ok(None))
+    matches!(CatalogFolder::of(store).rollup(manifest.hour), Ok(None))
         || Rollups::default().rollup(store, manifest).is_some_and(|rollup| rollup.adds_up(manifest))
 }

@@ -230,7 +230,7 @@ impl FileJobs {
         for (&segment, files) in &self.open {
             let name = files.name;
             // A file that cannot be checked now is checked again later, and when it is sealed.
-            match self.store.keep_open_segment(&name, &*files.segment, &*files.mark) {
+            match FileLocation::keep(&self.store, &name, &*files.segment, &*files.mark) {
                 Ok(FileLocation::NamedAgain) => {
                     found.push(DiskEvent::Mended(format!(
                         "segment {name} was moved away while it was being written"
@@ -314,7 +314,7 @@ fn seal(store: &Store, files: &OpenFiles, bytes: u64) -> io::Result<()> {
     let OpenFiles { name, segment, mark, folder, .. } = files;
     // A missing name does not mean that the file is gone: it may be moved back.
     let unfound = |error: StoreError| io::Error::other(plain_error(error));
-    let place = store.keep_open_segment(name, &**segment, &**mark).map_err(unfound)?;
+    let place = FileLocation::keep(store, name, &**segment, &**mark).map_err(unfound)?;
     if place == FileLocation::Gone {
         return Err(io::Error::new(io::ErrorKind::NotFound, removed(name)));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use netrewind_store::clock::{Now, Waker};
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
 use netrewind_store::sink::{BlockSink, SegmentEnd, SegmentStart};
+use netrewind_store::store::ListedSegment;
 use netrewind_store::{LinkType, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp};
 use proptest::prelude::*;
 
@@ -256,7 +257,7 @@ fn crash_and_recover(seed: u64, packets: u64, crash: Crash) {
     let mut events = Vec::new();
     crate::recovery::recover(&store, &mut |event| events.push(event)).unwrap();
     let mut numbers = Vec::new();
-    let segments = store.segments().unwrap();
+    let segments = ListedSegment::all(&store).unwrap();
     for segment in &segments {
         assert_eq!(segment.state, SegmentState::Sealed);
         let bytes = std::fs::read(store.sealed_path(&segment.name)).unwrap();

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use netrewind_store::sink::{BlockSink, SegmentEnd, SegmentStart};
+use netrewind_store::store::{ListedSegment, StoreLock};
 use netrewind_store::{
     Event, LaneLoad, LinkType, Mark, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp,
     logbook,
@@ -87,7 +88,7 @@ fn numbers(store: &Store, name: &SegmentName) -> Vec<u32> {
 }
 
 fn all_numbers(store: &Store) -> Vec<u32> {
-    let segments = store.segments().unwrap();
+    let segments = ListedSegment::all(store).unwrap();
     assert!(segments.iter().all(|segment| segment.state == SegmentState::Sealed));
     segments.iter().flat_map(|segment| numbers(store, &segment.name)).collect()
 }
@@ -110,7 +111,7 @@ fn record(
 ) -> (Store, Recorder) {
     let platform = Platform::system();
     let store = Store::open_or_create(folder, platform.clock.now().wall, 1).unwrap();
-    let lock = store.lock("test").unwrap();
+    let lock = StoreLock::take(&store, "test").unwrap();
     let description = RecordingDescription { version: "test".into(), ..RecordingDescription::default() };
     let mut sink = sink;
     let sources: Vec<Box<dyn Source>> = vec![Box::new(source)];
@@ -179,7 +180,7 @@ fn everything_is_recorded_rotated_sealed_and_told() {
         assert!(summary.account.adds_up() && summary.account.dropped.total() == 0);
         assert_eq!((summary.account.received, summary.account.written), (40_000, 40_000));
         assert!(all_numbers(&store).into_iter().eq(0..40_000));
-        let segments = store.segments().unwrap();
+        let segments = ListedSegment::all(&store).unwrap();
         assert_eq!(summary.account.segments, segments.len() as u64);
         assert!(segments.len() > 2 && segments.iter().all(|segment| segment.file_bytes <= 20 << 20));
 
@@ -248,7 +249,7 @@ fn a_packet_can_be_read_within_a_second() {
     let arrived = Instant::now();
     let mut segment = None;
     wait_until("the mark promises all packets", || {
-        let Some(listed) = store.segments().unwrap().first().copied() else { return false };
+        let Some(listed) = ListedSegment::all(&store).unwrap().first().copied() else { return false };
         assert_eq!(listed.state, SegmentState::Open);
         let opened = store.open_segment(&listed.name).unwrap().unwrap();
         segment = Some((listed.name, opened.readable_bytes));
@@ -281,7 +282,7 @@ fn the_budget_is_never_passed() {
         !left.is_empty()
             && left.into_iter().rev().eq((0..40_000)
                 .rev()
-                .take_while(|&n| n >= numbers(&store, &store.segments().unwrap()[0].name)[0]))
+                .take_while(|&n| n >= numbers(&store, &ListedSegment::all(&store).unwrap()[0].name)[0]))
     );
     assert!(events(&store).iter().any(|event| matches!(event, Event::Expire { .. })));
 }
@@ -291,7 +292,7 @@ fn an_import_keeps_link_types_apart_and_tells_of_each_file() {
     let folder = tempfile::tempdir().unwrap();
     let platform = Platform::system();
     let store = Store::open_or_create(folder.path(), platform.clock.now().wall, 1).unwrap();
-    let lock = store.lock("test").unwrap();
+    let lock = StoreLock::take(&store, "test").unwrap();
     let link_types = vec![LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL];
     let mixed = Made { link_types, name: "mixed.pcap".into(), ..Made::new(3000) };
     let mut sources = [mixed, Made::new(500)].into_iter().map(|made| Box::new(made) as Box<dyn Source>);
@@ -303,7 +304,7 @@ fn an_import_keeps_link_types_apart_and_tells_of_each_file() {
     assert!(!result.is_cut_short && result.notices.is_empty(), "{:?}", result.notices);
     let counts: Vec<_> = result.sources.iter().map(|source| (source.name.as_str(), source.records)).collect();
     assert_eq!(counts, [("mixed.pcap", 3000), ("made", 500)]);
-    let segments = store.segments().unwrap();
+    let segments = ListedSegment::all(&store).unwrap();
     let mut counts: Vec<_> = segments.iter().map(|segment| numbers(&store, &segment.name).len()).collect();
     counts.sort_unstable();
     assert_eq!(counts, [500, 1000, 1000, 1000], "each file has segments of its own");
@@ -358,7 +359,7 @@ fn what_a_query_still_reads_of_a_full_disk_is_waited_for() {
     // Like queries that read every segment, and go on doing so for a while after it has expired.
     let mut read: Vec<(std::path::PathBuf, std::fs::File, Option<Instant>)> = Vec::new();
     wait_until("the source ends", || {
-        for segment in store.segments().unwrap() {
+        for segment in ListedSegment::all(&store).unwrap() {
             let path = store.sealed_path(&segment.name);
             if !read.iter().any(|(known, ..)| *known == path)
                 && let Ok(file) = std::fs::File::open(&path)
@@ -377,7 +378,7 @@ fn what_a_query_still_reads_of_a_full_disk_is_waited_for() {
     let told = events(&store);
     assert!(!told.iter().any(|event| matches!(event, Event::DiskError { .. })), "{told:?}");
     let expired = told.iter().filter(|event| matches!(event, Event::Expire { .. })).count() as u64;
-    let (written, kept) = (summary.account.segments, store.segments().unwrap().len() as u64);
+    let (written, kept) = (summary.account.segments, ListedSegment::all(&store).unwrap().len() as u64);
     assert_eq!(expired, written - kept);
     assert!(kept >= 3, "no more expires than is needed: {kept} of {written} are kept");
 }

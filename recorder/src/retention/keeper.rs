@@ -366,7 +366,8 @@ impl Keeper {
     /// Removes the logbook of days before the oldest segment's.
     fn expire_logbook(&self) -> Result<(), StoreError> {
         let today = self.clock.now().wall.date();
-        let Some(oldest) = self.store.segments()?.iter().map(|segment| segment.name.date()).min() else {
+        let Some(oldest) = ListedSegment::all(&self.store)?.iter().map(|segment| segment.name.date()).min()
+        else {
             return Ok(());
         };
         for date in self.store.logbook_dates()? {
@@ -458,7 +459,7 @@ impl Keeper {
 
     /// Segments that could expire, oldest first, and the disk usage of everything.
     fn measure(&self) -> Result<Looked, StoreError> {
-        let segments = self.store.segments()?;
+        let segments = ListedSegment::all(&self.store)?;
         let is_open = |segment: &&ListedSegment| segment.state == SegmentState::Open;
         // A file system that cannot reserve shows an open segment's space only by the file's length.
         let promised = |segment: &ListedSegment| segment.file_bytes.saturating_sub(segment.disk_bytes);

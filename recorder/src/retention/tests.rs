@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use netrewind_store::clock::{ManualClock, Waker};
 use netrewind_store::room::Room;
+use netrewind_store::store::ListedSegment;
 use netrewind_store::turns::queue;
 use netrewind_store::{Event, Store};
 
@@ -58,7 +59,7 @@ fn the_budget_holds_before_anything_is_created() {
     })
     .unwrap();
     assert_eq!(bytes, 2 << 20);
-    let left: Vec<_> = store.segments().unwrap().iter().map(|segment| segment.name).collect();
+    let left: Vec<_> = ListedSegment::all(&store).unwrap().iter().map(|segment| segment.name).collect();
     assert_eq!(left, names[2..]);
     assert_eq!(store.logbook_dates().unwrap(), [names[2].date(), names[3].date()]);
     assert_eq!(events.try_iter().count(), 2);
@@ -73,7 +74,7 @@ fn four() -> (tempfile::TempDir, Store, Vec<SegmentName>) {
 }
 
 fn left(store: &Store) -> Vec<SegmentName> {
-    store.segments().unwrap().iter().map(|segment| segment.name).collect()
+    ListedSegment::all(store).unwrap().iter().map(|segment| segment.name).collect()
 }
 
 /// A keeper at the time 5000.

@@ -38,12 +38,14 @@ pub enum StoreError {
     #[error("{}: no store here (store.toml is missing): give the folder that `netrewind record` or `netrewind import` wrote", .0.display())]
     Missing(PathBuf),
     /// The store is of another version.
-    #[error("{}: the store has format version {found}, this netrewind reads version {known}: use the netrewind that wrote it", .path.display(), known = crate::store::FORMAT_VERSION)]
+    #[error("{}: the store has format version {found}, this netrewind reads version {known}: use the netrewind that wrote it", .path.display())]
     Version {
         /// Its `store.toml`.
         path: PathBuf,
         /// The version it names.
         found: u32,
+        /// The version that is read.
+        known: u32,
     },
     /// `store.toml` cannot be understood.
     #[error("{}: {reason}", .path.display())]

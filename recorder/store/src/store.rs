@@ -19,10 +19,10 @@ use crate::files::{FileIdentity, Files, OpenMode, StoreFile, SystemFiles, unless
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
 
 pub use held::FileLocation;
-pub use hours::ListedHour;
+pub use hours::{CatalogFolder, ListedHour};
 pub use listing::{ListedSegment, StoreListing, Unlisted};
 pub use lock::{StoreLock, StoreWriter};
-pub use sharing::Readers;
+pub use sharing::{Readers, share};
 pub use watcher::Watcher;
 
 /// The version of the store's format that this crate reads and writes.
@@ -150,7 +150,7 @@ impl Store {
             reason: crate::toml_fault(&text, &error),
         })?;
         if identity.format_version != FORMAT_VERSION {
-            return Err(StoreError::Version { path, found: identity.format_version });
+            return Err(StoreError::Version { path, found: identity.format_version, known: FORMAT_VERSION });
         }
         let root_identity = root_identity(&*files, root)?;
         Ok(Self { files, root: root.to_owned(), identity, root_identity, identity_fault: None })
@@ -220,14 +220,6 @@ impl Store {
         Self::open_in(files, root)
     }
 
-    /// Changes the UDP ports that are decoded as tunnels. `_lock` is the store's.
-    pub fn set_tunnel_ports(&mut self, ports: Vec<String>, _lock: &StoreLock) -> Result<(), StoreError> {
-        let identity = StoreIdentity { tunnel_ports: ports, ..self.identity.clone() };
-        write_identity(&*self.files, &self.root, &identity)?;
-        self.identity = identity;
-        Ok(())
-    }
-
     /// The file system that it is on.
     pub fn files(&self) -> &dyn Files {
         &*self.files
@@ -287,6 +279,33 @@ impl Store {
         Ok(())
     }
 
+    /// Fails if the store's folder is not the one that was opened.
+    pub fn is_in_place(&self) -> Result<(), StoreError> {
+        let root = self.root();
+        let gone = |how: &'static str| Err(StoreError::Gone { path: root.to_owned(), how });
+        match at(root, self.files.identity(root))? {
+            Some(found) if found == self.root_identity => Ok(()),
+            Some(_) => gone("another folder has taken its place"),
+            None => gone("it has been removed or renamed"),
+        }
+    }
+
+    /// Makes sure that the logbook's folder exists, if the store is in place.
+    pub fn prepare_logbook(&self) -> Result<(), StoreError> {
+        let folder = self.root().join(LOGBOOK);
+        if at(&folder, self.files.identity(&folder))?.is_none() {
+            self.is_in_place()?;
+            at(&folder, self.files.create_folder(&folder))?;
+        }
+        Ok(())
+    }
+
+    /// The folder of a new segment's day, open, so that its files can be found wherever it is moved.
+    pub fn open_day_folder(&self, name: &SegmentName) -> Result<Box<dyn StoreFile>, StoreError> {
+        let folder = self.day_folder(name);
+        at(&folder, self.files.open(&folder, OpenMode::Read))
+    }
+
     /// Gives an open segment, already cut to its length and synced, its sealed name.
     pub fn seal(&self, name: &SegmentName) -> Result<(), StoreError> {
         let open = self.open_path(name);
@@ -295,6 +314,31 @@ impl Store {
         at(&mark, unless_missing(self.files.remove_file(&mark)))?;
         let folder = self.day_folder(name);
         at(&folder, self.files.sync_folder(&folder))
+    }
+
+    /// Gives an open segment its sealed name in the folder in which it was created, wherever that is now.
+    pub fn seal_in(&self, folder: &dyn StoreFile, name: &SegmentName) -> Result<(), StoreError> {
+        let named = |extension: &str| name.stem() + extension;
+        let path = self.open_path(name);
+        at(&path, folder.rename_within(&named(OPEN_EXTENSION), &named(SEALED_EXTENSION)))?;
+        at(&path, unless_missing(folder.remove_within(&named(MARK_EXTENSION))))?;
+        at(&path, folder.sync_all())
+    }
+
+    /// Time at which a sealed segment was written, as far as known: that of its name, unless a clock that was ahead gave it. Then
+    /// it is the file's modification time, limited to `now`.
+    pub fn written(&self, name: &SegmentName, now: Timestamp) -> Result<Timestamp, StoreError> {
+        if name.opened <= now {
+            return Ok(name.opened);
+        }
+        let path = self.sealed_path(name);
+        let Some(file) = self.open_file(&path)? else { return Ok(now) };
+        let modified = at(&path, file.status())?.modified();
+        if modified <= now {
+            return Ok(modified);
+        }
+        at(&path, file.set_modified(now))?;
+        Ok(now)
     }
 
     /// Writes an index beside its segment, whole or not at all.
@@ -509,7 +553,7 @@ mod tests {
         }
         fs::write(store.root().join(SEGMENTS).join("notes.txt"), "left alone").unwrap();
         let listed: Vec<_> =
-            store.segments().unwrap().iter().map(|s| (s.name, s.state, s.file_bytes)).collect();
+            ListedSegment::all(&store).unwrap().iter().map(|s| (s.name, s.state, s.file_bytes)).collect();
         let open = |segment| (segment, SegmentState::Open, 100);
         assert_eq!(listed, [open(name(1, 0)), open(name(1, 1)), open(name(2, 0))]);
 
@@ -525,7 +569,7 @@ mod tests {
         let sealed = store.open_segment(&first).unwrap().unwrap();
         assert_eq!((sealed.state, sealed.readable_bytes), (SegmentState::Sealed, 100));
         assert_eq!(store.mark(&first).unwrap(), None);
-        assert!(store.segments().unwrap()[0].has_index);
+        assert!(ListedSegment::all(&store).unwrap()[0].has_index);
         assert!(store.disk_bytes().unwrap() >= 300);
 
         store.remove(&first).unwrap();

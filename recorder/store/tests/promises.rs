@@ -10,7 +10,7 @@ use netrewind_sim::{EIO, ENOSPC, FileFault, FileOperation, SimFiles};
 use netrewind_store::catalog::{CATALOG_VERSION, Hour, Manifest};
 use netrewind_store::files::{Files, OpenMode};
 use netrewind_store::logbook::{self, LogbookEntry, LogbookLine};
-use netrewind_store::store::Watcher;
+use netrewind_store::store::{CatalogFolder, ListedSegment, StoreListing, Watcher};
 use netrewind_store::{Event, Logbook, SegmentName, Store, StoreError, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_795_339_861_000_000_005);
@@ -236,8 +236,8 @@ fn what_cannot_be_listed_is_an_error_and_not_empty() {
         files.set_faults(move |operation, path| {
             (operation == failing && path == at).then_some(FileFault::Fails(EIO))
         });
-        assert!(store.segments().is_err() && store.disk_bytes().is_err(), "{}", place.display());
-        let listing = store.listing();
+        assert!(ListedSegment::all(&store).is_err() && store.disk_bytes().is_err(), "{}", place.display());
+        let listing = StoreListing::of(&store);
         assert_eq!((listing.segments.len(), listing.unlisted.len()), (0, 1), "{}", place.display());
         let is_file = place == store.sealed_path(&NAME);
         let mut watcher = Watcher::new(&store);
@@ -245,13 +245,17 @@ fn what_cannot_be_listed_is_an_error_and_not_empty() {
         assert_eq!(watcher.unlisted().count(), usize::from(!is_file), "names alone: {}", place.display());
     }
     files.set_faults(|operation, _| (operation == FileOperation::List).then_some(FileFault::Fails(EIO)));
-    assert!(store.logbook_dates().is_err() && store.hours().is_err() && store.listed_hours().is_err());
+    assert!(
+        store.logbook_dates().is_err()
+            && CatalogFolder::of(&store).hours().is_err()
+            && CatalogFolder::of(&store).listed_hours().is_err()
+    );
     files.set_faults(|operation, _| (operation == FileOperation::Open).then_some(FileFault::Fails(EIO)));
     assert!(store.open_segment(&NAME).is_err() && store.open_index(&NAME).is_err());
     assert!(logbook::read(&store, Timestamp::MIN, Timestamp::MAX, true, |_| {}).is_err());
     assert!(matches!(Store::open_in(Arc::new(files.clone()), store.root()), Err(StoreError::Io { .. })));
     files.clear_faults();
-    assert_eq!(store.segments().unwrap().len(), 1);
+    assert_eq!(ListedSegment::all(&store).unwrap().len(), 1);
 }
 
 fn manifest(records: u64) -> Manifest {
@@ -272,9 +276,9 @@ fn manifest(records: u64) -> Manifest {
 #[test]
 fn an_hour_is_there_whole_or_not_at_all() {
     let write = |store: &Store, records| {
-        store.begin_hour(Hour::of(NOW))?;
-        store.write_rollup(Hour::of(NOW), format!("{records}").as_bytes())?;
-        store.finish_hour(&manifest(records))
+        CatalogFolder::of(store).begin_hour(Hour::of(NOW))?;
+        CatalogFolder::of(store).write_rollup(Hour::of(NOW), format!("{records}").as_bytes())?;
+        CatalogFolder::of(store).finish_hour(&manifest(records))
     };
     let make = || {
         let (files, store) = with_segment();
@@ -282,10 +286,10 @@ fn an_hour_is_there_whole_or_not_at_all() {
         (files, store)
     };
     let is_whole = |store: &Store, is_done: bool| {
-        let found = store.manifest(Hour::of(NOW)).unwrap();
+        let found = CatalogFolder::of(store).manifest(Hour::of(NOW)).unwrap();
         assert!(!is_done || found == Some(manifest(2)));
         if let Some(manifest) = found {
-            let rollup = store.rollup(Hour::of(NOW)).unwrap().unwrap().read_all().unwrap();
+            let rollup = CatalogFolder::of(store).rollup(Hour::of(NOW)).unwrap().unwrap().read_all().unwrap();
             assert_eq!(rollup, format!("{}", manifest.records).as_bytes());
         }
     };
@@ -293,8 +297,8 @@ fn an_hour_is_there_whole_or_not_at_all() {
         is_whole(store, is_done);
         cut_power(files, &|_, store| {
             is_whole(store, false);
-            store.remove_unfinished_hours().unwrap();
-            assert!(store.hours().unwrap().len() <= 1);
+            CatalogFolder::of(store).remove_unfinished_hours().unwrap();
+            assert!(CatalogFolder::of(store).hours().unwrap().len() <= 1);
         });
     });
 }

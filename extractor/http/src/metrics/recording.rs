@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use netrewind_store::logbook::{DayExcerpt, LogbookEntry, LogbookLine, RawLine, read_day};
+use netrewind_store::store::StoreWriter;
 use netrewind_store::time::{DAY_NS, SECOND_NS};
 use netrewind_store::{Account, Event, LaneLoad, RingFill, Store, StoreError, Timestamp, WriteTimes};
 use serde::Serialize;
@@ -58,7 +59,7 @@ impl Recording {
 }
 
 fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<RecordingState, StoreError> {
-    let writer = store.writer()?;
+    let writer = StoreWriter::of(store)?;
     let fails = writer.as_ref().is_some_and(|writer| writer.trouble.is_some());
     let is_recorder = |holder: &str| holder.contains("record") || holder.contains("run");
     let records = writer.is_some_and(|writer| is_recorder(&writer.holder));
@@ -140,7 +141,7 @@ impl LogbookTally {
 
 #[cfg(test)]
 mod tests {
-    use netrewind_store::{Drops, Logbook};
+    use netrewind_store::{Drops, Logbook, StoreLock};
 
     use super::*;
 
@@ -166,7 +167,7 @@ mod tests {
         let mut tally = LogbookTally::default();
         (1..4).for_each(|second| log(second, 0));
         assert_eq!(tally.update(&store, at(4)).expect("an update").state, RecordingState::No);
-        let lock = store.lock("netrewind record, process 1").expect("a lock");
+        let lock = StoreLock::take(&store, "netrewind record, process 1").expect("a lock");
         log(5, 0);
         log(5, 1);
         let recording = tally.update(&store, at(6)).expect("an update");

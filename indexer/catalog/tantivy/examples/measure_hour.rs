@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use netrewind_catalog::condition::{CatalogRecord, Condition, NumberColumn, as_ipv6};
 use netrewind_catalog_tantivy::{HourReader, HourWriter, Range};
 use netrewind_store::catalog::{CATALOG_VERSION, Hour, Manifest};
+use netrewind_store::store::CatalogFolder;
 use netrewind_store::{Store, Timestamp};
 
 const START_NS: u64 = 1_795_338_000_000_000_000;
@@ -93,7 +94,7 @@ fn main() {
     }
     writer.finish(&manifest).unwrap();
     let rate = count as f64 / (begun.elapsed() - making).as_secs_f64();
-    let bytes = store.listed_hours().unwrap()[0].disk_bytes as f64 / count as f64;
+    let bytes = CatalogFolder::of(&store).listed_hours().unwrap()[0].disk_bytes as f64 / count as f64;
     println!("{count} records: {rate:.0} a second, {bytes:.1} bytes each");
     search(&store, &manifest, &mut rng);
 }

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use netrewind_catalog::condition::Condition;
 use netrewind_store::catalog::{Hour, Manifest};
+use netrewind_store::store::CatalogFolder;
 use netrewind_store::{Store, pages_lost_elsewhere};
 use tantivy::query::EnableScoring;
 use tantivy::schema::Value;
@@ -35,7 +36,7 @@ impl HourReader {
     fn open_unchecked(store: &Store, manifest: &Manifest) -> Result<Self, CatalogError> {
         let hour = manifest.hour;
         let failed = CatalogError::tantivy(hour);
-        let index = Index::open_in_dir(store.hour_path(hour)).map_err(&failed)?;
+        let index = Index::open_in_dir(CatalogFolder::of(store).hour_path(hour)).map_err(&failed)?;
         let (schema, fields) = schema();
         if index.schema() != schema {
             return Err(CatalogError::damaged(hour, "it has other columns"));

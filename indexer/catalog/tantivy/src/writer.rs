@@ -3,6 +3,7 @@
 use netrewind_catalog::condition::{CatalogRecord, as_ipv6};
 use netrewind_store::Store;
 use netrewind_store::catalog::{Hour, Manifest};
+use netrewind_store::store::CatalogFolder;
 use tantivy::index::{IndexBuilder, SegmentId};
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
 use tantivy::store::{Compressor, ZstdCompressor};
@@ -34,7 +35,7 @@ impl<'s> HourWriter<'s> {
 
     /// Likewise, with this many bytes of memory: at least 15 MB.
     pub fn with_memory(store: &'s Store, hour: Hour, bytes: usize) -> Result<Self, CatalogError> {
-        let folder = store.begin_hour(hour)?;
+        let folder = CatalogFolder::of(store).begin_hour(hour)?;
         let failed = CatalogError::tantivy(hour);
         let (schema, fields) = schema();
         let settings = IndexSettings {
@@ -92,7 +93,7 @@ impl<'s> HourWriter<'s> {
         }
         writer.garbage_collect_files().wait().map_err(&failed)?;
         writer.wait_merging_threads().map_err(&failed)?;
-        Ok(store.finish_hour(manifest)?)
+        Ok(CatalogFolder::of(store).finish_hour(manifest)?)
     }
 }
 

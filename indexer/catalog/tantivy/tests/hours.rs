@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netrewind_catalog::condition::{CatalogRecord, Condition, NumberColumn, as_ipv6};
 use netrewind_catalog_tantivy::{HourReader, HourWriter, Range};
 use netrewind_store::catalog::{CATALOG_VERSION, Hour, Manifest};
+use netrewind_store::store::CatalogFolder;
 use netrewind_store::{Store, Timestamp};
 use proptest::prelude::*;
 
@@ -44,7 +45,7 @@ fn write(store: &Store, records: &[CatalogRecord]) -> HourReader {
     records.iter().for_each(|record| writer.add(record).unwrap());
     assert_eq!(writer.records(), records.len() as u64);
     writer.finish(&manifest(records)).unwrap();
-    HourReader::open(store, &store.manifest(hour()).unwrap().unwrap()).unwrap()
+    HourReader::open(store, &CatalogFolder::of(store).manifest(hour()).unwrap().unwrap()).unwrap()
 }
 
 fn found(hour: &HourReader, condition: &Condition, range: Range) -> Vec<Vec<u8>> {
@@ -179,7 +180,7 @@ fn records_keep_their_order_where_they_do_not_fit_into_memory_at_once() {
 
 /// Leaves of a writer what kill -9 would: nothing is tidied up.
 fn kill(store: &Store, writer: HourWriter<'_>) {
-    let path = store.unfinished_hour_path(hour());
+    let path = CatalogFolder::of(store).unfinished_hour_path(hour());
     let files: Vec<_> = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect();
     let left: Vec<_> = files.iter().map(|file| (file, std::fs::read(file).unwrap_or_default())).collect();
     drop(writer);
@@ -194,9 +195,12 @@ fn what_a_crash_has_left_is_no_hour_and_is_written_again() {
         let mut writer = HourWriter::new(&store, hour()).unwrap();
         records.iter().take(added).for_each(|record| writer.add(record).unwrap());
         kill(&store, writer);
-        assert!(store.unfinished_hour_path(hour()).exists());
-        assert_eq!((store.hours().unwrap(), store.manifest(hour()).unwrap()), (vec![], None));
-        store.remove_unfinished_hours().unwrap();
+        assert!(CatalogFolder::of(&store).unfinished_hour_path(hour()).exists());
+        assert_eq!(
+            (CatalogFolder::of(&store).hours().unwrap(), CatalogFolder::of(&store).manifest(hour()).unwrap()),
+            (vec![], None)
+        );
+        CatalogFolder::of(&store).remove_unfinished_hours().unwrap();
     }
     let whole = write(&store, &records);
     // An hour that is written again is there until the new one is whole.
@@ -204,13 +208,17 @@ fn what_a_crash_has_left_is_no_hour_and_is_written_again() {
     again.add(&records[0]).unwrap();
     kill(&store, again);
     assert_eq!(found(&whole, &Condition::Everything, Range::EVERYTHING).len(), 100);
-    assert_eq!(store.manifest(hour()).unwrap().map(|manifest| manifest.records), Some(100));
+    assert_eq!(
+        CatalogFolder::of(&store).manifest(hour()).unwrap().map(|manifest| manifest.records),
+        Some(100)
+    );
     // Everything is there but what says that it is whole.
-    let (path, unfinished) = (store.hour_path(hour()), store.unfinished_hour_path(hour()));
+    let (path, unfinished) =
+        (CatalogFolder::of(&store).hour_path(hour()), CatalogFolder::of(&store).unfinished_hour_path(hour()));
     std::fs::remove_dir_all(&unfinished).unwrap();
     std::fs::rename(&path, &unfinished).unwrap();
     std::fs::remove_file(unfinished.join("manifest.json")).unwrap();
-    assert_eq!(store.hours().unwrap(), []);
+    assert_eq!(CatalogFolder::of(&store).hours().unwrap(), []);
     assert_eq!(found(&write(&store, &records[..7]), &Condition::Everything, Range::EVERYTHING).len(), 7);
     assert!(!unfinished.exists());
 }
@@ -220,10 +228,10 @@ fn damage_is_found_and_never_a_panic_for_who_asks() {
     let (_folder, store) = store();
     let records = some_records(300);
     drop(write(&store, &records));
-    let manifest = store.manifest(hour()).unwrap().unwrap();
+    let manifest = CatalogFolder::of(&store).manifest(hour()).unwrap().unwrap();
     let mut rng = fastrand::Rng::with_seed(7);
     let (mut refused, mut files) = (0, 0);
-    for entry in std::fs::read_dir(store.hour_path(hour())).unwrap() {
+    for entry in std::fs::read_dir(CatalogFolder::of(&store).hour_path(hour())).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         if bytes.is_empty() || path.ends_with("manifest.json") || path.ends_with(".managed.json") {

@@ -14,6 +14,7 @@ use netrewind_flows::template_facts::FlowKeyKind;
 use netrewind_flows::tunnel_record::{TunnelRecord, tunnel_kind, tunnel_name};
 use netrewind_index::LabelKey;
 use netrewind_store::catalog::{CATALOG_VERSION, CataloguedSegment, Hour, Manifest};
+use netrewind_store::store::CatalogFolder;
 use netrewind_store::time::{HOUR_NS, SECOND_NS};
 use netrewind_store::{SegmentName, Store, Timestamp};
 
@@ -175,9 +176,9 @@ impl Catalog for Held {
 
 /// Writes an hour into a store, without the index of its records.
 pub fn write(store: &Store, hour: &MadeHour) {
-    store.begin_hour(hour.manifest.hour).expect("a folder");
-    store.write_rollup(hour.manifest.hour, &hour.rollup).expect("a rollup");
-    store.finish_hour(&hour.manifest).expect("an hour");
+    CatalogFolder::of(store).begin_hour(hour.manifest.hour).expect("a folder");
+    CatalogFolder::of(store).write_rollup(hour.manifest.hour, &hour.rollup).expect("a rollup");
+    CatalogFolder::of(store).finish_hour(&hour.manifest).expect("an hour");
 }
 
 pub fn store() -> (tempfile::TempDir, Store) {

@@ -8,6 +8,7 @@ use netrewind_catalog::cache::Rollups;
 use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::top_flows::{FlowSort, TopFlows};
 use netrewind_store::LOST_PAGES;
+use netrewind_store::store::CatalogFolder;
 
 use crate::made::{Made, made, store, write};
 
@@ -16,7 +17,7 @@ fn a_rollup_that_is_shortened_or_changed_while_its_sums_are_taken_says_so() {
     let Made { hours: [hour, _], .. } = made(300);
     let (_folder, store) = store();
     write(&store, &hour);
-    let path = store.hour_path(hour.manifest.hour).join("rollup");
+    let path = CatalogFolder::of(&store).hour_path(hour.manifest.hour).join("rollup");
     let rollups = Rollups::default();
     let fault_after = |spoil: &dyn Fn(&Path)| {
         let rollup = rollups.rollup(&store, &hour.manifest).expect("a rollup");

@@ -3,6 +3,7 @@
 
 use netrewind_sim::{SimFiles, SimThreads};
 use netrewind_store::clock::{Clock, ManualClock};
+use netrewind_store::store::StoreLock;
 
 use super::*;
 use crate::buffer_pool::BufferPool;
@@ -38,7 +39,7 @@ fn record_by_turns(seed: u64) -> Recorded {
     let disks = Arc::new(OneDisk(disk.clone()));
     let platform = Platform { clock: clock.clone(), threads: Arc::new(threads.clone()), disks };
     let store = Store::open_or_create_in(Arc::new(SimFiles::new()), Path::new("/store"), NOW, 7).unwrap();
-    let lock = store.lock("test").unwrap();
+    let lock = StoreLock::take(&store, "test").unwrap();
     let config = Config { segment_bytes: 8 << 20, ..Config::default() };
     let description = RecordingDescription { version: "test".into(), ..RecordingDescription::default() };
     let sink = Collector::default();

@@ -5,12 +5,9 @@
 use std::io;
 use std::path::Path;
 
-use super::{
-    IDENTITY, LOCK, LOGBOOK, MARK_EXTENSION, OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, StoreLock,
-    at, unless_missing, write_identity,
-};
-use crate::files::{OpenMode, StoreFile};
-use crate::{SegmentName, StoreError, Timestamp};
+use super::{Store, at};
+use crate::files::StoreFile;
+use crate::{SegmentName, StoreError};
 
 /// Location of the file of an open segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,104 +22,52 @@ pub enum FileLocation {
     Gone,
 }
 
-impl Store {
-    /// Fails if the store's folder is not the one that was opened.
-    pub fn is_in_place(&self) -> Result<(), StoreError> {
-        let root = self.root();
-        let gone = |how: &'static str| Err(StoreError::Gone { path: root.to_owned(), how });
-        match at(root, self.files.identity(root))? {
-            Some(found) if found == self.root_identity => Ok(()),
-            Some(_) => gone("another folder has taken its place"),
-            None => gone("it has been removed or renamed"),
-        }
-    }
-
-    /// Makes sure that the logbook's folder exists, if the store is in place.
-    pub fn prepare_logbook(&self) -> Result<(), StoreError> {
-        let folder = self.root().join(LOGBOOK);
-        if at(&folder, self.files.identity(&folder))?.is_none() {
-            self.is_in_place()?;
-            at(&folder, self.files.create_folder(&folder))?;
-        }
-        Ok(())
-    }
-
-    /// The folder of a new segment's day, open, so that its files can be found wherever it is moved.
-    pub fn open_day_folder(&self, name: &SegmentName) -> Result<Box<dyn StoreFile>, StoreError> {
-        let folder = self.day_folder(name);
-        at(&folder, self.files.open(&folder, OpenMode::Read))
-    }
-
+impl FileLocation {
     /// Makes sure that an open segment and its mark have their names, as far as they still exist.
-    pub fn keep_open_segment(
-        &self,
+    pub fn keep(
+        store: &Store,
         name: &SegmentName,
         segment: &dyn StoreFile,
         mark: &dyn StoreFile,
-    ) -> Result<FileLocation, StoreError> {
-        let path = self.open_path(name);
+    ) -> Result<Self, StoreError> {
+        let path = store.open_path(name);
         let identity = at(&path, segment.status())?.identity;
-        if let Err(error) = self.is_in_place() {
+        if let Err(error) = store.is_in_place() {
             return match (error, is_removed(segment)) {
-                (StoreError::Gone { .. }, Ok(true)) => Ok(FileLocation::Gone),
-                (StoreError::Gone { .. }, _) => Ok(FileLocation::Moved),
+                (StoreError::Gone { .. }, Ok(true)) => Ok(Self::Gone),
+                (StoreError::Gone { .. }, _) => Ok(Self::Moved),
                 (error, _) => Err(error),
             };
         }
-        let place = match at(&path, self.files.identity(&path))? {
-            Some(found) if found == identity => FileLocation::AsNamed,
+        let place = match at(&path, store.files.identity(&path))? {
+            Some(found) if found == identity => Self::AsNamed,
             // Sealed by an earlier attempt that failed afterwards.
-            None if at(&path, self.files.identity(&self.sealed_path(name)))? == Some(identity) => {
-                return Ok(FileLocation::AsNamed);
+            None if at(&path, store.files.identity(&store.sealed_path(name)))? == Some(identity) => {
+                return Ok(Self::AsNamed);
             }
-            Some(_) => FileLocation::Gone,
-            None if at(&path, is_removed(segment))? => FileLocation::Gone,
+            Some(_) => Self::Gone,
+            None if at(&path, is_removed(segment))? => Self::Gone,
             None => {
-                self.prepare_folder(name)?;
-                at(&path, self.name_again(segment, &path))?;
-                FileLocation::NamedAgain
+                store.prepare_folder(name)?;
+                at(&path, name_again(store, segment, &path))?;
+                Self::NamedAgain
             }
         };
-        if place == FileLocation::Gone {
+        if place == Self::Gone {
             return Ok(place);
         }
-        let mark_path = self.mark_path(name);
-        if at(&mark_path, self.files.identity(&mark_path))?.is_none() && !at(&mark_path, is_removed(mark))? {
-            at(&mark_path, self.name_again(mark, &mark_path))?;
+        let mark_path = store.mark_path(name);
+        if at(&mark_path, store.files.identity(&mark_path))?.is_none() && !at(&mark_path, is_removed(mark))? {
+            at(&mark_path, name_again(store, mark, &mark_path))?;
         }
         Ok(place)
     }
+}
 
-    /// Gives an open file another name, which must not exist.
-    fn name_again(&self, file: &dyn StoreFile, path: &Path) -> io::Result<()> {
-        file.link_to(path)?;
-        path.parent().map_or(Ok(()), |folder| self.files.sync_folder(folder))
-    }
-
-    /// Gives an open segment its sealed name in the folder in which it was created, wherever that is now.
-    pub fn seal_in(&self, folder: &dyn StoreFile, name: &SegmentName) -> Result<(), StoreError> {
-        let named = |extension: &str| name.stem() + extension;
-        let path = self.open_path(name);
-        at(&path, folder.rename_within(&named(OPEN_EXTENSION), &named(SEALED_EXTENSION)))?;
-        at(&path, unless_missing(folder.remove_within(&named(MARK_EXTENSION))))?;
-        at(&path, folder.sync_all())
-    }
-
-    /// Time at which a sealed segment was written, as far as known: that of its name, unless a clock that was ahead gave it. Then
-    /// it is the file's modification time, limited to `now`.
-    pub fn written(&self, name: &SegmentName, now: Timestamp) -> Result<Timestamp, StoreError> {
-        if name.opened <= now {
-            return Ok(name.opened);
-        }
-        let path = self.sealed_path(name);
-        let Some(file) = self.open_file(&path)? else { return Ok(now) };
-        let modified = at(&path, file.status())?.modified();
-        if modified <= now {
-            return Ok(modified);
-        }
-        at(&path, file.set_modified(now))?;
-        Ok(now)
-    }
+/// Gives an open file another name, which must not exist.
+fn name_again(store: &Store, file: &dyn StoreFile, path: &Path) -> io::Result<()> {
+    file.link_to(path)?;
+    path.parent().map_or(Ok(()), |folder| store.files.sync_folder(folder))
 }
 
 /// True if no name leads to the file any more.
@@ -130,36 +75,13 @@ fn is_removed(file: &dyn StoreFile) -> io::Result<bool> {
     Ok(file.status()?.names == 0)
 }
 
-impl StoreLock {
-    /// Restores the store's own files and folders that were removed while it is written to, and returns their names. Fails for
-    /// good ([`StoreError::Gone`], [`StoreError::Locked`]) where the store is not ours any more.
-    pub fn keep(&self, store: &Store) -> Result<Vec<&'static str>, StoreError> {
-        store.is_in_place()?;
-        let mut made = Vec::new();
-        for folder in [SEGMENTS, LOGBOOK] {
-            let path = store.root().join(folder);
-            if at(&path, store.files.identity(&path))?.is_none() {
-                at(&path, store.files.create_folder(&path))?;
-                made.push(folder);
-            }
-        }
-        let path = store.root().join(IDENTITY);
-        if at(&path, store.files.identity(&path))?.is_none() {
-            write_identity(store.files(), store.root(), store.identity())?;
-            made.push(IDENTITY);
-        }
-        if self.renew(store)? {
-            made.push(LOCK);
-        }
-        Ok(made)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File, OpenOptions};
 
+    use super::super::{IDENTITY, LOCK, LOGBOOK, MARK_EXTENSION, SEALED_EXTENSION, SEGMENTS, StoreLock};
     use super::*;
+    use crate::Timestamp;
 
     const NAME: SegmentName = SegmentName { opened: Timestamp(1_795_339_861_000_000_005), lane: 0 };
 
@@ -176,7 +98,7 @@ mod tests {
     fn open() -> Open {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_or_create(&folder.path().join("store"), Timestamp(1), 7).unwrap();
-        let lock = store.lock("test").unwrap();
+        let lock = StoreLock::take(&store, "test").unwrap();
         store.prepare_folder(&NAME).unwrap();
         let create = |path: &Path| OpenOptions::new().create_new(true).write(true).open(path).unwrap();
         let (segment, mark) = (create(&store.open_path(&NAME)), create(&store.mark_path(&NAME)));
@@ -186,7 +108,7 @@ mod tests {
 
     impl Open {
         fn place(&self) -> FileLocation {
-            self.store.keep_open_segment(&NAME, &self.segment, &self.mark).unwrap()
+            FileLocation::keep(&self.store, &NAME, &self.segment, &self.mark).unwrap()
         }
     }
 
@@ -236,10 +158,10 @@ mod tests {
         assert_eq!(open.lock.keep(&open.store).unwrap(), [SEGMENTS, LOGBOOK, IDENTITY, LOCK]);
         assert_eq!(open.lock.keep(&open.store).unwrap(), Vec::<&str>::new());
         assert_eq!(Store::open(open.store.root()).unwrap().identity(), open.store.identity());
-        assert!(matches!(open.store.lock("another"), Err(StoreError::Locked { .. })));
+        assert!(matches!(StoreLock::take(&open.store, "another"), Err(StoreError::Locked { .. })));
         // Another recorder was quicker.
         fs::remove_file(open.store.root().join(LOCK)).unwrap();
-        let _other = open.store.lock("another").unwrap();
+        let _other = StoreLock::take(&open.store, "another").unwrap();
         assert!(
             matches!(open.lock.keep(&open.store), Err(StoreError::Locked { holder, .. }) if holder == "another")
         );

@@ -30,9 +30,18 @@ pub struct ListedHour {
     pub disk_bytes: u64,
 }
 
-impl Store {
+/// The folder of a store's catalog.
+#[derive(Clone, Copy, Debug)]
+pub struct CatalogFolder<'s>(&'s Store);
+
+impl<'s> CatalogFolder<'s> {
+    /// The catalog of this store.
+    pub fn of(store: &'s Store) -> Self {
+        Self(store)
+    }
+
     fn catalog_path(&self) -> PathBuf {
-        self.root().join(CATALOG)
+        self.0.root().join(CATALOG)
     }
 
     /// The folder of an hour of the catalog.
@@ -53,14 +62,14 @@ impl Store {
     pub fn begin_hour(&self, hour: Hour) -> Result<PathBuf, StoreError> {
         let path = self.unfinished_hour_path(hour);
         self.remove_folder(&path)?;
-        at(&path, self.files.create_folders(&path))?;
+        at(&path, self.0.files.create_folders(&path))?;
         Ok(path)
     }
 
     /// Writes the totals of an unfinished hour beside it.
     pub fn write_rollup(&self, hour: Hour, rollup: &[u8]) -> Result<(), StoreError> {
         let path = self.unfinished_hour_path(hour).join(ROLLUP);
-        at(&path, self.files.write(&path, rollup))
+        at(&path, self.0.files.write(&path, rollup))
     }
 
     /// An hour's totals, as written; `None` where there are none. The file never changes.
@@ -72,8 +81,8 @@ impl Store {
     pub fn write_seam(&self, hour: Hour, seam: &[u8]) -> Result<(), StoreError> {
         let path = self.hour_path(hour).join(SEAM);
         let new = path.with_extension(NEW_EXTENSION.trim_start_matches('.'));
-        at(&new, self.files.write(&new, seam))?;
-        at(&path, self.files.rename(&new, &path))
+        at(&new, self.0.files.write(&new, seam))?;
+        at(&path, self.0.files.rename(&new, &path))
     }
 
     /// The seam between an hour and the one before; `None` where there is none. The file never changes, but another may replace
@@ -84,7 +93,7 @@ impl Store {
 
     fn open_of_hour(&self, hour: Hour, name: &str) -> Result<Option<Box<dyn StoreFile>>, StoreError> {
         let path = self.hour_path(hour).join(name);
-        let Some(file) = self.open_file(&path)? else { return Ok(None) };
+        let Some(file) = self.0.open_file(&path)? else { return Ok(None) };
         at(&path, file_bytes(&*file))?;
         Ok(Some(file))
     }
@@ -96,19 +105,19 @@ impl Store {
             path: new.join(MANIFEST),
             source: std::io::Error::other(error),
         })?;
-        at(&new, self.files.write_durably(&new.join(MANIFEST), &text))?;
+        at(&new, self.0.files.write_durably(&new.join(MANIFEST), &text))?;
         // Some files are made for their owner alone: whoever may read the store may read them.
-        let mode = at(&new, self.files.status(&new.join(MANIFEST)))?.mode;
-        for name in names_in(&*self.files, &new)? {
+        let mode = at(&new, self.0.files.status(&new.join(MANIFEST)))?.mode;
+        for name in names_in(&*self.0.files, &new)? {
             let file = new.join(name);
-            at(&file, self.files.set_mode(&file, mode))?;
-            at(&file, self.files.open(&file, OpenMode::Read).and_then(|file| file.sync_all()))?;
+            at(&file, self.0.files.set_mode(&file, mode))?;
+            at(&file, self.0.files.open(&file, OpenMode::Read).and_then(|file| file.sync_all()))?;
         }
-        at(&new, self.files.sync_folder(&new))?;
+        at(&new, self.0.files.sync_folder(&new))?;
         self.retire(manifest.hour)?;
-        at(&path, self.files.rename(&new, &path))?;
+        at(&path, self.0.files.rename(&new, &path))?;
         let catalog = self.catalog_path();
-        at(&catalog, self.files.sync_folder(&catalog))?;
+        at(&catalog, self.0.files.sync_folder(&catalog))?;
         self.remove_folder(&self.beside(manifest.hour, OLD_EXTENSION))
     }
 
@@ -116,7 +125,7 @@ impl Store {
     fn retire(&self, hour: Hour) -> Result<(), StoreError> {
         let (path, old) = (self.hour_path(hour), self.beside(hour, OLD_EXTENSION));
         self.remove_folder(&old)?;
-        at(&path, unless_missing(self.files.rename(&path, &old)))?;
+        at(&path, unless_missing(self.0.files.rename(&path, &old)))?;
         Ok(())
     }
 
@@ -129,7 +138,7 @@ impl Store {
     /// Removes hours whose writing or removal was interrupted by the end of its process.
     pub fn remove_unfinished_hours(&self) -> Result<(), StoreError> {
         let catalog = self.catalog_path();
-        for name in names_in(&*self.files, &catalog)? {
+        for name in names_in(&*self.0.files, &catalog)? {
             let hour = name.strip_prefix(UNFINISHED_PREFIX);
             let hour =
                 hour.and_then(|name| name.strip_suffix(NEW_EXTENSION).or(name.strip_suffix(OLD_EXTENSION)));
@@ -142,7 +151,7 @@ impl Store {
 
     /// The hours of the catalog, earliest first.
     pub fn hours(&self) -> Result<Vec<Hour>, StoreError> {
-        let names = names_in(&*self.files, &self.catalog_path())?;
+        let names = names_in(&*self.0.files, &self.catalog_path())?;
         let mut hours: Vec<Hour> = names.iter().filter_map(|name| name.parse().ok()).collect();
         hours.sort_unstable();
         Ok(hours)
@@ -151,20 +160,20 @@ impl Store {
     /// The hours of the catalog with their disk usage, earliest first.
     pub fn listed_hours(&self) -> Result<Vec<ListedHour>, StoreError> {
         let listed = |hour| {
-            Ok(ListedHour { hour, disk_bytes: folder_disk_bytes(&*self.files, &self.hour_path(hour))? })
+            Ok(ListedHour { hour, disk_bytes: folder_disk_bytes(&*self.0.files, &self.hour_path(hour))? })
         };
         self.hours()?.into_iter().map(listed).collect()
     }
 
     /// Bytes that an hour takes on the disk.
     pub fn hour_disk_bytes(&self, hour: Hour) -> Result<u64, StoreError> {
-        folder_disk_bytes(&*self.files, &self.hour_path(hour))
+        folder_disk_bytes(&*self.0.files, &self.hour_path(hour))
     }
 
     /// Stamp that changes when an hour is written again: inode and modification time of its manifest; `None` where there is none.
     pub fn hour_stamp(&self, hour: Hour) -> Result<Option<(u64, i64)>, StoreError> {
         let path = self.hour_path(hour).join(MANIFEST);
-        let found = at(&path, unless_missing(self.files.status(&path)))?;
+        let found = at(&path, unless_missing(self.0.files.status(&path)))?;
         Ok(found.map(|file| (file.identity.inode, file.modified_ns)))
     }
 
@@ -172,10 +181,10 @@ impl Store {
     /// is an error.
     pub fn manifest(&self, hour: Hour) -> Result<Option<Manifest>, StoreError> {
         let path = self.hour_path(hour).join(MANIFEST);
-        let text = match self.files.read(&path) {
+        let text = match self.0.files.read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return match self.files.link_status(&self.hour_path(hour)) {
+                return match self.0.files.link_status(&self.hour_path(hour)) {
                     Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(None),
                     _ => Err(self.manifest_fault(hour, "it is missing".to_owned())),
                 };
@@ -200,7 +209,7 @@ impl Store {
     }
 
     fn remove_folder(&self, path: &Path) -> Result<(), StoreError> {
-        at(path, unless_missing(self.files.remove_tree(path)))?;
+        at(path, unless_missing(self.0.files.remove_tree(path)))?;
         Ok(())
     }
 }
@@ -232,33 +241,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_or_create(folder.path(), Timestamp(0), 1).unwrap();
         let hour = Hour::of(Timestamp::new(1_795_339_861, 0));
-        assert_eq!(store.hours().unwrap(), []);
-        let path = store.begin_hour(hour).unwrap();
+        assert_eq!(CatalogFolder::of(&store).hours().unwrap(), []);
+        let path = CatalogFolder::of(&store).begin_hour(hour).unwrap();
         fs::write(path.join("part"), "x").unwrap();
-        assert_eq!((store.hours().unwrap(), store.manifest(hour).unwrap()), (vec![], None));
-        store.begin_hour(hour).unwrap();
+        assert_eq!(
+            (CatalogFolder::of(&store).hours().unwrap(), CatalogFolder::of(&store).manifest(hour).unwrap()),
+            (vec![], None)
+        );
+        CatalogFolder::of(&store).begin_hour(hour).unwrap();
         assert!(!path.join("part").exists(), "what a crash has left is gone");
         let mut last_stamp = None;
         for records in [1, 2] {
-            store.begin_hour(hour).unwrap();
-            store.finish_hour(&manifest(hour, records)).unwrap();
-            assert_eq!(store.manifest(hour).unwrap(), Some(manifest(hour, records)));
-            let stamp = store.hour_stamp(hour).unwrap();
+            CatalogFolder::of(&store).begin_hour(hour).unwrap();
+            CatalogFolder::of(&store).finish_hour(&manifest(hour, records)).unwrap();
+            assert_eq!(CatalogFolder::of(&store).manifest(hour).unwrap(), Some(manifest(hour, records)));
+            let stamp = CatalogFolder::of(&store).hour_stamp(hour).unwrap();
             assert!(stamp.is_some() && stamp != last_stamp, "an hour that is written again is another");
             last_stamp = stamp;
         }
-        assert!(store.listed_hours().unwrap()[0].disk_bytes > 0);
-        store.begin_hour(hour).unwrap();
-        store.remove_unfinished_hours().unwrap();
-        assert_eq!((path.exists(), store.hours().unwrap()), (false, vec![hour]));
-        fs::write(store.hour_path(hour).join(MANIFEST), "{").unwrap();
-        assert!(matches!(store.manifest(hour), Err(StoreError::Manifest { .. })), "damaged is not absent");
-        fs::remove_file(store.hour_path(hour).join(MANIFEST)).unwrap();
+        assert!(CatalogFolder::of(&store).listed_hours().unwrap()[0].disk_bytes > 0);
+        CatalogFolder::of(&store).begin_hour(hour).unwrap();
+        CatalogFolder::of(&store).remove_unfinished_hours().unwrap();
+        assert_eq!((path.exists(), CatalogFolder::of(&store).hours().unwrap()), (false, vec![hour]));
+        fs::write(CatalogFolder::of(&store).hour_path(hour).join(MANIFEST), "{").unwrap();
         assert!(
-            matches!(store.manifest(hour), Err(StoreError::Manifest { .. })),
+            matches!(CatalogFolder::of(&store).manifest(hour), Err(StoreError::Manifest { .. })),
+            "damaged is not absent"
+        );
+        fs::remove_file(CatalogFolder::of(&store).hour_path(hour).join(MANIFEST)).unwrap();
+        assert!(
+            matches!(CatalogFolder::of(&store).manifest(hour), Err(StoreError::Manifest { .. })),
             "nor is an hour without one"
         );
-        store.remove_hour(hour).unwrap();
-        assert_eq!((store.hours().unwrap(), store.manifest(hour).unwrap()), (vec![], None));
+        CatalogFolder::of(&store).remove_hour(hour).unwrap();
+        assert_eq!(
+            (CatalogFolder::of(&store).hours().unwrap(), CatalogFolder::of(&store).manifest(hour).unwrap()),
+            (vec![], None)
+        );
     }
 }

@@ -77,65 +77,25 @@ pub(super) fn names_in_day(files: &dyn Files, folder: &Path, date: &str) -> Resu
     if is_day(files, folder, date)? { names_in(files, folder) } else { Ok(Vec::new()) }
 }
 
-impl Store {
+impl ListedSegment {
     /// All segments, oldest first; an error if some of them cannot be listed.
-    pub fn segments(&self) -> Result<Vec<ListedSegment>, StoreError> {
-        let StoreListing { segments, unlisted } = self.listing();
+    pub fn all(store: &Store) -> Result<Vec<Self>, StoreError> {
+        let StoreListing { segments, unlisted } = StoreListing::of(store);
         match unlisted.into_iter().next() {
             None => Ok(segments),
             Some(Unlisted { path, reason }) => Err(StoreError::Io { path, source: io::Error::other(reason) }),
         }
     }
 
-    /// All segments that can be listed, and the parts that cannot.
-    pub fn listing(&self) -> StoreListing {
-        let root = self.root.join(SEGMENTS);
-        let mut listing = StoreListing::default();
-        match names_in(&*self.files, &root) {
-            Ok(dates) => dates.iter().for_each(|date| self.list_day(&root.join(date), date, &mut listing)),
-            Err(error) => listing.unlisted.push(Unlisted::of(error)),
-        }
-        listing.segments.sort_unstable_by_key(|segment| segment.name);
-        listing
-    }
-
-    fn list_day(&self, folder: &Path, date: &str, listing: &mut StoreListing) {
-        let files = match names_in_day(&*self.files, folder, date) {
-            Ok(files) => files,
-            Err(error) => {
-                listing.unlisted.push(Unlisted::of(error));
-                return;
-            }
-        };
-        for file in files {
-            let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION))
-            {
-                (Some(stem), _) => (stem, SegmentState::Sealed),
-                (_, Some(stem)) => (stem, SegmentState::Open),
-                _ => continue,
-            };
-            let Some(name) = SegmentName::parse(date, stem) else { continue };
-            match self.look_at(name, state) {
-                // It may have been sealed or expired since the folder was read.
-                Ok(None) => {}
-                Ok(Some(segment)) => {
-                    if listing.segments.last().is_none_or(|last| last.name != name) {
-                        listing.segments.push(segment);
-                    }
-                }
-                Err(error) => listing.unlisted.push(Unlisted::of(error)),
-            }
-        }
-    }
-
-    fn look_at(&self, name: SegmentName, listed: SegmentState) -> Result<Option<ListedSegment>, StoreError> {
+    fn look_at(store: &Store, name: SegmentName, listed: SegmentState) -> Result<Option<Self>, StoreError> {
         let look = |state| {
             let path = match state {
-                SegmentState::Open => self.open_path(&name),
-                SegmentState::Sealed => self.sealed_path(&name),
+                SegmentState::Open => store.open_path(&name),
+                SegmentState::Sealed => store.sealed_path(&name),
             };
-            let found = at(&path, unless_missing(self.files.status(&path)))?;
-            if found.is_none() && self.files.link_status(&path).is_ok() && self.files.status(&path).is_err() {
+            let found = at(&path, unless_missing(store.files.status(&path)))?;
+            if found.is_none() && store.files.link_status(&path).is_ok() && store.files.status(&path).is_err()
+            {
                 let source = io::Error::new(io::ErrorKind::NotFound, "a link to a file that is not there");
                 return Err(StoreError::Io { path, source });
             }
@@ -149,14 +109,57 @@ impl Store {
                 None => return Ok(None),
             },
         };
-        let index_path = self.index_path(&name);
-        let index = at(&index_path, unless_missing(self.files.link_status(&index_path)))?;
-        Ok(Some(ListedSegment {
+        let index_path = store.index_path(&name);
+        let index = at(&index_path, unless_missing(store.files.link_status(&index_path)))?;
+        Ok(Some(Self {
             name,
             state,
             file_bytes: found.bytes,
             disk_bytes: found.disk_bytes + index.map_or(0, |index| index.disk_bytes),
             has_index: index.is_some(),
         }))
+    }
+}
+
+impl StoreListing {
+    /// All segments that can be listed, and the parts that cannot.
+    pub fn of(store: &Store) -> Self {
+        let root = store.root.join(SEGMENTS);
+        let mut listing = Self::default();
+        match names_in(&*store.files, &root) {
+            Ok(dates) => dates.iter().for_each(|date| listing.add_day(store, &root.join(date), date)),
+            Err(error) => listing.unlisted.push(Unlisted::of(error)),
+        }
+        listing.segments.sort_unstable_by_key(|segment| segment.name);
+        listing
+    }
+
+    fn add_day(&mut self, store: &Store, folder: &Path, date: &str) {
+        let files = match names_in_day(&*store.files, folder, date) {
+            Ok(files) => files,
+            Err(error) => {
+                self.unlisted.push(Unlisted::of(error));
+                return;
+            }
+        };
+        for file in files {
+            let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION))
+            {
+                (Some(stem), _) => (stem, SegmentState::Sealed),
+                (_, Some(stem)) => (stem, SegmentState::Open),
+                _ => continue,
+            };
+            let Some(name) = SegmentName::parse(date, stem) else { continue };
+            match ListedSegment::look_at(store, name, state) {
+                // It may have been sealed or expired since the folder was read.
+                Ok(None) => {}
+                Ok(Some(segment)) => {
+                    if self.segments.last().is_none_or(|last| last.name != name) {
+                        self.segments.push(segment);
+                    }
+                }
+                Err(error) => self.unlisted.push(Unlisted::of(error)),
+            }
+        }
     }
 }

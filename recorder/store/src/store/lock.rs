@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{LOCK, Store, at};
+use super::{IDENTITY, LOCK, LOGBOOK, SEGMENTS, Store, StoreIdentity, at, write_identity};
 use crate::StoreError;
 use crate::files::{Files, LockKind, OpenMode, StoreFile};
 use crate::locked;
@@ -34,6 +34,17 @@ pub struct StoreWriter {
 }
 
 impl StoreWriter {
+    /// Present holder of the lock, if any, and its trouble.
+    pub fn of(store: &Store) -> Result<Option<Self>, StoreError> {
+        let path = store.root.join(LOCK);
+        let Some(file) = store.open_file(&path)? else { return Ok(None) };
+        match file.try_lock(LockKind::Shared) {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => at(&path, Self::read(&*file)).map(Some),
+            Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
+        }
+    }
+
     /// The lock's text: the first line is the holder, the rest is its trouble.
     fn read(file: &dyn StoreFile) -> io::Result<Self> {
         let bytes = file.read_all()?;
@@ -41,32 +52,6 @@ impl StoreWriter {
         let (holder, trouble) = text.split_once('\n').unwrap_or((&text, ""));
         let trouble = Some(trouble.trim()).filter(|trouble| !trouble.is_empty()).map(str::to_owned);
         Ok(Self { holder: holder.trim().to_owned(), trouble })
-    }
-}
-
-impl Store {
-    /// Keeps every other writer out. `holder` names the writer to them.
-    pub fn lock(&self, holder: &str) -> Result<StoreLock, StoreError> {
-        let file = lock(&*self.files, &self.root.join(LOCK))?;
-        let held = HeldLock { file, holder: holder.to_owned(), trouble: None };
-        held.write();
-        Ok(StoreLock(Arc::new(Mutex::new(held))))
-    }
-
-    /// Present holder of the lock, if any.
-    pub fn locked_by(&self) -> Result<Option<String>, StoreError> {
-        Ok(self.writer()?.map(|writer| writer.holder))
-    }
-
-    /// Present holder of the lock, if any, and its trouble.
-    pub fn writer(&self) -> Result<Option<StoreWriter>, StoreError> {
-        let path = self.root.join(LOCK);
-        let Some(file) = self.open_file(&path)? else { return Ok(None) };
-        match file.try_lock(LockKind::Shared) {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => at(&path, StoreWriter::read(&*file)).map(Some),
-            Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
-        }
     }
 }
 
@@ -99,6 +84,14 @@ impl HeldLock {
 }
 
 impl StoreLock {
+    /// Keeps every other writer out. `holder` names the writer to them.
+    pub fn take(store: &Store, holder: &str) -> Result<Self, StoreError> {
+        let file = lock(&*store.files, &store.root.join(LOCK))?;
+        let held = HeldLock { file, holder: holder.to_owned(), trouble: None };
+        held.write();
+        Ok(Self(Arc::new(Mutex::new(held))))
+    }
+
     fn lock_state(&self) -> MutexGuard<'_, HeldLock> {
         // Consistent at every moment: a panic elsewhere does no harm.
         locked(&self.0)
@@ -113,8 +106,39 @@ impl StoreLock {
         }
     }
 
+    /// Restores the store's own files and folders that were removed while it is written to, and returns their names. Fails for
+    /// good ([`StoreError::Gone`], [`StoreError::Locked`]) where the store is not ours any more.
+    pub fn keep(&self, store: &Store) -> Result<Vec<&'static str>, StoreError> {
+        store.is_in_place()?;
+        let mut made = Vec::new();
+        for folder in [SEGMENTS, LOGBOOK] {
+            let path = store.root().join(folder);
+            if at(&path, store.files.identity(&path))?.is_none() {
+                at(&path, store.files.create_folder(&path))?;
+                made.push(folder);
+            }
+        }
+        let path = store.root().join(IDENTITY);
+        if at(&path, store.files.identity(&path))?.is_none() {
+            write_identity(store.files(), store.root(), store.identity())?;
+            made.push(IDENTITY);
+        }
+        if self.renew(store)? {
+            made.push(LOCK);
+        }
+        Ok(made)
+    }
+
+    /// Changes the UDP ports that are decoded as tunnels.
+    pub fn set_tunnel_ports(&self, store: &mut Store, ports: Vec<String>) -> Result<(), StoreError> {
+        let identity = StoreIdentity { tunnel_ports: ports, ..store.identity.clone() };
+        write_identity(&*store.files, &store.root, &identity)?;
+        store.identity = identity;
+        Ok(())
+    }
+
     /// Locks the store again where the lock's file has been removed; true if so.
-    pub(super) fn renew(&self, store: &Store) -> Result<bool, StoreError> {
+    fn renew(&self, store: &Store) -> Result<bool, StoreError> {
         let path = store.root.join(LOCK);
         let mut held = self.lock_state();
         let identity = at(&path, held.file.status())?.identity;
@@ -136,24 +160,27 @@ mod tests {
     fn a_second_writer_is_kept_out_and_told_of_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_or_create(folder.path(), Timestamp(1), 7).unwrap();
-        assert_eq!(store.locked_by().unwrap(), None);
-        let lock = store.lock("record, process 7").unwrap();
+        assert_eq!(StoreWriter::of(&store).unwrap(), None);
+        let lock = StoreLock::take(&store, "record, process 7").unwrap();
         assert!(
-            matches!(store.lock("other"), Err(StoreError::Locked { holder, .. }) if holder == "record, process 7")
+            matches!(StoreLock::take(&store, "other"), Err(StoreError::Locked { holder, .. }) if holder == "record, process 7")
         );
-        assert_eq!(store.locked_by().unwrap().as_deref(), Some("record, process 7"));
+        assert_eq!(
+            StoreWriter::of(&store).unwrap().map(|writer| writer.holder).as_deref(),
+            Some("record, process 7")
+        );
         drop(lock);
-        store.lock("other").unwrap();
+        StoreLock::take(&store, "other").unwrap();
     }
 
     #[test]
     fn the_lock_tells_of_trouble_and_of_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_or_create(folder.path(), Timestamp(1), 7).unwrap();
-        let lock = store.lock("record, process 7").unwrap();
+        let lock = StoreLock::take(&store, "record, process 7").unwrap();
         let said = |trouble: Option<&str>| {
             lock.publish_trouble(trouble);
-            let writer = store.writer().unwrap().expect("somebody is in");
+            let writer = StoreWriter::of(&store).unwrap().expect("somebody is in");
             assert_eq!(writer.holder, "record, process 7");
             writer.trouble
         };

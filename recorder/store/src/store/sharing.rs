@@ -54,23 +54,21 @@ impl Readers {
     }
 }
 
-impl Store {
-    /// Lets a group read everything that is stored now and later, and nobody else besides the owner. The audit log stays the
-    /// owner's. Links are not followed, except those to the store's own folders.
-    pub fn share(&self, group: u32) -> Result<(), StoreError> {
-        let root = self.root();
-        for name in names_in(&*self.files, root)? {
-            let path = root.join(&name);
-            // A folder of the store may lie on another disk.
-            match at(&path, unless_missing(self.files.canonical(&path)))? {
-                Some(path) if !name.starts_with(AUDIT) => share_all(&*self.files, &path, group)?,
-                _ => {}
-            }
+/// Lets a group read everything that is stored now and later, and nobody else besides the owner. The audit log stays the
+/// owner's. Links are not followed, except those to the store's own folders.
+pub fn share(store: &Store, group: u32) -> Result<(), StoreError> {
+    let root = store.root();
+    for name in names_in(&*store.files, root)? {
+        let path = root.join(&name);
+        // A folder of the store may lie on another disk.
+        match at(&path, unless_missing(store.files.canonical(&path)))? {
+            Some(path) if !name.starts_with(AUDIT) => share_all(&*store.files, &path, group)?,
+            _ => {}
         }
-        // The owner of the folder itself may have given more users access.
-        let found = at(root, self.files.status(root))?;
-        set(&*self.files, root, &found, group, found.mode | SHARED_FOLDER_MODE)
     }
+    // The owner of the folder itself may have given more users access.
+    let found = at(root, store.files.status(root))?;
+    set(&*store.files, root, &found, group, found.mode | SHARED_FOLDER_MODE)
 }
 
 fn share_all(files: &dyn Files, path: &Path, group: u32) -> Result<(), StoreError> {
@@ -162,11 +160,11 @@ mod tests {
         }
         std::os::unix::fs::symlink(&elsewhere, day.join("link.pcap")).unwrap();
         let group = fs::metadata(&day).unwrap().gid();
-        store.share(group).unwrap();
+        share(&store, group).unwrap();
         assert_eq!(Readers::of(store.root()).unwrap(), Some(Readers::Group(group)));
         assert_eq!([mode(&segment), mode(&audit), mode(&elsewhere)], [0o640, 0o600, 0o600]);
         assert_eq!(mode(&day) & 0o777, 0o750);
-        store.share(group).unwrap();
+        share(&store, group).unwrap();
         assert_eq!(mode(&segment), 0o640);
     }
 }
