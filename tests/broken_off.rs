@@ -111,7 +111,9 @@ fn a_follower_that_goes_is_told_apart_with_what_it_was_given() {
     let line = endings(&store, "client-gone").remove(0);
     assert_eq!((&line["packets"], &line["bytes"]), (&10.into(), &(10 * 102).into()), "{line}");
     assert_eq!((&line["event"], &line["what"]), (&"extraction".into(), &"packets".into()));
-    assert!(metrics(&service).contains("netrewind_extractions_total{ending=\"client-gone\"} 1\n"));
+    // The metrics follow the audit, which comes first.
+    let counted = "netrewind_extractions_total{ending=\"client-gone\"} 1\n";
+    wait_until("it is counted", NOTICED_WITHIN, || metrics(&service).contains(counted));
     assert!(service.wait_for_line("\"ending\":\"client-gone\"", NOTICED_WITHIN).is_some());
     // One that comes to an end of its own has that ending.
     assert!(service.get(&format!("{target}&max_packets=3")).is_whole);
