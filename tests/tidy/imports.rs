@@ -168,9 +168,8 @@ impl Reader<'_> {
                 return at + 3;
             }
             (Token::Word(word), Some(name)) if is_item && ITEMS.contains(&word.as_str()) => {
-                if !ITEMS.contains(&name) {
-                    self.here().items.insert(name.to_owned());
-                }
+                let item = (!ITEMS.contains(&name)).then(|| name.to_owned());
+                self.here().items.extend(item);
             }
             (Token::Word(_), _) => return self.take_path(tokens, at),
             _ => {}
