@@ -20,8 +20,7 @@ use netrewind_store::turns::{NextTurn, RunningWorker, Worker};
 use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, locked};
 
 use crate::error::IndexerError;
-use crate::index_writer::CATCH_UP_NICENESS;
-use crate::worker::Workplace;
+use crate::workplace::{CATCH_UP_NICENESS, Workplace};
 
 /// Interval between two looks for hours that are over.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);

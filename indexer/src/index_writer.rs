@@ -16,7 +16,7 @@ use netrewind_store::turns::{NextTurn, QueueSender, RunningWorker, Worker, queue
 use netrewind_store::{Event, LinkType, RecordReader, Records, SegmentName, Store, locked, random_seed};
 
 use crate::error::IndexerError;
-use crate::worker::Workplace;
+use crate::workplace::{CATCH_UP_NICENESS, Workplace};
 
 /// UDP ports that are decoded as tunnels in a store.
 pub fn ports_of(store: &Store) -> Result<TunnelPorts, IndexerError> {
@@ -67,8 +67,6 @@ pub fn index_state(store: &Store, segment: &ListedSegment) -> Result<IndexState,
 
 /// Niceness of the thread that lays out indexes from the counts: recording and counting go first.
 const FINISH_NICENESS: i32 = 15;
-/// Niceness of the thread that catches up: everything else goes first.
-pub(crate) const CATCH_UP_NICENESS: i32 = 19;
 /// Limit on segments that wait for their index; further ones are read from the disk later, so that memory stays bounded.
 const UNFINISHED_MAX: usize = 2;
 

@@ -13,7 +13,9 @@ pub mod catalog_writer;
 mod error;
 pub mod index_writer;
 mod worker;
+mod workplace;
 
 pub use catalog_writer::HourSource;
 pub use error::IndexerError;
-pub use worker::{Indexer, Workplace};
+pub use worker::Indexer;
+pub use workplace::Workplace;

@@ -1,38 +1,16 @@
 //! The work behind a recording, as the command starts and ends it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use netrewind_catalog::expiry::CatalogLimits;
-use netrewind_store::clock::Clock;
+use netrewind_store::SegmentName;
 use netrewind_store::room::Room;
 use netrewind_store::sink::BlockSink;
-use netrewind_store::turns::Threads;
-use netrewind_store::{Event, Logbook, SegmentName, Store, locked};
 
 use crate::catalog_writer::{CatalogThread, HourSource};
 use crate::error::IndexerError;
 use crate::index_writer::IndexThreads;
-
-/// What the indexer works with.
-#[derive(Clone)]
-pub struct Workplace {
-    /// The store.
-    pub store: Store,
-    /// Its logbook.
-    pub logbook: Arc<Mutex<Logbook>>,
-    /// Gives the time.
-    pub clock: Arc<dyn Clock>,
-    /// Starts the workers.
-    pub threads: Arc<dyn Threads>,
-}
-
-impl Workplace {
-    /// Logs an event of this moment.
-    pub(crate) fn log(&self, event: Event) {
-        // A logbook that cannot be written is the recorder's to report: it writes there every second.
-        let _ = locked(&self.logbook).append(self.clock.now().wall, event);
-    }
-}
+use crate::workplace::Workplace;
 
 /// Writes the indexes of a recording or an import, and of a recording the catalog.
 pub struct Indexer {

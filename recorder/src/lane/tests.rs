@@ -162,7 +162,7 @@ impl Rig {
     fn check_segment(&self, bytes: &[u8], numbers: &mut Vec<u32>) -> u64 {
         let header = bytes.first_chunk::<FILE_HEADER_BYTES>().unwrap();
         let link_type = link_type_of(header).unwrap();
-        assert!(bytes.len() as u64 <= self.lane.config.segment_bytes);
+        assert!(bytes.len() as u64 <= self.lane.unsealed.config.segment_bytes);
         let mut records = Records::of_segment(bytes);
         let before = numbers.len();
         for record in records.by_ref() {
@@ -239,7 +239,7 @@ proptest! {
             assert!(sealed[FILE_HEADER_BYTES..] == bytes[..]);
         }
         assert!(rig.sink.open.is_empty(), "the sink hears how every segment ended");
-        prop_assert_eq!(rig.lane.pool.free_count(), usize::from(BUFFERS));
+        prop_assert_eq!(rig.lane.unsealed.pool.free_count(), usize::from(BUFFERS));
     }
 
     #[test]

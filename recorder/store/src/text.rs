@@ -55,7 +55,7 @@ mod tests {
     fn faults_of_files_are_told_in_words() {
         for (text, wanted) in [
             ("", "line 1: `size` is missing"),
-            ("size = 1\nsice = 2\n", "line 2: there is no setting `sice`"),
+            ("size = 1\nsice = 2\n", "line 2: `sice` is not a setting"),
             ("\nsize = 'secret'", "line 2: it is not in the format that netrewind writes"),
             ("size = 1\nsize = 2", "line 2: a setting is given twice"),
             ("size = 1\n]]secret[", "line 2: it is not in the format that netrewind writes"),

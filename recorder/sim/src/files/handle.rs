@@ -4,17 +4,18 @@ use std::fs::TryLockError;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use netrewind_store::files::{FileStatus, LockKind, StoreFile};
 use netrewind_store::{Map, Timestamp};
 
+use super::fault::{FileFault, FileOperation};
+use super::state::SimState;
 use super::tree::{Contents, FileTree, NodeId};
-use super::{FileFault, FileOperation, SimFiles};
 
 #[derive(Debug)]
 pub(super) struct SimHandle {
-    files: SimFiles,
+    files: Arc<SimState>,
     node: NodeId,
     number: u64,
     /// The path by which it was opened.
@@ -22,7 +23,7 @@ pub(super) struct SimHandle {
 }
 
 impl SimHandle {
-    pub fn new(files: SimFiles, node: NodeId, path: PathBuf) -> Self {
+    pub fn new(files: Arc<SimState>, node: NodeId, path: PathBuf) -> Self {
         let mut tree = files.tree();
         tree.opened(node);
         let number = tree.new_handle();
@@ -72,7 +73,7 @@ impl SimHandle {
 impl Drop for SimHandle {
     fn drop(&mut self) {
         self.files.tree().closed(self.node, self.number);
-        self.files.0.unlocked.notify_all();
+        self.files.unlocked.notify_all();
     }
 }
 
@@ -136,7 +137,7 @@ impl StoreFile for SimHandle {
     fn lock(&self) -> io::Result<()> {
         let mut tree = self.files.tree();
         while !self.lock_in(&mut tree, LockKind::Exclusive)? {
-            tree = self.files.0.unlocked.wait(tree).unwrap_or_else(PoisonError::into_inner);
+            tree = self.files.unlocked.wait(tree).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
     }
@@ -151,7 +152,7 @@ impl StoreFile for SimHandle {
 
     fn unlock(&self) -> io::Result<()> {
         self.files.tree().node_mut(self.node)?.locked_by.remove(&self.number);
-        self.files.0.unlocked.notify_all();
+        self.files.unlocked.notify_all();
         Ok(())
     }
 

@@ -6,6 +6,8 @@ use std::path::{Component, Path};
 
 use netrewind_store::files::{FileIdentity, FileKind, FileStatus};
 
+use super::fault::ENOSPC;
+
 /// The unit in which files take space.
 const BLOCK_BYTES: u64 = 4096;
 /// The unit in which unsynced bytes survive a power cut or do not.
@@ -312,7 +314,7 @@ impl FileTree {
         let node = self.nodes.get_mut(&id).ok_or_else(missing)?;
         let (before, after) = (node.disk_bytes(), length.next_multiple_of(BLOCK_BYTES));
         if after.saturating_sub(before) > room {
-            return Err(io::Error::from_raw_os_error(super::ENOSPC));
+            return Err(io::Error::from_raw_os_error(ENOSPC));
         }
         node.modified_ns = modified_ns;
         let Contents::File { bytes, .. } = &mut node.contents else {
@@ -343,7 +345,7 @@ impl FileTree {
             place.copy_from_slice(bytes);
         }
         match written < bytes.len() {
-            true => Err(io::Error::from_raw_os_error(super::ENOSPC)),
+            true => Err(io::Error::from_raw_os_error(ENOSPC)),
             false => Ok(()),
         }
     }

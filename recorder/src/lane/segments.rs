@@ -1,24 +1,102 @@
-//! Operations that a lane submits to the disk, and the handling of their completions.
+//! Unsealed segments of a lane: operations that are submitted to the disk, and the handling of their completions.
 
+use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use netrewind_store::clock::Now;
 use netrewind_store::sink::{SegmentEnd, SegmentStart};
-use netrewind_store::{Event, LostPackets};
+use netrewind_store::{Account, Event, LostPackets, Timestamp, WriteTimes};
 
-use super::open_block::{Block, Contents};
-use super::open_segment::{LaneSegment, SegmentPhase, SinkProgress};
-use super::{Lane, RETRY_INTERVAL, SEALS_MAX, SegmentOrigin, TELL_INTERVAL};
-use crate::buffer_pool::ALIGNMENT_BYTES;
+use super::open_block::{Block, Contents, OpenBlock};
+use super::open_segment::{LaneSegment, SegmentOrigin, SegmentPhase, SinkProgress};
+use crate::buffer_pool::{ALIGNMENT_BYTES, BufferPool};
+use crate::config::{BUFFERS_RESERVED, Config};
 use crate::disk::{Disk, DiskEvent, SegmentKey};
 use crate::retention::lacks_room;
-use crate::sink_queue::SinkBlock;
+use crate::sink_queue::{SinkBlock, SinkFeed};
+
+/// Interval before the disk is retried after a failure.
+pub const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Attempts to seal a segment before it is left as it is.
+pub const SEALS_MAX: u32 = 8;
+/// Interval between two reports in the logbook of a disk that keeps failing.
+pub const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl<D: Disk> Lane<D> {
+/// A lane's segments that are not sealed yet, and the disk that they go to.
+pub(super) struct LaneSegments<D> {
+    pub(super) number: u16,
+    pub(super) config: Config,
+    pub(super) disk: D,
+    pub(super) pool: Arc<BufferPool>,
+    pub(super) feed: Option<SinkFeed>,
+    pub(super) now: Now,
+    /// Belongs to the last of `segments`, which is then not closed.
+    pub(super) open_block: Option<OpenBlock>,
+    pub(super) segments: VecDeque<LaneSegment>,
+    /// Bytes that the current segment may have.
+    pub(super) room_bytes: u64,
+    pub(super) last_opened: Timestamp,
+    /// Time since which there are records in no block yet.
+    pub(super) new_since_ns: Option<u64>,
+    /// True if the last operation of the disk failed.
+    pub(super) is_disk_failing: bool,
+    /// True if it failed for lack of room.
+    pub(super) is_out_of_room: bool,
+    /// The disk's last error.
+    pub(super) trouble: String,
+    /// Time of the last report of it.
+    pub(super) told_ns: Option<u64>,
+    /// No segment is created before this monotonic time.
+    pub(super) retry_at_ns: u64,
+    pub(super) account: Account,
+    /// Arrival of the earliest packet dropped later than it arrived, since the last call that took this.
+    pub(super) lost_since: Option<Timestamp>,
+    /// Latencies since the last call that took them.
+    pub(super) writes: WriteTimes,
+    pub(super) events: Vec<Event>,
+    pub(super) notices: Vec<String>,
+}
+
+impl<D: Disk> LaneSegments<D> {
+    pub(super) fn new(
+        number: u16,
+        config: Config,
+        disk: D,
+        pool: Arc<BufferPool>,
+        feed: Option<SinkFeed>,
+        now: Now,
+    ) -> Self {
+        Self {
+            number,
+            config,
+            disk,
+            pool,
+            feed,
+            now,
+            open_block: None,
+            segments: VecDeque::new(),
+            room_bytes: config.segment_bytes,
+            last_opened: Timestamp::MIN,
+            new_since_ns: None,
+            is_disk_failing: false,
+            is_out_of_room: false,
+            trouble: String::new(),
+            told_ns: None,
+            retry_at_ns: 0,
+            account: Account::default(),
+            lost_since: None,
+            writes: WriteTimes::default(),
+            events: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
     /// Submits every operation that is possible now.
     pub(super) fn advance(&mut self) {
         for at in 0..self.segments.len() {
@@ -333,5 +411,34 @@ impl<D: Disk> Lane<D> {
         if let (Some(feed), true) = (&self.feed, segment.following != SinkProgress::Unaware) {
             feed.abandoned(segment.name);
         }
+    }
+
+    /// Notes a drop of packets that have arrived since then.
+    pub(super) fn note_lost(&mut self, since: Timestamp) {
+        self.lost_since = Some(self.lost_since.map_or(since, |known| known.min(since)));
+    }
+
+    /// True if the disk fails at the moment.
+    pub(super) fn is_disk_failing(&self) -> bool {
+        let waits_to_retry = |segment: &LaneSegment| matches!(segment.state, SegmentPhase::Wanted { not_before_ns } if not_before_ns > self.now.monotonic_ns);
+        self.is_disk_failing || self.segments.iter().any(waits_to_retry)
+    }
+
+    /// True if the sink may have another buffer.
+    fn can_share_buffers(&self) -> bool {
+        let reserved = BUFFERS_RESERVED.min(self.pool.count() / 2);
+        let held = self.feed.as_ref().map_or(0, SinkFeed::buffers_held);
+        self.config.wait_for_sink || held + reserved < self.pool.count()
+    }
+
+    /// True if the disk is at work for this lane, and its completion will allow another operation to begin.
+    pub(super) fn is_disk_busy(&self) -> bool {
+        self.segments.iter().any(|segment| {
+            segment.is_busy()
+                || matches!(
+                    segment.state,
+                    SegmentPhase::Creating | SegmentPhase::Sealing | SegmentPhase::SealingFailed
+                )
+        })
     }
 }
