@@ -121,7 +121,11 @@ fn a_wrong_database_is_named_with_a_remedy() {
         ("missing.mmdb", None, "No such file"),
         ("text.mmdb", Some(b"not a database".to_vec()), "MaxMind"),
         ("cut.mmdb", Some(database("Test-City", &world())[..40].to_vec()), "MaxMind"),
-        ("asn.mmdb", Some(database("Test-ASN", &[([81, 2, 69, 0], 24, asn)])), "\"Test-ASN\" database, which has no locations"),
+        (
+            "asn.mmdb",
+            Some(database("Test-ASN", &[([81, 2, 69, 0], 24, asn)])),
+            "\"Test-ASN\" database, which has no locations",
+        ),
     ];
     for (name, bytes, reason) in files {
         let file = folder.path().join(name);
