@@ -4,6 +4,7 @@ mod circles;
 mod fuzz;
 mod impls;
 mod imports;
+mod seams;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};

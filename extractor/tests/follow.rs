@@ -3,12 +3,13 @@
 
 mod support;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netrewind_extractor::{Answer, FollowClock, HOLD_BACK, Query, SinkError};
 use netrewind_store::Timestamp;
+use netrewind_store::clock::{Clock, ManualClock, Now};
 use support::{Collect, Stored, TestStore, name, packet};
 
 /// What happens in one wait.
@@ -18,22 +19,17 @@ type Step<'s> = Box<dyn FnOnce(&mut TestStore) + 's>;
 struct Script<'s> {
     store: &'s RefCell<TestStore>,
     steps: RefCell<std::vec::IntoIter<Step<'s>>>,
-    begun: Timestamp,
-    waits: Cell<u32>,
+    clock: ManualClock,
     stop: &'s AtomicBool,
 }
 
 impl FollowClock for Script<'_> {
-    fn now(&self) -> Timestamp {
-        self.begun.plus_ns(u64::try_from(self.elapsed().as_nanos()).unwrap())
-    }
-
-    fn elapsed(&self) -> Duration {
-        Duration::from_millis(100) * self.waits.get()
+    fn now(&self) -> Now {
+        self.clock.now()
     }
 
     fn wait(&self, _: Duration) -> Result<(), SinkError> {
-        self.waits.set(self.waits.get() + 1);
+        self.clock.advance(Duration::from_millis(100));
         match self.steps.borrow_mut().next() {
             Some(step) => step(&mut self.store.borrow_mut()),
             None => self.stop.store(true, Ordering::Relaxed),
@@ -62,7 +58,7 @@ fn follow_query(
     let store = RefCell::new(store);
     let stop = AtomicBool::new(false);
     let steps = RefCell::new(steps.into_iter());
-    let script = Script { store: &store, steps, begun, waits: Cell::new(0), stop: &stop };
+    let script = Script { store: &store, steps, clock: ManualClock::new(begun), stop: &stop };
     let mut sink = Collect::default();
     let answer = extractor.follow(query, &mut sink, &mut &stop, &script).unwrap();
     assert_eq!(answer.packets, sink.0.len() as u64);
@@ -130,7 +126,7 @@ fn timestamps_of_the_future_are_held_no_longer_than_others() {
     for (waits, expected) in [(rounds - 2, 200), (rounds + 2, 200)] {
         stop.store(false, Ordering::Relaxed);
         let steps = RefCell::new(idle(waits).into_iter());
-        let script = Script { store: &store, steps, begun, waits: Cell::new(0), stop: &stop };
+        let script = Script { store: &store, steps, clock: ManualClock::new(begun), stop: &stop };
         let mut sink = Collect::default();
         extractor.follow(&Query::default(), &mut sink, &mut &stop, &script).unwrap();
         assert_eq!(sink.0.len(), expected, "what is held when it ends is given all the same");

@@ -1,35 +1,29 @@
-//! Clocks of an answer that follows the recording, and the wait for more packets.
+//! Clock of an answer that follows the recording, and the wait for more packets.
 
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netrewind_extractor::{FollowClock, SinkError};
-use netrewind_store::Timestamp;
+use netrewind_store::clock::{Clock, Now, SystemClock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::clock;
-
-/// The system's clocks; while it waits, it notices when the reader of the output goes.
+/// The system's clock; while it waits, it notices when the reader of the output goes.
 #[derive(Debug)]
 pub struct FollowingClock {
-    started: Instant,
+    clock: SystemClock,
     output: OwnedFd,
 }
 
 impl FollowingClock {
-    /// Clocks for an answer that is written to `output`.
+    /// Clock for an answer that is written to `output`.
     pub fn new(output: impl Into<OwnedFd>) -> Self {
-        Self { started: Instant::now(), output: output.into() }
+        Self { clock: SystemClock::new(), output: output.into() }
     }
 }
 
 impl FollowClock for FollowingClock {
-    fn now(&self) -> Timestamp {
-        clock::now()
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+    fn now(&self) -> Now {
+        self.clock.now()
     }
 
     fn wait(&self, at_most: Duration) -> Result<(), SinkError> {

@@ -188,10 +188,11 @@ impl<'r> Merge<'r> {
         control: &mut dyn Control,
         clock: Option<&dyn FollowClock>,
     ) -> Result<Answer, RemoteError> {
+        let began_ns = clock.map_or(0, |clock| clock.now().monotonic_ns);
         let mut has_begun = false;
         let mut is_flushed = true;
         loop {
-            let elapsed = clock.map(FollowClock::elapsed);
+            let elapsed = clock.map(|clock| clock.now().since(began_ns));
             self.take_pieces(elapsed.unwrap_or_default());
             // A wrong query is found before a file is begun.
             none_answered(&self.troubles(), usize::MAX)?;
@@ -226,7 +227,7 @@ impl<'r> Merge<'r> {
                     if clock.is_some() && !std::mem::replace(&mut is_flushed, true) {
                         sink.flush()?;
                     }
-                    self.wait(clock)?;
+                    self.wait(clock, began_ns)?;
                     control.progress(&self.progress);
                 }
             }
@@ -346,7 +347,7 @@ impl<'r> Merge<'r> {
     }
 
     /// Waits for any of those that have nothing ready.
-    fn wait(&mut self, clock: Option<&dyn FollowClock>) -> Result<(), RemoteError> {
+    fn wait(&mut self, clock: Option<&dyn FollowClock>, began_ns: u64) -> Result<(), RemoteError> {
         let Some(number) = self.sources.iter().position(Source::waits) else { return Ok(()) };
         if let Some(clock) = clock {
             // A reader that has gone shows nowhere else.
@@ -355,7 +356,7 @@ impl<'r> Merge<'r> {
         let Some(source) = self.sources.get_mut(number) else { return Ok(()) };
         let pieces = &mut source.pieces;
         let next = self.runtime.block_on(async { tokio::time::timeout(LOOK_INTERVAL, pieces.recv()).await });
-        let elapsed = clock.map(FollowClock::elapsed).unwrap_or_default();
+        let elapsed = clock.map(|clock| clock.now().since(began_ns)).unwrap_or_default();
         match next {
             Ok(Some(piece)) => self.take(number, piece, elapsed),
             Ok(None) => source.end = Some(Err(Trouble::Broken("the connection was lost".to_owned()))),

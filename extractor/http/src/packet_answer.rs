@@ -13,6 +13,7 @@ use netrewind_extractor::{
     Preface, Progress, Query, ReachedLimit, Sink, SinkError, Wants,
 };
 use netrewind_store::Timestamp;
+use netrewind_store::clock::{Clock, Now};
 use netrewind_store::store::StoreWriter;
 
 use crate::audit::{Ending, Extraction};
@@ -78,7 +79,7 @@ impl PacketAnswer {
         let extractor = &self.service.extractor;
         let answer = match self.follow {
             true => {
-                let clock = ServiceFollowClock { started: Instant::now(), answer: self };
+                let clock = ServiceFollowClock(&*self.service.clock);
                 extractor.follow(&self.query, &mut sink, &mut hooks, &clock)
             }
             false => extractor.extract(&self.query, &mut sink, &mut hooks),
@@ -242,23 +243,17 @@ impl Control for BodyControl<'_> {
     }
 }
 
-/// The clocks of a following answer. A client that has gone is noticed by [`BodyControl`].
-struct ServiceFollowClock<'a> {
-    started: Instant,
-    answer: &'a PacketAnswer,
-}
+/// The service's clock, for a following answer. A client that has gone is noticed by [`BodyControl`].
+struct ServiceFollowClock<'a>(&'a dyn Clock);
 
 impl FollowClock for ServiceFollowClock<'_> {
-    fn now(&self) -> Timestamp {
-        self.answer.service.clock.now().wall
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+    fn now(&self) -> Now {
+        self.0.now()
     }
 
     fn wait(&self, at_most: Duration) -> Result<(), SinkError> {
-        std::thread::sleep(at_most);
+        let Self(clock) = self;
+        clock.sleep(at_most);
         Ok(())
     }
 }

@@ -21,7 +21,6 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use netrewind_store::logbook::{DayExcerpt, LogbookLine, read_day};
 use netrewind_store::store::StoreWriter;
@@ -72,7 +71,7 @@ struct Following<'f> {
     links: Links,
     names: InterfaceNames,
     /// Time at which the logbook was last checked for its progress.
-    asked_at: Option<Duration>,
+    asked_at_ns: Option<u64>,
     work: Work,
     report: PlanReport,
     unreadable: Vec<Unreadable>,
@@ -116,7 +115,7 @@ pub(super) fn follow(
     }
     let wants = sink.wants();
     let mut held = HeldBack::default();
-    held.advance(clock.now(), clock.elapsed());
+    held.advance(clock.now());
     let prepared = prepare(engine, query, wants, control)?;
     begin(&prepared, false, sink, control)?;
     sink.flush()?;
@@ -138,7 +137,7 @@ pub(super) fn follow(
         known: Known::new(engine.store(), &segments, &unreadable, &engine.scans, &stop)?,
         held,
         links: Links::default(),
-        asked_at: None,
+        asked_at_ns: None,
         names: InterfaceNames {
             are_wanted: wants.interfaces,
             interfaces: interfaces.names,
@@ -188,7 +187,7 @@ impl Following<'_> {
                 Err(error) => return Err(error),
             }
             output.sink.flush()?;
-            if self.has_passed(clock.now()) && !is_behind && self.is_told(clock)? {
+            if self.has_passed(clock.now().wall) && !is_behind && self.is_told(clock)? {
                 return self.give_rest(output, FollowEnd::Passed);
             }
             if !(self.stop)() {
@@ -197,7 +196,7 @@ impl Following<'_> {
             if (self.stop)() {
                 return self.give_rest(output, FollowEnd::Stopped);
             }
-            self.held.advance(clock.now(), clock.elapsed());
+            self.held.advance(clock.now());
             segments = match self.list_segments(output) {
                 Ok(segments) => segments,
                 Err(ExtractError::Cancelled) => return self.give_rest(output, FollowEnd::Stopped),
@@ -219,13 +218,14 @@ impl Following<'_> {
         let Some(end) = self.range.end() else { return Ok(false) };
         let store = self.engine.store();
         let patience_ns = u64::try_from(SIGN_OF_LIFE_WITHIN.as_nanos()).unwrap_or(u64::MAX);
-        if clock.now().ns() >= end.ns().saturating_add(patience_ns) || StoreWriter::of(store)?.is_none() {
+        let now = clock.now();
+        if now.wall.ns() >= end.ns().saturating_add(patience_ns) || StoreWriter::of(store)?.is_none() {
             return Ok(true);
         }
-        if self.asked_at.is_some_and(|asked_at| clock.elapsed() < asked_at + LOGBOOK_INTERVAL) {
+        if self.asked_at_ns.is_some_and(|asked_at_ns| now.since(asked_at_ns) < LOGBOOK_INTERVAL) {
             return Ok(false);
         }
-        self.asked_at = Some(clock.elapsed());
+        self.asked_at_ns = Some(now.monotonic_ns);
         let last = Span { from: Timestamp(end.ns().saturating_sub(1)), to: end };
         let scope = LogbookScope { range: last, interfaces: &[], accounts: false };
         let timeline = RecordingTimeline::read(store, &self.engine.logbook_cache, scope, &[]);

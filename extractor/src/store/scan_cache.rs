@@ -1,7 +1,7 @@
 //! Scans of segments without an index, remembered between queries.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use netrewind_store::{SegmentName, locked};
@@ -18,9 +18,11 @@ pub(crate) struct ScanCache {
     known: Mutex<HashMap<SegmentName, Arc<Scan>>>,
     /// Segments that are being walked over.
     walked: Mutex<HashSet<SegmentName>>,
+    /// Signals the end of a walk.
+    walk_ended: Condvar,
 }
 
-/// Interval at which a thread checks another's walk.
+/// Longest wait for another thread's walk before `stop` is asked again.
 const WAIT_FOR_WALK: Duration = Duration::from_millis(2);
 
 impl ScanCache {
@@ -50,7 +52,7 @@ impl ScanCache {
             if stop() {
                 return None;
             }
-            std::thread::sleep(WAIT_FOR_WALK);
+            drop(self.walk_ended.wait_timeout(locked(&self.walked), WAIT_FOR_WALK));
         }
         let _turn = ScanTurn(self, segment.name);
         let known = self.known(segment);
@@ -97,5 +99,6 @@ struct ScanTurn<'w>(&'w ScanCache, SegmentName);
 impl Drop for ScanTurn<'_> {
     fn drop(&mut self) {
         locked(&self.0.walked).remove(&self.1);
+        self.0.walk_ended.notify_all();
     }
 }

@@ -154,7 +154,7 @@ impl SimState {
         for file in self.files.values() {
             store.prepare_folder(&file.name).unwrap();
             if let Some(sealed) = &file.sealed {
-                std::fs::write(store.sealed_path(&file.name), sealed).unwrap();
+                store.files().write(&store.sealed_path(&file.name), sealed).unwrap();
                 continue;
             }
             let image = file.image(|write, sector| match crash {
@@ -164,11 +164,11 @@ impl SimState {
                     landed && (write.is_durable || chance.once_in(2))
                 }
             });
-            std::fs::write(store.open_path(&file.name), image).unwrap();
+            store.files().write(&store.open_path(&file.name), &image).unwrap();
             let behind = if crash == Crash::Kill { 0 } else { chance.below(3) as usize };
             let mark = file.marks.iter().rev().nth(behind).copied().unwrap_or_default();
             if mark.records > 0 {
-                std::fs::write(store.mark_path(&file.name), mark.to_bytes()).unwrap();
+                store.files().write(&store.mark_path(&file.name), &mark.to_bytes()).unwrap();
             }
             marks.push((file.name, mark));
         }

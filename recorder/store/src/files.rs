@@ -4,7 +4,6 @@
 //! remove only through [`Files`]. Blocks of packets do not come this way: a lane writes them to its disk.
 
 use std::fmt::Debug;
-use std::fs::TryLockError;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -185,8 +184,8 @@ pub trait StoreFile: Debug + Send + Sync {
     /// Locks the file for this alone, waiting until nobody else has a lock on it.
     fn lock(&self) -> io::Result<()>;
 
-    /// Locks the file without waiting.
-    fn try_lock(&self, kind: LockKind) -> Result<(), TryLockError>;
+    /// Locks the file without waiting; false if another's lock is in the way.
+    fn try_lock(&self, kind: LockKind) -> io::Result<bool>;
 
     /// Releases the lock; closing the file does as well.
     fn unlock(&self) -> io::Result<()>;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netrewind_store::Timestamp;
+use netrewind_store::clock::Now;
 
 use crate::SinkError;
 
@@ -19,13 +19,10 @@ pub(crate) const SIGN_OF_LIFE_WITHIN: Duration = Duration::from_secs(12);
 /// Interval between two checks of the logbook for that.
 pub(crate) const LOGBOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Clocks for following, and a way to wait.
+/// Clock of an answer that follows the recording, and its wait for more packets.
 pub trait FollowClock {
-    /// Reading of the wall clock, to compare with the packets' timestamps.
-    fn now(&self) -> Timestamp;
-
-    /// The time since some fixed instant; it never goes back.
-    fn elapsed(&self) -> Duration;
+    /// The time now: the wall clock's, to compare with the packets' timestamps, and that of a clock which never jumps.
+    fn now(&self) -> Now;
 
     /// Waits at most this long. Fails with [`SinkError::ReaderGone`] if the reader has gone: while no packet arrives, nothing
     /// else would notice.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use netrewind_store::clock::Now;
 use netrewind_store::{SegmentBlock, Timestamp};
 
 use super::clock::HOLD_BACK;
@@ -53,10 +54,10 @@ fn held_packet(segment: &Arc<Segment>, block: &SegmentBlock, found: Match, since
 
 impl HeldBack {
     /// A round begins: to be called before the store is looked at.
-    pub(crate) fn advance(&mut self, now: Timestamp, elapsed: Duration) {
+    pub(crate) fn advance(&mut self, now: Now) {
         let hold_back_ns = u64::try_from(HOLD_BACK.as_nanos()).unwrap_or(u64::MAX);
-        self.until = Timestamp(now.ns().saturating_sub(hold_back_ns));
-        self.elapsed = elapsed;
+        self.until = Timestamp(now.wall.ns().saturating_sub(hold_back_ns));
+        self.elapsed = now.since(0);
     }
 
     /// True if the first fragment of its packet can still turn up.

@@ -1,6 +1,5 @@
 //! An open file.
 
-use std::fs::TryLockError;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -142,12 +141,8 @@ impl StoreFile for SimHandle {
         Ok(())
     }
 
-    fn try_lock(&self, kind: LockKind) -> Result<(), TryLockError> {
-        match self.lock_in(&mut self.files.tree(), kind) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(TryLockError::WouldBlock),
-            Err(error) => Err(TryLockError::Error(error)),
-        }
+    fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
+        self.lock_in(&mut self.files.tree(), kind)
     }
 
     fn unlock(&self) -> io::Result<()> {

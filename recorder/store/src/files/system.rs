@@ -172,10 +172,15 @@ impl StoreFile for File {
         Self::lock(self)
     }
 
-    fn try_lock(&self, kind: LockKind) -> Result<(), TryLockError> {
-        match kind {
+    fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
+        let locked = match kind {
             LockKind::Exclusive => Self::try_lock(self),
             LockKind::Shared => self.try_lock_shared(),
+        };
+        match locked {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 

@@ -1,6 +1,5 @@
 //! The lock that keeps a second writer out. Its file names the holder, and any trouble that keeps the holder from writing.
 
-use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -38,11 +37,10 @@ impl StoreWriter {
     pub fn of(store: &Store) -> Result<Option<Self>, StoreError> {
         let path = store.root.join(LOCK);
         let Some(file) = store.open_file(&path)? else { return Ok(None) };
-        match file.try_lock(LockKind::Shared) {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => at(&path, Self::read(&*file)).map(Some),
-            Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
+        if at(&path, file.try_lock(LockKind::Shared))? {
+            return Ok(None);
         }
+        at(&path, Self::read(&*file)).map(Some)
     }
 
     /// The lock's text: the first line is the holder, the rest is its trouble.
@@ -57,14 +55,11 @@ impl StoreWriter {
 
 fn lock(files: &dyn Files, path: &Path) -> Result<Box<dyn StoreFile>, StoreError> {
     let file = at(path, files.open(path, OpenMode::Keep))?;
-    match file.try_lock(LockKind::Exclusive) {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let holder = at(path, StoreWriter::read(&*file))?.holder;
-            Err(StoreError::Locked { path: path.to_owned(), holder })
-        }
-        Err(TryLockError::Error(source)) => Err(StoreError::Io { path: path.to_owned(), source }),
+    if at(path, file.try_lock(LockKind::Exclusive))? {
+        return Ok(file);
     }
+    let holder = at(path, StoreWriter::read(&*file))?.holder;
+    Err(StoreError::Locked { path: path.to_owned(), holder })
 }
 
 impl HeldLock {
