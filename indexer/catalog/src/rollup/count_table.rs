@@ -164,7 +164,7 @@ pub struct Table<'b, K, V> {
 }
 
 impl<'b, K: TableKey, V: TableValue> Table<'b, K, V> {
-    /// Reads bytes written by [`write`], to the end.
+    /// Reads bytes written by [`write()`], to the end.
     pub fn read(bytes: &'b [u8]) -> Option<Self> {
         let mut from = DocumentReader(bytes);
         let count = from.number()?;
