@@ -84,18 +84,69 @@ impl Timestamp {
 
     /// The UTC time of day as `093101.628448290Z`.
     pub fn time_of_day(self) -> String {
-        self.civil().strftime("%H%M%S.%9fZ").to_string()
+        let (second, ns) = (self.0 / SECOND_NS % DAY_SECONDS, self.0 % SECOND_NS);
+        format!("{:02}{:02}{:02}.{ns:09}Z", second / 3600, second / 60 % 60, second % 60)
     }
 
     /// The inverse of [`Self::date`] and [`Self::time_of_day`].
     pub fn from_date_and_time(date: &str, time_of_day: &str) -> Option<Self> {
-        let text = format!("{date} {}", time_of_day.strip_suffix('Z')?);
-        let civil = jiff::civil::DateTime::strptime("%Y-%m-%d %H%M%S.%f", text).ok()?;
-        let stamp = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-        let found = Self(u64::try_from(stamp.as_nanosecond()).ok()?);
-        (found.date() == date && found.time_of_day() == time_of_day).then_some(found)
+        // Stores have many names of the same form: they are taken apart by place.
+        let (second, ns) = time_of_day.strip_suffix('Z')?.split_once('.')?;
+        if second.len() != 6 || ns.len() != 9 {
+            return None;
+        }
+        Self::at(
+            date,
+            [digits(second, 0..2)?, digits(second, 2..4)?, digits(second, 4..6)?, digits(ns, 0..9)?],
+        )
+    }
+
+    /// The instant that [`fmt::Display`] writes so; `None` for any other form.
+    fn from_display(text: &str) -> Option<Self> {
+        let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+        let marks = [time.get(2..3)?, time.get(5..6)?, time.get(8..9)?];
+        if time.len() != 18 || marks != [":", ":", "."] {
+            return None;
+        }
+        Self::at(date, [digits(time, 0..2)?, digits(time, 3..5)?, digits(time, 6..8)?, digits(time, 9..18)?])
+    }
+
+    /// The instant at this hour, minute, second and nanosecond of a day.
+    fn at(date: &str, [hour, minute, second, ns]: [u64; 4]) -> Option<Self> {
+        if hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let of_day = (hour * 3600 + minute * 60 + second) * SECOND_NS + ns;
+        days_to(date)?.checked_mul(DAY_NS)?.checked_add(of_day).map(Self)
     }
 }
+
+/// The number that these digits are, and nothing but digits.
+fn digits(text: &str, range: std::ops::Range<usize>) -> Option<u64> {
+    let digits = text.get(range)?;
+    digits
+        .bytes()
+        .try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0')))
+}
+
+/// Days from 1970 to a date as `2026-11-22`; `None` if there is no such date, or it is earlier.
+fn days_to(date: &str) -> Option<u64> {
+    let (year, month, day) = (digits(date, 0..4)?, digits(date, 5..7)?, digits(date, 8..10)?);
+    if date.len() != 10 || date.get(4..5) != Some("-") || date.get(7..8) != Some("-") {
+        return None;
+    }
+    let (year_of, month_of, day_of) =
+        (i16::try_from(year).ok()?, i8::try_from(month).ok()?, i8::try_from(day).ok()?);
+    jiff::civil::Date::new(year_of, month_of, day_of).ok()?;
+    // Years begin with March, so that a leap day ends one: all months before have the same days in every year.
+    let year = if month > 2 { year } else { year.checked_sub(1)? };
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
+    days.checked_sub(DAYS_TO_1970)
+}
+
+/// Days from the first of March of the year 0 to 1970.
+const DAYS_TO_1970: u64 = 719_468;
 
 /// RFC 3339 with nanoseconds, in UTC: `2026-11-22T09:31:01.628448290Z`.
 impl fmt::Display for Timestamp {
@@ -108,6 +159,10 @@ impl std::str::FromStr for Timestamp {
     type Err = jiff::Error;
     /// Reads what `Display` writes, and any other RFC 3339 instant since 1970.
     fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        // Logbooks have many of this form.
+        if let Some(found) = Self::from_display(text) {
+            return Ok(found);
+        }
         let stamp: jiff::Timestamp = text.parse()?;
         Ok(Self(u64::try_from(stamp.as_nanosecond().max(0)).unwrap_or(u64::MAX)))
     }
@@ -149,6 +204,33 @@ mod tests {
         assert_eq!(Timestamp::from_date_and_time(&at.date(), &at.time_of_day()), Some(at));
         assert_eq!(at.to_string(), "2026-11-22T09:31:01.628448290Z");
         assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
-        assert_eq!(Timestamp::from_date_and_time("2026-11-22", "93101.6Z"), None);
+        assert_eq!("2026-11-22T10:31:01.62844829+01:00".parse::<Timestamp>().unwrap(), at);
+        assert!("2026-11-22T24:31:01.628448290Z".parse::<Timestamp>().is_err());
+        for (date, time) in [
+            ("2026-11-22", "93101.6Z"),
+            ("2026-11-22", "093101.628448290"),
+            ("2026-11-22", "240000.000000000Z"),
+            ("2026-11-22", "006000.000000000Z"),
+            ("2026-11-22", "000060.000000000Z"),
+            ("2026-11-22", "+93101.000000000Z"),
+            ("2026-02-29", "000000.000000000Z"),
+            ("2026-13-01", "000000.000000000Z"),
+            ("2026-1-22", "000000.000000000Z"),
+            ("1969-12-31", "000000.000000000Z"),
+            ("2026/11/22", "000000.000000000Z"),
+            ("9999-12-31", "000000.000000000Z"),
+        ] {
+            assert_eq!(Timestamp::from_date_and_time(date, time), None, "{date} {time}");
+        }
+    }
+
+    #[test]
+    fn every_day_has_its_date() {
+        for day in 0..213_503 {
+            let at = Timestamp(day * DAY_NS + day * 86_413 % DAY_NS);
+            assert_eq!(Timestamp::from_date_and_time(&at.date(), &at.time_of_day()), Some(at));
+            assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
+            assert_eq!(at.time_of_day(), at.civil().strftime("%H%M%S.%9fZ").to_string());
+        }
     }
 }

@@ -29,9 +29,9 @@ impl SegmentName {
     /// The inverse of [`Self::date`] and [`Self::stem`].
     pub fn parse(date: &str, stem: &str) -> Option<Self> {
         let (time_of_day, lane) = stem.rsplit_once('-')?;
-        let name =
-            Self { opened: Timestamp::from_date_and_time(date, time_of_day)?, lane: lane.parse().ok()? };
-        (name.stem() == stem).then_some(name)
+        let opened = Timestamp::from_date_and_time(date, time_of_day)?;
+        let name = Self { opened, lane: lane.parse().ok()? };
+        (name.lane.to_string() == lane).then_some(name)
     }
 }
 
