@@ -31,6 +31,11 @@ impl Hour {
         self.start().plus_ns(HOUR_NS)
     }
 
+    /// Its number on its day: `09`.
+    pub fn of_day(self) -> String {
+        self.start().time_of_day().chars().take(2).collect()
+    }
+
     /// The hour before.
     pub fn before(self) -> Option<Self> {
         self.0.checked_sub(1).map(Self)
@@ -40,8 +45,7 @@ impl Hour {
 /// `2026-11-22T09`.
 impl fmt::Display for Hour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = self.start();
-        write!(f, "{}T{}", start.date(), start.time_of_day().get(..2).unwrap_or_default())
+        write!(f, "{}T{}", self.start().date(), self.of_day())
     }
 }
 

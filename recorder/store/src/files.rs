@@ -8,11 +8,17 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::time::SECOND_NS;
 use crate::{Map, Timestamp};
 
 mod system;
 
 pub use system::SystemFiles;
+
+/// Age of a change whose time is no whole second, beyond which a later one has another time: some ticks of the kernel's clock.
+const FINE_TIME_NS: i64 = 100_000_000;
+/// The same for a time that may be rounded to seconds.
+const COARSE_TIME_NS: i64 = 3_000_000_000;
 
 /// Device and inode of a file or folder, whatever its name: stat(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub struct FileStatus {
     pub names: u64,
     /// Its modification time, in nanoseconds since 1970.
     pub modified_ns: i64,
+    /// Time of the last change to its bytes, names, owner or permissions, in nanoseconds since 1970. Nobody can set it.
+    pub changed_ns: i64,
     /// Its permissions: inode(7).
     pub mode: u32,
     /// The group that it belongs to.
@@ -56,6 +64,11 @@ pub struct FileStatus {
 }
 
 impl FileStatus {
+    /// True for a file with bytes.
+    pub fn is_file(&self) -> bool {
+        self.kind == FileKind::File
+    }
+
     /// True for a folder.
     pub fn is_folder(&self) -> bool {
         self.kind == FileKind::Folder
@@ -64,6 +77,41 @@ impl FileStatus {
     /// Its modification time.
     pub fn modified(&self) -> Timestamp {
         Timestamp(u64::try_from(self.modified_ns).unwrap_or(0))
+    }
+
+    /// The facts by which it is known again.
+    pub fn stamp(&self) -> FileStamp {
+        FileStamp {
+            inode: self.identity.inode,
+            bytes: self.bytes,
+            modified_ns: self.modified_ns,
+            changed_ns: self.changed_ns,
+        }
+    }
+}
+
+/// Facts by which a file is known to be the one that it was, with the same bytes. Writing to it, cutting it, renaming it or putting
+/// another in its place changes them; only a failing disk changes bytes without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Number of the file on its file system.
+    pub inode: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Its modification time, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// See [`FileStatus::changed_ns`].
+    pub changed_ns: i64,
+}
+
+impl FileStamp {
+    /// True if any later change to the file gives it another stamp: its last change is not of this moment. File systems round
+    /// times down to a tick of the kernel's clock, and some to a second or two.
+    pub fn is_settled(&self, now: Timestamp) -> bool {
+        let second_ns = i64::try_from(SECOND_NS).unwrap_or(i64::MAX);
+        let is_fine = self.changed_ns % second_ns != 0;
+        let rounded_ns = if is_fine { FINE_TIME_NS } else { COARSE_TIME_NS };
+        i64::try_from(now.ns()).is_ok_and(|now| self.changed_ns.saturating_add(rounded_ns) <= now)
     }
 }
 
@@ -198,6 +246,9 @@ pub trait StoreFile: Debug + Send + Sync {
 
     /// Removes a file of this folder, wherever the folder is.
     fn remove_within(&self, name: &str) -> io::Result<()>;
+
+    /// Facts of the file that a name in this folder leads to; symbolic links are followed.
+    fn status_within(&self, name: &str) -> io::Result<FileStatus>;
 
     /// Reads exactly these bytes.
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {

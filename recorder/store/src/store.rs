@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 mod held;
+mod hour_files;
 mod hours;
 mod listing;
 mod lock;
@@ -19,6 +20,7 @@ use crate::files::{FileIdentity, Files, OpenMode, StoreFile, SystemFiles, unless
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
 
 pub use held::FileLocation;
+pub use hour_files::{DayFiles, HourFiles, SegmentStamps};
 pub use hours::{CatalogFolder, ListedHour};
 pub use listing::{ListedSegment, StoreListing, Unlisted};
 pub use lock::{StoreLock, StoreWriter};

@@ -170,4 +170,10 @@ impl StoreFile for SimHandle {
         self.attempt(FileOperation::Remove)?;
         self.files.tree().remove_in(self.node, name)
     }
+
+    fn status_within(&self, name: &str) -> io::Result<FileStatus> {
+        self.attempt(FileOperation::Status)?;
+        let tree = self.files.tree();
+        tree.status(tree.find_in(self.node, name)?)
+    }
 }

@@ -142,6 +142,11 @@ impl FileTree {
         Ok(at)
     }
 
+    /// The file that has a name in a folder.
+    pub fn find_in(&self, folder: NodeId, name: &str) -> io::Result<NodeId> {
+        self.folder(folder)?.get(name).copied().ok_or_else(missing)
+    }
+
     /// The folder of a path, and the name in it.
     fn place(&self, path: &Path) -> io::Result<(NodeId, String)> {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
@@ -163,6 +168,7 @@ impl FileTree {
             disk_bytes: node.disk_bytes(),
             names: node.links,
             modified_ns: node.modified_ns,
+            changed_ns: node.modified_ns,
             mode: node.mode,
             group: node.group,
         })

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, SeekFrom};
+use rustix::fs::{AtFlags, CWD, FileType, SeekFrom, StatxFlags, statx};
 
 use super::{FileIdentity, FileKind, FileStatus, FileSystemSpace, Files, LockKind, OpenMode, StoreFile};
 use crate::time::SECOND_NS;
@@ -23,20 +23,26 @@ const STAT_BLOCK_BYTES: u64 = 512;
 #[derive(Clone, Copy, Debug)]
 pub struct SystemFiles;
 
+/// An instant as stat(2) gives it.
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    let second_ns = i64::try_from(SECOND_NS).unwrap_or(i64::MAX);
+    seconds.saturating_mul(second_ns).saturating_add(nanoseconds)
+}
+
 fn status(found: &Metadata) -> FileStatus {
     let kind = match found.file_type() {
         kind if kind.is_file() => FileKind::File,
         kind if kind.is_dir() => FileKind::Folder,
         _ => FileKind::Other,
     };
-    let second_ns = i64::try_from(SECOND_NS).unwrap_or(i64::MAX);
     FileStatus {
         kind,
         identity: FileIdentity { device: found.dev(), inode: found.ino() },
         bytes: found.len(),
         disk_bytes: found.blocks() * STAT_BLOCK_BYTES,
         names: found.nlink(),
-        modified_ns: found.mtime().saturating_mul(second_ns).saturating_add(found.mtime_nsec()),
+        modified_ns: nanoseconds(found.mtime(), found.mtime_nsec()),
+        changed_ns: nanoseconds(found.ctime(), found.ctime_nsec()),
         mode: found.mode(),
         group: found.gid(),
     }
@@ -200,5 +206,26 @@ impl StoreFile for File {
 
     fn remove_within(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(self, name, AtFlags::empty())?)
+    }
+
+    fn status_within(&self, name: &str) -> io::Result<FileStatus> {
+        let found = statx(self, name, AtFlags::empty(), StatxFlags::BASIC_STATS)?;
+        let kind = match FileType::from_raw_mode(found.stx_mode.into()) {
+            FileType::RegularFile => FileKind::File,
+            FileType::Directory => FileKind::Folder,
+            _ => FileKind::Other,
+        };
+        let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+        Ok(FileStatus {
+            kind,
+            identity: FileIdentity { device, inode: found.stx_ino },
+            bytes: found.stx_size,
+            disk_bytes: found.stx_blocks * STAT_BLOCK_BYTES,
+            names: found.stx_nlink.into(),
+            modified_ns: nanoseconds(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec.into()),
+            changed_ns: nanoseconds(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec.into()),
+            mode: found.stx_mode.into(),
+            group: found.stx_gid,
+        })
     }
 }
