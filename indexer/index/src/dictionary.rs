@@ -10,34 +10,17 @@ use crate::layout::Section;
 /// Writes the blocks of ascending distinct numbers of 32 bits.
 pub(crate) fn put_u32(section: Section, sorted: &[u32]) -> BlockWriter {
     let mut writer = BlockWriter::new(section);
-    let mut steps = Vec::with_capacity(BLOCK_ROWS);
     for rows in sorted.chunks(BLOCK_ROWS) {
-        steps.clear();
-        steps.extend(rows.windows(2).map(|pair| u64::from(pair[1] - pair[0] - 1)));
-        writer.put(&rows[0].to_le_bytes(), |block| column::put(block, &steps));
+        writer.put(&rows[0].to_le_bytes(), |block| u32::encode(rows, block));
     }
     writer
 }
 
-/// Writes the blocks of ascending distinct numbers of 128 bits. Numbers that share their upper half with the one before
-/// are a step in the lower; the others are a step in the upper half and the lower as it is.
+/// Writes the blocks of ascending distinct numbers of 128 bits.
 pub(crate) fn put_u128(section: Section, sorted: &[u128]) -> BlockWriter {
     let mut writer = BlockWriter::new(section);
     for rows in sorted.chunks(BLOCK_ROWS) {
-        let (mut high_steps, mut low_steps, mut lows) = (Vec::new(), Vec::new(), Vec::new());
-        for pair in rows.windows(2) {
-            let high_step = (pair[1] >> 64) as u64 - (pair[0] >> 64) as u64;
-            high_steps.push(high_step);
-            match high_step {
-                0 => low_steps.push(pair[1] as u64 - pair[0] as u64 - 1),
-                _ => lows.push(pair[1] as u64),
-            }
-        }
-        writer.put(&rows[0].to_le_bytes(), |block| {
-            column::put(block, &high_steps);
-            column::put(block, &low_steps);
-            column::put(block, &lows);
-        });
+        writer.put(&rows[0].to_le_bytes(), |block| u128::encode(rows, block));
     }
     writer
 }
@@ -45,6 +28,9 @@ pub(crate) fn put_u128(section: Section, sorted: &[u128]) -> BlockWriter {
 /// A number that a set can hold.
 pub(crate) trait DictionaryKey<const BYTES: usize>: Copy + Ord + Default {
     fn from_key(key: [u8; BYTES]) -> Self;
+    fn to_key(self) -> [u8; BYTES];
+    /// Appends a block of ascending distinct numbers to `block`; the first is in the directory.
+    fn encode(members: &[Self], block: &mut Vec<u8>);
     /// Decodes a block whose first number is `members[0]` into the rest of `members`.
     fn decode(block: &[u8], members: &mut [Self]) -> Option<()>;
 }
@@ -52,6 +38,15 @@ pub(crate) trait DictionaryKey<const BYTES: usize>: Copy + Ord + Default {
 impl DictionaryKey<4> for u32 {
     fn from_key(key: [u8; 4]) -> Self {
         Self::from_le_bytes(key)
+    }
+
+    fn to_key(self) -> [u8; 4] {
+        self.to_le_bytes()
+    }
+
+    fn encode(members: &[Self], block: &mut Vec<u8>) {
+        let steps: Vec<u64> = members.windows(2).map(|pair| u64::from(pair[1] - pair[0] - 1)).collect();
+        column::put(block, &steps);
     }
 
     fn decode(mut block: &[u8], members: &mut [Self]) -> Option<()> {
@@ -70,6 +65,27 @@ impl DictionaryKey<4> for u32 {
 impl DictionaryKey<16> for u128 {
     fn from_key(key: [u8; 16]) -> Self {
         Self::from_le_bytes(key)
+    }
+
+    fn to_key(self) -> [u8; 16] {
+        self.to_le_bytes()
+    }
+
+    /// Numbers that share their upper half with the one before are a step in the lower; the others are a step in the upper half
+    /// and the lower as it is.
+    fn encode(members: &[Self], block: &mut Vec<u8>) {
+        let (mut high_steps, mut low_steps, mut lows) = (Vec::new(), Vec::new(), Vec::new());
+        for pair in members.windows(2) {
+            let high_step = (pair[1] >> 64) as u64 - (pair[0] >> 64) as u64;
+            high_steps.push(high_step);
+            match high_step {
+                0 => low_steps.push(pair[1] as u64 - pair[0] as u64 - 1),
+                _ => lows.push(pair[1] as u64),
+            }
+        }
+        column::put(block, &high_steps);
+        column::put(block, &low_steps);
+        column::put(block, &lows);
     }
 
     fn decode(mut block: &[u8], members: &mut [Self]) -> Option<()> {

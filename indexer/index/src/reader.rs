@@ -24,10 +24,10 @@ use sections::IndexSections;
 pub use time::Second;
 use time::{earliest_from, granules_in, seconds};
 
-use crate::IndexError;
 use crate::blocks::BlockReader;
 use crate::layout::{HEAD_BYTES, Section, head_hash, tunnel_ports_hash};
 use crate::template::Template;
+use crate::{IndexError, IndexLimits};
 
 /// The index of one segment. Opening reads a few hundred bytes; every other call reads what it needs and verifies it
 /// first, so that damage is an error and never a wrong answer.
@@ -160,6 +160,42 @@ impl<B: AsRef<[u8]>> Index<B> {
     /// The templates, by number.
     pub fn templates(&self) -> Result<&[Template], IndexError> {
         self.sections.templates()
+    }
+
+    /// True if packets may be counted in flows of unknown addresses, because there were too many flows or templates.
+    pub fn has_packets_without_key(&self) -> Result<bool, IndexError> {
+        Ok(self.flow_count() >= IndexLimits::default().flows_max
+            || self.templates()?.iter().any(Template::is_opaque))
+    }
+
+    /// Bits of the views, counted from the outermost, in which the segment can have fragments other than the first of their packet.
+    pub fn later_views(&self) -> Result<u8, IndexError> {
+        if self.has_packets_without_key()? {
+            return Ok(u8::MAX);
+        }
+        let later = self.templates()?.iter().filter(|template| template.is_later_fragment());
+        Ok(later.fold(0, |views, template| views | 1 << template.innermost_view()))
+    }
+
+    /// The IPv4 addresses of the flows, ascending.
+    pub(crate) fn addresses_v4(&self) -> Result<Vec<u32>, IndexError> {
+        let mut addresses = Vec::new();
+        self.sections.v4()?.decode_all(&mut addresses)?;
+        Ok(addresses)
+    }
+
+    /// The IPv6 addresses of the flows, ascending.
+    pub(crate) fn addresses_v6(&self) -> Result<Vec<u128>, IndexError> {
+        let mut addresses = Vec::new();
+        self.sections.v6()?.decode_all(&mut addresses)?;
+        Ok(addresses)
+    }
+
+    /// The ports of the flows, ascending.
+    pub(crate) fn ports(&self) -> Result<Vec<u32>, IndexError> {
+        let mut ports = Vec::new();
+        self.sections.ports()?.decode_all(&mut ports)?;
+        Ok(ports)
     }
 
     /// The flow with a number. For more than a few, a [`FlowCursor`] is cheaper.

@@ -89,6 +89,11 @@ impl Template {
         }
     }
 
+    /// The number of the innermost view, counted from the outermost.
+    pub fn innermost_view(&self) -> u8 {
+        u8::try_from(self.views.len().saturating_sub(1)).unwrap_or(u8::MAX)
+    }
+
     /// True where nothing is known of the packets: they may have other views than [`Self::views`] tells.
     pub fn is_opaque(&self) -> bool {
         self.prefix.is_empty() && self.shape == Shape::None

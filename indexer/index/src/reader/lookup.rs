@@ -38,7 +38,7 @@ impl Constraint {
     }
 
     /// The values of `bits` bits that satisfy the constraint, where they are one range.
-    fn as_range(&self, bits: u32) -> Option<RangeInclusive<u128>> {
+    pub(crate) fn as_range(&self, bits: u32) -> Option<RangeInclusive<u128>> {
         let all = u128::MAX >> (128 - bits);
         match self {
             Self::Range(range) => Some(range.clone()),

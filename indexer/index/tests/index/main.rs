@@ -6,6 +6,7 @@
 mod captures;
 mod damage;
 mod golden;
+mod hour;
 mod law;
 mod lookup;
 mod model;
