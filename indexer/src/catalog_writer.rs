@@ -17,9 +17,10 @@ use netrewind_store::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
 use netrewind_store::room::Room;
 use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::turns::{NextTurn, RunningWorker, Worker};
-use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, locked};
+use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, Timestamp, locked};
 
 use crate::error::IndexerError;
+use crate::hour_writer;
 use crate::workplace::{CATCH_UP_NICENESS, Workplace};
 
 /// Interval between two looks for hours that are over.
@@ -233,6 +234,7 @@ impl CatalogThread {
             room: Arc::clone(&room),
             stop: Arc::clone(&stop),
             rests: 0,
+            indexed_hours: BTreeMap::new(),
         };
         let waker = Waker::default();
         let thread = place.threads.start("catalog".into(), CATCH_UP_NICENESS, &waker, Box::new(worker))?;
@@ -261,6 +263,9 @@ struct CatalogWriter {
     stop: Arc<AtomicBool>,
     /// Looks to skip.
     rests: u32,
+    /// Hours whose index was found or written, or could not be, with this many segments: it is not looked at again before these
+    /// change.
+    indexed_hours: BTreeMap<Hour, usize>,
 }
 
 impl Worker for CatalogWriter {
@@ -285,12 +290,15 @@ impl CatalogWriter {
 
     /// Writes the hours that are over and whose segments all have indexes, and removes the oldest ones.
     fn keep_up(&mut self, now: Now) -> Result<(), IndexerError> {
-        let (store, now) = (&self.place.store, now.wall);
-        for (hour, segments) in hours(store)? {
+        let (store, now) = (&self.place.store.clone(), now.wall);
+        let hours = hours(store)?;
+        self.indexed_hours.retain(|hour, _| hours.contains_key(hour));
+        for (hour, segments) in hours {
             let is_over = hour.end() <= now && segments.iter().all(|segment| segment.has_index);
             if self.is_over() || !is_over {
                 continue;
             }
+            self.index_hour(hour, &segments, now);
             if matches!(hour_state(store, hour, &segments)?, HourState::Missing | HourState::Stale) {
                 self.write(hour, &segments)?;
             }
@@ -303,6 +311,21 @@ impl CatalogWriter {
         }
         self.limits.keep(store, now, &mut |event| self.place.log(event))?;
         Ok(())
+    }
+
+    /// Writes the index of an hour, unless it is as it should be. Without one, answers only take longer: what fails is not tried
+    /// again before the hour's segments change.
+    fn index_hour(&mut self, hour: Hour, segments: &[ListedSegment], now: Timestamp) {
+        if self.indexed_hours.get(&hour) == Some(&segments.len()) {
+            return;
+        }
+        let (store, room) = (&self.place.store, locked(&self.room).clone());
+        let is_done = hour_writer::is_current(store, hour, segments).unwrap_or(false)
+            || hour_writer::write(store, hour, segments, now, room.as_deref(), &self.stop)
+                .map_or(true, |built| built.is_some_and(|built| !built.is_too_early));
+        if is_done {
+            self.indexed_hours.insert(hour, segments.len());
+        }
     }
 
     fn write(&self, hour: Hour, segments: &[ListedSegment]) -> Result<(), IndexerError> {

@@ -3,7 +3,8 @@
 //! ```text
 //! recorder --written blocks--> sink: counts packets --> finish: lays out the index --> Store::write_index
 //!                                                       catch-up: reads segments that were left without
-//! indexes --> HourSource --> catalog: an hour that is over --> Store::finish_hour
+//! indexes --> HourBuilder --> an hour that is over --> HourFiles::write
+//!         \-> HourSource --> catalog: an hour that is over --> Store::finish_hour
 //! ```
 //!
 //! **Invariant:** recording does not wait for it. It knows neither the recorder, which fills a [sink](netrewind_store::sink) and
@@ -11,6 +12,7 @@
 
 pub mod catalog_writer;
 mod error;
+pub mod hour_writer;
 pub mod index_writer;
 mod worker;
 mod workplace;

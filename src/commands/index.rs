@@ -1,7 +1,11 @@
 //! `netrewind index`: indexes that are missing, or all of them again.
 
+use std::time::Duration;
+
 use netrewind_indexer::catalog_writer::{self, HourState as Catalogued};
+use netrewind_indexer::hour_writer;
 use netrewind_indexer::index_writer::{self, IndexState};
+use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
@@ -14,6 +18,10 @@ use crate::signals;
 use crate::soundness;
 use crate::terminal::{self, StatusLine};
 use crate::writable_store::WritableStore;
+
+/// Tries to index an hour whose files have only just been written, and the wait between two: file systems round times.
+const HOUR_TRIES: u32 = 4;
+const HOUR_WAIT: Duration = Duration::from_millis(120);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,10 +100,41 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     }
     line.clear();
     terminal::say(format_args!("{built} of {} indexes built", segments.len()));
+    write_hours(arguments, &writing, &mut line)?;
     if arguments.catalog && write_catalog(arguments, &writing)? != Outcome::Done {
         outcome = Outcome::Incomplete;
     }
     Ok(outcome)
+}
+
+/// Writes the indexes of hours that are missing or not as they should be. An hour that is not over gets one of what it has.
+fn write_hours(
+    arguments: &IndexArguments,
+    writing: &WritableStore,
+    line: &mut StatusLine,
+) -> Result<(), Failure> {
+    let (store, stop) = (&writing.store, signals::stop_flag()?);
+    let clock = SystemClock::new();
+    let mut written = 0;
+    for (hour, segments) in &catalog_writer::hours(store)? {
+        if hour_writer::is_current(store, *hour, segments)? && !arguments.rebuild {
+            continue;
+        }
+        line.show(&format!("hour {hour}"));
+        for _ in 0..HOUR_TRIES {
+            let built = hour_writer::write(store, *hour, segments, clock.now().wall, None, &stop)?;
+            if built.is_none_or(|built| !built.is_too_early) {
+                break;
+            }
+            clock.sleep(HOUR_WAIT);
+        }
+        written += 1;
+    }
+    line.clear();
+    if written > 0 {
+        terminal::say(format_args!("{written} hours indexed"));
+    }
+    Ok(())
 }
 
 /// True if an index may be built: it must not replace one that proves that the segment has changed since it was recorded,

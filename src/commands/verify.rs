@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use netrewind_extractor::{Damage, Query};
-use netrewind_indexer::{catalog_writer, index_writer};
+use netrewind_indexer::{catalog_writer, hour_writer, index_writer};
+use netrewind_store::catalog::Hour;
 use netrewind_store::logbook::{Fault, LogbookEntry, check_day};
 use netrewind_store::store::{
-    CatalogFolder, ListedSegment, OpenedSegment, StoreListing, StoreWriter, Unlisted,
+    CatalogFolder, HourFiles, ListedSegment, OpenedSegment, StoreListing, StoreWriter, Unlisted,
 };
 use netrewind_store::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
 
@@ -64,6 +65,7 @@ pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
         }
     }
     told.tell_missing(&store, &mut report)?;
+    check_hours(&store, &segments, &mut report)?;
     check_catalog(&store, &mut report)?;
     tell_what_answers_lack(&store, &mut report)?;
     report.line.clear();
@@ -174,6 +176,24 @@ impl Logged {
         }
         Ok(())
     }
+}
+
+/// Checks the indexes of hours.
+fn check_hours(store: &Store, segments: &[ListedSegment], report: &mut FaultReport) -> Result<(), Failure> {
+    let hours = match HourFiles::of(store).hours() {
+        Ok(hours) => hours,
+        // Listing the segments has told of it.
+        Err(_) => return Ok(()),
+    };
+    for hour in hours {
+        report.line.show(&format!("index of hour {hour}"));
+        let of_hour: Vec<ListedSegment> =
+            segments.iter().filter(|segment| Hour::of(segment.name.opened) == hour).copied().collect();
+        if let Err(fault) = hour_writer::check(store, hour, &of_hour, crate::clock::now()) {
+            report.fault(format!("index of hour {hour}"), &format!("{fault:#}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn check_catalog(store: &Store, report: &mut FaultReport) -> Result<(), Failure> {

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use netrewind_store::catalog::Hour;
 use netrewind_store::clock::Clock;
 use netrewind_store::files::FileSystemSpace;
 use netrewind_store::room::Room;
-use netrewind_store::store::ListedSegment;
+use netrewind_store::store::{HourFiles, ListedSegment};
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::turns::QueueSender;
 use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, locked};
@@ -360,16 +361,20 @@ impl Keeper {
                 last: None,
             });
         }
-        if expired.is_empty() { Ok(()) } else { self.expire_logbook() }
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let kept = ListedSegment::all(&self.store)?;
+        // The index of an hour goes with the last of its segments.
+        let hours = kept.iter().map(|segment| Hour::of(segment.name.opened)).collect();
+        HourFiles::of(&self.store).remove_spent(&hours)?;
+        self.expire_logbook(&kept)
     }
 
     /// Removes the logbook of days before the oldest segment's.
-    fn expire_logbook(&self) -> Result<(), StoreError> {
+    fn expire_logbook(&self, kept: &[ListedSegment]) -> Result<(), StoreError> {
         let today = self.clock.now().wall.date();
-        let Some(oldest) = ListedSegment::all(&self.store)?.iter().map(|segment| segment.name.date()).min()
-        else {
-            return Ok(());
-        };
+        let Some(oldest) = kept.iter().map(|segment| segment.name.date()).min() else { return Ok(()) };
         for date in self.store.logbook_dates()? {
             if date < oldest && date < today {
                 self.store.remove_logbook(&date)?;
