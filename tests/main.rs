@@ -20,6 +20,7 @@ mod flow_totals;
 mod flows;
 mod follow;
 mod hostile;
+mod hours;
 mod http;
 mod interfaces;
 mod limits;

@@ -21,5 +21,5 @@ mod relevant;
 
 pub(crate) use limits::{FRAGMENT_WINDOW_NS, HELD_PACKETS_MAX, REACH_NS, can_be_later, reach};
 pub(crate) use links::{FirstFragment, FirstVerdict, Later, Links};
-pub(crate) use lookahead::FragmentLookahead;
-pub(crate) use relevant::{Nested, Pair, Relevant, innermost_view};
+pub(crate) use lookahead::{FragmentLookahead, SegmentFacts};
+pub(crate) use relevant::{Nested, Pair, Relevant};

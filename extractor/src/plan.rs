@@ -4,6 +4,7 @@ pub(crate) mod chosen;
 pub(crate) mod divide;
 pub(crate) mod flow_judge;
 pub(crate) mod fragment_flows;
+pub(crate) mod hour_judge;
 pub(crate) mod judge;
 pub(crate) mod likelihood;
 pub(crate) mod planner;

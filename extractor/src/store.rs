@@ -1,5 +1,6 @@
 //! The store as queries see it: opened segments, kept open between queries, and the snapshot that one query reads.
 
+pub(crate) mod hour_cache;
 pub(crate) mod live_index;
 mod opening;
 pub(crate) mod scan;

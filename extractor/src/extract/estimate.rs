@@ -10,7 +10,7 @@ use super::run::WrittenQuery;
 use crate::answer::Estimate;
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
-use crate::fragments::{FragmentLookahead, Relevant};
+use crate::fragments::{FragmentLookahead, Relevant, SegmentFacts};
 use crate::plan::flow_judge::PlanError;
 use crate::plan::planner::Planner;
 use crate::query::{AnswerLimits, Query};
@@ -57,8 +57,8 @@ fn estimate_by_indexes(
     let mut total = Estimate::default();
     let mut uncounted = Vec::new();
     let mut planner = Planner::new(*range, filters);
-    let spans = all.iter().map(|segment| segment.bounds);
-    let mut lookahead = filters.link_fragments().then(|| FragmentLookahead::new(spans.collect()));
+    let facts = all.iter().map(|segment| SegmentFacts::of(segment));
+    let mut lookahead = filters.link_fragments().then(|| FragmentLookahead::new(facts.collect()));
     let mut open = |number: usize| match all.get(number) {
         Some(segment) if segment.is_released() => {
             Ok(engine.segment_cache.reopen(segment, query.use_index).map(Arc::new))
@@ -102,6 +102,9 @@ pub(super) fn estimate_segment(
     planner: &mut Planner<'_>,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Estimate>, ExtractError> {
+    if segment.is_barren && relevant.is_empty() {
+        return Ok(Some(Estimate::default()));
+    }
     let reopened = match segment.is_released() {
         true => engine.segment_cache.reopen(segment, query.use_index),
         false => None,

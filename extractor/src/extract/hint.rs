@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use netrewind_index::Template;
 use netrewind_store::LinkType;
 
 use super::engine::Engine;
@@ -15,7 +16,8 @@ use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
 use crate::answer::hint::Hint;
 use crate::plan::flow_judge::PlanError;
-use crate::plan::likelihood::Likelihood;
+use crate::plan::hour_judge::HourJudge;
+use crate::plan::likelihood::{Likelihood, looks_different};
 use crate::plan::planner::Planner;
 use crate::query::{Query, ViewMode};
 use crate::sink::Wants;
@@ -68,9 +70,14 @@ fn look_for_hint(
         let Ok(other_filters) = engine.compile(&other, &link_types, &control) else { continue };
         let mut planner = Planner::new(range, &other_filters);
         let mut found = Likelihood::No;
+        let looks_different = |template: &Template| looks_different(template, &other_filters, &filters);
+        let mut hours = HourJudge::of_templates(&other_filters, &looks_different);
         for segment in &segments {
             if stop() {
                 return Err(ExtractError::Cancelled);
+            }
+            if !hours.may_have_packets(segment) {
+                continue;
             }
             let reopened = match segment.is_released() {
                 true => engine.segment_cache.reopen(segment, true),

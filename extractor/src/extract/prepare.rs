@@ -20,6 +20,7 @@ use crate::history::coverage::{self, CoverageQuery, KeptSegments};
 use crate::history::reach::{KeptBounds, reach};
 use crate::history::segment_origins::{origin_of, replayed_spans};
 use crate::history::timeline::{LogbookScope, RecordingTimeline};
+use crate::plan::hour_judge::HourJudge;
 use crate::plan::query_filter::{LinkTypeVerdict, QueryFilter};
 use crate::query::{Query, TimeRange};
 use crate::sink::Wants;
@@ -70,7 +71,8 @@ pub(crate) fn prepare<'q>(
     control: &dyn Control,
 ) -> Result<PreparedQuery<'q>, ExtractError> {
     let opened = OpenedQuery::open(engine, query, control)?;
-    let (prepared, _) = PreparedQuery::read_history(CompiledQuery::compile(opened, control)?, wants)?;
+    let compiled = CompiledQuery::compile(opened, control)?;
+    let (prepared, _) = PreparedQuery::read_history(compiled, wants, control)?;
     Ok(prepared)
 }
 
@@ -82,7 +84,7 @@ pub(crate) fn prepare_flows<'q>(
     adds_up: bool,
 ) -> Result<(PreparedQuery<'q>, CatalogHours), ExtractError> {
     let opened = OpenedQuery::open_for_flows(engine, query, control, adds_up)?;
-    PreparedQuery::read_history(CompiledQuery::compile(opened, control)?, Wants::default())
+    PreparedQuery::read_history(CompiledQuery::compile(opened, control)?, Wants::default(), control)
 }
 
 impl<'q> PreparedQuery<'q> {
@@ -90,6 +92,7 @@ impl<'q> PreparedQuery<'q> {
     pub(crate) fn read_history(
         compiled: CompiledQuery<'q>,
         wants: Wants,
+        control: &dyn Control,
     ) -> Result<(Self, CatalogHours), ExtractError> {
         let CompiledQuery { engine, query, mut snapshot, hours, filters } = compiled;
         let range = query.range();
@@ -123,6 +126,12 @@ impl<'q> PreparedQuery<'q> {
         } else if snapshot.unreadable.is_empty() && completeness.is_complete() {
             completeness.nothing_kept = Some("there are no packets in the store".to_owned());
         }
+        snapshot.open_possible(
+            &engine.segment_cache,
+            HourJudge::new(&filters),
+            engine.workers.held_max,
+            control,
+        )?;
         let Snapshot { segments, beside, outside, names, rejected, unreadable, .. } = snapshot;
         let share = |segments: Vec<Segment>| segments.into_iter().map(Arc::new).collect();
         let segments = QuerySegments { in_range: share(segments), beside: share(beside), outside, names };

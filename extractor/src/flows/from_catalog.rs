@@ -190,7 +190,7 @@ fn stand_in(
     hours.retain(|manifest| {
         let is_inside = manifest.bounds().is_some_and(|(first, last)| range.covers(first, last));
         let known = segments.get(&manifest.hour).map_or(&[][..], Vec::as_slice);
-        let fits = |segment: &&Segment| segment.index.is_some() && is_known(manifest, segment);
+        let fits = |segment: &&Segment| segment.is_indexed() && is_known(manifest, segment);
         let knows_all =
             names.get(&manifest.hour).is_some_and(|names| names.iter().all(|name| manifest.knows(name)));
         is_inside

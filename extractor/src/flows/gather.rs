@@ -97,6 +97,9 @@ impl<'q> Gatherer<'q> {
         }
         let mut gathered = Gathered::nothing(&self.gathering);
         gathered.keys = Some(Vec::new());
+        if segment.is_barren && self.gathering.sought.is_none() {
+            return Ok(Err(gathered));
+        }
         match self.source.segment_cache.reopened(&segment, self.source.use_index) {
             Opening::Ready(reopened, _) => return Ok(Ok(Arc::new(*reopened))),
             Opening::Unreadable(place) => gathered.unreadable.push(place),

@@ -29,6 +29,9 @@ pub(super) fn may_cut_fragments(
         if !ends.iter().any(meets) {
             continue;
         }
+        if segment.later_views() == Some(0) {
+            continue;
+        }
         let reopened = match segment.is_released() {
             true => prepared.engine.segment_cache.reopen(segment, true),
             false => None,

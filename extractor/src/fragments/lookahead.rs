@@ -13,7 +13,7 @@ use super::limits::REACH_NS;
 use super::relevant::{Nested, Relevant};
 use crate::ExtractError;
 use crate::plan::flow_judge::PlanError;
-use crate::plan::fragment_flows::{later_views, nested_fragments};
+use crate::plan::fragment_flows::nested_fragments;
 use crate::plan::planner::Planner;
 use crate::plan::query_filter::LinkTypeVerdict;
 use crate::store::segment::Segment;
@@ -26,6 +26,28 @@ const ALL_VIEWS: u8 = u8::MAX;
 
 /// Opens a segment by its number; `None` where it is gone.
 pub(crate) type OpenSegment<'o> = dyn FnMut(usize) -> Result<Option<Arc<Segment>>, ExtractError> + 'o;
+
+/// Facts of a segment that are known before it is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentFacts {
+    /// First and last timestamp.
+    span: Option<(Timestamp, Timestamp)>,
+    /// Bits of the views in which there can be later fragments, where its hour tells.
+    later_views: Option<u8>,
+    /// True if the filter accepts none of its packets by themselves.
+    is_barren: bool,
+}
+
+impl SegmentFacts {
+    pub(crate) fn of(segment: &Segment) -> Self {
+        Self { span: segment.bounds, later_views: segment.later_views(), is_barren: segment.is_barren }
+    }
+
+    /// Those of a segment that is gone.
+    pub(crate) fn none() -> Self {
+        Self { span: None, later_views: None, is_barren: false }
+    }
+}
 
 /// Fragments of a segment, by its own index.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +63,8 @@ struct Scouted {
 /// Examines the segments of a query, each when it is needed.
 #[derive(Debug)]
 pub(crate) struct FragmentLookahead {
-    /// First and last timestamp of each segment, by number.
-    spans: Vec<Option<(Timestamp, Timestamp)>>,
+    /// Each segment, by number.
+    segments: Vec<SegmentFacts>,
     /// Numbers by first timestamp, each with the latest timestamp of those up to it.
     by_first: Vec<(Timestamp, usize, Timestamp)>,
     scouted: HashMap<usize, Scouted>,
@@ -71,10 +93,11 @@ impl LookaheadWindow {
 }
 
 impl FragmentLookahead {
-    /// Lookahead into segments with these bounds.
-    pub(crate) fn new(spans: Vec<Option<(Timestamp, Timestamp)>>) -> Self {
-        let bounded = spans.iter().enumerate();
-        let bounded = bounded.filter_map(|(number, span)| span.map(|(first, last)| (first, number, last)));
+    /// Lookahead into these segments.
+    pub(crate) fn new(segments: Vec<SegmentFacts>) -> Self {
+        let bounded = segments.iter().enumerate();
+        let bounded =
+            bounded.filter_map(|(number, facts)| facts.span.map(|(first, last)| (first, number, last)));
         let mut by_first: Vec<_> = bounded.collect();
         by_first.sort_unstable();
         let mut latest = Timestamp::MIN;
@@ -83,7 +106,7 @@ impl FragmentLookahead {
             *last = latest;
         }
         Self {
-            spans,
+            segments,
             by_first,
             scouted: HashMap::new(),
             windows: HashMap::new(),
@@ -100,7 +123,7 @@ impl FragmentLookahead {
         open: &mut OpenSegment<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Arc<Relevant>, ExtractError> {
-        let Some((first, last)) = self.spans.get(number).copied().flatten() else {
+        let Some((first, last)) = self.segments.get(number).and_then(|facts| facts.span) else {
             return Ok(Arc::default());
         };
         self.forget_before(first);
@@ -138,7 +161,7 @@ impl FragmentLookahead {
         if later_views.count_ones() > 1 && !relevant.is_empty() {
             for &other in &near {
                 let nested = self.nested_of(other, open, stop)?;
-                if let Some(span) = self.spans[other] {
+                if let Some(span) = self.segments[other].span {
                     relevant.join(&nested.outside(&relevant, span));
                 }
             }
@@ -153,9 +176,10 @@ impl FragmentLookahead {
             return;
         }
         self.forgotten_to = first;
-        let spans = &self.spans;
+        let segments = &self.segments;
         self.scouted.retain(|&number, _| {
-            spans[number].is_some_and(|(_, last)| last.ns().saturating_add(2 * NEAR_NS) >= first.ns())
+            let span = segments[number].span;
+            span.is_some_and(|(_, last)| last.ns().saturating_add(2 * NEAR_NS) >= first.ns())
         });
         self.windows.retain(|window, _| window.to >= first.ns());
     }
@@ -166,11 +190,15 @@ impl FragmentLookahead {
         let to = last.ns().saturating_add(NEAR_NS);
         let begun = self.by_first.partition_point(|(first, ..)| first.ns() <= to);
         let near = self.by_first[..begun].iter().rev().take_while(|(.., latest)| latest.ns() >= from);
-        let ends_behind = |number: &usize| self.spans[*number].is_some_and(|(_, last)| last.ns() >= from);
+        let ends_behind =
+            |number: &usize| self.segments[*number].span.is_some_and(|(_, last)| last.ns() >= from);
         near.map(|(_, number, _)| *number).filter(ends_behind).collect()
     }
 
     fn later_views(&mut self, number: usize, open: &mut OpenSegment<'_>) -> Result<u8, ExtractError> {
+        if let Some(later_views) = self.segments[number].later_views {
+            return Ok(later_views);
+        }
         if let Some(scouted) = self.scouted.get(&number) {
             return Ok(scouted.later_views);
         }
@@ -178,7 +206,7 @@ impl FragmentLookahead {
             None => 0,
             Some(segment) => match &segment.index {
                 None => ALL_VIEWS,
-                Some(index) => later_views(index).unwrap_or(ALL_VIEWS),
+                Some(index) => index.later_views().unwrap_or(ALL_VIEWS),
             },
         };
         self.scouted.insert(number, Scouted { later_views, ..Scouted::default() });
@@ -195,8 +223,11 @@ impl FragmentLookahead {
         if let Some(Scouted { relevant: Some(relevant), .. }) = self.scouted.get(&number) {
             return Ok(Arc::clone(relevant));
         }
+        if self.segments[number].is_barren {
+            return Ok(Arc::default());
+        }
         let mut relevant = Relevant::default();
-        if let (Some(segment), Some((first, last))) = (open(number)?, self.spans[number])
+        if let (Some(segment), Some((first, last))) = (open(number)?, self.segments[number].span)
             && planner.link_type_verdict(segment.link_type) != LinkTypeVerdict::Nothing
         {
             let known = match &segment.index {
@@ -253,11 +284,11 @@ mod tests {
     #[test]
     fn near_is_what_can_hold_a_fragment_of_the_same_packet() {
         let at = |n: u64| Timestamp(n * NEAR_NS);
-        let span = |first, last| Some((at(first), at(last)));
+        let span = |first, last| SegmentFacts { span: Some((at(first), at(last))), ..SegmentFacts::none() };
         let lookahead = FragmentLookahead::new(vec![
             span(5, 6),
             span(0, 50),
-            None,
+            SegmentFacts::none(),
             span(8, 9),
             span(11, 12),
             span(20, 21),

@@ -24,18 +24,13 @@ pub(crate) struct Pair {
 impl Pair {
     /// Addresses of the innermost header of a flow's packets.
     pub(crate) fn innermost(template: &Template, flow: &Flow) -> Option<Self> {
-        Some(Self { view: innermost_view(template), source: flow.source?, destination: flow.destination? })
+        Some(Self { view: template.innermost_view(), source: flow.source?, destination: flow.destination? })
     }
 
     /// Addresses of the headers that carry the tunnels of a template.
     pub(crate) fn outer(template: &Template) -> impl Iterator<Item = Self> {
         template.outer_addresses().map(|(view, source, destination)| Self { view, source, destination })
     }
-}
-
-/// The number of a template's innermost view.
-pub(crate) fn innermost_view(template: &Template) -> u8 {
-    u8::try_from(template.views.len().saturating_sub(1)).unwrap_or(u8::MAX)
 }
 
 /// First and last instant, both included.

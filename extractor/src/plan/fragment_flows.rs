@@ -3,16 +3,14 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
-use netrewind_index::{
-    Constraint, Flow, FlowCursor, Index, IndexError, IndexLimits, KeyConstraint, KeyField, Template,
-};
+use netrewind_index::{Constraint, Flow, FlowCursor, Index, IndexError, KeyConstraint, KeyField, Template};
 use netrewind_packet::Shape;
 use netrewind_store::{Map, Timestamp};
 
 use super::flow_judge::{FLOW_COST_BYTES, FLOWS_BETWEEN_QUESTIONS, FlowJudge, PlanError, Templates};
 use super::runs::GranuleSet;
 use crate::answer::Estimate;
-use crate::fragments::{Nested, Pair, Relevant, can_be_later, innermost_view};
+use crate::fragments::{Nested, Pair, Relevant, can_be_later};
 use netrewind_filter::Verdict;
 
 /// Limit on addresses that are looked up; with more, flows are scanned.
@@ -22,15 +20,6 @@ const TERMS_MAX: usize = 256;
 type VisitFragments<'v> =
     dyn FnMut(&mut FlowCursor<'_, Map>, u32, &Flow, &mut Templates<'_>) -> Result<(), IndexError> + 'v;
 
-/// Bits of the views in which a segment can have later fragments.
-pub(crate) fn later_views(index: &Index<Map>) -> Result<u8, IndexError> {
-    if has_packets_without_key(index)? {
-        return Ok(u8::MAX);
-    }
-    let later = index.templates()?.iter().filter(|template| template.is_later_fragment());
-    Ok(later.fold(0, |views, template| views | 1 << innermost_view(template)))
-}
-
 /// The fragments of a segment that the filter may accept.
 pub(crate) fn relevant_fragments(
     judge: &mut FlowJudge<'_>,
@@ -38,7 +27,7 @@ pub(crate) fn relevant_fragments(
     stop: &dyn Fn() -> bool,
 ) -> Result<Relevant, PlanError> {
     let mut relevant = Relevant::default();
-    let lost_keys = has_packets_without_key(index)?;
+    let lost_keys = index.has_packets_without_key()?;
     let mut templates = judge.judge_templates(index)?;
     let of_index = templates.templates;
     let walked =
@@ -59,7 +48,7 @@ pub(crate) fn relevant_fragments(
 
 /// The packets of a segment that are fragments outside and later fragments inside.
 pub(crate) fn nested_fragments(index: &Index<Map>, stop: &dyn Fn() -> bool) -> Result<Nested, PlanError> {
-    if has_packets_without_key(index)? {
+    if index.has_packets_without_key()? {
         return Ok(Nested::unknown());
     }
     let mut nested = Nested::default();
@@ -144,7 +133,7 @@ fn for_each_fragment_flow(
     visit: &mut VisitFragments<'_>,
 ) -> Result<bool, PlanError> {
     let (index, of_index) = (templates.index, templates.templates);
-    let lost_keys = has_packets_without_key(index)?;
+    let lost_keys = index.has_packets_without_key()?;
     let FragmentTemplates { mut walked, looked_up, mut terms } =
         FragmentTemplates::new(index, relevant, lost_keys)?;
     if terms.len() > TERMS_MAX {
@@ -218,7 +207,7 @@ impl FragmentTemplates {
                 Shape::Ipv4 { .. } => pair.source.is_ipv4(),
                 Shape::Ipv6 { .. } => pair.source.is_ipv6(),
             };
-            is_of_family && pair.view == innermost_view(template)
+            is_of_family && pair.view == template.innermost_view()
         };
         let is_looked_up = |(template, walked): (&Template, &bool)| {
             !walked && pairs.iter().any(|pair| is_found(template, pair))
@@ -246,12 +235,6 @@ fn add(relevant: &mut Relevant, template: &Template, flow: &Flow, lost_keys: boo
     }
     let pairs = Pair::outer(template).chain(Pair::innermost(template, flow));
     pairs.for_each(|pair| relevant.add(pair, flow.first, flow.last));
-}
-
-/// True if packets may be counted in flows of unknown addresses, because there were too many flows or templates.
-fn has_packets_without_key(index: &Index<Map>) -> Result<bool, IndexError> {
-    Ok(index.flow_count() >= IndexLimits::default().flows_max
-        || index.templates()?.iter().any(Template::is_opaque))
 }
 
 /// The granules with packets of the times at which fragments are relevant.

@@ -1,6 +1,6 @@
 //! Templates and flows as the filter sees them: abstract packets of the selected views.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ use netrewind_filter::{AbstractPacket, Conjunction, Demand, Term, TermField, Ter
 
 /// Maximum number of templates whose judgement is remembered from segment to segment.
 const REMEMBERED_TEMPLATES_MAX: usize = 1 << 14;
+/// Maximum number of alternatives that are looked up in the index of an hour; with more, its segments are all possible.
+const ALTERNATIVES_MAX: usize = 1 << 12;
 
 /// Verdicts on packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(crate) struct Judged {
     pub(crate) looked_at: Verdict,
     /// Key terms required for its flows to be examined, if there are few enough to look up; `None` if any key may match.
     pub(crate) demands: Option<Demands>,
+    /// The same as alternatives, each of terms that hold together; `None` if any key may match, or if there are too many.
+    pub(crate) alternatives: Option<Arc<Alternatives>>,
     /// True if addresses are of IPv6.
     pub(crate) is_ipv6: bool,
     /// Verdict of the demands on tunnels.
@@ -42,6 +46,9 @@ pub(crate) struct Judged {
     /// Judgement by expression.
     expressions: Vec<JudgedExpression>,
 }
+
+/// Requirements on a key, one of which it has to meet: all terms of it.
+pub(crate) type Alternatives = Vec<Vec<indexer::KeyConstraint>>;
 
 /// Requirements on a key.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +73,8 @@ struct JudgedView {
     view: TemplateView,
     verdict: Verdict,
     demands: Option<Demands>,
+    /// See [`Judged::alternatives`].
+    alternatives: Alternatives,
     packet: AbstractPacket,
     tcp_flags: Option<usize>,
 }
@@ -91,10 +100,13 @@ impl Judged {
         let is_restricted = expressions.len() > 1;
         let deciding = expressions.iter().skip(usize::from(is_restricted));
         let demands = deciding.filter_map(JudgedExpression::demands);
+        let (demands, alternatives) =
+            demands.max_by_key(|(demands, _)| least_selectivity(&demands.terms)).unzip();
         Self {
             verdicts,
             looked_at: if is_restricted { verdicts.joined } else { verdicts.all },
-            demands: demands.max_by_key(|demands| least_selectivity(&demands.terms)),
+            demands,
+            alternatives: alternatives.filter(|all| all.len() <= ALTERNATIVES_MAX).map(Arc::new),
             is_ipv6: matches!(template.shape, Shape::Ipv6 { .. }),
             of_tunnels,
             expressions,
@@ -160,18 +172,19 @@ impl JudgedExpression {
         if self.verdict == Verdict::Maybe && self.views.is_some() { verdict } else { self.verdict }
     }
 
-    fn demands(&self) -> Option<Demands> {
+    fn demands(&self) -> Option<(Demands, Alternatives)> {
         if self.verdict == Verdict::Maybe { self.views.as_deref().and_then(demands_of_any) } else { None }
     }
 }
 
 /// Requirements on a key for one of the views to be accepted.
-fn demands_of_any(views: &[JudgedView]) -> Option<Demands> {
-    let mut all = Demands::none();
+fn demands_of_any(views: &[JudgedView]) -> Option<(Demands, Alternatives)> {
+    let (mut all, mut alternatives) = (Demands::none(), Alternatives::new());
     for view in views.iter().filter(|view| view.verdict != Verdict::Never) {
         all.join(view.demands.as_ref()?);
+        alternatives.extend_from_slice(&view.alternatives);
     }
-    Some(all)
+    Some((all, alternatives))
 }
 
 impl Demands {
@@ -212,7 +225,8 @@ impl JudgedView {
         let mut packet = AbstractPacket::new();
         fill(&mut packet, template, description, &view);
         let tcp_flags = template.tcp_flags_offset().and_then(|offset| view.place(offset));
-        let mut judged = Self { view, verdict: Verdict::Maybe, demands: None, packet, tcp_flags };
+        let (demands, alternatives) = (None, Alternatives::new());
+        let mut judged = Self { view, verdict: Verdict::Maybe, demands, alternatives, packet, tcp_flags };
         judged.conclude(expression.choice(view.link_type));
         judged
     }
@@ -227,7 +241,11 @@ impl JudgedView {
                     match program.terms(&self.packet) {
                         Terms::Unconstrained => {}
                         Terms::AnyOf(none) if none.is_empty() => self.verdict = Verdict::Never,
-                        Terms::AnyOf(some) => self.demands = Demands::of(&some),
+                        Terms::AnyOf(some) => {
+                            self.demands = Demands::of(&some);
+                            self.alternatives =
+                                some.iter().map(|terms| terms.iter().map(index_term).collect()).collect();
+                        }
                     }
                 }
             }
@@ -362,18 +380,30 @@ fn index_term(term: &Term) -> indexer::KeyConstraint {
 
 /// Judgements by template: the same templates come back in every segment.
 #[derive(Debug, Default)]
-pub(crate) struct Judgements(HashMap<Template, Arc<Judged>, RandomState>);
+pub(crate) struct Judgements {
+    judged: HashMap<Template, Arc<Judged>, RandomState>,
+    /// The alternatives of the filter: many templates have the same.
+    alternatives: HashSet<Arc<Alternatives>, RandomState>,
+}
 
 impl Judgements {
     pub(crate) fn of(&mut self, template: &Template, filters: &QueryFilter) -> Arc<Judged> {
-        if let Some(judged) = self.0.get(template) {
+        if let Some(judged) = self.judged.get(template) {
             return Arc::clone(judged);
         }
-        if self.0.len() >= REMEMBERED_TEMPLATES_MAX {
-            self.0.clear();
+        if self.judged.len() >= REMEMBERED_TEMPLATES_MAX {
+            self.judged.clear();
+            self.alternatives.clear();
         }
-        let judged = Arc::new(Judged::new(template, filters));
-        self.0.insert(template.clone(), Arc::clone(&judged));
+        let mut judged = Judged::new(template, filters);
+        if let Some(alternatives) = &mut judged.alternatives
+            && let Some(known) = self.alternatives.get(alternatives)
+        {
+            *alternatives = Arc::clone(known);
+        }
+        self.alternatives.extend(judged.alternatives.clone());
+        let judged = Arc::new(judged);
+        self.judged.insert(template.clone(), Arc::clone(&judged));
         judged
     }
 }

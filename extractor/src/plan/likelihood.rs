@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use netrewind_index::{Index, Template};
 
 use super::flow_judge::{FlowJudge, PlanError};
+use super::query_filter::{FilterExpression, QueryFilter};
 use super::selection::ViewSelection;
 use super::template_views::template_views;
 use crate::fragments::can_be_later;
@@ -32,9 +33,7 @@ pub(crate) fn likelihood(
 ) -> Result<Likelihood, PlanError> {
     let mut templates = judge.judge_templates(index)?;
     let mut before = asked.judge_templates(index)?;
-    let look = |judge: &FlowJudge<'_>| judge.filters.expressions().first().map(|own| own.selection());
-    let (Some(ours), Some(theirs)) = (look(judge), look(asked)) else { return Ok(Likelihood::No) };
-    if !templates.leave_only(|template| looks_different(template, ours, theirs)) {
+    if !templates.leave_only(|template| looks_different(template, judge.filters, asked.filters)) {
         return Ok(Likelihood::No);
     }
     let (range, links, asked_filters) = (judge.range, judge.filters.link_fragments(), asked.filters);
@@ -57,11 +56,13 @@ pub(crate) fn likelihood(
     Ok(found)
 }
 
-/// True if packets of a template look different, or may do so.
-fn looks_different(template: &Template, one: ViewSelection, other: ViewSelection) -> bool {
+/// True if packets of a template look different to the queries' own filters, or may do so.
+pub(crate) fn looks_different(template: &Template, ours: &QueryFilter, theirs: &QueryFilter) -> bool {
+    let look = |filters: &QueryFilter| filters.expressions().first().map(FilterExpression::selection);
+    let (Some(one), Some(other)) = (look(ours), look(theirs)) else { return false };
     let mut description = netrewind_index::Description::default();
     template.describe_any(&mut description);
-    let views = |selection| template_views(selection, template, &description);
+    let views = |selection: ViewSelection| template_views(selection, template, &description);
     match (views(one), views(other)) {
         (Some(one), Some(other)) => one != other,
         _ => true,

@@ -11,7 +11,7 @@ use netrewind_index::IndexError;
 use crate::answer::Estimate;
 use crate::answer::completeness::RejectedIndex;
 use crate::flows::Chosen;
-use crate::fragments::{FragmentLookahead, Relevant};
+use crate::fragments::{FragmentLookahead, Relevant, SegmentFacts};
 use crate::plan::flow_judge::PlanError;
 use crate::plan::planner::Planner;
 use crate::plan::query_filter::QueryFilter;
@@ -98,8 +98,11 @@ impl<'q> RunQueue<'q> {
             let (at, _) = segment.bounds?;
             Some(Reverse((place(segment, at, 0), number, QueueStep::Plan)))
         };
-        let spans = || segments.iter().map(|segment| segment.as_ref().and_then(|segment| segment.bounds));
-        let lookahead = filters.link_fragments().then(|| FragmentLookahead::new(spans().collect()));
+        let facts = |segment: &Option<Arc<Segment>>| {
+            segment.as_ref().map_or_else(SegmentFacts::none, |segment| SegmentFacts::of(segment))
+        };
+        let facts = || segments.iter().map(facts).collect();
+        let lookahead = filters.link_fragments().then(|| FragmentLookahead::new(facts()));
         Self {
             next: segments.iter().enumerate().filter_map(first).collect(),
             lookahead,
@@ -134,6 +137,10 @@ impl<'q> RunQueue<'q> {
             }
             let Some(segment) = self.segments.get(number).cloned().flatten() else { continue };
             match step {
+                QueueStep::Plan if segment.is_barren && self.relevant(number, stop)?.is_empty() => {
+                    self.report.segments_planned += 1;
+                    self.segments[number] = None;
+                }
                 QueueStep::Plan => {
                     let Some(mut segment) = self.held(number, segment)? else { continue };
                     let (mut runs, mut links) = self.plan(number, &segment, stop)?;

@@ -7,6 +7,7 @@ use netrewind_index::{Index, IndexError};
 use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::{LOST_PAGES, LinkType, Map, Medium, SegmentName, Timestamp};
 
+use super::hour_cache::HourPlace;
 use super::scan::{Scan, damage_at};
 use crate::answer::completeness::{RejectedIndex, Unreadable};
 
@@ -29,6 +30,10 @@ pub(crate) struct Segment {
     pub(crate) begin: u64,
     /// Bounds of its timestamps; absent until a walk gives them.
     pub(crate) bounds: Option<(Timestamp, Timestamp)>,
+    /// Its place in the index of its hour, if that speaks of it.
+    pub(crate) hour: Option<HourPlace>,
+    /// True if the index of its hour tells that the answer has no packet of it.
+    pub(crate) is_barren: bool,
     /// Number of its packets' interface among the query's interfaces.
     pub(crate) interface: u32,
     /// See [`Self::is_plain`].
@@ -73,6 +78,8 @@ impl Segment {
             index: None,
             begin: 0,
             bounds: None,
+            hour: None,
+            is_barren: false,
             interface: 0,
             plain: Arc::default(),
             is_held: false,
@@ -80,6 +87,15 @@ impl Segment {
             is_released: false,
             indexed_bytes: 0,
         }
+    }
+
+    /// A sealed segment of which the index of its hour tells all that is needed before it is read: it is released from the start.
+    /// `None` if it has no packets.
+    pub(super) fn of_hour(name: SegmentName, ordinal: u32, place: HourPlace) -> Option<Self> {
+        let facts = *place.facts().filter(|facts| facts.records > 0)?;
+        let segment = Self::new(name, ordinal, facts.link_type, Medium::default());
+        let bounds = Some((facts.first, facts.last));
+        Some(Self { bounds, hour: Some(place), is_released: true, ..segment })
     }
 
     /// A sealed segment with its index.
@@ -104,6 +120,16 @@ impl Segment {
             self.medium = Medium::default();
             self.is_released = true;
         }
+    }
+
+    /// True if an index that belongs to it tells its flows.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.index.is_some() || self.hour.is_some()
+    }
+
+    /// Bits of the views in which it can have later fragments, as far as known without opening it.
+    pub(crate) fn later_views(&self) -> Option<u8> {
+        self.hour.as_ref().and_then(HourPlace::facts).map(|facts| facts.later_views)
     }
 
     pub(crate) fn is_released(&self) -> bool {
@@ -160,6 +186,6 @@ impl Segment {
     pub(crate) fn before_lost_pages(&self) -> Option<Self> {
         let lost = self.medium.first_lost(0..self.medium.bytes())?;
         let medium = self.medium.front(lost);
-        Some(Self { medium, index: None, plain: Arc::default(), ..*self })
+        Some(Self { medium, index: None, hour: None, plain: Arc::default(), ..*self })
     }
 }

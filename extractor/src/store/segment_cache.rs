@@ -15,6 +15,7 @@ use netrewind_store::store::Watcher;
 use netrewind_store::{Map, Medium, SegmentName, SegmentState, Store, locked};
 
 use crate::answer::completeness::{Damage, identity_damage};
+use crate::store::hour_cache::{HourCache, HourPlace, KnownHours};
 use crate::store::opening::{MappedSegment, open_medium};
 use crate::store::segment::{Opened, Opening, Segment};
 
@@ -35,6 +36,7 @@ pub(crate) struct SegmentCache {
     ports: TunnelPorts,
     watcher: Mutex<Watcher>,
     kept: Mutex<BTreeMap<SegmentName, CachedSegment>>,
+    hours: HourCache,
     kept_max: usize,
     evictions: AtomicU32,
 }
@@ -54,6 +56,8 @@ struct CachedSegment {
 pub(crate) enum Mapped {
     /// It stands opened, and has been checked.
     Kept(Segment),
+    /// The index of its hour has been checked, and tells all that is needed; `None` if that is that it has no packets.
+    OfHour(Option<Box<Segment>>),
     New(MappedSegment),
 }
 
@@ -64,7 +68,15 @@ impl SegmentCache {
         let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();
         let kept_max = held_max.min(KEPT_MAX);
         let watcher = Mutex::new(Watcher::new(&store));
-        Self { store, ports, watcher, kept: Mutex::default(), kept_max, evictions: AtomicU32::new(0) }
+        Self {
+            store,
+            ports,
+            watcher,
+            kept: Mutex::default(),
+            hours: HourCache::default(),
+            kept_max,
+            evictions: AtomicU32::new(0),
+        }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -74,6 +86,24 @@ impl SegmentCache {
     /// Opens a segment, and its index if `use_index`.
     pub(crate) fn open(&self, name: SegmentName, ordinal: u32, use_index: bool) -> Opening {
         self.map(name, ordinal, use_index).map_or(Opening::Nothing, |mapped| self.check(mapped))
+    }
+
+    /// The indexes of the hours of listed segments, which ascend, as far as there are some.
+    pub(crate) fn hours_of(&self, listed: &[(SegmentName, SegmentState)], helpers: usize) -> KnownHours {
+        let is_sealed = |(_, state): &&(SegmentName, SegmentState)| *state == SegmentState::Sealed;
+        let sealed: Vec<SegmentName> = listed.iter().filter(is_sealed).map(|(name, _)| *name).collect();
+        self.hours.hours_of(
+            &self.store,
+            &self.ports,
+            &sealed,
+            self.evictions.load(Ordering::Relaxed),
+            helpers,
+        )
+    }
+
+    /// A segment of which its hour tells enough.
+    pub(crate) fn of_hour(&self, name: SegmentName, ordinal: u32, place: HourPlace) -> Mapped {
+        Mapped::OfHour(Segment::of_hour(name, ordinal, place).map(Box::new))
     }
 
     /// Maps a segment, to be checked later; `None` where it is gone.
@@ -88,6 +118,9 @@ impl SegmentCache {
     pub(crate) fn check(&self, mapped: Mapped) -> Opening {
         let opening = match mapped {
             Mapped::Kept(segment) => return Opening::Ready(Box::new(segment), None),
+            Mapped::OfHour(segment) => {
+                return segment.map_or(Opening::Nothing, |segment| Opening::Ready(segment, None));
+            }
             Mapped::New(mapped) => mapped.check(&self.ports),
         };
         if let Opening::Ready(segment, _) = &opening
@@ -183,6 +216,7 @@ impl SegmentCache {
             true => self.lock().keys().copied().collect(),
             false => Vec::new(),
         };
+        self.hours.evict(now);
         let gone: Vec<_> = names.into_iter().filter(|name| !self.store.has_index(name)).collect();
         let mut all = self.lock();
         gone.iter().for_each(|name| drop(all.remove(name)));

@@ -11,6 +11,8 @@ use netrewind_store::{LinkType, SegmentName, SegmentState, Timestamp, locked};
 use crate::answer::completeness::{Damage, RejectedIndex};
 use crate::answer::control::Control;
 use crate::history::timeline::RecordingTimeline;
+use crate::plan::hour_judge::HourJudge;
+use crate::store::hour_cache::KnownHours;
 use crate::store::scan_cache::ScanCache;
 use crate::store::segment::{Opening, Segment};
 use crate::store::segment_cache::SegmentCache;
@@ -74,6 +76,10 @@ impl Snapshot {
         let Workers { helpers, held_max } = workers;
         let (mut listed, damaged) = segment_cache.listed();
         listed.retain(|(name, state)| is_wanted(name, *state));
+        let hours = match query.use_index {
+            true => segment_cache.hours_of(&listed, helpers),
+            false => KnownHours::default(),
+        };
         let names = Vec::with_capacity(listed.len());
         let mut snapshot = Self { names, damaged, ..Self::default() };
         let mut unbounded = 0;
@@ -84,10 +90,14 @@ impl Snapshot {
                 if control.cancelled() {
                     return Err(ExtractError::Cancelled);
                 }
+                let found = match hours.place_of(name) {
+                    Some(place) => Some(segment_cache.of_hour(*name, ordinal, place)),
+                    None => segment_cache.map(*name, ordinal, query.use_index),
+                };
                 // One that has expired since it was listed is not there.
-                if let Some(files) = segment_cache.map(*name, ordinal, query.use_index) {
+                if let Some(found) = found {
                     snapshot.names.push(*name);
-                    mapped.push(files);
+                    mapped.push(found);
                 }
             }
             for opening in mapped.into_iter().map(|mapped| segment_cache.check(mapped)) {
@@ -172,6 +182,42 @@ impl Snapshot {
                 self.unreadable.push(Unreadable { segment: segment.name, offset: bytes, reason });
             }
         }
+    }
+
+    /// Opens the segments of which so far only their hours have told, unless these tell that the answer has no packet of them.
+    pub(crate) fn open_possible(
+        &mut self,
+        segment_cache: &SegmentCache,
+        mut judge: HourJudge<'_>,
+        held_max: usize,
+        control: &dyn Control,
+    ) -> Result<(), ExtractError> {
+        let of_hours = self.segments.iter_mut().chain(&mut self.beside);
+        let mut possible: Vec<&mut Segment> = Vec::new();
+        for segment in of_hours.filter(|segment| segment.hour.is_some()) {
+            segment.is_barren = !judge.may_have_packets(segment);
+            if !segment.is_barren && self.held + possible.len() < held_max {
+                possible.push(segment);
+            }
+        }
+        for part in possible.chunks_mut(MAPPED_AHEAD) {
+            if control.cancelled() {
+                return Err(ExtractError::Cancelled);
+            }
+            let map = |segment: &&mut Segment| segment_cache.map(segment.name, segment.ordinal, true);
+            let mapped: Vec<_> = part.iter().map(map).collect();
+            for (segment, mapped) in part.iter_mut().zip(mapped) {
+                // What has changed since its hour was checked is found, and told, when it is read.
+                if let Some(Opening::Ready(opened, None)) = mapped.map(|mapped| segment_cache.check(mapped))
+                    && opened.bounds == segment.bounds
+                {
+                    let interface = segment.interface;
+                    **segment = Segment { interface, is_held: true, ..*opened };
+                    self.held += 1;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The earliest timestamp kept.

@@ -12,6 +12,10 @@ use netrewind_extractor::flows::{Conversation, FlowQuery, LIMIT_MAX, SummaryQuer
 use netrewind_extractor::{
     Answer, AnswerPacket, ExtractError, Extractor, NoControl, Options, Query, Sink, SinkError,
 };
+use netrewind_index::{HourBuilder, Index};
+use netrewind_packet::tunnel::TunnelPorts;
+use netrewind_store::catalog::Hour;
+use netrewind_store::store::HourFiles;
 use netrewind_store::{
     LinkType, Mark, PcapWriter, RecordHeader, RecordReader, SegmentName, Store, Timestamp,
 };
@@ -98,7 +102,42 @@ impl TestStore {
         self.segments.push((name, packets));
     }
 
+    /// An extractor, which finds the indexes of hours.
     pub fn extractor(&self) -> Extractor {
+        self.write_hours();
+        self.extractor_as_it_is()
+    }
+
+    /// Writes the index of each hour, of the segments whose indexes fit.
+    pub fn write_hours(&self) {
+        let ports = TunnelPorts::written(&self.store.identity().tunnel_ports).unwrap();
+        let mut names: Vec<SegmentName> = self.segments.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        let hour_of = |name: &SegmentName| Hour::of(name.opened);
+        for names in names.chunk_by(|one, next| hour_of(one) == hour_of(next)) {
+            let hour = hour_of(&names[0]);
+            let Some(day) = HourFiles::of(&self.store).day(hour) else { continue };
+            let mut builder = HourBuilder::new(hour, &ports);
+            for name in names {
+                let Some(stamps) = day.stamps(name) else { continue };
+                let (Ok(segment), Ok(index)) =
+                    (fs::read(self.store.sealed_path(name)), fs::read(self.store.index_path(name)))
+                else {
+                    continue;
+                };
+                let Ok(index) = Index::open(index) else { continue };
+                let fits = index.matches_segment(&segment).and_then(|()| index.matches_ports(&ports));
+                if fits.and_then(|()| index.verify()).is_ok() {
+                    builder.add(*name, stamps, &index).unwrap();
+                }
+            }
+            HourFiles::of(&self.store).write(hour, &builder.finish()).unwrap();
+        }
+    }
+
+    /// An extractor over what there is.
+    pub fn extractor_as_it_is(&self) -> Extractor {
         Extractor::new(self.store.clone(), Options { helpers: 1, ..Options::default() })
     }
 
