@@ -47,6 +47,10 @@ pub(super) const NOTHING_DROPPED: &str = "\"dropped\":{}";
 const SINCE_PREFIX: &str = "\"since\":\"";
 const SINCE_BYTES: usize = SINCE_PREFIX.len() + "2026-11-22T09:31:01.628448290Z\"".len();
 
+/// Text before the time of a line that covers no more than a second, and bytes from there to its end.
+const AT_PREFIX: &str = ",\"at\":\"";
+const AT_BYTES: usize = AT_PREFIX.len() + "2026-11-22T09:31:01.628448290Z\"}".len();
+
 /// The longest line that is read; netrewind writes no longer ones.
 pub(super) const LINE_BYTES_MAX: u64 = 64 << 10;
 
@@ -111,6 +115,11 @@ impl<'a> RawLine<'a> {
     /// The fields of a second in which nothing was dropped, read without parsing the rest; `None` for any other line, and for one
     /// that another version may have written.
     pub fn quiet_second(&self) -> Option<QuietSecond> {
+        if self.is_text
+            && let Some(second) = self.usual_second()
+        {
+            return Some(second);
+        }
         if !self.is_uneventful() {
             return None;
         }
@@ -119,9 +128,22 @@ impl<'a> RawLine<'a> {
         let (received, _) = rest.strip_prefix("\"received\":")?.split_once(',')?;
         let (lane, received) = (lane.parse().ok()?, received.parse().ok()?);
         let (before, at) = (self.text.rsplit_once(",\"at\":\"")?.0, self.at()?.parse().ok()?);
-        let is_longer = before.len().checked_sub(SINCE_BYTES).and_then(|at| before.get(at..));
-        let is_longer = is_longer.is_some_and(|end| end.starts_with(SINCE_PREFIX));
-        (!is_longer).then_some(QuietSecond { lane, received, at })
+        (!has_start(before)).then_some(QuietSecond { lane, received, at })
+    }
+
+    /// The same for a line whose fields are in the order in which they are written: almost all lines of a logbook.
+    fn usual_second(&self) -> Option<QuietSecond> {
+        let field = |text: &'a str, name: &str| text.strip_prefix(name)?.split_once(',');
+        let rest = self.text.strip_prefix(SECOND_PREFIX)?.strip_prefix(',')?;
+        let (lane, rest) = field(rest, "\"lane\":")?;
+        let (received, rest) = field(rest, "\"received\":")?;
+        let (_, rest) = field(rest, "\"written\":")?;
+        let rest = rest.strip_prefix(NOTHING_DROPPED)?.strip_prefix(',')?;
+        let (before, at) = rest.split_at_checked(rest.len().checked_sub(AT_BYTES)?)?;
+        let at = at.strip_prefix(AT_PREFIX)?.strip_suffix("\"}")?;
+        let second =
+            QuietSecond { lane: lane.parse().ok()?, received: received.parse().ok()?, at: at.parse().ok()? };
+        (!has_start(before)).then_some(second)
     }
 
     /// Time of the line, as written: its text sorts by time, and compares with what [`Timestamp`] displays.
@@ -143,6 +165,18 @@ impl<'a> RawLine<'a> {
             _ => unreadable(),
         }
     }
+}
+
+/// The text of a line, with what is no text replaced.
+fn text_of(line: &[u8]) -> Cow<'_, str> {
+    // Faster than looking for what is to be replaced.
+    std::str::from_utf8(line).map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed)
+}
+
+/// True if a line whose text before its time is this covers more than a second.
+fn has_start(before: &str) -> bool {
+    let end = before.len().checked_sub(SINCE_BYTES).and_then(|at| before.get(at..));
+    end.is_some_and(|end| end.starts_with(SINCE_PREFIX))
 }
 
 /// Calls `visit` for each line of the days from `from` to `to` (both included), in order. Seconds in which nothing was dropped
@@ -195,7 +229,7 @@ pub fn read_day(
         if read == 0 || (part == DayExcerpt::Head && bytes > wanted && !line.ends_with(b"\n")) {
             return Ok(());
         }
-        let text = String::from_utf8_lossy(&line);
+        let text = text_of(&line);
         let raw = RawLine::of(&text, matches!(text, Cow::Borrowed(_)));
         if !raw.text.is_empty() && !std::mem::take(&mut is_cut) {
             visit(raw);
@@ -221,7 +255,7 @@ pub fn read_day_from(
         line.clear();
         let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)? as u64;
         let is_whole = line.ends_with(b"\n") || read == LINE_BYTES_MAX;
-        let text = String::from_utf8_lossy(&line);
+        let text = text_of(&line);
         let raw = RawLine::of(&text, matches!(text, Cow::Borrowed(_)));
         if !raw.text.is_empty() {
             visit(raw, is_whole);
