@@ -1,5 +1,7 @@
 //! First stage of a query: opens the segments of the store, and for flows the catalog's hours.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::engine::Engine;
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
@@ -23,8 +25,18 @@ impl<'q> OpenedQuery<'q> {
         query: &'q Query,
         control: &dyn Control,
     ) -> Result<Self, ExtractError> {
-        let Engine { segment_cache, scans, workers, .. } = engine;
-        let snapshot = Snapshot::take(segment_cache, query, scans, *workers, control)?;
+        let Engine { segment_cache, scans, workers, logbook_cache, .. } = engine;
+        let take = || Snapshot::take(segment_cache, query, scans, *workers, control);
+        // The first query of a process reads days of the logbook, meanwhile.
+        let stop = AtomicBool::new(false);
+        let reads_ahead = workers.helpers > 0 && logbook_cache.is_empty();
+        let snapshot = match reads_ahead {
+            false => take()?,
+            true => std::thread::scope(|scope| {
+                scope.spawn(|| logbook_cache.read_ahead(engine.store(), query.range(), &stop));
+                take().inspect_err(|_| stop.store(true, Ordering::Relaxed))
+            })?,
+        };
         Ok(Self { engine, query, snapshot, hours: CatalogHours::default() })
     }
 

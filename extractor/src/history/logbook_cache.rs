@@ -4,10 +4,13 @@
 //! gone, is dropped from the cache.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use netrewind_store::logbook::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read_day, read_day_from};
-use netrewind_store::{Store, StoreError, locked};
+use netrewind_store::{Store, StoreError, Timestamp, locked};
+
+use crate::query::TimeRange;
 
 /// Limit on cached lines, 24 bytes each: those of 24 lanes' days. Beyond it, the oldest days are dropped.
 const LINES_MAX: usize = 1 << 21;
@@ -83,6 +86,23 @@ impl Days {
         Ok(())
     }
 
+    /// Reads the days of a range ahead, if none has been read before: a query needs them once its segments are known. Ends early when
+    /// `stop` is set.
+    pub(crate) fn read_ahead(&self, store: &Store, range: TimeRange, stop: &AtomicBool) {
+        let (first, last) = (range.from.date(), range.end().unwrap_or(Timestamp::MAX).date());
+        // What cannot be read is told when it is needed.
+        for date in store.logbook_dates().unwrap_or_default() {
+            if first <= date && date <= last && !stop.load(Ordering::Relaxed) {
+                let _ = self.visit(store, &date, DayExcerpt::Whole, &mut |_, _| {});
+            }
+        }
+    }
+
+    /// True if no day has been read.
+    pub(crate) fn is_empty(&self) -> bool {
+        locked(&self.0).is_empty()
+    }
+
     /// Enforces the limit, except for the lines of the day that was just read.
     fn forget_others(&self, date: &str, mut lines: usize) {
         let mut days = locked(&self.0);
@@ -118,8 +138,6 @@ impl Day {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-
-    use netrewind_store::Timestamp;
 
     use super::*;
 
