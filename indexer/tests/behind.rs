@@ -13,7 +13,7 @@ use netrewind_catalog::build::Catalogued;
 use netrewind_catalog::condition::CatalogRecord;
 use netrewind_catalog::expiry::CatalogLimits;
 use netrewind_indexer::index_writer::{self, IndexState};
-use netrewind_indexer::{HourSource, Indexer, Workplace};
+use netrewind_indexer::{HourSource, Indexer, Workplace, hour_writer};
 use netrewind_sim::{SimFiles, SimThreads};
 use netrewind_store::catalog::{CATALOG_VERSION, CataloguedSegment, Hour, Manifest};
 use netrewind_store::clock::{Clock, ManualClock};
@@ -22,7 +22,7 @@ use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::logbook::{self, LogbookLine};
 use netrewind_store::room::Room;
 use netrewind_store::sink::{SegmentEnd, SegmentStart};
-use netrewind_store::store::{CatalogFolder, ListedSegment};
+use netrewind_store::store::{CatalogFolder, HourFiles, ListedSegment};
 use netrewind_store::{Event, LinkType, Logbook, PcapWriter, RecordHeader, SegmentName, Store, Timestamp};
 
 const OPENED: Timestamp = Timestamp(1_795_339_861_000_000_005);
@@ -188,6 +188,53 @@ impl HourSource for Emptied {
         };
         Ok(Catalogued { manifest, rollup: None })
     }
+}
+
+/// A recording's work whose catalog always fails, with room or without.
+fn without_catalog(rig: &Rig, names: Vec<SegmentName>, room: bool) -> Indexer {
+    let hours = Emptied { failures: AtomicUsize::new(usize::MAX), made: Arc::default() };
+    let indexer = Indexer::start(rig.place.clone(), names).unwrap();
+    let mut indexer = indexer.with_catalog(LIMITS, Box::new(hours)).unwrap();
+    let room: Arc<dyn Room> = Arc::new(Endless(room));
+    drop(indexer.sink(&room));
+    indexer
+}
+
+#[test]
+fn an_hour_is_indexed_when_it_is_over_and_again_when_it_has_other_segments() {
+    let rig = in_memory();
+    let hour = Hour::of(OPENED);
+    let is_current = || {
+        let segments = ListedSegment::all(&rig.store).unwrap();
+        hour_writer::is_current(&rig.store, hour, &segments).unwrap()
+    };
+    seal(&rig.store, &name(0));
+    let indexer = without_catalog(&rig, vec![name(0)], true);
+    rig.run(Duration::from_secs(30));
+    assert!(is_current());
+    seal(&rig.store, &name(1));
+    rig.store.write_index(&name(1), &index_writer::build(&rig.store, &name(1)).unwrap()).unwrap();
+    assert!(!is_current());
+    rig.run(Duration::from_secs(3600));
+    assert!(is_current());
+    rig.store.remove(&name(0)).unwrap();
+    assert!(!is_current());
+    rig.run(Duration::from_secs(3600));
+    assert!(is_current());
+    let segments = ListedSegment::all(&rig.store).unwrap();
+    hour_writer::check(&rig.store, hour, &segments, rig.clock.now().wall).unwrap();
+    indexer.finish();
+}
+
+#[test]
+fn an_hour_without_room_has_no_index() {
+    let rig = in_memory();
+    seal(&rig.store, &name(0));
+    rig.store.write_index(&name(0), &index_writer::build(&rig.store, &name(0)).unwrap()).unwrap();
+    let indexer = without_catalog(&rig, Vec::new(), false);
+    rig.run(Duration::from_secs(3600));
+    assert!(HourFiles::of(&rig.store).hours().unwrap().is_empty());
+    indexer.finish();
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The keeper over stores in files.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, mpsc};
 
+use netrewind_store::catalog::Hour;
 use netrewind_store::clock::{ManualClock, Waker};
 use netrewind_store::room::Room;
-use netrewind_store::store::ListedSegment;
+use netrewind_store::store::{HourFiles, ListedSegment};
 use netrewind_store::turns::queue;
 use netrewind_store::{Event, Store};
 
@@ -48,6 +50,14 @@ fn the_budget_holds_before_anything_is_created() {
     for name in &names {
         std::fs::write(store.logbook_path(&name.date()), "{}\n").unwrap();
     }
+    let bare = store.disk_bytes().unwrap();
+    let hours = |names: &[SegmentName]| -> BTreeSet<Hour> {
+        names.iter().map(|name| Hour::of(name.opened)).collect()
+    };
+    for hour in hours(&names).iter() {
+        HourFiles::of(&store).write(*hour, &[1; 5000]).unwrap();
+    }
+    assert!(store.disk_bytes().unwrap() >= bare + 4 * 5000, "what is beside the segments counts");
     let budget = store.disk_bytes().unwrap() + (1 << 20);
     let (sender, events) = queue(&Waker::default());
     let clock = clock(9 * DAY_NS);
@@ -61,6 +71,8 @@ fn the_budget_holds_before_anything_is_created() {
     assert_eq!(bytes, 2 << 20);
     let left: Vec<_> = ListedSegment::all(&store).unwrap().iter().map(|segment| segment.name).collect();
     assert_eq!(left, names[2..]);
+    assert_eq!(HourFiles::of(&store).hours().unwrap(), hours(&names[2..]), "hours go with their segments");
+    assert!(!store.sealed_path(&names[0]).parent().unwrap().exists());
     assert_eq!(store.logbook_dates().unwrap(), [names[2].date(), names[3].date()]);
     assert_eq!(events.try_iter().count(), 2);
 }

@@ -62,7 +62,7 @@ fn segment_of(number: usize) -> Vec<u8> {
     ]);
     bytes.extend([(number / 4) as u8, 1, 0, 53, 0, 20, 0, 0, 1, 2, 3, 4]);
     packets.push(Packet { seconds: 2000, nanoseconds: number as u32, len: bytes.len() as u32, bytes });
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64];
         bytes.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, number as u8, 1]);
         bytes.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4, 0, 0, 53, 0, 8, 0, 0]);
