@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netrewind_extractor::Stream;
 use netrewind_extractor::flows::{Conversation, FlowAnswer, FlowId};
@@ -60,9 +60,10 @@ impl AuditedQuery {
         let flag = Arc::clone(&is_over);
         let peer = self.identity.share();
         let noted = move |service: &Service, control: &mut ClientControl<'_>| {
-            let (begun, asked) = (Instant::now(), service.clock.now().wall);
+            let asked = service.clock.now();
             let answer = work(&service.extractor, &self.query, control);
-            self.note(&answer, asked, begun.elapsed(), flag.load(Ordering::Relaxed));
+            let took = service.clock.now().since(asked.monotonic_ns);
+            self.note(&answer, asked.wall, took, flag.load(Ordering::Relaxed));
             answer
         };
         let answered = run_blocking(&service, pool, &peer, noted);

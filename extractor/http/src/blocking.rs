@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use netrewind_extractor::{Aside, Control, ExtractError, Extractor, Hint, Query, hint_time};
+use netrewind_extractor::{Aside, Control, ExtractError, Hint, Query, hint_time};
+use netrewind_store::clock::Now;
 use tokio::runtime::Handle;
 
 use crate::peer_limiter::Peer;
@@ -56,6 +57,13 @@ pub(crate) struct ClientControl<'a> {
     slot: RefCell<Slot>,
 }
 
+impl<'a> ClientControl<'a> {
+    /// The service that answers.
+    pub(crate) fn service(&self) -> &'a Service {
+        self.service
+    }
+}
+
 impl Control for ClientControl<'_> {
     fn cancelled(&self) -> bool {
         self.gone.load(Ordering::Relaxed) || self.service.phase() == Phase::Cutting
@@ -103,11 +111,13 @@ pub fn run_aside(
 
 /// A changed query, for an empty answer; searched within a small part of the time that the answer took.
 pub(crate) fn hint_for(
-    extractor: &Extractor,
+    service: &Service,
     query: &Query,
-    begun: Instant,
+    begun: Now,
     is_gone: &dyn Fn() -> bool,
 ) -> Option<Hint> {
-    let until = Instant::now() + hint_time(begun.elapsed());
-    extractor.hint(query, &|| Instant::now() >= until || is_gone())
+    let clock = &*service.clock;
+    let now = clock.now();
+    let until_ns = now.after(hint_time(now.since(begun.monotonic_ns)));
+    service.extractor.hint(query, &|| clock.now().monotonic_ns >= until_ns || is_gone())
 }

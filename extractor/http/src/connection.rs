@@ -21,7 +21,7 @@ use netrewind_store::locked;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::limits::ServiceLimits;
 use crate::peer_limiter::Peer;
@@ -260,7 +260,7 @@ impl<T: AsyncWrite + Unpin> WatchedStream<T> {
             self.stalled = None;
             return written;
         }
-        let until = Instant::now() + self.stall_time_max;
+        let until = tokio::time::Instant::now() + self.stall_time_max;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
         match stalled.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

@@ -1,7 +1,6 @@
 //! Conversations: lists, single ones, their streams, and summaries.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
@@ -101,10 +100,11 @@ pub async fn list(
     let is_restricted = identity.filter.is_some();
     let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "flows", flow: None, query };
     let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
-        let begun = Instant::now();
+        let service = control.service();
+        let begun = service.clock.now();
         let mut answer = extractor.flows(query, &flows, control)?;
         if answer.totals.conversations == 0 && flows.search.is_none() {
-            answer.hint = hint_for(extractor, query, begun, &|| control.cancelled());
+            answer.hint = hint_for(service, query, begun, &|| control.cancelled());
         }
         Ok(answer)
     };
@@ -242,11 +242,12 @@ pub async fn summary(
         AuditedQuery { service: Arc::clone(&service), identity, what: "summary", flow: None, query };
     let database = service.geo_database.clone();
     let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
-        let begun = Instant::now();
+        let service = control.service();
+        let begun = service.clock.now();
         let summary = extractor.summary(query, &extent, control)?;
         let mut answer = SummaryAnswer::new(summary, database.as_deref());
         if answer.summary.totals.packets == 0 && extent.search.is_none() {
-            answer.hint = hint_for(extractor, query, begun, &|| control.cancelled());
+            answer.hint = hint_for(service, query, begun, &|| control.cancelled());
         }
         Ok(answer)
     };

@@ -6,9 +6,7 @@
 //! The file is read, not mapped: whoever wrote it anew in place would take the pages from under a recorder.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +17,8 @@ use netrewind_extractor::flows::FlowSummary;
 use netrewind_store::locked;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::files::{self, Stamp};
 
 /// Interval between two checks for a changed file.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -126,10 +126,10 @@ impl GeoDatabase {
 
     /// Reloads the file whenever it changes, for ever. Errors are logged, and the old one stays in use.
     pub(crate) async fn watch(self: Arc<Self>) {
-        let mut known = stamp(&self.path);
+        let mut known = Stamp::read(&self.path);
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
-            let now = stamp(&self.path);
+            let now = Stamp::read(&self.path);
             if now == known {
                 continue;
             }
@@ -150,19 +150,11 @@ impl GeoDatabase {
     }
 }
 
-fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec()))
-}
-
 fn load(path: &Path) -> Result<MmdbReader, GeoDatabaseError> {
     let wrong = |reason: String| GeoDatabaseError { path: path.to_owned(), reason };
-    let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(DATABASE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
-    if bytes.len() as u64 > DATABASE_BYTES_MAX {
-        return Err(wrong(format!("it has more than {DATABASE_BYTES_MAX} bytes")));
-    }
+    let contents = files::read_at_most(path, DATABASE_BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
+    let too_long = || wrong(format!("it has more than {DATABASE_BYTES_MAX} bytes"));
+    let bytes = contents.ok_or_else(too_long)?.bytes;
     let damaged = |_| wrong("it is not a MaxMind DB file (MMDB), or it is damaged".to_owned());
     let database = Reader::from_source(bytes).map_err(damaged)?;
     let kind = database.metadata().database_type.clone();

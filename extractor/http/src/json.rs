@@ -1,7 +1,6 @@
 //! Answers in JSON: counts, estimates, the store at a glance.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
@@ -40,10 +39,11 @@ pub async fn count(
     let is_restricted = identity.filter.is_some();
     let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "count", flow: None, query };
     let work = |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
-        let begun = Instant::now();
+        let service = control.service();
+        let begun = service.clock.now();
         let mut answer = extractor.count(query, control)?;
         if answer.packets == 0 {
-            answer.hint = hint_for(extractor, query, begun, &|| control.cancelled());
+            answer.hint = hint_for(service, query, begun, &|| control.cancelled());
         }
         Ok(answer)
     };

@@ -22,6 +22,7 @@ mod body_channel;
 mod connection;
 mod drain;
 mod fields;
+mod files;
 mod flows;
 pub mod geoip;
 mod headers;

@@ -3,7 +3,6 @@
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use tokio::time::Instant;
 
 use crate::problem::Problem;
 
@@ -13,7 +12,7 @@ const HEALTH_PATH: &str = "/healthz";
 /// Logs the request and its answer. Of a body that is still being sent only the beginning is known.
 pub(crate) async fn each_request(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16();
     let problem = response.extensions().get::<Problem>().map_or("", Problem::type_uri);

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netrewind_extractor::Aside;
 use netrewind_extractor::{
@@ -49,12 +49,12 @@ type SharedBody = Rc<RefCell<BodyWriter>>;
 impl PacketAnswer {
     /// Reads, and puts the answer into the body. Blocks.
     pub fn carry_out(self, body: BodyWriter) {
-        let (begun, asked) = (Instant::now(), self.service.clock.now().wall);
+        let begun = self.service.clock.now();
         let body = Rc::new(RefCell::new(body));
         let answer = self.extract(&body, begun);
         let (ended, error) = self.ended(&answer, body.borrow().is_closed());
         self.log(&answer, ended, begun);
-        self.note(ended, error, begun, asked);
+        self.note(ended, error, begun);
         let mut body = body.borrow_mut();
         let end = match answer {
             Ok(answer) => Ok(Box::new(answer)),
@@ -68,7 +68,7 @@ impl PacketAnswer {
         let _ = body.send(Part::End(end));
     }
 
-    fn extract(&self, body: &SharedBody, begun: Instant) -> Result<Answer, PacketAnswerError> {
+    fn extract(&self, body: &SharedBody, begun: Now) -> Result<Answer, PacketAnswerError> {
         let writer = BodyHandle(Rc::clone(body));
         let inner: Box<dyn Sink> = match self.format {
             Format::Pcap => Box::new(PcapSink::new(writer)),
@@ -96,7 +96,7 @@ impl PacketAnswer {
         };
         if answer.packets == 0 && !self.follow {
             let gone = || body.borrow().is_closed();
-            answer.hint = hint_for(extractor, &self.query, begun, &gone);
+            answer.hint = hint_for(&self.service, &self.query, begun, &gone);
         }
         let limit = answer.completeness.limit_reached;
         if answer.packets == 0 && limit == Some(ReachedLimit::Time) {
@@ -128,7 +128,7 @@ impl PacketAnswer {
     }
 
     /// Puts it into the audit.
-    fn note(&self, ending: Ending, error: Option<String>, begun: Instant, asked: Timestamp) {
+    fn note(&self, ending: Ending, error: Option<String>, begun: Now) {
         if self.head_only {
             return;
         }
@@ -136,7 +136,7 @@ impl PacketAnswer {
         self.service.metrics.extraction(ending, given.0, given.1);
         let Some(audit) = &self.service.audit else { return };
         audit.extraction(&Extraction {
-            asked,
+            asked: begun.wall,
             who: self.identity.name.clone(),
             peer: self.identity.peer,
             what: "packets",
@@ -146,12 +146,16 @@ impl PacketAnswer {
             bytes: given.1,
             ending,
             error,
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds: self.seconds_since(begun),
         });
     }
 
-    fn log(&self, answer: &Result<Answer, PacketAnswerError>, ending: Ending, begun: Instant) {
-        let (name, seconds) = (self.identity.name.as_str(), begun.elapsed().as_secs_f64());
+    fn seconds_since(&self, begun: Now) -> f64 {
+        self.service.clock.now().since(begun.monotonic_ns).as_secs_f64()
+    }
+
+    fn log(&self, answer: &Result<Answer, PacketAnswerError>, ending: Ending, begun: Now) {
+        let (name, seconds) = (self.identity.name.as_str(), self.seconds_since(begun));
         match answer {
             Ok(answer) => {
                 let (complete, ending) = (answer.completeness.is_complete(), ending.name());

@@ -18,7 +18,6 @@ use http_body::Frame;
 use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::{ANSWER_HEADER, Answer, COMPLETENESS_HEADER, Completeness, Query};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::Instant;
 
 use crate::blocking::shutting_down;
 use crate::body_channel::{BodyWriter, PARTS_MAX, Part};
@@ -158,7 +157,7 @@ async fn respond(
         return Ok((headers, Body::new(CaptureBody::unsized_and_empty(parts))).into_response());
     }
     let mut ready = VecDeque::new();
-    let until = Instant::now() + WHOLE_WITHIN;
+    let until = tokio::time::Instant::now() + WHOLE_WITHIN;
     while ready.len() < PARTS_MAX {
         match tokio::time::timeout_at(until, parts.recv()).await {
             Ok(Some(Part::Chunk(chunk))) => ready.push_back(chunk),

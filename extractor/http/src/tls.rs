@@ -1,7 +1,5 @@
 //! TLS: a certificate and its key from files, which may change while the service runs.
 
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +9,12 @@ use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::files::{self, Stamp};
+
 /// Interval between two checks for changed files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Limit on the bytes of each file: a chain of certificates has some kilobytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Protocols offered to clients, best first: RFC 7301.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
@@ -81,17 +83,19 @@ impl TlsFiles {
         }
     }
 
-    fn stamps(&self) -> [Option<(u64, i64, i64)>; 2] {
-        [&self.certificate, &self.key].map(|path| {
-            let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
-        })
+    fn stamps(&self) -> [Option<Stamp>; 2] {
+        [&self.certificate, &self.key].map(|path| Stamp::read(path))
     }
 }
 
 fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
     let wrong = |path: &Path, reason: String| TlsError::File { path: path.to_owned(), reason };
-    let read = |path: &Path| std::fs::read(path).map_err(|error: io::Error| wrong(path, error.to_string()));
+    let read = |path: &Path| {
+        let contents =
+            files::read_at_most(path, FILE_BYTES_MAX).map_err(|error| wrong(path, error.to_string()))?;
+        let too_long = || wrong(path, format!("it has more than {FILE_BYTES_MAX} bytes"));
+        Ok(contents.ok_or_else(too_long)?.bytes)
+    };
     let chain = CertificateDer::pem_slice_iter(&read(certificate)?).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|_| wrong(certificate, "a certificate in it is damaged".to_owned()))?;
     if chain.is_empty() {

@@ -87,6 +87,12 @@ impl Files for SimFiles {
         Ok(self.handle(node, path))
     }
 
+    fn create_direct(&self, path: &Path) -> io::Result<Box<dyn StoreFile>> {
+        self.0.attempt(FileOperation::Create, path)?;
+        let node = self.0.tree().create_file(path)?;
+        Ok(self.handle(node, path))
+    }
+
     fn status(&self, path: &Path) -> io::Result<FileStatus> {
         self.0.attempt(FileOperation::Status, path)?;
         let tree = self.0.tree();

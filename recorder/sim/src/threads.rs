@@ -2,6 +2,7 @@
 //! nothing to do.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub struct SimThreads(Arc<SimProcess>);
 
 struct SimProcess {
     clock: Arc<ManualClock>,
+    is_killed: AtomicBool,
     workers: Mutex<Vec<SimWorker>>,
     below: Mutex<Below>,
 }
@@ -33,12 +35,24 @@ struct SimWorker {
 impl SimThreads {
     /// No workers yet. `below` decides, of `n` workers that could have a turn, which one has it.
     pub fn new(clock: Arc<ManualClock>, below: impl FnMut(usize) -> usize + Send + 'static) -> Self {
-        Self(Arc::new(SimProcess { clock, workers: Mutex::default(), below: Mutex::new(Box::new(below)) }))
+        let (workers, below) = (Mutex::default(), Mutex::new(Box::new(below) as Below));
+        Self(Arc::new(SimProcess { clock, is_killed: AtomicBool::new(false), workers, below }))
+    }
+
+    /// Ends the process as kill -9 does: nobody has a turn any more.
+    pub fn kill(&self) {
+        self.0.is_killed.store(true, Ordering::Relaxed);
+        // What a worker has ends with it, and may have waited for another worker's last turn.
+        let workers = std::mem::take(&mut *locked(&self.0.workers));
+        drop(workers);
     }
 
     /// Has one turn taken; moves the clock before, if nobody has anything to do earlier. False if nobody ever has.
     pub fn step(&self) -> bool {
-        let SimProcess { clock, workers, below } = &*self.0;
+        let SimProcess { clock, is_killed, workers, below } = &*self.0;
+        if is_killed.load(Ordering::Relaxed) {
+            return false;
+        }
         let now_ns = clock.now().monotonic_ns;
         let mut all = locked(workers);
         let mut due = Vec::new();

@@ -1,16 +1,14 @@
 //! The disk itself: direct writes through io_uring into files of a store.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_store::clock::Clock;
+use netrewind_store::files::StoreFile;
 use netrewind_store::turns::Threads;
 use netrewind_store::{Mark, SegmentName, Store};
-use rustix::fs::OFlags;
 
 use super::file_worker::{Done, FileWorker, Job, OpenFiles};
 use super::{Disk, DiskEvent, Disks, LaneDisk, SegmentKey, Write};
@@ -93,7 +91,9 @@ impl FileDisk {
         self.ready.push_back(DiskEvent::Notice(text));
     }
 
-    fn ring(&mut self) -> Option<&mut WriteRing<Tag>> {
+    /// The ring, if the kernel can write this file through it.
+    fn ring(&mut self, file: &dyn StoreFile) -> Option<&mut WriteRing<Tag>> {
+        file.descriptor()?;
         if matches!(self.writer, WriteBackend::NotYet) {
             self.writer = match WriteRing::new(&self.pool) {
                 Ok(ring) => {
@@ -116,7 +116,7 @@ impl FileDisk {
         }
     }
 
-    fn file(&self, segment: SegmentKey) -> io::Result<Arc<File>> {
+    fn file(&self, segment: SegmentKey) -> io::Result<Arc<dyn StoreFile>> {
         let files = self.open.get(&segment).ok_or_else(|| io::Error::other("the segment is not open"))?;
         Ok(files.segment.clone())
     }
@@ -127,7 +127,7 @@ impl FileDisk {
             Ok(file) => file,
             Err(error) => return self.answer_write(write, began_ns, Err(error)),
         };
-        let Some(ring) = self.ring() else {
+        let Some(ring) = self.ring(&*file) else {
             return self.file_worker.ask(Job::Write { write, began_ns, file });
         };
         let (buffer, offset) = (write.buffer.clone(), write.offset + done as u64);
@@ -177,15 +177,11 @@ impl FileDisk {
     /// Switches the segment to writes through the page cache; false if it already uses it.
     fn use_cache(&mut self, segment: SegmentKey) -> bool {
         let Ok(file) = self.file(segment) else { return false };
-        let Ok(flags) = rustix::fs::fcntl_getfl(&*file) else { return false };
-        if !flags.contains(OFlags::DIRECT) {
-            return false;
+        let is_changed = file.use_cache();
+        if is_changed {
+            self.note_cache();
         }
-        if rustix::fs::fcntl_setfl(&*file, flags - OFlags::DIRECT).is_err() {
-            return false;
-        }
-        self.note_cache();
-        true
+        is_changed
     }
 
     fn note_cache(&mut self) {
@@ -204,9 +200,7 @@ impl FileDisk {
             Done::Event(event) | Done::Unasked(event) => event,
             Done::Created { segment, result } => {
                 let result = result.map(|files| {
-                    let is_direct = rustix::fs::fcntl_getfl(&*files.segment)
-                        .is_ok_and(|flags| flags.contains(OFlags::DIRECT));
-                    if !is_direct {
+                    if !files.segment.is_direct() {
                         self.note_cache();
                     }
                     let room_bytes = files.room_bytes;
@@ -268,7 +262,7 @@ impl Disk for FileDisk {
             Ok(file) => file,
             Err(error) => return self.ready.push_back(DiskEvent::Synced { segment, result: Err(error) }),
         };
-        match self.ring() {
+        match self.ring(&*file) {
             Some(ring) => {
                 if let Err((tag, error)) = ring.sync(&file, Tag::Sync { segment }) {
                     self.take_ring_answer(tag, Err(error));
@@ -282,7 +276,7 @@ impl Disk for FileDisk {
         let files = self.open.get(&segment).ok_or_else(|| io::Error::other("the segment is not open"))?;
         files.mark.write_all_at(&mark.to_bytes(), 0)?;
         let file = files.mark.clone();
-        if let Some(ring) = self.ring() {
+        if let Some(ring) = self.ring(&*file) {
             let _ = ring.sync(&file, Tag::SyncMark);
         }
         Ok(())

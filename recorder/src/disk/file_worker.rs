@@ -2,19 +2,16 @@
 //! not available, writing.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use netrewind_store::clock::{Now, Waker};
-use netrewind_store::files::StoreFile;
+use netrewind_store::files::{OpenMode, StoreFile};
 use netrewind_store::store::FileLocation;
 use netrewind_store::turns::{NextTurn, QueueSender, RunningWorker, Threads, Worker, queue};
 use netrewind_store::{Mark, SegmentName, Store, StoreError};
-use rustix::fs::{FallocateFlags, OFlags};
 
 use super::{DiskEvent, SegmentKey, Write};
 use crate::buffer_pool::ALIGNMENT_BYTES;
@@ -27,8 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(400);
 #[derive(Clone, Debug)]
 pub(super) struct OpenFiles {
     pub name: SegmentName,
-    pub segment: Arc<File>,
-    pub mark: Arc<File>,
+    pub segment: Arc<dyn StoreFile>,
+    pub mark: Arc<dyn StoreFile>,
     /// The folder in which it was created.
     folder: Arc<dyn StoreFile>,
     /// Bytes of space that it has.
@@ -37,8 +34,8 @@ pub(super) struct OpenFiles {
 
 pub(super) enum Job {
     Create { segment: SegmentKey, name: SegmentName, wanted_bytes: u64 },
-    Write { write: Write, began_ns: u64, file: Arc<File> },
-    Sync { segment: SegmentKey, file: Arc<File> },
+    Write { write: Write, began_ns: u64, file: Arc<dyn StoreFile> },
+    Sync { segment: SegmentKey, file: Arc<dyn StoreFile> },
     Seal { segment: SegmentKey, bytes: u64 },
     Discard { segment: SegmentKey, name: SegmentName },
     Leave { segment: SegmentKey },
@@ -267,47 +264,29 @@ fn create(store: &Store, name: &SegmentName, reserved_bytes: u64) -> io::Result<
     if store.is_sealed(name) {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("segment {name} already exists")));
     }
-    let segment = create_direct(&store.open_path(name))?;
-    fill(store, name, segment, reserved_bytes).inspect_err(|_| {
+    let segment = store.files().create_direct(&store.open_path(name))?;
+    fill(store, name, segment.into(), reserved_bytes).inspect_err(|_| {
         // Made by us just now: there is nothing in it.
         let _ = store.remove(name);
     })
 }
 
-fn fill(store: &Store, name: &SegmentName, segment: File, reserved_bytes: u64) -> io::Result<OpenFiles> {
-    reserve(&segment, reserved_bytes.next_multiple_of(ALIGNMENT_BYTES as u64))?;
-    let mark = OpenOptions::new().write(true).create(true).truncate(true).open(store.mark_path(name))?;
+fn fill(
+    store: &Store,
+    name: &SegmentName,
+    segment: Arc<dyn StoreFile>,
+    reserved_bytes: u64,
+) -> io::Result<OpenFiles> {
+    segment.reserve(reserved_bytes.next_multiple_of(ALIGNMENT_BYTES as u64))?;
+    let mark = store.files().open(&store.mark_path(name), OpenMode::Create)?;
     mark.write_all_at(&Mark::default().to_bytes(), 0)?;
     Ok(OpenFiles {
         name: *name,
-        segment: Arc::new(segment),
-        mark: Arc::new(mark),
+        segment,
+        mark: mark.into(),
         folder: store.open_day_folder(name).map_err(plain_error)?.into(),
         room_bytes: reserved_bytes,
     })
-}
-
-/// Creates a file for direct I/O, where the file system supports it.
-fn create_direct(path: &std::path::Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
-    match options.clone().custom_flags(direct).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            // The file may have been created before its flags were refused: open(2).
-            let _ = std::fs::remove_file(path);
-            options.open(path)
-        }
-        opened => opened,
-    }
-}
-
-/// Reserves space; where the file system cannot, sets at least the file's length, which the budget counts.
-fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
-        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
-        reserved => Ok(reserved?),
-    }
 }
 
 fn seal(store: &Store, files: &OpenFiles, bytes: u64) -> io::Result<()> {
@@ -318,7 +297,7 @@ fn seal(store: &Store, files: &OpenFiles, bytes: u64) -> io::Result<()> {
     if place == FileLocation::Gone {
         return Err(io::Error::new(io::ErrorKind::NotFound, removed(name)));
     }
-    segment.set_len(bytes)?;
+    segment.set_bytes(bytes)?;
     segment.sync_all()?;
     if place == FileLocation::Moved {
         return store.seal_in(&**folder, name).map_err(unfound);

@@ -1,6 +1,5 @@
 //! io_uring for writing: buffers and files that the kernel is using cannot be touched, closed or freed.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
+use netrewind_store::files::StoreFile;
 
 use crate::buffer_pool::{BufferPool, Lease};
 
@@ -17,7 +17,7 @@ const SPARE_ENTRIES: usize = 16;
 /// Resources that the kernel uses for one outstanding operation.
 struct Flying<T> {
     /// Keeps the descriptor open.
-    _file: Arc<File>,
+    _file: Arc<dyn StoreFile>,
     /// Keeps the memory in place; nobody can write to a lease.
     _buffer: Option<Lease>,
     tag: T,
@@ -67,7 +67,7 @@ impl<T> WriteRing<T> {
     /// Submits a write of `range` of `buffer`, one of the pool's, to `offset` of `file`. Returns the tag if that fails.
     pub fn write(
         &mut self,
-        file: &Arc<File>,
+        file: &Arc<dyn StoreFile>,
         buffer: &Lease,
         range: std::ops::Range<usize>,
         offset: u64,
@@ -79,7 +79,7 @@ impl<T> WriteRing<T> {
         let Ok(len) = u32::try_from(bytes.len()) else {
             return Err((tag, io::Error::other("a write of more than 4 GiB")));
         };
-        let fd = Fd(file.as_raw_fd());
+        let Some(fd) = descriptor(file) else { return Err((tag, in_memory())) };
         let is_ours = self.pool.addresses().get(usize::from(buffer.index())) == Some(&buffer.as_ptr().addr());
         let entry = match self.is_registered && is_ours {
             true => opcode::WriteFixed::new(fd, bytes.as_ptr(), len, buffer.index()).offset(offset).build(),
@@ -89,8 +89,9 @@ impl<T> WriteRing<T> {
     }
 
     /// Submits a sync of the data of `file`.
-    pub fn sync(&mut self, file: &Arc<File>, tag: T) -> Result<(), (T, io::Error)> {
-        let entry = opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC).build();
+    pub fn sync(&mut self, file: &Arc<dyn StoreFile>, tag: T) -> Result<(), (T, io::Error)> {
+        let Some(fd) = descriptor(file) else { return Err((tag, in_memory())) };
+        let entry = opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build();
         self.fly(entry, Flying { _file: file.clone(), _buffer: None, tag })
     }
 
@@ -132,6 +133,14 @@ impl<T> WriteRing<T> {
         // An error means no answer yet: the time is over (ETIME), or a signal came.
         let _ = self.ring.submitter().submit_with_args(1, &args);
     }
+}
+
+fn descriptor(file: &Arc<dyn StoreFile>) -> Option<Fd> {
+    file.descriptor().map(|descriptor| Fd(descriptor.as_raw_fd()))
+}
+
+fn in_memory() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "the file is in memory: the kernel cannot write it")
 }
 
 /// Waits for the last completions before the memory is left to the kernel.

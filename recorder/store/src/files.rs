@@ -1,11 +1,13 @@
 //! The files of a store, as an argument.
 //!
-//! **Invariant:** a [`Store`](crate::Store), its logbook, its recovery and its retention read, write, rename, sync, list and
-//! remove only through [`Files`]. Blocks of packets do not come this way: a lane writes them to its disk.
+//! **Invariant:** a [`Store`](crate::Store), its logbook, its recovery, its retention and its lanes create, read, write, rename,
+//! sync, list and remove only through [`Files`]. Blocks of packets alone may go past it: to a [descriptor](StoreFile::descriptor)
+//! that a file of this system has, by io_uring.
 
 use std::fmt::Debug;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use crate::time::SECOND_NS;
@@ -153,6 +155,10 @@ pub trait Files: Debug + Send + Sync {
     /// Opens a file.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StoreFile>>;
 
+    /// Creates a file that must not exist, for writing past the page cache where the file system can: see
+    /// [`StoreFile::is_direct`].
+    fn create_direct(&self, path: &Path) -> io::Result<Box<dyn StoreFile>>;
+
     /// Facts of the file that a name leads to; symbolic links are followed.
     fn status(&self, path: &Path) -> io::Result<FileStatus>;
 
@@ -212,6 +218,19 @@ pub trait StoreFile: Debug + Send + Sync {
 
     /// Cuts the file, or makes it longer by zeros.
     fn set_bytes(&self, bytes: u64) -> io::Result<()>;
+
+    /// Reserves space for the first bytes, which become the file's length. Where the file system cannot reserve, the length alone
+    /// is set, which a budget counts.
+    fn reserve(&self, bytes: u64) -> io::Result<()>;
+
+    /// Descriptor by which the system knows the file; `None` for a file in memory.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// True if writes go past the page cache: O_DIRECT of open(2). Offset and length of each are whole sectors then.
+    fn is_direct(&self) -> bool;
+
+    /// Lets writes go through the page cache from now on; false if they did already, or if that cannot be changed.
+    fn use_cache(&self) -> bool;
 
     /// Sets the modification time.
     fn set_modified(&self, at: Timestamp) -> io::Result<()>;

@@ -5,7 +5,6 @@ mod tests;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use super::failures::Failures;
 use super::sessions::{Cookie, SESSION_TIME_MAX, Sessions, cookie_in};
 use super::token::Token;
 use super::tokens::{SecretHash, TOKENS_MAX, TokenEntry, Tokens, TokensError};
+use crate::files::Stamp;
 
 /// Time for which a valid token is remembered after its last use.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
@@ -64,14 +64,6 @@ struct Watched {
     looked_at: Duration,
     stamp: Option<Stamp>,
     tokens: Option<Arc<Tokens>>,
-}
-
-/// Properties by which a changed file is recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    changed: (i64, i64),
 }
 
 /// A token that was right; by its id.
@@ -245,15 +237,6 @@ impl Authenticator {
             let until = now.monotonic() + REMEMBERED_FOR;
             remembered.insert(token.id.clone(), Remembered { tag, hash: entry.hash.clone(), until });
         }
-    }
-}
-
-impl Stamp {
-    fn read(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        // The change of the inode: nobody can set it back.
-        let changed = (metadata.ctime(), metadata.ctime_nsec());
-        Some(Self { inode: metadata.ino(), bytes: metadata.len(), changed })
     }
 }
 

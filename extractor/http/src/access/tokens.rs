@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use argon2::Argon2;
@@ -16,6 +14,7 @@ use netrewind_store::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::token::{ID_BYTES, SECRET_BYTES, Token};
+use crate::files;
 
 /// Tokens in a file.
 pub const TOKENS_MAX: usize = 1024;
@@ -27,9 +26,6 @@ pub const NAME_CHARACTERS_MAX: usize = 64;
 pub const CHANCE_BYTES: usize = ID_BYTES + SECRET_BYTES + SALT_BYTES;
 
 const SALT_BYTES: usize = 16;
-/// Bits of a file's mode that let others than the owner write: chmod(2).
-const WRITABLE_BY_OTHERS: u32 = 0o022;
-const MODE: u32 = 0o600;
 const HEADER: &str =
     "# Access tokens of netrewind. Written by `netrewind token`; only hashes of the tokens are kept.\n\n";
 
@@ -255,22 +251,19 @@ impl Tokens {
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, TokensError> {
         let failed = |source| TokensError::Io { path: path.to_owned(), source };
-        let file = match File::open(path) {
+        let malformed = |reason| TokensError::Malformed { path: path.to_owned(), reason };
+        let contents = match files::read_at_most(path, FILE_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(TokensError::Missing(path.to_owned()));
             }
-            opened => opened.map_err(failed)?,
+            read => read.map_err(failed)?,
         };
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+        let too_long = || malformed(format!("it has more than {FILE_BYTES_MAX} bytes"));
+        let contents = contents.ok_or_else(too_long)?;
+        if contents.is_writable_by_others {
             return Err(TokensError::Writable(path.to_owned()));
         }
-        let mut text = String::new();
-        file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
-        let malformed = |reason| TokensError::Malformed { path: path.to_owned(), reason };
-        if text.len() as u64 > FILE_BYTES_MAX {
-            return Err(malformed(format!("it has more than {FILE_BYTES_MAX} bytes")));
-        }
+        let text = String::from_utf8(contents.bytes).map_err(|_| malformed("it is not text".to_owned()))?;
         // A parser's error quotes the line, and a line may be a hash: only the parser's own message is passed on.
         let tokens: Self =
             toml::from_str(&text).map_err(|error| malformed(netrewind_store::toml_fault(&text, &error)))?;
@@ -296,35 +289,20 @@ impl Tokens {
     ) -> Result<T, TokensError> {
         let failed = |source| TokensError::Io { path: path.to_owned(), source };
         // The file is replaced: the lock is on its folder.
-        let folder = File::open(folder_of(path)).map_err(failed)?;
-        folder.lock().map_err(failed)?;
-        let mut tokens = match Self::load(path) {
-            Err(TokensError::Missing(_)) => Self::default(),
-            loaded => loaded?,
-        };
-        let changed = change(&mut tokens)?;
-        tokens.save(path).map_err(failed)?;
-        folder.sync_all().map_err(failed)?;
-        Ok(changed)
+        files::alone_in_folder(path, failed, || {
+            let mut tokens = match Self::load(path) {
+                Err(TokensError::Missing(_)) => Self::default(),
+                loaded => loaded?,
+            };
+            let changed = change(&mut tokens)?;
+            tokens.save(path).map_err(failed)?;
+            Ok(changed)
+        })
     }
 
     fn save(&self, path: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let new = path.with_file_name(name);
-        // Left behind by one that was ended.
-        let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&new)?;
-        // The file keeps its owner, whoever changes it.
-        if let Ok(before) = fs::metadata(path) {
-            fchown(&file, Some(before.uid()), Some(before.gid()))?;
-            file.set_permissions(Permissions::from_mode(before.mode() & 0o777 & !WRITABLE_BY_OTHERS))?;
-        }
-        file.write_all(HEADER.as_bytes())?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
+        files::replace(path, format!("{HEADER}{text}").as_bytes())
     }
 
     /// Adds a token, made of random bytes. It is shown once: the file has only a hash.
@@ -362,12 +340,5 @@ impl Tokens {
     /// The token with this id.
     pub(super) fn find(&self, id: &str) -> Option<&TokenEntry> {
         self.entries.iter().find(|entry| entry.id == id)
-    }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
     }
 }

@@ -1,19 +1,17 @@
 //! The file of the audit, and the full ones before it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use netrewind_store::Store;
+
+use crate::files::{self, LineFile};
 
 /// Bytes of a file; a line that would pass it goes to the next one.
 pub const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Files that are kept, the one that is being written included. All lie in the store, where its budget counts them, or
 /// beside the one that was named.
 pub const FILES_MAX: u32 = 8;
-/// File mode: extractions are nobody else's business.
-const MODE: u32 = 0o600;
 
 /// The audit cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +31,7 @@ pub struct AuditError {
 pub struct AuditFile {
     /// The file being written, then the full ones, the youngest first.
     paths: Vec<PathBuf>,
-    file: File,
+    file: LineFile,
     bytes: u64,
     bytes_max: u64,
 }
@@ -58,8 +56,7 @@ impl AuditFile {
 
     pub(super) fn open(paths: Vec<PathBuf>, bytes_max: u64) -> Result<Self, AuditError> {
         let path = paths.first().cloned().unwrap_or_default();
-        let opened = open(&path).and_then(locked).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (bytes, file) = opened.map_err(|source| AuditError { path, source })?;
+        let (file, bytes) = LineFile::open(&path).map_err(|source| AuditError { path, source })?;
         Ok(Self { paths, file, bytes, bytes_max })
     }
 
@@ -69,35 +66,16 @@ impl AuditFile {
         if self.bytes > 0 && self.bytes + bytes > self.bytes_max {
             self.begin_another()?;
         }
-        self.file.write_all(format!("{line}\n").as_bytes())?;
+        self.file.append(format!("{line}\n").as_bytes())?;
         self.bytes += bytes;
         Ok(())
     }
 
     fn begin_another(&mut self) -> io::Result<()> {
         for pair in self.paths.windows(2).rev() {
-            match fs::rename(&pair[0], &pair[1]) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            files::rename_if_there(&pair[0], &pair[1])?;
         }
-        self.file = open(self.paths.first().map_or(Path::new(""), PathBuf::as_path)).and_then(locked)?;
-        self.bytes = 0;
+        (self.file, self.bytes) = LineFile::open(self.paths.first().map_or(Path::new(""), PathBuf::as_path))?;
         Ok(())
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(MODE).open(path)
-}
-
-/// One process writes it: another would rename it meanwhile.
-fn locked(file: File) -> io::Result<File> {
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process is writing it"))
-        }
-        Err(TryLockError::Error(error)) => Err(error),
     }
 }

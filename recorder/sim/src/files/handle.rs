@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -105,6 +106,22 @@ impl StoreFile for SimHandle {
     fn set_bytes(&self, bytes: u64) -> io::Result<()> {
         self.attempt(FileOperation::Change)?;
         self.files.tree().set_bytes(self.node, bytes)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        self.set_bytes(bytes)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn is_direct(&self) -> bool {
+        true
+    }
+
+    fn use_cache(&self) -> bool {
+        false
     }
 
     fn set_modified(&self, at: Timestamp) -> io::Result<()> {

@@ -3,12 +3,12 @@
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, FileType, SeekFrom, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, OFlags, SeekFrom, StatxFlags, statx};
 
 use super::{FileIdentity, FileKind, FileStatus, FileSystemSpace, Files, LockKind, OpenMode, StoreFile};
 use crate::time::SECOND_NS;
@@ -59,6 +59,21 @@ impl Files for SystemFiles {
             OpenMode::Append => options.read(true).append(true).create(true),
         };
         Ok(Box::new(options.open(path)?))
+    }
+
+    fn create_direct(&self, path: &Path) -> io::Result<Box<dyn StoreFile>> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
+        let file = match options.clone().custom_flags(direct).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                // The file may have been created before its flags were refused: open(2).
+                let _ = fs::remove_file(path);
+                options.open(path)?
+            }
+            opened => opened?,
+        };
+        Ok(Box::new(file))
     }
 
     fn status(&self, path: &Path) -> io::Result<FileStatus> {
@@ -146,6 +161,26 @@ impl StoreFile for File {
 
     fn set_bytes(&self, bytes: u64) -> io::Result<()> {
         self.set_len(bytes)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP) => self.set_len(bytes),
+            reserved => Ok(reserved?),
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+
+    fn is_direct(&self) -> bool {
+        rustix::fs::fcntl_getfl(self).is_ok_and(|flags| flags.contains(OFlags::DIRECT))
+    }
+
+    fn use_cache(&self) -> bool {
+        let Ok(flags) = rustix::fs::fcntl_getfl(self) else { return false };
+        flags.contains(OFlags::DIRECT) && rustix::fs::fcntl_setfl(self, flags - OFlags::DIRECT).is_ok()
     }
 
     fn set_modified(&self, at: Timestamp) -> io::Result<()> {

@@ -1,0 +1,80 @@
+//! What has to be true of a store, whatever happened to its recorder.
+
+use std::collections::BTreeSet;
+
+use netrewind_extractor::{Extractor, Query};
+use netrewind_store::Timestamp;
+use netrewind_store::time::SECOND_NS;
+
+use crate::chance::Chance;
+use crate::reading::{Reading, read};
+use crate::traffic::WirePacket;
+
+/// Ranges that are asked for.
+const RANGES: usize = 6;
+
+/// Everything on the wire, and whether its timestamps can be trusted.
+pub struct Truth<'w> {
+    pub wire: &'w [WirePacket],
+    pub has_wrong_times: bool,
+}
+
+impl Truth<'_> {
+    /// Checks the whole store and some ranges: each answer has every packet that the whole one has there, and says so if one is
+    /// missing that was on the wire. Returns the packets that are kept.
+    pub fn check(&self, when: &str, reader: &Extractor, chance: &mut Chance) -> BTreeSet<u64> {
+        let whole = read(reader, self.wire, &Query::default());
+        let kept: BTreeSet<u64> = whole.numbers.iter().copied().collect();
+        assert_eq!(kept.len(), whole.numbers.len(), "{when}: a packet is there twice");
+        let missing: Vec<&WirePacket> = self.wire.iter().filter(|packet| !kept.contains(&packet.number)).collect();
+        if !missing.is_empty() {
+            self.says_so(&format!("{when}: everything"), &whole, missing[0], missing.len());
+        }
+        let unindexed = read(reader, self.wire, &Query { use_index: false, ..Query::default() });
+        assert!(unindexed.numbers == whole.numbers, "{when}: without indexes, the answer is another");
+        for _ in 0..RANGES {
+            self.check_range(when, reader, &whole, chance);
+        }
+        kept
+    }
+
+    fn check_range(&self, when: &str, reader: &Extractor, whole: &Reading, chance: &mut Chance) {
+        let (from, to) = self.range(chance);
+        let query = Query { from: Some(from), to: Some(to), ..Query::default() };
+        let part = read(reader, self.wire, &query);
+        let is_within = |packet: &WirePacket| from <= packet.at && packet.at < to;
+        let expected: Vec<u64> =
+            whole.numbers.iter().copied().filter(|&number| is_within(&self.wire[number as usize])).collect();
+        let of_range = format!("{when}: from {from} to {to}");
+        assert!(part.numbers == expected, "{of_range}: {} packets, not {}", part.numbers.len(), expected.len());
+        if self.has_wrong_times {
+            return;
+        }
+        let given: BTreeSet<u64> = expected.into_iter().collect();
+        let missing: Vec<&WirePacket> =
+            self.wire.iter().filter(|packet| is_within(packet) && !given.contains(&packet.number)).collect();
+        if let Some(first) = missing.first() {
+            self.says_so(&of_range, &part, first, missing.len());
+        }
+    }
+
+    /// Two moments near packets.
+    fn range(&self, chance: &mut Chance) -> (Timestamp, Timestamp) {
+        let mut moment = || {
+            let near = self.wire.get(chance.below(self.wire.len() as u64) as usize).map_or(0, |packet| packet.at.ns());
+            Timestamp((near + chance.below(3 * SECOND_NS)).saturating_sub(chance.below(3 * SECOND_NS)))
+        };
+        let (one, other) = (moment(), moment());
+        (one.min(other), one.max(other).plus_ns(1))
+    }
+
+    fn says_so(&self, of: &str, reading: &Reading, first: &WirePacket, count: usize) {
+        let completeness = &reading.answer.completeness;
+        assert!(
+            !completeness.is_complete(),
+            "{of}: {count} packets are missing, the first {first:?}, of {} on the wire, and the answer says {:#?}",
+            self.wire.len(),
+            completeness.lines()
+        );
+    }
+}
