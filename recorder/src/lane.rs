@@ -333,6 +333,11 @@ impl<D: Disk> Lane<D> {
         self.unsealed.lost_since.take()
     }
 
+    /// Lower bound of the arrival of the earliest packet that is neither written nor dropped; `None` if there is no such packet.
+    pub fn unwritten_since(&self) -> Option<Timestamp> {
+        self.unsealed.unwritten_since()
+    }
+
     /// Latencies of the disk's writes since the last call.
     pub fn take_writes(&mut self) -> WriteTimes {
         std::mem::take(&mut self.unsealed.writes)

@@ -368,7 +368,14 @@ impl Following<'_> {
             self.known.leave_out_what_was_read(&mut timeline);
             let (names, spans) = (self.known.names(), self.known.spans());
             let is_damaged = !self.unreadable.is_empty();
-            let kept = KeptSegments { names: &names, catalogued: &HashSet::new(), spans, is_damaged };
+            let kept = KeptSegments {
+                names: &names,
+                catalogued: &HashSet::new(),
+                spans,
+                by_segment: Vec::new(),
+                unsealed: Vec::new(),
+                is_damaged,
+            };
             coverage::fill(&mut completeness, span, &timeline, &kept, CoverageQuery { store, is_restricted });
             let account = |interface: &Interface| timeline.accounts.get(&interface.name).copied();
             interfaces.extend(self.names.interfaces.iter().map(|name| account(name).unwrap_or_default()));

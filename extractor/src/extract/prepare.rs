@@ -101,7 +101,7 @@ impl<'q> PreparedQuery<'q> {
         completeness.covered = covered(engine, query, &snapshot, &hours);
         snapshot.damaged.drain(..).for_each(|damage| completeness.add_damage(damage));
         hours.tell(&mut completeness, snapshot.oldest(), query.is_restricted());
-        let spans = spans_of(&snapshot);
+        let (spans, unsealed) = (spans_of(&snapshot), unsealed_in(&snapshot));
         let foreign = opened_on_other_days(&snapshot);
         let reached = if filters.link_fragments() { fragments::reach(range) } else { range };
         snapshot.beside = snapshot.keep_in(range, reached);
@@ -114,7 +114,9 @@ impl<'q> PreparedQuery<'q> {
             let kept = KeptSegments {
                 names: &snapshot.names,
                 catalogued: hours.names(),
+                by_segment: spans.clone(),
                 spans: kept_spans(query, &timeline, &hours, spans),
+                unsealed,
                 is_damaged: !snapshot.unreadable.is_empty(),
             };
             let asking = CoverageQuery { store: engine.store(), is_restricted: query.is_restricted() };
@@ -226,6 +228,15 @@ fn spans_of(snapshot: &Snapshot) -> Vec<(SegmentName, Span)> {
         Some((segment.name, Span { from, to: last.plus_ns(1) }))
     };
     snapshot.segments.iter().filter_map(span).collect()
+}
+
+/// See [`KeptSegments::unsealed`].
+fn unsealed_in(snapshot: &Snapshot) -> Vec<(SegmentName, Timestamp)> {
+    let reached = |name: &SegmentName| {
+        let found = snapshot.segments.iter().find(|segment| segment.name == *name);
+        found.and_then(|segment| segment.bounds).map_or(Timestamp::MIN, |(_, last)| last.plus_ns(1))
+    };
+    snapshot.unsealed.iter().map(|name| (*name, reached(name))).collect()
 }
 
 /// Segments that were opened on other days than those of their packets, such as imported ones: their logbook entries are on

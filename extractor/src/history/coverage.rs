@@ -18,6 +18,11 @@ pub(crate) struct KeptSegments<'a> {
     pub(crate) catalogued: &'a HashSet<SegmentName>,
     /// The times of those that hold packets, or held them.
     pub(crate) spans: Vec<Span>,
+    /// The times of kept segments, by name.
+    pub(crate) by_segment: Vec<(SegmentName, Span)>,
+    /// Segments that are not sealed, and the time up to which they can be read. Of a recorder that has died there may be more in
+    /// them, which comes with the recovery.
+    pub(crate) unsealed: Vec<(SegmentName, Timestamp)>,
     /// True if some of it cannot be read, so that it is not known whether nothing is kept.
     pub(crate) is_damaged: bool,
 }
@@ -58,7 +63,8 @@ pub(crate) fn fill(
 ) {
     let CoverageQuery { store, is_restricted } = asking;
     let is_recording = is_recording(store);
-    let range = as_far_as_recorded(range, timeline, kept);
+    // What a recorder that has died did not write is not on its way.
+    let range = if is_recording { as_far_as_recorded(range, timeline, kept) } else { range };
     completeness.covered = Some(range);
     let gone = no_longer_kept(completeness, range, timeline, kept, store);
     gone.into_iter().for_each(|gone| completeness.add_gone(gone));
@@ -226,12 +232,18 @@ fn gaps(
     if timeline.sessions.is_empty() || range.from >= range.to {
         return gaps;
     }
+    let broken_off = BrokenOff::find(&timeline.sessions, kept, is_recording);
+    let mut sessions = timeline.sessions.clone();
+    for (session, broken_off) in sessions.iter_mut().zip(&broken_off) {
+        session.to = broken_off.as_ref().map_or(session.to, |it| it.written_to);
+    }
+    let sessions = &sessions;
     let alive_to = |session: &RecordingSession| match session.end {
         // Packets received since its last logbook line are being written.
         SessionEnd::Open if is_recording => session.to.plus_ns(SILENCE_NS),
         _ => session.to,
     };
-    let recorded = timeline.sessions.iter().map(|session| Span { from: session.from, to: alive_to(session) });
+    let recorded = sessions.iter().map(|session| Span { from: session.from, to: alive_to(session) });
     let gone = timeline.sealed.values().copied();
     let mut covered: Vec<Span> = recorded.chain(kept.spans.iter().copied()).chain(gone).collect();
     covered.sort_unstable();
@@ -239,17 +251,91 @@ fn gaps(
     let end = Span { from: range.to, to: range.to };
     for span in covered.into_iter().filter(|span| span.to > range.from && span.from < range.to).chain([end]) {
         if at < span.from {
-            gaps.push(Gap {
-                from: at,
-                to: span.from,
-                reason: why(at, span.from, &timeline.sessions, is_recording),
-            });
+            gaps.push(Gap { from: at, to: span.from, reason: why(at, span.from, sessions, is_recording) });
         }
         at = at.max(span.to);
     }
+    let unwritten = broken_off.iter().flatten().filter_map(|it| it.gap(range, is_restricted));
+    let is_told = |gap: &Gap| gaps.iter().any(|told| told.from <= gap.from && gap.to <= told.to);
+    let unwritten: Vec<Gap> = unwritten.filter(|gap| !is_told(gap)).collect();
+    gaps.extend(unwritten);
     gaps.extend(outages(range, timeline, is_restricted, is_recording));
     gaps.sort_by_key(|gap| (gap.from, gap.to));
     gaps
+}
+
+/// A session that ended without a word. What happened after its last line in the logbook is not known: packets may have been
+/// dropped, and what had arrived was perhaps not written.
+struct BrokenOff {
+    lane: u16,
+    /// Everything that arrived before is kept, has expired, or is told as lost.
+    written_to: Timestamp,
+    /// Its last sign of life in the logbook.
+    to: Timestamp,
+    /// End of the time in which it may have gone on without a logbook, as far as its packets tell.
+    alive_to: Timestamp,
+    /// Start of the next session; `None` if there is none.
+    next: Option<Timestamp>,
+}
+
+impl BrokenOff {
+    /// Of each session, if it is one.
+    fn find(sessions: &[RecordingSession], kept: &KeptSegments<'_>, is_recording: bool) -> Vec<Option<Self>> {
+        let one = |session| Self::of(session, sessions, kept, is_recording);
+        let mut found: Vec<Option<Self>> = sessions.iter().map(one).collect();
+        // The lanes of a process end together.
+        let ends: Vec<_> = found.iter().flatten().map(|it| (it.next, it.alive_to)).collect();
+        for it in found.iter_mut().flatten() {
+            let together = ends.iter().filter(|(next, _)| *next == it.next).map(|(_, alive_to)| *alive_to);
+            it.alive_to = together.max().unwrap_or(it.alive_to);
+        }
+        found
+    }
+
+    fn of(
+        session: &RecordingSession,
+        sessions: &[RecordingSession],
+        kept: &KeptSegments<'_>,
+        is_recording: bool,
+    ) -> Option<Self> {
+        let is_broken_off = match session.end {
+            SessionEnd::Silent => true,
+            SessionEnd::Open => !is_recording,
+            SessionEnd::Stopped => false,
+        };
+        if !is_broken_off {
+            return None;
+        }
+        let lane = session.lane;
+        let next = sessions.iter().map(|other| other.from).filter(|from| *from > session.to).min();
+        let is_own = |name: &SegmentName| {
+            name.lane == lane && session.from <= name.opened && next.is_none_or(|next| name.opened < next)
+        };
+        let readable = kept.unsealed.iter().filter(|(name, _)| is_own(name)).map(|(_, to)| *to).min();
+        let written_to = session.written_to.min(session.to);
+        let written_to = readable.filter(|_| next.is_none()).map_or(written_to, |to| written_to.min(to));
+        let mut alive_to = session.to;
+        for (name, span) in kept.by_segment.iter().filter(|(name, _)| is_own(name)) {
+            if name.opened <= alive_to.plus_ns(SILENCE_NS) {
+                // Times that no clock gave the packets tell nothing.
+                let is_plausible = span.to.ns_since(name.opened) <= SEGMENT_NS_MAX;
+                alive_to = alive_to.max(if is_plausible { span.to } else { name.opened });
+            }
+        }
+        Some(Self { lane, written_to: written_to.max(session.from), to: session.to, alive_to, next })
+    }
+
+    fn gap(&self, range: Span, is_restricted: bool) -> Option<Gap> {
+        let (from, to) = (self.written_to.max(range.from), self.alive_to.min(range.to));
+        let Self { lane, to: ended, .. } = self;
+        let reason = match is_restricted {
+            true => UNWRITTEN.to_owned(),
+            false => format!(
+                "recording ended without stopping: a crash, or a power cut; the last logbook entry is of {ended}: what lane {lane} dropped, or did not write, since then is not known"
+            ),
+        };
+        (from < to).then_some(Gap { from, to, reason })
+    }
 }
 
 /// Times in which one lane was recording and received nothing.

@@ -147,7 +147,7 @@ impl LastDay {
         };
         match event {
             Event::Second { lane, dropped, .. } if dropped.total() > 0 && !self.told.insert((at, lane)) => {}
-            Event::Second { received, dropped, bytes, pace: LaneLoad { ring, writes }, .. } => {
+            Event::Second { received, dropped, bytes, pace: LaneLoad { ring, writes, .. }, .. } => {
                 let minute = self.minutes.entry(at.ns() / MINUTE_NS).or_default();
                 minute.dropped.add(&dropped);
                 if let Some(ring) = ring {

@@ -23,6 +23,9 @@ use outage::{interface_gone, note_interface_back};
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// Seconds with drops that are listed: as many as ten lanes have in a day, and more.
 const DROPS_LISTED_MAX: usize = 1 << 20;
+/// Time within which a lane tells its recorder what it has received: RecordingSession::written_to.
+const TOLD_WITHIN_NS: u64 = 300 * MILLISECOND_NS;
+const MILLISECOND_NS: u64 = 1_000_000;
 /// Minimum time behind the last packet of a damaged capture file that counts as lost: as long as the part that was read, or
 /// this.
 const LOSS_REACH_MIN_NS: u64 = 60 * SECOND_NS;
@@ -36,6 +39,9 @@ pub(crate) struct RecordingSession {
     /// The last sign of life, or the stop.
     pub(crate) to: Timestamp,
     pub(crate) end: SessionEnd,
+    /// Everything that arrived before is written, or told as dropped.
+    pub(crate) written_to: Timestamp,
+    is_behind: bool,
     /// Counts of the seconds since its start; absent if its start was not read.
     pub(super) counted: Option<LaneCounts>,
 }
@@ -179,6 +185,7 @@ impl<'q> RecordingTimeline<'q> {
         match line {
             // One of a day's many: of consecutive ones only the last matters, unless all are counted.
             DayLine::Quiet(second) if part == DayExcerpt::Whole && !self.scope.accounts => {
+                self.written_by(second.lane, second.at, second.behind_ms);
                 self.last_quiet = Some(*second);
             }
             DayLine::Quiet(second) => {
@@ -205,10 +212,26 @@ impl<'q> RecordingTimeline<'q> {
         }
     }
 
-    fn quiet(&mut self, QuietSecond { lane, received, at }: QuietSecond) {
+    fn quiet(&mut self, QuietSecond { lane, received, behind_ms, at }: QuietSecond) {
         self.troubles.at(at);
         let from = Timestamp(at.ns().saturating_sub(SECOND_NS));
         self.second(lane, received, &Drops::default(), Span { from, to: at });
+        self.written_by(lane, at, behind_ms);
+    }
+
+    /// Notes how far the lanes had written what they received, when a lane was so far behind. One that is silent has written
+    /// everything, if it had before.
+    fn written_by(&mut self, lane: u16, at: Timestamp, behind_ms: u32) {
+        for session in self.open.values_mut() {
+            if session.lane == lane {
+                session.is_behind = behind_ms > 0;
+            }
+            if session.lane == lane || !session.is_behind {
+                let behind_ns = if session.lane == lane { u64::from(behind_ms) * MILLISECOND_NS } else { 0 };
+                let written_to = Timestamp(at.ns().saturating_sub(behind_ns.max(TOLD_WITHIN_NS)));
+                session.written_to = session.written_to.max(written_to);
+            }
+        }
     }
 
     fn second(&mut self, lane: u16, received: u64, dropped: &Drops, span: Span) {
@@ -224,8 +247,9 @@ impl<'q> RecordingTimeline<'q> {
         let (at, began) = (entry.at, entry.began());
         match entry.event {
             Event::Start { lane, interface, .. } => self.start(lane, interface, at),
-            Event::Second { lane, received, dropped, .. } => {
+            Event::Second { lane, received, dropped, pace, .. } => {
                 self.second(lane, received, &dropped, Span { from: began.min(at), to: at });
+                self.written_by(lane, at, pace.behind_ms);
             }
             Event::Stop { lane, account } => {
                 self.sign_of_life(lane, at, at);
@@ -315,7 +339,16 @@ impl<'q> RecordingTimeline<'q> {
         let counted = Some(LaneCounts { received: 0, dropped: Drops::default(), until: at });
         self.open.insert(
             lane,
-            RecordingSession { lane, interface, from: at, to: at, end: SessionEnd::Open, counted },
+            RecordingSession {
+                lane,
+                interface,
+                from: at,
+                to: at,
+                end: SessionEnd::Open,
+                written_to: at,
+                is_behind: false,
+                counted,
+            },
         );
     }
 
@@ -349,8 +382,16 @@ impl<'q> RecordingTimeline<'q> {
             return;
         }
         let interface = String::new();
-        let session =
-            RecordingSession { lane, interface, from: since, to: at, end: SessionEnd::Open, counted: None };
+        let session = RecordingSession {
+            lane,
+            interface,
+            from: since,
+            to: at,
+            end: SessionEnd::Open,
+            written_to: since,
+            is_behind: false,
+            counted: None,
+        };
         self.open.insert(lane, session);
     }
 

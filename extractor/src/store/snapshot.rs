@@ -45,6 +45,8 @@ pub(crate) struct Snapshot {
     pub(crate) outside: Vec<Segment>,
     /// Names of all that were listed and are there, ascending.
     pub(crate) names: Vec<SegmentName>,
+    /// Those that were not sealed when they were listed.
+    pub(crate) unsealed: Vec<SegmentName>,
     pub(crate) rejected: Vec<RejectedIndex>,
     pub(crate) unreadable: Vec<Unreadable>,
     /// Places that could not be searched for segments.
@@ -81,7 +83,9 @@ impl Snapshot {
             false => KnownHours::default(),
         };
         let names = Vec::with_capacity(listed.len());
-        let mut snapshot = Self { names, damaged, ..Self::default() };
+        let unsealed = listed.iter().filter(|(_, state)| *state == SegmentState::Open);
+        let unsealed = unsealed.map(|(name, _)| *name).collect();
+        let mut snapshot = Self { names, damaged, unsealed, ..Self::default() };
         let mut unbounded = 0;
         let mut ordinals = 0..;
         for part in listed.chunks(MAPPED_AHEAD) {

@@ -113,6 +113,10 @@ impl Threads for SimThreads {
     fn may_wait_in_turns(&self) -> bool {
         false
     }
+
+    fn let_others(&self) -> bool {
+        self.step()
+    }
 }
 
 struct SimRunning {

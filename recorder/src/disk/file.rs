@@ -63,7 +63,7 @@ pub struct FileDisks {
 
 impl Disks for FileDisks {
     fn open(&self, store: &Store, keeper: &Arc<Keeper>, pool: &Arc<BufferPool>) -> io::Result<LaneDisk> {
-        let file_worker = FileWorker::new(store.clone(), keeper.clone(), &*self.threads)?;
+        let file_worker = FileWorker::new(store.clone(), keeper.clone(), self.threads.clone())?;
         Ok(Box::new(FileDisk::new(file_worker, keeper.clone(), pool.clone(), self.clock.clone())))
     }
 }
@@ -276,8 +276,9 @@ impl Disk for FileDisk {
         let files = self.open.get(&segment).ok_or_else(|| io::Error::other("the segment is not open"))?;
         files.mark.write_all_at(&mark.to_bytes(), 0)?;
         let file = files.mark.clone();
-        if let Some(ring) = self.ring(&*file) {
-            let _ = ring.sync(&file, Tag::SyncMark);
+        match self.ring(&*file) {
+            Some(ring) => drop(ring.sync(&file, Tag::SyncMark)),
+            None => self.file_worker.ask(Job::SyncMark { mark: file }),
         }
         Ok(())
     }

@@ -33,12 +33,35 @@ pub(super) struct OpenFiles {
 }
 
 pub(super) enum Job {
-    Create { segment: SegmentKey, name: SegmentName, wanted_bytes: u64 },
-    Write { write: Write, began_ns: u64, file: Arc<dyn StoreFile> },
-    Sync { segment: SegmentKey, file: Arc<dyn StoreFile> },
-    Seal { segment: SegmentKey, bytes: u64 },
-    Discard { segment: SegmentKey, name: SegmentName },
-    Leave { segment: SegmentKey },
+    Create {
+        segment: SegmentKey,
+        name: SegmentName,
+        wanted_bytes: u64,
+    },
+    Write {
+        write: Write,
+        began_ns: u64,
+        file: Arc<dyn StoreFile>,
+    },
+    Sync {
+        segment: SegmentKey,
+        file: Arc<dyn StoreFile>,
+    },
+    /// Makes a mark survive a power cut. Nobody waits for it.
+    SyncMark {
+        mark: Arc<dyn StoreFile>,
+    },
+    Seal {
+        segment: SegmentKey,
+        bytes: u64,
+    },
+    Discard {
+        segment: SegmentKey,
+        name: SegmentName,
+    },
+    Leave {
+        segment: SegmentKey,
+    },
 }
 
 pub(super) enum Done {
@@ -61,11 +84,12 @@ pub(super) struct FileWorker {
     jobs: Option<QueueSender<Job>>,
     done: mpsc::Receiver<Done>,
     pending: usize,
+    threads: Arc<dyn Threads>,
     thread: Option<Box<dyn RunningWorker>>,
 }
 
 impl FileWorker {
-    pub fn new(store: Store, keeper: Arc<Keeper>, threads: &dyn Threads) -> io::Result<Self> {
+    pub fn new(store: Store, keeper: Arc<Keeper>, threads: Arc<dyn Threads>) -> io::Result<Self> {
         let waker = Waker::default();
         let (jobs, jobs_taken) = queue(&waker);
         let (done_sender, done) = mpsc::channel();
@@ -79,11 +103,11 @@ impl FileWorker {
             looked_ns: 0,
         };
         let thread = threads.start("disk".into(), 0, &waker, Box::new(worker))?;
-        Ok(Self { jobs: Some(jobs), done, pending: 0, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), done, pending: 0, threads, thread: Some(thread) })
     }
 
     pub fn ask(&mut self, job: Job) {
-        if !matches!(job, Job::Discard { .. } | Job::Leave { .. }) {
+        if !matches!(job, Job::SyncMark { .. } | Job::Discard { .. } | Job::Leave { .. }) {
             self.pending += 1;
         }
         if let Some(jobs) = &self.jobs {
@@ -98,9 +122,11 @@ impl FileWorker {
     }
 
     pub fn answer(&mut self, patience: Duration) -> Option<Done> {
-        let done = match patience.is_zero() {
-            true => self.done.try_recv().ok()?,
-            false => self.done.recv_timeout(patience).ok()?,
+        let done = match self.done.try_recv() {
+            Err(_) if patience.is_zero() => return None,
+            Err(_) if self.threads.let_others() => self.done.try_recv().ok()?,
+            Err(_) => self.done.recv_timeout(patience).ok()?,
+            Ok(done) => done,
         };
         if !matches!(done, Done::Unasked(_)) {
             self.pending = self.pending.saturating_sub(1);
@@ -195,6 +221,11 @@ impl FileJobs {
             Job::Sync { segment, file } => {
                 Done::Event(DiskEvent::Synced { segment, result: file.sync_data() })
             }
+            Job::SyncMark { mark } => {
+                // The next mark is synced as well.
+                let _ = mark.sync_data();
+                return JobOutcome::Unanswered;
+            }
             Job::Seal { segment, bytes } => {
                 Done::Event(DiskEvent::Sealed { segment, result: self.seal(segment, bytes) })
             }
@@ -280,11 +311,14 @@ fn fill(
     segment.reserve(reserved_bytes.next_multiple_of(ALIGNMENT_BYTES as u64))?;
     let mark = store.files().open(&store.mark_path(name), OpenMode::Create)?;
     mark.write_all_at(&Mark::default().to_bytes(), 0)?;
+    let folder = store.open_day_folder(name).map_err(plain_error)?;
+    // A file system need not keep a file whose name was not synced, however often its contents were.
+    folder.sync_all()?;
     Ok(OpenFiles {
         name: *name,
         segment,
         mark: mark.into(),
-        folder: store.open_day_folder(name).map_err(plain_error)?.into(),
+        folder: folder.into(),
         room_bytes: reserved_bytes,
     })
 }

@@ -3,10 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use netrewind_store::time::SECOND_NS;
 use netrewind_store::{LinkType, Mark, SegmentName, Timestamp};
 
 use super::open_block::{Block, Contents};
 use crate::disk::{SegmentKey, Write};
+
+/// Time that a packet waits in the kernel's ring before a lane that keeps up takes it.
+const RING_TIME_MAX_NS: u64 = SECOND_NS;
 
 /// Origin of the packets of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +58,7 @@ pub(super) enum SinkProgress {
 pub(super) struct Stretch {
     pub bytes: u64,
     pub contents: Contents,
-    /// Time at which its last block was given: everything after it arrived later.
+    /// Lower bound of the arrival of everything after it.
     pub until: Timestamp,
 }
 
@@ -64,7 +68,7 @@ impl Stretch {
     fn extend(&mut self, block: &Block) {
         self.bytes = block.end();
         self.contents.add(&block.contents);
-        self.until = block.given_at;
+        self.until = self.until.max(arrived_after(block));
     }
 
     pub fn mark(&self) -> Mark {
@@ -75,6 +79,14 @@ impl Stretch {
             last: self.contents.last,
         }
     }
+}
+
+/// Lower bound of the arrival of packets behind a block. They may have waited in the kernel's ring before it was given: then they
+/// follow its last packet, if the times of the two clocks agree.
+fn arrived_after(block: &Block) -> Timestamp {
+    let (last, given) = (block.contents.last, block.given_at);
+    let waited_since = Timestamp(given.ns().saturating_sub(RING_TIME_MAX_NS));
+    if (waited_since..=given).contains(&last) { last } else { waited_since }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +158,8 @@ impl LaneSegment {
 
     /// Lower bound of the arrival of the earliest packet that was not promised.
     pub fn promised_until(&self) -> Timestamp {
-        self.published.until.max(self.name.opened)
+        let first = Timestamp(self.name.opened.ns().saturating_sub(RING_TIME_MAX_NS));
+        self.published.until.max(first)
     }
 
     /// The next write that can be submitted. A block that overwrites the last sector of the one before it waits for that one: the

@@ -418,6 +418,13 @@ impl<D: Disk> LaneSegments<D> {
         self.lost_since = Some(self.lost_since.map_or(since, |known| known.min(since)));
     }
 
+    /// Lower bound of the arrival of the earliest packet that is neither written nor dropped.
+    pub(super) fn unwritten_since(&self) -> Option<Timestamp> {
+        let Account { received, written, dropped, .. } = self.account;
+        let promised = self.segments.iter().map(LaneSegment::promised_until);
+        if received > written + dropped.total() { promised.min() } else { None }
+    }
+
     /// True if the disk fails at the moment.
     pub(super) fn is_disk_failing(&self) -> bool {
         let waits_to_retry = |segment: &LaneSegment| matches!(segment.state, SegmentPhase::Wanted { not_before_ns } if not_before_ns > self.now.monotonic_ns);

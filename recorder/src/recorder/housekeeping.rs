@@ -8,7 +8,7 @@ use netrewind_store::clock::Now;
 use netrewind_store::logbook::LogbookEntry;
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::turns::{NextTurn, Worker};
-use netrewind_store::{Account, Event, Store, StoreError, Timestamp};
+use netrewind_store::{Account, Event, LaneLoad, Store, StoreError, Timestamp};
 
 use super::guard::Guard;
 use super::journal::Journal;
@@ -25,6 +25,9 @@ const SIGN_OF_LIFE_SECONDS: u64 = 10;
 const TEND_INTERVAL_SECONDS: u64 = 5;
 /// A line that covers more time than this also gives the start.
 const SINCE_AFTER_NS: u64 = SECOND_NS / 2 * 3;
+/// Time within which a lane tells its status: packets that came later than that before a line may not be in it.
+const TOLD_WITHIN_NS: u64 = 300 * MILLISECOND_NS;
+const MILLISECOND_NS: u64 = 1_000_000;
 /// Attempts to write a failing logbook at the end.
 const END_TRIES: u32 = 20;
 
@@ -38,9 +41,17 @@ pub(super) struct Housekeeping {
     clock: ClockWatch,
     second_began_ns: u64,
     seconds: u64,
-    /// Each lane's account as logged so far, and the end of the time that it covers.
-    logged: Vec<(Account, Timestamp)>,
+    logged: Vec<LoggedLane>,
     phase: HousekeepingPhase,
+}
+
+/// What the logbook says of a lane so far.
+#[derive(Clone, Copy, Debug)]
+struct LoggedLane {
+    account: Account,
+    /// End of the time that the account covers.
+    until: Timestamp,
+    was_behind: bool,
 }
 
 /// Part of the recording that a turn belongs to.
@@ -63,8 +74,15 @@ impl Worker for Housekeeping {
         }
         // Read before the queue: what was sent before the end is in it.
         let is_end = self.shared.lanes_ended.load(Ordering::Acquire);
+        let mut has_started = false;
         while let Ok(event) = self.events.try_recv() {
+            has_started |= matches!(event, Event::Start { .. });
             self.log(now, event);
+        }
+        if has_started {
+            // Packets of which the logbook says nothing would look like all that there were.
+            let written = self.journal.write();
+            self.note(written);
         }
         self.look_after_store(now);
         let passed_ns = now.monotonic_ns.saturating_sub(self.second_began_ns);
@@ -171,27 +189,32 @@ impl Housekeeping {
     /// Logs a lane's counts since its last line.
     fn log_second(&mut self, i: usize, lane: &LaneStatus, at: Timestamp) -> Account {
         if i >= self.logged.len() {
-            self.logged.resize(i + 1, (Account::default(), at));
+            let nothing = LoggedLane { account: Account::default(), until: at, was_behind: false };
+            self.logged.resize(i + 1, nothing);
         }
-        let Some((logged, until)) = self.logged.get_mut(i) else { return Account::default() };
-        let passed = account::since(&lane.account, logged);
+        let Some(logged) = self.logged.get_mut(i) else { return Account::default() };
+        let passed = account::since(&lane.account, &logged.account);
         let is_still = passed.received == 0 && passed.written == 0 && passed.dropped.total() == 0;
-        let is_quiet = is_still && lane.pace.is_idle();
-        *logged = lane.account;
-        let told = std::mem::replace(until, lane.told_at.max(*until));
+        let behind_ms = behind_ms(lane, at);
+        let told = logged.until;
+        let is_quiet = is_still && lane.pace.is_idle() && !logged.was_behind;
+        *logged =
+            LoggedLane { account: lane.account, until: lane.told_at.max(told), was_behind: behind_ms > 0 };
         if is_quiet && !self.seconds.is_multiple_of(SIGN_OF_LIFE_SECONDS) {
             return passed;
         }
         // A stuck lane reports late, and packets lost with a failing disk arrived earlier.
         let began = lane.lost_since.map_or(told, |lost| lost.min(told));
-        let is_long = !is_still && at.ns().saturating_sub(began.ns()) > SINCE_AFTER_NS;
+        // Drops are told to the nanosecond: an answer about the second before must not miss them.
+        let after_ns = if passed.dropped.total() > 0 { SECOND_NS } else { SINCE_AFTER_NS };
+        let is_long = !is_still && at.ns().saturating_sub(began.ns()) > after_ns;
         let event = Event::Second {
             lane: lane.lane,
             received: passed.received,
             written: passed.written,
             dropped: passed.dropped,
             bytes: passed.bytes,
-            pace: lane.pace,
+            pace: LaneLoad { behind_ms, ..lane.pace },
         };
         let added = self
             .journal
@@ -224,4 +247,12 @@ impl Housekeeping {
             Err(error) => self.shared.notice(format!("removing old segments: {error}")),
         }
     }
+}
+
+/// Milliseconds before `at` within which packets may have arrived that are neither written nor counted.
+fn behind_ms(lane: &LaneStatus, at: Timestamp) -> u32 {
+    let told = Some(lane.told_at).filter(|told| at.ns_since(*told) > TOLD_WITHIN_NS);
+    let since = lane.unwritten_since.into_iter().chain(told).min();
+    let behind_ns = since.map_or(0, |since| at.ns_since(since).max(1));
+    u32::try_from(behind_ns.div_ceil(MILLISECOND_NS)).unwrap_or(u32::MAX)
 }

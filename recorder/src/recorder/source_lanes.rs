@@ -296,7 +296,12 @@ impl Lanes {
             lane.down = down.filter(|_| i == 0).cloned();
             lane.is_disk_failing = open.lane.is_disk_failing();
             lane.disk_trouble = open.lane.disk_trouble().map(str::to_owned);
-            lane.pace_now.add(&LaneLoad { ring: ring.filter(|_| i == 0), writes: open.lane.take_writes() });
+            lane.pace_now.add(&LaneLoad {
+                ring: ring.filter(|_| i == 0),
+                writes: open.lane.take_writes(),
+                ..LaneLoad::default()
+            });
+            lane.unwritten_since = open.lane.unwritten_since();
             lane.is_broken = self.is_broken;
             lane.turns += 1;
             lane.told_at = told_at;

@@ -45,6 +45,8 @@ pub struct LaneStatus {
     /// Arrival of the earliest packet dropped since the last line in the logbook, where packets were dropped later than they
     /// arrived.
     pub(super) lost_since: Option<Timestamp>,
+    /// Lower bound of the arrival of the earliest packet that is not written yet, at that time.
+    pub(super) unwritten_since: Option<Timestamp>,
     /// The source has ended, and everything is sealed.
     pub has_ended: bool,
 }

@@ -392,7 +392,7 @@ mod tests {
             written: 9 - kernel,
             dropped: Drops { kernel, disk: 0 },
             bytes: 100,
-            pace: LaneLoad::default(),
+            pace: LaneLoad { behind_ms: 17 * u32::try_from(kernel).unwrap_or(0), ..LaneLoad::default() },
         };
         let mut logbook = Logbook::new(&store);
         let start = Event::Start {
@@ -447,7 +447,7 @@ mod tests {
         assert!(!quiet.is_empty(), "{text}");
         for line in text.lines() {
             let LogbookLine::Entry(LogbookEntry {
-                event: Event::Second { lane, received, dropped, .. },
+                event: Event::Second { lane, received, dropped, pace, .. },
                 at,
                 ..
             }) = RawLine::new(line).parse()
@@ -455,7 +455,12 @@ mod tests {
                 assert_eq!(RawLine::new(line).quiet_second(), None);
                 continue;
             };
-            let expected = (dropped.total() == 0).then_some(QuietSecond { lane, received, at });
+            let expected = (dropped.total() == 0).then_some(QuietSecond {
+                lane,
+                received,
+                behind_ms: pace.behind_ms,
+                at,
+            });
             assert_eq!(RawLine::new(line).quiet_second(), expected, "{line}");
         }
     }

@@ -41,6 +41,12 @@ pub trait Threads: Send + Sync {
 
     /// True if a worker may wait in a turn for what it works with, such as a source of packets: it keeps no other waiting.
     fn may_wait_in_turns(&self) -> bool;
+
+    /// Has another worker's turn taken, where a worker waits in a turn that keeps the others waiting; false where they go on by
+    /// themselves.
+    fn let_others(&self) -> bool {
+        false
+    }
 }
 
 /// A worker whose turns are being taken.

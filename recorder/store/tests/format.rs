@@ -140,7 +140,7 @@ fn events() -> Vec<Event> {
 fn pace() -> LaneLoad {
     let mut writes = WriteTimes::default();
     writes.count(1);
-    LaneLoad { ring: Some(RingFill::default()), writes }
+    LaneLoad { ring: Some(RingFill::default()), writes, behind_ms: 1 }
 }
 
 #[test]

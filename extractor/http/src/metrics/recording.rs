@@ -121,7 +121,7 @@ impl LogbookTally {
 
     fn add(&mut self, LogbookEntry { at, event, .. }: &LogbookEntry) {
         self.last_line = self.last_line.max(Some(*at));
-        if let Event::Second { lane, received, written, dropped, bytes, pace: LaneLoad { ring, writes } } =
+        if let Event::Second { lane, received, written, dropped, bytes, pace: LaneLoad { ring, writes, .. } } =
             event
             && self.seen.get(lane).is_none_or(|seen| seen < at)
         {

@@ -41,8 +41,14 @@ fn run(seed: u64, tally: &mut Tally) -> Result<(), String> {
 #[test]
 fn every_packet_is_answered_or_accounted_for() {
     let first = number("NETREWIND_WORLD_SEED").or_else(|| number("NETREWIND_TEST_SEED")).unwrap_or(1);
-    let runs = number("NETREWIND_WORLD_RUNS").unwrap_or(if number("NETREWIND_WORLD_SEED").is_some() { 1 } else { RUNS });
+    let runs = number("NETREWIND_WORLD_RUNS").unwrap_or(if number("NETREWIND_WORLD_SEED").is_some() {
+        1
+    } else {
+        RUNS
+    });
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    // Told at the end, with the plan.
+    std::panic::set_hook(Box::new(|_| {}));
     let (next, failures, totals) = (AtomicU64::new(0), Mutex::new(Vec::new()), Mutex::new(Tally::default()));
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -61,6 +67,7 @@ fn every_packet_is_answered_or_accounted_for() {
             });
         }
     });
+    drop(std::panic::take_hook());
     let (failures, totals) = (failures.into_inner().unwrap(), totals.into_inner().unwrap());
     println!("{runs} worlds from seed {first} on: {totals}");
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));

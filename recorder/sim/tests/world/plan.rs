@@ -126,7 +126,9 @@ impl Plan {
             }
             break;
         }
-        format!("the smallest plan that fails: {smallest:#?}")
+        let why = catch_unwind(AssertUnwindSafe(|| session::run(&smallest, &mut Tally::default()))).err();
+        let why = why.and_then(|why| why.downcast::<String>().ok()).map_or(String::new(), |why| *why);
+        format!("the smallest plan that fails: {smallest:?}\n{why}")
     }
 
     /// Plans with one thing less.
@@ -219,8 +221,19 @@ fn event_within(takes: Duration, chance: &mut Chance) -> (Duration, WorldEvent) 
 impl FaultPlan {
     fn of(chance: &mut Chance) -> Self {
         use FileOperation as O;
-        let operations =
-            [O::Open, O::Create, O::Status, O::List, O::Write, O::Write, O::Change, O::Sync, O::Sync, O::Rename, O::Remove];
+        let operations = [
+            O::Open,
+            O::Create,
+            O::Status,
+            O::List,
+            O::Write,
+            O::Write,
+            O::Change,
+            O::Sync,
+            O::Sync,
+            O::Rename,
+            O::Remove,
+        ];
         let places = [FaultPlace::Everywhere, FaultPlace::Segments, FaultPlace::Logbook, FaultPlace::Indexes];
         Self {
             operation: if chance.once_in(6) { None } else { Some(chance.one_of(&operations)) },

@@ -51,7 +51,13 @@ pub struct Interface {
 }
 
 impl Interface {
-    pub fn new(number: usize, plan: &TrafficPlan, chance: Chance, clock: &Arc<ManualClock>, wire: &Wire) -> Self {
+    pub fn new(
+        number: usize,
+        plan: &TrafficPlan,
+        chance: Chance,
+        clock: &Arc<ManualClock>,
+        wire: &Wire,
+    ) -> Self {
         Self {
             name: format!("eth{number}"),
             plan: plan.clone(),
@@ -90,7 +96,8 @@ impl Interface {
         };
         let mut wire = self.wire.lock().unwrap();
         let was_taken = (self.ring.len() as u64) < self.plan.ring_packets;
-        let length = self.chance.within(LENGTH_MIN as u64..self.plan.length_max.max(LENGTH_MIN as u64 + 1)) as usize;
+        let length =
+            self.chance.within(LENGTH_MIN as u64..self.plan.length_max.max(LENGTH_MIN as u64 + 1)) as usize;
         let packet = WirePacket { number: wire.len() as u64, at, arrived, length, was_taken };
         wire.push(packet);
         self.counters.received += 1;

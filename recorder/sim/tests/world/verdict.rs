@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use netrewind_extractor::{Extractor, Query};
-use netrewind_store::Timestamp;
 use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Store, Timestamp};
 
 use crate::chance::Chance;
 use crate::reading::{Reading, read};
@@ -26,9 +26,15 @@ impl Truth<'_> {
         let whole = read(reader, self.wire, &Query::default());
         let kept: BTreeSet<u64> = whole.numbers.iter().copied().collect();
         assert_eq!(kept.len(), whole.numbers.len(), "{when}: a packet is there twice");
-        let missing: Vec<&WirePacket> = self.wire.iter().filter(|packet| !kept.contains(&packet.number)).collect();
-        if !missing.is_empty() {
-            self.says_so(&format!("{when}: everything"), &whole, missing[0], missing.len());
+        let missing: Vec<&WirePacket> =
+            self.wire.iter().filter(|packet| !kept.contains(&packet.number)).collect();
+        if let (Some(first), Some((from, to))) = (missing.first(), self.bounds()) {
+            // An open end is that of what is kept.
+            let all = read(reader, self.wire, &Query { from: Some(from), to: Some(to), ..Query::default() });
+            assert!(all.numbers == whole.numbers, "{when}: from {from} to {to}, the answer is another");
+            if !self.has_wrong_times {
+                self.says_so(reader, &format!("{when}: everything"), &all, first, missing.len());
+            }
         }
         let unindexed = read(reader, self.wire, &Query { use_index: false, ..Query::default() });
         assert!(unindexed.numbers == whole.numbers, "{when}: without indexes, the answer is another");
@@ -46,7 +52,12 @@ impl Truth<'_> {
         let expected: Vec<u64> =
             whole.numbers.iter().copied().filter(|&number| is_within(&self.wire[number as usize])).collect();
         let of_range = format!("{when}: from {from} to {to}");
-        assert!(part.numbers == expected, "{of_range}: {} packets, not {}", part.numbers.len(), expected.len());
+        assert!(
+            part.numbers == expected,
+            "{of_range}: {} packets, not {}",
+            part.numbers.len(),
+            expected.len()
+        );
         if self.has_wrong_times {
             return;
         }
@@ -54,27 +65,43 @@ impl Truth<'_> {
         let missing: Vec<&WirePacket> =
             self.wire.iter().filter(|packet| is_within(packet) && !given.contains(&packet.number)).collect();
         if let Some(first) = missing.first() {
-            self.says_so(&of_range, &part, first, missing.len());
+            self.says_so(reader, &of_range, &part, first, missing.len());
         }
+    }
+
+    /// The earliest packet's time, and the first moment after all.
+    fn bounds(&self) -> Option<(Timestamp, Timestamp)> {
+        let times = self.wire.iter().map(|packet| packet.at);
+        Some((times.clone().min()?, times.max()?.plus_ns(1)))
     }
 
     /// Two moments near packets.
     fn range(&self, chance: &mut Chance) -> (Timestamp, Timestamp) {
         let mut moment = || {
-            let near = self.wire.get(chance.below(self.wire.len() as u64) as usize).map_or(0, |packet| packet.at.ns());
+            let near = self
+                .wire
+                .get(chance.below(self.wire.len() as u64) as usize)
+                .map_or(0, |packet| packet.at.ns());
             Timestamp((near + chance.below(3 * SECOND_NS)).saturating_sub(chance.below(3 * SECOND_NS)))
         };
         let (one, other) = (moment(), moment());
         (one.min(other), one.max(other).plus_ns(1))
     }
 
-    fn says_so(&self, of: &str, reading: &Reading, first: &WirePacket, count: usize) {
+    fn says_so(&self, reader: &Extractor, of: &str, reading: &Reading, first: &WirePacket, count: usize) {
         let completeness = &reading.answer.completeness;
         assert!(
             !completeness.is_complete(),
-            "{of}: {count} packets are missing, the first {first:?}, of {} on the wire, and the answer says {:#?}",
+            "{of}: {count} packets are missing, the first {first:?}, of {} on the wire, and the answer says {:#?}; the logbook:\n{}",
             self.wire.len(),
-            completeness.lines()
+            completeness.lines(),
+            logbook(reader.store())
         );
     }
+}
+
+fn logbook(store: &Store) -> String {
+    let dates = store.logbook_dates().unwrap_or_default();
+    let days = dates.iter().filter_map(|date| store.files().read(&store.logbook_path(date)).ok());
+    days.map(|day| String::from_utf8_lossy(&day).into_owned()).collect()
 }

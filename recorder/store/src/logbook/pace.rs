@@ -22,6 +22,15 @@ pub struct LaneLoad {
     /// Its writes.
     #[serde(skip_serializing_if = "WriteTimes::is_empty")]
     pub writes: WriteTimes,
+    /// Milliseconds, rounded up, that it was behind at the end: what arrived earlier was written or dropped by then, and is
+    /// counted. Zero if it had written everything.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub behind_ms: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Fill of a kernel ring.
@@ -59,6 +68,7 @@ impl LaneLoad {
     /// Adds a later measure.
     pub fn add(&mut self, later: &Self) {
         self.writes.add(&later.writes);
+        self.behind_ms = later.behind_ms;
         if let Some(later) = &later.ring {
             self.ring.get_or_insert_default().add(later);
         }

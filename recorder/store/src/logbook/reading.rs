@@ -44,6 +44,7 @@ fn is_known(event: &str) -> bool {
 pub(super) const SECOND_PREFIX: &str = "{\"event\":\"second\"";
 pub(super) const NOTHING_DROPPED: &str = "\"dropped\":{}";
 /// Text before the start time in a line that covers more than a second, and bytes of the two together.
+const BEHIND_PREFIX: &str = "\"behind_ms\":";
 const SINCE_PREFIX: &str = "\"since\":\"";
 const SINCE_BYTES: usize = SINCE_PREFIX.len() + "2026-11-22T09:31:01.628448290Z\"".len();
 
@@ -75,6 +76,8 @@ pub struct QuietSecond {
     pub lane: u16,
     /// Packets that arrived.
     pub received: u64,
+    /// See [`LaneLoad::behind_ms`](crate::LaneLoad::behind_ms).
+    pub behind_ms: u32,
     /// End of the second.
     pub at: Timestamp,
 }
@@ -128,7 +131,7 @@ impl<'a> RawLine<'a> {
         let (received, _) = rest.strip_prefix("\"received\":")?.split_once(',')?;
         let (lane, received) = (lane.parse().ok()?, received.parse().ok()?);
         let (before, at) = (self.text.rsplit_once(",\"at\":\"")?.0, self.at()?.parse().ok()?);
-        (!has_start(before)).then_some(QuietSecond { lane, received, at })
+        (!has_start(before)).then_some(QuietSecond { lane, received, behind_ms: behind_ms(before), at })
     }
 
     /// The same for a line whose fields are in the order in which they are written: almost all lines of a logbook.
@@ -141,8 +144,8 @@ impl<'a> RawLine<'a> {
         let rest = rest.strip_prefix(NOTHING_DROPPED)?.strip_prefix(',')?;
         let (before, at) = rest.split_at_checked(rest.len().checked_sub(AT_BYTES)?)?;
         let at = at.strip_prefix(AT_PREFIX)?.strip_suffix("\"}")?;
-        let second =
-            QuietSecond { lane: lane.parse().ok()?, received: received.parse().ok()?, at: at.parse().ok()? };
+        let (lane, received) = (lane.parse().ok()?, received.parse().ok()?);
+        let second = QuietSecond { lane, received, behind_ms: behind_ms(before), at: at.parse().ok()? };
         (!has_start(before)).then_some(second)
     }
 
@@ -177,6 +180,13 @@ fn text_of(line: &[u8]) -> Cow<'_, str> {
 fn has_start(before: &str) -> bool {
     let end = before.len().checked_sub(SINCE_BYTES).and_then(|at| before.get(at..));
     end.is_some_and(|end| end.starts_with(SINCE_PREFIX))
+}
+
+/// The field of a second that comes last before `at`, if it is there.
+fn behind_ms(before: &str) -> u32 {
+    let digits = before.trim_end_matches(|c: char| c.is_ascii_digit());
+    let value = digits.ends_with(BEHIND_PREFIX).then(|| before.get(digits.len()..)?.parse().ok());
+    value.flatten().unwrap_or(0)
 }
 
 /// Calls `visit` for each line of the days from `from` to `to` (both included), in order. Seconds in which nothing was dropped
