@@ -186,6 +186,13 @@ fn no_longer_kept(
             add(*span);
         }
     }
+    for name in timeline.origins.keys().filter(|name| is_gone(name) && is_untold(name, timeline)) {
+        let is_there =
+            kept.names.binary_search(name).is_ok() || !matches!(store.open_segment(name), Ok(None));
+        if !is_there {
+            add(likely_span(name, kept.names));
+        }
+    }
     // An open start is the oldest packet kept: earlier expired packets do not count as missing.
     let oldest = kept.spans.iter().map(|span| span.from).min();
     let asks_before = |oldest: &Timestamp| completeness.asked.from.is_some_and(|from| from < *oldest);
@@ -197,6 +204,16 @@ fn no_longer_kept(
         gone = Some(Span { from: range.from, to: oldest.min(range.to) });
     }
     gone.filter(|span| span.from < span.to)
+}
+
+/// True for a segment whose end the logbook does not tell, because its recorder ended without a word.
+fn is_untold(name: &SegmentName, timeline: &RecordingTimeline<'_>) -> bool {
+    if timeline.sealed_bytes.contains_key(name) || timeline.expired.contains_key(name) {
+        return false;
+    }
+    let is_of = |session: &&RecordingSession| session.lane == name.lane && session.from <= name.opened;
+    let own = timeline.sessions.iter().filter(is_of).max_by_key(|session| session.from);
+    own.is_some_and(|session| session.end != SessionEnd::Stopped)
 }
 
 /// Likely time span of a segment of which only the name is known: until the next segment of its lane was opened.
