@@ -36,6 +36,10 @@ impl Files for WatchedFiles {
         self.0.lock().unwrap().push(path.to_owned());
         SystemFiles.open(path, mode)
     }
+    fn create_direct(&self, path: &Path) -> io::Result<Box<dyn StoreFile>> {
+        SystemFiles.create_direct(path)
+    }
+
     fn status(&self, path: &Path) -> io::Result<FileStatus> {
         SystemFiles.status(path)
     }

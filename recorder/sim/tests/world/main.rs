@@ -20,7 +20,7 @@ use plan::Plan;
 use session::Tally;
 
 /// Runs of a test; many more are made by hand.
-const RUNS: u64 = 600;
+const RUNS: u64 = 300;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
