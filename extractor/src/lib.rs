@@ -44,6 +44,6 @@ pub use memory::ANSWERS_BYTES_MAX;
 pub use netrewind_store::time::Span;
 pub use plan::tunnel_terms::TunnelDemands;
 pub use query::{AnswerLimits, DEDUP_WINDOW_MAX, DedupWindow, JoinedFilter, Query, TimeRange, ViewMode};
-pub use sink::{AnswerPacket, CountSink, PcapSink, PcapngSink, Preface, Sink, Wants};
+pub use sink::{AnswerPacket, AnswerRecords, CountSink, PcapSink, PcapngSink, Preface, Sink, Wants};
 pub use stream::{Chunk, Ends, Speaker, Stream, StreamEnd};
 pub use transform::dedup::{DEDUP_PACKETS_MAX, Dedup};

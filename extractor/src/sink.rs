@@ -9,7 +9,8 @@ pub use pcap::PcapSink;
 pub use pcapng::PcapngSink;
 
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_store::{LinkType, RecordHeader, SegmentName};
+use netrewind_store::layout::RECORD_HEADER_BYTES;
+use netrewind_store::{LinkType, RecordHeader, Records, SegmentName};
 
 use crate::answer::completeness::Completeness;
 use crate::answer::error::SinkError;
@@ -30,6 +31,11 @@ pub trait Sink {
 
     /// The next packet.
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError>;
+
+    /// The next packets, as they are stored: for sinks that can do more with them together than one by one.
+    fn records(&mut self, records: &AnswerRecords<'_>) -> Result<(), SinkError> {
+        records.packets().try_for_each(|packet| self.packet(&packet))
+    }
 
     /// Called when following: the packets given so far are to reach the reader now.
     fn flush(&mut self) -> Result<(), SinkError> {
@@ -92,4 +98,38 @@ pub struct AnswerPacket<'a> {
     pub interface: u32,
     /// The segment that it lies in.
     pub segment: SegmentName,
+}
+
+/// Packets of an answer that come from one segment, as records of a nanosecond pcap file.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerRecords<'a> {
+    /// The records, one behind the other, all of them whole.
+    pub bytes: &'a [u8],
+    /// Number of the records.
+    pub packets: u64,
+    /// Link type: the meaning of the first byte of each packet.
+    pub link_type: LinkType,
+    /// The packets' index in [`Preface::interfaces`]; zero if they were not wanted.
+    pub interface: u32,
+    /// The segment that they lie in.
+    pub segment: SegmentName,
+}
+
+impl<'a> AnswerRecords<'a> {
+    /// The packets one by one.
+    pub fn packets(&self) -> impl Iterator<Item = AnswerPacket<'a>> + use<'a> {
+        let Self { link_type, interface, segment, .. } = *self;
+        Records::new(self.bytes, 0).map(move |record| AnswerPacket {
+            header: record.header,
+            bytes: record.packet,
+            link_type,
+            interface,
+            segment,
+        })
+    }
+
+    /// Bytes of the packets that were captured.
+    pub fn captured_bytes(&self) -> u64 {
+        (self.bytes.len() as u64).saturating_sub(self.packets * RECORD_HEADER_BYTES as u64)
+    }
 }

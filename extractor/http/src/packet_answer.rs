@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use netrewind_extractor::Aside;
 use netrewind_extractor::{
-    Answer, AnswerPacket, Completeness, Control, ExtractError, FollowClock, Interface, PcapSink, PcapngSink,
-    Preface, Progress, Query, ReachedLimit, Sink, SinkError, Wants,
+    Answer, AnswerPacket, AnswerRecords, Completeness, Control, ExtractError, FollowClock, Interface,
+    PcapSink, PcapngSink, Preface, Progress, Query, ReachedLimit, Sink, SinkError, Wants,
 };
 use netrewind_store::Timestamp;
 use netrewind_store::clock::{Clock, Now};
@@ -293,6 +293,13 @@ impl Sink for HeadFirstSink<'_> {
         self.inner.packet(packet)?;
         let (packets, bytes) = self.answer.given.get();
         self.answer.given.set((packets + 1, bytes + u64::from(packet.header.caplen)));
+        Ok(())
+    }
+
+    fn records(&mut self, records: &AnswerRecords<'_>) -> Result<(), SinkError> {
+        self.inner.records(records)?;
+        let (packets, bytes) = self.answer.given.get();
+        self.answer.given.set((packets + records.packets, bytes + records.captured_bytes()));
         Ok(())
     }
 

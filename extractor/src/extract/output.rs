@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use netrewind_packet::ViewBytes;
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_store::layout::{RECORD_HEADER_BYTES, RecordHeader};
-use netrewind_store::{SegmentBlock, Timestamp};
+use netrewind_store::layout::RECORD_HEADER_BYTES;
+use netrewind_store::{Record, SegmentBlock, Timestamp};
 
 use crate::answer::completeness::ReachedLimit;
 use crate::answer::control::{Control, Progress, is_over};
@@ -15,11 +15,11 @@ use crate::flows::ChosenPackets;
 use crate::memory::MemoryAccount;
 use crate::query::DedupWindow;
 use crate::query::{AnswerLimits, Query};
+use crate::read::matches::RunMatches;
 use crate::read::merge::Emit;
-use crate::read::place::Match;
-use crate::read::reader::RunMatches;
+use crate::read::place::Streak;
 use crate::read::run_queue::RunQueue;
-use crate::sink::{AnswerPacket, Sink, Wants};
+use crate::sink::{AnswerPacket, AnswerRecords, Sink, Wants};
 use crate::store::segment::Segment;
 use crate::transform::decapsulate::{Decapsulator, InnerInterfaces};
 use crate::transform::dedup::Dedup;
@@ -28,6 +28,9 @@ use crate::{ExtractError, Unreadable};
 
 /// Number of packets between two checks for cancellation.
 const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
+/// Bytes of records that are gathered before they are given to the sink, unless a single streak has more: a streak lies
+/// within a run.
+const GATHERED_BYTES_MAX: usize = 512 << 10;
 
 /// Form in which packets are wanted.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,8 @@ pub(super) struct Output<'a, 'h> {
     pub(super) progress: Progress,
     /// Places that could be read when they were filtered, but not when they were written.
     pub(super) lost: Vec<Unreadable>,
+    /// Copy of the records that go to the sink together.
+    pub(super) gathered: Vec<u8>,
 }
 
 impl<'a, 'h> Output<'a, 'h> {
@@ -97,7 +102,22 @@ impl<'a, 'h> Output<'a, 'h> {
             control,
             progress: Progress::default(),
             lost: Vec::new(),
+            gathered: Vec::new(),
         }
+    }
+
+    /// True if packets go to the sink as they are stored.
+    fn passes_on(&self) -> bool {
+        let is_changed = self.reassembler.is_some() || self.decapsulator.is_some();
+        let is_chosen = self.dedup.is_some() || self.chosen.is_some();
+        self.wants.packets && !is_changed && !is_chosen
+    }
+
+    /// True if all of these packets are within the limits.
+    fn allows(&self, packets: u64, captured_bytes: u64) -> bool {
+        let AnswerLimits { packets: packets_max, bytes: bytes_max } = self.limits;
+        packets_max.is_none_or(|limit| self.progress.packets.saturating_add(packets) <= limit)
+            && bytes_max.is_none_or(|limit| self.captured_bytes.saturating_add(captured_bytes) <= limit)
     }
 
     /// Limit that a packet of this captured length would exceed.
@@ -120,6 +140,107 @@ impl<'a, 'h> Output<'a, 'h> {
             return Err(ExtractError::Cancelled);
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Copies the first of these streaks, as many as go to the sink together; returns their number. None where the
+    /// first one exceeds a limit, or cannot be read any more.
+    fn gather(&mut self, segment: &Segment, blocks: &[SegmentBlock], streaks: &[Streak]) -> usize {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        gathered.clear();
+        let (mut count, mut packets, mut captured_bytes) = (0, 0, 0);
+        for streak in streaks {
+            let records = blocks.get(streak.block as usize).map(|block| block.from(streak.offset));
+            let Some(records) = records.and_then(|bytes| bytes.get(..streak.bytes as usize)) else { break };
+            packets += u64::from(streak.packets);
+            captured_bytes += streak.captured_bytes();
+            let has_room = count == 0 || gathered.len() + records.len() <= GATHERED_BYTES_MAX;
+            if !has_room || !self.allows(packets, captured_bytes) {
+                break;
+            }
+            gathered.extend_from_slice(records);
+            count += 1;
+        }
+        // Pages that are lost by now may have been lost before they were copied.
+        if segment.medium.has_lost() {
+            let is_lost = |streak: &Streak| segment.medium.first_lost(streak.offset..streak.end()).is_some();
+            count = streaks[..count].iter().position(is_lost).unwrap_or(count);
+            gathered.truncate(streaks[..count].iter().map(|streak| streak.bytes as usize).sum());
+        }
+        self.gathered = gathered;
+        count
+    }
+
+    /// Writes the gathered records of these streaks.
+    fn write_gathered(
+        &mut self,
+        segment: &Segment,
+        streaks: &[Streak],
+    ) -> Result<ControlFlow<()>, ExtractError> {
+        let packets = streaks.iter().map(|streak| u64::from(streak.packets)).sum();
+        let Segment { link_type, interface, name, .. } = *segment;
+        self.sink.records(&AnswerRecords {
+            bytes: &self.gathered,
+            packets,
+            link_type,
+            interface,
+            segment: name,
+        })?;
+        let before = self.progress.packets;
+        self.progress.packets += packets;
+        self.progress.bytes += streaks.iter().map(|streak| streak.wire_bytes).sum::<u64>();
+        self.captured_bytes += streaks.iter().map(Streak::captured_bytes).sum::<u64>();
+        self.progress.reached = streaks.last().map(|streak| streak.last).or(self.progress.reached);
+        let is_due = before / PACKETS_BETWEEN_QUESTIONS != self.progress.packets / PACKETS_BETWEEN_QUESTIONS;
+        if is_due && is_over(&**self.control.borrow()) {
+            return Err(ExtractError::Cancelled);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Writes the packets of a streak one by one.
+    fn write_each(
+        &mut self,
+        segment: &Segment,
+        block: &SegmentBlock,
+        streak: &Streak,
+    ) -> Result<ControlFlow<()>, ExtractError> {
+        let mut written = 0;
+        for record in streak.records(block) {
+            if self.write_record(segment, block, &record)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            written += 1;
+        }
+        if written < streak.packets {
+            self.note_lost(segment, streak.offset); // the way to the others is
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn write_record(
+        &mut self,
+        segment: &Segment,
+        block: &SegmentBlock,
+        record: &Record<'_>,
+    ) -> Result<ControlFlow<()>, ExtractError> {
+        let whole = block.part(record.offset..record.end());
+        if !self.is_readable(segment, &whole) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let Segment { link_type, interface, name, .. } = *segment;
+        let Record { header, packet: bytes, .. } = *record;
+        let stored = AnswerPacket { header, bytes, link_type, interface, segment: name };
+        let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
+        if self.reassembler.as_mut().is_none_or(passes) {
+            let next = self.write(stored, header.len.into());
+            self.is_readable(segment, &whole); // a page lost while it was written is reported
+            return next;
+        }
+        if let Some(reassembler) = &mut self.reassembler {
+            let packet = whole.part(record.offset + RECORD_HEADER_BYTES as u64..whole.end());
+            reassembler.take(OutputPacket::stored(&stored, packet));
+        }
+        self.write_ready()
     }
 
     /// Writes the packets that can no longer change, now that no packet before this time follows.
@@ -185,10 +306,16 @@ impl<'a, 'h> Output<'a, 'h> {
     fn is_readable(&mut self, segment: &Segment, record: &SegmentBlock) -> bool {
         record.touch();
         let is_lost = record.first_lost().is_some();
-        if is_lost && self.lost.last().is_none_or(|place| place.segment != segment.name) {
-            self.lost.push(segment.unreadable_at(record.begin()));
+        if is_lost {
+            self.note_lost(segment, record.begin());
         }
         !is_lost
+    }
+
+    fn note_lost(&mut self, segment: &Segment, offset: u64) {
+        if self.lost.last().is_none_or(|place| place.segment != segment.name) {
+            self.lost.push(segment.unreadable_at(offset));
+        }
     }
 }
 
@@ -196,32 +323,23 @@ impl Emit for Output<'_, '_> {
     fn emit(
         &mut self,
         segment: &Arc<Segment>,
-        block: &SegmentBlock,
-        found: Match,
+        blocks: &[SegmentBlock],
+        mut streaks: &[Streak],
     ) -> Result<ControlFlow<()>, ExtractError> {
-        let record = block.from(found.offset);
-        // The reading has seen the whole record.
-        let Some(header) = RecordHeader::read(record) else { return Ok(ControlFlow::Continue(())) };
-        let whole = block.part(found.offset..found.offset + header.record_bytes() as u64);
-        let Some(bytes) = whole.get(RECORD_HEADER_BYTES..header.record_bytes()) else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        if !self.is_readable(segment, &whole) {
-            return Ok(ControlFlow::Continue(()));
+        let passes_on = self.passes_on();
+        while let [first, others @ ..] = streaks {
+            let count = if passes_on { self.gather(segment, blocks, streaks) } else { 0 };
+            let next = match (count, blocks.get(first.block as usize)) {
+                (0, Some(block)) => self.write_each(segment, block, first)?,
+                (0, None) => ControlFlow::Continue(()),
+                _ => self.write_gathered(segment, &streaks[..count])?,
+            };
+            if next.is_break() {
+                return Ok(next);
+            }
+            streaks = if count == 0 { others } else { &streaks[count..] };
         }
-        let Segment { link_type, interface, name, .. } = **segment;
-        let stored = AnswerPacket { header, bytes, link_type, interface, segment: name };
-        let passes = |reassembler: &mut Reassembler| reassembler.lets_pass(&stored);
-        if self.reassembler.as_mut().is_none_or(passes) {
-            let next = self.write(stored, header.len.into());
-            self.is_readable(segment, &whole); // a page lost while it was written is reported
-            return next;
-        }
-        if let Some(reassembler) = &mut self.reassembler {
-            let packet = whole.part(found.offset + RECORD_HEADER_BYTES as u64..whole.end());
-            reassembler.take(OutputPacket::stored(&stored, packet));
-        }
-        self.write_ready()
+        Ok(ControlFlow::Continue(()))
     }
 
     fn pause(&mut self, run_queue: &RunQueue<'_>, found: &RunMatches) -> Result<(), ExtractError> {

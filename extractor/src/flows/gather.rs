@@ -13,8 +13,8 @@ use netrewind_flows::observed::{IndexFacts, PartOrigin, PartPlace};
 use netrewind_flows::part::{FlowPart, Parts};
 use netrewind_flows::template_facts::{TemplateFacts, TemplateTraits};
 use netrewind_index::{Builder, Flow, Index, IndexLimits, Template};
-use netrewind_store::layout::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
-use netrewind_store::{LinkType, Map, Record, RecordHeader, Records};
+use netrewind_store::layout::FILE_HEADER_BYTES;
+use netrewind_store::{LinkType, Map, Record, Records};
 
 use super::gathered::Gathered;
 use super::request::Gathering;
@@ -351,13 +351,14 @@ impl<'q> Gatherer<'q> {
             gathered.bytes_read += run.bytes();
             gathered.packets_judged += read.judged;
             gathered.unreadable.extend(read.damaged_at.iter().map(|&at| segment.unreadable_at(at)));
-            for found in &read.matches {
-                let block = &read.blocks[found.block as usize];
-                let Some(record) = record_at(block.from(found.offset), offset) else { continue };
-                offset = record.end();
-                builder.push(&record);
-                if untold.is_none() {
-                    gathered.series.add(found.at, 1, u64::from(record.header.len));
+            for found in &read.streaks {
+                for record in found.records(&read.blocks[found.block as usize]) {
+                    let record = Record { offset, ..record };
+                    offset = record.end();
+                    builder.push(&record);
+                    if untold.is_none() {
+                        gathered.series.add(record.header.timestamp(), 1, u64::from(record.header.len));
+                    }
                 }
             }
             gathered.hold(parts.bytes() + builder.flows() as u64 * COUNTED_FLOW_BYTES);
@@ -441,11 +442,4 @@ fn run_of(segment: &Arc<Segment>, run: PlannedRun) -> Run {
     let offset = run.ranges.first().map_or(0, |range| range.start);
     let place = PacketOrder { at: run.first, lane: segment.name.lane, ordinal: segment.ordinal, offset };
     Run { segment: Arc::clone(segment), ranges: run.ranges, place, links: false }
-}
-
-/// The record with which these bytes begin, as if it stood at `place`.
-fn record_at(bytes: &[u8], place: u64) -> Option<Record<'_>> {
-    let header = RecordHeader::read(bytes)?;
-    let packet = bytes.get(RECORD_HEADER_BYTES..header.record_bytes())?;
-    Some(Record { offset: place, header, packet })
 }

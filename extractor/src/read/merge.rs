@@ -12,9 +12,10 @@ use netrewind_store::SegmentBlock;
 use crate::ExtractError;
 use crate::answer::Work;
 use crate::fragments::{HELD_PACKETS_MAX, Later, Links, REACH_NS};
-use crate::read::place::{Match, PacketOrder};
+use crate::read::matches::RunMatches;
+use crate::read::place::{ACCEPTED, PacketOrder, Streak};
 use crate::read::read_ahead::{Task, WorkPool};
-use crate::read::reader::{Run, RunMatches};
+use crate::read::reader::Run;
 use crate::read::run_queue::RunQueue;
 use crate::store::segment::Segment;
 
@@ -25,18 +26,19 @@ const AHEAD_RUNS_MAX: usize = 64;
 
 /// Takes the packets of the answer in order; returns false when it wants no more.
 pub(crate) trait Emit {
+    /// Takes streaks, which stand in these blocks of a segment.
     fn emit(
         &mut self,
         segment: &Arc<Segment>,
-        block: &SegmentBlock,
-        found: Match,
+        blocks: &[SegmentBlock],
+        streaks: &[Streak],
     ) -> Result<ControlFlow<()>, ExtractError>;
     /// Takes a later fragment whose first one has not been found and may still be recorded. Otherwise it is filtered alone.
     fn postpone(
         &mut self,
         _segment: &Arc<Segment>,
         _block: &SegmentBlock,
-        _found: Match,
+        _found: Streak,
         _later: &Later,
     ) -> bool {
         false
@@ -49,27 +51,63 @@ pub(crate) trait Emit {
 struct Active {
     segment: Arc<Segment>,
     blocks: Vec<SegmentBlock>,
-    matches: Vec<Match>,
+    streaks: Vec<Streak>,
     laters: Vec<Later>,
     given: usize,
 }
 
 impl Active {
     fn head(&self) -> Option<PacketOrder> {
-        let next = self.matches.get(self.given)?;
-        Some(PacketOrder::of(&self.segment, *next))
-    }
-
-    /// The next packet, and the block that it stands in.
-    fn next(&self) -> (&SegmentBlock, Match) {
-        let found = self.matches[self.given];
-        (&self.blocks[found.block as usize], found)
+        let next = self.streaks.get(self.given)?;
+        Some(PacketOrder::of(&self.segment, next.at, next.offset))
     }
 
     /// The later fragment that the next packet is, if it is one.
     fn later(&self) -> Option<&Later> {
-        self.laters.get(self.matches.get(self.given)?.later as usize)
+        self.laters.get(self.streaks.get(self.given)?.later as usize)
     }
+
+    /// Number of next streaks of which all packets come before `until`, and are no later fragments.
+    fn ready(&self, until: Option<PacketOrder>) -> usize {
+        // No record begins between the last one of a streak and its end.
+        let is_before = |streak: &&Streak| {
+            let end = PacketOrder::of(&self.segment, streak.last, streak.end());
+            streak.later == ACCEPTED && until.is_none_or(|until| end <= until)
+        };
+        self.streaks.iter().skip(self.given).take_while(is_before).count()
+    }
+
+    /// Gives out the packets before `until`, up to the next later fragment; at least the first one.
+    fn give(
+        &mut self,
+        until: Option<PacketOrder>,
+        emit: &mut dyn Emit,
+    ) -> Result<(ControlFlow<()>, usize), ExtractError> {
+        let ready = self.ready(until);
+        let Self { segment, blocks, streaks, given, .. } = self;
+        if ready > 0 {
+            let whole = &streaks[*given..*given + ready];
+            *given += ready;
+            return Ok((emit.emit(segment, blocks, whole)?, packets_of(whole)));
+        }
+        let streak = &mut streaks[*given];
+        let is_before = |at, offset| until.is_none_or(|until| PacketOrder::of(segment, at, offset) < until);
+        let front = match blocks.get(streak.block as usize).filter(|_| streak.packets > 1) {
+            Some(block) => streak.take_front(block, is_before),
+            None => {
+                let one = *streak;
+                streak.packets = 0;
+                one
+            }
+        };
+        *given += usize::from(streak.packets == 0);
+        Ok((emit.emit(segment, blocks, &[front])?, front.packets as usize))
+    }
+}
+
+/// Number of packets of streaks.
+fn packets_of(streaks: &[Streak]) -> usize {
+    streaks.iter().map(|streak| streak.packets as usize).sum()
 }
 
 /// Ordered for the heap: the earliest is the greatest.
@@ -136,15 +174,15 @@ struct MergeQueue<'l> {
 
 impl MergeQueue<'_> {
     fn add(&mut self, found: RunMatches, run: &Run) {
-        let RunMatches { blocks, matches, laters, firsts, .. } = found;
+        let RunMatches { blocks, streaks, laters, firsts, .. } = found;
         if !firsts.is_empty() {
             let earliest = self.active.peek().and_then(Active::head).map(|head| head.at);
             self.links.add(firsts, earliest.map_or(run.place.at, |at| at.min(run.place.at)));
         }
-        if !matches.is_empty() {
-            self.packets += matches.len();
+        if !streaks.is_empty() {
+            self.packets += packets_of(&streaks);
             let segment = Arc::clone(&run.segment);
-            self.active.push(Active { segment, blocks, matches, laters, given: 0 });
+            self.active.push(Active { segment, blocks, streaks, laters, given: 0 });
         }
     }
 
@@ -170,7 +208,8 @@ impl MergeQueue<'_> {
                     if waits_for_first {
                         break;
                     }
-                    let (block, found) = run.next();
+                    let found = run.streaks[run.given];
+                    let block = &run.blocks[found.block as usize];
                     let is_postponed =
                         !self.links.knows(later) && emit.postpone(&run.segment, block, found, later);
                     if is_postponed || !self.links.accept(later) {
@@ -179,12 +218,11 @@ impl MergeQueue<'_> {
                         continue;
                     }
                 }
-                let (block, found) = run.next();
-                if emit.emit(&run.segment, block, found)?.is_break() {
+                let (next, packets) = run.give(until, emit)?;
+                if next.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
-                run.given += 1;
-                self.packets -= 1;
+                self.packets = self.packets.saturating_sub(packets);
             }
             let Some(head) = run.head() else { continue };
             let waits =

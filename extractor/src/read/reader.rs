@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use netrewind_store::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
-use netrewind_store::{RecordHeader, SegmentBlock, Timestamp};
+use netrewind_store::{Record, RecordHeader, SegmentBlock, Timestamp};
 
-use super::place::{ACCEPTED, Match, PacketOrder};
+use super::matches::{LANES, RunMatches};
+use super::place::{ACCEPTED, PacketOrder, Streak, put_in_order};
+use super::whole::sum_up;
 use crate::fragments::{self, FirstFragment, FirstVerdict, Later};
-use crate::plan::query_filter::{QueryFilter, Scratch};
+use crate::plan::query_filter::{LinkTypeVerdict, QueryFilter, Scratch};
 use crate::query::TimeRange;
 use crate::store::segment::Segment;
 use crate::sys::prefetch;
@@ -51,28 +53,6 @@ impl Run {
     }
 }
 
-/// Result of reading a run.
-#[derive(Debug, Default)]
-pub(crate) struct RunMatches {
-    /// The run's bytes, in which the matches stand.
-    pub(crate) blocks: Vec<SegmentBlock>,
-    /// The accepted packets in order of time and position, where they were to be collected, and in any case those that
-    /// may be.
-    pub(crate) matches: Vec<Match>,
-    /// Later fragments among them.
-    pub(crate) laters: Vec<Later>,
-    /// First fragments, also of packets outside of the range.
-    pub(crate) firsts: Vec<FirstFragment>,
-    /// Number of packets accepted beyond doubt.
-    pub(crate) packets: u64,
-    /// Their bytes on the wire.
-    pub(crate) bytes: u64,
-    /// Number of packets looked at.
-    pub(crate) judged: u64,
-    /// Offsets of records that could not be read; the rest of each one's range is lost.
-    pub(crate) damaged_at: Vec<u64>,
-}
-
 /// Reads a run. Without `collect` only the counts are right.
 ///
 /// If pages of the segment turn out to be lost, results from their zeros are discarded: each range is read again up to the first
@@ -85,9 +65,6 @@ pub(crate) fn read(run: &Run, range: TimeRange, filters: &QueryFilter, collect: 
         found = read_blocks(run, &blocks, range, filters, collect);
     }
     found.damaged_at.append(&mut damaged_at);
-    if !found.matches.is_empty() {
-        found.blocks = blocks;
-    }
     found
 }
 
@@ -114,24 +91,40 @@ fn read_blocks(
 ) -> RunMatches {
     let mut found = RunMatches::default();
     let wide = if run.links { fragments::reach(range) } else { range };
-    let mut reader =
-        RunReader { run, range, wide, filters, collect, scratch: filters.scratch(), found: &mut found };
+    let (joined, numbers) = joined(blocks);
+    let scratch = filters.scratch();
+    let link_type = run.segment.link_type;
+    let takes_all = !run.links && filters.link_type_verdict(link_type) == LinkTypeVerdict::Everything;
+    let mut reader = RunReader { run, range, wide, filters, collect, scratch, found: &mut found };
     let mut offsets: [Vec<usize>; LANES] = Default::default();
-    for (number, blocks) in (0u32..).step_by(LANES).zip(blocks.chunks(LANES)) {
-        reader.walk(blocks, &mut offsets);
-        for ((number, block), offsets) in (number..).zip(blocks).zip(&offsets) {
-            reader.judge(number, block, offsets);
+    for (blocks, numbers) in blocks.chunks(LANES).zip(numbers.chunks(LANES)) {
+        match takes_all {
+            true => reader.take_all(blocks, numbers, &mut offsets),
+            false => reader.examine(blocks, numbers, &mut offsets),
         }
     }
-    if !found.matches.is_sorted_by_key(|found| found.at) {
-        found.matches.sort_by_key(|found| found.at); // stable: positions ascend already
+    put_in_order(&mut found.streaks, &joined);
+    if !found.streaks.is_empty() {
+        found.blocks = joined;
     }
     found
 }
 
-/// Blocks that are walked over side by side. Where the next record begins is known only once the header before it has
-/// come from memory; so that these waits overlap, several chains of headers are followed at once.
-const LANES: usize = 16;
+/// The blocks, neighbours as one, so that packets of several can be given out together; and of each the number of the one that
+/// it became part of.
+fn joined(blocks: &[SegmentBlock]) -> (Vec<SegmentBlock>, Vec<u32>) {
+    let mut joined: Vec<SegmentBlock> = Vec::new();
+    let mut numbers = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        match joined.last_mut().and_then(|last| Some((last.joined(block)?, last))) {
+            Some((both, last)) => *last = both,
+            None => joined.push(block.clone()),
+        }
+        numbers.push(u32::try_from(joined.len() - 1).unwrap_or(u32::MAX));
+    }
+    (joined, numbers)
+}
+
 /// Bytes after a record's beginning that a filter is most likely to read next, after its first cache line.
 const LIKELY_BYTES: usize = 64;
 
@@ -146,6 +139,43 @@ struct RunReader<'a> {
 }
 
 impl RunReader<'_> {
+    /// Takes all packets of at most [`LANES`] blocks, which the filter accepts unseen. A block that does not lie within the range,
+    /// is out of order, or damaged is looked at packet by packet.
+    fn take_all(&mut self, blocks: &[SegmentBlock], numbers: &[u32], offsets: &mut [Vec<usize>; LANES]) {
+        for (lane, sum) in sum_up(blocks).into_iter().enumerate().take(blocks.len()) {
+            match sum.filter(|sum| self.range.contains(sum.at) && self.range.contains(sum.last)) {
+                Some(sum) => {
+                    self.found.judged += u64::from(sum.packets);
+                    self.take(Streak { block: numbers[lane], ..sum });
+                }
+                None => self.examine(&blocks[lane..=lane], &numbers[lane..=lane], offsets),
+            }
+        }
+    }
+
+    /// Puts every record of at most [`LANES`] blocks through time check and filter.
+    fn examine(&mut self, blocks: &[SegmentBlock], numbers: &[u32], offsets: &mut [Vec<usize>; LANES]) {
+        self.walk(blocks, offsets);
+        for ((number, block), offsets) in numbers.iter().zip(blocks).zip(&*offsets) {
+            self.judge(*number, block, offsets);
+        }
+    }
+
+    /// Takes accepted packets into the result.
+    #[inline]
+    fn take(&mut self, streak: Streak) {
+        if streak.later == ACCEPTED {
+            self.found.packets += u64::from(streak.packets);
+            self.found.bytes += streak.wire_bytes;
+            if !self.collect {
+                return;
+            }
+        }
+        if !self.found.streaks.last_mut().is_some_and(|last| last.goes_on_with(&streak)) {
+            self.found.streaks.push(streak);
+        }
+    }
+
     /// Finds where in each of at most [`LANES`] blocks the records begin, and has their first bytes fetched.
     fn walk(&mut self, blocks: &[SegmentBlock], offsets: &mut [Vec<usize>; LANES]) {
         let mut lanes: [(&[u8], usize); LANES] = [(&[], 0); LANES];
@@ -196,16 +226,9 @@ impl RunReader<'_> {
                 true => self.judge_linked(packet, at),
                 false => (self.filters.accept(packet, is_plain, &mut self.scratch), ACCEPTED),
             };
-            let is_certain = later == ACCEPTED;
-            if !self.range.contains(at) || (is_certain && !is_accepted) {
-                continue;
-            }
-            if is_certain {
-                self.found.packets += 1;
-                self.found.bytes += u64::from(header.len);
-            }
-            if self.collect || !is_certain {
-                self.found.matches.push(Match { at, offset: begin + offset as u64, block: number, later });
+            if self.range.contains(at) && (is_accepted || later != ACCEPTED) {
+                let record = Record { offset: begin + offset as u64, header, packet: bytes };
+                self.take(Streak { later, ..Streak::of(&record, number) });
             }
         }
     }

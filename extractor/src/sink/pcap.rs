@@ -4,7 +4,7 @@ use std::io::Write;
 
 use netrewind_store::{LinkType, PcapWriter};
 
-use super::{AnswerPacket, Preface, Sink};
+use super::{AnswerPacket, AnswerRecords, Preface, Sink};
 use crate::Answer;
 use crate::answer::error::SinkError;
 
@@ -62,6 +62,10 @@ impl<W: Write> Sink for PcapSink<W> {
 
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         Ok(self.writer(packet.link_type)?.write(&packet.header, packet.bytes)?)
+    }
+
+    fn records(&mut self, records: &AnswerRecords<'_>) -> Result<(), SinkError> {
+        Ok(self.writer(records.link_type)?.write_records(records.bytes)?)
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

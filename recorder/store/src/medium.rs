@@ -101,6 +101,17 @@ impl SegmentBlock {
         Records::new(self, self.begin())
     }
 
+    /// Records in it from this offset on, where one begins; none where it does not have them.
+    pub fn records_from(&self, offset: u64) -> Records<'_> {
+        Records::new(self.from(offset), offset)
+    }
+
+    /// This one and `next` as one; `None` if that does not begin where this ends.
+    pub fn joined(&self, next: &Self) -> Option<Self> {
+        let follows = Arc::ptr_eq(&self.map, &next.map) && self.range.end == next.range.start;
+        follows.then(|| Self { map: Arc::clone(&self.map), range: self.range.start..next.range.end })
+    }
+
     /// A part of it, in offsets of the segment; as much as it has of that.
     #[must_use]
     pub fn part(&self, range: Range<u64>) -> Self {
@@ -119,6 +130,12 @@ impl SegmentBlock {
     /// read are not known to be lost.
     pub fn first_lost(&self) -> Option<u64> {
         self.map.first_lost(self.range.clone()).map(|at| at as u64)
+    }
+
+    /// Likewise, of a range of the segment that it has.
+    pub fn first_lost_in(&self, range: Range<u64>) -> Option<u64> {
+        let range = index(range.start).max(self.range.start)..index(range.end).min(self.range.end);
+        self.map.first_lost(range).map(|at| at as u64)
     }
 
     /// Reads a little of each of its pages, so that [`Self::first_lost`] knows of all of them.
@@ -154,7 +171,15 @@ mod tests {
             (20, &[25, 26, 27][..], &[20, 21][..])
         );
         assert_eq!((block.from(28), block.from(19), block.from(31)), (&[28, 29][..], &[][..], &[][..]));
-        drop((medium, front));
+        let joined = block.joined(&medium.read(30..40)).expect("neighbours");
+        assert_eq!((joined.begin(), joined.end(), joined.first()), (20, 40, Some(&20)));
+        let other = Medium::mapped(Map::from_bytes((0..100).collect()));
+        assert!(
+            [medium.read(31..40), medium.read(25..40), other.read(30..40)]
+                .iter()
+                .all(|next| block.joined(next).is_none())
+        );
+        drop((medium, front, joined));
         assert_eq!(block.len(), 10, "it belongs to its reader");
     }
 }

@@ -11,9 +11,9 @@ use netrewind_store::{SegmentBlock, Timestamp};
 use super::clock::HOLD_BACK;
 use crate::ExtractError;
 use crate::fragments::{Later, Links, REACH_NS};
+use crate::read::matches::RunMatches;
 use crate::read::merge::Emit;
-use crate::read::place::{Match, PacketOrder};
-use crate::read::reader::RunMatches;
+use crate::read::place::{PacketOrder, Streak};
 use crate::read::run_queue::RunQueue;
 use crate::store::segment::Segment;
 
@@ -43,13 +43,20 @@ pub(crate) struct HeldBack {
 struct HeldPacket {
     segment: Arc<Segment>,
     block: SegmentBlock,
-    found: Match,
+    found: Streak,
     since: Duration,
 }
 
-/// A packet to be held back, with the block that it stands in.
-fn held_packet(segment: &Arc<Segment>, block: &SegmentBlock, found: Match, since: Duration) -> HeldPacket {
-    HeldPacket { segment: Arc::clone(segment), block: block.clone(), found, since }
+impl HeldPacket {
+    /// A packet to be held back, with the block that it stands in.
+    fn new(segment: &Arc<Segment>, block: &SegmentBlock, found: Streak, since: Duration) -> Self {
+        let found = Streak { block: 0, ..found };
+        Self { segment: Arc::clone(segment), block: block.clone(), found, since }
+    }
+
+    fn place(&self) -> PacketOrder {
+        PacketOrder::of(&self.segment, self.found.at, self.found.offset)
+    }
 }
 
 impl HeldBack {
@@ -71,7 +78,7 @@ impl HeldBack {
             if !is_end && !links.knows(&later) && self.can_be_linked(later.at, waiting.since) {
                 self.orphans.push((waiting, later));
             } else if links.accept(&later) {
-                self.waiting.insert(PacketOrder::of(&waiting.segment, waiting.found), waiting);
+                self.waiting.insert(waiting.place(), waiting);
             }
         }
     }
@@ -125,20 +132,45 @@ impl HoldBack<'_> {
 
     fn give(&mut self, place: PacketOrder) -> Result<ControlFlow<()>, ExtractError> {
         match self.held.waiting.remove(&place) {
-            Some(HeldPacket { segment, block, found, .. }) => self.give_packet(&segment, &block, found),
+            Some(HeldPacket { segment, block, found, .. }) => self.pass_on(&segment, &[block], &[found]),
             None => Ok(ControlFlow::Continue(())),
         }
     }
 
-    fn give_packet(
+    /// Passes on packets that are in order.
+    fn pass_on(
+        &mut self,
+        segment: &Arc<Segment>,
+        blocks: &[SegmentBlock],
+        found: &[Streak],
+    ) -> Result<ControlFlow<()>, ExtractError> {
+        for streak in found {
+            self.held.late += u64::from(streak.at < self.held.newest);
+            self.held.newest = self.held.newest.max(streak.last);
+        }
+        self.output.emit(segment, blocks, found)
+    }
+
+    /// Passes on a packet, or holds it back.
+    fn take(
         &mut self,
         segment: &Arc<Segment>,
         block: &SegmentBlock,
-        found: Match,
+        found: Streak,
     ) -> Result<ControlFlow<()>, ExtractError> {
-        self.held.late += u64::from(found.at < self.held.newest);
-        self.held.newest = self.held.newest.max(found.at);
-        self.output.emit(segment, block, found)
+        let waiting = HeldPacket::new(segment, block, found, self.held.elapsed);
+        let place = waiting.place();
+        if self.give_while(|held, until| *held < place && held.at <= until)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if found.at <= self.held.until {
+            return self.pass_on(segment, &[waiting.block], &[waiting.found]);
+        }
+        self.held.waiting.insert(place, waiting);
+        match self.held.waiting.keys().next().copied() {
+            Some(earliest) if self.held.waiting.len() > HELD_PACKETS_MAX => self.give(earliest),
+            _ => Ok(ControlFlow::Continue(())),
+        }
     }
 }
 
@@ -146,29 +178,31 @@ impl Emit for HoldBack<'_> {
     fn emit(
         &mut self,
         segment: &Arc<Segment>,
-        block: &SegmentBlock,
-        found: Match,
+        blocks: &[SegmentBlock],
+        streaks: &[Streak],
     ) -> Result<ControlFlow<()>, ExtractError> {
-        let place = PacketOrder::of(segment, found);
-        if self.give_while(|held, until| *held < place && held.at <= until)?.is_break() {
-            return Ok(ControlFlow::Break(()));
+        let is_past = streaks.last().is_some_and(|last| last.last <= self.held.until);
+        let is_in_order = streaks.first().is_some_and(|first| first.at >= self.held.newest);
+        if self.held.waiting.is_empty() && is_past && is_in_order {
+            return self.pass_on(segment, blocks, streaks);
         }
-        if found.at <= self.held.until {
-            return self.give_packet(segment, block, found);
+        for streak in streaks {
+            let Some(block) = blocks.get(streak.block as usize) else { continue };
+            for record in streak.records(block) {
+                let found = Streak { later: streak.later, ..Streak::of(&record, streak.block) };
+                if self.take(segment, block, found)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
         }
-        let waiting = held_packet(segment, block, found, self.held.elapsed);
-        self.held.waiting.insert(place, waiting);
-        match self.held.waiting.keys().next().copied() {
-            Some(earliest) if self.held.waiting.len() > HELD_PACKETS_MAX => self.give(earliest),
-            _ => Ok(ControlFlow::Continue(())),
-        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn postpone(
         &mut self,
         segment: &Arc<Segment>,
         block: &SegmentBlock,
-        found: Match,
+        found: Streak,
         later: &Later,
     ) -> bool {
         let since = self.held.elapsed;
@@ -179,7 +213,7 @@ impl Emit for HoldBack<'_> {
             self.held.unlinked += 1;
             return false;
         }
-        self.held.orphans.push((held_packet(segment, block, found, since), *later));
+        self.held.orphans.push((HeldPacket::new(segment, block, found, since), *later));
         true
     }
 

@@ -30,6 +30,11 @@ impl<W: Write> PcapWriter<W> {
         self.write(&record.header, record.packet)
     }
 
+    /// Appends records as they stand in a segment, one behind the other.
+    pub fn write_records(&mut self, records: &[u8]) -> io::Result<()> {
+        self.output.write_all(records)
+    }
+
     /// Flushes the output.
     pub fn flush(&mut self) -> io::Result<()> {
         self.output.flush()
