@@ -22,6 +22,7 @@ mod instruction;
 mod lexer;
 mod limits;
 mod lists;
+mod lockstep;
 mod machine;
 mod number;
 mod program;
@@ -45,6 +46,7 @@ pub use instruction::{
     RawInstruction, Width,
 };
 pub use limits::CompileLimits;
+pub use lockstep::{LOCKSTEP_PACKETS, LOCKSTEP_SLACK_BYTES, Lockstep, PaddedPacket};
 pub use number::NumberSet;
 pub use program::Program;
 pub use term::{Conjunction, Demand, Term, Terms};

@@ -5,9 +5,13 @@ use netrewind_store::LinkType;
 use super::abstract_packet::{AbstractPacket, Verdict, judge};
 use super::concrete::{AncillaryData, InFile, run};
 use super::instruction::{INSTRUCTIONS_MAX, Instruction, ProgramError, RawInstruction, decode};
+use super::lockstep::Lockstep;
 use super::steps::Steps;
 use super::term::Terms;
 use super::terms::terms;
+
+/// Bytes of an IPv4 header without options: the index of most loads that have one.
+const USUAL_INDEX: u32 = 20;
 
 /// A filter compiled for one link type, decoded and validated. Immutable; cheap to share behind an `Arc`.
 #[derive(Clone, Debug)]
@@ -15,6 +19,7 @@ pub struct Program {
     link_type: LinkType,
     instructions: Box<[Instruction]>,
     steps: Steps,
+    lockstep: Option<Lockstep>,
 }
 
 impl Program {
@@ -35,15 +40,15 @@ impl Program {
         if !matches!(instructions.last(), Some(Instruction::Return { .. } | Instruction::ReturnAccumulator)) {
             return Err(ProgramError::NoReturn);
         }
-        let steps = Steps::new(&instructions);
-        Ok(Self { link_type, instructions, steps })
+        let (steps, lockstep) = (Steps::new(&instructions), Lockstep::of(&instructions));
+        Ok(Self { link_type, instructions, steps, lockstep })
     }
 
     /// The program that accepts every packet: what an empty expression means.
     pub fn accept_all(link_type: LinkType) -> Self {
         let instructions: Box<[_]> = [Instruction::Return { accept: true }].into();
-        let steps = Steps::new(&instructions);
-        Self { link_type, instructions, steps }
+        let (steps, lockstep) = (Steps::new(&instructions), Lockstep::of(&instructions));
+        Self { link_type, instructions, steps, lockstep }
     }
 
     /// The link type that the program was compiled for; its verdicts on packets of another are meaningless.
@@ -64,6 +69,20 @@ impl Program {
     /// True if a program for a packet socket accepts the packet: `packet` is without the tag that the kernel took out.
     pub fn accepts_live(&self, packet: &[u8], wire_len: u32, ancillary: &AncillaryData) -> bool {
         run(&self.steps, &self.instructions, packet, wire_len, ancillary).unwrap_or(false)
+    }
+
+    /// The form in which it is put to several packets at once, if it has one.
+    pub fn lockstep(&self) -> Option<&Lockstep> {
+        self.lockstep.as_ref()
+    }
+
+    /// Offsets in a packet of bytes that the program is likely to read, in no order: for fetching them before it runs.
+    pub fn likely_offsets(&self) -> impl Iterator<Item = u32> {
+        self.instructions.iter().filter_map(|instruction| match *instruction {
+            Instruction::Load { offset, .. } | Instruction::LoadHeaderLength { offset } => Some(offset),
+            Instruction::LoadIndirect { offset, .. } => offset.checked_add(USUAL_INDEX),
+            _ => None,
+        })
     }
 
     /// Verdict on all packets of the set. Sound: never [`Verdict::Never`] if one of them is accepted, never [`Verdict::Always`]

@@ -197,6 +197,19 @@ impl QueryFilter {
         }
     }
 
+    /// The program that alone decides about packets of a segment of this link type; `None` if there is more to it.
+    pub(crate) fn sole_program(&self, link_type: LinkType, is_plain: bool) -> Option<&Program> {
+        match &self.expressions[..] {
+            [own] if (is_plain || !self.peels) && self.tunnels.are_none() && !own.selection.ignore_vlan => {
+                match own.choice(link_type) {
+                    LinkTypeFilter::Program(program) => Some(program),
+                    LinkTypeFilter::Everything | LinkTypeFilter::Nothing => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
     /// Memory for judging packets.
     pub(crate) fn scratch(&self) -> Scratch {
         Scratch { peeler: Peeler::new(&self.ports), untagged: Vec::new() }

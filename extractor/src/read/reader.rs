@@ -6,14 +6,15 @@ use std::sync::Arc;
 use netrewind_store::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES};
 use netrewind_store::{Record, RecordHeader, SegmentBlock, Timestamp};
 
+use super::cached::CachedPlaces;
 use super::matches::{LANES, RunMatches};
 use super::place::{ACCEPTED, PacketOrder, Streak, put_in_order};
+use super::side_by_side::SideBySide;
 use super::whole::sum_up;
 use crate::fragments::{self, FirstFragment, FirstVerdict, Later};
 use crate::plan::query_filter::{LinkTypeVerdict, QueryFilter, Scratch};
 use crate::query::TimeRange;
 use crate::store::segment::Segment;
-use crate::sys::prefetch;
 use netrewind_packet::ViewBytes;
 
 /// Ranges of one segment that are read in one go: no packet in them is before `place`.
@@ -94,13 +95,17 @@ fn read_blocks(
     let (joined, numbers) = joined(blocks);
     let scratch = filters.scratch();
     let link_type = run.segment.link_type;
+    let sole = filters.sole_program(link_type, run.segment.is_plain()).filter(|_| !run.links);
     let takes_all = !run.links && filters.link_type_verdict(link_type) == LinkTypeVerdict::Everything;
-    let mut reader = RunReader { run, range, wide, filters, collect, scratch, found: &mut found };
+    let mut side_by_side = sole.and_then(|program| SideBySide::new(program, range, collect));
+    let cached = sole.map_or(CachedPlaces::HEADERS, CachedPlaces::of);
+    let mut reader = RunReader { run, range, wide, filters, cached, collect, scratch, found: &mut found };
     let mut offsets: [Vec<usize>; LANES] = Default::default();
     for (blocks, numbers) in blocks.chunks(LANES).zip(numbers.chunks(LANES)) {
-        match takes_all {
-            true => reader.take_all(blocks, numbers, &mut offsets),
-            false => reader.examine(blocks, numbers, &mut offsets),
+        match &mut side_by_side {
+            _ if takes_all => reader.take_all(blocks, numbers, &mut offsets),
+            Some(judge) => judge.judge(blocks, numbers, reader.found),
+            None => reader.examine(blocks, numbers, &mut offsets),
         }
     }
     put_in_order(&mut found.streaks, &joined);
@@ -125,14 +130,12 @@ fn joined(blocks: &[SegmentBlock]) -> (Vec<SegmentBlock>, Vec<u32>) {
     (joined, numbers)
 }
 
-/// Bytes after a record's beginning that a filter is most likely to read next, after its first cache line.
-const LIKELY_BYTES: usize = 64;
-
 struct RunReader<'a> {
     run: &'a Run,
     range: TimeRange,
     wide: TimeRange,
     filters: &'a QueryFilter,
+    cached: CachedPlaces,
     collect: bool,
     scratch: Scratch,
     found: &'a mut RunMatches,
@@ -200,8 +203,7 @@ impl RunReader<'_> {
                 };
                 offsets.push(*at);
                 *at = next;
-                prefetch(block, next);
-                prefetch(block, next + LIKELY_BYTES);
+                self.cached.fetch(block, next);
                 goes_on = true;
             }
         }

@@ -7,7 +7,7 @@ use super::corpus::{self, Packet};
 use super::expressions::{self, Filter};
 use super::random::Random;
 use crate::sys::oracle::Oracle;
-use crate::{Program, RawInstruction};
+use crate::{LOCKSTEP_PACKETS, LOCKSTEP_SLACK_BYTES, PaddedPacket, Program, RawInstruction};
 
 /// Random expressions, each tried on some packets of its link type.
 const EXPRESSIONS: usize = 3000;
@@ -17,6 +17,45 @@ fn compare(filter: &Filter, packet: &Packet) {
     let expected = filter.oracle.accepts(&packet.bytes, packet.wire_len);
     let found = filter.program.accepts(&packet.bytes, packet.wire_len);
     assert_eq!(found, expected, "`{}` on {packet:02x?}", filter.expression);
+    if let Some(together) = together(&filter.program, &packet.bytes) {
+        assert_eq!(together, expected, "in lockstep: `{}` on {packet:02x?}", filter.expression);
+    }
+}
+
+/// The verdict on a packet among others, which are the same packet cut, if the program can be put to several at once.
+fn together(program: &Program, packet: &[u8]) -> Option<bool> {
+    let padded: Vec<u8> = packet.iter().copied().chain([0xff; LOCKSTEP_SLACK_BYTES]).collect();
+    let captured = |lane: usize| packet.len() as u32 * lane as u32 / (LOCKSTEP_PACKETS as u32 - 1);
+    let packets = std::array::from_fn(|lane| PaddedPacket::of(&padded, captured(lane)).unwrap());
+    let accepted = program.lockstep()?.accepted(&packets);
+    for lane in 0..LOCKSTEP_PACKETS {
+        let cut = &packet[..captured(lane) as usize];
+        assert_eq!(accepted >> lane & 1 == 1, program.accepts(cut, packet.len() as u32), "{cut:02x?}");
+    }
+    Some(accepted >> (LOCKSTEP_PACKETS - 1) & 1 == 1)
+}
+
+#[test]
+fn usual_filters_are_put_to_several_packets_at_once() {
+    let has_form = |expression| {
+        expressions::filter(expression, LinkType::ETHERNET).unwrap().program.lockstep().is_some()
+    };
+    for expression in [
+        "ip",
+        "host 10.0.0.1",
+        "not port 443",
+        "tcp[100] = 0x41",
+        "net 10.0.0.0/9 and tcp dst portrange 100-2000",
+        "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0 and ip[8] > 3",
+        "vlan 5 and udp",
+        "host 10.0.0.1 or host 10.0.0.2 or host 10.0.0.3 or host 10.0.0.4",
+    ] {
+        assert!(has_form(expression), "{expression}");
+    }
+    for expression in ["greater 100", "ip[0] + ip[1] = 7", "ip6 protochain 6"] {
+        assert!(!has_form(expression), "{expression}");
+    }
+    assert!(PaddedPacket::of(&[0; 9], 6).is_none() && PaddedPacket::of(&[0; 10], 6).is_some());
 }
 
 #[test]
@@ -132,7 +171,9 @@ proptest! {
         let program = Program::decode(LinkType::ETHERNET, &raw);
         if let Some(oracle) = Oracle::new(&raw) {
             let wire_len = packet.len() as u32 + longer;
-            prop_assert_eq!(program.unwrap().accepts(&packet, wire_len), oracle.accepts(&packet, wire_len));
+            let program = program.unwrap();
+            prop_assert_eq!(program.accepts(&packet, wire_len), oracle.accepts(&packet, wire_len));
+            together(&program, &packet);
         }
     }
 
@@ -144,6 +185,7 @@ proptest! {
         let raw: Vec<_> = raw.into_iter().map(|(code, jt, jf, k)| RawInstruction { code: code & 0xbf, jt: jt % 12, jf: jf % 12, k }).collect();
         if let Ok(program) = Program::decode(LinkType::ETHERNET, &raw) {
             program.accepts(&packet, 0);
+            together(&program, &packet);
         }
     }
 }

@@ -31,6 +31,7 @@ mod record_field {
     pub const LEN: Range<usize> = 12..16;
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], field: std::ops::Range<usize>) -> u32 {
     let mut word = [0; 4];
     word.copy_from_slice(&bytes[field]);
