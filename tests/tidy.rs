@@ -323,7 +323,7 @@ fn a_packet_and_a_query_take_the_ways_that_are_described() {
         ("fn advance_segment", "self.hand_to_sink("),
         ("fn advance_segment", "disk.publish("),
         ("fn advance_segment", "disk.seal("),
-        ("struct LaneIndexer", "builder.push("),
+        ("struct LaneIndexer", "builder.push_all("),
         ("struct IndexWriter", ".write_index("),
         ("struct QueryArguments", "Ok(Query {"),
         ("struct OpenedQuery", "Snapshot::take("),

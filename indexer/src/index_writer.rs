@@ -268,7 +268,7 @@ impl BlockSink for LaneIndexer {
 
     fn block(&mut self, name: &SegmentName, offset: u64, records: &[u8]) {
         if let Some((_, builder)) = self.building.get_mut(name) {
-            Records::new(records, offset).for_each(|record| builder.push(&record));
+            builder.push_all(Records::new(records, offset));
         }
     }
 

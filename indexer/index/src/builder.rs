@@ -15,9 +15,10 @@ use std::io::Read;
 
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Dissection, Shape, dissect_into};
-use netrewind_store::{LinkType, Record, RecordReader};
+use netrewind_store::{LinkType, Record, RecordReader, Records};
 
 use crate::BuildError;
+use crate::checksums::GranuleChecksums;
 use crate::layout::SEGMENT_BYTES_MAX;
 use finish::assemble;
 use flow_table::{BATCH_PACKETS, Pending};
@@ -88,6 +89,42 @@ impl Builder {
     /// Adds the segment's next record.
     #[inline]
     pub fn push(&mut self, record: &Record<'_>) {
+        if let Some(checksums) = &mut self.tables.checksums {
+            checksums.add(&record.header.to_bytes());
+            checksums.add(record.packet);
+        }
+        self.take(record);
+    }
+
+    /// Adds the segment's next records, and gives the offset of what follows them. Cheaper than one by one: a granule's checksum is taken
+    /// where it stands.
+    pub fn push_all(&mut self, mut records: Records<'_>) -> u64 {
+        let (base, bytes) = (records.offset(), records.bytes());
+        let shift = self.tables.limits.granule_shift;
+        let mut summed = base;
+        let mut add = |checksums: &mut Option<GranuleChecksums>, end: u64| {
+            if let Some(checksums) = checksums {
+                checksums.add(&bytes[(summed - base) as usize..(end - base) as usize]);
+            }
+            summed = end;
+        };
+        let mut granule_end = ((base >> shift) + 1) << shift;
+        for record in records.by_ref() {
+            self.take(&record);
+            // While its bytes are in the cache.
+            if record.end() >= granule_end {
+                let end = record.end() >> shift << shift;
+                add(&mut self.tables.checksums, end);
+                granule_end = end + (1 << shift);
+            }
+        }
+        add(&mut self.tables.checksums, records.offset());
+        records.offset()
+    }
+
+    /// Counts a record, whose bytes are in the checksums or will be.
+    #[inline]
+    fn take(&mut self, record: &Record<'_>) {
         let tables = &mut self.tables;
         debug_assert_eq!(
             record.offset, tables.totals.segment_bytes,
@@ -165,8 +202,9 @@ pub fn build_with<R: Read>(
     ports: &TunnelPorts,
 ) -> Result<Vec<u8>, BuildError> {
     let mut builder = Builder::new(reader.link_type(), seed).with_ports(ports);
-    while let Some(record) = reader.next_record()? {
-        builder.push(&record);
+    while let Some(records) = reader.ahead()? {
+        let end = builder.push_all(records);
+        reader.skip_to(end);
     }
     builder.finish()
 }

@@ -2,25 +2,24 @@
 
 use std::fmt;
 
-use xxhash_rust::xxh3::Xxh3;
-
 use crate::IndexError;
 use crate::blocks::{BlockReader, BlockWriter};
 use crate::column::BLOCK_ROWS;
 use crate::layout::{Section, granule_checksum};
+use crate::sys::xxh3_64;
 
 /// Bytes of a checksum.
 const CHECKSUM_BYTES: usize = 4;
 
-/// Takes the checksums of a segment's granules from its bytes, which come in their order from the first one on.
+/// Takes the checksums of a segment's granules from its bytes, which come in their order from the first one on. A granule that comes in
+/// one piece is hashed where it stands; of others the pieces are gathered.
 #[derive(Clone)]
 pub struct GranuleChecksums {
-    granule_bytes: u64,
+    granule_bytes: usize,
     /// Checksums of whole granules.
     done: Vec<u32>,
-    hash: Xxh3,
-    /// Bytes of the granule that has begun.
-    begun_bytes: u64,
+    /// The front of the granule that has begun: less than all of it.
+    begun: Vec<u8>,
 }
 
 impl fmt::Debug for GranuleChecksums {
@@ -30,24 +29,22 @@ impl fmt::Debug for GranuleChecksums {
 }
 
 impl GranuleChecksums {
-    /// Checksums of granules of `granule_bytes` bytes.
+    /// Checksums of granules of `granule_bytes` bytes, of which there is at least one.
     pub fn new(granule_bytes: u64) -> Self {
-        Self { granule_bytes, done: Vec::new(), hash: Xxh3::new(), begun_bytes: 0 }
+        Self { granule_bytes: granule_bytes as usize, done: Vec::new(), begun: Vec::new() }
     }
 
     /// Forgets all bytes.
     pub fn reset(&mut self) {
         self.done.clear();
-        self.hash.reset();
-        self.begun_bytes = 0;
+        self.begun.clear();
     }
 
     /// The segment goes on with these bytes.
     #[inline]
     pub fn add(&mut self, bytes: &[u8]) {
-        if self.begun_bytes + (bytes.len() as u64) < self.granule_bytes {
-            self.hash.update(bytes);
-            self.begun_bytes += bytes.len() as u64;
+        if bytes.len() < self.granule_bytes - self.begun.len() {
+            self.begun.extend_from_slice(bytes);
         } else {
             self.add_across(bytes);
         }
@@ -55,31 +52,33 @@ impl GranuleChecksums {
 
     fn add_across(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        loop {
-            let room = (self.granule_bytes - self.begun_bytes) as usize;
-            let Some((last, next)) = rest.split_at_checked(room) else { break };
-            self.hash.update(last);
-            self.end_granule();
+        if !self.begun.is_empty() {
+            let (last, next) = rest.split_at(self.granule_bytes - self.begun.len());
+            self.begun.extend_from_slice(last);
+            self.end_begun();
             rest = next;
         }
-        self.hash.update(rest);
-        self.begun_bytes += rest.len() as u64;
+        let mut granules = rest.chunks_exact(self.granule_bytes);
+        granules.by_ref().for_each(|granule| end_granule(&mut self.done, granule));
+        self.begun.extend_from_slice(granules.remainder());
     }
 
-    fn end_granule(&mut self) {
-        let checksum = granule_checksum(self.done.len() as u32, self.hash.digest());
-        self.done.push(checksum);
-        self.hash.reset();
-        self.begun_bytes = 0;
+    fn end_begun(&mut self) {
+        end_granule(&mut self.done, &self.begun);
+        self.begun.clear();
     }
 
     /// The segment ends: the checksums of its granules, of which the last may be shorter.
     pub fn finish(&mut self) -> &[u32] {
-        if self.begun_bytes > 0 {
-            self.end_granule();
+        if !self.begun.is_empty() {
+            self.end_begun();
         }
         &self.done
     }
+}
+
+fn end_granule(done: &mut Vec<u32>, granule: &[u8]) {
+    done.push(granule_checksum(done.len() as u32, xxh3_64(granule)));
 }
 
 /// Writes the blocks of checksums.

@@ -146,10 +146,6 @@ impl SegmentTables {
         totals.last_record = record.offset;
         totals.last_header = record.header.to_bytes();
         totals.segment_bytes = record.end();
-        if let Some(checksums) = &mut self.checksums {
-            checksums.add(&totals.last_header);
-            checksums.add(record.packet);
-        }
         self.seconds.count(at / SECOND_NS, u64::from(record.header.len));
         if self.head.len() < HEAD_BYTES {
             self.head.extend_from_slice(&record.header.to_bytes());

@@ -72,7 +72,7 @@ impl RecordHeader {
     /// Reads the first [`RECORD_HEADER_BYTES`] of `bytes`; `None` where there are fewer.
     #[inline]
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.get(..RECORD_HEADER_BYTES)?;
+        let bytes: &[u8; RECORD_HEADER_BYTES] = bytes.first_chunk()?;
         Some(Self {
             seconds: u32_at(bytes, record_field::SECONDS),
             nanoseconds: u32_at(bytes, record_field::NANOSECONDS),

@@ -49,6 +49,11 @@ impl<'a> Records<'a> {
         self.base + self.position as u64
     }
 
+    /// The bytes from the next record on.
+    pub fn bytes(&self) -> &'a [u8] {
+        &self.bytes[self.position..]
+    }
+
     /// True if every byte belonged to a whole record.
     pub fn is_exhausted(&self) -> bool {
         self.position == self.bytes.len()
@@ -121,6 +126,33 @@ impl<R: Read> RecordReader<R> {
     /// call after it returns the same error.
     #[inline]
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, SegmentError> {
+        let Some(header) = self.fill_record()? else { return Ok(None) };
+        let record_start = self.start;
+        let offset = self.offset;
+        self.start += header.record_bytes();
+        self.offset += header.record_bytes() as u64;
+        let packet = &self.buffer[record_start + RECORD_HEADER_BYTES..self.start];
+        Ok(Some(Record { offset, header, packet }))
+    }
+
+    /// The records that are in memory, at least one; `None` at a clean end. They are the same again until [`Self::skip_to`]. Errors are those of
+    /// [`Self::next_record`].
+    pub fn ahead(&mut self) -> Result<Option<Records<'_>>, SegmentError> {
+        let record = self.fill_record()?;
+        Ok(record.map(|_| Records::new(&self.buffer[self.start..self.end], self.offset)))
+    }
+
+    /// Goes on at `offset`, where a record ends that is in memory.
+    pub fn skip_to(&mut self, offset: u64) {
+        let bytes = offset.saturating_sub(self.offset) as usize;
+        debug_assert!(bytes <= self.end - self.start, "no farther than what is in memory");
+        self.start += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// Makes the next record available, and reads its header; `None` at a clean end.
+    #[inline]
+    fn fill_record(&mut self) -> Result<Option<RecordHeader>, SegmentError> {
         if !self.fill(RECORD_HEADER_BYTES)? {
             return match self.end - self.start {
                 0 => Ok(None),
@@ -136,12 +168,7 @@ impl<R: Read> RecordReader<R> {
         if !self.fill(header.record_bytes())? {
             return Err(SegmentError::TornRecord { offset: self.offset });
         }
-        let record_start = self.start;
-        let offset = self.offset;
-        self.start += header.record_bytes();
-        self.offset += header.record_bytes() as u64;
-        let packet = &self.buffer[record_start + RECORD_HEADER_BYTES..self.start];
-        Ok(Some(Record { offset, header, packet }))
+        Ok(Some(header))
     }
 
     /// Makes `wanted` bytes available from `start`; false if the input ends before.
@@ -201,6 +228,18 @@ mod tests {
             }
             assert_eq!(walk.offset(), stream.offset());
             assert_eq!(walk.is_exhausted(), matches!(stream.next_record(), Ok(None)));
+            let mut runs = RecordReader::new(bytes).unwrap();
+            let mut walk = Records::of_segment(bytes);
+            while let Ok(Some(mut records)) = runs.ahead() {
+                for record in records.by_ref() {
+                    let same = walk.next().unwrap();
+                    assert_eq!((record.offset, record.header, record.packet), (same.offset, same.header, same.packet));
+                }
+                let offset = records.offset();
+                runs.skip_to(offset);
+            }
+            assert_eq!((walk.next().is_none(), walk.offset()), (true, runs.offset()));
+            assert_eq!(walk.is_exhausted(), matches!(runs.ahead(), Ok(None)));
         }
     }
 

@@ -1,0 +1,5 @@
+//! The one place of this crate with unsafe code: instructions that not every machine has. Each file states its obligations.
+
+mod wide_hash;
+
+pub(crate) use wide_hash::xxh3_64;
