@@ -59,29 +59,48 @@ fn bits_of(value: u64) -> u32 {
     WIDTH_MAX - value.leading_zeros()
 }
 
+/// Appends a column of these values, at most [`BLOCK_ROWS`]; `values` is room for them.
+#[inline]
+pub(crate) fn put_all(output: &mut Vec<u8>, values: &mut Values, column: impl Iterator<Item = u64>) {
+    let mut count = 0;
+    for (slot, value) in values.iter_mut().zip(column) {
+        *slot = value;
+        count += 1;
+    }
+    put(output, &values[..count]);
+}
+
 /// Appends a column. Nothing is written for no values; the reader knows how many there are.
 pub(crate) fn put(output: &mut Vec<u8>, values: &[u64]) {
     debug_assert!(values.len() <= BLOCK_ROWS);
-    let Some(base) = values.iter().map(|&value| value as i64).min() else { return };
+    let Some(&first) = values.first() else { return };
+    let (mut base, mut most) = (first as i64, first as i64);
+    for &value in values {
+        base = base.min(value as i64);
+        most = most.max(value as i64);
+    }
+    let is_constant = base == most;
     let base = base as u64;
+    if is_constant {
+        output.push(0);
+        return put_varint(output, zigzag(base));
+    }
     let mut widths = [0u32; WIDTH_MAX as usize + 1];
     for value in values {
         widths[bits_of(value.wrapping_sub(base)) as usize] += 1;
     }
     let width = cheapest_width(&widths, values.len() as u32);
-    let exceptions = || {
-        let wide = values.iter().enumerate().map(|(row, value)| (row, value.wrapping_sub(base)));
-        wide.filter(move |(_, value)| bits_of(*value) > width)
-    };
-    let exception_count = exceptions().count();
+    let exception_count: u32 = widths[width as usize + 1..].iter().sum();
     output.push(width as u8 | if exception_count > 0 { EXCEPTIONS } else { 0 });
     put_varint(output, zigzag(base));
     if exception_count > 0 {
+        let above = values.iter().map(|value| value.wrapping_sub(base));
+        let exceptions = (0..).zip(above).filter(|(_, value)| bits_of(*value) > width);
         output.push(exception_count as u8);
-        output.extend(exceptions().map(|(row, _)| row as u8));
-        exceptions().for_each(|(_, value)| put_varint(output, value >> width));
+        output.extend(exceptions.clone().map(|(row, _): (u8, u64)| row));
+        exceptions.for_each(|(_, value)| put_varint(output, value >> width));
     }
-    put_bits(output, values.iter().map(|value| value.wrapping_sub(base)), width);
+    put_bits(output, values, base, width);
 }
 
 /// The width that takes the fewest bits, exceptions included; the widest of those that take equally many.
@@ -89,16 +108,21 @@ fn cheapest_width(widths: &[u32; WIDTH_MAX as usize + 1], rows: u32) -> u32 {
     let widest = widths.iter().rposition(|&count| count > 0).unwrap_or(0) as u32;
     let mut best = (rows * widest, widest);
     let mut exceptions = 0;
+    // An exception takes 8 bits, and 8 for each begun 7 of its upper bits. One bit less of width begins another 7 for those that
+    // have a multiple of 7 upper bits: these are counted by the remainder of their width.
+    let mut by_remainder = [0; 7];
+    let mut groups = 0;
     for width in (0..widest).rev() {
-        exceptions += widths[width as usize + 1];
+        let wider = widths[width as usize + 1];
+        exceptions += wider;
         if 8 + 16 * exceptions >= best.0 {
             // An exception takes 16 bits at least, and narrower widths have no fewer of them.
             break;
         }
-        let wider = (width + 1)..=widest;
-        let exception_bits: u32 =
-            wider.map(|wide| widths[wide as usize] * (8 + 8 * (wide - width).div_ceil(7))).sum();
-        let bits = rows * width + 8 + exception_bits;
+        let alike: &mut u32 = &mut by_remainder[(width + 1) as usize % 7];
+        *alike += wider;
+        groups += *alike;
+        let bits = rows * width + 8 + 8 * (exceptions + groups);
         if bits < best.0 {
             best = (bits, width);
         }
@@ -106,24 +130,35 @@ fn cheapest_width(widths: &[u32; WIDTH_MAX as usize + 1], rows: u32) -> u32 {
     best.1
 }
 
-/// Appends the low `width` bits of each value, lowest bit first, and pads to a byte.
-fn put_bits(output: &mut Vec<u8>, values: impl Iterator<Item = u64>, width: u32) {
+/// Appends the low `width` bits of each value above the base, lowest bit first, and pads to a byte.
+fn put_bits(output: &mut Vec<u8>, values: &[u64], base: u64, width: u32) {
     if width == 0 {
         return;
     }
-    let mut pending = 0u128;
-    let mut pending_bits = 0;
+    let start = output.len();
+    output.resize(start + (values.len() * width as usize).div_ceil(8), 0);
+    let (words, tail) = output[start..].as_chunks_mut::<8>();
+    let mut words = words.iter_mut();
     let mask = u64::MAX >> (WIDTH_MAX - width);
+    let mut pending = 0;
+    let mut pending_bits = 0;
     for value in values {
-        pending |= u128::from(value & mask) << pending_bits;
+        let value = value.wrapping_sub(base) & mask;
+        pending |= value << pending_bits;
         pending_bits += width;
         if pending_bits >= u64::BITS {
-            output.extend_from_slice(&(pending as u64).to_le_bytes());
-            pending >>= u64::BITS;
+            if let Some(word) = words.next() {
+                *word = pending.to_le_bytes();
+            }
             pending_bits -= u64::BITS;
+            // Nothing is left of a value that ended with the word.
+            pending = value.checked_shr(width - pending_bits).unwrap_or(0);
         }
     }
-    output.extend_from_slice(&pending.to_le_bytes()[..pending_bits.div_ceil(8) as usize]);
+    match words.next() {
+        Some(word) => *word = pending.to_le_bytes(),
+        None => tail.copy_from_slice(&pending.to_le_bytes()[..tail.len()]),
+    }
 }
 
 /// A column whose header has been read.

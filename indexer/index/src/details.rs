@@ -1,6 +1,6 @@
 //! The blocks of details: properties of a flow's packets, and the granules and times between which they lie.
 
-use crate::column::{self, BLOCK_ROWS, Values, take_values};
+use crate::column::{BLOCK_ROWS, Values, put_all, take_values};
 use crate::keys::KeyBlock;
 use crate::ranking::{Coder, Ranking, Rankings};
 
@@ -70,35 +70,28 @@ impl DetailCoders {
 /// Appends a block of at most 128 rows. `begins` says of each flow whether it is the first of its conversation in the
 /// block.
 pub(crate) fn put(block: &mut Vec<u8>, rows: &[DetailRow], begins: &[bool], coders: &DetailCoders) {
-    let mut values = Vec::with_capacity(BLOCK_ROWS);
-    let mut put = |block: &mut Vec<u8>, column: &mut dyn Iterator<Item = u64>| {
-        values.clear();
-        values.extend(column);
-        column::put(block, &values);
-    };
+    let mut values: Values = [0; BLOCK_ROWS];
+    let values = &mut values;
     let several = || rows.iter().filter(|row| row.packets > 1);
     let spread = || rows.iter().filter(|row| row.granules > 1);
     let first_granule = |row: usize| u64::from(rows[row].first_granule);
-    put(block, &mut rows.iter().map(|row| row.packets - 1));
-    put(block, &mut several().map(|row| row.packets - row.granules));
-    put(block, &mut (0..rows.len()).filter(|&row| begins[row]).map(first_granule));
-    put(
-        block,
-        &mut (0..rows.len())
-            .filter(|&row| !begins[row])
-            .map(|row| first_granule(row).wrapping_sub(first_granule(row - 1))),
-    );
-    put(block, &mut spread().map(|row| u64::from(row.last_granule - row.first_granule) + 1 - row.granules));
-    put(block, &mut rows.iter().map(|row| row.after_first));
-    put(block, &mut several().map(|row| row.before_last));
-    put(block, &mut rows.iter().map(|row| coders.len_min.code(u64::from(row.len_min))));
-    put(block, &mut several().map(|row| coders.len_max.code(u64::from(row.len_max))));
-    put(block, &mut rows.iter().filter(|row| row.has_excess()).map(DetailRow::excess));
-    put(block, &mut rows.iter().map(|row| u64::from(row.is_cut)));
-    put(block, &mut rows.iter().filter(|row| row.is_cut).map(|row| u64::from(row.caplen_min)));
-    put(block, &mut rows.iter().filter(|row| row.is_cut).map(|row| u64::from(row.caplen_max)));
-    put(block, &mut rows.iter().map(|row| coders.tcp_flags.code(u64::from(row.tcp_flags))));
-    put(block, &mut rows.iter().map(|row| u64::from(row.has_fragments)));
+    let after = |row: usize| first_granule(row).wrapping_sub(first_granule(row - 1));
+    let between = |row: &DetailRow| u64::from(row.last_granule - row.first_granule) + 1 - row.granules;
+    put_all(block, values, rows.iter().map(|row| row.packets - 1));
+    put_all(block, values, several().map(|row| row.packets - row.granules));
+    put_all(block, values, (0..rows.len()).filter(|&row| begins[row]).map(first_granule));
+    put_all(block, values, (0..rows.len()).filter(|&row| !begins[row]).map(after));
+    put_all(block, values, spread().map(between));
+    put_all(block, values, rows.iter().map(|row| row.after_first));
+    put_all(block, values, several().map(|row| row.before_last));
+    put_all(block, values, rows.iter().map(|row| coders.len_min.code(u64::from(row.len_min))));
+    put_all(block, values, several().map(|row| coders.len_max.code(u64::from(row.len_max))));
+    put_all(block, values, rows.iter().filter(|row| row.has_excess()).map(DetailRow::excess));
+    put_all(block, values, rows.iter().map(|row| u64::from(row.is_cut)));
+    put_all(block, values, rows.iter().filter(|row| row.is_cut).map(|row| u64::from(row.caplen_min)));
+    put_all(block, values, rows.iter().filter(|row| row.is_cut).map(|row| u64::from(row.caplen_max)));
+    put_all(block, values, rows.iter().map(|row| coders.tcp_flags.code(u64::from(row.tcp_flags))));
+    put_all(block, values, rows.iter().map(|row| u64::from(row.has_fragments)));
 }
 
 /// Decodes a block into the front of `rows`; `keys` is the block of keys of the same flows.

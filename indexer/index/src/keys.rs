@@ -1,6 +1,6 @@
 //! The blocks of keys: the conversations, and the flows of each.
 
-use crate::column::{self, BLOCK_ROWS, Column, Values, take};
+use crate::column::{BLOCK_ROWS, Column, Values, put_all, take};
 use crate::ranking::{Coder, Ranking};
 
 /// The id of "no address". Behind it come the ranks of the IPv4 addresses, then those of the IPv6 addresses.
@@ -55,26 +55,17 @@ impl KeyRow {
 pub(crate) fn put(block: &mut Vec<u8>, rows: &[KeyRow], lesser_ports: &Coder, codes: &Coder) {
     let conversations: Vec<&[KeyRow]> = rows.chunk_by(KeyRow::is_same_conversation).collect();
     block.push(conversations.len() as u8);
-    let mut values = Vec::with_capacity(BLOCK_ROWS);
-    let mut put = |block: &mut Vec<u8>, column: &mut dyn Iterator<Item = u64>| {
-        values.clear();
-        values.extend(column);
-        column::put(block, &values);
-    };
-    put(block, &mut conversations.iter().map(|flows| flows.len() as u64 - 1));
+    let mut values: Values = [0; BLOCK_ROWS];
+    let values = &mut values;
+    let firsts = || conversations.iter().map(|flows| flows[0]);
+    put_all(block, values, conversations.iter().map(|flows| flows.len() as u64 - 1));
     let mut previous = rows.first().map_or(0, |row| row.greater_address);
-    put(
-        block,
-        &mut conversations.iter().map(|flows| {
-            let step = flows[0].greater_address - previous;
-            previous = flows[0].greater_address;
-            u64::from(step)
-        }),
-    );
-    put(block, &mut conversations.iter().map(|flows| u64::from(flows[0].lesser_address)));
-    put(block, &mut conversations.iter().map(|flows| u64::from(flows[0].greater_port)));
-    put(block, &mut conversations.iter().map(|flows| lesser_ports.code(u64::from(flows[0].lesser_port))));
-    put(block, &mut rows.iter().map(|row| codes.code(u64::from(row.code))));
+    let step = |row: KeyRow| row.greater_address - std::mem::replace(&mut previous, row.greater_address);
+    put_all(block, values, firsts().map(step).map(u64::from));
+    put_all(block, values, firsts().map(|row| u64::from(row.lesser_address)));
+    put_all(block, values, firsts().map(|row| u64::from(row.greater_port)));
+    put_all(block, values, firsts().map(|row| lesser_ports.code(u64::from(row.lesser_port))));
+    put_all(block, values, rows.iter().map(|row| codes.code(u64::from(row.code))));
 }
 
 /// Copies values to the front of `narrow` by `cast`; `None` where one is above `most`, which is all ones.
