@@ -60,7 +60,7 @@ impl Cost {
             Records::of_segment(segment).fold(0u64, |count, record| count + u64::from(record.header.len > 0));
         self.walk = self.walk.min(cpu_time() - start);
         let start = cpu_time();
-        Records::of_segment(segment).for_each(|record| builder.push(&record));
+        builder.push_all(Records::of_segment(segment));
         self.push = self.push.min(cpu_time() - start);
         builder.reset();
         self.push_cached = self.push_cached.min(push_in_cache(builder, segment));
@@ -117,13 +117,12 @@ fn push_in_cache(builder: &mut Builder, segment: &[u8]) -> Duration {
         let bytes = &segment[offset..segment.len().min(offset + STRETCH_BYTES)];
         std::hint::black_box(bytes.iter().step_by(64).fold(0u8, |sum, byte| sum ^ byte));
         let start = cpu_time();
-        let mut records = Records::new(bytes, offset as u64);
-        records.by_ref().for_each(|record| builder.push(&record));
+        let end = builder.push_all(Records::new(bytes, offset as u64)) as usize;
         total += cpu_time() - start;
-        if records.offset() as usize == offset {
+        if end == offset {
             break;
         }
-        offset = records.offset() as usize;
+        offset = end;
     }
     total
 }

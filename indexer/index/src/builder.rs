@@ -2,6 +2,7 @@
 
 mod finish;
 mod flow_table;
+mod keyed_hash;
 mod labelling;
 mod message;
 mod observer;
@@ -20,6 +21,7 @@ use netrewind_store::{LinkType, Record, RecordReader, Records};
 use crate::BuildError;
 use crate::checksums::GranuleChecksums;
 use crate::layout::SEGMENT_BYTES_MAX;
+use crate::sys::with_wide_instructions;
 use finish::assemble;
 use flow_table::{BATCH_PACKETS, Pending};
 use message::Message;
@@ -109,15 +111,17 @@ impl Builder {
             summed = end;
         };
         let mut granule_end = ((base >> shift) + 1) << shift;
-        for record in records.by_ref() {
-            self.take(&record);
-            // While its bytes are in the cache.
-            if record.end() >= granule_end {
-                let end = record.end() >> shift << shift;
-                add(&mut self.tables.checksums, end);
-                granule_end = end + (1 << shift);
+        with_wide_instructions(|| {
+            for record in records.by_ref() {
+                self.take(&record);
+                // While its bytes are in the cache.
+                if record.end() >= granule_end {
+                    let end = record.end() >> shift << shift;
+                    add(&mut self.tables.checksums, end);
+                    granule_end = end + (1 << shift);
+                }
             }
-        }
+        });
         add(&mut self.tables.checksums, records.offset());
         records.offset()
     }

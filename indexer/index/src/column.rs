@@ -2,6 +2,8 @@
 //!
 //! `FORMAT.md`, "Columns", is normative. Arithmetic is modulo 2^64, so that a column can hold differences of either sign.
 
+use crate::sys::with_wide_instructions;
+
 /// Rows of a block, and so the most values of a column.
 pub(crate) const BLOCK_ROWS: usize = 128;
 /// Set in the first byte of a column that has exceptions; the other bits are the width.
@@ -72,6 +74,11 @@ pub(crate) fn put_all(output: &mut Vec<u8>, values: &mut Values, column: impl It
 
 /// Appends a column. Nothing is written for no values; the reader knows how many there are.
 pub(crate) fn put(output: &mut Vec<u8>, values: &[u64]) {
+    with_wide_instructions(|| put_with(output, values));
+}
+
+#[inline(always)]
+fn put_with(output: &mut Vec<u8>, values: &[u64]) {
     debug_assert!(values.len() <= BLOCK_ROWS);
     let Some(&first) = values.first() else { return };
     let (mut base, mut most) = (first as i64, first as i64);
@@ -104,6 +111,7 @@ pub(crate) fn put(output: &mut Vec<u8>, values: &[u64]) {
 }
 
 /// The width that takes the fewest bits, exceptions included; the widest of those that take equally many.
+#[inline(always)]
 fn cheapest_width(widths: &[u32; WIDTH_MAX as usize + 1], rows: u32) -> u32 {
     let widest = widths.iter().rposition(|&count| count > 0).unwrap_or(0) as u32;
     let mut best = (rows * widest, widest);
@@ -131,6 +139,7 @@ fn cheapest_width(widths: &[u32; WIDTH_MAX as usize + 1], rows: u32) -> u32 {
 }
 
 /// Appends the low `width` bits of each value above the base, lowest bit first, and pads to a byte.
+#[inline(always)]
 fn put_bits(output: &mut Vec<u8>, values: &[u64], base: u64, width: u32) {
     if width == 0 {
         return;

@@ -28,6 +28,7 @@ pub struct PacketView {
 }
 
 impl PacketView {
+    #[inline]
     pub(crate) fn new(window: Window, link_type: LinkType) -> Self {
         Self {
             view: View { offset: window.at as u16, link_type },
@@ -109,16 +110,19 @@ impl Dissection {
     }
 
     /// The headers in the prefix that are tunnels or whose bits vary between the packets of one flow.
+    #[inline]
     pub fn layers(&self) -> &[Layer] {
         self.layers.as_slice()
     }
 
     /// The packet's views, from itself (offset 0, the capture's link type) to the innermost.
+    #[inline]
     pub fn views(&self) -> &[PacketView] {
         &self.views[..self.view_count]
     }
 
     /// View used by default: the last of [`Self::views`].
+    #[inline]
     pub fn innermost(&self) -> PacketView {
         self.views[self.view_count - 1]
     }
@@ -177,6 +181,7 @@ impl Dissection {
     }
 
     /// Makes `inner` the last view; what was found of the one around it is no longer the flow's.
+    #[inline]
     pub(crate) fn enter(&mut self, inner: &Inner) {
         self.views[self.view_count] = PacketView::new(inner.window, inner.link_type);
         self.layers.view = self.view_count as u8;

@@ -3,10 +3,7 @@
 //! Looking a flow up is two waits for memory: for its slot and for its state. Packets are therefore taken in batches, and
 //! each step is made for all of a batch before the next, so that the waits overlap.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-
+use super::keyed_hash::KeyedHash;
 use super::message::Message;
 use super::slots::Slots;
 use super::stream::FlowStream;
@@ -130,7 +127,7 @@ impl FlowState {
 #[derive(Clone, Debug)]
 pub(super) struct FlowTable {
     flows_max: usize,
-    hasher: FixedState,
+    hasher: KeyedHash,
     slots: Slots,
     pub(super) states: Vec<FlowState>,
     pair_slots: Slots,
@@ -144,7 +141,7 @@ impl FlowTable {
     pub(super) fn new(seed: u64, flows_max: u32) -> Self {
         Self {
             flows_max: flows_max as usize,
-            hasher: FixedState::with_seed(seed),
+            hasher: KeyedHash::new(seed),
             slots: Slots::new(),
             states: Vec::new(),
             pair_slots: Slots::new(),
@@ -172,19 +169,20 @@ impl FlowTable {
         templates: &mut TemplateTable,
         mut enter: impl FnMut(u32, u32),
     ) {
-        let mut likely = [None; BATCH_PACKETS];
-        for (likely, packet) in likely.iter_mut().zip(batch.iter()) {
-            *likely = self.slots.touch(packet.hash);
+        for packet in batch.iter_mut() {
+            packet.flow = self.slots.touch(packet.hash);
         }
         let mut touched = 0;
-        for flow in likely.iter().flatten() {
-            let state = &self.states[*flow as usize];
+        for state in batch.iter().filter_map(|packet| self.states.get(packet.flow as usize)) {
             touched |= state.packets ^ state.stream.next;
         }
         // The loads must happen; their values are used below.
         std::hint::black_box(touched);
         for packet in batch {
-            let flow = self.find(packet, templates);
+            let flow = match self.states.get(packet.flow as usize) {
+                Some(state) if state.key() == packet.key => packet.flow,
+                _ => self.find(packet, templates),
+            };
             packet.flow = flow;
             if packet.fragment {
                 self.mark_fragments(flow);
@@ -212,8 +210,7 @@ impl FlowTable {
     pub(super) fn hash(&self, key: &FlowTableKey) -> u32 {
         let addresses = u64::from(key.source) << 32 | u64::from(key.destination);
         let ports = u64::from(key.source_port) << 16 | u64::from(key.destination_port);
-        let hash = self.hasher.hash_one((addresses, ports << 16 | u64::from(key.template)));
-        (hash ^ hash >> 32) as u32
+        self.hasher.of_words(addresses, ports << 16 | u64::from(key.template))
     }
 
     #[inline]
@@ -244,8 +241,7 @@ impl FlowTable {
     /// The number of a pair of IPv6 addresses; `None` where there are as many as flows.
     #[inline]
     pub(super) fn pair(&mut self, pair: [u128; 2]) -> Option<u32> {
-        let hash = self.hasher.hash_one(pair);
-        let hash = (hash ^ hash >> 32) as u32;
+        let hash = self.hasher.of_addresses(pair);
         let pairs = &self.pairs;
         if let Some(number) = self.pair_slots.find(hash, |number| pairs[number as usize] == pair) {
             return Some(number);

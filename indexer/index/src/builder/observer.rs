@@ -45,6 +45,8 @@ pub(super) struct Observer {
     /// Ends of conversations by their numbers.
     ends: Vec<ConversationKey>,
     carriers: HashMap<TunnelPath, u32>,
+    /// The carriers of templates, as far as they were asked for.
+    carrier_of: Vec<Option<u32>>,
 }
 
 impl Observer {
@@ -56,6 +58,7 @@ impl Observer {
             numbers: HashTable::new(),
             ends: Vec::new(),
             carriers: HashMap::new(),
+            carrier_of: Vec::new(),
         }
     }
 
@@ -65,6 +68,7 @@ impl Observer {
         self.numbers.clear();
         self.ends.clear();
         self.carriers.clear();
+        self.carrier_of.clear();
     }
 
     /// Takes a batch of packets whose flows have been found.
@@ -277,7 +281,19 @@ impl Observer {
         (number != WITHOUT).then_some(number)
     }
 
+    /// The number of a template's tunnels.
     fn carrier(&mut self, templates: &TemplateTable, template: u16) -> u32 {
+        let place = usize::from(template);
+        if let Some(&Some(carrier)) = self.carrier_of.get(place) {
+            return carrier;
+        }
+        let carrier = self.find_carrier(templates, template);
+        self.carrier_of.resize(self.carrier_of.len().max(place + 1), None);
+        self.carrier_of[place] = Some(carrier);
+        carrier
+    }
+
+    fn find_carrier(&mut self, templates: &TemplateTable, template: u16) -> u32 {
         let Some(template) = templates.get(u32::from(template)) else { return 0 };
         if template.layers.is_empty() {
             return 0;

@@ -43,11 +43,11 @@ impl Slots {
         hash as usize & (self.slots.len() - 1)
     }
 
-    /// The first number that a lookup of `hash` will consider, if it is likely to be the one.
+    /// The first number that a lookup of `hash` will consider, which is most often the one; without any, one that is never
+    /// stored.
     #[inline]
-    pub(super) fn touch(&self, hash: u32) -> Option<u32> {
-        let slot = self.slots[self.home(hash)];
-        (slot.hash == hash && slot.number != EMPTY).then_some(slot.number)
+    pub(super) fn touch(&self, hash: u32) -> u32 {
+        self.slots[self.home(hash)].number
     }
 
     /// The number of which `is_wanted` is true, among those of this hash.

@@ -8,30 +8,43 @@ use netrewind_store::LinkType;
 
 use crate::template::Template;
 use netrewind_packet::tunnel::{Layer, LayerKind, id_bytes};
-use netrewind_packet::{Dissection, PREFIX_BYTES_MAX, Shape};
+use netrewind_packet::{Dissection, Shape, TransportKey};
 
 /// Templates found recently, by a cheap hash of the most distinctive bytes.
 const RECENT: usize = 1024;
-/// Most prefixes, all without tunnels, are this short.
-const SHORT_PREFIX_BYTES: usize = 64;
+/// Masks of known bits made recently.
+const MASKS: usize = 16;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// No template.
 const NONE: u32 = u32::MAX;
 
-/// A prefix of 8 to 16 bytes: its length, its first and its last eight bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct PrefixEnds(usize, u64, u64);
+/// What tells the templates of packets without tunnels apart, where the prefix has 8 to 16 bytes: its first and its last eight
+/// bytes, its length, and the shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct PlainKey([u64; 3]);
 
-impl PrefixEnds {
+impl PlainKey {
     #[inline]
-    fn of(prefix: &[u8]) -> Option<Self> {
+    fn of(prefix: &[u8], shape: &Shape) -> Option<Self> {
         let (first, last) = (prefix.first_chunk()?, prefix.last_chunk()?);
-        (prefix.len() <= 16).then_some(Self(
-            prefix.len(),
-            u64::from_le_bytes(*first),
-            u64::from_le_bytes(*last),
-        ))
+        let shape = shape_word(shape) << 8 | prefix.len() as u64;
+        (prefix.len() <= 16).then_some(Self([u64::from_le_bytes(*first), u64::from_le_bytes(*last), shape]))
     }
+
+    #[inline]
+    fn slot(&self) -> usize {
+        let [first, last, shape] = self.0;
+        slot_of(first ^ last.rotate_left(29) ^ shape.rotate_left(47))
+    }
+}
+
+/// The mask of known bits of all prefixes with the same layers.
+#[derive(Clone, Debug, Default)]
+struct KnownBits {
+    layers: Vec<Layer>,
+    known: Vec<u8>,
+    /// Tells it from those that stood in its place before.
+    number: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -39,11 +52,17 @@ pub(super) struct TemplateTable {
     link_type: LinkType,
     templates_max: usize,
     templates: Vec<Template>,
-    /// Ends of each template's prefix; `None` if it has layers, or if they are not all of it.
-    ends: Vec<Option<PrefixEnds>>,
     table: HashTable<u32>,
     hasher: FixedState,
-    recent: Box<[u32; RECENT]>,
+    /// Recent templates without tunnels. No packet has the default key.
+    plain: Box<[(PlainKey, u32); RECENT]>,
+    /// Recent templates with tunnels, and the number of their mask.
+    masked: Box<[(u32, u64); RECENT]>,
+    masks: [KnownBits; MASKS],
+    /// Masks made so far.
+    mask_count: u64,
+    /// The packet's prefix without the bits that are not known.
+    values: Vec<u8>,
     /// The packet's template, put together for looking it up.
     wanted: Template,
 }
@@ -55,19 +74,22 @@ impl TemplateTable {
             link_type,
             templates_max: templates_max as usize,
             templates: Vec::new(),
-            ends: Vec::new(),
             table: HashTable::new(),
             hasher: FixedState::with_seed(seed),
-            recent: Box::new([NONE; RECENT]),
+            plain: Box::new([(PlainKey::default(), NONE); RECENT]),
+            masked: Box::new([(NONE, 0); RECENT]),
+            masks: Default::default(),
+            mask_count: 0,
+            values: Vec::new(),
             wanted: Template::opaque(link_type),
         }
     }
 
     pub(super) fn reset(&mut self) {
         self.templates.clear();
-        self.ends.clear();
         self.table.clear();
-        self.recent.fill(NONE);
+        self.plain.fill((PlainKey::default(), NONE));
+        self.masked.fill((NONE, 0));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -91,55 +113,77 @@ impl TemplateTable {
     #[inline]
     pub(super) fn find(&mut self, dissection: &Dissection, packet: &[u8]) -> u32 {
         let prefix = &packet[..dissection.prefix_bytes];
-        match prefix.len() {
-            _ if dissection.layers().is_empty() => self.find_plain(dissection, prefix),
-            0..=SHORT_PREFIX_BYTES => self.find_masked::<SHORT_PREFIX_BYTES>(dissection, prefix),
-            _ => self.find_masked::<PREFIX_BYTES_MAX>(dissection, prefix),
+        if !dissection.layers().is_empty() {
+            return self.find_masked(dissection, prefix);
         }
-    }
-
-    /// Finds the template of a fully known prefix: that of nearly all packets without tunnels.
-    #[inline]
-    fn find_plain(&mut self, dissection: &Dissection, prefix: &[u8]) -> u32 {
-        let recent = self.recent[recent_slot(prefix, &dissection.shape, false)];
-        let ends = PrefixEnds::of(prefix);
-        if ends.is_some()
-            && self.ends.get(recent as usize) == Some(&ends)
-            && self.templates[recent as usize].shape == dissection.shape
-        {
+        let Some(key) = PlainKey::of(prefix, &dissection.shape) else {
+            return self.find_slowly(dissection, prefix, None);
+        };
+        let slot = key.slot();
+        let (known, recent) = self.plain[slot];
+        if known == key {
             return recent;
         }
-        self.find_known(dissection, prefix, None)
-    }
-
-    /// Finds the template of a prefix of at most `BYTES` bytes, some of which are unknown.
-    #[inline]
-    fn find_masked<const BYTES: usize>(&mut self, dissection: &Dissection, prefix: &[u8]) -> u32 {
-        let mut known = [0xff; BYTES];
-        let mut values = [0; BYTES];
-        let known = &mut known[..prefix.len()];
-        let values = &mut values[..prefix.len()];
-        dissection.layers().iter().for_each(|layer| layer.clear_varying(known));
-        for ((value, byte), known) in values.iter_mut().zip(prefix).zip(&*known) {
-            *value = byte & known;
-        }
-        self.find_known(dissection, values, Some(known))
-    }
-
-    /// Finds the template with this prefix, whose unknown bits are zero. All its bits are known where there is no
-    /// `known`.
-    fn find_known(&mut self, dissection: &Dissection, prefix: &[u8], known: Option<&[u8]>) -> u32 {
-        let slot = recent_slot(prefix, &dissection.shape, known.is_some());
-        let recent = self.recent[slot];
-        if let Some(template) = self.templates.get(recent as usize)
-            && template.prefix == prefix
-            && is_of(template, dissection)
-        {
-            return recent;
-        }
-        let found = self.find_slowly(dissection, prefix, known);
-        self.recent[slot] = found;
+        let found = self.find_slowly(dissection, prefix, None);
+        self.plain[slot] = (key, found);
         found
+    }
+
+    /// Finds the template of a prefix some of whose bits are unknown.
+    #[inline(never)]
+    fn find_masked(&mut self, dissection: &Dissection, prefix: &[u8]) -> u32 {
+        let mask = self.mask_of(dissection.layers(), prefix.len());
+        let KnownBits { known, number, .. } = &self.masks[mask];
+        let number = *number;
+        self.values.resize(prefix.len(), 0);
+        // Fields that distinguish tunnels can be anywhere in the prefix.
+        let mut mixed = shape_word(&dissection.shape);
+        let (bytes, rest) = prefix.as_chunks::<8>();
+        let (known, known_rest) = known.as_chunks::<8>();
+        let (values, values_rest) = self.values.as_chunks_mut::<8>();
+        for ((value, byte), known) in values.iter_mut().zip(bytes).zip(known) {
+            let word = u64::from_le_bytes(*byte) & u64::from_le_bytes(*known);
+            *value = word.to_le_bytes();
+            mixed = (mixed ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
+        }
+        for ((value, byte), known) in values_rest.iter_mut().zip(rest).zip(known_rest) {
+            *value = byte & known;
+            mixed = mixed.rotate_left(8) ^ u64::from(*value);
+        }
+        let slot = slot_of(mixed);
+        let (recent, of_mask) = self.masked[slot];
+        if of_mask == number
+            && let Some(template) = self.templates.get(recent as usize)
+            && template.prefix == self.values
+            && template.shape == dissection.shape
+            && has_views_of(template, dissection)
+        {
+            return recent;
+        }
+        let (values, known) = (std::mem::take(&mut self.values), std::mem::take(&mut self.masks[mask].known));
+        let found = self.find_slowly(dissection, &values, Some(&known));
+        (self.values, self.masks[mask].known) = (values, known);
+        // A substitute has other layers, so it is looked up again.
+        let has_layers = self.templates[found as usize].layers == dissection.layers();
+        self.masked[slot] = if has_layers { (found, number) } else { (NONE, 0) };
+        found
+    }
+
+    /// Place among the masks of the one for these layers before the end of the prefix.
+    #[inline]
+    fn mask_of(&mut self, layers: &[Layer], prefix_bytes: usize) -> usize {
+        let place = (3 * layers.len() + prefix_bytes) % MASKS;
+        let mask = &mut self.masks[place];
+        if mask.known.len() != prefix_bytes || mask.layers != layers {
+            self.mask_count += 1;
+            mask.number = self.mask_count;
+            mask.layers.clear();
+            mask.layers.extend_from_slice(layers);
+            mask.known.clear();
+            mask.known.resize(prefix_bytes, 0xff);
+            layers.iter().for_each(|layer| layer.clear_varying(&mut mask.known));
+        }
+        place
     }
 
     /// The number of the template that knows as much of the prefix as `template` and nothing behind it.
@@ -194,8 +238,6 @@ impl TemplateTable {
         }
         let number = self.templates.len() as u32;
         self.templates.push(self.wanted.clone());
-        let is_plain = self.wanted.layers.is_empty() && self.wanted.views.len() == 1;
-        self.ends.push(is_plain.then(|| PrefixEnds::of(&self.wanted.prefix)).flatten());
         let (templates, hasher) = (&self.templates, &self.hasher);
         self.table.insert_unique(hash, number, |&number| hash_of(hasher, &templates[number as usize]));
         Some(number)
@@ -207,13 +249,10 @@ fn hash_of(hasher: &FixedState, template: &Template) -> u64 {
     hasher.hash_one((&template.prefix, template.shape))
 }
 
-/// True if a packet with the template's prefix and this dissection belongs to the template.
 #[inline]
-fn is_of(template: &Template, dissection: &Dissection) -> bool {
+fn has_views_of(template: &Template, dissection: &Dissection) -> bool {
     let views = dissection.views();
-    template.shape == dissection.shape
-        && template.layers == dissection.layers()
-        && template.views.len() == views.len()
+    template.views.len() == views.len()
         && template.views.iter().zip(views).all(|(of_template, view)| *of_template == view.view)
 }
 
@@ -247,25 +286,25 @@ fn link_addresses(link_type: LinkType) -> Option<(usize, usize)> {
     }
 }
 
+/// All of a shape in 48 bits, of which one is set.
 #[inline]
-fn recent_slot(prefix: &[u8], shape: &Shape, is_layered: bool) -> usize {
-    let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let shape = match *shape {
-        Shape::None => 1,
-        Shape::Ipv4 { first_byte, protocol, key, .. } => {
-            u64::from_le_bytes([2, first_byte, protocol, key as u8, 0, 0, 0, 0])
-        }
-        Shape::Ipv6 { next_header, protocol, key, .. } => {
-            u64::from_le_bytes([3, next_header, protocol, key as u8, 0, 0, 0, 0])
-        }
+fn shape_word(shape: &Shape) -> u64 {
+    let word = |kind: u8, one: u8, protocol: u8, key: TransportKey, later: bool, [low, high]: [u8; 2]| {
+        let kind = kind | (key as u8) << 2 | u8::from(later) << 4;
+        u64::from_le_bytes([kind, one, protocol, low, high, 0, 0, 0])
     };
-    let mut mixed =
-        word(prefix.first_chunk()) ^ word(prefix.last_chunk()).rotate_left(29) ^ shape.rotate_left(47);
-    if is_layered {
-        // Fields that distinguish tunnels can be anywhere in the prefix.
-        mixed = prefix.as_chunks().0.iter().fold(mixed, |mixed, chunk| {
-            (mixed ^ u64::from_le_bytes(*chunk)).wrapping_mul(MULTIPLIER).rotate_left(29)
-        });
+    match *shape {
+        Shape::None => 1,
+        Shape::Ipv4 { first_byte, protocol, later_fragment, key } => {
+            word(2, first_byte, protocol, key, later_fragment, [0, 0])
+        }
+        Shape::Ipv6 { next_header, transport, protocol, later_fragment, key } => {
+            word(3, next_header, protocol, key, later_fragment, transport.to_le_bytes())
+        }
     }
+}
+
+#[inline]
+fn slot_of(mixed: u64) -> usize {
     (mixed.wrapping_mul(MULTIPLIER) >> 54) as usize % RECENT
 }

@@ -9,6 +9,9 @@ use crate::dissection::Dissection;
 use crate::ethernet::{LENGTH_MAX, TypePlace, VLAN_TAG_BYTES, VLAN_TAGS_MAX, ethertype, is_vlan_tpid};
 use crate::tunnel::LayerKind;
 
+/// Addresses and type.
+const ETHERNET_HEADER_BYTES: usize = 14;
+
 /// Network layer behind the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Network {
@@ -73,14 +76,18 @@ fn prefix(d: &mut Dissection, end: usize, network: Network) -> Network {
 
 #[inline]
 fn ethernet(d: &mut Dissection, packet: &[u8], at: usize) -> Network {
-    if packet.len() < at + 14 {
+    let Some(header) = packet.get(at..).and_then(<[u8]>::first_chunk::<ETHERNET_HEADER_BYTES>) else {
         return Network::None;
+    };
+    let [.., high, low] = *header;
+    match u16::from_be_bytes([high, low]) {
+        ethertype::IPV4 => prefix(d, at + ETHERNET_HEADER_BYTES, Network::Ipv4),
+        ethertype::IPV6 => prefix(d, at + ETHERNET_HEADER_BYTES, Network::Ipv6),
+        _ => after_ethertype(d, packet, at + ETHERNET_HEADER_BYTES - 2),
     }
-    after_ethertype(d, packet, at + 12)
 }
 
 /// Walks from an ethertype at `at`, which is in the packet, over VLAN tags and an 802.2 header.
-#[inline]
 fn after_ethertype(d: &mut Dissection, packet: &[u8], mut at: usize) -> Network {
     for _ in 0..=VLAN_TAGS_MAX {
         match u16_at(packet, at) {

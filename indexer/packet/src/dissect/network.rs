@@ -26,7 +26,7 @@ fn ipv4(d: &mut Dissection, packet: &[u8], at: usize) {
     use ipv4_field::{
         DESTINATION, FRAGMENT, FRAGMENT_MASK, FRAGMENT_OFFSET_MASK, HEADER_BYTES, PROTOCOL, SOURCE,
     };
-    let Some(header) = packet.get(at..at + HEADER_BYTES) else { return };
+    let Some(header) = packet.get(at..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) else { return };
     let first_byte = header[0];
     let header_bytes = usize::from(first_byte & 0x0f) * 4;
     if header_bytes < HEADER_BYTES {
@@ -48,7 +48,7 @@ fn ipv4(d: &mut Dissection, packet: &[u8], at: usize) {
 #[inline]
 fn ipv6(d: &mut Dissection, packet: &[u8], at: usize) {
     use ipv6_field::{DESTINATION, HEADER_BYTES, NEXT_HEADER, SOURCE};
-    let Some(header) = packet.get(at..at + HEADER_BYTES) else { return };
+    let Some(header) = packet.get(at..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) else { return };
     let next_header = header[NEXT_HEADER];
     let last = extension_headers(packet, at, next_header);
     d.fragment |= last.fragment;
@@ -119,9 +119,11 @@ fn extension_headers(packet: &[u8], at: usize, next_header: u8) -> LastHeader {
 fn transport(d: &mut Dissection, packet: &[u8], at: usize, protocol: u8, icmp: u8) -> TransportKey {
     match protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP | protocol::DCCP | protocol::UDP_LITE => {
-            let Some(ports) = packet.get(at..at + 4) else { return TransportKey::None };
-            d.key.source_port = u16::from_be_bytes([ports[0], ports[1]]);
-            d.key.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
+            let Some(&[a, b, c, e]) = packet.get(at..).and_then(<[u8]>::first_chunk) else {
+                return TransportKey::None;
+            };
+            d.key.source_port = u16::from_be_bytes([a, b]);
+            d.key.destination_port = u16::from_be_bytes([c, e]);
             if protocol == protocol::TCP {
                 d.tcp_flags = byte_at(packet, at + tcp_field::FLAGS);
             }

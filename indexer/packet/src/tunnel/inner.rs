@@ -52,6 +52,7 @@ pub(crate) struct Inner<'a> {
 
 impl Inner<'_> {
     /// True if the inner packet proves what this doubt demands.
+    #[inline]
     pub(super) fn convinces(&self, doubt: Doubt) -> bool {
         match (doubt, self.link_type) {
             (Doubt::Grave, _) => self.is_certain(),
@@ -70,12 +71,14 @@ impl Inner<'_> {
 }
 
 /// True if a frame's type and payload agree, as far as they were captured.
+#[inline]
 fn is_plausible_ethernet(frame: Window, doubt: Doubt) -> bool {
     let mut at = ETHERNET_TYPE;
     for _ in 0..VLAN_TAGS_MAX {
-        if frame.u16(at).is_some_and(is_vlan_tpid) {
-            at += VLAN_TAG_BYTES;
+        if !frame.u16(at).is_some_and(is_vlan_tpid) {
+            break;
         }
+        at += VLAN_TAG_BYTES;
     }
     // Cut behind a tag.
     let (Some(kind), Some(payload)) = (frame.u16(at), frame.skip(at + 2)) else { return true };
@@ -92,6 +95,7 @@ fn is_plausible_ethernet(frame: Window, doubt: Doubt) -> bool {
 }
 
 /// True if an IPv4 header is here, as far as one was captured. A total length of zero is segmentation offload.
+#[inline]
 fn is_plausible_ipv4(payload: Window, doubt: Doubt) -> bool {
     let Some(first_byte) = payload.u8(0) else { return true };
     let header_bytes = usize::from(first_byte & 0x0f) * 4;
@@ -145,6 +149,7 @@ pub(super) fn ip(window: Window) -> Option<Inner> {
 }
 
 /// An IPv4 packet: it ends at its total length, unless that is shorter than its header.
+#[inline]
 pub(super) fn ipv4(window: Window) -> Option<Inner> {
     let first_byte = window.u8(0)?;
     let header_bytes = usize::from(first_byte & 0x0f) * 4;
@@ -169,6 +174,7 @@ pub(super) fn ipv6(window: Window) -> Option<Inner> {
 }
 
 /// An Ethernet frame: whatever has a whole header.
+#[inline]
 pub(super) fn ethernet(window: Window) -> Option<Inner> {
     (window.captured().len() >= ETHERNET_HEADER_BYTES).then_some(Inner {
         window,

@@ -40,6 +40,7 @@ pub(crate) fn peel_ip<'a>(layers: &mut Layers, ports: &TunnelPorts, window: Wind
     inner
 }
 
+#[inline]
 fn ipv4<'a>(layers: &mut Layers, ports: &TunnelPorts, window: Window<'a>) -> Option<Inner<'a>> {
     const MORE_FRAGMENTS: u16 = 0x2000;
     let header_bytes = usize::from(window.u8(0)? & 0x0f) * 4;
@@ -97,6 +98,7 @@ fn extension<'a>(layers: &mut Layers, window: Window<'a>, kind: u8) -> Option<(u
     (fragment & FRAGMENT_OFFSET_MASK == 0).then_some((next, payload))
 }
 
+#[inline]
 fn by_protocol<'a>(
     layers: &mut Layers,
     ports: &TunnelPorts,

@@ -13,6 +13,7 @@ use crate::fields::udp_field::HEADER_BYTES;
 /// Peels a UDP header and the tunnel that its ports name. A port alone is no tunnel: any client can have it. What is behind must
 /// look like the tunnel, and the inner packet like one; where only the source port names a tunnel that is sent *to* its port,
 /// it must be certain.
+#[inline]
 pub(super) fn udp<'a>(layers: &mut Layers, ports: &TunnelPorts, window: Window<'a>) -> Option<Inner<'a>> {
     let (tunnel, is_certain) = ports.tunnel_of(window.u16(0)?, window.u16(2)?)?;
     let datagram_bytes = usize::from(window.u16(4)?);
@@ -40,6 +41,7 @@ const VXLAN_HAS_VNI: u8 = 0x08;
 /// The flags and the VNI are told; all other bits are sent as zero, but for those of a group policy
 /// (draft-smith-vxlan-group-policy), and are to be ignored by who receives them (RFC 7348): where they are not zero, the inner
 /// frame has to be certain.
+#[inline]
 fn vxlan<'a>(layers: &mut Layers, window: Window<'a>) -> Option<Inner<'a>> {
     const HAS_GROUP_POLICY: u8 = 0x80;
     const POLICY_MASK: u32 = 0x0048_ffff;
