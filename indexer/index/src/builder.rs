@@ -21,9 +21,8 @@ use netrewind_store::{LinkType, Record, RecordReader, Records};
 use crate::BuildError;
 use crate::checksums::GranuleChecksums;
 use crate::layout::SEGMENT_BYTES_MAX;
-use crate::sys::with_wide_instructions;
 use finish::assemble;
-use flow_table::{BATCH_PACKETS, Pending};
+use flow_table::{BATCH_PACKETS, Pending, without_ends};
 use message::Message;
 pub use tables::IndexLimits;
 use tables::SegmentTables;
@@ -39,7 +38,9 @@ pub struct Builder {
     tables: SegmentTables,
     dissection: Dissection,
     /// The last packets pushed: those of a batch are counted into their flows together.
-    batch: Vec<Pending>,
+    batch: Box<[Pending; BATCH_PACKETS]>,
+    /// How many there are.
+    batched: usize,
 }
 
 impl Builder {
@@ -54,7 +55,8 @@ impl Builder {
         Self {
             tables: SegmentTables::new(link_type, seed, limits),
             dissection: Dissection::new(link_type),
-            batch: Vec::with_capacity(BATCH_PACKETS),
+            batch: Box::default(),
+            batched: 0,
         }
     }
 
@@ -111,17 +113,15 @@ impl Builder {
             summed = end;
         };
         let mut granule_end = ((base >> shift) + 1) << shift;
-        with_wide_instructions(|| {
-            for record in records.by_ref() {
-                self.take(&record);
-                // While its bytes are in the cache.
-                if record.end() >= granule_end {
-                    let end = record.end() >> shift << shift;
-                    add(&mut self.tables.checksums, end);
-                    granule_end = end + (1 << shift);
-                }
+        for record in records.by_ref() {
+            self.take(&record);
+            // While its bytes are in the cache.
+            if record.end() >= granule_end {
+                let end = record.end() >> shift << shift;
+                add(&mut self.tables.checksums, end);
+                granule_end = end + (1 << shift);
             }
-        });
+        }
         add(&mut self.tables.checksums, records.offset());
         records.offset()
     }
@@ -145,7 +145,20 @@ impl Builder {
         let template = tables.templates.find(packet, record.packet);
         let shape = tables.templates.shape(template);
         let flags = packet.tcp_flags.filter(|_| shape != Shape::None);
-        let mut pending = Pending {
+        let key = tables.flows.key_of(template, shape, &packet.key);
+        let without_key = key.is_none();
+        let key = key.unwrap_or_else(|| without_ends(tables.templates.without_key(template)));
+        let hash = tables.flows.hash(&key);
+        let mut message = Message::default();
+        if let Some(observer) = &mut tables.observer {
+            let payload;
+            (message, payload) = Message::read(packet, record.packet);
+            observer.payloads.keep(&mut message, hash, [key.source_port, key.destination_port], payload);
+        }
+        self.batch[self.batched] = Pending {
+            key,
+            hash,
+            flow: 0,
             granule,
             len: record.header.len,
             caplen: record.header.caplen,
@@ -153,18 +166,12 @@ impl Builder {
             flags_all: flags.unwrap_or(0xff),
             flags_any: flags.unwrap_or(0),
             fragment: packet.fragment,
-            ..Pending::default()
+            message,
+            without_key,
         };
-        pending.set_key(template, shape, &packet.key, &mut tables.flows, &mut tables.templates);
-        if let Some(observer) = &mut tables.observer {
-            let (message, payload) = Message::read(packet, record.packet);
-            pending.message = message;
-            let ports = [pending.key.source_port, pending.key.destination_port];
-            observer.payloads.keep(&mut pending.message, pending.hash, ports, payload);
-        }
-        self.batch.push(pending);
-        if self.batch.len() == BATCH_PACKETS {
-            tables.count_batch(&mut self.batch);
+        self.batched += 1;
+        if self.batched == BATCH_PACKETS {
+            self.count_batch();
         }
     }
 
@@ -175,7 +182,7 @@ impl Builder {
 
     /// Like [`Self::finish`], and begins an empty segment of the same link type, keeping memory for it.
     pub fn finish_segment(&mut self) -> Result<Vec<u8>, BuildError> {
-        self.tables.count_batch(&mut self.batch);
+        self.count_batch();
         let index = assemble(&mut self.tables);
         self.reset();
         index
@@ -183,14 +190,20 @@ impl Builder {
 
     /// Like [`Self::finish`], and continues with the same segment.
     pub fn finish_so_far(&mut self) -> Result<Vec<u8>, BuildError> {
-        self.tables.count_batch(&mut self.batch);
+        self.count_batch();
         assemble(&mut self.tables.clone())
     }
 
     /// Forgets all records, and begins an empty segment of the same link type, keeping memory for it.
     pub fn reset(&mut self) {
         self.tables.reset();
-        self.batch.clear();
+        self.batched = 0;
+    }
+
+    /// Counts the packets of the batch, however many there are.
+    fn count_batch(&mut self) {
+        self.tables.count_batch(&mut self.batch[..self.batched]);
+        self.batched = 0;
     }
 }
 

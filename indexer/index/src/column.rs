@@ -64,34 +64,43 @@ fn bits_of(value: u64) -> u32 {
 /// Appends a column of these values, at most [`BLOCK_ROWS`]; `values` is room for them.
 #[inline]
 pub(crate) fn put_all(output: &mut Vec<u8>, values: &mut Values, column: impl Iterator<Item = u64>) {
-    let mut count = 0;
+    let (mut count, mut least, mut most) = (0, i64::MAX, i64::MIN);
     for (slot, value) in values.iter_mut().zip(column) {
         *slot = value;
+        least = least.min(value as i64);
+        most = most.max(value as i64);
         count += 1;
     }
-    put(output, &values[..count]);
+    put_between(output, &values[..count], least, most);
 }
 
 /// Appends a column. Nothing is written for no values; the reader knows how many there are.
 pub(crate) fn put(output: &mut Vec<u8>, values: &[u64]) {
-    with_wide_instructions(|| put_with(output, values));
-}
-
-#[inline(always)]
-fn put_with(output: &mut Vec<u8>, values: &[u64]) {
-    debug_assert!(values.len() <= BLOCK_ROWS);
-    let Some(&first) = values.first() else { return };
-    let (mut base, mut most) = (first as i64, first as i64);
+    let (mut least, mut most) = (i64::MAX, i64::MIN);
     for &value in values {
-        base = base.min(value as i64);
+        least = least.min(value as i64);
         most = most.max(value as i64);
     }
-    let is_constant = base == most;
-    let base = base as u64;
-    if is_constant {
+    put_between(output, values, least, most);
+}
+
+/// Appends a column of values of which these are the least and the greatest.
+fn put_between(output: &mut Vec<u8>, values: &[u64], least: i64, most: i64) {
+    debug_assert!(values.len() <= BLOCK_ROWS);
+    if values.is_empty() {
+        return;
+    }
+    let base = least as u64;
+    if least == most {
         output.push(0);
         return put_varint(output, zigzag(base));
     }
+    with_wide_instructions(|| put_varied(output, values, base));
+}
+
+/// Appends a column of values that are not all the same.
+#[inline(always)]
+fn put_varied(output: &mut Vec<u8>, values: &[u64], base: u64) {
     let mut widths = [0u32; WIDTH_MAX as usize + 1];
     for value in values {
         widths[bits_of(value.wrapping_sub(base)) as usize] += 1;
@@ -141,32 +150,57 @@ fn cheapest_width(widths: &[u32; WIDTH_MAX as usize + 1], rows: u32) -> u32 {
 /// Appends the low `width` bits of each value above the base, lowest bit first, and pads to a byte.
 #[inline(always)]
 fn put_bits(output: &mut Vec<u8>, values: &[u64], base: u64, width: u32) {
-    if width == 0 {
-        return;
-    }
     let start = output.len();
     output.resize(start + (values.len() * width as usize).div_ceil(8), 0);
-    let (words, tail) = output[start..].as_chunks_mut::<8>();
-    let mut words = words.iter_mut();
-    let mask = u64::MAX >> (WIDTH_MAX - width);
-    let mut pending = 0;
-    let mut pending_bits = 0;
-    for value in values {
-        let value = value.wrapping_sub(base) & mask;
-        pending |= value << pending_bits;
-        pending_bits += width;
-        if pending_bits >= u64::BITS {
-            if let Some(word) = words.next() {
-                *word = pending.to_le_bytes();
-            }
-            pending_bits -= u64::BITS;
-            // Nothing is left of a value that ended with the word.
-            pending = value.checked_shr(width - pending_bits).unwrap_or(0);
+    let packed = &mut output[start..];
+    let done = pack_groups(width, packed, values, base);
+    let mask = u64::MAX >> (WIDTH_MAX - width.max(1));
+    let mut bit = done * width as usize;
+    for value in &values[done..] {
+        let value = u128::from(value.wrapping_sub(base) & mask) << (bit % 8);
+        let end = bit + width as usize;
+        for (byte, value) in packed[bit / 8..end.div_ceil(8)].iter_mut().zip(value.to_le_bytes()) {
+            *byte |= value;
         }
+        bit = end;
     }
-    match words.next() {
-        Some(word) => *word = pending.to_le_bytes(),
-        None => tail.copy_from_slice(&pending.to_le_bytes()[..tail.len()]),
+}
+
+/// Packs whole groups, and says how many values that were.
+#[inline(always)]
+fn pack_groups(width: u32, packed: &mut [u8], values: &[u64], base: u64) -> usize {
+    macro_rules! by_width {
+        ($($width:literal)*) => {
+            match width {
+                $($width => pack_groups_of::<$width>(packed, values, base),)*
+                _ => return 0,
+            }
+        };
+    }
+    by_width!(
+        1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40
+    );
+    values.len() / GROUP_VALUES * GROUP_VALUES
+}
+
+/// Packs values of a width known when this is compiled: every shift is a constant.
+#[inline(always)]
+fn pack_groups_of<const WIDTH: usize>(packed: &mut [u8], values: &[u64], base: u64) {
+    let mask = u64::MAX >> (WIDTH_MAX as usize - WIDTH);
+    for (bytes, group) in packed.chunks_exact_mut(WIDTH).zip(values.as_chunks::<GROUP_VALUES>().0) {
+        let (mut pending, mut pending_bits, mut at) = (0, 0, 0);
+        for value in group {
+            let value = value.wrapping_sub(base) & mask;
+            pending |= value << pending_bits;
+            pending_bits += WIDTH;
+            if pending_bits >= 64 {
+                bytes[at..at + 8].copy_from_slice(&pending.to_le_bytes());
+                at += 8;
+                pending_bits -= 64;
+                pending = if pending_bits > 0 { value >> (WIDTH - pending_bits) } else { 0 };
+            }
+        }
+        bytes[at..].copy_from_slice(&pending.to_le_bytes()[..WIDTH - at]);
     }
 }
 

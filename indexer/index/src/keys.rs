@@ -19,8 +19,10 @@ pub(crate) struct KeyRow {
 }
 
 impl KeyRow {
+    #[inline]
     pub(crate) fn new(template: u32, source: (u16, u32), destination: (u16, u32)) -> Self {
-        let (greater, lesser, direction) = match source >= destination {
+        let rank = |(port, address): (u16, u32)| u64::from(port) << 32 | u64::from(address);
+        let (greater, lesser, direction) = match rank(source) >= rank(destination) {
             true => (source, destination, 0),
             false => (destination, source, 1),
         };
@@ -31,6 +33,13 @@ impl KeyRow {
             lesser_port: lesser.0,
             code: template << 1 | direction,
         }
+    }
+
+    /// The order of the flows with the same greater address, as one number.
+    #[inline]
+    pub(crate) fn within_address(&self) -> u128 {
+        let ports = u128::from(self.greater_port) << 80 | u128::from(self.lesser_port) << 32;
+        ports | u128::from(self.lesser_address) << 48 | u128::from(self.code)
     }
 
     pub(crate) fn template(&self) -> u32 {

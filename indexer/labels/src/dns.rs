@@ -166,11 +166,11 @@ fn skip_name(cursor: &mut ByteCursor<'_>) -> Option<()> {
 
 /// Reads a name, through its pointers. Each has to point further to the front, so that following them ends.
 fn read_name(message: &[u8], cursor: &mut ByteCursor<'_>) -> Option<Box<str>> {
-    let mut labels = Vec::with_capacity(64);
     let (mut at, mut wire_bytes) = (*cursor, 0);
     // A cursor only knows what is left: where it stands follows from the message's end. Values of records end before it.
     let mut limit = message.len();
     skip_name(cursor)?;
+    let mut labels = Vec::with_capacity(64);
     for _ in 0..=POINTERS_MAX {
         loop {
             match at.u8()? {

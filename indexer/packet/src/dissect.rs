@@ -7,6 +7,7 @@
 mod fragment;
 mod link;
 mod network;
+mod usual;
 
 use netrewind_store::LinkType;
 
@@ -39,6 +40,9 @@ pub fn dissect_with(ports: &TunnelPorts, link_type: LinkType, packet: &[u8], len
 #[inline]
 pub fn dissect_into(d: &mut Dissection, ports: &TunnelPorts, link_type: LinkType, packet: &[u8], len: u32) {
     let window = Window::new(packet, len);
+    if usual::walk(d, ports, link_type, window) {
+        return;
+    }
     d.reset(window, link_type);
     let network = link::walk(d, link_type, packet, 0);
     network::walk(d, network, packet);

@@ -100,9 +100,15 @@ impl Dissection {
         self.prefix_bytes = 0;
         self.shape = Shape::None;
         self.key = PacketKey::default();
+        self.transport = None;
+        self.begin(window, link_type);
+    }
+
+    /// Begins with the packet in `window`. Prefix, shape, key and transport are still those of the packet before.
+    #[inline]
+    pub(crate) fn begin(&mut self, window: Window, link_type: LinkType) {
         self.tcp_flags = None;
         self.fragment = false;
-        self.transport = None;
         self.layers.truncate(0);
         self.layers.view = 0;
         self.views[0] = PacketView::new(window, link_type);

@@ -192,20 +192,21 @@ fn number_pairs(pairs: &[[u128; 2]], base: u32) -> (Vec<u128>, Vec<[u32; 2]>) {
 
 /// The flows in the order of the index.
 fn order(tables: &SegmentTables, addresses: &Addresses) -> Vec<OrderedFlow> {
-    let states = tables.flows.states.iter().zip(&addresses.ids).zip(0..);
-    let places: Vec<OrderedFlow> = states
-        .map(|((state, ids), flow)| {
-            let key = state.key();
-            let (source, destination) = ((key.source_port, ids[0]), (key.destination_port, ids[1]));
-            OrderedFlow { key: KeyRow::new(u32::from(key.template), source, destination), flow }
-        })
-        .collect();
+    let mut places = Vec::with_capacity(addresses.ids.len());
+    for (state, ids) in tables.flows.states.iter().zip(&addresses.ids) {
+        let key = state.key();
+        let (source, destination) = ((key.source_port, ids[0]), (key.destination_port, ids[1]));
+        let key = KeyRow::new(u32::from(key.template), source, destination);
+        places.push(OrderedFlow { key, flow: places.len() as u32 });
+    }
     let mut sorted = vec![OrderedFlow::default(); places.len()];
     let ids = 1 + addresses.v4.len() + addresses.v6.len();
     let ends = scatter(&places, &mut sorted, |place| place.key.greater_address as usize, ids);
     let mut start = 0;
     for end in ends {
-        sorted[start as usize..end as usize].sort_unstable_by_key(|place| place.key);
+        if end - start > 1 {
+            sorted[start as usize..end as usize].sort_unstable_by_key(|place| place.key.within_address());
+        }
         start = end;
     }
     sorted

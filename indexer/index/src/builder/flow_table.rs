@@ -210,7 +210,7 @@ impl FlowTable {
     pub(super) fn hash(&self, key: &FlowTableKey) -> u32 {
         let addresses = u64::from(key.source) << 32 | u64::from(key.destination);
         let ports = u64::from(key.source_port) << 16 | u64::from(key.destination_port);
-        self.hasher.of_words(addresses, ports << 16 | u64::from(key.template))
+        self.hasher.of_words(addresses, ports << 16 | u64::from(key.template)) as u32
     }
 
     #[inline]
@@ -233,15 +233,37 @@ impl FlowTable {
         }
         // Too many flows: the packet goes to the one flow that its template has without a key.
         let template = templates.without_key(u32::from(packet.key.template));
-        let key = FlowTableKey { template: template as u16, ..FlowTableKey::default() };
+        let key = without_ends(template);
         let packet = Pending { key, hash: self.hash(&key), without_key: true, ..*packet };
         self.find(&packet, templates)
+    }
+
+    /// The key of a packet's flow, by its template's shape; `None` where it has none, or there are too many pairs of addresses.
+    #[inline]
+    pub(super) fn key_of(
+        &mut self,
+        template: u32,
+        shape: Shape,
+        key: &netrewind_packet::PacketKey,
+    ) -> Option<FlowTableKey> {
+        let (source, destination) = match shape {
+            Shape::None => return None,
+            Shape::Ipv4 { .. } => (key.source as u32, key.destination as u32),
+            Shape::Ipv6 { .. } => (self.pair([key.source, key.destination])?, 0),
+        };
+        Some(FlowTableKey {
+            source,
+            destination,
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+            template: template as u16,
+        })
     }
 
     /// The number of a pair of IPv6 addresses; `None` where there are as many as flows.
     #[inline]
     pub(super) fn pair(&mut self, pair: [u128; 2]) -> Option<u32> {
-        let hash = self.hasher.of_addresses(pair);
+        let hash = self.hasher.of_addresses(pair) as u32;
         let pairs = &self.pairs;
         if let Some(number) = self.pair_slots.find(hash, |number| pairs[number as usize] == pair) {
             return Some(number);
@@ -264,35 +286,7 @@ impl FlowTable {
     }
 }
 
-impl Pending {
-    /// The key of a packet's flow, by its template's shape.
-    #[inline]
-    pub(super) fn set_key(
-        &mut self,
-        template: u32,
-        shape: Shape,
-        key: &netrewind_packet::PacketKey,
-        table: &mut FlowTable,
-        templates: &mut TemplateTable,
-    ) {
-        let ends = match shape {
-            Shape::None => None,
-            Shape::Ipv4 { .. } => Some((template, key.source as u32, key.destination as u32)),
-            Shape::Ipv6 { .. } => table.pair([key.source, key.destination]).map(|pair| (template, pair, 0)),
-        };
-        self.without_key = ends.is_none();
-        self.key = match ends {
-            Some((template, source, destination)) => FlowTableKey {
-                source,
-                destination,
-                source_port: key.source_port,
-                destination_port: key.destination_port,
-                template: template as u16,
-            },
-            None => {
-                FlowTableKey { template: templates.without_key(template) as u16, ..FlowTableKey::default() }
-            }
-        };
-        self.hash = table.hash(&self.key);
-    }
+/// The key of the flow of all packets of a template whose keys are not known.
+pub(super) fn without_ends(template: u32) -> FlowTableKey {
+    FlowTableKey { template: template as u16, ..FlowTableKey::default() }
 }

@@ -21,16 +21,16 @@ impl KeyedHash {
 
     /// Hash of two words.
     #[inline]
-    pub(super) fn of_words(&self, one: u64, other: u64) -> u32 {
-        to_u32(fold(one ^ self.keys[0], other ^ self.keys[1]))
+    pub(super) fn of_words(&self, one: u64, other: u64) -> u64 {
+        spread(fold(one ^ self.keys[0], other ^ self.keys[1]))
     }
 
     /// Hash of two addresses.
     #[inline]
-    pub(super) fn of_addresses(&self, [one, other]: [u128; 2]) -> u32 {
+    pub(super) fn of_addresses(&self, [one, other]: [u128; 2]) -> u64 {
         let one = fold(one as u64 ^ self.keys[0], (one >> 64) as u64 ^ self.keys[1]);
         let other = fold(other as u64 ^ self.keys[2], (other >> 64) as u64 ^ self.keys[3]);
-        to_u32(fold(one ^ self.keys[3], other.rotate_left(32) ^ self.keys[2]))
+        spread(fold(one ^ self.keys[3], other.rotate_left(32) ^ self.keys[2]))
     }
 }
 
@@ -47,10 +47,10 @@ fn fold(one: u64, other: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// The upper bits of one more product: numbers at equal distances are still at equal distances in the lower bits of a fold.
+/// One more product, and its halves exchanged: numbers at equal distances are still at equal distances in the lower bits of a fold.
 #[inline]
-fn to_u32(hash: u64) -> u32 {
-    (hash.wrapping_mul(MIX_1) >> 32) as u32
+fn spread(hash: u64) -> u64 {
+    hash.wrapping_mul(MIX_1).rotate_left(32)
 }
 
 #[cfg(test)]
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     /// The most numbers that share one of 2^16 slots, of 2^16: a random function has 8 or 9.
-    fn crowd(hashes: impl Iterator<Item = u32>) -> u32 {
+    fn crowd(hashes: impl Iterator<Item = u64>) -> u32 {
         let mut slots = vec![0; 1 << 16];
         hashes.take(1 << 16).for_each(|hash| slots[hash as usize % (1 << 16)] += 1);
         slots.into_iter().max().unwrap_or(0)
@@ -69,10 +69,19 @@ mod tests {
         for seed in 0..32 {
             let hash = KeyedHash::new(seed);
             for shift in [0, 8, 16, 32, 40, 48] {
-                assert!(crowd((0..).map(|number: u64| hash.of_words(number << shift, 80))) < 20, "{seed} {shift}");
-                assert!(crowd((0..).map(|number: u64| hash.of_words(80, number << shift))) < 20, "{seed} {shift}");
+                assert!(
+                    crowd((0..).map(|number: u64| hash.of_words(number << shift, 80))) < 20,
+                    "{seed} {shift}"
+                );
+                assert!(
+                    crowd((0..).map(|number: u64| hash.of_words(80, number << shift))) < 20,
+                    "{seed} {shift}"
+                );
                 let addresses = |number: u128| [number << shift, number << 64];
-                assert!(crowd((0..).map(|number| hash.of_addresses(addresses(number)))) < 20, "{seed} {shift}");
+                assert!(
+                    crowd((0..).map(|number| hash.of_addresses(addresses(number)))) < 20,
+                    "{seed} {shift}"
+                );
             }
         }
     }

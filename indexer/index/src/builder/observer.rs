@@ -1,14 +1,13 @@
 //! Follows streams and conversations, packet by packet, as far as their flows have ports of TCP or UDP.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use netrewind_labels::{BYTES_MAX, DATAGRAMS_MAX, Transport};
 
 use super::flow_table::{FlowState, FlowTable, Pending};
+use super::keyed_hash::KeyedHash;
 use super::labelling::Labelling;
 use super::message::Payloads;
 use super::stream::{TcpSegment, UNLINKED, WITHOUT, tcp};
@@ -23,7 +22,7 @@ pub(crate) const CONVERSATIONS_MAX: usize = 1 << 20;
 const NEAR_NS: u64 = 3_000_000;
 
 /// Properties shared by the flows of a conversation: protocol, tunnels, and the two ends, the lesser first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ConversationKey {
     ends: [(u128, u16); 2],
     carrier: u32,
@@ -39,7 +38,7 @@ type TunnelPath = Vec<(TunnelKind, Option<u32>, Option<(IpAddr, IpAddr)>)>;
 pub(super) struct Observer {
     pub(super) payloads: Payloads,
     labelling: Labelling,
-    hasher: FixedState,
+    hasher: KeyedHash,
     /// Conversations with the hashes of their ends.
     numbers: HashTable<(u64, u32)>,
     /// Ends of conversations by their numbers.
@@ -54,7 +53,7 @@ impl Observer {
         Self {
             payloads: Payloads::new(),
             labelling: Labelling::default(),
-            hasher: FixedState::with_seed(seed),
+            hasher: KeyedHash::new(seed),
             numbers: HashTable::new(),
             ends: Vec::new(),
             carriers: HashMap::new(),
@@ -260,7 +259,7 @@ impl Observer {
         }
         let carrier = self.carrier(templates, key.template);
         let ends = ConversationKey { ends, carrier, transport, is_ipv6 };
-        let hash = self.hasher.hash_one(ends);
+        let hash = self.hash(&ends);
         let known = |&(known, number): &(u64, u32)| known == hash && self.ends[number as usize] == ends;
         let number = match self.numbers.find(hash, known) {
             Some(&(_, number)) => number,
@@ -279,6 +278,15 @@ impl Observer {
         let stream = flows.stream(packet);
         (stream.conversation, stream.is_lesser) = (number, is_lesser);
         (number != WITHOUT).then_some(number)
+    }
+
+    #[inline]
+    fn hash(&self, key: &ConversationKey) -> u64 {
+        let [one, other] = key.ends;
+        let addresses = self.hasher.of_addresses([one.0, other.0]);
+        let ports = u64::from(one.1) << 16 | u64::from(other.1);
+        let kinds = u64::from(key.carrier) << 2 | (key.transport as u64) << 1 | u64::from(key.is_ipv6);
+        self.hasher.of_words(addresses, ports << 32 | kinds)
     }
 
     /// The number of a template's tunnels.
@@ -318,15 +326,18 @@ impl Observer {
         let mut rows = Vec::new();
         for (flow, number) in (0..).zip(order) {
             let Some(FlowState { stream, .. }) = flows.states.get(number as usize) else { continue };
+            let is_told_here = is_told.get_mut(stream.conversation as usize).filter(|is_told| !**is_told);
+            if is_told_here.is_none() && (stream.retransmissions, stream.out_of_order) == (0, 0) {
+                continue;
+            }
             let mut row = Observation {
                 flow,
                 retransmissions: stream.retransmissions.into(),
                 out_of_order: stream.out_of_order.into(),
                 ..Observation::default()
             };
-            if let Some(is_told) = is_told.get_mut(stream.conversation as usize)
-                && !std::mem::replace(is_told, true)
-            {
+            if let Some(is_told) = is_told_here {
+                *is_told = true;
                 row.round_trip_ns = self.labelling.conversations[stream.conversation as usize].round_trip_ns;
                 let labels = self.labelling.labels_of(stream.conversation).iter();
                 row.labels = labels.map(|&(key, text)| (key, places[text as usize])).collect();

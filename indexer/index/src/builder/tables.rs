@@ -103,7 +103,7 @@ impl SegmentTables {
     }
 
     /// Counts the packets of a batch into their flows.
-    pub(super) fn count_batch(&mut self, batch: &mut Vec<Pending>) {
+    pub(super) fn count_batch(&mut self, batch: &mut [Pending]) {
         let (postings, starts) = (&mut self.postings, &mut self.posting_starts);
         self.flows.count(batch, &mut self.templates, |flow, granule| {
             if granule as usize >= starts.len() {
@@ -114,7 +114,6 @@ impl SegmentTables {
         if let Some(observer) = &mut self.observer {
             observer.take_batch(batch, &mut self.flows, &self.templates);
         }
-        batch.clear();
     }
 
     /// Forgets all records, keeping memory for an empty segment of the same link type.

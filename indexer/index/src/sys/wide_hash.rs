@@ -49,6 +49,28 @@ mod avx2 {
     const LAST_STRIPE_SECRET: usize = SECRET_BYTES - STRIPE_BYTES - 7;
     const MERGE_SECRET: usize = 11;
 
+    /// The part of the secret for each stripe of a block.
+    const STRIPE_SECRETS: [[u8; STRIPE_BYTES]; STRIPES] = {
+        let mut secrets = [[0; STRIPE_BYTES]; STRIPES];
+        let mut stripe = 0;
+        while stripe < STRIPES {
+            secrets[stripe] = secret_at(stripe * SECRET_STEP);
+            stripe += 1;
+        }
+        secrets
+    };
+
+    /// The secret from `at` on.
+    const fn secret_at(at: usize) -> [u8; STRIPE_BYTES] {
+        let mut secret = [0; STRIPE_BYTES];
+        let mut byte = 0;
+        while byte < STRIPE_BYTES {
+            secret[byte] = SECRET[at + byte];
+            byte += 1;
+        }
+        secret
+    }
+
     /// The eight sums, in two vectors.
     type Sums = [__m256i; STRIPE_BYTES / VECTOR_BYTES];
 
@@ -61,25 +83,20 @@ mod avx2 {
         ];
         // What fills the last block or stripe is not mixed as one: the bytes that end the input are, as a stripe.
         let (blocks, rest) = bytes.split_at((bytes.len() - 1) / BLOCK_BYTES * BLOCK_BYTES);
-        for block in blocks.as_chunks::<BLOCK_BYTES>().0 {
-            add_stripes(&mut sums, block);
+        for block in blocks.as_chunks::<STRIPE_BYTES>().0.as_chunks::<STRIPES>().0 {
+            // Of a length known when this is compiled: the loop is unrolled.
+            for (stripe, secret) in block.iter().zip(&STRIPE_SECRETS) {
+                add_stripe(&mut sums, stripe, secret);
+            }
             scramble(&mut sums);
         }
-        add_stripes(&mut sums, &rest[..rest.len() - 1]);
-        if let (Some(last), Some(secret)) = (bytes.last_chunk(), SECRET[LAST_STRIPE_SECRET..].first_chunk()) {
-            add_stripe(&mut sums, last, secret);
+        for (stripe, secret) in rest[..rest.len() - 1].as_chunks().0.iter().zip(&STRIPE_SECRETS) {
+            add_stripe(&mut sums, stripe, secret);
+        }
+        if let Some(last) = bytes.last_chunk() {
+            add_stripe(&mut sums, last, &secret_at(LAST_STRIPE_SECRET));
         }
         merge(&sums, bytes.len())
-    }
-
-    /// Adds the whole stripes of a block.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn add_stripes(sums: &mut Sums, block: &[u8]) {
-        let secrets = SECRET.windows(STRIPE_BYTES).step_by(SECRET_STEP).filter_map(<[u8]>::first_chunk);
-        for (stripe, secret) in block.as_chunks::<STRIPE_BYTES>().0.iter().zip(secrets) {
-            add_stripe(sums, stripe, secret);
-        }
     }
 
     #[inline]
