@@ -16,6 +16,7 @@ pub use fragment::{Fragment, Series};
 
 use self::link::Network;
 use crate::dissection::{Dissection, PREFIX_BYTES_MAX, VIEWS_MAX};
+use crate::fields::protocol;
 use crate::shape::Shape;
 use crate::tunnel::{self, Inner, Layer, TunnelPorts, Window};
 
@@ -40,12 +41,16 @@ pub fn dissect_with(ports: &TunnelPorts, link_type: LinkType, packet: &[u8], len
 #[inline]
 pub fn dissect_into(d: &mut Dissection, ports: &TunnelPorts, link_type: LinkType, packet: &[u8], len: u32) {
     let window = Window::new(packet, len);
-    if usual::walk(d, ports, link_type, window) {
-        return;
-    }
-    d.reset(window, link_type);
-    let network = link::walk(d, link_type, packet, 0);
-    network::walk(d, network, packet);
+    let network = match usual::walk(d, link_type, window) {
+        Some(protocol::TCP) => return, // it carries no tunnel
+        Some(_) => Network::Ipv4,
+        None => {
+            d.reset(window, link_type);
+            let network = link::walk(d, link_type, packet, 0);
+            network::walk(d, network, packet);
+            network
+        }
+    };
     if may_carry(d, ports, network) {
         peel_all(d, ports, window, network);
     }
@@ -75,12 +80,12 @@ fn keep_labels(d: &mut Dissection, layer_count: usize) {
     }
 }
 
-/// Peels tunnel after tunnel from a packet whose outermost view was walked.
+/// Peels tunnel after tunnel from a packet whose outermost view was walked, and can carry one.
 #[inline(never)]
 fn peel_all(d: &mut Dissection, ports: &TunnelPorts, stored: Window, network: Network) {
     let mut window = stored;
     let mut network = network;
-    while d.views().len() < VIEWS_MAX && may_carry(d, ports, network) {
+    while d.views().len() < VIEWS_MAX {
         let layer_count = d.layers().len();
         let Some(inner) = peel(d, ports, Window { at: d.prefix_bytes, ..window }, network)
             .filter(|inner| inner.window.at + LINK_BYTES_MAX <= PREFIX_BYTES_MAX)
@@ -97,6 +102,9 @@ fn peel_all(d: &mut Dissection, ports: &TunnelPorts, stored: Window, network: Ne
         network::walk(d, network, window.packet);
         // What is said of this byte holds for every view, so also where the innermost ends before it.
         d.tcp_flags = network::tcp_flags(d, stored.packet);
+        if !may_carry(d, ports, network) {
+            return;
+        }
     }
 }
 

@@ -121,6 +121,12 @@ impl Dissection {
         self.layers.as_slice()
     }
 
+    /// [`Self::layers`], each in a word.
+    #[inline]
+    pub fn layer_words(&self) -> &[u64] {
+        self.layers.as_words()
+    }
+
     /// The packet's views, from itself (offset 0, the capture's link type) to the innermost.
     #[inline]
     pub fn views(&self) -> &[PacketView] {

@@ -41,7 +41,8 @@ impl PlainKey {
 /// The mask of known bits of all prefixes with the same layers.
 #[derive(Clone, Debug, Default)]
 struct KnownBits {
-    layers: Vec<Layer>,
+    /// Its layers, each in a word.
+    layers: Vec<u64>,
     known: Vec<u8>,
     /// Tells it from those that stood in its place before.
     number: u64,
@@ -132,7 +133,7 @@ impl TemplateTable {
     /// Finds the template of a prefix some of whose bits are unknown.
     #[inline(never)]
     fn find_masked(&mut self, dissection: &Dissection, prefix: &[u8]) -> u32 {
-        let mask = self.mask_of(dissection.layers(), prefix.len());
+        let mask = self.mask_of(dissection);
         let KnownBits { known, number, .. } = &self.masks[mask];
         let number = *number;
         self.values.resize(prefix.len(), 0);
@@ -169,9 +170,10 @@ impl TemplateTable {
         found
     }
 
-    /// Place among the masks of the one for these layers before the end of the prefix.
+    /// Place among the masks of the one for a packet's layers and the length of its prefix.
     #[inline]
-    fn mask_of(&mut self, layers: &[Layer], prefix_bytes: usize) -> usize {
+    fn mask_of(&mut self, dissection: &Dissection) -> usize {
+        let (layers, prefix_bytes) = (dissection.layer_words(), dissection.prefix_bytes);
         let place = (3 * layers.len() + prefix_bytes) % MASKS;
         let mask = &mut self.masks[place];
         if mask.known.len() != prefix_bytes || mask.layers != layers {
@@ -181,7 +183,7 @@ impl TemplateTable {
             mask.layers.extend_from_slice(layers);
             mask.known.clear();
             mask.known.resize(prefix_bytes, 0xff);
-            layers.iter().for_each(|layer| layer.clear_varying(&mut mask.known));
+            dissection.layers().iter().for_each(|layer| layer.clear_varying(&mut mask.known));
         }
         place
     }

@@ -6,12 +6,12 @@
 //! **Obligation:** a function for AVX2 runs only after the machine was asked for it.
 
 /// Inputs of at most this many bytes are hashed in other ways, by the other crate.
-const SHORT_BYTES_MAX: usize = 240;
+const SHORT_BYTES: usize = 240;
 
 /// XXH3-64 of `bytes`.
 pub(crate) fn xxh3_64(bytes: &[u8]) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    if bytes.len() > SHORT_BYTES_MAX && std::is_x86_feature_detected!("avx2") {
+    if bytes.len() > SHORT_BYTES && std::is_x86_feature_detected!("avx2") {
         // SAFETY: AVX2 is all that it needs, and is there.
         return unsafe { avx2::hash_long(bytes) };
     }

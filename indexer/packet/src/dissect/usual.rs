@@ -1,4 +1,4 @@
-//! The usual packet, taken apart in one step: Ethernet without tags, IPv4 without options, no fragment, TCP or UDP and no tunnel. Nine of
+//! The usual packet, taken apart in one step: Ethernet without tags, IPv4 without options, no fragment, TCP or UDP. Nine of
 //! ten packets are such, and what [`super::link`] and [`super::network`] find of them is the same.
 
 use netrewind_store::LinkType;
@@ -8,7 +8,7 @@ use crate::dissection::{Dissection, PacketKey};
 use crate::ethernet::ethertype;
 use crate::fields::{ipv4_field, protocol, tcp_field};
 use crate::shape::{Shape, TransportKey};
-use crate::tunnel::{TunnelPorts, Window};
+use crate::tunnel::Window;
 
 const ETHERTYPE_AT: usize = 12;
 const NETWORK_AT: usize = 14;
@@ -18,25 +18,25 @@ const HEADER_BYTES: usize = TRANSPORT_AT + 4;
 /// Version 4, five words.
 const FIRST_BYTE: u8 = 0x45;
 
-/// True if it is one. If not, nothing is noted.
+/// The protocol of such a packet. Of another one nothing is noted.
 #[inline]
-pub(super) fn walk(d: &mut Dissection, ports: &TunnelPorts, link_type: LinkType, window: Window) -> bool {
+pub(super) fn walk(d: &mut Dissection, link_type: LinkType, window: Window) -> Option<u8> {
     let packet = window.packet;
-    let Some(header) = packet.first_chunk::<HEADER_BYTES>() else { return false };
+    let header = packet.first_chunk::<HEADER_BYTES>()?;
     let u16_at = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let u32_at = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let is_plain = u16_at(ETHERTYPE_AT) == ethertype::IPV4
         && header[NETWORK_AT] == FIRST_BYTE
         && u16_at(NETWORK_AT + ipv4_field::FRAGMENT) & ipv4_field::FRAGMENT_MASK == 0;
     if !is_plain || link_type != LinkType::ETHERNET {
-        return false;
+        return None;
     }
     let protocol = header[NETWORK_AT + ipv4_field::PROTOCOL];
     let (source_port, destination_port) = (u16_at(TRANSPORT_AT), u16_at(TRANSPORT_AT + 2));
     let tcp_flags = match protocol {
         protocol::TCP => byte_at(packet, TRANSPORT_AT + tcp_field::FLAGS),
-        protocol::UDP if ports.tunnel_of(source_port, destination_port).is_none() => None,
-        _ => return false,
+        protocol::UDP => None,
+        _ => return None,
     };
     d.begin(window, link_type);
     d.tcp_flags = tcp_flags;
@@ -50,12 +50,12 @@ pub(super) fn walk(d: &mut Dissection, ports: &TunnelPorts, link_type: LinkType,
         destination_port,
     };
     d.transport = Some((protocol, TRANSPORT_AT as u32));
-    true
+    Some(protocol)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{link, network, peel_all};
+    use super::super::{link, network};
     use super::*;
     use crate::tunnel::LayerKind;
     use proptest::prelude::*;
@@ -67,7 +67,6 @@ mod tests {
         d.reset(window, LinkType::ETHERNET);
         let network = link::walk(&mut d, LinkType::ETHERNET, packet, 0);
         network::walk(&mut d, network, packet);
-        peel_all(&mut d, &TunnelPorts::DEFAULT, window, network);
         d
     }
 
@@ -78,14 +77,12 @@ mod tests {
             mut packet in proptest::collection::vec(any::<u8>(), 38..100),
             protocol in prop_oneof![Just(6u8), Just(17u8), any::<u8>()],
             fragment in prop_oneof![3 => Just(0x4000u16), 1 => any::<u16>()],
-            port in prop_oneof![Just(53u16), Just(4789), any::<u16>()],
             first_byte in prop_oneof![3 => Just(0x45u8), 1 => any::<u8>()],
             cut in 0usize..100, len in 0u32..200,
         ) {
             packet[12..15].copy_from_slice(&[8, 0, first_byte]);
             packet[20..22].copy_from_slice(&fragment.to_be_bytes());
             packet[23] = protocol;
-            packet[36..38].copy_from_slice(&port.to_be_bytes());
             packet.truncate(cut.max(14));
             let mut d = Dissection::new(LinkType::ETHERNET);
             // A packet before, of which nothing may be left.
@@ -94,11 +91,11 @@ mod tests {
             (d.fragment, d.tcp_flags) = (true, Some(3));
             let before = format!("{d:?}");
             let window = Window::new(&packet, len);
-            match walk(&mut d, &TunnelPorts::DEFAULT, LinkType::ETHERNET, window) {
-                true => prop_assert_eq!(format!("{d:?}"), format!("{:?}", walked(&packet, len))),
-                false => prop_assert_eq!(format!("{d:?}"), before),
+            match walk(&mut d, LinkType::ETHERNET, window) {
+                Some(_) => prop_assert_eq!(format!("{d:?}"), format!("{:?}", walked(&packet, len))),
+                None => prop_assert_eq!(format!("{d:?}"), before),
             }
-            prop_assert!(!walk(&mut d, &TunnelPorts::DEFAULT, LinkType::RAW, window));
+            prop_assert_eq!(walk(&mut d, LinkType::RAW, window), None);
         }
     }
 }

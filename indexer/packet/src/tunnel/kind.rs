@@ -131,6 +131,24 @@ impl LayerKind {
         tunnel.or_else(|| Self::PLAIN.get(usize::from(number.checked_sub(Self::PLAIN_FIRST)?)).copied())
     }
 
+    /// One of 256 numbers for each kind, in the fewest steps; [`Self::number`] is that of the format.
+    #[inline]
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Tunnel(kind) => kind as u8,
+            Self::Varying => 0xf0,
+            Self::VlanPriority => 0xf1,
+            Self::EthernetLength => 0xf2,
+            Self::Ipv4 => 0xf3,
+            Self::Ipv6 => 0xf4,
+            Self::Extension => 0xf5,
+            Self::Fragment => 0xf6,
+            Self::Udp => 0xf7,
+            Self::UdpFixed => 0xf8,
+            Self::EntropyLabel => 0xf9,
+        }
+    }
+
     /// Mask of the bits that vary between the packets of one flow, from the header's first byte. All bytes behind the table
     /// vary.
     pub(super) fn varying_bits(self) -> &'static [u8] {
@@ -239,8 +257,10 @@ mod tests {
     fn numbers_are_one_to_one() {
         let kinds: Vec<_> = (0..=u8::MAX).filter_map(LayerKind::from_number).collect();
         assert_eq!(kinds.len(), TunnelKind::ALL.len() + LayerKind::PLAIN.len());
-        for kind in kinds {
+        for &kind in &kinds {
             assert_eq!(LayerKind::from_number(kind.number()), Some(kind));
         }
+        let codes: std::collections::BTreeSet<u8> = kinds.iter().map(|kind| kind.code()).collect();
+        assert_eq!(codes.len(), kinds.len());
     }
 }
