@@ -22,6 +22,7 @@ mod follow;
 mod hostile;
 mod hours;
 mod http;
+mod instructions;
 mod interfaces;
 mod limits;
 mod live;
