@@ -97,7 +97,7 @@ pub(crate) struct LineFile(File);
 impl LineFile {
     /// Opens a file, which is created if there is none, and returns its bytes as well. Fails while another process has it
     /// open: that one would rename it meanwhile.
-    pub(crate) fn open(path: &Path) -> io::Result<(Self, u64)> {
+    pub(crate) fn append_to(path: &Path) -> io::Result<(Self, u64)> {
         let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
         match file.try_lock() {
             Ok(()) => {}

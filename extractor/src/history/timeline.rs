@@ -14,56 +14,21 @@ use crate::answer::InterfaceAccount;
 use crate::answer::completeness::{Damage, LISTED_MAX};
 
 mod outage;
+mod session;
 
 pub(crate) use outage::Outage;
 use outage::{interface_gone, note_interface_back};
+use session::LaneCounts;
+pub(crate) use session::{RecordingSession, SessionEnd};
 
 /// Size up to which a logbook is read whole, whatever the range: entries of other days may matter, such as the expiry of an
 /// imported segment.
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// Seconds with drops that are listed: as many as ten lanes have in a day, and more.
 const DROPS_LISTED_MAX: usize = 1 << 20;
-/// Time within which a lane tells its recorder what it has received: RecordingSession::written_to.
-const TOLD_WITHIN_NS: u64 = 300 * MILLISECOND_NS;
-const MILLISECOND_NS: u64 = 1_000_000;
 /// Minimum time behind the last packet of a damaged capture file that counts as lost: as long as the part that was read, or
 /// this.
 const LOSS_REACH_MIN_NS: u64 = 60 * SECOND_NS;
-
-/// A lane's recording, from its start to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RecordingSession {
-    pub(crate) lane: u16,
-    pub(crate) interface: String,
-    pub(crate) from: Timestamp,
-    /// The last sign of life, or the stop.
-    pub(crate) to: Timestamp,
-    pub(crate) end: SessionEnd,
-    /// Everything that arrived before is written, or told as dropped.
-    pub(crate) written_to: Timestamp,
-    is_behind: bool,
-    /// Counts of the seconds since its start; absent if its start was not read.
-    pub(super) counted: Option<LaneCounts>,
-}
-
-/// A lane's account so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LaneCounts {
-    received: u64,
-    dropped: Drops,
-    until: Timestamp,
-}
-
-/// End of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SessionEnd {
-    /// It has not, in the part that was read.
-    Open,
-    /// As it should.
-    Stopped,
-    /// Without a word: a crash, or a power cut.
-    Silent,
-}
 
 /// Time span with packets lost before they reached the recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,18 +184,10 @@ impl<'q> RecordingTimeline<'q> {
         self.written_by(lane, at, behind_ms);
     }
 
-    /// Notes how far the lanes had written what they received, when a lane was so far behind. One that is silent has written
-    /// everything, if it had before.
+    /// Notes how far the lanes had written what they received, when a lane was so far behind.
     fn written_by(&mut self, lane: u16, at: Timestamp, behind_ms: u32) {
         for session in self.open.values_mut() {
-            if session.lane == lane {
-                session.is_behind = behind_ms > 0;
-            }
-            if session.lane == lane || !session.is_behind {
-                let behind_ns = if session.lane == lane { u64::from(behind_ms) * MILLISECOND_NS } else { 0 };
-                let written_to = Timestamp(at.ns().saturating_sub(behind_ns.max(TOLD_WITHIN_NS)));
-                session.written_to = session.written_to.max(written_to);
-            }
+            session.written_by(lane, at, behind_ms);
         }
     }
 
@@ -337,19 +294,8 @@ impl<'q> RecordingTimeline<'q> {
         }
         self.seen.insert(lane);
         let counted = Some(LaneCounts { received: 0, dropped: Drops::default(), until: at });
-        self.open.insert(
-            lane,
-            RecordingSession {
-                lane,
-                interface,
-                from: at,
-                to: at,
-                end: SessionEnd::Open,
-                written_to: at,
-                is_behind: false,
-                counted,
-            },
-        );
+        self.open
+            .insert(lane, RecordingSession { counted, ..RecordingSession::open(lane, interface, at, at) });
     }
 
     fn end(&mut self, lane: u16, end: SessionEnd) {
@@ -381,17 +327,7 @@ impl<'q> RecordingTimeline<'q> {
         if self.open.contains_key(&lane) || !self.seen.insert(lane) {
             return;
         }
-        let interface = String::new();
-        let session = RecordingSession {
-            lane,
-            interface,
-            from: since,
-            to: at,
-            end: SessionEnd::Open,
-            written_to: since,
-            is_behind: false,
-            counted: None,
-        };
+        let session = RecordingSession::open(lane, String::new(), since, at);
         self.open.insert(lane, session);
     }
 

@@ -56,7 +56,7 @@ impl AuditFile {
 
     pub(super) fn open(paths: Vec<PathBuf>, bytes_max: u64) -> Result<Self, AuditError> {
         let path = paths.first().cloned().unwrap_or_default();
-        let (file, bytes) = LineFile::open(&path).map_err(|source| AuditError { path, source })?;
+        let (file, bytes) = LineFile::append_to(&path).map_err(|source| AuditError { path, source })?;
         Ok(Self { paths, file, bytes, bytes_max })
     }
 
@@ -75,7 +75,8 @@ impl AuditFile {
         for pair in self.paths.windows(2).rev() {
             files::rename_if_there(&pair[0], &pair[1])?;
         }
-        (self.file, self.bytes) = LineFile::open(self.paths.first().map_or(Path::new(""), PathBuf::as_path))?;
+        (self.file, self.bytes) =
+            LineFile::append_to(self.paths.first().map_or(Path::new(""), PathBuf::as_path))?;
         Ok(())
     }
 }

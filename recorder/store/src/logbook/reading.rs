@@ -11,6 +11,7 @@ use crate::{Store, StoreError, Timestamp};
 
 /// A parsed line of the logbook.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "almost every line is an entry")]
 pub enum LogbookLine {
     /// An entry of interest.
     Entry(LogbookEntry),

@@ -1,0 +1,72 @@
+//! A lane's recording, from its start to its end.
+
+use netrewind_store::{Drops, Timestamp};
+
+/// Time within which a lane tells its recorder what it has received.
+const TOLD_WITHIN_NS: u64 = 300 * MILLISECOND_NS;
+const MILLISECOND_NS: u64 = 1_000_000;
+
+/// A lane's recording, from its start to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordingSession {
+    pub(crate) lane: u16,
+    pub(crate) interface: String,
+    pub(crate) from: Timestamp,
+    /// The last sign of life, or the stop.
+    pub(crate) to: Timestamp,
+    pub(crate) end: SessionEnd,
+    /// Everything that arrived before is written, or told as dropped.
+    pub(crate) written_to: Timestamp,
+    is_behind: bool,
+    /// Counts of the seconds since its start; absent if its start was not read.
+    pub(crate) counted: Option<LaneCounts>,
+}
+
+/// A lane's account so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneCounts {
+    pub(super) received: u64,
+    pub(super) dropped: Drops,
+    pub(super) until: Timestamp,
+}
+
+/// End of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionEnd {
+    /// It has not, in the part that was read.
+    Open,
+    /// As it should.
+    Stopped,
+    /// Without a word: a crash, or a power cut.
+    Silent,
+}
+
+impl RecordingSession {
+    /// A session of which a sign of life was read.
+    pub(super) fn open(lane: u16, interface: String, from: Timestamp, to: Timestamp) -> Self {
+        Self {
+            lane,
+            interface,
+            from,
+            to,
+            end: SessionEnd::Open,
+            written_to: from,
+            is_behind: false,
+            counted: None,
+        }
+    }
+
+    /// Notes how far it had written what it received, when a lane was so far behind. One that is silent has written everything,
+    /// if it had before.
+    pub(super) fn written_by(&mut self, lane: u16, at: Timestamp, behind_ms: u32) {
+        let is_own = self.lane == lane;
+        if is_own {
+            self.is_behind = behind_ms > 0;
+        }
+        if is_own || !self.is_behind {
+            let behind_ns = if is_own { u64::from(behind_ms) * MILLISECOND_NS } else { 0 };
+            let written_to = Timestamp(at.ns().saturating_sub(behind_ns.max(TOLD_WITHIN_NS)));
+            self.written_to = self.written_to.max(written_to);
+        }
+    }
+}
