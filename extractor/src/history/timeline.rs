@@ -294,8 +294,9 @@ impl<'q> RecordingTimeline<'q> {
         }
         self.seen.insert(lane);
         let counted = Some(LaneCounts { received: 0, dropped: Drops::default(), until: at });
-        self.open
-            .insert(lane, RecordingSession { counted, ..RecordingSession::open(lane, interface, at, at) });
+        let mut session = RecordingSession::open(lane, interface, at, at);
+        session.counted = counted;
+        self.open.insert(lane, session);
     }
 
     fn end(&mut self, lane: u16, end: SessionEnd) {
