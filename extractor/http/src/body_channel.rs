@@ -110,11 +110,14 @@ impl BodyWriter {
 /// Takes bytes of the file.
 impl Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.gathered.extend_from_slice(bytes);
+        // A client that waits is owed a bounded number of chunks, however much is written at a time.
+        let room = CHUNK_BYTES.saturating_sub(self.gathered.len()).max(1);
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.gathered.extend_from_slice(taken);
         if self.gathered.len() >= CHUNK_BYTES {
             self.flush()?;
         }
-        Ok(bytes.len())
+        Ok(taken.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

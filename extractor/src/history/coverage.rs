@@ -272,13 +272,24 @@ fn gaps(
         }
         at = at.max(span.to);
     }
-    let unwritten = broken_off.iter().flatten().filter_map(|it| it.gap(range, is_restricted));
-    let is_told = |gap: &Gap| gaps.iter().any(|told| told.from <= gap.from && gap.to <= told.to);
-    let unwritten: Vec<Gap> = unwritten.filter(|gap| !is_told(gap)).collect();
-    gaps.extend(unwritten);
+    for gap in broken_off.iter().flatten().filter_map(|it| it.gap(range, is_restricted)) {
+        add_joined(&mut gaps, gap);
+    }
     gaps.extend(outages(range, timeline, is_restricted, is_recording));
     gaps.sort_by_key(|gap| (gap.from, gap.to));
     gaps
+}
+
+/// Adds a gap, and joins it with those that begin in it or at its end.
+fn add_joined(gaps: &mut Vec<Gap>, mut gap: Gap) {
+    let touches = |other: &Gap| gap.from <= other.from && other.from <= gap.to;
+    let (touching, others) = std::mem::take(gaps).into_iter().partition::<Vec<_>, _>(touches);
+    *gaps = others;
+    for other in touching {
+        let (from, to) = (gap.from.min(other.from), gap.to.max(other.to));
+        gap = Gap { from, to, reason: other.reason };
+    }
+    gaps.push(gap);
 }
 
 /// A session that ended without a word. What happened after its last line in the logbook is not known: packets may have been
