@@ -88,11 +88,11 @@ fn build(example: &str) -> std::path::PathBuf {
         .expect("cargo runs");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let messages = String::from_utf8_lossy(&built.stdout).into_owned();
-    let executables = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(Into::into)
     });
-    executables.last().expect("cargo tells what it has built")
+    executables.next_back().expect("cargo tells what it has built")
 }
 
 /// Instructions of a unit of an example's work.

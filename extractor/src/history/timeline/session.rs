@@ -1,5 +1,6 @@
 //! A lane's recording, from its start to its end.
 
+use netrewind_store::time::SECOND_NS;
 use netrewind_store::{Drops, Timestamp};
 
 /// Time within which a lane tells its recorder what it has received.
@@ -59,13 +60,13 @@ impl RecordingSession {
     /// Notes how far it had written what it received, when a lane was so far behind. One that is silent has written everything,
     /// if it had before.
     pub(super) fn written_by(&mut self, lane: u16, at: Timestamp, behind_ms: u32) {
-        let is_own = self.lane == lane;
-        if is_own {
+        if self.lane == lane {
             self.is_behind = behind_ms > 0;
-        }
-        if is_own || !self.is_behind {
-            let behind_ns = if is_own { u64::from(behind_ms) * MILLISECOND_NS } else { 0 };
-            let written_to = Timestamp(at.ns().saturating_sub(behind_ns.max(TOLD_WITHIN_NS)));
+            let behind_ns = u64::from(behind_ms) * MILLISECOND_NS;
+            self.written_to = Timestamp(at.ns().saturating_sub(behind_ns.max(TOLD_WITHIN_NS)));
+        } else if !self.is_behind {
+            // Its own line of the same second may follow.
+            let written_to = Timestamp(at.ns().saturating_sub(SECOND_NS + TOLD_WITHIN_NS));
             self.written_to = self.written_to.max(written_to);
         }
     }

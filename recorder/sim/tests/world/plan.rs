@@ -141,14 +141,20 @@ impl Plan {
         };
         for at in 0..self.sessions.len() {
             if self.sessions.len() > 1 {
-                add(&|plan| drop(plan.sessions.remove(at)));
+                add(&|plan| {
+                    plan.sessions.remove(at);
+                });
             }
             let session = &self.sessions[at];
             for event in 0..session.events.len() {
-                add(&|plan| drop(plan.sessions[at].events.remove(event)));
+                add(&|plan| {
+                    plan.sessions[at].events.remove(event);
+                });
             }
             if session.traffic.len() > 1 {
-                add(&|plan| drop(plan.sessions[at].traffic.pop()));
+                add(&|plan| {
+                    plan.sessions[at].traffic.pop();
+                });
             }
             if session.takes > Duration::from_secs(2) {
                 add(&|plan| plan.sessions[at].takes /= 2);
