@@ -287,7 +287,9 @@ fn add_joined(gaps: &mut Vec<Gap>, mut gap: Gap) {
     *gaps = others;
     for other in touching {
         let (from, to) = (gap.from.min(other.from), gap.to.max(other.to));
-        gap = Gap { from, to, reason: other.reason };
+        // What a restricted asker is told stays as it is.
+        let reason = if gap.reason == UNWRITTEN { gap.reason } else { other.reason };
+        gap = Gap { from, to, reason };
     }
     gaps.push(gap);
 }
