@@ -179,7 +179,7 @@ fn flows_and_summaries_know_nothing_of_what_is_behind_it() {
 
 /// What the recording of another interface and the store's own troubles leave in the logbook.
 fn log_troubles(test: &TestStore) {
-    use netrewind_store::{Drops, Event, LaneLoad, LinkType, Logbook};
+    use netrewind_store::{Account, Drops, Event, LaneLoad, LinkType, Logbook};
     let mut logbook = Logbook::new(&test.store);
     let start = |lane, interface: &str| Event::Start {
         lane,
@@ -201,6 +201,8 @@ fn log_troubles(test: &TestStore) {
         (2, Event::Up { lane: 1 }),
         (2, Event::DiskError { lane: 1, reason: "/secret/path: no space".into(), lost: None }),
         (2, second),
+        (4, Event::Stop { lane: 0, account: Account::default() }),
+        (4, Event::Stop { lane: 1, account: Account::default() }),
     ];
     for (second, event) in events {
         logbook.append(netrewind_store::Timestamp::new(1_795_339_861 + second, 0), event).unwrap();

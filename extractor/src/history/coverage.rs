@@ -273,7 +273,9 @@ fn gaps(
         at = at.max(span.to);
     }
     for gap in broken_off.iter().flatten().filter_map(|it| it.gap(range, is_restricted)) {
-        add_joined(&mut gaps, gap);
+        // The gap at an open end of the range is veiled, and this one is not.
+        let is_apart = |other: &Gap| is_restricted && other.to == range.to;
+        add_joined(&mut gaps, gap, is_apart);
     }
     gaps.extend(outages(range, timeline, is_restricted, is_recording));
     gaps.sort_by_key(|gap| (gap.from, gap.to));
@@ -281,13 +283,12 @@ fn gaps(
 }
 
 /// Adds a gap, and joins it with those that begin in it or at its end.
-fn add_joined(gaps: &mut Vec<Gap>, mut gap: Gap) {
-    let touches = |other: &Gap| gap.from <= other.from && other.from <= gap.to;
+fn add_joined(gaps: &mut Vec<Gap>, mut gap: Gap, is_apart: impl Fn(&Gap) -> bool) {
+    let touches = |other: &Gap| gap.from <= other.from && other.from <= gap.to && !is_apart(other);
     let (touching, others) = std::mem::take(gaps).into_iter().partition::<Vec<_>, _>(touches);
     *gaps = others;
     for other in touching {
         let (from, to) = (gap.from.min(other.from), gap.to.max(other.to));
-        // What a restricted asker is told stays as it is.
         let reason = if gap.reason == UNWRITTEN { gap.reason } else { other.reason };
         gap = Gap { from, to, reason };
     }
