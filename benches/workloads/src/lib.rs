@@ -7,7 +7,22 @@
 mod frame;
 mod wrapping;
 
+use std::num::TryFromIntError;
+
 use fastrand::Rng;
+use netrewind_store::RecordHeader;
+use netrewind_store::time::SECOND_NS;
+
+/// Header of the record of a whole frame that arrived at an instant, in nanoseconds since 1970.
+pub fn record_header(at_ns: u64, frame: &[u8]) -> Result<RecordHeader, TryFromIntError> {
+    let length = u32::try_from(frame.len())?;
+    Ok(RecordHeader {
+        seconds: u32::try_from(at_ns / SECOND_NS)?,
+        nanoseconds: u32::try_from(at_ns % SECOND_NS)?,
+        caplen: length,
+        len: length,
+    })
+}
 
 /// Characteristics of the traffic.
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +213,12 @@ pub struct Frames {
 }
 
 impl Workload {
+    /// The workload of a name that somebody chose; the error lists the names.
+    pub fn chosen(name: &str) -> Result<Self, String> {
+        let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
+        Self::named(name).ok_or_else(|| format!("{name:?} is none of {}", names.join(", ")))
+    }
+
     /// The workload of this name.
     pub fn named(name: &str) -> Option<Self> {
         WORKLOADS.iter().copied().find(|workload| workload.name == name)

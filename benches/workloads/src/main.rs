@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use netrewind_store::time::SECOND_NS;
-use netrewind_store::{LinkType, PcapWriter, RecordHeader};
-use netrewind_workloads::{WORKLOADS, Workload};
+use netrewind_store::{LinkType, PcapWriter};
+use netrewind_workloads::{Workload, record_header};
 
 /// Writes synthetic traffic as a nanosecond pcap file; the same arguments always write the same bytes
 #[derive(Parser)]
@@ -31,23 +31,14 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
-    let workload = Workload::named(&arguments.workload)
-        .ok_or_else(|| anyhow::anyhow!("{:?} is none of {}", arguments.workload, names.join(", ")))?;
+    let workload = Workload::chosen(&arguments.workload).map_err(anyhow::Error::msg)?;
     let mut frames = workload.frames(arguments.seed);
     let file = BufWriter::with_capacity(1 << 20, File::create(&arguments.output)?);
     let mut output = PcapWriter::new(file, LinkType::ETHERNET)?;
     let mut at = u64::from(arguments.start) * SECOND_NS;
     for _ in 0..arguments.packets {
         let frame = frames.next_frame();
-        let length = u32::try_from(frame.len())?;
-        let header = RecordHeader {
-            seconds: u32::try_from(at / SECOND_NS)?,
-            nanoseconds: u32::try_from(at % SECOND_NS)?,
-            caplen: length,
-            len: length,
-        };
-        output.write(&header, frame)?;
+        output.write(&record_header(at, frame)?, frame)?;
         at += SECOND_NS / arguments.rate.max(1);
     }
     output.finish()?;

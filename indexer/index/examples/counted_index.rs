@@ -8,21 +8,24 @@
 #![expect(clippy::print_stdout, reason = "an example speaks to its user")]
 
 use netrewind_index::Builder;
-use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records};
-use netrewind_workloads::Workload;
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{LinkType, PcapWriter, Records};
+use netrewind_workloads::{Workload, record_header};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Packets of the segment.
 const PACKETS: u32 = 200_000;
 /// Packets a second.
-const RATE: u32 = 500_000;
+const RATE: u64 = 500_000;
+/// Time of the first packet.
+const START_NS: u64 = 1_700_000_000 * SECOND_NS;
 /// The seed of traffic and tables.
 const SEED: u64 = 7;
 
 fn main() -> Outcome<()> {
     let name = std::env::args().nth(1).ok_or("usage: counted_index WORKLOAD")?;
-    let workload = Workload::named(&name).ok_or("no such workload")?;
+    let workload = Workload::chosen(&name)?;
     let segment = segment(workload)?;
     let index = packet_to_index::counted(&segment)?;
     println!("{} bytes of index, units: {PACKETS}", index.len());
@@ -46,10 +49,8 @@ fn segment(workload: Workload) -> Outcome<Vec<u8>> {
     let mut writer = PcapWriter::new(Vec::new(), LinkType::ETHERNET)?;
     for number in 0..PACKETS {
         let frame = frames.next_frame();
-        let len = u32::try_from(frame.len())?;
-        let nanoseconds = number % RATE * (1_000_000_000 / RATE);
-        let header = RecordHeader { seconds: 1_700_000_000 + number / RATE, nanoseconds, caplen: len, len };
-        writer.write(&header, frame)?;
+        let at_ns = START_NS + u64::from(number) * (SECOND_NS / RATE);
+        writer.write(&record_header(at_ns, frame)?, frame)?;
     }
     Ok(writer.finish()?)
 }

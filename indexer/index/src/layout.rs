@@ -57,8 +57,10 @@ pub const SECTION_TABLE: usize = 144;
 pub const SECTION_ENTRY_BYTES: usize = 16;
 /// Offset of the checksum of everything before it.
 pub const HEADER_CHECKSUM: usize = SECTION_TABLE + Section::ALL.len() * SECTION_ENTRY_BYTES;
+/// Bytes of that checksum.
+pub(crate) const HEADER_CHECKSUM_BYTES: usize = 8;
 /// Bytes before the first section.
-pub const HEADER_BYTES: usize = HEADER_CHECKSUM + 8;
+pub const HEADER_BYTES: usize = HEADER_CHECKSUM + HEADER_CHECKSUM_BYTES;
 
 /// The sections, in the order in which they stand in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +233,8 @@ pub fn tunnel_ports_hash(ports: &TunnelPorts) -> u64 {
     xxh3_64(&ports.list())
 }
 
-fn number<const N: usize>(bytes: &[u8], field: std::ops::Range<usize>) -> [u8; N] {
+/// A number of `N` bytes at a place.
+pub(crate) fn number<const N: usize>(bytes: &[u8], field: std::ops::Range<usize>) -> [u8; N] {
     let mut number = [0; N];
     number.copy_from_slice(&bytes[field]);
     number
@@ -267,12 +270,8 @@ impl IndexHeader {
         put(field::TUNNEL_PORTS, &self.tunnel_ports.to_le_bytes());
         put(field::OBSERVATIONS, &self.observations.to_le_bytes());
         put(field::STRINGS, &self.strings.to_le_bytes());
-        for (entry, at) in table.iter().zip((SECTION_TABLE..).step_by(SECTION_ENTRY_BYTES)) {
-            put(at..at + 8, &entry.bytes.to_le_bytes());
-            put(at + 8..at + 16, &entry.checksum.to_le_bytes());
-        }
-        let checksum = xxh3_64(&bytes[..HEADER_CHECKSUM]);
-        bytes[HEADER_CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        put_sections(&mut bytes[SECTION_TABLE..], table);
+        seal_header(&mut bytes);
         bytes
     }
 
@@ -294,10 +293,7 @@ impl IndexHeader {
         if !is_whole || u64_at(field::FILE_BYTES) != file.len() as u64 {
             return Err(DAMAGED);
         }
-        let mut table = SectionTable::default();
-        for (entry, at) in table.iter_mut().zip((SECTION_TABLE..).step_by(SECTION_ENTRY_BYTES)) {
-            *entry = SectionEntry { bytes: u64_at(at..at + 8), checksum: u64_at(at + 8..at + 16) };
-        }
+        let table: SectionTable = sections_at(&bytes[SECTION_TABLE..]);
         let sections = table.iter().try_fold(HEADER_BYTES as u64, |sum, entry| sum.checked_add(entry.bytes));
         if sections != Some(file.len() as u64) || table.iter().any(|entry| entry.bytes > SECTION_BYTES_MAX) {
             return Err(DAMAGED);
@@ -333,11 +329,49 @@ impl IndexHeader {
     }
 }
 
-/// Makes the checksum of a header right.
+/// Writes a table of sections.
+pub(crate) fn put_sections(bytes: &mut [u8], table: &[SectionEntry]) {
+    for (entry, place) in table.iter().zip(bytes.chunks_exact_mut(SECTION_ENTRY_BYTES)) {
+        place[..8].copy_from_slice(&entry.bytes.to_le_bytes());
+        place[8..].copy_from_slice(&entry.checksum.to_le_bytes());
+    }
+}
+
+/// Reads a table of sections.
+pub(crate) fn sections_at<const N: usize>(bytes: &[u8]) -> [SectionEntry; N] {
+    std::array::from_fn(|section| {
+        let u64_at = |at: usize| u64::from_le_bytes(number(bytes, at..at + 8));
+        let at = section * SECTION_ENTRY_BYTES;
+        SectionEntry { bytes: u64_at(at), checksum: u64_at(at + 8) }
+    })
+}
+
+/// Makes the checksums of a section's blocks right, which stand where its directory says.
 #[cfg(test)]
-pub(crate) fn reseal_header(bytes: &mut [u8]) {
-    let checksum = xxh3_64(&bytes[..HEADER_CHECKSUM]);
-    bytes[HEADER_CHECKSUM..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+pub(crate) fn reseal_blocks(
+    bytes: &mut [u8],
+    directory: std::ops::Range<usize>,
+    blocks: std::ops::Range<usize>,
+    entry_bytes: usize,
+    section: Section,
+) {
+    let entries = bytes[directory].chunks(entry_bytes).map(|entry| entry[..4].try_into().unwrap());
+    let mut offsets: Vec<usize> = entries.map(|offset| u32::from_le_bytes(offset) as usize).collect();
+    let blocks = &mut bytes[blocks];
+    offsets.push(blocks.len());
+    for (number, pair) in offsets.windows(2).enumerate() {
+        let content = pair[0] + BLOCK_CHECKSUM_BYTES..pair[1];
+        if let Some(content) = blocks.get(content.clone()).filter(|_| content.start < content.end) {
+            let checksum = block_checksum(section, number as u32, content).to_le_bytes();
+            blocks[pair[0]..pair[0] + BLOCK_CHECKSUM_BYTES].copy_from_slice(&checksum);
+        }
+    }
+}
+
+/// Puts the checksum of a header, which is all of `bytes`, at its end.
+pub(crate) fn seal_header(bytes: &mut [u8]) {
+    let (checked, checksum) = bytes.split_at_mut(bytes.len() - HEADER_CHECKSUM_BYTES);
+    checksum.copy_from_slice(&xxh3_64(checked).to_le_bytes());
 }
 
 #[cfg(test)]

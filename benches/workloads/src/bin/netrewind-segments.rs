@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use netrewind_store::catalog::Hour;
 use netrewind_store::time::SECOND_NS;
-use netrewind_store::{LinkType, PcapWriter, RecordHeader, SegmentName, Store, Timestamp};
-use netrewind_workloads::{WORKLOADS, Workload};
+use netrewind_store::{LinkType, PcapWriter, SegmentName, Store, Timestamp};
+use netrewind_workloads::{Workload, record_header};
 
 /// Writes synthetic traffic as the segments of a new store; the same arguments always write the same bytes
 #[derive(Parser)]
@@ -34,9 +34,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
-    let workload = Workload::named(&arguments.workload)
-        .ok_or_else(|| anyhow::anyhow!("{:?} is none of {}", arguments.workload, names.join(", ")))?;
+    let workload = Workload::chosen(&arguments.workload).map_err(anyhow::Error::msg)?;
     let start = Timestamp(arguments.start * SECOND_NS);
     let store = Store::open_or_create(&arguments.store, start, arguments.seed)?;
     let mut frames = workload.frames(arguments.seed);
@@ -50,14 +48,7 @@ fn main() -> anyhow::Result<()> {
         for packet in 0..arguments.packets {
             let at = name.opened.ns() + packet * (segment_ns / arguments.packets);
             let frame = frames.next_frame();
-            let length = u32::try_from(frame.len())?;
-            let header = RecordHeader {
-                seconds: u32::try_from(at / SECOND_NS)?,
-                nanoseconds: u32::try_from(at % SECOND_NS)?,
-                caplen: length,
-                len: length,
-            };
-            output.write(&header, frame)?;
+            output.write(&record_header(at, frame)?, frame)?;
         }
         output.finish()?;
     }

@@ -8,13 +8,13 @@ use netrewind_store::SegmentName;
 use netrewind_store::catalog::Hour;
 use netrewind_store::store::SegmentStamps;
 
-use super::layout::{HourHeader, HourPart, HourSectionEntry, HourSectionTable, part_checksum};
+use super::layout::{HourHeader, HourPart, HourSectionTable, part_checksum};
 use super::members;
 use super::segments::HourSegment;
 use crate::blocks::BlockWriter;
 use crate::column::{BLOCK_ROWS, put_varint};
 use crate::dictionary::DictionaryKey;
-use crate::layout::{Section, tunnel_ports_hash};
+use crate::layout::{Section, SectionEntry, tunnel_ports_hash};
 use crate::template::Template;
 use crate::{Index, IndexError, template_list};
 
@@ -141,7 +141,7 @@ impl HourBuilder {
         let mut table = HourSectionTable::default();
         for ((entry, bytes), part) in table.iter_mut().zip(&parts).zip(HourPart::ALL) {
             let checksum = if part.blocks().is_some() { 0 } else { part_checksum(part, bytes) };
-            *entry = HourSectionEntry { bytes: bytes.len() as u64, checksum };
+            *entry = SectionEntry { bytes: bytes.len() as u64, checksum };
         }
         let header = HourHeader {
             hour: self.hour,

@@ -8,13 +8,10 @@ use netrewind_store::layout::RecordHeader;
 use netrewind_store::store::SegmentStamps;
 use netrewind_store::{LinkType, Record, SegmentName, Timestamp};
 use proptest::prelude::*;
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::layout::{
-    HEADER_BYTES, HEADER_CHECKSUM, HourHeader, HourPart, SECTION_ENTRY_BYTES, SECTION_TABLE, part_checksum,
-};
+use super::layout::{HEADER_BYTES, HourHeader, HourPart, SECTION_TABLE, part_checksum};
 use super::{HourBuilder, HourIndex, HourKey};
-use crate::layout::{BLOCK_CHECKSUM_BYTES, block_checksum};
+use crate::layout::{SECTION_ENTRY_BYTES, reseal_blocks, seal_header};
 use crate::{Builder, Constraint, Index, IndexError};
 
 static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(sample);
@@ -53,25 +50,14 @@ fn reseal(bytes: &mut [u8], original: &[u8]) {
         (HourPart::AddressV6Directory, HourPart::AddressesV6, 20),
         (HourPart::PortDirectory, HourPart::Ports, 8),
     ] {
-        let entries = bytes[range(directory)].chunks(entry_bytes).map(|entry| entry[..4].try_into().unwrap());
-        let mut offsets: Vec<usize> = entries.map(|offset| u32::from_le_bytes(offset) as usize).collect();
-        let blocks = &mut bytes[range(part)];
-        offsets.push(blocks.len());
-        for (number, pair) in offsets.windows(2).enumerate() {
-            let content = pair[0] + BLOCK_CHECKSUM_BYTES..pair[1];
-            if let Some(content) = blocks.get(content.clone()).filter(|_| content.start < content.end) {
-                let checksum = block_checksum(part.blocks().unwrap(), number as u32, content).to_le_bytes();
-                blocks[pair[0]..pair[0] + BLOCK_CHECKSUM_BYTES].copy_from_slice(&checksum);
-            }
-        }
+        reseal_blocks(bytes, range(directory), range(part), entry_bytes, part.blocks().unwrap());
     }
     for part in HourPart::ALL.into_iter().filter(|part| part.blocks().is_none()) {
         let checksum = part_checksum(part, &bytes[range(part)]).to_le_bytes();
         let at = SECTION_TABLE + part as usize * SECTION_ENTRY_BYTES + 8;
         bytes[at..at + 8].copy_from_slice(&checksum);
     }
-    let checksum = xxh3_64(&bytes[..HEADER_CHECKSUM]);
-    bytes[HEADER_CHECKSUM..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    seal_header(&mut bytes[..HEADER_BYTES]);
 }
 
 fn ask(bytes: &[u8]) -> Result<(), IndexError> {

@@ -6,7 +6,10 @@ use netrewind_store::catalog::Hour;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::IndexError;
-use crate::layout::{Section, is_right};
+use crate::layout::{
+    HEADER_CHECKSUM_BYTES, SECTION_ENTRY_BYTES, Section, SectionEntry, is_right, number, put_sections,
+    seal_header, sections_at,
+};
 
 /// First bytes of the index of an hour.
 pub(super) const MAGIC: [u8; 8] = *b"NRWHOURS";
@@ -30,12 +33,10 @@ pub(super) mod field {
 
 /// Offset of the table of sections, which has an entry for each of [`HourPart::ALL`].
 pub(super) const SECTION_TABLE: usize = 56;
-/// Bytes of an entry: length and checksum, 64 bits each.
-pub(super) const SECTION_ENTRY_BYTES: usize = 16;
 /// Offset of the checksum of everything before it.
 pub(super) const HEADER_CHECKSUM: usize = SECTION_TABLE + HourPart::ALL.len() * SECTION_ENTRY_BYTES;
 /// Bytes before the first section.
-pub(super) const HEADER_BYTES: usize = HEADER_CHECKSUM + 8;
+pub(super) const HEADER_BYTES: usize = HEADER_CHECKSUM + HEADER_CHECKSUM_BYTES;
 
 /// The sections, in the order in which they stand in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,27 +116,12 @@ pub(super) struct HourHeader {
     pub ports: u32,
 }
 
-/// Length and checksum of a section.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct HourSectionEntry {
-    pub bytes: u64,
-    /// Checksum of the whole section; zero if it is made of blocks.
-    pub checksum: u64,
-}
-
 /// The table of sections.
-pub(super) type HourSectionTable = [HourSectionEntry; HourPart::ALL.len()];
+pub(super) type HourSectionTable = [SectionEntry; HourPart::ALL.len()];
 
 /// The checksum of a section that is not made of blocks: the hash of its bytes, and its number, by exclusive or.
 pub(super) fn part_checksum(part: HourPart, bytes: &[u8]) -> u64 {
     xxh3_64(bytes) ^ part as u64
-}
-
-/// A number of `N` bytes at a place.
-pub(super) fn number<const N: usize>(bytes: &[u8], field: std::ops::Range<usize>) -> [u8; N] {
-    let mut number = [0; N];
-    number.copy_from_slice(&bytes[field]);
-    number
 }
 
 impl HourHeader {
@@ -154,12 +140,8 @@ impl HourHeader {
         put(field::ADDRESSES_V4, &self.addresses_v4.to_le_bytes());
         put(field::ADDRESSES_V6, &self.addresses_v6.to_le_bytes());
         put(field::PORTS, &self.ports.to_le_bytes());
-        for (entry, at) in table.iter().zip((SECTION_TABLE..).step_by(SECTION_ENTRY_BYTES)) {
-            put(at..at + 8, &entry.bytes.to_le_bytes());
-            put(at + 8..at + 16, &entry.checksum.to_le_bytes());
-        }
-        let checksum = xxh3_64(&bytes[..HEADER_CHECKSUM]);
-        bytes[HEADER_CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        put_sections(&mut bytes[SECTION_TABLE..], table);
+        seal_header(&mut bytes);
         bytes
     }
 
@@ -180,10 +162,7 @@ impl HourHeader {
         if !is_whole || u64_at(field::FILE_BYTES) != file.len() as u64 {
             return Err(DAMAGED);
         }
-        let mut table = HourSectionTable::default();
-        for (entry, at) in table.iter_mut().zip((SECTION_TABLE..).step_by(SECTION_ENTRY_BYTES)) {
-            *entry = HourSectionEntry { bytes: u64_at(at..at + 8), checksum: u64_at(at + 8..at + 16) };
-        }
+        let table: HourSectionTable = sections_at(&bytes[SECTION_TABLE..]);
         let sections = table.iter().try_fold(HEADER_BYTES as u64, |sum, entry| sum.checked_add(entry.bytes));
         let start = Timestamp(u64_at(field::HOUR));
         let hour = Hour::of(start);

@@ -4,7 +4,7 @@ use netrewind_store::files::FileStamp;
 use netrewind_store::store::SegmentStamps;
 use netrewind_store::{LinkType, SegmentName, Timestamp};
 
-use super::layout::number;
+use crate::layout::number;
 
 /// Bytes of a segment's entry.
 pub(super) const SEGMENT_BYTES: usize = 120;

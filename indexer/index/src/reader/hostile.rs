@@ -5,8 +5,8 @@ use netrewind_store::{LinkType, Record, Timestamp};
 use proptest::prelude::*;
 
 use crate::layout::{
-    BLOCK_CHECKSUM_BYTES, HEADER_BYTES, IndexHeader, SECTION_ENTRY_BYTES, SECTION_TABLE, Section,
-    block_checksum, reseal_header, section_checksum,
+    HEADER_BYTES, IndexHeader, SECTION_ENTRY_BYTES, SECTION_TABLE, Section, reseal_blocks, seal_header,
+    section_checksum,
 };
 use crate::{Builder, Constraint, Index, IndexError, IndexLimits, KeyConstraint, KeyField};
 
@@ -47,24 +47,14 @@ fn reseal(bytes: &mut [u8], original: &[u8]) {
         (Section::ObservationDirectory, Section::Observations, 8),
         (Section::StringDirectory, Section::Strings, 4),
     ] {
-        let entries = bytes[range(directory)].chunks(entry_bytes).map(|entry| entry[..4].try_into().unwrap());
-        let mut offsets: Vec<usize> = entries.map(|offset| u32::from_le_bytes(offset) as usize).collect();
-        let blocks = &mut bytes[range(section)];
-        offsets.push(blocks.len());
-        for (number, pair) in offsets.windows(2).enumerate() {
-            let content = pair[0] + BLOCK_CHECKSUM_BYTES..pair[1];
-            if let Some(content) = blocks.get(content.clone()).filter(|_| content.start < content.end) {
-                let checksum = block_checksum(section, number as u32, content).to_le_bytes();
-                blocks[pair[0]..pair[0] + BLOCK_CHECKSUM_BYTES].copy_from_slice(&checksum);
-            }
-        }
+        reseal_blocks(bytes, range(directory), range(section), entry_bytes, section);
     }
     for section in Section::ALL.into_iter().filter(|section| !section.is_blocked()) {
         let checksum = section_checksum(section, &bytes[range(section)]).to_le_bytes();
         let at = SECTION_TABLE + section as usize * SECTION_ENTRY_BYTES + 8;
         bytes[at..at + 8].copy_from_slice(&checksum);
     }
-    reseal_header(bytes);
+    seal_header(&mut bytes[..HEADER_BYTES]);
 }
 
 /// Runs every query on its own, so that an error does not hide later ones.
