@@ -18,7 +18,7 @@ pub(crate) struct KeptSegments<'a> {
     pub(crate) catalogued: &'a HashSet<SegmentName>,
     /// The times of those that hold packets, or held them.
     pub(crate) spans: Vec<Span>,
-    /// The times of kept segments, by name.
+    /// The times of kept segments, in the order of their names.
     pub(crate) by_segment: Vec<(SegmentName, Span)>,
     /// Segments that are not sealed, and the time up to which they can be read. Of a recorder that has died there may be more in
     /// them, which comes with the recovery.
@@ -346,7 +346,10 @@ impl BrokenOff {
         let written_to = session.written_to.min(session.to);
         let written_to = readable.filter(|_| next.is_none()).map_or(written_to, |to| written_to.min(to));
         let mut alive_to = session.to;
-        for (name, span) in kept.by_segment.iter().filter(|(name, _)| is_own(name)) {
+        let first = kept.by_segment.partition_point(|(name, _)| name.opened < session.from);
+        let of_time = kept.by_segment[first..].iter();
+        let of_time = of_time.take_while(|(name, _)| next.is_none_or(|next| name.opened < next));
+        for (name, span) in of_time.filter(|(name, _)| name.lane == lane) {
             if name.opened <= alive_to.plus_ns(SILENCE_NS) {
                 // Times that no clock gave the packets tell nothing.
                 let is_plausible = span.to.ns_since(name.opened) <= SEGMENT_NS_MAX;

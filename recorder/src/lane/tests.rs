@@ -7,6 +7,7 @@ use netrewind_store::clock::{Now, Waker};
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, link_type_of};
 use netrewind_store::sink::{BlockSink, SegmentEnd, SegmentStart};
 use netrewind_store::store::ListedSegment;
+use netrewind_store::time::MILLISECOND_NS;
 use netrewind_store::{LinkType, RecordHeader, Records, SegmentName, SegmentState, Store, Timestamp};
 use proptest::prelude::*;
 
@@ -19,7 +20,6 @@ use crate::source::Packet;
 
 const BUFFER_BYTES: usize = 512 << 10;
 const BUFFERS: u16 = 6;
-const MILLISECOND_NS: u64 = 1_000_000;
 
 /// The bytes of packet `number`; some have long stretches of zeros.
 fn packet_bytes(number: u32, length: usize) -> Vec<u8> {

@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use netrewind_store::clock::Now;
-use netrewind_store::logbook::LogbookEntry;
-use netrewind_store::time::SECOND_NS;
+use netrewind_store::logbook::{LogbookEntry, TOLD_WITHIN_NS};
+use netrewind_store::time::{MILLISECOND_NS, SECOND_NS};
 use netrewind_store::turns::{NextTurn, Worker};
 use netrewind_store::{Account, Event, LaneLoad, Store, StoreError, Timestamp};
 
@@ -25,9 +25,6 @@ const SIGN_OF_LIFE_SECONDS: u64 = 10;
 const TEND_INTERVAL_SECONDS: u64 = 5;
 /// A line that covers more time than this also gives the start.
 const SINCE_AFTER_NS: u64 = SECOND_NS / 2 * 3;
-/// Time within which a lane tells its status: packets that came later than that before a line may not be in it.
-const TOLD_WITHIN_NS: u64 = 300 * MILLISECOND_NS;
-const MILLISECOND_NS: u64 = 1_000_000;
 /// Attempts to write a failing logbook at the end.
 const END_TRIES: u32 = 20;
 

@@ -13,7 +13,7 @@ use crate::{LinkType, SegmentName, Timestamp};
 
 pub use append::Logbook;
 pub use check::{Fault, check_day};
-pub use pace::{LaneLoad, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
+pub use pace::{LaneLoad, RingFill, TOLD_WITHIN_NS, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
 pub use reading::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read, read_day, read_day_from};
 
 /// Packets received but not written, by cause.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Nanoseconds in a millisecond.
+pub const MILLISECOND_NS: u64 = 1_000_000;
 /// Nanoseconds in a second.
 pub const SECOND_NS: u64 = 1_000_000_000;
 /// Nanoseconds in a minute.

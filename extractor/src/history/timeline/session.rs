@@ -1,11 +1,8 @@
 //! A lane's recording, from its start to its end.
 
-use netrewind_store::time::SECOND_NS;
+use netrewind_store::logbook::TOLD_WITHIN_NS;
+use netrewind_store::time::{MILLISECOND_NS, SECOND_NS};
 use netrewind_store::{Drops, Timestamp};
-
-/// Time within which a lane tells its recorder what it has received.
-const TOLD_WITHIN_NS: u64 = 300 * MILLISECOND_NS;
-const MILLISECOND_NS: u64 = 1_000_000;
 
 /// A lane's recording, from its start to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Measures of how well a lane keeps up: fill of its kernel ring, and write latency of its disk.
 
+use crate::time::MILLISECOND_NS;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Upper bounds of the buckets of [`WriteTimes`], in microseconds: a write counts in the first bucket whose bound it keeps.
@@ -9,6 +10,9 @@ pub const WRITE_BOUNDS_US: [u64; 14] = [
 ];
 /// One bucket for each bound, and one for slower writes.
 pub const WRITE_BUCKETS: usize = WRITE_BOUNDS_US.len() + 1;
+
+/// Time within which a lane tells its recorder what it has received: a line may lack packets that came later than that before it.
+pub const TOLD_WITHIN_NS: u64 = 300 * MILLISECOND_NS;
 
 const MICROSECOND_NS: u64 = 1000;
 
