@@ -29,7 +29,7 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// Runs a world, and the same once more where asked to: the second has to give the same.
+/// Runs a world; the error is what it broke, with the smallest plan that does.
 fn run(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let plan = Plan::of(seed);
     let ran = catch_unwind(AssertUnwindSafe(|| session::run(&plan, tally)));

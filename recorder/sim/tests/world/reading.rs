@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use netrewind_extractor::{Answer, AnswerPacket, Control, Extractor, Options, Query, Sink, SinkError};
 use netrewind_sim::SimFiles;
-use netrewind_store::{SegmentName, Store, Timestamp};
+use netrewind_store::{SegmentName, Store, StoreError, Timestamp};
 
 use crate::session::STORE;
 use crate::traffic::{WirePacket, bytes_of, number_in};
@@ -41,9 +41,9 @@ impl Sink for Numbers<'_> {
 }
 
 /// Opens the store for somebody who only reads.
-pub fn reader(files: &SimFiles) -> Extractor {
-    let store = Store::open_in(Arc::new(files.clone()), STORE.as_ref()).expect("a store");
-    Extractor::new(store, Options { helpers: 0, ..Options::default() })
+pub fn reader(files: &SimFiles) -> Result<Extractor, StoreError> {
+    let store = Store::open_in(Arc::new(files.clone()), STORE.as_ref())?;
+    Ok(Extractor::new(store, Options { helpers: 0, ..Options::default() }))
 }
 
 /// Asks for a range.

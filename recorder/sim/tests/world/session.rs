@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use netrewind_extractor::Query;
 use netrewind_indexer::{Indexer, Workplace, index_writer};
 use netrewind_recorder::disk::FileDisks;
 use netrewind_recorder::recorder::by_source;
@@ -204,7 +205,7 @@ impl World<'_> {
         let recorder =
             Recorder::start(config, &description, &store, &lock, sources, &mut sinks, &platform).unwrap();
         self.let_run(plan, began_ns, &threads);
-        self.end(plan, &store, &threads, recorder, indexer, lock)
+        self.end(plan, &threads, recorder, indexer, lock)
     }
 
     /// Lets the session go on until its end is due.
@@ -283,12 +284,8 @@ impl World<'_> {
     /// Reads while the recorder writes: what the answer covers, it has or says that it has not.
     fn read_meanwhile(&mut self) {
         let wire = self.wire();
-        let Ok(store) = Store::open_in(Arc::new(self.files.clone()), Path::new(STORE)) else { return };
-        let extractor = netrewind_extractor::Extractor::new(
-            store,
-            netrewind_extractor::Options { helpers: 0, ..netrewind_extractor::Options::default() },
-        );
-        let reading = read(&extractor, &wire, &netrewind_extractor::Query::default());
+        let Ok(reader) = reader(&self.files) else { return };
+        let reading = read(&reader, &wire, &Query::default());
         self.tally.readings += 1;
         let completeness = &reading.answer.completeness;
         if self.has_wrong_times || !completeness.is_complete() {
@@ -311,7 +308,6 @@ impl World<'_> {
     fn end(
         &mut self,
         plan: &SessionPlan,
-        store: &Store,
         threads: &SimThreads,
         recorder: Recorder,
         indexer: Indexer,
@@ -331,7 +327,7 @@ impl World<'_> {
             SessionEnding::Kill => {
                 self.tally.kills += 1;
                 self.files.clear_faults();
-                before = read(&reader(&self.files), &self.wire(), &netrewind_extractor::Query::default())
+                before = read(&reader(&self.files).unwrap(), &self.wire(), &Query::default())
                     .numbers
                     .into_iter()
                     .collect();
@@ -347,7 +343,6 @@ impl World<'_> {
             }
         }
         self.files.set_capacity(DISK_BYTES);
-        let _ = store;
         // Nobody has recovered the store yet.
         let kept = self.check("before recovery");
         let lost = before.difference(&kept).next();
@@ -359,7 +354,7 @@ impl World<'_> {
         let wire = self.wire();
         let truth = Truth { wire: &wire, has_wrong_times: self.has_wrong_times };
         let mut chance = self.chance.split();
-        truth.check(when, &reader(&self.files), &mut chance)
+        truth.check(when, &reader(&self.files).unwrap(), &mut chance)
     }
 
     /// A recording that was stopped accounts for every packet.
@@ -434,7 +429,7 @@ impl FaultPlan {
             && match self.place {
                 FaultPlace::Everywhere => true,
                 FaultPlace::Logbook => text.contains("/logbook"),
-                FaultPlace::Indexes => text.ends_with(".idx") || text.contains(".idx"),
+                FaultPlace::Indexes => text.contains(".idx"),
                 FaultPlace::Segments => text.contains("/segments") && !text.contains(".idx"),
             }
     }
