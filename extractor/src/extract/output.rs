@@ -145,28 +145,32 @@ impl<'a, 'h> Output<'a, 'h> {
     /// Copies the first of these streaks, as many as go to the sink together; returns their number. None where the
     /// first one exceeds a limit, or cannot be read any more.
     fn gather(&mut self, segment: &Segment, blocks: &[SegmentBlock], streaks: &[Streak]) -> usize {
-        let mut gathered = std::mem::take(&mut self.gathered);
-        gathered.clear();
-        let (mut count, mut packets, mut captured_bytes) = (0, 0, 0);
+        let records = |streak: &Streak| {
+            let block = blocks.get(streak.block as usize)?;
+            block.from(streak.offset).get(..streak.bytes as usize)
+        };
+        let (mut count, mut bytes, mut packets, mut captured_bytes) = (0, 0, 0, 0);
         for streak in streaks {
-            let records = blocks.get(streak.block as usize).map(|block| block.from(streak.offset));
-            let Some(records) = records.and_then(|bytes| bytes.get(..streak.bytes as usize)) else { break };
+            let Some(records) = records(streak) else { break };
+            bytes += records.len();
             packets += u64::from(streak.packets);
             captured_bytes += streak.captured_bytes();
-            let has_room = count == 0 || gathered.len() + records.len() <= GATHERED_BYTES_MAX;
+            let has_room = count == 0 || bytes <= GATHERED_BYTES_MAX;
             if !has_room || !self.allows(packets, captured_bytes) {
                 break;
             }
-            gathered.extend_from_slice(records);
             count += 1;
+        }
+        self.gathered.clear();
+        for records in streaks[..count].iter().filter_map(records) {
+            self.gathered.extend_from_slice(records);
         }
         // Pages that are lost by now may have been lost before they were copied.
         if segment.medium.has_lost() {
             let is_lost = |streak: &Streak| segment.medium.first_lost(streak.offset..streak.end()).is_some();
             count = streaks[..count].iter().position(is_lost).unwrap_or(count);
-            gathered.truncate(streaks[..count].iter().map(|streak| streak.bytes as usize).sum());
+            self.gathered.truncate(streaks[..count].iter().map(|streak| streak.bytes as usize).sum());
         }
-        self.gathered = gathered;
         count
     }
 
