@@ -337,9 +337,9 @@ fn the_description_of_the_service_is_the_one_kept() {
     described.sort_unstable();
     taken.sort_unstable();
     assert_eq!(described, taken);
-    let readme = include_str!("../README.md");
+    let document = include_str!("../docs/http.md");
     for name in taken {
-        assert!(readme.contains(&format!("`{name}`")), "README.md does not list the parameter {name}");
+        assert!(document.contains(&format!("`{name}`")), "docs/http.md does not list the parameter {name}");
     }
 }
 

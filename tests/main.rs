@@ -12,6 +12,7 @@ mod cli;
 mod conversations;
 mod crash;
 mod dedup;
+mod documents;
 mod edges_space;
 mod edges_store;
 mod filters;
