@@ -1,6 +1,7 @@
 //! kill -9 at any moment: nothing committed is lost, everything opens again by itself.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use crate::support::link::{Link, count_in_logbook};
 use crate::support::packets::{Packet, read_pcap, write_pcap};
 use crate::support::{done, files_below, may_make_namespaces, run, seed};
 
+/// Kills, unless `NETREWIND_KILLS` says otherwise.
 const KILLS: usize = 32;
+/// Bytes of a segment without packets.
+const HEADER_BYTES: usize = 24;
 
 /// The committed mark of an open segment: `recorder/store/FORMAT.md`.
 fn committed_bytes(open: &Path) -> usize {
@@ -19,44 +23,94 @@ fn committed_bytes(open: &Path) -> usize {
     bytes.get(8..16).map_or(0, |field| u64::from_le_bytes(field.try_into().expect("8 bytes")) as usize)
 }
 
-struct Remains {
+/// Contents of a store's segments, as they will be named once sealed.
+pub struct Remains {
     /// Sealed segments and what they hold.
     sealed: BTreeMap<PathBuf, Vec<u8>>,
-    /// Open segments under the name that they will be sealed with, and what had been promised of them.
+    /// Open segments and what had been promised of them.
     promised: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 impl Remains {
+    /// Of a store that nobody writes to.
     fn of(store: &Path) -> Self {
+        Self::read(store).expect("segments")
+    }
+
+    /// Of a store that is being recorded to: what is there at one moment between begin and end of the call.
+    pub fn of_live(store: &Path) -> Self {
+        loop {
+            match Self::read(store) {
+                Ok(remains) => return remains,
+                // A segment has been sealed or has expired meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => panic!("{}: {error}", store.display()),
+            }
+        }
+    }
+
+    fn read(store: &Path) -> io::Result<Self> {
         let (mut sealed, mut promised) = (BTreeMap::new(), BTreeMap::new());
         for path in files_below(&store.join("segments")) {
             let name = path.display().to_string();
             if let Some(will_be) = name.strip_suffix(".open") {
-                let mut bytes = std::fs::read(&path).expect("an open segment");
                 let committed = committed_bytes(&path);
+                let mut bytes = std::fs::read(&path)?;
                 assert!(bytes.len() >= committed, "{name}: the mark promises what is not there");
                 bytes.truncate(committed);
-                promised.insert(PathBuf::from(will_be), bytes);
+                promised.insert(inside(store, Path::new(will_be)), bytes);
             } else if name.ends_with(".pcap") {
-                sealed.insert(path.clone(), std::fs::read(&path).expect("a segment"));
+                sealed.insert(inside(store, &path), std::fs::read(&path)?);
             }
         }
-        Self { sealed, promised }
+        Ok(Self { sealed, promised })
     }
 
-    fn assert_kept(&self, what: &str) {
-        for (path, before) in &self.sealed {
-            let now =
-                std::fs::read(path).unwrap_or_else(|error| panic!("{what}: {}: {error}", path.display()));
-            assert!(now == *before, "{what}: {} has changed", path.display());
+    /// Bytes that had been promised of open segments.
+    pub fn promised_bytes(&self) -> usize {
+        self.promised.values().map(Vec::len).sum()
+    }
+
+    /// The last packet that had been promised, or was sealed.
+    pub fn last_promised(&self) -> Option<Packet> {
+        let with_packets = |segments: &BTreeMap<PathBuf, Vec<u8>>| {
+            let last = segments.iter().rfind(|(_, bytes)| bytes.len() > HEADER_BYTES);
+            last.map(|(path, bytes)| (path.clone(), bytes.clone()))
+        };
+        let last = [&self.sealed, &self.promised].into_iter().filter_map(with_packets).max()?;
+        read_pcap(&last.1).pop()
+    }
+
+    fn assert_kept(&self, store: &Path, what: &str) {
+        self.assert_kept_but_for_expired(store, &[], what);
+    }
+
+    /// All of it is in a store, but for segments that have expired.
+    pub fn assert_kept_but_for_expired(&self, store: &Path, expired: &[String], what: &str) {
+        let is_kept = |path: &&Path| {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+            !expired.iter().any(|name| name.ends_with(stem))
+        };
+        let read = |path: &Path| {
+            std::fs::read(store.join(path))
+                .unwrap_or_else(|error| panic!("{what}: {}: {error}", path.display()))
+        };
+        for path in self.sealed.keys().map(PathBuf::as_path).filter(is_kept) {
+            assert!(read(path) == self.sealed[path], "{what}: {} has changed", path.display());
         }
-        for (path, promised) in self.promised.iter().filter(|(_, promised)| promised.len() > 24) {
-            let now =
-                std::fs::read(path).unwrap_or_else(|error| panic!("{what}: {}: {error}", path.display()));
-            assert!(now.starts_with(promised), "{what}: {} lost what was promised", path.display());
-            read_pcap(&now); // whole records only
+        for path in self.promised.keys().map(PathBuf::as_path).filter(is_kept) {
+            let promised = &self.promised[path];
+            if promised.len() > HEADER_BYTES {
+                let now = read(path);
+                assert!(now.starts_with(promised), "{what}: {} lost what was promised", path.display());
+                read_pcap(&now); // whole records only
+            }
         }
     }
+}
+
+fn inside(store: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix(store).expect("a file of the store").to_owned()
 }
 
 #[test]
@@ -82,19 +136,21 @@ fn kill_at_random_moments_under_load() {
     let mut remains: Option<Remains> = None;
     let (mut promised_bytes, mut recovered) = (0, 0);
     let store_text = store.display().to_string();
-    for round in 0..KILLS {
+    let kills = std::env::var("NETREWIND_KILLS").map_or(KILLS, |text| text.parse().expect("a number"));
+    for round in 0..kills {
         let recording = link.record(&store, &["--segment-bytes", "32MiB", "--budget", "8GiB"]);
         if let Some(remains) = &remains {
-            remains.assert_kept(&format!("round {round}"));
-            recovered += remains.promised.values().filter(|promised| promised.len() > 24).count();
+            remains.assert_kept(&store, &format!("round {round}"));
+            recovered += remains.promised.values().filter(|promised| promised.len() > HEADER_BYTES).count();
         }
         std::thread::sleep(Duration::from_millis(rng.u64(..1000)));
         recording.kill();
         let after = Remains::of(&store);
-        promised_bytes += after.promised.values().map(Vec::len).sum::<usize>();
+        promised_bytes += after.promised_bytes();
         // What was promised can be read as it lies, before anything has been recovered.
         if round % 8 == 0 {
-            let records = |bytes: &Vec<u8>| if bytes.len() > 24 { read_pcap(bytes).len() } else { 0 };
+            let records =
+                |bytes: &Vec<u8>| if bytes.len() > HEADER_BYTES { read_pcap(bytes).len() } else { 0 };
             let wanted: usize = after.sealed.values().chain(after.promised.values()).map(records).sum();
             let counted = run(["extract", "--store", &store_text, "--count"]);
             let text = String::from_utf8_lossy(&counted.stdout).into_owned();
@@ -106,7 +162,7 @@ fn kill_at_random_moments_under_load() {
     sender.wait().expect("a child");
     // The last recorder ends as it should, and leaves everything sealed and indexed.
     link.record(&store, &[]).stop();
-    remains.expect("rounds").assert_kept("at the end");
+    remains.expect("rounds").assert_kept(&store, "at the end");
     let open =
         files_below(&store).into_iter().filter(|path| path.extension().is_some_and(|e| e == "open")).count();
     assert_eq!(open, 0);
@@ -121,5 +177,5 @@ fn kill_at_random_moments_under_load() {
     assert!(promised_bytes > 0);
     // A crash is a gap, and every answer over it says so.
     assert_eq!(run(["extract", "--store", &store_text, "--count"]).status.code(), Some(1));
-    eprintln!("{KILLS} kills, {recovered} segments recovered, {promised_bytes} bytes had been promised");
+    eprintln!("{kills} kills, {recovered} segments recovered, {promised_bytes} bytes had been promised");
 }

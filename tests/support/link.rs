@@ -58,14 +58,15 @@ impl Link {
 
     /// Sends a capture file over and over until the child is killed.
     pub fn send_forever(&self, capture: &Path, options: &[&str]) -> Child {
-        Self::within(&self.sender, "tcpreplay")
-            .args(["-q", "-i", "tx0", "--loop=0"])
-            .args(options)
-            .arg(capture)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("tcpreplay runs")
+        let mut sending = self.sending(capture, options);
+        sending.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("tcpreplay runs")
+    }
+
+    /// A program that sends a capture file over and over.
+    pub fn sending(&self, capture: &Path, options: &[&str]) -> Command {
+        let mut sending = Self::within(&self.sender, "tcpreplay");
+        sending.args(["-q", "-i", "tx0", "--loop=0"]).args(options).arg(capture);
+        sending
     }
 
     /// Starts recording into `store`, and waits until it does.

@@ -1,0 +1,125 @@
+//! Power cuts of a disk under a recorder: what was promised before is there after, and what is lost is told.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::crash::Remains;
+use crate::support::link::{Link, logbook};
+use crate::support::numbered::{self, number_of};
+use crate::support::packets::read_pcap;
+use crate::support::power_disk::PowerDisk;
+use crate::support::{may_make_namespaces, netrewind, run, seed};
+
+/// Cuts of each file system, unless `NETREWIND_POWER_CUTS` says otherwise.
+const CUTS: usize = 8;
+/// A fault that a cut may leave: the logbook's last line.
+const CUT_LINE: &str = "it is cut short, as by a crash";
+/// Another: the oldest segments had expired, and the cut took the line that tells of it.
+const EXPIRED: &str = "and not that it expired";
+
+#[test]
+fn ext4_keeps_what_was_promised() {
+    cuts("ext4", 96);
+}
+
+#[test]
+fn xfs_keeps_what_was_promised() {
+    cuts("xfs", 320);
+}
+
+#[test]
+fn btrfs_keeps_what_was_promised() {
+    cuts("btrfs", 160);
+}
+
+fn cuts(kind: &'static str, mib: usize) {
+    if !may_make_namespaces() {
+        return;
+    }
+    let Some(disk) = PowerDisk::new(kind, mib) else { return };
+    let mut chance = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let capture = numbered::capture(folder.path());
+    let link = Link::new();
+    let store = disk.path().join("store");
+    let options = ["--segment-bytes", "4MiB", "--budget", "32MiB"];
+    let recording = link.record(&store, &options);
+    let mut sender = link.send_forever(&capture, &["--mbps=40"]);
+    let count = std::env::var("NETREWIND_POWER_CUTS").map_or(CUTS, |text| text.parse().expect("a number"));
+    let (mut promised_bytes, mut lost_packets) = (0, 0);
+    for number in 0..count {
+        std::thread::sleep(Duration::from_millis(chance.u64(50..500)));
+        let before = Remains::of_live(&store);
+        let after = disk.cut(&mut chance);
+        let what = format!("{kind}, cut {number}");
+        promised_bytes += before.promised_bytes();
+        lost_packets += check(&after.path().join("store"), &before, &what);
+    }
+    sender.kill().expect("killed");
+    sender.wait().expect("a child");
+    recording.stop();
+    assert!(promised_bytes > 0);
+    eprintln!(
+        "{kind}: {count} power cuts, {promised_bytes} bytes had been promised, {lost_packets} packets were on their way"
+    );
+}
+
+/// Opens what a cut left, and compares it with what had been promised; returns the packets between two cycles that are lost.
+fn check(store: &Path, before: &Remains, what: &str) -> u64 {
+    let text = store.display().to_string();
+    let opened = run(["index", "--store", &text]);
+    let said = String::from_utf8_lossy(&opened.stderr).into_owned();
+    assert!(opened.status.success(), "{what}: it opens by itself: {said}");
+    before.assert_kept_but_for_expired(store, &expired(store), what);
+    let verified = run(["verify", "--store", &text]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    let oldest = oldest_segment(store);
+    let faults =
+        said.lines().rev().skip(1).filter(|line| !line.contains(CUT_LINE) && !is_expiry(line, &oldest));
+    assert_eq!(faults.collect::<Vec<_>>(), Vec::<&str>::new(), "{what}: {said}");
+    // No packet is missing in the middle, and none is there that was not sent.
+    let extracted =
+        netrewind().args(["extract", "--store", &text, "-o", "-"]).output().expect("netrewind runs");
+    let said = String::from_utf8_lossy(&extracted.stderr).into_owned();
+    assert_eq!(
+        extracted.status.code(),
+        Some(1),
+        "{what}: the end of a recording is missing, and is told: {said}"
+    );
+    let numbers: Vec<u32> = read_pcap(&extracted.stdout).iter().map(number_of).collect();
+    if let Some(at) = numbered::first_gap(&numbers) {
+        panic!("{what}: packets are missing after {at} of {}: {said}", numbers.len());
+    }
+    let promised = before.last_promised().map(|packet| number_of(&packet));
+    match (promised, numbers.last()) {
+        (Some(promised), Some(last)) => u64::from(numbered::distance(promised, *last)),
+        (None, _) => 0,
+        (Some(_), None) => panic!("{what}: nothing is left of what was promised: {said}"),
+    }
+}
+
+/// Name of the oldest segment, with its date.
+fn oldest_segment(store: &Path) -> String {
+    let segments = store.join("segments");
+    let name = |path: PathBuf| {
+        path.strip_prefix(&segments).expect("within").with_extension("").display().to_string()
+    };
+    crate::roundtrip::segments(store).into_iter().map(name).min().unwrap_or_default()
+}
+
+/// True for a segment that is missing and older than all others.
+fn is_expiry(line: &str, oldest: &str) -> bool {
+    let name = line.strip_prefix("segment ").and_then(|line| line.split(": ").next()).unwrap_or_default();
+    line.contains(EXPIRED) && name < oldest
+}
+
+/// Names of segments that have expired, by the logbook.
+fn expired(store: &Path) -> Vec<String> {
+    let name = |line: &String| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        (line["event"] == "expire").then(|| line["segment"].as_str().map(str::to_owned))?
+    };
+    logbook(store).iter().filter_map(name).collect()
+}
