@@ -294,3 +294,43 @@ fn a_large_logbook_is_read_only_where_it_matters() {
     assert!(recording.ask(Some(50), Some(4 * DAY - 50)).is_complete());
     assert_eq!(spans(&recording.gaps(Some(3 * DAY), Some(5 * DAY))), [(4 * DAY - 6, 5 * DAY)]);
 }
+
+#[test]
+fn the_time_that_a_clock_passes_over_is_a_gap() {
+    let mut recording = Recording::new();
+    recording.start(0, 0);
+    recording.segment(1..10);
+    // The power fails; the machine comes back with a clock that has stood still, and is set right.
+    recording.start(20, 0);
+    let across = name(21, 0);
+    recording.log(21, Event::open(across, "eth0", LinkType::ETHERNET));
+    recording.log(4000, Event::ClockStep { by_ns: 3_970_000_000_000 });
+    let packets = vec![packet(22_000, 0, 100), packet(29_000, 0, 100), packet(4_010_000, 0, 100)];
+    let bytes = recording.test.seal(across, packets).len() as u64;
+    recording.log(4020, Event::Seal { segment: across, records: 3, bytes, first: at(22), last: at(4010) });
+    recording.stop(4030, 0, 0);
+    let gaps = recording.gaps(Some(21), Some(4030));
+    assert_eq!(spans(&gaps), [(30, 3998)]);
+    assert!(gaps[0].2.contains("set forward"), "{gaps:?}");
+    assert!(recording.ask(Some(21), Some(30)).is_complete());
+    assert!(recording.ask(Some(4000), Some(4030)).is_complete());
+}
+
+#[test]
+fn a_packet_of_a_wrong_time_hides_no_gap() {
+    let mut recording = Recording::new();
+    recording.start(10, 0);
+    recording.segment(11..20);
+    recording.stop(30, 0, 0);
+    recording.start(20_000, 0);
+    let odd = name(20_001, 0);
+    recording.log(20_001, Event::open(odd, "eth0", LinkType::ETHERNET));
+    let packets = vec![packet(20_002_000, 0, 100), packet(1000, 0, 100), packet(20_003_000, 0, 100)];
+    let bytes = recording.test.seal(odd, packets).len() as u64;
+    recording.log(20_010, Event::Seal { segment: odd, records: 3, bytes, first: at(1), last: at(20_003) });
+    recording.stop(20_020, 0, 0);
+    assert_eq!(spans(&recording.gaps(Some(0), Some(20_020))), [(0, 10), (30, 20_000)]);
+    std::fs::remove_file(recording.test.store.sealed_path(&odd)).unwrap();
+    let gaps = recording.gaps(Some(11), Some(20_015));
+    assert_eq!(spans(&gaps), [(30, 20_000)], "nor once it is gone");
+}

@@ -371,6 +371,7 @@ impl Following<'_> {
             let kept = KeptSegments {
                 names: &names,
                 catalogued: &HashSet::new(),
+                recorded: spans.clone(),
                 spans,
                 by_segment: Vec::new(),
                 unsealed: Vec::new(),

@@ -18,7 +18,7 @@ use crate::flows::CatalogHours;
 use crate::fragments;
 use crate::history::coverage::{self, CoverageQuery, KeptSegments};
 use crate::history::reach::{KeptBounds, reach};
-use crate::history::segment_origins::{origin_of, replayed_spans};
+use crate::history::segment_origins::{origin_of, recorded_spans, replayed_spans};
 use crate::history::timeline::{LogbookScope, RecordingTimeline};
 use crate::plan::hour_judge::HourJudge;
 use crate::plan::query_filter::{LinkTypeVerdict, QueryFilter};
@@ -115,6 +115,7 @@ impl<'q> PreparedQuery<'q> {
                 names: &snapshot.names,
                 catalogued: hours.names(),
                 by_segment: spans.clone(),
+                recorded: recorded_of(query, &timeline, &hours, &spans),
                 spans: kept_spans(query, &timeline, &hours, spans),
                 unsealed,
                 is_damaged: !snapshot.unreadable.is_empty(),
@@ -202,15 +203,31 @@ fn kept_spans(
     hours: &CatalogHours,
     mut spans: Vec<(SegmentName, Span)>,
 ) -> Vec<Span> {
-    let interfaces = told_interfaces(query);
-    let is_other = |name: &SegmentName| {
-        !interfaces.is_empty() && origin_of(timeline, name).is_some_and(|origin| !origin.is_of(interfaces))
-    };
-    spans.retain(|(name, _)| !is_other(name));
+    spans.retain(|(name, _)| is_of_told_interface(query, timeline, name));
     let mut kept = replayed_spans(timeline, &spans);
     kept.extend(spans.iter().map(|(_, span)| *span));
     kept.extend(hours.spans());
     kept
+}
+
+/// See [`KeptSegments::recorded`].
+fn recorded_of(
+    query: &Query,
+    timeline: &RecordingTimeline<'_>,
+    hours: &CatalogHours,
+    spans: &[(SegmentName, Span)],
+) -> Vec<Span> {
+    let of_interface = spans.iter().filter(|(name, _)| is_of_told_interface(query, timeline, name));
+    let of_interface: Vec<_> = of_interface.copied().collect();
+    let mut recorded = replayed_spans(timeline, &of_interface);
+    recorded.extend(of_interface.iter().flat_map(|(name, span)| recorded_spans(timeline, name, *span)));
+    recorded.extend(hours.spans());
+    recorded
+}
+
+fn is_of_told_interface(query: &Query, timeline: &RecordingTimeline<'_>, name: &SegmentName) -> bool {
+    let interfaces = told_interfaces(query);
+    interfaces.is_empty() || origin_of(timeline, name).is_none_or(|origin| origin.is_of(interfaces))
 }
 
 /// Clears the covered range if nothing is kept and an end of the range was left open.
@@ -240,12 +257,12 @@ fn unsealed_in(snapshot: &Snapshot) -> Vec<(SegmentName, Timestamp)> {
 }
 
 /// Segments that were opened on other days than those of their packets, such as imported ones: their logbook entries are on
-/// these days.
+/// these days. So are those of segments with packets of several days.
 fn opened_on_other_days(snapshot: &Snapshot) -> Vec<SegmentName> {
     let day = |at: Timestamp| at.ns() / DAY_NS;
     let is_foreign = |segment: &&Segment| {
         let opened = day(segment.name.opened);
-        segment.bounds.is_some_and(|(first, last)| opened < day(first) || day(last) < opened)
+        segment.bounds.is_some_and(|(first, last)| day(first) != opened || day(last) != opened)
     };
     snapshot.segments.iter().filter(is_foreign).map(|segment| segment.name).collect()
 }

@@ -6,6 +6,7 @@ use netrewind_store::store::StoreWriter;
 use netrewind_store::time::{HOUR_NS, SECOND_NS, Span};
 use netrewind_store::{SegmentName, Store, Timestamp};
 
+use super::segment_origins::recorded_spans;
 use super::timeline::{Outage, RecordingSession, RecordingTimeline, SessionEnd};
 use crate::answer::completeness::{Asked, Completeness, Gap};
 
@@ -18,6 +19,8 @@ pub(crate) struct KeptSegments<'a> {
     pub(crate) catalogued: &'a HashSet<SegmentName>,
     /// The times of those that hold packets, or held them.
     pub(crate) spans: Vec<Span>,
+    /// The times in which these show that recording went on: `spans`, but for those of wrong timestamps.
+    pub(crate) recorded: Vec<Span>,
     /// The times of kept segments, in the order of their names.
     pub(crate) by_segment: Vec<(SegmentName, Span)>,
     /// Segments that are not sealed, and the time up to which they can be read. Of a recorder that has died there may be more in
@@ -47,7 +50,7 @@ const LOSS: &str = "a capture file that was imported is damaged";
 /// Longest time without a logbook line of a running recorder: it writes a logbook line every ten seconds.
 const SILENCE_NS: u64 = 12 * SECOND_NS;
 /// Longest duration of a segment known only by name: it ends with its hour.
-const SEGMENT_NS_MAX: u64 = HOUR_NS;
+pub(super) const SEGMENT_NS_MAX: u64 = HOUR_NS;
 
 /// Longest lag of a recorder's last logbook line behind the clock: it writes one a second.
 const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;
@@ -261,8 +264,8 @@ fn gaps(
         _ => session.to,
     };
     let recorded = sessions.iter().map(|session| Span { from: session.from, to: alive_to(session) });
-    let gone = timeline.sealed.values().copied();
-    let mut covered: Vec<Span> = recorded.chain(kept.spans.iter().copied()).chain(gone).collect();
+    let gone = timeline.sealed.iter().flat_map(|(name, span)| recorded_spans(timeline, name, *span));
+    let mut covered: Vec<Span> = recorded.chain(kept.recorded.iter().copied()).chain(gone).collect();
     covered.sort_unstable();
     let mut at = range.from;
     let end = Span { from: range.to, to: range.to };
@@ -332,7 +335,7 @@ impl BrokenOff {
         let is_broken_off = match session.end {
             SessionEnd::Silent => true,
             SessionEnd::Open => !is_recording,
-            SessionEnd::Stopped => false,
+            SessionEnd::Stopped | SessionEnd::ClockSet => false,
         };
         if !is_broken_off {
             return None;
@@ -384,7 +387,11 @@ fn outages(
             .sessions
             .iter()
             .filter(|session| session.lane == outage.lane && session.to >= outage.from)
-            .filter(|session| session.end != SessionEnd::Open || !is_recording)
+            .filter(|session| match session.end {
+                SessionEnd::Open => !is_recording,
+                SessionEnd::ClockSet => false,
+                SessionEnd::Stopped | SessionEnd::Silent => true,
+            })
             .map(|session| session.to)
             .min();
         let from = outage.from.max(range.from);
@@ -417,6 +424,11 @@ fn why(from: Timestamp, to: Timestamp, sessions: &[RecordingSession], is_recordi
     };
     let ended = match end {
         SessionEnd::Stopped => format!("recording stopped at {stopped}"),
+        SessionEnd::ClockSet => {
+            return format!(
+                "the clock was set forward from {stopped} to {to}: what was not recorded in the time between is not known"
+            );
+        }
         SessionEnd::Open if is_recording => {
             return format!("recording has not reached this time: its last logbook entry is of {stopped}");
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use netrewind_store::SegmentName;
 use netrewind_store::time::{SECOND_NS, Span};
 
+use super::coverage::SEGMENT_NS_MAX;
 use super::origin::{Origin, can_be_of};
 use super::timeline::{RecordingSession, RecordingTimeline};
 use crate::answer::error::ExtractError;
@@ -52,6 +53,35 @@ pub(crate) fn replayed_spans(
         );
     }
     spans
+}
+
+/// The times in which the packets of a segment show that recording went on: their span, unless some of their timestamps are wrong.
+/// Those of an imported file are believed.
+pub(crate) fn recorded_spans(
+    timeline: &RecordingTimeline<'_>,
+    name: &SegmentName,
+    span: Span,
+) -> impl Iterator<Item = Span> + use<> {
+    let is_imported = origin_of(timeline, name).is_some_and(|origin| origin.file.is_some());
+    let mut spans = vec![span];
+    if !is_imported {
+        for passed_over in &timeline.passed_over {
+            spans = spans.into_iter().flat_map(|span| without(span, *passed_over)).collect();
+        }
+        // A segment ends after a minute, and with its hour. One that seems to last longer, and has packets of the time in which it
+        // was written, has others of times in which it was not; one of other times altogether is an earlier capture.
+        let written = Span { from: name.opened, to: name.opened.plus_ns(SEGMENT_NS_MAX) };
+        let is_too_long = |span: &Span| span.to.ns_since(span.from) > SEGMENT_NS_MAX;
+        spans.retain(|span| !is_too_long(span) || span.to < written.from || written.to < span.from);
+    }
+    spans.into_iter()
+}
+
+/// A span without the part that it shares with another.
+fn without(span: Span, other: Span) -> impl Iterator<Item = Span> {
+    let before = Span { to: span.to.min(other.from), ..span };
+    let after = Span { from: span.from.max(other.to), ..span };
+    [before, after].into_iter().filter(|part| part.from < part.to)
 }
 
 /// Refuses names that the logbook does not have, in the part that was read. `in_range` are the interfaces of the range's

@@ -26,6 +26,10 @@ pub(crate) use session::{RecordingSession, SessionEnd};
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// Seconds with drops that are listed: as many as ten lanes have in a day, and more.
 const DROPS_LISTED_MAX: usize = 1 << 20;
+/// Clock steps forward up to this are no gap: the recorder was only slow, or its clock was put right.
+const PASSED_OVER_MIN_NS: u64 = 12 * SECOND_NS;
+/// Time within which a recorder notices that its clock was set.
+const CLOCK_SET_NOTICED_WITHIN_NS: u64 = 2 * SECOND_NS;
 /// Minimum time behind the last packet of a damaged capture file that counts as lost: as long as the part that was read, or
 /// this.
 const LOSS_REACH_MIN_NS: u64 = 60 * SECOND_NS;
@@ -66,6 +70,8 @@ pub(crate) struct RecordingTimeline<'q> {
     /// Lanes whose disk fails, since when, and how: until they write again.
     failing: BTreeMap<u16, (Timestamp, String)>,
     pub(crate) outages: Vec<Outage>,
+    /// Times that the clock passed over when it was set forward while something was recorded.
+    pub(crate) passed_over: Vec<Span>,
     pub(crate) dropped: Drops,
     /// Packets of the range that were not written, by the second; those beyond [`DROPS_LISTED_MAX`] count in the last.
     pub(crate) drops: Vec<(Span, u64)>,
@@ -129,6 +135,7 @@ impl<'q> RecordingTimeline<'q> {
             seen: BTreeSet::new(),
             failing: BTreeMap::new(),
             outages: Vec::new(),
+            passed_over: Vec::new(),
             dropped: Drops::default(),
             drops: Vec::new(),
             told: HashSet::new(),
@@ -246,6 +253,7 @@ impl<'q> RecordingTimeline<'q> {
                 self.expired.insert(segment, span);
             }
             Event::ClockStep { by_ns } => {
+                self.clock_was_set(at, by_ns);
                 self.alive(at);
                 self.note_at(at, || format!("at {at} the clock stepped by {:.6} s", by_ns as f64 / 1e9));
             }
@@ -319,6 +327,22 @@ impl<'q> RecordingTimeline<'q> {
         for session in self.open.values_mut() {
             session.to = session.to.max(at);
         }
+    }
+
+    /// The clock was set. What was lost in the time that it passed over, before this recorder started or while it slept, is in no
+    /// logbook.
+    fn clock_was_set(&mut self, at: Timestamp, by_ns: i64) {
+        let Some(by_ns) = u64::try_from(by_ns).ok().filter(|by_ns| *by_ns >= PASSED_OVER_MIN_NS) else {
+            return;
+        };
+        let before = Timestamp(at.ns().saturating_sub(by_ns));
+        let after = Timestamp(at.ns().saturating_sub(CLOCK_SET_NOTICED_WITHIN_NS));
+        let divided: Vec<_> =
+            self.open.values_mut().filter_map(|session| session.divide(before, after)).collect();
+        if !divided.is_empty() {
+            self.passed_over.push(Span { from: before, to: after });
+        }
+        self.sessions.extend(divided);
     }
 
     /// A lane was recording from `since` to `at`; of its start nothing may be known.

@@ -37,6 +37,8 @@ pub(crate) enum SessionEnd {
     Stopped,
     /// Without a word: a crash, or a power cut.
     Silent,
+    /// It goes on, with a clock that was set forward: the time between did not pass while it recorded.
+    ClockSet,
 }
 
 impl RecordingSession {
@@ -52,6 +54,21 @@ impl RecordingSession {
             is_behind: false,
             counted: None,
         }
+    }
+
+    /// Divides it where the clock was set forward, from `before` to a later time; returns the part before, if there is one.
+    pub(super) fn divide(&mut self, before: Timestamp, after: Timestamp) -> Option<Self> {
+        let is_divided = self.from <= before;
+        let earlier = Self {
+            to: before,
+            written_to: self.written_to.min(before),
+            end: SessionEnd::ClockSet,
+            ..self.clone()
+        };
+        if is_divided {
+            (self.from, self.to, self.written_to) = (after, self.to.max(after), self.written_to.max(after));
+        }
+        is_divided.then_some(earlier)
     }
 
     /// Notes how far it had written what it received, when a lane was so far behind. One that is silent has written everything,

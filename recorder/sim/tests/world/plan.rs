@@ -100,12 +100,10 @@ impl Plan {
         Self { seed, sessions }
     }
 
-    /// True if a clock was set, or packets have times that no clock gave them.
-    pub fn has_wrong_times(&self) -> bool {
-        self.sessions.iter().any(|session| {
-            session.traffic.iter().any(|traffic| traffic.wrong_time_once_in > 0)
-                || session.events.iter().any(|(_, event)| matches!(event, WorldEvent::ClockStep { .. }))
-        })
+    /// True if a clock was set back, so that a time was there twice.
+    pub fn sets_clock_back(&self) -> bool {
+        let is_set_back = |event: &WorldEvent| matches!(event, WorldEvent::ClockStep { forward: false, .. });
+        self.sessions.iter().any(|session| session.events.iter().any(|(_, event)| is_set_back(event)))
     }
 
     fn fails(&self) -> bool {

@@ -108,7 +108,7 @@ struct World<'t> {
     files: SimFiles,
     wire: Wire,
     chance: Chance,
-    has_wrong_times: bool,
+    sets_clock_back: bool,
     tally: &'t mut Tally,
 }
 
@@ -121,7 +121,7 @@ pub fn run(plan: &Plan, tally: &mut Tally) -> u64 {
         files: SimFiles::new(),
         wire: Wire::default(),
         chance: chance.split(),
-        has_wrong_times: plan.has_wrong_times(),
+        sets_clock_back: plan.sets_clock_back(),
         tally,
     };
     world.files.set_capacity(DISK_BYTES);
@@ -288,7 +288,7 @@ impl World<'_> {
         let reading = read(&reader, &wire, &Query::default());
         self.tally.readings += 1;
         let completeness = &reading.answer.completeness;
-        if self.has_wrong_times || !completeness.is_complete() {
+        if self.sets_clock_back || !completeness.is_complete() {
             return;
         }
         let given: BTreeSet<u64> = reading.numbers.iter().copied().collect();
@@ -296,7 +296,9 @@ impl World<'_> {
         // One lane may be behind another.
         let due = Timestamp(self.clock.now().wall.ns().saturating_sub(SECOND_NS));
         let is_covered = |packet: &&WirePacket| {
-            packet.arrived < due && covered.is_some_and(|span| span.from <= packet.at && packet.at < span.to)
+            packet.has_right_time()
+                && packet.arrived < due
+                && covered.is_some_and(|span| span.from <= packet.at && packet.at < span.to)
         };
         let missing = wire.iter().filter(is_covered).find(|packet| !given.contains(&packet.number));
         assert!(
@@ -352,7 +354,7 @@ impl World<'_> {
 
     fn check(&mut self, when: &str) -> BTreeSet<u64> {
         let wire = self.wire();
-        let truth = Truth { wire: &wire, has_wrong_times: self.has_wrong_times };
+        let truth = Truth { wire: &wire, sets_clock_back: self.sets_clock_back };
         let mut chance = self.chance.split();
         truth.check(when, &reader(&self.files).unwrap(), &mut chance)
     }

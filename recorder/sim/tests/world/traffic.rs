@@ -33,6 +33,13 @@ pub struct WirePacket {
     pub was_taken: bool,
 }
 
+impl WirePacket {
+    /// True if its timestamp is that of its arrival. Where one with another time is lost, nobody can know which time lacks it.
+    pub fn has_right_time(&self) -> bool {
+        self.at == self.arrived
+    }
+}
+
 /// Everything that was on the wire.
 pub type Wire = Arc<Mutex<Vec<WirePacket>>>;
 

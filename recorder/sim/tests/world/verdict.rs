@@ -13,10 +13,10 @@ use crate::traffic::WirePacket;
 /// Ranges that are asked for.
 const RANGES: usize = 6;
 
-/// Everything on the wire, and whether its timestamps can be trusted.
+/// Everything on the wire, and whether a time was there twice.
 pub struct Truth<'w> {
     pub wire: &'w [WirePacket],
-    pub has_wrong_times: bool,
+    pub sets_clock_back: bool,
 }
 
 impl Truth<'_> {
@@ -26,13 +26,16 @@ impl Truth<'_> {
         let whole = read(reader, self.wire, &Query::default());
         let kept: BTreeSet<u64> = whole.numbers.iter().copied().collect();
         assert_eq!(kept.len(), whole.numbers.len(), "{when}: a packet is there twice");
-        let missing: Vec<&WirePacket> =
-            self.wire.iter().filter(|packet| !kept.contains(&packet.number)).collect();
+        let missing: Vec<&WirePacket> = self
+            .wire
+            .iter()
+            .filter(|packet| packet.has_right_time() && !kept.contains(&packet.number))
+            .collect();
         if let (Some(first), Some((from, to))) = (missing.first(), self.bounds()) {
             // An open end is that of what is kept.
             let all = read(reader, self.wire, &Query { from: Some(from), to: Some(to), ..Query::default() });
             assert!(all.numbers == whole.numbers, "{when}: from {from} to {to}, the answer is another");
-            if !self.has_wrong_times {
+            if !self.sets_clock_back {
                 self.says_so(reader, &format!("{when}: everything"), &all, first, missing.len());
             }
         }
@@ -58,12 +61,16 @@ impl Truth<'_> {
             part.numbers.len(),
             expected.len()
         );
-        if self.has_wrong_times {
+        if self.sets_clock_back {
             return;
         }
         let given: BTreeSet<u64> = expected.into_iter().collect();
-        let missing: Vec<&WirePacket> =
-            self.wire.iter().filter(|packet| is_within(packet) && !given.contains(&packet.number)).collect();
+        let missing: Vec<&WirePacket> = self
+            .wire
+            .iter()
+            .filter(|packet| packet.has_right_time() && is_within(packet))
+            .filter(|packet| !given.contains(&packet.number))
+            .collect();
         if let Some(first) = missing.first() {
             self.says_so(reader, &of_range, &part, first, missing.len());
         }
