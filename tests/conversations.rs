@@ -228,3 +228,97 @@ fn an_empty_answer_says_how_else_to_ask() {
         }
     }
 }
+
+/// As an alert has it: its Community ID, and its time.
+#[test]
+fn an_alert_leads_to_its_packets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let service = Service::of(&store);
+    let all = records(&store, &[]);
+    for record in all.iter().filter(|record| record["community_id"].is_string()) {
+        let id = record["community_id"].as_str().expect("text");
+        let with_it = all.iter().filter(|other| other["community_id"] == record["community_id"]);
+        let wanted: u64 = with_it.map(told).sum();
+        let counted = done(["extract", "--store", &store, "--community-id", id, "--count"]);
+        assert_eq!(String::from_utf8_lossy(&counted).trim(), wanted.to_string(), "{record}");
+        assert!(records(&store, &["--community-id", id]).iter().all(|found| found["community_id"] == *id));
+        // Unescaped, as a template would have it: its plus signs arrive as spaces.
+        let answer = service.get(&format!("/api/v1/packets/count?community_id={id}"));
+        assert_eq!(answer.json()["packets"], wanted, "{id}");
+        let narrower = ["--community-id", id, "--query", "packets:>1000 OR bytes:>1G"];
+        assert!(records(&store, &narrower).is_empty(), "both have to find it");
+    }
+    let middle = START + 20;
+    let around = middle.to_string();
+    let counted = done(["extract", "--store", &store, "--around", &around, "--window", "5s", "--count"]);
+    let is_near = |packet: &&Packet| (middle - 5..middle + 5).contains(&packet.seconds);
+    let wanted = packets().iter().filter(is_near).count();
+    assert_eq!(String::from_utf8_lossy(&counted).trim(), wanted.to_string());
+    let answer = service.get(&format!("/api/v1/packets/count?around={around}&window=5s"));
+    assert_eq!(answer.json()["packets"], wanted);
+    for (arguments, words) in [
+        (&["--community-id", "1:short"][..], "--community-id"),
+        (&["--around", "1h ago", "--from", "2h ago"], "cannot be used with"),
+        (&["--around", "1h ago", "--window", "0s"], "--window"),
+    ] {
+        let refused = run([&["extract", "--store", &store, "--count"], arguments].concat());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && said.contains(words), "{arguments:?}: {said}");
+    }
+    for (asked, words) in
+        [("community_id=1:short", "community_id"), ("window=5s", "around"), ("around=now&to=now", "around")]
+    {
+        let refused = service.get(&format!("/api/v1/packets/count?{asked}"));
+        let problem = refused.json();
+        assert_eq!(refused.status, 400, "{asked}: {problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(words)), "{problem}");
+    }
+}
+
+/// Logs of Suricata and Zeek: one capture for all of their events, or one each.
+#[test]
+fn logs_of_other_tools_lead_to_their_packets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path());
+    let eve = folder.path().join("eve.json");
+    let time = |second: u32| format!("{}.000000", START + second);
+    let line = |second: u32, flow: u32, ends: &str| {
+        format!("{{\"timestamp\":\"{}\",\"event_type\":\"alert\",\"flow_id\":{flow},{ends}}}\n", time(second))
+    };
+    let udp = r#""src_ip":"fd00::2","src_port":8000,"dest_ip":"fd00::1","dest_port":32780,"proto":"UDP""#;
+    let echo = r#""src_ip":"10.0.0.1","dest_ip":"10.0.0.2","proto":"ICMP""#;
+    std::fs::write(&eve, [line(20, 7, echo), line(40, 8, echo), line(40, 9, udp)].concat()).expect("written");
+    let eve = eve.display().to_string();
+    let each = folder.path().join("each");
+    let each_text = each.display().to_string();
+    let arguments = ["extract", "--store", &store, "--eve", &eve, "--window", "8s", "--each", &each_text];
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let packets_of = |name: &str| read_pcap(&std::fs::read(each.join(name)).expect("a capture")).len();
+    let echoes = |from: u32, to: u32| {
+        let is_echo = |packet: &&Packet| packet.bytes[16..18] == [8, 0] && packet.bytes[27] == 1;
+        packets()
+            .iter()
+            .filter(is_echo)
+            .filter(|packet| (START + from..START + to).contains(&packet.seconds))
+            .count()
+    };
+    assert_eq!((packets_of("1-7.pcap"), packets_of("2-8.pcap")), (echoes(12, 28), echoes(32, 48)));
+    assert!(echoes(12, 28) > 0);
+    // A filter sees no ports behind an extension header: neither does this, and says nothing wrong.
+    assert!(each.join("3-9.pcap").exists());
+    let zeek = folder.path().join("conn.log");
+    let head =
+        "#separator \\x09\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tduration\n";
+    let row = format!("{}\tCab12\t10.0.0.1\t8\t10.0.0.2\t0\ticmp\t20.0\n", time(20));
+    std::fs::write(&zeek, format!("{head}{row}")).expect("written");
+    let zeek = zeek.display().to_string();
+    let counted = done(["extract", "--store", &store, "--zeek", &zeek, "--window", "8s", "--count"]);
+    assert_eq!(String::from_utf8_lossy(&counted).trim(), echoes(12, 48).to_string());
+    let refused = run(["extract", "--store", &store, "--eve", &zeek, "--count"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("conn.log"), "{said}");
+    let refused = run(["extract", "--store", &store, "--each", &each_text]);
+    assert_eq!(refused.status.code(), Some(2));
+}

@@ -45,7 +45,7 @@ pub use netrewind_flows::conversation::{
     Conversation, FlowEnd, FlowId, Icmp, NotAFlowId, TcpRecord, TcpState,
 };
 pub use netrewind_flows::labels::{FlowLabels, LabelValue};
-pub use netrewind_flows::search::{FIELDS, Search, SearchError};
+pub use netrewind_flows::search::{FIELDS, Search, SearchError, of_community_id};
 pub use netrewind_flows::series::{BUCKETS_MAX, Point};
 pub use netrewind_flows::top_flows::FlowSort;
 pub use netrewind_flows::totals::Totals;

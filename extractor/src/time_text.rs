@@ -14,7 +14,7 @@ mod zone;
 
 use std::time::Duration;
 
-pub use range::{AskedRange, WrittenRange, WrongTime, range};
+pub use range::{AROUND_WINDOW, AskedRange, WrittenRange, WrongTime, range};
 pub use zone::{in_zone, time_zone};
 
 /// Reads a duration: `60s`, `7d`, `1h 30m`.

@@ -1,27 +1,37 @@
 //! `netrewind extract`: exactly the packets of a query, as a capture file.
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal};
+mod events;
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use netrewind_extractor::flows::{FlowId, Search};
+use anyhow::Context;
+use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{
     Answer, AnswerLimits, DedupWindow, Estimate, ExtractError, PcapSink, PcapngSink, Query, Sink, SinkError,
 };
 
+use self::events::{EventTimes, LogKind, LoggedEvent};
 use super::destination::Destination;
 use super::following::FollowingClock;
 use super::hint;
 use super::progress::ProgressDisplay;
-use super::query::QueryArguments;
+use super::query::{self, QueryArguments};
 use super::target::{NoAnswer, QueryTarget, TargetArguments};
 use crate::outcome::{Failure, Outcome};
-use crate::{arguments, signals, terminal};
+use crate::{arguments, clock, signals, terminal};
 
 /// Bytes of the answer gathered before they are written.
 const OUTPUT_BUFFER_BYTES: usize = 1 << 18;
+
+/// Other ways to select packets than by a log of events.
+const OTHER_SELECTIONS: [&str; 7] = ["from", "to", "around", "search", "flow", "community_id", "follow"];
+/// Mode of a new folder: packets are private until their owner decides otherwise.
+const NEW_FOLDER_MODE: u32 = 0o700;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +44,8 @@ Examples:
   netrewind extract --store /data/nr --vni 42 --filter 'host 10.0.0.5' --decapsulate -o inner.pcap
   netrewind extract --store /data/nr --filter 'host 10.0.0.5' --dedup 5ms -o both-ends-mirrored.pcap
   netrewind extract --store /data/nr --query 'sni:example.com AND bytes:>1M' -o example.pcap
+  netrewind extract --store /data/nr --community-id '1:wCb3OG7yAFWelaUydu0D+125CLM=' --around 2026-11-22T09:31:01Z -o alert.pcap
+  grep alert eve.json | netrewind extract --store /data/nr --eve - --window 30s --each alerts
   netrewind extract --store /data/nr --flow 18eb1f3a2c5d6e700123456789abcdef -o conversation.pcap
 
 The filter is a pcap-filter(7) expression. Times: 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with --tz), 09:30 (today),
@@ -59,9 +71,22 @@ pub struct ExtractArguments {
     /// Only packets of conversations that this search finds, as netrewind flows --query lists them
     #[arg(long = "query", value_name = "SEARCH", conflicts_with = "follow")]
     search: Option<String>,
+    /// Only packets of the conversations with this Community ID, as other tools write it
+    #[arg(long, value_name = "ID", conflicts_with = "follow")]
+    community_id: Option<String>,
     /// Only packets of the conversation with this id, as in the output of netrewind flows --format json
     #[arg(long, value_name = "ID", conflicts_with = "follow")]
     flow: Option<FlowId>,
+    /// Packets of the events in this log of Suricata (EVE, JSON lines), each with --window before and after it; - for standard
+    /// input
+    #[arg(long, value_name = "FILE", conflicts_with_all = OTHER_SELECTIONS)]
+    eve: Option<PathBuf>,
+    /// The same for a conn.log of Zeek, tab-separated or JSON lines
+    #[arg(long, value_name = "FILE", conflicts_with_all = OTHER_SELECTIONS, conflicts_with = "eve")]
+    zeek: Option<PathBuf>,
+    /// Write the packets of each event of --eve or --zeek to a file of its own in this folder, instead of one file for all
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["output", "count", "estimate"])]
+    each: Option<PathBuf>,
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside) [default: by the file's name]
     #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
     format: Option<String>,
@@ -89,7 +114,7 @@ pub struct ExtractArguments {
     quiet: bool,
     /// The file to write; - for standard output. A new file can be read by its owner alone (0600); an existing one keeps
     /// its mode, and a link keeps pointing at it
-    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["count", "estimate"])]
+    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["count", "estimate", "each"])]
     output: Option<PathBuf>,
 }
 
@@ -107,7 +132,11 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
             "standard output is a terminal: write to a file with -o FILE, or pipe the output to another program",
         ));
     }
-    let query = query(arguments)?;
+    let events = events_of(arguments)?;
+    let query = match &events {
+        Some(events) => events::query_for_all(events, &query_of(arguments)?),
+        None => query_of(arguments)?,
+    };
     let target = arguments.target.open()?;
     let stop = signals::stop_flag()?;
     let is_silent = arguments.quiet || arguments.json || arguments.follow;
@@ -121,6 +150,10 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         print_estimate(&estimate.bounds, arguments.json)?;
         estimate.troubles.iter().for_each(terminal::say);
         return Ok(if estimate.troubles.is_empty() { Outcome::Done } else { Outcome::Incomplete });
+    }
+    if let Some(folder) = &arguments.each {
+        let events = events.unwrap_or_default();
+        return extract_each(&target, &events, folder, arguments, &mut control);
     }
     let begun = Instant::now();
     let answer = if arguments.count {
@@ -148,17 +181,73 @@ fn dedup_window(text: &str) -> Result<DedupWindow, String> {
     arguments::duration(text)?.try_into()
 }
 
-fn query(arguments: &ExtractArguments) -> Result<Query, Failure> {
-    let search = arguments.search.as_deref().map(str::parse::<Search>).transpose();
-    search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
+fn query_of(arguments: &ExtractArguments) -> Result<Query, Failure> {
     Ok(Query {
         flow: arguments.flow,
-        search: arguments.search.clone(),
+        search: query::search(arguments.search.as_deref(), arguments.community_id.as_deref())?,
         decapsulate: arguments.decapsulate,
         dedup: arguments.dedup,
         limits: AnswerLimits { packets: arguments.max_packets, bytes: arguments.max_bytes },
-        ..arguments.query.query(arguments.follow)?
+        ..match arguments.eve.is_some() || arguments.zeek.is_some() {
+            true => arguments.query.query_of_events()?,
+            false => arguments.query.query(arguments.follow)?,
+        }
     })
+}
+
+/// The events whose packets are wanted; `None` if the packets are chosen otherwise.
+fn events_of(arguments: &ExtractArguments) -> Result<Option<Vec<LoggedEvent>>, Failure> {
+    let (path, kind, name) = match (&arguments.eve, &arguments.zeek) {
+        (Some(path), _) => (path, LogKind::Eve, "--eve"),
+        (None, Some(path)) => (path, LogKind::Zeek, "--zeek"),
+        (None, None) if arguments.each.is_some() => {
+            return Err(Failure::usage("--each writes the packets of events: give --eve or --zeek"));
+        }
+        (None, None) => return Ok(None),
+    };
+    let zone = arguments.query.zone()?;
+    let times = EventTimes { now: clock::now(), zone: &zone, window: arguments.query.window() };
+    let mut log: Box<dyn BufRead> = match path == Path::new("-") {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(BufReader::new(File::open(path).with_context(|| path.display().to_string())?)),
+    };
+    let events = events::read(log.as_mut(), kind, &times);
+    events.map(Some).map_err(|error| Failure::usage(format!("{name} {}: {error}", path.display())))
+}
+
+/// Writes the packets of each event to a file of its own.
+fn extract_each(
+    target: &QueryTarget,
+    events: &[LoggedEvent],
+    folder: &Path,
+    arguments: &ExtractArguments,
+    control: &mut ProgressDisplay,
+) -> Result<Outcome, Failure> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(NEW_FOLDER_MODE)
+        .create(folder)
+        .with_context(|| folder.display().to_string())?;
+    let asked = query_of(arguments)?;
+    let extension = arguments.format.as_deref().unwrap_or("pcap");
+    let mut outcome = Outcome::Done;
+    for event in events {
+        let output = folder.join(format!("{}.{extension}", event.name));
+        let begun = Instant::now();
+        let answer = match extract(target, &event.query(&asked), &output, arguments, control) {
+            Ok(answer) => answer,
+            Err(NoAnswer::ReaderGone) => return Ok(outcome),
+            Err(NoAnswer::Because(failure)) => return Err(failure),
+        };
+        control.end();
+        if !arguments.quiet && !arguments.json {
+            terminal::say(format_args!("{}:", output.display()));
+        }
+        if report_answer(arguments, &answer, begun.elapsed())? == Outcome::Incomplete {
+            outcome = Outcome::Incomplete;
+        }
+    }
+    Ok(outcome)
 }
 
 /// Writes the answer to standard output, or to a file that is complete or not there at all.

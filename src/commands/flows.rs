@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::hint;
 use super::progress::ProgressDisplay;
-use super::query::{QueryArguments, failure, options};
+use super::query::{self, QueryArguments, failure, options};
 use super::store::StoreArgument;
 use crate::outcome::{Failure, Outcome};
 use crate::{signals, terminal};
@@ -48,6 +48,9 @@ pub struct FlowsArguments {
     /// Only conversations that this search finds, as sni:example.com AND bytes:>1000000
     #[arg(long = "query", value_name = "SEARCH")]
     search: Option<String>,
+    /// Only the conversations with this Community ID, as other tools write it
+    #[arg(long, value_name = "ID")]
+    community_id: Option<String>,
     /// Kind of list
     #[arg(long, value_name = "WHAT", default_value = "conversations",
         value_parser = ["conversations", "hosts", "ports", "apps"])]
@@ -78,7 +81,8 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
         ));
     }
     let (query, zone) = (arguments.query.query(false)?, arguments.query.zone()?);
-    let search = arguments.search.as_deref().map(str::parse::<Search>).transpose();
+    let search = query::search(arguments.search.as_deref(), arguments.community_id.as_deref())?;
+    let search = search.as_deref().map(str::parse::<Search>).transpose();
     let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     let extractor = Extractor::new(Store::open_to_read(&arguments.store.store)?, options());
     let mut control = ProgressDisplay::new(signals::stop_flag()?, arguments.quiet, zone.clone());

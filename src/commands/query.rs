@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use netrewind_catalog_tantivy::TantivyCatalog;
+use netrewind_extractor::flows::{Search, SearchError, of_community_id};
 use netrewind_extractor::time_text::{self, WrittenRange};
 use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, ViewMode};
 use netrewind_filter::{CompileLimits, FilterError};
@@ -11,6 +12,9 @@ use netrewind_filter::{CompileLimits, FilterError};
 use super::tunnels::TunnelArguments;
 use crate::outcome::Failure;
 use crate::{arguments, clock};
+
+/// The window that [`time_text::AROUND_WINDOW`] is.
+const AROUND_WINDOW_TEXT: &str = "1m";
 
 /// Selection of packets.
 #[derive(Debug, clap::Args)]
@@ -22,6 +26,12 @@ pub struct QueryArguments {
     /// up to the newest packet]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
+    /// The minute before and after this time, such as an alert's, instead of --from and --to
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, conflicts_with_all = ["from", "to"])]
+    around: Option<String>,
+    /// Time before and after --around [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    window: Option<String>,
     /// Time zone of times without one, and of printed times: UTC, local, or a zone such as Europe/Rome or +02:00
     #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
     tz: String,
@@ -60,8 +70,27 @@ impl QueryArguments {
 
     /// The query, without limits; `follows` if its answer goes on with packets recorded from now on.
     pub fn query(&self, follows: bool) -> Result<Query, Failure> {
-        let written = WrittenRange { from: self.from.as_deref(), to: self.to.as_deref(), follows };
-        let range = time_text::range(&written, clock::now(), &self.zone()?)
+        self.query_in(&WrittenRange {
+            from: self.from.as_deref(),
+            to: self.to.as_deref(),
+            around: self.around.as_deref(),
+            window: self.window.as_deref(),
+            follows,
+        })
+    }
+
+    /// The query without a range: events have their own.
+    pub fn query_of_events(&self) -> Result<Query, Failure> {
+        self.query_in(&WrittenRange::default())
+    }
+
+    /// Time before and after an event.
+    pub fn window(&self) -> &str {
+        self.window.as_deref().unwrap_or(AROUND_WINDOW_TEXT)
+    }
+
+    fn query_in(&self, written: &WrittenRange<'_>) -> Result<Query, Failure> {
+        let range = time_text::range(written, clock::now(), &self.zone()?)
             .map_err(|error| Failure::usage(format!("--{error}")))?;
         Ok(Query {
             from: range.from,
@@ -76,6 +105,22 @@ impl QueryArguments {
             ..Query::default()
         })
     }
+}
+
+/// The search of `--query` and `--community-id` together.
+pub fn search(search: Option<&str>, community_id: Option<&str>) -> Result<Option<String>, Failure> {
+    if let Some(id) = community_id {
+        let joined = of_community_id(id, search);
+        return joined.map(Some).map_err(|error| match error {
+            SearchError::Value { ref field, .. } if field == "community_id" => {
+                Failure::usage(format!("--community-id: {error}"))
+            }
+            error => Failure::usage(format!("--query: {error}")),
+        });
+    }
+    let checked = search.map(str::parse::<Search>).transpose();
+    checked.map_err(|error| Failure::usage(format!("--query: {error}")))?;
+    Ok(search.map(str::to_owned))
 }
 
 /// Options of the commands' extractor: large filters are compiled by this program in another process.

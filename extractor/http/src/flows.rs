@@ -17,7 +17,7 @@ use crate::blocking::{ClientControl, hint_for, run_blocking};
 use crate::fields::{Fields, bad_value};
 use crate::geoip::SummaryAnswer;
 use crate::identity::Identity;
-use crate::parameters::Selection;
+use crate::parameters::{Selection, search_of};
 use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::Service;
@@ -46,6 +46,8 @@ pub struct Listing {
     /// Only conversations that this search finds, such as `sni:example.com AND bytes:>1000000`.
     #[param(example = "bytes:>1000")]
     query: Option<String>,
+    /// Only conversations with this Community ID (version 1).
+    community_id: Option<String>,
 }
 
 /// An order.
@@ -80,6 +82,8 @@ pub struct Extent {
     /// Only conversations that this search finds, such as `sni:example.com AND bytes:>1000000`.
     #[param(example = "bytes:>1000")]
     query: Option<String>,
+    /// Only conversations with this Community ID (version 1).
+    community_id: Option<String>,
 }
 
 /// Conversations, sorted and paged
@@ -127,7 +131,8 @@ fn listing(fields: &mut Fields) -> Result<FlowQuery, Problem> {
 }
 
 fn search(fields: &mut Fields) -> Result<Option<Search>, Problem> {
-    let Some(text) = fields.text("query")? else { return Ok(None) };
+    let text = search_of(fields.text("query")?, fields.text("community_id")?)?;
+    let Some(text) = text else { return Ok(None) };
     let wrong =
         |error| Problem::new(Kind::BadParameter, format!("query: {error}")).with("parameter", "query");
     text.parse().map(Some).map_err(wrong)

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use netrewind_extractor::flows::{FlowId, Search};
+use netrewind_extractor::flows::{FlowId, Search, SearchError, of_community_id};
 use netrewind_extractor::time_text::{self, AskedRange, WrittenRange};
 use netrewind_extractor::{AnswerLimits, DedupWindow, Query, TunnelDemands, ViewMode};
 use netrewind_store::Timestamp;
@@ -30,6 +30,11 @@ pub struct Selection {
     /// the newest packet.
     #[param(example = "now")]
     to: Option<String>,
+    /// Middle of the range, such as the time of an alert, instead of `from` and `to`.
+    #[param(example = "5m ago")]
+    around: Option<String>,
+    /// Time before and after `around`, such as `30s`. Absent: `1m`.
+    window: Option<String>,
     /// Time zone of times without one, such as `Europe/Rome` or `+02:00`. Absent: UTC.
     tz: Option<String>,
     /// A pcap-filter(7) expression. Absent: every packet.
@@ -92,6 +97,8 @@ pub struct Conversations {
     /// Only packets of conversations that this search finds, as `/api/v1/flows` lists them with the same `query`.
     #[param(example = "sni:example.com AND bytes:>1000000")]
     query: Option<String>,
+    /// Only packets of the conversations with this Community ID (version 1).
+    community_id: Option<String>,
     /// Only packets of the conversation with this id: exactly those that its record counts, which a filter often cannot express.
     flow: Option<String>,
 }
@@ -99,7 +106,8 @@ pub struct Conversations {
 impl Conversations {
     /// Takes what belongs to it.
     pub fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
-        Ok(Self { query: fields.text("query")?, flow: fields.text("flow")? })
+        let (query, community_id) = (fields.text("query")?, fields.text("community_id")?);
+        Ok(Self { query, community_id, flow: fields.text("flow")? })
     }
 
     /// Restricts a query to them.
@@ -107,12 +115,29 @@ impl Conversations {
         let wrong = |name, error: &dyn std::fmt::Display| {
             Problem::new(Kind::BadParameter, format!("{name}: {error}")).with("parameter", name)
         };
-        if let Some(text) = &self.query {
-            text.parse::<Search>().map_err(|error| wrong("query", &error))?;
-        }
+        let search = search_of(self.query, self.community_id)?;
         let flow = self.flow.map(|text| text.parse::<FlowId>().map_err(|error| wrong("flow", &error)));
-        Ok(Query { flow: flow.transpose()?, search: self.query, ..query })
+        Ok(Query { flow: flow.transpose()?, search, ..query })
     }
+}
+
+/// The search of `query` and `community_id` together.
+pub fn search_of(query: Option<String>, community_id: Option<String>) -> Result<Option<String>, Problem> {
+    let wrong = |error: &SearchError, name| {
+        Problem::new(Kind::BadParameter, format!("{name}: {error}")).with("parameter", name)
+    };
+    if let Some(id) = community_id {
+        // A plus sign in a query string is a space, and no Community ID has one.
+        let joined = of_community_id(&id.replace(' ', "+"), query.as_deref());
+        return joined.map(Some).map_err(|error| match error {
+            SearchError::Value { ref field, .. } if field == "community_id" => wrong(&error, "community_id"),
+            error => wrong(&error, "query"),
+        });
+    }
+    if let Some(text) = &query {
+        text.parse::<Search>().map_err(|error| wrong(&error, "query"))?;
+    }
+    Ok(query)
 }
 
 /// Limits of an answer.
@@ -218,6 +243,8 @@ impl Selection {
         Ok(Self {
             from: fields.text("from")?,
             to: fields.text("to")?,
+            around: fields.text("around")?,
+            window: fields.text("window")?,
             tz: fields.text("tz")?,
             filter: fields.text("filter")?,
             view: fields.parsed("view", "inner, outer or any", view)?,
@@ -274,15 +301,22 @@ impl Selection {
                 Problem::new(Kind::BadParameter, format!("tz: {error}{hint}")).with("parameter", "tz")
             })?,
         };
-        let written =
-            WrittenRange { from: self.from.as_deref(), to: self.to.as_deref(), follows: self.follows };
+        let written = WrittenRange {
+            from: self.from.as_deref(),
+            to: self.to.as_deref(),
+            around: self.around.as_deref(),
+            window: self.window.as_deref(),
+            follows: self.follows,
+        };
         time_text::range(&written, now, &zone).map_err(|error| {
-            let follows = self.follows;
+            let ends = WrittenRange { follows: self.follows, ..WrittenRange::default() };
             let reads = |from: Option<&str>, to: Option<&str>| {
-                time_text::range(&WrittenRange { from, to, follows }, now, &zone).is_ok()
+                time_text::range(&WrittenRange { from, to, ..ends }, now, &zone).is_ok()
             };
             let hint = match error.parameter {
                 "from" => lost_plus(written.from.unwrap_or_default(), |text| reads(Some(text), None)),
+                "around" => lost_plus(written.around.unwrap_or_default(), |text| reads(Some(text), None)),
+                "window" => "",
                 _ => lost_plus(written.to.unwrap_or_default(), |text| reads(written.from, Some(text))),
             };
             Problem::new(Kind::BadTime, format!("{error}{hint}")).with("parameter", error.parameter)

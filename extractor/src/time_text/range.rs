@@ -1,10 +1,12 @@
 //! The two ends of a range, checked against each other and against the clock.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use netrewind_store::Timestamp;
 
+use super::duration;
 use super::moment::{LATEST, ParsedTime, When, moment, span_from};
 use super::zone::shown;
 
@@ -13,6 +15,13 @@ const FROM: &str = "from";
 /// The parameter that says where it ends.
 const TO: &str = "to";
 
+/// The parameter that stands for both ends.
+const AROUND: &str = "around";
+/// The parameter that says how far they are from it.
+const WINDOW: &str = "window";
+/// Time before and after `around`, unless the window is given.
+pub const AROUND_WINDOW: Duration = Duration::from_secs(60);
+
 /// A range as it was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WrittenRange<'a> {
@@ -20,6 +29,10 @@ pub struct WrittenRange<'a> {
     pub from: Option<&'a str>,
     /// End of the range; absent: now if the start moves with the clock, else the newest packet.
     pub to: Option<&'a str>,
+    /// Middle of the range, instead of both ends.
+    pub around: Option<&'a str>,
+    /// Time before and after the middle; absent: [`AROUND_WINDOW`].
+    pub window: Option<&'a str>,
     /// True if the answer continues with new packets: then an absent end means none.
     pub follows: bool,
 }
@@ -38,7 +51,7 @@ pub struct AskedRange {
 /// Refused time of a range: it cannot be what was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongTime {
-    /// `from` or `to`.
+    /// `from`, `to`, `around` or `window`.
     pub parameter: &'static str,
     /// Reason, and a valid way to write it.
     pub message: String,
@@ -54,6 +67,11 @@ impl fmt::Display for WrongTime {
 /// Reads a range. This is the only place that decides which ranges are valid.
 pub fn range(written: &WrittenRange<'_>, now: Timestamp, zone: &TimeZone) -> Result<AskedRange, WrongTime> {
     let wrong = |parameter| move |message| WrongTime { parameter, message };
+    if written.around.is_some() || written.window.is_some() {
+        let (from, to) = around(written, now, zone)?;
+        let note = note_of_future(from, now, zone);
+        return Ok(AskedRange { from: Some(from), to: Some(to), note });
+    }
     let begin = written.from.map(|text| beginning(text, now, zone)).transpose().map_err(wrong(FROM))?;
     let from = begin.and_then(|begin| match begin.when {
         When::At(at) => Some(at),
@@ -71,15 +89,53 @@ pub fn range(written: &WrittenRange<'_>, now: Timestamp, zone: &TimeZone) -> Res
     {
         return Err(no_range(written, from, to, zone));
     }
-    let is_ahead = |from: &Timestamp| *from > now && !written.follows;
-    let note = from.filter(is_ahead).map(|from| {
+    let note = from.filter(|_| !written.follows).and_then(|from| note_of_future(from, now, zone));
+    Ok(AskedRange { from, to, note })
+}
+
+fn note_of_future(from: Timestamp, now: Timestamp, zone: &TimeZone) -> Option<String> {
+    (from > now).then(|| {
         format!(
             "this range lies in the future: it begins at {}, and it is {} now; only packets whose sender's clock is ahead can be in it",
             shown(from, zone),
             shown(now, zone)
         )
-    });
-    Ok(AskedRange { from, to, note })
+    })
+}
+
+/// Both ends of a range that is given by its middle.
+fn around(
+    written: &WrittenRange<'_>,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Result<(Timestamp, Timestamp), WrongTime> {
+    let wrong = |parameter, message: String| WrongTime { parameter, message };
+    let Some(text) = written.around else {
+        return Err(wrong(WINDOW, format!("it is the time before and after {AROUND}, which is not given")));
+    };
+    if written.from.is_some() || written.to.is_some() {
+        return Err(wrong(
+            AROUND,
+            format!("it stands for both ends of the range: give it, or {FROM} and {TO}"),
+        ));
+    }
+    let middle = match moment(text, now, zone).map_err(|message| wrong(AROUND, message))?.when {
+        When::At(at) => at,
+        When::Before1970 | When::After2106 => {
+            let message = format!(
+                "no packet can be of {text:?}: times begin with 1970 and end at {}",
+                shown(LATEST, zone)
+            );
+            return Err(wrong(AROUND, message));
+        }
+    };
+    let window =
+        written.window.map_or(Ok(AROUND_WINDOW), duration).map_err(|message| wrong(WINDOW, message))?;
+    let window_ns = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+    if window_ns == 0 {
+        return Err(wrong(WINDOW, "it must be longer than 0".to_owned()));
+    }
+    Ok((Timestamp(middle.ns().saturating_sub(window_ns)), middle.plus_ns(window_ns)))
 }
 
 fn beginning(text: &str, now: Timestamp, zone: &TimeZone) -> Result<ParsedTime, String> {

@@ -14,7 +14,8 @@ fn ask(from: &str, to: &str, now: Timestamp, zone_name: &str) -> Result<AskedRan
     fn given(text: &str) -> Option<&str> {
         Some(text).filter(|text| !text.is_empty())
     }
-    range(&WrittenRange { from: given(from), to: given(to), follows: false }, now, &zone(zone_name))
+    let written = WrittenRange { from: given(from), to: given(to), ..WrittenRange::default() };
+    range(&written, now, &zone(zone_name))
 }
 
 /// Start of a range, in UTC.
@@ -200,7 +201,7 @@ fn ends_that_are_not_said() {
     }
     assert_eq!(to("2026-11-01", "+5m"), Some(Timestamp::new(1_793_491_500, 0)));
     assert_eq!(to("2h ago", "+90m"), Some(Timestamp(NOW.ns() - 1_800_000_000_000)));
-    let following = WrittenRange { from: Some("5m ago"), to: None, follows: true };
+    let following = WrittenRange { from: Some("5m ago"), follows: true, ..WrittenRange::default() };
     assert_eq!(range(&following, NOW, &TimeZone::UTC).expect("a range").to, None);
     let from_now = WrittenRange { from: Some("now"), ..following };
     assert_eq!(range(&from_now, NOW, &TimeZone::UTC).expect("a range").from, Some(NOW));
@@ -213,7 +214,7 @@ fn a_range_that_has_not_come_yet_is_told() {
     assert!(said.contains("future") && said.contains("2040-01-01T00:00:00.000000000+01:00"), "{said}");
     assert!(note("2027-01-01", "").is_some());
     assert_eq!(note("2026-11-22", "2040-01-01"), None);
-    let following = WrittenRange { from: Some("2040-01-01"), to: None, follows: true };
+    let following = WrittenRange { from: Some("2040-01-01"), follows: true, ..WrittenRange::default() };
     assert_eq!(range(&following, NOW, &TimeZone::UTC).expect("a range").note, None);
 }
 
@@ -259,4 +260,36 @@ fn durations() {
         let said = duration(text).expect_err(text);
         assert!(said.contains("60s, 1h 30m, or 7d"), "{said}");
     }
+}
+
+#[test]
+fn around_a_time() {
+    let ask = |around: &str, window: Option<&str>| {
+        let written = WrittenRange { around: Some(around), window, ..WrittenRange::default() };
+        range(&written, NOW, &TimeZone::UTC)
+    };
+    let shown =
+        |asked: AskedRange| [asked.from, asked.to].map(|at| at.map_or_else(String::new, |at| at.to_string()));
+    // As Suricata writes it.
+    let asked = ask("2026-11-22T09:30:00.250000+0000", Some("30s")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(shown(asked), ["2026-11-22T09:29:30.250000000Z", "2026-11-22T09:30:30.250000000Z"]);
+    let asked = ask("1h ago", None).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(shown(asked), ["2026-11-22T08:30:01.628448290Z", "2026-11-22T08:32:01.628448290Z"]);
+    let asked = ask("1970-01-01T00:00:01Z", Some("1h")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(asked.from, Some(Timestamp::MIN));
+    assert!(
+        ask("2030-01-01", None).is_ok_and(|asked| asked.note.is_some_and(|note| note.contains("future")))
+    );
+    for (around, window, parameter) in [
+        ("soon", None, "around"),
+        ("now", Some("0s"), "window"),
+        ("now", Some("x"), "window"),
+        ("9999-01-01", None, "around"),
+    ] {
+        assert!(ask(around, window).is_err_and(|error| error.parameter == parameter), "{around} {window:?}");
+    }
+    let both = WrittenRange { around: Some("now"), from: Some("1h ago"), ..WrittenRange::default() };
+    assert!(range(&both, NOW, &TimeZone::UTC).is_err_and(|error| error.parameter == "around"));
+    let window = WrittenRange { window: Some("5s"), ..WrittenRange::default() };
+    assert!(range(&window, NOW, &TimeZone::UTC).is_err_and(|error| error.parameter == "window"));
 }

@@ -25,7 +25,7 @@ pub fn words_of(flow: &Conversation) -> Vec<String> {
     {
         for text in of.texts(flow) {
             match how {
-                How::Whole => found.push(word(of, &text.to_ascii_lowercase())),
+                How::Whole | How::Exact => found.push(word(of, &text.to_ascii_lowercase())),
                 How::Domain => {
                     let name = text.to_ascii_lowercase();
                     found.push(word(of, &name));
@@ -91,6 +91,8 @@ fn text(of: TextField, how: How, value: &str, wide: bool) -> Option<Condition> {
     };
     match how {
         How::Whole => exact(&value.to_ascii_lowercase()),
+        // The words are in lower case.
+        How::Exact => wide.then(|| exact(&value.to_ascii_lowercase()))?,
         How::Domain if value.is_empty() => Some(Condition::Nothing),
         How::Domain => exact(&value.to_ascii_lowercase()),
         How::Words => match words(value).as_slice() {

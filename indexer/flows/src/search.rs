@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::ops::{Bound, RangeBounds};
 
 use netrewind_index::LabelKey;
+use netrewind_labels::is_community_id;
 
 use crate::conversation::{Conversation, TcpRecord};
 use crate::key::FlowKey;
@@ -103,6 +104,21 @@ fn known_fields() -> String {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search(SearchExpression);
 
+/// Search for the conversations of a Community ID; if `search` is given, only for those that it finds as well.
+pub fn of_community_id(id: &str, search: Option<&str>) -> Result<String, SearchError> {
+    if !is_community_id(id) {
+        return Err(SearchError::Value {
+            field: "community_id".to_owned(),
+            value: id.to_owned(),
+            expected: "a Community ID of version 1, such as 1:wCb3OG7yAFWelaUydu0D+125CLM=",
+        });
+    }
+    let own = format!("community_id:\"{id}\"");
+    let Some(search) = search.filter(|search| !search.trim().is_empty()) else { return Ok(own) };
+    search.parse::<Search>()?; // so that no text of it can open what the parentheses close
+    Ok(format!("{own} AND ({search})"))
+}
+
 /// Demands of a search, and how they are joined.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SearchExpression {
@@ -150,11 +166,13 @@ pub enum FieldTest {
     },
 }
 
-/// Comparison of a text with the searched value; letter case never counts.
+/// Comparison of a text with the searched value; letter case counts only where it makes another value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// All of it.
     Whole,
+    /// All of it, to the letter.
+    Exact,
     /// It, or a domain that it lies in.
     Domain,
     /// Words of it, one behind the other.
@@ -331,6 +349,7 @@ impl How {
     fn finds(self, text: &str, asked: &str) -> bool {
         match self {
             Self::Whole => text.eq_ignore_ascii_case(asked),
+            Self::Exact => text == asked,
             Self::Domain => is_within(text, asked),
             Self::Words => {
                 let (text, asked) = (words(text), words(asked));

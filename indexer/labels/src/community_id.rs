@@ -17,6 +17,9 @@ const ICMPV6: u8 = 58;
 /// Address, address, and eight bytes: the seed, the protocol, a pad, two ports.
 const INPUT_BYTES_MAX: usize = 2 + 16 + 16 + 2 + 4;
 
+/// Bytes of a SHA-1.
+const SHA1_BYTES: usize = 20;
+
 /// ICMP types whose messages answer each other.
 const ICMP_PAIRS: &[(u16, u16)] = &[(8, 0), (13, 14), (15, 16), (17, 18), (10, 9)];
 /// The same of ICMPv6.
@@ -54,6 +57,12 @@ fn push_address(input: &mut Vec<u8>, address: &IpAddr) {
         IpAddr::V4(address) => input.extend(address.octets()),
         IpAddr::V6(address) => input.extend(address.octets()),
     }
+}
+
+/// True if a text can be a Community ID of version 1.
+pub fn is_community_id(text: &str) -> bool {
+    let digest = text.strip_prefix("1:").and_then(|digits| STANDARD.decode(digits).ok());
+    digest.is_some_and(|digest| digest.len() == SHA1_BYTES)
 }
 
 /// Substitutes for the ports of an ICMP message, and true if the flow is one-way: its type and that of its answer; for a type

@@ -29,7 +29,7 @@ mod text;
 mod tls;
 mod verdict;
 
-pub use community_id::{CommunityId, community_id};
+pub use community_id::{CommunityId, community_id, is_community_id};
 pub use labeller::{ConversationPorts, LabelStep, Labeller, may_tell};
 pub use labels::{
     ALPN_BYTES_MAX, ALPN_MAX, ANSWERS_MAX, BANNER_BYTES_MAX, Dns, Http, Ja4, Labels, METHOD_BYTES_MAX,

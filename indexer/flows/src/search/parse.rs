@@ -154,7 +154,7 @@ fn field(name: &str) -> Result<FieldType, SearchError> {
         "vlan" => FieldType::Count(vec![NumberField::Vlan]),
         "tunnel" | "vni" => FieldType::Count(vec![NumberField::TunnelId]),
         "application" | "app" => FieldType::Text(TextField::Application, How::Whole),
-        "community_id" => FieldType::Text(TextField::CommunityId, How::Whole),
+        "community_id" => FieldType::Text(TextField::CommunityId, How::Exact),
         "sni" => label("server_name")?,
         "ua" => label("http_user_agent")?,
         "dns" => label("dns_question")?,
