@@ -82,15 +82,12 @@ impl Remains {
     }
 
     fn assert_kept(&self, store: &Path, what: &str) {
-        self.assert_kept_but_for_expired(store, &[], what);
+        self.assert_kept_since("", store, what);
     }
 
-    /// All of it is in a store, but for segments that have expired.
-    pub fn assert_kept_but_for_expired(&self, store: &Path, expired: &[String], what: &str) {
-        let is_kept = |path: &&Path| {
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
-            !expired.iter().any(|name| name.ends_with(stem))
-        };
+    /// All of it is in a store, but for segments older than this one: they have expired.
+    pub fn assert_kept_since(&self, oldest: &str, store: &Path, what: &str) {
+        let is_kept = |path: &&Path| name_of(path).as_str() >= oldest;
         let read = |path: &Path| {
             std::fs::read(store.join(path))
                 .unwrap_or_else(|error| panic!("{what}: {}: {error}", path.display()))
@@ -107,6 +104,15 @@ impl Remains {
             }
         }
     }
+}
+
+/// Name of a segment, with its date.
+pub fn name_of(segment: &Path) -> String {
+    let named = segment.with_extension("");
+    let mut parts: Vec<_> =
+        named.components().rev().take(2).map(|part| part.as_os_str().to_string_lossy()).collect();
+    parts.reverse();
+    parts.join("/")
 }
 
 fn inside(store: &Path, path: &Path) -> PathBuf {

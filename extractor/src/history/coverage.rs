@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use netrewind_store::store::StoreWriter;
-use netrewind_store::time::{HOUR_NS, SECOND_NS, Span};
+use netrewind_store::time::{SECOND_NS, Span};
 use netrewind_store::{SegmentName, Store, Timestamp};
 
-use super::segment_origins::recorded_spans;
+use super::segment_origins::{SEGMENT_NS_MAX, recorded_spans};
 use super::timeline::{Outage, RecordingSession, RecordingTimeline, SessionEnd};
 use crate::answer::completeness::{Asked, Completeness, Gap};
 
@@ -49,9 +49,6 @@ const UNWRITTEN: &str = "packets could not be written";
 const LOSS: &str = "a capture file that was imported is damaged";
 /// Longest time without a logbook line of a running recorder: it writes a logbook line every ten seconds.
 const SILENCE_NS: u64 = 12 * SECOND_NS;
-/// Longest duration of a segment known only by name: it ends with its hour.
-pub(super) const SEGMENT_NS_MAX: u64 = HOUR_NS;
-
 /// Longest lag of a recorder's last logbook line behind the clock: it writes one a second.
 const RECORDED_BEHIND_NS: u64 = 3 * SECOND_NS;
 

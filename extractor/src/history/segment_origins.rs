@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use netrewind_store::SegmentName;
-use netrewind_store::time::{SECOND_NS, Span};
+use netrewind_store::time::{HOUR_NS, SECOND_NS, Span};
 
-use super::coverage::SEGMENT_NS_MAX;
 use super::origin::{Origin, can_be_of};
 use super::timeline::{RecordingSession, RecordingTimeline};
 use crate::answer::error::ExtractError;
 
 /// Longest time after a lane's last logbook line at which a segment may have been opened and still belong to that lane.
 const SIGN_OF_LIFE_SLACK_NS: u64 = 2 * SECOND_NS;
+
+/// Longest duration of a segment: it ends with its hour.
+pub(super) const SEGMENT_NS_MAX: u64 = HOUR_NS;
 
 /// Origin of a segment: from the line written when it was opened, else from its lane's session.
 pub(crate) fn origin_of(timeline: &RecordingTimeline<'_>, name: &SegmentName) -> Option<Origin> {
