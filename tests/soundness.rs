@@ -1,5 +1,11 @@
 //! Damage to what is recorded: every bit of a sealed segment that changes is named, and no index is built that would hide it.
 
+mod bits;
+mod checked;
+mod every_kind;
+mod lacks;
+mod repair;
+
 use std::path::{Path, PathBuf};
 
 use crate::roundtrip::segments;

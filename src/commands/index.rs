@@ -1,11 +1,8 @@
 //! `netrewind index`: indexes that are missing, or all of them again.
 
-use std::time::Duration;
-
 use netrewind_indexer::catalog_writer::{self, HourState as Catalogued};
 use netrewind_indexer::hour_writer;
 use netrewind_indexer::index_writer::{self, IndexState};
-use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
@@ -17,11 +14,7 @@ use crate::sharing::SharingArguments;
 use crate::signals;
 use crate::soundness;
 use crate::terminal::{self, StatusLine};
-use crate::writable_store::WritableStore;
-
-/// Tries to index an hour whose files have only just been written, and the wait between two: file systems round times.
-const HOUR_TRIES: u32 = 4;
-const HOUR_WAIT: Duration = Duration::from_millis(120);
+use crate::writable_store::{WritableStore, write_hour};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -114,20 +107,13 @@ fn write_hours(
     line: &mut StatusLine,
 ) -> Result<(), Failure> {
     let (store, stop) = (&writing.store, signals::stop_flag()?);
-    let clock = SystemClock::new();
     let mut written = 0;
     for (hour, segments) in &catalog_writer::hours(store)? {
         if hour_writer::is_current(store, *hour, segments)? && !arguments.rebuild {
             continue;
         }
         line.show(&format!("hour {hour}"));
-        for _ in 0..HOUR_TRIES {
-            let built = hour_writer::write(store, *hour, segments, clock.now().wall, None, &stop)?;
-            if built.is_none_or(|built| !built.is_too_early) {
-                break;
-            }
-            clock.sleep(HOUR_WAIT);
-        }
+        write_hour(store, *hour, segments, &stop)?;
         written += 1;
     }
     line.clear();
@@ -192,6 +178,9 @@ fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<
         {
             Ok(manifest) => {
                 written += 1;
+                let bytes = CatalogFolder::of(store).hour_disk_bytes(hour)?;
+                let event = Event::Catalogued { hour, records: manifest.records, bytes };
+                locked(&writing.logbook).append(now, event)?;
                 terminal::say(format_args!("hour {hour}: {} conversations", manifest.records));
                 manifest
                     .lacks
@@ -204,6 +193,7 @@ fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<
             }
         }
     }
+    locked(&writing.logbook).sync()?;
     terminal::say(format_args!("{written} of {} hours of the catalog written", hours.len()));
     Ok(outcome)
 }

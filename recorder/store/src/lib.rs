@@ -14,6 +14,7 @@ mod locked;
 pub mod logbook;
 mod medium;
 pub mod room;
+pub mod seal;
 mod seed;
 mod segment;
 pub mod sink;
