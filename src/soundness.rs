@@ -12,4 +12,4 @@ pub use derived::{check_catalog, check_hours};
 pub use logbook::{Logged, LoggedCounts};
 pub use repair::repair;
 pub use report::FaultReport;
-pub use segments::{Vouching, alterations, marked_late, vouching};
+pub use segments::{Vouching, marked_late, vouching};

@@ -29,6 +29,8 @@ pub fn check_audit(store: &Store, report: &mut FaultReport) -> Result<(), Failur
         };
         is_begun = true;
         let is_written = number == 0 && !matches!(file.try_lock(LockKind::Shared), Ok(true));
+        // A service that starts now must not find it locked.
+        let _ = file.unlock();
         let bytes = match file.read_all() {
             Ok(bytes) => bytes,
             Err(error) => {

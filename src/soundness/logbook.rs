@@ -182,8 +182,10 @@ impl Days<'_> {
         let path = self.store.logbook_end_path();
         match end {
             Ok(Some(end)) => {
-                let lines = promised.entry(end.date()).or_default();
-                *lines = end.lines.max(*lines);
+                for day in end.days() {
+                    let lines = promised.entry(day.date()).or_default();
+                    *lines = day.lines.max(*lines);
+                }
             }
             Ok(None) if !is_written && self.days.values().any(|day| day.last > 0) => {
                 let reason = "it is missing: lines at the end of the logbook can be missing unnoticed; the next recording writes it again";

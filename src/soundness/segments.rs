@@ -73,15 +73,6 @@ pub fn marked_late(index: &[u8]) -> Vec<u8> {
     late
 }
 
-/// Differences of a segment from its index's record of it, one line each; none if it is unchanged, or if there is no usable
-/// index: that is another fault.
-pub fn alterations(store: &Store, name: &SegmentName) -> anyhow::Result<Vec<String>> {
-    Ok(match vouching(store, name)? {
-        Vouching::Altered(lines) => lines,
-        Vouching::Sound | Vouching::Late | Vouching::Nothing(_) => Vec::new(),
-    })
-}
-
 fn differences<B: AsRef<[u8]>>(index: &Index<B>, comparison: &Comparison, length: u64) -> Vec<String> {
     let mut lines = Vec::new();
     let granules = comparison

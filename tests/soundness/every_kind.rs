@@ -29,7 +29,10 @@ pub struct EveryKind {
 fn packets(hour: u32) -> Vec<Packet> {
     let one = |number: u32| {
         let conversation = number / PACKETS;
-        let ends = [([10, 0, (conversation % 7) as u8, 1], 1000 + conversation as u16), ([10, 9, 9, 9], 443)];
+        let ends = [
+            ([10, hour as u8, (conversation % 7) as u8, 1], 1000 + conversation as u16),
+            ([10, 9, 9, 9], 443),
+        ];
         let at = BEGIN + hour * HOUR + 60 + conversation * STEP + number % PACKETS;
         tcp((at, number), ends, (number, 0), 0x18, &[number as u8; 200])
     };

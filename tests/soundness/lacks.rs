@@ -52,7 +52,7 @@ fn a_missing_emptied_or_shortened_file_is_named() {
 fn two_files_in_each_others_place_are_named() {
     let every = EveryKind::new();
     let ends =
-        ["-0.pcap", ".idx", ".hour", ".jsonl", "/rollup", "/seam", "/manifest.json", ".store", ".fast"];
+        ["-0.pcap", "Z-0.idx", ".hour", ".jsonl", "/rollup", "/seam", "/manifest.json", ".store", ".fast"];
     for end in ends {
         let files = every.files_with(|file| file.ends_with(end) && !file.starts_with("audit"));
         let [one, other] = [&files[0], &files[1]];

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::every_kind::{EveryKind, said};
-use crate::support::{files_below, seed};
+use crate::support::{files_below, logbook_days, seed};
 
 /// Evidence: what is never written.
 fn evidence(store: &Path) -> Vec<(String, Vec<u8>)> {
@@ -19,9 +19,7 @@ fn evidence(store: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 fn logbook(store: &Path) -> String {
-    let mut files = files_below(&store.join("logbook"));
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort_unstable();
+    let files = logbook_days(store);
     files.iter().map(|file| std::fs::read_to_string(file).expect("lines")).collect()
 }
 

@@ -95,9 +95,7 @@ impl Troubles {
         match self.parts.contains_key(before) {
             true => self.has_at_least(before, lines),
             // Days expire from the first on.
-            false if self.parts.keys().any(|date| date.as_str() < before) => {
-                self.days.push(missing_day(before))
-            }
+            false if self.has_earlier(before) => self.days.push(missing_day(before)),
             false => {}
         }
     }
@@ -105,11 +103,18 @@ impl Troubles {
     /// The whole logbook ends there, or behind.
     pub(super) fn reaches(&mut self, store: &Store, end: Result<Option<LogbookEnd>, StoreError>) {
         match end {
-            Ok(Some(end)) if self.parts.contains_key(&end.date()) => {
-                self.has_at_least(&end.date(), end.lines);
+            Ok(end) => {
+                for day in end.unwrap_or_default().days() {
+                    match self.parts.contains_key(&day.date()) {
+                        true => self.has_at_least(&day.date(), day.lines),
+                        // Days expire from the first on.
+                        false if self.is_asked(&day.date()) && self.has_earlier(&day.date()) => {
+                            self.days.push(missing_day(&day.date()));
+                        }
+                        false => {}
+                    }
+                }
             }
-            Ok(Some(end)) if self.is_asked(&end.date()) => self.days.push(missing_day(&end.date())),
-            Ok(_) => {}
             Err(error) => {
                 let (part, reason) = part_and_reason(store, &error);
                 let reason =
@@ -127,6 +132,10 @@ impl Troubles {
         let days: BTreeSet<u64> = segments.filter(own).map(day).collect();
         let dates = days.into_iter().map(|day| Timestamp(day * DAY_NS).date());
         dates.filter(|date| !self.parts.contains_key(date)).map(|date| missing_day(&date)).collect()
+    }
+
+    fn has_earlier(&self, date: &str) -> bool {
+        self.parts.keys().any(|earlier| earlier.as_str() < date)
     }
 
     fn is_asked(&self, date: &str) -> bool {

@@ -14,7 +14,7 @@ use crate::{LinkType, SegmentName, Timestamp};
 
 pub use append::Logbook;
 pub use check::{CheckedDay, Fault, check_day};
-pub use end::{BYTES as LOGBOOK_END_BYTES, LogbookEnd};
+pub use end::{BYTES as LOGBOOK_END_BYTES, DayEnd, LogbookEnd};
 pub use pace::{LaneLoad, RingFill, TOLD_WITHIN_NS, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
 pub use reading::{
     DayExcerpt, DayPosition, LogbookLine, QuietSecond, RawLine, read, read_day, read_day_from,

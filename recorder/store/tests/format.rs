@@ -2,7 +2,7 @@
 
 use netrewind_store::catalog::Hour;
 use netrewind_store::layout::{self, CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
-use netrewind_store::logbook::{CheckedDay, LOGBOOK_END_BYTES, LogbookEnd, LogbookEntry, check_day};
+use netrewind_store::logbook::{CheckedDay, DayEnd, LOGBOOK_END_BYTES, LogbookEnd, LogbookEntry, check_day};
 use netrewind_store::{
     Account, Drops, Event, LaneLoad, LinkType, Logbook, LostPackets, Mark, RingFill, SegmentName, Store,
     Timestamp, WriteTimes,
@@ -80,9 +80,10 @@ fn the_mark_is_as_documented() {
 #[test]
 fn the_end_of_the_logbook_is_as_documented() {
     let rows = table("### The end of the logbook", "| Field | At | Value |");
-    let end = LogbookEnd { day: 11, lines: 12 };
+    let end = LogbookEnd { last: DayEnd { day: 11, lines: 12 }, other: DayEnd { day: 9, lines: 10 } };
     let bytes = end.to_bytes();
-    for (name, value) in [("day", 11), ("lines", 12), ("reserved", 0)] {
+    for (name, value) in [("day", 11), ("lines", 12), ("other day", 9), ("other lines", 10), ("reserved", 0)]
+    {
         assert_eq!(number(&bytes[range(&row(&rows, name)[1])]), value, "{name}");
     }
     let magic = row(&rows, "magic");

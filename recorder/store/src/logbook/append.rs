@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::reading::{LINE_BYTES_MAX, follows};
-use super::{Event, LogbookEnd, LogbookEntry};
+use super::{DayEnd, Event, LogbookEntry};
 use crate::files::{Files, OpenMode, StoreFile};
 use crate::seal::{last_number, sealed};
 use crate::{Store, StoreError, Timestamp};
@@ -99,7 +99,7 @@ impl Logbook {
         }
         day.is_durable = true;
         // Without it, answers are the same as long as nothing is damaged.
-        let _ = last.map(|last| self.store.write_logbook_end(&LogbookEnd::of(day.at, last)));
+        let _ = last.map(|last| self.store.write_logbook_end(DayEnd::of(day.at, last)));
         Ok(())
     }
 }
@@ -116,8 +116,9 @@ impl Drop for Logbook {
 impl OpenDay {
     fn new(store: &Store, at: Timestamp, file: Box<dyn StoreFile>, floor: u64) -> Self {
         let date = at.date();
-        let promised = store.logbook_end().ok().flatten().filter(|end| end.date() == date);
-        let floor = promised.map_or(floor, |end| end.lines.max(floor));
+        let end = store.logbook_end().ok().flatten().unwrap_or_default();
+        let promised = end.days().find(|day| day.date() == date);
+        let floor = promised.map_or(floor, |day| day.lines.max(floor));
         let before = before(store, &date);
         Self { date, at, file, bytes: 0, last: floor, floor, is_cut: false, before, is_durable: true }
     }
@@ -208,7 +209,7 @@ fn open_to_append(files: &dyn Files, path: &Path) -> io::Result<Box<dyn StoreFil
 mod tests {
     use std::io::Write;
 
-    use super::super::{CheckedDay, check_day};
+    use super::super::{CheckedDay, LogbookEnd, check_day};
     use super::*;
     use crate::time::DAY_NS;
 
@@ -232,7 +233,11 @@ mod tests {
         writers[0].sync().unwrap();
         let (day, faults) = checked(&store, &AT.date());
         assert_eq!((day.last, day.sound, day.unsealed, day.follows, faults), (10, 10, 0, None, vec![]));
-        assert_eq!(store.logbook_end().unwrap(), Some(LogbookEnd::of(AT, 10)), "the other's lines as well");
+        assert_eq!(
+            store.logbook_end().unwrap(),
+            Some(LogbookEnd::default().with(DayEnd::of(AT, 10))),
+            "the other's lines as well"
+        );
         // Who comes later finds the number, also behind a line that a crash has cut short.
         let path = store.logbook_path(&AT.date());
         let mut file = std::fs::File::options().append(true).open(&path).unwrap();
@@ -251,11 +256,9 @@ mod tests {
         let (day, faults) = checked(&store, &tomorrow.date());
         assert_eq!((day.last, day.follows, faults), (2, Some((AT.date(), 11)), vec![]));
         assert_eq!(checked(&store, &AT.date()).0.last, 12);
-        assert_eq!(
-            store.logbook_end().unwrap(),
-            Some(LogbookEnd::of(tomorrow, 2)),
-            "synced when it is dropped"
-        );
+        let end = store.logbook_end().unwrap().unwrap_or_default();
+        let days = [DayEnd::of(tomorrow, 2), DayEnd::of(AT, 12)];
+        assert_eq!(end.days().collect::<Vec<_>>(), days, "synced when it is dropped");
     }
 
     #[test]

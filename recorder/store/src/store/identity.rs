@@ -40,8 +40,10 @@ pub(super) fn read(files: &dyn Files, root: &Path) -> Result<StoreIdentity, Stor
         String::from_utf8(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text"));
     let text = at(&path, text)?;
     let damaged = |reason: String| StoreError::Identity { path: path.clone(), reason };
-    let identity: StoreIdentity =
-        toml::from_str(&text).map_err(|error| damaged(crate::toml_fault(&text, &error)))?;
+    let identity: StoreIdentity = toml::from_str(&text).map_err(|error| {
+        let fault = crate::toml_fault(&text, &error);
+        damaged(format!("{fault}: restore the file from a copy"))
+    })?;
     let is_vouched_for = match checked(&text) {
         Some(is_sound) => is_sound,
         // Another version may write what it likes.

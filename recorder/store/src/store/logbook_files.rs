@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{LOGBOOK, Store, at, folder_in_its_place, names_in, unless_missing};
 use crate::StoreError;
 use crate::files::OpenMode;
-use crate::logbook::{LOGBOOK_END_BYTES, LogbookEnd};
+use crate::logbook::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
 
 const LOGBOOK_EXTENSION: &str = ".jsonl";
 /// How far the logbook reaches.
@@ -80,11 +80,14 @@ impl Store {
         at(&path, Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is wrong")))
     }
 
-    /// Publishes how far the logbook reaches: over the last such promise, in place.
-    pub(crate) fn write_logbook_end(&self, end: &LogbookEnd) -> Result<(), StoreError> {
+    /// Publishes how far a day of the logbook reaches: over the last such promise, in place.
+    pub(crate) fn write_logbook_end(&self, written: DayEnd) -> Result<(), StoreError> {
         // Nothing is made where the store was.
         self.is_in_place()?;
-        let (path, bytes) = (self.logbook_end_path(), end.to_bytes());
+        let path = self.logbook_end_path();
+        // A damaged one has been named for as long as it stood there.
+        let before = self.logbook_end().ok().flatten().unwrap_or_default();
+        let bytes = before.with(written).to_bytes();
         if let Some(file) = at(&path, unless_missing(self.files.open(&path, OpenMode::Update)))? {
             at(&path, file.write_all_at(&bytes, 0))?;
             return match at(&path, file.status())?.bytes {
