@@ -52,7 +52,7 @@ pub fn unnumber_logbook(store: &Path, is_kept: impl Fn(&str) -> bool) {
         let lines: String = text.lines().filter(|line| is_kept(line)).map(bare).collect();
         std::fs::write(&day, lines).expect("written");
     }
-    std::fs::remove_file(store.join("logbook").join("end")).expect("removed");
+    std::fs::remove_file(store.join("logbook").join(".end")).expect("removed");
 }
 
 /// Imports files into a store, which may report damage in them.

@@ -9,9 +9,9 @@ use crate::files::OpenMode;
 use crate::logbook::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
 
 const LOGBOOK_EXTENSION: &str = ".jsonl";
-/// How far the logbook reaches.
-const END: &str = "end";
-const END_UNFINISHED: &str = "end.new";
+/// How far the logbook reaches. The name comes before those of days: a copy in that order, while lines are added, has no day that is shorter.
+const END: &str = ".end";
+const END_UNFINISHED: &str = ".end.new";
 
 /// Reads of the logbook's end that is being rewritten before it counts as damaged.
 const END_READS_MAX: usize = 16;
