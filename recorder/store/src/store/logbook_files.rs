@@ -9,7 +9,8 @@ use crate::files::OpenMode;
 use crate::logbook::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
 
 const LOGBOOK_EXTENSION: &str = ".jsonl";
-/// How far the logbook reaches. The name comes before those of days: a copy in that order, while lines are added, has no day that is shorter.
+/// How far the logbook reaches. The name comes before those of days: in a copy made in that order, while lines are added, no day
+/// is shorter.
 const END: &str = ".end";
 const END_UNFINISHED: &str = ".end.new";
 
