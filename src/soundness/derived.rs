@@ -1,4 +1,4 @@
-//! What is derived from segments: the indexes of hours, and the hours of the catalog.
+//! Parts derived from segments: the indexes of hours, and the hours of the catalog.
 
 use std::collections::BTreeMap;
 

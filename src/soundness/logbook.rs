@@ -20,7 +20,7 @@ pub struct LoggedCounts {
     pub bytes: u64,
 }
 
-/// What the logbook says of segments and hours.
+/// Segments and hours according to the logbook.
 #[derive(Debug, Default)]
 pub struct Logged {
     /// Segments that were sealed.

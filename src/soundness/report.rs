@@ -11,9 +11,9 @@ use crate::terminal::{self, StatusLine};
 pub struct Tally {
     /// The parts, in words: `segments with 9 packets`.
     pub what: String,
-    /// How many are good.
+    /// Number of good ones.
     pub sound: u64,
-    /// How many there are.
+    /// Number of all.
     pub all: u64,
 }
 
@@ -21,7 +21,7 @@ pub struct Tally {
 pub struct FaultReport {
     /// Progress.
     pub line: StatusLine,
-    /// How many faults.
+    /// Number of faults.
     pub faults: usize,
     tallies: Vec<Tally>,
     /// Parts that have been named already.
@@ -73,7 +73,7 @@ impl FaultReport {
         self.tallies.push(Tally { what: what.into(), sound, all });
     }
 
-    /// What is good, in words.
+    /// Description of the good parts.
     pub fn sound(&self) -> String {
         let words = self.tallies.iter().map(|Tally { what, sound, all }| match sound == all {
             true => format!("{all} {what}"),

@@ -17,7 +17,7 @@ const REMEDY: &str = "restore the segment from a copy, if there is one; do not r
 /// Remedy for an index without which nothing vouches for its segment.
 const INDEX_REMEDY: &str = "restore it from a copy, or build it with netrewind verify --repair";
 
-/// What its index says of the bytes of a sealed segment.
+/// Statement of its index about the bytes of a sealed segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vouching {
     /// They are as they were recorded.

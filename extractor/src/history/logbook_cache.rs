@@ -47,7 +47,7 @@ pub(crate) enum DayLine {
 }
 
 impl DayLine {
-    /// What a line says, and its place among the others.
+    /// Gives a line's content, and its place among the others.
     fn each_of(line: &RawLine<'_>, mut take: impl FnMut(Self)) {
         if line.missing() > 0 {
             take(Self::Missing(line.missing()));

@@ -61,7 +61,7 @@ pub(super) struct Recent {
 
 #[derive(Debug, Default)]
 struct LastDay {
-    /// How far each day's file was read.
+    /// Position up to which each day's file was read.
     read: BTreeMap<String, DayPosition>,
     minutes: BTreeMap<u64, Minute>,
     /// End of each second, with its packets and their bytes.

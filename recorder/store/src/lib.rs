@@ -12,6 +12,7 @@ pub mod files;
 mod link_type;
 mod locked;
 pub mod logbook;
+mod logbook_end;
 mod medium;
 pub mod room;
 pub mod seal;

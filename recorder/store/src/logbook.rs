@@ -2,7 +2,6 @@
 
 mod append;
 mod check;
-mod end;
 mod pace;
 mod reading;
 
@@ -12,9 +11,9 @@ use crate::catalog::Hour;
 use crate::time::SECOND_NS;
 use crate::{LinkType, SegmentName, Timestamp};
 
+pub use crate::logbook_end::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
 pub use append::Logbook;
 pub use check::{CheckedDay, Fault, check_day};
-pub use end::{BYTES as LOGBOOK_END_BYTES, DayEnd, LogbookEnd};
 pub use pace::{LaneLoad, RingFill, TOLD_WITHIN_NS, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
 pub use reading::{
     DayExcerpt, DayPosition, LogbookLine, QuietSecond, RawLine, read, read_day, read_day_from,

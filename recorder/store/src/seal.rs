@@ -54,14 +54,14 @@ pub fn unsealed(text: &str) -> (&str, Seal) {
     (body, if sum_of(sum) == Some(xxh3_64(covered.as_bytes())) { Seal::Sound(line) } else { Seal::Wrong })
 }
 
-/// What a checksum covers, and the checksum.
+/// Divides a text into the part that a checksum covers, and the checksum.
 fn divided(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_suffix(END)?;
     let (rest, sum) = rest.split_at_checked(rest.len().checked_sub(SUM_DIGITS)?)?;
     Some((rest.strip_suffix(SUM)?, sum))
 }
 
-/// What a line says, and its number.
+/// Content of a line, and its number.
 fn numbered(covered: &str) -> Option<(&str, u64)> {
     let head = covered.trim_end_matches(|digit: char| digit.is_ascii_digit());
     Some((head.strip_suffix(LINE)?, covered.get(head.len()..)?.parse().ok()?))

@@ -91,7 +91,7 @@ pub struct QuietSecond {
 #[derive(Clone, Copy, Debug)]
 pub struct RawLine<'a> {
     text: &'a str,
-    /// What it says, without the last brace, and without number and checksum.
+    /// Its content, without the last brace, and without number and checksum.
     body: &'a str,
     seal: Seal,
     place: LinePlace,

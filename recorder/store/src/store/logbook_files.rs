@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use super::{LOGBOOK, Store, at, folder_in_its_place, names_in, unless_missing};
 use crate::StoreError;
 use crate::files::OpenMode;
-use crate::logbook::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
+use crate::logbook_end::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
 
 const LOGBOOK_EXTENSION: &str = ".jsonl";
-/// How far the logbook reaches. The name comes before those of days: in a copy made in that order, while lines are added, no day
+/// File that says how far the logbook reaches. The name comes before those of days: in a copy made in that order, while lines are added, no day
 /// is shorter.
 const END: &str = ".end";
 const END_UNFINISHED: &str = ".end.new";
@@ -65,7 +65,7 @@ impl Store {
         self.root.join(LOGBOOK).join(END)
     }
 
-    /// How far the logbook reaches at least; `None` in a store that only earlier versions have written to. A damaged file is an
+    /// Lines that the logbook has at least; `None` in a store that only earlier versions have written to. A damaged file is an
     /// error.
     pub fn logbook_end(&self) -> Result<Option<LogbookEnd>, StoreError> {
         let path = self.logbook_end_path();

@@ -9,9 +9,9 @@ use crate::Timestamp;
 use crate::time::DAY_NS;
 
 /// Bytes of the file.
-pub const BYTES: usize = 64;
+pub const LOGBOOK_END_BYTES: usize = 64;
 /// First bytes of the file; the digit is its version.
-pub const MAGIC: [u8; 8] = *b"NRWLOGB1";
+const MAGIC: [u8; 8] = *b"NRWLOGB1";
 const FIELD_MAGIC: Range<usize> = 0..8;
 const FIELD_DAY: Range<usize> = 8..16;
 const FIELD_LINES: Range<usize> = 16..24;
@@ -71,8 +71,8 @@ impl LogbookEnd {
     }
 
     /// The bytes to publish. They are written by one call, over the previous ones.
-    pub fn to_bytes(&self) -> [u8; BYTES] {
-        let mut bytes = [0; BYTES];
+    pub fn to_bytes(&self) -> [u8; LOGBOOK_END_BYTES] {
+        let mut bytes = [0; LOGBOOK_END_BYTES];
         bytes[FIELD_MAGIC].copy_from_slice(&MAGIC);
         bytes[FIELD_DAY].copy_from_slice(&self.last.day.to_le_bytes());
         bytes[FIELD_LINES].copy_from_slice(&self.last.lines.to_le_bytes());
@@ -85,7 +85,7 @@ impl LogbookEnd {
 
     /// Reads them; `None` where they are not valid, for instance because a write was under way: read again.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; BYTES] = bytes.try_into().ok()?;
+        let bytes: &[u8; LOGBOOK_END_BYTES] = bytes.try_into().ok()?;
         let number = |field: Range<usize>| {
             let mut word = [0; 8];
             word.copy_from_slice(&bytes[field]);
@@ -112,7 +112,7 @@ mod tests {
             (end.last.date(), LogbookEnd::from_bytes(&end.to_bytes())),
             ("2026-11-22".into(), Some(end))
         );
-        for bit in 0..BYTES * 8 {
+        for bit in 0..LOGBOOK_END_BYTES * 8 {
             let mut bytes = end.to_bytes();
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(LogbookEnd::from_bytes(&bytes), None, "bit {bit}");
