@@ -16,20 +16,18 @@ mod logbook_files;
 mod sharing;
 mod watcher;
 
+use crate::error::at;
 use crate::files::{FileIdentity, Files, OpenMode, StoreFile, SystemFiles, unless_missing};
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout, locked};
 
 pub use held::FileLocation;
 pub use hour_files::{DayFiles, HourFiles, SegmentStamps};
 pub use hours::{CatalogFolder, ListedHour};
-pub use identity::StoreIdentity;
+pub use identity::{FORMAT_VERSION, StoreIdentity};
 pub use listing::{ListedSegment, StoreListing, Unlisted};
 pub use lock::{StoreLock, StoreWriter};
 pub use sharing::{Readers, share};
 pub use watcher::Watcher;
-
-/// The version of the store's format that this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
 
 const LOCK: &str = "lock";
 const SEGMENTS: &str = "segments";
@@ -80,10 +78,6 @@ pub struct Store {
     identity_fault: Option<String>,
     /// Held while a line is added to the logbook: its number is that of the line before it, and one.
     logbook_turn: Arc<Mutex<()>>,
-}
-
-fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
-    result.map_err(|source| StoreError::Io { path: path.to_owned(), source })
 }
 
 /// The length of a file; a folder or device in its place is an error.

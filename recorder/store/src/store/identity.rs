@@ -6,9 +6,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{FORMAT_VERSION, at, unless_missing};
-use crate::files::Files;
+use crate::error::at;
+use crate::files::{Files, unless_missing};
 use crate::{StoreError, Timestamp};
+
+/// The version of the store's format that this crate reads and writes.
+pub const FORMAT_VERSION: u32 = 1;
 
 pub(super) const IDENTITY: &str = "store.toml";
 
