@@ -1,14 +1,41 @@
 //! A store opened for writing: created if necessary, locked, recovered.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use netrewind_indexer::{IndexerError, hour_writer};
+use netrewind_store::catalog::Hour;
+use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::store::ListedSegment;
 use netrewind_store::{Logbook, SegmentName, Store, StoreLock, random_seed};
 
 use crate::clock;
 use crate::outcome::Failure;
 use crate::sharing::SharingArguments;
+
+/// Tries to index an hour whose files have only just been written, and the wait between two: file systems round times.
+const HOUR_TRIES: u32 = 4;
+const HOUR_WAIT: Duration = Duration::from_millis(120);
+
+/// Writes the index of an hour.
+pub fn write_hour(
+    store: &Store,
+    hour: Hour,
+    segments: &[ListedSegment],
+    stop: &AtomicBool,
+) -> Result<(), IndexerError> {
+    let clock = SystemClock::new();
+    for _ in 0..HOUR_TRIES {
+        let built = hour_writer::write(store, hour, segments, clock.now().wall, None, stop)?;
+        if built.is_none_or(|built| !built.is_too_early) {
+            break;
+        }
+        clock.sleep(HOUR_WAIT);
+    }
+    Ok(())
+}
 
 /// A store that this process alone writes to.
 pub struct WritableStore {

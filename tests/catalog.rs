@@ -147,6 +147,8 @@ fn recorded(folder: &Path, packets: &[Packet]) -> PathBuf {
     // It knows the segments by their old names.
     std::fs::remove_dir_all(store.join("logbook")).expect("removed");
     std::fs::create_dir(store.join("logbook")).expect("a folder");
+    let note = r#"{"event":"note","lane":0,"text":"","at":"2026-11-22T00:00:00.000000000Z"}"#;
+    std::fs::write(store.join("logbook/2026-11-22.jsonl"), format!("{note}\n")).expect("written");
     store
 }
 
@@ -630,7 +632,7 @@ fn a_recording_writes_the_hours_that_are_over_and_removes_the_oldest() {
     let mut stdin = recorder.stdin.take().expect("a pipe");
     stdin.write_all(&write_pcap(ETHERNET, &packets(&mut rng, 1)[..1])).expect("written");
     let logbook = || {
-        let files = crate::support::files_below(&store.join("logbook"));
+        let files = crate::support::logbook_days(&store);
         files.iter().map(|file| std::fs::read_to_string(file).expect("text")).collect::<String>()
     };
     let begun = Instant::now();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::link::{Link, wait_until};
 use crate::support::packets::{Packet, read_pcap, tcp, write_pcap};
 use crate::support::service::Service;
-use crate::support::{may_make_namespaces, netrewind, run};
+use crate::support::{may_make_namespaces, netrewind, run, unnumber_logbook};
 
 const START: u32 = 1_700_000_000;
 
@@ -170,12 +170,7 @@ fn where_the_logbook_is_silent_an_answer_says_what_it_could_not_decide() {
     let scene = Scene::new();
     let file = scene.write("two.pcapng", &pcapng(&["lan0", "wan0"], &packets(5000, 10)));
     scene.import(&[&file]);
-    for day in std::fs::read_dir(scene.path("store/logbook")).expect("a folder") {
-        let day = day.expect("a file").path();
-        let lines = std::fs::read_to_string(&day).expect("lines");
-        let kept: Vec<_> = lines.lines().filter(|line| !line.contains("\"wan0\"")).collect();
-        std::fs::write(&day, kept.join("\n") + "\n").expect("written");
-    }
+    unnumber_logbook(Path::new(&scene.path("store")), |line| !line.contains("\"wan0\""));
     let (count, status, said) = scene.count(&["--interface", "lan0"]);
     assert_eq!((count, status), (Some(5), Some(1)), "{said}");
     assert!(said.contains("does not say which interface"), "{said}");

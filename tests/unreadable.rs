@@ -144,10 +144,12 @@ fn spoil(part: &Path, fault: Fault) {
 }
 
 /// Who is to be told, of each part and fault.
-const CASES: [(&str, &[Fault], &[&str]); 10] = [
+const CASES: [(&str, &[Fault], &[&str]); 12] = [
     ("store.toml", &[NoPermission, FolderInPlace, Garbage, Emptied], &ALL),
     ("logbook", &[NoPermission, FileInPlace], &ALL),
-    ("logbook/*", &[NoPermission, FolderInPlace, Garbage], &ALL),
+    ("logbook/*.jsonl", &[NoPermission, FolderInPlace, Garbage], &ALL),
+    ("logbook/*.jsonl", &[Emptied], &["extract", "flows", "verify"]),
+    ("logbook/.end", &[NoPermission, FolderInPlace, Garbage, Emptied], &["verify"]),
     ("segments", &[NoPermission, FileInPlace], &ALL),
     ("segments/*", &[NoPermission, FileInPlace], &ALL),
     ("segments/*/*.pcap", &[NoPermission, FolderInPlace, Garbage, Emptied], &ALL),

@@ -139,6 +139,10 @@ pub struct Query {
     pub limits: AnswerLimits,
     /// True if indexes may be used to skip work. They never change an answer, only the time it takes.
     pub use_index: bool,
+    /// Compare the bytes that are read with the checksums that were taken while recording. Segments whose index alone gives a count
+    /// are read all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub check: bool,
     /// Remark about the query itself, added to the answer's notes.
     #[serde(skip)]
     pub note: Option<String>,
@@ -162,6 +166,7 @@ impl Default for Query {
             search: None,
             limits: AnswerLimits::default(),
             use_index: true,
+            check: false,
             note: None,
         }
     }

@@ -1,6 +1,7 @@
 //! Reading: the queue of planned runs, threads that read ahead, the exact judgement of each packet, and the merge by time.
 
 mod cached;
+pub(crate) mod check;
 pub(crate) mod matches;
 pub(crate) mod merge;
 pub(crate) mod place;

@@ -36,6 +36,7 @@ fn manifest() -> Manifest {
         link_types: vec![1],
         lacks: Vec::new(),
         is_divided: false,
+        files: std::collections::BTreeMap::new(),
     }
 }
 

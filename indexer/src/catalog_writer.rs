@@ -184,6 +184,21 @@ fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), Indexer
 
 /// Reads an hour from end to end; the error describes the fault.
 pub fn check(store: &Store, hour: Hour) -> Result<(), IndexerError> {
+    check_records(store, hour)?;
+    expect(is_boundary_sound(store, hour)?, || {
+        "its boundary with the previous hour is damaged, and is not used: run netrewind index --catalog --rebuild"
+            .to_owned()
+    })
+}
+
+/// Checks the boundary of an hour with the one before, if there is one.
+pub fn is_boundary_sound(store: &Store, hour: Hour) -> Result<bool, IndexerError> {
+    let Some((before, after)) = with_the_one_before(store, hour)? else { return Ok(true) };
+    boundary_adds_up(&TantivyCatalog, store, &before, &after).map_err(unsound)
+}
+
+/// Reads the records of an hour, and their totals.
+pub fn check_records(store: &Store, hour: Hour) -> Result<(), IndexerError> {
     // One that has expired since is no fault.
     let Some(manifest) = CatalogFolder::of(store).manifest(hour)? else { return Ok(()) };
     expect(manifest.lacks.is_empty(), || format!("it lacks {}", manifest.lacks.join(", ")))?;
@@ -200,14 +215,7 @@ pub fn check(store: &Store, hour: Hour) -> Result<(), IndexerError> {
     expect(rollup_adds_up(store, &manifest), || {
         "its rollup does not match its records, and is not used: run netrewind index --catalog --rebuild"
             .to_owned()
-    })?;
-    if let Some((before, after)) = with_the_one_before(store, hour)? {
-        let adds_up = boundary_adds_up(&TantivyCatalog, store, &before, &after).map_err(unsound)?;
-        expect(adds_up, || {
-            "its boundary with the previous hour is damaged, and is not used: run netrewind index --catalog --rebuild".to_owned()
-        })?;
-    }
-    Ok(())
+    })
 }
 
 /// Writes the catalog behind a recording, at the lowest priority.

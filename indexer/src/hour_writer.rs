@@ -150,6 +150,9 @@ pub fn check(
         Err(netrewind_index::IndexError::Version { found, .. }) => {
             return unsound(&format!("has format version {found}"));
         }
+        Err(netrewind_index::IndexError::Damaged { part }) => {
+            return unsound(&format!("is damaged at its {part}"));
+        }
         Err(_) => return unsound("is damaged"),
         Ok(index) if index.hour() != hour => return unsound("is of another hour"),
         Ok(_) => {}

@@ -185,6 +185,7 @@ impl HourSource for Emptied {
             link_types: vec![1],
             lacks: Vec::new(),
             is_divided: false,
+            files: std::collections::BTreeMap::new(),
         };
         Ok(Catalogued { manifest, rollup: None })
     }

@@ -64,6 +64,9 @@ pub struct ExtractArguments {
     /// Write the innermost packet without its tunnel; the tunnel's fragments are reassembled
     #[arg(long)]
     decapsulate: bool,
+    /// Compare what is read with the checksums taken while recording; what has changed since is named, and the answer incomplete
+    #[arg(long, conflicts_with_all = ["follow", "estimate"])]
+    check: bool,
     /// Leave out copies of a packet recorded within this time before it (5ms; at most 10s), also in another tunnel or VLAN, or
     /// with another TTL
     #[arg(long, value_name = "DURATION", value_parser = dedup_window)]
@@ -186,6 +189,7 @@ fn query_of(arguments: &ExtractArguments) -> Result<Query, Failure> {
         flow: arguments.flow,
         search: query::search(arguments.search.as_deref(), arguments.community_id.as_deref())?,
         decapsulate: arguments.decapsulate,
+        check: arguments.check,
         dedup: arguments.dedup,
         limits: AnswerLimits { packets: arguments.max_packets, bytes: arguments.max_bytes },
         ..match arguments.eve.is_some() || arguments.zeek.is_some() {

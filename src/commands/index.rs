@@ -1,11 +1,8 @@
 //! `netrewind index`: indexes that are missing, or all of them again.
 
-use std::time::Duration;
-
 use netrewind_indexer::catalog_writer::{self, HourState as Catalogued};
 use netrewind_indexer::hour_writer;
 use netrewind_indexer::index_writer::{self, IndexState};
-use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
@@ -15,13 +12,9 @@ use crate::extracted_hours::ExtractedHours;
 use crate::outcome::{Failure, Outcome};
 use crate::sharing::SharingArguments;
 use crate::signals;
-use crate::soundness;
+use crate::soundness::{self, Vouching};
 use crate::terminal::{self, StatusLine};
-use crate::writable_store::WritableStore;
-
-/// Tries to index an hour whose files have only just been written, and the wait between two: file systems round times.
-const HOUR_TRIES: u32 = 4;
-const HOUR_WAIT: Duration = Duration::from_millis(120);
+use crate::writable_store::{WritableStore, write_hour};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +34,8 @@ pub struct IndexArguments {
     /// Also rebuild indexes that exist and fit
     #[arg(long)]
     rebuild: bool,
-    /// Rebuild the index of a segment even if its bytes are not those that were recorded; the logbook keeps the differences
+    /// Rebuild the index of a segment even if its bytes are not those that were recorded; the logbook keeps the differences, and the
+    /// index that nothing vouches for the bytes before
     #[arg(long)]
     accept_damage: bool,
     /// Also write the hours of the catalog that are missing or out of date; with --rebuild, all hours whose segments are kept
@@ -75,10 +69,10 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
         if matches!(state, IndexState::Good) && !arguments.rebuild {
             continue;
         }
-        if !may_build(arguments, &writing, &segment.name, &mut line)? {
+        let Some(is_late) = may_build(arguments, &writing, &segment.name, &mut line)? else {
             outcome = Outcome::Incomplete;
             continue;
-        }
+        };
         if let IndexState::Bad(error) = state {
             line.clear();
             terminal::say(format_args!("segment {}: {error}", segment.name));
@@ -88,6 +82,7 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
         }
         match index_writer::build(store, &segment.name) {
             Ok(index) => {
+                let index = if is_late { soundness::marked_late(&index) } else { index };
                 store.write_index(&segment.name, &index)?;
                 built += 1;
             }
@@ -114,20 +109,13 @@ fn write_hours(
     line: &mut StatusLine,
 ) -> Result<(), Failure> {
     let (store, stop) = (&writing.store, signals::stop_flag()?);
-    let clock = SystemClock::new();
     let mut written = 0;
     for (hour, segments) in &catalog_writer::hours(store)? {
         if hour_writer::is_current(store, *hour, segments)? && !arguments.rebuild {
             continue;
         }
         line.show(&format!("hour {hour}"));
-        for _ in 0..HOUR_TRIES {
-            let built = hour_writer::write(store, *hour, segments, clock.now().wall, None, &stop)?;
-            if built.is_none_or(|built| !built.is_too_early) {
-                break;
-            }
-            clock.sleep(HOUR_WAIT);
-        }
+        write_hour(store, *hour, segments, &stop)?;
         written += 1;
     }
     line.clear();
@@ -137,17 +125,17 @@ fn write_hours(
     Ok(())
 }
 
-/// True if an index may be built: it must not replace one that proves that the segment has changed since it was recorded,
-/// because the new one would hide the damage.
+/// True if an index that is built has to say that its checksums were taken later than the recording; `None` if none may be built: it
+/// must not replace one that proves that the segment has changed since, because the new one would hide the damage.
 fn may_build(
     arguments: &IndexArguments,
     writing: &WritableStore,
     name: &SegmentName,
     line: &mut StatusLine,
-) -> Result<bool, Failure> {
-    let alterations = match soundness::alterations(&writing.store, name) {
-        Ok(alterations) if alterations.is_empty() => return Ok(true),
-        Ok(alterations) => alterations,
+) -> Result<Option<bool>, Failure> {
+    let alterations = match soundness::vouching(&writing.store, name) {
+        Ok(Vouching::Altered(alterations)) => alterations,
+        Ok(vouching) => return Ok(Some(vouching == Vouching::Late)),
         Err(error) => vec![format!("its bytes cannot be compared with its index: {error:#}")],
     };
     line.clear();
@@ -156,13 +144,13 @@ fn may_build(
     }
     if !arguments.accept_damage {
         terminal::say(format_args!("segment {name}: its index is kept; --accept-damage rebuilds it anyway"));
-        return Ok(false);
+        return Ok(None);
     }
     let reason = format!("rebuilt from a damaged segment: {}", alterations.join("; "));
     let rejected = Event::IndexRejected { segment: *name, reason };
     let mut logbook = locked(&writing.logbook);
     logbook.append(crate::clock::now(), rejected)?;
-    Ok(true)
+    Ok(Some(true))
 }
 
 /// Writes hours of the catalog.
@@ -192,6 +180,9 @@ fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<
         {
             Ok(manifest) => {
                 written += 1;
+                let bytes = CatalogFolder::of(store).hour_disk_bytes(hour)?;
+                let event = Event::Catalogued { hour, records: manifest.records, bytes };
+                locked(&writing.logbook).append(now, event)?;
                 terminal::say(format_args!("hour {hour}: {} conversations", manifest.records));
                 manifest
                     .lacks
@@ -204,6 +195,7 @@ fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<
             }
         }
     }
+    locked(&writing.logbook).sync()?;
     terminal::say(format_args!("{written} of {} hours of the catalog written", hours.len()));
     Ok(outcome)
 }

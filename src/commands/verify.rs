@@ -1,31 +1,30 @@
-//! `netrewind verify`: checks every segment, index and count.
-
-use std::collections::{HashMap, HashSet};
+//! `netrewind verify`: checks every byte of a store, and builds what is derived again.
 
 use netrewind_extractor::{Damage, Query};
-use netrewind_indexer::{catalog_writer, hour_writer, index_writer};
-use netrewind_store::catalog::Hour;
-use netrewind_store::logbook::{Fault, LogbookEntry, check_day};
-use netrewind_store::store::{
-    CatalogFolder, HourFiles, ListedSegment, OpenedSegment, StoreListing, StoreWriter, Unlisted,
-};
-use netrewind_store::{Event, RecordReader, SegmentName, SegmentState, Store, StoreError};
+use netrewind_indexer::index_writer;
+use netrewind_store::store::{ListedSegment, OpenedSegment, StoreListing, StoreWriter, Unlisted};
+use netrewind_store::{RecordReader, SegmentState, Store};
 
 use super::query;
 use super::store::StoreArgument;
 use crate::extracted_hours;
 use crate::outcome::{Failure, Outcome};
-use crate::soundness;
-use crate::terminal::{self, StatusLine};
+use crate::sharing::SharingArguments;
+use crate::soundness::{self, FaultReport, Logged, LoggedCounts, Vouching};
+use crate::terminal;
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
   netrewind verify --store /data/nr
+  netrewind verify --store /data/nr --repair    build again what is derived, and say what is still wrong
 
 Reads every segment from end to end, compares every byte with the checksums in its index, builds the index again and compares,
-and compares the counts with the logbook; reads every line of the logbook, and every hour of the catalog, and compares checksums
-and counts.
-Each fault is one line on standard output (exit status 1).";
+and compares the counts with the logbook; reads every line of the logbook and of the audit, and every file of the catalog, and
+compares checksums and numbers. Each fault is one line on standard output (exit status 1); the last line says what is good.
+
+--repair writes indexes, indexes of hours and hours of the catalog that are damaged or missing. It never writes to segments, to
+lines of the logbook or to store.toml, and makes no damage look sound: the index of a segment that nothing vouches for any more
+says so from then on, and so does every later verify.";
 
 /// Arguments of `netrewind verify`.
 #[derive(Debug, clap::Args)]
@@ -33,42 +32,33 @@ Each fault is one line on standard output (exit status 1).";
 pub struct VerifyArguments {
     #[command(flatten)]
     store: StoreArgument,
-}
-
-/// Counts of a sealed segment in the logbook.
-#[derive(Clone, Copy)]
-struct LoggedCounts {
-    records: u64,
-    bytes: u64,
+    /// Build again what is derived from segments and is damaged or missing; then verify
+    #[arg(long)]
+    repair: bool,
+    #[command(flatten)]
+    sharing: SharingArguments,
 }
 
 /// Runs the command.
 pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
-    let store = Store::open_to_read(&arguments.store.store)?;
     let mut report = FaultReport::default();
+    if arguments.repair {
+        soundness::repair(&arguments.store.store, &arguments.sharing, &mut report)?;
+    }
+    let store = Store::open_to_read(&arguments.store.store)?;
     let StoreListing { segments, unlisted } = StoreListing::of(&store);
     for Unlisted { path, reason } in unlisted {
-        report.fault(store.part(&path), &reason)?;
+        report.fault(&store.part(&path), &reason)?;
     }
-    let mut told = Logged::of(&store, &mut report)?;
-    let mut records = 0;
-    for (number, segment) in segments.iter().enumerate() {
-        let name = segment.name;
-        report.line.show(&format!("segment {} of {}: {name}", number + 1, segments.len()));
-        let mut faults = Vec::new();
-        records += check(&store, segment, told.counted.remove(&name), &mut faults).unwrap_or_else(|error| {
-            faults.push(format!("{error:#}"));
-            0
-        });
-        for fault in faults {
-            report.fault(format!("segment {name}"), &fault)?;
-        }
-    }
+    let told = Logged::of(&store, &segments, &mut report)?;
+    let records = check_segments(&store, &segments, &told, &mut report)?;
     told.tell_missing(&store, &mut report)?;
-    check_hours(&store, &segments, &mut report)?;
-    check_catalog(&store, &mut report)?;
+    soundness::check_hours(&store, &segments, &mut report)?;
+    soundness::check_catalog(&store, &mut report)?;
+    soundness::check_audit(&store, &mut report)?;
     tell_what_answers_lack(&store, &mut report)?;
     report.line.clear();
+    terminal::print(report.sound())?;
     terminal::print(format_args!(
         "{} segments, {records} packets, {} faults",
         segments.len(),
@@ -77,142 +67,43 @@ pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     Ok(if report.faults == 0 { Outcome::Done } else { Outcome::Incomplete })
 }
 
-/// Faults found so far.
-struct FaultReport {
-    line: StatusLine,
-    faults: usize,
-    /// Parts that have been named already.
-    parts: HashSet<String>,
-}
-
-impl Default for FaultReport {
-    fn default() -> Self {
-        Self { line: StatusLine::new(), faults: 0, parts: HashSet::new() }
-    }
-}
-
-impl FaultReport {
-    fn fault(&mut self, part: String, reason: &str) -> std::io::Result<()> {
-        self.line.clear();
-        self.faults += 1;
-        terminal::print(format_args!("{part}: {reason}"))?;
-        self.parts.insert(part);
-        Ok(())
-    }
-}
-
-/// Segments according to the logbook.
-#[derive(Default)]
-struct Logged {
-    counted: HashMap<SegmentName, LoggedCounts>,
-    expired: HashSet<SegmentName>,
-}
-
-impl Logged {
-    /// Reads the whole logbook, and reports its faults.
-    fn of(store: &Store, report: &mut FaultReport) -> Result<Self, Failure> {
-        let mut logged = Self::default();
-        let dates = match store.logbook_dates() {
-            Ok(dates) => dates,
-            Err(StoreError::Io { path, source }) => {
-                report.fault(store.part(&path), &source.to_string())?;
-                Vec::new()
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let is_written = matches!(StoreWriter::of(store), Ok(Some(_)));
-        for date in &dates {
-            let part = store.part(&store.logbook_path(date));
-            let is_last = Some(date) == dates.last();
-            let mut faults = Vec::new();
-            let mut take = |entry: LogbookEntry| logged.take(entry.event);
-            let checked =
-                check_day(store, date, is_written && is_last, &mut take, &mut |fault| faults.push(fault));
-            for Fault { line, reason, is_later } in faults {
-                match is_later {
-                    true => terminal::print(format_args!("{part}: line {line}: {reason}: no fault"))?,
-                    false => report.fault(part.clone(), &format!("line {line}: {reason}"))?,
-                }
-            }
-            match checked {
-                // One that has expired since is no fault.
-                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-                Err(StoreError::Io { source, .. }) => report.fault(part, &source.to_string())?,
-                other => other?,
-            }
+/// Checks all segments; returns their packets.
+fn check_segments(
+    store: &Store,
+    segments: &[ListedSegment],
+    told: &Logged,
+    report: &mut FaultReport,
+) -> Result<u64, Failure> {
+    let is_written = matches!(StoreWriter::of(store), Ok(Some(_)));
+    let (mut records, mut sound, mut sound_records, mut open) = (0, 0, 0, 0);
+    for (number, segment) in segments.iter().enumerate() {
+        let name = segment.name;
+        report.line.show(&format!("segment {} of {}: {name}", number + 1, segments.len()));
+        let mut check = SegmentCheck { store, segment, is_written, faults: Vec::new(), remarks: Vec::new() };
+        let found = check.run(told.counted.get(&name).copied()).unwrap_or_else(|error| {
+            check.faults.push(format!("{error:#}"));
+            0
+        });
+        let part = format!("segment {name}");
+        let is_sound = check.faults.is_empty();
+        for fault in &check.faults {
+            report.fault(&part, fault)?;
         }
-        Ok(logged)
-    }
-
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Seal { segment, records, bytes, .. } => {
-                self.counted.insert(segment, LoggedCounts { records, bytes });
+        for remark in &check.remarks {
+            report.remark(&part, remark)?;
+        }
+        records += found;
+        match segment.state {
+            SegmentState::Sealed => {
+                sound += u64::from(is_sound);
+                sound_records += if is_sound { found } else { 0 };
             }
-            Event::Recover { segment, records, kept_bytes, .. } => {
-                self.counted.insert(segment, LoggedCounts { records, bytes: kept_bytes });
-            }
-            Event::Expire { segment, .. } => {
-                self.expired.insert(segment);
-            }
-            _ => {}
+            SegmentState::Open => open += 1,
         }
     }
-
-    /// Reports segments that were sealed, and neither exist nor have expired.
-    fn tell_missing(&self, store: &Store, report: &mut FaultReport) -> Result<(), Failure> {
-        let is_missing = |(name, counted): &(&SegmentName, &LoggedCounts)| {
-            counted.records > 0
-                && !self.expired.contains(name)
-                && matches!(store.open_segment(name), Ok(None))
-        };
-        let mut missing: Vec<_> = self.counted.iter().filter(is_missing).collect();
-        missing.sort_unstable_by_key(|(name, _)| **name);
-        for (name, LoggedCounts { records, .. }) in missing {
-            let reason = format!(
-                "it is missing: the logbook says that it was sealed with {records} packets, and not that it expired"
-            );
-            report.fault(format!("segment {name}"), &reason)?;
-        }
-        Ok(())
-    }
-}
-
-/// Checks the indexes of hours.
-fn check_hours(store: &Store, segments: &[ListedSegment], report: &mut FaultReport) -> Result<(), Failure> {
-    let hours = match HourFiles::of(store).hours() {
-        Ok(hours) => hours,
-        // Listing the segments has told of it.
-        Err(_) => return Ok(()),
-    };
-    for hour in hours {
-        report.line.show(&format!("index of hour {hour}"));
-        let of_hour: Vec<ListedSegment> =
-            segments.iter().filter(|segment| Hour::of(segment.name.opened) == hour).copied().collect();
-        if let Err(fault) = hour_writer::check(store, hour, &of_hour, crate::clock::now()) {
-            report.fault(format!("index of hour {hour}"), &format!("{fault:#}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn check_catalog(store: &Store, report: &mut FaultReport) -> Result<(), Failure> {
-    let hours = match CatalogFolder::of(store).hours() {
-        Ok(hours) => hours,
-        Err(StoreError::Io { path, source }) => {
-            report.fault(store.part(&path), &source.to_string())?;
-            Vec::new()
-        }
-        Err(error) => return Err(error.into()),
-    };
-    for hour in hours {
-        report.line.show(&format!("hour {hour} of the catalog"));
-        if let Err(fault) = catalog_writer::check(store, hour) {
-            report.parts.insert(store.part(&CatalogFolder::of(store).hour_path(hour)));
-            report.fault(format!("hour {hour}"), &format!("{fault:#}"))?;
-        }
-    }
-    Ok(())
+    let sealed = segments.len() as u64 - open;
+    report.tally(format!("segments with {sound_records} packets"), sound, sealed);
+    Ok(records)
 }
 
 /// Reports the gaps that an answer about everything would have, unless named already.
@@ -221,66 +112,134 @@ fn tell_what_answers_lack(store: &Store, report: &mut FaultReport) -> Result<(),
     let completeness = extractor.completeness(&Query::default()).map_err(query::failure)?;
     for at in &completeness.unreadable {
         let part = format!("segment {}", at.segment);
-        if !report.parts.contains(&part) {
-            report.fault(part, &at.reason)?;
+        if !report.has_named(&part) {
+            report.fault(&part, &at.reason)?;
         }
     }
     for Damage { part, reason, .. } in &completeness.damaged {
-        let is_named = report.parts.iter().any(|named| part == named || part.ends_with(named));
-        if !is_named {
-            report.fault(part.clone(), reason)?;
+        if !report.has_named(part) && !report.has_named_day(store, part) {
+            report.fault(part, reason)?;
         }
     }
     Ok(())
 }
 
-/// Checks one segment; returns its packets.
-fn check(
-    store: &Store,
-    segment: &ListedSegment,
-    counted: Option<LoggedCounts>,
-    faults: &mut Vec<String>,
-) -> anyhow::Result<u64> {
-    // One that has expired since is no fault.
-    let Some(opened) = store.open_segment(&segment.name)? else { return Ok(0) };
-    let bytes = opened.readable_bytes;
-    let sealed = opened.state == SegmentState::Sealed;
-    if !sealed && bytes == 0 {
-        return Ok(0); // nothing is promised yet
-    }
-    let records = match walk(opened) {
-        Ok(records) => records,
-        Err((records, fault)) => {
-            faults.push(fault);
-            records
-        }
-    };
-    if !sealed {
-        return Ok(records);
-    }
-    if let Some(counted) = counted
-        && (counted.records, counted.bytes) != (records, bytes)
-    {
-        faults.push(format!(
-            "{records} packets in {bytes} bytes, but the logbook says {} in {}",
-            counted.records, counted.bytes
-        ));
-    }
-    let is_read = is_as_recorded(store, segment, faults);
-    if let Err(error) = if is_read { check_index(store, segment, faults) } else { Ok(()) } {
-        faults.push(format!("its index cannot be read: {error:#}"));
-    }
-    Ok(records)
+/// Check of one segment.
+struct SegmentCheck<'s> {
+    store: &'s Store,
+    segment: &'s ListedSegment,
+    /// True if a process writes to the store.
+    is_written: bool,
+    faults: Vec<String>,
+    remarks: Vec<String>,
 }
 
-/// True if nothing shows that the segment's bytes have changed since they were recorded; otherwise its index cannot be checked
-/// against them.
-fn is_as_recorded(store: &Store, segment: &ListedSegment, faults: &mut Vec<String>) -> bool {
-    let alterations = soundness::alterations(store, &segment.name)
-        .unwrap_or_else(|error| vec![format!("its bytes cannot be compared with its index: {error:#}")]);
-    let is_sound = alterations.is_empty();
-    faults.extend(alterations);
-    is_sound
+impl SegmentCheck<'_> {
+    /// Runs it; returns the segment's packets.
+    fn run(&mut self, counted: Option<LoggedCounts>) -> anyhow::Result<u64> {
+        // One that has expired since is no fault.
+        let Some(opened) = self.store.open_segment(&self.segment.name)? else { return Ok(0) };
+        let bytes = opened.readable_bytes;
+        let is_sealed = opened.state == SegmentState::Sealed;
+        if !is_sealed {
+            self.check_mark()?;
+            if bytes == 0 {
+                return Ok(0); // nothing is promised yet
+            }
+        }
+        let records = match walk(opened) {
+            Ok(records) => records,
+            Err((records, fault)) => {
+                self.faults.push(fault);
+                records
+            }
+        };
+        if !is_sealed {
+            self.remarks.push(format!(
+                "it is open: nothing vouches for bytes 0 to {bytes} before it is sealed, except that they are whole packets"
+            ));
+            return Ok(records);
+        }
+        if let Some(counted) = counted
+            && (counted.records, counted.bytes) != (records, bytes)
+        {
+            self.faults.push(format!(
+                "{records} packets in {bytes} bytes, but the logbook says {} in {}",
+                counted.records, counted.bytes
+            ));
+        }
+        self.check_bytes(bytes);
+        Ok(records)
+    }
+
+    /// Checks the mark of an open segment, which a writer that is at work publishes in a moment, and one that has ended left behind.
+    fn check_mark(&mut self) -> anyhow::Result<()> {
+        let name = &self.segment.name;
+        if self.is_written || self.store.mark(name)?.is_some() {
+            return Ok(());
+        }
+        let part = self.store.part(&self.store.mark_path(name));
+        if self.store.has_mark(name) {
+            self.faults.push(format!(
+                "its mark, {part}, is damaged (bytes 0 to 64): nothing of it is answered before the next recording recovers it"
+            ));
+        } else if self.store.holds_packets(name)? {
+            self.faults.push(format!(
+                "its mark, {part}, is missing: nothing of it is answered before the next recording recovers it"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Compares the bytes of a sealed segment with what vouches for them, and its index with one that is built again.
+    fn check_bytes(&mut self, bytes: u64) {
+        let vouching = soundness::vouching(self.store, &self.segment.name).unwrap_or_else(|error| {
+            Vouching::Altered(vec![format!("its bytes cannot be compared with its index: {error:#}")])
+        });
+        match &vouching {
+            Vouching::Altered(lines) => {
+                self.faults.extend(lines.iter().cloned());
+                return; // its index cannot be compared with it
+            }
+            Vouching::Nothing(_) if !self.segment.has_index && self.is_written => {
+                self.remarks.push("it has no index yet, so that nothing vouches for its bytes".to_owned());
+                return;
+            }
+            Vouching::Nothing(reason) => {
+                self.faults.push(format!("{reason}: bytes 0 to {bytes} cannot be vouched for"));
+                return;
+            }
+            Vouching::Late => self.faults.push(format!(
+                "its index was lost, and its checksums were taken later: that bytes 0 to {bytes} are as they were recorded cannot be vouched for"
+            )),
+            Vouching::Sound => {}
+        }
+        if let Err(error) = self.check_index() {
+            self.faults.push(format!("its index cannot be read: {error:#}"));
+        }
+    }
+
+    fn check_index(&mut self) -> anyhow::Result<()> {
+        let (store, name) = (self.store, &self.segment.name);
+        let Some(file) = store.open_index(name)? else { return Ok(()) };
+        let found = file.read_all()?;
+        match index_writer::build(store, name) {
+            Ok(wanted) if wanted == found || soundness::marked_late(&wanted) == found => {}
+            Ok(wanted) => {
+                let at = found.iter().zip(&wanted).position(|(one, other)| one != other);
+                let at = at.unwrap_or(found.len().min(wanted.len()));
+                let reason = match index_writer::index_state(store, self.segment)? {
+                    index_writer::IndexState::Bad(error) => format!("{error} (it differs from byte {at} on)"),
+                    _ => format!(
+                        "its index does not match the segment, from byte {at} on: rebuild it with `netrewind verify --repair`"
+                    ),
+                };
+                self.faults.push(reason);
+            }
+            Err(error) => self.faults.push(format!("its index cannot be checked: {error:#}")),
+        }
+        Ok(())
+    }
 }
 
 /// Walks a segment from end to end; returns its records, or those before a fault and its description.
@@ -298,26 +257,4 @@ fn walk(opened: OpenedSegment) -> Result<u64, (u64, String)> {
             }
         }
     }
-}
-
-fn check_index(store: &Store, segment: &ListedSegment, faults: &mut Vec<String>) -> anyhow::Result<()> {
-    let Some(file) = store.open_index(&segment.name)? else {
-        faults.push("it has no index: build it with `netrewind index`".into());
-        return Ok(());
-    };
-    let found = file.read_all()?;
-    match index_writer::build(store, &segment.name) {
-        Ok(wanted) if wanted == found => {}
-        Ok(_) => {
-            let reason = match index_writer::index_state(store, segment)? {
-                index_writer::IndexState::Bad(error) => error.to_string(),
-                _ => {
-                    "its index does not match the segment: rebuild it with `netrewind index --rebuild`".into()
-                }
-            };
-            faults.push(reason);
-        }
-        Err(error) => faults.push(format!("its index cannot be checked: {error:#}")),
-    }
-    Ok(())
 }

@@ -207,7 +207,7 @@ pub fn count_in_logbook(store: &Path, text: &str) -> usize {
 
 /// The lines of a store's logbook.
 pub fn logbook(store: &Path) -> Vec<String> {
-    super::files_below(&store.join("logbook"))
+    super::logbook_days(store)
         .iter()
         .flat_map(|file| {
             std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>()

@@ -38,6 +38,25 @@ pub fn done<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -
     output.stdout
 }
 
+/// The files of a store's logbook, one a day.
+pub fn logbook_days(store: &Path) -> Vec<PathBuf> {
+    let mut days = files_below(&store.join("logbook"));
+    days.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    days.sort_unstable();
+    days
+}
+
+/// Makes a store's logbook one of before lines were numbered, of the lines that `is_kept` lets stay.
+pub fn unnumber_logbook(store: &Path, is_kept: impl Fn(&str) -> bool) {
+    for day in logbook_days(store) {
+        let text = std::fs::read_to_string(&day).expect("lines");
+        let bare = |line: &str| line.split(",\"line\":").next().unwrap_or_default().to_owned() + "}\n";
+        let lines: String = text.lines().filter(|line| is_kept(line)).map(bare).collect();
+        std::fs::write(&day, lines).expect("written");
+    }
+    std::fs::remove_file(store.join("logbook").join(".end")).expect("removed");
+}
+
 /// Imports files into a store, which may report damage in them.
 pub fn import(store: &Path, files: &[&Path]) {
     let output =

@@ -47,6 +47,10 @@ impl Remote {
         let mut fields = self.fields(query);
         fields.insert("format".into(), json!("pcapng"));
         fields.insert("decapsulate".into(), json!(query.decapsulate));
+        if query.check {
+            // Recorders of earlier versions do not know the parameter.
+            fields.insert("check".into(), json!(true));
+        }
         fields.insert("follow".into(), json!(clock.is_some()));
         Merge::new(&self.runtime, &self.recorders, self.dedup_here(query), query, &fields)
             .carry_out(sink, control, clock)

@@ -123,7 +123,8 @@ async fn give(
     head_only: bool,
 ) -> Result<Response, Problem> {
     let decapsulate = form.decapsulate.unwrap_or_default();
-    let query = Query { limits: bounds.limits(), decapsulate, ..query };
+    let check = form.check.unwrap_or_default();
+    let query = Query { limits: bounds.limits(), decapsulate, check, ..query };
     let follow = form.follow.unwrap_or_default();
     if service.phase() != Phase::Serving {
         return Err(shutting_down());

@@ -201,6 +201,8 @@ pub struct Form {
     pub format: Option<Format>,
     /// Write the innermost packet without its tunnel; the tunnel's fragments are reassembled.
     pub decapsulate: Option<bool>,
+    /// Compare what is read with the checksums taken while recording; the answer names what has changed since, and is incomplete.
+    pub check: Option<bool>,
     /// Continue with new packets as they are recorded, until the client disconnects, a limit is reached, or `to` has passed.
     pub follow: Option<bool>,
 }
@@ -378,13 +380,16 @@ pub struct FileForm {
     format: Option<Format>,
     /// Write the innermost packet without its tunnel; the tunnel's fragments are reassembled.
     decapsulate: Option<bool>,
+    /// Compare what is read with the checksums taken while recording; the answer names what has changed since, and is incomplete.
+    check: Option<bool>,
 }
 
 impl FileForm {
     /// Takes what belongs to it.
     pub fn from_fields(fields: &mut Fields) -> Result<Form, Problem> {
         let format = fields.parsed("format", "pcap or pcapng", Format::read)?;
-        Ok(Form { format, decapsulate: Some(fields.flag("decapsulate")?), follow: None })
+        let (decapsulate, check) = (Some(fields.flag("decapsulate")?), Some(fields.flag("check")?));
+        Ok(Form { format, decapsulate, check, follow: None })
     }
 }
 
@@ -394,6 +399,7 @@ impl Form {
         Ok(Self {
             format: fields.parsed("format", "pcap or pcapng", Format::read)?,
             decapsulate: Some(fields.flag("decapsulate")?),
+            check: Some(fields.flag("check")?),
             follow: Some(fields.flag("follow")?),
         })
     }

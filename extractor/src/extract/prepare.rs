@@ -187,7 +187,9 @@ fn read_timeline<'q>(
     if wants.interfaces || !query.interfaces.is_empty() {
         also.extend(snapshot.segments.iter().map(|segment| segment.name));
     }
-    RecordingTimeline::read(engine.store(), &engine.logbook_cache, scope, &also)
+    let mut timeline = RecordingTimeline::read(engine.store(), &engine.logbook_cache, scope, &also);
+    timeline.tell_unlogged(snapshot.segments.iter().map(|segment| segment.name));
+    timeline
 }
 
 /// Interfaces of whose recording the answer tells. If the asker may not know the interfaces, gaps and drops are those of all

@@ -14,6 +14,8 @@ use crate::answer::{Answer, InterfaceAccount, Work};
 use crate::flows::ChosenPackets;
 use crate::fragments::Links;
 use crate::query::Query;
+use crate::read::check::ByteCheck;
+use crate::read::matches::RunMatches;
 use crate::read::merge::merge;
 use crate::read::read_ahead::WorkPool;
 use crate::read::reader::{Run, read};
@@ -52,7 +54,7 @@ impl<'q> WrittenQuery<'q> {
             Ok(segments) => (segments, Ok(())),
             Err(error) => (Vec::new(), Err(error)),
         };
-        let purpose = Purpose { use_index: query.use_index, counts: only_counts };
+        let purpose = Purpose { use_index: query.use_index, counts: only_counts && !query.check };
         let mut run_queue =
             RunQueue::new(segments, range, &filters, &engine.scans, &engine.segment_cache, purpose)
                 .choosing(chosen.as_ref());
@@ -62,7 +64,11 @@ impl<'q> WrittenQuery<'q> {
             progress: Progress { segments: planned.segments_in_range, ..Progress::default() },
             ..Output::new(sink, form, &filters.ports, planned.interfaces.inner, &control, &account)
         };
-        let reader = |run: &Run| read(run, range, &filters, !only_counts);
+        let check = query.check.then(ByteCheck::default);
+        let reader = |run: &Run| {
+            let altered = check.as_ref().map(|check| check.altered(run)).unwrap_or_default();
+            RunMatches { altered, ..read(run, range, &filters, !only_counts) }
+        };
         let merged = divided.and_then(|()| {
             std::thread::scope(|scope| {
                 let mut pool = WorkPool::new(scope, engine.workers.helpers, &reader);
@@ -80,6 +86,9 @@ impl<'q> WrittenQuery<'q> {
             merged => merged?,
         };
         let mut report = run_queue.into_report();
+        let mut completeness = planned.completeness;
+        let note = check.filter(|_| !query.is_restricted()).and_then(|check| check.note());
+        note.into_iter().for_each(|note| completeness.note(note));
         report.unreadable.extend(lost);
         Ok(Self {
             query,
@@ -90,7 +99,7 @@ impl<'q> WrittenQuery<'q> {
             reassembly: reassembler.map(|reassembler| reassembler.account()).unwrap_or_default(),
             work: Work { segments: planned.segments_in_store, segments_read: report.segments_read, ..work },
             report,
-            completeness: planned.completeness,
+            completeness,
             rejected: planned.rejected,
             unreadable: planned.unreadable,
             accounts: planned.interfaces.accounts,

@@ -1,5 +1,6 @@
 //! Source of the catalog's hours: the parts of sealed segments, as flows are gathered for answers.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use netrewind_catalog::build::{Catalogued, HourBuilder};
@@ -76,6 +77,7 @@ fn manifest_of(hour: Hour, snapshot: &mut Snapshot) -> Manifest {
         link_types: snapshot.link_types().iter().map(|link_type| link_type.0).collect(),
         lacks: unreadable.iter().map(|at| format!("segment {}: {}", at.segment, at.reason)).collect(),
         is_divided: false,
+        files: BTreeMap::new(),
     }
 }
 

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use netrewind_store::logbook::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read_day, read_day_from};
+use netrewind_store::logbook::{
+    DayExcerpt, DayPosition, LogbookLine, QuietSecond, RawLine, read_day, read_day_from,
+};
 use netrewind_store::{Store, StoreError, Timestamp, locked};
 
 use crate::query::TimeRange;
@@ -24,8 +26,8 @@ pub(crate) struct Days(Mutex<BTreeMap<String, Arc<RwLock<Day>>>>);
 
 #[derive(Debug, Default)]
 struct Day {
-    /// Offset of the next line in the file.
-    end: u64,
+    /// Place of the next line in the file.
+    position: DayPosition,
     lines: Vec<DayLine>,
     /// Text behind the last whole line: cut by a crash, or being written.
     cut: Option<DayLine>,
@@ -38,24 +40,35 @@ pub(crate) enum DayLine {
     Quiet(QuietSecond),
     /// Anything else.
     Other(Box<LogbookLine>),
+    /// So many lines are missing here.
+    Missing(u64),
+    /// The day begins with the line behind this, which names the day before and how many lines it had.
+    Follows(Box<(String, u64)>),
 }
 
 impl DayLine {
-    pub(crate) fn of(line: &RawLine<'_>) -> Self {
-        line.quiet_second().map_or_else(|| Self::Other(Box::new(line.parse())), Self::Quiet)
+    /// Gives a line's content, and its place among the others.
+    fn each_of(line: &RawLine<'_>, mut take: impl FnMut(Self)) {
+        if line.missing() > 0 {
+            take(Self::Missing(line.missing()));
+        }
+        if let Some((date, lines)) = line.follows() {
+            take(Self::Follows(Box::new((date.to_owned(), lines))));
+        }
+        take(line.quiet_second().map_or_else(|| Self::Other(Box::new(line.parse())), Self::Quiet));
     }
 }
 
 impl Days {
     /// Calls `visit` for each line of a part of a day, in order, with true if it is complete: the last one may still be being
-    /// written.
+    /// written. Returns the number of the last line, if the part has it.
     pub(crate) fn visit(
         &self,
         store: &Store,
         date: &str,
         part: DayExcerpt,
         visit: &mut dyn FnMut(&DayLine, bool),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let known = {
             let mut days = locked(&self.0);
             match part {
@@ -64,13 +77,15 @@ impl Days {
             }
         };
         let Some(day) = known else {
-            return read_day(store, date, part, |line| visit(&DayLine::of(&line), true));
+            return read_day(store, date, part, |line| {
+                DayLine::each_of(&line, |line| visit(&line, true));
+            });
         };
         let bytes = store.logbook_bytes(date)?;
-        if day.read().unwrap_or_else(PoisonError::into_inner).end != bytes {
+        if day.read().unwrap_or_else(PoisonError::into_inner).position.end != bytes {
             day.write().unwrap_or_else(PoisonError::into_inner).read_on(store, date, bytes)?;
         }
-        let lines_read = {
+        let (lines_read, last) = {
             let day = day.read().unwrap_or_else(PoisonError::into_inner);
             let count = day.lines.len();
             let lines = match part {
@@ -80,10 +95,10 @@ impl Days {
             };
             lines.iter().for_each(|line| visit(line, true));
             day.cut.iter().filter(|_| part != DayExcerpt::Head).for_each(|line| visit(line, false));
-            day.lines.len()
+            (day.lines.len(), day.position.last_line())
         };
         self.forget_others(date, lines_read);
-        Ok(())
+        Ok(Some(last))
     }
 
     /// Reads the days of a range ahead, if none has been read before: a query needs them once its segments are known. Ends early when
@@ -122,16 +137,17 @@ impl Days {
 
 impl Day {
     fn read_on(&mut self, store: &Store, date: &str, bytes: u64) -> Result<(), StoreError> {
-        if self.end > bytes {
+        if self.position.end > bytes {
             *self = Self::default();
         }
-        let Self { end, lines, cut } = self;
+        let Self { position, lines, cut } = self;
         *cut = None;
-        *end = read_day_from(store, date, *end, |line, is_whole| match is_whole {
-            true => lines.push(DayLine::of(&line)),
-            false => *cut = Some(DayLine::of(&line)),
-        })?;
-        Ok(())
+        read_day_from(store, date, position, |line, is_whole| {
+            DayLine::each_of(&line, |line| match is_whole {
+                true => lines.push(line),
+                false => *cut = Some(line),
+            });
+        })
     }
 }
 
@@ -160,6 +176,7 @@ mod tests {
                     DayLine::Quiet(second) => second.received,
                     DayLine::Other(line) if matches!(**line, LogbookLine::Unreadable(_)) => u64::MAX,
                     DayLine::Other(_) => u64::MAX - 1,
+                    DayLine::Missing(_) | DayLine::Follows(_) => u64::MAX - 2,
                 });
             })
             .expect("visited");

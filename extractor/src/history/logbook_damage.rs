@@ -3,14 +3,17 @@
 //! A truncated line, and a damaged second, concern only the time between their neighbours. Any other line may concern any time:
 //! of an imported file, or a segment that has expired.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use netrewind_store::logbook::RawLine;
+use netrewind_store::logbook::{LogbookEnd, RawLine};
 use netrewind_store::store::StoreWriter;
 use netrewind_store::time::{DAY_NS, SECOND_NS, Span};
-use netrewind_store::{Store, StoreError, Timestamp};
+use netrewind_store::{SegmentName, Store, StoreError, Timestamp};
 
 use crate::answer::completeness::Damage;
+
+/// Longest time from the opening of a segment to its line in the logbook.
+const LOGGED_WITHIN_NS: u64 = 10 * SECOND_NS;
 
 /// First bytes of any line.
 const LINE_PREFIX: &str = "{\"event\":\"";
@@ -30,6 +33,8 @@ pub(super) struct Troubles {
     /// Lines that cannot be read of the time since, in these days.
     pending: Vec<(String, Timestamp)>,
     lines: BTreeMap<String, u64>,
+    /// Number of the last line of each day that was read to its end.
+    ends: BTreeMap<String, u64>,
     later: BTreeMap<String, u64>,
     days: Vec<Damage>,
 }
@@ -78,6 +83,76 @@ impl Troubles {
             self.days
                 .push(Damage::needed(part, "it is missing, although the days before and after it exist"));
         }
+    }
+
+    /// The day has been read, if `last` to its end.
+    pub(super) fn end_day(&mut self, last: Option<u64>) {
+        self.ends.extend(last.map(|last| (self.date.clone(), last)));
+    }
+
+    /// The day names the day before it, and how many lines that had.
+    pub(super) fn follows(&mut self, before: &str, lines: u64) {
+        match self.parts.contains_key(before) {
+            true => self.has_at_least(before, lines),
+            // Days expire from the first on.
+            false if self.has_earlier(before) => self.days.push(missing_day(before)),
+            false => {}
+        }
+    }
+
+    /// The whole logbook ends there, or behind.
+    pub(super) fn reaches(&mut self, store: &Store, end: Result<Option<LogbookEnd>, StoreError>) {
+        match end {
+            Ok(end) => {
+                for day in end.unwrap_or_default().days() {
+                    match self.parts.contains_key(&day.date()) {
+                        true => self.has_at_least(&day.date(), day.lines),
+                        // Days expire from the first on.
+                        false if self.is_asked(&day.date()) && self.has_earlier(&day.date()) => {
+                            self.days.push(missing_day(&day.date()));
+                        }
+                        false => {}
+                    }
+                }
+            }
+            Err(error) => {
+                let (part, reason) = part_and_reason(store, &error);
+                let reason =
+                    format!("{reason}: whether the last lines of the logbook are there is not known");
+                self.days.push(Damage { part, reason, is_needed: false });
+            }
+        }
+    }
+
+    /// Damage for each day on which segments were opened, and which has no file.
+    pub(super) fn unlogged(&mut self, segments: impl Iterator<Item = SegmentName>) -> Vec<Damage> {
+        // The line about its opening is a little younger than its name.
+        let day = |name: SegmentName| name.opened.plus_ns(LOGGED_WITHIN_NS).ns() / DAY_NS;
+        let own = |name: &SegmentName| day(*name) == name.opened.ns() / DAY_NS;
+        let days: BTreeSet<u64> = segments.filter(own).map(day).collect();
+        let dates = days.into_iter().map(|day| Timestamp(day * DAY_NS).date());
+        dates.filter(|date| !self.parts.contains_key(date)).map(|date| missing_day(&date)).collect()
+    }
+
+    fn has_earlier(&self, date: &str) -> bool {
+        self.parts.keys().any(|earlier| earlier.as_str() < date)
+    }
+
+    fn is_asked(&self, date: &str) -> bool {
+        self.range.is_none_or(|range| *range.from.date() <= *date && *date <= *range.to.date())
+    }
+
+    /// A day has at least so many lines, or some are missing at its end.
+    fn has_at_least(&mut self, date: &str, lines: u64) {
+        let missing = self.ends.get(date).map_or(0, |end| lines.saturating_sub(*end));
+        if missing > 0 {
+            *self.lines.entry(date.to_owned()).or_default() += missing;
+        }
+    }
+
+    /// Lines are missing. They may concern any time.
+    pub(super) fn missing_lines(&mut self, count: u64) {
+        *self.lines.entry(self.date.clone()).or_default() += count;
     }
 
     /// A time that was read.
@@ -143,15 +218,20 @@ impl Troubles {
             self.settle(date, since, Timestamp::MAX);
         }
         let of_lines = |(date, count): (&String, &u64)| {
-            let what = if *count == 1 { "a line of it".to_owned() } else { format!("{count} lines of it") };
+            let what =
+                if *count == 1 { "a line of it is".to_owned() } else { format!("{count} lines of it are") };
             let reason = format!(
-                "{what} cannot be read, so drops and gaps may be missing: run netrewind verify to list them"
+                "{what} missing or cannot be read, so drops and gaps may be missing: run netrewind verify to list them"
             );
             Damage::needed(self.part(date), reason)
         };
         let lines: Vec<Damage> = self.lines.iter().map(of_lines).collect();
         std::mem::take(&mut self.days).into_iter().chain(lines).collect()
     }
+}
+
+fn missing_day(date: &str) -> Damage {
+    Damage::needed(format!("logbook of {date}"), "it is missing: its drops and gaps are not known")
 }
 
 /// The days after one, for ever.

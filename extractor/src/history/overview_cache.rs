@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Mutex;
 
-use netrewind_store::logbook::{LogbookEntry, LogbookLine, RawLine, read_day_from};
+use netrewind_store::logbook::{DayPosition, LogbookEntry, LogbookLine, RawLine, read_day_from};
 use netrewind_store::time::{DAY_SECONDS, MINUTE_NS, SECOND_NS};
 use netrewind_store::{Drops, Event, LaneLoad, SegmentName, Store, StoreError, Timestamp, locked};
 
@@ -61,8 +61,8 @@ pub(super) struct Recent {
 
 #[derive(Debug, Default)]
 struct LastDay {
-    /// Bytes read of each day's file.
-    read: BTreeMap<String, u64>,
+    /// Position up to which each day's file was read.
+    read: BTreeMap<String, DayPosition>,
     minutes: BTreeMap<u64, Minute>,
     /// End of each second, with its packets and their bytes.
     seconds: VecDeque<(Timestamp, u64, u64)>,
@@ -102,13 +102,13 @@ impl LastDay {
         }
         let dates = dates.into_iter().filter(|date| first <= *date && *date <= last);
         let bytes = |date: &String| store.logbook_bytes(date).unwrap_or(0);
-        if self.read.iter().any(|(date, end)| *date >= first && bytes(date) < *end) {
+        if self.read.iter().any(|(date, read)| *date >= first && bytes(date) < read.end) {
             *self = Self::default(); // they are other files
         }
         for date in dates {
-            let from = self.read.get(&date).copied().unwrap_or(0);
+            let mut position = self.read.get(&date).copied().unwrap_or_default();
             let mut is_cut = false;
-            let end = read_day_from(store, &date, from, |line, is_whole| match is_whole {
+            let read = read_day_from(store, &date, &mut position, |line, is_whole| match is_whole {
                 true => self.line(line, &date, rate),
                 false => is_cut = matches!(line.parse(), LogbookLine::Unreadable(_)),
             });
@@ -116,15 +116,16 @@ impl LastDay {
                 let part = store.part(&store.logbook_path(&date));
                 damaged.push(Damage::needed(part, "its last line is cut short, as by a crash"));
             }
-            match end {
-                Ok(end) => drop(self.read.insert(date, end)),
+            match read {
+                Ok(()) => drop(self.read.insert(date, position)),
                 Err(error) => damaged.push(damage(&error)),
             }
         }
         self.unreadable.retain(|date, _| *date >= first);
         self.told.retain(|(at, _)| *at >= day);
         for (date, count) in &self.unreadable {
-            let reason = format!("{count} lines of it cannot be read: netrewind verify names them");
+            let reason =
+                format!("{count} lines of it are missing or cannot be read: netrewind verify names them");
             damaged.push(Damage::needed(store.part(&store.logbook_path(date)), reason));
         }
         self.read.retain(|date, _| *date >= first);
@@ -137,6 +138,9 @@ impl LastDay {
     }
 
     fn line(&mut self, line: RawLine<'_>, date: &str, rate: Timestamp) {
+        if line.missing() > 0 {
+            *self.unreadable.entry(date.to_owned()).or_default() += line.missing();
+        }
         let (event, at) = match line.parse() {
             LogbookLine::Entry(LogbookEntry { event, at, .. }) => (event, at),
             LogbookLine::Later { .. } => return,

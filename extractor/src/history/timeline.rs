@@ -112,6 +112,8 @@ impl<'q> RecordingTimeline<'q> {
         if dates.is_empty() && timeline.damaged.is_empty() && !store.has_logbook() {
             timeline.damaged.push(Troubles::of_missing_folder());
         }
+        // Looked at before the days: these only grow.
+        let end = store.logbook_end();
         timeline.troubles = Troubles::new(store, scope.range, &dates);
         let mut last = None::<String>;
         for (date, part) in days_to_read(store, &dates, scope, also) {
@@ -119,12 +121,19 @@ impl<'q> RecordingTimeline<'q> {
             timeline.troubles.begin(&date, before.filter(|_| !timeline.open.is_empty()));
             let visited =
                 days.visit(store, &date, part, &mut |line, is_whole| timeline.line(line, part, is_whole));
-            if let Err(error) = visited {
-                timeline.troubles.unreadable_day(store, &date, &error);
+            match visited {
+                Ok(last) => timeline.troubles.end_day(last),
+                Err(error) => timeline.troubles.unreadable_day(store, &date, &error),
             }
         }
+        timeline.troubles.reaches(store, end);
         timeline.close();
         timeline
+    }
+
+    /// Tells of each day on which one of these segments was opened, and which has no logbook.
+    pub(crate) fn tell_unlogged(&mut self, segments: impl Iterator<Item = SegmentName>) {
+        self.damaged.extend(self.troubles.unlogged(segments));
     }
 
     fn new(scope: LogbookScope<'q>) -> Self {
@@ -175,6 +184,8 @@ impl<'q> RecordingTimeline<'q> {
                     LogbookLine::Unreadable(text) => self.troubles.unreadable_line(text, is_whole),
                 }
             }
+            DayLine::Missing(lines) => self.troubles.missing_lines(*lines),
+            DayLine::Follows(before) => self.troubles.follows(&before.0, before.1),
         }
     }
 

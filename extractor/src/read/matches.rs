@@ -1,5 +1,7 @@
 //! Packets that reading a run has found.
 
+use std::ops::Range;
+
 use netrewind_store::SegmentBlock;
 
 use super::place::Streak;
@@ -29,4 +31,6 @@ pub(crate) struct RunMatches {
     pub(crate) judged: u64,
     /// Offsets of records that could not be read; the rest of each one's range is lost.
     pub(crate) damaged_at: Vec<u64>,
+    /// Ranges of the segment that are not as they were recorded, where that was to be looked at.
+    pub(crate) altered: Vec<Range<u64>>,
 }

@@ -12,6 +12,7 @@ use netrewind_store::SegmentBlock;
 use crate::ExtractError;
 use crate::answer::Work;
 use crate::fragments::{HELD_PACKETS_MAX, Later, Links, REACH_NS};
+use crate::read::check::altered_at;
 use crate::read::matches::RunMatches;
 use crate::read::place::{ACCEPTED, PacketOrder, Streak};
 use crate::read::read_ahead::{Task, WorkPool};
@@ -160,6 +161,13 @@ pub(crate) fn merge<'scope>(
         emit.pause(run_queue, &found)?;
         for &offset in &found.damaged_at {
             run_queue.report.unreadable.push(task.input.segment.unreadable_at(offset));
+        }
+        for range in &found.altered {
+            let place = altered_at(task.input.segment.name, range.clone());
+            // Two runs may lie in one granule.
+            if run_queue.report.unreadable.last() != Some(&place) {
+                run_queue.report.unreadable.push(place);
+            }
         }
         held.add(found, &task.input);
     }

@@ -67,9 +67,16 @@ impl Default for TestStore {
 }
 
 impl TestStore {
+    /// Each day on which segments were opened has a logbook: an empty one, if nobody writes there.
+    fn begin_logbook(&self, name: &SegmentName) {
+        let path = self.store.logbook_path(&name.date());
+        fs::File::options().create(true).append(true).open(path).unwrap();
+    }
+
     /// Adds a sealed segment without an index.
     pub fn seal(&mut self, name: SegmentName, packets: Vec<Stored>) -> Vec<u8> {
         let bytes = segment_bytes(packets[0].link_type, &packets);
+        self.begin_logbook(&name);
         self.store.prepare_folder(&name).unwrap();
         fs::write(self.store.sealed_path(&name), &bytes).unwrap();
         self.segments.push((name, packets));
@@ -85,6 +92,7 @@ impl TestStore {
     /// Adds an open segment of which `committed` packets are promised; the rest is there, and some reserved space.
     pub fn open(&mut self, name: SegmentName, mut packets: Vec<Stored>, committed: usize) {
         let bytes = segment_bytes(packets[0].link_type, &packets);
+        self.begin_logbook(&name);
         self.store.prepare_folder(&name).unwrap();
         let mut file = bytes.clone();
         file.resize(bytes.len() + 5000, 0);

@@ -105,6 +105,16 @@ pub(crate) fn take_all(blocks: &BlockReader<'_, 0>) -> Vec<Option<u32>> {
     checksums
 }
 
+/// Reads one of them.
+pub(crate) fn take_one(blocks: &BlockReader<'_, 0>, granule: u32) -> Result<u32, IndexError> {
+    let (block, row) = (granule as usize / BLOCK_ROWS, granule as usize % BLOCK_ROWS);
+    if granule >= blocks.rows() {
+        return Err(Section::Checksums.damaged());
+    }
+    let rows = take(blocks, block)?.as_chunks().0;
+    rows.get(row).map(|row| u32::from_le_bytes(*row)).ok_or(Section::Checksums.damaged())
+}
+
 /// Verifies all blocks.
 pub(crate) fn verify(blocks: &BlockReader<'_, 0>) -> Result<(), IndexError> {
     (0..blocks.count()).try_for_each(|block| take(blocks, block).map(|_| ()))

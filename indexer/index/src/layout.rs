@@ -17,6 +17,8 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 36;
 pub const SECTION_BYTES_MAX: u64 = u32::MAX as u64;
 /// Granules of 2^9 to 2^20 bytes can be read.
 pub const GRANULE_SHIFTS: std::ops::RangeInclusive<u8> = 9..=20;
+/// Bit of [`field::SECOND_SHIFT`]: the checksums of granules were taken later than the segment was recorded.
+pub const LATE_FLAG: u8 = 1 << 7;
 /// Bytes from the beginning of the segment that the header holds a hash of.
 pub const HEAD_BYTES: usize = 4096;
 /// Bytes of the checksum at the front of each block.
@@ -166,6 +168,8 @@ pub struct IndexHeader {
     pub granule_shift: u8,
     /// Seconds of a bucket of the graph are 2^this.
     pub second_shift: u8,
+    /// See [`LATE_FLAG`].
+    pub is_late: bool,
     pub segment_bytes: u64,
     pub records: u64,
     pub wire_bytes: u64,
@@ -250,7 +254,7 @@ impl IndexHeader {
         put(field::VERSION, &VERSION.to_le_bytes());
         put(field::LINK_TYPE, &self.link_type.0.to_le_bytes());
         put(field::GRANULE_SHIFT, &[self.granule_shift]);
-        put(field::SECOND_SHIFT, &[self.second_shift]);
+        put(field::SECOND_SHIFT, &[self.second_shift | if self.is_late { LATE_FLAG } else { 0 }]);
         put(field::FILE_BYTES, &file_bytes.to_le_bytes());
         put(field::SEGMENT_BYTES, &self.segment_bytes.to_le_bytes());
         put(field::RECORDS, &self.records.to_le_bytes());
@@ -301,7 +305,8 @@ impl IndexHeader {
         let header = Self {
             link_type: LinkType(u16::from_le_bytes(number(bytes, field::LINK_TYPE))),
             granule_shift: bytes[field::GRANULE_SHIFT.start],
-            second_shift: bytes[field::SECOND_SHIFT.start],
+            second_shift: bytes[field::SECOND_SHIFT.start] & !LATE_FLAG,
+            is_late: bytes[field::SECOND_SHIFT.start] & LATE_FLAG != 0,
             segment_bytes: u64_at(field::SEGMENT_BYTES),
             records: u64_at(field::RECORDS),
             wire_bytes: u64_at(field::WIRE_BYTES),
@@ -326,6 +331,15 @@ impl IndexHeader {
             && header.segment_bytes <= SEGMENT_BYTES_MAX
             && u64::from(header.granules) == header.segment_bytes.div_ceil(1 << header.granule_shift);
         if is_plausible { Ok((header, table)) } else { Err(DAMAGED) }
+    }
+}
+
+/// Marks an index as one whose checksums of granules were taken later than its segment was recorded, from bytes that nothing vouched
+/// for.
+pub fn mark_late(index: &mut [u8]) {
+    if let Some(header) = index.get_mut(..HEADER_BYTES) {
+        header[field::SECOND_SHIFT.start] |= LATE_FLAG;
+        seal_header(header);
     }
 }
 

@@ -39,6 +39,7 @@ pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};
 pub use granules::Granule;
 pub use hour::{HourBuilder, HourIndex, HourKey, HourSegment, SegmentSet};
+pub use layout::mark_late;
 pub use observations::{LabelKey, Observation};
 pub use reader::{Comparison, Constraint, FlowCursor, FlowIter, Index, KeyConstraint, Observations, Second};
 pub use template::{Description, KeyField, Template, ViewLengths};

@@ -98,6 +98,11 @@ impl<B: AsRef<[u8]>> Index<B> {
         self.sections.header.flows
     }
 
+    /// True if the checksums of granules were taken later than the segment was recorded, from bytes that nothing vouched for then.
+    pub fn is_late(&self) -> bool {
+        self.sections.header.is_late
+    }
+
     /// Bytes of the index itself.
     pub fn index_bytes(&self) -> u64 {
         self.sections.bytes.as_ref().len() as u64
@@ -292,6 +297,12 @@ impl<B: AsRef<[u8]>> Index<B> {
     /// without checksums, nothing.
     pub fn checksums(&self) -> Result<Vec<Option<u32>>, IndexError> {
         checksums::checksums(&self.sections)
+    }
+
+    /// Ranges of a part of the segment, whole granules from the number `first` on, that are not as they were when the index was built:
+    /// neighbours joined. An error if the index cannot tell of one of them.
+    pub fn altered(&self, first: u64, bytes: &[u8]) -> Result<Vec<Range<u64>>, IndexError> {
+        checksums::altered(&self.sections, first, bytes)
     }
 
     /// Compares with the checksums that the granules of the segment have now (see [`crate::GranuleChecksums`]), which is `bytes`

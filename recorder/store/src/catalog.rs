@@ -1,15 +1,22 @@
 //! Hours of the catalog, which keeps records of conversations longer than their packets.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::files::StoreFile;
 use crate::time::HOUR_NS;
 use crate::{SegmentName, Timestamp};
 
 /// Version of the hours that this version of netrewind reads and writes. Hours of other versions are written again.
 pub const CATALOG_VERSION: u32 = 2;
+
+/// Bytes of a file that are read at once to compute its checksum.
+const READ_BYTES: usize = 1 << 20;
 
 /// An hour of UTC: the one in which segments were opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,9 +111,41 @@ pub struct Manifest {
     /// Too many conversations were open at once: some are in several records that are not marked as open.
     #[serde(default)]
     pub is_divided: bool,
+    /// The other files of the hour by their names, but for those that may be replaced; none in hours of earlier versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, FileSum>,
+}
+
+/// Length and checksum of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSum {
+    /// Its length.
+    pub bytes: u64,
+    /// XXH3 (64 bits) of it.
+    pub xxh3: u64,
+}
+
+impl FileSum {
+    /// Of a file as it is now.
+    pub fn of(file: &dyn StoreFile) -> io::Result<Self> {
+        let (mut hash, mut bytes, mut buffer) = (Xxh3Default::new(), 0, vec![0; READ_BYTES]);
+        loop {
+            let read = file.read_at_most(&mut buffer, bytes)?;
+            if read == 0 {
+                return Ok(Self { bytes, xxh3: hash.digest() });
+            }
+            hash.update(&buffer[..read]);
+            bytes += read as u64;
+        }
+    }
 }
 
 impl Manifest {
+    /// The same without what is known only when the hour has been written: by this, other files know it.
+    pub fn without_files(&self) -> Self {
+        Self { files: BTreeMap::new(), ..self.clone() }
+    }
+
     /// True if the hour was made with this segment in the store.
     pub fn knows(&self, name: &SegmentName) -> bool {
         self.segments.iter().any(|segment| segment.name == *name) || self.without_packets.contains(name)

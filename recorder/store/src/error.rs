@@ -1,6 +1,6 @@
 //! Errors of a store and its files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -89,4 +89,9 @@ pub enum StoreError {
         /// The system's error.
         source: std::io::Error,
     },
+}
+
+/// The result, with the path of the file that the file system refused.
+pub(crate) fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, StoreError> {
+    result.map_err(|source| StoreError::Io { path: path.to_owned(), source })
 }

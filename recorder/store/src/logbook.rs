@@ -11,10 +11,13 @@ use crate::catalog::Hour;
 use crate::time::SECOND_NS;
 use crate::{LinkType, SegmentName, Timestamp};
 
+pub use crate::logbook_end::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
 pub use append::Logbook;
-pub use check::{Fault, check_day};
+pub use check::{CheckedDay, Fault, check_day};
 pub use pace::{LaneLoad, RingFill, TOLD_WITHIN_NS, WRITE_BOUNDS_US, WRITE_BUCKETS, WriteTimes};
-pub use reading::{DayExcerpt, LogbookLine, QuietSecond, RawLine, read, read_day, read_day_from};
+pub use reading::{
+    DayExcerpt, DayPosition, LogbookLine, QuietSecond, RawLine, read, read_day, read_day_from,
+};
 
 /// Packets received but not written, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,39 +4,37 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 mod held;
 mod hour_files;
 mod hours;
+mod identity;
 mod listing;
 mod lock;
+mod logbook_files;
 mod sharing;
 mod watcher;
 
+use crate::error::at;
 use crate::files::{FileIdentity, Files, OpenMode, StoreFile, SystemFiles, unless_missing};
-use crate::{Mark, SegmentName, StoreError, Timestamp, layout};
+use crate::{Mark, SegmentName, StoreError, Timestamp, layout, locked};
 
 pub use held::FileLocation;
 pub use hour_files::{DayFiles, HourFiles, SegmentStamps};
 pub use hours::{CatalogFolder, ListedHour};
+pub use identity::{FORMAT_VERSION, StoreIdentity};
 pub use listing::{ListedSegment, StoreListing, Unlisted};
 pub use lock::{StoreLock, StoreWriter};
 pub use sharing::{Readers, share};
 pub use watcher::Watcher;
 
-/// The version of the store's format that this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
-
-const IDENTITY: &str = "store.toml";
 const LOCK: &str = "lock";
 const SEGMENTS: &str = "segments";
 const LOGBOOK: &str = "logbook";
 const CATALOG: &str = "catalog";
-const LOGBOOK_EXTENSION: &str = ".jsonl";
 const AUDIT: &str = "audit";
+const AUDIT_EXTENSION: &str = ".jsonl";
 const SEALED_EXTENSION: &str = ".pcap";
 const OPEN_EXTENSION: &str = ".pcap.open";
 const MARK_EXTENSION: &str = ".mark";
@@ -47,20 +45,6 @@ const UNFINISHED_INDEX_EXTENSION: &str = ".idx.new";
 const MARK_READS_MAX: usize = 16;
 /// Attempts to open a segment that is being sealed, under either name.
 const OPEN_TRIES_MAX: usize = 8;
-
-/// `store.toml`: identity of the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreIdentity {
-    /// The version of the format; see [`FORMAT_VERSION`].
-    pub format_version: u32,
-    /// Unique id of this store: a number in hexadecimal, drawn when it is created.
-    pub id: String,
-    /// Time at which it was created.
-    pub created: Timestamp,
-    /// Tunnel ports that differ from the usual ones, as `vxlan=5555`; interpreted by the indexer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tunnel_ports: Vec<String>,
-}
 
 /// State of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,10 +76,8 @@ pub struct Store {
     root_identity: FileIdentity,
     /// Reason that `store.toml` cannot be used.
     identity_fault: Option<String>,
-}
-
-fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
-    result.map_err(|source| StoreError::Io { path: path.to_owned(), source })
+    /// Held while a line is added to the logbook: its number is that of the line before it, and one.
+    logbook_turn: Arc<Mutex<()>>,
 }
 
 /// The length of a file; a folder or device in its place is an error.
@@ -118,17 +100,6 @@ fn names_in(files: &dyn Files, folder: &Path) -> Result<Vec<String>, StoreError>
     Ok(names)
 }
 
-/// Writes `store.toml`, whole or not at all.
-fn write_identity(files: &dyn Files, root: &Path, identity: &StoreIdentity) -> Result<(), StoreError> {
-    let path = root.join(IDENTITY);
-    let text = toml::to_string(identity)
-        .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
-    let new = root.join(format!("{IDENTITY}.new"));
-    at(&new, files.write_durably(&new, text.as_bytes()))?;
-    at(&path, files.rename(&new, &path))?;
-    at(root, files.sync_folder(root))
-}
-
 fn root_identity(files: &dyn Files, root: &Path) -> Result<FileIdentity, StoreError> {
     at(root, files.identity(root))?.ok_or_else(|| StoreError::Missing(root.to_owned()))
 }
@@ -141,21 +112,16 @@ impl Store {
 
     /// Opens the store in the folder `root` of `files`.
     pub fn open_in(files: Arc<dyn Files>, root: &Path) -> Result<Self, StoreError> {
-        let path = root.join(IDENTITY);
-        let text = at(&path, unless_missing(files.read(&path)))?
-            .ok_or_else(|| StoreError::Missing(root.to_owned()))?;
-        let text =
-            String::from_utf8(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text"));
-        let text = at(&path, text)?;
-        let identity: StoreIdentity = toml::from_str(&text).map_err(|error| StoreError::Identity {
-            path: path.clone(),
-            reason: crate::toml_fault(&text, &error),
-        })?;
-        if identity.format_version != FORMAT_VERSION {
-            return Err(StoreError::Version { path, found: identity.format_version, known: FORMAT_VERSION });
-        }
+        let identity = identity::read(&*files, root)?;
         let root_identity = root_identity(&*files, root)?;
-        Ok(Self { files, root: root.to_owned(), identity, root_identity, identity_fault: None })
+        Ok(Self {
+            files,
+            root: root.to_owned(),
+            identity,
+            root_identity,
+            identity_fault: None,
+            logbook_turn: Arc::default(),
+        })
     }
 
     /// Opens the store in `root` for reading. A `store.toml` that is missing or cannot be read is replaced by the defaults, and
@@ -179,7 +145,14 @@ impl Store {
             tunnel_ports: Vec::new(),
         };
         let root_identity = root_identity(&*files, root)?;
-        Ok(Self { files, root: root.to_owned(), identity, root_identity, identity_fault: Some(fault) })
+        Ok(Self {
+            files,
+            root: root.to_owned(),
+            identity,
+            root_identity,
+            identity_fault: Some(fault),
+            logbook_turn: Arc::default(),
+        })
     }
 
     /// Reason that `store.toml` cannot be read, if it cannot.
@@ -216,7 +189,7 @@ impl Store {
             created: now,
             tunnel_ports: Vec::new(),
         };
-        write_identity(&*files, root, &identity)?;
+        identity::write(&*files, root, &identity)?;
         // As far as it may be read: the folder above is not the store's.
         let _ = root.parent().map(|above| files.sync_folder(above));
         Self::open_in(files, root)
@@ -290,16 +263,6 @@ impl Store {
             Some(_) => gone("another folder has taken its place"),
             None => gone("it has been removed or renamed"),
         }
-    }
-
-    /// Makes sure that the logbook's folder exists, if the store is in place.
-    pub fn prepare_logbook(&self) -> Result<(), StoreError> {
-        let folder = self.root().join(LOGBOOK);
-        if at(&folder, self.files.identity(&folder))?.is_none() {
-            self.is_in_place()?;
-            at(&folder, self.files.create_folder(&folder))?;
-        }
-        Ok(())
     }
 
     /// The folder of a new segment's day, open, so that its files can be found wherever it is moved.
@@ -426,6 +389,20 @@ impl Store {
         Ok(None)
     }
 
+    /// True if there is a mark beside the segment, sound or not.
+    pub fn has_mark(&self, name: &SegmentName) -> bool {
+        self.files.exists(&self.mark_path(name))
+    }
+
+    /// True if an open segment has begun to hold packets, whether or not a mark says so.
+    pub fn holds_packets(&self, name: &SegmentName) -> Result<bool, StoreError> {
+        let path = self.open_path(name);
+        let Some(file) = self.open_file(&path)? else { return Ok(false) };
+        let mut header = [0; layout::RECORD_HEADER_BYTES];
+        let read = at(&path, file.read_at_most(&mut header, layout::FILE_HEADER_BYTES as u64))?;
+        Ok(read == header.len() && header != [0; layout::RECORD_HEADER_BYTES])
+    }
+
     /// The bytes of a segment's index; `None` where there is none.
     pub fn open_index(&self, name: &SegmentName) -> Result<Option<Box<dyn StoreFile>>, StoreError> {
         let path = self.index_path(name);
@@ -454,45 +431,34 @@ impl Store {
         at(path, unless_missing(self.files.open(path, OpenMode::Read)))
     }
 
-    /// Path of the logbook of the UTC day `date`.
-    pub fn logbook_path(&self, date: &str) -> PathBuf {
-        self.root.join(LOGBOOK).join(format!("{date}{LOGBOOK_EXTENSION}"))
-    }
-
-    /// Length of a day's logbook; zero where there is none.
-    pub fn logbook_bytes(&self, date: &str) -> Result<u64, StoreError> {
-        let path = self.logbook_path(date);
-        match at(&path, unless_missing(self.files.status(&path)))? {
-            Some(found) if found.is_folder() => at(&path, Err(folder_in_its_place())),
-            found => Ok(found.map_or(0, |found| found.bytes)),
-        }
-    }
-
-    /// True if there is a logbook, even an empty one.
-    pub fn has_logbook(&self) -> bool {
-        self.files.link_status(&self.root.join(LOGBOOK)).is_ok()
-    }
-
-    /// The days that have a logbook, earliest first.
-    pub fn logbook_dates(&self) -> Result<Vec<String>, StoreError> {
-        let names = names_in(&*self.files, &self.root.join(LOGBOOK))?;
-        Ok(names.iter().filter_map(|name| Some(name.strip_suffix(LOGBOOK_EXTENSION)?.to_owned())).collect())
-    }
-
-    /// Removes a day's logbook, if there is one.
-    pub fn remove_logbook(&self, date: &str) -> Result<(), StoreError> {
-        let path = self.logbook_path(date);
-        at(&path, unless_missing(self.files.remove_file(&path)))?;
-        Ok(())
+    /// Waits until no other part of this process adds to the logbook, and keeps the others waiting.
+    pub(crate) fn logbook_turn(&self) -> MutexGuard<'_, ()> {
+        locked(&self.logbook_turn)
     }
 
     /// Path of the audit log of extractions: number 0 is the current file, higher numbers are the full files before it, youngest
     /// first.
     pub fn audit_path(&self, number: u32) -> PathBuf {
         match number {
-            0 => self.root.join(format!("{AUDIT}{LOGBOOK_EXTENSION}")),
-            _ => self.root.join(format!("{AUDIT}.{number}{LOGBOOK_EXTENSION}")),
+            0 => self.root.join(format!("{AUDIT}{AUDIT_EXTENSION}")),
+            _ => self.root.join(format!("{AUDIT}.{number}{AUDIT_EXTENSION}")),
         }
+    }
+
+    /// The numbers of the files of the audit that there are, ascending.
+    pub fn audit_numbers(&self) -> Result<Vec<u32>, StoreError> {
+        let number = |name: &String| {
+            let number = name.strip_prefix(AUDIT)?.strip_suffix(AUDIT_EXTENSION)?;
+            if number.is_empty() { Some(0) } else { number.strip_prefix('.')?.parse().ok() }
+        };
+        let mut numbers: Vec<u32> = names_in(&*self.files, &self.root)?.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// A file of the audit, open for reading; `None` where there is none.
+    pub fn open_audit(&self, number: u32) -> Result<Option<Box<dyn StoreFile>>, StoreError> {
+        self.open_file(&self.audit_path(number))
     }
 
     /// Bytes that everything in the store takes on the disk: what the budget bounds.
@@ -539,7 +505,7 @@ mod tests {
         let other = store.root().join("elsewhere");
         assert!(matches!(Store::open(&other), Err(StoreError::Missing(path)) if path == other));
         fs::write(
-            store.root().join(IDENTITY),
+            store.root().join(identity::IDENTITY),
             "format_version = 9\nid = 'x'\ncreated = '2026-11-22T00:00:00Z'",
         )
         .unwrap();

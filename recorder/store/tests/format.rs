@@ -2,9 +2,10 @@
 
 use netrewind_store::catalog::Hour;
 use netrewind_store::layout::{self, CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use netrewind_store::logbook::{CheckedDay, DayEnd, LOGBOOK_END_BYTES, LogbookEnd, LogbookEntry, check_day};
 use netrewind_store::{
-    Account, Drops, Event, LaneLoad, LinkType, LostPackets, Mark, RingFill, SegmentName, Timestamp,
-    WriteTimes,
+    Account, Drops, Event, LaneLoad, LinkType, Logbook, LostPackets, Mark, RingFill, SegmentName, Store,
+    Timestamp, WriteTimes,
 };
 
 const DOCUMENT: &str = include_str!("../FORMAT.md");
@@ -74,6 +75,45 @@ fn the_mark_is_as_documented() {
     let magic = row(&rows, "magic");
     assert_eq!(magic[2].trim_matches('`').as_bytes(), &bytes[range(&magic[1])]);
     assert_eq!(range(&row(&rows, "checksum")[1]).end, layout::mark::BYTES);
+}
+
+#[test]
+fn the_end_of_the_logbook_is_as_documented() {
+    let rows = table("### The end of the logbook", "| Field | At | Value |");
+    let end = LogbookEnd { last: DayEnd { day: 11, lines: 12 }, other: DayEnd { day: 9, lines: 10 } };
+    let bytes = end.to_bytes();
+    for (name, value) in [("day", 11), ("lines", 12), ("other day", 9), ("other lines", 10), ("reserved", 0)]
+    {
+        assert_eq!(number(&bytes[range(&row(&rows, name)[1])]), value, "{name}");
+    }
+    let magic = row(&rows, "magic");
+    assert_eq!(magic[2].trim_matches('`').as_bytes(), &bytes[range(&magic[1])]);
+    assert_eq!(range(&row(&rows, "checksum")[1]).end, LOGBOOK_END_BYTES);
+}
+
+/// Lines as they were written first: they stay readable, and their seals right.
+#[test]
+fn lines_of_each_kind_are_read_as_they_were_written() {
+    let golden = include_str!("golden/2026-11-22.jsonl");
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_or_create(folder.path(), Timestamp(0), 1).unwrap();
+    std::fs::write(store.logbook_path("2026-11-22"), golden).unwrap();
+    let mut faults = Vec::new();
+    let mut lanes = Vec::new();
+    let mut take = |entry: LogbookEntry| {
+        if let Event::Up { lane } = entry.event {
+            lanes.push(lane);
+        }
+    };
+    let checked = check_day(&store, "2026-11-22", false, &mut take, &mut |fault| faults.push(fault)).unwrap();
+    assert_eq!((faults, lanes), (Vec::new(), vec![1, 2, 3]));
+    let follows = Some(("2026-11-21".to_owned(), 8231));
+    assert_eq!(checked, CheckedDay { sound: 3, unsealed: 1, last: 2, follows });
+    // Of its own accord, the writer goes on in the same way.
+    let mut logbook = Logbook::new(&store);
+    logbook.append(Timestamp::new(1_795_339_863, 0), Event::Up { lane: 4 }).unwrap();
+    let text = std::fs::read_to_string(store.logbook_path("2026-11-22")).unwrap();
+    assert!(text.lines().last().unwrap().contains("\"line\":3,\"sum\":\""), "{text}");
 }
 
 /// One of each event, so that a new one is documented.

@@ -270,6 +270,7 @@ fn manifest(records: u64) -> Manifest {
         link_types: Vec::new(),
         lacks: Vec::new(),
         is_divided: false,
+        files: std::collections::BTreeMap::new(),
     }
 }
 

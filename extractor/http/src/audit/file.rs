@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use netrewind_store::Store;
+use netrewind_store::seal::{last_number, sealed};
 
 use crate::files::{self, LineFile};
 
@@ -34,6 +35,10 @@ pub struct AuditFile {
     file: LineFile,
     bytes: u64,
     bytes_max: u64,
+    /// Number of the last line; they go on from file to file.
+    last: u64,
+    /// True if the last line was cut short, as by a crash.
+    is_cut: bool,
 }
 
 impl AuditFile {
@@ -56,17 +61,28 @@ impl AuditFile {
 
     pub(super) fn open(paths: Vec<PathBuf>, bytes_max: u64) -> Result<Self, AuditError> {
         let path = paths.first().cloned().unwrap_or_default();
-        let (file, bytes) = LineFile::append_to(&path).map_err(|source| AuditError { path, source })?;
-        Ok(Self { paths, file, bytes, bytes_max })
+        let (file, bytes) =
+            LineFile::append_to(&path).map_err(|source| AuditError { path: path.clone(), source })?;
+        let text = std::fs::read(&path).map_err(|source| AuditError { path, source })?;
+        let before = || paths.get(1).and_then(|path| std::fs::read(path).ok());
+        let last = last_number(&text).or_else(|| last_number(&before()?)).unwrap_or(0);
+        let is_cut = text.last().is_some_and(|last| *last != b'\n');
+        Ok(Self { paths, file, bytes, bytes_max, last, is_cut })
     }
 
-    /// Adds a line, whole.
-    pub(super) fn append(&mut self, line: &str) -> io::Result<()> {
-        let bytes = line.len() as u64 + 1;
+    /// Adds a JSON object as a line, with its number and its checksum.
+    pub(super) fn append(&mut self, object: &str) -> io::Result<()> {
+        let end = if self.is_cut { "\n" } else { "" };
+        let line = format!("{end}{}\n", sealed(object, self.last + 1));
+        let bytes = line.len() as u64;
         if self.bytes > 0 && self.bytes + bytes > self.bytes_max {
             self.begin_another()?;
         }
-        self.file.append(format!("{line}\n").as_bytes())?;
+        // What has become of a line that could not be written is not known.
+        self.is_cut = true;
+        self.file.append(line.as_bytes())?;
+        self.is_cut = false;
+        self.last += 1;
         self.bytes += bytes;
         Ok(())
     }

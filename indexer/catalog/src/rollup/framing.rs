@@ -12,7 +12,7 @@ use crate::record;
 
 /// A number that two manifests share only if they are the same.
 pub fn identity(manifest: &Manifest) -> Option<u64> {
-    Some(xxh3_64(&serde_json::to_vec(manifest).ok()?))
+    Some(xxh3_64(&serde_json::to_vec(&manifest.without_files()).ok()?))
 }
 
 /// Bytes behind the name of their format and their checksum.

@@ -83,6 +83,7 @@ fn main() {
         link_types: Vec::new(),
         lacks: Vec::new(),
         is_divided: false,
+        files: std::collections::BTreeMap::new(),
     };
     let mut writer = HourWriter::new(&store, hour).unwrap();
     let (mut making, begun) = (Duration::ZERO, Instant::now());

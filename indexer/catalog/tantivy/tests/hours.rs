@@ -37,6 +37,7 @@ fn manifest(records: &[CatalogRecord]) -> Manifest {
         link_types: Vec::new(),
         lacks: Vec::new(),
         is_divided: false,
+        files: std::collections::BTreeMap::new(),
     }
 }
 

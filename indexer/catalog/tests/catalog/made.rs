@@ -137,6 +137,7 @@ fn hour(conversations: u64, start: u64) -> MadeHour {
         link_types: vec![1],
         lacks: Vec::new(),
         is_divided: false,
+        files: std::collections::BTreeMap::new(),
     };
     let encapsulations = Encapsulations::default();
     let mut builder = HourBuilder::new(manifest, &encapsulations);

@@ -96,6 +96,7 @@ fn header(tables: &SegmentTables, addresses: &Addresses, flows: usize, ports: us
         link_type: tables.link_type,
         granule_shift: tables.limits.granule_shift,
         second_shift: tables.seconds.shift,
+        is_late: false,
         segment_bytes: totals.segment_bytes,
         records: totals.records,
         wire_bytes: totals.wire_bytes,

@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::sections::IndexSections;
+use crate::layout::{Section, granule_checksum};
+use crate::sys::xxh3_64;
 use crate::{IndexError, checksums};
 
 /// Result of comparing the checksums of a segment's granules.
@@ -20,6 +22,31 @@ pub struct Comparison {
 /// without checksums, nothing.
 pub(super) fn checksums<B: AsRef<[u8]>>(index: &IndexSections<B>) -> Result<Vec<Option<u32>>, IndexError> {
     Ok(index.checksum_blocks()?.as_ref().map(checksums::take_all).unwrap_or_default())
+}
+
+/// Ranges of whole granules, from the number `first` on, that are not as they were: neighbours joined. An error if the index has no
+/// valid checksum of one of them.
+pub(super) fn altered<B: AsRef<[u8]>>(
+    index: &IndexSections<B>,
+    first: u64,
+    bytes: &[u8],
+) -> Result<Vec<Range<u64>>, IndexError> {
+    let blocks = index.checksum_blocks()?.ok_or(Section::Checksums.damaged())?;
+    let granule_bytes = 1 << index.header.granule_shift;
+    let mut altered: Vec<Range<u64>> = Vec::new();
+    let mut begin = first * granule_bytes;
+    for (granule, number) in bytes.chunks(granule_bytes as usize).zip(first..) {
+        let number = u32::try_from(number).map_err(|_| Section::Checksums.damaged())?;
+        let end = begin + granule.len() as u64;
+        if checksums::take_one(&blocks, number)? != granule_checksum(number, xxh3_64(granule)) {
+            match altered.last_mut() {
+                Some(before) if before.end == begin => before.end = end,
+                _ => altered.push(begin..end),
+            }
+        }
+        begin = end;
+    }
+    Ok(altered)
 }
 
 /// Compares with the checksums that the granules of the segment have now (see [`crate::GranuleChecksums`]), which is `bytes`

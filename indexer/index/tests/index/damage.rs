@@ -160,3 +160,39 @@ proptest! {
         prop_assert!(Index::open(&bytes[..]).is_err());
     }
 }
+
+#[test]
+fn every_changed_byte_of_a_segment_is_in_a_granule_that_is_named() {
+    let segment = sample();
+    let bytes = index(LinkType::ETHERNET, &segment, LIMITS);
+    let index = Index::open(&bytes[..]).unwrap();
+    assert_eq!(index.altered(0, &segment).unwrap(), []);
+    for at in (0..segment.len()).step_by(97) {
+        let mut damaged = segment.clone();
+        damaged[at] ^= 1;
+        let first = at / 512;
+        let granule = first as u64 * 512..((first as u64 + 1) * 512).min(segment.len() as u64);
+        assert_eq!(index.altered(0, &damaged).unwrap(), [granule.clone()]);
+        // Of a part that begins with it, and of one that begins behind it.
+        assert_eq!(index.altered(first as u64, &damaged[first * 512..]).unwrap(), [granule]);
+        let behind = (first + 1) * 512;
+        if behind < segment.len() {
+            assert_eq!(index.altered(first as u64 + 1, &damaged[behind..]).unwrap(), []);
+        }
+    }
+    assert!(index.altered(u64::from(index.granule_count()), &[0]).is_err(), "there is no such granule");
+}
+
+#[test]
+fn an_index_says_whether_its_checksums_were_taken_later() {
+    let segment = sample();
+    let bytes = index(LinkType::ETHERNET, &segment, LIMITS);
+    let mut late = bytes.clone();
+    netrewind_index::mark_late(&mut late);
+    let (index, late_index) = (Index::open(&bytes[..]).unwrap(), Index::open(&late[..]).unwrap());
+    assert_eq!((index.is_late(), late_index.is_late()), (false, true));
+    assert_eq!(ask(&late, &segment).unwrap(), ask(&bytes, &segment).unwrap(), "it answers as the other");
+    let marked = late.clone();
+    netrewind_index::mark_late(&mut late);
+    assert_eq!(late, marked, "once is enough");
+}

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Event, LogbookEntry};
 use crate::files::{OpenMode, unless_missing};
+use crate::seal::{LinePlace, LineSequence, Seal, unsealed};
 use crate::{Store, StoreError, Timestamp};
 
 /// A parsed line of the logbook.
@@ -22,7 +23,7 @@ pub enum LogbookLine {
         /// Time of the event.
         at: Timestamp,
     },
-    /// A line that cannot be read: cut by a crash, or damaged.
+    /// A line that cannot be read, or cannot be trusted: cut by a crash, damaged, or not where it was written.
     Unreadable(String),
 }
 
@@ -49,9 +50,12 @@ const BEHIND_PREFIX: &str = "\"behind_ms\":";
 const SINCE_PREFIX: &str = "\"since\":\"";
 const SINCE_BYTES: usize = SINCE_PREFIX.len() + "2026-11-22T09:31:01.628448290Z\"".len();
 
-/// Text before the time of a line that covers no more than a second, and bytes from there to its end.
+/// Text before the time of a line that covers no more than a second, and bytes from there to the end of what it says.
 const AT_PREFIX: &str = ",\"at\":\"";
-const AT_BYTES: usize = AT_PREFIX.len() + "2026-11-22T09:31:01.628448290Z\"}".len();
+const AT_BYTES: usize = AT_PREFIX.len() + "2026-11-22T09:31:01.628448290Z\"".len();
+
+/// Text before the day that the first line of a day's file names, and its lines.
+const FOLLOWS_PREFIX: &str = ",\"follows\":\"";
 
 /// The longest line that is read; netrewind writes no longer ones.
 pub(super) const LINE_BYTES_MAX: u64 = 64 << 10;
@@ -87,6 +91,10 @@ pub struct QuietSecond {
 #[derive(Clone, Copy, Debug)]
 pub struct RawLine<'a> {
     text: &'a str,
+    /// Its content, without the last brace, and without number and checksum.
+    body: &'a str,
+    seal: Seal,
+    place: LinePlace,
     /// False where invalid UTF-8 had to be replaced.
     is_text: bool,
 }
@@ -94,11 +102,49 @@ pub struct RawLine<'a> {
 impl<'a> RawLine<'a> {
     /// A line of text that was kept from an earlier read.
     pub fn new(text: &'a str) -> Self {
-        Self { text, is_text: true }
+        Self::of(text, true)
     }
 
     fn of(text: &'a str, is_text: bool) -> Self {
-        Self { text: text.trim_end(), is_text }
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let (body, seal) = unsealed(text);
+        let place = if seal == Seal::Wrong { LinePlace::Unsealed } else { LinePlace::Next };
+        Self { text, body, seal, place, is_text }
+    }
+
+    /// With its place behind the lines before it.
+    pub(super) fn placed(self, sequence: &mut LineSequence) -> Self {
+        if self.text.is_empty() {
+            return self;
+        }
+        Self { place: sequence.take(self.seal), ..self }
+    }
+
+    /// Its place among the lines before it.
+    pub(super) fn place(&self) -> LinePlace {
+        self.place
+    }
+
+    /// True if it has a checksum.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.seal != Seal::Absent
+    }
+
+    /// Lines before it that are missing.
+    pub fn missing(&self) -> u64 {
+        if let LinePlace::After(missing) = self.place { missing } else { 0 }
+    }
+
+    /// The day before, and how many lines it had: in the first line of a day.
+    pub fn follows(&self) -> Option<(&'a str, u64)> {
+        let (_, follows) = self.body.strip_suffix('"')?.rsplit_once(FOLLOWS_PREFIX)?;
+        let (date, lines) = follows.split_once(' ')?;
+        Some((date, lines.parse().ok()?)).filter(|_| self.is_trusted())
+    }
+
+    /// True unless it has changed, or is not where it was written.
+    fn is_trusted(&self) -> bool {
+        self.is_text && matches!(self.place, LinePlace::Next | LinePlace::After(_))
     }
 
     /// The line's text.
@@ -113,13 +159,13 @@ impl<'a> RawLine<'a> {
 
     /// True for a second in which nothing was dropped.
     pub fn is_uneventful(&self) -> bool {
-        self.is_second() && self.text.contains(NOTHING_DROPPED) && self.is_text
+        self.is_second() && self.text.contains(NOTHING_DROPPED) && self.is_trusted()
     }
 
     /// The fields of a second in which nothing was dropped, read without parsing the rest; `None` for any other line, and for one
     /// that another version may have written.
     pub fn quiet_second(&self) -> Option<QuietSecond> {
-        if self.is_text
+        if self.is_trusted()
             && let Some(second) = self.usual_second()
         {
             return Some(second);
@@ -127,24 +173,24 @@ impl<'a> RawLine<'a> {
         if !self.is_uneventful() {
             return None;
         }
-        let rest = self.text.strip_prefix(SECOND_PREFIX)?.strip_prefix(",\"lane\":")?;
+        let rest = self.body.strip_prefix(SECOND_PREFIX)?.strip_prefix(",\"lane\":")?;
         let (lane, rest) = rest.split_once(',')?;
         let (received, _) = rest.strip_prefix("\"received\":")?.split_once(',')?;
         let (lane, received) = (lane.parse().ok()?, received.parse().ok()?);
-        let (before, at) = (self.text.rsplit_once(",\"at\":\"")?.0, self.at()?.parse().ok()?);
+        let (before, at) = (self.body.rsplit_once(",\"at\":\"")?.0, self.at()?.parse().ok()?);
         (!has_start(before)).then_some(QuietSecond { lane, received, behind_ms: behind_ms(before), at })
     }
 
     /// The same for a line whose fields are in the order in which they are written: almost all lines of a logbook.
     fn usual_second(&self) -> Option<QuietSecond> {
         let field = |text: &'a str, name: &str| text.strip_prefix(name)?.split_once(',');
-        let rest = self.text.strip_prefix(SECOND_PREFIX)?.strip_prefix(',')?;
+        let rest = self.body.strip_prefix(SECOND_PREFIX)?.strip_prefix(',')?;
         let (lane, rest) = field(rest, "\"lane\":")?;
         let (received, rest) = field(rest, "\"received\":")?;
         let (_, rest) = field(rest, "\"written\":")?;
         let rest = rest.strip_prefix(NOTHING_DROPPED)?.strip_prefix(',')?;
         let (before, at) = rest.split_at_checked(rest.len().checked_sub(AT_BYTES)?)?;
-        let at = at.strip_prefix(AT_PREFIX)?.strip_suffix("\"}")?;
+        let at = at.strip_prefix(AT_PREFIX)?.strip_suffix('"')?;
         let (lane, received) = (lane.parse().ok()?, received.parse().ok()?);
         let second = QuietSecond { lane, received, behind_ms: behind_ms(before), at: at.parse().ok()? };
         (!has_start(before)).then_some(second)
@@ -152,13 +198,13 @@ impl<'a> RawLine<'a> {
 
     /// Time of the line, as written: its text sorts by time, and compares with what [`Timestamp`] displays.
     pub fn at(&self) -> Option<&'a str> {
-        self.text.rsplit_once("\"at\":\"")?.1.strip_suffix("\"}")
+        self.body.rsplit_once("\"at\":\"")?.1.split_once('"').map(|(at, _)| at)
     }
 
     /// Parses the line.
     pub fn parse(&self) -> LogbookLine {
         let unreadable = || LogbookLine::Unreadable(self.text.to_owned());
-        if !self.is_text {
+        if !self.is_trusted() {
             return unreadable();
         }
         if let Ok(entry) = serde_json::from_str(self.text) {
@@ -169,6 +215,11 @@ impl<'a> RawLine<'a> {
             _ => unreadable(),
         }
     }
+}
+
+/// An entry as JSON, to be the first line of a day: with the day before, and how many lines it has.
+pub(super) fn follows(object: &str, date: &str, lines: u64) -> String {
+    format!("{}{FOLLOWS_PREFIX}{date} {lines}\"}}", object.strip_suffix('}').unwrap_or(object))
 }
 
 /// The text of a line, with what is no text replaced.
@@ -213,17 +264,18 @@ pub fn read(
     Ok(())
 }
 
-/// Calls `visit` for each line of a part of a day, in order, unparsed. A day without a file has none.
+/// Calls `visit` for each line of a part of a day, in order, unparsed. A day without a file has none. Returns the number of the last
+/// line, zero if none has one; the part [`DayExcerpt::Head`] does not know it.
 pub fn read_day(
     store: &Store,
     date: &str,
     part: DayExcerpt,
     mut visit: impl FnMut(RawLine<'_>),
-) -> Result<(), StoreError> {
+) -> Result<Option<u64>, StoreError> {
     let path = store.logbook_path(date);
     let failed = |source| StoreError::Io { path: path.clone(), source };
     let opened = unless_missing(store.files().open(&path, OpenMode::Read)).map_err(failed)?;
-    let Some(file) = opened else { return Ok(()) }; // expired, or not begun
+    let Some(file) = opened else { return Ok(None) }; // expired, or not begun
     let bytes = file.status().map_err(failed)?.bytes;
     let (skipped, wanted) = match part {
         DayExcerpt::Whole => (0, u64::MAX),
@@ -234,46 +286,72 @@ pub fn read_day(
     let mut line = Vec::new();
     // A part may begin and end in the middle of a line.
     let mut is_cut = skipped > 0;
+    let mut sequence = if is_cut { LineSequence::from_anywhere() } else { LineSequence::from_first() };
     loop {
         line.clear();
         let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
         if read == 0 || (part == DayExcerpt::Head && bytes > wanted && !line.ends_with(b"\n")) {
-            return Ok(());
+            return Ok((part != DayExcerpt::Head).then(|| sequence.last()));
+        }
+        if std::mem::take(&mut is_cut) {
+            continue;
         }
         let text = text_of(&line);
-        let raw = RawLine::of(&text, matches!(text, Cow::Borrowed(_)));
-        if !raw.text.is_empty() && !std::mem::take(&mut is_cut) {
+        let raw = RawLine::of(&text, matches!(text, Cow::Borrowed(_))).placed(&mut sequence);
+        if !raw.text.is_empty() {
             visit(raw);
         }
     }
 }
 
-/// Calls `visit` for each line of a day that begins at or behind `offset` of its file, in order, with true if it is complete: the
-/// last one may still be being written. Returns the end of the last complete line.
+/// Place in a day's file up to which its lines have been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayPosition {
+    /// End of the last complete line.
+    pub end: u64,
+    sequence: LineSequence,
+}
+
+impl Default for DayPosition {
+    fn default() -> Self {
+        Self { end: 0, sequence: LineSequence::from_first() }
+    }
+}
+
+impl DayPosition {
+    /// Number of the last line; zero if none has one.
+    pub fn last_line(&self) -> u64 {
+        self.sequence.last()
+    }
+}
+
+/// Calls `visit` for each line of a day from `position` on, in order, with true if it is complete: the last one may still be being
+/// written. The position moves behind the last complete line.
 pub fn read_day_from(
     store: &Store,
     date: &str,
-    offset: u64,
+    position: &mut DayPosition,
     mut visit: impl FnMut(RawLine<'_>, bool),
-) -> Result<u64, StoreError> {
+) -> Result<(), StoreError> {
     let path = store.logbook_path(date);
     let failed = |source| StoreError::Io { path: path.clone(), source };
     let opened = unless_missing(store.files().open(&path, OpenMode::Read)).map_err(failed)?;
-    let Some(file) = opened else { return Ok(offset) }; // expired, or not begun
-    let mut input = BufReader::with_capacity(1 << 18, file.reader(offset));
-    let (mut line, mut end) = (Vec::new(), offset);
+    let Some(file) = opened else { return Ok(()) }; // expired, or not begun
+    let mut input = BufReader::with_capacity(1 << 18, file.reader(position.end));
+    let mut line = Vec::new();
     loop {
         line.clear();
         let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)? as u64;
         let is_whole = line.ends_with(b"\n") || read == LINE_BYTES_MAX;
+        let mut sequence = position.sequence;
         let text = text_of(&line);
-        let raw = RawLine::of(&text, matches!(text, Cow::Borrowed(_)));
+        let raw = RawLine::of(&text, matches!(text, Cow::Borrowed(_))).placed(&mut sequence);
         if !raw.text.is_empty() {
             visit(raw, is_whole);
         }
         if !is_whole {
-            return Ok(end);
+            return Ok(());
         }
-        end += read;
+        *position = DayPosition { end: position.end + read, sequence };
     }
 }

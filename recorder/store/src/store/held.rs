@@ -79,7 +79,8 @@ fn is_removed(file: &dyn StoreFile) -> io::Result<bool> {
 mod tests {
     use std::fs::{self, File, OpenOptions};
 
-    use super::super::{IDENTITY, LOCK, LOGBOOK, MARK_EXTENSION, SEALED_EXTENSION, SEGMENTS, StoreLock};
+    use super::super::identity::IDENTITY;
+    use super::super::{LOCK, LOGBOOK, MARK_EXTENSION, SEALED_EXTENSION, SEGMENTS, StoreLock};
     use super::*;
     use crate::Timestamp;
 

@@ -3,12 +3,14 @@
 //! **Invariant:** a folder with an hour's name is whole: it is written under another name, synced, and renamed; it is renamed
 //! before anything of it is removed.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{CATALOG, at, file_bytes, folder_disk_bytes, names_in, unless_missing};
-use crate::catalog::{CATALOG_VERSION, Hour, Manifest};
+use crate::catalog::{CATALOG_VERSION, FileSum, Hour, Manifest};
 use crate::files::{OpenMode, StoreFile};
+use crate::seal::{is_summed, summed};
 use crate::{Store, StoreError};
 
 const MANIFEST: &str = "manifest.json";
@@ -20,6 +22,13 @@ const SEAM: &str = "seam";
 const UNFINISHED_PREFIX: &str = ".";
 const NEW_EXTENSION: &str = ".new";
 const OLD_EXTENSION: &str = ".old";
+/// End of the names of tantivy's locks, which say nothing and may come and go.
+const LOCK_EXTENSION: &str = ".lock";
+
+/// True for a file of an hour that never changes.
+fn is_listed(name: &str) -> bool {
+    name != MANIFEST && name != SEAM && !name.ends_with(LOCK_EXTENSION)
+}
 
 /// An hour as the folder lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +100,13 @@ impl<'s> CatalogFolder<'s> {
         self.open_of_hour(hour, SEAM)
     }
 
+    /// Removes the seam between an hour and the one before: it is only made of the two.
+    pub fn remove_seam(&self, hour: Hour) -> Result<(), StoreError> {
+        let path = self.hour_path(hour).join(SEAM);
+        at(&path, unless_missing(self.0.files.remove_file(&path)))?;
+        Ok(())
+    }
+
     fn open_of_hour(&self, hour: Hour, name: &str) -> Result<Option<Box<dyn StoreFile>>, StoreError> {
         let path = self.hour_path(hour).join(name);
         let Some(file) = self.0.open_file(&path)? else { return Ok(None) };
@@ -101,11 +117,12 @@ impl<'s> CatalogFolder<'s> {
     /// Writes the manifest last, and gives the folder the hour's name, replacing the hour that had it.
     pub fn finish_hour(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let (new, path) = (self.unfinished_hour_path(manifest.hour), self.hour_path(manifest.hour));
-        let text = serde_json::to_vec(manifest).map_err(|error| StoreError::Io {
-            path: new.join(MANIFEST),
-            source: std::io::Error::other(error),
-        })?;
-        at(&new, self.0.files.write_durably(&new.join(MANIFEST), &text))?;
+        let path_of_manifest = new.join(MANIFEST);
+        let mut manifest = manifest.clone();
+        manifest.files = self.sums_of(&new)?;
+        let text = serde_json::to_string(&manifest).map_err(io::Error::other);
+        let text = summed(&at(&path_of_manifest, text)?);
+        at(&path_of_manifest, self.0.files.write_durably(&path_of_manifest, text.as_bytes()))?;
         // Some files are made for their owner alone: whoever may read the store may read them.
         let mode = at(&new, self.0.files.status(&new.join(MANIFEST)))?.mode;
         for name in names_in(&*self.0.files, &new)? {
@@ -119,6 +136,40 @@ impl<'s> CatalogFolder<'s> {
         let catalog = self.catalog_path();
         at(&catalog, self.0.files.sync_folder(&catalog))?;
         self.remove_folder(&self.beside(manifest.hour, OLD_EXTENSION))
+    }
+
+    /// Lengths and checksums of the files in an hour's folder that never change, but for the manifest.
+    fn sums_of(&self, folder: &Path) -> Result<BTreeMap<String, FileSum>, StoreError> {
+        let mut sums = BTreeMap::new();
+        for name in names_in(&*self.0.files, folder)? {
+            let path = folder.join(&name);
+            let found = at(&path, self.0.files.link_status(&path))?;
+            if found.is_file() && is_listed(&name) {
+                let file = at(&path, self.0.files.open(&path, OpenMode::Read))?;
+                sums.insert(name, at(&path, FileSum::of(&*file))?);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Faults of an hour's files, compared with what its manifest says of them: each with the path of the file.
+    pub fn changed_files(&self, manifest: &Manifest) -> Vec<(PathBuf, String)> {
+        let folder = self.hour_path(manifest.hour);
+        let fault = |(name, sum): (&String, &FileSum)| {
+            let path = folder.join(name);
+            let found = self.0.files.open(&path, OpenMode::Read).and_then(|file| FileSum::of(&*file));
+            let reason = match found {
+                Ok(found) if found == *sum => return None,
+                Ok(found) if found.bytes != sum.bytes => {
+                    format!("it has {} bytes, but had {} when it was written", found.bytes, sum.bytes)
+                }
+                Ok(found) => format!("bytes 0 to {} differ from those written", found.bytes),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => "it is missing".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            Some((path, reason))
+        };
+        manifest.files.iter().filter_map(fault).collect()
     }
 
     /// Takes an hour's name from its folder.
@@ -191,9 +242,16 @@ impl<'s> CatalogFolder<'s> {
             }
             Err(error) => return Err(self.manifest_fault(hour, error.to_string())),
         };
+        let is_sound = std::str::from_utf8(&text).ok().and_then(is_summed);
         let manifest: Manifest = serde_json::from_slice(&text)
             .map_err(|error| self.manifest_fault(hour, format!("it is not valid ({error})")))?;
         match manifest {
+            // Hours of earlier versions have neither.
+            Manifest { files, .. } if is_sound != Some(true) && (is_sound.is_some() || !files.is_empty()) => {
+                let reason =
+                    format!("its checksum is wrong: bytes 0 to {} are not as they were written", text.len());
+                Err(self.manifest_fault(hour, reason))
+            }
             Manifest { version, .. } if version != CATALOG_VERSION => {
                 Err(self.manifest_fault(hour, format!("it has the unknown version {version}")))
             }
@@ -233,6 +291,7 @@ mod tests {
             link_types: Vec::new(),
             lacks: Vec::new(),
             is_divided: false,
+            files: BTreeMap::new(),
         }
     }
 

@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{IDENTITY, LOCK, LOGBOOK, SEGMENTS, Store, StoreIdentity, at, write_identity};
+use super::identity::{self, IDENTITY, StoreIdentity};
+use super::{LOCK, LOGBOOK, SEGMENTS, Store, at};
 use crate::StoreError;
 use crate::files::{Files, LockKind, OpenMode, StoreFile};
 use crate::locked;
@@ -115,7 +116,7 @@ impl StoreLock {
         }
         let path = store.root().join(IDENTITY);
         if at(&path, store.files.identity(&path))?.is_none() {
-            write_identity(store.files(), store.root(), store.identity())?;
+            identity::write(store.files(), store.root(), store.identity())?;
             made.push(IDENTITY);
         }
         if self.renew(store)? {
@@ -127,7 +128,7 @@ impl StoreLock {
     /// Changes the UDP ports that are decoded as tunnels.
     pub fn set_tunnel_ports(&self, store: &mut Store, ports: Vec<String>) -> Result<(), StoreError> {
         let identity = StoreIdentity { tunnel_ports: ports, ..store.identity.clone() };
-        write_identity(&*store.files, &store.root, &identity)?;
+        identity::write(&*store.files, &store.root, &identity)?;
         store.identity = identity;
         Ok(())
     }
