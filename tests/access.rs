@@ -99,7 +99,12 @@ fn token(file: &Path, name: &str, arguments: &[&str]) -> String {
 
 /// A certificate of `localhost` and its key, in files.
 pub fn certificate(folder: &Path) -> (String, String) {
-    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+    certificate_for(folder, &["localhost"])
+}
+
+pub fn certificate_for(folder: &Path, names: &[&str]) -> (String, String) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let pair = rcgen::generate_simple_self_signed(names).expect("a certificate");
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     std::fs::write(&key, pair.signing_key.serialize_pem()).expect("a file");
     std::fs::write(&certificate, pair.cert.pem()).expect("a file");

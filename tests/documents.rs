@@ -1,5 +1,10 @@
 //! What the documents say: they lead on to what exists, and their commands work.
 
+mod blocks;
+mod commands;
+mod stage;
+mod traffic;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -114,6 +114,11 @@ impl Link {
         Self::within(&self.recorder, program)
     }
 
+    /// A program that runs in the sending namespace.
+    pub fn outside(&self, program: &str) -> Command {
+        Self::within(&self.sender, program)
+    }
+
     /// Runs `ip` in the recording namespace.
     pub fn ip(&self, arguments: &[&str]) {
         must(Command::new("ip").args(["-n", &self.recorder]).args(arguments));
