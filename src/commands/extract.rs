@@ -15,7 +15,7 @@ use super::destination::Destination;
 use super::following::FollowingClock;
 use super::hint;
 use super::progress::ProgressDisplay;
-use super::query::QueryArguments;
+use super::query::{QueryArguments, workers};
 use super::target::{NoAnswer, QueryTarget, TargetArguments};
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, signals, terminal};
@@ -108,10 +108,24 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         ));
     }
     let query = query(arguments)?;
-    let target = arguments.target.open()?;
     let stop = signals::stop_flag()?;
+    let workers = match arguments.target.store {
+        Some(_) => workers(arguments.query.filter())?,
+        None => None, // recorders compile it
+    };
+    let target = arguments.target.open(workers)?;
     let is_silent = arguments.quiet || arguments.json || arguments.follow;
     let mut control = ProgressDisplay::new(stop, is_silent, arguments.query.zone()?);
+    let is_written = !arguments.estimate && !arguments.count;
+    let output = is_written.then(|| OpenedOutput::open(arguments)).transpose();
+    let output = match output {
+        Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
+        Err(NoAnswer::Because(failure)) => return Err(failure),
+        Ok(output) => output,
+    };
+    let folder = output.as_ref().and_then(OpenedOutput::folder);
+    let walls = folder.iter().fold(target.walls(), |walls, folder| walls.renaming_in(folder));
+    walls.raise();
     if arguments.estimate {
         let estimate = match target.estimate(&query, &mut control) {
             Ok(estimate) => estimate,
@@ -123,11 +137,9 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         return Ok(if estimate.troubles.is_empty() { Outcome::Done } else { Outcome::Incomplete });
     }
     let begun = Instant::now();
-    let answer = if arguments.count {
-        target.count(&query, &mut control)
-    } else {
-        let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
-        extract(&target, &query, output, arguments, &mut control)
+    let answer = match output {
+        Some(output) => output.extract(&target, &query, arguments, &mut control),
+        None => target.count(&query, &mut control),
     };
     control.end();
     match answer {
@@ -161,38 +173,67 @@ fn query(arguments: &ExtractArguments) -> Result<Query, Failure> {
     })
 }
 
-/// Writes the answer to standard output, or to a file that is complete or not there at all.
-fn extract(
-    target: &QueryTarget,
-    query: &Query,
-    output: &Path,
-    arguments: &ExtractArguments,
-    control: &mut ProgressDisplay,
-) -> Result<Answer, NoAnswer> {
-    let is_pcapng = match &arguments.format {
-        Some(format) => format == "pcapng",
-        None => output.extension().is_some_and(|extension| extension == "pcapng"),
-    };
-    let io_error = |error| ExtractError::Sink(SinkError::Io(error));
-    let mut carry_out = |file: File| {
+/// Where an answer is written to: standard output, or a file that is complete or not there at all.
+struct OpenedOutput {
+    file: File,
+    /// `None` for standard output.
+    destination: Option<Destination>,
+    is_pcapng: bool,
+}
+
+impl OpenedOutput {
+    fn open(arguments: &ExtractArguments) -> Result<Self, NoAnswer> {
+        let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
+        let is_pcapng = match &arguments.format {
+            Some(format) => format == "pcapng",
+            None => output.extension().is_some_and(|extension| extension == "pcapng"),
+        };
+        if output == Path::new("-") {
+            let file = standard_output().map_err(io_error)?;
+            return Ok(Self { file, destination: None, is_pcapng });
+        }
+        let opened = Destination::open(output, arguments.follow);
+        let (file, destination) = opened.map_err(|error| named(arguments, &error))?;
+        Ok(Self { file, destination: Some(destination), is_pcapng })
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        self.destination.as_ref().and_then(Destination::folder)
+    }
+
+    /// Writes the answer.
+    fn extract(
+        self,
+        target: &QueryTarget,
+        query: &Query,
+        arguments: &ExtractArguments,
+        control: &mut ProgressDisplay,
+    ) -> Result<Answer, NoAnswer> {
+        let Self { file, destination, is_pcapng } = self;
         let reader = file.try_clone().map_err(io_error)?;
         let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, file);
         let mut sink: Box<dyn Sink> =
             if is_pcapng { Box::new(PcapngSink::new(file)) } else { Box::new(PcapSink::new(file)) };
         let clock = arguments.follow.then(|| FollowingClock::new(reader));
-        target.extract(query, sink.as_mut(), control, clock.as_ref())
-    };
-    if output == Path::new("-") {
-        return carry_out(standard_output().map_err(io_error)?);
+        let answer = target.extract(query, sink.as_mut(), control, clock.as_ref());
+        drop(sink);
+        let kept = match destination {
+            Some(destination) if answer.is_ok() => destination.keep(),
+            Some(destination) => destination.give_up(),
+            None => Ok(()),
+        };
+        answer.and_then(|answer| Ok(kept.map_err(|error| named(arguments, &error)).map(|()| answer)?))
     }
-    let named = |error: io::Error| {
-        let text = format!("{}: {error}", output.display());
-        ExtractError::Sink(SinkError::Io(io::Error::new(error.kind(), text)))
-    };
-    let (file, destination) = Destination::open(output, arguments.follow).map_err(named)?;
-    let answer = carry_out(file);
-    let kept = if answer.is_ok() { destination.keep() } else { destination.give_up() };
-    answer.and_then(|answer| Ok(kept.map_err(named).map(|()| answer)?))
+}
+
+fn io_error(error: io::Error) -> ExtractError {
+    ExtractError::Sink(SinkError::Io(error))
+}
+
+/// An error about the output, with its name.
+fn named(arguments: &ExtractArguments, error: &io::Error) -> ExtractError {
+    let output = arguments.output.as_deref().unwrap_or(Path::new("-")).display();
+    io_error(io::Error::new(error.kind(), format!("{output}: {error}")))
 }
 
 /// Standard output without a line buffer.

@@ -1,5 +1,6 @@
 //! `netrewind index`: indexes that are missing, or all of them again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netrewind_indexer::catalog_writer::{self, HourState as Catalogued};
@@ -11,6 +12,7 @@ use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
 use super::store::StoreArgument;
 use super::tunnels::PortArguments;
+use crate::confine::Walls;
 use crate::extracted_hours::ExtractedHours;
 use crate::outcome::{Failure, Outcome};
 use crate::sharing::SharingArguments;
@@ -59,7 +61,8 @@ pub struct IndexArguments {
 /// Runs the command.
 pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     netrewind_store::Store::open(&arguments.store.store)?; // an index makes no store
-    let mut writing = WritableStore::open(&arguments.store.store, "index", &arguments.sharing)?;
+    let stop = signals::stop_flag()?;
+    let mut writing = WritableStore::open(&arguments.store.store, "index", &arguments.sharing, Walls::new())?;
     writing.has_indexes = false; // they are built again right here
     arguments.ports.apply(&mut writing)?;
     let store = &writing.store;
@@ -70,6 +73,11 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     let mut line = StatusLine::new();
     let (mut built, mut outcome) = (0, Outcome::Done);
     for (number, segment) in segments.iter().enumerate() {
+        if stop.load(Ordering::Relaxed) {
+            line.clear();
+            terminal::say(format_args!("interrupted: {built} of {} indexes built", segments.len()));
+            return Ok(Outcome::Incomplete);
+        }
         line.show(&format!("segment {} of {}: {}", number + 1, segments.len(), segment.name));
         let state = index_writer::index_state(store, segment)?;
         if matches!(state, IndexState::Good) && !arguments.rebuild {
@@ -100,8 +108,8 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     }
     line.clear();
     terminal::say(format_args!("{built} of {} indexes built", segments.len()));
-    write_hours(arguments, &writing, &mut line)?;
-    if arguments.catalog && write_catalog(arguments, &writing)? != Outcome::Done {
+    write_hours(arguments, &writing, &stop, &mut line)?;
+    if arguments.catalog && write_catalog(arguments, &writing, &stop)? != Outcome::Done {
         outcome = Outcome::Incomplete;
     }
     Ok(outcome)
@@ -111,9 +119,10 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
 fn write_hours(
     arguments: &IndexArguments,
     writing: &WritableStore,
+    stop: &AtomicBool,
     line: &mut StatusLine,
 ) -> Result<(), Failure> {
-    let (store, stop) = (&writing.store, signals::stop_flag()?);
+    let store = &writing.store;
     let clock = SystemClock::new();
     let mut written = 0;
     for (hour, segments) in &catalog_writer::hours(store)? {
@@ -122,7 +131,7 @@ fn write_hours(
         }
         line.show(&format!("hour {hour}"));
         for _ in 0..HOUR_TRIES {
-            let built = hour_writer::write(store, *hour, segments, clock.now().wall, None, &stop)?;
+            let built = hour_writer::write(store, *hour, segments, clock.now().wall, None, stop)?;
             if built.is_none_or(|built| !built.is_too_early) {
                 break;
             }
@@ -166,8 +175,12 @@ fn may_build(
 }
 
 /// Writes hours of the catalog.
-fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<Outcome, Failure> {
-    let (store, stop) = (&writing.store, signals::stop_flag()?);
+fn write_catalog(
+    arguments: &IndexArguments,
+    writing: &WritableStore,
+    stop: &AtomicBool,
+) -> Result<Outcome, Failure> {
+    let store = &writing.store;
     CatalogFolder::of(store).remove_unfinished_hours()?;
     let source = ExtractedHours::of(store);
     let hours = catalog_writer::hours(store)?;
@@ -184,12 +197,11 @@ fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<
             Catalogued::Unfinished => false,
         };
         if !is_due {
-            catalog_writer::write_seam(store, hour, &stop)?;
+            catalog_writer::write_seam(store, hour, stop)?;
             continue;
         }
-        let manifest = catalog_writer::write(store, &source, hour, &stop);
-        match manifest.and_then(|manifest| catalog_writer::write_seam(store, hour, &stop).map(|()| manifest))
-        {
+        let manifest = catalog_writer::write(store, &source, hour, stop);
+        match manifest.and_then(|manifest| catalog_writer::write_seam(store, hour, stop).map(|()| manifest)) {
             Ok(manifest) => {
                 written += 1;
                 terminal::say(format_args!("hour {hour}: {} conversations", manifest.records));

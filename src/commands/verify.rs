@@ -13,6 +13,7 @@ use netrewind_store::{Event, RecordReader, SegmentName, SegmentState, Store, Sto
 
 use super::query;
 use super::store::StoreArgument;
+use crate::confine::Walls;
 use crate::extracted_hours;
 use crate::outcome::{Failure, Outcome};
 use crate::soundness;
@@ -45,6 +46,7 @@ struct LoggedCounts {
 /// Runs the command.
 pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     let store = Store::open_to_read(&arguments.store.store)?;
+    Walls::around(&store).raise();
     let mut report = FaultReport::default();
     let StoreListing { segments, unlisted } = StoreListing::of(&store);
     for Unlisted { path, reason } in unlisted {
