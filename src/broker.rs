@@ -1,14 +1,16 @@
 //! The broker: a process of this program that does for a confined one what that may not do itself.
 //!
 //! It is started before the walls are raised (see [`crate::confine`]), or by the service manager, and ends with the process that it serves. It opens packet
-//! sockets, turns on an interface's timestamps, and starts the processes that compile filters; it reads nothing but requests, and
+//! sockets and the audit's file, turns on an interface's timestamps, and starts the processes that compile filters; it reads nothing but requests, and
 //! gives nothing away but what they are about.
 //!
 //! Requests are messages on a pair of sockets: a letter, for timestamps followed by an interface's name, and with it the socket for
-//! the answer. An answer is a number, negative for an error of the system, with the packet socket where one was asked for.
+//! the answer. An answer is a number, negative for an error of the system, with the descriptor where one was asked for.
 
 mod client;
 mod server;
+
+use std::path::PathBuf;
 
 pub use client::Broker;
 pub use server::serve;
@@ -19,6 +21,8 @@ pub const BROKER_SUBCOMMAND: &str = "broker";
 pub const SOCKETS_OPTION: &str = "sockets";
 /// The option with which it turns on timestamps.
 pub const TIMESTAMPS_OPTION: &str = "timestamps";
+/// The option with which it opens the files of an audit.
+pub const AUDIT_OPTION: &str = "audit";
 /// The option of a filter compiler that looks at an interface.
 pub const LIVE_OPTION: &str = "live";
 
@@ -38,11 +42,22 @@ enum Request {
     Compiler = b'f',
     /// One that may open an interface.
     LiveCompiler = b'l',
+    /// The file of the audit.
+    Audit = b'a',
+    /// Another one, after the full ones have been renamed.
+    NextAudit = b'n',
 }
 
 impl Request {
-    const ALL: [Self; 5] =
-        [Self::RawSocket, Self::CookedSocket, Self::Timestamps, Self::Compiler, Self::LiveCompiler];
+    const ALL: [Self; 7] = [
+        Self::RawSocket,
+        Self::CookedSocket,
+        Self::Timestamps,
+        Self::Compiler,
+        Self::LiveCompiler,
+        Self::Audit,
+        Self::NextAudit,
+    ];
 
     fn of_letter(letter: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|request| *request as u8 == letter)
@@ -50,7 +65,7 @@ impl Request {
 }
 
 /// What a broker may do, besides starting filter compilers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct BrokerRights {
     /// Open packet sockets
     #[arg(long = SOCKETS_OPTION)]
@@ -58,4 +73,7 @@ pub struct BrokerRights {
     /// Turn on timestamps of interfaces
     #[arg(long = TIMESTAMPS_OPTION)]
     pub timestamps: bool,
+    /// Open the file of an audit, and rename it when it is full: its path, then those of the full ones, the youngest first
+    #[arg(long = AUDIT_OPTION)]
+    pub audit: Vec<PathBuf>,
 }

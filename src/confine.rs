@@ -72,8 +72,8 @@ const NAMES_PORT: u16 = 53;
 #[derive(Debug)]
 pub struct Walls {
     paths: Vec<(PathBuf, FileRights)>,
-    /// Files of the system that are read, and that everybody may read.
-    system: Vec<PathBuf>,
+    /// Files of the system, which everybody may use.
+    system: Vec<(PathBuf, FileRights)>,
     ports: Vec<u16>,
     calls: Option<Calls>,
     keeps: KeptCapabilities,
@@ -85,7 +85,7 @@ impl Walls {
         let zones = ZONES.iter().map(PathBuf::from).chain(std::env::var_os("TZDIR").map(PathBuf::from));
         Self {
             paths: Vec::new(),
-            system: zones.collect(),
+            system: zones.map(|zone| (zone, FileRights::Read)).collect(),
             ports: Vec::new(),
             calls: Some(Calls::default()),
             keeps: KeptCapabilities::default(),
@@ -143,9 +143,10 @@ impl Walls {
         self
     }
 
-    /// Starts programs: those below this folder.
-    pub fn running(mut self, folder: &Path) -> Self {
-        self.paths.push((folder.to_owned(), FileRights::Run));
+    /// Starts programs, which find what they need, and may make themselves the first to be ended when memory runs out.
+    pub fn starting_programs(mut self) -> Self {
+        let rights = [("/", FileRights::Run), ("/proc", FileRights::Write), ("/dev/null", FileRights::Write)];
+        self.system.extend(rights.map(|(path, rights)| (PathBuf::from(path), rights)));
         self
     }
 
@@ -154,7 +155,7 @@ impl Walls {
         self.ports.extend(ports);
         if !self.ports.is_empty() {
             self.ports.push(NAMES_PORT);
-            self.system.extend(NAME_FILES.map(PathBuf::from));
+            self.system.extend(NAME_FILES.map(|file| (PathBuf::from(file), FileRights::Read)));
             self.calls = self.calls.map(Calls::looking_up_names);
         }
         self
@@ -191,7 +192,7 @@ impl Walls {
             self.keeps.privileges.push(Privilege::Files);
             raised.gaps.push(FILES_OF_OTHERS.to_owned());
         }
-        self.paths.extend(self.system.into_iter().map(|path| (path, FileRights::Read)));
+        self.paths.extend(self.system);
         raised.note(files::confine(&self.paths, &self.ports));
         raised.note(capabilities::confine(&self.keeps));
         if let Some(calls) = &self.calls {

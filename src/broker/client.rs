@@ -1,6 +1,7 @@
 //! The side of the confined process.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use netrewind_filter::{RunningWorker, StartWorker, Workers};
+use netrewind_http::audit::AuditFiles;
 use netrewind_recorder::source::packet_ring::{Framing, PacketSockets};
 use netrewind_store::locked;
 use rustix::io::Errno;
@@ -20,7 +22,10 @@ use rustix::net::{
     sendmsg, shutdown, socket_with, socketpair,
 };
 
-use super::{BROKER_SUBCOMMAND, BrokerRights, DESCRIPTORS_MAX, Request, SOCKETS_OPTION, TIMESTAMPS_OPTION};
+use super::{
+    AUDIT_OPTION, BROKER_SUBCOMMAND, BrokerRights, DESCRIPTORS_MAX, Request, SOCKETS_OPTION,
+    TIMESTAMPS_OPTION,
+};
 use crate::outcome::Failure;
 
 /// A running broker, which ends when this is dropped.
@@ -42,6 +47,9 @@ impl Broker {
         for (_, option) in options.iter().filter(|(is_given, _)| *is_given) {
             command.arg(format!("--{option}"));
         }
+        for path in &rights.audit {
+            command.arg(format!("--{AUDIT_OPTION}")).arg(path);
+        }
         // Nobody waits for it: it ends after this process.
         command.spawn().with_context(|| format!("starting {} {BROKER_SUBCOMMAND}", program.display()))?;
         Ok(Arc::new(Self { requests: Mutex::new(requests), program, socket: None }))
@@ -62,6 +70,11 @@ impl Broker {
     /// Starts filter compilers that may open an interface.
     pub fn live_workers(self: &Arc<Self>) -> Workers {
         Workers::new(Arc::new(BrokeredWorkers { broker: self.clone(), request: Request::LiveCompiler }))
+    }
+
+    /// Opens the audit by it; `path` is that of the file, for errors.
+    pub fn audit(self: &Arc<Self>, path: PathBuf) -> Box<dyn AuditFiles> {
+        Box::new(BrokeredAudit { broker: self.clone(), path })
     }
 
     /// Sends a request, and returns the socket on which it is answered.
@@ -88,10 +101,10 @@ impl Broker {
         }
     }
 
-    fn socket(&self, request: Request) -> io::Result<OwnedFd> {
+    fn opened(&self, request: Request) -> io::Result<OwnedFd> {
         match answer(&self.ask(request, "", &[])?)? {
             (_, Some(socket)) => Ok(socket),
-            (_, None) => Err(io::Error::other("the broker sent no socket")),
+            (_, None) => Err(io::Error::other("the broker sent no descriptor")),
         }
     }
 }
@@ -142,7 +155,7 @@ fn answer(from: &OwnedFd) -> io::Result<(i32, Option<OwnedFd>)> {
 
 impl PacketSockets for Broker {
     fn open(&self, framing: Framing) -> io::Result<OwnedFd> {
-        self.socket(match framing {
+        self.opened(match framing {
             Framing::Raw => Request::RawSocket,
             Framing::Cooked => Request::CookedSocket,
         })
@@ -180,5 +193,26 @@ impl RunningWorker for BrokeredWorker {
 
     fn wait(&mut self) -> io::Result<ExitStatus> {
         Ok(ExitStatus::from_raw(answer(&self.0)?.0))
+    }
+}
+
+/// The audit's files, which the broker opens.
+#[derive(Debug)]
+struct BrokeredAudit {
+    broker: Arc<Broker>,
+    path: PathBuf,
+}
+
+impl AuditFiles for BrokeredAudit {
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn open(&self) -> io::Result<File> {
+        self.broker.opened(Request::Audit).map(File::from)
+    }
+
+    fn open_another(&self) -> io::Result<File> {
+        self.broker.opened(Request::NextAudit).map(File::from)
     }
 }

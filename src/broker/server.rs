@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use netrewind_filter::WORKER_SUBCOMMAND;
+use netrewind_http::audit::{AuditFiles, AuditPaths};
 use netrewind_recorder::source::packet_ring::{Framing, OwnSockets, PacketSockets};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
@@ -26,7 +27,8 @@ const COMPILERS_MAX: usize = 32;
 const LOOK_INTERVAL_NS: i64 = 20_000_000;
 
 /// Answers requests until nobody can send any.
-pub fn serve(requests: BorrowedFd<'_>, rights: BrokerRights) -> io::Result<()> {
+pub fn serve(requests: BorrowedFd<'_>, rights: &BrokerRights) -> io::Result<()> {
+    let audit = AuditPaths::from(rights.audit.clone());
     let program = std::env::current_exe()?;
     let running = Arc::new(AtomicUsize::new(0));
     while let Some((bytes, descriptors)) = receive(requests)? {
@@ -52,6 +54,8 @@ pub fn serve(requests: BorrowedFd<'_>, rights: BrokerRights) -> io::Result<()> {
             Some(Request::CookedSocket) if rights.sockets => {
                 OwnSockets.open(Framing::Cooked).map(|it| (0, Some(it)))
             }
+            Some(Request::Audit) => audit.open().map(|it| (0, Some(it.into()))),
+            Some(Request::NextAudit) => audit.open_another().map(|it| (0, Some(it.into()))),
             Some(Request::Timestamps) if rights.timestamps => {
                 let is_on = OwnSockets.turn_on_timestamps(&String::from_utf8_lossy(text));
                 is_on.map(|is_on| (i32::from(is_on), None))

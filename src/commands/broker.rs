@@ -1,13 +1,12 @@
 //! `netrewind broker`: the process that does for a confined one what that may not do itself; started by netrewind.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::Arc;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use crate::broker::{BrokerRights, serve};
-use crate::confine::{KeptCapabilities, Privilege, Walls};
+use crate::confine::{KeptCapabilities, Privilege, Walls, folder_of};
 use crate::outcome::{Failure, Outcome};
 
 /// Arguments of `netrewind broker`.
@@ -23,17 +22,16 @@ pub fn run(arguments: &BrokerArguments) -> Result<Outcome, Failure> {
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2] {
         signal_hook::flag::register(signal, Arc::default())?;
     }
-    let BrokerRights { sockets, timestamps } = arguments.rights;
-    let privileges = [(sockets, Privilege::PacketSockets), (timestamps, Privilege::Interfaces)];
+    let BrokerRights { sockets, timestamps, audit } = &arguments.rights;
+    let privileges = [(*sockets, Privilege::PacketSockets), (*timestamps, Privilege::Interfaces)];
     let privileges = privileges.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, it)| it).collect();
+    let walls = audit.first().iter().fold(Walls::new(), |walls, file| walls.logging_in(&folder_of(file)));
     // The process that it serves says what is missing.
-    Walls::new()
-        .running(Path::new("/"))
-        .writing(Path::new("/proc"))
-        .writing(Path::new("/dev/null"))
+    walls
+        .starting_programs()
         .calling_everything()
-        .keeping(KeptCapabilities { privileges, passes_on: true, ..KeptCapabilities::default() })
+        .keeping(KeptCapabilities { privileges, passes_on: true, files: true })
         .raise();
-    serve(std::io::stdin().as_fd(), arguments.rights)?;
+    serve(std::io::stdin().as_fd(), &arguments.rights)?;
     Ok(Outcome::Done)
 }

@@ -168,7 +168,11 @@ impl RecordArguments {
             Some(socket) => Broker::at(socket).map(Some),
             None if !confine::is_on() => Ok(None),
             None => {
-                let rights = BrokerRights { sockets: true, timestamps: self.hardware_timestamps };
+                let rights = BrokerRights {
+                    sockets: true,
+                    timestamps: self.hardware_timestamps,
+                    ..BrokerRights::default()
+                };
                 Broker::start(rights).map(Some)
             }
         }
@@ -253,7 +257,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     let waited_for = are_down.map(|source| (source.name().to_owned(), String::new())).collect();
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
     let requests = Requests::of_recorder()?;
-    let service = serving.map(|serving| serving.prepare()).transpose()?;
+    let service = serving.map(|serving| serving.prepare(None)).transpose()?;
     let walls =
         service.as_ref().map_or_else(|| arguments.walls(), |service| service.walls(arguments.walls()));
     let mut writing =

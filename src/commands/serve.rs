@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
 use netrewind_http::access::Admission;
-use netrewind_http::audit::{Audit, AuditFile};
+use netrewind_http::audit::{Audit, AuditFile, AuditFiles, AuditPaths};
 use netrewind_http::geoip::GeoDatabase;
 use netrewind_http::tls::TlsFiles;
 use netrewind_http::{Server, Service, ServiceLimits, router};
@@ -84,8 +84,9 @@ impl ServingArguments {
         Ok(listeners)
     }
 
-    /// Opens everything that the service needs besides the store. No thread is started.
-    pub fn prepare(&self) -> Result<PreparedService<'_>, Failure> {
+    /// Opens everything that the service needs besides the store. No thread is started. Of a store that is only read, the broker
+    /// opens the audit.
+    pub fn prepare(&self, store: Option<&Store>) -> Result<PreparedService<'_>, Failure> {
         let access = &self.access;
         let mut addresses = self.listen.iter().flat_map(|listening| listening.addresses());
         addresses.try_for_each(|address| access.check(address))?;
@@ -93,14 +94,25 @@ impl ServingArguments {
         let (admission, tls) = (access.admission(clock.now())?, access.tls()?);
         let database = self.geoip.as_deref().map(GeoDatabase::open).transpose().map_err(Failure::usage)?;
         let listeners = self.listeners()?;
-        let audit = access.audit_beside()?;
+        let mut audit = access.audit_beside()?;
         let answers_bytes_max = self.answer_memory.unwrap_or_else(|| {
             let share = machine::memory_bytes().map(|bytes| bytes / ANSWERS_MEMORY_DIVISOR);
             share.unwrap_or(ANSWERS_BYTES_MAX).min(ANSWERS_BYTES_MAX)
         });
-        let workers = match confine::is_on() {
-            true => Some(Broker::start(BrokerRights::default())?.workers()),
-            false => own_workers(),
+        let workers = if confine::is_on() {
+            let paths = store.filter(|_| access.is_audited_in_store()).map(AuditPaths::in_store);
+            let rights = BrokerRights {
+                audit: paths.iter().flat_map(AuditPaths::paths).cloned().collect(),
+                ..BrokerRights::default()
+            };
+            let broker = Broker::start(rights)?;
+            if let Some(paths) = paths {
+                let opened = AuditFile::open(broker.audit(paths.path()));
+                audit = Some(opened.map_err(|error| Failure::Failed(error.into()))?);
+            }
+            Some(broker.workers())
+        } else {
+            own_workers()
         };
         let options = Options { answers_bytes_max, ..options(workers) };
         Ok(PreparedService { arguments: self, clock, admission, tls, database, listeners, audit, options })
@@ -128,18 +140,10 @@ impl PreparedService<'_> {
         access.audit_folder().iter().fold(walls, |walls, folder| walls.logging_in(folder))
     }
 
-    /// Opens the audit in the store, if it is to be there.
-    pub fn open_audit(&mut self, store: &Store) -> Result<(), Failure> {
-        if self.audit.is_none() {
-            self.audit = self.arguments.access.audit_in(store)?;
-        }
-        Ok(())
-    }
-
     /// Starts serving the store.
-    pub fn start(mut self, store: Store) -> Result<Server, Failure> {
-        self.open_audit(&store)?;
-        let Self { clock, admission, tls, database, listeners, audit, options, .. } = self;
+    pub fn start(self, store: Store) -> Result<Server, Failure> {
+        let Self { arguments, clock, admission, tls, database, listeners, audit, options } = self;
+        let audit = audit.map_or_else(|| arguments.access.audit_in(&store), |audit| Ok(Some(audit)))?;
         let audit = audit.map(Audit::start).transpose()?;
         let extractor = Arc::new(Extractor::new(store, options));
         let service = Arc::new(
@@ -164,14 +168,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 pub fn run(arguments: &ServeArguments) -> Result<Outcome, Failure> {
     logs::start();
     let requests = Requests::of_reader()?;
-    let mut service = arguments.serving.prepare()?;
     let store = Store::open_to_read(&arguments.store.store)?;
-    service.open_audit(&store)?;
+    let service = arguments.serving.prepare(Some(&store))?;
     let walls = service.walls(Walls::new().reading_store(&store));
-    let walls = match arguments.serving.access.is_audited_in_store() {
-        true => walls.logging_in(store.root()),
-        false => walls,
-    };
     let raised = walls.keeping(KeptCapabilities::files_if_needed()).raise();
     let server = service.start(store)?;
     terminal::say(raised);
