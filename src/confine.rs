@@ -24,6 +24,8 @@ pub use calls::Calls;
 pub use capabilities::{KeptCapabilities, Privilege};
 use files::FileRights;
 
+use crate::terminal;
+
 /// Set where the user wants a process without walls.
 static IS_OFF: AtomicBool = AtomicBool::new(false);
 
@@ -190,7 +192,7 @@ impl Walls {
         raised.note(no_new_privileges.map_err(|error| format!("new privileges: {error}")));
         if self.keeps.files && !capabilities::suffices_without(&self.paths) {
             self.keeps.privileges.push(Privilege::Files);
-            raised.gaps.push(FILES_OF_OTHERS.to_owned());
+            raised.keeps_files = true;
         }
         self.paths.extend(self.system);
         raised.note(files::confine(&self.paths, &self.ports));
@@ -204,7 +206,7 @@ impl Walls {
 
 /// Reason that a process of root keeps the right to files of others.
 const FILES_OF_OTHERS: &str =
-    "it keeps CAP_DAC_OVERRIDE, because files that it needs belong to another user (run it as that user)";
+    "of root's capabilities it keeps those over files, as its files belong to another user";
 
 /// The folder that a file is in.
 pub fn folder_of(file: &Path) -> PathBuf {
@@ -233,24 +235,36 @@ fn assert_alone() {
 #[derive(Debug, Default)]
 pub struct Raised {
     is_off: bool,
-    /// What is not confined, and why.
+    /// What this kernel does not confine, and why.
     gaps: Vec<String>,
+    /// True if it keeps the right to files of others.
+    keeps_files: bool,
 }
 
 impl Raised {
     fn note(&mut self, result: Result<(), String>) {
         self.gaps.extend(result.err());
     }
+
+    /// Says what this kernel does not confine, if there is anything.
+    pub fn say_gaps(&self) {
+        if !self.gaps.is_empty() {
+            terminal::say(self);
+        }
+    }
 }
 
 impl fmt::Display for Raised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.is_off, &self.gaps[..]) {
-            (true, _) => f.write_str("Not confined: --no-confine"),
-            (false, []) => f.write_str(
-                "Confined: without capabilities, to the files that were named, and to few system calls; it starts no programs",
-            ),
-            (false, gaps) => write!(f, "Confined, but not wholly: {}", gaps.join("; ")),
+        if self.is_off {
+            return f.write_str("Not confined: --no-confine");
         }
+        match &self.gaps[..] {
+            [] => f.write_str(
+                "Confined: to the files that were named, and to few system calls; it starts no programs; ",
+            )?,
+            gaps => write!(f, "Confined, but not wholly: {}; ", gaps.join("; "))?,
+        }
+        f.write_str(if self.keeps_files { FILES_OF_OTHERS } else { "it has no capabilities" })
     }
 }

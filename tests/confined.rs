@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::link::{Link, count_in_logbook, wait_until};
+use crate::support::link::{Link, Recording, count_in_logbook, wait_until};
 use crate::support::packets::write_pcap;
 use crate::support::served::packet;
 use crate::support::service::{Response, Service};
@@ -66,6 +66,52 @@ fn a_recorder_has_no_privilege_and_still_opens_an_interface_that_comes() {
     let (status, account, said) = recording.end();
     assert_eq!(account["written"].as_u64(), Some(PACKETS as u64), "{said}");
     assert!(status == Some(0) && said.contains("Confined: "), "{said}");
+}
+
+/// Starts a broker for whoever connects to this socket, as the service manager does.
+fn offer_broker(link: &Link, socket: &Path) {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept, bind, listen, socket_with,
+    };
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let listener = listener.expect("a socket");
+    bind(&listener, &SocketAddrUnix::new(socket).expect("a path")).expect("bound");
+    listen(&listener, 1).expect("it listens");
+    let mut broker = link.inside(env!("CARGO_BIN_EXE_netrewind"));
+    broker.args(["broker", "--sockets"]).stdout(Stdio::null());
+    std::thread::spawn(move || {
+        let connection = accept(&listener).expect("a recorder");
+        broker.stdin(connection).spawn().expect("a broker").wait().expect("it ends");
+    });
+}
+
+#[test]
+fn a_recorder_that_never_had_a_privilege_gets_its_sockets_from_a_broker() {
+    if !may_make_namespaces() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (load, store) = (capture(folder.path()), folder.path().join("store"));
+    let (link, socket) = (Link::new(), folder.path().join("sockets"));
+    offer_broker(&link, &socket);
+    let recorder = link
+        .inside("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all", env!("CARGO_BIN_EXE_netrewind")])
+        .args(["record", "--json", "--interface", Link::RECORDED, "--broker"])
+        .arg(&socket)
+        .arg("--store")
+        .arg(&store)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("setpriv runs");
+    let recording = Recording::of(recorder);
+    wait_until("it records", || count_in_logbook(&store, "\"event\":\"start\"") > 0);
+    is_confined(recording.id());
+    link.send(&load, &["--pps=1000"]);
+    std::thread::sleep(Duration::from_millis(900));
+    let (status, account, said) = recording.end();
+    assert_eq!((status, account["written"].as_u64()), (Some(0), Some(PACKETS as u64)), "{said}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod flow_details;
 mod flow_totals;
 mod flows;
 mod follow;
+mod fuzzed;
 mod golden_store;
 mod hostile;
 mod hours;

@@ -125,7 +125,10 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
     };
     let folder = output.as_ref().and_then(OpenedOutput::folder);
     let walls = folder.iter().fold(target.walls(), |walls, folder| walls.renaming_in(folder));
-    walls.raise();
+    let raised = walls.raise();
+    if !arguments.quiet {
+        raised.say_gaps();
+    }
     if arguments.estimate {
         let estimate = match target.estimate(&query, &mut control) {
             Ok(estimate) => estimate,

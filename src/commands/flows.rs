@@ -84,7 +84,10 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     let stop = signals::stop_flag()?;
     let workers = workers(arguments.query.filter())?;
     let store = Store::open_to_read(&arguments.store.store)?;
-    Walls::around(&store).raise();
+    let raised = Walls::around(&store).raise();
+    if !arguments.quiet {
+        raised.say_gaps();
+    }
     let extractor = Extractor::new(store, options(workers));
     let mut control = ProgressDisplay::new(stop, arguments.quiet, zone.clone());
     let ended = |control: &ProgressDisplay, error: ExtractError| {

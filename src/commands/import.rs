@@ -60,6 +60,7 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     let walls = walls.calling(Calls::with_ring);
     let mut writing =
         WritableStore::open(&arguments.store.store, "import", &arguments.writing.sharing, walls)?;
+    writing.raised.say_gaps();
     arguments.writing.ports.apply(&mut writing)?;
     let store = &writing.store;
     let platform = Platform::system();

@@ -63,6 +63,7 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     netrewind_store::Store::open(&arguments.store.store)?; // an index makes no store
     let stop = signals::stop_flag()?;
     let mut writing = WritableStore::open(&arguments.store.store, "index", &arguments.sharing, Walls::new())?;
+    writing.raised.say_gaps();
     writing.has_indexes = false; // they are built again right here
     arguments.ports.apply(&mut writing)?;
     let store = &writing.store;

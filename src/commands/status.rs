@@ -35,7 +35,7 @@ pub fn run(arguments: &StatusArguments) -> Result<Outcome, Failure> {
     let zone =
         arguments::time_zone(&arguments.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
     let store = Store::open_to_read(&arguments.store.store)?;
-    Walls::around(&store).raise();
+    Walls::around(&store).raise().say_gaps();
     let overview = Overview::of(&store, clock::now())?;
     if arguments.json {
         terminal::print(terminal::object(&overview)?)?;

@@ -14,7 +14,7 @@ use netrewind_store::Store;
 
 use super::following::FollowingClock;
 use super::query::{failure, options};
-use crate::confine::Walls;
+use crate::confine::{KeptCapabilities, Walls};
 use crate::outcome::Failure;
 
 /// Arguments that name a store or recorders.
@@ -89,7 +89,9 @@ impl QueryTarget {
     pub fn walls(&self) -> Walls {
         match self {
             Self::Local(extractor) => Walls::around(extractor.store()),
-            Self::Remote(remote) => Walls::new().connecting(remote.ports()),
+            Self::Remote(remote) => {
+                Walls::new().connecting(remote.ports()).keeping(KeptCapabilities::files_if_needed())
+            }
         }
     }
 

@@ -46,7 +46,7 @@ struct LoggedCounts {
 /// Runs the command.
 pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     let store = Store::open_to_read(&arguments.store.store)?;
-    Walls::around(&store).raise();
+    Walls::around(&store).raise().say_gaps();
     let mut report = FaultReport::default();
     let StoreListing { segments, unlisted } = StoreListing::of(&store);
     for Unlisted { path, reason } in unlisted {

@@ -1,5 +1,6 @@
 //! Capabilities: capabilities(7).
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, accessat};
@@ -12,6 +13,9 @@ use super::files::FileRights;
 
 /// Folders below a path, counted from it, whose permissions are looked at: deeper ones are made like those above.
 const LOOK_DEPTH: u32 = 2;
+
+/// The bit of a folder's mode that keeps users from each other's files: chmod(2).
+const STICKY: u32 = 0o1000;
 
 /// A right that a process may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,10 @@ fn is_usable(path: &Path, rights: FileRights, depth: u32) -> bool {
     };
     if metadata.is_dir() {
         access |= Access::EXEC_OK;
+    }
+    // In such a folder only who owns a file gives it another name.
+    if rights == FileRights::Rename && metadata.mode() & STICKY != 0 {
+        return false;
     }
     match accessat(CWD, path, access, AtFlags::EACCESS) {
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => return false,

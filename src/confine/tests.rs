@@ -136,6 +136,10 @@ fn nothing_is_raised_where_it_is_turned_off() {
 
 #[test]
 fn gaps_are_told() {
-    let raised = Raised { is_off: false, gaps: vec!["no Landlock".into(), "no seccomp".into()] };
-    assert_eq!(raised.to_string(), "Confined, but not wholly: no Landlock; no seccomp");
+    let gaps = vec!["no Landlock".into(), "no seccomp".into()];
+    let mut raised = Raised { gaps, ..Raised::default() };
+    let told = "Confined, but not wholly: no Landlock; no seccomp; it has no capabilities";
+    assert_eq!(raised.to_string(), told);
+    raised.keeps_files = true;
+    assert!(raised.to_string().contains("belong to another user"));
 }
