@@ -30,7 +30,7 @@ use crate::outcome::{Failure, Outcome};
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
-    /// Confine nothing: to find out whether a failure is due to the confinement (see README.md)
+    /// Confine nothing: to find out whether a failure is due to the confinement (see docs/security.md)
     #[arg(long, global = true)]
     no_confine: bool,
 }
