@@ -3,6 +3,7 @@
 use crate::outcome::{Failure, Outcome};
 
 mod access;
+mod broker;
 mod compile_filter;
 mod destination;
 pub mod extcap;
@@ -12,6 +13,7 @@ mod following;
 mod hint;
 mod import;
 mod index;
+mod licenses;
 mod progress;
 mod query;
 mod record;
@@ -49,9 +51,14 @@ pub enum Command {
     Verify(verify::VerifyArguments),
     /// Manage the tokens for access to the service
     Token(token::TokenArguments),
+    /// Print the licences of everything that this program contains
+    Licenses,
     /// Compile a large filter in a process of its own; started by netrewind itself
     #[command(hide = true)]
-    CompileFilter,
+    CompileFilter(compile_filter::CompileFilterArguments),
+    /// Do for a confined process what that may not do itself; started by netrewind itself
+    #[command(hide = true)]
+    Broker(broker::BrokerArguments),
 }
 
 impl Command {
@@ -69,7 +76,9 @@ impl Command {
             Self::Status(arguments) => status::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
             Self::Token(arguments) => token::run(&arguments),
-            Self::CompileFilter => compile_filter::run(),
+            Self::Licenses => licenses::run(),
+            Self::CompileFilter(arguments) => compile_filter::run(&arguments),
+            Self::Broker(arguments) => broker::run(&arguments),
         }
     }
 }

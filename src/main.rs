@@ -4,8 +4,10 @@
 //! package and in no library.
 
 mod arguments;
+mod broker;
 mod clock;
 mod commands;
+mod confine;
 mod extracted_hours;
 mod logs;
 mod machine;
@@ -28,6 +30,9 @@ use crate::outcome::{Failure, Outcome};
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
+    /// Confine nothing: to find out whether a failure is due to the confinement (see docs/security.md)
+    #[arg(long, global = true)]
+    no_confine: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -40,7 +45,12 @@ Examples:
 Exit status: 0 done, 1 done but incomplete or found wrong, 2 wrong usage, 3 failed.";
 
 fn main() -> std::process::ExitCode {
-    let outcome = CommandLine::parse_from(commands::extcap::as_subcommand(std::env::args_os())).command.run();
+    let CommandLine { command, no_confine } =
+        CommandLine::parse_from(commands::extcap::as_subcommand(std::env::args_os()));
+    if no_confine {
+        confine::turn_off();
+    }
+    let outcome = command.run();
     if let Err(failure) = &outcome {
         failure.print();
     }

@@ -12,6 +12,7 @@ use netrewind_store::store::ListedSegment;
 use netrewind_store::{Logbook, SegmentName, Store, StoreLock, random_seed};
 
 use crate::clock;
+use crate::confine::{self, KeptCapabilities, Raised, Walls};
 use crate::outcome::Failure;
 use crate::sharing::SharingArguments;
 
@@ -49,16 +50,26 @@ pub struct WritableStore {
     pub without_index: Vec<SegmentName>,
     /// True if other segments have one.
     pub has_indexes: bool,
+    /// How this process is confined by now.
+    pub raised: Raised,
 }
 
 impl WritableStore {
     /// Opens or creates the store in `folder`; segments that a crash left open are recovered first. `what` names the command to
-    /// others that find the store locked. Decides who may read the files that this process writes.
-    pub fn open(folder: &Path, what: &str, sharing: &SharingArguments) -> Result<Self, Failure> {
+    /// others that find the store locked. Decides who may read the files that this process writes, and raises the walls, before
+    /// anything in the store is read.
+    pub fn open(
+        folder: &Path,
+        what: &str,
+        sharing: &SharingArguments,
+        walls: Walls,
+    ) -> Result<Self, Failure> {
         let sharing = sharing.begin(folder)?;
         let store = Store::open_or_create(folder, clock::now(), random_seed())?;
         let lock = StoreLock::take(&store, &format!("netrewind {what}, process {}", std::process::id()))?;
         sharing.apply(&store)?;
+        confine::lift_memory_lock_limit();
+        let raised = walls.writing_store(&store).keeping(KeptCapabilities::files_if_needed()).raise();
         let mut logbook = Logbook::new(&store);
         let mut unlogged = None;
         netrewind_recorder::recover(&store, &mut |event| {
@@ -72,6 +83,6 @@ impl WritableStore {
         let has_indexes = segments.iter().any(|segment| segment.has_index);
         let without_index =
             segments.iter().filter(|segment| !segment.has_index).map(|segment| segment.name).collect();
-        Ok(Self { store, lock, logbook: Arc::new(Mutex::new(logbook)), without_index, has_indexes })
+        Ok(Self { store, lock, logbook: Arc::new(Mutex::new(logbook)), without_index, has_indexes, raised })
     }
 }

@@ -15,16 +15,21 @@ fn expensive_filter(seed: u32) -> String {
     (0..1200).map(station).collect::<Vec<_>>().join("+or+")
 }
 
-/// The processes that compile filters for this service.
-fn compilers(service: &Service) -> usize {
-    let children = format!("/proc/{0}/task/{0}/children", service.pid());
-    let of_threads = std::fs::read_dir(format!("/proc/{}/task", service.pid())).expect("threads");
-    let of_thread = |entry: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(entry.path().join("children")).unwrap_or_default();
-        text.split_ascii_whitespace().count()
+/// Children of a process.
+fn children(pid: &str) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let of_thread = |thread: std::fs::DirEntry| {
+        std::fs::read_to_string(thread.path().join("children")).unwrap_or_default()
     };
-    assert!(std::path::Path::new(&children).exists(), "the kernel tells of children");
-    of_threads.filter_map(Result::ok).map(of_thread).sum()
+    let lists = threads.filter_map(Result::ok).map(of_thread);
+    lists.flat_map(|list| list.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// The processes that compile filters for this service: its broker starts them.
+fn compilers(service: &Service) -> usize {
+    let brokers = children(&service.pid().to_string());
+    assert_eq!(brokers.len(), 1, "the kernel tells of children");
+    brokers.iter().map(|broker| children(broker).len()).sum()
 }
 
 fn wait_until(what: &str, patience: Duration, is_so: impl Fn() -> bool) {

@@ -2,14 +2,15 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use netrewind_http::access::{Admission, Authenticator, KEY_BYTES};
-use netrewind_http::audit::{Audit, AuditError, AuditFile};
+use netrewind_http::audit::AuditFile;
 use netrewind_http::tls::TlsFiles;
 use netrewind_store::Store;
 use netrewind_store::clock::Now;
 
+use crate::confine::folder_of;
 use crate::outcome::Failure;
 
 /// Access to the service, and the audit of it.
@@ -83,15 +84,30 @@ impl AccessArguments {
         TlsFiles::open(certificate, key).map(Some).map_err(Failure::usage)
     }
 
-    /// The audit log of extractions, unless it is turned off.
-    pub fn audit(&self, store: &Store) -> Result<Option<Audit>, Failure> {
-        if self.no_audit {
-            return Ok(None);
-        }
-        let file: Result<AuditFile, AuditError> = match &self.audit {
-            Some(path) => AuditFile::at(path),
-            None => AuditFile::in_store(store),
-        };
-        Ok(Some(Audit::start(file.map_err(|error| Failure::Failed(error.into()))?)?))
+    /// Files that are read again when they change.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.tls_cert, &self.tls_key, &self.tokens].into_iter().flatten().map(PathBuf::as_path)
+    }
+
+    /// Folder of the audit, if that is not in the store.
+    pub fn audit_folder(&self) -> Option<PathBuf> {
+        self.audit.as_deref().map(folder_of)
+    }
+
+    /// True if extractions are audited in the store.
+    pub fn is_audited_in_store(&self) -> bool {
+        self.audit.is_none() && !self.no_audit
+    }
+
+    /// The audit's file, if one was named.
+    pub fn audit_beside(&self) -> Result<Option<AuditFile>, Failure> {
+        let file = self.audit.as_deref().map(AuditFile::at).transpose();
+        file.map_err(|error| Failure::Failed(error.into()))
+    }
+
+    /// The audit's file in the store, if it is to be there.
+    pub fn audit_in(&self, store: &Store) -> Result<Option<AuditFile>, Failure> {
+        let file = self.is_audited_in_store().then(|| AuditFile::in_store(store)).transpose();
+        file.map_err(|error| Failure::Failed(error.into()))
     }
 }

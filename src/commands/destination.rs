@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use crate::confine::folder_of;
+
 /// Mode of a new file: packets are private until their owner decides otherwise.
 const NEW_FILE_MODE: u32 = 0o600;
 /// Permission bits of a mode.
@@ -52,6 +54,14 @@ impl Destination {
             Err(error) if found.is_some() && is_about_the_folder(&error) => direct(&target),
             Err(error) => Err(error),
             Ok((file, replacement)) => Ok((file, Self::Replacing(replacement))),
+        }
+    }
+
+    /// The folder in which files get other names once the answer is complete.
+    pub fn folder(&self) -> Option<PathBuf> {
+        match self {
+            Self::Direct => None,
+            Self::Replacing(replacement) => Some(folder_of(&replacement.target)),
         }
     }
 

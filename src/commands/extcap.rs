@@ -14,7 +14,7 @@ use netrewind_filter::{Compiler, FilterError, NoCompileControl};
 use netrewind_store::LinkType;
 
 use super::extract;
-use super::query::options;
+use super::query::{options, own_workers};
 use crate::outcome::{Failure, Outcome};
 use crate::{signals, terminal};
 
@@ -204,7 +204,7 @@ fn check(filter: &str) -> Result<(), FilterError> {
     if filter.trim().is_empty() {
         return Ok(());
     }
-    let compiler = Compiler::new(options().compile);
+    let compiler = Compiler::new(options(own_workers()).compile);
     let compiled = compiler.program(filter, LinkType::ETHERNET, &NoCompileControl);
     compiled
         .or_else(|error| compiler.program(filter, LinkType::RAW, &NoCompileControl).map_err(|_| error))

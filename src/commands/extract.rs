@@ -20,7 +20,7 @@ use super::destination::Destination;
 use super::following::FollowingClock;
 use super::hint;
 use super::progress::ProgressDisplay;
-use super::query::{self, QueryArguments};
+use super::query::{self, QueryArguments, workers};
 use super::target::{NoAnswer, QueryTarget, TargetArguments};
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, clock, signals, terminal};
@@ -140,10 +140,35 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         Some(events) => events::query_for_all(events, &query_of(arguments)?),
         None => query_of(arguments)?,
     };
-    let target = arguments.target.open()?;
     let stop = signals::stop_flag()?;
+    let workers = match arguments.target.store {
+        Some(_) => workers(&query.filter)?,
+        None => None, // recorders compile it
+    };
+    let target = arguments.target.open(workers)?;
     let is_silent = arguments.quiet || arguments.json || arguments.follow;
     let mut control = ProgressDisplay::new(stop, is_silent, arguments.query.zone()?);
+    let is_written = !arguments.estimate && !arguments.count && arguments.each.is_none();
+    let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
+    let output = is_written.then(|| OpenedOutput::open(output, arguments)).transpose();
+    let output = match output {
+        Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
+        Err(NoAnswer::Because(failure)) => return Err(failure),
+        Ok(output) => output,
+    };
+    let folder = output.as_ref().and_then(OpenedOutput::folder);
+    let walls = folder.iter().fold(target.walls(), |walls, folder| walls.renaming_in(folder));
+    let walls = match &arguments.each {
+        Some(folder) => {
+            create_folder(folder)?;
+            walls.logging_in(folder)
+        }
+        None => walls,
+    };
+    let raised = walls.raise();
+    if !arguments.quiet {
+        raised.say_gaps();
+    }
     if arguments.estimate {
         let estimate = match target.estimate(&query, &mut control) {
             Ok(estimate) => estimate,
@@ -159,11 +184,9 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         return extract_each(&target, &events, folder, arguments, &mut control);
     }
     let begun = Instant::now();
-    let answer = if arguments.count {
-        target.count(&query, &mut control)
-    } else {
-        let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
-        extract(&target, &query, output, arguments, &mut control)
+    let answer = match output {
+        Some(output) => output.extract(&target, &query, arguments, &mut control),
+        None => target.count(&query, &mut control),
     };
     control.end();
     match answer {
@@ -219,6 +242,11 @@ fn events_of(arguments: &ExtractArguments) -> Result<Option<Vec<LoggedEvent>>, F
     events.map(Some).map_err(|error| Failure::usage(format!("{name} {}: {error}", path.display())))
 }
 
+fn create_folder(folder: &Path) -> Result<(), Failure> {
+    let created = DirBuilder::new().recursive(true).mode(NEW_FOLDER_MODE).create(folder);
+    Ok(created.with_context(|| folder.display().to_string())?)
+}
+
 /// Writes the packets of each event to a file of its own.
 fn extract_each(
     target: &QueryTarget,
@@ -227,18 +255,16 @@ fn extract_each(
     arguments: &ExtractArguments,
     control: &mut ProgressDisplay,
 ) -> Result<Outcome, Failure> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(NEW_FOLDER_MODE)
-        .create(folder)
-        .with_context(|| folder.display().to_string())?;
     let asked = query_of(arguments)?;
     let extension = arguments.format.as_deref().unwrap_or("pcap");
     let mut outcome = Outcome::Done;
     for event in events {
         let output = folder.join(format!("{}.{extension}", event.name));
         let begun = Instant::now();
-        let answer = match extract(target, &event.query(&asked), &output, arguments, control) {
+        let opened = OpenedOutput::open(&output, arguments);
+        let written =
+            opened.and_then(|opened| opened.extract(target, &event.query(&asked), arguments, control));
+        let answer = match written {
             Ok(answer) => answer,
             Err(NoAnswer::ReaderGone) => return Ok(outcome),
             Err(NoAnswer::Because(failure)) => return Err(failure),
@@ -254,38 +280,67 @@ fn extract_each(
     Ok(outcome)
 }
 
-/// Writes the answer to standard output, or to a file that is complete or not there at all.
-fn extract(
-    target: &QueryTarget,
-    query: &Query,
-    output: &Path,
-    arguments: &ExtractArguments,
-    control: &mut ProgressDisplay,
-) -> Result<Answer, NoAnswer> {
-    let is_pcapng = match &arguments.format {
-        Some(format) => format == "pcapng",
-        None => output.extension().is_some_and(|extension| extension == "pcapng"),
-    };
-    let io_error = |error| ExtractError::Sink(SinkError::Io(error));
-    let mut carry_out = |file: File| {
+/// Where an answer is written to: standard output, or a file that is complete or not there at all.
+struct OpenedOutput {
+    name: PathBuf,
+    file: File,
+    /// `None` for standard output.
+    destination: Option<Destination>,
+    is_pcapng: bool,
+}
+
+impl OpenedOutput {
+    fn open(output: &Path, arguments: &ExtractArguments) -> Result<Self, NoAnswer> {
+        let name = output.to_owned();
+        let is_pcapng = match &arguments.format {
+            Some(format) => format == "pcapng",
+            None => output.extension().is_some_and(|extension| extension == "pcapng"),
+        };
+        if output == Path::new("-") {
+            let file = standard_output().map_err(io_error)?;
+            return Ok(Self { name, file, destination: None, is_pcapng });
+        }
+        let opened = Destination::open(output, arguments.follow);
+        let (file, destination) = opened.map_err(|error| named(output, &error))?;
+        Ok(Self { name, file, destination: Some(destination), is_pcapng })
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        self.destination.as_ref().and_then(Destination::folder)
+    }
+
+    /// Writes the answer.
+    fn extract(
+        self,
+        target: &QueryTarget,
+        query: &Query,
+        arguments: &ExtractArguments,
+        control: &mut ProgressDisplay,
+    ) -> Result<Answer, NoAnswer> {
+        let Self { name, file, destination, is_pcapng } = self;
         let reader = file.try_clone().map_err(io_error)?;
         let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, file);
         let mut sink: Box<dyn Sink> =
             if is_pcapng { Box::new(PcapngSink::new(file)) } else { Box::new(PcapSink::new(file)) };
         let clock = arguments.follow.then(|| FollowingClock::new(reader));
-        target.extract(query, sink.as_mut(), control, clock.as_ref())
-    };
-    if output == Path::new("-") {
-        return carry_out(standard_output().map_err(io_error)?);
+        let answer = target.extract(query, sink.as_mut(), control, clock.as_ref());
+        drop(sink);
+        let kept = match destination {
+            Some(destination) if answer.is_ok() => destination.keep(),
+            Some(destination) => destination.give_up(),
+            None => Ok(()),
+        };
+        answer.and_then(|answer| Ok(kept.map_err(|error| named(&name, &error)).map(|()| answer)?))
     }
-    let named = |error: io::Error| {
-        let text = format!("{}: {error}", output.display());
-        ExtractError::Sink(SinkError::Io(io::Error::new(error.kind(), text)))
-    };
-    let (file, destination) = Destination::open(output, arguments.follow).map_err(named)?;
-    let answer = carry_out(file);
-    let kept = if answer.is_ok() { destination.keep() } else { destination.give_up() };
-    answer.and_then(|answer| Ok(kept.map_err(named).map(|()| answer)?))
+}
+
+fn io_error(error: io::Error) -> ExtractError {
+    ExtractError::Sink(SinkError::Io(error))
+}
+
+/// An error about the output, with its name.
+fn named(output: &Path, error: &io::Error) -> ExtractError {
+    io_error(io::Error::new(error.kind(), format!("{}: {error}", output.display())))
 }
 
 /// Standard output without a line buffer.

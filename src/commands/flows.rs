@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use super::hint;
 use super::progress::ProgressDisplay;
-use super::query::{self, QueryArguments, failure, options};
+use super::query::{self, QueryArguments, failure, options, workers};
 use super::store::StoreArgument;
+use crate::confine::Walls;
 use crate::outcome::{Failure, Outcome};
 use crate::{signals, terminal};
 use rows::Row;
@@ -84,8 +85,15 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     let search = query::search(arguments.search.as_deref(), arguments.community_id.as_deref())?;
     let search = search.as_deref().map(str::parse::<Search>).transpose();
     let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
-    let extractor = Extractor::new(Store::open_to_read(&arguments.store.store)?, options());
-    let mut control = ProgressDisplay::new(signals::stop_flag()?, arguments.quiet, zone.clone());
+    let stop = signals::stop_flag()?;
+    let workers = workers(arguments.query.filter())?;
+    let store = Store::open_to_read(&arguments.store.store)?;
+    let raised = Walls::around(&store).raise();
+    if !arguments.quiet {
+        raised.say_gaps();
+    }
+    let extractor = Extractor::new(store, options(workers));
+    let mut control = ProgressDisplay::new(stop, arguments.quiet, zone.clone());
     let ended = |control: &ProgressDisplay, error: ExtractError| {
         control.end();
         failure(error)

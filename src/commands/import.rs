@@ -15,6 +15,7 @@ use netrewind_store::room::Room;
 
 use super::record;
 use super::store::{StoreArgument, WritingArguments};
+use crate::confine::{Calls, Walls};
 use crate::outcome::{Failure, Outcome};
 use crate::signals;
 use crate::terminal::{self, StatusLine};
@@ -53,9 +54,14 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
         return Err(Failure::usage("standard input is a terminal: pipe a capture into it"));
     }
     has_room(&arguments.files, arguments.writing.config().budget_bytes)?;
-    let mut writing = WritableStore::open(&arguments.store.store, "import", &arguments.writing.sharing)?;
-    arguments.writing.ports.apply(&mut writing)?;
     let stop = signals::patient_stop_flag()?;
+    // Those that are pipes are opened when their turn comes.
+    let walls = arguments.files.iter().fold(Walls::new(), |walls, file| walls.reading(file));
+    let walls = walls.calling(Calls::with_ring);
+    let mut writing =
+        WritableStore::open(&arguments.store.store, "import", &arguments.writing.sharing, walls)?;
+    writing.raised.say_gaps();
+    arguments.writing.ports.apply(&mut writing)?;
     let store = &writing.store;
     let platform = Platform::system();
     let place = Workplace {

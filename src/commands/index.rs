@@ -1,5 +1,7 @@
 //! `netrewind index`: indexes that are missing, or all of them again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use netrewind_indexer::catalog_writer::{self, HourState as Catalogued};
 use netrewind_indexer::hour_writer;
 use netrewind_indexer::index_writer::{self, IndexState};
@@ -8,6 +10,7 @@ use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
 use super::store::StoreArgument;
 use super::tunnels::PortArguments;
+use crate::confine::Walls;
 use crate::extracted_hours::ExtractedHours;
 use crate::outcome::{Failure, Outcome};
 use crate::sharing::SharingArguments;
@@ -53,7 +56,9 @@ pub struct IndexArguments {
 /// Runs the command.
 pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     netrewind_store::Store::open(&arguments.store.store)?; // an index makes no store
-    let mut writing = WritableStore::open(&arguments.store.store, "index", &arguments.sharing)?;
+    let stop = signals::stop_flag()?;
+    let mut writing = WritableStore::open(&arguments.store.store, "index", &arguments.sharing, Walls::new())?;
+    writing.raised.say_gaps();
     writing.has_indexes = false; // they are built again right here
     arguments.ports.apply(&mut writing)?;
     let store = &writing.store;
@@ -64,6 +69,11 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     let mut line = StatusLine::new();
     let (mut built, mut outcome) = (0, Outcome::Done);
     for (number, segment) in segments.iter().enumerate() {
+        if stop.load(Ordering::Relaxed) {
+            line.clear();
+            terminal::say(format_args!("interrupted: {built} of {} indexes built", segments.len()));
+            return Ok(Outcome::Incomplete);
+        }
         line.show(&format!("segment {} of {}: {}", number + 1, segments.len(), segment.name));
         let state = index_writer::index_state(store, segment)?;
         if matches!(state, IndexState::Good) && !arguments.rebuild {
@@ -95,8 +105,8 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     }
     line.clear();
     terminal::say(format_args!("{built} of {} indexes built", segments.len()));
-    write_hours(arguments, &writing, &mut line)?;
-    if arguments.catalog && write_catalog(arguments, &writing)? != Outcome::Done {
+    write_hours(arguments, &writing, &stop, &mut line)?;
+    if arguments.catalog && write_catalog(arguments, &writing, &stop)? != Outcome::Done {
         outcome = Outcome::Incomplete;
     }
     Ok(outcome)
@@ -106,16 +116,17 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
 fn write_hours(
     arguments: &IndexArguments,
     writing: &WritableStore,
+    stop: &AtomicBool,
     line: &mut StatusLine,
 ) -> Result<(), Failure> {
-    let (store, stop) = (&writing.store, signals::stop_flag()?);
+    let store = &writing.store;
     let mut written = 0;
     for (hour, segments) in &catalog_writer::hours(store)? {
         if hour_writer::is_current(store, *hour, segments)? && !arguments.rebuild {
             continue;
         }
         line.show(&format!("hour {hour}"));
-        write_hour(store, *hour, segments, &stop)?;
+        write_hour(store, *hour, segments, stop)?;
         written += 1;
     }
     line.clear();
@@ -154,8 +165,12 @@ fn may_build(
 }
 
 /// Writes hours of the catalog.
-fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<Outcome, Failure> {
-    let (store, stop) = (&writing.store, signals::stop_flag()?);
+fn write_catalog(
+    arguments: &IndexArguments,
+    writing: &WritableStore,
+    stop: &AtomicBool,
+) -> Result<Outcome, Failure> {
+    let store = &writing.store;
     CatalogFolder::of(store).remove_unfinished_hours()?;
     let source = ExtractedHours::of(store);
     let hours = catalog_writer::hours(store)?;
@@ -172,12 +187,11 @@ fn write_catalog(arguments: &IndexArguments, writing: &WritableStore) -> Result<
             Catalogued::Unfinished => false,
         };
         if !is_due {
-            catalog_writer::write_seam(store, hour, &stop)?;
+            catalog_writer::write_seam(store, hour, stop)?;
             continue;
         }
-        let manifest = catalog_writer::write(store, &source, hour, &stop);
-        match manifest.and_then(|manifest| catalog_writer::write_seam(store, hour, &stop).map(|()| manifest))
-        {
+        let manifest = catalog_writer::write(store, &source, hour, stop);
+        match manifest.and_then(|manifest| catalog_writer::write_seam(store, hour, stop).map(|()| manifest)) {
             Ok(manifest) => {
                 written += 1;
                 let bytes = CatalogFolder::of(store).hour_disk_bytes(hour)?;

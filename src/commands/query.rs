@@ -7,11 +7,12 @@ use netrewind_catalog_tantivy::TantivyCatalog;
 use netrewind_extractor::flows::{Search, SearchError, of_community_id};
 use netrewind_extractor::time_text::{self, WrittenRange};
 use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, ViewMode};
-use netrewind_filter::{CompileLimits, FilterError};
+use netrewind_filter::{CompileLimits, FilterError, Workers};
 
 use super::tunnels::TunnelArguments;
+use crate::broker::{Broker, BrokerRights};
 use crate::outcome::Failure;
-use crate::{arguments, clock};
+use crate::{arguments, clock, confine};
 
 /// The window that [`time_text::AROUND_WINDOW`] is.
 const AROUND_WINDOW_TEXT: &str = "1m";
@@ -63,6 +64,11 @@ pub struct QueryArguments {
 }
 
 impl QueryArguments {
+    /// The filter, as it was given.
+    pub fn filter(&self) -> &str {
+        &self.filter
+    }
+
     /// The zone of times read and printed.
     pub fn zone(&self) -> Result<TimeZone, Failure> {
         arguments::time_zone(&self.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))
@@ -123,13 +129,29 @@ pub fn search(search: Option<&str>, community_id: Option<&str>) -> Result<Option
     Ok(search.map(str::to_owned))
 }
 
-/// Options of the commands' extractor: large filters are compiled by this program in another process.
-pub fn options() -> Options {
+/// Starts this program for filters that are compiled in another process: itself, or by a broker where it is to be confined. None is
+/// started for a filter that needs no such process.
+pub fn workers(filter: &str) -> Result<Option<Workers>, Failure> {
+    if !confine::is_on() {
+        return Ok(own_workers());
+    }
+    let is_needed = netrewind_filter::is_large(filter, &CompileLimits::default());
+    let broker = is_needed.then(|| Broker::start(BrokerRights::default())).transpose()?;
+    Ok(broker.map(|broker| broker.workers()))
+}
+
+/// Children of this process, which run this program.
+pub fn own_workers() -> Option<Workers> {
+    std::env::current_exe().ok().map(Into::into)
+}
+
+/// Options of an extractor, whose large filters are compiled by this program in other processes.
+pub fn options(workers: Option<Workers>) -> Options {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Options {
         // The other half is for recording, and for other queries.
         helpers: (cores / 2).clamp(1, HELPERS_MAX),
-        compile: CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() },
+        compile: CompileLimits { worker: workers, ..CompileLimits::default() },
         catalog: Some(Arc::new(TantivyCatalog)),
         ..Options::default()
     }

@@ -24,9 +24,11 @@ use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::room::Room;
 use netrewind_store::time::SECOND_NS;
 
-use super::serve::ServingArguments;
+use super::serve::{PreparedService, ServingArguments};
 use super::store::{StoreArgument, WritingArguments};
+use crate::broker::{Broker, BrokerRights};
 use crate::clock;
+use crate::confine::{self, Calls, Walls};
 use crate::extracted_hours::ExtractedHours;
 use crate::manager::{Manager, Turns};
 use crate::outcome::{Failure, Outcome};
@@ -113,6 +115,10 @@ pub struct RecordArguments {
     /// Use the interface's own time stamps if it has any (its clock must be kept synchronized, as by ptp4l)
     #[arg(long)]
     hardware_timestamps: bool,
+    /// Have packet sockets opened by the broker that listens on this socket, as netrewind-sockets.socket does: this process then
+    /// needs no capability
+    #[arg(long, value_name = "SOCKET")]
+    broker: Option<PathBuf>,
     /// Print the account as one JSON object on the last line of standard output
     #[arg(long)]
     json: bool,
@@ -155,9 +161,39 @@ impl RecordArguments {
         }
     }
 
-    fn sources(&self, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Source>>, Failure> {
+    /// The process that opens sockets when this one may not any more, if that will be needed.
+    fn broker(&self) -> Result<Option<Arc<Broker>>, Failure> {
+        match &self.broker {
+            _ if self.interface.is_empty() => Ok(None),
+            Some(socket) => Broker::at(socket).map(Some),
+            None if !confine::is_on() => Ok(None),
+            None => {
+                let rights = BrokerRights {
+                    sockets: true,
+                    timestamps: self.hardware_timestamps,
+                    ..BrokerRights::default()
+                };
+                Broker::start(rights).map(Some)
+            }
+        }
+    }
+
+    /// What the recorder needs once its sources are open, besides its store.
+    fn walls(&self) -> Walls {
+        let peer_ports = self.pcap_over_ip.iter().filter_map(|endpoint| match endpoint {
+            Endpoint::Connect { port, .. } => Some(*port),
+            Endpoint::Listen { .. } => None,
+        });
+        Walls::new().connecting(peer_ports).calling(Calls::with_ring).calling(Calls::asking_for_interfaces)
+    }
+
+    fn sources(
+        &self,
+        clock: &Arc<dyn Clock>,
+        broker: Option<&Arc<Broker>>,
+    ) -> Result<Vec<Box<dyn Source>>, Failure> {
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        self.ring_options().open(clock)?.into_iter().for_each(|ring| sources.push(Box::new(ring)));
+        self.ring_options().open(clock, broker)?.into_iter().for_each(|ring| sources.push(Box::new(ring)));
         for endpoint in &self.pcap_over_ip {
             let streams = PcapOverIp::open(endpoint, clock)?;
             if let (Endpoint::Listen { .. }, Some(stream)) = (endpoint, streams.first()) {
@@ -215,15 +251,20 @@ pub fn run(arguments: &RecordArguments) -> Result<Outcome, Failure> {
 /// Records until told to stop, and serves meanwhile if asked to.
 pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -> Result<Outcome, Failure> {
     let platform = Platform::system();
-    let sources = arguments.sources(&platform.clock)?;
+    let broker = arguments.broker()?;
+    let sources = arguments.sources(&platform.clock, broker.as_ref())?;
     let are_down = sources.iter().filter(|source| source.is_down());
     let waited_for = are_down.map(|source| (source.name().to_owned(), String::new())).collect();
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
     let requests = Requests::of_recorder()?;
-    let mut writing = WritableStore::open(&arguments.store.store, "record", &arguments.writing.sharing)?;
+    let service = serving.map(|serving| serving.prepare(None)).transpose()?;
+    let walls =
+        service.as_ref().map_or_else(|| arguments.walls(), |service| service.walls(arguments.walls()));
+    let mut writing =
+        WritableStore::open(&arguments.store.store, "record", &arguments.writing.sharing, walls)?;
     arguments.writing.ports.apply(&mut writing)?;
-    let WritableStore { store, lock, logbook, without_index, .. } = writing;
-    let server = serving.map(|serving| serving.start(store.clone())).transpose()?;
+    let WritableStore { store, lock, logbook, without_index, raised, .. } = writing;
+    let server = service.map(|service: PreparedService| service.start(store.clone())).transpose()?;
     let Platform { clock, threads, .. } = platform.clone();
     let place = Workplace { store: store.clone(), logbook, clock, threads };
     let hours = Box::new(ExtractedHours::of(&store));
@@ -236,6 +277,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     };
     let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut sinks, &platform)?;
     print_start(arguments, &config);
+    terminal::say(raised);
     let (mut manager, mut turns) = (Manager::new(), Turns::default());
     manager.ready(&format!("recording {}", arguments.names()));
     let mut screen = Screen::new(config.budget_bytes, waited_for);

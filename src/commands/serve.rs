@@ -6,15 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
+use netrewind_http::access::Admission;
+use netrewind_http::audit::{Audit, AuditFile, AuditFiles, AuditPaths};
 use netrewind_http::geoip::GeoDatabase;
+use netrewind_http::tls::TlsFiles;
 use netrewind_http::{Server, Service, ServiceLimits, router};
 use netrewind_store::Store;
 use netrewind_store::clock::{Clock, SystemClock};
 
 use super::access::AccessArguments;
-use super::query::options;
+use super::query::{options, own_workers};
 use super::store::StoreArgument;
 use crate::arguments::{ListenAddress, listen_address};
+use crate::broker::{Broker, BrokerRights};
+use crate::confine::{self, Calls, KeptCapabilities, Walls};
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
 use crate::signals::Requests;
@@ -79,8 +84,9 @@ impl ServingArguments {
         Ok(listeners)
     }
 
-    /// Starts serving the store.
-    pub fn start(&self, store: Store) -> Result<Server, Failure> {
+    /// Opens everything that the service needs besides the store. No thread is started. Of a store that is only read, the broker
+    /// opens the audit.
+    pub fn prepare(&self, store: Option<&Store>) -> Result<PreparedService<'_>, Failure> {
         let access = &self.access;
         let mut addresses = self.listen.iter().flat_map(|listening| listening.addresses());
         addresses.try_for_each(|address| access.check(address))?;
@@ -88,12 +94,57 @@ impl ServingArguments {
         let (admission, tls) = (access.admission(clock.now())?, access.tls()?);
         let database = self.geoip.as_deref().map(GeoDatabase::open).transpose().map_err(Failure::usage)?;
         let listeners = self.listeners()?;
-        let audit = access.audit(&store)?;
+        let mut audit = access.audit_beside()?;
         let answers_bytes_max = self.answer_memory.unwrap_or_else(|| {
             let share = machine::memory_bytes().map(|bytes| bytes / ANSWERS_MEMORY_DIVISOR);
             share.unwrap_or(ANSWERS_BYTES_MAX).min(ANSWERS_BYTES_MAX)
         });
-        let options = Options { answers_bytes_max, ..options() };
+        let workers = if confine::is_on() {
+            let paths = store.filter(|_| access.is_audited_in_store()).map(AuditPaths::in_store);
+            let rights = BrokerRights {
+                audit: paths.iter().flat_map(AuditPaths::paths).cloned().collect(),
+                ..BrokerRights::default()
+            };
+            let broker = Broker::start(rights)?;
+            if let Some(paths) = paths {
+                let opened = AuditFile::open(broker.audit(paths));
+                audit = Some(opened.map_err(|error| Failure::Failed(error.into()))?);
+            }
+            Some(broker.workers())
+        } else {
+            own_workers()
+        };
+        let options = Options { answers_bytes_max, ..options(workers) };
+        Ok(PreparedService { arguments: self, clock, admission, tls, database, listeners, audit, options })
+    }
+}
+
+/// A service that is ready but for its store.
+pub struct PreparedService<'a> {
+    arguments: &'a ServingArguments,
+    clock: Arc<SystemClock>,
+    admission: Admission,
+    tls: Option<TlsFiles>,
+    database: Option<GeoDatabase>,
+    listeners: Vec<TcpListener>,
+    audit: Option<AuditFile>,
+    options: Options,
+}
+
+impl PreparedService<'_> {
+    /// What the service needs once it runs, besides the store.
+    pub fn walls(&self, walls: Walls) -> Walls {
+        let ServingArguments { geoip, access, .. } = self.arguments;
+        let read = geoip.iter().map(PathBuf::as_path).chain(access.files());
+        let walls = read.fold(walls, Walls::reading_anew).calling(Calls::with_local_sockets);
+        access.audit_folder().iter().fold(walls, |walls, folder| walls.logging_in(folder))
+    }
+
+    /// Starts serving the store.
+    pub fn start(self, store: Store) -> Result<Server, Failure> {
+        let Self { arguments, clock, admission, tls, database, listeners, audit, options } = self;
+        let audit = audit.map_or_else(|| arguments.access.audit_in(&store), |audit| Ok(Some(audit)))?;
+        let audit = audit.map(Audit::start).transpose()?;
         let extractor = Arc::new(Extractor::new(store, options));
         let service = Arc::new(
             Service::new(extractor, clock, ServiceLimits::default(), audit).with_geo_database(database),
@@ -117,7 +168,12 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 pub fn run(arguments: &ServeArguments) -> Result<Outcome, Failure> {
     logs::start();
     let requests = Requests::of_reader()?;
-    let server = arguments.serving.start(Store::open_to_read(&arguments.store.store)?)?;
+    let store = Store::open_to_read(&arguments.store.store)?;
+    let service = arguments.serving.prepare(Some(&store))?;
+    let walls = service.walls(Walls::new().reading_store(&store));
+    let raised = walls.keeping(KeptCapabilities::files_if_needed()).raise();
+    let server = service.start(store)?;
+    terminal::say(raised);
     let mut manager = Manager::new();
     manager.ready("answering");
     while !requests.is_to_stop() {

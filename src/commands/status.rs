@@ -7,6 +7,7 @@ use netrewind_store::time::SECOND_NS;
 use netrewind_store::{Drops, Store};
 
 use super::store::StoreArgument;
+use crate::confine::Walls;
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, clock, terminal};
 
@@ -33,7 +34,9 @@ pub struct StatusArguments {
 pub fn run(arguments: &StatusArguments) -> Result<Outcome, Failure> {
     let zone =
         arguments::time_zone(&arguments.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
-    let overview = Overview::of(&Store::open_to_read(&arguments.store.store)?, clock::now())?;
+    let store = Store::open_to_read(&arguments.store.store)?;
+    Walls::around(&store).raise().say_gaps();
+    let overview = Overview::of(&store, clock::now())?;
     if arguments.json {
         terminal::print(terminal::object(&overview)?)?;
     } else {

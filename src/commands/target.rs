@@ -9,10 +9,12 @@ use netrewind_client::{Access, Remote, RemoteError};
 use netrewind_extractor::{
     Answer, Control, Estimate, ExtractError, Extractor, FollowClock, Query, Sink, SinkError, hint_time,
 };
+use netrewind_filter::Workers;
 use netrewind_store::Store;
 
 use super::following::FollowingClock;
 use super::query::{failure, options};
+use crate::confine::{KeptCapabilities, Walls};
 use crate::outcome::Failure;
 
 /// Arguments that name a store or recorders.
@@ -60,10 +62,13 @@ pub struct TargetEstimate {
 }
 
 impl TargetArguments {
-    /// Opens the store or connects to the recorders.
-    pub fn open(&self) -> Result<QueryTarget, Failure> {
+    /// Opens the store, or finds out what the recorders need.
+    pub fn open(&self, workers: Option<Workers>) -> Result<QueryTarget, Failure> {
         if let Some(store) = &self.store {
-            return Ok(QueryTarget::Local(Box::new(Extractor::new(Store::open_to_read(store)?, options()))));
+            return Ok(QueryTarget::Local(Box::new(Extractor::new(
+                Store::open_to_read(store)?,
+                options(workers),
+            ))));
         }
         let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
         let token = match &self.token_file {
@@ -80,6 +85,16 @@ impl TargetArguments {
 }
 
 impl QueryTarget {
+    /// Walls around a command that asks it.
+    pub fn walls(&self) -> Walls {
+        match self {
+            Self::Local(extractor) => Walls::around(extractor.store()),
+            Self::Remote(remote) => {
+                Walls::new().connecting(remote.ports()).keeping(KeptCapabilities::files_if_needed())
+            }
+        }
+    }
+
     /// Passes the packets of the answer to the sink; with a clock, also those recorded from now on.
     pub fn extract(
         &self,

@@ -9,6 +9,7 @@ use netrewind_filter::CompileLimits;
 use netrewind_http::access::{CHANCE_BYTES, Grant, Scope, TokenEntry, Tokens, TokensError};
 use netrewind_store::Timestamp;
 
+use super::query::own_workers;
 use crate::clock;
 use crate::outcome::{Failure, Outcome};
 use crate::terminal;
@@ -119,7 +120,7 @@ fn add(arguments: &Add) -> Result<Outcome, Failure> {
         created,
         expires: arguments.expires.map(after).transpose()?,
     };
-    let limits = CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() };
+    let limits = CompileLimits { worker: own_workers(), ..CompileLimits::default() };
     grant.check_filter(&limits).map_err(|error| Failure::usage(format!("--filter: {error}")))?;
     let chance = chance()?;
     let token =

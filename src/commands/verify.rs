@@ -7,6 +7,7 @@ use netrewind_store::{RecordReader, SegmentState, Store};
 
 use super::query;
 use super::store::StoreArgument;
+use crate::confine::Walls;
 use crate::extracted_hours;
 use crate::outcome::{Failure, Outcome};
 use crate::sharing::SharingArguments;
@@ -46,6 +47,9 @@ pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
         soundness::repair(&arguments.store.store, &arguments.sharing, &mut report)?;
     }
     let store = Store::open_to_read(&arguments.store.store)?;
+    if !arguments.repair {
+        Walls::around(&store).raise().say_gaps();
+    }
     let StoreListing { segments, unlisted } = StoreListing::of(&store);
     for Unlisted { path, reason } in unlisted {
         report.fault(&store.part(&path), &reason)?;

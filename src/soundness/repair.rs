@@ -15,6 +15,7 @@ use super::derived::faults_of_hour;
 use super::logbook::Logged;
 use super::report::FaultReport;
 use super::segments::{Vouching, marked_late, vouching};
+use crate::confine::Walls;
 use crate::extracted_hours::ExtractedHours;
 use crate::outcome::Failure;
 use crate::sharing::SharingArguments;
@@ -35,7 +36,7 @@ pub fn repair(root: &Path, sharing: &SharingArguments, report: &mut FaultReport)
         .filter(|segment| segment.state == SegmentState::Open)
         .map(|segment| segment.name)
         .collect();
-    let writing = WritableStore::open(root, "verify", sharing)?;
+    let writing = WritableStore::open(root, "verify", sharing, Walls::new())?;
     let mut repair =
         Repair { writing: &writing, left_open, untrusted: BTreeSet::new(), stop: signals::stop_flag()? };
     let segments = ListedSegment::all(&writing.store)?;

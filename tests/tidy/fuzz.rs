@@ -15,12 +15,12 @@ fn fuzz_targets_name_what_there_is() {
         let root = found.unwrap_or_else(|| panic!("no crate is called netrewind_{name}")) + "/src";
         Modules::read(Path::new(&root), &all)
     };
-    let targets: Vec<_> = files_below(&root().join("fuzz/fuzz_targets"))
+    let targets: Vec<_> = files_below(&root().join("fuzz/src"))
         .into_iter()
         .map(|path| (path.clone(), std::fs::read_to_string(&path).expect("a fuzz target")))
         .collect();
     assert!(!targets.is_empty());
-    let named = Modules::read(&root().join("fuzz/fuzz_targets"), &targets);
+    let named = Modules::read(&root().join("fuzz/src"), &targets);
     let mut unknown = Vec::new();
     for path in named.paths() {
         let [first, rest @ ..] = path else { continue };

@@ -48,6 +48,8 @@ pub struct Access {
 pub(super) struct Connection {
     /// Its host and port, by which users know it.
     pub(super) name: String,
+    /// Its TCP port.
+    pub(super) port: u16,
     base: String,
     token: Option<String>,
     client: HttpClient,
@@ -115,7 +117,8 @@ impl Connection {
             _ => return Err(wrong("is not an http or https URL")),
         }
         let base = with_scheme.trim_end_matches('/').to_owned();
-        Ok(Self { name: authority.to_string(), base, token: access.token.clone(), client })
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        Ok(Self { name: authority.to_string(), port, base, token: access.token.clone(), client })
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Trouble> {

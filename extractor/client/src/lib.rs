@@ -13,6 +13,8 @@ mod error;
 mod merge;
 mod pcapng_stream;
 mod remote;
+#[doc(hidden)]
+pub mod untrusted;
 
 pub use connection::Access;
 pub use error::RemoteError;

@@ -1,5 +1,6 @@
 //! Recorders that are asked together.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use netrewind_extractor::{
@@ -17,22 +18,32 @@ use crate::merge::Merge;
 /// Recorders that are asked together.
 #[derive(Debug)]
 pub struct Remote {
-    runtime: Runtime,
+    /// Made for the first question.
+    runtime: OnceLock<Runtime>,
     recorders: Vec<Connection>,
 }
 
 impl Remote {
-    /// Recorders at these addresses, as `https://recorder:8640`. Nothing is asked yet.
+    /// Recorders at these addresses, as `https://recorder:8640`. Nothing is asked yet, and no thread started.
     pub fn new(urls: &[String], access: &Access) -> Result<Self, RemoteError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| RemoteError::Failed(error.to_string()))?;
         let client = client(access)?;
         let connection = |url: &String| Connection::new(url, client.clone(), access);
         let recorders = urls.iter().map(connection).collect::<Result<_, _>>()?;
-        Ok(Self { runtime, recorders })
+        Ok(Self { runtime: OnceLock::new(), recorders })
+    }
+
+    /// TCP ports of the recorders.
+    pub fn ports(&self) -> Vec<u16> {
+        self.recorders.iter().map(|recorder| recorder.port).collect()
+    }
+
+    fn runtime(&self) -> Result<&Runtime, RemoteError> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let built = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let built = built.map_err(|error| RemoteError::Failed(error.to_string()))?;
+        Ok(self.runtime.get_or_init(|| built))
     }
 
     /// Gives the packets of all recorders to the sink, in order of time; with a clock, also those that are recorded from
@@ -52,7 +63,7 @@ impl Remote {
             fields.insert("check".into(), json!(true));
         }
         fields.insert("follow".into(), json!(clock.is_some()));
-        Merge::new(&self.runtime, &self.recorders, self.dedup_here(query), query, &fields)
+        Merge::new(self.runtime()?, &self.recorders, self.dedup_here(query), query, &fields)
             .carry_out(sink, control, clock)
     }
 
@@ -137,17 +148,17 @@ impl Remote {
         query: &Query,
         control: &mut dyn Control,
     ) -> Result<Vec<(String, Value)>, RemoteError> {
-        let fields = self.fields(query);
+        let (fields, runtime) = (self.fields(query), self.runtime()?);
         let tasks: Vec<_> = self
             .recorders
             .iter()
-            .map(|recorder| self.runtime.spawn(recorder.clone().look_up(what.to_owned(), fields.clone())))
+            .map(|recorder| runtime.spawn(recorder.clone().look_up(what.to_owned(), fields.clone())))
             .collect();
         let (mut found, mut troubles) = (Vec::new(), Vec::new());
         for (recorder, mut task) in self.recorders.iter().zip(tasks) {
             let done = loop {
                 let look = async { tokio::time::timeout(LOOK_INTERVAL, &mut task).await };
-                match self.runtime.block_on(look) {
+                match runtime.block_on(look) {
                     Ok(done) => break done,
                     Err(_) if control.cancelled() => return Err(RemoteError::Cancelled),
                     Err(_) => {}

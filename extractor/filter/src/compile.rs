@@ -95,6 +95,11 @@ fn compile_for(
     }
 }
 
+/// True if an expression is compiled by a worker.
+pub fn is_large(expression: &str, limits: &CompileLimits) -> bool {
+    guard::check(expression).is_ok_and(|tokens| tokens > limits.in_process_tokens_max)
+}
+
 /// Checks that an expression may be compiled, and counts its tokens.
 fn check(expression: &str, link_type: LinkType, limits: &CompileLimits) -> Result<usize, FilterError> {
     if expression.len() > limits.text_bytes_max {

@@ -33,11 +33,12 @@ mod target;
 mod term;
 mod terms;
 mod worker;
+mod workers;
 
 pub use abstract_packet::{
     AbstractPacket, DESCRIBED_BYTES_MAX, KEY_FIELD_BYTES_MAX, KeyPlace, TermField, Verdict,
 };
-pub use compile::{check_for_socket, compile, compile_for_socket};
+pub use compile::{check_for_socket, compile, compile_for_socket, is_large};
 pub use compiler::{CACHED_PROGRAMS_MAX, CompileControl, Compiler, NoCompileControl};
 pub use concrete::{AncillaryData, BACKWARD_JUMPS_MAX};
 pub use error::FilterError;
@@ -51,6 +52,7 @@ pub use number::NumberSet;
 pub use program::Program;
 pub use term::{Conjunction, Demand, Term, Terms};
 pub use worker::{WORKER_SUBCOMMAND, serve_worker};
+pub use workers::{RunningWorker, StartWorker, Workers};
 
 #[cfg(test)]
 mod tests;

@@ -1,17 +1,18 @@
 //! What the compilation of a filter may take.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::workers::Workers;
+
 /// Limits of a compilation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CompileLimits {
     /// The longest expression in bytes.
     pub text_bytes_max: usize,
     /// Expressions of more tokens than this are compiled by the worker.
     pub in_process_tokens_max: usize,
-    /// The `netrewind` executable, which compiles larger expressions in a process of its own. Without one they are refused.
-    pub worker: Option<PathBuf>,
+    /// Starts the processes that compile larger expressions. Without them such expressions are refused.
+    pub worker: Option<Workers>,
     /// CPU time of one worker, in whole seconds.
     pub cpu_seconds_max: u64,
     /// Time until a worker is killed.

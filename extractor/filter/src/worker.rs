@@ -8,8 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use super::guard;
 use super::instruction::{INSTRUCTIONS_MAX, ProgramError, RawInstruction};
 use super::limits::CompileLimits;
 use super::target::{CompileTarget, Optimize};
+use super::workers::Workers;
 
 /// The hidden subcommand of the worker's executable.
 pub const WORKER_SUBCOMMAND: &str = "compile-filter";
@@ -61,31 +61,26 @@ const SIGXCPU: i32 = 24;
 
 /// Compiles in a worker process, which is killed once no query waits for it any more; names must have been checked.
 pub(super) fn compile_in_worker(
-    worker: &Path,
+    workers: &Workers,
     expression: &str,
     target: CompileTarget<'_>,
     optimize: Optimize,
     limits: &CompileLimits,
     is_given_up: &dyn Fn() -> bool,
 ) -> Result<Vec<RawInstruction>, FilterError> {
-    let broken = |source| FilterError::Worker { worker: worker.to_owned(), source };
+    let broken = |source| FilterError::Worker { worker: workers.program(), source };
     let (cpu, memory) = (limits.cpu_seconds_max, limits.memory_bytes_max);
     let (link_type, optimizes) = (target.link_type().0, u8::from(optimize == Optimize::Yes));
     let request = format!("{link_type} {optimizes} {cpu} {memory} {}\n{expression}", name_of(target));
-    let mut child = Command::new(worker)
-        .arg(WORKER_SUBCOMMAND)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(broken)?;
-    let answer = converse(&mut child, request, limits, is_given_up).map_err(broken);
+    let ((request_end, request_pipe), (answer_pipe, answer_end)) =
+        io::pipe().and_then(|request| Ok((request, io::pipe()?))).map_err(broken)?;
+    let mut worker = workers.start(request_end.into(), answer_end.into()).map_err(broken)?;
+    let answer = converse(request_pipe, answer_pipe, request, limits, is_given_up).map_err(broken);
     if !matches!(answer, Ok(Conversed::Answer(_))) {
-        // It may have ended by itself meanwhile, which is fine.
-        let _ = child.kill();
+        worker.kill();
     }
     // No zombie stays in either case.
-    let status = child.wait().map_err(broken)?;
+    let status = worker.wait().map_err(broken)?;
     match answer? {
         Conversed::GivenUp => Err(FilterError::GivenUp),
         Conversed::Late => Err(too_expensive(format!("it took longer than {:?}", limits.wall_time_max))),
@@ -139,22 +134,20 @@ enum Conversed {
 
 /// Sends the request and reads the answer on a thread, so that the deadline holds whatever the process does.
 fn converse(
-    child: &mut Child,
+    mut request_pipe: io::PipeWriter,
+    answer_pipe: io::PipeReader,
     request: String,
     limits: &CompileLimits,
     is_given_up: &dyn Fn() -> bool,
 ) -> io::Result<Conversed> {
-    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(io::Error::other("no pipes"));
-    };
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("filter-worker".to_owned()).spawn(move || {
         // A worker that dies early breaks the pipe; its earlier output tells more than that.
-        let _ = stdin.write_all(request.as_bytes());
-        drop(stdin);
+        let _ = request_pipe.write_all(request.as_bytes());
+        drop(request_pipe);
         let mut answer = String::new();
         let bytes_max = INSTRUCTIONS_MAX as u64 * INSTRUCTION_LINE_BYTES_MAX;
-        let read = stdout.take(bytes_max).read_to_string(&mut answer).map(|_| answer);
+        let read = answer_pipe.take(bytes_max).read_to_string(&mut answer).map(|_| answer);
         // The receiver is gone once the deadline has passed.
         let _ = sender.send(read);
     })?;

@@ -19,7 +19,7 @@ use netrewind_store::time::MINUTE_NS;
 use netrewind_store::{Timestamp, locked};
 use serde::Serialize;
 
-pub use file::{AuditError, AuditFile, FILE_BYTES_MAX, FILES_MAX};
+pub use file::{AuditError, AuditFile, AuditFiles, AuditPaths, FILE_BYTES_MAX, FILES_MAX};
 pub use record::{Ending, Extraction, Refused};
 use repeats::Repeats;
 

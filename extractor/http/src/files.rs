@@ -90,22 +90,26 @@ pub(crate) fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens a file to add to, which is created if there is none. Fails while another process has it open: that one would rename it
+/// meanwhile.
+pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process is writing it"))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// A file that this process alone adds lines to.
 #[derive(Debug)]
 pub(crate) struct LineFile(File);
 
 impl LineFile {
-    /// Opens a file, which is created if there is none, and returns its bytes as well. Fails while another process has it
-    /// open: that one would rename it meanwhile.
-    pub(crate) fn append_to(path: &Path) -> io::Result<(Self, u64)> {
-        let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process is writing it"));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+    /// A file that has been opened for that; returns its bytes as well.
+    pub(crate) fn of(file: File) -> io::Result<(Self, u64)> {
         let bytes = file.metadata()?.len();
         Ok((Self(file), bytes))
     }

@@ -46,6 +46,8 @@ mod service;
 mod session;
 pub mod slots;
 pub mod tls;
+#[doc(hidden)]
+pub mod untrusted;
 
 pub use identity::Identity;
 pub use limits::ServiceLimits;

@@ -23,6 +23,7 @@ mod claims;
 mod link;
 mod ring_config;
 mod ring_header;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -30,8 +31,9 @@ mod walk;
 pub use capture_filter::{CaptureFilter, CompiledFilter, KERNEL_INSTRUCTIONS_MAX, KernelMetadata};
 pub use claims::Claims;
 pub use ring_config::{ANY, RING_BLOCK_BYTES, RING_BLOCKS, RING_RETIRE_MS, RingConfig};
+pub use sockets::{OwnSockets, PacketSockets};
 
-pub use crate::sys::packet_socket::SockFilter;
+pub use crate::sys::packet_socket::{Framing, SockFilter};
 
 /// Limit on the lanes of one interface; the kernel's own limit is 256.
 pub const LANES_MAX: usize = 64;
@@ -119,7 +121,7 @@ impl PacketRing {
 
     /// The link type of an interface's packets; `None` if it is not there or cannot be examined.
     pub fn link_type_at(interface: &str) -> Option<LinkType> {
-        Hardware::of(interface).ok().map(|hardware| hardware.link_type)
+        Hardware::of(interface, &OwnSockets).ok().map(|hardware| hardware.link_type)
     }
 
     /// The link type of its packets; `None` as long as its interface has not been there.

@@ -21,7 +21,7 @@ mod block_field {
 
 /// Framing of delivered frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// With the link-layer header.
     Raw,
     /// Without it; the ring carries the fields known from it.
@@ -68,6 +68,20 @@ impl Ring {
 pub(crate) struct PacketSocket {
     fd: OwnedFd,
     ring: Option<Ring>,
+}
+
+/// A packet socket that has been opened, perhaps by another process.
+impl From<OwnedFd> for PacketSocket {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, ring: None }
+    }
+}
+
+/// A socket without a ring.
+impl From<PacketSocket> for OwnedFd {
+    fn from(socket: PacketSocket) -> Self {
+        socket.fd
+    }
 }
 
 /// A filled block of the ring, ours until dropped. While we hold the block that the kernel needs next, it drops every packet:
@@ -128,7 +142,7 @@ impl PacketSocket {
         // SAFETY: no pointers. Protocol 0: nothing is received before `bind` names one.
         let fd = check(unsafe { libc::socket(libc::AF_PACKET, kind | libc::SOCK_CLOEXEC, 0) })?;
         // SAFETY: `fd` was opened just now and belongs to nobody else.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, ring: None })
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
     }
 
     /// Sets an option. `T` is the plain structure that it takes.
@@ -297,8 +311,9 @@ impl PacketSocket {
         Ok(Statistics { packets, drops, freezes })
     }
 
-    /// Turns on the interface's own timestamps, if its driver offers them for all packets; false if it does not.
-    pub fn use_hardware_timestamps(&self, interface: &str) -> io::Result<bool> {
+    /// Turns on the interface's own timestamps, if its driver offers them for all packets; false if it does not. Needs
+    /// CAP_NET_ADMIN.
+    pub fn turn_on_timestamps(&self, interface: &str) -> io::Result<bool> {
         const ETHTOOL_GET_TS_INFO: u32 = 0x41;
         const RX_FILTER_ALL: u32 = 1;
         // `struct ethtool_ts_info`: command, capabilities, clock, transmit types and 3 reserved, receive filters and 3.
@@ -311,11 +326,12 @@ impl PacketSocket {
             info[1] & libc::SOF_TIMESTAMPING_RAW_HARDWARE != 0 && info[7] & (1 << RX_FILTER_ALL) != 0;
         // `struct hwtstamp_config`: flags, transmit type, receive filter.
         let mut wanted = [0, 0, RX_FILTER_ALL];
-        if !offers || self.interface_call(interface, libc::SIOCSHWTSTAMP, &mut wanted).is_err() {
-            return Ok(false);
-        }
-        self.set(libc::SOL_PACKET, libc::PACKET_TIMESTAMP, &libc::SOF_TIMESTAMPING_RAW_HARDWARE)?;
-        Ok(true)
+        Ok(offers && self.interface_call(interface, libc::SIOCSHWTSTAMP, &mut wanted).is_ok())
+    }
+
+    /// Receives packets with the interface's timestamps, which have been turned on.
+    pub fn use_hardware_timestamps(&self) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_TIMESTAMP, &libc::SOF_TIMESTAMPING_RAW_HARDWARE)
     }
 
     /// Makes an ioctl(2) on an interface whose argument is reached through `ifr_data`.

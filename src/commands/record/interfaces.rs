@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use netrewind_filter::{CompileLimits, FilterError, Program, RawInstruction};
+use netrewind_filter::{CompileLimits, FilterError, Program, RawInstruction, Workers};
 use netrewind_recorder::source::SourceError;
 use netrewind_recorder::source::packet_ring::{
     ANY, CaptureFilter, Claims, CompiledFilter, KernelMetadata, PacketRing, RingConfig, SockFilter,
@@ -14,6 +14,8 @@ use netrewind_recorder::source::packet_ring::{
 use netrewind_store::clock::Clock;
 use netrewind_store::{LinkType, locked};
 
+use super::super::query::own_workers;
+use crate::broker::Broker;
 use crate::outcome::Failure;
 use crate::terminal;
 
@@ -38,15 +40,24 @@ pub(super) struct RingOptions<'a> {
 
 impl RingOptions<'_> {
     /// Opens the rings of all interfaces; one that is not there is waited for.
-    pub(super) fn open(&self, clock: &Arc<dyn Clock>) -> Result<Vec<PacketRing>, Failure> {
-        let filter = self.capture_filter.map(|expression| Arc::new(LazyCaptureFilter::new(expression)));
+    /// The broker opens them, if there is one.
+    pub(super) fn open(
+        &self,
+        clock: &Arc<dyn Clock>,
+        broker: Option<&Arc<Broker>>,
+    ) -> Result<Vec<PacketRing>, Failure> {
+        let filter =
+            self.capture_filter.map(|expression| Arc::new(LazyCaptureFilter::new(expression, broker)));
         let claims = Claims::default();
         let mut rings = Vec::new();
         for interface in one_each(self.interfaces, |text| terminal::say(text)) {
             if let Some(filter) = &filter {
                 filter.check(interface)?;
             }
-            let config = self.ring(interface, filter.clone(), &claims);
+            let mut config = self.ring(interface, filter.clone(), &claims);
+            if let Some(broker) = broker {
+                config.sockets = broker.clone();
+            }
             let opened =
                 PacketRing::open(&config, self.lanes, clock).map_err(|error| unopened(interface, error))?;
             if let Some(reason) = opened.first().and_then(PacketRing::waits_because) {
@@ -114,7 +125,7 @@ fn unopened(interface: &str, error: SourceError) -> Failure {
     }
 }
 
-/// A capture filter, compiled for each link type when first needed, on a separate thread: a lane does not wait for it.
+/// A capture filter, compiled for each link type when first needed; while recording on a separate thread: a lane does not wait for it.
 struct LazyCaptureFilter {
     expression: String,
     limits: CompileLimits,
@@ -143,8 +154,16 @@ struct CaptureProgram {
 }
 
 impl LazyCaptureFilter {
-    fn new(expression: &str) -> Self {
-        let limits = CompileLimits { worker: std::env::current_exe().ok(), ..CompileLimits::default() };
+    /// Whoever has a broker may not open interfaces any more when it compiles: the broker's compilers do.
+    fn new(expression: &str, broker: Option<&Arc<Broker>>) -> Self {
+        let limits = match broker {
+            Some(broker) => CompileLimits {
+                worker: Some(broker.live_workers()),
+                in_process_tokens_max: 0,
+                ..CompileLimits::default()
+            },
+            None => CompileLimits { worker: own_workers(), ..CompileLimits::default() },
+        };
         let programs = Arc::default();
         Self { expression: expression.to_owned(), limits, programs, may_wait: AtomicBool::new(true) }
     }
@@ -191,8 +210,12 @@ impl LazyCaptureFilter {
             let program = compile(&expression, link_type, &interface, &limits);
             programs.note(link_type, program);
         };
+        if self.may_wait.load(Ordering::Relaxed) {
+            compile();
+            return None;
+        }
         if let Err(source) = std::thread::Builder::new().name("capture-filter".into()).spawn(compile) {
-            let worker = self.limits.worker.clone().unwrap_or_default();
+            let worker = self.limits.worker.as_ref().map(Workers::program).unwrap_or_default();
             self.programs.note(link_type, Err(FilterError::Worker { worker, source }));
         }
         None

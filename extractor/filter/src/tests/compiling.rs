@@ -119,7 +119,7 @@ fn a_worker_that_hangs_is_killed() {
     std::fs::write(&script, "#!/bin/sh\nexec sleep 60\n").unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let limits = CompileLimits {
-        worker: Some(script),
+        worker: Some(script.into()),
         wall_time_max: std::time::Duration::from_millis(200),
         ..CompileLimits::default()
     };
@@ -173,7 +173,7 @@ fn worker(folder: &std::path::Path, does: &str) -> CompileLimits {
     let runs = folder.join("runs");
     std::fs::write(&script, format!("#!/bin/sh\necho run >> {}\n{does}\n", runs.display())).unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    CompileLimits { worker: Some(script), ..CompileLimits::default() }
+    CompileLimits { worker: Some(script.into()), ..CompileLimits::default() }
 }
 
 /// More tokens than are compiled in this process, and no list of addresses.

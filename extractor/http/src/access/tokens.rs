@@ -264,11 +264,20 @@ impl Tokens {
             return Err(TokensError::Writable(path.to_owned()));
         }
         let text = String::from_utf8(contents.bytes).map_err(|_| malformed("it is not text".to_owned()))?;
+        Self::parse(&text).map_err(malformed)
+    }
+
+    /// Parses the text of a file; the error is what is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         // A parser's error quotes the line, and a line may be a hash: only the parser's own message is passed on.
-        let tokens: Self =
-            toml::from_str(&text).map_err(|error| malformed(netrewind_store::toml_fault(&text, &error)))?;
-        tokens.check().map_err(|error| malformed(error.to_string()))?;
+        let tokens: Self = toml::from_str(text).map_err(|error| netrewind_store::toml_fault(text, &error))?;
+        tokens.check().map_err(|error| error.to_string())?;
         Ok(tokens)
+    }
+
+    /// The text that a file has of them.
+    pub(crate) fn text(&self) -> Result<String, toml::ser::Error> {
+        Ok(format!("{HEADER}{}", toml::to_string(self)?))
     }
 
     fn check(&self) -> Result<(), TokensError> {
@@ -301,8 +310,7 @@ impl Tokens {
     }
 
     fn save(&self, path: &Path) -> io::Result<()> {
-        let text = toml::to_string(self).map_err(io::Error::other)?;
-        files::replace(path, format!("{HEADER}{text}").as_bytes())
+        files::replace(path, self.text().map_err(io::Error::other)?.as_bytes())
     }
 
     /// Adds a token, made of random bytes. It is shown once: the file has only a hash.

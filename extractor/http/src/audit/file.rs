@@ -1,5 +1,7 @@
 //! The file of the audit, and the full ones before it.
 
+use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,11 +29,80 @@ pub struct AuditError {
     pub source: io::Error,
 }
 
+/// Opens the files of an audit, and gives the full ones other names: this process, or one that may.
+pub trait AuditFiles: fmt::Debug + Send {
+    /// The file that lines are added to.
+    fn path(&self) -> PathBuf;
+
+    /// The file that was full last.
+    fn path_before(&self) -> Option<PathBuf>;
+
+    /// Opens it, and creates it if there is none.
+    fn open(&self) -> io::Result<File>;
+
+    /// Gives full files their next names, and opens another.
+    fn open_another(&self) -> io::Result<File>;
+}
+
+/// Paths of the files of an audit: the one being written, then the full ones, the youngest first.
+#[derive(Clone, Debug)]
+pub struct AuditPaths(Vec<PathBuf>);
+
+impl AuditPaths {
+    /// Those in a store.
+    pub fn in_store(store: &Store) -> Self {
+        Self((0..FILES_MAX).map(|number| store.audit_path(number)).collect())
+    }
+
+    /// Elsewhere: full files have a number added to their name.
+    pub fn at(path: &Path) -> Self {
+        let numbered = |number: u32| {
+            let mut name = path.as_os_str().to_owned();
+            if number > 0 {
+                name.push(format!(".{number}"));
+            }
+            PathBuf::from(name)
+        };
+        Self((0..FILES_MAX).map(numbered).collect())
+    }
+
+    /// All of them.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.0
+    }
+}
+
+impl From<Vec<PathBuf>> for AuditPaths {
+    fn from(paths: Vec<PathBuf>) -> Self {
+        Self(paths)
+    }
+}
+
+impl AuditFiles for AuditPaths {
+    fn path(&self) -> PathBuf {
+        self.0.first().cloned().unwrap_or_default()
+    }
+
+    fn path_before(&self) -> Option<PathBuf> {
+        self.0.get(1).cloned()
+    }
+
+    fn open(&self) -> io::Result<File> {
+        files::open_to_append(&self.path())
+    }
+
+    fn open_another(&self) -> io::Result<File> {
+        for pair in self.0.windows(2).rev() {
+            files::rename_if_there(&pair[0], &pair[1])?;
+        }
+        self.open()
+    }
+}
+
 /// A file that is added to, and renamed when it is full.
 #[derive(Debug)]
 pub struct AuditFile {
-    /// The file being written, then the full ones, the youngest first.
-    paths: Vec<PathBuf>,
+    files: Box<dyn AuditFiles>,
     file: LineFile,
     bytes: u64,
     bytes_max: u64,
@@ -44,30 +115,27 @@ pub struct AuditFile {
 impl AuditFile {
     /// Opens the audit in the store.
     pub fn in_store(store: &Store) -> Result<Self, AuditError> {
-        Self::open((0..FILES_MAX).map(|number| store.audit_path(number)).collect(), FILE_BYTES_MAX)
+        Self::open(Box::new(AuditPaths::in_store(store)))
     }
 
-    /// Elsewhere: full files have a number added to their name.
+    /// Elsewhere.
     pub fn at(path: &Path) -> Result<Self, AuditError> {
-        let numbered = |number: u32| {
-            let mut name = path.as_os_str().to_owned();
-            if number > 0 {
-                name.push(format!(".{number}"));
-            }
-            PathBuf::from(name)
-        };
-        Self::open((0..FILES_MAX).map(numbered).collect(), FILE_BYTES_MAX)
+        Self::open(Box::new(AuditPaths::at(path)))
     }
 
-    pub(super) fn open(paths: Vec<PathBuf>, bytes_max: u64) -> Result<Self, AuditError> {
-        let path = paths.first().cloned().unwrap_or_default();
-        let (file, bytes) =
-            LineFile::append_to(&path).map_err(|source| AuditError { path: path.clone(), source })?;
-        let text = std::fs::read(&path).map_err(|source| AuditError { path, source })?;
-        let before = || paths.get(1).and_then(|path| std::fs::read(path).ok());
+    /// Opens an audit.
+    pub fn open(files: Box<dyn AuditFiles>) -> Result<Self, AuditError> {
+        Self::of_size(files, FILE_BYTES_MAX)
+    }
+
+    pub(super) fn of_size(files: Box<dyn AuditFiles>, bytes_max: u64) -> Result<Self, AuditError> {
+        let failed = |source| AuditError { path: files.path(), source };
+        let (file, bytes) = files.open().and_then(LineFile::of).map_err(failed)?;
+        let text = std::fs::read(files.path()).map_err(failed)?;
+        let before = || files.path_before().and_then(|path| std::fs::read(path).ok());
         let last = last_number(&text).or_else(|| last_number(&before()?)).unwrap_or(0);
         let is_cut = text.last().is_some_and(|last| *last != b'\n');
-        Ok(Self { paths, file, bytes, bytes_max, last, is_cut })
+        Ok(Self { files, file, bytes, bytes_max, last, is_cut })
     }
 
     /// Adds a JSON object as a line, with its number and its checksum.
@@ -76,7 +144,7 @@ impl AuditFile {
         let line = format!("{end}{}\n", sealed(object, self.last + 1));
         let bytes = line.len() as u64;
         if self.bytes > 0 && self.bytes + bytes > self.bytes_max {
-            self.begin_another()?;
+            (self.file, self.bytes) = LineFile::of(self.files.open_another()?)?;
         }
         // What has become of a line that could not be written is not known.
         self.is_cut = true;
@@ -84,15 +152,6 @@ impl AuditFile {
         self.is_cut = false;
         self.last += 1;
         self.bytes += bytes;
-        Ok(())
-    }
-
-    fn begin_another(&mut self) -> io::Result<()> {
-        for pair in self.paths.windows(2).rev() {
-            files::rename_if_there(&pair[0], &pair[1])?;
-        }
-        (self.file, self.bytes) =
-            LineFile::append_to(self.paths.first().map_or(Path::new(""), PathBuf::as_path))?;
         Ok(())
     }
 }

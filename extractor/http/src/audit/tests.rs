@@ -72,7 +72,7 @@ fn files_are_bounded_in_size_and_number() {
     let folder = tempfile::tempdir().expect("a folder");
     let paths: Vec<PathBuf> = (0..3).map(|number| folder.path().join(number.to_string())).collect();
     let write = |count: u32| {
-        let mut file = AuditFile::open(paths.clone(), 300).expect("a file");
+        let mut file = AuditFile::of_size(Box::new(AuditPaths::from(paths.clone())), 300).expect("a file");
         (0..count).for_each(|number| file.append(&format!("{number:020}")).expect("room"));
     };
     (0..10).for_each(|_| write(7));

@@ -11,6 +11,7 @@ use super::capture_filter::{ACCEPT_NOTHING, CompiledFilter, Duties, not_taken};
 use super::claims::InterfaceClaim;
 use super::link;
 use super::ring_config::{ANY, RING_RETIRE_MS, RingConfig};
+use super::sockets::PacketSockets;
 use crate::sys::interfaces;
 use crate::sys::packet_socket::{Framing, PacketSocket, SockFilter, interface_names};
 
@@ -52,10 +53,10 @@ impl Bound {
             let what = what.to_owned();
             move |error| refusal(name, &what, error)
         };
-        let hardware = Hardware::of(name)?;
+        let hardware = Hardware::of(name, &*config.sockets)?;
         let claim = config.claims.claim(hardware.interface, name).map_err(BindError::Passing)?;
         let program = program(config, &hardware)?;
-        let mut socket = PacketSocket::open(hardware.framing).map_err(|error| not_permitted(name, error))?;
+        let mut socket = open(&*config.sockets, name, hardware.framing)?;
         socket.attach_filter(&ACCEPT_NOTHING).map_err(failed("attaching a filter"))?;
         socket.map_ring(config.block_bytes, config.blocks, RING_RETIRE_MS).map_err(failed(&format!(
             "reserving a ring of {} blocks of {} bytes: choose a smaller one",
@@ -137,7 +138,11 @@ fn use_hardware_timestamps(
     if !config.use_hardware_timestamps || hardware.is_any() {
         return Ok(false);
     }
-    socket.use_hardware_timestamps(&interfaces::name_of(hardware.interface)?)
+    let is_on = config.sockets.turn_on_timestamps(&interfaces::name_of(hardware.interface)?)?;
+    if is_on {
+        socket.use_hardware_timestamps()?;
+    }
+    Ok(is_on)
 }
 
 /// The capture filter, compiled for such an interface.
@@ -164,8 +169,8 @@ pub(super) struct Hardware {
 
 impl Hardware {
     /// Properties of the interface of this name, which may be one of its alternative names.
-    pub fn of(name: &str) -> Result<Self, BindError> {
-        let looking = PacketSocket::open(Framing::Raw).map_err(|error| not_permitted(name, error))?;
+    pub fn of(name: &str, sockets: &dyn PacketSockets) -> Result<Self, BindError> {
+        let looking = open(sockets, name, Framing::Raw)?;
         if name == ANY {
             // Each packet comes from an interface of some kind: what they have in common is a cooked header.
             let (link_type, framing) = (LinkType::LINUX_SLL2, Framing::Cooked);
@@ -220,6 +225,11 @@ fn refusal(name: &str, what: &str, source: io::Error) -> BindError {
     let is_passing = matches!(source.raw_os_error(), Some(libc::ENODEV | libc::ENXIO | libc::ENETDOWN));
     let error = refused(name, what, source);
     if is_passing { BindError::Passing(error) } else { BindError::Lasting(error) }
+}
+
+/// Opens a socket for the interface of this name.
+fn open(sockets: &dyn PacketSockets, name: &str, framing: Framing) -> Result<PacketSocket, BindError> {
+    sockets.open(framing).map(PacketSocket::from).map_err(|error| not_permitted(name, error))
 }
 
 fn not_permitted(name: &str, source: io::Error) -> BindError {

@@ -6,6 +6,7 @@ use netrewind_store::layout::CAPLEN_MAX;
 
 use super::capture_filter::CaptureFilter;
 use super::claims::Claims;
+use super::sockets::{OwnSockets, PacketSockets};
 
 /// Bytes of a ring block. The kernel hands over a whole one, or what there is of it after [`RING_RETIRE_MS`].
 pub const RING_BLOCK_BYTES: u32 = 1 << 20;
@@ -35,6 +36,8 @@ pub struct RingConfig {
     pub blocks: u32,
     /// Shared by all rings whose interfaces must not be recorded twice.
     pub claims: Claims,
+    /// Opens the sockets.
+    pub sockets: Arc<dyn PacketSockets>,
 }
 
 impl RingConfig {
@@ -49,6 +52,7 @@ impl RingConfig {
             block_bytes: RING_BLOCK_BYTES,
             blocks: RING_BLOCKS,
             claims: Claims::default(),
+            sockets: Arc::new(OwnSockets),
         }
     }
 }

@@ -92,7 +92,10 @@ fn set(files: &dyn Files, path: &Path, found: &FileStatus, group: u32, mode: u32
     if found.group == group && found.mode & ALL_BITS == mode {
         return Ok(());
     }
-    at(path, unless_missing(files.set_group(path, group)))?;
+    // A service manager may forbid the call, and a service has its group anyway.
+    if found.group != group {
+        at(path, unless_missing(files.set_group(path, group)))?;
+    }
     let change = |mode| unless_missing(files.set_mode(path, mode));
     match change(mode) {
         // A service manager may forbid this bit. What a service makes belongs to its own group anyway.

@@ -1,0 +1,20 @@
+//! Functions that read bytes from outside, each with what has to hold whatever the bytes are: for libFuzzer, and for the tests, which give
+//! them the kept inputs.
+
+pub mod capture_file;
+pub mod catalog;
+pub mod cursor;
+pub mod filter;
+pub mod filter_text;
+pub mod hour;
+pub mod index;
+pub mod labels;
+pub mod logbook;
+pub mod manifest;
+pub mod packet;
+pub mod parameters;
+pub mod remote;
+pub mod search_text;
+pub mod segment;
+pub mod tokens;
+pub mod tunnel;
