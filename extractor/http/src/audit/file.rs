@@ -63,8 +63,8 @@ impl AuditFile {
         let path = paths.first().cloned().unwrap_or_default();
         let (file, bytes) =
             LineFile::append_to(&path).map_err(|source| AuditError { path: path.clone(), source })?;
-        let text = std::fs::read(&path).map_err(|source| AuditError { path, source })?;
-        let before = || paths.get(1).and_then(|path| std::fs::read(path).ok());
+        let text = files::read(&path).map_err(|source| AuditError { path, source })?;
+        let before = || paths.get(1).and_then(|path| files::read(path).ok());
         let last = last_number(&text).or_else(|| last_number(&before()?)).unwrap_or(0);
         let is_cut = text.last().is_some_and(|last| *last != b'\n');
         Ok(Self { paths, file, bytes, bytes_max, last, is_cut })
