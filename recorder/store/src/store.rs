@@ -12,12 +12,12 @@ mod hours;
 mod identity;
 mod listing;
 mod lock;
-mod logbook_files;
 mod sharing;
 mod watcher;
 
 use crate::error::at;
 use crate::files::{FileIdentity, Files, OpenMode, StoreFile, SystemFiles, unless_missing};
+use crate::logbook_end::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout, locked};
 
 pub use held::FileLocation;
@@ -32,9 +32,14 @@ pub use watcher::Watcher;
 const LOCK: &str = "lock";
 const SEGMENTS: &str = "segments";
 const LOGBOOK: &str = "logbook";
+/// Of the logbook's days, and of the audit.
+const LINES_EXTENSION: &str = ".jsonl";
+/// File that says how far the logbook reaches. The name comes before those of days: in a copy made in that order, while lines are
+/// added, no day is shorter.
+const LOGBOOK_END: &str = ".end";
+const UNFINISHED_LOGBOOK_END: &str = ".end.new";
 const CATALOG: &str = "catalog";
 const AUDIT: &str = "audit";
-const AUDIT_EXTENSION: &str = ".jsonl";
 const SEALED_EXTENSION: &str = ".pcap";
 const OPEN_EXTENSION: &str = ".pcap.open";
 const MARK_EXTENSION: &str = ".mark";
@@ -43,6 +48,8 @@ const UNFINISHED_INDEX_EXTENSION: &str = ".idx.new";
 
 /// Reads of a mark that is being rewritten before it counts as damaged.
 const MARK_READS_MAX: usize = 16;
+/// Reads of the logbook's end that is being rewritten before it counts as damaged.
+const LOGBOOK_END_READS_MAX: usize = 16;
 /// Attempts to open a segment that is being sealed, under either name.
 const OPEN_TRIES_MAX: usize = 8;
 
@@ -431,6 +438,89 @@ impl Store {
         at(path, unless_missing(self.files.open(path, OpenMode::Read)))
     }
 
+    /// Makes sure that the logbook's folder exists, if the store is in place.
+    pub fn prepare_logbook(&self) -> Result<(), StoreError> {
+        let folder = self.root().join(LOGBOOK);
+        if at(&folder, self.files.identity(&folder))?.is_none() {
+            self.is_in_place()?;
+            at(&folder, self.files.create_folder(&folder))?;
+        }
+        Ok(())
+    }
+
+    /// Path of the logbook of the UTC day `date`.
+    pub fn logbook_path(&self, date: &str) -> PathBuf {
+        self.root.join(LOGBOOK).join(format!("{date}{LINES_EXTENSION}"))
+    }
+
+    /// Length of a day's logbook; zero where there is none.
+    pub fn logbook_bytes(&self, date: &str) -> Result<u64, StoreError> {
+        let path = self.logbook_path(date);
+        match at(&path, unless_missing(self.files.status(&path)))? {
+            Some(found) if found.is_folder() => at(&path, Err(folder_in_its_place())),
+            found => Ok(found.map_or(0, |found| found.bytes)),
+        }
+    }
+
+    /// True if there is a logbook, even an empty one.
+    pub fn has_logbook(&self) -> bool {
+        self.files.link_status(&self.root.join(LOGBOOK)).is_ok()
+    }
+
+    /// The days that have a logbook, earliest first.
+    pub fn logbook_dates(&self) -> Result<Vec<String>, StoreError> {
+        let names = names_in(&*self.files, &self.root.join(LOGBOOK))?;
+        Ok(names.iter().filter_map(|name| Some(name.strip_suffix(LINES_EXTENSION)?.to_owned())).collect())
+    }
+
+    /// Removes a day's logbook, if there is one.
+    pub fn remove_logbook(&self, date: &str) -> Result<(), StoreError> {
+        let path = self.logbook_path(date);
+        at(&path, unless_missing(self.files.remove_file(&path)))?;
+        Ok(())
+    }
+
+    /// Path of the file that says how far the logbook reaches.
+    pub fn logbook_end_path(&self) -> PathBuf {
+        self.root.join(LOGBOOK).join(LOGBOOK_END)
+    }
+
+    /// Lines that the logbook has at least; `None` in a store that only earlier versions have written to. A damaged file is an
+    /// error.
+    pub fn logbook_end(&self) -> Result<Option<LogbookEnd>, StoreError> {
+        let path = self.logbook_end_path();
+        let Some(file) = self.open_file(&path)? else { return Ok(None) };
+        for _ in 0..LOGBOOK_END_READS_MAX {
+            // A byte more than there are: a longer file is another one.
+            let mut bytes = [0; LOGBOOK_END_BYTES + 1];
+            let read = at(&path, file.read_at_most(&mut bytes, 0))?;
+            if let Some(end) = LogbookEnd::from_bytes(bytes.get(..read).unwrap_or_default()) {
+                return Ok(Some(end));
+            }
+        }
+        at(&path, Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is wrong")))
+    }
+
+    /// Publishes how far a day of the logbook reaches: over the last such promise, in place.
+    pub(crate) fn write_logbook_end(&self, written: DayEnd) -> Result<(), StoreError> {
+        // Nothing is made where the store was.
+        self.is_in_place()?;
+        let path = self.logbook_end_path();
+        // A damaged one has been named for as long as it stood there.
+        let before = self.logbook_end().ok().flatten().unwrap_or_default();
+        let bytes = before.with(written).to_bytes();
+        if let Some(file) = at(&path, unless_missing(self.files.open(&path, OpenMode::Update)))? {
+            at(&path, file.write_all_at(&bytes, 0))?;
+            return match at(&path, file.status())?.bytes {
+                length if length == bytes.len() as u64 => Ok(()),
+                _ => at(&path, file.set_bytes(bytes.len() as u64)),
+            };
+        }
+        let new = self.root.join(LOGBOOK).join(UNFINISHED_LOGBOOK_END);
+        at(&new, self.files.write_durably(&new, &bytes))?;
+        at(&path, self.files.rename(&new, &path))
+    }
+
     /// Waits until no other part of this process adds to the logbook, and keeps the others waiting.
     pub(crate) fn logbook_turn(&self) -> MutexGuard<'_, ()> {
         locked(&self.logbook_turn)
@@ -440,15 +530,15 @@ impl Store {
     /// first.
     pub fn audit_path(&self, number: u32) -> PathBuf {
         match number {
-            0 => self.root.join(format!("{AUDIT}{AUDIT_EXTENSION}")),
-            _ => self.root.join(format!("{AUDIT}.{number}{AUDIT_EXTENSION}")),
+            0 => self.root.join(format!("{AUDIT}{LINES_EXTENSION}")),
+            _ => self.root.join(format!("{AUDIT}.{number}{LINES_EXTENSION}")),
         }
     }
 
     /// The numbers of the files of the audit that there are, ascending.
     pub fn audit_numbers(&self) -> Result<Vec<u32>, StoreError> {
         let number = |name: &String| {
-            let number = name.strip_prefix(AUDIT)?.strip_suffix(AUDIT_EXTENSION)?;
+            let number = name.strip_prefix(AUDIT)?.strip_suffix(LINES_EXTENSION)?;
             if number.is_empty() { Some(0) } else { number.strip_prefix('.')?.parse().ok() }
         };
         let mut numbers: Vec<u32> = names_in(&*self.files, &self.root)?.iter().filter_map(number).collect();
@@ -481,70 +571,4 @@ fn folder_disk_bytes(files: &dyn Files, folder: &Path) -> Result<u64, StoreError
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store =
-            Store::open_or_create(&folder.path().join("store"), Timestamp::new(1_795_339_861, 0), 7).unwrap();
-        (folder, store)
-    }
-
-    fn name(second: u32, lane: u16) -> SegmentName {
-        SegmentName { opened: Timestamp::new(1_795_339_861 + second, 5), lane }
-    }
-
-    #[test]
-    fn a_store_is_created_once_and_found_again() {
-        let (_folder, store) = store();
-        let again = Store::open_or_create(store.root(), Timestamp::new(1, 1), 8).unwrap();
-        assert_eq!(again.identity(), store.identity());
-        let other = store.root().join("elsewhere");
-        assert!(matches!(Store::open(&other), Err(StoreError::Missing(path)) if path == other));
-        fs::write(
-            store.root().join(identity::IDENTITY),
-            "format_version = 9\nid = 'x'\ncreated = '2026-11-22T00:00:00Z'",
-        )
-        .unwrap();
-        assert!(matches!(Store::open(store.root()), Err(StoreError::Version { found: 9, .. })));
-    }
-
-    #[test]
-    fn segments_go_from_open_to_sealed_to_gone() {
-        let (_folder, store) = store();
-        for segment in [name(2, 0), name(1, 1), name(1, 0)] {
-            store.prepare_folder(&segment).unwrap();
-            fs::write(store.open_path(&segment), [7; 100]).unwrap();
-        }
-        fs::write(store.root().join(SEGMENTS).join("notes.txt"), "left alone").unwrap();
-        let listed: Vec<_> =
-            ListedSegment::all(&store).unwrap().iter().map(|s| (s.name, s.state, s.file_bytes)).collect();
-        let open = |segment| (segment, SegmentState::Open, 100);
-        assert_eq!(listed, [open(name(1, 0)), open(name(1, 1)), open(name(2, 0))]);
-
-        let first = name(1, 0);
-        assert_eq!(store.open_segment(&first).unwrap().unwrap().readable_bytes, 0, "nothing is promised");
-        let mark = Mark { committed_bytes: 60, records: 1, ..Mark::default() };
-        fs::write(store.mark_path(&first), mark.to_bytes()).unwrap();
-        assert_eq!(store.mark(&first).unwrap(), Some(mark));
-        assert_eq!(store.open_segment(&first).unwrap().unwrap().readable_bytes, 60);
-
-        store.seal(&first).unwrap();
-        store.write_index(&first, b"index").unwrap();
-        let sealed = store.open_segment(&first).unwrap().unwrap();
-        assert_eq!((sealed.state, sealed.readable_bytes), (SegmentState::Sealed, 100));
-        assert_eq!(store.mark(&first).unwrap(), None);
-        assert!(ListedSegment::all(&store).unwrap()[0].has_index);
-        assert!(store.disk_bytes().unwrap() >= 300);
-
-        store.remove(&first).unwrap();
-        assert!(store.open_segment(&first).unwrap().is_none());
-        assert!(store.open_index(&first).unwrap().is_none());
-        store.remove(&name(1, 1)).unwrap();
-        store.remove(&name(2, 0)).unwrap();
-        assert!(!store.day_folder(&first).exists());
-    }
-}
+mod tests;

@@ -131,8 +131,8 @@ impl AuditFile {
     pub(super) fn of_size(files: Box<dyn AuditFiles>, bytes_max: u64) -> Result<Self, AuditError> {
         let failed = |source| AuditError { path: files.path(), source };
         let (file, bytes) = files.open().and_then(LineFile::of).map_err(failed)?;
-        let text = std::fs::read(files.path()).map_err(failed)?;
-        let before = || files.path_before().and_then(|path| std::fs::read(path).ok());
+        let text = crate::files::read(&files.path()).map_err(failed)?;
+        let before = || files.path_before().and_then(|path| crate::files::read(&path).ok());
         let last = last_number(&text).or_else(|| last_number(&before()?)).unwrap_or(0);
         let is_cut = text.last().is_some_and(|last| *last != b'\n');
         Ok(Self { files, file, bytes, bytes_max, last, is_cut })
