@@ -14,6 +14,7 @@ mod outcome;
 mod sharing;
 mod signals;
 mod soundness;
+mod sys;
 mod terminal;
 mod writable_store;
 
@@ -40,6 +41,7 @@ Examples:
 Exit status: 0 done, 1 done but incomplete or found wrong, 2 wrong usage, 3 failed.";
 
 fn main() -> std::process::ExitCode {
+    sys::return_freed_memory();
     let outcome = CommandLine::parse_from(commands::extcap::as_subcommand(std::env::args_os())).command.run();
     if let Err(failure) = &outcome {
         failure.print();

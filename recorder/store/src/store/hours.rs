@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{CATALOG, at, file_bytes, folder_disk_bytes, names_in, unless_missing};
-use crate::catalog::{CATALOG_VERSION, Hour, Manifest};
+use crate::catalog::{CATALOG_VERSION, CATALOG_VERSION_MIN, Hour, Manifest};
 use crate::files::{OpenMode, StoreFile};
 use crate::{Store, StoreError};
 
@@ -194,7 +194,7 @@ impl<'s> CatalogFolder<'s> {
         let manifest: Manifest = serde_json::from_slice(&text)
             .map_err(|error| self.manifest_fault(hour, format!("it is not valid ({error})")))?;
         match manifest {
-            Manifest { version, .. } if version != CATALOG_VERSION => {
+            Manifest { version, .. } if !(CATALOG_VERSION_MIN..=CATALOG_VERSION).contains(&version) => {
                 Err(self.manifest_fault(hour, format!("it has the unknown version {version}")))
             }
             Manifest { hour: other, .. } if other != hour => {
