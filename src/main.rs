@@ -16,6 +16,7 @@ mod outcome;
 mod sharing;
 mod signals;
 mod soundness;
+mod sys;
 mod terminal;
 mod writable_store;
 
@@ -45,6 +46,7 @@ Examples:
 Exit status: 0 done, 1 done but incomplete or found wrong, 2 wrong usage, 3 failed.";
 
 fn main() -> std::process::ExitCode {
+    sys::return_freed_memory();
     let CommandLine { command, no_confine } =
         CommandLine::parse_from(commands::extcap::as_subcommand(std::env::args_os()));
     if no_confine {

@@ -432,10 +432,9 @@ impl Control for Shortens<'_> {
 }
 
 /// A summary and a list of everything, but for how they were found out; and whether they say that sums could not be read.
-fn summary_and_list(extractor: &Extractor, control: &mut dyn Control) -> (Value, bool) {
-    let query = Query::default();
-    let summary = extractor.summary(&query, &SummaryQuery::default(), control).expect("a summary");
-    let list = extractor.flows(&query, &FlowQuery::default(), control).expect("a list");
+fn summary_and_list(extractor: &Extractor, query: &Query, control: &mut dyn Control) -> (Value, bool) {
+    let summary = extractor.summary(query, &SummaryQuery::default(), control).expect("a summary");
+    let list = extractor.flows(query, &FlowQuery::default(), control).expect("a list");
     let damaged = summary.completeness.damaged.iter().chain(&list.completeness.damaged);
     let is_told = damaged.filter(|damage| damage.is_needed).count() > 0;
     let mut answers =
@@ -458,14 +457,14 @@ fn sums_that_are_shortened_while_they_are_read_are_told_of() {
     let store = Store::open_to_read(&path).expect("a store");
     let options = Options { catalog: Some(Arc::new(TantivyCatalog)), ..Options::default() };
     let extractor = Extractor::new(store, options);
-    let (wanted, is_told) = summary_and_list(&extractor, &mut NoControl);
+    let (wanted, is_told) = summary_and_list(&extractor, &Query::default(), &mut NoControl);
     assert!(!is_told);
     for file in [of_catalog(&path, "rollup").remove(1), of_catalog(&path, "seam").remove(0)] {
         let bytes = std::fs::read(&file).expect("sums");
         let mut told = 0;
         for at in 1.. {
             let mut control = Shortens { file: &file, at, asked: Cell::new(0) };
-            let (found, is_told) = summary_and_list(&extractor, &mut control);
+            let (found, is_told) = summary_and_list(&extractor, &Query::default(), &mut control);
             assert!(is_told || found == wanted, "{} shortened at {at}: {found}", file.display());
             told += u32::from(is_told);
             // Maps of the file stay as they are: another takes its place.
@@ -479,6 +478,28 @@ fn sums_that_are_shortened_while_they_are_read_are_told_of() {
     }
 }
 
+/// Hours that are added up between segments that come in pieces, or whose packets are counted by shares, are what segments say.
+#[test]
+fn ranges_that_begin_and_end_within_hours_are_what_their_packets_are() {
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = recorded(folder.path(), &packets(&mut rng, 4));
+    catalogue(&path);
+    let extractor = |options| Extractor::new(Store::open_to_read(&path).expect("a store"), options);
+    let catalog = Some(Arc::new(TantivyCatalog) as Arc<dyn netrewind_catalog::Catalog>);
+    let by_pieces = extractor(Options { catalog, piece_parts: 3, counted_flows: 7, ..Options::default() });
+    let plain = extractor(Options::default());
+    for _ in 0..12 {
+        let ends = [rng.u32(..HOUR_SECONDS), 4 * HOUR_SECONDS - rng.u32(..HOUR_SECONDS)];
+        let [from, to] = ends
+            .map(|seconds| Some(netrewind_store::Timestamp::new(START + seconds, rng.u32(..1_000_000_000))));
+        let query = Query { from, to, ..Query::default() };
+        let [(found, _), (wanted, _)] =
+            [&by_pieces, &plain].map(|extractor| summary_and_list(extractor, &query, &mut NoControl));
+        assert!(found == wanted, "{query:?}: {found}\nnot {wanted}");
+    }
+}
+
 #[test]
 fn an_hour_to_which_something_was_added_stands_for_nothing() {
     let mut rng = Rng::with_seed(seed());
@@ -489,6 +510,24 @@ fn an_hour_to_which_something_was_added_stands_for_nothing() {
     let old = newest.with_file_name("093456.000000000Z-0.pcap");
     std::fs::copy(&newest, &old).expect("copied");
     catalogue_is_moved_away(&store, sums, "with a stale hour");
+}
+
+/// The hour and the conversations listed from it were written by the last program that wrote this version.
+#[test]
+fn an_hour_of_version_2_is_read_as_it_is() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("indexer/catalog/tantivy/tests/golden");
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = recorded(folder.path(), &packets(&mut Rng::with_seed(1), 1)[..1]);
+    expire(&store, 1);
+    let hour = store.join("catalog/2023-11-14T22");
+    std::fs::create_dir_all(&hour).expect("a folder");
+    for file in crate::support::files_below(&golden.join("hour-2")) {
+        std::fs::copy(&file, hour.join(file.file_name().expect("a name"))).expect("copied");
+    }
+    let wanted = std::fs::read_to_string(golden.join("hour-2-flows.jsonl")).expect("a list");
+    let (listed, said) = flows(&store, &["--limit", "20"]);
+    assert!(said.contains("20 of 143 conversations"), "{said}");
+    assert_same_lines(&listed, &wanted, "an hour of version 2");
 }
 
 fn first_lines(text: &str, count: usize) -> String {

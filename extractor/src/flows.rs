@@ -1,7 +1,7 @@
 //! Flow engine: the conversations of a query's packets, from the indexes where possible, otherwise from the packets.
 //!
 //! ```text
-//! segment -> parts (a conversation within one segment) -> conversations (parts joined over segments and lanes)
+//! segment -> parts (a conversation within one segment), piece by piece -> conversations (parts joined over segments and lanes)
 //!         -> a list, sorted and paged; or a summary: series, totals, top lists
 //! ```
 //!
@@ -28,6 +28,7 @@ mod joining;
 pub(crate) mod list;
 pub(crate) mod list_answer;
 mod manifests;
+mod pieces;
 mod pipeline;
 mod range_fragments;
 mod record_filter;
@@ -50,6 +51,7 @@ pub use netrewind_flows::series::{BUCKETS_MAX, Point};
 pub use netrewind_flows::top_flows::FlowSort;
 pub use netrewind_flows::totals::Totals;
 pub use netrewind_flows::tunnel_record::TunnelRecord;
+pub(crate) use pieces::{COUNTED_FLOWS, PIECE_PARTS};
 pub use summary_answer::{
     ApplicationCount, Edge, FlowSummary, HostCount, PortCount, SummaryQuery, TOP_MAX, Top,
 };

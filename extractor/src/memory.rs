@@ -1,7 +1,7 @@
 //! Memory shared by all answers.
 //!
 //! ```text
-//! answer -> Account -> Holding: a table, the parts of a segment, packets that wait
+//! answer -> Account -> Holding: a table, a piece of a segment's parts, rows of a list, packets that wait
 //! ```
 //!
 //! An answer reserves memory as it grows. If there is none left, it releases everything, waits for its turn, and starts over;
@@ -22,7 +22,7 @@ use crate::ExtractError;
 use crate::answer::control::{Aside, Control};
 
 /// Default limit on the bytes of all answers together.
-pub const ANSWERS_BYTES_MAX: u64 = 2 << 30;
+pub const ANSWERS_BYTES_MAX: u64 = 512 << 20;
 /// Memory in bytes that any answer gets, whatever the others hold: small queries never have to wait.
 const SMALL_BYTES: u64 = 2 << 20;
 /// Interval at which a waiting answer checks for room.
@@ -72,6 +72,9 @@ struct AccountInner {
 pub(crate) struct Holding {
     account: MemoryAccount,
     bytes: u64,
+    /// Those of a table, and those beside it.
+    table_bytes: u64,
+    bytes_beside: u64,
 }
 
 /// The turn, until it is dropped.
@@ -177,7 +180,7 @@ impl Drop for MemoryTurn {
 impl MemoryAccount {
     /// Empty holding of this account.
     pub(crate) fn holding(&self) -> Holding {
-        Holding { account: self.clone(), bytes: 0 }
+        Holding { account: self.clone(), bytes: 0, table_bytes: 0, bytes_beside: 0 }
     }
 
     /// True if there was no room and it is not its turn: its work is in vain.
@@ -241,14 +244,36 @@ impl Holding {
     }
 }
 
+impl Holding {
+    /// The same memory on an account without a turn: it is held while others take theirs.
+    pub(crate) fn without_turn(mut self) -> Self {
+        let memory = &self.account.0.memory;
+        let account = memory.account();
+        let bytes = std::mem::take(&mut self.bytes);
+        account.0.held.fetch_add(bytes, Ordering::Relaxed);
+        self.account.0.held.fetch_sub(bytes, Ordering::Relaxed);
+        Self { account, bytes, table_bytes: self.table_bytes, bytes_beside: self.bytes_beside }
+    }
+}
+
 impl TableMemory for Holding {
     fn may_grow(&mut self, capacity: usize, entry_bytes: usize) -> bool {
-        self.hold(table_bytes(capacity, entry_bytes) + table_bytes(2 * capacity, entry_bytes))
+        let while_growing = table_bytes(capacity, entry_bytes) + table_bytes(2 * capacity, entry_bytes);
+        self.hold(while_growing + self.bytes_beside)
     }
 
     fn has_grown(&mut self, capacity: usize, entry_bytes: usize) {
+        self.table_bytes = table_bytes(capacity, entry_bytes);
         // At most what it holds while it grows.
-        self.hold(table_bytes(capacity, entry_bytes).min(self.bytes));
+        self.hold((self.table_bytes + self.bytes_beside).min(self.bytes));
+    }
+
+    fn may_hold_beside(&mut self, bytes: u64) -> bool {
+        let is_let = self.hold(self.table_bytes + bytes);
+        if is_let {
+            self.bytes_beside = bytes;
+        }
+        is_let
     }
 }
 

@@ -61,7 +61,7 @@ pub struct ServingArguments {
     #[arg(long, value_name = "FILE.mmdb")]
     geoip: Option<PathBuf>,
     /// Memory for the totals of all answers together; when it is used up, answers wait for each other
-    /// [default: a quarter of the memory, at most 2GiB]
+    /// [default: a quarter of the memory, at most 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
     answer_memory: Option<u64>,
     #[command(flatten)]

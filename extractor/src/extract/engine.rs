@@ -9,7 +9,7 @@ use netrewind_store::{LinkType, Store};
 
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
-use crate::flows::Manifests;
+use crate::flows::{COUNTED_FLOWS, Manifests, PIECE_PARTS};
 use crate::history::logbook_cache::Days;
 use crate::memory::{ANSWERS_BYTES_MAX, Memory};
 use crate::plan::query_filter::QueryFilter;
@@ -38,6 +38,10 @@ pub struct Options {
     pub fragmented_bytes_max: u64,
     /// Memory in bytes that all answers together may take for their tables, beside the minimum of each.
     pub answers_bytes_max: u64,
+    /// Conversations of a segment that are gathered together, if it has more.
+    pub piece_parts: usize,
+    /// Flows of a segment whose packets are counted together, if it has more: the others when the packets are read again.
+    pub counted_flows: usize,
     /// Reads the catalog, which answers for flows whose packets are no longer kept.
     pub catalog: Option<Arc<dyn Catalog>>,
 }
@@ -53,6 +57,8 @@ impl Default for Options {
             compile: CompileLimits::default(),
             fragmented_bytes_max: FRAGMENTED_BYTES_MAX,
             answers_bytes_max: ANSWERS_BYTES_MAX,
+            piece_parts: PIECE_PARTS,
+            counted_flows: COUNTED_FLOWS,
             catalog: None,
         }
     }
@@ -69,6 +75,8 @@ pub(crate) struct Engine {
     pub(crate) workers: Workers,
     pub(crate) fragmented_bytes_max: u64,
     pub(crate) memory: Memory,
+    pub(crate) piece_parts: usize,
+    pub(crate) counted_flows: usize,
     pub(crate) manifests: Manifests,
     catalog: Option<Arc<dyn Catalog>>,
 }
@@ -87,6 +95,8 @@ impl Engine {
             workers,
             fragmented_bytes_max: options.fragmented_bytes_max,
             memory: Memory::new(options.answers_bytes_max),
+            piece_parts: options.piece_parts,
+            counted_flows: options.counted_flows,
             manifests: Manifests::default(),
             catalog: options.catalog,
         }

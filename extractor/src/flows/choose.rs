@@ -145,7 +145,7 @@ fn choose_by_id(
                 // Whole records of the catalog come before those that may continue.
                 let is_it = body.first() == id.first.ns();
                 if is_it {
-                    let mut parts = ChosenParts::new(aim, in_hours.clone());
+                    let mut parts = ChosenParts::new(aim, in_hours.clone(), account);
                     let fits = parts.add(key, body);
                     one = Some((describe(key, body, &encapsulations, ending), parts, fits));
                 }
@@ -166,7 +166,7 @@ fn choose_by_id(
             are_kept,
             expired: within(&expired, conversation.first.ns(), conversation.last.ns()),
             segments: parts.segments() as u64,
-            chosen: Chosen { encapsulations, parts },
+            chosen: Chosen { encapsulations, parts: parts.without_turn() },
             conversation: Some(conversation),
             work: outcome.work,
             rejected: outcome.rejected,
@@ -192,10 +192,10 @@ fn choose_by_search(
     let to = query.to.or(prepared.completeness.covered_to());
     let are_kept = hours.is_empty();
     let expired = hours.expired(&prepared.segments.names);
-    let mut parts = ChosenParts::new(aim, kept_in_hours(&prepared, &hours));
+    let mut parts = ChosenParts::new(aim, kept_in_hours(&prepared, &hours), account);
     let sought = Some(search).filter(|_| by != Membership::Answer);
-    let keys = find_keys(&prepared, &hours, sought, &encapsulations, control)?;
-    let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
+    let keys = find_keys(&prepared, &hours, sought, (&encapsulations, account), control)?;
+    let wanted = keys.as_ref().map_or(Wanted::All, |found| Wanted::Keys(&found.keys));
     let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
     let gathering = Gathering { tracks: true, ..gathering };
     let (mut packets, mut bytes, mut fits) = (0, 0, true);
@@ -225,7 +225,7 @@ fn choose_by_search(
         are_kept,
         expired: within(&expired, first, last),
         segments: parts.segments() as u64,
-        chosen: Chosen { encapsulations, parts },
+        chosen: Chosen { encapsulations, parts: parts.without_turn() },
         conversation: None,
         work: outcome.work,
         rejected: outcome.rejected,

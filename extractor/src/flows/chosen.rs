@@ -19,11 +19,15 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{Dissection, PacketKey, dissect_into};
 use netrewind_store::{LinkType, Map, SegmentName};
 
+use crate::memory::{Holding, MemoryAccount};
 use crate::plan::flow_judge::PlanError;
 use crate::sink::AnswerPacket;
 
 /// Maximum number of selected parts, some 100 bytes each: a conversation in one segment is a part.
 pub const PARTS_CHOSEN_MAX: usize = 1 << 20;
+/// Memory in bytes of a selected part, and the number of them for which it is taken at a time.
+const PART_BYTES: u64 = 128;
+const PARTS_STEP: usize = 1024;
 /// Cost of looking up the flows between two addresses, in flows that could be examined instead.
 const LOOKUP_COSTS_FLOWS: usize = 1024;
 /// Number of flows between two checks for cancellation.
@@ -62,12 +66,20 @@ pub(super) struct ChosenParts {
     count: usize,
     /// Only the segments are noted.
     are_counted: bool,
+    /// Their share of the memory of all answers.
+    holding: Option<Holding>,
 }
 
 impl ChosenParts {
     /// Empty selection; the catalog replaces these segments.
-    pub(super) fn new(aim: Aim, in_hours: HashSet<SegmentName>) -> Self {
-        Self { in_hours, are_counted: aim == Aim::Count, ..Self::default() }
+    pub(super) fn new(aim: Aim, in_hours: HashSet<SegmentName>, account: &MemoryAccount) -> Self {
+        let holding = Some(account.holding());
+        Self { in_hours, are_counted: aim == Aim::Count, holding, ..Self::default() }
+    }
+
+    /// The same selection for reading: while it is read, others have their turns.
+    pub(super) fn without_turn(self) -> Self {
+        Self { holding: self.holding.map(Holding::without_turn), ..self }
     }
 
     /// Selects a conversation with known places; false if that makes too many.
@@ -84,6 +96,9 @@ impl ChosenParts {
             self.by_time.entry(*key).or_default().push((body.first(), body.last()));
             self.count += 1;
         }
+        // Without room the answer is short, or has its turn and goes on.
+        let bytes = self.count.next_multiple_of(PARTS_STEP) as u64 * PART_BYTES;
+        self.holding.iter_mut().for_each(|holding| _ = holding.hold(bytes));
         self.count <= PARTS_CHOSEN_MAX
     }
 

@@ -14,6 +14,8 @@ use crate::{Span, Unreadable};
 #[derive(Debug)]
 pub(super) struct Gathered {
     pub(super) parts: Vec<FlowPart>,
+    /// True if further parts of the segment follow.
+    pub(super) has_more: bool,
     pub(super) series: SeriesBuilder,
     pub(super) bytes_read: u64,
     pub(super) packets_judged: u64,
@@ -32,6 +34,7 @@ impl Gathered {
     pub(super) fn nothing(gathering: &Gathering<'_>) -> Self {
         Self {
             parts: Vec::new(),
+            has_more: false,
             series: gathering.series(),
             bytes_read: 0,
             packets_judged: 0,
@@ -41,6 +44,17 @@ impl Gathered {
             keys: None,
             holding: gathering.account.map(MemoryAccount::holding),
         }
+    }
+
+    /// No parts, and no series: others of the same segment follow.
+    pub(super) fn piece(gathering: &Gathering<'_>) -> Self {
+        Self { has_more: true, ..Self::nothing(&Gathering { buckets: None, ..*gathering }) }
+    }
+
+    /// Charges its parts to the answer's memory.
+    pub(super) fn hold_parts(&mut self) {
+        let beside: u64 = self.parts.iter().map(|part| part.body.bytes_beside()).sum();
+        self.hold((self.parts.capacity() * size_of::<FlowPart>()) as u64 + beside);
     }
 
     /// Charges this many bytes to the answer's memory. If there is no room, the answer is marked short.

@@ -45,7 +45,7 @@ pub(crate) fn catalogue(
     let mut goes = ControlFlow::Continue(());
     pipeline::run(source, gathering, snapshot.into_segments(), control, &mut |gathered, horizon| {
         made.lacks(faults_of(&gathered));
-        made.add_segment(&gathered.parts, &gathered.series, horizon, &mut |record| {
+        made.add_segment(&gathered.parts, &gathered.series, horizon, !gathered.has_more, &mut |record| {
             if goes.is_continue() && !take(record) {
                 goes = ControlFlow::Break(());
             }

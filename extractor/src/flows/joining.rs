@@ -33,7 +33,7 @@ use crate::extract::output::AnswerForm;
 use crate::extract::plan::PlannedQuery;
 use crate::extract::prepare::PreparedQuery;
 use crate::extract::run::WrittenQuery;
-use crate::memory::MemoryAccount;
+use crate::memory::{Holding, MemoryAccount};
 use crate::query::AnswerLimits;
 use crate::sink::Wants;
 
@@ -73,14 +73,21 @@ impl GatherOutcome {
     }
 }
 
+/// The only conversations that a search can find.
+pub(super) struct FoundKeys {
+    pub(super) keys: Keys,
+    /// Their share of the memory of all answers.
+    _holding: Holding,
+}
+
 /// The only conversations that a search can find, if labels decide.
 pub(super) fn find_keys(
     prepared: &PreparedQuery<'_>,
     hours: &CatalogHours,
     search: Option<&Search>,
-    encapsulations: &Encapsulations,
+    (encapsulations, account): (&Encapsulations, &MemoryAccount),
     control: &mut dyn Control,
-) -> Result<Option<Keys>, ExtractError> {
+) -> Result<Option<FoundKeys>, ExtractError> {
     let PreparedQuery { engine, query, range, filters, segments, .. } = prepared;
     // Conversations that continue from the catalog's hours have their labels there. And if conversations that the asker may not
     // know of have such labels, the query must take no longer.
@@ -88,17 +95,24 @@ pub(super) fn find_keys(
     let Some(sought) = search.filter(|_| is_told).and_then(Search::sought) else {
         return Ok(None);
     };
-    let gathering = Gathering { sought: Some(&sought), ..Gathering::of(encapsulations, Wanted::All) };
+    let gathering = Gathering::of(encapsulations, Wanted::All).held_by(account);
+    let gathering = Gathering { sought: Some(&sought), ..gathering };
     let source = FlowSource::new(engine, true, *range, filters);
-    let mut keys = Some(Keys::default());
+    let (mut keys, mut holding) = (Some(Keys::default()), account.holding());
     pipeline::run(source, gathering, segments.in_range.clone(), control, &mut |gathered, _| {
         keys = match (keys.take(), &gathered.keys) {
-            (Some(mut all), Some(found)) => all.add(found).then_some(all),
+            (Some(mut all), Some(found)) => {
+                let goes = all.add(found) && holding.hold(all.bytes());
+                goes.then_some(all)
+            }
             _ => None,
         };
         if keys.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    Ok(keys)
+    if account.is_short() {
+        return Err(ExtractError::NoMemory);
+    }
+    Ok(keys.map(|keys| FoundKeys { keys, _holding: holding }))
 }
 
 /// Conversations to gather of a prepared query.
@@ -228,7 +242,10 @@ fn join_segments(
             }
             // Hours between segments are read here, without cancellation: such an overlap is rare.
             let _ = joining.hours(starts, &|| false, &mut outcome.completeness);
-            starts = horizon;
+            // No hour comes between two pieces of a segment.
+            if !gathered.has_more {
+                starts = horizon;
+            }
             joining.segment(&gathered, horizon)
         })?;
     }
@@ -322,7 +339,7 @@ impl Joining<'_, '_> {
         }
     }
 
-    /// Takes the parts of a segment, after which nothing begins before `horizon`.
+    /// Takes parts of a segment, after which nothing begins before `horizon`. Conversations end when its last parts are there.
     fn segment(&mut self, gathered: &Gathered, horizon: Option<u64>) -> ControlFlow<()> {
         let Self { joiner, feed, see, take, goes } = self;
         see(RecordSource::Segment(gathered));
@@ -337,6 +354,7 @@ impl Joining<'_, '_> {
             joiner.add(&part.key, &part.body, &mut close);
         }
         match horizon {
+            _ if gathered.has_more => {}
             Some(_) => joiner.expire(&mut close),
             None => joiner.finish(&mut close),
         }

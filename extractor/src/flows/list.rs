@@ -21,6 +21,11 @@ use crate::extract::prepare::prepare_flows;
 use crate::memory::MemoryAccount;
 use crate::query::Query;
 
+/// Memory in bytes of a listed conversation: as it is kept, with its labels, and as it is given out.
+const ROW_BYTES: u64 = 2 << 10;
+/// Rows for which memory is taken at a time.
+const ROWS_STEP: usize = 256;
+
 /// The conversations of a query's packets, sorted. Limits of the query do not count.
 pub(crate) fn list_flows(
     engine: &Engine,
@@ -43,14 +48,14 @@ fn list_flows_by(
     control: &mut dyn Control,
 ) -> Result<(FlowAnswer, bool), ExtractError> {
     let encapsulations = Encapsulations::default();
-    let top = RefCell::new(flows.top(&encapsulations));
+    let (top, mut rows) = (RefCell::new(flows.top(&encapsulations)), account.holding());
     let takes_rollups = flows.takes_rollups();
     let adds_up = takes_rollups && by == Membership::Segments;
     let (prepared, hours) = prepare_flows(engine, query, control, adds_up)?;
     let ending = RangeEnd::at(prepared.completeness.covered_to());
     let sought = flows.search.as_ref().filter(|_| by != Membership::Answer);
-    let keys = find_keys(&prepared, &hours, sought, &encapsulations, control)?;
-    let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
+    let keys = find_keys(&prepared, &hours, sought, (&encapsulations, account), control)?;
+    let wanted = keys.as_ref().map_or(Wanted::All, |found| Wanted::Keys(&found.keys));
     let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
     let search = flows.search.as_ref();
     let is_found = |key: &FlowKey, body: &FlowCounters| {
@@ -68,7 +73,10 @@ fn list_flows_by(
         },
         &mut |key, body| {
             if is_found(key, body) {
-                top.borrow_mut().take(key, body);
+                let mut top = top.borrow_mut();
+                top.take(key, body);
+                // Without room the answer is short, or has its turn and goes on.
+                rows.hold(top.kept().next_multiple_of(ROWS_STEP) as u64 * ROW_BYTES);
             }
             ControlFlow::Continue(())
         },

@@ -1,5 +1,5 @@
 //! Gathering on some threads, joining on the caller's: segments are taken up in the order of their earliest timestamps,
-//! and their parts come back in that order. The caller's thread checks for cancellation at intervals.
+//! and their parts come back in that order, those of a large one in pieces. The caller's thread checks for cancellation at intervals.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_millis(2);
 const PARTS_HANDED_OVER: usize = 1024;
 const SEGMENTS_HANDED_OVER: usize = 32;
 
-/// Takes the parts of a segment, and the time before which later segments have nothing; `None` if none follow.
+/// Takes the parts of a segment, or a piece of them, and the time before which later segments have nothing; `None` if none follow.
 pub(super) type Take<'t> = dyn FnMut(Gathered, Option<u64>) -> ControlFlow<()> + 't;
 
 /// Gathers the parts of all segments.
@@ -66,8 +66,17 @@ type Batch = Vec<Result<Gathered, ExtractError>>;
 fn work(mut gatherer: Gatherer<'_>, share: Vec<Arc<Segment>>, sender: &SyncSender<Batch>) {
     let (mut batch, mut parts) = (Batch::new(), 0);
     for segment in share {
+        let mut is_wanted = true;
         // The maps go with the segment, once it has been gathered.
-        let gathered = gatherer.gather(segment);
+        let gathered = gatherer.gather(segment, &mut |piece| {
+            batch.push(Ok(piece));
+            parts = 0;
+            is_wanted = sender.send(std::mem::take(&mut batch)).is_ok();
+            is_wanted
+        });
+        if !is_wanted {
+            return;
+        }
         let is_urgent = gathered.as_ref().map_or(true, |gathered| gathered.bytes_read > 0);
         parts += gathered.as_ref().map_or(0, |gathered| gathered.parts.len());
         batch.push(gathered);
@@ -95,18 +104,25 @@ fn join(
     take: &mut Take<'_>,
 ) -> Result<(), ExtractError> {
     let mut progress = Progress { segments: starts.len() as u64, ..Progress::default() };
+    let threads = results.len();
     for number in 0..starts.len() {
-        let threads = results.len();
-        let gathered = results[number % threads].next(control)?;
-        for part in &gathered.parts {
-            progress.packets += part.body.packets();
-            progress.bytes += part.body.bytes();
+        let horizon = starts.get(number + 1).map(|start| start.unwrap_or(0));
+        loop {
+            let gathered = results[number % threads].next(control)?;
+            for part in &gathered.parts {
+                progress.packets += part.body.packets();
+                progress.bytes += part.body.bytes();
+            }
+            let has_more = gathered.has_more;
+            if take(gathered, horizon).is_break() {
+                return Ok(());
+            }
+            if !has_more {
+                break;
+            }
+            control.progress(&progress);
         }
         progress.segments_done += 1;
-        let horizon = starts.get(number + 1).map(|start| start.unwrap_or(0));
-        if take(gathered, horizon).is_break() {
-            return Ok(());
-        }
         control.progress(&progress);
     }
     Ok(())

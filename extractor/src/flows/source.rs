@@ -17,6 +17,10 @@ pub(super) struct FlowSource<'q> {
     pub(super) segment_cache: &'q SegmentCache,
     pub(super) use_index: bool,
     pub(super) helpers: usize,
+    /// Parts of a segment that are handed over together.
+    pub(super) piece_parts: usize,
+    /// Flows of a segment whose packets are counted together.
+    pub(super) counted_flows: usize,
 }
 
 impl<'q> FlowSource<'q> {
@@ -27,8 +31,18 @@ impl<'q> FlowSource<'q> {
         range: TimeRange,
         filters: &'q QueryFilter,
     ) -> Self {
-        let Engine { scans, live_indexes, segment_cache, workers, .. } = engine;
-        let helpers = workers.helpers;
-        Self { range, filters, scans, live_indexes, segment_cache, use_index, helpers }
+        let Engine { scans, live_indexes, segment_cache, workers, piece_parts, counted_flows, .. } = engine;
+        let (helpers, piece_parts, counted_flows) = (workers.helpers, *piece_parts, *counted_flows);
+        Self {
+            range,
+            filters,
+            scans,
+            live_indexes,
+            segment_cache,
+            use_index,
+            helpers,
+            piece_parts,
+            counted_flows,
+        }
     }
 }

@@ -50,8 +50,8 @@ fn summarize_by(
     let mut series = buckets.series();
     let search = summary.search.as_ref();
     let sought = search.filter(|_| by != Membership::Answer);
-    let keys = find_keys(&prepared, &hours, sought, &encapsulations, control)?;
-    let wanted = keys.as_ref().map_or(Wanted::All, Wanted::Keys);
+    let keys = find_keys(&prepared, &hours, sought, (&encapsulations, account), control)?;
+    let wanted = keys.as_ref().map_or(Wanted::All, |found| Wanted::Keys(&found.keys));
     let gathering = Gathering::of(&encapsulations, wanted).by(by).held_by(account);
     let gathering = Gathering { buckets: Some(buckets), ..gathering };
     // A search selects whole conversations: their packets are spread over the series.

@@ -146,7 +146,11 @@ impl TestStore {
 
     /// An extractor over what there is.
     pub fn extractor_as_it_is(&self) -> Extractor {
-        Extractor::new(self.store.clone(), Options { helpers: 1, ..Options::default() })
+        // In small pieces, so that even small segments come in several.
+        Extractor::new(
+            self.store.clone(),
+            Options { helpers: 1, piece_parts: 20, counted_flows: 50, ..Options::default() },
+        )
     }
 
     /// The answer, the slow way: every packet judged by `accepts`, then sorted.

@@ -13,10 +13,14 @@ use netrewind_store::catalog::Manifest;
 use crate::boundary_join::BoundaryJoin;
 use crate::document::DocumentWriter;
 use crate::rollup::aggregate::Aggregate;
-use crate::rollup::framing::{RollupRecords, after_head, checked, identity, is_checked, parts_of, records};
+use crate::rollup::count_table::TableForm;
+use crate::rollup::framing::{
+    Magic, RollupRecords, after_head, checked, identity, is_checked, parts_of, records,
+};
 use crate::sums_file::SumsFile;
 
-const MAGIC: &[u8; 8] = b"NRSEAM\x00\x01";
+/// The versions that are read; the first is written.
+const MAGICS: [Magic; 2] = [(b"NRSEAM\x00\x02", TableForm::Packed), (b"NRSEAM\x00\x01", TableForm::Plain)];
 /// Bytes of the head: magic, checksum and two identities.
 pub const HEAD_BYTES: usize = 32;
 
@@ -31,14 +35,15 @@ pub struct HourBoundary {
 impl HourBoundary {
     /// True if the checksum is right.
     pub fn is_whole(bytes: &[u8]) -> bool {
-        is_checked(MAGIC, bytes)
+        is_checked(&MAGICS, bytes)
     }
 
     /// Reads the bytes of a boundary of these hours; their checksum is known to be right.
     pub fn of(file: Arc<SumsFile>, before: &Manifest, after: &Manifest) -> Option<Self> {
         let identities = [identity(before)?, identity(after)?];
-        let [settled, before, after] = parts_of(&file.map, after_head(MAGIC, &file.map, &identities)?)?;
-        Some(Self { settled: Aggregate { bytes: settled, file }, unsettled: [before, after] })
+        let (content, form) = after_head(&MAGICS, &file.map, &identities)?;
+        let [settled, before, after] = parts_of(&file.map, content)?;
+        Some(Self { settled: Aggregate { bytes: settled, file, form }, unsettled: [before, after] })
     }
 
     /// The unsettled records of the hour before, except those that span it.
@@ -74,13 +79,13 @@ impl HourBoundary {
 
 /// Content of a boundary's file behind its identities, if these are of the hours; empty where there was too much to join.
 pub fn content_of<'b>(bytes: &'b [u8], before: &Manifest, after: &Manifest) -> Option<&'b [u8]> {
-    after_head(MAGIC, bytes, &[identity(before)?, identity(after)?])
+    after_head(&MAGICS, bytes, &[identity(before)?, identity(after)?]).map(|(content, _)| content)
 }
 
 /// File of a boundary of these hours: its content behind the head.
 pub fn seal(before: &Manifest, after: &Manifest, content: &[u8]) -> Vec<u8> {
     let identities = [before, after].map(|manifest| identity(manifest).unwrap_or_default().to_be_bytes());
-    checked(MAGIC, &[&identities.concat(), content].concat())
+    checked(&MAGICS, &[&identities.concat(), content].concat())
 }
 
 /// The bytes of a boundary. Without records, or if these are too many, it says that there is none.

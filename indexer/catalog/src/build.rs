@@ -70,13 +70,14 @@ impl<'q> HourBuilder<'q> {
         self.manifest.lacks.extend(what);
     }
 
-    /// Adds the parts of a segment and its series; gives the records that are over to `take`. Nothing of later segments begins
-    /// before `horizon`; `None` if there are none.
+    /// Adds parts of a segment and a series; if they are its last, gives the records that are over to `take`. Nothing of later
+    /// segments begins before `horizon`; `None` if there are none.
     pub fn add_segment(
         &mut self,
         parts: &[FlowPart],
         series: &SeriesBuilder,
         horizon: Option<u64>,
+        are_last: bool,
         take: &mut TakeRecord<'_>,
     ) {
         let Self { manifest, edges, joiner, rollup, encapsulations, .. } = self;
@@ -92,6 +93,7 @@ impl<'q> HourBuilder<'q> {
         joiner.begin(horizon);
         parts.iter().for_each(|part| joiner.add(&part.key, &part.body, &mut close));
         match horizon {
+            _ if !are_last => {}
             Some(_) => joiner.expire(&mut close),
             None => joiner.finish(&mut close),
         }

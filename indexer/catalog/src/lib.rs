@@ -26,6 +26,7 @@ pub mod record;
 pub mod rollup;
 pub mod search_condition;
 pub mod settle;
+pub mod short;
 pub mod sums_file;
 
 use std::fmt;

@@ -15,7 +15,14 @@ use netrewind_index::LabelKey;
 use crate::document::{DocumentReader, DocumentWriter};
 use netrewind_packet::tunnel::LayerKind;
 
-const IPV6: u8 = 1 << 3;
+/// Bits of the head that say what kind of key it is, by [`KINDS`]; the last two numbers mean nothing.
+pub(crate) const KIND_BITS: u8 = 7;
+pub(crate) const KIND_OTHER: u8 = 0;
+pub(crate) const KIND_PORTS: u8 = 3;
+const KIND_ICMP: u8 = 4;
+/// Kinds with two bytes of their own in the key.
+pub(crate) const HAS_DETAIL: [u8; 2] = [KIND_OTHER, KIND_ICMP];
+pub(crate) const IPV6: u8 = 1 << 3;
 const FRAGMENTS: u8 = 1 << 4;
 const ROUND_TRIP: u8 = 1 << 5;
 const LABELS: u8 = 1 << 6;
@@ -88,7 +95,7 @@ pub fn write(
 pub fn read(bytes: &[u8], encapsulations: &Encapsulations, base_ns: u64) -> Option<(FlowPart, Standing)> {
     let mut from = DocumentReader(bytes);
     let head = from.byte()?;
-    let kind = *KINDS.get(usize::from(head & 7))?;
+    let kind = *KINDS.get(usize::from(head & KIND_BITS))?;
     let protocol = from.byte()?;
     let mut key = read_key(&mut from, kind, protocol, head & IPV6 != 0)?;
     let first = base_ns.wrapping_add(unzigzag(from.number()?).cast_unsigned());
@@ -128,7 +135,17 @@ pub fn read(bytes: &[u8], encapsulations: &Encapsulations, base_ns: u64) -> Opti
     is_there.then_some((FlowPart { key, body }, standing))
 }
 
-fn zigzag(number: i64) -> u64 {
+/// True if the sides of a document of this kind have flags.
+pub(crate) fn has_flags(kind: u8, protocol: u8) -> bool {
+    is_tcp(kind, protocol) || kind == KIND_ICMP
+}
+
+/// True if a document of this kind is of TCP with ports.
+pub(crate) fn is_tcp(kind: u8, protocol: u8) -> bool {
+    kind == KIND_PORTS && protocol == netrewind_packet::protocol::TCP
+}
+
+pub(crate) fn zigzag(number: i64) -> u64 {
     (number << 1 ^ number >> 63).cast_unsigned()
 }
 
@@ -268,4 +285,4 @@ fn read_tunnels(from: &mut DocumentReader<'_>) -> Option<Vec<TunnelRecord>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -35,14 +35,16 @@ use crate::edges::Edges;
 use crate::record;
 use crate::sums_file::SumsFile;
 use aggregate::{Aggregate, AggregateBuilder};
-use framing::{RollupRecords, after_head, checked, identity, is_checked, parts_of, records, sum_of};
+use count_table::TableForm;
+use framing::{Magic, RollupRecords, after_head, checked, identity, is_checked, parts_of, records, sum_of};
 
 /// Maximum number of open records in a rollup being made, early ones and those going through, some 50 bytes each: with more
 /// there is no rollup.
 const OPEN_MAX: u64 = 1 << 20;
 /// If more than one in this many records spans the hour, as in an hour of a few minutes, a rollup would save nothing.
 const THROUGH_SHARE: u64 = 4;
-const MAGIC: &[u8; 8] = b"NRROLL\x00\x02";
+/// The versions that are read; the first is written.
+const MAGICS: [Magic; 2] = [(b"NRROLL\x00\x04", TableForm::Packed), (b"NRROLL\x00\x02", TableForm::Plain)];
 
 /// An hour, added up.
 #[derive(Debug)]
@@ -61,15 +63,15 @@ pub struct Rollup {
 impl Rollup {
     /// True if the checksum is right.
     pub fn is_whole(bytes: &[u8]) -> bool {
-        is_checked(MAGIC, bytes)
+        is_checked(&MAGICS, bytes)
     }
 
     /// Reads bytes written by [`RollupBuilder::finish`] for this manifest; their checksum is known to be right.
     pub fn of(file: Arc<SumsFile>, manifest: &Manifest) -> Option<Self> {
-        let [whole, early_alone, late_alone, early, through, seconds] =
-            parts_of(&file.map, after_head(MAGIC, &file.map, &[identity(manifest)?])?)?;
+        let (content, form) = after_head(&MAGICS, &file.map, &[identity(manifest)?])?;
+        let [whole, early_alone, late_alone, early, through, seconds] = parts_of(&file.map, content)?;
         let [whole, early_alone, late_alone] =
-            [whole, early_alone, late_alone].map(|bytes| Aggregate { file: Arc::clone(&file), bytes });
+            [whole, early_alone, late_alone].map(|bytes| Aggregate { file: Arc::clone(&file), bytes, form });
         Some(Self { whole, early_alone, late_alone, early, through, seconds })
     }
 
@@ -136,7 +138,7 @@ impl Rollup {
 
 /// File of a rollup of this manifest: its content behind the head.
 pub fn seal(manifest: &Manifest, content: &[u8]) -> Option<Vec<u8>> {
-    Some(checked(MAGIC, &[&identity(manifest)?.to_be_bytes(), content].concat()))
+    Some(checked(&MAGICS, &[&identity(manifest)?.to_be_bytes(), content].concat()))
 }
 
 /// A rollup that is being made.

@@ -15,6 +15,9 @@ pub const OPEN_MAX: usize = 1 << 22;
 /// With fewer open ones, ended ones are not searched for.
 const WORTH_LOOKING_THROUGH: usize = 1 << 14;
 
+/// Unit in which memory is taken for labels and the like.
+const BESIDE_STEP_BYTES: u64 = 256 << 10;
+
 /// Conversations that may still get parts. Parts have to be added segment by segment, in the order of the segments' earliest
 /// timestamps, each key once a segment.
 #[derive(Debug)]
@@ -30,6 +33,9 @@ pub struct Joiner<'q> {
     is_approximate: bool,
     /// Memory that it may grow into, if it is limited.
     memory: Option<Box<dyn TableMemory>>,
+    /// Bytes that the open ones take beside the table, and those that it may take.
+    bytes_beside: u64,
+    bytes_beside_max: u64,
     /// Start time up to which a conversation's past may be unknown, see [`Self::of_hour`].
     unknown_until: u64,
 }
@@ -46,6 +52,8 @@ impl<'q> Joiner<'q> {
             horizon: 0,
             is_approximate: false,
             memory: None,
+            bytes_beside: 0,
+            bytes_beside_max: 0,
             unknown_until: 0,
         }
     }
@@ -97,6 +105,7 @@ impl<'q> Joiner<'q> {
             };
         };
         let (goes_on, is_loose) = (goes_on(key, open, part), is_uncertain(open, self.unknown_until));
+        let bytes_before = open.bytes_beside();
         if goes_on && (!is_loose || goes_on_anyway(key, open, part)) {
             open.add(part, self.encapsulations);
             open.segments += part.segments;
@@ -105,13 +114,29 @@ impl<'q> Joiner<'q> {
             over.is_loose |= goes_on;
             close(key, &over);
         }
+        self.bytes_beside = self.bytes_beside + open.bytes_beside() - bytes_before;
     }
 
     fn open(&mut self, key: &FlowKey, part: &FlowCounters, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
-        if self.open.len() >= self.open_max || !self.may_grow() {
+        self.bytes_beside += part.bytes_beside();
+        if self.open.len() >= self.open_max || !self.may_grow() || !self.may_hold_beside() {
             self.end_half(close);
         }
         self.open.insert(*key, part.clone());
+    }
+
+    /// True if there is memory for what the open ones take beside the table.
+    fn may_hold_beside(&mut self) -> bool {
+        let Some(memory) = &mut self.memory else { return true };
+        if self.bytes_beside <= self.bytes_beside_max {
+            return true;
+        }
+        let wanted = self.bytes_beside.next_multiple_of(BESIDE_STEP_BYTES);
+        let is_let = memory.may_hold_beside(wanted);
+        if is_let {
+            self.bytes_beside_max = wanted;
+        }
+        is_let
     }
 
     /// True if there is memory for one more.
@@ -135,9 +160,11 @@ impl<'q> Joiner<'q> {
         if self.open.len() < self.looked_through_at {
             return;
         }
+        let bytes_beside = &mut self.bytes_beside;
         self.open.retain(|key, open| {
             let is_open = last_moment(key, open) >= horizon;
             if !is_open {
+                *bytes_beside -= open.bytes_beside();
                 close(key, open);
             }
             is_open
@@ -148,6 +175,7 @@ impl<'q> Joiner<'q> {
 
     /// Ends all of them.
     pub fn finish(&mut self, close: &mut dyn FnMut(&FlowKey, &FlowCounters)) {
+        self.bytes_beside = 0;
         self.open.drain().for_each(|(key, open)| close(&key, &open));
     }
 
@@ -156,10 +184,15 @@ impl<'q> Joiner<'q> {
         self.is_approximate = true;
         let mut lasts: Vec<u64> = self.open.values().map(FlowCounters::last).collect();
         let middle = lasts.len() / 2;
+        if lasts.is_empty() {
+            return;
+        }
         let (_, &mut median, _) = lasts.select_nth_unstable(middle);
+        let bytes_beside = &mut self.bytes_beside;
         self.open.retain(|key, open| {
             let stays = open.last() > median;
             if !stays {
+                *bytes_beside -= open.bytes_beside();
                 close(key, open);
             }
             stays

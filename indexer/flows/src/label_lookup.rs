@@ -81,6 +81,12 @@ impl Keys {
         true
     }
 
+    /// Memory in bytes that they take, about.
+    pub fn bytes(&self) -> u64 {
+        // While a table grows there are two.
+        (self.keys.capacity() * (size_of::<FlowKey>() + 1)) as u64 / 2 * 3
+    }
+
     /// Number of conversations.
     pub fn count(&self) -> usize {
         self.keys.len()

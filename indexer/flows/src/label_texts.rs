@@ -33,6 +33,12 @@ impl LabelTexts {
         Arc::new(Self { text: all.into(), ends: ends.into() })
     }
 
+    /// Memory in bytes that they take, about: three allocations.
+    pub fn bytes(&self) -> usize {
+        const EACH: usize = 3 * 16;
+        EACH + size_of::<Self>() + self.text.len() + size_of_val(&*self.ends)
+    }
+
     /// Key and text of each.
     pub fn iter(&self) -> impl Iterator<Item = (LabelKey, &str)> {
         let mut from = 0;

@@ -9,4 +9,7 @@ pub trait TableMemory: fmt::Debug {
 
     /// Notes that the table has grown to this capacity.
     fn has_grown(&mut self, capacity: usize, entry_bytes: usize);
+
+    /// True if what the entries refer to, such as texts, may take so many bytes in all.
+    fn may_hold_beside(&mut self, bytes: u64) -> bool;
 }

@@ -20,8 +20,6 @@ pub enum PartOrigin {
     OfAny,
     /// These, by number.
     Of(Vec<u32>),
-    /// All; for each the place of its part.
-    InOrder(Vec<PartPlace>),
 }
 
 /// The place of a flow's part, and which of the two ends has sent the flow.
@@ -35,6 +33,13 @@ impl PartPlace {
     pub fn new(place: Option<(usize, usize)>) -> Self {
         let number = place.and_then(|(place, side)| u32::try_from(place << 1 | side).ok());
         Self(number.unwrap_or(Self::UNSETTLED))
+    }
+
+    /// The same part's place once so many parts before it have been taken out.
+    pub fn move_up(&mut self, parts: usize) {
+        if let Some((place, side)) = self.get() {
+            *self = Self::new(place.checked_sub(parts).map(|place| (place, side)));
+        }
     }
 
     fn get(self) -> Option<(usize, usize)> {
@@ -58,12 +63,9 @@ impl<B: AsRef<[u8]>> IndexFacts<'_, B> {
         if parts.is_empty() {
             return Ok(());
         }
-        if let PartOrigin::InOrder(settled) = made {
-            return self.add_in_order(parts, &settled);
-        }
         let mut rows = self.index.observations()?;
         let mut cursor = self.index.cursor();
-        let places = places_of(parts, 0);
+        let places = places_of(parts);
         let mut add =
             |rows: &mut Observations<'_>, row: &Observation| self.add(parts, &places, &mut cursor, rows, row);
         let PartOrigin::Of(mut flows) = made else { return rows.visit(add) };
@@ -85,20 +87,23 @@ impl<B: AsRef<[u8]>> IndexFacts<'_, B> {
         Ok(())
     }
 
-    /// Adds the observations of all flows; the parts have all of their packets.
-    fn add_in_order(&self, parts: &mut [FlowPart], settled: &[PartPlace]) -> Result<(), IndexError> {
-        // Those that are not settled stand behind the others.
-        let behind = settled.iter().filter_map(|place| place.get()).map(|(place, _)| place + 1).max();
-        let places = places_of(parts, behind.unwrap_or(0));
-        let mut cursor = self.index.cursor();
-        self.index.observations()?.visit(|rows, row| {
-            match settled.get(row.flow as usize).and_then(|place| place.get()) {
-                Some((place, side)) => match parts.get_mut(place) {
-                    Some(part) => add_row(&mut part.body, side, rows, row),
-                    None => Ok(()),
-                },
-                None => self.add(parts, &places, &mut cursor, rows, row),
-            }
+    /// Adds the observations of flows to parts that have all packets of their conversations. `flows` are all of the index from the
+    /// first to the last of them, in order, and `settled` the places of their parts; those without a place are passed over.
+    pub fn add_in_order(
+        &self,
+        parts: &mut [FlowPart],
+        flows: &[u32],
+        settled: &[PartPlace],
+        rows: &mut Observations<'_>,
+    ) -> Result<(), IndexError> {
+        let (Some(&first), Some(&last)) = (flows.first(), flows.last()) else { return Ok(()) };
+        let mut places = flows.iter().zip(settled).peekable();
+        rows.visit_range(first..last.saturating_add(1), |rows, row| {
+            while places.next_if(|(flow, _)| **flow < row.flow).is_some() {}
+            let place =
+                places.peek().filter(|(flow, _)| **flow == row.flow).and_then(|(_, place)| place.get());
+            let Some((place, side)) = place else { return Ok(()) };
+            parts.get_mut(place).map_or(Ok(()), |part| add_row(&mut part.body, side, rows, row))
         })
     }
 
@@ -150,10 +155,8 @@ impl<B: AsRef<[u8]>> IndexFacts<'_, B> {
 /// Parts by their keys.
 type PartNumbers = HashMap<FlowKey, usize, RandomState>;
 
-/// The places of the parts from `from` on.
-fn places_of(parts: &[FlowPart], from: usize) -> PartNumbers {
-    let rest = parts.iter().enumerate().skip(from);
-    rest.map(|(place, part)| (part.key, place)).collect()
+fn places_of(parts: &[FlowPart]) -> PartNumbers {
+    parts.iter().enumerate().map(|(place, part)| (part.key, place)).collect()
 }
 
 /// Adds one flow's observation to its part.

@@ -162,6 +162,16 @@ impl FlowCounters {
         }
     }
 
+    /// Memory in bytes that it takes beside itself, about.
+    pub fn bytes_beside(&self) -> u64 {
+        let labels = self.labels.as_ref().map_or(0, |labels| labels.bytes());
+        let places = self
+            .places
+            .as_ref()
+            .map_or(0, |places| size_of::<SegmentNames>() + places.0.len() * size_of::<SegmentName>());
+        (labels + places) as u64
+    }
+
     /// Earliest instant.
     pub fn first(&self) -> u64 {
         self.sides[0].first.min(self.sides[1].first)
@@ -223,6 +233,9 @@ pub struct Parts {
     parts: Vec<FlowPart>,
     /// Start of the last flow's group.
     group: usize,
+    /// Flows that were added in order, and how many of them came before the group.
+    flows: usize,
+    flows_before_group: usize,
     /// Parts whose flows can stand anywhere in the segment.
     scattered: Vec<FlowPart>,
     ends: Option<(u128, u128)>,
@@ -243,6 +256,7 @@ impl Parts {
         encapsulations: &Encapsulations,
     ) -> Option<(usize, usize)> {
         let (part, side, is_adjacent) = part_of(flow, facts);
+        self.flows += 1;
         if !is_adjacent {
             self.scattered.push(part);
             return None;
@@ -251,6 +265,7 @@ impl Parts {
         if self.ends != Some(ends) {
             self.ends = Some(ends);
             self.group = self.parts.len();
+            self.flows_before_group = self.flows - 1;
         }
         let group = &mut self.parts[self.group..];
         let place = match group.iter_mut().position(|known| known.key == part.key) {
@@ -264,6 +279,26 @@ impl Parts {
             }
         };
         Some((place, side))
+    }
+
+    /// Takes out the parts that no further flow can belong to, if there are at least `count` of them, and how many of the flows
+    /// that were added in order came before those of the parts that stay.
+    pub fn take_settled(&mut self, count: usize) -> Option<(Vec<FlowPart>, usize)> {
+        if self.group < count.max(1) {
+            return None;
+        }
+        let staying = self.parts.split_off(self.group);
+        let settled = std::mem::replace(&mut self.parts, staying);
+        self.parts.reserve_exact(settled.len() + settled.len() / 4);
+        let flows = self.flows_before_group;
+        (self.group, self.flows, self.flows_before_group) = (0, self.flows - flows, 0);
+        Some((settled, flows))
+    }
+
+    /// Takes out all parts that were added in order.
+    pub fn take_in_order(&mut self) -> Vec<FlowPart> {
+        (self.group, self.flows, self.flows_before_group, self.ends) = (0, 0, 0, None);
+        std::mem::take(&mut self.parts)
     }
 
     /// Bytes that they take in an answer's memory for a while.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::conversation::client_of;
 use crate::encapsulation::Encapsulations;
-use crate::heavy_hitters::{HeavyHitters, Weight};
+use crate::heavy_hitters::{CountKey, HeavyHitters, Weight};
 use crate::key::FlowKey;
 use crate::labels::application_of;
 use crate::memory::TableMemory;
@@ -14,7 +14,7 @@ use crate::template_facts::FlowKeyKind;
 use crate::top_flows::TopFlows;
 use crate::totals::Totals;
 
-/// Hosts, and pairs of hosts, that are counted exactly, some 80 bytes each; twice as many are held.
+/// Hosts, and pairs of hosts, that are counted exactly, some 40 bytes each (of IPv6 some 80); twice as many are held.
 const HELD_MAX: usize = 1 << 20;
 
 /// Maximum number of distinct application names: labels have a dozen.
@@ -88,8 +88,8 @@ impl<'q> SummaryTally<'q> {
 
     /// Limits its memory; `memory` gives that of a table.
     pub fn within(self, memory: &dyn Fn() -> Box<dyn TableMemory>) -> Self {
-        let (hosts, edges) = (self.hosts.within(memory()), self.edges.within(memory()));
-        let (ports, unlabelled) = (self.ports.within(memory()), self.unlabelled.within(memory()));
+        let (hosts, edges) = (self.hosts.within(memory), self.edges.within(memory));
+        let (ports, unlabelled) = (self.ports.within(memory), self.unlabelled.within(memory));
         Self { hosts, edges, ports, unlabelled, ..self }
     }
 
@@ -169,10 +169,8 @@ impl<'q> SummaryTally<'q> {
 }
 
 /// Counts, sorted by key.
-fn sorted<K: Eq + std::hash::Hash + Ord + Copy, V: Weight + Copy>(
-    heavy_hitters: &HeavyHitters<K, V>,
-) -> Vec<(K, V)> {
-    let mut all: Vec<(K, V)> = heavy_hitters.iter().map(|(key, value)| (*key, *value)).collect();
+fn sorted<K: CountKey, V: Weight + Copy>(heavy_hitters: &HeavyHitters<K, V>) -> Vec<(K, V)> {
+    let mut all: Vec<(K, V)> = heavy_hitters.iter().map(|(key, value)| (key, *value)).collect();
     all.sort_unstable_by_key(|(key, _)| *key);
     all
 }

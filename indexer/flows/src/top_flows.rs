@@ -120,6 +120,11 @@ impl<'q> TopFlows<'q> {
         self.limit
     }
 
+    /// Number of conversations kept.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Adds totals of conversations that are not taken one by one.
     pub fn add_totals(&mut self, totals: &Totals) {
         self.totals.add_all(totals);

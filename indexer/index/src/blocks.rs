@@ -96,6 +96,11 @@ impl<'a, const KEY_BYTES: usize> BlockReader<'a, KEY_BYTES> {
         self.checked_block(block).ok_or(self.section.damaged())
     }
 
+    /// Compares the checksums of all blocks.
+    pub(crate) fn check(&self) -> Result<(), IndexError> {
+        (0..self.count()).try_for_each(|block| self.block(block).map(drop))
+    }
+
     fn checked_block(&self, block: usize) -> Option<&'a [u8]> {
         let end = if block + 1 == self.count() { self.blocks.len() } else { self.offset(block + 1)? };
         let bytes = self.blocks.get(self.offset(block)?..end)?;

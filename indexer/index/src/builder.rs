@@ -15,7 +15,7 @@ mod template_table;
 use std::io::Read;
 
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_packet::{Dissection, Shape, dissect_into};
+use netrewind_packet::{Dissection, PacketKey, Shape, dissect_into};
 use netrewind_store::{LinkType, Record, RecordReader, Records};
 
 use crate::BuildError;
@@ -41,6 +41,36 @@ pub struct Builder {
     batch: Box<[Pending; BATCH_PACKETS]>,
     /// How many there are.
     batched: usize,
+    share: FlowShare,
+}
+
+/// Share of all flows: those between two addresses are in the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowShare {
+    /// Number of the share, from zero on.
+    pub number: u32,
+    /// Number of shares.
+    pub of: u32,
+}
+
+impl FlowShare {
+    /// All flows.
+    pub const ALL: Self = Self { number: 0, of: 1 };
+
+    /// True if flows with these ends are in it. Those without ends are in the first.
+    fn has(self, key: &PacketKey, shape: Shape) -> bool {
+        if self.of <= 1 {
+            return true;
+        }
+        if shape == Shape::None {
+            return self.number == 0;
+        }
+        let [one, other] =
+            [key.source, key.destination].map(|address| address as u64 ^ (address >> 64) as u64);
+        // The same for both ways.
+        let mixed = (one ^ other).wrapping_add(one.wrapping_mul(other)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as u32 % self.of == self.number
+    }
 }
 
 impl Builder {
@@ -57,7 +87,13 @@ impl Builder {
             dissection: Dissection::new(link_type),
             batch: Box::default(),
             batched: 0,
+            share: FlowShare::ALL,
         }
+    }
+
+    /// Counts the packets of this share of the flows only, from now on: their flows are those that they would be among all.
+    pub fn count_share(&mut self, share: FlowShare) {
+        self.share = share;
     }
 
     /// Takes packets apart with these ports, from now on.
@@ -144,6 +180,9 @@ impl Builder {
         dissect_into(packet, &tables.ports, tables.link_type, record.packet, record.header.len);
         let template = tables.templates.find(packet, record.packet);
         let shape = tables.templates.shape(template);
+        if !self.share.has(&packet.key, shape) {
+            return;
+        }
         let flags = packet.tcp_flags.filter(|_| shape != Shape::None);
         let key = tables.flows.key_of(template, shape, &packet.key);
         let without_key = key.is_none();

@@ -125,6 +125,11 @@ impl<'a, const BYTES: usize> SortedSet<'a, BYTES> {
         Ok(Self { blocks: BlockReader::new(section, blocks, directory, members)?, section })
     }
 
+    /// Compares the checksums of all blocks.
+    pub(crate) fn check(&self) -> Result<(), IndexError> {
+        self.blocks.check()
+    }
+
     /// Decodes a block into the front of `members` and says how many there are.
     pub(crate) fn decode<T: DictionaryKey<BYTES>>(
         &self,

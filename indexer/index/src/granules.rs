@@ -81,6 +81,11 @@ impl<'a> GranuleTable<'a> {
         self.blocks.count()
     }
 
+    /// Compares the checksums of all blocks.
+    pub(crate) fn check(&self) -> Result<(), IndexError> {
+        self.blocks.check()
+    }
+
     pub(crate) fn rows_of(&self, block: usize) -> usize {
         self.blocks.rows_of(block)
     }

@@ -33,7 +33,7 @@ mod sys;
 mod template;
 mod template_list;
 
-pub use builder::{Builder, IndexLimits, build_from, build_with};
+pub use builder::{Builder, FlowShare, IndexLimits, build_from, build_with};
 pub use checksums::GranuleChecksums;
 pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};

@@ -237,6 +237,19 @@ impl<B: AsRef<[u8]>> Index<B> {
         ))
     }
 
+    /// Compares the checksums of all that flows and observations are read from, without decoding it: later, only pages that get lost
+    /// can be an error.
+    pub fn check_flows(&self) -> Result<(), IndexError> {
+        self.templates()?;
+        self.sections.rankings()?;
+        self.sections.v4()?.check()?;
+        self.sections.v6()?.check()?;
+        self.sections.granule_table()?.check()?;
+        self.sections.keys()?.check()?;
+        self.sections.details()?.check()?;
+        self.observations()?.check()
+    }
+
     /// Packets and bytes a second, ascending; seconds without packets are left out.
     pub fn seconds(&self) -> Result<Vec<Second>, IndexError> {
         seconds(&self.sections)

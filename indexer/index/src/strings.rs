@@ -37,12 +37,31 @@ fn common_bytes(one: &str, other: &str) -> u64 {
 #[derive(Debug)]
 pub(crate) struct StringTable<'a> {
     blocks: BlockReader<'a, 0>,
-    read: Vec<Option<Vec<String>>>,
+    read: Vec<Option<Texts>>,
+}
+
+/// The texts of a block, one behind the other, and where each ends.
+#[derive(Clone, Debug)]
+struct Texts {
+    all: Box<str>,
+    ends: Box<[u32]>,
+}
+
+impl Texts {
+    fn get(&self, row: usize) -> Option<&str> {
+        let begin = row.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.all.get(begin as usize..*self.ends.get(row)? as usize)
+    }
 }
 
 impl<'a> StringTable<'a> {
     pub(crate) fn new(blocks: BlockReader<'a, 0>) -> Self {
         Self { read: vec![None; blocks.count()], blocks }
+    }
+
+    /// Compares the checksums of all blocks.
+    pub(crate) fn check(&self) -> Result<(), IndexError> {
+        self.blocks.check()
     }
 
     /// Number of texts.
@@ -62,26 +81,28 @@ impl<'a> StringTable<'a> {
                 slot.insert(decode(bytes, self.blocks.rows_of(block)).ok_or(DAMAGED)?)
             }
         };
-        texts.get(row).map(String::as_str).ok_or(DAMAGED)
+        texts.get(row).ok_or(DAMAGED)
     }
 }
 
-fn decode(mut block: &[u8], rows: usize) -> Option<Vec<String>> {
+fn decode(mut block: &[u8], rows: usize) -> Option<Texts> {
     let (mut common, mut rests) = ([0; BLOCK_ROWS], [0; BLOCK_ROWS]);
     take_values(&mut block, rows, &mut common)?;
     take_values(&mut block, rows, &mut rests)?;
-    let mut texts: Vec<String> = Vec::with_capacity(rows);
+    let (mut all, mut ends, mut begin) = (Vec::new(), Vec::with_capacity(rows), 0);
     for (&common, &rest) in common.iter().zip(&rests).take(rows) {
         let (common, rest) = (usize::try_from(common).ok()?, usize::try_from(rest).ok()?);
-        if common.checked_add(rest)? > STRING_BYTES_MAX {
+        if common.checked_add(rest)? > STRING_BYTES_MAX || common > all.len() - begin {
             return None;
         }
-        let before = texts.last().map_or(&[][..], String::as_bytes);
-        let mut bytes = before.get(..common)?.to_vec();
-        bytes.extend_from_slice(take(&mut block, rest)?);
-        texts.push(String::from_utf8(bytes).ok()?);
+        let before = begin..begin + common;
+        begin = all.len();
+        all.extend_from_within(before);
+        all.extend_from_slice(take(&mut block, rest)?);
+        std::str::from_utf8(&all[begin..]).ok()?;
+        ends.push(u32::try_from(all.len()).ok()?);
     }
-    Some(texts)
+    Some(Texts { all: String::from_utf8(all).ok()?.into(), ends: ends.into() })
 }
 
 #[cfg(test)]

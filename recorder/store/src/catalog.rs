@@ -12,8 +12,12 @@ use crate::files::StoreFile;
 use crate::time::HOUR_NS;
 use crate::{SegmentName, Timestamp};
 
-/// Version of the hours that this version of netrewind reads and writes. Hours of other versions are written again.
-pub const CATALOG_VERSION: u32 = 2;
+/// Version of the hours that this version of netrewind writes.
+pub const CATALOG_VERSION: u32 = 3;
+/// The earliest version that it reads as well. Hours of other versions are written again.
+pub const CATALOG_VERSION_MIN: u32 = 2;
+/// The version from which on the index of an hour keeps documents without what its columns hold.
+pub const CATALOG_VERSION_SHORT: u32 = 3;
 
 /// Bytes of a file that are read at once to compute its checksum.
 const READ_BYTES: usize = 1 << 20;

@@ -10,7 +10,7 @@ use crate::condition::CatalogRecord;
 use crate::edges::Edges;
 use crate::search_condition::condition_of;
 
-const BASE_NS: u64 = 1_795_338_000_000_000_000;
+pub(crate) const BASE_NS: u64 = 1_795_338_000_000_000_000;
 
 fn tunnel() -> impl Strategy<Value = TunnelRecord> {
     let ends = prop_oneof![
@@ -62,9 +62,9 @@ fn side(is_tcp: bool, is_icmp: bool) -> impl Strategy<Value = DirectionCounters>
     prop_oneof![1 => Just(DirectionCounters::NOTHING), 5 => some]
 }
 
-type Made = (FlowKey, FlowCounters, bool, [Vec<TunnelRecord>; 2], Vec<u16>);
+pub(crate) type Made = (FlowKey, FlowCounters, bool, [Vec<TunnelRecord>; 2], Vec<u16>);
 
-fn made() -> impl Strategy<Value = Made> {
+pub(crate) fn made() -> impl Strategy<Value = Made> {
     let key =
         (prop::sample::select(KINDS.to_vec()), any::<bool>(), prop::sample::select(vec![6u8, 17, 1, 58, 89]));
     key.prop_flat_map(|(kind, is_ipv6, protocol)| {
@@ -110,7 +110,7 @@ fn made() -> impl Strategy<Value = Made> {
 }
 
 /// With its tunnels and VLANs known to `encapsulations`.
-fn carried(
+pub(crate) fn carried(
     (mut key, mut body, _, tunnels, vlans): Made,
     encapsulations: &Encapsulations,
 ) -> (FlowKey, FlowCounters) {

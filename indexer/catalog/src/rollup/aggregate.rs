@@ -14,7 +14,7 @@ use netrewind_flows::totals::Totals;
 use netrewind_store::Timestamp;
 use netrewind_store::catalog::Hour;
 
-use super::count_table::{self, Table, TableValue};
+use super::count_table::{self, Table, TableForm, TableValue};
 use crate::document::{DocumentReader, DocumentWriter};
 use crate::record;
 use crate::sums_file::SumsFile;
@@ -63,6 +63,7 @@ impl<'q> AggregateBuilder<'q> {
 pub struct Aggregate {
     pub(crate) file: Arc<SumsFile>,
     pub(crate) bytes: Range<usize>,
+    pub(crate) form: TableForm,
 }
 
 impl Aggregate {
@@ -73,7 +74,7 @@ impl Aggregate {
 
     /// Totals read from the bytes; `None` if they cannot be read, which the checksum excludes.
     pub fn sums(&self) -> Option<Sums<'_>> {
-        Sums::read(self.file.map.get(self.bytes.clone())?)
+        Sums::read(self.file.map.get(self.bytes.clone())?, self.form)
     }
 
     /// Sums, if all of them can be read, and the bytes sent by hosts equal those exchanged by pairs.
@@ -120,12 +121,12 @@ pub struct Sums<'b> {
 
 impl<'b> Sums<'b> {
     /// Reads them; `None` if the bytes are no sums.
-    pub fn read(bytes: &'b [u8]) -> Option<Self> {
+    pub fn read(bytes: &'b [u8], form: TableForm) -> Option<Self> {
         let mut from = DocumentReader(bytes);
         let sums = Self {
             totals: Totals::read(&mut from)?,
-            hosts: Table::read(from.part()?)?,
-            edges: Table::read(from.part()?)?,
+            hosts: Table::read(from.part()?, form)?,
+            edges: Table::read(from.part()?, form)?,
             small: from.part()?,
             tops: from.part()?,
         };

@@ -7,6 +7,7 @@ use netrewind_flows::part::FlowPart;
 use netrewind_store::catalog::Manifest;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::count_table::TableForm;
 use crate::document::{DocumentReader, DocumentWriter};
 use crate::record;
 
@@ -15,23 +16,37 @@ pub fn identity(manifest: &Manifest) -> Option<u64> {
     Some(xxh3_64(&serde_json::to_vec(&manifest.without_files()).ok()?))
 }
 
-/// Bytes behind the name of their format and their checksum.
-pub fn checked(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
+/// Name of a format and its version, and the form that tables have in it.
+pub type Magic = (&'static [u8; 8], TableForm);
+
+/// Bytes behind the name of their format, of its first version here, and their checksum.
+pub fn checked([(magic, _), _]: &[Magic; 2], bytes: &[u8]) -> Vec<u8> {
     [magic.as_slice(), &xxh3_64(bytes).to_be_bytes(), bytes].concat()
 }
 
 /// True if the bytes are of this format, and their checksum is right.
-pub fn is_checked(magic: &[u8; 8], bytes: &[u8]) -> bool {
-    let mut from = DocumentReader(bytes);
-    from.array() == Some(*magic) && from.array().map(u64::from_be_bytes) == Some(xxh3_64(from.0))
+pub fn is_checked(magics: &[Magic], bytes: &[u8]) -> bool {
+    behind_magic(magics, bytes).is_some_and(|(rest, _)| {
+        let mut from = DocumentReader(rest);
+        from.array().map(u64::from_be_bytes) == Some(xxh3_64(from.0))
+    })
 }
 
-/// Content behind the head of a file with these identities.
-pub fn after_head<'b>(magic: &[u8; 8], bytes: &'b [u8], identities: &[u64]) -> Option<&'b [u8]> {
+/// Content behind the head of a file with these identities, and the form of its tables.
+pub fn after_head<'b>(
+    magics: &[Magic],
+    bytes: &'b [u8],
+    identities: &[u64],
+) -> Option<(&'b [u8], TableForm)> {
+    let (rest, form) = behind_magic(magics, bytes)?;
     // The checksum between them was verified when the file was opened.
-    let mut from = DocumentReader(bytes.strip_prefix(magic)?.get(8..)?);
+    let mut from = DocumentReader(rest.get(8..)?);
     let is_ours = identities.iter().all(|identity| from.array().map(u64::from_be_bytes) == Some(*identity));
-    is_ours.then_some(from.0)
+    is_ours.then_some((from.0, form))
+}
+
+fn behind_magic<'b>(magics: &[Magic], bytes: &'b [u8]) -> Option<(&'b [u8], TableForm)> {
+    magics.iter().find_map(|(magic, form)| Some((bytes.strip_prefix(*magic)?, *form)))
 }
 
 /// Positions in a file of the parts that make up its rest.

@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 
-use netrewind_flows::heavy_hitters::HeldCounts;
+use netrewind_flows::heavy_hitters::{HeavyHitters, HeldCounts};
 
 use super::count_table::{HEAVY_MAX, Table, TableKey, TableValue};
 use crate::document::DocumentWriter;
@@ -16,7 +16,7 @@ use crate::document::DocumentWriter;
 /// little of a table is listed by weight to decide.
 pub fn heaviest<K: TableKey, V: TableValue>(
     tables: &[Table<'_, K, V>],
-    held: &HeldCounts<K, V>,
+    held: &HeavyHitters<K, V>,
     count: usize,
 ) -> Option<Vec<(K, V)>> {
     if count == 0 {
@@ -108,18 +108,12 @@ impl<K, V: TableValue> WeightedList<'_, K, V> {
     }
 }
 
-fn heavy_of<K: TableKey, V: TableValue>(held: &HeldCounts<K, V>) -> WeightedList<'_, K, V> {
-    let mut entries: Vec<(K, V)> = held.iter().map(|(key, value)| (*key, *value)).collect();
-    let is_whole = entries.len() <= HEAVY_MAX;
-    if !is_whole {
-        entries.select_nth_unstable_by_key(HEAVY_MAX, |(_, value)| Reverse(value.weight()));
-        entries.truncate(HEAVY_MAX);
-    }
-    entries.sort_unstable_by_key(|(_, value)| Reverse(value.weight()));
-    WeightedList { entries: Box::new(entries.into_iter()), is_whole, depth: 0, weight: u64::MAX }
+fn heavy_of<'l, K: TableKey + 'l, V: TableValue + 'l>(held: &HeavyHitters<K, V>) -> WeightedList<'l, K, V> {
+    let is_whole = held.len() <= HEAVY_MAX;
+    WeightedList { entries: Box::new(held.top(HEAVY_MAX).into_iter()), is_whole, depth: 0, weight: u64::MAX }
 }
 
-fn sum_of<K: TableKey, V: TableValue>(key: &K, tables: &[Table<'_, K, V>], held: &HeldCounts<K, V>) -> V {
+fn sum_of<K: TableKey, V: TableValue>(key: &K, tables: &[Table<'_, K, V>], held: &HeavyHitters<K, V>) -> V {
     let mut bytes = DocumentWriter::default();
     key.write(&mut bytes);
     let mut sum = held.get(key).copied().unwrap_or_default();

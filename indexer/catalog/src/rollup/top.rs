@@ -11,7 +11,7 @@ pub fn top_of<K: TableKey, V: TableValue>(
     tables: &[Table<'_, K, V>],
     count: usize,
 ) -> (Vec<(K, V)>, bool) {
-    if let Some(found) = heaviest(tables, heavy_hitters.held(), count).filter(|_| !tables.is_empty()) {
+    if let Some(found) = heaviest(tables, &heavy_hitters, count).filter(|_| !tables.is_empty()) {
         return (found, heavy_hitters.are_approximate());
     }
     for table in tables {

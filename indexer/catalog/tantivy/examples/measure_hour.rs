@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use netrewind_catalog::condition::{CatalogRecord, Condition, NumberColumn, as_ipv6};
+use netrewind_catalog::document::DocumentWriter;
 use netrewind_catalog_tantivy::{HourReader, HourWriter, Range};
 use netrewind_store::catalog::{CATALOG_VERSION, Hour, Manifest};
 use netrewind_store::store::CatalogFolder;
@@ -31,21 +32,32 @@ fn flow(rng: &mut fastrand::Rng) -> CatalogRecord {
     let (client, server) = (Ipv4Addr::from(0x0a00_0000 + client), Ipv4Addr::from(0xc633_0000 + server));
     let (client_port, server_port) = (rng.u16(1024..), [443u16, 53, 80, 22, 8080][rng.usize(..5)]);
     let (packets, bytes) = (rng.u64(1..60), rng.u64(60..60_000));
+    let is_named = rng.u32(..3) == 0;
     let mut words = vec!["protocol=tcp".to_owned(), "application=tls".to_owned()];
-    // What the extractor writes of such a flow has as many bytes that nothing foretells.
-    let mut document = vec![0x63, 6];
-    document.extend(client.octets());
-    document.extend(server.octets());
-    document.extend(client_port.to_be_bytes());
-    document.extend(server_port.to_be_bytes());
-    document.extend(rng.u128(..).to_le_bytes());
-    document.extend(&rng.u64(..).to_le_bytes()[..6]);
-    document.extend([2, 0x1b, 0x10, 0x1b, 0x10, 0, 0, 0, 0]);
-    if rng.u32(..3) == 0 {
+    let mut to = DocumentWriter(vec![if is_named { 0x43 } else { 3 }, 6]);
+    to.0.extend(client.octets());
+    to.0.extend(server.octets());
+    to.0.extend(client_port.to_be_bytes());
+    to.0.extend(server_port.to_be_bytes());
+    // Zigzag, one segment, and how long it lasts.
+    [(first_ns - START_NS) << 1, 4, last_ns - first_ns].into_iter().for_each(|number| to.number(number));
+    let (sent, sent_bytes) = (packets.div_ceil(2), bytes.div_ceil(3));
+    for (packets, bytes, first, last) in [
+        (sent, sent_bytes, 0, rng.u64(..100_000_000)),
+        (packets - sent, bytes - sent_bytes, rng.u64(..50_000_000), 0),
+    ] {
+        to.number(packets);
+        if packets > 0 {
+            [bytes, first, last].into_iter().for_each(|number| to.number(number));
+            to.0.extend([0x1b, 0x10, 0, 0]);
+        }
+    }
+    if is_named {
         let name = skewed(rng, NAMES);
         let service = format!("service-{}.example.com", name % SERVICES);
         let host = format!("host-{name}.{service}");
-        document.extend(host.as_bytes());
+        to.0.extend([1, 1]);
+        to.bytes(host.as_bytes());
         words.extend(
             [host, service, "example.com".to_owned(), "com".to_owned()]
                 .map(|name| format!("server_name={name}")),
@@ -61,7 +73,7 @@ fn flow(rng: &mut fastrand::Rng) -> CatalogRecord {
         packets,
         bytes,
         words,
-        document,
+        document: to.0,
         ..CatalogRecord::default()
     }
 }

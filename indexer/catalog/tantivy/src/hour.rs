@@ -1,18 +1,21 @@
 //! Reading an hour.
 
+use std::net::Ipv6Addr;
 use std::panic::AssertUnwindSafe;
 
 use netrewind_catalog::condition::Condition;
-use netrewind_store::catalog::{Hour, Manifest};
+use netrewind_catalog::short::{Columns, restore};
+use netrewind_store::catalog::{CATALOG_VERSION_SHORT, Hour, Manifest};
 use netrewind_store::store::CatalogFolder;
 use netrewind_store::{Store, pages_lost_elsewhere};
+use tantivy::columnar::Column;
 use tantivy::query::EnableScoring;
 use tantivy::schema::Value;
 use tantivy::store::StoreReader;
 use tantivy::{DocId, Index, SegmentReader, TantivyDocument, TantivyError};
 
 use crate::CatalogError;
-use crate::schema::{SchemaFields, TIME_UNIT_NS, schema};
+use crate::schema::{ADDRESSES, PORTS, SchemaFields, TIME_UNIT_NS, schema};
 use crate::search::{Range, search};
 
 /// Blocks of documents that are cached: they are read in order.
@@ -21,6 +24,8 @@ const BLOCKS_CACHED: usize = 2;
 /// An hour of the catalog.
 pub struct HourReader {
     hour: Hour,
+    /// The documents lack what the columns hold.
+    are_short: bool,
     index: Index,
     /// Absent where it has no records.
     part: Option<SegmentReader>,
@@ -53,7 +58,8 @@ impl HourReader {
             let reason = format!("it has {found} records, but should have {}", manifest.records);
             return Err(CatalogError::damaged(hour, reason));
         }
-        Ok(Self { hour, index, part, fields })
+        let are_short = manifest.version >= CATALOG_VERSION_SHORT;
+        Ok(Self { hour, are_short, index, part, fields })
     }
 
     /// Gives the documents of all records that fulfil the condition and meet the range, and of those that are open, in the
@@ -76,18 +82,33 @@ impl HourReader {
         let failed = CatalogError::tantivy(self.hour);
         let Some(part) = &self.part else { return Ok(()) };
         let documents = part.get_store_reader(BLOCKS_CACHED).map_err(|error| failed(error.into()))?;
-        let columns = RecordTimes::of(part).map_err(&failed)?;
+        let columns = RecordColumns::of(part).map_err(&failed)?;
         let search = search(condition, range, &self.fields);
         let weight = search.weight(EnableScoring::disabled_from_schema(part.schema())).map_err(&failed)?;
         let mut scorer = weight.scorer(part, 1.0).map_err(&failed)?;
-        let mut at = scorer.doc();
+        let (mut at, mut whole) = (scorer.doc(), Vec::new());
         while at != tantivy::TERMINATED {
-            if columns.meet(at, range) && !visit(&self.document(&documents, at)?) {
-                return Ok(());
+            if columns.meet(at, range) {
+                let document = self.document(&documents, at)?;
+                let document = match self.are_short {
+                    true => self.restored(&document, &columns.of_record(at), &mut whole),
+                    false => &document,
+                };
+                if !visit(document) {
+                    return Ok(());
+                }
             }
             at = scorer.advance();
         }
         Ok(())
+    }
+
+    /// The document with this short form; one that cannot be restored is no record.
+    fn restored<'w>(&self, short: &[u8], columns: &Columns, whole: &'w mut Vec<u8>) -> &'w [u8] {
+        match restore(short, columns, self.hour.start().ns(), whole) {
+            Some(()) => whole,
+            None => &[],
+        }
     }
 
     fn document(&self, documents: &StoreReader, at: DocId) -> Result<Vec<u8>, CatalogError> {
@@ -123,20 +144,30 @@ fn unless_damaged<T>(hour: Hour, read: impl FnOnce() -> Result<T, CatalogError>)
     read
 }
 
-/// The rounded times of records.
-struct RecordTimes {
-    first: tantivy::columnar::Column<u64>,
-    duration: tantivy::columnar::Column<u64>,
-    open: Option<tantivy::columnar::Column<u64>>,
+/// Columns of the records.
+struct RecordColumns {
+    first: Column<u64>,
+    duration: Column<u64>,
+    open: Option<Column<u64>>,
+    addresses: [Option<Column<Ipv6Addr>>; 2],
+    ports: [Option<Column<u64>>; 2],
+    packets: Column<u64>,
+    bytes: Column<u64>,
 }
 
-impl RecordTimes {
+impl RecordColumns {
     fn of(part: &SegmentReader) -> Result<Self, TantivyError> {
         let fast = part.fast_fields();
+        let [client, server] = ADDRESSES;
+        let [client_port, server_port] = PORTS;
         Ok(Self {
             first: fast.u64("first")?,
             duration: fast.u64("duration")?,
             open: fast.column_opt("open")?,
+            addresses: [fast.column_opt(client)?, fast.column_opt(server)?],
+            ports: [fast.column_opt(client_port)?, fast.column_opt(server_port)?],
+            packets: fast.u64("packets")?,
+            bytes: fast.u64("bytes")?,
         })
     }
 
@@ -147,5 +178,18 @@ impl RecordTimes {
         let last = first.saturating_add(self.duration.first(at).unwrap_or(0));
         let meets = first <= range.last_ns / TIME_UNIT_NS && last >= range.from_ns / TIME_UNIT_NS;
         meets || is_open()
+    }
+
+    /// The columns of a record.
+    fn of_record(&self, at: DocId) -> Columns {
+        let number = |column: &Column<u64>| column.first(at).unwrap_or(0);
+        Columns {
+            first_seconds: number(&self.first),
+            duration_seconds: number(&self.duration),
+            addresses: self.addresses.each_ref().map(|column| column.as_ref()?.first(at)),
+            ports: self.ports.each_ref().map(|column| column.as_ref()?.first(at)),
+            packets: number(&self.packets),
+            bytes: number(&self.bytes),
+        }
     }
 }

@@ -4,9 +4,12 @@ use netrewind_catalog::condition::NumberColumn;
 use netrewind_store::time::SECOND_NS;
 use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions};
 
-/// Unit of the times that records are selected by; the document has them exactly. A finer unit would take more bytes.
+/// Unit of the times that records are selected by; the document has the rest. A finer unit would take more bytes.
 pub(crate) const TIME_UNIT_NS: u64 = SECOND_NS;
 
+/// The columns of [`SchemaFields::addresses`] and [`SchemaFields::ports`].
+pub(crate) const ADDRESSES: [&str; 2] = ["client", "server"];
+pub(crate) const PORTS: [&str; 2] = ["client_port", "server_port"];
 /// The column of [`SchemaFields::number`].
 pub(crate) const NUMBER: &str = "number";
 
@@ -58,8 +61,8 @@ pub(crate) fn schema() -> (Schema, SchemaFields) {
         first: build.add_u64_field("first", FAST),
         duration: build.add_u64_field("duration", FAST),
         open: build.add_u64_field("open", FAST),
-        addresses: ["client", "server"].map(|name| build.add_ip_addr_field(name, FAST)),
-        ports: ["client_port", "server_port"].map(|name| build.add_u64_field(name, FAST)),
+        addresses: ADDRESSES.map(|name| build.add_ip_addr_field(name, FAST)),
+        ports: PORTS.map(|name| build.add_u64_field(name, FAST)),
         packets: build.add_u64_field("packets", FAST),
         bytes: build.add_u64_field("bytes", FAST),
         vlan: build.add_u64_field("vlan", FAST),

@@ -1,16 +1,17 @@
 //! Writing an hour.
 
-use netrewind_catalog::condition::{CatalogRecord, as_ipv6};
-use netrewind_store::Store;
+use netrewind_catalog::condition::CatalogRecord;
+use netrewind_catalog::short::{Columns, shorten};
 use netrewind_store::catalog::{Hour, Manifest};
 use netrewind_store::store::CatalogFolder;
+use netrewind_store::{Store, Timestamp};
 use tantivy::index::{IndexBuilder, SegmentId};
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
 use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::{Index, IndexSettings, IndexWriter, SegmentReader, TantivyDocument};
 
 use crate::CatalogError;
-use crate::schema::{NUMBER, SchemaFields, TIME_UNIT_NS, schema};
+use crate::schema::{NUMBER, SchemaFields, schema};
 
 /// Bytes of memory for writing an hour, besides the files that tantivy maps. When it is full, its contents go to the disk, and
 /// are merged at the end.
@@ -60,7 +61,7 @@ impl<'s> HourWriter<'s> {
     /// Adds a record.
     pub fn add(&mut self, flow: &CatalogRecord) -> Result<(), CatalogError> {
         self.records += 1;
-        let mut document = document(flow, &self.fields);
+        let mut document = document(flow, &self.fields, self.hour.start());
         document.add_u64(self.fields.number, self.records);
         let added = self.writer.add_document(document);
         added.map(|_| ()).map_err(CatalogError::tantivy(self.hour))
@@ -109,25 +110,25 @@ fn in_order(index: &Index) -> tantivy::Result<Vec<SegmentId>> {
     Ok(parts.into_iter().map(|(_, id)| id).collect())
 }
 
-fn document(flow: &CatalogRecord, fields: &SchemaFields) -> TantivyDocument {
+fn document(flow: &CatalogRecord, fields: &SchemaFields, base: Timestamp) -> TantivyDocument {
     let mut document = TantivyDocument::default();
-    let first = flow.first_ns / TIME_UNIT_NS;
-    document.add_u64(fields.first, first);
-    document.add_u64(fields.duration, flow.last_ns.div_ceil(TIME_UNIT_NS).saturating_sub(first));
+    let columns = Columns::of(flow);
+    document.add_u64(fields.first, columns.first_seconds);
+    document.add_u64(fields.duration, columns.duration_seconds);
     if flow.is_open {
         document.add_u64(fields.open, 1);
     }
-    for (field, address) in fields.addresses.iter().zip(flow.addresses) {
-        address.into_iter().for_each(|address| document.add_ip_addr(*field, as_ipv6(address)));
+    for (field, address) in fields.addresses.iter().zip(columns.addresses) {
+        address.into_iter().for_each(|address| document.add_ip_addr(*field, address));
     }
-    for (field, port) in fields.ports.iter().zip(flow.ports) {
-        port.into_iter().for_each(|port| document.add_u64(*field, u64::from(port)));
+    for (field, port) in fields.ports.iter().zip(columns.ports) {
+        port.into_iter().for_each(|port| document.add_u64(*field, port));
     }
-    document.add_u64(fields.packets, flow.packets);
-    document.add_u64(fields.bytes, flow.bytes);
+    document.add_u64(fields.packets, columns.packets);
+    document.add_u64(fields.bytes, columns.bytes);
     flow.vlans.iter().for_each(|&vlan| document.add_u64(fields.vlan, u64::from(vlan)));
     flow.tunnel_ids.iter().for_each(|&id| document.add_u64(fields.tunnel_id, u64::from(id)));
     flow.words.iter().for_each(|word| document.add_text(fields.words, word));
-    document.add_bytes(fields.document, &flow.document);
+    document.add_bytes(fields.document, &shorten(flow, base.ns()));
     document
 }

@@ -41,11 +41,12 @@ fn the_same_conversations_make_the_same_bytes() {
     let Made { hours: [before, after], boundary } = made(CONVERSATIONS);
     let json = |manifest: &Manifest| serde_json::to_vec_pretty(manifest).expect("a manifest");
     let files = [
-        ("hour-2-before.json", json(&before.manifest)),
-        ("hour-2-after.json", json(&after.manifest)),
+        ("hour-3-before.json", json(&before.manifest)),
+        ("hour-3-after.json", json(&after.manifest)),
         ("records-2.bin", joined(&before.documents)),
-        ("rollup-2.bin", before.rollup),
-        ("boundary-1.bin", boundary),
+        ("shorts-3.bin", joined(&before.shorts)),
+        ("rollup-4.bin", before.rollup),
+        ("boundary-2.bin", boundary),
     ];
     for (name, bytes) in files {
         if std::env::var_os("NETREWIND_WRITE_GOLDEN").is_some() {
@@ -71,22 +72,27 @@ fn records_of_version_2_are_read() {
     assert_eq!(count, manifest("hour-2-before.json").records);
 }
 
-#[test]
-fn a_rollup_of_version_2_is_read() {
-    let manifest = manifest("hour-2-before.json");
-    let file = sums("rollup-2.bin", &manifest);
-    assert!(Rollup::is_whole(&std::fs::read(path("rollup-2.bin")).expect("a rollup")));
-    let rollup = Rollup::of(file, &manifest).expect("a rollup of this hour");
+/// A rollup of an hour, whose manifest is `hour`.
+fn rollup_is_read(name: &str, hour: &str) {
+    let manifest = manifest(hour);
+    assert!(Rollup::is_whole(&std::fs::read(path(name)).expect("a rollup")));
+    let rollup = Rollup::of(sums(name, &manifest), &manifest).expect("a rollup of this hour");
     assert!(rollup.adds_up(&manifest));
     let other = Manifest { records: manifest.records + 1, ..manifest.clone() };
-    assert!(Rollup::of(sums("rollup-2.bin", &manifest), &other).is_none(), "of another manifest");
+    assert!(Rollup::of(sums(name, &manifest), &other).is_none(), "of another manifest");
 }
 
 #[test]
-fn a_boundary_of_version_1_is_read() {
-    let (before, after) = (manifest("hour-2-before.json"), manifest("hour-2-after.json"));
-    assert!(HourBoundary::is_whole(&std::fs::read(path("boundary-1.bin")).expect("a boundary")));
-    let boundary = HourBoundary::of(sums("boundary-1.bin", &after), &before, &after).expect("a boundary");
+fn rollups_of_versions_2_and_4_are_read() {
+    rollup_is_read("rollup-2.bin", "hour-2-before.json");
+    rollup_is_read("rollup-4.bin", "hour-3-before.json");
+}
+
+/// A boundary between two hours of these manifests.
+fn boundary_is_read(name: &str, [before, after]: [&str; 2]) {
+    let (before, after) = (manifest(before), manifest(after));
+    assert!(HourBoundary::is_whole(&std::fs::read(path(name)).expect("a boundary")));
+    let boundary = HourBoundary::of(sums(name, &after), &before, &after).expect("a boundary");
     let settled = boundary.settled.sums().expect("sums").totals;
     assert!(settled.conversations > 10, "{settled:?}");
     let encapsulations = Encapsulations::default();
@@ -96,5 +102,11 @@ fn a_boundary_of_version_1_is_read() {
     let mut open = settled;
     unsettled.iter().for_each(|part| open.add(&part.body));
     assert!(boundary.adds_up((open.packets, open.bytes)));
-    assert!(HourBoundary::of(sums("boundary-1.bin", &after), &after, &before).is_none(), "of other hours");
+    assert!(HourBoundary::of(sums(name, &after), &after, &before).is_none(), "of other hours");
+}
+
+#[test]
+fn boundaries_of_versions_1_and_2_are_read() {
+    boundary_is_read("boundary-1.bin", ["hour-2-before.json", "hour-2-after.json"]);
+    boundary_is_read("boundary-2.bin", ["hour-3-before.json", "hour-3-after.json"]);
 }

@@ -6,6 +6,7 @@ use netrewind_catalog::Catalog;
 use netrewind_catalog::build::{Catalogued, HourBuilder};
 use netrewind_catalog::condition::{CatalogRecord, Condition};
 use netrewind_catalog::settle::boundary_of;
+use netrewind_catalog::short::shorten;
 use netrewind_flows::encapsulation::Encapsulations;
 use netrewind_flows::key::FlowKey;
 use netrewind_flows::label_texts::LabelTexts;
@@ -21,10 +22,11 @@ use netrewind_store::{SegmentName, Store, Timestamp};
 /// Start of the first of the two hours.
 const START_NS: u64 = 498_705 * HOUR_NS;
 
-/// An hour: its manifest, the documents of its records, and its rollup.
+/// An hour: its manifest, the documents of its records, their short forms, and its rollup.
 pub struct MadeHour {
     pub manifest: Manifest,
     pub documents: Vec<Vec<u8>>,
+    pub shorts: Vec<Vec<u8>>,
     pub rollup: Vec<u8>,
 }
 
@@ -147,12 +149,15 @@ fn hour(conversations: u64, start: u64) -> MadeHour {
     for part in &parts {
         series.add(Timestamp(part.body.first()), part.body.packets(), part.body.bytes());
     }
-    let mut documents = Vec::new();
+    let (mut documents, mut shorts) = (Vec::new(), Vec::new());
     // Nothing follows, so that each is over at once, and they stay in order.
-    let mut take = |record: &CatalogRecord| documents.push(record.document.clone());
-    builder.add_segment(&parts, &series, Some(u64::MAX), &mut take);
+    let mut take = |record: &CatalogRecord| {
+        documents.push(record.document.clone());
+        shorts.push(shorten(record, Hour::of(opened).start().ns()));
+    };
+    builder.add_segment(&parts, &series, Some(u64::MAX), true, &mut take);
     let Catalogued { manifest, rollup } = builder.finish();
-    MadeHour { manifest, documents, rollup: rollup.expect("a rollup") }
+    MadeHour { manifest, documents, shorts, rollup: rollup.expect("a rollup") }
 }
 
 /// A catalog in memory.

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{CATALOG, at, file_bytes, folder_disk_bytes, names_in, unless_missing};
-use crate::catalog::{CATALOG_VERSION, FileSum, Hour, Manifest};
+use crate::catalog::{CATALOG_VERSION, CATALOG_VERSION_MIN, FileSum, Hour, Manifest};
 use crate::files::{OpenMode, StoreFile};
 use crate::seal::{is_summed, summed};
 use crate::{Store, StoreError};
@@ -252,7 +252,7 @@ impl<'s> CatalogFolder<'s> {
                     format!("its checksum is wrong: bytes 0 to {} are not as they were written", text.len());
                 Err(self.manifest_fault(hour, reason))
             }
-            Manifest { version, .. } if version != CATALOG_VERSION => {
+            Manifest { version, .. } if !(CATALOG_VERSION_MIN..=CATALOG_VERSION).contains(&version) => {
                 Err(self.manifest_fault(hour, format!("it has the unknown version {version}")))
             }
             Manifest { hour: other, .. } if other != hour => {
