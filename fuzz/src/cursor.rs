@@ -25,7 +25,7 @@ pub fn read(bytes: &[u8]) {
     }
     let (from, to) = text.split_once('\n').map_or((text, None), |(from, to)| (from, Some(to)));
     for follows in [false, true] {
-        let written = WrittenRange { from: Some(from), to, follows };
+        let written = WrittenRange { from: Some(from), to, follows, ..WrittenRange::default() };
         let _ = range(&written, NOW, &jiff::tz::TimeZone::UTC);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
 use netrewind_http::access::Admission;
-use netrewind_http::audit::{Audit, AuditFile, AuditFiles, AuditPaths};
+use netrewind_http::audit::{Audit, AuditFile, AuditPaths};
 use netrewind_http::geoip::GeoDatabase;
 use netrewind_http::tls::TlsFiles;
 use netrewind_http::{Server, Service, ServiceLimits, router};
