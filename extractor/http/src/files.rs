@@ -101,9 +101,8 @@ pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process is writing it"))
-        }
+        // One that keeps its meaning from process to process.
+        Err(TryLockError::WouldBlock) => Err(rustix::io::Errno::BUSY.into()),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

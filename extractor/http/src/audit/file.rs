@@ -129,7 +129,7 @@ impl AuditFile {
     }
 
     pub(super) fn of_size(files: Box<dyn AuditFiles>, bytes_max: u64) -> Result<Self, AuditError> {
-        let failed = |source| AuditError { path: files.path(), source };
+        let failed = |source: io::Error| AuditError { path: files.path(), source: explained(source) };
         let (file, bytes) = files.open().and_then(LineFile::of).map_err(failed)?;
         let text = crate::files::read(&files.path()).map_err(failed)?;
         let before = || files.path_before().and_then(|path| crate::files::read(&path).ok());
@@ -153,5 +153,13 @@ impl AuditFile {
         self.last += 1;
         self.bytes += bytes;
         Ok(())
+    }
+}
+
+/// An error with words for what the system has only a number for.
+fn explained(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::ResourceBusy => io::Error::new(error.kind(), "another process is writing it"),
+        _ => error,
     }
 }
