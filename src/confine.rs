@@ -51,6 +51,9 @@ pub fn lift_memory_lock_limit() {
 
 /// Databases of time zones, which jiff reads whenever a zone is named: tzset(3).
 const ZONES: [&str; 3] = ["/usr/share/zoneinfo", "/etc/zoneinfo", "/etc/localtime"];
+/// Files that libpcap reads for the names in filters, such as `port smtp`: getservbyname(3), getprotobyname(3), getnetbyname(3), ethers(5).
+const FILTER_NAMES: [&str; 5] =
+    ["/etc/services", "/etc/protocols", "/etc/networks", "/etc/ethers", "/etc/nsswitch.conf"];
 /// Files that getaddrinfo(3) reads, and the libraries that nsswitch.conf(5) may name.
 const NAME_FILES: [&str; 13] = [
     "/etc/resolv.conf",
@@ -82,12 +85,13 @@ pub struct Walls {
 }
 
 impl Walls {
-    /// Walls around a process that works with what is open, and asks for time zones.
+    /// Walls around a process that works with what is open, compiles filters, and asks for time zones.
     pub fn new() -> Self {
         let zones = ZONES.iter().map(PathBuf::from).chain(std::env::var_os("TZDIR").map(PathBuf::from));
+        let names = FILTER_NAMES.iter().map(PathBuf::from);
         Self {
             paths: Vec::new(),
-            system: zones.map(|zone| (zone, FileRights::Read)).collect(),
+            system: zones.chain(names).map(|file| (file, FileRights::Read)).collect(),
             ports: Vec::new(),
             calls: Some(Calls::default()),
             keeps: KeptCapabilities::default(),

@@ -57,6 +57,9 @@ fn two_files_in_each_others_place_are_named() {
         let files = every.files_with(|file| file.ends_with(end) && !file.starts_with("audit"));
         let [one, other] = [&files[0], &files[1]];
         let (bytes, others) = (every.read(one), every.read(other));
+        if bytes == others {
+            continue; // nothing has changed places
+        }
         let (status, said) =
             every.with_changed(one, &others, |every| every.with_changed(other, &bytes, EveryKind::verified));
         assert_eq!(status, Some(1), "{end}: {said}");
