@@ -1,7 +1,8 @@
 //! Whatever the words of a page's cursor, the id of a conversation or a time are: they are refused, or mean what they say.
 
-use netrewind_extractor::flows::{FlowId, PageCursor};
+use netrewind_extractor::flows::PageCursor;
 use netrewind_extractor::time_text::{WrittenRange, range};
+use netrewind_flows::conversation::FlowId;
 use netrewind_store::Timestamp;
 use netrewind_store::catalog::Hour;
 

@@ -1,6 +1,6 @@
 //! Whatever a search's text is: it is refused, or its expression can be asked.
 
-use netrewind_extractor::flows::Search;
+use netrewind_flows::search::Search;
 
 /// Reads any bytes.
 pub fn read(bytes: &[u8]) {

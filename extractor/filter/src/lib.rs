@@ -51,8 +51,8 @@ pub use lockstep::{LOCKSTEP_PACKETS, LOCKSTEP_SLACK_BYTES, Lockstep, PaddedPacke
 pub use number::NumberSet;
 pub use program::Program;
 pub use term::{Conjunction, Demand, Term, Terms};
-pub use worker::{WORKER_SUBCOMMAND, serve_worker};
-pub use workers::{RunningWorker, StartWorker, Workers};
+pub use worker::serve_worker;
+pub use workers::{RunningWorker, StartWorker, WORKER_SUBCOMMAND, Workers};
 
 #[cfg(test)]
 mod tests;

@@ -24,9 +24,6 @@ use super::limits::CompileLimits;
 use super::target::{CompileTarget, Optimize};
 use super::workers::Workers;
 
-/// The hidden subcommand of the worker's executable.
-pub const WORKER_SUBCOMMAND: &str = "compile-filter";
-
 /// The longest line of a printed instruction: four decimal numbers.
 const INSTRUCTION_LINE_BYTES_MAX: u64 = 32;
 

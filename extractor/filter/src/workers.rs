@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use super::worker::WORKER_SUBCOMMAND;
+/// The hidden subcommand of the worker's executable.
+pub const WORKER_SUBCOMMAND: &str = "compile-filter";
 
 /// Starts worker processes.
 pub trait StartWorker: fmt::Debug + Send + Sync {

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** no other file of this crate touches a file.
 
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+pub(crate) use std::fs::File;
+use std::fs::{self, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;

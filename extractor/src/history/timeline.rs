@@ -13,6 +13,7 @@ use super::origin::{Origin, can_be_of};
 use crate::answer::InterfaceAccount;
 use crate::answer::completeness::{Damage, LISTED_MAX};
 
+mod clock_set;
 mod outage;
 mod session;
 
@@ -26,10 +27,6 @@ pub(crate) use session::{RecordingSession, SessionEnd};
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// Seconds with drops that are listed: as many as ten lanes have in a day, and more.
 const DROPS_LISTED_MAX: usize = 1 << 20;
-/// Clock steps forward up to this are no gap: the recorder was only slow, or its clock was put right.
-const PASSED_OVER_MIN_NS: u64 = 12 * SECOND_NS;
-/// Time within which a recorder notices that its clock was set.
-const CLOCK_SET_NOTICED_WITHIN_NS: u64 = 2 * SECOND_NS;
 /// Minimum time behind the last packet of a damaged capture file that counts as lost: as long as the part that was read, or
 /// this.
 const LOSS_REACH_MIN_NS: u64 = 60 * SECOND_NS;
@@ -264,7 +261,9 @@ impl<'q> RecordingTimeline<'q> {
                 self.expired.insert(segment, span);
             }
             Event::ClockStep { by_ns } => {
-                self.clock_was_set(at, by_ns);
+                if let Some(passed_over) = clock_set::divide(&mut self.open, &mut self.sessions, at, by_ns) {
+                    self.passed_over.push(passed_over);
+                }
                 self.alive(at);
                 self.note_at(at, || format!("at {at} the clock stepped by {:.6} s", by_ns as f64 / 1e9));
             }
@@ -338,22 +337,6 @@ impl<'q> RecordingTimeline<'q> {
         for session in self.open.values_mut() {
             session.to = session.to.max(at);
         }
-    }
-
-    /// The clock was set. What was lost in the time that it passed over, before this recorder started or while it slept, is in no
-    /// logbook.
-    fn clock_was_set(&mut self, at: Timestamp, by_ns: i64) {
-        let Some(by_ns) = u64::try_from(by_ns).ok().filter(|by_ns| *by_ns >= PASSED_OVER_MIN_NS) else {
-            return;
-        };
-        let before = Timestamp(at.ns().saturating_sub(by_ns));
-        let after = Timestamp(at.ns().saturating_sub(CLOCK_SET_NOTICED_WITHIN_NS));
-        let divided: Vec<_> =
-            self.open.values_mut().filter_map(|session| session.divide(before, after)).collect();
-        if !divided.is_empty() {
-            self.passed_over.push(Span { from: before, to: after });
-        }
-        self.sessions.extend(divided);
     }
 
     /// A lane was recording from `since` to `at`; of its start nothing may be known.

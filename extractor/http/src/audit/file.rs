@@ -1,14 +1,13 @@
 //! The file of the audit, and the full ones before it.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use netrewind_store::Store;
 use netrewind_store::seal::{last_number, sealed};
 
-use crate::files::{self, LineFile};
+use crate::files::{self, File, LineFile};
 
 /// Bytes of a file; a line that would pass it goes to the next one.
 pub const FILE_BYTES_MAX: u64 = 8 << 20;
