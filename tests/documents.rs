@@ -79,7 +79,7 @@ fn all() -> Vec<Document> {
         }
     }
     let mut found = Vec::new();
-    add(&root(), &mut found);
+    add(root(), &mut found);
     found
 }
 

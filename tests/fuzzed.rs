@@ -8,7 +8,10 @@ use crate::tidy::root;
 #[path = "../fuzz/src/lib.rs"]
 mod functions;
 
-const FUNCTIONS: [(&str, fn(&[u8])); 17] = [
+/// A function that takes any bytes, and its name.
+type NamedFunction = (&'static str, fn(&[u8]));
+
+const FUNCTIONS: [NamedFunction; 17] = [
     ("capture_file", functions::capture_file::read),
     ("catalog", functions::catalog::read),
     ("cursor", functions::cursor::read),

@@ -201,12 +201,10 @@ fn assert_flat(samples: &[Sample]) {
     let quarter = samples.len() / 4;
     let most = |of: &dyn Fn(&Sample) -> u64, samples: &[Sample]| samples.iter().map(of).max().unwrap_or(0);
     let (second, last) = (&samples[quarter..2 * quarter], &samples[3 * quarter..]);
-    let figures: [(&str, &dyn Fn(&Sample) -> u64, u64); 2] = [
-        ("descriptors", &|sample| sample.descriptors, GROWN_DESCRIPTORS_MAX),
-        ("KiB", &|sample| sample.anonymous_kib, GROWN_KIB_MAX),
-    ];
-    for (what, of, grown_max) in figures {
-        let (before, after) = (most(of, second), most(of, last));
-        assert!(after <= before + grown_max, "{what}: {before}, later {after}");
-    }
+    let (before, after) =
+        (most(&|sample| sample.descriptors, second), most(&|sample| sample.descriptors, last));
+    assert!(after <= before + GROWN_DESCRIPTORS_MAX, "{before} descriptors, later {after}");
+    let (before, after) =
+        (most(&|sample| sample.anonymous_kib, second), most(&|sample| sample.anonymous_kib, last));
+    assert!(after <= before + GROWN_KIB_MAX, "{before} KiB, later {after}");
 }
