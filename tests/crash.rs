@@ -99,7 +99,14 @@ impl Remains {
             let promised = &self.promised[path];
             if promised.len() > HEADER_BYTES {
                 let now = read(path);
-                assert!(now.starts_with(promised), "{what}: {} lost what was promised", path.display());
+                let differs = now.iter().zip(promised).position(|(now, promised)| now != promised);
+                assert!(
+                    now.starts_with(promised),
+                    "{what}: {} lost what was promised: {} bytes were, and it has {}; they differ at {differs:?}",
+                    path.display(),
+                    promised.len(),
+                    now.len()
+                );
                 read_pcap(&now); // whole records only
             }
         }

@@ -12,8 +12,8 @@ use crate::support::packets::read_pcap;
 use crate::support::power_disk::PowerDisk;
 use crate::support::{may_make_namespaces, netrewind, run, seed};
 
-/// Cuts of each file system, unless `NETREWIND_POWER_CUTS` says otherwise.
-const CUTS: usize = 8;
+/// Says how many times each file system is cut; without it none is.
+const CUTS: &str = "NETREWIND_POWER_CUTS";
 /// Lines of the logbook that a cut may damage: the last one.
 const CUT_LINES_MAX: usize = 1;
 /// Words about a segment that had expired, where the cut took the line that tells of it.
@@ -38,6 +38,10 @@ fn cuts(kind: &'static str, mib: usize) {
     if !may_make_namespaces() {
         return;
     }
+    let Some(count) = std::env::var(CUTS).ok().map(|text| text.parse::<usize>().expect("a number")) else {
+        eprintln!("skipped: {CUTS}=8 cuts the power of each file system eight times");
+        return;
+    };
     let Some(disk) = PowerDisk::new(kind, mib) else { return };
     let mut chance = Rng::with_seed(seed());
     let folder = tempfile::tempdir().expect("a folder");
@@ -47,7 +51,6 @@ fn cuts(kind: &'static str, mib: usize) {
     let options = ["--segment-bytes", "4MiB", "--budget", "32MiB"];
     let recording = link.record(&store, &options);
     let mut sender = link.send_forever(&capture, &["--mbps=40"]);
-    let count = std::env::var("NETREWIND_POWER_CUTS").map_or(CUTS, |text| text.parse().expect("a number"));
     let (mut promised_bytes, mut lost_packets) = (0, 0);
     for number in 0..count {
         std::thread::sleep(Duration::from_millis(chance.u64(50..500)));

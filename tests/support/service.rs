@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::netrewind;
 
 /// No answer of a test takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// `netrewind serve`, or `run`; ended when dropped.
 pub struct Service {

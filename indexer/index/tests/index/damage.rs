@@ -172,7 +172,7 @@ fn every_changed_byte_of_a_segment_is_in_a_granule_that_is_named() {
         damaged[at] ^= 1;
         let first = at / 512;
         let granule = first as u64 * 512..((first as u64 + 1) * 512).min(segment.len() as u64);
-        assert_eq!(index.altered(0, &damaged).unwrap(), [granule.clone()]);
+        assert_eq!(index.altered(0, &damaged).unwrap(), std::slice::from_ref(&granule));
         // Of a part that begins with it, and of one that begins behind it.
         assert_eq!(index.altered(first as u64, &damaged[first * 512..]).unwrap(), [granule]);
         let behind = (first + 1) * 512;
