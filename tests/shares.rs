@@ -147,7 +147,7 @@ fn summaries_together_stay_within_their_memory() {
 #[test]
 fn many_mixed_questions_stay_within_what_they_share() {
     /// What answers share, what eight that read take beside it (2 MiB, and pieces of conversations in two threads), and the program.
-    const ANONYMOUS_MIB_MAX: u64 = 48 + 8 * (2 + 16) + 48;
+    const ANONYMOUS_MIB_MAX: u64 = 48 + 8 * (2 + 16) + 96;
     let folder = tempfile::tempdir().expect("a folder");
     let store = store_of_many(folder.path());
     let service = serving(&store, "48MiB");
