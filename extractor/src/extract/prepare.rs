@@ -111,12 +111,14 @@ impl<'q> PreparedQuery<'q> {
             choose_interfaces(&mut snapshot, &mut completeness, query, &mut timeline, span)?;
             drops.clone_from(&timeline.drops);
             snapshot.find_shortened(&timeline);
+            let by_segment = spans.clone();
+            let (spans, recorded) = kept_spans(query, &timeline, &hours, spans);
             let kept = KeptSegments {
                 names: &snapshot.names,
                 catalogued: hours.names(),
-                by_segment: spans.clone(),
-                recorded: recorded_of(query, &timeline, &hours, &spans),
-                spans: kept_spans(query, &timeline, &hours, spans),
+                by_segment,
+                recorded,
+                spans,
                 unsealed,
                 is_damaged: !snapshot.unreadable.is_empty(),
             };
@@ -198,33 +200,20 @@ fn told_interfaces(query: &Query) -> &[String] {
     if query.is_restricted() { &[] } else { &query.interfaces }
 }
 
-/// The times of which packets are kept, or were.
+/// The times of which packets are kept, or were, and [`KeptSegments::recorded`].
 fn kept_spans(
     query: &Query,
     timeline: &RecordingTimeline<'_>,
     hours: &CatalogHours,
     mut spans: Vec<(SegmentName, Span)>,
-) -> Vec<Span> {
+) -> (Vec<Span>, Vec<Span>) {
     spans.retain(|(name, _)| is_of_told_interface(query, timeline, name));
     let mut kept = replayed_spans(timeline, &spans);
-    kept.extend(spans.iter().map(|(_, span)| *span));
     kept.extend(hours.spans());
-    kept
-}
-
-/// See [`KeptSegments::recorded`].
-fn recorded_of(
-    query: &Query,
-    timeline: &RecordingTimeline<'_>,
-    hours: &CatalogHours,
-    spans: &[(SegmentName, Span)],
-) -> Vec<Span> {
-    let of_interface = spans.iter().filter(|(name, _)| is_of_told_interface(query, timeline, name));
-    let of_interface: Vec<_> = of_interface.copied().collect();
-    let mut recorded = replayed_spans(timeline, &of_interface);
-    recorded.extend(of_interface.iter().flat_map(|(name, span)| recorded_spans(timeline, name, *span)));
-    recorded.extend(hours.spans());
-    recorded
+    let mut recorded = kept.clone();
+    recorded.extend(spans.iter().flat_map(|(name, span)| recorded_spans(timeline, name, *span)));
+    kept.extend(spans.iter().map(|(_, span)| *span));
+    (kept, recorded)
 }
 
 fn is_of_told_interface(query: &Query, timeline: &RecordingTimeline<'_>, name: &SegmentName) -> bool {

@@ -59,24 +59,24 @@ pub(crate) fn replayed_spans(
 
 /// The times in which the packets of a segment show that recording went on: their span, unless some of their timestamps are wrong.
 /// Those of an imported file are believed.
-pub(crate) fn recorded_spans(
-    timeline: &RecordingTimeline<'_>,
-    name: &SegmentName,
-    span: Span,
-) -> impl Iterator<Item = Span> + use<> {
-    let is_imported = origin_of(timeline, name).is_some_and(|origin| origin.file.is_some());
-    let mut spans = vec![span];
-    if !is_imported {
-        for passed_over in &timeline.passed_over {
-            spans = spans.into_iter().flat_map(|span| without(span, *passed_over)).collect();
-        }
-        // A segment ends after a minute, and with its hour. One that seems to last longer, and has packets of the time in which it
-        // was written, has others of times in which it was not; one of other times altogether is an earlier capture.
-        let written = Span { from: name.opened, to: name.opened.plus_ns(SEGMENT_NS_MAX) };
-        let is_too_long = |span: &Span| span.to.ns_since(span.from) > SEGMENT_NS_MAX;
-        spans.retain(|span| !is_too_long(span) || span.to < written.from || written.to < span.from);
+pub(crate) fn recorded_spans(timeline: &RecordingTimeline<'_>, name: &SegmentName, span: Span) -> Vec<Span> {
+    let is_too_long = |span: &Span| span.to.ns_since(span.from) > SEGMENT_NS_MAX;
+    let meets = |passed_over: &Span| passed_over.from < span.to && span.from < passed_over.to;
+    // Most segments have nothing to be looked up.
+    if !is_too_long(&span) && !timeline.passed_over.iter().any(meets)
+        || origin_of(timeline, name).is_some_and(|origin| origin.file.is_some())
+    {
+        return vec![span];
     }
-    spans.into_iter()
+    let mut spans = vec![span];
+    for passed_over in &timeline.passed_over {
+        spans = spans.into_iter().flat_map(|span| without(span, *passed_over)).collect();
+    }
+    // A segment ends after a minute, and with its hour. One that seems to last longer, and has packets of the time in which it was
+    // written, has others of times in which it was not; one of other times altogether is an earlier capture.
+    let written = Span { from: name.opened, to: name.opened.plus_ns(SEGMENT_NS_MAX) };
+    spans.retain(|span| !is_too_long(span) || span.to < written.from || written.to < span.from);
+    spans
 }
 
 /// A span without the part that it shares with another.
