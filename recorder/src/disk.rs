@@ -60,7 +60,7 @@ pub enum DiskEvent {
     Synced {
         /// The segment.
         segment: SegmentKey,
-        /// Success means that every write that had completed before the sync was submitted is durable.
+        /// Success means that every write that had completed before the sync was submitted is durable, and so is the mark.
         result: io::Result<()>,
     },
     /// Completes [`Disk::seal`].
@@ -105,11 +105,10 @@ pub trait Disk {
     /// Writes to a segment that was created.
     fn write(&mut self, write: Write);
 
-    /// Makes durable what has been written.
-    fn sync(&mut self, segment: SegmentKey);
+    /// Makes durable what has been written, and then the mark that promises it to recovery.
+    fn sync(&mut self, segment: SegmentKey, mark: &Mark);
 
-    /// Publishes the readable length of the segment. Effective when the call returns, for as long as the system runs; it survives
-    /// a power cut only somewhat later.
+    /// Publishes the readable length of the segment: a mark that was synced. Effective when the call returns.
     fn publish(&mut self, segment: SegmentKey, mark: &Mark) -> io::Result<()>;
 
     /// Truncates the segment to its length, makes it durable, gives it its sealed name. Only when no write or sync of it is
@@ -140,8 +139,8 @@ impl Disk for LaneDisk {
         (**self).write(write);
     }
 
-    fn sync(&mut self, segment: SegmentKey) {
-        (**self).sync(segment);
+    fn sync(&mut self, segment: SegmentKey, mark: &Mark) {
+        (**self).sync(segment, mark);
     }
 
     fn publish(&mut self, segment: SegmentKey, mark: &Mark) -> io::Result<()> {

@@ -55,7 +55,7 @@ fn recover_segment(
 ) -> Result<(), StoreError> {
     let path = store.open_path(&name);
     let failed = |source| StoreError::Io { path: path.clone(), source };
-    let mark = store.mark(&name)?.unwrap_or_default();
+    let mark = promise(store, &name)?;
     let file = store.files().open(&path, OpenMode::Update).map_err(failed)?;
     let file = &*file;
     let Some((link_type, walk)) = walk(file, mark.committed_bytes).map_err(failed)? else {
@@ -84,6 +84,13 @@ fn recover_segment(
     store.seal(&name)?;
     recovered.push(name);
     Ok(())
+}
+
+/// The greater of the two marks: after a power cut, the published one may be an earlier one. If neither can be read, nothing is
+/// promised.
+fn promise(store: &Store, name: &SegmentName) -> Result<Mark, StoreError> {
+    let marks = [store.mark(name)?, store.synced_mark(name)?];
+    Ok(marks.into_iter().flatten().max_by_key(|mark| mark.committed_bytes).unwrap_or_default())
 }
 
 /// Removes a file without a header, in which nothing can be read. If its mark promised records, it is left as it is.
@@ -277,7 +284,7 @@ fn write_piece(
         }
         output.sync_all()?;
         let mark = Mark { committed_bytes, records: 0, first: Timestamp::MIN, last: Timestamp::MAX };
-        store.files().write(&store.mark_path(piece), &mark.to_bytes())
+        store.files().write(&store.mark_path(piece), &mark.to_file())
     };
     copy().map_err(failed)
 }

@@ -179,11 +179,17 @@ impl SegmentCheck<'_> {
     /// Checks the mark of an open segment, which a writer that is at work publishes in a moment, and one that has ended left behind.
     fn check_mark(&mut self) -> anyhow::Result<()> {
         let name = &self.segment.name;
-        if self.is_written || self.store.mark(name)?.is_some() {
+        if self.is_written {
             return Ok(());
         }
         let part = self.store.part(&self.store.mark_path(name));
-        if self.store.has_mark(name) {
+        if self.store.mark(name)?.is_some() {
+            if self.store.has_damaged_synced_mark(name)? {
+                self.faults.push(format!(
+                    "the second of its two marks, {part}, is damaged (bytes 64 to 128): the first is good, and recovery goes by it"
+                ));
+            }
+        } else if self.store.has_mark(name) {
             self.faults.push(format!(
                 "its mark, {part}, is damaged (bytes 0 to 64): nothing of it is answered before the next recording recovers it"
             ));

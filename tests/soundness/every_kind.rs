@@ -122,7 +122,7 @@ impl EveryKind {
         bytes.resize(bytes.len() + 4096, 0);
         store.prepare_folder(&name).expect("a folder");
         fs::write(store.open_path(&name), &bytes).expect("written");
-        fs::write(store.mark_path(&name), mark.to_bytes()).expect("written");
+        fs::write(store.mark_path(&name), mark.to_file()).expect("written");
         let mut logbook = Logbook::new(store);
         let at = Timestamp::new(BEGIN + SEALED as u32 * HOUR + 10, 8);
         logbook.append(at, Event::open(name, "eth0", LinkType::ETHERNET)).expect("a line");

@@ -7,6 +7,8 @@ use super::served;
 
 /// Packets of a cycle.
 pub const PACKETS: u32 = 4096;
+/// One in so many packets is of zeros.
+const PACKETS_PER_ZEROS: u32 = 8;
 /// Place of a packet's number: behind Ethernet, IPv4 and UDP.
 const NUMBER_AT: usize = 42;
 
@@ -15,6 +17,10 @@ pub fn capture(folder: &Path) -> PathBuf {
     let packet = |number: u32| {
         let payload_bytes = 40 + (number as usize * 37) % 1300;
         let mut bytes = served::packet(number as usize, payload_bytes).bytes;
+        // A sector of zeros within a packet looks like one that a power cut has lost.
+        if number.is_multiple_of(PACKETS_PER_ZEROS) {
+            bytes[NUMBER_AT..].fill(0);
+        }
         bytes[NUMBER_AT..NUMBER_AT + 4].copy_from_slice(&number.to_be_bytes());
         Packet { seconds: 1_700_000_000, nanoseconds: number, len: bytes.len() as u32, bytes }
     };

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use netrewind_store::clock::Clock;
 use netrewind_store::files::StoreFile;
+use netrewind_store::layout::mark::PUBLISHED_AT;
 use netrewind_store::turns::Threads;
 use netrewind_store::{Mark, SegmentName, Store};
 
-use super::file_worker::{Done, FileWorker, Job, OpenFiles};
+use super::file_worker::{Done, FileWorker, Job, OpenFiles, write_synced};
 use super::{Disk, DiskEvent, Disks, LaneDisk, SegmentKey, Write};
 use crate::buffer_pool::{ALIGNMENT_BYTES, BufferPool};
 use crate::retention::Keeper;
@@ -25,11 +26,15 @@ enum Tag {
         done: usize,
         began_ns: u64,
     },
+    /// Sync of the data that `mark` will promise.
     Sync {
         segment: SegmentKey,
+        mark: Mark,
     },
-    /// Sync of a mark that was published before: makes it survive a power cut. Nobody waits for it.
-    SyncMark,
+    /// Sync of the synced mark, after the data.
+    SyncMark {
+        segment: SegmentKey,
+    },
 }
 
 enum WriteBackend {
@@ -116,6 +121,10 @@ impl FileDisk {
         }
     }
 
+    fn files(&self, segment: SegmentKey) -> io::Result<OpenFiles> {
+        self.open.get(&segment).cloned().ok_or_else(|| io::Error::other("the segment is not open"))
+    }
+
     fn file(&self, segment: SegmentKey) -> io::Result<Arc<dyn StoreFile>> {
         let files = self.open.get(&segment).ok_or_else(|| io::Error::other("the segment is not open"))?;
         Ok(files.segment.clone())
@@ -145,11 +154,34 @@ impl FileDisk {
 
     fn take_ring_answer(&mut self, tag: Tag, result: io::Result<usize>) {
         match tag {
-            Tag::Sync { segment } => {
-                self.ready.push_back(DiskEvent::Synced { segment, result: result.map(|_| ()) });
-            }
-            Tag::SyncMark => {}
+            Tag::Sync { segment, mark } => match result {
+                Ok(_) => self.sync_mark(segment, &mark),
+                Err(error) => self.answer_sync(segment, Err(error)),
+            },
+            Tag::SyncMark { segment } => self.answer_sync(segment, result.map(|_| ())),
             Tag::Write { write, done, began_ns } => self.take_write_answer(write, done, began_ns, result),
+        }
+    }
+
+    fn answer_sync(&mut self, segment: SegmentKey, result: io::Result<()>) {
+        self.ready.push_back(DiskEvent::Synced { segment, result });
+    }
+
+    /// Makes the mark durable: what it promises is.
+    fn sync_mark(&mut self, segment: SegmentKey, mark: &Mark) {
+        let written =
+            self.files(segment).and_then(|files| write_synced(&*files.mark, mark).map(|()| files.mark));
+        let file = match written {
+            Ok(file) => file,
+            Err(error) => return self.answer_sync(segment, Err(error)),
+        };
+        let tag = Tag::SyncMark { segment };
+        let asked = match self.ring(&*file) {
+            Some(ring) => ring.sync(&file, tag),
+            None => Err((tag, io::Error::other("io_uring has ended"))),
+        };
+        if let Err((tag, error)) = asked {
+            self.take_ring_answer(tag, Err(error));
         }
     }
 
@@ -257,30 +289,24 @@ impl Disk for FileDisk {
         self.write_from(write, 0, began_ns);
     }
 
-    fn sync(&mut self, segment: SegmentKey) {
-        let file = match self.file(segment) {
-            Ok(file) => file,
-            Err(error) => return self.ready.push_back(DiskEvent::Synced { segment, result: Err(error) }),
+    fn sync(&mut self, segment: SegmentKey, mark: &Mark) {
+        let files = match self.files(segment) {
+            Ok(files) => files,
+            Err(error) => return self.answer_sync(segment, Err(error)),
         };
+        let OpenFiles { segment: file, mark: mark_file, .. } = files;
         match self.ring(&*file) {
             Some(ring) => {
-                if let Err((tag, error)) = ring.sync(&file, Tag::Sync { segment }) {
+                if let Err((tag, error)) = ring.sync(&file, Tag::Sync { segment, mark: *mark }) {
                     self.take_ring_answer(tag, Err(error));
                 }
             }
-            None => self.file_worker.ask(Job::Sync { segment, file }),
+            None => self.file_worker.ask(Job::Sync { segment, file, mark: *mark, mark_file }),
         }
     }
 
     fn publish(&mut self, segment: SegmentKey, mark: &Mark) -> io::Result<()> {
-        let files = self.open.get(&segment).ok_or_else(|| io::Error::other("the segment is not open"))?;
-        files.mark.write_all_at(&mark.to_bytes(), 0)?;
-        let file = files.mark.clone();
-        match self.ring(&*file) {
-            Some(ring) => drop(ring.sync(&file, Tag::SyncMark)),
-            None => self.file_worker.ask(Job::SyncMark { mark: file }),
-        }
-        Ok(())
+        self.files(segment)?.mark.write_all_at(&mark.to_bytes(), PUBLISHED_AT)
     }
 
     fn seal(&mut self, segment: SegmentKey, bytes: u64) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use netrewind_store::clock::{Now, Waker};
 use netrewind_store::files::{OpenMode, StoreFile};
+use netrewind_store::layout::mark::SYNCED_AT;
 use netrewind_store::store::FileLocation;
 use netrewind_store::turns::{NextTurn, QueueSender, RunningWorker, Threads, Worker, queue};
 use netrewind_store::{Mark, SegmentName, Store, StoreError};
@@ -33,35 +34,12 @@ pub(super) struct OpenFiles {
 }
 
 pub(super) enum Job {
-    Create {
-        segment: SegmentKey,
-        name: SegmentName,
-        wanted_bytes: u64,
-    },
-    Write {
-        write: Write,
-        began_ns: u64,
-        file: Arc<dyn StoreFile>,
-    },
-    Sync {
-        segment: SegmentKey,
-        file: Arc<dyn StoreFile>,
-    },
-    /// Makes a mark survive a power cut. Nobody waits for it.
-    SyncMark {
-        mark: Arc<dyn StoreFile>,
-    },
-    Seal {
-        segment: SegmentKey,
-        bytes: u64,
-    },
-    Discard {
-        segment: SegmentKey,
-        name: SegmentName,
-    },
-    Leave {
-        segment: SegmentKey,
-    },
+    Create { segment: SegmentKey, name: SegmentName, wanted_bytes: u64 },
+    Write { write: Write, began_ns: u64, file: Arc<dyn StoreFile> },
+    Sync { segment: SegmentKey, file: Arc<dyn StoreFile>, mark: Mark, mark_file: Arc<dyn StoreFile> },
+    Seal { segment: SegmentKey, bytes: u64 },
+    Discard { segment: SegmentKey, name: SegmentName },
+    Leave { segment: SegmentKey },
 }
 
 pub(super) enum Done {
@@ -107,7 +85,7 @@ impl FileWorker {
     }
 
     pub fn ask(&mut self, job: Job) {
-        if !matches!(job, Job::SyncMark { .. } | Job::Discard { .. } | Job::Leave { .. }) {
+        if !matches!(job, Job::Discard { .. } | Job::Leave { .. }) {
             self.pending += 1;
         }
         if let Some(jobs) = &self.jobs {
@@ -218,13 +196,10 @@ impl FileJobs {
                 let result = file.write_all_at(bytes, write.offset);
                 Done::Written { write, began_ns, result }
             }
-            Job::Sync { segment, file } => {
-                Done::Event(DiskEvent::Synced { segment, result: file.sync_data() })
-            }
-            Job::SyncMark { mark } => {
-                // The next mark is synced as well.
-                let _ = mark.sync_data();
-                return JobOutcome::Unanswered;
+            Job::Sync { segment, file, mark, mark_file } => {
+                let synced = file.sync_data().and_then(|()| write_synced(&*mark_file, &mark));
+                let result = synced.and_then(|()| mark_file.sync_data());
+                Done::Event(DiskEvent::Synced { segment, result })
             }
             Job::Seal { segment, bytes } => {
                 Done::Event(DiskEvent::Sealed { segment, result: self.seal(segment, bytes) })
@@ -310,7 +285,7 @@ fn fill(
 ) -> io::Result<OpenFiles> {
     segment.reserve(reserved_bytes.next_multiple_of(ALIGNMENT_BYTES as u64))?;
     let mark = store.files().open(&store.mark_path(name), OpenMode::Create)?;
-    mark.write_all_at(&Mark::default().to_bytes(), 0)?;
+    mark.write_all_at(&Mark::default().to_file(), 0)?;
     let folder = store.open_day_folder(name).map_err(plain_error)?;
     // A file system need not keep a file whose name was not synced, however often its contents were.
     folder.sync_all()?;
@@ -321,6 +296,11 @@ fn fill(
         folder: folder.into(),
         room_bytes: reserved_bytes,
     })
+}
+
+/// Writes the mark that recovery believes, once what it promises is durable.
+pub(super) fn write_synced(file: &dyn StoreFile, mark: &Mark) -> io::Result<()> {
+    file.write_all_at(&mark.to_bytes(), SYNCED_AT)
 }
 
 fn seal(store: &Store, files: &OpenFiles, bytes: u64) -> io::Result<()> {

@@ -73,6 +73,8 @@ pub(crate) struct SimFile {
     writes: Vec<SimWrite>,
     /// Every mark ever published.
     pub marks: Vec<Mark>,
+    /// The mark that recovery believes.
+    synced: Mark,
     pub sealed: Option<Vec<u8>>,
     /// True if it was removed from outside.
     pub is_gone: bool,
@@ -81,7 +83,7 @@ pub(crate) struct SimFile {
 enum Operation {
     Create(SegmentKey, SegmentName, u64),
     Write(Write, usize),
-    Sync(SegmentKey, Vec<usize>),
+    Sync(SegmentKey, Vec<usize>, Mark),
     Seal(SegmentKey, u64),
 }
 
@@ -165,12 +167,15 @@ impl SimState {
                 }
             });
             store.files().write(&store.open_path(&file.name), &image).unwrap();
+            let promised = file.marks.last().copied().unwrap_or_default();
+            // Of the published mark, a power cut may leave an earlier one.
             let behind = if crash == Crash::Kill { 0 } else { chance.below(3) as usize };
-            let mark = file.marks.iter().rev().nth(behind).copied().unwrap_or_default();
-            if mark.records > 0 {
-                store.files().write(&store.mark_path(&file.name), &mark.to_bytes()).unwrap();
+            let published = file.marks.iter().rev().nth(behind).copied().unwrap_or_default();
+            if promised.records > 0 {
+                let both = [published.to_bytes(), file.synced.to_bytes()].concat();
+                store.files().write(&store.mark_path(&file.name), &both).unwrap();
             }
-            marks.push((file.name, mark));
+            marks.push((file.name, promised));
         }
         marks
     }
@@ -195,6 +200,7 @@ impl SimState {
                     reserved,
                     writes: vec![],
                     marks: vec![],
+                    synced: Mark::default(),
                     sealed: None,
                     is_gone: false,
                 };
@@ -212,10 +218,13 @@ impl SimState {
                 let result = if fails { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) };
                 DiskEvent::Written { write, took_ns: WRITE_NS, result }
             }
-            Operation::Sync(segment, writes) => {
+            Operation::Sync(segment, writes, mark) => {
                 let fails = self.chance.once_in(self.faults.sync);
                 for at in writes {
                     self.file(segment).writes[at].is_durable |= !fails;
+                }
+                if !fails {
+                    self.file(segment).synced = mark;
                 }
                 let result = if fails { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) };
                 DiskEvent::Synced { segment, result }
@@ -241,7 +250,7 @@ impl SimState {
 
     fn is_quiet(&self, key: SegmentKey) -> bool {
         self.under_way.iter().all(|operation| match operation {
-            Operation::Create(segment, ..) | Operation::Sync(segment, _) | Operation::Seal(segment, _) => {
+            Operation::Create(segment, ..) | Operation::Sync(segment, ..) | Operation::Seal(segment, _) => {
                 *segment != key
             }
             Operation::Write(write, _) => write.segment != key,
@@ -282,11 +291,11 @@ impl Disk for SimDisk {
         state.under_way.push(Operation::Write(write, at));
     }
 
-    fn sync(&mut self, segment: SegmentKey) {
+    fn sync(&mut self, segment: SegmentKey, mark: &Mark) {
         let mut state = self.0.lock().unwrap();
         let writes = &state.file(segment).writes;
         let answered = (0..writes.len()).filter(|&at| writes[at].landed.is_some()).collect();
-        state.under_way.push(Operation::Sync(segment, answered));
+        state.under_way.push(Operation::Sync(segment, answered, *mark));
     }
 
     fn publish(&mut self, segment: SegmentKey, mark: &Mark) -> io::Result<()> {

@@ -137,7 +137,7 @@ impl<D: Disk> LaneSegments<D> {
                     self.disk.seal(segment.key, segment.written.bytes);
                 } else if segment.wants_sync() && !(segment.closed && segment.written == segment.given) {
                     segment.syncing = Some(segment.written);
-                    self.disk.sync(segment.key);
+                    self.disk.sync(segment.key, &segment.written.mark());
                 }
             }
             SegmentPhase::Failed { not_before_ns }

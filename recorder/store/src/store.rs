@@ -378,13 +378,23 @@ impl Store {
         Ok(None)
     }
 
-    /// The committed mark of an open segment; `None` where there is none (yet, or any more) or it is damaged.
+    /// The published mark of an open segment; `None` where there is none (yet, or any more) or it is damaged.
     pub fn mark(&self, name: &SegmentName) -> Result<Option<Mark>, StoreError> {
+        self.mark_at(name, layout::mark::PUBLISHED_AT)
+    }
+
+    /// The synced mark of an open segment, for recovery; `None` as for the published one, and where the writer was of a version
+    /// that had none.
+    pub fn synced_mark(&self, name: &SegmentName) -> Result<Option<Mark>, StoreError> {
+        self.mark_at(name, layout::mark::SYNCED_AT)
+    }
+
+    fn mark_at(&self, name: &SegmentName, at: u64) -> Result<Option<Mark>, StoreError> {
         let path = self.mark_path(name);
         let Some(file) = self.open_file(&path)? else { return Ok(None) };
         for _ in 0..MARK_READS_MAX {
             let mut bytes = [0; layout::mark::BYTES];
-            match file.read_exact_at(&mut bytes, 0) {
+            match file.read_exact_at(&mut bytes, at) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
                 Err(source) => return Err(StoreError::Io { path, source }),
@@ -399,6 +409,14 @@ impl Store {
     /// True if there is a mark beside the segment, sound or not.
     pub fn has_mark(&self, name: &SegmentName) -> bool {
         self.files.exists(&self.mark_path(name))
+    }
+
+    /// True if there is a synced mark that is not sound.
+    pub fn has_damaged_synced_mark(&self, name: &SegmentName) -> Result<bool, StoreError> {
+        let path = self.mark_path(name);
+        let Some(file) = self.open_file(&path)? else { return Ok(false) };
+        let is_there = at(&path, file.status())?.bytes > layout::mark::SYNCED_AT;
+        Ok(is_there && self.synced_mark(name)?.is_none())
     }
 
     /// True if an open segment has begun to hold packets, whether or not a mark says so.

@@ -315,7 +315,8 @@ impl World<'_> {
         indexer: Indexer,
         lock: StoreLock,
     ) -> BTreeSet<u64> {
-        let mut before = BTreeSet::new();
+        // What a reader has before a kill it has after it; after a power cut once the store is recovered.
+        let (mut before, mut until_recovery) = (BTreeSet::new(), BTreeSet::new());
         match plan.ending {
             SessionEnding::Stop => {
                 self.tally.stops += 1;
@@ -329,16 +330,14 @@ impl World<'_> {
             SessionEnding::Kill => {
                 self.tally.kills += 1;
                 self.files.clear_faults();
-                before = read(&reader(&self.files).unwrap(), &self.wire(), &Query::default())
-                    .numbers
-                    .into_iter()
-                    .collect();
+                before = self.readable();
                 threads.kill();
                 self.files = self.files.after_power_cut(&mut |n| n - 1);
             }
             SessionEnding::PowerCut => {
                 self.tally.power_cuts += 1;
                 self.files.clear_faults();
+                until_recovery = self.readable();
                 threads.kill();
                 let mut chance = self.chance.split();
                 self.files = self.files.after_power_cut(&mut |n| chance.below(n));
@@ -346,10 +345,17 @@ impl World<'_> {
         }
         self.files.set_capacity(DISK_BYTES);
         // Nobody has recovered the store yet.
-        let kept = self.check("before recovery");
+        let mut kept = self.check("before recovery");
         let lost = before.difference(&kept).next();
         assert!(lost.is_none(), "packet {lost:?} was there before the recorder was killed");
+        kept.append(&mut until_recovery);
         kept
+    }
+
+    /// Packets that a reader has now.
+    fn readable(&self) -> BTreeSet<u64> {
+        let reading = read(&reader(&self.files).unwrap(), &self.wire(), &Query::default());
+        reading.numbers.into_iter().collect()
     }
 
     fn check(&mut self, when: &str) -> BTreeSet<u64> {

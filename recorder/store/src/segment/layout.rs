@@ -108,8 +108,14 @@ impl RecordHeader {
 /// Fields of an open segment's committed mark: see `FORMAT.md`, "The committed mark".
 pub mod mark {
     use std::ops::Range;
-    /// Bytes of the mark's file.
+    /// Bytes of a mark.
     pub const BYTES: usize = 64;
+    /// Place of the published mark in the file: what readers believe.
+    pub const PUBLISHED_AT: u64 = 0;
+    /// Place of the synced mark: what recovery believes. It is durable before the published one says as much.
+    pub const SYNCED_AT: u64 = BYTES as u64;
+    /// Bytes of the file.
+    pub const FILE_BYTES: usize = 2 * BYTES;
     /// First bytes of a mark; the digit is its version.
     pub const MAGIC: [u8; 8] = *b"NRWMARK1";
     pub(crate) const FIELD_MAGIC: Range<usize> = 0..8;

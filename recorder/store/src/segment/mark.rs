@@ -1,7 +1,8 @@
 //! The committed mark: how far an open segment can be read. `FORMAT.md`, "The committed mark".
 
 use super::layout::mark::{
-    BYTES, FIELD_CHECKSUM, FIELD_COMMITTED_BYTES, FIELD_FIRST, FIELD_LAST, FIELD_MAGIC, FIELD_RECORDS, MAGIC,
+    BYTES, FIELD_CHECKSUM, FIELD_COMMITTED_BYTES, FIELD_FIRST, FIELD_LAST, FIELD_MAGIC, FIELD_RECORDS,
+    FILE_BYTES, MAGIC,
 };
 use crate::Timestamp;
 
@@ -19,7 +20,16 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The bytes to publish. They are written by one call, over the previous mark.
+    /// Contents of a file in which both marks, the published and the synced one, are this.
+    pub fn to_file(&self) -> [u8; FILE_BYTES] {
+        let mut file = [0; FILE_BYTES];
+        for place in file.chunks_exact_mut(BYTES) {
+            place.copy_from_slice(&self.to_bytes());
+        }
+        file
+    }
+
+    /// The bytes of one mark. They are written by one call, over the previous one.
     pub fn to_bytes(&self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         bytes[FIELD_MAGIC].copy_from_slice(&MAGIC);
