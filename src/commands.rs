@@ -11,8 +11,10 @@ mod extract;
 mod flows;
 mod following;
 mod hint;
+mod hold;
 mod import;
 mod index;
+mod keys;
 mod licenses;
 mod progress;
 mod query;
@@ -49,6 +51,8 @@ pub enum Command {
     Status(status::StatusArguments),
     /// Check every segment, index and count
     Verify(verify::VerifyArguments),
+    /// Keep packets for a case, whatever their age, until they are released
+    Hold(hold::HoldArguments),
     /// Manage the tokens for access to the service
     Token(token::TokenArguments),
     /// Print the licences of everything that this program contains
@@ -75,6 +79,7 @@ impl Command {
             Self::Extcap(arguments) => extcap::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
+            Self::Hold(arguments) => hold::run(&arguments),
             Self::Token(arguments) => token::run(&arguments),
             Self::Licenses => licenses::run(),
             Self::CompileFilter(arguments) => compile_filter::run(&arguments),

@@ -1,6 +1,7 @@
 //! Soundness of a store: every byte of it compared with what vouches for it, and what is derived built again.
 
 mod audit;
+mod cases;
 mod derived;
 mod logbook;
 mod repair;
@@ -8,6 +9,7 @@ mod report;
 mod segments;
 
 pub use audit::check_audit;
+pub use cases::check_cases;
 pub use derived::{check_catalog, check_hours};
 pub use logbook::{Logged, LoggedCounts};
 pub use repair::repair;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use netrewind_indexer::{IndexerError, hour_writer};
 use netrewind_store::catalog::Hour;
 use netrewind_store::clock::{Clock, SystemClock};
-use netrewind_store::store::ListedSegment;
+use netrewind_store::store::{CaseFiles, ListedSegment};
 use netrewind_store::{Logbook, SegmentName, Store, StoreLock, random_seed};
 
 use crate::clock;
@@ -67,6 +67,7 @@ impl WritableStore {
         let sharing = sharing.begin(folder)?;
         let store = Store::open_or_create(folder, clock::now(), random_seed())?;
         let lock = StoreLock::take(&store, &format!("netrewind {what}, process {}", std::process::id()))?;
+        CaseFiles::of(&store).prepare()?;
         sharing.apply(&store)?;
         confine::lift_memory_lock_limit();
         let raised = walls.writing_store(&store).keeping(KeptCapabilities::files_if_needed()).raise();

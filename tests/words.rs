@@ -407,7 +407,7 @@ fn documented_commands(line: &str) -> Vec<(Vec<String>, Vec<String>)> {
         let words: Vec<&str> = words.by_ref().take_while(|word| *word != ">").collect();
         let is_name =
             |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
-        let most = if matches!(words.first(), Some(&"token" | &"extcap")) { 2 } else { 1 };
+        let most = if matches!(words.first(), Some(&"token" | &"extcap" | &"hold")) { 2 } else { 1 };
         let names: Vec<String> =
             words.iter().take(most).take_while(is_name).map(|name| (*name).to_owned()).collect();
         let options = words.iter().filter(|word| word.starts_with("--"));

@@ -192,7 +192,14 @@ fn what_has_expired_is_no_longer_kept() {
     recording.stop(30, 0, 0);
     recording.test.store.remove(&first).unwrap();
     let (freed_bytes, reason) = (100, "budget".to_owned());
-    let event = Event::Expire { segment: first, freed_bytes, reason, first: Some(at(1)), last: Some(at(9)) };
+    let event = Event::Expire {
+        segment: first,
+        freed_bytes,
+        reason,
+        held_bytes: None,
+        first: Some(at(1)),
+        last: Some(at(9)),
+    };
     recording.log(40, event);
     let kept = |from, to| recording.ask(from, to).no_longer_kept;
     let span = |from, to: Timestamp| Some(Span { from: at(from), to });

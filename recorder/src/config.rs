@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use netrewind_store::hold::HoldLimits;
 use netrewind_store::layout::CAPLEN_MAX;
 
 /// Bytes of a segment at which the next one begins.
@@ -46,6 +47,8 @@ pub struct Config {
     pub buffers: u16,
     /// Disk space that everything in the store may take together; `None` for no limit.
     pub budget_bytes: Option<u64>,
+    /// Part of it that holds may take; `None` for half of it.
+    pub hold_budget_bytes: Option<u64>,
     /// Age at which a segment expires, counted from its opening; `None` for no limit.
     pub age_max: Option<Duration>,
     /// Waits for the sink instead of leaving holes: right for capture files, never for live interfaces.
@@ -62,6 +65,7 @@ impl Default for Config {
             buffer_bytes: BUFFER_BYTES,
             buffers: BUFFERS,
             budget_bytes: None,
+            hold_budget_bytes: None,
             age_max: None,
             wait_for_sink: false,
         }
@@ -88,12 +92,31 @@ pub enum ConfigError {
         /// The smallest possible budget.
         needed_bytes: u64,
     },
+    /// A budget whose holds would leave no room to record.
+    #[error(
+        "holds may take {hold_budget_bytes} bytes of the budget of {budget_bytes}, and {lanes} lane(s) need {needed_bytes} to record: let holds take less, or raise the budget"
+    )]
+    HoldBudget {
+        /// What holds may take.
+        hold_budget_bytes: u64,
+        /// The budget.
+        budget_bytes: u64,
+        /// Number of lanes that share it.
+        lanes: u64,
+        /// The least that is needed for recording.
+        needed_bytes: u64,
+    },
 }
 
 impl Config {
     /// Bytes reserved for a new segment: the segment, and room for its index.
     pub fn reserved_bytes(&self) -> u64 {
         self.segment_bytes + self.segment_bytes / INDEX_RESERVE_DIVISOR
+    }
+
+    /// Its limits, as far as those need them who make holds.
+    pub fn hold_limits(&self) -> HoldLimits {
+        HoldLimits { budget_bytes: self.budget_bytes, hold_budget_bytes: self.hold_budget_bytes }
     }
 
     /// The configuration as it will be used by this many lanes. A budget that is too small for segments of this size
@@ -106,10 +129,16 @@ impl Config {
         let Some(budget_bytes) = self.budget_bytes else { return Ok(self) };
         let segments = BUDGET_SEGMENTS_MIN * lanes.max(1) as u64;
         let room = budget_bytes / segments / (INDEX_RESERVE_DIVISOR + 1) * INDEX_RESERVE_DIVISOR;
+        let needed_bytes =
+            segments * SEGMENT_BYTES_MIN.div_ceil(INDEX_RESERVE_DIVISOR) * (INDEX_RESERVE_DIVISOR + 1);
         if room < SEGMENT_BYTES_MIN {
-            let needed_bytes =
-                segments * SEGMENT_BYTES_MIN.div_ceil(INDEX_RESERVE_DIVISOR) * (INDEX_RESERVE_DIVISOR + 1);
             return Err(ConfigError::Budget { budget_bytes, lanes: lanes as u64, needed_bytes });
+        }
+        if let Some(hold_budget_bytes) = self.hold_budget_bytes
+            && hold_budget_bytes.saturating_add(needed_bytes) > budget_bytes
+        {
+            let lanes = lanes as u64;
+            return Err(ConfigError::HoldBudget { hold_budget_bytes, budget_bytes, lanes, needed_bytes });
         }
         self.segment_bytes = self.segment_bytes.min(room);
         Ok(self)
@@ -129,6 +158,9 @@ mod tests {
         assert!(fitted.reserved_bytes() * 4 <= 90 << 20);
         let Err(ConfigError::Budget { needed_bytes, .. }) = with(4 << 20).fitted(2) else { panic!() };
         assert!(with(needed_bytes).fitted(2).is_ok());
+        let held = |hold_budget_bytes| Config { hold_budget_bytes, ..with(needed_bytes + 100) }.fitted(2);
+        assert!(held(Some(100)).is_ok());
+        assert!(matches!(held(Some(101)), Err(ConfigError::HoldBudget { .. })));
         assert!(Config { segment_bytes: 5, ..Config::default() }.fitted(1).is_err());
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use netrewind_store::clock::Waker;
 use netrewind_store::room::Room;
+use netrewind_store::store::CaseFiles;
 use netrewind_store::turns::{self, RunningWorker, Worker};
 use netrewind_store::{Account, Store, StoreLock, locked};
 
@@ -89,6 +90,8 @@ impl Recorder {
             platform.clock.clone(),
             events.clone(),
         ));
+        // Without them holds are made within half of what there is.
+        let _ = CaseFiles::of(store).set_limits(&config.hold_limits());
         if let Err(error) = keeper.look_ahead(config.segment_bytes) {
             return Err(RecorderError::Start {
                 what: "the check of the store",

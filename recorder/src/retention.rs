@@ -1,9 +1,12 @@
 //! Retention: a hard budget over everything in the store, the room that the disk has, and a greatest age.
 //!
 //! **Invariant:** the order of expiry is the order of writing, told by names, never by a packet's timestamp. Nothing expires for
-//! room unless that makes enough room.
+//! room unless that makes enough room. A held segment never expires.
 
+mod holds;
 mod keeper;
+mod keeper_state;
+mod no_room;
 pub mod room;
 #[cfg(test)]
 mod tests;
@@ -12,8 +15,8 @@ use std::time::Duration;
 
 use netrewind_store::{SegmentName, Timestamp};
 
-pub(crate) use keeper::lacks_room;
 pub use keeper::{Attempt, FREED_LOOK_INTERVAL, Keeper};
+pub(crate) use no_room::lacks_room;
 
 /// A sealed segment that could expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,4 +59,6 @@ pub struct Usage {
     pub segments: u64,
     /// Time at which the oldest segment was opened.
     pub oldest: Option<Timestamp>,
+    /// Bytes of disk that holds take: held segments, and the packets of cases.
+    pub held_bytes: u64,
 }

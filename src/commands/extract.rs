@@ -1,14 +1,16 @@
 //! `netrewind extract`: exactly the packets of a query, as a capture file.
 
 mod events;
+mod evidence;
 
 use std::fs::{DirBuilder, File};
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use netrewind_cases::{EvidenceSource, HashingWriter};
 use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{
@@ -16,9 +18,12 @@ use netrewind_extractor::{
 };
 
 use self::events::{EventTimes, LogKind, LoggedEvent};
+use self::evidence::{Evidence, OpenedManifest};
+pub use self::evidence::{manifest_path, signature_path};
 use super::destination::Destination;
 use super::following::FollowingClock;
 use super::hint;
+use super::keys;
 use super::progress::ProgressDisplay;
 use super::query::{self, QueryArguments, workers};
 use super::target::{NoAnswer, QueryTarget, TargetArguments};
@@ -46,6 +51,7 @@ Examples:
   netrewind extract --store /data/nr --query 'sni:example.com AND bytes:>1M' -o example.pcap
   netrewind extract --store /data/nr --community-id '1:wCb3OG7yAFWelaUydu0D+125CLM=' --around 2026-11-22T09:31:01Z -o alert.pcap
   grep alert eve.json | netrewind extract --store /data/nr --eve - --window 30s --each alerts
+  netrewind extract --store /data/nr --filter 'host 10.0.0.5' -o leak.pcap --manifest --sign key.pem
   netrewind extract --store /data/nr --flow 18eb1f3a2c5d6e700123456789abcdef -o conversation.pcap
 
 The filter is a pcap-filter(7) expression. Times: 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with --tz), 09:30 (today),
@@ -108,6 +114,12 @@ pub struct ExtractArguments {
     /// Continue with new packets as they are recorded, until Ctrl-C, a limit, or --to has passed
     #[arg(long, short = 'F', conflicts_with_all = ["count", "estimate"])]
     follow: bool,
+    /// Write FILE.manifest.json beside the file: its SHA-256, the query, its completeness; netrewind verify FILE checks it
+    #[arg(long, conflicts_with_all = ["count", "estimate"])]
+    manifest: bool,
+    /// Sign the manifest with this private key (Ed25519, PKCS#8 PEM): FILE.manifest.json.sig
+    #[arg(long, value_name = "KEY.pem", requires = "manifest")]
+    sign: Option<PathBuf>,
     /// Print the answer's account (packets, bytes, completeness) as one JSON object: on standard output with --count and
     /// --estimate, else on standard error
     #[arg(long)]
@@ -135,6 +147,12 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
             "standard output is a terminal: write to a file with -o FILE, or pipe the output to another program",
         ));
     }
+    if arguments.manifest && arguments.output.as_deref() == Some(Path::new("-")) {
+        return Err(Failure::usage(
+            "--manifest is written beside a file, and standard output has no name: write to a file with -o FILE",
+        ));
+    }
+    let signer = arguments.sign.as_deref().map(keys::signer).transpose()?;
     let events = events_of(arguments)?;
     let query = match &events {
         Some(events) => events::query_for_all(events, &query_of(arguments)?),
@@ -146,18 +164,23 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         None => None, // recorders compile it
     };
     let target = arguments.target.open(workers)?;
+    let source = match &target {
+        QueryTarget::Local(extractor) => EvidenceSource::from(extractor.store()),
+        QueryTarget::Remote(_) => EvidenceSource::Recorders(arguments.target.url.clone()),
+    };
+    let evidence = arguments.manifest.then_some(Evidence { source, signer });
     let is_silent = arguments.quiet || arguments.json || arguments.follow;
     let mut control = ProgressDisplay::new(stop, is_silent, arguments.query.zone()?);
     let is_written = !arguments.estimate && !arguments.count && arguments.each.is_none();
     let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
-    let output = is_written.then(|| OpenedOutput::open(output, arguments)).transpose();
+    let output = is_written.then(|| OpenedOutput::open(output, arguments, evidence.as_ref())).transpose();
     let output = match output {
         Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
         Err(NoAnswer::Because(failure)) => return Err(failure),
         Ok(output) => output,
     };
-    let folder = output.as_ref().and_then(OpenedOutput::folder);
-    let walls = folder.iter().fold(target.walls(), |walls, folder| walls.renaming_in(folder));
+    let folders = output.iter().flat_map(OpenedOutput::folders);
+    let walls = folders.fold(target.walls(), |walls, folder| walls.renaming_in(&folder));
     let walls = match &arguments.each {
         Some(folder) => {
             create_folder(folder)?;
@@ -181,7 +204,7 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
     }
     if let Some(folder) = &arguments.each {
         let events = events.unwrap_or_default();
-        return extract_each(&target, &events, folder, arguments, &mut control);
+        return extract_each(&target, &events, (folder, evidence.as_ref()), arguments, &mut control);
     }
     let begun = Instant::now();
     let answer = match output {
@@ -251,7 +274,7 @@ fn create_folder(folder: &Path) -> Result<(), Failure> {
 fn extract_each(
     target: &QueryTarget,
     events: &[LoggedEvent],
-    folder: &Path,
+    (folder, evidence): (&Path, Option<&Evidence>),
     arguments: &ExtractArguments,
     control: &mut ProgressDisplay,
 ) -> Result<Outcome, Failure> {
@@ -261,7 +284,7 @@ fn extract_each(
     for event in events {
         let output = folder.join(format!("{}.{extension}", event.name));
         let begun = Instant::now();
-        let opened = OpenedOutput::open(&output, arguments);
+        let opened = OpenedOutput::open(&output, arguments, evidence);
         let written =
             opened.and_then(|opened| opened.extract(target, &event.query(&asked), arguments, control));
         let answer = match written {
@@ -281,16 +304,21 @@ fn extract_each(
 }
 
 /// Where an answer is written to: standard output, or a file that is complete or not there at all.
-struct OpenedOutput {
+struct OpenedOutput<'e> {
     name: PathBuf,
     file: File,
     /// `None` for standard output.
     destination: Option<Destination>,
+    manifest: Option<OpenedManifest<'e>>,
     is_pcapng: bool,
 }
 
-impl OpenedOutput {
-    fn open(output: &Path, arguments: &ExtractArguments) -> Result<Self, NoAnswer> {
+impl<'e> OpenedOutput<'e> {
+    fn open(
+        output: &Path,
+        arguments: &ExtractArguments,
+        evidence: Option<&'e Evidence>,
+    ) -> Result<Self, NoAnswer> {
         let name = output.to_owned();
         let is_pcapng = match &arguments.format {
             Some(format) => format == "pcapng",
@@ -298,15 +326,26 @@ impl OpenedOutput {
         };
         if output == Path::new("-") {
             let file = standard_output().map_err(io_error)?;
-            return Ok(Self { name, file, destination: None, is_pcapng });
+            return Ok(Self { name, file, destination: None, manifest: None, is_pcapng });
         }
         let opened = Destination::open(output, arguments.follow);
         let (file, destination) = opened.map_err(|error| named(output, &error))?;
-        Ok(Self { name, file, destination: Some(destination), is_pcapng })
+        let manifest = evidence.map(|evidence| OpenedManifest::open(output, &file, evidence)).transpose();
+        let manifest = match manifest {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                // What went wrong first is told.
+                let _ = destination.give_up();
+                return Err(named(output, &error).into());
+            }
+        };
+        Ok(Self { name, file, destination: Some(destination), manifest, is_pcapng })
     }
 
-    fn folder(&self) -> Option<PathBuf> {
-        self.destination.as_ref().and_then(Destination::folder)
+    /// The folders in which files are put in their places.
+    fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        let of_file = self.destination.as_ref().and_then(Destination::folder);
+        of_file.into_iter().chain(self.manifest.as_ref().and_then(OpenedManifest::folder))
     }
 
     /// Writes the answer.
@@ -317,9 +356,13 @@ impl OpenedOutput {
         arguments: &ExtractArguments,
         control: &mut ProgressDisplay,
     ) -> Result<Answer, NoAnswer> {
-        let Self { name, file, destination, is_pcapng } = self;
+        let Self { name, file, destination, manifest, is_pcapng } = self;
         let reader = file.try_clone().map_err(io_error)?;
-        let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, file);
+        let output: Box<dyn Write> = match &manifest {
+            Some(manifest) => Box::new(HashingWriter::new(file, &manifest.tally, None)),
+            None => Box::new(file),
+        };
+        let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, output);
         let mut sink: Box<dyn Sink> =
             if is_pcapng { Box::new(PcapngSink::new(file)) } else { Box::new(PcapSink::new(file)) };
         let clock = arguments.follow.then(|| FollowingClock::new(reader));
@@ -329,6 +372,11 @@ impl OpenedOutput {
             Some(destination) if answer.is_ok() => destination.keep(),
             Some(destination) => destination.give_up(),
             None => Ok(()),
+        };
+        let kept = match (manifest, &answer) {
+            (Some(manifest), Ok(answer)) => kept.and_then(|()| manifest.keep(query, answer)),
+            (Some(manifest), Err(_)) => manifest.give_up(),
+            (None, _) => kept,
         };
         answer.and_then(|answer| Ok(kept.map_err(|error| named(&name, &error)).map(|()| answer)?))
     }

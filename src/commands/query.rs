@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use netrewind_catalog_tantivy::TantivyCatalog;
 use netrewind_extractor::flows::{Search, SearchError, of_community_id};
 use netrewind_extractor::time_text::{self, WrittenRange};
-use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, ViewMode};
+use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, TunnelDemands, ViewMode};
 use netrewind_filter::{CompileLimits, FilterError, Workers};
 
 use super::tunnels::TunnelArguments;
@@ -67,6 +67,12 @@ impl QueryArguments {
     /// The filter, as it was given.
     pub fn filter(&self) -> &str {
         &self.filter
+    }
+
+    /// True if it asks for some packets only, of those of its range.
+    pub fn is_selective(&self) -> bool {
+        let is_tunnelled = TunnelDemands::from(&self.tunnels) != TunnelDemands::default();
+        !self.filter.trim().is_empty() || !self.interface.is_empty() || is_tunnelled
     }
 
     /// The zone of times read and printed.

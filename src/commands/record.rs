@@ -440,6 +440,10 @@ impl Screen {
         let store = terminal::bytes(status.usage.bytes);
         let store =
             self.budget.map_or(store.clone(), |budget| format!("{store} of {}", terminal::bytes(budget)));
+        let store = match status.usage.held_bytes {
+            0 => store,
+            held => format!("{store} ({} held)", terminal::bytes(held)),
+        };
         let rewind = status.usage.oldest.map_or_else(
             || "nothing to rewind to yet".to_owned(),
             |oldest| format!("rewind to {} ago", terminal::span(now.ns_since(oldest) / SECOND_NS)),

@@ -60,6 +60,16 @@ fn print_overview(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
     );
     print("segments", kept)?;
     print("disk", terminal::bytes(overview.disk_bytes))?;
+    if let Some(held) = &overview.held {
+        let most = held.bytes_max.map_or_else(String::new, |most| format!(" of {}", terminal::bytes(most)));
+        let text = format!(
+            "{} cases, {} segments, {}{most} that holds may take (netrewind hold list)",
+            held.cases,
+            held.segments,
+            terminal::bytes(held.bytes)
+        );
+        print("held", text)?;
+    }
     match (overview.rewind_to, overview.newest) {
         (Some(oldest), Some(newest)) => {
             let ago = terminal::span(now.ns_since(oldest) / SECOND_NS);

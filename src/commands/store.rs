@@ -26,6 +26,9 @@ pub struct WritingArguments {
     /// Disk space for everything in the store; the oldest segments are removed first [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub budget: Option<u64>,
+    /// Disk space, of the budget, that holds may take (see netrewind hold) [default: half of the budget]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub hold_budget: Option<u64>,
     /// Age at which segments expire, from when they were written [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub max_age: Option<Duration>,
@@ -41,6 +44,7 @@ impl WritingArguments {
         Config {
             segment_bytes: self.segment_bytes,
             budget_bytes: self.budget,
+            hold_budget_bytes: self.hold_budget,
             age_max: self.max_age,
             ..Config::default()
         }

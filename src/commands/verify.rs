@@ -1,12 +1,13 @@
 //! `netrewind verify`: checks every byte of a store, and builds what is derived again.
 
+use std::path::{Path, PathBuf};
+
 use netrewind_extractor::{Damage, Query};
 use netrewind_indexer::index_writer;
 use netrewind_store::store::{ListedSegment, OpenedSegment, StoreListing, StoreWriter, Unlisted};
 use netrewind_store::{RecordReader, SegmentState, Store};
 
 use super::query;
-use super::store::StoreArgument;
 use crate::confine::Walls;
 use crate::extracted_hours;
 use crate::outcome::{Failure, Outcome};
@@ -14,12 +15,15 @@ use crate::sharing::SharingArguments;
 use crate::soundness::{self, FaultReport, Logged, LoggedCounts, Vouching};
 use crate::terminal;
 
+mod evidence;
+
 const EXAMPLES: &str = "\
 Examples:
   netrewind verify --store /data/nr
   netrewind verify --store /data/nr --repair    build again what is derived, and say what is still wrong
+  netrewind verify leak.pcap --key public.pem   compare a file with its manifest, and that with its signature
 
-Reads every segment from end to end, compares every byte with the checksums in its index, builds the index again and compares,
+With --store it reads every segment from end to end, compares every byte with the checksums in its index, builds the index again and compares,
 and compares the counts with the logbook; reads every line of the logbook and of the audit, and every file of the catalog, and
 compares checksums and numbers. Each fault is one line on standard output (exit status 1); the last line says what is good.
 
@@ -31,10 +35,17 @@ says so from then on, and so does every later verify.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArguments {
-    #[command(flatten)]
-    store: StoreArgument,
+    /// The store's folder
+    #[arg(long, value_name = "DIR", required_unless_present = "file", conflicts_with = "file")]
+    store: Option<PathBuf>,
+    /// A file that extract --manifest wrote, or a case's packets; FILE.manifest.json is beside it
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The public key (Ed25519, PEM) that the manifest has to be signed with
+    #[arg(long, value_name = "PUBLIC.pem", requires = "file")]
+    key: Option<PathBuf>,
     /// Build again what is derived from segments and is damaged or missing; then verify
-    #[arg(long)]
+    #[arg(long, conflicts_with = "file")]
     repair: bool,
     #[command(flatten)]
     sharing: SharingArguments,
@@ -42,11 +53,19 @@ pub struct VerifyArguments {
 
 /// Runs the command.
 pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
+    match (&arguments.file, &arguments.store) {
+        (Some(file), _) => evidence::verify(file, arguments.key.as_deref()),
+        (None, Some(store)) => verify_store(store, arguments),
+        (None, None) => Err(Failure::usage("name a store with --store, or a file that has a manifest")),
+    }
+}
+
+fn verify_store(folder: &Path, arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     let mut report = FaultReport::default();
     if arguments.repair {
-        soundness::repair(&arguments.store.store, &arguments.sharing, &mut report)?;
+        soundness::repair(folder, &arguments.sharing, &mut report)?;
     }
-    let store = Store::open_to_read(&arguments.store.store)?;
+    let store = Store::open_to_read(folder)?;
     if !arguments.repair {
         Walls::around(&store).raise().say_gaps();
     }
@@ -60,6 +79,7 @@ pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     soundness::check_hours(&store, &segments, &mut report)?;
     soundness::check_catalog(&store, &mut report)?;
     soundness::check_audit(&store, &mut report)?;
+    soundness::check_cases(&store, &mut report)?;
     tell_what_answers_lack(&store, &mut report)?;
     report.line.clear();
     terminal::print(report.sound())?;

@@ -29,6 +29,7 @@ documents! {
     cloud_mirror: "docs/cloud-mirror.md",
     comparison: "docs/comparison.md",
     cookbook: "docs/cookbook.md",
+    evidence: "docs/evidence.md",
     extract: "docs/extract.md",
     flows: "docs/flows.md",
     http: "docs/http.md",

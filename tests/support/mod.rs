@@ -31,8 +31,9 @@ pub fn done<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -
     let output = run(arguments);
     assert!(
         output.status.success(),
-        "netrewind ended with {}: {}",
+        "netrewind ended with {}: {}{}",
         output.status,
+        String::from_utf8_lossy(&output.stdout[..output.stdout.len().min(4096)]),
         String::from_utf8_lossy(&output.stderr)
     );
     output.stdout

@@ -9,7 +9,7 @@ mod sample;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use netrewind_store::store::ListedSegment;
+use netrewind_store::store::{CaseFiles, ListedSegment};
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::{SegmentState, Store, StoreError, Timestamp, locked};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -161,6 +161,12 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
         "Sealed segments without an index",
         unindexed().count() as u64,
     );
+    let held = CaseFiles::of(store).account(&segments)?;
+    add_gauge(registry, "held_cases", "Cases that hold segments or packets", held.cases);
+    add_gauge(registry, "held_segments", "Segments that retention leaves alone for a case", held.segments);
+    add_gauge(registry, "held_bytes", "Disk space of held segments and of the packets of cases", held.bytes);
+    let unread = held.faults.len() as u64;
+    add_gauge(registry, "holds_unreadable", "Holds that cannot be read, so that more is kept", unread);
     let waiting = unindexed().map(|segment| segment.file_bytes).sum();
     add_gauge(registry, "index_missing_bytes", "Bytes of these segments", waiting);
     add_gauge(registry, "index_lag_seconds", "When the oldest of these was opened", lag);

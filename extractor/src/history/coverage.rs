@@ -45,6 +45,9 @@ const GAPS_VEILED_NS: u64 = SECOND_NS;
 const OUTAGE: &str = "an interface received nothing";
 /// Text for restricted askers instead of the reason why packets could not be written.
 const UNWRITTEN: &str = "packets could not be written";
+/// Note of an answer that lacks what might be kept without holds.
+const EXPIRED_BESIDE_HOLDS: &str =
+    "part of what is no longer kept made room while older segments were held: see netrewind hold list";
 /// Text for restricted askers instead of the name of the damaged capture file.
 const LOSS: &str = "a capture file that was imported is damaged";
 /// Longest time without a logbook line of a running recorder: it writes a logbook line every ten seconds.
@@ -87,6 +90,9 @@ pub(crate) fn fill(
     }
     for note in &timeline.notes {
         completeness.note(note.clone());
+    }
+    if completeness.no_longer_kept.is_some() && timeline.expired_beside_holds {
+        completeness.note(EXPIRED_BESIDE_HOLDS.to_owned());
     }
 }
 

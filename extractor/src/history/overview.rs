@@ -5,7 +5,9 @@ use std::io::{self, Read};
 
 use netrewind_index::Index;
 use netrewind_store::layout::FILE_HEADER_BYTES;
-use netrewind_store::store::{CatalogFolder, ListedSegment, StoreListing, StoreWriter, Unlisted};
+use netrewind_store::store::{
+    CaseFiles, CatalogFolder, HeldAccount, ListedSegment, StoreListing, StoreWriter, Unlisted,
+};
 use netrewind_store::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
 
@@ -40,6 +42,10 @@ pub struct Overview {
     pub without_index: usize,
     /// Disk space of everything in the store, in bytes.
     pub disk_bytes: u64,
+    /// What is held for cases; absent if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub held: Option<HeldOverview>,
     /// The earliest packet kept.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = "date-time"))]
     pub rewind_to: Option<Timestamp>,
@@ -112,6 +118,7 @@ impl Overview {
         let recent = remembered.last_day(store, now, writer.is_some());
         damaged.extend(recent.damaged);
         let catalog = CatalogOverview::of(store, &mut damaged);
+        let held = HeldOverview::of(store, &segments, &mut damaged);
         let listed_bytes = || segments.iter().map(|segment| segment.disk_bytes).sum();
         let records =
             writer.as_deref().is_some_and(|writer| writer.contains("record") || writer.contains("run,"));
@@ -130,6 +137,7 @@ impl Overview {
                 .filter(|s| !s.has_index && s.state == SegmentState::Sealed)
                 .count(),
             disk_bytes: store.disk_bytes().unwrap_or_else(|_| listed_bytes()),
+            held,
             rewind_to,
             newest,
             catalog,
@@ -141,6 +149,36 @@ impl Overview {
             down: recent.down,
             damaged,
         })
+    }
+}
+
+/// The holds of a store at a glance.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct HeldOverview {
+    /// Cases.
+    pub cases: u64,
+    /// Segments that are held, or may be.
+    pub segments: u64,
+    /// Disk space of these and of the packets of cases, in bytes: a part of the budget that nothing else can have.
+    pub bytes: u64,
+    /// Disk space that they may take, in bytes.
+    pub bytes_max: Option<u64>,
+}
+
+impl HeldOverview {
+    fn of(store: &Store, segments: &[ListedSegment], damaged: &mut Vec<Damage>) -> Option<Self> {
+        let files = CaseFiles::of(store);
+        let account = files.account(segments).unwrap_or_else(|error| {
+            damaged.push(damage_of(store, &error));
+            HeldAccount::default()
+        });
+        for (path, reason) in &account.faults {
+            let reason = format!("{reason}; every segment that it may name is kept");
+            damaged.push(Damage { part: store.part(path), reason, is_needed: false });
+        }
+        let HeldAccount { cases, segments, bytes, .. } = account;
+        (cases > 0).then(|| Self { cases, segments, bytes, bytes_max: files.bytes_max().ok() })
     }
 }
 
@@ -225,7 +263,8 @@ impl SegmentOverview {
         StoreListing::of(store).segments.iter().map(|segment| Self::of(store, segment)).collect()
     }
 
-    fn of(store: &Store, segment: &ListedSegment) -> Self {
+    /// One segment.
+    pub fn of(store: &Store, segment: &ListedSegment) -> Self {
         // For one that cannot be read, the times of its packets are unknown.
         let (first, last) = times(store, segment, &mut Vec::new()).unwrap_or_default().unzip();
         let ListedSegment { name, state, file_bytes, disk_bytes, has_index } = *segment;

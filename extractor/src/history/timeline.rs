@@ -86,6 +86,8 @@ pub(crate) struct RecordingTimeline<'q> {
     pub(crate) sealed_bytes: HashMap<SegmentName, u64>,
     /// Segments that have expired, with the packets' time where it is known.
     pub(crate) expired: BTreeMap<SegmentName, Option<Span>>,
+    /// True if one of these expired for room while others were held.
+    pub(crate) expired_beside_holds: bool,
     imported: BTreeSet<String>,
     /// Clock steps, failing disks and the like, within the range.
     pub(crate) notes: Vec<String>,
@@ -151,6 +153,7 @@ impl<'q> RecordingTimeline<'q> {
             sealed: BTreeMap::new(),
             sealed_bytes: HashMap::new(),
             expired: BTreeMap::new(),
+            expired_beside_holds: false,
             imported: BTreeSet::new(),
             notes: Vec::new(),
             damaged: Vec::new(),
@@ -256,7 +259,8 @@ impl<'q> RecordingTimeline<'q> {
                 self.sealed_bytes.insert(segment, kept_bytes);
                 self.recovered(segment, cut_bytes, (records > 0).then_some((first, last)), at);
             }
-            Event::Expire { segment, first, last, .. } => {
+            Event::Expire { segment, first, last, held_bytes, .. } => {
+                self.expired_beside_holds |= held_bytes.is_some();
                 let span = first.zip(last).map(|(from, last)| Span { from, to: last.plus_ns(1) });
                 self.expired.insert(segment, span);
             }

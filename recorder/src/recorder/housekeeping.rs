@@ -71,12 +71,7 @@ impl Worker for Housekeeping {
         }
         // Read before the queue: what was sent before the end is in it.
         let is_end = self.shared.lanes_ended.load(Ordering::Acquire);
-        let mut has_started = false;
-        while let Ok(event) = self.events.try_recv() {
-            has_started |= matches!(event, Event::Start { .. });
-            self.log(now, event);
-        }
-        if has_started {
+        if self.log_events(now) {
             // Packets of which the logbook says nothing would look like all that there were.
             let written = self.journal.write();
             self.note(written);
@@ -88,6 +83,8 @@ impl Worker for Housekeeping {
         }
         if is_end {
             self.maintain_store();
+            self.keeper.log_alone();
+            self.log_events(now);
             return self.end(now, 0);
         }
         NextTurn::At(now.after(PATIENCE))
@@ -141,6 +138,16 @@ impl Housekeeping {
             ));
         }
         is_written
+    }
+
+    /// Logs the events that have come in; true if a lane has started.
+    fn log_events(&mut self, now: Now) -> bool {
+        let mut has_started = false;
+        while let Ok(event) = self.events.try_recv() {
+            has_started |= matches!(event, Event::Start { .. });
+            self.log(now, event);
+        }
+        has_started
     }
 
     fn log(&mut self, now: Now, event: Event) {
@@ -243,6 +250,7 @@ impl Housekeeping {
             Ok(usage) => self.shared.status().usage = usage,
             Err(error) => self.shared.notice(format!("removing old segments: {error}")),
         }
+        self.keeper.troubles_of_holds().into_iter().for_each(|trouble| self.shared.notice(trouble));
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use netrewind_store::clock::Waker;
 use netrewind_store::room::Room;
+use netrewind_store::store::CaseFiles;
 use netrewind_store::turns::{self, RunningWorker};
 use netrewind_store::{
     Account, Drops, Event, LinkType, SegmentName, Store, StoreError, StoreLock, Timestamp,
@@ -161,6 +162,10 @@ pub fn import(
     let (events, expired) = turns::queue(&Waker::default());
     let keeper =
         Keeper::new(store.clone(), config.budget_bytes, config.age_max, 1, platform.clock.clone(), events);
+    if config.budget_bytes.is_some() {
+        // Without them holds are made within half of what there is.
+        let _ = CaseFiles::of(store).set_limits(&config.hold_limits());
+    }
     let looked = keeper.expire_old(&|_| false).and_then(|()| keeper.look_ahead(config.segment_bytes));
     looked.map_err(|error| RecorderError::Start {
         what: "the check of the store",
@@ -440,6 +445,10 @@ impl Importer<'_, '_> {
                 result.notices.push("a sink stopped because of a bug (panic) in netrewind".into());
             }
         }
+        // The last indexes are written after this, and may need room.
+        self.keeper.log_alone();
+        let expired: Vec<Event> = self.expired.try_iter().collect();
+        expired.into_iter().for_each(|event| self.log(event, result));
         for _ in 0..LOGBOOK_TRIES {
             let written = self.journal.write();
             result.unlogged = self.journal.unwritten();

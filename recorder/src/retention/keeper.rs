@@ -1,9 +1,7 @@
 //! Keeper of a store's room: frees space before a segment is created, ahead of need, and by age.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,25 +9,22 @@ use netrewind_store::catalog::Hour;
 use netrewind_store::clock::Clock;
 use netrewind_store::files::FileSystemSpace;
 use netrewind_store::room::Room;
-use netrewind_store::store::{HourFiles, ListedSegment};
-use netrewind_store::time::SECOND_NS;
+use netrewind_store::store::{CaseFiles, HourFiles, ListedSegment};
 use netrewind_store::turns::QueueSender;
-use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, locked};
+use netrewind_store::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, locked};
 
-use super::room::{DISK_SEGMENTS_MIN, GROWTH_MAX, Space, halvings, segment_bytes_max, with_index};
+use super::holds::KnownHolds;
+use super::keeper_state::{Awaited, KeeperState, Need};
+use super::no_room::{NoRoom, lacks_room};
+use super::room::{DISK_SEGMENTS_MIN, Space, halvings, segment_bytes_max, with_index};
 use super::{ExpiryCandidate, Usage, is_too_old, oldest_to_free, sort_by_age};
 use crate::config::SEGMENT_BYTES_MIN;
 
 /// Rounds of expiry for one segment that is to be created, or ahead of it. If there is still no room, others took the freed space
 /// or it is of no use: nothing more expires until a segment could be created.
 const EXPIRIES_MAX: u32 = 4;
-/// Time within which expired space should become free: an answer to a query keeps a segment for two seconds after it ends.
-const FREED_WITHIN: Duration = Duration::from_secs(3);
 /// Interval between two attempts while expired space is waited for.
 pub const FREED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// Time that the room kept free ahead suffices for, at the pace of the last segments: some file systems free removed space only
-/// with their next commit.
-const AHEAD_NS: u64 = SECOND_NS;
 /// Largest part of all room that is kept free ahead.
 const AHEAD_DIVISOR: u64 = 2;
 /// Bytes that count as free where the file system does not say.
@@ -50,37 +45,12 @@ pub struct Keeper {
     events: QueueSender<Event>,
     /// Room for the next segment, as of the last look; 0 before the first.
     room_bytes: AtomicU64,
+    /// Set once nobody receives the events any more.
+    logs_alone: AtomicBool,
+    /// Segments that are not to be removed.
+    holds: Mutex<KnownHolds>,
     /// Held while room is found and taken, so that no other lane takes it.
     turn: Mutex<KeeperState>,
-}
-
-/// State kept from one look to the next.
-#[derive(Debug, Default)]
-struct KeeperState {
-    lanes: BTreeMap<u16, Need>,
-    awaited: Option<Awaited>,
-    /// Rounds of expiry since a segment was last created.
-    expiries: u32,
-}
-
-/// Needs of a lane for its next segment.
-#[derive(Clone, Copy, Debug, Default)]
-struct Need {
-    wanted_bytes: u64,
-    /// Bytes of its last segment.
-    last_bytes: u64,
-    /// Time at which that was sealed, by the monotonic clock, and the time since the one before.
-    sealed_ns: u64,
-    took_ns: u64,
-}
-
-/// Room of expired segments that is not free yet because others hold them open.
-#[derive(Clone, Copy, Debug)]
-struct Awaited {
-    since_ns: u64,
-    freed_bytes: u64,
-    /// Free bytes expected then.
-    expected_bytes: u64,
 }
 
 /// Contents of the store.
@@ -90,8 +60,20 @@ struct Looked {
     usage: Usage,
     /// Bytes of open segments.
     open_bytes: u64,
-    /// Space that open segments will take and that the file system does not know of: not every one can reserve.
+    /// Space that open segments, and packets of cases, will take and that the file system does not know of: not every one can
+    /// reserve.
     promised_bytes: u64,
+}
+
+/// Outcome of a round of expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freed {
+    /// Enough has expired.
+    Enough,
+    /// Some of it was held in this very moment: others have to expire instead.
+    Less,
+    /// Nothing is left that could expire, or it was in vain too often.
+    Nothing,
 }
 
 /// Outcome of an attempt to create a segment.
@@ -113,8 +95,31 @@ impl Keeper {
         clock: Arc<dyn Clock>,
         events: QueueSender<Event>,
     ) -> Self {
-        let (room_bytes, turn) = (AtomicU64::new(0), Mutex::default());
-        Self { store, budget_bytes, age_max, lanes: lanes as u64, clock, events, room_bytes, turn }
+        Self {
+            store,
+            budget_bytes,
+            age_max,
+            lanes: lanes as u64,
+            clock,
+            events,
+            room_bytes: AtomicU64::new(0),
+            logs_alone: AtomicBool::new(false),
+            holds: Mutex::default(),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// The holds as they are now.
+    fn holds(&self) -> MutexGuard<'_, KnownHolds> {
+        // Consistent at every moment: a panic elsewhere does no harm.
+        let mut holds = locked(&self.holds);
+        holds.refresh(&self.store, self.clock.now().wall);
+        holds
+    }
+
+    /// Holds that cannot be read, in words.
+    pub fn troubles_of_holds(&self) -> Vec<String> {
+        self.holds().troubles()
     }
 
     fn turn(&self) -> MutexGuard<'_, KeeperState> {
@@ -187,8 +192,11 @@ impl Keeper {
             }
             return self.wait_or(turn, || self.no_room(&space, reason));
         };
-        if fit.to_free_bytes > 0 {
-            self.expire_for_room(turn, &looked, fit.to_free_bytes, reason).map_err(io::Error::other)?;
+        if fit.to_free_bytes > 0
+            && self.expire_for_room(turn, &looked, fit.to_free_bytes, reason).map_err(io::Error::other)?
+                == Freed::Less
+        {
+            return Ok(Attempt::Wait);
         }
         let mut failure = None;
         let is_plausible = |bytes: &u64| {
@@ -212,7 +220,7 @@ impl Keeper {
         let failure = failure.unwrap_or_else(|| self.no_room(&space, reason));
         if !self.is_awaiting(turn)
             && failure.kind() != io::ErrorKind::FileTooLarge
-            && self.expire_for_room(turn, &looked, 1, DISK_FULL).map_err(io::Error::other)?
+            && self.expire_for_room(turn, &looked, 1, DISK_FULL).map_err(io::Error::other)? != Freed::Nothing
         {
             return Ok(Attempt::Wait);
         }
@@ -249,7 +257,8 @@ impl Keeper {
         let needed = bytes.saturating_add(space.over_bytes).saturating_sub(space.available_bytes);
         let suffices = needed == 0
             || (needed <= space.expirable_bytes
-                && self.expire_for_room(turn, &looked, needed, reason).map_err(io::Error::other)?);
+                && self.expire_for_room(turn, &looked, needed, reason).map_err(io::Error::other)?
+                    == Freed::Enough);
         if suffices { Ok(()) } else { Err(self.no_room(&space, reason)) }
     }
 
@@ -278,7 +287,8 @@ impl Keeper {
                 expired.push(segment);
             }
         }
-        self.expire(&expired, AGE)
+        self.expire(&expired, AGE, None)?;
+        Ok(())
     }
 
     /// Lets the oldest segments expire before the next ones need their room: a segment that a query still reads is freed only
@@ -304,7 +314,8 @@ impl Keeper {
         let all = available.saturating_add(expirable);
         let wanted = wanted.min((all / AHEAD_DIVISOR).max(with_index(SEGMENT_BYTES_MIN)));
         let missing = wanted.saturating_sub(available);
-        Ok(missing > 0 && missing <= expirable && self.expire_for_room(turn, &looked, missing, DISK_FULL)?)
+        let can_be_freed = missing > 0 && missing <= expirable;
+        Ok(can_be_freed && self.expire_for_room(turn, &looked, missing, DISK_FULL)? != Freed::Nothing)
     }
 
     /// Reason that no segment can be created now, whatever expires; `None` if one can.
@@ -322,56 +333,90 @@ impl Keeper {
         (space.capacity_bytes() < least).then(|| self.no_room(&space, reason).to_string())
     }
 
-    /// Lets the oldest segments expire; false if none is left, or if that was in vain too often.
+    /// Lets the oldest segments expire that are not held.
     fn expire_for_room(
         &self,
         turn: &mut KeeperState,
         looked: &Looked,
         bytes: u64,
         reason: &'static str,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Freed, StoreError> {
         let expired = looked.kept.get(..oldest_to_free(&looked.kept, bytes)).unwrap_or_default();
         // The budget no longer counts a removed segment, but others may take the space on the disk.
         let is_in_vain = reason == DISK_FULL && turn.expiries >= EXPIRIES_MAX;
         if expired.is_empty() || is_in_vain {
-            return Ok(false);
+            return Ok(Freed::Nothing);
         }
         turn.expiries += u32::from(reason == DISK_FULL);
-        let (now_ns, freed_bytes) = (self.now_ns(), expirable(expired));
-        let free_bytes = self.unreserved_bytes();
-        let awaited_bytes = turn.awaited_bytes(now_ns, free_bytes).saturating_add(freed_bytes);
-        self.expire(expired, reason)?;
+        let (now_ns, free_bytes) = (self.now_ns(), self.unreserved_bytes());
+        let awaited_bytes = turn.awaited_bytes(now_ns, free_bytes);
+        let held_bytes = Some(looked.usage.held_bytes).filter(|&held_bytes| held_bytes > 0);
+        let freed_bytes = self.expire(expired, reason, held_bytes)?;
+        let awaited_bytes = awaited_bytes.saturating_add(freed_bytes);
         turn.awaited = Some(Awaited {
             since_ns: now_ns,
             freed_bytes: awaited_bytes,
             expected_bytes: free_bytes.saturating_add(awaited_bytes),
         });
-        Ok(true)
+        Ok(if freed_bytes < bytes.min(expirable(expired)) { Freed::Less } else { Freed::Enough })
     }
 
-    fn expire(&self, expired: &[ExpiryCandidate], reason: &str) -> Result<(), StoreError> {
+    /// Has an expiry written into the logbook. Once the recording has ended, there is nobody else to write it.
+    fn tell(&self, event: Event) -> Result<(), StoreError> {
+        if !self.logs_alone.load(Ordering::Acquire) && self.events.send(event.clone()).is_ok() {
+            return Ok(());
+        }
+        let mut logbook = Logbook::new(&self.store);
+        logbook.append(self.clock.now().wall, event)?;
+        logbook.sync()
+    }
+
+    /// Writes expiries into the logbook by itself from now on: whoever has received them until now finds the last ones in the queue.
+    /// Indexes are still written, and need room, when a recording has ended.
+    pub fn log_alone(&self) {
+        let _turn = self.turn();
+        self.logs_alone.store(true, Ordering::Release);
+    }
+
+    /// Removes segments, except those that have been held since they were looked at; returns the bytes of those removed.
+    fn expire(
+        &self,
+        expired: &[ExpiryCandidate],
+        reason: &str,
+        held_bytes: Option<u64>,
+    ) -> Result<u64, StoreError> {
+        let mut freed_bytes = 0;
         for segment in expired {
-            self.store.remove(&segment.name)?;
-            // The receiver is gone only at the very end.
-            let _ = self.events.send(Event::Expire {
+            let mut is_held = || self.holds().may_hold(&segment.name);
+            if !CaseFiles::of(&self.store).remove_unless(&segment.name, &mut is_held)? {
+                continue;
+            }
+            freed_bytes += segment.bytes;
+            self.tell(Event::Expire {
                 segment: segment.name,
                 freed_bytes: segment.bytes,
                 reason: reason.to_owned(),
+                held_bytes,
                 first: None,
                 last: None,
-            });
+            })?;
         }
         if expired.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let kept = ListedSegment::all(&self.store)?;
-        // The index of an hour goes with the last of its segments.
+        // The index of an hour goes with the last of its segments; before the oldest hour there may be some of held ones.
         let hours = kept.iter().map(|segment| Hour::of(segment.name.opened)).collect();
-        HourFiles::of(&self.store).remove_spent(&hours)?;
-        self.expire_logbook(&kept)
+        let holds = self.holds();
+        let free = kept.iter().find(|segment| !holds.may_hold(&segment.name));
+        let first = free.or(kept.last()).map(|segment| Hour::of(segment.name.opened));
+        drop(holds);
+        HourFiles::of(&self.store).remove_spent(&hours, first)?;
+        self.expire_logbook(&kept)?;
+        Ok(freed_bytes)
     }
 
-    /// Removes the logbook of days before the oldest segment's.
+    /// Removes the logbook of days before the oldest segment's, held or not: from that day on, it tells what is complete.
     fn expire_logbook(&self, kept: &[ListedSegment]) -> Result<(), StoreError> {
         let today = self.clock.now().wall.date();
         let Some(oldest) = kept.iter().map(|segment| segment.name.date()).min() else { return Ok(()) };
@@ -459,7 +504,7 @@ impl Keeper {
                 least_bytes,
             },
         };
-        io::Error::new(io::ErrorKind::StorageFull, error)
+        error.beside_holds(locked(&self.holds).cases())
     }
 
     /// Segments that could expire, oldest first, and the disk usage of everything.
@@ -469,13 +514,20 @@ impl Keeper {
         // A file system that cannot reserve shows an open segment's space only by the file's length.
         let promised = |segment: &ListedSegment| segment.file_bytes.saturating_sub(segment.disk_bytes);
         let promised_bytes = segments.iter().filter(is_open).map(promised).sum::<u64>();
-        let mut kept: Vec<ExpiryCandidate> = segments
-            .iter()
+        let holds = self.holds();
+        let (held, free): (Vec<&ListedSegment>, Vec<_>) =
+            segments.iter().partition(|segment| holds.may_hold(&segment.name));
+        let mut kept: Vec<ExpiryCandidate> = free
+            .into_iter()
             .filter(|segment| segment.state == SegmentState::Sealed)
             .map(|segment| ExpiryCandidate { name: segment.name, bytes: segment.disk_bytes })
             .collect();
         sort_by_age(&mut kept, self.clock.now().wall);
+        let (packets_bytes, reserved_bytes) = holds.packets_bytes(&self.store);
+        drop(holds);
+        let promised_bytes = promised_bytes + reserved_bytes;
         let usage = Usage {
+            held_bytes: held.iter().map(|segment| segment.disk_bytes).sum::<u64>() + packets_bytes,
             bytes: self.store.disk_bytes()? + promised_bytes,
             segments: segments.len() as u64,
             oldest: segments.iter().map(|segment| segment.name.opened).min(),
@@ -485,50 +537,6 @@ impl Keeper {
     }
 }
 
-impl KeeperState {
-    fn created(&mut self, bytes: u64) {
-        self.expiries = 0;
-        if let Some(awaited) = &mut self.awaited {
-            awaited.expected_bytes = awaited.expected_bytes.saturating_sub(bytes);
-        }
-    }
-
-    /// Bytes of expired segments that are not free yet.
-    fn awaited_bytes(&self, now_ns: u64, free_bytes: u64) -> u64 {
-        self.awaited.map_or(0, |Awaited { since_ns, freed_bytes, expected_bytes }| {
-            let is_late = u128::from(now_ns.saturating_sub(since_ns)) >= FREED_WITHIN.as_nanos();
-            if is_late { 0 } else { expected_bytes.saturating_sub(free_bytes).min(freed_bytes) }
-        })
-    }
-
-    /// Bytes that the next segments of all lanes will need, judged by their last ones.
-    fn ahead_bytes(&self) -> u64 {
-        let paced = |need: &Need| need.last_bytes.saturating_mul(AHEAD_NS / need.took_ns.max(1));
-        let next =
-            |need: &Need| need.last_bytes.saturating_mul(GROWTH_MAX).min(need.wanted_bytes).max(paced(need));
-        self.lanes.values().filter(|need| need.last_bytes > 0).map(|need| with_index(next(need))).sum()
-    }
-}
-
 fn expirable(kept: &[ExpiryCandidate]) -> u64 {
     kept.iter().map(|segment| segment.bytes).sum()
-}
-
-/// True if a smaller file, or more free space, would help: ENOSPC, EDQUOT, EFBIG.
-pub(crate) fn lacks_room(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-}
-
-/// Reasons that nothing can be created.
-#[derive(Debug, thiserror::Error)]
-enum NoRoom {
-    #[error(
-        "no room: open segments and their files use up the budget of {budget_bytes} bytes, and a segment takes at least {least_bytes}: raise the budget"
-    )]
-    Budget { budget_bytes: u64, least_bytes: u64 },
-    #[error(
-        "no room: {free_bytes} bytes are free on the file system of {}, and removing old segments would free {kept_bytes}; a segment takes at least {least_bytes}: make room there, or use another disk", .store.display()
-    )]
-    Disk { store: PathBuf, free_bytes: u64, kept_bytes: u64, least_bytes: u64 },
 }

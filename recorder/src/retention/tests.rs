@@ -1,13 +1,15 @@
 //! The keeper over stores in files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, mpsc};
 
 use netrewind_store::catalog::Hour;
 use netrewind_store::clock::{ManualClock, Waker};
+use netrewind_store::files::LockKind;
+use netrewind_store::hold::{HOLD_VERSION, HeldSegment, HoldHead};
 use netrewind_store::room::Room;
-use netrewind_store::store::{HourFiles, ListedSegment};
+use netrewind_store::store::{CaseFiles, HourFiles, ListedSegment};
 use netrewind_store::turns::queue;
 use netrewind_store::{Event, Store};
 
@@ -198,4 +200,168 @@ fn age_expires_what_is_old_also_where_its_name_is_of_the_future() {
     clock.set_wall(Timestamp(8000));
     keeper.enforce_limits().unwrap();
     assert_eq!(left(&store), []);
+}
+
+fn hold(store: &Store, case: &str, names: &[SegmentName]) {
+    let files = CaseFiles::of(store);
+    files.prepare().unwrap();
+    let head = HoldHead {
+        hold: case.parse().unwrap(),
+        version: HOLD_VERSION,
+        made: Timestamp(5000),
+        from: None,
+        to: None,
+        by: String::new(),
+        note: String::new(),
+        segments: names.len() as u64,
+        packets: None,
+    };
+    let segments: Vec<_> = names.iter().map(|&segment| HeldSegment { segment, bytes: 0 }).collect();
+    files.write(&head, &segments).unwrap();
+}
+
+#[test]
+fn held_segments_go_neither_for_room_nor_by_age_and_their_logbook_and_hours_stay() {
+    const DAY_NS: u64 = 86_400_000_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_or_create(folder.path(), Timestamp(0), 1).unwrap();
+    let names: Vec<_> = (1..=5).map(|day| sealed(&store, day * DAY_NS, 1 << 20)).collect();
+    for name in &names {
+        std::fs::write(store.logbook_path(&name.date()), "{}\n").unwrap();
+        HourFiles::of(&store).write(Hour::of(name.opened), &[1; 100]).unwrap();
+    }
+    hold(&store, "one", &names[1..2]);
+    let (sender, events) = queue(&Waker::default());
+    let clock = clock(9 * DAY_NS);
+    let age_max = Some(Duration::from_nanos(6 * DAY_NS));
+    let keeper = Keeper::new(store.clone(), None, age_max, 1, clock.clone(), sender);
+    let usage = keeper.enforce_limits().unwrap();
+    assert_eq!(left(&store), [&names[1..2], &names[3..]].concat());
+    assert!(usage.held_bytes >= 1 << 20 && usage.held_bytes < 2 << 20);
+    let hours = HourFiles::of(&store).hours().unwrap();
+    assert_eq!(hours, left(&store).iter().map(|name| Hour::of(name.opened)).collect());
+    let dates: Vec<_> = names[1..].iter().map(SegmentName::date).collect();
+    assert_eq!(
+        store.logbook_dates().unwrap(),
+        dates,
+        "from the held day on, nothing of the logbook is missing"
+    );
+    assert!(events.try_iter().all(|event| matches!(event, Event::Expire { held_bytes: None, .. })));
+    assert!(CaseFiles::of(&store).remove(&"one".parse().unwrap()).unwrap());
+    keeper.enforce_limits().unwrap();
+    assert_eq!(left(&store), names[3..]);
+    assert_eq!(store.logbook_dates().unwrap(), dates[2..]);
+}
+
+#[test]
+fn holds_that_leave_no_room_are_named() {
+    let (_folder, store, names) = four();
+    hold(&store, "INC-7", &names);
+    let (keeper, clock, events) = keeper(&store, Some(store.disk_bytes().unwrap() + 100), None);
+    let error = create((&keeper, &clock), 0, 1 << 20, |_| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("release one of the holds: INC-7"), "{error}");
+    assert!(keeper.lacks_room().is_some_and(|why| why.contains("INC-7")));
+    assert_eq!((left(&store), events.try_iter().count()), (names, 0));
+}
+
+#[test]
+fn holds_that_cannot_be_listed_keep_everything() {
+    let (_folder, store, names) = four();
+    std::fs::write(CaseFiles::of(&store).folder(), "a file in its place").unwrap();
+    let (keeper, _clock, _events) = keeper(&store, None, Some(1));
+    keeper.enforce_limits().unwrap();
+    assert_eq!(left(&store), names);
+    assert!(keeper.troubles_of_holds().iter().any(|trouble| trouble.contains("none of them expires")));
+}
+
+#[test]
+fn what_is_held_while_it_should_expire_makes_others_go() {
+    let (_folder, store, names) = four();
+    let (keeper, clock, _events) = keeper(&store, Some(store.disk_bytes().unwrap() + (1 << 19)), None);
+    keeper.look_ahead(1 << 20).unwrap();
+    // Somebody is just confirming a hold of the oldest one.
+    let confirming = store.open_segment(&names[0]).unwrap().unwrap().file;
+    assert!(confirming.try_lock(LockKind::Shared).unwrap());
+    assert!(matches!(keeper.create(0, 1 << 20, |_| Ok(())).unwrap(), Attempt::Wait));
+    assert_eq!(left(&store), names);
+    hold(&store, "late", &names[..1]);
+    drop(confirming);
+    let budget = store.disk_bytes().unwrap() + (1 << 19);
+    create((&keeper, &clock), 0, 1 << 20, |bytes| {
+        assert!(store.disk_bytes().unwrap() + bytes <= budget);
+        Ok(())
+    })
+    .unwrap();
+    assert!(left(&store).contains(&names[0]) && !left(&store).contains(&names[1]));
+}
+
+/// Against a model: what is left is what a list of segments would have left of which the oldest free ones go first.
+#[test]
+fn retention_beside_holds_is_that_of_a_model() {
+    for seed in 0..60 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(folder.path(), Timestamp(0), 1).unwrap();
+        let budget = (6 << 20) + (chance.u64(0..6) << 20);
+        let (keeper, clock, _events) = keeper(&store, Some(budget), None);
+        let mut held: BTreeMap<String, Vec<SegmentName>> = BTreeMap::new();
+        for step in 0..40 {
+            let is_held = |held: &BTreeMap<String, Vec<SegmentName>>, name: &SegmentName| {
+                held.values().any(|names| names.contains(name))
+            };
+            match chance.u8(0..8) {
+                0 => {
+                    let case = format!("case-{step}");
+                    let names: Vec<_> = left(&store).into_iter().filter(|_| chance.u8(0..3) == 0).collect();
+                    let all = left(&store)
+                        .iter()
+                        .filter(|name| is_held(&held, name) || names.contains(name))
+                        .count();
+                    // As whoever makes holds does: room for recording stays.
+                    if !names.is_empty() && (all as u64) << 20 < budget / 2 {
+                        hold(&store, &case, &names);
+                        held.insert(case, names);
+                    }
+                }
+                1 => {
+                    let Some(case) = held.keys().next().cloned() else { continue };
+                    CaseFiles::of(&store).remove(&case.parse().unwrap()).unwrap();
+                    held.remove(&case);
+                }
+                _ => {
+                    let before = left(&store);
+                    let opened = 10_000 + step * 1000;
+                    create((&keeper, &clock), 0, 1 << 20, |bytes| {
+                        assert!(store.disk_bytes().unwrap() + bytes <= budget, "seed {seed}");
+                        Ok(())
+                    })
+                    .unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
+                    let now = left(&store);
+                    let gone: Vec<_> = before.iter().filter(|name| !now.contains(name)).copied().collect();
+                    let free: Vec<_> = before.iter().filter(|name| !is_held(&held, name)).copied().collect();
+                    assert_eq!(gone, free[..gone.len()], "seed {seed}, step {step}: the oldest free ones");
+                    clock.set_wall(Timestamp(opened + 1));
+                    sealed(&store, opened, 900 << 10);
+                    keeper.sealed(0, 900 << 10, 1 << 20);
+                }
+            }
+            let now = left(&store);
+            let missing: Vec<_> = held.values().flatten().filter(|name| !now.contains(name)).collect();
+            assert!(missing.is_empty(), "seed {seed}, step {step}: {missing:?} were held");
+        }
+    }
+}
+
+#[test]
+fn what_expires_after_the_recording_has_ended_is_in_the_logbook() {
+    let (_folder, store, names) = four();
+    let (keeper, _clock, events) = keeper(&store, Some(store.disk_bytes().unwrap() + 1000), None);
+    keeper.make_room(4096).unwrap();
+    keeper.log_alone();
+    assert_eq!(events.try_iter().count(), 1, "until then, somebody else writes it");
+    keeper.make_room(2 << 20).unwrap();
+    assert_eq!((left(&store).len(), events.try_iter().count()), (2, 0));
+    let date = store.logbook_dates().unwrap().pop().unwrap();
+    let text = std::fs::read_to_string(store.logbook_path(&date)).unwrap();
+    assert!(text.contains("\"event\":\"expire\"") && text.contains(&names[1].to_string()), "{text}");
 }

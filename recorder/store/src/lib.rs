@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod clock;
 mod error;
 pub mod files;
+pub mod hold;
 mod link_type;
 mod locked;
 pub mod logbook;

@@ -232,6 +232,9 @@ pub enum Event {
         freed_bytes: u64,
         /// Limit that required it: `budget`, `age` or `disk full`.
         reason: String,
+        /// Bytes of disk that holds took then, if they took any and it had to make room.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_bytes: Option<u64>,
         /// The earliest timestamp that was in it, if its index had it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first: Option<Timestamp>,

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+mod cases;
 mod held;
 mod hour_files;
 mod hours;
@@ -20,6 +21,7 @@ use crate::files::{FileIdentity, Files, OpenMode, StoreFile, SystemFiles, unless
 use crate::logbook_end::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout, locked};
 
+pub use cases::{CaseFiles, CasePart, Confirmation, HeldAccount};
 pub use held::FileLocation;
 pub use hour_files::{DayFiles, HourFiles, SegmentStamps};
 pub use hours::{CatalogFolder, ListedHour};

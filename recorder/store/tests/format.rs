@@ -147,6 +147,7 @@ fn events() -> Vec<Event> {
             segment,
             freed_bytes: 1,
             reason: reason.clone(),
+            held_bytes: Some(1),
             first: Some(first),
             last: Some(last),
         },

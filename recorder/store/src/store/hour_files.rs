@@ -98,10 +98,9 @@ impl<'s> HourFiles<'s> {
         Ok(())
     }
 
-    /// Removes the files of hours up to the first of `kept`, and on the same day, that have no segments any more. `kept` are those
-    /// that have.
-    pub fn remove_spent(&self, kept: &BTreeSet<Hour>) -> Result<(), StoreError> {
-        let last = kept.first().map(|first| first.start().date());
+    /// Removes the files of hours up to `first`, and on the same day, that have no segments any more. `kept` are those that have.
+    pub fn remove_spent(&self, kept: &BTreeSet<Hour>, first: Option<Hour>) -> Result<(), StoreError> {
+        let last = first.map(|first| first.start().date());
         for date in names_in(&*self.0.files, &self.0.root().join(SEGMENTS))? {
             if last.as_ref().is_some_and(|last| date > *last) {
                 break;
@@ -169,11 +168,12 @@ mod tests {
         assert_eq!(hours.path(hour).file_name().unwrap(), "09.hour");
         assert_eq!(hours.open(hour).unwrap().unwrap().read_all().unwrap(), b"hour");
         assert_eq!(hours.hours().unwrap(), BTreeSet::from([hour]));
-        hours.remove_spent(&BTreeSet::from([hour])).unwrap();
+        hours.remove_spent(&BTreeSet::from([hour]), Some(hour)).unwrap();
         assert!(hours.open(hour).unwrap().is_some());
         store.remove(&name).unwrap();
         fs::write(hours.path_with(hour, UNFINISHED_HOUR_EXTENSION), "").unwrap();
-        hours.remove_spent(&BTreeSet::from([Hour::of(hour.end())])).unwrap();
+        let next = Hour::of(hour.end());
+        hours.remove_spent(&BTreeSet::from([next]), Some(next)).unwrap();
         assert!(!hours.day_path(&name.date()).exists());
     }
 
