@@ -5,6 +5,7 @@ use crate::outcome::{Failure, Outcome};
 mod access;
 mod broker;
 mod compile_filter;
+mod completions;
 mod destination;
 pub mod extcap;
 mod extract;
@@ -16,6 +17,7 @@ mod import;
 mod index;
 mod keys;
 mod licenses;
+mod man;
 mod progress;
 mod query;
 mod record;
@@ -57,6 +59,10 @@ pub enum Command {
     Token(token::TokenArguments),
     /// Print the licences of everything that this program contains
     Licenses,
+    /// Print what completes the command in a shell: netrewind completions bash
+    Completions(completions::CompletionsArguments),
+    /// Write the manual pages into a folder
+    Man(man::ManArguments),
     /// Compile a large filter in a process of its own; started by netrewind itself
     #[command(hide = true)]
     CompileFilter(compile_filter::CompileFilterArguments),
@@ -66,8 +72,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs the command.
-    pub fn run(self) -> Result<Outcome, Failure> {
+    /// Runs the command. `command_line` describes the whole command line.
+    pub fn run(self, command_line: fn() -> clap::Command) -> Result<Outcome, Failure> {
         match self {
             Self::Record(arguments) => record::run(&arguments),
             Self::Import(arguments) => import::run(&arguments),
@@ -82,6 +88,8 @@ impl Command {
             Self::Hold(arguments) => hold::run(&arguments),
             Self::Token(arguments) => token::run(&arguments),
             Self::Licenses => licenses::run(),
+            Self::Completions(arguments) => completions::run(&arguments, command_line()),
+            Self::Man(arguments) => man::run(&arguments, command_line()),
             Self::CompileFilter(arguments) => compile_filter::run(&arguments),
             Self::Broker(arguments) => broker::run(&arguments),
         }

@@ -13,21 +13,23 @@ mod logs;
 mod machine;
 mod manager;
 mod outcome;
+mod process_meter;
 mod sharing;
 mod signals;
 mod soundness;
 mod sys;
 mod terminal;
+mod version;
 mod writable_store;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::commands::Command;
 use crate::outcome::{Failure, Outcome};
 
 /// Rewind your network: a continuous packet recorder that can always answer "give me those packets".
 #[derive(Debug, Parser)]
-#[command(name = "netrewind", version, max_term_width = 110, after_help = EXAMPLES)]
+#[command(name = "netrewind", version, long_version = version::described(), max_term_width = 110, after_help = EXAMPLES)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -52,7 +54,7 @@ fn main() -> std::process::ExitCode {
     if no_confine {
         confine::turn_off();
     }
-    let outcome = command.run();
+    let outcome = command.run(CommandLine::command);
     if let Err(failure) = &outcome {
         failure.print();
     }

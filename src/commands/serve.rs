@@ -9,6 +9,7 @@ use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
 use netrewind_http::access::Admission;
 use netrewind_http::audit::{Audit, AuditFile, AuditPaths};
 use netrewind_http::geoip::GeoDatabase;
+use netrewind_http::metrics::ProcessMeter;
 use netrewind_http::tls::TlsFiles;
 use netrewind_http::{Server, Service, ServiceLimits, router};
 use netrewind_store::Store;
@@ -22,8 +23,9 @@ use crate::broker::{Broker, BrokerRights};
 use crate::confine::{self, Calls, KeptCapabilities, Walls};
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
+use crate::process_meter::OwnProcess;
 use crate::signals::Requests;
-use crate::{arguments, logs, machine, terminal};
+use crate::{arguments, logs, machine, terminal, version};
 
 /// Interval between two checks for signals.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -115,7 +117,18 @@ impl ServingArguments {
             own_workers()
         };
         let options = Options { answers_bytes_max, ..options(workers) };
-        Ok(PreparedService { arguments: self, clock, admission, tls, database, listeners, audit, options })
+        let process = OwnProcess::meter(clock.now().wall);
+        Ok(PreparedService {
+            arguments: self,
+            clock,
+            admission,
+            tls,
+            database,
+            listeners,
+            audit,
+            options,
+            process,
+        })
     }
 }
 
@@ -129,6 +142,7 @@ pub struct PreparedService<'a> {
     listeners: Vec<TcpListener>,
     audit: Option<AuditFile>,
     options: Options,
+    process: Option<Arc<dyn ProcessMeter>>,
 }
 
 impl PreparedService<'_> {
@@ -142,12 +156,14 @@ impl PreparedService<'_> {
 
     /// Starts serving the store.
     pub fn start(self, store: Store) -> Result<Server, Failure> {
-        let Self { arguments, clock, admission, tls, database, listeners, audit, options } = self;
+        let Self { arguments, clock, admission, tls, database, listeners, audit, options, process } = self;
         let audit = audit.map_or_else(|| arguments.access.audit_in(&store), |audit| Ok(Some(audit)))?;
         let audit = audit.map(Audit::start).transpose()?;
         let extractor = Arc::new(Extractor::new(store, options));
         let service = Arc::new(
-            Service::new(extractor, clock, ServiceLimits::default(), audit).with_geo_database(database),
+            Service::new(extractor, clock, ServiceLimits::default(), audit)
+                .with_geo_database(database)
+                .with_program(&version::facts(), process),
         );
         let scheme = if tls.is_some() { "https" } else { "http" };
         let routes = router(Arc::clone(&service), admission);

@@ -50,6 +50,7 @@ pub use limits::CompileLimits;
 pub use lockstep::{LOCKSTEP_PACKETS, LOCKSTEP_SLACK_BYTES, Lockstep, PaddedPacket};
 pub use number::NumberSet;
 pub use program::Program;
+pub use sys::version::libpcap_version;
 pub use term::{Conjunction, Demand, Term, Terms};
 pub use worker::serve_worker;
 pub use workers::{RunningWorker, StartWorker, WORKER_SUBCOMMAND, Workers};

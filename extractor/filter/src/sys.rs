@@ -3,3 +3,4 @@
 #[cfg(test)]
 pub(crate) mod oracle;
 pub(crate) mod savefile;
+pub(crate) mod version;

@@ -51,6 +51,7 @@ pub mod untrusted;
 
 pub use identity::Identity;
 pub use limits::ServiceLimits;
+pub use page::is_built_in as has_page;
 pub use problem::{Kind, Problem};
 pub use routes::{openapi, router};
 pub use server::Server;

@@ -6,10 +6,12 @@ use axum::response::Response;
 
 use crate::problem::Problem;
 
-/// Path that monitoring asks for every few seconds: not worth a line each.
-const HEALTH_PATH: &str = "/healthz";
+/// Paths that monitoring and open pages ask for every few seconds, which are not worth a line each. Who asked for flows, the audit
+/// tells.
+const POLLED_PATHS: [&str; 5] =
+    ["/healthz", "/metrics", "/api/v1/status", "/api/v1/summary", "/api/v1/flows"];
 
-/// Logs the request and its answer. Of a body that is still being sent only the beginning is known.
+/// Logs the request and its answer; what is polled, at debug level, unless it failed. Of a body that is still being sent only the beginning is known.
 pub(crate) async fn each_request(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let begun = tokio::time::Instant::now();
@@ -17,7 +19,7 @@ pub(crate) async fn each_request(request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     let problem = response.extensions().get::<Problem>().map_or("", Problem::type_uri);
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if path == HEALTH_PATH {
+    if problem.is_empty() && POLLED_PATHS.contains(&path.as_str()) {
         tracing::debug!(%method, path, status, problem, milliseconds, "request");
     } else {
         tracing::info!(%method, path, status, problem, milliseconds, "request");

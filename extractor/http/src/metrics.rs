@@ -2,7 +2,9 @@
 //!
 //! The logbook, with one line a second, tells what the recorder does, in this process or in another.
 
+mod interfaces;
 mod pace;
+mod process;
 mod recording;
 mod sample;
 
@@ -15,22 +17,39 @@ use netrewind_store::{SegmentState, Store, StoreError, Timestamp, locked};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::audit::Ending;
 use crate::slots::Pool;
+pub use process::{ProcessFigures, ProcessMeter};
 use recording::LogbookTally;
 pub use recording::{Recording, RecordingState};
 use sample::{MetricLabels, add_counter, add_gauge};
 
 /// The media type of the text.
 pub const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Bounds of the histogram of times: from a millisecond on, twelve of them, each four times the one before.
-const TIME_BUCKETS: (f64, f64, u16) = (0.001, 4.0, 12);
+/// Upper bounds of the buckets of answers' times, in seconds: from an answer out of memory to one that reads for a minute.
+const TIME_BOUNDS: [f64; 18] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0,
+];
 /// Label for requests to no route.
 const NO_ROUTE: &str = "none";
+
+/// Facts of the program's build.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BuildFacts {
+    /// Its version.
+    pub version: String,
+    /// The commit that it was built from, or `unknown`.
+    pub commit: String,
+    /// Parts that a build may lack, such as the page.
+    pub features: String,
+    /// Version of the libpcap that it runs with.
+    pub libpcap: String,
+}
 
 /// Counters of the service.
 pub struct Metrics {
@@ -44,8 +63,7 @@ pub struct Metrics {
 }
 
 fn time_histogram() -> Histogram {
-    let (first, factor, length) = TIME_BUCKETS;
-    Histogram::new(exponential_buckets(first, factor, length))
+    Histogram::new(TIME_BOUNDS)
 }
 
 impl Default for Metrics {
@@ -75,14 +93,19 @@ impl Default for Metrics {
             Unit::Bytes,
             bytes.clone(),
         );
-        let build = Family::<MetricLabels, Gauge>::default();
-        build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
-        registry.register("build", "The program's version", build);
         metrics
     }
 }
 
 impl Metrics {
+    /// Tells which program this is.
+    pub fn tell_build(&mut self, facts: &BuildFacts) {
+        let BuildFacts { version, commit, features, libpcap } = facts;
+        let labels = [("version", version), ("commit", commit), ("features", features), ("libpcap", libpcap)];
+        let labels: MetricLabels = labels.map(|(name, value)| (name, value.clone())).into();
+        self.registry.register("build", "The program, and the libpcap that it runs with", Info::new(labels));
+    }
+
     /// Counts a request.
     pub fn request(&self, route: Option<&str>, status: u16, time: Duration) {
         let route = route.unwrap_or(NO_ROUTE).to_owned();
@@ -98,7 +121,13 @@ impl Metrics {
     }
 
     /// All figures as text. Looks at the store.
-    pub fn text(&self, store: &Store, packets: &Pool, now: Timestamp) -> Result<String, StoreError> {
+    pub fn text(
+        &self,
+        store: &Store,
+        packets: &Pool,
+        process: Option<&ProcessFigures>,
+        now: Timestamp,
+    ) -> Result<String, StoreError> {
         let recording = locked(&self.recorded).update(store, now)?;
         let mut looked = Registry::with_prefix("netrewind");
         add_gauge(&mut looked, "extractions_running", "Extractions that are running", packets.running());
@@ -109,13 +138,15 @@ impl Metrics {
         // Writing into a text does not fail.
         let _ = encode_registry(&mut text, &self.registry);
         let _ = encode_registry(&mut text, &looked);
+        let process = process.map(process::process_registry);
+        let _ = process.iter().try_for_each(|process| encode_registry(&mut text, process));
         let _ = encode_eof(&mut text);
         Ok(text)
     }
 }
 
 fn add_recording(registry: &mut Registry, recording: &Recording) {
-    let Recording { state, account, last_line, .. } = recording;
+    let Recording { state, account, interfaces, budget_bytes, last_line, .. } = recording;
     add_gauge(
         registry,
         "recording",
@@ -144,16 +175,33 @@ fn add_recording(registry: &mut Registry, recording: &Recording) {
     add_counter(registry, "recorder_written_bytes", "Bytes of the packets that were written", account.bytes);
     let last = last_line.map_or(0, |at| at.ns() / SECOND_NS);
     add_gauge(registry, "recorder_last_sign_timestamp_seconds", "When the logbook was last written", last);
+    if let Some(bytes) = budget_bytes {
+        add_gauge(
+            registry,
+            "recorder_budget_bytes",
+            "Disk space that the recorder keeps the store within",
+            *bytes,
+        );
+    }
+    interfaces::add_interfaces(registry, interfaces);
     pace::add_lane_load(registry, recording);
 }
 
 fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(), StoreError> {
     let segments = ListedSegment::all(store)?;
     let unindexed = || segments.iter().filter(|s| s.state == SegmentState::Sealed && !s.has_index);
-    let lag = unindexed().next().map_or(0, |oldest| now.ns_since(oldest.name.opened) / SECOND_NS);
+    let age_seconds = |segment: &ListedSegment| now.ns_since(segment.name.opened) / SECOND_NS;
+    let (lag, kept) = (unindexed().next().map_or(0, age_seconds), segments.first().map_or(0, age_seconds));
     let opened = segments.first().map_or(0, |oldest| oldest.name.opened.ns() / SECOND_NS);
     add_gauge(registry, "store_bytes", "Disk space of everything in the store", store.disk_bytes()?);
+    // Some file systems do not say.
+    if let Some(space) = store.files().space(store.root()) {
+        let help = "Bytes that the store's file system has free for every user";
+        add_gauge(registry, "store_free_bytes", help, space.available_bytes);
+    }
     add_gauge(registry, "store_segments", "Segments in the store", segments.len() as u64);
+    let help = "Age of the oldest segment: everything received since is kept, but for what was dropped";
+    add_gauge(registry, "store_kept_seconds", help, kept);
     add_gauge(registry, "store_oldest_timestamp_seconds", "When the oldest segment was opened", opened);
     add_gauge(
         registry,
@@ -169,7 +217,7 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
     add_gauge(registry, "holds_unreadable", "Holds that cannot be read, so that more is kept", unread);
     let waiting = unindexed().map(|segment| segment.file_bytes).sum();
     add_gauge(registry, "index_missing_bytes", "Bytes of these segments", waiting);
-    add_gauge(registry, "index_lag_seconds", "When the oldest of these was opened", lag);
+    add_gauge(registry, "index_lag_seconds", "Age of the oldest of these", lag);
     Ok(())
 }
 
@@ -183,12 +231,24 @@ mod tests {
     fn the_text_is_in_the_format() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open_or_create(folder.path(), Timestamp(1), 1).expect("a store");
-        let metrics = Metrics::default();
+        let mut metrics = Metrics::default();
+        let facts = BuildFacts { commit: "abc".into(), ..BuildFacts::default() };
+        metrics.tell_build(&facts);
         metrics.request(Some("/api/v1/packets"), 200, Duration::from_millis(5));
         metrics.request(None, 404, Duration::from_millis(5));
         metrics.extraction(Ending::ClientGone, 7, 700);
         let pool = Pool::new(PoolLimits { reading_max: 1, answers_max: 1, waiting_max: 1 });
-        let text = metrics.text(&store, &pool, Timestamp::new(1_795_339_861, 0)).expect("figures");
+        let figures = ProcessFigures {
+            cpu_seconds: 1.5,
+            resident_bytes: 4096,
+            virtual_bytes: 8192,
+            open_files: 9,
+            open_files_max: None,
+            threads: 3,
+            started_seconds: 1_795_339_000.25,
+        };
+        let now = Timestamp::new(1_795_339_861, 0);
+        let text = metrics.text(&store, &pool, Some(&figures), now).expect("figures");
         assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
         let mut types = std::collections::HashMap::new();
         for line in text.lines() {
@@ -201,11 +261,20 @@ mod tests {
                 let name = sample.split('{').next().expect("a name");
                 let is_known =
                     |suffix: &str| name.strip_suffix(suffix).is_some_and(|name| types.contains_key(name));
-                assert!(["", "_total", "_bucket", "_sum", "_count"].into_iter().any(is_known), "{line}");
+                assert!(
+                    ["", "_total", "_bucket", "_sum", "_count", "_info"].into_iter().any(is_known),
+                    "{line}"
+                );
             }
         }
         assert!(text.contains("netrewind_extractions_total{ending=\"client-gone\"} 1\n"), "{text}");
         assert!(text.contains("netrewind_requests_total{route=\"none\",status=\"404\"} 1\n"), "{text}");
         assert!(text.contains("netrewind_recording 0\n"), "{text}");
+        assert!(text.contains("netrewind_build_info{version=\"\",commit=\"abc\","), "{text}");
+        assert!(text.contains("process_cpu_seconds_total 1.5\n") && text.contains("process_open_fds 9\n"));
+        assert!(text.contains("process_start_time_seconds 1795339000.25\n"), "{text}");
+        assert!(!text.contains("process_max_fds") && !text.contains("recorder_budget_bytes"), "{text}");
+        let fast = "netrewind_request_duration_seconds_bucket{le=\"0.005\",route=\"none\"} 1\n";
+        assert!(text.contains(fast), "{text}");
     }
 }

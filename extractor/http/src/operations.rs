@@ -77,7 +77,15 @@ pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> R
 pub async fn figures(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
     fields_of(request, &service.limits).await?.end()?;
     let text = read_store(service, |service| {
-        service.metrics.text(service.extractor.store(), &service.packets, service.clock.now().wall)
+        let process = service.process.as_ref().and_then(|process| match process.measure() {
+            Ok(figures) => Some(figures),
+            Err(error) => {
+                tracing::warn!(%error, "the figures of this process are left out: they cannot be read");
+                None
+            }
+        });
+        let now = service.clock.now().wall;
+        service.metrics.text(service.extractor.store(), &service.packets, process.as_ref(), now)
     });
     Ok(([(header::CONTENT_TYPE, OPENMETRICS_TEXT)], text.await?).into_response())
 }

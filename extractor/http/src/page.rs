@@ -19,6 +19,12 @@ use crate::problem::{Kind, Problem};
 struct PageFiles;
 
 const PAGE: &str = "index.html";
+
+/// True if this build has the page.
+pub fn is_built_in() -> bool {
+    PageFiles::get(PAGE).is_some()
+}
+
 /// Names of assets hold a hash of what is in them.
 const FOREVER: &str = "public, max-age=31536000, immutable";
 /// The page names its assets, so it is revalidated each time, and rarely sent again.

@@ -12,7 +12,7 @@ use crate::connection::Connections;
 use crate::geoip::GeoDatabase;
 use crate::identity::Identity;
 use crate::limits::ServiceLimits;
-use crate::metrics::Metrics;
+use crate::metrics::{BuildFacts, Metrics, ProcessMeter};
 use crate::parameters::Selection;
 use crate::peer_limiter::PeerLimiter;
 use crate::problem::Problem;
@@ -57,6 +57,8 @@ pub struct Service {
     pub geo_database: Option<Arc<GeoDatabase>>,
     /// State of the store when it was last looked at.
     pub remembered: OverviewCache,
+    /// Measures this process.
+    pub process: Option<Arc<dyn ProcessMeter>>,
     phase: watch::Sender<Phase>,
 }
 
@@ -88,6 +90,7 @@ impl Service {
             audit,
             geo_database: None,
             remembered: OverviewCache::default(),
+            process: None,
             phase: watch::Sender::new(Phase::Serving),
         }
     }
@@ -95,6 +98,12 @@ impl Service {
     /// Adds a database of locations.
     pub fn with_geo_database(self, database: Option<GeoDatabase>) -> Self {
         Self { geo_database: database.map(Arc::new), ..self }
+    }
+
+    /// Tells in the figures which program this is, and what its process takes.
+    pub fn with_program(mut self, facts: &BuildFacts, process: Option<Arc<dyn ProcessMeter>>) -> Self {
+        self.metrics.tell_build(facts);
+        Self { process, ..self }
     }
 
     /// The query that this selection means for this asker: the one place where a selection becomes a query.

@@ -9,6 +9,8 @@ use netrewind_store::{Account, Event, LaneLoad, RingFill, Store, StoreError, Tim
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::interfaces::{InterfaceAccount, InterfaceTally};
+
 /// A recorder that has written nothing to its logbook for this long counts as stalled. It writes at least every ten seconds.
 const STALLED_AFTER_SECONDS: u64 = 35;
 
@@ -35,6 +37,10 @@ pub struct Recording {
     pub account: Account,
     /// Duration of its writes, since then.
     pub writes: WriteTimes,
+    /// Packets of each interface, since then.
+    pub interfaces: BTreeMap<String, InterfaceAccount>,
+    /// Disk space that the recorder keeps the store within; `None` without a limit or a recorder.
+    pub budget_bytes: Option<u64>,
     /// Number of times that the kernel found no block to fill, since then.
     pub freezes: u64,
     /// Fill of each lane's ring in the last second logged of it; lanes without a ring are left out.
@@ -54,24 +60,23 @@ impl Recording {
         if read.is_err() {
             last = None;
         }
-        state(store, last, now)
+        Ok(state(StoreWriter::of(store)?.as_ref(), last, now))
     }
 }
 
-fn state(store: &Store, last_line: Option<Timestamp>, now: Timestamp) -> Result<RecordingState, StoreError> {
-    let writer = StoreWriter::of(store)?;
-    let fails = writer.as_ref().is_some_and(|writer| writer.trouble.is_some());
+fn state(writer: Option<&StoreWriter>, last_line: Option<Timestamp>, now: Timestamp) -> RecordingState {
+    let fails = writer.is_some_and(|writer| writer.trouble.is_some());
     let is_recorder = |holder: &str| holder.contains("record") || holder.contains("run");
     let records = writer.is_some_and(|writer| is_recorder(&writer.holder));
     // At midnight the new day's logbook may not have begun; then the clock says how young the day is.
     let day_began = Timestamp(now.ns() / DAY_NS * DAY_NS);
     let silent_ns = now.ns().saturating_sub(last_line.unwrap_or(day_began).ns());
-    Ok(match records {
+    match records {
         false => RecordingState::No,
         true if fails => RecordingState::Failing,
         true if silent_ns > STALLED_AFTER_SECONDS * SECOND_NS => RecordingState::Stalled,
         true => RecordingState::Yes,
-    })
+    }
 }
 
 fn entry(line: RawLine<'_>) -> Option<LogbookEntry> {
@@ -87,6 +92,7 @@ pub(super) struct LogbookTally {
     account: Account,
     writes: WriteTimes,
     freezes: u64,
+    interfaces: InterfaceTally,
     /// The last of each lane, and when that was.
     rings: BTreeMap<u16, (Timestamp, RingFill)>,
     /// The time of the last line of each lane.
@@ -110,17 +116,21 @@ impl LogbookTally {
                 })?;
             }
         }
-        let state = state(store, self.last_line, now)?;
+        let writer = StoreWriter::of(store)?;
+        let state = state(writer.as_ref(), self.last_line, now);
         // A lane without recent lines is gone.
         let is_heard = |at: &Timestamp| now.ns().saturating_sub(at.ns()) <= STALLED_AFTER_SECONDS * SECOND_NS;
         let heard = self.rings.iter().filter(|(_, (at, _))| state != RecordingState::No && is_heard(at));
         let rings = heard.map(|(&lane, &(_, ring))| (lane, ring)).collect();
         let Self { account, writes, freezes, last_line, .. } = *self;
-        Ok(Recording { state, account, writes, freezes, rings, last_line })
+        let interfaces = self.interfaces.accounts();
+        let budget_bytes = writer.and_then(|writer| writer.budget_bytes);
+        Ok(Recording { state, account, writes, interfaces, budget_bytes, freezes, rings, last_line })
     }
 
     fn add(&mut self, LogbookEntry { at, event, .. }: &LogbookEntry) {
         self.last_line = self.last_line.max(Some(*at));
+        self.interfaces.learn(event);
         if let Event::Second { lane, received, written, dropped, bytes, pace: LaneLoad { ring, writes, .. } } =
             event
             && self.seen.get(lane).is_none_or(|seen| seen < at)
@@ -130,6 +140,7 @@ impl LogbookTally {
             self.account.written += written;
             self.account.bytes += bytes;
             self.account.dropped.add(dropped);
+            self.interfaces.add(*lane, &InterfaceAccount { received: *received, dropped: *dropped });
             self.writes.add(writes);
             if let Some(ring) = ring {
                 self.freezes += ring.freezes;
@@ -168,12 +179,15 @@ mod tests {
         (1..4).for_each(|second| log(second, 0));
         assert_eq!(tally.update(&store, at(4)).expect("an update").state, RecordingState::No);
         let lock = StoreLock::take(&store, "netrewind record, process 1").expect("a lock");
+        lock.publish_budget(Some(7_000_000));
         log(5, 0);
         log(5, 1);
         let recording = tally.update(&store, at(6)).expect("an update");
         assert_eq!((recording.account.received, recording.account.dropped.kernel), (50, 5));
         assert_eq!((recording.state, recording.last_line), (RecordingState::Yes, Some(at(5))));
         assert_eq!((recording.writes.counts[3], recording.freezes), (5, 5));
+        assert_eq!(recording.budget_bytes, Some(7_000_000));
+        assert!(recording.interfaces.is_empty(), "the logbook has not said which they are");
         let filled = |ring: &(u16, RingFill)| (ring.0, ring.1.filled_max);
         assert_eq!(recording.rings.iter().map(filled).collect::<Vec<_>>(), [(0, 5), (1, 5)]);
         let later = tally.update(&store, at(60)).expect("an update");

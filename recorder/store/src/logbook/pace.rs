@@ -4,9 +4,12 @@ use crate::time::MILLISECOND_NS;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Upper bounds of the buckets of [`WriteTimes`], in microseconds: a write counts in the first bucket whose bound it keeps.
-pub const WRITE_BOUNDS_US: [u64; 14] = [
+///
+/// New bounds are added behind the last one, so that counts in older lines keep their meaning; there, the last count has all writes
+/// slower than 5 s.
+pub const WRITE_BOUNDS_US: [u64; 17] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    5_000_000,
+    5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 /// One bucket for each bound, and one for slower writes.
 pub const WRITE_BUCKETS: usize = WRITE_BOUNDS_US.len() + 1;
@@ -153,10 +156,10 @@ mod tests {
     fn a_write_counts_once_by_the_first_bound_that_it_keeps() {
         let mut writes = WriteTimes::default();
         assert!(writes.is_empty());
-        [0, 250_000, 250_001, 1_000_000_000, 5_000_000_001].into_iter().for_each(|ns| writes.count(ns));
-        assert_eq!(writes.counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1]);
-        assert_eq!((writes.total(), writes.slowest_us), (5, 5_000_001));
-        assert_eq!(writes.total_us, 250 + 251 + 1_000_000 + 5_000_001);
+        [0, 250_000, 250_001, 1_000_000_000, 60_000_000_001].into_iter().for_each(|ns| writes.count(ns));
+        assert_eq!(writes.counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
+        assert_eq!((writes.total(), writes.slowest_us), (5, 60_000_001));
+        assert_eq!(writes.total_us, 250 + 251 + 1_000_000 + 60_000_001);
     }
 
     #[test]

@@ -51,13 +51,15 @@ static LOST_ELSEWHERE: AtomicU64 = AtomicU64::new(0);
 static PAGE_BYTES: AtomicUsize = AtomicUsize::new(PAGE_BYTES_MIN);
 
 impl MapSlot {
+    /// A slot that has never been used: all zeros, so that the table takes no room in the program's file. [`Self::take`] sets every
+    /// field.
     const fn free() -> Self {
         Self {
             start: AtomicUsize::new(0),
             end: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
-            pages: [const { AtomicUsize::new(NONE) }; LOST_PAGES_LISTED_MAX],
-            rest: AtomicUsize::new(NONE),
+            pages: [const { AtomicUsize::new(0) }; LOST_PAGES_LISTED_MAX],
+            rest: AtomicUsize::new(0),
         }
     }
 
