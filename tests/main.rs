@@ -26,6 +26,7 @@ mod follow;
 mod fuzzed;
 mod golden_store;
 mod hold;
+mod holds_http;
 mod hostile;
 mod hours;
 mod http;

@@ -137,6 +137,9 @@ fn the_page_shows_what_was_recorded_and_hands_it_over() {
     assert_eq!(bytes(&downloaded), bytes(&expected), "the page hands over what the command line does");
     let packets = tcpdump(&downloaded, "tcp").expect("tcpdump reads it").len();
     assert_eq!(text("much"), packets.to_string(), "what the page counts is what it hands over");
+    let held = Path::new(&store).join("cases/INC-2041.pcap");
+    assert_eq!(bytes(&held), bytes(&expected), "it holds what it shows");
+    assert!(text("held").contains(&format!("{packets} packets are held")), "{}", text("held"));
     let flow = tcpdump(&folder.path().join("flow.pcap"), "").expect("tcpdump reads it");
     assert_eq!(flow.len(), 7, "a conversation is one request and its answer");
 }

@@ -14,6 +14,7 @@ use netrewind_http::tls::TlsFiles;
 use netrewind_http::{Server, Service, ServiceLimits, router};
 use netrewind_store::Store;
 use netrewind_store::clock::{Clock, SystemClock};
+use netrewind_store::store::CaseFiles;
 
 use super::access::AccessArguments;
 use super::query::{options, own_workers};
@@ -24,6 +25,7 @@ use crate::confine::{self, Calls, KeptCapabilities, Walls};
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
 use crate::process_meter::OwnProcess;
+use crate::sharing::SharingArguments;
 use crate::signals::Requests;
 use crate::{arguments, logs, machine, terminal, version};
 
@@ -128,6 +130,7 @@ impl ServingArguments {
             audit,
             options,
             process,
+            holds_refused: None,
         })
     }
 }
@@ -143,9 +146,15 @@ pub struct PreparedService<'a> {
     audit: Option<AuditFile>,
     options: Options,
     process: Option<Arc<dyn ProcessMeter>>,
+    holds_refused: Option<&'static str>,
 }
 
 impl PreparedService<'_> {
+    /// Refuses to make and release holds, for this reason.
+    fn refusing_holds(self, reason: Option<&'static str>) -> Self {
+        Self { holds_refused: reason, ..self }
+    }
+
     /// What the service needs once it runs, besides the store.
     pub fn walls(&self, walls: Walls) -> Walls {
         let ServingArguments { geoip, access, .. } = self.arguments;
@@ -156,14 +165,26 @@ impl PreparedService<'_> {
 
     /// Starts serving the store.
     pub fn start(self, store: Store) -> Result<Server, Failure> {
-        let Self { arguments, clock, admission, tls, database, listeners, audit, options, process } = self;
+        let Self {
+            arguments,
+            clock,
+            admission,
+            tls,
+            database,
+            listeners,
+            audit,
+            options,
+            process,
+            holds_refused,
+        } = self;
         let audit = audit.map_or_else(|| arguments.access.audit_in(&store), |audit| Ok(Some(audit)))?;
         let audit = audit.map(Audit::start).transpose()?;
         let extractor = Arc::new(Extractor::new(store, options));
         let service = Arc::new(
             Service::new(extractor, clock, ServiceLimits::default(), audit)
                 .with_geo_database(database)
-                .with_program(&version::facts(), process),
+                .with_program(&version::facts(), process)
+                .refusing_holds(holds_refused),
         );
         let scheme = if tls.is_some() { "https" } else { "http" };
         let routes = router(Arc::clone(&service), admission);
@@ -180,13 +201,28 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
         .map_err(|error| Failure::Failed(anyhow::anyhow!("--listen {address}: {error}")))
 }
 
+/// Reason not to write holds into a store: the recorder must be able to read them.
+fn holds_refused(store: &Store) -> Option<&'static str> {
+    use std::os::unix::fs::MetadataExt;
+    let own = rustix::process::geteuid().as_raw();
+    let owner = std::fs::metadata(store.root()).map(|found| found.uid());
+    (owner.ok() != Some(own)).then_some("the store belongs to another user")
+}
+
 /// Serves until told to stop.
 pub fn run(arguments: &ServeArguments) -> Result<Outcome, Failure> {
     logs::start();
     let requests = Requests::of_reader()?;
     let store = Store::open_to_read(&arguments.store.store)?;
-    let service = arguments.serving.prepare(Some(&store))?;
+    let refusal = holds_refused(&store);
+    if refusal.is_none() {
+        SharingArguments::default().begin(&arguments.store.store)?;
+        // Where the store cannot be written, holds are refused when they are asked for.
+        let _ = CaseFiles::of(&store).prepare();
+    }
+    let service = arguments.serving.prepare(Some(&store))?.refusing_holds(refusal);
     let walls = service.walls(Walls::new().reading_store(&store));
+    let walls = if refusal.is_none() { walls.writing(&CaseFiles::of(&store).folder()) } else { walls };
     let raised = walls.keeping(KeptCapabilities::files_if_needed()).raise();
     let server = service.start(store)?;
     terminal::say(raised);

@@ -20,7 +20,7 @@ use netrewind_store::{Timestamp, locked};
 use serde::Serialize;
 
 pub use file::{AuditError, AuditFile, AuditFiles, AuditPaths, FILE_BYTES_MAX, FILES_MAX};
-pub use record::{Ending, Extraction, Refused};
+pub use record::{AuditedHold, Ending, Extraction, Refused};
 use repeats::Repeats;
 
 /// Lines that wait to be written.
@@ -61,6 +61,8 @@ enum Line<'a> {
         #[serde(skip_serializing_if = "is_zero")]
         unlisted: u64,
     },
+    /// A hold made or released.
+    Hold(&'a AuditedHold),
     /// A session begun with a token.
     Session { at: Timestamp, who: &'a str, peer: Option<SocketAddr> },
     /// Lines that could not be written.
@@ -191,6 +193,11 @@ impl Audit {
             unlisted,
         };
         self.write(refused.at, &line);
+    }
+
+    /// Notes that somebody made or released a hold, or looked at them.
+    pub fn hold(&self, hold: &AuditedHold) {
+        self.write(hold.at, &Line::Hold(hold));
     }
 
     /// Notes that somebody began a session.

@@ -12,7 +12,7 @@
 //! **Invariant:** an idle or slow client costs no thread, and a client that is slow to take an answer keeps no other from
 //! reading: see [`slots`].
 //!
-//! **Invariant:** of a store, only the audit and the tokens are written.
+//! **Invariant:** of a store, only the audit and the folder of cases are written.
 
 pub mod access;
 pub mod audit;
@@ -26,6 +26,7 @@ mod files;
 mod flows;
 pub mod geoip;
 mod headers;
+mod holds;
 mod identity;
 mod json;
 mod limits;

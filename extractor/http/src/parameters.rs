@@ -167,7 +167,8 @@ pub enum Format {
 }
 
 impl Format {
-    fn read(text: &str) -> Option<Self> {
+    /// Reads its name.
+    pub fn read(text: &str) -> Option<Self> {
         match text {
             "pcap" => Some(Self::Pcap),
             "pcapng" => Some(Self::Pcapng),

@@ -61,13 +61,19 @@ pub enum Kind {
     OutOfTime,
     /// The service is about to end.
     ShuttingDown,
+    /// The case has a hold already.
+    HoldExists,
+    /// Holds have no room for more.
+    NoRoom,
+    /// The service may not write what was asked for into the store.
+    NotWritable,
     /// The answer failed, through no fault of the asker.
     Failed,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::BadFilter,
         Self::FilterTooExpensive,
         Self::BadTime,
@@ -90,6 +96,9 @@ impl Kind {
         Self::Busy,
         Self::OutOfTime,
         Self::ShuttingDown,
+        Self::HoldExists,
+        Self::NoRoom,
+        Self::NotWritable,
         Self::Failed,
     ];
 
@@ -134,6 +143,11 @@ impl Kind {
                 "A pcap file can hold only one link type",
             ),
             Self::NoAccess => ("/problems/no-access", S::UNAUTHORIZED, "A valid token is needed"),
+            Self::HoldExists => ("/problems/hold-exists", S::CONFLICT, "The case has a hold already"),
+            Self::NoRoom => ("/problems/no-room", S::INSUFFICIENT_STORAGE, "There is no room for it"),
+            Self::NotWritable => {
+                ("/problems/not-writable", S::FORBIDDEN, "The service may not write to the store")
+            }
             Self::Forbidden => ("/problems/forbidden", S::FORBIDDEN, "This is not allowed"),
             Self::WrongHost => {
                 ("/problems/wrong-host", S::MISDIRECTED_REQUEST, "The request is for another host")

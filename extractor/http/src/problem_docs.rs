@@ -20,6 +20,11 @@ const OF_CAPTURES: [Kind; 2] = [Kind::NotKept, Kind::SeveralLinkTypes];
 /// Problems of operations with a body.
 const OF_BODIES: [Kind; 4] = [Kind::BadBody, Kind::BodyTooLarge, Kind::UnsupportedBody, Kind::SlowRequest];
 
+/// Problems of making a hold.
+const OF_HOLDS: [Kind; 3] = [Kind::HoldExists, Kind::NoRoom, Kind::NotWritable];
+/// Path of holds.
+const HOLDS: &str = "/api/v1/holds";
+
 /// Problems of every operation: the gate's.
 const OF_THE_GATE: [Kind; 2] = [Kind::WrongHost, Kind::Forbidden];
 /// Problems of operations that tell what is recorded: the gate's, if there are tokens.
@@ -33,6 +38,15 @@ pub fn add_problems(document: &mut OpenApi) {
             item.delete.iter_mut().for_each(|operation| add(operation, &of_all));
             let of_post: Vec<_> = of_all.iter().chain(&OF_TOKENS).copied().collect();
             item.post.iter_mut().for_each(|operation| add(operation, &of_post));
+            continue;
+        }
+        if path.starts_with(HOLDS) {
+            let of_all: Vec<_> = [&OF_PARAMETERS[..], &OF_THE_GATE, &OF_TOKENS, &OF_READING].concat();
+            item.get.iter_mut().for_each(|operation| add(operation, &of_all));
+            let of_release = [&of_all[..], &[Kind::NotFound, Kind::NotWritable]].concat();
+            item.delete.iter_mut().for_each(|operation| add(operation, &of_release));
+            let of_add = [&of_all[..], &OF_QUERIES, &OF_CAPTURES, &OF_BODIES, &OF_HOLDS].concat();
+            item.post.iter_mut().for_each(|operation| add(operation, &of_add));
             continue;
         }
         let takes_query = ["/api/v1/packets", "/api/v1/flows", "/api/v1/summary", "/api/v1/filter"]

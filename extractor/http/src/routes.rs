@@ -14,7 +14,7 @@ use crate::access::{Admission, guard};
 use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::Service;
-use crate::{connection, drain, flows, json, log, operations, packets, page, problem_docs, session};
+use crate::{connection, drain, flows, holds, json, log, operations, packets, page, problem_docs, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -56,6 +56,8 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(packets::of_flow))
         .routes(routes!(flows::summary))
         .routes(routes!(flows::filter))
+        .routes(routes!(holds::list, holds::add))
+        .routes(routes!(holds::release))
 }
 
 /// The document that describes the service.

@@ -55,6 +55,8 @@ pub struct Service {
     pub audit: Option<Audit>,
     /// Locations of addresses.
     pub geo_database: Option<Arc<GeoDatabase>>,
+    /// Reason that holds are neither made nor released here, if so.
+    pub holds_refused: Option<&'static str>,
     /// State of the store when it was last looked at.
     pub remembered: OverviewCache,
     /// Measures this process.
@@ -89,6 +91,7 @@ impl Service {
             metrics: Metrics::default(),
             audit,
             geo_database: None,
+            holds_refused: None,
             remembered: OverviewCache::default(),
             process: None,
             phase: watch::Sender::new(Phase::Serving),
@@ -104,6 +107,11 @@ impl Service {
     pub fn with_program(mut self, facts: &BuildFacts, process: Option<Arc<dyn ProcessMeter>>) -> Self {
         self.metrics.tell_build(facts);
         Self { process, ..self }
+    }
+
+    /// Refuses to make and release holds, for this reason.
+    pub fn refusing_holds(self, reason: Option<&'static str>) -> Self {
+        Self { holds_refused: reason, ..self }
     }
 
     /// The query that this selection means for this asker: the one place where a selection becomes a query.

@@ -16,7 +16,7 @@ use crate::service::Service;
 
 /// Begins a session
 ///
-/// Takes a token in `Authorization`. The cookie gives the same access as the token for requests that only read, until the
+/// Takes a token in `Authorization`. The cookie gives the same access as the token for requests that only read, and for holds from this page, until the
 /// session is ended, half a day has passed, or the token expires. Services without tokens have no sessions.
 #[utoipa::path(post, path = "/api/v1/session", tag = "service", responses(
     (status = 204, description = "The session has begun", headers(("Set-Cookie" = Option<String>, description = "The session")))

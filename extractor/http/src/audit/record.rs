@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::{Completeness, Query, ReachedLimit};
 use netrewind_store::Timestamp;
+use netrewind_store::hold::CaseName;
 use serde::Serialize;
+
+use crate::identity::Identity;
 
 /// Ending of an extraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,6 +83,60 @@ pub struct Extraction {
     pub error: Option<String>,
     /// Duration of the answer.
     pub seconds: f64,
+}
+
+/// A hold that somebody made, or released; or a look at all of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct AuditedHold {
+    /// Time of the request.
+    pub at: Timestamp,
+    /// Name of the caller's token, or `local`.
+    pub who: String,
+    /// Address of the client.
+    pub peer: Option<SocketAddr>,
+    /// What was done: `add`, `list`, `release`.
+    pub what: &'static str,
+    /// The case, if it was about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case: Option<CaseName>,
+    /// Packets that were to be held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<Query>,
+    /// Segments held, or released.
+    pub segments: u64,
+    /// Packets in a file of their own.
+    pub packets: u64,
+    /// Disk space of these.
+    pub bytes: u64,
+    /// Error, if it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Time that it took.
+    pub seconds: f64,
+}
+
+impl AuditedHold {
+    /// By this caller; the rest is filled in later.
+    pub fn by(identity: &Identity, what: &'static str) -> Self {
+        Self {
+            at: Timestamp::MIN,
+            who: identity.name.clone(),
+            peer: identity.peer,
+            what,
+            case: None,
+            query: None,
+            segments: 0,
+            packets: 0,
+            bytes: 0,
+            error: None,
+            seconds: 0.0,
+        }
+    }
+
+    /// About a case.
+    pub fn of(self, case: &CaseName) -> Self {
+        Self { case: Some(case.clone()), ..self }
+    }
 }
 
 /// A request that was refused for lack of a right.

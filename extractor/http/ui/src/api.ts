@@ -3,7 +3,7 @@
 import { computed, effect, signal, type Signal } from "@preact/signals";
 import { isAskedForToken, sessions } from "./session";
 import { asked, isLive, looked } from "./state";
-import type { Conversation, FlowPage, Problem, Stream, Summary } from "./types";
+import type { Conversation, FlowPage, HoldList, Problem, Stream, Summary } from "./types";
 
 const BASE = "api/v1";
 const BUCKETS = 300;
@@ -113,6 +113,34 @@ const probe = keep<unknown>(() => `${BASE}/packets/estimate?from=-1s&max_packets
 
 /** Whether the token is for packets too. */
 export const mayExtract = computed(() => probe.value.problem?.status !== FORBIDDEN);
+
+const holdTicks = signal(0);
+
+/** What is held for cases; asked for once, and after each hold. */
+export const holds = keep<HoldList>(() => `${BASE}/holds`, () => holdTicks.value);
+
+/** Whether the token may hold packets: only administrators' may. */
+export const mayHold = computed(() => holds.value.value !== null);
+
+/** Holds the range that is shown, with its filter; what came of it, in words. */
+export async function hold(name: string, note: string): Promise<{ text: string; bad: boolean }> {
+  const shown = summary.value.value;
+  const { filter, view, untagged } = looked.value;
+  const range = { from: shown?.from, to: shown?.to };
+  const some = filter.trim() === "" ? {} : { filter: filter.trim(), view, ignore_vlan: untagged };
+  const body = JSON.stringify({ case: name, note, ...range, ...some });
+  try {
+    const response = await fetch(`${BASE}/holds`, { method: "POST", headers: { "content-type": "application/json" }, body });
+    const answer = await response.json().catch(() => null) as Record<string, unknown> | null;
+    holdTicks.value += 1;
+    if (!response.ok) return { text: String(answer?.["detail"] ?? response.statusText), bad: true };
+    const { segments, packets, expired } = answer as { segments: number; packets: number; expired: string[] };
+    const gone = expired.length > 0 ? `; ${expired.length} segments had expired` : "";
+    return { text: segments > 0 ? `${name}: ${segments} segments are held${gone}` : `${name}: ${packets} packets are held`, bad: false };
+  } catch {
+    return { text: "The service does not answer", bad: true };
+  }
+}
 
 export const status = keep<Record<string, unknown>>(() => `${BASE}/status`, () => statusTicks.value);
 

@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { mayExtract, packetsAddress, status, summary, type Form } from "./api";
 import * as format from "./format";
+import { Hold } from "./hold";
 import { hasSession } from "./session";
 import type { Summary } from "./types";
 
@@ -14,6 +15,7 @@ export function Packets() {
   return (
     <section class="card packets" aria-label="Packets">
       <Ways address={packetsAddress} disabled={value === null || value.totals.packets === 0 || problem !== null} />
+      <Hold />
       {value !== null && <Expired summary={value} />}
     </section>
   );

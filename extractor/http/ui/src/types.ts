@@ -146,3 +146,10 @@ export interface Problem {
   /** What is wrong with a filter, without the place. */
   message?: string;
 }
+
+/** What is held for cases. */
+export interface HoldList {
+  holds: { case: string; segments: number; bytes: number }[];
+  bytes: number;
+  bytes_max: number;
+}

@@ -10,8 +10,8 @@ import { drives } from "./browser.mjs";
 const [address, folder] = process.argv.slice(2);
 let context, page, seen, shot;
 
-// A refused filter is answered with 400, which browsers print as an error.
-await drives(folder, ["status of 400"], async (browser) => {
+// A refused filter is answered with 400, and a case that is held with 409, which browsers print as errors.
+await drives(folder, ["status of 400", "status of 409"], async (browser) => {
   ({ context, page, seen, shot } = browser);
   await draws();
   await zooms();
@@ -20,6 +20,7 @@ await drives(folder, ["status of 400"], async (browser) => {
   await filters();
   await opensAFlow();
   await downloads();
+  await holds();
   await obeysTheKeyboard();
   await remembersInTheAddress();
   await looksRightElsewhere();
@@ -114,6 +115,23 @@ async function opensAFlow() {
 
 async function downloads() {
   seen.download = await download(page.locator(".packets").getByRole("link", { name: "Download pcap" }), "download.pcap");
+}
+
+async function holds() {
+  await page.getByRole("button", { name: "Hold" }).click();
+  await page.locator(".hold input[name=case]").fill("INC-2041");
+  await page.locator(".hold input[name=note]").fill("seen on the page");
+  await shot("hold");
+  await page.locator(".hold form button").click();
+  await page.waitForFunction(() => document.querySelector(".hold [role=status]")?.textContent.includes("INC-2041"));
+  seen.held = await page.locator(".hold [role=status]").innerText();
+  // The same case again is refused, and the page says why.
+  await page.getByRole("button", { name: "Hold", exact: true }).click();
+  await page.locator(".hold input[name=case]").fill("INC-2041");
+  await page.locator(".hold form button").click();
+  await page.locator(".hold .bad").waitFor();
+  assert.match(await page.locator(".hold .bad").innerText(), /has a hold already/);
+  await page.getByRole("button", { name: "Hold", exact: true }).click();
 }
 
 async function download(link, name) {
