@@ -264,7 +264,6 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
         WritableStore::open(&arguments.store.store, "record", &arguments.writing.sharing, walls)?;
     arguments.writing.ports.apply(&mut writing)?;
     let WritableStore { store, lock, logbook, without_index, raised, .. } = writing;
-    lock.publish_budget(config.budget_bytes);
     let server = service.map(|service: PreparedService| service.start(store.clone())).transpose()?;
     let Platform { clock, threads, .. } = platform.clone();
     let place = Workplace { store: store.clone(), logbook, clock, threads };

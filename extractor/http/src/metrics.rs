@@ -146,7 +146,7 @@ impl Metrics {
 }
 
 fn add_recording(registry: &mut Registry, recording: &Recording) {
-    let Recording { state, account, interfaces, budget_bytes, last_line, .. } = recording;
+    let Recording { state, account, interfaces, last_line, .. } = recording;
     add_gauge(
         registry,
         "recording",
@@ -175,14 +175,6 @@ fn add_recording(registry: &mut Registry, recording: &Recording) {
     add_counter(registry, "recorder_written_bytes", "Bytes of the packets that were written", account.bytes);
     let last = last_line.map_or(0, |at| at.ns() / SECOND_NS);
     add_gauge(registry, "recorder_last_sign_timestamp_seconds", "When the logbook was last written", last);
-    if let Some(bytes) = budget_bytes {
-        add_gauge(
-            registry,
-            "recorder_budget_bytes",
-            "Disk space that the recorder keeps the store within",
-            *bytes,
-        );
-    }
     interfaces::add_interfaces(registry, interfaces);
     pace::add_lane_load(registry, recording);
 }
@@ -191,7 +183,11 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
     let segments = ListedSegment::all(store)?;
     let unindexed = || segments.iter().filter(|s| s.state == SegmentState::Sealed && !s.has_index);
     let age_seconds = |segment: &ListedSegment| now.ns_since(segment.name.opened) / SECOND_NS;
-    let (lag, kept) = (unindexed().next().map_or(0, age_seconds), segments.first().map_or(0, age_seconds));
+    let lag = unindexed().next().map_or(0, age_seconds);
+    let cases = CaseFiles::of(store);
+    let held = cases.account(&segments)?;
+    // What is held for a case says nothing of how long all the rest is kept.
+    let kept = segments.iter().find(|segment| !held.may_hold(&segment.name)).map_or(0, age_seconds);
     let opened = segments.first().map_or(0, |oldest| oldest.name.opened.ns() / SECOND_NS);
     add_gauge(registry, "store_bytes", "Disk space of everything in the store", store.disk_bytes()?);
     // Some file systems do not say.
@@ -200,7 +196,17 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
         add_gauge(registry, "store_free_bytes", help, space.available_bytes);
     }
     add_gauge(registry, "store_segments", "Segments in the store", segments.len() as u64);
-    let help = "Age of the oldest segment: everything received since is kept, but for what was dropped";
+    match cases.limits() {
+        Ok(limits) => {
+            if let Some(bytes) = limits.budget_bytes {
+                let help = "Disk space that the recorder keeps the store within";
+                add_gauge(registry, "recorder_budget_bytes", help, bytes);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the budget is left out of the figures: it cannot be read"),
+    }
+    let help =
+        "Age of the oldest segment that no case holds: everything received since is kept, but for drops";
     add_gauge(registry, "store_kept_seconds", help, kept);
     add_gauge(registry, "store_oldest_timestamp_seconds", "When the oldest segment was opened", opened);
     add_gauge(
@@ -209,7 +215,6 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
         "Sealed segments without an index",
         unindexed().count() as u64,
     );
-    let held = CaseFiles::of(store).account(&segments)?;
     add_gauge(registry, "held_cases", "Cases that hold segments or packets", held.cases);
     add_gauge(registry, "held_segments", "Segments that retention leaves alone for a case", held.segments);
     add_gauge(registry, "held_bytes", "Disk space of held segments and of the packets of cases", held.bytes);
@@ -223,6 +228,9 @@ fn add_store(registry: &mut Registry, store: &Store, now: Timestamp) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use netrewind_store::SegmentName;
+    use netrewind_store::hold::{HOLD_VERSION, HeldSegment, HoldHead};
+
     use super::*;
     use crate::slots::PoolLimits;
 
@@ -276,5 +284,41 @@ mod tests {
         assert!(!text.contains("process_max_fds") && !text.contains("recorder_budget_bytes"), "{text}");
         let fast = "netrewind_request_duration_seconds_bucket{le=\"0.005\",route=\"none\"} 1\n";
         assert!(text.contains(fast), "{text}");
+    }
+
+    #[test]
+    fn held_segments_do_not_count_as_what_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open_or_create(folder.path(), Timestamp(1), 1).expect("a store");
+        let at = |second: u32| Timestamp::new(1_795_339_000 + second, 0);
+        let names = [0, 500, 800].map(|second| SegmentName { opened: at(second), lane: 0 });
+        for name in &names {
+            store.prepare_folder(name).expect("a folder");
+            std::fs::write(store.sealed_path(name), "segment").expect("a file");
+        }
+        let kept = || {
+            let mut registry = Registry::default();
+            add_store(&mut registry, &store, at(1000)).expect("figures");
+            let mut text = String::new();
+            encode_registry(&mut text, &registry).expect("text");
+            let line = text.lines().find_map(|line| line.strip_prefix("store_kept_seconds "));
+            line.expect("a figure").to_owned()
+        };
+        assert_eq!(kept(), "1000");
+        let head = HoldHead {
+            hold: "INC-1".parse().expect("a name"),
+            version: HOLD_VERSION,
+            made: at(900),
+            from: None,
+            to: None,
+            by: String::new(),
+            note: String::new(),
+            segments: 1,
+            packets: None,
+        };
+        let cases = CaseFiles::of(&store);
+        cases.prepare().expect("a folder");
+        cases.write(&head, &[HeldSegment { segment: names[0], bytes: 7 }]).expect("a hold");
+        assert_eq!(kept(), "500");
     }
 }

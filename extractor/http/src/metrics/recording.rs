@@ -39,8 +39,6 @@ pub struct Recording {
     pub writes: WriteTimes,
     /// Packets of each interface, since then.
     pub interfaces: BTreeMap<String, InterfaceAccount>,
-    /// Disk space that the recorder keeps the store within; `None` without a limit or a recorder.
-    pub budget_bytes: Option<u64>,
     /// Number of times that the kernel found no block to fill, since then.
     pub freezes: u64,
     /// Fill of each lane's ring in the last second logged of it; lanes without a ring are left out.
@@ -116,16 +114,14 @@ impl LogbookTally {
                 })?;
             }
         }
-        let writer = StoreWriter::of(store)?;
-        let state = state(writer.as_ref(), self.last_line, now);
+        let state = state(StoreWriter::of(store)?.as_ref(), self.last_line, now);
         // A lane without recent lines is gone.
         let is_heard = |at: &Timestamp| now.ns().saturating_sub(at.ns()) <= STALLED_AFTER_SECONDS * SECOND_NS;
         let heard = self.rings.iter().filter(|(_, (at, _))| state != RecordingState::No && is_heard(at));
         let rings = heard.map(|(&lane, &(_, ring))| (lane, ring)).collect();
         let Self { account, writes, freezes, last_line, .. } = *self;
         let interfaces = self.interfaces.accounts();
-        let budget_bytes = writer.and_then(|writer| writer.budget_bytes);
-        Ok(Recording { state, account, writes, interfaces, budget_bytes, freezes, rings, last_line })
+        Ok(Recording { state, account, writes, interfaces, freezes, rings, last_line })
     }
 
     fn add(&mut self, LogbookEntry { at, event, .. }: &LogbookEntry) {
@@ -179,14 +175,12 @@ mod tests {
         (1..4).for_each(|second| log(second, 0));
         assert_eq!(tally.update(&store, at(4)).expect("an update").state, RecordingState::No);
         let lock = StoreLock::take(&store, "netrewind record, process 1").expect("a lock");
-        lock.publish_budget(Some(7_000_000));
         log(5, 0);
         log(5, 1);
         let recording = tally.update(&store, at(6)).expect("an update");
         assert_eq!((recording.account.received, recording.account.dropped.kernel), (50, 5));
         assert_eq!((recording.state, recording.last_line), (RecordingState::Yes, Some(at(5))));
         assert_eq!((recording.writes.counts[3], recording.freezes), (5, 5));
-        assert_eq!(recording.budget_bytes, Some(7_000_000));
         assert!(recording.interfaces.is_empty(), "the logbook has not said which they are");
         let filled = |ring: &(u16, RingFill)| (ring.0, ring.1.filled_max);
         assert_eq!(recording.rings.iter().map(filled).collect::<Vec<_>>(), [(0, 5), (1, 5)]);

@@ -1,5 +1,4 @@
-//! The lock that keeps a second writer out. Its file names the holder, its budget, and any trouble that keeps the holder from
-//! writing.
+//! The lock that keeps a second writer out. Its file names the holder, and any trouble that keeps the holder from writing.
 
 use std::io;
 use std::path::Path;
@@ -13,8 +12,6 @@ use crate::locked;
 
 /// Limit on the text of the lock's file: a longer text is cut.
 const TEXT_BYTES_MAX: usize = 1024;
-/// Mark before the budget on the first line: earlier versions take it for a part of the holder's name.
-const BUDGET_MARK: &str = "\tbudget=";
 
 /// Keeps other writers out of the store until all its copies are dropped.
 #[derive(Clone, Debug)]
@@ -24,7 +21,6 @@ pub struct StoreLock(Arc<Mutex<HeldLock>>);
 struct HeldLock {
     file: Box<dyn StoreFile>,
     holder: String,
-    budget_bytes: Option<u64>,
     trouble: Option<String>,
 }
 
@@ -33,8 +29,6 @@ struct HeldLock {
 pub struct StoreWriter {
     /// The command, and its process.
     pub holder: String,
-    /// Disk space that it keeps the store within, if it has a limit.
-    pub budget_bytes: Option<u64>,
     /// Reason that it cannot write at the moment, if it cannot.
     pub trouble: Option<String>,
 }
@@ -50,14 +44,13 @@ impl StoreWriter {
         at(&path, Self::read(&*file)).map(Some)
     }
 
-    /// The lock's text: the first line is the holder and its budget, the rest is its trouble.
+    /// The lock's text: the first line is the holder, the rest is its trouble.
     fn read(file: &dyn StoreFile) -> io::Result<Self> {
         let bytes = file.read_all()?;
         let text = String::from_utf8_lossy(&bytes);
-        let (first, trouble) = text.split_once('\n').unwrap_or((&text, ""));
-        let (holder, budget) = first.split_once(BUDGET_MARK).unwrap_or((first, ""));
+        let (holder, trouble) = text.split_once('\n').unwrap_or((&text, ""));
         let trouble = Some(trouble.trim()).filter(|trouble| !trouble.is_empty()).map(str::to_owned);
-        Ok(Self { holder: holder.trim().to_owned(), budget_bytes: budget.trim().parse().ok(), trouble })
+        Ok(Self { holder: holder.trim().to_owned(), trouble })
     }
 }
 
@@ -73,8 +66,7 @@ fn lock(files: &dyn Files, path: &Path) -> Result<Box<dyn StoreFile>, StoreError
 impl HeldLock {
     /// Writes over the previous text: on a full disk, a file that is truncated first may stay empty.
     fn write(&self) {
-        let budget = self.budget_bytes.map_or_else(String::new, |bytes| format!("{BUDGET_MARK}{bytes}"));
-        let mut text = format!("{}{budget}\n", self.holder);
+        let mut text = format!("{}\n", self.holder);
         if let Some(trouble) = &self.trouble {
             text.push_str(trouble);
             text.push('\n');
@@ -91,7 +83,7 @@ impl StoreLock {
     /// Keeps every other writer out. `holder` names the writer to them.
     pub fn take(store: &Store, holder: &str) -> Result<Self, StoreError> {
         let file = lock(&*store.files, &store.root.join(LOCK))?;
-        let held = HeldLock { file, holder: holder.to_owned(), budget_bytes: None, trouble: None };
+        let held = HeldLock { file, holder: holder.to_owned(), trouble: None };
         held.write();
         Ok(Self(Arc::new(Mutex::new(held))))
     }
@@ -99,13 +91,6 @@ impl StoreLock {
     fn lock_state(&self) -> MutexGuard<'_, HeldLock> {
         // Consistent at every moment: a panic elsewhere does no harm.
         locked(&self.0)
-    }
-
-    /// Publishes the disk space that the store is kept within.
-    pub fn publish_budget(&self, budget_bytes: Option<u64>) {
-        let mut held = self.lock_state();
-        held.budget_bytes = budget_bytes;
-        held.write();
     }
 
     /// Publishes the reason that nothing can be written, or that writing works again.
@@ -200,11 +185,5 @@ mod tests {
         assert_eq!(said(Some("short")).as_deref(), Some("short"));
         assert!(said(Some(&"é".repeat(TEXT_BYTES_MAX))).is_some_and(|text| text.len() < TEXT_BYTES_MAX));
         assert_eq!(said(None), None);
-        let budget = || StoreWriter::of(&store).unwrap().expect("somebody is in").budget_bytes;
-        assert_eq!(budget(), None);
-        lock.publish_budget(Some(5 << 30));
-        assert_eq!(budget(), Some(5 << 30));
-        assert_eq!(said(Some("full")).as_deref(), Some("full"));
-        assert_eq!(budget(), Some(5 << 30));
     }
 }
