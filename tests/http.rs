@@ -420,3 +420,23 @@ fn a_search_without_a_match_ends_when_its_client_goes() {
     drop(searching);
     wait_for_lines(&service, "answered", 1, Duration::from_secs(1));
 }
+
+/// What open pages and monitoring ask for again and again is logged only if it is refused; all else is.
+#[test]
+fn requests_that_are_repeated_fill_no_log() {
+    let (_folder, _store, service) = served(10, 60);
+    let polled = ["/healthz", "/metrics", "/api/v1/status", "/api/v1/summary", "/api/v1/flows"];
+    for target in polled {
+        assert_eq!(service.get(target).status, 200, "{target}");
+    }
+    assert_eq!(service.get("/api/v1/summary?top=none").status, 400);
+    assert_eq!(service.get("/api/v1/segments").status, 200);
+    assert!(
+        service.wait_for_line("/api/v1/segments", Duration::from_secs(10)).is_some(),
+        "{:?}",
+        service.said()
+    );
+    let logged: Vec<String> =
+        service.said().into_iter().filter(|line| polled.iter().any(|path| line.contains(path))).collect();
+    assert!(logged.len() == 1 && logged[0].contains("\"status\":400"), "{logged:?}");
+}
