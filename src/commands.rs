@@ -7,6 +7,7 @@ mod broker;
 mod compile_filter;
 mod completions;
 mod destination;
+mod export;
 pub mod extcap;
 mod extract;
 mod flows;
@@ -20,7 +21,7 @@ mod licenses;
 mod man;
 mod progress;
 mod query;
-mod record;
+pub mod record;
 mod run;
 mod serve;
 mod status;
@@ -43,6 +44,8 @@ pub enum Command {
     Extract(Box<extract::ExtractArguments>),
     /// List conversations, hosts, ports or applications, from the indexes
     Flows(Box<flows::FlowsArguments>),
+    /// Export conversations, as Parquet files or to an IPFIX collector
+    Export(export::ExportCommandArguments),
     /// Record, index and answer over HTTP in one process
     Run(Box<run::RunArguments>),
     /// Answer over HTTP
@@ -80,6 +83,7 @@ impl Command {
             Self::Index(arguments) => index::run(&arguments),
             Self::Extract(arguments) => extract::run(&arguments),
             Self::Flows(arguments) => flows::run(&arguments),
+            Self::Export(arguments) => export::run(&arguments),
             Self::Run(arguments) => run::run(&arguments),
             Self::Serve(arguments) => serve::run(&arguments),
             Self::Extcap(arguments) => extcap::run(&arguments),

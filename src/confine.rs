@@ -158,12 +158,16 @@ impl Walls {
 
     /// Connects to these TCP ports of any host, and looks up hosts' names.
     pub fn connecting(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        let before = self.ports.len();
         self.ports.extend(ports);
-        if !self.ports.is_empty() {
-            self.ports.push(NAMES_PORT);
-            self.system.extend(NAME_FILES.map(|file| (PathBuf::from(file), FileRights::Read)));
-            self.calls = self.calls.map(Calls::looking_up_names);
-        }
+        if self.ports.len() > before { self.looking_up_names() } else { self }
+    }
+
+    /// Looks up hosts' names, and sends datagrams, which Landlock does not know.
+    pub fn looking_up_names(mut self) -> Self {
+        self.ports.push(NAMES_PORT);
+        self.system.extend(NAME_FILES.map(|file| (PathBuf::from(file), FileRights::Read)));
+        self.calls = self.calls.map(Calls::looking_up_names);
         self
     }
 

@@ -8,6 +8,7 @@ mod broker;
 mod clock;
 mod commands;
 mod confine;
+mod exported_hours;
 mod extracted_hours;
 mod logs;
 mod machine;

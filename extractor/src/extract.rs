@@ -21,9 +21,9 @@ pub(crate) mod run;
 use netrewind_catalog::build::Catalogued;
 use netrewind_catalog::condition::CatalogRecord;
 use netrewind_store::catalog::Hour;
-use netrewind_store::{LinkType, Store};
+use netrewind_store::{LinkType, SegmentName, Store};
 
-use crate::answer::completeness::Completeness;
+use crate::answer::completeness::{Completeness, Unreadable};
 use crate::answer::control::{Control, NoControl};
 use crate::answer::error::ExtractError;
 use crate::answer::hint::Hint;
@@ -179,5 +179,18 @@ impl Extractor {
         take: &mut dyn FnMut(&CatalogRecord) -> bool,
     ) -> Result<Catalogued, ExtractError> {
         flows::hour_source::catalogue(&self.0, hour, control, take)
+    }
+
+    /// Gives the conversations of a sealed segment to `take`, each by itself: not joined with those of other segments. The first
+    /// `skip` are left out; they come in the same order each time, until `take` refuses one. Returns the places that could not be
+    /// read; `None` if the segment is not there (any more).
+    pub fn segment_flows(
+        &self,
+        segment: &SegmentName,
+        skip: u64,
+        control: &mut dyn Control,
+        take: &mut dyn FnMut(&Conversation) -> bool,
+    ) -> Result<Option<Vec<Unreadable>>, ExtractError> {
+        flows::of_segment::visit_segment(&self.0, segment, skip, control, take)
     }
 }

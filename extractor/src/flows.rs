@@ -28,6 +28,7 @@ mod joining;
 pub(crate) mod list;
 pub(crate) mod list_answer;
 mod manifests;
+pub(crate) mod of_segment;
 mod pieces;
 mod pipeline;
 mod range_fragments;

@@ -20,6 +20,7 @@ use netrewind_store::turns::{NextTurn, RunningWorker, Worker};
 use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, Timestamp, locked};
 
 use crate::error::IndexerError;
+use crate::hour_export::{ExportQueue, HourExport};
 use crate::hour_writer;
 use crate::workplace::{CATCH_UP_NICENESS, Workplace};
 
@@ -91,7 +92,7 @@ pub fn is_rebuildable(store: &Store, hour: Hour, segments: &[ListedSegment]) -> 
     })
 }
 
-fn has_all(manifest: &Manifest, segments: &[ListedSegment]) -> bool {
+pub(crate) fn has_all(manifest: &Manifest, segments: &[ListedSegment]) -> bool {
     let is_kept = |name| segments.iter().any(|segment| segment.name == name);
     manifest.segments.iter().all(|segment| is_kept(segment.name))
 }
@@ -232,6 +233,7 @@ impl CatalogThread {
         place: &Workplace,
         limits: CatalogLimits,
         source: Box<dyn HourSource>,
+        export: Option<Box<dyn HourExport>>,
     ) -> Result<Self, IndexerError> {
         CatalogFolder::of(&place.store).remove_unfinished_hours()?;
         let (stop, room) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
@@ -243,6 +245,8 @@ impl CatalogThread {
             stop: Arc::clone(&stop),
             rests: 0,
             indexed_hours: BTreeMap::new(),
+            exports: export.map(ExportQueue::new),
+            looks_at_ns: 0,
         };
         let waker = Waker::default();
         let thread = place.threads.start("catalog".into(), CATCH_UP_NICENESS, &waker, Box::new(worker))?;
@@ -274,6 +278,9 @@ struct CatalogWriter {
     /// Hours whose index was found or written, or could not be, with this many segments: it is not looked at again before these
     /// change.
     indexed_hours: BTreeMap<Hour, usize>,
+    exports: Option<ExportQueue>,
+    /// Time of the next look.
+    looks_at_ns: u64,
 }
 
 impl Worker for CatalogWriter {
@@ -281,19 +288,32 @@ impl Worker for CatalogWriter {
         if self.is_over() {
             return NextTurn::Never;
         }
-        if self.rests > 0 {
-            self.rests -= 1;
-        } else if self.keep_up(now).is_err() {
-            self.rests = LOOKS_AFTER_FAILURE;
+        if now.monotonic_ns >= self.looks_at_ns {
+            self.look(now);
+            // It may have taken long.
+            self.looks_at_ns = self.place.clock.now().after(LOOK_INTERVAL);
         }
-        // It may have taken long.
-        NextTurn::At(self.place.clock.now().after(LOOK_INTERVAL))
+        let exports = self.exports.as_mut();
+        let has_more = exports.is_some_and(|exports| exports.export_next(&self.place, &self.stop));
+        NextTurn::At(if has_more { now.monotonic_ns } else { self.looks_at_ns })
     }
 }
 
 impl CatalogWriter {
     fn is_over(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    fn look(&mut self, now: Now) {
+        if self.rests > 0 {
+            self.rests -= 1;
+        } else if self.keep_up(now).is_err() {
+            self.rests = LOOKS_AFTER_FAILURE;
+        }
+        if let Some(exports) = &mut self.exports {
+            // What cannot be listed is tried again at the next look, and told of by all others.
+            let _ = exports.look(&self.place.store, now.wall);
+        }
     }
 
     /// Writes the hours that are over and whose segments all have indexes, and removes the oldest ones.

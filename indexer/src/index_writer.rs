@@ -90,10 +90,10 @@ impl IndexWriter {
         });
         // One that has expired meanwhile needs none. Else the answers stay right, only slower: `netrewind index` tries
         // again.
-        if let Err(error) = written
-            && store.is_sealed(name)
-        {
-            self.behind(name, error.to_string());
+        match written {
+            Ok(()) => self.place.watcher.iter().for_each(|watcher| watcher.indexed(name)),
+            Err(error) if store.is_sealed(name) => self.behind(name, error.to_string()),
+            Err(_) => {}
         }
     }
 }

@@ -4,7 +4,7 @@
 //! recorder --written blocks--> sink: counts packets --> finish: lays out the index --> Store::write_index
 //!                                                       catch-up: reads segments that were left without
 //! indexes --> HourBuilder --> an hour that is over --> HourFiles::write
-//!         \-> HourSource --> catalog: an hour that is over --> Store::finish_hour
+//!         \-> HourSource --> catalog: an hour that is over --> Store::finish_hour --> HourExport
 //! ```
 //!
 //! **Invariant:** recording does not wait for it. It knows neither the recorder, which fills a [sink](netrewind_store::sink) and
@@ -12,10 +12,11 @@
 
 pub mod catalog_writer;
 mod error;
+pub mod hour_export;
 pub mod hour_writer;
 pub mod index_writer;
 mod worker;
-mod workplace;
+pub mod workplace;
 
 pub use catalog_writer::HourSource;
 pub use error::IndexerError;

@@ -9,6 +9,7 @@ use netrewind_store::sink::BlockSink;
 
 use crate::catalog_writer::{CatalogThread, HourSource};
 use crate::error::IndexerError;
+use crate::hour_export::HourExport;
 use crate::index_writer::IndexThreads;
 use crate::workplace::Workplace;
 
@@ -26,13 +27,14 @@ impl Indexer {
         Ok(Self { place, indexes, catalog: None })
     }
 
-    /// Also writes the hours that are over, made by `source`, within these limits.
+    /// Also writes the hours that are over, made by `source`, within these limits, and exports them.
     pub fn with_catalog(
         mut self,
         limits: CatalogLimits,
         source: Box<dyn HourSource>,
+        export: Option<Box<dyn HourExport>>,
     ) -> Result<Self, IndexerError> {
-        self.catalog = Some(CatalogThread::start(&self.place, limits, source)?);
+        self.catalog = Some(CatalogThread::start(&self.place, limits, source, export)?);
         Ok(self)
     }
 

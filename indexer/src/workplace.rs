@@ -4,10 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use netrewind_store::clock::Clock;
 use netrewind_store::turns::Threads;
-use netrewind_store::{Event, Logbook, Store, locked};
+use netrewind_store::{Event, Logbook, SegmentName, Store, locked};
 
 /// Niceness of the thread that catches up: everything else goes first.
 pub(crate) const CATCH_UP_NICENESS: i32 = 19;
+
+/// Is told of each segment that has got its index.
+pub trait IndexWatcher: Send + Sync {
+    /// A sealed segment has its index. Does not wait.
+    fn indexed(&self, segment: &SegmentName);
+}
 
 /// What the indexer works with.
 #[derive(Clone)]
@@ -20,6 +26,8 @@ pub struct Workplace {
     pub clock: Arc<dyn Clock>,
     /// Starts the workers.
     pub threads: Arc<dyn Threads>,
+    /// Is told of what has been indexed, if anybody wants to know.
+    pub watcher: Option<Arc<dyn IndexWatcher>>,
 }
 
 impl Workplace {

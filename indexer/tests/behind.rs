@@ -50,8 +50,13 @@ fn rig(store: Store) -> Rig {
     let clock = Arc::new(ManualClock::new(OPENED.plus_ns(3_600_000_000_000)));
     let threads = SimThreads::new(clock.clone(), |_| 0);
     let logbook = Arc::new(Mutex::new(Logbook::new(&store)));
-    let place =
-        Workplace { store: store.clone(), logbook, clock: clock.clone(), threads: Arc::new(threads.clone()) };
+    let place = Workplace {
+        store: store.clone(),
+        logbook,
+        clock: clock.clone(),
+        threads: Arc::new(threads.clone()),
+        watcher: None,
+    };
     Rig { store, clock, threads, place }
 }
 
@@ -195,7 +200,7 @@ impl HourSource for Emptied {
 fn without_catalog(rig: &Rig, names: Vec<SegmentName>, room: bool) -> Indexer {
     let hours = Emptied { failures: AtomicUsize::new(usize::MAX), made: Arc::default() };
     let indexer = Indexer::start(rig.place.clone(), names).unwrap();
-    let mut indexer = indexer.with_catalog(LIMITS, Box::new(hours)).unwrap();
+    let mut indexer = indexer.with_catalog(LIMITS, Box::new(hours), None).unwrap();
     let room: Arc<dyn Room> = Arc::new(Endless(room));
     drop(indexer.sink(&room));
     indexer
@@ -246,7 +251,7 @@ fn an_hour_is_written_once_when_it_is_over_and_tried_again_later_if_that_fails()
     let (made, room): (Arc<AtomicUsize>, Arc<dyn Room>) = (Arc::default(), Arc::new(Endless(true)));
     let hours = Emptied { failures: AtomicUsize::new(1), made: made.clone() };
     let indexer = Indexer::start(rig.place.clone(), vec![name(0)]).unwrap();
-    let mut indexer = indexer.with_catalog(LIMITS, Box::new(hours)).unwrap();
+    let mut indexer = indexer.with_catalog(LIMITS, Box::new(hours), None).unwrap();
     rig.run(Duration::from_secs(60));
     assert_eq!(made.load(Ordering::Relaxed), 0, "its segment has no index");
     drop(indexer.sink(&room));

@@ -69,6 +69,7 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
         logbook: writing.logbook.clone(),
         clock: platform.clock.clone(),
         threads: platform.threads.clone(),
+        watcher: None,
     };
     let mut indexer = Indexer::start(place, writing.without_index)?;
     let mut sinks = |_lane: u16, room: &Arc<dyn Room>| Some(indexer.sink(room));

@@ -1,7 +1,7 @@
 //! `netrewind record`: interfaces, streams and files into a store.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +10,13 @@ use std::time::Duration;
 use netrewind_catalog::expiry::CatalogLimits;
 use netrewind_http::Server;
 use netrewind_indexer::{Indexer, Workplace};
-use netrewind_recorder::recorder::{
-    LaneStatus, Recorder, RecordingDescription, RecordingSummary, SourceAccount, Status, by_source,
-};
+use netrewind_ipfix::IpfixThread;
+use netrewind_recorder::recorder::{LaneStatus, Recorder, RecordingDescription, Status};
 use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
 use netrewind_recorder::source::{Source, SourceError};
 use netrewind_recorder::{Config, Platform};
-use netrewind_store::Account;
 use netrewind_store::clock::Clock;
 use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::room::Room;
@@ -36,9 +34,13 @@ use crate::signals::Requests;
 use crate::terminal::{self, StatusLine};
 use crate::writable_store::WritableStore;
 
+pub mod exporting;
 mod interfaces;
+mod report;
 
+use exporting::{ExportArguments, ExportState};
 use interfaces::{RingOptions, one_each};
+use report::report_account;
 
 /// Interval between two checks of signals and sources.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -103,6 +105,8 @@ pub struct RecordArguments {
     /// Age at which hours of the catalog expire
     #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = crate::arguments::duration)]
     catalog_max_age: Duration,
+    #[command(flatten)]
+    exporting: ExportArguments,
     /// Age of a segment at which the next one begins
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::arguments::duration)]
     segment_age: Duration,
@@ -258,29 +262,31 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     let config = arguments.config().fitted(sources.len()).map_err(Failure::usage)?;
     let requests = Requests::of_recorder()?;
     let service = serving.map(|serving| serving.prepare(None)).transpose()?;
-    let walls =
-        service.as_ref().map_or_else(|| arguments.walls(), |service| service.walls(arguments.walls()));
+    let exports = arguments.exporting.prepare();
+    let walls = exports.walls(arguments.walls());
+    let walls = service.iter().fold(walls, |walls, service| service.walls(walls));
     let mut writing =
         WritableStore::open(&arguments.store.store, "record", &arguments.writing.sharing, walls)?;
     arguments.writing.ports.apply(&mut writing)?;
     let WritableStore { store, lock, logbook, without_index, raised, .. } = writing;
     let server = service.map(|service: PreparedService| service.start(store.clone())).transpose()?;
     let Platform { clock, threads, .. } = platform.clone();
-    let place = Workplace { store: store.clone(), logbook, clock, threads };
-    let hours = Box::new(ExtractedHours::of(&store));
-    let mut indexer =
-        Indexer::start(place, without_index)?.with_catalog(arguments.catalog_limits(), hours)?;
+    let place = Workplace { store: store.clone(), logbook, clock, threads, watcher: exports.watcher() };
+    let (hours, tables) = (Box::new(ExtractedHours::of(&store)), exports.tables());
+    let indexer = Indexer::start(place.clone(), without_index)?;
+    let mut indexer = indexer.with_catalog(arguments.catalog_limits(), hours, tables)?;
     let mut sinks = |_lane: u16, room: &Arc<dyn Room>| Some(indexer.sink(room));
     let description = RecordingDescription {
         capture_filter: arguments.capture_filter.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut sinks, &platform)?;
+    let mut screen = Screen::new(config.budget_bytes, waited_for, exports.state());
+    let ipfix = exports.start(&place)?;
     print_start(arguments, &config);
     terminal::say(raised);
     let (mut manager, mut turns) = (Manager::new(), Turns::default());
     manager.ready(&format!("recording {}", arguments.names()));
-    let mut screen = Screen::new(config.budget_bytes, waited_for);
     let mut looks = 0;
     // After a replay has ended, its packets can still be queried.
     let goes_on =
@@ -309,6 +315,8 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     // Missing indexes and catalog hours can be built later.
     if !hurry.load(Ordering::Relaxed) {
         indexer.finish();
+        ipfix.into_iter().for_each(IpfixThread::finish);
+        screen.exports.left_out().iter().for_each(terminal::say);
     }
     report_account(&summary, screen.notices, arguments.json)
 }
@@ -367,11 +375,25 @@ struct Screen {
     trouble: Option<String>,
     /// Interfaces that are said to be down, and why.
     down: BTreeMap<String, String>,
+    exports: ExportState,
+    /// What is said to be wrong with them.
+    export_trouble: Vec<String>,
 }
 
 impl Screen {
-    fn new(budget: Option<u64>, down: BTreeMap<String, String>) -> Self {
-        Self { line: StatusLine::new(), notices: 0, budget, trouble: None, down }
+    fn new(budget: Option<u64>, down: BTreeMap<String, String>, exports: ExportState) -> Self {
+        let (line, notices, trouble, export_trouble) = (StatusLine::new(), 0, None, Vec::new());
+        Self { line, notices, budget, trouble, down, exports, export_trouble }
+    }
+
+    /// Says what keeps hours and flows from leaving.
+    fn tell_exports(&mut self) {
+        let trouble = self.exports.trouble();
+        for reason in trouble.iter().filter(|reason| !self.export_trouble.contains(reason)) {
+            self.line.clear();
+            terminal::say(reason);
+        }
+        self.export_trouble = trouble;
     }
 
     /// Does what signals ask for besides stopping.
@@ -429,6 +451,7 @@ impl Screen {
         }
         self.notices = status.notices.len();
         self.tell_changes(&status.lanes);
+        self.tell_exports();
         if self.line.is_visible() {
             let text = self.text(status);
             self.line.show(&text);
@@ -455,6 +478,7 @@ impl Screen {
             status.account.dropped.total(),
         );
         text.push_str(&pace_text(&status.lanes));
+        text.push_str(&self.exports.text());
         for LaneStatus { interface, down, is_disk_failing, .. } in &status.lanes {
             if down.is_some() {
                 text.push_str(&format!("  {interface} is down"));
@@ -474,67 +498,4 @@ fn pace_text(lanes: &[LaneStatus]) -> String {
     let ring = rings.reduce(f64::max).map(|share| format!("  ring {}", terminal::percent(share)));
     let write = slowest_us.map(|us| format!("  write {}", terminal::moment(us as f64 / 1e6)));
     ring.into_iter().chain(write).collect()
-}
-
-fn in_json(source: &SourceAccount) -> serde_json::Value {
-    let Account { received, written, dropped, bytes, .. } = source.account;
-    serde_json::json!({
-        "name": source.name,
-        "received": received,
-        "written": written,
-        "dropped": { "kernel": dropped.kernel, "disk": dropped.disk },
-        "bytes": bytes,
-    })
-}
-
-/// Prints the account.
-fn report_account(summary: &RecordingSummary, notices_said: usize, json: bool) -> Result<Outcome, Failure> {
-    summary.notices.iter().skip(notices_said).for_each(terminal::say);
-    let Account { received, written, dropped, bytes, segments } = summary.account;
-    terminal::say(format_args!(
-        "{received} packets received = {written} written + {} dropped by the kernel + {} by the disk; {} in {segments} segments",
-        dropped.kernel,
-        dropped.disk,
-        terminal::bytes(bytes)
-    ));
-    let sources = by_source(&summary.lanes);
-    for SourceAccount { name, account, down, is_broken, .. } in &sources {
-        if sources.len() > 1 {
-            let Account { received, written, .. } = account;
-            terminal::say(format_args!("  {name}: {received} received, {written} written"));
-        }
-        // What cannot come back has been told already.
-        if let Some(reason) = down.as_ref().filter(|_| !is_broken) {
-            terminal::say(format_args!("{name}: {reason}"));
-        }
-    }
-    if json {
-        let account = serde_json::json!({
-            "received": received,
-            "written": written,
-            "dropped": { "kernel": dropped.kernel, "disk": dropped.disk },
-            "bytes": bytes,
-            "segments": segments,
-            "sources": sources.iter().map(in_json).collect::<Vec<_>>(),
-        });
-        writeln!(std::io::stdout(), "{account}")?;
-    }
-    summary
-        .discrepancies
-        .iter()
-        .for_each(|text| terminal::say(format_args!("the packet counts do not add up: {text}")));
-    if dropped.disk > 0 {
-        let reason = summary
-            .last_trouble
-            .as_deref()
-            .unwrap_or("files of the store were removed while they were written");
-        terminal::say(format_args!("{} packets were dropped by the disk: {reason}", dropped.disk));
-    }
-    if let Some(reason) = &summary.failure {
-        terminal::say(format_args!("recording stopped: {reason}"));
-    }
-    let is_kept = dropped.disk == 0 && summary.failure.is_none() && summary.unable.is_none();
-    let is_whole =
-        is_kept && summary.discrepancies.is_empty() && !sources.iter().any(|source| source.is_broken);
-    Ok(if is_whole { Outcome::Done } else { Outcome::Incomplete })
 }

@@ -300,6 +300,9 @@ impl<'q> RecordingTimeline<'q> {
             | Event::IndexRejected { .. }
             | Event::Catalogued { .. }
             | Event::CatalogBehind { .. }
+            | Event::Exported { .. }
+            | Event::ExportBehind { .. }
+            | Event::Ipfix { .. }
             | Event::ExpireHour { .. } => {}
         }
     }

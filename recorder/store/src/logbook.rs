@@ -258,6 +258,38 @@ pub enum Event {
         /// Reason, in words.
         reason: String,
     },
+    /// An hour of the catalog was exported as a table.
+    Exported {
+        /// The hour.
+        hour: Hour,
+        /// Records of conversations in it.
+        records: u64,
+        /// Bytes of its files.
+        bytes: u64,
+    },
+    /// An hour of the catalog could not be exported, or only a part of it; if not, it is tried again.
+    ExportBehind {
+        /// The hour.
+        hour: Hour,
+        /// Reason, in words.
+        reason: String,
+    },
+    /// Flow records sent to an IPFIX collector since the last such line.
+    Ipfix {
+        /// The collector.
+        collector: String,
+        /// Data records.
+        records: u64,
+        /// Messages that they were in.
+        messages: u64,
+        /// Segments whose flows were left out: too many waited, or they expired, or could not be read.
+        dropped_segments: u64,
+        /// Segments whose flows wait to be sent.
+        waiting_segments: u64,
+        /// Reason why nothing is sent at the moment, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
+    },
     /// An hour of the catalog was removed to keep to its budget or its greatest age.
     ExpireHour {
         /// The hour.

@@ -156,6 +156,16 @@ fn events() -> Vec<Event> {
         Event::IndexRejected { segment, reason: reason.clone() },
         Event::Catalogued { hour: Hour::of(first), records: 1, bytes: 1 },
         Event::CatalogBehind { hour: Hour::of(first), reason: reason.clone() },
+        Event::Exported { hour: Hour::of(first), records: 1, bytes: 1 },
+        Event::ExportBehind { hour: Hour::of(first), reason: reason.clone() },
+        Event::Ipfix {
+            collector: "udp:192.0.2.1:4739".into(),
+            records: 1,
+            messages: 1,
+            dropped_segments: 1,
+            waiting_segments: 1,
+            trouble: Some(reason.clone()),
+        },
         Event::ExpireHour { hour: Hour::of(first), freed_bytes: 1, reason: reason.clone() },
         Event::DiskError {
             lane: 0,

@@ -186,6 +186,7 @@ impl World<'_> {
             logbook: Arc::new(Mutex::new(logbook)),
             clock,
             threads: in_turns,
+            watcher: None,
         };
         let mut indexer = Indexer::start(place, without_index).unwrap();
         let mut sources: Vec<Box<dyn Source>> = Vec::new();

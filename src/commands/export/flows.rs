@@ -1,0 +1,73 @@
+//! `netrewind export flows`: hours of the catalog as Parquet files.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use netrewind_catalog_tantivy::TantivyCatalog;
+use netrewind_store::Store;
+use netrewind_tables::{ExportedHour, TablesError, TablesFolder};
+
+use super::hours::HourArguments;
+use crate::confine::Walls;
+use crate::outcome::{Failure, Outcome};
+use crate::{signals, terminal};
+
+/// Arguments of `netrewind export flows`.
+#[derive(Debug, clap::Args)]
+pub struct ExportFlowsArguments {
+    #[command(flatten)]
+    hours: HourArguments,
+    /// Folder for the files: flows/v1/recorder=ID/date=2026-11-22/hour=09/part-0.parquet below it
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(arguments: &ExportFlowsArguments) -> Result<Outcome, Failure> {
+    let range = arguments.hours.range()?;
+    let stop = signals::stop_flag()?;
+    let store = Store::open_to_read(&arguments.hours.store.store)?;
+    // What is not there could not be written to later.
+    std::fs::create_dir_all(&arguments.into)
+        .map_err(|error| anyhow::anyhow!("--into {}: {error}", arguments.into.display()))?;
+    let raised = Walls::around(&store).writing(&arguments.into).raise();
+    if !arguments.hours.quiet {
+        raised.say_gaps();
+    }
+    let chosen = arguments.hours.choose(&store, range)?;
+    let folder = TablesFolder::new(arguments.into.clone());
+    let (mut outcome, mut exported) = (chosen.outcome, 0);
+    for manifest in &chosen.manifests {
+        let hour = manifest.hour;
+        match folder.export(&store, &TantivyCatalog, manifest, &|| stop.load(Ordering::Relaxed)) {
+            Ok(ExportedHour { folder, rows, bytes, is_new, lacks, .. }) => {
+                exported += 1;
+                if !arguments.hours.quiet {
+                    let what = if is_new { terminal::bytes(bytes) } else { "already there".to_owned() };
+                    terminal::say(format_args!(
+                        "hour {hour}: {rows} conversations, {what}: {}",
+                        folder.display()
+                    ));
+                }
+                if !lacks.is_empty() {
+                    outcome = Outcome::Incomplete;
+                    lacks.iter().for_each(|lacks| terminal::say(format_args!("hour {hour} lacks {lacks}")));
+                }
+            }
+            Err(TablesError::Stopped) => {
+                terminal::say(format_args!("interrupted: {exported} hours exported"));
+                return Ok(Outcome::Incomplete);
+            }
+            Err(error @ TablesError::Unreadable { .. }) => {
+                terminal::say(format_args!("{error}"));
+                outcome = Outcome::Incomplete;
+            }
+            // The next hour would fare no better.
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !arguments.hours.quiet {
+        terminal::say(format_args!("{exported} hours exported"));
+    }
+    Ok(outcome)
+}
