@@ -81,12 +81,12 @@ fn dns_question(name: &str) -> Vec<u8> {
 
 /// Conversations over some hours: short ones and long ones, some of which end and begin anew with the same ports, some of
 /// which pause.
-fn packets(rng: &mut Rng, hours: u32) -> Vec<Packet> {
+pub fn packets(rng: &mut Rng, hours: u32) -> Vec<Packet> {
     packets_between(rng, hours, 200 * hours, 14, [1..12, 100..200], 1024..1060)
 }
 
 /// Likewise so many conversations of less than so many packets, of these clients and servers, and ports of clients.
-fn packets_between(
+pub fn packets_between(
     rng: &mut Rng,
     hours: u32,
     conversations: u32,
@@ -130,7 +130,7 @@ fn packets_between(
 }
 
 /// A store whose segments were opened when their packets came.
-fn recorded(folder: &Path, packets: &[Packet]) -> PathBuf {
+pub fn recorded(folder: &Path, packets: &[Packet]) -> PathBuf {
     std::fs::create_dir_all(folder).expect("a folder");
     let store = folder.join("store");
     let file = folder.join("capture.pcap");
@@ -181,7 +181,7 @@ fn expire(store: &Path, count: usize) {
     }
 }
 
-fn catalogue(store: &Path) {
+pub fn catalogue(store: &Path) {
     let store = store.display().to_string();
     done(["index", "--store", &store, "--catalog", "--current-hour"]);
 }

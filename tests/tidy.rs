@@ -134,8 +134,9 @@ fn recording_and_answering_know_nothing_of_each_other() {
 }
 
 /// Packages that take minutes to compile, and the only crates that may need them.
-const HEAVY: [(&str, &[&str]); 5] = [
+const HEAVY: [(&str, &[&str]); 6] = [
     ("tantivy", &["catalog-tantivy", "indexer"]),
+    ("parquet", &["tables"]),
     ("axum", &["http"]),
     ("argon2", &["http"]),
     ("hyper", &["http", "client"]),

@@ -22,6 +22,7 @@ use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, Times
 use crate::error::IndexerError;
 use crate::hour_export::{ExportQueue, HourExport};
 use crate::hour_writer;
+use crate::kept_hours::{has_all, hours};
 use crate::workplace::{CATCH_UP_NICENESS, Workplace};
 
 /// Interval between two looks for hours that are over.
@@ -54,15 +55,6 @@ pub enum HourState {
     Good,
 }
 
-/// The hours in which kept segments were opened, with these segments.
-pub fn hours(store: &Store) -> Result<BTreeMap<Hour, Vec<ListedSegment>>, StoreError> {
-    let mut hours: BTreeMap<Hour, Vec<ListedSegment>> = BTreeMap::new();
-    for segment in ListedSegment::all(store)? {
-        hours.entry(Hour::of(segment.name.opened)).or_default().push(segment);
-    }
-    Ok(hours)
-}
-
 /// State of an hour with these segments.
 pub fn hour_state(store: &Store, hour: Hour, segments: &[ListedSegment]) -> Result<HourState, StoreError> {
     if segments.iter().any(|segment| segment.state == SegmentState::Open) {
@@ -90,11 +82,6 @@ pub fn is_rebuildable(store: &Store, hour: Hour, segments: &[ListedSegment]) -> 
         Err(StoreError::Manifest { .. }) => true,
         manifest => manifest?.is_none_or(|manifest| has_all(&manifest, segments)),
     })
-}
-
-pub(crate) fn has_all(manifest: &Manifest, segments: &[ListedSegment]) -> bool {
-    let is_kept = |name| segments.iter().any(|segment| segment.name == name);
-    manifest.segments.iter().all(|segment| is_kept(segment.name))
 }
 
 /// Writes an hour, replacing any earlier one.

@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use netrewind_store::catalog::{Hour, Manifest};
-use netrewind_store::store::{CatalogFolder, ListedSegment};
-use netrewind_store::{Event, SegmentState, Store, StoreError, Timestamp};
+use netrewind_store::store::CatalogFolder;
+use netrewind_store::{Event, Store, StoreError, Timestamp};
 
-use crate::catalog_writer::{has_all, hours};
+use crate::kept_hours::{hours, is_settled};
 use crate::workplace::Workplace;
 
 /// Looks for hours after which one that could not be exported is tried again.
@@ -99,7 +99,7 @@ impl ExportQueue {
                 self.failures.remove(&hour);
                 self.done.extend(stamp.map(|stamp| (hour, stamp)));
             }
-            Err(_) if stop.load(std::sync::atomic::Ordering::Relaxed) => {}
+            Err(_) if stop.load(Ordering::Relaxed) => {}
             Err(error) => {
                 *self.failures.entry(hour).or_default() += 1;
                 place.log(Event::ExportBehind { hour, reason: error.to_string() });
@@ -130,12 +130,4 @@ impl ExportQueue {
         }
         Ok(())
     }
-}
-
-/// True if the catalog will not write the hour again, as far as its segments show: it was made of all of them, or of some that are
-/// no longer kept.
-pub fn is_settled(manifest: &Manifest, segments: &[ListedSegment]) -> bool {
-    let is_in_it =
-        |segment: &ListedSegment| segment.state == SegmentState::Sealed && manifest.knows(&segment.name);
-    segments.iter().all(is_in_it) || !has_all(manifest, segments)
 }

@@ -15,6 +15,7 @@ mod error;
 pub mod hour_export;
 pub mod hour_writer;
 pub mod index_writer;
+pub mod kept_hours;
 mod worker;
 pub mod workplace;
 

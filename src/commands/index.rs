@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use netrewind_indexer::catalog_writer::{self, HourState as Catalogued};
 use netrewind_indexer::hour_writer;
 use netrewind_indexer::index_writer::{self, IndexState};
+use netrewind_indexer::kept_hours;
 use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::{Event, SegmentName, SegmentState, locked};
 
@@ -121,7 +122,7 @@ fn write_hours(
 ) -> Result<(), Failure> {
     let store = &writing.store;
     let mut written = 0;
-    for (hour, segments) in &catalog_writer::hours(store)? {
+    for (hour, segments) in &kept_hours::hours(store)? {
         if hour_writer::is_current(store, *hour, segments)? && !arguments.rebuild {
             continue;
         }
@@ -173,7 +174,7 @@ fn write_catalog(
     let store = &writing.store;
     CatalogFolder::of(store).remove_unfinished_hours()?;
     let source = ExtractedHours::of(store);
-    let hours = catalog_writer::hours(store)?;
+    let hours = kept_hours::hours(store)?;
     let now = crate::clock::now();
     let (mut written, mut outcome) = (0, Outcome::Done);
     for (&hour, segments) in &hours {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use netrewind_indexer::{catalog_writer, hour_writer, index_writer};
+use netrewind_indexer::{catalog_writer, hour_writer, index_writer, kept_hours};
 use netrewind_store::catalog::Hour;
 use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::store::{CatalogFolder, HourFiles, ListedSegment, StoreListing};
@@ -44,7 +44,7 @@ pub fn repair(root: &Path, sharing: &SharingArguments, report: &mut FaultReport)
         report.line.show(&format!("repair: segment {} of {}: {}", number + 1, segments.len(), segment.name));
         repair.segment(segment, report)?;
     }
-    let mut hours = catalog_writer::hours(&writing.store)?;
+    let mut hours = kept_hours::hours(&writing.store)?;
     repair.hour_indexes(&hours, report)?;
     repair.catalog(&mut hours, report)?;
     report.line.clear();

@@ -2,6 +2,7 @@
 //!
 //! The logbook, with one line a second, tells what the recorder does, in this process or in another.
 
+mod exports;
 mod interfaces;
 mod pace;
 mod process;
@@ -175,6 +176,7 @@ fn add_recording(registry: &mut Registry, recording: &Recording) {
     add_counter(registry, "recorder_written_bytes", "Bytes of the packets that were written", account.bytes);
     let last = last_line.map_or(0, |at| at.ns() / SECOND_NS);
     add_gauge(registry, "recorder_last_sign_timestamp_seconds", "When the logbook was last written", last);
+    exports::add_exports(registry, &recording.exports);
     interfaces::add_interfaces(registry, interfaces);
     pace::add_lane_load(registry, recording);
 }

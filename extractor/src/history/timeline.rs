@@ -310,7 +310,7 @@ impl<'q> RecordingTimeline<'q> {
     /// A lane starts. If it had not stopped, the whole process had ended without writing so.
     fn start(&mut self, lane: u16, interface: String, at: Timestamp) {
         if self.open.get(&lane).is_some_and(|session| session.from == at) {
-            return; // it stands there twice
+            return; // told twice
         }
         if self.open.contains_key(&lane) {
             for lane in self.open.keys().copied().collect::<Vec<_>>() {

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use netrewind_extractor::time_text::{self, WrittenRange, in_zone};
-use netrewind_indexer::catalog_writer;
-use netrewind_indexer::hour_export::is_settled;
+use netrewind_indexer::kept_hours::{self, is_settled};
 use netrewind_store::catalog::{Hour, Manifest};
 use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::{SegmentState, Store, Timestamp};
@@ -65,7 +64,7 @@ impl HourArguments {
 
     /// The hours of the range, earliest first. Those that are missing are named on standard error.
     pub fn choose(&self, store: &Store, (from, to): (Timestamp, Timestamp)) -> Result<ChosenHours, Failure> {
-        let kept = catalog_writer::hours(store)?;
+        let kept = kept_hours::hours(store)?;
         let in_catalog = CatalogFolder::of(store).hours()?;
         let all: BTreeSet<Hour> = in_catalog.into_iter().chain(kept.keys().copied()).collect();
         let mut chosen = ChosenHours { manifests: Vec::new(), outcome: Outcome::Done };

@@ -9,6 +9,7 @@ use netrewind_store::{Account, Event, LaneLoad, RingFill, Store, StoreError, Tim
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::exports::ExportAccount;
 use super::interfaces::{InterfaceAccount, InterfaceTally};
 
 /// A recorder that has written nothing to its logbook for this long counts as stalled. It writes at least every ten seconds.
@@ -43,6 +44,8 @@ pub struct Recording {
     pub freezes: u64,
     /// Fill of each lane's ring in the last second logged of it; lanes without a ring are left out.
     pub rings: Vec<(u16, RingFill)>,
+    /// Hours and flows that have left the store, since then.
+    pub exports: ExportAccount,
     /// Time at which the logbook was last written.
     pub last_line: Option<Timestamp>,
 }
@@ -91,6 +94,7 @@ pub(super) struct LogbookTally {
     writes: WriteTimes,
     freezes: u64,
     interfaces: InterfaceTally,
+    exports: ExportAccount,
     /// The last of each lane, and when that was.
     rings: BTreeMap<u16, (Timestamp, RingFill)>,
     /// The time of the last line of each lane.
@@ -121,12 +125,14 @@ impl LogbookTally {
         let rings = heard.map(|(&lane, &(_, ring))| (lane, ring)).collect();
         let Self { account, writes, freezes, last_line, .. } = *self;
         let interfaces = self.interfaces.accounts();
-        Ok(Recording { state, account, writes, interfaces, freezes, rings, last_line })
+        let exports = self.exports.clone();
+        Ok(Recording { state, account, writes, interfaces, freezes, rings, exports, last_line })
     }
 
     fn add(&mut self, LogbookEntry { at, event, .. }: &LogbookEntry) {
         self.last_line = self.last_line.max(Some(*at));
         self.interfaces.learn(event);
+        self.exports.learn(*at, event);
         if let Event::Second { lane, received, written, dropped, bytes, pace: LaneLoad { ring, writes, .. } } =
             event
             && self.seen.get(lane).is_none_or(|seen| seen < at)
