@@ -12,6 +12,7 @@ use std::time::Duration;
 use netrewind_catalog::build::Catalogued;
 use netrewind_catalog::condition::CatalogRecord;
 use netrewind_catalog::expiry::CatalogLimits;
+use netrewind_indexer::hour_export::{HourAccount, HourExport};
 use netrewind_indexer::index_writer::{self, IndexState};
 use netrewind_indexer::{HourSource, Indexer, Workplace, hour_writer};
 use netrewind_sim::{SimFiles, SimThreads};
@@ -104,6 +105,8 @@ impl Rig {
                     Event::IndexBehind { .. } => "index behind",
                     Event::CatalogBehind { .. } => "catalog behind",
                     Event::Catalogued { .. } => "catalogued",
+                    Event::Exported { .. } => "exported",
+                    Event::ExportBehind { .. } => "export behind",
                     other => panic!("{other:?}"),
                 })
                 .or_default() += 1;
@@ -265,4 +268,50 @@ fn an_hour_is_written_once_when_it_is_over_and_tried_again_later_if_that_fails()
     assert!(CatalogFolder::of(&rig.store).manifest(Hour::of(OPENED)).unwrap().is_some());
     indexer.finish();
     assert_eq!(rig.threads.running(), Vec::<String>::new());
+}
+
+/// Takes hours out, but for the first times.
+struct Taken {
+    failures: AtomicUsize,
+    taken: Arc<AtomicUsize>,
+}
+
+impl HourExport for Taken {
+    fn is_current(&self, _: &Store, _: &Manifest) -> bool {
+        false
+    }
+
+    fn export(
+        &self,
+        _: &Store,
+        manifest: &Manifest,
+        _: &AtomicBool,
+    ) -> Result<HourAccount, Box<dyn Error + Send + Sync>> {
+        let left = |failures: usize| failures.checked_sub(1);
+        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+            return Err("the folder is away".into());
+        }
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Ok(HourAccount { records: manifest.records, bytes: 1, lacks: Vec::new() })
+    }
+}
+
+#[test]
+fn an_hour_is_exported_once_and_tried_again_later_if_that_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(Store::open_or_create(folder.path(), OPENED, 7).unwrap());
+    seal(&rig.store, &name(0));
+    rig.store.write_index(&name(0), &index_writer::build(&rig.store, &name(0)).unwrap()).unwrap();
+    let taken: Arc<AtomicUsize> = Arc::default();
+    let hours = Emptied { failures: AtomicUsize::new(0), made: Arc::default() };
+    let export = Taken { failures: AtomicUsize::new(1), taken: taken.clone() };
+    let indexer = Indexer::start(rig.place.clone(), Vec::new()).unwrap();
+    let indexer = indexer.with_catalog(LIMITS, Box::new(hours), Some(Box::new(export))).unwrap();
+    rig.run(Duration::from_secs(500));
+    let failed = BTreeMap::from([("catalogued", 1), ("export behind", 1)]);
+    assert_eq!((taken.load(Ordering::Relaxed), rig.events()), (0, failed.clone()), "for ten minutes");
+    rig.run(Duration::from_secs(7200));
+    let exported = failed.into_iter().chain([("exported", 1)]).collect();
+    assert_eq!((taken.load(Ordering::Relaxed), rig.events()), (1, exported), "once");
+    indexer.finish();
 }
