@@ -175,8 +175,6 @@ fn sum(rows: &[Value], name: &str) -> i64 {
     rows.iter().map(|row| row[name].as_i64().expect("a number")).sum()
 }
 
-const COUNTS: [&str; 4] = ["client_packets", "client_bytes", "server_packets", "server_bytes"];
-
 #[test]
 fn each_row_is_a_conversation_as_it_is_listed_and_bytes_are_the_same_each_time() {
     let Some(python) = duckdb() else { return };
@@ -187,7 +185,7 @@ fn each_row_is_a_conversation_as_it_is_listed_and_bytes_are_the_same_each_time()
     let (one, other) = (folder.path().join("one"), folder.path().join("other"));
     let (code, said) = export(&store, &one, &[]);
     assert_eq!((code, said.contains("3 hours exported")), (Some(0), true), "{said}");
-    for (number, hour) in HOURS.iter().enumerate() {
+    for hour in HOURS {
         let (date, of_day) = hour.split_once('T').expect("an hour");
         let files = format!("{}/flows/v1/recorder=*/date={date}/hour={of_day}/part-*.parquet", one.display());
         let table = rows(&python, &files);
@@ -197,12 +195,6 @@ fn each_row_is_a_conversation_as_it_is_listed_and_bytes_are_the_same_each_time()
             table.len() > 100
                 && table.is_sorted_by_key(|row| (row["first"].as_i64(), row["first_ns"].as_i64()))
         );
-        for name in COUNTS {
-            if name.ends_with("packets") || number > 0 {
-                continue;
-            }
-            assert_eq!(sum(&table, name) > 0, true, "{hour} {name}");
-        }
         let both = |rows: &[Value], what: &str| {
             sum(rows, &format!("client_{what}")) + sum(rows, &format!("server_{what}"))
         };

@@ -31,7 +31,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Interval at which the logbook is told what was sent.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Time that the last segments of a recording have to be sent in.
-pub const FINISH_TIME_MAX: Duration = Duration::from_secs(10);
+const FINISH_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What became of a visit to a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ pub struct IpfixThread {
 }
 
 impl IpfixThread {
-    /// Sends what waits, for [`FINISH_TIME_MAX`] at most, and ends. No segment may come any more.
+    /// Sends what waits, for ten seconds at most, and ends. No segment may come any more.
     pub fn finish(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.queue.waker().wake();

@@ -13,9 +13,9 @@ use crate::message::FlowMessage;
 pub(crate) const BURST_MESSAGES: u32 = 16;
 pub(crate) const BURST_PAUSE: Duration = Duration::from_millis(1);
 /// Interval after which templates are sent again over UDP.
-pub const TEMPLATE_INTERVAL: Duration = Duration::from_secs(60);
+pub(crate) const TEMPLATE_INTERVAL: Duration = Duration::from_secs(60);
 /// Messages after which they are.
-pub const TEMPLATE_MESSAGES: u64 = 1024;
+pub(crate) const TEMPLATE_MESSAGES: u64 = 1024;
 
 /// A session with a collector, which begins anew when its connection does.
 #[derive(Debug)]
