@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::support::served::store;
-use crate::support::{done, run};
+use crate::support::service::Service;
+use crate::support::{done, files_below, run};
 
 fn openssl(arguments: &[&str]) -> Output {
     Command::new("openssl").args(arguments).output().expect("openssl runs: scripts/install test")
@@ -214,4 +215,48 @@ fn an_earlier_manifest_does_not_stay_beside_another_file() {
             .count(),
         0
     );
+}
+
+#[test]
+fn a_manifest_names_the_recorders_that_were_asked_and_each_event_has_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(folder.path(), 100, 100);
+    let service = Service::of(&store);
+    let url = format!("http://{}", service.address);
+    let file = folder.path().join("remote.pcap");
+    done(["extract", "--url", &url, "-o", &file.display().to_string(), "--manifest"]);
+    let manifest = read(&manifest_of(&file));
+    assert_eq!(manifest["source"]["recorders"], serde_json::json!([url]));
+    assert_eq!(manifest["answer"]["packets"], 100);
+    assert_eq!(run(["verify", &file.display().to_string()]).status.code(), Some(0));
+
+    let log = folder.path().join("eve.json");
+    let event = |second: u32, host: u32| {
+        format!(
+            "{{\"timestamp\":\"2023-11-14T22:13:{second}.000000+0000\",\"src_ip\":\"10.0.0.{host}\",\"src_port\":10{host:02},\"dest_ip\":\"10.9.9.9\",\"dest_port\":53,\"proto\":\"UDP\"}}\n"
+        )
+    };
+    std::fs::write(&log, event(20, 7) + &event(20, 9)).expect("written");
+    let each = folder.path().join("each").display().to_string();
+    let (private, public) = keys(folder.path(), "one");
+    done([
+        "extract",
+        "--store",
+        &store,
+        "--eve",
+        &log.display().to_string(),
+        "--each",
+        &each,
+        "--manifest",
+        "--sign",
+        &private,
+    ]);
+    let files = files_below(Path::new(&each));
+    let captures: Vec<_> =
+        files.iter().filter(|file| file.extension().is_some_and(|e| e == "pcap")).collect();
+    assert_eq!((captures.len(), files.len()), (2, 6), "{files:?}");
+    for capture in captures {
+        let checked = run(["verify", &capture.display().to_string(), "--key", &public]);
+        assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+    }
 }

@@ -11,12 +11,14 @@ mod functions;
 /// A function that takes any bytes, and its name.
 type NamedFunction = (&'static str, fn(&[u8]));
 
-const FUNCTIONS: [NamedFunction; 17] = [
+const FUNCTIONS: [NamedFunction; 19] = [
     ("capture_file", functions::capture_file::read),
     ("catalog", functions::catalog::read),
     ("cursor", functions::cursor::read),
+    ("evidence", functions::evidence::read),
     ("filter", functions::filter::read),
     ("filter_text", functions::filter_text::read),
+    ("hold", functions::hold::read),
     ("hour", functions::hour::read),
     ("index", functions::index::read),
     ("labels", functions::labels::read),

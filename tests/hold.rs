@@ -437,3 +437,29 @@ fn a_hold_made_while_recording_survives_rotation_and_kill() {
     recording.stop();
     assert!(!names.iter().any(|name| path(name).exists()), "released");
 }
+
+#[test]
+fn a_case_whose_packets_are_gone_is_told_and_can_be_released() {
+    let held = Held::new();
+    held.import(0);
+    assert_eq!(held.add("tcp", 0, &["--filter", "tcp"]).status.code(), Some(0));
+    let cases = held.path("cases");
+    std::fs::rename(cases.join("tcp.pcap"), cases.join(".tcp.pcap.new")).expect("renamed");
+    std::fs::remove_file(cases.join("tcp.pcap.manifest.json")).expect("removed");
+    let (code, list) = held.list();
+    assert_eq!(code, Some(1), "{list}");
+    let unreadable = list["holds"][0]["unreadable"].to_string();
+    assert!(
+        unreadable.contains("cases/tcp.pcap: it is missing") && unreadable.contains("manifest.json"),
+        "{unreadable}"
+    );
+    let found = run(["verify", "--store", &held.store]);
+    assert!(
+        found.status.code() == Some(1) && said(&found).contains("cases/tcp.pcap: it is missing"),
+        "{}",
+        said(&found)
+    );
+    assert_eq!(held.hold(&["release", "tcp"]).status.code(), Some(0));
+    assert!(!cases.join(".tcp.pcap.new").exists(), "the unfinished file goes as well");
+    done(["verify", "--store", &held.store]);
+}

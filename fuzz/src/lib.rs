@@ -4,8 +4,10 @@
 pub mod capture_file;
 pub mod catalog;
 pub mod cursor;
+pub mod evidence;
 pub mod filter;
 pub mod filter_text;
+pub mod hold;
 pub mod hour;
 pub mod index;
 pub mod labels;

@@ -10,11 +10,13 @@ use netrewind_store::store::CaseFiles;
 use netrewind_store::{SegmentName, Store, Timestamp};
 
 /// Holds that are known.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KnownHolds {
     cases: BTreeMap<CaseName, KnownHold>,
     /// Reason that it is not known which holds there are: then everything is held.
     unlisted: Option<String>,
+    /// Time of the last look.
+    looked: Timestamp,
 }
 
 /// A hold as it was read.
@@ -30,9 +32,16 @@ struct KnownHold {
     faults: Vec<String>,
 }
 
+impl Default for KnownHolds {
+    fn default() -> Self {
+        Self { cases: BTreeMap::new(), unlisted: None, looked: Timestamp::MIN }
+    }
+}
+
 impl KnownHolds {
     /// Looks at them again.
     pub(super) fn refresh(&mut self, store: &Store, now: Timestamp) {
+        self.looked = now;
         let files = CaseFiles::of(store);
         let listed = match files.cases() {
             Ok(listed) => listed,
@@ -64,7 +73,10 @@ impl KnownHolds {
 
     /// True if a hold keeps the segment, or may.
     pub(super) fn may_hold(&self, name: &SegmentName) -> bool {
-        self.unlisted.is_some() || self.cases.values().any(|hold| hold.names.may_hold(name))
+        // A name of the future was given before the clock was set back, so that it says nothing of the order.
+        let is_ahead = name.opened > self.looked;
+        let may_be = |hold: &KnownHold| hold.names.may_hold(name) || is_ahead && hold.names.is_doubtful();
+        self.unlisted.is_some() || self.cases.values().any(may_be)
     }
 
     /// Disk space of the packets of cases, and the space that is kept for those being written beyond what they take already.

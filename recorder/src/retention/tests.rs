@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use netrewind_store::catalog::Hour;
 use netrewind_store::clock::{ManualClock, Waker};
 use netrewind_store::files::LockKind;
-use netrewind_store::hold::{HOLD_VERSION, HeldSegment, HoldHead};
+use netrewind_store::hold::{CaseFormat, CasePackets, HOLD_VERSION, HeldSegment, HoldHead};
 use netrewind_store::room::Room;
 use netrewind_store::store::{CaseFiles, HourFiles, ListedSegment};
 use netrewind_store::turns::queue;
@@ -364,4 +364,39 @@ fn what_expires_after_the_recording_has_ended_is_in_the_logbook() {
     let date = store.logbook_dates().unwrap().pop().unwrap();
     let text = std::fs::read_to_string(store.logbook_path(&date)).unwrap();
     assert!(text.contains("\"event\":\"expire\"") && text.contains(&names[1].to_string()), "{text}");
+}
+
+#[test]
+fn room_is_made_for_packets_of_a_case_while_they_are_written() {
+    let (_folder, store, names) = four();
+    let files = CaseFiles::of(&store);
+    files.prepare().unwrap();
+    let budget = store.disk_bytes().unwrap() + (1 << 20);
+    let (keeper, _clock, _events) = keeper(&store, Some(budget), None);
+    keeper.enforce_limits().unwrap();
+    assert_eq!(left(&store), names);
+    hold(&store, "packets", &[]);
+    let mut head = files.read(&"packets".parse().unwrap()).unwrap().unwrap().head.unwrap();
+    head.packets = Some(CasePackets { format: CaseFormat::Pcap, reserved_bytes: 3 << 20 });
+    files.write(&head, &[]).unwrap();
+    let usage = keeper.enforce_limits().unwrap();
+    assert!(store.disk_bytes().unwrap() + (3 << 20) <= budget && usage.bytes <= budget);
+    let kept = left(&store);
+    assert!(kept.len() < 4 && !kept.is_empty(), "{kept:?}");
+    // What has been written of them already is not counted twice.
+    let file = files.create_packets(&head.hold, CaseFormat::Pcap).unwrap();
+    file.write_all_at(&vec![1; 2 << 20], 0).unwrap();
+    keeper.enforce_limits().unwrap();
+    assert_eq!(left(&store), kept);
+}
+
+#[test]
+fn of_a_hold_that_cannot_be_read_also_names_of_the_future_are_kept() {
+    let (_folder, store, names) = four();
+    let ahead = sealed(&store, u64::MAX / 2, 1 << 20);
+    hold(&store, "one", &names[..1]);
+    std::fs::write(CaseFiles::of(&store).path_of_hold(&"one".parse().unwrap()), "damage").unwrap();
+    let (keeper, _clock, _events) = keeper(&store, Some(1 << 20), Some(1));
+    keeper.enforce_limits().unwrap();
+    assert_eq!(left(&store), [&names[..], &[ahead]].concat());
 }

@@ -148,6 +148,11 @@ impl HeldNames {
         Self { names: BTreeSet::new(), doubts: vec![doubt] }
     }
 
+    /// True if some of its names cannot be read.
+    pub fn is_doubtful(&self) -> bool {
+        !self.doubts.is_empty()
+    }
+
     /// True if it keeps the segment, or may.
     pub fn may_hold(&self, name: &SegmentName) -> bool {
         self.names.contains(name) || self.doubts.iter().any(|doubt| doubt.may_be(name))
