@@ -6,6 +6,7 @@ mod access;
 mod broker;
 mod compile_filter;
 mod completions;
+mod compress;
 mod destination;
 mod export;
 pub mod extcap;
@@ -40,6 +41,8 @@ pub enum Command {
     Import(import::ImportArguments),
     /// Build missing indexes, or rebuild all of them
     Index(index::IndexArguments),
+    /// Compress complete segments
+    Compress(compress::CompressArguments),
     /// Extract exactly the packets of a query, as a capture file
     Extract(Box<extract::ExtractArguments>),
     /// List conversations, hosts, ports or applications, from the indexes
@@ -81,6 +84,7 @@ impl Command {
             Self::Record(arguments) => record::run(&arguments),
             Self::Import(arguments) => import::run(&arguments),
             Self::Index(arguments) => index::run(&arguments),
+            Self::Compress(arguments) => compress::run(&arguments),
             Self::Extract(arguments) => extract::run(&arguments),
             Self::Flows(arguments) => flows::run(&arguments),
             Self::Export(arguments) => export::run(&arguments),

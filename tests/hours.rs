@@ -14,9 +14,9 @@ const PACKETS: usize = 250;
 const START: u32 = 1_795_339_861;
 
 /// A store of segments that have little in common: hosts, tunnels, VLAN tags, fragments, IPv6, ARP.
-struct Scene {
-    folder: tempfile::TempDir,
-    filters: Vec<String>,
+pub struct Scene {
+    pub folder: tempfile::TempDir,
+    pub filters: Vec<String>,
 }
 
 fn of_workload(name: &str, seed: u64, start: u32) -> Vec<Packet> {
@@ -61,7 +61,7 @@ fn mixture(seconds: u32, host: u8) -> Vec<Packet> {
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut captures: Vec<Vec<Packet>> =
             (0..3).map(|n| of_workload("campus", n, START + n as u32 * 30)).collect();
@@ -100,20 +100,20 @@ impl Scene {
         scene
     }
 
-    fn store(&self) -> String {
+    pub fn store(&self) -> String {
         self.folder.path().join("store").display().to_string()
     }
 
-    fn segments(&self) -> Vec<PathBuf> {
+    pub fn segments(&self) -> Vec<PathBuf> {
         segments(Path::new(&self.store()))
     }
 
-    fn index(&self) {
+    pub fn index(&self) {
         done(["index", "--store", &self.store()]);
         assert!(!self.hours().is_empty());
     }
 
-    fn hours(&self) -> Vec<PathBuf> {
+    pub fn hours(&self) -> Vec<PathBuf> {
         hours_of(&self.store())
     }
 
@@ -131,15 +131,15 @@ impl Scene {
     }
 }
 
-fn hours_of(store: &str) -> Vec<PathBuf> {
+pub fn hours_of(store: &str) -> Vec<PathBuf> {
     let files = files_below(&Path::new(store).join("segments"));
     files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "hour")).collect()
 }
 
 /// Status, standard output, and what is said of the answer, without the work that it took.
-type Answer = (Option<i32>, Vec<u8>, Value);
+pub type Answer = (Option<i32>, Vec<u8>, Value);
 
-fn answers(store: &str, filters: &[String]) -> Vec<(Vec<String>, Answer)> {
+pub fn answers(store: &str, filters: &[String]) -> Vec<(Vec<String>, Answer)> {
     let range = [format!("--from={}", START + 25), format!("--to={}", START + 45)];
     let mut answers = Vec::new();
     for (number, filter) in filters.iter().enumerate() {

@@ -9,6 +9,7 @@ mod access;
 mod broken_off;
 mod catalog;
 mod cli;
+mod cold;
 mod confined;
 mod conversations;
 mod crash;

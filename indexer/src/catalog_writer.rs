@@ -262,9 +262,9 @@ struct CatalogWriter {
     stop: Arc<AtomicBool>,
     /// Looks to skip.
     rests: u32,
-    /// Hours whose index was found or written, or could not be, with this many segments: it is not looked at again before these
-    /// change.
-    indexed_hours: BTreeMap<Hour, usize>,
+    /// Hours whose index was found or written, or could not be, with this many segments, and cold ones among them: it is not looked
+    /// at again before these change.
+    indexed_hours: BTreeMap<Hour, (usize, usize)>,
     exports: Option<ExportQueue>,
     /// Time of the next look.
     looks_at_ns: u64,
@@ -331,7 +331,8 @@ impl CatalogWriter {
     /// Writes the index of an hour, unless it is as it should be. Without one, answers only take longer: what fails is not tried
     /// again before the hour's segments change.
     fn index_hour(&mut self, hour: Hour, segments: &[ListedSegment], now: Timestamp) {
-        if self.indexed_hours.get(&hour) == Some(&segments.len()) {
+        let counts = (segments.len(), segments.iter().filter(|segment| segment.is_cold).count());
+        if self.indexed_hours.get(&hour) == Some(&counts) {
             return;
         }
         let (store, room) = (&self.place.store, locked(&self.room).clone());
@@ -339,7 +340,7 @@ impl CatalogWriter {
             || hour_writer::write(store, hour, segments, now, room.as_deref(), &self.stop)
                 .map_or(true, |built| built.is_some_and(|built| !built.is_too_early));
         if is_done {
-            self.indexed_hours.insert(hour, segments.len());
+            self.indexed_hours.insert(hour, counts);
         }
     }
 

@@ -7,7 +7,7 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::catalog::Hour;
 use netrewind_store::room::Room;
 use netrewind_store::store::{HourFiles, ListedSegment, SegmentStamps};
-use netrewind_store::{Map, Medium, SegmentName, SegmentState, Store, Timestamp};
+use netrewind_store::{Map, SegmentName, SegmentState, Store, Timestamp};
 
 use crate::error::IndexerError;
 use crate::index_writer::ports_of;
@@ -84,14 +84,15 @@ fn look_at(
     if !stamps.segment.is_settled(now) || !stamps.index.is_settled(now) {
         return Ok(SegmentLook::TooEarly);
     }
-    let segment = Medium::mapped(opened.file.map(stamps.segment.bytes)?);
+    let segment = opened.file.medium(opened.readable_bytes)?;
     segment.read_as_told();
     let Ok(index) = Index::open(file.map(stamps.index.bytes)?) else { return Ok(SegmentLook::Unfit) };
     let checked = index
         .matches_ports(ports)
-        .and_then(|()| index.matches_segment(&segment.read_all()))
+        .and_then(|()| index.matches_segment(&segment))
         .and_then(|()| index.verify());
-    let is_sound = checked.is_ok() && !index.bytes().has_lost() && !segment.has_lost();
+    let is_sound =
+        checked.is_ok() && !index.bytes().has_lost() && !segment.has_lost() && segment.fault().is_none();
     Ok(if is_sound { SegmentLook::Sound(stamps, Box::new(index)) } else { SegmentLook::Unfit })
 }
 

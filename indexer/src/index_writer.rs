@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use netrewind_index::{Builder, Index, IndexError, build_with};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::clock::{Now, Waker};
-use netrewind_store::files::OpenMode;
 use netrewind_store::room::Room;
 use netrewind_store::sink::{BlockSink, SegmentEnd, SegmentStart};
 use netrewind_store::store::ListedSegment;
@@ -25,11 +24,12 @@ pub fn ports_of(store: &Store) -> Result<TunnelPorts, IndexerError> {
 
 /// Builds the index of a sealed segment from its file.
 pub fn build(store: &Store, name: &SegmentName) -> Result<Vec<u8>, IndexerError> {
-    let path = store.sealed_path(name);
+    let path = store.complete_path(name);
     let ports = ports_of(store)?;
     let unreadable = |error| IndexerError::Unreadable { path: path.clone(), error };
-    let file = store.files().open(&path, OpenMode::Read).map_err(|error| unreadable(error.into()))?;
-    let reader = RecordReader::new(file.reader(0)).map_err(unreadable)?;
+    let gone = || unreadable(std::io::Error::from(std::io::ErrorKind::NotFound).into());
+    let opened = store.open_segment(name)?.ok_or_else(gone)?;
+    let reader = RecordReader::new(opened.file.reader(0)).map_err(unreadable)?;
     build_with(reader, random_seed(), &ports)
         .map_err(|error| IndexerError::Unindexable { path: path.clone(), error })
 }

@@ -5,12 +5,14 @@
 //!                                                       catch-up: reads segments that were left without
 //! indexes --> HourBuilder --> an hour that is over --> HourFiles::write
 //!         \-> HourSource --> catalog: an hour that is over --> Store::finish_hour --> HourExport
+//! segments of a certain age --> compressor: ColdFiles::compress
 //! ```
 //!
 //! **Invariant:** recording does not wait for it. It knows neither the recorder, which fills a [sink](netrewind_store::sink) and
 //! makes [room](netrewind_store::room), nor the extractor, which the command gives it as an [`HourSource`].
 
 pub mod catalog_writer;
+pub mod compressor;
 mod error;
 pub mod hour_export;
 pub mod hour_writer;

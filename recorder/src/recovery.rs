@@ -8,7 +8,7 @@ use std::io;
 
 use netrewind_store::files::{OpenMode, StoreFile};
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RECORD_HEADER_BYTES, file_header};
-use netrewind_store::store::ListedSegment;
+use netrewind_store::store::{ColdFiles, ListedSegment, MarkFiles};
 use netrewind_store::time::DAY_NS;
 use netrewind_store::{
     Event, LinkType, Mark, RecordHeader, RecordReader, SegmentError, SegmentName, SegmentState, Store,
@@ -38,6 +38,7 @@ struct WholeRecords {
 /// Recovers every segment that was left open, and returns those that are now sealed but have no index. Call it while holding the
 /// store's lock, before anything is written.
 pub fn recover(store: &Store, log: &mut dyn FnMut(Event)) -> Result<Vec<SegmentName>, StoreError> {
+    ColdFiles::of(store).tidy()?;
     let mut recovered = Vec::new();
     for segment in ListedSegment::all(store)? {
         if segment.state == SegmentState::Open {
@@ -89,7 +90,7 @@ fn recover_segment(
 /// The greater of the two marks: after a power cut, the published one may be an earlier one. If neither can be read, nothing is
 /// promised.
 fn promise(store: &Store, name: &SegmentName) -> Result<Mark, StoreError> {
-    let marks = [store.mark(name)?, store.synced_mark(name)?];
+    let marks = [store.mark(name)?, MarkFiles::of(store).synced(name)?];
     Ok(marks.into_iter().flatten().max_by_key(|mark| mark.committed_bytes).unwrap_or_default())
 }
 

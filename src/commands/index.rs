@@ -106,7 +106,7 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
     }
     line.clear();
     terminal::say(format_args!("{built} of {} indexes built", segments.len()));
-    write_hours(arguments, &writing, &stop, &mut line)?;
+    write_hours(&writing, arguments.rebuild, &stop, &mut line)?;
     if arguments.catalog && write_catalog(arguments, &writing, &stop)? != Outcome::Done {
         outcome = Outcome::Incomplete;
     }
@@ -114,16 +114,16 @@ pub fn run(arguments: &IndexArguments) -> Result<Outcome, Failure> {
 }
 
 /// Writes the indexes of hours that are missing or not as they should be. An hour that is not over gets one of what it has.
-fn write_hours(
-    arguments: &IndexArguments,
+pub fn write_hours(
     writing: &WritableStore,
+    rebuild: bool,
     stop: &AtomicBool,
     line: &mut StatusLine,
 ) -> Result<(), Failure> {
     let store = &writing.store;
     let mut written = 0;
     for (hour, segments) in &kept_hours::hours(store)? {
-        if hour_writer::is_current(store, *hour, segments)? && !arguments.rebuild {
+        if hour_writer::is_current(store, *hour, segments)? && !rebuild {
             continue;
         }
         line.show(&format!("hour {hour}"));

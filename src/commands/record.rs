@@ -110,6 +110,9 @@ pub struct RecordArguments {
     /// Age of a segment at which the next one begins
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::arguments::duration)]
     segment_age: Duration,
+    /// Age of a segment from which it is compressed in the background [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
+    compress_after: Option<Duration>,
     /// Memory of each ring, which holds packets while the disk is slow
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = crate::arguments::bytes)]
     ring: u64,
@@ -275,6 +278,9 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     let (hours, tables) = (Box::new(ExtractedHours::of(&store)), exports.tables());
     let indexer = Indexer::start(place.clone(), without_index)?;
     let mut indexer = indexer.with_catalog(arguments.catalog_limits(), hours, tables)?;
+    if let Some(after) = arguments.compress_after {
+        indexer = indexer.with_compression(after)?;
+    }
     let mut sinks = |_lane: u16, room: &Arc<dyn Room>| Some(indexer.sink(room));
     let description = RecordingDescription {
         capture_filter: arguments.capture_filter.clone(),

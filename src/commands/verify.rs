@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use netrewind_extractor::{Damage, Query};
 use netrewind_indexer::index_writer;
-use netrewind_store::store::{ListedSegment, OpenedSegment, StoreListing, StoreWriter, Unlisted};
+use netrewind_store::store::{ListedSegment, MarkFiles, OpenedSegment, StoreListing, StoreWriter, Unlisted};
 use netrewind_store::{RecordReader, SegmentState, Store};
 
 use super::query;
@@ -204,12 +204,12 @@ impl SegmentCheck<'_> {
         }
         let part = self.store.part(&self.store.mark_path(name));
         if self.store.mark(name)?.is_some() {
-            if self.store.has_damaged_synced_mark(name)? {
+            if MarkFiles::of(self.store).has_damaged_synced(name)? {
                 self.faults.push(format!(
                     "the second of its two marks, {part}, is damaged (bytes 64 to 128): the first is good, and recovery goes by it"
                 ));
             }
-        } else if self.store.has_mark(name) {
+        } else if MarkFiles::of(self.store).has(name) {
             self.faults.push(format!(
                 "its mark, {part}, is damaged (bytes 0 to 64): nothing of it is answered before the next recording recovers it"
             ));

@@ -15,7 +15,7 @@ use netrewind_flows::part::{FlowPart, Parts};
 use netrewind_flows::template_facts::{TemplateFacts, TemplateTraits};
 use netrewind_index::{Builder, Flow, FlowShare, Index, IndexError, IndexLimits, Template};
 use netrewind_store::layout::FILE_HEADER_BYTES;
-use netrewind_store::{LinkType, Map, Record, Records};
+use netrewind_store::{LinkType, Map, Record};
 
 use super::gathered::Gathered;
 use super::pieces::{Emit, PartsBeside, Pieces};
@@ -200,7 +200,7 @@ impl<'q> Gatherer<'q> {
         if covered && verdict == LinkTypeVerdict::Everything {
             return self.every_flow(index, gathered, emit);
         }
-        index.matches_segment(&segment.medium.read_all())?;
+        index.matches_segment(&segment.medium)?;
         // Flows that the index could not distinguish cannot be distinguished here either.
         if !covered || is_full(index)? {
             let runs = self.planner.runs(index, &Relevant::default(), self.stop)?;
@@ -377,14 +377,15 @@ impl<'q> Gatherer<'q> {
         }
         let link_type = segment.link_type;
         let mut builder = self.new_builder(link_type);
-        for (seen, record) in (1u32..).zip(Records::of_segment(&segment.medium.read_all())) {
-            if record.end() > end {
-                break;
+        let mut seen = 0_u32;
+        for piece in segment.medium.front(end).pieces(FILE_HEADER_BYTES as u64) {
+            for record in piece.records() {
+                seen += 1;
+                if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && (self.stop)() {
+                    return Err(GatherFailure::Extract(ExtractError::Cancelled));
+                }
+                builder.push(&record);
             }
-            if seen.is_multiple_of(FLOWS_BETWEEN_QUESTIONS) && (self.stop)() {
-                return Err(GatherFailure::Extract(ExtractError::Cancelled));
-            }
-            builder.push(&record);
         }
         let built = builder.finish().map_err(|error| flows_error(segment, error.to_string()));
         let index = Index::open(built.map_err(GatherFailure::Extract)?)?;

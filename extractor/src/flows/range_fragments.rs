@@ -1,7 +1,7 @@
 //! Fragments split by an end of the range: the verdict on those inside may then depend on those outside.
 
 use netrewind_store::layout::FILE_HEADER_BYTES;
-use netrewind_store::{Record, Records, Timestamp};
+use netrewind_store::{Record, Timestamp};
 
 use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
@@ -63,14 +63,18 @@ fn has_later_fragments(
     let builder = new_builder(segment.link_type, &prepared.filters.ports);
     let mut near = builder.without_observations();
     let mut end = FILE_HEADER_BYTES as u64;
-    for (seen, record) in (1u32..).zip(Records::of_segment(&segment.medium.read_all())) {
-        if seen.is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && control.cancelled() {
-            return Err(ExtractError::Cancelled);
-        }
-        if is_near(record.header.timestamp().ns()) {
-            let record = Record { offset: end, ..record };
-            end = record.end();
-            near.push(&record);
+    let mut seen = 0_u32;
+    for piece in segment.medium.pieces(FILE_HEADER_BYTES as u64) {
+        for record in piece.records() {
+            seen += 1;
+            if seen.is_multiple_of(RECORDS_BETWEEN_QUESTIONS) && control.cancelled() {
+                return Err(ExtractError::Cancelled);
+            }
+            if is_near(record.header.timestamp().ns()) {
+                let record = Record { offset: end, ..record };
+                end = record.end();
+                near.push(&record);
+            }
         }
     }
     let wrong = |reason: String| ExtractError::Flows { segment: segment.name, reason };

@@ -267,7 +267,7 @@ impl SegmentOverview {
     pub fn of(store: &Store, segment: &ListedSegment) -> Self {
         // For one that cannot be read, the times of its packets are unknown.
         let (first, last) = times(store, segment, &mut Vec::new()).unwrap_or_default().unzip();
-        let ListedSegment { name, state, file_bytes, disk_bytes, has_index } = *segment;
+        let ListedSegment { name, state, file_bytes, disk_bytes, has_index, .. } = *segment;
         let state = if state == SegmentState::Open { "open" } else { "sealed" };
         Self { name, state, first, last, file_bytes, disk_bytes, has_index }
     }
@@ -291,8 +291,8 @@ fn times(
         let bytes = index.segment_bytes();
         let reason = match head {
             Err(error) => Some(error.to_string()),
-            Ok(_) if segment.file_bytes != bytes => {
-                Some(format!("it has {} bytes, but had {bytes} when it was sealed", segment.file_bytes))
+            Ok(_) if opened.readable_bytes != bytes => {
+                Some(format!("it has {} bytes, but had {bytes} when it was sealed", opened.readable_bytes))
             }
             Ok(_) => None,
         };

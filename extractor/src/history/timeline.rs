@@ -303,6 +303,8 @@ impl<'q> RecordingTimeline<'q> {
             | Event::Exported { .. }
             | Event::ExportBehind { .. }
             | Event::Ipfix { .. }
+            | Event::Compressed { .. }
+            | Event::CompressionBehind { .. }
             | Event::ExpireHour { .. } => {}
         }
     }
@@ -357,7 +359,7 @@ impl<'q> RecordingTimeline<'q> {
         self.open.insert(lane, session);
     }
 
-    /// A segment was opened or sealed: by the recording process, unless an import did it after that had crashed.
+    /// A segment was opened or sealed: by the recorder, unless an import did it after a crash.
     fn alive_by(&mut self, segment: SegmentName, at: Timestamp) {
         let session = self.open.get_mut(&segment.lane);
         let (Some(session), Some(origin)) = (session, self.origins.get(&segment)) else { return };
@@ -370,7 +372,7 @@ impl<'q> RecordingTimeline<'q> {
         }
     }
 
-    /// Adds the packets a lane received and dropped in one second, or in the partial second before it stopped.
+    /// Adds the packets a lane received and dropped in a second, or in the part before it stopped.
     fn count(&mut self, lane: u16, received: u64, dropped: &Drops, second: Span) {
         let session = self.open.get_mut(&lane);
         let interface = session.map(|session| {
@@ -411,7 +413,7 @@ impl<'q> RecordingTimeline<'q> {
         }
     }
 
-    /// A capture file was damaged after its last packet. It is unknown how long its packets would have continued.
+    /// A capture file was damaged after its last packet. How long its packets went on is unknown.
     fn lost_behind(&mut self, file: &str, damage: &str, read: Span) {
         let reach_ns = read.to.ns_since(read.from).max(LOSS_REACH_MIN_NS);
         let span = Span { from: read.to, to: read.to.plus_ns(reach_ns) };
@@ -464,7 +466,7 @@ impl<'q> RecordingTimeline<'q> {
         }
     }
 
-    /// Takes note that a segment left open was sealed: its lane was alive until its last packet, whatever clock that had.
+    /// Notes that a segment left open was sealed: its lane was alive until its last packet, by any clock.
     fn recovered(
         &mut self,
         segment: SegmentName,

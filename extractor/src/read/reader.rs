@@ -59,7 +59,7 @@ impl Run {
 /// If pages of the segment turn out to be lost, results from their zeros are discarded: each range is read again up to the first
 /// record that touches a lost page.
 pub(crate) fn read(run: &Run, range: TimeRange, filters: &QueryFilter, collect: bool) -> RunMatches {
-    let mut blocks: Vec<_> = run.ranges.iter().map(|range| run.segment.medium.read(range.clone())).collect();
+    let mut blocks = run.segment.medium.read_ranges(&run.ranges);
     let mut found = read_blocks(run, &blocks, range, filters, collect);
     let mut damaged_at = Vec::new();
     while run.segment.medium.has_lost() && cut_at_lost_pages(&mut blocks, &mut damaged_at) {

@@ -298,7 +298,7 @@ fn belongs(segment: &Segment, runs: Vec<PlannedRun>) -> Result<Vec<PlannedRun>, 
         lost_part_of(index)?;
     }
     match &segment.index {
-        Some(index) if !runs.is_empty() => index.matches_segment(&segment.medium.read_all())?,
+        Some(index) if !runs.is_empty() => index.matches_segment(&segment.medium)?,
         _ => {}
     }
     Ok(runs)

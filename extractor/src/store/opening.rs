@@ -88,8 +88,7 @@ fn reason_of(error: StoreError) -> String {
 /// Opens and maps the files of a segment; `None` if it is gone.
 fn open(store: &Store, name: &SegmentName, use_index: bool) -> Result<Option<NewFiles>, String> {
     let Some(opened) = store.open_segment(name).map_err(reason_of)? else { return Ok(None) };
-    let bytes = opened.file.map(opened.readable_bytes).map_err(|error| error.to_string())?;
-    let medium = Medium::mapped(bytes);
+    let medium = opened.file.medium(opened.readable_bytes).map_err(|error| error.to_string())?;
     medium.read_as_told();
     let is_sealed = opened.state == SegmentState::Sealed;
     let index = if use_index && is_sealed { open_index(store, name).transpose() } else { None };
@@ -111,8 +110,8 @@ fn open_index(store: &Store, name: &SegmentName) -> Result<Option<Map>, String> 
 /// Opens the readable part of a sealed segment; `None` where it is gone.
 pub(super) fn open_medium(store: &Store, name: SegmentName) -> Result<Option<Medium>, ExtractError> {
     let Some(opened) = store.open_segment(&name)? else { return Ok(None) };
-    let bytes = opened.file.map(opened.readable_bytes);
-    let medium = Medium::mapped(bytes.map_err(|source| ExtractError::Segment { segment: name, source })?);
+    let medium = opened.file.medium(opened.readable_bytes);
+    let medium = medium.map_err(|source| ExtractError::Segment { segment: name, source })?;
     medium.read_as_told();
     Ok(Some(medium))
 }

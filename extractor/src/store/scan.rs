@@ -1,7 +1,7 @@
 //! Time bounds of a segment without an index, taken from the record headers themselves.
 
 use netrewind_store::layout::{CAPLEN_MAX, FILE_HEADER_BYTES, RecordHeader};
-use netrewind_store::{Medium, Timestamp};
+use netrewind_store::{Medium, SegmentBlock, Timestamp};
 
 /// The granules of a scan: coarser than an index's, because they serve only order and time.
 pub(crate) const WALK_GRANULE_BYTES: u64 = 64 << 10;
@@ -39,13 +39,26 @@ impl Scan {
     pub(crate) fn extended(mut self, segment: &Medium, stop: &dyn Fn() -> bool) -> Option<Self> {
         self.end = self.end.max(FILE_HEADER_BYTES as u64);
         let mut granule_end = self.granules.last().map_or(0, |granule| end_of_granule(granule.start));
-        for record in segment.read(self.end..segment.bytes()).records() {
+        for piece in segment.pieces(self.end) {
+            self.extend_by(&piece, &mut granule_end, stop)?;
+        }
+        Some(self)
+    }
+
+    /// Scans the whole records at the beginning of a piece; `None` if `stop` returned true.
+    fn extend_by(
+        &mut self,
+        piece: &SegmentBlock,
+        granule_end: &mut u64,
+        stop: &dyn Fn() -> bool,
+    ) -> Option<()> {
+        for record in piece.records() {
             let at = record.header.timestamp();
             self.records += 1;
             self.wire_bytes += u64::from(record.header.len);
             self.end = record.end();
             match self.granules.last_mut() {
-                Some(granule) if record.offset < granule_end => {
+                Some(granule) if record.offset < *granule_end => {
                     granule.end = self.end;
                     granule.first = granule.first.min(at);
                     granule.last = granule.last.max(at);
@@ -54,7 +67,7 @@ impl Scan {
                     if self.granules.len().is_multiple_of(GRANULES_BETWEEN_QUESTIONS) && stop() {
                         return None;
                     }
-                    granule_end = end_of_granule(record.offset);
+                    *granule_end = end_of_granule(record.offset);
                     self.granules.push(ScanGranule {
                         start: record.offset,
                         end: self.end,
@@ -64,7 +77,7 @@ impl Scan {
                 }
             }
         }
-        Some(self)
+        Some(())
     }
 
     /// The granules after `begin`, where a record begins; of the granule around it, the rest, with the bounds of the whole.

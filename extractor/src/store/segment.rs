@@ -11,6 +11,9 @@ use super::hour_cache::HourPlace;
 use super::scan::{Scan, damage_at};
 use crate::answer::completeness::{RejectedIndex, Unreadable};
 
+/// Reason reported for frames of a cold segment that cannot be decompressed.
+const COLD_DAMAGE: &str = "the compressed segment is damaged there: run netrewind verify";
+
 /// Reason why an index is unusable because part of it could not be read: check it after use.
 pub(crate) fn lost_part_of(index: &Index<Map>) -> Result<(), IndexError> {
     if index.bytes().has_lost() { Err(IndexError::Unreadable) } else { Ok(()) }
@@ -173,7 +176,14 @@ impl Segment {
 
     pub(crate) fn unreadable_at(&self, offset: u64) -> Unreadable {
         let reason = match self.medium.first_lost(offset..offset.saturating_add(CAPLEN_MAX.into())) {
+            Some(_) if self.medium.is_cold() => COLD_DAMAGE.to_owned(),
             Some(_) => LOST_PAGES.to_owned(),
+            None if offset >= self.medium.bytes() && self.medium.fault().is_some() => {
+                format!(
+                    "the compressed segment cannot be read further: {}",
+                    self.medium.fault().unwrap_or_default()
+                )
+            }
             None if offset >= self.medium.bytes() && offset < self.indexed_bytes => {
                 format!("the file was shortened: it ends here, but had {} bytes", self.indexed_bytes)
             }

@@ -187,8 +187,11 @@ impl SegmentCache {
     /// Drops a segment that was shortened since it was mapped: its last page reads as zeros beyond the cut, without a fault.
     /// True if so; it must then be reopened.
     pub(crate) fn drops_shortened(&self, segment: &Segment) -> bool {
-        let mapped = segment.medium.bytes();
-        let now = self.store.files().status(&self.store.sealed_path(&segment.name));
+        let mapped = segment.medium.file_bytes();
+        let now = self.store.files().status(&match segment.medium.is_cold() {
+            true => self.store.cold_path(&segment.name),
+            false => self.store.sealed_path(&segment.name),
+        });
         // What has expired stays whole under its map.
         let is_shortened = segment.is_sealed() && now.is_ok_and(|now| now.bytes < mapped);
         if is_shortened {

@@ -17,7 +17,7 @@ use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::catalog::Hour;
 use netrewind_store::store::HourFiles;
 use netrewind_store::{
-    LinkType, Mark, PcapWriter, RecordHeader, RecordReader, SegmentName, Store, Timestamp,
+    LinkType, Map, Mark, Medium, PcapWriter, RecordHeader, RecordReader, SegmentName, Store, Timestamp,
 };
 
 /// A packet as captured.
@@ -135,7 +135,8 @@ impl TestStore {
                     continue;
                 };
                 let Ok(index) = Index::open(index) else { continue };
-                let fits = index.matches_segment(&segment).and_then(|()| index.matches_ports(&ports));
+                let medium = Medium::mapped(Map::from_bytes(segment));
+                let fits = index.matches_segment(&medium).and_then(|()| index.matches_ports(&ports));
                 if fits.and_then(|()| index.verify()).is_ok() {
                     builder.add(*name, stamps, &index).unwrap();
                 }

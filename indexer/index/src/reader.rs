@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 
 use netrewind_packet::tunnel::TunnelPorts;
-use netrewind_store::{LinkType, Timestamp};
+use netrewind_store::{LinkType, Medium, Timestamp};
 
 pub use checksums::Comparison;
 pub use cursor::{FlowCursor, FlowIter};
@@ -150,13 +150,12 @@ impl<B: AsRef<[u8]>> Index<B> {
         }
     }
 
-    /// Checks as [`Self::matches`], with the segment in memory or mapped: looks at its last record as well.
-    pub fn matches_segment(&self, segment: &[u8]) -> Result<(), IndexError> {
-        self.matches(segment.len() as u64, segment)?;
+    /// Checks as [`Self::matches`], and looks at the segment's last record as well.
+    pub fn matches_segment(&self, segment: &Medium) -> Result<(), IndexError> {
+        self.matches(segment.bytes(), &segment.read(0..self.head_bytes() as u64))?;
         let Some((offset, header)) = self.last_record() else { return Ok(()) };
-        let found =
-            usize::try_from(offset).ok().and_then(|at| segment.get(at..at.checked_add(header.len())?));
-        match found == Some(&header) {
+        let found = segment.read(offset..offset.saturating_add(header.len() as u64));
+        match *found == header[..] {
             true => Ok(()),
             false => Err(IndexError::Foreign { reason: "the segment's last record is different" }),
         }

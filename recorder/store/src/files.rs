@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use crate::time::SECOND_NS;
-use crate::{Map, Timestamp};
+use crate::{Map, Medium, Timestamp};
 
 mod system;
 
@@ -243,6 +243,11 @@ pub trait StoreFile: Debug + Send + Sync {
 
     /// Maps the first bytes for reading. Fails where the file is shorter.
     fn map(&self, bytes: u64) -> io::Result<Map>;
+
+    /// The first bytes as a segment's, to be read in ranges.
+    fn medium(&self, bytes: u64) -> io::Result<Medium> {
+        self.map(bytes).map(Medium::mapped)
+    }
 
     /// The next bytes at or behind an offset that are not a hole; `None` where there are none. A file system that knows no holes
     /// gives everything.

@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod cold;
 mod error;
 pub mod files;
 pub mod hold;
@@ -33,7 +34,7 @@ pub use logbook::{
     Account, Drops, Event, LaneLoad, Logbook, LostPackets, RingFill, WRITE_BOUNDS_US, WRITE_BUCKETS,
     WriteTimes,
 };
-pub use medium::{Medium, SegmentBlock};
+pub use medium::{Medium, Pieces, SegmentBlock};
 pub use seed::random_seed;
 pub use segment::layout::{self, RecordHeader};
 pub use segment::{

@@ -328,6 +328,20 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lost: Option<LostPackets>,
     },
+    /// A segment became cold: its file is compressed.
+    Compressed {
+        /// The segment.
+        segment: SegmentName,
+        /// Bytes of the segment.
+        bytes: u64,
+        /// Bytes of the file.
+        file_bytes: u64,
+    },
+    /// Segments could not be compressed, and stay as they are; it is tried again.
+    CompressionBehind {
+        /// The cause, in words.
+        reason: String,
+    },
     /// A part of the store had been removed or renamed while it was written to, and was made again.
     Mended {
         /// The part that was made again.

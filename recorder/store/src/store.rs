@@ -7,27 +7,32 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 mod cases;
+mod cold_files;
 mod held;
 mod hour_files;
 mod hours;
 mod identity;
 mod listing;
 mod lock;
+mod mark_files;
 mod sharing;
 mod watcher;
 
+use crate::cold::ColdFile;
 use crate::error::at;
 use crate::files::{FileIdentity, Files, OpenMode, StoreFile, SystemFiles, unless_missing};
 use crate::logbook_end::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout, locked};
 
 pub use cases::{CaseFiles, CasePart, Confirmation, HeldAccount};
+pub use cold_files::ColdFiles;
 pub use held::FileLocation;
 pub use hour_files::{DayFiles, HourFiles, SegmentStamps};
 pub use hours::{CatalogFolder, ListedHour};
 pub use identity::{FORMAT_VERSION, StoreIdentity};
 pub use listing::{ListedSegment, StoreListing, Unlisted};
 pub use lock::{StoreLock, StoreWriter};
+pub use mark_files::MarkFiles;
 pub use sharing::{Readers, share};
 pub use watcher::Watcher;
 
@@ -44,12 +49,12 @@ const CATALOG: &str = "catalog";
 const AUDIT: &str = "audit";
 const SEALED_EXTENSION: &str = ".pcap";
 const OPEN_EXTENSION: &str = ".pcap.open";
+const COLD_EXTENSION: &str = ".pcap.zst";
+const UNFINISHED_COLD_EXTENSION: &str = ".pcap.zst.new";
 const MARK_EXTENSION: &str = ".mark";
 const INDEX_EXTENSION: &str = ".idx";
 const UNFINISHED_INDEX_EXTENSION: &str = ".idx.new";
 
-/// Reads of a mark that is being rewritten before it counts as damaged.
-const MARK_READS_MAX: usize = 16;
 /// Reads of the logbook's end that is being rewritten before it counts as damaged.
 const LOGBOOK_END_READS_MAX: usize = 16;
 /// Attempts to open a segment that is being sealed, under either name.
@@ -232,6 +237,17 @@ impl Store {
         self.path(name, SEALED_EXTENSION)
     }
 
+    /// Path of a cold segment.
+    pub fn cold_path(&self, name: &SegmentName) -> PathBuf {
+        self.path(name, COLD_EXTENSION)
+    }
+
+    /// Path of a segment that is complete, cold or not.
+    pub fn complete_path(&self, name: &SegmentName) -> PathBuf {
+        let (sealed, cold) = (self.sealed_path(name), self.cold_path(name));
+        if !self.files.exists(&sealed) && self.files.exists(&cold) { cold } else { sealed }
+    }
+
     /// Path of an open segment.
     pub fn open_path(&self, name: &SegmentName) -> PathBuf {
         self.path(name, OPEN_EXTENSION)
@@ -305,7 +321,7 @@ impl Store {
         if name.opened <= now {
             return Ok(name.opened);
         }
-        let path = self.sealed_path(name);
+        let path = self.complete_path(name);
         let Some(file) = self.open_file(&path)? else { return Ok(now) };
         let modified = at(&path, file.status())?.modified();
         if modified <= now {
@@ -337,8 +353,15 @@ impl Store {
     /// Removes a segment and everything that belongs to it, and its day's folder if that was the last. A reader that has it open
     /// can go on.
     pub fn remove(&self, name: &SegmentName) -> Result<(), StoreError> {
-        let extensions =
-            [INDEX_EXTENSION, UNFINISHED_INDEX_EXTENSION, SEALED_EXTENSION, OPEN_EXTENSION, MARK_EXTENSION];
+        let extensions = [
+            INDEX_EXTENSION,
+            UNFINISHED_INDEX_EXTENSION,
+            UNFINISHED_COLD_EXTENSION,
+            SEALED_EXTENSION,
+            COLD_EXTENSION,
+            OPEN_EXTENSION,
+            MARK_EXTENSION,
+        ];
         for extension in extensions {
             let path = self.path(name, extension);
             at(&path, unless_missing(self.files.remove_file(&path)))?;
@@ -350,18 +373,27 @@ impl Store {
 
     /// Opens a segment for reading, up to its present readable length. `None` where it does not exist any more.
     pub fn open_segment(&self, name: &SegmentName) -> Result<Option<OpenedSegment>, StoreError> {
-        let (sealed, open) = (self.sealed_path(name), self.open_path(name));
+        let (sealed, open, cold) = (self.sealed_path(name), self.open_path(name), self.cold_path(name));
         for _ in 0..OPEN_TRIES_MAX {
             if let Some(file) = self.open_file(&sealed)? {
                 let readable_bytes = at(&sealed, file_bytes(&*file))?;
                 return Ok(Some(OpenedSegment { file, state: SegmentState::Sealed, readable_bytes }));
             }
             let Some(file) = self.open_file(&open)? else {
+                // The cold file is there before the other goes.
+                if let Some(file) = self.open_file(&cold)? {
+                    at(&cold, file_bytes(&*file))?;
+                    let file = at(&cold, ColdFile::new(file))?;
+                    let readable_bytes = file.segment_bytes();
+                    let file = Box::new(file);
+                    return Ok(Some(OpenedSegment { file, state: SegmentState::Sealed, readable_bytes }));
+                }
                 if self.files.exists(&sealed) {
                     continue; // sealed between the two looks
                 }
                 // A dangling symbolic link is not an expired segment.
-                let name = [&sealed, &open].into_iter().find(|path| self.files.link_status(path).is_ok());
+                let name =
+                    [&sealed, &open, &cold].into_iter().find(|path| self.files.link_status(path).is_ok());
                 let Some(path) = name else { return Ok(None) };
                 if at(path, unless_missing(self.files.status(path)))?.is_some() {
                     continue; // there again
@@ -382,43 +414,7 @@ impl Store {
 
     /// The published mark of an open segment; `None` where there is none (yet, or any more) or it is damaged.
     pub fn mark(&self, name: &SegmentName) -> Result<Option<Mark>, StoreError> {
-        self.mark_at(name, layout::mark::PUBLISHED_AT)
-    }
-
-    /// The synced mark of an open segment, for recovery; `None` as for the published one, and where the writer was of a version
-    /// that had none.
-    pub fn synced_mark(&self, name: &SegmentName) -> Result<Option<Mark>, StoreError> {
-        self.mark_at(name, layout::mark::SYNCED_AT)
-    }
-
-    fn mark_at(&self, name: &SegmentName, at: u64) -> Result<Option<Mark>, StoreError> {
-        let path = self.mark_path(name);
-        let Some(file) = self.open_file(&path)? else { return Ok(None) };
-        for _ in 0..MARK_READS_MAX {
-            let mut bytes = [0; layout::mark::BYTES];
-            match file.read_exact_at(&mut bytes, at) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
-                Err(source) => return Err(StoreError::Io { path, source }),
-            }
-            if let Some(mark) = Mark::from_bytes(&bytes) {
-                return Ok(Some(mark));
-            }
-        }
-        Ok(None)
-    }
-
-    /// True if there is a mark beside the segment, sound or not.
-    pub fn has_mark(&self, name: &SegmentName) -> bool {
-        self.files.exists(&self.mark_path(name))
-    }
-
-    /// True if there is a synced mark that is not sound.
-    pub fn has_damaged_synced_mark(&self, name: &SegmentName) -> Result<bool, StoreError> {
-        let path = self.mark_path(name);
-        let Some(file) = self.open_file(&path)? else { return Ok(false) };
-        let is_there = at(&path, file.status())?.bytes > layout::mark::SYNCED_AT;
-        Ok(is_there && self.synced_mark(name)?.is_none())
+        MarkFiles::of(self).published(name)
     }
 
     /// True if an open segment has begun to hold packets, whether or not a mark says so.
@@ -440,7 +436,7 @@ impl Store {
 
     /// True if the segment is there under its sealed name.
     pub fn is_sealed(&self, name: &SegmentName) -> bool {
-        self.files.exists(&self.sealed_path(name))
+        self.files.exists(&self.sealed_path(name)) || self.files.exists(&self.cold_path(name))
     }
 
     /// True if the segment is there under its open name.

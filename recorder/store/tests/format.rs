@@ -172,6 +172,8 @@ fn events() -> Vec<Event> {
             reason: reason.clone(),
             lost: Some(LostPackets { segment, records: 1, first, last }),
         },
+        Event::Compressed { segment, bytes: 2, file_bytes: 1 },
+        Event::CompressionBehind { reason: reason.clone() },
         Event::Mended { what: reason.clone() },
         Event::Connected { lane: 0, peer: "192.0.2.1:57012".into() },
         Event::Disconnected { lane: 0, peer: "192.0.2.1:57012".into(), records: 1, reason: reason.clone() },

@@ -6,7 +6,7 @@ use netrewind_index::{
 use netrewind_store::{LinkType, Timestamp};
 use proptest::prelude::*;
 
-use crate::{Packet, index, segment};
+use crate::{Packet, index, medium, segment};
 
 /// Everything that an index can be asked.
 #[derive(Debug, PartialEq)]
@@ -26,7 +26,7 @@ struct Answers {
 
 fn ask(bytes: &[u8], segment: &[u8]) -> Result<Answers, IndexError> {
     let index = Index::open(bytes)?;
-    index.matches_segment(segment)?;
+    index.matches_segment(&medium(segment))?;
     let templates = index.templates()?.to_vec();
     let flows = index.flows().map(|item| item.map(|(_, flow)| flow)).collect::<Result<Vec<_>, _>>()?;
     let mut cursor = index.cursor();
@@ -139,7 +139,7 @@ fn an_index_of_another_segment_is_noticed() {
     let index = Index::open(&bytes[..]).unwrap();
     index.matches(segment.len() as u64, &segment[..index.head_bytes()]).unwrap();
     let is_foreign =
-        |segment: &[u8]| matches!(index.matches_segment(segment), Err(IndexError::Foreign { .. }));
+        |segment: &[u8]| matches!(index.matches_segment(&medium(segment)), Err(IndexError::Foreign { .. }));
     assert!(!is_foreign(&segment));
     assert!(is_foreign(&segment[..segment.len() - 1]));
     let mut longer = segment.clone();

@@ -12,7 +12,7 @@ mod lookup;
 mod model;
 
 use netrewind_index::{Builder, IndexLimits};
-use netrewind_store::{LinkType, PcapWriter, RecordHeader, Records};
+use netrewind_store::{LinkType, Map, Medium, PcapWriter, RecordHeader, Records};
 
 /// A packet to be indexed.
 #[derive(Clone, Debug)]
@@ -21,6 +21,11 @@ pub struct Packet {
     pub nanoseconds: u32,
     pub len: u32,
     pub bytes: Vec<u8>,
+}
+
+/// A segment in memory, as an index is compared with it.
+pub fn medium(segment: &[u8]) -> Medium {
+    Medium::mapped(Map::from_bytes(segment.to_vec()))
 }
 
 /// The bytes of a segment that holds these packets.

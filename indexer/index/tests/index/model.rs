@@ -7,6 +7,8 @@ use netrewind_index::{Flow, Index, IndexLimits, TcpFlags, Template};
 use netrewind_packet::{Dissection, Shape, dissect};
 use netrewind_store::{LinkType, Record, Records, Timestamp};
 
+use crate::medium;
+
 /// A flow's template and key.
 pub type Identity = (Template, Option<IpAddr>, Option<IpAddr>, u16, u16);
 
@@ -109,7 +111,7 @@ pub fn check(link_type: LinkType, segment: &[u8], index: &[u8], limits: IndexLim
     let model = flows(link_type, segment, limits.granule_shift);
     let records: Vec<Record<'_>> = Records::of_segment(segment).collect();
     let index = Index::open(index).unwrap();
-    index.matches_segment(segment).unwrap();
+    index.matches_segment(&medium(segment)).unwrap();
     index.verify().unwrap();
     assert_eq!(index.link_type(), link_type);
     assert_eq!(index.records(), records.len() as u64);

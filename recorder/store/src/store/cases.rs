@@ -297,9 +297,14 @@ impl<'s> CaseFiles<'s> {
         if !opened.file.try_lock(LockKind::Shared).unwrap_or(true) {
             return Ok(Confirmation::Unsettled);
         }
-        let path = self.0.sealed_path(name);
+        let path = self.0.complete_path(name);
         let is_there = at(&path, opened.file.status())?.names > 0;
-        Ok(if is_there { Confirmation::Kept } else { Confirmation::Gone })
+        Ok(match is_there {
+            true => Confirmation::Kept,
+            // Its cold file took its place.
+            false if self.0.is_sealed(name) => Confirmation::Unsettled,
+            false => Confirmation::Gone,
+        })
     }
 
     /// Removes a segment and everything that belongs to it, unless it is held; false if it is, or is just becoming so. `is_held`
@@ -310,8 +315,11 @@ impl<'s> CaseFiles<'s> {
         is_held: &mut dyn FnMut() -> bool,
     ) -> Result<bool, StoreError> {
         // One that cannot be opened or locked can be removed all the same.
-        let file = self.0.open_file(&self.0.sealed_path(name)).ok().flatten();
-        let is_free = file.as_ref().is_none_or(|file| file.try_lock(LockKind::Exclusive).unwrap_or(true));
+        let file = self.0.open_file(&self.0.complete_path(name)).ok().flatten();
+        let is_free = file.as_ref().is_none_or(|file| {
+            // One without a name has become cold since: it is for the next time.
+            file.try_lock(LockKind::Exclusive).unwrap_or(true) && file.status().is_ok_and(|it| it.names > 0)
+        });
         if !is_free || is_held() {
             return Ok(false);
         }

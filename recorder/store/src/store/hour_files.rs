@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::listing::is_date;
-use super::{INDEX_EXTENSION, SEALED_EXTENSION, SEGMENTS, at, file_bytes, names_in, unless_missing};
+use super::{
+    COLD_EXTENSION, INDEX_EXTENSION, SEALED_EXTENSION, SEGMENTS, at, file_bytes, names_in, unless_missing,
+};
 use crate::catalog::Hour;
 use crate::files::{FileStamp, OpenMode, StoreFile};
 use crate::{SegmentName, Store, StoreError};
@@ -17,7 +19,7 @@ const UNFINISHED_HOUR_EXTENSION: &str = ".hour.new";
 /// The stamps of a segment's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SegmentStamps {
-    /// Of the sealed segment.
+    /// Of the sealed segment, cold or not.
     pub segment: FileStamp,
     /// Of its index.
     pub index: FileStamp,
@@ -138,7 +140,8 @@ impl DayFiles {
             let found = self.0.status_within(&file).ok().filter(|found| found.is_file())?;
             Some(found.stamp())
         };
-        Some(SegmentStamps { segment: stamp(SEALED_EXTENSION)?, index: stamp(INDEX_EXTENSION)? })
+        let segment = stamp(SEALED_EXTENSION).or_else(|| stamp(COLD_EXTENSION))?;
+        Some(SegmentStamps { segment, index: stamp(INDEX_EXTENSION)? })
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing};
+use super::{
+    COLD_EXTENSION, OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing,
+};
 use crate::files::Files;
 use crate::{SegmentName, SegmentState, StoreError, Timestamp};
 
@@ -14,12 +16,14 @@ pub struct ListedSegment {
     pub name: SegmentName,
     /// State of the segment.
     pub state: SegmentState,
-    /// Bytes of the file; for an open segment this includes reserved space.
+    /// Bytes of the file; for an open segment this includes reserved space, a cold one is compressed.
     pub file_bytes: u64,
     /// Bytes that it takes on the disk, its index and mark included.
     pub disk_bytes: u64,
     /// True if an index lies beside it.
     pub has_index: bool,
+    /// True if its file is compressed.
+    pub is_cold: bool,
 }
 
 /// A part of the store whose contents are unknown.
@@ -52,6 +56,11 @@ pub struct StoreListing {
 /// True if a name in the folder of segments is that of a day.
 pub(super) fn is_date(name: &str) -> bool {
     Timestamp::from_date_and_time(name, "000000.000000000Z").is_some_and(|day| day.date() == name)
+}
+
+/// The name of a sealed segment, cold or not, in the name of its file.
+pub(super) fn sealed_stem(file: &str) -> Option<&str> {
+    file.strip_suffix(SEALED_EXTENSION).or(file.strip_suffix(COLD_EXTENSION))
 }
 
 /// True if there is a day's folder to list. A name that is not a date is ignored; a file in the place of a day's folder is an
@@ -88,11 +97,7 @@ impl ListedSegment {
     }
 
     fn look_at(store: &Store, name: SegmentName, listed: SegmentState) -> Result<Option<Self>, StoreError> {
-        let look = |state| {
-            let path = match state {
-                SegmentState::Open => store.open_path(&name),
-                SegmentState::Sealed => store.sealed_path(&name),
-            };
+        let look_at = |path: PathBuf| {
             let found = at(&path, unless_missing(store.files.status(&path)))?;
             if found.is_none() && store.files.link_status(&path).is_ok() && store.files.status(&path).is_err()
             {
@@ -100,6 +105,17 @@ impl ListedSegment {
                 return Err(StoreError::Io { path, source });
             }
             Ok(found)
+        };
+        let (mut cold_disk_bytes, mut is_cold) = (0, false);
+        let mut look = |state| match state {
+            SegmentState::Open => look_at(store.open_path(&name)),
+            SegmentState::Sealed => {
+                // While it is being replaced by the other, both are there.
+                let (sealed, cold) = (look_at(store.sealed_path(&name))?, look_at(store.cold_path(&name))?);
+                cold_disk_bytes = sealed.and(cold).map_or(0, |cold| cold.disk_bytes);
+                is_cold = sealed.is_none() && cold.is_some();
+                Ok(sealed.or(cold))
+            }
         };
         let (state, found) = match (look(listed)?, listed) {
             (Some(found), _) => (listed, found),
@@ -115,8 +131,9 @@ impl ListedSegment {
             name,
             state,
             file_bytes: found.bytes,
-            disk_bytes: found.disk_bytes + index.map_or(0, |index| index.disk_bytes),
+            disk_bytes: found.disk_bytes + cold_disk_bytes + index.map_or(0, |index| index.disk_bytes),
             has_index: index.is_some(),
+            is_cold,
         }))
     }
 }
@@ -143,8 +160,7 @@ impl StoreListing {
             }
         };
         for file in files {
-            let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION))
-            {
+            let (stem, state) = match (sealed_stem(&file), file.strip_suffix(OPEN_EXTENSION)) {
                 (Some(stem), _) => (stem, SegmentState::Sealed),
                 (_, Some(stem)) => (stem, SegmentState::Open),
                 _ => continue,

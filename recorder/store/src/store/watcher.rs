@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::listing::{Unlisted, names_in_day};
-use super::{OPEN_EXTENSION, SEALED_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing};
+use super::listing::{Unlisted, names_in_day, sealed_stem};
+use super::{OPEN_EXTENSION, SEGMENTS, Store, at, names_in, unless_missing};
 use crate::files::Files;
 use crate::{SegmentName, SegmentState, StoreError};
 
@@ -149,7 +149,7 @@ fn list(
 ) -> Result<BTreeMap<SegmentName, SegmentState>, StoreError> {
     let mut segments = BTreeMap::new();
     for file in names_in_day(files, folder, date)? {
-        let (stem, state) = match (file.strip_suffix(SEALED_EXTENSION), file.strip_suffix(OPEN_EXTENSION)) {
+        let (stem, state) = match (sealed_stem(&file), file.strip_suffix(OPEN_EXTENSION)) {
             (Some(stem), _) => (stem, SegmentState::Sealed),
             (_, Some(stem)) => (stem, SegmentState::Open),
             _ => continue,
