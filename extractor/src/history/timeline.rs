@@ -399,8 +399,7 @@ impl<'q> RecordingTimeline<'q> {
         }
     }
 
-    /// Adds the packets a stopping lane received and dropped since its last second. (Seconds that were passed over dropped
-    /// nothing.)
+    /// Adds the packets a stopping lane received and dropped since its last second; seconds passed over dropped none.
     fn count_rest(&mut self, lane: u16, account: &Account, at: Timestamp) {
         let Some(counted) = self.open.get(&lane).and_then(|session| session.counted) else { return };
         let received = account.received.saturating_sub(counted.received);
