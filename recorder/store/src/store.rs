@@ -414,7 +414,9 @@ impl Store {
 
     /// The published mark of an open segment; `None` where there is none (yet, or any more) or it is damaged.
     pub fn mark(&self, name: &SegmentName) -> Result<Option<Mark>, StoreError> {
-        MarkFiles::of(self).published(name)
+        let path = self.mark_path(name);
+        let Some(file) = self.open_file(&path)? else { return Ok(None) };
+        at(&path, Mark::read(&*file, layout::mark::PUBLISHED_AT))
     }
 
     /// True if an open segment has begun to hold packets, whether or not a mark says so.

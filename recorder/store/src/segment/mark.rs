@@ -1,10 +1,16 @@
 //! The committed mark: how far an open segment can be read. `FORMAT.md`, "The committed mark".
 
+use std::io;
+
 use super::layout::mark::{
     BYTES, FIELD_CHECKSUM, FIELD_COMMITTED_BYTES, FIELD_FIRST, FIELD_LAST, FIELD_MAGIC, FIELD_RECORDS,
     FILE_BYTES, MAGIC,
 };
 use crate::Timestamp;
+use crate::files::StoreFile;
+
+/// Reads of a mark that is being rewritten before it counts as damaged.
+const READS_MAX: usize = 16;
 
 /// Promise of an open segment's writer: everything before `committed_bytes` has been written, and ends with a whole record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +46,22 @@ impl Mark {
         let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..FIELD_CHECKSUM.start]);
         bytes[FIELD_CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         bytes
+    }
+
+    /// Reads a mark of a file; `None` where there is none, or it is damaged.
+    pub fn read(file: &dyn StoreFile, at: u64) -> io::Result<Option<Self>> {
+        for _ in 0..READS_MAX {
+            let mut bytes = [0; BYTES];
+            match file.read_exact_at(&mut bytes, at) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+                Err(error) => return Err(error),
+            }
+            if let Some(mark) = Self::from_bytes(&bytes) {
+                return Ok(Some(mark));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads a mark; `None` where the bytes are not valid, for instance because a write was under way: read again.
