@@ -8,12 +8,19 @@ use netrewind_extractor::time_text;
 pub use netrewind_extractor::time_text::duration;
 use netrewind_store::layout::CAPLEN_MAX;
 
+use crate::outcome::Failure;
+
 /// Reads a time zone: an IANA name such as `Europe/Rome`, `UTC`, an offset such as `+02:00`, or `local`.
-pub fn time_zone(text: &str) -> Result<TimeZone, String> {
+fn time_zone(text: &str) -> Result<TimeZone, String> {
     match text {
         "local" => Ok(TimeZone::system()),
         name => time_text::time_zone(name).map_err(|error| format!("{error}, or local")),
     }
+}
+
+/// The zone that `--tz` names.
+pub fn zone(tz: &str) -> Result<TimeZone, Failure> {
+    time_zone(tz).map_err(|error| Failure::usage(format!("--tz: {error}")))
 }
 
 /// Reads a size: `1GiB`, `500 MB`, `65536`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::hours::{Scene, answers};
+use crate::hours::{Scene, answers, assert_unchanged};
 use crate::roundtrip::segments;
 use crate::support::link::Link;
 use crate::support::numbered::{self, number_of};
@@ -43,9 +43,7 @@ fn every_answer_stays_what_it_was() {
     let said = compress(&store);
     let cold = cold_files(&path);
     assert!(cold.len() >= 4, "{said}");
-    for ((told, was), (_, is)) in before.iter().zip(answers(&store, &scene.filters)) {
-        assert!(*was == is, "cold: {told:?}: {was:?} was, {is:?} is");
-    }
+    assert_unchanged("cold", &before, &answers(&store, &scene.filters));
     done(["verify", "--store", &store]);
     let aside = |index: &Path| index.with_extension("idx.aside");
     let indexes = of_extension(&path, ".idx");
@@ -70,9 +68,7 @@ fn every_answer_stays_what_it_was() {
     let built = indexes(&path);
     done(["index", "--store", &store, "--rebuild"]);
     assert_eq!(indexes(&path).len(), built.len());
-    for ((told, was), (_, is)) in before.iter().zip(answers(&store, &scene.filters)) {
-        assert!(*was == is, "cold, indexed again: {told:?}");
-    }
+    assert_unchanged("cold, indexed again", &before, &answers(&store, &scene.filters));
     // Once more: there is nothing left to do.
     assert!(compress(&store).contains("0 of"), "compressed twice");
 }
@@ -132,16 +128,12 @@ fn a_kill_while_compressing_costs_nothing() {
         std::thread::sleep(Duration::from_micros(chance.u64(..60_000)));
         child.kill().expect("killed");
         child.wait().expect("a child");
-        for ((told, was), (_, is)) in before.iter().zip(answers(&store, &filters)) {
-            assert!(*was == is, "kill {number}: {told:?}");
-        }
+        assert_unchanged(&format!("kill {number}"), &before, &answers(&store, &filters));
         states.push((segments(&path).len(), cold_files(&path).len()));
     }
     compress(&store);
     assert_eq!((of_extension(&path, ".new").len(), segments(&path).len()), (0, 0), "nothing is left behind");
-    for ((told, was), (_, is)) in before.iter().zip(answers(&store, &filters)) {
-        assert!(*was == is, "at the end: {told:?}");
-    }
+    assert_unchanged("at the end", &before, &answers(&store, &filters));
     done(["verify", "--store", &store]);
     states.sort_unstable();
     states.dedup();

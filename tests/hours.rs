@@ -125,9 +125,7 @@ impl Scene {
         hours.iter().for_each(|hour| fs::rename(hour, aside(hour)).expect("renamed"));
         let without = answers(&self.store(), filters);
         hours.iter().for_each(|hour| fs::rename(aside(hour), hour).expect("renamed"));
-        for ((question, with), (_, without)) in with.iter().zip(&without) {
-            assert!(with == without, "{what}: {question:?}\nwith the hours\n{with:?}\nwithout\n{without:?}");
-        }
+        assert_unchanged(what, &without, &with);
     }
 }
 
@@ -138,6 +136,14 @@ pub fn hours_of(store: &str) -> Vec<PathBuf> {
 
 /// Status, standard output, and what is said of the answer, without the work that it took.
 pub type Answer = (Option<i32>, Vec<u8>, Value);
+
+/// Asserts that answers are those of before.
+pub fn assert_unchanged(what: &str, before: &[(Vec<String>, Answer)], now: &[(Vec<String>, Answer)]) {
+    assert_eq!(before.len(), now.len(), "{what}");
+    for ((question, before), (_, now)) in before.iter().zip(now) {
+        assert!(before == now, "{what}: {question:?}\nbefore\n{before:?}\nnow\n{now:?}");
+    }
+}
 
 pub fn answers(store: &str, filters: &[String]) -> Vec<(Vec<String>, Answer)> {
     let range = [format!("--from={}", START + 25), format!("--to={}", START + 45)];

@@ -184,6 +184,15 @@ impl Query {
         !self.joined.is_empty()
     }
 
+    /// True if it asks for some of the packets of its range only, or its asker may not have all of them.
+    pub fn is_selective(&self) -> bool {
+        !self.filter.trim().is_empty()
+            || !self.interfaces.is_empty()
+            || self.tunnels != TunnelDemands::default()
+            || self.chooses_conversations()
+            || self.is_restricted()
+    }
+
     /// True if it asks for packets of some conversations only.
     pub fn chooses_conversations(&self) -> bool {
         self.flow.is_some() || self.search.is_some()

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use netrewind_catalog::build::Catalogued;
 use netrewind_catalog::condition::{CatalogRecord, Condition};
@@ -12,23 +10,18 @@ use netrewind_catalog::expiry::CatalogLimits;
 use netrewind_catalog::settle::{boundary_adds_up, boundary_is_due, boundary_of, rollup_adds_up};
 use netrewind_catalog_tantivy::{HourReader, HourWriter, Range, TantivyCatalog};
 use netrewind_store::catalog::{Hour, Manifest};
-use netrewind_store::clock::{Now, Waker};
+use netrewind_store::clock::Now;
 use netrewind_store::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
-use netrewind_store::room::Room;
 use netrewind_store::store::{CatalogFolder, ListedSegment};
-use netrewind_store::turns::{NextTurn, RunningWorker, Worker};
-use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, Timestamp, locked};
+use netrewind_store::turns::{NextTurn, Worker};
+use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, Timestamp};
 
+use crate::background::{Background, BackgroundThread, LOOK_INTERVAL, LOOKS_AFTER_FAILURE};
 use crate::error::IndexerError;
 use crate::hour_export::{ExportQueue, HourExport};
 use crate::hour_writer;
 use crate::kept_hours::{has_all, hours};
-use crate::workplace::{CATCH_UP_NICENESS, Workplace};
-
-/// Interval between two looks for hours that are over.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// Looks after which an hour that could not be written is tried again.
-const LOOKS_AFTER_FAILURE: u32 = 60;
+use crate::workplace::Workplace;
 
 /// Makes the records of hours out of segments and their indexes.
 pub trait HourSource: Send {
@@ -206,60 +199,33 @@ pub fn check_records(store: &Store, hour: Hour) -> Result<(), IndexerError> {
     })
 }
 
-/// Writes the catalog behind a recording, at the lowest priority.
-pub(crate) struct CatalogThread {
-    stop: Arc<AtomicBool>,
-    waker: Waker,
-    thread: Box<dyn RunningWorker>,
-    room: Arc<Mutex<Option<Arc<dyn Room>>>>,
-}
-
-impl CatalogThread {
-    /// Starts the thread.
-    pub(crate) fn start(
-        place: &Workplace,
-        limits: CatalogLimits,
-        source: Box<dyn HourSource>,
-        export: Option<Box<dyn HourExport>>,
-    ) -> Result<Self, IndexerError> {
-        CatalogFolder::of(&place.store).remove_unfinished_hours()?;
-        let (stop, room) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
-        let worker = CatalogWriter {
+/// Starts the thread that writes the catalog behind a recording.
+pub(crate) fn start(
+    place: &Workplace,
+    limits: CatalogLimits,
+    source: Box<dyn HourSource>,
+    export: Option<Box<dyn HourExport>>,
+) -> Result<BackgroundThread, IndexerError> {
+    CatalogFolder::of(&place.store).remove_unfinished_hours()?;
+    BackgroundThread::start(place, "catalog", |shared| {
+        Box::new(CatalogWriter {
             place: place.clone(),
             source,
             limits,
-            room: Arc::clone(&room),
-            stop: Arc::clone(&stop),
+            shared,
             rests: 0,
             indexed_hours: BTreeMap::new(),
             exports: export.map(ExportQueue::new),
             looks_at_ns: 0,
-        };
-        let waker = Waker::default();
-        let thread = place.threads.start("catalog".into(), CATCH_UP_NICENESS, &waker, Box::new(worker))?;
-        Ok(Self { stop, waker, thread, room })
-    }
-
-    /// Sets what makes room in the store for new hours.
-    pub(crate) fn set_room(&self, room: &Arc<dyn Room>) {
-        *locked(&self.room) = Some(Arc::clone(room));
-    }
-
-    /// Ends; an hour that is being written is given up, and left to the next process.
-    pub(crate) fn finish(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.waker.wake();
-        // A panic there has been printed; the next process writes the missing hours.
-        self.thread.join();
-    }
+        })
+    })
 }
 
 struct CatalogWriter {
     place: Workplace,
     source: Box<dyn HourSource>,
     limits: CatalogLimits,
-    room: Arc<Mutex<Option<Arc<dyn Room>>>>,
-    stop: Arc<AtomicBool>,
+    shared: Background,
     /// Looks to skip.
     rests: u32,
     /// Hours whose index was found or written, or could not be, with this many segments, and cold ones among them: it is not looked
@@ -272,7 +238,7 @@ struct CatalogWriter {
 
 impl Worker for CatalogWriter {
     fn turn(&mut self, now: Now) -> NextTurn {
-        if self.is_over() {
+        if self.shared.is_over() {
             return NextTurn::Never;
         }
         if now.monotonic_ns >= self.looks_at_ns {
@@ -281,16 +247,12 @@ impl Worker for CatalogWriter {
             self.looks_at_ns = self.place.clock.now().after(LOOK_INTERVAL);
         }
         let exports = self.exports.as_mut();
-        let has_more = exports.is_some_and(|exports| exports.export_next(&self.place, &self.stop));
+        let has_more = exports.is_some_and(|exports| exports.export_next(&self.place, &self.shared.stop));
         NextTurn::At(if has_more { now.monotonic_ns } else { self.looks_at_ns })
     }
 }
 
 impl CatalogWriter {
-    fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
     fn look(&mut self, now: Now) {
         if self.rests > 0 {
             self.rests -= 1;
@@ -310,15 +272,15 @@ impl CatalogWriter {
         self.indexed_hours.retain(|hour, _| hours.contains_key(hour));
         for (hour, segments) in hours {
             let is_over = hour.end() <= now && segments.iter().all(|segment| segment.has_index);
-            if self.is_over() || !is_over {
+            if self.shared.is_over() || !is_over {
                 continue;
             }
             self.index_hour(hour, &segments, now);
             if matches!(hour_state(store, hour, &segments)?, HourState::Missing | HourState::Stale) {
                 self.write(hour, &segments)?;
             }
-            if let Err(error) = write_seam(store, hour, &self.stop)
-                && !self.is_over()
+            if let Err(error) = write_seam(store, hour, &self.shared.stop)
+                && !self.shared.is_over()
             {
                 self.place.log(Event::CatalogBehind { hour, reason: error.to_string() });
                 return Err(error);
@@ -335,9 +297,9 @@ impl CatalogWriter {
         if self.indexed_hours.get(&hour) == Some(&counts) {
             return;
         }
-        let (store, room) = (&self.place.store, locked(&self.room).clone());
+        let (store, room) = (&self.place.store, self.shared.room());
         let is_done = hour_writer::is_current(store, hour, segments).unwrap_or(false)
-            || hour_writer::write(store, hour, segments, now, room.as_deref(), &self.stop)
+            || hour_writer::write(store, hour, segments, now, room.as_deref(), &self.shared.stop)
                 .map_or(true, |built| built.is_some_and(|built| !built.is_too_early));
         if is_done {
             self.indexed_hours.insert(hour, counts);
@@ -346,14 +308,14 @@ impl CatalogWriter {
 
     fn write(&self, hour: Hour, segments: &[ListedSegment]) -> Result<(), IndexerError> {
         let store = &self.place.store;
-        let room = locked(&self.room).clone();
+        let room = self.shared.room();
         if let Some(room) = room {
             // An hour takes less than the indexes that it is made of.
             let indexes =
                 segments.iter().map(|segment| segment.disk_bytes.saturating_sub(segment.file_bytes));
             room.make_room(indexes.sum())?;
         }
-        match write(store, &*self.source, hour, &self.stop) {
+        match write(store, &*self.source, hour, &self.shared.stop) {
             Ok(manifest) => {
                 let listed = CatalogFolder::of(store).listed_hours()?;
                 let bytes =
@@ -361,7 +323,7 @@ impl CatalogWriter {
                 self.place.log(Event::Catalogued { hour, records: manifest.records, bytes });
                 Ok(())
             }
-            Err(_) if self.is_over() => Ok(()),
+            Err(_) if self.shared.is_over() => Ok(()),
             Err(error) => {
                 self.place.log(Event::CatalogBehind { hour, reason: error.to_string() });
                 Err(error)

@@ -1,24 +1,19 @@
 //! Compresses sealed segments of a certain age, behind a recording.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use netrewind_store::clock::{Now, Waker};
+use netrewind_store::clock::Now;
 use netrewind_store::cold::Compression;
 use netrewind_store::room::Room;
 use netrewind_store::store::{ColdFiles, ListedSegment};
-use netrewind_store::turns::{NextTurn, RunningWorker, Worker};
-use netrewind_store::{Event, SegmentName, SegmentState, Timestamp, locked};
+use netrewind_store::turns::{NextTurn, Worker};
+use netrewind_store::{Event, SegmentName, SegmentState, Timestamp};
 
+use crate::background::{Background, BackgroundThread, LOOK_INTERVAL, LOOKS_AFTER_FAILURE};
 use crate::error::IndexerError;
-use crate::workplace::{CATCH_UP_NICENESS, Workplace};
-
-/// Interval between two looks for segments that are old enough.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// Looks after which compressing is tried again, if it failed.
-const LOOKS_AFTER_FAILURE: u32 = 60;
+use crate::workplace::Workplace;
 
 /// True for a segment that is to be compressed now: complete, indexed, and opened so long ago.
 pub fn is_due(segment: &ListedSegment, after: Duration, now: Timestamp) -> bool {
@@ -36,6 +31,10 @@ pub fn compress(
     room: Option<&dyn Room>,
     stop: &AtomicBool,
 ) -> Result<Compression, IndexerError> {
+    // One that has expired since it was listed needs no room.
+    if !place.store.is_sealed(&segment.name) {
+        return Ok(Compression::Stopped);
+    }
     room.map_or(Ok(()), |room| room.make_room(segment.file_bytes))?;
     let mut goes_on = || !stop.load(Ordering::Relaxed);
     let done = ColdFiles::of(&place.store).compress(&segment.name, &mut goes_on)?;
@@ -45,50 +44,20 @@ pub fn compress(
     Ok(done)
 }
 
-/// Compresses at the lowest priority.
-pub(crate) struct CompressorThread {
-    stop: Arc<AtomicBool>,
-    waker: Waker,
-    thread: Box<dyn RunningWorker>,
-    room: Arc<Mutex<Option<Arc<dyn Room>>>>,
-}
-
-impl CompressorThread {
-    /// Starts the thread. It begins once there is somebody who makes room.
-    pub(crate) fn start(place: &Workplace, after: Duration) -> Result<Self, IndexerError> {
-        let (stop, room) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
-        let worker = Compressor {
-            place: place.clone(),
-            after,
-            room: Arc::clone(&room),
-            stop: Arc::clone(&stop),
-            not_worth_it: BTreeSet::new(),
-            rests: 0,
-        };
-        let waker = Waker::default();
-        let thread = place.threads.start("compress".into(), CATCH_UP_NICENESS, &waker, Box::new(worker))?;
-        Ok(Self { stop, waker, thread, room })
-    }
-
-    /// Sets what makes room in the store.
-    pub(crate) fn set_room(&self, room: &Arc<dyn Room>) {
-        *locked(&self.room) = Some(Arc::clone(room));
-    }
-
-    /// Ends; a segment that is being compressed stays as it is.
-    pub(crate) fn finish(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.waker.wake();
-        // A panic there has been printed; every segment is whole.
-        self.thread.join();
-    }
+/// Starts the thread that compresses. It begins once there is somebody who makes room.
+pub(crate) fn start(place: &Workplace, after: Duration) -> Result<BackgroundThread, IndexerError> {
+    BackgroundThread::start(place, "compress", |shared| {
+        let (due, not_worth_it) = (VecDeque::new(), BTreeSet::new());
+        Box::new(Compressor { place: place.clone(), after, shared, due, not_worth_it, rests: 0 })
+    })
 }
 
 struct Compressor {
     place: Workplace,
     after: Duration,
-    room: Arc<Mutex<Option<Arc<dyn Room>>>>,
-    stop: Arc<AtomicBool>,
+    shared: Background,
+    /// Segments that were due at the last look, oldest first.
+    due: VecDeque<ListedSegment>,
     /// Segments that would not become small enough.
     not_worth_it: BTreeSet<SegmentName>,
     /// Looks to skip.
@@ -97,38 +66,37 @@ struct Compressor {
 
 impl Worker for Compressor {
     fn turn(&mut self, now: Now) -> NextTurn {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.shared.is_over() {
             return NextTurn::Never;
         }
-        let mut goes_on = false;
         if self.rests > 0 {
             self.rests -= 1;
-        } else {
-            match self.compress_one(now.wall) {
-                Ok(is_done) => goes_on = is_done,
-                Err(error) => {
-                    self.rests = LOOKS_AFTER_FAILURE;
-                    self.place.log(Event::CompressionBehind { reason: error.to_string() });
-                }
-            }
+        } else if let Err(error) = self.compress_next(now.wall) {
+            self.rests = LOOKS_AFTER_FAILURE;
+            self.due.clear();
+            self.place.log(Event::CompressionBehind { reason: error.to_string() });
         }
         let now = self.place.clock.now();
-        NextTurn::At(if goes_on { now.monotonic_ns } else { now.after(LOOK_INTERVAL) })
+        NextTurn::At(if self.due.is_empty() { now.after(LOOK_INTERVAL) } else { now.monotonic_ns })
     }
 }
 
 impl Compressor {
-    /// Compresses the oldest segment that is due; false if there is none.
-    fn compress_one(&mut self, now: Timestamp) -> Result<bool, IndexerError> {
-        let Some(room) = locked(&self.room).clone() else { return Ok(false) };
-        let segments = ListedSegment::all(&self.place.store)?;
-        self.not_worth_it.retain(|name| segments.iter().any(|segment| segment.name == *name));
-        let is_next =
-            |it: &&ListedSegment| is_due(it, self.after, now) && !self.not_worth_it.contains(&it.name);
-        let Some(segment) = segments.iter().find(is_next) else { return Ok(false) };
-        if compress(&self.place, segment, Some(&*room), &self.stop)? == Compression::NotWorthIt {
+    /// Compresses the oldest segment that is due; looks for more where none is known.
+    fn compress_next(&mut self, now: Timestamp) -> Result<(), IndexerError> {
+        let Some(room) = self.shared.room() else { return Ok(()) };
+        if self.due.is_empty() {
+            let segments = ListedSegment::all(&self.place.store)?;
+            self.not_worth_it
+                .retain(|name| segments.binary_search_by_key(name, |segment| segment.name).is_ok());
+            let is_next =
+                |it: &ListedSegment| is_due(it, self.after, now) && !self.not_worth_it.contains(&it.name);
+            self.due = segments.into_iter().filter(is_next).collect();
+        }
+        let Some(segment) = self.due.pop_front() else { return Ok(()) };
+        if compress(&self.place, &segment, Some(&*room), &self.shared.stop)? == Compression::NotWorthIt {
             self.not_worth_it.insert(segment.name);
         }
-        Ok(true)
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@
 //! **Invariant:** recording does not wait for it. It knows neither the recorder, which fills a [sink](netrewind_store::sink) and
 //! makes [room](netrewind_store::room), nor the extractor, which the command gives it as an [`HourSource`].
 
+mod background;
 pub mod catalog_writer;
 pub mod compressor;
 mod error;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use netrewind_indexer::{Workplace, compressor};
 use netrewind_recorder::Platform;
 use netrewind_store::cold::Compression;
@@ -88,7 +87,7 @@ pub fn run(arguments: &CompressArguments) -> Result<Outcome, Failure> {
     }
     let sizes = match compressed {
         0 => String::new(),
-        _ => format!(": {} became {}", ByteSize(before), ByteSize(after)),
+        _ => format!(": {} became {}", terminal::bytes(before), terminal::bytes(after)),
     };
     terminal::say(format_args!("{compressed} of {} segments compressed{sizes}", due.len()));
     super::index::write_hours(&writing, false, &stop, &mut line)?;

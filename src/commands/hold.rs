@@ -137,7 +137,7 @@ fn check_user(store: &Store) -> Result<(), Failure> {
 fn add(arguments: &AddArguments) -> Result<Outcome, Failure> {
     let AddArguments { case, query, note, .. } = arguments;
     let asked = query.query(false)?;
-    if arguments.sign.is_some() && !query.is_selective() {
+    if arguments.sign.is_some() && !asked.is_selective() {
         return Err(Failure::usage(
             "--sign signs the manifest of the packets that --filter selects: without --filter, segments are held, which their checksums vouch for",
         ));
@@ -150,7 +150,7 @@ fn add(arguments: &AddArguments) -> Result<Outcome, Failure> {
     let request = HoldRequest { case: case.clone(), by, note: note.clone() };
     Walls::around(&store).writing(&CaseFiles::of(&store).folder()).raise().say_gaps();
     let clock = SystemClock::new();
-    if !query.is_selective() {
+    if !asked.is_selective() {
         let range = Asked { from: asked.from, to: asked.to };
         let made = hold_segments(&store, &clock, &request, range, asked.range()).map_err(hold_failure)?;
         return report_segments(arguments, &made);
@@ -204,8 +204,7 @@ fn user() -> String {
 }
 
 fn list(arguments: &ListArguments) -> Result<Outcome, Failure> {
-    let zone =
-        arguments::time_zone(&arguments.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
+    let zone = arguments::zone(&arguments.tz)?;
     let store = Store::open_to_read(&arguments.store.store)?;
     Walls::around(&store).raise().say_gaps();
     let views = list_holds(&store)?;

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use netrewind_catalog_tantivy::TantivyCatalog;
 use netrewind_extractor::flows::{Search, SearchError, of_community_id};
 use netrewind_extractor::time_text::{self, WrittenRange};
-use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, TunnelDemands, ViewMode};
+use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, ViewMode};
 use netrewind_filter::{CompileLimits, FilterError, Workers};
 
 use super::tunnels::TunnelArguments;
@@ -69,15 +69,9 @@ impl QueryArguments {
         &self.filter
     }
 
-    /// True if it asks for some packets only, of those of its range.
-    pub fn is_selective(&self) -> bool {
-        let is_tunnelled = TunnelDemands::from(&self.tunnels) != TunnelDemands::default();
-        !self.filter.trim().is_empty() || !self.interface.is_empty() || is_tunnelled
-    }
-
     /// The zone of times read and printed.
     pub fn zone(&self) -> Result<TimeZone, Failure> {
-        arguments::time_zone(&self.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))
+        arguments::zone(&self.tz)
     }
 
     /// The query, without limits; `follows` if its answer goes on with packets recorded from now on.

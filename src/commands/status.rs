@@ -32,8 +32,7 @@ pub struct StatusArguments {
 
 /// Runs the command.
 pub fn run(arguments: &StatusArguments) -> Result<Outcome, Failure> {
-    let zone =
-        arguments::time_zone(&arguments.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
+    let zone = arguments::zone(&arguments.tz)?;
     let store = Store::open_to_read(&arguments.store.store)?;
     Walls::around(&store).raise().say_gaps();
     let overview = Overview::of(&store, clock::now())?;

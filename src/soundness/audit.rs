@@ -2,7 +2,7 @@
 
 use netrewind_store::Store;
 use netrewind_store::files::LockKind;
-use netrewind_store::seal::{LinePlace, LineSequence, unsealed};
+use netrewind_store::seal::{LineSequence, NOT_ENDED, unsealed};
 
 use super::FaultReport;
 use crate::outcome::Failure;
@@ -63,21 +63,12 @@ fn faults_of(line: &[u8], sequence: &mut LineSequence, is_written: bool) -> Vec<
         return Vec::new(); // it is under way
     }
     let text = std::str::from_utf8(text).unwrap_or_default();
-    let mut faults = Vec::new();
-    match sequence.take(unsealed(text).1) {
-        LinePlace::Next => {}
-        LinePlace::After(1) => faults.push("the line before it is missing".to_owned()),
-        LinePlace::After(lines) => faults.push(format!("{lines} lines before it are missing")),
-        LinePlace::Misplaced => {
-            faults.push("it stands there twice, or is not where it was written".to_owned());
-        }
-        LinePlace::Unsealed => faults.push("its checksum is wrong, or missing".to_owned()),
-    }
+    let mut faults: Vec<String> = sequence.take(unsealed(text).1).fault().into_iter().collect();
     if serde_json::from_str::<serde_json::Value>(text).is_err() && faults.is_empty() {
         faults.push("it is not a valid entry".to_owned());
     }
     if !is_ended && faults.is_empty() {
-        faults.push("it does not end as a line does: its last byte is missing".to_owned());
+        faults.push(NOT_ENDED.to_owned());
     }
     faults
 }

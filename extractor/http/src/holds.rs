@@ -10,7 +10,7 @@ use netrewind_cases::{
     HoldError, HoldRequest, HoldView, PacketsRequest as CasePacketsRequest, hold_packets, hold_segments,
     list_holds, release_hold,
 };
-use netrewind_extractor::{Asked, Completeness, ExtractError, Query, TunnelDemands};
+use netrewind_extractor::{Asked, Completeness, ExtractError, Query};
 use netrewind_store::hold::{CaseFormat, CaseName};
 use netrewind_store::store::{CaseFiles, StoreListing};
 use netrewind_store::{SegmentName, StoreError};
@@ -223,11 +223,7 @@ fn make(
 ) -> Result<HoldAnswer, HoldError> {
     check_may_hold(service)?;
     let case = request.case.to_string();
-    let is_selective = !query.filter.trim().is_empty()
-        || !query.interfaces.is_empty()
-        || query.tunnels != TunnelDemands::default()
-        || query.is_restricted();
-    if !is_selective {
+    if !query.is_selective() {
         let asked = Asked { from: query.from, to: query.to };
         let store = service.extractor.store();
         let made = hold_segments(store, &*service.clock, request, asked, query.range())?;

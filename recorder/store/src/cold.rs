@@ -120,8 +120,8 @@ impl ColdSegment {
     pub fn read(&self, range: Range<u64>) -> (Arc<Map>, u64) {
         let numbers = self.frames_of(&range);
         let begin = self.frames.get(numbers.start).map_or(0, |frame| frame.begin);
-        if let [number] = numbers.clone().collect::<Vec<_>>()[..] {
-            return (self.one(number), begin);
+        if numbers.len() == 1 {
+            return (self.one(numbers.start), begin);
         }
         let end = self.frames.get(numbers.end).map_or(begin, |frame| frame.begin);
         let mut bytes = vec![0; usize::try_from(end - begin).unwrap_or(0)];

@@ -16,6 +16,7 @@ mod locked;
 pub mod logbook;
 mod logbook_end;
 mod medium;
+mod replacing;
 pub mod room;
 pub mod seal;
 mod seed;

@@ -86,6 +86,22 @@ pub enum LinePlace {
     Unsealed,
 }
 
+/// Fault of a last line without a newline, where nobody is writing.
+pub const NOT_ENDED: &str = "it does not end as a line does: its last byte is missing";
+
+impl LinePlace {
+    /// What is wrong with the line at this place, in words.
+    pub fn fault(self) -> Option<String> {
+        Some(match self {
+            Self::Next => return None,
+            Self::After(1) => "the line before it is missing".to_owned(),
+            Self::After(lines) => format!("{lines} lines before it are missing"),
+            Self::Misplaced => "it stands there twice, or is not where it was written".to_owned(),
+            Self::Unsealed => "its checksum is wrong, or missing".to_owned(),
+        })
+    }
+}
+
 /// Numbers of the lines of a file, as they are read one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineSequence {

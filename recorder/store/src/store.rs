@@ -22,6 +22,7 @@ use crate::cold::ColdFile;
 use crate::error::at;
 use crate::files::{FileIdentity, Files, OpenMode, StoreFile, SystemFiles, unless_missing};
 use crate::logbook_end::{DayEnd, LOGBOOK_END_BYTES, LogbookEnd};
+use crate::replacing::replace;
 use crate::{Mark, SegmentName, StoreError, Timestamp, layout, locked};
 
 pub use cases::{CaseFiles, CasePart, Confirmation, HeldAccount};
@@ -333,14 +334,7 @@ impl Store {
 
     /// Writes an index beside its segment, whole or not at all.
     pub fn write_index(&self, name: &SegmentName, index: &[u8]) -> Result<(), StoreError> {
-        let new = self.path(name, UNFINISHED_INDEX_EXTENSION);
-        let path = self.index_path(name);
-        let written = at(&new, self.files.write_durably(&new, index));
-        let written = written.and_then(|()| at(&path, self.files.rename(&new, &path)));
-        written.inspect_err(|_| {
-            // On a full disk, a partial file would only take space.
-            let _ = self.files.remove_file(&new);
-        })
+        replace(self.files(), &self.path(name, UNFINISHED_INDEX_EXTENSION), &self.index_path(name), index)
     }
 
     /// Removes the segment's index, if there is one.
@@ -535,8 +529,7 @@ impl Store {
             };
         }
         let new = self.root.join(LOGBOOK).join(UNFINISHED_LOGBOOK_END);
-        at(&new, self.files.write_durably(&new, &bytes))?;
-        at(&path, self.files.rename(&new, &path))
+        replace(self.files(), &new, &path, &bytes)
     }
 
     /// Waits until no other part of this process adds to the logbook, and keeps the others waiting.

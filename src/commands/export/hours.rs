@@ -50,8 +50,7 @@ enum AbsentHour {
 impl HourArguments {
     /// The range of hours.
     pub fn range(&self) -> Result<(Timestamp, Timestamp), Failure> {
-        let zone =
-            arguments::time_zone(&self.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
+        let zone = arguments::zone(&self.tz)?;
         let written =
             WrittenRange { from: self.from.as_deref(), to: self.to.as_deref(), ..WrittenRange::default() };
         let range = time_text::range(&written, clock::now(), &zone)

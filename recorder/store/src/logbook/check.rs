@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use super::reading::{LINE_BYTES_MAX, LogbookLine, RawLine};
 use super::{Event, LogbookEntry};
 use crate::files::OpenMode;
-use crate::seal::{LinePlace, LineSequence, Seal};
+use crate::seal::{LinePlace, LineSequence, NOT_ENDED, Seal};
 use crate::{Store, StoreError};
 
 /// A fault of a line.
@@ -66,21 +66,18 @@ pub fn check_day(
             continue; // nothing, or under way
         }
         let line = line.placed(&mut sequence);
+        let misplacement = line.place().fault().unwrap_or_default();
         if line.missing() > 0 {
-            fault(match line.missing() {
-                1 => "the line before it is missing".to_owned(),
-                lines => format!("{lines} lines before it are missing"),
-            });
+            fault(misplacement.clone());
         }
         match (line.place(), line.parse()) {
-            (LinePlace::Misplaced, _) => fault(format!(
-                "it stands there twice, or is not where it was written: behind the line with the number {}",
-                sequence.last()
-            )),
+            (LinePlace::Misplaced, _) => {
+                fault(format!("{misplacement}: behind the line with the number {}", sequence.last()));
+            }
             (_, LogbookLine::Unreadable(_)) if !is_ended => {
                 fault("it is cut short, as by a crash".to_owned())
             }
-            (LinePlace::Unsealed, _) => fault("its checksum is wrong, or missing".to_owned()),
+            (LinePlace::Unsealed, _) => fault(misplacement),
             (_, LogbookLine::Unreadable(_)) => fault("it is not a valid entry".to_owned()),
             (_, LogbookLine::Later { event, .. }) => {
                 day.add(&line);
@@ -95,7 +92,7 @@ pub fn check_day(
             (_, LogbookLine::Entry(entry)) => {
                 day.add(&line);
                 if !is_ended {
-                    fault("it does not end as a line does: its last byte is missing".to_owned());
+                    fault(NOT_ENDED.to_owned());
                 }
                 if entry.at.date() != date {
                     fault(format!("it belongs to another day, {}", entry.at.date()));

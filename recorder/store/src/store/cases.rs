@@ -7,13 +7,14 @@
 //! ([`CaseFiles::remove_unless`]). So a segment whose hold is confirmed is removed no more, and nobody waits for the other.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{ListedSegment, SEALED_EXTENSION, Store, at, names_in};
 use crate::files::{FileStatus, LockKind, OpenMode, StoreFile, unless_missing};
 use crate::hold::{
     CaseFormat, CaseName, Doubt, HOLD_BYTES_MAX, HeldNames, HeldSegment, HoldHead, HoldLimits, HoldText,
 };
+use crate::replacing::replace;
 use crate::seal::{is_summed, summed};
 use crate::{SegmentName, StoreError, Timestamp};
 
@@ -188,18 +189,16 @@ impl<'s> CaseFiles<'s> {
     }
 
     fn write_file(&self, case: &CaseName, extension: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let new = self.unfinished_path(case, extension);
-        let written = at(&new, self.0.files.write_durably(&new, bytes));
-        written.and_then(|()| self.rename(case, extension)).inspect_err(|_| {
-            // On a full disk, a partial file would only take space.
-            let _ = self.0.files.remove_file(&new);
-        })
+        self.replace(&self.unfinished_path(case, extension), &format!("{case}{extension}"), bytes)
     }
 
-    fn rename(&self, case: &CaseName, extension: &str) -> Result<(), StoreError> {
-        let (new, path) =
-            (self.unfinished_path(case, extension), self.folder().join(format!("{case}{extension}")));
-        at(&path, self.0.files.rename(&new, &path))?;
+    /// Writes a file of the folder under the name `new`, and gives it its own.
+    fn replace(&self, new: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        replace(self.0.files(), new, &self.folder().join(name), bytes)?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
         at(&self.folder(), self.0.files.sync_folder(&self.folder()))
     }
 
@@ -215,7 +214,10 @@ impl<'s> CaseFiles<'s> {
 
     /// Gives the packets, which have been written and synced, their name.
     pub fn finish_packets(&self, case: &CaseName, format: CaseFormat) -> Result<(), StoreError> {
-        self.rename(case, &CasePart::Packets(format).extension())
+        let extension = CasePart::Packets(format).extension();
+        let path = self.path(case, CasePart::Packets(format));
+        at(&path, self.0.files.rename(&self.unfinished_path(case, &extension), &path))?;
+        self.sync()
     }
 
     /// A file of a case, open for reading; `None` where there is none.
@@ -318,7 +320,8 @@ impl<'s> CaseFiles<'s> {
         let file = self.0.open_file(&self.0.complete_path(name)).ok().flatten();
         let is_free = file.as_ref().is_none_or(|file| {
             // One without a name has become cold since: it is for the next time.
-            file.try_lock(LockKind::Exclusive).unwrap_or(true) && file.status().is_ok_and(|it| it.names > 0)
+            let is_gone = || file.status().is_ok_and(|found| found.names == 0);
+            file.try_lock(LockKind::Exclusive).unwrap_or(true) && !is_gone()
         });
         if !is_free || is_held() {
             return Ok(false);
@@ -347,12 +350,8 @@ impl<'s> CaseFiles<'s> {
             return Ok(());
         }
         self.prepare()?;
-        let (new, path) =
-            (self.folder().join(format!("{LIMITS}{UNFINISHED_EXTENSION}")), self.folder().join(LIMITS));
         let text = summed(&serde_json::to_string(limits).unwrap_or_default()) + "\n";
-        at(&new, self.0.files.write_durably(&new, text.as_bytes()))?;
-        at(&path, self.0.files.rename(&new, &path))?;
-        at(&self.folder(), self.0.files.sync_folder(&self.folder()))
+        self.replace(&self.folder().join(format!("{LIMITS}{UNFINISHED_EXTENSION}")), LIMITS, text.as_bytes())
     }
 }
 

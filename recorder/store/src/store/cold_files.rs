@@ -22,11 +22,6 @@ impl<'s> ColdFiles<'s> {
         Self(store)
     }
 
-    /// True if the segment is cold, or about to be: its cold file is there.
-    pub fn has(&self, name: &SegmentName) -> bool {
-        self.0.files.exists(&self.0.cold_path(name))
-    }
-
     /// Compresses a sealed segment, and removes what was compressed. `goes_on` is asked before each frame.
     pub fn compress(
         &self,
@@ -36,11 +31,10 @@ impl<'s> ColdFiles<'s> {
         let store = self.0;
         let (sealed, new) = (store.sealed_path(name), store.path(name, UNFINISHED_COLD_EXTENSION));
         let Some(segment) = store.open_file(&sealed)? else { return Ok(Compression::Stopped) };
-        let bytes = at(&sealed, segment.status())?.bytes;
-        let modified = at(&sealed, segment.status())?.modified();
+        let found = at(&sealed, segment.status())?;
         let written = at(&new, store.files.open(&new, OpenMode::Create)).and_then(|file| {
-            let written = at(&new, cold::compress(&*segment, bytes, &*file, goes_on))?;
-            at(&new, file.set_modified(modified))?;
+            let written = at(&new, cold::compress(&*segment, found.bytes, &*file, goes_on))?;
+            at(&new, file.set_modified(found.modified()))?;
             Ok(written)
         });
         // Whoever removes or holds the segment meanwhile has a lock on it: `CaseFiles`.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::catalog::Hour;
 use crate::files::{FileStamp, OpenMode, StoreFile};
+use crate::replacing::replace;
 use crate::{SegmentName, Store, StoreError};
 
 const HOUR_EXTENSION: &str = ".hour";
@@ -62,13 +63,8 @@ impl<'s> HourFiles<'s> {
 
     /// Writes an hour's file, whole or not at all, replacing any earlier one.
     pub fn write(&self, hour: Hour, bytes: &[u8]) -> Result<(), StoreError> {
-        let (new, path) = (self.path_with(hour, UNFINISHED_HOUR_EXTENSION), self.path(hour));
-        let written = at(&new, self.0.files.write_durably(&new, bytes));
-        let written = written.and_then(|()| at(&path, self.0.files.rename(&new, &path)));
-        written.inspect_err(|_| {
-            // On a full disk, a partial file would only take space.
-            let _ = self.0.files.remove_file(&new);
-        })
+        let new = self.path_with(hour, UNFINISHED_HOUR_EXTENSION);
+        replace(self.0.files(), &new, &self.path(hour), bytes)
     }
 
     /// Removes an hour's file, if there is one, and what is left of one that was being written.

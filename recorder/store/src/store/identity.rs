@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::at;
 use crate::files::{Files, unless_missing};
+use crate::replacing::replace;
 use crate::{StoreError, Timestamp};
 
 /// The version of the store's format that this crate reads and writes.
@@ -85,8 +86,7 @@ pub(super) fn write(files: &dyn Files, root: &Path, identity: &StoreIdentity) ->
         .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
     let text = format!("{text}{CHECKSUM}{}{CHECKSUM_END}", checksum(&text));
     let new = root.join(format!("{IDENTITY}.new"));
-    at(&new, files.write_durably(&new, text.as_bytes()))?;
-    at(&path, files.rename(&new, &path))?;
+    replace(files, &new, &path, text.as_bytes())?;
     at(root, files.sync_folder(root))
 }
 

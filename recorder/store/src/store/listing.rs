@@ -96,7 +96,13 @@ impl ListedSegment {
         }
     }
 
-    fn look_at(store: &Store, name: SegmentName, listed: SegmentState) -> Result<Option<Self>, StoreError> {
+    /// Looks at a segment that was listed in this state; `has_cold` says that its cold file was listed.
+    fn look_at(
+        store: &Store,
+        name: SegmentName,
+        listed: SegmentState,
+        has_cold: bool,
+    ) -> Result<Option<Self>, StoreError> {
         let look_at = |path: PathBuf| {
             let found = at(&path, unless_missing(store.files.status(&path)))?;
             if found.is_none() && store.files.link_status(&path).is_ok() && store.files.status(&path).is_err()
@@ -110,8 +116,10 @@ impl ListedSegment {
         let mut look = |state| match state {
             SegmentState::Open => look_at(store.open_path(&name)),
             SegmentState::Sealed => {
-                // While it is being replaced by the other, both are there.
-                let (sealed, cold) = (look_at(store.sealed_path(&name))?, look_at(store.cold_path(&name))?);
+                let sealed = look_at(store.sealed_path(&name))?;
+                // While it takes the other's place, both are there; it may have done so since they were listed.
+                let is_to_be_looked_at = has_cold || sealed.is_none();
+                let cold = if is_to_be_looked_at { look_at(store.cold_path(&name))? } else { None };
                 cold_disk_bytes = sealed.and(cold).map_or(0, |cold| cold.disk_bytes);
                 is_cold = sealed.is_none() && cold.is_some();
                 Ok(sealed.or(cold))
@@ -159,14 +167,15 @@ impl StoreListing {
                 return;
             }
         };
-        for file in files {
-            let (stem, state) = match (sealed_stem(&file), file.strip_suffix(OPEN_EXTENSION)) {
+        for file in &files {
+            let (stem, state) = match (sealed_stem(file), file.strip_suffix(OPEN_EXTENSION)) {
                 (Some(stem), _) => (stem, SegmentState::Sealed),
                 (_, Some(stem)) => (stem, SegmentState::Open),
                 _ => continue,
             };
             let Some(name) = SegmentName::parse(date, stem) else { continue };
-            match ListedSegment::look_at(store, name, state) {
+            let has_cold = files.binary_search(&format!("{stem}{COLD_EXTENSION}")).is_ok();
+            match ListedSegment::look_at(store, name, state, has_cold) {
                 // It may have been sealed or expired since the folder was read.
                 Ok(None) => {}
                 Ok(Some(segment)) => {
