@@ -1,7 +1,10 @@
 //! Recorded packets as an interface of Wireshark: driven by the real tshark.
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::support::link::{Link, wait_until};
 use crate::support::packets::{Packet, write_pcap};
@@ -139,6 +142,41 @@ fn tshark_captures_what_is_being_recorded() {
         std::fs::read_dir("/proc").expect("procfs").filter_map(is_ours).count()
     };
     wait_until("no capture is left behind", || left() == 0);
+}
+
+/// Bytes that a pipe takes before a writer has to wait: pipe(7).
+const PIPE_BYTES: usize = 65_536;
+/// Time in which a process that wanted to end would have.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[test]
+fn the_pipe_stays_open_until_a_failure_has_been_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, capture) = (folder.path().join("store"), folder.path().join("capture.pcap"));
+    std::fs::write(&capture, write_pcap(1, &packets(9))).expect("written");
+    import(&store, &[&capture]);
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+    // Nothing more can be said before what is in the pipe has been read.
+    let (mut told, mut full) = std::io::pipe().expect("a pipe");
+    full.write_all(&[b'.'; PIPE_BYTES]).expect("it takes as much");
+    let mut command = netrewind();
+    command.args(["extcap", "--extcap-interface", "netrewind", "--capture", "--fifo"]).arg(&fifo);
+    command.arg("--store").arg(&store).args(["--extcap-capture-filter", "host nobody.example"]);
+    let mut child = command.stderr(full).spawn().expect("netrewind runs");
+    drop(command); // with its end of the pipe
+    let (ended, end) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let captured = std::fs::read(fifo).expect("a pipe");
+        ended.send(()).expect("somebody waits");
+        captured
+    });
+    assert!(end.recv_timeout(PATIENCE).is_err(), "the pipe was closed before the failure was told");
+    let mut text = String::new();
+    told.read_to_string(&mut text).expect("text");
+    assert!(text.contains("nobody.example"), "{}", text.trim_start_matches('.'));
+    assert_eq!(reader.join().expect("it ends"), b"");
+    assert_eq!(child.wait().expect("a child").code(), Some(2));
 }
 
 #[test]

@@ -6,7 +6,9 @@
 mod install;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::IntoRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Parser;
@@ -227,11 +229,20 @@ fn capture(arguments: &ExtcapArguments) -> Result<Outcome, Failure> {
     let mut extraction = ExtcapExtraction::try_parse_from(words).map_err(wrong_setting)?.arguments;
     extraction.set_token(given(&arguments.settings.token).map(str::to_owned));
     let stop = signals::stop_flag()?;
+    keep_open(fifo);
     match extract::run(&extraction) {
         // Wireshark has what it wanted.
         Err(_) if stop.load(Ordering::Relaxed) => Ok(Outcome::Done),
         Ok(_) => Ok(Outcome::Done),
         Err(failure) => Err(failure),
+    }
+}
+
+/// Keeps Wireshark's pipe open until the process ends. Once it is closed, Wireshark no longer waits for what standard error says, and
+/// a failure would be told as nothing at all.
+fn keep_open(fifo: &Path) {
+    if let Ok(pipe) = File::options().write(true).open(fifo) {
+        let _ = pipe.into_raw_fd();
     }
 }
 
