@@ -16,6 +16,7 @@ mod segments;
 mod set;
 
 pub use builder::HourBuilder;
+pub use layout::restamped;
 pub use reader::{HourIndex, HourKey};
 pub use segments::HourSegment;
 pub use set::SegmentSet;

@@ -38,7 +38,7 @@ pub use checksums::GranuleChecksums;
 pub use error::{BuildError, IndexError};
 pub use flow::{Flow, TcpFlags};
 pub use granules::Granule;
-pub use hour::{HourBuilder, HourIndex, HourKey, HourSegment, SegmentSet};
+pub use hour::{HourBuilder, HourIndex, HourKey, HourSegment, SegmentSet, restamped};
 pub use layout::mark_late;
 pub use observations::{LabelKey, Observation};
 pub use reader::{Comparison, Constraint, FlowCursor, FlowIter, Index, KeyConstraint, Observations, Second};

@@ -4,13 +4,14 @@ use std::sync::LazyLock;
 
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::catalog::Hour;
+use netrewind_store::files::FileStamp;
 use netrewind_store::layout::RecordHeader;
 use netrewind_store::store::SegmentStamps;
 use netrewind_store::{LinkType, Record, SegmentName, Timestamp};
 use proptest::prelude::*;
 
 use super::layout::{HEADER_BYTES, HourHeader, HourPart, SECTION_TABLE, part_checksum};
-use super::{HourBuilder, HourIndex, HourKey};
+use super::{HourBuilder, HourIndex, HourKey, HourSegment, restamped};
 use crate::layout::{SECTION_ENTRY_BYTES, reseal_blocks, seal_header};
 use crate::{Builder, Constraint, Index, IndexError};
 
@@ -72,6 +73,24 @@ fn ask(bytes: &[u8]) -> Result<(), IndexError> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn other_stamps_are_all_that_changes() {
+    let stamp = |bytes| FileStamp { bytes, ..FileStamp::default() };
+    let stamps = SegmentStamps { segment: stamp(5), index: stamp(7) };
+    let other = restamped(&SAMPLE, &|_| Some(stamps)).unwrap();
+    let (before, after) = (HourIndex::open(&SAMPLE[..]).unwrap(), HourIndex::open(&other[..]).unwrap());
+    after.verify().unwrap();
+    assert_eq!(other.len(), SAMPLE.len());
+    for (before, after) in before.segments().iter().zip(after.segments()) {
+        assert_eq!(*after, HourSegment { stamps, ..*before });
+    }
+    let again = restamped(&other, &|_| Some(SegmentStamps::default())).unwrap();
+    assert!(again == *SAMPLE);
+    let mut damaged = SAMPLE.clone();
+    damaged[HEADER_BYTES + 20] ^= 1;
+    assert!(restamped(&damaged, &|_| None).is_err());
 }
 
 proptest! {

@@ -1,10 +1,12 @@
 //! The bytes of the index of an hour: header, table of sections, checksums. `HOUR-FORMAT.md` is normative and a test holds it
 //! against this module.
 
-use netrewind_store::Timestamp;
 use netrewind_store::catalog::Hour;
+use netrewind_store::store::SegmentStamps;
+use netrewind_store::{SegmentName, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::segments::HourSegment;
 use crate::IndexError;
 use crate::layout::{
     HEADER_CHECKSUM_BYTES, SECTION_ENTRY_BYTES, Section, SectionEntry, is_right, number, put_sections,
@@ -180,6 +182,31 @@ impl HourHeader {
         };
         Ok((header, table))
     }
+}
+
+/// The file of an hour with other stamps of its segments: `stamps` gives those of each. A copy elsewhere, whose files have others, gets
+/// them so.
+pub fn restamped(
+    file: &[u8],
+    stamps: &dyn Fn(&SegmentName) -> Option<SegmentStamps>,
+) -> Result<Vec<u8>, IndexError> {
+    let damaged = || HourPart::Segments.damaged();
+    let (header, mut table) = HourHeader::read(file)?;
+    let entry = &mut table[HourPart::Segments as usize];
+    let end = HEADER_BYTES + usize::try_from(entry.bytes).unwrap_or(usize::MAX);
+    let section = file.get(HEADER_BYTES..end).ok_or_else(damaged)?;
+    if entry.checksum != part_checksum(HourPart::Segments, section) {
+        return Err(damaged());
+    }
+    let mut segments = HourSegment::take_all(section, header.segments).ok_or_else(damaged)?;
+    let mut restamped = Vec::with_capacity(section.len());
+    for segment in &mut segments {
+        segment.stamps = stamps(&segment.name).unwrap_or_default();
+        segment.put(&mut restamped);
+    }
+    entry.checksum = part_checksum(HourPart::Segments, &restamped);
+    let rest = file.get(end..).unwrap_or_default();
+    Ok([&header.to_bytes(&table), &restamped, rest].concat())
 }
 
 #[cfg(test)]
