@@ -1,1 +1,12 @@
 //! Segments in object storage: their names, uploading, range reads, expiry.
+//!
+//! `FORMAT.md` beside this crate is the normative description of what stands in a bucket.
+//!
+//! **Invariant:** callers are blocking code; what is asynchronous stays in [`bucket`], and nobody else knows the clients of the clouds.
+
+pub mod bucket;
+pub mod objects;
+mod profile;
+
+pub use bucket::{ArchiveUrl, Bucket, BucketError, BucketFault, CloudEnvironment, ListedObject, Put};
+pub use objects::{ArchiveObject, LogbookPiece, StoreKeys};
